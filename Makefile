@@ -1,0 +1,37 @@
+# Everything a fresh machine needs: `make demo` and `make test` set up a virtual environment of their own.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint docs check-docs benchmarks clean
+
+$(READY): setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,tensorboard]"
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/python examples/tictactoe/demo.py
+
+test: $(READY)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(READY)
+	$(BIN)/python -m autotrain_llm.docs write
+
+check-docs: $(READY)
+	$(BIN)/python -m autotrain_llm.docs --check
+
+benchmarks: $(READY)
+	$(BIN)/python benchmarks/startup.py
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache

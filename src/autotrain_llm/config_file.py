@@ -1,0 +1,153 @@
+"""Read a `--config` file: YAML or JSON with flags as keys, or AutoTrain's own YAML shape."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.registry import PARAMS
+from autotrain_llm.said import Said
+
+DATA_KEYS = {
+    "path": "data_path",
+    "train_split": "train_split",
+    "valid_split": "valid_split",
+    "chat_template": "chat_template",
+}
+
+
+def read_config(path: str) -> Said:
+    """What the file says. Raises `Refused` when it can't be read at all; wrong keys and values become findings of the result."""
+    document = _load(Path(path), path)
+    said = Said()
+    for name, value, where in _flatten(document, path):
+        if name in PARAMS and PARAMS[name].command:
+            said.findings.append(
+                Finding(
+                    f"{where} steers a command and can't stand in a config file",
+                    f"type {PARAMS[name].flag} instead",
+                    (name,),
+                    file=path,
+                    code="P105",
+                )
+            )
+            continue
+        said.say(name, _expand(value, where, path, said), where=f"{where!r}", file=path)
+    return said
+
+
+def _load(file: Path, shown: str) -> Mapping[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as fault:
+        raise Refused(
+            [
+                Finding(
+                    f"--config {shown} can't be read: {fault.strerror}", parameters=("config",), file=shown, code="P106"
+                )
+            ]
+        ) from None
+    except UnicodeDecodeError as fault:
+        raise Refused(
+            [
+                Finding(
+                    f"--config {shown} is not UTF-8 text (byte {fault.start})",
+                    parameters=("config",),
+                    file=shown,
+                    code="P106",
+                )
+            ]
+        ) from None
+    try:
+        document = json.loads(text) if file.suffix == ".json" else _yaml(text)
+    except ValueError as fault:
+        raise Refused(
+            [
+                Finding(
+                    f"--config {shown} can't be parsed: {' '.join(str(fault).split())}",
+                    parameters=("config",),
+                    file=shown,
+                    code="P106",
+                )
+            ]
+        ) from None
+    if not isinstance(document, dict):
+        raise Refused(
+            [
+                Finding(
+                    f"--config {shown} holds no parameters; it needs lines such as `lr: 2e-5`",
+                    parameters=("config",),
+                    file=shown,
+                    code="P106",
+                )
+            ]
+        )
+    return document
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as fault:
+        raise ValueError(str(fault)) from None
+
+
+def _flatten(document: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any, str]]:
+    """Names, values and how they were written, whichever of the two shapes the file has."""
+    if not _is_autotrain(document):
+        for key, value in document.items():
+            yield str(key).replace("-", "_"), value, str(key)
+        return
+    for key, value in document.items():
+        if key == "task":
+            yield from _task(str(value))
+        elif key == "base_model":
+            yield "model", value, key
+        elif key in ("data", "params", "hub") and isinstance(value, dict):
+            yield from _section(key, value)
+        elif key == "log":
+            yield "log", [] if value in (None, "none") else [value] if isinstance(value, str) else value, key
+        else:
+            yield str(key), value, str(key)
+
+
+def _is_autotrain(document: Mapping[str, Any]) -> bool:
+    nested = any(isinstance(document.get(key), dict) for key in ("data", "params", "hub"))
+    return "task" in document or "base_model" in document or nested
+
+
+def _task(task: str) -> Iterator[tuple[str, Any, str]]:
+    name = re.split(r"[-:]", task, maxsplit=1)
+    if name[0] == "llm":
+        if len(name) > 1:
+            yield "trainer", name[1], "task"
+    else:
+        yield f"task {task}", None, f"task: {task}"
+
+
+def _section(section: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    for key, value in values.items():
+        where = f"{section}.{key}"
+        if section == "data" and key == "column_mapping" and isinstance(value, dict):
+            for column, name in value.items():
+                if name is not None:
+                    yield str(column), name, f"{where}.{column}"
+        elif section == "data":
+            yield DATA_KEYS.get(str(key), str(key)), value, where
+        else:
+            yield str(key), value, where
+
+
+def _expand(value: Any, where: str, path: str, said: Said) -> Any:
+    """`${VAR}` is taken from the environment; a variable that isn't set is nothing."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\$\{(\w+)\}", value.strip())
+    return os.environ.get(match[1]) if match else value

@@ -1,0 +1,110 @@
+"""From what was typed, or what a config file holds, to a parameter's value."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from autotrain_llm.declare.param import Param
+
+TRUE = ("true", "yes", "on", "1")
+FALSE = ("false", "no", "off", "0")
+NOTHING = ("none", "null", "")
+
+
+class BadValue(ValueError):
+    """The value isn't of the parameter's kind; the message follows "--flag must be"."""
+
+
+def convert(param: Param, raw: Any) -> Any:
+    """The value that `raw` stands for. Raises `BadValue`."""
+    if raw is None or (isinstance(raw, str) and raw.strip().lower() in NOTHING and _may_be_nothing(param)):
+        if param.nullable:
+            return None
+        raise BadValue("given a value")
+    if param.nullable and param.choices and raw is False:  # YAML reads a bare `no` as false
+        return "no" if "no" in param.choices else None
+    return _BY_KIND[param.kind](param, raw)
+
+
+def _may_be_nothing(param: Param) -> bool:
+    return param.nullable and (param.kind != "str" or bool(param.choices))
+
+
+def _switch(param: Param, raw: Any) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    word = str(raw).strip().lower()
+    if word in TRUE:
+        return True
+    if word in FALSE:
+        return False
+    raise BadValue("true or false")
+
+
+def _int(param: Param, raw: Any) -> int:
+    number = _number(raw, "a whole number")
+    if number != int(number):
+        raise BadValue("a whole number")
+    return int(number)
+
+
+def _float(param: Param, raw: Any) -> float:
+    return float(_number(raw, "a number"))
+
+
+def _number(raw: Any, wanted: str) -> float:
+    if isinstance(raw, bool):
+        raise BadValue(wanted)
+    try:
+        number = float(str(raw).strip().replace("_", ""))
+    except ValueError:
+        raise BadValue(wanted) from None
+    if number in (float("inf"), float("-inf")) or number != number:
+        raise BadValue(wanted)
+    return number
+
+
+def _text(param: Param, raw: Any) -> str:
+    if isinstance(raw, bool):
+        raw = "true" if raw else "false"
+    if isinstance(raw, dict | list):
+        raise BadValue("a text")
+    text = str(raw)
+    if "\0" in text:
+        raise BadValue("a text without a null character")
+    return param.replaced_choices.get(text, text)
+
+
+def _list(param: Param, raw: Any) -> tuple[str, ...]:
+    if isinstance(raw, str):
+        text = raw.strip()
+        if text.startswith("["):
+            import json
+
+            try:
+                raw = json.loads(text)
+            except ValueError as fault:
+                raise BadValue(f"a JSON list or names separated by commas ({fault})") from None
+        else:
+            raw = [] if text.lower() in NOTHING else [item.strip() for item in text.split(",") if item.strip()]
+    if not isinstance(raw, list | tuple) or not all(isinstance(item, str) for item in raw):
+        raise BadValue("a list of names")
+    return tuple(raw)
+
+
+def _json(param: Param, raw: Any) -> dict[str, Any]:
+    if isinstance(raw, str):
+        import json
+
+        try:
+            raw = json.loads(raw)
+        except ValueError as fault:
+            raise BadValue(f"a JSON object ({fault})") from None
+    if not isinstance(raw, dict):
+        raise BadValue('a JSON object, such as {"lr": [1e-5, 1e-4]}')
+    return raw
+
+
+_BY_KIND = {"switch": _switch, "int": _int, "float": _float, "str": _text, "list": _list, "json": _json}

@@ -1,0 +1,14 @@
+"""The name that was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def nearest(word: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The most similar of `names`, or None when nothing is close."""
+    from difflib import get_close_matches
+
+    table = {name.lower().replace("-", "_"): name for name in names}
+    match = get_close_matches(word.lower().replace("-", "_"), list(table), n=1, cutoff=cutoff)
+    return table[match[0]] if match else None

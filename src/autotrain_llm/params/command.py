@@ -1,0 +1,43 @@
+"""What steers this one command and is no part of the training: none of it can stand in a config file or a sweep."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.param import AT_LEAST_ONE, group, param
+
+
+@group("This command", order=900)
+class Command:
+    """What to do, and how to say it."""
+
+    config: str | None = param(
+        None, "Read parameters from a YAML or JSON file; the command line wins over it.", metavar="FILE", command=True
+    )
+    dry_run: bool = param(
+        False, "Check everything and print the plan, without loading weights, training or writing.", command=True
+    )
+    strict: bool = param(False, "Let a warning refuse the run, as an error does.", command=True)
+    format: str = param("text", "How findings, plan and report are printed.", choices=("text", "json"), command=True)
+    explain: str | None = param(
+        None, "Print what the rule with this code means, and exit.", metavar="CODE", command=True
+    )
+    interactive: bool = param(
+        False, "Ask for what is missing, print the command it amounts to, and ask before it starts.", command=True
+    )
+    preview_data: int | None = param(
+        None,
+        "Print so many prepared rows as the model sees them: their tokens, and which of them are trained on.",
+        within=AT_LEAST_ONE,
+        command=True,
+    )
+    inference: bool = param(False, "Answer --prompts with --model instead of training.", command=True)
+    prompts: str | None = param(
+        None,
+        "With --inference: a text to answer, or a file with one prompt or row each line.",
+        metavar="TEXT|FILE",
+        command=True,
+    )
+    max_new_tokens: int = param(
+        256, "With --inference: the longest answer, in tokens.", within=AT_LEAST_ONE, command=True
+    )
+    quiet: bool = param(False, "Print findings and the result only.", command=True)
+    verbose: bool = param(False, "Print every parameter of the plan, and what the libraries log.", command=True)

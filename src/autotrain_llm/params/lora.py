@@ -1,0 +1,24 @@
+"""Training a small adapter in place of the whole model."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.param import AT_LEAST_ONE, POSITIVE, SHARE_BELOW_ONE, among, group, linear, param
+
+
+@group("LoRA", order=70, switch="peft", subject="LoRA")
+class Lora:
+    """Train a low-rank adapter and leave the model's own weights alone."""
+
+    peft: bool = param(False, "Train a LoRA adapter in place of the whole model.")
+    lora_r: int = param(16, "Rank of the adapter.", within=AT_LEAST_ONE, search=among(8, 16, 32, 64))
+    lora_alpha: float = param(32, "Scale of the adapter: it is multiplied by alpha / r.", within=POSITIVE)
+    lora_dropout: float = param(
+        0.05,
+        "Share of the adapter's input that is dropped while training.",
+        within=SHARE_BELOW_ONE,
+        search=linear(0.0, 0.2),
+    )
+    target_modules: list[str] = param(
+        ("all-linear",), "Modules that get an adapter, separated by commas.", metavar="NAMES|all-linear"
+    )
+    merge_adapter: bool = param(False, "Add the trained adapter into the model and save the whole.")

@@ -1,0 +1,31 @@
+"""Which model is trained and how it is loaded."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.param import group, param
+
+
+@group("Model", order=10)
+class Model:
+    """Which model to start from."""
+
+    trainer: str = param("generic", "What kind of training to run.", metavar="NAME")
+    model: str | None = param(
+        None,
+        "Model to start from: a folder, a Hub id, an earlier run (`runs/sft@best`), or `scratch:SIZE` for a new one.",
+        metavar="NAME|DIR",
+    )
+    tokenizer: str | None = param(
+        None, "Take the tokenizer from another folder or Hub id.", metavar="NAME|DIR", default_words="the model's"
+    )
+    revision: str | None = param(
+        None, "Branch, tag or commit of the model on the Hub.", metavar="NAME", default_words="main"
+    )
+    cache_dir: str | None = param(
+        None,
+        "Folder for what is downloaded and for prepared rows.",
+        metavar="DIR",
+        default_words="the libraries' usual caches",
+    )
+    offline: bool = param(False, "Never touch the network; use what is cached.")
+    trust_remote_code: bool = param(False, "Run Python code that comes with the model. Only for code you have read.")

@@ -1,0 +1,46 @@
+"""When to log, evaluate and save while training."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.param import AT_LEAST_ONE, Bounds, group, param
+
+
+@group("Logging, evaluation and checkpoints", order=80)
+class Schedule:
+    """What happens along the way."""
+
+    logging_steps: int | None = param(
+        None, "Log every so many steps.", within=AT_LEAST_ONE, also=(-1,), default_words="about 100 lines a run"
+    )
+    log: list[str] = param(
+        (), "Also log to these trackers: tensorboard, wandb, trackio.", metavar="NAMES", default_words="none"
+    )
+    eval_strategy: str | None = param(
+        None,
+        "When to evaluate.",
+        choices=("no", "steps", "epoch"),
+        default_words="epoch where there is evaluation data",
+    )
+    eval_steps: int | None = param(
+        None, "Evaluate every so many steps.", within=AT_LEAST_ONE, default_words="a tenth of the run"
+    )
+    eval_batch_size: int | None = param(
+        None, "Rows on each device at a time when evaluating.", within=AT_LEAST_ONE, default_words="--batch-size"
+    )
+    save_strategy: str | None = param(
+        None,
+        "When to save a checkpoint.",
+        choices=("no", "steps", "epoch"),
+        default_words="as --eval-strategy, else epoch",
+    )
+    save_steps: int | None = param(
+        None, "Save every so many steps.", within=AT_LEAST_ONE, default_words="the evaluation's, else 500"
+    )
+    save_total_limit: int = param(2, "Keep so many checkpoints, the best among them.", within=AT_LEAST_ONE)
+    load_best_model_at_end: bool = param(False, "Finish with the checkpoint that evaluated best, not the last.")
+    early_stopping_patience: int | None = param(
+        None,
+        "Stop when so many evaluations in a row brought nothing better.",
+        within=Bounds(low=1),
+        default_words="never",
+    )

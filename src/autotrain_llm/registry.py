@@ -1,0 +1,70 @@
+"""Reads the folders of declarations once: every group, parameter and trainer, and the matrix of who reads what."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    from autotrain_llm.declare.param import Group, Param
+    from autotrain_llm.declare.trainer import Trainer
+
+READS = "reads"
+FOREIGN = "foreign"
+UNUSED = "unused"
+REFUSED = "refused"
+
+
+def modules_of(package: str, leave_out: str = "__init__") -> Iterator[ModuleType]:
+    """Every module of a package of declarations, by name."""
+    folder = import_module(package).__path__[0]
+    for entry in sorted(os.listdir(folder)):  # noqa: PTH208 (pathlib is not loaded for --help)
+        name = entry.removesuffix(".py")
+        if entry.endswith(".py") and name not in ("__init__", leave_out):
+            yield import_module(f"{package}.{name}")
+
+
+def _groups() -> tuple[Group, ...]:
+    found: dict[str, Group] = {}
+    for package in ("autotrain_llm.params", "autotrain_llm.trainers"):
+        for module in modules_of(package):
+            for value in vars(module).values():
+                spec = getattr(value, "GROUP", None) if isinstance(value, type) else None
+                if spec is not None:
+                    found[spec.name] = spec
+    return tuple(sorted(found.values(), key=lambda group: group.order))
+
+
+def _trainers() -> dict[str, Trainer]:
+    found = (vars(module).get("TRAINER") for module in modules_of("autotrain_llm.trainers"))
+    ordered = sorted((trainer for trainer in found if trainer is not None), key=lambda trainer: trainer.order)
+    return {trainer.name: trainer for trainer in ordered}
+
+
+GROUPS: tuple[Group, ...] = _groups()
+GROUP: dict[str, Group] = {group.name: group for group in GROUPS}
+PARAMS: dict[str, Param] = {param.name: param for group in GROUPS for param in group.params}
+TRAINERS: dict[str, Trainer] = _trainers()
+READERS: dict[str, tuple[Trainer, ...]] = {
+    name: tuple(trainer for trainer in TRAINERS.values() if any(spec.name == name for spec in trainer.group_specs))
+    for name in GROUP
+}
+
+
+def verdict(param: Param, trainer: Trainer) -> str:
+    """The matrix's cell: reads, foreign (dropped with a warning), unused (accepted, dropped, said), refused (an error)."""
+    if param.name in trainer.unused:
+        return UNUSED
+    if any(param.group == group.name for group in trainer.group_specs):
+        return READS
+    group = GROUP[param.group]
+    return REFUSED if group.misused == "error" and param.name == group.switch else FOREIGN
+
+
+def trainers_that_read(name: str) -> tuple[Trainer, ...]:
+    """The trainers a parameter applies to, in the guide's order."""
+    return READERS[PARAMS[name].group]

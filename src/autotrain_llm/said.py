@@ -1,0 +1,160 @@
+"""What a user said, from the command line and from a config file, before anything is layered or judged.
+
+Both entrances turn names and raw values into parameters here, so that spelling, foreign names, switches and bad values are answered
+in the same words wherever they were written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from autotrain_llm.declare.convert import FALSE, BadValue, convert
+from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.nearest import nearest
+from autotrain_llm.declare.param import Param, plain
+from autotrain_llm.params.compatibility import ACCEPTED, FOREIGN, RENAMED, Accepted
+from autotrain_llm.registry import PARAMS
+
+COMPATIBLE: dict[str, Accepted] = {accepted.name: accepted for accepted in ACCEPTED}
+
+
+@dataclass
+class Said:
+    """Values by parameter, and what was wrong with the saying of them."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def say(self, name: str, raw: Any, where: str = "", file: str | None = None) -> None:
+        """Take `name` in any spelling with a raw value; `where` is how the user wrote it (`--dpo_beta`, `params.lr`)."""
+        name = name.replace("-", "_")
+        where = where or "--" + name.replace("_", "-")
+        name = RENAMED.get(name, name)
+        if name in PARAMS:
+            self._take(PARAMS[name], raw, file)
+        elif name in COMPATIBLE:
+            self._accept(COMPATIBLE[name], raw, file)
+        else:
+            self.findings.append(unknown(name, where, raw, file))
+
+    def _take(self, param: Param, raw: Any, file: str | None) -> None:
+        if param.name == "trainer":
+            self._take_trainer(raw, file)
+            return
+        try:
+            value = convert(param, raw)
+        except BadValue as fault:
+            self.findings.append(
+                Finding(
+                    f"{param.flag} must be {fault}, got {shown(param, raw)}",
+                    parameters=(param.name,),
+                    file=file,
+                    code="P302",
+                )
+            )
+            return
+        if param.replaced_choices.get(str(raw)):
+            self.findings.append(
+                Finding(
+                    f"{param.flag} {raw} is called {value} today, and that is used",
+                    fix=f"{param.flag} {value}",
+                    parameters=(param.name,),
+                    severity=WARNING,
+                    file=file,
+                    code="P111",
+                )
+            )
+        self.values[param.name] = value
+
+    def _take_trainer(self, raw: Any, file: str | None) -> None:
+        from autotrain_llm.registry import TRAINERS
+
+        name = str(raw).strip().lower()
+        name = {"default": "generic", "": "generic"}.get(name, name)
+        if name in TRAINERS:
+            self.values["trainer"] = name
+        elif name == "distillation":
+            self.findings.append(
+                Finding(
+                    "--trainer distillation was removed: distillation combines with a trainer",
+                    fix="--trainer sft --use-distillation --teacher-model <name or path>",
+                    parameters=("trainer",),
+                    file=file,
+                    code="P103",
+                )
+            )
+        else:
+            close = nearest(name, TRAINERS)
+            self.findings.append(
+                Finding(
+                    f"there is no trainer {name!r}; there are {', '.join(TRAINERS)}",
+                    fix=f"--trainer {close}" if close else None,
+                    parameters=("trainer",),
+                    file=file,
+                    code="P303",
+                )
+            )
+
+    def _accept(self, accepted: Accepted, raw: Any, file: str | None) -> None:
+        switched_off = raw is False or str(raw).strip().lower() in FALSE
+        if accepted.sets and not switched_off:
+            self.values.update({name: value for name, value in accepted.sets.items() if name not in self.values})
+        harmless = switched_off or str(raw).strip().lower() in accepted.harmless
+        if accepted.says and not harmless:
+            self.findings.append(
+                Finding(
+                    f"{accepted.flag}: {accepted.says}",
+                    fix=f"remove {accepted.flag}",
+                    severity=WARNING,
+                    parameters=(accepted.name,),
+                    file=file,
+                    code="P110",
+                )
+            )
+
+
+def unknown(name: str, where: str, raw: Any, file: str | None = None) -> Finding:
+    """The finding for a name that is none of ours, with the right one where it can be told."""
+    ours = FOREIGN.get(name) or (name.removeprefix("no_") if name.removeprefix("no_") in PARAMS else None)
+    if ours:
+        meant = PARAMS[ours].flag
+        return Finding(
+            f"{where} is called {meant} here",
+            fix=_retyped(name, ours, raw),
+            parameters=(name,),
+            file=file,
+            code="P102",
+        )
+    close = nearest(name, [*PARAMS, *COMPATIBLE, *RENAMED])
+    hint = f"; did you mean --{close.replace('_', '-')}?" if close else ""
+    return Finding(
+        f"there is no parameter {where}{hint}",
+        fix=f"--{close.replace('_', '-')}" if close else None,
+        parameters=(name,),
+        file=file,
+        code="P104",
+    )
+
+
+def _retyped(name: str, ours: str, raw: Any) -> str:
+    values = {"fp16": "fp16", "bf16": "bf16", "load_in_4bit": "int4", "load_in_8bit": "int8"}
+    if name in values:
+        return f"{PARAMS[ours].flag} {values[name]}"
+    if PARAMS[ours].kind == "switch" or raw in (None, True):
+        return PARAMS[ours].flag
+    return f"{PARAMS[ours].flag} {plain(raw)}"
+
+
+def shown(param: Param, raw: Any) -> str:
+    """A value as it can be repeated to its user: a secret never is."""
+    return "a value that is not shown" if param.secret else repr(raw) if isinstance(raw, str) else plain(raw)
+
+
+def take_all(given: Mapping[str, Any]) -> Said:
+    """Python's keyword arguments."""
+    said = Said()
+    for name, raw in given.items():
+        said.say(name, raw)
+    return said

@@ -1,0 +1,1 @@
+"""One file per trainer: its specification and its own group of parameters."""

@@ -1,0 +1,63 @@
+"""`--trainer dpo`: direct preference optimisation."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.param import POSITIVE, group, log, param
+from autotrain_llm.declare.trainer import Example, Trainer, Usual
+from autotrain_llm.params.data import PromptColumn, RejectedColumn
+from autotrain_llm.params.distillation import Distillation
+from autotrain_llm.params.length import PairLengths
+from autotrain_llm.params.text import ChatTemplate
+from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
+
+
+@group("Direct preference optimisation", order=610)
+class Dpo:
+    """How strongly preferences move the model."""
+
+    dpo_beta: float = param(
+        0.1,
+        "How strongly the model is held to its reference: higher stays closer.",
+        within=POSITIVE,
+        search=log(0.01, 1.0),
+    )
+
+
+@group("Reference model", order=611)
+class Reference:
+    """What the model is compared with."""
+
+    model_ref: str | None = param(
+        None, "Reference model: a folder or Hub id.", metavar="NAME|DIR", default_words="--model as it was at the start"
+    )
+
+
+TRAINER = Trainer(
+    name="dpo",
+    title="DPO",
+    order=30,
+    summary="Direct preference optimisation: learn which of two answers is better, with no reward model.",
+    purpose="Moves a model toward the answers people prefer, measured against a reference that stays as it is.",
+    rows="preferences",
+    groups=(*CORE, PromptColumn, RejectedColumn, PairLengths, ChatTemplate, Dpo, Reference, Distillation),
+    requires=(*REQUIRED, "prompt_text_column", "rejected_text_column"),
+    usual=usual(
+        lr=Usual(5e-7, 2e-5),
+        epochs=Usual(2, 2),
+        batch_size=Usual(2, 4),
+        prompt_text_column=Usual("prompt", "prompt"),
+        rejected_text_column=Usual("rejected", "rejected"),
+    ),
+    defaults={"text_column": "chosen"},
+    learning_rates={"full": (1e-8, 5e-5), "lora": (1e-7, 1e-3)},
+    examples=(
+        Example(
+            "Against the model as it was at the start",
+            "--model meta-llama/Llama-2-7b-hf --data-path ./data/preferences.jsonl --lr 5e-7 --epochs 2 --batch-size 2 --prompt-text-column prompt --rejected-text-column rejected --dpo-beta 0.1",
+        ),
+        Example(
+            "A LoRA adapter, against a reference that is named",
+            "--model meta-llama/Llama-2-7b-hf --model-ref meta-llama/Llama-2-7b-hf --data-path ./data/preferences.jsonl --lr 5e-7 --epochs 2 --batch-size 4 --prompt-text-column prompt --rejected-text-column rejected --dpo-beta 0.2 --peft --lora-r 32",
+        ),
+    ),
+)

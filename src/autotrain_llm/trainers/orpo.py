@@ -1,0 +1,55 @@
+"""`--trainer orpo`: odds-ratio preference optimisation."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.param import POSITIVE, group, log, param
+from autotrain_llm.declare.trainer import Example, Trainer, Usual
+from autotrain_llm.params.data import PromptColumn, RejectedColumn
+from autotrain_llm.params.distillation import Distillation
+from autotrain_llm.params.length import PairLengths
+from autotrain_llm.params.text import ChatTemplate
+from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
+
+
+@group("Odds-ratio preference optimisation", order=620)
+class Orpo:
+    """How much the odds ratio counts."""
+
+    orpo_alpha: float = param(
+        1.0,
+        "Weight of the odds-ratio term beside the likelihood of the chosen answer.",
+        within=POSITIVE,
+        search=log(0.05, 2.0),
+    )
+
+
+TRAINER = Trainer(
+    name="orpo",
+    title="ORPO",
+    order=40,
+    summary="Odds-ratio preference optimisation: answers and preferences in one pass, with no reference model.",
+    purpose="Learns the chosen answers and, in the same step, to tell them from the rejected ones.",
+    rows="preferences",
+    groups=(*CORE, PromptColumn, RejectedColumn, PairLengths, ChatTemplate, Orpo, Distillation),
+    requires=(*REQUIRED, "prompt_text_column", "rejected_text_column"),
+    usual=usual(
+        lr=Usual(8e-6, 2e-5),
+        epochs=Usual(2, 2),
+        batch_size=Usual(2, 4),
+        prompt_text_column=Usual("prompt", "prompt"),
+        rejected_text_column=Usual("rejected", "rejected"),
+    ),
+    defaults={"text_column": "chosen"},
+    unused={"model_ref": "ORPO has no reference model"},
+    learning_rates={"full": (1e-8, 1e-4), "lora": (1e-7, 1e-3)},
+    examples=(
+        Example(
+            "Answers and preferences in one pass",
+            "--model mistralai/Mistral-7B-v0.1 --data-path ./data/preferences.jsonl --lr 5e-7 --epochs 2 --batch-size 2 --prompt-text-column prompt --rejected-text-column rejected",
+        ),
+        Example(
+            "A search for good values",
+            "--model mistralai/Mistral-7B-v0.1 --data-path ./data/preferences.jsonl --lr 5e-7 --epochs 2 --batch-size 4 --prompt-text-column prompt --rejected-text-column rejected --use-sweep --sweep-n-trials 10 --sweep-metric eval_loss --sweep-direction minimize",
+        ),
+    ),
+)

@@ -1,0 +1,55 @@
+"""`--trainer reward`: a model that scores answers."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.param import AT_LEAST_ONE, Bounds, group, param
+from autotrain_llm.declare.trainer import Example, Trainer, Usual
+from autotrain_llm.params.data import PromptColumn, RejectedColumn
+from autotrain_llm.params.text import ChatTemplate
+from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
+
+
+@group("Reward model", order=630)
+class Reward:
+    """How answers are scored."""
+
+    num_labels: int = param(1, "Scores per answer; preference pairs need 1.", within=AT_LEAST_ONE)
+    label_smoothing: float = param(
+        0.0,
+        "Share of the pairs taken to be labelled the wrong way round.",
+        within=Bounds(low=0, high=0.5, high_open=True),
+    )
+
+
+TRAINER = Trainer(
+    name="reward",
+    title="Reward",
+    order=50,
+    summary="A reward model: scores answers so that the better of a pair scores higher.",
+    purpose="Turns preference pairs into a model that gives any answer a score. It scores and does not generate.",
+    rows="scored",
+    groups=(*CORE, PromptColumn, RejectedColumn, ChatTemplate, Reward),
+    requires=REQUIRED,
+    usual=usual(
+        lr=Usual(2e-5, 2e-5),
+        model=Usual("bert-base-uncased", "roberta-large"),
+        batch_size=Usual(16, 32),
+        data_path=Usual("./data/preferences.jsonl", "./data/preferences.jsonl"),
+    ),
+    defaults={"text_column": "chosen", "rejected_text_column": "rejected"},
+    learning_rates={"full": (1e-7, 3e-4), "lora": (1e-6, 5e-3)},
+    produces="AutoModelForSequenceClassification",
+    notes=(
+        "The output is a scorer: `AutoModelForSequenceClassification`, one score for each input; it cannot generate text.",
+    ),
+    examples=(
+        Example(
+            "A scorer from an encoder",
+            "--model bert-base-uncased --data-path ./data/preferences.jsonl --lr 2e-5 --epochs 3 --batch-size 16 --rejected-text-column rejected",
+        ),
+        Example(
+            "With LoRA",
+            "--model roberta-large --data-path ./data/preferences.jsonl --lr 2e-5 --epochs 3 --batch-size 32 --rejected-text-column rejected --peft --lora-r 8",
+        ),
+    ),
+)

@@ -1,0 +1,53 @@
+"""`--trainer sft`: learning to answer, from examples of answers."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.param import group, param
+from autotrain_llm.declare.trainer import Example, Trainer, Usual
+from autotrain_llm.params.data import PromptColumn
+from autotrain_llm.params.distillation import Distillation
+from autotrain_llm.params.length import LENGTH
+from autotrain_llm.params.text import ChatTemplate, EndToken
+from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
+
+
+@group("Supervised fine-tuning", order=600)
+class Sft:
+    """How conversations and answers are learnt."""
+
+    max_seq_length: int | None = param(None, "Longest row in tokens.", within=LENGTH, default_words="--block-size")
+    packing: bool = param(
+        False,
+        "Fill each row of a batch with several short rows, up to the longest row's length, kept apart by attention.",
+    )
+    response_only_loss: bool | None = param(
+        None,
+        "Learn the answers only, not the prompts.",
+        default_words="on where a row has prompt and answer",
+    )
+
+
+TRAINER = Trainer(
+    name="sft",
+    title="SFT",
+    order=20,
+    summary="Supervised fine-tuning on instructions and conversations.",
+    purpose="Teaches a model to answer: rows are conversations, prompts with answers, or texts, and the answers are what is learnt.",
+    rows="conversations",
+    groups=(*CORE, PromptColumn, ChatTemplate, EndToken, Sft, Distillation),
+    requires=REQUIRED,
+    usual=usual(lr=Usual(2e-5, 2e-4)),
+    learning_rates={"full": (1e-7, 3e-4), "lora": (1e-6, 5e-3)},
+    objective="autotrain_llm.run.objectives:next_token",
+    metrics={"loss": "minimize", "perplexity": "minimize", "token_accuracy": "maximize"},
+    examples=(
+        Example(
+            "Instructions, written with a well-known template",
+            "--model mistralai/Mistral-7B-v0.1 --data-path ./data/instructions.jsonl --lr 2e-5 --epochs 3 --batch-size 4 --chat-template chatml",
+        ),
+        Example(
+            "A LoRA adapter, scored on its own answers",
+            '--model mistralai/Mistral-7B-v0.1 --data-path ./data/instructions.jsonl --lr 2e-4 --epochs 3 --batch-size 8 --peft --lora-r 64 --use-enhanced-eval --eval-metrics \'["bleu", "rouge", "bertscore"]\' --eval-dataset-path ./data/test.jsonl',
+        ),
+    ),
+)

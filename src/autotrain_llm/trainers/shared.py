@@ -1,0 +1,31 @@
+"""What most trainers have in common: the groups every one reads, what every one requires, what is usual."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.trainer import Usual
+from autotrain_llm.params.command import Command
+from autotrain_llm.params.data import Data
+from autotrain_llm.params.evaluation import Evaluation
+from autotrain_llm.params.length import Length
+from autotrain_llm.params.lora import Lora
+from autotrain_llm.params.model import Model
+from autotrain_llm.params.output import Hub, Output
+from autotrain_llm.params.precision import Precision
+from autotrain_llm.params.schedule import Schedule
+from autotrain_llm.params.sweep import Sweep
+from autotrain_llm.params.training import Optimisation, Training
+
+CORE = (Model, Data, Training, Optimisation, Precision, Length, Lora, Schedule, Output, Hub, Sweep, Evaluation, Command)
+REQUIRED = ("model", "data_path", "lr", "epochs|max_steps", "batch_size")
+
+
+def usual(lr: Usual, **others: Usual) -> dict[str, Usual]:
+    """The values offered for what is missing, with this trainer's learning rate."""
+    common = {
+        "model": Usual("meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-7b-hf"),
+        "data_path": Usual("./data/train.jsonl", "./data/train.jsonl"),
+        "lr": lr,
+        "epochs": Usual(3, 3),
+        "batch_size": Usual(4, 8),
+    }
+    return {**common, **others}

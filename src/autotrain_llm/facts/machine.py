@@ -1,0 +1,112 @@
+"""What this machine computes in and what is installed on it, found out without importing torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+
+BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
+FIRST_BF16_GPU = 8.0  # compute capability of the A100
+FIRST_FLASH_GPU = 8.0
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A CUDA device: its name, memory in bytes and compute capability."""
+
+    name: str
+    memory: int
+    capability: float
+
+
+class Machine:
+    """Each fact is looked up once, when it is first asked for."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self.environment = os.environ if environment is None else environment
+
+    @cached_property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """The CUDA devices that this process may use, as the driver reports them."""
+        visible = self.environment.get("CUDA_VISIBLE_DEVICES")
+        if visible is not None and visible.strip() in ("", "-1"):
+            return ()
+        program = self._program("nvidia-smi")
+        if not program:
+            return ()
+        import subprocess
+
+        query = [program, "--query-gpu=index,name,memory.total,compute_cap", "--format=csv,noheader,nounits"]
+        try:
+            answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        except (OSError, subprocess.SubprocessError):
+            return ()
+        rows = [[cell.strip() for cell in line.split(",")] for line in answer.splitlines() if line.strip()]
+        found = {row[0]: Gpu(row[1], int(float(row[2])) * 2**20, float(row[3])) for row in rows if len(row) == 4}
+        if visible is None:
+            return tuple(found.values())
+        return tuple(found[index.strip()] for index in visible.split(",") if index.strip() in found)
+
+    def _program(self, name: str) -> str | None:
+        """Where a program is. `shutil.which` is the same and takes longer to import than all that is done here."""
+        folders = self.environment.get("PATH", os.defpath).split(os.pathsep)
+        paths = (os.path.join(folder, name) for folder in folders)  # noqa: PTH118
+        return next((path for path in paths if os.access(path, os.X_OK)), None)
+
+    @property
+    def has_cuda(self) -> bool:
+        return bool(self.gpus)
+
+    @cached_property
+    def computes_bf16(self) -> bool:
+        """Whether bf16 is what the device really computes in, rather than emulates."""
+        if self.gpus:
+            return all(gpu.capability >= FIRST_BF16_GPU for gpu in self.gpus)
+        return any(flag in self.processor_flags for flag in BF16_INSTRUCTIONS)
+
+    @cached_property
+    def processor_flags(self) -> frozenset[str]:
+        try:
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return frozenset()
+        return frozenset(next((line.split(":", 1)[1] for line in lines if line.startswith("flags")), "").split())
+
+    @cached_property
+    def memory(self) -> int:
+        """Bytes of main memory."""
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+    @property
+    def device_memory(self) -> int:
+        """Bytes of memory on the device that trains: the smallest GPU's, else the machine's."""
+        return min(gpu.memory for gpu in self.gpus) if self.gpus else self.memory
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together, as torchrun says."""
+        return int(self.environment.get("WORLD_SIZE", "1") or 1)
+
+    @property
+    def is_first_process(self) -> bool:
+        return int(self.environment.get("RANK", "0") or 0) == 0
+
+    @property
+    def hub_token(self) -> str | None:
+        """A token for the Hub from the environment or from an earlier login."""
+        token = self.environment.get("HF_TOKEN") or self.environment.get("HUGGING_FACE_HUB_TOKEN")
+        if token:
+            return token
+        home = self.environment.get("HF_HOME") or str(Path("~/.cache/huggingface").expanduser())
+        file = Path(self.environment.get("HF_TOKEN_PATH") or Path(home) / "token")
+        try:
+            return file.read_text(encoding="utf-8").strip() or None
+        except OSError:
+            return None
+
+    def has_package(self, name: str) -> bool:
+        return find_spec(name) is not None

@@ -1,0 +1,128 @@
+"""The output folder: where it is, whether it holds a run already, which checkpoint a run goes on from."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from autotrain_llm.config import Config
+
+RUN_FILE = "run.json"
+LOCK_FILE = ".lock"
+CHECKPOINTS = "checkpoints"
+CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)$")
+STATE_FILE = "trainer_state.json"
+WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json")
+
+
+@dataclass(frozen=True)
+class Output:
+    """The folder of a run. `named` is whether the user chose it."""
+
+    folder: Path
+    named: bool
+    resume: bool
+    resume_from: str | None
+
+    @cached_property
+    def holds_run(self) -> str | None:
+        """What shows that a run was written here: the name of a file or folder, else None."""
+        if not self.folder.is_dir():
+            return None
+        names = sorted(entry.name for entry in self.folder.iterdir())
+        signs = [name for name in names if CHECKPOINT_NAME.match(name)]
+        signs += [name for name in (RUN_FILE, CHECKPOINTS, *WEIGHTS) if name in names]
+        return signs[0] if signs else None
+
+    @cached_property
+    def complete_checkpoints(self) -> tuple[Path, ...]:
+        """Checkpoints that were written to their end, oldest first."""
+        return tuple(path for path in self.checkpoints if is_complete(path))
+
+    @cached_property
+    def checkpoints(self) -> tuple[Path, ...]:
+        folder = self.folder / CHECKPOINTS
+        found = [path for path in folder.iterdir() if CHECKPOINT_NAME.match(path.name)] if folder.is_dir() else []
+        return tuple(sorted(found, key=step_of))
+
+    @cached_property
+    def checkpoint(self) -> Path | None:
+        """The checkpoint that this command goes on from, where it asks for one and there is one."""
+        if self.resume_from:
+            path = Path(self.resume_from).expanduser()
+            return path if is_complete(path) else None
+        if self.resume:
+            return self.complete_checkpoints[-1] if self.complete_checkpoints else None
+        return None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run here has come to its end."""
+        return earlier_run(self.folder).get("status") == "ok"
+
+
+def step_of(checkpoint: Path) -> int:
+    match = CHECKPOINT_NAME.search(checkpoint.name)
+    return int(match[1]) if match else -1
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """The state file is written last, so that it marks a whole checkpoint."""
+    try:
+        state = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    has_weights = any((checkpoint / name).exists() for name in WEIGHTS)
+    return isinstance(state, dict) and has_weights and (checkpoint / "optimizer.pt").exists()
+
+
+def earlier_run(folder: Path) -> dict:
+    """What `run.json` says of an earlier run; empty where there is none."""
+    try:
+        document = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def find_output(config: Config) -> Output:
+    """The output folder of a command; without a name, the next free number."""
+    named = config.output_dir
+    folder = Path(named).expanduser() if named else _next_free(config)
+    if config.resume_from_checkpoint and not named:
+        checkpoint = Path(config.resume_from_checkpoint).expanduser().resolve()
+        if checkpoint.parent.name == CHECKPOINTS:
+            folder, named = checkpoint.parent.parent, str(checkpoint.parent.parent)
+    return Output(folder, bool(named), bool(config.resume), config.resume_from_checkpoint)
+
+
+def _next_free(config: Config) -> Path:
+    model = re.sub(r"[^\w.-]+", "-", str(config.peek("model") or "model").rstrip("/").split("/")[-1]).strip("-.")
+    runs = Path("runs")
+    number = 1
+    while (runs / f"{config.trainer}-{model}-{number}").exists():
+        number += 1
+    return runs / f"{config.trainer}-{model}-{number}"
+
+
+def process_that_holds(folder: Path) -> int | None:
+    """The number of the running process that writes here, if one does."""
+    import fcntl
+
+    try:
+        descriptor = os.open(folder / LOCK_FILE, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip()
+        return int(text) if text.isdigit() else -1
+    else:
+        return None
+    finally:
+        os.close(descriptor)

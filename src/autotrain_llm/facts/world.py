@@ -1,0 +1,219 @@
+"""Everything that is known about one command's world, each part looked up when it is first asked for and never twice.
+
+What a part finds wrong on the way is kept in `findings`; a part that can't be had is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotrain_llm.config import Config
+from autotrain_llm.declare.finding import ERROR, Finding, Refused
+from autotrain_llm.facts.machine import Machine
+from autotrain_llm.facts.output import Output, find_output
+from autotrain_llm.lengths import Limit, decide_limit
+
+if TYPE_CHECKING:
+    import tempfile
+
+    from autotrain_llm.data.dataset import Dataset
+    from autotrain_llm.data.prepare import Preparation, Prepared
+    from autotrain_llm.data.tokenizer import Tokenizer
+    from autotrain_llm.models.metadata import ModelFacts
+
+
+class World:
+    """The machine, the output folder, the model's files and the rows, as one command sees them."""
+
+    def __init__(self, config: Config, machine: Machine | None = None) -> None:
+        self.config = config
+        self.machine = machine or Machine()
+        self.findings: list[Finding] = []
+        self._scratch_folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def _try(self, look: Callable[[], Any]) -> Any:
+        """What `look` finds, or None with its findings kept."""
+        try:
+            return look()
+        except Refused as refused:
+            self.findings += refused.findings
+            return None
+
+    @property
+    def refused(self) -> bool:
+        return any(finding.severity == ERROR for finding in self.findings)
+
+    @cached_property
+    def output(self) -> Output:
+        return find_output(self.config)
+
+    @property
+    def token(self) -> str | None:
+        return self.config.token or self.machine.hub_token
+
+    @property
+    def is_scratch(self) -> bool:
+        from autotrain_llm.models.scratch import is_scratch
+
+        return is_scratch(str(self.config.model))
+
+    # --- the model's files ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def model(self) -> ModelFacts | None:
+        """What the model's files say."""
+        return self._try(lambda: self._metadata(self.config.model, "model"))
+
+    def _metadata(self, name: str, parameter: str) -> ModelFacts:
+        from autotrain_llm.models.locate import locate
+        from autotrain_llm.models.metadata import read_metadata
+
+        config = self.config
+        located = locate(
+            name,
+            revision=config.revision if parameter == "model" else None,
+            cache_dir=config.cache_dir,
+            offline=config.offline,
+            token=self.token,
+            parameter=parameter,
+        )
+        return read_metadata(located)
+
+    @cached_property
+    def tokenizer_folder(self) -> Path | None:
+        """Where the tokenizer's files are; for a new model they are made from the rows, in a folder that goes with this object."""
+        if self.config.tokenizer:
+            facts = self._try(lambda: self._metadata(self.config.tokenizer, "tokenizer"))
+            return facts.tokenizer_folder or facts.located.folder if facts else None
+        if self.is_scratch:
+            return self._try(self._train_tokenizer)
+        return self.model.tokenizer_folder if self.model else None
+
+    def _train_tokenizer(self) -> Path | None:
+        import tempfile
+
+        from autotrain_llm.data.dataset import texts
+        from autotrain_llm.models.scratch import train_tokenizer
+
+        if self.dataset is None:
+            return None
+        self._scratch_folder = tempfile.TemporaryDirectory(prefix="autotrain-tokenizer-")
+        return train_tokenizer(texts(self.dataset), Path(self._scratch_folder.name)).folder
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer | None:
+        from autotrain_llm.data.tokenizer import Tokenizer
+
+        folder = self.tokenizer_folder
+        return self._try(lambda: Tokenizer.load(folder)) if folder else None
+
+    @property
+    def context_length(self) -> int | None:
+        """The longest input the model was made for, in tokens."""
+        return self.model.context_length if self.model and not self.is_scratch else None
+
+    @cached_property
+    def limit(self) -> Limit:
+        return decide_limit(self.config, self.context_length)
+
+    @cached_property
+    def shape(self) -> dict[str, Any] | None:
+        """The arguments of a new model's LlamaConfig."""
+        from autotrain_llm.models.scratch import choose_shape, parse_size
+
+        tokenizer = self.tokenizer
+        if not self.is_scratch or tokenizer is None:
+            return None
+        return self._try(
+            lambda: choose_shape(parse_size(self.config.model), tokenizer.size, max(self.limit.tokens, 1024))
+        )
+
+    @property
+    def parameters(self) -> int | None:
+        """How many parameters the model has."""
+        from autotrain_llm.models.scratch import count_parameters
+
+        if self.is_scratch:
+            return count_parameters(self.shape) if self.shape else None
+        return self.model.parameters if self.model else None
+
+    # --- the rows ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def dataset(self) -> Dataset | None:
+        """The rows, found, read, recognised and converted."""
+        from autotrain_llm.data.dataset import open_data
+
+        dataset = self._try(lambda: open_data(self._request()))
+        if dataset is not None:
+            self.findings += dataset.findings
+        return dataset
+
+    def _request(self) -> Any:
+        from autotrain_llm.data.request import DataRequest
+
+        config = self.config
+        columns = {"text_column": "text_column"}
+        if config.applies("prompt_text_column"):
+            columns["prompt_column"] = "prompt_text_column"
+        if config.applies("rejected_text_column"):
+            columns["rejected_column"] = "rejected_text_column"
+        return DataRequest(
+            path=config.data_path,
+            rows=config.trainer_spec.rows,
+            train_split=config.train_split,
+            valid_split=config.valid_split,
+            eval_path=config.eval_dataset_path,
+            named=tuple(field for field, name in columns.items() if config.given(name)),
+            max_samples=config.max_samples,
+            seed=config.seed,
+            cache_dir=config.cache_dir,
+            offline=config.offline,
+            token=self.token,
+            trainer=config.trainer,
+            **{field: getattr(config, name) for field, name in columns.items()},
+        )
+
+    @cached_property
+    def preparation(self) -> Preparation:
+        """How rows become tokens."""
+        from autotrain_llm.data.prepare import Preparation
+
+        config = self.config
+        return Preparation(
+            max_length=self.limit.tokens,
+            length_given=self.limit.given,
+            length_flag="--" + self.limit.parameter.replace("_", "-"),
+            block=config.trainer_spec.rows == "documents",
+            response_only=config.response_only_loss if config.applies("response_only_loss") else None,
+            add_eos=config.add_eos_token if config.applies("add_eos_token") else True,
+            add_eos_given=config.given("add_eos_token"),
+            chat_template=config.chat_template if config.applies("chat_template") else None,
+            packing=bool(config.applies("packing") and config.packing),
+            max_prompt_length=config.max_prompt_length if config.applies("max_prompt_length") else None,
+            max_completion_length=config.max_completion_length if config.applies("max_completion_length") else None,
+        )
+
+    @cached_property
+    def prepared(self) -> Prepared | None:
+        """The rows as tokens: what training uses is this very object."""
+        from autotrain_llm.data.prepare import prepare
+
+        dataset, tokenizer = self.dataset, self.tokenizer
+        if dataset is None or tokenizer is None:
+            return None
+        prepared = self._try(lambda: prepare(dataset, tokenizer, self.preparation, cache=self.cache))
+        if prepared is not None:
+            self.findings += prepared.findings
+        return prepared
+
+    @cached_property
+    def cache(self) -> Path | None:
+        """Where prepared rows are kept between runs; a dry run leaves nothing behind."""
+        if self.config.dry_run:
+            return None
+        folder = self.config.cache_dir or self.machine.environment.get("XDG_CACHE_HOME") or "~/.cache"
+        return Path(folder).expanduser() / "autotrain-llm" / "rows"

@@ -1,0 +1,443 @@
+"""Turn a Config into a Plan: everything that a run will do, decided and JSON-able, before a weight is loaded.
+
+Pure: reads the configuration and what is known of the world, writes nothing and imports nothing heavy. What happens with a plan is `run/`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from autotrain_llm import estimate
+from autotrain_llm.config import Config
+from autotrain_llm.data.pack import pack
+from autotrain_llm.facts.world import World
+from autotrain_llm.models.architectures import keeps_rows_apart
+from autotrain_llm.registry import PARAMS
+
+LOG_LINES = 100
+EVALUATIONS_BY_STEPS = 10
+MEMORY_SHARE = 0.9  # of the device, beyond which activations are computed twice
+OPTIMIZER_STATES = {"sgd": 0, "adafactor": 0, "adamw_bnb_8bit": 1, "paged_adamw_8bit": 1}
+OPTIMIZER_NAMES = {"adamw_torch": "adamw_torch_fused"}
+SECRET = "(not shown)"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole run. `parameters` holds every value with its source; the other parts are what was decided from them."""
+
+    trainer: str
+    parameters: dict[str, dict[str, Any]]
+    ignored: tuple[str, ...]
+    model: dict[str, Any]
+    data: dict[str, Any]
+    objective: dict[str, Any]
+    length: dict[str, Any]
+    layout: dict[str, Any]
+    precision: dict[str, Any]
+    arguments: dict[str, Any]
+    schedule: dict[str, Any]
+    output: dict[str, Any]
+    steps: int
+    estimate: dict[str, int]
+    adapter: dict[str, Any] | None = None
+    hub: dict[str, Any] | None = None
+    engine: str = "native"
+    seed: int = 42
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan as `--format json` and `run.json` hold it."""
+        return asdict(self)
+
+    def summary(self) -> list[tuple[str, list[tuple[str, str, str]]]]:
+        """Titled rows of (name, value, where it comes from): what a person reads in ten seconds."""
+        return [
+            ("What", self._what()),
+            ("Data", self._rows()),
+            ("How", self._how()),
+            ("Cost and output", self._cost()),
+        ]
+
+    def _what(self) -> list[tuple[str, str, str]]:
+        rows = [
+            ("trainer", self.trainer, self._source("trainer")),
+            (
+                "model",
+                f"{self.model['name']} ({self.model['architecture']}, {show_count(self.model['parameters'])} parameters)",
+                self._source("model"),
+            ),
+        ]
+        if self.adapter:
+            rows.append(
+                (
+                    "adapter",
+                    f"LoRA of rank {self.adapter['r']} on {', '.join(self.adapter['target_modules'])}",
+                    self._source("peft"),
+                )
+            )
+        return rows
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        data = self.data
+        tokens = data["tokens"]
+        evaluation = f"{data['eval_rows']} for evaluation" if data["eval_rows"] else "none for evaluation"
+        lost = [
+            f"{data[key]} {word}"
+            for key, word in (("truncated_rows", "cut short"), ("dropped_rows", "dropped"))
+            if data[key]
+        ]
+        return [
+            ("data", f"{data['path']} ({data['format']})", self._source("data_path")),
+            ("rows", ", ".join([f"{data['rows']} to train on", evaluation, *lost]), ""),
+            (
+                "tokens",
+                f"{tokens['p50']} median, {tokens['p95']} 95th percentile, {tokens['max']} longest",
+                f"{data['trained_token_share']:.0%} trained on",
+            ),
+            ("longest row", f"{self.length['tokens']} tokens", self.length["why"]),
+        ]
+
+    def _how(self) -> list[tuple[str, str, str]]:
+        arguments = self.arguments
+        batch = f"{arguments['per_device_train_batch_size']} rows"
+        if arguments["gradient_accumulation_steps"] > 1:
+            batch += f" x {arguments['gradient_accumulation_steps']} accumulated"
+        if self.schedule["processes"] > 1:
+            batch += f" x {self.schedule['processes']} processes"
+        return [
+            ("steps", f"{self.steps} of {batch}", f"{self.schedule['epochs']:g} epochs"),
+            (
+                "learning rate",
+                f"{arguments['learning_rate']:g}, {self.parameters['scheduler']['value']}, {arguments['warmup_steps']} steps of warm-up",
+                self._source("lr"),
+            ),
+            ("layout", self.layout["name"], self.layout["why"]),
+            ("precision", self.precision["name"], self.precision["why"]),
+        ]
+
+    def _cost(self) -> list[tuple[str, str, str]]:
+        memory, disk = self.estimate["peak_memory_bytes"], self.estimate["checkpoint_bytes"]
+        return [
+            ("memory", f"about {show_bytes(memory)} at the peak", "estimated"),
+            ("a checkpoint", show_bytes(disk), "estimated"),
+            ("output", self.output["dir"], self._source("output_dir")),
+        ]
+
+    def _source(self, name: str) -> str:
+        return str(self.parameters[name]["source"])
+
+
+def show_count(number: int | None) -> str:
+    """A number of parameters as people say it: 985K, 1.2B."""
+    if number is None:
+        return "an unknown number of"
+    for unit, size in (("B", 10**9), ("M", 10**6), ("K", 10**3)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return str(number)
+
+
+def show_bytes(number: int) -> str:
+    return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
+
+
+def make_plan(config: Config, world: World, ignored: tuple[str, ...] = ()) -> Plan:
+    """Decide everything. `world.prepared` holds at least one row."""
+    rows = row_count(config, world)
+    schedule = _schedule(config, world, rows)
+    precision = _with_checkpointing(config, world, _precision(config, world))
+    cost = _estimate(config, world, precision)
+    return Plan(
+        trainer=config.trainer,
+        parameters=_parameters(config),
+        ignored=ignored,
+        model=_model(config, world),
+        data=_data(config, world),
+        objective=_objective(config, world),
+        length={"tokens": world.limit.tokens, "parameter": world.limit.parameter, "why": world.limit.why},
+        layout=_layout(config, world),
+        precision=precision,
+        arguments=_arguments(config, schedule, precision),
+        schedule=schedule,
+        output=_output(config, world),
+        steps=schedule["steps"],
+        estimate=cost,
+        adapter=_adapter(config),
+        hub=_hub(config),
+        engine=config.engine,
+        seed=config.seed,
+    )
+
+
+def row_count(config: Config, world: World) -> int:
+    """Rows as the batches count them: packed ones where rows are packed."""
+    assert world.prepared is not None
+    if config.applies("packing") and config.packing:
+        return len(pack(world.prepared.train.lengths.tolist(), world.limit.tokens))
+    return len(world.prepared.train)
+
+
+def _parameters(config: Config) -> dict[str, dict[str, Any]]:
+    """Every parameter the trainer reads, with its source; commands and secrets left out."""
+    return {
+        param.name: {
+            "value": SECRET if param.secret and config.peek(param.name) else _plain(config.peek(param.name)),
+            "source": config.source(param.name),
+        }
+        for param in PARAMS.values()
+        if config.applies(param.name) and not param.command
+    }
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _model(config: Config, world: World) -> dict[str, Any]:
+    facts = world.model
+    base = facts.model_located if facts else None
+    architecture = (
+        "LlamaForCausalLM" if world.is_scratch else next(iter(facts.architectures), facts.model_type) if facts else None
+    )
+    return {
+        "name": config.model,
+        "kind": facts.located.kind if facts else "scratch",
+        "folder": str(facts.located.folder) if facts and facts.located.folder else None,
+        "base": base.name if base and facts and base is not facts.located else None,
+        "architecture": architecture,
+        "model_type": "llama" if world.is_scratch else facts.model_type if facts else None,
+        "parameters": world.parameters,
+        "shape": world.shape,
+        "tokenizer": config.tokenizer or ("trained on the data" if world.is_scratch else config.model),
+        "revision": config.revision,
+        "cache_dir": config.cache_dir,
+        "offline": config.offline,
+        "trust_remote_code": config.trust_remote_code,
+        "quantization": config.quantization,
+        "attention": config.attn_implementation,
+    }
+
+
+def _data(config: Config, world: World) -> dict[str, Any]:
+    dataset, prepared = world.dataset, world.prepared
+    assert dataset is not None and prepared is not None
+    statistics = prepared.statistics
+    return {
+        "path": config.data_path,
+        "format": dataset.format,
+        "columns": dict(dataset.columns),
+        "recognised": dataset.describe(),
+        "split": config.train_split,
+        "evaluation": config.eval_dataset_path or config.valid_split,
+        "samples": config.max_samples,
+        "fingerprint": prepared.fingerprint,
+        **{
+            key: statistics[key]
+            for key in (
+                "rows",
+                "eval_rows",
+                "tokens",
+                "total_tokens",
+                "truncated_rows",
+                "dropped_rows",
+                "trained_token_share",
+            )
+        },
+    }
+
+
+def _objective(config: Config, world: World) -> dict[str, Any]:
+    return {"name": config.trainer, "function": config.trainer_spec.objective}
+
+
+def _layout(config: Config, world: World) -> dict[str, Any]:
+    """One flat stream where the architecture is known to keep rows apart in it, else padded."""
+    packing = bool(config.applies("packing") and config.packing)
+    known = {"model_type": "llama"} if world.is_scratch else (world.model.config if world.model else None) or {}
+    apart, reason = keeps_rows_apart(known)
+    if not apart:
+        return {"name": "padded", "why": reason, "packing": False}
+    return {
+        "name": "packed" if packing else "flat",
+        "why": "rows lie in one stream without padding",
+        "packing": packing,
+    }
+
+
+def _precision(config: Config, world: World) -> dict[str, Any]:
+    """What is computed in: what was asked for, else bf16 where the device computes in it."""
+    machine = world.machine
+    device = f"GPU {machine.gpus[0].name}" if machine.has_cuda else "processor"
+    if config.mixed_precision:
+        name, why = config.mixed_precision, config.source("mixed_precision")
+    elif machine.computes_bf16:
+        name, why = "bf16", f"the {device} computes in it"
+    else:
+        name, why = "fp32", f"the {device} does not compute in bf16"
+    return {"name": name, "why": why, "cpu": not machine.has_cuda}
+
+
+def _with_checkpointing(config: Config, world: World, precision: dict[str, Any]) -> dict[str, Any]:
+    """Activations are computed twice where that was asked for, or where memory would not do."""
+    if config.gradient_checkpointing is not None:
+        return precision | {
+            "checkpointing": config.gradient_checkpointing,
+            "checkpointing_why": config.source("gradient_checkpointing"),
+        }
+    short = _peak(config, world, precision, checkpointing=False) > MEMORY_SHARE * world.machine.device_memory
+    return precision | {
+        "checkpointing": short,
+        "checkpointing_why": "memory would not do without" if short else "memory does without",
+    }
+
+
+def _schedule(config: Config, world: World, rows: int) -> dict[str, Any]:
+    """Steps, and when to log, evaluate and save."""
+    processes = world.machine.processes
+    batches = math.ceil(math.ceil(rows / processes) / config.batch_size)
+    steps_of_epoch = max(1, math.ceil(batches / config.gradient_accumulation))
+    if config.max_steps and config.max_steps > 0:
+        steps = config.max_steps
+    else:
+        steps = max(1, math.ceil(steps_of_epoch * config.epochs))
+    has_rows = bool(world.prepared and world.prepared.valid is not None and len(world.prepared.valid))
+    evaluate = config.eval_strategy or ("epoch" if has_rows else "no")
+    eval_steps = config.eval_steps or max(1, steps // EVALUATIONS_BY_STEPS)
+    save = config.save_strategy or (evaluate if evaluate != "no" else "epoch")
+    save_steps = config.save_steps or (eval_steps if evaluate == "steps" else 500)
+    log = config.logging_steps if config.logging_steps and config.logging_steps > 0 else max(1, steps // LOG_LINES)
+    return {
+        "rows": rows,
+        "processes": processes,
+        "steps_of_epoch": steps_of_epoch,
+        "steps": steps,
+        "epochs": steps / steps_of_epoch,
+        "evaluate": evaluate,
+        "eval_steps": eval_steps,
+        "save": save,
+        "save_steps": save_steps,
+        "log_steps": log,
+        "patience": config.early_stopping_patience,
+        "trackers": list(config.log),
+    }
+
+
+def _arguments(config: Config, schedule: dict[str, Any], precision: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of transformers' Trainer, by its own names."""
+    steps = schedule["steps"]
+    best = config.load_best_model_at_end or schedule["patience"] is not None
+    arguments = {
+        "learning_rate": config.lr,
+        "num_train_epochs": schedule["epochs"],
+        "max_steps": steps,
+        "per_device_train_batch_size": config.batch_size,
+        "per_device_eval_batch_size": config.eval_batch_size or config.batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation,
+        "optim": OPTIMIZER_NAMES.get(config.optimizer, config.optimizer),
+        "lr_scheduler_type": config.scheduler,
+        "warmup_steps": math.ceil(steps * config.warmup_ratio),
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "seed": config.seed,
+        "data_seed": config.seed,
+        "bf16": precision["name"] == "bf16",
+        "fp16": precision["name"] == "fp16",
+        "use_cpu": precision["cpu"],
+        "logging_steps": schedule["log_steps"],
+        "eval_strategy": schedule["evaluate"],
+        "eval_steps": schedule["eval_steps"],
+        "save_strategy": schedule["save"],
+        "save_steps": schedule["save_steps"],
+        "save_total_limit": config.save_total_limit,
+        "load_best_model_at_end": best,
+    }
+    if config.scheduler == "warmup_stable_decay":
+        arguments["lr_scheduler_kwargs"] = {"num_decay_steps": max(1, steps // 10)}
+    if best:
+        arguments |= {"metric_for_best_model": "eval_loss", "greater_is_better": False}
+    if config.distributed_backend == "fsdp":
+        arguments |= {"fsdp": "full_shard auto_wrap", "fsdp_config": {"fsdp_version": 2}}
+    return arguments
+
+
+def _adapter(config: Config) -> dict[str, Any] | None:
+    if not config.peft:
+        return None
+    return {
+        "r": config.lora_r,
+        "alpha": config.lora_alpha,
+        "dropout": config.lora_dropout,
+        "target_modules": list(config.target_modules),
+        "merge": config.merge_adapter,
+    }
+
+
+def _hub(config: Config) -> dict[str, Any] | None:
+    if not config.push_to_hub:
+        return None
+    return {
+        "username": config.username,
+        "private": config.hub_private,
+        "token": "given" if config.token else "environment",
+    }
+
+
+def _output(config: Config, world: World) -> dict[str, Any]:
+    output = world.output
+    return {
+        "dir": config.output_dir or str(output.folder),
+        "overwrite": config.overwrite,
+        "checkpoint": str(output.checkpoint) if output.checkpoint else None,
+    }
+
+
+def _estimate(config: Config, world: World, precision: dict[str, Any]) -> dict[str, int]:
+    shape = model_shape(world)
+    if shape is None:
+        return {"peak_memory_bytes": 0, "checkpoint_bytes": 0}
+    trainable = estimate.trainable_parameters(shape, config.lora_r if config.peft else None)
+    states = OPTIMIZER_STATES.get(config.optimizer, 2)
+    return {
+        "peak_memory_bytes": _peak(config, world, precision, checkpointing=precision["checkpointing"]),
+        "checkpoint_bytes": estimate.checkpoint_bytes(shape, trainable=trainable, states=states),
+    }
+
+
+def _peak(config: Config, world: World, precision: dict[str, Any], *, checkpointing: bool) -> int:
+    """Bytes at the peak of a step; 0 where the model's files don't tell its shape."""
+    shape = model_shape(world)
+    if shape is None:
+        return 0
+    assert world.prepared is not None
+    return estimate.peak_memory(
+        shape,
+        config.batch_size * world.prepared.statistics["tokens"]["max"],
+        trainable=estimate.trainable_parameters(shape, config.lora_r if config.peft else None),
+        states=OPTIMIZER_STATES.get(config.optimizer, 2),
+        checkpointing=checkpointing,
+        half=precision["name"] != "fp32",
+        base_bytes={"int4": 0.6, "int8": 1.1}.get(config.quantization, 4),
+    )
+
+
+def model_shape(world: World) -> estimate.Shape | None:
+    """The sizes that memory follows from; None where the model's files don't tell."""
+    if world.shape:
+        shape = world.shape
+        sizes = [shape[key] for key in ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")]
+    elif world.model:
+        facts = world.model
+        sizes = [
+            facts.hidden_size,
+            facts.intermediate_size or 4 * (facts.hidden_size or 0),
+            facts.layers,
+            facts.vocab_size,
+        ]
+    else:
+        return None
+    if world.parameters is None or None in sizes:
+        return None
+    return estimate.Shape(world.parameters, *sizes)

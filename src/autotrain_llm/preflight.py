@@ -1,0 +1,161 @@
+"""Check a configuration: flags, machine, output folder, model metadata and rows, with everything that is wrong said at once.
+
+A stage runs unless what it depends on is already known to be broken. No torch, no weights, nothing written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from autotrain_llm.config import Config
+from autotrain_llm.declare.finding import ERROR, WARNING, Finding
+from autotrain_llm.facts.world import World
+from autotrain_llm.registry import FOREIGN, PARAMS, UNUSED, verdict
+
+if TYPE_CHECKING:
+    from autotrain_llm.plan import Plan
+
+MODEL_FLAGS = frozenset({"model", "tokenizer", "revision", "trainer", "cache_dir"})
+DATA_FLAGS = frozenset(
+    {"data_path", "train_split", "valid_split", "eval_dataset_path", "max_samples", "seed", "text_column", "trainer"}
+    | {"prompt_text_column", "rejected_text_column"}
+)
+TOKEN_FLAGS = frozenset(
+    {"block_size", "max_seq_length", "model_max_length", "chat_template", "add_eos_token", "response_only_loss"}
+)
+
+
+@dataclass
+class Checked:
+    """The result of a check: the configuration with ignored parameters dropped, what was found, and the plan where one can be made."""
+
+    config: Config
+    findings: tuple[Finding, ...]
+    world: World
+    ignored: tuple[str, ...] = ()
+    plan: Plan | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the run may not start: an error, or with `--strict` anything at all."""
+        return any(finding.severity == ERROR or self.config.peek("strict") for finding in self.findings)
+
+
+def preflight(config: Config, findings: Iterable[Finding] = ()) -> Checked:
+    """Run every check that can be run. `findings` are what reading the command already found."""
+    if config.peek("inference"):
+        return _preflight_of_inference(config, findings)
+    found = [*findings, *_rules(config, {"config", "trainer"})]
+    ignored = ignored_parameters(config)
+    asked, config = config, config.without(ignored)
+    world = World(config)
+    found += _rules(config, {"config", "trainer", "machine", "output"}, machine=world.machine, output=world.output)
+    flags_refuse = any(finding.severity == ERROR for finding in found)
+    if not flags_refuse or not _is_hopeless(found):
+        found += _model_and_rows(config, world, _broken(found))
+    plan = _plan(config, world, ignored) if not flags_refuse and not world.refused else None
+    return Checked(asked, _ordered(found), world, ignored, plan)
+
+
+def _preflight_of_inference(config: Config, findings: Iterable[Finding]) -> Checked:
+    """Answering prompts trains nothing: values, and the model's files."""
+    from autotrain_llm.models.faults import check_model, check_reward_model
+    from autotrain_llm.rules.every import RULES
+
+    known = {"config": config, "trainer": config.trainer_spec}
+    found = [*findings, *(finding for code in ("P202", "P301", "P303") for finding in RULES[code].check(known))]
+    world = World(config)
+    if not any(finding.severity == ERROR for finding in found):
+        facts = world.model
+        if facts is not None:
+            found += check_reward_model(facts, parameter="model") if facts.is_classifier else check_model(facts, "sft")
+        if facts is not None and not any(finding.severity == ERROR for finding in found):
+            _ = world.tokenizer
+    return Checked(config, _ordered([*found, *world.findings]), world)
+
+
+def ignored_parameters(config: Config) -> tuple[str, ...]:
+    """What was given and has no effect, so that the run is the same as without it."""
+    from autotrain_llm.rules.applicability import switched_off
+
+    trainer = config.trainer_spec
+    foreign = [name for name in config.all_given() if verdict(PARAMS[name], trainer) in (FOREIGN, UNUSED)]
+    return (*foreign, *switched_off(config, trainer))
+
+
+def _rules(config: Config, offered: set[str], **facts: object) -> list[Finding]:
+    """Findings of the rules that need something of `facts` (or, without facts, nothing but the flags)."""
+    from autotrain_llm.rules.every import RULES
+
+    known = {"config": config, "trainer": config.trainer_spec, **facts}
+    found: list[Finding] = []
+    for rule in RULES.values():
+        needs = set(rule.needs)
+        if needs <= offered and (not facts or needs & set(facts)):
+            found += rule.check(known)
+    return found
+
+
+def _broken(found: Iterable[Finding]) -> frozenset[str]:
+    """Parameters that an error names."""
+    return frozenset(name for finding in found if finding.severity == ERROR for name in finding.parameters)
+
+
+def _is_hopeless(found: Iterable[Finding]) -> bool:
+    """Whether the trainer itself isn't known, so that nothing further can be judged."""
+    return any(
+        finding.severity == ERROR and finding.parameters == ("trainer",) and finding.code in ("P103", "P303")
+        for finding in found
+    )
+
+
+def _model_and_rows(config: Config, world: World, broken: frozenset[str]) -> list[Finding]:
+    """The stages that read files, each where its own flags are in order."""
+    found: list[Finding] = []
+    model_known = config.model is not None and not broken & (MODEL_FLAGS - {"trainer"})
+    data_known = config.data_path is not None and not broken & (DATA_FLAGS - {"trainer"})
+    if data_known:
+        _ = world.dataset
+    if model_known:
+        found += _model(config, world)
+    errors_in_model = any(finding.severity == ERROR and finding.code != "M151" for finding in found)
+    if data_known and model_known and not errors_in_model and not broken & TOKEN_FLAGS:
+        _ = world.prepared
+        _ = world.shape
+        facts = {"model": world.model, "world": world}
+        found += _rules(config, {"config", "trainer", "model", "world"}, **facts) if world.model else []
+    return found + world.findings
+
+
+def _model(config: Config, world: World) -> Iterator[Finding]:
+    """Faults of the model's files."""
+    from autotrain_llm.models.faults import check_model
+
+    facts = world.model
+    if facts is None or world.is_scratch:
+        return
+    yield from check_model(
+        facts,
+        config.trainer,
+        peft=config.peft,
+        target_modules=config.target_modules if config.peft else None,
+        trust_remote_code=config.trust_remote_code,
+        tokenizer=config.tokenizer,
+        tokenizer_folder=world.tokenizer_folder if config.tokenizer else None,
+    )
+
+
+def _plan(config: Config, world: World, ignored: tuple[str, ...]) -> Plan | None:
+    from autotrain_llm.plan import make_plan
+
+    if world.prepared is None or len(world.prepared.train) == 0:
+        return None
+    return make_plan(config, world, ignored)
+
+
+def _ordered(found: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Each finding once, warnings before errors, so that errors stand nearest the prompt."""
+    unique = list(dict.fromkeys(replace(finding) for finding in found))
+    return tuple(finding for severity in (WARNING, ERROR) for finding in unique if finding.severity == severity)

@@ -1,0 +1,1 @@
+"""One file per topic, one function per rule."""

@@ -1,0 +1,368 @@
+"""Parameters that do not go together, or whose values can hardly be meant: everything that flags alone can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from autotrain_llm.config import Config
+from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.params.lora import Lora
+from autotrain_llm.params.precision import Precision
+
+TRACKERS = ("tensorboard", "wandb", "trackio")
+
+
+@rule("P310", WARNING, refuses="--trainer dpo --lr 2e-4", accepts="--trainer dpo --lr 5e-7")
+def a_learning_rate_should_suit_trainer_and_method(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """The learning rate is far from what works for this trainer, with full training or with LoRA.
+
+    Why: too high a rate destroys a pre-trained model within a few steps; too low a one changes nothing and looks like training.
+    A new model (`scratch:`) wants a high one and is not judged.
+    Fix: the value that is shown.
+    """
+    lr, lora = config.peek("lr"), bool(config.peek("peft"))
+    if lr is None or lr <= 0 or str(config.peek("model") or "").startswith("scratch:"):
+        return
+    low, high = trainer.learning_rates["lora" if lora else "full"]
+    method = "--peft" if lora else "full training (no --peft)"
+    usual = trainer.usual["lr"].value(lora)
+    if lr > high:
+        yield Finding(
+            f"--lr {exactly(lr)} is far above what {trainer.name} stands with {method}; {exactly(usual)} is usual",
+            fix=f"--lr {exactly(usual)}",
+            parameters=("lr",),
+        )
+    elif lr < low:
+        yield Finding(
+            f"--lr {exactly(lr)} is so low for {trainer.name} with {method} that hardly a weight moves; {exactly(usual)} is usual",
+            fix=f"--lr {exactly(usual)}",
+            parameters=("lr",),
+        )
+
+
+def exactly(number: float) -> str:
+    """A small number the way it is typed: 5e-7."""
+    mantissa, _, exponent = f"{number:e}".partition("e")
+    if -4 < int(exponent) < 4:
+        return f"{number:g}"
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+@rule("P311", WARNING, refuses="--peft --lora-r 128 --lora-alpha 8", accepts="--peft --lora-r 32 --lora-alpha 64")
+def lora_alpha_should_not_fade_the_adapter(config: Lora) -> Iterator[Finding]:
+    """`--lora-alpha` divided by `--lora-r` is far below one.
+
+    Why: the adapter's output is multiplied by alpha / r; at a small fraction the adapter hardly takes part.
+    Fix: an alpha of once or twice the rank.
+    """
+    if config.peft and config.lora_alpha > 0 and config.lora_r >= 1 and config.lora_alpha / config.lora_r < 0.25:
+        scale = config.lora_alpha / config.lora_r
+        yield Finding(
+            f"--lora-alpha {plain_number(config.lora_alpha)} with --lora-r {config.lora_r} multiplies the adapter by {scale:g}",
+            fix=f"--lora-alpha {2 * config.lora_r}",
+            parameters=("lora_alpha", "lora_r"),
+        )
+
+
+def plain_number(number: float) -> str:
+    return f"{number:g}"
+
+
+@rule(
+    "P312",
+    WARNING,
+    refuses="--trainer sft --block-size 128 --max-seq-length 512",
+    accepts="--trainer sft --max-seq-length 512",
+)
+def one_length_should_be_given(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """Two different lengths were given, and only one can decide.
+
+    Why: `--max-seq-length`, `--block-size` and `--model-max-length` all say how long a row may be. The first of them, in this order,
+    that was given decides; the plan says which.
+    Fix: keep one.
+    """
+    names = [
+        name
+        for name in ("max_seq_length", "block_size", "model_max_length")
+        if config.given(name) and config.applies(name)
+    ]
+    values = {name: config.peek(name) for name in names if config.peek(name) not in (None, -1)}
+    if len(set(values.values())) > 1:
+        _, *rest = values
+        flags = [f"--{name.replace('_', '-')} {values[name]}" for name in values]
+        yield Finding(
+            f"{' and '.join(flags)} name different lengths; {flags[0]} decides",
+            fix=f"remove {', '.join('--' + name.replace('_', '-') for name in rest)}",
+            parameters=tuple(values),
+        )
+
+
+@rule(
+    "P313",
+    refuses="--trainer dpo --block-size 512 --max-prompt-length 512",
+    accepts="--trainer dpo --block-size 1024 --max-prompt-length 512",
+)
+def a_prompt_must_leave_room_for_its_answer(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--max-prompt-length` fills the whole row.
+
+    Why: a prompt that long leaves no token to learn from.
+    Fix: a shorter prompt or a longer row.
+    """
+    if not config.applies("max_prompt_length") or not (
+        config.given("block_size") and config.given("max_prompt_length")
+    ):
+        return
+    block, prompt = config.peek("block_size"), config.peek("max_prompt_length")
+    if 0 < block <= prompt:
+        yield Finding(
+            f"--max-prompt-length {prompt} fills the whole row of --block-size {block}, which leaves nothing to learn",
+            fix=f"--max-prompt-length {max(2, block // 2)}",
+            parameters=("max_prompt_length", "block_size"),
+        )
+
+
+@rule("P314", refuses="--eval-strategy steps", accepts="--eval-strategy steps --valid-split 0.1")
+def evaluation_needs_rows_to_evaluate_on(config: Config) -> Iterator[Finding]:
+    """Something was asked for that needs evaluation rows, and none are named.
+
+    Why: early stopping, the best checkpoint and every `eval_…` metric come from evaluation; without rows they would fail after
+    the first epoch.
+    Fix: name a split, hold out a share, or give a file.
+    """
+    if config.peek("valid_split") or config.peek("eval_dataset_path"):
+        return
+    asked = [
+        flag
+        for flag, wanted in (
+            (f"--eval-strategy {config.peek('eval_strategy')}", config.peek("eval_strategy") in ("steps", "epoch")),
+            ("--eval-steps", config.given("eval_steps")),
+            ("--load-best-model-at-end", config.peek("load_best_model_at_end")),
+            ("--early-stopping-patience", config.peek("early_stopping_patience") is not None),
+            ("--use-sweep", config.peek("use_sweep") and str(config.peek("sweep_metric")).startswith("eval_")),
+        )
+        if wanted
+    ]
+    if asked:
+        yield Finding(
+            f"{', '.join(asked)} needs rows to evaluate on, and none are named",
+            fix="--valid-split 0.1   (or --eval-dataset-path FILE)",
+            parameters=tuple(flag.split()[0].removeprefix("--").replace("-", "_") for flag in asked),
+        )
+
+
+@rule(
+    "P315",
+    refuses="--valid-split 0.1 --load-best-model-at-end --save-strategy no",
+    accepts="--valid-split 0.1 --load-best-model-at-end",
+)
+def the_best_checkpoint_must_have_been_saved(config: Config) -> Iterator[Finding]:
+    """The best checkpoint is wanted, and evaluation and saving do not meet.
+
+    Why: only a step that was both evaluated and saved can be the best one.
+    Fix: save when evaluating.
+    """
+    if not (config.peek("load_best_model_at_end") or config.peek("early_stopping_patience")):
+        return
+    evaluating = config.peek("eval_strategy") or "epoch"
+    saving = config.peek("save_strategy") or evaluating
+    if evaluating == "no":
+        yield Finding(
+            "the best checkpoint can't be told with --eval-strategy no",
+            fix="--eval-strategy epoch",
+            parameters=("load_best_model_at_end", "eval_strategy"),
+        )
+    elif saving != evaluating:
+        yield Finding(
+            f"the best checkpoint can't be kept: --eval-strategy is {evaluating} and --save-strategy is {saving}",
+            fix=f"--save-strategy {evaluating}",
+            parameters=("load_best_model_at_end", "save_strategy"),
+        )
+    elif evaluating == "steps" and config.given("save_steps") and config.given("eval_steps"):
+        save, every = config.peek("save_steps"), config.peek("eval_steps")
+        if every and save % every:
+            yield Finding(
+                f"--save-steps {save} is no multiple of --eval-steps {every}, so the best step is not always saved",
+                fix=f"--save-steps {max(1, round(save / every)) * every}",
+                parameters=("save_steps", "eval_steps"),
+            )
+
+
+@rule("P317", refuses="--quantization int4", accepts="--quantization int4 --peft")
+def a_quantised_base_needs_an_adapter(config: Config) -> Iterator[Finding]:
+    """`--quantization` without `--peft`.
+
+    Why: weights in 4 or 8 bits are frozen; something has to be there that learns.
+    Fix: add `--peft`, or train in full precision.
+    """
+    if config.peek("quantization") and not config.peek("peft"):
+        yield Finding(
+            f"--quantization {config.peek('quantization')} freezes the model, and without --peft nothing is left to train",
+            fix="add --peft",
+            parameters=("quantization", "peft"),
+        )
+
+
+@rule("P318", refuses="--peft --target-modules lm_head", accepts="--peft --target-modules q_proj,v_proj")
+def the_head_is_not_a_target_of_lora(config: Lora) -> Iterator[Finding]:
+    """`lm_head` is among the target modules.
+
+    Why: loss and head are computed together, so an adapter on the head would never be trained.
+    Fix: leave it out.
+    """
+    if config.peft and "lm_head" in config.target_modules:
+        rest = ",".join(name for name in config.target_modules if name != "lm_head") or "all-linear"
+        yield Finding(
+            "--target-modules names lm_head, whose adapter would never be trained",
+            fix=f"--target-modules {rest}",
+            parameters=("target_modules",),
+        )
+
+
+@rule("P319", refuses="--log tensorbord", accepts="--log tensorboard")
+def a_tracker_must_be_one_that_is_known(config: Config) -> Iterator[Finding]:
+    """`--log` names something that is no tracker.
+
+    Why: a log that goes nowhere is missed only after the run.
+    Fix: tensorboard, wandb, trackio, or several separated by commas.
+    """
+    unknown = [name for name in config.peek("log") if name not in TRACKERS]
+    if unknown:
+        yield Finding(
+            f"--log must be among {', '.join(TRACKERS)}, got {', '.join(unknown)}",
+            fix="--log tensorboard",
+            parameters=("log",),
+        )
+
+
+@rule("P320", refuses="--resume --overwrite", accepts="--resume")
+def a_run_is_resumed_or_replaced(config: Config) -> Iterator[Finding]:
+    """`--resume` and `--overwrite` together.
+
+    Why: one goes on with the earlier run, the other puts it aside.
+    Fix: keep one.
+    """
+    if config.peek("overwrite") and (config.peek("resume") or config.peek("resume_from_checkpoint")):
+        yield Finding(
+            "--resume goes on with an earlier run and --overwrite replaces it",
+            fix="remove --overwrite",
+            parameters=("resume", "overwrite"),
+        )
+
+
+@rule("P321", refuses="--resume", accepts="--resume --output-dir runs/mine")
+def resuming_needs_the_run_to_resume(config: Config) -> Iterator[Finding]:
+    """`--resume` without `--output-dir`.
+
+    Why: without a folder a new one is made each time, and there is nothing in it to resume.
+    Fix: name the folder of the run.
+    """
+    if config.peek("resume") and not config.peek("output_dir"):
+        yield Finding(
+            "--resume goes on in an output folder, and --output-dir names none",
+            fix="--output-dir <folder of the run>",
+            parameters=("resume", "output_dir"),
+        )
+
+
+@rule("P322", refuses="--model scratch:1m --peft", accepts="--model scratch:1m")
+def a_new_model_has_nothing_to_adapt(config: Config) -> Iterator[Finding]:
+    """`--peft` with a `scratch:` model.
+
+    Why: LoRA leaves the base as it is, and the base of a new model is random numbers.
+    Fix: train it whole.
+    """
+    if config.peek("peft") and str(config.peek("model") or "").startswith("scratch:"):
+        yield Finding(
+            f"--peft would leave {config.peek('model')} at its random start: a new model is trained whole",
+            fix="remove --peft",
+            parameters=("peft", "model"),
+        )
+
+
+@rule("P323", WARNING, refuses="--trainer generic --no-add-eos-token", accepts="--trainer generic --add-eos-token")
+def documents_should_end(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--add-eos-token` is switched off where documents are joined.
+
+    Why: without an end token between them, documents run into one another, and the model never learns to stop.
+    Fix: leave it on.
+    """
+    if trainer.rows == "documents" and config.given("add_eos_token") and not config.peek("add_eos_token"):
+        yield Finding(
+            "with --add-eos-token off, documents are joined without an end token between them, and the model never learns to stop",
+            fix="--add-eos-token",
+            parameters=("add_eos_token",),
+        )
+
+
+@rule("P324", WARNING, refuses="--warmup-ratio 0.8", accepts="--warmup-ratio 0.1")
+def warmup_should_leave_steps_to_train(config: Config) -> Iterator[Finding]:
+    """The warm-up takes more than half of the run.
+
+    Why: the learning rate reaches its peak only when the warm-up is over.
+    Fix: a tenth is usual.
+    """
+    ratio = config.peek("warmup_ratio")
+    if config.given("warmup_ratio") and 0.5 < ratio < 1:
+        yield Finding(
+            f"--warmup-ratio {ratio:g} keeps the learning rate below its peak for more than half of the run",
+            fix="--warmup-ratio 0.1",
+            parameters=("warmup_ratio",),
+        )
+
+
+@rule("P325", refuses="--quantization int4 --peft --merge-adapter", accepts="--peft --merge-adapter")
+def a_quantised_base_is_not_merged_into(config: Config) -> Iterator[Finding]:
+    """`--merge-adapter` with `--quantization`.
+
+    Why: adding an adapter into weights of 4 or 8 bits rounds most of it away.
+    Fix: keep the adapter, or merge it into the full base afterwards.
+    """
+    if config.peek("merge_adapter") and config.peek("quantization"):
+        yield Finding(
+            "--merge-adapter into a base of --quantization would round the adapter away",
+            fix="remove --merge-adapter",
+            parameters=("merge_adapter", "quantization"),
+        )
+
+
+@rule(
+    "P326",
+    refuses="--use-flash-attention-2 --mixed-precision fp32",
+    accepts="--use-flash-attention-2 --mixed-precision bf16",
+)
+def flash_attention_computes_in_half_precision(config: Precision) -> Iterator[Finding]:
+    """FlashAttention together with fp32.
+
+    Why: its kernels exist for fp16 and bf16 only.
+    Fix: bf16.
+    """
+    if (config.attn_implementation or "").startswith("flash_attention") and config.mixed_precision == "fp32":
+        yield Finding(
+            f"--attn-implementation {config.attn_implementation} computes in fp16 or bf16 and --mixed-precision is fp32",
+            fix="--mixed-precision bf16",
+            parameters=("attn_implementation", "mixed_precision"),
+        )
+
+
+@rule(
+    "P327",
+    WARNING,
+    refuses="--trainer sft --eval-dataset-path ./data/train.jsonl --data-path ./data/train.jsonl",
+    accepts="--trainer sft --valid-split 0.1",
+)
+def evaluation_rows_should_not_be_the_training_rows(config: Config) -> Iterator[Finding]:
+    """`--eval-dataset-path` is the same file as `--data-path`.
+
+    Why: a model that has seen a row scores well on it; the number says nothing about rows it hasn't seen.
+    Fix: hold out a share of the rows.
+    """
+    data, held_out = config.peek("data_path"), config.peek("eval_dataset_path")
+    if data and held_out and Path(data).resolve() == Path(held_out).resolve():
+        yield Finding(
+            f"--eval-dataset-path and --data-path are the same: {data}",
+            fix="--valid-split 0.1 in place of --eval-dataset-path",
+            parameters=("eval_dataset_path", "data_path"),
+        )

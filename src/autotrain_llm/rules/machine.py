@@ -1,0 +1,173 @@
+"""What the machine and the packages on it allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from autotrain_llm.config import Config
+from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.rule import rule
+from autotrain_llm.facts.machine import FIRST_FLASH_GPU, Machine
+
+
+@rule("E501", refuses="--mixed-precision fp16 (no CUDA)", accepts="--mixed-precision fp32")
+def fp16_needs_cuda(config: Config, machine: Machine) -> Iterator[Finding]:
+    """`--mixed-precision fp16` on a machine without CUDA.
+
+    Why: half precision needs a loss scaler and kernels that only CUDA has.
+    Fix: fp32, or bf16 where the processor computes in it.
+    """
+    if config.peek("mixed_precision") == "fp16" and not machine.has_cuda:
+        yield Finding(
+            "--mixed-precision fp16 needs a CUDA GPU, and this machine has none",
+            fix=f"--mixed-precision {'bf16' if machine.computes_bf16 else 'fp32'}",
+            parameters=("mixed_precision",),
+        )
+
+
+@rule("E502", refuses="--mixed-precision bf16 (on a GPU older than 2020)", accepts="--mixed-precision fp32")
+def bf16_should_be_computed_not_emulated(config: Config, machine: Machine) -> Iterator[Finding]:
+    """`--mixed-precision bf16` where the device does not compute in it.
+
+    Why: an older GPU can't at all; a processor without the instructions emulates it, several times slower than fp32.
+    Fix: fp16 on the GPU, fp32 on the processor.
+    """
+    if config.peek("mixed_precision") != "bf16" or machine.computes_bf16:
+        return
+    if machine.has_cuda:
+        old = ", ".join(sorted({gpu.name for gpu in machine.gpus}))
+        yield Finding(
+            f"--mixed-precision bf16 is not supported by {old}",
+            fix="--mixed-precision fp16",
+            parameters=("mixed_precision",),
+        )
+    else:
+        yield Finding(
+            "--mixed-precision bf16 is emulated by this processor, slower than fp32",
+            fix="--mixed-precision fp32",
+            parameters=("mixed_precision",),
+            severity=WARNING,
+        )
+
+
+@rule("E503", refuses="--peft --quantization int4 (no CUDA)", accepts="--peft")
+def quantization_needs_cuda_and_bitsandbytes(config: Config, machine: Machine) -> Iterator[Finding]:
+    """`--quantization` or an 8-bit optimizer without CUDA or without bitsandbytes.
+
+    Why: the kernels are that package's, and exist for CUDA.
+    Fix: install it, or go without.
+    """
+    wanted = [
+        f"--{name} {value}"
+        for name, value in (("quantization", config.peek("quantization")), ("optimizer", config.peek("optimizer")))
+        if value and (name == "quantization" or str(value).endswith("8bit"))
+    ]
+    for flag in wanted:
+        name = flag.split()[0].removeprefix("--")
+        if not machine.has_cuda:
+            yield Finding(
+                f"{flag} needs a CUDA GPU, and this machine has none", fix=f"remove --{name}", parameters=(name,)
+            )
+        if not machine.has_package("bitsandbytes"):
+            yield Finding(
+                f"{flag} needs the package bitsandbytes", fix='pip install "autotrain-llm[gpu]"', parameters=(name,)
+            )
+
+
+@rule("E504", refuses="--use-flash-attention-2 (no CUDA)", accepts="--attn-implementation sdpa")
+def flash_attention_needs_its_package_and_a_gpu(config: Config, machine: Machine) -> Iterator[Finding]:
+    """FlashAttention on a machine that has no kernel for it.
+
+    Why: loading the model would fail after it was read.
+    Fix: sdpa, which needs nothing.
+    """
+    kernel = config.peek("attn_implementation") or ""
+    if not kernel.startswith("flash_attention"):
+        return
+    package = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}[kernel]
+    reasons = []
+    if not machine.has_cuda:
+        reasons.append("a CUDA GPU, and this machine has none")
+    elif any(gpu.capability < FIRST_FLASH_GPU for gpu in machine.gpus):
+        reasons.append(f"a newer GPU than {machine.gpus[0].name}")
+    if not machine.has_package(package):
+        reasons.append(f"the package {package.replace('_', '-')}, which is not installed")
+    if reasons:
+        flag = "--use-flash-attention-2" if kernel.endswith("2") else f"--attn-implementation {kernel}"
+        yield Finding(
+            f"{flag} needs {' and '.join(reasons)}",
+            fix="--attn-implementation sdpa",
+            parameters=("attn_implementation",),
+        )
+
+
+@rule("E505", refuses="--log wandb (not installed)", accepts="--log tensorboard (installed)")
+def a_tracker_must_be_installed(config: Config, machine: Machine) -> Iterator[Finding]:
+    """`--log` names a tracker whose package is missing.
+
+    Why: the log would go nowhere.
+    Fix: install it.
+    """
+    for name in config.peek("log"):
+        if name in ("tensorboard", "wandb", "trackio") and not machine.has_package(name):
+            yield Finding(
+                f"--log {name} needs the package {name}",
+                fix=f'pip install "autotrain-llm[{name}]"',
+                parameters=("log",),
+            )
+
+
+@rule("E506", refuses="--push-to-hub (no token)", accepts="HF_TOKEN=… --push-to-hub")
+def uploading_needs_a_token(config: Config, machine: Machine) -> Iterator[Finding]:
+    """`--push-to-hub` without a token.
+
+    Why: the upload would fail when the training is over.
+    Fix: set HF_TOKEN, or log in.
+    """
+    if not config.peek("push_to_hub"):
+        return
+    if config.peek("offline"):
+        yield Finding(
+            "--push-to-hub uploads and --offline forbids it",
+            fix="remove --offline",
+            parameters=("push_to_hub", "offline"),
+        )
+    if not (config.peek("token") or machine.hub_token):
+        yield Finding(
+            "--push-to-hub needs a token, and there is none in HF_TOKEN, in --token or from a login",
+            fix="export HF_TOKEN=…, or hf auth login",
+            parameters=("push_to_hub", "token"),
+        )
+
+
+@rule("E507", refuses="two GPUs and no launcher", accepts="torchrun --nproc-per-node 2 -m autotrain_llm llm …")
+def several_gpus_need_a_launcher(config: Config, machine: Machine) -> Iterator[Finding]:
+    """More than one GPU is visible and one process was started.
+
+    Why: one process uses several GPUs slowly and not always correctly.
+    Fix: one process for each, or one GPU.
+    """
+    if len(machine.gpus) > 1 and machine.processes == 1:
+        yield Finding(
+            f"{len(machine.gpus)} GPUs are visible and one process was started",
+            fix=f"torchrun --nproc-per-node {len(machine.gpus)} -m autotrain_llm llm …, or CUDA_VISIBLE_DEVICES=0",
+            parameters=("distributed_backend",),
+        )
+
+
+@rule("E508", refuses="--distributed-backend fsdp (one process)", accepts="torchrun … --distributed-backend fsdp")
+def sharding_needs_several_processes(config: Config, machine: Machine) -> Iterator[Finding]:
+    """`--distributed-backend fsdp` in a single process, or without CUDA.
+
+    Why: there is nothing to shard between; on processors accelerate skips it silently.
+    Fix: start several processes on GPUs, or leave it out.
+    """
+    if config.peek("distributed_backend") != "fsdp":
+        return
+    if machine.processes == 1 or not machine.has_cuda:
+        yield Finding(
+            "--distributed-backend fsdp shards a model between processes on CUDA GPUs, and there "
+            + ("is one process" if machine.processes == 1 else "are no GPUs"),
+            fix="torchrun --nproc-per-node <GPUs> -m autotrain_llm llm …, or remove --distributed-backend",
+            parameters=("distributed_backend",),
+        )

@@ -1,0 +1,151 @@
+"""Where the run will be written: nothing that is there is ever lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from autotrain_llm.config import Config
+from autotrain_llm.declare.finding import Finding
+from autotrain_llm.declare.rule import rule
+from autotrain_llm.facts.output import CHECKPOINT_NAME, Output, earlier_run, is_complete, process_that_holds
+from autotrain_llm.registry import PARAMS
+
+
+@rule("E401", refuses="--output-dir <a finished run>", accepts="--output-dir <a finished run> --overwrite")
+def a_folder_that_holds_a_run_is_kept(config: Config, output: Output) -> Iterator[Finding]:
+    """The output folder holds an earlier run.
+
+    Why: writing into it would mix two runs.
+    Fix: another folder, `--resume` to go on with it, or `--overwrite` to put it aside until the new one is complete.
+    """
+    going_on = config.peek("resume") or config.peek("resume_from_checkpoint") or config.peek("overwrite")
+    if output.named and output.holds_run and not going_on:
+        yield Finding(
+            f"--output-dir {output.folder if output.folder.is_absolute() else config.peek('output_dir')} holds an earlier run "
+            f"({output.holds_run})",
+            fix="another --output-dir, or --resume to go on with it, or --overwrite to replace it",
+            parameters=("output_dir",),
+        )
+
+
+@rule("E402", refuses="--model ./model --output-dir ./model", accepts="--model ./model --output-dir ./tuned")
+def the_model_is_not_written_over(config: Config, output: Output) -> Iterator[Finding]:
+    """The output folder is a folder that the run reads: the model, the tokenizer, or the data.
+
+    Why: what is read would be overwritten.
+    Fix: another folder.
+    """
+    for name in ("model", "tokenizer", "data_path", "eval_dataset_path"):
+        value = config.peek(name)
+        if (
+            value
+            and output.named
+            and Path(value).expanduser().exists()
+            and output.folder.resolve() == Path(value).expanduser().resolve()
+        ):
+            yield Finding(
+                f"--output-dir and {PARAMS[name].flag} are the same folder ({value}), which would be overwritten",
+                fix="another --output-dir",
+                parameters=("output_dir", name),
+            )
+
+
+@rule("E403", refuses="--output-dir /proc/run", accepts="--output-dir runs/mine")
+def the_output_folder_must_be_writable(config: Config, output: Output) -> Iterator[Finding]:
+    """The output folder can't be written to.
+
+    Why: the run would fail at its first checkpoint.
+    Fix: a folder that can.
+    """
+    folder = output.folder.resolve()
+    if folder.exists() and not folder.is_dir():
+        yield Finding(f"--output-dir {output.folder} is a file", fix="another --output-dir", parameters=("output_dir",))
+        return
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        yield Finding(
+            f"--output-dir {output.folder} can't be written: no permission in {existing}", parameters=("output_dir",)
+        )
+
+
+@rule("E404")
+def two_runs_do_not_share_a_folder(config: Config, output: Output) -> Iterator[Finding]:
+    """Another process is writing to the output folder.
+
+    Why: two runs in one folder destroy each other's checkpoints.
+    Fix: another folder, or wait for the other run.
+    """
+    holder = process_that_holds(output.folder)
+    if holder is not None:
+        who = f"process {holder}" if holder > 0 else "another process"
+        yield Finding(
+            f"--output-dir {output.folder} is in use by {who}",
+            fix="another --output-dir, or wait",
+            parameters=("output_dir",),
+        )
+
+
+@rule("E405", refuses="--resume --output-dir <an empty folder>", accepts="--resume --output-dir <an interrupted run>")
+def resuming_needs_a_complete_checkpoint(config: Config, output: Output) -> Iterator[Finding]:
+    """There is no complete checkpoint to go on from.
+
+    Why: starting afresh without a word would look like going on.
+    Fix: name a complete checkpoint, or start a new run.
+    """
+    named = config.peek("resume_from_checkpoint")
+    if named and output.checkpoint is None:
+        yield _unusable(named)
+    elif config.peek("resume") and not named and output.checkpoint is None:
+        damaged = [path.name for path in output.checkpoints]
+        what = (
+            f"{', '.join(damaged)} there {'is' if len(damaged) == 1 else 'are'} incomplete"
+            if damaged
+            else "there is none"
+        )
+        yield Finding(
+            f"--resume needs a complete checkpoint in {output.folder}, and {what}",
+            fix="remove --resume to start afresh" + (" with --overwrite" if output.holds_run else ""),
+            parameters=("resume", "output_dir"),
+        )
+
+
+def _unusable(named: str) -> Finding:
+    path = Path(named).expanduser()
+    inside = []
+    for folder in (path, path / "checkpoints"):
+        if folder.is_dir():
+            inside += [entry for entry in sorted(folder.iterdir()) if CHECKPOINT_NAME.match(entry.name)]
+    usable = [entry for entry in inside if is_complete(entry)]
+    if not path.exists():
+        what = "does not exist"
+    elif CHECKPOINT_NAME.search(path.name):
+        what = "is damaged or was not written to its end"
+    else:
+        what = "is no checkpoint, which is a folder named checkpoint-<step>"
+    return Finding(
+        f"--resume-from-checkpoint {named} {what}",
+        fix=f"--resume-from-checkpoint {usable[-1]}" if usable else "remove --resume-from-checkpoint to start afresh",
+        parameters=("resume_from_checkpoint",),
+    )
+
+
+@rule("E406")
+def a_resumed_run_must_be_the_same_run(config: Config, output: Output) -> Iterator[Finding]:
+    """What is resumed was started with another trainer or model.
+
+    Why: a checkpoint holds the state of one run; another run can't go on from it.
+    Fix: the flags of the run that is resumed; its `command.sh` holds them.
+    """
+    if output.checkpoint is None:
+        return
+    before = earlier_run(output.folder).get("plan", {}).get("parameters", {})
+    for name in ("trainer", "model", "peft", "lora_r", "optimizer"):
+        was = before.get(name, {}).get("value")
+        if was is not None and was != config.peek(name):
+            yield Finding(
+                f"{PARAMS[name].flag} is {config.peek(name)} and the run in {output.folder} was started with {was}",
+                fix=f"{PARAMS[name].flag} {was}",
+                parameters=(name, "resume"),
+            )

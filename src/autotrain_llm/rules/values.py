@@ -1,0 +1,125 @@
+"""What every value must be: given where it is required, inside its bounds, one of its choices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from autotrain_llm.config import Config
+from autotrain_llm.declare.finding import Finding
+from autotrain_llm.declare.nearest import nearest
+from autotrain_llm.declare.param import Param, plain
+from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.registry import PARAMS
+
+# What a value that goes wrong usually was meant to say; the rest is told by the bounds themselves.
+INSTEAD = {
+    "epochs": "--epochs 1",
+    "warmup_ratio": "--warmup-ratio 0.1",
+    "lora_dropout": "--lora-dropout 0.05",
+    "rl_temperature": "--rl-temperature 1.0",
+    "distill_temperature": "--distill-temperature 2.0",
+    "distill_alpha": "--distill-alpha 0.5",
+    "sweep_n_trials": "--sweep-n-trials 10",
+    "batch_size": "--batch-size 8",
+    "gradient_accumulation": "--gradient-accumulation 1",
+}
+
+
+@rule(
+    "P201",
+    refuses="--trainer sft --model scratch:1m",
+    accepts="--trainer sft --model scratch:1m --data-path … --lr 1e-3 …",
+)
+def what_a_trainer_requires_must_be_given(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """Parameters that the trainer requires are missing.
+
+    Why: these decide what is trained, on what and how long, and no default suits everybody. All that are missing are named together,
+    each with a value that is usual for this trainer, and for LoRA or full training.
+    Fix: the flags that are shown.
+    """
+    missing = [
+        names for names in trainer.requires if not any(config.peek(name) is not None for name in names.split("|"))
+    ]
+    if not missing:
+        return
+    firsts = [names.split("|")[0] for names in missing]
+    flags = ", ".join(PARAMS[name].flag for name in firsts)
+    lora = bool(config.peek("peft"))
+    values = [(PARAMS[name].flag, trainer.usual[name].value(lora)) for name in firsts]
+    yield Finding(
+        f"{trainer.name} needs {flags}, and {'none was' if len(firsts) > 1 else 'it was not'} given",
+        fix=" ".join(f"{flag} {plain_number(value)}" for flag, value in values),
+        parameters=tuple(firsts),
+    )
+
+
+@rule("P202", refuses="--inference", accepts='--inference --model runs/mine --prompts "Hello"')
+def inference_needs_a_model_and_prompts(config: Config) -> Iterator[Finding]:
+    """`--inference` without `--model` or `--prompts`.
+
+    Why: there is nothing to ask, or nobody to answer.
+    Fix: name both.
+    """
+    missing = [name for name in ("model", "prompts") if config.peek("inference") and config.peek(name) is None]
+    if missing:
+        yield Finding(
+            f"--inference needs {' and '.join(PARAMS[name].flag for name in missing)}",
+            fix=" ".join({"model": "--model runs/mine", "prompts": '--prompts "Hello"'}[name] for name in missing),
+            parameters=("inference", *missing),
+        )
+    if config.peek("inference") and str(config.peek("model") or "").startswith("scratch:"):
+        yield Finding(
+            "--inference asks a trained model, and scratch: is a new one",
+            fix="--model runs/mine",
+            parameters=("inference", "model"),
+        )
+
+
+def plain_number(value: Any) -> str:
+    """A usual value as it is typed: 3, not 3.0."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@rule("P301", refuses="--epochs 0", accepts="--epochs 1")
+def a_number_must_be_inside_its_bounds(config: Config) -> Iterator[Finding]:
+    """A number is outside the bounds that the parameter declares.
+
+    Why: the libraries accept some of these and train nothing (`epochs` 0 or below), or fail hours later.
+    Fix: a value inside the bounds.
+    """
+    for param in PARAMS.values():
+        value = config.peek(param.name)
+        if config.given(param.name) and param.within and out_of_bounds(param, value):
+            yield Finding(
+                f"{param.flag} must be {param.within.describe()}, got {plain(value)}",
+                fix=INSTEAD.get(param.name),
+                parameters=(param.name,),
+                file=config.config_file if config.source(param.name) == "config file" else None,
+            )
+
+
+def out_of_bounds(param: Param, value: Any) -> bool:
+    """Whether a converted value breaks the parameter's bounds."""
+    return (
+        value is not None and param.within is not None and value not in param.also and not param.within.contains(value)
+    )
+
+
+@rule("P303", refuses="--scheduler cosin", accepts="--scheduler cosine")
+def a_choice_must_be_one_of_the_choices(config: Config) -> Iterator[Finding]:
+    """A value is none of the parameter's choices.
+
+    Why: a misspelt choice must not fall back to something else.
+    Fix: the nearest choice, where one is near.
+    """
+    for param in PARAMS.values():
+        value = config.peek(param.name)
+        if config.given(param.name) and param.choices and value is not None and value not in param.choices:
+            close = nearest(str(value), param.choices)
+            yield Finding(
+                f"{param.flag} must be one of {', '.join(param.choices)}, got {value!r}",
+                fix=f"{param.flag} {close}" if close else None,
+                parameters=(param.name,),
+            )

@@ -1,0 +1,27 @@
+"""Whoever looks on while a run goes: the terminal, a test, or nobody. `run/` tells; how it is shown is not its business."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class Watch:
+    """Hears what a run does. Every method may be left as it is."""
+
+    def stage(self, text: str) -> None:
+        """Something begins that takes a while: loading, saving."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know, once."""
+
+    def start(self, steps: int, done: int) -> None:
+        """Training begins; `done` steps were carried out before."""
+
+    def step(self, step: int) -> None:
+        """An optimizer step was carried out."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Metrics of the steps since the last log, or of an evaluation (`eval_…`)."""
+
+    def finish(self) -> None:
+        """Training is over, whichever way."""

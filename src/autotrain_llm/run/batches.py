@@ -1,0 +1,95 @@
+"""Which rows make up which batch, the same whatever the number of processes and wherever a run is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from autotrain_llm.run.flat.batch import Row
+
+
+class RowGroups(Dataset[list[Row]]):
+    """Item i is a list of rows: one row, or several that are packed together."""
+
+    def __init__(self, rows: Any, groups: Sequence[Sequence[int]] | None = None) -> None:
+        self.rows = rows
+        self.groups = groups
+
+    def __len__(self) -> int:
+        return len(self.rows) if self.groups is None else len(self.groups)
+
+    def __getitem__(self, number: int) -> list[Row]:
+        members = [number] if self.groups is None else self.groups[number]
+        return [self.rows[member] for member in members]
+
+
+class BatchOrder(Sampler[list[int]]):
+    """Batches of item numbers for one of `processes`: a seeded order for each epoch, cut into steps that all processes share.
+
+    Every item comes once in an epoch; the last step may be short, and a process for which nothing is left in it gets one item that
+    counts nothing (its number is negative), because all processes have to take part in a step.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int | None, process: int = 0, processes: int = 1) -> None:
+        self.count = count
+        self.batch_size = batch_size
+        self.seed = seed
+        self.process = process
+        self.processes = processes
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.count // (self.batch_size * self.processes))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.arange(self.count)
+        if self.seed is not None:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.count)
+        together = self.batch_size * self.processes
+        for start in range(0, self.count, together):
+            step = order[start : start + together]
+            share = -(-len(step) // self.processes)
+            mine = step[self.process * share : (self.process + 1) * share]
+            yield [int(number) for number in mine] if len(mine) else [-1 - int(step[0])]
+
+
+class Batches(DataLoader[Any]):
+    """Batches in their order. Never wrapped by accelerate, which would repeat rows to make all batches equal."""
+
+    def __init__(self, items: RowGroups, order: BatchOrder, collate: Callable[[Sequence[Row]], dict[str, Any]]) -> None:
+        self.order = order
+        super().__init__(_Numbered(items), batch_sampler=order, collate_fn=_Collate(collate))
+
+    def set_epoch(self, epoch: int) -> None:
+        self.order.set_epoch(epoch)
+
+
+class _Numbered(Dataset[list[Row]]):
+    """Takes a negative number as an item whose tokens count nothing."""
+
+    def __init__(self, items: RowGroups) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, number: int) -> list[Row]:
+        if number >= 0:
+            return self.items[number]
+        return [(ids, np.zeros(len(ids), dtype=bool)) for ids, _ in self.items[-1 - number]]
+
+
+class _Collate:
+    """Lays the rows of all items of a batch out together."""
+
+    def __init__(self, collate: Callable[[Sequence[Row]], dict[str, Any]]) -> None:
+        self.collate = collate
+
+    def __call__(self, items: Sequence[Sequence[Row]]) -> dict[str, Any]:
+        return self.collate([row for item in items for row in item])

@@ -1,0 +1,257 @@
+"""Carry out a plan, start to finish."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArguments
+from transformers.utils import logging as transformers_logging
+
+from autotrain_llm.data.pack import pack
+from autotrain_llm.facts.output import CHECKPOINTS, step_of
+from autotrain_llm.plan import Plan
+from autotrain_llm.preflight import Checked
+from autotrain_llm.run import records
+from autotrain_llm.run.batches import RowGroups
+from autotrain_llm.run.failures import Interrupted, RunFailed, explain
+from autotrain_llm.run.folder import OutputFolder
+from autotrain_llm.run.layouts import Flat, Layout, Padded
+from autotrain_llm.run.loop import Loop
+from autotrain_llm.run.model import Loaded, load, tokenizer_disagrees
+from autotrain_llm.run.objectives import Objective
+from autotrain_llm.run.recorder import Recorder, Signals
+from autotrain_llm.run.saving import save_finished
+from autotrain_llm.watch import Watch
+
+__all__ = ["Interrupted", "RunFailed", "RunReport", "execute"]
+
+
+@dataclass
+class RunReport:
+    """What became of a plan. `history` holds what was logged, a dictionary a step; `files` what lies at the root of the folder."""
+
+    plan: Plan
+    output_dir: Path
+    metrics: dict[str, float]
+    seconds: float
+    history: list[dict[str, float]] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    try_it: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """CONTRACT's `report`."""
+        return {
+            "output_dir": str(self.output_dir),
+            "metrics": records.finite(self.metrics),
+            "seconds": self.seconds,
+            "files": self.files,
+            "versions": self.versions,
+            "try_it": self.try_it,
+        }
+
+
+def execute(checked: Checked, watch: Watch | None = None) -> RunReport:
+    """Carry out what was checked. Raises RunFailed, Interrupted or Refused; what is complete on disk stays."""
+    assert checked.plan is not None
+    leader = checked.world.machine.is_first_process
+    run = _Run(checked, checked.plan, (watch if leader else None) or Watch(), leader)
+    with OutputFolder(checked.world.output.folder, overwrite=checked.plan.output["overwrite"], leader=leader) as folder:
+        report = run.carry_out(folder.path)
+        if leader:
+            folder.complete()
+        return report
+
+
+class _Run:
+    """One execution: what its steps share."""
+
+    def __init__(self, checked: Checked, plan: Plan, watch: Watch, leader: bool) -> None:
+        self.checked, self.plan, self.watch, self.leader = checked, plan, watch, leader
+        self.world = checked.world
+        self.began = time.perf_counter()
+        checkpoint = plan.output["checkpoint"]
+        self.checkpoint = Path(checkpoint) if checkpoint else None
+
+    def carry_out(self, folder: Path) -> RunReport:
+        quiet_libraries(self.checked.config.peek("verbose"))
+        words = records.command_of(self.checked.config, folder)
+        run_file = records.RunFile(folder, self.plan, self.checked.findings) if self.leader else None
+        if run_file:
+            run_file.write()
+            records.write_command(folder, words)
+        signals = Signals(f"{records.invocation()} {' '.join(words[2:])} --resume")
+        try:
+            with signals:
+                report = self._train(folder, signals, words)
+        except Interrupted:
+            if run_file:
+                run_file.write(status="interrupted")
+            raise
+        except BaseException as fault:
+            failure = fault if isinstance(fault, RunFailed) else explain(fault, signals.steps)
+            if run_file:
+                run_file.write(
+                    status="failed",
+                    outcome={"failure": failure.message if failure else f"{type(fault).__name__}: {fault}"},
+                )
+            if failure is None or failure is fault:
+                raise
+            raise failure from fault
+        finally:
+            self.watch.finish()
+        if run_file:
+            outcome = {"best_checkpoint": self.best_checkpoint, "steps": self.plan.steps}
+            run_file.write(
+                status="ok", outcome=outcome, metrics=report.metrics, seconds=report.seconds, files=report.files
+            )
+        return report
+
+    def _train(self, folder: Path, signals: Signals, words: list[str]) -> RunReport:
+        self.watch.stage(f"Loading {self.plan.model['name']}")
+        loaded = load(self.plan, self.world)
+        self._same_tokens(loaded)
+        layout = make_layout(self.plan, loaded)
+        step = step_of(self.checkpoint) if self.checkpoint else None
+        recorder = Recorder(records.MetricsFile(folder, step) if self.leader else None, self.watch)
+        loop = self._loop(loaded, layout, folder, [recorder, signals])
+        result = loop.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
+        self.best_checkpoint = self._best(loop, folder)
+        metrics = self._final_metrics(recorder, float(result.training_loss))
+        self.watch.stage("Saving")
+        files = self._save(loaded, layout, folder, metrics, words)
+        try_it = f'{records.invocation()} --inference --model {folder} --prompts "…"'
+        return RunReport(
+            self.plan,
+            folder,
+            metrics,
+            round(time.perf_counter() - self.began, 3),
+            recorder.history,
+            files,
+            records.versions(),
+            try_it,
+        )
+
+    def _same_tokens(self, loaded: Loaded) -> None:
+        text = tokenizer_disagrees(loaded.tokenizer, self.world)
+        if text is not None:
+            raise RunFailed(
+                f"the tokenizer's files and transformers' {type(loaded.tokenizer).__name__} turn {text[:40]!r} into different tokens",
+                'correct "tokenizer_class" in tokenizer_config.json, or name another --tokenizer',
+            )
+
+    def _loop(self, loaded: Loaded, layout: Layout, folder: Path, callbacks: list[Any]) -> Loop:
+        world, plan = self.world, self.plan
+        assert world.prepared is not None
+        if plan.schedule["patience"] is not None:
+            callbacks = [*callbacks, EarlyStoppingCallback(early_stopping_patience=plan.schedule["patience"])]
+        if plan.precision["checkpointing"]:
+            loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
+            if loaded.is_adapter:
+                loaded.model.enable_input_require_grads()
+        valid = world.prepared.valid
+        loop = Loop(
+            model=loaded.model,
+            args=training_arguments(plan, folder),
+            processing_class=loaded.tokenizer,
+            callbacks=callbacks,
+            layout=layout,
+            objective=make_objective(plan),
+            train_rows=RowGroups(world.prepared.train, self._groups(world.prepared.train)),
+            valid_rows=RowGroups(valid, self._groups(valid)) if plan.schedule["evaluate"] != "no" else None,
+        )
+        loop.remove_callback(PrinterCallback)  # the recorder and its watch say what is to be said
+        return loop
+
+    def _groups(self, rows: Any) -> list[list[int]] | None:
+        return pack(rows.lengths.tolist(), self.plan.length["tokens"]) if self.plan.layout["packing"] else None
+
+    def _best(self, loop: Loop, folder: Path) -> str | None:
+        best = loop.state.best_model_checkpoint
+        return os.path.relpath(best, folder) if best and self.plan.schedule["evaluate"] != "no" else None
+
+    def _final_metrics(self, recorder: Recorder, train_loss: float) -> dict[str, float]:
+        """The last of each metric; where the best checkpoint was loaded, those of its evaluation."""
+        metrics: dict[str, float] = {}
+        step = (
+            step_of(Path(self.best_checkpoint))
+            if self.best_checkpoint and self.plan.arguments["load_best_model_at_end"]
+            else None
+        )
+        for entry in recorder.history:
+            if step is None or not any(name.startswith("eval_") for name in entry) or entry["step"] == step:
+                metrics |= {
+                    name: value
+                    for name, value in entry.items()
+                    if name not in ("step", "epoch", "learning_rate", "grad_norm")
+                }
+        return {**metrics, "train_loss": train_loss}
+
+    def _save(
+        self, loaded: Loaded, layout: Layout, folder: Path, metrics: dict[str, float], words: list[str]
+    ) -> list[str]:
+        layout.for_generation(loaded.model, True)
+        if not self.leader:
+            return []
+        assert self.world.prepared is not None
+        merge = bool(self.plan.adapter and self.plan.adapter["merge"])
+        files = save_finished(loaded, folder, merge=merge, end_of_turn=self.world.prepared.end_of_turn)
+        records.write_card(folder, self.plan, metrics, words)
+        if self.plan.hub:
+            from autotrain_llm.run.hub import upload
+
+            self.watch.stage("Uploading")
+            self.watch.note(f"Uploaded to {upload(folder, self.plan.hub, self.world.token)}")
+        return sorted([*files, "README.md", "command.sh", "metrics.jsonl", "run.json", CHECKPOINTS])
+
+
+def make_layout(plan: Plan, loaded: Loaded) -> Layout:
+    """The layout that the plan decided on."""
+    if plan.layout["name"] == "padded":
+        return Padded(int(loaded.tokenizer.pad_token_id))
+    return Flat(loaded.model, plan.model["attention"])
+
+
+def make_objective(plan: Plan) -> Objective:
+    """The trainer's objective, by the name it declares."""
+    module, function = plan.objective["function"].split(":")
+    return getattr(import_module(module), function)(plan.objective)
+
+
+def training_arguments(plan: Plan, folder: Path) -> TrainingArguments:
+    """The plan's arguments, with what never varies."""
+    several = plan.schedule["processes"] > 1
+    return TrainingArguments(
+        output_dir=str(folder / CHECKPOINTS),
+        **plan.arguments,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        remove_unused_columns=False,
+        label_names=[],
+        disable_tqdm=True,
+        report_to=plan.schedule["trackers"] or "none",
+        ddp_find_unused_parameters=False if several else None,
+        ddp_backend="gloo" if several and plan.precision["cpu"] else None,
+        dataloader_pin_memory=not plan.precision["cpu"],
+    )
+
+
+def quiet_libraries(verbose: bool) -> None:
+    """The libraries speak only when asked to; their progress bars never."""
+    import logging
+    import warnings
+
+    transformers_logging.disable_progress_bar()
+    if verbose:
+        transformers_logging.set_verbosity_info()
+        return
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", FutureWarning)
+    torch.set_warn_always(False)

@@ -1,0 +1,44 @@
+"""How a run can end before its end."""
+
+from __future__ import annotations
+
+
+class RunFailed(Exception):
+    """The run started and failed: what happened, and what to change."""
+
+    def __init__(self, message: str, fix: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+
+class Interrupted(Exception):
+    """A signal ended the run; a checkpoint was saved first where there was something to save."""
+
+    def __init__(self, signal: int, message: str) -> None:
+        super().__init__(message)
+        self.signal = signal
+        self.message = message
+
+
+def explain(fault: BaseException, steps_done: int) -> RunFailed | None:
+    """The failure that a library's exception stands for, where it is one that a user can do something about."""
+    text = str(fault)
+    kind = type(fault).__name__
+    where = f"after {steps_done} steps" if steps_done else "in the first step"
+    if (
+        kind == "OutOfMemoryError"
+        or "out of memory" in text.lower()
+        or "can't allocate memory" in text.lower()
+        or isinstance(fault, MemoryError)
+    ):
+        return RunFailed(
+            f"out of memory {where}",
+            "a smaller --batch-size with more --gradient-accumulation, a smaller --block-size, --gradient-checkpointing, or --peft",
+        )
+    if (isinstance(fault, OSError) and fault.errno == 28) or "No space left on device" in text:
+        return RunFailed(
+            f"the disk is full {where}; every complete checkpoint is kept",
+            "free some space, then --resume; or a smaller --save-total-limit",
+        )
+    return None

@@ -1,0 +1,33 @@
+"""Upload a finished run to the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
+
+from autotrain_llm.run.failures import RunFailed
+
+KEPT_HERE = ["checkpoints/*", ".*", "sweep/*", "logs/*"]
+
+
+def upload(folder: Path, settings: Mapping[str, Any], token: str | None) -> str:
+    """Create the repository where it is missing, upload the finished model, return its address."""
+    api = HfApi(token=token)
+    try:
+        owner = settings["username"] or api.whoami()["name"]
+        name = f"{owner}/{folder.resolve().name}"
+        api.create_repo(name, private=settings["private"], exist_ok=True)
+        api.upload_folder(
+            repo_id=name, folder_path=folder, ignore_patterns=KEPT_HERE, commit_message="Upload a finished run"
+        )
+    except (HfHubHTTPError, OSError) as fault:
+        first = (str(fault).strip() or type(fault).__name__).splitlines()[0]
+        raise RunFailed(
+            f"the model is complete in {folder}, but its upload failed: {first}",
+            f"hf upload <account>/{folder.name} {folder}",
+        ) from fault
+    return f"https://huggingface.co/{name}"

@@ -1,0 +1,156 @@
+"""The one training loop: a subclass of transformers' Trainer that takes rows, a layout and an objective, through public hooks only."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import Trainer
+
+from autotrain_llm.run.batches import Batches, BatchOrder, RowGroups
+from autotrain_llm.run.failures import RunFailed
+from autotrain_llm.run.layouts import Layout
+from autotrain_llm.run.objectives import Objective, Sums
+
+LARGEST_LOSS_OF_A_PERPLEXITY = 700.0  # exp overflows beyond
+
+
+class Loop(Trainer):
+    """Trains on `train_rows`, evaluates on `valid_rows`, both already tokens."""
+
+    def __init__(
+        self,
+        *,
+        layout: Layout,
+        objective: Objective,
+        train_rows: RowGroups,
+        valid_rows: RowGroups | None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(train_dataset=train_rows, eval_dataset=valid_rows, **settings)
+        self.train_rows = train_rows
+        self.valid_rows = valid_rows
+        self.layout: Layout = layout
+        self.objective: Objective = objective
+        self.loss_is_scaled_for_ga = True  # the objective's sum is divided by the items of the whole step
+        self._sums: dict[str, list[float]] = {}
+        self._pending: list[Sums] = []
+        self._tokens = 0
+        self._since = time.perf_counter()
+
+    # --- batches ----------------------------------------------------------------------------------------------------
+
+    def get_train_dataloader(self) -> Batches:
+        return self._batches(self.train_rows, self.args.per_device_train_batch_size, self.args.data_seed)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Batches:
+        rows = eval_dataset or self.valid_rows
+        assert rows is not None, "nothing to evaluate on"
+        return self._batches(rows, self.args.per_device_eval_batch_size, None)
+
+    def _batches(self, items: RowGroups, batch_size: int, seed: int | None) -> Batches:
+        order = BatchOrder(len(items), batch_size, seed, self.args.process_index, self.args.world_size)
+        return Batches(items, order, self.layout.collate)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor]:
+        """The batches of one optimizer step and the number of items in them, over all processes."""
+        batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        self._tokens += sum(batch["tokens"] for batch in batches)
+        items = torch.tensor(float(sum(self.objective.items(batch) for batch in batches)), device=device)
+        return batches, self._over_processes(items)
+
+    def _over_processes(self, value: torch.Tensor) -> torch.Tensor:
+        return self.accelerator.reduce(value, "sum") if self.args.world_size > 1 else value
+
+    # --- the loss ---------------------------------------------------------------------------------------------------
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """The objective's sum over the batch, divided by the items of the whole step.
+
+        Processes average their gradients, so each one's share is multiplied by their number.
+        """
+        output = self.layout.forward(model, inputs, self.objective.compute)
+        items = num_items_in_batch if num_items_in_batch is not None else self.objective.items(inputs)
+        loss = self.objective.loss(output, inputs) * (self.args.world_size / items)
+        self._pending.append(self.objective.measures(output, inputs))
+        return (loss, output) if return_outputs else loss
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not torch.isfinite(loss):
+            raise RunFailed(
+                f"the loss is not a number at step {self.state.global_step + 1}; every complete checkpoint is kept",
+                "a lower --lr, more --warmup-ratio, or --mixed-precision bf16 or fp32",
+            )
+        return loss
+
+    # --- what is measured -------------------------------------------------------------------------------------------
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add what was measured since the last log, summed over all processes."""
+        if "loss" in logs:
+            logs |= self._measured()
+            elapsed = time.perf_counter() - self._since
+            tokens = self._over_processes(torch.tensor(float(self._tokens), device=self.args.device)).item()
+            logs["tokens_per_second"] = round(tokens / elapsed, 1)
+            self._tokens, self._since = 0, time.perf_counter()
+        super().log(logs, start_time)
+
+    def _measured(self) -> dict[str, float]:
+        pending, self._pending = self._pending, []
+        return self._ratios(pending)
+
+    def _ratios(self, measured: list[Sums]) -> dict[str, float]:
+        """Each measure's sum over what it is divided by, over batches and processes."""
+        result = {}
+        for name in dict.fromkeys(name for sums in measured for name in sums):
+            pairs = [sums[name] for sums in measured if name in sums]
+            both = torch.stack([torch.stack([part.double() for part in pair]) for pair in pairs]).sum(0)
+            total, count = self._over_processes(both.float() if both.device.type == "mps" else both).tolist()
+            if count:
+                result[name] = total / count
+        return result
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Loss and measures of the evaluation rows, each item counting the same whatever batch it is in."""
+        began = time.perf_counter()
+        model = self._evaluating_model()
+        sums: list[Sums] = []
+        for inputs in self.get_eval_dataloader(eval_dataset):
+            inputs = self._prepare_inputs(inputs)
+            with torch.no_grad(), self.compute_loss_context_manager():
+                output = self.layout.forward(model, inputs, self.objective.compute)
+            loss = self.objective.loss(output, inputs).detach()
+            items = torch.tensor(float(self.objective.items(inputs)), device=loss.device)
+            sums.append({"loss": (loss, items), **self.objective.measures(output, inputs)})
+        model.train()
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._ratios(sums).items()}
+        mean = metrics.get(f"{metric_key_prefix}_loss", math.nan)
+        metrics[f"{metric_key_prefix}_perplexity"] = math.exp(min(mean, LARGEST_LOSS_OF_A_PERPLEXITY))
+        metrics[f"{metric_key_prefix}_seconds"] = round(time.perf_counter() - began, 3)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self._since += time.perf_counter() - began  # evaluation is no training time
+        return metrics
+
+    def _evaluating_model(self) -> nn.Module:
+        """The model as it is wrapped for training; before training, wrapped for evaluation alone."""
+        model = self.model_wrapped
+        if model is self.model and not self.is_in_train:
+            model = self.accelerator.prepare_model(self.model, evaluation_mode=True)
+        model.eval()
+        return model

@@ -1,0 +1,157 @@
+"""Load or make the model that a plan names, with its tokenizer, and put an adapter on it where one is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from autotrain_llm.facts.world import World
+from autotrain_llm.models.locate import ADAPTER, HUB, Located
+from autotrain_llm.plan import Plan
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+@dataclass
+class Loaded:
+    """A model ready to be trained, its tokenizer, and the type its finished weights are saved in."""
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    saved_as: torch.dtype
+
+    @property
+    def is_adapter(self) -> bool:
+        return isinstance(self.model, PeftModel)
+
+
+def load(plan: Plan, world: World) -> Loaded:
+    """The model in the type it is trained in: full training in float32 with autocast, a frozen base in the type it computes in."""
+    tokenizer = load_tokenizer(plan, world)
+    if world.is_scratch:
+        model: Any = new_model(plan.model["shape"], tokenizer, plan.seed)
+        return Loaded(model, tokenizer, torch.float32)
+    located = world.model.located if world.model else None
+    assert located is not None
+    frozen = plan.adapter is not None
+    dtype = DTYPES[plan.precision["name"]] if frozen and plan.precision["name"] != "fp16" else torch.float32
+    options = loading_options(plan, world.token)
+    model = from_located(located, dtype, options, trainable_adapter=frozen)
+    saved_as = dtype_of(located) or torch.float32
+    fit_to_tokenizer(model, tokenizer)
+    if plan.model["quantization"]:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    if plan.adapter and not isinstance(model, PeftModel):
+        model = get_peft_model(model, lora_config(plan.adapter), autocast_adapter_dtype=True)
+    return Loaded(model, tokenizer, saved_as)
+
+
+def loading_options(plan: Plan, token: str | None) -> dict[str, Any]:
+    """The keyword arguments of from_pretrained that the plan decides."""
+    options: dict[str, Any] = {
+        "revision": plan.model["revision"],
+        "cache_dir": plan.model["cache_dir"],
+        "local_files_only": plan.model["offline"],
+        "trust_remote_code": plan.model["trust_remote_code"],
+        "attn_implementation": plan.model["attention"],
+        "quantization_config": quantization(plan.model["quantization"]),
+        "token": token,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def quantization(bits: str | None) -> Any:
+    """bitsandbytes' configuration: NF4 with double quantisation, or LLM.int8."""
+    if bits is None:
+        return None
+    from transformers import BitsAndBytesConfig
+
+    if bits == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def from_located(
+    located: Located, dtype: torch.dtype, options: Mapping[str, Any], *, trainable_adapter: bool = False
+) -> Any:
+    """The model at a place; an adapter with its base: to go on training, or merged into the base where all of it is trained."""
+    if located.kind == ADAPTER and located.base is not None:
+        base = from_located(located.base, dtype, options)
+        model = PeftModel.from_pretrained(base, str(located.folder), is_trainable=trainable_adapter)
+        return model if trainable_adapter else model.merge_and_unload()
+    source = located.name if located.kind == HUB else str(located.folder)
+    kept = options if located.kind == HUB else {name: value for name, value in options.items() if name != "revision"}
+    return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **kept)
+
+
+def dtype_of(located: Located) -> torch.dtype | None:
+    """The type a model's weights have where they lie."""
+    from autotrain_llm.models.metadata import read_metadata
+
+    name = read_metadata(located).dtype
+    found = getattr(torch, name, None) if name else None
+    return found if isinstance(found, torch.dtype) else None
+
+
+def new_model(shape: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """A Llama of this shape with random weights, the same for the same seed."""
+    torch.manual_seed(seed)
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    return LlamaForCausalLM(LlamaConfig(**shape, **ids))
+
+
+def lora_config(adapter: Mapping[str, Any]) -> LoraConfig:
+    """PEFT's configuration of a LoRA adapter."""
+    targets = adapter["target_modules"]
+    return LoraConfig(
+        r=adapter["r"],
+        lora_alpha=adapter["alpha"],
+        lora_dropout=adapter["dropout"],
+        target_modules="all-linear" if targets == ["all-linear"] else list(targets),
+        task_type="CAUSAL_LM",
+    )
+
+
+def load_tokenizer(plan: Plan, world: World) -> PreTrainedTokenizerBase:
+    """The tokenizer whose ids the rows hold, with the template that they were written with."""
+    folder = world.tokenizer_folder
+    assert folder is not None and world.prepared is not None
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=plan.model["trust_remote_code"])
+    template = world.prepared.template
+    if template is not None:
+        tokenizer.chat_template = template.source
+    if tokenizer.pad_token is None:
+        # Rows are told apart by their lengths, never by this token, so that the end token may serve.
+        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+    return tokenizer
+
+
+def fit_to_tokenizer(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Tell the model which tokens begin, end and pad, so that what is saved generates and stops as it was trained."""
+    for config in (model.config, getattr(model, "generation_config", None)):
+        if config is not None and config.pad_token_id is None:
+            config.pad_token_id = tokenizer.pad_token_id
+
+
+def tokenizer_disagrees(tokenizer: PreTrainedTokenizerBase, world: World) -> str | None:
+    """A text that transformers turns into other ids than the rows hold, if one is found among the first."""
+    from autotrain_llm.data.dataset import texts
+
+    assert world.dataset is not None and world.tokenizer is not None
+    sample = [text for text, _ in zip(texts(world.dataset), range(32), strict=False)]
+    ours = world.tokenizer.encode_batch(sample, add_special_tokens=False)
+    theirs = tokenizer(sample, add_special_tokens=False)["input_ids"] if sample else []
+    return next(
+        (text for text, mine, other in zip(sample, ours, theirs, strict=True) if list(mine) != list(other)), None
+    )

@@ -1,0 +1,79 @@
+"""Prepared rows on disk: one folder per content and settings, plain arrays and JSON, written beside its place and moved there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from autotrain_llm.data.rows import ARRAYS, PARTS, PairRows, Rows, TokenRows
+
+DOCUMENT = "prepared.json"
+
+
+def save(folder: Path, fingerprint: str, rows: dict[str, Rows], document: dict[str, Any]) -> None:
+    """Write prepared rows. Two processes may write the same: the first to finish stays, and no reader sees half a folder."""
+    import numpy
+
+    target = folder / fingerprint
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{fingerprint}.", dir=folder))
+    try:
+        for name, part in _parts(rows).items():
+            for array_name, array in part.arrays().items():
+                numpy.save(beside / f"{name}.{array_name}.npy", array, allow_pickle=False)
+        (beside / DOCUMENT).write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+        if load(folder, fingerprint) is None:
+            shutil.rmtree(target, ignore_errors=True)  # what is damaged makes room
+        beside.rename(target)
+    except OSError:
+        # Another process has put the same rows there meanwhile, or the disk is full: preparing again costs time, not rows.
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def load(folder: Path, fingerprint: str) -> tuple[dict[str, Rows], dict[str, Any]] | None:
+    """What `save` wrote, memory-mapped; None where it isn't there or is damaged."""
+    place = folder / fingerprint
+    try:
+        document = json.loads((place / DOCUMENT).read_text(encoding="utf-8"))
+        rows = {name: _load_rows(place, name) for name in ("train", "valid")}
+    except (OSError, ValueError, EOFError):
+        return None
+    return rows, document
+
+
+def _parts(rows: dict[str, Rows]) -> dict[str, TokenRows]:
+    parts: dict[str, TokenRows] = {}
+    for name, held in rows.items():
+        if isinstance(held, PairRows):
+            parts.update({f"{name}.{part}": getattr(held, part) for part in PARTS})
+        else:
+            parts[name] = held
+    return parts
+
+
+def _load_rows(place: Path, name: str) -> Rows:
+    if (place / f"{name}.prompt.ids.npy").is_file():
+        return PairRows(*(_load_part(place, f"{name}.{part}") for part in PARTS))
+    return _load_part(place, name)
+
+
+def _load_part(place: Path, name: str) -> TokenRows:
+    import numpy
+
+    held: dict[str, Any] = {}
+    for array_name in ARRAYS:
+        path = place / f"{name}.{array_name}.npy"
+        if array_name == "labels" and not path.is_file():
+            continue
+        # An empty file can't be mapped.
+        try:
+            held[array_name] = numpy.load(path, mmap_mode="r", allow_pickle=False)
+        except ValueError:
+            held[array_name] = numpy.load(path, allow_pickle=False)
+    rows = TokenRows(**held)
+    if len(rows.ids) != len(rows.trained) or int(rows.offsets[-1]) != len(rows.ids):
+        raise ValueError(f"{name} is damaged")
+    return rows

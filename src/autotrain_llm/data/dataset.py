@@ -1,0 +1,272 @@
+"""`open_data`: a request to a `Dataset` of converted rows, with everything that was found on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from autotrain_llm.data import hub
+from autotrain_llm.data.columns import check_columns, say_missing_columns, say_not_recognised
+from autotrain_llm.data.convert import Converter
+from autotrain_llm.data.example import Example
+from autotrain_llm.data.faults import Faults
+from autotrain_llm.data.locate import ALL_ROWS, Source, choose_split, locate
+from autotrain_llm.data.read import Table, check_types, read_table
+from autotrain_llm.data.recognise import Columns, Layout, recognise
+from autotrain_llm.data.request import DataRequest
+from autotrain_llm.data.split import check_duplicates, check_overlap, hold_out, wanted_rows
+from autotrain_llm.data.wording import listed, plural, shown
+from autotrain_llm.declare.finding import ERROR, Finding, Refused
+
+VALID_SPLITS = ("validation", "test", "train", ALL_ROWS)
+EVAL_FLAG = "--eval-dataset-path"
+
+
+@dataclass
+class Dataset:
+    """Rows that a trainer can read, and where they came from."""
+
+    format: str
+    columns: dict[str, str]
+    train: list[Example]
+    valid: list[Example]
+    findings: tuple[Finding, ...]
+    files: tuple[str, ...]
+    fingerprint: str
+    path: str
+    rows: str
+    valid_format: str | None = None
+    valid_from: str | None = None
+    eval_path: str | None = None
+
+    def describe(self) -> str:
+        """One line: what was recognised, and how it was mapped."""
+        mapping = ", ".join(f"{shown(column)} → {role}" for role, column in self.columns.items())
+        line = f"{self.path}: {self.format} ({mapping}), {plural(len(self.train), 'row')}"
+        if self.valid:
+            line += f"; {plural(len(self.valid), 'row')} for evaluation from {self.valid_from}"
+        return line
+
+
+@dataclass
+class _Reading:
+    """What is carried along while a request is opened."""
+
+    request: DataRequest
+    faults: Faults = field(default_factory=Faults)
+    digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
+    files: list[str] = field(default_factory=list)
+
+
+def open_data(request: DataRequest) -> Dataset:
+    """Find, read, recognise, convert and split. Raises Refused with all findings where nothing can be trained on."""
+    reading = _Reading(request)
+    reading.digest.update(json.dumps(request.settings(), sort_keys=True, default=str).encode())
+    if request.max_samples is not None and request.max_samples < 1:
+        message = f"--max-samples {request.max_samples} leaves no rows"
+        reading.faults.say("D118", message, fix="--max-samples 100", parameters=("max_samples",))
+        raise Refused(reading.faults.findings())
+    tables, valid_tables = _tables(reading)
+    layout = _layout(reading, tables, "--data-path")
+    if layout is None:
+        raise Refused(reading.faults.findings())
+    train = _converted(reading, layout, tables, "--data-path")
+    if not train:
+        _refuse_all(reading, tables)
+    dataset = Dataset(
+        layout.format,
+        layout.columns,
+        train,
+        [],
+        (),
+        tuple(reading.files),
+        "",
+        request.path,
+        request.rows,
+        eval_path=request.eval_path,
+    )
+    _evaluation(reading, dataset, layout, valid_tables)
+    check_duplicates(dataset.train, listed(table.file for table in tables), reading.faults)
+    dataset.findings = reading.faults.findings()
+    dataset.files = tuple(reading.files)
+    dataset.fingerprint = reading.digest.hexdigest()
+    return dataset
+
+
+def texts(dataset: Dataset) -> Iterator[str]:
+    """All the text that is trained on, piece by piece, in the order of the rows."""
+    for example in dataset.train:
+        yield from example.strings()
+
+
+def _tables(reading: _Reading) -> tuple[list[Table], list[Table] | None]:
+    """The tables to train on, and those of a validation split where one was named."""
+    request, faults = reading.request, reading.faults
+    source = locate(request.path, faults)
+    if source is None:
+        raise Refused(faults.findings())
+    splits = _hub_splits(reading, source, "--data-path")
+    tables = _read_split(
+        reading, source, splits, request.train_split, "--train-split", "--data-path", request.max_samples
+    )
+    valid = None
+    if request.valid_split is not None and is_split_name(request.valid_split):
+        valid = _read_split(reading, source, splits, request.valid_split, "--valid-split", "--data-path", None)
+    if not any(table.rows for table in tables) or valid == []:
+        raise Refused(_with_an_error(reading, tables))
+    return tables, valid
+
+
+def _with_an_error(reading: _Reading, tables: list[Table]) -> tuple[Finding, ...]:
+    if not reading.faults.refused:
+        name = listed(table.file for table in tables) or reading.request.path
+        reading.faults.say("D118", f"{name} holds no rows", file=name, parameters=("data_path",))
+    return reading.faults.findings()
+
+
+def _hub_splits(reading: _Reading, source: Source, flag: str) -> dict[str, Any]:
+    if source.hub_id is None:
+        return {}
+    splits = hub.load_splits(source.hub_id, reading.request, reading.faults, flag)
+    if not splits:
+        raise Refused(reading.faults.findings())
+    return splits
+
+
+def _read_split(
+    reading: _Reading,
+    source: Source,
+    splits: dict[str, Any],
+    wanted: str,
+    flag: str,
+    data_flag: str,
+    most: int | None,
+) -> list[Table]:
+    """The tables of one split, with together the first `most` rows."""
+    if source.hub_id is not None:
+        return _read_hub_split(reading, source, splits, wanted, flag, most)
+    tables: list[Table] = []
+    for path in choose_split(source, wanted, reading.faults, flag, data_flag):
+        left = None if most is None else most - sum(len(table.rows) for table in tables)
+        if left == 0:
+            break
+        name = source.shown(path)
+        reading.files.append(str(path))
+        tables.append(read_table(path, name, reading.faults, reading.digest, left))
+    return tables
+
+
+def _read_hub_split(
+    reading: _Reading, source: Source, splits: dict[str, Any], wanted: str, flag: str, most: int | None
+) -> list[Table]:
+    if wanted not in splits:
+        message = f"{source.name} has no split {wanted!r} ({flag}); it has: {listed(splits)}"
+        parameters = (flag.removeprefix("--").replace("-", "_"),)
+        reading.faults.say("D108", message, fix=f"{flag} {next(iter(splits))}", parameters=parameters)
+        return []
+    reading.files.append(f"{source.hub_id}/{wanted}")
+    reading.digest.update(hub.fingerprint_of(splits[wanted]))
+    return [hub.table_of(splits[wanted], f"{source.name}/{wanted}", most)]
+
+
+def _layout(reading: _Reading, tables: list[Table], flag: str) -> Layout | None:
+    """The layout of the tables, or None with a finding."""
+    columns = Columns(cells for table in tables for _, _, cells in table.rows)
+    name = listed(table.file for table in tables)
+    if say_missing_columns(columns, reading.request, name, reading.faults):
+        return None
+    layout = recognise(columns, reading.request)
+    if layout is None:
+        say_not_recognised(columns, reading.request, name, reading.faults)
+        return None
+    check_columns(columns, layout, reading.request, name, reading.faults)
+    return layout
+
+
+def _converted(reading: _Reading, layout: Layout, tables: list[Table], flag: str) -> list[Example]:
+    converter = Converter(layout, reading.request, reading.faults, flag)
+    examples: list[Example] = []
+    for table in tables:
+        examples += converter.convert(table)
+        check_types(table, converter.used, reading.faults)
+    return examples
+
+
+def _refuse_all(reading: _Reading, tables: list[Table]) -> None:
+    """Every row was left out: what was a warning about a row is now why nothing can be trained."""
+    rows = sum(len(table.rows) for table in tables)
+    name = listed(table.file for table in tables)
+    found = [f.replace(severity=ERROR) if f.row else f for f in reading.faults.findings()]
+    message = f"{name}: none of the {plural(rows, 'row')} can be trained on"
+    raise Refused([*found, Finding(message, None, ("data_path",), file=name, code="D118")])
+
+
+def _evaluation(reading: _Reading, dataset: Dataset, layout: Layout, valid_tables: list[Table] | None) -> None:
+    """Fill the evaluation rows: from a data set of their own, a named split, or rows held out."""
+    request = reading.request
+    if request.eval_path is not None:
+        dataset.valid = _from_eval_path(reading, dataset)
+        dataset.valid_from = f"{EVAL_FLAG} {request.eval_path}"
+        check_overlap(dataset.train, dataset.valid, EVAL_FLAG, reading.faults)
+    elif valid_tables is not None:
+        dataset.valid = _converted(reading, layout, valid_tables, "--valid-split")
+        dataset.valid_from = f"the split {request.valid_split}"
+        if not dataset.valid:
+            _say_empty(
+                reading,
+                listed(table.file for table in valid_tables),
+                f"--valid-split {request.valid_split}",
+                "valid_split",
+            )
+        check_overlap(dataset.train, dataset.valid, "--valid-split", reading.faults)
+    elif request.valid_split is not None:
+        _hold_out(reading, dataset, request.valid_split)
+
+
+def _hold_out(reading: _Reading, dataset: Dataset, valid_split: str) -> None:
+    rows = len(dataset.train)
+    count = wanted_rows(valid_split, rows) or 0
+    if 0 < count < rows:
+        train, valid = hold_out(dataset.train, count, reading.request.seed)
+        if train and valid:
+            dataset.train, dataset.valid = train, valid
+            dataset.valid_from = f"--valid-split {valid_split}"
+            return
+    message = f"--valid-split {valid_split} can't be held out of {plural(rows, 'row')}"
+    fix = "--valid-split 0.1" if rows >= 2 else f"give evaluation rows of their own: {EVAL_FLAG} ./eval.jsonl"
+    reading.faults.say("D129", message, fix=fix, parameters=("valid_split",))
+
+
+def _from_eval_path(reading: _Reading, dataset: Dataset) -> list[Example]:
+    """The rows of a data set that is there for evaluation only."""
+    request, faults = reading.request, reading.faults
+    source = locate(str(request.eval_path), faults, EVAL_FLAG)
+    if source is None:
+        return []
+    splits = _hub_splits(reading, source, EVAL_FLAG)
+    there = splits or source.splits
+    named = request.valid_split if request.valid_split is not None and is_split_name(request.valid_split) else None
+    wanted = named or next((split for split in VALID_SPLITS if split in there), next(iter(there)))
+    if source.single or wanted == ALL_ROWS:
+        wanted = "train"
+    tables = _read_split(reading, source, splits, wanted, "--valid-split", EVAL_FLAG, None)
+    layout = _layout(reading, tables, EVAL_FLAG) if any(table.rows for table in tables) else None
+    valid = _converted(reading, layout, tables, EVAL_FLAG) if layout is not None else []
+    if layout is not None:
+        dataset.valid_format = layout.format
+    if not valid:
+        _say_empty(reading, source.name, EVAL_FLAG, "eval_dataset_path")
+    return valid
+
+
+def _say_empty(reading: _Reading, name: str, flag: str, parameter: str) -> None:
+    message = f"{flag}: {name} is empty: no row of it can be evaluated"
+    reading.faults.say("D121", message, fix="give evaluation rows that hold text", file=name, parameters=(parameter,))
+
+
+def is_split_name(valid_split: str) -> bool:
+    """Whether `--valid-split` names a split rather than a share or a number of rows."""
+    return wanted_rows(valid_split, 1) is None

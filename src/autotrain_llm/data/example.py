@@ -1,0 +1,76 @@
+"""`Example`: one row of any data set, converted to what a trainer reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Message = dict[str, Any]
+Side = str | list[Message]
+
+
+@dataclass(slots=True)
+class Example:
+    """One row. Which fields are filled follows from the data set's format.
+
+    `row` counts from 1 in its own file; `line` is the line of a JSON Lines or text file. An instruction row (Alpaca) has both forms:
+    `messages` for a chat template, `prompt` and `completion` for where there is none.
+    """
+
+    file: str
+    row: int
+    line: int | None = None
+    text: str | None = None
+    messages: list[Message] | None = None
+    prompt: Side | None = None
+    completion: Side | None = None
+    chosen: Side | None = None
+    rejected: Side | None = None
+    label: bool | None = None
+    tools: list[dict[str, Any]] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    _key: bytes = field(default=b"", repr=False, compare=False)
+
+    def content(self) -> tuple[Any, ...]:
+        """Everything a model would see of this row."""
+        return (
+            self.text,
+            self.messages,
+            self.prompt,
+            self.completion,
+            self.chosen,
+            self.rejected,
+            self.label,
+            self.tools,
+        )
+
+    def key(self) -> bytes:
+        """The same for two rows exactly if a model would see the same."""
+        if self._key:
+            return self._key
+        document = json.dumps(self.content(), ensure_ascii=True, sort_keys=True, default=str)
+        self._key = hashlib.blake2b(document.encode("ascii"), digest_size=16).digest()
+        return self._key
+
+    def strings(self) -> Iterator[str]:
+        """All the text of the row, piece by piece."""
+        if self.messages is not None:
+            yield from texts_of(self.messages)
+        else:
+            for side in (self.text, self.prompt, self.completion):
+                yield from texts_of(side)
+        yield from texts_of(self.chosen)
+        yield from texts_of(self.rejected)
+
+
+def texts_of(side: Side | None) -> Iterator[str]:
+    """The text in a string or in the turns of a conversation."""
+    if isinstance(side, str):
+        yield side
+    elif side is not None:
+        for message in side:
+            if isinstance(message.get("content"), str):
+                yield message["content"]

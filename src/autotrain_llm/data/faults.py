@@ -1,0 +1,92 @@
+"""`Faults`: many rows with the same fault become one finding, with a count and the first rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from autotrain_llm.declare.finding import ERROR, WARNING, Finding
+
+FIRST_ROWS = 3
+
+
+@dataclass(slots=True)
+class _Kind:
+    code: str
+    severity: str
+    what: str
+    fix: str | None
+    parameters: tuple[str, ...]
+    count: int = 0
+    places: list[tuple[str, int | None, int | None]] = field(default_factory=list)
+
+
+class Faults:
+    """Collects faults while rows are read; `findings()` turns them into one finding per kind."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[str, str, str], _Kind] = {}
+        self._single: list[Finding] = []
+
+    def add(self, finding: Finding) -> None:
+        """A finding that stands for itself."""
+        if finding not in self._single:
+            self._single.append(finding)
+
+    def say(
+        self,
+        code: str,
+        message: str,
+        *,
+        fix: str | None = None,
+        parameters: tuple[str, ...] = (),
+        severity: str = ERROR,
+        file: str | None = None,
+        row: int | None = None,
+        line: int | None = None,
+    ) -> None:
+        """A finding that stands for itself, from its parts."""
+        self.add(Finding(message, fix, parameters, severity, file, row, line, code))
+
+    def row(
+        self,
+        code: str,
+        file: str,
+        row: int,
+        what: str,
+        *,
+        line: int | None = None,
+        fix: str | None = None,
+        severity: str = WARNING,
+        parameters: tuple[str, ...] = (),
+        key: str | None = None,
+    ) -> None:
+        """One row with a fault. Rows with the same code, file and `key` (else `what`) are counted together."""
+        identity = (code, file, what if key is None else key)
+        kind = self._kinds.get(identity)
+        if kind is None:
+            kind = self._kinds[identity] = _Kind(code, severity, what, fix, parameters)
+        kind.count += 1
+        if len(kind.places) < FIRST_ROWS:
+            kind.places.append((file, row, line))
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Everything collected, in the order it was met."""
+        return tuple(self._single) + tuple(_finding(kind) for kind in self._kinds.values())
+
+    @property
+    def refused(self) -> bool:
+        """Whether anything so far is an error."""
+        return any(finding.severity == ERROR for finding in self.findings())
+
+
+def _finding(kind: _Kind) -> Finding:
+    file, row, line = kind.places[0]
+    where = f"{file}, row {row}"
+    if line is not None and line != row:
+        where += f" (line {line})"
+    message = f"{where}: {kind.what}"
+    if kind.count > 1:
+        rows = ", ".join(str(place[1]) for place in kind.places)
+        more = ", …" if kind.count > len(kind.places) else ""
+        message += f" ({kind.count} rows: {rows}{more})"
+    return Finding(message, kind.fix, kind.parameters, kind.severity, file, row, line, kind.code)

@@ -1,0 +1,28 @@
+"""Put short rows together into longer ones: best-fit decreasing, so that few positions stay empty."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+
+
+def pack(lengths: Sequence[int], limit: int) -> list[list[int]]:
+    """Groups of row numbers whose lengths add up to at most `limit`, each row in one group.
+
+    Best-fit decreasing: rows from long to short, each into the fullest group that still has room. Rows are never cut; one that is as
+    long as the limit is alone. Groups come in the order of their first row, rows inside a group likewise, so the result depends on
+    nothing but the lengths.
+    """
+    groups: list[list[int]] = []
+    room: list[tuple[int, int]] = []  # (positions left, group), sorted
+    for row in sorted(range(len(lengths)), key=lambda number: (-int(lengths[number]), number)):
+        length = int(lengths[row])
+        at = bisect_left(room, (length, -1))
+        if at < len(room):
+            left, group = room.pop(at)
+            groups[group].append(row)
+        else:
+            left, group = limit, len(groups)
+            groups.append([row])
+        insort(room, (left - length, group))
+    return sorted(sorted(group) for group in groups)

@@ -1,0 +1,289 @@
+"""`PieceMaker`: each row as the text that will be tokenised, with what of it is trained on and what stands around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from autotrain_llm.data.chat import NONE, ChatTemplate, TemplateFault
+from autotrain_llm.data.convert import as_turns
+from autotrain_llm.data.dataset import Dataset
+from autotrain_llm.data.example import Example, Message, Side
+from autotrain_llm.data.faults import Faults
+from autotrain_llm.data.masks import Rendered, render_with_answers
+from autotrain_llm.data.tokenizer import Tokenizer
+from autotrain_llm.data.wording import shown
+from autotrain_llm.declare.finding import ERROR, WARNING
+
+if TYPE_CHECKING:
+    from autotrain_llm.data.prepare import Preparation
+
+Span = tuple[int, int]
+Made = TypeVar("Made")
+
+
+@dataclass(slots=True)
+class Piece:
+    """A text to tokenise. `before` and `after` are ids put around it; `whole` trains on everything, else `spans` says on which characters.
+
+    `seam` is where a prompt ends that the model will later be given alone: no token may reach across it.
+    """
+
+    text: str
+    spans: list[Span] = field(default_factory=list)
+    whole: bool = False
+    seam: int | None = None
+    before: list[int] = field(default_factory=list)
+    after: list[int] = field(default_factory=list)
+
+
+class _Left(Exception):
+    """This row was left out, and why has been said."""
+
+
+class PieceMaker:
+    """Makes the pieces of every row of a data set, the same way for training, evaluation, preview and preflight."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        tokenizer: Tokenizer,
+        preparation: Preparation,
+        template: ChatTemplate | None,
+        faults: Faults,
+    ) -> None:
+        self.dataset, self.tokenizer, self.preparation = dataset, tokenizer, preparation
+        self.template, self.faults = template, faults
+        self.asked = preparation.chat_template not in (None, NONE)
+        self.pairs = dataset.format == "preference"
+        self.prompts_only = dataset.format == "prompts"
+        self.answers_only = preparation.response_only is not False
+        self.conversations = any(self._is_conversation(example) for example in (*dataset.train, *dataset.valid))
+        self.renders = template is not None and self.conversations
+        self.opening, self.closing = self._frame()
+
+    def _frame(self) -> tuple[list[int], list[int]]:
+        """The ids around a plain text: the tokenizer's own, and the end token."""
+        opening, closing = self.tokenizer.frame
+        eos = self.tokenizer.eos_id
+        if self.preparation.add_eos and eos is not None and not closing:
+            closing = [eos]
+        return list(opening), list(closing)
+
+    def _is_conversation(self, example: Example) -> bool:
+        """Whether a row is rendered by a chat template."""
+        if example.messages is not None:
+            return self.template is not None or example.completion is None
+        sides: tuple[Side | None, ...] = (example.prompt, example.completion, example.chosen, example.rejected)
+        held = [side for side in sides if side is not None]
+        return bool(held) and (self.asked or any(isinstance(side, list) for side in held))
+
+    # -- what can be said before any row is made ------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Findings about how the settings fit the data as a whole."""
+        if self.conversations and self.template is None and not self.faults.refused:
+            self._say_no_template()
+        if self.dataset.format == "text":
+            self._check_plain_text()
+        if self.preparation.block and not self.preparation.add_eos:
+            message = "--no-add-eos-token: documents run into each other with nothing between them"
+            self._say("D155", message, "leave out --no-add-eos-token", ("add_eos_token",), WARNING)
+        elif self.preparation.add_eos and not self.closing and not self.conversations:
+            message = "the tokenizer of --model has no eos_token: nothing will mark where a text ends"
+            self._say(
+                "D155", message, "set eos_token in its tokenizer_config.json", ("model", "add_eos_token"), WARNING
+            )
+
+    def _say(self, code: str, message: str, fix: str, parameters: tuple[str, ...], severity: str = ERROR) -> None:
+        self.faults.say(code, message, fix=fix, parameters=parameters, severity=severity)
+
+    def _say_no_template(self) -> None:
+        column = next(iter(self.dataset.columns.values()))
+        if self.preparation.chat_template == NONE:
+            message = (
+                f"--chat-template none, and {shown(column)} of {self.dataset.path} holds messages (a list of turns)"
+            )
+            self._say("D142", message, "leave out --chat-template none, or write the rows as text", ("chat_template",))
+            return
+        message = (
+            f"{shown(column)} of {self.dataset.path} holds conversations, and the tokenizer of --model has no chat_template to "
+            "write them with (--chat-template)"
+        )
+        self._say(
+            "D140", message, "--chat-template chatml, or --model with the instruct version", ("chat_template", "model")
+        )
+
+    def _check_plain_text(self) -> None:
+        column = self.dataset.columns["text"]
+        if self.preparation.response_only:
+            message = (
+                f"--response-only-loss needs answers to tell apart, and {shown(column)} is plain text; "
+                "--chat-template is not applied to text"
+            )
+            fix = "--response-only-loss false, or rows with messages or with prompt and completion"
+            self._say("D144", message, fix, ("response_only_loss", "chat_template"))
+        if self.asked:
+            message = (
+                f"--chat-template {self.preparation.chat_template}: {shown(column)} is plain text (str), not messages; "
+                "the template is never applied"
+            )
+            fix = "leave out --chat-template, or give rows with messages"
+            self._say("D143", message, fix, ("chat_template",), WARNING)
+
+    # -- rows -----------------------------------------------------------------------------------------------------------
+
+    def make_all(
+        self, examples: Sequence[Example], start: int, stop: int, dropped: Callable[[], None]
+    ) -> list[tuple[int, list[Piece]]]:
+        """The pieces of the rows from `start` to `stop`, by number; `dropped` is called for each that has none."""
+        return list(self._made(examples, start, stop, dropped))
+
+    def _made(
+        self, examples: Sequence[Example], start: int, stop: int, dropped: Callable[[], None]
+    ) -> Iterator[tuple[int, list[Piece]]]:
+        for at in range(start, stop):
+            try:
+                yield at, self.make(examples[at])
+            except _Left:
+                dropped()
+
+    def make(self, example: Example) -> list[Piece]:
+        """One piece, or for a pair the prompt with each of its two answers."""
+        if example.text is not None:
+            return [self._text(example, example.text)]
+        if self.pairs:
+            sides = (example.chosen, example.rejected)
+            return [self._answer(example, example.prompt, side) for side in sides if side is not None]
+        if self.prompts_only and example.prompt is not None:
+            return [self._prompt(example, example.prompt)]
+        if example.messages is not None and self._is_conversation(example):
+            return [self._conversation(example, example.messages, 0)]
+        assert example.completion is not None
+        return [self._answer(example, example.prompt, example.completion)]
+
+    def _text(self, example: Example, text: str) -> Piece:
+        eos = self.tokenizer.eos
+        if self.preparation.add_eos_given and self.preparation.add_eos and eos and text.rstrip().endswith(eos):
+            what = f"the text already ends with {eos}; --add-eos-token adds no second one"
+            self._row("D150", example, what, f"leave out --add-eos-token, or {eos} in the text", ("add_eos_token",))
+        if eos and text.endswith(eos + text[len(text.rstrip()) :]):
+            text = text.rstrip()
+        return Piece(text, whole=True, before=self._opening(example, text), after=self.closing)
+
+    def _opening(self, example: Example, text: str) -> list[int]:
+        """The ids before a text; not a second one where the text begins with that token itself."""
+        bos = self.tokenizer.bos
+        if self.opening and bos and text.startswith(bos) and self.opening[-1] == self.tokenizer.bos_id:
+            what = f"the text starts with {bos}, and the tokenizer adds {bos} (BOS) of its own; only one was kept"
+            self._row("D149", example, what, f"leave {bos} out of the text", ("data_path",))
+            return self.opening[:-1]
+        return self.opening
+
+    def _answer(self, example: Example, prompt: Side | None, answer: Side) -> Piece:
+        """A prompt and what follows it."""
+        if self.asked or isinstance(prompt, list) or isinstance(answer, list):
+            turns = [] if prompt is None else as_turns(prompt, "user")
+            return self._conversation(example, [*turns, *as_turns(answer, "assistant")], len(turns))
+        asked = prompt or ""
+        text = asked + answer
+        spans = [(len(asked), len(text))]
+        before = self._opening(example, text)
+        whole = not self.answers_only and not self.pairs
+        return Piece(text, spans, whole, seam=len(asked), before=before, after=self.closing)
+
+    def _prompt(self, example: Example, prompt: Side) -> Piece:
+        if self.asked or isinstance(prompt, list):
+            turns = as_turns(prompt, "user")
+            text = self._guarded(
+                example, lambda template: template.render(turns, example.tools, add_generation_prompt=True)
+            )
+            return Piece(text)
+        return Piece(prompt, before=self._opening(example, prompt))
+
+    def _conversation(self, example: Example, messages: list[Message], first: int) -> Piece:
+        wants_answers = self.answers_only or self.pairs
+        if wants_answers and not any(message["role"] == "assistant" for message in messages[first:]):
+            self._row(
+                "D147", example, "no assistant turn: there is no answer to learn", "add the answers, or delete the row"
+            )
+            raise _Left
+        rendered: Rendered = self._guarded(
+            example, lambda template: render_with_answers(template, messages, example.tools, first)
+        )
+        if rendered.lost:
+            what = (
+                f"the chat template changes turn {rendered.lost[0] + 1} so that its answer can't be told from the rest; "
+                "it is not trained on"
+            )
+            self._row("D148", example, what, "--chat-template chatml, or one turn a row", ("chat_template",))
+        if wants_answers and not rendered.spans:
+            self._row(
+                "D147",
+                example,
+                "every assistant turn is empty: there is no answer to learn",
+                "fill it or delete the row",
+            )
+            raise _Left
+        return self._closed(rendered, messages, wants_answers)
+
+    def _closed(self, rendered: Rendered, messages: list[Message], wants_answers: bool) -> Piece:
+        """The rendered text; with the end token after a last answer that the template ends with no token."""
+        text, spans = rendered.text, rendered.spans
+        ends_open = self.template is not None and self.template.end_token is None
+        last = spans[-1][1] if spans else len(text)
+        after: list[int] = []
+        if (
+            self.preparation.add_eos
+            and ends_open
+            and messages[-1]["role"] == "assistant"
+            and self.tokenizer.eos_id is not None
+        ):
+            text, after = text[:last], [self.tokenizer.eos_id]
+        if self.pairs:
+            text = text[:last]
+        seam = spans[0][0] if self.pairs and spans else None
+        return Piece(text, spans, not wants_answers, seam, after=after)
+
+    def _guarded(self, example: Example, make: Callable[[ChatTemplate], Made]) -> Made:
+        """What the template makes of a row; a row that it refuses is left out."""
+        if self.template is None:
+            raise _Left
+        try:
+            return make(self.template)
+        except TemplateFault as problem:
+            what = f"the chat template refuses it: {problem}"
+            key = f"template: {problem}"
+            self._row(
+                "D146",
+                example,
+                what,
+                "mend or delete the row, or --chat-template chatml",
+                ("chat_template",),
+                key,
+                ERROR,
+            )
+            raise _Left from problem
+
+    def _row(
+        self,
+        code: str,
+        example: Example,
+        what: str,
+        fix: str,
+        parameters: tuple[str, ...] = ("data_path",),
+        key: str | None = None,
+        severity: str = WARNING,
+    ) -> None:
+        self.faults.row(
+            code,
+            example.file,
+            example.row,
+            what,
+            line=example.line,
+            fix=fix,
+            severity=severity,
+            parameters=parameters,
+            key=code if key is None else key,
+        )

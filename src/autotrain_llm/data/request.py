@@ -1,0 +1,48 @@
+"""`DataRequest`: everything that decides what the rows of a run are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+ROW_SHAPES = ("documents", "conversations", "preferences", "scored", "prompts")
+COLUMN_FLAGS = {
+    "text_column": "--text-column",
+    "prompt_column": "--prompt-text-column",
+    "rejected_column": "--rejected-text-column",
+}
+# Where the data comes from and who may read it changes nothing about the rows themselves.
+NOT_HASHED = ("token", "cache_dir", "offline", "path", "eval_path")
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """Which rows, from where, in which shape.
+
+    `rows` is one of ROW_SHAPES. `valid_split` is the name of a split, or a share ("0.1") or a number of rows ("200") to hold out.
+    `named` holds the column fields that the user gave; a column given there has to exist.
+    """
+
+    path: str
+    rows: str = "conversations"
+    train_split: str = "train"
+    valid_split: str | None = None
+    eval_path: str | None = None
+    text_column: str | None = None
+    prompt_column: str | None = None
+    rejected_column: str | None = None
+    named: tuple[str, ...] = ()
+    max_samples: int | None = None
+    seed: int = 42
+    cache_dir: str | None = None
+    revision: str | None = None
+    offline: bool = False
+    token: str | None = field(default=None, repr=False, compare=False)
+    trainer: str = "sft"
+
+    def settings(self) -> dict[str, object]:
+        """What goes into the fingerprint, next to the content of the files."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in NOT_HASHED}
+
+    def is_named(self, column_field: str) -> bool:
+        """Whether the user named this column."""
+        return column_field in self.named and getattr(self, column_field) is not None

@@ -1,0 +1,121 @@
+"""`TokenRows`: rows of ids as three flat arrays, which is how they are kept, cached and handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+ARRAYS = ("ids", "trained", "offsets", "source", "labels")
+
+
+@dataclass
+class TokenRows:
+    """Row i is `offsets[i]:offsets[i+1]` of `ids` (int32) and `trained` (bool: this token is to be predicted).
+
+    `source` is the number, from 0, of the Example that a row came from (for blocks: of the first one in it). `labels` are only there for
+    rows that are good or bad as a whole.
+    """
+
+    ids: ndarray
+    trained: ndarray
+    offsets: ndarray
+    source: ndarray
+    labels: ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> tuple[ndarray, ndarray]:
+        part = slice(int(self.offsets[row]), int(self.offsets[row + 1]))
+        return self.ids[part], self.trained[part]
+
+    def __iter__(self) -> Iterator[tuple[ndarray, ndarray]]:
+        return (self[row] for row in range(len(self)))
+
+    @property
+    def lengths(self) -> ndarray:
+        """The number of tokens of each row."""
+        return self.offsets[1:] - self.offsets[:-1]
+
+    def arrays(self) -> dict[str, ndarray]:
+        """The arrays by name, to be written."""
+        held = {name: getattr(self, name) for name in ARRAYS}
+        return {name: array for name, array in held.items() if array is not None}
+
+
+@dataclass
+class PairRows:
+    """Preference rows: for each, the prompt's ids and those of both answers. `trained` is False for prompts and True for answers."""
+
+    prompt: TokenRows
+    chosen: TokenRows
+    rejected: TokenRows
+
+    def __len__(self) -> int:
+        return len(self.prompt)
+
+    @property
+    def lengths(self) -> Any:
+        """The tokens of prompt and chosen, and of prompt and rejected, for each row: shape (rows, 2)."""
+        import numpy
+
+        prompt = self.prompt.lengths
+        return numpy.stack([prompt + self.chosen.lengths, prompt + self.rejected.lengths], axis=1)
+
+
+Rows = TokenRows | PairRows
+PARTS = ("prompt", "chosen", "rejected")
+
+
+class RowsBuilder:
+    """Collects rows one by one into flat arrays."""
+
+    def __init__(self) -> None:
+        self._ids: list[Any] = []
+        self._trained: list[Any] = []
+        self._lengths: list[int] = []
+        self._source: list[int] = []
+        self._labels: list[bool] = []
+
+    def add(self, ids: Sequence[int], spans: Sequence[tuple[int, int]], source: int, label: bool | None = None) -> None:
+        """A row, of which the tokens in `spans` are trained on."""
+        import numpy
+
+        trained = numpy.zeros(len(ids), dtype=bool)
+        for start, end in spans:
+            trained[start:end] = True
+        self._ids.append(numpy.asarray(ids, dtype=numpy.int32))
+        self._trained.append(trained)
+        self._lengths.append(len(ids))
+        self._source.append(source)
+        if label is not None:
+            self._labels.append(label)
+
+    def built(self) -> TokenRows:
+        """All rows added so far."""
+        import numpy
+
+        offsets = numpy.zeros(len(self._lengths) + 1, dtype=numpy.int64)
+        numpy.cumsum(self._lengths, out=offsets[1:])
+        ids = numpy.concatenate(self._ids) if self._ids else numpy.zeros(0, dtype=numpy.int32)
+        trained = numpy.concatenate(self._trained) if self._trained else numpy.zeros(0, dtype=bool)
+        labels = numpy.array(self._labels, dtype=bool) if self._labels else None
+        return TokenRows(ids, trained, offsets, numpy.array(self._source, dtype=numpy.int64), labels)
+
+
+def cut_into_blocks(rows: TokenRows, length: int) -> TokenRows:
+    """Rows joined end to end and cut into blocks of `length` tokens. No token is lost; the last block is as short as it is."""
+    import numpy
+
+    total = len(rows.ids)
+    offsets = (
+        numpy.append(numpy.arange(0, total, length, dtype=numpy.int64), total)
+        if total
+        else numpy.zeros(1, dtype=numpy.int64)
+    )
+    first = numpy.searchsorted(rows.offsets, offsets[:-1], side="right") - 1
+    return TokenRows(rows.ids, rows.trained, offsets, rows.source[first])

@@ -1,0 +1,317 @@
+"""`Tokenizer`: a model's tokenizer read from its files, with the ids that transformers would give and without loading it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from autotrain_llm.declare.finding import Finding, Refused
+
+NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+SLOW_FILES = (
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+    "vocab.json",
+    "vocab.txt",
+    "tiktoken.model",
+)
+# transformers writes this for "no limit known".
+NO_LIMIT = 10**9
+Span = tuple[int, int]
+
+
+class Tokenizer:
+    """Text to ids and back. `slow` says that transformers had to be loaded for it."""
+
+    def __init__(self, backend: Any, config: dict[str, Any], templates: dict[str, str], slow: bool = False) -> None:
+        self.backend, self.config, self.templates, self.slow = backend, config, templates, slow
+        self.special = {name: _content(config.get(name)) for name in NAMED if config.get(name)}
+        self._frame: tuple[list[int], list[int]] | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Tokenizer:
+        """The tokenizer in a folder. Raises Refused where there is none, or it is damaged."""
+        folder = Path(folder)
+        config = _read_json(folder / "special_tokens_map.json") | _read_json(folder / "tokenizer_config.json")
+        templates = _templates(folder, config)
+        if (folder / "tokenizer.json").is_file():
+            return cls(_backend(folder, config), config, templates)
+        if any((folder / name).is_file() for name in SLOW_FILES):
+            return cls._load_slow(folder, config, templates)
+        message = f"--model {folder}: there is no tokenizer (no tokenizer.json or tokenizer.model)"
+        fix = "copy the tokenizer files of the base model there, or give --tokenizer FOLDER"
+        raise Refused([Finding(message, fix, ("model", "tokenizer"), code="D160")])
+
+    @classmethod
+    def _load_slow(cls, folder: Path, config: dict[str, Any], templates: dict[str, str]) -> Tokenizer:
+        try:
+            whole = importlib.import_module("transformers").AutoTokenizer.from_pretrained(str(folder))
+        except Exception as problem:  # each tokenizer class has faults of its own
+            first = str(problem).strip().splitlines()[0][:300] if str(problem).strip() else type(problem).__name__
+            message = f"--model {folder}: its tokenizer can't be loaded: {first}"
+            raise Refused([Finding(message, None, ("model", "tokenizer"), code="D160")]) from problem
+        named = {name: str(value) for name, value in whole.special_tokens_map.items() if name in NAMED}
+        backend = getattr(whole, "backend_tokenizer", None) or _SlowBackend(whole)
+        return cls(backend, config | named, templates, slow=True)
+
+    # -- special tokens -------------------------------------------------------------------------------------------------
+
+    @property
+    def bos(self) -> str | None:
+        """The token that begins a text."""
+        return self.special.get("bos_token")
+
+    @property
+    def eos(self) -> str | None:
+        """The token that ends a text."""
+        return self.special.get("eos_token")
+
+    @property
+    def pad(self) -> str | None:
+        """The token that fills up."""
+        return self.special.get("pad_token")
+
+    @property
+    def unk(self) -> str | None:
+        """The token for what is unknown."""
+        return self.special.get("unk_token")
+
+    @property
+    def bos_id(self) -> int | None:
+        """The id of `bos`."""
+        return self.id_of(self.bos)
+
+    @property
+    def eos_id(self) -> int | None:
+        """The id of `eos`."""
+        return self.id_of(self.eos)
+
+    @property
+    def pad_id(self) -> int | None:
+        """The id of `pad`."""
+        return self.id_of(self.pad)
+
+    @property
+    def unk_id(self) -> int | None:
+        """The id of `unk`."""
+        return self.id_of(self.unk)
+
+    def id_of(self, token: str | None) -> int | None:
+        """The id of a token, None where it is no token."""
+        return None if token is None else self.backend.token_to_id(token)
+
+    def added_tokens(self) -> list[str]:
+        """All tokens that are never split."""
+        return [str(token.content) for token in self.backend.get_added_tokens_decoder().values()]
+
+    # -- what it is -----------------------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """How many ids there are, added tokens among them."""
+        return self.backend.get_vocab_size(with_added_tokens=True)
+
+    @property
+    def model_max_length(self) -> int | None:
+        """The length limit written into the tokenizer, None where it has none."""
+        limit = self.config.get("model_max_length")
+        return int(limit) if isinstance(limit, int | float) and limit < NO_LIMIT else None
+
+    @property
+    def chat_template(self) -> str | None:
+        """The tokenizer's own chat template."""
+        return self.templates.get("default")
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for two tokenizers exactly if they give the same ids and render the same."""
+        written = json.dumps([self.backend.to_str(), self.special, self.templates], sort_keys=True)
+        return hashlib.blake2b(written.encode(), digest_size=16).hexdigest()
+
+    @property
+    def frame(self) -> tuple[list[int], list[int]]:
+        """The ids that this tokenizer puts before and after a text of its own accord."""
+        if self._frame is None:
+            bare = self.backend.encode("a", add_special_tokens=False).ids
+            framed = self.backend.encode("a", add_special_tokens=True).ids
+            starts = range(len(framed) - len(bare) + 1)
+            at = next((start for start in starts if framed[start : start + len(bare)] == bare), 0)
+            self._frame = (framed[:at], framed[at + len(bare) :])
+        return self._frame
+
+    # -- text to ids ----------------------------------------------------------------------------------------------------
+
+    def encode_batch(self, texts: Sequence[str], add_special_tokens: bool = False) -> list[list[int]]:
+        """The ids of each text, on all cores."""
+        encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
+        return [encoding.ids for encoding in encodings]
+
+    def encode_aligned(self, texts: Sequence[str]) -> list[Aligned]:
+        """Each text's ids, and which of them a stretch of characters became."""
+        if isinstance(self.backend, _SlowBackend):
+            return [Aligned(text, self.backend.encode(text, False).ids, None, self) for text in texts]
+        encodings = self.backend.encode_batch(list(texts), add_special_tokens=False)
+        return [Aligned(text, e.ids, e, self) for text, e in zip(texts, encodings, strict=True)]
+
+    def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
+        """The text of some ids."""
+        return self.backend.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)
+
+
+class Aligned:
+    """The ids of a text, which know the characters they came from."""
+
+    def __init__(self, text: str, ids: list[int], encoding: Any, tokenizer: Tokenizer) -> None:
+        self.text, self.ids, self._encoding, self._tokenizer = text, ids, encoding, tokenizer
+
+    def tokens_of(self, span: Span) -> Span:
+        """The first and one past the last token that hold any of these characters."""
+        start, end = span
+        if end <= start:
+            return (0, 0)
+        if self._encoding is None:
+            return self._shared(start), max(self._shared(end), self._shared(start))
+        first = self._token_from(range(start, end))
+        last = self._token_from(range(end - 1, start - 1, -1))
+        if first is None or last is None:
+            return (0, 0)
+        while first > 0 and self._chars(first - 1)[0] >= start:
+            first -= 1  # a token of spaces, whose offsets the tokenizer trims away
+        return first, last + 1
+
+    def parts_at(self, position: int) -> bool:
+        """Whether no token holds characters from both sides of this position."""
+        if self._encoding is None:
+            return self.ids[: self._shared(position)] == self._tokenizer.backend.encode(self.text[:position], False).ids
+        before, after = self._encoding.char_to_token(position - 1), self._encoding.char_to_token(position)
+        return before is None or before != after
+
+    def _token_from(self, positions: range) -> int | None:
+        found = (self._encoding.char_to_token(position) for position in positions)
+        return next((token for token in found if token is not None), None)
+
+    def _chars(self, token: int) -> Span:
+        return self._encoding.token_to_chars(token) or (-1, -1)
+
+    def _shared(self, position: int) -> int:
+        """How many ids the text up to a position shares with the whole, for a tokenizer that keeps no offsets."""
+        part = self._tokenizer.backend.encode(self.text[:position], False).ids
+        return next(
+            (at for at, (a, b) in enumerate(zip(part, self.ids, strict=False)) if a != b), min(len(part), len(self.ids))
+        )
+
+
+class _SlowBackend:
+    """A tokenizer that only transformers can run, with the calls of a fast one that are used here."""
+
+    def __init__(self, whole: Any) -> None:
+        self.whole = whole
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> Any:
+        return _Ids(self.whole(text, add_special_tokens=add_special_tokens)["input_ids"])
+
+    def encode_batch_fast(self, texts: list[str], add_special_tokens: bool = True) -> list[Any]:
+        return [self.encode(text, add_special_tokens) for text in texts]
+
+    def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
+        return self.whole.decode(ids, skip_special_tokens=skip_special_tokens)
+
+    def token_to_id(self, token: str) -> int | None:
+        return self.whole.get_vocab().get(token)
+
+    def get_vocab_size(self, with_added_tokens: bool = True) -> int:
+        return len(self.whole)
+
+    def get_added_tokens_decoder(self) -> dict[int, Any]:
+        return self.whole.added_tokens_decoder
+
+    def to_str(self) -> str:
+        return json.dumps(self.whole.get_vocab(), sort_keys=True)
+
+
+class _Ids:
+    def __init__(self, ids: list[int]) -> None:
+        self.ids = ids
+
+
+def _backend(folder: Path, config: dict[str, Any]) -> Any:
+    """The `tokenizers` object, set up as transformers sets it up: no padding, no cutting, all named tokens known.
+
+    `add_bos_token` and `add_eos_token` of tokenizer_config.json say nothing here: with a tokenizer.json, its post-processor decides.
+    """
+    from tokenizers import Tokenizer as Backend
+
+    path = folder / "tokenizer.json"
+    try:
+        backend = Backend.from_file(str(path))
+    except Exception as problem:  # the Rust side raises plain Exception
+        message = f"--model {folder}: tokenizer.json can't be read: {problem}"
+        raise Refused(
+            [Finding(message, "copy it anew", ("model", "tokenizer"), file=str(path), code="D160")]
+        ) from problem
+    backend.no_padding()
+    backend.no_truncation()
+    _add_missing_tokens(backend, config)
+    return backend
+
+
+def _add_missing_tokens(backend: Any, config: dict[str, Any]) -> None:
+    """Tokens that only tokenizer_config.json knows of."""
+    from tokenizers import AddedToken
+
+    listed = config.get("added_tokens_decoder") or {}
+    by_id = [listed[key] for key in sorted(listed, key=int)]
+    written = [entry for entry in by_id if isinstance(entry, dict) and backend.token_to_id(entry["content"]) is None]
+    keep = ("single_word", "lstrip", "rstrip", "normalized", "special")
+    for entry in written:
+        backend.add_tokens([AddedToken(entry["content"], **{key: entry[key] for key in keep if key in entry})])
+    known = {token.content for token in backend.get_added_tokens_decoder().values()}
+    named = [_content(config[name]) for name in NAMED if config.get(name)]
+    more = [
+        _content(token) for token in config.get("additional_special_tokens") or config.get("extra_special_tokens") or []
+    ]
+    new = [token for token in dict.fromkeys(named + more) if token and token not in known]
+    if new:
+        backend.add_special_tokens(new)
+
+
+def _content(token: Any) -> str:
+    """A token as text; files write it plain or as an object."""
+    return str(token["content"]) if isinstance(token, dict) else str(token) if token else ""
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        message = f"{path} is not valid JSON: {problem}"
+        raise Refused(
+            [Finding(message, "copy it anew", ("model", "tokenizer"), file=str(path), code="D160")]
+        ) from problem
+    return value if isinstance(value, dict) else {}
+
+
+def _templates(folder: Path, config: dict[str, Any]) -> dict[str, str]:
+    """The chat templates by name, from wherever the files keep them."""
+    held: Any = config.get("chat_template")
+    templates = {}
+    if isinstance(held, list):
+        templates = {entry["name"]: entry["template"] for entry in held}
+    elif isinstance(held, str):
+        templates = {"default": held}
+    written = _read_json(folder / "chat_template.json").get("chat_template")
+    if isinstance(written, str):
+        templates["default"] = written
+    if (folder / "chat_template.jinja").is_file():
+        templates["default"] = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    for path in sorted((folder / "additional_chat_templates").glob("*.jinja")):
+        templates[path.stem] = path.read_text(encoding="utf-8")
+    return templates

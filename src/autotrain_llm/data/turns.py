@@ -1,0 +1,152 @@
+"""Conversations in any of the usual spellings to one: `[{"role": "user", "content": "…"}, …]`."""
+
+from __future__ import annotations
+
+import ast
+import json
+from typing import Any
+
+from autotrain_llm.data.example import Message
+from autotrain_llm.data.wording import close, kind_of
+
+ROLE_KEYS = ("role", "from", "speaker", "author")
+CONTENT_KEYS = ("content", "value", "text", "message")
+ROLES = {
+    "user": "user", "human": "user", "prompter": "user", "customer": "user", "question": "user",
+    "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant",
+    "ai": "assistant", "bard": "assistant", "bing": "assistant", "answer": "assistant",
+    "system": "system", "developer": "system",
+    "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool",
+    "function_call": "call", "tool_call": "call",
+}  # fmt: skip
+KEPT = ("name", "tool_call_id", "reasoning_content", "thinking", "reasoning", "weight")
+
+
+class TurnFault(Exception):
+    """What is wrong with a conversation, with the finding's code and the fix."""
+
+    def __init__(self, code: str, what: str, fix: str | None = None) -> None:
+        super().__init__(what)
+        self.code, self.what, self.fix = code, what, fix
+
+
+def parsed(value: Any) -> Any:
+    """A list or object written into a text cell, as JSON or as Python writes it; anything else as it is."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        pass
+    try:
+        return ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return value
+
+
+def is_turn(value: Any) -> bool:
+    """Whether this is one turn of a conversation."""
+    return (
+        isinstance(value, dict)
+        and any(key in value for key in ROLE_KEYS)
+        and any(key in value for key in (*CONTENT_KEYS, "tool_calls"))
+    )
+
+
+def is_conversation(value: Any) -> bool:
+    """Whether this is a list of turns, or a single one; written into a text cell, too."""
+    value = parsed(value)
+    return is_turn(value) or (isinstance(value, list) and bool(value) and any(is_turn(turn) for turn in value))
+
+
+def conversation(value: Any, column: str) -> list[Message]:
+    """The turns in a cell. Raises TurnFault where a turn can't be read."""
+    value = parsed(value)
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list):
+        raise TurnFault("D115", f"{column} is {kind_of(value)}, not a list of turns")
+    if not value:
+        raise TurnFault("D114", f"{column} is empty")
+    return [_turn(turn, number, column) for number, turn in enumerate(value, 1)]
+
+
+def _turn(turn: Any, number: int, column: str) -> Message:
+    if not isinstance(turn, dict):
+        fix = '{"role": "user", "content": "…"}'
+        raise TurnFault(
+            "D115", f"turn {number} of {column} is {kind_of(turn)}, not an object with role and content", fix
+        )
+    given = next((turn[key] for key in ROLE_KEYS if key in turn), None)
+    role = _role(given, number, column)
+    message: Message = {"role": role if role != "call" else "assistant"}
+    calls = _calls(turn, role)
+    content = next((turn[key] for key in CONTENT_KEYS if key in turn), None) if role != "call" else None
+    if content is not None or not calls:
+        message["content"] = _content(content, number, message["role"], column)
+    if calls:
+        message["tool_calls"] = calls
+    message.update({key: turn[key] for key in KEPT if turn.get(key) is not None})
+    return message
+
+
+def _role(given: Any, number: int, column: str) -> str:
+    if isinstance(given, dict):  # {"author": {"role": "user"}, …}
+        given = given.get("role")
+    role = ROLES.get(given.strip().lower()) if isinstance(given, str) else None
+    if role is not None:
+        return role
+    near = close(str(given), ROLES)
+    fix = f"roles can be: user, assistant, system, tool{f' ({given!r} is perhaps {ROLES[near]})' if near else ''}"
+    raise TurnFault("D116", f"turn {number} of {column} has an unknown role {given!r}", fix)
+
+
+def _content(content: Any, number: int, role: str, column: str) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(_part(part, number, column) for part in content)
+    if content is None:
+        what = f"turn {number} of {column} ({role}) has no content (null)"
+        raise TurnFault("D117", what, "fill it or delete the row")
+    if role == "tool" and isinstance(content, dict):
+        return json.dumps(content, ensure_ascii=False)
+    raise TurnFault("D115", f"the content of turn {number} of {column} ({role}) is {kind_of(content)}, not text")
+
+
+def _part(part: Any, number: int, column: str) -> str:
+    if isinstance(part, str):
+        return part
+    if (
+        isinstance(part, dict)
+        and isinstance(part.get("text"), str)
+        and part.get("type", "text") in ("text", "input_text")
+    ):
+        return part["text"]
+    kind = part.get("type", "unknown") if isinstance(part, dict) else kind_of(part)
+    what = f"turn {number} of {column} has a part of type {kind!r}; only text can be trained on"
+    raise TurnFault("D127", what, "delete the part or the row")
+
+
+def _calls(turn: dict[str, Any], role: str) -> list[dict[str, Any]]:
+    """Tool calls with their arguments as an object, which is what chat templates expect."""
+    if role == "call":
+        held = parsed(next((turn[key] for key in CONTENT_KEYS if key in turn), None))
+        calls = held if isinstance(held, list) else [held]
+    else:
+        calls = parsed(turn.get("tool_calls")) or ([turn["function_call"]] if turn.get("function_call") else [])
+    return [_call(call) for call in calls if isinstance(call, dict)]
+
+
+def _call(call: dict[str, Any]) -> dict[str, Any]:
+    function = dict(call.get("function") or {key: call[key] for key in ("name", "arguments") if key in call})
+    function["arguments"] = parsed(function.get("arguments", {}))
+    kept = {key: call[key] for key in ("id",) if call.get(key) is not None}
+    return {**kept, "type": "function", "function": function}
+
+
+def spelling(value: Any) -> str:
+    """`sharegpt` for turns written with from and value, else `messages`."""
+    value = parsed(value)
+    first = value[0] if isinstance(value, list) and value else value
+    return "sharegpt" if isinstance(first, dict) and "from" in first and "role" not in first else "messages"

@@ -1,0 +1,65 @@
+"""How names and values are written in findings."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """`known` with the names most like `name` first; those equal but for case and spaces lead."""
+    wanted = plain(name)
+
+    def distance(other: str) -> float:
+        if plain(other) == wanted:
+            return -1.0
+        return 1.0 - difflib.SequenceMatcher(None, wanted, plain(other)).ratio()
+
+    return sorted(known, key=distance)
+
+
+def close(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The one of `known` that `name` was probably meant to be."""
+    by_plain = {plain(other): other for other in known}
+    matches = difflib.get_close_matches(plain(name), list(by_plain), n=1, cutoff=cutoff)
+    return by_plain[matches[0]] if matches else None
+
+
+def plain(name: str) -> str:
+    """A column or template name without case, surrounding spaces, and the difference between space, dash and underscore."""
+    return name.strip().casefold().replace(" ", "_").replace("-", "_").lstrip("\ufeff")
+
+
+def shown(name: str) -> str:
+    """A column name as it is, in quotes where spaces would hide what it is."""
+    return repr(name) if name != name.strip() or " " in name or not name else name
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Names joined by commas, cut where the list gets long."""
+    all_names = [shown(name) for name in names]
+    text = ", ".join(all_names[:most])
+    return text + (f", … ({len(all_names)} in all)" if len(all_names) > most else "")
+
+
+def kind_of(value: Any) -> str:
+    """The type of a value in the words of JSON."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, dict):
+        return "an object"
+    return type(value).__name__
+
+
+def plural(count: int, word: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

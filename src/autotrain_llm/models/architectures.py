@@ -1,0 +1,81 @@
+"""Architectures whose attention is known to keep the rows of one stream apart, and what their heads do.
+
+Pure data, so that a plan can say how rows will be laid out before anything heavy is loaded. Each entry is proved by a test that runs the
+architecture packed and separate; what is not here is laid out padded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the head of an architecture does besides a matrix product: names of numbers in its config."""
+
+    multiplied_by: str | None = None
+    divided_by: str | None = None
+    softcapped_by: str | None = None
+
+
+PLAIN = Architecture()
+
+ALLOWED: dict[str, Architecture] = {
+    "apertus": PLAIN,
+    "arcee": PLAIN,
+    "cohere": Architecture(multiplied_by="logit_scale"),
+    "cohere2": Architecture(multiplied_by="logit_scale"),
+    "ernie4_5": PLAIN,
+    "exaone4": PLAIN,
+    "gemma": PLAIN,
+    "gemma2": Architecture(softcapped_by="final_logit_softcapping"),
+    "gemma3_text": Architecture(softcapped_by="final_logit_softcapping"),
+    "glm": PLAIN,
+    "glm4": PLAIN,
+    "gpt2": PLAIN,
+    "gpt_bigcode": PLAIN,
+    "gpt_neox": PLAIN,
+    "granite": Architecture(divided_by="logits_scaling"),
+    "helium": PLAIN,
+    "hunyuan_v1_dense": PLAIN,
+    "llama": PLAIN,
+    "ministral": PLAIN,
+    "ministral3": PLAIN,
+    "mistral": PLAIN,
+    "olmo": PLAIN,
+    "olmo2": PLAIN,
+    "olmo3": PLAIN,
+    "opt": PLAIN,
+    "persimmon": PLAIN,
+    "phi": PLAIN,
+    "phi3": PLAIN,
+    "qwen2": PLAIN,
+    "qwen3": PLAIN,
+    "seed_oss": PLAIN,
+    "smollm3": PLAIN,
+    "starcoder2": PLAIN,
+}
+
+# Settings of an allowed architecture that take its attention past the registered function, and what they do.
+UNDOING = {
+    "use_bidirectional_attention": "attends in both directions",
+    "reorder_and_upcast_attn": "computes its attention itself",
+    "add_cross_attention": "attends to an encoder",
+    "is_encoder_decoder": "is an encoder and a decoder",
+}
+
+
+def keeps_rows_apart(config: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether the attention of a model with this config.json is known to stay inside segments, and if not, why not."""
+    kind = config.get("model_type")
+    if kind not in ALLOWED:
+        return (
+            False,
+            f"{kind} is not among the architectures whose attention was shown to keep rows apart in one stream",
+        )
+    for name, what in UNDOING.items():
+        if config.get(name):
+            return False, f"this {kind} {what} ({name})"
+    return True, ""

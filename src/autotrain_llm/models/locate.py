@@ -1,0 +1,312 @@
+"""From what a user wrote after `--model` to the folder that holds it.
+
+A local folder, a checkpoint, an earlier run (`runs/sft@best`), an adapter with its base, a Hub id, or a new model. A path that does not
+exist is never looked for on the Hub, and a Hub id never taken for a path. What is wrong with a model that was found is `metadata.py`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.models import hub
+from autotrain_llm.models.scratch import is_scratch, parse_size
+
+FOLDER, ADAPTER, SCRATCH, HUB = "folder", "adapter", "scratch", "hub"
+
+ADAPTER_CONFIG = "adapter_config.json"
+CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+SELECTED_RUN = re.compile(r"(?P<run>.+)@(?P<choice>best|last|step-\d+)")
+# Families whose weights their makers don't give out. `gpt-oss`, `gpt2` and `gemma` are others, and can be had.
+CLOSED_MODEL = re.compile(
+    r"(?:(?:openai|anthropic|google)/)?(?:gpt-[345]|chatgpt|o[134](?:-|$)|claude|gemini|text-davinci)[\w.\-]*",
+    re.IGNORECASE,
+)
+LONGEST_ADAPTER_CHAIN = 4
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where a model is.
+
+    `name` is what the user wrote, `folder` holds its files (for a Hub id the metadata files alone, None for a new model), `base` is what an
+    adapter sits on, `size` the parameters of a new model. For a model on the Hub `remote_files` are the names of all its files, and
+    `remote_tensors` the shapes in them where the Hub told.
+    """
+
+    name: str
+    kind: str
+    folder: Path | None = None
+    base: Located | None = None
+    size: int | None = None
+    remote_files: tuple[str, ...] | None = None
+    remote_tensors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a search needs to know besides the name; `parameter` is the flag that findings speak of."""
+
+    revision: str | None = None
+    cache_dir: str | Path | None = None
+    offline: bool = False
+    token: str | None = None
+    parameter: str = "model"
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.parameter.replace("_", "-")
+
+    def refuse(self, code: str, message: str, fix: str | None = None) -> Refused:
+        return Refused([Finding(message, fix=fix, parameters=(self.parameter,), code=code)])
+
+
+def locate(
+    name: str,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    offline: bool = False,
+    token: str | None = None,
+    parameter: str = "model",
+) -> Located:
+    """Find a model by the name a user gave. Raises Refused with the reason when there is none.
+
+    Reads the disk; asks the Hub for metadata files where `name` is a Hub id and `offline` isn't set.
+    """
+    request = Request(revision, cache_dir, offline, token, parameter)
+    return _locate(name.strip(), request, depth=0)
+
+
+def _locate(name: str, request: Request, depth: int) -> Located:
+    if not name:
+        raise request.refuse("M101", f"{request.flag} is empty", f"{request.flag} <folder or Hub id>")
+    if is_scratch(name):
+        return Located(name, SCRATCH, size=parse_size(name, request.parameter))
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _in_folder(name, path, request, depth)
+    if path.is_file():
+        raise _file_instead_of_folder(name, path, request)
+    selected = SELECTED_RUN.fullmatch(name)
+    if selected:
+        return _in_folder(name, select_from_run(selected["run"], selected["choice"], request), request, depth)
+    if CLOSED_MODEL.fullmatch(name):
+        raise _closed_model(name, request)
+    if is_path_like(name):
+        raise _missing_path(name, path, request)
+    return _on_hub(name, request, depth)
+
+
+def is_path_like(name: str) -> bool:
+    """Whether a name that exists nowhere on this disk was meant as a path.
+
+    `org/model` is a Hub id unless the folder `org` is here; `./x`, `/x`, `~/x`, `a/b/c` and `x/` are paths.
+    """
+    if name.startswith((".", "/", "~")) or name.endswith("/") or "\\" in name or name.count("/") > 1:
+        return True
+    if name.endswith((".gguf", ".safetensors", ".bin", ".pt", ".pth")):
+        return True
+    return "/" in name and Path(name).parent.is_dir()
+
+
+# --- what a name that leads nowhere was meant to be -----------------------------------------------------------------
+
+
+def _missing_path(name: str, path: Path, request: Request) -> Refused:
+    parent = path.parent
+    message = f"{request.flag} {name}: there is no such folder"
+    if not parent.is_dir():
+        return request.refuse(
+            "M102", f"{message} (nor a folder {parent})", f"{request.flag} <an existing folder or a Hub id>"
+        )
+    from difflib import get_close_matches
+
+    names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir())
+    near = get_close_matches(path.name, names, n=1)
+    fix = f"{request.flag} {parent / near[0]}" if near else f"{request.flag} <an existing folder or a Hub id>"
+    return request.refuse("M102", message, fix)
+
+
+def _file_instead_of_folder(name: str, path: Path, request: Request) -> Refused:
+    if path.suffix == ".gguf":
+        return _only_gguf(name, request)
+    message = f"{request.flag} {name} is a file; a model is the folder that holds config.json and the weights"
+    return request.refuse("M103", message, f"{request.flag} {path.parent}")
+
+
+def _only_gguf(name: str, request: Request) -> Refused:
+    message = f"{request.flag} {name} is a GGUF model: made to run, its rounded weights can't be trained"
+    return request.refuse("M104", message, f"{request.flag} <the model it was made from, as safetensors>")
+
+
+def _closed_model(name: str, request: Request) -> Refused:
+    message = f"{request.flag} {name} can't be had: its weights are not public, only its service is"
+    if request.parameter == "teacher_model":
+        message += ", and a teacher must say how likely every token is"
+    return request.refuse(
+        "M105", message, f"{request.flag} <a model with public weights, such as Qwen/Qwen2.5-7B-Instruct>"
+    )
+
+
+# --- folders --------------------------------------------------------------------------------------------------------
+
+
+def _in_folder(name: str, folder: Path, request: Request, depth: int) -> Located:
+    if holds_adapter(folder):
+        return Located(name, ADAPTER, folder, base=_base_of(folder, request, depth))
+    if not (folder / "config.json").exists():
+        if any(folder.glob("*.gguf")):
+            raise _only_gguf(name, request)
+        checkpoints = complete_checkpoints(folder)
+        if checkpoints:
+            steps = ", ".join(str(step) for step in checkpoints)
+            message = (
+                f"{request.flag} {name} holds no finished model, only checkpoints of an unfinished run (steps {steps})"
+            )
+            raise request.refuse("M106", message, f"{request.flag} {name}@last")
+    return Located(name, FOLDER, folder)
+
+
+def holds_adapter(folder: Path) -> bool:
+    """Whether a folder is an adapter and not a whole model with an adapter's leftovers."""
+    if not (folder / ADAPTER_CONFIG).exists():
+        return False
+    whole = (folder / "config.json").exists() and any(folder.glob("model*.safetensors"))
+    return not whole
+
+
+def _base_of(folder: Path, request: Request, depth: int) -> Located:
+    config_file = folder / ADAPTER_CONFIG
+    config = read_json(config_file)
+    base = config.get("base_model_name_or_path") if config else None
+    if not isinstance(base, str) or not base:
+        message = f"{request.flag} {folder}: {ADAPTER_CONFIG} names no base_model_name_or_path, so the adapter has nothing to sit on"
+        raise request.refuse("M107", message, f"write the base model's folder or Hub id into {config_file}")
+    beside = folder / base
+    if not Path(base).expanduser().exists() and beside.is_dir():
+        base = str(beside)
+    if depth >= LONGEST_ADAPTER_CHAIN or Path(base).expanduser().resolve() == folder.resolve():
+        message = (
+            f"{request.flag} {folder}: its base_model_name_or_path leads from adapter to adapter, never to a model"
+        )
+        raise request.refuse("M107", message, f"write the base model's folder or Hub id into {config_file}")
+    try:
+        return _locate(
+            base, Request(None, request.cache_dir, request.offline, request.token, request.parameter), depth + 1
+        )
+    except Refused as refused:
+        reason = "; ".join(finding.message.removeprefix(f"{request.flag} ") for finding in refused.findings)
+        message = (
+            f"{request.flag} {folder} is an adapter whose base_model_name_or_path, {base}, can't be used: {reason}"
+        )
+        raise request.refuse("M107", message, f"restore {base}, or write its new place into {config_file}") from refused
+
+
+# --- earlier runs ---------------------------------------------------------------------------------------------------
+
+
+def complete_checkpoints(run: Path) -> dict[int, Path]:
+    """A run's checkpoints by step, oldest first: those whose last file was written."""
+    found: dict[int, Path] = {}
+    for parent in (run / "checkpoints", run):
+        for folder in parent.glob("checkpoint-*"):
+            match = CHECKPOINT.fullmatch(folder.name)
+            if match and (folder / "trainer_state.json").exists():
+                found.setdefault(int(match[1]), folder)
+    return dict(sorted(found.items()))
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a finished model or adapter lies in the folder itself."""
+    if (folder / ADAPTER_CONFIG).exists():
+        return any(folder.glob("adapter_model.*"))
+    return (folder / "config.json").exists() and any(_weight_files(folder))
+
+
+def _weight_files(folder: Path) -> Iterator[Path]:
+    for pattern in ("*.safetensors", "pytorch_model*.bin"):
+        yield from folder.glob(pattern)
+
+
+def select_from_run(run_name: str, choice: str, request: Request) -> Path:
+    """The folder that `run@best`, `run@last` or `run@step-40` names."""
+    run = Path(run_name).expanduser()
+    if not run.is_dir():
+        raise request.refuse(
+            "M102",
+            f"{request.flag} {run_name}@{choice}: there is no run {run_name}",
+            f"{request.flag} <an earlier run>@{choice}",
+        )
+    checkpoints = complete_checkpoints(run)
+    if choice.startswith("step-"):
+        return _at_step(run, int(choice.removeprefix("step-")), checkpoints, request)
+    best = _best_checkpoint(run) if choice == "best" else None
+    if best is not None:
+        return _known_best(run, best, request)
+    if holds_model(run):
+        return run
+    if checkpoints:
+        return list(checkpoints.values())[-1]
+    message = f"{request.flag} {run_name}@{choice}: the run holds neither a finished model nor a complete checkpoint"
+    raise request.refuse("M106", message, f"run it again, or name another: {request.flag} <run>@{choice}")
+
+
+def _at_step(run: Path, step: int, checkpoints: dict[int, Path], request: Request) -> Path:
+    if step in checkpoints:
+        return checkpoints[step]
+    steps = ", ".join(str(step) for step in checkpoints) or "none"
+    message = (
+        f"{request.flag} {run}@step-{step}: the run has no complete checkpoint of step {step} (there are: {steps})"
+    )
+    fix = f"{request.flag} {run}@step-{min(checkpoints, key=lambda other: abs(other - step))}" if checkpoints else None
+    raise request.refuse("M106", message, fix)
+
+
+def _best_checkpoint(run: Path) -> Path | None:
+    """What the run's own record calls its best checkpoint; None where nothing was evaluated."""
+    outcome = (read_json(run / "run.json") or {}).get("outcome")
+    best = outcome.get("best_checkpoint") if isinstance(outcome, dict) else None
+    return run / best if isinstance(best, str) and best else None
+
+
+def _known_best(run: Path, best: Path, request: Request) -> Path:
+    if best.is_dir() and (best / "trainer_state.json").exists():
+        return best
+    if best.resolve() == run.resolve() and holds_model(run):
+        return run
+    message = f"{request.flag} {run}@best: its best checkpoint, {best.name}, is no longer there"
+    raise request.refuse("M106", message, f"{request.flag} {run}@last")
+
+
+def read_json(path: Path) -> dict | None:
+    """A JSON object from a file; None where the file is missing, broken or something else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+# --- the Hub --------------------------------------------------------------------------------------------------------
+
+
+def _on_hub(name: str, request: Request, depth: int) -> Located:
+    if not hub.is_repository_name(name):
+        message = f"{request.flag} {name} is neither a folder here nor a name that the Hub could have"
+        raise request.refuse("M102", message, f"{request.flag} <an existing folder or a Hub id>")
+    try:
+        found = hub.fetch_metadata(name, request.revision, request.cache_dir, request.offline, request.token)
+    except hub.HubFault as fault:
+        raise request.refuse(fault.code, f"{request.flag} {fault.message}", fault.fix) from fault
+    if holds_adapter(found.folder):
+        base = _base_of(found.folder, request, depth)
+        return Located(name, ADAPTER, found.folder, base, None, found.files, found.tensors)
+    names = found.files if found.files is not None else tuple(file.name for file in found.folder.iterdir())
+    if "config.json" not in names and any(file.endswith(".gguf") for file in names):
+        raise _only_gguf(name, request)
+    return Located(name, HUB, found.folder, None, None, found.files, found.tensors)

@@ -1,0 +1,71 @@
+"""The header of a safetensors file: names, types and shapes of its tensors, without reading one of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+LFS_POINTER = b"version https://git-lfs"
+LARGEST_HEADER = 100_000_000
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a file: its type as safetensors writes it (`BF16`), its shape, and where its bytes lie in the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+class Damaged(Exception):
+    """Why a file is no whole safetensors file, in a few words."""
+
+
+def read_header(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name. Raises Damaged for a Git LFS pointer, a truncated file or one that is something else."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        if LFS_POINTER.startswith(prefix) and prefix:
+            raise Damaged("is a Git LFS pointer, not the weights: they were never downloaded")
+        length = int.from_bytes(prefix, "little")
+        if size < 8 or length > min(size - 8, LARGEST_HEADER):
+            raise Damaged("is empty" if size == 0 else "is truncated or no safetensors file: its header is not whole")
+        text = file.read(length)
+    tensors = _parse(text, begin=8 + length)
+    end = max((tensor.end for tensor in tensors.values()), default=8 + length)
+    if size < end:
+        raise Damaged(f"is truncated: it has {size} bytes, and its header tells of {end}")
+    return tensors
+
+
+def _parse(text: bytes, begin: int) -> dict[str, Tensor]:
+    try:
+        entries = json.loads(text)
+        entries.pop("__metadata__", None)
+        return {
+            name: Tensor(
+                str(entry["dtype"]),
+                tuple(int(length) for length in entry["shape"]),
+                begin + int(entry["data_offsets"][0]),
+                begin + int(entry["data_offsets"][1]),
+            )
+            for name, entry in entries.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise Damaged("is no safetensors file: its header can't be read") from error
+
+
+def is_all_zero(path: Path, tensor: Tensor) -> bool:
+    """Whether every byte of one tensor is zero; for small tensors such as a score head."""
+    with path.open("rb") as file:
+        file.seek(tensor.start)
+        return not any(file.read(tensor.end - tensor.start))

@@ -1,0 +1,74 @@
+"""A model's weight files: which there are, which are missing or damaged, and what is in them by their headers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autotrain_llm.models.locate import Located, read_json
+from autotrain_llm.models.safetensors_header import Damaged, Tensor, read_header
+
+INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model's weight files as they lie there.
+
+    `tensors` are the safetensors' tensors by name, `home` the file each is in, `missing` the shards that an index names and that are not
+    there, `damaged` what is wrong with a file, by name, and `pickles` the `.bin` files where there is nothing else.
+    """
+
+    files: tuple[str, ...] = ()
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    home: Mapping[str, Path] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    damaged: Mapping[str, str] = field(default_factory=dict)
+    pickles: tuple[str, ...] = ()
+
+
+def read_weights(folder: Path, stem: str = "model") -> Weights:
+    """The weight files of a folder: those an index names, else one file, else any safetensors, else pickles."""
+    expected = _shards(folder / f"{stem}.safetensors.index.json")
+    if not expected:
+        single = folder / f"{stem}.safetensors"
+        paths = [single] if single.exists() else sorted(folder.glob("model*.safetensors")) if stem == "model" else []
+        expected = [path.name for path in paths]
+    present = [name for name in expected if (folder / name).exists()]
+    tensors: dict[str, Tensor] = {}
+    home: dict[str, Path] = {}
+    damaged: dict[str, str] = {}
+    for name in present:
+        try:
+            found = read_header(folder / name)
+        except Damaged as fault:
+            damaged[name] = str(fault)
+            continue
+        tensors |= found
+        home |= dict.fromkeys(found, folder / name)
+    stored = "pytorch_model*.bin" if stem == "model" else f"{stem}.bin"
+    pickles = () if present else tuple(sorted(path.name for path in folder.glob(stored)))
+    missing = tuple(name for name in expected if name not in present)
+    return Weights(tuple(present), tensors, home, missing, damaged, pickles)
+
+
+def remote_weights(located: Located, stem: str = "model") -> Weights:
+    """The same for a model on the Hub, by the names of its files alone."""
+    names = located.remote_files or ()
+    files = tuple(name for name in names if name.startswith(stem) and name.endswith(".safetensors"))
+    pickles = tuple(name for name in names if name.startswith(("pytorch_model", stem)) and name.endswith(".bin"))
+    expected = _shards(located.folder / f"{stem}.safetensors.index.json") if located.folder else []
+    missing = tuple(name for name in expected if name not in names)
+    return Weights(files, missing=missing, pickles=() if files else pickles)
+
+
+def _shards(index: Path) -> list[str]:
+    named = (read_json(index) or {}).get("weight_map")
+    return sorted({str(file) for file in named.values()}) if isinstance(named, dict) else []
+
+
+def index_names(folder: Path) -> tuple[str, ...]:
+    """The tensors that a sharded model's index names; nothing for a model in one file."""
+    named = (read_json(folder / INDEX) or {}).get("weight_map")
+    return tuple(named) if isinstance(named, dict) else ()

@@ -1,0 +1,267 @@
+"""From hidden states to log-probabilities, loss and gradients, tile by tile over tokens, without ever holding all logits.
+
+`linear_cross_entropy` is for an objective that is a plain sum over tokens: it computes the gradients together with the loss,
+and its backward pass only scales them. `linear_logprobs` is for every other objective: its backward pass computes the
+logits of a tile once more and takes any gradient per token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+# Tokens whose logits are held at once. On a processor the size hardly matters between 256 and 1024; below, the matrix products
+# get slower, above, a tile leaves the cache. On a GPU the tile is what keeps the logits below this many bytes in float32.
+CPU_TILE = 512
+CUDA_TILE_BYTES = 1 << 29
+# Logits between whose matrix products everything is done at once: a megabyte in float32, which stays in a core's cache.
+CPU_PIECE = 1 << 18
+
+
+@dataclass(frozen=True)
+class Logits:
+    """How an architecture turns `hidden @ weight.T + bias` into logits: `scale` is multiplied in, then `softcap * tanh(x / softcap)`."""
+
+    scale: float = 1.0
+    softcap: float | None = None
+
+
+@dataclass
+class TokenStatistics:
+    """What the tiles knew about each target, without a gradient: its log-probability, whether no word was likelier,
+    the entropy in nats."""
+
+    logprobs: torch.Tensor
+    correct: torch.Tensor
+    entropy: torch.Tensor | None
+
+
+def linear_cross_entropy(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    labels: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    *,
+    logits: Logits = Logits(),
+    with_entropy: bool = False,
+    tile: int | None = None,
+) -> tuple[torch.Tensor, TokenStatistics]:
+    """The summed cross entropy of K targets, in nats, and their statistics.
+
+    `hidden` is (K, H), `weight` (V, H), `bias` (V,), `labels` (K,). Under autocast the matrix products are in its type and the
+    softmax in float32. Gradients are computed in this call where gradients are on, only for what requires them; the one of
+    the weight is accumulated in float32 across tiles.
+    """
+    options = _options(hidden, weight, logits, with_entropy, tile)
+    loss, logprobs, correct, entropy = _CrossEntropy.apply(
+        hidden, weight, bias, labels, options, torch.is_grad_enabled()
+    )
+    return loss, TokenStatistics(logprobs, correct, entropy if with_entropy else None)
+
+
+def linear_logprobs(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    labels: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    *,
+    logits: Logits = Logits(),
+    with_entropy: bool = False,
+    tile: int | None = None,
+) -> tuple[torch.Tensor, TokenStatistics]:
+    """The log-probability of each of K labels, differentiable token by token, and their statistics. Shapes as above."""
+    options = _options(hidden, weight, logits, with_entropy, tile)
+    logprobs, correct, entropy = _LogProbabilities.apply(hidden, weight, bias, labels, options)
+    return logprobs, TokenStatistics(logprobs.detach(), correct, entropy if with_entropy else None)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What every tile needs to know: the type of the matrix products, that of the softmax, tokens per tile."""
+
+    product: torch.dtype
+    softmax: torch.dtype
+    tile: int
+    logits: Logits
+    with_entropy: bool
+
+
+def _options(
+    hidden: torch.Tensor, weight: torch.Tensor, logits: Logits, with_entropy: bool, tile: int | None
+) -> _Options:
+    device = hidden.device.type
+    product = torch.promote_types(hidden.dtype, weight.dtype)
+    if torch.is_autocast_enabled(device) and product != torch.float64:
+        product = torch.get_autocast_dtype(device)
+    softmax = torch.float64 if product == torch.float64 else torch.float32
+    if tile is None:
+        tile = CPU_TILE if device == "cpu" else max(128, CUDA_TILE_BYTES // (4 * weight.shape[0]))
+    return _Options(product, softmax, tile, logits, with_entropy)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Loss and gradients in one pass over the tiles; backward multiplies the gradients by the one number it is given."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        labels: torch.Tensor,
+        options: _Options,
+        gradients: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        wanted = [gradients and needed for needed in ctx.needs_input_grad[:3]]
+        with torch.autocast(hidden.device.type, enabled=False):
+            tiles = _Tiles(hidden, weight, bias, labels, options, wanted)
+            tiles.run()
+        ctx.save_for_backward(*tiles.gradients())
+        ctx.mark_non_differentiable(tiles.logprobs, tiles.correct, tiles.entropy)
+        return -tiles.logprobs.sum(), tiles.logprobs, tiles.correct, tiles.entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor, *unused: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        scaled = [None if one is None else one * upstream.to(one.dtype) for one in ctx.saved_tensors]
+        return *scaled, None, None, None
+
+
+class _LogProbabilities(torch.autograd.Function):
+    """Log-probabilities forward; the tiles once more, with a gradient per token, backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        labels: torch.Tensor,
+        options: _Options,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        with torch.autocast(hidden.device.type, enabled=False):
+            tiles = _Tiles(hidden, weight, bias, labels, options, [False, False, False])
+            tiles.run()
+        ctx.save_for_backward(hidden, weight, bias, labels)
+        ctx.options = options
+        ctx.mark_non_differentiable(tiles.correct, tiles.entropy)
+        return tiles.logprobs, tiles.correct, tiles.entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor, *unused: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        hidden, weight, bias, labels = ctx.saved_tensors
+        options = replace(ctx.options, with_entropy=False)
+        with torch.autocast(hidden.device.type, enabled=False):
+            tiles = _Tiles(hidden, weight, bias, labels, options, list(ctx.needs_input_grad[:3]))
+            tiles.run(-upstream.to(options.softmax))
+        return *tiles.gradients(), None, None
+
+
+class _Tiles:
+    """One pass over the tiles: statistics for every target, and the gradients that are wanted of hidden states, weight and bias.
+
+    The matrix products are per tile, everything between them per piece of a tile, in memory that all tiles share: fresh
+    pages for every tile cost more than the softmax does.
+    """
+
+    def __init__(
+        self,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        labels: torch.Tensor,
+        options: _Options,
+        wanted: list[bool],
+    ) -> None:
+        self.labels, self.options, self.any_wanted = labels, options, any(wanted)
+        self.hidden, self.weight = hidden.to(options.product), weight.to(options.product)
+        self.bias = None if bias is None else bias.to(options.softmax)
+        self.types = [None if one is None else one.dtype for one in (hidden, weight, bias)]
+        self.of_hidden = torch.empty_like(self.hidden) if wanted[0] else None
+        self.of_weight = torch.zeros_like(weight, dtype=options.softmax) if wanted[1] else None
+        self.of_bias = torch.zeros_like(bias, dtype=options.softmax) if bias is not None and wanted[2] else None
+        count, words = labels.shape[0], weight.shape[0]
+        self.logprobs = torch.empty(count, dtype=options.softmax, device=hidden.device)
+        self.correct = torch.empty(count, dtype=torch.bool, device=hidden.device)
+        self.entropy = torch.empty(count if options.with_entropy else 0, dtype=options.softmax, device=hidden.device)
+        self.rows = min(options.tile, count)
+        self.piece = self.rows if hidden.device.type != "cpu" else max(1, min(self.rows, CPU_PIECE // words))
+        self.products = torch.empty(self.rows, words, dtype=options.product, device=hidden.device)
+        self.exact = torch.empty(self.piece, words, dtype=options.softmax, device=hidden.device)
+
+    def run(self, factor: torch.Tensor | None = None) -> None:
+        """Gradients are those of minus the labels' log-probabilities, each times its `factor`."""
+        count = self.labels.shape[0]
+        for start in range(0, count, max(1, self.rows)):
+            end = min(start + self.rows, count)
+            products = torch.mm(self.hidden[start:end], self.weight.T, out=self.products[: end - start])
+            for first in range(start, end, self.piece):
+                last = min(first + self.piece, end)
+                self._piece(products[first - start : last - start], slice(first, last), factor)
+            if self.of_hidden is not None:
+                torch.mm(products, self.weight, out=self.of_hidden[start:end])
+            if self.of_weight is not None:
+                _add_product(self.of_weight, products.T, self.hidden[start:end])
+
+    def gradients(self) -> list[torch.Tensor | None]:
+        sums = (self.of_hidden, self.of_weight, self.of_bias)
+        return [None if one is None else one.to(kind) for one, kind in zip(sums, self.types, strict=True)]
+
+    def _piece(self, products: torch.Tensor, where: slice, factor: torch.Tensor | None) -> None:
+        """Statistics of a piece's products, over which its gradient is written."""
+        labels = self.labels[where, None]
+        logits, slope = self._logits(products)
+        of_label, largest = logits.gather(1, labels)[:, 0], logits.amax(-1)
+        shares = self._softmax(logits)
+        # The sum of exponentials is one over the largest share: that spares a second exponential of everything.
+        total = largest - shares.amax(-1).log_()
+        self.logprobs[where] = of_label - total
+        self.correct[where] = of_label >= largest
+        if self.options.with_entropy:
+            self.entropy[where] = total - logits.mul_(shares).sum(-1)
+        if self.any_wanted:
+            gradient = shares
+            gradient.scatter_add_(1, labels, torch.full_like(labels, -1, dtype=gradient.dtype))
+            if factor is not None:
+                gradient *= factor[where, None]
+            if slope is not None:
+                gradient *= slope
+            if self.options.logits.scale != 1.0:
+                gradient *= self.options.logits.scale
+            if self.of_bias is not None:
+                self.of_bias += gradient.sum(0)
+            products.copy_(gradient)
+
+    def _softmax(self, logits: torch.Tensor) -> torch.Tensor:
+        """In place on a processor, where each row is read before it is written, unless the logits are needed after it."""
+        if self.options.with_entropy or logits.device.type != "cpu":
+            return torch.softmax(logits, dim=-1)
+        return torch.softmax(logits, dim=-1, out=logits)
+
+    def _logits(self, products: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The logits in the softmax's type, and where they are softcapped the slope of that."""
+        logits = self.exact[: products.shape[0]].copy_(products)
+        if self.bias is not None:
+            logits += self.bias
+        if self.options.logits.scale != 1.0:
+            logits *= self.options.logits.scale
+        softcap = self.options.logits.softcap
+        if softcap is None:
+            return logits, None
+        bent = logits.div_(softcap).tanh_()
+        slope = 1 - bent * bent
+        return bent.mul_(softcap), slope
+
+
+def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
+    """`total += left @ right` with the sum kept in the type of `total`."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    elif total.device.type == "cuda":
+        total += torch.mm(left, right, out_dtype=total.dtype)
+    else:
+        total += left @ right

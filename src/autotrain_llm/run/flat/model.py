@@ -1,0 +1,267 @@
+"""Teach a causal language model to be called with a flat batch, and to stay itself when it is not.
+
+`prepare_model` replaces the `forward` of the model beneath PEFT, DDP or FSDP, so that backbone, head and loss all run inside
+the wrapped call. A call without segments goes to the model's own `forward` with its own attention.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from types import MethodType
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from autotrain_llm.run.flat import attention
+from autotrain_llm.run.flat.batch import Segments
+from autotrain_llm.run.flat.head import Logits, linear_cross_entropy, linear_logprobs
+
+LOSS = "loss"
+LOGPROBS = "logprobs"
+HIDDEN = "hidden"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the head of an architecture does besides a matrix product: names of numbers in its config."""
+
+    multiplied_by: str | None = None
+    divided_by: str | None = None
+    softcapped_by: str | None = None
+
+    def logits(self, config: PretrainedConfig) -> Logits:
+        scale = 1.0
+        if self.multiplied_by:
+            scale = float(getattr(config, self.multiplied_by))
+        if self.divided_by:
+            scale = 1.0 / float(getattr(config, self.divided_by))
+        return Logits(scale, getattr(config, self.softcapped_by) if self.softcapped_by else None)
+
+
+PLAIN = Architecture()
+
+# Architectures whose attention is known to stay inside segments: tests/test_flat_architectures.py runs each of them packed and
+# separate. What is not here is laid out padded.
+ALLOWED: dict[str, Architecture] = {
+    "apertus": PLAIN,
+    "arcee": PLAIN,
+    "cohere": Architecture(multiplied_by="logit_scale"),
+    "cohere2": Architecture(multiplied_by="logit_scale"),
+    "ernie4_5": PLAIN,
+    "exaone4": PLAIN,
+    "gemma": PLAIN,
+    "gemma2": Architecture(softcapped_by="final_logit_softcapping"),
+    "gemma3_text": Architecture(softcapped_by="final_logit_softcapping"),
+    "glm": PLAIN,
+    "glm4": PLAIN,
+    "gpt2": PLAIN,
+    "gpt_bigcode": PLAIN,
+    "gpt_neox": PLAIN,
+    "granite": Architecture(divided_by="logits_scaling"),
+    "helium": PLAIN,
+    "hunyuan_v1_dense": PLAIN,
+    "llama": PLAIN,
+    "ministral": PLAIN,
+    "ministral3": PLAIN,
+    "mistral": PLAIN,
+    "olmo": PLAIN,
+    "olmo2": PLAIN,
+    "olmo3": PLAIN,
+    "opt": PLAIN,
+    "persimmon": PLAIN,
+    "phi": PLAIN,
+    "phi3": PLAIN,
+    "qwen2": PLAIN,
+    "qwen3": PLAIN,
+    "seed_oss": PLAIN,
+    "smollm3": PLAIN,
+    "starcoder2": PLAIN,
+}
+
+# Settings of an allowed architecture that take its attention past the registered function, and what they do.
+UNDOING = {
+    "use_bidirectional_attention": "attends in both directions",
+    "reorder_and_upcast_attn": "computes its attention itself",
+    "add_cross_attention": "attends to an encoder",
+    "is_encoder_decoder": "is an encoder and a decoder",
+}
+
+
+def supported(config: PretrainedConfig) -> tuple[bool, str]:
+    """Whether this architecture's attention is known to stay inside segments, and if not, why not."""
+    kind = config.model_type
+    if kind not in ALLOWED:
+        return (
+            False,
+            f"{kind} is not among the architectures whose attention was shown to keep rows apart in one stream",
+        )
+    for name, what in UNDOING.items():
+        if getattr(config, name, False):
+            return False, f"this {kind} {what} ({name})"
+    return True, ""
+
+
+@dataclass
+class FlatOutput(ModelOutput):
+    """What a flat call returns. Which of `loss`, `logprobs` and `hidden` carries a gradient is what the call asked for.
+
+    `loss` is the summed cross entropy of the K targets; `logprobs` (K,) their log-probabilities; `hidden` (K, H) the hidden
+    states that predict them. `correct` (K,) says whether the target is the likeliest token; `entropy` (K,) is in nats.
+    """
+
+    loss: torch.Tensor | None = None
+    logprobs: torch.Tensor | None = None
+    correct: torch.Tensor | None = None
+    entropy: torch.Tensor | None = None
+    hidden: torch.Tensor | None = None
+
+
+def prepare_model(model: torch.nn.Module, own_attention: str | None = None) -> torch.nn.Module:
+    """Let `model` be called with what `flatten` returns; returns the same model, still unwrapped by DDP or FSDP.
+
+    A flat call takes, besides the batch, `compute`: "loss" (the summed cross entropy, gradients in one pass), "logprobs" (of
+    each target, differentiable) or "hidden" (no head); and `with_entropy`. `own_attention` is the implementation the model
+    has when it is called normally: by default the one that transformers prefers for it. Raises ValueError for an
+    architecture that is not allowed.
+    """
+    causal = causal_model(model)
+    fits, reason = supported(causal.config)
+    if not fits:
+        raise ValueError(reason)
+    if "flat" in vars(causal):
+        return model
+    attention.register()
+    own = own_attention or causal.get_correct_attn_implementation(None)
+    vars(causal)["flat"] = _Flat(
+        ALLOWED[causal.config.model_type].logits(causal.config), own, vars(causal).get("forward")
+    )
+    causal.forward = MethodType(_forward_like(causal), causal)
+    switch(model, on=True)
+    return model
+
+
+def release_model(model: torch.nn.Module) -> torch.nn.Module:
+    """Undo `prepare_model`: the model's own forward, the model's own attention."""
+    causal = causal_model(model)
+    if "flat" not in vars(causal):
+        return model
+    flat = _memory(causal)
+    switch(model, on=False)
+    if flat.earlier_forward is None:
+        del causal.forward
+    else:
+        causal.forward = flat.earlier_forward
+    del vars(causal)["flat"]
+    return model
+
+
+def switch(model: torch.nn.Module, on: bool) -> None:
+    """Give a prepared model the attention over segments, or its own back: for `generate()` and everything else that is padded.
+
+    Calls switch by themselves to what they need; saying it beforehand matters to code that looks at the model's attention
+    before it calls it, as `generate()` does.
+    """
+    causal = causal_model(model)
+    flat = _memory(causal)
+    if flat.on != on:
+        causal.set_attn_implementation(attention.NAME if on else flat.own_attention)
+        flat.on = on
+
+
+def causal_model(model: torch.nn.Module) -> PreTrainedModel:
+    """The transformers model beneath PEFT and beneath the wrappers of parallel training."""
+    inner: Any = model
+    while not isinstance(inner, PreTrainedModel):
+        below = inner.get_base_model() if isinstance(inner, PeftModel) else getattr(inner, "module", None)
+        if not isinstance(below, torch.nn.Module):
+            raise TypeError(f"no transformers model in {type(model).__name__}")
+        inner = below
+    return inner
+
+
+@dataclass
+class _Flat:
+    """What a prepared model remembers: its logits, its own attention, a forward that was set on it before, which one is on."""
+
+    logits: Logits
+    own_attention: str
+    earlier_forward: Any
+    on: bool = False
+
+
+def _memory(causal: PreTrainedModel) -> _Flat:
+    return vars(causal)["flat"]
+
+
+def _forward_like(causal: PreTrainedModel) -> Any:
+    """A forward with the signature of the model's own, which generate() and the Trainer read."""
+
+    @functools.wraps(type(causal).forward)
+    def forward(self: PreTrainedModel, *args: Any, segments: Segments | None = None, **kwargs: Any) -> Any:
+        if segments is not None:
+            return _flat_forward(self, segments, **kwargs)
+        switch(self, on=False)
+        earlier = _memory(self).earlier_forward
+        if earlier is not None:
+            return earlier(*args, **kwargs)
+        return type(self).forward(self, *args, **kwargs)
+
+    return forward
+
+
+def _flat_forward(
+    causal: PreTrainedModel,
+    segments: Segments,
+    *,
+    input_ids: torch.Tensor,
+    position_ids: torch.Tensor,
+    target_positions: torch.Tensor,
+    target_labels: torch.Tensor,
+    compute: str = LOSS,
+    with_entropy: bool = False,
+    **unused: Any,
+) -> FlatOutput:
+    switch(causal, on=True)
+    stream = causal.base_model(
+        input_ids=input_ids, position_ids=position_ids, segments=segments, use_cache=False, return_dict=True
+    ).last_hidden_state
+    hidden = stream[0].index_select(0, target_positions)
+    if compute == HIDDEN:
+        return FlatOutput(hidden=hidden)
+    weight, bias = head_weights(causal.get_output_embeddings())
+    if compute == LOSS:
+        loss, statistics = linear_cross_entropy(
+            hidden, weight, target_labels, bias, logits=_memory(causal).logits, with_entropy=with_entropy
+        )
+        return FlatOutput(
+            loss=loss, logprobs=statistics.logprobs, correct=statistics.correct, entropy=statistics.entropy
+        )
+    if compute == LOGPROBS:
+        logprobs, statistics = linear_logprobs(
+            hidden, weight, target_labels, bias, logits=_memory(causal).logits, with_entropy=with_entropy
+        )
+        return FlatOutput(logprobs=logprobs, correct=statistics.correct, entropy=statistics.entropy)
+    raise ValueError(f"a flat call computes {LOSS}, {LOGPROBS} or {HIDDEN}, not {compute!r}")
+
+
+def head_weights(head: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The weight and bias that this head multiplies by, also where PEFT keeps a trained copy of it.
+
+    Raises ValueError for a head that is more than one matrix: an adapter on it, or quantised weights.
+    """
+    if getattr(head, "token_adapter", None) is not None and not head.disable_adapters:
+        adapter = head.token_adapter
+        return adapter.get_merged_weights(adapter.active_adapters), getattr(adapter.get_base_layer(), "bias", None)
+    if isinstance(head, BaseTunerLayer):
+        raise ValueError(
+            "the language model's head carries an adapter, which the tiled head can't train: leave lm_head out"
+        )
+    weight = head.weight
+    if not weight.dtype.is_floating_point:
+        raise ValueError(f"the language model's head is quantised ({weight.dtype}): keep it in floating point")
+    return weight, getattr(head, "bias", None)

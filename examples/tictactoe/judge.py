@@ -1,0 +1,267 @@
+"""Play tic-tac-toe with a trained model and say how well it does.
+
+    python judge.py --model runs/sft [--model runs/dpo@best …] [--baseline] [--positions data/test_positions.jsonl] [--games 200] [--json]
+
+One row for each model: legal moves and best moves on positions it was never trained on, and how its games against a random player ended (the
+model has X in half of them, O in the other half; an illegal move loses the game).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from game import EMPTY_BOARD, best_moves, draw, empty_cells, is_over, mover, opponent, play, winner
+from generate import read_move, write_prompt
+
+LONGEST_ANSWER = 96
+COLUMNS = ("player", "legal", "best", "won", "drawn", "lost", "lost %")
+
+
+class Player(Protocol):
+    """Who answers boards with cells; None for an answer that names no cell."""
+
+    name: str
+
+    def choose(self, boards: Sequence[str]) -> list[int | None]: ...
+
+
+class RandomPlayer:
+    """Takes any empty cell; the same seed takes the same ones."""
+
+    def __init__(self, seed: int, name: str = "random player") -> None:
+        self.name = name
+        self._source = random.Random(seed)
+
+    def choose(self, boards: Sequence[str]) -> list[int | None]:
+        return [self._source.choice(empty_cells(board)) for board in boards]
+
+
+class ModelPlayer:
+    """A trained model, asked for all boards at once; it is greedy, so an answer once given is kept."""
+
+    def __init__(self, name: str, batch_size: int = 256, chat: bool = False) -> None:
+        self.name = name
+        self.answers: dict[str, str] = {}
+        self._batch_size = batch_size
+        self._chat = chat
+        self._model, self._tokenizer = load(name)
+
+    def choose(self, boards: Sequence[str]) -> list[int | None]:
+        new = list(dict.fromkeys(board for board in boards if board not in self.answers))
+        for start in range(0, len(new), self._batch_size):
+            batch = new[start : start + self._batch_size]
+            self.answers.update(zip(batch, self._generate(batch), strict=True))
+        return [read_move(self.answers[board]) for board in boards]
+
+    def _generate(self, boards: Sequence[str]) -> list[str]:
+        import torch
+
+        # Shorter prompts are filled up on the left, so that every answer starts where its prompt ends.
+        inputs = self._tokenizer(
+            [self._write(board) for board in boards],
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
+            add_special_tokens=not self._chat,
+        ).to(self._model.device)
+        with torch.inference_mode():
+            tokens = self._model.generate(
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+                max_new_tokens=LONGEST_ANSWER,
+                do_sample=False,
+                pad_token_id=self._tokenizer.pad_token_id,
+            )
+        return self._tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+    def _write(self, board: str) -> str:
+        prompt = write_prompt(board)
+        if not self._chat:
+            return prompt
+        turns = [{"role": "user", "content": prompt}]
+        return self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+
+
+def load(name: str):
+    """A model and its tokenizer, from a folder, a run, a checkpoint or an adapter, ready to generate."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from autotrain_llm.models.locate import locate
+    from autotrain_llm.models.metadata import read_metadata
+
+    facts = read_metadata(locate(name))
+    model = AutoModelForCausalLM.from_pretrained(facts.folder)
+    if facts.is_adapter:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, facts.located.folder)
+    tokenizer = AutoTokenizer.from_pretrained(facts.tokenizer_folder)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
+
+
+# --- positions ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a player did: shares of legal and best moves, and its games."""
+
+    player: str
+    positions: int
+    legal: float
+    best: float
+    games: int
+    won: int
+    drawn: int
+    lost: int
+
+    @property
+    def lost_share(self) -> float:
+        return self.lost / self.games if self.games else 0.0
+
+
+def judge(player: Player, positions: Sequence[str], games: int, seed: int) -> Verdict:
+    """Ask a player for its move in every position, then let it play."""
+    moves = player.choose(positions)
+    legal = sum(is_legal(board, move) for board, move in zip(positions, moves, strict=True))
+    best = sum(move in best_moves(board) for board, move in zip(positions, moves, strict=True))
+    results = [game.result for game in play_games(player, games, seed)]
+    return Verdict(
+        player.name,
+        len(positions),
+        legal / len(positions),
+        best / len(positions),
+        games,
+        results.count("won"),
+        results.count("drawn"),
+        results.count("lost"),
+    )
+
+
+def is_legal(board: str, move: int | None) -> bool:
+    return move is not None and move in empty_cells(board)
+
+
+# --- games ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Game:
+    """A game of the player judged, who has `side`; `boards` is its course so far."""
+
+    side: str
+    boards: list[str]
+    illegal: bool = False
+
+    @property
+    def board(self) -> str:
+        return self.boards[-1]
+
+    @property
+    def is_over(self) -> bool:
+        return self.illegal or is_over(self.board)
+
+    @property
+    def result(self) -> str:
+        """`won`, `drawn` or `lost`, for the player judged."""
+        if self.illegal or winner(self.board) == opponent(self.side):
+            return "lost"
+        return "won" if winner(self.board) == self.side else "drawn"
+
+    def move(self, cell: int | None, is_judged: bool) -> None:
+        if cell is not None and is_legal(self.board, cell):
+            self.boards.append(play(self.board, cell))
+        elif is_judged:
+            self.illegal = True
+        else:
+            raise ValueError(f"the opponent's move {cell} is illegal on {self.board}")
+
+
+def play_games(player: Player, count: int, seed: int) -> list[Game]:
+    """Games against a random player, all at once: in half of them the player judged begins."""
+    rival = RandomPlayer(seed)
+    games = [Game("X" if number % 2 == 0 else "O", [EMPTY_BOARD]) for number in range(count)]
+    while waiting := [game for game in games if not game.is_over]:
+        judged = [game for game in waiting if mover(game.board) == game.side]
+        others = [game for game in waiting if mover(game.board) != game.side]
+        for game, cell in zip(judged, player.choose([game.board for game in judged]), strict=True):
+            game.move(cell, is_judged=True)
+        for game, cell in zip(others, rival.choose([game.board for game in others]), strict=True):
+            game.move(cell, is_judged=False)
+    return games
+
+
+def draw_game(game: Game) -> str:
+    """A game as text, its boards side by side."""
+    rows = zip(*(draw(board).split("\n") for board in game.boards), strict=True)
+    ending = " by an illegal move" if game.illegal else ""
+    return "\n".join("    ".join(row) for row in rows) + f"\n{game.result}{ending}, playing {game.side}"
+
+
+# --- what is printed ------------------------------------------------------------------------------------------------
+
+
+def write_table(verdicts: Sequence[Verdict]) -> str:
+    rows = [COLUMNS, *(_cells(verdict) for verdict in verdicts)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    lines = []
+    for row in rows:
+        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join([first.strip().ljust(widths[0]), *others]))
+    return "\n".join(lines)
+
+
+def _cells(verdict: Verdict) -> tuple[str, ...]:
+    counts = (str(verdict.won), str(verdict.drawn), str(verdict.lost))
+    return (verdict.player, f"{verdict.legal:.1%}", f"{verdict.best:.1%}", *counts, f"{verdict.lost_share:.1%}")
+
+
+def read_positions(path: Path) -> list[str]:
+    return [json.loads(line)["board"] for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--model", action="append", default=[], metavar="RUN", help="a trained model; may be given again"
+    )
+    parser.add_argument("--baseline", action="store_true", help="a row for a player that moves at random")
+    parser.add_argument("--positions", type=Path, default=Path("data/test_positions.jsonl"), help="boards to judge on")
+    parser.add_argument("--games", type=int, default=200, help="games against a random player")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random players")
+    parser.add_argument("--batch-size", type=int, default=256, help="boards a model is asked for at a time")
+    parser.add_argument("--chat", action="store_true", help="ask through the model's chat template, not in plain text")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    options = parser.parse_args()
+    if not options.model and not options.baseline:
+        parser.error("nobody to judge: give --model RUN, or --baseline")
+    if not options.positions.exists():
+        parser.error(f"there is no {options.positions}: run generate.py first, or give --positions")
+    return options
+
+
+def main() -> None:
+    options = parse_options()
+    players: list[Player] = [RandomPlayer(options.seed + 1)] if options.baseline else []
+    players += [ModelPlayer(name, options.batch_size, options.chat) for name in options.model]
+    positions = read_positions(options.positions)
+    verdicts = [judge(player, positions, options.games, options.seed) for player in players]
+    if options.json:
+        print(json.dumps([asdict(verdict) for verdict in verdicts], indent=2))
+        return
+    print(f"{len(positions)} positions never trained on, {options.games} games against a random player\n")
+    print(write_table(verdicts))
+    print(f"\nA game of {players[-1].name}:\n\n{draw_game(play_games(players[-1], 1, options.seed)[0])}")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from autotrain_llm.config import Config
+from autotrain_llm.declare.record import Record
 
 FLAGS = ("max_seq_length", "block_size", "model_max_length")
 
 
-@dataclass(frozen=True)
-class Limit:
+class Limit(Record):
     """A row's longest length in tokens, the parameter that decided it, and the reason in words."""
 
     tokens: int

@@ -414,7 +414,7 @@ def _peak(config: Config, world: World, precision: dict[str, Any], *, checkpoint
     assert world.prepared is not None
     return estimate.peak_memory(
         shape,
-        config.batch_size * world.prepared.statistics["tokens"]["max"],
+        config.batch_size * min(world.prepared.statistics["tokens"]["max"], world.limit.tokens),
         trainable=estimate.trainable_parameters(shape, config.lora_r if config.peft else None),
         states=OPTIMIZER_STATES.get(config.optimizer, 2),
         checkpointing=checkpointing,

@@ -6,11 +6,11 @@ A stage runs unless what it depends on is already known to be broken. No torch, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from autotrain_llm.config import Config
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding
+from autotrain_llm.declare.record import Record
 from autotrain_llm.facts.world import World
 from autotrain_llm.registry import FOREIGN, PARAMS, UNUSED, verdict
 
@@ -27,8 +27,7 @@ TOKEN_FLAGS = frozenset(
 )
 
 
-@dataclass
-class Checked:
+class Checked(Record):
     """The result of a check: the configuration with ignored parameters dropped, what was found, and the plan where one can be made."""
 
     config: Config
@@ -157,5 +156,5 @@ def _plan(config: Config, world: World, ignored: tuple[str, ...]) -> Plan | None
 
 def _ordered(found: Iterable[Finding]) -> tuple[Finding, ...]:
     """Each finding once, warnings before errors, so that errors stand nearest the prompt."""
-    unique = list(dict.fromkeys(replace(finding) for finding in found))
+    unique = list(dict.fromkeys(found))
     return tuple(finding for severity in (WARNING, ERROR) for finding in unique if finding.severity == severity)

@@ -6,8 +6,7 @@ in the same words wherever they were written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autotrain_llm.declare.convert import FALSE, BadValue, convert
@@ -20,12 +19,12 @@ from autotrain_llm.registry import PARAMS
 COMPATIBLE: dict[str, Accepted] = {accepted.name: accepted for accepted in ACCEPTED}
 
 
-@dataclass
 class Said:
     """Values by parameter, and what was wrong with the saying of them."""
 
-    values: dict[str, Any] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    def __init__(self, findings: Iterable[Finding] = ()) -> None:
+        self.values: dict[str, Any] = {}
+        self.findings: list[Finding] = list(findings)
 
     def say(self, name: str, raw: Any, where: str = "", file: str | None = None) -> None:
         """Take `name` in any spelling with a raw value; `where` is how the user wrote it (`--dpo_beta`, `params.lr`)."""

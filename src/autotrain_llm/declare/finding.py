@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from autotrain_llm.declare.record import Record
 
 ERROR = "error"
 WARNING = "warning"
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(Record):
     """One thing that is wrong, in words a user can act on.
 
     `parameters` are field names (`dpo_beta`), `row` counts from 1 at the first data row, `line` is the line of a JSON Lines file.

@@ -58,4 +58,8 @@ class Record:
 
     def replace(self, **changes: Any) -> Self:
         """A copy in which these fields have other values."""
-        return type(self)(**{**self.__dict__, **changes})
+        return type(self)(**{**self.as_dict(), **changes})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Fields and their values."""
+        return dict(zip(self._fields, self._values(), strict=True))

@@ -7,12 +7,12 @@ and the facts `machine`, `model`, `data`, `output`, …. Which of these it asks 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from autotrain_llm.declare.finding import ERROR, Finding
 from autotrain_llm.declare.record import Record
 
+SPELT = {"cuda": "CUDA", "gpu": "GPU", "gpus": "GPUs", "json": "JSON", "lora": "LoRA", "trl": "TRL"}
 RuleFunction = Callable[..., Iterator[Finding]]
 
 
@@ -28,7 +28,8 @@ class Rule(Record):
 
     @property
     def name(self) -> str:
-        return self.function.__name__.replace("_", " ")
+        """The function's name as the sentence that it is."""
+        return " ".join(SPELT.get(word, word) for word in self.function.__name__.split("_"))
 
     @property
     def documentation(self) -> str:
@@ -40,7 +41,7 @@ class Rule(Record):
         """Run it on what is known; findings carry its code and, unless they say otherwise, its severity."""
         for finding in self.function(**{name: known[name] for name in self.needs}):
             severity = finding.severity if finding.severity != ERROR else self.severity
-            yield replace(finding, code=finding.code or self.code, severity=severity)
+            yield finding.replace(code=finding.code or self.code, severity=severity)
 
 
 def rule(

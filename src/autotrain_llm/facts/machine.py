@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+
+from autotrain_llm.declare.record import Record
 
 BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
 FIRST_BF16_GPU = 8.0  # compute capability of the A100
 FIRST_FLASH_GPU = 8.0
 
 
-@dataclass(frozen=True)
-class Gpu:
+class Gpu(Record):
     """A CUDA device: its name, memory in bytes and compute capability."""
 
     name: str

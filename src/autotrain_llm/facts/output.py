@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from autotrain_llm.config import Config
+from autotrain_llm.declare.record import Record
 
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
@@ -19,8 +19,7 @@ STATE_FILE = "trainer_state.json"
 WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json")
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(Record):
     """The folder of a run. `named` is whether the user chose it."""
 
     folder: Path

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from autotrain_llm.config import Config
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
-from autotrain_llm.facts.world import World
-from autotrain_llm.models.metadata import ModelFacts
+
+if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
+    from autotrain_llm.facts.world import World
+    from autotrain_llm.models.metadata import ModelFacts
 
 
 @rule("M171", refuses="--block-size 100000", accepts="--block-size 512")

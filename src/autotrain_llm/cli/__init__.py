@@ -1,0 +1,1 @@
+"""From argv to exit status: the only folder that prints or exits."""

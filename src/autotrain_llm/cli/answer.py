@@ -1,0 +1,35 @@
+"""`--inference`: prints what a finished model says to prompts, or the scores that a reward model gives them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autotrain_llm.cli.screen import Screen
+from autotrain_llm.cli.terminal import styled, wants_colour
+
+if TYPE_CHECKING:
+    from autotrain_llm.preflight import Checked
+    from autotrain_llm.run.inference import Answer
+
+
+def answer_prompts(checked: Checked, screen: Screen) -> int:
+    """Answer them one by one, as they come; as JSON, all together in the one document."""
+    from autotrain_llm.cli.render import findings_text
+    from autotrain_llm.run.execute import quiet_libraries
+    from autotrain_llm.run.inference import infer
+
+    quiet_libraries(screen.verbose)
+    answers = infer(checked.world)
+    if screen.json:
+        screen.document(0, checked.findings, answers=[answer.as_json() for answer in answers])
+        return 0
+    screen.say(findings_text(checked.findings, screen.err))
+    for number, answer in enumerate(answers):
+        screen.answer(("\n" if number else "") + answer_text(answer, screen.quiet, wants_colour(screen.out)))
+    return 0
+
+
+def answer_text(answer: Answer, quiet: bool, colour: bool) -> str:
+    """The prompt and what came of it; with `quiet`, only what came of it."""
+    said = f"{answer.score:.4f}" if answer.text is None else answer.text.strip()
+    return said if quiet else f"{styled('> ' + answer.prompt, 'bold', colour)}\n{said}"

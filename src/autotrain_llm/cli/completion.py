@@ -1,0 +1,261 @@
+"""`autotrain completion bash|zsh|fish`: scripts written from the declaration.
+
+The flags stand in the script, so that completing starts no Python. A trainer reads whole groups of parameters, so a script holds each
+group once, and after `--trainer dpo` offers the groups that dpo reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from autotrain_llm.declare.param import Group, Param
+from autotrain_llm.registry import GROUPS, PARAMS, TRAINERS, trainers_that_read
+
+SHELLS = ("bash", "zsh", "fish")
+COMMANDS = {
+    "llm": "train a language model",
+    "completion": "print a completion script",
+    "--help": "how to call it",
+    "--version": "the version",
+}
+NEGATED_HELP = "the same, switched off"
+
+
+def script(shell: str) -> str:
+    """The completion script for a shell."""
+    return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell]()
+
+
+def values_of(param: Param) -> str | tuple[str, ...]:
+    """What may stand after a flag: its choices, "file", "directory", or "" for what can't be guessed."""
+    if param.name == "trainer":
+        return tuple(TRAINERS)
+    if param.name == "explain":
+        from autotrain_llm.rules.every import RULES
+
+        return tuple(RULES)
+    if param.choices:
+        return param.choices
+    words = (param.metavar or "").split("|")
+    return "file" if "PATH" in words or "FILE" in words else "directory" if "DIR" in words else ""
+
+
+def _readers(group: Group) -> list[str]:
+    return [trainer.name for trainer in trainers_that_read(group.params[0].name)]
+
+
+def _by_values(names: Iterable[str]) -> dict[str | tuple[str, ...], list[str]]:
+    """Value-taking flags, gathered by what may follow them."""
+    table: dict[str | tuple[str, ...], list[str]] = {}
+    for name in names:
+        if PARAMS[name].kind != "switch":
+            table.setdefault(values_of(PARAMS[name]), []).append(PARAMS[name].flag)
+    return table
+
+
+def _negated(param: Param) -> str:
+    return "--no-" + param.flag.removeprefix("--")
+
+
+# ---- bash
+
+
+BASH = """\
+# bash completion for autotrain: source <(autotrain completion bash)
+{groups}
+
+_autotrain_flags() {{
+    case "$1" in
+{trainers}
+        *) echo "{all_groups}" ;;
+    esac
+}}
+
+_autotrain() {{
+    local cur="${{COMP_WORDS[COMP_CWORD]}}" prev="${{COMP_WORDS[COMP_CWORD-1]}}" trainer="" i
+    if [[ $cur == "=" ]]; then
+        cur=""
+    elif [[ $prev == "=" ]]; then
+        prev="${{COMP_WORDS[COMP_CWORD-2]}}"
+    fi
+    COMPREPLY=()
+    if (( COMP_CWORD == 1 )); then
+        COMPREPLY=($(compgen -W "{commands}" -- "$cur"))
+        return
+    fi
+    case "${{COMP_WORDS[1]}}" in
+        completion) (( COMP_CWORD == 2 )) && COMPREPLY=($(compgen -W "{shells}" -- "$cur")); return ;;
+        llm) ;;
+        *) return ;;
+    esac
+    prev="${{prev//_/-}}"
+    case "$prev" in
+{values}
+    esac
+    for (( i = 2; i < COMP_CWORD; i++ )); do
+        [[ ${{COMP_WORDS[i]}} == --trainer ]] || continue
+        trainer="${{COMP_WORDS[i+1]}}"
+        [[ $trainer == "=" ]] && trainer="${{COMP_WORDS[i+2]}}"
+    done
+    COMPREPLY=($(compgen -W "$(_autotrain_flags "$trainer") --help" -- "${{cur//_/-}}"))
+}}
+complete -F _autotrain autotrain
+"""
+
+
+def _bash() -> str:
+    names = {group.name: f"_autotrain_group_{group.name}" for group in GROUPS}
+    groups = "\n".join(f'{names[group.name]}="{" ".join(_bash_flags(group))}"' for group in GROUPS)
+    trainers = "\n".join(
+        f'        {trainer.name}) echo "{" ".join(f"${names[group.name]}" for group in trainer.group_specs)}" ;;'
+        for trainer in TRAINERS.values()
+    )
+    return BASH.format(
+        groups=groups,
+        trainers=trainers,
+        all_groups=" ".join(f"${name}" for name in names.values()),
+        commands=" ".join(COMMANDS),
+        shells=" ".join(SHELLS),
+        values="\n".join(_bash_case(flags, values) for values, flags in _by_values(PARAMS).items()),
+    )
+
+
+def _bash_flags(group: Group) -> list[str]:
+    flags = [param.flag for param in group.params]
+    return flags + [_negated(param) for param in group.params if param.kind == "switch"]
+
+
+def _bash_case(flags: list[str], values: str | tuple[str, ...]) -> str:
+    """One arm: what is offered after these flags."""
+    if values == "file":
+        action = 'compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur"))'
+    elif values == "directory":
+        action = 'compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$cur"))'
+    elif values:
+        action = f'COMPREPLY=($(compgen -W "{" ".join(values)}" -- "$cur"))'
+    else:
+        action = ":"
+    return f"        {'|'.join(flags)}) {action}; return ;;"
+
+
+# ---- zsh
+
+
+ZSH = """\
+#compdef autotrain
+# zsh completion for autotrain: source <(autotrain completion zsh), or save it as _autotrain in a folder of $fpath
+
+_autotrain_llm() {{
+    local trainer="" i
+    for (( i = 1; i < $#words; i++ )); do
+        [[ $words[i] == --trainer ]] && trainer=$words[i+1]
+        [[ $words[i] == --trainer=* ]] && trainer=${{words[i]#--trainer=}}
+    done
+    local -a specs
+    specs=('--help[show the flags and end]')
+{groups}
+    _arguments -s $specs
+}}
+
+_autotrain() {{
+    if (( CURRENT == 2 )); then
+        local -a commands
+        commands=({commands})
+        _describe command commands
+    elif [[ $words[2] == llm ]]; then
+        shift words; (( CURRENT-- ))
+        _autotrain_llm
+    elif [[ $words[2] == completion ]] && (( CURRENT == 3 )); then
+        compadd {shells}
+    fi
+}}
+
+if [[ $funcstack[1] == _autotrain ]]; then
+    _autotrain "$@"
+else
+    (( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit }}
+    compdef _autotrain autotrain
+fi
+"""
+
+
+def _zsh() -> str:
+    return ZSH.format(
+        groups="\n".join(_zsh_group(group) for group in GROUPS),
+        commands=" ".join(f"'{name}:{help}'" for name, help in COMMANDS.items()),
+        shells=" ".join(SHELLS),
+    )
+
+
+def _zsh_group(group: Group) -> str:
+    """The group's flags, behind a condition where some trainer doesn't read them."""
+    specs = "\n".join(f"        {spec}" for param in group.params for spec in _zsh_specs(param))
+    readers = _readers(group)
+    condition = "" if len(readers) == len(TRAINERS) else f"[[ -z $trainer || $trainer == ({'|'.join(readers)}) ]] && "
+    return f"    {condition}specs+=(\n{specs}\n    )"
+
+
+def _zsh_specs(param: Param) -> list[str]:
+    text = _zsh_text(param.help)
+    if param.kind == "switch":
+        negated = _negated(param)
+        return [f"'({negated}){param.flag}[{text}]'", f"'({param.flag}){negated}[{NEGATED_HELP}]'"]
+    values = values_of(param)
+    action = {"file": "_files", "directory": "_files -/", "": " "}.get(values) if isinstance(values, str) else None
+    return [f"'{param.flag}=[{text}]:{_zsh_text(param.placeholder)}:{action or '(' + ' '.join(values) + ')'}'"]
+
+
+def _zsh_text(text: str) -> str:
+    for character in "\\[]:":
+        text = text.replace(character, "\\" + character)
+    return text.replace("'", "'\\''")
+
+
+# ---- fish
+
+
+FISH = """\
+# fish completion for autotrain: autotrain completion fish | source
+function __autotrain_offers --description 'whether the trainer that was typed, if any, is one of these'
+    set -l words (commandline -opc)
+    test (count $words) -ge 2; and test $words[2] = llm; or return 1
+    set -l trainer (string match -r -g -- '^--trainer=(.*)' $words)
+    if set -l place (contains -i -- --trainer $words)
+        set trainer $words[(math $place + 1)]
+    end
+    test -z "$trainer"; or contains -- "$trainer" $argv
+end
+
+complete -c autotrain -f
+{commands}
+complete -c autotrain -n '__fish_seen_subcommand_from completion' -x -a '{shells}'
+{flags}
+"""
+
+
+def _fish() -> str:
+    words = [f"complete -c autotrain -n __fish_is_first_arg -a {name} -d '{help}'" for name, help in COMMANDS.items()]
+    return FISH.format(
+        commands="\n".join(words),
+        shells=" ".join(SHELLS),
+        flags="\n".join(line for group in GROUPS for param in group.params for line in _fish_lines(param, group)),
+    )
+
+
+def _fish_lines(param: Param, group: Group) -> list[str]:
+    start = f"complete -c autotrain -n '__autotrain_offers {' '.join(_readers(group))}'"
+    name, text = param.flag.removeprefix("--"), _fish_text(param.help)
+    if param.kind == "switch":
+        return [f"{start} -l {name} -d '{text}'", f"{start} -l no-{name} -d '{NEGATED_HELP}'"]
+    values = values_of(param)
+    if values == "file":
+        takes = "-r -F"
+    elif values == "directory":
+        takes = "-x -a '(__fish_complete_directories)'"
+    else:
+        takes = f"-x -a '{' '.join(values)}'" if values else "-x"
+    return [f"{start} -l {name} {takes} -d '{text}'"]
+
+
+def _fish_text(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'", "\\'")

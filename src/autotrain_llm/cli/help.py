@@ -1,0 +1,176 @@
+"""`--help`: written from the declaration, for all trainers or for one. Returns text; printing is done elsewhere."""
+
+from __future__ import annotations
+
+from autotrain_llm.cli.terminal import styled, wrap
+from autotrain_llm.declare.param import plain
+from autotrain_llm.params.compatibility import ACCEPTED, RENAMED
+from autotrain_llm.registry import GROUPS, PARAMS, READS, REFUSED, TRAINERS, UNUSED, trainers_that_read, verdict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from autotrain_llm.declare.param import Group, Param
+    from autotrain_llm.declare.trainer import Trainer
+
+    Section = tuple[str, list[tuple[str, str]]]
+
+FLAG_COLUMN = 30
+NOT_YET = "not available yet"
+
+
+def page(trainer: Trainer | None, columns: int, colour: bool) -> str:
+    """The whole page of `autotrain llm --help`, for one trainer if it is given."""
+    lines: list[str] = []
+    sections = _trainer_page(trainer) if trainer else _full_page()
+    for title, rows in sections:
+        lines += ["", styled(title, "bold", colour)] if title else [""]
+        for left, right in rows:
+            lines += _row(left, right, columns, colour)
+    return "\n".join([_usage(trainer, columns, colour), *lines, ""])
+
+
+def _usage(trainer: Trainer | None, columns: int, colour: bool) -> str:
+    head = styled("usage:", "bold", colour) + " autotrain llm"
+    words = [f"--trainer {trainer.name}" if trainer else "--trainer NAME"]
+    words += [_required(name) for name in (trainer.requires if trainer else ("model", "data_path"))]
+    lines = wrap(" ".join(word.replace(" ", "\0") for word in [*words, "[flags]"]), columns - 21)
+    return "\n".join(
+        (head + " " if number == 0 else " " * 21) + line.replace("\0", " ") for number, line in enumerate(lines)
+    )
+
+
+def _required(name: str) -> str:
+    """A requirement as it is typed; of `a|b` the first."""
+    param = PARAMS[name.split("|")[0]]
+    return f"{param.flag} {param.placeholder}"
+
+
+def _full_page() -> Iterator[Section]:
+    yield "", [("", "Trains a language model, and says everything that is wrong before a weight is loaded.")]
+    yield "Trainers", [(trainer.name, trainer.summary + _marked(trainer)) for trainer in TRAINERS.values()]
+    for group in GROUPS:
+        yield title_of(group), [_entry(param) for param in group.params]
+    yield "Accepted from other tools' commands", list(_accepted())
+    yield (
+        "",
+        [
+            ("", "`autotrain llm --trainer dpo --help` shows what applies to one trainer, its required flags first."),
+            ("", "A switch takes --x, --x true, --x false and --no-x."),
+        ],
+    )
+
+
+def _trainer_page(trainer: Trainer) -> Iterator[Section]:
+    yield "", [("", trainer.summary + _marked(trainer))]
+    yield "Required", [_required_entry(trainer, name) for name in trainer.requires]
+    named = {part for name in trainer.requires for part in name.split("|")} | {"trainer"}
+    for group in sorted(GROUPS, key=_is_for_all):  # what is special about the trainer comes first
+        rest = [param for param in group.params if param.name not in named and verdict(param, trainer) == READS]
+        if rest:
+            yield title_of(group, trainer), [_entry(param, trainer) for param in rest]
+    unused = [param for param in PARAMS.values() if verdict(param, trainer) == UNUSED]
+    if unused:
+        yield "Accepted and not used", [(signature(param), trainer.unused[param.name]) for param in unused]
+    refused = [param.flag for param in PARAMS.values() if verdict(param, trainer) == REFUSED]
+    but = f", and {', '.join(refused)} is refused" if refused else ""
+    yield "", [("", f"Every other parameter is dropped with a warning{but}.")]
+
+
+def _is_for_all(group: Group) -> bool:
+    return group.switch is not None or len(trainers_that_read(group.params[0].name)) == len(TRAINERS)
+
+
+def _required_entry(trainer: Trainer, name: str) -> tuple[str, str]:
+    first, *others = [PARAMS[part] for part in name.split("|")]
+    usual = trainer.usual.get(first.name)
+    text = first.help
+    if others:
+        text += f" Or {' or '.join(other.flag + ' ' + other.placeholder for other in others)}."
+    if usual is not None:
+        full, lora = plain(usual.full), plain(usual.lora)
+        text += f" [usual: {full}]" if full == lora else f" [usual: {full}, with LoRA {lora}]"
+    return signature(first), text
+
+
+def title_of(group: Group, trainer: Trainer | None = None) -> str:
+    """A group's title, with the trainers it is for when it isn't for all, and a mark when it can't be carried out yet."""
+    readers = trainers_that_read(group.params[0].name)
+    only = trainer is None and len(readers) < len(TRAINERS)
+    title = f"{group.title} ({', '.join(reader.name for reader in readers)})" if only else group.title
+    return title if group.available else f"{title}, {NOT_YET}"
+
+
+def _marked(trainer: Trainer) -> str:
+    return "" if trainer.objective else f" (checked; training is {NOT_YET})"
+
+
+def signature(param: Param) -> str:
+    """The flag and what stands for its value."""
+    return f"{param.flag} {param.placeholder}".rstrip()
+
+
+def _entry(param: Param, trainer: Trainer | None = None) -> tuple[str, str]:
+    left = signature(param)
+    text = param.help
+    if param.name == "trainer":
+        text += f" One of {', '.join(TRAINERS)}."
+    if param.choices:
+        left, text = f"{param.flag} {_short_choices(param)}", f"{text} {_choices_in_words(param)}".rstrip()
+    remarks = [_bounds(param)] if param.within else []
+    default = default_of(param, trainer)
+    remarks += [f"default: {default}"] if default else []
+    return left, f"{text} [{'; '.join(remarks)}]" if remarks else text
+
+
+def _short_choices(param: Param) -> str:
+    return param.placeholder if len(param.placeholder) + len(param.flag) + 1 < FLAG_COLUMN - 2 else "NAME"
+
+
+def _choices_in_words(param: Param) -> str:
+    return f"One of {', '.join(param.choices)}." if _short_choices(param) == "NAME" else ""
+
+
+def _bounds(param: Param) -> str:
+    assert param.within is not None
+    also = f", or {', '.join(plain(value) for value in param.also)} for automatic" if param.also else ""
+    return param.within.describe() + also
+
+
+def default_of(param: Param, trainer: Trainer | None = None) -> str:
+    """The default in words: the trainer's own where it has one; an off switch needs no word."""
+    if trainer and param.name in trainer.defaults:
+        return plain(trainer.defaults[param.name])
+    text = param.default_text()
+    return "" if param.kind == "switch" and text == "off" else text
+
+
+def _accepted() -> Iterator[tuple[str, str]]:
+    for old, new in RENAMED.items():
+        yield "--" + old.replace("_", "-"), f"Stands for {PARAMS[new].flag}."
+    for accepted in ACCEPTED:
+        yield (
+            accepted.flag,
+            f"Stands for {_stands_for(accepted.sets)}." if accepted.sets else "Has no effect, and says why.",
+        )
+
+
+def _stands_for(sets: Mapping[str, object]) -> str:
+    return " ".join(
+        f"--no-{name.replace('_', '-')}" if value is False else f"{PARAMS[name].flag} {plain(value)}"
+        for name, value in sets.items()
+    )
+
+
+def _row(left: str, right: str, columns: int, colour: bool) -> list[str]:
+    """One entry in two columns; a long left side gets a line of its own; no left side, the whole width."""
+    if not left:
+        return ["  " + line for line in wrap(right, columns - 2)]
+    flag, _, placeholder = left.partition(" ")
+    shown = f"  {styled(flag, 'cyan', colour)} {placeholder}".rstrip()
+    body = wrap(right, max(columns - FLAG_COLUMN, 20))
+    if len(left) + 2 >= FLAG_COLUMN:
+        return [shown, *(" " * FLAG_COLUMN + line for line in body)]
+    first = shown + " " * (FLAG_COLUMN - 2 - len(left)) + body[0]
+    return [first, *(" " * FLAG_COLUMN + line for line in body[1:])]

@@ -1,0 +1,167 @@
+"""`autotrain llm`: what was said, what was found, what is planned, what is done, in that order.
+
+Whatever can go wrong on the way ends here, as findings or as one line, with the status that belongs to it.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from autotrain_llm.cli.outcome import INTERRUPTED, TERMINATED, fail, fault, refuse, stop
+from autotrain_llm.cli.parser import read
+from autotrain_llm.cli.screen import Screen
+from autotrain_llm.declare.finding import Refused
+from autotrain_llm.said import Said
+
+if TYPE_CHECKING:
+    from autotrain_llm.preflight import Checked
+
+DONE = 0
+NOTHING_TO_RESUME = "Stopped before training began: nothing was written, there is nothing to resume."
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, while nothing runs yet that could be saved."""
+
+
+def llm(words: Sequence[str]) -> int:
+    """Carry out the words after `autotrain llm` and return the exit status."""
+    said = read(words)
+    values = said.values
+    with Screen(values.get("format") == "json", bool(values.get("quiet")), bool(values.get("verbose"))) as screen:
+        try:
+            with _termination_raises():
+                return _answer(said, screen)
+        except Refused as refused:
+            return refuse(refused.findings, screen)
+        except Terminated:
+            return stop(TERMINATED, NOTHING_TO_RESUME, screen)
+        except KeyboardInterrupt:
+            return stop(INTERRUPTED, NOTHING_TO_RESUME, screen)
+        except BrokenPipeError:
+            raise
+        except Exception as unforeseen:
+            return fault(unforeseen, screen)
+
+
+@contextmanager
+def _termination_raises() -> Iterator[None]:
+    """SIGTERM as an exception, so that the JSON document is still written. The run has handlers of its own."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, terminate)
+    except ValueError:  # not the main thread, which alone gets signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _answer(said: Said, screen: Screen) -> int:
+    """Do the one thing that the flags ask for."""
+    if said.values.get("explain") is not None:
+        from autotrain_llm.cli.explain import explain
+
+        return screen.finish_with(explain(said.values["explain"]))
+    from autotrain_llm.config import resolve
+    from autotrain_llm.preflight import preflight
+
+    path = said.values.get("config")
+    from_file = _config_file(path)
+    values = said.values
+    if values.get("interactive"):
+        from autotrain_llm.cli.questions import ask
+
+        answered = ask(values, from_file.values, screen)
+        if answered is None:
+            return screen.finish_with("Not started.")
+        values = answered
+    config = resolve(values, from_file.values, path)
+    return _act(preflight(config, [*said.findings, *from_file.findings]), screen)
+
+
+def _config_file(path: str | None) -> Said:
+    """What the file says; that it can't be read is a finding beside those of the command line."""
+    if path is None:
+        return Said()
+    from autotrain_llm.config_file import read_config
+
+    try:
+        return read_config(path)
+    except Refused as refused:
+        return Said(findings=list(refused.findings))
+
+
+def _act(checked: Checked, screen: Screen) -> int:
+    """Refuse, show or carry out what was checked."""
+    config = checked.config
+    if checked.refused:
+        return refuse(checked.findings, screen, plan_json(checked), config.strict)
+    if config.inference:
+        from autotrain_llm.cli.answer import answer_prompts
+
+        return answer_prompts(checked, screen)
+    if config.preview_data is not None:
+        from autotrain_llm.cli.preview import preview_rows
+
+        return preview_rows(checked, screen)
+    if config.dry_run:
+        return _show(checked, screen)
+    return _train(checked, screen)
+
+
+def plan_json(checked: Checked) -> dict[str, Any] | None:
+    return None if checked.plan is None else checked.plan.as_json()
+
+
+def _show(checked: Checked, screen: Screen) -> int:
+    """`--dry-run`: the plan and the findings."""
+    if screen.json:
+        screen.document(DONE, checked.findings, plan_json(checked))
+    else:
+        _say_plan_and_findings(checked, screen, started=False)
+    return DONE
+
+
+def _say_plan_and_findings(checked: Checked, screen: Screen, started: bool) -> None:
+    """The plan first, so that the findings stand nearest to what follows."""
+    from autotrain_llm.cli.render import count_line, findings_text, write_plan
+
+    if checked.plan is not None and not screen.quiet:
+        write_plan(checked.plan, screen.out, screen.verbose)
+    screen.say(findings_text(checked.findings, screen.err))
+    if not screen.quiet:
+        screen.say(count_line(checked.findings, started))
+
+
+def _train(checked: Checked, screen: Screen) -> int:
+    """Carry out the plan and say where the model is."""
+    from autotrain_llm.cli.progress import progress
+    from autotrain_llm.run.execute import Interrupted, RunFailed, execute
+
+    if not screen.json:
+        _say_plan_and_findings(checked, screen, started=True)
+    plan = plan_json(checked)
+    try:
+        report = execute(checked, progress(screen))
+    except RunFailed as failure:
+        return fail(failure.message, failure.fix, screen, checked.findings, plan)
+    except Interrupted as interruption:
+        status = TERMINATED if interruption.signal == signal.SIGTERM else INTERRUPTED
+        return stop(status, interruption.message, screen, checked.findings, plan)
+    if screen.json:
+        screen.document(DONE, checked.findings, plan, report.as_json())
+    else:
+        from autotrain_llm.cli.render import write_report
+
+        write_report(report, screen.out)
+    return DONE

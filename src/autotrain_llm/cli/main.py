@@ -1,0 +1,98 @@
+"""`autotrain`: from argv to exit status. What `autotrain llm` does beyond help is in `llm.py`, loaded when it is needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from autotrain_llm.cli.screen import Screen
+from autotrain_llm.cli.terminal import wants_colour, width
+from autotrain_llm.version import VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DONE = 0
+USAGE = """\
+usage: autotrain llm --trainer NAME --model MODEL --data-path DATA [flags]
+       autotrain llm --help                  every flag
+       autotrain llm --trainer dpo --help    the flags of one trainer
+       autotrain completion bash|zsh|fish    a completion script for your shell
+       autotrain --version"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    _never_stumble_over_a_letter()
+    try:
+        status = _command(words)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever read our output has gone; there is nobody left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+        return DONE
+
+
+def _never_stumble_over_a_letter() -> None:
+    """A terminal or pipe that can't show a letter gets its number: printing must not fail a run."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _command(words: list[str]) -> int:
+    """`llm`, `completion`, `--version`, `--help`; anything else is answered with the usage."""
+    command = words[0] if words else ""
+    if command == "llm" and not _asks_for_help(words):
+        from autotrain_llm.cli.llm import llm
+
+        return llm(words[1:])
+    with Screen(json=_wants_json(words)) as screen:
+        if command == "llm":
+            return screen.finish_with(_help_page(words, screen))
+        if command == "completion":
+            return _completion(words[1:], screen)
+        if command in ("-h", "--help", "help"):
+            return screen.finish_with(USAGE)
+        if command in ("-V", "--version", "version"):
+            return screen.finish_with(f"autotrain {VERSION}")
+        return _misused(f"there is no command {command!r}" if command else "a command is missing", screen)
+
+
+def _asks_for_help(words: list[str]) -> bool:
+    return "--help" in words or "-h" in words
+
+
+def _wants_json(words: list[str]) -> bool:
+    """Whether this is asked for, told without reading the flags properly: these commands have no others."""
+    return "--format=json" in words or "--format json" in " ".join(words)
+
+
+def _help_page(words: list[str], screen: Screen) -> str:
+    """The page for the trainer that was named anywhere in the command, else for all."""
+    from autotrain_llm.cli.help import page
+    from autotrain_llm.cli.words import last_value
+    from autotrain_llm.registry import TRAINERS
+
+    trainer = TRAINERS.get((last_value(words, "trainer") or "").lower())
+    return page(trainer, width(screen.out), wants_colour(screen.out))
+
+
+def _completion(words: list[str], screen: Screen) -> int:
+    from autotrain_llm.cli.completion import SHELLS, script
+
+    shell = words[0] if words else ""
+    if shell in SHELLS:
+        return screen.finish_with(script(shell).rstrip("\n"))
+    got = f"got {shell!r}" if shell else "and none was given"
+    return _misused(f"completion needs a shell ({', '.join(SHELLS)}), {got}", screen, "autotrain completion bash")
+
+
+def _misused(message: str, screen: Screen, fix: str = "autotrain llm --help") -> int:
+    from autotrain_llm.cli.outcome import refuse
+    from autotrain_llm.declare.finding import Finding
+
+    screen.say(USAGE)
+    return refuse([Finding(message, fix, code="P122")], screen)

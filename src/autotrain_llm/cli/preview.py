@@ -1,0 +1,50 @@
+"""`--preview-data N`: prepared rows as the model sees them, with what is trained on in colour, or between marks without a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from autotrain_llm.cli.screen import Screen
+from autotrain_llm.cli.terminal import styled, wants_colour
+
+if TYPE_CHECKING:
+    from autotrain_llm.preflight import Checked
+
+MARKS = ("⟦", "⟧")
+
+
+def preview_rows(checked: Checked, screen: Screen) -> int:
+    """Print the rows, and what was found on the way; nothing is trained."""
+    from autotrain_llm.cli.render import findings_text
+    from autotrain_llm.data.preview import preview
+
+    prepared, tokenizer = checked.world.prepared, checked.world.tokenizer
+    assert prepared is not None and tokenizer is not None  # else there are errors, and those refuse
+    rows = preview(prepared, tokenizer, checked.config.preview_data)
+    if screen.json:
+        plan = checked.plan.as_json() if checked.plan else None
+        shown = [[{"text": text, "trained": trained} for text, trained in row] for row in rows]
+        screen.document(0, checked.findings, plan, preview=shown)
+        return 0
+    colour = wants_colour(screen.out)
+    legend = styled("trained on", "bold green", True) if colour else f"{MARKS[0]}trained on{MARKS[1]}"
+    screen.answer(f"{len(rows)} of {len(prepared.train)} rows; what is {legend} is marked so.")
+    for number, row in enumerate(rows, 1):
+        screen.answer(f"\n{styled(f'row {number}', 'bold', colour)}\n{row_text(row, colour)}")
+    screen.say(findings_text(checked.findings, screen.err))
+    return 0
+
+
+def row_text(row: Sequence[tuple[str, bool]], colour: bool) -> str:
+    """One row in a text; characters that would steer the terminal are spelt out."""
+    parts = []
+    for text, trained in row:
+        visible = "".join(letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1] for letter in text)
+        if not trained:
+            parts.append(visible)
+        elif colour:
+            parts.append(styled(visible, "bold green", True))
+        else:
+            parts.append(MARKS[0] + visible + MARKS[1])
+    return "".join(parts)

@@ -1,0 +1,137 @@
+"""What is seen while a run goes: a live bar on a terminal, a line for each log elsewhere, nothing with `--quiet`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+from autotrain_llm.cli.render import duration
+from autotrain_llm.cli.screen import Screen
+from autotrain_llm.cli.terminal import is_terminal, wants_colour, width
+from autotrain_llm.watch import Watch
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+SHOWN = ("loss", "eval_loss", "learning_rate", "tokens_per_second")
+NAMES = {"learning_rate": "lr", "tokens_per_second": "tokens/s", "eval_loss": "eval loss"}
+
+
+def progress(screen: Screen) -> Watch:
+    """The watch that suits where the command runs."""
+    if screen.quiet:
+        return Watch()
+    return Bar(screen.err) if is_terminal(screen.err) else Lines(screen.err)
+
+
+def numbers(metrics: Mapping[str, float]) -> str:
+    """Metrics in one line: the usual ones first, evaluation's after them; bookkeeping is left out."""
+    shown = [name for name in SHOWN if name in metrics]
+    bookkeeping = ("_per_second", "_seconds")
+    shown += [
+        name for name in metrics if name.startswith("eval_") and name not in SHOWN and not name.endswith(bookkeeping)
+    ]
+    return "  ".join(f"{NAMES.get(name, name.replace('_', ' '))} {_number(name, metrics[name])}" for name in shown)
+
+
+def _number(name: str, value: float) -> str:
+    return f"{value:,.0f}" if name == "tokens_per_second" else f"{value:.4g}"
+
+
+class Clock:
+    """How long the rest takes, if it goes on as it went since the first log. What came before that is mostly warming up."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.first: tuple[int, float] | None = None
+
+    def left(self, step: int) -> float | None:
+        """Seconds; None before there are steps to judge by."""
+        now = time.perf_counter()
+        if self.first is None:
+            self.first = (step, now)
+        first_step, since = self.first
+        return None if step <= first_step else (now - since) / (step - first_step) * (self.steps - step)
+
+
+class Lines(Watch):
+    """A line for each thing that happens: for logs, pipes and other programs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.clock = Clock(0)
+
+    def _write(self, text: str) -> None:
+        self.stream.write(text + "\n")
+        self.stream.flush()
+
+    def stage(self, text: str) -> None:
+        self._write(text)
+
+    def note(self, text: str) -> None:
+        self._write(text)
+
+    def start(self, steps: int, done: int) -> None:
+        self.clock = Clock(steps)
+        self._write(f"Training, {steps} steps" + (f", going on after step {done}" if done else ""))
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        left = self.clock.left(step)
+        rest = f"  {duration(left)} left" if left else ""
+        self._write(f"step {step}/{self.clock.steps}  {numbers(metrics)}{rest}")
+
+
+class Bar(Watch):
+    """A bar with steps, time left and the latest numbers; evaluations leave a line above it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+
+        self.console = Console(
+            file=stream, width=width(stream), no_color=not wants_colour(stream), highlight=False, force_terminal=True
+        )
+        self.bar: Progress | None = None
+        self.task: Any = None
+
+    def stage(self, text: str) -> None:
+        self._close()
+        self._print(text)
+
+    def note(self, text: str) -> None:
+        self._print(text)
+
+    def start(self, steps: int, done: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("Training"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[numbers]}", markup=False),
+        )
+        self.bar = Progress(*columns, console=self.console, refresh_per_second=4)
+        self.task = self.bar.add_task("Training", total=steps, completed=done, numbers="")
+        self.bar.start()
+
+    def step(self, step: int) -> None:
+        if self.bar is not None:
+            self.bar.update(self.task, completed=step)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        if any(name.startswith("eval_") for name in metrics):
+            self._print(f"step {step}  {numbers(metrics)}")
+        elif self.bar is not None:
+            self.bar.update(self.task, completed=step, numbers=numbers(metrics))
+
+    def finish(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, markup=False)

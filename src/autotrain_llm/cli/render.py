@@ -1,0 +1,160 @@
+"""What a user reads: findings, the plan, the report. Returns lines or writes to the stream it is given; decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from autotrain_llm.cli.terminal import is_terminal, styled, wants_colour, width
+from autotrain_llm.declare.finding import ERROR, Finding
+
+if TYPE_CHECKING:
+    from autotrain_llm.plan import Plan
+    from autotrain_llm.run.execute import RunReport
+
+NOTHING_STARTED = "Nothing was started."
+WORDS = {"error": ("Error:", "bold red"), "warning": ("Warning:", "bold yellow")}
+FIX_INDENT = " " * 7
+
+
+def findings_text(findings: Iterable[Finding], stream: TextIO) -> str:
+    """All findings, warnings first and errors last, nearest the prompt."""
+    ordered = sorted(findings, key=lambda finding: finding.severity == ERROR)
+    columns, colour = width(stream), wants_colour(stream)
+    return "\n".join(line for finding in ordered for line in _lines(finding, columns, colour))
+
+
+def _lines(finding: Finding, columns: int, colour: bool) -> list[str]:
+    word, style = WORDS[finding.severity]
+    flags = " ".join("--" + name.replace("_", "-") for name in finding.parameters)
+    tag = f"[{' '.join(part for part in (finding.code, flags) if part)}]"
+    first, *others = finding.message.split("\n")
+    gap = max(columns - len(word) - 1 - len(first) - len(tag), 2)
+    lines = [f"{styled(word, style, colour)} {first}{' ' * gap}{styled(tag, 'dim', colour)}"]
+    lines += [FIX_INDENT + line for line in others]
+    if finding.fix:
+        lines.append(f"{FIX_INDENT}{styled('fix:', 'green', colour)} {finding.fix}")
+    return lines
+
+
+def count_line(findings: Sequence[Finding], started: bool) -> str:
+    """`2 errors, 2 warnings. Nothing was started.`; empty when there is nothing to count."""
+    errors = sum(finding.severity == ERROR for finding in findings)
+    warnings = len(findings) - errors
+    counts = [
+        f"{number} {word}{'' if number == 1 else 's'}"
+        for number, word in ((errors, "error"), (warnings, "warning"))
+        if number
+    ]
+    if not counts:
+        return "" if started else NOTHING_STARTED
+    return f"{', '.join(counts)}." if started else f"{', '.join(counts)}. {NOTHING_STARTED}"
+
+
+def write_plan(plan: Plan, stream: TextIO, verbose: bool) -> None:
+    """The plan as tables on a terminal, as lines elsewhere; `verbose` adds every parameter with its source."""
+    sections = [(title, list(rows)) for title, rows in plan.summary()]
+    if verbose:
+        parameters = plan.as_json()["parameters"]
+        sections.append(
+            ("All parameters", [(name, cell["value"], cell["source"]) for name, cell in parameters.items()])
+        )
+    if is_terminal(stream):
+        _plan_tables(sections, stream)
+    else:
+        stream.write(_plan_lines(sections))
+
+
+Sections = Sequence[tuple[str, Sequence[tuple[Any, ...]]]]
+
+
+def _plan_lines(sections: Sections) -> str:
+    rows = [(str(name), _shown(value)) for _, section in sections for name, value, *_ in section]
+    left = min(max((len(name) for name, _ in rows), default=0), 32)
+    middle = min(max((len(value) for _, value in rows), default=0), 48)
+    lines = []
+    for title, section in sections:
+        lines.append(title)
+        for name, value, *why in section:
+            reason = "  " + str(why[0]) if why and why[0] else ""
+            lines.append(f"  {name!s:<{left}}  {_shown(value):<{middle}}{reason}".rstrip())
+    return "\n".join([*lines, ""])
+
+
+def _plan_tables(sections: Sections, stream: TextIO) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=stream, width=width(stream), highlight=False)
+    rows = [row for _, section in sections for row in section]
+    names = max((len(str(name)) for name, *_ in rows), default=0)
+    values = min(max((len(_shown(value)) for _, value, *_ in rows), default=0), width(stream) // 2)
+    for title, section in sections:
+        table = Table(
+            box=None, show_header=False, title=Text(title, "bold"), title_justify="left", padding=(0, 2, 0, 0)
+        )
+        table.add_column(style="cyan", width=names, overflow="fold")
+        table.add_column(min_width=values, overflow="fold")
+        table.add_column(style="dim", overflow="fold")
+        for name, value, *why in section:
+            table.add_row(Text(str(name)), Text(_shown(value)), Text(str(why[0]) if why and why[0] else ""))
+        console.print(table)
+
+
+def _shown(value: Any) -> str:
+    """A value of the plan in one line."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(item) for item in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_shown(item)}" for name, item in value.items())
+    return str(value)
+
+
+def write_report(report: RunReport, stream: TextIO) -> None:
+    """Where the model is, what it scored, and the command that tries it."""
+    rows = _report_rows(report)
+    if not is_terminal(stream):
+        left = max(len(name) for name, _ in rows)
+        stream.write("".join(f"{name:<{left}}  {value}\n" for name, value in rows))
+        return
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, Text(value))
+    Console(file=stream, width=width(stream), highlight=False).print(
+        Panel(table, title="Done", title_align="left", border_style="green", expand=False)
+    )
+
+
+def _report_rows(report: RunReport) -> list[tuple[str, str]]:
+    rows = [("Model", str(report.output_dir))]
+    rows += [
+        (name.replace("_", " "), _shown(value))
+        for name, value in report.metrics.items()
+        if not name.endswith("_seconds")
+    ]
+    rows.append(("Time", duration(report.seconds)))
+    return [*rows, ("Try it", report.try_it)]
+
+
+def duration(seconds: float) -> str:
+    """`42.0 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

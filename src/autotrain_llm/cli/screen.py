@@ -1,0 +1,109 @@
+"""The two streams of a command: what it answers and what it says beside.
+
+With `--format json` standard output is one JSON document and nothing else, whoever prints: `Screen` keeps the real one for the document
+and points file descriptor 1 to standard error, so that a library or a worker process that prints can't break it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+    from typing import Any, TextIO
+
+    from autotrain_llm.declare.finding import Finding
+
+STATUS_WORDS = {0: "ok", 1: "failed", 2: "refused", 130: "interrupted", 143: "interrupted"}
+
+
+class Screen:
+    """Where a command writes. `out` is for answers, `err` for everything beside; with JSON both are standard error."""
+
+    def __init__(self, json: bool, quiet: bool = False, verbose: bool = False) -> None:
+        self.json = json
+        self.quiet = quiet
+        self.verbose = verbose
+        self.err: TextIO = sys.stderr
+        self.out: TextIO = sys.stderr if json else sys.stdout
+        self._answer: TextIO = sys.stdout
+        self._kept: int | None = None
+
+    def __enter__(self) -> Screen:
+        if self.json:
+            self._keep_stdout()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.json:
+            return
+        sys.stdout = self._answer
+        if self._kept is not None:
+            os.dup2(self._kept, 1)
+            os.close(self._kept)
+            self._kept = None
+
+    def _keep_stdout(self) -> None:
+        """Send what anybody prints to standard error, from Python or from below it."""
+        self._answer.flush()
+        sys.stdout = sys.stderr
+        try:
+            is_real = self._answer.fileno() == 1
+        except (OSError, ValueError):  # a test or a notebook put something of its own there
+            is_real = False
+        if is_real:
+            self._kept = os.dup(1)
+            os.dup2(2, 1)
+
+    def document(
+        self,
+        status: int,
+        findings: Iterable[Finding] = (),
+        plan: dict[str, Any] | None = None,
+        report: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> None:
+        """Write the one JSON document, after whatever else was said."""
+        import json
+
+        content = {
+            "status": STATUS_WORDS[status],
+            "findings": [finding.as_json() for finding in findings],
+            "plan": plan,
+            "report": report,
+            **more,
+        }
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+        if self._kept is None:
+            self._answer.write(text)
+            self._answer.flush()
+        else:
+            _write_all(self._kept, text.encode("utf-8", "backslashreplace"))
+
+    def finish_with(self, text: str) -> int:
+        """Answer with a text and nothing else; as JSON, in the one document. Returns the exit status."""
+        if self.json:
+            self.document(0, text=text)
+        else:
+            self.answer(text)
+        return 0
+
+    def answer(self, text: str) -> None:
+        """Print what was asked for."""
+        print(text, file=self.out)
+
+    def say(self, text: str) -> None:
+        """Print something beside the answer; nothing where there is nothing to say."""
+        if text:
+            self.out.flush()
+            print(text, file=self.err, flush=True)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]

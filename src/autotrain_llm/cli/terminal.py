@@ -1,0 +1,55 @@
+"""What the terminal can show: its width, and whether colour is wanted."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
+STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+WIDEST = 120
+PLAIN_WIDTH = 100
+
+
+def is_terminal(stream: TextIO) -> bool:
+    return stream.isatty()
+
+
+def width(stream: TextIO) -> int:
+    """Columns to write in: the terminal's, up to a readable line; a fixed number where there is no terminal."""
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return min(int(asked), WIDEST)
+    if not is_terminal(stream):
+        return PLAIN_WIDTH
+    try:
+        return min(os.get_terminal_size(stream.fileno()).columns, WIDEST) or PLAIN_WIDTH
+    except OSError:
+        return PLAIN_WIDTH
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Only a terminal gets colour, and none where NO_COLOR is set (https://no-color.org) or the terminal is dumb."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def styled(text: str, style: str, colour: bool) -> str:
+    """The text with ANSI codes for `style`, words such as "bold red", where there is colour."""
+    if not colour or not text:
+        return text
+    codes = ";".join(STYLES[word] for word in style.split())
+    return f"\x1b[{codes}m{text}\x1b[0m"
+
+
+def wrap(text: str, columns: int) -> list[str]:
+    """Break a text at spaces. `textwrap` would cost more time than the whole rest of a page of help."""
+    lines, line = [], ""
+    for word in text.split():
+        if line and len(line) + 1 + len(word) > columns:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    return [*lines, line] if line or not lines else lines

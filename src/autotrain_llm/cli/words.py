@@ -1,0 +1,120 @@
+"""The words of a command line, before they are parsed: which are flags, which value belongs to which flag.
+
+argparse ends at the first fault and takes `-1e-5` for a flag. `join` clears the way for it: every flag and its value become one word,
+and what argparse would stumble over becomes a finding beside all the others. Help needs no more than this, so argparse is not loaded here.
+"""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.convert import FALSE, TRUE
+from autotrain_llm.params.compatibility import ACCEPTED, RENAMED
+from autotrain_llm.registry import PARAMS, TRAINERS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from autotrain_llm.declare.finding import Finding
+    from autotrain_llm.declare.param import Param
+
+SWITCHES = frozenset(name for name, param in PARAMS.items() if param.kind == "switch")
+OPTIONAL_VALUE = SWITCHES | {accepted.name for accepted in ACCEPTED}
+
+
+def join(words: Sequence[str], findings: list[Finding]) -> list[str]:
+    """The same words with each flag spelt with dashes and its value in the same word; faults go to `findings`."""
+    joined: list[str] = []
+    position = 0
+    while position < len(words):
+        word = words[position]
+        position += 1
+        if not is_flag(word):
+            joined += [] if word == "--" else [word]
+            continue
+        flag, equals, value = word.partition("=")
+        following = words[position] if position < len(words) else None
+        if not equals and takes(name_of(flag), following):
+            value, equals = str(following), "="
+            position += 1
+        joined.extend(_one_word(flag, value if equals else None, findings))
+    return joined
+
+
+def _one_word(flag: str, value: str | None, findings: list[Finding]) -> Iterator[str]:
+    """A flag and its value as argparse takes them without a fault; nothing where there is a fault."""
+    name = name_of(flag)
+    positive = name.removeprefix("no_")
+    if name not in PARAMS and positive in SWITCHES:
+        if value is None:
+            yield f"{dashed(positive)}=false"
+        else:
+            findings.append(_no_value_wanted(flag, positive, value))
+    elif value is not None:
+        yield f"{dashed(name) if is_known(name) else flag}={value}"
+    elif name in PARAMS and name not in SWITCHES:
+        findings.append(_missing_value(PARAMS[name]))
+    else:
+        yield dashed(name) if is_known(name) else flag
+
+
+def takes(name: str, following: str | None) -> bool:
+    """Whether the next word is this flag's value. A minus followed by a number is a value, never a flag."""
+    if following is None or is_flag(following):
+        return False
+    if name in PARAMS or not is_known(name):
+        return not (name not in PARAMS and name.removeprefix("no_") in SWITCHES)
+    wants_text = any(accepted.name == name and accepted.takes_value for accepted in ACCEPTED)
+    return wants_text or following.lower() in TRUE + FALSE
+
+
+def is_flag(word: str) -> bool:
+    """Whether the word is a flag: no number, and no text that merely begins with a dash."""
+    if not word.startswith("-") or not word.strip("-") or " " in word.partition("=")[0]:
+        return False
+    try:
+        float(word)
+    except ValueError:
+        return True
+    return False
+
+
+def name_of(flag: str) -> str:
+    """`--dpo-beta`, `--dpo_beta` and `-dpo-beta` name the parameter dpo_beta; an old name is today's."""
+    name = flag.lstrip("-").replace("-", "_") if flag.startswith("--") else flag
+    return RENAMED.get(name, name)
+
+
+def is_known(name: str) -> bool:
+    return name in PARAMS or name in OPTIONAL_VALUE
+
+
+def dashed(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def last_value(words: Sequence[str], name: str) -> str | None:
+    """The value of one flag without reading the others: for help, which has to answer whatever else was typed."""
+    found = None
+    for flag in join(words, []):
+        head, equals, value = flag.partition("=")
+        if equals and head == dashed(name):
+            found = value
+    return found
+
+
+def _missing_value(param: Param) -> Finding:
+    if param.name == "trainer":
+        fix = f"--trainer {next(iter(TRAINERS))}, or another of {', '.join(TRAINERS)}"
+    else:
+        fix = f"{param.flag} {param.placeholder}"
+    return _finding(f"{param.flag} needs a value, and none was given", fix, param.name)
+
+
+def _no_value_wanted(flag: str, name: str, value: str) -> Finding:
+    return _finding(f"{flag} takes no value, got {value!r}", f"{flag}, or {dashed(name)} {value}", name)
+
+
+def _finding(message: str, fix: str, name: str) -> Finding:
+    from autotrain_llm.declare.finding import Finding
+
+    return Finding(message, fix, (name,), code="P120")

@@ -1,0 +1,66 @@
+"""How one parameter is described in a table or a line: its value, default, bounds and trainers."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.param import Param, plain
+from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.registry import GROUP, READS, REFUSED, TRAINERS, UNUSED, trainers_that_read, verdict
+
+REQUIRED = "required"
+KIND_WORDS = {
+    "switch": "switch",
+    "int": "whole number",
+    "float": "number",
+    "str": "text",
+    "list": "names",
+    "json": "JSON",
+}
+LEGEND = {
+    REQUIRED: ("●", "required"),
+    READS: ("✓", "has an effect"),
+    UNUSED: ("○", "accepted and without effect; said once"),
+    "foreign": ("–", "ignored with a warning; the run is the same as without it"),
+    REFUSED: ("✗", "refused"),
+}
+
+
+def state(param: Param, trainer: Trainer) -> str:
+    """A cell of the matrix: one of LEGEND's keys."""
+    if any(param.name in names.split("|") for names in trainer.requires):
+        return REQUIRED
+    return verdict(param, trainer)
+
+
+def signature(param: Param) -> str:
+    """`--lr X`, with choices spelt out."""
+    return f"{param.flag} {param.placeholder}".rstrip()
+
+
+def default(param: Param, trainer: Trainer | None = None) -> str:
+    """The default in words, the trainer's own where it has one; a dash where there is none."""
+    if trainer and param.name in trainer.defaults:
+        return plain(trainer.defaults[param.name])
+    return param.default_text() or "–"
+
+
+def allowed(param: Param) -> str:
+    """Choices or bounds in words; empty where anything of its kind goes."""
+    if param.name == "trainer":
+        return ", ".join(TRAINERS)
+    if param.choices:
+        return ", ".join(param.choices)
+    if param.within is None:
+        return ""
+    also = f", or {', '.join(plain(value) for value in param.also)}" if param.also else ""
+    return param.within.describe() + also
+
+
+def readers(param: Param) -> str:
+    """The trainers a parameter has an effect with."""
+    names = [trainer.name for trainer in trainers_that_read(param.name)]
+    return "all" if len(names) == len(TRAINERS) else ", ".join(names)
+
+
+def is_planned(param: Param) -> bool:
+    """Whether the parameter belongs to a mixin that can be checked and not yet carried out."""
+    return not GROUP[param.group].available

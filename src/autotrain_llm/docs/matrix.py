@@ -1,0 +1,26 @@
+"""docs/compatibility.md: every parameter with every trainer."""
+
+from __future__ import annotations
+
+from autotrain_llm.docs.cells import LEGEND, state
+from autotrain_llm.docs.markdown import GENERATED, table
+from autotrain_llm.registry import GROUPS, TRAINERS
+
+
+def compatibility() -> str:
+    """The matrix, a table for each group of parameters."""
+    legend = "\n".join(f"- {sign} {words}" for sign, words in LEGEND.values())
+    parts = [GENERATED, "# Which parameter goes with which trainer", legend]
+    head = ["Parameter", *(trainer.name for trainer in TRAINERS.values())]
+    for group in GROUPS:
+        title = group.title if group.available else f"{group.title} (not available yet)"
+        rows = [
+            [f"`{param.flag}`", *(LEGEND[state(param, trainer)][0] for trainer in TRAINERS.values())]
+            for param in group.params
+        ]
+        parts += [f"## {title}", table(head, rows, centred=1)]
+    parts.append(
+        "`--epochs` and `--max-steps` satisfy the same requirement: one of them is enough. What is known of a trainer that can't train "
+        "yet is checked all the same."
+    )
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,49 @@
+"""What a code means, for `--explain`: the rules' own, and those of what is found while reading flags, model files and rows."""
+
+from __future__ import annotations
+
+from inspect import cleandoc
+
+from autotrain_llm.data.codes import EXPLANATIONS as OF_DATA
+from autotrain_llm.models.faults import CODES as OF_MODELS
+
+OF_READING = {
+    "P102": "A flag or key has another name here.\n\nFix: the name that is shown.",
+    "P103": "`--trainer distillation` was removed: distillation combines with a trainer.\n\n"
+    "Fix: `--trainer sft --use-distillation --teacher-model <name or path>`.",
+    "P104": "There is no such parameter.\n\nFix: the nearest name, where one is near.",
+    "P105": "A flag that steers one command stands in a config file.\n\nFix: type it on the command line.",
+    "P106": "The config file can't be read: it is missing, is no UTF-8 text, or is neither YAML nor JSON with parameters as keys.",
+    "P110": "A flag of another tool is accepted and has no effect.\n\nFix: remove it.",
+    "P111": "A choice that older commands use has another name today; today's is used.",
+    "P120": "A flag stands without the value it needs, or with one that it doesn't take.",
+    "P121": "Words on the command line belong to no flag. A value with spaces needs quotes.",
+    "P122": "There is no such command or shell.",
+    "P123": "`--interactive` asks questions, and there is no terminal to ask them on.",
+    "P124": "No finding has this code.",
+    "P302": "A value is not of its parameter's kind: a number, a switch, a list or JSON.",
+    "P330": "`--prompts` names a file that is not there.",
+    "R101": "The run started and failed; every complete checkpoint is kept.",
+    "R102": "Something happened that nobody foresaw. `--verbose` shows where.",
+}
+OF_FINDING_A_MODEL = {
+    "M101": "The name of a model is empty.",
+    "M102": "There is no such folder or run, and the name can't be a Hub id. A path is never looked for on the Hub.",
+    "M103": "A file was named where a model's folder belongs.",
+    "M104": "GGUF files hold a model for inference, in a form that can't be trained.",
+    "M105": "The model exists behind a service only; its weights can't be had.",
+    "M106": "The run has no such checkpoint or step, or no complete one.",
+    "M107": "The base that an adapter sits on can't be found: `base_model_name_or_path` in its adapter_config.json.",
+    "M108": "The Hub can't be reached, or `--offline` is set, and the model is not cached.",
+    "M109": "The model is gated: accept its terms on the Hub and give a token.",
+    "M110": "The Hub has no such model or revision.",
+    "M111": "`scratch:` needs a size such as 1m or 0.5b.",
+    "M112": "A new model is too small for the vocabulary of its tokenizer.",
+}
+
+EXPLANATIONS: dict[str, str] = {
+    **OF_READING,
+    **OF_FINDING_A_MODEL,
+    **{code: cleandoc(check.__doc__ or "") for check, code in OF_MODELS.items()},
+    **OF_DATA,
+}

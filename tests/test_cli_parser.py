@@ -1,0 +1,114 @@
+"""From words to what was said."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from autotrain_llm.cli.parser import build_parser, read
+from autotrain_llm.params.compatibility import ACCEPTED, FOREIGN
+from autotrain_llm.registry import PARAMS
+
+SETTINGS = [param for param in PARAMS.values() if param.name != "trainer"]
+SWITCHES = [param for param in PARAMS.values() if param.kind == "switch"]
+TYPED = {
+    "int": ("3", 3),
+    "float": ("0.25", 0.25),
+    "str": ("words", "words"),
+    "list": ("a,b", ("a", "b")),
+    "json": ("{}", {}),
+}
+
+
+def values(command: str) -> dict:
+    said = read(shlex.split(command))
+    assert said.findings == [], said.findings
+    return said.values
+
+
+def faults(command: str) -> list[tuple[str, str]]:
+    return [(finding.code, finding.message) for finding in read(shlex.split(command)).findings]
+
+
+def test_nothing_is_said_where_nothing_was_typed():
+    assert values("") == {}
+
+
+@pytest.mark.parametrize("param", SETTINGS, ids=lambda param: param.name)
+def test_every_parameter_is_taken_in_both_spellings_and_with_an_equals_sign(param):
+    raw, expected = ("true", True) if param.kind == "switch" else TYPED[param.kind]
+    if param.choices:
+        raw = expected = param.choices[0]
+    for word in (param.flag, f"--{param.name}"):
+        assert values(f"{word} {raw}") == {param.name: expected}
+        assert values(f"{word}={raw}") == {param.name: expected}
+
+
+@pytest.mark.parametrize("param", SWITCHES, ids=lambda param: param.name)
+def test_every_switch_takes_nothing_true_false_and_its_negation(param):
+    assert values(param.flag) == values(f"{param.flag} true") == {param.name: True}
+    assert values(f"{param.flag} false") == values(f"--no-{param.flag[2:]}") == {param.name: False}
+    assert values(f"--no_{param.name}") == {param.name: False}
+
+
+@pytest.mark.parametrize("raw", ["-1e-5", "-1", "-.5", "-2E+3"])
+def test_a_negative_or_scientific_number_is_a_value_and_no_flag(raw):
+    assert values(f"--lr {raw}") == {"lr": float(raw)}
+
+
+def test_a_text_that_begins_with_dashes_and_has_a_space_is_a_value():
+    assert values("--inference --prompts '--help me'") == {"inference": True, "prompts": "--help me"}
+
+
+def test_the_last_of_a_repeated_flag_wins_even_over_a_bad_one():
+    assert values("--lr none_such --lr 1 --lr 2") == {"lr": 2.0}
+    assert values("--output-dir a --project-name b") == {"output_dir": "b"}
+    assert values("--project-name b --output-dir a") == {"output_dir": "a"}
+
+
+def test_a_value_after_a_switch_is_its_value():
+    assert faults("--peft maybe") == [("P302", "--peft must be true or false, got 'maybe'")]
+
+
+def test_flags_are_not_abbreviated():
+    assert [code for code, _ in faults("--batch 3")] == ["P104"]
+
+
+def test_all_faults_are_told_together_and_the_rest_is_taken():
+    said = read(shlex.split("--lr 1 --learning-rate 3 --dpo-bta 0.1 stray --epochs many --no-peft=yes more --model"))
+    assert said.values == {"lr": 1.0}
+    assert sorted(finding.code for finding in said.findings) == ["P102", "P104", "P120", "P120", "P121", "P302"]
+
+
+def test_a_foreign_name_is_answered_with_ours_and_the_value_that_was_given():
+    said = read(["--learning-rate", "-3e-4"])
+    assert [(finding.code, finding.fix) for finding in said.findings] == [("P102", "--lr -3e-4")]
+
+
+def test_a_missing_value_is_missed_at_the_end_and_before_another_flag():
+    assert [code for code, _ in faults("--lr --epochs")] == ["P120", "P120"]
+
+
+def test_stray_words_are_one_finding():
+    assert faults("one two") == [("P121", "'one', 'two' belong to no flag")]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_every_foreign_name_is_unknown_to_the_parser_and_known_to_its_answer(name):
+    assert [code for code, _ in faults(f"--{name} 1")] == ["P102"]
+
+
+@pytest.mark.parametrize("accepted", ACCEPTED, ids=lambda accepted: accepted.name)
+def test_what_is_accepted_from_other_tools_draws_a_warning_or_sets_something(accepted):
+    said = read([accepted.flag, "right"] if accepted.takes_value else [accepted.flag])
+    assert said.values == dict(accepted.sets)
+    assert [finding.severity for finding in said.findings] == ([] if accepted.sets else ["warning"])
+
+
+def test_the_parser_holds_every_flag_once_and_no_default():
+    parser = build_parser()
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    assert sorted(set(flags)) == sorted(flags)
+    assert {param.flag for param in PARAMS.values()} <= set(flags)
+    assert vars(parser.parse_args([])) == {}

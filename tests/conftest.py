@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,3 +116,91 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     """Prepared rows are cached in the test's own folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield
+
+
+# ---- models as files alone: what a check reads, made without torch
+
+LIGHT_LLAMA = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": True,
+    "hidden_act": "silu",
+    "dtype": "float32",
+}
+LIGHT_LAYER = {
+    "self_attn.q_proj": (16, 16),
+    "self_attn.k_proj": (8, 16),
+    "self_attn.v_proj": (8, 16),
+    "self_attn.o_proj": (16, 16),
+    "mlp.gate_proj": (32, 16),
+    "mlp.up_proj": (32, 16),
+    "mlp.down_proj": (16, 32),
+    "input_layernorm": (16,),
+    "post_attention_layernorm": (16,),
+}
+
+
+def write_weights(path: Path, shapes: dict[str, tuple[int, ...]], fill: bytes = b"\0\0\0\0") -> Path:
+    """A safetensors file of float32 tensors that all hold the same number."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, shape in shapes.items():
+        start, end = end, end + 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + fill * (end // 4))
+    return path
+
+
+def build_light_model(folder: Path, **changes: Any) -> Path:
+    """The files of a Llama and its tokenizer; a `LlamaForSequenceClassification` gets a head with one row a label."""
+    from autotrain_llm.models.scratch import train_tokenizer
+
+    folder.mkdir(parents=True)
+    tokenizer = train_tokenizer((turn["content"] for row in questions(64) for turn in row["messages"]), folder)
+    size = tokenizer.vocab_size
+    config = {**LIGHT_LLAMA, "vocab_size": size, **changes}
+    shapes = {"model.embed_tokens.weight": (size, 16), "model.norm.weight": (16,)}
+    shapes |= {f"model.layers.0.{name}.weight": shape for name, shape in LIGHT_LAYER.items()}
+    if config["architectures"] == ["LlamaForSequenceClassification"]:
+        shapes["score.weight"] = (len(config["id2label"]), 16)
+    (folder / "config.json").write_text(json.dumps(config))
+    write_weights(folder / "model.safetensors", shapes, fill=b"\0\0\x80\x3f")  # the number 1
+    return folder
+
+
+@pytest.fixture(scope="session")
+def light_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama that can be checked and not be loaded; its context is 2048 tokens."""
+    return build_light_model(tmp_path_factory.mktemp("light") / "llama")
+
+
+@pytest.fixture(scope="session")
+def light_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second Llama, on the same tokenizer."""
+    return build_light_model(tmp_path_factory.mktemp("light") / "teacher")
+
+
+@pytest.fixture(scope="session")
+def light_scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reward model of one score."""
+    return build_light_model(
+        tmp_path_factory.mktemp("light") / "scorer",
+        architectures=["LlamaForSequenceClassification"],
+        id2label={"0": "LABEL_0"},
+    )
+
+
+@pytest.fixture(scope="session")
+def light_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder: it can score and not generate."""
+    return build_light_model(
+        tmp_path_factory.mktemp("light") / "encoder", model_type="bert", architectures=["BertForMaskedLM"]
+    )

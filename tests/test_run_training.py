@@ -52,7 +52,7 @@ def command(data: Path, output: Path, *flags: str) -> list[str]:
 
 
 def test_sft_learns_conversations_and_its_model_answers(chat_rows: Path, tmp_path: Path) -> None:
-    report = run(chat_rows, tmp_path / "run", model="scratch:200k", epochs=30, lr=1e-2)
+    report = run(chat_rows, tmp_path / "run", model="scratch:200k", epochs=80, lr=1e-2)
     assert report.history[0]["loss"] > 4
     assert report.metrics["loss"] < 0.5
     answer = pipeline("text-generation", model=str(tmp_path / "run"))
@@ -157,8 +157,7 @@ def test_two_processes_train_the_same_model_as_one(
         "torch.distributed.run",
         "--nproc-per-node",
         "2",
-        "--master-port",
-        "0",
+        "--standalone",
         "-m",
         "autotrain_llm",
         "llm",
@@ -286,10 +285,10 @@ def test_a_merged_adapter_computes_what_the_adapter_did(chat_rows: Path, llama: 
 
 
 def test_a_run_is_the_next_runs_model(chat_rows: Path, tmp_path: Path) -> None:
-    run(chat_rows, tmp_path / "one", model="scratch:100k", valid_split="0.2")
+    run(chat_rows, tmp_path / "one", model="scratch:100k", valid_split="0.2", epochs=12)
     for selected in ("one", "one@best", "one@last"):
         report = run(chat_rows, tmp_path / f"from-{selected}", model=str(tmp_path / selected), epochs=1, lr=1e-4)
-        assert report.history[0]["loss"] < 4.0
+        assert report.history[0]["loss"] < 2.5
 
 
 def test_an_adapter_is_trained_on(chat_rows: Path, llama: Path, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ class Plan:
             rows.append(
                 (
                     "adapter",
-                    f"LoRA of rank {self.adapter['r']} on {', '.join(self.adapter['target_modules'])}",
+                    f"{adapter_name(self.adapter)} of rank {self.adapter['r']} on {', '.join(self.adapter['target_modules'])}",
                     self._source("peft"),
                 )
             )
@@ -130,6 +130,11 @@ class Plan:
         return str(self.parameters[name]["source"])
 
 
+def adapter_name(adapter: dict[str, Any]) -> str:
+    """LoRA, DoRA, and either with the scale of rsLoRA, by the names that their papers gave them."""
+    return ("rs" if adapter["rslora"] else "") + ("DoRA" if adapter["dora"] else "LoRA")
+
+
 def show_count(number: int | None) -> str:
     """A number of parameters as people say it: 985K, 1.2B."""
     if number is None:
@@ -146,10 +151,12 @@ def show_bytes(number: int) -> str:
 
 def make_plan(config: Config, world: World, ignored: tuple[str, ...] = ()) -> Plan:
     """Decide everything. `world.prepared` holds at least one row."""
-    rows = row_count(config, world)
+    layout = _layout(config, world)
+    rows = row_count(world, packing=layout["packing"])
     schedule = _schedule(config, world, rows)
-    precision = _with_checkpointing(config, world, _precision(config, world))
-    cost = _estimate(config, world, precision)
+    longest = world.limit.tokens if layout["packing"] else _longest_row(world)
+    precision = _with_checkpointing(config, world, _precision(config, world), longest)
+    cost = _estimate(config, world, precision, longest)
     return Plan(
         trainer=config.trainer,
         parameters=_parameters(config),
@@ -158,7 +165,7 @@ def make_plan(config: Config, world: World, ignored: tuple[str, ...] = ()) -> Pl
         data=_data(config, world),
         objective=_objective(config, world),
         length={"tokens": world.limit.tokens, "parameter": world.limit.parameter, "why": world.limit.why},
-        layout=_layout(config, world),
+        layout=layout,
         precision=precision,
         arguments=_arguments(config, schedule, precision),
         schedule=schedule,
@@ -172,12 +179,17 @@ def make_plan(config: Config, world: World, ignored: tuple[str, ...] = ()) -> Pl
     )
 
 
-def row_count(config: Config, world: World) -> int:
+def row_count(world: World, *, packing: bool) -> int:
     """Rows as the batches count them: packed ones where rows are packed."""
     assert world.prepared is not None
-    if config.applies("packing") and config.packing:
+    if packing:
         return len(pack(world.prepared.train.lengths.tolist(), world.limit.tokens))
     return len(world.prepared.train)
+
+
+def _longest_row(world: World) -> int:
+    assert world.prepared is not None
+    return min(world.prepared.statistics["tokens"]["max"], world.limit.tokens)
 
 
 def _parameters(config: Config) -> dict[str, dict[str, Any]]:
@@ -250,7 +262,8 @@ def _data(config: Config, world: World) -> dict[str, Any]:
 
 
 def _objective(config: Config, world: World) -> dict[str, Any]:
-    return {"name": config.trainer, "function": config.trainer_spec.objective}
+    spec = config.trainer_spec
+    return {"name": config.trainer, "function": spec.objective, "reference": spec.reference}
 
 
 def _layout(config: Config, world: World) -> dict[str, Any]:
@@ -260,6 +273,8 @@ def _layout(config: Config, world: World) -> dict[str, Any]:
     apart, reason = keeps_rows_apart(known)
     if not apart:
         return {"name": "padded", "why": reason, "packing": False}
+    if config.engine == "trl" and not packing:
+        return {"name": "padded", "why": "TRL's trainer pads", "packing": False}
     return {
         "name": "packed" if packing else "flat",
         "why": "rows lie in one stream without padding",
@@ -280,14 +295,14 @@ def _precision(config: Config, world: World) -> dict[str, Any]:
     return {"name": name, "why": why, "cpu": not machine.has_cuda}
 
 
-def _with_checkpointing(config: Config, world: World, precision: dict[str, Any]) -> dict[str, Any]:
+def _with_checkpointing(config: Config, world: World, precision: dict[str, Any], longest: int) -> dict[str, Any]:
     """Activations are computed twice where that was asked for, or where memory would not do."""
     if config.gradient_checkpointing is not None:
         return precision | {
             "checkpointing": config.gradient_checkpointing,
             "checkpointing_why": config.source("gradient_checkpointing"),
         }
-    short = _peak(config, world, precision, checkpointing=False) > MEMORY_SHARE * world.machine.device_memory
+    short = _peak(config, world, precision, longest, checkpointing=False) > MEMORY_SHARE * world.machine.device_memory
     return precision | {
         "checkpointing": short,
         "checkpointing_why": "memory would not do without" if short else "memory does without",
@@ -338,7 +353,7 @@ def _arguments(config: Config, schedule: dict[str, Any], precision: dict[str, An
         "gradient_accumulation_steps": config.gradient_accumulation,
         "optim": OPTIMIZER_NAMES.get(config.optimizer, config.optimizer),
         "lr_scheduler_type": config.scheduler,
-        "warmup_steps": math.ceil(steps * config.warmup_ratio),
+        "warmup_steps": min(math.ceil(steps * config.warmup_ratio), steps - 1),  # the last step learns at any rate
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
         "seed": config.seed,
@@ -370,6 +385,8 @@ def _adapter(config: Config) -> dict[str, Any] | None:
         "r": config.lora_r,
         "alpha": config.lora_alpha,
         "dropout": config.lora_dropout,
+        "dora": config.use_dora,
+        "rslora": config.use_rslora,
         "target_modules": list(config.target_modules),
         "merge": config.merge_adapter,
     }
@@ -394,27 +411,26 @@ def _output(config: Config, world: World) -> dict[str, Any]:
     }
 
 
-def _estimate(config: Config, world: World, precision: dict[str, Any]) -> dict[str, int]:
+def _estimate(config: Config, world: World, precision: dict[str, Any], longest: int) -> dict[str, int]:
     shape = model_shape(world)
     if shape is None:
         return {"peak_memory_bytes": 0, "checkpoint_bytes": 0}
     trainable = estimate.trainable_parameters(shape, config.lora_r if config.peft else None)
     states = OPTIMIZER_STATES.get(config.optimizer, 2)
     return {
-        "peak_memory_bytes": _peak(config, world, precision, checkpointing=precision["checkpointing"]),
+        "peak_memory_bytes": _peak(config, world, precision, longest, checkpointing=precision["checkpointing"]),
         "checkpoint_bytes": estimate.checkpoint_bytes(shape, trainable=trainable, states=states),
     }
 
 
-def _peak(config: Config, world: World, precision: dict[str, Any], *, checkpointing: bool) -> int:
+def _peak(config: Config, world: World, precision: dict[str, Any], longest: int, *, checkpointing: bool) -> int:
     """Bytes at the peak of a step; 0 where the model's files don't tell its shape."""
     shape = model_shape(world)
     if shape is None:
         return 0
-    assert world.prepared is not None
     return estimate.peak_memory(
         shape,
-        config.batch_size * min(world.prepared.statistics["tokens"]["max"], world.limit.tokens),
+        config.batch_size * longest,
         trainable=estimate.trainable_parameters(shape, config.lora_r if config.peft else None),
         states=OPTIMIZER_STATES.get(config.optimizer, 2),
         checkpointing=checkpointing,

@@ -50,7 +50,10 @@ def preflight(config: Config, findings: Iterable[Finding] = ()) -> Checked:
     ignored = ignored_parameters(config)
     asked, config = config, config.without(ignored)
     world = World(config)
-    found += _rules(config, {"config", "trainer", "machine", "output"}, machine=world.machine, output=world.output)
+    facts: dict[str, object] = {"machine": world.machine}
+    if world.machine.is_first_process:  # the others would see what this one has just written
+        facts["output"] = world.output
+    found += _rules(config, {"config", "trainer", *facts}, **facts)
     flags_refuse = any(finding.severity == ERROR for finding in found)
     if not flags_refuse or not _is_hopeless(found):
         found += _model_and_rows(config, world, _broken(found))

@@ -19,12 +19,12 @@ class BadValue(ValueError):
 
 def convert(param: Param, raw: Any) -> Any:
     """The value that `raw` stands for. Raises `BadValue`."""
+    if param.choices and (raw is False or (raw == "none" and "no" in param.choices)):
+        return "no"  # YAML reads a bare `no` as false, and whoever says none does not mean the default
     if raw is None or (isinstance(raw, str) and raw.strip().lower() in NOTHING and _may_be_nothing(param)):
         if param.nullable:
             return None
         raise BadValue("given a value")
-    if param.nullable and param.choices and raw is False:  # YAML reads a bare `no` as false
-        return "no" if "no" in param.choices else None
     return _BY_KIND[param.kind](param, raw)
 
 

@@ -138,6 +138,8 @@ def plain(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
+        if not abs(value) < float("inf"):  # infinite, or not a number
+            return str(value)
         if value == int(value) and abs(value) < 1e6:
             return f"{value:.1f}"
         if abs(value) >= 0.001:

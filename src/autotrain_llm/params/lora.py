@@ -11,12 +11,23 @@ class Lora:
 
     peft: bool = param(False, "Train a LoRA adapter in place of the whole model.")
     lora_r: int = param(16, "Rank of the adapter.", within=AT_LEAST_ONE, search=among(8, 16, 32, 64))
-    lora_alpha: float = param(32, "Scale of the adapter: it is multiplied by alpha / r.", within=POSITIVE)
+    lora_alpha: float = param(
+        32,
+        "Scale of the adapter: it is multiplied by alpha / r, with --use-rslora by alpha / sqrt(r).",
+        within=POSITIVE,
+    )
     lora_dropout: float = param(
         0.05,
         "Share of the adapter's input that is dropped while training.",
         within=SHARE_BELOW_ONE,
         search=linear(0.0, 0.2),
+    )
+    use_dora: bool = param(
+        False,
+        "DoRA: learn the size of each weight column apart from its direction; slower, often better at a low rank.",
+    )
+    use_rslora: bool = param(
+        False, "rsLoRA: multiply the adapter by alpha / sqrt(r), so that a high rank does not fade it."
     )
     target_modules: list[str] = param(
         ("all-linear",), "Modules that get an adapter, separated by commas.", metavar="NAMES|all-linear"

@@ -102,10 +102,10 @@ def a_mixin_that_cannot_work_here_is_refused(config: Config, trainer: Trainer) -
 
 @rule("P113")
 def what_cannot_be_carried_out_yet_is_refused(config: Config, trainer: Trainer) -> Iterator[Finding]:
-    """A trainer or mixin was chosen that this version can check and not yet carry out.
+    """A trainer, mixin or engine was chosen that this version can check and not yet carry out.
 
     Why: its parameters are known, so that commands can be written and checked; its training is not there yet.
-    Fix: use a trainer that is there, or a later version.
+    Fix: use what is there, or a later version.
     """
     if trainer.objective is None:
         there = ", ".join(name for name, other in _trainable().items() if other)
@@ -120,6 +120,12 @@ def what_cannot_be_carried_out_yet_is_refused(config: Config, trainer: Trainer) 
                 fix=f"remove {PARAMS[group.switch].flag}",
                 parameters=(group.switch,),
             )
+    if config.peek("engine") == "trl" and trainer.objective is not None and trainer.reference is None:
+        yield Finding(
+            f"--engine trl has no trainer that stands for {trainer.name} in this version",
+            fix="remove --engine",
+            parameters=("engine",),
+        )
 
 
 def _trainable() -> dict[str, bool]:

@@ -55,11 +55,14 @@ def exactly(number: float) -> str:
 def lora_alpha_should_not_fade_the_adapter(config: Lora) -> Iterator[Finding]:
     """`--lora-alpha` divided by `--lora-r` is far below one.
 
-    Why: the adapter's output is multiplied by alpha / r; at a small fraction the adapter hardly takes part.
+    Why: the adapter's output is multiplied by alpha / r (with `--use-rslora` by alpha / sqrt(r)); at a small fraction the adapter hardly
+    takes part.
     Fix: an alpha of once or twice the rank.
     """
-    if config.peft and config.lora_alpha > 0 and config.lora_r >= 1 and config.lora_alpha / config.lora_r < 0.25:
-        scale = config.lora_alpha / config.lora_r
+    if not (config.peft and config.lora_alpha > 0 and config.lora_r >= 1):
+        return
+    scale = config.lora_alpha / (config.lora_r**0.5 if config.use_rslora else config.lora_r)
+    if scale < 0.25:
         yield Finding(
             f"--lora-alpha {plain_number(config.lora_alpha)} with --lora-r {config.lora_r} multiplies the adapter by {scale:g}",
             fix=f"--lora-alpha {2 * config.lora_r}",

@@ -171,3 +171,18 @@ def sharding_needs_several_processes(config: Config, machine: Machine) -> Iterat
             fix="torchrun --nproc-per-node <GPUs> -m autotrain_llm llm …, or remove --distributed-backend",
             parameters=("distributed_backend",),
         )
+
+
+@rule("E509", refuses="torchrun … (without --output-dir)", accepts="torchrun … --output-dir runs/mine")
+def several_processes_need_one_output_folder(config: Config, machine: Machine) -> Iterator[Finding]:
+    """Several processes were started and `--output-dir` names no folder.
+
+    Why: each process would number a folder of its own.
+    Fix: name the folder.
+    """
+    if machine.processes > 1 and not (config.peek("output_dir") or config.peek("resume_from_checkpoint")):
+        yield Finding(
+            f"{machine.processes} processes were started, and --output-dir names no folder for them to share",
+            fix="--output-dir runs/<name>",
+            parameters=("output_dir",),
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from autotrain_llm.config import Config
+from autotrain_llm.config import CONFIG_FILE, Config
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import Param, plain
@@ -96,8 +96,13 @@ def a_number_must_be_inside_its_bounds(config: Config) -> Iterator[Finding]:
                 f"{param.flag} must be {param.within.describe()}, got {plain(value)}",
                 fix=INSTEAD.get(param.name),
                 parameters=(param.name,),
-                file=config.config_file if config.source(param.name) == "config file" else None,
+                file=file_of(config, param.name),
             )
+
+
+def file_of(config: Config, name: str) -> str | None:
+    """The config file, where the value comes from it."""
+    return config.config_file if config.source(name) == CONFIG_FILE else None
 
 
 def out_of_bounds(param: Param, value: Any) -> bool:
@@ -122,4 +127,5 @@ def a_choice_must_be_one_of_the_choices(config: Config) -> Iterator[Finding]:
                 f"{param.flag} must be one of {', '.join(param.choices)}, got {value!r}",
                 fix=f"{param.flag} {close}" if close else None,
                 parameters=(param.name,),
+                file=file_of(config, param.name),
             )

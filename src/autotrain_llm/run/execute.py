@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
 from autotrain_llm.data.pack import pack
@@ -23,10 +23,14 @@ from autotrain_llm.run.failures import Interrupted, RunFailed, explain
 from autotrain_llm.run.folder import OutputFolder
 from autotrain_llm.run.layouts import Flat, Layout, Padded
 from autotrain_llm.run.loop import Loop
-from autotrain_llm.run.model import Loaded, load, tokenizer_disagrees
+from autotrain_llm.run.memory import keep_freed_memory
+from autotrain_llm.run.model import DTYPES, Loaded, load, tokenizer_disagrees
 from autotrain_llm.run.objectives import Objective
+from autotrain_llm.run.peak import Peak, matmul_peak
+from autotrain_llm.run.rates import Rates, needed_work
 from autotrain_llm.run.recorder import Recorder, Signals
 from autotrain_llm.run.saving import save_finished
+from autotrain_llm.run.trackers import Trackers
 from autotrain_llm.watch import Watch
 
 __all__ = ["Interrupted", "RunFailed", "RunReport", "execute"]
@@ -78,6 +82,7 @@ class _Run:
         self.began = time.perf_counter()
         checkpoint = plan.output["checkpoint"]
         self.checkpoint = Path(checkpoint) if checkpoint else None
+        self.peak: Peak | None = None
 
     def carry_out(self, folder: Path) -> RunReport:
         quiet_libraries(self.checked.config.peek("verbose"))
@@ -108,6 +113,8 @@ class _Run:
             self.watch.finish()
         if run_file:
             outcome = {"best_checkpoint": self.best_checkpoint, "steps": self.plan.steps}
+            if self.peak is not None:
+                outcome["matmul_peak"] = asdict(self.peak)
             run_file.write(
                 status="ok", outcome=outcome, metrics=report.metrics, seconds=report.seconds, files=report.files
             )
@@ -119,10 +126,13 @@ class _Run:
         self._same_tokens(loaded)
         layout = make_layout(self.plan, loaded)
         step = step_of(self.checkpoint) if self.checkpoint else None
-        recorder = Recorder(records.MetricsFile(folder, step) if self.leader else None, self.watch)
-        loop = self._loop(loaded, layout, folder, [recorder, signals])
-        result = loop.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
-        self.best_checkpoint = self._best(loop, folder)
+        if self.plan.precision["cpu"]:
+            keep_freed_memory()
+        with Trackers(self.plan, folder, step, self.watch, leader=self.leader) as trackers:
+            recorder = Recorder(records.MetricsFile(folder, step) if self.leader else None, self.watch, trackers)
+            trainer = self._trainer(loaded, layout, folder, [recorder, signals])
+            result = trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
+        self.best_checkpoint = self._best(trainer, folder)
         metrics = self._final_metrics(recorder, float(result.training_loss))
         self.watch.stage("Saving")
         files = self._save(loaded, layout, folder, metrics, words)
@@ -146,34 +156,56 @@ class _Run:
                 'correct "tokenizer_class" in tokenizer_config.json, or name another --tokenizer',
             )
 
-    def _loop(self, loaded: Loaded, layout: Layout, folder: Path, callbacks: list[Any]) -> Loop:
-        world, plan = self.world, self.plan
-        assert world.prepared is not None
+    def _trainer(self, loaded: Loaded, layout: Layout, folder: Path, callbacks: list[Any]) -> Trainer:
+        """This package's loop, or TRL's trainer with the same rows."""
+        prepared, plan = self.world.prepared, self.plan
+        assert prepared is not None
         if plan.schedule["patience"] is not None:
             callbacks = [*callbacks, EarlyStoppingCallback(early_stopping_patience=plan.schedule["patience"])]
+        train = RowGroups(prepared.train, self._groups(prepared.train))
+        valid = RowGroups(prepared.valid, self._groups(prepared.valid)) if plan.schedule["evaluate"] != "no" else None
+        if plan.engine == "native":
+            trainer = self._loop(loaded, layout, folder, callbacks, train, valid)
+        else:
+            build = named(plan.objective["reference"])
+            trainer = build(plan, trainer_arguments(plan, folder), loaded, train, valid, callbacks)
+        trainer.remove_callback(PrinterCallback)  # the recorder and its watch say what is to be said
+        return trainer
+
+    def _loop(
+        self,
+        loaded: Loaded,
+        layout: Layout,
+        folder: Path,
+        callbacks: list[Any],
+        train: RowGroups,
+        valid: RowGroups | None,
+    ) -> Loop:
+        plan = self.plan
         if plan.precision["checkpointing"]:
             loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
             if loaded.is_adapter:
                 loaded.model.enable_input_require_grads()
-        valid = world.prepared.valid
-        loop = Loop(
+        device = torch.device("cpu" if plan.precision["cpu"] else "cuda")
+        work = needed_work(loaded.model)
+        self.peak = matmul_peak(device, DTYPES[plan.precision["name"]]) if work else None
+        return Loop(
             model=loaded.model,
-            args=training_arguments(plan, folder),
+            args=TrainingArguments(**trainer_arguments(plan, folder)),
             processing_class=loaded.tokenizer,
             callbacks=callbacks,
             layout=layout,
             objective=make_objective(plan),
-            train_rows=RowGroups(world.prepared.train, self._groups(world.prepared.train)),
-            valid_rows=RowGroups(valid, self._groups(valid)) if plan.schedule["evaluate"] != "no" else None,
+            rates=Rates(work, self.peak),
+            train_rows=train,
+            valid_rows=valid,
         )
-        loop.remove_callback(PrinterCallback)  # the recorder and its watch say what is to be said
-        return loop
 
     def _groups(self, rows: Any) -> list[list[int]] | None:
         return pack(rows.lengths.tolist(), self.plan.length["tokens"]) if self.plan.layout["packing"] else None
 
-    def _best(self, loop: Loop, folder: Path) -> str | None:
-        best = loop.state.best_model_checkpoint
+    def _best(self, trainer: Trainer, folder: Path) -> str | None:
+        best = trainer.state.best_model_checkpoint
         return os.path.relpath(best, folder) if best and self.plan.schedule["evaluate"] != "no" else None
 
     def _final_metrics(self, recorder: Recorder, train_loss: float) -> dict[str, float]:
@@ -213,33 +245,38 @@ class _Run:
 
 def make_layout(plan: Plan, loaded: Loaded) -> Layout:
     """The layout that the plan decided on."""
-    if plan.layout["name"] == "padded":
+    if plan.layout["name"] == "padded" or plan.engine != "native":  # TRL lays rows out itself
         return Padded(int(loaded.tokenizer.pad_token_id))
     return Flat(loaded.model, plan.model["attention"])
 
 
 def make_objective(plan: Plan) -> Objective:
     """The trainer's objective, by the name it declares."""
-    module, function = plan.objective["function"].split(":")
-    return getattr(import_module(module), function)(plan.objective)
+    return named(plan.objective["function"])(plan.objective)
 
 
-def training_arguments(plan: Plan, folder: Path) -> TrainingArguments:
-    """The plan's arguments, with what never varies."""
+def named(entry: str) -> Any:
+    """What `module:name` names."""
+    module, name = entry.split(":")
+    return getattr(import_module(module), name)
+
+
+def trainer_arguments(plan: Plan, folder: Path) -> dict[str, Any]:
+    """The plan's arguments of transformers' Trainer, with what never varies."""
     several = plan.schedule["processes"] > 1
-    return TrainingArguments(
-        output_dir=str(folder / CHECKPOINTS),
+    return {
+        "output_dir": str(folder / CHECKPOINTS),
         **plan.arguments,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        remove_unused_columns=False,
-        label_names=[],
-        disable_tqdm=True,
-        report_to=plan.schedule["trackers"] or "none",
-        ddp_find_unused_parameters=False if several else None,
-        ddp_backend="gloo" if several and plan.precision["cpu"] else None,
-        dataloader_pin_memory=not plan.precision["cpu"],
-    )
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,
+        "remove_unused_columns": False,
+        "label_names": [],
+        "disable_tqdm": True,
+        "report_to": "none",  # the recorder hands the trackers what it writes
+        "ddp_find_unused_parameters": False if several else None,
+        "ddp_backend": "gloo" if several and plan.precision["cpu"] else None,
+        "dataloader_pin_memory": not plan.precision["cpu"],
+    }
 
 
 def quiet_libraries(verbose: bool) -> None:

@@ -21,6 +21,14 @@ class Interrupted(Exception):
         self.message = message
 
 
+def not_a_number(step: int) -> RunFailed:
+    """A loss that went past what numbers hold, at this step."""
+    return RunFailed(
+        f"the loss is not a number at step {step}; every complete checkpoint is kept",
+        "a lower --lr, more --warmup-ratio, or --mixed-precision bf16 or fp32",
+    )
+
+
 def explain(fault: BaseException, steps_done: int) -> RunFailed | None:
     """The failure that a library's exception stands for, where it is one that a user can do something about."""
     text = str(fault)

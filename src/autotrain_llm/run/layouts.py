@@ -19,7 +19,7 @@ IGNORED = -100
 
 
 class Layout(Protocol):
-    """`collate` makes a batch of rows; `forward` calls the wrapped model with it; `generating` is the model as generate() needs it."""
+    """`collate` makes a batch of rows, with the number of its `tokens` and of the padded positions it `spared`; `forward` calls the wrapped model with it; `generating` is the model as generate() needs it."""
 
     name: str
 
@@ -41,10 +41,11 @@ class Flat:
     def collate(self, rows: Sequence[Row]) -> dict[str, Any]:
         batch = flatten(rows)
         batch["tokens"] = int(batch["input_ids"].numel())
+        batch["spared"] = len(rows) * max(len(ids) for ids, _ in rows) - batch["tokens"]
         return batch
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
-        given = {key: value for key, value in batch.items() if key not in ("tokens", "target_segments")}
+        given = {key: value for key, value in batch.items() if key not in ("tokens", "spared", "target_segments")}
         return model(**given, compute=compute)
 
     def for_generation(self, model: nn.Module, on: bool) -> None:
@@ -78,6 +79,7 @@ class Padded:
             "target_labels": torch.from_numpy(flat[positions]),
             "target_segments": torch.from_numpy(positions // longest),
             "tokens": int(mask.sum()),
+            "spared": 0,
         }
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:

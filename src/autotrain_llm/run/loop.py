@@ -12,9 +12,10 @@ from torch import nn
 from transformers import Trainer
 
 from autotrain_llm.run.batches import Batches, BatchOrder, RowGroups
-from autotrain_llm.run.failures import RunFailed
+from autotrain_llm.run.failures import not_a_number
 from autotrain_llm.run.layouts import Layout
 from autotrain_llm.run.objectives import Objective, Sums
+from autotrain_llm.run.rates import Rates
 
 LARGEST_LOSS_OF_A_PERPLEXITY = 700.0  # exp overflows beyond
 
@@ -27,6 +28,7 @@ class Loop(Trainer):
         *,
         layout: Layout,
         objective: Objective,
+        rates: Rates,
         train_rows: RowGroups,
         valid_rows: RowGroups | None,
         **settings: Any,
@@ -39,8 +41,7 @@ class Loop(Trainer):
         self.loss_is_scaled_for_ga = True  # the objective's sum is divided by the items of the whole step
         self._sums: dict[str, list[float]] = {}
         self._pending: list[Sums] = []
-        self._tokens = 0
-        self._since = time.perf_counter()
+        self.rates = rates
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
@@ -61,7 +62,7 @@ class Loop(Trainer):
     ) -> tuple[list[Any], torch.Tensor]:
         """The batches of one optimizer step and the number of items in them, over all processes."""
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
-        self._tokens += sum(batch["tokens"] for batch in batches)
+        self.rates.add(batches)
         items = torch.tensor(float(sum(self.objective.items(batch) for batch in batches)), device=device)
         return batches, self._over_processes(items)
 
@@ -90,10 +91,7 @@ class Loop(Trainer):
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
-            raise RunFailed(
-                f"the loss is not a number at step {self.state.global_step + 1}; every complete checkpoint is kept",
-                "a lower --lr, more --warmup-ratio, or --mixed-precision bf16 or fp32",
-            )
+            raise not_a_number(self.state.global_step + 1)
         return loss
 
     # --- what is measured -------------------------------------------------------------------------------------------
@@ -102,10 +100,7 @@ class Loop(Trainer):
         """Add what was measured since the last log, summed over all processes."""
         if "loss" in logs:
             logs |= self._measured()
-            elapsed = time.perf_counter() - self._since
-            tokens = self._over_processes(torch.tensor(float(self._tokens), device=self.args.device)).item()
-            logs["tokens_per_second"] = round(tokens / elapsed, 1)
-            self._tokens, self._since = 0, time.perf_counter()
+            logs |= self.rates.take(self.args.world_size, self._over_processes, self.args.device)
         super().log(logs, start_time)
 
     def _measured(self) -> dict[str, float]:
@@ -144,7 +139,7 @@ class Loop(Trainer):
         metrics[f"{metric_key_prefix}_seconds"] = round(time.perf_counter() - began, 3)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        self._since += time.perf_counter() - began  # evaluation is no training time
+        self.rates.leave_out(time.perf_counter() - began)  # evaluation is no training time
         return metrics
 
     def _evaluating_model(self) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel, set_seed
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from autotrain_llm.facts.world import World
@@ -33,6 +33,7 @@ class Loaded:
 
 def load(plan: Plan, world: World) -> Loaded:
     """The model in the type it is trained in: full training in float32 with autocast, a frozen base in the type it computes in."""
+    set_seed(plan.seed)  # an adapter begins with random numbers too
     tokenizer = load_tokenizer(plan, world)
     if world.is_scratch:
         model: Any = new_model(plan.model["shape"], tokenizer, plan.seed)
@@ -118,6 +119,8 @@ def lora_config(adapter: Mapping[str, Any]) -> LoraConfig:
         r=adapter["r"],
         lora_alpha=adapter["alpha"],
         lora_dropout=adapter["dropout"],
+        use_dora=adapter["dora"],
+        use_rslora=adapter["rslora"],
         target_modules="all-linear" if targets == ["all-linear"] else list(targets),
         task_type="CAUSAL_LM",
     )

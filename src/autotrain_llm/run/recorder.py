@@ -12,17 +12,19 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from autotrain_llm.run.failures import Interrupted
 from autotrain_llm.run.records import MetricsFile
+from autotrain_llm.run.trackers import Trackers
 from autotrain_llm.watch import Watch
 
 NOT_LOGGED = ("total_flos", "train_runtime", "train_samples_per_second", "train_steps_per_second", "train_loss")
 
 
 class Recorder(TrainerCallback):
-    """Writes metrics.jsonl and tells the watch; only in the process that leads."""
+    """Writes metrics.jsonl, tells the trackers and the watch; only in the process that leads."""
 
-    def __init__(self, metrics: MetricsFile | None, watch: Watch) -> None:
+    def __init__(self, metrics: MetricsFile | None, watch: Watch, trackers: Trackers) -> None:
         self.metrics = metrics
         self.watch = watch
+        self.trackers = trackers
         self.history: list[dict[str, float]] = []
 
     def on_train_begin(
@@ -47,6 +49,7 @@ class Recorder(TrainerCallback):
         self.history.append({"step": state.global_step, **kept})
         if self.metrics is not None:
             self.metrics.add(state.global_step, kept)
+        self.trackers.log(state.global_step, kept)
         self.watch.log(state.global_step, kept)
 
 

@@ -205,10 +205,9 @@ def test_a_mixin_that_is_not_there_yet_is_refused_and_so_has_no_effect_to_miss(g
 def test_another_value_makes_another_plan(trainer, name, places, monkeypatch):
     if name == "trainer":
         pytest.skip("another trainer is another run altogether")
-    if name == "engine":
-        assert [finding.code for finding in checked(trainer, places, {"engine": "trl"}).findings] == ["P113"]
-        return
-    value, companions = CHANGES[name] if name in CHANGES else (another(PARAMS[name]), {})
+    switch = GROUP[PARAMS[name].group].switch
+    derived = {switch: True} if switch and switch != name else {}
+    value, companions = CHANGES[name] if name in CHANGES else (another(PARAMS[name]), derived)
     companions = {**companions, **CHANGES_OF_TRAINER[trainer].get(name, {})}
     if name == "distributed_backend":
         monkeypatch.setenv("WORLD_SIZE", "2")

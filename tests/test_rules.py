@@ -24,7 +24,7 @@ from autotrain_llm.rules.codes import EXPLANATIONS
 from autotrain_llm.rules.every import RULES
 
 SOURCE = Path(autotrain_llm.__file__).parent
-CODE = re.compile(r"[A-Z]\d{3}")
+CODE = re.compile(r"[PEMDR]\d{3}")  # parameters, environment, models, data, runs
 FROM_FLAGS = [rule for rule in RULES.values() if set(rule.needs) <= {"config", "trainer"}]
 WITH_COMMANDS = [rule for rule in FROM_FLAGS if rule.refuses and rule.accepts]
 
@@ -190,6 +190,14 @@ def test_a_mixin_that_is_not_there_yet_is_refused_in_plain_words(name):
         pytest.skip("it is there")
     drawn = findings(RULES["P113"], f"--trainer sft {PARAMS[name].flag}")
     assert [finding.parameters for finding in drawn] == [(name,)]
+
+
+def test_an_engine_without_a_trainer_to_compare_with_is_refused():
+    config = config_of("--trainer sft --engine trl")
+    alone = config.trainer_spec.replace(reference=None)
+    drawn = RULES["P113"].check({"config": config, "trainer": alone})
+    assert [finding.parameters for finding in drawn] == [("engine",)]
+    assert list(RULES["P113"].check({"config": config, "trainer": config.trainer_spec})) == []
 
 
 # ---- rules on the model's own files

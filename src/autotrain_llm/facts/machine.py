@@ -40,16 +40,27 @@ class Machine:
             return ()
         import subprocess
 
-        query = [program, "--query-gpu=index,name,memory.total,compute_cap", "--format=csv,noheader,nounits"]
+        query = [program, "--query-gpu=index,uuid,name,memory.total,compute_cap", "--format=csv,noheader,nounits"]
         try:
             answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
         except (OSError, subprocess.SubprocessError):
             return ()
-        rows = [[cell.strip() for cell in line.split(",")] for line in answer.splitlines() if line.strip()]
-        found = {row[0]: Gpu(row[1], int(float(row[2])) * 2**20, float(row[3])) for row in rows if len(row) == 4}
+        rows = [[cell.strip() for cell in line.split(",")] for line in answer.splitlines()]
+        found = [(row[0], row[1], self._gpu(*row[2:])) for row in rows if len(row) == 5 and is_number(row[4])]
         if visible is None:
-            return tuple(found.values())
-        return tuple(found[index.strip()] for index in visible.split(",") if index.strip() in found)
+            return tuple(gpu for _, _, gpu in found)
+        wanted = [name.strip() for name in visible.split(",") if name.strip()]
+        return tuple(
+            gpu
+            for name in wanted
+            for index, uuid, gpu in found
+            if name == index or (name.startswith("GPU-") and uuid.startswith(name))
+        )
+
+    def _gpu(self, name: str, memory: str, capability: str) -> Gpu:
+        """A device that shares the machine's memory reports none of its own."""
+        own = int(float(memory)) * 2**20 if is_number(memory) else self.memory
+        return Gpu(name, own, float(capability))
 
     def _program(self, name: str) -> str | None:
         """Where a program is. `shutil.which` is the same and takes longer to import than all that is done here."""
@@ -110,3 +121,8 @@ class Machine:
 
     def has_package(self, name: str) -> bool:
         return find_spec(name) is not None
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell of the driver's answer holds a number: what it can't tell it calls [N/A]."""
+    return text.replace(".", "", 1).isdigit()

@@ -7,6 +7,7 @@ import os
 import re
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from autotrain_llm.config import Config
 from autotrain_llm.declare.record import Record
@@ -58,11 +59,6 @@ class Output(Record):
             return self.complete_checkpoints[-1] if self.complete_checkpoints else None
         return None
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether the run here has come to its end."""
-        return earlier_run(self.folder).get("status") == "ok"
-
 
 def step_of(checkpoint: Path) -> int:
     match = CHECKPOINT_NAME.search(checkpoint.name)
@@ -86,6 +82,14 @@ def earlier_run(folder: Path) -> dict:
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def earlier_values(folder: Path) -> dict[str, Any]:
+    """The values that an earlier run had for its parameters; a record that is damaged tells none."""
+    plan = earlier_run(folder).get("plan")
+    parameters = plan.get("parameters") if isinstance(plan, dict) else None
+    cells = parameters if isinstance(parameters, dict) else {}
+    return {name: cell.get("value") for name, cell in cells.items() if isinstance(cell, dict)}
 
 
 def find_output(config: Config) -> Output:

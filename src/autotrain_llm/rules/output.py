@@ -9,7 +9,7 @@ from pathlib import Path
 from autotrain_llm.config import Config
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.rule import rule
-from autotrain_llm.facts.output import CHECKPOINT_NAME, Output, earlier_run, is_complete, process_that_holds
+from autotrain_llm.facts.output import CHECKPOINT_NAME, Output, earlier_values, is_complete, process_that_holds
 from autotrain_llm.registry import PARAMS
 
 
@@ -140,9 +140,9 @@ def a_resumed_run_must_be_the_same_run(config: Config, output: Output) -> Iterat
     """
     if output.checkpoint is None:
         return
-    before = earlier_run(output.folder).get("plan", {}).get("parameters", {})
+    before = earlier_values(output.folder)
     for name in ("trainer", "model", "peft", "lora_r", "optimizer"):
-        was = before.get(name, {}).get("value")
+        was = before.get(name)
         if was is not None and was != config.peek(name):
             yield Finding(
                 f"{PARAMS[name].flag} is {config.peek(name)} and the run in {output.folder} was started with {was}",

@@ -112,7 +112,7 @@ class _Run:
         finally:
             self.watch.finish()
         if run_file:
-            outcome = {"best_checkpoint": self.best_checkpoint, "steps": self.plan.steps}
+            outcome: dict[str, Any] = {"best_checkpoint": self.best_checkpoint, "steps": self.plan.steps}
             if self.peak is not None:
                 outcome["matmul_peak"] = asdict(self.peak)
             run_file.write(

@@ -84,7 +84,7 @@ class Loop(Trainer):
         """
         output = self.layout.forward(model, inputs, self.objective.compute)
         items = num_items_in_batch if num_items_in_batch is not None else self.objective.items(inputs)
-        loss = self.objective.loss(output, inputs) * (self.args.world_size / items)
+        loss = self.objective.loss(output, inputs) * self.args.world_size / items
         self._pending.append(self.objective.measures(output, inputs))
         return (loss, output) if return_outputs else loss
 

@@ -45,7 +45,7 @@ class Trackers:
 
     def __enter__(self) -> Trackers:
         for name in self.names:
-            self._guarded(name, lambda name=name: self.open.update({name: self._start(name)}))
+            self._guarded(name, self._start, name)
         return self
 
     def __exit__(
@@ -59,23 +59,18 @@ class Trackers:
         """Numbers of one step; one that is not a number is left out, because not every tracker knows it."""
         numbers = {name: float(value) for name, value in metrics.items() if _is_number(value)}
         for name, tracker in list(self.open.items()):
-            self._guarded(name, lambda tracker=tracker: tracker.log(step, numbers))
+            self._guarded(name, tracker.log, step, numbers)
 
-    def _start(self, name: str) -> Tracker:
+    def _start(self, name: str) -> None:
         place = self.folder / LOGS / name
         place.mkdir(parents=True, exist_ok=True)
-        start: Callable[[Path, Trackers], Tracker] = {
-            "tensorboard": _TensorBoard,
-            "wandb": _Wandb,
-            "trackio": _Trackio,
-        }[name]
-        return start(place, self)
+        self.open[name] = OPEN[name](place, self)
 
-    def _guarded(self, name: str, act: Callable[[], None]) -> None:
+    def _guarded(self, name: str, act: Callable[..., None], *given: Any) -> None:
         """Whatever a tracker raises stays here, except that the user's interrupt passes."""
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                act()
+                act(*given)
         except Interrupted:
             raise
         except Exception as fault:
@@ -165,8 +160,8 @@ class _Trackio:
 
     def __init__(self, place: Path, run: Trackers) -> None:
         os.environ.setdefault("TRACKIO_DIR", str(place))
-        trackio = import_module("trackio")
-        self.run = trackio.init(
+        self.trackio = import_module("trackio")
+        self.trackio.init(
             project=os.environ.get("TRACKIO_PROJECT", PROJECT),
             name=run.run_name,
             config=run.settings(),
@@ -179,7 +174,10 @@ class _Trackio:
             run.watch.note(f"--log trackio writes to {chosen}")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self.run.log(dict(metrics), step=step)
+        self.trackio.log(dict(metrics), step=step)
 
     def close(self) -> None:
-        self.run.finish()
+        self.trackio.finish()  # not the run's own finish, after which it would speak once more when the program ends
+
+
+OPEN: dict[str, Callable[[Path, Trackers], Tracker]] = {"tensorboard": _TensorBoard, "wandb": _Wandb, "trackio": _Trackio}

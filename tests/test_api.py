@@ -16,7 +16,19 @@ from autotrain_llm import check, plan, train
 from autotrain_llm.cli.main import main
 from autotrain_llm.declare.finding import Finding, Refused
 
-HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "optuna", "accelerate", "pydantic", "numpy", "pyarrow", "rich"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "optuna",
+    "accelerate",
+    "pydantic",
+    "numpy",
+    "pyarrow",
+    "rich",
+}
 
 
 def flags_of(command: str) -> dict[str, Any]:
@@ -130,7 +142,8 @@ def test_values_may_have_pythons_own_types(command, chat_rows):
     assert made.adapter is not None and made.adapter["target_modules"] == ["q_proj", "v_proj"]
 
 
-def test_the_package_hands_out_three_functions_and_its_version():
+def test_the_package_hands_out_three_functions_and_its_version_even_after_a_plan_was_made(command):
+    plan(**command)  # loads the modules that make it; none of them may take a function's place
     assert set(autotrain_llm.__all__) == {"__version__", "check", "plan", "train"}
     assert all(callable(getattr(autotrain_llm, name)) for name in ("check", "plan", "train"))
     with pytest.raises(AttributeError, match="no attribute 'chek'"):

@@ -118,7 +118,9 @@ def test_what_steers_a_command_can_not_stand_in_a_file(param, tmp_path):
 
 
 def test_all_unknown_keys_are_reported_with_the_file_and_the_rest_is_read(tmp_path):
-    path = write(tmp_path / "run.yaml", {"lerning_rate": 1, "learning_rate": 2e-5, "epochs": 1, "zzz": 1, "batch": {"a": 1}})
+    path = write(
+        tmp_path / "run.yaml", {"lerning_rate": 1, "learning_rate": 2e-5, "epochs": 1, "zzz": 1, "batch": {"a": 1}}
+    )
     said = read_config(path)
     assert said.values == {"epochs": 1.0}
     assert sorted(codes(said)) == ["P102", "P104", "P104", "P104"]
@@ -127,7 +129,9 @@ def test_all_unknown_keys_are_reported_with_the_file_and_the_rest_is_read(tmp_pa
 
 
 def test_bad_values_are_reported_together_with_the_file(tmp_path):
-    path = write(tmp_path / "run.yaml", {"trainer": "sft", "epochs": 0, "lr": "high", "scheduler": "cosin", "peft": "maybe"})
+    path = write(
+        tmp_path / "run.yaml", {"trainer": "sft", "epochs": 0, "lr": "high", "scheduler": "cosin", "peft": "maybe"}
+    )
     found = [finding for finding in check(config=path) if finding.code in ("P301", "P302", "P303")]
     assert sorted(finding.code for finding in found) == ["P301", "P302", "P302", "P303"]
     assert {finding.file for finding in found} == {path}
@@ -163,13 +167,17 @@ def test_a_file_that_can_not_be_read_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("value", [{"a": {"b": 1}}, [[1]], None, "", 3, True, "\u0000", "2026-01-01"])
-@pytest.mark.parametrize("key", ["lr", "model", "log", "sweep_params", "trainer", "scheduler", "peft", "train", "padding"])
+@pytest.mark.parametrize(
+    "key", ["lr", "model", "log", "sweep_params", "trainer", "scheduler", "peft", "train", "padding"]
+)
 def test_no_value_of_a_file_ends_in_a_traceback(key, value, tmp_path):
     path = write(tmp_path / "run.json", {key: value})
     assert isinstance(check(config=path), tuple)
 
 
-@pytest.mark.parametrize("text", ["1: 2\n", "null: 3\n", "true: x\n", "? [a, b]\n: c\n", "lr: 2026-01-01\n", "model: 2026-01-01\n"])
+@pytest.mark.parametrize(
+    "text", ["1: 2\n", "null: 3\n", "true: x\n", "? [a, b]\n: c\n", "lr: 2026-01-01\n", "model: 2026-01-01\n"]
+)
 def test_no_key_or_value_of_yaml_ends_in_a_traceback(text, tmp_path):
     try:
         assert read_config(write(tmp_path / "run.yaml", text)).findings or text.startswith("model")
@@ -226,7 +234,13 @@ def test_a_variable_that_is_not_set_is_nothing(tmp_path, monkeypatch):
 def test_a_token_from_a_file_is_never_printed(tmp_path, monkeypatch, capsys, chat_rows):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     text = AUTOTRAIN.replace("some/model", "scratch:100k").replace("./data/train.jsonl", str(chat_rows))
-    for lost in ("peft: true", "quantization: int4", "merge_adapter: true", "optimizer: paged_adamw_8bit", "log: tensorboard"):
+    for lost in (
+        "peft: true",
+        "quantization: int4",
+        "merge_adapter: true",
+        "optimizer: paged_adamw_8bit",
+        "log: tensorboard",
+    ):
         text = text.replace(lost, "")
     path = write(tmp_path / "run.yml", text.replace("bf16", "fp32").replace("messages", "null"))
     for more in (["--verbose"], ["--format", "json"], ["--epochs", "0"]):
@@ -235,7 +249,9 @@ def test_a_token_from_a_file_is_never_printed(tmp_path, monkeypatch, capsys, cha
     assert '"(not shown)"' in out and "hf_secret" not in out + err
 
 
-@pytest.mark.parametrize(("task", "trainer"), [("llm", "generic"), ("llm-sft", "sft"), ("llm:dpo", "dpo"), ("llm-orpo", "orpo")])
+@pytest.mark.parametrize(
+    ("task", "trainer"), [("llm", "generic"), ("llm-sft", "sft"), ("llm:dpo", "dpo"), ("llm-orpo", "orpo")]
+)
 def test_a_task_names_its_trainer(task, trainer, tmp_path):
     said = read_config(write(tmp_path / "run.yml", {"task": task, "base_model": "m"}))
     assert said.findings == [] and resolve({}, said.values).trainer == trainer

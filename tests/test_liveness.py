@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import questions, write_rows
 
 import autotrain_llm
 from autotrain_llm.config import resolve
@@ -17,6 +16,7 @@ from autotrain_llm.facts.machine import Gpu, Machine
 from autotrain_llm.preflight import Checked, preflight
 from autotrain_llm.registry import GROUP, PARAMS, READS, TRAINERS, verdict
 from autotrain_llm.said import take_all
+from conftest import questions, write_rows
 
 SOURCE = Path(autotrain_llm.__file__).parent
 AVAILABLE = [trainer.name for trainer in TRAINERS.values() if trainer.objective]

@@ -51,7 +51,12 @@ TWINS = {
     "4 bits without the package": ("E503", "--peft --quantization int4", WITH_GPU, WITH_ALL),
     "an 8-bit optimizer": ("E503", "--optimizer adamw_bnb_8bit", WITH_GPU, WITH_ALL),
     "flash attention without CUDA": ("E504", "--use-flash-attention-2", PLAIN, WITH_ALL),
-    "flash attention on an old GPU": ("E504", "--use-flash-attention-2", machine((OLD_GPU,), ("flash_attn",)), WITH_ALL),
+    "flash attention on an old GPU": (
+        "E504",
+        "--use-flash-attention-2",
+        machine((OLD_GPU,), ("flash_attn",)),
+        WITH_ALL,
+    ),
     "flash attention 3": ("E504", "--attn-implementation flash_attention_3", WITH_GPU, WITH_ALL),
     "a tracker that is missing": ("E505", "--log tensorboard,wandb", machine(packages=("wandb",)), WITH_ALL),
     "no token": ("E506", "--push-to-hub", PLAIN, machine(environment={"HF_TOKEN": "hf_x"})),
@@ -160,7 +165,9 @@ def test_a_gpu_that_shares_the_machines_memory_has_as_much_as_the_machine(tmp_pa
     assert on.gpus == (Gpu("NVIDIA GB10", on.memory, 12.1),)
 
 
-@pytest.mark.parametrize(("answer", "status"), [("", 0), ("no devices were found", 9), ("a, b", 0), ("0, GPU-1, X, 9, [N/A]", 0)])
+@pytest.mark.parametrize(
+    ("answer", "status"), [("", 0), ("no devices were found", 9), ("a, b", 0), ("0, GPU-1, X, 9, [N/A]", 0)]
+)
 def test_a_driver_without_an_answer_is_no_gpu(answer, status, tmp_path):
     assert Machine(driver(tmp_path, answer, status)).gpus == ()
 
@@ -176,7 +183,9 @@ def test_the_smallest_gpu_bounds_memory_and_the_oldest_precision():
     assert machine((NEW_GPU,)).computes_bf16
 
 
-@pytest.mark.parametrize(("flags", "computes"), [(frozenset(), False), (BF16_FLAGS, True), (frozenset({"amx_bf16"}), True)])
+@pytest.mark.parametrize(
+    ("flags", "computes"), [(frozenset(), False), (BF16_FLAGS, True), (frozenset({"amx_bf16"}), True)]
+)
 def test_a_processor_computes_bf16_where_it_has_the_instructions(flags, computes):
     assert machine(flags=flags).computes_bf16 is computes
 

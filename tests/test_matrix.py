@@ -54,17 +54,70 @@ CELLS = {
     "distill_temperature": "RRRRww",
     "distill_alpha": "RRRRww",
 }
-FOR_ALL = """
-    trainer model tokenizer revision cache_dir offline trust_remote_code
-    data_path train_split valid_split eval_dataset_path max_samples text_column
-    lr epochs max_steps batch_size gradient_accumulation seed optimizer scheduler warmup_ratio weight_decay max_grad_norm
-    mixed_precision gradient_checkpointing quantization attn_implementation distributed_backend block_size model_max_length
-    peft lora_r lora_alpha lora_dropout target_modules merge_adapter
-    logging_steps log eval_strategy eval_steps eval_batch_size save_strategy save_steps save_total_limit load_best_model_at_end
-    early_stopping_patience output_dir push_to_hub username token hub_private
-    use_sweep sweep_backend sweep_n_trials sweep_metric sweep_direction sweep_params
-    use_enhanced_eval eval_metrics eval_save_predictions eval_benchmark
-""".split()
+FOR_ALL = [
+    "trainer",
+    "model",
+    "tokenizer",
+    "revision",
+    "cache_dir",
+    "offline",
+    "trust_remote_code",
+    "data_path",
+    "train_split",
+    "valid_split",
+    "eval_dataset_path",
+    "max_samples",
+    "text_column",
+    "lr",
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "gradient_accumulation",
+    "seed",
+    "optimizer",
+    "scheduler",
+    "warmup_ratio",
+    "weight_decay",
+    "max_grad_norm",
+    "mixed_precision",
+    "gradient_checkpointing",
+    "quantization",
+    "attn_implementation",
+    "distributed_backend",
+    "block_size",
+    "model_max_length",
+    "peft",
+    "lora_r",
+    "lora_alpha",
+    "lora_dropout",
+    "target_modules",
+    "merge_adapter",
+    "logging_steps",
+    "log",
+    "eval_strategy",
+    "eval_steps",
+    "eval_batch_size",
+    "save_strategy",
+    "save_steps",
+    "save_total_limit",
+    "load_best_model_at_end",
+    "early_stopping_patience",
+    "output_dir",
+    "push_to_hub",
+    "username",
+    "token",
+    "hub_private",
+    "use_sweep",
+    "sweep_backend",
+    "sweep_n_trials",
+    "sweep_metric",
+    "sweep_direction",
+    "sweep_params",
+    "use_enhanced_eval",
+    "eval_metrics",
+    "eval_save_predictions",
+    "eval_benchmark",
+]
 MATRIX = CELLS | dict.fromkeys(FOR_ALL, "RRRRRR")
 
 # The defaults that the guide names.

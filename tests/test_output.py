@@ -59,7 +59,13 @@ def test_a_run_without_a_name_gets_the_next_free_number(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("model", "name"),
-    [("scratch:1m", "scratch-1m"), ("./models/mine/", "mine"), ("../..", "-"), ("runs/a@best", "a-best"), ("模型", "模型")],
+    [
+        ("scratch:1m", "scratch-1m"),
+        ("./models/mine/", "mine"),
+        ("../..", "-"),
+        ("runs/a@best", "a-best"),
+        ("模型", "模型"),
+    ],
 )
 def test_the_name_of_a_run_is_one_that_any_file_system_takes(model, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -81,7 +87,9 @@ def test_a_checkpoint_that_is_named_names_its_run(tmp_path):
 # ---- what is there already
 
 
-@pytest.mark.parametrize("sign", ["run.json", "model.safetensors", "checkpoints", "checkpoint-40", "adapter_model.safetensors"])
+@pytest.mark.parametrize(
+    "sign", ["run.json", "model.safetensors", "checkpoints", "checkpoint-40", "adapter_model.safetensors"]
+)
 def test_a_folder_that_holds_a_run_is_refused_unless_it_is_resumed_or_replaced(sign, tmp_path):
     (tmp_path / "run" / sign).mkdir(parents=True)
     folder = str(tmp_path / "run")
@@ -187,7 +195,9 @@ def test_the_fix_for_a_run_in_place_of_a_checkpoint_names_its_newest(tmp_path):
     assert finding.fix == f"--resume-from-checkpoint {newest}"
 
 
-@pytest.mark.parametrize(("name", "was", "now"), [("trainer", "sft", "generic"), ("model", "a", "b"), ("lora_r", 8, 16)])
+@pytest.mark.parametrize(
+    ("name", "was", "now"), [("trainer", "sft", "generic"), ("model", "a", "b"), ("lora_r", 8, 16)]
+)
 def test_a_resumed_run_must_be_the_same_run(name, was, now, tmp_path):
     write_checkpoint(write_run(tmp_path / "run", "interrupted", **{name: was}), 3)
     place = {"output_dir": str(tmp_path / "run"), "resume": True}

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import build_light_model
 
 import autotrain_llm
 from autotrain_llm.cli.main import main
@@ -22,6 +21,7 @@ from autotrain_llm.preflight import preflight
 from autotrain_llm.registry import GROUP, PARAMS
 from autotrain_llm.rules.codes import EXPLANATIONS
 from autotrain_llm.rules.every import RULES
+from conftest import build_light_model
 
 SOURCE = Path(autotrain_llm.__file__).parent
 CODE = re.compile(r"[PEMDR]\d{3}")  # parameters, environment, models, data, runs

@@ -29,7 +29,7 @@ ORDER = (
     {"data", "models"},
     {"facts"},
     {"rules"},
-    {"plan"},
+    {"planning"},
     {"preflight"},
     {"run"},
     {"api"},
@@ -208,7 +208,12 @@ def test_a_module_keeps_to_the_house_rules(path):
             wrong.append(f"{file}:{line} print: say it with a Finding or through Watch")
         if name in ("exit", "quit", "sys.exit", "os._exit") and not file.endswith("__main__.py"):
             wrong.append(f"{file}:{line} {name}: return a status, or raise")
-        if name == "getattr" and len(call.args) == 3 and "config" in ast.unparse(call.args[0]) and part_of(file) != "run":
+        if (
+            name == "getattr"
+            and len(call.args) == 3
+            and "config" in ast.unparse(call.args[0])
+            and part_of(file) != "run"
+        ):
             wrong.append(f"{file}:{line} getattr with a default: a misspelt parameter would go unnoticed")
         if name.endswith("torch.load"):
             wrong.append(f"{file}:{line} torch.load: weights are safetensors")
@@ -239,7 +244,7 @@ def test_nothing_is_caught_without_a_name():
 def test_config_reads_only_parameters_that_exist():
     """An attribute of `config` in the code before the plan is a parameter, or one of Config's own methods."""
     own = {name for name in dir(Config) if not name.startswith("_")} | {"config_file"}
-    parts = {"plan", "preflight", "lengths", "rules", "facts", "cli", "api"}
+    parts = {"planning", "preflight", "lengths", "rules", "facts", "cli", "api"}
     wrong = []
     for path in FILES:
         file = path.relative_to(ROOT).as_posix()

@@ -11,7 +11,6 @@ import pytest
 
 from autotrain_llm.api import check
 from autotrain_llm.cli.main import main
-from autotrain_llm.config_file import read_config
 from autotrain_llm.declare.param import Param, plain
 from autotrain_llm.registry import PARAMS, trainers_that_read
 from autotrain_llm.said import take_all
@@ -214,6 +213,53 @@ def test_a_number_beyond_all_measure_ends_in_no_traceback(param, chat_rows, ligh
     }
     command |= {"lr": 1e-4, "epochs": 1, "batch_size": 4}
     check(**{**command, param.name: 10**15 if param.kind == "int" else 1e300})
+
+
+# ---- texts that are taken for paths
+
+
+TEXTS = [
+    param for param in PARAMS.values() if param.kind in ("str", "list") and param.name not in ("trainer", "config")
+]
+STRANGE = [
+    "~nobody-of-that-name/x",
+    "a" * 5000,
+    "",
+    " ",
+    "-",
+    "\n",
+    "%s",
+    "{x}",
+    "C:\\x",
+    "\ud800",
+    "\udcff",
+    "x@best",
+    "scratch:",
+    "'",
+]
+
+
+@pytest.mark.parametrize("param", TEXTS, ids=name_of)
+def test_no_text_ends_in_a_traceback(param, chat_rows, light_llama, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = {
+        "trainer": trainers_that_read(param.name)[0].name,
+        "model": str(light_llama),
+        "data_path": str(chat_rows),
+    }
+    command |= {"lr": 1e-4, "epochs": 1, "batch_size": 4}
+    for text in STRANGE:
+        assert isinstance(check(**{**command, param.name: text, "output_dir": "run"}), tuple), text
+        assert isinstance(check(**{**command, param.name: text}), tuple), text
+
+
+@pytest.mark.parametrize("name", ["model", "data_path", "output_dir", "resume_from_checkpoint", "chat_template"])
+def test_a_path_that_no_file_can_have_is_a_finding(name):
+    for text in ("~nobody-of-that-name/x", "a" * 256, "a/" * 3000, "\ud800"):
+        found = [finding for finding in check(trainer="sft", **{name: text}) if finding.code == "P304"]
+        assert [finding.parameters for finding in found] == [(name,)]
+        assert len(found[0].message) < 200
+    assert "P304" not in {finding.code for finding in check(trainer="sft", **{name: "~/x"})}
 
 
 def test_a_secret_of_the_wrong_kind_is_not_repeated():

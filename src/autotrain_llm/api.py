@@ -12,7 +12,7 @@ from autotrain_llm.said import Said, take_all
 from autotrain_llm.watch import Watch
 
 if TYPE_CHECKING:
-    from autotrain_llm.plan import Plan
+    from autotrain_llm.planning import Plan
     from autotrain_llm.run.execute import RunReport
 
 

@@ -15,7 +15,7 @@ from autotrain_llm.facts.world import World
 from autotrain_llm.registry import FOREIGN, PARAMS, UNUSED, verdict
 
 if TYPE_CHECKING:
-    from autotrain_llm.plan import Plan
+    from autotrain_llm.planning import Plan
 
 MODEL_FLAGS = frozenset({"model", "tokenizer", "revision", "trainer", "cache_dir"})
 DATA_FLAGS = frozenset(
@@ -51,7 +51,8 @@ def preflight(config: Config, findings: Iterable[Finding] = ()) -> Checked:
     asked, config = config, config.without(ignored)
     world = World(config)
     facts: dict[str, object] = {"machine": world.machine}
-    if world.machine.is_first_process:  # the others would see what this one has just written
+    paths_are_possible = all(finding.code != "P304" for finding in found)
+    if paths_are_possible and world.machine.is_first_process:  # the others would see what this one has just written
         facts["output"] = world.output
     found += _rules(config, {"config", "trainer", *facts}, **facts)
     flags_refuse = any(finding.severity == ERROR for finding in found)
@@ -67,7 +68,7 @@ def _preflight_of_inference(config: Config, findings: Iterable[Finding]) -> Chec
     from autotrain_llm.rules.every import RULES
 
     known = {"config": config, "trainer": config.trainer_spec}
-    found = [*findings, *(finding for code in ("P202", "P301", "P303") for finding in RULES[code].check(known))]
+    found = [*findings, *(finding for code in ("P202", "P301", "P303", "P304") for finding in RULES[code].check(known))]
     world = World(config)
     if not any(finding.severity == ERROR for finding in found):
         facts = world.model
@@ -150,7 +151,7 @@ def _model(config: Config, world: World) -> Iterator[Finding]:
 
 
 def _plan(config: Config, world: World, ignored: tuple[str, ...]) -> Plan | None:
-    from autotrain_llm.plan import make_plan
+    from autotrain_llm.planning import make_plan
 
     if world.prepared is None or len(world.prepared.train) == 0:
         return None

@@ -9,7 +9,7 @@ from autotrain_llm.cli.terminal import is_terminal, styled, wants_colour, width
 from autotrain_llm.declare.finding import ERROR, Finding
 
 if TYPE_CHECKING:
-    from autotrain_llm.plan import Plan
+    from autotrain_llm.planning import Plan
     from autotrain_llm.run.execute import RunReport
 
 NOTHING_STARTED = "Nothing was started."

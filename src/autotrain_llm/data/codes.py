@@ -44,6 +44,8 @@ EXPLANATIONS = {
     "D146": "The chat template refuses a conversation, with its own words: two turns of one role in a row, a system turn, a missing turn.",
     "D147": "A conversation has no answer to learn. The row is left out.",
     "D148": "The chat template changes a turn depending on what follows, in a way that hides where its answer lies.",
+    "D131": "The chat template writes neither the tools of a conversation nor the calls of its turns. What it leaves out can't be learnt, and a "
+    "turn that is nothing but a call becomes an empty answer.",
     "D149": "A text begins with the token that the tokenizer puts first of its own accord. It is kept once.",
     "D150": "`--add-eos-token` with texts that already end with that token. It is not added twice.",
     "D151": "A row is longer than the limit that was given. Its end is cut off.",

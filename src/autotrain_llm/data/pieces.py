@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from autotrain_llm.data.chat import NONE, ChatTemplate, TemplateFault
 from autotrain_llm.data.convert import as_turns
@@ -40,6 +40,13 @@ class Piece:
 
 class _Left(Exception):
     """This row was left out, and why has been said."""
+
+
+def _names(tools: list[dict[str, Any]] | None) -> list[str]:
+    """The names of tools, described as OpenAI does or plainly."""
+    described = [tool.get("function", tool) for tool in tools or () if isinstance(tool, dict)]
+    names = [tool.get("name") for tool in described if isinstance(tool, dict)]
+    return [name for name in names if isinstance(name, str)]
 
 
 class PieceMaker:
@@ -226,7 +233,20 @@ class PieceMaker:
                 "fill it or delete the row",
             )
             raise _Left
+        self._check_calls(example, messages, rendered.text)
         return self._closed(rendered, messages, wants_answers)
+
+    def _check_calls(self, example: Example, messages: list[Message], text: str) -> None:
+        """A warning where the template leaves out the tools of a conversation, or what its turns call."""
+        called = [call["function"].get("name") for message in messages for call in message.get("tool_calls", ())]
+        if any(isinstance(name, str) and name not in text for name in called):
+            what = "the chat template leaves out the tool calls of its turns: they are not learnt"
+        elif any(name not in text for name in _names(example.tools)):
+            what = "the chat template leaves out the tools that are described beside the turns"
+        else:
+            return
+        fix = "--chat-template FILE, with one that writes tools, or --model with one that calls tools"
+        self._row("D131", example, what, fix, ("chat_template",), what)
 
     def _closed(self, rendered: Rendered, messages: list[Message], wants_answers: bool) -> Piece:
         """The rendered text; with the end token after a last answer that the template ends with no token."""

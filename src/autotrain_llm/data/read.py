@@ -107,7 +107,7 @@ def _read_lines(text: str, table: Table, faults: Faults) -> None:
 
 def _json_problem(problem: Exception) -> str:
     if isinstance(problem, json.JSONDecodeError):
-        return f"is not valid JSON: {problem.msg} at column {problem.colno}"
+        return f"is not valid JSON: {problem.msg.removesuffix(' at')} at column {problem.colno}"
     return f"is not valid JSON: {problem}"
 
 
@@ -134,6 +134,9 @@ def _read_json(text: str, table: Table, faults: Faults) -> None:
             _say_broken([(problem.lineno, _json_problem(problem))], table.file, faults)
             return
         _read_lines(text, table, faults)
+        return
+    if text.strip() in ("[]", "{}"):
+        faults.say("D118", f"{table.file} holds no rows", file=table.file, parameters=("data_path",))
         return
     message = f"{table.file} holds no list of rows"
     fix = 'make it [{"text": "…"}, …], or one object a line in a .jsonl file'

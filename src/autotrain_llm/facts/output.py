@@ -17,6 +17,7 @@ LOCK_FILE = ".lock"
 CHECKPOINTS = "checkpoints"
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)$")
 STATE_FILE = "trainer_state.json"
+LONGEST_NAME = 80  # letters of a model's name in the name of a run
 WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json")
 
 
@@ -104,7 +105,9 @@ def find_output(config: Config) -> Output:
 
 
 def _next_free(config: Config) -> Path:
-    model = re.sub(r"[^\w.-]+", "-", str(config.peek("model") or "model").rstrip("/").split("/")[-1]).strip("-.")
+    model = re.sub(r"[^\w.-]+", "-", str(config.peek("model") or "model").rstrip("/").split("/")[-1]).strip("-.")[
+        :LONGEST_NAME
+    ]
     runs = Path("runs")
     number = 1
     while (runs / f"{config.trainer}-{model}-{number}").exists():

@@ -188,7 +188,7 @@ class World:
             length_given=self.limit.given,
             length_flag="--" + self.limit.parameter.replace("_", "-"),
             block=config.trainer_spec.rows == "documents",
-            response_only=config.response_only_loss if config.applies("response_only_loss") else None,
+            response_only=self._response_only,
             add_eos=config.add_eos_token if config.applies("add_eos_token") else True,
             add_eos_given=config.given("add_eos_token"),
             chat_template=config.chat_template if config.applies("chat_template") else None,
@@ -196,6 +196,13 @@ class World:
             max_prompt_length=config.max_prompt_length if config.applies("max_prompt_length") else None,
             max_completion_length=config.max_completion_length if config.applies("max_completion_length") else None,
         )
+
+    @property
+    def _response_only(self) -> bool | None:
+        """Documents are learnt whole, whatever they were written as; else what was asked for, None for the usual."""
+        if self.config.trainer_spec.rows == "documents":
+            return False
+        return self.config.response_only_loss if self.config.applies("response_only_loss") else None
 
     @cached_property
     def prepared(self) -> Prepared | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from autotrain_llm.config import Config
 from autotrain_llm.declare.finding import WARNING, Finding
@@ -144,7 +144,6 @@ def evaluation_needs_rows_to_evaluate_on(config: Config) -> Iterator[Finding]:
             ("--eval-steps", config.given("eval_steps")),
             ("--load-best-model-at-end", config.peek("load_best_model_at_end")),
             ("--early-stopping-patience", config.peek("early_stopping_patience") is not None),
-            ("--use-sweep", config.peek("use_sweep") and str(config.peek("sweep_metric")).startswith("eval_")),
         )
         if wanted
     ]
@@ -363,7 +362,7 @@ def evaluation_rows_should_not_be_the_training_rows(config: Config) -> Iterator[
     Fix: hold out a share of the rows.
     """
     data, held_out = config.peek("data_path"), config.peek("eval_dataset_path")
-    if data and held_out and Path(data).resolve() == Path(held_out).resolve():
+    if data and held_out and os.path.abspath(data) == os.path.abspath(held_out):  # noqa: PTH100 (takes any text)
         yield Finding(
             f"--eval-dataset-path and --data-path are the same: {data}",
             fix="--valid-split 0.1 in place of --eval-dataset-path",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from autotrain_llm.config import CONFIG_FILE, Config
@@ -13,6 +15,8 @@ from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.registry import PARAMS
 
+PATHS = ("DIR", "PATH", "NAME|DIR", "NAME|FILE")  # parameters with these metavars may name a file or folder
+LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, on every common file system
 # What a value that goes wrong usually was meant to say; the rest is told by the bounds themselves.
 INSTEAD = {
     "epochs": "--epochs 1",
@@ -129,3 +133,35 @@ def a_choice_must_be_one_of_the_choices(config: Config) -> Iterator[Finding]:
                 parameters=(param.name,),
                 file=file_of(config, param.name),
             )
+
+
+@rule("P304", refuses="--data-path ~nobody-of-that-name/rows.jsonl", accepts="--data-path ./data/train.jsonl")
+def a_path_must_be_one_that_can_be_looked_up(config: Config) -> Iterator[Finding]:
+    """A path that no file can have.
+
+    Why: `~name` stands for the home of a user, who has to exist; and a name can be too long for any file system.
+    Fix: the whole path, from `/` or from this folder.
+    """
+    for param in PARAMS.values():
+        value = config.peek(param.name)
+        fault = _fault_of_path(value) if value and param.metavar in PATHS else None
+        if fault:
+            yield Finding(
+                f"{param.flag} {value[:60]}{'…' if len(value) > 60 else ''} {fault}",
+                parameters=(param.name,),
+                file=file_of(config, param.name),
+            )
+
+
+def _fault_of_path(path: str) -> str | None:
+    try:
+        parts = os.fsencode(path).split(b"/")
+    except UnicodeEncodeError:
+        return "holds half a character"
+    if max(map(len, parts)) > LONGEST_NAME or len(path) > LONGEST_PATH:
+        return "is longer than the name of a file can be"
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        return "begins with the name of a user who has no home here"
+    return None

@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from autotrain_llm.data.pack import pack
 from autotrain_llm.facts.output import CHECKPOINTS, step_of
-from autotrain_llm.plan import Plan
+from autotrain_llm.planning import Plan
 from autotrain_llm.preflight import Checked
 from autotrain_llm.run import records
 from autotrain_llm.run.batches import RowGroups

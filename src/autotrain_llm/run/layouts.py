@@ -1,29 +1,57 @@
 """How rows of tokens become the model's input: one flat stream, or padded where an architecture is not known to keep rows apart.
 
-Both give the objective the same thing: for each token to predict, its log-probability.
+Both give the objective the same thing: for each token to predict, its log-probability, and the number of the answer it belongs to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
-from autotrain_llm.run.flat.batch import Row, flatten
+from autotrain_llm.run.flat.batch import STANDS_ALONE, Row, flatten
 from autotrain_llm.run.flat.model import FlatOutput, prepare_model, switch
 
 IGNORED = -100
+OF_THE_CALL = ("input_ids", "position_ids", "segments", "target_positions", "target_labels")
+# From this share of a batch's tokens on, the second copies of its prompts cost more than segments that continue others do.
+SHARED_FROM = 0.2
+
+
+@dataclass(frozen=True)
+class Family:
+    """Answers to one prompt, each a row that goes on where the prompt's ids end.
+
+    One that `counts` for nothing takes part in a step, because every process has to, and has no answer in it.
+    """
+
+    prompt: np.ndarray
+    answers: tuple[Row, ...]
+    counts: bool = True
+
+    def rows(self) -> list[Row]:
+        """Each answer with the prompt before it."""
+        unseen = np.zeros(len(self.prompt), dtype=bool)
+        return [
+            (np.concatenate([self.prompt, ids]), np.concatenate([unseen, trained]) & self.counts)
+            for ids, trained in self.answers
+        ]
 
 
 class Layout(Protocol):
-    """`collate` makes a batch of rows, with the number of its `tokens` and of the padded positions it `spared`; `forward` calls the wrapped model with it; `generating` is the model as generate() needs it."""
+    """`collate` makes a batch of rows, or of families; `forward` calls the wrapped model with it; `for_generation` makes the model what generate() needs.
+
+    A batch holds the number of its `tokens` and of the padded positions it `spared`. Its `answers` are the rows, or the answers of the
+    families that count, one family after the other; `target_answers` says for each token to predict which of them it belongs to.
+    """
 
     name: str
 
-    def collate(self, rows: Sequence[Row]) -> dict[str, Any]: ...
+    def collate(self, items: Sequence[Row] | Sequence[Family]) -> dict[str, Any]: ...
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput: ...
 
@@ -38,15 +66,19 @@ class Flat:
     def __init__(self, model: nn.Module, attention: str | None = None) -> None:
         prepare_model(model, attention)
 
-    def collate(self, rows: Sequence[Row]) -> dict[str, Any]:
-        batch = flatten(rows)
+    def collate(self, items: Sequence[Row] | Sequence[Family]) -> dict[str, Any]:
+        rows, families = _taken_apart(items)
+        segments, continues, answers = _segments(families) if _worth_sharing(families) else (rows, None, None)
+        batch = flatten(segments, continues)
         batch["tokens"] = int(batch["input_ids"].numel())
         batch["spared"] = len(rows) * max(len(ids) for ids, _ in rows) - batch["tokens"]
+        numbers = _answer_numbers(families) if answers is None else answers
+        batch["target_answers"] = torch.tensor(numbers)[batch["target_segments"]]
+        batch["answers"] = max(numbers) + 1
         return batch
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
-        given = {key: value for key, value in batch.items() if key not in ("tokens", "spared", "target_segments")}
-        return model(**given, compute=compute)
+        return model(**{name: batch[name] for name in OF_THE_CALL}, compute=compute)
 
     def for_generation(self, model: nn.Module, on: bool) -> None:
         switch(model, on=not on)
@@ -60,7 +92,9 @@ class Padded:
     def __init__(self, pad_token: int) -> None:
         self.pad_token = pad_token
 
-    def collate(self, rows: Sequence[Row]) -> dict[str, Any]:
+    def collate(self, items: Sequence[Row] | Sequence[Family]) -> dict[str, Any]:
+        rows, families = _taken_apart(items)
+        numbers = _answer_numbers(families)
         longest = max(len(ids) for ids, _ in rows)
         input_ids = np.full((len(rows), longest), self.pad_token, dtype=np.int64)
         mask = np.zeros((len(rows), longest), dtype=np.int64)
@@ -77,7 +111,8 @@ class Padded:
             "attention_mask": torch.from_numpy(mask),
             "target_positions": torch.from_numpy(positions),
             "target_labels": torch.from_numpy(flat[positions]),
-            "target_segments": torch.from_numpy(positions // longest),
+            "target_answers": torch.tensor(numbers)[torch.from_numpy(positions // longest)],
+            "answers": max(numbers) + 1,
             "tokens": int(mask.sum()),
             "spared": 0,
         }
@@ -93,3 +128,49 @@ class Padded:
 
     def for_generation(self, model: nn.Module, on: bool) -> None:
         """A padded model is as generate() needs it."""
+
+
+NO_PROMPT = np.zeros(0, dtype=np.int32)
+
+
+def _taken_apart(items: Sequence[Row] | Sequence[Family]) -> tuple[list[Row], list[Family]]:
+    """The rows that the items come to, and the items as families: a row is one that has no prompt."""
+    families = [item if isinstance(item, Family) else Family(NO_PROMPT, (item,)) for item in items]
+    return [row for family in families for row in family.rows()], families
+
+
+def _answer_numbers(families: Sequence[Family]) -> list[int]:
+    """For each row, the number of its answer among those that count."""
+    numbers, count = [], 0
+    for family in families:
+        for _ in family.answers:
+            numbers.append(count if family.counts else -1)
+            count += family.counts
+    return numbers
+
+
+def _worth_sharing(families: Sequence[Family]) -> bool:
+    """Whether the prompts that would be computed again make up enough of the batch."""
+    again = sum(len(family.prompt) * (len(family.answers) - 1) for family in families)
+    once = sum(len(family.prompt) + sum(len(ids) for ids, _ in family.answers) for family in families)
+    return again > SHARED_FROM * (again + once)
+
+
+def _segments(families: Sequence[Family]) -> tuple[list[Row], list[int], list[int]]:
+    """Each prompt followed by the answers that continue it: rows, which row each continues, and the number of its answer."""
+    rows: list[Row] = []
+    continues: list[int] = []
+    answers: list[int] = []
+    numbers = iter(_answer_numbers(families))
+    for family in families:
+        parent = STANDS_ALONE
+        if len(family.prompt):
+            parent = len(rows)
+            rows.append((family.prompt, np.zeros(len(family.prompt), dtype=bool)))
+            continues.append(STANDS_ALONE)
+            answers.append(-1)
+        for ids, trained in family.answers:
+            rows.append((ids, np.asarray(trained) & family.counts))
+            continues.append(parent)
+            answers.append(next(numbers))
+    return rows, continues, answers

@@ -13,7 +13,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from autotrain_llm.facts.world import World
 from autotrain_llm.models.locate import ADAPTER, HUB, Located
-from autotrain_llm.plan import Plan
+from autotrain_llm.planning import Plan
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 

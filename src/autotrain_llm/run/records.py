@@ -17,7 +17,7 @@ from typing import Any
 from autotrain_llm.config import Config
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import plain
-from autotrain_llm.plan import Plan, show_count
+from autotrain_llm.planning import Plan, show_count
 from autotrain_llm.registry import PARAMS
 from autotrain_llm.version import VERSION
 

@@ -17,7 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from autotrain_llm.plan import Plan
+from autotrain_llm.planning import Plan
 from autotrain_llm.run.batches import Batches, BatchOrder, RowGroups
 from autotrain_llm.run.failures import not_a_number
 from autotrain_llm.run.flat.batch import Row

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from autotrain_llm.plan import Plan
+from autotrain_llm.planning import Plan
 from autotrain_llm.run.failures import Interrupted
 from autotrain_llm.watch import Watch
 

@@ -64,6 +64,8 @@ def main() -> None:
     if options.engine:
         carry_out(options)
         return
+    # One device, the one that was asked for, for whoever looks which there are.
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0") if options.device == "cuda" else ""
     with tempfile.TemporaryDirectory(prefix="benchmark-sft-") as name:
         work = Path(name)
         prepare(work, options)
@@ -381,7 +383,7 @@ def compare(work: Path, options: argparse.Namespace) -> str:
         for name, engine in engines.items():
             results[name].append(run_alone(work, options, engine))
             say(f"{number + 1}/{options.pairs} {name}: {speed(results[name][-1]):,.0f} tokens/s")
-    return render(results, best, options)
+    return render(results, best, options, rows_in_words(work, options))
 
 
 def fastest_of_trl(work: Path, options: argparse.Namespace) -> str:
@@ -411,7 +413,21 @@ def say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def render(results: Results, best: str, options: argparse.Namespace) -> str:
+def rows_in_words(work: Path, options: argparse.Namespace) -> str:
+    """Where the rows come from, how long they are, and what padding them costs."""
+    lengths = np.array([len(ids) for ids, _ in tokenised(work)]).reshape(-1, options.batch)
+    padding = 1 - lengths.sum() / (lengths.max(axis=1).sum() * options.batch)
+    trained = sum(int(marks.sum()) for _, marks in tokenised(work)) / lengths.sum()
+    source = (
+        "Made rows" if options.made or not any(path.is_file() for path in DEMO_ROWS) else f"Rows of {DEMO_ROWS[0].name}"
+    )
+    return (
+        f"{source}: {lengths.min()} to {lengths.max()} tokens, {lengths.sum(axis=1).mean():,.0f} a step, "
+        f"{trained:.0%} of them trained on; {padding:.0%} of a padded batch is padding"
+    )
+
+
+def render(results: Results, best: str, options: argparse.Namespace, rows: str) -> str:
     peak = max(result["peak"] for runs in results.values() for result in runs)
     middle = {name: statistics.median(map(speed, runs)) for name, runs in results.items()}
     how = {GROUPED: "rows of like length together, no checkpointing", PADDING_FREE: "padding-free, no checkpointing"}[
@@ -419,7 +435,7 @@ def render(results: Results, best: str, options: argparse.Namespace) -> str:
     ]
     lines = [
         f"`{options.size}`, {options.precision}, batches of {options.batch} rows, {options.steps} steps after {options.warm_up}, "
-        f"{len(results[NATIVE])} rounds. {machine(results, options)}; matrix products {peak / 1e12:.2f} TFLOP/s. "
+        f"{len(results[NATIVE])} rounds. {machine(results, options)}; matrix products {peak / 1e12:.2f} TFLOP/s. {rows}. "
         f"TRL at its best: {how}.",
         "",
         "| what runs | tokens/s | share of the peak | memory | speed of this package, median of the rounds |",

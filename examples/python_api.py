@@ -1,6 +1,6 @@
 """Check, plan and train from Python: a new model of 200,000 parameters learns to repeat a colour.
 
-    python examples/python_api.py [FOLDER]
+python examples/python_api.py [FOLDER]
 """
 
 from __future__ import annotations
@@ -26,9 +26,19 @@ class Losses(Watch):
 def main(folder: Path) -> float:
     """Write rows, check a mistake, plan, train; returns the last loss."""
     rows = folder / "colours.jsonl"
-    lines = [{"prompt": f"Colour {number} is {COLOURS[number % 4]}. Which?", "completion": f" {COLOURS[number % 4]}"} for number in range(64)]
+    lines = [
+        {"prompt": f"Colour {number} is {COLOURS[number % 4]}. Which?", "completion": f" {COLOURS[number % 4]}"}
+        for number in range(64)
+    ]
     rows.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    flags = {"trainer": "sft", "model": "scratch:200k", "data_path": str(rows), "lr": 1e-2, "epochs": 30, "batch_size": 8}
+    flags = {
+        "trainer": "sft",
+        "model": "scratch:200k",
+        "data_path": str(rows),
+        "lr": 1e-2,
+        "epochs": 30,
+        "batch_size": 8,
+    }
 
     for finding in check(**flags, dpo_beta=0.2):
         print(f"{finding.severity}: {finding.message}  (fix: {finding.fix})")

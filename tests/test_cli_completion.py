@@ -128,7 +128,7 @@ def test_fish_completes_commands_flags_choices_and_files(scripts):
     assert fish(scripts, "autotrain llm --data-path ") >= set(SHELLS)
     assert "--dpo-beta" in fish(scripts, "autotrain llm --dpo")
     assert fish(scripts, "autotrain llm --trainer sft --dpo") == set()
-    assert fish(scripts, "autotrain llm --trainer=dpo --dpo-") == {"--dpo-beta"}
+    assert fish(scripts, "autotrain llm --trainer=dpo --dpo-b") == {"--dpo-beta"}
 
 
 @pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")

@@ -74,7 +74,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "log": ("tensorboard", {}),
     "eval_strategy": ("steps", EVALUATING),
     "eval_steps": (3, {**BY_STEPS, "save_steps": 6}),
-    "eval_batch_size": (1, EVALUATING),
+    "eval_batch_size": (2, EVALUATING),
     "save_strategy": ("no", {}),
     "save_steps": (7, {"save_strategy": "steps"}),
     "save_total_limit": (1, {}),
@@ -88,10 +88,17 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "max_seq_length": (24, {}),
     "packing": (True, {}),
     "response_only_loss": (False, {}),
+    "rejected_text_column": ("worse", {}),
+    "label_smoothing": (0.1, {}),
+    "model_ref": ("{other_model}", {}),
 }
 # An end token changes rows whose ends are the tokenizer's business: texts, not turns that a template ends.
 ON_TEXTS = {"sft": {"add_eos_token": {"data_path": "{columns}"}}}
-CHANGES_OF_TRAINER = {"generic": {}, **ON_TEXTS}
+CHANGES_OF_TRAINER = {name: {} for name in AVAILABLE} | ON_TEXTS
+CHANGES_OF_PAIRS = {"text_column": "better"}
+# Trainers of pairs read other rows than those of texts and answers.
+PAIRED = [name for name in AVAILABLE if TRAINERS[name].rows in ("preferences", "scored")]
+COLUMNS_OF_PAIRS = {"prompt_text_column": "prompt", "rejected_text_column": "rejected"}
 
 
 @pytest.fixture
@@ -104,7 +111,20 @@ def places(tmp_path, light_llama, light_teacher, chat_rows, text_rows) -> dict[s
     numbers = range(30)
     columns = [{"text": f"first text number {n}", "other": f"a second one, longer, number {n}"} for n in numbers]
     prompts = [{"prompt": f"what is {n}", "question": f"a longer {n}", "completion": f"it is {n}"} for n in numbers]
+    paired = [
+        {"prompt": f"what is {n}", "chosen": f"it is {n}", "rejected": "it is not", "question": f"a longer {n}"}
+        | {"better": f"it is the number {n}", "worse": f"it is not the number {n}"}
+        for n in numbers
+    ]
+    split_pairs = tmp_path / "split pairs"
+    split_pairs.mkdir()
+    write_rows(split_pairs / "train.jsonl", paired[:20])
+    write_rows(split_pairs / "test.jsonl", paired[20:])
+    pairs = str(write_rows(tmp_path / "pairs.jsonl", paired))
     return {
+        **dict.fromkeys((*PAIRED, "pairs:columns", "pairs:prompts"), pairs),
+        "pairs:splits": str(split_pairs),
+        "pairs:other_rows": str(write_rows(tmp_path / "other pairs.jsonl", paired[:12])),
         "folder": str(tmp_path),
         "model": str(light_llama),
         "other_model": str(light_teacher),
@@ -129,7 +149,11 @@ def a_machine_that_can_do_everything(monkeypatch):
 def checked(trainer: str, places: dict[str, str], flags: dict[str, Any]) -> Checked:
     """The check of a small command with these flags."""
     command = {"trainer": trainer, "model": places["model"], "data_path": places[trainer], "lr": 1e-4, "epochs": 2}
-    command |= {"batch_size": 4, "dry_run": True, **flags}
+    command |= {"batch_size": 4, "dry_run": True}
+    if trainer in PAIRED:
+        places = places | {name[6:]: place for name, place in places.items() if name.startswith("pairs:")}
+        command |= COLUMNS_OF_PAIRS
+    command |= flags
     said = take_all({name: filled(value, places) for name, value in command.items()})
     assert said.findings == []
     return preflight(resolve(said.values))
@@ -205,9 +229,14 @@ def test_a_mixin_that_is_not_there_yet_is_refused_and_so_has_no_effect_to_miss(g
 def test_another_value_makes_another_plan(trainer, name, places, monkeypatch):
     if name == "trainer":
         pytest.skip("another trainer is another run altogether")
+    if name == "engine" and TRAINERS[trainer].reference is None:
+        pytest.skip("there is no other engine for it")
+    if name == "num_labels":
+        pytest.skip("pairs are ordered by one score: every other number is refused (P701)")
     switch = GROUP[PARAMS[name].group].switch
     derived = {switch: True} if switch and switch != name else {}
     value, companions = CHANGES[name] if name in CHANGES else (another(PARAMS[name]), derived)
+    value = CHANGES_OF_PAIRS.get(name, value) if trainer in PAIRED else value
     companions = {**companions, **CHANGES_OF_TRAINER[trainer].get(name, {})}
     if name == "distributed_backend":
         monkeypatch.setenv("WORLD_SIZE", "2")

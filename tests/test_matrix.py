@@ -19,40 +19,44 @@ from autotrain_llm.preflight import Checked, preflight
 from autotrain_llm.registry import PARAMS, TRAINERS
 from autotrain_llm.rules.every import RULES
 
-TRAINER_NAMES = ("generic", "sft", "dpo", "orpo", "reward", "ppo")
+TRAINER_NAMES = ("generic", "sft", "dpo", "orpo", "kto", "reward", "ppo")
 
 # One letter for each trainer: R it reads the parameter, w a warning and the value is dropped, u the same because the trainer accepts
 # it and has no use for it, E an error.
 CELLS = {
-    "model_ref": "wwRuww",
-    "dpo_beta": "wwRwww",
-    "orpo_alpha": "wwwRww",
-    "max_prompt_length": "wwRRww",
-    "max_completion_length": "wwRRww",
-    "prompt_text_column": "wRRRRw",
-    "rejected_text_column": "wwRRRw",
-    "num_labels": "wwwwRw",
-    "label_smoothing": "wwwwRw",
-    "chat_template": "wRRRRR",
-    "add_eos_token": "RRwwww",
-    "max_seq_length": "wRwwww",
-    "packing": "wRwwww",
-    "response_only_loss": "wRwwww",
-    "rl_reward_model_path": "wwwwwR",
-    "rl_gamma": "wwwwwR",
-    "rl_gae_lambda": "wwwwwR",
-    "rl_kl_coef": "wwwwwR",
-    "rl_value_loss_coef": "wwwwwR",
-    "rl_clip_range": "wwwwwR",
-    "rl_num_ppo_epochs": "wwwwwR",
-    "rl_chunk_size": "wwwwwR",
-    "rl_mini_batch_size": "wwwwwR",
-    "use_distillation": "RRRREE",
-    "teacher_model": "RRRRww",
-    "teacher_prompt_template": "RRRRww",
-    "student_prompt_template": "RRRRww",
-    "distill_temperature": "RRRRww",
-    "distill_alpha": "RRRRww",
+    "model_ref": "wwRuRww",
+    "dpo_beta": "wwRwwww",
+    "orpo_alpha": "wwwRwww",
+    "kto_beta": "wwwwRww",
+    "kto_desirable_weight": "wwwwRww",
+    "kto_undesirable_weight": "wwwwRww",
+    "dpo_loss": "wwRwwww",
+    "max_prompt_length": "wwRRRww",
+    "max_completion_length": "wwRRRww",
+    "prompt_text_column": "wRRRRRw",
+    "rejected_text_column": "wwRRRRw",
+    "num_labels": "wwwwwRw",
+    "label_smoothing": "wwRwwRw",
+    "chat_template": "wRRRRRR",
+    "add_eos_token": "RRwwwww",
+    "max_seq_length": "wRwwwww",
+    "packing": "wRwwwww",
+    "response_only_loss": "wRwwwww",
+    "rl_reward_model_path": "wwwwwwR",
+    "rl_gamma": "wwwwwwR",
+    "rl_gae_lambda": "wwwwwwR",
+    "rl_kl_coef": "wwwwwwR",
+    "rl_value_loss_coef": "wwwwwwR",
+    "rl_clip_range": "wwwwwwR",
+    "rl_num_ppo_epochs": "wwwwwwR",
+    "rl_chunk_size": "wwwwwwR",
+    "rl_mini_batch_size": "wwwwwwR",
+    "use_distillation": "RRRREEE",
+    "teacher_model": "RRRRwww",
+    "teacher_prompt_template": "RRRRwww",
+    "student_prompt_template": "RRRRwww",
+    "distill_temperature": "RRRRwww",
+    "distill_alpha": "RRRRwww",
 }
 FOR_ALL = [
     "trainer",
@@ -118,7 +122,7 @@ FOR_ALL = [
     "eval_save_predictions",
     "eval_benchmark",
 ]
-MATRIX = CELLS | dict.fromkeys(FOR_ALL, "RRRRRR")
+MATRIX = CELLS | dict.fromkeys(FOR_ALL, "RRRRRRR")
 
 # The defaults that the guide names.
 DEFAULTS = {
@@ -150,6 +154,7 @@ REQUIRED = {
     "sft": "model data_path lr epochs batch_size",
     "dpo": "model data_path lr epochs batch_size prompt_text_column rejected_text_column",
     "orpo": "model data_path lr epochs batch_size prompt_text_column rejected_text_column",
+    "kto": "model data_path lr epochs batch_size",
     "reward": "model data_path lr epochs batch_size",
     "ppo": "model data_path lr epochs batch_size rl_reward_model_path",
 }
@@ -257,11 +262,11 @@ def test_a_run_with_what_is_ignored_is_the_run_without_it(trainer, light_llama: 
         ("--trainer dpo --rl-gamma 0.9", "Warning: rl_gamma only applies to PPO trainer, will be ignored"),
         (
             "--trainer sft --max-prompt-length 512",
-            "Warning: max_prompt_length only applies to DPO and ORPO trainers, will be ignored",
+            "Warning: max_prompt_length only applies to DPO, ORPO and KTO trainers, will be ignored",
         ),
         (
             "--trainer generic --rejected-text-column bad",
-            "Warning: rejected_text_column only applies to DPO, ORPO and Reward trainers, will be ignored",
+            "Warning: rejected_text_column only applies to DPO, ORPO, KTO and Reward trainers, will be ignored",
         ),
     ],
 )

@@ -367,3 +367,26 @@ def test_a_run_can_be_repeated_from_its_command(chat_rows: Path, tmp_path: Path)
     )
     assert done.returncode == 0, done.stderr
     assert same(before, weights(output))
+
+
+@pytest.mark.parametrize("flags", [{}, {"peft": True, "lora_r": 4}])
+def test_a_run_stopped_after_its_last_step_is_only_finished(
+    flags: dict[str, Any], chat_rows: Path, llama: Path, tmp_path: Path
+) -> None:
+    output, name = tmp_path / "run", "adapter_model.safetensors" if flags else "model.safetensors"
+    settings = {"model": str(llama), "max_steps": 3, "save_strategy": "steps", "save_steps": 3, **flags}
+    run(chat_rows, output, **settings)
+    before = weights(output, name)
+    (output / name).unlink()
+    report = run(chat_rows, output, **settings, resume=True)
+    assert same(before, weights(output, name))
+    assert report.metrics["loss"] > 0
+    assert json.loads((output / "run.json").read_text())["outcome"]["steps"] == 3
+
+
+def test_early_stopping_is_told_by_the_steps_that_were_really_taken(chat_rows: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    run(chat_rows, output, model="scratch:100k", valid_split="0.2", epochs=9, lr=1.0, early_stopping_patience=1)
+    outcome = json.loads((output / "run.json").read_text())["outcome"]
+    assert outcome["steps"] < 45
+    assert f"{outcome['steps']} steps" in (output / "README.md").read_text()

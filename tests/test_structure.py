@@ -28,7 +28,7 @@ ORDER = (
     {"config_file", "lengths"},
     {"data", "models"},
     {"facts"},
-    {"rules"},
+    {"rules", "reference"},
     {"planning"},
     {"preflight"},
     {"run"},

@@ -6,6 +6,7 @@ Pure: reads the configuration and what is known of the world, writes nothing and
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,14 +15,18 @@ from autotrain_llm.config import Config
 from autotrain_llm.data.pack import pack
 from autotrain_llm.facts.world import World
 from autotrain_llm.models.architectures import keeps_rows_apart
+from autotrain_llm.models.classifiers import classifier_of
+from autotrain_llm.reference import decide_reference, reference_bytes
 from autotrain_llm.registry import PARAMS
 
 LOG_LINES = 100
 EVALUATIONS_BY_STEPS = 10
+HEAD_TILE = 512  # tokens whose logits the flat layout holds at once
 MEMORY_SHARE = 0.9  # of the device, beyond which activations are computed twice
 OPTIMIZER_STATES = {"sgd": 0, "adafactor": 0, "adamw_bnb_8bit": 1, "paged_adamw_8bit": 1}
 OPTIMIZER_NAMES = {"adamw_torch": "adamw_torch_fused"}
 SECRET = "(not shown)"
+NEW_HEAD, KEPT_HEAD = "new", "kept"  # of a model that scores
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Plan:
             ("trainer", self.trainer, self._source("trainer")),
             (
                 "model",
-                f"{self.model['name']} ({self.model['architecture']}, {show_count(self.model['parameters'])} parameters)",
+                f"{self.model['name']} ({self.model['architecture']}{self._with_head()}, {show_count(self.model['parameters'])} parameters)",
                 self._source("model"),
             ),
         ]
@@ -78,7 +83,14 @@ class Plan:
                     self._source("peft"),
                 )
             )
+        reference = self.objective.get("reference")
+        if reference:
+            said = f"{reference['kind']}, {reference['model']}" if reference["model"] else reference["kind"]
+            rows.append(("compared with", f"{said}: {reference['when']}", reference["why"]))
         return rows
+
+    def _with_head(self) -> str:
+        return {NEW_HEAD: " with a new score head", KEPT_HEAD: " with its score head"}.get(self.model["head"], "")
 
     def _rows(self) -> list[tuple[str, str, str]]:
         data = self.data
@@ -95,7 +107,7 @@ class Plan:
             (
                 "tokens",
                 f"{tokens['p50']} median, {tokens['p95']} 95th percentile, {tokens['max']} longest",
-                f"{data['trained_token_share']:.0%} trained on",
+                "read whole" if self.model["head"] else f"{data['trained_token_share']:.0%} trained on",
             ),
             ("longest row", f"{self.length['tokens']} tokens", self.length["why"]),
         ]
@@ -111,7 +123,7 @@ class Plan:
             ("steps", f"{self.steps} of {batch}", f"{self.schedule['epochs']:g} epochs"),
             (
                 "learning rate",
-                f"{arguments['learning_rate']:g}, {self.parameters['scheduler']['value']}, {arguments['warmup_steps']} steps of warm-up",
+                f"{arguments['learning_rate']:g}, {self.parameters['scheduler']['value']}, {counted(arguments['warmup_steps'], 'step')} of warm-up",
                 self._source("lr"),
             ),
             ("layout", self.layout["name"], self.layout["why"]),
@@ -145,6 +157,11 @@ def show_count(number: int | None) -> str:
     return str(number)
 
 
+def counted(number: int, word: str) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
 def show_bytes(number: int) -> str:
     return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
 
@@ -155,15 +172,16 @@ def make_plan(config: Config, world: World, ignored: tuple[str, ...] = ()) -> Pl
     rows = row_count(world, packing=layout["packing"])
     schedule = _schedule(config, world, rows)
     longest = world.limit.tokens if layout["packing"] else _longest_row(world)
-    precision = _with_checkpointing(config, world, _precision(config, world), longest)
-    cost = _estimate(config, world, precision, longest)
+    beside = _bytes_beside(config, world, schedule)
+    precision = _with_checkpointing(config, world, _precision(config, world), longest, beside)
+    cost = _estimate(config, world, precision, longest, beside)
     return Plan(
         trainer=config.trainer,
         parameters=_parameters(config),
         ignored=ignored,
         model=_model(config, world),
         data=_data(config, world),
-        objective=_objective(config, world),
+        objective=_objective(config, world, schedule, cost),
         length={"tokens": world.limit.tokens, "parameter": world.limit.parameter, "why": world.limit.why},
         layout=layout,
         precision=precision,
@@ -172,7 +190,7 @@ def make_plan(config: Config, world: World, ignored: tuple[str, ...] = ()) -> Pl
         output=_output(config, world),
         steps=schedule["steps"],
         estimate=cost,
-        adapter=_adapter(config),
+        adapter=_adapter(config, world),
         hub=_hub(config),
         engine=config.engine,
         seed=config.seed,
@@ -184,7 +202,14 @@ def row_count(world: World, *, packing: bool) -> int:
     assert world.prepared is not None
     if packing:
         return len(pack(world.prepared.train.lengths.tolist(), world.limit.tokens))
-    return len(world.prepared.train)
+    return len(world.prepared.train) * _answers_of_a_row(world, parted=True)
+
+
+def _answers_of_a_row(world: World, *, parted: bool = False) -> int:
+    """How many answers a prepared row has; with `parted`, as how many rows the trainer takes it."""
+    assert world.dataset is not None
+    spec = world.config.trainer_spec
+    return 2 if world.dataset.format == "preference" and (spec.parts_pairs or not parted) else 1
 
 
 def _longest_row(world: World) -> int:
@@ -211,16 +236,20 @@ def _plain(value: Any) -> Any:
 def _model(config: Config, world: World) -> dict[str, Any]:
     facts = world.model
     base = facts.model_located if facts else None
+    kind = "llama" if world.is_scratch else facts.model_type if facts else None
     architecture = (
         "LlamaForCausalLM" if world.is_scratch else next(iter(facts.architectures), facts.model_type) if facts else None
     )
+    head = _score_head(config, world)
     return {
         "name": config.model,
         "kind": facts.located.kind if facts else "scratch",
         "folder": str(facts.located.folder) if facts and facts.located.folder else None,
         "base": base.name if base and facts and base is not facts.located else None,
-        "architecture": architecture,
-        "model_type": "llama" if world.is_scratch else facts.model_type if facts else None,
+        "architecture": architecture if head is None else classifier_of(kind),
+        "model_type": kind,
+        "head": head,
+        "scores": config.num_labels if head else None,
         "parameters": world.parameters,
         "shape": world.shape,
         "tokenizer": config.tokenizer or ("trained on the data" if world.is_scratch else config.model),
@@ -231,6 +260,16 @@ def _model(config: Config, world: World) -> dict[str, Any]:
         "quantization": config.quantization,
         "attention": config.attn_implementation,
     }
+
+
+def _score_head(config: Config, world: World) -> str | None:
+    """Where a model that scores has its head from; None for one that generates."""
+    if config.trainer_spec.rows != "scored":
+        return None
+    facts = world.model
+    if facts is None or world.is_scratch or not facts.is_classifier:
+        return NEW_HEAD
+    return KEPT_HEAD if facts.is_adapter or facts.num_labels == 1 else NEW_HEAD
 
 
 def _data(config: Config, world: World) -> dict[str, Any]:
@@ -261,9 +300,15 @@ def _data(config: Config, world: World) -> dict[str, Any]:
     }
 
 
-def _objective(config: Config, world: World) -> dict[str, Any]:
+def _objective(config: Config, world: World, schedule: dict[str, Any], cost: dict[str, int]) -> dict[str, Any]:
+    """What is minimised, with the values it is made with, what it is measured against, and TRL's trainer for it."""
     spec = config.trainer_spec
-    return {"name": config.trainer, "function": spec.objective, "reference": spec.reference}
+    decided = {"name": config.trainer, "function": spec.objective, "trl": spec.reference}
+    decided |= {name: getattr(config, name) for name in spec.settings}
+    if config.applies("model_ref"):
+        short = cost["peak_memory_bytes"] > MEMORY_SHARE * world.machine.device_memory
+        decided["reference"] = decide_reference(config, world, schedule["epochs"], short_of_memory=short)
+    return decided
 
 
 def _layout(config: Config, world: World) -> dict[str, Any]:
@@ -271,6 +316,10 @@ def _layout(config: Config, world: World) -> dict[str, Any]:
     packing = bool(config.applies("packing") and config.packing)
     known = {"model_type": "llama"} if world.is_scratch else (world.model.config if world.model else None) or {}
     apart, reason = keeps_rows_apart(known)
+    if apart and config.applies("model_ref") and world.reference is not None:
+        apart, reason = keeps_rows_apart(world.reference.config or {})
+    if world.model and not world.is_scratch and world.model.is_encoder:
+        reason = f"{world.model.model_type} is an encoder: it reads a row from both sides"
     if not apart:
         return {"name": "padded", "why": reason, "packing": False}
     if config.engine == "trl" and not packing:
@@ -295,14 +344,17 @@ def _precision(config: Config, world: World) -> dict[str, Any]:
     return {"name": name, "why": why, "cpu": not machine.has_cuda}
 
 
-def _with_checkpointing(config: Config, world: World, precision: dict[str, Any], longest: int) -> dict[str, Any]:
+def _with_checkpointing(
+    config: Config, world: World, precision: dict[str, Any], longest: int, beside: int
+) -> dict[str, Any]:
     """Activations are computed twice where that was asked for, or where memory would not do."""
     if config.gradient_checkpointing is not None:
         return precision | {
             "checkpointing": config.gradient_checkpointing,
             "checkpointing_why": config.source("gradient_checkpointing"),
         }
-    short = _peak(config, world, precision, longest, checkpointing=False) > MEMORY_SHARE * world.machine.device_memory
+    needed = beside + _peak(config, world, precision, longest, checkpointing=False)
+    short = needed > MEMORY_SHARE * world.machine.device_memory
     return precision | {
         "checkpointing": short,
         "checkpointing_why": "memory would not do without" if short else "memory does without",
@@ -378,9 +430,11 @@ def _arguments(config: Config, schedule: dict[str, Any], precision: dict[str, An
     return arguments
 
 
-def _adapter(config: Config) -> dict[str, Any] | None:
+def _adapter(config: Config, world: World) -> dict[str, Any] | None:
     if not config.peft:
         return None
+    # A score adapter is saved for the model whose files it began with, which an adapter merged beneath it is no part of.
+    merged_beneath = world.model is not None and world.model.is_adapter and _score_head(config, world) == NEW_HEAD
     return {
         "r": config.lora_r,
         "alpha": config.lora_alpha,
@@ -388,7 +442,7 @@ def _adapter(config: Config) -> dict[str, Any] | None:
         "dora": config.use_dora,
         "rslora": config.use_rslora,
         "target_modules": list(config.target_modules),
-        "merge": config.merge_adapter,
+        "merge": config.merge_adapter or merged_beneath,
     }
 
 
@@ -411,16 +465,22 @@ def _output(config: Config, world: World) -> dict[str, Any]:
     }
 
 
-def _estimate(config: Config, world: World, precision: dict[str, Any], longest: int) -> dict[str, int]:
+def _estimate(config: Config, world: World, precision: dict[str, Any], longest: int, beside: int) -> dict[str, int]:
     shape = model_shape(world)
     if shape is None:
         return {"peak_memory_bytes": 0, "checkpoint_bytes": 0}
     trainable = estimate.trainable_parameters(shape, config.lora_r if config.peft else None)
     states = OPTIMIZER_STATES.get(config.optimizer, 2)
     return {
-        "peak_memory_bytes": _peak(config, world, precision, longest, checkpointing=precision["checkpointing"]),
+        "peak_memory_bytes": beside
+        + _peak(config, world, precision, longest, checkpointing=precision["checkpointing"]),
         "checkpoint_bytes": estimate.checkpoint_bytes(shape, trainable=trainable, states=states),
     }
+
+
+def _bytes_beside(config: Config, world: World, schedule: dict[str, Any]) -> int:
+    """What a reference model takes; 0 where a model's files don't tell how large it is."""
+    return reference_bytes(config, world, world.parameters or 0, schedule["epochs"])
 
 
 def _peak(config: Config, world: World, precision: dict[str, Any], longest: int, *, checkpointing: bool) -> int:
@@ -430,13 +490,21 @@ def _peak(config: Config, world: World, precision: dict[str, Any], longest: int,
         return 0
     return estimate.peak_memory(
         shape,
-        config.batch_size * longest,
+        config.batch_size * longest * (1 if config.trainer_spec.parts_pairs else _answers_of_a_row(world)),
         trainable=estimate.trainable_parameters(shape, config.lora_r if config.peft else None),
         states=OPTIMIZER_STATES.get(config.optimizer, 2),
         checkpointing=checkpointing,
         half=precision["name"] != "fp32",
+        head_tokens=_head_tokens(config, world),
         base_bytes={"int4": 0.6, "int8": 1.1}.get(config.quantization, 4),
     )
+
+
+def _head_tokens(config: Config, world: World) -> int:
+    """For how many tokens logits are held at once; a score is one number."""
+    if _score_head(config, world):
+        return 0
+    return HEAD_TILE if _layout(config, world)["name"] != "padded" else sys.maxsize
 
 
 def model_shape(world: World) -> estimate.Shape | None:

@@ -68,7 +68,10 @@ def _preflight_of_inference(config: Config, findings: Iterable[Finding]) -> Chec
     from autotrain_llm.rules.every import RULES
 
     known = {"config": config, "trainer": config.trainer_spec}
-    found = [*findings, *(finding for code in ("P202", "P301", "P303", "P304") for finding in RULES[code].check(known))]
+    found = [
+        *findings,
+        *(finding for code in ("P202", "P203", "P301", "P303", "P304") for finding in RULES[code].check(known)),
+    ]
     world = World(config)
     if not any(finding.severity == ERROR for finding in found):
         facts = world.model
@@ -123,6 +126,7 @@ def _model_and_rows(config: Config, world: World, broken: frozenset[str]) -> lis
         _ = world.dataset
     if model_known:
         found += _model(config, world)
+        found += _reference(config, world)
     errors_in_model = any(finding.severity == ERROR and finding.code != "M151" for finding in found)
     if data_known and model_known and not errors_in_model and not broken & TOKEN_FLAGS:
         _ = world.prepared
@@ -148,6 +152,22 @@ def _model(config: Config, world: World) -> Iterator[Finding]:
         tokenizer=config.tokenizer,
         tokenizer_folder=world.tokenizer_folder if config.tokenizer else None,
     )
+
+
+def _reference(config: Config, world: World) -> Iterator[Finding]:
+    """Faults of the files of the model that `--model-ref` names. The rows hold the ids of the tokenizer of `--model`, not of its own."""
+    from autotrain_llm.models.faults import check_model
+
+    if world.reference is not None:
+        yield from check_model(
+            world.reference,
+            config.trainer,
+            peft=True,  # it is not trained
+            trust_remote_code=config.trust_remote_code,
+            tokenizer=config.tokenizer or config.model,
+            tokenizer_folder=world.tokenizer_folder,
+            parameter="model_ref",
+        )
 
 
 def _plan(config: Config, world: World, ignored: tuple[str, ...]) -> Plan | None:

@@ -20,11 +20,12 @@ def answer_prompts(checked: Checked, screen: Screen) -> int:
 
     quiet_libraries(screen.verbose)
     answers = infer(checked.world)
+    findings = [*checked.findings, *answers.findings]
     if screen.json:
-        screen.document(0, checked.findings, answers=[answer.as_json() for answer in answers])
+        screen.document(0, findings, answers=[answer.as_json() for answer in answers.each])
         return 0
-    screen.say(findings_text(checked.findings, screen.err))
-    for number, answer in enumerate(answers):
+    screen.say(findings_text(findings, screen.err))
+    for number, answer in enumerate(answers.each):
         screen.answer(("\n" if number else "") + answer_text(answer, screen.quiet, wants_colour(screen.out)))
     return 0
 

@@ -155,9 +155,13 @@ def _train(checked: Checked, screen: Screen) -> int:
         report = execute(checked, progress(screen))
     except RunFailed as failure:
         return fail(failure.message, failure.fix, screen, checked.findings, plan)
+    except Refused as refused:  # the folder was taken meanwhile, or can't be written
+        return refuse([*checked.findings, *refused.findings], screen, plan)
     except Interrupted as interruption:
         status = TERMINATED if interruption.signal == signal.SIGTERM else INTERRUPTED
         return stop(status, interruption.message, screen, checked.findings, plan)
+    except Exception as unforeseen:
+        return fault(unforeseen, screen, checked.findings, plan)
     if screen.json:
         screen.document(DONE, checked.findings, plan, report.as_json())
     else:

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DONE = 0
+DONE, INTERRUPTED = 0, 130
 USAGE = """\
 usage: autotrain llm --trainer NAME --model MODEL --data-path DATA [flags]
        autotrain llm --help                  every flag
@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _command(words)
         sys.stdout.flush()
         return status
+    except KeyboardInterrupt:  # before there was anything to stop
+        return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has gone; there is nobody left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
         return DONE

@@ -30,10 +30,10 @@ def fail(
 ) -> int:
     """The run started and failed: what happened, and what to change."""
     failure = Finding(message, fix, code="R101")
-    if screen.json:
+    if screen.json and screen.speaks:
         screen.document(FAILED, [*findings, failure], plan)
     else:
-        screen.say(findings_text([failure], screen.err))
+        screen.complain(findings_text([failure], screen.err))
     return FAILED
 
 
@@ -47,7 +47,9 @@ def stop(
     return status
 
 
-def fault(unforeseen: Exception, screen: Screen) -> int:
+def fault(
+    unforeseen: Exception, screen: Screen, findings: Sequence[Finding] = (), plan: dict[str, Any] | None = None
+) -> int:
     """An exception that nobody foresaw is one line; its traceback is there for who asks for it."""
     name, message = type(unforeseen).__name__, " ".join(str(unforeseen).split())
     finding = Finding(f"{name}: {message}" if message else name, "--verbose shows where", code="R102")
@@ -55,8 +57,8 @@ def fault(unforeseen: Exception, screen: Screen) -> int:
         import traceback
 
         screen.say("".join(traceback.format_exception(unforeseen)).rstrip())
-    if screen.json:
-        screen.document(FAILED, [finding])
+    if screen.json and screen.speaks:
+        screen.document(FAILED, [*findings, finding], plan)
     else:
-        screen.say(findings_text([finding], screen.err))
+        screen.complain(findings_text([finding], screen.err))
     return FAILED

@@ -147,6 +147,8 @@ def _report_rows(report: RunReport) -> list[tuple[str, str]]:
         if not name.endswith("_seconds")
     ]
     rows.append(("Time", duration(report.seconds)))
+    if report.plan.model["head"] is not None:
+        rows.append(("Use", "it scores texts and does not generate any"))
     return [*rows, ("Try it", report.try_it)]
 
 

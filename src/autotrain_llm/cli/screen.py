@@ -6,6 +6,7 @@ and points file descriptor 1 to standard error, so that a library or a worker pr
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -20,15 +21,23 @@ if TYPE_CHECKING:
 STATUS_WORDS = {0: "ok", 1: "failed", 2: "refused", 130: "interrupted", 143: "interrupted"}
 
 
+class Nowhere(io.StringIO):
+    """A stream that keeps nothing."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
 class Screen:
     """Where a command writes. `out` is for answers, `err` for everything beside; with JSON both are standard error."""
 
     def __init__(self, json: bool, quiet: bool = False, verbose: bool = False) -> None:
         self.json = json
+        self.speaks = os.environ.get("RANK", "0") in ("", "0")  # of several processes that do the same, the first
         self.quiet = quiet
         self.verbose = verbose
-        self.err: TextIO = sys.stderr
-        self.out: TextIO = sys.stderr if json else sys.stdout
+        self.err: TextIO = sys.stderr if self.speaks else Nowhere()
+        self.out: TextIO = self.err if json else sys.stdout if self.speaks else Nowhere()
         self._answer: TextIO = sys.stdout
         self._kept: int | None = None
 
@@ -71,6 +80,8 @@ class Screen:
         """Write the one JSON document, after whatever else was said."""
         import json
 
+        if not self.speaks:
+            return
         content = {
             "status": STATUS_WORDS[status],
             "findings": [finding.as_json() for finding in findings],
@@ -102,6 +113,10 @@ class Screen:
         if text:
             self.out.flush()
             print(text, file=self.err, flush=True)
+
+    def complain(self, text: str) -> None:
+        """Print why a run failed: from whichever of several processes it was."""
+        print(text, file=self.err if self.speaks else sys.stderr, flush=True)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -18,8 +18,11 @@ def save(folder: Path, fingerprint: str, rows: dict[str, Rows], document: dict[s
     import numpy
 
     target = folder / fingerprint
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{fingerprint}.", dir=folder))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{fingerprint}.", dir=folder))
+    except OSError:  # a folder that can't be written: preparing again costs time, not rows
+        return
     try:
         for name, part in _parts(rows).items():
             for array_name, array in part.arrays().items():
@@ -29,7 +32,7 @@ def save(folder: Path, fingerprint: str, rows: dict[str, Rows], document: dict[s
             shutil.rmtree(target, ignore_errors=True)  # what is damaged makes room
         beside.rename(target)
     except OSError:
-        # Another process has put the same rows there meanwhile, or the disk is full: preparing again costs time, not rows.
+        # Another process has put the same rows there meanwhile, or the disk is full.
         shutil.rmtree(beside, ignore_errors=True)
 
 

@@ -42,7 +42,7 @@ EXPLANATIONS = {
     "D144": "`--response-only-loss` with plain text, where nothing tells prompt and answer apart.",
     "D145": "A chat template ends turns with a token that the tokenizer doesn't have. It is trained on as plain text: slower, and it works.",
     "D146": "The chat template refuses a conversation, with its own words: two turns of one role in a row, a system turn, a missing turn.",
-    "D147": "A conversation has no answer to learn. The row is left out.",
+    "D147": "A conversation has no answer to learn, and is left out; or one of its answers is empty, which teaches to say nothing.",
     "D148": "The chat template changes a turn depending on what follows, in a way that hides where its answer lies.",
     "D131": "The chat template writes neither the tools of a conversation nor the calls of its turns. What it leaves out can't be learnt, and a "
     "turn that is nothing but a call becomes an empty answer.",

@@ -257,7 +257,7 @@ def _from_eval_path(reading: _Reading, dataset: Dataset) -> list[Example]:
     valid = _converted(reading, layout, tables, EVAL_FLAG) if layout is not None else []
     if layout is not None:
         dataset.valid_format = layout.format
-    if not valid:
+    if not valid and (layout is not None or not any(table.rows for table in tables)):
         _say_empty(reading, source.name, EVAL_FLAG, "eval_dataset_path")
     return valid
 

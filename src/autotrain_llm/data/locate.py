@@ -37,7 +37,16 @@ class Source:
 
 
 def locate(path_name: str, faults: Faults, flag: str = "--data-path") -> Source | None:
-    """What is at a path; None with a finding where there is nothing."""
+    """What is at a path; None with a finding where there is nothing, or nothing that may be read."""
+    try:
+        return _found(path_name, faults, flag)
+    except PermissionError as problem:
+        what = f"{flag} {path_name} can't be read: no permission for {problem.filename}"
+        faults.say("D102", what, fix="chmod -R u+rX " + path_name, file=path_name, parameters=(_parameter(flag),))
+        return None
+
+
+def _found(path_name: str, faults: Faults, flag: str) -> Source | None:
     path = Path(path_name).expanduser()
     if path.is_file():
         return Source(path_name, {ALL_ROWS: [path]}, single=True)
@@ -76,6 +85,8 @@ def _neighbour(path: Path) -> Path | None:
 def _folder(name: str, path: Path, faults: Faults, flag: str) -> Source | None:
     try:
         splits = _saved_splits(path)
+    except PermissionError:
+        raise
     except (OSError, ValueError, KeyError, AttributeError) as problem:
         message = f"{flag} {name} looks like a saved data set, and its description can't be read: {problem}"
         faults.say("D102", message, fix="save it again", parameters=(_parameter(flag),))

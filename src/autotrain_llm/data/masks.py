@@ -33,7 +33,7 @@ def render_with_answers(
     template: ChatTemplate, messages: Sequence[Message], tools: list[dict[str, Any]] | None = None, first: int = 0
 ) -> Rendered:
     """Render a conversation and find its answers, from turn `first` on. Raises TemplateFault where the template refuses it."""
-    answers = [at for at, message in enumerate(messages) if at >= first and _is_answer(message)]
+    answers = [at for at, message in enumerate(messages) if at >= first and is_answer(message)]
     if template.marks_generation:
         text, spans = template.render_marked(messages, tools)
         turns = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
@@ -55,7 +55,7 @@ def render_with_answers(
     return Rendered(text, found, lost)
 
 
-def _is_answer(message: Message) -> bool:
+def is_answer(message: Message) -> bool:
     """Whether a turn is to be learnt; `weight` 0 takes one out, as in the OpenAI format."""
     return message["role"] == "assistant" and message.get("weight", 1) != 0
 
@@ -90,7 +90,7 @@ def _by_marks(template: ChatTemplate, messages: Sequence[Message], tools: Any, t
 
     The conversation is rendered once more with a mark for each answer; what stands between the marks is looked for in the text.
     """
-    marked = [_marked(message, at) if _is_answer(message) else message for at, message in enumerate(messages)]
+    marked = [_marked(message, at) if is_answer(message) else message for at, message in enumerate(messages)]
     try:
         rendered = template.render(marked, tools)
     except TemplateFault:

@@ -11,7 +11,8 @@ from autotrain_llm.data.convert import as_turns
 from autotrain_llm.data.dataset import Dataset
 from autotrain_llm.data.example import Example, Message, Side
 from autotrain_llm.data.faults import Faults
-from autotrain_llm.data.masks import Rendered, render_with_answers
+from autotrain_llm.data.masks import Rendered, is_answer, render_with_answers
+from autotrain_llm.data.template_engine import REASONING
 from autotrain_llm.data.tokenizer import Tokenizer
 from autotrain_llm.data.wording import shown
 from autotrain_llm.declare.finding import ERROR, WARNING
@@ -49,6 +50,10 @@ def _names(tools: list[dict[str, Any]] | None) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
+def _says_something(answer: Message) -> bool:
+    return bool(str(answer.get("content") or "").strip()) or any(answer.get(key) for key in ("tool_calls", *REASONING))
+
+
 class PieceMaker:
     """Makes the pieces of every row of a data set, the same way for training, evaluation, preview and preflight."""
 
@@ -64,11 +69,13 @@ class PieceMaker:
         self.template, self.faults = template, faults
         self.asked = preparation.chat_template not in (None, NONE)
         self.pairs = dataset.format == "preference"
+        self.labelled = dataset.format == "prompt/completion/label"
         self.prompts_only = dataset.format == "prompts"
         self.answers_only = preparation.response_only is not False
         self.conversations = any(self._is_conversation(example) for example in (*dataset.train, *dataset.valid))
         self.renders = template is not None and self.conversations
         self.opening, self.closing = self._frame()
+        self.marks = tokenizer.marks if preparation.scored else ([], [])
 
     def _frame(self) -> tuple[list[int], list[int]]:
         """The ids around a plain text: the tokenizer's own, and the end token."""
@@ -216,6 +223,8 @@ class PieceMaker:
                 "D147", example, "no assistant turn: there is no answer to learn", "add the answers, or delete the row"
             )
             raise _Left
+        if wants_answers and not self.pairs:
+            self._check_answers(example, messages, first)
         rendered: Rendered = self._guarded(
             example, lambda template: render_with_answers(template, messages, example.tools, first)
         )
@@ -235,6 +244,18 @@ class PieceMaker:
             raise _Left
         self._check_calls(example, messages, rendered.text)
         return self._closed(rendered, messages, wants_answers)
+
+    def _check_answers(self, example: Example, messages: list[Message], first: int) -> None:
+        """A warning where an answer says nothing, and none is learnt where no answer of the row says anything."""
+        answers = [at for at, message in enumerate(messages) if at >= first and is_answer(message)]
+        empty = [at for at in answers if not _says_something(messages[at])]
+        if answers and len(empty) == len(answers):
+            what = "every assistant turn is empty: there is no answer to learn; the row was left out"
+            self._row("D147", example, what, "fill it or delete the row", key="all empty")
+            raise _Left
+        if empty:
+            what = f"turn {empty[0] + 1} (assistant) is empty: what is learnt from it is to say nothing"
+            self._row("D147", example, what, "fill it, or take the turn out", key="one empty")
 
     def _check_calls(self, example: Example, messages: list[Message], text: str) -> None:
         """A warning where the template leaves out the tools of a conversation, or what its turns call."""
@@ -261,10 +282,11 @@ class PieceMaker:
             and self.tokenizer.eos_id is not None
         ):
             text, after = text[:last], [self.tokenizer.eos_id]
-        if self.pairs:
+        if self.pairs and not self.preparation.scored:
             text = text[:last]
         seam = spans[0][0] if self.pairs and spans else None
-        return Piece(text, spans, not wants_answers, seam, after=after)
+        before, closing = self.marks
+        return Piece(text, spans, not wants_answers, seam, before=before, after=after or closing)
 
     def _guarded(self, example: Example, make: Callable[[ChatTemplate], Made]) -> Made:
         """What the template makes of a row; a row that it refuses is left out."""

@@ -36,6 +36,7 @@ class Preparation:
     `response_only` None is the usual: of prompt and completion and of conversations the answers are trained on, of text everything.
     `block` joins documents and cuts them into blocks of `max_length`. `…_given` and `length_flag` only serve the findings: what was not
     given is never complained of. `max_prompt_length` and `max_completion_length` limit the two sides of preference rows.
+    `scored` rows are read whole, exactly as the tokenizer and the chat template write them for anybody who will want a score.
     """
 
     max_length: int
@@ -46,6 +47,7 @@ class Preparation:
     packing: bool = False
     max_prompt_length: int | None = None
     max_completion_length: int | None = None
+    scored: bool = False
     length_flag: str = "--max-seq-length"
     length_given: bool = False
     add_eos_given: bool = False
@@ -176,6 +178,8 @@ class _Pass:
 
     def _cut(self, example: Example, row: Encoded) -> tuple[list[int], list[Span]]:
         """A row within the limit: a text keeps its start, a prompt its end."""
+        if self.maker.labelled:
+            return self._cut_sides(example, row)
         limit = self.preparation.max_length
         if self.maker.prompts_only:
             limit = min(limit, self.preparation.max_prompt_length or limit)
@@ -187,6 +191,17 @@ class _Pass:
             return _keep_end(row.ids, limit, self.maker.tokenizer.bos_id), []
         return row.ids[:limit], _clipped(row.spans, 0, limit)
 
+    def _cut_sides(self, example: Example, row: Encoded) -> tuple[list[int], list[Span]]:
+        """A prompt and its answer, each within its own limit."""
+        start = row.spans[0][0] if row.spans else len(row.ids)
+        answer = len(row.ids) - start
+        prompt, room = self._cut_prompt(row.ids[:start], answer)
+        if len(prompt) < start or answer > room:
+            self.truncated += 1
+            self._say_cut(example, len(row.ids))
+        moved = [(first + len(prompt), last + len(prompt)) for first, last in _clipped(row.spans, start, room)]
+        return prompt + row.ids[start:][:room], moved
+
     def _pairs(self) -> PairRows:
         prompts, chosen, rejected = RowsBuilder(), RowsBuilder(), RowsBuilder()
         for at, example, (better, worse) in self._encoded():
@@ -195,7 +210,7 @@ class _Pass:
             shared = _shared_prompt(better, worse)
             longest = max(len(better.ids), len(worse.ids)) - shared
             prompt, room = self._cut_prompt(better.ids[:shared], longest)
-            answers = [(row.ids[shared:][:room], _clipped(row.spans, shared, room)) for row in (better, worse)]
+            answers = [self._cut_answer(row, shared, room) for row in (better, worse)]
             if len(prompt) < shared or longest > room:
                 self.truncated += 1
                 self._say_cut(example, self.lengths[-1])
@@ -208,8 +223,15 @@ class _Pass:
             rejected.add(*answers[1], at)
         return PairRows(prompts.built(), chosen.built(), rejected.built())
 
+    def _cut_answer(self, row: Encoded, start: int, room: int) -> tuple[list[int], list[Span]]:
+        """What of a row follows its prompt, within the room there is; the marks that a tokenizer closes every text with stay."""
+        ids, closing = row.ids[start:], self.maker.marks[1]
+        if len(ids) > room > len(closing):
+            ids = [*ids[: room - len(closing)], *closing]
+        return ids[:room], _clipped(row.spans, start, room)
+
     def _cut_prompt(self, prompt: list[int], answer: int) -> tuple[list[int], int]:
-        """A prompt that keeps its end (and a first special token), and how many tokens that leaves for an answer.
+        """A prompt that keeps its end (and the special token before it), and how many tokens that leaves for an answer.
 
         Without `max_prompt_length` a prompt gives way to the longer answer of its pair, down to half of the whole limit.
         """
@@ -219,7 +241,7 @@ class _Pass:
         if limit is None:
             limit = max(preparation.max_length - answer, preparation.max_length // 2)
         if len(prompt) > limit:
-            prompt = _keep_end(prompt, limit, self.maker.tokenizer.bos_id)
+            prompt = _keep_end(prompt, limit, next(iter(self.maker.marks[0]), self.maker.tokenizer.bos_id))
         room = max(preparation.max_length - len(prompt), 0)
         return prompt, min(room, preparation.max_completion_length or room)
 

@@ -135,7 +135,7 @@ def _read_json(text: str, table: Table, faults: Faults) -> None:
             return
         _read_lines(text, table, faults)
         return
-    if text.strip() in ("[]", "{}"):
+    if text.strip() == "[]":
         faults.say("D118", f"{table.file} holds no rows", file=table.file, parameters=("data_path",))
         return
     message = f"{table.file} holds no list of rows"

@@ -106,6 +106,14 @@ class Tokenizer:
         """The id of a token, None where it is no token."""
         return None if token is None else self.backend.token_to_id(token)
 
+    def differing_token(self, other: Tokenizer) -> str | None:
+        """The first token that `other` has under another id or not at all, in words; None where each of this one's ids means the same."""
+        own, theirs = (one.backend.get_vocab(with_added_tokens=True) for one in (self, other))
+        for token, number in sorted(own.items(), key=lambda entry: entry[1]):
+            if theirs.get(token) != number:
+                return f"{token!r} is {number} here and {theirs.get(token, 'nothing')} there"
+        return None
+
     def added_tokens(self) -> list[str]:
         """All tokens that are never split."""
         return [str(token.content) for token in self.backend.get_added_tokens_decoder().values()]
@@ -144,6 +152,11 @@ class Tokenizer:
             at = next((start for start in starts if framed[start : start + len(bare)] == bare), 0)
             self._frame = (framed[:at], framed[at + len(bare) :])
         return self._frame
+
+    @property
+    def marks(self) -> tuple[list[int], list[int]]:
+        """The ids that every text stands between ([CLS] … [SEP]), whoever wrote it: those of an encoder's tokenizer, else none."""
+        return self.frame if "cls_token" in self.special and all(self.frame) else ([], [])
 
     # -- text to ids ----------------------------------------------------------------------------------------------------
 
@@ -227,6 +240,9 @@ class _SlowBackend:
 
     def get_vocab_size(self, with_added_tokens: bool = True) -> int:
         return len(self.whole)
+
+    def get_vocab(self, with_added_tokens: bool = True) -> dict[str, int]:
+        return self.whole.get_vocab()
 
     def get_added_tokens_decoder(self) -> dict[int, Any]:
         return self.whole.added_tokens_decoder

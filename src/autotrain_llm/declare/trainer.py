@@ -40,6 +40,8 @@ class Trainer(Record):
     defaults: its own defaults, in place of the declaration's.
     learning_rates: lowest and highest that are plausible, for full training and for LoRA.
     objective: `module:function` in `run/` that makes its loss; None while the trainer can be checked but not yet trained.
+    settings: names of the parameters that its objective is made with.
+    parts_pairs: whether a row with two answers is two rows to it.
     reference: `module:function` in `run/` that hands its plan to the reference library's own trainer; None where there is none.
     examples: commands for the guide.
     metrics: names of what it reports on evaluation data, each with the direction that is better (minimize or maximize).
@@ -55,6 +57,8 @@ class Trainer(Record):
     usual: Mapping[str, Usual]
     learning_rates: Mapping[str, tuple[float, float]]
     objective: str | None = None
+    settings: tuple[str, ...] = ()
+    parts_pairs: bool = False
     reference: str | None = None
     defaults: Mapping[str, Any] = EMPTY
     unused: Mapping[str, str] = EMPTY

@@ -67,6 +67,13 @@ class World:
         """What the model's files say."""
         return self._try(lambda: self._metadata(self.config.model, "model"))
 
+    @cached_property
+    def reference(self) -> ModelFacts | None:
+        """What the files of `--model-ref` say; None where it names no model."""
+        if not (self.config.applies("model_ref") and self.config.model_ref):
+            return None
+        return self._try(lambda: self._metadata(self.config.model_ref, "model_ref"))
+
     def _metadata(self, name: str, parameter: str) -> ModelFacts:
         from autotrain_llm.models.locate import locate
         from autotrain_llm.models.metadata import read_metadata
@@ -183,13 +190,15 @@ class World:
         from autotrain_llm.data.prepare import Preparation
 
         config = self.config
+        scored = config.trainer_spec.rows == "scored"
         return Preparation(
             max_length=self.limit.tokens,
             length_given=self.limit.given,
             length_flag="--" + self.limit.parameter.replace("_", "-"),
             block=config.trainer_spec.rows == "documents",
             response_only=self._response_only,
-            add_eos=config.add_eos_token if config.applies("add_eos_token") else True,
+            add_eos=config.add_eos_token if config.applies("add_eos_token") else not scored,
+            scored=scored,
             add_eos_given=config.given("add_eos_token"),
             chat_template=config.chat_template if config.applies("chat_template") else None,
             packing=bool(config.applies("packing") and config.packing),

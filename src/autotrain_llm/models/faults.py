@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.models.classifiers import has_classifier
 from autotrain_llm.models.metadata import ModelFacts, highest_token_id
 from autotrain_llm.models.weights import INDEX
 
@@ -204,8 +205,14 @@ def cannot_generate(facts: ModelFacts, trainer: str, *, parameter: str = "model"
 
 
 def cannot_score(facts: ModelFacts, trainer: str, *, parameter: str = "model") -> Iterator[Finding]:
-    """An encoder-decoder or another task's model where a reward model is trained."""
-    if trainer != SCORING_TRAINER or facts.config is None or not (facts.is_encoder_decoder or facts.other_task):
+    """An encoder-decoder, another task's model, or an architecture that scores nothing, where a reward model is trained."""
+    if trainer != SCORING_TRAINER or facts.config is None or facts.model_type is None:
+        return
+    if not (facts.is_encoder_decoder or facts.other_task):
+        if not has_classifier(facts.model_type) and is_known_architecture(facts.model_type):
+            message = f"{said(facts, parameter)}: the installed transformers has no sequence classifier for {facts.model_type}"
+            fix = f"{flag_of(parameter)} <a model of another architecture, such as llama, qwen3 or bert>"
+            yield Finding(message, fix=fix, parameters=(parameter, "trainer"))
         return
     kind = "an encoder-decoder" if facts.is_encoder_decoder else f"made for another task ({facts.other_task})"
     message = f"{said(facts, parameter)} ({facts.model_type}) is {kind}; the reward trainer puts its score on a decoder or an encoder"

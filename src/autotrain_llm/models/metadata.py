@@ -66,6 +66,21 @@ ENCODERS = frozenset(
         "yoso",
     ]
 )
+# Their first position is the one after the padding token's number, so that a table of 514 holds texts of 512 tokens.
+COUNT_FROM_PADDING = frozenset(
+    [
+        "camembert",
+        "data2vec-text",
+        "ibert",
+        "longformer",
+        "mpnet",
+        "roberta",
+        "roberta-prelayernorm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "xmod",
+    ]
+)
 ENCODER_DECODERS = frozenset(
     [
         "bart",
@@ -244,7 +259,11 @@ class ModelFacts:
     @property
     def context_length(self) -> int | None:
         """The longest text the config is made for, in tokens."""
-        return self.number(*CONTEXT_KEYS)
+        positions = self.number(*CONTEXT_KEYS)
+        if positions is None or self.model_type not in COUNT_FROM_PADDING:
+            return positions
+        padding = self.number("pad_token_id")
+        return positions - (1 if padding is None else padding) - 1
 
     @property
     def rope_scaling(self) -> Mapping | None:

@@ -22,7 +22,8 @@ OF_READING = {
     "P123": "`--interactive` asks questions, and there is no terminal to ask them on.",
     "P124": "No finding has this code.",
     "P302": "A value is not of its parameter's kind: a number, a switch, a list or JSON.",
-    "P330": "`--prompts` names a file that is not there.",
+    "P330": "`--prompts` names a file that is not there or holds no prompt, or a prompt can't be answered: the chat template refuses it, "
+    "or it leaves no room in the model's context.",
     "R101": "The run started and failed; every complete checkpoint is kept.",
     "R102": "Something happened that nobody foresaw. `--verbose` shows where.",
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.config import CONFIG_FILE, Config
-from autotrain_llm.declare.finding import Finding
+from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import Param, plain
 from autotrain_llm.declare.rule import rule
@@ -18,6 +18,10 @@ from autotrain_llm.registry import PARAMS
 PATHS = ("DIR", "PATH", "NAME|DIR", "NAME|FILE")  # parameters with these metavars may name a file or folder
 LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, on every common file system
 # What a value that goes wrong usually was meant to say; the rest is told by the bounds themselves.
+READ_BY_INFERENCE = frozenset(
+    {"model", "tokenizer", "revision", "cache_dir", "offline", "trust_remote_code", "token", "chat_template"}
+    | {"mixed_precision", "attn_implementation", "seed", "trainer"}
+)
 INSTEAD = {
     "epochs": "--epochs 1",
     "warmup_ratio": "--warmup-ratio 0.1",
@@ -78,6 +82,29 @@ def inference_needs_a_model_and_prompts(config: Config) -> Iterator[Finding]:
             "--inference asks a trained model, and scratch: is a new one",
             fix="--model runs/mine",
             parameters=("inference", "model"),
+        )
+
+
+@rule(
+    "P203",
+    WARNING,
+    refuses='--inference --model runs/mine --prompts "Hello" --lr 1e-4',
+    accepts='--inference --model runs/mine --prompts "Hello"',
+)
+def inference_does_not_train(config: Config) -> Iterator[Finding]:
+    """A parameter of training was given together with `--inference`.
+
+    Why: answering prompts reads the model, the template and the precision, and nothing else; the value is ignored.
+    Fix: remove it.
+    """
+    if not config.peek("inference"):
+        return
+    unused = [name for name in config.all_given() if not PARAMS[name].command and name not in READ_BY_INFERENCE]
+    if unused:
+        yield Finding(
+            f"{', '.join(PARAMS[name].flag for name in unused)} has no effect with --inference, will be ignored",
+            fix=f"remove {', '.join(PARAMS[name].flag for name in unused)}",
+            parameters=tuple(unused),
         )
 
 

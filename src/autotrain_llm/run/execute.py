@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerState, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
 from autotrain_llm.data.pack import pack
 from autotrain_llm.facts.output import CHECKPOINTS, step_of
 from autotrain_llm.planning import Plan
 from autotrain_llm.preflight import Checked
+from autotrain_llm.reference import BEFOREHAND
 from autotrain_llm.run import records
 from autotrain_llm.run.batches import RowGroups
 from autotrain_llm.run.failures import Interrupted, RunFailed, explain
@@ -27,8 +28,12 @@ from autotrain_llm.run.memory import keep_freed_memory
 from autotrain_llm.run.model import DTYPES, Loaded, load, tokenizer_disagrees
 from autotrain_llm.run.objectives import Objective
 from autotrain_llm.run.peak import Peak, matmul_peak
+from autotrain_llm.run.preference.references import Kept, find_references, without_dropout
 from autotrain_llm.run.rates import Rates, needed_work
 from autotrain_llm.run.recorder import Recorder, Signals
+from autotrain_llm.run.resume import restore, state_of
+from autotrain_llm.run.reward.layouts import FlatScores, PaddedScores
+from autotrain_llm.run.reward.load import load_scorer
 from autotrain_llm.run.saving import save_finished
 from autotrain_llm.run.trackers import Trackers
 from autotrain_llm.watch import Watch
@@ -83,6 +88,8 @@ class _Run:
         checkpoint = plan.output["checkpoint"]
         self.checkpoint = Path(checkpoint) if checkpoint else None
         self.peak: Peak | None = None
+        self.steps = 0
+        self.best_checkpoint: str | None = None
 
     def carry_out(self, folder: Path) -> RunReport:
         quiet_libraries(self.checked.config.peek("verbose"))
@@ -112,7 +119,7 @@ class _Run:
         finally:
             self.watch.finish()
         if run_file:
-            outcome: dict[str, Any] = {"best_checkpoint": self.best_checkpoint, "steps": self.plan.steps}
+            outcome: dict[str, Any] = {"best_checkpoint": self.best_checkpoint, "steps": self.steps}
             if self.peak is not None:
                 outcome["matmul_peak"] = asdict(self.peak)
             run_file.write(
@@ -122,7 +129,7 @@ class _Run:
 
     def _train(self, folder: Path, signals: Signals, words: list[str]) -> RunReport:
         self.watch.stage(f"Loading {self.plan.model['name']}")
-        loaded = load(self.plan, self.world)
+        loaded = (load_scorer if self.plan.model["head"] else load)(self.plan, self.world)
         self._same_tokens(loaded)
         layout = make_layout(self.plan, loaded)
         step = step_of(self.checkpoint) if self.checkpoint else None
@@ -130,10 +137,15 @@ class _Run:
             keep_freed_memory()
         with Trackers(self.plan, folder, step, self.watch, leader=self.leader) as trackers:
             recorder = Recorder(records.MetricsFile(folder, step) if self.leader else None, self.watch, trackers)
-            trainer = self._trainer(loaded, layout, folder, [recorder, signals])
-            result = trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
-        self.best_checkpoint = self._best(trainer, folder)
-        metrics = self._final_metrics(recorder, float(result.training_loss))
+            if self.checkpoint and step is not None and step >= self.plan.steps:
+                state = self._only_to_finish(loaded, self.checkpoint, recorder)
+            else:
+                trainer = self._trainer(loaded, layout, folder, [recorder, signals])
+                trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
+                state = trainer.state
+        self.steps = state.global_step
+        self.best_checkpoint = self._best(state, folder)
+        metrics = self._final_metrics(recorder)
         self.watch.stage("Saving")
         files = self._save(loaded, layout, folder, metrics, words)
         try_it = f'{records.invocation()} --inference --model {folder} --prompts "…"'
@@ -147,6 +159,14 @@ class _Run:
             records.versions(),
             try_it,
         )
+
+    def _only_to_finish(self, loaded: Loaded, checkpoint: Path, recorder: Recorder) -> TrainerState:
+        """The run was stopped after its last step and before its model was saved."""
+        state = state_of(checkpoint)
+        best = state.best_model_checkpoint if self.plan.arguments["load_best_model_at_end"] else None
+        restore(loaded, Path(best) if best else checkpoint)
+        recorder.history += [entry for entry in state.log_history if "train_runtime" not in entry]
+        return state
 
     def _same_tokens(self, loaded: Loaded) -> None:
         text = tokenizer_disagrees(loaded.tokenizer, self.world)
@@ -162,13 +182,14 @@ class _Run:
         assert prepared is not None
         if plan.schedule["patience"] is not None:
             callbacks = [*callbacks, EarlyStoppingCallback(early_stopping_patience=plan.schedule["patience"])]
-        train = RowGroups(prepared.train, self._groups(prepared.train))
-        valid = RowGroups(prepared.valid, self._groups(prepared.valid)) if plan.schedule["evaluate"] != "no" else None
+        objective = make_objective(plan)
+        train = self._items(objective, prepared.train)
+        valid = self._items(objective, prepared.valid) if plan.schedule["evaluate"] != "no" else None
         if plan.engine == "native":
-            trainer = self._loop(loaded, layout, folder, callbacks, train, valid)
+            trainer = self._loop(loaded, layout, folder, callbacks, objective, train, valid)
         else:
-            build = named(plan.objective["reference"])
-            trainer = build(plan, trainer_arguments(plan, folder), loaded, train, valid, callbacks)
+            build = named(plan.objective["trl"])
+            trainer = build(plan, trainer_arguments(plan, folder), loaded, train, valid, callbacks, self.world)
         trainer.remove_callback(PrinterCallback)  # the recorder and its watch say what is to be said
         return trainer
 
@@ -178,10 +199,16 @@ class _Run:
         layout: Layout,
         folder: Path,
         callbacks: list[Any],
-        train: RowGroups,
-        valid: RowGroups | None,
+        objective: Objective,
+        train: Any,
+        valid: Any,
     ) -> Loop:
         plan = self.plan
+        references = None
+        if objective.arrange is not None:
+            without_dropout(loaded.model)
+        if objective.has_reference:
+            references = find_references(plan, self.world, loaded, layout)
         if plan.precision["checkpointing"]:
             loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
             if loaded.is_adapter:
@@ -189,26 +216,37 @@ class _Run:
         device = torch.device("cpu" if plan.precision["cpu"] else "cuda")
         work = needed_work(loaded.model)
         self.peak = matmul_peak(device, DTYPES[plan.precision["name"]]) if work else None
-        return Loop(
+        loop = Loop(
             model=loaded.model,
             args=TrainingArguments(**trainer_arguments(plan, folder)),
             processing_class=loaded.tokenizer,
             callbacks=callbacks,
             layout=layout,
-            objective=make_objective(plan),
+            objective=objective,
             rates=Rates(work, self.peak),
             train_rows=train,
             valid_rows=valid,
+            references=references,
         )
+        if references is not None and plan.objective["reference"]["when"] == BEFOREHAND:
+            self.watch.stage("Computing what the reference says")
+            assert self.world.prepared is not None
+            folder_of_kept = self.world.cache.parent / "references" if self.world.cache else None
+            loop.refer_beforehand(Kept(folder_of_kept, self.world.prepared.fingerprint, plan.precision["name"]))
+        return loop
+
+    def _items(self, objective: Objective, rows: Any) -> Any:
+        """Prepared rows as the items that batches are made of."""
+        return RowGroups(rows, self._groups(rows)) if objective.arrange is None else objective.arrange(rows)
 
     def _groups(self, rows: Any) -> list[list[int]] | None:
         return pack(rows.lengths.tolist(), self.plan.length["tokens"]) if self.plan.layout["packing"] else None
 
-    def _best(self, trainer: Trainer, folder: Path) -> str | None:
-        best = trainer.state.best_model_checkpoint
+    def _best(self, state: TrainerState, folder: Path) -> str | None:
+        best = state.best_model_checkpoint
         return os.path.relpath(best, folder) if best and self.plan.schedule["evaluate"] != "no" else None
 
-    def _final_metrics(self, recorder: Recorder, train_loss: float) -> dict[str, float]:
+    def _final_metrics(self, recorder: Recorder) -> dict[str, float]:
         """The last of each metric; where the best checkpoint was loaded, those of its evaluation."""
         metrics: dict[str, float] = {}
         step = (
@@ -223,7 +261,7 @@ class _Run:
                     for name, value in entry.items()
                     if name not in ("step", "epoch", "learning_rate", "grad_norm")
                 }
-        return {**metrics, "train_loss": train_loss}
+        return metrics
 
     def _save(
         self, loaded: Loaded, layout: Layout, folder: Path, metrics: dict[str, float], words: list[str]
@@ -234,7 +272,7 @@ class _Run:
         assert self.world.prepared is not None
         merge = bool(self.plan.adapter and self.plan.adapter["merge"])
         files = save_finished(loaded, folder, merge=merge, end_of_turn=self.world.prepared.end_of_turn)
-        records.write_card(folder, self.plan, metrics, words)
+        records.write_card(folder, self.plan, self.steps, metrics, words)
         if self.plan.hub:
             from autotrain_llm.run.hub import upload
 
@@ -245,8 +283,11 @@ class _Run:
 
 def make_layout(plan: Plan, loaded: Loaded) -> Layout:
     """The layout that the plan decided on."""
+    pad_token, scores = int(loaded.tokenizer.pad_token_id), plan.model["head"] is not None
     if plan.layout["name"] == "padded" or plan.engine != "native":  # TRL lays rows out itself
-        return Padded(int(loaded.tokenizer.pad_token_id))
+        return (PaddedScores if scores else Padded)(pad_token)
+    if scores:
+        return FlatScores(loaded.model, pad_token, plan.model["attention"])
     return Flat(loaded.model, plan.model["attention"])
 
 

@@ -44,7 +44,8 @@ def explain(fault: BaseException, steps_done: int) -> RunFailed | None:
             f"out of memory {where}",
             "a smaller --batch-size with more --gradient-accumulation, a smaller --block-size, --gradient-checkpointing, or --peft",
         )
-    if (isinstance(fault, OSError) and fault.errno == 28) or "No space left on device" in text:
+    cut_short = "inline_container" in text and "unexpected pos" in text  # how torch.save meets a full disk
+    if (isinstance(fault, OSError) and fault.errno == 28) or "No space left on device" in text or cut_short:
         return RunFailed(
             f"the disk is full {where}; every complete checkpoint is kept",
             "free some space, then --resume; or a smaller --save-total-limit",

@@ -40,8 +40,12 @@ class OutputFolder:
     def __enter__(self) -> OutputFolder:
         if self.leader:
             self._created = not self.path.exists()
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._take_lock()
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._take_lock()
+            except OSError as problem:
+                message = f"--output-dir {self.path} can't be written: {problem.strerror or problem}"
+                raise Refused([Finding(message, "another --output-dir", ("output_dir",), code="E403")]) from problem
             if self.overwrite:
                 self._put_aside()
         return self

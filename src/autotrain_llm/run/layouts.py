@@ -46,7 +46,8 @@ class Layout(Protocol):
     """`collate` makes a batch of rows, or of families; `forward` calls the wrapped model with it; `for_generation` makes the model what generate() needs.
 
     A batch holds the number of its `tokens` and of the padded positions it `spared`. Its `answers` are the rows, or the answers of the
-    families that count, one family after the other; `target_answers` says for each token to predict which of them it belongs to.
+    families that count, one family after the other; `target_answers` says for each token to predict which of them it belongs to, and
+    `answer_rows` for each of them which row it ends.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Flat:
         numbers = _answer_numbers(families) if answers is None else answers
         batch["target_answers"] = torch.tensor(numbers)[batch["target_segments"]]
         batch["answers"] = max(numbers) + 1
+        batch["answer_rows"] = _rows_of_answers(numbers)
         return batch
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
@@ -113,6 +115,7 @@ class Padded:
             "target_labels": torch.from_numpy(flat[positions]),
             "target_answers": torch.tensor(numbers)[torch.from_numpy(positions // longest)],
             "answers": max(numbers) + 1,
+            "answer_rows": _rows_of_answers(numbers),
             "tokens": int(mask.sum()),
             "spared": 0,
         }
@@ -128,6 +131,11 @@ class Padded:
 
     def for_generation(self, model: nn.Module, on: bool) -> None:
         """A padded model is as generate() needs it."""
+
+
+def prepared_as(layout: Layout, model: nn.Module) -> nn.Module:
+    """A second model, to be called with the batches of this layout."""
+    return prepare_model(model) if isinstance(layout, Flat) else model
 
 
 NO_PROMPT = np.zeros(0, dtype=np.int32)
@@ -149,6 +157,11 @@ def _answer_numbers(families: Sequence[Family]) -> list[int]:
     return numbers
 
 
+def _rows_of_answers(numbers: Sequence[int]) -> torch.Tensor:
+    """For each answer that counts, the segment of the stream, or the padded row, that it ends."""
+    return torch.tensor([row for row, number in enumerate(numbers) if number >= 0], dtype=torch.int64)
+
+
 def _worth_sharing(families: Sequence[Family]) -> bool:
     """Whether the prompts that would be computed again make up enough of the batch."""
     again = sum(len(family.prompt) * (len(family.answers) - 1) for family in families)
@@ -163,14 +176,13 @@ def _segments(families: Sequence[Family]) -> tuple[list[Row], list[int], list[in
     answers: list[int] = []
     numbers = iter(_answer_numbers(families))
     for family in families:
-        parent = STANDS_ALONE
-        if len(family.prompt):
-            parent = len(rows)
+        parent, own = STANDS_ALONE, family.rows()
+        if len(family.prompt) and len(own) > 1:
+            parent, own = len(rows), [(ids, np.asarray(trained) & family.counts) for ids, trained in family.answers]
             rows.append((family.prompt, np.zeros(len(family.prompt), dtype=bool)))
             continues.append(STANDS_ALONE)
             answers.append(-1)
-        for ids, trained in family.answers:
-            rows.append((ids, np.asarray(trained) & family.counts))
-            continues.append(parent)
-            answers.append(next(numbers))
+        rows += own
+        continues += [parent] * len(own)
+        answers += [next(numbers) for _ in own]
     return rows, continues, answers

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import Trainer
 
-from autotrain_llm.run.batches import Batches, BatchOrder, RowGroups
+from autotrain_llm.run.batches import Batches, BatchOrder
 from autotrain_llm.run.failures import not_a_number
 from autotrain_llm.run.layouts import Layout
 from autotrain_llm.run.objectives import Objective, Sums
+from autotrain_llm.run.preference.items import Preferences
+from autotrain_llm.run.preference.references import Kept, References, chunks, read, write
 from autotrain_llm.run.rates import Rates
-
-LARGEST_LOSS_OF_A_PERPLEXITY = 700.0  # exp overflows beyond
 
 
 class Loop(Trainer):
-    """Trains on `train_rows`, evaluates on `valid_rows`, both already tokens."""
+    """Trains on `train_rows`, evaluates on `valid_rows`, both items of tokens; `references` where the objective has one."""
 
     def __init__(
         self,
@@ -29,8 +29,9 @@ class Loop(Trainer):
         layout: Layout,
         objective: Objective,
         rates: Rates,
-        train_rows: RowGroups,
-        valid_rows: RowGroups | None,
+        train_rows: Any,
+        valid_rows: Any,
+        references: References | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(train_dataset=train_rows, eval_dataset=valid_rows, **settings)
@@ -38,6 +39,7 @@ class Loop(Trainer):
         self.valid_rows = valid_rows
         self.layout: Layout = layout
         self.objective: Objective = objective
+        self.references = references
         self.loss_is_scaled_for_ga = True  # the objective's sum is divided by the items of the whole step
         self._sums: dict[str, list[float]] = {}
         self._pending: list[Sums] = []
@@ -53,8 +55,9 @@ class Loop(Trainer):
         assert rows is not None, "nothing to evaluate on"
         return self._batches(rows, self.args.per_device_eval_batch_size, None)
 
-    def _batches(self, items: RowGroups, batch_size: int, seed: int | None) -> Batches:
-        order = BatchOrder(len(items), batch_size, seed, self.args.process_index, self.args.world_size)
+    def _batches(self, items: Any, batch_size: int, seed: int | None) -> Batches:
+        share = (self.args.process_index, self.args.world_size)
+        order = BatchOrder(len(items), batch_size, seed, *share, neighbours=items.mismatches)
         return Batches(items, order, self.layout.collate)
 
     def get_batch_samples(
@@ -82,17 +85,50 @@ class Loop(Trainer):
 
         Processes average their gradients, so each one's share is multiplied by their number.
         """
+        inputs = self._with_reference(model, inputs)
         output = self.layout.forward(model, inputs, self.objective.compute)
         items = num_items_in_batch if num_items_in_batch is not None else self.objective.items(inputs)
         loss = self.objective.loss(output, inputs) * self.args.world_size / items
         self._pending.append(self.objective.measures(output, inputs))
         return (loss, output) if return_outputs else loss
 
+    def _with_reference(self, model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
+        if self.references is None:
+            return inputs
+        with self.accelerator.autocast():  # which prepares the policy alone
+            return self.references.into(inputs, model, self._over_processes)
+
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             raise not_a_number(self.state.global_step + 1)
         return loss
+
+    def refer_beforehand(self, kept: Kept) -> None:
+        """Compute the reference's side of all items, once, or find it where it was kept."""
+        for side, items in (("train", self.train_rows), ("valid", self.valid_rows)):
+            if items is None:
+                continue
+            assert self.references is not None
+            place = kept.place(side, self.references.source)
+            shape = (len(items), items.answers_each)
+            items.reference = read(place, shape)
+            if self.args.world_size > 1 or items.reference is None:  # all processes take part, or none
+                items.reference = self._said_by_reference(items, shape)
+                if place is not None and self.args.process_index == 0:
+                    write(place, items.reference)
+
+    def _said_by_reference(self, items: Preferences, shape: tuple[int, int]) -> np.ndarray:
+        """The reference's log-probability of each answer of each item; the processes share the work."""
+        assert self.references is not None
+        known = torch.zeros(shape, dtype=torch.float64, device=self.args.device)
+        for number, chunk in enumerate(chunks(items)):
+            if number % self.args.world_size == self.args.process_index:
+                batch = self._prepare_inputs(self.layout.collate([items.family(one) for one in chunk]))
+                with self.accelerator.autocast():
+                    sums = self.references.of(batch, self.model_wrapped)
+                known[chunk.start : chunk.stop] = sums.reshape(len(chunk), -1)
+        return self._over_processes(known).cpu().numpy()
 
     # --- what is measured -------------------------------------------------------------------------------------------
 
@@ -116,7 +152,8 @@ class Loop(Trainer):
             total, count = self._over_processes(both.float() if both.device.type == "mps" else both).tolist()
             if count:
                 result[name] = total / count
-        return result
+        result |= self.objective.derived(result)
+        return {name: value for name, value in result.items() if not name.startswith("_")}
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
@@ -128,14 +165,13 @@ class Loop(Trainer):
         for inputs in self.get_eval_dataloader(eval_dataset):
             inputs = self._prepare_inputs(inputs)
             with torch.no_grad(), self.compute_loss_context_manager():
+                inputs = self._with_reference(model, inputs)
                 output = self.layout.forward(model, inputs, self.objective.compute)
             loss = self.objective.loss(output, inputs).detach()
             items = torch.tensor(float(self.objective.items(inputs)), device=loss.device)
             sums.append({"loss": (loss, items), **self.objective.measures(output, inputs)})
         model.train()
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._ratios(sums).items()}
-        mean = metrics.get(f"{metric_key_prefix}_loss", math.nan)
-        metrics[f"{metric_key_prefix}_perplexity"] = math.exp(min(mean, LARGEST_LOSS_OF_A_PERPLEXITY))
         metrics[f"{metric_key_prefix}_seconds"] = round(time.perf_counter() - began, 3)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

@@ -41,7 +41,7 @@ def load(plan: Plan, world: World) -> Loaded:
     located = world.model.located if world.model else None
     assert located is not None
     frozen = plan.adapter is not None
-    dtype = DTYPES[plan.precision["name"]] if frozen and plan.precision["name"] != "fp16" else torch.float32
+    dtype = loading_type(plan)
     options = loading_options(plan, world.token)
     model = from_located(located, dtype, options, trainable_adapter=frozen)
     saved_as = dtype_of(located) or torch.float32
@@ -51,6 +51,12 @@ def load(plan: Plan, world: World) -> Loaded:
     if plan.adapter and not isinstance(model, PeftModel):
         model = get_peft_model(model, lora_config(plan.adapter), autocast_adapter_dtype=True)
     return Loaded(model, tokenizer, saved_as)
+
+
+def loading_type(plan: Plan) -> torch.dtype:
+    """Float32 where all of a model is trained, the type it computes in where it is frozen."""
+    name = plan.precision["name"]
+    return DTYPES[name] if plan.adapter is not None and name != "fp16" else torch.float32
 
 
 def loading_options(plan: Plan, token: str | None) -> dict[str, Any]:
@@ -91,7 +97,8 @@ def from_located(
         base = from_located(located.base, dtype, options)
         model = PeftModel.from_pretrained(base, str(located.folder), is_trainable=trainable_adapter)
         return model if trainable_adapter else model.merge_and_unload()
-    source = located.name if located.kind == HUB else str(located.folder)
+    # Absolute, because an adapter keeps it as the place of its base, wherever it is loaded from later.
+    source = located.name if located.kind == HUB or located.folder is None else str(located.folder.absolute())
     kept = options if located.kind == HUB else {name: value for name, value in options.items() if name != "revision"}
     return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **kept)
 

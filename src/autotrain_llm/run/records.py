@@ -19,8 +19,10 @@ from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import plain
 from autotrain_llm.planning import Plan, show_count
 from autotrain_llm.registry import PARAMS
+from autotrain_llm.run.reward.card import how_to_score
 from autotrain_llm.version import VERSION
 
+ENDED_EARLY = ("failed", "interrupted")
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "safetensors")
 
 
@@ -38,8 +40,11 @@ def versions() -> dict[str, str]:
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write whole or not at all."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(finite(document), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    try:
+        unfinished.write_text(json.dumps(finite(document), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def finite(value: Any) -> Any:
@@ -72,8 +77,13 @@ class RunFile:
         }
 
     def write(self, **changes: Any) -> None:
+        """Write it anew. Of a run that has ended badly, as on a full disk, why it did is told even where this can't be written."""
         self.document |= changes
-        write_json(self.path, self.document)
+        try:
+            write_json(self.path, self.document)
+        except OSError:
+            if self.document["status"] not in ENDED_EARLY:
+                raise
 
 
 class MetricsFile:
@@ -135,13 +145,14 @@ def _in_lines(words: Sequence[str]) -> list[str]:
     return lines
 
 
-def write_card(folder: Path, plan: Plan, metrics: Mapping[str, Any], words: Sequence[str]) -> None:
+def write_card(folder: Path, plan: Plan, steps: int, metrics: Mapping[str, Any], words: Sequence[str]) -> None:
     """The model card: what was trained from what, on what, how, and what it scored."""
     base = plan.model["name"]
     is_new = plan.model["kind"] == "scratch"
     header = ["---", "library_name: " + ("peft" if plan.adapter and not plan.adapter["merge"] else "transformers")]
     header += [] if is_new or plan.model["kind"] != "hub" else [f"base_model: {base}"]
-    header += ["pipeline_tag: text-generation", "tags:", "- autotrain-llm", f"- {plan.trainer}", "---", ""]
+    task = "text-generation" if plan.model["head"] is None else "text-classification"
+    header += [f"pipeline_tag: {task}", "tags:", "- autotrain-llm", f"- {plan.trainer}", "---", ""]
     size = show_count(plan.model["parameters"])
     start = (
         f"a new {plan.model['architecture']} of {size} parameters"
@@ -152,8 +163,9 @@ def write_card(folder: Path, plan: Plan, metrics: Mapping[str, Any], words: Sequ
     lines = [
         f"# {folder.name}",
         "",
-        f"Trained with `{plan.trainer}` from {start} on `{data['path']}`: {data['rows']} rows, {data['total_tokens']} tokens, {plan.steps} steps.",
+        f"Trained with `{plan.trainer}` from {start} on `{data['path']}`: {data['rows']} rows, {data['total_tokens']} tokens, {steps} steps.",
         "",
+        *([] if plan.model["head"] is None else how_to_score(plan)),
         "| metric | value |",
         "| --- | --- |",
         *(f"| {name} | {value:.6g} |" for name, value in metrics.items() if isinstance(value, int | float)),

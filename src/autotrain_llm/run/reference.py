@@ -17,6 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from autotrain_llm.facts.world import World
 from autotrain_llm.planning import Plan
 from autotrain_llm.run.batches import Batches, BatchOrder, RowGroups
 from autotrain_llm.run.failures import not_a_number
@@ -36,12 +37,11 @@ def sft(
     train_rows: RowGroups,
     valid_rows: RowGroups | None,
     callbacks: Sequence[TrainerCallback],
+    world: World,
 ) -> SFTTrainer:
     """TRL's SFTTrainer for a plan of next-token prediction. `arguments` are transformers' own, by name."""
     config = sft_config(plan, arguments)
-    numbered = _NumberedBatches(
-        plan, config, int(loaded.tokenizer.pad_token_id), {TRAIN: train_rows, VALID: valid_rows}
-    )
+    numbered = NumberedBatches(plan, config, int(loaded.tokenizer.pad_token_id), {TRAIN: train_rows, VALID: valid_rows})
     return SFTTrainer(
         model=loaded.model,
         args=config,
@@ -53,17 +53,22 @@ def sft(
     )
 
 
+def shared_arguments(plan: Plan, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What all of TRL's configurations take: what TRL would decide by itself is said, because its defaults are others."""
+    return {
+        **{name: value for name, value in arguments.items() if name != "label_names"},
+        # A batch is one item of the data set.
+        "per_device_train_batch_size": 1,
+        "per_device_eval_batch_size": 1,
+        "gradient_checkpointing": plan.precision["checkpointing"],
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if plan.precision["checkpointing"] else None,
+    }
+
+
 def sft_config(plan: Plan, arguments: Mapping[str, Any]) -> SFTConfig:
-    """TRL's configuration of the plan: what TRL would decide by itself is said, because its defaults are others."""
+    """TRL's configuration of the plan."""
     return SFTConfig(
-        **{
-            **{name: value for name, value in arguments.items() if name != "label_names"},
-            # A batch is one item of the data set.
-            "per_device_train_batch_size": 1,
-            "per_device_eval_batch_size": 1,
-        },
-        gradient_checkpointing=plan.precision["checkpointing"],
-        gradient_checkpointing_kwargs={"use_reentrant": False} if plan.precision["checkpointing"] else None,
+        **shared_arguments(plan, arguments),
         max_length=None,
         shuffle_dataset=False,
         train_sampling_strategy="sequential",
@@ -71,10 +76,11 @@ def sft_config(plan: Plan, arguments: Mapping[str, Any]) -> SFTConfig:
     )
 
 
-class _NumberedBatches(TrainerCallback):
+class NumberedBatches(TrainerCallback):
     """The batches of an epoch by their number, and the epoch that the trainer is in."""
 
-    def __init__(self, plan: Plan, config: SFTConfig, pad_token: int, rows: Mapping[str, RowGroups | None]) -> None:
+    def __init__(self, plan: Plan, config: TrainingArguments, pad_token: int, rows: Mapping[str, Any]) -> None:
+        self.pad_token = pad_token
         self.processes = config.world_size
         self.process = config.process_index
         # Packed rows lie in one stream, in which positions that start again keep them apart.
@@ -82,10 +88,11 @@ class _NumberedBatches(TrainerCallback):
         self.batches = {split: self._batches(items, plan, split) for split, items in rows.items() if items is not None}
         self.order: dict[str, list[list[int]]] = {}
 
-    def _batches(self, items: RowGroups, plan: Plan, split: str) -> Batches:
+    def _batches(self, items: Any, plan: Plan, split: str) -> Batches:
         size = plan.arguments[f"per_device_{'train' if split == TRAIN else 'eval'}_batch_size"]
         seed = plan.arguments["data_seed"] if split == TRAIN else None
-        return Batches(items, BatchOrder(len(items), size, seed, self.process, self.processes), self._lay_out)
+        order = BatchOrder(len(items), size, seed, self.process, self.processes, neighbours=items.mismatches)
+        return Batches(items, order, self.lay_out)
 
     def numbers(self, split: str) -> Dataset:
         """As many items as all processes together have batches; accelerate deals them out in turn."""
@@ -105,9 +112,13 @@ class _NumberedBatches(TrainerCallback):
         if split not in self.order:
             self.order[split] = list(batches.order)
         chosen = self.order[split][item["batch"] // self.processes]
-        return batches.collate_fn([batches.dataset[number] for number in chosen])
+        return self.together([batches.dataset[number] for number in chosen], batches)
 
-    def _lay_out(self, rows: Sequence[Row]) -> dict[str, Any]:
+    def together(self, items: Sequence[Any], batches: Batches) -> dict[str, Any]:
+        """The batch of these items."""
+        return batches.collate_fn(list(items))
+
+    def lay_out(self, rows: Sequence[Any]) -> dict[str, Any]:
         return self.examples([{"input_ids": _ids(row), "labels": _labels(row)} for row in rows])
 
 

@@ -10,23 +10,26 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig
 
+from autotrain_llm.run.flat.model import causal_model
 from autotrain_llm.run.folder import UNFINISHED
 from autotrain_llm.run.model import Loaded
 
 
 def save_finished(loaded: Loaded, folder: Path, *, merge: bool, end_of_turn: str | None) -> list[str]:
-    """Write model, tokenizer and generation config; returns the names of the files. Each file is moved into place when it is whole."""
+    """Write model, tokenizer and, for a model that generates, generation config; returns the names of the files. Each file is moved into place when it is whole."""
     unfinished = folder / UNFINISHED
     shutil.rmtree(unfinished, ignore_errors=True)
     model: Any = loaded.model
     if isinstance(model, PeftModel) and merge:
         whole: Any = model.to(torch.float32)
         model = whole.merge_and_unload()
-    tell_end_of_turn(model, loaded.tokenizer, end_of_turn)
+    generates = causal_model(model).can_generate()
+    if generates:
+        tell_end_of_turn(model, loaded.tokenizer, end_of_turn)
     if not isinstance(model, PeftModel):
         model = model.to(loaded.saved_as)
     model.save_pretrained(unfinished)
-    if isinstance(model, PeftModel):
+    if isinstance(model, PeftModel) and generates:
         beneath: Any = model.get_base_model()
         beneath.generation_config.save_pretrained(unfinished)
     loaded.tokenizer.save_pretrained(unfinished)

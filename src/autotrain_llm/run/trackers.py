@@ -180,4 +180,8 @@ class _Trackio:
         self.trackio.finish()  # not the run's own finish, after which it would speak once more when the program ends
 
 
-OPEN: dict[str, Callable[[Path, Trackers], Tracker]] = {"tensorboard": _TensorBoard, "wandb": _Wandb, "trackio": _Trackio}
+OPEN: dict[str, Callable[[Path, Trackers], Tracker]] = {
+    "tensorboard": _TensorBoard,
+    "wandb": _Wandb,
+    "trackio": _Trackio,
+}

@@ -7,8 +7,28 @@ from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn, RejectedColumn
 from autotrain_llm.params.distillation import Distillation
 from autotrain_llm.params.length import PairLengths
+from autotrain_llm.params.preferences import LabelSmoothing
 from autotrain_llm.params.text import ChatTemplate
 from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
+
+LOSSES = (
+    "sigmoid",
+    "hinge",
+    "ipo",
+    "exo_pair",
+    "nca_pair",
+    "robust",
+    "bco_pair",
+    "sppo_hard",
+    "aot",
+    "aot_unpaired",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+    "sigmoid_norm",
+)
+# Those in which some labels may be the wrong way round.
+SMOOTHED = ("sigmoid", "exo_pair", "robust", "aot", "aot_unpaired")
 
 
 @group("Direct preference optimisation", order=610)
@@ -21,6 +41,7 @@ class Dpo:
         within=POSITIVE,
         search=log(0.01, 1.0),
     )
+    dpo_loss: str = param("sigmoid", "Loss of a pair, by TRL's name for it.", choices=LOSSES)
 
 
 @group("Reference model", order=611)
@@ -28,7 +49,10 @@ class Reference:
     """What the model is compared with."""
 
     model_ref: str | None = param(
-        None, "Reference model: a folder or Hub id.", metavar="NAME|DIR", default_words="--model as it was at the start"
+        None,
+        "Reference model: a folder, an adapter, an earlier run or a Hub id.",
+        metavar="NAME|DIR",
+        default_words="--model as it was at the start",
     )
 
 
@@ -39,7 +63,17 @@ TRAINER = Trainer(
     summary="Direct preference optimisation: learn which of two answers is better, with no reward model.",
     purpose="Moves a model toward the answers people prefer, measured against a reference that stays as it is.",
     rows="preferences",
-    groups=(*CORE, PromptColumn, RejectedColumn, PairLengths, ChatTemplate, Dpo, Reference, Distillation),
+    groups=(
+        *CORE,
+        PromptColumn,
+        RejectedColumn,
+        PairLengths,
+        ChatTemplate,
+        Dpo,
+        LabelSmoothing,
+        Reference,
+        Distillation,
+    ),
     requires=(*REQUIRED, "prompt_text_column", "rejected_text_column"),
     usual=usual(
         lr=Usual(5e-7, 2e-5),
@@ -50,6 +84,19 @@ TRAINER = Trainer(
     ),
     defaults={"text_column": "chosen"},
     learning_rates={"full": (1e-8, 5e-5), "lora": (1e-7, 1e-3)},
+    objective="autotrain_llm.run.preference.objectives:dpo",
+    reference="autotrain_llm.run.preference.trl:dpo",
+    settings=("dpo_beta", "dpo_loss", "label_smoothing"),
+    metrics={
+        "loss": "minimize",
+        "rewards/chosen": "maximize",
+        "rewards/rejected": "minimize",
+        "rewards/accuracies": "maximize",
+        "rewards/margins": "maximize",
+        "logps/chosen": "maximize",
+        "logps/rejected": "minimize",
+        "kl": "minimize",
+    },
     examples=(
         Example(
             "Against the model as it was at the start",

@@ -42,6 +42,20 @@ TRAINER = Trainer(
     defaults={"text_column": "chosen"},
     unused={"model_ref": "ORPO has no reference model"},
     learning_rates={"full": (1e-8, 1e-4), "lora": (1e-7, 1e-3)},
+    objective="autotrain_llm.run.preference.objectives:orpo",
+    settings=("orpo_alpha",),
+    metrics={
+        "loss": "minimize",
+        "rewards/chosen": "maximize",
+        "rewards/rejected": "minimize",
+        "rewards/accuracies": "maximize",
+        "rewards/margins": "maximize",
+        "logps/chosen": "maximize",
+        "logps/rejected": "minimize",
+        "nll_loss": "minimize",
+        "log_odds_ratio": "maximize",
+        "log_odds_chosen": "maximize",
+    },
     examples=(
         Example(
             "Answers and preferences in one pass",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, Bounds, group, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, group, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn, RejectedColumn
+from autotrain_llm.params.preferences import LabelSmoothing
 from autotrain_llm.params.text import ChatTemplate
 from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 
@@ -14,11 +15,6 @@ class Reward:
     """How answers are scored."""
 
     num_labels: int = param(1, "Scores per answer; preference pairs need 1.", within=AT_LEAST_ONE)
-    label_smoothing: float = param(
-        0.0,
-        "Share of the pairs taken to be labelled the wrong way round.",
-        within=Bounds(low=0, high=0.5, high_open=True),
-    )
 
 
 TRAINER = Trainer(
@@ -28,7 +24,7 @@ TRAINER = Trainer(
     summary="A reward model: scores answers so that the better of a pair scores higher.",
     purpose="Turns preference pairs into a model that gives any answer a score. It scores and does not generate.",
     rows="scored",
-    groups=(*CORE, PromptColumn, RejectedColumn, ChatTemplate, Reward),
+    groups=(*CORE, PromptColumn, RejectedColumn, ChatTemplate, Reward, LabelSmoothing),
     requires=REQUIRED,
     usual=usual(
         lr=Usual(2e-5, 2e-5),
@@ -36,11 +32,24 @@ TRAINER = Trainer(
         batch_size=Usual(16, 32),
         data_path=Usual("./data/preferences.jsonl", "./data/preferences.jsonl"),
     ),
+    objective="autotrain_llm.run.reward.objective:pairwise",
+    settings=("label_smoothing",),
+    reference="autotrain_llm.run.reward.trl:reward",
+    metrics={
+        "loss": "minimize",
+        "accuracy": "maximize",
+        "margin": "maximize",
+        "calibration": "minimize",
+        "chosen_reward": "maximize",
+        "rejected_reward": "minimize",
+    },
     defaults={"text_column": "chosen", "rejected_text_column": "rejected"},
     learning_rates={"full": (1e-7, 3e-4), "lora": (1e-6, 5e-3)},
     produces="AutoModelForSequenceClassification",
     notes=(
         "The output is a scorer: `AutoModelForSequenceClassification`, one score for each input; it cannot generate text.",
+        "Texts are scored as the tokenizer writes them, with nothing added. An adapter's files don't say how many scores its base is to give: `AutoPeftModelForSequenceClassification.from_pretrained(folder, num_labels=1)`.",
+        "On evaluation pairs it reports accuracy, margin, the mean score of each side, and calibration: the expected calibration error of the sigmoid of the margin in ten bins, 0 where confidence is right as often as it says.",
     ),
     examples=(
         Example(

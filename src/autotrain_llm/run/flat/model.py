@@ -7,6 +7,7 @@ the wrapped call. A call without segments goes to the model's own `forward` with
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -24,6 +25,7 @@ from autotrain_llm.run.flat.head import Logits, linear_cross_entropy, linear_log
 LOSS = "loss"
 LOGPROBS = "logprobs"
 HIDDEN = "hidden"
+SCORES = "scores"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Architecture:
         return Logits(scale, getattr(config, self.softcapped_by) if self.softcapped_by else None)
 
 
+# Answers a call of a prepared model that comes with segments.
+FlatCall = Callable[..., "FlatOutput"]
 PLAIN = Architecture()
 
 # Architectures whose attention is known to stay inside segments: tests/test_flat_architectures.py runs each of them packed and
@@ -111,7 +115,8 @@ class FlatOutput(ModelOutput):
     """What a flat call returns. Which of `loss`, `logprobs` and `hidden` carries a gradient is what the call asked for.
 
     `loss` is the summed cross entropy of the K targets; `logprobs` (K,) their log-probabilities; `hidden` (K, H) the hidden
-    states that predict them. `correct` (K,) says whether the target is the likeliest token; `entropy` (K,) is in nats.
+    states that predict them. `correct` (K,) says whether the target is the likeliest token; `entropy` (K,) is in nats. `scores`
+    (answers,) are a classifier's.
     """
 
     loss: torch.Tensor | None = None
@@ -119,6 +124,7 @@ class FlatOutput(ModelOutput):
     correct: torch.Tensor | None = None
     entropy: torch.Tensor | None = None
     hidden: torch.Tensor | None = None
+    scores: torch.Tensor | None = None
 
 
 def prepare_model(model: torch.nn.Module, own_attention: str | None = None) -> torch.nn.Module:
@@ -133,13 +139,18 @@ def prepare_model(model: torch.nn.Module, own_attention: str | None = None) -> t
     fits, reason = supported(causal.config)
     if not fits:
         raise ValueError(reason)
+    logits = ALLOWED[causal.config.model_type].logits(causal.config)
+    return install(model, functools.partial(_flat_forward, logits=logits), own_attention)
+
+
+def install(model: torch.nn.Module, called: FlatCall, own_attention: str | None = None) -> torch.nn.Module:
+    """Let `called` answer the model's calls that come with segments; `release_model` undoes it."""
+    causal = causal_model(model)
     if "flat" in vars(causal):
         return model
     attention.register()
     own = own_attention or causal.get_correct_attn_implementation(None)
-    vars(causal)["flat"] = _Flat(
-        ALLOWED[causal.config.model_type].logits(causal.config), own, vars(causal).get("forward")
-    )
+    vars(causal)["flat"] = _Flat(called, own, vars(causal).get("forward"))
     causal.forward = MethodType(_forward_like(causal), causal)
     switch(model, on=True)
     return model
@@ -186,9 +197,9 @@ def causal_model(model: torch.nn.Module) -> PreTrainedModel:
 
 @dataclass
 class _Flat:
-    """What a prepared model remembers: its logits, its own attention, a forward that was set on it before, which one is on."""
+    """What a prepared model remembers: what answers flat calls, its own attention, a forward set on it before, which one is on."""
 
-    logits: Logits
+    called: FlatCall
     own_attention: str
     earlier_forward: Any
     on: bool = False
@@ -204,7 +215,7 @@ def _forward_like(causal: PreTrainedModel) -> Any:
     @functools.wraps(type(causal).forward)
     def forward(self: PreTrainedModel, *args: Any, segments: Segments | None = None, **kwargs: Any) -> Any:
         if segments is not None:
-            return _flat_forward(self, segments, **kwargs)
+            return _memory(self).called(self, segments, **kwargs)
         switch(self, on=False)
         earlier = _memory(self).earlier_forward
         if earlier is not None:
@@ -214,10 +225,22 @@ def _forward_like(causal: PreTrainedModel) -> Any:
     return forward
 
 
+def hidden_states(
+    causal: PreTrainedModel, segments: Segments, input_ids: torch.Tensor, position_ids: torch.Tensor
+) -> torch.Tensor:
+    """What the model's backbone makes of a stream: (T, H)."""
+    switch(causal, on=True)
+    stream = causal.base_model(
+        input_ids=input_ids, position_ids=position_ids, segments=segments, use_cache=False, return_dict=True
+    ).last_hidden_state
+    return stream[0]
+
+
 def _flat_forward(
     causal: PreTrainedModel,
     segments: Segments,
     *,
+    logits: Logits,
     input_ids: torch.Tensor,
     position_ids: torch.Tensor,
     target_positions: torch.Tensor,
@@ -226,24 +249,20 @@ def _flat_forward(
     with_entropy: bool = False,
     **unused: Any,
 ) -> FlatOutput:
-    switch(causal, on=True)
-    stream = causal.base_model(
-        input_ids=input_ids, position_ids=position_ids, segments=segments, use_cache=False, return_dict=True
-    ).last_hidden_state
-    hidden = stream[0].index_select(0, target_positions)
+    hidden = hidden_states(causal, segments, input_ids, position_ids).index_select(0, target_positions)
     if compute == HIDDEN:
         return FlatOutput(hidden=hidden)
     weight, bias = head_weights(causal.get_output_embeddings())
     if compute == LOSS:
         loss, statistics = linear_cross_entropy(
-            hidden, weight, target_labels, bias, logits=_memory(causal).logits, with_entropy=with_entropy
+            hidden, weight, target_labels, bias, logits=logits, with_entropy=with_entropy
         )
         return FlatOutput(
             loss=loss, logprobs=statistics.logprobs, correct=statistics.correct, entropy=statistics.entropy
         )
     if compute == LOGPROBS:
         logprobs, statistics = linear_logprobs(
-            hidden, weight, target_labels, bias, logits=_memory(causal).logits, with_entropy=with_entropy
+            hidden, weight, target_labels, bias, logits=logits, with_entropy=with_entropy
         )
         return FlatOutput(logprobs=logprobs, correct=statistics.correct, entropy=statistics.entropy)
     raise ValueError(f"a flat call computes {LOSS}, {LOGPROBS} or {HIDDEN}, not {compute!r}")

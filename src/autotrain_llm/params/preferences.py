@@ -1,0 +1,16 @@
+"""How far the labels of preference rows are trusted."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.param import Bounds, group, param
+
+
+@group("Label smoothing", order=605)
+class LabelSmoothing:
+    """How far labels are trusted."""
+
+    label_smoothing: float = param(
+        0.0,
+        "Share of the pairs taken to be labelled the wrong way round.",
+        within=Bounds(low=0, high=0.5, high_open=True),
+    )

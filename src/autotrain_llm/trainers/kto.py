@@ -1,0 +1,66 @@
+"""`--trainer kto`: Kahneman-Tversky optimisation."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.param import NOT_NEGATIVE, POSITIVE, group, log, param
+from autotrain_llm.declare.trainer import Example, Trainer, Usual
+from autotrain_llm.params.data import PromptColumn, RejectedColumn
+from autotrain_llm.params.length import PairLengths
+from autotrain_llm.params.text import ChatTemplate
+from autotrain_llm.trainers.dpo import Reference
+from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
+
+
+@group("Kahneman-Tversky optimisation", order=625)
+class Kto:
+    """How strongly good and bad answers move the model."""
+
+    kto_beta: float = param(
+        0.1,
+        "How strongly the model is held to its reference: higher stays closer.",
+        within=POSITIVE,
+        search=log(0.01, 1.0),
+    )
+    kto_desirable_weight: float = param(1.0, "Weight of the good answers' loss.", within=NOT_NEGATIVE)
+    kto_undesirable_weight: float = param(1.0, "Weight of the bad answers' loss.", within=NOT_NEGATIVE)
+
+
+TRAINER = Trainer(
+    name="kto",
+    title="KTO",
+    order=45,
+    summary="Kahneman-Tversky optimisation: learn from answers that are good or bad each on their own.",
+    purpose="Needs no pairs: each row is a prompt, an answer, and whether it is a good one. Pairs are taken apart into two such rows.",
+    rows="preferences",
+    groups=(*CORE, PromptColumn, RejectedColumn, PairLengths, ChatTemplate, Kto, Reference),
+    requires=REQUIRED,
+    usual=usual(lr=Usual(5e-7, 2e-5), epochs=Usual(2, 2)),
+    learning_rates={"full": (1e-8, 5e-5), "lora": (1e-7, 1e-3)},
+    objective="autotrain_llm.run.preference.objectives:kto",
+    reference="autotrain_llm.run.preference.trl:kto",
+    settings=("kto_beta", "kto_desirable_weight", "kto_undesirable_weight"),
+    parts_pairs=True,
+    metrics={
+        "loss": "minimize",
+        "rewards/chosen": "maximize",
+        "rewards/rejected": "minimize",
+        "rewards/accuracies": "maximize",
+        "rewards/margins": "maximize",
+        "logps/chosen": "maximize",
+        "logps/rejected": "minimize",
+        "kl": "minimize",
+    },
+    notes=(
+        "What an answer is measured against is estimated from the other answers of its batch: `--batch-size` is at least 2.",
+    ),
+    examples=(
+        Example(
+            "Answers that were liked or not: rows with prompt, completion and label",
+            "--model meta-llama/Llama-2-7b-hf --data-path ./data/feedback.jsonl --lr 5e-7 --epochs 2 --batch-size 4 --kto-desirable-weight 1.33",
+        ),
+        Example(
+            "A LoRA adapter, from pairs that are taken apart",
+            "--model meta-llama/Llama-2-7b-hf --data-path ./data/preferences.jsonl --lr 2e-5 --epochs 2 --batch-size 8 --rejected-text-column rejected --kto-beta 0.1 --peft --lora-r 32",
+        ),
+    ),
+)

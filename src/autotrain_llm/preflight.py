@@ -126,7 +126,8 @@ def _model_and_rows(config: Config, world: World, broken: frozenset[str]) -> lis
         _ = world.dataset
     if model_known:
         found += _model(config, world)
-        found += _reference(config, world)
+        if "model_ref" not in broken:
+            found += _reference(config, world)
     errors_in_model = any(finding.severity == ERROR and finding.code != "M151" for finding in found)
     if data_known and model_known and not errors_in_model and not broken & TOKEN_FLAGS:
         _ = world.prepared

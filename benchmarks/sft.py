@@ -436,7 +436,7 @@ def render(results: Results, best: str, options: argparse.Namespace, rows: str) 
     lines = [
         f"`{options.size}`, {options.precision}, batches of {options.batch} rows, {options.steps} steps after {options.warm_up}, "
         f"{len(results[NATIVE])} rounds. {machine(results, options)}; matrix products {peak / 1e12:.2f} TFLOP/s. {rows}. "
-        f"TRL at its best: {how}.",
+        f"TRL at its best: {how}, with the memory setting that this package makes and TRL does not.",
         "",
         "| what runs | tokens/s | share of the peak | memory | speed of this package, median of the rounds |",
         "| --- | --- | --- | --- | --- |",

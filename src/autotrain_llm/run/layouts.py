@@ -19,7 +19,7 @@ from autotrain_llm.run.flat.model import FlatOutput, prepare_model, switch
 IGNORED = -100
 OF_THE_CALL = ("input_ids", "position_ids", "segments", "target_positions", "target_labels")
 # From this share of a batch's tokens on, the second copies of its prompts cost more than segments that continue others do.
-SHARED_FROM = 0.2
+SHARED_FROM = 0.25
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface, AutoConfig, AutoModelForCausalLM
 from transformers.masking_utils import eager_mask
 
+from autotrain_llm.models.architectures import ALLOWED
 from autotrain_llm.run.flat.batch import flatten
-from autotrain_llm.run.flat.model import ALLOWED, prepare_model, supported
+from autotrain_llm.run.flat.model import prepare_model, supported
 
 VOCABULARY = 61
 LENGTHS = (5, 23, 1, 12, 12)

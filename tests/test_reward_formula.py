@@ -11,9 +11,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
 
+from autotrain_llm.models.architectures import ALLOWED
 from autotrain_llm.models.classifiers import classifier_of
 from autotrain_llm.run.flat.classifier import prepare_classifier
-from autotrain_llm.run.flat.model import ALLOWED, FlatOutput, release_model
+from autotrain_llm.run.flat.model import FlatOutput, release_model
 from autotrain_llm.run.layouts import Family
 from autotrain_llm.run.preference.items import Item, Pairs
 from autotrain_llm.run.reward.layouts import FlatScores, PaddedScores

@@ -42,15 +42,22 @@ def sft(
     """TRL's SFTTrainer for a plan of next-token prediction. `arguments` are transformers' own, by name."""
     config = sft_config(plan, arguments)
     numbered = NumberedBatches(plan, config, int(loaded.tokenizer.pad_token_id), {TRAIN: train_rows, VALID: valid_rows})
-    return SFTTrainer(
-        model=loaded.model,
-        args=config,
-        data_collator=numbered.collate,
-        train_dataset=numbered.numbers(TRAIN),
-        eval_dataset=numbered.numbers(VALID) if valid_rows is not None else None,
-        processing_class=loaded.tokenizer,
-        callbacks=[numbered, InOurWords(), *callbacks],
-    )
+    return SFTTrainer(**constructor_arguments(loaded, config, numbered, InOurWords(), callbacks))
+
+
+def constructor_arguments(
+    loaded: Loaded, config: Any, numbered: NumberedBatches, words: InOurWords, callbacks: Sequence[TrainerCallback]
+) -> dict[str, Any]:
+    """What the constructors of all of TRL's trainers take alike."""
+    return {
+        "model": loaded.model,
+        "args": config,
+        "data_collator": numbered.collate,
+        "train_dataset": numbered.numbers(TRAIN),
+        "eval_dataset": numbered.numbers(VALID) if VALID in numbered.batches else None,
+        "processing_class": loaded.tokenizer,
+        "callbacks": [numbered, words, *callbacks],
+    }
 
 
 def shared_arguments(plan: Plan, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,9 +141,13 @@ def _labels(row: Row) -> np.ndarray:
 
 
 class InOurWords(TrainerCallback):
-    """What TRL logs, under the names that this package logs; stands before whoever records it."""
+    """What TRL logs, under the names that this package logs; stands before whoever records it.
 
-    def __init__(self) -> None:
+    `of_tokens` is whether the loss is a likelihood of tokens, which has a perplexity.
+    """
+
+    def __init__(self, of_tokens: bool = True) -> None:
+        self.of_tokens = of_tokens
         self.tokens = 0.0
         self.since = time.perf_counter()
 
@@ -166,7 +177,8 @@ class InOurWords(TrainerCallback):
                 logs["tokens_per_second"] = round((counted[0] - self.tokens) / (now - self.since), 1)
                 self.tokens, self.since = counted[0], now
         if "eval_loss" in logs:
-            logs["eval_perplexity"] = math.exp(min(logs["eval_loss"], 700.0))
+            if self.of_tokens:
+                logs["eval_perplexity"] = math.exp(min(logs["eval_loss"], 700.0))
             logs["eval_seconds"] = logs.pop("eval_runtime", math.nan)
             for name in ("eval_samples_per_second", "eval_steps_per_second"):
                 logs.pop(name, None)

@@ -18,6 +18,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
+from autotrain_llm.models.architectures import ALLOWED, UNDOING, Architecture, keeps_rows_apart
 from autotrain_llm.run.flat import attention
 from autotrain_llm.run.flat.batch import Segments
 from autotrain_llm.run.flat.head import Logits, linear_cross_entropy, linear_logprobs
@@ -28,86 +29,24 @@ HIDDEN = "hidden"
 SCORES = "scores"
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """What the head of an architecture does besides a matrix product: names of numbers in its config."""
-
-    multiplied_by: str | None = None
-    divided_by: str | None = None
-    softcapped_by: str | None = None
-
-    def logits(self, config: PretrainedConfig) -> Logits:
-        scale = 1.0
-        if self.multiplied_by:
-            scale = float(getattr(config, self.multiplied_by))
-        if self.divided_by:
-            scale = 1.0 / float(getattr(config, self.divided_by))
-        return Logits(scale, getattr(config, self.softcapped_by) if self.softcapped_by else None)
-
-
 # Answers a call of a prepared model that comes with segments.
 FlatCall = Callable[..., "FlatOutput"]
-PLAIN = Architecture()
 
-# Architectures whose attention is known to stay inside segments: tests/test_flat_architectures.py runs each of them packed and
-# separate. What is not here is laid out padded.
-ALLOWED: dict[str, Architecture] = {
-    "apertus": PLAIN,
-    "arcee": PLAIN,
-    "cohere": Architecture(multiplied_by="logit_scale"),
-    "cohere2": Architecture(multiplied_by="logit_scale"),
-    "ernie4_5": PLAIN,
-    "exaone4": PLAIN,
-    "gemma": PLAIN,
-    "gemma2": Architecture(softcapped_by="final_logit_softcapping"),
-    "gemma3_text": Architecture(softcapped_by="final_logit_softcapping"),
-    "glm": PLAIN,
-    "glm4": PLAIN,
-    "gpt2": PLAIN,
-    "gpt_bigcode": PLAIN,
-    "gpt_neox": PLAIN,
-    "granite": Architecture(divided_by="logits_scaling"),
-    "helium": PLAIN,
-    "hunyuan_v1_dense": PLAIN,
-    "llama": PLAIN,
-    "ministral": PLAIN,
-    "ministral3": PLAIN,
-    "mistral": PLAIN,
-    "olmo": PLAIN,
-    "olmo2": PLAIN,
-    "olmo3": PLAIN,
-    "opt": PLAIN,
-    "persimmon": PLAIN,
-    "phi": PLAIN,
-    "phi3": PLAIN,
-    "qwen2": PLAIN,
-    "qwen3": PLAIN,
-    "seed_oss": PLAIN,
-    "smollm3": PLAIN,
-    "starcoder2": PLAIN,
-}
 
-# Settings of an allowed architecture that take its attention past the registered function, and what they do.
-UNDOING = {
-    "use_bidirectional_attention": "attends in both directions",
-    "reorder_and_upcast_attn": "computes its attention itself",
-    "add_cross_attention": "attends to an encoder",
-    "is_encoder_decoder": "is an encoder and a decoder",
-}
+def head_of(architecture: Architecture, config: PretrainedConfig) -> Logits:
+    """What this model's head does besides a matrix product, in numbers."""
+    scale = 1.0
+    if architecture.multiplied_by:
+        scale = float(getattr(config, architecture.multiplied_by))
+    if architecture.divided_by:
+        scale = 1.0 / float(getattr(config, architecture.divided_by))
+    return Logits(scale, getattr(config, architecture.softcapped_by) if architecture.softcapped_by else None)
 
 
 def supported(config: PretrainedConfig) -> tuple[bool, str]:
     """Whether this architecture's attention is known to stay inside segments, and if not, why not."""
-    kind = config.model_type
-    if kind not in ALLOWED:
-        return (
-            False,
-            f"{kind} is not among the architectures whose attention was shown to keep rows apart in one stream",
-        )
-    for name, what in UNDOING.items():
-        if getattr(config, name, False):
-            return False, f"this {kind} {what} ({name})"
-    return True, ""
+    known = {name: getattr(config, name, None) for name in ("model_type", *UNDOING)}
+    return keeps_rows_apart(known)
 
 
 @dataclass
@@ -139,7 +78,7 @@ def prepare_model(model: torch.nn.Module, own_attention: str | None = None) -> t
     fits, reason = supported(causal.config)
     if not fits:
         raise ValueError(reason)
-    logits = ALLOWED[causal.config.model_type].logits(causal.config)
+    logits = head_of(ALLOWED[causal.config.model_type], causal.config)
     return install(model, functools.partial(_flat_forward, logits=logits), own_attention)
 
 

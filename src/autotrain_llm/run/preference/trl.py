@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from peft import PeftModel
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
 from autotrain_llm.facts.world import World
@@ -26,7 +26,14 @@ from autotrain_llm.run.layouts import Family
 from autotrain_llm.run.model import Loaded
 from autotrain_llm.run.preference.items import Item, Preferences
 from autotrain_llm.run.preference.references import load_other, without_dropout
-from autotrain_llm.run.reference import TRAIN, VALID, InOurWords, NumberedBatches, shared_arguments
+from autotrain_llm.run.reference import (
+    TRAIN,
+    VALID,
+    InOurWords,
+    NumberedBatches,
+    constructor_arguments,
+    shared_arguments,
+)
 
 # TRL tokenises texts before it collates: these stand where the batches, which are looked up by their number, will be.
 TEXTS_OF_PAIRS = {"prompt": "a", "chosen": "b", "rejected": "c"}
@@ -56,14 +63,8 @@ def dpo(
     rows = {TRAIN: train_rows, VALID: valid_rows}
     numbered = _NumberedPairs(plan, config, int(loaded.tokenizer.pad_token_id), rows)
     return DPOTrainer(
-        model=loaded.model,
         ref_model=_reference(plan, world, loaded),
-        args=config,
-        data_collator=numbered.collate,
-        train_dataset=numbered.numbers(TRAIN),
-        eval_dataset=numbered.numbers(VALID) if valid_rows is not None else None,
-        processing_class=loaded.tokenizer,
-        callbacks=[numbered, _InOurWords(), *callbacks],
+        **constructor_arguments(loaded, config, numbered, InOurWords(of_tokens=False), callbacks),
     )
 
 
@@ -95,14 +96,8 @@ def kto(
     rows = {TRAIN: train_rows, VALID: valid_rows}
     numbered = _NumberedAnswers(plan, config, int(loaded.tokenizer.pad_token_id), rows)
     return KTOTrainer(
-        model=loaded.model,
         ref_model=_reference(plan, world, loaded),
-        args=config,
-        data_collator=numbered.collate,
-        train_dataset=numbered.numbers(TRAIN),
-        eval_dataset=numbered.numbers(VALID) if valid_rows is not None else None,
-        processing_class=loaded.tokenizer,
-        callbacks=[numbered, _InOurWords(), *callbacks],
+        **constructor_arguments(loaded, config, numbered, InOurWords(of_tokens=False), callbacks),
     )
 
 
@@ -164,19 +159,3 @@ class _NumberedAnswers(_NumberedPairs):
         mismatched = self.padded([row for item in items if item.mismatched for row in item.mismatched.rows()])
         labels = torch.tensor([bool(item.label) for item in items])
         return {**batch, **{f"KL_{name}": tensor for name, tensor in mismatched.items()}, "label": labels}
-
-
-class _InOurWords(InOurWords):
-    """A loss of preferences is no likelihood: it has no perplexity."""
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().on_log(args, state, control, logs, **kwargs)
-        if logs is not None:
-            logs.pop("eval_perplexity", None)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback
 from trl import RewardConfig, RewardTrainer
 
 from autotrain_llm.facts.world import World
@@ -19,7 +19,14 @@ from autotrain_llm.run.layouts import Family, Padded
 from autotrain_llm.run.model import Loaded
 from autotrain_llm.run.preference.items import Preferences
 from autotrain_llm.run.preference.references import without_dropout
-from autotrain_llm.run.reference import TRAIN, VALID, InOurWords, NumberedBatches, shared_arguments
+from autotrain_llm.run.reference import (
+    TRAIN,
+    VALID,
+    InOurWords,
+    NumberedBatches,
+    constructor_arguments,
+    shared_arguments,
+)
 
 
 def reward(
@@ -41,15 +48,7 @@ def reward(
     )
     rows = {TRAIN: train_rows, VALID: valid_rows}
     numbered = _NumberedPairs(plan, config, int(loaded.tokenizer.pad_token_id), rows)
-    return RewardTrainer(
-        model=loaded.model,
-        args=config,
-        data_collator=numbered.collate,
-        train_dataset=numbered.numbers(TRAIN),
-        eval_dataset=numbered.numbers(VALID) if valid_rows is not None else None,
-        processing_class=loaded.tokenizer,
-        callbacks=[numbered, _InOurWords(), *callbacks],
-    )
+    return RewardTrainer(**constructor_arguments(loaded, config, numbered, InOurWords(of_tokens=False), callbacks))
 
 
 class _NumberedPairs(NumberedBatches):
@@ -66,19 +65,3 @@ class _NumberedPairs(NumberedBatches):
         pairs = [family.rows() for family in families]
         batch = Padded(self.pad_token).collate([row for side in (0, 1) for row in (pair[side] for pair in pairs)])
         return {name: batch[name] for name in ("input_ids", "attention_mask")}
-
-
-class _InOurWords(InOurWords):
-    """The loss of a pair is no likelihood of tokens: it has no perplexity."""
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().on_log(args, state, control, logs, **kwargs)
-        if logs is not None:
-            logs.pop("eval_perplexity", None)

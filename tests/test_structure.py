@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -267,3 +268,11 @@ def test_config_reads_only_parameters_that_exist():
             ):
                 wrong.append(f"{file}:{node.lineno} {ast.unparse(node)}")
     assert wrong == []
+
+
+def test_the_rules_are_loaded_without_what_reads_models_and_rows() -> None:
+    script = "import sys, autotrain_llm.rules.every as e; print([m for m in sys.modules if m.startswith(('autotrain_llm.models', 'autotrain_llm.data'))])"
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+        == "[]"
+    )

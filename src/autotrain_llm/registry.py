@@ -19,12 +19,12 @@ UNUSED = "unused"
 REFUSED = "refused"
 
 
-def modules_of(package: str, leave_out: str = "__init__") -> Iterator[ModuleType]:
+def modules_of(package: str, *leave_out: str) -> Iterator[ModuleType]:
     """Every module of a package of declarations, by name."""
     folder = import_module(package).__path__[0]
     for entry in sorted(os.listdir(folder)):  # noqa: PTH208 (pathlib is not loaded for --help)
         name = entry.removesuffix(".py")
-        if entry.endswith(".py") and name not in ("__init__", leave_out):
+        if entry.endswith(".py") and name not in ("__init__", *leave_out):
             yield import_module(f"{package}.{name}")
 
 

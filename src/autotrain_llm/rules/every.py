@@ -8,7 +8,7 @@ from autotrain_llm.registry import modules_of
 
 def _collect() -> dict[str, Rule]:
     rules: dict[str, Rule] = {}
-    for module in modules_of("autotrain_llm.rules", leave_out="every"):
+    for module in modules_of("autotrain_llm.rules", "every", "codes"):
         for value in vars(module).values():
             found = getattr(value, "RULE", None)
             if found is None or value.__module__ != module.__name__:

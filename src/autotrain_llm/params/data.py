@@ -22,7 +22,7 @@ class Data:
         None, "Rows to evaluate on, from a file or data set of their own.", metavar="PATH"
     )
     max_samples: int | None = param(
-        None, "Use so many rows, drawn with the seed.", within=AT_LEAST_ONE, default_words="all"
+        None, "Use the first so many rows.", within=AT_LEAST_ONE, default_words="all"
     )
     text_column: str | None = param(
         None,

@@ -27,9 +27,9 @@ COMMON = (
     "no",
 )
 OPTIONS = {
-    "dpo": ("--lr", "2e-5", "--epochs", "2", "--dpo-beta", "0.1"),
+    "dpo": ("--lr", "2e-5", "--epochs", "2", "--dpo-beta", "1.0"),
     "orpo": ("--lr", "2e-4", "--epochs", "2"),
-    "kto": ("--lr", "2e-5", "--epochs", "2"),
+    "kto": ("--lr", "5e-6", "--epochs", "2"),
     "reward": ("--lr", "5e-4", "--epochs", "3"),
 }
 

@@ -21,9 +21,7 @@ class Data:
     eval_dataset_path: str | None = param(
         None, "Rows to evaluate on, from a file or data set of their own.", metavar="PATH"
     )
-    max_samples: int | None = param(
-        None, "Use the first so many rows.", within=AT_LEAST_ONE, default_words="all"
-    )
+    max_samples: int | None = param(None, "Use the first so many rows.", within=AT_LEAST_ONE, default_words="all")
     text_column: str | None = param(
         None,
         "Column with the text, the messages or, for preferences, the chosen answer.",

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from autotrain_llm import estimate
 from autotrain_llm.config import Config
 from autotrain_llm.data.pack import pack
+from autotrain_llm.data.wording import plural
 from autotrain_llm.facts.world import World
 from autotrain_llm.models.architectures import keeps_rows_apart
 from autotrain_llm.models.classifiers import classifier_of
@@ -51,7 +52,6 @@ class Plan:
     hub: dict[str, Any] | None = None
     engine: str = "native"
     seed: int = 42
-    notes: tuple[str, ...] = field(default_factory=tuple)
 
     def as_json(self) -> dict[str, Any]:
         """The plan as `--format json` and `run.json` hold it."""
@@ -123,7 +123,7 @@ class Plan:
             ("steps", f"{self.steps} of {batch}", f"{self.schedule['epochs']:g} epochs"),
             (
                 "learning rate",
-                f"{arguments['learning_rate']:g}, {self.parameters['scheduler']['value']}, {counted(arguments['warmup_steps'], 'step')} of warm-up",
+                f"{arguments['learning_rate']:g}, {self.parameters['scheduler']['value']}, {plural(arguments['warmup_steps'], 'step')} of warm-up",
                 self._source("lr"),
             ),
             ("layout", self.layout["name"], self.layout["why"]),
@@ -155,11 +155,6 @@ def show_count(number: int | None) -> str:
         if number >= size:
             return f"{number / size:.3g}{unit}"
     return str(number)
-
-
-def counted(number: int, word: str) -> str:
-    """`1 step`, `2 steps`."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def show_bytes(number: int) -> str:

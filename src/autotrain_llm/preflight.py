@@ -17,9 +17,9 @@ from autotrain_llm.registry import FOREIGN, PARAMS, UNUSED, verdict
 if TYPE_CHECKING:
     from autotrain_llm.planning import Plan
 
-MODEL_FLAGS = frozenset({"model", "tokenizer", "revision", "trainer", "cache_dir"})
+MODEL_FLAGS = frozenset({"model", "tokenizer", "revision", "cache_dir"})
 DATA_FLAGS = frozenset(
-    {"data_path", "train_split", "valid_split", "eval_dataset_path", "max_samples", "seed", "text_column", "trainer"}
+    {"data_path", "train_split", "valid_split", "eval_dataset_path", "max_samples", "seed", "text_column"}
     | {"prompt_text_column", "rejected_text_column"}
 )
 TOKEN_FLAGS = frozenset(
@@ -56,7 +56,7 @@ def preflight(config: Config, findings: Iterable[Finding] = ()) -> Checked:
         facts["output"] = world.output
     found += _rules(config, {"config", "trainer", *facts}, **facts)
     flags_refuse = any(finding.severity == ERROR for finding in found)
-    if not flags_refuse or not _is_hopeless(found):
+    if not _is_hopeless(found):
         found += _model_and_rows(config, world, _broken(found))
     plan = _plan(config, world, ignored) if not flags_refuse and not world.refused else None
     return Checked(asked, _ordered(found), world, ignored, plan)
@@ -120,8 +120,8 @@ def _is_hopeless(found: Iterable[Finding]) -> bool:
 def _model_and_rows(config: Config, world: World, broken: frozenset[str]) -> list[Finding]:
     """The stages that read files, each where its own flags are in order."""
     found: list[Finding] = []
-    model_known = config.model is not None and not broken & (MODEL_FLAGS - {"trainer"})
-    data_known = config.data_path is not None and not broken & (DATA_FLAGS - {"trainer"})
+    model_known = config.model is not None and not broken & MODEL_FLAGS
+    data_known = config.data_path is not None and not broken & DATA_FLAGS
     if data_known:
         _ = world.dataset
     if model_known:

@@ -12,7 +12,7 @@ from typing import Any
 from autotrain_llm.declare.convert import FALSE, BadValue, convert
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.nearest import nearest
-from autotrain_llm.declare.param import Param, plain
+from autotrain_llm.declare.param import Param, flag_of, plain
 from autotrain_llm.params.compatibility import ACCEPTED, FOREIGN, RENAMED, Accepted
 from autotrain_llm.registry import PARAMS
 
@@ -29,7 +29,7 @@ class Said:
     def say(self, name: str, raw: Any, where: str = "", file: str | None = None) -> None:
         """Take `name` in any spelling with a raw value; `where` is how the user wrote it (`--dpo_beta`, `params.lr`)."""
         name = name.replace("-", "_")
-        where = where or "--" + name.replace("_", "-")
+        where = where or flag_of(name)
         name = RENAMED.get(name, name)
         if name in PARAMS:
             self._take(PARAMS[name], raw, file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autotrain_llm.cli.terminal import styled, wrap
-from autotrain_llm.declare.param import plain
+from autotrain_llm.declare.param import flag_of, plain
 from autotrain_llm.params.compatibility import ACCEPTED, RENAMED
 from autotrain_llm.registry import GROUPS, PARAMS, READS, REFUSED, TRAINERS, UNUSED, trainers_that_read, verdict
 
@@ -148,7 +148,7 @@ def default_of(param: Param, trainer: Trainer | None = None) -> str:
 
 def _accepted() -> Iterator[tuple[str, str]]:
     for old, new in RENAMED.items():
-        yield "--" + old.replace("_", "-"), f"Stands for {PARAMS[new].flag}."
+        yield flag_of(old), f"Stands for {PARAMS[new].flag}."
     for accepted in ACCEPTED:
         yield (
             accepted.flag,

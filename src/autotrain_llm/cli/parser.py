@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Container, Iterator, Sequence
 
-from autotrain_llm.cli.words import dashed, is_flag, join
+from autotrain_llm.cli.words import is_flag, join
 from autotrain_llm.declare.finding import Finding
-from autotrain_llm.declare.param import Param
+from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.params.compatibility import ACCEPTED, RENAMED
 from autotrain_llm.registry import GROUPS
 from autotrain_llm.said import Said, unknown
@@ -43,7 +43,7 @@ def build_parser(typed: Container[str] | None = None) -> argparse.ArgumentParser
 
 def spellings(param: Param) -> list[str]:
     """The flag and the old names that stand for it, with dashes."""
-    return [param.flag, *(dashed(old) for old, new in RENAMED.items() if new == param.name)]
+    return [param.flag, *(flag_of(old) for old, new in RENAMED.items() if new == param.name)]
 
 
 def read(words: Sequence[str]) -> Said:

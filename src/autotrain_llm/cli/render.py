@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from autotrain_llm.cli.terminal import is_terminal, styled, wants_colour, width
 from autotrain_llm.declare.finding import ERROR, Finding
+from autotrain_llm.declare.param import flag_of
 
 if TYPE_CHECKING:
     from autotrain_llm.planning import Plan
@@ -26,7 +27,7 @@ def findings_text(findings: Iterable[Finding], stream: TextIO) -> str:
 
 def _lines(finding: Finding, columns: int, colour: bool) -> list[str]:
     word, style = WORDS[finding.severity]
-    flags = " ".join("--" + name.replace("_", "-") for name in finding.parameters)
+    flags = " ".join(flag_of(name) for name in finding.parameters)
     tag = f"[{' '.join(part for part in (finding.code, flags) if part)}]"
     first, *others = finding.message.split("\n")
     gap = max(columns - len(word) - 1 - len(first) - len(tag), 2)

@@ -7,6 +7,7 @@ and what argparse would stumble over becomes a finding beside all the others. He
 from __future__ import annotations
 
 from autotrain_llm.declare.convert import FALSE, TRUE
+from autotrain_llm.declare.param import flag_of
 from autotrain_llm.params.compatibility import ACCEPTED, RENAMED
 from autotrain_llm.registry import PARAMS, TRAINERS
 
@@ -46,15 +47,15 @@ def _one_word(flag: str, value: str | None, findings: list[Finding]) -> Iterator
     positive = name.removeprefix("no_")
     if name not in PARAMS and positive in SWITCHES:
         if value is None:
-            yield f"{dashed(positive)}=false"
+            yield f"{flag_of(positive)}=false"
         else:
             findings.append(_no_value_wanted(flag, positive, value))
     elif value is not None:
-        yield f"{dashed(name) if is_known(name) else flag}={value}"
+        yield f"{flag_of(name) if is_known(name) else flag}={value}"
     elif name in PARAMS and name not in SWITCHES:
         findings.append(_missing_value(PARAMS[name]))
     else:
-        yield dashed(name) if is_known(name) else flag
+        yield flag_of(name) if is_known(name) else flag
 
 
 def takes(name: str, following: str | None) -> bool:
@@ -88,16 +89,12 @@ def is_known(name: str) -> bool:
     return name in PARAMS or name in OPTIONAL_VALUE
 
 
-def dashed(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 def last_value(words: Sequence[str], name: str) -> str | None:
     """The value of one flag without reading the others: for help, which has to answer whatever else was typed."""
     found = None
     for flag in join(words, []):
         head, equals, value = flag.partition("=")
-        if equals and head == dashed(name):
+        if equals and head == flag_of(name):
             found = value
     return found
 
@@ -111,7 +108,7 @@ def _missing_value(param: Param) -> Finding:
 
 
 def _no_value_wanted(flag: str, name: str, value: str) -> Finding:
-    return _finding(f"{flag} takes no value, got {value!r}", f"{flag}, or {dashed(name)} {value}", name)
+    return _finding(f"{flag} takes no value, got {value!r}", f"{flag}, or {flag_of(name)} {value}", name)
 
 
 def _finding(message: str, fix: str, name: str) -> Finding:

@@ -111,7 +111,7 @@ class Param(Record):
 
     @property
     def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
+        return flag_of(self.name)
 
     @property
     def placeholder(self) -> str:
@@ -131,6 +131,11 @@ class Param(Record):
         if self.kind == "switch":
             return "on" if self.default else "off"
         return plain(self.default)
+
+
+def flag_of(name: str) -> str:
+    """What is typed for a parameter: `dpo_beta` is `--dpo-beta`."""
+    return "--" + name.replace("_", "-")
 
 
 def plain(value: Any) -> str:

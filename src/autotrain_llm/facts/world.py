@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.config import Config
 from autotrain_llm.declare.finding import ERROR, Finding, Refused
+from autotrain_llm.declare.param import flag_of
 from autotrain_llm.facts.machine import Machine
 from autotrain_llm.facts.output import Output, find_output
 from autotrain_llm.lengths import Limit, decide_limit
@@ -194,7 +195,7 @@ class World:
         return Preparation(
             max_length=self.limit.tokens,
             length_given=self.limit.given,
-            length_flag="--" + self.limit.parameter.replace("_", "-"),
+            length_flag=flag_of(self.limit.parameter),
             block=config.trainer_spec.rows == "documents",
             response_only=self._response_only,
             add_eos=config.add_eos_token if config.applies("add_eos_token") else not scored,

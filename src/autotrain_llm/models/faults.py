@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.param import flag_of
 from autotrain_llm.models.classifiers import has_classifier
 from autotrain_llm.models.metadata import ModelFacts, highest_token_id
 from autotrain_llm.models.weights import INDEX
@@ -18,10 +19,6 @@ from autotrain_llm.models.weights import INDEX
 ALL_LINEAR = "all-linear"
 SCORING_TRAINER = "reward"
 MOST_NAMED = 4
-
-
-def flag_of(parameter: str) -> str:
-    return "--" + parameter.replace("_", "-")
 
 
 def said(facts: ModelFacts, parameter: str) -> str:

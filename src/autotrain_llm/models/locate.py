@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.declare.param import flag_of
 from autotrain_llm.models import hub
 from autotrain_llm.models.scratch import is_scratch, parse_size
 
@@ -59,7 +60,7 @@ class Request:
 
     @property
     def flag(self) -> str:
-        return "--" + self.parameter.replace("_", "-")
+        return flag_of(self.parameter)
 
     def refuse(self, code: str, message: str, fix: str | None = None) -> Refused:
         return Refused([Finding(message, fix=fix, parameters=(self.parameter,), code=code)])

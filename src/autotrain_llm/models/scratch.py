@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.declare.param import flag_of
 
 PREFIX = "scratch:"
 UNITS = {"k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
@@ -65,7 +66,7 @@ def parse_size(name: str, parameter: str = "model") -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmb]?)", name.removeprefix(PREFIX).strip().lower())
     size = round(float(match[1]) * UNITS.get(match[2], 1)) if match else 0
     if size <= 0:
-        flag = "--" + parameter.replace("_", "-")
+        flag = flag_of(parameter)
         message = f"{flag} {name} names no size: it is a number with k, m or b"
         raise Refused([Finding(message, fix=f"{flag} scratch:1m", parameters=(parameter,), code="M111")])
     return size

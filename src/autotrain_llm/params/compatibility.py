@@ -6,6 +6,7 @@ people type out of habit to ours.
 
 from __future__ import annotations
 
+from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY, Record
 
 TYPE_CHECKING = False
@@ -25,7 +26,7 @@ class Accepted(Record):
 
     @property
     def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
+        return flag_of(self.name)
 
 
 ACCEPTED = (

@@ -11,6 +11,7 @@ from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.params.lora import Lora
 from autotrain_llm.params.precision import Precision
+from autotrain_llm.rules.values import plain_number
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 
@@ -68,10 +69,6 @@ def lora_alpha_should_not_fade_the_adapter(config: Lora) -> Iterator[Finding]:
             fix=f"--lora-alpha {2 * config.lora_r}",
             parameters=("lora_alpha", "lora_r"),
         )
-
-
-def plain_number(number: float) -> str:
-    return f"{number:g}"
 
 
 @rule(

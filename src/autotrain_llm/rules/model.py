@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from autotrain_llm.config import Config
 from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
@@ -75,7 +76,3 @@ def packing_needs_rows_that_are_kept_apart(config: Config, model: ModelFacts, wo
     apart, reason = keeps_rows_apart(model.config or {})
     if config.applies("packing") and config.packing and not apart and not world.is_scratch:
         yield Finding(f"--packing is ignored: {reason}", fix="remove --packing", parameters=("packing",))
-
-
-def flag_of(name: str) -> str:
-    return "--" + name.replace("_", "-")

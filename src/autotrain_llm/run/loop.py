@@ -41,7 +41,6 @@ class Loop(Trainer):
         self.objective: Objective = objective
         self.references = references
         self.loss_is_scaled_for_ga = True  # the objective's sum is divided by the items of the whole step
-        self._sums: dict[str, list[float]] = {}
         self._pending: list[Sums] = []
         self.rates = rates
 

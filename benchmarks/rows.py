@@ -20,12 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import page
+
 for name in ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
     os.environ[name] = "1"
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-MARKERS = ("<!-- rows -->", "<!-- /rows -->")
-TITLE = "# Benchmarks\n\nEach table is written by the script it names, with `--write`.\n"
 LONGEST = 4096
 BATCH = 1000
 WORDS = 8000
@@ -167,27 +166,16 @@ def table(rows: int, rounds: int) -> list[str]:
     return lines
 
 
-def write(lines: list[str]) -> None:
-    """Put the table between its markers, at the end of the page where it isn't there yet."""
-    page = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.is_file() else TITLE
-    if MARKERS[0] not in page:
-        page = f"{page.rstrip()}\n\n## Preparing rows\n\n{MARKERS[0]}\n{MARKERS[1]}\n"
-    before, rest = page.split(MARKERS[0], 1)
-    after = rest.split(MARKERS[1], 1)[1]
-    body = "\n".join(lines)
-    DOCUMENT.write_text(f"{before}{MARKERS[0]}\n{body}\n{MARKERS[1]}{after}", encoding="utf-8")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000, help="rows in each file (default: 10000)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is run (default: 5)")
-    parser.add_argument("--write", action="store_true", help=f"put the table into {DOCUMENT.name}")
+    parser.add_argument("--write", action="store_true", help=f"put the table into {page.PAGE.name}")
     said = parser.parse_args()
     lines = table(said.rows, said.rounds)
     print("\n".join(lines))
     if said.write:
-        write(lines)
+        page.write("rows", "\n".join(lines))
     return 0
 
 

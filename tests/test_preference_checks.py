@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from autotrain_llm.config import resolve
+from autotrain_llm.decisions.reference import reference_bytes
 from autotrain_llm.models.scratch import train_tokenizer
 from autotrain_llm.preflight import Checked, preflight
-from autotrain_llm.reference import reference_bytes
 from conftest import write_rows
 
 PAIRS = [{"prompt": f"What is {n}?", "chosen": f" It is {n}.", "rejected": " Not that."} for n in range(12)]

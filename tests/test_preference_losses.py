@@ -147,7 +147,7 @@ def looped(
         rates=Rates(None, None),
         train_rows=items,
         valid_rows=None,
-        references=references,
+        companions=[references] if references else [],
     )
     batches, count = loop.get_batch_samples(iter(loop.get_train_dataloader()), accumulated, torch.device("cpu"))
     assert len(batches) == accumulated

@@ -95,7 +95,7 @@ SGD = {"optimizer": "sgd", "lr": 0.02}
         ("dpo", {"dpo_loss": "aot"}),
         ("dpo", {"dpo_loss": "sigmoid_norm", "epochs": 2}),
         ("kto", {}),
-        ("kto", {"lr": 0.1, "kto_beta": 0.5}),
+        ("kto", {"lr": 0.03, "kto_beta": 0.5}),
         ("kto", {**LORA, **SGD, "kto_undesirable_weight": 0.7}),
         ("kto", {"gradient_accumulation": 3, "kto_desirable_weight": 1.3, "epochs": 2}),
     ],

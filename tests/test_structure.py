@@ -29,7 +29,7 @@ ORDER = (
     {"config_file", "lengths"},
     {"data", "models"},
     {"facts"},
-    {"rules", "reference"},
+    {"rules", "decisions"},
     {"planning"},
     {"preflight"},
     {"run"},

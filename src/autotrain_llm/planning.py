@@ -14,10 +14,14 @@ from autotrain_llm import estimate
 from autotrain_llm.config import Config
 from autotrain_llm.data.pack import pack
 from autotrain_llm.data.wording import plural
+from autotrain_llm.decisions.distillation import decide_distillation
+from autotrain_llm.decisions.evaluation import decide_evaluation
+from autotrain_llm.decisions.reference import decide_reference, reference_bytes
+from autotrain_llm.decisions.rollouts import decide_rollouts
+from autotrain_llm.decisions.sweep import decide_sweep
 from autotrain_llm.facts.world import World
 from autotrain_llm.models.architectures import keeps_rows_apart
 from autotrain_llm.models.classifiers import classifier_of
-from autotrain_llm.reference import decide_reference, reference_bytes
 from autotrain_llm.registry import PARAMS
 
 LOG_LINES = 100
@@ -50,6 +54,10 @@ class Plan:
     estimate: dict[str, int]
     adapter: dict[str, Any] | None = None
     hub: dict[str, Any] | None = None
+    distillation: dict[str, Any] | None = None
+    sweep: dict[str, Any] | None = None
+    evaluation: dict[str, Any] | None = None
+    rollouts: dict[str, Any] | None = None
     engine: str = "native"
     seed: int = 42
 
@@ -187,6 +195,10 @@ def make_plan(config: Config, world: World, ignored: tuple[str, ...] = ()) -> Pl
         estimate=cost,
         adapter=_adapter(config, world),
         hub=_hub(config),
+        distillation=decide_distillation(config, world),
+        sweep=decide_sweep(config, world),
+        evaluation=decide_evaluation(config, world),
+        rollouts=decide_rollouts(config, world),
         engine=config.engine,
         seed=config.seed,
     )

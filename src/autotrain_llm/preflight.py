@@ -5,7 +5,7 @@ A stage runs unless what it depends on is already known to be broken. No torch, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from autotrain_llm.config import Config
@@ -126,8 +126,9 @@ def _model_and_rows(config: Config, world: World, broken: frozenset[str]) -> lis
         _ = world.dataset
     if model_known:
         found += _model(config, world)
-        if "model_ref" not in broken:
-            found += _reference(config, world)
+        for parameter, check in SECOND_MODELS.items():
+            if parameter not in broken:
+                found += check(config, world)
     errors_in_model = any(finding.severity == ERROR and finding.code != "M151" for finding in found)
     if data_known and model_known and not errors_in_model and not broken & TOKEN_FLAGS:
         _ = world.prepared
@@ -169,6 +170,10 @@ def _reference(config: Config, world: World) -> Iterator[Finding]:
             tokenizer_folder=world.tokenizer_folder,
             parameter="model_ref",
         )
+
+
+# Checks of the models beside the one that is trained, by the parameter that names them.
+SECOND_MODELS: dict[str, Callable[[Config, World], Iterable[Finding]]] = {"model_ref": _reference}
 
 
 def _plan(config: Config, world: World, ignored: tuple[str, ...]) -> Plan | None:

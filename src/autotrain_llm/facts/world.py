@@ -33,6 +33,7 @@ class World:
         self.config = config
         self.machine = machine or Machine()
         self.findings: list[Finding] = []
+        self._others: dict[tuple[str, str], ModelFacts | None] = {}
         self._scratch_folder: tempfile.TemporaryDirectory[str] | None = None
 
     def _try(self, look: Callable[[], Any]) -> Any:
@@ -71,9 +72,15 @@ class World:
     @cached_property
     def reference(self) -> ModelFacts | None:
         """What the files of `--model-ref` say; None where it names no model."""
-        if not (self.config.applies("model_ref") and self.config.model_ref):
+        return self.another("model_ref", self.config.model_ref) if self.config.applies("model_ref") else None
+
+    def another(self, parameter: str, name: str | None) -> ModelFacts | None:
+        """What the files of a second model say, which a parameter names; None where it names none."""
+        if not name:
             return None
-        return self._try(lambda: self._metadata(self.config.model_ref, "model_ref"))
+        if (parameter, name) not in self._others:
+            self._others[parameter, name] = self._try(lambda: self._metadata(name, parameter))
+        return self._others[parameter, name]
 
     def _metadata(self, name: str, parameter: str) -> ModelFacts:
         from autotrain_llm.models.locate import locate

@@ -17,18 +17,17 @@ from autotrain_llm.data.pack import pack
 from autotrain_llm.facts.output import CHECKPOINTS, step_of
 from autotrain_llm.planning import Plan
 from autotrain_llm.preflight import Checked
-from autotrain_llm.reference import BEFOREHAND
 from autotrain_llm.run import records
 from autotrain_llm.run.batches import RowGroups
 from autotrain_llm.run.failures import Interrupted, RunFailed, explain
 from autotrain_llm.run.folder import OutputFolder
 from autotrain_llm.run.layouts import Flat, Layout, Padded
-from autotrain_llm.run.loop import Loop
+from autotrain_llm.run.loop import Companion, Loop
 from autotrain_llm.run.memory import keep_freed_memory
 from autotrain_llm.run.model import DTYPES, Loaded, load, tokenizer_disagrees
 from autotrain_llm.run.objectives import Objective
 from autotrain_llm.run.peak import Peak, matmul_peak
-from autotrain_llm.run.preference.references import Kept, find_references, without_dropout
+from autotrain_llm.run.preference.references import find_references, without_dropout
 from autotrain_llm.run.rates import Rates, needed_work
 from autotrain_llm.run.recorder import Recorder, Signals
 from autotrain_llm.run.resume import restore, state_of
@@ -204,11 +203,11 @@ class _Run:
         valid: Any,
     ) -> Loop:
         plan = self.plan
-        references = None
+        companions: list[Companion] = []
         if objective.arrange is not None:
             without_dropout(loaded.model)
         if objective.has_reference:
-            references = find_references(plan, self.world, loaded, layout)
+            companions.append(find_references(plan, self.world, loaded, layout))
         if plan.precision["checkpointing"]:
             loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
             if loaded.is_adapter:
@@ -226,13 +225,12 @@ class _Run:
             rates=Rates(work, self.peak),
             train_rows=train,
             valid_rows=valid,
-            references=references,
+            companions=companions,
         )
-        if references is not None and plan.objective["reference"]["when"] == BEFOREHAND:
-            self.watch.stage("Computing what the reference says")
-            assert self.world.prepared is not None
-            folder_of_kept = self.world.cache.parent / "references" if self.world.cache else None
-            loop.refer_beforehand(Kept(folder_of_kept, self.world.prepared.fingerprint, plan.precision["name"]))
+        for companion in companions:
+            if companion.stage:
+                self.watch.stage(companion.stage)
+            companion.prepare(loop)
         return loop
 
     def _items(self, objective: Objective, rows: Any) -> Any:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import nn
 from transformers import Trainer
@@ -15,13 +14,38 @@ from autotrain_llm.run.batches import Batches, BatchOrder
 from autotrain_llm.run.failures import not_a_number
 from autotrain_llm.run.layouts import Layout
 from autotrain_llm.run.objectives import Objective, Sums
-from autotrain_llm.run.preference.items import Preferences
-from autotrain_llm.run.preference.references import Kept, References, chunks, read, write
 from autotrain_llm.run.rates import Rates
 
 
+class Companion(Protocol):
+    """What adds to each batch something that the objective needs beside the policy: a reference's word, a teacher's.
+
+    `stage` says what `prepare` does, where that takes its time.
+    """
+
+    stage: str | None
+
+    def prepare(self, loop: Loop) -> None:
+        """Called once, before the first step."""
+        ...
+
+    def into(
+        self, batch: dict[str, Any], model: nn.Module, over_processes: Callable[[torch.Tensor], torch.Tensor]
+    ) -> dict[str, Any]:
+        """The batch with what is missing. `model` is the policy; `over_processes` adds up a tensor of each process."""
+        ...
+
+
+class Observer(Protocol):
+    """What measures more than the objective does, whenever the loop evaluates."""
+
+    def measure(self, loop: Loop) -> dict[str, float]:
+        """More metrics of the model as it is, without the prefix `eval_`."""
+        ...
+
+
 class Loop(Trainer):
-    """Trains on `train_rows`, evaluates on `valid_rows`, both items of tokens; `references` where the objective has one."""
+    """Trains on `train_rows`, evaluates on `valid_rows`, both items of tokens."""
 
     def __init__(
         self,
@@ -31,7 +55,8 @@ class Loop(Trainer):
         rates: Rates,
         train_rows: Any,
         valid_rows: Any,
-        references: References | None = None,
+        companions: Sequence[Companion] = (),
+        observers: Sequence[Observer] = (),
         **settings: Any,
     ) -> None:
         super().__init__(train_dataset=train_rows, eval_dataset=valid_rows, **settings)
@@ -39,7 +64,8 @@ class Loop(Trainer):
         self.valid_rows = valid_rows
         self.layout: Layout = layout
         self.objective: Objective = objective
-        self.references = references
+        self.companions = companions
+        self.observers = observers
         self.loss_is_scaled_for_ga = True  # the objective's sum is divided by the items of the whole step
         self._pending: list[Sums] = []
         self.rates = rates
@@ -66,9 +92,13 @@ class Loop(Trainer):
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
         self.rates.add(batches)
         items = torch.tensor(float(sum(self.objective.items(batch) for batch in batches)), device=device)
-        return batches, self._over_processes(items)
+        return batches, self.over_processes(items)
 
-    def _over_processes(self, value: torch.Tensor) -> torch.Tensor:
+    def on_device(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch where the model is."""
+        return self._prepare_inputs(batch)
+
+    def over_processes(self, value: torch.Tensor) -> torch.Tensor:
         return self.accelerator.reduce(value, "sum") if self.args.world_size > 1 else value
 
     # --- the loss ---------------------------------------------------------------------------------------------------
@@ -84,18 +114,18 @@ class Loop(Trainer):
 
         Processes average their gradients, so each one's share is multiplied by their number.
         """
-        inputs = self._with_reference(model, inputs)
+        inputs = self._accompanied(model, inputs)
         output = self.layout.forward(model, inputs, self.objective.compute)
         items = num_items_in_batch if num_items_in_batch is not None else self.objective.items(inputs)
         loss = self.objective.loss(output, inputs) * self.args.world_size / items
         self._pending.append(self.objective.measures(output, inputs))
         return (loss, output) if return_outputs else loss
 
-    def _with_reference(self, model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
-        if self.references is None:
-            return inputs
-        with self.accelerator.autocast():  # which prepares the policy alone
-            return self.references.into(inputs, model, self._over_processes)
+    def _accompanied(self, model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
+        for companion in self.companions:
+            with self.accelerator.autocast():  # which prepares the policy alone
+                inputs = companion.into(inputs, model, self.over_processes)
+        return inputs
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         loss = super().training_step(model, inputs, num_items_in_batch)
@@ -103,39 +133,13 @@ class Loop(Trainer):
             raise not_a_number(self.state.global_step + 1)
         return loss
 
-    def refer_beforehand(self, kept: Kept) -> None:
-        """Compute the reference's side of all items, once, or find it where it was kept."""
-        for side, items in (("train", self.train_rows), ("valid", self.valid_rows)):
-            if items is None:
-                continue
-            assert self.references is not None
-            place = kept.place(side, self.references.source)
-            shape = (len(items), items.answers_each)
-            items.reference = read(place, shape)
-            if self.args.world_size > 1 or items.reference is None:  # all processes take part, or none
-                items.reference = self._said_by_reference(items, shape)
-                if place is not None and self.args.process_index == 0:
-                    write(place, items.reference)
-
-    def _said_by_reference(self, items: Preferences, shape: tuple[int, int]) -> np.ndarray:
-        """The reference's log-probability of each answer of each item; the processes share the work."""
-        assert self.references is not None
-        known = torch.zeros(shape, dtype=torch.float64, device=self.args.device)
-        for number, chunk in enumerate(chunks(items)):
-            if number % self.args.world_size == self.args.process_index:
-                batch = self._prepare_inputs(self.layout.collate([items.family(one) for one in chunk]))
-                with self.accelerator.autocast():
-                    sums = self.references.of(batch, self.model_wrapped)
-                known[chunk.start : chunk.stop] = sums.reshape(len(chunk), -1)
-        return self._over_processes(known).cpu().numpy()
-
     # --- what is measured -------------------------------------------------------------------------------------------
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add what was measured since the last log, summed over all processes."""
         if "loss" in logs:
             logs |= self._measured()
-            logs |= self.rates.take(self.args.world_size, self._over_processes, self.args.device)
+            logs |= self.rates.take(self.args.world_size, self.over_processes, self.args.device)
         super().log(logs, start_time)
 
     def _measured(self) -> dict[str, float]:
@@ -148,7 +152,7 @@ class Loop(Trainer):
         for name in dict.fromkeys(name for sums in measured for name in sums):
             pairs = [sums[name] for sums in measured if name in sums]
             both = torch.stack([torch.stack([part.double() for part in pair]) for pair in pairs]).sum(0)
-            total, count = self._over_processes(both.float() if both.device.type == "mps" else both).tolist()
+            total, count = self.over_processes(both.float() if both.device.type == "mps" else both).tolist()
             if count:
                 result[name] = total / count
         result |= self.objective.derived(result)
@@ -162,15 +166,18 @@ class Loop(Trainer):
         model = self._evaluating_model()
         sums: list[Sums] = []
         for inputs in self.get_eval_dataloader(eval_dataset):
-            inputs = self._prepare_inputs(inputs)
+            inputs = self.on_device(inputs)
             with torch.no_grad(), self.compute_loss_context_manager():
-                inputs = self._with_reference(model, inputs)
+                inputs = self._accompanied(model, inputs)
                 output = self.layout.forward(model, inputs, self.objective.compute)
             loss = self.objective.loss(output, inputs).detach()
             items = torch.tensor(float(self.objective.items(inputs)), device=loss.device)
             sums.append({"loss": (loss, items), **self.objective.measures(output, inputs)})
+        measured = self._ratios(sums)
+        for observer in self.observers:
+            measured |= observer.measure(self)
         model.train()
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._ratios(sums).items()}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in measured.items()}
         metrics[f"{metric_key_prefix}_seconds"] = round(time.perf_counter() - began, 3)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

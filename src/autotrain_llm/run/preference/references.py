@@ -12,22 +12,25 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from peft import PeftModel
 from torch import nn
 
+from autotrain_llm.decisions.reference import ADAPTER_AS_IT_WAS, ADAPTER_OFF, ANOTHER_MODEL, BEFOREHAND
 from autotrain_llm.facts.world import World
 from autotrain_llm.models.locate import ADAPTER
 from autotrain_llm.planning import Plan
-from autotrain_llm.reference import ADAPTER_AS_IT_WAS, ADAPTER_OFF, ANOTHER_MODEL, BEFOREHAND
 from autotrain_llm.run.flat.model import LOGPROBS
 from autotrain_llm.run.layouts import Layout, prepared_as
 from autotrain_llm.run.model import Loaded, from_located, loading_options, loading_type
 from autotrain_llm.run.preference.answers import summed
 from autotrain_llm.run.preference.items import Preferences
+
+if TYPE_CHECKING:
+    from autotrain_llm.run.loop import Loop
 
 TOKENS_AT_ONCE = 8192  # of a batch without gradients
 # Raised when the same rows and weights give other numbers than before.
@@ -130,8 +133,35 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 class References:
     """Puts into a batch what its objective compares with: `reference`, a log-probability for each answer, and `kl`."""
 
-    def __init__(self, layout: Layout, source: Source) -> None:
-        self.layout, self.source = layout, source
+    def __init__(self, layout: Layout, source: Source, kept: Kept | None = None) -> None:
+        self.layout, self.source, self.kept = layout, source, kept
+        self.stage = "Computing what the reference says" if kept else None
+
+    def prepare(self, loop: Loop) -> None:
+        """With `kept`, compute the reference's side of all items, once, or find it where it was kept."""
+        if self.kept is None:
+            return
+        for side, items in (("train", loop.train_rows), ("valid", loop.valid_rows)):
+            if items is None:
+                continue
+            place = self.kept.place(side, self.source)
+            shape = (len(items), items.answers_each)
+            items.reference = read(place, shape)
+            if loop.args.world_size > 1 or items.reference is None:  # all processes take part, or none
+                items.reference = self._said_of(items, shape, loop)
+                if place is not None and loop.args.process_index == 0:
+                    write(place, items.reference)
+
+    def _said_of(self, items: Preferences, shape: tuple[int, int], loop: Loop) -> np.ndarray:
+        """The reference's log-probability of each answer of each item; the processes share the work."""
+        known = torch.zeros(shape, dtype=torch.float64, device=loop.args.device)
+        for number, chunk in enumerate(chunks(items)):
+            if number % loop.args.world_size == loop.args.process_index:
+                batch = loop.on_device(self.layout.collate([items.family(one) for one in chunk]))
+                with loop.accelerator.autocast():
+                    sums = self.of(batch, loop.model_wrapped)
+                known[chunk.start : chunk.stop] = sums.reshape(len(chunk), -1)
+        return loop.over_processes(known).cpu().numpy()
 
     def into(
         self, batch: dict[str, Any], model: nn.Module, over_processes: Callable[[torch.Tensor], torch.Tensor]
@@ -162,16 +192,25 @@ class References:
 
 def find_references(plan: Plan, world: World, loaded: Loaded, layout: Layout) -> References:
     """The reference that the plan decided on, laid out as the policy is. Called before the first step."""
+    kept = None
+    if plan.objective["reference"]["when"] == BEFOREHAND:
+        assert world.prepared is not None
+        folder = world.cache.parent / "references" if world.cache else None
+        kept = Kept(folder, world.prepared.fingerprint, plan.precision["name"])
+    return References(layout, _source(plan, world, loaded, layout), kept)
+
+
+def _source(plan: Plan, world: World, loaded: Loaded, layout: Layout) -> Source:
     decided = plan.objective["reference"]
     if decided["kind"] == ANOTHER_MODEL:
-        return References(layout, Frozen(prepared_as(layout, load_other(plan, world))))
+        return Frozen(prepared_as(layout, load_other(plan, world)))
     if decided["kind"] == ADAPTER_OFF:
-        return References(layout, AdapterOff(loaded.model))
+        return AdapterOff(loaded.model)
     if decided["when"] == BEFOREHAND:
-        return References(layout, Untrained(loaded.model))
+        return Untrained(loaded.model)
     if decided["kind"] == ADAPTER_AS_IT_WAS:
-        return References(layout, AdapterAsItWas(loaded.model))
-    return References(layout, Frozen(copy.deepcopy(loaded.model)))
+        return AdapterAsItWas(loaded.model)
+    return Frozen(copy.deepcopy(loaded.model))
 
 
 def load_other(plan: Plan, world: World) -> nn.Module:

@@ -17,9 +17,9 @@ from peft import PeftModel
 from transformers import TrainerCallback
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
+from autotrain_llm.decisions.reference import ADAPTER_AS_IT_WAS, ANOTHER_MODEL
 from autotrain_llm.facts.world import World
 from autotrain_llm.planning import Plan
-from autotrain_llm.reference import ADAPTER_AS_IT_WAS, ANOTHER_MODEL
 from autotrain_llm.run.batches import Batches
 from autotrain_llm.run.flat.batch import Row
 from autotrain_llm.run.layouts import Family

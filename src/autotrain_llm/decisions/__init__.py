@@ -1,0 +1,1 @@
+"""What a plan decides beyond what every run has: one file per part."""

@@ -194,10 +194,11 @@ def check_end_of_turn(template: ChatTemplate, faults: Faults) -> None:
     end = (template.end_of_turn or "").strip()
     if template.name == OWN or end not in template.missing_tokens:
         return
-    eos = template.tokenizer.eos
+    missing = template.missing_tokens
+    are_no_tokens = "which is no token" if len(missing) == 1 else "which are no tokens"
     message = (
-        f"--chat-template {template.name} ends a turn with {end}, which is no token of this tokenizer (its eos_token is {eos}): "
-        "it is trained on as plain text"
+        f"--chat-template {template.name} writes {' and '.join(missing)}, {are_no_tokens} of this tokenizer (its eos_token is "
+        f"{template.tokenizer.eos}): they are trained on as plain text, several tokens each, and the embedding gets no rows for them"
     )
     fitting = [name for name in ("zephyr", "mistral", "vicuna") if name != template.name]
     fix = f"--chat-template {fitting[0]}, which ends turns with the eos_token, or a --model whose tokenizer has {end}"

@@ -1,0 +1,34 @@
+"""`autotrain report RUN`: write a run's report anew, from the files of its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from autotrain_llm.cli.outcome import fail, refuse
+from autotrain_llm.cli.screen import Screen
+from autotrain_llm.declare.finding import Finding
+
+
+def run_named(words: Sequence[str]) -> Path | None:
+    """The one folder among the words after `autotrain report`; None where they are anything else."""
+    rest = list(words)
+    if "--format" in rest:
+        place = rest.index("--format")
+        if rest[place + 1 : place + 2] in (["json"], ["text"]):
+            del rest[place : place + 2]
+    rest = [word for word in rest if word not in ("--format=json", "--format=text")]
+    return Path(rest[0]).expanduser() if len(rest) == 1 and not rest[0].startswith("-") else None
+
+
+def rewrite(folder: Path, screen: Screen) -> int:
+    """Write the report and answer with its path."""
+    if not (folder / "run.json").is_file():
+        there = "holds no run (there is no run.json)" if folder.is_dir() else "is not a folder"
+        return refuse([Finding(f"{folder} {there}", "the output folder of a run", code="P125")], screen)
+    from autotrain_llm.run.report import REPORT, write_report
+
+    try:
+        return screen.finish_with(str(write_report(folder)))
+    except OSError as problem:
+        return fail(f"{folder / REPORT} can't be written: {problem.strerror or problem}", None, screen)

@@ -1,0 +1,227 @@
+"""Optuna's own pictures of a sweep, in this page's colours: from the study's journal under `sweep/`, or where the study is kept in a
+database, which a page doesn't reach for, from the record of its trials."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotrain_llm.run.report.pictures import CURVES, INK, LINE, MUTED, inline, tick
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+JOURNALS = "*.journal"
+MOST_PARAMETERS = 4  # beside each other in one picture
+MOST_IN_LEGEND = 10
+MOST_LINES = 40  # of trials, before they can't be told apart
+WIDTH, HEIGHT = 5.4, 3.1  # inches
+FROM_LOW_TO_HIGH = (
+    "#e8923a",
+    "#bf559b",
+    "#4377d6",
+)  # seen on white and on black, which both ends of Optuna's blues are not
+
+
+def find_study(folder: Path, name: str | None = None) -> Study | None:
+    """The study of this name, else the newest one, in the journal under `sweep/`; None where there is none."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    for path in sorted((folder / "sweep").glob(JOURNALS)):
+        try:
+            storage = JournalStorage(JournalFileBackend(str(path)))
+            names = optuna.get_all_study_names(storage)
+        except (OSError, ValueError, KeyError, TypeError, AssertionError):  # damaged, or some other file
+            continue
+        if names:
+            return optuna.load_study(study_name=name if name in names else names[-1], storage=storage)
+    return None
+
+
+def study_of(record: Mapping[str, Any]) -> Study | None:
+    """The study as `sweep/trials.json` tells it; None where it tells no spaces."""
+    import optuna
+
+    space = record.get("space")
+    if not isinstance(space, dict):
+        return None
+    study = optuna.create_study(direction="maximize" if record.get("direction") == "maximize" else "minimize")
+    try:
+        study.add_trials([_frozen(trial, space) for trial in record["trials"]])
+    except (ValueError, KeyError, TypeError, AttributeError):  # a record of another form, or damaged
+        return None
+    return study
+
+
+def _frozen(trial: Mapping[str, Any], space: Mapping[str, Any]) -> FrozenTrial:
+    from optuna.trial import TrialState, create_trial
+
+    states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+    values = {name: _kept(trial["values"][name]) for name in space if name in trial["values"]}
+    return create_trial(
+        state=states.get(trial["state"], TrialState.FAIL),
+        value=trial["metric"] if trial["state"] == "complete" else None,
+        params=values,
+        distributions={name: _distribution(space[name], value) for name, value in values.items()},
+        intermediate_values={int(step): value for step, value in trial["intermediate"].items()},
+    )
+
+
+def _kept(value: Any) -> Any:
+    """A list is no value of a study: it is kept as JSON."""
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
+def _distribution(space: Mapping[str, Any], value: Any) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if space.get("choices"):
+        return CategoricalDistribution([_kept(choice) for choice in space["choices"]])
+    if isinstance(value, int):
+        return IntDistribution(int(space["low"]), int(space["high"]), log=space["log"], step=space["step"] or 1)
+    return FloatDistribution(float(space["low"]), float(space["high"]), log=space["log"], step=space["step"])
+
+
+def pictures_of(study: Study, metric: str) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Titles with what draws each, for what this study has something to show of. To be drawn inside `drawing`."""
+    import optuna.visualization.matplotlib as plots
+
+    done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    reporting = [trial for trial in study.trials if len(trial.intermediate_values) > 1]
+    searched = list(dict.fromkeys(name for trial in done for name in trial.params))
+    if done:
+        yield _picture("History", lambda: plots.plot_optimization_history(study, target_name=metric))
+    if len(done) > 1 and searched:
+        yield _picture("Importances of the parameters", lambda: plots.plot_param_importances(study, target_name=metric))
+    if 0 < len(reporting) <= MOST_LINES:
+        yield _picture("Values on the way", lambda: plots.plot_intermediate_values(study))
+    if len(done) > 1:
+        for start in range(0, len(searched), MOST_PARAMETERS):
+            yield _slices(study, metric, searched[start : start + MOST_PARAMETERS])
+    if len(done) > 1 and len(searched) > 1:
+        yield _picture(
+            "All parameters together",
+            lambda: plots.plot_parallel_coordinate(study, target_name=metric),
+            1.7 * (len(searched) + 1),
+        )
+
+
+def _slices(study: Study, metric: str, names: list[str]) -> tuple[str, Callable[[], str]]:
+    import optuna.visualization.matplotlib as plots
+
+    title = f"{metric} by {', '.join(names)}"
+    return _picture(title, lambda: plots.plot_slice(study, params=names, target_name=metric), 2.5 * len(names))
+
+
+def _picture(title: str, plot: Callable[[], Any], inches: float = 0) -> tuple[str, Callable[[], str]]:
+    def draw() -> str:
+        with _agg():
+            import matplotlib.pyplot as pyplot
+
+            before = set(pyplot.get_fignums())
+            try:
+                plot()
+                figure = pyplot.gcf()
+                _in_our_style(figure, max(inches, WIDTH))
+                return inline(figure, title, cropped=True)
+            finally:
+                for number in set(pyplot.get_fignums()) - before:
+                    pyplot.close(number)
+
+    return title, draw
+
+
+@contextmanager
+def _agg() -> Iterator[None]:
+    """Optuna draws through pyplot, which would ask for a window: a backend without one, and the caller's back afterwards."""
+    import matplotlib
+
+    before = matplotlib.get_backend(auto_select=False)
+    matplotlib.use("Agg")
+    try:
+        with quiet_optuna():
+            yield
+    finally:
+        if before is not None:
+            matplotlib.use(before)
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Optuna tells of studies that it makes and of plots that have nothing to show; the page does too."""
+    log = logging.getLogger("optuna")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _in_our_style(figure: Figure, inches: float) -> None:
+    """The titles stand in the page; what the style sheet paints grey and white takes the page's colours."""
+    figure.set_size_inches(inches, HEIGHT)
+    figure.patch.set_alpha(0)
+    figure.suptitle("")
+    for axes in figure.axes:
+        for place in ("left", "center"):
+            axes.set_title("", loc=place)
+        axes.patch.set_alpha(0)
+        if axes.get_label() != "<colorbar>":
+            axes.grid(color=LINE, linewidth=0.6)
+        _recolour(axes)
+        _plain_scales(axes)
+        _plain_legend(axes)
+
+
+def _recolour(axes: Axes) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    axes.tick_params(which="both", colors=MUTED, length=0, labelsize=8)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=MUTED, fontsize=9)
+    for text in axes.texts:
+        text.set(color=INK, fontsize=9)
+    for spine in axes.spines.values():
+        spine.set_edgecolor(LINE)
+    for bar in axes.patches:
+        bar.set_facecolor(CURVES[0])
+    for collection in axes.collections:
+        if collection.get_array() is not None:
+            collection.set_cmap(LinearSegmentedColormap.from_list("report", FROM_LOW_TO_HIGH))
+
+
+def _plain_scales(axes: Axes) -> None:
+    """Numbers as they are typed: matplotlib's own would need its mathematical writing."""
+    from matplotlib.ticker import MaxNLocator, NullFormatter
+
+    if axes.get_xlabel() in ("Trial", "Step"):
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "log":
+            axis.set_major_formatter(tick)
+            axis.set_minor_formatter(NullFormatter())
+
+
+def _plain_legend(axes: Axes) -> None:
+    legend = axes.get_legend()
+    if legend is None:
+        return
+    labels = legend.get_texts()
+    if len(labels) > MOST_IN_LEGEND or axes.patches:  # bars say at their side what they are
+        legend.remove()
+        return
+    legend.get_frame().set(alpha=0, linewidth=0)
+    for label in labels:
+        label.set(color=INK, fontsize=8)

@@ -1,13 +1,134 @@
-"""Decide what a policy samples, and what scores it."""
+"""Decide how a policy's answers are sampled, and what scores them."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.config import Config
 from autotrain_llm.facts.world import World
 
+if TYPE_CHECKING:
+    from autotrain_llm.models.metadata import ModelFacts
+
+MODEL, FUNCTION, MISSING_END = "model", "function", "missing_end"
+VALUE = 4  # bytes
+CACHE_SHARE = 0.1  # of the device's memory, for what answers that are being written have read
+MOST_AT_ONCE = 256
+UNKNOWN = 64  # sequences at once of a model whose sizes its files don't tell
+
 
 def decide_rollouts(config: Config, world: World) -> dict[str, Any] | None:
     """The plan's `rollouts`; None where the run has none."""
-    return None
+    if not config.trainer_spec.samples:
+        return None
+    return {
+        "sampling": {
+            "max_new_tokens": config.rl_max_new_tokens,
+            "temperature": config.rl_temperature,
+            "top_k": config.rl_top_k,
+            "top_p": config.rl_top_p,
+            "backend": config.rl_generation,
+            "batch": sequences_at_once(config, world),
+        },
+        "rewards": rewards_of(config, world),
+    }
+
+
+def reward_models(config: Config) -> tuple[str, ...]:
+    """The models that `--rl-reward-model-path` names, where the trainer reads it."""
+    return tuple(config.rl_reward_model_path or ()) if config.trainer_spec.samples else ()
+
+
+def reward_functions(config: Config) -> tuple[str, ...]:
+    """The functions that `--rl-reward-fn` names, where the trainer reads it."""
+    return tuple(config.rl_reward_fn or ()) if config.trainer_spec.samples else ()
+
+
+def rewards_of(config: Config, world: World) -> list[dict[str, Any]]:
+    """What scores an answer: models, functions, and what is taken off where an answer doesn't end."""
+    found: list[dict[str, Any]] = []
+    for source in reward_models(config):
+        facts = world.another("rl_reward_model_path", source)
+        found.append({"kind": MODEL, "source": source, "as_turns": facts is not None and scores_turns(facts, config)})
+    found += [{"kind": FUNCTION, "source": source} for source in reward_functions(config)]
+    weights = [float(weight) for weight in config.rl_reward_weights or ()] or [1.0] * len(found)
+    names: list[str] = []
+    for entry, weight in zip(found, weights, strict=False):
+        names.append(_named(entry, names))
+        entry |= {"name": names[-1], "weight": weight}
+    if config.rl_missing_end_penalty:
+        found.append(
+            {"kind": MISSING_END, "source": None, "name": MISSING_END, "weight": -config.rl_missing_end_penalty}
+        )
+    return found
+
+
+def _named(entry: dict[str, Any], taken: list[str]) -> str:
+    """A short name that no other reward has."""
+    source = str(entry["source"])
+    name = source.rpartition(":")[2] if entry["kind"] == FUNCTION else Path(source.partition("@")[0]).name or source
+    count = 2
+    own = name
+    while own in (*taken, MISSING_END):
+        own, count = f"{name}_{count}", count + 1
+    return own
+
+
+def scores_turns(facts: ModelFacts, config: Config) -> bool:
+    """Whether the reward model was trained on texts written as turns: as its own run says, else as the policy sees its prompts."""
+    from autotrain_llm.data.chat import NONE
+    from autotrain_llm.facts.output import CHECKPOINTS
+    from autotrain_llm.models.locate import read_json
+
+    folder = facts.located.folder
+    if folder is not None:
+        root = folder.parent.parent if folder.parent.name == CHECKPOINTS else folder
+        run = read_json(root / "run.json") if (root / "run.json").is_file() else None
+        asked = (((run or {}).get("plan") or {}).get("parameters") or {}).get("chat_template")
+        if isinstance(asked, dict):
+            return asked.get("value") not in (None, NONE)
+    return config.chat_template not in (None, NONE)
+
+
+def sequences_at_once(config: Config, world: World) -> int:
+    """How many answers are written together: what fits into a share of the device's memory."""
+    each = _cached_bytes(world)
+    if each is None or world.prepared is None:
+        return UNKNOWN
+    longest = min(world.prepared.statistics["tokens"]["max"], world.limit.tokens) + config.rl_max_new_tokens
+    return max(1, min(MOST_AT_ONCE, int(CACHE_SHARE * world.machine.device_memory / (each * longest))))
+
+
+def _cached_bytes(world: World) -> int | None:
+    """Bytes that a token which was read takes."""
+    facts, shape = world.model, world.shape or {}
+
+    def size(*names: str) -> int | None:
+        known = next((shape[name] for name in names if name in shape), None)
+        return known if known is not None or facts is None else facts.number(*names)
+
+    layers, hidden = size("num_hidden_layers", "n_layer"), size("hidden_size", "n_embd")
+    heads = size("num_attention_heads", "n_head")
+    if not layers or not hidden or not heads:
+        return None
+    of_head = size("head_dim") or hidden // heads
+    return 2 * VALUE * layers * (size("num_key_value_heads") or heads) * of_head
+
+
+def reward_bytes(config: Config, world: World) -> int:
+    """Bytes that the reward models take, as far as their files tell."""
+    known = [world.another("rl_reward_model_path", source) for source in reward_models(config)]
+    return sum(VALUE * (facts.parameters or 0) for facts in known if facts is not None)
+
+
+def rewards_in_words(rollouts: dict[str, Any]) -> str:
+    """What scores the answers, in a line."""
+    words = []
+    for reward in rollouts["rewards"]:
+        if reward["kind"] == MISSING_END:
+            words.append(f"{-reward['weight']:g} off where an answer doesn't end")
+        else:
+            times = "" if reward["weight"] == 1 else f"{reward['weight']:g} x "
+            words.append(f"{times}{reward['source']}")
+    return ", ".join(words)

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, SHARE, Bounds, group, linear, log, param
+from autotrain_llm.declare.param import NOT_NEGATIVE, POSITIVE, SHARE, Bounds, group, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
+from autotrain_llm.params.rollouts import RewardSources, SamplingOfAnswers
 from autotrain_llm.params.text import ChatTemplate
+from autotrain_llm.params.updates import PolicyUpdates
 from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
+
+# What both trainers that sample report of the prompts that were held out.
+MEASURED = {
+    "reward": "maximize",
+    "completions/mean_length": "minimize",
+    "completions/finished": "maximize",
+    "entropy": "maximize",
+}
 
 
 @group("Proximal policy optimisation", order=640)
 class Ppo:
-    """How answers are sampled, scored and learnt from."""
+    """What later rewards and the estimate of them count."""
 
-    rl_reward_model_path: str | None = param(
-        None, "Reward model that scores the answers: a finished reward run, a folder or a Hub id.", metavar="NAME|DIR"
-    )
     rl_gamma: float = param(0.99, "Discount of later rewards.", within=Bounds(low=0, high=1, low_open=True))
     rl_gae_lambda: float = param(0.95, "Lambda of generalised advantage estimation.", within=SHARE)
-    rl_kl_coef: float = param(
-        0.2, "Price of moving away from the reference, per token.", within=NOT_NEGATIVE, search=log(0.01, 0.5)
-    )
     rl_value_loss_coef: float = param(0.5, "Weight of the value head's loss.", within=NOT_NEGATIVE)
-    rl_clip_range: float = param(
-        0.2, "How far one update may move a token's probability ratio.", within=POSITIVE, search=linear(0.1, 0.3)
+    rl_value_clip_range: float = param(
+        0.2, "How far the value may move from what it was when the answers were scored.", within=POSITIVE
     )
-    rl_num_ppo_epochs: int = param(4, "Passes over each set of samples.", within=AT_LEAST_ONE)
-    rl_chunk_size: int = param(128, "Answers sampled before each update phase.", within=AT_LEAST_ONE)
-    rl_mini_batch_size: int = param(32, "Answers per optimizer step.", within=AT_LEAST_ONE)
-    rl_max_new_tokens: int = param(128, "Longest answer in tokens.", within=AT_LEAST_ONE)
-    rl_temperature: float = param(1.0, "Temperature of sampling.", within=POSITIVE)
-    rl_top_k: int = param(0, "Sample among the k likeliest tokens; 0 takes all.", within=NOT_NEGATIVE)
-    rl_top_p: float = param(
-        1.0, "Sample among the likeliest tokens that make up this share.", within=Bounds(low=0, high=1, low_open=True)
+    rl_value_model: str = param(
+        "shared",
+        "Where values come from: a head on the policy's own last layer, or a copy of the whole model with a head.",
+        choices=("shared", "separate"),
     )
 
 
@@ -42,8 +42,8 @@ TRAINER = Trainer(
     summary="Proximal policy optimisation: learn from a reward model's scores of the model's own answers.",
     purpose="Samples answers, scores them with a reward model, and moves the model toward what scored well.",
     rows="prompts",
-    groups=(*CORE, ChatTemplate, Ppo),
-    requires=(*REQUIRED, "rl_reward_model_path"),
+    groups=(*CORE, ChatTemplate, RewardSources, SamplingOfAnswers, PolicyUpdates, Ppo),
+    requires=(*REQUIRED, "rl_reward_model_path|rl_reward_fn"),
     usual=usual(
         lr=Usual(1e-6, 1e-5),
         epochs=Usual(1, 1),
@@ -51,7 +51,16 @@ TRAINER = Trainer(
         data_path=Usual("./data/prompts.jsonl", "./data/prompts.jsonl"),
         rl_reward_model_path=Usual("./reward_model", "./reward_model"),
     ),
+    defaults={"sweep_metric": "eval_reward"},
     learning_rates={"full": (1e-8, 1e-4), "lora": (1e-7, 1e-3)},
+    objective="autotrain_llm.run.rl.objectives:ppo",
+    settings=("rl_clip_range", "rl_value_clip_range", "rl_value_loss_coef", "rl_entropy_coef"),
+    samples=True,
+    metrics={**MEASURED, "kl": "minimize", "objective/kl": "minimize"},
+    notes=(
+        "`--rl-chunk-size` answers are sampled and scored, then learnt from `--rl-num-ppo-epochs` times, `--rl-mini-batch-size` answers to "
+        "an optimizer step and `--batch-size` to a forward pass. `--epochs` counts passes over the prompts.",
+    ),
     examples=(
         Example(
             "First the reward model",

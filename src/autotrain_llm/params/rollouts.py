@@ -1,0 +1,43 @@
+"""Where answers that are learnt from come from, and what scores them."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.param import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Bounds, group, param
+
+
+@group("Rewards", order=645)
+class RewardSources:
+    """What scores an answer: models, functions, or both."""
+
+    rl_reward_model_path: list[str] | None = param(
+        None,
+        "Reward model that scores the answers: a finished reward run, a folder or a Hub id; several, separated by commas, add up.",
+        metavar="NAME|DIR",
+    )
+    rl_reward_fn: list[str] | None = param(
+        None,
+        "Function that scores the answers, called with keyword arguments prompts, completions and the row's other columns; several add up.",
+        metavar="MODULE:FUNCTION|FILE.py:FUNCTION",
+    )
+    rl_reward_weights: list[str] | None = param(
+        None,
+        "Weight of each reward: those of the models, then those of the functions.",
+        metavar="X,Y",
+        default_words="1 for each",
+    )
+    rl_missing_end_penalty: float = param(
+        0.0, "Taken off the score of an answer that was cut off before it ended.", within=NOT_NEGATIVE
+    )
+
+
+@group("Sampling of answers", order=646)
+class SamplingOfAnswers:
+    """How answers are drawn."""
+
+    rl_max_new_tokens: int = param(128, "Longest answer in tokens.", within=AT_LEAST_ONE)
+    rl_temperature: float = param(1.0, "Temperature of sampling.", within=POSITIVE)
+    rl_top_k: int = param(0, "Sample among the k likeliest tokens; 0 takes all.", within=NOT_NEGATIVE)
+    rl_top_p: float = param(
+        1.0, "Sample among the likeliest tokens that make up this share.", within=Bounds(low=0, high=1, low_open=True)
+    )
+    rl_generation: str = param("native", "What writes the answers.", choices=("native", "vllm"))

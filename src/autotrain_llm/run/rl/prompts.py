@@ -1,0 +1,24 @@
+"""Prompts that a policy answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from autotrain_llm.data.rows import TokenRows
+
+
+class Prompts(Dataset[Any]):
+    """Prepared rows that are prompts. None of them is an item of a batch: batches are made of answers."""
+
+    mismatches = False
+
+    def __init__(self, rows: TokenRows) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return 0
+
+    def collating(self, collate: Any) -> Any:
+        return collate

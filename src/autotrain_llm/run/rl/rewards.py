@@ -1,0 +1,250 @@
+"""Score a policy's answers: by reward models, which read decoded text with tokenizers of their own, and by the user's functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from autotrain_llm.data.chat import ChatTemplate, find_template
+from autotrain_llm.data.example import Example, columns_beside, texts_of
+from autotrain_llm.data.faults import Faults
+from autotrain_llm.data.rows import TokenRows
+from autotrain_llm.data.tokenizer import Tokenizer
+from autotrain_llm.decisions.rollouts import FUNCTION, MODEL
+from autotrain_llm.declare.finding import Refused
+from autotrain_llm.facts.functions import FunctionFault, Place, call, find_function, load_function
+from autotrain_llm.facts.world import World
+from autotrain_llm.planning import Plan
+from autotrain_llm.run.failures import RunFailed
+from autotrain_llm.run.flat.model import causal_model
+from autotrain_llm.run.layouts import Padded
+from autotrain_llm.run.model import DTYPES, Loaded, loading_options
+from autotrain_llm.run.reward.layouts import PaddedScores
+from autotrain_llm.run.reward.load import HEADS, scorer_at
+from autotrain_llm.run.reward.scoring import ids_of
+from autotrain_llm.run.rl.decoding import texts
+from autotrain_llm.run.rl.samples import Sample
+
+TOKENS_AT_ONCE = 16384  # of a batch that is scored, padding counted in
+
+
+class Judge(Protocol):
+    """What scores answers: `examples` are the rows that they answer, one for each answer."""
+
+    def score(
+        self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
+    ) -> Sequence[float]: ...
+
+
+class ModelJudge:
+    """A frozen classifier of one label. Each text is written as the rows it was trained on; one that is too long loses its start."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Tokenizer,
+        template: ChatTemplate | None,
+        *,
+        as_turns: bool,
+        context: int | None,
+        device: torch.device,
+    ) -> None:
+        self.model = _with_exact_head(model).requires_grad_(False).eval()
+        self.tokenizer, self.template, self.as_turns = tokenizer, template, as_turns
+        self.context, self.device = context, device
+
+    def score(
+        self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
+    ) -> Sequence[float]:
+        rows = [self._ids(example, text) for example, text in zip(examples, completions, strict=True)]
+        found = np.zeros(len(rows))
+        self.model.to(self.device)
+        for members in _batches([len(row) for row in rows]):
+            found[members] = self._scores([rows[number] for number in members])
+        return found.tolist()
+
+    def _ids(self, example: Example, text: str) -> list[int]:
+        answered = replace(
+            example, text=None, messages=None, prompt=self._prompt(example), completion=text, chosen=None, rejected=None
+        )
+        try:
+            ids = ids_of(answered, self.tokenizer, self.template, self.as_turns and self.template is not None)
+        except Refused as refused:
+            raise RunFailed(f"the reward model can't read an answer: {refused.findings[0].message}") from refused
+        excess = len(ids) - self.context if self.context is not None else 0
+        opening = len(self.tokenizer.frame[0])
+        kept = opening if ids[:opening] == self.tokenizer.frame[0] else 0
+        return ids[:kept] + ids[kept + excess :] if excess > 0 else ids
+
+    def _prompt(self, example: Example) -> Any:
+        """The prompt; of a conversation that no template can write, its turns as lines."""
+        if isinstance(example.prompt, list) and self.template is None:
+            return "".join(f"{text}\n" for text in texts_of(example.prompt))
+        return example.prompt
+
+    @torch.no_grad()
+    def _scores(self, rows: Sequence[list[int]]) -> np.ndarray:
+        config = self.model.config.get_text_config()
+        padding, known = config.pad_token_id, config.pad_token_id is not None
+        if not known:
+            # A score is read at the last token that is not this one: it may be any that ends none of these texts.
+            last = {row[-1] for row in rows}
+            padding = next(number for number in range(len(last) + 1) if number not in last)
+            config.pad_token_id = padding
+        batch = PaddedScores(padding).collate([(np.asarray(row, dtype=np.int32), _unseen(row)) for row in rows])
+        held = {name: part.to(self.device) for name, part in batch.items() if isinstance(part, torch.Tensor)}
+        try:
+            scores = PaddedScores(padding).forward(self.model, held, Padded.name).scores
+        finally:
+            if not known:
+                config.pad_token_id = None
+        assert scores is not None
+        return scores.double().cpu().numpy()
+
+
+class FunctionJudge:
+    """A function of the user's, called with prompts, completions and the other columns of the rows."""
+
+    def __init__(self, place: Place, columns: Sequence[str]) -> None:
+        self.place, self.columns = place, columns
+        self.function = load_function(place)
+
+    def score(
+        self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
+    ) -> Sequence[float]:
+        columns = {name: [example.extra.get(name) for example in examples] for name in self.columns}
+        return call(self.place, self.function, [example.prompt for example in examples], completions, columns)
+
+
+class MissingEnd:
+    """One for an answer that was cut off before it ended."""
+
+    def score(
+        self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
+    ) -> Sequence[float]:
+        return [float(not sample.finished) for sample in samples]
+
+
+@dataclass(frozen=True)
+class Rewards:
+    """What a run's sources of reward say of answers to the prompts of one side, and what that comes to.
+
+    names: one for each source, in the order of the columns of what a call returns.
+    """
+
+    names: tuple[str, ...]
+    weights: np.ndarray
+    judges: tuple[Judge, ...]
+    tokenizer: PreTrainedTokenizerBase
+    examples: Sequence[Example]
+    rows: TokenRows
+
+    def __call__(self, rows: Sequence[int], samples: Sequence[Sample]) -> np.ndarray:
+        """Scores (answers, sources) in float64; `rows` are the numbers of the prepared rows that the samples answer. Raises RunFailed."""
+        scores = np.zeros((len(samples), len(self.names)))
+        if not samples:
+            return scores
+        asked = [self.examples[int(self.rows.source[row])] for row in rows]
+        completions = texts(samples, self.tokenizer)
+        for column, (name, judge) in enumerate(zip(self.names, self.judges, strict=True)):
+            try:
+                scores[:, column] = judge.score(asked, completions, samples)
+            except FunctionFault as fault:
+                raise RunFailed(f"the reward function {name} {fault}", "mend it, then --resume") from fault
+        if not np.isfinite(scores).all():
+            name = self.names[int(np.argwhere(~np.isfinite(scores))[0][1])]
+            raise RunFailed(f"the reward {name} is not a number for some answer")
+        return scores
+
+    def total(self, scores: np.ndarray) -> np.ndarray:
+        """What an answer is worth: its scores, each times its weight (answers,)."""
+        return scores @ self.weights
+
+    def on(self, world: World, side: str) -> Rewards:
+        """The same for the rows of another side."""
+        assert world.prepared is not None and world.dataset is not None
+        examples, rows = (
+            (world.dataset.train, world.prepared.train)
+            if side == "train"
+            else (world.dataset.valid, world.prepared.valid)
+        )
+        assert isinstance(rows, TokenRows)
+        return replace(self, examples=examples, rows=rows)
+
+
+def find_rewards(plan: Plan, world: World, loaded: Loaded, side: str = "train") -> Rewards:
+    """The rewards of a plan, its reward models loaded, for the rows of this side: train or valid. Raises RunFailed."""
+    assert plan.rollouts is not None and world.dataset is not None and world.prepared is not None
+    entries = plan.rollouts["rewards"]
+    assert isinstance(world.prepared.train, TokenRows)
+    rewards = Rewards(
+        names=tuple(entry["name"] for entry in entries),
+        weights=np.asarray([entry["weight"] for entry in entries]),
+        judges=tuple(_judge(entry, plan, world) for entry in entries),
+        tokenizer=loaded.tokenizer,
+        examples=world.dataset.train,
+        rows=world.prepared.train,
+    )
+    return rewards.on(world, side)
+
+
+def _judge(entry: dict[str, Any], plan: Plan, world: World) -> Judge:
+    if entry["kind"] == MODEL:
+        return _model(entry, plan, world)
+    if entry["kind"] == FUNCTION:
+        assert world.dataset is not None
+        try:
+            return FunctionJudge(find_function(entry["source"], "rl_reward_fn"), columns_beside(world.dataset.train))
+        except FunctionFault as fault:
+            raise RunFailed(f"the reward function {entry['name']}: {fault}") from fault
+    return MissingEnd()
+
+
+def _model(entry: dict[str, Any], plan: Plan, world: World) -> ModelJudge:
+    facts = world.another("rl_reward_model_path", entry["source"])
+    assert facts is not None and facts.tokenizer_folder is not None
+    options = loading_options(plan, world.token)
+    for of_the_policy in ("revision", "quantization_config", "attn_implementation"):
+        options.pop(of_the_policy, None)
+    name = plan.precision["name"]
+    model, _ = scorer_at(facts.located, DTYPES["fp32" if name == "fp16" else name], options)
+    tokenizer = Tokenizer.load(Path(facts.tokenizer_folder))
+    device = torch.device("cpu") if plan.precision["cpu"] else torch.device("cuda", torch.cuda.current_device())
+    template = find_template(None, tokenizer, Faults())
+    return ModelJudge(
+        model, tokenizer, template, as_turns=entry["as_turns"], context=facts.context_length, device=device
+    )
+
+
+def _with_exact_head(model: Any) -> Any:
+    """The classifier with its head in float32: two scores in bf16 that differ by less than a hundredth would be the same."""
+    for name, module in causal_model(model).named_children():
+        if name in HEADS and model.dtype in (torch.bfloat16, torch.float16):
+            module.float().register_forward_pre_hook(_in_float32)
+    return model
+
+
+def _in_float32(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(part.float() if isinstance(part, torch.Tensor) else part for part in given)
+
+
+def _batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Numbers of texts of like length, as many together as fit."""
+    batches: list[list[int]] = []
+    for number in np.argsort([-length for length in lengths], kind="stable").tolist():
+        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= TOKENS_AT_ONCE:
+            batches[-1].append(number)
+        else:
+            batches.append([number])
+    return batches
+
+
+def _unseen(row: Sequence[int]) -> np.ndarray:
+    return np.zeros(len(row), dtype=bool)

@@ -1,0 +1,68 @@
+"""Put together what a plan of ppo or grpo needs beside the loop: who writes, who scores, what the policy is held to, where phases come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotrain_llm.facts.world import World
+from autotrain_llm.planning import Plan
+from autotrain_llm.run.layouts import Layout
+from autotrain_llm.run.loop import Observer
+from autotrain_llm.run.model import DTYPES, Loaded
+from autotrain_llm.run.preference.references import find_source
+from autotrain_llm.run.rl.phases import Sizes
+from autotrain_llm.run.rl.prompts import Prompts
+from autotrain_llm.run.rl.rewards import find_rewards
+from autotrain_llm.run.rl.rollouts import EvaluationAnswers, Rollouts, ShownSamples, Writers
+from autotrain_llm.run.rl.samples import Sampling
+from autotrain_llm.run.rl.sampling import Sampler
+from autotrain_llm.run.rl.values import add_value_head
+from autotrain_llm.run.saving import end_tokens
+
+
+@dataclass(frozen=True)
+class Started:
+    """The loop's source of batches, and what measures the prompts that were held out."""
+
+    rollouts: Rollouts
+    observers: tuple[Observer, ...]
+
+
+def start_rollouts(
+    plan: Plan,
+    world: World,
+    loaded: Loaded,
+    layout: Layout,
+    prompts: Prompts,
+    held_out: Prompts | None,
+    folder: Path | None,
+    checkpoint: Path | None,
+    step: int | None,
+) -> Started:
+    """Called before the first step; `folder` is where samples are shown, None in processes that don't lead. A value head joins the model."""
+    assert plan.rollouts is not None and world.prepared is not None
+    decided = plan.rollouts
+    ends = end_tokens(loaded.model, loaded.tokenizer, world.prepared.end_of_turn)
+    sampler = Sampler(layout, loaded.tokenizer, ends, sampling_of(plan), DTYPES[plan.precision["name"]])
+    reference = find_source(plan, world, loaded, layout) if plan.objective["reference"] else None
+    kind = decided.get("rl_value_model")
+    if kind is not None:
+        add_value_head(loaded.model, kind)
+
+    rewards = find_rewards(plan, world, loaded)
+    writers = Writers(prompts.rows, layout, sampler, rewards, reference)
+    shown = ShownSamples(folder, step) if folder is not None else None
+    rollouts = Rollouts(writers, Sizes.of(decided, plan.seed), decided, shown)
+    if checkpoint is not None:
+        rollouts.restore(loaded.model, checkpoint)
+    if held_out is None:
+        return Started(rollouts, ())
+    held_out_writers = Writers(held_out.rows, layout, sampler, rewards.on(world, "valid"), reference)
+    return Started(rollouts, (EvaluationAnswers(held_out_writers, plan.seed),))
+
+
+def sampling_of(plan: Plan) -> Sampling:
+    """How the plan says that answers are drawn."""
+    assert plan.rollouts is not None
+    return Sampling(**plan.rollouts["sampling"])

@@ -1,0 +1,71 @@
+"""`--trainer grpo`: group-relative policy optimisation."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.param import Bounds, group, param
+from autotrain_llm.declare.trainer import Example, Trainer, Usual
+from autotrain_llm.params.rollouts import RewardSources, SamplingOfAnswers
+from autotrain_llm.params.text import ChatTemplate
+from autotrain_llm.params.updates import PolicyUpdates
+from autotrain_llm.trainers.ppo import MEASURED
+from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
+
+
+@group("Group-relative policy optimisation", order=641)
+class Grpo:
+    """Several answers to each prompt are compared with one another."""
+
+    rl_num_generations: int = param(8, "Answers to each prompt.", within=Bounds(low=2))
+    rl_advantage: str = param(
+        "grpo",
+        "What an answer is worth: its score above its group's mean, in deviations of the group (grpo) or as it is (dr_grpo), or above the mean of the others (rloo).",
+        choices=("grpo", "dr_grpo", "rloo"),
+    )
+
+
+TRAINER = Trainer(
+    name="grpo",
+    title="GRPO",
+    order=65,
+    summary="Group-relative policy optimisation: learn which of several own answers to a prompt scored better, with no value model.",
+    purpose="Samples several answers to each prompt, scores them with a reward function or a reward model, and moves the model toward "
+    "those that scored above the others.",
+    rows="prompts",
+    groups=(*CORE, ChatTemplate, RewardSources, SamplingOfAnswers, PolicyUpdates, Grpo),
+    requires=(*REQUIRED, "rl_reward_model_path|rl_reward_fn"),
+    usual=usual(
+        lr=Usual(1e-6, 1e-5),
+        epochs=Usual(1, 1),
+        batch_size=Usual(8, 8),
+        data_path=Usual("./data/prompts.jsonl", "./data/prompts.jsonl"),
+        rl_reward_model_path=Usual("./reward_model", "./reward_model"),
+    ),
+    defaults={
+        "rl_kl_coef": 0.0,
+        "rl_num_ppo_epochs": 1,
+        "rl_chunk_size": 64,
+        "rl_mini_batch_size": 64,
+        "sweep_metric": "eval_reward",
+    },
+    learning_rates={"full": (1e-8, 1e-4), "lora": (1e-7, 1e-3)},
+    objective="autotrain_llm.run.rl.objectives:grpo",
+    reference="autotrain_llm.run.rl.trl:grpo",
+    settings=("rl_clip_range", "rl_entropy_coef"),
+    samples=True,
+    metrics=MEASURED,
+    notes=(
+        "`--rl-chunk-size` answers, `--rl-num-generations` to each prompt, are sampled and scored, then learnt from `--rl-mini-batch-size` "
+        "to an optimizer step and `--batch-size` to a forward pass. `--epochs` counts passes over the prompts.",
+        "With `--rl-kl-coef` above 0 the loss holds the policy to the model as it was, by the k3 estimate of their divergence.",
+    ),
+    examples=(
+        Example(
+            "Rewards from a function: `def reward(prompts, completions, **columns)` returns a number for each",
+            "--model meta-llama/Llama-2-7b-hf --data-path ./data/prompts.jsonl --lr 1e-6 --epochs 1 --batch-size 8 --rl-reward-fn ./rewards.py:reward --rl-num-generations 8",
+        ),
+        Example(
+            "A LoRA adapter, from a reward model, held to the model as it was",
+            "--model meta-llama/Llama-2-7b-hf --data-path ./data/prompts.jsonl --lr 1e-5 --epochs 1 --batch-size 8 --rl-reward-model-path ./reward_model --rl-kl-coef 0.04 --peft --lora-r 32",
+        ),
+    ),
+)

@@ -7,7 +7,85 @@ from typing import Any
 from autotrain_llm.config import Config
 from autotrain_llm.facts.world import World
 
+BESIDE = "beside each batch"
+KEPT = "once, before training"
+SIZES = {"float64": 8.0, "float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+INT4 = 0.6  # bytes of a value, with its share of the scales
+WORDS = {"forward_kl": "KL(teacher‖student)", "reverse_kl": "KL(student‖teacher)", "jsd": "Jensen-Shannon"}
+
 
 def decide_distillation(config: Config, world: World) -> dict[str, Any] | None:
-    """The plan's `distillation`; None where the run has none."""
-    return None
+    """The plan's `distillation`; None where the run has none.
+
+    `asked` is False where the teacher has no share of the loss. `tokens` are how many the two models are compared over, `cut` how many
+    rows each one's embedding has where they are not as many.
+    """
+    if not world.distills:
+        return None
+    facts = world.teacher
+    student, teacher = _embedding_rows(world), facts.embedding_rows if facts else None
+    known = [rows for rows in (student, teacher) if rows is not None]
+    return {
+        "teacher": config.teacher_model,
+        "kind": facts.located.kind if facts else None,
+        "folder": str(facts.located.folder) if facts and facts.located.folder else None,
+        "architecture": next(iter(facts.architectures), facts.model_type) if facts else None,
+        "parameters": facts.parameters if facts else None,
+        "quantization": config.teacher_quantization,
+        "asked": config.distill_alpha > 0,
+        "alpha": config.distill_alpha,
+        "temperature": config.distill_temperature,
+        "loss": config.distill_loss,
+        "top_k": config.distill_top_k if config.distill_cache else None,
+        "when": KEPT if config.distill_cache else BESIDE,
+        "student_prompt_template": config.student_prompt_template,
+        "teacher_prompt_template": config.teacher_prompt_template,
+        "tokens": min(known) if known else None,
+        "cut": {"student": student, "teacher": teacher} if len(set(known)) > 1 else None,
+    }
+
+
+def _embedding_rows(world: World) -> int | None:
+    if world.shape:
+        return int(world.shape["vocab_size"])
+    return world.model.embedding_rows if world.model else None
+
+
+def teacher_bytes(config: Config, world: World) -> int:
+    """Bytes that the teacher takes beside the training; none where it is let go before."""
+    if not world.distills or config.distill_cache or config.distill_alpha == 0:
+        return 0
+    facts = world.teacher
+    if facts is None or facts.parameters is None:
+        return 0
+    each = INT4 if config.teacher_quantization else SIZES.get(facts.dtype or "", 4.0)
+    return int(facts.parameters * each)
+
+
+def teacher_in_words(decided: dict[str, Any], size: str) -> list[tuple[str, str, str]]:
+    """The plan's rows for the teacher: name, value, reason."""
+    if not decided["asked"]:
+        return [("teacher", f"{decided['teacher']}, not asked", "--distill-alpha 0")]
+    kept = f", of which the {decided['top_k']} likeliest tokens are kept" if decided["top_k"] else ""
+    quantised = f", in {decided['quantization']}" if decided["quantization"] else ""
+    rows = [
+        (
+            "teacher",
+            f"{decided['teacher']} ({decided['architecture']}, {size} parameters{quantised})",
+            f"{decided['when']}{kept}",
+        ),
+        (
+            "loss",
+            f"{1 - decided['alpha']:g} of the task's, {decided['alpha']:g} T² {WORDS[decided['loss']]}",
+            f"at temperature T = {decided['temperature']:g}",
+        ),
+    ]
+    if decided["cut"]:
+        rows.append(
+            (
+                "compared over",
+                f"{decided['tokens']} tokens",
+                f"the student's embedding has {decided['cut']['student']} rows, the teacher's {decided['cut']['teacher']}",
+            )
+        )
+    return rows

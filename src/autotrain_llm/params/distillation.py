@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import POSITIVE, SHARE, group, linear, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, POSITIVE, SHARE, group, linear, param
+
+DIVERGENCES = ("forward_kl", "reverse_kl", "jsd")
 
 
 @group(
@@ -11,13 +13,14 @@ from autotrain_llm.declare.param import POSITIVE, SHARE, group, linear, param
     switch="use_distillation",
     subject="Distillation",
     misused="error",
-    available=False,
 )
 class Distillation:
     """Learn a teacher's probabilities together with the task."""
 
     use_distillation: bool = param(False, "Learn from a teacher's probabilities as well as from the rows.")
-    teacher_model: str | None = param(None, "The model to learn from: a folder or Hub id.", metavar="NAME|DIR")
+    teacher_model: str | None = param(
+        None, "The model to learn from: a folder, an adapter, an earlier run or a Hub id.", metavar="NAME|DIR"
+    )
     teacher_prompt_template: str | None = param(
         None,
         "How the teacher sees a prompt: a text with {prompt} in it.",
@@ -35,4 +38,18 @@ class Distillation:
     )
     distill_alpha: float = param(
         0.5, "Share of the teacher in the loss; the rest is the task's own.", within=SHARE, search=linear(0.1, 0.9)
+    )
+    distill_loss: str = param(
+        "forward_kl",
+        "How far the student is from its teacher: KL(teacher‖student), KL(student‖teacher), or Jensen-Shannon.",
+        choices=DIVERGENCES,
+    )
+    distill_cache: bool = param(
+        False, "Ask the teacher once, before training, and keep its likeliest tokens on disk; it need not stay loaded."
+    )
+    distill_top_k: int = param(
+        64, "How many of the likeliest tokens are kept of each position with --distill-cache.", within=AT_LEAST_ONE
+    )
+    teacher_quantization: str | None = param(
+        None, "Load the teacher in 4 bits (CUDA).", choices=("int4",), default_words="none: its own type"
     )

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, group, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, POSITIVE, group, param
 
 
-@group("Hyperparameter sweep", order=710, switch="use_sweep", subject="A sweep", available=False)
+@group("Hyperparameter sweep", order=710, switch="use_sweep", subject="A sweep")
 class Sweep:
     """Train many times and keep the best."""
 
     use_sweep: bool = param(False, "Search for good values by training many times.")
     sweep_backend: str = param("optuna", "What proposes the values.", choices=("optuna", "wandb"))
-    sweep_n_trials: int = param(10, "How many trials to run.", within=AT_LEAST_ONE)
+    sweep_n_trials: int = param(
+        10, "How many trials to run; the first has the values of the command.", within=AT_LEAST_ONE
+    )
     sweep_metric: str = param("eval_loss", "What the best trial is best at.", metavar="NAME")
-    sweep_direction: str = param("minimize", "Which way is better.", choices=("minimize", "maximize"))
+    sweep_direction: str | None = param(
+        None, "Which way is better.", choices=("minimize", "maximize"), default_words="the metric's own"
+    )
     sweep_params: dict | None = param(
         None,
-        "What to search: parameters with ranges or choices.",
-        metavar="JSON",
+        "What to search: parameters with ranges or choices, as JSON or in a JSON or YAML file.",
+        metavar="JSON|FILE",
         default_words="the trainer's own search space",
+    )
+    sweep_sampler: str = param("tpe", "How values are proposed.", choices=("tpe", "random", "grid"))
+    sweep_pruner: str = param(
+        "median",
+        "When a trial that evaluates several times is given up early.",
+        choices=("median", "hyperband", "halving", "none"),
+    )
+    sweep_timeout: float | None = param(
+        None, "Begin no trial after so many seconds.", within=POSITIVE, default_words="never"
+    )
+    sweep_keep: int = param(1, "Keep the models of so many of the best trials.", within=AT_LEAST_ONE)
+    sweep_storage: str | None = param(
+        None,
+        "Database that several machines share: postgresql://, mysql:// or sqlite:///.",
+        metavar="URL",
+        secret=True,
+        default_words="a file in the output folder",
+    )
+    sweep_name: str | None = param(
+        None, "Name of the study in --sweep-storage.", metavar="NAME", default_words="from the command's values"
     )

@@ -1,0 +1,25 @@
+"""Read YAML as people mean it: `1e-5` is a number, which YAML 1.1 takes for a text because it has no point."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+WITHOUT_A_POINT = r"^[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$|^[-+]?[0-9][0-9_]*\.[0-9_]*[eE][0-9]+$"
+
+
+def load_yaml(text: str) -> Any:
+    """What a YAML text holds. Raises ValueError where it is none."""
+    import re
+
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Its own class, so that nobody else's YAML is read differently."""
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(WITHOUT_A_POINT), list("-+0123456789"))
+    try:
+        return yaml.load(text, Loader=Loader)  # a SafeLoader
+    except yaml.YAMLError as fault:
+        raise ValueError(str(fault)) from None

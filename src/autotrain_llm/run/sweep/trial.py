@@ -1,0 +1,179 @@
+"""One trial: the command with other values, checked, planned and carried out like any other run, in a folder of its own."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autotrain_llm.config import Config
+from autotrain_llm.planning import Plan
+from autotrain_llm.preflight import Checked, preflight
+from autotrain_llm.registry import GROUP
+from autotrain_llm.run.execute import RunReport, execute
+from autotrain_llm.run.failures import Interrupted, RunFailed
+from autotrain_llm.run.sweep.weights import Weights
+from autotrain_llm.watch import Watch
+
+COMPLETE, PRUNED, FAILED, REFUSED = "complete", "pruned", "failed", "refused"
+INTERRUPTED, LOST, RUNNING = "interrupted", "lost", "running"
+# What belongs to the sweep as a whole and to none of its trials.
+OF_THE_SWEEP = (
+    *(param.name for param in GROUP["Sweep"].params),
+    *(param.name for param in GROUP["Hub"].params if not param.secret),
+    *("output_dir", "overwrite", "resume", "resume_from_checkpoint"),
+)
+Stop = Callable[[float], bool]  # whether a trial that has just measured this should be given up
+
+
+@dataclass
+class Trial:
+    """What is known of one trial. `intermediate` holds the metric by step; `findings` why it was refused; `folder` is relative to the output
+    folder of the `host` that ran it."""
+
+    number: int
+    values: dict[str, Any]
+    state: str = RUNNING
+    metric: float | None = None
+    own: bool = False
+    intermediate: dict[int, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    failure: str | None = None
+    folder: str = ""
+    host: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def why(self) -> str:
+        """Why it came to nothing, in a line."""
+        return self.failure or "; ".join(finding["message"] for finding in self.findings)
+
+
+def folder_of(number: int) -> str:
+    """Where a trial lies, from the output folder."""
+    return f"sweep/trial-{number:03d}"
+
+
+class Pruned(RunFailed):
+    """The pruner gave the trial up."""
+
+
+class TrialWatch(Watch):
+    """Passes on what a trial does, keeps the metric of its evaluations, and ends a trial that is to be given up."""
+
+    def __init__(self, outer: Watch, metric: str, record: Trial, stop: Stop) -> None:
+        self.outer, self.metric, self.record, self.stop_after = outer, metric, record, stop
+        self.steps = 0
+
+    def stage(self, text: str) -> None:
+        self.outer.stage(text)
+
+    def note(self, text: str) -> None:
+        self.outer.note(text)
+
+    def start(self, steps: int, done: int) -> None:
+        self.steps = steps
+        self.outer.start(steps, done)
+
+    def step(self, step: int) -> None:
+        self.outer.step(step)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.outer.log(step, metrics)
+        value = metrics.get(self.metric)
+        if value is None or step <= 0 or not math.isfinite(value):  # what was measured before training is no trial's
+            return
+        self.record.intermediate[step] = value
+        if self.stop_after(value) and step < self.steps:
+            raise Pruned(
+                f"given up after step {step} of {self.steps}: {self.metric} {value:.6g} is behind other trials"
+            )
+
+    def finish(self) -> None:
+        """The trial is over; the sweep is not."""
+
+
+class Trials:
+    """Carries out the trials of one sweep. They share prepared rows, the process and the weights that were read once."""
+
+    def __init__(self, checked: Checked, plan: Plan, folder: Path, watch: Watch) -> None:
+        assert plan.sweep is not None
+        self.sweep = plan.sweep
+        self.folder, self.watch = folder, watch
+        self.world = checked.world
+        self.base = base_of(checked.world.config, plan.sweep)
+        self.known = frozenset(checked.findings)  # said once, of the command itself
+        self.weights = Weights()
+
+    def carry_out(self, trial: Trial, stop: Stop) -> None:
+        """Run a trial to whatever end; what became of it stands in `trial`. Raises Interrupted, and RunFailed on a full disk."""
+        began = time.perf_counter()
+        self.watch.trial(trial.number, trial.values, trial.own)
+        try:
+            self._run(trial, stop)
+        except Pruned as given_up:
+            trial.state, trial.failure = PRUNED, given_up.message
+        except Interrupted as stopped:
+            trial.state, trial.failure = INTERRUPTED, stopped.message.split(" To go on")[0]
+            raise
+        except RunFailed as failure:
+            trial.state, trial.failure = FAILED, failure.message
+            if failure.message.startswith("the disk is full"):
+                raise
+        except Exception as unforeseen:
+            trial.state, trial.failure = FAILED, " ".join(f"{type(unforeseen).__name__}: {unforeseen}".split())
+        finally:
+            trial.seconds = round(time.perf_counter() - began, 3)
+            release_memory()
+
+    def _run(self, trial: Trial, stop: Stop) -> None:
+        config = config_of(self.base, trial.values, self.folder / trial.folder)
+        checked = preflight(config, earlier=self.world)
+        trial.findings = [finding.as_json() for finding in checked.findings if finding not in self.known]
+        if checked.refused or checked.plan is None:
+            trial.state = REFUSED
+            return
+        (self.folder / trial.folder).mkdir(parents=True, exist_ok=True)  # so that a run that fails leaves its records
+        watch = TrialWatch(self.watch, self.sweep["metric"], trial, stop)
+        self._measure(trial, execute(checked, watch, self.weights, with_page=False))
+
+    def _measure(self, trial: Trial, report: RunReport) -> None:
+        value = report.metrics.get(self.sweep["metric"])
+        trial.metrics = {name: float(number) for name, number in report.metrics.items() if math.isfinite(number)}
+        if value is None or not math.isfinite(value):
+            what = "was not reported" if value is None else "is not a number"
+            trial.state, trial.failure = FAILED, f"{self.sweep['metric']} {what}"
+        else:
+            trial.state, trial.metric = COMPLETE, float(value)
+
+
+def base_of(config: Config, sweep: Mapping[str, Any]) -> Config:
+    """The sweep's command as one of its runs, with the rows that the sweep holds out."""
+    base = config.without(OF_THE_SWEEP)
+    return base.replace({"valid_split": sweep["held_out"]}) if sweep["held_out"] else base
+
+
+def config_of(base: Config, values: Mapping[str, Any], folder: Path) -> Config:
+    """The command of one trial. Nobody goes on from a trial's checkpoint: none is written while it runs, but for what needs one."""
+    changes = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    config = base.replace({**changes, "output_dir": str(folder)})
+    needs_checkpoints = config.load_best_model_at_end or config.early_stopping_patience is not None
+    asked = needs_checkpoints or config.given("save_strategy") or config.given("save_steps")
+    return config if asked else config.replace({"save_strategy": "no"})
+
+
+def release_memory() -> None:
+    """Give back what the last trial held, before the next one asks for it."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

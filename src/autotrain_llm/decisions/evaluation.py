@@ -5,9 +5,136 @@ from __future__ import annotations
 from typing import Any
 
 from autotrain_llm.config import Config
+from autotrain_llm.declare.metric import Metric
+from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.facts.benchmarks import is_file
 from autotrain_llm.facts.world import World
+from autotrain_llm.registry import METRICS
+
+BERTSCORE = "bertscore"
+ENCODER = "FacebookAI/roberta-base"
+# The layers that BERTScore's authors found to agree best with people (bert-score 0.3.13).
+BEST_LAYERS = {
+    "bert-base-uncased": 9,
+    "bert-large-uncased": 18,
+    "bert-base-multilingual-cased": 9,
+    "roberta-base": 10,
+    "roberta-large": 17,
+    "distilbert-base-uncased": 5,
+    "distilroberta-base": 5,
+    "deberta-xlarge-mnli": 40,
+}
+SHORTEST_CONTEXT = 1024  # tokens, of a new model
+
+
+def metric_named(name: str) -> Metric | None:
+    """The metric that a name of `--eval-metrics` means, by its own name or another that people write."""
+    plain = name.strip().lower().replace("-", "_").removeprefix("eval_")
+    return next((metric for metric in METRICS.values() if plain in (metric.name, *metric.also)), None)
+
+
+def metrics_for(trainer: Trainer) -> list[Metric]:
+    """The metrics that make sense for a trainer."""
+    return [metric for metric in METRICS.values() if metric.makes_sense_for(trainer)]
+
+
+def chosen_metrics(config: Config) -> list[Metric]:
+    """What is computed: the metrics that were asked for, else those that are usual; none that makes no sense."""
+    trainer, asked = config.trainer_spec, config.eval_metrics
+    if asked is None:
+        return [] if _only_a_benchmark(config) else [m for m in metrics_for(trainer) if trainer.rows in m.usual]
+    named = {metric.name: metric for metric in map(metric_named, asked) if metric is not None}
+    return [metric for metric in named.values() if metric.makes_sense_for(trainer)]
+
+
+def _only_a_benchmark(config: Config) -> bool:
+    """Whether nothing is asked of the evaluation rows: then there need not be any."""
+    held_out = config.peek("valid_split") or config.peek("eval_dataset_path")
+    return bool(config.eval_benchmark) and not config.eval_save_predictions and not held_out
+
+
+def needs_evaluation_rows(config: Config) -> bool:
+    """Whether enhanced evaluation has something to measure on held-out rows."""
+    if not config.peek("use_enhanced_eval"):
+        return False
+    return bool(config.eval_metrics) or not _only_a_benchmark(config)
+
+
+def metric_directions(config: Config) -> dict[str, str]:
+    """Every `eval_…` that this run's evaluation reports, each with the direction that is better."""
+    found = {f"eval_{name}": direction for name, direction in config.trainer_spec.metrics.items()}
+    if config.peek("use_enhanced_eval"):
+        for metric in chosen_metrics(config):
+            found |= {f"eval_{name}": direction for name, direction in metric.reports.items()}
+    return found
+
+
+def writes_answers(config: Config) -> bool:
+    """Whether the model is asked to generate."""
+    if not config.peek("use_enhanced_eval") or not config.applies("eval_samples"):
+        return False
+    return bool(config.eval_save_predictions) or any(metric.is_of_text for metric in chosen_metrics(config))
+
+
+def encoder_of(config: Config) -> str | None:
+    """The encoder that BERTScore is asked to compare in; None where it isn't asked for."""
+    if not writes_answers(config) or not any(metric.name == BERTSCORE for metric in chosen_metrics(config)):
+        return None
+    return config.eval_bertscore_model or ENCODER
 
 
 def decide_evaluation(config: Config, world: World) -> dict[str, Any] | None:
     """The plan's `evaluation`; None where the run has none."""
-    return None
+    if not config.use_enhanced_eval:
+        return None
+    metrics = chosen_metrics(config)
+    trainer = config.trainer_spec
+    return {
+        "metrics": {metric.name: dict(metric.reports) for metric in metrics},
+        "measured": {metric.name: metric.key_of(trainer) or metric.name for metric in metrics if not metric.is_of_text},
+        "answers": _answers(config, world, metrics) if writes_answers(config) else None,
+        "predictions": config.eval_save_predictions,
+        "benchmark": [_task(name) for name in config.eval_benchmark or ()],
+    }
+
+
+def _answers(config: Config, world: World, metrics: list[Metric]) -> dict[str, Any]:
+    """How answers are written and what they are compared by."""
+    rows = len(world.dataset.valid) if world.dataset else 0
+    wanted = config.eval_samples
+    return {
+        "scores": {metric.name: metric.score for metric in metrics if metric.is_of_text},
+        "rows": rows if wanted < 0 else min(wanted, rows),
+        "max_new_tokens": config.eval_max_new_tokens,
+        "temperature": config.eval_temperature,
+        "room": context_of(world) - config.eval_max_new_tokens,
+        "batch": config.eval_batch_size or config.batch_size,
+        "seed": config.seed,
+        "bertscore": _bertscore(config, world),
+    }
+
+
+def context_of(world: World) -> int:
+    """Tokens that a prompt and its answer may take together."""
+    made = world.shape["max_position_embeddings"] if world.shape else None
+    return world.context_length or made or max(world.limit.tokens, SHORTEST_CONTEXT)
+
+
+def _bertscore(config: Config, world: World) -> dict[str, Any] | None:
+    model = encoder_of(config)
+    facts = world.another("eval_bertscore_model", model)
+    if model is None or facts is None:
+        return None
+    folder = facts.located.folder
+    return {
+        "model": str(folder.absolute()) if folder else facts.located.name,
+        "layer": config.eval_bertscore_layer or BEST_LAYERS.get(model.rsplit("/", 1)[-1]) or facts.layers,
+        "offline": config.offline,
+        "cache_dir": config.cache_dir,
+    }
+
+
+def _task(name: str) -> str:
+    from pathlib import Path
+
+    return str(Path(name).expanduser().absolute()) if is_file(name) else name

@@ -1,0 +1,181 @@
+"""Memory and time of an evaluation over more and more rows: this package's loop against `transformers.Trainer.evaluate` with `compute_metrics`.
+
+Both evaluate the same model on the same rows in the same batch size and report loss and token accuracy. The Trainer keeps the logits of all
+rows until the end, because `compute_metrics` gets them; this package keeps sums. Each evaluation has a process of its own, and memory is what it
+took beyond what the process held before. The two losses are compared, token by token, and the run fails where they differ.
+
+Run it with the Python that has the package: `python benchmarks/evaluation.py --data alpaca_en_demo.json [--rows 16,32,64,128] [--write]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import page
+
+OURS, THEIRS = "this package", "Trainer.evaluate with compute_metrics"
+BATCH = 4
+IGNORED = -100
+
+
+def checked(data: str, rows: int, folder: str) -> Any:
+    """The check of a small run that evaluates on so many rows."""
+    from autotrain_llm.config import resolve
+    from autotrain_llm.preflight import preflight
+    from autotrain_llm.said import take_all
+
+    flags = {
+        "trainer": "sft",
+        "model": "scratch:1m",
+        "data_path": data,
+        "valid_split": str(rows),
+        "lr": 1e-3,
+        "epochs": 1,
+    }
+    flags |= {"batch_size": BATCH, "mixed_precision": "fp32", "output_dir": folder, "block_size": 512}
+    result = preflight(resolve(take_all(flags).values))
+    assert result.plan is not None, result.findings
+    return result
+
+
+def with_loop(made: Any, folder: str) -> Any:
+    """This package's loop, ready to evaluate."""
+    from transformers import TrainingArguments
+
+    from autotrain_llm.run.batches import RowGroups
+    from autotrain_llm.run.execute import make_layout, make_objective, trainer_arguments
+    from autotrain_llm.run.loop import Loop
+    from autotrain_llm.run.model import load
+    from autotrain_llm.run.rates import Rates
+
+    loaded = load(made.plan, made.world)
+    rows = RowGroups(made.world.prepared.valid)
+    arguments = TrainingArguments(**trainer_arguments(made.plan, Path(folder)))
+    loop = Loop(
+        model=loaded.model,
+        args=arguments,
+        processing_class=loaded.tokenizer,
+        layout=make_layout(made.plan, loaded),
+        objective=make_objective(made.plan),
+        rates=Rates(None, None),
+        train_rows=rows,
+        valid_rows=rows,
+    )
+    return lambda: loop.evaluate()["eval_loss"]
+
+
+def with_trainer(made: Any, folder: str) -> Any:
+    """transformers' Trainer with a function of all logits, as its documentation has it."""
+    import torch
+    from transformers import Trainer, TrainingArguments
+
+    from autotrain_llm.run.model import load
+
+    loaded = load(made.plan, made.world)
+    rows = made.world.prepared.valid
+
+    def collate(items: Any) -> dict[str, Any]:
+        longest = max(len(ids) for ids, _ in items)
+        ids = torch.zeros(len(items), longest, dtype=torch.int64)
+        mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
+        for row, (tokens, trained) in enumerate(items):
+            held = torch.tensor(tokens, dtype=torch.int64)
+            ids[row, : len(held)], mask[row, : len(held)] = held, 1
+            labels[row, : len(held)] = torch.where(torch.tensor(trained), held, IGNORED)
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+    def compute_metrics(found: Any) -> dict[str, float]:
+        logits, labels = torch.from_numpy(found.predictions)[:, :-1], torch.from_numpy(found.label_ids)[:, 1:]
+        kept = labels != IGNORED
+        right = (logits.argmax(-1) == labels)[kept].float().mean().item()
+        loss = torch.nn.functional.cross_entropy(logits[kept], labels[kept]).item()
+        return {"token_accuracy": right, "by_token": loss}
+
+    arguments = TrainingArguments(
+        output_dir=folder, per_device_eval_batch_size=BATCH, use_cpu=True, report_to="none", disable_tqdm=True
+    )
+    trainer = Trainer(
+        model=loaded.model,
+        args=arguments,
+        eval_dataset=[rows[number] for number in range(len(rows))],
+        data_collator=collate,
+        compute_metrics=compute_metrics,
+    )
+    return lambda: trainer.evaluate()["eval_by_token"]
+
+
+def measure(engine: str, data: str, rows: int) -> dict[str, float]:
+    """Evaluate once in this process: seconds, bytes beyond what was held before, and the loss per token."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = checked(data, rows, folder)
+        evaluate = (with_loop if engine == OURS else with_trainer)(made, folder)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        began = time.perf_counter()
+        loss = evaluate()
+        seconds = time.perf_counter() - began
+        more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return {"seconds": seconds, "bytes": more * 1024, "loss": loss}
+
+
+def in_its_own_process(engine: str, data: str, rows: int) -> dict[str, float]:
+    words = [sys.executable, __file__, "--data", data, "--one", engine, "--rows", str(rows)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def table(data: str, sizes: list[int]) -> list[str]:
+    """The result as lines of a Markdown table."""
+    import torch
+    import transformers
+
+    lines = [
+        f"`python benchmarks/evaluation.py`: `scratch:1m` in float32, batches of {BATCH}, rows of {Path(data).name}; {os.cpu_count()} cores "
+        f"({platform.machine()}), torch {torch.__version__}, transformers {transformers.__version__}. Memory is the peak beyond what the process "
+        "held before it evaluated.",
+        "",
+        "| rows | what evaluates | memory | seconds | loss per token |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for rows in sizes:
+        found = {engine: in_its_own_process(engine, data, rows) for engine in (OURS, THEIRS)}
+        losses = [result["loss"] for result in found.values()]
+        if abs(losses[0] - losses[1]) > 1e-4:
+            raise SystemExit(f"{rows} rows: the losses differ: {losses}")
+        lines += [
+            f"| {rows} | {engine} | {result['bytes'] / 2**20:.0f} MiB | {result['seconds']:.1f} | {result['loss']:.5f} |"
+            for engine, result in found.items()
+        ]
+    return lines
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="rows to hold out from: any file that sft takes")
+    parser.add_argument("--rows", default="16,32,64,128", help="how many to evaluate on (default: 16,32,64,128)")
+    parser.add_argument("--one", choices=(OURS, THEIRS), help=argparse.SUPPRESS)
+    parser.add_argument("--write", action="store_true", help=f"put the table into {page.PAGE.name}")
+    said = parser.parse_args()
+    if said.one:
+        print(json.dumps(measure(said.one, said.data, int(said.rows))))
+        return 0
+    lines = table(said.data, [int(rows) for rows in said.rows.split(",")])
+    print("\n".join(lines))
+    if said.write:
+        page.write("evaluation", "\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,16 @@
+"""BLEU, as sacreBLEU computes it."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.metric import ANSWERS, MAXIMIZE, Metric
+
+METRIC = Metric(
+    name="bleu",
+    title="sacreBLEU's corpus BLEU of generated answers, 0 to 100",
+    reports={"bleu": MAXIMIZE},
+    rows=ANSWERS,
+    usual=("conversations",),
+    score="autotrain_llm.run.evaluation.scores:Bleu",
+    also=("sacrebleu", "bleu4", "bleu_4", "corpus_bleu"),
+    packages=("sacrebleu",),
+)

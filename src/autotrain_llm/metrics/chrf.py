@@ -1,0 +1,15 @@
+"""chrF, as sacreBLEU computes it."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.metric import ANSWERS, MAXIMIZE, Metric
+
+METRIC = Metric(
+    name="chrf",
+    title="sacreBLEU's corpus chrF2 of generated answers, 0 to 100: of characters, so for any language",
+    reports={"chrf": MAXIMIZE},
+    rows=ANSWERS,
+    score="autotrain_llm.run.evaluation.scores:Chrf",
+    also=("chrf2", "chr_f", "chrf_score"),
+    packages=("sacrebleu",),
+)

@@ -1,0 +1,14 @@
+"""Exact match."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.metric import ANSWERS, MAXIMIZE, Metric
+
+METRIC = Metric(
+    name="exact_match",
+    title="share of generated answers that equal the reference, white space aside",
+    reports={"exact_match": MAXIMIZE},
+    rows=ANSWERS,
+    score="autotrain_llm.run.evaluation.scores:ExactMatch",
+    also=("em", "exact", "exactmatch"),
+)

@@ -1,0 +1,15 @@
+"""Margin between the answers of a pair."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.metric import MAXIMIZE, Metric
+
+METRIC = Metric(
+    name="margin",
+    title="mean reward of the chosen answer less that of the rejected one",
+    reports={"margin": MAXIMIZE},
+    rows=("preferences", "scored"),
+    usual=("preferences", "scored"),
+    measured_as=("margin", "rewards/margins"),
+    also=("margins", "rewards/margins", "reward_margin"),
+)

@@ -1,0 +1,16 @@
+"""ROUGE, as rouge-score computes it."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.metric import ANSWERS, MAXIMIZE, Metric
+
+METRIC = Metric(
+    name="rouge",
+    title="rouge-score's F of words, word pairs and the longest common subsequence of generated answers, 0 to 1",
+    reports={"rouge1": MAXIMIZE, "rouge2": MAXIMIZE, "rougeL": MAXIMIZE},
+    rows=ANSWERS,
+    usual=("conversations",),
+    score="autotrain_llm.run.evaluation.scores:Rouge",
+    also=("rouge1", "rouge2", "rougel", "rouge_l", "rouge_1", "rouge_2", "rougelsum", "rouge_score"),
+    packages=("rouge_score",),
+)

@@ -1,0 +1,82 @@
+"""The same scores as modules of Hugging Face's `evaluate`, which ships no metric of its own and would download and run a script for each.
+
+`evaluate.combine([Bleu(), Rouge()])` works on a machine without a network: nothing is looked up by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import evaluate
+from datasets import Features, Value
+
+from autotrain_llm.run.evaluation import bertscore, scores
+from autotrain_llm.run.evaluation.scores import Score
+
+BATCH = 64
+
+
+class TextMetric(evaluate.Metric):
+    """A metric of strings: `predictions` and `references`, one reference for each."""
+
+    description = ""
+
+    def __init__(self, make: Callable[[], Score], **settings: Any) -> None:
+        self.make = make
+        super().__init__(**settings)
+
+    def _info(self) -> evaluate.MetricInfo:
+        features = Features({"predictions": Value("string"), "references": Value("string")})
+        return evaluate.MetricInfo(description=self.description, citation="", features=features)
+
+    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
+        score = self.make()
+        for start in range(0, len(predictions), BATCH):
+            score.add(predictions[start : start + BATCH], references[start : start + BATCH])
+        return score.result()
+
+
+class Bleu(TextMetric):
+    """sacreBLEU's corpus BLEU."""
+
+    description = "Corpus BLEU with sacreBLEU's defaults, 0 to 100."
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(scores.Bleu, **settings)
+
+
+class Chrf(TextMetric):
+    """sacreBLEU's corpus chrF2."""
+
+    description = "Corpus chrF2 with sacreBLEU's defaults, 0 to 100."
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(scores.Chrf, **settings)
+
+
+class Rouge(TextMetric):
+    """rouge-score's F of ROUGE-1, ROUGE-2 and ROUGE-L."""
+
+    description = "The mean F of ROUGE-1, ROUGE-2 and ROUGE-L as rouge-score computes them, 0 to 1."
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(scores.Rouge, **settings)
+
+
+class ExactMatch(TextMetric):
+    """The share of exact answers."""
+
+    description = "The share of predictions that equal their reference, white space aside, 0 to 1."
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(scores.ExactMatch, **settings)
+
+
+class BertScore(TextMetric):
+    """BERTScore over the encoder in a folder."""
+
+    description = "BERTScore without idf weights and without rescaling, over an encoder of one's own."
+
+    def __init__(self, model: str, layer: int, **settings: Any) -> None:
+        super().__init__(lambda: bertscore.BertScore(model, layer), **settings)

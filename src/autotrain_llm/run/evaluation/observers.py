@@ -1,0 +1,256 @@
+"""What is measured beside the objective whenever the loop evaluates: generated answers, scores of pairs, and the objective's own measures by the names that metrics have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from autotrain_llm.data.example import Example
+from autotrain_llm.data.questions import Question, QuestionMaker
+from autotrain_llm.data.rows import PairRows
+from autotrain_llm.decisions.evaluation import BERTSCORE
+from autotrain_llm.facts.world import World
+from autotrain_llm.planning import Plan
+from autotrain_llm.run.evaluation.answers import Answered, Writer
+from autotrain_llm.run.layouts import Layout
+from autotrain_llm.run.loop import Loop, Observer
+from autotrain_llm.run.model import Loaded
+from autotrain_llm.run.saving import end_tokens
+
+if TYPE_CHECKING:  # loaded with the libraries that they wrap, where a metric needs them
+    from autotrain_llm.run.evaluation.scores import Score
+
+
+class Predictions:
+    """A file with a line for each evaluated row, written as the rows come; each evaluation writes it anew.
+
+    Several processes write a part each, which the first of them joins.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = "predictions.jsonl"
+
+    @contextmanager
+    def writing(self, loop: Loop) -> Iterator[Any]:
+        process = loop.args.process_index
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self._part(process)
+        with part.open("w", encoding="utf-8") as file:
+            yield file
+        loop.accelerator.wait_for_everyone()
+        if process == 0:
+            self._join(loop.args.world_size)
+
+    def _part(self, process: int) -> Path:
+        return self.folder / f".{self.name}.{process}"
+
+    def _join(self, processes: int) -> None:
+        whole = self._part(0)
+        with whole.open("a", encoding="utf-8") as file:
+            for process in range(1, processes):
+                with self._part(process).open(encoding="utf-8") as part:
+                    file.writelines(part)
+                self._part(process).unlink()
+        whole.replace(self.folder / self.name)
+
+
+class WrittenAnswers:
+    """Lets the model answer evaluation rows and compares what it says with what stands there.
+
+    Which rows is a seeded choice, the same at every evaluation, so that what training changed can be seen; processes share them. Random
+    numbers that training draws are left as they were.
+    """
+
+    def __init__(
+        self, plan: Plan, world: World, loaded: Loaded, layout: Layout, predictions: Predictions | None
+    ) -> None:
+        assert plan.evaluation is not None and world.dataset is not None and world.prepared is not None
+        assert world.tokenizer is not None
+        decided = plan.evaluation["answers"]
+        template = world.prepared.template
+        self.layout, self.predictions, self.seed = layout, predictions, decided["seed"]
+        self.examples = world.dataset.valid
+        self.maker = QuestionMaker(
+            world.tokenizer,
+            template,
+            plan.parameters["chat_template"]["value"] if "chat_template" in plan.parameters else None,
+            room=max(1, decided["room"]),
+            longest=decided["max_new_tokens"],
+        )
+        self.rows = self._choice(decided["rows"])
+        self.writer = Writer(
+            loaded.tokenizer,
+            end_tokens(loaded.model, loaded.tokenizer, world.prepared.end_of_turn),
+            template.end_of_turn if template is not None and template.end_token is None else None,
+            batch=decided["batch"],
+            max_new_tokens=decided["max_new_tokens"],
+            temperature=decided["temperature"],
+        )
+        self.scores = {name: _score(name, entry, decided, loaded) for name, entry in decided["scores"].items()}
+
+    def _choice(self, wanted: int) -> list[int]:
+        """The numbers of the rows to answer, of those that hold an answer, in their order."""
+        order = np.random.default_rng(self.seed).permutation(len(self.examples)).tolist()
+        return sorted([row for row in order if self.maker.has_answer(self.examples[row])][:wanted])
+
+    def measure(self, loop: Loop) -> dict[str, float]:
+        """The scores, the share of answers that ended by themselves, and their mean length in tokens."""
+        for score in self.scores.values():
+            score.sums[:] = 0
+        counts = np.zeros(3)
+        with self._generating(loop), _file(self.predictions, loop) as file:
+            for answered in self.writer.answers(model_of(loop), self._questions(loop)):
+                counts += self._take(answered, file, loop.state.global_step)
+        measured: dict[str, float] = {}
+        for score in self.scores.values():
+            score.sums[:] = _over_processes(score.sums, loop)
+            measured |= score.result()
+        rows, finished, tokens = _over_processes(counts, loop)
+        return measured | ({"answers/finished": finished / rows, "answers/tokens": tokens / rows} if rows else {})
+
+    def _questions(self, loop: Loop) -> Iterator[Question]:
+        """This process's share, made when they are asked for."""
+        for row in self.rows[loop.args.process_index :: loop.args.world_size]:
+            question = self.maker.make(self.examples[row])
+            if question is not None:
+                yield question
+
+    def _take(self, answered: list[Answered], file: Any, step: int) -> list[float]:
+        """Score some answers and write them down; returns how many there are, how many ended, and their tokens."""
+        said, wanted = [answer.text for answer in answered], [answer.question.reference.strip() for answer in answered]
+        rows = [score.add(said, wanted) for score in self.scores.values()]
+        if file is not None:
+            for number, answer in enumerate(answered):
+                scores = {name: value for scored in rows for name, value in scored[number].items()}
+                file.write(json.dumps(_line(answer, scores, step), ensure_ascii=False) + "\n")
+        return [len(answered), sum(a.finished for a in answered), sum(a.tokens for a in answered)]
+
+    @contextmanager
+    def _generating(self, loop: Loop) -> Iterator[None]:
+        """The model as generate() needs it, and the random numbers of the seed."""
+        devices = [loop.args.device] if loop.args.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), loop.accelerator.autocast():
+            torch.manual_seed(self.seed + loop.args.process_index)
+            self.layout.for_generation(model_of(loop), True)
+            try:
+                yield
+            finally:
+                self.layout.for_generation(model_of(loop), False)
+
+
+def _score(name: str, entry: str, decided: Mapping[str, Any], loaded: Loaded) -> Score:
+    """What compares texts for a metric."""
+    if name == BERTSCORE:
+        from autotrain_llm.run.evaluation import bertscore
+
+        return bertscore.of_plan(decided["bertscore"], next(loaded.model.parameters()).device)
+    module, made = entry.split(":")
+    score: Score = getattr(import_module(module), made)()
+    return score
+
+
+def _line(answer: Answered, scores: Mapping[str, float], step: int) -> dict[str, Any]:
+    """A row of the predictions: rounded, because nobody reads sixteen digits."""
+    question = answer.question
+    rejected = {} if question.rejected is None else {"rejected": question.rejected}
+    return {
+        "step": step,
+        **_place(question.example),
+        "prompt": question.text,
+        "reference": question.reference,
+        **rejected,
+        "prediction": answer.text,
+        "finished": answer.finished,
+        "scores": {name: round(value, 6) for name, value in scores.items()},
+    }
+
+
+def _place(example: Example) -> dict[str, Any]:
+    return {"file": example.file, "row": example.row}
+
+
+class ScoredPairs:
+    """Writes down what a reward model gives each answer of a pair. It measures nothing that the objective doesn't."""
+
+    def __init__(self, world: World, predictions: Predictions) -> None:
+        assert world.dataset is not None and world.prepared is not None
+        rows = world.prepared.valid
+        assert isinstance(rows, PairRows)
+        self.examples, self.source, self.predictions = world.dataset.valid, rows.prompt.source, predictions
+
+    def measure(self, loop: Loop) -> dict[str, float]:
+        batches = loop.get_eval_dataloader()
+        model = model_of(loop).eval()
+        with self.predictions.writing(loop) as file, torch.no_grad(), loop.accelerator.autocast():
+            for numbers, batch in zip(batches.order, batches, strict=True):
+                output = loop.layout.forward(model, loop.on_device(batch), loop.objective.compute)
+                scores = output.scores.float().tolist() if output.scores is not None else []
+                counted = [number for number in numbers if number >= 0]
+                for number, chosen, rejected in zip(counted, scores[0::2], scores[1::2], strict=True):
+                    file.write(json.dumps(self._line(number, chosen, rejected, loop), ensure_ascii=False) + "\n")
+        return {}
+
+    def _line(self, number: int, chosen: float, rejected: float, loop: Loop) -> dict[str, Any]:
+        example = self.examples[int(self.source[number])]
+        return {
+            "step": loop.state.global_step,
+            **_place(example),
+            "prompt": example.prompt,
+            "chosen": example.chosen,
+            "rejected": example.rejected,
+            "scores": {"chosen": round(chosen, 6), "rejected": round(rejected, 6)},
+        }
+
+
+class Named:
+    """What the objective measures already, by the names of the metrics that were asked for."""
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        self.keys = keys
+
+    def measure(self, loop: Loop) -> dict[str, float]:
+        return {name: loop.measured[key] for name, key in self.keys.items() if key in loop.measured}
+
+
+@contextmanager
+def _file(predictions: Predictions | None, loop: Loop) -> Iterator[Any]:
+    if predictions is None:
+        yield None
+        return
+    with predictions.writing(loop) as file:
+        yield file
+
+
+def model_of(loop: Loop) -> nn.Module:
+    """The model without what wraps it for parallel training."""
+    assert isinstance(loop.model, nn.Module)
+    return loop.model
+
+
+def _over_processes(sums: np.ndarray, loop: Loop) -> list[float]:
+    """Sums of all processes together."""
+    if loop.args.world_size == 1:
+        return sums.tolist()
+    return loop.over_processes(torch.tensor(sums, dtype=torch.float64, device=loop.args.device)).tolist()
+
+
+def make_observers(
+    plan: Plan, world: World, loaded: Loaded, layout: Layout, predictions: Predictions | None
+) -> list[Observer]:
+    """What a plan's `evaluation` measures beside the objective."""
+    assert plan.evaluation is not None
+    observers: list[Observer] = [Named(plan.evaluation["measured"])]
+    if plan.evaluation["answers"]:
+        observers.append(WrittenAnswers(plan, world, loaded, layout, predictions))
+    elif predictions is not None and plan.model["head"] is not None:
+        observers.append(ScoredPairs(world, predictions))
+    return observers

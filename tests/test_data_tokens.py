@@ -1,6 +1,7 @@
 """Tokenizers and chat templates: the same ids as transformers, and the answers of a conversation found without help."""
 
 import json
+import random
 import re
 import sys
 from pathlib import Path
@@ -9,7 +10,14 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
-from autotrain_llm.data.chat import ChatTemplate, TemplateFault, check_end_of_turn, find_template, template_names
+from autotrain_llm.data.chat import (
+    FOLDER,
+    ChatTemplate,
+    TemplateFault,
+    check_end_of_turn,
+    find_template,
+    template_names,
+)
 from autotrain_llm.data.faults import Faults
 from autotrain_llm.data.masks import render_with_answers
 from autotrain_llm.data.tokenizer import Tokenizer
@@ -341,3 +349,39 @@ def test_nothing_here_loads_torch_or_transformers(folders):
         [sys.executable, "-c", program, str(folders["byte"])], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[][]"
+
+
+def test_answers_read_off_the_shape_of_a_conversation_are_those_found_turn_by_turn(folders, monkeypatch):
+    said = [
+        "Hi",
+        "a b",
+        "</s>",
+        "x\n",
+        " y",
+        "<think>\nq\n</think>\n\nok",
+        "assistant",
+        "é 漢字",
+        "### End",
+        "Wq5k0kq5W",
+    ]
+    chance = random.Random(0)
+    tokenizer = Tokenizer.load(next(iter(folders.values())))
+    read_off = 0
+    for name in template_names():
+        source = (FOLDER / f"{name}.jinja").read_text()
+        quick, slow = ChatTemplate(source, tokenizer, name), ChatTemplate(source, tokenizer, name)
+        slow.shapes.answers = lambda *conversation: None
+        for _ in range(60):
+            turns = [
+                {"role": role, "content": " ".join(chance.choices(said, k=2))}
+                for _ in range(chance.choice([1, 2, 3]))
+                for role in ("user", "assistant")
+            ]
+            first = chance.choice([0, len(turns) - 1])
+            assert render_with_answers(quick, turns, None, first) == render_with_answers(slow, turns, None, first)
+        text = quick.render(CHAT_OF_TWO)
+        read_off += quick.shapes.answers(CHAT_OF_TWO, 0, text, lambda messages, first: None) is not None
+    assert read_off == len(template_names())
+
+
+CHAT_OF_TWO = [{"role": "user", "content": "Hello you"}, {"role": "assistant", "content": "Hello me"}]

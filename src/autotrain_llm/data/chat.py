@@ -10,6 +10,7 @@ from typing import Any
 
 from autotrain_llm.data.example import Message
 from autotrain_llm.data.faults import Faults
+from autotrain_llm.data.shapes import Shapes
 from autotrain_llm.data.template_engine import as_templates_see, compiled, generated_spans, rendered, strftime_now
 from autotrain_llm.data.tokenizer import Tokenizer
 from autotrain_llm.data.wording import close, plain
@@ -39,6 +40,7 @@ class ChatTemplate:
     def __init__(self, source: str, tokenizer: Tokenizer, name: str = OWN, with_tools: str | None = None) -> None:
         self.source, self.tokenizer, self.name = source, tokenizer, name
         self._with_tools = with_tools
+        self.shapes = Shapes()
 
     def render(
         self,
@@ -139,7 +141,7 @@ def find_template(asked: str | None, tokenizer: Tokenizer, faults: Faults) -> Ch
             )
         if asked == OWN:
             message = "--chat-template tokenizer: the tokenizer of --model has no chat_template of its own"
-            faults.say("D140", message, fix="--chat-template chatml", parameters=("chat_template", "model"))
+            faults.say("D140", message, changes={"chat_template": "chatml"}, parameters=("chat_template", "model"))
         return None
     source = _source_of(asked, tokenizer, faults)
     return None if source is None else _checked(ChatTemplate(source, tokenizer, asked), faults)
@@ -159,7 +161,7 @@ def _source_of(asked: str, tokenizer: Tokenizer, faults: Faults) -> str | None:
     names = [*template_names(), OWN, NONE]
     near = close(asked, names)
     message = f"--chat-template {asked}: no such template and no such file (known: {', '.join(names)})"
-    faults.say("D141", message, fix=f"--chat-template {near or OWN}", parameters=("chat_template",))
+    faults.say("D141", message, changes={"chat_template": near or OWN}, parameters=("chat_template",))
     return None
 
 
@@ -201,5 +203,11 @@ def check_end_of_turn(template: ChatTemplate, faults: Faults) -> None:
         f"{template.tokenizer.eos}): they are trained on as plain text, several tokens each, and the embedding gets no rows for them"
     )
     fitting = [name for name in ("zephyr", "mistral", "vicuna") if name != template.name]
-    fix = f"--chat-template {fitting[0]}, which ends turns with the eos_token, or a --model whose tokenizer has {end}"
-    faults.say("D145", message, fix=fix, severity=WARNING, parameters=("chat_template",))
+    faults.say(
+        "D145",
+        message,
+        changes={"chat_template": fitting[0]},
+        otherwise=f"which ends turns with the eos_token, or a --model whose tokenizer has {end}",
+        severity=WARNING,
+        parameters=("chat_template",),
+    )

@@ -53,5 +53,14 @@ EXPLANATIONS = {
     "D153": "One row is far longer than the others, and decides how much memory is needed.",
     "D155": "Nothing marks where a text ends: a model trained so doesn't learn to stop.",
     "D156": "No row has anything to learn.",
+    "D157": "No row is trained on the token that ends an answer, as where a chat template's own marks leave it out: the model learns to answer "
+    "and not to stop. Rows that were cut short are not counted.",
+    "D161": "A large share of the rows is nearly an earlier one: nine of ten runs of five words are in both. What a tenth of all rows share is "
+    "left out of the comparison, and so are rows with fewer than twenty runs besides. Of more than 4000 rows, as many are drawn with the seed.",
+    "D162": "Rows of the evaluation data are nearly rows that are trained on, compared as for D161. Scores on them say little about new data.",
+    "D163": "Two rows judge the same thing in opposite ways: of the same two answers to a prompt each is preferred once, or an answer is labelled "
+    "both good and bad. What is learnt from one is unlearnt from the other.",
+    "D165": "`--check-secrets`: a row holds what has the shape of a key, a token or a password. A model can give back what it was trained on.",
+    "D166": "`--check-secrets`: a row holds personal data: an address, a telephone, card, account or social security number.",
     "D160": "The tokenizer of the model is missing or damaged.",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from autotrain_llm.data.faults import Faults
 from autotrain_llm.data.recognise import CHOSEN, REJECTED, Columns, Layout, holds_token_ids, recognise
@@ -32,36 +33,37 @@ def say_missing_columns(columns: Columns, request: DataRequest, name: str, fault
     faults.say(
         "D109",
         f"{name} has no column {asked}; it has: {there}",
-        fix=_columns_fix(columns, request, absent),
+        changes=_right_columns(columns, request, absent),
         file=name,
         parameters=tuple(absent),
     )
     return True
 
 
-def _columns_fix(columns: Columns, request: DataRequest, absent: list[str]) -> str | None:
-    """The flags that would be right: from what is recognised without flags, else the nearest name."""
-    free = dataclasses.replace(request, named=(), text_column=None, prompt_column=None, rejected_column=None)
-    layout = recognise(columns, free)
+def _right_columns(columns: Columns, request: DataRequest, absent: list[str]) -> dict[str, Any]:
+    """The columns that would be right: from what is recognised without flags, else the nearest name."""
+    layout = _recognised(columns, request)
     if layout is not None and layout.format == "preference":
-        flags = [
-            f"{COLUMN_FLAGS[field]} {_typed(layout.columns[role])}"
-            for field, role in PREFERENCE_ROLES.items()
-            if role in layout.columns
-        ]
-        return " ".join(flags)
-    near = {field: close(getattr(request, field), columns.names) for field in absent}
+        roles = [(field, role) for field, role in PREFERENCE_ROLES.items() if role in layout.columns]
+        return {_parameter(field): layout.columns[role] for field, role in roles}
+    near = {_parameter(field): close(getattr(request, field), columns.names) for field in absent}
     if all(near.values()):
-        return " ".join(f"{COLUMN_FLAGS[field]} {_typed(str(found))}" for field, found in near.items())
+        return near
     if layout is not None:
-        return f"leave out {' and '.join(COLUMN_FLAGS[field] for field in absent)}: {layout.format} rows are recognised ({listed(layout.columns.values())})"
+        return dict.fromkeys(near)
     texts = columns.texts()
-    return f"{COLUMN_FLAGS[absent[0]]} {_typed(texts[0])}" if texts else None
+    return {_parameter(absent[0]): texts[0]} if texts else {}
 
 
-def _typed(column: str) -> str:
-    """A column's name as it is typed in a shell."""
-    return shown(column)
+def _recognised(columns: Columns, request: DataRequest) -> Layout | None:
+    """What the columns are without any of them being named."""
+    free = dataclasses.replace(request, named=(), text_column=None, prompt_column=None, rejected_column=None)
+    return recognise(columns, free)
+
+
+def _parameter(field: str) -> str:
+    """The parameter that names a column."""
+    return COLUMN_FLAGS[field].removeprefix("--").replace("-", "_")
 
 
 def say_not_recognised(columns: Columns, request: DataRequest, name: str, faults: Faults) -> None:
@@ -83,13 +85,20 @@ def _say_wrong_kind(columns: Columns, request: DataRequest, name: str, faults: F
     """Whether a named column is there and holds what can't be trained on."""
     for field, flag in COLUMN_FLAGS.items():
         column = getattr(request, field)
-        if not request.is_named(field) or columns.kind(column) in ("text", "turns", "nothing"):
+        if not request.is_named(field) or column not in columns.values:
+            continue
+        if columns.kind(column) in ("text", "turns", "nothing"):
             continue
         first = columns.values[column][0]
         message = f"{flag} {shown(column)}: this column of {name} holds {kind_of(first)}, neither text nor messages"
         texts = columns.texts()
         faults.say(
-            "D115", message, fix=f"{flag} {shown(texts[0])}" if texts else None, file=name, row=1, parameters=(field,)
+            "D115",
+            message,
+            changes={_parameter(field): texts[0]} if texts else {},
+            file=name,
+            row=1,
+            parameters=(field,),
         )
         return True
     return False
@@ -119,6 +128,6 @@ def check_columns(columns: Columns, layout: Layout, request: DataRequest, name: 
         faults.say("D103", message, fix="name the rejected answers", file=name, parameters=("rejected_column",))
     elif plain(chosen) in REJECTED and plain(rejected) in CHOSEN:
         message = f"{flags}: by their names these two are swapped, and the model would learn to give the worse answer"
-        fix = f"--text-column {shown(rejected)} --rejected-text-column {shown(chosen)}"
+        changes = {"text_column": rejected, "rejected_text_column": chosen}
         parameters = ("text_column", "rejected_column")
-        faults.say("D119", message, fix=fix, severity=WARNING, file=name, parameters=parameters)
+        faults.say("D119", message, changes=changes, severity=WARNING, file=name, parameters=parameters)

@@ -7,7 +7,7 @@ from typing import Any
 
 from autotrain_llm.data.example import Example, Message, Side
 from autotrain_llm.data.faults import Faults
-from autotrain_llm.data.read import Row, Table
+from autotrain_llm.data.read import RawRow, Row, Table
 from autotrain_llm.data.recognise import Layout
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
 from autotrain_llm.data.turns import TurnFault, conversation, is_conversation, parsed
@@ -57,6 +57,10 @@ class Converter:
         """The Examples of a table."""
         made = (self._convert(table.file, *row) for row in table.rows)
         return [example for example in made if example is not None]
+
+    def converted(self, file: str, raw: RawRow) -> Example | None:
+        """The Example of one row; None where it is left out."""
+        return self._convert(file, *raw)
 
     def _convert(self, file: str, row: int, line: int | None, cells: Row) -> Example | None:
         extra = {name: value for name, value in cells.items() if name not in self.used}

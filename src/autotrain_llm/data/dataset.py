@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,14 +14,19 @@ from autotrain_llm.data.convert import Converter
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.faults import Faults
 from autotrain_llm.data.locate import ALL_ROWS, Source, choose_split, locate
-from autotrain_llm.data.read import Table, check_types, read_table
+from autotrain_llm.data.read import ColumnTypes, Stream, Table, check_types
 from autotrain_llm.data.recognise import Columns, Layout, recognise
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.split import check_duplicates, check_overlap, hold_out, wanted_rows
+from autotrain_llm.data.spool import Spool, Stored
+from autotrain_llm.data.stream import open_table
 from autotrain_llm.data.wording import listed, plural, shown
 from autotrain_llm.declare.finding import ERROR, Finding, Refused
 
 VALID_SPLITS = ("validation", "test", "train", ALL_ROWS)
+EACH = 1000  # rows between two words on how far it is
+# What is done, how many rows of it so far, and of how many; 0 where that is not known.
+Progress = Callable[[str, int, int], None]
 EVAL_FLAG = "--eval-dataset-path"
 
 
@@ -31,8 +36,8 @@ class Dataset:
 
     format: str
     columns: dict[str, str]
-    train: list[Example]
-    valid: list[Example]
+    train: Sequence[Example]
+    valid: Sequence[Example]
     findings: tuple[Finding, ...]
     files: tuple[str, ...]
     fingerprint: str
@@ -41,6 +46,11 @@ class Dataset:
     valid_format: str | None = None
     valid_from: str | None = None
     eval_path: str | None = None
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all rows are held in memory."""
+        return isinstance(self.train, list) and isinstance(self.valid, list)
 
     def describe(self) -> str:
         """One line: what was recognised, and how it was mapped."""
@@ -56,18 +66,22 @@ class _Reading:
     """What is carried along while a request is opened."""
 
     request: DataRequest
+    progress: Progress | None = None
     faults: Faults = field(default_factory=Faults)
     digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
     files: list[str] = field(default_factory=list)
 
 
-def open_data(request: DataRequest) -> Dataset:
-    """Find, read, recognise, convert and split. Raises Refused with all findings where nothing can be trained on."""
-    reading = _Reading(request)
+def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset:
+    """Find, read, recognise, convert and split. Raises Refused with all findings where nothing can be trained on.
+
+    `progress` hears how many rows of large files were read.
+    """
+    reading = _Reading(request, progress)
     reading.digest.update(json.dumps(request.settings(), sort_keys=True, default=str).encode())
     if request.max_samples is not None and request.max_samples < 1:
         message = f"--max-samples {request.max_samples} leaves no rows"
-        reading.faults.say("D118", message, fix="--max-samples 100", parameters=("max_samples",))
+        reading.faults.say("D118", message, changes={"max_samples": 100}, parameters=("max_samples",))
         raise Refused(reading.faults.findings())
     tables, valid_tables = _tables(reading)
     layout = _layout(reading, tables, "--data-path")
@@ -115,7 +129,7 @@ def _tables(reading: _Reading) -> tuple[list[Table], list[Table] | None]:
     valid = None
     if request.valid_split is not None and is_split_name(request.valid_split):
         valid = _read_split(reading, source, splits, request.valid_split, "--valid-split", "--data-path", None)
-    if not any(table.rows for table in tables) or valid == []:
+    if not any(table.first() for table in tables) or valid == []:
         raise Refused(_with_an_error(reading, tables))
     return tables, valid
 
@@ -146,6 +160,7 @@ def _read_split(
     most: int | None,
 ) -> list[Table]:
     """The tables of one split, with together the first `most` rows."""
+    most = _least(most, reading.request.most_rows)
     if source.hub_id is not None:
         return _read_hub_split(reading, source, splits, wanted, flag, most)
     tables: list[Table] = []
@@ -155,8 +170,13 @@ def _read_split(
             break
         name = source.shown(path)
         reading.files.append(str(path))
-        tables.append(read_table(path, name, reading.faults, reading.digest, left))
+        tables.append(open_table(path, name, reading.faults, reading.digest, left))
     return tables
+
+
+def _least(*limits: int | None) -> int | None:
+    """The strictest of some limits."""
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _read_hub_split(
@@ -165,7 +185,7 @@ def _read_hub_split(
     if wanted not in splits:
         message = f"{source.name} has no split {wanted!r} ({flag}); it has: {listed(splits)}"
         parameters = (flag.removeprefix("--").replace("-", "_"),)
-        reading.faults.say("D108", message, fix=f"{flag} {next(iter(splits))}", parameters=parameters)
+        reading.faults.say("D108", message, changes={parameters[0]: next(iter(splits))}, parameters=parameters)
         return []
     reading.files.append(f"{source.hub_id}/{wanted}")
     reading.digest.update(hub.fingerprint_of(splits[wanted]))
@@ -174,7 +194,7 @@ def _read_hub_split(
 
 def _layout(reading: _Reading, tables: list[Table], flag: str) -> Layout | None:
     """The layout of the tables, or None with a finding."""
-    columns = Columns(cells for table in tables for _, _, cells in table.rows)
+    columns = Columns(cells for table in tables for _, _, cells in table.first())
     name = listed(table.file for table in tables)
     if say_missing_columns(columns, reading.request, name, reading.faults):
         return None
@@ -186,13 +206,31 @@ def _layout(reading: _Reading, tables: list[Table], flag: str) -> Layout | None:
     return layout
 
 
-def _converted(reading: _Reading, layout: Layout, tables: list[Table], flag: str) -> list[Example]:
+def _converted(reading: _Reading, layout: Layout, tables: list[Table], flag: str) -> Sequence[Example]:
+    """The Examples of some tables: those of large files on disk, and all where any is large."""
     converter = Converter(layout, reading.request, reading.faults, flag)
+    if any(isinstance(table.rows, Stream) for table in tables):
+        return _spooled(reading, converter, tables)
     examples: list[Example] = []
     for table in tables:
         examples += converter.convert(table)
         check_types(table, converter.used, reading.faults)
     return examples
+
+
+def _spooled(reading: _Reading, converter: Converter, tables: list[Table]) -> Stored:
+    spool, read = Spool(), 0
+    for table in tables:
+        types = ColumnTypes(table.file, converter.used, reading.faults)
+        for raw in table.rows:
+            types.look(raw)
+            example = converter.converted(table.file, raw)
+            if example is not None:
+                spool.add(example)
+            read += 1
+            if reading.progress is not None and not read % EACH:
+                reading.progress("Reading rows", read, 0)
+    return spool.stored()
 
 
 def _refuse_all(reading: _Reading, tables: list[Table]) -> None:
@@ -236,11 +274,12 @@ def _hold_out(reading: _Reading, dataset: Dataset, valid_split: str) -> None:
             dataset.valid_from = f"--valid-split {valid_split}"
             return
     message = f"--valid-split {valid_split} can't be held out of {plural(rows, 'row')}"
-    fix = "--valid-split 0.1" if rows >= 2 else f"give evaluation rows of their own: {EVAL_FLAG} ./eval.jsonl"
-    reading.faults.say("D129", message, fix=fix, parameters=("valid_split",))
+    fix = f"give evaluation rows of their own: {EVAL_FLAG} ./eval.jsonl"
+    changes = {"valid_split": 1 if rows < 10 else 0.1} if rows >= 2 else {}
+    reading.faults.say("D129", message, fix=fix, changes=changes, parameters=("valid_split",))
 
 
-def _from_eval_path(reading: _Reading, dataset: Dataset) -> list[Example]:
+def _from_eval_path(reading: _Reading, dataset: Dataset) -> Sequence[Example]:
     """The rows of a data set that is there for evaluation only."""
     request, faults = reading.request, reading.faults
     source = locate(str(request.eval_path), faults, EVAL_FLAG)
@@ -253,11 +292,11 @@ def _from_eval_path(reading: _Reading, dataset: Dataset) -> list[Example]:
     if source.single or wanted == ALL_ROWS:
         wanted = "train"
     tables = _read_split(reading, source, splits, wanted, "--valid-split", EVAL_FLAG, None)
-    layout = _layout(reading, tables, EVAL_FLAG) if any(table.rows for table in tables) else None
+    layout = _layout(reading, tables, EVAL_FLAG) if any(table.first() for table in tables) else None
     valid = _converted(reading, layout, tables, EVAL_FLAG) if layout is not None else []
     if layout is not None:
         dataset.valid_format = layout.format
-    if not valid and (layout is not None or not any(table.rows for table in tables)):
+    if not valid and (layout is not None or not any(table.first() for table in tables)):
         _say_empty(reading, source.name, EVAL_FLAG, "eval_dataset_path")
     return valid
 

@@ -32,28 +32,38 @@ def decode(data: bytes, name: str, faults: Faults) -> str | None:
     """The text of a file, or None with a finding that names the first byte that isn't UTF-8."""
     if data.startswith(BOM):
         data = data[len(BOM) :]
-        faults.say(
-            "D106",
-            f"{name} starts with a BOM (byte order mark); it was left out",
-            fix=f"sed -i '1s/^\\xEF\\xBB\\xBF//' {name}",
-            severity=WARNING,
-            file=name,
-            parameters=("data_path",),
-        )
+        say_byte_order_mark(name, faults)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as problem:
-        byte, line = problem.start, data.count(b"\n", 0, problem.start) + 1
-        encoding = likely_encoding(data)
-        faults.say(
-            "D105",
-            f"{name} is not UTF-8: byte 0x{data[byte]:02x} at position {byte} (line {line}); it looks like {encoding}",
-            fix=f"save it as UTF-8: iconv -f {encoding} -t UTF-8 {name} > {utf8_name(name)}",
-            file=name,
-            line=line,
-            parameters=("data_path",),
-        )
+        at = problem.start
+        say_not_utf8(data, data[at], at, data.count(b"\n", 0, at) + 1, name, faults)
         return None
+
+
+def say_byte_order_mark(name: str, faults: Faults) -> None:
+    """A warning about the mark that a file starts with."""
+    faults.say(
+        "D106",
+        f"{name} starts with a BOM (byte order mark); it was left out",
+        fix=f"sed -i '1s/^\\xEF\\xBB\\xBF//' {name}",
+        severity=WARNING,
+        file=name,
+        parameters=("data_path",),
+    )
+
+
+def say_not_utf8(data: bytes, byte: int, position: int, line: int, name: str, faults: Faults) -> None:
+    """The first byte that isn't UTF-8, and what a file is probably written in, by the `data` that it begins with."""
+    encoding = likely_encoding(data)
+    faults.say(
+        "D105",
+        f"{name} is not UTF-8: byte 0x{byte:02x} at position {position} (line {line}); it looks like {encoding}",
+        fix=f"save it as UTF-8: iconv -f {encoding} -t UTF-8 {name} > {utf8_name(name)}",
+        file=name,
+        line=line,
+        parameters=("data_path",),
+    )
 
 
 def utf8_name(name: str) -> str:

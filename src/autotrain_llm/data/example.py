@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,11 @@ class Example:
                 yield from texts_of(side)
         yield from texts_of(self.chosen)
         yield from texts_of(self.rejected)
+
+
+def columns_beside(examples: Iterable[Example]) -> tuple[str, ...]:
+    """Names of the columns that rows have beside those that are learnt from, in the order in which they come."""
+    return tuple(dict.fromkeys(name for example in examples for name in example.extra))
 
 
 def texts_of(side: Side | None) -> Iterator[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding
+from autotrain_llm.declare.record import EMPTY
 
 FIRST_ROWS = 3
 
@@ -43,9 +46,11 @@ class Faults:
         file: str | None = None,
         row: int | None = None,
         line: int | None = None,
+        changes: Mapping[str, Any] = EMPTY,
+        otherwise: str = "",
     ) -> None:
         """A finding that stands for itself, from its parts."""
-        self.add(Finding(message, fix, parameters, severity, file, row, line, code))
+        self.add(Finding(message, fix, parameters, severity, file, row, line, code, changes, otherwise))
 
     def row(
         self,

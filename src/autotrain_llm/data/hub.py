@@ -7,8 +7,9 @@ import os
 from typing import Any
 
 from autotrain_llm.data.faults import Faults
-from autotrain_llm.data.read import Table
+from autotrain_llm.data.read import Stream, Table
 from autotrain_llm.data.request import DataRequest
+from autotrain_llm.data.stream import LARGE
 
 
 def load_splits(hub_id: str, request: DataRequest, faults: Faults, flag: str) -> dict[str, Any]:
@@ -54,6 +55,8 @@ def _advice(request: DataRequest, flag: str, problem: str) -> str:
 
 def table_of(rows: Any, name: str, most: int | None) -> Table:
     """The rows of a split, the first `most` of them."""
+    if most is None and rows.data.nbytes > LARGE:  # it is mapped by `datasets`
+        return Table(name, Stream((number, None, row) for number, row in enumerate(rows, 1)))
     wanted = len(rows) if most is None else min(most, len(rows))
     return Table(name, [(number, None, row) for number, row in enumerate(rows.select(range(wanted)), 1)])
 

@@ -55,8 +55,9 @@ def _found(path_name: str, faults: Faults, flag: str) -> Source | None:
     if not looks_like_a_path(path_name) and not _neighbour(path):
         return Source(path_name, hub_id=path_name)
     near = _neighbour(path)
-    fix = f"{flag} {near}" if near else None
-    faults.say("D101", f"{flag} {path_name}: there is no such file or folder", fix=fix, parameters=(_parameter(flag),))
+    changes = {_parameter(flag): str(near)} if near else {}
+    message = f"{flag} {path_name}: there is no such file or folder"
+    faults.say("D101", message, changes=changes, parameters=(_parameter(flag),))
     return None
 
 

@@ -1,5 +1,6 @@
 """Which characters of a rendered conversation are answers: found by rendering it turn by turn, without help from the template.
 
+Most conversations need not be rendered more than once: `shapes.py` knows where the answers of those with the same roles lie.
 An answer runs from where the model takes over (the end of the generation prompt) through the token that ends its turn.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from autotrain_llm.data.chat import ChatTemplate, TemplateFault
@@ -40,6 +42,27 @@ def render_with_answers(
         if len(spans) == len(turns):
             return Rendered(text, [span for at, span in zip(turns, spans, strict=True) if at in answers], [])
     text = template.render(messages, tools)
+    spans_of_shape = None if tools else template.shapes.answers(messages, first, text, partial(_of_marks, template))
+    if spans_of_shape is not None:
+        return Rendered(text, spans_of_shape, [])
+    return _turn_by_turn(template, messages, tools, answers, text)
+
+
+def _of_marks(template: ChatTemplate, messages: list[Message], first: int) -> tuple[str, list[Span]] | None:
+    """The text and the answers of a conversation that stands for all of its shape; None where they can't all be found."""
+    try:
+        text = template.render(messages)
+    except TemplateFault:
+        return None
+    answers = [at for at, message in enumerate(messages) if at >= first and is_answer(message)]
+    rendered = _turn_by_turn(template, messages, None, answers, text)
+    return None if rendered.lost or len(rendered.spans) != len(answers) else (text, rendered.spans)
+
+
+def _turn_by_turn(
+    template: ChatTemplate, messages: Sequence[Message], tools: Any, answers: list[int], text: str
+) -> Rendered:
+    """The answers of a conversation, each found by rendering what comes before it and what it ends."""
     found: list[Span] = []
     lost: list[int] = []
     by_marks: dict[int, Span] | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autotrain_llm.data.chat import NONE, ChatTemplate, TemplateFault
@@ -64,6 +65,7 @@ class PieceMaker:
         preparation: Preparation,
         template: ChatTemplate | None,
         faults: Faults,
+        conversations: bool | None = None,
     ) -> None:
         self.dataset, self.tokenizer, self.preparation = dataset, tokenizer, preparation
         self.template, self.faults = template, faults
@@ -72,10 +74,19 @@ class PieceMaker:
         self.labelled = dataset.format == "prompt/completion/label"
         self.prompts_only = dataset.format == "prompts"
         self.answers_only = preparation.response_only is not False
-        self.conversations = any(self._is_conversation(example) for example in (*dataset.train, *dataset.valid))
+        self.conversations = (
+            any(self._is_conversation(example) for example in chain(dataset.train, dataset.valid))
+            if conversations is None
+            else conversations
+        )
         self.renders = template is not None and self.conversations
         self.opening, self.closing = self._frame()
         self.marks = tokenizer.marks if preparation.scored else ([], [])
+        own = self.template.end_token if self.template is not None and self.renders else None
+        named = [token for token in dict.fromkeys((own, tokenizer.eos)) if token is not None]
+        self.end_tokens = [token for token in named if tokenizer.id_of(token) is not None]
+        self.ends = frozenset(number for number in map(tokenizer.id_of, self.end_tokens) if number is not None)
+        self.learns_to_end = bool(self.ends) and not (self.prompts_only or preparation.block or preparation.scored)
 
     def _frame(self) -> tuple[list[int], list[int]]:
         """The ids around a plain text: the tokenizer's own, and the end token."""
@@ -103,15 +114,23 @@ class PieceMaker:
             self._check_plain_text()
         if self.preparation.block and not self.preparation.add_eos:
             message = "--no-add-eos-token: documents run into each other with nothing between them"
-            self._say("D155", message, "leave out --no-add-eos-token", ("add_eos_token",), WARNING)
+            self._say("D155", message, "", ("add_eos_token",), {"add_eos_token": True}, WARNING)
         elif self.preparation.add_eos and not self.closing and not self.conversations:
             message = "the tokenizer of --model has no eos_token: nothing will mark where a text ends"
-            self._say(
-                "D155", message, "set eos_token in its tokenizer_config.json", ("model", "add_eos_token"), WARNING
-            )
+            fix = "set eos_token in its tokenizer_config.json"
+            parameters = ("model", "add_eos_token")
+            self.faults.say("D155", message, fix=fix, parameters=parameters, severity=WARNING)
 
-    def _say(self, code: str, message: str, fix: str, parameters: tuple[str, ...], severity: str = ERROR) -> None:
-        self.faults.say(code, message, fix=fix, parameters=parameters, severity=severity)
+    def _say(
+        self,
+        code: str,
+        message: str,
+        otherwise: str,
+        parameters: tuple[str, ...],
+        changes: Mapping[str, Any],
+        severity: str = ERROR,
+    ) -> None:
+        self.faults.say(code, message, parameters=parameters, changes=changes, otherwise=otherwise, severity=severity)
 
     def _say_no_template(self) -> None:
         column = next(iter(self.dataset.columns.values()))
@@ -119,15 +138,14 @@ class PieceMaker:
             message = (
                 f"--chat-template none, and {shown(column)} of {self.dataset.path} holds messages (a list of turns)"
             )
-            self._say("D142", message, "leave out --chat-template none, or write the rows as text", ("chat_template",))
+            self._say("D142", message, "or write the rows as text", ("chat_template",), {"chat_template": None})
             return
         message = (
             f"{shown(column)} of {self.dataset.path} holds conversations, and the tokenizer of --model has no chat_template to "
             "write them with (--chat-template)"
         )
-        self._say(
-            "D140", message, "--chat-template chatml, or --model with the instruct version", ("chat_template", "model")
-        )
+        otherwise = "or --model with the instruct version"
+        self._say("D140", message, otherwise, ("chat_template", "model"), {"chat_template": "chatml"})
 
     def _check_plain_text(self) -> None:
         column = self.dataset.columns["text"]
@@ -136,15 +154,17 @@ class PieceMaker:
                 f"--response-only-loss needs answers to tell apart, and {shown(column)} is plain text; "
                 "--chat-template is not applied to text"
             )
-            fix = "--response-only-loss false, or rows with messages or with prompt and completion"
-            self._say("D144", message, fix, ("response_only_loss", "chat_template"))
+            otherwise = "or rows with messages or with prompt and completion"
+            self._say(
+                "D144", message, otherwise, ("response_only_loss", "chat_template"), {"response_only_loss": False}
+            )
         if self.asked:
             message = (
                 f"--chat-template {self.preparation.chat_template}: {shown(column)} is plain text (str), not messages; "
                 "the template is never applied"
             )
-            fix = "leave out --chat-template, or give rows with messages"
-            self._say("D143", message, fix, ("chat_template",), WARNING)
+            otherwise = "or give rows with messages"
+            self._say("D143", message, otherwise, ("chat_template",), {"chat_template": None}, WARNING)
 
     # -- rows -----------------------------------------------------------------------------------------------------------
 

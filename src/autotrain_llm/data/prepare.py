@@ -5,28 +5,29 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autotrain_llm.data import cache as disk
 from autotrain_llm.data.chat import ChatTemplate, check_end_of_turn, find_template
-from autotrain_llm.data.dataset import Dataset
-from autotrain_llm.data.encode import Encoded, encode_pieces
-from autotrain_llm.data.example import Example
+from autotrain_llm.data.collect import Collector
+from autotrain_llm.data.dataset import Dataset, Progress
 from autotrain_llm.data.faults import Faults
+from autotrain_llm.data.passes import next_length
 from autotrain_llm.data.pieces import PieceMaker
-from autotrain_llm.data.rows import PairRows, Rows, RowsBuilder, cut_into_blocks
+from autotrain_llm.data.rows import PairRows, Rows, TokenRows, cut_into_blocks
+from autotrain_llm.data.spool import Folder
 from autotrain_llm.data.tokenizer import Tokenizer
+from autotrain_llm.data.wording import plural
+from autotrain_llm.data.working import collect
 from autotrain_llm.declare.finding import WARNING, Finding
 
 # Raised when the same content and settings give other rows than before.
-FORMAT = 1
-Span = tuple[int, int]
-BATCH = 1000
-OUTLIER = 50
+FORMAT = 2
+# Times the median: what costs memory where the limit was given, and what is hardly one row.
+OUTLIER, FAR_OUTLIER = 50, 100
+FEWEST_LENGTHS = 20
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Prepared:
     fingerprint: str
     template: ChatTemplate | None = None
     from_cache: bool = False
+    folder: Folder | None = None  # where the rows lie that are mapped
 
     @property
     def end_of_turn(self) -> str | None:
@@ -71,8 +73,14 @@ class Prepared:
         return self.template.end_token if self.template else None
 
 
-def prepare(dataset: Dataset, tokenizer: Tokenizer, preparation: Preparation, cache: Path | None = None) -> Prepared:
-    """Render, tokenise, mask and cut all rows of a data set, or load what was prepared before."""
+def prepare(
+    dataset: Dataset,
+    tokenizer: Tokenizer,
+    preparation: Preparation,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Render, tokenise, mask and cut all rows of a data set, or load what was prepared before. `progress` hears how many rows are done."""
     faults = Faults()
     template = find_template(preparation.chat_template, tokenizer, faults)
     maker = PieceMaker(dataset, tokenizer, preparation, template, faults)
@@ -84,27 +92,40 @@ def prepare(dataset: Dataset, tokenizer: Tokenizer, preparation: Preparation, ca
         findings = tuple(_finding(entry) for entry in document["findings"])
         return Prepared(rows["train"], rows["valid"], document["statistics"], findings, fingerprint, used, True)
     maker.check()
-    if faults.refused:
-        nothing = _Pass(maker, faults, preparation, [], "train")
-        rows = {"train": nothing.run(), "valid": nothing.run()}
-        return Prepared(
-            rows["train"], rows["valid"], _statistics(nothing, nothing, rows), faults.findings(), fingerprint, used
-        )
-    if used is not None:
+    folder = _folder_for(dataset)
+    refused = faults.refused
+    if used is not None and not refused:
         check_end_of_turn(used, faults)
-    train = _Pass(maker, faults, preparation, dataset.train, "train")
-    valid = _Pass(maker, faults, preparation, dataset.valid, "valid")
-    rows = {"train": train.run(), "valid": valid.run()}
-    _check_result(dataset, preparation, train, valid, faults)
+    sides = {"train": dataset.train, "valid": dataset.valid}
+    done = {
+        name: collect(
+            maker, faults, preparation, [] if refused else examples, Collector(folder.path if folder else None, name), progress
+        )
+        for name, examples in sides.items()
+    }
+    train, valid = done["train"], done["valid"]
+    rows = {name: _blocks(collected.rows(), preparation) for name, collected in done.items()}
+    if not refused:
+        _check_result(dataset, maker, train, valid, faults)
     statistics = _statistics(train, valid, rows)
-    prepared = Prepared(rows["train"], rows["valid"], statistics, faults.findings(), fingerprint, used)
+    prepared = Prepared(rows["train"], rows["valid"], statistics, faults.findings(), fingerprint, used, folder=folder)
     if cache is not None and not faults.refused:
         document = {
-            "findings": [finding.as_dict() for finding in prepared.findings],
+            "findings": [{**finding.as_dict(), "changes": dict(finding.changes)} for finding in prepared.findings],
             "statistics": statistics,
         }
         disk.save(cache, fingerprint, rows, document)
     return prepared
+
+
+def _blocks(rows: Rows, preparation: Preparation) -> Rows:
+    """Documents, joined and cut."""
+    return cut_into_blocks(rows, preparation.max_length) if preparation.block and isinstance(rows, TokenRows) else rows
+
+
+def _folder_for(dataset: Dataset) -> Folder | None:
+    """Where the ids of rows go that are not all held in memory."""
+    return None if dataset.in_memory else Folder("autotrain-rows-")
 
 
 def _fingerprint(
@@ -119,189 +140,9 @@ def _finding(entry: dict[str, Any]) -> Finding:
     return Finding(**{**entry, "parameters": tuple(entry["parameters"])})
 
 
-@dataclass
-class _Pass:
-    """One side of the data, training or evaluation, on its way to rows."""
-
-    maker: PieceMaker
-    faults: Faults
-    preparation: Preparation
-    examples: Sequence[Example]
-    side: str
-    lengths: list[int] = field(default_factory=list)
-    places: list[Example] = field(default_factory=list)
-    truncated: int = 0
-    dropped: int = 0
-
-    def run(self) -> Rows:
-        """All rows of this side."""
-        if self.maker.pairs:
-            return self._pairs()
-        builder = RowsBuilder()
-        for at, example, (piece,) in self._encoded():
-            self._take(builder, at, example, piece)
-        rows = builder.built()
-        return cut_into_blocks(rows, self.preparation.max_length) if self.preparation.block else rows
-
-    def _encoded(self) -> Iterator[tuple[int, Example, list[Encoded]]]:
-        """Each example's pieces as ids: while one batch is rendered here, the one before is tokenised on all cores."""
-        with ThreadPoolExecutor(1) as pool:
-            waiting = None
-            for start in range(0, len(self.examples), BATCH):
-                made = self.maker.make_all(self.examples, start, min(start + BATCH, len(self.examples)), self._dropped)
-                coming = pool.submit(encode_pieces, self.maker.tokenizer, made)
-                if waiting is not None:
-                    yield from self._numbered(waiting.result())
-                waiting = coming
-            if waiting is not None:
-                yield from self._numbered(waiting.result())
-
-    def _numbered(self, encoded: list[tuple[int, list[Encoded]]]) -> Iterator[tuple[int, Example, list[Encoded]]]:
-        return ((at, self.examples[at], pieces) for at, pieces in encoded)
-
-    def _dropped(self) -> None:
-        self.dropped += 1
-
-    def _take(self, builder: RowsBuilder, at: int, example: Example, row: Encoded) -> None:
-        self.lengths.append(len(row.ids))
-        self.places.append(example)
-        if self.preparation.block:
-            builder.add(row.ids, row.spans, at)
-            return
-        ids, spans = self._cut(example, row)
-        if not self.maker.prompts_only and not any(end > max(start, 1) for start, end in spans):
-            # The first token of a row has nothing before it to be predicted from.
-            self._say_nothing_left(example, len(row.ids))
-            self.dropped += 1
-            return
-        builder.add(ids, spans, at, example.label)
-
-    def _cut(self, example: Example, row: Encoded) -> tuple[list[int], list[Span]]:
-        """A row within the limit: a text keeps its start, a prompt its end."""
-        if self.maker.labelled:
-            return self._cut_sides(example, row)
-        limit = self.preparation.max_length
-        if self.maker.prompts_only:
-            limit = min(limit, self.preparation.max_prompt_length or limit)
-        if len(row.ids) <= limit:
-            return row.ids, row.spans
-        self.truncated += 1
-        self._say_cut(example, len(row.ids))
-        if self.maker.prompts_only:
-            return _keep_end(row.ids, limit, self.maker.tokenizer.bos_id), []
-        return row.ids[:limit], _clipped(row.spans, 0, limit)
-
-    def _cut_sides(self, example: Example, row: Encoded) -> tuple[list[int], list[Span]]:
-        """A prompt and its answer, each within its own limit."""
-        start = row.spans[0][0] if row.spans else len(row.ids)
-        answer = len(row.ids) - start
-        prompt, room = self._cut_prompt(row.ids[:start], answer)
-        if len(prompt) < start or answer > room:
-            self.truncated += 1
-            self._say_cut(example, len(row.ids))
-        moved = [(first + len(prompt), last + len(prompt)) for first, last in _clipped(row.spans, start, room)]
-        return prompt + row.ids[start:][:room], moved
-
-    def _pairs(self) -> PairRows:
-        prompts, chosen, rejected = RowsBuilder(), RowsBuilder(), RowsBuilder()
-        for at, example, (better, worse) in self._encoded():
-            self.lengths.append(max(len(better.ids), len(worse.ids)))
-            self.places.append(example)
-            shared = _shared_prompt(better, worse)
-            longest = max(len(better.ids), len(worse.ids)) - shared
-            prompt, room = self._cut_prompt(better.ids[:shared], longest)
-            answers = [self._cut_answer(row, shared, room) for row in (better, worse)]
-            if len(prompt) < shared or longest > room:
-                self.truncated += 1
-                self._say_cut(example, self.lengths[-1])
-            if not all(spans for _, spans in answers):
-                self._say_nothing_left(example, self.lengths[-1])
-                self.dropped += 1
-                continue
-            prompts.add(prompt, [], at)
-            chosen.add(*answers[0], at)
-            rejected.add(*answers[1], at)
-        return PairRows(prompts.built(), chosen.built(), rejected.built())
-
-    def _cut_answer(self, row: Encoded, start: int, room: int) -> tuple[list[int], list[Span]]:
-        """What of a row follows its prompt, within the room there is; the marks that a tokenizer closes every text with stay."""
-        ids, closing = row.ids[start:], self.maker.marks[1]
-        if len(ids) > room > len(closing):
-            ids = [*ids[: room - len(closing)], *closing]
-        return ids[:room], _clipped(row.spans, start, room)
-
-    def _cut_prompt(self, prompt: list[int], answer: int) -> tuple[list[int], int]:
-        """A prompt that keeps its end (and the special token before it), and how many tokens that leaves for an answer.
-
-        Without `max_prompt_length` a prompt gives way to the longer answer of its pair, down to half of the whole limit.
-        """
-        preparation = self.preparation
-        answer = min(answer, preparation.max_completion_length or answer)
-        limit = preparation.max_prompt_length
-        if limit is None:
-            limit = max(preparation.max_length - answer, preparation.max_length // 2)
-        if len(prompt) > limit:
-            prompt = _keep_end(prompt, limit, next(iter(self.maker.marks[0]), self.maker.tokenizer.bos_id))
-        room = max(preparation.max_length - len(prompt), 0)
-        return prompt, min(room, preparation.max_completion_length or room)
-
-    def _say_cut(self, example: Example, length: int) -> None:
-        preparation = self.preparation
-        if not (preparation.length_given or preparation.packing):
-            return
-        flag = f"{preparation.length_flag} {preparation.max_length}"
-        packing = " (--packing joins short rows, it doesn't part long ones)" if preparation.packing else ""
-        what = f"{length} tokens are more than {flag}{packing}; the end was cut off"
-        self._row("D151", example, what, f"{preparation.length_flag} {_next_length(length)}, or shorten it", "cut")
-
-    def _say_nothing_left(self, example: Example, length: int) -> None:
-        preparation = self.preparation
-        if length <= preparation.max_length:
-            self._row(
-                "D152",
-                example,
-                "there is no token to learn; the row was left out",
-                "fill it or delete the row",
-                "no token",
-            )
-            return
-        flag = f"{preparation.length_flag} {preparation.max_length}"
-        what = f"its prompt fills {flag} ({length} tokens in all): no answer is left to learn, and the row was left out"
-        fix = f"{preparation.length_flag} {_next_length(length)}, or delete the row"
-        self._row("D152", example, what, fix, "nothing left")
-
-    def _row(self, code: str, example: Example, what: str, fix: str, key: str) -> None:
-        parameters = (self.preparation.length_flag.removeprefix("--").replace("-", "_"),)
-        self.faults.row(
-            code, example.file, example.row, what, line=example.line, fix=fix, parameters=parameters, key=key
-        )
-
-
-def _clipped(spans: list[Span], start: int, length: int) -> list[Span]:
-    """Spans counted from `start`, and no longer than `length` reaches."""
-    moved = [(max(first - start, 0), min(last - start, length)) for first, last in spans]
-    return [(first, last) for first, last in moved if last > first]
-
-
-def _shared_prompt(better: Encoded, worse: Encoded) -> int:
-    """How many tokens both rows of a pair begin with, up to the first that is trained on."""
-    most = min(row.spans[0][0] if row.spans else len(row.ids) for row in (better, worse))
-    return next((at for at in range(most) if better.ids[at] != worse.ids[at]), most)
-
-
-def _keep_end(prompt: list[int], limit: int, bos: int | None) -> list[int]:
-    if bos is not None and prompt[0] == bos and limit > 1:
-        return [bos, *prompt[len(prompt) - limit + 1 :]]
-    return prompt[len(prompt) - limit :]
-
-
-def _next_length(length: int) -> int:
-    """The power of two that holds this many tokens."""
-    return 1 << (length - 1).bit_length()
-
-
-def _check_result(dataset: Dataset, preparation: Preparation, train: _Pass, valid: _Pass, faults: Faults) -> None:
+def _check_result(dataset: Dataset, maker: PieceMaker, train: Collector, valid: Collector, faults: Faults) -> None:
     """What can only be said of all rows together."""
+    preparation = maker.preparation
     if dataset.train and train.dropped == len(dataset.train) and not faults.refused:
         flag = f"{preparation.length_flag} {preparation.max_length}"
         message = f"{dataset.path}: no row has anything to learn ({len(dataset.train)} rows, {flag})"
@@ -314,51 +155,101 @@ def _check_result(dataset: Dataset, preparation: Preparation, train: _Pass, vali
             file=name,
             parameters=("eval_dataset_path",),
         )
-    if preparation.length_given and not preparation.block:
-        _check_outlier(train, preparation, faults)
+    if not preparation.block:
+        _check_outlier(dataset, train, preparation, faults)
+    if maker.learns_to_end and train.whole and not train.ending:
+        _say_no_end(dataset, maker, train.whole, faults)
 
 
-def _all_lost_fix(train: _Pass, preparation: Preparation) -> str | None:
-    return f"{preparation.length_flag} {_next_length(max(train.lengths))}" if train.lengths else None
+def _say_no_end(dataset: Dataset, maker: PieceMaker, rows: int, faults: Faults) -> None:
+    """No row that is learnt whole is trained on what ends an answer."""
+    ends = " or ".join(maker.end_tokens)
+    if maker.template is not None and maker.renders:
+        why, fix = (
+            f"the chat template ends turns with {ends} outside of what it marks as generated",
+            ("put it inside {% generation %} … {% endgeneration %}, or leave these marks out of the template"),
+        )
+        parameters: tuple[str, ...] = ("chat_template",)
+        if not maker.template.marks_generation:
+            why, fix = f"the chat template writes no {ends} after an answer", "--chat-template chatml"
+    else:
+        why, fix, parameters = f"no text ends with {ends}", "--add-eos-token", ("add_eos_token",)
+    message = (
+        f"{dataset.path}: none of {plural(rows, 'row')} is trained on {ends}: the model won't learn to stop ({why})"
+    )
+    faults.say("D157", message, fix=fix, severity=WARNING, parameters=parameters, file=dataset.path)
 
 
-def _check_outlier(train: _Pass, preparation: Preparation, faults: Faults) -> None:
-    lengths = sorted(train.lengths)
+def _all_lost_fix(train: Collector, preparation: Preparation) -> str | None:
+    lengths = train.lengths
+    return f"{preparation.length_flag} {next_length(int(lengths.max()))}" if len(lengths) else None
+
+
+def _check_outlier(dataset: Dataset, train: Collector, preparation: Preparation, faults: Faults) -> None:
+    """A warning where one row is far longer than the others: by how much memory it takes, or because it can hardly be one row."""
+    import numpy
+
+    lengths = train.lengths
     if len(lengths) < 3:
         return
-    median, longest = lengths[len(lengths) // 2], min(lengths[-1], preparation.max_length)
-    if longest < OUTLIER * median:
+    median = max(int(numpy.partition(lengths, len(lengths) // 2)[len(lengths) // 2]), 1)
+    longest, limit = int(lengths.max()), preparation.max_length
+    example = dataset.train[int(train.places[int(lengths.argmax())])]
+    flag = preparation.length_flag
+    if preparation.length_given and min(longest, limit) >= OUTLIER * median:
+        times = min(longest, limit) // median
+        what = (
+            f"{min(longest, limit)} tokens, {times} times the median of {median}: it fits {flag} "
+            f"{limit}, and this one row decides how much memory is needed"
+        )
+        fix = (
+            f"cut or delete row {example.row}, or {flag} {next_length(int(lengths[lengths < OUTLIER * median].max()))}"
+        )
+    elif longest >= FAR_OUTLIER * median and len(lengths) >= FEWEST_LENGTHS:
+        cut = f"; what is beyond {limit} tokens is cut off" if longest > limit else ""
+        what = f"{longest} tokens, {longest // median} times the median of {median}{cut}"
+        fix = f"look at row {example.row}: several rows in one, as after a quote that is not closed? Part, cut or delete it"
+    else:
         return
-    example = train.places[train.lengths.index(lengths[-1])]
-    what = (
-        f"{longest} tokens, {longest // median} times the median of {median}: it fits {preparation.length_flag} "
-        f"{preparation.max_length}, and this one row decides how much memory is needed"
-    )
-    lower = _next_length(max(length for length in lengths if length < OUTLIER * median))
-    fix = f"cut or delete row {example.row}, or {preparation.length_flag} {lower}"
     faults.row("D153", example.file, example.row, what, line=example.line, fix=fix, severity=WARNING)
 
 
-def _statistics(train: _Pass, valid: _Pass, rows: dict[str, Rows]) -> dict[str, Any]:
+def _statistics(train: Collector, valid: Collector, rows: dict[str, Rows]) -> dict[str, Any]:
     """What the plan shows: lengths before cutting, and what came of it."""
-    held = rows["train"]
-    parts = (held.prompt, held.chosen, held.rejected) if isinstance(held, PairRows) else (held,)
-    total = sum(len(part.ids) for part in parts)
-    trained = sum(int(part.trained.sum()) for part in parts)
-    lengths = sorted(train.lengths)
+    import numpy
+
+    lengths = numpy.sort(train.lengths)
 
     def quantile(share: float) -> int:
-        return lengths[min(int(share * len(lengths)), len(lengths) - 1)] if lengths else 0
+        return int(lengths[min(int(share * len(lengths)), len(lengths) - 1)]) if len(lengths) else 0
 
     return {
-        "rows": len(held),
+        "rows": len(rows["train"]),
         "eval_rows": len(rows["valid"]),
-        "tokens": {"p50": quantile(0.5), "p95": quantile(0.95), "max": lengths[-1] if lengths else 0},
-        "total_tokens": total,
-        "trained_tokens": trained,
-        "trained_token_share": round(trained / total, 4) if total else 0.0,
+        "tokens": {"p50": quantile(0.5), "p95": quantile(0.95), "max": int(lengths[-1]) if len(lengths) else 0},
+        "total_tokens": train.tokens,
+        "trained_tokens": train.trained,
+        "trained_token_share": round(train.trained / train.tokens, 4) if train.tokens else 0.0,
         "truncated_rows": train.truncated,
         "dropped_rows": train.dropped,
         "eval_truncated_rows": valid.truncated,
         "eval_dropped_rows": valid.dropped,
+        "answers": _answers(rows["train"]),
     }
+
+
+def _answers(rows: Rows) -> dict[str, Any] | None:
+    """What could be learnt from answers without reading them: their lengths (tokens, after cutting), or how many are good."""
+    import numpy
+
+    if isinstance(rows, PairRows) and len(rows):
+        chosen, rejected = rows.chosen.lengths, rows.rejected.lengths
+        return {
+            "chosen_median": int(numpy.median(chosen)),
+            "rejected_median": int(numpy.median(rejected)),
+            "chosen_longer_share": round(float((chosen > rejected).mean()), 4),
+        }
+    if isinstance(rows, TokenRows) and rows.labels is not None and len(rows):
+        good = int(rows.labels.sum())
+        return {"good": good, "bad": len(rows) - good, "good_share": round(good / len(rows), 4)}
+    return None

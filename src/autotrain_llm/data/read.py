@@ -7,13 +7,15 @@ import io
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from autotrain_llm.data.decode import decode, read_bytes
 from autotrain_llm.data.faults import FIRST_ROWS, Faults
-from autotrain_llm.data.wording import kind_of, listed, plural, shown
+from autotrain_llm.data.wording import kind_of, listed, shown
 from autotrain_llm.declare.finding import WARNING
 
 Row = dict[str, Any]
@@ -23,15 +25,42 @@ STRUCTURED = {
 }  # fmt: skip
 PLAIN = {".txt": "text", ".text": "text", ".md": "document", ".markdown": "document"}
 KINDS = STRUCTURED | PLAIN
+LOOKED_AT = 200  # rows that tell what a file holds
 ROW_KEYS = ("data", "rows", "train", "examples", "instances", "records", "items")
+
+
+RawRow = tuple[int, int | None, Row]
 
 
 @dataclass(slots=True)
 class Table:
-    """The rows of one file: `rows` are (row number from 1, line or None, columns)."""
+    """The rows of one file: `rows` are (row number from 1, line or None, columns), all of them or a `Stream`."""
 
     file: str
-    rows: list[tuple[int, int | None, Row]] = field(default_factory=list)
+    rows: list[RawRow] | Stream = field(default_factory=list)
+
+    def first(self) -> list[RawRow]:
+        """Some of the rows, to see what they are like."""
+        return self.rows.head if isinstance(self.rows, Stream) else self.rows[:LOOKED_AT]
+
+
+class Stream:
+    """Rows of a large file, gone through once, while they are read. The first of them are read at once, and can be looked at before."""
+
+    def __init__(self, rows: Iterator[RawRow]) -> None:
+        self._rows = rows
+        self.head = list(islice(rows, LOOKED_AT))
+        self._count = len(self.head)
+
+    def __len__(self) -> int:
+        """How many rows were read so far."""
+        return self._count
+
+    def __iter__(self) -> Iterator[RawRow]:
+        yield from self.head
+        for row in self._rows:
+            self._count += 1
+            yield row
 
 
 def suffix_of(path: Path) -> str:
@@ -43,7 +72,7 @@ def suffix_of(path: Path) -> str:
 
 
 def read_table(path: Path, name: str, faults: Faults, digest: Any, most: int | None = None) -> Table:
-    """All rows of a file (the first `most`); `digest` is fed its bytes, so that content is read and hashed once."""
+    """The rows of a file (the first `most`); `digest` is fed its bytes, so that content is read and hashed once."""
     data = read_bytes(path, name, faults)
     table = Table(name)
     if data is None:
@@ -60,15 +89,18 @@ def read_table(path: Path, name: str, faults: Faults, digest: Any, most: int | N
             f"{name}: {suffix_of(path) or 'a file like this'} is not a format that can be read here (known: {known})"
         )
         faults.say("D102", message, file=name, fix="save it as JSON Lines", parameters=("data_path",))
-    elif kind in ("parquet", "arrow"):
-        _read_columns(data, kind, table, faults)
-    else:
-        text = decode(data, name, faults)
-        if text is not None:
-            READERS[kind](text, table, faults)
-    if most is not None:
-        del table.rows[most:]
-    return table
+        return table
+    return Table(name, list(islice(_rows_of(data, kind, name, faults), most)))
+
+
+def _rows_of(data: bytes, kind: str, name: str, faults: Faults) -> Iterator[RawRow]:
+    """The rows in the bytes of a file."""
+    if kind in ("parquet", "arrow"):
+        yield from _read_columns(data, kind, name, faults)
+        return
+    text = decode(data, name, faults)
+    if text is not None:
+        yield from READERS[kind](text, name, faults)
 
 
 def kind_of_file(path: Path, data: bytes) -> str | None:
@@ -83,26 +115,30 @@ def kind_of_file(path: Path, data: bytes) -> str | None:
     return kind
 
 
-def _read_lines(text: str, table: Table, faults: Faults) -> None:
+def _read_lines(text: str, name: str, faults: Faults) -> Iterator[RawRow]:
     """JSON Lines; an array in a file called .jsonl is read as what it is."""
-    if text.lstrip().startswith("[") and _read_document(text, table):
-        return
+    rows = _document(text) if text.lstrip().startswith("[") else None
+    return rows_of_lines(text.split("\n"), name, faults) if rows is None else rows
+
+
+def rows_of_lines(lines: Iterable[str], name: str, faults: Faults) -> Iterator[RawRow]:
+    """A row for each line that holds an object; what is wrong with lines is said behind the last."""
     broken: list[tuple[int, str]] = []
     loads, row = json.loads, 0
-    for line, content in enumerate(text.split("\n"), 1):
+    for line, content in enumerate(lines, 1):
         if not content or content.isspace():
             continue
         row += 1
         try:
-            value = loads(content)
+            value = loads(content.removesuffix("\n"))
         except (ValueError, RecursionError) as problem:
             broken.append((line, _json_problem(problem)))
             continue
         if isinstance(value, dict):
-            table.rows.append((row, line, value))
+            yield row, line, value
         else:
             broken.append((line, f"holds {kind_of(value)}, not an object with columns"))
-    _say_broken(broken, table.file, faults)
+    _say_broken(broken, name, faults)
 
 
 def _json_problem(problem: Exception) -> str:
@@ -124,32 +160,29 @@ def _say_broken(broken: list[tuple[int, str]], file: str, faults: Faults) -> Non
     )
 
 
-def _read_json(text: str, table: Table, faults: Faults) -> None:
+def _read_json(text: str, name: str, faults: Faults) -> Iterator[RawRow]:
     """A JSON array, an object that holds one, an object of columns, or JSON Lines under the name .json."""
     try:
-        if _read_document(text, table):
-            return
+        rows = _document(text)
     except json.JSONDecodeError as problem:
-        if problem.msg != "Extra data":
-            _say_broken([(problem.lineno, _json_problem(problem))], table.file, faults)
+        if problem.msg == "Extra data":
+            yield from _read_lines(text, name, faults)
             return
-        _read_lines(text, table, faults)
+        _say_broken([(problem.lineno, _json_problem(problem))], name, faults)
         return
-    if text.strip() == "[]":
-        faults.say("D118", f"{table.file} holds no rows", file=table.file, parameters=("data_path",))
-        return
-    message = f"{table.file} holds no list of rows"
-    fix = 'make it [{"text": "…"}, …], or one object a line in a .jsonl file'
-    faults.say("D102", message, fix=fix, file=table.file, parameters=("data_path",))
+    if rows is not None:
+        yield from rows
+    elif text.strip() == "[]":
+        faults.say("D118", f"{name} holds no rows", file=name, parameters=("data_path",))
+    else:
+        fix = 'make it [{"text": "…"}, …], or one object a line in a .jsonl file'
+        faults.say("D102", f"{name} holds no list of rows", fix=fix, file=name, parameters=("data_path",))
 
 
-def _read_document(text: str, table: Table) -> bool:
-    value = json.loads(text)
-    rows = _rows_in(value)
-    if rows is None:
-        return False
-    table.rows.extend((number, None, row) for number, row in enumerate(rows, 1))
-    return True
+def _document(text: str) -> Iterator[RawRow] | None:
+    """The rows of a JSON document; None where it holds none."""
+    rows = _rows_in(json.loads(text))
+    return None if rows is None else ((number, None, row) for number, row in enumerate(rows, 1))
 
 
 def _rows_in(value: Any) -> list[Row] | None:
@@ -173,28 +206,35 @@ def _wraps(key: str, value: Row) -> bool:
     return key in ROW_KEYS or (len(value) == 1 and key not in ("messages", "conversations", "conversation"))
 
 
-def _read_csv(text: str, table: Table, faults: Faults) -> None:
-    first_line = text.split("\n", 1)[0]
-    _read_cells(text, max(",;\t|", key=first_line.count) if "," not in first_line else ",", table, faults)
+def _read_csv(text: str, name: str, faults: Faults) -> Iterator[RawRow]:
+    return rows_of_cells(io.StringIO(text, newline=""), delimiter_of(text.split("\n", 1)[0]), name, faults)
 
 
-def _read_tsv(text: str, table: Table, faults: Faults) -> None:
-    _read_cells(text, "\t", table, faults)
+def _read_tsv(text: str, name: str, faults: Faults) -> Iterator[RawRow]:
+    return rows_of_cells(io.StringIO(text, newline=""), "\t", name, faults)
 
 
-def _read_cells(text: str, delimiter: str, table: Table, faults: Faults) -> None:
+def delimiter_of(first_line: str) -> str:
+    """What parts the cells, by the first line."""
+    return max(",;\t|", key=first_line.count) if "," not in first_line else ","
+
+
+def rows_of_cells(lines: Iterable[str], delimiter: str, name: str, faults: Faults) -> Iterator[RawRow]:
+    """The rows below the line that names the columns."""
     csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    row = 0
     try:
         header = next(reader)
-        if not _header_is_clear(header, table.file, faults):
+        if not _header_is_clear(header, name, faults):
             return
         for cells in reader:
             if cells:
-                _take_cells(header, cells, reader.line_num, table, faults)
+                row += 1
+                yield _taken(header, cells, row, reader.line_num, name, faults)
     except csv.Error as problem:
         broken = [(reader.line_num, f"can't be read as cells: {problem}")]
-        _say_broken(broken, table.file, faults)
+        _say_broken(broken, name, faults)
 
 
 def _header_is_clear(header: list[str], file: str, faults: Faults) -> bool:
@@ -206,57 +246,67 @@ def _header_is_clear(header: list[str], file: str, faults: Faults) -> bool:
     return False
 
 
-def _take_cells(header: list[str], cells: list[str], line: int, table: Table, faults: Faults) -> None:
-    row = table.rows[-1][0] + 1 if table.rows else 1
+def _taken(header: list[str], cells: list[str], row: int, line: int, name: str, faults: Faults) -> RawRow:
     if len(cells) > len(header):
         what = f"has {len(cells)} cells where the header has {len(header)} columns"
         fix = "put quotes around cells that hold the separator"
-        faults.row("D125", table.file, row, what, line=line, fix=fix, severity="error", key="more cells")
+        faults.row("D125", name, row, what, line=line, fix=fix, severity="error", key="more cells")
     elif len(cells) < len(header):
         what = f"has {len(cells)} cells where the header has {len(header)} columns; the rest counts as null"
-        faults.row("D125", table.file, row, what, line=line, key="fewer cells")
+        faults.row("D125", name, row, what, line=line, key="fewer cells")
         cells = cells + [None] * (len(header) - len(cells))  # type: ignore[list-item]
-    table.rows.append((row, line, dict(zip(header, cells, strict=False))))
+    return row, line, dict(zip(header, cells, strict=False))
 
 
-def _read_text(text: str, table: Table, faults: Faults) -> None:
+def _read_text(text: str, name: str, faults: Faults) -> Iterator[RawRow]:
     """Plain text: where blank lines part it, a paragraph is a document; where there are none, a line is one."""
     lines = text.split("\n")
     body = lines[:-1] if lines and not lines[-1].strip() else lines
-    by_line = all(line.strip() for line in body)
+    return rows_of_text(body, all(line.strip() for line in body))
+
+
+def rows_of_text(lines: Iterable[str], by_line: bool) -> Iterator[RawRow]:
+    """The documents in lines of text."""
     document: list[str] = []
-    start = 1
-    for number, line in enumerate([*body, ""], 1):
+    row, start = 0, 1
+    for number, line in enumerate(chain(lines, [""]), 1):
         if line.strip():
-            document.append(line.rstrip("\r"))
+            document.append(line.rstrip("\r\n"))
         if document and (by_line or not line.strip()):
-            table.rows.append((len(table.rows) + 1, start, {"text": "\n".join(document)}))
+            row += 1
+            yield row, start, {"text": "\n".join(document)}
             document = []
         if not document:
             start = number + 1
 
 
-def _read_whole(text: str, table: Table, faults: Faults) -> None:
+def _read_whole(text: str, name: str, faults: Faults) -> Iterator[RawRow]:
     """Markdown: the file is one document."""
-    table.rows.append((1, 1, {"text": text}))
+    yield 1, 1, {"text": text}
 
 
-def _read_columns(data: bytes, kind: str, table: Table, faults: Faults) -> None:
+def _read_columns(data: bytes, kind: str, name: str, faults: Faults) -> Iterator[RawRow]:
     """Parquet, or an Arrow file in stream or file form."""
     import pyarrow
 
     try:
         content = arrow_table(data, kind)
     except (pyarrow.ArrowException, OSError) as problem:
-        first = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-        message = f"{table.file} is damaged or no {kind} file: {first}"
-        faults.say("D102", message, file=table.file, parameters=("data_path",))
+        say_damaged(kind, name, problem, faults)
         return
-    doubled = [name for name, count in Counter(content.column_names).items() if count > 1]
-    if doubled:
-        _header_is_clear(list(content.column_names), table.file, faults)
-        return
-    table.rows.extend((number, None, row) for number, row in enumerate(content.to_pylist(), 1))
+    if columns_are_clear(content.column_names, name, faults):
+        yield from ((number, None, row) for number, row in enumerate(content.to_pylist(), 1))
+
+
+def say_damaged(kind: str, name: str, problem: Exception, faults: Faults) -> None:
+    """A file of columns that can't be read."""
+    first = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+    faults.say("D102", f"{name} is damaged or no {kind} file: {first}", file=name, parameters=("data_path",))
+
+
+def columns_are_clear(names: Sequence[str], name: str, faults: Faults) -> bool:
+    """Whether each column has a name of its own."""
+    return len(set(names)) == len(names) or _header_is_clear(list(names), name, faults)
 
 
 def arrow_table(data: bytes, kind: str) -> Any:
@@ -288,20 +338,27 @@ READERS = {
 
 def check_types(table: Table, used: set[str], faults: Faults) -> None:
     """A warning for each column that is not used and changes its type: other tools refuse such a file."""
-    seen: dict[str, type] = {}
-    said: set[str] = set()
-    for row, line, columns in table.rows:
+    types = ColumnTypes(table.file, used, faults)
+    for row in table.rows:
+        types.look(row)
+
+
+class ColumnTypes:
+    """The types that the columns of a table have had so far."""
+
+    def __init__(self, file: str, used: set[str], faults: Faults) -> None:
+        self._file, self._passed, self._faults = file, set(used), faults
+        self._seen: dict[str, type] = {}
+
+    def look(self, raw: RawRow) -> None:
+        """The next row."""
+        row, line, columns = raw
         for name, value in columns.items():
-            if value is None or name in used or name in said:
+            if value is None or name in self._passed:
                 continue
-            first = seen.setdefault(name, type(value))
+            first = self._seen.setdefault(name, type(value))
             if first is not type(value) and {first, type(value)} != {int, float}:
-                said.add(name)
+                self._passed.add(name)
                 what = f"column {shown(name)} is {kind_of(value)} here and {kind_of(first())} before; it is not used"
                 fix = f"make {shown(name)} one type or remove it"
-                faults.row("D112", table.file, row, what, line=line, fix=fix, severity=WARNING)
-
-
-def described(tables: list[Table]) -> str:
-    """`3 rows in train.jsonl`."""
-    return f"{plural(sum(len(table.rows) for table in tables), 'row')} in {listed(table.file for table in tables)}"
+                self._faults.row("D112", self._file, row, what, line=line, fix=fix, severity=WARNING)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from autotrain_llm.data.read import LOOKED_AT
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
 from autotrain_llm.data.turns import is_conversation, spelling
 from autotrain_llm.data.wording import plain
 
-LOOKED_AT = 200
 MESSAGES = ("messages", "conversations", "conversation", "chat", "dialogue", "dialog", "turns", "history")
 TEXT = ("text", "content", "document", "body", "article", "story", "passage", "code", "raw_content", "sentence")
 PROMPT = (

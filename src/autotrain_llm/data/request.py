@@ -19,7 +19,7 @@ class DataRequest:
     """Which rows, from where, in which shape.
 
     `rows` is one of ROW_SHAPES. `valid_split` is the name of a split, or a share ("0.1") or a number of rows ("200") to hold out.
-    `named` holds the column fields that the user gave; a column given there has to exist.
+    `max_samples` limits the rows to train on, `most_rows` those of either side that are read at all. `named` holds the column fields that the user gave; a column given there has to exist.
     """
 
     path: str
@@ -32,6 +32,7 @@ class DataRequest:
     rejected_column: str | None = None
     named: tuple[str, ...] = ()
     max_samples: int | None = None
+    most_rows: int | None = None
     seed: int = 42
     cache_dir: str | None = None
     revision: str | None = None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections.abc import Sequence
 
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.faults import Faults
+from autotrain_llm.data.spool import chosen, keys_of
 from autotrain_llm.data.wording import plural
 from autotrain_llm.declare.finding import WARNING
 
@@ -27,59 +28,65 @@ def wanted_rows(valid_split: str, rows: int) -> int | None:
     return round(rows * value) or 1 if value < 1 else int(value)
 
 
-def hold_out(examples: list[Example], count: int, seed: int) -> tuple[list[Example], list[Example]]:
+def hold_out(examples: Sequence[Example], count: int, seed: int) -> tuple[Sequence[Example], Sequence[Example]]:
     """Rows to train on and about `count` rows to evaluate on; rows with the same content stay on one side, in their order."""
-    groups: dict[bytes, list[int]] = {}
-    for at, example in enumerate(examples):
-        groups.setdefault(example.key(), []).append(at)
-    shuffled = list(groups.values())
+    import numpy
+
+    _, first, group = numpy.unique(keys_of(examples), return_index=True, return_inverse=True)
+    sizes = numpy.bincount(group)
+    shuffled = numpy.argsort(first).tolist()  # groups in the order in which they are met
     random.Random(seed).shuffle(shuffled)
-    held: set[int] = set()
-    for group in shuffled:
-        if len(held) + len(group) <= count:
-            held.update(group)
-        if len(held) >= count:
+    held: list[int] = []
+    rows = 0
+    for number in shuffled:
+        if rows + sizes[number] <= count:
+            held.append(number)
+            rows += int(sizes[number])
+        if rows >= count:
             break
-    train = [example for at, example in enumerate(examples) if at not in held]
-    return train, [examples[at] for at in sorted(held)]
+    out = numpy.isin(group, held)
+    return chosen(examples, numpy.flatnonzero(~out)), chosen(examples, numpy.flatnonzero(out))
 
 
-def check_duplicates(examples: list[Example], name: str, faults: Faults) -> None:
+def check_duplicates(examples: Sequence[Example], name: str, faults: Faults) -> None:
     """A warning where a large share of the rows repeats an earlier one."""
-    seen: Counter[bytes] = Counter()
-    repeated: list[Example] = []
-    for example in examples:
-        key = example.key()
-        seen[key] += 1
-        if seen[key] > 1:
-            repeated.append(example)
-    if len(repeated) < max(FEWEST_REPEATED, LARGE_SHARE * len(examples)):
+    import numpy
+
+    _, first, counts = numpy.unique(keys_of(examples), return_index=True, return_counts=True)
+    repeated = len(examples) - len(first)
+    if repeated < max(FEWEST_REPEATED, LARGE_SHARE * len(examples)):
         return
-    first = repeated[0]
+    once = numpy.zeros(len(examples), dtype=bool)
+    once[first] = True
+    example = examples[int(numpy.argmin(once))]
     message = (
-        f"{first.file}, row {first.row}: an exact duplicate of an earlier row; {len(repeated)} of {len(examples)} rows are "
-        f"(most often {max(seen.values())} times the same)"
+        f"{example.file}, row {example.row}: an exact duplicate of an earlier row; {repeated} of {len(examples)} rows are "
+        f"(most often {int(counts.max())} times the same)"
     )
     faults.say(
         "D123",
         message,
         fix=f"deduplicate {name}",
         severity=WARNING,
-        file=first.file,
-        row=first.row,
-        line=first.line,
+        file=example.file,
+        row=example.row,
+        line=example.line,
         parameters=("data_path",),
     )
 
 
-def check_overlap(train: list[Example], valid: list[Example], flag: str, faults: Faults) -> None:
+def check_overlap(train: Sequence[Example], valid: Sequence[Example], flag: str, faults: Faults) -> None:
     """A warning where rows of the evaluation data are trained on."""
-    trained = {example.key(): example for example in train}
-    shared = [example for example in valid if example.key() in trained]
-    if not shared:
+    import numpy
+
+    if not len(train) or not len(valid):
         return
-    first = shared[0]
-    twin = trained[first.key()]
+    trained, evaluated = keys_of(train), keys_of(valid)
+    shared = numpy.flatnonzero(numpy.isin(evaluated, trained))
+    if not len(shared):
+        return
+    first = valid[int(shared[0])]
+    twin = train[int(numpy.flatnonzero(trained == evaluated[shared[0]])[-1])]
     message = (
         f"{first.file}, row {first.row} ({flag}) is also row {twin.row} of {twin.file}, which is trained on: "
         f"{plural(len(shared), 'row')} of {len(valid)} will look better than they are"

@@ -53,8 +53,12 @@ def rendered(source: str, marked: bool, named: dict[str, Any]) -> str:
     The same as jinja's own `render`, but for merging the environment's names into the given ones on each call, which costs it more than
     rendering a short conversation does.
     """
+    from jinja2.runtime import new_context
+
     template = compiled(source, marked)
-    context = template.new_context({**_globals_of(source, marked), **named}, shared=True)
+    context = new_context(
+        template.environment, template.name, template.blocks, {**_globals_of(source, marked), **named}, shared=True
+    )
     return "".join(template.root_render_func(context))
 
 

@@ -19,6 +19,7 @@ ROLES = {
     "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool",
     "function_call": "call", "tool_call": "call",
 }  # fmt: skip
+KEPT_ROLES = ("user", "assistant", "system", "tool")
 KEPT = ("name", "tool_call_id", "reasoning_content", "thinking", "reasoning", "weight")
 
 
@@ -72,6 +73,10 @@ def conversation(value: Any, column: str) -> list[Message]:
 
 
 def _turn(turn: Any, number: int, column: str) -> Message:
+    if isinstance(turn, dict) and len(turn) == 2:  # as nearly all are
+        role, content = turn.get("role"), turn.get("content")
+        if isinstance(content, str) and isinstance(role, str) and role in KEPT_ROLES:
+            return {"role": role, "content": content}
     if not isinstance(turn, dict):
         fix = '{"role": "user", "content": "…"}'
         raise TurnFault(

@@ -1,0 +1,94 @@
+"""Where answers lie in conversations of one shape: found once, with a conversation of marks, then read off each one's text.
+
+A template that writes the same around the contents of two conversations with the same roles puts their answers in the same places. That
+it does is checked on each text, letter by letter; where it doesn't, the conversation is rendered turn by turn (`masks.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from autotrain_llm.data.example import Message
+
+Span = tuple[int, int]
+# Of a conversation's roles, and the turn that answers are looked for from: the text and the answers of a conversation.
+Slowly = Callable[[list[Message], int], tuple[str, list[Span]] | None]
+CONTENT = "Wq5k{}kq5W"
+CONTENTS = re.compile(r"Wq5k(\d+)kq5W")
+# Templates look for thoughts in what is said, and move or remove them.
+THOUGHTS = "think>"
+MOST_SHAPES = 512
+
+
+@dataclass(slots=True)
+class Shape:
+    """What stands around each content, and for each answer its turn and how far it reaches before and behind that turn's content."""
+
+    around: list[str]
+    answers: list[tuple[int, int, int]]
+
+    def answers_in(self, contents: Sequence[str], text: str) -> list[Span] | None:
+        """The answers of a text; None where it is anything but these contents with what stands around them."""
+        parts = [self.around[0]]
+        for content, behind in zip(contents, self.around[1:], strict=True):
+            parts += (content, behind)
+        if "".join(parts) != text:
+            return None
+        ends = [len(parts[0])]
+        for part in parts[1:]:
+            ends.append(ends[-1] + len(part))
+        return [(ends[2 * turn] - before, ends[2 * turn + 1] + behind) for turn, before, behind in self.answers]
+
+
+class Shapes:
+    """The shapes of conversations that one template has been asked for."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, tuple[str, ...]], Shape | None] = {}
+
+    def answers(self, messages: Sequence[Message], first: int, text: str, slowly: Slowly) -> list[Span] | None:
+        """The answers from turn `first` on in the text of a conversation; None where this way doesn't lead to them."""
+        contents = _contents(messages)
+        if contents is None or THOUGHTS in text:
+            return None
+        key = (first, tuple(message["role"] for message in messages))
+        if key not in self._known:
+            if len(self._known) >= MOST_SHAPES:
+                return None
+            self._known[key] = _learnt(key[1], first, slowly)
+        shape = self._known[key]
+        return None if shape is None else shape.answers_in(contents, text)
+
+
+def _contents(messages: Sequence[Message]) -> list[str] | None:
+    """What the turns say, where each says something, nothing but that, and without space around it."""
+    contents = []
+    for message in messages:
+        content = message.get("content")
+        if len(message) != 2 or not isinstance(content, str) or not content:
+            return None
+        if content[0].isspace() or content[-1].isspace():
+            return None
+        contents.append(content)
+    return contents
+
+
+def _learnt(roles: tuple[str, ...], first: int, slowly: Slowly) -> Shape | None:
+    """The shape of conversations with these roles; None where the template writes contents in another order, twice or not at all."""
+    marks = [CONTENT.format(turn) for turn in range(len(roles))]
+    found = slowly([{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)], first)
+    if found is None:
+        return None
+    text, spans = found
+    places = [match.span() for match in CONTENTS.finditer(text)]
+    if [text[start:end] for start, end in places] != marks:
+        return None
+    answers = []
+    for start, end in spans:
+        inside = [turn for turn, place in enumerate(places) if start <= place[0] and place[1] <= end]
+        if len(inside) != 1:
+            return None
+        answers.append((inside[0], places[inside[0]][0] - start, end - places[inside[0]][1]))
+    return Shape(re.split(CONTENT.format(r"\d+"), text), answers)

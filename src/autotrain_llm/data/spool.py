@@ -1,0 +1,152 @@
+"""Examples on disk, for data that would fill the memory: written once while it is converted, read again row by row where a row is asked for.
+
+A folder goes with the last object that needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from autotrain_llm.data.example import Example
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+FIELDS = tuple(field.name for field in fields(Example) if not field.name.startswith("_"))
+AT_ONCE = 500  # rows that are read together
+FILE = "examples.jsonl"
+
+
+class Folder:
+    """A folder of its own among the temporary ones, removed with the last reference to it."""
+
+    def __init__(self, prefix: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
+        self.path = Path(self._folder.name)
+
+
+class Spool:
+    """Takes Examples one by one and gives them back as a sequence."""
+
+    def __init__(self) -> None:
+        self._folder = Folder("autotrain-examples-")
+        self._file = (self._folder.path / FILE).open("wb")
+        self._offsets, self._keys = array("q", [0]), array("Q")
+
+    def add(self, example: Example) -> None:
+        """The next one."""
+        row = [getattr(example, name) for name in FIELDS]
+        written = json.dumps(row, default=str).encode("ascii") + b"\n"
+        self._file.write(written)
+        self._offsets.append(self._offsets[-1] + len(written))
+        self._keys.append(short_key(example))
+
+    def stored(self) -> Stored:
+        """All of them."""
+        import numpy
+
+        self._file.close()
+        offsets = numpy.frombuffer(self._offsets, dtype=numpy.int64)
+        keys = numpy.frombuffer(self._keys, dtype=numpy.uint64)
+        return Stored(self._folder, offsets, keys, numpy.arange(len(keys)))
+
+
+class Stored(Sequence[Example]):
+    """Examples that lie in a file. Each is made anew where it is asked for: what is changed in one is not kept."""
+
+    def __init__(self, folder: Folder, offsets: ndarray, keys: ndarray, numbers: ndarray) -> None:
+        self.folder, self._offsets, self._keys, self.numbers = folder, offsets, keys, numbers
+        self._file = os.open(folder.path / FILE, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        os.close(self._file)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, at: int) -> Example: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Example]: ...
+    def __getitem__(self, at: int | slice) -> Example | list[Example]:
+        if isinstance(at, slice):
+            return self._read(self.numbers[at])
+        return self._read(self.numbers[at].reshape(1))[0]
+
+    def __iter__(self) -> Iterator[Example]:
+        for start in range(0, len(self), AT_ONCE):
+            yield from self._read(self.numbers[start : start + AT_ONCE])
+
+    def _read(self, numbers: ndarray) -> list[Example]:
+        """The examples of these numbers, those that lie next to each other with one call."""
+        if not len(numbers):
+            return []
+        first, last = int(numbers[0]), int(numbers[-1])
+        if last - first == len(numbers) - 1:
+            begin, end = int(self._offsets[first]), int(self._offsets[last + 1])
+            return [read_example(line) for line in os.pread(self._file, end - begin, begin).splitlines()]
+        places = [(int(self._offsets[number]), int(self._offsets[number + 1])) for number in numbers]
+        return [read_example(os.pread(self._file, end - begin, begin)) for begin, end in places]
+
+    @property
+    def keys(self) -> ndarray:
+        """`short_key` of each."""
+        return self._keys[self.numbers]
+
+    def picked(self, places: ndarray) -> Stored:
+        """The examples at these places of this sequence, which are in order."""
+        return Stored(self.folder, self._offsets, self._keys, self.numbers[places])
+
+
+class Changed(Sequence[Example]):
+    """Stored examples, each changed in the same way where it is asked for."""
+
+    def __init__(self, rows: Sequence[Example], change: Callable[[Example], Example]) -> None:
+        self._rows, self._change = rows, change
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, at: int) -> Example: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Example]: ...
+    def __getitem__(self, at: int | slice) -> Example | list[Example]:
+        if isinstance(at, slice):
+            return [self._change(row) for row in self._rows[at]]
+        return self._change(self._rows[at])
+
+    def __iter__(self) -> Iterator[Example]:
+        return map(self._change, self._rows)
+
+
+def read_example(line: bytes) -> Example:
+    """What `Spool` wrote as one line."""
+    values: list[Any] = json.loads(line)
+    return Example(*values)
+
+
+def short_key(example: Example) -> int:
+    """64 bits of `Example.key`: of ten million rows two that differ have the same with a probability of 3 in a million."""
+    return int.from_bytes(example.key()[:8], "little")
+
+
+def keys_of(rows: Sequence[Example]) -> ndarray:
+    """`short_key` of each row."""
+    import numpy
+
+    if isinstance(rows, Stored):
+        return rows.keys
+    return numpy.fromiter((short_key(row) for row in rows), dtype=numpy.uint64, count=len(rows))
+
+
+def chosen(rows: Sequence[Example], places: ndarray) -> Sequence[Example]:
+    """The rows at these places, as they are kept."""
+    return rows.picked(places) if isinstance(rows, Stored) else [rows[at] for at in places.tolist()]

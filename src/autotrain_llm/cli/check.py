@@ -1,0 +1,213 @@
+"""`autotrain check`: the config files of a repository, checked as `--dry-run` checks them; for a pre-commit hook and for CI.
+
+A path in a config is looked for from this folder, then from the config's own. The output folder is not looked at: that a config has
+been run before is no fault of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotrain_llm.cli.outcome import REFUSED, refuse
+from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines
+from autotrain_llm.cli.screen import Screen
+from autotrain_llm.declare.finding import ERROR, Finding, Refused
+from autotrain_llm.declare.record import Record
+from autotrain_llm.registry import PARAMS
+from autotrain_llm.said import Said
+from autotrain_llm.unchecked import Unchecked
+
+if TYPE_CHECKING:
+    from autotrain_llm.preflight import Checked
+
+DONE = 0
+USAGE = """\
+usage: autotrain check [FILES...] [--flags-only] [--strict] [--format text|json|sarif]
+       checks training configs (YAML or JSON); without FILES, all beneath this folder
+       --flags-only   read neither data nor models, and don't ask what this machine can do: for CI
+       --strict       a warning fails the check, as an error does"""
+ENDINGS = (".yaml", ".yml", ".json")
+LARGEST = 2**20  # bytes of a config file
+NOT_ENTERED = ("node_modules", "runs", "__pycache__", "venv")
+TELLING = ("trainer", "data_path", "task", "base_model")  # keys that no other kind of file has beside a model
+FORMATS = ("text", "json", "sarif")
+
+
+class Options(Record):
+    """The words after `autotrain check`."""
+
+    files: tuple[str, ...] = ()
+    flags_only: bool = False
+    strict: bool = False
+    form: str = "text"
+    findings: tuple[Finding, ...] = ()
+
+
+class Answer(Record):
+    """What was found in one file."""
+
+    file: str
+    findings: tuple[Finding, ...]
+    not_checked: tuple[Unchecked, ...] = ()
+
+    def as_json(self, strict: bool) -> dict[str, Any]:
+        status = "refused" if refuses(self.findings, strict) else "ok"
+        findings = [finding.as_json() for finding in self.findings]
+        return {
+            "file": self.file,
+            "status": status,
+            "findings": findings,
+            "not_checked": [item.as_json() for item in self.not_checked],
+        }
+
+
+def read_options(words: Sequence[str]) -> Options:
+    """Flags and files; what is neither becomes a finding."""
+    files: list[str] = []
+    faults: list[Finding] = []
+    said: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        flag, equals, value = rest.pop(0).partition("=")
+        if not flag.startswith("--"):
+            files.append(flag + equals + value)
+        elif flag in ("--flags-only", "--flags_only", "--strict") and not equals:
+            said["strict" if flag == "--strict" else "flags_only"] = True
+        elif flag == "--format":
+            said["form"] = value if equals else rest.pop(0) if rest else ""
+        else:
+            faults.append(Finding(f"check has no flag {flag}", "autotrain check --help", code="P122"))
+    if said.get("form", "text") not in FORMATS:
+        faults.append(
+            Finding(
+                f"--format must be one of {', '.join(FORMATS)}, got {said.pop('form')!r}",
+                parameters=("format",),
+                code="P303",
+            )
+        )
+    return Options(files=tuple(files), findings=tuple(faults), **said)
+
+
+def refuses(findings: Sequence[Finding], strict: bool) -> bool:
+    return any(strict or finding.severity == ERROR for finding in findings)
+
+
+def check(words: Sequence[str]) -> int:
+    """Check config files and return the exit status: 0, or 2 where one of them would be refused."""
+    options = read_options(words)
+    with Screen(options.form == "json", sarif=options.form == "sarif") as screen:
+        if options.findings:
+            return refuse(options.findings, screen)
+        files = options.files or tuple(configs_beneath(Path()))
+        if not files:
+            return refuse([_nothing_to_check()], screen)
+        return _tell([answer(file, options) for file in files], options, screen)
+
+
+def _nothing_to_check() -> Finding:
+    message = "no config file was named, and none beneath this folder holds training parameters"
+    return Finding(message, "autotrain check <config.yaml>", code="P118")
+
+
+def configs_beneath(folder: Path) -> Iterator[str]:
+    """Config files beneath a folder, by what they hold; hidden folders, and those that runs and tools fill, are not entered."""
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in NOT_ENTERED)
+        for name in sorted(names):
+            path = Path(root) / name
+            if path.suffix in ENDINGS and not name.startswith(".") and is_config(path):
+                yield str(path)
+
+
+def is_config(path: Path) -> bool:
+    """Whether a file holds a trainer, data or a task beside other parameters of ours."""
+    from autotrain_llm.config_file import load
+
+    try:
+        document = load(path, str(path)) if path.stat().st_size <= LARGEST else {}
+    except (OSError, Refused):
+        return False
+    names = {str(key).replace("-", "_") for key in document}
+    task = str(document.get("task", "llm"))
+    return (
+        bool(names & set(TELLING))
+        and task.startswith("llm")
+        and len(names & {*PARAMS, "data", "params", "base_model", "task"}) > 1
+    )
+
+
+def answer(file: str, options: Options) -> Answer:
+    """What is wrong with one config file. Findings that name no other file are about this one."""
+    from autotrain_llm.config_file import read_config
+
+    path = Path(file)
+    if path.suffix in ENDINGS and path.is_file() and not is_config(path) and _is_readable(path):
+        why = "it holds no trainer, data or task beside other training parameters"
+        return Answer(file, (), (Unchecked(file, why, "autotrain llm --config FILE --dry-run"),))
+    try:
+        said = read_config(file)
+    except Refused as refused:
+        return Answer(file, refused.findings)
+    checked = _checked(said, file, options.flags_only)
+    found = tuple(finding if finding.file else finding.replace(file=file) for finding in checked.findings)
+    return Answer(file, found, checked.not_checked)
+
+
+def _is_readable(path: Path) -> bool:
+    from autotrain_llm.config_file import load
+
+    try:
+        load(path, str(path))
+    except Refused:
+        return False
+    return True
+
+
+def _checked(said: Said, file: str, flags_only: bool) -> Checked:
+    from autotrain_llm.config import resolve
+    from autotrain_llm.preflight import preflight
+
+    values = said.values if flags_only else _with_paths(said.values, Path(file).parent)
+    config = resolve({"dry_run": True}, values, file)
+    return preflight(config, said.findings, files=not flags_only, output=False)
+
+
+def _with_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same values, in which a path that is not here and is beside the config is that one."""
+    from autotrain_llm.rules.values import PATHS
+
+    found = dict(values)
+    for name, value in values.items():
+        if PARAMS[name].metavar in PATHS and name != "output_dir" and isinstance(value, str) and "\0" not in value:
+            beside = folder / value
+            if len(value) < 256 and not Path(value).exists() and beside.exists():
+                found[name] = str(beside)
+    return found
+
+
+def _tell(answers: Sequence[Answer], options: Options, screen: Screen) -> int:
+    findings = [finding for answer in answers for finding in answer.findings]
+    status = REFUSED if refuses(findings, options.strict) else DONE
+    if screen.json:
+        left = [item.as_json() for answer in answers for item in answer.not_checked]
+        files = [answer.as_json(options.strict) for answer in answers]
+        screen.document(status, findings, not_checked=left, files=files)
+        return status
+    for answer in answers:
+        verdict = "refused" if refuses(answer.findings, options.strict) else "in order"
+        screen.answer(
+            f"{answer.file}: {verdict}"
+            if answer.findings or not _passed_over(answer)
+            else f"{answer.file}: passed over"
+        )
+        screen.say(unchecked_lines(answer.not_checked))
+        screen.say(findings_text(answer.findings, screen.err))
+    screen.say(count_line(findings, started=True))
+    return status
+
+
+def _passed_over(answer: Answer) -> bool:
+    return any(item.what == answer.file for item in answer.not_checked)

@@ -1,0 +1,35 @@
+"""`--fix`: what was put right, the command that comes of it, and what is left to find."""
+
+from __future__ import annotations
+
+from autotrain_llm.cli.outcome import REFUSED
+from autotrain_llm.cli.screen import Screen
+from autotrain_llm.declare.finding import in_words
+from autotrain_llm.said import Said
+
+DONE = 0
+
+
+def mend(said: Said, from_file: Said, screen: Screen) -> int:
+    """Apply fixes, say which, and return the status that the corrected command would have. Raises Refused."""
+    from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines
+    from autotrain_llm.fixing import fix
+
+    written = said.values.pop("write_config", None)
+    fixed = fix(said, from_file)
+    if written is not None:
+        fixed.write_config(written)
+    checked = fixed.checked
+    status = REFUSED if checked.refused else DONE
+    if screen.json:
+        plan = None if checked.plan is None else checked.plan.as_json()
+        left = [item.as_json() for item in checked.not_checked]
+        screen.document(status, checked.findings, plan, not_checked=left, fixed=fixed.as_json(written))
+        return status
+    for finding in fixed.applied:
+        screen.say(f"Fixed: {finding.message}\n       {in_words(finding.changes)}   [{finding.code}]")
+    screen.answer(fixed.command(written))
+    screen.say(unchecked_lines(checked.not_checked))
+    screen.say(findings_text(checked.findings, screen.err))
+    screen.say(count_line(checked.findings, started=False))
+    return status

@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 $(READY): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,tensorboard]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,tensorboard,postgresql]"
 	touch $(READY)
 
 demo: $(READY)

@@ -36,6 +36,7 @@ CHATML = (
 PASSED_ON = ("size", "device", "precision", "batch", "steps", "warm_up")
 
 NATIVE, AS_IT_COMES, GROUPED, BEST = "autotrain", "TRL as it comes", "grouped", "TRL at its best"
+TOKENS = "tokens"
 
 Result = dict[str, Any]
 Results = dict[str, list[Result]]
@@ -111,11 +112,13 @@ def written_rows(work: Path) -> list[dict[str, str]]:
 
 def write_model(folder: Path, texts: Sequence[str], size: str, *, scores: bool = False) -> None:
     """A Llama of this size with random weights, for one score instead of words where that is asked, and a tokenizer made of the texts."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
+    write_model_of(folder, tokenizer_of(texts), size, scores=scores)
 
-    from engine import SIZES
+
+def tokenizer_of(texts: Sequence[str]) -> Any:
+    """Pairs of bytes that come often in these texts, as `WORDS` tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
 
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -128,6 +131,16 @@ def write_model(folder: Path, texts: Sequence[str], size: str, *, scores: bool =
     raw.train_from_iterator(texts, trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|pad|>")
     tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def write_model_of(folder: Path, tokenizer: Any, size: str, *, scores: bool = False) -> None:
+    """A Llama of this size with random weights, for one score instead of words where that is asked, and this tokenizer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+
+    from engine import SIZES
+
     tokenizer.save_pretrained(folder)
     torch.manual_seed(SEED)
     tokens = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
@@ -231,20 +244,21 @@ def leave(work: Path, result: Result) -> None:
     (work / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
-def history_of_native(clock: Clock, flags: Mapping[str, Any]) -> list[dict[str, float]]:
-    """Train as the command line does, with a step on the clock for each; what was logged."""
+def history_of_native(clock: Clock, flags: Mapping[str, Any], every: int = 1) -> list[dict[str, float]]:
+    """Train as the command line does, with a step on the clock for `every` so many; what was logged."""
     from autotrain_llm.api import train
     from autotrain_llm.watch import Watch
 
     class Steps(Watch):
         def step(self, step: int) -> None:
-            clock.step()
+            if step % every == 0:
+                clock.step()
 
     return [entry for entry in train(Steps(), **flags).history if "loss" in entry]
 
 
-def history_of_trl(clock: Clock, trainer: Any) -> list[dict[str, float]]:
-    """Train, with a step on the clock for each; what was logged."""
+def history_of_trl(clock: Clock, trainer: Any, holding: str = "loss") -> list[dict[str, float]]:
+    """Train, with a step on the clock for each; what was logged of them."""
     from transformers import TrainerCallback
 
     class Steps(TrainerCallback):
@@ -253,7 +267,7 @@ def history_of_trl(clock: Clock, trainer: Any) -> list[dict[str, float]]:
 
     trainer.add_callback(Steps())
     trainer.train()
-    return [entry for entry in trainer.state.log_history if "loss" in entry]
+    return [entry for entry in trainer.state.log_history if holding in entry]
 
 
 def trl_arguments(options: argparse.Namespace) -> dict[str, Any]:
@@ -288,9 +302,11 @@ def trl_arguments(options: argparse.Namespace) -> dict[str, Any]:
 # All of them, in turns.
 
 
-def run_alone(script: str, work: Path, options: argparse.Namespace, engine: str, *more: str) -> Result:
+def run_alone(
+    script: str, work: Path, options: argparse.Namespace, engine: str, *more: str, python: str = sys.executable
+) -> Result:
     """Run the script once more for one engine, told `more`."""
-    words = [sys.executable, str(Path(script).resolve()), "--engine", engine, "--work", str(work), *more]
+    words = [python, str(Path(script).resolve()), "--engine", engine, "--work", str(work), *more]
     for name in PASSED_ON:
         words += [f"--{name.replace('_', '-')}", str(vars(options)[name])]
     (work / "result.json").unlink(missing_ok=True)
@@ -310,18 +326,19 @@ def fastest(run: Callable[[str], Result], engines: Sequence[str]) -> str:
     return max(speeds, key=lambda engine: speeds[engine])
 
 
-def in_turns(run: Callable[[str], Result], engines: Mapping[str, str], rounds: int) -> Results:
+def in_turns(run: Callable[[str], Result], engines: Mapping[str, str], rounds: int, what: str = TOKENS) -> Results:
     """The results of each engine, by the name it has in the table, over interleaved rounds."""
     results: Results = {name: [] for name in engines}
     for number in range(rounds):
         for name, engine in engines.items():
             results[name].append(run(engine))
-            say(f"{number + 1}/{rounds} {name}: {speed(results[name][-1]):,.0f} tokens/s")
+            say(f"{number + 1}/{rounds} {name}: {said_speed(speed(results[name][-1], what))} {what}/s")
     return results
 
 
-def speed(result: Result) -> float:
-    return result["tokens"] / result["seconds"]
+def speed(result: Result, what: str = TOKENS) -> float:
+    """How many of what an engine counted it did in a second."""
+    return result[what] / result["seconds"]
 
 
 def say(text: str) -> None:
@@ -331,19 +348,24 @@ def say(text: str) -> None:
 # What is said of it.
 
 
-def median_speed(runs: Sequence[Result]) -> str:
-    return f"{statistics.median(map(speed, runs)):,.0f}"
+def median_speed(runs: Sequence[Result], what: str = TOKENS) -> str:
+    return said_speed(statistics.median(speed(result, what) for result in runs))
+
+
+def said_speed(speed: float) -> str:
+    return f"{speed:,.0f}" if speed >= 100 else f"{speed:.1f}"
 
 
 def median_memory(runs: Sequence[Result]) -> str:
     return f"{statistics.median(result['memory'] for result in runs) / 2**30:.1f} GiB"
 
 
-def ratio(results: Results, name: str) -> str:
+def ratio(results: Results, name: str, what: str = TOKENS) -> str:
     """By how much this package is faster, in the median of the rounds, and from which to which."""
     if name == NATIVE:
         return "1"
-    ratios = [speed(ours) / speed(theirs) for ours, theirs in zip(results[NATIVE], results[name], strict=True)]
+    both = zip(results[NATIVE], results[name], strict=True)
+    ratios = [speed(ours, what) / speed(theirs, what) for ours, theirs in both]
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 

@@ -184,8 +184,11 @@ def light_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def light_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A second Llama, on the same tokenizer."""
-    return build_light_model(tmp_path_factory.mktemp("light") / "teacher")
+    """A second Llama, on the same tokenizer, with other weights."""
+    folder = build_light_model(tmp_path_factory.mktemp("light") / "teacher")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\x40")  # the number 2
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ HEAVY = {
     "numpy",
     "pyarrow",
     "rich",
+    "matplotlib",
+    "jinja2",
 }
 PROGRAM = """
 import json, sys

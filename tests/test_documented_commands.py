@@ -26,7 +26,7 @@ DOCUMENTS = [
 # Commands of the guide that show what a fault is answered with.
 SHOWING_A_FAULT = {
     "autotrain llm --trainer sft --dpo-beta 0.1": {"P101", "P201"},
-    "autotrain llm --trainer ppo --use-distillation": {"P112", "P113", "P201"},
+    "autotrain llm --trainer ppo --use-distillation": {"P112", "P201"},
 }
 ANSWERED_AT_ONCE = ("--help", "-h", "--explain", "--version")
 MODEL_FLAGS = ("--model", "--model-ref", "--teacher-model", "--rl-reward-model-path", "--tokenizer")
@@ -50,6 +50,12 @@ def name_of(path: Path) -> str:
 COMMANDS = [(name_of(path), command) for path in DOCUMENTS for command in commands_in(path)]
 
 
+@pytest.fixture(autouse=True)
+def an_encoder_for_bertscore(light_encoder, monkeypatch):
+    """A local one in place of the Hub's that is taken where none is named."""
+    monkeypatch.setattr("autotrain_llm.decisions.evaluation.ENCODER", str(light_encoder))
+
+
 class Local:
     """Writes what a command needs into a folder of its own, and gives the command back with these in place."""
 
@@ -64,6 +70,8 @@ class Local:
                 words[at + 1] = self.model(flag, words[at + 1])
             elif flag in DATA_FLAGS:
                 words[at + 1] = str(self.rows(values, words[at + 1], flag))
+            elif flag == "--rl-reward-fn":
+                words[at + 1] = self.function(words[at + 1])
             elif flag == "--config":
                 words[at + 1] = str(ROOT / words[at + 1])
         return words
@@ -76,6 +84,13 @@ class Local:
             return str(self.models["encoder"])
         kinds = {"--teacher-model": "teacher", "--rl-reward-model-path": "scorer"}
         return str(self.models[kinds.get(flag, "llama")])
+
+    def function(self, name: str) -> str:
+        """A file of that name with the function."""
+        file, function = name.split(":")
+        path = self.folder / Path(file).name
+        path.write_text(f"def {function}(prompts, completions, **columns):\n    return [0.0 for text in completions]\n")
+        return f"{path}:{function}"
 
     def rows(self, values: dict[str, str], name: str, flag: str) -> Path:
         """A file of that name with the rows that the trainer and the column flags ask for."""

@@ -14,9 +14,9 @@ from autotrain_llm.config import resolve
 from autotrain_llm.declare.param import Param
 from autotrain_llm.facts.machine import Gpu, Machine
 from autotrain_llm.preflight import Checked, preflight
-from autotrain_llm.registry import GROUP, PARAMS, READS, TRAINERS, verdict
+from autotrain_llm.registry import GROUP, METRICS, PARAMS, READS, TRAINERS, verdict
 from autotrain_llm.said import take_all
-from conftest import questions, write_rows
+from conftest import build_light_model, questions, write_rows
 
 SOURCE = Path(autotrain_llm.__file__).parent
 AVAILABLE = [trainer.name for trainer in TRAINERS.values() if trainer.objective]
@@ -25,6 +25,8 @@ PARTS_THAT_ONLY_REPEAT = ("parameters", "ignored")
 
 # Flags that open the branches in which the others are looked at.
 EVERYTHING_ON = {"peft": True, "push_to_hub": True, "hub_private": False, "valid_split": "0.25"}
+EVERYTHING_ON |= {"use_sweep": True, "use_enhanced_eval": True}
+TAUGHT = {"use_distillation": True, "teacher_model": "{other_model}"}
 
 # Another value than the default for each parameter, and the flags without which it would have nothing to act on.
 EVALUATING = {"valid_split": "0.25"}
@@ -91,19 +93,60 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "rejected_text_column": ("worse", {}),
     "label_smoothing": (0.1, {}),
     "model_ref": ("{other_model}", {}),
+    "use_distillation": (True, {"teacher_model": "{other_model}"}),
+    "teacher_model": ("{model}", TAUGHT),
+    "teacher_prompt_template": ("Q: {prompt}", TAUGHT),
+    "student_prompt_template": ("Q: {prompt}", TAUGHT),
+    "distill_temperature": (1.0, TAUGHT),
+    "distill_alpha": (0.9, TAUGHT),
+    "distill_loss": ("jsd", TAUGHT),
+    "distill_cache": (True, TAUGHT),
+    "distill_top_k": (8, {**TAUGHT, "distill_cache": True}),
+    "teacher_quantization": ("int4", TAUGHT),
+    "rl_reward_model_path": ("{scorer}", {}),
+    "rl_reward_fn": ("{other_score}", {}),
+    "rl_reward_weights": ("2", {}),
+    "rl_target_kl": (6.0, {"rl_kl_coef": 0.1}),
+    "rl_chunk_size": (16, {"rl_mini_batch_size": 8}),
+    "sweep_metric": ("eval_perplexity", {"use_sweep": True}),
+    "sweep_params": ({"lr": [1e-4, 3e-4]}, {"use_sweep": True}),
+    "sweep_sampler": ("random", {"use_sweep": True}),
+    "sweep_timeout": (60, {"use_sweep": True}),
+    "sweep_storage": ("sqlite:///study.db", {"use_sweep": True}),
+    "sweep_name": ("mine", {"use_sweep": True, "sweep_storage": "sqlite:///study.db"}),
+}
+# Of a metric that compares generated texts, in an encoder.
+MEASURED = {**EVALUATING, "use_enhanced_eval": True}
+ANSWERING = {**MEASURED, "eval_metrics": "bertscore", "eval_bertscore_model": "{encoder}"}
+CHANGES |= {
+    "use_enhanced_eval": (True, EVALUATING),
+    "eval_metrics": (None, MEASURED),
+    "eval_save_predictions": (True, MEASURED),
+    "eval_benchmark": ("{task}", MEASURED),
+    "eval_samples": (3, ANSWERING),
+    "eval_max_new_tokens": (3, ANSWERING),
+    "eval_temperature": (0.5, ANSWERING),
+    "eval_bertscore_model": ("{other_encoder}", ANSWERING),
+    "eval_bertscore_layer": (1, {**ANSWERING, "eval_bertscore_model": "{other_encoder}"}),
 }
 # An end token changes rows whose ends are the tokenizer's business: texts, not turns that a template ends.
 ON_TEXTS = {"sft": {"add_eos_token": {"data_path": "{columns}"}}}
 CHANGES_OF_TRAINER = {name: {} for name in AVAILABLE} | ON_TEXTS
 CHANGES_OF_PAIRS = {"text_column": "better"}
+# Sizes of a phase divide one another.
+CHANGES_OF_SAMPLES = {"batch_size": 2, "rl_chunk_size": 16}
+# What samples needs something that scores.
+SAMPLING = [name for name in AVAILABLE if TRAINERS[name].samples]
 # Trainers of pairs read other rows than those of texts and answers.
 PAIRED = [name for name in AVAILABLE if TRAINERS[name].rows in ("preferences", "scored")]
 COLUMNS_OF_PAIRS = {"prompt_text_column": "prompt", "rejected_text_column": "rejected"}
 
 
 @pytest.fixture
-def places(tmp_path, light_llama, light_teacher, chat_rows, text_rows) -> dict[str, str]:
+def places(tmp_path, light_llama, light_teacher, light_scorer, light_encoder, chat_rows, text_rows) -> dict[str, str]:
     """What the words in braces stand for."""
+    task = tmp_path / "task.yaml"
+    task.write_text("task: mine\n")
     splits = tmp_path / "splits"
     splits.mkdir()
     write_rows(splits / "train.jsonl", questions(30))
@@ -121,11 +164,21 @@ def places(tmp_path, light_llama, light_teacher, chat_rows, text_rows) -> dict[s
     write_rows(split_pairs / "train.jsonl", paired[:20])
     write_rows(split_pairs / "test.jsonl", paired[20:])
     pairs = str(write_rows(tmp_path / "pairs.jsonl", paired))
+    prompts_file = write_rows(tmp_path / "prompts.jsonl", prompts)
+    scorers = tmp_path / "scorers.py"
+    scorers.write_text("def score(completions, **rest): return [0] * len(completions)\nother_score = score\n")
     return {
         **dict.fromkeys((*PAIRED, "pairs:columns", "pairs:prompts"), pairs),
         "pairs:splits": str(split_pairs),
         "pairs:other_rows": str(write_rows(tmp_path / "other pairs.jsonl", paired[:12])),
+        **dict.fromkeys(SAMPLING, str(prompts_file)),
+        "score": f"{scorers}:score",
+        "other_score": f"{scorers}:other_score",
+        "scorer": str(light_scorer),
         "folder": str(tmp_path),
+        "encoder": str(light_encoder),
+        "other_encoder": str(build_light_model(tmp_path / "encoder", model_type="bert", num_hidden_layers=3)),
+        "task": str(task),
         "model": str(light_llama),
         "other_model": str(light_teacher),
         "sft": str(chat_rows),
@@ -133,7 +186,7 @@ def places(tmp_path, light_llama, light_teacher, chat_rows, text_rows) -> dict[s
         "other_rows": str(write_rows(tmp_path / "other.jsonl", questions(12))),
         "splits": str(splits),
         "columns": str(write_rows(tmp_path / "columns.jsonl", columns)),
-        "prompts": str(write_rows(tmp_path / "prompts.jsonl", prompts)),
+        "prompts": str(prompts_file),
     }
 
 
@@ -144,6 +197,7 @@ def a_machine_that_can_do_everything(monkeypatch):
     monkeypatch.setattr(Machine, "gpus", (gpu,))
     monkeypatch.setattr(Machine, "has_package", lambda self, name: True)
     monkeypatch.setenv("HF_TOKEN", "hf_from_the_environment")
+    monkeypatch.setenv("WANDB_API_KEY", "key-from-the-environment")
 
 
 def checked(trainer: str, places: dict[str, str], flags: dict[str, Any]) -> Checked:
@@ -153,6 +207,8 @@ def checked(trainer: str, places: dict[str, str], flags: dict[str, Any]) -> Chec
     if trainer in PAIRED:
         places = places | {name[6:]: place for name, place in places.items() if name.startswith("pairs:")}
         command |= COLUMNS_OF_PAIRS
+    if trainer in SAMPLING:
+        command |= {"rl_reward_fn": "{score}"}
     command |= flags
     said = take_all({name: filled(value, places) for name, value in command.items()})
     assert said.findings == []
@@ -195,7 +251,9 @@ def settings_of(trainer: str) -> list[str]:
 
 @pytest.mark.parametrize("trainer", AVAILABLE)
 def test_every_parameter_that_a_trainer_reads_is_looked_at_when_the_plan_is_made(trainer, places):
-    result = checked(trainer, places, EVERYTHING_ON)
+    taught = {**TAUGHT, "distill_cache": True} if TRAINERS[trainer].reads("use_distillation") else {}
+    answering = ANSWERING if TRAINERS[trainer].reads("eval_samples") else {}
+    result = checked(trainer, places, {**EVERYTHING_ON, **taught, **answering})
     assert result.plan is not None
     assert set(settings_of(trainer)) - result.world.config.looked_at == set()
 
@@ -233,10 +291,23 @@ def test_another_value_makes_another_plan(trainer, name, places, monkeypatch):
         pytest.skip("there is no other engine for it")
     if name == "num_labels":
         pytest.skip("pairs are ordered by one score: every other number is refused (P701)")
+    if name == "eval_benchmark" and TRAINERS[trainer].rows == "scored":
+        pytest.skip("a scorer does not generate: every benchmark is refused (P723)")
+    if name == "distributed_backend" and TRAINERS[trainer].samples:
+        pytest.skip("answers are written with all of the weights: the other backend is refused (P803)")
+    if name == "sweep_direction":
+        pytest.skip("a metric is better one way: the other is refused (P603)")
+    if name.endswith("_prompt_template") and TRAINERS[trainer].rows == "documents":
+        pytest.skip("documents have no prompts: every template is refused (P507)")
     switch = GROUP[PARAMS[name].group].switch
     derived = {switch: True} if switch and switch != name else {}
     value, companions = CHANGES[name] if name in CHANGES else (another(PARAMS[name]), derived)
+    if name == "eval_metrics":
+        value = [metric.name for metric in METRICS.values() if metric.makes_sense_for(TRAINERS[trainer])][-1]
+    if name == "sweep_metric":
+        value = "eval_" + next(metric for metric in TRAINERS[trainer].metrics if metric not in ("loss", "reward"))
     value = CHANGES_OF_PAIRS.get(name, value) if trainer in PAIRED else value
+    value = CHANGES_OF_SAMPLES.get(name, value) if trainer in SAMPLING else value
     companions = {**companions, **CHANGES_OF_TRAINER[trainer].get(name, {})}
     if name == "distributed_backend":
         monkeypatch.setenv("WORLD_SIZE", "2")

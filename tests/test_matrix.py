@@ -19,44 +19,44 @@ from autotrain_llm.preflight import Checked, preflight
 from autotrain_llm.registry import PARAMS, TRAINERS
 from autotrain_llm.rules.every import RULES
 
-TRAINER_NAMES = ("generic", "sft", "dpo", "orpo", "kto", "reward", "ppo")
+TRAINER_NAMES = ("generic", "sft", "dpo", "orpo", "kto", "reward", "ppo", "grpo")
 
 # One letter for each trainer: R it reads the parameter, w a warning and the value is dropped, u the same because the trainer accepts
 # it and has no use for it, E an error.
 CELLS = {
-    "model_ref": "wwRuRww",
-    "dpo_beta": "wwRwwww",
-    "orpo_alpha": "wwwRwww",
-    "kto_beta": "wwwwRww",
-    "kto_desirable_weight": "wwwwRww",
-    "kto_undesirable_weight": "wwwwRww",
-    "dpo_loss": "wwRwwww",
-    "max_prompt_length": "wwRRRww",
-    "max_completion_length": "wwRRRww",
-    "prompt_text_column": "wRRRRRw",
-    "rejected_text_column": "wwRRRRw",
-    "num_labels": "wwwwwRw",
-    "label_smoothing": "wwRwwRw",
-    "chat_template": "wRRRRRR",
-    "add_eos_token": "RRwwwww",
-    "max_seq_length": "wRwwwww",
-    "packing": "wRwwwww",
-    "response_only_loss": "wRwwwww",
-    "rl_reward_model_path": "wwwwwwR",
-    "rl_gamma": "wwwwwwR",
-    "rl_gae_lambda": "wwwwwwR",
-    "rl_kl_coef": "wwwwwwR",
-    "rl_value_loss_coef": "wwwwwwR",
-    "rl_clip_range": "wwwwwwR",
-    "rl_num_ppo_epochs": "wwwwwwR",
-    "rl_chunk_size": "wwwwwwR",
-    "rl_mini_batch_size": "wwwwwwR",
-    "use_distillation": "RRRREEE",
-    "teacher_model": "RRRRwww",
-    "teacher_prompt_template": "RRRRwww",
-    "student_prompt_template": "RRRRwww",
-    "distill_temperature": "RRRRwww",
-    "distill_alpha": "RRRRwww",
+    "model_ref": "wwRuRwww",
+    "dpo_beta": "wwRwwwww",
+    "orpo_alpha": "wwwRwwww",
+    "kto_beta": "wwwwRwww",
+    "kto_desirable_weight": "wwwwRwww",
+    "kto_undesirable_weight": "wwwwRwww",
+    "dpo_loss": "wwRwwwww",
+    "max_prompt_length": "wwRRRwww",
+    "max_completion_length": "wwRRRwww",
+    "prompt_text_column": "wRRRRRww",
+    "rejected_text_column": "wwRRRRww",
+    "num_labels": "wwwwwRww",
+    "label_smoothing": "wwRwwRww",
+    "chat_template": "wRRRRRRR",
+    "add_eos_token": "RRwwwwww",
+    "max_seq_length": "wRwwwwww",
+    "packing": "wRwwwwww",
+    "response_only_loss": "wRwwwwww",
+    "rl_reward_model_path": "wwwwwwRR",
+    "rl_gamma": "wwwwwwRw",
+    "rl_gae_lambda": "wwwwwwRw",
+    "rl_kl_coef": "wwwwwwRR",
+    "rl_value_loss_coef": "wwwwwwRw",
+    "rl_clip_range": "wwwwwwRR",
+    "rl_num_ppo_epochs": "wwwwwwRR",
+    "rl_chunk_size": "wwwwwwRR",
+    "rl_mini_batch_size": "wwwwwwRR",
+    "use_distillation": "RRRREEEE",
+    "teacher_model": "RRRRwwww",
+    "teacher_prompt_template": "RRRRwwww",
+    "student_prompt_template": "RRRRwwww",
+    "distill_temperature": "RRRRwwww",
+    "distill_alpha": "RRRRwwww",
 }
 FOR_ALL = [
     "trainer",
@@ -117,12 +117,18 @@ FOR_ALL = [
     "sweep_metric",
     "sweep_direction",
     "sweep_params",
+    "sweep_sampler",
+    "sweep_pruner",
+    "sweep_timeout",
+    "sweep_keep",
+    "sweep_storage",
+    "sweep_name",
     "use_enhanced_eval",
     "eval_metrics",
     "eval_save_predictions",
     "eval_benchmark",
 ]
-MATRIX = CELLS | dict.fromkeys(FOR_ALL, "RRRRRRR")
+MATRIX = CELLS | dict.fromkeys(FOR_ALL, "RRRRRRRR")
 
 # The defaults that the guide names.
 DEFAULTS = {
@@ -157,6 +163,7 @@ REQUIRED = {
     "kto": "model data_path lr epochs batch_size",
     "reward": "model data_path lr epochs batch_size",
     "ppo": "model data_path lr epochs batch_size rl_reward_model_path",
+    "grpo": "model data_path lr epochs batch_size rl_reward_model_path",
 }
 # A value other than the default, where the first of these that fits the kind isn't one.
 OTHERWISE = {"switch": True, "int": 7, "float": 0.25, "str": "other", "list": ("other",), "json": {"lr": [1e-5, 1e-4]}}

@@ -135,7 +135,7 @@ def test_a_rule_says_nothing_to_a_command_in_which_nothing_was_given(rule):
 ALSO = {
     "P107": ("--trainer orpo --model-ref other --lr 1", "--trainer orpo --orpo-alpha 0.1"),
     "P112": ("--trainer reward --use-distillation", "--trainer reward --no-use-distillation"),
-    "P113": ("--trainer ppo", "--trainer sft"),
+    "P113": ("--trainer ppo --engine trl", "--trainer grpo --engine trl"),
     "P202": ("--inference --model scratch:1m --prompts hello", "--inference --model runs/mine --prompts hello"),
     "P310": ("--trainer sft --lr 1e-12", "--trainer sft --model scratch:1m --lr 0.01"),
     "P314": ("--early-stopping-patience 2", "--early-stopping-patience 2 --eval-dataset-path held_out.jsonl"),
@@ -158,8 +158,8 @@ ALSO = {
         '--use-sweep --sweep-params \'{"lr": {"low": 1e-5, "high": 1e-3, "log": true}}\'',
     ),
     "P603": (
-        "--use-sweep --sweep-metric eval_accuracy --sweep-direction minimize",
-        "--use-sweep --sweep-metric eval_accuracy --sweep-direction maximize",
+        "--trainer reward --use-sweep --sweep-metric eval_accuracy --sweep-direction minimize",
+        "--trainer reward --use-sweep --sweep-metric eval_accuracy --sweep-direction maximize",
     ),
     "P801": ("--trainer ppo --batch-size 5", "--trainer ppo --batch-size 4"),
 }

@@ -22,16 +22,20 @@ FILES = sorted(path for path in ROOT.rglob("*.py"))
 ORDER = (
     {"version", "watch", "estimate"},
     {"declare"},
-    {"params"},
+    {"params", "metrics"},
     {"trainers"},
     {"registry"},
     {"config", "said"},
-    {"config_file", "lengths"},
+    {"config_file", "lengths", "sweeps"},
     {"data", "models"},
     {"facts"},
-    {"rules", "decisions"},
-    {"planning"},
+    {"decisions"},
+    {"rules"},
+    {"planning", "unchecked"},
     {"preflight"},
+    {"fixing"},
+    {"saved_plan"},
+    {"entrance"},
     {"run"},
     {"api"},
     {"cli", "docs"},
@@ -39,9 +43,21 @@ ORDER = (
 )
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 
-HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "optuna", "accelerate", "pydantic", "safetensors"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "optuna",
+    "accelerate",
+    "pydantic",
+    "safetensors",
+    "matplotlib",
+}
+HEAVY |= {"evaluate", "sacrebleu", "rouge_score", "lm_eval", "vllm"}
 # Loaded outside run/ only when a function needs them.
-LIGHT = {"numpy", "tokenizers", "jinja2", "yaml", "pyarrow", "rich", "huggingface_hub"}
+LIGHT = {"numpy", "tokenizers", "jinja2", "yaml", "pyarrow", "rich", "huggingface_hub", "markupsafe"}
 # Where a library of HEAVY is loaded outside run/ after all, by name, when nothing lighter would do.
 LOADED_BY_NAME = {"data/hub.py": {"datasets"}, "data/tokenizer.py": {"transformers"}}
 

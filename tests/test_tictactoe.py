@@ -1,11 +1,14 @@
 """The tic-tac-toe example: the game's rules, the generator's rows, and the judge with players whose play is known."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from autotrain_llm.cli.main import main
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "tictactoe"
 
@@ -107,8 +110,17 @@ def test_no_test_position_is_a_training_position_turned_or_mirrored(data):
 
     test = {canonical(row["board"]) for row in rows_of(data / "test_positions.jsonl")}
     assert 0.14 < len(test) / 627 < 0.16
-    for name in ("sft.jsonl", "pairs.jsonl", "prompts.jsonl"):
+    for name in ("sft.jsonl", "pairs.jsonl", "prompts.jsonl", "mixed.jsonl", "new_prompts.jsonl"):
         assert not test & {canonical(board_of(row["prompt"])) for row in rows_of(data / name)}, name
+    texts = ["".join(row["text"].splitlines(keepends=True)[:4]) for row in rows_of(data / "texts.jsonl")]
+    assert not test & {canonical(board_of(text)) for text in texts}
+
+
+def test_a_text_to_read_thinks_as_a_strong_player_does_and_names_no_move(data):
+    answers = {row["prompt"] + row["completion"].rpartition("\n")[0] for row in rows_of(data / "sft.jsonl")}
+    texts = {row["text"] for row in rows_of(data / "texts.jsonl")}
+    assert texts == answers
+    assert not any(line.startswith(" move ") for text in texts for line in text.splitlines())
 
 
 def test_every_position_is_in_training_or_test(data):
@@ -138,6 +150,28 @@ def test_every_pair_prefers_a_best_move_to_a_legal_worse_one(data):
         assert good in best_moves(board)
         assert bad in empty_cells(board)
         assert bad not in best_moves(board)
+
+
+def test_mixed_rows_hold_a_strong_and_a_beginners_answer_and_none_of_the_new_prompts(data):
+    from game import best_moves, canonical
+    from generate import read_move
+
+    rows, new = rows_of(data / "mixed.jsonl"), rows_of(data / "new_prompts.jsonl")
+    boards = [board_of(row["prompt"]) for row in rows]
+    assert boards[::2] == boards[1::2]
+    assert not {canonical(board) for board in boards} & {canonical(row["board"]) for row in new}
+    assert len(boards[::2]) + len(new) == len(rows_of(data / "sft.jsonl"))
+    strong = [read_move(row["completion"]) in best_moves(board) for row, board in zip(rows, boards, strict=True)][::2]
+    assert all(strong)
+
+
+def test_a_beginner_takes_the_first_empty_cell_and_sees_no_line():
+    from generate import write_beginner
+
+    text = write_beginner("XX.OO....")
+    assert text.endswith("\n move 3")
+    assert "win" not in text
+    assert write_beginner(".OOXX....").endswith("\n move 1")
 
 
 def test_a_mistake_is_argued_for_as_the_right_move_is(data):
@@ -320,6 +354,151 @@ def test_the_judge_prints_json_for_scripts(data):
     assert verdict["player"] == "random player"
     assert verdict["positions"] == len(rows_of(data / "test_positions.jsonl"))
     assert verdict["won"] + verdict["drawn"] + verdict["lost"] == 20
+
+
+@pytest.mark.parametrize(
+    ("answer", "worth"),
+    [(" thought\n move 3", 1.0), ("move 6", 0.2), ("move 1", 0.0), ("move", 0.0), ("", 0.0)],
+)
+def test_an_answer_is_worth_what_its_move_is_worth(answer, worth):
+    from judge import rate
+
+    assert rate("XX.OO....", answer) == worth
+
+
+# --- preferences ----------------------------------------------------------------------------------------------------
+
+
+def test_a_right_attempt_is_preferred_to_a_wrong_one_of_the_same_position():
+    from attempts import own_pairs
+    from generate import write_completion
+
+    board = "XX.OO...."
+    mixed = [" move 3", " move 9", " move 9", " move 7"]
+    rows = list(own_pairs([(board, mixed)], most=5))
+    assert [(row["chosen"], row["rejected"]) for row in rows] == [(" move 3", " move 9"), (" move 3", " move 7")]
+    assert len(list(own_pairs([(board, mixed)], most=1))) == 1
+    assert list(own_pairs([(board, [" move 3"])], most=5)) == []
+    (row,) = own_pairs([(board, ["nonsense"])], most=5)
+    assert row["chosen"] == write_completion(board)
+
+
+def test_attempts_are_drawn_and_the_same_seed_draws_the_same(data, tmp_path):
+    from demo import build_untrained
+    from judge import ModelPlayer
+
+    build_untrained(data / "sft.jsonl", tmp_path, "100k")
+    boards = ["XO.......", "XOXOX....", "....X...."]
+    first, again, other = (ModelPlayer(str(tmp_path), batch_size=4).sample(boards, 2, seed) for seed in (0, 0, 1))
+    assert first == again != other
+    assert [len(texts) for texts in first] == [2, 2, 2]
+    assert len({text for texts in first for text in texts}) > 3
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Runs the commands of an example here, not each in a process that imports everything anew; gives the commands that were run."""
+    import demo
+
+    ran = []
+
+    def run(words):
+        ran.append(words)
+        if words[0] == "-m":
+            assert main(words[2:]) == 0
+            return
+        monkeypatch.setattr(sys, "argv", words)
+        runpy.run_path(words[0], run_name="__main__")
+
+    monkeypatch.setattr(demo, "run", run)
+    return ran
+
+
+def run_example(name, monkeypatch, folder, *flags):
+    monkeypatch.setattr(sys, "argv", [name, "--quick", "--output-dir", str(folder), *flags])
+    runpy.run_path(str(EXAMPLE / name), run_name="__main__")
+
+
+def players_in(shown):
+    return [line.split()[0] for line in shown.splitlines() if line.endswith("%")]
+
+
+def flags_of(words):
+    """The flags of a training, which ends in one without a value."""
+    return dict(zip(words[3:-1:2], words[4:-1:2], strict=True))
+
+
+def trainings(ran):
+    return [flags_of(words) for words in ran if words[0] == "-m"]
+
+
+def test_every_stage_of_the_preference_example_runs(in_this_process, monkeypatch, tmp_path, capsys):
+    run_example("preferences.py", monkeypatch, tmp_path, "--trainers", "kto")
+    assert players_in(capsys.readouterr().out)[-2:] == ["mixed", "kto"]
+
+
+def test_reinforcement_goes_on_from_one_model_by_the_game_and_by_a_reward_model(
+    in_this_process, monkeypatch, tmp_path, capsys
+):
+    run_example("reinforce.py", monkeypatch, tmp_path, "--runs", "ppo,grpo-game")
+    shown = capsys.readouterr().out
+    assert players_in(shown)[-3:] == ["start", "ppo", "grpo-game"]
+    assert "of the unseen pairs in the right order" in shown
+    *_, by_model, by_game = trainings(in_this_process)
+    assert by_model["--model"] == by_game["--model"] == f"{tmp_path / 'mixed'}@best"
+    assert by_model["--rl-reward-model-path"] == f"{tmp_path / 'reward'}@best"
+    assert by_game["--rl-reward-fn"].endswith("rewards.py:best_move")
+
+
+def test_the_pipeline_trains_each_stage_from_the_last_ones_output(in_this_process, monkeypatch, tmp_path, capsys):
+    run_example("pipeline.py", monkeypatch, tmp_path)
+    trained = trainings(in_this_process)
+    assert [flags["--trainer"] for flags in trained] == ["generic", "sft", "dpo", "reward", "ppo"]
+    models = [flags["--model"] for flags in trained]
+    assert models == ["scratch:100k", *(f"{tmp_path / name}@best" for name in ("generic", "sft", "dpo", "dpo"))]
+    assert trained[-1]["--rl-reward-model-path"] == f"{tmp_path / 'reward'}@best"
+    shown = capsys.readouterr().out
+    assert players_in(shown)[-4:] == ["generic", "sft", "dpo", "ppo"]
+    assert "The reward model puts " in shown
+
+
+@pytest.mark.parametrize("trainer", ["dpo", "orpo", "kto"])
+def test_each_preference_trainer_goes_on_from_the_imitator(trainer):
+    from preferences import prefer
+    from stages import FULL, Stages
+
+    stages = Stages(Path("runs"), FULL)
+    flags = []
+    stages.train = lambda *words: flags.append(flags_of(stages.command(*words)))
+    prefer(stages, trainer)
+    (given,) = flags
+    assert (given["--trainer"], given["--model"]) == (trainer, "runs/mixed@best")
+    assert given["--data-path"] == "runs/data/own_pairs.jsonl"
+
+
+def test_the_reward_model_learns_from_written_pairs_and_is_tried_on_unseen_ones():
+    from stages import FULL, Stages
+
+    stages = Stages(Path("runs"), FULL)
+    flags = []
+    stages.train = lambda *words: flags.append(flags_of(stages.command(*words)))
+    stages.train_scorer("runs/mixed@best")
+    (given,) = flags
+    assert given["--data-path"] == "runs/data/pairs.jsonl"
+    assert given["--eval-dataset-path"] == "runs/data/test_pairs.jsonl"
+
+
+def test_the_game_scores_each_answer_by_its_own_board():
+    from rewards import best_move
+
+    scores = best_move(completions=[" move 3", " move 3", " move 1"], board=["XX.OO....", ".........", "XX.OO...."])
+    assert scores == [1.0, 1.0, 0.0]
+
+
+def test_a_name_that_is_unknown_ends_the_example_with_those_there_are(monkeypatch, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run_example("reinforce.py", monkeypatch, tmp_path, "--runs", "dpo")
+    assert "dpo: there are ppo, ppo-game, grpo-game" in capsys.readouterr().err
 
 
 def test_the_demo_trains_on_the_rows_it_generates_and_where_it_says():

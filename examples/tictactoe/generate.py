@@ -4,6 +4,9 @@
 
 `sft.jsonl` (prompt, completion) · `pairs.jsonl` (prompt, chosen, rejected) · `prompts.jsonl` (prompt, board) · `test_sft.jsonl`,
 `test_pairs.jsonl` and `test_positions.jsonl` of positions that no training file has, nor any turned or mirrored form of them.
+`texts.jsonl` (text) holds positions and what is thought about them, with no move. `mixed.jsonl` (prompt, completion) holds a strong player's
+and a beginner's answer to 60 % of the training positions, `new_prompts.jsonl` (prompt, board) the positions that it leaves out, turned and
+mirrored ones with them.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from game import LINES, best_moves, canonical, empty_cells, move_scores, mover, 
 
 # What a move leads to, by its score: a fork wins with the move after next, the others are told by the end of the game.
 FORK_SCORE = 7
+# Of the training positions, how many `mixed.jsonl` has answers to; preferences are about the others.
+MIXED_SHARE = 0.6
 
 
 def main() -> None:
@@ -29,10 +34,14 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # Where every move is as good as the next there is nothing to prefer.
     undecided = [board for board in train if worse_moves(board)]
+    new, mixed = part_positions(train, MIXED_SHARE, random.Random(options.seed))
     files = {
+        "texts.jsonl": text_rows(train[: options.rows]),
         "sft.jsonl": sft_rows(choose(train, options.rows, random_source)),
         "pairs.jsonl": pair_rows(choose(undecided, options.pairs, random_source), random_source),
         "prompts.jsonl": prompt_rows(choose(train, options.prompts, random_source)),
+        "mixed.jsonl": mixed_rows(mixed[: options.rows]),
+        "new_prompts.jsonl": prompt_rows(new[: options.prompts]),
         "test_sft.jsonl": sft_rows(test),
         "test_pairs.jsonl": pair_rows([board for board in test if worse_moves(board)], random_source),
         "test_positions.jsonl": position_rows(test),
@@ -56,14 +65,20 @@ def parse_options() -> argparse.Namespace:
 
 def split_positions(random_source: random.Random, test_share: float) -> tuple[list[str], list[str]]:
     """Train and test positions; no position of one is a turned or mirrored form of one of the other."""
-    classes = sorted({canonical(board) for board in open_positions()})
-    random_source.shuffle(classes)
-    held_out = set(classes[: round(test_share * len(classes))])
-    train, test = [], []
-    for board in open_positions():
-        (test if canonical(board) in held_out else train).append(board)
+    train, test = part_positions(open_positions(), test_share, random_source)
     random_source.shuffle(train)
     return train, test
+
+
+def part_positions(positions: list[str], share: float, random_source: random.Random) -> tuple[list[str], list[str]]:
+    """The others and that share of them, in their order; turned and mirrored forms of a position stay together."""
+    classes = sorted({canonical(board) for board in positions})
+    random_source.shuffle(classes)
+    taken = set(classes[: round(share * len(classes))])
+    others, those = [], []
+    for board in positions:
+        (those if canonical(board) in taken else others).append(board)
+    return others, those
 
 
 def choose(positions: list[str], count: int | None, random_source: random.Random) -> list[str]:
@@ -121,6 +136,13 @@ def write_thought(board: str) -> str:
     return f"{thought}\n {outcomes}"
 
 
+def write_beginner(board: str) -> str:
+    """The answer of a beginner, who reads the lines as the thought does, sees nothing in them, and takes the first empty cell."""
+    words = cell_words(board)
+    lines = ",".join("".join(f" {words[cell]}" for cell in line) for line in LINES)
+    return f"{lines}\n move {empty_cells(board)[0] + 1}"
+
+
 def line_findings(board: str) -> list[tuple[int, str]]:
     """What the lines ask for, wins before blocks."""
     asks = [found for line in LINES if (found := read_line(board, line))]
@@ -156,6 +178,19 @@ def read_move(completion: str) -> int | None:
 def sft_rows(positions: Iterable[str]) -> Iterator[dict]:
     for board in positions:
         yield {"prompt": write_prompt(board), "completion": write_completion(board)}
+
+
+def text_rows(positions: Iterable[str]) -> Iterator[dict]:
+    """What there is to read about the game before anybody is asked for a move."""
+    for board in positions:
+        yield {"text": f"{write_prompt(board)}{write_thought(board)}"}
+
+
+def mixed_rows(positions: Iterable[str]) -> Iterator[dict]:
+    """What is found where people of all kinds have written: as many answers of beginners as of strong players."""
+    for board in positions:
+        yield {"prompt": write_prompt(board), "completion": write_completion(board)}
+        yield {"prompt": write_prompt(board), "completion": write_beginner(board)}
 
 
 def pair_rows(positions: Iterable[str], random_source: random.Random) -> Iterator[dict]:

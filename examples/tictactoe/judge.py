@@ -59,7 +59,24 @@ class ModelPlayer:
             self.answers.update(zip(batch, self._generate(batch), strict=True))
         return [read_move(self.answers[board]) for board in boards]
 
-    def _generate(self, boards: Sequence[str]) -> list[str]:
+    def sample(self, boards: Sequence[str], count: int, seed: int) -> list[list[str]]:
+        """For each board that many answers drawn at temperature 1, as the model would write them if it were not greedy."""
+        import torch
+
+        torch.manual_seed(seed)
+        asked = [board for board in boards for _ in range(count)]
+        # Boards with as many cells to play lie together, for their answers are about as long.
+        order = sorted(range(len(asked)), key=lambda place: (asked[place].count("."), place))
+        drawn = [""] * len(asked)
+        for start in range(0, len(order), self._batch_size):
+            places = order[start : start + self._batch_size]
+            for place, text in zip(
+                places, self._generate([asked[place] for place in places], sampled=True), strict=True
+            ):
+                drawn[place] = text
+        return [drawn[start : start + count] for start in range(0, len(drawn), count)]
+
+    def _generate(self, boards: Sequence[str], sampled: bool = False) -> list[str]:
         import torch
 
         # Shorter prompts are filled up on the left, so that every answer starts where its prompt ends.
@@ -70,13 +87,15 @@ class ModelPlayer:
             padding_side="left",
             add_special_tokens=not self._chat,
         ).to(self._model.device)
+        # Nothing is cut off from what the model holds possible: no top-k, temperature 1.
+        drawing = {"do_sample": True, "top_k": 0, "temperature": 1.0} if sampled else {"do_sample": False}
         with torch.inference_mode():
             tokens = self._model.generate(
                 input_ids=inputs["input_ids"],
                 attention_mask=inputs["attention_mask"],
                 max_new_tokens=LONGEST_ANSWER,
-                do_sample=False,
                 pad_token_id=self._tokenizer.pad_token_id,
+                **drawing,
             )
         return self._tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
@@ -145,6 +164,14 @@ def judge(player: Player, positions: Sequence[str], games: int, seed: int) -> Ve
         results.count("drawn"),
         results.count("lost"),
     )
+
+
+def rate(board: str, completion: str) -> float:
+    """What a completion is worth, from 0 to 1: 1 for a best move, 0.2 for another legal one, 0 for an illegal one or none."""
+    move = read_move(completion)
+    if move in best_moves(board):
+        return 1.0
+    return 0.2 if is_legal(board, move) else 0.0
 
 
 def is_legal(board: str, move: int | None) -> bool:

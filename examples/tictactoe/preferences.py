@@ -1,77 +1,41 @@
-"""From the model that `demo.py` trained, on: dpo, orpo and kto each learn from pairs of a right and a worse answer, and a reward model scores.
+"""What preferences bring: a model that imitates strong players and beginners alike learns which answers are better, and plays like the strong.
 
-    python preferences.py [--runs runs/tictactoe] [--trainers dpo,orpo,kto,reward] [--games 200]
+    python preferences.py [--output-dir runs/preferences] [--trainers dpo,orpo,kto,reward] [--quick]
 
-Needs the folder that `demo.py` wrote. Each run starts from `sft@best`; at the end one table of all models, and the share of unseen pairs
-that the reward model puts in the right order.
+Trains a new model on answers of both kinds, lets it try positions that it has never seen, pairs its right attempts with its wrong ones, and trains
+on these pairs with dpo, orpo and kto; reward learns from written pairs. At the end one table, before and after, on positions that none of this
+has seen, and the share of unseen pairs that the reward model puts in the right order. No download and no GPU.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from pathlib import Path
+from stages import FULL, QUICK, Stages, chosen, parser_of
 
-from demo import run
-from judge import ModelPlayer, Player, judge, read_positions, write_table
-
-COMMON = (
-    "--prompt-text-column",
-    "prompt",
-    "--rejected-text-column",
-    "rejected",
-    "--batch-size",
-    "32",
-    "--save-strategy",
-    "no",
-)
-OPTIONS = {
-    "dpo": ("--lr", "2e-5", "--epochs", "2", "--dpo-beta", "1.0"),
-    "orpo": ("--lr", "2e-4", "--epochs", "2"),
-    "kto": ("--lr", "5e-6", "--epochs", "2"),
-    "reward": ("--lr", "5e-4", "--epochs", "3"),
-}
+START = "mixed"
+OWN_PAIRS = "own_pairs"
+TRAINERS = ("dpo", "orpo", "kto", "reward")
 
 
 def main() -> None:
-    options = parse_options()
-    data = options.runs / "data"
-    trainers = options.trainers.split(",")
-    for trainer in trainers:
-        run(training_command(trainer, options.runs))
-    positions = read_positions(data / "test_positions.jsonl")
-    players: list[Player] = [
-        ModelPlayer(str(options.runs / name)) for name in ("sft", *(name for name in trainers if name != "reward"))
-    ]
-    print(f"\n{len(positions)} positions never trained on, {options.games} games:\n")
-    print(write_table([judge(player, positions, options.games, seed=0) for player in players]))
-    if "reward" in trainers:
-        metrics = json.loads((options.runs / "reward" / "run.json").read_text(encoding="utf-8"))["metrics"]
-        print(f"\nThe reward model puts {metrics['eval_accuracy']:.1%} of the unseen pairs in the right order.")
-
-
-def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=Path("runs/tictactoe"), help="folder that demo.py wrote")
-    parser.add_argument("--trainers", default="dpo,orpo,kto,reward", help="which of them, separated by commas")
-    parser.add_argument("--games", type=int, default=200, help="games against a random player")
+    parser = parser_of(__doc__, "runs/preferences")
+    parser.add_argument("--trainers", default=",".join(TRAINERS), help="which of them, separated by commas")
     options = parser.parse_args()
-    if not (options.runs / "sft" / "run.json").exists():
-        sys.exit(f"{options.runs} holds no finished sft run: run demo.py first")
-    return options
+    trainers = chosen(parser, options.trainers, TRAINERS)
+    stages = Stages(options.output_dir, QUICK if options.quick else FULL)
+    stages.write_data()
+    stages.train(START, "sft", f"scratch:{stages.scale.size}", "mixed")
+    stages.write_pairs(START, "new_prompts", OWN_PAIRS)
+    for trainer in trainers:
+        prefer(stages, trainer)
+    stages.show({name: stages.model(name) for name in (START, *trainers) if name != "reward"})
 
 
-def training_command(trainer: str, runs: Path) -> list[str]:
-    """The command as anyone would type it."""
-    words = ["-m", "autotrain_llm", "llm", "--trainer", trainer, "--model", f"{runs / 'sft'}@best"]
-    words += [
-        "--data-path",
-        str(runs / "data" / "pairs.jsonl"),
-        "--eval-dataset-path",
-        str(runs / "data" / "test_pairs.jsonl"),
-    ]
-    return [*words, *COMMON, *OPTIONS[trainer], "--output-dir", str(runs / trainer), "--overwrite"]
+def prefer(stages: Stages, trainer: str) -> None:
+    """Go on from the imitator with one trainer."""
+    if trainer == "reward":
+        stages.train_scorer(stages.model(START))
+    else:
+        stages.train(trainer, trainer, stages.model(START), OWN_PAIRS)
 
 
 if __name__ == "__main__":

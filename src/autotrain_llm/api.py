@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.config import resolve
-from autotrain_llm.config_file import read_config
 from autotrain_llm.declare.finding import Finding, Refused
-from autotrain_llm.preflight import Checked, preflight
-from autotrain_llm.said import Said, take_all
+from autotrain_llm.entrance import check_said, what_the_file_says
+from autotrain_llm.preflight import Checked
+from autotrain_llm.said import take_all
 from autotrain_llm.watch import Watch
 
 if TYPE_CHECKING:
@@ -22,7 +21,10 @@ def check(**flags: Any) -> tuple[Finding, ...]:
     Takes the command's flags by their config names (`lr=2e-5`, `data_path="train.jsonl"`, `config="run.yaml"`). Never raises for what a
     user can get wrong; an empty result means that the run would start without a word.
     """
-    return _checked({**flags, "dry_run": True}).findings
+    try:
+        return _checked({**flags, "dry_run": True}).findings
+    except Refused as refused:  # a kept plan that can't be read
+        return refused.findings
 
 
 def plan(**flags: Any) -> Plan:
@@ -30,6 +32,7 @@ def plan(**flags: Any) -> Plan:
     checked = _checked({**flags, "dry_run": True})
     if checked.refused or checked.plan is None:
         raise Refused(checked.findings)
+    _keep(checked)
     return checked.plan
 
 
@@ -42,18 +45,20 @@ def train(watch: Watch | None = None, **flags: Any) -> RunReport:
     checked = _checked(flags)
     if checked.refused or checked.plan is None:
         raise Refused(checked.findings)
-    from autotrain_llm.run.execute import execute
+    _keep(checked)
+    from autotrain_llm.run.carry_out import carry_out
 
-    return execute(checked, watch)
+    return carry_out(checked, watch)
+
+
+def _keep(checked: Checked) -> None:
+    """`save_plan`: keep the plan in a file."""
+    if checked.config.save_plan is not None:
+        from autotrain_llm.saved_plan import save_plan
+
+        save_plan(checked, checked.config.save_plan)
 
 
 def _checked(flags: dict[str, Any]) -> Checked:
     said = take_all(flags)
-    path = said.values.get("config")
-    from_file = Said()
-    if path is not None:
-        try:
-            from_file = read_config(path)
-        except Refused as refused:
-            from_file = Said(findings=list(refused.findings))
-    return preflight(resolve(said.values, from_file.values, path), [*said.findings, *from_file.findings])
+    return check_said(said, what_the_file_says(said.values.get("config")))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from autotrain_llm.declare.document import load_yaml
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.registry import PARAMS
 from autotrain_llm.said import Said
@@ -23,7 +24,7 @@ DATA_KEYS = {
 
 def read_config(path: str) -> Said:
     """What the file says. Raises `Refused` when it can't be read at all; wrong keys and values become findings of the result."""
-    document = _load(Path(path), path)
+    document = load(Path(path), path)
     said = Said()
     for name, value, where in _flatten(document, path):
         if name in PARAMS and PARAMS[name].command:
@@ -41,7 +42,8 @@ def read_config(path: str) -> Said:
     return said
 
 
-def _load(file: Path, shown: str) -> Mapping[str, Any]:
+def load(file: Path, shown: str) -> Mapping[str, Any]:
+    """What a YAML or JSON file holds, which has to be keys and values. Raises Refused."""
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as fault:
@@ -64,7 +66,7 @@ def _load(file: Path, shown: str) -> Mapping[str, Any]:
             ]
         ) from None
     try:
-        document = json.loads(text) if file.suffix == ".json" else _yaml(text)
+        document = json.loads(text) if file.suffix == ".json" else load_yaml(text)
     except ValueError as fault:
         raise Refused(
             [
@@ -88,15 +90,6 @@ def _load(file: Path, shown: str) -> Mapping[str, Any]:
             ]
         )
     return document
-
-
-def _yaml(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as fault:
-        raise ValueError(str(fault)) from None
 
 
 def _flatten(document: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any, str]]:

@@ -14,11 +14,13 @@ from autotrain_llm import estimate
 from autotrain_llm.config import Config
 from autotrain_llm.data.pack import pack
 from autotrain_llm.data.wording import plural
-from autotrain_llm.decisions.distillation import decide_distillation
+from autotrain_llm.decisions.distillation import decide_distillation, teacher_bytes, teacher_in_words
 from autotrain_llm.decisions.evaluation import decide_evaluation
+from autotrain_llm.decisions.phases import bytes_beside, decide_anchor, decide_learning, decide_phases
 from autotrain_llm.decisions.reference import decide_reference, reference_bytes
-from autotrain_llm.decisions.rollouts import decide_rollouts
+from autotrain_llm.decisions.rollouts import decide_rollouts, reward_bytes, rewards_in_words
 from autotrain_llm.decisions.sweep import decide_sweep
+from autotrain_llm.declare.search import describe, read_search
 from autotrain_llm.facts.world import World
 from autotrain_llm.models.architectures import keeps_rows_apart
 from autotrain_llm.models.classifiers import classifier_of
@@ -71,6 +73,7 @@ class Plan:
             ("What", self._what()),
             ("Data", self._rows()),
             ("How", self._how()),
+            *([("Sweep", self._trials())] if self.sweep else []),
             ("Cost and output", self._cost()),
         ]
 
@@ -95,6 +98,10 @@ class Plan:
         if reference:
             said = f"{reference['kind']}, {reference['model']}" if reference["model"] else reference["kind"]
             rows.append(("compared with", f"{said}: {reference['when']}", reference["why"]))
+        if self.rollouts:
+            rows.append(("scored by", rewards_in_words(self.rollouts), ""))
+        if self.distillation:
+            rows += teacher_in_words(self.distillation, show_count(self.distillation["parameters"]))
         return rows
 
     def _with_head(self) -> str:
@@ -115,20 +122,28 @@ class Plan:
             (
                 "tokens",
                 f"{tokens['p50']} median, {tokens['p95']} 95th percentile, {tokens['max']} longest",
-                "read whole" if self.model["head"] else f"{data['trained_token_share']:.0%} trained on",
+                self._what_is_trained_on(),
             ),
             ("longest row", f"{self.length['tokens']} tokens", self.length["why"]),
+            *_answers(data["answers"]),
+            *(("not checked", what, "") for what in data["not_checked"]),
         ]
 
+    def _what_is_trained_on(self) -> str:
+        if self.rollouts:
+            return "prompts, of which none are trained on"
+        return "read whole" if self.model["head"] else f"{self.data['trained_token_share']:.0%} trained on"
+
     def _how(self) -> list[tuple[str, str, str]]:
-        arguments = self.arguments
-        batch = f"{arguments['per_device_train_batch_size']} rows"
+        arguments, rollouts = self.arguments, self.rollouts
+        batch = f"{arguments['per_device_train_batch_size']} {'answers' if rollouts else 'rows'}"
         if arguments["gradient_accumulation_steps"] > 1:
             batch += f" x {arguments['gradient_accumulation_steps']} accumulated"
         if self.schedule["processes"] > 1:
             batch += f" x {self.schedule['processes']} processes"
         return [
             ("steps", f"{self.steps} of {batch}", f"{self.schedule['epochs']:g} epochs"),
+            *(_phases(rollouts) if rollouts else ()),
             (
                 "learning rate",
                 f"{arguments['learning_rate']:g}, {self.parameters['scheduler']['value']}, {plural(arguments['warmup_steps'], 'step')} of warm-up",
@@ -137,6 +152,19 @@ class Plan:
             ("layout", self.layout["name"], self.layout["why"]),
             ("precision", self.precision["name"], self.precision["why"]),
         ]
+
+    def _trials(self) -> list[tuple[str, str, str]]:
+        sweep = self.sweep or {}
+        where = sweep["storage"] or "sweep/study.journal"
+        rows = [
+            ("trials", f"{sweep['trials']}, proposed by {sweep['sampler']}", self._source("sweep_n_trials")),
+            ("best at", f"{sweep['metric']}, {sweep['direction']}d", self._source("sweep_metric")),
+        ]
+        if sweep["held_out"]:
+            rows.append(("evaluated on", f"a share of {sweep['held_out']} of the rows, held out", "none were named"))
+        of = "--sweep-params" if sweep["written"] else "the trainer's own space"
+        rows += [(f"  {name}", describe(read_search(space)), of) for name, space in sweep["space"].items()]
+        return [*rows, ("study", f"{sweep['study']} in {where}", f"the best {sweep['keep']} kept")]
 
     def _cost(self) -> list[tuple[str, str, str]]:
         memory, disk = self.estimate["peak_memory_bytes"], self.estimate["checkpoint_bytes"]
@@ -148,6 +176,25 @@ class Plan:
 
     def _source(self, name: str) -> str:
         return str(self.parameters[name]["source"])
+
+
+def _answers(answers: dict[str, Any] | None) -> list[tuple[str, str, str]]:
+    """What could be learnt from answers without reading them: that the preferred ones are longer, or that most are good."""
+    if answers is None:
+        return []
+    if "good" in answers:
+        return [("labels", f"{answers['good']} good, {answers['bad']} bad", f"{answers['good_share']:.0%} good")]
+    words = f"chosen {answers['chosen_median']} tokens, rejected {answers['rejected_median']} (medians)"
+    return [("answers", words, f"the chosen one is longer in {answers['chosen_longer_share']:.0%} of the rows")]
+
+
+def _phases(rollouts: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """How many answers are sampled at a time, and what is learnt from them."""
+    answers = rollouts["prompts_of_phase"] * rollouts["answers_each"]
+    words = f"{plural(answers, 'answer')} at a time"
+    if rollouts["answers_each"] > 1:
+        words += f", {rollouts['answers_each']} to each prompt"
+    return [("samples", words, f"learnt from {plural(rollouts['passes'], 'time')}")]
 
 
 def adapter_name(adapter: dict[str, Any]) -> str:
@@ -198,7 +245,7 @@ def make_plan(config: Config, world: World, ignored: tuple[str, ...] = ()) -> Pl
         distillation=decide_distillation(config, world),
         sweep=decide_sweep(config, world),
         evaluation=decide_evaluation(config, world),
-        rollouts=decide_rollouts(config, world),
+        rollouts=_rollouts(config, world, schedule),
         engine=config.engine,
         seed=config.seed,
     )
@@ -221,7 +268,8 @@ def _answers_of_a_row(world: World, *, parted: bool = False) -> int:
 
 def _longest_row(world: World) -> int:
     assert world.prepared is not None
-    return min(world.prepared.statistics["tokens"]["max"], world.limit.tokens)
+    answer = world.config.rl_max_new_tokens if world.config.trainer_spec.samples else 0
+    return min(world.prepared.statistics["tokens"]["max"], world.limit.tokens) + answer
 
 
 def _parameters(config: Config) -> dict[str, dict[str, Any]]:
@@ -304,7 +352,18 @@ def _data(config: Config, world: World) -> dict[str, Any]:
                 "trained_token_share",
             )
         },
+        "answers": statistics["answers"],
+        "not_checked": _not_checked(config, world),
     }
+
+
+def _not_checked(config: Config, world: World) -> list[str]:
+    """What of the rows preflight did not look at, in words."""
+    most = config.peek("check_rows") if config.peek("dry_run") else None
+    unread = (
+        [f"no more than {plural(most, 'row')} of a side were read, and steps are counted for these"] if most else []
+    )
+    return [*unread, *world.row_checks.not_checked]
 
 
 def _objective(config: Config, world: World, schedule: dict[str, Any], cost: dict[str, int]) -> dict[str, Any]:
@@ -315,7 +374,17 @@ def _objective(config: Config, world: World, schedule: dict[str, Any], cost: dic
     if config.applies("model_ref"):
         short = cost["peak_memory_bytes"] > MEMORY_SHARE * world.machine.device_memory
         decided["reference"] = decide_reference(config, world, schedule["epochs"], short_of_memory=short)
+    elif spec.samples:
+        decided["reference"] = decide_anchor(config, world)
     return decided
+
+
+def _rollouts(config: Config, world: World, schedule: dict[str, Any]) -> dict[str, Any] | None:
+    """What a policy samples and what scores it, and how many answers it learns from at a time."""
+    decided = decide_rollouts(config, world)
+    if decided is None:
+        return None
+    return decided | decide_learning(config, decide_phases(config, schedule["rows"], schedule["processes"]))
 
 
 def _layout(config: Config, world: World) -> dict[str, Any]:
@@ -325,6 +394,8 @@ def _layout(config: Config, world: World) -> dict[str, Any]:
     apart, reason = keeps_rows_apart(known)
     if apart and config.applies("model_ref") and world.reference is not None:
         apart, reason = keeps_rows_apart(world.reference.config or {})
+    if apart and world.teacher is not None and config.distill_alpha > 0:
+        apart, reason = keeps_rows_apart(world.teacher.config or {})
     if world.model and not world.is_scratch and world.model.is_encoder:
         reason = f"{world.model.model_type} is an encoder: it reads a row from both sides"
     if not apart:
@@ -371,8 +442,13 @@ def _with_checkpointing(
 def _schedule(config: Config, world: World, rows: int) -> dict[str, Any]:
     """Steps, and when to log, evaluate and save."""
     processes = world.machine.processes
-    batches = math.ceil(math.ceil(rows / processes) / config.batch_size)
-    steps_of_epoch = max(1, math.ceil(batches / config.gradient_accumulation))
+    if config.trainer_spec.samples:
+        phases = decide_phases(config, rows, processes)
+        batch_size, accumulated, steps_of_epoch = (phases[name] for name in ("batch_size", "batches", "steps_of_epoch"))
+    else:
+        batch_size, accumulated = config.batch_size, config.gradient_accumulation
+        batches = math.ceil(math.ceil(rows / processes) / batch_size)
+        steps_of_epoch = max(1, math.ceil(batches / accumulated))
     if config.max_steps and config.max_steps > 0:
         steps = config.max_steps
     else:
@@ -386,6 +462,8 @@ def _schedule(config: Config, world: World, rows: int) -> dict[str, Any]:
     return {
         "rows": rows,
         "processes": processes,
+        "batch_size": batch_size,
+        "accumulated": accumulated,
         "steps_of_epoch": steps_of_epoch,
         "steps": steps,
         "epochs": steps / steps_of_epoch,
@@ -407,9 +485,9 @@ def _arguments(config: Config, schedule: dict[str, Any], precision: dict[str, An
         "learning_rate": config.lr,
         "num_train_epochs": schedule["epochs"],
         "max_steps": steps,
-        "per_device_train_batch_size": config.batch_size,
+        "per_device_train_batch_size": schedule["batch_size"],
         "per_device_eval_batch_size": config.eval_batch_size or config.batch_size,
-        "gradient_accumulation_steps": config.gradient_accumulation,
+        "gradient_accumulation_steps": schedule["accumulated"],
         "optim": OPTIMIZER_NAMES.get(config.optimizer, config.optimizer),
         "lr_scheduler_type": config.scheduler,
         "warmup_steps": min(math.ceil(steps * config.warmup_ratio), steps - 1),  # the last step learns at any rate
@@ -431,7 +509,8 @@ def _arguments(config: Config, schedule: dict[str, Any], precision: dict[str, An
     if config.scheduler == "warmup_stable_decay":
         arguments["lr_scheduler_kwargs"] = {"num_decay_steps": max(1, steps // 10)}
     if best:
-        arguments |= {"metric_for_best_model": "eval_loss", "greater_is_better": False}
+        metric, direction = next(iter(config.trainer_spec.metrics.items()))
+        arguments |= {"metric_for_best_model": f"eval_{metric}", "greater_is_better": direction == "maximize"}
     if config.distributed_backend == "fsdp":
         arguments |= {"fsdp": "full_shard auto_wrap", "fsdp_config": {"fsdp_version": 2}}
     return arguments
@@ -486,8 +565,11 @@ def _estimate(config: Config, world: World, precision: dict[str, Any], longest: 
 
 
 def _bytes_beside(config: Config, world: World, schedule: dict[str, Any]) -> int:
-    """What a reference model takes; 0 where a model's files don't tell how large it is."""
-    return reference_bytes(config, world, world.parameters or 0, schedule["epochs"])
+    """What models beside the one that is trained take; 0 where its files don't tell how large it is."""
+    if config.trainer_spec.samples:
+        return bytes_beside(config, world, world.parameters or 0) + reward_bytes(config, world)
+    beside = reference_bytes(config, world, world.parameters or 0, schedule["epochs"])
+    return beside + teacher_bytes(config, world)
 
 
 def _peak(config: Config, world: World, precision: dict[str, Any], longest: int, *, checkpointing: bool) -> int:

@@ -9,12 +9,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from autotrain_llm.config import Config
+from autotrain_llm.decisions.evaluation import encoder_of
+from autotrain_llm.decisions.rollouts import reward_functions, reward_models
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding
 from autotrain_llm.declare.record import Record
 from autotrain_llm.facts.world import World
 from autotrain_llm.registry import FOREIGN, PARAMS, UNUSED, verdict
+from autotrain_llm.sweeps import with_evaluation_rows
+from autotrain_llm.unchecked import MODEL, ROWS, TOKENS, Unchecked, beyond_this_machine, flags_alone, skipped
 
 if TYPE_CHECKING:
+    from autotrain_llm.data.dataset import Progress
     from autotrain_llm.planning import Plan
 
 MODEL_FLAGS = frozenset({"model", "tokenizer", "revision", "cache_dir"})
@@ -24,7 +29,9 @@ DATA_FLAGS = frozenset(
 )
 TOKEN_FLAGS = frozenset(
     {"block_size", "max_seq_length", "model_max_length", "chat_template", "add_eos_token", "response_only_loss"}
+    | {"student_prompt_template", "teacher_prompt_template"}
 )
+STAGES = {MODEL: MODEL_FLAGS, ROWS: DATA_FLAGS, TOKENS: MODEL_FLAGS | DATA_FLAGS | TOKEN_FLAGS}
 
 
 class Checked(Record):
@@ -35,6 +42,7 @@ class Checked(Record):
     world: World
     ignored: tuple[str, ...] = ()
     plan: Plan | None = None
+    not_checked: tuple[Unchecked, ...] = ()
 
     @property
     def refused(self) -> bool:
@@ -42,24 +50,49 @@ class Checked(Record):
         return any(finding.severity == ERROR or self.config.peek("strict") for finding in self.findings)
 
 
-def preflight(config: Config, findings: Iterable[Finding] = ()) -> Checked:
-    """Run every check that can be run. `findings` are what reading the command already found."""
+def preflight(
+    config: Config,
+    findings: Iterable[Finding] = (),
+    earlier: World | None = None,
+    *,
+    files: bool = True,
+    output: bool = True,
+    progress: Progress | None = None,
+) -> Checked:
+    """Run every check that can be run.
+
+    `findings` are what reading the command already found; of `earlier`, what another command of this process looked up, everything is taken
+    over that is the same for this one. Without `files`, flags alone are judged: no data, no models, not the machine; without `output`, the
+    output folder is not looked at. `progress` hears how far reading and preparing rows is.
+    """
     if config.peek("inference"):
         return _preflight_of_inference(config, findings)
+    config = with_evaluation_rows(config)
     found = [*findings, *_rules(config, {"config", "trainer"})]
     ignored = ignored_parameters(config)
-    asked, config = config, config.without(ignored)
-    world = World(config)
+    asked, config = config, with_evaluation_rows(config.without(ignored))
+    world = World(config, progress=progress)
+    if earlier is not None:
+        world.share(earlier)
+    if not files:
+        return Checked(asked, _ordered(found), world, ignored, None, flags_alone())
     facts: dict[str, object] = {"machine": world.machine}
     paths_are_possible = all(finding.code != "P304" for finding in found)
-    if paths_are_possible and world.machine.is_first_process:  # the others would see what this one has just written
+    if (
+        output and paths_are_possible and world.machine.is_first_process
+    ):  # the others would see what this one has just written
         facts["output"] = world.output
     found += _rules(config, {"config", "trainer", *facts}, **facts)
     flags_refuse = any(finding.severity == ERROR for finding in found)
+    done: set[str] = set()
+    broken = _broken(found)
     if not _is_hopeless(found):
-        found += _model_and_rows(config, world, _broken(found))
+        found += _model_and_rows(config, world, broken, done)
     plan = _plan(config, world, ignored) if not flags_refuse and not world.refused else None
-    return Checked(asked, _ordered(found), world, ignored, plan)
+    if plan is not None and not any(finding.severity == ERROR for finding in found):
+        found += _first_calls(config, world)
+    not_checked = (*skipped(config, done, broken, STAGES), *beyond_this_machine(config, world, done))
+    return Checked(asked, _ordered(found), world, ignored, plan, not_checked)
 
 
 def _preflight_of_inference(config: Config, findings: Iterable[Finding]) -> Checked:
@@ -117,15 +150,19 @@ def _is_hopeless(found: Iterable[Finding]) -> bool:
     )
 
 
-def _model_and_rows(config: Config, world: World, broken: frozenset[str]) -> list[Finding]:
-    """The stages that read files, each where its own flags are in order."""
+def _model_and_rows(config: Config, world: World, broken: frozenset[str], done: set[str]) -> list[Finding]:
+    """The stages that read files, each where its own flags are in order; those that were reached go to `done`."""
     found: list[Finding] = []
     model_known = config.model is not None and not broken & MODEL_FLAGS
     data_known = config.data_path is not None and not broken & DATA_FLAGS
     if data_known:
+        done.add(ROWS)
         _ = world.dataset
+        found += world.row_checks.findings
     if model_known:
+        done.add(MODEL)
         found += _model(config, world)
+        world.not_looked_for |= broken & set(SECOND_MODELS)
         for parameter, check in SECOND_MODELS.items():
             if parameter not in broken:
                 found += check(config, world)
@@ -133,6 +170,7 @@ def _model_and_rows(config: Config, world: World, broken: frozenset[str]) -> lis
     if data_known and model_known and not errors_in_model and not broken & TOKEN_FLAGS:
         _ = world.prepared
         _ = world.shape
+        done |= {TOKENS} if world.prepared is not None else set()
         facts = {"model": world.model, "world": world}
         found += _rules(config, {"config", "trainer", "model", "world"}, **facts) if world.model else []
     return found + world.findings
@@ -172,8 +210,59 @@ def _reference(config: Config, world: World) -> Iterator[Finding]:
         )
 
 
+def _encoder(config: Config, world: World) -> Iterator[Finding]:
+    """Faults of the files of the encoder that BERTScore compares in."""
+    from autotrain_llm.models.faults import check_encoder
+
+    facts = world.another("eval_bertscore_model", encoder_of(config))
+    if facts is not None:
+        yield from check_encoder(facts, parameter="eval_bertscore_model")
+
+
+def _teacher(config: Config, world: World) -> Iterator[Finding]:
+    """Faults of the teacher's files. The rows hold the ids of the student's tokenizer, not of its own."""
+    from autotrain_llm.models.faults import check_model
+
+    if world.teacher is not None and not world.teacher.is_scratch:
+        yield from check_model(
+            world.teacher,
+            config.trainer,
+            peft=True,  # it is not trained
+            trust_remote_code=config.trust_remote_code,
+            tokenizer=config.tokenizer or config.model,
+            tokenizer_folder=world.tokenizer_folder,
+            parameter="teacher_model",
+        )
+
+
+def _reward_models(config: Config, world: World) -> Iterator[Finding]:
+    """Faults of the files of the models that score a policy's answers."""
+    from autotrain_llm.models.faults import check_reward_model
+
+    for name in reward_models(config):
+        facts = world.another("rl_reward_model_path", name)
+        if facts is not None:
+            yield from check_reward_model(facts, parameter="rl_reward_model_path")
+
+
+def _first_calls(config: Config, world: World) -> Iterator[Finding]:
+    """What goes wrong when the functions that score answers are called for the first time, when all else is in order."""
+    from autotrain_llm.data.example import columns_beside
+    from autotrain_llm.facts.functions import first_call
+
+    rows = world.dataset.train if world.dataset else []
+    columns = columns_beside(rows)
+    for written in reward_functions(config):
+        yield from first_call(written, "rl_reward_fn", rows[0], columns)
+
+
 # Checks of the models beside the one that is trained, by the parameter that names them.
-SECOND_MODELS: dict[str, Callable[[Config, World], Iterable[Finding]]] = {"model_ref": _reference}
+SECOND_MODELS: dict[str, Callable[[Config, World], Iterable[Finding]]] = {
+    "model_ref": _reference,
+    "teacher_model": _teacher,
+    "rl_reward_model_path": _reward_models,
+    "eval_bertscore_model": _encoder,
+}
 
 
 def _plan(config: Config, world: World, ignored: tuple[str, ...]) -> Plan | None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
+    from autotrain_llm.declare.metric import Metric
     from autotrain_llm.declare.param import Group, Param
     from autotrain_llm.declare.trainer import Trainer
 
@@ -45,10 +46,15 @@ def _trainers() -> dict[str, Trainer]:
     return {trainer.name: trainer for trainer in ordered}
 
 
+def _metrics() -> dict[str, Metric]:
+    return {module.METRIC.name: module.METRIC for module in modules_of("autotrain_llm.metrics")}
+
+
 GROUPS: tuple[Group, ...] = _groups()
 GROUP: dict[str, Group] = {group.name: group for group in GROUPS}
 PARAMS: dict[str, Param] = {param.name: param for group in GROUPS for param in group.params}
 TRAINERS: dict[str, Trainer] = _trainers()
+METRICS: dict[str, Metric] = _metrics()
 READERS: dict[str, tuple[Trainer, ...]] = {
     name: tuple(trainer for trainer in TRAINERS.values() if any(spec.name == name for spec in trainer.group_specs))
     for name in GROUP

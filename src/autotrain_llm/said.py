@@ -13,6 +13,7 @@ from autotrain_llm.declare.convert import FALSE, BadValue, convert
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import Param, flag_of, plain
+from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.params.compatibility import ACCEPTED, FOREIGN, RENAMED, Accepted
 from autotrain_llm.registry import PARAMS
 
@@ -58,7 +59,7 @@ class Said:
             self.findings.append(
                 Finding(
                     f"{param.flag} {raw} is called {value} today, and that is used",
-                    fix=f"{param.flag} {value}",
+                    changes={param.name: value},
                     parameters=(param.name,),
                     severity=WARNING,
                     file=file,
@@ -89,7 +90,7 @@ class Said:
             self.findings.append(
                 Finding(
                     f"there is no trainer {name!r}; there are {', '.join(TRAINERS)}",
-                    fix=f"--trainer {close}" if close else None,
+                    changes={"trainer": close} if close else EMPTY,
                     parameters=("trainer",),
                     file=file,
                     code="P303",
@@ -105,7 +106,7 @@ class Said:
             self.findings.append(
                 Finding(
                     f"{accepted.flag}: {accepted.says}",
-                    fix=f"remove {accepted.flag}",
+                    changes={accepted.name: None},
                     severity=WARNING,
                     parameters=(accepted.name,),
                     file=file,
@@ -121,7 +122,7 @@ def unknown(name: str, where: str, raw: Any, file: str | None = None) -> Finding
         meant = PARAMS[ours].flag
         return Finding(
             f"{where} is called {meant} here",
-            fix=_retyped(name, ours, raw),
+            changes={ours: _retyped(name, ours, raw)},
             parameters=(name,),
             file=file,
             code="P102",
@@ -130,20 +131,28 @@ def unknown(name: str, where: str, raw: Any, file: str | None = None) -> Finding
     hint = f"; did you mean --{close.replace('_', '-')}?" if close else ""
     return Finding(
         f"there is no parameter {where}{hint}",
-        fix=f"--{close.replace('_', '-')}" if close else None,
+        changes=_perhaps(RENAMED.get(close, close), raw) if close else EMPTY,
         parameters=(name,),
         file=file,
         code="P104",
     )
 
 
-def _retyped(name: str, ours: str, raw: Any) -> str:
+def _retyped(name: str, ours: str, raw: Any) -> Any:
+    """The value that a foreign name's own stands for here."""
     values = {"fp16": "fp16", "bf16": "bf16", "load_in_4bit": "int4", "load_in_8bit": "int8"}
     if name in values:
-        return f"{PARAMS[ours].flag} {values[name]}"
-    if PARAMS[ours].kind == "switch" or raw in (None, True):
-        return PARAMS[ours].flag
-    return f"{PARAMS[ours].flag} {plain(raw)}"
+        return None if str(raw).strip().lower() in FALSE else values[name]
+    if PARAMS[ours].kind == "switch" and raw is None:
+        return name == ours
+    return True if raw is None else raw
+
+
+def _perhaps(close: str, raw: Any) -> dict[str, Any]:
+    """The near name with the value that was given to the one that doesn't exist."""
+    if close in COMPATIBLE:
+        return {close: None}
+    return {close: True if raw is None else raw}
 
 
 def shown(param: Param, raw: Any) -> str:

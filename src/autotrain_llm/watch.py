@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 
 class Watch:
@@ -25,3 +26,9 @@ class Watch:
 
     def finish(self) -> None:
         """Training is over, whichever way."""
+
+    def trial(self, number: int, values: Mapping[str, Any], own: bool) -> None:
+        """A trial of a sweep begins, with these values of what is searched; `own` are the command's."""
+
+    def trial_done(self, number: int, state: str, metric: float | None, best: bool, why: str = "") -> None:
+        """A trial is over: complete, pruned, failed, refused or interrupted; whether it is the best so far, and why it came to nothing."""

@@ -19,7 +19,11 @@ def explain(code: str) -> str:
         title = f"{rule.code} ({rule.severity}): {rule.name}"
         return "\n".join([title, "", rule.documentation, *(["", *shown] if shown else [])])
     if wanted in EXPLANATIONS:
-        return f"{wanted}\n\n{EXPLANATIONS[wanted].strip()}"
+        from autotrain_llm.rules.examples import EXAMPLES
+
+        example = EXAMPLES.get(wanted)
+        shown = f"\n\n{example.shown()}" if example else ""
+        return f"{wanted}\n\n{EXPLANATIONS[wanted].strip()}{shown}"
     close = nearest(wanted, [*RULES, *EXPLANATIONS])
     raise Refused(
         [

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.cli.outcome import INTERRUPTED, TERMINATED, fail, fault, refuse, stop
 from autotrain_llm.cli.parser import read
+from autotrain_llm.cli.preparing import Preparing
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.said import Said
@@ -32,7 +33,8 @@ def llm(words: Sequence[str]) -> int:
     """Carry out the words after `autotrain llm` and return the exit status."""
     said = read(words)
     values = said.values
-    with Screen(values.get("format") == "json", bool(values.get("quiet")), bool(values.get("verbose"))) as screen:
+    form, quiet, verbose = values.get("format"), bool(values.get("quiet")), bool(values.get("verbose"))
+    with Screen(form == "json", quiet, verbose, form == "sarif") as screen:
         try:
             with _termination_raises():
                 return _answer(said, screen)
@@ -72,40 +74,34 @@ def _answer(said: Said, screen: Screen) -> int:
         from autotrain_llm.cli.explain import explain
 
         return screen.finish_with(explain(said.values["explain"]))
-    from autotrain_llm.config import resolve
-    from autotrain_llm.preflight import preflight
+    from autotrain_llm.entrance import check_said, what_the_file_says
 
-    path = said.values.get("config")
-    from_file = _config_file(path)
-    values = said.values
-    if values.get("interactive"):
+    from_file = what_the_file_says(said.values.get("config"))
+    if said.values.get("interactive"):
         from autotrain_llm.cli.questions import ask
 
-        answered = ask(values, from_file.values, screen)
+        answered = ask(said.values, from_file.values, screen)
         if answered is None:
             return screen.finish_with("Not started.")
-        values = answered
-    config = resolve(values, from_file.values, path)
-    return _act(preflight(config, [*said.findings, *from_file.findings]), screen)
+        said.values = dict(answered)
+    if said.values.get("fix"):
+        from autotrain_llm.cli.mend import mend
 
-
-def _config_file(path: str | None) -> Said:
-    """What the file says; that it can't be read is a finding beside those of the command line."""
-    if path is None:
-        return Said()
-    from autotrain_llm.config_file import read_config
-
-    try:
-        return read_config(path)
-    except Refused as refused:
-        return Said(findings=list(refused.findings))
+        return mend(said, from_file, screen)
+    with Preparing(screen) as preparing:
+        checked = check_said(said, from_file, preparing.progress)
+    return _act(checked, screen)
 
 
 def _act(checked: Checked, screen: Screen) -> int:
     """Refuse, show or carry out what was checked."""
     config = checked.config
     if checked.refused:
-        return refuse(checked.findings, screen, plan_json(checked), config.strict)
+        return refuse(checked.findings, screen, plan_json(checked), config.strict, checked.not_checked)
+    if config.save_plan is not None and checked.plan is not None:
+        from autotrain_llm.saved_plan import save_plan
+
+        save_plan(checked, config.save_plan)
     if config.inference:
         from autotrain_llm.cli.answer import answer_prompts
 
@@ -123,10 +119,14 @@ def plan_json(checked: Checked) -> dict[str, Any] | None:
     return None if checked.plan is None else checked.plan.as_json()
 
 
+def _left(checked: Checked) -> list[dict[str, str]]:
+    return [item.as_json() for item in checked.not_checked]
+
+
 def _show(checked: Checked, screen: Screen) -> int:
     """`--dry-run`: the plan and the findings."""
     if screen.json:
-        screen.document(DONE, checked.findings, plan_json(checked))
+        screen.document(DONE, checked.findings, plan_json(checked), not_checked=_left(checked))
     else:
         _say_plan_and_findings(checked, screen, started=False)
     return DONE
@@ -134,10 +134,12 @@ def _show(checked: Checked, screen: Screen) -> int:
 
 def _say_plan_and_findings(checked: Checked, screen: Screen, started: bool) -> None:
     """The plan first, so that the findings stand nearest to what follows."""
-    from autotrain_llm.cli.render import count_line, findings_text, write_plan
+    from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines, write_plan
 
     if checked.plan is not None and not screen.quiet:
         write_plan(checked.plan, screen.out, screen.verbose)
+    if not screen.quiet:
+        screen.say(unchecked_lines(checked.not_checked))
     screen.say(findings_text(checked.findings, screen.err))
     if not screen.quiet:
         screen.say(count_line(checked.findings, started))
@@ -146,13 +148,14 @@ def _say_plan_and_findings(checked: Checked, screen: Screen, started: bool) -> N
 def _train(checked: Checked, screen: Screen) -> int:
     """Carry out the plan and say where the model is."""
     from autotrain_llm.cli.progress import progress
-    from autotrain_llm.run.execute import Interrupted, RunFailed, execute
+    from autotrain_llm.run.carry_out import carry_out
+    from autotrain_llm.run.failures import Interrupted, RunFailed
 
     if not screen.json:
         _say_plan_and_findings(checked, screen, started=True)
     plan = plan_json(checked)
     try:
-        report = execute(checked, progress(screen))
+        report = carry_out(checked, progress(screen, checked.plan.sweep if checked.plan else None))
     except RunFailed as failure:
         return fail(failure.message, failure.fix, screen, checked.findings, plan)
     except Refused as refused:  # the folder was taken meanwhile, or can't be written
@@ -163,7 +166,7 @@ def _train(checked: Checked, screen: Screen) -> int:
     except Exception as unforeseen:
         return fault(unforeseen, screen, checked.findings, plan)
     if screen.json:
-        screen.document(DONE, checked.findings, plan, report.as_json())
+        screen.document(DONE, checked.findings, plan, report.as_json(), not_checked=_left(checked))
     else:
         from autotrain_llm.cli.render import write_report
 

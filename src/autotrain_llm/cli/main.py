@@ -18,6 +18,8 @@ USAGE = """\
 usage: autotrain llm --trainer NAME --model MODEL --data-path DATA [flags]
        autotrain llm --help                  every flag
        autotrain llm --trainer dpo --help    the flags of one trainer
+       autotrain check [FILES...]            training configs, checked as a dry run checks them
+       autotrain report RUN                  a run's report.html, written anew
        autotrain completion bash|zsh|fish    a completion script for your shell
        autotrain --version"""
 
@@ -45,18 +47,28 @@ def _never_stumble_over_a_letter() -> None:
 
 
 def _command(words: list[str]) -> int:
-    """`llm`, `completion`, `--version`, `--help`; anything else is answered with the usage."""
+    """`llm`, `report`, `completion`, `--version`, `--help`; anything else is answered with the usage."""
     command = words[0] if words else ""
     if command == "llm" and not _asks_for_help(words):
         from autotrain_llm.cli.llm import llm
 
         return llm(words[1:])
+    if command == "check" and not _asks_for_help(words):
+        from autotrain_llm.cli.check import check
+
+        return check(words[1:])
     with Screen(json=_wants_json(words)) as screen:
+        if command == "check":
+            from autotrain_llm.cli.check import USAGE as OF_CHECK
+
+            return screen.finish_with(OF_CHECK)
         if command == "llm":
             return screen.finish_with(_help_page(words, screen))
+        if command == "report" and not _asks_for_help(words):
+            return _report(words[1:], screen)
         if command == "completion":
             return _completion(words[1:], screen)
-        if command in ("-h", "--help", "help"):
+        if command in ("-h", "--help", "help", "report"):
             return screen.finish_with(USAGE)
         if command in ("-V", "--version", "version"):
             return screen.finish_with(f"autotrain {VERSION}")
@@ -80,6 +92,15 @@ def _help_page(words: list[str], screen: Screen) -> str:
 
     trainer = TRAINERS.get((last_value(words, "trainer") or "").lower())
     return page(trainer, width(screen.out), wants_colour(screen.out))
+
+
+def _report(words: list[str], screen: Screen) -> int:
+    from autotrain_llm.cli.report import rewrite, run_named
+
+    folder = run_named(words)
+    if folder is None:
+        return _misused("report needs the folder of one run", screen, "autotrain report runs/mine")
+    return rewrite(folder, screen)
 
 
 def _completion(words: list[str], screen: Screen) -> int:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.cli.render import count_line, findings_text
+from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.declare.finding import Finding
+
+if TYPE_CHECKING:
+    from autotrain_llm.unchecked import Unchecked
 
 FAILED, REFUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
 def refuse(
-    findings: Sequence[Finding], screen: Screen, plan: dict[str, Any] | None = None, strict: bool = False
+    findings: Sequence[Finding],
+    screen: Screen,
+    plan: dict[str, Any] | None = None,
+    strict: bool = False,
+    not_checked: Sequence[Unchecked] = (),
 ) -> int:
     """Nothing was started: all findings, and their count nearest the prompt."""
     if screen.json:
-        screen.document(REFUSED, findings, plan)
+        screen.document(REFUSED, findings, plan, not_checked=[item.as_json() for item in not_checked])
         return REFUSED
+    screen.say(unchecked_lines(not_checked))
     screen.say(findings_text(findings, screen.err))
     only_warnings = strict and all(finding.severity == "warning" for finding in findings)
     screen.say(count_line(findings, started=False) + (" (--strict)" if only_warnings else ""))

@@ -14,14 +14,20 @@ from autotrain_llm.watch import Watch
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-SHOWN = ("loss", "eval_loss", "learning_rate", "tokens_per_second")
-NAMES = {"learning_rate": "lr", "tokens_per_second": "tokens/s", "eval_loss": "eval loss"}
+SHOWN = ("loss", "reward", "eval_loss", "eval_reward", "learning_rate", "tokens_per_second")
+NAMES = {"learning_rate": "lr", "tokens_per_second": "tokens/s", "eval_loss": "eval loss", "eval_reward": "eval reward"}
 
 
-def progress(screen: Screen) -> Watch:
-    """The watch that suits where the command runs."""
+def progress(screen: Screen, sweep: Mapping[str, Any] | None = None) -> Watch:
+    """The watch that suits where the command runs; `sweep` is the plan's."""
     if screen.quiet:
         return Watch()
+    if sweep is not None:
+        from autotrain_llm.cli.trials import TrialLines, TrialTable
+
+        if is_terminal(screen.err):
+            return TrialTable(screen.err, sweep)
+        return TrialLines(screen.err, sweep, Lines(screen.err) if screen.verbose else Watch())
     return Bar(screen.err) if is_terminal(screen.err) else Lines(screen.err)
 
 

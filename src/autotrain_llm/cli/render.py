@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from autotrain_llm.cli.terminal import is_terminal, styled, wants_colour, width
 from autotrain_llm.declare.finding import ERROR, Finding
-from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.param import flag_of, plain
 
 if TYPE_CHECKING:
     from autotrain_llm.planning import Plan
     from autotrain_llm.run.execute import RunReport
+    from autotrain_llm.unchecked import Unchecked
 
 NOTHING_STARTED = "Nothing was started."
 WORDS = {"error": ("Error:", "bold red"), "warning": ("Warning:", "bold yellow")}
 FIX_INDENT = " " * 7
+REPORT_PAGE = "report.html"
 
 
 def findings_text(findings: Iterable[Finding], stream: TextIO) -> str:
@@ -36,6 +38,12 @@ def _lines(finding: Finding, columns: int, colour: bool) -> list[str]:
     if finding.fix:
         lines.append(f"{FIX_INDENT}{styled('fix:', 'green', colour)} {finding.fix}")
     return lines
+
+
+def unchecked_lines(not_checked: Iterable[Unchecked]) -> str:
+    """What no finding speaks for or against, a line each."""
+    lines = [f"Not checked: {item.what}: {item.why}" + (f" ({item.how})" if item.how else "") for item in not_checked]
+    return "\n".join(lines)
 
 
 def count_line(findings: Sequence[Finding], started: bool) -> str:
@@ -141,16 +149,48 @@ def write_report(report: RunReport, stream: TextIO) -> None:
 
 
 def _report_rows(report: RunReport) -> list[tuple[str, str]]:
-    rows = [("Model", str(report.output_dir))]
+    rows = [("Model", str(report.output_dir)), *(sweep_rows(report.sweep) if report.sweep else [])]
     rows += [
         (name.replace("_", " "), _shown(value))
         for name, value in report.metrics.items()
-        if not name.endswith("_seconds")
+        if not name.endswith("_seconds") and not (report.evaluation and name.startswith("eval_"))
     ]
+    rows += _what_training_changed(report)
     rows.append(("Time", duration(report.seconds)))
     if report.plan.model["head"] is not None:
         rows.append(("Use", "it scores texts and does not generate any"))
+    if REPORT_PAGE in report.files:
+        rows.append(("Report", str(report.output_dir / REPORT_PAGE)))
     return [*rows, ("Try it", report.try_it)]
+
+
+def sweep_rows(sweep: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a sweep found: how many trials came to what, the best one's values, and which of them matter."""
+    best, own = sweep["best"], sweep["own_metric"]
+    states = ", ".join(f"{count} {state}" for state, count in sweep["counts"].items())
+    yours = f" (yours: {_shown(own)})" if own is not None else ""
+    rows = [("Trials", states), ("Best", f"trial {best['number']}, {sweep['metric']} {_shown(best['metric'])}{yours}")]
+    shares = sweep["importances"]
+    rows += [
+        (f"  {name}", plain(value) + (f"   importance {shares[name]:.0%}" if name in shares else ""))
+        for name, value in best["values"].items()
+    ]
+    return [*rows, ("Again", f"--config {sweep['again']}")]
+
+
+def _what_training_changed(report: RunReport) -> list[tuple[str, str]]:
+    """The metrics of enhanced evaluation before and after training, and the benchmark's."""
+    from autotrain_llm.run.comparison import compare, numbers
+
+    if report.evaluation is None:
+        return []
+    compared = [
+        row for row in compare(report.evaluation) if row.change is not None and not row.name.endswith("seconds")
+    ]
+    rows = [("What training changed", "before → after")] if compared else []
+    rows += [(row.name, f"{row.before:.4g} → {row.after:.4g} ({row.change:+.4g})") for row in compared]
+    scored = numbers(report.evaluation.get("benchmark") or {})
+    return rows + [(f"benchmark {name}", _shown(value)) for name, value in scored.items()]
 
 
 def duration(seconds: float) -> str:

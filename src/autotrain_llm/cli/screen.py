@@ -31,8 +31,9 @@ class Nowhere(io.StringIO):
 class Screen:
     """Where a command writes. `out` is for answers, `err` for everything beside; with JSON both are standard error."""
 
-    def __init__(self, json: bool, quiet: bool = False, verbose: bool = False) -> None:
-        self.json = json
+    def __init__(self, json: bool, quiet: bool = False, verbose: bool = False, sarif: bool = False) -> None:
+        self.json = json or sarif  # the answer is one document, and nothing else
+        self.sarif = sarif
         self.speaks = os.environ.get("RANK", "0") in ("", "0")  # of several processes that do the same, the first
         self.quiet = quiet
         self.verbose = verbose
@@ -82,13 +83,18 @@ class Screen:
 
         if not self.speaks:
             return
-        content = {
+        findings = list(findings)
+        content: dict[str, Any] = {
             "status": STATUS_WORDS[status],
             "findings": [finding.as_json() for finding in findings],
             "plan": plan,
             "report": report,
             **more,
         }
+        if self.sarif:
+            from autotrain_llm.cli.sarif import sarif
+
+            content = sarif(findings, succeeded=status == 0)
         text = json.dumps(content, ensure_ascii=False, allow_nan=False, default=str) + "\n"
         if self._kept is None:
             self._answer.write(text)

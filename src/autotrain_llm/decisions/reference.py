@@ -34,7 +34,7 @@ def decide_reference(config: Config, world: World, epochs: float, *, short_of_me
 
 def reference_kind(config: Config, world: World) -> str:
     """Where the reference's weights are."""
-    if config.model_ref:
+    if config.applies("model_ref") and config.model_ref:
         return ANOTHER_MODEL
     if not config.peft:
         return COPY

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -96,15 +98,36 @@ def _list(param: Param, raw: Any) -> tuple[str, ...]:
 
 def _json(param: Param, raw: Any) -> dict[str, Any]:
     if isinstance(raw, str):
-        import json
-
-        try:
-            raw = json.loads(raw)
-        except ValueError as fault:
-            raise BadValue(f"a JSON object ({fault})") from None
+        raw = _from_file(raw.strip()) if _names_a_file(param, raw) else _from_json(raw)
     if not isinstance(raw, dict):
         raise BadValue('a JSON object, such as {"lr": [1e-5, 1e-4]}')
     return raw
+
+
+def _names_a_file(param: Param, raw: str) -> bool:
+    return "FILE" in param.placeholder and raw.lstrip()[:1] not in ("{", "[", '"', "")
+
+
+def _from_json(text: str) -> Any:
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError as fault:
+        raise BadValue(f"a JSON object ({fault})") from None
+
+
+def _from_file(path: str) -> Any:
+    """What a file holds; YAML reads JSON too."""
+    from autotrain_llm.declare.document import load_yaml
+
+    try:
+        with open(os.path.expanduser(path), encoding="utf-8") as file:  # noqa: PTH111, PTH123 (pathlib is not loaded for --help)
+            return load_yaml(file.read())
+    except OSError as fault:
+        raise BadValue(f"a JSON object or a file that holds one ({fault.strerror})") from None
+    except ValueError as fault:
+        raise BadValue(f"a JSON object or a file that holds one ({' '.join(str(fault).split())})") from None
 
 
 _BY_KIND = {"switch": _switch, "int": _int, "float": _float, "str": _text, "list": _list, "json": _json}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from autotrain_llm.declare.record import Record
+from autotrain_llm.declare.param import flag_of, plain
+from autotrain_llm.declare.record import EMPTY, Record
+
+TYPE_CHECKING = False
 
 ERROR = "error"
 WARNING = "warning"
@@ -14,7 +18,8 @@ class Finding(Record):
     """One thing that is wrong, in words a user can act on.
 
     `parameters` are field names (`dpo_beta`), `row` counts from 1 at the first data row, `line` is the line of a JSON Lines file.
-    A rule leaves `code` empty: it is stamped with the rule's own.
+    A rule leaves `code` empty: it is stamped with the rule's own. `changes` are a fix that `--fix` can carry out: the value that each
+    parameter is to have, None where it is to be left out. The text of `fix` is then made of it, with `otherwise` ("or …") behind.
     """
 
     message: str
@@ -25,9 +30,22 @@ class Finding(Record):
     row: int | None = None
     line: int | None = None
     code: str = ""
+    changes: Mapping[str, Any] = EMPTY
+    otherwise: str = ""
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, *positional, **named):
+            super().__init__(*positional, **named)
+            if self.changes:
+                said = ", ".join(part for part in (in_words(self.changes), self.otherwise) if part)
+                self.__dict__["fix"] = said
+
+    def __hash__(self) -> int:
+        return hash((self.code, self.message, self.parameters, self.file, self.row))
 
     def as_json(self) -> dict[str, object]:
-        """The finding as CONTRACT's `--format json` prints it; `line` only where there is one."""
+        """The finding as CONTRACT's `--format json` prints it; `line` and `changes` only where there are any."""
         document: dict[str, object] = {
             "code": self.code,
             "severity": self.severity,
@@ -39,7 +57,34 @@ class Finding(Record):
         }
         if self.line is not None:
             document["line"] = self.line
+        if self.changes:
+            document["changes"] = dict(self.changes)
         return document
+
+
+def in_words(changes: Mapping[str, Any]) -> str:
+    """Changes as a person types them: `--lr 2e-5 --peft`, `remove --peft`."""
+    given = " ".join(typed(name, value) for name, value in changes.items() if value is not None)
+    dropped = ", ".join(flag_of(name) for name, value in changes.items() if value is None)
+    return " and ".join(part for part in (given, f"remove {dropped}" if dropped else "") if part)
+
+
+def typed(name: str, value: Any) -> str:
+    """A flag and its value, quoted for a shell where that is needed."""
+    if value is True:
+        return flag_of(name)
+    if value is False:
+        return "--no-" + name.replace("_", "-")
+    if isinstance(value, dict):
+        from json import dumps
+
+        value = dumps(value, ensure_ascii=False)
+    text = plain(value)
+    if not text or any(letter in " \t\n'\"\\$`&|;<>()*?[]{}!#~" for letter in text):
+        from shlex import quote
+
+        text = quote(text)
+    return f"{flag_of(name)}{'=' if text.startswith('--') else ' '}{text}"
 
 
 class Refused(Exception):

@@ -67,12 +67,13 @@ SHARE_BELOW_ONE = Bounds(low=0, high=1, high_open=True)
 
 
 class Search(Record):
-    """Where a sweep looks for a parameter's value: a range, or a list of choices."""
+    """Where a sweep looks for a parameter's value: a range, in steps where `step` is given, or a list of choices."""
 
     low: float | None = None
     high: float | None = None
     is_log: bool = False
     choices: tuple[Any, ...] = ()
+    step: float | None = None
 
 
 def log(low: float, high: float) -> Search:

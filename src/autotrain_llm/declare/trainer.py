@@ -42,6 +42,7 @@ class Trainer(Record):
     objective: `module:function` in `run/` that makes its loss; None while the trainer can be checked but not yet trained.
     settings: names of the parameters that its objective is made with.
     parts_pairs: whether a row with two answers is two rows to it.
+    samples: whether it learns from answers that the model writes itself.
     reference: `module:function` in `run/` that hands its plan to the reference library's own trainer; None where there is none.
     examples: commands for the guide.
     metrics: names of what it reports on evaluation data, each with the direction that is better (minimize or maximize).
@@ -59,6 +60,7 @@ class Trainer(Record):
     objective: str | None = None
     settings: tuple[str, ...] = ()
     parts_pairs: bool = False
+    samples: bool = False
     reference: str | None = None
     defaults: Mapping[str, Any] = EMPTY
     unused: Mapping[str, str] = EMPTY

@@ -115,7 +115,7 @@ def _is_special(param: Param) -> bool:
 
 
 def _switches(trainer: Trainer) -> str:
-    switches = [PARAMS[group.switch] for group in GROUPS if group.switch]
+    switches = [PARAMS[name] for name in dict.fromkeys(group.switch for group in GROUPS if group.switch)]
     readable = [param for param in switches if verdict(param, trainer) == READS]
     lines = [_line(param.flag, param.help + (f" {NOT_YET}" if is_planned(param) else "")) for param in readable]
     return "# Features with flags of their own: see Cross-cutting features\n" + "\n".join(lines)
@@ -177,7 +177,7 @@ def _mixins() -> str:
     for group in GROUPS:
         if group.switch is None:
             continue
-        trainers = trainers_that_read(group.switch)
+        trainers = trainers_that_read(group.params[0].name)
         for_whom = "all trainers" if len(trainers) == len(TRAINERS) else ", ".join(trainer.name for trainer in trainers)
         rows = [(f"`{signature(param)}`", param.help, default(param), allowed(param)) for param in group.params]
         parts += [f"### {group.title}", f"{group.summary} For {for_whom}."]

@@ -31,7 +31,11 @@ def _rule(rule: Rule) -> str:
 
 
 def _reading(code: str, explanation: str) -> str:
-    return f"## {code}\n\n{_paragraphs(explanation)}"
+    from autotrain_llm.rules.examples import EXAMPLES
+
+    parts = [f"## {code}", _paragraphs(explanation)]
+    example = EXAMPLES.get(code)
+    return "\n\n".join([*parts, *([block(example.shown(), "text")] if example else [])])
 
 
 def _paragraphs(documentation: str) -> str:

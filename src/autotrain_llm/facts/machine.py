@@ -119,6 +119,21 @@ class Machine:
         except OSError:
             return None
 
+    @property
+    def has_wandb_login(self) -> bool:
+        """Whether a key for Weights & Biases lies in the environment or in .netrc."""
+        import netrc
+        from urllib.parse import urlsplit
+
+        environment = self.environment
+        if environment.get("WANDB_API_KEY") or environment.get("WANDB_IDENTITY_TOKEN_FILE"):
+            return True
+        host = urlsplit(environment.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
+        try:
+            return netrc.netrc(environment.get("NETRC")).authenticators(host) is not None
+        except (OSError, netrc.NetrcParseError):
+            return False
+
     def has_package(self, name: str) -> bool:
         return find_spec(name) is not None
 

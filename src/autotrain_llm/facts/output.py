@@ -93,6 +93,13 @@ def earlier_values(folder: Path) -> dict[str, Any]:
     return {name: cell.get("value") for name, cell in cells.items() if isinstance(cell, dict)}
 
 
+def earlier_sweep(folder: Path) -> str | None:
+    """What the sweep in this folder is called; None where there is none."""
+    plan = earlier_run(folder).get("plan")
+    sweep = plan.get("sweep") if isinstance(plan, dict) else None
+    return sweep.get("study") if isinstance(sweep, dict) else None
+
+
 def find_output(config: Config) -> Output:
     """The output folder of a command; without a name, the next free number."""
     named = config.output_dir

@@ -5,6 +5,7 @@ What a part finds wrong on the way is kept in `findings`; a part that can't be h
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -20,21 +21,58 @@ from autotrain_llm.lengths import Limit, decide_limit
 if TYPE_CHECKING:
     import tempfile
 
-    from autotrain_llm.data.dataset import Dataset
+    from autotrain_llm.data.checks import RowChecks
+    from autotrain_llm.data.dataset import Dataset, Progress
     from autotrain_llm.data.prepare import Preparation, Prepared
+    from autotrain_llm.data.teacher_rows import TeacherRows
     from autotrain_llm.data.tokenizer import Tokenizer
     from autotrain_llm.models.metadata import ModelFacts
+
+UNLIMITED = 1 << 30  # tokens
 
 
 class World:
     """The machine, the output folder, the model's files and the rows, as one command sees them."""
 
-    def __init__(self, config: Config, machine: Machine | None = None) -> None:
+    def __init__(
+        self, config: Config, machine: Machine | None = None, progress: Progress | None = None
+    ) -> None:
         self.config = config
+        self.progress = progress
         self.machine = machine or Machine()
         self.findings: list[Finding] = []
+        self.not_looked_for: set[str] = set()  # parameters that are known to name no model
         self._others: dict[tuple[str, str], ModelFacts | None] = {}
         self._scratch_folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def share(self, earlier: World) -> None:
+        """Take over what an earlier command of this process has looked up, where this one would look up the same.
+
+        What it found wrong on the way stays with the earlier one.
+        """
+        self.machine = earlier.machine
+        known, mine = vars(earlier), vars(self)
+        if self._model_flags() == earlier._model_flags():
+            mine["_others"] = dict(earlier._others)
+            same = ["model"]
+        else:
+            same = []
+        if "dataset" in known and self._request() == earlier._request():
+            same += ["_written", "row_checks", "dataset"] if self.prompt_templates == earlier.prompt_templates else []
+        if "model" in same and ("dataset" in same or not self.is_scratch):
+            same += ["tokenizer_folder", "tokenizer"]
+            self._scratch_folder = earlier._scratch_folder
+        mine |= {name: known[name] for name in same if name in known}
+        rows_are_known = {"dataset", "tokenizer"} <= set(same) and "prepared" in known
+        if rows_are_known and self.preparation == earlier.preparation:
+            mine["prepared"] = known["prepared"]
+            if "teacher_rows" in known and self.config.peek("teacher_model") == earlier.config.peek("teacher_model"):
+                mine["teacher_rows"] = known["teacher_rows"]
+
+    def _model_flags(self) -> tuple[Any, ...]:
+        config = self.config
+        names = ("model", "tokenizer", "revision", "cache_dir", "offline", "trust_remote_code")
+        return tuple(config.peek(name) for name in names)
 
     def _try(self, look: Callable[[], Any]) -> Any:
         """What `look` finds, or None with its findings kept."""
@@ -76,11 +114,17 @@ class World:
 
     def another(self, parameter: str, name: str | None) -> ModelFacts | None:
         """What the files of a second model say, which a parameter names; None where it names none."""
-        if not name:
+        if not name or parameter in self.not_looked_for:
             return None
         if (parameter, name) not in self._others:
             self._others[parameter, name] = self._try(lambda: self._metadata(name, parameter))
         return self._others[parameter, name]
+
+    @property
+    def models(self) -> tuple[ModelFacts, ...]:
+        """Every model whose files were looked at."""
+        own = [vars(self).get("model")]
+        return tuple(facts for facts in (*own, *self._others.values()) if facts is not None)
 
     def _metadata(self, name: str, parameter: str) -> ModelFacts:
         from autotrain_llm.models.locate import locate
@@ -143,8 +187,15 @@ class World:
         if not self.is_scratch or tokenizer is None:
             return None
         return self._try(
-            lambda: choose_shape(parse_size(self.config.model), tokenizer.size, max(self.limit.tokens, 1024))
+            lambda: choose_shape(
+                parse_size(self.config.model), tokenizer.size, max(self.limit.tokens + self._answer, 1024)
+            )
         )
+
+    @property
+    def _answer(self) -> int:
+        """Tokens that a model's own answers add to a row."""
+        return self.config.rl_max_new_tokens if self.config.trainer_spec.samples else 0
 
     @property
     def parameters(self) -> int | None:
@@ -159,13 +210,49 @@ class World:
 
     @cached_property
     def dataset(self) -> Dataset | None:
-        """The rows, found, read, recognised and converted."""
+        """The rows, found, read, recognised and converted, their prompts as the student sees them."""
+        from autotrain_llm.data.prompts import with_prompts
+
+        template = self.prompt_templates[0]
+        return self._written if self._written is None or template is None else with_prompts(self._written, template)
+
+    @cached_property
+    def _written(self) -> Dataset | None:
+        """The rows as they are written."""
         from autotrain_llm.data.dataset import open_data
 
-        dataset = self._try(lambda: open_data(self._request()))
+        dataset = self._try(lambda: open_data(self._request(), self.progress))
         if dataset is not None:
             self.findings += dataset.findings
         return dataset
+
+    @cached_property
+    def row_checks(self) -> RowChecks:
+        """The rows beside each other, as they are written."""
+        from autotrain_llm.data.checks import RowChecks, check_rows
+
+        if self._written is None:
+            return RowChecks()
+        config = self.config
+        return check_rows(
+            self._written,
+            most=config.peek("check_rows"),
+            secrets=bool(config.peek("check_secrets")),
+            seed=config.seed,
+        )
+
+    @property
+    def distills(self) -> bool:
+        """Whether a teacher is learnt from."""
+        return bool(self.config.applies("use_distillation") and self.config.use_distillation)
+
+    @property
+    def prompt_templates(self) -> tuple[str | None, str | None]:
+        """How the student and its teacher see a prompt; None as it is written."""
+        if not self.distills:
+            return None, None
+        student, teacher = self.config.student_prompt_template, self.config.teacher_prompt_template
+        return student, student if teacher is None else teacher
 
     def _request(self) -> Any:
         from autotrain_llm.data.request import DataRequest
@@ -184,6 +271,7 @@ class World:
             eval_path=config.eval_dataset_path,
             named=tuple(field for field, name in columns.items() if config.given(name)),
             max_samples=config.max_samples,
+            most_rows=config.peek("check_rows") if config.peek("dry_run") else None,
             seed=config.seed,
             cache_dir=config.cache_dir,
             offline=config.offline,
@@ -229,10 +317,39 @@ class World:
         dataset, tokenizer = self.dataset, self.tokenizer
         if dataset is None or tokenizer is None:
             return None
-        prepared = self._try(lambda: prepare(dataset, tokenizer, self.preparation, cache=self.cache))
+        prepared = self._try(lambda: prepare(dataset, tokenizer, self.preparation, self.cache, self.progress))
         if prepared is not None:
             self.findings += prepared.findings
         return prepared
+
+    @property
+    def teacher(self) -> ModelFacts | None:
+        """What the files of `--teacher-model` say; None where nothing is distilled."""
+        return self.another("teacher_model", self.config.teacher_model) if self.distills else None
+
+    @cached_property
+    def teacher_rows(self) -> TeacherRows | None:
+        """The prepared rows as the teacher sees them; None where that is as the student does."""
+        from autotrain_llm.data.prepare import prepare
+        from autotrain_llm.data.prompts import with_prompts
+        from autotrain_llm.data.teacher_rows import align
+
+        prepared, written, tokenizer = self.prepared, self._written, self.tokenizer
+        student, template = self.prompt_templates
+        if template is None or template == student or prepared is None or written is None or tokenizer is None:
+            return None
+        context = self.teacher.context_length if self.teacher else None
+        whole = dataclasses.replace(
+            self.preparation,
+            max_length=context or UNLIMITED,
+            max_prompt_length=None,
+            max_completion_length=None,
+            length_given=False,
+            packing=False,
+        )
+        seen = with_prompts(written, template)
+        rows = self._try(lambda: prepare(seen, tokenizer, whole, self.cache, self.progress))
+        return None if rows is None else align(prepared, rows, written.train, written.valid)
 
     @cached_property
     def cache(self) -> Path | None:

@@ -223,7 +223,12 @@ def quantised_base(facts: ModelFacts, *, peft: bool = False, parameter: str = "m
             f"{said(facts, parameter)} is already quantised (quantization_config in config.json: {facts.quantization}), "
             "and rounded weights can't be trained themselves"
         )
-        yield Finding(message, fix="add --peft, or take the model it was made from", parameters=(parameter, "peft"))
+        yield Finding(
+            message,
+            changes={"peft": True},
+            otherwise="or take the model it was made from",
+            parameters=(parameter, "peft"),
+        )
 
 
 # --- target modules -------------------------------------------------------------------------------------------------
@@ -241,12 +246,12 @@ def unmatched_targets(
     known = ", ".join(facts.linear_names)
     if broken:
         message = f"{flag_of(parameter)}: {listed(broken)} is no valid pattern"
-        yield Finding(message, fix=f"{flag_of(parameter)} {_usual(facts)}", parameters=(parameter,))
+        yield Finding(message, changes={parameter: _usual(facts)}, parameters=(parameter,))
     if unmatched:
         nothing_left = len(unmatched) + len(broken) == len(targets)
         consequence = "so there is nothing to adapt" if nothing_left else "and only the others would be adapted"
         message = f"{flag_of(parameter)}: {facts.name} has no module called {listed(unmatched)}, {consequence} (it has: {known})"
-        finding = Finding(message, fix=f"{flag_of(parameter)} {_usual(facts)}", parameters=(parameter,))
+        finding = Finding(message, changes={parameter: _usual(facts)}, parameters=(parameter,))
         yield finding if nothing_left else finding.replace(severity=WARNING)
 
 
@@ -375,6 +380,11 @@ def check_reward_model(facts: ModelFacts, *, parameter: str = "rl_reward_model_p
     for check in (no_classifier, several_labels, untrained_head):
         findings += _coded(check, facts, parameter=parameter)
     return findings
+
+
+def check_encoder(facts: ModelFacts, *, parameter: str) -> list[Finding]:
+    """Everything that is wrong with a model whose hidden states are to be read, of texts that its own tokenizer takes apart."""
+    return _files(facts, parameter) + _coded(no_tokenizer, facts, parameter=parameter)
 
 
 def _files(facts: ModelFacts, parameter: str) -> list[Finding]:

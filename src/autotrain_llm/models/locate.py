@@ -14,6 +14,7 @@ from pathlib import Path
 
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.models import hub
 from autotrain_llm.models.scratch import is_scratch, parse_size
 
@@ -48,6 +49,10 @@ class Located:
     remote_tensors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
+REWARD_MODEL = "rl_reward_model_path"
+NOT_FOUND = ("M102", "M103", "M106", "M108", "M110")
+
+
 @dataclass(frozen=True)
 class Request:
     """What a search needs to know besides the name; `parameter` is the flag that findings speak of."""
@@ -62,8 +67,13 @@ class Request:
     def flag(self) -> str:
         return flag_of(self.parameter)
 
-    def refuse(self, code: str, message: str, fix: str | None = None) -> Refused:
-        return Refused([Finding(message, fix=fix, parameters=(self.parameter,), code=code)])
+    def refuse(self, code: str, message: str, fix: str | None = None, instead: str | None = None) -> Refused:
+        """`instead` is the name that would be right, where it is known."""
+        if self.parameter == REWARD_MODEL and code in NOT_FOUND:
+            message = f"Reward model not found: {message}"
+        changes = {self.parameter: instead} if instead and self.parameter != REWARD_MODEL else EMPTY
+        fix = f"{self.flag} {instead}" if instead else fix
+        return Refused([Finding(message, fix, (self.parameter,), code=code, changes=changes)])
 
 
 def locate(
@@ -129,15 +139,15 @@ def _missing_path(name: str, path: Path, request: Request) -> Refused:
 
     names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir())
     near = get_close_matches(path.name, names, n=1)
-    fix = f"{request.flag} {parent / near[0]}" if near else f"{request.flag} <an existing folder or a Hub id>"
-    return request.refuse("M102", message, fix)
+    fix = f"{request.flag} <an existing folder or a Hub id>"
+    return request.refuse("M102", message, fix, str(parent / near[0]) if near else None)
 
 
 def _file_instead_of_folder(name: str, path: Path, request: Request) -> Refused:
     if path.suffix == ".gguf":
         return _only_gguf(name, request)
     message = f"{request.flag} {name} is a file; a model is the folder that holds config.json and the weights"
-    return request.refuse("M103", message, f"{request.flag} {path.parent}")
+    return request.refuse("M103", message, instead=str(path.parent))
 
 
 def _only_gguf(name: str, request: Request) -> Refused:
@@ -169,7 +179,7 @@ def _in_folder(name: str, folder: Path, request: Request, depth: int) -> Located
             message = (
                 f"{request.flag} {name} holds no finished model, only checkpoints of an unfinished run (steps {steps})"
             )
-            raise request.refuse("M106", message, f"{request.flag} {name}@last")
+            raise request.refuse("M106", message, instead=f"{name}@last")
     return Located(name, FOLDER, folder)
 
 
@@ -264,8 +274,8 @@ def _at_step(run: Path, step: int, checkpoints: dict[int, Path], request: Reques
     message = (
         f"{request.flag} {run}@step-{step}: the run has no complete checkpoint of step {step} (there are: {steps})"
     )
-    fix = f"{request.flag} {run}@step-{min(checkpoints, key=lambda other: abs(other - step))}" if checkpoints else None
-    raise request.refuse("M106", message, fix)
+    near = f"{run}@step-{min(checkpoints, key=lambda other: abs(other - step))}" if checkpoints else None
+    raise request.refuse("M106", message, instead=near)
 
 
 def _best_checkpoint(run: Path) -> Path | None:
@@ -281,7 +291,7 @@ def _known_best(run: Path, best: Path, request: Request) -> Path:
     if best.resolve() == run.resolve() and holds_model(run):
         return run
     message = f"{request.flag} {run}@best: its best checkpoint, {best.name}, is no longer there"
-    raise request.refuse("M106", message, f"{request.flag} {run}@last")
+    raise request.refuse("M106", message, instead=f"{run}@last")
 
 
 def read_json(path: Path) -> dict | None:

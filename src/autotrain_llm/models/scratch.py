@@ -115,7 +115,8 @@ def vocabulary_too_large(parameters: int, vocab_size: int) -> Finding:
     return Finding(
         f"--model scratch:{show_size(parameters)} is too small for its vocabulary: "
         f"{vocab_size} tokens leave no room for layers",
-        fix=f"--model scratch:{enough}, or a smaller --tokenizer",
+        changes={"model": f"scratch:{enough}"},
+        otherwise="or a smaller --tokenizer",
         parameters=("model",),
         code="M112",
     )

@@ -15,8 +15,37 @@ class Command:
     dry_run: bool = param(
         False, "Check everything and print the plan, without loading weights, training or writing.", command=True
     )
+    check_rows: int | None = param(
+        None,
+        "Compare only so many rows with each other, the first ones; with --dry-run, read no more than these.",
+        within=AT_LEAST_ONE,
+        command=True,
+        default_words="all",
+    )
+    check_secrets: bool = param(
+        False, "Look for keys, passwords and personal data in the rows; none of what is found is printed.", command=True
+    )
     strict: bool = param(False, "Let a warning refuse the run, as an error does.", command=True)
-    format: str = param("text", "How findings, plan and report are printed.", choices=("text", "json"), command=True)
+    format: str = param(
+        "text", "How findings, plan and report are printed.", choices=("text", "json", "sarif"), command=True
+    )
+    fix: bool = param(
+        False,
+        "Carry out the fixes that can be, print the corrected command and what is left to find; train nothing.",
+        command=True,
+    )
+    write_config: str | None = param(
+        None, "With --fix: write the corrected parameters to this file, as YAML.", metavar="FILE", command=True
+    )
+    save_plan: str | None = param(
+        None, "Keep the plan, with fingerprints of all that it was made of.", metavar="FILE", command=True
+    )
+    plan: str | None = param(
+        None,
+        "Train exactly a plan that was kept; refused where anything has changed since.",
+        metavar="FILE",
+        command=True,
+    )
     explain: str | None = param(
         None, "Print what the rule with this code means, and exit.", metavar="CODE", command=True
     )

@@ -23,7 +23,8 @@ def a_parameter_of_another_trainer_is_ignored(config: Config, trainer: Trainer) 
         if verdict(PARAMS[name], trainer) == FOREIGN:
             yield Finding(
                 f"{name} only applies to {_trainer_names(name)}, will be ignored",
-                fix=_instead(name, trainer) or f"remove {PARAMS[name].flag}",
+                changes={name: None},
+                otherwise=_instead(name, trainer),
                 parameters=(name,),
             )
 
@@ -35,8 +36,8 @@ def _trainer_names(name: str) -> str:
     return f"{', '.join(titles[:-1])} and {titles[-1]} trainers"
 
 
-def _instead(name: str, trainer: Trainer) -> str | None:
-    return {("dpo_beta", "orpo"): "--orpo-alpha weighs preferences in orpo"}.get((name, trainer.name))
+def _instead(name: str, trainer: Trainer) -> str:
+    return {("dpo_beta", "orpo"): "--orpo-alpha weighs preferences in orpo"}.get((name, trainer.name), "")
 
 
 @rule("P107", WARNING, refuses="--trainer orpo --model-ref other", accepts="--trainer dpo --model-ref other")
@@ -50,7 +51,7 @@ def a_parameter_without_effect_is_said_to_have_none(config: Config, trainer: Tra
         if verdict(PARAMS[name], trainer) == UNUSED:
             yield Finding(
                 f"{name} has no effect with {trainer.title} trainer: {trainer.unused[name]}, will be ignored",
-                fix=f"remove {PARAMS[name].flag}",
+                changes={name: None},
                 parameters=(name,),
             )
 
@@ -65,9 +66,11 @@ def a_parameter_of_a_mixin_that_is_off_is_ignored(config: Config, trainer: Train
     for name in switched_off(config, trainer):
         group = GROUP[PARAMS[name].group]
         switch = PARAMS[group.switch or ""].flag
+        is_new = str(config.peek("model") or "").startswith("scratch:")  # which no adapter goes with
         yield Finding(
             f"{PARAMS[name].flag} has no effect without {switch}, will be ignored",
-            fix=f"add {switch}, or remove {PARAMS[name].flag}",
+            changes={name: None} if is_new and group.switch == "peft" else {group.switch or "": True},
+            otherwise="" if is_new and group.switch == "peft" else f"or remove {PARAMS[name].flag}",
             parameters=(name,),
         )
 
@@ -95,7 +98,7 @@ def a_mixin_that_cannot_work_here_is_refused(config: Config, trainer: Trainer) -
         if verdict(PARAMS[name], trainer) == REFUSED and config.peek(name):
             yield Finding(
                 f"{GROUP[PARAMS[name].group].subject} is not supported with {trainer.title} trainer",
-                fix=f"remove {PARAMS[name].flag}",
+                changes={name: None},
                 parameters=(name,),
             )
 
@@ -117,13 +120,13 @@ def what_cannot_be_carried_out_yet_is_refused(config: Config, trainer: Trainer) 
         if group.switch and not group.available and config.peek(group.switch):
             yield Finding(
                 f"{group.subject} ({PARAMS[group.switch].flag}) can be checked but not carried out by this version",
-                fix=f"remove {PARAMS[group.switch].flag}",
+                changes={group.switch: None},
                 parameters=(group.switch,),
             )
     if config.peek("engine") == "trl" and trainer.objective is not None and trainer.reference is None:
         yield Finding(
             f"--engine trl has no trainer that stands for {trainer.name} in this version",
-            fix="remove --engine",
+            changes={"engine": None},
             parameters=("engine",),
         )
 

@@ -16,14 +16,30 @@ OF_READING = {
     "P106": "The config file can't be read: it is missing, is no UTF-8 text, or is neither YAML nor JSON with parameters as keys.",
     "P110": "A flag of another tool is accepted and has no effect.\n\nFix: remove it.",
     "P111": "A choice that older commands use has another name today; today's is used.",
+    "P114": "A file that a flag names can't be written: `--write-config`, `--save-plan`.\n\nFix: a file in a folder that is there.",
+    "P115": "`--plan` names a file that is not there, or that `--save-plan` did not write.",
+    "P116": "A flag beside `--plan` says something else than the plan, which is trained exactly as it was kept.\n\nFix: drop the flag, or "
+    "keep another plan.",
+    "P117": "What a kept plan was made of has changed since: data, model files, packages, or what follows from the machine. It names what.\n\n"
+    "Fix: keep the plan anew, or bring back what it was made of.",
+    "P118": "`autotrain check` was given no config file, and found none with training parameters beneath this folder.",
     "P120": "A flag stands without the value it needs, or with one that it doesn't take.",
     "P121": "Words on the command line belong to no flag. A value with spaces needs quotes.",
     "P122": "There is no such command or shell.",
     "P123": "`--interactive` asks questions, and there is no terminal to ask them on.",
     "P124": "No finding has this code.",
+    "P125": "`autotrain report` names a folder that is not there or holds no run: it has no run.json.\n\nFix: an output folder.",
     "P302": "A value is not of its parameter's kind: a number, a switch, a list or JSON.",
+    "P731": "A function that scores answers fails when it is called with two answers to the first row, one of them empty: it raises, wants "
+    "a column that the rows don't have, or does not return a number for each.\n\nIt is called with keyword arguments: `prompts` (texts, or "
+    "lists of turns, as the rows have them), `completions` (texts), and each other column of the rows; a function without `**` gets "
+    "those that it names.",
     "P330": "`--prompts` names a file that is not there or holds no prompt, or a prompt can't be answered: the chat template refuses it, "
     "or it leaves no room in the model's context.",
+    "E408": "`--sweep-name` names a study, in the database of `--sweep-storage`, that searches something else.\n\nFix: another name.",
+    "E409": "The database of `--sweep-storage` can't be reached, or does not let this user make tables.\n\nFix: what its own message says.",
+    "E410": "The trials of a sweep would never evaluate: `--eval-steps` is beyond their last step.\n\nFix: a smaller `--eval-steps`, or "
+    "`--eval-strategy epoch`.",
     "R101": "The run started and failed; every complete checkpoint is kept.",
     "R102": "Something happened that nobody foresaw. `--verbose` shows where.",
 }

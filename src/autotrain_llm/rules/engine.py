@@ -38,6 +38,7 @@ def the_trl_engine_keeps_a_quantised_models_adapter_in_bf16(config: Config) -> I
     if config.peek("engine") == "trl" and config.peek("quantization"):
         yield Finding(
             "--engine trl trains the adapter of a quantised model in bf16, where the native engine keeps float32",
-            fix="--engine native, or remove --quantization",
+            changes={"engine": "native"},
+            otherwise="or remove --quantization",
             parameters=("engine", "quantization"),
         )

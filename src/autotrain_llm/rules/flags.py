@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from autotrain_llm.config import Config
+from autotrain_llm.decisions.evaluation import needs_evaluation_rows
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
@@ -33,13 +34,13 @@ def a_learning_rate_should_suit_trainer_and_method(config: Config, trainer: Trai
     if lr > high:
         yield Finding(
             f"--lr {exactly(lr)} is far above what {trainer.name} stands with {method}; {exactly(usual)} is usual",
-            fix=f"--lr {exactly(usual)}",
+            changes={"lr": exactly(usual)},
             parameters=("lr",),
         )
     elif lr < low:
         yield Finding(
             f"--lr {exactly(lr)} is so low for {trainer.name} with {method} that hardly a weight moves; {exactly(usual)} is usual",
-            fix=f"--lr {exactly(usual)}",
+            changes={"lr": exactly(usual)},
             parameters=("lr",),
         )
 
@@ -66,7 +67,7 @@ def lora_alpha_should_not_fade_the_adapter(config: Lora) -> Iterator[Finding]:
     if scale < 0.25:
         yield Finding(
             f"--lora-alpha {plain_number(config.lora_alpha)} with --lora-r {config.lora_r} multiplies the adapter by {scale:g}",
-            fix=f"--lora-alpha {2 * config.lora_r}",
+            changes={"lora_alpha": 2 * config.lora_r},
             parameters=("lora_alpha", "lora_r"),
         )
 
@@ -95,7 +96,7 @@ def one_length_should_be_given(config: Config, trainer: Trainer) -> Iterator[Fin
         flags = [f"--{name.replace('_', '-')} {values[name]}" for name in values]
         yield Finding(
             f"{' and '.join(flags)} name different lengths; {flags[0]} decides",
-            fix=f"remove {', '.join('--' + name.replace('_', '-') for name in rest)}",
+            changes=dict.fromkeys(rest),
             parameters=tuple(values),
         )
 
@@ -119,7 +120,7 @@ def a_prompt_must_leave_room_for_its_answer(config: Config, trainer: Trainer) ->
     if 0 < block <= prompt:
         yield Finding(
             f"--max-prompt-length {prompt} fills the whole row of --block-size {block}, which leaves nothing to learn",
-            fix=f"--max-prompt-length {max(2, block // 2)}",
+            changes={"max_prompt_length": max(2, block // 2)},
             parameters=("max_prompt_length", "block_size"),
         )
 
@@ -141,13 +142,15 @@ def evaluation_needs_rows_to_evaluate_on(config: Config) -> Iterator[Finding]:
             ("--eval-steps", config.given("eval_steps")),
             ("--load-best-model-at-end", config.peek("load_best_model_at_end")),
             ("--early-stopping-patience", config.peek("early_stopping_patience") is not None),
+            ("--use-enhanced-eval", needs_evaluation_rows(config)),
         )
         if wanted
     ]
     if asked:
         yield Finding(
             f"{', '.join(asked)} needs rows to evaluate on, and none are named",
-            fix="--valid-split 0.1   (or --eval-dataset-path FILE)",
+            changes={"valid_split": 0.1},
+            otherwise="or --eval-dataset-path FILE",
             parameters=tuple(flag.split()[0].removeprefix("--").replace("-", "_") for flag in asked),
         )
 
@@ -170,13 +173,13 @@ def the_best_checkpoint_must_have_been_saved(config: Config) -> Iterator[Finding
     if evaluating == "no":
         yield Finding(
             "the best checkpoint can't be told with --eval-strategy no",
-            fix="--eval-strategy epoch",
+            changes={"eval_strategy": "epoch"},
             parameters=("load_best_model_at_end", "eval_strategy"),
         )
     elif saving != evaluating:
         yield Finding(
             f"the best checkpoint can't be kept: --eval-strategy is {evaluating} and --save-strategy is {saving}",
-            fix=f"--save-strategy {evaluating}",
+            changes={"save_strategy": evaluating},
             parameters=("load_best_model_at_end", "save_strategy"),
         )
     elif evaluating == "steps" and config.given("save_steps") and config.given("eval_steps"):
@@ -184,7 +187,7 @@ def the_best_checkpoint_must_have_been_saved(config: Config) -> Iterator[Finding
         if every and save % every:
             yield Finding(
                 f"--save-steps {save} is no multiple of --eval-steps {every}, so the best step is not always saved",
-                fix=f"--save-steps {max(1, round(save / every)) * every}",
+                changes={"save_steps": max(1, round(save / every)) * every},
                 parameters=("save_steps", "eval_steps"),
             )
 
@@ -199,7 +202,7 @@ def a_quantised_base_needs_an_adapter(config: Config) -> Iterator[Finding]:
     if config.peek("quantization") and not config.peek("peft"):
         yield Finding(
             f"--quantization {config.peek('quantization')} freezes the model, and without --peft nothing is left to train",
-            fix="add --peft",
+            changes={"peft": True},
             parameters=("quantization", "peft"),
         )
 
@@ -215,7 +218,7 @@ def the_head_is_not_a_target_of_lora(config: Lora) -> Iterator[Finding]:
         rest = ",".join(name for name in config.target_modules if name != "lm_head") or "all-linear"
         yield Finding(
             "--target-modules names lm_head, whose adapter would never be trained",
-            fix=f"--target-modules {rest}",
+            changes={"target_modules": rest},
             parameters=("target_modules",),
         )
 
@@ -231,7 +234,7 @@ def a_tracker_must_be_one_that_is_known(config: Config) -> Iterator[Finding]:
     if unknown:
         yield Finding(
             f"--log must be among {', '.join(TRACKERS)}, got {', '.join(unknown)}",
-            fix="--log tensorboard",
+            changes={"log": [name for name in config.peek("log") if name in TRACKERS] or "tensorboard"},
             parameters=("log",),
         )
 
@@ -246,7 +249,7 @@ def a_run_is_resumed_or_replaced(config: Config) -> Iterator[Finding]:
     if config.peek("overwrite") and (config.peek("resume") or config.peek("resume_from_checkpoint")):
         yield Finding(
             "--resume goes on with an earlier run and --overwrite replaces it",
-            fix="remove --overwrite",
+            changes={"overwrite": None},
             parameters=("resume", "overwrite"),
         )
 
@@ -276,7 +279,7 @@ def a_new_model_has_nothing_to_adapt(config: Config) -> Iterator[Finding]:
     if config.peek("peft") and str(config.peek("model") or "").startswith("scratch:"):
         yield Finding(
             f"--peft would leave {config.peek('model')} at its random start: a new model is trained whole",
-            fix="remove --peft",
+            changes={"peft": None},
             parameters=("peft", "model"),
         )
 
@@ -291,7 +294,7 @@ def documents_should_end(config: Config, trainer: Trainer) -> Iterator[Finding]:
     if trainer.rows == "documents" and config.given("add_eos_token") and not config.peek("add_eos_token"):
         yield Finding(
             "with --add-eos-token off, documents are joined without an end token between them, and the model never learns to stop",
-            fix="--add-eos-token",
+            changes={"add_eos_token": True},
             parameters=("add_eos_token",),
         )
 
@@ -307,7 +310,7 @@ def warmup_should_leave_steps_to_train(config: Config) -> Iterator[Finding]:
     if config.given("warmup_ratio") and 0.5 < ratio < 1:
         yield Finding(
             f"--warmup-ratio {ratio:g} keeps the learning rate below its peak for more than half of the run",
-            fix="--warmup-ratio 0.1",
+            changes={"warmup_ratio": 0.1},
             parameters=("warmup_ratio",),
         )
 
@@ -322,7 +325,7 @@ def a_quantised_base_is_not_merged_into(config: Config) -> Iterator[Finding]:
     if config.peek("merge_adapter") and config.peek("quantization"):
         yield Finding(
             "--merge-adapter into a base of --quantization would round the adapter away",
-            fix="remove --merge-adapter",
+            changes={"merge_adapter": None},
             parameters=("merge_adapter", "quantization"),
         )
 
@@ -341,7 +344,7 @@ def flash_attention_computes_in_half_precision(config: Precision) -> Iterator[Fi
     if (config.attn_implementation or "").startswith("flash_attention") and config.mixed_precision == "fp32":
         yield Finding(
             f"--attn-implementation {config.attn_implementation} computes in fp16 or bf16 and --mixed-precision is fp32",
-            fix="--mixed-precision bf16",
+            changes={"mixed_precision": "bf16"},
             parameters=("attn_implementation", "mixed_precision"),
         )
 
@@ -362,6 +365,6 @@ def evaluation_rows_should_not_be_the_training_rows(config: Config) -> Iterator[
     if data and held_out and os.path.abspath(data) == os.path.abspath(held_out):  # noqa: PTH100 (takes any text)
         yield Finding(
             f"--eval-dataset-path and --data-path are the same: {data}",
-            fix="--valid-split 0.1 in place of --eval-dataset-path",
+            changes={"valid_split": 0.1, "eval_dataset_path": None},
             parameters=("eval_dataset_path", "data_path"),
         )

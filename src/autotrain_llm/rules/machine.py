@@ -20,7 +20,7 @@ def fp16_needs_cuda(config: Config, machine: Machine) -> Iterator[Finding]:
     if config.peek("mixed_precision") == "fp16" and not machine.has_cuda:
         yield Finding(
             "--mixed-precision fp16 needs a CUDA GPU, and this machine has none",
-            fix=f"--mixed-precision {'bf16' if machine.computes_bf16 else 'fp32'}",
+            changes={"mixed_precision": "bf16" if machine.computes_bf16 else "fp32"},
             parameters=("mixed_precision",),
         )
 
@@ -38,13 +38,13 @@ def bf16_should_be_computed_not_emulated(config: Config, machine: Machine) -> It
         old = ", ".join(sorted({gpu.name for gpu in machine.gpus}))
         yield Finding(
             f"--mixed-precision bf16 is not supported by {old}",
-            fix="--mixed-precision fp16",
+            changes={"mixed_precision": "fp16"},
             parameters=("mixed_precision",),
         )
     else:
         yield Finding(
             "--mixed-precision bf16 is emulated by this processor, slower than fp32",
-            fix="--mixed-precision fp32",
+            changes={"mixed_precision": "fp32"},
             parameters=("mixed_precision",),
             severity=WARNING,
         )
@@ -66,7 +66,7 @@ def quantization_needs_cuda_and_bitsandbytes(config: Config, machine: Machine) -
         name = flag.split()[0].removeprefix("--")
         if not machine.has_cuda:
             yield Finding(
-                f"{flag} needs a CUDA GPU, and this machine has none", fix=f"remove --{name}", parameters=(name,)
+                f"{flag} needs a CUDA GPU, and this machine has none", changes={name: None}, parameters=(name,)
             )
         if not machine.has_package("bitsandbytes"):
             yield Finding(
@@ -96,7 +96,7 @@ def flash_attention_needs_its_package_and_a_gpu(config: Config, machine: Machine
         flag = "--use-flash-attention-2" if kernel.endswith("2") else f"--attn-implementation {kernel}"
         yield Finding(
             f"{flag} needs {' and '.join(reasons)}",
-            fix="--attn-implementation sdpa",
+            changes={"attn_implementation": "sdpa"},
             parameters=("attn_implementation",),
         )
 
@@ -129,7 +129,7 @@ def uploading_needs_a_token(config: Config, machine: Machine) -> Iterator[Findin
     if config.peek("offline"):
         yield Finding(
             "--push-to-hub uploads and --offline forbids it",
-            fix="remove --offline",
+            changes={"offline": None},
             parameters=("push_to_hub", "offline"),
         )
     if not (config.peek("token") or machine.hub_token):

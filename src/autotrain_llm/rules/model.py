@@ -29,7 +29,7 @@ def a_row_is_not_longer_than_the_context(config: Config, model: ModelFacts, worl
     yield Finding(
         f"{flag_of(limit.parameter)} {limit.tokens} is longer than the model's context of {context} "
         "(max_position_embeddings in its config.json)",
-        fix=f"{flag_of(limit.parameter)} {context}",
+        changes={limit.parameter: context},
         parameters=(limit.parameter,),
         severity=WARNING if model.rope_scaling else "error",
     )
@@ -57,7 +57,7 @@ def a_row_should_not_be_longer_than_the_tokenizer_says(
         return  # the context says it already
     yield Finding(
         f"{flag_of(limit.parameter)} {limit.tokens} is longer than the tokenizer's model_max_length of {longest}",
-        fix=f"{flag_of(limit.parameter)} {longest}",
+        changes={limit.parameter: longest},
         parameters=(limit.parameter,),
     )
 
@@ -75,4 +75,4 @@ def packing_needs_rows_that_are_kept_apart(config: Config, model: ModelFacts, wo
 
     apart, reason = keeps_rows_apart(model.config or {})
     if config.applies("packing") and config.packing and not apart and not world.is_scratch:
-        yield Finding(f"--packing is ignored: {reason}", fix="remove --packing", parameters=("packing",))
+        yield Finding(f"--packing is ignored: {reason}", changes={"packing": None}, parameters=("packing",))

@@ -9,8 +9,16 @@ from pathlib import Path
 from autotrain_llm.config import Config
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.rule import rule
-from autotrain_llm.facts.output import CHECKPOINT_NAME, Output, earlier_values, is_complete, process_that_holds
+from autotrain_llm.facts.output import (
+    CHECKPOINT_NAME,
+    Output,
+    earlier_sweep,
+    earlier_values,
+    is_complete,
+    process_that_holds,
+)
 from autotrain_llm.registry import PARAMS
+from autotrain_llm.sweeps import study_name
 
 
 @rule("E401", refuses="--output-dir <a finished run>", accepts="--output-dir <a finished run> --overwrite")
@@ -21,13 +29,29 @@ def a_folder_that_holds_a_run_is_kept(config: Config, output: Output) -> Iterato
     Fix: another folder, `--resume` to go on with it, or `--overwrite` to put it aside until the new one is complete.
     """
     going_on = config.peek("resume") or config.peek("resume_from_checkpoint") or config.peek("overwrite")
+    going_on = going_on or _joins_a_sweep(config, output)
     if output.named and output.holds_run and not going_on:
         yield Finding(
             f"--output-dir {output.folder if output.folder.is_absolute() else config.peek('output_dir')} holds an earlier run "
             f"({output.holds_run})",
-            fix="another --output-dir, or --resume to go on with it, or --overwrite to replace it",
+            changes={"output_dir": free_beside(output)},
+            otherwise="or --resume to go on with it, or --overwrite to replace it",
             parameters=("output_dir",),
         )
+
+
+def free_beside(output: Output) -> str:
+    """A folder of the same name with the next number, which nothing is in."""
+    number = 2
+    while output.folder.with_name(f"{output.folder.name}-{number}").exists():
+        number += 1
+    return str(output.folder.with_name(f"{output.folder.name}-{number}"))
+
+
+def _joins_a_sweep(config: Config, output: Output) -> bool:
+    """Whether this is one more process of the sweep that the folder holds: with `--resume`, or by the storage that they share."""
+    asked = config.peek("use_sweep") and (config.peek("resume") or config.peek("sweep_storage"))
+    return bool(asked) and earlier_sweep(output.folder) == study_name(config)
 
 
 @rule("E402", refuses="--model ./model --output-dir ./model", accepts="--model ./model --output-dir ./tuned")
@@ -47,7 +71,7 @@ def the_model_is_not_written_over(config: Config, output: Output) -> Iterator[Fi
         ):
             yield Finding(
                 f"--output-dir and {PARAMS[name].flag} are the same folder ({value}), which would be overwritten",
-                fix="another --output-dir",
+                changes={"output_dir": free_beside(output)},
                 parameters=("output_dir", name),
             )
 
@@ -61,7 +85,11 @@ def the_output_folder_must_be_writable(config: Config, output: Output) -> Iterat
     """
     folder = output.folder.resolve()
     if folder.exists() and not folder.is_dir():
-        yield Finding(f"--output-dir {output.folder} is a file", fix="another --output-dir", parameters=("output_dir",))
+        yield Finding(
+            f"--output-dir {output.folder} is a file",
+            changes={"output_dir": free_beside(output)},
+            parameters=("output_dir",),
+        )
         return
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
@@ -78,11 +106,12 @@ def two_runs_do_not_share_a_folder(config: Config, output: Output) -> Iterator[F
     Fix: another folder, or wait for the other run.
     """
     holder = process_that_holds(output.folder)
-    if holder is not None:
+    if holder is not None and not _joins_a_sweep(config, output):
         who = f"process {holder}" if holder > 0 else "another process"
         yield Finding(
             f"--output-dir {output.folder} is in use by {who}",
-            fix="another --output-dir, or wait",
+            changes={"output_dir": free_beside(output)},
+            otherwise="or wait",
             parameters=("output_dir",),
         )
 
@@ -97,7 +126,7 @@ def resuming_needs_a_complete_checkpoint(config: Config, output: Output) -> Iter
     named = config.peek("resume_from_checkpoint")
     if named and output.checkpoint is None:
         yield _unusable(named)
-    elif config.peek("resume") and not named and output.checkpoint is None:
+    elif config.peek("resume") and not named and output.checkpoint is None and not config.peek("use_sweep"):
         damaged = [path.name for path in output.checkpoints]
         what = (
             f"{', '.join(damaged)} there {'is' if len(damaged) == 1 else 'are'} incomplete"
@@ -106,7 +135,8 @@ def resuming_needs_a_complete_checkpoint(config: Config, output: Output) -> Iter
         )
         yield Finding(
             f"--resume needs a complete checkpoint in {output.folder}, and {what}",
-            fix="remove --resume to start afresh" + (" with --overwrite" if output.holds_run else ""),
+            changes={"resume": None, **({"overwrite": True} if output.holds_run else {})},
+            otherwise="to start afresh",
             parameters=("resume", "output_dir"),
         )
 
@@ -126,7 +156,8 @@ def _unusable(named: str) -> Finding:
         what = "is no checkpoint, which is a folder named checkpoint-<step>"
     return Finding(
         f"--resume-from-checkpoint {named} {what}",
-        fix=f"--resume-from-checkpoint {usable[-1]}" if usable else "remove --resume-from-checkpoint to start afresh",
+        changes={"resume_from_checkpoint": str(usable[-1]) if usable else None},
+        otherwise="" if usable else "to start afresh",
         parameters=("resume_from_checkpoint",),
     )
 
@@ -138,7 +169,7 @@ def a_resumed_run_must_be_the_same_run(config: Config, output: Output) -> Iterat
     Why: a checkpoint holds the state of one run; another run can't go on from it.
     Fix: the flags of the run that is resumed; its `command.sh` holds them.
     """
-    if output.checkpoint is None:
+    if output.checkpoint is None or config.peek("use_sweep"):
         return
     before = earlier_values(output.folder)
     for name in ("trainer", "model", "peft", "lora_r", "optimizer"):
@@ -146,6 +177,6 @@ def a_resumed_run_must_be_the_same_run(config: Config, output: Output) -> Iterat
         if was is not None and was != config.peek(name):
             yield Finding(
                 f"{PARAMS[name].flag} is {config.peek(name)} and the run in {output.folder} was started with {was}",
-                fix=f"{PARAMS[name].flag} {was}",
+                changes={name: was},
                 parameters=(name, "resume"),
             )

@@ -35,7 +35,8 @@ def label_smoothing_counts_only_in_losses_that_have_it(config: Config, trainer: 
     if loss not in SMOOTHED:
         yield Finding(
             f"--label-smoothing has no effect with --dpo-loss {loss}, will be ignored",
-            fix="--dpo-loss robust, or remove --label-smoothing",
+            changes={"dpo_loss": "robust"},
+            otherwise="or remove --label-smoothing",
             parameters=("label_smoothing", "dpo_loss"),
         )
 
@@ -54,7 +55,7 @@ def exo_needs_label_smoothing(config: Config, trainer: Trainer) -> Iterator[Find
     if trainer.name == "dpo" and config.peek("dpo_loss") == "exo_pair" and not config.peek("label_smoothing"):
         yield Finding(
             "--dpo-loss exo_pair needs --label-smoothing above 0",
-            fix="--label-smoothing 0.001",
+            changes={"label_smoothing": 0.001},
             parameters=("dpo_loss", "label_smoothing"),
         )
 
@@ -73,7 +74,7 @@ def kto_needs_other_answers_in_a_batch(config: Config, trainer: Trainer) -> Iter
     flags = " and ".join(f"--{name.replace('_', '-')} 1" for name in sizes)
     yield Finding(
         f"{flags}: kto measures an answer against those of the other rows of its batch, and there is none",
-        fix=" ".join(f"--{name.replace('_', '-')} 4" for name in sizes),
+        changes=dict.fromkeys(sizes, 4),
         parameters=tuple(sizes),
     )
 
@@ -94,7 +95,8 @@ def the_trl_engine_smooths_no_labels_of_the_plain_loss(config: Config, trainer: 
     if trainer.name == "dpo" and config.peek("engine") == "trl" and smoothed:
         yield Finding(
             "--engine trl has no label smoothing in --dpo-loss sigmoid, where it is ignored",
-            fix="--dpo-loss robust, or remove --engine trl",
+            changes={"dpo_loss": "robust"},
+            otherwise="or remove --engine trl",
             parameters=("engine", "label_smoothing"),
         )
 
@@ -125,6 +127,7 @@ def a_reference_reads_the_same_tokens(config: Config, model: ModelFacts, world: 
     if different is not None:
         yield Finding(
             f"--model-ref {config.peek('model_ref')} has another vocabulary than the rows: {different}",
-            fix="a --model-ref with the tokenizer of --model, or remove --model-ref",
+            changes={"model_ref": None},
+            otherwise="or name one with the tokenizer of --model",
             parameters=("model_ref",),
         )

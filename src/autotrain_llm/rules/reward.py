@@ -30,7 +30,8 @@ def the_trl_engine_smooths_no_labels_of_rewards(config: Config, trainer: Trainer
     if trainer.name == "reward" and config.peek("engine") == "trl" and config.peek("label_smoothing"):
         yield Finding(
             "--engine trl has no label smoothing for reward, where it is ignored",
-            fix="remove --engine trl, or remove --label-smoothing",
+            changes={"engine": None},
+            otherwise="or remove --label-smoothing",
             parameters=("engine", "label_smoothing"),
         )
 
@@ -82,6 +83,6 @@ def a_score_adapter_beside_another_is_merged(
     if model.is_adapter and not model.is_classifier:
         yield Finding(
             f"--model {config.peek('model')} is an adapter itself: the new one will be merged, and the whole model saved",
-            fix="--merge-adapter",
+            changes={"merge_adapter": True},
             parameters=("peft", "merge_adapter"),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ from autotrain_llm.config import CONFIG_FILE, Config
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import Param, plain
+from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.registry import PARAMS
 
 PATHS = ("DIR", "PATH", "NAME|DIR", "NAME|FILE")  # parameters with these metavars may name a file or folder
+NAMES_A_FILE = ("model", "path")  # how parameters end that only their user can fill in
 LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, on every common file system
 # What a value that goes wrong usually was meant to say; the rest is told by the bounds themselves.
 READ_BY_INFERENCE = frozenset(
@@ -23,15 +25,15 @@ READ_BY_INFERENCE = frozenset(
     | {"mixed_precision", "attn_implementation", "seed", "trainer"}
 )
 INSTEAD = {
-    "epochs": "--epochs 1",
-    "warmup_ratio": "--warmup-ratio 0.1",
-    "lora_dropout": "--lora-dropout 0.05",
-    "rl_temperature": "--rl-temperature 1.0",
-    "distill_temperature": "--distill-temperature 2.0",
-    "distill_alpha": "--distill-alpha 0.5",
-    "sweep_n_trials": "--sweep-n-trials 10",
-    "batch_size": "--batch-size 8",
-    "gradient_accumulation": "--gradient-accumulation 1",
+    "epochs": 1,
+    "warmup_ratio": 0.1,
+    "lora_dropout": 0.05,
+    "rl_temperature": 1.0,
+    "distill_temperature": 2.0,
+    "distill_alpha": 0.5,
+    "sweep_n_trials": 10,
+    "batch_size": 8,
+    "gradient_accumulation": 1,
 }
 
 
@@ -55,10 +57,12 @@ def what_a_trainer_requires_must_be_given(config: Config, trainer: Trainer) -> I
     firsts = [names.split("|")[0] for names in missing]
     flags = ", ".join(PARAMS[name].flag for name in firsts)
     lora = bool(config.peek("peft"))
-    values = [(PARAMS[name].flag, trainer.usual[name].value(lora)) for name in firsts]
+    usual = {name: trainer.usual[name].value(lora) for name in firsts}
+    values = {name: plain_number(value) for name, value in usual.items()}
     yield Finding(
         f"{trainer.name} needs {flags}, and {'none was' if len(firsts) > 1 else 'it was not'} given",
-        fix=" ".join(f"{flag} {plain_number(value)}" for flag, value in values),
+        fix=" ".join(f"{PARAMS[name].flag} {value}" for name, value in values.items()),
+        changes=EMPTY if any(name.endswith(NAMES_A_FILE) for name in firsts) else values,
         parameters=tuple(firsts),
     )
 
@@ -103,9 +107,29 @@ def inference_does_not_train(config: Config) -> Iterator[Finding]:
     if unused:
         yield Finding(
             f"{', '.join(PARAMS[name].flag for name in unused)} has no effect with --inference, will be ignored",
-            fix=f"remove {', '.join(PARAMS[name].flag for name in unused)}",
+            changes=dict.fromkeys(unused),
             parameters=tuple(unused),
         )
+
+
+@rule("P119", refuses="--write-config fixed.yaml", accepts="--fix --write-config fixed.yaml")
+def a_corrected_config_needs_correcting(config: Config) -> Iterator[Finding]:
+    """`--write-config` without `--fix`, or `--fix` beside a kept plan or prompts to answer.
+
+    Why: the file holds what `--fix` made of the command; a kept plan is trained as it is, and answering prompts has nothing to correct.
+    Fix: add `--fix`, or leave the other out.
+    """
+    if config.peek("write_config") and not config.peek("fix"):
+        yield Finding(
+            "--write-config writes what --fix has corrected, and --fix is not given",
+            changes={"fix": True},
+            parameters=("write_config", "fix"),
+        )
+    for name in ("plan", "inference"):
+        if config.peek("fix") and config.peek(name):
+            yield Finding(
+                f"--fix and {PARAMS[name].flag} don't go together", changes={"fix": None}, parameters=("fix", name)
+            )
 
 
 def plain_number(value: Any) -> str:
@@ -125,10 +149,22 @@ def a_number_must_be_inside_its_bounds(config: Config) -> Iterator[Finding]:
         if config.given(param.name) and param.within and out_of_bounds(param, value):
             yield Finding(
                 f"{param.flag} must be {param.within.describe()}, got {plain(value)}",
-                fix=INSTEAD.get(param.name),
+                changes={param.name: INSTEAD[param.name]} if param.name in INSTEAD else _nearest_inside(param, value),
                 parameters=(param.name,),
                 file=file_of(config, param.name),
             )
+
+
+def _nearest_inside(param: Param, value: Any) -> Mapping[str, Any]:
+    """The bound that was passed, where it may be had itself."""
+    bounds = param.within
+    if bounds is None or value != value:
+        return EMPTY
+    if bounds.low is not None and value < bounds.low and not bounds.low_open:
+        return {param.name: bounds.low}
+    if bounds.high is not None and value > bounds.high and not bounds.high_open:
+        return {param.name: bounds.high}
+    return EMPTY
 
 
 def file_of(config: Config, name: str) -> str | None:
@@ -156,7 +192,7 @@ def a_choice_must_be_one_of_the_choices(config: Config) -> Iterator[Finding]:
             close = nearest(str(value), param.choices)
             yield Finding(
                 f"{param.flag} must be one of {', '.join(param.choices)}, got {value!r}",
-                fix=f"{param.flag} {close}" if close else None,
+                changes={param.name: close} if close else EMPTY,
                 parameters=(param.name,),
                 file=file_of(config, param.name),
             )
@@ -170,14 +206,15 @@ def a_path_must_be_one_that_can_be_looked_up(config: Config) -> Iterator[Finding
     Fix: the whole path, from `/` or from this folder.
     """
     for param in PARAMS.values():
-        value = config.peek(param.name)
-        fault = _fault_of_path(value) if value and param.metavar in PATHS else None
-        if fault:
-            yield Finding(
-                f"{param.flag} {value[:60]}{'…' if len(value) > 60 else ''} {fault}",
-                parameters=(param.name,),
-                file=file_of(config, param.name),
-            )
+        held = config.peek(param.name) if param.metavar in PATHS else None
+        for value in held if isinstance(held, tuple) else (held,):
+            fault = _fault_of_path(value) if value else None
+            if fault:
+                yield Finding(
+                    f"{param.flag} {value[:60]}{'…' if len(value) > 60 else ''} {fault}",
+                    parameters=(param.name,),
+                    file=file_of(config, param.name),
+                )
 
 
 def _fault_of_path(path: str) -> str | None:

@@ -15,7 +15,7 @@ from autotrain_llm.facts.output import CHECKPOINT_NAME, CHECKPOINTS, LOCK_FILE, 
 
 # Everything that a run of this program, or the libraries beneath it, writes at the top of its folder.
 WRITTEN = re.compile(
-    r"""run\.json|metrics\.jsonl|command\.sh|README\.md|report\.html|best\.yaml|checkpoints|eval|sweep|logs
+    r"""run\.json|metrics\.jsonl|command\.sh|README\.md|report\.html|samples\.jsonl|value_head\.safetensors|best\.yaml|checkpoints|eval|sweep|logs
     |config\.json|generation_config\.json|chat_template\.(jinja|json)
     |model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|adapter_(config\.json|model\.safetensors)
     |tokenizer(_config)?\.json|tokenizer\.model|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt

@@ -100,7 +100,7 @@ def read_prompts(config: Config, rows: str = "prompts") -> tuple[list[Example], 
         dataset = open_data(request)
     except Refused as refused:
         raise Refused(_of_the_prompts(refused.findings)) from refused
-    return dataset.train, _of_the_prompts(dataset.findings)
+    return list(dataset.train), _of_the_prompts(dataset.findings)
 
 
 def _lines(path: Path, given: str) -> list[Example]:

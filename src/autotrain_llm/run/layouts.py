@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from autotrain_llm.run.distill.padded import of_targets
 from autotrain_llm.run.flat.batch import STANDS_ALONE, Row, flatten
-from autotrain_llm.run.flat.model import FlatOutput, prepare_model, switch
+from autotrain_llm.run.flat.model import DISTILLED, HIDDEN, FlatOutput, prepare_model, switch
 
 IGNORED = -100
 OF_THE_CALL = ("input_ids", "position_ids", "segments", "target_positions", "target_labels")
@@ -80,7 +81,8 @@ class Flat:
         return batch
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
-        return model(**{name: batch[name] for name in OF_THE_CALL}, compute=compute)
+        lesson = {"lesson": batch["lesson"]} if compute == DISTILLED else {}
+        return model(**{name: batch[name] for name in OF_THE_CALL}, **lesson, compute=compute)
 
     def for_generation(self, model: nn.Module, on: bool) -> None:
         switch(model, on=not on)
@@ -121,6 +123,8 @@ class Padded:
         }
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
+        if compute in (DISTILLED, HIDDEN):
+            return of_targets(model, batch, compute)
         logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
         chosen = logits.reshape(-1, logits.shape[-1]).index_select(0, batch["target_positions"])
         chosen = chosen if chosen.dtype == torch.float64 else chosen.float()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from autotrain_llm.run.batches import Batches, BatchOrder
@@ -44,6 +47,22 @@ class Observer(Protocol):
         ...
 
 
+class Source(Protocol):
+    """Where training batches come from, where they are no fixed rows in some order: answers that the model writes while it is trained."""
+
+    def batches(self, loop: Loop) -> DataLoader[Any]:
+        """The batches of an epoch, made when they are asked for."""
+        ...
+
+    def learnt(self, measured: Sums) -> None:
+        """Called after each batch, with what the objective measured in it."""
+        ...
+
+    def saving(self, folder: Path) -> AbstractContextManager[None]:
+        """Around the saving of a checkpoint's model, in all processes: what else is needed to go on is added."""
+        ...
+
+
 class Loop(Trainer):
     """Trains on `train_rows`, evaluates on `valid_rows`, both items of tokens."""
 
@@ -57,6 +76,7 @@ class Loop(Trainer):
         valid_rows: Any,
         companions: Sequence[Companion] = (),
         observers: Sequence[Observer] = (),
+        source: Source | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(train_dataset=train_rows, eval_dataset=valid_rows, **settings)
@@ -66,13 +86,17 @@ class Loop(Trainer):
         self.objective: Objective = objective
         self.companions = companions
         self.observers = observers
+        self.source = source
         self.loss_is_scaled_for_ga = True  # the objective's sum is divided by the items of the whole step
         self._pending: list[Sums] = []
+        self.measured: dict[str, float] = {}  # by the evaluation under way, for its observers
         self.rates = rates
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
-    def get_train_dataloader(self) -> Batches:
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        if self.source is not None:
+            return self.source.batches(self)
         return self._batches(self.train_rows, self.args.per_device_train_batch_size, self.args.data_seed)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Batches:
@@ -118,7 +142,10 @@ class Loop(Trainer):
         output = self.layout.forward(model, inputs, self.objective.compute)
         items = num_items_in_batch if num_items_in_batch is not None else self.objective.items(inputs)
         loss = self.objective.loss(output, inputs) * self.args.world_size / items
-        self._pending.append(self.objective.measures(output, inputs))
+        measured = self.objective.measures(output, inputs)
+        self._pending.append(measured)
+        if self.source is not None:
+            self.source.learnt(measured)
         return (loss, output) if return_outputs else loss
 
     def _accompanied(self, model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -132,6 +159,13 @@ class Loop(Trainer):
         if not torch.isfinite(loss):
             raise not_a_number(self.state.global_step + 1)
         return loss
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        if self.source is None or output_dir is None:
+            super().save_model(output_dir, _internal_call)
+            return
+        with self.source.saving(Path(output_dir)):
+            super().save_model(output_dir, _internal_call)
 
     # --- what is measured -------------------------------------------------------------------------------------------
 
@@ -167,13 +201,13 @@ class Loop(Trainer):
         sums: list[Sums] = []
         for inputs in self.get_eval_dataloader(eval_dataset):
             inputs = self.on_device(inputs)
-            with torch.no_grad(), self.compute_loss_context_manager():
+            with torch.no_grad(), self.accelerator.autocast():
                 inputs = self._accompanied(model, inputs)
                 output = self.layout.forward(model, inputs, self.objective.compute)
             loss = self.objective.loss(output, inputs).detach()
             items = torch.tensor(float(self.objective.items(inputs)), device=loss.device)
             sums.append({"loss": (loss, items), **self.objective.measures(output, inputs)})
-        measured = self._ratios(sums)
+        self.measured = measured = self._ratios(sums)
         for observer in self.observers:
             measured |= observer.measure(self)
         model.train()
@@ -185,9 +219,8 @@ class Loop(Trainer):
         return metrics
 
     def _evaluating_model(self) -> nn.Module:
-        """The model as it is wrapped for training; before training, wrapped for evaluation alone."""
+        """The model as it is wrapped for training; before training as it is, because accelerate wraps no model for training that it has
+        wrapped for evaluation."""
         model = self.model_wrapped
-        if model is self.model and not self.is_in_train:
-            model = self.accelerator.prepare_model(self.model, evaluation_mode=True)
         model.eval()
         return model

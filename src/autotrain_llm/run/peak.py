@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -41,8 +42,9 @@ class Peak:
     source: str
 
 
+@cache
 def matmul_peak(device: torch.device, dtype: torch.dtype) -> Peak:
-    """The device's stated dense rate where it is a known GPU computing in bf16, else what is measured here and now."""
+    """The device's stated dense rate where it is a known GPU computing in bf16, else what is measured here, once in a process."""
     if device.type == "cuda" and dtype == torch.bfloat16:
         name = torch.cuda.get_device_name(device)
         stated = stated_rate(name)

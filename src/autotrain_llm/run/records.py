@@ -5,36 +5,23 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from autotrain_llm.config import Config
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import plain
+from autotrain_llm.facts.versions import versions
 from autotrain_llm.planning import Plan, show_count
 from autotrain_llm.registry import PARAMS
+from autotrain_llm.run.comparison import compared_in
 from autotrain_llm.run.reward.card import how_to_score
-from autotrain_llm.version import VERSION
 
 ENDED_EARLY = ("failed", "interrupted")
-PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "safetensors")
-
-
-def versions() -> dict[str, str]:
-    """This package, Python, and the libraries that decide what a run computes."""
-    found = {"autotrain-llm": VERSION, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
@@ -170,6 +157,7 @@ def write_card(folder: Path, plan: Plan, steps: int, metrics: Mapping[str, Any],
         "| --- | --- |",
         *(f"| {name} | {value:.6g} |" for name, value in metrics.items() if isinstance(value, int | float)),
         "",
+        *_before_and_after(folder),
         "```sh",
         " \\\n  ".join(_in_lines(words)),
         "```",
@@ -177,6 +165,16 @@ def write_card(folder: Path, plan: Plan, steps: int, metrics: Mapping[str, Any],
         "Versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()) + ".",
     ]
     (folder / "README.md").write_text("\n".join([*header, *lines]) + "\n", encoding="utf-8")
+
+
+def _before_and_after(folder: Path) -> list[str]:
+    """The table of what was evaluated before training and after it; empty where that was not done."""
+    compared = compared_in(folder)
+    if not compared:
+        return []
+    cells = ((row.name, *(f"{value:.6g}" if value is not None else "" for value in row[1:])) for row in compared)
+    lines = [f"| {name} | {before} | {after} |" for name, before, after in cells]
+    return ["| evaluated | before | after |", "| --- | --- | --- |", *lines, ""]
 
 
 def invocation() -> str:

@@ -47,13 +47,7 @@ def save_finished(loaded: Loaded, folder: Path, *, merge: bool, end_of_turn: str
 def tell_end_of_turn(model: Any, tokenizer: Any, end_of_turn: str | None) -> None:
     """Generation stops at the end of the text and at the end of a turn."""
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    known = base.generation_config.eos_token_id
-    ends = [known] if isinstance(known, int) else list(known or [])
-    ends += [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    if end_of_turn is not None:
-        turn = tokenizer.convert_tokens_to_ids(end_of_turn)
-        ends += [] if turn in (None, tokenizer.unk_token_id) else [turn]
-    ends = list(dict.fromkeys(ends))
+    ends = end_tokens(model, tokenizer, end_of_turn)
     settings = base.generation_config.to_dict() | {
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.bos_token_id,
@@ -61,3 +55,15 @@ def tell_end_of_turn(model: Any, tokenizer: Any, end_of_turn: str | None) -> Non
     base.generation_config = GenerationConfig.from_dict(
         settings | {"eos_token_id": ends[0] if len(ends) == 1 else ends or None}
     )
+
+
+def end_tokens(model: Any, tokenizer: Any, end_of_turn: str | None) -> list[int]:
+    """The tokens that end an answer: those that the model knows, the end of the text and the end of a turn."""
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    known = base.generation_config.eos_token_id
+    ends = [known] if isinstance(known, int) else list(known or [])
+    ends += [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    if end_of_turn is not None:
+        turn = tokenizer.convert_tokens_to_ids(end_of_turn)
+        ends += [] if turn in (None, tokenizer.unk_token_id) else [turn]
+    return list(dict.fromkeys(ends))

@@ -6,6 +6,7 @@ from autotrain_llm.declare.param import POSITIVE, group, log, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn, RejectedColumn
 from autotrain_llm.params.distillation import Distillation
+from autotrain_llm.params.evaluation import GeneratedAnswers
 from autotrain_llm.params.length import PairLengths
 from autotrain_llm.params.preferences import LabelSmoothing
 from autotrain_llm.params.text import ChatTemplate
@@ -73,6 +74,7 @@ TRAINER = Trainer(
         LabelSmoothing,
         Reference,
         Distillation,
+        GeneratedAnswers,
     ),
     requires=(*REQUIRED, "prompt_text_column", "rejected_text_column"),
     usual=usual(
@@ -95,6 +97,8 @@ TRAINER = Trainer(
         "rewards/margins": "maximize",
         "logps/chosen": "maximize",
         "logps/rejected": "minimize",
+        "perplexity": "minimize",
+        "token_accuracy": "maximize",
         "kl": "minimize",
     },
     examples=(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.distillation import Distillation
+from autotrain_llm.params.evaluation import GeneratedAnswers
 from autotrain_llm.params.text import EndToken
 from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 
@@ -15,7 +16,7 @@ TRAINER = Trainer(
     purpose="Language modelling on raw text, with no prompt and no answer: documents are joined with the end token and cut into "
     "blocks, and every token is learnt.",
     rows="documents",
-    groups=(*CORE, EndToken, Distillation),
+    groups=(*CORE, EndToken, Distillation, GeneratedAnswers),
     requires=REQUIRED,
     usual=usual(lr=Usual(2e-5, 2e-4)),
     learning_rates={"full": (1e-7, 3e-4), "lora": (1e-6, 5e-3)},

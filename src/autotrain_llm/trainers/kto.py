@@ -5,6 +5,7 @@ from __future__ import annotations
 from autotrain_llm.declare.param import NOT_NEGATIVE, POSITIVE, group, log, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn, RejectedColumn
+from autotrain_llm.params.evaluation import GeneratedAnswers
 from autotrain_llm.params.length import PairLengths
 from autotrain_llm.params.text import ChatTemplate
 from autotrain_llm.trainers.dpo import Reference
@@ -32,7 +33,7 @@ TRAINER = Trainer(
     summary="Kahneman-Tversky optimisation: learn from answers that are good or bad each on their own.",
     purpose="Needs no pairs: each row is a prompt, an answer, and whether it is a good one. Pairs are taken apart into two such rows.",
     rows="preferences",
-    groups=(*CORE, PromptColumn, RejectedColumn, PairLengths, ChatTemplate, Kto, Reference),
+    groups=(*CORE, PromptColumn, RejectedColumn, PairLengths, ChatTemplate, Kto, Reference, GeneratedAnswers),
     requires=REQUIRED,
     usual=usual(lr=Usual(5e-7, 2e-5), epochs=Usual(2, 2)),
     learning_rates={"full": (1e-8, 5e-5), "lora": (1e-7, 1e-3)},
@@ -48,6 +49,8 @@ TRAINER = Trainer(
         "rewards/margins": "maximize",
         "logps/chosen": "maximize",
         "logps/rejected": "minimize",
+        "perplexity": "minimize",
+        "token_accuracy": "maximize",
         "kl": "minimize",
     },
     notes=(

@@ -6,6 +6,7 @@ from autotrain_llm.declare.param import POSITIVE, group, log, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn, RejectedColumn
 from autotrain_llm.params.distillation import Distillation
+from autotrain_llm.params.evaluation import GeneratedAnswers
 from autotrain_llm.params.length import PairLengths
 from autotrain_llm.params.text import ChatTemplate
 from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
@@ -30,7 +31,7 @@ TRAINER = Trainer(
     summary="Odds-ratio preference optimisation: answers and preferences in one pass, with no reference model.",
     purpose="Learns the chosen answers and, in the same step, to tell them from the rejected ones.",
     rows="preferences",
-    groups=(*CORE, PromptColumn, RejectedColumn, PairLengths, ChatTemplate, Orpo, Distillation),
+    groups=(*CORE, PromptColumn, RejectedColumn, PairLengths, ChatTemplate, Orpo, Distillation, GeneratedAnswers),
     requires=(*REQUIRED, "prompt_text_column", "rejected_text_column"),
     usual=usual(
         lr=Usual(8e-6, 2e-5),
@@ -52,6 +53,8 @@ TRAINER = Trainer(
         "rewards/margins": "maximize",
         "logps/chosen": "maximize",
         "logps/rejected": "minimize",
+        "perplexity": "minimize",
+        "token_accuracy": "maximize",
         "nll_loss": "minimize",
         "log_odds_ratio": "maximize",
         "log_odds_chosen": "maximize",

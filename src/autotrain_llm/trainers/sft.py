@@ -6,6 +6,7 @@ from autotrain_llm.declare.param import group, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn
 from autotrain_llm.params.distillation import Distillation
+from autotrain_llm.params.evaluation import GeneratedAnswers
 from autotrain_llm.params.length import LENGTH
 from autotrain_llm.params.text import ChatTemplate, EndToken
 from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
@@ -34,7 +35,7 @@ TRAINER = Trainer(
     summary="Supervised fine-tuning on instructions and conversations.",
     purpose="Teaches a model to answer: rows are conversations, prompts with answers, or texts, and the answers are what is learnt.",
     rows="conversations",
-    groups=(*CORE, PromptColumn, ChatTemplate, EndToken, Sft, Distillation),
+    groups=(*CORE, PromptColumn, ChatTemplate, EndToken, Sft, Distillation, GeneratedAnswers),
     requires=REQUIRED,
     usual=usual(lr=Usual(2e-5, 2e-4)),
     learning_rates={"full": (1e-7, 3e-4), "lora": (1e-6, 5e-3)},

@@ -23,10 +23,14 @@ CPU_PIECE = 1 << 18
 
 @dataclass(frozen=True)
 class Logits:
-    """How an architecture turns `hidden @ weight.T + bias` into logits: `scale` is multiplied in, then `softcap * tanh(x / softcap)`."""
+    """How an architecture turns `hidden @ weight.T + bias` into logits: `scale` is multiplied in, then `softcap * tanh(x / softcap)`.
+
+    `temperature` is of the distribution that is asked for: what comes out is divided by it.
+    """
 
     scale: float = 1.0
     softcap: float | None = None
+    temperature: float = 1.0
 
 
 @dataclass
@@ -55,7 +59,7 @@ def linear_cross_entropy(
     softmax in float32. Gradients are computed in this call where gradients are on, only for what requires them; the one of
     the weight is accumulated in float32 across tiles.
     """
-    options = _options(hidden, weight, logits, with_entropy, tile)
+    options = options_of(hidden, weight, logits, with_entropy, tile)
     loss, logprobs, correct, entropy = _CrossEntropy.apply(
         hidden, weight, bias, labels, options, torch.is_grad_enabled()
     )
@@ -72,14 +76,17 @@ def linear_logprobs(
     with_entropy: bool = False,
     tile: int | None = None,
 ) -> tuple[torch.Tensor, TokenStatistics]:
-    """The log-probability of each of K labels, differentiable token by token, and their statistics. Shapes as above."""
-    options = _options(hidden, weight, logits, with_entropy, tile)
+    """The log-probability of each of K labels, differentiable token by token, and their statistics. Shapes as above.
+
+    The statistics' entropy is differentiable too.
+    """
+    options = options_of(hidden, weight, logits, with_entropy, tile)
     logprobs, correct, entropy = _LogProbabilities.apply(hidden, weight, bias, labels, options)
     return logprobs, TokenStatistics(logprobs.detach(), correct, entropy if with_entropy else None)
 
 
 @dataclass(frozen=True)
-class _Options:
+class Options:
     """What every tile needs to know: the type of the matrix products, that of the softmax, tokens per tile."""
 
     product: torch.dtype
@@ -89,9 +96,9 @@ class _Options:
     with_entropy: bool
 
 
-def _options(
+def options_of(
     hidden: torch.Tensor, weight: torch.Tensor, logits: Logits, with_entropy: bool, tile: int | None
-) -> _Options:
+) -> Options:
     device = hidden.device.type
     product = torch.promote_types(hidden.dtype, weight.dtype)
     if torch.is_autocast_enabled(device) and product != torch.float64:
@@ -99,7 +106,7 @@ def _options(
     softmax = torch.float64 if product == torch.float64 else torch.float32
     if tile is None:
         tile = CPU_TILE if device == "cpu" else max(128, CUDA_TILE_BYTES // (4 * weight.shape[0]))
-    return _Options(product, softmax, tile, logits, with_entropy)
+    return Options(product, softmax, tile, logits, with_entropy)
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -112,7 +119,7 @@ class _CrossEntropy(torch.autograd.Function):
         weight: torch.Tensor,
         bias: torch.Tensor | None,
         labels: torch.Tensor,
-        options: _Options,
+        options: Options,
         gradients: bool,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         wanted = [gradients and needed for needed in ctx.needs_input_grad[:3]]
@@ -140,24 +147,29 @@ class _LogProbabilities(torch.autograd.Function):
         weight: torch.Tensor,
         bias: torch.Tensor | None,
         labels: torch.Tensor,
-        options: _Options,
+        options: Options,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         with torch.autocast(hidden.device.type, enabled=False):
             tiles = _Tiles(hidden, weight, bias, labels, options, [False, False, False])
             tiles.run()
         ctx.save_for_backward(hidden, weight, bias, labels)
         ctx.options = options
-        ctx.mark_non_differentiable(tiles.correct, tiles.entropy)
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(tiles.correct)
         return tiles.logprobs, tiles.correct, tiles.entropy
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: torch.Tensor, *unused: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(
+        ctx: Any, upstream: torch.Tensor | None, correct: None, of_entropy: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, ...]:
         hidden, weight, bias, labels = ctx.saved_tensors
-        options = replace(ctx.options, with_entropy=False)
+        entropy_counts = ctx.options.with_entropy and of_entropy is not None
+        options = replace(ctx.options, with_entropy=entropy_counts)
+        factor = torch.zeros_like(labels, dtype=options.softmax) if upstream is None else -upstream.to(options.softmax)
         with torch.autocast(hidden.device.type, enabled=False):
             tiles = _Tiles(hidden, weight, bias, labels, options, list(ctx.needs_input_grad[:3]))
-            tiles.run(-upstream.to(options.softmax))
+            tiles.run(factor, of_entropy if entropy_counts else None)
         return *tiles.gradients(), None, None
 
 
@@ -174,7 +186,7 @@ class _Tiles:
         weight: torch.Tensor,
         bias: torch.Tensor | None,
         labels: torch.Tensor,
-        options: _Options,
+        options: Options,
         wanted: list[bool],
     ) -> None:
         self.labels, self.options, self.any_wanted = labels, options, any(wanted)
@@ -193,45 +205,55 @@ class _Tiles:
         self.products = torch.empty(self.rows, words, dtype=options.product, device=hidden.device)
         self.exact = torch.empty(self.piece, words, dtype=options.softmax, device=hidden.device)
 
-    def run(self, factor: torch.Tensor | None = None) -> None:
-        """Gradients are those of minus the labels' log-probabilities, each times its `factor`."""
+    def run(self, factor: torch.Tensor | None = None, of_entropy: torch.Tensor | None = None) -> None:
+        """Gradients are those of minus the labels' log-probabilities, each times its `factor`, and of the entropies times `of_entropy`."""
         count = self.labels.shape[0]
         for start in range(0, count, max(1, self.rows)):
             end = min(start + self.rows, count)
             products = torch.mm(self.hidden[start:end], self.weight.T, out=self.products[: end - start])
             for first in range(start, end, self.piece):
                 last = min(first + self.piece, end)
-                self._piece(products[first - start : last - start], slice(first, last), factor)
+                self._piece(products[first - start : last - start], slice(first, last), factor, of_entropy)
             if self.of_hidden is not None:
                 torch.mm(products, self.weight, out=self.of_hidden[start:end])
             if self.of_weight is not None:
-                _add_product(self.of_weight, products.T, self.hidden[start:end])
+                add_product(self.of_weight, products.T, self.hidden[start:end])
 
     def gradients(self) -> list[torch.Tensor | None]:
         sums = (self.of_hidden, self.of_weight, self.of_bias)
         return [None if one is None else one.to(kind) for one, kind in zip(sums, self.types, strict=True)]
 
-    def _piece(self, products: torch.Tensor, where: slice, factor: torch.Tensor | None) -> None:
+    def _piece(
+        self, products: torch.Tensor, where: slice, factor: torch.Tensor | None, of_entropy: torch.Tensor | None
+    ) -> None:
         """Statistics of a piece's products, over which its gradient is written."""
         labels = self.labels[where, None]
-        logits, slope = self._logits(products)
+        logits, slope = exact(products, self.bias, self.options.logits, self.exact)
         of_label, largest = logits.gather(1, labels)[:, 0], logits.amax(-1)
         shares = self._softmax(logits)
         # The sum of exponentials is one over the largest share: that spares a second exponential of everything.
         total = largest - shares.amax(-1).log_()
         self.logprobs[where] = of_label - total
         self.correct[where] = of_label >= largest
+        bonus = None
         if self.options.with_entropy:
-            self.entropy[where] = total - logits.mul_(shares).sum(-1)
+            weighted = logits.mul_(shares)
+            self.entropy[where] = total - weighted.sum(-1)
+            if of_entropy is not None:  # the entropy's gradient is -p (log p + entropy)
+                bonus = shares * (total - self.entropy[where])[:, None] - weighted
+                bonus *= of_entropy[where, None]
         if self.any_wanted:
             gradient = shares
             gradient.scatter_add_(1, labels, torch.full_like(labels, -1, dtype=gradient.dtype))
             if factor is not None:
                 gradient *= factor[where, None]
+            if bonus is not None:
+                gradient += bonus
             if slope is not None:
                 gradient *= slope
-            if self.options.logits.scale != 1.0:
-                gradient *= self.options.logits.scale
+            slant = self.options.logits.scale / self.options.logits.temperature
+            if slant != 1.0:
+                gradient *= slant
             if self.of_bias is not None:
                 self.of_bias += gradient.sum(0)
             products.copy_(gradient)
@@ -242,22 +264,26 @@ class _Tiles:
             return torch.softmax(logits, dim=-1)
         return torch.softmax(logits, dim=-1, out=logits)
 
-    def _logits(self, products: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The logits in the softmax's type, and where they are softcapped the slope of that."""
-        logits = self.exact[: products.shape[0]].copy_(products)
-        if self.bias is not None:
-            logits += self.bias
-        if self.options.logits.scale != 1.0:
-            logits *= self.options.logits.scale
-        softcap = self.options.logits.softcap
-        if softcap is None:
-            return logits, None
-        bent = logits.div_(softcap).tanh_()
+
+def exact(
+    products: torch.Tensor, bias: torch.Tensor | None, head: Logits, room: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The logits in the type of `room`, where they are written, and where they are softcapped the slope of that."""
+    logits, slope = room[: products.shape[0]].copy_(products), None
+    if bias is not None:
+        logits += bias
+    if head.scale != 1.0:
+        logits *= head.scale
+    if head.softcap is not None:
+        bent = logits.div_(head.softcap).tanh_()
         slope = 1 - bent * bent
-        return bent.mul_(softcap), slope
+        logits = bent.mul_(head.softcap)
+    if head.temperature != 1.0:
+        logits /= head.temperature
+    return logits, slope
 
 
-def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
+def add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
     """`total += left @ right` with the sum kept in the type of `total`."""
     if left.dtype == total.dtype:
         total.addmm_(left, right)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MethodType
 from typing import Any
 
@@ -19,6 +19,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from autotrain_llm.models.architectures import ALLOWED, UNDOING, Architecture, keeps_rows_apart
+from autotrain_llm.run.distill.head import Head, Lesson, learn
 from autotrain_llm.run.flat import attention
 from autotrain_llm.run.flat.batch import Segments
 from autotrain_llm.run.flat.head import Logits, linear_cross_entropy, linear_logprobs
@@ -27,6 +28,9 @@ LOSS = "loss"
 LOGPROBS = "logprobs"
 HIDDEN = "hidden"
 SCORES = "scores"
+VALUES = "values"
+DISTILLED = "distilled"
+VALUE_HEAD = "value_head"  # the name of the module beside the model's own that estimates what is still to come
 
 
 # Answers a call of a prepared model that comes with segments.
@@ -55,7 +59,7 @@ class FlatOutput(ModelOutput):
 
     `loss` is the summed cross entropy of the K targets; `logprobs` (K,) their log-probabilities; `hidden` (K, H) the hidden
     states that predict them. `correct` (K,) says whether the target is the likeliest token; `entropy` (K,) is in nats. `scores`
-    (answers,) are a classifier's.
+    (answers,) are a classifier's; `values` (K,) what a value head expects before each target; `divergence` (tokens,) is that from a teacher.
     """
 
     loss: torch.Tensor | None = None
@@ -64,13 +68,16 @@ class FlatOutput(ModelOutput):
     entropy: torch.Tensor | None = None
     hidden: torch.Tensor | None = None
     scores: torch.Tensor | None = None
+    values: torch.Tensor | None = None
+    divergence: torch.Tensor | None = None
 
 
 def prepare_model(model: torch.nn.Module, own_attention: str | None = None) -> torch.nn.Module:
     """Let `model` be called with what `flatten` returns; returns the same model, still unwrapped by DDP or FSDP.
 
     A flat call takes, besides the batch, `compute`: "loss" (the summed cross entropy, gradients in one pass), "logprobs" (of
-    each target, differentiable) or "hidden" (no head); and `with_entropy`. `own_attention` is the implementation the model
+    each target, differentiable), "distilled" (what a `lesson` asks for), "values" (these, and what the module `value_head` makes of the same hidden states) or "hidden" (no
+    head); `with_entropy`; and the `temperature` by which logits are divided. `own_attention` is the implementation the model
     has when it is called normally: by default the one that transformers prefers for it. Raises ValueError for an
     architecture that is not allowed.
     """
@@ -169,10 +176,26 @@ def hidden_states(
 ) -> torch.Tensor:
     """What the model's backbone makes of a stream: (T, H)."""
     switch(causal, on=True)
-    stream = causal.base_model(
+    return _stream(causal.base_model, segments, input_ids, position_ids)
+
+
+def _stream(
+    backbone: torch.nn.Module, segments: Segments, input_ids: torch.Tensor, position_ids: torch.Tensor
+) -> torch.Tensor:
+    return backbone(
         input_ids=input_ids, position_ids=position_ids, segments=segments, use_cache=False, return_dict=True
-    ).last_hidden_state
-    return stream[0]
+    ).last_hidden_state[0]
+
+
+def _through(
+    backbone: torch.nn.Module,
+    segments: Segments,
+    input_ids: torch.Tensor,
+    position_ids: torch.Tensor,
+    target_positions: torch.Tensor,
+) -> torch.Tensor:
+    """The hidden states (K, H) of another backbone than the model's, at the same places."""
+    return _stream(backbone, segments, input_ids, position_ids).index_select(0, target_positions)
 
 
 def _flat_forward(
@@ -186,12 +209,17 @@ def _flat_forward(
     target_labels: torch.Tensor,
     compute: str = LOSS,
     with_entropy: bool = False,
+    temperature: float = 1.0,
+    lesson: Lesson | None = None,
     **unused: Any,
 ) -> FlatOutput:
     hidden = hidden_states(causal, segments, input_ids, position_ids).index_select(0, target_positions)
     if compute == HIDDEN:
         return FlatOutput(hidden=hidden)
+    logits = replace(logits, temperature=temperature)
     weight, bias = head_weights(causal.get_output_embeddings())
+    if compute == DISTILLED:
+        return taught(hidden, Head(weight, bias, logits), target_labels, lesson)
     if compute == LOSS:
         loss, statistics = linear_cross_entropy(
             hidden, weight, target_labels, bias, logits=logits, with_entropy=with_entropy
@@ -199,12 +227,31 @@ def _flat_forward(
         return FlatOutput(
             loss=loss, logprobs=statistics.logprobs, correct=statistics.correct, entropy=statistics.entropy
         )
-    if compute == LOGPROBS:
+    if compute in (LOGPROBS, VALUES):
         logprobs, statistics = linear_logprobs(
             hidden, weight, target_labels, bias, logits=logits, with_entropy=with_entropy
         )
-        return FlatOutput(logprobs=logprobs, correct=statistics.correct, entropy=statistics.entropy)
-    raise ValueError(f"a flat call computes {LOSS}, {LOGPROBS} or {HIDDEN}, not {compute!r}")
+        values = None
+        if compute == VALUES:
+            values = causal.get_submodule(VALUE_HEAD)(
+                hidden, lambda backbone: _through(backbone, segments, input_ids, position_ids, target_positions)
+            )
+        return FlatOutput(logprobs=logprobs, correct=statistics.correct, entropy=statistics.entropy, values=values)
+    raise ValueError(f"a flat call computes {LOSS}, {LOGPROBS}, {VALUES}, {DISTILLED} or {HIDDEN}, not {compute!r}")
+
+
+def taught(hidden: torch.Tensor, head: Head, labels: torch.Tensor, lesson: Lesson | None) -> FlatOutput:
+    """What a lesson makes of hidden states: its loss, with the log-probabilities of the labels."""
+    assert lesson is not None, "no teacher was asked"
+    learnt = learn(hidden, head, labels, lesson)
+    return FlatOutput(loss=learnt.loss, logprobs=learnt.logprobs, correct=learnt.correct, divergence=learnt.divergence)
+
+
+def flat_head(causal: PreTrainedModel) -> Head:
+    """All that makes a model's logits of its hidden states."""
+    return Head(
+        *head_weights(causal.get_output_embeddings()), head_of(ALLOWED[causal.config.model_type], causal.config)
+    )
 
 
 def head_weights(head: Any) -> tuple[torch.Tensor, torch.Tensor | None]:

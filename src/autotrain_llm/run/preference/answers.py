@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import torch
 
 from autotrain_llm.run.flat.model import FlatOutput
-from autotrain_llm.run.objectives import Sums
+from autotrain_llm.run.objectives import LARGEST_LOSS_OF_A_PERPLEXITY, Sums
+
+NLL = "_nll_of_chosen"
 
 
 def summed(output: FlatOutput, batch: Mapping[str, Any]) -> torch.Tensor:
@@ -60,6 +63,19 @@ def compared(output: FlatOutput, batch: Mapping[str, Any]) -> Compared:
 def mean_of(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """A sum and its count, as measures are given."""
     return values.detach().sum(), torch.tensor(float(values.numel()), device=values.device)
+
+
+def of_chosen(output: FlatOutput, batch: Mapping[str, Any], chosen: torch.Tensor) -> Sums:
+    """The tokens of the answers that are `chosen` (answers,): their likelihood, and how many of them are likeliest."""
+    assert output.logprobs is not None and output.correct is not None
+    taken = chosen.to(output.logprobs.device)[batch["target_answers"]]
+    logprobs, correct = output.logprobs.detach().double()[taken], output.correct[taken].double()
+    return {NLL: mean_of(-logprobs), "token_accuracy": mean_of(correct)}
+
+
+def perplexity(measured: Mapping[str, float]) -> dict[str, float]:
+    """e to the mean negative log-likelihood of the chosen answers' tokens."""
+    return {"perplexity": math.exp(min(measured[NLL], LARGEST_LOSS_OF_A_PERPLEXITY))} if NLL in measured else {}
 
 
 def of_pairs(chosen: torch.Tensor, rejected: torch.Tensor) -> Sums:

@@ -10,7 +10,7 @@ from torch.nn.functional import logsigmoid, sigmoid
 
 from autotrain_llm.run.flat.model import LOGPROBS, FlatOutput
 from autotrain_llm.run.objectives import Batch, Objective, Sums
-from autotrain_llm.run.preference.answers import compared, lengths, mean_of, of_pairs, summed
+from autotrain_llm.run.preference.answers import compared, lengths, mean_of, of_chosen, of_pairs, perplexity, summed
 from autotrain_llm.run.preference.items import Judged, Pairs
 from autotrain_llm.run.preference.losses import LOSSES
 
@@ -30,9 +30,10 @@ def dpo(settings: Mapping[str, Any]) -> Objective:
             "logps/chosen": mean_of(pairs.chosen),
             "logps/rejected": mean_of(pairs.rejected),
             "kl": mean_of(torch.cat([pairs.chosen_ratio, pairs.rejected_ratio])),
+            **of_chosen(output, batch, _every_other(batch)),
         }
 
-    return Objective(LOGPROBS, loss, _pairs, measures, arrange=Pairs, has_reference=True)
+    return Objective(LOGPROBS, loss, _pairs, measures, perplexity, arrange=Pairs, has_reference=True)
 
 
 def orpo(settings: Mapping[str, Any]) -> Objective:
@@ -62,9 +63,10 @@ def orpo(settings: Mapping[str, Any]) -> Objective:
             "nll_loss": mean_of(-chosen),
             "log_odds_ratio": mean_of(logsigmoid(ratio)),
             "log_odds_chosen": mean_of(ratio),
+            **of_chosen(output, batch, _every_other(batch)),
         }
 
-    return Objective(LOGPROBS, loss, _pairs, measures, arrange=Pairs)
+    return Objective(LOGPROBS, loss, _pairs, measures, perplexity, arrange=Pairs)
 
 
 def log_odds(logprob: torch.Tensor) -> torch.Tensor:
@@ -99,6 +101,7 @@ def kto(settings: Mapping[str, Any]) -> Objective:
             "logps/chosen": mean_of(logprobs[labels]),
             "logps/rejected": mean_of(logprobs[~labels]),
             "kl": mean_of(kl),
+            **of_chosen(output, batch, labels),
         }
 
     return Objective(LOGPROBS, loss, _answers, measures, _margin, Judged, has_reference=True)
@@ -107,7 +110,13 @@ def kto(settings: Mapping[str, Any]) -> Objective:
 def _margin(measured: Mapping[str, float]) -> dict[str, float]:
     """Good and bad answers are not in pairs: between their means."""
     rewards = [measured.get(f"rewards/{side}") for side in ("chosen", "rejected")]
-    return {"rewards/margins": rewards[0] - rewards[1]} if rewards[0] is not None and rewards[1] is not None else {}
+    margin = {"rewards/margins": rewards[0] - rewards[1]} if rewards[0] is not None and rewards[1] is not None else {}
+    return margin | perplexity(measured)
+
+
+def _every_other(batch: Batch) -> torch.Tensor:
+    """The chosen answers of pairs that lie in turn: (answers,)."""
+    return torch.arange(int(batch["answers"])) % 2 == 0
 
 
 def _pairs(batch: Batch) -> int:

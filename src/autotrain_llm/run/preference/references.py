@@ -57,7 +57,7 @@ class Frozen:
 
     @contextmanager
     def standing_in(self, model: nn.Module) -> Iterator[nn.Module]:
-        yield self.model
+        yield self.model.to(next(model.parameters()).device)
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         yield from self.model.state_dict().items()
@@ -197,10 +197,11 @@ def find_references(plan: Plan, world: World, loaded: Loaded, layout: Layout) ->
         assert world.prepared is not None
         folder = world.cache.parent / "references" if world.cache else None
         kept = Kept(folder, world.prepared.fingerprint, plan.precision["name"])
-    return References(layout, _source(plan, world, loaded, layout), kept)
+    return References(layout, find_source(plan, world, loaded, layout), kept)
 
 
-def _source(plan: Plan, world: World, loaded: Loaded, layout: Layout) -> Source:
+def find_source(plan: Plan, world: World, loaded: Loaded, layout: Layout) -> Source:
+    """Where the reference that the plan decided on has its weights."""
     decided = plan.objective["reference"]
     if decided["kind"] == ANOTHER_MODEL:
         return Frozen(prepared_as(layout, load_other(plan, world)))

@@ -29,7 +29,7 @@ def written(
 
     Raises Refused for what can't be written, or is longer than the model's context.
     """
-    rows = [_ids(example, tokenizer, template, asked) for example in examples]
+    rows = [ids_of(example, tokenizer, template, asked) for example in examples]
     for example, ids in zip(examples, rows, strict=True):
         if context is not None and len(ids) > context:
             message = f"{_place(example)}: {len(ids)} tokens are more than the model's context of {context}"
@@ -37,7 +37,7 @@ def written(
     return rows
 
 
-def _ids(example: Example, tokenizer: Tokenizer, template: ChatTemplate | None, asked: bool) -> list[int]:
+def ids_of(example: Example, tokenizer: Tokenizer, template: ChatTemplate | None, asked: bool) -> list[int]:
     turns = _turns(example, asked)
     if turns is None:
         return tokenizer.encode_batch([_text(example)], add_special_tokens=True)[0]

@@ -1,0 +1,17 @@
+"""What an answer is worth to ppo and grpo: what full search says of its move.
+
+    autotrain llm --trainer grpo … --data-path data/prompts.jsonl --rl-reward-fn examples/tictactoe/rewards.py:best_move
+
+The column `board` of the rows says which position an answer is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from judge import rate
+
+
+def best_move(completions: Sequence[str], board: Sequence[str]) -> list[float]:
+    """For each completion 1 if it ends in a best move, 0.2 if in another legal one, else 0."""
+    return [rate(position, completion) for position, completion in zip(board, completions, strict=True)]

@@ -43,7 +43,8 @@ from contest import AS_IT_COMES, BEST, HERE, NATIVE, SEED, WORDS, Clock, Result,
 DEMO = "alpaca_en_demo.json"
 BATCH = {"1m": 64, "9m": 64}
 STEPS = {"1m": 4, "9m": 3}
-CURVE_STEPS = 30
+CURVE_STEPS = 24
+CURVE_BATCH = 32
 CURVE_SEEDS = 3
 MADE = 1000
 SAMPLES = "samples"
@@ -87,7 +88,7 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     options.size = options.size or ("1m" if options.curve else "9m")
     options.pairs = options.pairs or (CURVE_SEEDS if options.curve else 5)
-    options.batch = options.batch or BATCH[options.size]
+    options.batch = options.batch or (CURVE_BATCH if options.curve else BATCH[options.size])
     options.steps = options.steps or (CURVE_STEPS if options.curve else STEPS[options.size])
     options.lr = options.lr or (LEARNING_RATE_OF_CURVE if options.curve else LEARNING_RATE)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -247,6 +248,7 @@ def run_native(options: argparse.Namespace, clock: Clock) -> Result:
 
 def run_trl(options: argparse.Namespace, clock: Clock) -> Result:
     sys.path.append(str(HERE.parent / "src"))  # for the memory setting, which needs nothing that is installed
+    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
     settings = contest.trl_arguments(options)
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer

@@ -149,7 +149,7 @@ def test_preview_as_json_is_in_the_one_document(rows, tmp_path, monkeypatch, cap
 
 
 def test_a_fault_that_nobody_foresaw_is_one_line_and_its_traceback_is_there_for_who_asks(monkeypatch, capsys):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("no such thing\nas this")
 
     monkeypatch.setattr("autotrain_llm.preflight.preflight", broken)
@@ -162,7 +162,7 @@ def test_a_fault_that_nobody_foresaw_is_one_line_and_its_traceback_is_there_for_
 
 
 def test_an_interrupt_while_checking_is_told_and_has_its_status(monkeypatch, capsys):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("autotrain_llm.preflight.preflight", interrupted)
@@ -171,7 +171,7 @@ def test_an_interrupt_while_checking_is_told_and_has_its_status(monkeypatch, cap
 
 
 def test_a_termination_while_checking_is_told_and_has_its_status(monkeypatch, capsys):
-    monkeypatch.setattr("autotrain_llm.preflight.preflight", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("autotrain_llm.preflight.preflight", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     assert main(["llm", "--format", "json"]) == 143
     assert document(capsys)["status"] == "interrupted"
@@ -182,7 +182,7 @@ def test_what_libraries_print_never_reaches_standard_output_beside_the_document(
     program = (
         "import os, sys\n"
         "import autotrain_llm.preflight as preflight\n"
-        "def noisy(*_):\n"
+        "def noisy(*_, **__):\n"
         "    print('from python'); os.write(1, b'from below'); os.system('echo from a child')\n"
         "    raise RuntimeError('enough')\n"
         "preflight.preflight = noisy\n"

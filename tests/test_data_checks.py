@@ -64,7 +64,7 @@ def test_rows_that_share_a_pattern_are_not_taken_for_copies(tmp_path: Path) -> N
         {"prompt": f"{pattern} {' '.join(chance.choices('XO_', k=9))}", "completion": f"field {number % 9}"}
         for number in range(200)
     ]
-    assert looked(tmp_path, rows, evaluation=rows[:0] + [{**rows[0], "completion": "field nine"}]) == {}
+    assert looked(tmp_path, rows, evaluation=[*rows[:0], {**rows[0], "completion": "field nine"}]) == {}
 
 
 def test_evaluation_rows_that_are_nearly_trained_on_are_named(tmp_path: Path) -> None:
@@ -168,11 +168,13 @@ def test_answers_that_are_never_trained_to_end_are_reported(tmp_path: Path, ligh
 def test_a_template_whose_marks_leave_out_the_end_of_a_turn_is_reported(tmp_path: Path) -> None:
     rows = [{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}] * 4
     data = write_rows(tmp_path / "rows.jsonl", rows)
-    turn = "{%% if m['role'] == 'assistant' %%}{%% generation %%}{{ m['content'] }}%s</s>{%% else %%}{{ m['content'] }}</s>{%% endif %%}"
+    turn = "{%% if m['role'] == 'assistant' %%}{%% generation %%}{{ m['content'] }}%s<|im_end|>{%% else %%}{{ m['content'] }}<|im_end|>{%% endif %%}"
     outside, inside = (
         "{% for m in messages %}" + turn % order + "{% endfor %}" for order in ("{% endgeneration %}", "")
     )
-    inside = inside.replace("{{ m['content'] }}</s>{% else %}", "{{ m['content'] }}</s>{% endgeneration %}{% else %}")
+    inside = inside.replace(
+        "{{ m['content'] }}<|im_end|>{% else %}", "{{ m['content'] }}<|im_end|>{% endgeneration %}{% else %}"
+    )
     for name, template, expected in (("outside", outside, True), ("inside", inside, False)):
         model = build_light_model(tmp_path / name)
         (model / "chat_template.jinja").write_text(template)

@@ -97,7 +97,7 @@ class Local:
         path = self.folder / flag.strip("-") / Path(name).name
         path.parent.mkdir(exist_ok=True)
         shape = TRAINERS[values.get("--trainer", "generic")].rows
-        rows = ROWS[shape](values, 24 if flag == "--data-path" else 8)
+        rows = ROWS[shape](values, 40 if flag == "--data-path" else 8)
         if path.suffix == ".txt":
             path.write_text("\n".join(str(row["text"]) for row in rows))
         elif path.suffix == ".json":

@@ -95,7 +95,7 @@ SGD = {"optimizer": "sgd", "lr": 0.02}
         ("dpo", {"dpo_loss": "aot"}),
         ("dpo", {"dpo_loss": "sigmoid_norm", "epochs": 2}),
         ("kto", {}),
-        ("kto", {"lr": 0.03, "kto_beta": 0.5}),
+        ("kto", {"lr": 0.1, "kto_beta": 0.5}),
         ("kto", {**LORA, **SGD, "kto_undesirable_weight": 0.7}),
         ("kto", {"gradient_accumulation": 3, "kto_desirable_weight": 1.3, "epochs": 2}),
     ],
@@ -109,7 +109,8 @@ def test_it_takes_the_steps_of_trls_trainer(
         for engine in ("native", "trl")
     )
     assert len(logged(ours)) == ours.plan.steps == len(logged(theirs))
-    assert logged(theirs) == pytest.approx(logged(ours), rel=LOSS, abs=LOSS)
+    same = 10 * LOSS if "lr" in flags else LOSS  # float32 steps drift apart faster where they are larger
+    assert logged(theirs) == pytest.approx(logged(ours), rel=same, abs=same)
     # Of accumulated batches TRL averages the means, whatever number of good and bad answers each has.
     for name in ("rewards/chosen", "rewards/rejected", "logps/chosen", "logps/rejected"):
         if trainer == "dpo" or "gradient_accumulation" not in flags:

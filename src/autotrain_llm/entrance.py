@@ -32,5 +32,5 @@ def check_said(said: Said, from_file: Said, progress: Progress | None = None) ->
     if said.values.get("plan") is not None:
         from autotrain_llm.saved_plan import check_plan
 
-        return check_plan(said.values, from_file.values, findings)
+        return check_plan(said.values, from_file.values, findings, progress)
     return preflight(resolve(said.values, from_file.values, said.values.get("config")), findings, progress=progress)

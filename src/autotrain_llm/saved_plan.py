@@ -20,6 +20,7 @@ from autotrain_llm.fixing import write_or_refuse
 from autotrain_llm.registry import PARAMS
 
 if TYPE_CHECKING:
+    from autotrain_llm.data.dataset import Progress
     from autotrain_llm.models.locate import Located
     from autotrain_llm.preflight import Checked
 
@@ -27,11 +28,11 @@ FORM = 1  # of the file
 WHOLE = 64 * 2**20  # bytes up to which a file is read to its end; of larger weights the header, the ends and the size
 END = 2**20  # bytes of each end
 # What may be said beside a plan: it changes where files come from or how a run goes on, not what is trained.
-BESIDE = frozenset({"token", "offline", "cache_dir", "resume_from_checkpoint"})
+BESIDE = frozenset({"token", "offline", "cache_dir", "output_dir", "resume_from_checkpoint"})
 OF_THE_PLACE = {
     "model": ("folder", "cache_dir", "offline"),
     "data": ("not_checked",),
-    "parameters": (*BESIDE, "output_dir"),
+    "parameters": tuple(BESIDE),
 }
 NOT_COMPARED = ("output", "ignored")
 SHOWN = 3  # differences of one part that are named
@@ -85,7 +86,12 @@ def _unusable(path: str, what: str) -> Refused:
     )
 
 
-def check_plan(said: Mapping[str, Any], from_file: Mapping[str, Any], findings: Iterable[Finding]) -> Checked:
+def check_plan(
+    said: Mapping[str, Any],
+    from_file: Mapping[str, Any],
+    findings: Iterable[Finding],
+    progress: Progress | None = None,
+) -> Checked:
     """Check the plan that `--plan` names, and that it is still what it was. `said` and `from_file` are given beside it."""
     from autotrain_llm.preflight import preflight
 
@@ -95,7 +101,7 @@ def check_plan(said: Mapping[str, Any], from_file: Mapping[str, Any], findings: 
     beside = {name: value for name, value in said.items() if PARAMS[name].command or name in BESIDE}
     config = resolve({**typed, **beside}, in_file, kept.get("config_file"))
     contradictions = _contradictions({**from_file, **said}, config, path)
-    checked = preflight(config, [*findings, *contradictions])
+    checked = preflight(config, [*findings, *contradictions], progress=progress)
     drift = tuple(_drift(kept, checked, path))
     return checked.replace(findings=(*checked.findings, *drift))
 

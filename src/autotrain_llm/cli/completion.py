@@ -14,6 +14,7 @@ from autotrain_llm.registry import GROUPS, PARAMS, TRAINERS, trainers_that_read
 SHELLS = ("bash", "zsh", "fish")
 COMMANDS = {
     "llm": "train a language model",
+    "check": "check training configs",
     "report": "write the report of a run anew",
     "completion": "print a completion script",
     "--help": "how to call it",
@@ -85,6 +86,7 @@ _autotrain() {{
         return
     fi
     case "${{COMP_WORDS[1]}}" in
+        check) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -W "--flags-only --strict --format" -- "$cur")); return ;;
         report) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$cur")); return ;;
         completion) (( COMP_CWORD == 2 )) && COMPREPLY=($(compgen -W "{shells}" -- "$cur")); return ;;
         llm) ;;
@@ -167,6 +169,8 @@ _autotrain() {{
     elif [[ $words[2] == llm ]]; then
         shift words; (( CURRENT-- ))
         _autotrain_llm
+    elif [[ $words[2] == check ]]; then
+        _arguments '*:config:_files' --flags-only --strict '--format:format:(text json sarif)'
     elif [[ $words[2] == report ]]; then
         _files -/
     elif [[ $words[2] == completion ]] && (( CURRENT == 3 )); then
@@ -232,6 +236,7 @@ end
 
 complete -c autotrain -f
 {commands}
+complete -c autotrain -n '__fish_seen_subcommand_from check' -F -a '--flags-only --strict --format'
 complete -c autotrain -n '__fish_seen_subcommand_from report' -x -a '(__fish_complete_directories)'
 complete -c autotrain -n '__fish_seen_subcommand_from completion' -x -a '{shells}'
 {flags}

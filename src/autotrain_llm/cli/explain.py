@@ -22,8 +22,8 @@ def explain(code: str) -> str:
         from autotrain_llm.rules.examples import EXAMPLES
 
         example = EXAMPLES.get(wanted)
-        shown = f"\n\n{example.shown()}" if example else ""
-        return f"{wanted}\n\n{EXPLANATIONS[wanted].strip()}{shown}"
+        page = [f"{wanted}\n\n{EXPLANATIONS[wanted].strip()}", *([example.shown()] if example else [])]
+        return "\n\n".join(page)
     close = nearest(wanted, [*RULES, *EXPLANATIONS])
     raise Refused(
         [

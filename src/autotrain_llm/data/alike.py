@@ -7,13 +7,16 @@ are short without it are not judged. So rows that a program wrote from one patte
 from __future__ import annotations
 
 import random
-import zlib
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.data.example import Example
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 WORDS = 5  # in a run
 FEWEST = 20  # runs of a row of its own
@@ -22,7 +25,7 @@ MANY = 0.1  # share of the rows that a run may be in before it counts as their p
 MOST_ROWS = 4000
 MOST_EVALUATION_ROWS = 1000
 PERMUTATIONS, BANDS, BAND = 64, 8, 8  # rows that are alike to 0.9 share a band with a probability of 0.99
-Runs = set[str]
+MIX = 0x9E3779B97F4A7C15  # odd, and far from any power of two
 
 
 @dataclass
@@ -40,87 +43,113 @@ def sampled(rows: Sequence[Example], most: int, seed: int) -> list[Example]:
     return [rows[at] for at in sorted(random.Random(seed).sample(range(len(rows)), most))]
 
 
-def near_duplicates(rows: Sequence[Example]) -> Twins:
-    """For each row that is nearly an earlier one, both."""
+def near_duplicates(rows: Sequence[Example], fewest: float = 1) -> Twins:
+    """For each row that is nearly an earlier one, both; none at all where there can't be `fewest` of them."""
     runs = _own_runs(rows)
-    likely = _likely(runs, Counter(run for held in runs for run in held), 2)
-    return Twins(len(rows), _paired(rows, runs, likely, rows, runs, likely))
+    likely = _likely(runs, runs, 2)
+    if len(likely) < fewest:
+        return Twins(len(rows))
+    return Twins(len(rows), _paired((rows, runs, likely), (rows, runs, likely)))
 
 
-def near_overlap(train: Sequence[Example], valid: Sequence[Example]) -> Twins:
-    """For each evaluation row that is nearly one that is trained on, both, the latter first."""
+def near_overlap(train: Sequence[Example], valid: Sequence[Example], fewest: float = 1) -> Twins:
+    """For each evaluation row that is nearly one that is trained on, both, the latter first; none where there can't be `fewest` of them."""
     runs = _own_runs([*train, *valid])
     trained, evaluated = runs[: len(train)], runs[len(train) :]
-    of_train, of_valid = (Counter(run for held in side for run in held) for side in (trained, evaluated))
-    likely_valid, likely_train = _likely(evaluated, of_train, 1), _likely(trained, of_valid, 1)
-    return Twins(len(valid), _paired(train, trained, likely_train, valid, evaluated, likely_valid))
+    likely = _likely(evaluated, trained, 1)
+    if len(likely) < fewest:
+        return Twins(len(valid))
+    pairs = _paired((train, trained, _likely(trained, evaluated, 1)), (valid, evaluated, likely))
+    return Twins(len(valid), pairs)
 
 
-def _own_runs(rows: Sequence[Example]) -> list[Runs]:
-    """The runs of each row that are not of a pattern; none where too few are left."""
-    runs = [_runs(row) for row in rows]
-    counts = Counter(run for held in runs for run in held)
-    most = max(MANY * len(rows), 2 * WORDS)
-    common = {run for run, count in counts.items() if count > most}
-    own = [held - common for held in runs] if common else runs
-    return [held if len(held) >= FEWEST else set() for held in own]
+def _own_runs(rows: Sequence[Example]) -> list[ndarray]:
+    """The runs of each row that are not of a pattern, each once, as numbers; none where too few are left."""
+    import numpy
+
+    words: defaultdict[str, int] = defaultdict(count(1).__next__)
+    runs = [_runs(row, words) for row in rows]
+    numbers, counts = numpy.unique(numpy.concatenate([*runs, _none()]), return_counts=True)
+    common = numbers[counts > max(MANY * len(rows), 2 * WORDS)]
+    own = [held[~numpy.isin(held, common)] for held in runs] if len(common) else runs
+    return [held if len(held) >= FEWEST else _none() for held in own]
 
 
-def _runs(row: Example) -> Runs:
-    words = " ".join(row.strings()).lower().split()
-    return {" ".join(words[at : at + WORDS]) for at in range(len(words) - WORDS + 1)}
+def _none() -> ndarray:
+    import numpy
+
+    return numpy.zeros(0, dtype=numpy.uint64)
 
 
-def _likely(runs: Sequence[Runs], counts: Counter[str], times: int) -> list[int]:
-    """Rows that can have a twin: nearly all of their runs come so many times. In most data there is none, and nothing is left to compare."""
-    return [
-        at for at, held in enumerate(runs) if held and sum(counts[run] >= times for run in held) >= ALIKE * len(held)
-    ]
+def _runs(row: Example, words: defaultdict[str, int]) -> ndarray:
+    """The runs of a row, each once: its words get numbers in the order in which they are met, and a run mixes those of its own."""
+    import numpy
+
+    said = " ".join(row.strings()).lower().split()
+    if len(said) < WORDS:
+        return _none()
+    numbers = numpy.fromiter(map(words.__getitem__, said), dtype=numpy.uint64, count=len(said))
+    runs = len(numbers) - WORDS + 1
+    mixed = numbers[:runs].copy()
+    for at in range(1, WORDS):
+        mixed = mixed * numpy.uint64(MIX) + numbers[at : at + runs]
+    return numpy.unique(mixed)
 
 
-def _paired(
-    rows: Sequence[Example],
-    runs: Sequence[Runs],
-    likely: Sequence[int],
-    others: Sequence[Example],
-    other_runs: Sequence[Runs],
-    likely_others: Sequence[int],
-) -> list[tuple[Example, Example]]:
-    """Each of `others` that is nearly one of `rows`, and that one; where both are the same rows, an earlier one. Equal rows are no twins."""
+def _likely(runs: Sequence[ndarray], others: Sequence[ndarray], times: int) -> list[int]:
+    """Rows that can have a twin: nearly all of their runs come so many times among the others. In most data there is none."""
+    import numpy
+
+    numbers, counts = numpy.unique(numpy.concatenate([*others, _none()]), return_counts=True)
+    known = numbers[counts >= times]
+    if not len(known):
+        return []
+    lengths = numpy.array([len(held) for held in runs])
+    ends = numpy.cumsum(lengths)
+    found = numpy.concatenate([[0], numpy.cumsum(numpy.isin(numpy.concatenate(runs), known))])
+    shared = found[ends] - found[ends - lengths]
+    return numpy.flatnonzero((lengths > 0) & (shared >= ALIKE * lengths)).tolist()
+
+
+Side = tuple[
+    Sequence[Example], Sequence[Any], Sequence[int]
+]  # rows, their runs, and those of them that can have a twin
+
+
+def _paired(first: Side, second: Side) -> list[tuple[Example, Example]]:
+    """Rows of the second side that are nearly one of the first, and that one; where both are the same, an earlier one. Equal rows are no twins."""
+    (rows, runs, likely), (others, other_runs, likely_others) = first, second
     if not likely or not likely_others:
         return []
     from datasketch import MinHashLSH
 
     index = MinHashLSH(num_perm=PERMUTATIONS, params=(BANDS, BAND))
     within = rows is others
-    hashes = dict(zip(likely, _hashes(runs, likely), strict=True))
     if not within:
-        for at in likely:
-            index.insert(at, hashes[at])
-    asked = hashes if within else dict(zip(likely_others, _hashes(other_runs, likely_others), strict=True))
+        for at, hashed in _hashes(runs, likely):
+            index.insert(at, hashed)
     pairs = []
-    for at in likely_others:
-        twin = next(
-            (
-                near
-                for near in sorted(index.query(asked[at]))
-                if _alike(rows[near], runs[near], others[at], other_runs[at])
-            ),
-            None,
-        )
+    for at, hashed in _hashes(other_runs, likely_others):
+        near = sorted(index.query(hashed))
+        twin = next((one for one in near if _alike(rows[one], runs[one], others[at], other_runs[at])), None)
         if twin is not None:
             pairs.append((rows[twin], others[at]))
         elif within:
-            index.insert(at, asked[at])
+            index.insert(at, hashed)
     return pairs
 
 
-def _hashes(runs: Sequence[Runs], chosen: Sequence[int]) -> list[Any]:
+def _hashes(runs: Sequence[Any], chosen: Sequence[int]) -> list[tuple[int, Any]]:
+    """For each of these rows its MinHash, of the upper halves of its runs' numbers, which are mixed best."""
+    import numpy
     from datasketch import MinHash
 
-    written = [[run.encode("utf-8", "surrogatepass") for run in runs[at]] for at in chosen]
-    return list(MinHash.bulk(written, num_perm=PERMUTATIONS, seed=1, hashfunc=zlib.crc32))
+    upper = [(runs[at] >> numpy.uint64(32)).tolist() for at in chosen]
+    return list(zip(chosen, MinHash.bulk(upper, num_perm=PERMUTATIONS, seed=1, hashfunc=int), strict=True))
 
 
-def _alike(one: Example, runs: Runs, other: Example, others: Runs) -> bool:
-    return len(runs & others) >= ALIKE * len(runs | others) and one.key() != other.key()
+def _alike(one: Example, runs: Any, other: Example, others: Any) -> bool:
+    import numpy
+
+    both = len(numpy.intersect1d(runs, others, assume_unique=True))
+    return both >= ALIKE * (len(runs) + len(others) - both) and one.key() != other.key()

@@ -121,8 +121,9 @@ def _say_contradiction(row: Example, before: Example, faults: Faults) -> None:
 
 def check_near_duplicates(rows: Sequence[Example], faults: Faults) -> None:
     """A warning where a large share of the rows is nearly an earlier one."""
-    twins = near_duplicates(rows)
-    if len(twins.pairs) < max(FEWEST_REPEATED, LARGE_SHARE * twins.compared):
+    fewest = max(FEWEST_REPEATED, LARGE_SHARE * len(rows))
+    twins = near_duplicates(rows, fewest)
+    if len(twins.pairs) < fewest:
         return
     before, row = twins.pairs[0]
     message = (
@@ -134,8 +135,9 @@ def check_near_duplicates(rows: Sequence[Example], faults: Faults) -> None:
 
 def check_near_overlap(train: Sequence[Example], valid: Sequence[Example], flag: str, faults: Faults) -> None:
     """A warning where rows of the evaluation data are nearly rows that are trained on."""
-    twins = near_overlap(train, valid)
-    if not twins.pairs or len(twins.pairs) < OVERLAPPING_SHARE * twins.compared:
+    fewest = max(1, OVERLAPPING_SHARE * len(valid))
+    twins = near_overlap(train, valid, fewest)
+    if len(twins.pairs) < fewest:
         return
     trained, row = twins.pairs[0]
     message = (

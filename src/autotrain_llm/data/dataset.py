@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -175,8 +176,8 @@ def _read_split(
 
 
 def _least(*limits: int | None) -> int | None:
-    """The strictest of some limits."""
-    return min((limit for limit in limits if limit is not None), default=None)
+    """The strictest of some limits; one that no file can reach is none."""
+    return min((limit for limit in limits if limit is not None and limit < sys.maxsize), default=None)
 
 
 def _read_hub_split(

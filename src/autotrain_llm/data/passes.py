@@ -180,7 +180,8 @@ class Pass:
             return
         flag = f"{preparation.length_flag} {preparation.max_length}"
         packing = " (--packing joins short rows, it doesn't part long ones)" if preparation.packing else ""
-        what = f"{length} tokens are more than {flag}{packing}; the end was cut off"
+        end = "start" if self.maker.prompts_only else "end"
+        what = f"{length} tokens are more than {flag}{packing}; the {end} was cut off"
         self._row("D151", example, what, f"{preparation.length_flag} {next_length(length)}, or shorten it", "cut")
 
     def _say_nothing_left(self, example: Example, length: int) -> None:

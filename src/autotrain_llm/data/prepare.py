@@ -99,7 +99,12 @@ def prepare(
     sides = {"train": dataset.train, "valid": dataset.valid}
     done = {
         name: collect(
-            maker, faults, preparation, [] if refused else examples, Collector(folder.path if folder else None, name), progress
+            maker,
+            faults,
+            preparation,
+            [] if refused else examples,
+            Collector(folder.path if folder else None, name),
+            progress,
         )
         for name, examples in sides.items()
     }

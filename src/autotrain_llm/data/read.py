@@ -225,8 +225,8 @@ def rows_of_cells(lines: Iterable[str], delimiter: str, name: str, faults: Fault
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     row = 0
     try:
-        header = next(reader)
-        if not _header_is_clear(header, name, faults):
+        header = next(reader, [])
+        if not header or not _header_is_clear(header, name, faults):
             return
         for cells in reader:
             if cells:

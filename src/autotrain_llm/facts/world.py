@@ -34,9 +34,7 @@ UNLIMITED = 1 << 30  # tokens
 class World:
     """The machine, the output folder, the model's files and the rows, as one command sees them."""
 
-    def __init__(
-        self, config: Config, machine: Machine | None = None, progress: Progress | None = None
-    ) -> None:
+    def __init__(self, config: Config, machine: Machine | None = None, progress: Progress | None = None) -> None:
         self.config = config
         self.progress = progress
         self.machine = machine or Machine()

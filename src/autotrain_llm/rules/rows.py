@@ -28,17 +28,22 @@ def a_step_has_rows_enough(config: Config, trainer: Trainer, world: World) -> It
     """`--batch-size` and `--gradient-accumulation` ask for more rows a step than there are to train on.
 
     Why: a step never sees a row twice, so that it learns from all rows and from no more: an epoch is one step, and the learning rate, meant
-    for the larger batch, is too high for it. Only what was given is complained of.
+    for the larger batch, is too high for it. Only an accumulation that was asked for is complained of.
     Fix: a smaller batch, or more epochs to make up for it.
     """
-    from autotrain_llm.planning import row_count
-
     given = [name for name in STEP if config.given(name)]
-    if trainer.samples or not given or world.prepared is None or not len(world.prepared.train):
+    if (
+        trainer.samples
+        or "gradient_accumulation" not in given
+        or world.prepared is None
+        or not len(world.prepared.train)
+    ):
         return
+    if any(not config.peek(name) or config.peek(name) < 1 for name in STEP):
+        return  # which is said already
     processes = world.machine.processes
     wanted = config.peek("batch_size") * config.peek("gradient_accumulation") * processes
-    rows = row_count(world, packing=False)
+    rows = _answers_or_rows(world, trainer)
     if rows >= wanted:
         return
     asked = " and ".join(f"{flag_of(name)} {config.peek(name)}" for name in given)
@@ -48,6 +53,13 @@ def a_step_has_rows_enough(config: Config, trainer: Trainer, world: World) -> It
         changes={given[-1]: max(1, config.peek(given[-1]) * rows // wanted)},
         parameters=tuple(given),
     )
+
+
+def _answers_or_rows(world: World, trainer: Trainer) -> int:
+    """How many rows there are to train on, as the trainer counts them."""
+    assert world.prepared is not None
+    apart = trainer.parts_pairs and world.dataset is not None and world.dataset.format == "preference"
+    return len(world.prepared.train) * (2 if apart else 1)
 
 
 @rule(
@@ -62,15 +74,12 @@ def an_evaluation_comes_before_the_run_is_over(config: Config, trainer: Trainer,
     Why: the run ends before its first evaluation, so that nothing is measured on the way.
     Fix: fewer, or `--eval-strategy epoch`.
     """
-    from autotrain_llm.planning import row_count
-
     every = config.peek("eval_steps")
     if trainer.samples or config.peek("eval_strategy") != "steps" or not every or world.prepared is None:
         return
-    rows, epochs = (
-        row_count(world, packing=bool(trainer.reads("packing") and config.peek("packing"))),
-        config.peek("epochs"),
-    )
+    if trainer.reads("packing") and config.peek("packing"):  # fewer rows than were read
+        return
+    rows, epochs = _answers_or_rows(world, trainer), config.peek("epochs")
     together = config.peek("batch_size") * config.peek("gradient_accumulation") * world.machine.processes
     steps = config.peek("max_steps") or -1
     if steps < 0:

@@ -59,7 +59,7 @@ class FlatOutput(ModelOutput):
 
     `loss` is the summed cross entropy of the K targets; `logprobs` (K,) their log-probabilities; `hidden` (K, H) the hidden
     states that predict them. `correct` (K,) says whether the target is the likeliest token; `entropy` (K,) is in nats. `scores`
-    (answers,) are a classifier's; `values` (K,) what a value head expects before each target; `divergence` (tokens,) is that from a teacher.
+    (answers,) are a classifier's; `value` (K,) what a value head expects before each target; `divergence` (tokens,) is that from a teacher.
     """
 
     loss: torch.Tensor | None = None
@@ -68,7 +68,7 @@ class FlatOutput(ModelOutput):
     entropy: torch.Tensor | None = None
     hidden: torch.Tensor | None = None
     scores: torch.Tensor | None = None
-    values: torch.Tensor | None = None
+    value: torch.Tensor | None = None
     divergence: torch.Tensor | None = None
 
 
@@ -231,12 +231,12 @@ def _flat_forward(
         logprobs, statistics = linear_logprobs(
             hidden, weight, target_labels, bias, logits=logits, with_entropy=with_entropy
         )
-        values = None
+        value = None
         if compute == VALUES:
-            values = causal.get_submodule(VALUE_HEAD)(
+            value = causal.get_submodule(VALUE_HEAD)(
                 hidden, lambda backbone: _through(backbone, segments, input_ids, position_ids, target_positions)
             )
-        return FlatOutput(logprobs=logprobs, correct=statistics.correct, entropy=statistics.entropy, values=values)
+        return FlatOutput(logprobs=logprobs, correct=statistics.correct, entropy=statistics.entropy, value=value)
     raise ValueError(f"a flat call computes {LOSS}, {LOGPROBS}, {VALUES}, {DISTILLED} or {HIDDEN}, not {compute!r}")
 
 

@@ -75,15 +75,15 @@ def _padded_forward(
     chosen = _at(logits, target_positions)
     chosen = (chosen if chosen.dtype == torch.float64 else chosen.float()) / temperature
     distribution = torch.log_softmax(chosen, dim=-1)
-    values = None
+    value = None
     if compute == VALUES:
         head = causal.get_submodule(VALUE_HEAD)
-        values = head(_at(states[0], target_positions), lambda own: _at(own(**given)[0], target_positions))
+        value = head(_at(states[0], target_positions), lambda own: _at(own(**given)[0], target_positions))
     return FlatOutput(
         logprobs=distribution.gather(1, target_labels[:, None]).squeeze(1),
         correct=chosen.detach().argmax(-1) == target_labels,
         entropy=-(distribution.exp() * distribution).sum(-1),
-        values=values,
+        value=value,
     )
 
 

@@ -22,8 +22,8 @@ def ppo(settings: Mapping[str, Any]) -> Objective:
     weight, value_clip = float(settings["rl_value_loss_coef"]), float(settings["rl_value_clip_range"])
 
     def value_loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
-        assert output.values is not None
-        return clipped_value_loss(output.values.double(), batch["old_values"], batch["returns"], value_clip)
+        assert output.value is not None
+        return clipped_value_loss(output.value.double(), batch["old_values"], batch["returns"], value_clip)
 
     def more(output: FlatOutput, batch: Batch) -> torch.Tensor:
         return weight * value_loss(output, batch)

@@ -103,7 +103,7 @@ class Writers:
             with torch.no_grad(), evaluating(model), loop.accelerator.autocast():
                 output = self.layout.forward(model, batch, compute)
             places = answers.tokens_of(members)
-            for place, said in enumerate((output.logprobs, output.entropy, output.values)):
+            for place, said in enumerate((output.logprobs, output.entropy, output.value)):
                 if said is not None:
                     known[place, places] = said.double().cpu().numpy()
         return together(known, loop)

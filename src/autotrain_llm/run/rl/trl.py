@@ -64,9 +64,10 @@ def grpo(
     )  # that answers may be handed to it is called an experiment there
     without_dropout(loaded.model)
     answers = _Answers(plan, loaded, world, train_rows.rows, valid_rows.rows if valid_rows else None)
+    scoring: Any = answers.score
     return GRPOTrainer(
         model=loaded.model,
-        reward_funcs=[answers.score],
+        reward_funcs=[scoring],
         args=GRPOConfig(**config_of(plan, arguments)),
         train_dataset=answers.training(),
         eval_dataset=answers.held_out() if valid_rows else None,

@@ -267,7 +267,7 @@ def test_no_parameter_of_another_trainer_is_looked_at(trainer, places):
 @pytest.mark.parametrize("param", COMMANDS, ids=lambda param: param.name)
 def test_what_steers_a_command_is_read_somewhere(param):
     name = re.escape(param.name)
-    reading = re.compile(rf"config\.{name}\b|(?:peek|get)\(\"{name}\"|(?:values|flags|said)\[\"{name}\"\]")
+    reading = re.compile(rf"config\.{name}\b|(?:peek|get|pop)\(\"{name}\"|(?:values|flags|said)\[\"{name}\"\]")
     sources = [path for path in SOURCE.rglob("*.py") if path.parent.name not in ("declare", "params", "rules", "docs")]
     assert any(reading.search(path.read_text(encoding="utf-8")) for path in sources)
 

@@ -114,9 +114,9 @@ def test_it_takes_the_steps_of_trls_trainer(
     # Of accumulated batches TRL averages the means, whatever number of good and bad answers each has.
     for name in ("rewards/chosen", "rewards/rejected", "logps/chosen", "logps/rejected"):
         if trainer == "dpo" or "gradient_accumulation" not in flags:
-            assert logged(theirs, name) == pytest.approx(logged(ours, name), rel=1e-5, abs=1e-5), name
+            assert logged(theirs, name) == pytest.approx(logged(ours, name), rel=10 * same, abs=10 * same), name
     if trainer == "kto":
-        assert logged(theirs, "kl") == pytest.approx(logged(ours, "kl"), rel=1e-5, abs=1e-5)
+        assert logged(theirs, "kl") == pytest.approx(logged(ours, "kl"), rel=10 * same, abs=10 * same)
         assert max(logged(ours, "kl")) > 0 or "kto_beta" not in flags
     assert furthest(weights(ours), weights(theirs)) < WEIGHTS
     assert len(set(logged(ours))) > 1
@@ -171,16 +171,16 @@ def test_an_adapter_that_is_trained_on_is_compared_with_itself_and_not_with_its_
 def test_what_the_reference_said_is_kept_by_content(
     data: Path, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from autotrain_llm.run.loop import Loop
+    from autotrain_llm.run.preference.references import References
 
     computed: list[int] = []
-    compute = Loop._said_by_reference
+    compute = References._said_of
 
-    def counted(self: Loop, items: Any, shape: Any) -> Any:
+    def counted(self: References, items: Any, *others: Any) -> Any:
         computed.append(len(items))
-        return compute(self, items, shape)
+        return compute(self, items, *others)
 
-    monkeypatch.setattr(Loop, "_said_by_reference", counted)
+    monkeypatch.setattr(References, "_said_of", counted)
     first = run("dpo", data, tmp_path / "first", model=str(llama), epochs=2, valid_split="4")
     assert computed == [20, 4]
     again = run("dpo", data, tmp_path / "again", model=str(llama), epochs=2, valid_split="4", dpo_beta=0.3, seed=42)

@@ -222,7 +222,7 @@ def test_trls_trainer_takes_the_same_steps(kind: str, lora: bool, llama: Path, b
     for name in ("loss", "accuracy", "margin", "min_reward", "mean_reward", "max_reward"):
         left, right = ([entry[name] for entry in report.history if name in entry] for report in (ours, theirs))
         assert len(left) == 10
-        assert right == pytest.approx(left, rel=1e-6, abs=1e-6), name
+        assert right == pytest.approx(left, rel=1e-6, abs=5e-6), name  # scores are sums in float32
     name = "adapter_model.safetensors" if lora else "model.safetensors"
     close(tmp_path / "native", tmp_path / "trl", 1e-5, name)
 

@@ -35,7 +35,7 @@ def main(folder: Path) -> float:
         "trainer": "sft",
         "model": "scratch:200k",
         "data_path": str(rows),
-        "lr": 1e-2,
+        "lr": 4e-3,
         "epochs": 30,
         "batch_size": 8,
     }

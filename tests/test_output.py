@@ -207,7 +207,9 @@ def test_a_resumed_run_must_be_the_same_run(name, was, now, tmp_path):
 
 
 def test_every_rule_on_the_folder_is_tried_here_or_with_the_sweeps():
-    text = "".join(Path(__file__).with_name(name).read_text("utf-8") for name in ("test_output.py", "test_sweep_runs.py"))
+    text = "".join(
+        Path(__file__).with_name(name).read_text("utf-8") for name in ("test_output.py", "test_sweep_runs.py")
+    )
     assert all(f'"{rule.code}"' in text for rule in RULES.values() if "output" in rule.needs)
 
 

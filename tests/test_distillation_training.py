@@ -19,6 +19,7 @@ from autotrain_llm.api import train
 from autotrain_llm.config import resolve
 from autotrain_llm.preflight import preflight
 from autotrain_llm.run.distill import teacher as teachers
+from autotrain_llm.run.model import in_type_of_products
 from autotrain_llm.said import take_all
 from autotrain_llm.watch import Watch
 from conftest import COLOURS, TEMPLATE, build_llama, questions, write_rows
@@ -367,7 +368,7 @@ def test_a_half_precision_teacher_stays_in_its_own_type(
 def test_weights_of_products_are_rounded_once_and_say_the_same_under_autocast(tutor: Path) -> None:
     ids = torch.arange(3, 40)[None]
     plain, rounded = (AutoModelForCausalLM.from_pretrained(tutor, dtype=torch.float32).eval() for _ in range(2))
-    teachers.in_type_of_products(rounded, torch.bfloat16)
+    in_type_of_products(rounded, "bf16")
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(plain(ids).logits, rounded(ids).logits)
     assert rounded.model.embed_tokens.weight.dtype == torch.float32

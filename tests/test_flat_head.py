@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from autotrain_llm.run.flat import head
 from autotrain_llm.run.flat.head import Logits, linear_cross_entropy, linear_logprobs
 
 TARGETS, SIZE, WORDS, TILE = 23, 12, 37, 5
@@ -59,8 +60,10 @@ def test_loss_gradients_and_statistics_equal_the_formula(variant):
         assert equal(mine, formula)
 
 
+@pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_log_probabilities_take_any_gradient_per_token(variant):
+def test_log_probabilities_take_any_gradient_per_token(variant, kept, monkeypatch):
+    monkeypatch.setattr(head, "KEPT_BYTES", 1 << 28 if kept else 0)
     with_bias, logits = VARIANTS[variant]
     tensors, labels = inputs(with_bias)
     factors = torch.randn(TARGETS, dtype=torch.float64)
@@ -71,6 +74,21 @@ def test_log_probabilities_take_any_gradient_per_token(variant):
     of_formula = gradients_of((expected.exp() * factors).sum(), tensors)
     for one, other in zip(of_mine, of_formula, strict=True):
         assert equal(one, other)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_what_is_kept_for_backward_gives_the_gradients_that_are_made_anew(kind, monkeypatch):
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(64, 32, requires_grad=True), torch.randn(200, 32, requires_grad=True)
+    labels, factors = torch.randint(200, (64,)), torch.randn(64)
+    found = []
+    for most in (1 << 28, 0):
+        monkeypatch.setattr(head, "KEPT_BYTES", most)
+        with torch.autocast("cpu", kind):
+            logprobs, _ = linear_logprobs(hidden, weight, labels, tile=16)
+        found.append(torch.autograd.grad((logprobs * factors).sum(), (hidden, weight)))
+    for kept, anew in zip(*found, strict=True):
+        assert float((kept - anew).norm() / anew.norm()) < (0.005 if kind == torch.bfloat16 else 1e-9)
 
 
 @pytest.mark.parametrize("frozen", ["hidden", "weight"])

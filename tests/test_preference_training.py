@@ -159,6 +159,16 @@ def test_computed_beside_each_batch_or_beforehand_the_reference_is_the_same(
     assert len(kinds) == 4
 
 
+def test_a_frozen_copy_whose_weights_are_rounded_once_says_what_it_said(
+    data: Path, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounded = run("dpo", data, tmp_path / "rounded", model=str(llama), **SGD, mixed_precision="bf16", max_steps=3)
+    monkeypatch.setattr("autotrain_llm.run.preference.references.in_type_of_products", lambda model, _: model)
+    whole = run("dpo", data, tmp_path / "whole", model=str(llama), **SGD, mixed_precision="bf16", max_steps=3)
+    assert logged(rounded) == logged(whole)
+    assert logged(rounded, "rewards/margins")[0] == 0
+
+
 def test_an_adapter_that_is_trained_on_is_compared_with_itself_and_not_with_its_base(
     data: Path, an_adapter: Path, tmp_path: Path
 ) -> None:

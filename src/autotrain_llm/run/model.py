@@ -103,6 +103,17 @@ def from_located(
     return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **kept)
 
 
+def in_type_of_products(model: Any, precision: str) -> Any:
+    """Round once what every product under autocast would round anew: the weights of linear layers of a model that stays as it is. What an
+    embedding gives is never rounded, also where its weights are the head's too. Returns the same model."""
+    if precision != "fp32":
+        for module in model.modules():
+            if type(module) is torch.nn.Linear and module.weight.dtype == torch.float32:
+                rounded = module.weight.detach().to(DTYPES[precision])
+                module.weight = torch.nn.Parameter(rounded, requires_grad=False)
+    return model
+
+
 def dtype_of(located: Located) -> torch.dtype | None:
     """The type a model's weights have where they lie."""
     from autotrain_llm.models.metadata import read_metadata

@@ -24,7 +24,14 @@ from autotrain_llm.run.distill.padded import padded_head, prepare_padded
 from autotrain_llm.run.distill.rows import Attended, OtherRows
 from autotrain_llm.run.flat.model import HIDDEN, causal_model, flat_head
 from autotrain_llm.run.layouts import Flat, Layout, prepared_as
-from autotrain_llm.run.model import DTYPES, Loaded, dtype_of, from_located, loading_options, quantization
+from autotrain_llm.run.model import (
+    Loaded,
+    dtype_of,
+    from_located,
+    in_type_of_products,
+    loading_options,
+    quantization,
+)
 from autotrain_llm.watch import Watch
 
 if TYPE_CHECKING:
@@ -271,9 +278,7 @@ def load_teacher(plan: Plan, world: World) -> nn.Module:
     model = from_located(
         located, own_type(located, plan), options, trainable_adapter=bool(bits) and located.kind == ADAPTER
     )
-    if plan.precision["name"] != "fp32" and not bits:
-        in_type_of_products(model, DTYPES[plan.precision["name"]])
-    return model
+    return model if bits else in_type_of_products(model, plan.precision["name"])
 
 
 def own_type(located: Located, plan: Plan) -> torch.dtype:
@@ -282,11 +287,3 @@ def own_type(located: Located, plan: Plan) -> torch.dtype:
         located = located.base
     kind = dtype_of(located) or torch.float32
     return torch.float32 if kind == torch.float16 and plan.precision["cpu"] else kind
-
-
-def in_type_of_products(model: nn.Module, kind: torch.dtype) -> None:
-    """Round once what every product under autocast would round anew: the weights of linear layers. An embedding that is the head, too,
-    stays as it is."""
-    for module in model.modules():
-        if type(module) is nn.Linear and module.weight.dtype == torch.float32:
-            module.weight = nn.Parameter(module.weight.detach().to(kind), requires_grad=False)

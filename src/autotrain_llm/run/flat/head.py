@@ -1,8 +1,8 @@
 """From hidden states to log-probabilities, loss and gradients, tile by tile over tokens, without ever holding all logits.
 
 `linear_cross_entropy` is for an objective that is a plain sum over tokens: it computes the gradients together with the loss,
-and its backward pass only scales them. `linear_logprobs` is for every other objective: its backward pass computes the
-logits of a tile once more and takes any gradient per token.
+and its backward pass only scales them. `linear_logprobs` is for every other objective: its backward pass takes any gradient
+per token. What that is multiplied by is kept from the forward pass where it is small, and else made once more, tile by tile.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ CPU_TILE = 512
 CUDA_TILE_BYTES = 1 << 29
 # Logits between whose matrix products everything is done at once: a megabyte in float32, which stays in a core's cache.
 CPU_PIECE = 1 << 18
+# What the log-probabilities of a batch keep for their backward pass at most, in bytes: 256 MiB.
+KEPT_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def linear_logprobs(
     The statistics' entropy is differentiable too.
     """
     options = options_of(hidden, weight, logits, with_entropy, tile)
-    logprobs, correct, entropy = _LogProbabilities.apply(hidden, weight, bias, labels, options)
+    keep = torch.is_grad_enabled() and _worth_keeping(labels.shape[0] * weight.shape[0], options.product)
+    logprobs, correct, entropy = _LogProbabilities.apply(hidden, weight, bias, labels, options, keep)
     return logprobs, TokenStatistics(logprobs.detach(), correct, entropy if with_entropy else None)
 
 
@@ -137,8 +140,13 @@ class _CrossEntropy(torch.autograd.Function):
         return *scaled, None, None, None
 
 
+def _worth_keeping(logits: int, product: torch.dtype) -> bool:
+    """Whether so many logits are few. In float16 the small ones would vanish: they are made anew, with the scale of the loss on them."""
+    return product != torch.float16 and logits * product.itemsize <= KEPT_BYTES
+
+
 class _LogProbabilities(torch.autograd.Function):
-    """Log-probabilities forward; the tiles once more, with a gradient per token, backward."""
+    """Log-probabilities forward; backward, with a gradient per token, either what was kept of the logits or the tiles once more."""
 
     @staticmethod
     def forward(
@@ -148,11 +156,12 @@ class _LogProbabilities(torch.autograd.Function):
         bias: torch.Tensor | None,
         labels: torch.Tensor,
         options: Options,
+        keep: bool,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         with torch.autocast(hidden.device.type, enabled=False):
-            tiles = _Tiles(hidden, weight, bias, labels, options, [False, False, False])
+            tiles = _Tiles(hidden, weight, bias, labels, options, [False, False, False], keep=keep)
             tiles.run()
-        ctx.save_for_backward(hidden, weight, bias, labels)
+        ctx.save_for_backward(hidden, weight, bias, labels, tiles.products if keep else None)
         ctx.options = options
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(tiles.correct)
@@ -163,20 +172,23 @@ class _LogProbabilities(torch.autograd.Function):
     def backward(
         ctx: Any, upstream: torch.Tensor | None, correct: None, of_entropy: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, ...]:
-        hidden, weight, bias, labels = ctx.saved_tensors
+        hidden, weight, bias, labels, kept = ctx.saved_tensors
         entropy_counts = ctx.options.with_entropy and of_entropy is not None
         options = replace(ctx.options, with_entropy=entropy_counts)
         factor = torch.zeros_like(labels, dtype=options.softmax) if upstream is None else -upstream.to(options.softmax)
         with torch.autocast(hidden.device.type, enabled=False):
             tiles = _Tiles(hidden, weight, bias, labels, options, list(ctx.needs_input_grad[:3]))
-            tiles.run(factor, of_entropy if entropy_counts else None)
-        return *tiles.gradients(), None, None
+            if kept is None or entropy_counts:
+                tiles.run(factor, of_entropy if entropy_counts else None)
+            else:
+                tiles.rerun(kept, factor)
+        return *tiles.gradients(), None, None, None
 
 
 class _Tiles:
     """One pass over the tiles: statistics for every target, and the gradients that are wanted of hidden states, weight and bias.
 
-    The matrix products are per tile, everything between them per piece of a tile, in memory that all tiles share: fresh
+    With `keep`, `products` holds at the end, for all targets, what minus the log-probability's gradient is by the products. The matrix products are per tile, everything between them per piece of a tile, in memory that all tiles share: fresh
     pages for every tile cost more than the softmax does.
     """
 
@@ -188,8 +200,10 @@ class _Tiles:
         labels: torch.Tensor,
         options: Options,
         wanted: list[bool],
+        *,
+        keep: bool = False,
     ) -> None:
-        self.labels, self.options, self.any_wanted = labels, options, any(wanted)
+        self.labels, self.options, self.slopes_wanted = labels, options, any(wanted) or keep
         self.hidden, self.weight = hidden.to(options.product), weight.to(options.product)
         self.bias = None if bias is None else bias.to(options.softmax)
         self.types = [None if one is None else one.dtype for one in (hidden, weight, bias)]
@@ -202,15 +216,17 @@ class _Tiles:
         self.entropy = torch.empty(count if options.with_entropy else 0, dtype=options.softmax, device=hidden.device)
         self.rows = min(options.tile, count)
         self.piece = self.rows if hidden.device.type != "cpu" else max(1, min(self.rows, CPU_PIECE // words))
-        self.products = torch.empty(self.rows, words, dtype=options.product, device=hidden.device)
-        self.exact = torch.empty(self.piece, words, dtype=options.softmax, device=hidden.device)
+        self.keep = keep
 
     def run(self, factor: torch.Tensor | None = None, of_entropy: torch.Tensor | None = None) -> None:
         """Gradients are those of minus the labels' log-probabilities, each times its `factor`, and of the entropies times `of_entropy`."""
-        count = self.labels.shape[0]
+        count, words = self.labels.shape[0], self.weight.shape[0]
+        self.products = self.hidden.new_empty(count if self.keep else self.rows, words)
+        self.exact = self.hidden.new_empty(self.piece, words, dtype=self.options.softmax)
         for start in range(0, count, max(1, self.rows)):
             end = min(start + self.rows, count)
-            products = torch.mm(self.hidden[start:end], self.weight.T, out=self.products[: end - start])
+            room = self.products[start:end] if self.keep else self.products[: end - start]
+            products = torch.mm(self.hidden[start:end], self.weight.T, out=room)
             for first in range(start, end, self.piece):
                 last = min(first + self.piece, end)
                 self._piece(products[first - start : last - start], slice(first, last), factor, of_entropy)
@@ -218,6 +234,17 @@ class _Tiles:
                 torch.mm(products, self.weight, out=self.of_hidden[start:end])
             if self.of_weight is not None:
                 add_product(self.of_weight, products.T, self.hidden[start:end])
+
+    def rerun(self, kept: torch.Tensor, factor: torch.Tensor) -> None:
+        """The gradients, from the `products` that an earlier pass kept, (K, V)."""
+        factor = factor[:, None]
+        if self.of_hidden is not None:
+            torch.mm(kept, self.weight, out=self.of_hidden)
+            self.of_hidden *= factor.to(self.of_hidden.dtype)
+        if self.of_weight is not None:
+            add_product(self.of_weight, kept.T, (self.hidden * factor).to(kept.dtype))
+        if self.of_bias is not None:
+            add_product(self.of_bias[:, None], kept.T, factor.to(kept.dtype))
 
     def gradients(self) -> list[torch.Tensor | None]:
         sums = (self.of_hidden, self.of_weight, self.of_bias)
@@ -242,7 +269,7 @@ class _Tiles:
             if of_entropy is not None:  # the entropy's gradient is -p (log p + entropy)
                 bonus = shares * (total - self.entropy[where])[:, None] - weighted
                 bonus *= of_entropy[where, None]
-        if self.any_wanted:
+        if self.slopes_wanted:
             gradient = shares
             gradient.scatter_add_(1, labels, torch.full_like(labels, -1, dtype=gradient.dtype))
             if factor is not None:

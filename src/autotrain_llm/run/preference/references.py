@@ -25,7 +25,7 @@ from autotrain_llm.models.locate import ADAPTER
 from autotrain_llm.planning import Plan
 from autotrain_llm.run.flat.model import LOGPROBS
 from autotrain_llm.run.layouts import Layout, prepared_as
-from autotrain_llm.run.model import Loaded, from_located, loading_options, loading_type
+from autotrain_llm.run.model import Loaded, from_located, in_type_of_products, loading_options, loading_type
 from autotrain_llm.run.preference.answers import summed
 from autotrain_llm.run.preference.items import Preferences
 
@@ -204,14 +204,14 @@ def find_source(plan: Plan, world: World, loaded: Loaded, layout: Layout) -> Sou
     """Where the reference that the plan decided on has its weights."""
     decided = plan.objective["reference"]
     if decided["kind"] == ANOTHER_MODEL:
-        return Frozen(prepared_as(layout, load_other(plan, world)))
+        return Frozen(in_type_of_products(prepared_as(layout, load_other(plan, world)), plan.precision["name"]))
     if decided["kind"] == ADAPTER_OFF:
         return AdapterOff(loaded.model)
     if decided["when"] == BEFOREHAND:
         return Untrained(loaded.model)
     if decided["kind"] == ADAPTER_AS_IT_WAS:
         return AdapterAsItWas(loaded.model)
-    return Frozen(copy.deepcopy(loaded.model))
+    return Frozen(in_type_of_products(copy.deepcopy(loaded.model), plan.precision["name"]))
 
 
 def load_other(plan: Plan, world: World) -> nn.Module:

@@ -239,8 +239,7 @@ class _Tiles:
         """The gradients, from the `products` that an earlier pass kept, (K, V)."""
         factor = factor[:, None]
         if self.of_hidden is not None:
-            torch.mm(kept, self.weight, out=self.of_hidden)
-            self.of_hidden *= factor.to(self.of_hidden.dtype)
+            self.of_hidden = torch.mm(kept, self.weight) * factor
         if self.of_weight is not None:
             add_product(self.of_weight, kept.T, (self.hidden * factor).to(kept.dtype))
         if self.of_bias is not None:

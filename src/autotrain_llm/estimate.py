@@ -161,7 +161,7 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
 
 def _always(shape: Shape, run: Run) -> dict[str, int]:
     """What lies in memory from the first step to the last."""
-    trained = trainable_values(shape, run.adapter) + (shape.linear if run.second_backbone and not run.adapter else 0)
+    trained = trainable_values(shape, run.adapter) + _second_trained(shape, run)
     adapter = FLOAT * run.adapter.values if run.adapter else 0
     second = int(run.weight * (shape.linear + shape.table)) if run.second_backbone else 0
     return {
@@ -170,7 +170,7 @@ def _always(shape: Shape, run: Run) -> dict[str, int]:
         "weights": (weight_bytes(shape, run) + adapter + second) // run.shards,
         "optimizer": int(FLOAT * run.states * trained) // run.shards,
         **run.beside,
-        "allocator": holes(shape, run),
+        "holes in the heap": holes(shape, run),
     }
 
 
@@ -197,8 +197,12 @@ def trainable_values(shape: Shape, adapter: Adapter | None) -> int:
 
 def gradients_held(shape: Shape, run: Run) -> int:
     """All gradients, in the type of what is trained: float32."""
-    second = shape.parameters if run.second_backbone and not run.adapter else 0
-    return FLOAT * (trainable_values(shape, run.adapter) + second) // run.shards
+    return FLOAT * (trainable_values(shape, run.adapter) + _second_trained(shape, run)) // run.shards
+
+
+def _second_trained(shape: Shape, run: Run) -> int:
+    """What is trained of a second backbone: all of it, or where the first has an adapter nothing but a head."""
+    return shape.linear + shape.table if run.second_backbone and not run.adapter else 0
 
 
 def rounded_weights(shape: Shape, run: Run) -> int:

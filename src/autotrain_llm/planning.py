@@ -563,4 +563,6 @@ def _estimate(memory: Memory, precision: dict[str, Any], target: str | None) -> 
     }
     if cost["peak_memory_bytes"] > memory.available:
         cost["way_out"] = memory.way_out(precision["checkpointing"])
+        if cost["way_out"]:
+            cost["way_out_bytes"] = memory.bytes(cost["way_out"], checkpointing=precision["checkpointing"])
     return cost

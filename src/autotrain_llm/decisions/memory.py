@@ -21,13 +21,13 @@ from autotrain_llm.facts.world import World
 
 MARGIN = 0.2  # of the estimate: by so much less a run may take, so that nothing is refused that is only this far beyond the memory
 SHARE = 0.9  # of the device, beyond which activations are computed twice unless that was said otherwise
-TELLING = 0.97  # of the memory: what brings less than this is not worth a line
+TELLING = 0.97  # of what the run takes itself: what leaves more than this is not worth a line
 OPTIMIZER_STATES = {"sgd": 0, "adafactor": 0, "adamw_bnb_8bit": 0.5, "paged_adamw_8bit": 0.5}
 QUIET_TOKENS, SCORED_TOKENS = 8192, 16384  # of a batch without gradients: of references and phases, of reward models
 SHARED_FROM = 0.25  # as in run/layouts.py: the share of a batch from which on its prompts stand in it once
 AHEAD = 64  # positions for which answers that are written have room
 VLLM_SHARE = 0.3  # of the GPU, as in run/rl/vllm_engine.py
-ITEMS_LOOKED_AT = 4_000_000
+ITEMS_LOOKED_AT = 1_000_000
 SHORTEST, LARGEST = 16, 1 << 20
 RANKS = (4, 8, 16, 32, 64, 128, 256)
 
@@ -55,6 +55,7 @@ class Memory:
         self.half = self.computes_in != "fp32"
         self.processes = schedule["processes"]
         self._batches: dict[tuple[Any, ...], Batch] = {}
+        self._orders: dict[tuple[int, int], tuple[Any, Any]] = {}
 
     @property
     def computes_in(self) -> str:
@@ -237,43 +238,41 @@ class Memory:
 
     def _largest(self, config: Config, rows: Any, size: int, accumulated: int, seed: int | None, full: bool) -> Batch:
         """The batch of most tokens, of those that are made of these rows."""
-        limit = self._limit(config)
-        lengths, prompts = self._lengths(rows, limit)
-        if full or len(lengths) == 0:
-            wide = limit * lengths.shape[1] if lengths.ndim > 1 else limit
-            return Batch(size * wide, limit, size * wide)
+        limit, each = self._limit(config), 1 if self._is_single(rows) else 2
+        if full or len(rows) == 0 or self.layout["packing"]:
+            tokens = size * each * limit
+            return Batch(tokens, limit, tokens)
         together = size * (self.processes if seed is not None else 1)
-        batches = self.schedule["steps"] * accumulated
-        best = Batch(0, 0, 0)
+        left = self.schedule["steps"] * accumulated * together
         epochs = math.ceil(self.schedule["epochs"]) if seed is not None else 1
-        for epoch in range(min(epochs, max(1, ITEMS_LOOKED_AT // len(lengths)))):
-            order = order_of_epoch(len(lengths), seed, epoch)
-            if seed is not None:
-                order, batches = order[: batches * together], batches - math.ceil(len(lengths) / together)
-            best = max(
-                best,
-                _largest_of(lengths[order], prompts[order], size, self.layout["name"] == "padded"),
-                key=lambda batch: batch.tokens,
-            )
-            if batches <= 0:
+        found: list[Batch] = []
+        for epoch in range(max(1, min(epochs, ITEMS_LOOKED_AT // len(rows)))):
+            lengths, prompts = self._ordered(rows, seed, epoch)
+            count = len(lengths) if seed is None else min(left, len(lengths))
+            clipped = lengths[:count].clip(max=limit), prompts[:count].clip(max=limit)
+            found.append(_largest_of(*clipped, size, self.layout["name"] == "padded"))
+            left -= count
+            if left <= 0:
                 break
-        return best
+        return max(found, key=lambda batch: batch.tokens)
 
-    def _lengths(self, rows: Any, limit: int) -> tuple[Any, Any]:
-        """Tokens of the rows of each item (items, rows), and of the prompt that they share (items,)."""
-        import numpy
+    def _is_single(self, rows: Any) -> bool:
+        """Whether an item of a batch is one row, rather than two answers to a prompt."""
+        return rows.lengths.ndim == 1 or self.config.trainer_spec.parts_pairs
 
-        from autotrain_llm.data.pack import pack
+    def _ordered(self, rows: Any, seed: int | None, epoch: int) -> tuple[Any, Any]:
+        """In the order of an epoch, the tokens of the rows of each item (items, rows), and of the prompt that they share (items,)."""
+        known = (id(rows), epoch)
+        if known not in self._orders:
+            import numpy
 
-        lengths = numpy.minimum(rows.lengths, limit)
-        parts = self.config.trainer_spec.parts_pairs
-        if self.layout["packing"]:
-            groups = pack(lengths.tolist(), limit)
-            lengths = numpy.asarray([int(lengths[group].sum()) for group in groups])
-        if lengths.ndim == 1 or parts:
-            lengths = lengths.reshape(-1, 1)
-            return lengths, numpy.zeros(len(lengths), dtype=numpy.int64)
-        return lengths, numpy.minimum(rows.prompt.lengths, limit)
+            lengths = rows.lengths
+            single = self._is_single(rows)
+            lengths = lengths.reshape(-1, 1) if single else lengths
+            prompts = numpy.zeros(len(lengths), dtype=numpy.int64) if single else rows.prompt.lengths
+            order = order_of_epoch(len(lengths), seed, epoch)
+            self._orders[known] = lengths[order], prompts[order]
+        return self._orders[known]
 
     # --- with other flags -------------------------------------------------------------------------------------------
 
@@ -281,11 +280,11 @@ class Memory:
         """What each of the flags that help would make of it, those that help."""
         if self.shape is None:
             return []
-        now = self.bytes(checkpointing=checkpointing)
-        found = []
+        now, found = self.bytes(checkpointing=checkpointing), []
+        worth = (1 - TELLING) * (now - estimate.LIBRARIES["cuda" if self.machine.has_cuda else "cpu"])
         for changes in self._helpful(checkpointing):
             then = self.bytes(changes, checkpointing=checkpointing)
-            if then < TELLING * now:
+            if then < now - worth:
                 found.append({"flags": in_words(changes), "changes": changes, "peak_memory_bytes": then})
         return found
 
@@ -295,7 +294,7 @@ class Memory:
             yield {"gradient_checkpointing": True}
         if config.batch_size > 1:
             yield self._halved(config.batch_size // 2)
-        yield from self._shorter(self.world.limit.tokens // 2)
+        yield from self._shorter(self._longest(config) // 2)
         yield from self._less_beside()
         yield from self._smaller_weights()
 
@@ -322,6 +321,8 @@ class Memory:
 
     def _smaller_weights(self) -> Iterator[dict[str, Any]]:
         config = self.config
+        if not config.peft and OPTIMIZER_STATES.get(config.optimizer, 2):
+            yield {"optimizer": "adafactor"}
         if self.world.is_scratch or not config.applies("peft"):
             return
         if not config.peft:
@@ -346,12 +347,13 @@ class Memory:
             ("rl_value_model",),
             ("distill_cache",),
             ("batch_size", "gradient_accumulation"),
+            ("optimizer",),
             ("peft", "quantization"),
         ):
             fewer = {name: value for name, value in chosen.items() if name not in names}
             if len(fewer) < len(chosen) and self._fits(fewer, checkpointing):
                 chosen = fewer
-        return chosen
+        return {name: value for name, value in chosen.items() if value != self.config.peek(name)}
 
     def _fits(self, changes: Mapping[str, Any], checkpointing: bool) -> bool:
         return self.bytes(changes, checkpointing=checkpointing) <= self.available
@@ -366,12 +368,14 @@ class Memory:
         while size:
             yield self._halved(size)
             size //= 2
+        if not config.peft and OPTIMIZER_STATES.get(config.optimizer, 2):
+            yield {"optimizer": "adafactor"}
         if not self.world.is_scratch and config.applies("peft"):
             if not config.peft:
-                yield {"peft": True}
+                yield {"peft": True, "optimizer": config.optimizer}
             if not config.quantization and self.machine.has_cuda:
                 yield {"quantization": "int4"}
-        tokens = self.world.limit.tokens // 2
+        tokens = self._longest(config) // 2
         while tokens >= SHORTEST:
             yield {self.world.limit.parameter: tokens}
             tokens //= 2

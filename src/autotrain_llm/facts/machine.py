@@ -160,7 +160,7 @@ class Supposed(Machine):
         if self.kind == CPU:
             return ()
         like = self.here.gpus[:1]
-        name = like[0].name if like else "a GPU that computes in bf16"
+        name = like[0].name if like else f"with {self.wanted / 2**30:g} GiB"
         return (Gpu(name, self.wanted, like[0].capability if like else FIRST_BF16_GPU),)
 
     @cached_property
@@ -171,7 +171,8 @@ class Supposed(Machine):
     def supposed(self) -> str:
         if self.kind == CPU:
             return "a processor like this one"
-        return f"{self.gpus[0].name}{', like the one here' if self.here.gpus else ''}, with the packages for it"
+        what = f"{self.gpus[0].name}, like the one here" if self.here.gpus else "a GPU that computes in bf16"
+        return f"{what}, with the packages for it"
 
     def has_package(self, name: str) -> bool:
         return (self.kind == GPU and name in OF_A_GPU) or self.here.has_package(name)

@@ -16,12 +16,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,8 +34,11 @@ import contest
 import page
 
 STEPS = 4
+# Runs side by side. On the processor one by one: they share its memory's bandwidth. On a GPU each counts what torch allocated for it alone.
+AT_ONCE = {"cpu": 1, "cuda": 3}
 AIM = 0.2
 SECONDS = 240  # of one run
+WORDS_OF_A_ROW = {"cpu": 1400, "cuda": 2600}
 CLEAR = Path("/proc/self/clear_refs")
 STATUS = Path("/proc/self/status")
 RESET_PEAK = "5"  # what the kernel takes as "forget the most this process ever held"
@@ -65,7 +70,12 @@ def sft(size: str, length: int, batch: int, rows: str = "answered", **more: Any)
 
 
 def said(name: str, value: Any) -> str:
-    known = {"gradient_checkpointing": "checkpointing", "gradient_accumulation": f"accumulating {value}"}
+    known = {
+        "gradient_checkpointing": "checkpointing",
+        "gradient_accumulation": f"accumulating {value}",
+        "max_steps": f"{value} steps",
+        "peft": "LoRA",
+    }
     return known.get(name, name if value is True else str(value))
 
 
@@ -82,7 +92,7 @@ def on_processor() -> Iterator[Case]:
     for length, batch in ((128, 4), (512, 4), (512, 16)):
         yield sft("9m", length, batch)
     yield sft("9m", 512, 16, gradient_checkpointing=True)
-    yield sft("9m", 1024, 8, rows="unequal")
+    yield sft("9m", 1024, 8, rows="unequal", max_steps=24)
     yield sft("9m", 512, 4, mixed_precision="fp32")
     yield sft("9m", 512, 4, gradient_accumulation=2)
     yield sft("42m", 512, 8)
@@ -103,17 +113,16 @@ def on_processor() -> Iterator[Case]:
 
 
 def on_gpu() -> Iterator[Case]:
-    for length, batch in ((1024, 4), (2048, 16)):
-        yield sft("0.35b", length, batch)
+    yield sft("0.35b", 1024, 4)
+    yield sft("0.35b", 1024, 8)
     yield sft("0.35b", 2048, 16, gradient_checkpointing=True)
-    yield sft("0.35b", 2048, 8, rows="unequal")
-    yield sft("0.35b", 1024, 4, mixed_precision="fp32")
-    yield sft("1b", 2048, 8)
-    yield sft("1b", 2048, 8, gradient_checkpointing=True)
-    yield sft("1b", 2048, 8, peft=True)
-    yield with_trainer("dpo", "0.35b", "pairs", block_size=1024, batch_size=8)
-    yield with_trainer("dpo with LoRA", "1b", "pairs", block_size=1024, batch_size=8, peft=True)
-    yield with_trainer("reward", "0.35b", "pairs", block_size=1024, batch_size=8)
+    yield sft("0.35b", 2048, 4, rows="unequal", max_steps=12)
+    yield sft("1.1b", 1024, 4)
+    yield sft("1.1b", 2048, 8, gradient_checkpointing=True)
+    yield sft("1.1b", 1024, 4, peft=True)
+    yield with_trainer("dpo", "0.35b", "pairs", block_size=1024)
+    yield with_trainer("dpo with LoRA", "1.1b", "pairs", block_size=512, peft=True)
+    yield with_trainer("reward", "0.35b", "pairs", block_size=1024)
     yield with_trainer("ppo", "0.35b", "prompts", **REWARDED, **ROLLOUTS)
     yield with_trainer(
         "sft with a teacher", "0.35b", "answered", max_seq_length=1024, use_distillation=True, teacher_model="{other}"
@@ -132,7 +141,15 @@ GPU_SIZES = {
         "num_attention_heads": 16,
         "num_key_value_heads": 8,
         "vocab_size": 32768,
-    }
+    },
+    "1.1b": {
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 65536,
+    },
 }
 
 
@@ -141,11 +158,17 @@ def main() -> None:
     if options.case is not None:
         measure(options, cases(options.device)[options.case])
         return
-    chosen = [(number, case) for number, case in enumerate(cases(options.device)) if any(part in case.name for part in options.only)]
+    chosen = [
+        (number, case)
+        for number, case in enumerate(cases(options.device))
+        if any(part in case.name for part in options.only)
+    ]
     with tempfile.TemporaryDirectory(prefix="benchmark-memory-") as name:
         work = Path(name)
-        prepare(work, {case.size for _, case in chosen})
-        results = [(case, run_alone(work, options, number, case)) for number, case in chosen]
+        prepare(work, [case for _, case in chosen], options.device)
+        with ThreadPoolExecutor(AT_ONCE[options.device]) as pool:
+            found = pool.map(lambda numbered: run_alone(work, options, *numbered), chosen)
+            results = list(zip([case for _, case in chosen], found, strict=True))
     table = render(results, options)
     sys.stdout.write(table + "\n")
     if options.write:
@@ -165,15 +188,31 @@ def arguments() -> argparse.Namespace:
 # What all runs are given.
 
 
-def prepare(work: Path, sizes: set[str]) -> None:
-    """Rows of every kind, one tokenizer, and for each size a model with random weights and a second one."""
+def prepare(work: Path, chosen: Sequence[Case], device: str) -> None:
+    """Rows of every kind, one tokenizer, and the models with random weights that these runs name."""
+    import torch
+
     import engine
 
     engine.SIZES.update(GPU_SIZES)
     random = np.random.default_rng(contest.SEED)
-    even = list(contest.made_texts(random, [1400] * 96))
-    lengths = np.clip(random.lognormal(np.log(80), 1.2, 400), 8, 1400).astype(int)
-    unequal = list(contest.made_texts(random, lengths))
+    even = list(contest.made_texts(random, [WORDS_OF_A_ROW[device]] * 96))
+    lengths = np.clip(random.lognormal(np.log(80), 1.2, 400), 8, WORDS_OF_A_ROW[device]).astype(int)
+    write_rows(work, even, list(contest.made_texts(random, lengths)))
+    (work / "reward.py").write_text(REWARD, encoding="utf-8")
+    tokenizer = contest.tokenizer_of(even)
+    named = {case.size for case in chosen} | {
+        f"{case.size}-other" for case in chosen if any("{other}" in str(value) for value in case.flags.values())
+    }
+    for name in sorted(named):
+        with torch.device(device):  # a large model is made much faster where it is not computed on a processor
+            contest.write_model_of(work / name, tokenizer, name.removesuffix("-other"))
+        if device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def write_rows(work: Path, even: Sequence[str], unequal: Sequence[str]) -> None:
+    """A file for each kind of rows: texts as long as any limit here, and some of every length."""
     short = [" ".join(text.split()[:40]) for text in even]
     kinds = {
         "texts": [{"text": text} for text in even],
@@ -187,14 +226,9 @@ def prepare(work: Path, sizes: set[str]) -> None:
     }
     for kind, rows in kinds.items():
         (work / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    (work / "reward.py").write_text(REWARD, encoding="utf-8")
-    tokenizer = contest.tokenizer_of(even)
-    for size in sorted(sizes):
-        contest.write_model_of(work / size, tokenizer, size)
-        contest.write_model_of(work / f"{size}-other", tokenizer, size)
 
 
-def flags(work: Path, case: Case, device: str) -> dict[str, Any]:
+def flags(work: Path, case: Case, device: str, number: int = 0) -> dict[str, Any]:
     """All that is said to the command line of one run."""
     places = {"folder": str(work), "other": str(work / f"{case.size}-other")}
     own = {name: value.format(**places) if isinstance(value, str) else value for name, value in case.flags.items()}
@@ -223,7 +257,7 @@ def measure(options: argparse.Namespace, case: Case) -> None:
     from autotrain_llm.preflight import preflight
     from autotrain_llm.said import take_all
 
-    said = take_all(flags(options.work, case, options.device))
+    said = take_all(flags(options.work, case, options.device, options.case))
     checked = preflight(resolve(said.values, {}, None), said.findings)
     assert checked.plan is not None, [finding.message for finding in checked.findings]
     estimate = checked.plan.estimate
@@ -231,7 +265,7 @@ def measure(options: argparse.Namespace, case: Case) -> None:
         "foreseen": estimate["peak_memory_bytes"] - estimate["memory"]["libraries"],
         "parts": estimate["memory"],
     }
-    leave(options.work, result)
+    leave(options, result)
     from autotrain_llm.run.execute import execute, load_model
 
     held: list[int] = []
@@ -241,11 +275,17 @@ def measure(options: argparse.Namespace, case: Case) -> None:
         return load_model(*given)
 
     execute(checked, None, loading, with_page=False)
-    leave(options.work, result | {"measured": most(options.device) - held[0], "machine": machine(options.device)})
+    result |= {"measured": most(options.device) - held[0], "machine": machine(options.device)}
+    leave(options, result | ({"reserved": reserved()} if options.device == "cuda" else {}))
 
 
-def leave(work: Path, result: dict[str, Any]) -> None:
-    (work / "result.json").write_text(json.dumps(result), encoding="utf-8")
+def leave(options: argparse.Namespace, result: dict[str, Any]) -> None:
+    left_by(options.work, options.case).write_text(json.dumps(result), encoding="utf-8")
+
+
+def left_by(work: Path, number: int) -> Path:
+    """Where a run leaves what it found."""
+    return work / f"result-{number}.json"
 
 
 def begin(device: str) -> int:
@@ -266,6 +306,13 @@ def most(device: str) -> int:
 
         return torch.cuda.max_memory_allocated()
     return of_status("VmHWM")
+
+
+def reserved() -> int:
+    """The most that torch took from the GPU, holes between what was allocated included, in bytes."""
+    import torch
+
+    return torch.cuda.max_memory_reserved()
 
 
 def of_status(name: str) -> int:
@@ -289,14 +336,14 @@ def run_alone(work: Path, options: argparse.Namespace, number: int, case: Case) 
     """Run this script once more for one run; what failed says why, and keeps what was foreseen."""
     words = [sys.executable, str(Path(__file__).resolve()), "--device", options.device]
     words += ["--case", str(number), "--work", str(work)]
-    (work / "result.json").unlink(missing_ok=True)
     began = time.perf_counter()
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS)
         fault = done.stderr.strip().splitlines()[-1:] if done.returncode else []
     except subprocess.TimeoutExpired:
         fault = [f"longer than {SECONDS} s"]
-    left = work / "result.json"
+    shutil.rmtree(work / f"output-{number}", ignore_errors=True)
+    left = left_by(work, number)
     result = json.loads(left.read_text(encoding="utf-8")) if left.exists() else {}
     result |= {"fault": fault[0]} if fault else {}
     contest.say(f"{case.name}: {in_words(result)} ({time.perf_counter() - began:.0f} s)")
@@ -314,10 +361,12 @@ def in_words(result: dict[str, Any]) -> str:
 
 def render(results: list[tuple[Case, dict[str, Any]]], options: argparse.Namespace) -> str:
     ratios = [result["foreseen"] / result["measured"] for _, result in results if "measured" in result]
+    held = [result["reserved"] / result["measured"] for _, result in results if "reserved" in result]
+    more = f" torch had taken up to {max(held):.2f} times what was allocated." if held else ""
     where = next((result["machine"] for _, result in results if "machine" in result), "nothing ran")
     lines = [
         f"`python benchmarks/memory.py --device {options.device}`: {STEPS} steps of each run; {where}. MiB; libraries are left out on "
-        f"both sides. {summary(ratios)}",
+        f"both sides. {summary(ratios)}{more}",
         "",
         "| run | foreseen | measured | foreseen / measured |",
         "| --- | --- | --- | --- |",

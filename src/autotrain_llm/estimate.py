@@ -273,7 +273,9 @@ def head_bytes(shape: Shape, run: Run, *, gradients: bool = True) -> int:
     words = shape.vocabulary
     trained = gradients and run.adapter is None
     rounded = HALF * shape.table if run.half and run.weight == FLOAT and not run.quantised else 0
-    of_weight = shape.table * (FLOAT + (HALF if run.half else 0)) if trained else 0
+    # A tile's share of the weight's gradient is added to the sum: on a processor rounded, on a GPU in float32.
+    added = 0 if not run.half else HALF if run.device == "cpu" else FLOAT
+    of_weight = shape.table * (FLOAT + added) if trained else 0
     if run.padded and run.taught is None:
         every = run.tokens * words * value * (2 if gradients else 1)
         return rounded + of_weight + every + run.targets * words * (2 * value + (3 if gradients else 2) * FLOAT)

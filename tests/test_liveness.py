@@ -59,6 +59,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "max_grad_norm": (0.5, {}),
     "mixed_precision": ("fp16", {}),
     "gradient_checkpointing": (True, {}),
+    "target_memory": ("24GiB", {}),
     "quantization": ("int4", {"peft": True}),
     "attn_implementation": ("eager", {}),
     "distributed_backend": ("fsdp", {"output_dir": "{folder}/run"}),

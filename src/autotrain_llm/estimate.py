@@ -1,58 +1,316 @@
-"""What a run will cost: memory at its peak and bytes on disk, from the model's shape and the batch."""
+"""The memory that a run takes and the bytes it writes, from the shape of its model and the tokens of its largest batch.
+
+Formulas alone: what is counted is what the libraries allocate, tensor by tensor, in bytes. Which numbers go in is `decisions/memory.py`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-FLOAT = 4
-# Tensors of a layer that are kept for the backward pass, in multiples of (tokens x hidden) and (tokens x intermediate) values: fitted to
-# the resident memory of five runs of 5M and 25M parameters on a processor in bf16, which it meets within 15 %.
-KEPT_OF_HIDDEN = 18
-KEPT_OF_INTERMEDIATE = 9
-LIBRARIES = 630 * 2**20  # resident size of a process that has torch, transformers and peft loaded
+FLOAT, HALF = 4, 2
+MEBI = 2**20
+# What a process holds that has torch, transformers, peft and trl loaded; a CUDA context with its kernels.
+LIBRARIES = {"cpu": 630 * MEBI, "cuda": 600 * MEBI}
+# What the first steps bring with them: kernels compiled for the shapes met, their scratch space; on a GPU the workspaces of cuBLAS.
+WARM = {"cpu": 40 * MEBI, "cuda": 72 * MEBI}
+# Of what all layers keep, how much more the C library's heap grows by: what is freed between tensors that live on is a hole that the next
+# aligned block of that size does not fit into. Half precision makes more short-lived copies; batches of unlike size fit each other's
+# holes less. Computed twice, layers leave fewer, and as many of them. A GPU's allocator reuses blocks of the same size.
+HOLES, HOLES_EXACT, OF_TWICE, UNLIKE = 0.42, 0.2, 0.75, 2.0
+CPU_TILE, CPU_PIECE = 512, 1 << 18  # as in run/flat/head.py: tokens, and logits that are handled at once
+CUDA_TILE_BYTES, FEWEST_TILE = 1 << 29, 128
+TEACHER_ROOMS = 4  # by which a GPU's tile is smaller where a teacher's logits lie beside
+NF4, INT8 = 0.52, 1.02  # bytes of a quantised weight with its share of the scales
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the estimate needs of a model: parameters, hidden and intermediate size, layers, vocabulary."""
+    """What the estimate needs of a model: parameters; hidden and intermediate size, layers, vocabulary; the width of all its queries
+    and of all its keys, and heads; whether the MLP has a gate and the embedding is the head too."""
 
     parameters: int
     hidden: int
     intermediate: int
     layers: int
     vocabulary: int
+    queries: int = 0
+    keys: int = 0
+    heads: int = 1
+    gated: bool = True
+    tied: bool = True
+
+    @property
+    def table(self) -> int:
+        """Values of the embedding."""
+        return self.vocabulary * self.hidden
+
+    @property
+    def linear(self) -> int:
+        """Values of the linear layers between embedding and head."""
+        return max(0, self.parameters - self.table * (1 if self.tied else 2))
 
 
-def trainable_parameters(shape: Shape, lora_rank: int | None) -> int:
-    """All of them, or those of a LoRA adapter on every linear layer."""
-    if lora_rank is None:
-        return shape.parameters
-    per_layer = lora_rank * (8 * shape.hidden + 3 * (shape.hidden + shape.intermediate))
-    return shape.layers * per_layer
+@dataclass(frozen=True)
+class Adapter:
+    """LoRA: its values in all layers, by layer the width of what goes into its matrices, their number and rank, and its dropout."""
+
+    values: int
+    width: int
+    matrices: int
+    rank: int
+    dropout: bool
 
 
-def peak_memory(
-    shape: Shape,
-    tokens: int,
-    *,
-    trainable: int,
-    states: int,
-    checkpointing: bool,
-    half: bool,
-    head_tokens: int,
-    base_bytes: float = 4,
-) -> int:
-    """Bytes at the peak of a step over `tokens` tokens; `states` is how many values the optimizer keeps for each parameter,
-    `head_tokens` for how many tokens the head holds logits at once."""
-    value = 2 if half else FLOAT
-    weights = int(shape.parameters * base_bytes) + (shape.parameters * 2 if half else 0)
-    learning = trainable * FLOAT * (1 + states)
-    layer = tokens * (KEPT_OF_HIDDEN * shape.hidden + KEPT_OF_INTERMEDIATE * shape.intermediate) * value
-    activations = layer + shape.layers * tokens * shape.hidden * value if checkpointing else shape.layers * layer
-    logits = min(tokens, head_tokens) * shape.vocabulary * (value + FLOAT)
-    return LIBRARIES + weights + learning + activations + logits
+@dataclass(frozen=True)
+class Run:
+    """How a run computes. `tokens` and `targets` are those of its largest batch, `row` the longest row of it, `unlike` by what share of it the mean batch
+    is smaller; `beside` is what else lies
+    in memory all the time, by name, `before` the bytes of a model that is let go before the first step. `quiet` are tokens of the largest
+    batch without gradients; `shards` among how many processes weights, gradients and states are shared out; `cached` the bytes of keys and values of
+    answers that are written; `states` the values that the optimizer keeps of each that is trained."""
+
+    tokens: int
+    targets: int
+    row: int = 0
+    unlike: float = 0.0
+    device: str = "cpu"
+    half: bool = False
+    padded: bool = False
+    eager: bool = False
+    checkpointing: bool = False
+    accumulates: bool = False
+    states: float = 2
+    weight: float = FLOAT
+    quantised: str | None = None
+    adapter: Adapter | None = None
+    scores: bool = False
+    taught: int | None = None
+    second_backbone: bool = False
+    merges: bool = False
+    shards: int = 1
+    quiet: int = 0
+    before: int = 0
+    cached: int = 0
+    written: int = 0
+    beside: dict[str, int] = field(default_factory=dict)
 
 
-def checkpoint_bytes(shape: Shape, *, trainable: int, states: int) -> int:
-    """Bytes of one checkpoint: the weights that are trained and the optimizer's state for them."""
-    return trainable * FLOAT * (1 + states)
+@dataclass(frozen=True)
+class Peak:
+    """The largest moment of a run: what it is called, and the bytes of everything that lies in memory then, by name."""
+
+    moment: str
+    parts: dict[str, int]
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.parts.values())
+
+
+def peak(shape: Shape, run: Run) -> Peak:
+    """Of all moments the one that takes most."""
+    return max(moments(shape, run), key=lambda found: found.bytes)
+
+
+def moments(shape: Shape, run: Run) -> list[Peak]:
+    """The moments at which a run may hold most: the others lie between two of these."""
+    always = _always(shape, run)
+    kept, entry = kept_by_layer(shape, run) * run.tokens, entering(shape, run) * run.tokens
+    passing, backward = passing_by(shape, run), returning_by(shape, run) * run.tokens
+    times = 2 if run.second_backbone else 1
+    held = gradients_held(shape, run) if run.accumulates else 0
+    whole = gradients_held(shape, run)
+    head = head_bytes(shape, run)
+    rounded = rounded_weights(shape, run)
+    all_kept = times * shape.layers * (entry if run.checkpointing else kept) + around(shape, run) * run.tokens
+    one_layer = kept + backward
+    found = [
+        Peak(
+            "when the loss is computed",
+            {**always, "gradients": held, "rounded weights": rounded, "activations": all_kept, "head": head},
+        ),
+        Peak(
+            "when the last layer goes backward",
+            {
+                **always,
+                "gradients": held + _of_head(shape, run),
+                "rounded weights": 0 if run.checkpointing else rounded,
+                "activations": all_kept + (one_layer if run.checkpointing else backward),
+            },
+        ),
+        Peak(
+            "when the first layer goes backward",
+            {**always, "gradients": whole, "activations": one_layer + entry, "head": _beside_the_table(shape, run)},
+        ),
+    ]
+    if run.quiet:
+        without = {"activations": (passing + FLOAT * shape.hidden) * run.quiet, "rounded weights": rounded}
+        quiet_head = head_bytes(shape, replace(run, tokens=run.quiet, targets=run.quiet), gradients=False)
+        if run.before:
+            without |= {"teacher": run.before, "optimizer": 0}
+        found.append(Peak("when rows are read without learning", {**always, **without, "head": quiet_head}))
+    if run.written:
+        logits = run.written * shape.vocabulary * (3 * FLOAT)
+        parts = {"rounded weights": rounded, "answers that are written": run.cached, "head": logits}
+        found.append(Peak("when answers are written", {**always, **parts}))
+    if run.merges:
+        merged = {**always, "weights": FLOAT * shape.parameters}
+        found.append(Peak("when the adapter is merged", merged))
+    return found
+
+
+def _always(shape: Shape, run: Run) -> dict[str, int]:
+    """What lies in memory from the first step to the last."""
+    trained = trainable_values(shape, run.adapter) + _second_trained(shape, run)
+    adapter = FLOAT * run.adapter.values if run.adapter else 0
+    second = int(run.weight * (shape.linear + shape.table)) if run.second_backbone else 0
+    return {
+        "libraries": LIBRARIES[run.device],
+        "kernels": WARM[run.device],
+        "weights": (weight_bytes(shape, run) + adapter + second) // run.shards,
+        "optimizer": int(FLOAT * run.states * trained) // run.shards,
+        **run.beside,
+        "holes in the heap": holes(shape, run),
+    }
+
+
+def holes(shape: Shape, run: Run) -> int:
+    """What the heap of a process holds beyond what lives in it."""
+    if run.device != "cpu":
+        return 0
+    share = (HOLES if run.half else HOLES_EXACT) * (OF_TWICE if run.checkpointing else 1) * (1 + UNLIKE * run.unlike)
+    times = 2 if run.second_backbone else 1
+    return int(share * times * shape.layers * kept_by_layer(shape, run) * run.tokens)
+
+
+def weight_bytes(shape: Shape, run: Run) -> int:
+    """The model's weights as they are loaded; quantised ones beside embedding and head, which stay whole."""
+    if run.quantised is None:
+        return int(run.weight * shape.parameters)
+    each = NF4 if run.quantised == "int4" else INT8
+    return int(each * shape.linear + FLOAT * (shape.parameters - shape.linear))
+
+
+def trainable_values(shape: Shape, adapter: Adapter | None) -> int:
+    return adapter.values if adapter else shape.parameters
+
+
+def gradients_held(shape: Shape, run: Run) -> int:
+    """All gradients, in the type of what is trained: float32."""
+    return FLOAT * (trainable_values(shape, run.adapter) + _second_trained(shape, run)) // run.shards
+
+
+def _second_trained(shape: Shape, run: Run) -> int:
+    """What is trained of a second backbone: all of it, or where the first has an adapter nothing but a head."""
+    return shape.linear + shape.table if run.second_backbone and not run.adapter else 0
+
+
+def rounded_weights(shape: Shape, run: Run) -> int:
+    """Under autocast every float32 weight of a linear layer is rounded once, and kept until it has gone backward."""
+    if not run.half or run.weight != FLOAT or run.quantised:
+        return 0
+    return HALF * shape.linear * (2 if run.second_backbone else 1)
+
+
+# Activations, in bytes for each token.
+
+
+def kept_by_layer(shape: Shape, run: Run) -> int:
+    """What a layer keeps until it goes backward."""
+    hidden, inner, value = shape.hidden, shape.intermediate, HALF if run.half else FLOAT
+    products = (4 if shape.gated else 2) * inner * value  # what the activation function and the last product take in
+    scores = FLOAT * shape.heads * (3 if run.eager else 1) if not run.half or run.padded else 0
+    quadratic = shape.heads * run.row * (2 * value + FLOAT) if run.eager and run.padded else 0
+    attention = value * (2 * shape.queries + 2 * shape.keys) + scores + quadratic
+    norms = FLOAT * (2 * hidden + 2)
+    if run.adapter is None:
+        norms *= 2  # a weight that is trained keeps what it is multiplied with
+        inputs = 5 * hidden + shape.queries if run.half else 2 * hidden + shape.queries
+        return norms + value * inputs + attention + products
+    adapter = run.adapter
+    taken_in = value * (adapter.width - inner) if run.half else value * (2 * hidden + shape.queries)
+    down = value * adapter.matrices * adapter.rank
+    # On a processor the mask of a dropout is kept as numbers, on a GPU as bytes; what is left of the input is a copy of its own.
+    mask = adapter.width * ((FLOAT if run.device == "cpu" else 1) if adapter.dropout else 0)
+    return norms + max(0, taken_in) + attention + products + down + mask
+
+
+def entering(shape: Shape, run: Run) -> int:
+    """What goes into a layer: all that is kept of it where activations are computed twice."""
+    return shape.hidden * (HALF if run.adapter and run.half else FLOAT)
+
+
+def returning_by(shape: Shape, run: Run) -> int:
+    """What a layer holds beside that while it goes backward."""
+    return (6 if run.half else 8) * shape.hidden + (6 if run.half else 12) * shape.intermediate
+
+
+def passing_by(shape: Shape, run: Run) -> int:
+    """What a layer holds while it is computed without gradients."""
+    value = HALF if run.half else FLOAT
+    return 3 * FLOAT * shape.hidden + value * (2 * shape.queries + 2 * shape.keys + 3 * shape.intermediate)
+
+
+def around(shape: Shape, run: Run) -> int:
+    """What lies outside of the layers: the last norm, positions, and the hidden states that something is predicted from."""
+    norm = (2 if run.adapter is None else 1) * FLOAT * shape.hidden
+    positions = 2 * FLOAT * (shape.queries // max(shape.heads, 1))
+    return (
+        norm
+        + positions
+        + (FLOAT + 2 * (HALF if run.half else FLOAT)) * shape.hidden * run.targets // max(run.tokens, 1)
+    )
+
+
+# The head.
+
+
+def head_bytes(shape: Shape, run: Run, *, gradients: bool = True) -> int:
+    """Logits of a tile of tokens with all that is made of them, and the head's weight with its gradient."""
+    if run.scores:
+        return 0
+    value = HALF if run.half else FLOAT
+    words = shape.vocabulary
+    trained = gradients and run.adapter is None
+    rounded = HALF * shape.table if run.half and run.weight == FLOAT and not run.quantised else 0
+    # A tile's share of the weight's gradient is added to the sum: on a processor rounded, on a GPU in float32.
+    added = 0 if not run.half else HALF if run.device == "cpu" else FLOAT
+    of_weight = shape.table * (FLOAT + added) if trained else 0
+    if run.padded and run.taught is None:
+        every = run.tokens * words * value * (2 if gradients else 1)
+        return rounded + of_weight + every + run.targets * words * (2 * value + (3 if gradients else 2) * FLOAT)
+    rows = min(run.targets, tile(shape, run))
+    if run.device == "cpu":
+        logits = rows * words * value + min(CPU_PIECE, rows * words) * FLOAT
+    else:
+        logits = rows * words * (value + 2 * FLOAT)
+    if run.taught is not None:
+        beside = value if run.device == "cpu" else value + TEACHER_ROOMS * FLOAT
+        logits += rows * words * beside + run.targets * run.taught * FLOAT
+    return rounded + of_weight + logits
+
+
+def tile(shape: Shape, run: Run) -> int:
+    """Tokens whose logits are held at once."""
+    if run.device == "cpu":
+        return CPU_TILE
+    fitting = CUDA_TILE_BYTES // (FLOAT * shape.vocabulary)
+    return max(FEWEST_TILE, fitting // (TEACHER_ROOMS if run.taught is not None else 1))
+
+
+def _of_head(shape: Shape, run: Run) -> int:
+    """The head's gradient, which waits for that of the embedding where they are one."""
+    return 0 if run.adapter or run.scores else FLOAT * shape.table
+
+
+def _beside_the_table(shape: Shape, run: Run) -> int:
+    """The embedding's gradient is made whole before it is added to the head's."""
+    return FLOAT * shape.table if shape.tied and not run.adapter and not run.scores else 0
+
+
+# What a checkpoint takes on disk.
+
+
+def checkpoint_bytes(shape: Shape, adapter: Adapter | None, states: float) -> int:
+    """The weights that are trained, and the optimizer's state of them."""
+    return int(trainable_values(shape, adapter) * FLOAT * (1 + states))

@@ -6,19 +6,18 @@ Pure: reads the configuration and what is known of the world, writes nothing and
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from autotrain_llm import estimate
 from autotrain_llm.config import Config
 from autotrain_llm.data.pack import pack
 from autotrain_llm.data.wording import plural
-from autotrain_llm.decisions.distillation import decide_distillation, teacher_bytes, teacher_in_words
+from autotrain_llm.decisions.distillation import decide_distillation, teacher_in_words
 from autotrain_llm.decisions.evaluation import decide_evaluation
-from autotrain_llm.decisions.phases import bytes_beside, decide_anchor, decide_learning, decide_phases
-from autotrain_llm.decisions.reference import decide_reference, reference_bytes
-from autotrain_llm.decisions.rollouts import decide_rollouts, reward_bytes, rewards_in_words
+from autotrain_llm.decisions.memory import SHARE, Memory, memory_in_words, show_bytes
+from autotrain_llm.decisions.phases import decide_anchor, decide_learning, decide_phases
+from autotrain_llm.decisions.reference import decide_reference
+from autotrain_llm.decisions.rollouts import decide_rollouts, rewards_in_words
 from autotrain_llm.decisions.sweep import decide_sweep
 from autotrain_llm.declare.search import describe, read_search
 from autotrain_llm.facts.world import World
@@ -28,9 +27,6 @@ from autotrain_llm.registry import PARAMS
 
 LOG_LINES = 100
 EVALUATIONS_BY_STEPS = 10
-HEAD_TILE = 512  # tokens whose logits the flat layout holds at once
-MEMORY_SHARE = 0.9  # of the device, beyond which activations are computed twice
-OPTIMIZER_STATES = {"sgd": 0, "adafactor": 0, "adamw_bnb_8bit": 1, "paged_adamw_8bit": 1}
 OPTIMIZER_NAMES = {"adamw_torch": "adamw_torch_fused"}
 SECRET = "(not shown)"
 NEW_HEAD, KEPT_HEAD = "new", "kept"  # of a model that scores
@@ -53,7 +49,7 @@ class Plan:
     schedule: dict[str, Any]
     output: dict[str, Any]
     steps: int
-    estimate: dict[str, int]
+    estimate: dict[str, Any]
     adapter: dict[str, Any] | None = None
     hub: dict[str, Any] | None = None
     distillation: dict[str, Any] | None = None
@@ -167,10 +163,9 @@ class Plan:
         return [*rows, ("study", f"{sweep['study']} in {where}", f"the best {sweep['keep']} kept")]
 
     def _cost(self) -> list[tuple[str, str, str]]:
-        memory, disk = self.estimate["peak_memory_bytes"], self.estimate["checkpoint_bytes"]
         return [
-            ("memory", f"about {show_bytes(memory)} at the peak", "estimated"),
-            ("a checkpoint", show_bytes(disk), "estimated"),
+            *memory_in_words(self.estimate),
+            ("a checkpoint", show_bytes(self.estimate["checkpoint_bytes"]), "estimated"),
             ("output", self.output["dir"], self._source("output_dir")),
         ]
 
@@ -212,26 +207,22 @@ def show_count(number: int | None) -> str:
     return str(number)
 
 
-def show_bytes(number: int) -> str:
-    return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
-
-
 def make_plan(config: Config, world: World, ignored: tuple[str, ...] = ()) -> Plan:
     """Decide everything. `world.prepared` holds at least one row."""
     layout = _layout(config, world)
     rows = row_count(world, packing=layout["packing"])
     schedule = _schedule(config, world, rows)
-    longest = world.limit.tokens if layout["packing"] else _longest_row(world)
-    beside = _bytes_beside(config, world, schedule)
-    precision = _with_checkpointing(config, world, _precision(config, world), longest, beside)
-    cost = _estimate(config, world, precision, longest, beside)
+    memory = Memory(config, world, layout, schedule)
+    precision = _with_checkpointing(config, memory, _precision(config, world))
+    reference = _reference(config, world, schedule, memory, precision)
+    cost = _estimate(memory, precision, config.target_memory)
     return Plan(
         trainer=config.trainer,
         parameters=_parameters(config),
         ignored=ignored,
         model=_model(config, world),
         data=_data(config, world),
-        objective=_objective(config, world, schedule, cost),
+        objective=_objective(config, world, reference),
         length={"tokens": world.limit.tokens, "parameter": world.limit.parameter, "why": world.limit.why},
         layout=layout,
         precision=precision,
@@ -264,12 +255,6 @@ def _answers_of_a_row(world: World, *, parted: bool = False) -> int:
     assert world.dataset is not None
     spec = world.config.trainer_spec
     return 2 if world.dataset.format == "preference" and (spec.parts_pairs or not parted) else 1
-
-
-def _longest_row(world: World) -> int:
-    assert world.prepared is not None
-    answer = world.config.rl_max_new_tokens if world.config.trainer_spec.samples else 0
-    return min(world.prepared.statistics["tokens"]["max"], world.limit.tokens) + answer
 
 
 def _parameters(config: Config) -> dict[str, dict[str, Any]]:
@@ -366,17 +351,27 @@ def _not_checked(config: Config, world: World) -> list[str]:
     return [*unread, *world.row_checks.not_checked]
 
 
-def _objective(config: Config, world: World, schedule: dict[str, Any], cost: dict[str, int]) -> dict[str, Any]:
+def _objective(config: Config, world: World, reference: dict[str, Any] | None) -> dict[str, Any]:
     """What is minimised, with the values it is made with, what it is measured against, and TRL's trainer for it."""
     spec = config.trainer_spec
     decided = {"name": config.trainer, "function": spec.objective, "trl": spec.reference}
     decided |= {name: getattr(config, name) for name in spec.settings}
     if config.applies("model_ref"):
-        short = cost["peak_memory_bytes"] > MEMORY_SHARE * world.machine.device_memory
-        decided["reference"] = decide_reference(config, world, schedule["epochs"], short_of_memory=short)
+        decided["reference"] = reference
     elif spec.samples:
         decided["reference"] = decide_anchor(config, world)
     return decided
+
+
+def _reference(
+    config: Config, world: World, schedule: dict[str, Any], memory: Memory, precision: dict[str, Any]
+) -> dict[str, Any] | None:
+    """What preferences are measured against: beforehand where memory would not hold it beside the training."""
+    if not config.applies("model_ref"):
+        return None
+    short = memory.bytes(checkpointing=precision["checkpointing"]) > SHARE * memory.available
+    memory.refers_beforehand = short
+    return decide_reference(config, world, schedule["epochs"], short_of_memory=short)
 
 
 def _rollouts(config: Config, world: World, schedule: dict[str, Any]) -> dict[str, Any] | None:
@@ -422,17 +417,14 @@ def _precision(config: Config, world: World) -> dict[str, Any]:
     return {"name": name, "why": why, "cpu": not machine.has_cuda}
 
 
-def _with_checkpointing(
-    config: Config, world: World, precision: dict[str, Any], longest: int, beside: int
-) -> dict[str, Any]:
+def _with_checkpointing(config: Config, memory: Memory, precision: dict[str, Any]) -> dict[str, Any]:
     """Activations are computed twice where that was asked for, or where memory would not do."""
     if config.gradient_checkpointing is not None:
         return precision | {
             "checkpointing": config.gradient_checkpointing,
             "checkpointing_why": config.source("gradient_checkpointing"),
         }
-    needed = beside + _peak(config, world, precision, longest, checkpointing=False)
-    short = needed > MEMORY_SHARE * world.machine.device_memory
+    short = memory.bytes(checkpointing=False) > SHARE * memory.available
     return precision | {
         "checkpointing": short,
         "checkpointing_why": "memory would not do without" if short else "memory does without",
@@ -551,66 +543,26 @@ def _output(config: Config, world: World) -> dict[str, Any]:
     }
 
 
-def _estimate(config: Config, world: World, precision: dict[str, Any], longest: int, beside: int) -> dict[str, int]:
-    shape = model_shape(world)
-    if shape is None:
-        return {"peak_memory_bytes": 0, "checkpoint_bytes": 0}
-    trainable = estimate.trainable_parameters(shape, config.lora_r if config.peft else None)
-    states = OPTIMIZER_STATES.get(config.optimizer, 2)
-    return {
-        "peak_memory_bytes": beside
-        + _peak(config, world, precision, longest, checkpointing=precision["checkpointing"]),
-        "checkpoint_bytes": estimate.checkpoint_bytes(shape, trainable=trainable, states=states),
+def _estimate(memory: Memory, precision: dict[str, Any], target: str | None) -> dict[str, Any]:
+    """What the run takes at its largest moment, of what, and how other flags would change that."""
+    machine, found = memory.machine, memory.peak(checkpointing=precision["checkpointing"])
+    cost: dict[str, Any] = {
+        "peak_memory_bytes": found.bytes if found else 0,
+        "checkpoint_bytes": memory.checkpoint_bytes,
+        "moment": found.moment if found else None,
+        "memory": {name: size for name, size in found.parts.items() if size} if found else {},
+        "device": {
+            "kind": "GPU" if machine.has_cuda else "processor",
+            "memory_bytes": memory.available,
+            "supposed": machine.supposed,
+            "target": target,
+        },
+        "with": memory.ways(precision["checkpointing"]),
+        "largest": memory.largest(precision["checkpointing"]) if target else None,
+        "way_out": None,
     }
-
-
-def _bytes_beside(config: Config, world: World, schedule: dict[str, Any]) -> int:
-    """What models beside the one that is trained take; 0 where its files don't tell how large it is."""
-    if config.trainer_spec.samples:
-        return bytes_beside(config, world, world.parameters or 0) + reward_bytes(config, world)
-    beside = reference_bytes(config, world, world.parameters or 0, schedule["epochs"])
-    return beside + teacher_bytes(config, world)
-
-
-def _peak(config: Config, world: World, precision: dict[str, Any], longest: int, *, checkpointing: bool) -> int:
-    """Bytes at the peak of a step; 0 where the model's files don't tell its shape."""
-    shape = model_shape(world)
-    if shape is None:
-        return 0
-    return estimate.peak_memory(
-        shape,
-        config.batch_size * longest * (1 if config.trainer_spec.parts_pairs else _answers_of_a_row(world)),
-        trainable=estimate.trainable_parameters(shape, config.lora_r if config.peft else None),
-        states=OPTIMIZER_STATES.get(config.optimizer, 2),
-        checkpointing=checkpointing,
-        half=precision["name"] != "fp32",
-        head_tokens=_head_tokens(config, world),
-        base_bytes={"int4": 0.6, "int8": 1.1}.get(config.quantization, 4),
-    )
-
-
-def _head_tokens(config: Config, world: World) -> int:
-    """For how many tokens logits are held at once; a score is one number."""
-    if _score_head(config, world):
-        return 0
-    return HEAD_TILE if _layout(config, world)["name"] != "padded" else sys.maxsize
-
-
-def model_shape(world: World) -> estimate.Shape | None:
-    """The sizes that memory follows from; None where the model's files don't tell."""
-    if world.shape:
-        shape = world.shape
-        sizes = [shape[key] for key in ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")]
-    elif world.model:
-        facts = world.model
-        sizes = [
-            facts.hidden_size,
-            facts.intermediate_size or 4 * (facts.hidden_size or 0),
-            facts.layers,
-            facts.vocab_size,
-        ]
-    else:
-        return None
-    if world.parameters is None or None in sizes:
-        return None
-    return estimate.Shape(world.parameters, *sizes)
+    if cost["peak_memory_bytes"] > memory.available:
+        cost["way_out"] = memory.way_out(precision["checkpointing"])
+        if cost["way_out"]:
+            cost["way_out_bytes"] = memory.bytes(cost["way_out"], checkpointing=precision["checkpointing"])
+    return cost

@@ -89,6 +89,8 @@ def preflight(
     if not _is_hopeless(found):
         found += _model_and_rows(config, world, broken, done)
     plan = _plan(config, world, ignored) if not flags_refuse and not world.refused else None
+    if plan is not None:
+        found += _rules(config, {"config", "trainer", "plan"}, plan=plan)
     if plan is not None and not any(finding.severity == ERROR for finding in found):
         found += _first_calls(config, world)
     not_checked = (*skipped(config, done, broken, STAGES), *beyond_this_machine(config, world, done))

@@ -32,6 +32,7 @@ BESIDE = frozenset({"token", "offline", "cache_dir", "output_dir", "resume_from_
 OF_THE_PLACE = {
     "model": ("folder", "cache_dir", "offline"),
     "data": ("not_checked",),
+    "estimate": ("device", "with", "largest", "way_out", "way_out_bytes"),
     "parameters": tuple(BESIDE),
 }
 NOT_COMPARED = ("output", "ignored")

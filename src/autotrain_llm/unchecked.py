@@ -116,10 +116,11 @@ def _of_services(config: Config) -> Iterator[Unchecked]:
 
 def _of_the_device(config: Config, world: World) -> Iterator[Unchecked]:
     """A dry run is often made on another machine than the one that trains."""
-    if config.peek("dry_run") and not world.machine.has_cuda:
-        why = "this machine has none; the estimate of the plan is what is known"
-        yield Unchecked(
-            "whether it fits into the memory of a GPU",
-            why,
-            "the same command with --dry-run on the machine that trains",
-        )
+    machine = world.machine
+    here = "the same command with --dry-run on the machine that trains"
+    if machine.supposed:
+        why = f"the device of --target-memory is not here: it is taken to be {machine.supposed}"
+        yield Unchecked("what that device computes in, and what is installed there", why, here)
+    elif config.peek("dry_run") and not machine.has_cuda and not config.peek("target_memory"):
+        why = "this machine has none; the estimate of the plan is for its processor"
+        yield Unchecked("whether it fits into the memory of a GPU", why, "--target-memory with the GPU's memory")

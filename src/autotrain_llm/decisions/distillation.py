@@ -10,7 +10,7 @@ from autotrain_llm.facts.world import World
 BESIDE = "beside each batch"
 KEPT = "once, before training"
 SIZES = {"float64": 8.0, "float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
-INT4 = 0.6  # bytes of a value, with its share of the scales
+INT4 = 0.52  # bytes of a value, with its share of the scales
 WORDS = {"forward_kl": "KL(teacher‖student)", "reverse_kl": "KL(student‖teacher)", "jsd": "Jensen-Shannon"}
 
 
@@ -51,15 +51,24 @@ def _embedding_rows(world: World) -> int | None:
     return world.model.embedding_rows if world.model else None
 
 
-def teacher_bytes(config: Config, world: World) -> int:
-    """Bytes that the teacher takes beside the training; none where it is let go before."""
-    if not world.distills or config.distill_cache or config.distill_alpha == 0:
-        return 0
+def teacher_weights(config: Config, world: World, *, half: bool) -> int:
+    """Bytes of the teacher's weights as they are loaded; 0 where none is asked, or its files don't tell how large it is.
+
+    Where the student computes in half precision, so do the teacher's linear layers; an embedding that is the head too stays as it is.
+    """
     facts = world.teacher
-    if facts is None or facts.parameters is None:
+    if not world.distills or config.distill_alpha == 0 or facts is None or facts.parameters is None:
         return 0
-    each = INT4 if config.teacher_quantization else SIZES.get(facts.dtype or "", 4.0)
-    return int(facts.parameters * each)
+    table = (facts.embedding_rows or 0) * (facts.hidden_size or 0)
+    tables = table * (1 if facts.is_tied else 2)
+    each = SIZES.get(facts.dtype or "", 4.0)
+    if config.teacher_quantization:
+        return int(INT4 * max(0, facts.parameters - tables) + max(each, 2.0) * tables)
+    of_linear = (
+        min(each, 2.0) if half else max(each, 4.0 if not world.machine.has_cuda and facts.dtype == "float16" else each)
+    )
+    kept = table if facts.is_tied or not half else tables - table
+    return int(of_linear * (facts.parameters - kept) + each * kept)
 
 
 def teacher_in_words(decided: dict[str, Any], size: str) -> list[tuple[str, str, str]]:

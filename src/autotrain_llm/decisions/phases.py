@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from autotrain_llm.config import Config
-from autotrain_llm.decisions.reference import COPY, VALUE, reference_kind
+from autotrain_llm.decisions.reference import reference_kind
 from autotrain_llm.facts.world import World
 
 EACH_PHASE = "once for each phase"
@@ -69,11 +69,3 @@ def decide_anchor(config: Config, world: World) -> dict[str, Any] | None:
         "when": EACH_PHASE,
         "why": "answers are new in each phase",
     }
-
-
-def bytes_beside(config: Config, world: World, parameters: int) -> int:
-    """Bytes that a copy of the model as it was takes, and a value model of its own with its gradients and two states of the optimizer."""
-    anchor = decide_anchor(config, world)
-    copy = VALUE * parameters if anchor and anchor["kind"] == COPY else 0
-    separate = config.applies("rl_value_model") and config.rl_value_model == "separate"
-    return copy + (VALUE * parameters * (1 if config.peft else 4) if separate else 0)

@@ -13,7 +13,6 @@ ADAPTER_AS_IT_WAS = "the model with the adapter it began with"
 COPY = "a copy of the model as it was"
 BEFOREHAND = "once, before training"
 BESIDE = "beside each batch"
-VALUE = 4  # bytes
 
 
 def decide_reference(config: Config, world: World, epochs: float, *, short_of_memory: bool) -> dict[str, Any]:
@@ -39,14 +38,3 @@ def reference_kind(config: Config, world: World) -> str:
     if not config.peft:
         return COPY
     return ADAPTER_AS_IT_WAS if world.model is not None and world.model.is_adapter else ADAPTER_OFF
-
-
-def reference_bytes(config: Config, world: World, parameters: int, epochs: float) -> int:
-    """Bytes that a second model takes beside the training, where the reference is one of `parameters` values."""
-    if not config.applies("model_ref"):
-        return 0
-    kind = reference_kind(config, world)
-    if kind == ANOTHER_MODEL:
-        return VALUE * ((world.reference.parameters if world.reference else None) or parameters)
-    decided = decide_reference(config, world, epochs, short_of_memory=False)
-    return VALUE * parameters if kind == COPY and decided["when"] == BESIDE else 0

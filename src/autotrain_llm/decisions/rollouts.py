@@ -116,12 +116,6 @@ def _cached_bytes(world: World) -> int | None:
     return 2 * VALUE * layers * (size("num_key_value_heads") or heads) * of_head
 
 
-def reward_bytes(config: Config, world: World) -> int:
-    """Bytes that the reward models take, as far as their files tell."""
-    known = [world.another("rl_reward_model_path", source) for source in reward_models(config)]
-    return sum(VALUE * (facts.parameters or 0) for facts in known if facts is not None)
-
-
 def rewards_in_words(rollouts: dict[str, Any]) -> str:
     """What scores the answers, in a line."""
     words = []

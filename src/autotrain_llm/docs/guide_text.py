@@ -73,9 +73,15 @@ Let `--dry-run` accept the smallest command first: trainer, model, data, learnin
 
 ### Find the batch size from memory, not from habit
 
-`--batch-size` is what one device holds at a time. The plan estimates the memory it takes. What the optimizer sees is that times
-`--gradient-accumulation` times the number of devices, so a large batch can be had on a small card by raising the accumulation. As a
-start: 8 to 16 rows for models under 7B parameters, 4 to 8 up to 13B, 1 to 4 above.
+`--batch-size` is what one device holds at a time. The plan estimates the memory it takes, says what takes most of it, and what other
+flags would make of it. What the optimizer sees is that times `--gradient-accumulation` times the number of devices, so a large batch can
+be had on a small card by raising the accumulation. As a start: 8 to 16 rows for models under 7B parameters, 4 to 8 up to 13B, 1 to 4
+above.
+
+For a card that is not in this machine, `--dry-run --target-memory 24GiB` plans as for one: it says whether the run fits, the largest batch
+size, length and rank of an adapter that do, each by itself, and where it does not fit, the flags that make it (`--fix` writes that
+command). `cpu:16GiB` is a machine without a GPU. Without `--dry-run` it is how much of this machine's device the run may take. A run that
+would not fit even if it took a fifth less than estimated is refused.
 
 ### Take the trainer that the data asks for
 

@@ -13,6 +13,10 @@ from autotrain_llm.declare.record import Record
 BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
 FIRST_BF16_GPU = 8.0  # compute capability of the A100
 FIRST_FLASH_GPU = 8.0
+GPU, CPU = "gpu", "cpu"  # kinds of device
+# Where Linux says how much memory a group of processes may take, in its newer and its older form.
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+OF_A_GPU = ("bitsandbytes", "flash_attn", "flash_attn_interface", "vllm")  # packages that only a machine with a GPU has
 
 
 class Gpu(Record):
@@ -89,13 +93,19 @@ class Machine:
 
     @cached_property
     def memory(self) -> int:
-        """Bytes of main memory."""
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        """Bytes of main memory, or what a container may use of it."""
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return min([whole, *(limit for limit in map(_number_in, LIMITS) if limit)])
 
     @property
     def device_memory(self) -> int:
         """Bytes of memory on the device that trains: the smallest GPU's, else the machine's."""
         return min(gpu.memory for gpu in self.gpus) if self.gpus else self.memory
+
+    @property
+    def supposed(self) -> str | None:
+        """What is taken to be true of a device that is not here, in words; None where all of it is this machine's."""
+        return None
 
     @property
     def processes(self) -> int:
@@ -136,6 +146,81 @@ class Machine:
 
     def has_package(self, name: str) -> bool:
         return find_spec(name) is not None
+
+
+class Supposed(Machine):
+    """A machine that is not here, with so much memory on the device that trains: a GPU, like this machine's where it has one, or `cpu`."""
+
+    def __init__(self, memory: int, kind: str, here: Machine) -> None:
+        super().__init__(here.environment)
+        self.kind, self.here, self.wanted = kind, here, memory
+
+    @cached_property
+    def gpus(self) -> tuple[Gpu, ...]:
+        if self.kind == CPU:
+            return ()
+        like = self.here.gpus[:1]
+        name = like[0].name if like else f"with {self.wanted / 2**30:g} GiB"
+        return (Gpu(name, self.wanted, like[0].capability if like else FIRST_BF16_GPU),)
+
+    @cached_property
+    def memory(self) -> int:
+        return self.wanted if self.kind == CPU else self.here.memory
+
+    @property
+    def supposed(self) -> str:
+        if self.kind == CPU:
+            return "a processor like this one"
+        what = f"{self.gpus[0].name}, like the one here" if self.here.gpus else "a GPU that computes in bf16"
+        return f"{what}, with the packages for it"
+
+    def has_package(self, name: str) -> bool:
+        return (self.kind == GPU and name in OF_A_GPU) or self.here.has_package(name)
+
+
+class Limited(Machine):
+    """This machine, of whose device no more than so much memory may be used."""
+
+    def __init__(self, memory: int, here: Machine) -> None:
+        super().__init__(here.environment)
+        self.here, self.wanted = here, memory
+
+    @cached_property
+    def gpus(self) -> tuple[Gpu, ...]:
+        return self.here.gpus
+
+    @property
+    def device_memory(self) -> int:
+        return min(self.wanted, self.here.device_memory)
+
+
+def target_memory(text: str) -> tuple[str, int] | None:
+    """What `--target-memory` names, `24GiB` or `cpu:16GiB`, as the kind of device and bytes; None for what is no size.
+
+    GB is taken as GiB: so those count who sell memory.
+    """
+    import re
+
+    match = re.fullmatch(r"(?:(cpu|gpu|cuda):)?\s*(\d+(?:\.\d+)?)\s*([mgt])i?b?", text.strip().lower())
+    size = int(float(match[2]) * 1024 ** (2 + "mgt".index(match[3]))) if match else 0
+    return (CPU if match[1] == CPU else GPU, size) if match and size else None
+
+
+def machine_for(target: str | None, *, elsewhere: bool) -> Machine:
+    """The machine that a plan is for: this one; with a target and `elsewhere` one that is not here, else as much of this one as that."""
+    here = Machine()
+    wanted = target_memory(target) if target else None
+    if wanted is None:
+        return here
+    return Supposed(wanted[1], wanted[0], here) if elsewhere else Limited(wanted[1], here)
+
+
+def _number_in(path: Path) -> int | None:
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return int(text) if text.isdigit() else None
 
 
 def is_number(text: str) -> bool:

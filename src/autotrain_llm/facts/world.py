@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from autotrain_llm.config import Config
 from autotrain_llm.declare.finding import ERROR, Finding, Refused
 from autotrain_llm.declare.param import flag_of
-from autotrain_llm.facts.machine import Machine
+from autotrain_llm.facts.machine import Machine, machine_for
 from autotrain_llm.facts.output import Output, find_output
 from autotrain_llm.lengths import Limit, decide_limit
 
@@ -37,7 +37,8 @@ class World:
     def __init__(self, config: Config, machine: Machine | None = None, progress: Progress | None = None) -> None:
         self.config = config
         self.progress = progress
-        self.machine = machine or Machine()
+        target = config.peek("target_memory")
+        self.machine = machine or machine_for(target, elsewhere=bool(config.peek("dry_run")))
         self.findings: list[Finding] = []
         self.not_looked_for: set[str] = set()  # parameters that are known to name no model
         self._others: dict[tuple[str, str], ModelFacts | None] = {}
@@ -48,7 +49,8 @@ class World:
 
         What it found wrong on the way stays with the earlier one.
         """
-        self.machine = earlier.machine
+        if all(self.config.peek(name) == earlier.config.peek(name) for name in ("target_memory", "dry_run")):
+            self.machine = earlier.machine
         known, mine = vars(earlier), vars(self)
         if self._model_flags() == earlier._model_flags():
             mine["_others"] = dict(earlier._others)

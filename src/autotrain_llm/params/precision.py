@@ -20,6 +20,12 @@ class Precision:
         "Compute activations twice to hold fewer of them.",
         default_words="only where memory is short",
     )
+    target_memory: str | None = param(
+        None,
+        "Plan for a device with so much memory (`24GiB`, `cpu:16GiB`): with --dry-run a GPU that isn't here, else a limit for the one that is.",
+        metavar="SIZE",
+        default_words="this machine's",
+    )
     quantization: str | None = param(
         None, "Load the frozen base in 4 or 8 bits (CUDA, with --peft).", choices=("int4", "int8"), default_words="none"
     )

@@ -14,6 +14,7 @@ from autotrain_llm.declare.param import Param, plain
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.facts.machine import target_memory
 from autotrain_llm.registry import PARAMS
 
 PATHS = ("DIR", "PATH", "NAME|DIR", "NAME|FILE")  # parameters with these metavars may name a file or folder
@@ -229,3 +230,23 @@ def _fault_of_path(path: str) -> str | None:
     except RuntimeError:
         return "begins with the name of a user who has no home here"
     return None
+
+
+@rule("P305", refuses="--target-memory 24", accepts="--target-memory 24GiB")
+def a_memory_must_be_a_size(config: Config) -> Iterator[Finding]:
+    """`--target-memory` names no size.
+
+    Why: a number alone may be bytes or gigabytes, and the plan would be for another device.
+    Fix: a number with MiB, GiB or TiB; `cpu:` before it for a machine without a GPU.
+    """
+    written = config.peek("target_memory")
+    if written is None or target_memory(str(written)) is not None:
+        return
+    number = str(written).strip()
+    yield Finding(
+        f"--target-memory must be a size with its unit, got {written!r}",
+        fix="--target-memory 24GiB, or cpu:16GiB for a machine without a GPU",
+        changes={"target_memory": f"{number}GiB"} if target_memory(f"{number}GiB") else EMPTY,
+        parameters=("target_memory",),
+        file=file_of(config, "target_memory"),
+    )

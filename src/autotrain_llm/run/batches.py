@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from autotrain_llm.data.order import order_of_epoch
 from autotrain_llm.run.flat.batch import Row
 
 
@@ -68,9 +69,7 @@ class BatchOrder(Sampler[list[Any]]):
         return -(-self.count // (self.batch_size * self.processes))
 
     def __iter__(self) -> Iterator[list[Any]]:
-        order = np.arange(self.count)
-        if self.seed is not None:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.count)
+        order = order_of_epoch(self.count, self.seed, self.epoch)
         together = self.batch_size * self.processes
         for start in range(0, self.count, together):
             step = order[start : start + together]

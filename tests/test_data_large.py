@@ -75,6 +75,20 @@ def test_a_large_file_gives_the_same_rows(form: str, files: dict[str, Path], mon
         assert large.fingerprint == small.fingerprint
 
 
+def test_the_first_rows_of_large_files_are_the_first_of_all(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        (tmp_path / f"part-{number}.jsonl").write_bytes(files["a.jsonl"].read_bytes())
+    for settings in ({"max_samples": 2000}, {"max_samples": 4000}, {"most_rows": 1500}, {"most_rows": 30}):
+        with monkeypatch.context() as patch:
+            small, large = both(tmp_path, patch, **settings)
+        (count,) = settings.values()
+        assert len(large.train) == count and list(large.train) == small.train
+        assert isinstance(large.train, Stored) is (count > 1000)
+        assert large.cut_short is small.cut_short is ("most_rows" in settings)
+
+
 def test_a_large_data_set_gives_the_same_tokens(
     files: dict[str, Path], light_llama: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

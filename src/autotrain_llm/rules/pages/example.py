@@ -6,6 +6,8 @@ a model that is in order, `TEACHER`, another with its tokenizer, `SCORER`, a rew
 
 from __future__ import annotations
 
+from typing import Any
+
 from autotrain_llm.declare.record import Record
 
 LINES, WIDTH = 3, 110  # of a file that are shown
@@ -90,7 +92,7 @@ def of_rows(
     return Example(both, both, rows, good, name, **more)
 
 
-def of_flags(refused: str, accepted: str = "", rows: str = TWO, command: str = SFT, **more: str) -> Example:
+def of_flags(refused: str, accepted: str = "", rows: str = TWO, command: str = SFT, **more: Any) -> Example:
     """Two commands on the same file."""
     start = f"{command}rows.jsonl "
     return Example((start + refused).rstrip(), (start + accepted).rstrip(), rows, rows, **more)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.rules.pages.example import ANSWERS, NEW, PPO, SFT, Example, of_flags
+from autotrain_llm.rules.pages.example import ANSWERS, NEW, PPO, SFT, TWO, Example, of_flags
 
 NO_GPU = "CUDA_VISIBLE_DEVICES= "
 NO_TOKEN = "HF_TOKEN= HUGGING_FACE_HUB_TOKEN= HF_HOME=nowhere "
@@ -17,9 +17,9 @@ STUDY = (
 )
 
 
-def without_gpu(wrong: str, right: str = "", rows: str = "", command: str = SFT) -> Example:
+def without_gpu(wrong: str, right: str = "", rows: str = TWO, command: str = SFT) -> Example:
     """Two commands on a machine that has no GPU, or hides it."""
-    return of_flags(wrong, right, *([rows] if rows else []), command=NO_GPU + command)
+    return of_flags(wrong, right, rows, NO_GPU + command)
 
 
 def where(place: str, wrong: str, right: str = "") -> Example:

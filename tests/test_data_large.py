@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from autotrain_llm.data import working
 from autotrain_llm.data.dataset import Dataset, open_data
+from autotrain_llm.data.example import Example
 from autotrain_llm.data.prepare import Preparation, prepare
 from autotrain_llm.data.prompts import with_prompts
 from autotrain_llm.data.request import DataRequest
@@ -75,6 +77,20 @@ def test_a_large_file_gives_the_same_rows(form: str, files: dict[str, Path], mon
         assert large.fingerprint == small.fingerprint
 
 
+def test_the_first_rows_of_large_files_are_the_first_of_all(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        (tmp_path / f"part-{number}.jsonl").write_bytes(files["a.jsonl"].read_bytes())
+    for settings in ({"max_samples": 2000}, {"max_samples": 4000}, {"most_rows": 1500}, {"most_rows": 30}):
+        with monkeypatch.context() as patch:
+            small, large = both(tmp_path, patch, **settings)
+        (count,) = settings.values()
+        assert len(large.train) == count and list(large.train) == small.train
+        assert isinstance(large.train, Stored) is (count > 1000)
+        assert large.cut_short is small.cut_short is ("most_rows" in settings)
+
+
 def test_a_large_data_set_gives_the_same_tokens(
     files: dict[str, Path], light_llama: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -94,6 +110,32 @@ def test_a_large_data_set_gives_the_same_tokens(
         kept = prepare(large, tokenizer, preparation, tmp_path)
         again = prepare(large, tokenizer, preparation, tmp_path)
         assert again.from_cache and numpy.array_equal(again.train.ids, kept.train.ids)
+
+
+def test_rows_are_taken_in_batches_of_so_many_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        Example("rows.jsonl", number, text="x" * length) for number, length in enumerate([5, 5, 200, 1, 1, 1, 1, 1, 1])
+    ]
+    monkeypatch.setattr(working, "MOST_LETTERS", 100)
+    monkeypatch.setattr(working, "MOST_ROWS", 4)
+    assert [[row.row for row in batch] for batch in working.batches(rows)] == [[0, 1, 2], [3, 4, 5, 6], [7, 8]]
+    assert list(working.batches([])) == [[]] and list(working.batches(rows[3:7])) == [rows[3:7]]
+
+
+def test_batches_change_nothing(files: dict[str, Path], light_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy
+
+    dataset, tokenizer = open_data(DataRequest(str(files["a.jsonl"]))), Tokenizer.load(light_llama)
+    whole = prepare(dataset, tokenizer, Preparation(max_length=12, length_given=True))
+    heard: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(working, "MOST_LETTERS", 3000)
+    small = prepare(
+        dataset, tokenizer, Preparation(max_length=12, length_given=True), None, lambda *far: heard.append(far)
+    )
+    for name, array in whole.train.arrays().items():
+        assert numpy.array_equal(array, getattr(small.train, name)), name
+    assert small.findings == whole.findings and small.statistics == whole.statistics
+    assert len(heard) > 20 and heard[-1] == ("Preparing rows", 0, 0) and heard[-2] == ("Preparing rows", 2500, 2500)
 
 
 def test_prompts_in_a_template_are_made_where_they_are_asked_for(

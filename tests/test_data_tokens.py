@@ -363,25 +363,57 @@ def test_answers_read_off_the_shape_of_a_conversation_are_those_found_turn_by_tu
         "é 漢字",
         "### End",
         "Wq5k0kq5W",
+        " ",
+        "",
     ]
     chance = random.Random(0)
     tokenizer = Tokenizer.load(next(iter(folders.values())))
     read_off = 0
-    for name in template_names():
-        source = (FOLDER / f"{name}.jinja").read_text()
+    sources = {name: (FOLDER / f"{name}.jinja").read_text() for name in template_names()} | OTHER_TEMPLATES
+    for name, source in sources.items():
         quick, slow = ChatTemplate(source, tokenizer, name), ChatTemplate(source, tokenizer, name)
         slow.shapes.answers = lambda *conversation: None
         for _ in range(60):
+            roles = [*chance.choice([[], ["system"]]), *["user", "assistant"] * chance.choice([1, 2, 3])]
+            edges = ["", "", " ", "\n\n"]
             turns = [
-                {"role": role, "content": " ".join(chance.choices(said, k=2))}
-                for _ in range(chance.choice([1, 2, 3]))
-                for role in ("user", "assistant")
+                {"role": role, "content": chance.choice(edges) + chance.choice(said) + chance.choice(edges)}
+                for role in roles
             ]
             first = chance.choice([0, len(turns) - 1])
             assert render_with_answers(quick, turns, None, first) == render_with_answers(slow, turns, None, first)
         text = quick.render(CHAT_OF_TWO)
         read_off += quick.shapes.answers(CHAT_OF_TWO, 0, text, lambda messages, first: None) is not None
-    assert read_off == len(template_names())
+    assert read_off == len(sources) - 1  # one writes each content twice
 
 
+@pytest.mark.parametrize("name", template_names())
+def test_a_conversation_is_rendered_once(name, folders, monkeypatch):
+    template = ChatTemplate((FOLDER / f"{name}.jinja").read_text(), Tokenizer.load(folders["byte"]), name)
+    edges, rendered = [("", ""), (" ", ""), ("", "\n"), ("\n", " ")], []
+    conversations = [
+        [
+            {"role": "system", "content": system},
+            *({**turn, "content": f"{before}{turn['content']}{number}{after}"} for turn in CHAT_OF_TWO),
+        ]
+        for number, (before, after) in enumerate(edges * 5)
+        for system in ("Be brief.", "")
+    ]
+    once = ChatTemplate.render
+    monkeypatch.setattr(ChatTemplate, "render", lambda *given, **more: rendered.append(1) or once(*given, **more))
+    for messages in conversations:
+        assert len(render_with_answers(template, messages).spans) == 1
+    assert len(rendered) <= len(conversations) + 10
+
+
+# What the well-known ones don't do: trim some turns, write nothing behind an answer, space around its end, or a content twice.
+OTHER_TEMPLATES = {
+    "trims some": "{% for m in messages %}{{ m.role }}: {% if m.role == 'user' %}{{ m.content | trim }}{% else %}{{ m.content }}"
+    "{% endif %}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}",
+    "trims the last": "{% for m in messages %}[{{ m.role }}]{{ m.content | trim if loop.last else m.content }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}",
+    "no end": "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}",
+    "space": "{% for m in messages %}<{{ m.role }}>{{ m.content }} <|im_end|> {% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}",
+    "twice": "{% for m in messages %}{{ m.content }}{{ m.content }}<|im_end|>{% endfor %}",
+}
 CHAT_OF_TWO = [{"role": "user", "content": "Hello you"}, {"role": "assistant", "content": "Hello me"}]

@@ -85,10 +85,11 @@ def test_another_version_of_a_package_is_named(kept):
 
 def test_a_machine_on_which_something_else_follows_is_named(kept):
     document = json.loads(kept.read_text())
-    document["plan"]["precision"]["name"] = "bf16"
+    here = document["plan"]["precision"]["name"]
+    document["plan"]["precision"]["name"] = "fp16"
     kept.write_text(json.dumps(document))
     (finding,) = check(plan=str(kept))
-    assert finding.code == "P117" and "name bf16 is now fp32" in finding.message
+    assert finding.code == "P117" and f"name fp16 is now {here}" in finding.message
 
 
 @pytest.mark.parametrize(
@@ -104,3 +105,46 @@ def test_a_plan_that_cannot_be_written_is_refused(command, tmp_path):
     with pytest.raises(Refused) as refused:
         plan(**command, save_plan=str(tmp_path / "none" / "plan.json"))
     assert [finding.code for finding in refused.value.findings] == ["P114"]
+
+
+# ---- a plan of a part of the rows
+
+
+def test_a_plan_of_the_first_rows_says_so_and_the_others_are_checked_when_it_is_trained(command, tmp_path):
+    file = tmp_path / "plan.json"
+    part = plan(**command, save_plan=str(file), check_rows=10)
+    assert json.loads(file.read_text())["first_rows"] == 10 and part.data["rows"] == 10 and part.steps == 3
+    assert codes(plan=str(file)) == []
+    whole = plan(plan=str(file))
+    assert whole.data["rows"] == 48 and whole.steps == 12 and whole.data["not_checked"] == []
+
+
+def test_what_is_wrong_in_rows_that_were_left_out_is_found_when_the_plan_is_trained(command, tmp_path):
+    rows, file = tmp_path / command["data_path"], tmp_path / "plan.json"
+    with rows.open("a") as data:
+        data.write('{"messages": [{"role": "user", "content": "And then?"}]}\n')
+    plan(**command, save_plan=str(file), check_rows=10)
+    (finding,) = check(plan=str(file))
+    assert finding.code == "D147" and finding.row == 49
+
+
+def test_what_does_not_follow_from_the_rows_is_compared_in_a_plan_of_the_first_rows_too(command, tmp_path):
+    rows, file = tmp_path / command["data_path"], tmp_path / "plan.json"
+    plan(**command, save_plan=str(file), check_rows=10)
+    document = json.loads(file.read_text())
+    file.write_text(json.dumps({**document, "plan": {**document["plan"], "seed": 7}}))
+    (finding,) = check(plan=str(file))
+    assert finding.code == "P117" and "the plan's seed" in finding.message
+    file.write_text(json.dumps(document))
+    rows.write_text(rows.read_text().replace("yellow", "purple"))  # beyond the first ten as well
+    assert codes(plan=str(file)) == ["P117"]
+
+
+def test_a_kept_plan_can_be_looked_at_with_the_first_rows_alone(command, kept):
+    assert codes(plan=str(kept), check_rows=10) == []
+
+
+def test_so_many_rows_that_none_are_left_out_make_a_whole_plan(command, tmp_path):
+    file = tmp_path / "plan.json"
+    made = plan(**command, save_plan=str(file), check_rows=500)
+    assert json.loads(file.read_text())["first_rows"] is None and made.data["not_checked"] == []

@@ -344,9 +344,11 @@ def _data(config: Config, world: World) -> dict[str, Any]:
 
 def _not_checked(config: Config, world: World) -> list[str]:
     """What of the rows preflight did not look at, in words."""
-    most = config.peek("check_rows") if config.peek("dry_run") else None
+    most = config.peek("check_rows")
     unread = (
-        [f"no more than {plural(most, 'row')} of a side were read, and steps are counted for these"] if most else []
+        [f"no more than {plural(most, 'row')} of a side were read, and steps are counted for these"]
+        if world.reads_part_of_the_rows
+        else []
     )
     return [*unread, *world.row_checks.not_checked]
 

@@ -2,6 +2,9 @@
 
 The file holds what was given, what was decided, and fingerprints of all that it was decided from. To train it, the plan is made anew from
 what was given and has to come out the same, from the same files and packages; whatever differs is a finding. No secret is in the file.
+
+A plan that `--check-rows` let be made of a part of the rows says so. The rows that it left out are checked when it is trained, and what
+is counted of rows, steps above all, then follows from all of them.
 """
 
 from __future__ import annotations
@@ -36,6 +39,9 @@ OF_THE_PLACE = {
     "parameters": tuple(BESIDE),
 }
 NOT_COMPARED = ("output", "ignored")
+# Of a plan that was made of a part of the rows: what doesn't follow from how many there are, and how long.
+WHATEVER_THE_ROWS = ("trainer", "parameters", "model", "length", "precision", "adapter", "hub", "engine", "seed")
+OF_ALL_ROWS = ("path", "format", "columns", "split", "evaluation", "samples")
 SHOWN = 3  # differences of one part that are named
 
 
@@ -49,6 +55,7 @@ def save_plan(checked: Checked, path: str) -> None:
         "form": FORM,
         "given": given,
         "config_file": config.config_file,
+        "first_rows": config.peek("check_rows") if checked.world.reads_part_of_the_rows else None,
         "plan": checked.plan.as_json(),
         "files": fingerprints(checked),
         "versions": versions(),
@@ -182,12 +189,19 @@ def _drift(kept: Mapping[str, Any], checked: Checked, path: str) -> Iterator[Fin
         return  # why there is none is said already
     yield from _differing(kept["files"], fingerprints(checked), "the files", path, _of_a_file)
     now = json.loads(json.dumps(checked.plan.as_json(), default=list))
-    for part in now:
-        if part not in NOT_COMPARED:
-            left_out = OF_THE_PLACE.get(part, ())
-            yield from _differing(
-                _flat(kept["plan"].get(part), left_out), _flat(now[part], left_out), f"the plan's {part}", path
-            )
+    whole = kept.get("first_rows") is None and not checked.world.reads_part_of_the_rows
+    for part, left_out in _compared(now, whole).items():
+        yield from _differing(
+            _flat(kept["plan"].get(part), left_out), _flat(now[part], left_out), f"the plan's {part}", path
+        )
+
+
+def _compared(plan: Mapping[str, Any], whole: bool) -> dict[str, tuple[str, ...]]:
+    """The parts of a plan that have to be as they were, each with what is left out of it."""
+    if whole:
+        return {part: OF_THE_PLACE.get(part, ()) for part in plan if part not in NOT_COMPARED}
+    parts = {part: OF_THE_PLACE.get(part, ()) for part in WHATEVER_THE_ROWS}
+    return {**parts, "data": tuple(name for name in plan["data"] if name not in OF_ALL_ROWS)}
 
 
 def _flat(part: Any, left_out: Iterable[str] = ()) -> dict[str, Any]:

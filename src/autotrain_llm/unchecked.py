@@ -90,9 +90,11 @@ def _place(facts: ModelFacts) -> str:
 
 def _of_the_rows(world: World) -> Iterator[Unchecked]:
     """What the rows' own checks left out."""
-    most = world.config.peek("check_rows") if world.config.peek("dry_run") else None
-    if most:
-        yield Unchecked(f"rows beyond the first {most}", "--check-rows reads no more", "leave --check-rows out")
+    if world.reads_part_of_the_rows:
+        how = "leave --check-rows out"
+        if world.config.peek("save_plan"):
+            how += "; --plan reads them all before it trains, and counts its steps anew"
+        yield Unchecked(f"rows beyond the first {world.config.peek('check_rows')}", "--check-rows reads no more", how)
     for words in world.row_checks.not_checked:
         yield Unchecked("all rows beside each other", words, "a larger --check-rows")
 

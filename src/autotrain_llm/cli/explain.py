@@ -10,20 +10,15 @@ def explain(code: str) -> str:
     """The documentation of a rule. Raises `Refused` where there is none with this code."""
     from autotrain_llm.rules.codes import EXPLANATIONS
     from autotrain_llm.rules.every import RULES
+    from autotrain_llm.rules.pages.every import commands_of
 
     wanted = code.strip().upper()
     if wanted in RULES:
         rule = RULES[wanted]
-        examples = [("draws it:", rule.refuses), ("does not:", rule.accepts)]
-        shown = [f"  {word:<10} autotrain llm {flags}" for word, flags in examples if flags]
         title = f"{rule.code} ({rule.severity}): {rule.name}"
-        return "\n".join([title, "", rule.documentation, *(["", *shown] if shown else [])])
+        return "\n\n".join([title, rule.documentation, commands_of(wanted)])
     if wanted in EXPLANATIONS:
-        from autotrain_llm.rules.examples import EXAMPLES
-
-        example = EXAMPLES.get(wanted)
-        page = [f"{wanted}\n\n{EXPLANATIONS[wanted].strip()}", *([example.shown()] if example else [])]
-        return "\n\n".join(page)
+        return "\n\n".join([wanted, EXPLANATIONS[wanted].strip(), commands_of(wanted)])
     close = nearest(wanted, [*RULES, *EXPLANATIONS])
     raise Refused(
         [

@@ -19,6 +19,7 @@ from autotrain_llm.declare.finding import WARNING, Finding
 
 # Of rows that are not held out of one file, some are always alike; a share above this is worth a word.
 OVERLAPPING_SHARE = 0.01
+JUDGED = ("preference", "prompt/completion/label")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ def check_rows(dataset: Dataset, *, most: int | None = None, secrets: bool = Fal
     left: list[str] = []
     if len(train) < len(dataset.train):
         left.append(f"rows after the first {most} were not compared with others")
-    check_contradictions(train, faults)
+    if dataset.format in JUDGED:
+        check_contradictions(train, faults)
     some, some_valid = sampled(train, MOST_ROWS, seed), sampled(valid, MOST_EVALUATION_ROWS, seed)
     if len(some) < len(train) or len(some_valid) < len(valid):
         left.append(f"near duplicates were looked for among {_of(some, train, valid, some_valid)}, drawn with the seed")
@@ -73,15 +75,15 @@ def _flag_of(dataset: Dataset) -> str | None:
 
 def check_contradictions(rows: Iterable[Example], faults: Faults) -> None:
     """A warning where the same two answers to one prompt are preferred both ways, or the same answer is labelled both ways."""
-    seen: dict[bytes, tuple[bool, Example]] = {}
+    seen: dict[bytes, tuple[bool, int]] = {}
     for row in rows:
         judged = _judgement(row)
         if judged is None:
             continue
         what, verdict = judged
-        before = seen.setdefault(what, (verdict, row))
-        if before[0] != verdict:
-            _say_contradiction(row, before[1], faults)
+        before, number = seen.setdefault(what, (verdict, row.row))
+        if before != verdict:
+            _say_contradiction(row, number, faults)
 
 
 def _judgement(row: Example) -> tuple[bytes, bool] | None:
@@ -102,11 +104,11 @@ def _digest(parts: list[str]) -> bytes:
     return hashlib.blake2b("\0".join(parts).encode("ascii"), digest_size=16).digest()
 
 
-def _say_contradiction(row: Example, before: Example, faults: Faults) -> None:
+def _say_contradiction(row: Example, before: int, faults: Faults) -> None:
     if row.label is None:
-        what = f"prefers the answer that row {before.row} rejects, with the same prompt and the same two answers"
+        what = f"prefers the answer that row {before} rejects, with the same prompt and the same two answers"
     else:
-        what = f"the same prompt and answer as row {before.row}, with the other label"
+        what = f"the same prompt and answer as row {before}, with the other label"
     faults.row(
         "D163",
         row.file,

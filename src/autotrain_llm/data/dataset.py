@@ -28,7 +28,7 @@ VALID_SPLITS = ("validation", "test", "train", ALL_ROWS)
 EACH = 1000  # rows between two words on how far it is
 # What is done, how many rows of it so far, and of how many; 0 where that is not known.
 Progress = Callable[[str, int, int], None]
-EVAL_FLAG = "--eval-dataset-path"
+DATA_FLAG, EVAL_FLAG = "--data-path", "--eval-dataset-path"
 
 
 @dataclass
@@ -47,6 +47,7 @@ class Dataset:
     valid_format: str | None = None
     valid_from: str | None = None
     eval_path: str | None = None
+    cut_short: bool = False  # whether reading stopped at `most_rows`
 
     @property
     def in_memory(self) -> bool:
@@ -71,6 +72,7 @@ class _Reading:
     faults: Faults = field(default_factory=Faults)
     digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
     files: list[str] = field(default_factory=list)
+    cut_short: bool = False
 
 
 def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset:
@@ -85,10 +87,10 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
         reading.faults.say("D118", message, changes={"max_samples": 100}, parameters=("max_samples",))
         raise Refused(reading.faults.findings())
     tables, valid_tables = _tables(reading)
-    layout = _layout(reading, tables, "--data-path")
+    layout = _layout(reading, tables, DATA_FLAG)
     if layout is None:
         raise Refused(reading.faults.findings())
-    train = _converted(reading, layout, tables, "--data-path")
+    train = _converted(reading, layout, tables, DATA_FLAG)
     if not train:
         _refuse_all(reading, tables)
     dataset = Dataset(
@@ -107,6 +109,7 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
     check_duplicates(dataset.train, listed(table.file for table in tables), reading.faults)
     dataset.findings = reading.faults.findings()
     dataset.files = tuple(reading.files)
+    dataset.cut_short = reading.cut_short
     dataset.fingerprint = reading.digest.hexdigest()
     return dataset
 
@@ -123,13 +126,11 @@ def _tables(reading: _Reading) -> tuple[list[Table], list[Table] | None]:
     source = locate(request.path, faults)
     if source is None:
         raise Refused(faults.findings())
-    splits = _hub_splits(reading, source, "--data-path")
-    tables = _read_split(
-        reading, source, splits, request.train_split, "--train-split", "--data-path", request.max_samples
-    )
+    splits = _hub_splits(reading, source, DATA_FLAG)
+    tables = _read_split(reading, source, splits, request.train_split, "--train-split", DATA_FLAG, request.max_samples)
     valid = None
     if request.valid_split is not None and is_split_name(request.valid_split):
-        valid = _read_split(reading, source, splits, request.valid_split, "--valid-split", "--data-path", None)
+        valid = _read_split(reading, source, splits, request.valid_split, "--valid-split", DATA_FLAG, None)
     if not any(table.first() for table in tables) or valid == []:
         raise Refused(_with_an_error(reading, tables))
     return tables, valid
@@ -210,20 +211,28 @@ def _layout(reading: _Reading, tables: list[Table], flag: str) -> Layout | None:
 def _converted(reading: _Reading, layout: Layout, tables: list[Table], flag: str) -> Sequence[Example]:
     """The Examples of some tables: those of large files on disk, and all where any is large."""
     converter = Converter(layout, reading.request, reading.faults, flag)
+    examples: Sequence[Example]
     if any(isinstance(table.rows, Stream) for table in tables):
-        return _spooled(reading, converter, tables)
-    examples: list[Example] = []
-    for table in tables:
-        examples += converter.convert(table)
-        check_types(table, converter.used, reading.faults)
+        wanted = reading.request.max_samples if flag == DATA_FLAG else None
+        examples = _spooled(reading, converter, tables, _least(wanted, reading.request.most_rows))
+    else:
+        examples = []
+        for table in tables:
+            examples += converter.convert(table)
+            check_types(table, converter.used, reading.faults)
+    allowed = reading.request.most_rows
+    reading.cut_short |= allowed is not None and sum(len(table.rows) for table in tables) >= allowed
     return examples
 
 
-def _spooled(reading: _Reading, converter: Converter, tables: list[Table]) -> Stored:
+def _spooled(reading: _Reading, converter: Converter, tables: list[Table], most: int | None) -> Stored:
+    """The Examples of the first `most` rows, on disk. How many rows a large file has is known when it was gone through."""
     spool, read = Spool(), 0
     for table in tables:
         types = ColumnTypes(table.file, converter.used, reading.faults)
         for raw in table.rows:
+            if read == most:
+                break
             types.look(raw)
             example = converter.converted(table.file, raw)
             if example is not None:

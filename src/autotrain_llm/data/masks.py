@@ -43,9 +43,14 @@ def render_with_answers(
             return Rendered(text, [span for at, span in zip(turns, spans, strict=True) if at in answers], [])
     text = template.render(messages, tools)
     spans_of_shape = None if tools else template.shapes.answers(messages, first, text, partial(_of_marks, template))
-    if spans_of_shape is not None:
+    if spans_of_shape is not None and not _ends_in_nothing_but_space(template, text, spans_of_shape):
         return Rendered(text, spans_of_shape, [])
     return _turn_by_turn(template, messages, tools, answers, text)
+
+
+def _ends_in_nothing_but_space(template: ChatTemplate, text: str, spans: list[Span]) -> bool:
+    """Whether an answer ends in space that a template, which writes nothing after an answer, leaves to be told from its content."""
+    return not template.tail and any(text[end - 1].isspace() for _, end in spans)
 
 
 def _of_marks(template: ChatTemplate, messages: list[Message], first: int) -> tuple[str, list[Span]] | None:

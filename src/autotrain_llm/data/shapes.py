@@ -1,7 +1,8 @@
 """Where answers lie in conversations of one shape: found once, with a conversation of marks, then read off each one's text.
 
 A template that writes the same around the contents of two conversations with the same roles puts their answers in the same places. That
-it does is checked on each text, letter by letter; where it doesn't, the conversation is rendered turn by turn (`masks.py`).
+it does is checked on each text, letter by letter, with contents as they are or trimmed; where it doesn't, the conversation is rendered turn by
+turn (`masks.py`).
 """
 
 from __future__ import annotations
@@ -46,39 +47,51 @@ class Shapes:
     """The shapes of conversations that one template has been asked for."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, tuple[str, ...]], Shape | None] = {}
+        self._known: dict[tuple[int, tuple[str, ...], tuple[bool, ...]], Shape | None] = {}
 
     def answers(self, messages: Sequence[Message], first: int, text: str, slowly: Slowly) -> list[Span] | None:
         """The answers from turn `first` on in the text of a conversation; None where this way doesn't lead to them."""
         contents = _contents(messages)
         if contents is None or THOUGHTS in text:
             return None
-        key = (first, tuple(message["role"] for message in messages))
+        key = (first, tuple(message["role"] for message in messages), tuple(map(bool, contents)))
         if key not in self._known:
             if len(self._known) >= MOST_SHAPES:
                 return None
-            self._known[key] = _learnt(key[1], first, slowly)
+            self._known[key] = _learnt(key[1], key[2], first, slowly)
         shape = self._known[key]
-        return None if shape is None else shape.answers_in(contents, text)
+        if shape is None:
+            return None
+        said = [content for content in contents if content]
+        found = shape.answers_in(said, text)
+        if found is None and any(content[0].isspace() or content[-1].isspace() for content in said):
+            found = shape.answers_in([content.strip() for content in said], text)  # many templates trim
+        return found
 
 
 def _contents(messages: Sequence[Message]) -> list[str] | None:
-    """What the turns say, where each says something, nothing but that, and without space around it."""
+    """What the turns say, where that is a text and all there is of them, and not nothing but space. An answer has to say something."""
     contents = []
     for message in messages:
         content = message.get("content")
-        if len(message) != 2 or not isinstance(content, str) or not content:
+        if len(message) != 2 or not isinstance(content, str) or (content and content.isspace()):
             return None
-        if content[0].isspace() or content[-1].isspace():
+        if not content and message["role"] == "assistant":
             return None
         contents.append(content)
     return contents
 
 
-def _learnt(roles: tuple[str, ...], first: int, slowly: Slowly) -> Shape | None:
-    """The shape of conversations with these roles; None where the template writes contents in another order, twice or not at all."""
-    marks = [CONTENT.format(turn) for turn in range(len(roles))]
-    found = slowly([{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)], first)
+def _learnt(roles: tuple[str, ...], said: tuple[bool, ...], first: int, slowly: Slowly) -> Shape | None:
+    """The shape of conversations with these roles, of whose turns these say something.
+
+    None where the template writes contents in another order, twice or not at all.
+    """
+    turns = [
+        (role, CONTENT.format(turn) if says else "") for turn, (role, says) in enumerate(zip(roles, said, strict=True))
+    ]
+    marks = [mark for _, mark in turns if mark]
+    found = slowly([{"role": role, "content": mark} for role, mark in turns], first)
     if found is None:
         return None
     text, spans = found

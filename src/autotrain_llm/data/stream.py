@@ -36,12 +36,14 @@ class _NotText(Exception):
 
 
 def open_table(path: Path, name: str, faults: Faults, digest: Any, most: int | None = None) -> Table:
-    """The rows of a file (the first `most`), in memory or, of a large file, as a `Stream`."""
+    """The rows of a file (the first `most`), in memory or, of a large file where they are many, as a `Stream`."""
     rows = stream_of(path, name, faults, digest) if is_large(path) else None
     if rows is None:
         return read_table(path, name, faults, digest, most)
     digest.update(name.encode("utf-8", "surrogateescape"))
-    return Table(name, Stream(rows) if most is None else list(islice(rows, most)))
+    if most is not None and most <= ROWS:
+        return Table(name, list(islice(rows, most)))
+    return Table(name, Stream(rows if most is None else islice(rows, most)))
 
 
 def is_large(path: Path) -> bool:

@@ -4,38 +4,35 @@ from __future__ import annotations
 
 import re
 
-from autotrain_llm.declare.rule import Rule
 from autotrain_llm.docs.markdown import GENERATED, block
 
 INTRODUCTION = """\
 A finding has a code, and `autotrain llm --explain CODE` prints what stands here. An error refuses the run before anything is started or
-written; a warning says what the run will really do, and with `--strict` it refuses too. Everything that is wrong is reported at once."""
+written; a warning says what the run will really do, and with `--strict` it refuses too. Everything that is wrong is reported at once.
+
+Of each finding the page shows a command that draws it and one that doesn't. In them `MODEL` is the folder of a Llama that is in order, `TEACHER`
+of another with its tokenizer, `SCORER` of a reward model of one score, and `ENCODER` of an encoder; `rows.jsonl` is two rows of text where
+nothing else is shown. Flags alone are given where they are enough, so that other findings say what else the command lacks."""
 
 
 def rules() -> str:
-    """The page: rules by code, then the findings that are made while reading commands, models and data."""
+    """The page: by code, the rules and the findings that are made while reading commands, models and data."""
     from autotrain_llm.rules.codes import EXPLANATIONS
     from autotrain_llm.rules.every import RULES
 
-    parts = [GENERATED, "# Rules", INTRODUCTION]
     codes = sorted({*RULES, *EXPLANATIONS})
-    parts += [_rule(RULES[code]) if code in RULES else _reading(code, EXPLANATIONS[code]) for code in codes]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([GENERATED, "# Rules", INTRODUCTION, *map(_finding, codes)]) + "\n"
 
 
-def _rule(rule: Rule) -> str:
-    parts = [f"## {rule.code}: {rule.name}", f"*{rule.severity.capitalize()}.* {_paragraphs(rule.documentation)}"]
-    examples = [("Draws it", rule.refuses), ("Does not", rule.accepts)]
-    lines = [f"# {word.lower()}\nautotrain llm {flags}" for word, flags in examples if flags]
-    return "\n\n".join([*parts, *([block("\n".join(lines), "text")] if lines else [])])
+def _finding(code: str) -> str:
+    from autotrain_llm.rules.codes import EXPLANATIONS
+    from autotrain_llm.rules.every import RULES
+    from autotrain_llm.rules.pages.every import commands_of
 
-
-def _reading(code: str, explanation: str) -> str:
-    from autotrain_llm.rules.examples import EXAMPLES
-
-    parts = [f"## {code}", _paragraphs(explanation)]
-    example = EXAMPLES.get(code)
-    return "\n\n".join([*parts, *([block(example.shown(), "text")] if example else [])])
+    rule = RULES.get(code)
+    title = f"## {code}: {rule.name}" if rule else f"## {code}"
+    text = f"*{rule.severity.capitalize()}.* {rule.documentation}" if rule else EXPLANATIONS[code]
+    return "\n\n".join([title, _paragraphs(text), block(commands_of(code), "text")])
 
 
 def _paragraphs(documentation: str) -> str:

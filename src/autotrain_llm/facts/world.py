@@ -226,6 +226,11 @@ class World:
             self.findings += dataset.findings
         return dataset
 
+    @property
+    def reads_part_of_the_rows(self) -> bool:
+        """Whether `--check-rows` left rows unread, as a dry run may: what is counted is counted of the others alone."""
+        return self._written is not None and self._written.cut_short
+
     @cached_property
     def row_checks(self) -> RowChecks:
         """The rows beside each other, as they are written."""

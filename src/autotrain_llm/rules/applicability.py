@@ -103,7 +103,7 @@ def a_mixin_that_cannot_work_here_is_refused(config: Config, trainer: Trainer) -
             )
 
 
-@rule("P113")
+@rule("P113", refuses="--trainer ppo --engine trl", accepts="--trainer grpo --engine trl")
 def what_cannot_be_carried_out_yet_is_refused(config: Config, trainer: Trainer) -> Iterator[Finding]:
     """A trainer, mixin or engine was chosen that this version can check and not yet carry out.
 

@@ -161,7 +161,7 @@ def a_teacher_has_learnt_something(config: Config, trainer: Trainer) -> Iterator
         )
 
 
-@rule("E521", refuses="--use-distillation --teacher-quantization int4 (no CUDA)", accepts="--use-distillation")
+@rule("E521")
 def a_quantised_teacher_needs_cuda_and_bitsandbytes(
     config: Config, trainer: Trainer, machine: Machine
 ) -> Iterator[Finding]:
@@ -191,11 +191,7 @@ def a_quantised_teacher_needs_cuda_and_bitsandbytes(
 # Against the files of both models, and the rows.
 
 
-@rule(
-    "M181",
-    refuses="--use-distillation --teacher-model MODEL (another vocabulary)",
-    accepts="--use-distillation --teacher-model MODEL (the same tokenizer)",
-)
+@rule("M181")
 def a_teacher_reads_the_same_tokens(config: Config, model: ModelFacts, world: World) -> Iterator[Finding]:
     """The tokenizer of `--teacher-model` gives other ids than the one the rows are written with.
 
@@ -234,12 +230,7 @@ def a_teacher_reads_the_same_tokens(config: Config, model: ModelFacts, world: Wo
         )
 
 
-@rule(
-    "M182",
-    WARNING,
-    refuses="--use-distillation with a --teacher-model that is a copy of --model",
-    accepts="--use-distillation with another --teacher-model",
-)
+@rule("M182", WARNING)
 def a_teacher_should_not_be_a_copy_of_its_student(config: Config, model: ModelFacts, world: World) -> Iterator[Finding]:
     """The files of `--teacher-model` are those of `--model`, under another name.
 
@@ -259,11 +250,7 @@ def a_teacher_should_not_be_a_copy_of_its_student(config: Config, model: ModelFa
     )
 
 
-@rule(
-    "M183",
-    refuses="--teacher-prompt-template on rows of plain text",
-    accepts="--teacher-prompt-template on rows with prompt and completion",
-)
+@rule("M183")
 def answers_are_the_same_on_both_sides(config: Config, model: ModelFacts, world: World) -> Iterator[Finding]:
     """A prompt template where the rows have no prompts, or where the answers come out as other tokens behind the teacher's prompt.
 
@@ -301,11 +288,7 @@ def _unlike(rows: list[Example]) -> Finding:
     )
 
 
-@rule(
-    "M184",
-    refuses="--teacher-model with a context of 128 and rows of 500 tokens",
-    accepts="--max-seq-length 128",
-)
+@rule("M184")
 def rows_fit_the_context_of_the_teacher(config: Config, model: ModelFacts, world: World) -> Iterator[Finding]:
     """Rows are longer than what the teacher was made for.
 

@@ -10,7 +10,7 @@ from autotrain_llm.declare.rule import rule
 from autotrain_llm.facts.machine import FIRST_FLASH_GPU, Machine
 
 
-@rule("E501", refuses="--mixed-precision fp16 (no CUDA)", accepts="--mixed-precision fp32")
+@rule("E501")
 def fp16_needs_cuda(config: Config, machine: Machine) -> Iterator[Finding]:
     """`--mixed-precision fp16` on a machine without CUDA.
 
@@ -25,7 +25,7 @@ def fp16_needs_cuda(config: Config, machine: Machine) -> Iterator[Finding]:
         )
 
 
-@rule("E502", refuses="--mixed-precision bf16 (on a GPU older than 2020)", accepts="--mixed-precision fp32")
+@rule("E502")
 def bf16_should_be_computed_not_emulated(config: Config, machine: Machine) -> Iterator[Finding]:
     """`--mixed-precision bf16` where the device does not compute in it.
 
@@ -50,7 +50,7 @@ def bf16_should_be_computed_not_emulated(config: Config, machine: Machine) -> It
         )
 
 
-@rule("E503", refuses="--peft --quantization int4 (no CUDA)", accepts="--peft")
+@rule("E503")
 def quantization_needs_cuda_and_bitsandbytes(config: Config, machine: Machine) -> Iterator[Finding]:
     """`--quantization` or an 8-bit optimizer without CUDA or without bitsandbytes.
 
@@ -74,7 +74,7 @@ def quantization_needs_cuda_and_bitsandbytes(config: Config, machine: Machine) -
             )
 
 
-@rule("E504", refuses="--use-flash-attention-2 (no CUDA)", accepts="--attn-implementation sdpa")
+@rule("E504")
 def flash_attention_needs_its_package_and_a_gpu(config: Config, machine: Machine) -> Iterator[Finding]:
     """FlashAttention on a machine that has no kernel for it.
 
@@ -101,7 +101,7 @@ def flash_attention_needs_its_package_and_a_gpu(config: Config, machine: Machine
         )
 
 
-@rule("E505", refuses="--log wandb (not installed)", accepts="--log tensorboard (installed)")
+@rule("E505")
 def a_tracker_must_be_installed(config: Config, machine: Machine) -> Iterator[Finding]:
     """`--log` names a tracker whose package is missing.
 
@@ -117,7 +117,7 @@ def a_tracker_must_be_installed(config: Config, machine: Machine) -> Iterator[Fi
             )
 
 
-@rule("E506", refuses="--push-to-hub (no token)", accepts="HF_TOKEN=… --push-to-hub")
+@rule("E506")
 def uploading_needs_a_token(config: Config, machine: Machine) -> Iterator[Finding]:
     """`--push-to-hub` without a token.
 
@@ -140,7 +140,7 @@ def uploading_needs_a_token(config: Config, machine: Machine) -> Iterator[Findin
         )
 
 
-@rule("E507", refuses="two GPUs and no launcher", accepts="torchrun --nproc-per-node 2 -m autotrain_llm llm …")
+@rule("E507")
 def several_gpus_need_a_launcher(config: Config, machine: Machine) -> Iterator[Finding]:
     """More than one GPU is visible and one process was started.
 
@@ -155,7 +155,7 @@ def several_gpus_need_a_launcher(config: Config, machine: Machine) -> Iterator[F
         )
 
 
-@rule("E508", refuses="--distributed-backend fsdp (one process)", accepts="torchrun … --distributed-backend fsdp")
+@rule("E508")
 def sharding_needs_several_processes(config: Config, machine: Machine) -> Iterator[Finding]:
     """`--distributed-backend fsdp` in a single process, or without CUDA.
 
@@ -173,7 +173,7 @@ def sharding_needs_several_processes(config: Config, machine: Machine) -> Iterat
         )
 
 
-@rule("E509", refuses="torchrun … (without --output-dir)", accepts="torchrun … --output-dir runs/mine")
+@rule("E509")
 def several_processes_need_one_output_folder(config: Config, machine: Machine) -> Iterator[Finding]:
     """Several processes were started and `--output-dir` names no folder.
 

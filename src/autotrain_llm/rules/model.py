@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # reading models takes longer to import than refusing a comma
     from autotrain_llm.models.metadata import ModelFacts
 
 
-@rule("M171", refuses="--block-size 100000", accepts="--block-size 512")
+@rule("M171")
 def a_row_is_not_longer_than_the_context(config: Config, model: ModelFacts, world: World) -> Iterator[Finding]:
     """A given length is longer than what the model was made for.
 
@@ -35,12 +35,7 @@ def a_row_is_not_longer_than_the_context(config: Config, model: ModelFacts, worl
     )
 
 
-@rule(
-    "M172",
-    WARNING,
-    refuses="--max-seq-length 512 with a tokenizer whose model_max_length is 64",
-    accepts="--max-seq-length 64",
-)
+@rule("M172", WARNING)
 def a_row_should_not_be_longer_than_the_tokenizer_says(
     config: Config, model: ModelFacts, world: World
 ) -> Iterator[Finding]:
@@ -62,9 +57,7 @@ def a_row_should_not_be_longer_than_the_tokenizer_says(
     )
 
 
-@rule(
-    "M173", WARNING, refuses="--packing with an architecture that is laid out padded", accepts="--packing with a Llama"
-)
+@rule("M173", WARNING)
 def packing_needs_rows_that_are_kept_apart(config: Config, model: ModelFacts, world: World) -> Iterator[Finding]:
     """`--packing` with an architecture that is laid out padded.
 

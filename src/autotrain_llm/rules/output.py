@@ -21,7 +21,7 @@ from autotrain_llm.registry import PARAMS
 from autotrain_llm.sweeps import study_name
 
 
-@rule("E401", refuses="--output-dir <a finished run>", accepts="--output-dir <a finished run> --overwrite")
+@rule("E401")
 def a_folder_that_holds_a_run_is_kept(config: Config, output: Output) -> Iterator[Finding]:
     """The output folder holds an earlier run.
 
@@ -54,7 +54,7 @@ def _joins_a_sweep(config: Config, output: Output) -> bool:
     return bool(asked) and earlier_sweep(output.folder) == study_name(config)
 
 
-@rule("E402", refuses="--model ./model --output-dir ./model", accepts="--model ./model --output-dir ./tuned")
+@rule("E402")
 def the_model_is_not_written_over(config: Config, output: Output) -> Iterator[Finding]:
     """The output folder is a folder that the run reads: the model, the tokenizer, or the data.
 
@@ -76,7 +76,7 @@ def the_model_is_not_written_over(config: Config, output: Output) -> Iterator[Fi
             )
 
 
-@rule("E403", refuses="--output-dir /proc/run", accepts="--output-dir runs/mine")
+@rule("E403")
 def the_output_folder_must_be_writable(config: Config, output: Output) -> Iterator[Finding]:
     """The output folder can't be written to.
 
@@ -116,7 +116,7 @@ def two_runs_do_not_share_a_folder(config: Config, output: Output) -> Iterator[F
         )
 
 
-@rule("E405", refuses="--resume --output-dir <an empty folder>", accepts="--resume --output-dir <an interrupted run>")
+@rule("E405")
 def resuming_needs_a_complete_checkpoint(config: Config, output: Output) -> Iterator[Finding]:
     """There is no complete checkpoint to go on from.
 

@@ -36,12 +36,7 @@ def the_trl_engine_smooths_no_labels_of_rewards(config: Config, trainer: Trainer
         )
 
 
-@rule(
-    "M175",
-    WARNING,
-    refuses="--trainer reward with a model whose tokenizer has no pad_token",
-    accepts="--trainer reward with a model whose tokenizer has one",
-)
+@rule("M175", WARNING)
 def a_scorer_needs_a_token_that_fills_up(
     config: Config, trainer: Trainer, model: ModelFacts, world: World
 ) -> Iterator[Finding]:
@@ -63,12 +58,7 @@ def a_scorer_needs_a_token_that_fills_up(
     )
 
 
-@rule(
-    "M176",
-    WARNING,
-    refuses="--trainer reward --peft --model ADAPTER (of a model that generates)",
-    accepts="--trainer reward --peft --merge-adapter --model ADAPTER",
-)
+@rule("M176", WARNING)
 def a_score_adapter_beside_another_is_merged(
     config: Config, trainer: Trainer, model: ModelFacts, world: World
 ) -> Iterator[Finding]:

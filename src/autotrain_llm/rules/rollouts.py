@@ -120,11 +120,7 @@ def answers_should_be_drawn_from_the_whole_distribution(config: Config, trainer:
         )
 
 
-@rule(
-    "P734",
-    refuses="--trainer ppo --rl-max-new-tokens 2048 with a context of 2048",
-    accepts="--trainer ppo --rl-max-new-tokens 256 with a context of 2048",
-)
+@rule("P734")
 def prompts_must_leave_room_for_answers(
     config: Config, trainer: Trainer, model: ModelFacts, world: World
 ) -> Iterator[Finding]:
@@ -162,12 +158,7 @@ def prompts_must_leave_room_for_answers(
             )
 
 
-@rule(
-    "M177",
-    WARNING,
-    refuses="--trainer ppo on conversations, with a reward model whose tokenizer has no chat template",
-    accepts="--trainer ppo on conversations, with a reward model whose tokenizer has one",
-)
+@rule("M177", WARNING)
 def conversations_are_scored_by_a_model_that_knows_turns(
     config: Config, trainer: Trainer, model: ModelFacts, world: World
 ) -> Iterator[Finding]:
@@ -195,9 +186,7 @@ def conversations_are_scored_by_a_model_that_knows_turns(
             )
 
 
-@rule(
-    "E510", refuses="--trainer ppo --rl-generation vllm (not installed)", accepts="--trainer ppo --rl-generation native"
-)
+@rule("E510")
 def vllm_needs_its_package_and_a_gpu(config: Config, trainer: Trainer, machine: Machine) -> Iterator[Finding]:
     """`--rl-generation vllm` without vLLM, or without CUDA.
 

@@ -18,12 +18,7 @@ if TYPE_CHECKING:  # reading rows takes longer to import than refusing a command
 STEP = ("batch_size", "gradient_accumulation")
 
 
-@rule(
-    "M180",
-    WARNING,
-    refuses="--batch-size 32 --gradient-accumulation 4 with 50 rows",
-    accepts="--batch-size 8 --gradient-accumulation 4 with 50 rows",
-)
+@rule("M180", WARNING)
 def a_step_has_rows_enough(config: Config, trainer: Trainer, world: World) -> Iterator[Finding]:
     """`--batch-size` and `--gradient-accumulation` ask for more rows a step than there are to train on.
 
@@ -62,12 +57,7 @@ def _answers_or_rows(world: World, trainer: Trainer) -> int:
     return len(world.prepared.train) * (2 if apart else 1)
 
 
-@rule(
-    "P729",
-    WARNING,
-    refuses="--eval-strategy steps --eval-steps 500 --valid-split 0.1 with a run of 20 steps",
-    accepts="--eval-strategy steps --eval-steps 5 --valid-split 0.1 with a run of 20 steps",
-)
+@rule("P729", WARNING)
 def an_evaluation_comes_before_the_run_is_over(config: Config, trainer: Trainer, world: World) -> Iterator[Finding]:
     """`--eval-steps` is more than the steps of the whole run.
 

@@ -55,11 +55,7 @@ def sizes_of_a_phase_must_divide(config: Config, trainer: Trainer) -> Iterator[F
         )
 
 
-@rule(
-    "P805",
-    refuses="--trainer ppo --batch-size 4 --gradient-accumulation 2 --rl-mini-batch-size 32",
-    accepts="--trainer ppo --batch-size 4 --gradient-accumulation 8 --rl-mini-batch-size 32",
-)
+@rule("P805")
 def accumulation_comes_to_the_answers_of_a_step(
     config: Config, trainer: Trainer, machine: Machine
 ) -> Iterator[Finding]:

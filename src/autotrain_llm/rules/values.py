@@ -38,11 +38,7 @@ INSTEAD = {
 }
 
 
-@rule(
-    "P201",
-    refuses="--trainer sft --model scratch:1m",
-    accepts="--trainer sft --model scratch:1m --data-path … --lr 1e-3 …",
-)
+@rule("P201")
 def what_a_trainer_requires_must_be_given(config: Config, trainer: Trainer) -> Iterator[Finding]:
     """Parameters that the trainer requires are missing.
 

@@ -1,0 +1,107 @@
+"""`Example`: two commands with the files they need, of which one draws a finding and the other doesn't.
+
+They stand on the finding's page of the documentation, and a test runs them as they stand there: in an empty folder that holds `MODEL`,
+a model that is in order, `TEACHER`, another with its tokenizer, `SCORER`, a reward model of one score, and `ENCODER`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autotrain_llm.declare.record import Record
+
+LINES, WIDTH = 3, 110  # of a file that are shown
+TWO = '{"text": "One."}\n{"text": "Two."}\n'
+CHAT = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}\n'
+ANSWERS = '{"prompt": "Hi", "completion": "Hello"}\n{"prompt": "Bye", "completion": "See you"}\n'
+PAIR = '{"prompt": "Hi", "chosen": "Hello", "rejected": "No"}\n'
+PAIRS = PAIR + '{"prompt": "Bye", "chosen": "See you", "rejected": "What"}\n'
+SFT = "llm --trainer sft --model MODEL --lr 1e-4 --epochs 1 --batch-size 2 --data-path "
+COLUMNS = " --prompt-text-column prompt --text-column chosen --rejected-text-column rejected"
+DPO = f"llm --trainer dpo --model MODEL --lr 5e-7 --epochs 1 --batch-size 2{COLUMNS} --data-path "
+REWARD = DPO.replace("dpo", "reward").replace("5e-7", "1e-5")
+PPO = "llm --trainer ppo --model MODEL --rl-reward-model-path SCORER --lr 1e-5 --epochs 1 --batch-size 2 --data-path "
+NEW = "llm --trainer sft --model scratch:1m --lr 1e-3 --epochs 1 --batch-size 2 --data-path rows.jsonl"
+
+
+class Example(Record):
+    """`refuses` and `accepts` are what stands after `autotrain`, behind variables of the environment.
+
+    `rows` lies in the file `name` for the one, `good` for the other. `before` are lines of a shell that come before both, `wrong` and `right`
+    before one. `on` and `on_right` name the machine or the state of the world in which a command draws the finding, or doesn't. Commands are
+    checked, as with `--dry-run`; where `runs` is set, they are carried out.
+    """
+
+    refuses: str
+    accepts: str
+    rows: str = TWO
+    good: str = TWO
+    name: str = "rows.jsonl"
+    encoding: str = "utf-8"
+    before: str = ""
+    wrong: str = ""
+    right: str = ""
+    on: str = ""
+    on_right: str = ""
+    runs: bool = False
+
+    def shown(self) -> str:
+        """Both commands, with what comes before them; files where they are not the same or not the usual ones."""
+        same = self.rows == self.good and self.encoding == "utf-8"
+        for_both = [_lines(self.rows, self.name)] if same and self.rows != TWO else []
+        first = [] if same else [_lines(self.rows, self.name)]
+        second = [] if same else [_lines(self.good, self.name)]
+        return "\n".join(
+            [
+                *for_both,
+                *filter(None, [self.before]),
+                _heading("draws it", self.on),
+                *filter(None, [*first, self.wrong]),
+                typed(self.refuses),
+                _heading("does not", self.on_right),
+                *filter(None, [*second, self.right]),
+                typed(self.accepts),
+            ]
+        )
+
+
+def typed(command: str) -> str:
+    """A command as it is typed: `autotrain` stands behind variables and is not said twice."""
+    words = command.split(" ")
+    at = next(number for number, word in enumerate(words) if "=" not in word.split("/")[0] or word.startswith("-"))
+    return command if words[at] == "torchrun" else " ".join([*words[:at], "autotrain", *words[at:]])
+
+
+def _heading(what: str, where: str) -> str:
+    return f"# {what}, {where}" if where else f"# {what}"
+
+
+def _lines(text: str, name: str) -> str:
+    """The beginning of a file, as it can be shown."""
+    lines = text.replace("\ufeff", "<BOM>").splitlines() or ["(empty)"]
+    cut = [line if len(line) <= WIDTH else f"{line[:WIDTH]}…" for line in lines[:LINES]]
+    more = [f"… ({len(lines)} lines)"] if len(lines) > LINES else []
+    return "\n".join(f"#   {name}: {line}" for line in [*cut, *more])
+
+
+def of_rows(
+    rows: str, good: str = TWO, command: str = SFT, name: str = "rows.jsonl", flags: str = "", **more: str
+) -> Example:
+    """The same command on two files."""
+    both = f"{command}{name}{flags}"
+    return Example(both, both, rows, good, name, **more)
+
+
+def of_flags(refused: str, accepted: str = "", rows: str = TWO, command: str = SFT, **more: Any) -> Example:
+    """Two commands on the same file."""
+    start = f"{command}rows.jsonl "
+    return Example((start + refused).rstrip(), (start + accepted).rstrip(), rows, rows, **more)
+
+
+def of_model(wrong: str, right: str = "MODEL") -> Example:
+    """The same command with two models."""
+    return Example(SFT.replace("MODEL", wrong) + "rows.jsonl", SFT.replace("MODEL", right) + "rows.jsonl")
+
+
+def of_config(wrong: str, right: str) -> Example:
+    return Example("llm --config run.yaml", "llm --config run.yaml", wrong, right, "run.yaml")

@@ -1,0 +1,165 @@
+"""Findings about the files of models: one that is in order, and a copy of it that is changed."""
+
+from __future__ import annotations
+
+from autotrain_llm.rules.pages.example import (
+    ANSWERS,
+    DPO,
+    PAIRS,
+    PPO,
+    REWARD,
+    SFT,
+    TWO,
+    Example,
+    of_flags,
+    of_model,
+)
+
+TEACHER = "--use-distillation --teacher-model "
+PROMPTS = '{"prompt": "Hi"}\n{"prompt": "Bye"}\n'
+TURNS = '{"prompt": [{"role": "user", "content": "Hi"}]}\n'
+ADAPTER = """mkdir adapter
+echo '{"peft_type": "LORA", "base_model_name_or_path": "MODEL"}' > adapter/adapter_config.json"""
+WITH_WEIGHTS = ADAPTER + "\nprintf '\\002\\0\\0\\0\\0\\0\\0\\0{}' > adapter/adapter_model.safetensors"
+
+
+def of_copy(change: str, wrong: str = "", right: str | None = None, rows: str = TWO, command: str = SFT) -> Example:
+    """The same command on a model and on a copy of it that was changed."""
+    refuses = f"{command.replace('MODEL', 'changed')}rows.jsonl {wrong}".rstrip()
+    accepts = f"{command}rows.jsonl {wrong if right is None else right}".rstrip()
+    return Example(refuses, accepts, rows, rows, wrong=f"cp -r MODEL changed\n{change}")
+
+
+def of_config_key(old: str, new: str, wrong: str = "", rows: str = TWO, command: str = SFT) -> Example:
+    """A copy with something else in its config.json."""
+    return of_copy(f"sed -i.old 's/{old}/{new}/' changed/config.json", wrong, None, rows, command)
+
+
+EXAMPLES: dict[str, Example] = {
+    "M101": of_model("''"),
+    "M102": of_model("./nowhere"),
+    "M103": of_model("rows.jsonl"),
+    "M105": of_model("gpt-4"),
+    "M108": Example(SFT.replace("MODEL", "somebody/something") + "rows.jsonl --offline", SFT + "rows.jsonl --offline"),
+    "M112": of_model("scratch:1k", "scratch:1m"),
+    "M111": of_model("scratch:huge", "scratch:1m"),
+    "M104": Example(
+        SFT.replace("MODEL", "./quantised") + "rows.jsonl",
+        SFT + "rows.jsonl",
+        wrong="mkdir quantised\necho GGUF > quantised/model-q4.gguf",
+    ),
+    "M106": Example(
+        SFT.replace("MODEL", "runs/mine@step-40") + "rows.jsonl",
+        SFT.replace("MODEL", "runs/mine@last") + "rows.jsonl",
+        before="mkdir runs\ncp -r MODEL runs/mine",
+    ),
+    "M107": Example(
+        SFT.replace("MODEL", "./adapter") + "rows.jsonl --peft",
+        SFT.replace("MODEL", "./adapter") + "rows.jsonl --peft",
+        wrong=WITH_WEIGHTS.replace('"MODEL"', '"./nowhere"'),
+        right=WITH_WEIGHTS,
+    ),
+    "M109": Example(
+        SFT.replace("MODEL", "org/model") + "rows.jsonl", SFT + "rows.jsonl", on="where org/model is gated on the Hub"
+    ),
+    "M110": Example(
+        SFT.replace("MODEL", "org/model") + "rows.jsonl", SFT + "rows.jsonl", on="where the Hub has no org/model"
+    ),
+    "M121": of_copy("rm changed/config.json"),
+    "M122": of_config_key('"model_type"', '"type"'),
+    "M123": of_copy("rm changed/model.safetensors"),
+    "M124": of_copy(
+        "rm changed/model.safetensors\n"
+        """echo '{"weight_map": {"lm_head.weight": "model-00001.safetensors"}}' > changed/model.safetensors.index.json"""
+    ),
+    "M125": of_copy("head -c 5000 MODEL/model.safetensors > changed/model.safetensors"),
+    "M126": Example(
+        SFT.replace("MODEL", "./adapter") + "rows.jsonl --peft",
+        SFT.replace("MODEL", "./adapter") + "rows.jsonl --peft",
+        wrong=ADAPTER,
+        right=WITH_WEIGHTS,
+    ),
+    "M131": of_copy("rm changed/tokenizer.json"),
+    "M132": of_copy("""sed -i.old 's/"id": 3,/"id": 3000,/' changed/tokenizer.json"""),
+    "M141": of_config_key(
+        '"model_type": "llama"', '"model_type": "mine", "auto_map": {"AutoModelForCausalLM": "mine.Mine"}'
+    ),
+    "M142": of_model("SCORER"),
+    "M143": of_config_key('"llama"', '"t5"', rows=PAIRS, command=REWARD),
+    "M144": of_config_key("^{", '{"quantization_config": {"quant_method": "gptq", "bits": 4}, '),
+    "M151": of_flags("--peft --target-modules q_porj", "--peft --target-modules q_proj"),
+    "M161": Example(PPO.replace("SCORER", "TEACHER") + "rows.jsonl", PPO + "rows.jsonl", PROMPTS, PROMPTS),
+    "M162": Example(
+        PPO.replace("SCORER", "judge") + "rows.jsonl",
+        PPO + "rows.jsonl",
+        PROMPTS,
+        PROMPTS,
+        wrong="""cp -r SCORER judge\nsed -i.old 's/"LABEL_0"/"bad", "1": "good"/' judge/config.json""",
+    ),
+    "M163": Example(
+        PPO.replace("SCORER", "judge") + "rows.jsonl",
+        PPO + "rows.jsonl",
+        PROMPTS,
+        PROMPTS,
+        wrong="cp -r SCORER judge\ncp MODEL/model.safetensors judge/model.safetensors",
+    ),
+    "M171": of_flags("--max-seq-length 100000", "--max-seq-length 512"),
+    "M172": Example(
+        SFT.replace("MODEL", "short") + "rows.jsonl --max-seq-length 512",
+        SFT.replace("MODEL", "short") + "rows.jsonl --max-seq-length 64",
+        before="cp -r MODEL short\nsed -i.old 's/^{/{\"model_max_length\": 64,/' short/tokenizer_config.json",
+    ),
+    "M173": of_config_key('"llama"', '"bloom"', "--packing"),
+    "M174": of_flags(
+        "--model-ref other",
+        "--model-ref TEACHER",
+        PAIRS,
+        DPO,
+        before="cp -r MODEL other\nsed -i.old 's/im_start/begin/' other/tokenizer.json",
+    ),
+    "M175": of_copy("""sed -i.old '/"pad_token"/d' changed/*token*_*.json""", rows=PAIRS, command=REWARD),
+    "M176": Example(
+        REWARD.replace("MODEL", "./adapter") + "rows.jsonl --peft",
+        REWARD.replace("MODEL", "./adapter") + "rows.jsonl --peft --merge-adapter",
+        PAIRS,
+        PAIRS,
+        before=WITH_WEIGHTS,
+    ),
+    "M177": Example(
+        PPO.replace("SCORER", "judge") + "rows.jsonl",
+        PPO + "rows.jsonl",
+        TURNS,
+        TURNS,
+        wrong="cp -r SCORER judge\nrm judge/chat_template.jinja",
+    ),
+    "M180": of_flags("--gradient-accumulation 4", "--gradient-accumulation 1"),
+    "M181": of_flags(
+        TEACHER + "other",
+        TEACHER + "TEACHER",
+        before="cp -r MODEL other\nsed -i.old 's/im_start/begin/' other/tokenizer.json",
+    ),
+    "M182": of_flags(TEACHER + "copy", TEACHER + "TEACHER", before="cp -r MODEL copy"),
+    "M183": Example(
+        SFT + "rows.jsonl --teacher-prompt-template 'Think: {prompt}\n' " + TEACHER + "TEACHER",
+        SFT + "rows.jsonl --teacher-prompt-template 'Think: {prompt}\n' " + TEACHER + "TEACHER",
+        TWO,
+        ANSWERS,
+    ),
+    "M184": of_flags(
+        TEACHER + "short",
+        TEACHER + "TEACHER",
+        '{"text": "%s"}\n' % ("word " * 40) + TWO,
+        before="""cp -r TEACHER short\nsed -i.old 's/_embeddings": 2048/_embeddings": 16/' short/config.json""",
+    ),
+    "P726": of_flags(
+        "--use-enhanced-eval --eval-metrics exact_match --valid-split 1 --eval-max-new-tokens 2048",
+        "--use-enhanced-eval --eval-metrics exact_match --valid-split 1 --eval-max-new-tokens 256",
+        ANSWERS,
+    ),
+    "P727": of_flags(
+        "--use-enhanced-eval --eval-metrics bertscore --valid-split 1 --eval-bertscore-model ENCODER --eval-bertscore-layer 9",
+        "--use-enhanced-eval --eval-metrics bertscore --valid-split 1 --eval-bertscore-model ENCODER --eval-bertscore-layer 1",
+        ANSWERS,
+    ),
+    "P734": of_flags("--rl-max-new-tokens 2048", "--rl-max-new-tokens 256", PROMPTS, PPO),
+}

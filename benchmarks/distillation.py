@@ -36,7 +36,7 @@ from sft import data_rows, tokenised
 LEARNING_RATE = 3e-4
 TEACHERS = {"15m": "42m", "0.5b": "1.5b"}
 BATCH = {"15m": 8, "0.5b": 16}
-STEPS = {"15m": 10, "0.5b": 40}
+STEPS = {"15m": 8, "0.5b": 40}
 TOP_K = 64
 KEPT = "autotrain, from the cache"
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = contest.parser(__doc__ or "", BATCH, STEPS)
-    parser.set_defaults(size="15m", warm_up=2)
+    parser.set_defaults(size="15m", warm_up=2, pairs=3)
     options = parser.parse_args()
     options.batch = options.batch or BATCH[options.size]
     options.steps = options.steps or STEPS[options.size]

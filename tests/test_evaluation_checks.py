@@ -13,9 +13,9 @@ from autotrain_llm.data.chat import ChatTemplate
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.questions import QuestionMaker
 from autotrain_llm.data.tokenizer import Tokenizer
-from autotrain_llm.decisions.evaluation import metric_directions, metric_named
 from autotrain_llm.facts import benchmarks
 from autotrain_llm.facts.machine import Machine
+from autotrain_llm.measured import metric_directions, metric_named
 from autotrain_llm.preflight import Checked, preflight
 from autotrain_llm.registry import METRICS, TRAINERS
 from autotrain_llm.said import take_all
@@ -107,6 +107,50 @@ def test_directions_are_those_of_the_trainer_and_of_the_metrics():
     found = metric_directions(resolve(values))
     assert found["eval_rouge1"] == found["eval_rougeL"] == "maximize"
     assert found["eval_perplexity"] == found["eval_loss"] == "minimize" and "eval_bleu" not in found
+
+
+# ---- what the best checkpoint is best at
+
+
+BEST = {"valid_split": "0.25", "load_best_model_at_end": True, "use_enhanced_eval": False}
+
+
+def test_a_checkpoint_can_be_best_at_whatever_the_run_measures(whole):
+    for metric, direction in (("eval_perplexity", "minimize"), ("token_accuracy", "maximize"), ("rougeL", "maximize")):
+        flags = {"metric_for_best_model": metric, "use_enhanced_eval": True, "eval_metrics": "rouge"}
+        plan = checked(**whole, load_best_model_at_end=True, **flags).plan
+        assert plan.arguments["metric_for_best_model"] == f"eval_{metric.removeprefix('eval_')}"
+        assert plan.arguments["greater_is_better"] is (direction == "maximize")
+
+
+def test_a_checkpoint_cannot_be_best_at_what_is_not_measured():
+    (finding,) = drawn("P328", **BEST, metric_for_best_model="eval_bleu")
+    assert "--use-enhanced-eval" in finding.fix and "--eval-metrics bleu" in finding.fix
+    (finding,) = drawn("P328", **BEST, metric_for_best_model="token_acuracy")
+    assert "eval_token_accuracy" in finding.fix
+    rouge = {"use_enhanced_eval": True, "eval_metrics": "rouge"}
+    (finding,) = drawn("P328", **{**BEST, **rouge}, metric_for_best_model="eval_bleu")
+    assert "rouge,bleu" in finding.fix
+    assert drawn("P328", **BEST, metric_for_best_model="eval_task_loss")
+    taught = {"use_distillation": True, "teacher_model": "teacher"}
+    assert not drawn("P328", **BEST, **taught, metric_for_best_model="eval_task_loss")
+
+
+def test_trls_trainers_choose_by_the_loss():
+    (finding,) = drawn("P328", **BEST, metric_for_best_model="token_accuracy", engine="trl")
+    assert "--engine trl" in finding.message
+    assert not drawn("P328", **BEST, metric_for_best_model="eval_loss", engine="trl")
+
+
+def test_a_metric_for_a_best_checkpoint_that_nobody_asked_for_is_said():
+    assert drawn("P329", use_enhanced_eval=False, valid_split="0.25", metric_for_best_model="eval_loss")
+    assert not drawn(
+        "P329",
+        use_enhanced_eval=False,
+        valid_split="0.25",
+        metric_for_best_model="eval_loss",
+        early_stopping_patience=2,
+    )
 
 
 # ---- what it needs

@@ -257,7 +257,8 @@ def test_no_logits_stay_behind(chat_rows, llama, tmp_path, monkeypatch):
 # ---- before, during, after
 
 
-def test_after_is_what_the_best_checkpoint_scores(chat_rows, llama, tmp_path):
+@pytest.mark.parametrize(("metric", "best_of"), [(None, min), ("chrf", max)])
+def test_after_is_what_the_best_checkpoint_scores(metric, best_of, chat_rows, llama, tmp_path):
     """Answers that have nothing of those that are learnt: the longer the training, the worse."""
     others = [
         dict(row, messages=[row["messages"][0], {"role": "assistant", "content": "QZ!? XK#V WQ"}])
@@ -265,9 +266,10 @@ def test_after_is_what_the_best_checkpoint_scores(chat_rows, llama, tmp_path):
     ]
     flags = {"valid_split": None, "eval_dataset_path": str(write_rows(tmp_path / "others.jsonl", others))}
     flags |= {"lr": 1e-2, "epochs": 3, "load_best_model_at_end": True, "eval_metrics": "perplexity,chrf", **SMALL}
+    flags |= {"metric_for_best_model": metric}
     report = run(chat_rows, tmp_path / "run", model=str(llama), eval_save_predictions=True, **flags)
     found = document(tmp_path / "run")
-    best = min(found["during"], key=lambda entry: entry["loss"])
+    best = best_of(found["during"], key=lambda entry: entry[metric or "loss"])
     assert best["step"] < report.plan.steps and len(found["during"]) == 3
     assert found["after"] == pytest.approx({name: value for name, value in best.items() if name != "step"})
     assert report.metrics["eval_perplexity"] == pytest.approx(found["after"]["perplexity"])

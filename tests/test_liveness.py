@@ -25,7 +25,7 @@ PARTS_THAT_ONLY_REPEAT = ("parameters", "ignored")
 
 # Flags that open the branches in which the others are looked at.
 EVERYTHING_ON = {"peft": True, "push_to_hub": True, "hub_private": False, "valid_split": "0.25"}
-EVERYTHING_ON |= {"use_sweep": True, "use_enhanced_eval": True}
+EVERYTHING_ON |= {"use_sweep": True, "use_enhanced_eval": True, "load_best_model_at_end": True}
 TAUGHT = {"use_distillation": True, "teacher_model": "{other_model}"}
 
 # Another value than the default for each parameter, and the flags without which it would have nothing to act on.
@@ -82,6 +82,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "save_steps": (7, {"save_strategy": "steps"}),
     "save_total_limit": (1, {}),
     "load_best_model_at_end": (True, EVALUATING),
+    "metric_for_best_model": ("eval_perplexity", {**EVALUATING, "load_best_model_at_end": True}),
     "early_stopping_patience": (2, EVALUATING),
     "output_dir": ("{folder}/run", {}),
     "push_to_hub": (True, {}),
@@ -305,7 +306,7 @@ def test_another_value_makes_another_plan(trainer, name, places, monkeypatch):
     value, companions = CHANGES[name] if name in CHANGES else (another(PARAMS[name]), derived)
     if name == "eval_metrics":
         value = [metric.name for metric in METRICS.values() if metric.makes_sense_for(TRAINERS[trainer])][-1]
-    if name == "sweep_metric":
+    if name in ("sweep_metric", "metric_for_best_model"):
         value = "eval_" + next(metric for metric in TRAINERS[trainer].metrics if metric not in ("loss", "reward"))
     value = CHANGES_OF_PAIRS.get(name, value) if trainer in PAIRED else value
     value = CHANGES_OF_SAMPLES.get(name, value) if trainer in SAMPLING else value

@@ -105,6 +105,7 @@ FOR_ALL = [
     "save_steps",
     "save_total_limit",
     "load_best_model_at_end",
+    "metric_for_best_model",
     "early_stopping_patience",
     "output_dir",
     "push_to_hub",

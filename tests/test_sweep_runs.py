@@ -61,6 +61,20 @@ class Heard(Watch):
         self.notes.append(text)
 
 
+def test_trials_keep_the_checkpoint_that_is_best_at_what_they_are_compared_by(flags):
+    """Token accuracy is the same at all evaluations here, and the first of equals is the best; the loss falls to the end."""
+    flags |= {"lr": 1e-7, "max_steps": 3, "eval_strategy": "steps", "eval_steps": 1, "sweep_n_trials": 1}
+    flags |= {"sweep_params": {"weight_decay": [0.0]}, "load_best_model_at_end": True}
+    report = train(**flags, sweep_metric="eval_token_accuracy")
+    (trial,) = trials_in("swept")
+    own = json.loads((Path("swept") / trial["folder"] / "run.json").read_text())
+    assert own["plan"]["arguments"]["metric_for_best_model"] == "eval_token_accuracy"
+    assert (
+        own["outcome"]["best_checkpoint"].endswith("step-1")
+        and trial["metric"] == report.metrics["eval_token_accuracy"]
+    )
+
+
 # ---- as the guide has it
 
 

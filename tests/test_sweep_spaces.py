@@ -9,9 +9,10 @@ import pytest
 from autotrain_llm.config import resolve
 from autotrain_llm.declare.param import Search
 from autotrain_llm.declare.search import describe, read_space
+from autotrain_llm.measured import best_metric, metric_directions
 from autotrain_llm.registry import PARAMS, TRAINERS
 from autotrain_llm.said import take_all
-from autotrain_llm.sweeps import metrics_of, own_values, spaces_of, study_name, without_password
+from autotrain_llm.sweeps import own_values, spaces_of, study_name, without_password
 
 LR, BATCH = PARAMS["lr"], PARAMS["batch_size"]
 
@@ -171,10 +172,21 @@ def test_the_commands_own_values_are_known_unless_it_leaves_one_open():
 
 def test_metrics_and_their_directions_are_the_trainers_own_and_those_of_enhanced_evaluation():
     for trainer in TRAINERS.values():
-        known = metrics_of(config_of(trainer=trainer.name))
+        known = metric_directions(config_of(trainer=trainer.name))
         assert known == {f"eval_{name}": better for name, better in trainer.metrics.items()}
-    enhanced = metrics_of(config_of(trainer="sft", use_enhanced_eval=True, eval_metrics="bleu"))
+    enhanced = metric_directions(config_of(trainer="sft", use_enhanced_eval=True, eval_metrics="bleu"))
     assert enhanced["eval_bleu"] == "maximize" and "eval_chrf" not in enhanced
+    taught = metric_directions(config_of(trainer="sft", use_distillation=True))
+    assert taught["eval_task_loss"] == taught["eval_distill_loss"] == "minimize"
+    alone = metric_directions(config_of(trainer="sft", use_distillation=True, distill_alpha=0.0))
+    assert "eval_task_loss" not in alone
+
+
+def test_a_sweeps_checkpoints_are_chosen_by_what_its_trials_are_compared_by():
+    flags = {"trainer": "sft", "load_best_model_at_end": True, "sweep_metric": "eval_token_accuracy"}
+    assert best_metric(config_of(**flags)) == ("eval_loss", "minimize")
+    assert best_metric(config_of(**flags, use_sweep=True)) == ("eval_token_accuracy", "maximize")
+    assert best_metric(config_of(**flags, use_sweep=True, metric_for_best_model="perplexity"))[0] == "eval_perplexity"
 
 
 def test_the_same_command_is_the_same_sweep_wherever_and_however_long_it_goes():

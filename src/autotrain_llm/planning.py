@@ -19,8 +19,10 @@ from autotrain_llm.decisions.phases import decide_anchor, decide_learning, decid
 from autotrain_llm.decisions.reference import decide_reference
 from autotrain_llm.decisions.rollouts import decide_rollouts, rewards_in_words
 from autotrain_llm.decisions.sweep import decide_sweep
+from autotrain_llm.declare.metric import MAXIMIZE
 from autotrain_llm.declare.search import describe, read_search
 from autotrain_llm.facts.world import World
+from autotrain_llm.measured import best_metric, chooses_checkpoints
 from autotrain_llm.models.architectures import keeps_rows_apart
 from autotrain_llm.models.classifiers import classifier_of
 from autotrain_llm.registry import PARAMS
@@ -474,7 +476,7 @@ def _schedule(config: Config, world: World, rows: int) -> dict[str, Any]:
 def _arguments(config: Config, schedule: dict[str, Any], precision: dict[str, Any]) -> dict[str, Any]:
     """The arguments of transformers' Trainer, by its own names."""
     steps = schedule["steps"]
-    best = config.load_best_model_at_end or schedule["patience"] is not None
+    best = chooses_checkpoints(config)
     arguments = {
         "learning_rate": config.lr,
         "num_train_epochs": schedule["epochs"],
@@ -503,8 +505,8 @@ def _arguments(config: Config, schedule: dict[str, Any], precision: dict[str, An
     if config.scheduler == "warmup_stable_decay":
         arguments["lr_scheduler_kwargs"] = {"num_decay_steps": max(1, steps // 10)}
     if best:
-        metric, direction = next(iter(config.trainer_spec.metrics.items()))
-        arguments |= {"metric_for_best_model": f"eval_{metric}", "greater_is_better": direction == "maximize"}
+        metric, direction = best_metric(config)
+        arguments |= {"metric_for_best_model": metric, "greater_is_better": direction == MAXIMIZE}
     if config.distributed_backend == "fsdp":
         arguments |= {"fsdp": "full_shard auto_wrap", "fsdp_config": {"fsdp_version": 2}}
     return arguments

@@ -5,18 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autotrain_llm.config import DEFAULT, Config
 from autotrain_llm.declare.param import Param, Search
 from autotrain_llm.declare.search import read_space
 from autotrain_llm.declare.trainer import Trainer
-from autotrain_llm.registry import GROUP, METRICS, PARAMS
+from autotrain_llm.measured import EVALUATION, metric_directions
+from autotrain_llm.registry import GROUP, PARAMS
 
-if TYPE_CHECKING:
-    from autotrain_llm.declare.metric import Metric
-
-EVALUATION = "eval_"
 HELD_OUT = "0.1"  # share of the rows that a sweep sets aside where no evaluation rows are named
 NEW_MODEL_RATES = (1e-4, 1e-2)  # learning rates that a model with random weights can learn at
 # What says where a run goes, what it is measured on, or that there is a sweep: all trials have these in common.
@@ -28,30 +25,10 @@ PASSWORD = re.compile(r"^([^:]+://[^:/@]*:).*(@)")  # up to the last @: rather t
 IN_THE_QUERY = re.compile(r"([?&](?:password|passwd)=)[^&#]*", re.IGNORECASE)
 
 
-def metrics_of(config: Config) -> dict[str, str]:
-    """What the run will report of evaluation rows, each with the direction that is better: the trainer's own, and enhanced evaluation's."""
-    trainer = config.trainer_spec
-    reported = dict(trainer.metrics)
-    for metric in _enhanced(config) if config.peek("use_enhanced_eval") else ():
-        reported |= metric.reports
-    return {EVALUATION + name: better for name, better in reported.items()}
-
-
-def _enhanced(config: Config) -> list[Metric]:
-    """The metrics of enhanced evaluation that were asked for, by any of their names; else the usual ones."""
-    trainer, asked = config.trainer_spec, config.peek("eval_metrics")
-    return [
-        metric
-        for metric in METRICS.values()
-        if metric.makes_sense_for(trainer)
-        and (trainer.rows in metric.usual if asked is None else {metric.name, *metric.also} & set(asked))
-    ]
-
-
 def direction_of(config: Config) -> str:
     """Which way is better: the metric's own way, else as was asked for."""
     asked = config.peek("sweep_direction")
-    return metrics_of(config).get(config.peek("sweep_metric")) or asked or "minimize"
+    return metric_directions(config).get(config.peek("sweep_metric")) or asked or "minimize"
 
 
 def searchable(trainer: Trainer) -> list[str]:

@@ -6,10 +6,9 @@ from typing import Any
 
 from autotrain_llm.config import Config
 from autotrain_llm.declare.metric import Metric
-from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.facts.benchmarks import is_file
 from autotrain_llm.facts.world import World
-from autotrain_llm.registry import METRICS
+from autotrain_llm.measured import chosen_metrics, only_a_benchmark
 
 BERTSCORE = "bertscore"
 ENCODER = "FacebookAI/roberta-base"
@@ -27,46 +26,11 @@ BEST_LAYERS = {
 SHORTEST_CONTEXT = 1024  # tokens, of a new model
 
 
-def metric_named(name: str) -> Metric | None:
-    """The metric that a name of `--eval-metrics` means, by its own name or another that people write."""
-    plain = name.strip().lower().replace("-", "_").removeprefix("eval_")
-    return next((metric for metric in METRICS.values() if plain in (metric.name, *metric.also)), None)
-
-
-def metrics_for(trainer: Trainer) -> list[Metric]:
-    """The metrics that make sense for a trainer."""
-    return [metric for metric in METRICS.values() if metric.makes_sense_for(trainer)]
-
-
-def chosen_metrics(config: Config) -> list[Metric]:
-    """What is computed: the metrics that were asked for, else those that are usual; none that makes no sense."""
-    trainer, asked = config.trainer_spec, config.eval_metrics
-    if asked is None:
-        return [] if _only_a_benchmark(config) else [m for m in metrics_for(trainer) if trainer.rows in m.usual]
-    named = {metric.name: metric for metric in map(metric_named, asked) if metric is not None}
-    return [metric for metric in named.values() if metric.makes_sense_for(trainer)]
-
-
-def _only_a_benchmark(config: Config) -> bool:
-    """Whether nothing is asked of the evaluation rows: then there need not be any."""
-    held_out = config.peek("valid_split") or config.peek("eval_dataset_path")
-    return bool(config.eval_benchmark) and not config.eval_save_predictions and not held_out
-
-
 def needs_evaluation_rows(config: Config) -> bool:
     """Whether enhanced evaluation has something to measure on held-out rows."""
     if not config.peek("use_enhanced_eval"):
         return False
-    return bool(config.eval_metrics) or not _only_a_benchmark(config)
-
-
-def metric_directions(config: Config) -> dict[str, str]:
-    """Every `eval_…` that this run's evaluation reports, each with the direction that is better."""
-    found = {f"eval_{name}": direction for name, direction in config.trainer_spec.metrics.items()}
-    if config.peek("use_enhanced_eval"):
-        for metric in chosen_metrics(config):
-            found |= {f"eval_{name}": direction for name, direction in metric.reports.items()}
-    return found
+    return bool(config.eval_metrics) or not only_a_benchmark(config)
 
 
 def writes_answers(config: Config) -> bool:

@@ -38,6 +38,12 @@ class Schedule:
     )
     save_total_limit: int = param(2, "Keep so many checkpoints, the best among them.", within=AT_LEAST_ONE)
     load_best_model_at_end: bool = param(False, "Finish with the checkpoint that evaluated best, not the last.")
+    metric_for_best_model: str | None = param(
+        None,
+        "What the best checkpoint is best at: a metric of the evaluation, with or without `eval_`.",
+        metavar="NAME",
+        default_words="the loss, for ppo and grpo the reward, in a sweep its metric",
+    )
     early_stopping_patience: int | None = param(
         None,
         "Stop when so many evaluations in a row brought nothing better.",

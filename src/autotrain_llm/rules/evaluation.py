@@ -7,11 +7,8 @@ from pathlib import Path
 
 from autotrain_llm.config import Config
 from autotrain_llm.decisions.evaluation import (
-    chosen_metrics,
     context_of,
     encoder_of,
-    metric_named,
-    metrics_for,
     writes_answers,
 )
 from autotrain_llm.declare.finding import WARNING, Finding
@@ -23,6 +20,7 @@ from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.facts.benchmarks import INSTALL, PACKAGE, is_file, task_names, task_of
 from autotrain_llm.facts.machine import Machine
 from autotrain_llm.facts.world import World
+from autotrain_llm.measured import chosen_metrics, metric_named, metrics_for
 from autotrain_llm.registry import METRICS, PARAMS
 
 OF_ANSWERS = ("eval_samples", "eval_max_new_tokens", "eval_temperature")

@@ -10,6 +10,7 @@ from autotrain_llm.decisions.evaluation import needs_evaluation_rows
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.measured import can_be_best_at, in_full, so_that_it_is_reported
 from autotrain_llm.params.lora import Lora
 from autotrain_llm.params.precision import Precision
 from autotrain_llm.rules.values import plain_number
@@ -190,6 +191,52 @@ def the_best_checkpoint_must_have_been_saved(config: Config) -> Iterator[Finding
                 changes={"save_steps": max(1, round(save / every)) * every},
                 parameters=("save_steps", "eval_steps"),
             )
+
+
+@rule(
+    "P328",
+    refuses="--trainer sft --valid-split 0.1 --load-best-model-at-end --metric-for-best-model eval_bleu",
+    accepts="--trainer sft --valid-split 0.1 --load-best-model-at-end --metric-for-best-model eval_perplexity",
+)
+def the_best_checkpoint_is_best_at_something_that_is_measured(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--metric-for-best-model` names something that this run does not measure on evaluation rows.
+
+    Why: no checkpoint could be told to be the best one, which would be found out at the first evaluation.
+    Fix: one of the trainer's metrics, or of those that `--use-enhanced-eval` adds. With `--engine trl` it is the loss alone: TRL's trainers
+    add what else they measure after the best checkpoint is chosen.
+    """
+    asked, known = config.peek("metric_for_best_model"), can_be_best_at(config)
+    if not asked or not trainer.metrics or in_full(asked) in known:
+        return
+    engine = " with --engine trl" if config.peek("engine") == "trl" else ""
+    yield Finding(
+        f"--metric-for-best-model {asked} is not measured by {trainer.name}{engine}, which measures {', '.join(known)}",
+        changes={"metric_for_best_model": None}
+        if engine
+        else so_that_it_is_reported(config, "metric_for_best_model", known),
+        parameters=("metric_for_best_model",),
+    )
+
+
+@rule(
+    "P329",
+    WARNING,
+    refuses="--valid-split 0.1 --metric-for-best-model eval_loss",
+    accepts="--valid-split 0.1 --metric-for-best-model eval_loss --load-best-model-at-end",
+)
+def a_best_checkpoint_should_be_asked_for(config: Config) -> Iterator[Finding]:
+    """`--metric-for-best-model` where no best checkpoint is chosen.
+
+    Why: the run ends with its last weights, whatever was measured.
+    Fix: finish with the best checkpoint, stop early, or drop the flag.
+    """
+    wanted = config.peek("load_best_model_at_end") or config.peek("early_stopping_patience") is not None
+    if config.peek("metric_for_best_model") and not wanted:
+        yield Finding(
+            "--metric-for-best-model has no effect without --load-best-model-at-end or --early-stopping-patience",
+            changes={"load_best_model_at_end": True},
+            parameters=("metric_for_best_model",),
+        )
 
 
 @rule("P317", refuses="--quantization int4", accepts="--quantization int4 --peft")

@@ -16,11 +16,10 @@ from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.facts.machine import Machine
 from autotrain_llm.facts.output import Output, earlier_sweep
 from autotrain_llm.facts.world import World
+from autotrain_llm.measured import metric_directions, so_that_it_is_reported
 from autotrain_llm.params.sweep import Sweep
 from autotrain_llm.registry import PARAMS
 from autotrain_llm.sweeps import (
-    EVALUATION,
-    metrics_of,
     moves_the_measure,
     searchable,
     spaces_of,
@@ -116,7 +115,7 @@ def a_sweep_goes_the_way_that_is_better(config: Config) -> Iterator[Finding]:
     if not config.peek("use_sweep"):
         return
     metric, direction = str(config.peek("sweep_metric")), config.peek("sweep_direction")
-    better = metrics_of(config).get(metric)
+    better = metric_directions(config).get(metric)
     if better and direction in ("minimize", "maximize") and direction != better:
         yield Finding(
             f"--sweep-direction {direction} contradicts --sweep-metric {metric}, of which "
@@ -143,7 +142,7 @@ def a_sweep_should_not_move_its_own_measure(config: Config) -> Iterator[Finding]
     movers = moves_the_measure(config)
     moved = [name for name in written_spaces(config) if name.replace("-", "_") in movers]
     if moved:
-        steady = next((name for name in metrics_of(config) if name.endswith(("accuracies", "accuracy"))), None)
+        steady = next((name for name in metric_directions(config) if name.endswith(("accuracies", "accuracy"))), None)
         yield Finding(
             f"--sweep-params searches {', '.join(moved)}, which changes what --sweep-metric {config.peek('sweep_metric')} measures",
             changes={"sweep_metric": steady, "sweep_direction": "maximize"} if steady else EMPTY,
@@ -164,19 +163,12 @@ def a_sweep_compares_by_what_the_run_reports(config: Config, trainer: Trainer) -
     """
     if not config.peek("use_sweep") or not trainer.metrics:
         return
-    metric, reported = str(config.peek("sweep_metric")), metrics_of(config)
+    metric, reported = str(config.peek("sweep_metric")), metric_directions(config)
     if metric in reported:
         return
-    enhanced = _enhanced_that_reports(metric.removeprefix(EVALUATION), trainer)
-    close = EVALUATION + metric if EVALUATION + metric in reported else nearest(metric, reported)
-    if enhanced:
-        measured = EVALUATION + metric.removeprefix(EVALUATION)
-        changes: dict[str, Any] = {"use_enhanced_eval": True, "eval_metrics": enhanced, "sweep_metric": measured}
-    else:
-        changes = {"sweep_metric": close} if close else {}
     yield Finding(
         f"--sweep-metric {metric} is not reported by {trainer.name}, which reports {', '.join(reported)}",
-        changes=changes,
+        changes=so_that_it_is_reported(config, "sweep_metric", reported),
         parameters=("sweep_metric",),
     )
 
@@ -188,14 +180,6 @@ def _without(config: Config, name: str, close: str | None) -> dict[str, Any] | N
     if close is not None:
         spaces.setdefault(close, space)
     return spaces or None
-
-
-def _enhanced_that_reports(name: str, trainer: Trainer) -> str | None:
-    """The metric of enhanced evaluation that would report this."""
-    from autotrain_llm.registry import METRICS
-
-    fitting = (metric for metric in METRICS.values() if metric.makes_sense_for(trainer))
-    return next((metric.name for metric in fitting if name in metric.reports), None)
 
 
 @rule("P606", refuses="--use-sweep --eval-strategy no", accepts="--use-sweep --eval-strategy epoch --valid-split 0.1")

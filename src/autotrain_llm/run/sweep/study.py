@@ -55,6 +55,7 @@ class Study:
         self.spaces = {name: distribution(name, space) for name, space in sweep["space"].items()}
         self.deadline = None if sweep["timeout"] is None else time.monotonic() + sweep["timeout"]
         self._asked: dict[int, tuple[optuna.Trial, Any]] = {}
+        self._unclaimed: dict[int, float] = {}  # since when trials that nobody has claimed have been seen
         with self.alone(), quietly():
             self.study = self._open(storage or journal(root / SWEEP / JOURNAL))
 
@@ -111,7 +112,10 @@ class Study:
                 if len(counted) < self.sweep["trials"]:
                     asked = self._asked_for(len(frozen))
                     if not self._is_surplus(asked):
-                        return self._claimed(asked)
+                        trial = self._claimed(asked)
+                        if trial is None:
+                            continue
+                        return trial
                 others = any(trial.state == TrialState.RUNNING for trial in counted)
             if not others:
                 return None
@@ -141,14 +145,19 @@ class Study:
         self.study.sampler = self._sampler(known)
         return self.study.ask(self.spaces)
 
-    def _claimed(self, asked: optuna.Trial) -> Trial:
+    def _claimed(self, asked: optuna.Trial) -> Trial | None:
+        """The trial with a claim on it; None where it took so long to claim it that it was taken for lost."""
         claim = self._claim(asked.number)
-        self._asked[asked.number] = (asked, claim)
         values = {name: self._decoded(name, value) for name, value in asked.params.items()}
         values = {name: values[name] for name in self.spaces}
         own = bool(asked.user_attrs.get(OWN))
         trial = Trial(asked.number, values, own=own, folder=folder_of(asked.number), host=socket.gethostname())
-        asked.set_user_attr(RECORD, trial.as_json())
+        try:
+            asked.set_user_attr(RECORD, trial.as_json())
+        except optuna.exceptions.UpdateFinishedTrialError:
+            claim.release()
+            return None
+        self._asked[asked.number] = (asked, claim)
         return trial
 
     def _sampler(self, known: int) -> optuna.samplers.BaseSampler:
@@ -212,14 +221,31 @@ class Study:
         """Give trials whose process is gone to whoever asks next."""
         if self.database is not None:
             fail_stale_trials(self.study)
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if self.database is not None:
+            lost = self._never_claimed(running)
+        else:
+            lost = [trial for trial in running if not is_claimed(self._claim_path(trial.number))]
+        for trial in lost:
+            self._claim_path(trial.number).unlink(missing_ok=True)
+            self._give_up(trial)
+
+    def _never_claimed(self, running: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Trials of a database whose process was killed between asking for them and its first sign of life, so that there is none to go
+        stale. By this process's clock alone: other machines' may go wrong, or be in another time zone."""
+        now = time.monotonic()
+        waiting = [trial for trial in running if trial.user_attrs.get(RECORD, {}).get("number") != trial.number]
+        self._unclaimed = {trial.number: self._unclaimed.get(trial.number, now) for trial in waiting}
+        return [trial for trial in waiting if now - self._unclaimed[trial.number] > GRACE]
+
+    def _give_up(self, trial: FrozenTrial) -> None:
+        """Let somebody else have a trial, unless another process has just seen to it."""
+        try:
+            self.study.tell(trial.number, state=TrialState.FAIL)
+        except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
             return
-        frozen = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        for trial in frozen:
-            if not is_claimed(self._claim_path(trial.number)):
-                self._claim_path(trial.number).unlink(missing_ok=True)
-                self.study.tell(trial.number, state=TrialState.FAIL)
-                if trial.user_attrs.get("tries", 0) < RETRIES:
-                    self._hand_in_again(trial.number, trial.params, trial.user_attrs, tries=1)
+        if trial.user_attrs.get("tries", 0) < RETRIES:
+            self._hand_in_again(trial.number, trial.params, trial.user_attrs, tries=1)
 
     def _hand_in_again(self, number: int, params: Mapping[str, Any], attrs: Mapping[str, Any], tries: int = 0) -> None:
         kept = {OWN: bool(attrs.get(OWN)), AGAIN_OF: number, "tries": attrs.get("tries", 0) + tries}

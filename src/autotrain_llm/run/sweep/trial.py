@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from autotrain_llm.config import Config
+from autotrain_llm.measured import best_metric, chooses_checkpoints
 from autotrain_llm.planning import Plan
 from autotrain_llm.preflight import Checked, preflight
 from autotrain_llm.registry import GROUP
@@ -158,17 +159,20 @@ class Trials:
 
 
 def base_of(config: Config, sweep: Mapping[str, Any]) -> Config:
-    """The sweep's command as one of its runs, with the rows that the sweep holds out."""
+    """The sweep's command as one of its runs, with the rows that the sweep holds out. A trial's best checkpoint is best at what trials are
+    compared by."""
     base = config.without(OF_THE_SWEEP)
-    return base.replace({"valid_split": sweep["held_out"]}) if sweep["held_out"] else base
+    changes = {"valid_split": sweep["held_out"]} if sweep["held_out"] else {}
+    if chooses_checkpoints(config):
+        changes["metric_for_best_model"] = best_metric(config)[0]
+    return base.replace(changes) if changes else base
 
 
 def config_of(base: Config, values: Mapping[str, Any], folder: Path) -> Config:
     """The command of one trial. Nobody goes on from a trial's checkpoint: none is written while it runs, but for what needs one."""
     changes = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     config = base.replace({**changes, "output_dir": str(folder)})
-    needs_checkpoints = config.load_best_model_at_end or config.early_stopping_patience is not None
-    asked = needs_checkpoints or config.given("save_strategy") or config.given("save_steps")
+    asked = chooses_checkpoints(config) or config.given("save_strategy") or config.given("save_steps")
     return config if asked else config.replace({"save_strategy": "no"})
 
 

@@ -13,9 +13,10 @@ from torch import nn
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from autotrain_llm.data.chat import ChatTemplate, find_template
-from autotrain_llm.data.example import Example, columns_beside, texts_of
+from autotrain_llm.data.example import Example, columns_beside
 from autotrain_llm.data.faults import Faults
 from autotrain_llm.data.rows import TokenRows
+from autotrain_llm.data.scored import answered, ids_of
 from autotrain_llm.data.tokenizer import Tokenizer
 from autotrain_llm.decisions.rollouts import FUNCTION, MODEL
 from autotrain_llm.declare.finding import Refused
@@ -28,7 +29,6 @@ from autotrain_llm.run.layouts import Padded
 from autotrain_llm.run.model import DTYPES, Loaded, loading_options
 from autotrain_llm.run.reward.layouts import PaddedScores
 from autotrain_llm.run.reward.load import HEADS, scorer_at
-from autotrain_llm.run.reward.scoring import ids_of
 from autotrain_llm.run.rl.decoding import texts
 from autotrain_llm.run.rl.samples import Sample
 
@@ -59,35 +59,33 @@ class ModelJudge:
         self.model = _with_exact_head(model).requires_grad_(False).eval()
         self.tokenizer, self.template, self.as_turns = tokenizer, template, as_turns
         self.context, self.device = context, device
+        self.cut = np.zeros(0, dtype=bool)  # which of the texts of the last call lost their start
 
     def score(
         self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
     ) -> Sequence[float]:
-        rows = [self._ids(example, text) for example, text in zip(examples, completions, strict=True)]
+        try:
+            rows = ids_of(
+                [answered(example, text, self.template) for example, text in zip(examples, completions, strict=True)],
+                self.tokenizer,
+                self.template,
+                self.as_turns and self.template is not None,
+            )
+        except Refused as refused:
+            raise RunFailed(f"the reward model can't read an answer: {refused.findings[0].message}") from refused
+        self.cut = np.asarray([self.context is not None and len(ids) > self.context for ids in rows], dtype=bool)
+        rows = [self._within_context(ids) for ids in rows]
         found = np.zeros(len(rows))
         self.model.to(self.device)
         for members in _batches([len(row) for row in rows]):
             found[members] = self._scores([rows[number] for number in members])
         return found.tolist()
 
-    def _ids(self, example: Example, text: str) -> list[int]:
-        answered = replace(
-            example, text=None, messages=None, prompt=self._prompt(example), completion=text, chosen=None, rejected=None
-        )
-        try:
-            ids = ids_of(answered, self.tokenizer, self.template, self.as_turns and self.template is not None)
-        except Refused as refused:
-            raise RunFailed(f"the reward model can't read an answer: {refused.findings[0].message}") from refused
+    def _within_context(self, ids: list[int]) -> list[int]:
         excess = len(ids) - self.context if self.context is not None else 0
         opening = len(self.tokenizer.frame[0])
         kept = opening if ids[:opening] == self.tokenizer.frame[0] else 0
         return ids[:kept] + ids[kept + excess :] if excess > 0 else ids
-
-    def _prompt(self, example: Example) -> Any:
-        """The prompt; of a conversation that no template can write, its turns as lines."""
-        if isinstance(example.prompt, list) and self.template is None:
-            return "".join(f"{text}\n" for text in texts_of(example.prompt))
-        return example.prompt
 
     @torch.no_grad()
     def _scores(self, rows: Sequence[list[int]]) -> np.ndarray:
@@ -162,6 +160,16 @@ class Rewards:
             name = self.names[int(np.argwhere(~np.isfinite(scores))[0][1])]
             raise RunFailed(f"the reward {name} is not a number for some answer")
         return scores
+
+    @property
+    def has_models(self) -> bool:
+        """Whether any reward is a model's."""
+        return any(isinstance(judge, ModelJudge) for judge in self.judges)
+
+    def cut(self, answers: int) -> np.ndarray:
+        """Of the answers of the last call, those that some reward model could not read from their start (answers,)."""
+        found = [judge.cut for judge in self.judges if isinstance(judge, ModelJudge) and len(judge.cut)]
+        return np.logical_or.reduce([np.zeros(answers, dtype=bool), *found])
 
     def total(self, scores: np.ndarray) -> np.ndarray:
         """What an answer is worth: its scores, each times its weight (answers,)."""

@@ -268,6 +268,10 @@ def test_vllm_is_refused_where_it_or_a_gpu_is_missing(tmp_path, prompts, light_l
     monkeypatch.setattr(Machine, "gpus", (Gpu("H200", 140 * 2**30, 9.0),))
     monkeypatch.setattr(Machine, "has_package", lambda self, name: True)
     assert checked(prompts, light_llama, **flags).findings == ()
+    packed = checked(prompts, light_llama, **flags, quantization="int4", peft=True).findings
+    assert [finding.fix for finding in packed if finding.code == "E510"] == [
+        "--rl-generation native, or leave out --quantization"
+    ]
 
 
 # ---- how many are written at once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ from autotrain_llm.run.rl.decoding import texts
 from autotrain_llm.run.rl.drawing import distribution, draw, numbers_of
 from autotrain_llm.run.rl.samples import Sample, Sampling
 from autotrain_llm.run.rl.sampling import Sampler
+from autotrain_llm.run.rl.values import add_value_head
+from autotrain_llm.run.rl.vllm_engine import weights_of
 
 VOCABULARY = 48
 END = 2
@@ -262,6 +265,28 @@ def test_a_token_without_probability_is_never_drawn():
     logprobs = torch.tensor([[-torch.inf, np.log(0.25), -torch.inf, np.log(0.75), -torch.inf]]).repeat(5, 1)
     numbers = torch.tensor([0.0, 0.2499999, 0.2500001, 0.9999999999, 1.0], dtype=torch.float64)
     assert draw(logprobs, numbers).tolist() == [1, 1, 3, 3, 3]
+
+
+# ---- handed to vLLM
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"modules_to_save": ["embed_tokens"]}, {"trainable_token_indices": {"embed_tokens": [3, 4]}}, {"use_dora": True}],
+)
+def test_weights_are_handed_over_by_the_names_of_the_models_files_with_the_adapter_in_them(more, llama):
+    base = AutoModelForCausalLM.from_pretrained(llama)
+    names = set(base.state_dict())
+    model: Any = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj", "down_proj"], **more))
+    spread(model)
+    add_value_head(model, "shared")
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    handed = dict(weights_of(model))
+    assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+    merged = copy.deepcopy(model).merge_and_unload().state_dict()
+    assert set(handed) == names
+    for name in names:
+        torch.testing.assert_close(handed[name], merged[name].to(torch.bfloat16), rtol=0, atol=0)
 
 
 # ---- as text

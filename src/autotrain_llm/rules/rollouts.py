@@ -271,9 +271,10 @@ def _lengths_as_scored(examples: Sequence[Example], facts: ModelFacts, config: C
     "E510", refuses="--trainer ppo --rl-generation vllm (not installed)", accepts="--trainer ppo --rl-generation native"
 )
 def vllm_needs_its_package_and_a_gpu(config: Config, trainer: Trainer, machine: Machine) -> Iterator[Finding]:
-    """`--rl-generation vllm` without vLLM, or without CUDA.
+    """`--rl-generation vllm` without vLLM, without CUDA, in several processes, or with a quantised model.
 
-    Why: vLLM writes the answers in this process and on this GPU, and is no part of what is installed by default.
+    Why: vLLM writes the answers in this process and on this GPU, and is no part of what is installed by default. It holds a bf16 copy of
+    the model, whose weights it is handed anew for each phase: packed ones it could not take.
     Fix: install it, or let the program's own sampling write them.
     """
     if not trainer.samples or config.peek("rl_generation") != "vllm":
@@ -296,4 +297,11 @@ def vllm_needs_its_package_and_a_gpu(config: Config, trainer: Trainer, machine: 
             f"--rl-generation vllm writes in one process, and {machine.processes} were started",
             changes={"rl_generation": "native"},
             parameters=("rl_generation",),
+        )
+    if config.peek("quantization"):
+        yield Finding(
+            f"--rl-generation vllm can't be handed the weights of a model in {config.peek('quantization')}",
+            changes={"rl_generation": "native"},
+            otherwise="or leave out --quantization",
+            parameters=("rl_generation", "quantization"),
         )

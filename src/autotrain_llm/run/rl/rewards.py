@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,14 +26,14 @@ from autotrain_llm.facts.world import World
 from autotrain_llm.planning import Plan
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.flat.model import causal_model
-from autotrain_llm.run.layouts import Padded
 from autotrain_llm.run.model import DTYPES, Loaded, loading_options
-from autotrain_llm.run.reward.layouts import PaddedScores
+from autotrain_llm.run.reward.layouts import FlatScores, PaddedScores
 from autotrain_llm.run.reward.load import HEADS, scorer_at
 from autotrain_llm.run.rl.decoding import texts
 from autotrain_llm.run.rl.samples import Sample
 
 TOKENS_AT_ONCE = 16384  # of a batch that is scored, padding counted in
+NO_TOKEN = -1
 
 
 class Judge(Protocol):
@@ -59,6 +60,7 @@ class ModelJudge:
         self.model = _with_exact_head(model).requires_grad_(False).eval()
         self.tokenizer, self.template, self.as_turns = tokenizer, template, as_turns
         self.context, self.device = context, device
+        self.flat = _flat_of(self.model)
         self.cut = np.zeros(0, dtype=bool)  # which of the texts of the last call lost their start
 
     def score(
@@ -89,22 +91,36 @@ class ModelJudge:
 
     @torch.no_grad()
     def _scores(self, rows: Sequence[list[int]]) -> np.ndarray:
-        config = self.model.config.get_text_config()
-        padding, known = config.pad_token_id, config.pad_token_id is not None
-        if not known:
-            # A score is read at the last token that is not this one: it may be any that ends none of these texts.
-            last = {row[-1] for row in rows}
-            padding = next(number for number in range(len(last) + 1) if number not in last)
-            config.pad_token_id = padding
-        batch = PaddedScores(padding).collate([(np.asarray(row, dtype=np.int32), _unseen(row)) for row in rows])
-        held = {name: part.to(self.device) for name, part in batch.items() if isinstance(part, torch.Tensor)}
-        try:
-            scores = PaddedScores(padding).forward(self.model, held, Padded.name).scores
-        finally:
-            if not known:
-                config.pad_token_id = None
+        with self._padding_known(rows) as padding:
+            layout = self.flat or PaddedScores(padding)
+            batch = layout.collate([(np.asarray(row, dtype=np.int32), _unseen(row)) for row in rows])
+            held = {name: part.to(self.device) if isinstance(part, torch.Tensor) else part for name, part in batch.items()}
+            scores = layout.forward(self.model, held, layout.name).scores
         assert scores is not None
         return scores.double().cpu().numpy()
+
+    @contextmanager
+    def _padding_known(self, rows: Sequence[list[int]]) -> Iterator[int]:
+        """The token that fills up; a score is read at the last token that is another. Where the model knows none it may be any that ends
+        none of these texts."""
+        config = self.model.config.get_text_config()
+        known = config.pad_token_id
+        if known is None:
+            last = {row[-1] for row in rows}
+            config.pad_token_id = next(number for number in range(len(last) + 1) if number not in last)
+        try:
+            yield config.pad_token_id
+        finally:
+            config.pad_token_id = known
+
+
+def _flat_of(model: nn.Module) -> FlatScores | None:
+    """The flat layout for a classifier that can be called with it."""
+    known = causal_model(model).config.get_text_config().pad_token_id
+    try:
+        return FlatScores(model, NO_TOKEN if known is None else known)
+    except ValueError:
+        return None
 
 
 class FunctionJudge:
@@ -244,10 +260,11 @@ def _in_float32(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Numbers of texts of like length, as many together as fit."""
+    """Numbers of texts of like length, as many together as fit. A batch has none that is less than half as long as its longest."""
     batches: list[list[int]] = []
     for number in np.argsort([-length for length in lengths], kind="stable").tolist():
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= TOKENS_AT_ONCE:
+        longest = lengths[batches[-1][0]] if batches else 0
+        if batches and longest * (len(batches[-1]) + 1) <= TOKENS_AT_ONCE and 2 * lengths[number] >= longest:
             batches[-1].append(number)
         else:
             batches.append([number])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from autotrain_llm.run.flat import head
 from autotrain_llm.run.flat.head import Logits, linear_cross_entropy, linear_logprobs
 
 TARGETS, SIZE, WORDS, TILE = 23, 12, 37, 5
@@ -13,7 +14,8 @@ VARIANTS = {
     "bias": (True, Logits()),
     "scaled": (False, Logits(scale=0.3)),
     "softcapped": (False, Logits(softcap=0.8)),
-    "everything": (True, Logits(scale=0.4, softcap=1.1)),
+    "colder": (True, Logits(scale=0.4, temperature=0.7)),
+    "everything": (True, Logits(scale=0.4, softcap=1.1, temperature=1.3)),
 }
 
 
@@ -31,7 +33,7 @@ def written_out(tensors, labels, logits: Logits) -> torch.Tensor:
     raw = raw * logits.scale
     if logits.softcap is not None:
         raw = logits.softcap * torch.tanh(raw / logits.softcap)
-    return raw.log_softmax(-1)
+    return (raw / logits.temperature).log_softmax(-1)
 
 
 def gradients_of(value: torch.Tensor, tensors) -> list[torch.Tensor]:
@@ -59,8 +61,10 @@ def test_loss_gradients_and_statistics_equal_the_formula(variant):
         assert equal(mine, formula)
 
 
+@pytest.mark.parametrize("kept", [0, 1 << 20])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_log_probabilities_take_any_gradient_per_token(variant):
+def test_log_probabilities_take_any_gradient_per_token(variant, kept, monkeypatch):
+    monkeypatch.setattr(head, "KEPT_BYTES", kept)
     with_bias, logits = VARIANTS[variant]
     tensors, labels = inputs(with_bias)
     factors = torch.randn(TARGETS, dtype=torch.float64)

@@ -1,12 +1,13 @@
 """From hidden states to log-probabilities, loss and gradients, tile by tile over tokens, without ever holding all logits.
 
 `linear_cross_entropy` is for an objective that is a plain sum over tokens: it computes the gradients together with the loss,
-and its backward pass only scales them. `linear_logprobs` is for every other objective: its backward pass computes the
-logits of a tile once more and takes any gradient per token.
+and its backward pass only scales them. `linear_logprobs` is for every other objective: its backward pass takes any gradient per
+token, and computes the logits of a tile once more unless there are so few that they were kept.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,8 @@ from torch.autograd.function import once_differentiable
 # get slower, above, a tile leaves the cache. On a GPU the tile is what keeps the logits below this many bytes in float32.
 CPU_TILE = 512
 CUDA_TILE_BYTES = 1 << 29
+# What is kept for the backward pass of log-probabilities, one number for each target and word, up to so many bytes.
+KEPT_BYTES = 1 << 26
 # Logits between whose matrix products everything is done at once: a megabyte in float32, which stays in a core's cache.
 CPU_PIECE = 1 << 18
 
@@ -31,6 +34,11 @@ class Logits:
     scale: float = 1.0
     softcap: float | None = None
     temperature: float = 1.0
+
+    @property
+    def slant(self) -> float:
+        """By how much a product changes its logit, where nothing is softcapped."""
+        return self.scale / self.temperature
 
 
 @dataclass
@@ -81,7 +89,7 @@ def linear_logprobs(
     The statistics' entropy is differentiable too.
     """
     options = options_of(hidden, weight, logits, with_entropy, tile)
-    logprobs, correct, entropy = _LogProbabilities.apply(hidden, weight, bias, labels, options)
+    logprobs, correct, entropy = _LogProbabilities.apply(hidden, weight, bias, labels, options, torch.is_grad_enabled())
     return logprobs, TokenStatistics(logprobs.detach(), correct, entropy if with_entropy else None)
 
 
@@ -138,7 +146,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 class _LogProbabilities(torch.autograd.Function):
-    """Log-probabilities forward; the tiles once more, with a gradient per token, backward."""
+    """Log-probabilities forward; what was kept of the tiles, or the tiles once more, with a gradient per token, backward."""
 
     @staticmethod
     def forward(
@@ -148,11 +156,12 @@ class _LogProbabilities(torch.autograd.Function):
         bias: torch.Tensor | None,
         labels: torch.Tensor,
         options: Options,
+        gradients: bool,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         with torch.autocast(hidden.device.type, enabled=False):
             tiles = _Tiles(hidden, weight, bias, labels, options, [False, False, False])
-            tiles.run()
-        ctx.save_for_backward(hidden, weight, bias, labels)
+            tiles.run(keep=gradients and any(ctx.needs_input_grad) and _few(tiles, options))
+        ctx.save_for_backward(hidden, weight, bias, labels, tiles.kept)
         ctx.options = options
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(tiles.correct)
@@ -163,14 +172,23 @@ class _LogProbabilities(torch.autograd.Function):
     def backward(
         ctx: Any, upstream: torch.Tensor | None, correct: None, of_entropy: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, ...]:
-        hidden, weight, bias, labels = ctx.saved_tensors
+        hidden, weight, bias, labels, kept = ctx.saved_tensors
         entropy_counts = ctx.options.with_entropy and of_entropy is not None
         options = replace(ctx.options, with_entropy=entropy_counts)
         factor = torch.zeros_like(labels, dtype=options.softmax) if upstream is None else -upstream.to(options.softmax)
         with torch.autocast(hidden.device.type, enabled=False):
             tiles = _Tiles(hidden, weight, bias, labels, options, list(ctx.needs_input_grad[:3]))
-            tiles.run(factor, of_entropy if entropy_counts else None)
-        return *tiles.gradients(), None, None
+            if kept is not None and not entropy_counts:
+                tiles.run_again(kept, factor)
+            else:
+                tiles.run(factor, of_entropy if entropy_counts else None)
+        return *tiles.gradients(), None, None, None
+
+
+def _few(tiles: _Tiles, options: Options) -> bool:
+    """Whether what the backward pass needs of the logits is small enough to be kept; of softcapped ones it needs the slope too."""
+    size = tiles.labels.shape[0] * tiles.weight.shape[0] * options.product.itemsize
+    return options.logits.softcap is None and size <= KEPT_BYTES
 
 
 class _Tiles:
@@ -204,20 +222,52 @@ class _Tiles:
         self.piece = self.rows if hidden.device.type != "cpu" else max(1, min(self.rows, CPU_PIECE // words))
         self.products = torch.empty(self.rows, words, dtype=options.product, device=hidden.device)
         self.exact = torch.empty(self.piece, words, dtype=options.softmax, device=hidden.device)
+        self.kept: torch.Tensor | None = None
 
-    def run(self, factor: torch.Tensor | None = None, of_entropy: torch.Tensor | None = None) -> None:
-        """Gradients are those of minus the labels' log-probabilities, each times its `factor`, and of the entropies times `of_entropy`."""
-        count = self.labels.shape[0]
-        for start in range(0, count, max(1, self.rows)):
-            end = min(start + self.rows, count)
-            products = torch.mm(self.hidden[start:end], self.weight.T, out=self.products[: end - start])
-            for first in range(start, end, self.piece):
-                last = min(first + self.piece, end)
-                self._piece(products[first - start : last - start], slice(first, last), factor, of_entropy)
-            if self.of_hidden is not None:
-                torch.mm(products, self.weight, out=self.of_hidden[start:end])
-            if self.of_weight is not None:
-                add_product(self.of_weight, products.T, self.hidden[start:end])
+    def run(
+        self, factor: torch.Tensor | None = None, of_entropy: torch.Tensor | None = None, *, keep: bool = False
+    ) -> None:
+        """Gradients are those of minus the labels' log-probabilities, each times its `factor`, and of the entropies times `of_entropy`.
+
+        With `keep`, minus each log-probability's gradient by the logits is left in `kept` (K, V), for `run_again`.
+        """
+        if keep:
+            self.kept = torch.empty(
+                self.labels.shape[0], self.weight.shape[0], dtype=self.options.product, device=self.hidden.device
+            )
+        for tile in self._tiles():
+            room = self.products[: tile.stop - tile.start] if self.kept is None else self.kept[tile]
+            products = torch.mm(self.hidden[tile], self.weight.T, out=room)
+            for where in self._pieces(tile):
+                within = slice(where.start - tile.start, where.stop - tile.start)
+                self._piece(products[within], where, factor, of_entropy)
+            self._add(products, tile)
+
+    def run_again(self, kept: torch.Tensor, factor: torch.Tensor) -> None:
+        """Gradients alone, from what a run kept."""
+        slanted = factor * self.options.logits.slant
+        for tile in self._tiles():
+            products = self.products[: tile.stop - tile.start]
+            for where in self._pieces(tile):
+                within = slice(where.start - tile.start, where.stop - tile.start)
+                gradient = torch.mul(kept[where], slanted[where, None], out=self.exact[: where.stop - where.start])
+                if self.of_bias is not None:
+                    self.of_bias += gradient.sum(0)
+                products[within].copy_(gradient)
+            self._add(products, tile)
+
+    def _tiles(self) -> Iterator[slice]:
+        return _cut(slice(0, self.labels.shape[0]), self.rows)
+
+    def _pieces(self, tile: slice) -> Iterator[slice]:
+        return _cut(tile, self.piece)
+
+    def _add(self, products: torch.Tensor, tile: slice) -> None:
+        """What a tile adds to the gradients that are wanted; `products` is its logits' gradient."""
+        if self.of_hidden is not None:
+            torch.mm(products, self.weight, out=self.of_hidden[tile])
+        if self.of_weight is not None:
+            add_product(self.of_weight, products.T, self.hidden[tile])
 
     def gradients(self) -> list[torch.Tensor | None]:
         sums = (self.of_hidden, self.of_weight, self.of_bias)
@@ -236,13 +286,14 @@ class _Tiles:
         self.logprobs[where] = of_label - total
         self.correct[where] = of_label >= largest
         bonus = None
-        if self.options.with_entropy:
+        if of_entropy is not None:  # the entropy's gradient is -p (log p + entropy)
             weighted = logits.mul_(shares)
             self.entropy[where] = total - weighted.sum(-1)
-            if of_entropy is not None:  # the entropy's gradient is -p (log p + entropy)
-                bonus = shares * (total - self.entropy[where])[:, None] - weighted
-                bonus *= of_entropy[where, None]
-        if self.any_wanted:
+            bonus = shares * (total - self.entropy[where])[:, None] - weighted
+            bonus *= of_entropy[where, None]
+        elif self.options.with_entropy:
+            self.entropy[where] = total - torch.linalg.vecdot(logits, shares)
+        if self.any_wanted or self.kept is not None:
             gradient = shares
             gradient.scatter_add_(1, labels, torch.full_like(labels, -1, dtype=gradient.dtype))
             if factor is not None:
@@ -251,9 +302,8 @@ class _Tiles:
                 gradient += bonus
             if slope is not None:
                 gradient *= slope
-            slant = self.options.logits.scale / self.options.logits.temperature
-            if slant != 1.0:
-                gradient *= slant
+            if self.options.logits.slant != 1.0 and self.kept is None:
+                gradient *= self.options.logits.slant
             if self.of_bias is not None:
                 self.of_bias += gradient.sum(0)
             products.copy_(gradient)
@@ -263,6 +313,11 @@ class _Tiles:
         if self.options.with_entropy or logits.device.type != "cpu":
             return torch.softmax(logits, dim=-1)
         return torch.softmax(logits, dim=-1, out=logits)
+
+
+def _cut(whole: slice, size: int) -> Iterator[slice]:
+    """Its parts of this size, the last one smaller."""
+    return (slice(start, min(start + size, whole.stop)) for start in range(whole.start, whole.stop, max(1, size)))
 
 
 def exact(

@@ -28,6 +28,8 @@ from transformers import (
 )
 
 from autotrain_llm.run.layouts import Flat, Layout, Padded
+from autotrain_llm.run.rl import sampling
+from autotrain_llm.run.rl.cache import new_cache
 from autotrain_llm.run.rl.decoding import texts
 from autotrain_llm.run.rl.drawing import distribution, draw, numbers_of
 from autotrain_llm.run.rl.samples import Sample, Sampling
@@ -154,6 +156,24 @@ def test_an_answer_ends_with_its_first_end_token_and_others_at_the_limit(policy)
         assert sample.finished == (last in ends)
         assert sample.finished or len(sample.completion) == 9
         assert sample.logprobs.shape == sample.completion.shape
+
+
+def test_looking_less_often_who_has_ended_changes_no_answer(policy, monkeypatch):
+    prompts = prompts_of([5, 9], vocabulary=300)
+    sampler = sampler_of(Flat(policy), ends=[END, 7, 9, 11, *range(100, 140)], max_new_tokens=17)
+    often = sampler.sample(policy, prompts, range(40), per_prompt=20)
+    monkeypatch.setitem(sampling.LOOKS_EVERY, "cpu", 8)
+    seldom = sampler.sample(policy, prompts, range(40), per_prompt=20)
+    assert any(sample.finished and len(sample.completion) < 8 for sample in often)
+    for one, other in zip(often, seldom, strict=True):
+        assert one.completion.tolist() == other.completion.tolist() and one.finished == other.finished
+
+
+def test_in_half_precision_what_was_read_is_kept_in_half_precision(policy):
+    cache = new_cache(policy.config)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        policy(input_ids=torch.tensor([[5, 6, 7]]), past_key_values=cache, use_cache=True)
+    assert {part.dtype for layer in cache.layers for part in (layer.keys, layer.values)} == {torch.bfloat16}
 
 
 def test_a_model_that_trains_goes_on_training_afterwards(policy):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MODEL, FUNCTION, MISSING_END = "model", "function", "missing_end"
 VALUE = 4  # bytes
 CACHE_SHARE = 0.1  # of the device's memory, for what answers that are being written have read
-MOST_AT_ONCE = 256
+MOST_AT_ONCE = {True: 1024, False: 256}  # with CUDA, where a step takes as long for few, and without
 UNKNOWN = 64  # sequences at once of a model whose sizes its files don't tell
 
 
@@ -99,7 +99,8 @@ def sequences_at_once(config: Config, world: World) -> int:
         return UNKNOWN
     longest = longest_sequence(config, world)
     assert longest is not None
-    return max(1, min(MOST_AT_ONCE, int(CACHE_SHARE * world.machine.device_memory / (each * longest))))
+    most = MOST_AT_ONCE[world.machine.has_cuda]
+    return max(1, min(most, int(CACHE_SHARE * world.machine.device_memory / (each * longest))))
 
 
 def longest_sequence(config: Config, world: World) -> int | None:

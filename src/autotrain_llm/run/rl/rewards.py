@@ -94,7 +94,9 @@ class ModelJudge:
         with self._padding_known(rows) as padding:
             layout = self.flat or PaddedScores(padding)
             batch = layout.collate([(np.asarray(row, dtype=np.int32), _unseen(row)) for row in rows])
-            held = {name: part.to(self.device) if isinstance(part, torch.Tensor) else part for name, part in batch.items()}
+            held = {
+                name: part.to(self.device) if isinstance(part, torch.Tensor) else part for name, part in batch.items()
+            }
             scores = layout.forward(self.model, held, layout.name).scores
         assert scores is not None
         return scores.double().cpu().numpy()

@@ -12,6 +12,7 @@ import pytest
 
 from autotrain_llm.cli.main import main
 from autotrain_llm.config import resolve
+from autotrain_llm.data.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.facts.machine import Gpu, Machine
 from autotrain_llm.preflight import Checked, preflight
@@ -190,6 +191,27 @@ def test_conversations_want_a_reward_model_that_knows_turns(tmp_path, light_llam
     assert finding.severity == "warning" and str(bare) in finding.message
 
 
+def scorer_that_reads(tokens: int, folder: Path) -> Path:
+    shape = {"architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
+    return build_light_model(folder, max_position_embeddings=tokens, **shape)
+
+
+def test_texts_that_a_reward_model_reads_without_their_start_are_counted(tmp_path, light_llama):
+    rows = [{"prompt": f"what is it {n} " * (1 if n not in (3, 5) else 10)} for n in range(8)]
+    data = write_rows(tmp_path / "mixed.jsonl", rows)
+    small = scorer_that_reads(64, tmp_path / "small")
+    tokens = len(Tokenizer.load(small).encode_batch([rows[3]["prompt"]], add_special_tokens=True)[0])
+    assert 64 < tokens < 160
+    finding = only(checked(data, light_llama, rl_reward_model_path=str(small), rl_max_new_tokens=32), "M178")
+    assert "reads 64 tokens" in finding.message and "2 of 8 prompts" in finding.message
+    assert "rows 4, 6" in finding.message and "2 of them by themselves" in finding.message
+    assert (finding.severity, finding.row, finding.file) == ("warning", 4, "mixed.jsonl") and not finding.changes
+    large = scorer_that_reads(160, tmp_path / "large")
+    long = only(checked(data, light_llama, rl_reward_model_path=str(large), rl_max_new_tokens=150), "M178")
+    assert "0 of them by themselves" in long.message and long.changes == {"rl_max_new_tokens": 160 - tokens}
+    assert checked(data, light_llama, rl_reward_model_path=str(large), rl_max_new_tokens=160 - tokens).findings == ()
+
+
 # ---- weights and lengths
 
 
@@ -246,6 +268,10 @@ def test_vllm_is_refused_where_it_or_a_gpu_is_missing(tmp_path, prompts, light_l
     monkeypatch.setattr(Machine, "gpus", (Gpu("H200", 140 * 2**30, 9.0),))
     monkeypatch.setattr(Machine, "has_package", lambda self, name: True)
     assert checked(prompts, light_llama, **flags).findings == ()
+    packed = checked(prompts, light_llama, **flags, quantization="int4", peft=True).findings
+    assert [finding.fix for finding in packed if finding.code == "E510"] == [
+        "--rl-generation native, or leave out --quantization"
+    ]
 
 
 # ---- how many are written at once

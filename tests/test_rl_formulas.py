@@ -160,6 +160,7 @@ def a_phase(each: int = 2, seed: int = 4) -> tuple[Rows, Phase]:
         ids=random.integers(1, VOCABULARY, size=count).astype(np.int32),
         lengths=lengths,
         finished=random.random(3 * each) < 0.5,
+        cut=np.zeros(3 * each, dtype=bool),
         number=0,
         begins=0,
         scores=random.normal(size=(3 * each, 1)),
@@ -364,7 +365,9 @@ def test_a_phase_that_was_written_is_the_same_when_it_is_read(tmp_path) -> None:
 
 def test_answers_to_one_prompt_that_follow_one_another_are_one_family() -> None:
     prompts, phase = a_phase()
-    families = Answers(phase.rows, phase.ids, phase.lengths, phase.finished).families([3, 2, 4, 0, 1], prompts)
+    families = Answers(phase.rows, phase.ids, phase.lengths, phase.finished, phase.cut).families(
+        [3, 2, 4, 0, 1], prompts
+    )
     assert [len(family.answers) for family in families] == [2, 1, 2]
     assert [family.prompt.tolist() for family in families] == [prompts[row][0].tolist() for row in (0, 1, 2)]
     np.testing.assert_array_equal(families[0].answers[0][0], phase.completion(3))

@@ -97,6 +97,14 @@ def test_sizes_and_prices_that_do_not_go_together_are_found(
     assert code in found and (fix is None or found[code].fix == fix)
 
 
+def test_trl_has_nowhere_to_load_a_new_model_a_second_time_from(light_llama: Path, prompts: Path) -> None:
+    def codes(model: Path, price: float) -> set[str]:
+        return {finding.code for finding in checked("grpo", model, prompts, engine="trl", rl_kl_coef=price).findings}
+
+    assert "P806" in codes(Path("scratch:1m"), 0.04)
+    assert "P806" not in codes(Path("scratch:1m"), 0.0) | codes(light_llama, 0.04)
+
+
 @pytest.mark.parametrize("flags", [{}, {"gradient_accumulation": 4}, {"rl_kl_coef": 0.05, "rl_target_kl": 6.0}])
 @pytest.mark.parametrize("trainer", ["ppo", "grpo"])
 def test_a_clean_command_draws_no_finding(

@@ -292,4 +292,6 @@ def test_a_text_beyond_the_reward_models_context_loses_its_start_and_keeps_its_m
     model = AutoModelForSequenceClassification.from_pretrained(reward).eval()
     with torch.no_grad():
         expected = float(model(torch.tensor([[whole[0], *whole[-8:]]])).logits[0, 0])
-    assert scored(rewards, [1], [" It is red and blue."])[0, 0] == pytest.approx(expected, abs=1e-5)
+    scores = scored(rewards, [1, 1], [" It is red and blue.", ""])
+    assert scores[0, 0] == pytest.approx(expected, abs=1e-5)
+    assert rewards.has_models and rewards.cut(2).tolist() == [True, False]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,10 +28,14 @@ from transformers import (
 )
 
 from autotrain_llm.run.layouts import Flat, Layout, Padded
+from autotrain_llm.run.rl import sampling
+from autotrain_llm.run.rl.cache import new_cache
 from autotrain_llm.run.rl.decoding import texts
 from autotrain_llm.run.rl.drawing import distribution, draw, numbers_of
 from autotrain_llm.run.rl.samples import Sample, Sampling
 from autotrain_llm.run.rl.sampling import Sampler
+from autotrain_llm.run.rl.values import add_value_head
+from autotrain_llm.run.rl.vllm_engine import weights_of
 
 VOCABULARY = 48
 END = 2
@@ -153,6 +158,24 @@ def test_an_answer_ends_with_its_first_end_token_and_others_at_the_limit(policy)
         assert sample.logprobs.shape == sample.completion.shape
 
 
+def test_looking_less_often_who_has_ended_changes_no_answer(policy, monkeypatch):
+    prompts = prompts_of([5, 9], vocabulary=300)
+    sampler = sampler_of(Flat(policy), ends=[END, 7, 9, 11, *range(100, 140)], max_new_tokens=17)
+    often = sampler.sample(policy, prompts, range(40), per_prompt=20)
+    monkeypatch.setitem(sampling.LOOKS_EVERY, "cpu", 8)
+    seldom = sampler.sample(policy, prompts, range(40), per_prompt=20)
+    assert any(sample.finished and len(sample.completion) < 8 for sample in often)
+    for one, other in zip(often, seldom, strict=True):
+        assert one.completion.tolist() == other.completion.tolist() and one.finished == other.finished
+
+
+def test_in_half_precision_what_was_read_is_kept_in_half_precision(policy):
+    cache = new_cache(policy.config)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        policy(input_ids=torch.tensor([[5, 6, 7]]), past_key_values=cache, use_cache=True)
+    assert {part.dtype for layer in cache.layers for part in (layer.keys, layer.values)} == {torch.bfloat16}
+
+
 def test_a_model_that_trains_goes_on_training_afterwards(policy):
     policy.train()
     sampler_of(Flat(policy)).sample(policy, prompts_of([3]), [0])
@@ -262,6 +285,28 @@ def test_a_token_without_probability_is_never_drawn():
     logprobs = torch.tensor([[-torch.inf, np.log(0.25), -torch.inf, np.log(0.75), -torch.inf]]).repeat(5, 1)
     numbers = torch.tensor([0.0, 0.2499999, 0.2500001, 0.9999999999, 1.0], dtype=torch.float64)
     assert draw(logprobs, numbers).tolist() == [1, 1, 3, 3, 3]
+
+
+# ---- handed to vLLM
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"modules_to_save": ["embed_tokens"]}, {"trainable_token_indices": {"embed_tokens": [3, 4]}}, {"use_dora": True}],
+)
+def test_weights_are_handed_over_by_the_names_of_the_models_files_with_the_adapter_in_them(more, llama):
+    base = AutoModelForCausalLM.from_pretrained(llama)
+    names = set(base.state_dict())
+    model: Any = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj", "down_proj"], **more))
+    spread(model)
+    add_value_head(model, "shared")
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    handed = dict(weights_of(model))
+    assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+    merged = copy.deepcopy(model).merge_and_unload().state_dict()
+    assert set(handed) == names
+    for name in names:
+        torch.testing.assert_close(handed[name], merged[name].to(torch.bfloat16), rtol=0, atol=0)
 
 
 # ---- as text

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MODEL, FUNCTION, MISSING_END = "model", "function", "missing_end"
 VALUE = 4  # bytes
 CACHE_SHARE = 0.1  # of the device's memory, for what answers that are being written have read
-MOST_AT_ONCE = 256
+MOST_AT_ONCE = {True: 1024, False: 256}  # with CUDA, where a step takes as long for few, and without
 UNKNOWN = 64  # sequences at once of a model whose sizes its files don't tell
 
 
@@ -30,6 +30,7 @@ def decide_rollouts(config: Config, world: World) -> dict[str, Any] | None:
             "top_p": config.rl_top_p,
             "backend": config.rl_generation,
             "batch": sequences_at_once(config, world),
+            "longest": longest_sequence(config, world),
         },
         "rewards": rewards_of(config, world),
     }
@@ -96,8 +97,18 @@ def sequences_at_once(config: Config, world: World) -> int:
     each = _cached_bytes(world)
     if each is None or world.prepared is None:
         return UNKNOWN
-    longest = min(world.prepared.statistics["tokens"]["max"], world.limit.tokens) + config.rl_max_new_tokens
-    return max(1, min(MOST_AT_ONCE, int(CACHE_SHARE * world.machine.device_memory / (each * longest))))
+    longest = longest_sequence(config, world)
+    assert longest is not None
+    most = MOST_AT_ONCE[world.machine.has_cuda]
+    return max(1, min(most, int(CACHE_SHARE * world.machine.device_memory / (each * longest))))
+
+
+def longest_sequence(config: Config, world: World) -> int | None:
+    """The tokens of the longest prompt with the longest answer; None where the prompts are not known."""
+    if world.prepared is None:
+        return None
+    lengths = [int(rows.lengths.max()) for rows in (world.prepared.train, world.prepared.valid) if len(rows)]
+    return max(lengths, default=0) + config.rl_max_new_tokens
 
 
 def _cached_bytes(world: World) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from autotrain_llm.config import Config
@@ -11,12 +11,14 @@ from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
+    from autotrain_llm.data.example import Example
     from autotrain_llm.data.rows import TokenRows
     from autotrain_llm.facts.machine import Machine
     from autotrain_llm.facts.world import World
     from autotrain_llm.models.metadata import ModelFacts
 
 SHOWN = 5  # row numbers in a message
+LEAST_ANSWER = 16  # tokens below which shorter answers are no advice
 
 
 @rule(
@@ -186,11 +188,88 @@ def conversations_are_scored_by_a_model_that_knows_turns(
             )
 
 
+<<<<<<< HEAD
 @rule("E510")
-def vllm_needs_its_package_and_a_gpu(config: Config, trainer: Trainer, machine: Machine) -> Iterator[Finding]:
-    """`--rl-generation vllm` without vLLM, or without CUDA.
+=======
+@rule(
+    "M178",
+    WARNING,
+    refuses="--trainer ppo --rl-max-new-tokens 500 with a reward model that reads 512 tokens",
+    accepts="--trainer ppo --rl-max-new-tokens 128 with a reward model that reads 512 tokens",
+)
+def scored_texts_must_fit_into_the_reward_model(
+    config: Config, trainer: Trainer, model: ModelFacts, world: World
+) -> Iterator[Finding]:
+    """A prompt and its answer are longer than the reward model's context.
 
-    Why: vLLM writes the answers in this process and on this GPU, and is no part of what is installed by default.
+    Why: what is too long is scored without its start: without the question, or a part of it. Prompts are counted as the reward model's
+    tokenizer writes them, answers by `--rl-max-new-tokens`; `completions/cut_for_score` in the metrics is the share that really was cut.
+    Fix: shorter answers, shorter prompts, or a reward model that reads more.
+    """
+    from autotrain_llm.decisions.rollouts import reward_models
+
+    if not trainer.samples or world.dataset is None:
+        return
+    answer = config.rl_max_new_tokens
+    for name in reward_models(config):
+        facts = world.another("rl_reward_model_path", name)
+        context = facts.context_length if facts is not None else None
+        if facts is None or context is None or facts.tokenizer_folder is None:
+            continue
+        for examples in (world.dataset.train, world.dataset.valid):
+            lengths = _lengths_as_scored(examples, facts, config, context - answer)
+            long = [place for place, length in lengths.items() if length + answer > context]
+            if not long:
+                continue
+            longest = max(lengths[place] for place in long)
+            alone = sum(lengths[place] > context for place in long)
+            rows = ", ".join(str(examples[place].row) for place in long[:SHOWN]) + (", …" if len(long) > SHOWN else "")
+            room = context - longest
+            yield Finding(
+                f"--rl-reward-model-path {name} reads {context} tokens: with an answer of --rl-max-new-tokens {answer}, {len(long)} of "
+                f"{len(examples)} prompts are longer (rows {rows}), {alone} of them by themselves, and are scored without their start",
+                changes={"rl_max_new_tokens": room} if room >= LEAST_ANSWER else {},
+                fix=None if room >= LEAST_ANSWER else "shorter prompts, or a reward model with a longer context",
+                otherwise="or a reward model with a longer context",
+                parameters=("rl_reward_model_path", "rl_max_new_tokens"),
+                file=examples[long[0]].file,
+                row=examples[long[0]].row,
+            )
+
+
+def _lengths_as_scored(examples: Sequence[Example], facts: ModelFacts, config: Config, room: int) -> dict[int, int]:
+    """The tokens that a reward model reads of each prompt with an empty answer, by its place; only of those that may need more than `room`."""
+    from autotrain_llm.data.chat import find_template
+    from autotrain_llm.data.faults import Faults
+    from autotrain_llm.data.scored import answered, ids_of, texts_of_rows
+    from autotrain_llm.data.tokenizer import Tokenizer
+    from autotrain_llm.decisions.rollouts import scores_turns
+
+    assert facts.tokenizer_folder is not None
+    try:
+        tokenizer = Tokenizer.load(facts.tokenizer_folder)
+        template = find_template(None, tokenizer, Faults())
+        asked = scores_turns(facts, config) and template is not None
+        asking = [answered(example, "", template) for example in examples]
+        texts, _ = texts_of_rows(asking, template, asked)
+        marks = sum(map(len, tokenizer.frame))
+        # A token is a byte at the least.
+        places = [place for place, text in enumerate(texts) if len(text.encode()) + marks > room]
+        found = ids_of([asking[place] for place in places], tokenizer, template, asked)
+    except Refused:  # of what can't be read or written another rule speaks
+        return {}
+    return {place: len(ids) for place, ids in zip(places, found, strict=True)}
+
+
+@rule(
+    "E510", refuses="--trainer ppo --rl-generation vllm (not installed)", accepts="--trainer ppo --rl-generation native"
+)
+>>>>>>> rl
+def vllm_needs_its_package_and_a_gpu(config: Config, trainer: Trainer, machine: Machine) -> Iterator[Finding]:
+    """`--rl-generation vllm` without vLLM, without CUDA, in several processes, or with a quantised model.
+
+    Why: vLLM writes the answers in this process and on this GPU, and is no part of what is installed by default. It holds a bf16 copy of
+    the model, whose weights it is handed anew for each phase: packed ones it could not take.
     Fix: install it, or let the program's own sampling write them.
     """
     if not trainer.samples or config.peek("rl_generation") != "vllm":
@@ -213,4 +292,11 @@ def vllm_needs_its_package_and_a_gpu(config: Config, trainer: Trainer, machine: 
             f"--rl-generation vllm writes in one process, and {machine.processes} were started",
             changes={"rl_generation": "native"},
             parameters=("rl_generation",),
+        )
+    if config.peek("quantization"):
+        yield Finding(
+            f"--rl-generation vllm can't be handed the weights of a model in {config.peek('quantization')}",
+            changes={"rl_generation": "native"},
+            otherwise="or leave out --quantization",
+            parameters=("rl_generation", "quantization"),
         )

@@ -141,3 +141,24 @@ def the_trl_engine_samples_in_its_own_way(config: Config, trainer: Trainer) -> I
         changes={"engine": "native"},
         parameters=("engine", *unknown),
     )
+
+
+@rule(
+    "P806",
+    refuses="--trainer grpo --engine trl --model scratch:1m --rl-kl-coef 0.04",
+    accepts="--trainer grpo --engine trl --model scratch:1m --rl-kl-coef 0",
+)
+def the_trl_engine_loads_what_it_compares_with(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--engine trl` with grpo, a `scratch:` model and `--rl-kl-coef` above 0.
+
+    Why: TRL's trainer loads the model as it was a second time by its name, and a new model is nowhere to be loaded from.
+    Fix: the native engine, which keeps a copy, or `--rl-kl-coef 0`.
+    """
+    new = str(config.peek("model") or "").startswith("scratch:")
+    if trainer.samples and trainer.reference and config.peek("engine") == "trl" and new and config.peek("rl_kl_coef"):
+        yield Finding(
+            f"--engine trl can't load a second {config.peek('model')} to hold the policy to, as --rl-kl-coef {config.peek('rl_kl_coef'):g} asks",
+            changes={"rl_kl_coef": 0},
+            otherwise="or --engine native",
+            parameters=("engine", "model", "rl_kl_coef"),
+        )

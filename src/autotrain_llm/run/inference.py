@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from autotrain_llm.config import Config
+from autotrain_llm.data import scored
 from autotrain_llm.data.chat import NONE, ChatTemplate, TemplateFault, find_template
 from autotrain_llm.data.convert import as_turns
 from autotrain_llm.data.dataset import open_data
@@ -142,7 +143,7 @@ def _written(prompts: Sequence[Example], config: Config, tokenizer: Tokenizer, f
     context = facts.context_length
     if facts.is_classifier:
         asked = config.chat_template not in (None, NONE)
-        return scoring.written(prompts, tokenizer, template, asked=asked, context=context)
+        return scored.written(prompts, tokenizer, template, asked=asked, context=context)
     if template is None:
         ids = [_plain(_text_of(prompt), tokenizer) for prompt in prompts]
     else:

@@ -12,7 +12,11 @@ AHEAD = 64  # positions for which room is made at a time
 
 
 class RoomyLayer(DynamicLayer):
-    """Keys and values (batch, heads, positions, size) as views of tensors with room for positions to come, so that a new one copies no old ones."""
+    """Keys and values (batch, heads, positions, size) as views of tensors with room for positions to come, so that a new one copies no old ones.
+
+    Under autocast they are kept in its type, in which attention takes them: rotary embeddings leave keys in float32, and all of them would
+    be rounded again for each token.
+    """
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         super().lazy_initialization(key_states, value_states)
@@ -21,6 +25,7 @@ class RoomyLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        key_states, value_states = _as_attended(key_states), _as_attended(value_states)
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         before = self.get_seq_length()
@@ -61,6 +66,13 @@ def keeps_padding_out(cache: Cache) -> bool:
 def keep(cache: Cache, rows: Any) -> None:
     """Keep these sequences of all that the cache holds, in this order; a sequence may come more than once."""
     cache.reorder_cache(rows)
+
+
+def _as_attended(states: torch.Tensor) -> torch.Tensor:
+    device = states.device.type
+    if states.dtype == torch.float32 and torch.is_autocast_enabled(device):
+        return states.to(torch.get_autocast_dtype(device))
+    return states
 
 
 def _with_room(held: torch.Tensor, positions: int) -> torch.Tensor:

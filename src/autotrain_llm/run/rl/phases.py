@@ -24,13 +24,15 @@ class Answers:
     """Sampled answers, `each` to a prompt, one prompt after the other.
 
     rows: the number of each prompt among the prepared rows (prompts,). ids: int32, the tokens of all answers one after the other; lengths:
-    how many belong to each (answers,), at least one. finished: whether each ended by itself.
+    how many belong to each (answers,), at least one. finished: whether each ended by itself; cut: whether it was scored without the start
+    of its text.
     """
 
     rows: np.ndarray
     ids: np.ndarray
     lengths: np.ndarray
     finished: np.ndarray
+    cut: np.ndarray
 
     @property
     def each(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,9 +14,10 @@ from torch import nn
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from autotrain_llm.data.chat import ChatTemplate, find_template
-from autotrain_llm.data.example import Example, columns_beside, texts_of
+from autotrain_llm.data.example import Example, columns_beside
 from autotrain_llm.data.faults import Faults
 from autotrain_llm.data.rows import TokenRows
+from autotrain_llm.data.scored import answered, ids_of
 from autotrain_llm.data.tokenizer import Tokenizer
 from autotrain_llm.decisions.rollouts import FUNCTION, MODEL
 from autotrain_llm.declare.finding import Refused
@@ -24,15 +26,14 @@ from autotrain_llm.facts.world import World
 from autotrain_llm.planning import Plan
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.flat.model import causal_model
-from autotrain_llm.run.layouts import Padded
 from autotrain_llm.run.model import DTYPES, Loaded, loading_options
-from autotrain_llm.run.reward.layouts import PaddedScores
+from autotrain_llm.run.reward.layouts import FlatScores, PaddedScores
 from autotrain_llm.run.reward.load import HEADS, scorer_at
-from autotrain_llm.run.reward.scoring import ids_of
 from autotrain_llm.run.rl.decoding import texts
 from autotrain_llm.run.rl.samples import Sample
 
 TOKENS_AT_ONCE = 16384  # of a batch that is scored, padding counted in
+NO_TOKEN = -1
 
 
 class Judge(Protocol):
@@ -59,54 +60,69 @@ class ModelJudge:
         self.model = _with_exact_head(model).requires_grad_(False).eval()
         self.tokenizer, self.template, self.as_turns = tokenizer, template, as_turns
         self.context, self.device = context, device
+        self.flat = _flat_of(self.model)
+        self.cut = np.zeros(0, dtype=bool)  # which of the texts of the last call lost their start
 
     def score(
         self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
     ) -> Sequence[float]:
-        rows = [self._ids(example, text) for example, text in zip(examples, completions, strict=True)]
+        try:
+            rows = ids_of(
+                [answered(example, text, self.template) for example, text in zip(examples, completions, strict=True)],
+                self.tokenizer,
+                self.template,
+                self.as_turns and self.template is not None,
+            )
+        except Refused as refused:
+            raise RunFailed(f"the reward model can't read an answer: {refused.findings[0].message}") from refused
+        self.cut = np.asarray([self.context is not None and len(ids) > self.context for ids in rows], dtype=bool)
+        rows = [self._within_context(ids) for ids in rows]
         found = np.zeros(len(rows))
         self.model.to(self.device)
         for members in _batches([len(row) for row in rows]):
             found[members] = self._scores([rows[number] for number in members])
         return found.tolist()
 
-    def _ids(self, example: Example, text: str) -> list[int]:
-        answered = replace(
-            example, text=None, messages=None, prompt=self._prompt(example), completion=text, chosen=None, rejected=None
-        )
-        try:
-            ids = ids_of(answered, self.tokenizer, self.template, self.as_turns and self.template is not None)
-        except Refused as refused:
-            raise RunFailed(f"the reward model can't read an answer: {refused.findings[0].message}") from refused
+    def _within_context(self, ids: list[int]) -> list[int]:
         excess = len(ids) - self.context if self.context is not None else 0
         opening = len(self.tokenizer.frame[0])
         kept = opening if ids[:opening] == self.tokenizer.frame[0] else 0
         return ids[:kept] + ids[kept + excess :] if excess > 0 else ids
 
-    def _prompt(self, example: Example) -> Any:
-        """The prompt; of a conversation that no template can write, its turns as lines."""
-        if isinstance(example.prompt, list) and self.template is None:
-            return "".join(f"{text}\n" for text in texts_of(example.prompt))
-        return example.prompt
-
     @torch.no_grad()
     def _scores(self, rows: Sequence[list[int]]) -> np.ndarray:
-        config = self.model.config.get_text_config()
-        padding, known = config.pad_token_id, config.pad_token_id is not None
-        if not known:
-            # A score is read at the last token that is not this one: it may be any that ends none of these texts.
-            last = {row[-1] for row in rows}
-            padding = next(number for number in range(len(last) + 1) if number not in last)
-            config.pad_token_id = padding
-        batch = PaddedScores(padding).collate([(np.asarray(row, dtype=np.int32), _unseen(row)) for row in rows])
-        held = {name: part.to(self.device) for name, part in batch.items() if isinstance(part, torch.Tensor)}
-        try:
-            scores = PaddedScores(padding).forward(self.model, held, Padded.name).scores
-        finally:
-            if not known:
-                config.pad_token_id = None
+        with self._padding_known(rows) as padding:
+            layout = self.flat or PaddedScores(padding)
+            batch = layout.collate([(np.asarray(row, dtype=np.int32), _unseen(row)) for row in rows])
+            held = {
+                name: part.to(self.device) if isinstance(part, torch.Tensor) else part for name, part in batch.items()
+            }
+            scores = layout.forward(self.model, held, layout.name).scores
         assert scores is not None
         return scores.double().cpu().numpy()
+
+    @contextmanager
+    def _padding_known(self, rows: Sequence[list[int]]) -> Iterator[int]:
+        """The token that fills up; a score is read at the last token that is another. Where the model knows none it may be any that ends
+        none of these texts."""
+        config = self.model.config.get_text_config()
+        known = config.pad_token_id
+        if known is None:
+            last = {row[-1] for row in rows}
+            config.pad_token_id = next(number for number in range(len(last) + 1) if number not in last)
+        try:
+            yield config.pad_token_id
+        finally:
+            config.pad_token_id = known
+
+
+def _flat_of(model: nn.Module) -> FlatScores | None:
+    """The flat layout for a classifier that can be called with it."""
+    known = causal_model(model).config.get_text_config().pad_token_id
+    try:
+        return FlatScores(model, NO_TOKEN if known is None else known)
+    except ValueError:
+        return None
 
 
 class FunctionJudge:
@@ -162,6 +178,16 @@ class Rewards:
             name = self.names[int(np.argwhere(~np.isfinite(scores))[0][1])]
             raise RunFailed(f"the reward {name} is not a number for some answer")
         return scores
+
+    @property
+    def has_models(self) -> bool:
+        """Whether any reward is a model's."""
+        return any(isinstance(judge, ModelJudge) for judge in self.judges)
+
+    def cut(self, answers: int) -> np.ndarray:
+        """Of the answers of the last call, those that some reward model could not read from their start (answers,)."""
+        found = [judge.cut for judge in self.judges if isinstance(judge, ModelJudge) and len(judge.cut)]
+        return np.logical_or.reduce([np.zeros(answers, dtype=bool), *found])
 
     def total(self, scores: np.ndarray) -> np.ndarray:
         """What an answer is worth: its scores, each times its weight (answers,)."""
@@ -236,10 +262,11 @@ def _in_float32(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Numbers of texts of like length, as many together as fit."""
+    """Numbers of texts of like length, as many together as fit. A batch has none that is less than half as long as its longest."""
     batches: list[list[int]] = []
     for number in np.argsort([-length for length in lengths], kind="stable").tolist():
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= TOKENS_AT_ONCE:
+        longest = lengths[batches[-1][0]] if batches else 0
+        if batches and longest * (len(batches[-1]) + 1) <= TOKENS_AT_ONCE and 2 * lengths[number] >= longest:
             batches[-1].append(number)
         else:
             batches.append([number])

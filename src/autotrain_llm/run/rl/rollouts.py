@@ -50,7 +50,8 @@ SHOWN = 4  # answers of each phase that are written down
 
 class Scoring(Protocol):
     """What scores answers. A call takes the numbers of the prepared rows that samples answer, and gives what each source of reward, by
-    its name, says of them (answers, sources); `total` is what that comes to (answers,)."""
+    its name, says of them (answers, sources); `total` is what that comes to (answers,). `cut` says which of the last call's answers were
+    scored without the start of their text."""
 
     @property
     def names(self) -> tuple[str, ...]: ...
@@ -58,6 +59,11 @@ class Scoring(Protocol):
     def __call__(self, rows: Sequence[int], samples: Sequence[Sample]) -> np.ndarray: ...
 
     def total(self, scores: np.ndarray) -> np.ndarray: ...
+
+    @property
+    def has_models(self) -> bool: ...
+
+    def cut(self, answers: int) -> np.ndarray: ...
 
 
 class Writers:
@@ -79,7 +85,8 @@ class Writers:
         samples = self.sampler.sample(policy_of(loop), asked, seeds[first * each : last * each], per_prompt=each)
         numbers = [int(row) for row in rows[first:last] for _ in range(each)]
         own = slice(first * each, last * each)
-        return gathered(samples, self.rewards(numbers, samples), rows, own, len(rows) * each, loop)
+        scores = self.rewards(numbers, samples)
+        return gathered(samples, scores, self.rewards.cut(len(samples)), rows, own, len(rows) * each, loop)
 
     def measure(self, loop: Loop, answers: Answers, *, values: bool) -> dict[str, np.ndarray]:
         """For each token of the answers: the policy's log-probability, its entropy, its value where asked for, and the reference's
@@ -123,20 +130,27 @@ def together(share: np.ndarray, loop: Loop) -> np.ndarray:
 
 
 def gathered(
-    samples: Sequence[Sample], scores: np.ndarray, rows: np.ndarray, own: slice, count: int, loop: Loop
+    samples: Sequence[Sample],
+    scores: np.ndarray,
+    cut: np.ndarray,
+    rows: np.ndarray,
+    own: slice,
+    count: int,
+    loop: Loop,
 ) -> tuple[Answers, np.ndarray]:
     """The answers of all processes and their scores, of which these lie in `own`."""
-    about = np.zeros((count, 2), dtype=np.int64)
-    about[own] = [(len(sample.completion), sample.finished) for sample in samples] or np.zeros((0, 2))
+    about = np.zeros((count, 3), dtype=np.int64)
+    about[own, :2] = [(len(sample.completion), sample.finished) for sample in samples] or np.zeros((0, 2))
+    about[own, 2] = cut
     about = together(about, loop)
-    lengths, finished = about[:, 0], about[:, 1].astype(bool)
+    lengths, finished, cut = about[:, 0], about[:, 1].astype(bool), about[:, 2].astype(bool)
     starts = np.cumsum(lengths) - lengths
     ids = np.zeros(int(lengths.sum()), dtype=np.int64)
     for number, sample in zip(range(count)[own], samples, strict=True):
         ids[starts[number] : starts[number] + lengths[number]] = sample.completion
     known = np.zeros((count, scores.shape[1]))
     known[own] = scores
-    return Answers(rows, together(ids, loop).astype(np.int32), lengths, finished), together(known, loop)
+    return Answers(rows, together(ids, loop).astype(np.int32), lengths, finished, cut), together(known, loop)
 
 
 def chunks(answers: Answers, prompts: Any) -> Iterator[list[int]]:
@@ -242,6 +256,7 @@ class Rollouts:
             answers.ids,
             answers.lengths,
             answers.finished,
+            answers.cut,
             number=number,
             begins=update,
             scores=scores,
@@ -302,13 +317,17 @@ def divergences(phase: Phase) -> np.ndarray:
 
 
 def of_answers(answers: Answers, scores: np.ndarray, rewards: Scoring) -> dict[str, np.ndarray]:
-    """What is to be averaged over answers: rewards, each source's own, lengths in tokens, whether they ended."""
-    return {
+    """What is to be averaged over answers: rewards, each source's own, lengths in tokens, whether they ended, and where models score them
+    whether they were scored without their start."""
+    found = {
         "reward": rewards.total(scores),
         **{f"rewards/{name}": scores[:, place] for place, name in enumerate(rewards.names)},
         "completions/mean_length": answers.lengths,
         "completions/finished": answers.finished.astype(float),
     }
+    if rewards.has_models:
+        found["completions/cut_for_score"] = answers.cut.astype(float)
+    return found
 
 
 def of_divergence(answers: Answers, apart: np.ndarray) -> dict[str, np.ndarray]:

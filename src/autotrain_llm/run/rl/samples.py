@@ -26,7 +26,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How answers are drawn: `top_k` 0 and `top_p` 1 cut nothing; `batch` is how many sequences are written at once."""
+    """How answers are drawn: `top_k` 0 and `top_p` 1 cut nothing; `batch` is how many sequences are written at once, `longest` the most
+    tokens that a prompt and its answer have."""
 
     max_new_tokens: int
     temperature: float = 1.0
@@ -34,3 +35,4 @@ class Sampling:
     top_p: float = 1.0
     backend: str = NATIVE
     batch: int = 64
+    longest: int | None = None

@@ -23,6 +23,7 @@ from autotrain_llm.run.rl.drawing import distribution, draw, numbers_of
 from autotrain_llm.run.rl.samples import VLLM, Sample, Sampling
 
 FINISHED_SHARE = 0.125  # of a batch, from which on the others go on without them
+LOOKS_EVERY = {"cuda": 8}  # tokens after which it is looked which answers have ended: a GPU has to be waited for
 
 
 @dataclass
@@ -187,8 +188,11 @@ class _Writing(_Batch):
             tokens, logprobs = self.sampler.choose(logits, self.numbers[going, step], self.greedy)
             self.tokens[going, step], self.logprobs[going, step] = tokens, logprobs.float()
             ended |= torch.isin(tokens, self.ends)
-            left = len(going) - int(ended.sum())
-            if not left or step + 1 == self.longest:
+            if step + 1 == self.longest:
+                return
+            looks = (step + 1) % LOOKS_EVERY.get(self.device.type, 1) == 0
+            left = len(going) - int(ended.sum()) if looks else len(going)
+            if not left:
                 return
             if left <= (1 - FINISHED_SHARE) * len(going):
                 kept = torch.nonzero(~ended).squeeze(1)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import random
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -17,18 +20,20 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from autotrain_llm.run.flat.model import VALUE_HEAD, causal_model
 from autotrain_llm.run.rl.samples import Sample, Sampling
 
+OF_ADAPTERS = (".lora_", ".original_module.", ".trainable_tokens_")
 MEMORY_SHARE = 0.3  # of the GPU, for vLLM's copy of the weights and its cache
 
 
 class Engine:
     """vLLM's offline engine beside the model that is trained, whose weights it is handed before each call.
 
-    Written for the public interface of vLLM 0.11: `LLM`, `LLM.apply_model`, `LLM.reset_prefix_cache`, `SamplingParams`.
+    Written for the public interface that vLLM has had since 0.11: `LLM`, `LLM.apply_model`, `LLM.reset_prefix_cache`, `SamplingParams`.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, end_tokens: Sequence[int], sampling: Sampling) -> None:
         self.tokenizer, self.end_tokens, self.sampling = tokenizer, list(end_tokens), sampling
         self.llm: Any = None
+        self.folder: tempfile.TemporaryDirectory[str] | None = None
 
     def sample(
         self, model: nn.Module, prompts: Sequence[np.ndarray], seeds: Sequence[int], per_prompt: int, greedy: bool
@@ -38,7 +43,7 @@ class Engine:
 
         if self.llm is None:
             self.llm = self._started(causal_model(model))
-        weights = list(_weights(model))
+        weights = list(weights_of(model))
         self.llm.apply_model(lambda served: served.load_weights(iter(weights)) and None)
         self.llm.reset_prefix_cache()
         asked = [prompt for prompt in prompts for _ in range(per_prompt)]
@@ -56,17 +61,20 @@ class Engine:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         from vllm import LLM
 
-        folder = tempfile.mkdtemp(prefix="autotrain-vllm-")
-        causal.config.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        return LLM(
-            model=folder,
-            load_format="dummy",
-            dtype="bfloat16",
-            gpu_memory_utilization=MEMORY_SHARE,
-            logprobs_mode="processed_logprobs",
-            seed=0,
-        )
+        self.folder = tempfile.TemporaryDirectory(prefix="autotrain-vllm-")
+        causal.config.save_pretrained(self.folder.name)
+        self.tokenizer.save_pretrained(self.folder.name)
+        with _random_numbers_kept():  # it seeds those of the whole process, which the training draws from
+            return LLM(
+                model=self.folder.name,
+                load_format="dummy",
+                dtype="bfloat16",
+                # Not the model's whole context, for one sequence of which its cache would have to have room.
+                max_model_len=self.sampling.longest,
+                gpu_memory_utilization=MEMORY_SHARE,
+                logprobs_mode="processed_logprobs",
+                seed=0,
+            )
 
     def _settings(self, seed: int, greedy: bool) -> Any:
         from vllm import SamplingParams
@@ -90,16 +98,45 @@ class Engine:
         return Sample(np.asarray(prompt, dtype=np.int32), ids, finished, np.asarray(chosen, dtype=np.float32))
 
 
-def _weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """The model's weights under the names that its files have, an adapter merged into them."""
+def weights_of(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Copies in bf16 of the model's weights under the names that its files have, an adapter merged into them."""
     causal = causal_model(model)
-    adapted = next((module for module in model.modules() if isinstance(module, PeftModel)), None)
-    if adapted is not None:
-        adapted.merge_adapter()
+    layers = {name: module for name, module in causal.named_modules() if isinstance(module, BaseTunerLayer)}
+    for name, weight in causal.state_dict().items():
+        of_file = name_in_files(name)
+        if of_file is not None:
+            layer = layers.get(name.removesuffix(".base_layer.weight"))
+            yield of_file, (weight if layer is None else _merged(layer)).detach().to(torch.bfloat16, copy=True)
+
+
+def name_in_files(name: str) -> str | None:
+    """What a weight of a model that carries an adapter is called in the model's files; None for what is no part of them."""
+    if name.startswith(VALUE_HEAD) or any(part in name for part in OF_ADAPTERS):
+        return None
+    return re.sub(r"\.token_adapter|\.base_layer|\.modules_to_save\.[^.]+", "", name)
+
+
+def _merged(layer: Any) -> torch.Tensor:
+    """The weight of a layer with its adapter; afterwards the layer is what it was, which taking the adapter out again would not make it."""
+    if hasattr(layer, "get_merged_weights"):
+        return layer.get_merged_weights(layer.active_adapters)
+    weight = layer.get_base_layer().weight
+    kept = weight.detach().clone()
+    layer.merge()
     try:
-        for name, weight in causal.state_dict().items():
-            if ".lora_" not in name and not name.startswith(VALUE_HEAD):
-                yield name.replace(".base_layer", ""), weight.detach().to(torch.bfloat16, copy=True)
+        return weight.detach().clone()
     finally:
-        if adapted is not None:
-            adapted.unmerge_adapter()
+        layer.unmerge()
+        weight.data.copy_(kept)
+
+
+@contextmanager
+def _random_numbers_kept() -> Iterator[None]:
+    """What draws random numbers within has no influence on what is drawn after it."""
+    ours, numpys = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(ours)
+        np.random.set_state(numpys)

@@ -188,15 +188,7 @@ def conversations_are_scored_by_a_model_that_knows_turns(
             )
 
 
-<<<<<<< HEAD
-@rule("E510")
-=======
-@rule(
-    "M178",
-    WARNING,
-    refuses="--trainer ppo --rl-max-new-tokens 500 with a reward model that reads 512 tokens",
-    accepts="--trainer ppo --rl-max-new-tokens 128 with a reward model that reads 512 tokens",
-)
+@rule("M178", WARNING)
 def scored_texts_must_fit_into_the_reward_model(
     config: Config, trainer: Trainer, model: ModelFacts, world: World
 ) -> Iterator[Finding]:
@@ -261,10 +253,7 @@ def _lengths_as_scored(examples: Sequence[Example], facts: ModelFacts, config: C
     return {place: len(ids) for place, ids in zip(places, found, strict=True)}
 
 
-@rule(
-    "E510", refuses="--trainer ppo --rl-generation vllm (not installed)", accepts="--trainer ppo --rl-generation native"
-)
->>>>>>> rl
+@rule("E510")
 def vllm_needs_its_package_and_a_gpu(config: Config, trainer: Trainer, machine: Machine) -> Iterator[Finding]:
     """`--rl-generation vllm` without vLLM, without CUDA, in several processes, or with a quantised model.
 

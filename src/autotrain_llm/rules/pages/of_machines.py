@@ -57,6 +57,7 @@ EXAMPLES: dict[str, Example] = {
         "--use-distillation --teacher-model TEACHER --teacher-quantization int4",
         "--use-distillation --teacher-model TEACHER",
     ),
+    "E541": of_flags("--target-memory 1MiB", "--target-memory 24GiB"),
     "P611": Example(
         NO_LOGIN + SFT + f"rows.jsonl {SWEEP} --sweep-backend wandb",
         "WANDB_API_KEY=mine " + SFT + f"rows.jsonl {SWEEP} --sweep-backend wandb",

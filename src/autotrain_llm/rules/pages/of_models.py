@@ -132,6 +132,7 @@ EXAMPLES: dict[str, Example] = {
         TURNS,
         wrong="cp -r SCORER judge\nrm judge/chat_template.jinja",
     ),
+    "M178": of_flags("--rl-max-new-tokens 2046", "--rl-max-new-tokens 64", PROMPTS, PPO),
     "M180": of_flags("--gradient-accumulation 4", "--gradient-accumulation 1"),
     "M181": of_flags(
         TEACHER + "other",

@@ -152,15 +152,19 @@ def test_every_pair_prefers_a_best_move_to_a_legal_worse_one(data):
         assert bad not in best_moves(board)
 
 
-def test_mixed_rows_hold_a_strong_and_a_beginners_answer_and_none_of_the_new_prompts(data):
+def test_mixed_rows_hold_a_strong_and_a_beginners_answer_and_none_of_the_new_prompts_but_openings(data):
     from game import best_moves, canonical
-    from generate import read_move
+    from generate import FREE_IN_OPENINGS, read_move
 
     rows, new = rows_of(data / "mixed.jsonl"), rows_of(data / "new_prompts.jsonl")
     boards = [board_of(row["prompt"]) for row in rows]
     assert boards[::2] == boards[1::2]
-    assert not {canonical(board) for board in boards} & {canonical(row["board"]) for row in new}
-    assert len(boards[::2]) + len(new) == len(rows_of(data / "sft.jsonl"))
+    both = {canonical(board) for board in boards} & {canonical(row["board"]) for row in new}
+    assert all(board.count(".") >= FREE_IN_OPENINGS for board in both)
+    every = {board_of(row["prompt"]) for row in rows_of(data / "sft.jsonl")}
+    assert {*boards} | {row["board"] for row in new} == every
+    assert {board for board in every if board.count(".") >= FREE_IN_OPENINGS} <= {row["board"] for row in new}
+    assert len(new) == len({row["board"] for row in new})
     strong = [read_move(row["completion"]) in best_moves(board) for row, board in zip(rows, boards, strict=True)][::2]
     assert all(strong)
 

@@ -6,7 +6,7 @@
 `test_pairs.jsonl` and `test_positions.jsonl` of positions that no training file has, nor any turned or mirrored form of them.
 `texts.jsonl` (text) holds positions and what is thought about them, with no move. `mixed.jsonl` (prompt, completion) holds a strong player's
 and a beginner's answer to 60 % of the training positions, `new_prompts.jsonl` (prompt, board) the positions that it leaves out, turned and
-mirrored ones with them.
+mirrored ones with them, and all of the first moves.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from game import LINES, best_moves, canonical, empty_cells, move_scores, mover, 
 FORK_SCORE = 7
 # Of the training positions, how many `mixed.jsonl` has answers to; preferences are about the others.
 MIXED_SHARE = 0.6
+# Every game goes through a position with that many cells free, and there are few of these: a model that can't answer one loses many games.
+FREE_IN_OPENINGS = 7
 
 
 def main() -> None:
@@ -41,7 +43,7 @@ def main() -> None:
         "pairs.jsonl": pair_rows(choose(undecided, options.pairs, random_source), random_source),
         "prompts.jsonl": prompt_rows(choose(train, options.prompts, random_source)),
         "mixed.jsonl": mixed_rows(mixed[: options.rows]),
-        "new_prompts.jsonl": prompt_rows(new[: options.prompts]),
+        "new_prompts.jsonl": prompt_rows(with_openings(new, train)[: options.rows]),
         "test_sft.jsonl": sft_rows(test),
         "test_pairs.jsonl": pair_rows([board for board in test if worse_moves(board)], random_source),
         "test_positions.jsonl": position_rows(test),
@@ -79,6 +81,12 @@ def part_positions(positions: list[str], share: float, random_source: random.Ran
     for board in positions:
         (those if canonical(board) in taken else others).append(board)
     return others, those
+
+
+def with_openings(positions: list[str], train: list[str]) -> list[str]:
+    """These positions, after all training positions in which a game begins."""
+    openings = [board for board in train if len(empty_cells(board)) >= FREE_IN_OPENINGS]
+    return list(dict.fromkeys([*openings, *positions]))
 
 
 def choose(positions: list[str], count: int | None, random_source: random.Random) -> list[str]:

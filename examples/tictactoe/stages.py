@@ -24,7 +24,7 @@ OPTIONS = {
     "sft": ("--lr", "2e-3", *SHORT_ROWS),
     # The answers of a pair differ in a word or two: a high beta, so that the model moves no further than turns these around.
     "dpo": (*PAIR_COLUMNS, "--batch-size", "16", "--lr", "2e-5", "--dpo-beta", "0.5"),
-    "orpo": (*PAIR_COLUMNS, "--batch-size", "16", "--lr", "1e-4"),
+    "orpo": (*PAIR_COLUMNS, "--batch-size", "16", "--lr", "5e-5"),
     "kto": (*PAIR_COLUMNS, "--batch-size", "16", "--lr", "2e-5", "--kto-beta", "0.5"),
     "reward": (*PAIR_COLUMNS, "--batch-size", "16", "--lr", "5e-4"),
     "ppo": (*ANSWERS, "--lr", "1e-4", "--rl-num-ppo-epochs", "2", "--rl-gamma", "1", "--rl-kl-coef", "0.02"),
@@ -76,7 +76,8 @@ class Stages:
     def write_pairs(self, stage: str, prompts: str, pairs: str) -> None:
         """The model's own attempts at these positions, right beside wrong."""
         words = ["--model", self.model(stage), "--prompts", str(self.data / f"{prompts}.jsonl")]
-        demo.run([str(demo.HERE / "attempts.py"), *words, "--output", str(self.data / f"{pairs}.jsonl")])
+        words += ["--count", "4", "--pairs", "2", "--output", str(self.data / f"{pairs}.jsonl")]
+        demo.run([str(demo.HERE / "attempts.py"), *words])
 
     def train(self, stage: str, trainer: str, model: str, rows: str, *more: str) -> None:
         started = time.monotonic()

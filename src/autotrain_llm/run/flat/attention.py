@@ -55,9 +55,10 @@ def backend(device: str, dtype: torch.dtype, *, softcap: bool = False, dropout: 
         return SDPA
     if dtype in HALF and _flash_function() is not None:
         return FLASH
-    if dropout:
+    # torch's own kernel knows no softcap, and FlexAttention's backward fails where scores are bent (torch 2.11, on an H200).
+    if dropout or softcap:
         return SDPA
-    if dtype in HALF and not softcap and _varlen_function() is not None:
+    if dtype in HALF and _varlen_function() is not None:
         return VARLEN
     return FLEX
 
@@ -330,15 +331,11 @@ def _flex(
     window: int | None,
     softcap: float | None,
 ) -> torch.Tensor:
-    def bend(score: torch.Tensor, *indices: torch.Tensor) -> torch.Tensor:
-        return torch.tanh(score / softcap) * softcap if softcap else score
-
     compiled = _flex_function()
     output = compiled(
         query,
         key,
         value,
-        score_mod=None if softcap is None else bend,
         block_mask=_block_mask(segments, window, query.device),
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],

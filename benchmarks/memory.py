@@ -238,7 +238,7 @@ def flags(work: Path, case: Case, device: str, number: int = 0) -> dict[str, Any
         "max_steps": STEPS,
         "logging_steps": 1,
         "save_strategy": "no",
-        "output_dir": str(work / "output"),
+        "output_dir": str(work / f"output-{number}"),
     }
     precision = {} if device == "cpu" else {"mixed_precision": "bf16"}
     if case.rows == "pairs":

@@ -98,9 +98,9 @@ def kept_bytes(layers: int, half: bool, lora: float | None, layout: str, checkpo
         return tensor
 
     model.train()
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            layout_of.forward(model, layout_of.collate(rows), "loss")
+    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+    with hooks, torch.autocast("cpu", torch.bfloat16, enabled=half):
+        layout_of.forward(model, layout_of.collate(rows), "loss")
     return sum(tensor.untyped_storage().nbytes() for tensor in held.values()), 192
 
 
@@ -300,11 +300,34 @@ def test_a_run_that_cannot_fit_is_refused_with_flags_that_make_it_fit(trainer, f
     assert "E541" not in codes(checked(places, trainer, **flags, target_memory="80GiB"))
 
 
+def test_a_machine_that_is_too_small_is_told_before_anything_is_loaded_or_written(places, monkeypatch):
+    monkeypatch.setattr(Machine, "gpus", ())
+    monkeypatch.setattr(Machine, "memory", GIB)
+    found = checked(places, **LARGE, dry_run=False, output_dir="{folder}/run")
+    finding = next(one for one in found.findings if one.code == "E541")
+    assert found.refused and "this processor has 1.0 GiB" in finding.message
+    assert not (Path(places["folder"]) / "run").exists()
+    monkeypatch.setattr(Machine, "memory", 16 * GIB)
+    assert "E541" not in codes(checked(places, **LARGE, dry_run=False, output_dir="{folder}/run"))
+
+
 def test_what_may_fit_is_a_warning(places):
     needed = plan_of(places, target_memory="24GiB").estimate["peak_memory_bytes"]
     found = checked(places, target_memory=f"{int(0.9 * needed) // 2**20}MiB")
     assert [(one.code, one.severity) for one in found.findings if one.code == "E541"] == [("E541", "warning")]
     assert not found.refused
+
+
+def test_a_plan_that_was_kept_is_the_same_on_a_machine_with_more_memory(places, monkeypatch):
+    from autotrain_llm.saved_plan import OF_THE_PLACE
+
+    plans = []
+    for memory in (8 * GIB, 16 * GIB):
+        monkeypatch.setattr(Machine, "memory", memory)
+        plans.append(plan_of(places, dry_run=False).estimate)
+    assert plans[0] != plans[1]
+    compared = [{name: part for name, part in plan.items() if name not in OF_THE_PLACE["estimate"]} for plan in plans]
+    assert compared[0] == compared[1]
 
 
 def test_where_nothing_helps_that_is_said(places):

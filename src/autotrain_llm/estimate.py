@@ -148,7 +148,8 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
         quiet_head = head_bytes(shape, replace(run, tokens=run.quiet, targets=run.quiet), gradients=False)
         if run.before:
             without |= {"teacher": run.before, "optimizer": 0}
-        found.append(Peak("when rows are read without learning", {**always, **without, "head": quiet_head}))
+        name = "when the teacher is asked" if run.before else "when rows are read without learning"
+        found.append(Peak(name, {**always, **without, "head": quiet_head}))
     if run.written:
         logits = run.written * shape.vocabulary * (3 * FLOAT)
         parts = {"rounded weights": rounded, "answers that are written": run.cached, "head": logits}

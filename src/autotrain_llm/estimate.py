@@ -17,7 +17,8 @@ WARM = {"cpu": 40 * MEBI, "cuda": 72 * MEBI}
 # aligned block of that size does not fit into. Half precision makes more short-lived copies; batches of unlike size fit each other's
 # holes less. Computed twice, layers leave fewer, and as many of them. A GPU's allocator reuses blocks of the same size.
 HOLES, HOLES_EXACT, OF_TWICE, UNLIKE = 0.42, 0.2, 0.75, 2.0
-CPU_TILE, CPU_PIECE = 512, 1 << 18  # as in run/flat/head.py: tokens, and logits that are handled at once
+# As in run/flat/head.py: tokens, and logits that are handled at once; what is kept of few logits, in bytes.
+CPU_TILE, CPU_PIECE, KEPT_BYTES = 512, 1 << 18, 1 << 26
 CUDA_TILE_BYTES, FEWEST_TILE = 1 << 29, 128
 TEACHER_ROOMS = 4  # by which a GPU's tile is smaller where a teacher's logits lie beside
 NF4, INT8 = 0.52, 1.02  # bytes of a quantised weight with its share of the scales
@@ -65,7 +66,7 @@ class Adapter:
 class Run:
     """How a run computes. `tokens` and `targets` are those of its largest batch, `row` the longest row of it, `unlike` by what share of it the mean batch
     is smaller; `beside` is what else lies
-    in memory all the time, by name, `before` the bytes of a model that is let go before the first step. `quiet` are tokens of the largest
+    in memory all the time, by name, `before` the bytes of a model that is let go before the first step. `by_token` is an objective of each token's log-probability. `quiet` are tokens of the largest
     batch without gradients; `shards` among how many processes weights, gradients and states are shared out; `cached` the bytes of keys and values of
     answers that are written; `states` the values that the optimizer keeps of each that is trained."""
 
@@ -84,6 +85,7 @@ class Run:
     quantised: str | None = None
     adapter: Adapter | None = None
     scores: bool = False
+    by_token: bool = False
     taught: int | None = None
     second_backbone: bool = False
     merges: bool = False
@@ -278,13 +280,17 @@ def head_bytes(shape: Shape, run: Run, *, gradients: bool = True) -> int:
     added = 0 if not run.half else HALF if run.device == "cpu" else FLOAT
     of_weight = shape.table * (FLOAT + added) if trained else 0
     if run.padded and run.taught is None:
-        every = run.tokens * words * value * (2 if gradients else 1)
-        return rounded + of_weight + every + run.targets * words * (2 * value + (3 if gradients else 2) * FLOAT)
+        # Logits of every token, those of the targets in float32 with their logarithms; then these with their gradients.
+        forward = run.tokens * words * value + 2 * run.targets * words * FLOAT
+        backward = 3 * run.targets * words * FLOAT if gradients else 0
+        return rounded + of_weight + max(forward, backward)
     rows = min(run.targets, tile(shape, run))
     if run.device == "cpu":
         logits = rows * words * value + min(CPU_PIECE, rows * words) * FLOAT
     else:
         logits = rows * words * (value + 2 * FLOAT)
+    if run.by_token and gradients and run.targets * words * value <= KEPT_BYTES:
+        logits += run.targets * words * value
     if run.taught is not None:
         beside = value if run.device == "cpu" else value + TEACHER_ROOMS * FLOAT
         logits += rows * words * beside + run.targets * run.taught * FLOAT

@@ -25,6 +25,7 @@ TELLING = 0.97  # of what the run takes itself: what leaves more than this is no
 OPTIMIZER_STATES = {"sgd": 0, "adafactor": 0, "adamw_bnb_8bit": 0.5, "paged_adamw_8bit": 0.5}
 QUIET_TOKENS, SCORED_TOKENS = 8192, 16384  # of a batch without gradients: of references and phases, of reward models
 SHARED_FROM = 0.25  # as in run/layouts.py: the share of a batch from which on its prompts stand in it once
+SUMMED = ("documents", "conversations")  # rows whose loss is a plain sum over tokens
 AHEAD = 64  # positions for which answers that are written have room
 VLLM_SHARE = 0.3  # of the GPU, as in run/rl/vllm_engine.py
 ITEMS_LOOKED_AT = 1_000_000
@@ -124,12 +125,13 @@ class Memory:
             quantised=config.quantization,
             adapter=adapter,
             scores=scores,
+            by_token=not scores and spec.rows not in SUMMED,
             taught=self._teachers_width(config),
             second_backbone=separate,
             merges=bool(adapter and config.merge_adapter),
             quiet=self._quiet(config, batch, full),
             before=before,
-            cached=int(written * (self._longest(config) + AHEAD) * self._cached_token(shape, adapter)),
+            cached=int(written * (self._longest(config) + AHEAD) * self._cached_token(shape)),
             written=written,
             beside=beside,
             shards=self.processes if config.distributed_backend == "fsdp" and several else 1,
@@ -206,10 +208,9 @@ class Memory:
         answers = math.ceil(phase["prompts_of_phase"] * phase["answers_each"] / self.processes)
         return min(answers, sequences_at_once(config, self.world))
 
-    def _cached_token(self, shape: estimate.Shape, adapter: estimate.Adapter | None) -> int:
-        """Bytes of the keys and values of one token: keys are as wide as what goes into a layer."""
-        of_keys, of_values = (2 if adapter else 4, 2) if self.half else (4, 4)
-        return shape.layers * shape.keys * (of_keys + of_values)
+    def _cached_token(self, shape: estimate.Shape) -> int:
+        """Bytes of the keys and values of one token, in the type of attention."""
+        return 2 * shape.layers * shape.keys * (2 if self.half else 4)
 
     # --- the largest batch ------------------------------------------------------------------------------------------
 

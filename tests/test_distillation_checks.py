@@ -240,7 +240,9 @@ def test_the_estimate_counts_the_teacher_where_it_stays(asked: Path, light_llama
     assert facts is not None and facts.parameters is not None
     assert teacher() == 4 * facts.parameters
     assert teacher(use_distillation=False) is None and teacher(distill_alpha=0.0) is None
-    asked_before = cost(distill_cache=True)  # it is let go before the first step, so that what is trained has no state yet
+    asked_before = cost(
+        distill_cache=True
+    )  # it is let go before the first step, so that what is trained has no state yet
     assert asked_before["moment"] == "when the teacher is asked" and "optimizer" not in asked_before["memory"]
 
 

@@ -64,7 +64,9 @@ HIDDEN, INNER, HEADS, KEY_HEADS, WORDS = 64, 160, 4, 2, 512
 RANK = 8
 
 
-def kept_bytes(layers: int, half: bool, lora: float | None, layout: str, checkpointing: bool) -> tuple[int, int]:
+def kept_bytes(
+    layers: int, half: bool, lora: float | None, layout: str, checkpointing: bool, length: int = 96
+) -> tuple[int, int]:
     """Bytes of all tensors that a forward pass keeps, but for weights and their rounded copies; and its tokens."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -88,7 +90,7 @@ def kept_bytes(layers: int, half: bool, lora: float | None, layout: str, checkpo
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     layout_of = Flat(model) if layout == "flat" else Padded(0)
-    rows = [(np.arange(96, dtype=np.int32), np.ones(96, bool)) for _ in range(2)]
+    rows = [(np.arange(length, dtype=np.int32), np.ones(length, bool)) for _ in range(2)]
     held: dict[int, Any] = {}
     shapes = {tuple(one.shape) for one in model.parameters()}
 
@@ -101,7 +103,7 @@ def kept_bytes(layers: int, half: bool, lora: float | None, layout: str, checkpo
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
     with hooks, torch.autocast("cpu", torch.bfloat16, enabled=half):
         layout_of.forward(model, layout_of.collate(rows), "loss")
-    return sum(tensor.untyped_storage().nbytes() for tensor in held.values()), 192
+    return sum(tensor.untyped_storage().nbytes() for tensor in held.values()), 2 * length
 
 
 @pytest.mark.parametrize(
@@ -121,9 +123,17 @@ def test_what_a_layer_is_said_to_keep_is_what_it_keeps(half, lora, layout, check
     (two, tokens), (four, _) = (kept_bytes(layers, half, lora, layout, checkpointing) for layers in (2, 4))
     shape = Shape(0, HIDDEN, INNER, 2, WORDS, HIDDEN, HIDDEN // 2, HEADS)
     adapter = None if lora is None else Adapter(0, 6 * HIDDEN + INNER, 7, RANK, lora > 0)
-    run = Run(tokens, tokens, row=96, half=half, padded=layout == "padded", adapter=adapter)
+    run = Run(tokens, tokens, row=96, span=96, half=half, padded=layout == "padded", adapter=adapter)
     said = estimate.entering(shape, run) if checkpointing else estimate.kept_by_layer(shape, run)
     assert said == pytest.approx((four - two) / 2 / tokens, rel=0.05)
+
+
+def test_long_rows_keep_what_their_attention_needs_in_half_precision():
+    (two, tokens), (four, _) = (kept_bytes(layers, True, None, "flat", False, 300) for layers in (2, 4))
+    shape = Shape(0, HIDDEN, INNER, 2, WORDS, HIDDEN, HIDDEN // 2, HEADS)
+    long, short = (Run(tokens, tokens, row=300, span=span, half=True) for span in (300, 96))
+    assert estimate.kept_by_layer(shape, long) == pytest.approx((four - two) / 2 / tokens, rel=0.05)
+    assert estimate.kept_by_layer(shape, short) > 1.1 * estimate.kept_by_layer(shape, long)
 
 
 def test_memory_grows_with_what_it_grows_with_and_no_faster():

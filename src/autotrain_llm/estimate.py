@@ -20,6 +20,7 @@ HOLES, HOLES_EXACT, OF_TWICE, UNLIKE = 0.42, 0.2, 0.75, 2.0
 # As in run/flat/head.py: tokens, and logits that are handled at once; what is kept of few logits, in bytes.
 CPU_TILE, CPU_PIECE, KEPT_BYTES = 512, 1 << 18, 1 << 26
 CUDA_TILE_BYTES, FEWEST_TILE = 1 << 29, 128
+SHORT = 256  # as in run/flat/attention.py: the span up to which attention is computed in float32 on a processor
 TEACHER_ROOMS = 4  # by which a GPU's tile is smaller where a teacher's logits lie beside
 NF4, INT8 = 0.52, 1.02  # bytes of a quantised weight with its share of the scales
 
@@ -64,7 +65,8 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Run:
-    """How a run computes. `tokens` and `targets` are those of its largest batch, `row` the longest row of it, `unlike` by what share of it the mean batch
+    """How a run computes. `tokens` and `targets` are those of its largest batch, `row` the longest row of it, `span` the tokens of a token's row in the
+    mean, `unlike` by what share of it the mean batch
     is smaller; `beside` is what else lies
     in memory all the time, by name, `before` the bytes of a model that is let go before the first step. `by_token` is an objective of each token's log-probability. `quiet` are tokens of the largest
     batch without gradients; `shards` among how many processes weights, gradients and states are shared out; `cached` the bytes of keys and values of
@@ -73,6 +75,7 @@ class Run:
     tokens: int
     targets: int
     row: int = 0
+    span: float = 0.0
     unlike: float = 0.0
     device: str = "cpu"
     half: bool = False
@@ -222,9 +225,10 @@ def kept_by_layer(shape: Shape, run: Run) -> int:
     """What a layer keeps until it goes backward."""
     hidden, inner, value = shape.hidden, shape.intermediate, HALF if run.half else FLOAT
     products = (4 if shape.gated else 2) * inner * value  # what the activation function and the last product take in
-    scores = FLOAT * shape.heads * (3 if run.eager else 1) if not run.half or run.padded else 0
+    scores = FLOAT * shape.heads * (3 if run.eager else 1)
     quadratic = shape.heads * run.row * (2 * value + FLOAT) if run.eager and run.padded else 0
-    attention = value * (2 * shape.queries + 2 * shape.keys) + scores + quadratic
+    short = run.device == "cpu" and not run.padded and run.span <= SHORT  # then it is torch's own kernel, in float32
+    attention = (FLOAT if short else value) * (2 * shape.queries + 2 * shape.keys) + scores + quadratic
     norms = FLOAT * (2 * hidden + 2)
     if run.adapter is None:
         norms *= 2  # a weight that is trained keeps what it is multiplied with
@@ -313,6 +317,13 @@ def _of_head(shape: Shape, run: Run) -> int:
 def _beside_the_table(shape: Shape, run: Run) -> int:
     """The embedding's gradient is made whole before it is added to the head's."""
     return FLOAT * shape.table if shape.tied and not run.adapter and not run.scores else 0
+
+
+def frozen_bytes(shape: Shape, weight: float, *, half: bool) -> int:
+    """A second model that is not trained: of float32 weights, the linear layers are rounded once, the head apart from the embedding."""
+    if not half or weight != FLOAT:
+        return int(weight * shape.parameters)
+    return HALF * shape.linear + (FLOAT + HALF) * shape.table
 
 
 # What a checkpoint takes on disk.

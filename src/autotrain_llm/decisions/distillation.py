@@ -64,11 +64,12 @@ def teacher_weights(config: Config, world: World, *, half: bool) -> int:
     each = SIZES.get(facts.dtype or "", 4.0)
     if config.teacher_quantization:
         return int(INT4 * max(0, facts.parameters - tables) + max(each, 2.0) * tables)
-    of_linear = (
-        min(each, 2.0) if half else max(each, 4.0 if not world.machine.has_cuda and facts.dtype == "float16" else each)
-    )
-    kept = table if facts.is_tied or not half else tables - table
-    return int(of_linear * (facts.parameters - kept) + each * kept)
+    if not half:
+        return int((4.0 if facts.dtype == "float16" and not world.machine.has_cuda else each) * facts.parameters)
+    # A head that is the embedding too is rounded apart from it.
+    beside = 2 * table if each > 2 and facts.is_tied else 0
+    kept = table if facts.is_tied else tables - table
+    return int(min(each, 2.0) * (facts.parameters - kept) + each * kept) + beside
 
 
 def teacher_in_words(decided: dict[str, Any], size: str) -> list[tuple[str, str, str]]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotrain_llm import estimate
 from autotrain_llm.config import Config
@@ -18,6 +18,9 @@ from autotrain_llm.decisions.rollouts import reward_models, sequences_at_once
 from autotrain_llm.declare.finding import in_words
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.facts.world import World
+
+if TYPE_CHECKING:
+    from autotrain_llm.models.metadata import ModelFacts
 
 MARGIN = 0.2  # of the estimate: by so much less a run may take, so that nothing is refused that is only this far beyond the memory
 SHARE = 0.9  # of the device, beyond which activations are computed twice unless that was said otherwise
@@ -35,10 +38,12 @@ RANKS = (4, 8, 16, 32, 64, 128, 256)
 
 @dataclass(frozen=True)
 class Batch:
-    """The largest batch of a run: its tokens as they are computed, its longest row, and the tokens of the mean batch."""
+    """The largest batch of a run: its tokens as they are computed, its longest row, the tokens of a token's row in the mean, and
+    the tokens of the mean batch."""
 
     tokens: int
     row: int
+    span: float
     mean: float
 
     @property
@@ -113,6 +118,7 @@ class Memory:
             tokens=batch.tokens,
             targets=0 if scores else max(1, math.ceil(share * batch.tokens)),
             row=batch.row,
+            span=batch.span,
             unlike=batch.unlike,
             device="cuda" if cuda else "cpu",
             half=self.half,
@@ -150,13 +156,13 @@ class Memory:
         if config.applies("model_ref"):
             decided = decide_reference(config, world, self.schedule["epochs"], short_of_memory=self.refers_beforehand)
             if decided["kind"] == ANOTHER_MODEL:
-                own = world.reference.parameters if world.reference else None
-                found["reference"] = int(weight * (own or shape.parameters))
+                own = facts_shape(world.reference) if world.reference else None
+                found["reference"] = estimate.frozen_bytes(own or shape, weight, half=self.half)
             elif decided["when"] != BEFOREHAND:
-                found["reference"] = _copied(shape, decided["kind"], adapter, weight)
+                found["reference"] = _copied(shape, decided["kind"], adapter, weight, half=self.half)
         anchor = decide_anchor(config, world) if config.trainer_spec.samples else None
         if anchor is not None:
-            found["reference"] = _copied(shape, anchor["kind"], adapter, weight)
+            found["reference"] = _copied(shape, anchor["kind"], adapter, weight, half=self.half)
         teacher = teacher_weights(config, world, half=self.half)
         if teacher and config.distill_cache:
             before = teacher
@@ -229,7 +235,8 @@ class Memory:
         if spec.samples:
             phase = decide_phases(config, self.schedule["rows"], self.processes)
             row = self._longest(config)
-            return Batch(int(phase["batch_size"]) * row, row, int(phase["batch_size"]) * row)
+            tokens = int(phase["batch_size"]) * row
+            return Batch(tokens, row, row, tokens)
         known = (config.batch_size, self._limit(config), full, config.gradient_accumulation)
         if known not in self._batches:
             self._batches[known] = self._largest(
@@ -242,7 +249,7 @@ class Memory:
         limit, each = self._limit(config), 1 if self._is_single(rows) else 2
         if full or len(rows) == 0 or self.layout["packing"]:
             tokens = size * each * limit
-            return Batch(tokens, limit, tokens)
+            return Batch(tokens, limit, limit, tokens)
         together = size * (self.processes if seed is not None else 1)
         left = self.schedule["steps"] * accumulated * together
         epochs = math.ceil(self.schedule["epochs"]) if seed is not None else 1
@@ -413,10 +420,10 @@ class Memory:
         return low
 
 
-def _copied(shape: estimate.Shape, kind: str, adapter: estimate.Adapter | None, weight: float) -> int:
+def _copied(shape: estimate.Shape, kind: str, adapter: estimate.Adapter | None, weight: float, *, half: bool) -> int:
     """Bytes of what is kept of the model as it was."""
     if kind == COPY:
-        return int(weight * shape.parameters)
+        return estimate.frozen_bytes(shape, weight, half=half)
     return 4 * adapter.values if kind == ADAPTER_AS_IT_WAS and adapter else 0
 
 
@@ -426,6 +433,7 @@ def _largest_of(lengths: Any, prompts: Any, size: int, padded: bool) -> Batch:
 
     tokens: list[Any] = []
     rows: list[Any] = []
+    spans: list[Any] = []
     whole = len(lengths) // size * size
     for part, each in ((slice(0, whole), size), (slice(whole, len(lengths)), len(lengths) - whole)):
         if not each or part.start == part.stop:
@@ -439,8 +447,11 @@ def _largest_of(lengths: Any, prompts: Any, size: int, padded: bool) -> Batch:
             taken = taken - numpy.where(again > SHARED_FROM * taken, again, 0)
         tokens.append(taken)
         rows.append(longest)
-    of_batches, most = numpy.concatenate(tokens), int(numpy.concatenate(tokens).argmax())
-    return Batch(int(of_batches[most]), int(numpy.concatenate(rows)[most]), float(of_batches.mean()))
+        spans.append((together.astype(float) ** 2).sum(axis=(1, 2)) / numpy.maximum(1, together.sum(axis=(1, 2))))
+    of_batches = numpy.concatenate(tokens)
+    most = int(of_batches.argmax())
+    row, span = (numpy.concatenate(found)[most] for found in (rows, spans))
+    return Batch(int(of_batches[most]), int(row), float(span), float(of_batches.mean()))
 
 
 # --- the model ----------------------------------------------------------------------------------------------------------
@@ -448,28 +459,39 @@ def _largest_of(lengths: Any, prompts: Any, size: int, padded: bool) -> Batch:
 
 def model_shape(world: World) -> estimate.Shape | None:
     """The sizes that memory follows from; None where the model's files don't tell."""
-    facts, shape = world.model, world.shape or {}
-    if facts is None and not shape:
-        return None
-    if shape:
-        hidden, inner = shape["hidden_size"], shape["intermediate_size"]
-        layers, words, heads = shape["num_hidden_layers"], shape["vocab_size"], shape["num_attention_heads"]
-        of_keys, size, gated, tied = shape["num_key_value_heads"], hidden // heads, True, shape["tie_word_embeddings"]
-    else:
-        assert facts is not None
-        hidden, layers, words = facts.hidden_size, facts.layers, facts.vocab_size
-        if not hidden or not layers or not words:
-            return None
-        experts = facts.number("num_experts_per_tok") or 1
-        inner = experts * (facts.number("moe_intermediate_size") or facts.intermediate_size or 4 * hidden)
-        heads = facts.heads or 1
-        size = facts.number("head_dim") or hidden // heads
-        of_keys, tied = facts.number("num_key_value_heads") or heads, facts.is_tied
-        gated = facts.setting("hidden_act", "hidden_activation") in ("silu", "gelu_pytorch_tanh", "swish")
+    shape = world.shape or {}
+    if not shape:
+        return facts_shape(world.model) if world.model else None
     if world.parameters is None:
         return None
+    hidden, heads = shape["hidden_size"], shape["num_attention_heads"]
     return estimate.Shape(
-        world.parameters, hidden, inner, layers, words, heads * size, of_keys * size, heads, gated, tied
+        world.parameters,
+        hidden,
+        shape["intermediate_size"],
+        shape["num_hidden_layers"],
+        shape["vocab_size"],
+        hidden,
+        shape["num_key_value_heads"] * (hidden // heads),
+        heads,
+        True,
+        shape["tie_word_embeddings"],
+    )
+
+
+def facts_shape(facts: ModelFacts) -> estimate.Shape | None:
+    """The sizes of a model as its files tell them; of experts, those that a token is sent to."""
+    hidden, layers, words = facts.hidden_size, facts.layers, facts.vocab_size
+    if not hidden or not layers or not words or facts.parameters is None:
+        return None
+    experts = facts.number("num_experts_per_tok") or 1
+    inner = experts * (facts.number("moe_intermediate_size") or facts.intermediate_size or 4 * hidden)
+    heads = facts.heads or 1
+    size = facts.number("head_dim") or hidden // heads
+    keys = (facts.number("num_key_value_heads") or heads) * size
+    gated = facts.setting("hidden_act", "hidden_activation") in ("silu", "gelu_pytorch_tanh", "swish")
+    return estimate.Shape(
+        facts.parameters, hidden, inner, layers, words, heads * size, keys, heads, gated, facts.is_tied
     )
 
 

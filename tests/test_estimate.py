@@ -272,6 +272,15 @@ def test_a_run_that_starts_keeps_to_the_memory_that_was_named(places, monkeypatc
     assert not free.precision["checkpointing"] and short.precision["checkpointing"]
 
 
+def test_more_memory_than_there_is_is_not_taken_for_granted(places, monkeypatch):
+    monkeypatch.setattr(Machine, "gpus", ())
+    monkeypatch.setattr(Machine, "memory", 2 * GIB)
+    plan = plan_of(places, dry_run=False, target_memory="64GiB")
+    assert plan.estimate["device"]["memory_bytes"] == 2 * GIB
+    said = {name: why for _, part in plan.summary() for name, _, why in part}
+    assert "more than there is" in said["planned for"]
+
+
 def test_what_fits_is_said_and_does_fit_and_more_does_not(places):
     flags = LARGE | {"target_memory": "2GiB"}
     plan = plan_of(places, **flags)

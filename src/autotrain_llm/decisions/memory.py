@@ -550,8 +550,9 @@ def memory_in_words(cost: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ]
     if device["supposed"]:
         rows.insert(0, ("planned for", kind, f"--target-memory; taken to be {device['supposed']}"))
-    elif device["target"]:
-        rows.insert(0, ("planned for", kind, "--target-memory"))
+    elif device["named"]:
+        why = "--target-memory" + ("" if device["as_named"] else f" {device['named']}: more than there is")
+        rows.insert(0, ("planned for", kind, why))
     if cost["largest"]:
         fitting = ", ".join(
             f"{flag_of(name)} {value}" if value else f"no {flag_of(name)}" for name, value in cost["largest"].items()

@@ -103,6 +103,11 @@ class Machine:
         return min(gpu.memory for gpu in self.gpus) if self.gpus else self.memory
 
     @property
+    def is_as_named(self) -> bool:
+        """Whether the device has as much memory as was named, rather than what is there."""
+        return False
+
+    @property
     def supposed(self) -> str | None:
         """What is taken to be true of a device that is not here, in words; None where all of it is this machine's."""
         return None
@@ -168,6 +173,10 @@ class Supposed(Machine):
         return self.wanted if self.kind == CPU else self.here.memory
 
     @property
+    def is_as_named(self) -> bool:
+        return True
+
+    @property
     def supposed(self) -> str:
         if self.kind == CPU:
             return "a processor like this one"
@@ -188,6 +197,10 @@ class Limited(Machine):
     @cached_property
     def gpus(self) -> tuple[Gpu, ...]:
         return self.here.gpus
+
+    @property
+    def is_as_named(self) -> bool:
+        return self.wanted <= self.here.device_memory
 
     @property
     def device_memory(self) -> int:

@@ -30,7 +30,7 @@ def a_run_must_fit_into_memory(plan: Plan) -> Iterator[Finding]:
     if needed <= there:
         return
     surely = (1 - MARGIN) * needed > there
-    whose = f"the {device['kind']} of --target-memory" if device["target"] else f"this {device['kind']}"
+    whose = f"the {device['kind']} of --target-memory" if device["as_named"] else f"this {device['kind']}"
     changes = cost["way_out"]
     largest = max(cost["memory"].items(), key=lambda part: part[1])
     yield Finding(
@@ -47,7 +47,7 @@ def a_run_must_fit_into_memory(plan: Plan) -> Iterator[Finding]:
 
 def _to_blame(plan: Plan) -> Iterator[str]:
     """The parameters that decide on memory and would have to be others."""
-    if plan.estimate["device"]["target"]:
+    if plan.estimate["device"]["as_named"]:
         yield "target_memory"
     changes = plan.estimate["way_out"] or {"batch_size": 1}
     yield from (name for name in changes if name != "gradient_accumulation")

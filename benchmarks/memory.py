@@ -37,7 +37,7 @@ STEPS = 4
 # Runs side by side. On the processor one by one: they share its memory's bandwidth. On a GPU each counts what torch allocated for it alone.
 AT_ONCE = {"cpu": 1, "cuda": 3}
 AIM = 0.2
-SECONDS = 240  # of one run
+SECONDS = {"cpu": 600, "cuda": 120}  # of one run
 WORDS_OF_A_ROW = {"cpu": 1400, "cuda": 2600}
 CLEAR = Path("/proc/self/clear_refs")
 STATUS = Path("/proc/self/status")
@@ -338,10 +338,10 @@ def run_alone(work: Path, options: argparse.Namespace, number: int, case: Case) 
     words += ["--case", str(number), "--work", str(work)]
     began = time.perf_counter()
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS[options.device])
         fault = done.stderr.strip().splitlines()[-1:] if done.returncode else []
     except subprocess.TimeoutExpired:
-        fault = [f"longer than {SECONDS} s"]
+        fault = [f"longer than {SECONDS[options.device]} s"]
     shutil.rmtree(work / f"output-{number}", ignore_errors=True)
     left = left_by(work, number)
     result = json.loads(left.read_text(encoding="utf-8")) if left.exists() else {}

@@ -198,7 +198,7 @@ print(held() - before)
 def test_rows_on_disk_take_next_to_no_memory(tmp_path: Path, light_llama: Path) -> None:
     path = tmp_path / "rows.jsonl"
     with path.open("w") as file:
-        for number in range(20_000):
+        for number in range(8_000):
             file.write(json.dumps({"text": f"{number} " + "word " * 150}) + "\n")
 
     def kilobytes(large: int) -> int:

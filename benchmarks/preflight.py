@@ -1,7 +1,8 @@
 """Tokens per second of a whole preflight, beside the tokenizer alone: `encode_batch` of the same tokenizer on all rows' texts, in one call.
 
 A preflight reads, recognises and converts the rows, compares them with each other, renders and tokenises them, finds what is trained on and
-plans the run; nothing is taken from a cache. The rows are those of a conversation data set, their sentences in another order in each copy.
+plans the run; nothing is taken from a cache. The rows are those of a conversation data set, their sentences in another order in each copy,
+as conversations, which a chat template renders, and as plain texts.
 Both are run in turn, so that a busy machine slows both alike. Run it with the Python that has the package:
 `python benchmarks/preflight.py --rows-from alpaca.json [--rows 1000 50000] [--rounds 3] [--write]`.
 """
@@ -26,13 +27,14 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SIZE = "scratch:1m"
+KINDS = ("conversations", "texts")
 
 
-def write_rows(source: Path, target: Path, count: int) -> list[list[dict[str, str]]]:
-    """So many conversations that all differ."""
+def write_rows(source: Path, target: Path, count: int, kind: str) -> list[str]:
+    """So many rows that all differ, and the text that is tokenised of each."""
     chance = random.Random(0)
     rows = [row for row in json.loads(source.read_text(encoding="utf-8")) if row["output"].strip()]
-    written = []
+    texts = []
     with target.open("w", encoding="utf-8") as file:
         for number in range(count):
             row = rows[number % len(rows)]
@@ -44,9 +46,14 @@ def write_rows(source: Path, target: Path, count: int) -> list[list[dict[str, st
                 {"role": "user", "content": asked if number < len(rows) else f"{asked} ({number})"},
                 {"role": "assistant", "content": ". ".join(answer)},
             ]
-            written.append(turns)
-            file.write(json.dumps({"messages": turns}, ensure_ascii=False) + "\n")
-    return written
+            if kind == "conversations":
+                texts.append("".join(f"<|im_start|>{t['role']}\n{t['content']}<|im_end|>\n" for t in turns))
+                written: dict[str, Any] = {"messages": turns}
+            else:
+                texts.append("\n\n".join(turn["content"] for turn in turns))
+                written = {"text": texts[-1]}
+            file.write(json.dumps(written, ensure_ascii=False) + "\n")
+    return texts
 
 
 def make_tokenizer(folder: Path, data: Path) -> Path:
@@ -84,17 +91,16 @@ def timed(run: Any) -> tuple[Any, float, float]:
     return result, time.perf_counter() - begin, time.process_time() - busy
 
 
-def line(source: Path, count: int, rounds: int) -> str:
+def line(source: Path, count: int, rounds: int, kind: str) -> str:
     """A line of the table."""
     from autotrain_llm.data.tokenizer import Tokenizer
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         data = folder / "rows.jsonl"
-        rows = write_rows(source, data, count)
+        texts = write_rows(source, data, count, kind)
         tokenizer = make_tokenizer(folder, data)
         backend = Tokenizer.load(tokenizer).backend
-        texts = ["".join(f"<|im_start|>{t['role']}\n{t['content']}<|im_end|>\n" for t in turns) for turns in rows]
         whole, alone, work = [], [], []
         for _ in range(rounds):
             tokens, seconds, busy_alone = timed(lambda: encoded(backend, texts))
@@ -106,7 +112,7 @@ def line(source: Path, count: int, rounds: int) -> str:
             del prepared
     ratio = statistics.median(one / other for one, other in zip(whole, alone, strict=True))
     least = f"{min(whole):.2f} s" if count < 10_000 else f"{min(whole):.1f} s"
-    return f"| {count:,} | {tokens:,} | {tokens / min(whole):,.0f} | {tokens / min(alone):,.0f} | {ratio:.2f} | {statistics.median(work):.2f} | {least} |"
+    return f"| {count:,} {kind} | {tokens:,} | {tokens / min(whole):,.0f} | {tokens / min(alone):,.0f} | {ratio:.2f} | {statistics.median(work):.2f} | {least} |"
 
 
 def main() -> int:
@@ -124,7 +130,7 @@ def main() -> int:
         "",
         "| rows | tokens | preflight, tokens/s | `encode_batch` alone, tokens/s | times as long | times the work | preflight |",
         "| --- | --- | --- | --- | --- | --- | --- |",
-        *(line(said.rows_from, count, said.rounds) for count in said.rows),
+        *(line(said.rows_from, count, said.rounds, kind) for kind in KINDS for count in said.rows),
     ]
     print("\n".join(lines))
     if said.write:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from autotrain_llm.cli.main import main
+from autotrain_llm.cli.preparing import Preparing
 from autotrain_llm.version import VERSION
 
 TRAIN = ["llm", "--trainer", "sft", "--model", "scratch:1m", "--lr", "1e-3", "--epochs", "1", "--batch-size", "2"]
@@ -139,6 +143,35 @@ def test_preview_shows_what_is_trained_on_and_trains_nothing(rows, tmp_path, mon
     assert "row 2" in out and "row 3" not in out
     assert "⟦" in out and "comes" in out[out.index("row 1") :]
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_preview_of_the_first_rows_reads_no_others(rows, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with Path(rows).open("a") as data:
+        data.write("{broken\n")
+    assert main([*TRAIN, "--data-path", rows, "--preview-data", "1"]) == 2
+    assert main([*TRAIN, "--data-path", rows, "--preview-data", "1", "--check-rows", "3"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("terminal", "shown"),
+    [
+        (
+            True,
+            "\r\x1b[KPreparing rows: 20 of 90\r\x1b[KPreparing rows: 30 of 90\r\x1b[KPreparing rows: 90 of 90\r\x1b[K",
+        ),
+        (False, "Preparing rows: 30 of 90\nPreparing rows: 90 of 90\n"),
+    ],
+)
+def test_how_far_preparing_is_is_said_on_one_line_of_a_terminal_and_now_and_then_in_a_log(terminal, shown, monkeypatch):
+    clock = iter([0.0, 0.5, 2.0, 31.0, 31.1, 75.0])
+    monkeypatch.setattr("autotrain_llm.cli.preparing.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("autotrain_llm.cli.preparing.is_terminal", lambda stream: terminal)
+    screen = SimpleNamespace(err=io.StringIO(), quiet=False)
+    with Preparing(screen) as preparing:
+        for done in (10, 20, 30, 40, 90):
+            preparing.progress("Preparing rows", done, 90)
+    assert screen.err.getvalue() == shown
 
 
 def test_preview_as_json_is_in_the_one_document(rows, tmp_path, monkeypatch, capsys):

@@ -135,7 +135,7 @@ def test_batches_change_nothing(files: dict[str, Path], light_llama: Path, monke
     for name, array in whole.train.arrays().items():
         assert numpy.array_equal(array, getattr(small.train, name)), name
     assert small.findings == whole.findings and small.statistics == whole.statistics
-    assert len(heard) > 20 and heard[-1] == ("Preparing rows", 0, 0) and heard[-2] == ("Preparing rows", 2500, 2500)
+    assert len(heard) > 20 and heard[-1] == ("Preparing rows", 2500, 2500)
 
 
 def test_prompts_in_a_template_are_made_where_they_are_asked_for(
@@ -198,7 +198,7 @@ print(held() - before)
 def test_rows_on_disk_take_next_to_no_memory(tmp_path: Path, light_llama: Path) -> None:
     path = tmp_path / "rows.jsonl"
     with path.open("w") as file:
-        for number in range(20_000):
+        for number in range(8_000):
             file.write(json.dumps({"text": f"{number} " + "word " * 150}) + "\n")
 
     def kilobytes(large: int) -> int:

@@ -417,3 +417,12 @@ OTHER_TEMPLATES = {
     "twice": "{% for m in messages %}{{ m.content }}{{ m.content }}<|im_end|>{% endfor %}",
 }
 CHAT_OF_TWO = [{"role": "user", "content": "Hello you"}, {"role": "assistant", "content": "Hello me"}]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_long_texts_have_the_ids_that_short_ones_have(kind, folders, monkeypatch):
+    tokenizer = Tokenizer.load(folders[kind])
+    texts = [TEXT * 3, "  two  spaces\n\nnew", "<s>already", "ends</s>", "", "ünï 漢字 😊"]
+    short = tokenizer.encode_batch(texts)
+    monkeypatch.setattr("autotrain_llm.data.tokenizer.LONG_TEXT", 0)
+    assert tokenizer.encode_batch(texts) == short

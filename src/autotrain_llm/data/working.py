@@ -18,9 +18,8 @@ from autotrain_llm.data.pieces import PieceMaker
 if TYPE_CHECKING:
     from autotrain_llm.data.prepare import Preparation
 
-# A batch ends at whichever comes first. Tokens take some hundred bytes each while they are looked at, so that long rows are taken by few;
-# a tokenizer takes a tenth longer over batches of a thousand rows than over these.
-MOST_ROWS, MOST_LETTERS = 4096, 4 << 20
+# A batch ends at whichever comes first. While it is tokenised a letter takes some hundred bytes, so that long rows are taken by few.
+MOST_ROWS, MOST_LETTERS = 4096, 2 << 20
 
 
 def collect(
@@ -35,7 +34,7 @@ def collect(
     with _what_is_there_stays():
         for one, part in _overlapped(maker, faults, preparation, examples):
             collector.add(part)
-            if progress is not None:
+            if progress is not None and one.examples:
                 progress("Preparing rows", one.start + len(one.examples), len(examples))
     return collector
 

@@ -227,8 +227,13 @@ class World:
         return dataset
 
     @property
+    def _only_looks(self) -> bool:
+        """Whether nothing is trained on, so that some rows may do."""
+        return bool(self.config.peek("dry_run")) or self.config.peek("preview_data") is not None
+
+    @property
     def reads_part_of_the_rows(self) -> bool:
-        """Whether `--check-rows` left rows unread, as a dry run may: what is counted is counted of the others alone."""
+        """Whether `--check-rows` left rows unread, as a dry run or a preview may: what is counted is counted of the others alone."""
         return self._written is not None and self._written.cut_short
 
     @cached_property
@@ -276,7 +281,7 @@ class World:
             eval_path=config.eval_dataset_path,
             named=tuple(field for field, name in columns.items() if config.given(name)),
             max_samples=config.max_samples,
-            most_rows=config.peek("check_rows") if config.peek("dry_run") else None,
+            most_rows=config.peek("check_rows") if self._only_looks else None,
             seed=config.seed,
             cache_dir=config.cache_dir,
             offline=config.offline,

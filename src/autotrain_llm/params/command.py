@@ -17,7 +17,7 @@ class Command:
     )
     check_rows: int | None = param(
         None,
-        "Compare only so many rows with each other, the first ones; with --dry-run, read no more than these.",
+        "Compare only so many rows with each other, the first ones; with --dry-run or --preview-data, read no more than these.",
         within=AT_LEAST_ONE,
         command=True,
         default_words="all",

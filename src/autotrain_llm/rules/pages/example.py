@@ -85,7 +85,7 @@ def _lines(text: str, name: str) -> str:
 
 
 def of_rows(
-    rows: str, good: str = TWO, command: str = SFT, name: str = "rows.jsonl", flags: str = "", **more: str
+    rows: str, good: str = TWO, command: str = SFT, name: str = "rows.jsonl", flags: str = "", **more: Any
 ) -> Example:
     """The same command on two files."""
     both = f"{command}{name}{flags}"

@@ -25,7 +25,7 @@ HELD_OUT = 100  # rows
 
 ALONE, TAUGHT, KEPT = "alone", "taught", "taught, from the cache"
 # Float32, which is faster than bf16 for models as small as these. With the prompt a row is a text like any other: which cells are taken
-# can't be known beforehand, and a student of few rows learns them by heart where nobody tells it what else was likely.
+# can't be known beforehand, and there a teacher knows what else is likely, while most of a thought follows from the board.
 TRAINING = {
     "trainer": "sft",
     "response_only_loss": False,
@@ -104,11 +104,13 @@ def table(
         f"rows and weights (lowest to highest). The teacher's own loss is {of_teacher['last']:.3f}, and it finds "
         f"{of_teacher['accuracy']:.1%} of the tokens. All of it took {seconds / 60:.0f} minutes.",
         "",
-        "| student | loss at the end | loss at its best | tokens found at the end |",
-        "| --- | --- | --- | --- |",
+        "| student | loss at the end | below that of the same student alone | loss at its best | tokens found at the end |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for name, runs in found.items():
         cells = [spread([one[key] for one in runs]) for key in ("last", "best", "accuracy")]
+        gains = [alone["last"] - one["last"] for alone, one in zip(found[ALONE], runs, strict=True)]
+        cells.insert(1, spread(gains) if name != ALONE else "")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

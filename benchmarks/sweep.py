@@ -1,7 +1,7 @@
 """Trials per hour of a sweep, which runs them in one process, beside the same trials with a process each.
 
 Both do the same work: the trials' values are those that the sweep proposed, and their results are compared. Run it with the Python
-that has the package, on an otherwise idle machine: `python benchmarks/sweep.py DATA [--trials 8] [--steps 20] [--rounds 3] [--write]`.
+that has the package, on an otherwise idle machine: `python benchmarks/sweep.py DATA [--trials 12] [--steps 10] [--rounds 2] [--write]`.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ def table(rounds: list[tuple[float, float]], trials: int, steps: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="instruction rows, such as alpaca_en_demo.json")
-    parser.add_argument("--trials", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     given = parser.parse_args()
     rounds = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from autotrain_llm import train
+from autotrain_llm.cli.main import main
 from autotrain_llm.models import architectures
 from autotrain_llm.registry import METRICS, TRAINERS
 from conftest import questions, write_rows
@@ -302,31 +302,28 @@ def test_without_evaluations_on_the_way_there_are_before_and_after(chat_rows, ll
     assert report.metrics["eval_perplexity"] == found["after"]["perplexity"]
 
 
-def test_the_report_on_the_terminal_says_what_training_changed(chat_rows, llama, tmp_path):
+def test_the_report_on_the_terminal_says_what_training_changed(chat_rows, llama, tmp_path, capsys):
     words = (
         f"--trainer sft --model {llama} --data-path {chat_rows} --lr 3e-3 --epochs 1 --batch-size 8 --valid-split 0.25"
     )
     words += f" --use-enhanced-eval --eval-metrics perplexity --output-dir {tmp_path / 'run'} --quiet"
-    done = subprocess.run(
-        [sys.executable, "-m", "autotrain_llm", "llm", *words.split()], capture_output=True, text=True, env=os.environ
-    )
-    assert done.returncode == 0, done.stderr
+    assert main(["llm", *words.split()]) == 0
+    said = capsys.readouterr().out
     found = document(tmp_path / "run")
     before, after = found["before"]["perplexity"], found["after"]["perplexity"]
-    assert f"{before:.4g} → {after:.4g} ({after - before:+.4g})" in done.stdout
-    assert "eval perplexity" not in done.stdout
+    assert f"{before:.4g} → {after:.4g} ({after - before:+.4g})" in said
+    assert "eval perplexity" not in said
 
 
 def test_two_processes_evaluate_as_one(chat_rows, llama, tmp_path):
     words = f"--trainer sft --model {llama} --data-path {chat_rows} --lr 3e-3 --epochs 1 --valid-split 0.25 --mixed-precision fp32"
     words += " --use-enhanced-eval --eval-metrics perplexity,bleu,rouge --eval-save-predictions --eval-samples 7 --eval-max-new-tokens 8"
     one, two = tmp_path / "one", tmp_path / "two"
-    alone = [sys.executable, "-m", "autotrain_llm", "llm", *words.split(), "--batch-size", "8"]
+    assert main(["llm", *words.split(), "--batch-size", "8", "--output-dir", str(one)]) == 0
     together = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611"]
     together += ["-m", "autotrain_llm", "llm", *words.split(), "--batch-size", "4"]
-    for command, output in ((alone, one), (together, two)):
-        done = subprocess.run([*command, "--output-dir", str(output)], capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-2000:]
+    done = subprocess.run([*together, "--output-dir", str(two)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
     found = [document(output) for output in (one, two)]
     for phase in ("before", "after"):
         assert found[0][phase] == pytest.approx(found[1][phase], rel=1e-4)

@@ -41,6 +41,10 @@ class Heard:
     hidden: torch.Tensor
     head: Head
 
+    @property
+    def words(self) -> int:
+        return self.hidden.shape[1] if self.head.weight is None else self.head.weight.shape[0]
+
 
 @dataclass(frozen=True)
 class Likeliest:
@@ -109,9 +113,10 @@ def likeliest(heard: Heard, count: int, temperature: float, *, tile: int | None 
     options = _options(heard.hidden, heard.head, tile)
     parts = []
     with torch.autocast(heard.hidden.device.type, enabled=False):
-        teacher = _Teacher(heard, options, options.tile)
+        rows = _piece(heard.hidden.device, options.tile, heard.words)
+        teacher = _Teacher(heard, options, rows)
         for start in range(0, heard.hidden.shape[0], options.tile):
-            for logits in teacher.pieces(slice(start, start + options.tile), temperature, options.tile):
+            for logits in teacher.pieces(slice(start, start + options.tile), temperature, rows):
                 total = torch.logsumexp(logits, -1, keepdim=True)
                 best = torch.topk(logits, min(count, logits.shape[1]), dim=-1)
                 rest = torch.logsumexp(logits.scatter(1, best.indices, -torch.inf), -1)
@@ -125,10 +130,13 @@ def likeliest(heard: Heard, count: int, temperature: float, *, tile: int | None 
 def _options(hidden: torch.Tensor, head: Head, tile: int | None) -> Options:
     """Tokens per tile, and the types; logits that are there already have as many words as the hidden states are wide."""
     like = hidden.T if head.weight is None else head.weight
-    options = options_of(hidden, like, head.logits, False, tile)
-    if tile is None and hidden.device.type != "cpu":
-        return replace(options, tile=max(128, options.tile // ROOMS))
-    return options
+    return options_of(hidden, like, head.logits, False, tile)
+
+
+def _piece(device: torch.device, rows: int, words: int) -> int:
+    """Of so many rows of matrix products, those that are in the softmax's type at once. The products keep whole tiles: for each, the
+    gradient of the weight is read and written once."""
+    return max(1, min(rows, CPU_PIECE // words if device.type == "cpu" else max(128, rows // ROOMS)))
 
 
 def _apply(
@@ -237,7 +245,7 @@ class _Tiles:
         self.correct = torch.zeros(count, dtype=torch.bool, device=device)
         self.divergence = torch.zeros(count, dtype=options.softmax, device=device)
         self.rows = min(options.tile, count)
-        self.piece = self.rows if device.type != "cpu" else max(1, min(self.rows, CPU_PIECE // words))
+        self.piece = _piece(device, self.rows, words)
         self.products = torch.empty(self.rows, words, dtype=options.product, device=device)
         self.exact = torch.empty(self.piece, words, dtype=options.softmax, device=device)
         self.soft = torch.empty(self.piece, lesson.words, dtype=options.softmax, device=device)

@@ -31,6 +31,10 @@ class BertScore:
         self.longest = min(self.tokenizer.model_max_length, 512)
         self.sums = np.zeros(len(KINDS) + 1)
 
+    def to(self, device: torch.device) -> None:
+        """Compute there from now on."""
+        self.encoder.to(device)
+
     def add(self, answers: Sequence[str], references: Sequence[str]) -> list[dict[str, float]]:
         rows = []
         for start in range(0, len(answers), BATCH):
@@ -52,7 +56,8 @@ class BertScore:
             return_special_tokens_mask=True,
         ).to(self.encoder.device)
         marks = batch.pop("special_tokens_mask").bool()
-        hidden = self.encoder(**batch, output_hidden_states=True).hidden_states[self.layer]
+        with torch.autocast(self.encoder.device.type, enabled=False):  # in its own type, whatever the model trains in
+            hidden = self.encoder(**batch, output_hidden_states=True).hidden_states[self.layer]
         there, directions = batch["attention_mask"].bool(), normalize(hidden.float(), dim=-1)
         return [(row[kept], ~mark[kept]) for row, kept, mark in zip(directions, there, marks, strict=True)]
 
@@ -72,7 +77,7 @@ def _compare(said: tuple[torch.Tensor, torch.Tensor], wanted: tuple[torch.Tensor
     return dict(zip(KINDS, (precision, recall, 2 * precision * recall / both if both else 0.0), strict=True))
 
 
-def of_plan(decided: Mapping[str, Any], device: torch.device) -> BertScore:
+def of_plan(decided: Mapping[str, Any]) -> BertScore:
     """The score that a plan's `bertscore` describes."""
     options = {name: decided[name] for name in ("revision", "cache_dir") if decided.get(name)}
-    return BertScore(decided["model"], decided["layer"], device, local_files_only=decided["offline"], **options)
+    return BertScore(decided["model"], decided["layer"], local_files_only=decided["offline"], **options)

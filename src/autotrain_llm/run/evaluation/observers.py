@@ -95,7 +95,7 @@ class WrittenAnswers:
             max_new_tokens=decided["max_new_tokens"],
             temperature=decided["temperature"],
         )
-        self.scores = {name: _score(name, entry, decided, loaded) for name, entry in decided["scores"].items()}
+        self.scores = {name: _score(name, entry, decided) for name, entry in decided["scores"].items()}
 
     def _choice(self, wanted: int) -> list[int]:
         """The numbers of the rows to answer, of those that hold an answer, in their order."""
@@ -104,8 +104,10 @@ class WrittenAnswers:
 
     def measure(self, loop: Loop) -> dict[str, float]:
         """The scores, the share of answers that ended by themselves, and their mean length in tokens."""
-        for score in self.scores.values():
+        for name, score in self.scores.items():
             score.sums[:] = 0
+            if name == BERTSCORE:
+                score.to(loop.args.device)  # type: ignore[attr-defined]
         counts = np.zeros(3)
         with self._generating(loop), _file(self.predictions, loop) as file:
             for answered in self.writer.answers(model_of(loop), self._questions(loop)):
@@ -147,12 +149,12 @@ class WrittenAnswers:
                 self.layout.for_generation(model_of(loop), False)
 
 
-def _score(name: str, entry: str, decided: Mapping[str, Any], loaded: Loaded) -> Score:
+def _score(name: str, entry: str, decided: Mapping[str, Any]) -> Score:
     """What compares texts for a metric."""
     if name == BERTSCORE:
         from autotrain_llm.run.evaluation import bertscore
 
-        return bertscore.of_plan(decided["bertscore"], next(loaded.model.parameters()).device)
+        return bertscore.of_plan(decided["bertscore"])
     module, made = entry.split(":")
     score: Score = getattr(import_module(module), made)()
     return score

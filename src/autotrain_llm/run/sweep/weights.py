@@ -71,14 +71,16 @@ def free_memory() -> int:
 
 
 def _random_state() -> tuple[Any, ...]:
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return random.getstate(), numpy.random.get_state(), torch.get_rng_state(), devices
+    device = (
+        torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+    )  # asking others would take up their memory
+    return random.getstate(), numpy.random.get_state(), torch.get_rng_state(), device
 
 
 def _set_random_state(state: tuple[Any, ...]) -> None:
-    python, arrays, tensors, devices = state
+    python, arrays, tensors, device = state
     random.setstate(python)
     numpy.random.set_state(arrays)
     torch.set_rng_state(tensors)
-    if devices:
-        torch.cuda.set_rng_state_all(devices)
+    if device is not None:
+        torch.cuda.set_rng_state(device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from inspect import signature
 from itertools import groupby
 from typing import Any
@@ -117,7 +118,12 @@ class Sampler:
 
 def _arguments(causal: PreTrainedModel) -> frozenset[str]:
     """What the model's own forward takes."""
-    return frozenset(signature(type(causal).forward).parameters)
+    return _arguments_of(type(causal))
+
+
+@cache
+def _arguments_of(kind: type[PreTrainedModel]) -> frozenset[str]:
+    return frozenset(signature(kind.forward).parameters)
 
 
 class _Batch:

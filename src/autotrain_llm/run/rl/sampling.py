@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from inspect import signature
 from itertools import groupby
 from typing import Any
@@ -118,12 +117,7 @@ class Sampler:
 
 def _arguments(causal: PreTrainedModel) -> frozenset[str]:
     """What the model's own forward takes."""
-    return _arguments_of(type(causal))
-
-
-@cache
-def _arguments_of(kind: type[PreTrainedModel]) -> frozenset[str]:
-    return frozenset(signature(kind.forward).parameters)
+    return frozenset(signature(type(causal).forward).parameters)
 
 
 class _Batch:
@@ -166,6 +160,7 @@ class _Writing(_Batch):
     """With a cache: each prompt is read once, padded on the left, and answers that have ended leave the batch."""
 
     def write(self) -> None:
+        self.takes = _arguments(self.causal)
         numbers = list(dict.fromkeys(answer.prompt for answer in self.answers))  # the longest comes first
         rows = [self.prompts[number] for number in numbers]
         width = len(rows[0])
@@ -213,10 +208,9 @@ class _Writing(_Batch):
         given: dict[str, Any] = {"input_ids": ids, "past_key_values": self.cache, "use_cache": True}
         if self.padded:
             given["attention_mask"] = self.mask[:, :read]
-        takes = _arguments(self.causal)
-        if "position_ids" in takes:
+        if "position_ids" in self.takes:
             given["position_ids"] = positions
-        if "logits_to_keep" in takes:
+        if "logits_to_keep" in self.takes:
             given["logits_to_keep"] = 1
         return self.causal(**given).logits[:, -1]
 

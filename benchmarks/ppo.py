@@ -3,6 +3,7 @@
     python benchmarks/ppo.py                       # 9M parameters on the processor, five rounds
     python benchmarks/ppo.py --write               # ... and the table into docs/benchmarks.md
     python benchmarks/ppo.py --size 1m --pairs 1   # a quick look
+    python benchmarks/ppo.py --ends                # ... from a policy that was taught to end its answers: to answer with one sentence
     python benchmarks/ppo.py --curve               # what both learn from a trained reward model: 1M parameters, three seeds
 
 TRL dropped PPO after 1.12. The script makes an environment for it (`--rival`, by default in the user's cache) with pip, once, beside the one
@@ -75,12 +76,16 @@ def main() -> None:
         table = (curve if options.curve else compare)(work, options, python)
     sys.stdout.write(table + "\n")
     if options.write:
-        page.write(f"ppo {'curve' if options.curve else f'{options.size} {options.device}'}", table)
+        kind = "curve" if options.curve else f"{options.size} {options.device}{' ends' if options.ends else ''}"
+        page.write(f"ppo {kind}", table)
 
 
 def arguments() -> argparse.Namespace:
     parser = contest.parser(__doc__ or "", BATCH, STEPS)
     parser.add_argument("--curve", action="store_true", help="train longer, and show what is learnt beside each other")
+    parser.add_argument(
+        "--ends", action="store_true", help="a policy whose answers end, as a trained one's do, at unequal lengths"
+    )
     parser.add_argument("--lr", type=float, help=f"default: {LEARNING_RATE}, with --curve {LEARNING_RATE_OF_CURVE}")
     parser.add_argument("--rival", type=Path, help="folder of TRL's environment, made where it is missing")
     parser.add_argument("--seed", type=int, default=SEED, help=argparse.SUPPRESS)
@@ -127,6 +132,8 @@ def prepare(work: Path, options: argparse.Namespace) -> None:
     contest.write_model_of(work / "reward", tokenizer, options.size, scores=True)
     if options.curve:
         train_reward_model(work, tokenizer, options)
+    if options.ends:
+        teach_to_end(work, texts, options)
     contest.write_rows(work, [{"prompt": row["prompt"]} for row in contest.drawn(texts, count)])
     rows = contest.prepared_rows(work, flags(work, options, "unused"), count)
     contest.keep(work, prompt=[np.asarray(rows[number][0]) for number in range(count)])
@@ -200,6 +207,25 @@ def train_reward_model(work: Path, tokenizer: Any, options: argparse.Namespace) 
     (work / "taught").rename(work / "reward")
 
 
+def teach_to_end(work: Path, texts: Sequence[Mapping[str, str]], options: argparse.Namespace) -> None:
+    """Teach the policy to answer with the first sentence of the answers that are there."""
+    rows = [{"prompt": row["prompt"], "completion": " " + row["answer"].split(".")[0].strip()} for row in texts]
+    contest.write_rows(work, [row for row in rows if row["completion"].strip()])
+    from autotrain_llm.api import train
+
+    told = {
+        **contest.native_flags(work, options, "taught"),
+        "trainer": "sft",
+        "batch_size": 32,
+        "block_size": 128,
+        "epochs": 4,
+        "lr": 1e-3,
+    }
+    train(**told)
+    (work / "model").rename(work / "untaught")
+    (work / "taught").rename(work / "model")
+
+
 def last(history: Sequence[Mapping[str, float]], name: str) -> float:
     return next(entry[name] for entry in reversed(history) if name in entry)
 
@@ -242,6 +268,7 @@ def run_native(options: argparse.Namespace, clock: Clock) -> Result:
         **counted(options),
         "scores": [entry["reward"] for entry in by_update],
         "divergence": [entry["objective/kl"] for entry in by_update],
+        "length": statistics.fmean(entry["completions/mean_length"] for entry in by_update[options.warm_up :]),
         "phases": sum(entry["phase_seconds"] for entry in by_update[options.warm_up :]),
     }
 
@@ -333,9 +360,11 @@ def compare(work: Path, options: argparse.Namespace, python: Path) -> str:
     engines = {name: name for name in (NATIVE, SEPARATE, AS_IT_COMES, BEST)}
     results = contest.in_turns(partial(run_alone, work, options, python), engines, options.pairs, SAMPLES)
     lines = [
-        f"`{options.size}` for policy and reward model, {options.precision}, {options.batch} samples an update, {options.steps} updates after "
-        f"{options.warm_up}, {options.pairs} rounds. {machine(results, options)}. {rows_in_words(work, options)}, answers of random weights: all but a "
-        f"few have {LONGEST_ANSWER} tokens. {PASSES} passes of {MINI_BATCHES} steps.",
+        f"`python benchmarks/ppo.py`: `{options.size}` for policy and reward model, {options.precision}, {options.batch} samples an update, "
+        f"{options.steps} updates after {options.warm_up}, {options.pairs} rounds. {machine(results, options)}. {rows_in_words(work, options)}, "
+        f"answers of {'a policy that was taught to end them' if options.ends else 'random weights, of which next to none end'}: at most "
+        f"{LONGEST_ANSWER} tokens, {statistics.median(run['length'] for run in results[NATIVE]):.0f} in the mean. {PASSES} passes of "
+        f"{MINI_BATCHES} steps.",
         "",
         "| what runs | samples/s | memory | speed of this package, median of the rounds |",
         "| --- | --- | --- | --- |",
@@ -360,7 +389,7 @@ def curve(work: Path, options: argparse.Namespace, python: Path) -> str:
         for what in ("scores", "divergence")
     )
     lines = [
-        f"`{options.size}`, {options.precision}, learning rate {options.lr:g}, {options.batch} samples an update, means of {options.pairs} seeds. "
+        f"`python benchmarks/ppo.py --curve`: `{options.size}`, {options.precision}, learning rate {options.lr:g}, {options.batch} samples an update, means of {options.pairs} seeds. "
         f"{machine(results, options)}. The reward model was trained by this package to prefer texts with more words of one half of the "
         "vocabulary.",
         "",

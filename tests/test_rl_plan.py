@@ -97,6 +97,15 @@ def test_sizes_and_prices_that_do_not_go_together_are_found(
     assert code in found and (fix is None or found[code].fix == fix)
 
 
+def test_a_sweep_does_not_search_what_its_reward_is_made_of(light_llama: Path, prompts: Path) -> None:
+    def codes(searched: str, metric: str) -> set[str]:
+        flags = {"use_sweep": True, "sweep_params": {searched: [0.1, 0.3]}, "sweep_metric": metric}
+        return {finding.code for finding in checked("ppo", light_llama, prompts, **flags).findings}
+
+    assert codes("rl_missing_end_penalty", "eval_reward") == {"P604"}
+    assert codes("rl_clip_range", "eval_reward") == codes("rl_missing_end_penalty", "eval_kl") == set()
+
+
 def test_trl_has_nowhere_to_load_a_new_model_a_second_time_from(light_llama: Path, prompts: Path) -> None:
     def codes(model: Path, price: float) -> set[str]:
         return {finding.code for finding in checked("grpo", model, prompts, engine="trl", rl_kl_coef=price).findings}

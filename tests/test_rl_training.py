@@ -281,6 +281,26 @@ def test_held_out_prompts_are_measured_and_the_best_checkpoint_is_kept(
     assert report.metrics["eval_reward"] == max(logged(report, "eval_reward"))
 
 
+SEARCHED = {
+    "ppo": {"lr": [1e-4, 1e-2, "log"], "rl_kl_coef": [0.0, 0.2]},
+    "grpo": {"rl_kl_coef": [0.0, 0.1], "rl_advantage": ["grpo", "rloo"]},
+}
+
+
+@TRAINERS
+def test_a_sweep_keeps_the_trial_whose_answers_to_held_out_prompts_are_worth_most(
+    trainer: str, data: Path, rewards: Path, llama: Path, tmp_path: Path
+) -> None:
+    flags = {"use_sweep": True, "sweep_n_trials": 2, "sweep_params": SEARCHED[trainer], "valid_split": "4"}
+    flags |= {"max_steps": 3, "lr": 1e-2, "use_enhanced_eval": True}
+    report = run(trainer, data, rewards, tmp_path / "run", model=str(llama), **flags)
+    trials = json.loads((tmp_path / "run" / "sweep" / "trials.json").read_text())["trials"]
+    assert [trial["state"] for trial in trials] == ["complete", "complete"], trials
+    best = max(trial["metric"] for trial in trials)
+    assert report.metrics["eval_reward"] == pytest.approx(best, abs=1e-12)
+    assert weights(tmp_path / "run") and (tmp_path / "run" / "value_head.safetensors").exists() == (trainer == "ppo")
+
+
 @TRAINERS
 def test_the_finished_model_is_a_plain_one_with_its_value_head_and_samples_beside_it(
     trainer: str, data: Path, rewards: Path, llama: Path, tmp_path: Path

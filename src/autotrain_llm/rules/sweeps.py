@@ -132,10 +132,10 @@ def a_sweep_goes_the_way_that_is_better(config: Config) -> Iterator[Finding]:
     accepts="--trainer dpo --use-sweep --sweep-params '{\"lr\": [1e-7, 1e-6]}'",
 )
 def a_sweep_should_not_move_its_own_measure(config: Config) -> Iterator[Finding]:
-    """A parameter of the loss is searched while the loss is what trials are compared by.
+    """A parameter of the loss is searched while the loss is what trials are compared by, or one that makes the reward while it is that.
 
-    Why: losses, and rewards, of different betas or alphas are different quantities.
-    Fix: compare by accuracy.
+    Why: losses, and rewards, of different betas or alphas are different quantities, and so are rewards of other weights.
+    Fix: compare by accuracy; what scores answers is decided before a search.
     """
     if not config.peek("use_sweep"):
         return

@@ -215,8 +215,8 @@ def _blocks(
 ) -> torch.Tensor:
     if softcap is None and query.dtype in HALF and _usual_span(segments) <= SHORT:
         with torch.autocast(query.device.type, enabled=False):  # which would take them back to half precision
-            wide = (tensor.float() for tensor in (query, key, value))
-            return _per_segment(*wide, segments, scaling, dropout, window, softcap).to(value.dtype)
+            wide = _per_segment(query.float(), key.float(), value.float(), segments, scaling, dropout, window, softcap)
+            return wide.to(value.dtype)
     key, value = _with_parents(key, value, segments)
     return blocks.attend(query, key, value, segments, scaling, window, softcap)
 

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from autotrain_llm.run.rl.samples import Sampling
+
+PART = 64  # tokens of the vocabulary that are summed together at first
 
 
 def numbers_of(seeds: Sequence[int], count: int) -> torch.Tensor:
@@ -36,9 +39,23 @@ def distribution(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
 
 
 def draw(logprobs: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """The token at which the summed probabilities pass each sequence's number: (sequences,)."""
-    summed = logprobs.exp().cumsum(dim=-1, dtype=torch.float64)
+    """The token at which the summed probabilities pass each sequence's number: (sequences,).
+
+    They are summed by parts of the vocabulary, and then within the part in which it happens: to sum all of them one by one would take
+    longer than to make them.
+    """
+    shares = functional.pad(logprobs.exp(), (0, -logprobs.shape[-1] % PART)).unflatten(-1, (-1, PART))
+    of_parts = shares.sum(dim=-1, dtype=torch.float64)
+    parts, left = _passed(of_parts, numbers * of_parts.sum(dim=-1))
+    within = shares[torch.arange(len(parts), device=parts.device), parts].double()
+    return parts * PART + _passed(within, left)[0]
+
+
+def _passed(shares: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where in each row the sum of its shares passes what is wanted, and how much of that is left there."""
+    summed = shares.cumsum(dim=-1)
     total = summed[:, -1]
     # Below the total, however it was rounded, so that a token that has no probability is never drawn.
-    wanted = torch.minimum(numbers * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(summed, wanted[:, None], right=True).squeeze(1)
+    wanted = torch.minimum(wanted, torch.nextafter(total, torch.zeros_like(total)))
+    places = torch.searchsorted(summed, wanted[:, None], right=True)
+    return places.squeeze(1), wanted - (summed - shares).gather(1, places).squeeze(1)

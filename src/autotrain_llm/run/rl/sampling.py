@@ -160,6 +160,7 @@ class _Writing(_Batch):
     """With a cache: each prompt is read once, padded on the left, and answers that have ended leave the batch."""
 
     def write(self) -> None:
+        self.takes = _arguments(self.causal)
         numbers = list(dict.fromkeys(answer.prompt for answer in self.answers))  # the longest comes first
         rows = [self.prompts[number] for number in numbers]
         width = len(rows[0])
@@ -207,10 +208,9 @@ class _Writing(_Batch):
         given: dict[str, Any] = {"input_ids": ids, "past_key_values": self.cache, "use_cache": True}
         if self.padded:
             given["attention_mask"] = self.mask[:, :read]
-        takes = _arguments(self.causal)
-        if "position_ids" in takes:
+        if "position_ids" in self.takes:
             given["position_ids"] = positions
-        if "logits_to_keep" in takes:
+        if "logits_to_keep" in self.takes:
             given["logits_to_keep"] = 1
         return self.causal(**given).logits[:, -1]
 

@@ -47,12 +47,12 @@ def check_rows(dataset: Dataset, *, most: int | None = None, secrets: bool = Fal
     left: list[str] = []
     if len(train) < len(dataset.train):
         left.append(f"rows after the first {most} were not compared with others")
-    check_letters(train, faults)
     if dataset.format in JUDGED:
         check_contradictions(train, faults)
     some, some_valid = sampled(train, MOST_ROWS, seed), sampled(valid, MOST_EVALUATION_ROWS, seed)
     if len(some) < len(train) or len(some_valid) < len(valid):
         left.append(f"near duplicates were looked for among {_of(some, train, valid, some_valid)}, drawn with the seed")
+    check_letters(some, faults)
     check_near_duplicates(some, faults)
     if some_valid and (flag := _flag_of(dataset)):
         check_near_overlap(some, some_valid, flag, faults)

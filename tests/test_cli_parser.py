@@ -62,9 +62,12 @@ def test_a_text_that_begins_with_dashes_and_has_a_space_is_a_value():
 
 
 def test_the_last_of_a_repeated_flag_wins_even_over_a_bad_one():
-    assert values("--lr none_such --lr 1 --lr 2") == {"lr": 2.0}
-    assert values("--output-dir a --project-name b") == {"output_dir": "b"}
-    assert values("--project-name b --output-dir a") == {"output_dir": "a"}
+    said = read(shlex.split("--lr none_such --lr 1 --lr 2"))
+    assert said.values == {"lr": 2.0}
+    assert [(finding.code, finding.severity) for finding in said.findings] == [("P126", "warning")]
+    assert values("--lr 1 --lr 1 --peft --peft") == {"lr": 1.0, "peft": True}
+    assert read(shlex.split("--output-dir a --project-name b")).values == {"output_dir": "b"}
+    assert read(shlex.split("--project-name b --output-dir a")).values == {"output_dir": "a"}
 
 
 def test_a_value_after_a_switch_is_its_value():
@@ -78,7 +81,7 @@ def test_flags_are_not_abbreviated():
 def test_all_faults_are_told_together_and_the_rest_is_taken():
     said = read(shlex.split("--lr 1 --learning-rate 3 --dpo-bta 0.1 stray --epochs many --no-peft=yes more --model"))
     assert said.values == {"lr": 1.0}
-    assert sorted(finding.code for finding in said.findings) == ["P102", "P104", "P120", "P120", "P121", "P302"]
+    assert sorted(finding.code for finding in said.findings) == ["P102", "P104", "P120", "P120", "P121", "P121", "P302"]
 
 
 def test_a_foreign_name_is_answered_with_ours_and_the_value_that_was_given():
@@ -112,3 +115,53 @@ def test_the_parser_holds_every_flag_once_and_no_default():
     assert sorted(set(flags)) == sorted(flags)
     assert {param.flag for param in PARAMS.values()} <= set(flags)
     assert vars(parser.parse_args([])) == {}
+
+
+def test_words_behind_a_list_are_its_next_names():
+    (finding,) = read(shlex.split("--target-modules q_proj v_proj k_proj")).findings
+    assert finding.fix == "--target-modules q_proj,v_proj,k_proj"
+    assert read(shlex.split("--lr 1 2")).findings[0].fix == "put a text with spaces in quotes, or drop it"
+
+
+def test_a_long_dash_is_told_apart_from_two_hyphens():
+    said = read(["\u2014lr", "2e-5", "--seed", "\u22127"])
+    assert said.values == {"lr": 2e-5}
+    assert sorted(finding.code for finding in said.findings) == ["P104", "P302"]
+
+
+@pytest.mark.parametrize(
+    ("command", "fix"),
+    [
+        ("--lr 1e-4,", "--lr 1e-4"),
+        ("--epochs 3.5.", "--epochs 3.5"),
+        ("--warmup-ratio 10%", "--warmup-ratio 0.1"),
+        ("--lr 0,0001", "--lr 1e-4"),
+        ("--eval-metrics \"['bleu', 'rouge']\"", "--eval-metrics bleu,rouge"),
+        ("--sweep-params \"{'lr': [1e-5]}\"", "--sweep-params '{\"lr\": [1e-05]}'"),
+        ("--batch-size 4k", None),
+        ("--peft perhaps", None),
+    ],
+)
+def test_a_badly_written_value_is_shown_as_it_was_meant(command, fix):
+    (finding,) = read(shlex.split(command)).findings
+    assert (finding.code, finding.fix) == ("P302", fix)
+
+
+@pytest.mark.parametrize(
+    ("command", "fix"),
+    [
+        ("--use-lora", "--peft"),
+        ("--use-lora false", "--no-peft"),
+        ("--load-in-4bit", "--quantization int4"),
+        ("--deepspeed ds.json", "--distributed-backend fsdp"),
+        ("--bf16", "--mixed-precision bf16"),
+        ("--trainer orpo --beta 0.2", "--orpo-alpha 0.2"),
+        ("--beta 0.2 --trainer kto", "--kto-beta 0.2"),
+        ("--trainer grpo --beta 0.04", "--rl-kl-coef 0.04"),
+        ("--trainer dpo --loss-type ipo", "--dpo-loss ipo"),
+        ("--trainer rm", "--trainer reward"),
+    ],
+)
+def test_what_other_tools_say_is_answered_with_what_is_said_here(command, fix):
+    (finding,) = read(shlex.split(command)).findings
+    assert finding.fix == fix

@@ -349,3 +349,25 @@ def test_an_accepted_flag_does_not_overrule_what_was_said_plainly():
         {"attn_implementation": "sdpa", "use_flash_attention_2": True},
     ):
         assert take_all(flags).values["attn_implementation"] == "sdpa"
+
+
+def test_a_key_that_stands_twice_is_an_error_in_any_spelling(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("lr: 1e-4\nlr: 1e-5\n")
+    with pytest.raises(Refused) as refused:
+        read_config(str(file))
+    assert "lr stands in line 1 and again in line 2" in refused.value.findings[0].message
+    file.write_text("batch-size: 2\nbatch_size: 4\n")
+    assert [finding.code for finding in read_config(str(file)).findings] == ["P106"]
+    file.write_text("base: &base {lr: 1e-4}\nnew: {<<: *base, lr: 1e-5}\n")
+    assert "base" in str(read_config(str(file)).findings)  # anchors and merges are none
+
+
+def test_a_variable_that_is_not_set_is_said_not_to_be(tmp_path, monkeypatch):
+    monkeypatch.delenv("NO_SUCH_MODEL", raising=False)
+    file = tmp_path / "run.yaml"
+    file.write_text("seed: ${NO_SUCH_MODEL}\n")
+    assert "NO_SUCH_MODEL" in read_config(str(file)).findings[0].message
+    monkeypatch.setenv("NO_SUCH_MODEL", "7")
+    said = read_config(str(file))
+    assert (said.values, said.findings) == ({"seed": 7}, [])

@@ -337,3 +337,43 @@ def test_more_than_one_batch_keeps_the_order(data, plain):
     prepared = prepare(data(rows), plain, Preparation(64))
     assert prepared.train.source.tolist() == list(range(2500))
     assert plain.decode(prepared.train[2400][0]) == "Number 2400</s>"
+
+
+# -- what a template makes of turns -----------------------------------------------------------------------------------------
+
+
+def turns_of(*said):
+    return {"messages": [{"role": role, "content": content} for role, content in said]}
+
+
+@pytest.mark.parametrize(
+    ("template", "row", "code", "words"),
+    [
+        (OWN, [("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello")], None, ""),
+        (OWN.replace("{% for m in messages %}", "{% for m in messages if m.role != 'system' %}"),
+         [("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello")], "D136", "leaves out turn 1 (system)"),
+        (OWN.replace("{% for m in messages %}", "{% for m in messages if m.role != 'assistant' %}"),
+         [("user", "Hi"), ("assistant", "Hello")], "D148", "writes nothing of what turn 2"),
+        (OWN, [("user", "Hi"), ("assistant", "Hello</s>")], "D150", "it is learnt twice"),
+        (OWN, [("user", "What does </s> mean?"), ("assistant", "It ends a text.")], None, ""),
+    ],
+)  # fmt: skip
+def test_what_a_template_leaves_out_or_writes_twice_is_said(template, row, code, words, data, tmp_path):
+    found = findings(data([turns_of(*row)]), made(tmp_path / "t", template=template))
+    told = [finding for finding in found if finding.code != "D156"]
+    assert codes(told) == ([code] if code else [])
+    assert all(words in finding.message for finding in told)
+
+
+def test_a_weight_of_nought_is_not_called_empty(data, chat):
+    row = turns_of(("user", "Hi"), ("assistant", "Hello"))
+    row["messages"][1]["weight"] = 0
+    assert any("has weight 0" in finding.message for finding in findings(data([row]), chat))
+
+
+def test_a_side_that_was_cut_names_the_limit_that_was_given(data, plain):
+    rows = [{"prompt": "Name a colour. " * 4, "chosen": "Blue is a colour.", "rejected": "No."}]
+    given = {"max_prompt_length": 8, "max_completion_length": 4}
+    found = findings(data(rows, "preferences"), plain, sides_given=tuple(given), **given)
+    assert [(finding.code, finding.parameters) for finding in found] == [("D151", (name,)) for name in given]
+    assert findings(data(rows, "preferences"), plain, **given) == ()

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from autotrain_llm.models import faults
+from autotrain_llm.models import faults, fit
 from autotrain_llm.models.faults import CODES, check_model, check_reward_model, is_known_architecture
 from autotrain_llm.models.locate import Located, locate
 from autotrain_llm.models.metadata import read_metadata
@@ -288,6 +288,9 @@ def test_added_tokens_count_and_an_adapter_that_grew_the_embedding_has_room(tmp_
 def test_code_of_its_own_needs_a_word_and_a_known_architecture_needs_none(tmp_path):
     own = write_model(tmp_path / "own", model_type="xmodel", auto_map={"AutoModelForCausalLM": "modeling_x.X"})
     assert codes(own) == ["M141"]
+    (finding,) = check_model(facts_of(own), "sft", trust_remote_code=True)
+    assert "names modeling_x.py" in finding.message
+    (own / "modeling_x.py").write_text("")
     assert codes(own, trust_remote_code=True) == []
     assert codes(write_model(tmp_path / "known", auto_map={"AutoModelForCausalLM": "modeling_x.X"})) == []
     assert codes(write_model(tmp_path / "future", model_type="llama99")) == ["M141"]
@@ -395,7 +398,7 @@ def test_an_adapter_that_carries_a_score_head_makes_its_base_a_reward_model(tmp_
 
 def test_every_fault_has_one_code_and_says_what_it_is():
     assert len(set(CODES.values())) == len(CODES)
-    assert all(check.__doc__ and check.__module__ == faults.__name__ for check in CODES)
+    assert all(check.__doc__ and check.__module__ in (faults.__name__, fit.__name__) for check in CODES)
 
 
 def test_reading_a_model_imports_no_heavy_library(tmp_path):

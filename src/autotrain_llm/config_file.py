@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.declare.document import load_yaml
-from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.declare.finding import WARNING, Finding, Refused
+from autotrain_llm.params.compatibility import RENAMED
 from autotrain_llm.registry import PARAMS
 from autotrain_llm.said import Said
 
@@ -26,7 +27,13 @@ def read_config(path: str) -> Said:
     """What the file says. Raises `Refused` when it can't be read at all; wrong keys and values become findings of the result."""
     document = load(Path(path), path)
     said = Said()
-    for name, value, where in _flatten(document, path):
+    spelt: dict[str, str] = {}
+    for name, value, where in sorted(_flatten(document, path), key=lambda entry: entry[0] != "trainer"):
+        other = spelt.setdefault(RENAMED.get(name, name).replace("-", "_"), where)
+        if other != where:
+            message = f"--config {path} says {other} and {where}, which are the same parameter"
+            said.findings.append(Finding(message, "keep one of the two", (name,), file=path, code="P106"))
+            continue
         if name in PARAMS and PARAMS[name].command:
             said.findings.append(
                 Finding(
@@ -143,4 +150,7 @@ def _expand(value: Any, where: str, path: str, said: Said) -> Any:
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\$\{(\w+)\}", value.strip())
+    if match and match[1] not in os.environ:
+        message = f"{where} in {path} is taken from the environment variable {match[1]}, which is not set: it counts as not given"
+        said.findings.append(Finding(message, f"export {match[1]}=…", (), WARNING, file=path, code="P127"))
     return os.environ.get(match[1]) if match else value

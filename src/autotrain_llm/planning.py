@@ -18,6 +18,7 @@ from autotrain_llm.decisions.memory import SHARE, Memory, memory_in_words, show_
 from autotrain_llm.decisions.phases import decide_anchor, decide_learning, decide_phases
 from autotrain_llm.decisions.reference import decide_reference
 from autotrain_llm.decisions.rollouts import decide_rollouts, rewards_in_words
+from autotrain_llm.decisions.schedule import asked_evaluation, asked_saving
 from autotrain_llm.decisions.sweep import decide_sweep
 from autotrain_llm.declare.metric import MAXIMIZE
 from autotrain_llm.declare.search import describe, read_search
@@ -450,9 +451,9 @@ def _schedule(config: Config, world: World, rows: int) -> dict[str, Any]:
     else:
         steps = max(1, math.ceil(steps_of_epoch * config.epochs))
     has_rows = bool(world.prepared and world.prepared.valid is not None and len(world.prepared.valid))
-    evaluate = config.eval_strategy or ("epoch" if has_rows else "no")
+    evaluate = asked_evaluation(config) or ("epoch" if has_rows else "no")
     eval_steps = config.eval_steps or max(1, steps // EVALUATIONS_BY_STEPS)
-    save = config.save_strategy or (evaluate if evaluate != "no" else "epoch")
+    save = asked_saving(config) or (evaluate if evaluate != "no" else "epoch")
     save_steps = config.save_steps or (eval_steps if evaluate == "steps" else 500)
     log = config.logging_steps if config.logging_steps and config.logging_steps > 0 else max(1, steps // LOG_LINES)
     return {

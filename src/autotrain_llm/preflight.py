@@ -69,6 +69,7 @@ def preflight(
         return _preflight_of_inference(config, findings)
     config = with_evaluation_rows(config)
     found = [*findings, *_rules(config, {"config", "trainer"})]
+    found = _without_what_was_meant(config, found)
     ignored = ignored_parameters(config)
     asked, config = config, with_evaluation_rows(config.without(ignored))
     world = World(config, progress=progress)
@@ -95,6 +96,18 @@ def preflight(
         found += _first_calls(config, world)
     not_checked = (*skipped(config, done, broken, STAGES), *beyond_this_machine(config, world, done))
     return Checked(asked, _ordered(found), world, ignored, plan, not_checked)
+
+
+def _without_what_was_meant(config: Config, found: list[Finding]) -> list[Finding]:
+    """The findings, where a required parameter that was given in a wrong way is not called missing besides."""
+    from autotrain_llm.rules.values import missing_values
+
+    wrong = [finding for finding in found if finding.code in ("P102", "P104", "P120", "P302")]
+    meant = {name for finding in wrong for name in (*finding.parameters, *finding.changes)}
+    if not meant:
+        return found
+    others = [finding for finding in found if finding.code != "P201"]
+    return [*others, *missing_values(config, config.trainer_spec, meant)]
 
 
 def _preflight_of_inference(config: Config, findings: Iterable[Finding]) -> Checked:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from autotrain_llm.declare.convert import FALSE, BadValue, convert
+from autotrain_llm.declare.convert import FALSE, BadValue, convert, mended
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import Param, flag_of, plain
 from autotrain_llm.declare.record import EMPTY
-from autotrain_llm.params.compatibility import ACCEPTED, FOREIGN, RENAMED, Accepted
+from autotrain_llm.params.compatibility import ACCEPTED, BY_TRAINER, FOREIGN, RENAMED, Accepted, meant
 from autotrain_llm.registry import PARAMS
 
 COMPATIBLE: dict[str, Accepted] = {accepted.name: accepted for accepted in ACCEPTED}
@@ -37,7 +37,7 @@ class Said:
         elif name in COMPATIBLE:
             self._accept(COMPATIBLE[name], raw, file)
         else:
-            self.findings.append(unknown(name, where, raw, file))
+            self.findings.append(unknown(name, where, raw, file, self.values.get("trainer")))
 
     def _take(self, param: Param, raw: Any, file: str | None) -> None:
         if param.name == "trainer":
@@ -49,6 +49,7 @@ class Said:
             self.findings.append(
                 Finding(
                     f"{param.flag} must be {fault}, got {shown(param, raw)}",
+                    changes=_readable(param, raw),
                     parameters=(param.name,),
                     file=file,
                     code="P302",
@@ -86,7 +87,7 @@ class Said:
                 )
             )
         else:
-            close = nearest(name, TRAINERS)
+            close = meant("trainer", name) or nearest(name, TRAINERS)
             self.findings.append(
                 Finding(
                     f"there is no trainer {name!r}; there are {', '.join(TRAINERS)}",
@@ -115,13 +116,16 @@ class Said:
             )
 
 
-def unknown(name: str, where: str, raw: Any, file: str | None = None) -> Finding:
+def unknown(name: str, where: str, raw: Any, file: str | None = None, trainer: str | None = None) -> Finding:
     """The finding for a name that is none of ours, with the right one where it can be told."""
-    ours = FOREIGN.get(name) or (name.removeprefix("no_") if name.removeprefix("no_") in PARAMS else None)
+    ours = (
+        FOREIGN.get(name)
+        or _of_trainer(name, trainer)
+        or (name.removeprefix("no_") if name.removeprefix("no_") in PARAMS else None)
+    )
     if ours:
-        meant = PARAMS[ours].flag
         return Finding(
-            f"{where} is called {meant} here",
+            f"{where} is called {PARAMS[ours].flag} here",
             changes={ours: _retyped(name, ours, raw)},
             parameters=(name,),
             file=file,
@@ -138,13 +142,31 @@ def unknown(name: str, where: str, raw: Any, file: str | None = None) -> Finding
     )
 
 
+def _of_trainer(name: str, trainer: str | None) -> str | None:
+    """What a name means that is another parameter with each trainer."""
+    from autotrain_llm.registry import TRAINERS
+
+    ours = BY_TRAINER.get(name, ())
+    spec = TRAINERS.get(trainer or "")
+    return next((field for field in ours if spec is not None and spec.reads(field)), ours[0] if ours else None)
+
+
+def _readable(param: Param, raw: Any) -> dict[str, Any]:
+    """The value that a badly written one was surely meant to be; nothing where that can't be told."""
+    meant_to_be = mended(param, raw) if isinstance(raw, str) and not param.secret else None
+    return {} if meant_to_be is None else {param.name: meant_to_be}
+
+
 def _retyped(name: str, ours: str, raw: Any) -> Any:
     """The value that a foreign name's own stands for here."""
     values = {"fp16": "fp16", "bf16": "bf16", "load_in_4bit": "int4", "load_in_8bit": "int8"}
     if name in values:
         return None if str(raw).strip().lower() in FALSE else values[name]
-    if PARAMS[ours].kind == "switch" and raw is None:
-        return name == ours
+    if PARAMS[ours].kind == "switch":
+        return not name.startswith("no_") if raw is None else str(raw).strip().lower() not in (*FALSE, "full")
+    if PARAMS[ours].choices:
+        said = [word for word in (str(raw), name) if word in PARAMS[ours].choices]
+        return next(iter(said), None) or meant(ours, str(raw)) or meant(ours, name) or raw
     return True if raw is None else raw
 
 

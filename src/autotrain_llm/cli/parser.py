@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Container, Iterator, Sequence
 
-from autotrain_llm.cli.words import is_flag, join
+from autotrain_llm.cli.words import is_flag, join, name_of
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.params.compatibility import ACCEPTED, RENAMED
-from autotrain_llm.registry import GROUPS
+from autotrain_llm.registry import GROUPS, PARAMS
 from autotrain_llm.said import Said, unknown
 
 
@@ -52,22 +52,39 @@ def read(words: Sequence[str]) -> Said:
     joined = join(words, said.findings)
     typed = {word.partition("=")[0] for word in joined}
     given, rest = build_parser(typed).parse_known_args(joined)
-    for name, raw in vars(given).items():
+    said_first = sorted(vars(given).items(), key=lambda item: item[0] != "trainer")  # on which foreign names depend
+    for name, raw in said_first:
         said.say(name, raw)
-    said.findings.extend(_left_over(rest))
+    said.findings.extend(_left_over(rest, joined, said.values.get("trainer")))
     return said
 
 
-def _left_over(rest: Sequence[str]) -> Iterator[Finding]:
-    """Findings for what argparse recognised nothing in: unknown flags one by one, stray words together."""
-    stray = []
+def _left_over(rest: Sequence[str], joined: Sequence[str], trainer: str | None) -> Iterator[Finding]:
+    """Findings for what argparse recognised nothing in: unknown flags one by one, stray words by the flag that they stand behind."""
+    stray: dict[str, list[str]] = {}
     for word in rest:
         if is_flag(word):
             flag, equals, value = word.partition("=")
-            yield unknown(flag.lstrip("-").replace("-", "_"), flag, value if equals else None)
-        else:
-            stray.append(word)
-    if stray:
-        words = ", ".join(repr(word) for word in stray)
-        belongs = "belongs" if len(stray) == 1 else "belong"
-        yield Finding(f"{words} {belongs} to no flag", "put a text with spaces in quotes, or drop it", code="P121")
+            yield unknown(flag.lstrip("-").replace("-", "_"), flag, value if equals else None, trainer=trainer)
+    before = ""
+    for word in joined:
+        if is_flag(word):
+            before = word
+        elif word in rest:
+            stray.setdefault(before, []).append(word)
+    for flag, words in stray.items():
+        yield _belongs_to_none(flag, words)
+
+
+def _belongs_to_none(before: str, words: Sequence[str]) -> Finding:
+    """Words behind a flag that has its value already: further names of a list, or the rest of a text without quotes."""
+    shown = ", ".join(repr(word) for word in words)
+    belongs = "belongs" if len(words) == 1 else "belong"
+    flag, equals, value = before.partition("=")
+    param = PARAMS.get(name_of(flag)) if equals else None
+    if param is None or param.kind not in ("list", "str") or param.choices:
+        return Finding(f"{shown} {belongs} to no flag", "put a text with spaces in quotes, or drop it", code="P121")
+    between = "," if param.kind == "list" else " "
+    whole = between.join([value, *words]) if param.kind == "list" else f'"{between.join([value, *words])}"'
+    message = f"{shown} behind {flag} {value} {belongs} to no flag"
+    return Finding(message, f"{flag} {whole}", (param.name,), code="P121")

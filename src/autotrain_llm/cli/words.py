@@ -27,7 +27,10 @@ def join(words: Sequence[str], findings: list[Finding]) -> list[str]:
     joined: list[str] = []
     position = 0
     while position < len(words):
-        word = words[position]
+        word = plain_dashes(words[position])
+        if word != words[position]:
+            message = f"{words[position].partition('=')[0]} begins with a long dash, where a flag has two hyphens"
+            findings.append(_finding(message, word.partition("=")[0], name_of(word.partition("=")[0]), "P104"))
         position += 1
         if not is_flag(word):
             joined += [] if word == "--" else [word]
@@ -38,7 +41,30 @@ def join(words: Sequence[str], findings: list[Finding]) -> list[str]:
             value, equals = str(following), "="
             position += 1
         joined.extend(_one_word(flag, value if equals else None, findings))
+    findings.extend(_said_twice(joined))
     return joined
+
+
+def plain_dashes(word: str) -> str:
+    """A flag whose dashes a word processor or a web page made into one long one."""
+    rest = word.lstrip("\u2010\u2011\u2012\u2013\u2014\u2015\u2212")
+    return f"--{rest}" if rest != word and name_of(f"--{rest.partition('=')[0]}") in PARAMS else word
+
+
+def _said_twice(joined: Sequence[str]) -> Iterator[Finding]:
+    """A warning for each flag that stands in the command with two values. The last counts, as everywhere."""
+    said: dict[str, list[str]] = {}
+    for word in joined:
+        flag, equals, value = word.partition("=")
+        if name_of(flag) in PARAMS:
+            said.setdefault(name_of(flag), []).append(value if equals else "true")
+    for name, values in said.items():
+        if len(set(values)) > 1:
+            from autotrain_llm.declare.finding import WARNING, Finding
+
+            shown = "" if PARAMS[name].secret else f": {', then '.join(values)}"
+            message = f"{flag_of(name)} is given {len(values)} times{shown}; the last counts"
+            yield Finding(message, "keep one", (name,), WARNING, code="P126")
 
 
 def _one_word(flag: str, value: str | None, findings: list[Finding]) -> Iterator[str]:
@@ -111,7 +137,7 @@ def _no_value_wanted(flag: str, name: str, value: str) -> Finding:
     return _finding(f"{flag} takes no value, got {value!r}", f"{flag}, or {flag_of(name)} {value}", name)
 
 
-def _finding(message: str, fix: str, name: str) -> Finding:
+def _finding(message: str, fix: str, name: str, code: str = "P120") -> Finding:
     from autotrain_llm.declare.finding import Finding
 
-    return Finding(message, fix, (name,), code="P120")
+    return Finding(message, fix, (name,), code=code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -20,6 +21,15 @@ from autotrain_llm.declare.finding import WARNING, Finding
 # Of rows that are not held out of one file, some are always alike; a share above this is worth a word.
 OVERLAPPING_SHARE = 0.01
 JUDGED = ("preference", "prompt/completion/label")
+# What a wrong reading leaves behind, and the share of rows from which on it is no quotation.
+DAMAGED = {
+    "a letter that could not be read when the text was made": re.compile("\ufffd"),
+    "a null character": re.compile("\0"),
+    "UTF-8 that was read as another encoding": re.compile(
+        "\u00c3[\u0080-\u00bf\u0178\u0152\u0153]|\u00e2\u20ac[\u0080-\u2122]|\u00c2[\u00a0-\u00bf]"
+    ),
+}
+DAMAGED_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ def check_rows(dataset: Dataset, *, most: int | None = None, secrets: bool = Fal
     some, some_valid = sampled(train, MOST_ROWS, seed), sampled(valid, MOST_EVALUATION_ROWS, seed)
     if len(some) < len(train) or len(some_valid) < len(valid):
         left.append(f"near duplicates were looked for among {_of(some, train, valid, some_valid)}, drawn with the seed")
+    check_letters(some, faults)
     check_near_duplicates(some, faults)
     if some_valid and (flag := _flag_of(dataset)):
         check_near_overlap(some, some_valid, flag, faults)
@@ -71,6 +82,29 @@ def _flag_of(dataset: Dataset) -> str | None:
     if dataset.eval_path is not None:
         return EVAL_FLAG
     return "--valid-split" if (dataset.valid_from or "").startswith("the split ") else None
+
+
+def check_letters(rows: Sequence[Example], faults: Faults) -> None:
+    """A warning where a share of the rows holds letters that were lost, or read in another encoding than they were written in."""
+    for kind, pattern in DAMAGED.items():
+        found = [
+            row
+            for row in rows
+            if any(pattern.search(text) for text in row.strings() if not text.isascii() or "\0" in text)
+        ]
+        if not found or len(found) < DAMAGED_SHARE * len(rows):
+            continue
+        first = found[0]
+        letters = next(match[0] for match in map(pattern.search, first.strings()) if match)
+        message = f"{first.file}, row {first.row}: {kind} ({letters!r}), in {plural(len(found), 'row')} of {len(rows)}"
+        _say(
+            "D164",
+            message,
+            "make the file anew from its source, reading and writing it as UTF-8",
+            first,
+            "data_path",
+            faults,
+        )
 
 
 def check_contradictions(rows: Iterable[Example], faults: Faults) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 EXPLANATIONS = {
     "D101": "There is no file or folder under the name that was given. A name with a dot, a leading slash or a data suffix is never looked "
     "for on the Hub.",
-    "D102": "A file can't be read: no rights, a damaged archive, or a format that is not known here.",
+    "D102": "A file can't be read: no rights, a damaged archive, a format that is not known here, or something else than its name says: a "
+    "Git LFS pointer that was never replaced by the file, a page of HTML, an archive.",
     "D103": "The chosen and the rejected answer of a row are the same: there is nothing to prefer. Such rows are left out.",
     "D104": "A line is not valid JSON, or a row of a CSV file can't be parted into cells. Nothing is trained on a file with broken lines, "
     "because what else is lost can't be known.",
@@ -24,17 +25,24 @@ EXPLANATIONS = {
     "D117": "A turn of a conversation has neither content nor tool calls. The row is left out.",
     "D118": "Nothing is left that can be trained on.",
     "D119": "By their names, the columns for chosen and rejected answers are swapped. It runs, and teaches the opposite.",
-    "D120": "Both answers repeat their prompt. It is taken out of both, or it would be trained on.",
+    "D120": "Both answers repeat their prompt. It is taken out of both, or it would be trained on. Where only one does, that alone tells them apart.",
     "D121": "The evaluation data has no usable row.",
     "D122": "Rows of the evaluation data are trained on, too. Scores on them say nothing about new data.",
     "D123": "A large share of the rows repeats earlier ones exactly.",
-    "D124": "The prompt is text and the answers are turns. The prompt is taken as a user turn.",
+    "D124": "The prompt is text and the answers are turns, or one answer is text and the other is turns. A text is taken as one turn.",
     "D125": "A row of a CSV file has more or fewer cells than its header.",
     "D126": "A data set can't be loaded from the Hub: its name, the network, or access to it.",
     "D127": "A turn holds something that is not text, such as an image. The row is left out.",
     "D128": "A preference row has no prompt, neither in a column nor at the beginning of both answers.",
     "D129": "That many rows can't be held out for evaluation.",
     "D130": "A text holds half a character, as a text cut in the middle of a JSON escape does. The row is left out.",
+    "D132": "The first line of a CSV file names the columns, and here it looks like a row: the file has no header. Its first row would be lost.",
+    "D133": "The turns of a conversation stand in an order that chat models don't know: two of the user or of the assistant in a row, a system turn "
+    "that is not the first, or a last turn of the user that nothing answers. The row is learnt as it is.",
+    "D134": "The rows to evaluate on are plain text and those to train on have answers, or the other way round: a loss on the one says little about "
+    "the other.",
+    "D135": "All answers have the same label. What a good answer is can only be learnt beside bad ones.",
+    "D136": "The chat template leaves out what a turn of system or user says, so that the model never sees it.",
     "D140": "Conversations need a chat template to be written as text, and the tokenizer has none.",
     "D141": "The chat template that was asked for doesn't exist or is not valid.",
     "D142": "`--chat-template none` with rows that are conversations.",
@@ -47,7 +55,8 @@ EXPLANATIONS = {
     "D131": "The chat template writes neither the tools of a conversation nor the calls of its turns. What it leaves out can't be learnt, and a "
     "turn that is nothing but a call becomes an empty answer.",
     "D149": "A text begins with the token that the tokenizer puts first of its own accord. It is kept once.",
-    "D150": "`--add-eos-token` with texts that already end with that token. It is not added twice.",
+    "D150": "`--add-eos-token` with texts that already end with that token. It is not added twice. Or an answer of a conversation ends with the token "
+    "that the chat template writes behind it.",
     "D151": "A row is longer than the limit that was given. Its end is cut off.",
     "D152": "After cutting, nothing of a row is left to learn. The row is left out.",
     "D153": "One row is far longer than the others, and decides how much memory is needed.",
@@ -60,6 +69,8 @@ EXPLANATIONS = {
     "D162": "Rows of the evaluation data are nearly rows that are trained on, compared as for D161. Scores on them say little about new data.",
     "D163": "Two rows judge the same thing in opposite ways: of the same two answers to a prompt each is preferred once, or an answer is labelled "
     "both good and bad. What is learnt from one is unlearnt from the other.",
+    "D164": "A share of the rows holds letters that were lost or mangled before the file was written: replacement characters, nulls, or UTF-8 that was "
+    "read as another encoding (\u00c3\u00bc for \u00fc). They would be learnt.",
     "D165": "`--check-secrets`: a row holds what has the shape of a key, a token or a password. A model can give back what it was trained on.",
     "D166": "`--check-secrets`: a row holds personal data: an address, a telephone, card, account or social security number.",
     "D160": "The tokenizer of the model is missing or damaged.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from autotrain_llm.data.faults import Faults
@@ -17,8 +18,27 @@ WANTED = {
     "preferences": "a prompt, a chosen and a rejected answer",
     "scored": "a chosen and a rejected answer",
     "prompts": "a prompt",
+    "labelled": "a prompt, an answer and a label (true or false), or a prompt, a chosen and a rejected answer",
 }
 PREFERENCE_ROLES = {"prompt_column": "prompt", "text_column": "chosen", "rejected_column": "rejected"}
+
+
+LIKE_TURNS = re.compile(r"""\s*\[\s*\{\s*['"]?(?:role|from|content|value)\b""")
+SENTENCE_WORDS = 4  # as many words are a sentence, and no name of a column
+CELLS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+
+
+def check_header(columns: Columns, layout: Layout | None, name: str, faults: Faults) -> None:
+    """A warning where the line that names the columns of a CSV file looks like a row, and nothing else says that it isn't one."""
+    if not name.endswith(CELLS) or (layout is not None and layout.format != "text"):
+        return
+    names = columns.names if layout is None else list(layout.columns.values())
+    sentence = next((cell for cell in names if len(cell.split()) >= SENTENCE_WORDS and "_" not in cell), None)
+    if sentence is None:
+        return
+    message = f"{name}: its first line is taken for the header, the names of the columns, and looks like a row: {sentence[:60]!r}"
+    fix = f"put the names first: sed -i '1i text' {name}"
+    faults.say("D132", message, fix=fix, severity=WARNING, file=name, line=1, parameters=("data_path",))
 
 
 def say_missing_columns(columns: Columns, request: DataRequest, name: str, faults: Faults) -> bool:
@@ -66,7 +86,9 @@ def _parameter(field: str) -> str:
     return COLUMN_FLAGS[field].removeprefix("--").replace("-", "_")
 
 
-def say_not_recognised(columns: Columns, request: DataRequest, name: str, faults: Faults) -> None:
+def say_not_recognised(
+    columns: Columns, request: DataRequest, name: str, faults: Faults, data_flag: str = "--data-path"
+) -> None:
     """Nothing fits these columns: say what the trainer reads and what is there."""
     ids = holds_token_ids(columns)
     if ids is not None:
@@ -76,9 +98,29 @@ def say_not_recognised(columns: Columns, request: DataRequest, name: str, faults
         return
     if _say_wrong_kind(columns, request, name, faults):
         return
-    wants = WANTED[request.rows]
-    message = f"{request.trainer} needs {wants}, and {name} has: {listed(columns.names) or 'no columns'}"
+    wants = WANTED["labelled" if request.trainer == "kto" else request.rows]
+    there = ", ".join(_described(columns, column) for column in columns.names[:12])
+    flag = f" ({data_flag})" if data_flag != "--data-path" else ""
+    message = f"{request.trainer} needs {wants}, and {name}{flag} has: {there or 'no columns'}"
     faults.say("D110", message, fix=_naming_fix(request), file=name, parameters=_naming_fields(request))
+
+
+def _described(columns: Columns, column: str) -> str:
+    """A column with what it holds, where that is not text."""
+    kind = columns.kind(column)
+    if kind in ("text", "turns"):
+        return shown(column)
+    first = next(iter(columns.values[column]), None)
+    held = {
+        "nothing": "nothing",
+        "list": "lists",
+        "object": "objects",
+        "number": "numbers",
+        "flag": "true or false",
+    }.get(kind, kind)
+    inside = first[0] if isinstance(first, list) and first else first
+    keys = f" with {listed(map(str, inside), 6)}" if isinstance(inside, dict) else ""
+    return f"{shown(column)} ({held}{' of objects' if keys and kind == 'list' else ''}{keys})"
 
 
 def _say_wrong_kind(columns: Columns, request: DataRequest, name: str, faults: Faults) -> bool:
@@ -90,7 +132,8 @@ def _say_wrong_kind(columns: Columns, request: DataRequest, name: str, faults: F
         if columns.kind(column) in ("text", "turns", "nothing"):
             continue
         first = columns.values[column][0]
-        message = f"{flag} {shown(column)}: this column of {name} holds {kind_of(first)}, neither text nor messages"
+        held = "empty lists" if first == [] else kind_of(first)
+        message = f"{flag} {shown(column)}: this column of {name} holds {held}, neither text nor messages"
         texts = columns.texts()
         faults.say(
             "D115",
@@ -119,6 +162,8 @@ def _naming_fix(request: DataRequest) -> str:
 
 def check_columns(columns: Columns, layout: Layout, request: DataRequest, name: str, faults: Faults) -> None:
     """What is legal and probably not meant: chosen and rejected swapped, one column for both."""
+    if layout.format == "text":
+        _check_broken_turns(columns, layout.columns["text"], name, faults)
     chosen, rejected = layout.columns.get("chosen"), layout.columns.get("rejected")
     if chosen is None or rejected is None:
         return
@@ -131,3 +176,24 @@ def check_columns(columns: Columns, layout: Layout, request: DataRequest, name: 
         changes = {"text_column": rejected, "rejected_text_column": chosen}
         parameters = ("text_column", "rejected_column")
         faults.say("D119", message, changes=changes, severity=WARNING, file=name, parameters=parameters)
+
+
+def _check_broken_turns(columns: Columns, column: str, name: str, faults: Faults) -> None:
+    """A warning where a text is a list of turns that can't be read as one."""
+    values = [value for value in columns.values[column] if isinstance(value, str)]
+    broken = [value for value in values if LIKE_TURNS.match(value)]
+    if not values or len(broken) * 2 < len(values):
+        return
+    message = (
+        f"{name}, row 1: {shown(column)} looks like messages, a list of turns, and is text that is neither JSON nor what Python writes: "
+        f"{broken[0][:40]!r}; it is learnt as plain text"
+    )
+    faults.say(
+        "D115",
+        message,
+        fix="write it with json.dumps, or as a list rather than text",
+        severity=WARNING,
+        file=name,
+        row=1,
+        parameters=("text_column",),
+    )

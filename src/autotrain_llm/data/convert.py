@@ -11,14 +11,18 @@ from autotrain_llm.data.read import RawRow, Row, Table
 from autotrain_llm.data.recognise import Layout
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
 from autotrain_llm.data.turns import TurnFault, conversation, is_conversation, parsed
-from autotrain_llm.data.wording import kind_of, shown
+from autotrain_llm.data.wording import kind_of, listed, shown
 from autotrain_llm.declare.finding import ERROR, WARNING
 
+PROMPT_LENGTH = 13  # letters; an answer may begin with a shorter prompt by chance
 HH_TURN = "\n\nAssistant:"
 ALPACA_PREAMBLE = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request."
 )
 # Faults of these kinds are expected in real data: the row is left out with a warning. The others stop the run.
+UNSEEN = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
+NOT_A_NUMBER = ("nan", "NaN")
+GOOD, BAD = ("true", "yes", "1"), ("false", "no", "0")
 LEFT_OUT = ("D103", "D113", "D114", "D117", "D127", "D130")
 
 
@@ -41,6 +45,19 @@ class RowFault(Exception):
     def __init__(self, code: str, what: str, fix: str | None = None, key: str | None = None) -> None:
         super().__init__(what)
         self.code, self.what, self.fix, self.key = code, what, fix, key
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing: spaces, and letters that take no room."""
+    return not text or text.isspace() or not text.strip().strip(UNSEEN).strip()
+
+
+def _nothing_there(cells: Row, column: str) -> RowFault:
+    """A cell that has to hold something: null, or not even there, as where rows of two shapes are in one file."""
+    if column in cells or not cells:
+        return RowFault("D113", f"{shown(column)} is null", "fill it or delete the row")
+    what = f"{shown(column)} is not in the row, which has: {listed(cells)}"
+    return RowFault("D113", what, "write all rows in one shape, or delete the row", "not there")
 
 
 class Converter:
@@ -86,11 +103,14 @@ class Converter:
         column = self.columns[role]
         value = cells.get(column)
         if isinstance(value, str):
-            if value and not value.isspace():
-                return value
-            raise RowFault("D114", f"{shown(column)} is empty", "fill it or delete the row")
+            if is_blank(value):
+                raise RowFault("D114", f"{shown(column)} is empty", "fill it or delete the row")
+            if value in NOT_A_NUMBER:
+                what = f"{shown(column)} is {value!r}, as pandas writes an empty cell"
+                raise RowFault("D114", what, "fill it or delete the row")
+            return value
         if value is None:
-            raise RowFault("D113", f"{shown(column)} is null", "fill it or delete the row")
+            raise _nothing_there(cells, column)
         fix = f"write it as text, or name another column ({COLUMN_FLAGS['text_column']})"
         raise RowFault("D115", f"{shown(column)} is {kind_of(value)}, not text", fix)
 
@@ -126,12 +146,40 @@ def _text(converter: Converter, example: Example, cells: Row) -> None:
 def _messages(converter: Converter, example: Example, cells: Row) -> None:
     column = converter.columns["messages"]
     value = cells.get(column)
-    if value is None or value == "":
-        raise RowFault(
-            "D113", f"{shown(column)} is null" if value is None else f"{shown(column)} is empty", "delete the row"
-        )
-    example.messages = converter.with_system(cells, conversation(value, shown(column)))
+    if value is None:
+        raise _nothing_there(cells, column)
+    if value == "":
+        raise RowFault("D113", f"{shown(column)} is empty", "delete the row")
+    turns = conversation(value, shown(column))
+    if converter.request.rows == "conversations":
+        _check_order(converter, example, turns)
+    example.messages = converter.with_system(cells, turns)
     example.tools = converter.tools(cells)
+
+
+def _check_order(converter: Converter, example: Example, turns: list[Message]) -> None:
+    """A warning about turns in an order that chat models don't know, however the template takes it."""
+    roles = [turn["role"] for turn in turns]
+    said = [role for role in roles if role in ("user", "assistant")]
+    doubled = next((at for at in range(1, len(turns)) if _follows_itself(turns[at - 1], turns[at])), None)
+    late = next((at for at in range(1, len(roles)) if roles[at] == "system"), None)
+    if doubled is not None:
+        what = (
+            f"turns {doubled} and {doubled + 1} are both of the {roles[doubled]}: turns of user and assistant alternate"
+        )
+        converter._say("D133", example, what, "join them, or part the row", WARNING, "doubled")
+    if late is not None:
+        what = f"turn {late + 1} is a system turn: it stands first, or is left out or refused by many chat templates"
+        converter._say("D133", example, what, "move it to the beginning", WARNING, "late system")
+    if said and said[-1] == "user" and "assistant" in said:
+        what = "the last turn is the user's, and nothing answers it: it is not learnt"
+        converter._say("D133", example, what, "add the answer, or take the turn out", WARNING, "unanswered")
+
+
+def _follows_itself(before: Message, turn: Message) -> bool:
+    """Whether two turns of user or assistant follow one another; calls of tools may stand beside an answer."""
+    calls = before.get("tool_calls") or turn.get("tool_calls")
+    return before["role"] == turn["role"] in ("user", "assistant") and not calls
 
 
 def _alpaca(converter: Converter, example: Example, cells: Row) -> None:
@@ -192,16 +240,26 @@ def _chosen(converter: Converter, example: Example, cells: Row) -> None:
 
 def _labelled(converter: Converter, example: Example, cells: Row) -> None:
     _pair(converter, example, cells)
-    value = cells.get(converter.columns["label"])
+    column = converter.columns["label"]
+    value = cells.get(column)
     if value is None:
-        raise RowFault("D113", f"{shown(converter.columns['label'])} is null", "true or false")
-    example.label = bool(value)
+        raise RowFault("D113", f"{shown(column)} is null", "true or false")
+    word = (f"{value:g}" if isinstance(value, float) else str(value)).strip().lower()
+    if word not in (*GOOD, *BAD):
+        what = (
+            f"{shown(column)} is {value!r}, and a label is true (or 1) for a good answer and false (or 0) for a bad one"
+        )
+        raise RowFault("D115", what, "write it as true or false", "no label")
+    example.label = word in GOOD
 
 
 def _preference(converter: Converter, example: Example, cells: Row) -> None:
     chosen, rejected = converter.side(cells, "chosen"), converter.side(cells, "rejected")
     prompt: Side | None = _preference_prompt(converter, cells)
     if isinstance(chosen, str) != isinstance(rejected, str):
+        kinds = ("text", "a list of turns") if isinstance(chosen, str) else ("a list of turns", "text")
+        what = f"chosen is {kinds[0]} and rejected is {kinds[1]}; the text was taken as an assistant turn"
+        converter._say("D124", example, what, "write both the same way", WARNING)
         chosen, rejected = as_turns(chosen, "assistant"), as_turns(rejected, "assistant")
     if isinstance(prompt, list) and isinstance(chosen, str):
         chosen, rejected = as_turns(chosen, "assistant"), as_turns(rejected, "assistant")
@@ -211,8 +269,15 @@ def _preference(converter: Converter, example: Example, cells: Row) -> None:
             prompt = converter.with_system(cells, prompt)
         example.tools = converter.tools(cells)
     prompt, chosen, rejected = _apart(converter, example, prompt, chosen, rejected)
+    for side, answer in (("chosen", chosen), ("rejected", rejected)):
+        if isinstance(answer, list) and answer and answer[-1]["role"] == "user":
+            what = f"{side} ends with a turn of the user: what is preferred are answers"
+            converter._say("D133", example, what, "take the turn out", WARNING, f"{side} unanswered")
     if chosen == rejected:
         raise RowFault("D103", "chosen and rejected are the same text", "rebuild the pair or delete the row")
+    if isinstance(chosen, str) and isinstance(rejected, str) and chosen.split() == rejected.split():
+        what = "chosen and rejected are the same text but for spaces"
+        raise RowFault("D103", what, "rebuild the pair or delete the row", "but for spaces")
     if converter.request.rows == "preferences" and not prompt:
         flag = COLUMN_FLAGS["prompt_column"]
         raise RowFault(
@@ -266,7 +331,21 @@ def _apart(
     if isinstance(prompt, str) and prompt and all(_repeats_text(prompt, answer) for answer in (chosen, rejected)):
         _say_repeated(converter, example)
         return prompt, chosen[len(prompt) :], rejected[len(prompt) :]
+    if isinstance(prompt, str):
+        _check_one_side(converter, example, prompt, chosen, rejected)
     return prompt, chosen, rejected
+
+
+def _check_one_side(converter: Converter, example: Example, prompt: str, chosen: str, rejected: str) -> None:
+    """A warning where one of the two answers repeats the prompt: that alone tells them apart."""
+    sides = {"chosen": chosen, "rejected": rejected}
+    repeating = [
+        side for side, answer in sides.items() if len(prompt) >= PROMPT_LENGTH and _repeats_text(prompt, answer)
+    ]
+    if len(repeating) == 1:
+        other = "rejected" if repeating == ["chosen"] else "chosen"
+        what = f"the prompt is repeated in {repeating[0]} and not in {other}: what is learnt is to repeat it, or not to"
+        converter._say("D120", example, what, f"leave it out of {repeating[0]}", WARNING, f"only {repeating[0]}")
 
 
 def _repeat_turns(prompt: list[Message], chosen: list[Message], rejected: list[Message]) -> bool:

@@ -10,19 +10,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotrain_llm.data import hub
-from autotrain_llm.data.columns import check_columns, say_missing_columns, say_not_recognised
+from autotrain_llm.data.columns import check_columns, check_header, say_missing_columns, say_not_recognised
 from autotrain_llm.data.convert import Converter
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.faults import Faults
 from autotrain_llm.data.locate import ALL_ROWS, Source, choose_split, locate
 from autotrain_llm.data.read import ColumnTypes, Stream, Table, check_types
 from autotrain_llm.data.recognise import Columns, Layout, recognise
-from autotrain_llm.data.request import DataRequest
+from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
 from autotrain_llm.data.split import check_duplicates, check_overlap, hold_out, wanted_rows
 from autotrain_llm.data.spool import Spool, Stored
 from autotrain_llm.data.stream import open_table
 from autotrain_llm.data.wording import listed, plural, shown
-from autotrain_llm.declare.finding import ERROR, Finding, Refused
+from autotrain_llm.declare.finding import ERROR, WARNING, Finding, Refused
 
 VALID_SPLITS = ("validation", "test", "train", ALL_ROWS)
 EACH = 1000  # rows between two words on how far it is
@@ -106,6 +106,8 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
         eval_path=request.eval_path,
     )
     _evaluation(reading, dataset, layout, valid_tables)
+    if layout.format == "prompt/completion/label":
+        _say_one_label(reading, dataset, listed(table.file for table in tables))
     check_duplicates(dataset.train, listed(table.file for table in tables), reading.faults)
     dataset.findings = reading.faults.findings()
     dataset.files = tuple(reading.files)
@@ -199,10 +201,13 @@ def _layout(reading: _Reading, tables: list[Table], flag: str) -> Layout | None:
     columns = Columns(cells for table in tables for _, _, cells in table.first())
     name = listed(table.file for table in tables)
     if say_missing_columns(columns, reading.request, name, reading.faults):
+        check_header(columns, None, name, reading.faults)
         return None
     layout = recognise(columns, reading.request)
+    if not any(reading.request.is_named(field) for field in COLUMN_FLAGS):
+        check_header(columns, layout, name, reading.faults)
     if layout is None:
-        say_not_recognised(columns, reading.request, name, reading.faults)
+        say_not_recognised(columns, reading.request, name, reading.faults, flag)
         return None
     check_columns(columns, layout, reading.request, name, reading.faults)
     return layout
@@ -256,7 +261,8 @@ def _evaluation(reading: _Reading, dataset: Dataset, layout: Layout, valid_table
     """Fill the evaluation rows: from a data set of their own, a named split, or rows held out."""
     request = reading.request
     if request.eval_path is not None:
-        dataset.valid = _from_eval_path(reading, dataset)
+        with reading.faults.about("eval_dataset_path"):
+            dataset.valid = _from_eval_path(reading, dataset)
         dataset.valid_from = f"{EVAL_FLAG} {request.eval_path}"
         check_overlap(dataset.train, dataset.valid, EVAL_FLAG, reading.faults)
     elif valid_tables is not None:
@@ -306,9 +312,31 @@ def _from_eval_path(reading: _Reading, dataset: Dataset) -> Sequence[Example]:
     valid = _converted(reading, layout, tables, EVAL_FLAG) if layout is not None else []
     if layout is not None:
         dataset.valid_format = layout.format
+        if reading.request.rows == "conversations" and (layout.format == "text") != (dataset.format == "text"):
+            _say_other_kind(reading, dataset, layout)
     if not valid and (layout is not None or not any(table.first() for table in tables)):
         _say_empty(reading, source.name, EVAL_FLAG, "eval_dataset_path")
     return valid
+
+
+def _say_other_kind(reading: _Reading, dataset: Dataset, layout: Layout) -> None:
+    """Rows to train on that are answers, and rows to evaluate on that are plain text, or the other way round."""
+    message = (
+        f"{EVAL_FLAG} {reading.request.eval_path} is read as {layout.format}, and --data-path {dataset.path} as {dataset.format}: "
+        "what is measured is not what is learnt"
+    )
+    fix = f"write both in one shape: {dataset.format}"
+    reading.faults.say("D134", message, fix=fix, severity=WARNING, parameters=("eval_dataset_path", "data_path"))
+
+
+def _say_one_label(reading: _Reading, dataset: Dataset, name: str) -> None:
+    """A warning where all answers are good, or all bad."""
+    labels = {example.label for example in dataset.train}
+    if len(labels) == 1 and len(dataset.train) > 1 and not reading.faults.refused:
+        label = "true" if labels == {True} else "false"
+        message = f"{name}: all {len(dataset.train)} answers have the label {label}: there is nothing to tell them from"
+        fix = "add answers of the other kind, or --trainer sft, which learns good answers"
+        reading.faults.say("D135", message, fix=fix, severity=WARNING, file=name, parameters=("data_path",))
 
 
 def _say_empty(reading: _Reading, name: str, flag: str, parameter: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from autotrain_llm.declare.finding import ERROR, WARNING, Finding
 from autotrain_llm.declare.record import EMPTY
 
 FIRST_ROWS = 3
+DATA_PARAMETER = "data_path"
 
 
 @dataclass(slots=True)
@@ -29,6 +31,19 @@ class Faults:
     def __init__(self) -> None:
         self._kinds: dict[tuple[str, str, str], _Kind] = {}
         self._single: list[Finding] = []
+        self._data_parameter = DATA_PARAMETER
+
+    @contextmanager
+    def about(self, parameter: str) -> Iterator[None]:
+        """Findings about data that this parameter names, and not `--data-path`, which readers of files take it to be."""
+        self._data_parameter = parameter
+        try:
+            yield
+        finally:
+            self._data_parameter = DATA_PARAMETER
+
+    def _meant(self, parameters: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(self._data_parameter if name == DATA_PARAMETER else name for name in parameters)
 
     def add(self, finding: Finding) -> None:
         """A finding that stands for itself."""
@@ -50,6 +65,7 @@ class Faults:
         otherwise: str = "",
     ) -> None:
         """A finding that stands for itself, from its parts."""
+        parameters = self._meant(parameters)
         self.add(Finding(message, fix, parameters, severity, file, row, line, code, changes, otherwise))
 
     def row(
@@ -69,7 +85,7 @@ class Faults:
         identity = (code, file, what if key is None else key)
         kind = self._kinds.get(identity)
         if kind is None:
-            kind = self._kinds[identity] = _Kind(code, severity, what, fix, parameters)
+            kind = self._kinds[identity] = _Kind(code, severity, what, fix, self._meant(parameters))
         kind.count += 1
         if len(kind.places) < FIRST_ROWS:
             kind.places.append((file, row, line))

@@ -17,6 +17,7 @@ SPLIT_WORDS = {
     "dev": "validation", "eval": "validation", "evaluation": "validation", "test": "test", "testing": "test",
 }  # fmt: skip
 NOT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json", "package.json"}
+OF_A_MODEL = ("tokenizer.json", "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?\Z")
 ALL_ROWS = "all"
 
@@ -54,10 +55,18 @@ def _found(path_name: str, faults: Faults, flag: str) -> Source | None:
         return _folder(path_name, path, faults, flag)
     if not looks_like_a_path(path_name) and not _neighbour(path):
         return Source(path_name, hub_id=path_name)
-    near = _neighbour(path)
+    bare = path_name.strip().strip("\"'\u201c\u201d\u2018\u2019\u00ab\u00bb").strip()
+    near = Path(bare) if bare != path_name and Path(bare).expanduser().exists() else _neighbour(path)
     changes = {_parameter(flag): str(near)} if near else {}
-    message = f"{flag} {path_name}: there is no such file or folder"
-    faults.say("D101", message, changes=changes, parameters=(_parameter(flag),))
+    message, fix = f"{flag} {path_name}: there is no such file or folder", None
+    if "://" in path_name:
+        message, fix = (
+            f"{flag} {path_name} is an address, and files are read from this machine",
+            "download it, or give a Hub id (owner/name)",
+        )
+    elif "," in path_name:
+        message, fix = f"{message}; one path is read, not several", "put the files into one folder, and give the folder"
+    faults.say("D101", message, fix=fix, changes=changes, parameters=(_parameter(flag),))
     return None
 
 
@@ -91,6 +100,10 @@ def _folder(name: str, path: Path, faults: Faults, flag: str) -> Source | None:
     except (OSError, ValueError, KeyError, AttributeError) as problem:
         message = f"{flag} {name} looks like a saved data set, and its description can't be read: {problem}"
         faults.say("D102", message, fix="save it again", parameters=(_parameter(flag),))
+        return None
+    if splits is None and (path / "config.json").is_file() and any((path / file).exists() for file in OF_A_MODEL):
+        message = f"{flag} {name} holds a model (config.json), not rows to learn from"
+        faults.say("D101", message, fix=f"{flag} <a file or folder of rows>", parameters=(_parameter(flag),))
         return None
     if splits is None:
         splits = _file_splits(path)
@@ -173,6 +186,14 @@ def _no_split(source: Source, wanted: str, flag: str, data_flag: str) -> Finding
     message = (
         f"{data_flag} {source.name} has no {wanted} split ({flag}); it has: {listed(source.shown(f) for f in files)}"
     )
+    if not files:
+        message = f"{data_flag} {source.name} has no {wanted} split ({flag}), and no rows in any other"
+        return Finding(message, f"{data_flag} <a file or folder of rows>", parameters, code="D108")
     only = next(iter(source.splits), wanted)
+    if not re.fullmatch(r"[\w.-]+", wanted):
+        message += "; a split is one name, with no slice or sum"
+        return Finding(
+            message, f"{flag} {only}, with --max-samples N for the first rows of it", parameters, code="D108"
+        )
     fix = f"rename a file to {wanted}{files[0].suffix}, give the file itself ({data_flag} {source.shown(files[0])}), or {flag} {only}"
     return Finding(message, fix, parameters, code="D108")

@@ -124,7 +124,7 @@ class Pass:
         prompt, room = self._cut_prompt(row.ids[:start], answer)
         if len(prompt) < start or answer > room:
             self.truncated += 1
-            self._say_cut(example, len(row.ids))
+            self._say_cut_side(example, start, answer)
         moved = [(first + len(prompt), last + len(prompt)) for first, last in _clipped(row.spans, start, room)]
         return prompt + row.ids[start:][:room], moved
 
@@ -140,7 +140,7 @@ class Pass:
             answers = [self._cut_answer(row, shared, room) for row in (better, worse)]
             if len(prompt) < shared or longest > room:
                 self.truncated += 1
-                self._say_cut(example, self.lengths[-1])
+                self._say_cut_side(example, shared, longest)
             if not all(spans for _, spans in answers):
                 self._say_nothing_left(example, self.lengths[-1])
                 self.dropped += 1
@@ -183,6 +183,24 @@ class Pass:
         end = "start" if self.maker.prompts_only else "end"
         what = f"{length} tokens are more than {flag}{packing}; the {end} was cut off"
         self._row("D151", example, what, f"{preparation.length_flag} {next_length(length)}, or shorten it", "cut")
+
+    def _say_cut_side(self, example: Example, prompt: int, answer: int) -> None:
+        """Which limit cut a prompt, an answer or both together, where it was given."""
+        preparation, given = self.preparation, self.preparation.sides_given
+        sides = (
+            ("max_prompt_length", "prompt", prompt, preparation.max_prompt_length, "start"),
+            ("max_completion_length", "longer answer", answer, preparation.max_completion_length, "end"),
+        )
+        cut = [side for side in sides if side[0] in given and side[3] is not None and side[2] > side[3]]
+        for name, which, length, limit, end in cut:
+            flag = "--" + name.replace("_", "-")
+            what = f"its {which} of {length} tokens is more than {flag} {limit}; the {end} was cut off"
+            fix = f"{flag} {next_length(length)}, or shorten it"
+            self.faults.row(
+                "D151", example.file, example.row, what, line=example.line, fix=fix, parameters=(name,), key=name
+            )
+        if not cut and prompt + answer > preparation.max_length:
+            self._say_cut(example, prompt + answer)
 
     def _say_nothing_left(self, example: Example, length: int) -> None:
         preparation = self.preparation

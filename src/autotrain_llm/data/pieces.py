@@ -249,21 +249,55 @@ class PieceMaker:
             example, lambda template: render_with_answers(template, messages, example.tools, first)
         )
         if rendered.lost:
-            what = (
-                f"the chat template changes turn {rendered.lost[0] + 1} so that its answer can't be told from the rest; "
-                "it is not trained on"
-            )
-            self._row("D148", example, what, "--chat-template chatml, or one turn a row", ("chat_template",))
+            self._say_lost(example, messages, rendered)
         if wants_answers and not rendered.spans:
-            self._row(
-                "D147",
-                example,
-                "every assistant turn is empty: there is no answer to learn",
-                "fill it or delete the row",
-            )
+            if not rendered.lost:
+                self._say_no_span(example, messages[first:])
             raise _Left
+        self._check_turns(example, messages, rendered.text)
         self._check_calls(example, messages, rendered.text)
         return self._closed(rendered, messages, wants_answers)
+
+    def _say_lost(self, example: Example, messages: list[Message], rendered: Rendered) -> None:
+        """An answer that can't be found in what the template made of it."""
+        number = rendered.lost[0] + 1
+        said = str(messages[number - 1].get("content") or "").strip()
+        what = (
+            f"the chat template changes turn {number} so that its answer can't be told from the rest; it is not trained on"
+            if said and said in rendered.text
+            else f"the chat template writes nothing of what turn {number} (assistant) says; it is not trained on"
+        )
+        self._row("D148", example, what, "--chat-template chatml, or one turn a row", ("chat_template",))
+
+    def _say_no_span(self, example: Example, messages: list[Message]) -> None:
+        """Why nothing of a conversation that has answers is learnt."""
+        answers = [message for message in messages if message["role"] == "assistant"]
+        if answers and all(message.get("weight") == 0 for message in answers):
+            what, fix = (
+                "every assistant turn has weight 0: there is no answer to learn",
+                "give a weight of 1 to what is to be learnt",
+            )
+            self._row("D147", example, what, fix, key="weights")
+        else:
+            what = "every assistant turn is empty: there is no answer to learn"
+            self._row("D147", example, what, "fill it or delete the row")
+
+    def _check_turns(self, example: Example, messages: list[Message], text: str) -> None:
+        """Warnings where the template leaves out a turn of system or user, and where an answer brings the end token with it."""
+        for number, message in enumerate(messages, 1):
+            content = message.get("content")
+            said = content.strip() if isinstance(content, str) else ""
+            if message["role"] in ("system", "user") and said and said not in text:
+                what = f"the chat template leaves out turn {number} ({message['role']}): it is not learnt from"
+                fix = "--chat-template chatml, or write it into the user's first turn"
+                self._row("D136", example, what, fix, ("chat_template",), f"left out {message['role']}")
+                return
+        end = self.template.end_token if self.template else None
+        if end and any(
+            is_answer(message) and str(message.get("content") or "").rstrip().endswith(end) for message in messages
+        ):
+            what = f"an answer ends with {end}, and the chat template writes {end} behind it: it is learnt twice"
+            self._row("D150", example, what, f"leave {end} out of the turns", key="twice")
 
     def _check_answers(self, example: Example, messages: list[Message], first: int) -> None:
         """A warning where an answer says nothing, and none is learnt where no answer of the row says anything."""

@@ -51,6 +51,7 @@ class Preparation:
     scored: bool = False
     length_flag: str = "--max-seq-length"
     length_given: bool = False
+    sides_given: tuple[str, ...] = ()  # which of max_prompt_length and max_completion_length
     add_eos_given: bool = False
 
 

@@ -13,6 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from autotrain_llm.data.content import how_json_broke, pretence
 from autotrain_llm.data.decode import decode, read_bytes
 from autotrain_llm.data.faults import FIRST_ROWS, Faults
 from autotrain_llm.data.wording import kind_of, listed, shown
@@ -30,6 +31,7 @@ ROW_KEYS = ("data", "rows", "train", "examples", "instances", "records", "items"
 
 
 RawRow = tuple[int, int | None, Row]
+Broken = tuple[int, str, str]  # a line, what is wrong with it, and the line itself
 
 
 @dataclass(slots=True)
@@ -83,6 +85,8 @@ def read_table(path: Path, name: str, faults: Faults, digest: Any, most: int | N
         faults.say("D118", f"{name} is empty", file=name, parameters=("data_path",))
         return table
     kind = kind_of_file(path, data)
+    if say_pretence(data, name, kind, faults):
+        return table
     if kind is None:
         known = listed(KINDS)
         message = (
@@ -91,6 +95,17 @@ def read_table(path: Path, name: str, faults: Faults, digest: Any, most: int | N
         faults.say("D102", message, file=name, fix="save it as JSON Lines", parameters=("data_path",))
         return table
     return Table(name, list(islice(_rows_of(data, kind, name, faults), most)))
+
+
+def say_pretence(data: bytes, name: str, kind: str | None, faults: Faults) -> bool:
+    """Whether a file is something else than its name says, which is then said. A plain text may be a page of HTML."""
+    found = pretence(data, name, rows=kind not in PLAIN.values())
+    if found is None:
+        return False
+    what, fix = found
+    code = "D105" if "UTF-8" in what else "D102"
+    faults.say(code, f"{name} {what}", fix=fix, file=name, parameters=("data_path",))
+    return True
 
 
 def _rows_of(data: bytes, kind: str, name: str, faults: Faults) -> Iterator[RawRow]:
@@ -117,13 +132,21 @@ def kind_of_file(path: Path, data: bytes) -> str | None:
 
 def _read_lines(text: str, name: str, faults: Faults) -> Iterator[RawRow]:
     """JSON Lines; an array in a file called .jsonl is read as what it is."""
-    rows = _document(text) if text.lstrip().startswith("[") else None
+    rows = _array(text) if text.lstrip().startswith("[") else None
     return rows_of_lines(text.split("\n"), name, faults) if rows is None else rows
+
+
+def _array(text: str) -> Iterator[RawRow] | None:
+    """The rows of a file that is one array; None for lines that are arrays, or that begin like one."""
+    try:
+        return _document(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def rows_of_lines(lines: Iterable[str], name: str, faults: Faults) -> Iterator[RawRow]:
     """A row for each line that holds an object; what is wrong with lines is said behind the last."""
-    broken: list[tuple[int, str]] = []
+    broken: list[Broken] = []
     loads, row = json.loads, 0
     for line, content in enumerate(lines, 1):
         if not content or content.isspace():
@@ -132,12 +155,12 @@ def rows_of_lines(lines: Iterable[str], name: str, faults: Faults) -> Iterator[R
         try:
             value = loads(content.removesuffix("\n"))
         except (ValueError, RecursionError) as problem:
-            broken.append((line, _json_problem(problem)))
+            broken.append((line, _json_problem(problem), content))
             continue
         if isinstance(value, dict):
             yield row, line, value
         else:
-            broken.append((line, f"holds {kind_of(value)}, not an object with columns"))
+            broken.append((line, f"holds {kind_of(value)}, not an object with columns", ""))
     _say_broken(broken, name, faults)
 
 
@@ -147,17 +170,17 @@ def _json_problem(problem: Exception) -> str:
     return f"is not valid JSON: {problem}"
 
 
-def _say_broken(broken: list[tuple[int, str]], file: str, faults: Faults) -> None:
+def _say_broken(broken: list[Broken], file: str, faults: Faults) -> None:
     if not broken:
         return
-    line, what = broken[0]
-    message = f"{file}, line {line} {what}"
+    line, what, content = broken[0]
+    looks = how_json_broke(content)
+    message = f"{file}, line {line} {what}" + (f": {looks[0]}" if looks else "")
     if len(broken) > 1:
         more = ", …" if len(broken) > FIRST_ROWS else ""
-        message += f" ({len(broken)} lines: {', '.join(str(n) for n, _ in broken[:FIRST_ROWS])}{more})"
-    faults.say(
-        "D104", message, fix=f"sed -n {line}p {file}   shows it", file=file, line=line, parameters=("data_path",)
-    )
+        message += f" ({len(broken)} lines: {', '.join(str(number) for number, *_ in broken[:FIRST_ROWS])}{more})"
+    fix = looks[1].replace("FILE", file) if looks else f"sed -n {line}p {file}   shows it"
+    faults.say("D104", message, fix=fix, file=file, line=line, parameters=("data_path",))
 
 
 def _read_json(text: str, name: str, faults: Faults) -> Iterator[RawRow]:
@@ -168,7 +191,9 @@ def _read_json(text: str, name: str, faults: Faults) -> Iterator[RawRow]:
         if problem.msg == "Extra data":
             yield from _read_lines(text, name, faults)
             return
-        _say_broken([(problem.lineno, _json_problem(problem))], name, faults)
+        lines = text.splitlines()
+        line = lines[problem.lineno - 1] if problem.lineno <= len(lines) else ""
+        _say_broken([(problem.lineno, _json_problem(problem), line)], name, faults)
         return
     if rows is not None:
         yield from rows
@@ -233,12 +258,22 @@ def rows_of_cells(lines: Iterable[str], delimiter: str, name: str, faults: Fault
                 row += 1
                 yield _taken(header, cells, row, reader.line_num, name, faults)
     except csv.Error as problem:
-        broken = [(reader.line_num, f"can't be read as cells: {problem}")]
-        _say_broken(broken, name, faults)
+        _say_torn(reader.line_num, row + 1, str(problem), name, faults)
+
+
+def _say_torn(line: int, row: int, problem: str, file: str, faults: Faults) -> None:
+    """Cells that end nowhere."""
+    if problem == "unexpected end of data":
+        what = "a quote that is opened and never closed: all that follows is one cell"
+        fix = 'close the quote, or double one that is part of the text: ""'
+    else:
+        what, fix = f"can't be read as cells: {problem}", f"sed -n {line}p {file}   shows it"
+    message = f"{file}, row {row} (up to line {line}): {what}"
+    faults.say("D104", message, fix=fix, file=file, row=row, line=line, parameters=("data_path",))
 
 
 def _header_is_clear(header: list[str], file: str, faults: Faults) -> bool:
-    doubled = [name for name, count in Counter(header).items() if count > 1]
+    doubled = [name for name, count in Counter(header).items() if count > 1 and name]
     if not doubled:
         return True
     message = f"{file}: duplicate column in the header: {listed(doubled)} (the header is: {listed(header)})"
@@ -250,10 +285,13 @@ def _taken(header: list[str], cells: list[str], row: int, line: int, name: str, 
     if len(cells) > len(header):
         what = f"has {len(cells)} cells where the header has {len(header)} columns"
         fix = "put quotes around cells that hold the separator"
-        faults.row("D125", name, row, what, line=line, fix=fix, severity="error", key="more cells")
+        parameters = ("data_path",)
+        faults.row(
+            "D125", name, row, what, line=line, fix=fix, severity="error", parameters=parameters, key="more cells"
+        )
     elif len(cells) < len(header):
         what = f"has {len(cells)} cells where the header has {len(header)} columns; the rest counts as null"
-        faults.row("D125", name, row, what, line=line, key="fewer cells")
+        faults.row("D125", name, row, what, line=line, parameters=("data_path",), key="fewer cells")
         cells = cells + [None] * (len(header) - len(cells))  # type: ignore[list-item]
     return row, line, dict(zip(header, cells, strict=False))
 
@@ -361,4 +399,6 @@ class ColumnTypes:
                 self._passed.add(name)
                 what = f"column {shown(name)} is {kind_of(value)} here and {kind_of(first())} before; it is not used"
                 fix = f"make {shown(name)} one type or remove it"
-                self._faults.row("D112", self._file, row, what, line=line, fix=fix, severity=WARNING)
+                self._faults.row(
+                    "D112", self._file, row, what, line=line, fix=fix, severity=WARNING, parameters=("data_path",)
+                )

@@ -29,6 +29,7 @@ REJECTED = (
     "negative", "response_k", "answer_rejected", "rejected_answer"
 )  # fmt: skip
 LABEL = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
+QUESTIONS = ("prompt", "question", "query", "instruction", "problem", "user", "request")
 TOKENISED = ("input_ids", "labels", "attention_mask", "token_ids")
 
 
@@ -135,6 +136,8 @@ def other_text(columns: Columns, request: DataRequest) -> Layout | None:
         return None
     texts = columns.texts()
     column = columns.find(TEXT, "text", "nothing") or (texts[0] if len(texts) == 1 else None)
+    if column is not None and request.rows == "conversations" and plain(column) in QUESTIONS:
+        return None  # questions without answers
     return Layout("text", {"text": column}) if column else None
 
 
@@ -187,7 +190,7 @@ def preference(columns: Columns, request: DataRequest) -> Layout | None:
 
 def labelled(columns: Columns, request: DataRequest) -> Layout | None:
     """prompt, completion and whether it is a good one (KTO's own form)."""
-    label = columns.find(LABEL, "flag", "number")
+    label = columns.find(LABEL, "flag", "number", "text")
     found = pair(columns, request) if label else None
     if label is None or found is None or request.trainer != "kto":
         return None

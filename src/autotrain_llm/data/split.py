@@ -23,8 +23,8 @@ def wanted_rows(valid_split: str, rows: int) -> int | None:
         value = float(valid_split)
     except ValueError:
         return None
-    if value <= 0:
-        return 0
+    if value <= 0 or (value >= 1 and "." in valid_split):
+        return 0  # neither a share of the rows nor a number of them
     return round(rows * value) or 1 if value < 1 else int(value)
 
 

@@ -8,6 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from autotrain_llm.data.content import pretence
 from autotrain_llm.data.decode import BOM, GZIP_MAGIC, say_byte_order_mark, say_not_utf8
 from autotrain_llm.data.faults import Faults
 from autotrain_llm.data.read import (
@@ -63,6 +64,8 @@ def stream_of(path: Path, name: str, faults: Faults, digest: Any) -> Iterator[Ra
     except (OSError, EOFError):
         return None  # whoever reads it whole says why
     kind = kind_of_file(path, head)
+    if pretence(head, name, rows=kind != "text") is not None:
+        return None  # whoever reads it whole says what it is
     if kind in ("parquet", "arrow"):
         return None if head.startswith(GZIP_MAGIC) or _is_packed(path) else _columns(path, kind, name, faults, digest)
     first = head.removeprefix(BOM).lstrip()[:1]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
 
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 SLOW_FILES = (
@@ -276,14 +277,21 @@ def _backend(folder: Path, config: dict[str, Any]) -> Any:
     try:
         backend = Backend.from_file(str(path))
     except Exception as problem:  # the Rust side raises plain Exception
-        message = f"--model {folder}: tokenizer.json can't be read: {problem}"
-        raise Refused(
-            [Finding(message, "copy it anew", ("model", "tokenizer"), file=str(path), code="D160")]
-        ) from problem
+        raise _unreadable(folder, path, problem) from problem
     backend.no_padding()
     backend.no_truncation()
     _add_missing_tokens(backend, config)
     return backend
+
+
+def _unreadable(folder: Path, path: Path, problem: Exception) -> Refused:
+    """A file of a tokenizer that is damaged, or was never downloaded."""
+    if path.read_bytes().startswith(LFS_POINTER):
+        what, fix = NEVER_DOWNLOADED, f"git -C {folder} lfs pull"
+    else:
+        what, fix = f"can't be read: {problem}", "copy it anew"
+    message = f"--model {folder}: {path.name} {what}"
+    return Refused([Finding(message, fix, ("model", "tokenizer"), file=str(path), code="D160")])
 
 
 def _add_missing_tokens(backend: Any, config: dict[str, Any]) -> None:
@@ -317,10 +325,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as problem:
-        message = f"{path} is not valid JSON: {problem}"
-        raise Refused(
-            [Finding(message, "copy it anew", ("model", "tokenizer"), file=str(path), code="D160")]
-        ) from problem
+        raise _unreadable(path.parent, path, problem) from problem
     return value if isinstance(value, dict) else {}
 
 

@@ -21,13 +21,44 @@ class BadValue(ValueError):
 
 def convert(param: Param, raw: Any) -> Any:
     """The value that `raw` stands for. Raises `BadValue`."""
-    if param.choices and (raw is False or (raw == "none" and "no" in param.choices)):
+    if param.choices and "no" in param.choices and (raw is False or raw == "none"):
         return "no"  # YAML reads a bare `no` as false, and whoever says none does not mean the default
     if raw is None or (isinstance(raw, str) and raw.strip().lower() in NOTHING and _may_be_nothing(param)):
         if param.nullable:
             return None
         raise BadValue("given a value")
     return _BY_KIND[param.kind](param, raw)
+
+
+def mended(param: Param, raw: str) -> Any:
+    """The value that a badly written one was surely meant to be; None where that can't be told.
+
+    `1e-4,` and `3.5.` lose what stands behind them, `10%` is 0.1, `0,0001` has a comma for a point, and a list has other quotes or none.
+    """
+    text = raw.strip()
+    candidates = [text.rstrip(",.;'\"").lstrip("'\"=")]
+    if param.kind == "float":
+        candidates += [text.replace(",", "."), _share(text)]
+    if param.kind == "list":
+        candidates += [text.replace("'", '"'), text.strip("[] ").replace("'", "").replace('"', "")]
+    if param.kind == "json":
+        candidates += [text.replace("'", '"')]
+    for candidate in candidates:
+        try:
+            value = convert(param, candidate) if candidate and candidate != raw else None
+        except BadValue:
+            continue
+        if value is not None:
+            return value
+    return None
+
+
+def _share(text: str) -> str:
+    """`10%` as a share."""
+    try:
+        return f"{float(text.removesuffix('%').strip()) / 100:g}" if text.endswith("%") else ""
+    except ValueError:
+        return ""
 
 
 def _may_be_nothing(param: Param) -> bool:

@@ -16,7 +16,18 @@ def load_yaml(text: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Its own class, so that nobody else's YAML is read differently."""
+        """Its own class, so that nobody else's YAML is read differently. A key that stands twice is no YAML."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            written: dict[Any, int] = {}
+            for key, _ in node.value:
+                if key.tag == "tag:yaml.org,2002:merge" or not isinstance(key, yaml.ScalarNode):
+                    continue
+                line = key.start_mark.line + 1
+                if key.value in written:
+                    raise yaml.YAMLError(f"{key.value} stands in line {written[key.value]} and again in line {line}")
+                written[key.value] = line
+            return super().construct_mapping(node, deep)
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(WITHOUT_A_POINT), list("-+0123456789"))
     try:

@@ -308,6 +308,11 @@ class World:
             add_eos_given=config.given("add_eos_token"),
             chat_template=config.chat_template if config.applies("chat_template") else None,
             packing=bool(config.applies("packing") and config.packing),
+            sides_given=tuple(
+                name
+                for name in ("max_prompt_length", "max_completion_length")
+                if config.given(name) and config.applies(name)
+            ),
             max_prompt_length=config.max_prompt_length if config.applies("max_prompt_length") else None,
             max_completion_length=config.max_completion_length if config.applies("max_completion_length") else None,
         )
@@ -355,6 +360,7 @@ class World:
             max_prompt_length=None,
             max_completion_length=None,
             length_given=False,
+            sides_given=(),
             packing=False,
         )
         seen = with_prompts(written, template)

@@ -1,4 +1,4 @@
-"""Which architectures can score texts: read from the table of the installed transformers, as text."""
+"""Which architectures can score texts and which can write them: read from the tables of the installed transformers, as text."""
 
 from __future__ import annotations
 
@@ -6,28 +6,36 @@ import re
 from functools import cache
 from pathlib import Path
 
-TABLE = re.compile(r"^MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES = .*?^\)", re.MULTILINE | re.DOTALL)
+TABLE = re.compile(r"^(MODEL_FOR_\w+_MAPPING_NAMES) = .*?^\)", re.MULTILINE | re.DOTALL)
 ENTRY = re.compile(r'\(\s*"([\w.-]+)",\s*"(\w+)"\s*,?\s*\)')
+SCORING = "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES"
+WRITING = "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"
 
 
 def classifier_of(model_type: str | None) -> str | None:
     """The class that scores texts with this architecture, such as `LlamaForSequenceClassification`; None where there is none."""
-    return _table().get(model_type or "")
+    return _tables().get(SCORING, {}).get(model_type or "")
 
 
 def has_classifier(model_type: str) -> bool:
     """Whether the installed transformers can score texts with this architecture; True where there is no table to read."""
-    return not _table() or model_type in _table()
+    return model_type in _tables().get(SCORING, {model_type: ""})
+
+
+def has_generator(model_type: str | None) -> bool:
+    """Whether the installed transformers can write text with this architecture; True where there is no table to read."""
+    return model_type in _tables().get(WRITING, {model_type: ""})
 
 
 @cache
-def _table() -> dict[str, str]:
+def _tables() -> dict[str, dict[str, str]]:
     from importlib.util import find_spec
 
     spec = find_spec("transformers")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder, "models", "auto", "modeling_auto.py")
-        found = TABLE.search(path.read_text(encoding="utf-8")) if path.exists() else None
-        if found:
-            return dict(ENTRY.findall(found[0]))
+        if path.exists():
+            return {
+                found[1]: dict(ENTRY.findall(found[0])) for found in TABLE.finditer(path.read_text(encoding="utf-8"))
+            }
     return {}

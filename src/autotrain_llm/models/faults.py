@@ -12,13 +12,21 @@ from pathlib import Path
 
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
-from autotrain_llm.models.classifiers import has_classifier
-from autotrain_llm.models.metadata import ModelFacts, highest_token_id
+from autotrain_llm.models.classifiers import has_classifier, has_generator
+from autotrain_llm.models.fit import (
+    adapter_of_another_model,
+    impossible_config,
+    missing_head,
+    weights_of_another_shape,
+)
+from autotrain_llm.models.locate import read_json
+from autotrain_llm.models.metadata import ModelFacts, highest_token_id, tokens_of_config
 from autotrain_llm.models.weights import INDEX
 
 ALL_LINEAR = "all-linear"
 SCORING_TRAINER = "reward"
 MOST_NAMED = 4
+SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
 
 
 def said(facts: ModelFacts, parameter: str) -> str:
@@ -43,6 +51,10 @@ def no_config(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Findin
     folder = facts.folder
     assert folder is not None
     inner = sorted(path.parent for path in folder.glob("*/config.json"))
+    if (folder / "model_index.json").exists():
+        message = f"{said(facts, parameter)} holds a diffusion pipeline (model_index.json), and language models are trained here"
+        yield Finding(message, fix=f"{flag_of(parameter)} <a causal language model>", parameters=(parameter,))
+        return
     fix = f"{flag_of(parameter)} {inner[0]}" if inner else "give a folder that holds a saved model, or a Hub id"
     message = f"{said(facts, parameter)}: config.json {facts.config_fault}, so this is no model that can be loaded"
     yield Finding(message, fix=fix, parameters=(parameter,), file=str(folder / "config.json"))
@@ -78,6 +90,19 @@ def missing_shards(facts: ModelFacts, *, parameter: str = "model") -> Iterator[F
         total = len(missing) + len(facts.weights.files)
         message = f"{said(facts, parameter)}: {len(missing)} of {total} weight files are missing: {listed(missing)}"
         yield Finding(message, fix="download the model again", parameters=(parameter,), file=_file(facts, INDEX))
+
+
+def no_index(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+    """Weight files that are parts of a whole, without the index that says which tensor lies in which."""
+    parts = [SHARD.fullmatch(name) for name in facts.weights.files]
+    first = next(filter(None, parts), None)
+    if first is None or facts.is_remote or facts.folder is None or (facts.folder / INDEX).exists():
+        return
+    message = (
+        f"{said(facts, parameter)}: its weights are parts of {int(first[1])} files ({listed(facts.weights.files)}), and "
+        f"{INDEX}, which says what lies in which, is missing"
+    )
+    yield Finding(message, fix="download the model again, with its index", parameters=(parameter,))
 
 
 def damaged_weights(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
@@ -130,6 +155,15 @@ def tokens_beyond_embedding(
     folder = tokenizer_folder or facts.tokenizer_folder
     rows = facts.embedding_rows
     highest = highest_token_id(folder) if folder and rows else None
+    new = tokens_of_config(folder) if folder and highest is not None and rows is not None else ()
+    if rows is not None and highest is not None and highest < rows <= highest + len(new):
+        message = (
+            f"{said(facts, parameter)}: tokenizer_config.json names {listed(new)} ({_kinds_of(new, folder)}), which tokenizer.json "
+            f"doesn't have: it would be a new token, and the embedding has {rows} rows, all of them taken"
+        )
+        fix = "name a token that is there, or resize the model's embedding and save it again"
+        file = str(folder / "tokenizer_config.json") if folder else None
+        yield Finding(message, fix=fix, parameters=(parameter,), file=file)
     if rows is not None and highest is not None and highest >= rows:
         message = (
             f"{said(facts, parameter)}: its tokenizer has ids up to {highest}, but the embedding has {rows} rows "
@@ -139,6 +173,13 @@ def tokens_beyond_embedding(
         yield Finding(
             message, fix=fix, parameters=(parameter,), file=str(folder / "tokenizer.json") if folder else None
         )
+
+
+def _kinds_of(tokens: Sequence[str], folder: Path | None) -> str:
+    """What tokenizer_config.json names these tokens for: `eos_token`."""
+    config = (read_json(folder / "tokenizer_config.json") if folder else None) or {}
+    held = {key: value.get("content") if isinstance(value, dict) else value for key, value in config.items()}
+    return ", ".join(key for key in held if key.endswith("_token") and held[key] in tokens)
 
 
 # --- what kind of model ---------------------------------------------------------------------------------------------
@@ -157,6 +198,10 @@ def needs_remote_code(
         )
         fix = "read its code, then add --trust-remote-code; or take a model that the library knows"
         yield Finding(message, fix=fix, parameters=(parameter, "trust_remote_code"), file=_file(facts, "config.json"))
+    elif _missing_code(facts):
+        message = f"{said(facts, parameter)}: its own Python code is missing: auto_map in config.json names {listed(_missing_code(facts))}"
+        fix = "copy or download the model's .py files too"
+        yield Finding(message, fix=fix, parameters=(parameter,), file=_file(facts, "config.json"))
     elif not facts.custom_code:
         message = f"{said(facts, parameter)}: the installed transformers knows no model_type {facts.model_type}"
         yield Finding(
@@ -165,6 +210,15 @@ def needs_remote_code(
             parameters=(parameter,),
             file=_file(facts, "config.json"),
         )
+
+
+def _missing_code(facts: ModelFacts) -> list[str]:
+    """Files of the model's own code that its config names and that don't lie beside it."""
+    if facts.is_remote or facts.folder is None:
+        return []
+    classes = [name for held in facts.custom_code.values() for name in (held if isinstance(held, list) else [held])]
+    own = {str(name).rpartition(".")[0] + ".py" for name in classes if name and "--" not in str(name)}
+    return sorted(name for name in own if not (facts.folder / name).exists())
 
 
 def is_known_architecture(model_type: str) -> bool:
@@ -184,21 +238,37 @@ def is_known_architecture(model_type: str) -> bool:
 
 def cannot_generate(facts: ModelFacts, trainer: str, *, parameter: str = "model") -> Iterator[Finding]:
     """An encoder, an encoder-decoder, a classifier or another task's model where a generator is trained."""
-    if facts.config is None or facts.model_type is None or trainer == SCORING_TRAINER or facts.is_causal_lm:
+    if facts.config is None or facts.model_type is None or trainer == SCORING_TRAINER:
+        return
+    if facts.is_causal_lm:
+        yield from _no_generator(facts, trainer, parameter)
         return
     fix = f"{flag_of(parameter)} <a causal language model>"
     if facts.is_classifier:
-        kind = "scores texts and generates none"
-        fix += ", or --trainer reward to go on training it"
+        named = f" ({facts.architectures[0]})" if facts.architectures and not facts.is_adapter else ""
+        kind = f"scores texts{named} and generates none"
+        fix += ", or --trainer reward to go on training it" if parameter == "model" else ""
     elif facts.is_encoder_decoder:
         kind = "is an encoder-decoder, and only decoders are trained"
     elif facts.is_encoder:
         kind = "is an encoder: it sees a text from both sides and can't write one"
-        fix += ", or --trainer reward, which can use an encoder"
+        fix += ", or --trainer reward, which can use an encoder" if parameter == "model" else ""
     else:
         kind = f"is made for another task ({facts.other_task})"
     message = f"{said(facts, parameter)} ({facts.model_type}) {kind}, but {trainer} trains a model that generates"
     yield Finding(message, fix=fix, parameters=(parameter, "trainer"))
+
+
+def _no_generator(facts: ModelFacts, trainer: str, parameter: str) -> Iterator[Finding]:
+    """An architecture that reads more than text, or does something else, which the library has no text generator for."""
+    if facts.custom_code or has_generator(facts.model_type) or not is_known_architecture(facts.model_type or ""):
+        return
+    kind = f" ({facts.architectures[0]})" if facts.architectures else ""
+    message = (
+        f"{said(facts, parameter)}: the installed transformers has no causal language model for {facts.model_type}{kind}, "
+        f"and {trainer} trains one"
+    )
+    yield Finding(message, fix=f"{flag_of(parameter)} <a causal language model>", parameters=(parameter, "trainer"))
 
 
 def cannot_score(facts: ModelFacts, trainer: str, *, parameter: str = "model") -> Iterator[Finding]:
@@ -244,6 +314,10 @@ def unmatched_targets(
     broken = [target for target in targets if not _is_pattern(target)]
     unmatched = [target for target in targets if target not in broken and not _matches_any(target, facts.modules)]
     known = ", ".join(facts.linear_names)
+    vectors = [target for target in targets if target not in (*broken, *unmatched) and _only_vectors(target, facts)]
+    if vectors:
+        message = f"{flag_of(parameter)}: {listed(vectors)} of {facts.name} is no linear layer, and an adapter can't sit on it (there are: {known})"
+        yield Finding(message, changes={parameter: _usual(facts)}, parameters=(parameter,))
     if broken:
         message = f"{flag_of(parameter)}: {listed(broken)} is no valid pattern"
         yield Finding(message, changes={parameter: _usual(facts)}, parameters=(parameter,))
@@ -272,11 +346,21 @@ def _is_pattern(target: str) -> bool:
 
 
 def _matches_any(target: str, modules: Sequence[str]) -> bool:
-    """Whether a target names a module: by its whole name, by the end of it, or as a regular expression for the whole."""
-    if any(module == target or module.endswith(f".{target}") for module in modules):
+    """Whether a target names a module."""
+    return any(_matches(target, module) for module in modules)
+
+
+def _matches(target: str, module: str) -> bool:
+    """Whether a target names this module: by its whole name, by the end of it, or as a regular expression for the whole."""
+    if module == target or module.endswith(f".{target}"):
         return True
-    is_plain = re.fullmatch(r"[\w.]+", target)
-    return not is_plain and any(re.fullmatch(target, module) for module in modules)
+    return not re.fullmatch(r"[\w.]+", target) and bool(re.fullmatch(target, module))
+
+
+def _only_vectors(target: str, facts: ModelFacts) -> bool:
+    """Whether all that a target names are norms and the like, which have a single row of weights."""
+    shapes = [facts.tensors.get(f"{module}.weight") for module in facts.modules if _matches(target, module)]
+    return bool(shapes) and all(shape is not None and len(shape) == 1 for shape in shapes)
 
 
 def _usual(facts: ModelFacts) -> str:
@@ -335,18 +419,34 @@ CODES: dict[Callable[..., Iterator[Finding]], str] = {
     missing_shards: "M124",
     damaged_weights: "M125",
     no_adapter_weights: "M126",
+    no_index: "M127",
+    impossible_config: "M128",
+    weights_of_another_shape: "M129",
+    adapter_of_another_model: "M130",
     no_tokenizer: "M131",
     tokens_beyond_embedding: "M132",
     needs_remote_code: "M141",
     cannot_generate: "M142",
     cannot_score: "M143",
     quantised_base: "M144",
+    missing_head: "M145",
     unmatched_targets: "M151",
     no_classifier: "M161",
     several_labels: "M162",
     untrained_head: "M163",
 }
-FILE_CHECKS = (no_config, no_model_type, no_weights, missing_shards, damaged_weights, no_adapter_weights)
+FILE_CHECKS = (
+    no_config,
+    no_model_type,
+    no_weights,
+    missing_shards,
+    no_index,
+    damaged_weights,
+    impossible_config,
+    weights_of_another_shape,
+    no_adapter_weights,
+    adapter_of_another_model,
+)
 
 
 def check_model(
@@ -368,6 +468,7 @@ def check_model(
     findings += _coded(needs_remote_code, facts, trust_remote_code=trust_remote_code, parameter=parameter)
     findings += _coded(cannot_generate, facts, trainer, parameter=parameter)
     findings += _coded(cannot_score, facts, trainer, parameter=parameter)
+    findings += _coded(missing_head, facts, trainer, parameter=parameter)
     findings += _coded(quantised_base, facts, peft=peft, parameter=parameter)
     if peft:
         findings += _coded(unmatched_targets, facts, target_modules)

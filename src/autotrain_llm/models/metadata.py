@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
 from autotrain_llm.models.locate import ADAPTER, ADAPTER_CONFIG, SCRATCH, Located, read_json
 from autotrain_llm.models.safetensors_header import is_all_zero
 from autotrain_llm.models.weights import Weights, index_names, read_weights, remote_weights
@@ -433,6 +434,19 @@ def highest_token_id(tokenizer_folder: Path) -> int | None:
     return max(ids, default=None)
 
 
+def tokens_of_config(tokenizer_folder: Path) -> tuple[str, ...]:
+    """Tokens that tokenizer_config.json names and tokenizer.json doesn't have: they get the next free ids when it is loaded."""
+    spec, config = read_json(tokenizer_folder / "tokenizer.json"), read_json(tokenizer_folder / "tokenizer_config.json")
+    if spec is None or config is None:
+        return ()
+    vocabulary = (spec.get("model") or {}).get("vocab")
+    known = {token.get("content") for token in spec.get("added_tokens") or ()}
+    known |= set(vocabulary) if isinstance(vocabulary, dict) else {entry[0] for entry in vocabulary or () if entry}
+    named = [config.get(f"{name}_token") for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")]
+    texts = [token.get("content") if isinstance(token, dict) else token for token in named]
+    return tuple(dict.fromkeys(text for text in texts if isinstance(text, str) and text and text not in known))
+
+
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
@@ -461,7 +475,10 @@ def _adapter(located: Located) -> tuple[Mapping | None, Weights]:
 def read_config(path: Path) -> tuple[dict | None, str | None]:
     """A config and None, or None and what is wrong with the file."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if text.startswith(LFS_POINTER.decode()):
+            return None, NEVER_DOWNLOADED
+        value = json.loads(text)
     except FileNotFoundError:
         return None, "is missing"
     except UnicodeDecodeError:

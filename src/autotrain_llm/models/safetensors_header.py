@@ -7,7 +7,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-LFS_POINTER = b"version https://git-lfs"
+from autotrain_llm.declare.lfs import LFS_POINTER
+
 LARGEST_HEADER = 100_000_000
 
 

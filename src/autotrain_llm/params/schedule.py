@@ -19,7 +19,7 @@ class Schedule:
         None,
         "When to evaluate.",
         choices=("no", "steps", "epoch"),
-        default_words="epoch where there is evaluation data",
+        default_words="steps with --eval-steps, else epoch where there is evaluation data",
     )
     eval_steps: int | None = param(
         None, "Evaluate every so many steps.", within=AT_LEAST_ONE, default_words="a tenth of the run"
@@ -31,7 +31,7 @@ class Schedule:
         None,
         "When to save a checkpoint.",
         choices=("no", "steps", "epoch"),
-        default_words="as --eval-strategy, else epoch",
+        default_words="steps with --save-steps, else as --eval-strategy, else epoch",
     )
     save_steps: int | None = param(
         None, "Save every so many steps.", within=AT_LEAST_ONE, default_words="the evaluation's, else 500"

@@ -37,7 +37,8 @@ def _trainer_names(name: str) -> str:
 
 
 def _instead(name: str, trainer: Trainer) -> str:
-    return {("dpo_beta", "orpo"): "--orpo-alpha weighs preferences in orpo"}.get((name, trainer.name), "")
+    own = {("dpo_beta", "orpo"): "--orpo-alpha weighs preferences in orpo"}
+    return own.get((name, trainer.name), f"which {trainer.name} does not read")
 
 
 @rule("P107", WARNING, refuses="--trainer orpo --model-ref other", accepts="--trainer dpo --model-ref other")

@@ -29,6 +29,9 @@ OF_READING = {
     "P123": "`--interactive` asks questions, and there is no terminal to ask them on.",
     "P124": "No finding has this code.",
     "P125": "`autotrain report` names a folder that is not there or holds no run: it has no run.json.\n\nFix: an output folder.",
+    "P126": "A flag stands in the command more than once, with different values. The last counts, as it does elsewhere.\n\nFix: keep one.",
+    "P127": "A value of a config file is taken from an environment variable, `${NAME}`, that is not set. It counts as not given.\n\n"
+    "Fix: set the variable, or write the value.",
     "P302": "A value is not of its parameter's kind: a number, a switch, a list or JSON.",
     "P731": "A function that scores answers fails when it is called with two answers to the first row, one of them empty: it raises, wants "
     "a column that the rows don't have, or does not return a number for each.\n\nIt is called with keyword arguments: `prompts` (texts, or "

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from autotrain_llm.config import Config
 from autotrain_llm.decisions.evaluation import needs_evaluation_rows
+from autotrain_llm.decisions.schedule import asked_evaluation, asked_saving
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
@@ -169,8 +170,8 @@ def the_best_checkpoint_must_have_been_saved(config: Config) -> Iterator[Finding
     """
     if not (config.peek("load_best_model_at_end") or config.peek("early_stopping_patience")):
         return
-    evaluating = config.peek("eval_strategy") or "epoch"
-    saving = config.peek("save_strategy") or evaluating
+    evaluating = asked_evaluation(config) or "epoch"
+    saving = asked_saving(config) or evaluating
     if evaluating == "no":
         yield Finding(
             "the best checkpoint can't be told with --eval-strategy no",
@@ -415,3 +416,86 @@ def evaluation_rows_should_not_be_the_training_rows(config: Config) -> Iterator[
             changes={"valid_split": 0.1, "eval_dataset_path": None},
             parameters=("eval_dataset_path", "data_path"),
         )
+
+
+@rule(
+    "P332",
+    WARNING,
+    refuses="--valid-split 0.1 --eval-dataset-path ./eval.jsonl",
+    accepts="--eval-dataset-path ./eval.jsonl",
+)
+def rows_are_held_out_or_come_from_a_file(config: Config) -> Iterator[Finding]:
+    """`--valid-split` holds out rows, and `--eval-dataset-path` names others.
+
+    Why: evaluation has one set of rows. Those of the file count; none are held out.
+    Fix: keep one. Where `--eval-dataset-path` names a folder, `--valid-split` may name one of its splits.
+    """
+    split, path = config.peek("valid_split"), config.peek("eval_dataset_path")
+    if split and path and _is_number(split):
+        yield Finding(
+            f"--valid-split {split} has no effect beside --eval-dataset-path {path}, whose rows are evaluated",
+            changes={"valid_split": None},
+            parameters=("valid_split", "eval_dataset_path"),
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+@rule(
+    "P333",
+    WARNING,
+    refuses="--eval-strategy epoch --eval-steps 50 --valid-split 0.1",
+    accepts="--eval-steps 50 --valid-split 0.1",
+)
+def a_number_counts_where_something_counts_by_it(config: Config) -> Iterator[Finding]:
+    """A number that another parameter leaves without effect: steps where epochs are counted, a warm-up of a rate that is constant.
+
+    Why: `--eval-steps` and `--save-steps` count where `--eval-strategy` and `--save-strategy` are steps, which they are by themselves
+    if nothing else is said; `--scheduler constant` begins at the peak.
+    Fix: one of the two.
+    """
+    for steps, strategy in (("eval_steps", "eval_strategy"), ("save_steps", "save_strategy")):
+        said = config.peek(strategy)
+        if config.given(steps) and config.peek(steps) and said in ("no", "epoch"):
+            flag = strategy.replace("_", "-")
+            yield Finding(
+                f"--{steps.replace('_', '-')} {config.peek(steps)} has no effect with --{flag} {said}",
+                changes={strategy: "steps"},
+                otherwise=f"or remove --{steps.replace('_', '-')}",
+                parameters=(steps, strategy),
+            )
+    if config.given("warmup_ratio") and config.peek("warmup_ratio") > 0 and config.peek("scheduler") == "constant":
+        yield Finding(
+            f"--warmup-ratio {config.peek('warmup_ratio'):g} has no effect with --scheduler constant, which begins at the peak",
+            changes={"scheduler": "constant_with_warmup"},
+            otherwise="or remove --warmup-ratio",
+            parameters=("warmup_ratio", "scheduler"),
+        )
+
+
+@rule(
+    "P331",
+    refuses="--trainer dpo --prompt-text-column chosen --text-column chosen --rejected-text-column rejected",
+    accepts="--trainer dpo --prompt-text-column prompt --text-column chosen --rejected-text-column rejected",
+)
+def a_prompt_is_no_answer(config: Config) -> Iterator[Finding]:
+    """`--prompt-text-column` names the column of an answer.
+
+    Why: the answer would be asked for with itself.
+    Fix: the column that holds the prompts.
+    """
+    prompt = config.peek("prompt_text_column")
+    for name in ("text_column", "rejected_text_column"):
+        if config.given("prompt_text_column") and prompt and config.peek(name) == prompt and config.applies(name):
+            flag = f"--{name.replace('_', '-')}"
+            yield Finding(
+                f"--prompt-text-column {prompt} and {flag} {prompt} name the same column",
+                fix="--prompt-text-column <the column that holds the prompts>",
+                parameters=("prompt_text_column", name),
+            )

@@ -8,6 +8,7 @@ from autotrain_llm.config import Config
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.facts.machine import FIRST_FLASH_GPU, Machine
+from autotrain_llm.registry import PARAMS
 
 
 @rule("E501")
@@ -60,7 +61,7 @@ def quantization_needs_cuda_and_bitsandbytes(config: Config, machine: Machine) -
     wanted = [
         f"--{name} {value}"
         for name, value in (("quantization", config.peek("quantization")), ("optimizer", config.peek("optimizer")))
-        if value and (name == "quantization" or str(value).endswith("8bit"))
+        if value in PARAMS[name].choices and (name == "quantization" or str(value).endswith("8bit"))
     ]
     for flag in wanted:
         name = flag.split()[0].removeprefix("--")
@@ -82,7 +83,7 @@ def flash_attention_needs_its_package_and_a_gpu(config: Config, machine: Machine
     Fix: sdpa, which needs nothing.
     """
     kernel = config.peek("attn_implementation") or ""
-    if not kernel.startswith("flash_attention"):
+    if not kernel.startswith("flash_attention") or kernel not in PARAMS["attn_implementation"].choices:
         return
     package = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}[kernel]
     reasons = []

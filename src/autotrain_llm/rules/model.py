@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from autotrain_llm.config import Config
 from autotrain_llm.declare.finding import WARNING, Finding
-from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.param import flag_of, plain
 from autotrain_llm.declare.rule import rule
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
     from autotrain_llm.facts.world import World
     from autotrain_llm.models.metadata import ModelFacts
+
+NEED_CUDA = frozenset(["bitsandbytes", "gptq", "awq", "aqlm", "hqq", "eetq", "quip", "fp8", "fbgemm_fp8", "vptq"])
 
 
 @rule("M171")
@@ -69,3 +71,74 @@ def packing_needs_rows_that_are_kept_apart(config: Config, model: ModelFacts, wo
     apart, reason = keeps_rows_apart(model.config or {})
     if config.applies("packing") and config.packing and not apart and not world.is_scratch:
         yield Finding(f"--packing is ignored: {reason}", changes={"packing": None}, parameters=("packing",))
+
+
+@rule("M186", WARNING)
+def an_adapter_that_is_gone_on_with_keeps_its_shape(config: Config, model: ModelFacts) -> Iterator[Finding]:
+    """A parameter of LoRA says something else than the adapter that training goes on with.
+
+    Why: an adapter has its rank, its scale and its modules from the day it was made; they can't change under its weights, and the value is
+    ignored.
+    Fix: leave it out; or merge the adapter first and train a new one on the result.
+    """
+    own = model.adapter_config
+    if not config.peft or own is None or model.is_classifier:
+        return
+    kept = {
+        "lora_r": own.get("r"),
+        "lora_alpha": own.get("lora_alpha"),
+        "lora_dropout": own.get("lora_dropout"),
+        "use_dora": own.get("use_dora"),
+        "use_rslora": own.get("use_rslora"),
+    }
+    for name, value in kept.items():
+        if value is not None and config.given(name) and config.peek(name) != value:
+            yield Finding(
+                f"{flag_of(name)} {plain(config.peek(name))} is ignored: --model {model.name} is an adapter, and keeps its own "
+                f"{name.removeprefix('lora_').removeprefix('use_')} of {plain(value)}",
+                changes={name: None},
+                parameters=(name, "model"),
+            )
+
+
+@rule("M179")
+def a_quantised_model_is_taken_as_it_is(config: Config, model: ModelFacts, world: World) -> Iterator[Finding]:
+    """A model that was quantised before, and something that can't be done with it.
+
+    Why: its kernels are made for CUDA; its weights can't be quantised a second time, and an adapter that is added into them is rounded away.
+    Fix: the model that it was made from.
+    """
+    if not model.quantization:
+        return
+    whole = "or take the model that it was made from"
+    kind = f"--model {model.name} is already quantised ({model.quantization} in its config.json)"
+    if config.quantization:
+        message = f"{kind}, and --quantization {config.quantization} would do it again"
+        yield Finding(message, changes={"quantization": None}, otherwise=whole, parameters=("quantization", "model"))
+    if config.peft and config.merge_adapter:
+        message = f"{kind}, and --merge-adapter would round the adapter away"
+        yield Finding(message, changes={"merge_adapter": None}, otherwise=whole, parameters=("merge_adapter", "model"))
+    if model.quantization in NEED_CUDA and not world.machine.has_cuda:
+        message = f"{kind}: its kernels need a CUDA GPU, and this machine has none"
+        fix = "--model <the model that it was made from>"
+        yield Finding(message, fix=fix, parameters=("model",))
+
+
+@rule("M185", WARNING)
+def a_side_of_a_pair_fits_its_row(config: Config, world: World) -> Iterator[Finding]:
+    """`--max-prompt-length` or `--max-completion-length` is beyond the longest row.
+
+    Why: a prompt that long leaves no room for its answer, and an answer is cut where its row ends, whatever its own limit says.
+    Fix: a smaller one, or a longer `--block-size` where the model's context allows it.
+    """
+    longest = world.limit.tokens
+    for name, beyond in (("max_prompt_length", longest - 1), ("max_completion_length", longest)):
+        value = config.peek(name)
+        both = name == "max_prompt_length" and config.given("block_size")  # which is said already
+        if config.given(name) and config.applies(name) and value > beyond and not both:
+            yield Finding(
+                f"{flag_of(name)} {value} is beyond the longest row, of {longest} tokens ({flag_of(world.limit.parameter)})",
+                changes={name: max(2, longest // 2)},
+                otherwise=f"or a higher {flag_of(world.limit.parameter)}",
+                parameters=(name, world.limit.parameter),
+            )

@@ -74,6 +74,24 @@ def the_model_is_not_written_over(config: Config, output: Output) -> Iterator[Fi
                 changes={"output_dir": free_beside(output)},
                 parameters=("output_dir", name),
             )
+        elif value and output.named and _lies_in(value, output):
+            yield Finding(
+                f"--output-dir {config.peek('output_dir')} is the folder that {PARAMS[name].flag} {value} lies in: the run's README.md, "
+                "config.json and weights would lie among what is yours",
+                changes={"output_dir": free_inside(output)},
+                parameters=("output_dir", name),
+            )
+
+
+def _lies_in(value: str, output: Output) -> bool:
+    """Whether a file that the run reads lies directly in the output folder, which no run has made."""
+    path = Path(value).expanduser()
+    return path.is_file() and path.resolve().parent == output.folder.resolve() and not output.holds_run
+
+
+def free_inside(output: Output) -> str:
+    """A folder for the run in the folder that was named."""
+    return str(output.folder / "run")
 
 
 @rule("E403")
@@ -92,7 +110,8 @@ def the_output_folder_must_be_writable(config: Config, output: Output) -> Iterat
         )
         return
     existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+    virtual = existing.parts[:2] in (("/", "proc"), ("/", "sys"))  # where even who may write makes no folder
+    if virtual or not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         yield Finding(
             f"--output-dir {output.folder} can't be written: no permission in {existing}", parameters=("output_dir",)
         )

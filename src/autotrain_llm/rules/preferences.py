@@ -127,3 +127,19 @@ def a_reference_reads_the_same_tokens(config: Config, model: ModelFacts, world: 
             otherwise="or name one with the tokenizer of --model",
             parameters=("model_ref",),
         )
+
+
+@rule("P355", refuses="--trainer dpo --model-ref scratch:1m", accepts="--trainer dpo --model-ref runs/sft")
+def a_reference_has_learnt_something(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--model-ref` names a new model.
+
+    Why: answers would be compared with random numbers.
+    Fix: a trained model, or none: then it is the model as it was at the start.
+    """
+    named = config.peek("model_ref")
+    if config.applies("model_ref") and str(named or "").startswith("scratch:"):
+        yield Finding(
+            f"--model-ref {named} is a new model, and answers would be compared with random numbers",
+            changes={"model_ref": None},
+            parameters=("model_ref",),
+        )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from autotrain_llm.config import Config
+from autotrain_llm.decisions.schedule import asked_evaluation
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
@@ -65,7 +66,7 @@ def an_evaluation_comes_before_the_run_is_over(config: Config, trainer: Trainer,
     Fix: fewer, or `--eval-strategy epoch`.
     """
     every = config.peek("eval_steps")
-    if trainer.samples or config.peek("eval_strategy") != "steps" or not every or world.prepared is None:
+    if trainer.samples or asked_evaluation(config) != "steps" or not every or world.prepared is None:
         return
     if trainer.reads("packing") and config.peek("packing"):  # fewer rows than were read
         return

@@ -18,7 +18,7 @@ from autotrain_llm.facts.output import Output, earlier_sweep
 from autotrain_llm.facts.world import World
 from autotrain_llm.measured import metric_directions, so_that_it_is_reported
 from autotrain_llm.params.sweep import Sweep
-from autotrain_llm.registry import PARAMS
+from autotrain_llm.registry import GROUP, PARAMS
 from autotrain_llm.sweeps import (
     moves_the_measure,
     searchable,
@@ -66,6 +66,20 @@ def a_sweep_searches_parameters_that_the_trainer_reads(config: Config, trainer: 
                 otherwise=f"which has {close} in place of {name}" if close else f"which leaves out {name}",
                 parameters=("sweep_params",),
             )
+        elif _is_off(field, config):
+            switch = GROUP[PARAMS[field].group].switch or ""
+            yield Finding(
+                f"--sweep-params: {name} has no effect without {PARAMS[switch].flag}: all trials would be the same",
+                changes={switch: True},
+                otherwise=f"or leave out {name}",
+                parameters=("sweep_params", switch),
+            )
+
+
+def _is_off(field: str, config: Config) -> bool:
+    """Whether a parameter counts only together with a switch, and the switch is off."""
+    switch = GROUP[PARAMS[field].group].switch
+    return bool(switch) and not config.peek(switch or "")
 
 
 def _why_not(field: str, trainer: Trainer) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.facts.machine import target_memory
+from autotrain_llm.params.compatibility import meant
 from autotrain_llm.registry import PARAMS
 
 PATHS = ("DIR", "PATH", "NAME|DIR", "NAME|FILE")  # parameters with these metavars may name a file or folder
@@ -46,8 +47,15 @@ def what_a_trainer_requires_must_be_given(config: Config, trainer: Trainer) -> I
     each with a value that is usual for this trainer, and for LoRA or full training.
     Fix: the flags that are shown.
     """
+    yield from missing_values(config, trainer)
+
+
+def missing_values(config: Config, trainer: Trainer, wrong: Collection[str] = ()) -> Iterator[Finding]:
+    """What is required and not given, without what is `wrong`: given, and in a way that is complained of by itself."""
     missing = [
-        names for names in trainer.requires if not any(config.peek(name) is not None for name in names.split("|"))
+        names
+        for names in trainer.requires
+        if not any(config.peek(name) is not None or name in wrong for name in names.split("|"))
     ]
     if not missing:
         return
@@ -61,6 +69,7 @@ def what_a_trainer_requires_must_be_given(config: Config, trainer: Trainer) -> I
         fix=" ".join(f"{PARAMS[name].flag} {value}" for name, value in values.items()),
         changes=EMPTY if any(name.endswith(NAMES_A_FILE) for name in firsts) else values,
         parameters=tuple(firsts),
+        code="P201",
     )
 
 
@@ -107,6 +116,35 @@ def inference_does_not_train(config: Config) -> Iterator[Finding]:
             changes=dict.fromkeys(unused),
             parameters=tuple(unused),
         )
+
+
+@rule(
+    "P204",
+    WARNING,
+    refuses="--trainer ppo --max-new-tokens 64",
+    accepts="--trainer ppo --rl-max-new-tokens 64",
+)
+def training_answers_no_prompts(config: Config) -> Iterator[Finding]:
+    """`--prompts` or `--max-new-tokens` without `--inference`.
+
+    Why: both say what is asked of a finished model; training asks nothing, and the value is ignored.
+    Fix: the parameter of training that was meant, or leave it out.
+    """
+    for name in ("prompts", "max_new_tokens"):
+        if config.given(name) and not config.peek("inference"):
+            instead = _in_training(config) if name == "max_new_tokens" else None
+            yield Finding(
+                f"{PARAMS[name].flag} has no effect without --inference, will be ignored",
+                changes={name: None} | ({instead: config.peek(name)} if instead else {}),
+                parameters=(name,),
+            )
+
+
+def _in_training(config: Config) -> str | None:
+    """The parameter that says how long the answers are that training writes."""
+    if config.applies("rl_max_new_tokens"):
+        return "rl_max_new_tokens"
+    return "eval_max_new_tokens" if config.peek("use_enhanced_eval") and config.applies("eval_max_new_tokens") else None
 
 
 @rule("P119", refuses="--write-config fixed.yaml", accepts="--fix --write-config fixed.yaml")
@@ -186,7 +224,7 @@ def a_choice_must_be_one_of_the_choices(config: Config) -> Iterator[Finding]:
     for param in PARAMS.values():
         value = config.peek(param.name)
         if config.given(param.name) and param.choices and value is not None and value not in param.choices:
-            close = nearest(str(value), param.choices)
+            close = meant(param.name, str(value)) or nearest(str(value), param.choices)
             yield Finding(
                 f"{param.flag} must be one of {', '.join(param.choices)}, got {value!r}",
                 changes={param.name: close} if close else EMPTY,

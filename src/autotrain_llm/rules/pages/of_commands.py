@@ -30,6 +30,8 @@ EXAMPLES: dict[str, Example] = {
     "P123": of_flags("--interactive"),
     "P124": Example("llm --explain P999", "llm --explain P101"),
     "P125": Example("report nowhere", "report --help"),
+    "P126": of_flags("--seed 1 --seed 2", "--seed 1 --seed 1"),
+    "P127": of_config("seed: ${NO_SUCH_SEED}\n", "seed: 7\n"),
     "P118": Example("check", "check rows.jsonl"),
     "P302": of_flags("--seed seven", "--seed 7"),
     "P116": Example("llm --plan plan.json --lr 3e-4", "llm --plan plan.json", before=KEPT),

@@ -79,6 +79,15 @@ EXAMPLES: dict[str, Example] = {
         wrong=ADAPTER,
         right=WITH_WEIGHTS,
     ),
+    "M127": of_copy("mv changed/model.safetensors changed/model-00001-of-00002.safetensors"),
+    "M128": of_config_key('"num_hidden_layers": ', '"num_hidden_layers": "two", "was": '),
+    "M129": of_config_key('"vocab_size": ', '"vocab_size": 1'),
+    "M130": Example(
+        SFT.replace("MODEL", "./adapter") + "rows.jsonl --peft",
+        SFT.replace("MODEL", "./adapter") + "rows.jsonl --peft",
+        wrong=WITH_WEIGHTS.replace("LORA", "PROMPT_TUNING"),
+        right=WITH_WEIGHTS,
+    ),
     "M131": of_copy("rm changed/tokenizer.json"),
     "M132": of_copy("""sed -i.old 's/"id": 3,/"id": 3000,/' changed/tokenizer.json"""),
     "M141": of_config_key(
@@ -87,6 +96,10 @@ EXAMPLES: dict[str, Example] = {
     "M142": of_model("SCORER"),
     "M143": of_config_key('"llama"', '"t5"', rows=PAIRS, command=REWARD),
     "M144": of_config_key("^{", '{"quantization_config": {"quant_method": "gptq", "bits": 4}, '),
+    "M145": of_copy(
+        "sed -i.old 's/lm_head/lm_hand/' changed/model.safetensors\n"
+        """sed -i.old 's/"tie_word_embeddings": true/"tie_word_embeddings": false/' changed/config.json"""
+    ),
     "M151": of_flags("--peft --target-modules q_porj", "--peft --target-modules q_proj"),
     "M161": Example(PPO.replace("SCORER", "TEACHER") + "rows.jsonl", PPO + "rows.jsonl", PROMPTS, PROMPTS),
     "M162": Example(
@@ -133,6 +146,7 @@ EXAMPLES: dict[str, Example] = {
         wrong="cp -r SCORER judge\nrm judge/chat_template.jinja",
     ),
     "M178": of_flags("--rl-max-new-tokens 2046", "--rl-max-new-tokens 64", PROMPTS, PPO),
+    "M179": of_config_key("^{", '{"quantization_config": {"quant_method": "gptq", "bits": 4}, ', "--peft"),
     "M180": of_flags("--gradient-accumulation 4", "--gradient-accumulation 1"),
     "M181": of_flags(
         TEACHER + "other",
@@ -151,6 +165,12 @@ EXAMPLES: dict[str, Example] = {
         TEACHER + "TEACHER",
         '{"text": "%s"}\n' % ("word " * 40) + TWO,
         before="""cp -r TEACHER short\nsed -i.old 's/_embeddings": 2048/_embeddings": 16/' short/config.json""",
+    ),
+    "M185": of_flags("--max-prompt-length 4096", "--max-prompt-length 512", PAIRS, DPO),
+    "M186": Example(
+        SFT.replace("MODEL", "./adapter") + "rows.jsonl --peft --lora-r 64",
+        SFT.replace("MODEL", "./adapter") + "rows.jsonl --peft --lora-r 8",
+        before=WITH_WEIGHTS.replace('"LORA"', '"LORA", "r": 8'),
     ),
     "P726": of_flags(
         "--use-enhanced-eval --eval-metrics exact_match --valid-split 1 --eval-max-new-tokens 2048",

@@ -30,6 +30,7 @@ CALL = (
 SYSTEM = CHAT.replace("[", '[{"role": "system", "content": "Be brief."}, ')
 FOUR_TURNS = CHAT.replace("]", ', {"role": "user", "content": "Bye"}, {"role": "assistant", "content": "See you"}]')
 STRICT = '{% for m in messages %}{% if m.role == "system" %}{{ raise_exception("no system turn") }}{% endif %}{{ m.content }}{% endfor %}'
+UNSYSTEMATIC = '{% for m in messages if m.role != "system" %}{{ m.content }}{{ eos_token }}{% endfor %}'
 SHOUTING = "{% for m in messages %}{{ m.role }}: {{ m.content if loop.last else m.content | upper }}{{ eos_token }}{% endfor %}"
 
 PUTS_A_TOKEN_FIRST = (
@@ -83,6 +84,24 @@ EXAMPLES: dict[str, Example] = {
     "D127": of_rows(
         CHAT.replace('"Hi"', '[{"type": "image", "url": "cat.png"}]') + CHAT, CHAT, flags=" --chat-template vicuna"
     ),
+    "D132": of_rows("This is the first text.\nThis is one more.\n", "text\nThis is the first text.\n", name="rows.csv"),
+    "D133": of_rows(
+        CHAT[:-3] + ', {"role": "user", "content": "And?"}]}\n' + CHAT, CHAT, flags=" --chat-template vicuna"
+    ),
+    "D134": of_flags(
+        "--eval-dataset-path held_out.jsonl",
+        "--eval-dataset-path held_out.jsonl",
+        CHAT,
+        wrong="""echo '{"text": "Three."}' > held_out.jsonl""",
+        right="""echo '{"prompt": "Bye", "completion": "See you"}' > held_out.jsonl""",
+    ),
+    "D135": of_rows(
+        '{"prompt": "Hi", "completion": "Hello", "label": true}\n' * 2,
+        '{"prompt": "Hi", "completion": "Hello", "label": true}\n{"prompt": "Hi", "completion": "No", "label": false}\n',
+        SFT.replace("sft", "kto").replace("1e-4", "5e-7"),
+    ),
+    "D136": of_flags(f"--chat-template '{UNSYSTEMATIC}'", "--chat-template chatml", SYSTEM),
+    "D164": of_rows('{"text": "caf\\ufffd"}\n' + TWO, '{"text": "caf\\u00e9"}\n' + TWO),
     "D129": of_flags("--valid-split 5", "--valid-split 1"),
     "D130": of_rows('{"text": "\\ud83d"}\n' + TWO),
     "D141": of_flags("--chat-template chatlm", "--chat-template chatml", CHAT),

@@ -1,0 +1,115 @@
+"""What a file holds in truth, told by its first bytes, and what is wrong with a line of JSON, told by how it looks."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
+
+HEAD = 4096
+UNPACK, AS_ROWS = "unpack it, and give the file that is in it", "save its rows as JSON Lines, CSV or Parquet"
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+KINDS = {
+    **dict.fromkeys(ZIP, ("a zip archive", UNPACK)),
+    b"\xfd7zXZ\x00": ("an xz archive", UNPACK),
+    b"BZh": ("a bzip2 archive", UNPACK),
+    b"\x28\xb5\x2f\xfd": ("a zstd archive", UNPACK),
+    b"7z\xbc\xaf\x27\x1c": ("a 7z archive", UNPACK),
+    b"%PDF": ("a PDF", "save its text as JSON Lines"),
+    b"\x93NUMPY": ("a NumPy array", AS_ROWS),
+    b"\x89HDF": ("an HDF5 file", AS_ROWS),
+    b"SQLite format 3": ("an SQLite database", AS_ROWS),
+}
+OFFICE = {
+    ".xlsx": ("a spreadsheet", "save the sheet as CSV"),
+    ".ods": ("a spreadsheet", "save the sheet as CSV"),
+    ".docx": ("a word processor's document", "save its text as a .txt file"),
+    ".pt": ("a PyTorch file", AS_ROWS),
+    ".npz": ("NumPy arrays", AS_ROWS),
+}
+HTML = re.compile(rb"\s*<(?:!doctype html|html|head|\?xml)", re.IGNORECASE)
+CONFLICT = re.compile(r"<{7} |={7}$|>{7} ")
+PYTHON_WORDS = re.compile(r"(?<![\w\"])(None|True|False)(?![\w\"])")
+BARE_KEY = re.compile(r"\{\s*[A-Za-z_]\w*\s*:")
+
+
+def pretence(data: bytes, name: str, rows: bool = True) -> tuple[str, str] | None:
+    """What a file is that pretends to hold text, or `rows`, and what to do about it; None where nothing speaks against its name."""
+    head = data[:HEAD]
+    if head.startswith(LFS_POINTER):
+        return NEVER_DOWNLOADED, "git lfs pull, or download it again"
+    if rows and HTML.match(head):
+        what = "is an HTML page, as a link or a login answers in place of a file"
+        return what, "download the file itself (its raw or resolve link)"
+    for mark, (kind, fix) in KINDS.items():
+        if head.startswith(mark):
+            what, way = OFFICE.get(Path(name).suffix.lower(), (kind, fix)) if mark in ZIP else (kind, fix)
+            return f"is {what}", way
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return "is a Python pickle, which can run code when it is read", AS_ROWS
+    return _wide_letters(head, name)
+
+
+def _wide_letters(head: bytes, name: str) -> tuple[str, str] | None:
+    """UTF-16 without a mark reads as UTF-8 with a null after, or before, nearly every letter."""
+    if len(head) < 8 or head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return None
+    half = len(head) // 2
+    for start, encoding in ((1, "UTF-16LE"), (0, "UTF-16BE")):
+        if head[start::2].count(0) > 0.7 * half and head[1 - start :: 2].count(0) < 0.1 * half:
+            path = Path(name)
+            fix = f"iconv -f {encoding} -t UTF-8 {name} > {path.with_name(f'{path.stem}.utf8{path.suffix}')}"
+            return f"is not UTF-8: by its null bytes it is {encoding}", fix
+    return None
+
+
+def how_json_broke(line: str) -> tuple[str, str] | None:
+    """Why a line is no JSON, in words, and what would mend it; None where only the parser's own words are left."""
+    text = line.strip()
+    if CONFLICT.match(text):
+        return "a Git merge conflict marker", "resolve the conflict: keep one side, and delete the three markers"
+    if text in ("{", "[", "}", "]", "},") or (text.startswith('"') and text.endswith((",", "{", "["))):
+        return (
+            "one object spread over several lines",
+            "jq -c . FILE > lines.jsonl, or call the file .json if it is one document",
+        )
+    if text.endswith(",") and _parses(text[:-1]):
+        return (
+            "a comma after the object",
+            "each line is an object of its own, with no comma behind: sed -i 's/,$//' FILE",
+        )
+    if re.search(r",\s*[}\]]", text) and _parses(re.sub(r",(\s*[}\]])", r"\1", text)):
+        return "a comma before the closing bracket", "delete it"
+    if text.startswith("{'") or BARE_KEY.match(text) or (text.startswith("{") and PYTHON_WORDS.search(text)):
+        return (
+            "written as Python or JavaScript writes it",
+            "JSON has double quotes, null, true and false: write rows with json.dumps(row)",
+        )
+    if _parses_twice(text):
+        return "more than one object on the line", "put each on a line of its own"
+    if text.startswith("{") and text.count('"') % 2:
+        return (
+            "a text that does not end on its line",
+            r"a line feed inside a text is written \n: write rows with json.dumps(row)",
+        )
+    return None
+
+
+def _parses(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _parses_twice(text: str) -> bool:
+    """Whether whole values of JSON follow one another."""
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+        json.JSONDecoder().raw_decode(text[end:].lstrip())
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -94,7 +94,9 @@ def _usual_space(config: Config, param: Param) -> Search:
 def moves_the_measure(config: Config) -> list[str]:
     """Parameters that change what the sweep's metric means: a loss, or a reward, of another beta is another quantity."""
     metric = str(config.peek("sweep_metric")).removeprefix(EVALUATION)
-    if config.trainer_spec.samples:  # answers are scored alike however they were learnt, unless the scores themselves are made otherwise
+    if (
+        config.trainer_spec.samples
+    ):  # answers are scored alike however they were learnt, unless the scores themselves are made otherwise
         return [param.name for param in GROUP["RewardSources"].params] if metric == "reward" else []
     if metric != "loss" and not (metric.startswith("rewards/") and not metric.endswith("accuracies")):
         return []

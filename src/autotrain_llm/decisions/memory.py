@@ -32,6 +32,7 @@ SUMMED = ("documents", "conversations")  # rows whose loss is a plain sum over t
 AHEAD = 64  # positions for which answers that are written have room
 VLLM_SHARE = 0.3  # of the GPU, as in run/rl/vllm_engine.py
 ITEMS_LOOKED_AT = 1_000_000
+EPOCHS_LOOKED_AT = 16
 SHORTEST, LARGEST = 16, 1 << 20
 RANKS = (4, 8, 16, 32, 64, 128, 256)
 
@@ -254,7 +255,7 @@ class Memory:
         left = self.schedule["steps"] * accumulated * together
         epochs = math.ceil(self.schedule["epochs"]) if seed is not None else 1
         found: list[Batch] = []
-        for epoch in range(max(1, min(epochs, ITEMS_LOOKED_AT // len(rows)))):
+        for epoch in range(max(1, min(epochs, EPOCHS_LOOKED_AT, ITEMS_LOOKED_AT // len(rows)))):
             lengths, prompts = self._ordered(rows, seed, epoch)
             count = len(lengths) if seed is None else min(left, len(lengths))
             clipped = lengths[:count].clip(max=limit), prompts[:count].clip(max=limit)

@@ -211,7 +211,7 @@ def test_a_reward_model_scores_the_text_that_transformers_scores(kind, tmp_path,
         reward, [f"Which colour is {row}?{answer}" for row, answer in zip(rows, answers, strict=True)]
     )
     np.testing.assert_allclose(scored(rewards, rows, answers)[:, 0], expected, atol=1e-5)
-    monkeypatch.setattr(module, "TOKENS_AT_ONCE", 40)
+    monkeypatch.setattr(module, "SCORED_TOKENS", 40)
     np.testing.assert_allclose(scored(rewards, rows, answers)[:, 0], expected, atol=1e-5)
     assert len({round(score, 6) for score in expected}) == len(expected)
 

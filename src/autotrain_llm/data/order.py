@@ -1,8 +1,18 @@
-"""The order in which rows are learnt from: the same for whoever trains and for whoever reckons beforehand what a step takes."""
+"""In what order rows are learnt from and how much is held at once: the same for whoever trains and for whoever reckons beforehand what
+a step takes."""
 
 from __future__ import annotations
 
 from typing import Any
+
+# From this share of a batch's tokens on, the second copies of its prompts cost more than segments that continue others do.
+SHARED_FROM = 0.25
+# Tokens of a batch without gradients: of references, teachers and phases; and of reward models, padding counted in.
+QUIET_TOKENS, SCORED_TOKENS = 8192, 16384
+# Positions for which answers that are written get room at a time.
+ROOM_AHEAD = 64
+# Of a GPU's memory, what vLLM takes.
+VLLM_SHARE = 0.3
 
 
 def order_of_epoch(count: int, seed: int | None, epoch: int) -> Any:

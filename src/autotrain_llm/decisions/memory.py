@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from autotrain_llm import estimate
 from autotrain_llm.config import Config
-from autotrain_llm.data.order import order_of_epoch
+from autotrain_llm.data.order import (
+    QUIET_TOKENS,
+    ROOM_AHEAD,
+    SCORED_TOKENS,
+    SHARED_FROM,
+    VLLM_SHARE,
+    order_of_epoch,
+)
 from autotrain_llm.decisions.distillation import teacher_weights
 from autotrain_llm.decisions.phases import decide_anchor, decide_phases
 from autotrain_llm.decisions.reference import ADAPTER_AS_IT_WAS, ANOTHER_MODEL, BEFOREHAND, COPY, decide_reference
@@ -26,11 +33,7 @@ MARGIN = 0.2  # of the estimate: by so much less a run may take, so that nothing
 SHARE = 0.9  # of the device, beyond which activations are computed twice unless that was said otherwise
 TELLING = 0.97  # of what the run takes itself: what leaves more than this is not worth a line
 OPTIMIZER_STATES = {"sgd": 0, "adafactor": 0, "adamw_bnb_8bit": 0.5, "paged_adamw_8bit": 0.5}
-QUIET_TOKENS, SCORED_TOKENS = 8192, 16384  # of a batch without gradients: of references and phases, of reward models
-SHARED_FROM = 0.25  # as in run/layouts.py: the share of a batch from which on its prompts stand in it once
 SUMMED = ("documents", "conversations")  # rows whose loss is a plain sum over tokens
-AHEAD = 64  # positions for which answers that are written have room
-VLLM_SHARE = 0.3  # of the GPU, as in run/rl/vllm_engine.py
 ITEMS_LOOKED_AT = 1_000_000
 EPOCHS_LOOKED_AT = 16
 SHORTEST, LARGEST = 16, 1 << 20
@@ -138,7 +141,7 @@ class Memory:
             merges=bool(adapter and config.merge_adapter),
             quiet=self._quiet(config, batch, full),
             before=before,
-            cached=int(written * (self._longest(config) + AHEAD) * self._cached_token(shape)),
+            cached=int(written * (self._longest(config) + ROOM_AHEAD) * self._cached_token(shape)),
             written=written,
             beside=beside,
             shards=self.processes if config.distributed_backend == "fsdp" and several else 1,

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from autotrain_llm.data.order import SHARED_FROM
 from autotrain_llm.run.distill.padded import of_targets
 from autotrain_llm.run.flat.batch import STANDS_ALONE, Row, flatten
 from autotrain_llm.run.flat.model import DISTILLED, HIDDEN, FlatOutput, prepare_model, switch
 
 IGNORED = -100
 OF_THE_CALL = ("input_ids", "position_ids", "segments", "target_positions", "target_labels")
-# From this share of a batch's tokens on, the second copies of its prompts cost more than segments that continue others do.
-SHARED_FROM = 0.25
 
 
 @dataclass(frozen=True)

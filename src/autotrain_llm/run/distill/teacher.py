@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from autotrain_llm.data.order import QUIET_TOKENS
 from autotrain_llm.data.teacher_rows import ManyRows, answer_rows
 from autotrain_llm.facts.world import World
 from autotrain_llm.models.locate import ADAPTER, Located
@@ -37,7 +38,6 @@ from autotrain_llm.watch import Watch
 if TYPE_CHECKING:
     from autotrain_llm.run.loop import Loop
 
-TOKENS_AT_ONCE = 8192  # of a batch without gradients
 LITTLE = 0.5  # of a teacher's probability
 Rows = dict[str, ManyRows]
 OverProcesses = Callable[[torch.Tensor], torch.Tensor]
@@ -196,7 +196,7 @@ def chunks(rows: ManyRows) -> Iterator[range]:
     start, tokens = 0, 0
     for number in range(len(rows)):
         own = len(rows[number][0])
-        if number > start and tokens + own > TOKENS_AT_ONCE:
+        if number > start and tokens + own > QUIET_TOKENS:
             yield range(start, number)
             start, tokens = number, 0
         tokens += own

@@ -19,6 +19,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 
+from autotrain_llm.data.order import QUIET_TOKENS
 from autotrain_llm.decisions.reference import ADAPTER_AS_IT_WAS, ADAPTER_OFF, ANOTHER_MODEL, BEFOREHAND
 from autotrain_llm.facts.world import World
 from autotrain_llm.models.locate import ADAPTER
@@ -32,7 +33,6 @@ from autotrain_llm.run.preference.items import Preferences
 if TYPE_CHECKING:
     from autotrain_llm.run.loop import Loop
 
-TOKENS_AT_ONCE = 8192  # of a batch without gradients
 # Raised when the same rows and weights give other numbers than before.
 FORMAT = 1
 
@@ -277,7 +277,7 @@ def chunks(items: Preferences) -> Iterator[range]:
     for number in range(len(items)):
         family = items.family(number)
         own = sum(len(family.prompt) + len(ids) for ids, _ in family.answers)
-        if number > start and tokens + own > TOKENS_AT_ONCE:
+        if number > start and tokens + own > QUIET_TOKENS:
             yield range(start, number)
             start, tokens = number, 0
         tokens += own

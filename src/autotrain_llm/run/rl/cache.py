@@ -8,7 +8,7 @@ import torch
 from transformers import Cache, DynamicCache, PretrainedConfig
 from transformers.cache_utils import DynamicLayer
 
-AHEAD = 64  # positions for which room is made at a time
+from autotrain_llm.data.order import ROOM_AHEAD
 
 
 class RoomyLayer(DynamicLayer):
@@ -31,7 +31,7 @@ class RoomyLayer(DynamicLayer):
         before = self.get_seq_length()
         after = before + key_states.shape[-2]
         if after > self.rooms[0].shape[-2]:
-            self.rooms = tuple(_with_room(room[:, :, :before], after + AHEAD) for room in self.rooms)
+            self.rooms = tuple(_with_room(room[:, :, :before], after + ROOM_AHEAD) for room in self.rooms)
         for room, states in zip(self.rooms, (key_states, value_states), strict=True):
             room[:, :, before:after] = states
         self.keys, self.values = (room[:, :, :after] for room in self.rooms)

@@ -16,6 +16,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from autotrain_llm.data.chat import ChatTemplate, find_template
 from autotrain_llm.data.example import Example, columns_beside
 from autotrain_llm.data.faults import Faults
+from autotrain_llm.data.order import SCORED_TOKENS
 from autotrain_llm.data.rows import TokenRows
 from autotrain_llm.data.scored import answered, ids_of
 from autotrain_llm.data.tokenizer import Tokenizer
@@ -32,7 +33,6 @@ from autotrain_llm.run.reward.load import HEADS, scorer_at
 from autotrain_llm.run.rl.decoding import texts
 from autotrain_llm.run.rl.samples import Sample
 
-TOKENS_AT_ONCE = 16384  # of a batch that is scored, padding counted in
 NO_TOKEN = -1
 
 
@@ -266,7 +266,7 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
     batches: list[list[int]] = []
     for number in np.argsort([-length for length in lengths], kind="stable").tolist():
         longest = lengths[batches[-1][0]] if batches else 0
-        if batches and longest * (len(batches[-1]) + 1) <= TOKENS_AT_ONCE and 2 * lengths[number] >= longest:
+        if batches and longest * (len(batches[-1]) + 1) <= SCORED_TOKENS and 2 * lengths[number] >= longest:
             batches[-1].append(number)
         else:
             batches.append([number])

@@ -18,11 +18,12 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data import Sampler as Order
 
+from autotrain_llm.data.order import QUIET_TOKENS
 from autotrain_llm.data.rows import TokenRows
 from autotrain_llm.run.flat.model import LOGPROBS, VALUES
 from autotrain_llm.run.layouts import Layout
 from autotrain_llm.run.objectives import Sums
-from autotrain_llm.run.preference.references import TOKENS_AT_ONCE, Source, evaluating
+from autotrain_llm.run.preference.references import Source, evaluating
 from autotrain_llm.run.rl.advantages import (
     GROUP_ADVANTAGES,
     KlController,
@@ -159,7 +160,7 @@ def chunks(answers: Answers, prompts: Any) -> Iterator[list[int]]:
     tokens = 0
     for number, length in enumerate(answers.lengths):
         own = int(length) + len(prompts[int(answers.rows[number // answers.each])][0])
-        if members and tokens + own > TOKENS_AT_ONCE:
+        if members and tokens + own > QUIET_TOKENS:
             yield members
             members, tokens = [], 0
         members.append(number)

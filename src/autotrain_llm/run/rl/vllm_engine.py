@@ -17,11 +17,11 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from autotrain_llm.data.order import VLLM_SHARE
 from autotrain_llm.run.flat.model import VALUE_HEAD, causal_model
 from autotrain_llm.run.rl.samples import Sample, Sampling
 
 OF_ADAPTERS = (".lora_", ".original_module.", ".trainable_tokens_")
-MEMORY_SHARE = 0.3  # of the GPU, for vLLM's copy of the weights and its cache
 
 
 class Engine:
@@ -71,7 +71,7 @@ class Engine:
                 dtype="bfloat16",
                 # Not the model's whole context, for one sequence of which its cache would have to have room.
                 max_model_len=self.sampling.longest,
-                gpu_memory_utilization=MEMORY_SHARE,
+                gpu_memory_utilization=VLLM_SHARE,
                 logprobs_mode="processed_logprobs",
                 seed=0,
             )

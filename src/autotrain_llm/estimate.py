@@ -17,10 +17,18 @@ WARM = {"cpu": 40 * MEBI, "cuda": 72 * MEBI}
 # aligned block of that size does not fit into. Half precision makes more short-lived copies; batches of unlike size fit each other's
 # holes less. Computed twice, layers leave fewer, and as many of them. A GPU's allocator reuses blocks of the same size.
 HOLES, HOLES_EXACT, OF_TWICE, UNLIKE = 0.42, 0.2, 0.75, 2.0
-# As in run/flat/head.py: tokens, and logits that are handled at once; what is kept of few logits, in bytes.
-CPU_TILE, CPU_PIECE, KEPT_BYTES = 512, 1 << 18, 1 << 26
+# What training goes by as well (run/flat/):
+# Tokens whose logits are held at once. On a processor the size hardly matters between 256 and 1024; below, the matrix products
+# get slower, above, a tile leaves the cache. On a GPU the tile is what keeps the logits below this many bytes in float32.
+CPU_TILE = 512
 CUDA_TILE_BYTES, FEWEST_TILE = 1 << 29, 128
-SHORT = 256  # as in run/flat/attention.py: the span up to which attention is computed in float32 on a processor
+# Logits between whose matrix products everything is done at once: a megabyte in float32, which stays in a core's cache.
+CPU_PIECE = 1 << 18
+# What the log-probabilities of a batch keep for their backward pass at most, in bytes: 256 MiB.
+KEPT_BYTES = 1 << 28
+# Up to so many tokens in a segment, torch's kernel for processors is faster in float32 than blocks in half precision are: forward and
+# backward of rows of 65 tokens took 4.0 ms to their 7.3, of 250 tokens 16.7 to 19.1, of 500 tokens 33.0 to 25.3.
+SHORT_SPAN = 256
 TEACHER_ROOMS = 4  # by which a GPU's tile is smaller where a teacher's logits lie beside
 NF4, INT8 = 0.52, 1.02  # bytes of a quantised weight with its share of the scales
 
@@ -227,7 +235,9 @@ def kept_by_layer(shape: Shape, run: Run) -> int:
     products = (4 if shape.gated else 2) * inner * value  # what the activation function and the last product take in
     scores = FLOAT * shape.heads * (3 if run.eager else 1)
     quadratic = shape.heads * run.row * (2 * value + FLOAT) if run.eager and run.padded else 0
-    short = run.device == "cpu" and not run.padded and run.span <= SHORT  # then it is torch's own kernel, in float32
+    short = (
+        run.device == "cpu" and not run.padded and run.span <= SHORT_SPAN
+    )  # then it is torch's own kernel, in float32
     attention = (FLOAT if short else value) * (2 * shape.queries + 2 * shape.keys) + scores + quadratic
     norms = FLOAT * (2 * hidden + 2)
     if run.adapter is None:

@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from autotrain_llm.estimate import SHORT_SPAN
 from autotrain_llm.run.flat import blocks
 from autotrain_llm.run.flat.batch import Segments
 
@@ -30,9 +31,6 @@ BLOCKS = "blocks of matrix products"
 SDPA = "scaled dot product per segment"
 
 HALF = (torch.float16, torch.bfloat16)
-# Up to so many tokens in a segment, torch's kernel for processors is faster in float32 than blocks in half precision are: forward and
-# backward of rows of 65 tokens took 4.0 ms to their 7.3, of 250 tokens 16.7 to 19.1, of 500 tokens 33.0 to 25.3.
-SHORT = 256
 
 
 def register() -> str:
@@ -213,7 +211,7 @@ def _blocks(
     window: int | None,
     softcap: float | None,
 ) -> torch.Tensor:
-    if softcap is None and query.dtype in HALF and _usual_span(segments) <= SHORT:
+    if softcap is None and query.dtype in HALF and _usual_span(segments) <= SHORT_SPAN:
         with torch.autocast(query.device.type, enabled=False):  # which would take them back to half precision
             wide = _per_segment(query.float(), key.float(), value.float(), segments, scaling, dropout, window, softcap)
             return wide.to(value.dtype)

@@ -13,14 +13,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-# Tokens whose logits are held at once. On a processor the size hardly matters between 256 and 1024; below, the matrix products
-# get slower, above, a tile leaves the cache. On a GPU the tile is what keeps the logits below this many bytes in float32.
-CPU_TILE = 512
-CUDA_TILE_BYTES = 1 << 29
-# Logits between whose matrix products everything is done at once: a megabyte in float32, which stays in a core's cache.
-CPU_PIECE = 1 << 18
-# What the log-probabilities of a batch keep for their backward pass at most, in bytes: 256 MiB.
-KEPT_BYTES = 1 << 28
+from autotrain_llm.estimate import CPU_PIECE, CPU_TILE, CUDA_TILE_BYTES, FEWEST_TILE, KEPT_BYTES
 
 
 @dataclass(frozen=True)
@@ -108,7 +101,7 @@ def options_of(
         product = torch.get_autocast_dtype(device)
     softmax = torch.float64 if product == torch.float64 else torch.float32
     if tile is None:
-        tile = CPU_TILE if device == "cpu" else max(128, CUDA_TILE_BYTES // (4 * weight.shape[0]))
+        tile = CPU_TILE if device == "cpu" else max(FEWEST_TILE, CUDA_TILE_BYTES // (4 * weight.shape[0]))
     return Options(product, softmax, tile, logits, with_entropy)
 
 
@@ -188,7 +181,9 @@ class _LogProbabilities(torch.autograd.Function):
 class _Tiles:
     """One pass over the tiles: statistics for every target, and the gradients that are wanted of hidden states, weight and bias.
 
-    With `keep`, `products` holds at the end, for all targets, what minus the log-probability's gradient is by the products. The matrix products are per tile, everything between them per piece of a tile, in memory that all tiles share: fresh
+    With `keep`, `products` holds at the end, for all targets, what minus the log-probability's gradient is by the products.
+
+    The matrix products are per tile, everything between them per piece of a tile, in memory that all tiles share: fresh
     pages for every tile cost more than the softmax does.
     """
 

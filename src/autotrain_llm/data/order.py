@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 # From this share of a batch's tokens on, the second copies of its prompts cost more than segments that continue others do.
-SHARED_FROM = 0.25
+SHARED_FROM = 0.05
 # Tokens of a batch without gradients: of references, teachers and phases; and of reward models, padding counted in.
 QUIET_TOKENS, SCORED_TOKENS = 8192, 16384
 # Positions for which answers that are written get room at a time.

@@ -197,7 +197,8 @@ class Memory:
         total = int(prepared.statistics["total_tokens"])
         if config.applies("model_ref"):
             decided = decide_reference(config, world, self.schedule["epochs"], short_of_memory=self.refers_beforehand)
-            tokens.append(min(QUIET_TOKENS, total) if decided["when"] == BEFOREHAND else batch.tokens)
+            beside = 2 * batch.tokens if config.applies("kto_beta") else batch.tokens  # kto: mismatched answers too
+            tokens.append(min(QUIET_TOKENS, total) if decided["when"] == BEFOREHAND else beside)
         if config.trainer_spec.samples:
             phase = decide_phases(config, self.schedule["rows"], self.processes)
             answers = phase["prompts_of_phase"] * phase["answers_each"] * self._longest(config)

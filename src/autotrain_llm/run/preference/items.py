@@ -29,6 +29,11 @@ class Item:
     label: bool | None = None
     mismatched: Family | None = None
 
+    def with_mismatched(self) -> Family:
+        """Its prompt with its own answer and the mismatched one."""
+        assert self.mismatched is not None
+        return replace(self.family, answers=(*self.family.answers, *self.mismatched.answers))
+
     def silent(self) -> Item:
         """The same, counting nothing."""
         return replace(self, family=replace(self.family, counts=False))
@@ -134,4 +139,5 @@ class _Together:
         mismatched = [item.mismatched for item in items if item.mismatched is not None]
         if mismatched:
             batch["mismatched"] = self.collate(mismatched)
+            batch["both"] = self.collate([item.with_mismatched() for item in items])
         return batch

@@ -167,12 +167,10 @@ class References:
         self, batch: dict[str, Any], model: nn.Module, over_processes: Callable[[torch.Tensor], torch.Tensor]
     ) -> dict[str, Any]:
         """The batch with what is missing. `model` is the policy; `over_processes` adds up a tensor of each process."""
-        added = {}
-        if "reference" not in batch:
-            added["reference"] = self.of(batch, model)
-        if "mismatched" in batch:
-            added["kl"] = self._kl(batch["mismatched"], model, over_processes)
-        return batch | added
+        if "mismatched" in batch:  # one call for both answers to a prompt, so that it is computed once
+            own, other = self.of(batch["both"], model).reshape(-1, 2).unbind(1)
+            return batch | {"reference": own, "kl": self._kl(batch["mismatched"], other, model, over_processes)}
+        return batch if "reference" in batch else batch | {"reference": self.of(batch, model)}
 
     def of(self, batch: Mapping[str, Any], model: nn.Module) -> torch.Tensor:
         """The reference's log-probability of each answer (answers,)."""
@@ -180,12 +178,16 @@ class References:
             return summed(self.layout.forward(reference, dict(batch), LOGPROBS), batch)
 
     def _kl(
-        self, batch: Mapping[str, Any], model: nn.Module, over_processes: Callable[[torch.Tensor], torch.Tensor]
+        self,
+        batch: Mapping[str, Any],
+        reference: torch.Tensor,
+        model: nn.Module,
+        over_processes: Callable[[torch.Tensor], torch.Tensor],
     ) -> torch.Tensor:
-        """The mean log-ratio of policy and reference over the answers of all processes, not below zero."""
+        """The mean log-ratio of policy and `reference` (answers,) over the answers of all processes, not below zero."""
         with torch.no_grad(), evaluating(model):
             policy = summed(self.layout.forward(model, dict(batch), LOGPROBS), batch)
-        ratios = policy - self.of(batch, model)
+        ratios = policy - reference
         both = over_processes(torch.stack([ratios.sum(), ratios.new_tensor(float(ratios.numel()))]))
         return (both[0] / both[1]).clamp(min=0)
 

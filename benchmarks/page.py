@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/benchmarks.md"
-TITLE = "# Benchmarks\n\nEach table is written by the script it names, with `--write`.\n"
+TITLE = "# Benchmarks\n\nEach table is written by the script that is named with it, with `--write`.\n"
 
 
 def write(name: str, table: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -61,6 +62,17 @@ def backend(device: str, dtype: torch.dtype, *, softcap: bool = False, dropout: 
     return FLEX
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a layer asks for besides queries, keys and values. `window` is None where no segment is longer than it."""
+
+    segments: Segments
+    scaling: float
+    dropout: float = 0.0
+    window: int | None = None
+    softcap: float | None = None
+
+
 def flat_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -89,7 +101,7 @@ def flat_attention(
     window = sliding_window if sliding_window is not None and sliding_window < _longest(segments) else None
     chosen = backend(query.device.type, query.dtype, softcap=softcap is not None, dropout=dropout > 0)
     compute = {FLASH: _flash, VARLEN: _varlen, FLEX: _flex, BLOCKS: _blocks, SDPA: _per_segment}[chosen]
-    return compute(query, key, value, segments, scaling, dropout, window, softcap), None
+    return compute(query, key, value, Asked(segments, scaling, dropout, window, softcap)), None
 
 
 def _same_type(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -113,28 +125,17 @@ def _longest(segments: Segments) -> int:
 # One segment after the other: any device, any type, everything that can be asked for.
 
 
-def _per_segment(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    segments: Segments,
-    scaling: float,
-    dropout: float,
-    window: int | None,
-    softcap: float | None,
-) -> torch.Tensor:
+def _per_segment(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: Asked) -> torch.Tensor:
     """One split and one concatenation, so that backward neither fills nor adds a whole stream per segment."""
+    segments, bent = asked.segments, asked.softcap is not None
     lengths = list(segments.lengths)
     queries, keys, values = (tensor.split(lengths, dim=2) for tensor in (query, key, value))
     outputs = []
     for number, own in enumerate(queries):
         line = segments.lineage(number)
         seen = _joined(keys, line), _joined(values, line)
-        mask = _mask(segments, number, window, softcap is not None, query.device)
-        if softcap is None:
-            outputs.append(_scaled_dot_product(own, *seen, mask, scaling, dropout))
-        else:
-            outputs.append(_softcapped(own, *seen, mask, scaling, dropout, softcap))
+        mask = _mask(segments, number, asked.window, bent, query.device)
+        outputs.append((_softcapped if bent else _scaled_dot_product)(own, *seen, mask, asked))
     return torch.cat([output.transpose(1, 2) for output in outputs], dim=1)
 
 
@@ -164,17 +165,16 @@ def _scaled_dot_product(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float,
+    asked: Asked,
 ) -> torch.Tensor:
     return functional.scaled_dot_product_attention(
         query,
         key,
         value,
         attn_mask=mask,
-        dropout_p=dropout,
+        dropout_p=asked.dropout,
         is_causal=mask is None,
-        scale=scaling,
+        scale=asked.scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
 
@@ -184,39 +184,27 @@ def _softcapped(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float,
-    softcap: float,
+    asked: Asked,
 ) -> torch.Tensor:
+    if mask is None or asked.softcap is None:
+        raise ValueError("softcapped attention is computed with an explicit mask")
     groups = query.shape[1] // key.shape[1]
     key, value = (tensor.repeat_interleave(groups, dim=1) if groups > 1 else tensor for tensor in (key, value))
     scores = (query @ key.transpose(2, 3)).to(torch.promote_types(query.dtype, torch.float32))
-    scores = torch.tanh(scores * (scaling / softcap)) * softcap
-    shares = scores.masked_fill(~mask, float("-inf")).softmax(-1).to(value.dtype) if mask is not None else None
-    if shares is None:
-        raise ValueError("softcapped attention is computed with an explicit mask")
-    return functional.dropout(shares, dropout) @ value
+    scores = torch.tanh(scores * (asked.scaling / asked.softcap)) * asked.softcap
+    shares = scores.masked_fill(~mask, float("-inf")).softmax(-1).to(value.dtype)
+    return functional.dropout(shares, asked.dropout) @ value
 
 
 # Blocks of the stream, on a processor.
 
 
-def _blocks(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    segments: Segments,
-    scaling: float,
-    dropout: float,
-    window: int | None,
-    softcap: float | None,
-) -> torch.Tensor:
-    if softcap is None and query.dtype in HALF and _usual_span(segments) <= SHORT_SPAN:
+def _blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: Asked) -> torch.Tensor:
+    if asked.softcap is None and query.dtype in HALF and _usual_span(asked.segments) <= SHORT_SPAN:
         with torch.autocast(query.device.type, enabled=False):  # which would take them back to half precision
-            wide = _per_segment(query.float(), key.float(), value.float(), segments, scaling, dropout, window, softcap)
-            return wide.to(value.dtype)
-    key, value = _with_parents(key, value, segments)
-    return blocks.attend(query, key, value, segments, scaling, window, softcap)
+            return _per_segment(query.float(), key.float(), value.float(), asked).to(value.dtype)
+    key, value = _with_parents(key, value, asked.segments)
+    return blocks.attend(query, key, value, asked.segments, asked.scaling, asked.window, asked.softcap)
 
 
 def _usual_span(segments: Segments) -> float:
@@ -230,16 +218,8 @@ def _usual_span(segments: Segments) -> float:
 # The whole stream at once: kernels for variable lengths, and FlexAttention.
 
 
-def _flash(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    segments: Segments,
-    scaling: float,
-    dropout: float,
-    window: int | None,
-    softcap: float | None,
-) -> torch.Tensor:
+def _flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: Asked) -> torch.Tensor:
+    segments, window = asked.segments, asked.window
     offsets = _offsets(segments, query.device)
     key, value = _with_parents(key, value, segments)
     output = _flash_function()(
@@ -250,31 +230,23 @@ def _flash(
         cu_seqlens_k=offsets["keys"],
         max_seqlen_q=max(segments.lengths),
         max_seqlen_k=_longest(segments),
-        dropout_p=dropout,
-        softmax_scale=scaling,
+        dropout_p=asked.dropout,
+        softmax_scale=asked.scaling,
         causal=True,
         window_size=(-1, -1) if window is None else (window - 1, 0),
-        softcap=softcap or 0.0,
+        softcap=asked.softcap or 0.0,
     )
     return output[None]
 
 
-def _varlen(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    segments: Segments,
-    scaling: float,
-    dropout: float,
-    window: int | None,
-    softcap: float | None,
-) -> torch.Tensor:
+def _varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: Asked) -> torch.Tensor:
+    segments, window = asked.segments, asked.window
     offsets = _offsets(segments, query.device)
     key, value = _with_parents(key, value, segments)
     function = _varlen_function()
     heads = query.shape[1] // key.shape[1]
     named = set(inspect.signature(function).parameters)
-    options: dict[str, Any] = {"scale": scaling, "window_size": (-1 if window is None else window - 1, 0)}
+    options: dict[str, Any] = {"scale": asked.scaling, "window_size": (-1 if window is None else window - 1, 0)}
     if heads > 1 and "enable_gqa" in named:
         options["enable_gqa"] = True
     elif heads > 1:
@@ -319,23 +291,14 @@ def _with_parents(key: torch.Tensor, value: torch.Tensor, segments: Segments) ->
     return key.index_select(2, order), value.index_select(2, order)
 
 
-def _flex(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    segments: Segments,
-    scaling: float,
-    dropout: float,
-    window: int | None,
-    softcap: float | None,
-) -> torch.Tensor:
+def _flex(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: Asked) -> torch.Tensor:
     compiled = _flex_function()
     output = compiled(
         query,
         key,
         value,
-        block_mask=_block_mask(segments, window, query.device),
-        scale=scaling,
+        block_mask=_block_mask(asked.segments, asked.window, query.device),
+        scale=asked.scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
     return output.transpose(1, 2)

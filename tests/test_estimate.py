@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,56 @@ def test_long_rows_keep_what_their_attention_needs_in_half_precision():
     long, short = (Run(tokens, tokens, row=300, span=span, half=True) for span in (300, 96))
     assert estimate.kept_by_layer(shape, long) == pytest.approx((four - two) / 2 / tokens, rel=0.05)
     assert estimate.kept_by_layer(shape, short) > 1.1 * estimate.kept_by_layer(shape, long)
+
+
+@pytest.mark.parametrize(("divergence", "targets"), [("forward_kl", 4000), ("reverse_kl", 4000), ("forward_kl", 100)])
+def test_a_teachers_logits_take_what_is_said_of_a_gpu(
+    divergence: str, targets: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On torch's device without data: what is allocated, and let go again, is counted."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    from autotrain_llm.run.distill.head import Head, Heard, Lesson, learn
+    from autotrain_llm.run.flat.head import Logits
+
+    class Counting(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.live = self.most = 0
+            self.known: set[int] = set()
+
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            found = function(*args, **(kwargs or {}))
+            for tensor in tree_leaves(found):
+                if isinstance(tensor, torch.Tensor) and id(tensor.untyped_storage()) not in self.known:
+                    self.count(tensor.untyped_storage())
+            return found
+
+        def count(self, storage: Any) -> None:
+            self.known.add(id(storage))
+            size = storage.nbytes()
+            self.live += size
+            self.most = max(self.most, self.live)
+            weakref.finalize(storage, self.let_go, id(storage), size)
+
+        def let_go(self, name: int, size: int) -> None:
+            self.known.discard(name)
+            self.live -= size
+
+    words, width = 100_000, 32
+    counting = Counting()
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # that device knows of no autocast
+    monkeypatch.setattr(torch, "autocast", lambda *of, **how: contextlib.nullcontext())
+    with torch.device("meta"):
+        hidden, weight = (torch.empty(rows, width, requires_grad=True) for rows in (targets, words))
+        heard = Heard(torch.empty(targets, width), Head(torch.empty(words, width), None, Logits()))
+        labels = torch.empty(targets, dtype=torch.long)
+        with counting:
+            learn(hidden, Head(weight, None, Logits()), labels, Lesson(heard, divergence, 2.0, 0.5, words))
+    run = Run(targets, targets, device="cuda", taught=width)
+    assert estimate.head_bytes(Shape(0, width, 0, 1, words), run) == pytest.approx(counting.most, rel=0.08)
 
 
 def test_memory_grows_with_what_it_grows_with_and_no_faster():

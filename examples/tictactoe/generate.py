@@ -202,9 +202,11 @@ def mixed_rows(positions: Iterable[str]) -> Iterator[dict]:
 
 
 def pair_rows(positions: Iterable[str], random_source: random.Random) -> Iterator[dict]:
-    """The right thought and move preferred to a mistaken one."""
+    """The right thought and move preferred to a wrong answer: a strong player's mistake, or as often a beginner's answer, where that is wrong."""
     for board in positions:
         rejected = write_mistake(board, random_source.choice(worse_moves(board)))
+        if empty_cells(board)[0] not in best_moves(board) and random_source.random() < 0.5:
+            rejected = write_beginner(board)
         yield {"prompt": write_prompt(board), "chosen": write_completion(board), "rejected": rejected}
 
 

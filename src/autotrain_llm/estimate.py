@@ -29,7 +29,8 @@ KEPT_BYTES = 1 << 28
 # Up to so many tokens in a segment, torch's kernel for processors is faster in float32 than blocks in half precision are: forward and
 # backward of rows of 65 tokens took 4.0 ms to their 7.3, of 250 tokens 16.7 to 19.1, of 500 tokens 33.0 to 25.3.
 SHORT_SPAN = 256
-TEACHER_ROOMS = 4  # by which a GPU's tile is smaller where a teacher's logits lie beside
+# Of a GPU's tile whose logits are compared with a teacher's, a part in so many is in float32 at a time, and in so many tensors.
+TAUGHT_PARTS, TAUGHT_TENSORS = 4, 7
 NF4, INT8 = 0.52, 1.02  # bytes of a quantised weight with its share of the scales
 
 
@@ -301,13 +302,14 @@ def head_bytes(shape: Shape, run: Run, *, gradients: bool = True) -> int:
     rows = min(run.targets, tile(shape, run))
     if run.device == "cpu":
         logits = rows * words * value + min(CPU_PIECE, rows * words) * FLOAT
-    else:
+    elif run.taught is None:
         logits = rows * words * (value + 2 * FLOAT)
+    else:
+        logits = rows * words * value + taught_rows(rows) * words * TAUGHT_TENSORS * FLOAT
     if run.by_token and gradients and run.targets * words * value <= KEPT_BYTES:
         logits += run.targets * words * value
     if run.taught is not None:
-        beside = value if run.device == "cpu" else value + TEACHER_ROOMS * FLOAT
-        logits += rows * words * beside + run.targets * run.taught * FLOAT
+        logits += rows * words * value + run.targets * run.taught * FLOAT
     return rounded + of_weight + logits
 
 
@@ -315,8 +317,12 @@ def tile(shape: Shape, run: Run) -> int:
     """Tokens whose logits are held at once."""
     if run.device == "cpu":
         return CPU_TILE
-    fitting = CUDA_TILE_BYTES // (FLOAT * shape.vocabulary)
-    return max(FEWEST_TILE, fitting // (TEACHER_ROOMS if run.taught is not None else 1))
+    return max(FEWEST_TILE, CUDA_TILE_BYTES // (FLOAT * shape.vocabulary))
+
+
+def taught_rows(rows: int) -> int:
+    """Of so many tokens of a GPU's tile, those whose logits are compared with a teacher's at once."""
+    return min(rows, max(FEWEST_TILE, rows // TAUGHT_PARTS))
 
 
 def _of_head(shape: Shape, run: Run) -> int:

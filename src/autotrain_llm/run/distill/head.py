@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from autotrain_llm.estimate import taught_rows
 from autotrain_llm.run.distill.divergences import DIVERGENCES, over_buckets
 from autotrain_llm.run.flat.head import CPU_PIECE, Logits, Options, add_product, exact, linear_logprobs, options_of
 
 PLAIN = Logits()
-ROOMS = 4  # tensors of a tile's logits in float32 that are needed at once, of which flat/head.py needs one
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _options(hidden: torch.Tensor, head: Head, tile: int | None) -> Options:
 def _piece(device: torch.device, rows: int, words: int) -> int:
     """Of so many rows of matrix products, those that are in the softmax's type at once. The products keep whole tiles: for each, the
     gradient of the weight is read and written once."""
-    return max(1, min(rows, CPU_PIECE // words if device.type == "cpu" else max(128, rows // ROOMS)))
+    return max(1, min(rows, CPU_PIECE // words) if device.type == "cpu" else taught_rows(rows))
 
 
 def _apply(

@@ -31,7 +31,7 @@ OPTIONS = {
     # Held to the model as it was: few prompts are early positions, and what it says of those must not get lost on the way.
     "grpo": (*ANSWERS, "--lr", "1e-4", "--rl-num-generations", "8", "--rl-kl-coef", "0.04"),
 }
-EPOCHS = {"generic": 2, "sft": 5, "dpo": 1, "orpo": 1, "kto": 1, "reward": 1, "ppo": 3, "grpo": 1}
+EPOCHS = {"generic": 2, "sft": 5, "dpo": 1, "orpo": 1, "kto": 1, "reward": 2, "ppo": 3, "grpo": 1}
 BY_THE_GAME = ("--rl-reward-fn", f"{demo.HERE / 'rewards.py'}:best_move")
 
 

@@ -3,6 +3,7 @@ a step takes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 # From this share of a batch's tokens on, the second copies of its prompts cost more than segments that continue others do.
@@ -22,3 +23,16 @@ def order_of_epoch(count: int, seed: int | None, epoch: int) -> Any:
     if seed is None:
         return numpy.arange(count)
     return numpy.random.default_rng((seed, epoch)).permutation(count)
+
+
+def quiet_batches(lengths: Iterable[int]) -> Iterator[range]:
+    """The numbers of items of so many tokens, as many together as a batch without gradients may hold, and at least one."""
+    start = end = tokens = 0
+    for own in lengths:
+        if end > start and tokens + own > QUIET_TOKENS:
+            yield range(start, end)
+            start, tokens = end, 0
+        tokens += own
+        end += 1
+    if end > start:
+        yield range(start, end)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from autotrain_llm.data.order import QUIET_TOKENS
+from autotrain_llm.data.order import quiet_batches
 from autotrain_llm.data.teacher_rows import ManyRows, answer_rows
 from autotrain_llm.facts.world import World
 from autotrain_llm.models.locate import ADAPTER, Located
@@ -140,7 +140,8 @@ class Beforehand:
         """The processes share the work, each its turn of a round; the first of each machine writes, the others keep it in memory."""
         args = loop.args
         writing = cache.Writing(self.places[side] if args.local_process_index == 0 else None, offsets, top_k)
-        turns = list(chunks(self.rows[side]))
+        rows = self.rows[side]
+        turns = list(quiet_batches(len(rows[number][0]) for number in range(len(rows))))
         try:
             for first in range(0, len(turns), args.world_size):
                 mine = first + args.process_index
@@ -189,19 +190,6 @@ def attend(loop: Loop, looked: dict[str, Any]) -> None:
     loop.train_rows = Attended(loop.train_rows, looked["train"])
     if loop.valid_rows is not None:
         loop.valid_rows = Attended(loop.valid_rows, looked["valid"])
-
-
-def chunks(rows: ManyRows) -> Iterator[range]:
-    """All rows in their order, as many together as a batch without gradients may hold, and at least one."""
-    start, tokens = 0, 0
-    for number in range(len(rows)):
-        own = len(rows[number][0])
-        if number > start and tokens + own > QUIET_TOKENS:
-            yield range(start, number)
-            start, tokens = number, 0
-        tokens += own
-    if len(rows) > start:
-        yield range(start, len(rows))
 
 
 def find_teacher(

@@ -55,6 +55,11 @@ class Preferences(Dataset[Item]):
         """The prompt of an item and its answers."""
         raise NotImplementedError
 
+    def tokens(self, number: int) -> int:
+        """Those of an item's prompt and answers."""
+        family = self.family(number)
+        return len(family.prompt) + sum(len(ids) for ids, _ in family.answers)
+
     def __getitem__(self, number: int) -> Item:
         return Item(self.family(number), None if self.reference is None else self.reference[number])
 

@@ -19,7 +19,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 
-from autotrain_llm.data.order import QUIET_TOKENS
+from autotrain_llm.data.order import quiet_batches
 from autotrain_llm.decisions.reference import ADAPTER_AS_IT_WAS, ADAPTER_OFF, ANOTHER_MODEL, BEFOREHAND
 from autotrain_llm.facts.world import World
 from autotrain_llm.models.locate import ADAPTER
@@ -155,7 +155,7 @@ class References:
     def _said_of(self, items: Preferences, shape: tuple[int, int], loop: Loop) -> np.ndarray:
         """The reference's log-probability of each answer of each item; the processes share the work."""
         known = torch.zeros(shape, dtype=torch.float64, device=loop.args.device)
-        for number, chunk in enumerate(chunks(items)):
+        for number, chunk in enumerate(quiet_batches(map(items.tokens, range(len(items))))):
             if number % loop.args.world_size == loop.args.process_index:
                 batch = loop.on_device(self.layout.collate([items.family(one) for one in chunk]))
                 with loop.accelerator.autocast():
@@ -271,17 +271,3 @@ def write(place: Path, known: np.ndarray) -> None:
         Path(beside.name).replace(place)
     except OSError:
         return
-
-
-def chunks(items: Preferences) -> Iterator[range]:
-    """All items in their order, as many together as a batch without gradients may hold, and at least one."""
-    start, tokens = 0, 0
-    for number in range(len(items)):
-        family = items.family(number)
-        own = sum(len(family.prompt) + len(ids) for ids, _ in family.answers)
-        if number > start and tokens + own > QUIET_TOKENS:
-            yield range(start, number)
-            start, tokens = number, 0
-        tokens += own
-    if len(items) > start:
-        yield range(start, len(items))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,11 @@ class Answers:
         return Family(
             prompts[int(self.rows[prompt])][0], tuple((ids, np.ones(len(ids), dtype=bool)) for ids in answers)
         )
+
+    def with_prompts(self, prompts: Any) -> Iterator[int]:
+        """The tokens of each answer and its prompt; `prompts` are the prepared rows."""
+        for number, length in enumerate(self.lengths):
+            yield int(length) + len(prompts[int(self.rows[number // self.each])][0])
 
     def tokens_of(self, numbers: Sequence[int]) -> np.ndarray:
         """The places in `ids` of these answers' tokens."""

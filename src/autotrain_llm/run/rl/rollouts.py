@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data import Sampler as Order
 
-from autotrain_llm.data.order import QUIET_TOKENS
+from autotrain_llm.data.order import quiet_batches
 from autotrain_llm.data.rows import TokenRows
 from autotrain_llm.run.flat.model import LOGPROBS, VALUES
 from autotrain_llm.run.layouts import Layout
@@ -104,7 +104,7 @@ class Writers:
     def _said(self, loop: Loop, answers: Answers, model: nn.Module, compute: str) -> np.ndarray:
         """Log-probabilities, entropies and values (3, tokens)."""
         known = np.zeros((3, len(answers.ids)))
-        for number, members in enumerate(chunks(answers, self.prompts)):
+        for number, members in enumerate(quiet_batches(answers.with_prompts(self.prompts))):
             if number % loop.args.world_size != loop.args.process_index:
                 continue
             batch = loop.on_device(self.layout.collate(answers.families(members, self.prompts)))
@@ -152,21 +152,6 @@ def gathered(
     known = np.zeros((count, scores.shape[1]))
     known[own] = scores
     return Answers(rows, together(ids, loop).astype(np.int32), lengths, finished, cut), together(known, loop)
-
-
-def chunks(answers: Answers, prompts: Any) -> Iterator[list[int]]:
-    """The numbers of all answers in their order, as many together as a batch without gradients may hold, and at least one."""
-    members: list[int] = []
-    tokens = 0
-    for number, length in enumerate(answers.lengths):
-        own = int(length) + len(prompts[int(answers.rows[number // answers.each])][0])
-        if members and tokens + own > QUIET_TOKENS:
-            yield members
-            members, tokens = [], 0
-        members.append(number)
-        tokens += own
-    if members:
-        yield members
 
 
 class Rollouts:

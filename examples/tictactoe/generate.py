@@ -6,7 +6,7 @@
 `test_pairs.jsonl` and `test_positions.jsonl` of positions that no training file has, nor any turned or mirrored form of them.
 `texts.jsonl` (text) holds positions and what is thought about them, with no move. `mixed.jsonl` (prompt, completion) holds a strong player's
 and a beginner's answer to 60 % of the training positions, `new_prompts.jsonl` (prompt, board) the positions that it leaves out, turned and
-mirrored ones with them, and all of the first moves.
+mirrored ones with them, and all of the first moves, which `prompts.jsonl` has too.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def main() -> None:
         "texts.jsonl": text_rows(train[: options.rows]),
         "sft.jsonl": sft_rows(choose(train, options.rows, random_source)),
         "pairs.jsonl": pair_rows(choose(undecided, options.pairs, random_source), random_source),
-        "prompts.jsonl": prompt_rows(choose(train, options.prompts, random_source)),
+        "prompts.jsonl": prompt_rows(
+            with_openings(choose(train, options.prompts, random_source), train)[: options.prompts]
+        ),
         "mixed.jsonl": mixed_rows(mixed[: options.rows]),
         "new_prompts.jsonl": prompt_rows(with_openings(new, train)[: options.rows]),
         "test_sft.jsonl": sft_rows(test),

@@ -9,6 +9,9 @@ from autotrain_llm.params.text import ChatTemplate
 from autotrain_llm.params.updates import PolicyUpdates
 from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 
+# What values come from.
+SHARED, SEPARATE, OF_REWARD = "shared", "separate", "reward"
+
 # What both trainers that sample report of the prompts that were held out.
 MEASURED = {
     "reward": "maximize",
@@ -29,9 +32,10 @@ class Ppo:
         0.2, "How far the value may move from what it was when the answers were scored.", within=POSITIVE
     )
     rl_value_model: str = param(
-        "shared",
-        "Where values come from: a head on the policy's own last layer, or a copy of the whole model with a head.",
-        choices=("shared", "separate"),
+        SHARED,
+        "Where values come from: a head on the policy's own last layer, a copy of the whole model with a head, or the reward model itself, "
+        "which goes on learning.",
+        choices=(SHARED, SEPARATE, OF_REWARD),
     )
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from autotrain_llm.cli.main import main
@@ -272,6 +273,36 @@ def test_vllm_is_refused_where_it_or_a_gpu_is_missing(tmp_path, prompts, light_l
     assert [finding.fix for finding in packed if finding.code == "E510"] == [
         "--rl-generation native, or leave out --quantization"
     ]
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("0.10.2", "vllm 0.10.2 is installed, and the first that can be handed weights is 0.11"),
+        ("0.9.0rc1", "vllm 0.9.0rc1 is installed"),
+        ("0.11.2+cpu", "0.11.2+cpu, is not built for CUDA"),
+        ("0.12.0.dev5+g1a2b3c.rocm64", "not built for CUDA"),
+        ("0.11.0", None),
+        ("0.12.0.dev5+g1a2b3c.cu129", None),
+        ("1.0.0+precompiled", None),
+        (None, None),
+    ],
+)
+def test_an_old_vllm_or_one_for_another_device_is_refused(version, said, tmp_path, prompts, light_llama, monkeypatch):
+    monkeypatch.setattr(Machine, "gpus", (Gpu("H200", 140 * 2**30, 9.0),))
+    monkeypatch.setattr(Machine, "has_package", lambda self, name: True)
+    monkeypatch.setattr(Machine, "version_of", lambda self, name: version)
+    found = checked(prompts, light_llama, rl_reward_fn=function(tmp_path, GOOD), rl_generation="vllm")
+    if said is None:
+        assert found.findings == ()
+        return
+    finding = only(found, "E510")
+    assert said in finding.message and dict(finding.changes) == {"rl_generation": "native"}
+    assert "pip install 'vllm>=0.11'" in str(finding.fix)
+
+
+def test_versions_are_those_of_the_metadata():
+    assert Machine().version_of("numpy") == np.__version__ and Machine().version_of("no-such-package-at-all") is None
 
 
 # ---- how many are written at once

@@ -151,11 +151,15 @@ def prompts_must_leave_room_for_answers(
             numbers = [examples[int(held.source[number])].row for number in long]
             longest = int(held.lengths.max())
             many = f" ({len(long)} rows: {', '.join(map(str, numbers[:SHOWN]))}{', …' if len(long) > SHOWN else ''})"
+            room = max(context - longest, 0)
+            shorter = room >= max(LEAST_ANSWER, answer // 2)
             yield Finding(
-                f"a prompt of {longest} tokens leaves {max(context - longest, 0)} of the model's context of {context}, "
+                f"a prompt of {longest} tokens leaves {room} of the model's context of {context}, "
                 f"and --rl-max-new-tokens is {answer}" + (many if len(long) > 1 else ""),
-                changes={"block_size": context - answer},
-                otherwise="where a longer prompt keeps its end, or a lower --rl-max-new-tokens",
+                changes={"rl_max_new_tokens": room} if shorter else {"block_size": context - answer},
+                otherwise=f"or --block-size {context - answer}, where a longer prompt keeps its end"
+                if shorter
+                else "where a longer prompt keeps its end, or a lower --rl-max-new-tokens",
                 parameters=("rl_max_new_tokens",),
                 file=examples[int(held.source[long[0]])].file,
                 row=numbers[0],

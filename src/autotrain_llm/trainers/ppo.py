@@ -64,6 +64,9 @@ TRAINER = Trainer(
     notes=(
         "`--rl-chunk-size` answers are sampled and scored, then learnt from `--rl-num-ppo-epochs` times, `--rl-mini-batch-size` answers to "
         "an optimizer step and `--batch-size` to a forward pass. `--epochs` counts passes over the prompts.",
+        "With `--rl-value-model reward` values begin as what the reward model says of the answer so far, so that from the first update on each "
+        "token is told from those before it. It is a second model that is trained, and has to be a decoder with the policy's tokenizer; with "
+        "`--peft` it learns through an adapter of its own.",
     ),
     examples=(
         Example(

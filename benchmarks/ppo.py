@@ -13,7 +13,8 @@ Each engine runs in a process of its own, in turns, from the same weights, over 
 temperature, the longest answer, gamma, lambda, the price of divergence, the ranges of clipping and the weight of the value's loss. An update is
 everything: the answers are written, scored and learnt from, and as many optimizer steps follow in both. This package is `train(...)` as the command
 line calls it, with its metrics: its value head is on the policy's last layer, and in one row it has a value model of its own, a copy of the policy;
-of what is learnt one row shows a value model that begins as the reward model, as TRL's does. `TRL as it comes` is its public constructor, told the sizes. `TRL at its best` has prompts of like length
+of what is learnt, one row shows a value model that begins as the reward model, as TRL's does, and one the reward model as it is, corrected by
+the value head on the policy. `TRL as it comes` is its public constructor, told the sizes. `TRL at its best` has prompts of like length
 together (in shuffled updates, by giving it a loader of its own) and the memory setting that this package makes for itself. TRL scores the tokens
 that were sampled, this package reads the answer's text again: tokens are words, so that both score the same.
 """
@@ -50,8 +51,10 @@ CURVE_SEEDS = 3
 MADE = 1000
 SAMPLES = "samples"
 SEPARATE = "autotrain, a value model of its own"
-OF_REWARD = "autotrain, values from the reward model"
-VALUE_MODELS = {NATIVE: "shared", SEPARATE: "separate", OF_REWARD: "reward"}
+OF_REWARD = "autotrain, the reward model as its value model"
+CORRECTED = "autotrain, the reward model corrected"
+VALUE_MODELS = {NATIVE: "shared", SEPARATE: "separate", OF_REWARD: "reward", CORRECTED: "corrected"}
+LEARNING = (NATIVE, CORRECTED, OF_REWARD, AS_IT_COMES)
 TORCH = "torch==2.13.0"
 RIVAL = (TORCH, "trl==1.12.*", "transformers==5.23.*", "datasets", "accelerate")
 COMPARED = ("torch", "transformers", "trl")
@@ -380,10 +383,9 @@ def compare(work: Path, options: argparse.Namespace, python: Path) -> str:
 
 def curve(work: Path, options: argparse.Namespace, python: Path) -> str:
     """What they learn. Both maximise the score less the price of the divergence."""
-    engines = (NATIVE, OF_REWARD, AS_IT_COMES)
-    results: Results = {name: [] for name in engines}
+    results: Results = {name: [] for name in LEARNING}
     for seed in range(SEED, SEED + options.pairs):
-        for name in engines:
+        for name in LEARNING:
             results[name].append(run_alone(work, options, python, name, seed))
             contest.say(f"seed {seed}, {name}: mean score {at_the_end(results[name][-1]['scores']):.2f} at the end")
     scores, divergences = (

@@ -272,6 +272,7 @@ def test_a_reward_model_that_learns_on_counts_by_its_own_size(places):
     shared, reward, separate = (memory(kind, **LARGE, tokenizer="{scorer}") for kind in kinds)
     for name in ("weights", "optimizer"):
         assert shared[name] < reward[name] < separate[name], name
+    assert memory("corrected", **LARGE, tokenizer="{scorer}") == shared
     # Two small ones, of each of which an adapter is trained.
     shared, reward, separate = (memory(kind, peft=True, lora_r=4, lora_dropout=0.0) for kind in kinds)
     assert 1.9 * shared["optimizer"] < reward["optimizer"] == separate["optimizer"]

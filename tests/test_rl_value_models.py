@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -19,7 +20,8 @@ from autotrain_llm.run.execute import make_layout
 from autotrain_llm.run.flat.model import VALUES
 from autotrain_llm.run.layouts import Family
 from autotrain_llm.run.model import load
-from autotrain_llm.run.rl.value_models import add_decided_value_head
+from autotrain_llm.run.rl.rewards import find_rewards
+from autotrain_llm.run.rl.value_models import add_decided_value_head, find_so_far
 from autotrain_llm.run.rl.values import value_head_of
 from autotrain_llm.said import take_all
 from conftest import COLOURS, build_llama, write_rows
@@ -87,6 +89,30 @@ FAMILIES = [
 ]
 
 
+def bloom_scorer(scorer: Path, folder: Path) -> Path:
+    """A reward model of an architecture that is not known to keep rows apart in one stream."""
+    from transformers import BloomConfig, BloomForSequenceClassification
+
+    made = Path(shutil.copytree(scorer, folder / "bloom"))
+    size = json.loads((scorer / "config.json").read_text())["vocab_size"]
+    bloom = BloomConfig(vocab_size=size, hidden_size=16, n_layer=1, n_head=2, num_labels=1, pad_token_id=0)
+    BloomForSequenceClassification(bloom).save_pretrained(made)
+    return made
+
+
+def said_by(scorer: Path) -> np.ndarray:
+    """The reward model's own score of each of the answers up to each of its tokens, one call for each."""
+    own = AutoModelForSequenceClassification.from_pretrained(scorer).eval()
+    said = []
+    for family in FAMILIES:
+        (answer, _) = family.answers[0]
+        for end in range(len(answer)):
+            ids = torch.from_numpy(np.concatenate([family.prompt, answer[:end]]).astype(np.int64))[None]
+            with torch.no_grad():
+                said.append(float(own(ids).logits[0, 0]))
+    return np.array(said)
+
+
 @pytest.mark.parametrize(
     "flags",
     [
@@ -102,26 +128,12 @@ def test_at_first_a_value_is_the_reward_models_own_score_at_the_token_before(
     flags: dict[str, Any], models: tuple[Path, Path], prompts: Path, tmp_path: Path
 ) -> None:
     policy, scorer = models
-    if flags.pop("architecture", None):  # one that is not known to keep rows apart in one stream
-        from transformers import BloomConfig, BloomForSequenceClassification
-
-        size = json.loads((policy / "config.json").read_text())["vocab_size"]
-        scorer = Path(shutil.copytree(scorer, tmp_path / "bloom"))
-        bloom = BloomConfig(vocab_size=size, hidden_size=16, n_layer=1, n_head=2, num_labels=1, pad_token_id=0)
-        BloomForSequenceClassification(bloom).save_pretrained(scorer)
+    if flags.pop("architecture", None):
+        scorer = bloom_scorer(scorer, tmp_path)
     found = checked(prompts, policy, rl_reward_model_path=str(scorer), **flags)
     model, values = values_of(found, FAMILIES)
-    expected = []
-    own = AutoModelForSequenceClassification.from_pretrained(scorer).eval()
-    for family in FAMILIES:
-        (answer, _) = family.answers[0]
-        for end in range(len(answer)):
-            ids = torch.from_numpy(np.concatenate([family.prompt, answer[:end]]).astype(np.int64))[None]
-            with torch.no_grad():
-                expected.append(
-                    float(own(ids).logits[0, 0])
-                )  # at the last token, as the model scores this much of the text
-    np.testing.assert_allclose(values, float(flags.get("rl_reward_weights", 1)) * np.array(expected), atol=1e-5)
+    expected = float(flags.get("rl_reward_weights", 1)) * said_by(scorer)
+    np.testing.assert_allclose(values, expected, atol=1e-5)
     assert len({round(value, 3) for value in expected}) > 4
     head = value_head_of(model)
     assert head is not None and head.backbone is not None
@@ -136,6 +148,32 @@ def test_at_first_a_value_is_the_reward_models_own_score_at_the_token_before(
         assert all(layer.gradient_checkpointing for layer in head.backbone.layers)
 
 
+@pytest.mark.parametrize("kind", ["llama", "bloom", "llama, padded"])
+def test_what_is_corrected_is_the_reward_models_own_score_at_the_token_before(
+    kind: str, models: tuple[Path, Path], prompts: Path, functions: str, tmp_path: Path
+) -> None:
+    policy, scorer = models
+    scorer = bloom_scorer(scorer, tmp_path) if kind == "bloom" else scorer
+    flags = {"rl_reward_model_path": str(scorer), "rl_reward_fn": functions, "rl_reward_weights": "0.5,1"}
+    found = checked(prompts, policy, **flags, rl_value_model="corrected")
+    assert found.plan is not None and found.findings == ()
+    loaded = load(found.plan, found.world)
+    padded = {"name": "padded", "why": "", "packing": False}
+    plan = dataclasses.replace(found.plan, layout=padded) if kind == "llama, padded" else found.plan
+    layout = make_layout(plan, loaded)
+    assert layout.name == ("flat" if kind == "llama" else "padded")
+    add_decided_value_head(plan, found.world, loaded.model)
+    head = value_head_of(loaded.model)
+    assert head is not None and head.backbone is None and not head.linear.weight.any()
+    so_far = find_so_far(plan, find_rewards(plan, found.world, loaded), layout)
+    assert so_far is not None
+    batch = layout.collate(FAMILIES)
+    np.testing.assert_allclose(so_far.of(batch).numpy(), 0.5 * said_by(scorer), atol=1e-5)
+    assert not any(one.requires_grad for one in so_far.judge.model.parameters())
+    other = checked(prompts, policy, **flags, rl_value_model="shared")
+    assert other.plan is not None and find_so_far(other.plan, find_rewards(plan, found.world, loaded), layout) is None
+
+
 # ---- which reward model it can be
 
 
@@ -148,6 +186,10 @@ def test_a_reward_model_of_the_policys_tokenizer_draws_nothing_and_the_plan_says
         (said,) = [value for _, rows in found.plan.summary() for name, value, _ in rows if name == "values from"]
         how = "with an adapter of its own" if "peft" in more else "trained whole"
         assert said == f"a copy of {light_scorer} with its score head, {how}"
+    found = checked(prompts, light_llama, rl_reward_model_path=str(light_scorer), rl_value_model="corrected")
+    assert found.findings == () and found.plan is not None
+    (said,) = [value for _, rows in found.plan.summary() for name, value, _ in rows if name == "values from"]
+    assert said == f"{light_scorer}, corrected by a new head on the policy's last layer"
 
 
 def test_values_begin_as_one_reward_model(
@@ -158,6 +200,8 @@ def test_values_begin_as_one_reward_model(
     both = f"{light_scorer},{shutil.copytree(light_scorer, tmp_path / 'second')}"
     several = only(checked(prompts, light_llama, rl_reward_model_path=both), "P735")
     assert dict(several.changes) == {"rl_value_model": "separate"} and "there are 2" in several.message
+    corrected = only(checked(prompts, light_llama, rl_reward_model_path=both, rl_value_model="corrected"), "P735")
+    assert dict(corrected.changes) == {"rl_value_model": "shared"}
 
 
 def changed(scorer: Path, folder: Path, **config: Any) -> Path:
@@ -217,6 +261,7 @@ def test_an_adapter_needs_its_modules_in_both_models(prompts: Path, models: tupl
     flags = {"rl_reward_model_path": str(other), "peft": True, "target_modules": "q_proj,v_proj"}
     finding = only(checked(prompts, policy, **flags), "M187")
     assert "can't be given the policy's adapter" in finding.message and "q_proj" in finding.message
+    assert checked(prompts, policy, **flags, rl_value_model="corrected").findings == ()
     everywhere = flags | {"target_modules": "all-linear"}
     assert checked(prompts, policy, **everywhere).findings == ()
     _, values = values_of(checked(prompts, policy, **everywhere), FAMILIES)

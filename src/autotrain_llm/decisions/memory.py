@@ -25,7 +25,7 @@ from autotrain_llm.decisions.rollouts import reward_models, sequences_at_once, v
 from autotrain_llm.declare.finding import in_words
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.facts.world import World
-from autotrain_llm.trainers.ppo import SHARED
+from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED
 
 if TYPE_CHECKING:
     from autotrain_llm.models.metadata import ModelFacts
@@ -154,7 +154,7 @@ class Memory:
         self, shape: estimate.Shape, config: Config, adapter: estimate.Adapter | None
     ) -> tuple[estimate.Shape | None, estimate.Adapter | None]:
         """The backbone that values have to themselves, and its adapter where that is all that is trained of it."""
-        if not config.applies("rl_value_model") or config.rl_value_model == SHARED:
+        if not config.applies("rl_value_model") or config.rl_value_model not in (SEPARATE, OF_REWARD):
             return None, None
         values = value_model_of(config, self.world)
         own = facts_shape(values) if values is not None else None
@@ -340,8 +340,8 @@ class Memory:
 
     def _less_beside(self) -> Iterator[dict[str, Any]]:
         config = self.config
-        if config.applies("rl_value_model") and config.rl_value_model != SHARED:
-            yield {"rl_value_model": SHARED}
+        if config.applies("rl_value_model") and config.rl_value_model in (SEPARATE, OF_REWARD):
+            yield {"rl_value_model": SHARED if config.rl_value_model == SEPARATE else CORRECTED}
         if self._teachers_width(config) is not None and config.engine == "native":
             yield {"distill_cache": True}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.config import Config
 from autotrain_llm.facts.world import World
-from autotrain_llm.trainers.ppo import OF_REWARD, SHARED
+from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SHARED
 
 if TYPE_CHECKING:
     from autotrain_llm.models.metadata import ModelFacts
@@ -67,9 +67,9 @@ def rewards_of(config: Config, world: World) -> list[dict[str, Any]]:
 
 
 def value_model_of(config: Config, world: World) -> ModelFacts | None:
-    """The reward model that estimates values too; None where something else does, or where it is not known which."""
+    """The reward model that values begin as; None where they begin as nought, or where it is not known which."""
     sources = reward_models(config)
-    if not config.applies("rl_value_model") or config.rl_value_model != OF_REWARD or len(sources) != 1:
+    if not config.applies("rl_value_model") or config.rl_value_model not in (OF_REWARD, CORRECTED) or len(sources) != 1:
         return None
     return world.another("rl_reward_model_path", sources[0])
 
@@ -153,8 +153,10 @@ def values_in_words(rollouts: dict[str, Any], adapter: dict[str, Any] | None) ->
     kind = rollouts["rl_value_model"]
     if kind == SHARED:
         return "a new head on the policy's last layer"
+    source = next((reward["source"] for reward in rollouts["rewards"] if reward["kind"] == MODEL), None)
+    if kind == CORRECTED:
+        return f"{source}, corrected by a new head on the policy's last layer"
     how = "with an adapter of its own" if adapter else "trained whole"
     if kind == OF_REWARD:
-        source = next(reward["source"] for reward in rollouts["rewards"] if reward["kind"] == MODEL)
         return f"a copy of {source} with its score head, {how}"
     return f"a copy of the model with a new head, {how}"

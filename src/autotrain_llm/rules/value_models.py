@@ -9,12 +9,13 @@ from autotrain_llm.config import Config
 from autotrain_llm.declare.finding import ERROR, Finding, Refused
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
-from autotrain_llm.trainers.ppo import OF_REWARD, SEPARATE, SHARED
+from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
     from autotrain_llm.facts.world import World
     from autotrain_llm.models.metadata import ModelFacts
 
+INSTEAD = {OF_REWARD: SEPARATE, CORRECTED: SHARED}  # that begins as nought, and trains as much
 ASKED = "--trainer ppo --rl-value-model reward"
 
 
@@ -24,26 +25,27 @@ ASKED = "--trainer ppo --rl-value-model reward"
     accepts=f"{ASKED} --rl-reward-model-path runs/reward --rl-reward-fn statistics:mean",
 )
 def values_begin_as_one_reward_model(config: Config, trainer: Trainer) -> Iterator[Finding]:
-    """`--rl-value-model reward` without a reward model, or with several.
+    """`--rl-value-model reward`, or `corrected`, without a reward model, or with several.
 
-    Why: values then begin as what the model of `--rl-reward-model-path` says of an answer as far as it is written. A function has no
-    weights that could learn on, and of several models no one is the rest's sum.
+    Why: values then begin as what the model of `--rl-reward-model-path` says of an answer as far as it is written. A function
+    is asked about whole answers, and of several models no one is the rest's sum.
     Fix: a head on the policy's own layers, or a model of their own.
     """
-    if not trainer.reads("rl_value_model") or config.peek("rl_value_model") != OF_REWARD:
+    kind = config.peek("rl_value_model") if trainer.reads("rl_value_model") else None
+    if kind not in (OF_REWARD, CORRECTED):
         return
     models = config.peek("rl_reward_model_path") or ()
     if not models:
         yield Finding(
-            "--rl-value-model reward needs a reward model to begin with, and no --rl-reward-model-path is given",
+            f"--rl-value-model {kind} needs a reward model to begin with, and no --rl-reward-model-path is given",
             changes={"rl_value_model": SHARED},
             otherwise="or --rl-reward-model-path ./reward_model",
             parameters=("rl_value_model",),
         )
     elif len(models) > 1:
         yield Finding(
-            f"--rl-value-model reward begins with one reward model, and there are {len(models)}: {', '.join(models)}",
-            changes={"rl_value_model": SEPARATE},
+            f"--rl-value-model {kind} begins with one reward model, and there are {len(models)}: {', '.join(models)}",
+            changes={"rl_value_model": INSTEAD[kind]},
             parameters=("rl_value_model", "rl_reward_model_path"),
         )
 
@@ -52,12 +54,12 @@ def values_begin_as_one_reward_model(config: Config, trainer: Trainer) -> Iterat
 def values_come_from_a_model_that_reads_what_the_policy_writes(
     config: Config, trainer: Trainer, model: ModelFacts, world: World
 ) -> Iterator[Finding]:
-    """`--rl-value-model reward` with a reward model that can't read the policy's tokens one after another.
+    """`--rl-value-model reward`, or `corrected`, with a reward model that can't read the policy's tokens one after another.
 
     Why: a value is what is expected before each token of an answer, from the tokens so far. An encoder reads an answer from both sides, so
     that it would know what is still to come; with another vocabulary the same ids are other words; beyond its context a model has no
-    positions. With `--peft` it learns through an adapter on the modules that `--target-modules` names, as the policy does.
-    Fix: a copy of the policy (`--rl-value-model separate`), or a reward model that was trained from the policy's own base.
+    positions. With `--peft` what learns of it is an adapter on the modules that `--target-modules` names, as the policy's.
+    Fix: values that begin as nought (`--rl-value-model shared` or `separate`), or a reward model that was trained from the policy's own base.
     """
     from autotrain_llm.decisions.rollouts import value_model_of
 
@@ -67,8 +69,8 @@ def values_come_from_a_model_that_reads_what_the_policy_writes(
     fault = _fault(values, config, world)
     if fault is not None:
         yield Finding(
-            f"--rl-value-model reward: {values.name} {fault}",
-            changes={"rl_value_model": SEPARATE},
+            f"--rl-value-model {config.rl_value_model}: {values.name} {fault}",
+            changes={"rl_value_model": INSTEAD[config.rl_value_model]},
             otherwise="or a reward model that was trained from the policy's base",
             parameters=("rl_value_model", "rl_reward_model_path"),
         )
@@ -92,7 +94,7 @@ def _fault(values: ModelFacts, config: Config, world: World) -> str | None:
     longest = longest_sequence(config, world)
     if longest is not None and values.context_length is not None and longest > values.context_length:
         return f"reads {values.context_length} tokens, and a prompt with its answer has up to {longest}"
-    if config.peft:
+    if config.peft and config.rl_value_model == OF_REWARD:
         for finding in unmatched_targets(values, config.target_modules):
             if finding.severity == ERROR:
                 return f"can't be given the policy's adapter: {finding.message}"

@@ -17,7 +17,7 @@ from autotrain_llm.run.rl.rewards import find_rewards
 from autotrain_llm.run.rl.rollouts import EvaluationAnswers, Rollouts, ShownSamples, Writers
 from autotrain_llm.run.rl.samples import Sampling
 from autotrain_llm.run.rl.sampling import Sampler
-from autotrain_llm.run.rl.value_models import add_decided_value_head
+from autotrain_llm.run.rl.value_models import add_decided_value_head, find_so_far
 from autotrain_llm.run.saving import end_tokens
 
 
@@ -49,7 +49,7 @@ def start_rollouts(
     add_decided_value_head(plan, world, loaded.model)
 
     rewards = find_rewards(plan, world, loaded)
-    writers = Writers(prompts.rows, layout, sampler, rewards, reference)
+    writers = Writers(prompts.rows, layout, sampler, rewards, reference, find_so_far(plan, rewards, layout))
     shown = ShownSamples(folder, step) if folder is not None else None
     rollouts = Rollouts(writers, Sizes.of(decided, plan.seed), decided, shown)
     if checkpoint is not None:

@@ -12,8 +12,9 @@ that it runs in, and starts TRL's runs there; both have the same torch and trans
 Each engine runs in a process of its own, in turns, from the same weights, over the same prompts, with the same settings: TRL's defaults for the
 temperature, the longest answer, gamma, lambda, the price of divergence, the ranges of clipping and the weight of the value's loss. An update is
 everything: the answers are written, scored and learnt from, and as many optimizer steps follow in both. This package is `train(...)` as the command
-line calls it, with its metrics: its value head is on the policy's last layer, and in one row it has a value model of its own, a copy of the policy,
-as TRL's is one of the reward model. `TRL as it comes` is its public constructor, told the sizes. `TRL at its best` has prompts of like length
+line calls it, with its metrics: its value head is on the policy's last layer, and in one row it has a value model of its own, a copy of the policy;
+of what is learnt, one row shows a value model that begins as the reward model, as TRL's does, and one the reward model as it is, corrected by
+the value head on the policy. `TRL as it comes` is its public constructor, told the sizes. `TRL at its best` has prompts of like length
 together (in shuffled updates, by giving it a loader of its own) and the memory setting that this package makes for itself. TRL scores the tokens
 that were sampled, this package reads the answer's text again: tokens are words, so that both score the same.
 """
@@ -50,6 +51,10 @@ CURVE_SEEDS = 3
 MADE = 1000
 SAMPLES = "samples"
 SEPARATE = "autotrain, a value model of its own"
+OF_REWARD = "autotrain, the reward model as its value model"
+CORRECTED = "autotrain, the reward model corrected"
+VALUE_MODELS = {NATIVE: "shared", SEPARATE: "separate", OF_REWARD: "reward", CORRECTED: "corrected"}
+LEARNING = (NATIVE, CORRECTED, OF_REWARD, AS_IT_COMES)
 TORCH = "torch==2.13.0"
 RIVAL = (TORCH, "trl==1.12.*", "transformers==5.23.*", "datasets", "accelerate")
 COMPARED = ("torch", "transformers", "trl")
@@ -65,7 +70,7 @@ PAIRS_OF_WORDS = 1600  # that the reward model learns from
 def main() -> None:
     options = arguments()
     if options.engine:
-        run = run_native if options.engine in (NATIVE, SEPARATE) else run_trl
+        run = run_native if options.engine in VALUE_MODELS else run_trl
         contest.leave(options.work, contest.measured(options, run))
         return
     contest.one_device(options)
@@ -253,7 +258,7 @@ def flags(work: Path, options: argparse.Namespace, output: str) -> dict[str, Any
         "rl_clip_range": CLIP,
         "rl_value_clip_range": VALUE_CLIP,
         "rl_value_loss_coef": VALUE_WEIGHT,
-        "rl_value_model": "separate" if options.engine == SEPARATE else "shared",
+        "rl_value_model": VALUE_MODELS.get(options.engine, "shared"),
     }
 
 
@@ -351,7 +356,7 @@ def counted(options: argparse.Namespace) -> Result:
 
 def run_alone(work: Path, options: argparse.Namespace, python: Path, engine: str, seed: int = SEED) -> Result:
     told = ("--lr", str(options.lr), "--seed", str(seed), *(("--curve",) if options.curve else ()))
-    where = sys.executable if engine in (NATIVE, SEPARATE) else str(python)
+    where = sys.executable if engine in VALUE_MODELS else str(python)
     return contest.run_alone(__file__, work, options, engine, *told, python=where)
 
 
@@ -377,11 +382,10 @@ def compare(work: Path, options: argparse.Namespace, python: Path) -> str:
 
 
 def curve(work: Path, options: argparse.Namespace, python: Path) -> str:
-    """What they learn."""
-    engines = (NATIVE, SEPARATE, AS_IT_COMES)
-    results: Results = {name: [] for name in engines}
+    """What they learn. Both maximise the score less the price of the divergence."""
+    results: Results = {name: [] for name in LEARNING}
     for seed in range(SEED, SEED + options.pairs):
-        for name in engines:
+        for name in LEARNING:
             results[name].append(run_alone(work, options, python, name, seed))
             contest.say(f"seed {seed}, {name}: mean score {at_the_end(results[name][-1]['scores']):.2f} at the end")
     scores, divergences = (
@@ -397,13 +401,20 @@ def curve(work: Path, options: argparse.Namespace, python: Path) -> str:
         "",
         *contest.side_by_side("divergence from the reference, nats an answer", divergences),
         "",
-        "| | mean score in the last quarter, by seed | seconds of a run |",
-        "| --- | --- | --- |",
+        "| in the last quarter, mean and by seed | score | divergence | score less its price |",
+        "| --- | --- | --- | --- |",
     ]
     for name, runs in results.items():
-        ends = ", ".join(f"{at_the_end(run['scores']):.2f}" for run in runs)
-        lines.append(f"| {name} | {ends} | {statistics.median(run['seconds'] for run in runs):.0f} |")
+        ends = [(at_the_end(run["scores"]), at_the_end(run["divergence"])) for run in runs]
+        columns = [[score for score, _ in ends], [apart for _, apart in ends]]
+        columns.append([score - KL_COEF * apart for score, apart in ends])
+        lines.append(f"| {name} | {' | '.join(map(in_words, columns))} |")
     return "\n".join(lines)
+
+
+def in_words(values: Sequence[float]) -> str:
+    """The mean, and what it is made of."""
+    return f"{statistics.fmean(values):.2f} ({', '.join(f'{value:.2f}' for value in values)})"
 
 
 def at_the_end(values: Sequence[float]) -> float:

@@ -258,7 +258,24 @@ def test_a_value_model_of_its_own_doubles_what_is_learnt(places):
     flags = LARGE | SCORED
     kinds = [plan_of(places, "ppo", **flags, rl_value_model=kind).estimate for kind in ("shared", "separate")]
     assert kinds[1]["memory"]["optimizer"] > 1.5 * kinds[0]["memory"]["optimizer"]
+    assert kinds[1]["checkpoint_bytes"] > 1.5 * kinds[0]["checkpoint_bytes"]
     assert any(way["changes"] == {"rl_value_model": "shared"} for way in kinds[1]["with"])
+
+
+def test_a_reward_model_that_learns_on_counts_by_its_own_size(places):
+    kinds = ("shared", "reward", "separate")
+
+    def memory(kind: str, **flags: object) -> dict[str, int]:
+        return plan_of(places, "ppo", **SCORED, **flags, rl_value_model=kind).estimate["memory"]
+
+    # A large policy and a small reward model.
+    shared, reward, separate = (memory(kind, **LARGE, tokenizer="{scorer}") for kind in kinds)
+    for name in ("weights", "optimizer"):
+        assert shared[name] < reward[name] < separate[name], name
+    assert memory("corrected", **LARGE, tokenizer="{scorer}") == shared
+    # Two small ones, of each of which an adapter is trained.
+    shared, reward, separate = (memory(kind, peft=True, lora_r=4, lora_dropout=0.0) for kind in kinds)
+    assert 1.9 * shared["optimizer"] < reward["optimizer"] == separate["optimizer"]
 
 
 # ---- a device that is not here

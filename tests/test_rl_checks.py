@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from autotrain_llm.cli.main import main
@@ -62,7 +63,7 @@ def test_a_function_or_a_reward_model_is_enough_and_draws_nothing(tmp_path, prom
 @pytest.mark.parametrize("trainer", ["ppo", "grpo"])
 def test_something_has_to_score(trainer, prompts, light_llama):
     finding = only(checked(prompts, light_llama, trainer=trainer), "P201")
-    assert "--rl-reward-model-path" in finding.message
+    assert f"{trainer} needs --rl-reward-model-path or --rl-reward-fn, and none was given" in finding.message
 
 
 # ---- functions
@@ -103,9 +104,12 @@ def test_the_nearest_name_is_offered(tmp_path, prompts, light_llama):
         ("def score(completions, **rest):\n    return [1.0]\n", "returns 1 value, not a list of 2 numbers"),
         ("def score(completions, **rest):\n    return 1.0\n", "returns a float, not a list"),
         ("def score(completions, **rest):\n    return None\n", "returns a NoneType, not a list"),
-        ("def score(completions, **rest):\n    return ['good'] * 2\n", "returns 'good' among"),
-        ("def score(completions, **rest):\n    return [None] * 2\n", "returns 'None' among"),
-        ("def score(completions, **rest):\n    return [float('nan')] * 2\n", "returns 'nan' among"),
+        ("def score(completions, **rest):\n    return ['good'] * 2\n", "returns 'good' for the answer ''"),
+        ("def score(completions, **rest):\n    return [None] * 2\n", "returns 'None' for the answer ''"),
+        (
+            "def score(completions, **rest):\n    return [1.0, float('nan')]\n",
+            "returns 'nan' for the answer 'An answer.'",
+        ),
         ("def score(completions, **rest):\n    return [t.split()[0] for t in completions]\n", "IndexError"),
         ("def score(completions, **rest):\n    exit(3)\n", "SystemExit"),
         ("def score(completions, solution):\n    return [1.0] * 2\n", "wants solution, and what there is to give is"),
@@ -117,7 +121,7 @@ def test_a_function_that_fails_at_its_first_call_is_found_before_a_weight_is_loa
     source, said, tmp_path, prompts, light_llama
 ):
     finding = only(checked(prompts, light_llama, rl_reward_fn=function(tmp_path, source)), "P731")
-    assert said in finding.message and "prompts.jsonl, row 1" in finding.message
+    assert said in finding.message and "prompts.jsonl, row 1: '' and 'An answer.'" in finding.message
     assert finding.file == str(tmp_path / "scorers.py")
 
 
@@ -235,9 +239,13 @@ def test_a_prompt_that_leaves_no_room_is_named_with_the_length_that_would(tmp_pa
     rows = [{"prompt": f"{n} " + "what is it " * (1 if n else 12)} for n in range(8)]
     data = write_rows(tmp_path / "long.jsonl", rows)
     scored_by = function(tmp_path, GOOD)
-    finding = only(checked(data, small, rl_reward_fn=scored_by, rl_max_new_tokens=40), "P734")
-    assert finding.row == 1 and finding.file == "long.jsonl" and "--block-size 24" in str(finding.fix)
-    assert checked(data, small, rl_reward_fn=scored_by, rl_max_new_tokens=40, block_size=24).plan is not None
+    finding = only(checked(data, small, rl_reward_fn=scored_by, rl_max_new_tokens=56), "P734")
+    assert finding.row == 1 and finding.file == "long.jsonl" and str(finding.fix).startswith("--block-size 8, ")
+    assert checked(data, small, rl_reward_fn=scored_by, rl_max_new_tokens=56, block_size=8).plan is not None
+    shorter = write_rows(tmp_path / "shorter.jsonl", [{"prompt": "what is it " * 3}, {"prompt": "what is it"}])
+    near = only(checked(shorter, small, rl_reward_fn=scored_by, rl_max_new_tokens=40), "P734")
+    assert "or --block-size 24, where a longer prompt keeps its end" in str(near.fix)
+    assert checked(shorter, small, rl_reward_fn=scored_by, **dict(near.changes)).plan is not None
     whole = only(checked(prompts, small, rl_reward_fn=scored_by, rl_max_new_tokens=64), "P734")
     assert "no room for a prompt" in whole.message
 
@@ -272,6 +280,36 @@ def test_vllm_is_refused_where_it_or_a_gpu_is_missing(tmp_path, prompts, light_l
     assert [finding.fix for finding in packed if finding.code == "E510"] == [
         "--rl-generation native, or leave out --quantization"
     ]
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("0.10.2", "vllm 0.10.2 is installed, and the first that can be handed weights is 0.11"),
+        ("0.9.0rc1", "vllm 0.9.0rc1 is installed"),
+        ("0.11.2+cpu", "0.11.2+cpu, is not built for CUDA"),
+        ("0.12.0.dev5+g1a2b3c.rocm64", "not built for CUDA"),
+        ("0.11.0", None),
+        ("0.12.0.dev5+g1a2b3c.cu129", None),
+        ("1.0.0+precompiled", None),
+        (None, None),
+    ],
+)
+def test_an_old_vllm_or_one_for_another_device_is_refused(version, said, tmp_path, prompts, light_llama, monkeypatch):
+    monkeypatch.setattr(Machine, "gpus", (Gpu("H200", 140 * 2**30, 9.0),))
+    monkeypatch.setattr(Machine, "has_package", lambda self, name: True)
+    monkeypatch.setattr(Machine, "version_of", lambda self, name: version)
+    found = checked(prompts, light_llama, rl_reward_fn=function(tmp_path, GOOD), rl_generation="vllm")
+    if said is None:
+        assert found.findings == ()
+        return
+    finding = only(found, "E510")
+    assert said in finding.message and dict(finding.changes) == {"rl_generation": "native"}
+    assert "pip install 'vllm>=0.11'" in str(finding.fix)
+
+
+def test_versions_are_those_of_the_metadata():
+    assert Machine().version_of("numpy") == np.__version__ and Machine().version_of("no-such-package-at-all") is None
 
 
 # ---- how many are written at once

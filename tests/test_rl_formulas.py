@@ -241,9 +241,14 @@ def test_the_first_updates_gradient_is_the_policy_gradient(layout: str) -> None:
 @pytest.mark.parametrize("kind", ["shared", "separate"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("bonus", [0.0, 0.1])
-def test_the_loss_of_ppo_and_its_gradient_are_those_of_the_formula(layout: str, kind: str, bonus: float) -> None:
+@pytest.mark.parametrize("begins", ["nought", "expected"])
+def test_the_loss_of_ppo_and_its_gradient_are_those_of_the_formula(
+    layout: str, kind: str, bonus: float, begins: str
+) -> None:
     plain, model = small_model(), small_model()
     prompts, phase = a_phase(each=1)
+    if begins == "expected":
+        phase.expected = np.random.default_rng(4).normal(size=len(phase.ids))
     numbers = [2, 0]
     laid_out = LAYOUTS[layout](model)
     for one in (plain, model):
@@ -259,6 +264,8 @@ def test_the_loss_of_ppo_and_its_gradient_are_those_of_the_formula(layout: str, 
     old, worth, returns, before = (
         torch.from_numpy(part[places]) for part in (phase.logprobs, phase.advantages, phase.returns, phase.values)
     )
+    if phase.expected is not None:
+        values = values + torch.from_numpy(phase.expected[places])
     ratio = torch.exp(logprobs - old)
     surrogate = -torch.minimum(ratio * worth, ratio.clamp(0.8, 1.2) * worth)
     held = before + (values - before).clamp(-0.2, 0.2)

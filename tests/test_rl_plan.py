@@ -78,7 +78,8 @@ def test_two_processes_share_the_answers_of_a_step(
     ("trainer", "flags", "code", "fix"),
     [
         ("ppo", {"rl_chunk_size": 100}, "P801", "--rl-chunk-size 96"),
-        ("ppo", {"batch_size": 5}, "P801", "--rl-mini-batch-size 30"),
+        ("ppo", {"batch_size": 5}, "P801", "--rl-mini-batch-size 30 --rl-chunk-size 120"),
+        ("ppo", {"batch_size": 12, "rl_chunk_size": 96}, "P801", "--rl-mini-batch-size 24"),
         ("ppo", {"rl_chunk_size": 100, "gradient_accumulation": 3}, "P801", "--rl-chunk-size 96"),
         ("grpo", {"rl_num_generations": 6}, "P801", "--rl-chunk-size 192"),
         ("grpo", {"rl_num_generations": 6, "rl_chunk_size": 64, "rl_mini_batch_size": 8}, "P801", "--rl-chunk-size 72"),
@@ -95,6 +96,26 @@ def test_sizes_and_prices_that_do_not_go_together_are_found(
 ) -> None:
     found = {finding.code: finding for finding in checked(trainer, light_llama, prompts, **flags).findings}
     assert code in found and (fix is None or found[code].fix == fix)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "flags"),
+    [
+        ("ppo", {"rl_mini_batch_size": 6, "batch_size": 4}),
+        ("ppo", {"rl_mini_batch_size": 7, "batch_size": 5}),
+        ("ppo", {"rl_chunk_size": 8}),
+        ("ppo", {"rl_chunk_size": 100, "rl_mini_batch_size": 30, "batch_size": 8}),
+        ("grpo", {"rl_chunk_size": 100, "rl_num_generations": 6, "rl_mini_batch_size": 10, "batch_size": 4}),
+    ],
+)
+def test_sizes_that_are_put_right_as_it_is_said_divide(
+    trainer: str, flags: dict[str, Any], light_llama: Path, prompts: Path
+) -> None:
+    findings = checked(trainer, light_llama, prompts, **flags).findings
+    wrong = [finding for finding in findings if finding.code == "P801"]
+    assert wrong
+    changes = {name: value for finding in wrong for name, value in finding.changes.items()}
+    assert checked(trainer, light_llama, prompts, **flags | changes).findings == ()
 
 
 def test_a_sweep_does_not_search_what_its_reward_is_made_of(light_llama: Path, prompts: Path) -> None:

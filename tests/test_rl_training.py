@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+)
 
 from autotrain_llm.api import train
 from autotrain_llm.registry import TRAINERS as DECLARED
@@ -75,6 +82,15 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return found | ({f"value head: {name}": one for name, one in load_file(head).items()} if head.exists() else {})
 
 
+def build_scorer(base: Path, folder: Path) -> Path:
+    """A reward model of random weights on a base's tokenizer."""
+    shutil.copytree(base, folder)
+    shape = AutoConfig.from_pretrained(base).to_dict() | {"num_labels": 1, "architectures": None}
+    torch.manual_seed(2)
+    LlamaForSequenceClassification(LlamaConfig(**shape)).save_pretrained(folder)
+    return folder
+
+
 def furthest(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> float:
     assert left.keys() == right.keys()
     return max(float((left[name].double() - right[name].double()).abs().max()) for name in left)
@@ -122,6 +138,13 @@ KINDS = {
     "ppo, separate": {"rl_value_model": "separate", "rl_target_kl": 0.5},
     "ppo, adapter": {"peft": True, "lora_r": 4, "lr": 1e-2},
     "ppo, both": {"peft": True, "lora_r": 4, "lr": 1e-2, "rl_value_model": "separate"},
+    "ppo, corrected": {"rl_value_model": "corrected", "rl_reward_model_path": "{scorer}"},
+    "ppo, reward and adapter": {
+        "peft": True,
+        "lora_r": 4,
+        "rl_value_model": "reward",
+        "rl_reward_model_path": "{scorer}",
+    },
     "grpo": {"rl_num_ppo_epochs": 2, "rl_kl_coef": 0.1, "rl_target_kl": 0.5},
 }
 
@@ -132,6 +155,8 @@ def test_a_run_that_is_resumed_in_the_middle_of_a_phase_ends_with_the_same_weigh
 ) -> None:
     flags = {"model": str(llama), "save_strategy": "steps", "save_steps": 3, "save_total_limit": 99, **KINDS[kind]}
     flags |= {"max_steps": 12, "valid_split": "4", "eval_strategy": "steps", "eval_steps": 3}
+    if "rl_reward_model_path" in flags:
+        flags["rl_reward_model_path"] = str(build_scorer(llama, tmp_path / "scorer"))
     trainer = kind.partition(",")[0]
     whole = run(trainer, data, rewards, tmp_path / "run", **flags)
     kept = weights(tmp_path / "run")
@@ -323,15 +348,19 @@ def test_the_finished_model_is_a_plain_one_with_its_value_head_and_samples_besid
     assert furthest(weights(folder), weights(again.output_dir)) == 0.0
 
 
-@pytest.mark.parametrize("kind", ["shared", "separate"])
+@pytest.mark.parametrize("kind", ["shared", "separate", "reward", "corrected"])
 def test_values_learn_to_expect_what_comes(kind: str, data: Path, rewards: Path, llama: Path, tmp_path: Path) -> None:
     """The prompt alone decides, so that all of the return can be known beforehand."""
     rewards.write_text("def of_prompt(prompts, **rest): return [float(prompt < 'c') for prompt in prompts]")
     flags = {"model": str(llama), "rl_kl_coef": 0.0, "rl_gamma": 1.0, "rl_gae_lambda": 1.0, "max_steps": 40}
     sizes = {"rl_chunk_size": 24, "rl_mini_batch_size": 24, "batch_size": 24, "lr": 1e-2, "rl_clip_range": 1e-6}
     whole = {"rl_reward_fn": f"{rewards}:of_prompt", "rl_value_clip_range": 10.0, "rl_value_model": kind}
+    if kind in ("reward", "corrected"):
+        whole |= {"rl_reward_model_path": str(build_scorer(llama, tmp_path / "scorer")), "rl_reward_weights": "0.1,1"}
     report = run("ppo", data, rewards, tmp_path / "run", **flags, **sizes, **whole, scheduler="constant")
-    assert logged(report, "explained_variance")[0] == pytest.approx(0, abs=1e-9)
+    assert logged(report, "explained_variance")[0] == pytest.approx(
+        0, abs=1e-9 if kind in ("shared", "separate") else 0.1
+    )
     assert logged(report, "explained_variance")[-1] > 0.5
 
 

@@ -5,6 +5,7 @@ Formulas alone: what is counted is what the libraries allocate, tensor by tensor
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 FLOAT, HALF = 4, 2
@@ -79,7 +80,8 @@ class Run:
     is smaller; `beside` is what else lies
     in memory all the time, by name, `before` the bytes of a model that is let go before the first step. `by_token` is an objective of each token's log-probability. `quiet` are tokens of the largest
     batch without gradients; `shards` among how many processes weights, gradients and states are shared out; `cached` the bytes of keys and values of
-    answers that are written; `states` the values that the optimizer keeps of each that is trained."""
+    answers that are written; `states` the values that the optimizer keeps of each that is trained. `second` is a backbone that is trained beside the model's
+    own, `second_adapter` what of it is trained where that is not all."""
 
     tokens: int
     targets: int
@@ -99,7 +101,8 @@ class Run:
     scores: bool = False
     by_token: bool = False
     taught: int | None = None
-    second_backbone: bool = False
+    second: Shape | None = None
+    second_adapter: Adapter | None = None
     merges: bool = False
     shards: int = 1
     quiet: int = 0
@@ -131,12 +134,13 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
     always = _always(shape, run)
     kept, entry = kept_by_layer(shape, run) * run.tokens, entering(shape, run) * run.tokens
     passing, backward = passing_by(shape, run), returning_by(shape, run) * run.tokens
-    times = 2 if run.second_backbone else 1
     held = gradients_held(shape, run) if run.accumulates else 0
     whole = gradients_held(shape, run)
     head = head_bytes(shape, run)
     rounded = rounded_weights(shape, run)
-    all_kept = times * shape.layers * (entry if run.checkpointing else kept) + around(shape, run) * run.tokens
+    all_kept = (
+        kept_by_layers(shape, run, entering if run.checkpointing else kept_by_layer) + around(shape, run) * run.tokens
+    )
     one_layer = kept + backward
     found = [
         Peak(
@@ -176,9 +180,10 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
 
 def _always(shape: Shape, run: Run) -> dict[str, int]:
     """What lies in memory from the first step to the last."""
-    trained = trainable_values(shape, run.adapter) + _second_trained(shape, run)
+    trained = trainable_values(shape, run.adapter) + second_trained(run.second, run.second_adapter)
     adapter = FLOAT * run.adapter.values if run.adapter else 0
-    second = int(run.weight * (shape.linear + shape.table)) if run.second_backbone else 0
+    second = int(run.weight * (run.second.linear + run.second.table)) if run.second else 0
+    second += FLOAT * run.second_adapter.values if run.second_adapter else 0
     return {
         "libraries": LIBRARIES[run.device],
         "kernels": WARM[run.device],
@@ -194,8 +199,7 @@ def holes(shape: Shape, run: Run) -> int:
     if run.device != "cpu":
         return 0
     share = (HOLES if run.half else HOLES_EXACT) * (OF_TWICE if run.checkpointing else 1) * (1 + UNLIKE * run.unlike)
-    times = 2 if run.second_backbone else 1
-    return int(share * times * shape.layers * kept_by_layer(shape, run) * run.tokens)
+    return int(share * kept_by_layers(shape, run, kept_by_layer))
 
 
 def weight_bytes(shape: Shape, run: Run) -> int:
@@ -212,22 +216,32 @@ def trainable_values(shape: Shape, adapter: Adapter | None) -> int:
 
 def gradients_held(shape: Shape, run: Run) -> int:
     """All gradients, in the type of what is trained: float32."""
-    return FLOAT * (trainable_values(shape, run.adapter) + _second_trained(shape, run)) // run.shards
+    return FLOAT * (trainable_values(shape, run.adapter) + second_trained(run.second, run.second_adapter)) // run.shards
 
 
-def _second_trained(shape: Shape, run: Run) -> int:
-    """What is trained of a second backbone: all of it, or where the first has an adapter nothing but a head."""
-    return shape.linear + shape.table if run.second_backbone and not run.adapter else 0
+def second_trained(second: Shape | None, adapter: Adapter | None) -> int:
+    """What is trained of a second backbone: all of it, or its adapter."""
+    if second is None:
+        return 0
+    return adapter.values if adapter else second.linear + second.table
 
 
 def rounded_weights(shape: Shape, run: Run) -> int:
     """Under autocast every float32 weight of a linear layer is rounded once, and kept until it has gone backward."""
     if not run.half or run.weight != FLOAT or run.quantised:
         return 0
-    return HALF * shape.linear * (2 if run.second_backbone else 1)
+    return HALF * (shape.linear + (run.second.linear if run.second else 0))
 
 
 # Activations, in bytes for each token.
+
+
+def kept_by_layers(shape: Shape, run: Run, of_layer: Callable[[Shape, Run], int]) -> int:
+    """What all layers keep of a batch, in bytes; `of_layer` says how many of a token."""
+    kept = shape.layers * of_layer(shape, run)
+    if run.second:
+        kept += run.second.layers * of_layer(run.second, replace(run, adapter=run.second_adapter))
+    return kept * run.tokens
 
 
 def kept_by_layer(shape: Shape, run: Run) -> int:
@@ -345,6 +359,13 @@ def frozen_bytes(shape: Shape, weight: float, *, half: bool) -> int:
 # What a checkpoint takes on disk.
 
 
-def checkpoint_bytes(shape: Shape, adapter: Adapter | None, states: float) -> int:
+def checkpoint_bytes(
+    shape: Shape,
+    adapter: Adapter | None,
+    states: float,
+    second: Shape | None = None,
+    second_adapter: Adapter | None = None,
+) -> int:
     """The weights that are trained, and the optimizer's state of them."""
-    return int(trainable_values(shape, adapter) * FLOAT * (1 + states))
+    trained = trainable_values(shape, adapter) + second_trained(second, second_adapter)
+    return int(trained * FLOAT * (1 + states))

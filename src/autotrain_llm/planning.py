@@ -17,7 +17,7 @@ from autotrain_llm.decisions.evaluation import decide_evaluation
 from autotrain_llm.decisions.memory import SHARE, Memory, memory_in_words, show_bytes
 from autotrain_llm.decisions.phases import decide_anchor, decide_learning, decide_phases
 from autotrain_llm.decisions.reference import decide_reference
-from autotrain_llm.decisions.rollouts import decide_rollouts, rewards_in_words
+from autotrain_llm.decisions.rollouts import decide_rollouts, rewards_in_words, value_model_of, values_in_words
 from autotrain_llm.decisions.schedule import asked_evaluation, asked_saving
 from autotrain_llm.decisions.sweep import decide_sweep
 from autotrain_llm.declare.metric import MAXIMIZE
@@ -99,6 +99,10 @@ class Plan:
             rows.append(("compared with", f"{said}: {reference['when']}", reference["why"]))
         if self.rollouts:
             rows.append(("scored by", rewards_in_words(self.rollouts), ""))
+            if "rl_value_model" in self.rollouts:
+                rows.append(
+                    ("values from", values_in_words(self.rollouts, self.adapter), self._source("rl_value_model"))
+                )
         if self.distillation:
             rows += teacher_in_words(self.distillation, show_count(self.distillation["parameters"]))
         return rows
@@ -396,6 +400,9 @@ def _layout(config: Config, world: World) -> dict[str, Any]:
         apart, reason = keeps_rows_apart(world.reference.config or {})
     if apart and world.teacher is not None and config.distill_alpha > 0:
         apart, reason = keeps_rows_apart(world.teacher.config or {})
+    values = value_model_of(config, world)
+    if apart and values is not None:
+        apart, reason = keeps_rows_apart(values.config or {})
     if world.model and not world.is_scratch and world.model.is_encoder:
         reason = f"{world.model.model_type} is an encoder: it reads a row from both sides"
     if not apart:

@@ -21,10 +21,11 @@ from autotrain_llm.data.order import (
 from autotrain_llm.decisions.distillation import teacher_weights
 from autotrain_llm.decisions.phases import decide_anchor, decide_phases
 from autotrain_llm.decisions.reference import ADAPTER_AS_IT_WAS, ANOTHER_MODEL, BEFOREHAND, COPY, decide_reference
-from autotrain_llm.decisions.rollouts import reward_models, sequences_at_once
+from autotrain_llm.decisions.rollouts import reward_models, sequences_at_once, value_model_of
 from autotrain_llm.declare.finding import in_words
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.facts.world import World
+from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED
 
 if TYPE_CHECKING:
     from autotrain_llm.models.metadata import ModelFacts
@@ -86,8 +87,9 @@ class Memory:
         """Bytes that a checkpoint takes on disk; 0 where the model's sizes aren't known."""
         if self.shape is None:
             return 0
-        adapter = adapter_of(self.world, self.shape, self.config) if self.config.peft else None
-        return estimate.checkpoint_bytes(self.shape, adapter, OPTIMIZER_STATES.get(self.config.optimizer, 2))
+        adapter = adapter_of(self.world.model, self.shape, self.config) if self.config.peft else None
+        second = self._second(self.shape, self.config, adapter)
+        return estimate.checkpoint_bytes(self.shape, adapter, OPTIMIZER_STATES.get(self.config.optimizer, 2), *second)
 
     def peak(self, changes: Mapping[str, Any] | None = None, *, checkpointing: bool, full: bool = False) -> Any:
         """The largest moment with these parameters changed; `full` takes every row to be as long as the limit allows."""
@@ -107,7 +109,7 @@ class Memory:
     def _run(self, shape: estimate.Shape, config: Config, checkpointing: bool, full: bool) -> estimate.Run:
         spec, cuda = config.trainer_spec, self.machine.has_cuda
         batch = self._batch(config, full)
-        adapter = adapter_of(self.world, shape, config) if config.peft else None
+        adapter = adapter_of(self.world.model, shape, config) if config.peft else None
         weight = 2.0 if adapter and self.computes_in == "bf16" and not self.world.is_scratch else 4.0
         scores = spec.rows == "scored"
         beside, before = self._beside(shape, config, adapter, weight)
@@ -117,7 +119,7 @@ class Memory:
         several = self.processes > 1
         if several and config.distributed_backend == "ddp":
             beside["buckets of gradients"] = 4 * estimate.trainable_values(shape, adapter)
-        separate = config.applies("rl_value_model") and config.rl_value_model == "separate"
+        second, second_adapter = self._second(shape, config, adapter)
         return estimate.Run(
             tokens=batch.tokens,
             targets=0 if scores else max(1, math.ceil(share * batch.tokens)),
@@ -137,7 +139,8 @@ class Memory:
             scores=scores,
             by_token=not scores and spec.rows not in SUMMED,
             taught=self._teachers_width(config),
-            second_backbone=separate,
+            second=second,
+            second_adapter=second_adapter,
             merges=bool(adapter and config.merge_adapter),
             quiet=self._quiet(config, batch, full),
             before=before,
@@ -146,6 +149,16 @@ class Memory:
             beside=beside,
             shards=self.processes if config.distributed_backend == "fsdp" and several else 1,
         )
+
+    def _second(
+        self, shape: estimate.Shape, config: Config, adapter: estimate.Adapter | None
+    ) -> tuple[estimate.Shape | None, estimate.Adapter | None]:
+        """The backbone that values have to themselves, and its adapter where that is all that is trained of it."""
+        if not config.applies("rl_value_model") or config.rl_value_model not in (SEPARATE, OF_REWARD):
+            return None, None
+        values = value_model_of(config, self.world)
+        own = facts_shape(values) if values is not None else None
+        return (shape, adapter) if own is None else (own, adapter_of(values, own, config) if adapter else None)
 
     def _accumulated(self, config: Config) -> int:
         if config.trainer_spec.samples:
@@ -327,8 +340,8 @@ class Memory:
 
     def _less_beside(self) -> Iterator[dict[str, Any]]:
         config = self.config
-        if config.applies("rl_value_model") and config.rl_value_model == "separate":
-            yield {"rl_value_model": "shared"}
+        if config.applies("rl_value_model") and config.rl_value_model in (SEPARATE, OF_REWARD):
+            yield {"rl_value_model": SHARED if config.rl_value_model == SEPARATE else CORRECTED}
         if self._teachers_width(config) is not None and config.engine == "native":
             yield {"distill_cache": True}
 
@@ -500,9 +513,9 @@ def facts_shape(facts: ModelFacts) -> estimate.Shape | None:
     )
 
 
-def adapter_of(world: World, shape: estimate.Shape, config: Config) -> estimate.Adapter:
+def adapter_of(facts: ModelFacts | None, shape: estimate.Shape, config: Config) -> estimate.Adapter:
     """The adapter that these flags make: on the model's own tensors where its files tell their shapes, else on those of a Llama."""
-    facts, targets = world.model, tuple(config.target_modules)
+    targets = tuple(config.target_modules)
     everything = "all-linear" in targets
     sides: list[tuple[int, int]] = []
     if facts is not None and facts.tensors:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.config import Config
 from autotrain_llm.facts.world import World
+from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SHARED
 
 if TYPE_CHECKING:
     from autotrain_llm.models.metadata import ModelFacts
@@ -63,6 +64,14 @@ def rewards_of(config: Config, world: World) -> list[dict[str, Any]]:
             {"kind": MISSING_END, "source": None, "name": MISSING_END, "weight": -config.rl_missing_end_penalty}
         )
     return found
+
+
+def value_model_of(config: Config, world: World) -> ModelFacts | None:
+    """The reward model that values begin as; None where they begin as nought, or where it is not known which."""
+    sources = reward_models(config)
+    if not config.applies("rl_value_model") or config.rl_value_model not in (OF_REWARD, CORRECTED) or len(sources) != 1:
+        return None
+    return world.another("rl_reward_model_path", sources[0])
 
 
 def _named(entry: dict[str, Any], taken: list[str]) -> str:
@@ -137,3 +146,17 @@ def rewards_in_words(rollouts: dict[str, Any]) -> str:
             times = "" if reward["weight"] == 1 else f"{reward['weight']:g} x "
             words.append(f"{times}{reward['source']}")
     return ", ".join(words)
+
+
+def values_in_words(rollouts: dict[str, Any], adapter: dict[str, Any] | None) -> str:
+    """What estimates the rewards still to come, in a line."""
+    kind = rollouts["rl_value_model"]
+    if kind == SHARED:
+        return "a new head on the policy's last layer"
+    source = next((reward["source"] for reward in rollouts["rewards"] if reward["kind"] == MODEL), None)
+    if kind == CORRECTED:
+        return f"{source}, corrected by a new head on the policy's last layer"
+    how = "with an adapter of its own" if adapter else "trained whole"
+    if kind == OF_REWARD:
+        return f"a copy of {source} with its score head, {how}"
+    return f"a copy of the model with a new head, {how}"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from autotrain_llm.data.example import Example
 
 NOT_THERE, FAILS = "P730", "P731"
+FIRST = ("", "An answer.")  # what a function is asked to score before a run
 WRITTEN = "FILE.py:FUNCTION or MODULE:FUNCTION"
 GIVEN = ("prompts", "completions")
 
@@ -193,7 +194,7 @@ def call(
             returned = function(**given)
         except (Exception, SystemExit) as problem:
             raise FunctionFault(f"raises {_in_words(problem, place)}") from problem
-    return _numbers(returned, len(completions))
+    return _numbers(returned, completions)
 
 
 def first_call(written: str, parameter: str, row: Example, columns: Sequence[str]) -> Iterator[Finding]:
@@ -201,11 +202,11 @@ def first_call(written: str, parameter: str, row: Example, columns: Sequence[str
     try:
         place = find_function(written, parameter)
         given = {name: [row.extra.get(name)] * 2 for name in columns}
-        call(place, load_function(place), [row.prompt] * 2, ["", "An answer."], given)
+        call(place, load_function(place), [row.prompt] * len(FIRST), FIRST, given)
     except FunctionFault as fault:
         yield Finding(
-            f"{_flag(parameter)} {written}: {fault} (called with two answers to {row.file}, row {row.row})",
-            fix=f"def {place.name}(prompts, completions, **columns): return [0.0 for completion in completions]",
+            f"{_flag(parameter)} {written}: {fault} (called with two answers to {row.file}, row {row.row}: {' and '.join(map(repr, FIRST))})",
+            fix=f"a number for any text: def {place.name}(prompts, completions, **columns): return [0.0 for text in completions]",
             parameters=(parameter,),
             file=str(place.file) if place.file else None,
             code=FAILS,
@@ -237,7 +238,8 @@ def _taken(function: Callable[..., Any], given: dict[str, Any], columns: Mapping
     return taken
 
 
-def _numbers(returned: Any, count: int) -> list[float]:
+def _numbers(returned: Any, completions: Sequence[str]) -> list[float]:
+    count = len(completions)
     wanted = f"a list of {count} numbers, one for each completion"
     if isinstance(returned, str | bytes | Mapping) or not hasattr(returned, "__iter__"):
         raise FunctionFault(f"returns {_a(type(returned).__name__)}, not {wanted}")
@@ -247,16 +249,16 @@ def _numbers(returned: Any, count: int) -> list[float]:
         raise FunctionFault(f"returns {_a(type(returned).__name__)} without a length, not {wanted}") from problem
     if len(values) != count:
         raise FunctionFault(f"returns {len(values)} {'value' if len(values) == 1 else 'values'}, not {wanted}")
-    return [_number(value, wanted) for value in values]
+    return [_number(value, text) for value, text in zip(values, completions, strict=True)]
 
 
-def _number(value: Any, wanted: str) -> float:
+def _number(value: Any, text: str) -> float:
     try:
         number = math.nan if isinstance(value, str | bytes) else float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise FunctionFault(f"returns {str(value)[:40]!r} among {wanted}")
+        raise FunctionFault(f"returns {str(value)[:40]!r} for the answer {text[:60]!r}, not a finite number")
     return number
 
 

@@ -152,6 +152,15 @@ class Machine:
     def has_package(self, name: str) -> bool:
         return find_spec(name) is not None
 
+    def version_of(self, name: str) -> str | None:
+        """The version of an installed package, as its metadata has it; None where that isn't known."""
+        from importlib import metadata
+
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            return None
+
 
 class Supposed(Machine):
     """A machine that is not here, with so much memory on the device that trains: a GPU, like this machine's where it has one, or `cpu`."""
@@ -185,6 +194,10 @@ class Supposed(Machine):
 
     def has_package(self, name: str) -> bool:
         return (self.kind == GPU and name in OF_A_GPU) or self.here.has_package(name)
+
+    def version_of(self, name: str) -> str | None:
+        """Where packages are taken to be there, they are taken to be the right ones."""
+        return None if self.kind == GPU and name in OF_A_GPU else self.here.version_of(name)
 
 
 class Limited(Machine):

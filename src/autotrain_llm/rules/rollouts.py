@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # reading models takes longer to import than refusing a comma
     from autotrain_llm.models.metadata import ModelFacts
 
 SHOWN = 5  # row numbers in a message
+FIRST_VLLM = (0, 11)  # that can be handed weights as `run/rl/vllm_engine.py` does
+OTHER_DEVICES = ("cpu", "rocm", "xpu", "tpu", "neuron", "hpu", "gaudi")  # in versions of vLLM that are built for them
 LEAST_ANSWER = 16  # tokens below which shorter answers are no advice
 
 
@@ -149,11 +151,15 @@ def prompts_must_leave_room_for_answers(
             numbers = [examples[int(held.source[number])].row for number in long]
             longest = int(held.lengths.max())
             many = f" ({len(long)} rows: {', '.join(map(str, numbers[:SHOWN]))}{', …' if len(long) > SHOWN else ''})"
+            room = max(context - longest, 0)
+            shorter = room >= max(LEAST_ANSWER, answer // 2)
             yield Finding(
-                f"a prompt of {longest} tokens leaves {max(context - longest, 0)} of the model's context of {context}, "
+                f"a prompt of {longest} tokens leaves {room} of the model's context of {context}, "
                 f"and --rl-max-new-tokens is {answer}" + (many if len(long) > 1 else ""),
-                changes={"block_size": context - answer},
-                otherwise="where a longer prompt keeps its end, or a lower --rl-max-new-tokens",
+                changes={"rl_max_new_tokens": room} if shorter else {"block_size": context - answer},
+                otherwise=f"or --block-size {context - answer}, where a longer prompt keeps its end"
+                if shorter
+                else "where a longer prompt keeps its end, or a lower --rl-max-new-tokens",
                 parameters=("rl_max_new_tokens",),
                 file=examples[int(held.source[long[0]])].file,
                 row=numbers[0],
@@ -255,10 +261,11 @@ def _lengths_as_scored(examples: Sequence[Example], facts: ModelFacts, config: C
 
 @rule("E510")
 def vllm_needs_its_package_and_a_gpu(config: Config, trainer: Trainer, machine: Machine) -> Iterator[Finding]:
-    """`--rl-generation vllm` without vLLM, without CUDA, in several processes, or with a quantised model.
+    """`--rl-generation vllm` without vLLM, with an old one or one for another device, without CUDA, in several processes, or with a
+    quantised model.
 
-    Why: vLLM writes the answers in this process and on this GPU, and is no part of what is installed by default. It holds a bf16 copy of
-    the model, whose weights it is handed anew for each phase: packed ones it could not take.
+    Why: vLLM writes the answers in this process and on this GPU, and is no part of what is installed by default. Weights are handed to it
+    by a call that it has had since 0.11, and are those of a bf16 copy of the model: packed ones it could not take.
     Fix: install it, or let the program's own sampling write them.
     """
     if not trainer.samples or config.peek("rl_generation") != "vllm":
@@ -276,6 +283,13 @@ def vllm_needs_its_package_and_a_gpu(config: Config, trainer: Trainer, machine: 
             otherwise="or pip install vllm",
             parameters=("rl_generation",),
         )
+    elif (fault := _fault_of_vllm(machine.version_of("vllm"))) is not None:
+        yield Finding(
+            f"--rl-generation vllm: {fault}",
+            changes={"rl_generation": "native"},
+            otherwise=f"or pip install 'vllm>={'.'.join(map(str, FIRST_VLLM))}'",
+            parameters=("rl_generation",),
+        )
     if machine.processes > 1:
         yield Finding(
             f"--rl-generation vllm writes in one process, and {machine.processes} were started",
@@ -289,3 +303,18 @@ def vllm_needs_its_package_and_a_gpu(config: Config, trainer: Trainer, machine: 
             otherwise="or leave out --quantization",
             parameters=("rl_generation", "quantization"),
         )
+
+
+def _fault_of_vllm(version: str | None) -> str | None:
+    """What is wrong with this version, `0.11.2+cpu`: too old, or built for something that is no CUDA GPU."""
+    release, _, build = (version or "").partition("+")
+    numbers = tuple(int(part) for part in release.split(".")[:2] if part.isdigit())
+    if version is None or len(numbers) < 2:
+        return None  # built from a checkout, say
+    if numbers < FIRST_VLLM:
+        return (
+            f"vllm {version} is installed, and the first that can be handed weights is {'.'.join(map(str, FIRST_VLLM))}"
+        )
+    if any(part.startswith(OTHER_DEVICES) for part in build.split(".")):
+        return f"the vllm that is installed, {version}, is not built for CUDA"
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from autotrain_llm.config import Config
 from autotrain_llm.declare.finding import WARNING, Finding
@@ -38,21 +38,32 @@ def sizes_of_a_phase_must_divide(config: Config, trainer: Trainer) -> Iterator[F
     if name == "gradient_accumulation":
         words[name] = f"the {mini} answers of a step that --gradient-accumulation and --batch-size come to"
     of = [one for one, size in (("rl_num_generations", each), (name, mini)) if chunk % size]
+    uneven = bool(batch and batch >= 1 and mini % batch and batch % mini)
+    step = (
+        _nearest(mini, [size for size in range(batch, chunk + 1, batch) if chunk % size == 0], batch)
+        if uneven
+        else mini
+    )
+    both = math.lcm(step, each)
+    whole = max(both, round(chunk / both) * both)
     if of:
-        both = math.lcm(mini, each)
         sizes = " or ".join(words[one] for one in of)
         yield Finding(
             f"--rl-chunk-size {chunk} is no multiple of {sizes}",
-            changes={"rl_chunk_size": max(both, round(chunk / both) * both)},
+            changes={"rl_chunk_size": whole} if whole != chunk else {"rl_mini_batch_size": step},
             parameters=("rl_chunk_size", *of),
         )
-    if batch and batch >= 1 and mini % batch and batch % mini:
-        near = max(batch, round(mini / batch) * batch)
+    if uneven:
         yield Finding(
             f"--rl-mini-batch-size {mini} is no multiple of --batch-size {batch}",
-            changes={"rl_mini_batch_size": near},
+            changes={"rl_mini_batch_size": step} | ({"rl_chunk_size": whole} if whole != chunk else {}),
             parameters=("rl_mini_batch_size", "batch_size"),
         )
+
+
+def _nearest(size: int, fitting: Sequence[int], unit: int) -> int:
+    """Of the sizes that fit the one nearest to this, the larger of two; where none fits, a multiple of the unit."""
+    return min(fitting, key=lambda one: (abs(one - size), -one)) if fitting else max(unit, round(size / unit) * unit)
 
 
 @rule("P805")

@@ -60,12 +60,12 @@ def missing_values(config: Config, trainer: Trainer, wrong: Collection[str] = ()
     if not missing:
         return
     firsts = [names.split("|")[0] for names in missing]
-    flags = ", ".join(PARAMS[name].flag for name in firsts)
+    flags = ", ".join(" or ".join(PARAMS[name].flag for name in names.split("|")) for names in missing)
     lora = bool(config.peek("peft"))
     usual = {name: trainer.usual[name].value(lora) for name in firsts}
     values = {name: plain_number(value) for name, value in usual.items()}
     yield Finding(
-        f"{trainer.name} needs {flags}, and {'none was' if len(firsts) > 1 else 'it was not'} given",
+        f"{trainer.name} needs {flags}, and {'it was not' if flags.count('--') == 1 else 'none was'} given",
         fix=" ".join(f"{PARAMS[name].flag} {value}" for name, value in values.items()),
         changes=EMPTY if any(name.endswith(NAMES_A_FILE) for name in firsts) else values,
         parameters=tuple(firsts),

@@ -45,8 +45,9 @@ from autotrain_llm.run.reward.load import load_scorer
 from autotrain_llm.run.rl.layouts import FlatPolicy, PaddedPolicy
 from autotrain_llm.run.rl.rollouts import SAMPLES
 from autotrain_llm.run.rl.start import Started, start_rollouts
+from autotrain_llm.run.rl.value_models import add_decided_value_head
 from autotrain_llm.run.rl.values import FILE as VALUES
-from autotrain_llm.run.rl.values import add_value_head, load_value_head, save_value_head, without_value_head
+from autotrain_llm.run.rl.values import load_value_head, save_value_head, without_value_head
 from autotrain_llm.run.saving import save_finished
 from autotrain_llm.run.trackers import Trackers
 from autotrain_llm.watch import Watch
@@ -252,8 +253,8 @@ class _Run:
         best = state.best_model_checkpoint if self.plan.arguments["load_best_model_at_end"] else None
         chosen = Path(best) if best else checkpoint
         restore(loaded, chosen)
-        if self.plan.rollouts and "rl_value_model" in self.plan.rollouts:
-            add_value_head(loaded.model, self.plan.rollouts["rl_value_model"])
+        if self.plan.rollouts:
+            add_decided_value_head(self.plan, self.world, loaded.model)
             load_value_head(loaded.model, chosen)
         recorder.history += [entry for entry in state.log_history if "train_runtime" not in entry]
         return state

@@ -9,6 +9,9 @@ from autotrain_llm.params.text import ChatTemplate
 from autotrain_llm.params.updates import PolicyUpdates
 from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 
+# What values come from.
+SHARED, SEPARATE, OF_REWARD, CORRECTED = "shared", "separate", "reward", "corrected"
+
 # What both trainers that sample report of the prompts that were held out.
 MEASURED = {
     "reward": "maximize",
@@ -29,9 +32,10 @@ class Ppo:
         0.2, "How far the value may move from what it was when the answers were scored.", within=POSITIVE
     )
     rl_value_model: str = param(
-        "shared",
-        "Where values come from: a head on the policy's own last layer, or a copy of the whole model with a head.",
-        choices=("shared", "separate"),
+        SHARED,
+        "Where values come from: a head on the policy's own last layer, a copy of the whole model with a head, the reward model itself, "
+        "which goes on learning, or the reward model as it is, corrected by a head on the policy's last layer.",
+        choices=(SHARED, SEPARATE, OF_REWARD, CORRECTED),
     )
 
 
@@ -60,6 +64,9 @@ TRAINER = Trainer(
     notes=(
         "`--rl-chunk-size` answers are sampled and scored, then learnt from `--rl-num-ppo-epochs` times, `--rl-mini-batch-size` answers to "
         "an optimizer step and `--batch-size` to a forward pass. `--epochs` counts passes over the prompts.",
+        "With `--rl-value-model reward` or `corrected` values begin as what the reward model says of the answer so far, so that from the first "
+        "update on each token is told from those before it; it has to be a decoder with the policy's tokenizer. `reward` trains a copy of it, "
+        "with `--peft` through an adapter of its own; `corrected` trains nothing but the head that `shared` has too.",
     ),
     examples=(
         Example(

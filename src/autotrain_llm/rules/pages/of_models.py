@@ -145,6 +145,13 @@ EXAMPLES: dict[str, Example] = {
         TURNS,
         wrong="cp -r SCORER judge\nrm judge/chat_template.jinja",
     ),
+    "M187": Example(
+        PPO.replace("SCORER", "judge") + "rows.jsonl --rl-value-model reward",
+        PPO + "rows.jsonl --rl-value-model reward",
+        PROMPTS,
+        PROMPTS,
+        wrong="cp -r SCORER judge\nsed -i.old 's/im_start/begin/' judge/tokenizer.json",
+    ),
     "M178": of_flags("--rl-max-new-tokens 2046", "--rl-max-new-tokens 64", PROMPTS, PPO),
     "M179": of_config_key("^{", '{"quantization_config": {"quant_method": "gptq", "bits": 4}, ', "--peft"),
     "M180": of_flags("--gradient-accumulation 4", "--gradient-accumulation 1"),

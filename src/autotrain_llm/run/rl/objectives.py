@@ -23,7 +23,8 @@ def ppo(settings: Mapping[str, Any]) -> Objective:
 
     def value_loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
         assert output.value is not None
-        return clipped_value_loss(output.value.double(), batch["old_values"], batch["returns"], value_clip)
+        value = output.value.double() + batch.get("expected", 0.0)
+        return clipped_value_loss(value, batch["old_values"], batch["returns"], value_clip)
 
     def more(output: FlatOutput, batch: Batch) -> torch.Tensor:
         return weight * value_loss(output, batch)

@@ -16,7 +16,7 @@ from autotrain_llm.run.objectives import Sums
 
 FILE = "rollouts.npz"
 PER_TOKEN = {"logprobs": "old_logprobs", "advantages": "advantages", "reference": "reference"}
-OF_VALUES = {"values": "old_values", "returns": "returns"}
+OF_VALUES = {"values": "old_values", "expected": "expected", "returns": "returns"}
 
 
 @dataclass
@@ -80,7 +80,8 @@ class Phase(Answers):
     """Answers ready to be learnt from, from step `begins` of the run on; `number` counts phases from 0.
 
     scores: what each source of reward said (answers, sources); rewards: what they come to (answers,). Per token (tokens,): the
-    log-probabilities of the policy that wrote them and of the reference, the values it had, and what follows, advantages and returns.
+    log-probabilities of the policy that wrote them and of the reference, the values it had, what the value head's word is added to to make
+    them where that is anything, and what follows, advantages and returns.
     kl_coef: the price of divergence in this phase; seconds: how long it took to make. stopped: whether the policy has moved so far that
     nothing more is learnt from it.
     """
@@ -93,6 +94,7 @@ class Phase(Answers):
     advantages: np.ndarray
     reference: np.ndarray | None = None
     values: np.ndarray | None = None
+    expected: np.ndarray | None = None
     returns: np.ndarray | None = None
     kl_coef: float = 0.0
     seconds: float = 0.0

@@ -236,17 +236,25 @@ def _judge(entry: dict[str, Any], plan: Plan, world: World) -> Judge:
 def _model(entry: dict[str, Any], plan: Plan, world: World) -> ModelJudge:
     facts = world.another("rl_reward_model_path", entry["source"])
     assert facts is not None and facts.tokenizer_folder is not None
-    options = loading_options(plan, world.token)
-    for of_the_policy in ("revision", "quantization_config", "attn_implementation"):
-        options.pop(of_the_policy, None)
     name = plan.precision["name"]
-    model, _ = scorer_at(facts.located, DTYPES["fp32" if name == "fp16" else name], options)
+    model = scorer_of(entry, plan, world, DTYPES["fp32" if name == "fp16" else name])
     tokenizer = Tokenizer.load(Path(facts.tokenizer_folder))
     device = torch.device("cpu") if plan.precision["cpu"] else torch.device("cuda", torch.cuda.current_device())
     template = find_template(None, tokenizer, Faults())
     return ModelJudge(
         model, tokenizer, template, as_turns=entry["as_turns"], context=facts.context_length, device=device
     )
+
+
+def scorer_of(entry: dict[str, Any], plan: Plan, world: World, dtype: torch.dtype) -> Any:
+    """The classifier that a reward of the plan names."""
+    facts = world.another("rl_reward_model_path", entry["source"])
+    assert facts is not None
+    options = loading_options(plan, world.token)
+    for of_the_policy in ("revision", "quantization_config", "attn_implementation"):
+        options.pop(of_the_policy, None)
+    model, _ = scorer_at(facts.located, dtype, options)
+    return model
 
 
 def _with_exact_head(model: Any) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -67,15 +67,27 @@ class Scoring(Protocol):
     def cut(self, answers: int) -> np.ndarray: ...
 
 
+class Expecting(Protocol):
+    """What values begin as: a call takes a batch in the policy's layout, and gives a number before each of its K tokens (K,)."""
+
+    def of(self, batch: dict[str, Any]) -> torch.Tensor: ...
+
+
 class Writers:
     """Writes answers to prompts, which are prepared rows, scores them, and finds out what models say of their tokens; the processes share
     the work."""
 
     def __init__(
-        self, prompts: TokenRows, layout: Layout, sampler: Sampler, rewards: Scoring, reference: Source | None
+        self,
+        prompts: TokenRows,
+        layout: Layout,
+        sampler: Sampler,
+        rewards: Scoring,
+        reference: Source | None,
+        expected: Expecting | None = None,
     ) -> None:
         self.prompts, self.layout, self.sampler = prompts, layout, sampler
-        self.rewards, self.reference = rewards, reference
+        self.rewards, self.reference, self.expected = rewards, reference, expected
 
     def write(self, loop: Loop, rows: np.ndarray, seeds: Sequence[int], each: int) -> tuple[Answers, np.ndarray]:
         """`each` answers to each of these rows' prompts, and what each source of reward says of them (answers, sources)."""
@@ -90,12 +102,16 @@ class Writers:
         return gathered(samples, scores, self.rewards.cut(len(samples)), rows, own, len(rows) * each, loop)
 
     def measure(self, loop: Loop, answers: Answers, *, values: bool) -> dict[str, np.ndarray]:
-        """For each token of the answers: the policy's log-probability, its entropy, its value where asked for, and the reference's
-        log-probability where there is one; float64 (tokens,)."""
+        """For each token of the answers: the policy's log-probability, its entropy, its value where asked for, with what that is added to
+        where it begins as anything, and the reference's log-probability where there is one; float64 (tokens,)."""
         said = self._said(loop, answers, policy_of(loop), VALUES if values else LOGPROBS)
         found = {"logprobs": said[0], "entropy": said[1]}
         if values:
             found["values"] = said[2]
+        if values and self.expected is not None:
+            expecting = self.expected
+            found["expected"] = self._of_tokens(loop, answers, lambda batch: (expecting.of(batch),))[0]
+            found["values"] = found["values"] + found["expected"]
         if self.reference is not None:
             with self.reference.standing_in(policy_of(loop)) as reference:
                 found["reference"] = self._said(loop, answers, reference, LOGPROBS)[0]
@@ -103,15 +119,25 @@ class Writers:
 
     def _said(self, loop: Loop, answers: Answers, model: nn.Module, compute: str) -> np.ndarray:
         """Log-probabilities, entropies and values (3, tokens)."""
+
+        def say(batch: dict[str, Any]) -> Sequence[torch.Tensor | None]:
+            with torch.no_grad(), evaluating(model), loop.accelerator.autocast():
+                output = self.layout.forward(model, batch, compute)
+            return output.logprobs, output.entropy, output.value
+
+        return self._of_tokens(loop, answers, say)
+
+    def _of_tokens(
+        self, loop: Loop, answers: Answers, say: Callable[[dict[str, Any]], Sequence[torch.Tensor | None]]
+    ) -> np.ndarray:
+        """What is said of the tokens of batches, up to three numbers of each (3, tokens); the processes share them."""
         known = np.zeros((3, len(answers.ids)))
         for number, members in enumerate(quiet_batches(answers.with_prompts(self.prompts))):
             if number % loop.args.world_size != loop.args.process_index:
                 continue
             batch = loop.on_device(self.layout.collate(answers.families(members, self.prompts)))
-            with torch.no_grad(), evaluating(model), loop.accelerator.autocast():
-                output = self.layout.forward(model, batch, compute)
             places = answers.tokens_of(members)
-            for place, said in enumerate((output.logprobs, output.entropy, output.value)):
+            for place, said in enumerate(say(batch)):
                 if said is not None:
                     known[place, places] = said.double().cpu().numpy()
         return together(known, loop)
@@ -250,6 +276,7 @@ class Rollouts:
             logprobs=found["logprobs"],
             reference=found.get("reference"),
             values=found.get("values"),
+            expected=found.get("expected"),
             advantages=np.zeros(0),
             kl_coef=self.controller.coefficient,
         )

@@ -17,7 +17,7 @@ from autotrain_llm.run.rl.rewards import find_rewards
 from autotrain_llm.run.rl.rollouts import EvaluationAnswers, Rollouts, ShownSamples, Writers
 from autotrain_llm.run.rl.samples import Sampling
 from autotrain_llm.run.rl.sampling import Sampler
-from autotrain_llm.run.rl.values import add_value_head
+from autotrain_llm.run.rl.value_models import add_decided_value_head, find_so_far
 from autotrain_llm.run.saving import end_tokens
 
 
@@ -46,12 +46,10 @@ def start_rollouts(
     ends = end_tokens(loaded.model, loaded.tokenizer, world.prepared.end_of_turn)
     sampler = Sampler(layout, loaded.tokenizer, ends, sampling_of(plan), DTYPES[plan.precision["name"]])
     reference = find_source(plan, world, loaded, layout) if plan.objective["reference"] else None
-    kind = decided.get("rl_value_model")
-    if kind is not None:
-        add_value_head(loaded.model, kind)
+    add_decided_value_head(plan, world, loaded.model)
 
     rewards = find_rewards(plan, world, loaded)
-    writers = Writers(prompts.rows, layout, sampler, rewards, reference)
+    writers = Writers(prompts.rows, layout, sampler, rewards, reference, find_so_far(plan, rewards, layout))
     shown = ShownSamples(folder, step) if folder is not None else None
     rollouts = Rollouts(writers, Sizes.of(decided, plan.seed), decided, shown)
     if checkpoint is not None:

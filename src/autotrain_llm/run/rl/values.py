@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from autotrain_llm.run.flat.model import VALUE_HEAD, causal_model
+from autotrain_llm.trainers.ppo import SEPARATE
 
 FILE = "value_head.safetensors"
-SHARED, SEPARATE = "shared", "separate"
 
 
 class ValueHead(nn.Module):
-    """One linear map in float32, at first nought; on the policy's last hidden state, or on that of a backbone of its own."""
+    """One linear map in float32, nought where nothing else was put there; on the policy's last hidden state, or on that of a backbone of its own."""
 
     def __init__(self, hidden_size: int, backbone: nn.Module | None = None) -> None:
         super().__init__()
@@ -40,11 +40,16 @@ class ValueHead(nn.Module):
 
 
 def add_value_head(model: nn.Module, kind: str) -> None:
-    """Put a value head into a model; `separate` copies the backbone, with what of it is trained and what is not."""
+    """Put a new value head into a model; `separate` copies the backbone, with what of it is trained and what is not."""
     causal = causal_model(model)
     backbone = copy.deepcopy(causal.base_model) if kind == SEPARATE else None
-    size = causal.config.get_text_config().hidden_size
-    head = ValueHead(size, backbone).to(causal.device)
+    put_value_head(model, ValueHead(causal.config.get_text_config().hidden_size, backbone))
+
+
+def put_value_head(model: nn.Module, head: ValueHead) -> None:
+    """Make this the value head of a model."""
+    causal = causal_model(model)
+    head.to(causal.device)
     if causal.dtype == torch.float64:
         head.linear.double()
     causal.add_module(VALUE_HEAD, head)

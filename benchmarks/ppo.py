@@ -12,9 +12,9 @@ that it runs in, and starts TRL's runs there; both have the same torch and trans
 Each engine runs in a process of its own, in turns, from the same weights, over the same prompts, with the same settings: TRL's defaults for the
 temperature, the longest answer, gamma, lambda, the price of divergence, the ranges of clipping and the weight of the value's loss. An update is
 everything: the answers are written, scored and learnt from, and as many optimizer steps follow in both. This package is `train(...)` as the command
-line calls it, with its metrics: its value head is on the policy's last layer, and in one row it has a value model of its own, a copy of the policy;
-of what is learnt, one row shows a value model that begins as the reward model, as TRL's does, and one the reward model as it is, corrected by
-the value head on the policy. `TRL as it comes` is its public constructor, told the sizes. `TRL at its best` has prompts of like length
+line calls it, with its metrics: its value head is on the policy's last layer, in one row it corrects there what the reward model as it is
+says, and in one it has a value model of its own, a copy of the policy; of what is learnt, one row shows a value model that begins as the reward
+model, as TRL's does. `TRL as it comes` is its public constructor, told the sizes. `TRL at its best` has prompts of like length
 together (in shuffled updates, by giving it a loader of its own) and the memory setting that this package makes for itself. TRL scores the tokens
 that were sampled, this package reads the answer's text again: tokens are words, so that both score the same.
 """
@@ -362,7 +362,7 @@ def run_alone(work: Path, options: argparse.Namespace, python: Path, engine: str
 
 def compare(work: Path, options: argparse.Namespace, python: Path) -> str:
     """How fast they are."""
-    engines = {name: name for name in (NATIVE, SEPARATE, AS_IT_COMES, BEST)}
+    engines = {name: name for name in (NATIVE, CORRECTED, SEPARATE, AS_IT_COMES, BEST)}
     results = contest.in_turns(partial(run_alone, work, options, python), engines, options.pairs, SAMPLES)
     lines = [
         f"`python benchmarks/ppo.py`: `{options.size}` for policy and reward model, {options.precision}, {options.batch} samples an update, "

@@ -91,6 +91,19 @@ def test_the_first_rows_of_large_files_are_the_first_of_all(
         assert large.cut_short is small.cut_short is ("most_rows" in settings)
 
 
+def test_many_files_that_are_large_together_are_not_held_in_memory(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
+        (tmp_path / f"part-{number}.jsonl").write_bytes(files["a.jsonl"].read_bytes())
+    size = files["a.jsonl"].stat().st_size
+    monkeypatch.setattr("autotrain_llm.data.stream.LARGE", 2 * size)
+    together = open_data(DataRequest(str(tmp_path)))
+    alone = open_data(DataRequest(str(files["a.jsonl"])))
+    assert isinstance(together.train, Stored) and isinstance(alone.train, list)
+    assert len(together.train) == 3 * len(alone.train)
+
+
 def test_a_large_data_set_gives_the_same_tokens(
     files: dict[str, Path], light_llama: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

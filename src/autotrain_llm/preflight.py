@@ -173,7 +173,6 @@ def _model_and_rows(config: Config, world: World, broken: frozenset[str], done: 
     if data_known:
         done.add(ROWS)
         _ = world.dataset
-        found += world.row_checks.findings
     if model_known:
         done.add(MODEL)
         found += _model(config, world)
@@ -188,7 +187,8 @@ def _model_and_rows(config: Config, world: World, broken: frozenset[str], done: 
         done |= {TOKENS} if world.prepared is not None else set()
         facts = {"model": world.model, "world": world}
         found += _rules(config, {"config", "trainer", "model", "world"}, **facts) if world.model else []
-    return found + world.findings
+    between = world.row_checks.findings if data_known else ()  # mostly known since the rows were tokenised
+    return [*between, *found, *world.findings]
 
 
 def _model(config: Config, world: World) -> Iterator[Finding]:

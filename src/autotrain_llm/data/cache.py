@@ -11,12 +11,11 @@ from typing import Any
 from autotrain_llm.data.rows import ARRAYS, PARTS, PairRows, Rows, TokenRows
 
 DOCUMENT = "prepared.json"
+BLOCK = 1 << 20
 
 
 def save(folder: Path, fingerprint: str, rows: dict[str, Rows], document: dict[str, Any]) -> None:
     """Write prepared rows. Two processes may write the same: the first to finish stays, and no reader sees half a folder."""
-    import numpy
-
     target = folder / fingerprint
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -26,7 +25,7 @@ def save(folder: Path, fingerprint: str, rows: dict[str, Rows], document: dict[s
     try:
         for name, part in _parts(rows).items():
             for array_name, array in part.arrays().items():
-                numpy.save(beside / f"{name}.{array_name}.npy", array, allow_pickle=False)
+                _write(beside / f"{name}.{array_name}.npy", array)
         (beside / DOCUMENT).write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
         if load(folder, fingerprint) is None:
             shutil.rmtree(target, ignore_errors=True)  # what is damaged makes room
@@ -34,6 +33,19 @@ def save(folder: Path, fingerprint: str, rows: dict[str, Rows], document: dict[s
     except OSError:
         # Another process has put the same rows there meanwhile, or the disk is full.
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _write(path: Path, array: Any) -> None:
+    """An array as `numpy.save` writes it; one that is a mapped file is copied from that, so that the process never holds all of it."""
+    import numpy
+
+    mapped = array.filename if isinstance(array, numpy.memmap) else None
+    if mapped is None or Path(mapped).stat().st_size != array.nbytes:
+        numpy.save(path, array, allow_pickle=False)
+        return
+    with path.open("wb") as file, Path(mapped).open("rb") as source:
+        numpy.lib.format.write_array_header_1_0(file, numpy.lib.format.header_data_from_array_1_0(array))
+        shutil.copyfileobj(source, file, BLOCK)
 
 
 def load(folder: Path, fingerprint: str) -> tuple[dict[str, Rows], dict[str, Any]] | None:

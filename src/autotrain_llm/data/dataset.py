@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,11 +88,12 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
         message = f"--max-samples {request.max_samples} leaves no rows"
         reading.faults.say("D118", message, changes={"max_samples": 100}, parameters=("max_samples",))
         raise Refused(reading.faults.findings())
-    tables, valid_tables = _tables(reading)
-    layout = _layout(reading, tables, DATA_FLAG)
-    if layout is None:
-        raise Refused(reading.faults.findings())
-    train = _converted(reading, layout, tables, DATA_FLAG)
+    with _nothing_collected():
+        tables, valid_tables = _tables(reading)
+        layout = _layout(reading, tables, DATA_FLAG)
+        if layout is None:
+            raise Refused(reading.faults.findings())
+        train = _converted(reading, layout, tables, DATA_FLAG)
     if not train:
         _refuse_all(reading, tables)
     dataset = Dataset(
@@ -114,6 +117,18 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
     dataset.cut_short = reading.cut_short
     dataset.fingerprint = reading.digest.hexdigest()
     return dataset
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Inside it the garbage collector rests: rows hold no circles, and it would go through all of them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def texts(dataset: Dataset) -> Iterator[str]:
@@ -168,13 +183,15 @@ def _read_split(
     if source.hub_id is not None:
         return _read_hub_split(reading, source, splits, wanted, flag, most)
     tables: list[Table] = []
-    for path in choose_split(source, wanted, reading.faults, flag, data_flag):
+    paths = choose_split(source, wanted, reading.faults, flag, data_flag)
+    for path in paths:
         left = None if most is None else most - sum(len(table.rows) for table in tables)
         if left == 0:
             break
         name = source.shown(path)
         reading.files.append(str(path))
-        tables.append(open_table(path, name, reading.faults, reading.digest, left))
+        others = [other for other in paths if other is not path]
+        tables.append(open_table(path, name, reading.faults, reading.digest, left, beside=others))
     return tables
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from autotrain_llm.data.pieces import Piece
 from autotrain_llm.data.tokenizer import Aligned, Tokenizer
@@ -18,19 +20,26 @@ class Encoded:
     spans: list[Span]
 
 
-def encode_pieces(tokenizer: Tokenizer, made: list[tuple[int, list[Piece]]]) -> list[tuple[int, list[Encoded]]]:
-    """The ids of each example's pieces, all tokenised in one call."""
+def tokenised(tokenizer: Tokenizer, made: list[tuple[int, list[Piece]]]) -> list[Any]:
+    """What the tokenizer makes of all examples' pieces, in one call: all the work that is not Python's own, on all cores."""
     flat = [piece for _, pieces in made for piece in pieces]
-    if all(piece.whole for piece in flat):
-        ids = tokenizer.encode_batch([piece.text for piece in flat])
-        encoded = [_framed(piece, held, [(0, len(held))]) for piece, held in zip(flat, ids, strict=True)]
-    else:
-        aligned = tokenizer.encode_aligned([piece.text for piece in flat])
-        encoded = [
-            _framed(piece, *_spans_of(tokenizer, piece, held)) for piece, held in zip(flat, aligned, strict=True)
-        ]
-    each = iter(encoded)
-    return [(at, [next(each) for _ in pieces]) for at, pieces in made]
+    return tokenizer.encodings([piece.text for piece in flat], offsets=not all(piece.whole for piece in flat))
+
+
+def encoded_pieces(
+    tokenizer: Tokenizer, made: list[tuple[int, list[Piece]]], encodings: list[Any]
+) -> Iterator[tuple[int, list[Encoded]]]:
+    """Each example's pieces as ids, from what `tokenised` gave, which is let go of on the way."""
+    encodings.reverse()
+    for at, pieces in made:
+        yield at, [_encoded(tokenizer, piece, encodings.pop()) for piece in pieces]
+
+
+def _encoded(tokenizer: Tokenizer, piece: Piece, encoding: Any) -> Encoded:
+    if piece.whole and piece.seam is None:
+        ids = encoding.ids
+        return _framed(piece, ids, [(0, len(ids))])
+    return _framed(piece, *_spans_of(tokenizer, piece, tokenizer.aligned(piece.text, encoding)))
 
 
 def _spans_of(tokenizer: Tokenizer, piece: Piece, aligned: Aligned) -> tuple[list[int], list[Span]]:
@@ -52,6 +61,8 @@ def _spans_of(tokenizer: Tokenizer, piece: Piece, aligned: Aligned) -> tuple[lis
 
 def _framed(piece: Piece, ids: list[int], spans: list[Span]) -> Encoded:
     """The ids with what stands before and after the text; a closing token that is trained on joins the last span."""
+    if not piece.before and not piece.after:
+        return Encoded(ids, spans)
     shift, closing = len(piece.before), piece.after if ids[-len(piece.after) :] != piece.after else []
     moved = [(start + shift, end + shift) for start, end in spans]
     if piece.whole and moved:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,19 +51,42 @@ class Example:
         """The same for two rows exactly if a model would see the same."""
         if self._key:
             return self._key
-        document = json.dumps(self.content(), ensure_ascii=True, sort_keys=True, default=str)
-        self._key = hashlib.blake2b(document.encode("ascii"), digest_size=16).digest()
+        document = self._plainly()
+        if document is None:
+            document = json.dumps(self.content(), ensure_ascii=True, sort_keys=True, default=str)
+        self._key = hashlib.blake2b(document.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         return self._key
 
-    def strings(self) -> Iterator[str]:
+    def _plainly(self) -> str | None:
+        """The content as one text, with the lengths of its parts before it; None where there is more than texts and turns of a role and a text."""
+        if self.tools is not None:
+            return None
+        lengths: list[str] = []
+        parts: list[str] = []
+        for side in (self.text, self.messages, self.prompt, self.completion, self.chosen, self.rejected):
+            if side is None:
+                lengths.append("-")
+            elif isinstance(side, str):
+                lengths.append(str(len(side)))
+                parts.append(side)
+            else:
+                lengths.append("[")
+                for turn in side:
+                    role, content = turn.get("role"), turn.get("content")
+                    if len(turn) != 2 or not isinstance(role, str) or not isinstance(content, str):
+                        return None
+                    lengths += (str(len(role)), str(len(content)))
+                    parts += (role, content)
+                lengths.append("]")
+        return f"{' '.join(lengths)} {self.label}\n{''.join(parts)}"
+
+    def strings(self) -> list[str]:
         """All the text of the row, piece by piece."""
         if self.messages is not None:
-            yield from texts_of(self.messages)
+            sides: tuple[Side | None, ...] = (self.messages, self.chosen, self.rejected)
         else:
-            for side in (self.text, self.prompt, self.completion):
-                yield from texts_of(side)
-        yield from texts_of(self.chosen)
-        yield from texts_of(self.rejected)
+            sides = (self.text, self.prompt, self.completion, self.chosen, self.rejected)
+        return [text for side in sides if side is not None for text in texts_of(side)]
 
 
 def columns_beside(examples: Iterable[Example]) -> tuple[str, ...]:
@@ -71,11 +94,8 @@ def columns_beside(examples: Iterable[Example]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for example in examples for name in example.extra))
 
 
-def texts_of(side: Side | None) -> Iterator[str]:
+def texts_of(side: Side) -> list[str]:
     """The text in a string or in the turns of a conversation."""
     if isinstance(side, str):
-        yield side
-    elif side is not None:
-        for message in side:
-            if isinstance(message.get("content"), str):
-                yield message["content"]
+        return [side]
+    return [message["content"] for message in side if isinstance(message.get("content"), str)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -24,11 +24,15 @@ MARKS = re.compile(r"Xq7z\d+zq7X")
 
 @dataclass
 class Rendered:
-    """A conversation as text, the answers in it, and the turns whose answers could not be found."""
+    """A conversation as text, the answers in it, and the turns whose answers could not be found.
+
+    `whole` says that the text was seen to hold what each turn says, and that there is nothing else in the turns.
+    """
 
     text: str
     spans: list[Span]
     lost: list[int]
+    whole: bool = field(default=False, compare=False)
 
 
 def render_with_answers(
@@ -44,7 +48,7 @@ def render_with_answers(
     text = template.render(messages, tools)
     spans_of_shape = None if tools else template.shapes.answers(messages, first, text, partial(_of_marks, template))
     if spans_of_shape is not None and not _ends_in_nothing_but_space(template, text, spans_of_shape):
-        return Rendered(text, spans_of_shape, [])
+        return Rendered(text, spans_of_shape, [], whole=True)
     return _turn_by_turn(template, messages, tools, answers, text)
 
 

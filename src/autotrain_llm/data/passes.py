@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.data.encode import Encoded, encode_pieces
+from autotrain_llm.data.encode import Encoded, encoded_pieces, tokenised
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.faults import Faults
 from autotrain_llm.data.pieces import Piece, PieceMaker
@@ -51,24 +51,21 @@ class Pass:
     whole: int = 0
     ending: int = 0
 
-    def part(self) -> Part:
-        """The rows, one thing after the other."""
-        return self.taken(self.encoded(self.pieces()))
-
     def pieces(self) -> list[tuple[int, list[Piece]]]:
         """The text of each example, by its place among these."""
         return self.maker.make_all(self.examples, 0, len(self.examples), self._dropped)
 
-    def encoded(self, pieces: list[tuple[int, list[Piece]]]) -> list[tuple[int, list[Encoded]]]:
-        """The ids of all texts. Touches nothing else, so that it can go on beside the rest."""
-        return encode_pieces(self.maker.tokenizer, pieces)
+    def tokenised(self, pieces: list[tuple[int, list[Piece]]]) -> list[Any]:
+        """What the tokenizer makes of all texts. Touches nothing else, so that it can go on beside the rest."""
+        return tokenised(self.maker.tokenizer, pieces)
 
-    def taken(self, encoded: list[tuple[int, list[Encoded]]]) -> Part:
-        """The rows that come of the ids."""
+    def taken(self, pieces: list[tuple[int, list[Piece]]], encodings: list[Any]) -> Part:
+        """The rows that come of it."""
+        encoded = encoded_pieces(self.maker.tokenizer, pieces, encodings)
         rows = self._pairs(encoded) if self.maker.pairs else self._rows(encoded)
         return Part(rows, self.lengths, self.places, self.truncated, self.dropped, self.whole, self.ending)
 
-    def _rows(self, encoded: list[tuple[int, list[Encoded]]]) -> Rows:
+    def _rows(self, encoded: Iterable[tuple[int, list[Encoded]]]) -> Rows:
         builder = RowsBuilder()
         for at, (row,) in encoded:
             self._take(builder, at, self.examples[at], row)
@@ -128,7 +125,7 @@ class Pass:
         moved = [(first + len(prompt), last + len(prompt)) for first, last in _clipped(row.spans, start, room)]
         return prompt + row.ids[start:][:room], moved
 
-    def _pairs(self, encoded: list[tuple[int, list[Encoded]]]) -> PairRows:
+    def _pairs(self, encoded: Iterable[tuple[int, list[Encoded]]]) -> PairRows:
         prompts, chosen, rejected = RowsBuilder(), RowsBuilder(), RowsBuilder()
         for at, (better, worse) in encoded:
             example = self.examples[at]

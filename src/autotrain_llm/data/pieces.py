@@ -254,8 +254,10 @@ class PieceMaker:
             if not rendered.lost:
                 self._say_no_span(example, messages[first:])
             raise _Left
-        self._check_turns(example, messages, rendered.text)
-        self._check_calls(example, messages, rendered.text)
+        if not rendered.whole:
+            self._check_left_out(example, messages, rendered.text)
+            self._check_calls(example, messages, rendered.text)
+        self._check_ends(example, messages)
         return self._closed(rendered, messages, wants_answers)
 
     def _say_lost(self, example: Example, messages: list[Message], rendered: Rendered) -> None:
@@ -282,8 +284,8 @@ class PieceMaker:
             what = "every assistant turn is empty: there is no answer to learn"
             self._row("D147", example, what, "fill it or delete the row")
 
-    def _check_turns(self, example: Example, messages: list[Message], text: str) -> None:
-        """Warnings where the template leaves out a turn of system or user, and where an answer brings the end token with it."""
+    def _check_left_out(self, example: Example, messages: list[Message], text: str) -> None:
+        """A warning where the template leaves out a turn of system or user."""
         for number, message in enumerate(messages, 1):
             content = message.get("content")
             said = content.strip() if isinstance(content, str) else ""
@@ -292,6 +294,9 @@ class PieceMaker:
                 fix = "--chat-template chatml, or write it into the user's first turn"
                 self._row("D136", example, what, fix, ("chat_template",), f"left out {message['role']}")
                 return
+
+    def _check_ends(self, example: Example, messages: list[Message]) -> None:
+        """A warning where an answer brings the end token with it."""
         end = self.template.end_token if self.template else None
         if end and any(
             is_answer(message) and str(message.get("content") or "").rstrip().endswith(end) for message in messages

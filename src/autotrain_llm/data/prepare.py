@@ -20,7 +20,7 @@ from autotrain_llm.data.rows import PairRows, Rows, TokenRows, cut_into_blocks
 from autotrain_llm.data.spool import Folder
 from autotrain_llm.data.tokenizer import Tokenizer
 from autotrain_llm.data.wording import plural
-from autotrain_llm.data.working import collect
+from autotrain_llm.data.working import Meanwhile, collect
 from autotrain_llm.declare.finding import WARNING, Finding
 
 # Raised when the same content and settings give other rows than before.
@@ -80,8 +80,12 @@ def prepare(
     preparation: Preparation,
     cache: Path | None = None,
     progress: Progress | None = None,
+    meanwhile: Meanwhile | None = None,
 ) -> Prepared:
-    """Render, tokenise, mask and cut all rows of a data set, or load what was prepared before. `progress` hears how many rows are done."""
+    """Render, tokenise, mask and cut all rows of a data set, or load what was prepared before.
+
+    `progress` hears how many rows are done; `meanwhile`, which is not part of it, is called while the tokenizer's threads are at work.
+    """
     faults = Faults()
     template = find_template(preparation.chat_template, tokenizer, faults)
     maker = PieceMaker(dataset, tokenizer, preparation, template, faults)
@@ -106,6 +110,7 @@ def prepare(
             [] if refused else examples,
             Collector(folder.path if folder else None, name),
             progress,
+            meanwhile if name == "train" else None,
         )
         for name, examples in sides.items()
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -75,21 +76,16 @@ class RowsBuilder:
     """Collects rows one by one into flat arrays."""
 
     def __init__(self) -> None:
-        self._ids: list[Any] = []
-        self._trained: list[Any] = []
+        self._ids = array("i")  # at once, while what is to be copied is still in the processor's cache
+        self._spans: list[Sequence[tuple[int, int]]] = []
         self._lengths: list[int] = []
         self._source: list[int] = []
         self._labels: list[bool] = []
 
     def add(self, ids: Sequence[int], spans: Sequence[tuple[int, int]], source: int, label: bool | None = None) -> None:
         """A row, of which the tokens in `spans` are trained on."""
-        import numpy
-
-        trained = numpy.zeros(len(ids), dtype=bool)
-        for start, end in spans:
-            trained[start:end] = True
-        self._ids.append(numpy.asarray(ids, dtype=numpy.int32))
-        self._trained.append(trained)
+        self._ids.fromlist(list(ids))
+        self._spans.append(spans)
         self._lengths.append(len(ids))
         self._source.append(source)
         if label is not None:
@@ -101,8 +97,11 @@ class RowsBuilder:
 
         offsets = numpy.zeros(len(self._lengths) + 1, dtype=numpy.int64)
         numpy.cumsum(self._lengths, out=offsets[1:])
-        ids = numpy.concatenate(self._ids) if self._ids else numpy.zeros(0, dtype=numpy.int32)
-        trained = numpy.concatenate(self._trained) if self._trained else numpy.zeros(0, dtype=bool)
+        ids = numpy.frombuffer(self._ids, dtype=numpy.int32)
+        trained = numpy.zeros(len(ids), dtype=bool)
+        for at, length, spans in zip(offsets.tolist(), self._lengths, self._spans, strict=False):
+            for start, end in spans:
+                trained[at + start : at + min(end, length)] = True
         labels = numpy.array(self._labels, dtype=bool) if self._labels else None
         return TokenRows(ids, trained, offsets, numpy.array(self._source, dtype=numpy.int64), labels)
 

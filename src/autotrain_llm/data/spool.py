@@ -91,9 +91,9 @@ class Stored(Sequence[Example]):
         first, last = int(numbers[0]), int(numbers[-1])
         if last - first == len(numbers) - 1:
             begin, end = int(self._offsets[first]), int(self._offsets[last + 1])
-            return [read_example(line) for line in os.pread(self._file, end - begin, begin).splitlines()]
-        places = [(int(self._offsets[number]), int(self._offsets[number + 1])) for number in numbers]
-        return [read_example(os.pread(self._file, end - begin, begin)) for begin, end in places]
+            return [_read(line) for line in os.pread(self._file, end - begin, begin).decode("ascii").splitlines()]
+        places = zip(self._offsets[numbers].tolist(), self._offsets[numbers + 1].tolist(), strict=True)
+        return [_read(os.pread(self._file, end - begin, begin).decode("ascii")) for begin, end in places]
 
     @property
     def keys(self) -> ndarray:
@@ -127,7 +127,7 @@ class Changed(Sequence[Example]):
         return map(self._change, self._rows)
 
 
-def read_example(line: bytes) -> Example:
+def _read(line: str) -> Example:
     """What `Spool` wrote as one line."""
     values: list[Any] = json.loads(line)
     return Example(*values)

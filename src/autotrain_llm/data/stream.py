@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,7 +25,7 @@ from autotrain_llm.data.read import (
     say_damaged,
 )
 
-LARGE = 32 << 20  # bytes; rows in memory take several times what they take in a file
+LARGE = 64 << 20  # bytes; rows in memory take several times what they take in a file
 UNPACKED = 4  # times what a packed text takes in its file
 BLOCK = 1 << 20
 ROWS = 1000
@@ -36,9 +36,11 @@ class _NotText(Exception):
     """What was read is not UTF-8, and that has been said."""
 
 
-def open_table(path: Path, name: str, faults: Faults, digest: Any, most: int | None = None) -> Table:
-    """The rows of a file (the first `most`), in memory or, of a large file where they are many, as a `Stream`."""
-    rows = stream_of(path, name, faults, digest) if is_large(path) else None
+def open_table(
+    path: Path, name: str, faults: Faults, digest: Any, most: int | None = None, *, beside: Sequence[Path] = ()
+) -> Table:
+    """The rows of a file (the first `most`), in memory or, where it is large with those `beside` it and they are many, as a `Stream`."""
+    rows = stream_of(path, name, faults, digest) if are_large([path, *beside]) else None
     if rows is None:
         return read_table(path, name, faults, digest, most)
     digest.update(name.encode("utf-8", "surrogateescape"))
@@ -47,13 +49,17 @@ def open_table(path: Path, name: str, faults: Faults, digest: Any, most: int | N
     return Table(name, Stream(rows if most is None else islice(rows, most)))
 
 
-def is_large(path: Path) -> bool:
-    """Whether the rows of a file had better not all be in memory."""
+def are_large(paths: Sequence[Path]) -> bool:
+    """Whether the rows of these files together had better not all be in memory."""
+    return sum(map(_size, paths)) > LARGE
+
+
+def _size(path: Path) -> int:
     try:
         size = path.stat().st_size
     except OSError:
-        return False
-    return size * (UNPACKED if path.suffix.lower() == ".gz" else 1) > LARGE
+        return 0
+    return size * (UNPACKED if path.suffix.lower() == ".gz" else 1)
 
 
 def stream_of(path: Path, name: str, faults: Faults, digest: Any) -> Iterator[RawRow] | None:

@@ -332,7 +332,8 @@ class World:
         dataset, tokenizer = self.dataset, self.tokenizer
         if dataset is None or tokenizer is None:
             return None
-        prepared = self._try(lambda: prepare(dataset, tokenizer, self.preparation, self.cache, self.progress))
+        beside = lambda: self.row_checks  # noqa: E731
+        prepared = self._try(lambda: prepare(dataset, tokenizer, self.preparation, self.cache, self.progress, beside))
         if prepared is not None:
             self.findings += prepared.findings
         return prepared

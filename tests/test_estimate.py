@@ -200,6 +200,18 @@ def test_memory_grows_with_what_it_grows_with_and_no_faster():
     assert twice.bytes < estimate.peak(shape, run).bytes
 
 
+def test_rows_of_unlike_length_keep_kernels_of_every_shape_in_half_precision(places, tmp_path, monkeypatch):
+    monkeypatch.setattr(Machine, "gpus", ())
+    alike = write_rows(tmp_path / "alike.jsonl", [{"prompt": "word", "completion": "one two three"}] * 40)
+    flags = {"mixed_precision": "bf16", "max_seq_length": 512}
+    unequal, equal = (
+        plan_of(places, **flags, data_path=path).estimate for path in ("{folder}/answered.jsonl", str(alike))
+    )
+    exact = plan_of(places, mixed_precision="fp32").estimate
+    assert unequal["memory"]["kernels"] > equal["memory"]["kernels"] == exact["memory"]["kernels"]
+    assert exact["kernels_kept"] is None and unequal["kernels_kept"] > equal["kernels_kept"] > 0
+
+
 def test_merging_an_adapter_holds_the_whole_model_in_float32():
     shape = Shape(10**9, 2048, 8192, 16, 128256, 2048, 512, 32)
     adapter = Adapter(10**7, 6 * 2048 + 8192, 7, 16, True)

@@ -1,13 +1,15 @@
-"""Memory that a step has used stays with the process for the next one."""
+"""What stays with the process from one step to the next: memory that was freed, and the kernels that a step needs."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 
-from autotrain_llm.run.memory import keep_freed_memory
+from autotrain_llm.estimate import MOST_KERNELS, kernels_kept
+from autotrain_llm.run.memory import KERNELS, keep_few_kernels, keep_freed_memory
 
 FAULTS = """
 import resource, sys
@@ -44,3 +46,21 @@ def test_memory_that_was_freed_is_not_given_back_and_asked_for_again() -> None:
 def test_elsewhere_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert keep_freed_memory() is False
+
+
+def test_as_many_kernels_are_kept_as_a_step_needs() -> None:
+    # What one step compiled, counted with ONEDNN_VERBOSE=2: rows of 1024 and 318 tokens 57 products, of 246 tokens together 15.
+    assert 57 < kernels_kept(1342, 1024) < 2 * 57
+    assert 15 < kernels_kept(246, 200) < kernels_kept(1342, 1024)
+    assert kernels_kept(8192, 8192) > 4 * kernels_kept(1342, 1024)  # a long row's blocks are narrow
+    assert kernels_kept(10**6, 1024) == MOST_KERNELS
+
+
+def test_what_was_said_of_kernels_from_outside_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    keep_few_kernels(None)
+    assert KERNELS not in os.environ
+    keep_few_kernels(250)
+    assert os.environ[KERNELS] == "250"
+    keep_few_kernels(300)
+    assert os.environ[KERNELS] == "250"

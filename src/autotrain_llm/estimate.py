@@ -14,6 +14,12 @@ MEBI = 2**20
 LIBRARIES = {"cpu": 630 * MEBI, "cuda": 600 * MEBI}
 # What the first steps bring with them: kernels compiled for the shapes met, their scratch space; on a GPU the workspaces of cuBLAS.
 WARM = {"cpu": 40 * MEBI, "cuda": 72 * MEBI}
+# On a processor a matrix product in half precision keeps what was compiled for its shape, half a megabyte and more where it is part of attention,
+# and where batches are of unlike size each brings shapes of its own. The library (oneDNN) keeps the latest 1024. Here it keeps what one step
+# needs, which all layers share, and little more: outside of attention 15 to 20, and in attention, whose blocks get narrower as rows get longer,
+# 42 for rows of 1024 and 318 tokens. With fewer than a step needs, every layer would compile them again.
+KERNEL, KERNELS_BESIDE, TOKENS_OF_A_KERNEL, USUAL_ROW, MOST_KERNELS = 0.6 * MEBI, 40, 24, 1024, 1024
+ALL_UNLIKE = 0.1  # share by which the mean batch is smaller, from which on hardly a shape comes twice
 # Of what all layers keep, how much more the C library's heap grows by: what is freed between tensors that live on is a hole that the next
 # aligned block of that size does not fit into. Half precision makes more short-lived copies; batches of unlike size fit each other's
 # holes less. Computed twice, layers leave fewer, and as many of them. A GPU's allocator reuses blocks of the same size.
@@ -80,8 +86,8 @@ class Run:
     is smaller; `beside` is what else lies
     in memory all the time, by name, `before` the bytes of a model that is let go before the first step. `by_token` is an objective of each token's log-probability. `quiet` are tokens of the largest
     batch without gradients; `shards` among how many processes weights, gradients and states are shared out; `cached` the bytes of keys and values of
-    answers that are written; `states` the values that the optimizer keeps of each that is trained. `second` is a backbone that is trained beside the model's
-    own, `second_adapter` what of it is trained where that is not all."""
+    answers that are written; `kernels` how many compiled for a shape are kept; `states` the values that the optimizer keeps of each that is trained.
+    `second` is a backbone that is trained beside the model's own, `second_adapter` what of it is trained where that is not all."""
 
     tokens: int
     targets: int
@@ -109,6 +115,7 @@ class Run:
     before: int = 0
     cached: int = 0
     written: int = 0
+    kernels: int = 0
     beside: dict[str, int] = field(default_factory=dict)
 
 
@@ -186,12 +193,17 @@ def _always(shape: Shape, run: Run) -> dict[str, int]:
     second += FLOAT * run.second_adapter.values if run.second_adapter else 0
     return {
         "libraries": LIBRARIES[run.device],
-        "kernels": WARM[run.device],
+        "kernels": WARM[run.device] + int(KERNEL * run.kernels),
         "weights": (weight_bytes(shape, run) + adapter + second) // run.shards,
         "optimizer": int(FLOAT * run.states * trained) // run.shards,
         **run.beside,
         "holes in the heap": holes(shape, run),
     }
+
+
+def kernels_kept(tokens: int, row: int) -> int:
+    """How many compiled kernels a step with so many tokens, in rows of up to `row`, needs to be kept."""
+    return min(MOST_KERNELS, KERNELS_BESIDE + int(tokens / TOKENS_OF_A_KERNEL * max(1.0, row / USUAL_ROW)))
 
 
 def holes(shape: Shape, run: Run) -> int:

@@ -563,6 +563,7 @@ def _estimate(memory: Memory, precision: dict[str, Any], target: str | None) -> 
         "checkpoint_bytes": memory.checkpoint_bytes,
         "moment": found.moment if found else None,
         "memory": {name: size for name, size in found.parts.items() if size} if found else {},
+        "kernels_kept": memory.kernels_kept,
         "device": {
             "kind": "GPU" if machine.has_cuda else "processor",
             "memory_bytes": memory.available,

@@ -115,7 +115,8 @@ class Memory:
         beside, before = self._beside(shape, config, adapter, weight)
         statistics = self.world.prepared.statistics if self.world.prepared else {}
         share = 1.0 if spec.samples else statistics.get("trained_token_share") or 1.0
-        written = self._written(config)
+        written, quiet = self._written(config), self._quiet(config, batch, full)
+        unlike = min(1.0, batch.unlike / estimate.ALL_UNLIKE) if self.half and not cuda else 0.0
         several = self.processes > 1
         if several and config.distributed_backend == "ddp":
             beside["buckets of gradients"] = 4 * estimate.trainable_values(shape, adapter)
@@ -142,7 +143,8 @@ class Memory:
             second=second,
             second_adapter=second_adapter,
             merges=bool(adapter and config.merge_adapter),
-            quiet=self._quiet(config, batch, full),
+            quiet=quiet,
+            kernels=int(unlike * estimate.kernels_kept(max(batch.tokens, quiet), self._longest(config))),
             before=before,
             cached=int(written * (self._longest(config) + ROOM_AHEAD) * self._cached_token(shape)),
             written=written,
@@ -159,6 +161,16 @@ class Memory:
         values = value_model_of(config, self.world)
         own = facts_shape(values) if values is not None else None
         return (shape, adapter) if own is None else (own, adapter_of(values, own, config) if adapter else None)
+
+    @property
+    def kernels_kept(self) -> int | None:
+        """How many compiled kernels a processor is to keep in half precision; None where that is no matter."""
+        if self.shape is None or not self.half or self.machine.has_cuda:
+            return None
+        batch = self._batch(self.config, False)
+        return estimate.kernels_kept(
+            max(batch.tokens, self._quiet(self.config, batch, False)), self._longest(self.config)
+        )
 
     def _accumulated(self, config: Config) -> int:
         if config.trainer_spec.samples:

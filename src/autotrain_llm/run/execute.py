@@ -31,7 +31,7 @@ from autotrain_llm.run.failures import Interrupted, RunFailed, explain
 from autotrain_llm.run.folder import OutputFolder
 from autotrain_llm.run.layouts import Flat, Layout, Padded
 from autotrain_llm.run.loop import Companion, Loop, Observer
-from autotrain_llm.run.memory import keep_freed_memory
+from autotrain_llm.run.memory import keep_few_kernels, keep_freed_memory
 from autotrain_llm.run.model import DTYPES, Loaded, load, tokenizer_disagrees
 from autotrain_llm.run.objectives import Objective
 from autotrain_llm.run.peak import Peak, matmul_peak
@@ -185,6 +185,7 @@ class _Run:
         self._evaluation(folder, step)
         if self.plan.precision["cpu"]:
             keep_freed_memory()
+            keep_few_kernels(self.plan.estimate["kernels_kept"])
         with Trackers(self.plan, folder, step, self.watch, leader=self.leader) as trackers:
             recorder = Recorder(records.MetricsFile(folder, step) if self.leader else None, self.watch, trackers)
             if self.checkpoint and step is not None and step >= self.plan.steps:

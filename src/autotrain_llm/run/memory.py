@@ -1,14 +1,17 @@
-"""Let the processor's memory allocator keep what a training step has used."""
+"""What a processor keeps from one training step to the next: freed memory, which is used again, and not every kernel ever compiled."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 # Names of mallopt's parameters in glibc's malloc.h.
 TRIM_THRESHOLD = -1
 MMAP_THRESHOLD = -3
 LARGEST = 2**31 - 1
+KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+FEWEST_KERNELS = 128  # a later run of the process may need more than the first
 
 
 def keep_freed_memory() -> bool:
@@ -26,3 +29,12 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):  # another C library
         return False
     return bool(mallopt(MMAP_THRESHOLD, 1 << 30)) and bool(mallopt(TRIM_THRESHOLD, LARGEST))
+
+
+def keep_few_kernels(most: int | None) -> None:
+    """Let torch's library for processors keep at most so many of the kernels that it compiles, one for each shape of a matrix product.
+
+    It reads that once, with the first product in half precision: the first run of a process decides. What was set from outside stays.
+    """
+    if most is not None:
+        os.environ.setdefault(KERNELS, str(max(most, FEWEST_KERNELS)))

@@ -43,6 +43,7 @@ EXPLANATIONS = {
     "the other.",
     "D135": "All answers have the same label. What a good answer is can only be learnt beside bad ones.",
     "D136": "The chat template leaves out what a turn of system or user says, so that the model never sees it.",
+    "D137": "An object of a JSON row has the same key twice. Of the two values readers keep one and lose the other without a word.",
     "D140": "Conversations need a chat template to be written as text, and the tokenizer has none.",
     "D141": "The chat template that was asked for doesn't exist or is not valid.",
     "D142": "`--chat-template none` with rows that are conversations.",

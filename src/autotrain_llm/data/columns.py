@@ -9,8 +9,10 @@ from typing import Any
 from autotrain_llm.data.faults import Faults
 from autotrain_llm.data.recognise import CHOSEN, REJECTED, Columns, Layout, holds_token_ids, recognise
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
+from autotrain_llm.data.turns import is_too_deep, too_deep
 from autotrain_llm.data.wording import close, kind_of, listed, nearest, plain, shown
 from autotrain_llm.declare.finding import WARNING
+from autotrain_llm.declare.param import flag_of
 
 WANTED = {
     "documents": "a column of text (text), prompt and completion, or messages",
@@ -55,7 +57,7 @@ def say_missing_columns(columns: Columns, request: DataRequest, name: str, fault
         f"{name} has no column {asked}; it has: {there}",
         changes=_right_columns(columns, request, absent),
         file=name,
-        parameters=tuple(absent),
+        parameters=tuple(map(_parameter, absent)),
     )
     return True
 
@@ -96,13 +98,13 @@ def say_not_recognised(
         fix = "decode them with the tokenizer that made them, and name the column: --text-column text"
         faults.say("D111", message, fix=fix, file=name, parameters=("text_column",))
         return
-    if _say_wrong_kind(columns, request, name, faults):
+    if _say_too_deep(columns, request, name, faults) or _say_wrong_kind(columns, request, name, faults):
         return
     wants = WANTED["labelled" if request.trainer == "kto" else request.rows]
     there = ", ".join(_described(columns, column) for column in columns.names[:12])
     flag = f" ({data_flag})" if data_flag != "--data-path" else ""
     message = f"{request.trainer} needs {wants}, and {name}{flag} has: {there or 'no columns'}"
-    faults.say("D110", message, fix=_naming_fix(request), file=name, parameters=_naming_fields(request))
+    faults.say("D110", message, fix=_naming_fix(request), file=name, parameters=_naming_parameters(request))
 
 
 def _described(columns: Columns, column: str) -> str:
@@ -123,6 +125,19 @@ def _described(columns: Columns, column: str) -> str:
     return f"{shown(column)} ({held}{' of objects' if keys and kind == 'list' else ''}{keys})"
 
 
+def _say_too_deep(columns: Columns, request: DataRequest, name: str, faults: Faults) -> bool:
+    """Whether a column that is named, or any where none is, holds its turns in a list too many."""
+    named = [getattr(request, field) for field in COLUMN_FLAGS if request.is_named(field)]
+    for column, values in columns.values.items():
+        if not values or not is_too_deep(values[0]) or (named and column not in named):
+            continue
+        fault, row = too_deep(shown(column)), columns.first_row[column]
+        message, parameters = f"{name}, row {row}: {fault}", _naming_parameters(request)
+        faults.say(fault.code, message, fix=fault.fix, file=name, row=row, parameters=parameters)
+        return True
+    return False
+
+
 def _say_wrong_kind(columns: Columns, request: DataRequest, name: str, faults: Faults) -> bool:
     """Whether a named column is there and holds what can't be trained on."""
     for field, flag in COLUMN_FLAGS.items():
@@ -140,24 +155,24 @@ def _say_wrong_kind(columns: Columns, request: DataRequest, name: str, faults: F
             message,
             changes={_parameter(field): texts[0]} if texts else {},
             file=name,
-            row=1,
-            parameters=(field,),
+            row=columns.first_row[column],
+            parameters=(_parameter(field),),
         )
         return True
     return False
 
 
-def _naming_fields(request: DataRequest) -> tuple[str, ...]:
+def _naming_parameters(request: DataRequest) -> tuple[str, ...]:
+    """The parameters that name the columns a trainer reads."""
     if request.rows == "preferences":
-        return ("prompt_column", "text_column", "rejected_column")
+        return ("prompt_text_column", "text_column", "rejected_text_column")
     if request.rows == "scored":
-        return ("text_column", "rejected_column")
-    return ("prompt_column",) if request.rows == "prompts" else ("text_column",)
+        return ("text_column", "rejected_text_column")
+    return ("text_column",)
 
 
 def _naming_fix(request: DataRequest) -> str:
-    flags = " ".join(f"{COLUMN_FLAGS[field]} …" for field in _naming_fields(request))
-    return f"name the columns: {flags}"
+    return "name the columns: " + " ".join(f"{flag_of(name)} …" for name in _naming_parameters(request))
 
 
 def check_columns(columns: Columns, layout: Layout, request: DataRequest, name: str, faults: Faults) -> None:
@@ -170,11 +185,11 @@ def check_columns(columns: Columns, layout: Layout, request: DataRequest, name: 
     flags = f"--text-column {shown(chosen)} --rejected-text-column {shown(rejected)}"
     if chosen == rejected:
         message = f"{flags}: chosen and rejected are the same column of {name}"
-        faults.say("D103", message, fix="name the rejected answers", file=name, parameters=("rejected_column",))
+        faults.say("D103", message, fix="name the rejected answers", file=name, parameters=("rejected_text_column",))
     elif plain(chosen) in REJECTED and plain(rejected) in CHOSEN:
         message = f"{flags}: by their names these two are swapped, and the model would learn to give the worse answer"
         changes = {"text_column": rejected, "rejected_text_column": chosen}
-        parameters = ("text_column", "rejected_column")
+        parameters = ("text_column", "rejected_text_column")
         faults.say("D119", message, changes=changes, severity=WARNING, file=name, parameters=parameters)
 
 

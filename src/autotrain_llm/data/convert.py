@@ -10,7 +10,7 @@ from autotrain_llm.data.faults import Faults
 from autotrain_llm.data.read import RawRow, Row, Table
 from autotrain_llm.data.recognise import Layout
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
-from autotrain_llm.data.turns import TurnFault, conversation, is_conversation, parsed
+from autotrain_llm.data.turns import TurnFault, conversation, is_conversation, is_too_deep, parsed, too_deep
 from autotrain_llm.data.wording import kind_of, listed, shown
 from autotrain_llm.declare.finding import ERROR, WARNING
 
@@ -111,6 +111,8 @@ class Converter:
             return value
         if value is None:
             raise _nothing_there(cells, column)
+        if is_too_deep(value):
+            raise too_deep(shown(column))
         fix = f"write it as text, or name another column ({COLUMN_FLAGS['text_column']})"
         raise RowFault("D115", f"{shown(column)} is {kind_of(value)}, not text", fix)
 

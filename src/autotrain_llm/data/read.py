@@ -7,7 +7,7 @@ import io
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -15,9 +15,9 @@ from typing import Any
 
 from autotrain_llm.data.content import how_json_broke, pretence
 from autotrain_llm.data.decode import decode, read_bytes
-from autotrain_llm.data.faults import FIRST_ROWS, Faults
+from autotrain_llm.data.faults import DATA_PARAMETER, FIRST_ROWS, Faults
 from autotrain_llm.data.wording import kind_of, listed, shown
-from autotrain_llm.declare.finding import WARNING
+from autotrain_llm.declare.finding import ERROR, WARNING
 
 Row = dict[str, Any]
 STRUCTURED = {
@@ -32,6 +32,7 @@ ROW_KEYS = ("data", "rows", "train", "examples", "instances", "records", "items"
 
 RawRow = tuple[int, int | None, Row]
 Broken = tuple[int, str, str]  # a line, what is wrong with it, and the line itself
+Twice = dict[int, str]  # by the identity of an object, a key that stands in it twice
 
 
 @dataclass(slots=True)
@@ -132,14 +133,14 @@ def kind_of_file(path: Path, data: bytes) -> str | None:
 
 def _read_lines(text: str, name: str, faults: Faults) -> Iterator[RawRow]:
     """JSON Lines; an array in a file called .jsonl is read as what it is."""
-    rows = _array(text) if text.lstrip().startswith("[") else None
+    rows = _array(text, name, faults) if text.lstrip().startswith("[") else None
     return rows_of_lines(text.split("\n"), name, faults) if rows is None else rows
 
 
-def _array(text: str) -> Iterator[RawRow] | None:
+def _array(text: str, name: str, faults: Faults) -> Iterator[RawRow] | None:
     """The rows of a file that is one array; None for lines that are arrays, or that begin like one."""
     try:
-        return _document(text)
+        return _document(text, name, faults)
     except (ValueError, RecursionError):
         return None
 
@@ -147,7 +148,8 @@ def _array(text: str) -> Iterator[RawRow] | None:
 def rows_of_lines(lines: Iterable[str], name: str, faults: Faults) -> Iterator[RawRow]:
     """A row for each line that holds an object; what is wrong with lines is said behind the last."""
     broken: list[Broken] = []
-    loads, row = json.loads, 0
+    twice: Twice = {}
+    loads, row = _decoder(twice), 0
     for line, content in enumerate(lines, 1):
         if not content or content.isspace():
             continue
@@ -156,12 +158,66 @@ def rows_of_lines(lines: Iterable[str], name: str, faults: Faults) -> Iterator[R
             value = loads(content.removesuffix("\n"))
         except (ValueError, RecursionError) as problem:
             broken.append((line, _json_problem(problem), content))
+            twice.clear()
             continue
+        if twice:
+            _say_twice(twice, row, line, name, faults)
+            twice.clear()
         if isinstance(value, dict):
             yield row, line, value
         else:
             broken.append((line, f"holds {kind_of(value)}, not an object with columns", ""))
     _say_broken(broken, name, faults)
+
+
+def _decoder(twice: Twice) -> Callable[[str], Any]:
+    """Reads JSON and notes each object with a key that stands in it more than once; only the last such value is read."""
+
+    def made(pairs: list[tuple[str, Any]]) -> Row:
+        held = dict(pairs)
+        if len(held) != len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            twice[id(held)] = next(key for key, count in counts.items() if count > 1)
+        return held
+
+    return json.JSONDecoder(object_pairs_hook=made).decode
+
+
+def _say_twice(twice: Twice, row: int, line: int | None, file: str, faults: Faults) -> None:
+    """An object with the same key twice, in a row of a file."""
+    key = next(iter(twice.values()))
+    faults.row(
+        "D137",
+        file,
+        row,
+        f"duplicate key {shown(key)}: it stands twice in one object, and only the last value would be read",
+        line=line,
+        fix="rename one of the two, or delete the one that is not meant",
+        severity=ERROR,
+        parameters=(DATA_PARAMETER,),
+        key="duplicate key",
+    )
+
+
+def _say_twice_within(twice: Twice, rows: Iterable[Row], file: str, faults: Faults) -> None:
+    """The same for the rows of a document, or for what holds them."""
+    left = dict(twice)
+    for number, row in enumerate(rows, 1):
+        inside = {known: left.pop(known) for known in map(id, _objects_in(row)) if known in left}
+        if inside:
+            _say_twice(inside, number, None, file, faults)
+    if left:
+        key = shown(next(iter(left.values())))
+        message = f"{file}: duplicate key {key}: it stands twice in one object, and only the last value would be read"
+        faults.say("D137", message, fix="rename one of the two", file=file, parameters=(DATA_PARAMETER,))
+
+
+def _objects_in(value: Any) -> Iterator[Row]:
+    """All objects of a JSON value, itself among them."""
+    if isinstance(value, dict):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _objects_in(part)
 
 
 def _json_problem(problem: Exception) -> str:
@@ -186,7 +242,7 @@ def _say_broken(broken: list[Broken], file: str, faults: Faults) -> None:
 def _read_json(text: str, name: str, faults: Faults) -> Iterator[RawRow]:
     """A JSON array, an object that holds one, an object of columns, or JSON Lines under the name .json."""
     try:
-        rows = _document(text)
+        rows = _document(text, name, faults)
     except json.JSONDecodeError as problem:
         if problem.msg == "Extra data":
             yield from _read_lines(text, name, faults)
@@ -204,9 +260,13 @@ def _read_json(text: str, name: str, faults: Faults) -> Iterator[RawRow]:
         faults.say("D102", f"{name} holds no list of rows", fix=fix, file=name, parameters=("data_path",))
 
 
-def _document(text: str) -> Iterator[RawRow] | None:
+def _document(text: str, name: str, faults: Faults) -> Iterator[RawRow] | None:
     """The rows of a JSON document; None where it holds none."""
-    rows = _rows_in(json.loads(text))
+    twice: Twice = {}
+    value = _decoder(twice)(text)
+    rows = _rows_in(value)
+    if twice and rows is not None:
+        _say_twice_within(twice, rows, name, faults)
     return None if rows is None else ((number, None, row) for number, row in enumerate(rows, 1))
 
 

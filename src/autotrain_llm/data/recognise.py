@@ -46,11 +46,13 @@ class Columns:
 
     def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
         self.values: dict[str, list[Any]] = {}
-        for _, row in zip(range(LOOKED_AT), rows, strict=False):
+        self.first_row: dict[str, int] = {}  # by column, the first row that holds something
+        for number, row in zip(range(1, LOOKED_AT + 1), rows, strict=False):
             for name, value in row.items():
                 held = self.values.setdefault(name, [])
                 if value is not None and value != "":
                     held.append(value)
+                    self.first_row.setdefault(name, number)
         self._by_plain: dict[str, str] = {}
         for name in self.values:
             self._by_plain.setdefault(plain(name), name)

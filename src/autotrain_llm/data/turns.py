@@ -60,6 +60,19 @@ def is_conversation(value: Any) -> bool:
     return is_turn(value) or (isinstance(value, list) and bool(value) and any(is_turn(turn) for turn in value))
 
 
+def is_too_deep(value: Any) -> bool:
+    """Whether turns stand in a list within a list, `[[{"role": …}]]`, where a list of turns belongs."""
+    value = parsed(value)
+    inner = next((part for part in value if isinstance(part, list)), None) if isinstance(value, list) else None
+    return inner is not None and (is_conversation(inner) or is_too_deep(inner))
+
+
+def too_deep(column: str) -> TurnFault:
+    """What is wrong with such a cell."""
+    fix = 'write the turns as one list: [{"role": "user", "content": "…"}, …]'
+    return TurnFault("D115", f"{column} holds its turns one level too deep, as a list of lists: [[…]]", fix)
+
+
 def conversation(value: Any, column: str) -> list[Message]:
     """The turns in a cell. Raises TurnFault where a turn can't be read."""
     value = parsed(value)
@@ -69,6 +82,8 @@ def conversation(value: Any, column: str) -> list[Message]:
         raise TurnFault("D115", f"{column} is {kind_of(value)}, not a list of turns")
     if not value:
         raise TurnFault("D114", f"{column} is empty")
+    if isinstance(value[0], list) and is_too_deep(value):
+        raise too_deep(column)
     return [_turn(turn, number, column) for number, turn in enumerate(value, 1)]
 
 

@@ -133,7 +133,7 @@ LIGHT_LLAMA = {
     "hidden_act": "silu",
     "dtype": "float32",
 }
-LIGHT_LAYER = {
+LIGHT_MODULES = {
     "self_attn.q_proj": (16, 16),
     "self_attn.k_proj": (8, 16),
     "self_attn.v_proj": (8, 16),
@@ -141,8 +141,8 @@ LIGHT_LAYER = {
     "mlp.gate_proj": (32, 16),
     "mlp.up_proj": (32, 16),
     "mlp.down_proj": (16, 32),
-    "input_layernorm": (16,),
-    "post_attention_layernorm": (16,),
+    "intermediate.dense": (32, 16),
+    "output.dense": (16, 32),
 }
 
 
@@ -167,13 +167,26 @@ def build_light_model(folder: Path, **changes: Any) -> Path:
     tokenizer = train_tokenizer((turn["content"] for row in questions(64) for turn in row["messages"]), folder)
     size = tokenizer.vocab_size
     config = {**LIGHT_LLAMA, "vocab_size": size, **changes}
-    shapes = {"model.embed_tokens.weight": (size, 16), "model.norm.weight": (16,)}
-    shapes |= {f"model.layers.0.{name}.weight": shape for name, shape in LIGHT_LAYER.items()}
+    shapes = light_shapes(config["model_type"], size)
     if config["architectures"] == ["LlamaForSequenceClassification"]:
         shapes["score.weight"] = (len(config["id2label"]), 16)
     (folder / "config.json").write_text(json.dumps(config))
     write_weights(folder / "model.safetensors", shapes, fill=b"\0\0\x80\x3f")  # the number 1
     return folder
+
+
+def light_shapes(kind: str, size: int) -> dict[str, tuple[int, ...]]:
+    """The tensors of a model with one layer, under the names that its architecture has; those of a Llama where that is not known."""
+    from autotrain_llm.models.layers import LAYERS
+
+    layers = LAYERS.get(kind, LAYERS["llama"])
+    prefix = layers.at.partition(".")[0]
+    words = "embeddings.word_embeddings" if ".encoder." in layers.at else "embed_tokens"
+    shapes: dict[str, tuple[int, ...]] = {f"{prefix}.{words}.weight": (size, 16)}
+    for name in layers.needed():
+        usual = (16,) if "norm" in name else (16, 16)
+        shapes[f"{layers.at}0.{name}.weight"] = LIGHT_MODULES.get(name, usual)
+    return shapes
 
 
 @pytest.fixture(scope="session")

@@ -524,3 +524,45 @@ def test_real_data_is_recognised_without_a_word_of_warning(name, rows, format_na
     dataset = opened(SHARED / name, rows)
     assert (dataset.format, len(dataset.train), dataset.findings) == (format_name, count, ())
     assert sum(map(len, texts(dataset))) > 100_000
+
+
+# ---- what is lost, or not found, without a word
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "row"),
+    [
+        ("rows.jsonl", '{"text": "One."}\n{"text": "lost", "text": "Two."}\n', 2),
+        ("rows.jsonl", '[{"text": "One."}, {"text": "lost", "text": "Two."}]', 2),
+        ("rows.json", '[{"text": "lost", "text": "One."}, {"text": "Two."}]', 1),
+        ("rows.json", '{"data": [{"text": "lost"}], "data": [{"text": "One."}]}', None),
+    ],
+)
+def test_a_key_that_stands_twice_in_an_object_is_refused(tmp_path, name, content, row):
+    path = tmp_path / name
+    path.write_text(content)
+    (finding,) = opened(path).findings
+    assert (finding.code, finding.severity, finding.row) == ("D137", "error", row)
+
+
+def test_a_key_that_stands_in_each_turn_is_no_fault(tmp_path):
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    assert opened(write(tmp_path / "rows.jsonl", [{"messages": turns}])).findings == ()
+
+
+@pytest.mark.parametrize("named", [{}, {"text_column": "messages"}])
+def test_turns_in_a_list_too_many_are_said_with_the_first_such_row(tmp_path, named):
+    deep = [[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]]
+    path = write(tmp_path / "rows.jsonl", [{"messages": None}, {"messages": deep}])
+    finding = refusal(path, **named)[-1]
+    assert (finding.code, finding.row) == ("D115", 2)
+    assert "one level too deep" in finding.message
+
+
+def test_findings_about_columns_name_parameters(tmp_path):
+    from autotrain_llm.registry import PARAMS
+
+    path = write(tmp_path / "rows.jsonl", [{"a": 1}])
+    for rows in ("preferences", "scored", "prompts", "conversations"):
+        for finding in refusal(path, rows):
+            assert set(finding.parameters) <= set(PARAMS)

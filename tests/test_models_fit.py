@@ -62,8 +62,10 @@ def test_weights_that_tell_of_another_model_than_the_config(tmp_path, changes, s
     assert any(words in finding.message for finding in findings)
 
 
-def test_layers_beyond_those_of_the_config_may_look_further_ahead(tmp_path):
-    assert codes(write_model(tmp_path / "m", shapes=llama_shapes(layers=3))) == []
+def test_layers_beyond_those_of_the_config_would_be_left_out_unless_they_may_look_further_ahead(tmp_path):
+    finding = only(write_model(tmp_path / "m", shapes=llama_shapes(layers=3)))
+    assert (finding.code, "they hold 3" in finding.message) == ("M129", True)
+    assert codes(write_model(tmp_path / "other", model_type="deepseek_v3", shapes=llama_shapes(layers=3))) == []
 
 
 def test_parts_of_a_model_need_the_index_that_tells_what_lies_where(tmp_path):

@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
-from autotrain_llm.models import faults, fit
+from autotrain_llm.models import faults, fit, generation
 from autotrain_llm.models.faults import CODES, check_model, check_reward_model, is_known_architecture
 from autotrain_llm.models.locate import Located, locate
 from autotrain_llm.models.metadata import read_metadata
+from conftest import light_shapes
 
 LLAMA = {
     "model_type": "llama",
@@ -320,7 +321,8 @@ def test_the_library_knows_the_architectures_that_people_use():
     ],
 )
 def test_what_a_model_can_be_trained_for(tmp_path, config, generates, scores):
-    folder = write_model(tmp_path / "m", {**config, "vocab_size": 10})
+    shapes = None if config["model_type"] == "llama" else light_shapes(config["model_type"], 10)
+    folder = write_model(tmp_path / "m", {**config, "vocab_size": 10}, shapes)
     assert codes(folder, "sft") == ([] if generates else ["M142"])
     assert codes(folder, "reward") == ([] if scores else ["M143"])
 
@@ -398,7 +400,9 @@ def test_an_adapter_that_carries_a_score_head_makes_its_base_a_reward_model(tmp_
 
 def test_every_fault_has_one_code_and_says_what_it_is():
     assert len(set(CODES.values())) == len(CODES)
-    assert all(check.__doc__ and check.__module__ in (faults.__name__, fit.__name__) for check in CODES)
+    assert all(
+        check.__doc__ and check.__module__ in (faults.__name__, fit.__name__, generation.__name__) for check in CODES
+    )
 
 
 def test_reading_a_model_imports_no_heavy_library(tmp_path):

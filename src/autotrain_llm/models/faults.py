@@ -17,7 +17,13 @@ from autotrain_llm.models.fit import (
     adapter_of_another_model,
     impossible_config,
     missing_head,
+    weights_of_another_architecture,
     weights_of_another_shape,
+)
+from autotrain_llm.models.generation import (
+    broken_generation_config,
+    settings_of_sampling_alone,
+    tokens_that_are_not_there,
 )
 from autotrain_llm.models.locate import read_json
 from autotrain_llm.models.metadata import ModelFacts, highest_token_id, tokens_of_config
@@ -25,6 +31,7 @@ from autotrain_llm.models.weights import INDEX
 
 ALL_LINEAR = "all-linear"
 SCORING_TRAINER = "reward"
+TRAINED = "model"  # the parameter that names the model whose copy is saved
 MOST_NAMED = 4
 SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
 
@@ -80,7 +87,19 @@ def no_weights(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Findi
         )
     else:
         message = f"{said(facts, parameter)} has no weights: there is no weight file such as model.safetensors beside its config.json"
-        yield Finding(message, fix="copy or download the weights too, or name another model", parameters=(parameter,))
+        message += f", only {listed(weights.others)}" if weights.others else ""
+        yield Finding(message, fix=_way_to_weights(weights.others), parameters=(parameter,))
+
+
+def _way_to_weights(others: Sequence[str]) -> str:
+    """What to do where only such files are there."""
+    if any(name.endswith((".incomplete", ".part", ".crdownload", ".aria2")) for name in others):
+        return "finish the download: those files are the beginning of others"
+    if any(name.endswith(".safetensors") for name in others):
+        return "take the files called model.safetensors or model-00001-of-0000N.safetensors, which have the library's names for the tensors"
+    if others:
+        return "take a revision of the model that has safetensors, or convert the weights and save them with save_pretrained"
+    return "copy or download the weights too, or name another model"
 
 
 def missing_shards(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
@@ -93,7 +112,10 @@ def missing_shards(facts: ModelFacts, *, parameter: str = "model") -> Iterator[F
 
 
 def no_index(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
-    """Weight files that are parts of a whole, without the index that says which tensor lies in which."""
+    """Weight files that are parts of a whole, without the index that says which tensor lies in which, or with one that can't be read."""
+    if facts.weights.index_fault:
+        message = f"{said(facts, parameter)}: its {INDEX} {facts.weights.index_fault}, so that no part of the weights can be found"
+        yield Finding(message, "download the model's index again", (parameter,), file=_file(facts, INDEX))
     parts = [SHARD.fullmatch(name) for name in facts.weights.files]
     first = next(filter(None, parts), None)
     if first is None or facts.is_remote or facts.folder is None or (facts.folder / INDEX).exists():
@@ -425,11 +447,15 @@ CODES: dict[Callable[..., Iterator[Finding]], str] = {
     adapter_of_another_model: "M130",
     no_tokenizer: "M131",
     tokens_beyond_embedding: "M132",
+    weights_of_another_architecture: "M133",
     needs_remote_code: "M141",
     cannot_generate: "M142",
     cannot_score: "M143",
     quantised_base: "M144",
     missing_head: "M145",
+    broken_generation_config: "M146",
+    settings_of_sampling_alone: "M147",
+    tokens_that_are_not_there: "M148",
     unmatched_targets: "M151",
     no_classifier: "M161",
     several_labels: "M162",
@@ -444,8 +470,10 @@ FILE_CHECKS = (
     damaged_weights,
     impossible_config,
     weights_of_another_shape,
+    weights_of_another_architecture,
     no_adapter_weights,
     adapter_of_another_model,
+    broken_generation_config,
 )
 
 
@@ -470,6 +498,8 @@ def check_model(
     findings += _coded(cannot_score, facts, trainer, parameter=parameter)
     findings += _coded(missing_head, facts, trainer, parameter=parameter)
     findings += _coded(quantised_base, facts, peft=peft, parameter=parameter)
+    if parameter == TRAINED and trainer != SCORING_TRAINER:
+        findings += _coded(settings_of_sampling_alone, facts) + _coded(tokens_that_are_not_there, facts)
     if peft:
         findings += _coded(unmatched_targets, facts, target_modules)
     return findings

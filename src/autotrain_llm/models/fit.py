@@ -6,12 +6,13 @@ All of it would be found by loading the model, minutes later or never: what weig
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import flag_of
+from autotrain_llm.models.layers import LAYERS
 from autotrain_llm.models.metadata import EMBEDDING, ModelFacts
 
 LAYER = re.compile(r"^(.*?\b(?:layers|layer|h|blocks)\.)(\d+)\.")
@@ -23,6 +24,13 @@ ROPE_TABLE = re.compile(r"^ROPE_INIT_FUNCTIONS\b.*?^\}", re.MULTILINE | re.DOTAL
 # Kinds that configs of single architectures turn into one of the table's.
 OWN_ROPES = frozenset(["default", "su", "mrope", "axial"])
 PROMPT_ADAPTERS = frozenset(["PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CARTRIDGE"])
+MOST_NAMED = 3
+NORM = "norm"
+# Where config.json has no head_dim, these share hidden_size among the heads; others have a width of their own.
+SHARED_WIDTH = frozenset(
+    ["arcee", "cohere", "cohere2", "granite", "llama", "mistral", "olmo", "olmo2", "qwen2", "smollm3", "stablelm", "starcoder2"]
+)  # fmt: skip
+POSITIONS = re.compile(r"(?:^|\.)(?:wpe|embed_positions|position_embeddings)\.weight$")
 HEAD = re.compile(r"lm_head|embed_out|output_projection|(?:^|\.)output\.")
 ADAPTED = re.compile(r"^base_model\.model\.(.+)\.lora_([AB])(?:\.\w+)?\.weight$")
 
@@ -95,7 +103,13 @@ def weights_of_another_shape(facts: ModelFacts, *, parameter: str = "model") -> 
     """
     if facts.config is None or not facts.tensors or facts.weights.missing or facts.custom_code:
         return
-    for config, weights in (*_embedding(facts), *_projections(facts), *_layers(facts), *_rounded(facts)):
+    for config, weights in (
+        *_embedding(facts),
+        *_positions(facts),
+        *_projections(facts),
+        *_layers(facts),
+        *_rounded(facts),
+    ):
         message = f"{flag_of(parameter)} {facts.name}: config.json and weights don't fit: {config}, and {weights}"
         fix = "take both from the same place: the config.json that the weights were saved with"
         yield Finding(message, fix=fix, parameters=(parameter,), file=_config_file(facts))
@@ -113,9 +127,20 @@ def _embedding(facts: ModelFacts) -> Iterator[tuple[str, str]]:
         yield f"hidden_size is {facts.hidden_size}", f"the embedding is {width} wide"
 
 
+def _positions(facts: ModelFacts) -> Iterator[tuple[str, str]]:
+    """A table of positions that is not as long as config.json says, of architectures that have one."""
+    key = next((name for name in ("max_position_embeddings", "n_positions") if facts.number(name)), None)
+    found = next((shape for name, shape in facts.tensors.items() if POSITIONS.search(name) and len(shape) == 2), None)
+    if key is None or found is None or facts.model_type not in LAYERS:
+        return
+    spare = 2 if facts.model_type == "opt" else 0
+    if found[0] != (facts.number(key) or 0) + spare:
+        yield f"{key} is {facts.number(key)}", f"the table of positions has {found[0]} rows"
+
+
 def _projections(facts: ModelFacts) -> Iterator[tuple[str, str]]:
     """The rows of the first layer's projections, where config.json says how many there are."""
-    width = facts.number("head_dim")
+    width = facts.number("head_dim") or _width_of_a_head(facts)
     experts = facts.number("num_local_experts", "num_experts", "n_routed_experts")
     wanted = {
         "self_attn.q_proj": ("num_attention_heads", facts.heads, width),
@@ -126,17 +151,28 @@ def _projections(facts: ModelFacts) -> Iterator[tuple[str, str]]:
         shape = facts.tensors.get(f"model.layers.0.{module}.weight")
         if not count or not each or shape is None or len(shape) != 2 or facts.quantization:
             continue
-        if shape[0] % (count * each):  # a multiple is one that holds gates as well
+        rows, wanted_rows = shape[0], count * each
+        exact = facts.model_type in LAYERS and not module.endswith("q_proj")  # others can hold gates as well
+        if rows != wanted_rows if exact else rows % wanted_rows:
             yield f"{key} is {count}" + (f" of head_dim {each}" if each > 1 else ""), f"{module} has {shape[0]} rows"
 
 
+def _width_of_a_head(facts: ModelFacts) -> int | None:
+    """The width of an attention head where config.json gives none, of architectures that share their width among the heads."""
+    if facts.model_type not in SHARED_WIDTH or not facts.hidden_size or not facts.heads:
+        return None
+    return facts.hidden_size // facts.heads
+
+
 def _layers(facts: ModelFacts) -> Iterator[tuple[str, str]]:
-    """Layers that config.json tells of and the weights don't hold; more than it tells of can be heads that look further ahead."""
+    """Layers that config.json tells of and the weights don't hold, or the other way round, unless those can be heads that look further ahead."""
     found = [match for match in map(LAYER.match, facts.tensors) if match]
     stacks = {match[1] for match in found}
     if len(stacks) != 1 or not facts.layers:
         return
     there = 1 + max(int(match[2]) for match in found)
+    if there > facts.layers and facts.model_type in LAYERS and not facts.is_encoder:
+        yield f"num_hidden_layers is {facts.layers}", f"they hold {there}: those beyond would be left out"
     if there < facts.layers:
         stack = stacks.pop()
         yield (
@@ -153,6 +189,92 @@ def _rounded(facts: ModelFacts) -> Iterator[tuple[str, str]]:
     kinds = {tensor.dtype for tensor in matrices if tensor.dtype.startswith(("I", "U"))}
     if kinds and not facts.quantization:
         yield "it has no quantization_config", f"they are rounded to whole numbers ({', '.join(sorted(kinds))})"
+
+
+def weights_of_another_architecture(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+    """Weights whose tensors are not those of the architecture that config.json names: of another one, or of a model that was wrapped when it was saved.
+
+    Why: tensors are found by their names. What the architecture has and the files don't is filled with random numbers, what they hold
+    besides is left out, and the library says so in a line of its log at most.
+    Fix: the config.json that the weights were saved with; or save the model itself, and not what it was wrapped in.
+    """
+    layers = LAYERS.get(facts.model_type or "")
+    if layers is None or not facts.tensors or facts.quantization or facts.custom_code or facts.weights.missing:
+        return
+    held = _held(facts.tensors, layers.at)
+    kind, where = facts.model_type, f"{flag_of(parameter)} {facts.name}"
+    weights = f"its weights ({_some(list(facts.weights.files))})"
+    fix = "take both from the same place: the config.json that the weights were saved with"
+    if not held:
+        found = ", ".join(sorted(facts.tensors, key=lambda name: (not LAYER.match(name), NORM in name))[:MOST_NAMED])
+        wrapper = _wrapper(facts.tensors, layers.at)
+        if wrapper:
+            what = f"the tensors of {weights} have names that begin with {wrapper}, as of a model saved inside another ({found}): a {kind} has none of them"
+            fix = "save the model that was wrapped: unwrap it (an adapter: merge it) before save_pretrained"
+        else:
+            telling = [module for module in layers.needed() if NORM not in module and not module.startswith("ln_")]
+            wanted = ", ".join(f"{layers.at}0.{module}.weight" for module in telling[:2])
+            what = f"config.json says {kind}, and {weights} are of another architecture: a {kind} has {wanted}, …; they hold {found}, …"
+            fix += _fitting(facts)
+        yield Finding(f"{where}: {what}, and all would be random", fix, (parameter,), file=_config_file(facts))
+        return
+    lacking = [
+        f"{layers.at}{at}.{name}.weight" for at in held for name in layers.needed() if f"{name}.weight" not in held[at]
+    ]
+    besides = [
+        f"{layers.at}{at}.{name}"
+        for at, names in held.items()
+        for name in names
+        if not layers.knows(name, facts.config or {}) and _is_read(name, names)
+    ]
+    if lacking:
+        message = f"{where}: config.json says {kind}, and {weights} lack {_some(lacking)}, which would be random"
+        message += f"; they hold {_some(besides)} instead" if besides else ""
+        yield Finding(message, fix + _fitting(facts), (parameter,), file=_config_file(facts))
+    elif besides:
+        message = f"{where}: config.json says {kind}, and {weights} hold {_some(besides)}, which a {kind} of this config.json has not: they would be left out"
+        yield Finding(message, fix + _fitting(facts), (parameter,), file=_config_file(facts))
+
+
+def _held(names: Iterable[str], at: str) -> dict[int, set[str]]:
+    """The tensors of each layer, named from its number on; the model's own prefix may be left out, as of a model without a head."""
+    prefix, _, rest = at.partition(".")
+    found: dict[int, set[str]] = {}
+    for match in filter(None, map(re.compile(rf"(?:{prefix}\.)?{re.escape(rest)}(\d+)\.(.+)").fullmatch, names)):
+        found.setdefault(int(match[1]), set()).add(match[2])
+    return dict(sorted(found.items()))
+
+
+def _wrapper(names: Iterable[str], at: str) -> str | None:
+    """What stands before the names that an architecture has; None where they don't end so."""
+    found = map(re.compile(rf"(.+\.){re.escape(at)}\d+\.").match, names)
+    return next((match[1] for match in found if match), None)
+
+
+def _is_read(name: str, names: set[str]) -> bool:
+    """Whether a tensor that an architecture doesn't know matters: older files hold masks and the like as `bias`."""
+    module, _, kind = name.rpartition(".")
+    return kind == "weight" or (kind == "bias" and f"{module}.weight" in names)
+
+
+def _fitting(facts: ModelFacts) -> str:
+    """The well-known architecture that the weights are of, as the end of a fix; nothing where none is."""
+    for kind, layers in LAYERS.items():
+        held = _held(facts.tensors, layers.at)
+        first = held.get(0, set())
+        whole = bool(first) and all(f"{name}.weight" in first for name in layers.needed())
+        if (
+            kind != facts.model_type
+            and whole
+            and all(layers.knows(name, {}) or not _is_read(name, first) for name in first)
+        ):
+            return f" (the weights are like those of a {kind})"
+    return ""
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def missing_head(facts: ModelFacts, trainer: str, *, parameter: str = "model") -> Iterator[Finding]:

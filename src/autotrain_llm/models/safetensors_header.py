@@ -10,6 +10,13 @@ from pathlib import Path
 from autotrain_llm.declare.lfs import LFS_POINTER
 
 LARGEST_HEADER = 100_000_000
+# What else begins so, in place of the length of a header.
+PRETENCES = {
+    b"<": "is an HTML page, as a link or a login answers in place of a file",
+    b"PK\x03\x04": "is no safetensors file but a zip archive, as PyTorch's pickles are, under another name",
+    b"\x80": "is no safetensors file but a pickle under another name",
+    b"GGUF": "is no safetensors file but GGUF under another name, a form for inference that can't be trained",
+}
 
 
 @dataclass(frozen=True)
@@ -39,13 +46,21 @@ def read_header(path: Path) -> dict[str, Tensor]:
             raise Damaged("is a Git LFS pointer, not the weights: they were never downloaded")
         length = int.from_bytes(prefix, "little")
         if size < 8 or length > min(size - 8, LARGEST_HEADER):
-            raise Damaged("is empty" if size == 0 else "is truncated or no safetensors file: its header is not whole")
+            raise Damaged("is empty" if size == 0 else _pretence(prefix))
         text = file.read(length)
     tensors = _parse(text, begin=8 + length)
+    if not tensors:
+        raise Damaged("holds no tensors")
     end = max((tensor.end for tensor in tensors.values()), default=8 + length)
     if size < end:
         raise Damaged(f"is truncated: it has {size} bytes, and its header tells of {end}")
     return tensors
+
+
+def _pretence(start: bytes) -> str:
+    """What a file is whose first bytes are no length of a header."""
+    found = (what for mark, what in PRETENCES.items() if start.startswith(mark))
+    return next(found, "is truncated or no safetensors file: its header is not whole")
 
 
 def _parse(text: bytes, begin: int) -> dict[str, Tensor]:

@@ -10,6 +10,10 @@ from autotrain_llm.models.locate import Located, read_json
 from autotrain_llm.models.safetensors_header import Damaged, Tensor, read_header
 
 INDEX = "model.safetensors.index.json"
+# Weights in other formats, under other names, or not yet there.
+OTHERS = (
+    "*.safetensors", "*.incomplete", "*.part", "*.crdownload", "*.aria2", "*.pth", "*.pt", "*.ckpt", "*.h5", "*.msgpack", "*.npz", "*.onnx",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,8 @@ class Weights:
     """A model's weight files as they lie there.
 
     `tensors` are the safetensors' tensors by name, `home` the file each is in, `missing` the shards that an index names and that are not
-    there, `damaged` what is wrong with a file, by name, and `pickles` the `.bin` files where there is nothing else.
+    there, `damaged` what is wrong with a file, by name. Where there is nothing else, `pickles` are the `.bin` files, and `others` what looks
+    like weights and is none that can be loaded. `index_fault` is what is wrong with an index that can't be read.
     """
 
     files: tuple[str, ...] = ()
@@ -26,11 +31,14 @@ class Weights:
     missing: tuple[str, ...] = ()
     damaged: Mapping[str, str] = field(default_factory=dict)
     pickles: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    index_fault: str | None = None
 
 
 def read_weights(folder: Path, stem: str = "model") -> Weights:
     """The weight files of a folder: those an index names, else one file, else any safetensors, else pickles."""
-    expected = _shards(folder / f"{stem}.safetensors.index.json")
+    index = folder / f"{stem}.safetensors.index.json"
+    expected = _shards(index)
     if not expected:
         single = folder / f"{stem}.safetensors"
         paths = [single] if single.exists() else sorted(folder.glob("model*.safetensors")) if stem == "model" else []
@@ -50,7 +58,21 @@ def read_weights(folder: Path, stem: str = "model") -> Weights:
     stored = "pytorch_model*.bin" if stem == "model" else f"{stem}.bin"
     pickles = () if present else tuple(sorted(path.name for path in folder.glob(stored)))
     missing = tuple(name for name in expected if name not in present)
-    return Weights(tuple(present), tensors, home, missing, damaged, pickles)
+    others = () if present or pickles or missing else _others(folder)
+    unread = None if missing or f"{stem}.safetensors" in present else _index_fault(index)
+    return Weights(tuple(present), tensors, home, missing, damaged, pickles, others, unread)
+
+
+def _others(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted({path.name for pattern in OTHERS for path in folder.glob(pattern)}))
+
+
+def _index_fault(index: Path) -> str | None:
+    """What is wrong with an index that is there and says nothing."""
+    if not index.exists() or _shards(index):
+        return None
+    document = read_json(index)
+    return "is no JSON" if document is None else "has no weight_map, which says what lies in which"
 
 
 def remote_weights(located: Located, stem: str = "model") -> Weights:

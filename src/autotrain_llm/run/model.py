@@ -8,10 +8,19 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel, set_seed
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    set_seed,
+)
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from autotrain_llm.facts.world import World
+from autotrain_llm.models.generation import idle_settings
 from autotrain_llm.models.locate import ADAPTER, HUB, Located
 from autotrain_llm.planning import Plan
 
@@ -160,9 +169,21 @@ def load_tokenizer(plan: Plan, world: World) -> PreTrainedTokenizerBase:
 
 def fit_to_tokenizer(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     """Tell the model which tokens begin, end and pad, so that what is saved generates and stops as it was trained."""
+    generation = getattr(model, "generation_config", None)
+    if generation is not None:
+        make_writable(generation)
     for config in (model.config, getattr(model, "generation_config", None)):
         if config is not None and config.pad_token_id is None:
             config.pad_token_id = tokenizer.pad_token_id
+
+
+def make_writable(settings: GenerationConfig) -> None:
+    """Settings of sampling without `do_sample`, or of beams without any, are read by transformers and refused when they are written."""
+    sampling, beams = idle_settings(settings.to_dict())
+    if sampling:
+        settings.do_sample = True
+    for name in beams:
+        setattr(settings, name, None)
 
 
 def tokenizer_disagrees(tokenizer: PreTrainedTokenizerBase, world: World) -> str | None:

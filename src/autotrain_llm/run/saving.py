@@ -60,8 +60,8 @@ def tell_end_of_turn(model: Any, tokenizer: Any, end_of_turn: str | None) -> Non
 def end_tokens(model: Any, tokenizer: Any, end_of_turn: str | None) -> list[int]:
     """The tokens that end an answer: those that the model knows, the end of the text and the end of a turn."""
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    known = base.generation_config.eos_token_id
-    ends = [known] if isinstance(known, int) else list(known or [])
+    known, words = base.generation_config.eos_token_id, base.get_input_embeddings().num_embeddings
+    ends = [end for end in ([known] if isinstance(known, int) else list(known or [])) if end < words]
     ends += [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     if end_of_turn is not None:
         turn = tokenizer.convert_tokens_to_ids(end_of_turn)

@@ -20,7 +20,10 @@ PROMPTS = '{"prompt": "Hi"}\n{"prompt": "Bye"}\n'
 TURNS = '{"prompt": [{"role": "user", "content": "Hi"}]}\n'
 ADAPTER = """mkdir adapter
 echo '{"peft_type": "LORA", "base_model_name_or_path": "MODEL"}' > adapter/adapter_config.json"""
-WITH_WEIGHTS = ADAPTER + "\nprintf '\\002\\0\\0\\0\\0\\0\\0\\0{}' > adapter/adapter_model.safetensors"
+HEADER = '{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight":{"dtype":"F32","shape":[1,16],"data_offsets":[0,64]}}'
+WITH_WEIGHTS = f"""{ADAPTER}
+printf '\\{len(HEADER):03o}\\0\\0\\0\\0\\0\\0\\0%s' '{HEADER}' > adapter/adapter_model.safetensors
+head -c 64 /dev/zero >> adapter/adapter_model.safetensors"""
 
 
 def of_copy(change: str, wrong: str = "", right: str | None = None, rows: str = TWO, command: str = SFT) -> Example:
@@ -33,6 +36,18 @@ def of_copy(change: str, wrong: str = "", right: str | None = None, rows: str = 
 def of_config_key(old: str, new: str, wrong: str = "", rows: str = TWO, command: str = SFT) -> Example:
     """A copy with something else in its config.json."""
     return of_copy(f"sed -i.old 's/{old}/{new}/' changed/config.json", wrong, None, rows, command)
+
+
+def of_generation(wrong: str, right: str) -> Example:
+    """Two models that are told apart by their generation_config.json."""
+    command = SFT.replace("MODEL", "copy") + "rows.jsonl"
+    return Example(
+        command,
+        command,
+        before="cp -r MODEL copy",
+        wrong=f"echo '{wrong}' > copy/generation_config.json",
+        right=f"echo '{right}' > copy/generation_config.json",
+    )
 
 
 EXAMPLES: dict[str, Example] = {
@@ -90,6 +105,7 @@ EXAMPLES: dict[str, Example] = {
     ),
     "M131": of_copy("rm changed/tokenizer.json"),
     "M132": of_copy("""sed -i.old 's/"id": 3,/"id": 3000,/' changed/tokenizer.json"""),
+    "M133": of_config_key('"model_type": "llama"', '"model_type": "gpt2"'),
     "M141": of_config_key(
         '"model_type": "llama"', '"model_type": "mine", "auto_map": {"AutoModelForCausalLM": "mine.Mine"}'
     ),
@@ -100,6 +116,9 @@ EXAMPLES: dict[str, Example] = {
         "sed -i.old 's/lm_head/lm_hand/' changed/model.safetensors\n"
         """sed -i.old 's/"tie_word_embeddings": true/"tie_word_embeddings": false/' changed/config.json"""
     ),
+    "M146": of_generation('{"temperature": "high"}', '{"temperature": 0.6, "do_sample": true}'),
+    "M147": of_generation('{"temperature": 0.6}', '{"temperature": 0.6, "do_sample": true}'),
+    "M148": of_generation('{"eos_token_id": 50256}', '{"eos_token_id": 0}'),
     "M151": of_flags("--peft --target-modules q_porj", "--peft --target-modules q_proj"),
     "M161": Example(PPO.replace("SCORER", "TEACHER") + "rows.jsonl", PPO + "rows.jsonl", PROMPTS, PROMPTS),
     "M162": Example(
@@ -122,7 +141,7 @@ EXAMPLES: dict[str, Example] = {
         SFT.replace("MODEL", "short") + "rows.jsonl --max-seq-length 64",
         before="cp -r MODEL short\nsed -i.old 's/^{/{\"model_max_length\": 64,/' short/tokenizer_config.json",
     ),
-    "M173": of_config_key('"llama"', '"bloom"', "--packing"),
+    "M173": of_config_key('"llama"', '"nemotron"', "--packing"),
     "M174": of_flags(
         "--model-ref other",
         "--model-ref TEACHER",

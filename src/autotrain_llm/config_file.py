@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from autotrain_llm.declare.document import load_yaml
+from autotrain_llm.declare.document import load_json, load_yaml
 from autotrain_llm.declare.finding import WARNING, Finding, Refused
 from autotrain_llm.params.compatibility import RENAMED
 from autotrain_llm.registry import PARAMS
@@ -73,12 +72,12 @@ def load(file: Path, shown: str) -> Mapping[str, Any]:
             ]
         ) from None
     try:
-        document = json.loads(text) if file.suffix == ".json" else load_yaml(text)
+        document = load_json(text) if file.suffix == ".json" else load_yaml(text)
     except ValueError as fault:
         raise Refused(
             [
                 Finding(
-                    f"--config {shown} can't be parsed: {' '.join(str(fault).split())}",
+                    f"--config {shown} can't be parsed: {_why(text, str(fault), file)}",
                     parameters=("config",),
                     file=shown,
                     code="P106",
@@ -89,7 +88,7 @@ def load(file: Path, shown: str) -> Mapping[str, Any]:
         raise Refused(
             [
                 Finding(
-                    f"--config {shown} holds no parameters; it needs lines such as `lr: 2e-5`",
+                    f"--config {shown} {_instead(document)} and no parameters; it needs lines such as `lr: 2e-5`",
                     parameters=("config",),
                     file=shown,
                     code="P106",
@@ -97,6 +96,28 @@ def load(file: Path, shown: str) -> Mapping[str, Any]:
             ]
         )
     return document
+
+
+def _why(text: str, fault: str, file: Path) -> str:
+    """Why a text is neither YAML nor JSON: what it looks like, and the parser's own words."""
+    lines = list(enumerate(text.splitlines(), 1))
+    conflict = next((number for number, line in lines if line.startswith(("<<<<<<< ", ">>>>>>> "))), None)
+    tab = next((number for number, line in lines if line[: len(line) - len(line.lstrip())].count("\t")), None)
+    looks = ""
+    if conflict:
+        looks = f"line {conflict} is a Git merge conflict marker; "
+    elif tab and file.suffix != ".json":
+        looks = f"line {tab} begins with a tab, and YAML is indented with spaces; "
+    elif file.suffix == ".json" and any(line.lstrip().startswith(("//", "#")) for _, line in lines):
+        looks = "JSON has no comments; "
+    return looks + " ".join(fault.split())
+
+
+def _instead(document: Any) -> str:
+    """What a file holds that has no keys and values."""
+    if document is None:
+        return "is empty: it holds comments at most"
+    return "holds a list" if isinstance(document, list) else f"is neither YAML nor JSON: it holds {str(document)[:40]!r}"
 
 
 def _flatten(document: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any, str]]:

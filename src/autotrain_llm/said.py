@@ -14,7 +14,7 @@ from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import Param, flag_of, plain
 from autotrain_llm.declare.record import EMPTY
-from autotrain_llm.params.compatibility import ACCEPTED, BY_TRAINER, FOREIGN, RENAMED, Accepted, meant
+from autotrain_llm.params.compatibility import ACCEPTED, BY_TRAINER, FOREIGN, NOT_HERE, RENAMED, Accepted, meant
 from autotrain_llm.registry import PARAMS
 
 COMPATIBLE: dict[str, Accepted] = {accepted.name: accepted for accepted in ACCEPTED}
@@ -87,11 +87,14 @@ class Said:
                 )
             )
         else:
-            close = meant("trainer", name) or nearest(name, TRAINERS)
+            parts = name.replace("_", "-").replace("+", "-").replace("/", "-").split("-")
+            within = next((part for part in parts if part in TRAINERS), None)
+            close = within or meant("trainer", name) or nearest(name, TRAINERS)
+            adapted: dict[str, Any] = {"peft": True} if within and {"lora", "qlora", "peft"} & set(parts) else {}
             self.findings.append(
                 Finding(
                     f"there is no trainer {name!r}; there are {', '.join(TRAINERS)}",
-                    changes={"trainer": close} if close else EMPTY,
+                    changes={"trainer": close} | adapted if close else EMPTY,
                     parameters=("trainer",),
                     file=file,
                     code="P303",
@@ -124,13 +127,18 @@ def unknown(name: str, where: str, raw: Any, file: str | None = None, trainer: s
         or (name.removeprefix("no_") if name.removeprefix("no_") in PARAMS else None)
     )
     if ours:
+        changes = _fitting(PARAMS[ours], _retyped(name, ours, raw))
         return Finding(
             f"{where} is called {PARAMS[ours].flag} here",
-            changes={ours: _retyped(name, ours, raw)},
+            fix=f"{PARAMS[ours].flag} {PARAMS[ours].placeholder or '…'}",
+            changes=changes,
             parameters=(name,),
             file=file,
             code="P102",
         )
+    if name in NOT_HERE:
+        message = f"there is no parameter {where}: {NOT_HERE[name]}"
+        return Finding(message, f"leave {where} out", (name,), file=file, code="P104")
     close = nearest(name, [*PARAMS, *COMPATIBLE, *RENAMED])
     hint = f"; did you mean --{close.replace('_', '-')}?" if close else ""
     return Finding(
@@ -140,6 +148,18 @@ def unknown(name: str, where: str, raw: Any, file: str | None = None, trainer: s
         file=file,
         code="P104",
     )
+
+
+def _fitting(param: Param, value: Any) -> dict[str, Any]:
+    """The change to this value; none where the parameter could not have it, as where a name means the same and its value does not."""
+    if value is None or value is True:
+        return {param.name: value}
+    try:
+        converted = convert(param, value)
+    except BadValue:
+        return {}
+    steps_for_a_share = param.name == "warmup_ratio" and converted > 1
+    return {} if steps_for_a_share else {param.name: value}
 
 
 def _of_trainer(name: str, trainer: str | None) -> str | None:
@@ -159,9 +179,19 @@ def _readable(param: Param, raw: Any) -> dict[str, Any]:
 
 def _retyped(name: str, ours: str, raw: Any) -> Any:
     """The value that a foreign name's own stands for here."""
-    values = {"fp16": "fp16", "bf16": "bf16", "load_in_4bit": "int4", "load_in_8bit": "int8"}
+    values = {
+        "fp16": "fp16",
+        "bf16": "bf16",
+        "load_in_4bit": "int4",
+        "load_in_8bit": "int8",
+        "wandb": "wandb",
+        "use_wandb": "wandb",
+    }
+    values |= {"lora_target_linear": "all-linear", "use_dpo": "dpo", "use_ppo": "ppo"}
     if name in values:
         return None if str(raw).strip().lower() in FALSE else values[name]
+    if isinstance(raw, list) and raw and isinstance(raw[0], dict):  # data sets with their settings
+        raw = raw[0].get("path", raw)
     if PARAMS[ours].kind == "switch":
         return not name.startswith("no_") if raw is None else str(raw).strip().lower() not in (*FALSE, "full")
     if PARAMS[ours].choices:
@@ -179,7 +209,10 @@ def _perhaps(close: str, raw: Any) -> dict[str, Any]:
 
 def shown(param: Param, raw: Any) -> str:
     """A value as it can be repeated to its user: a secret never is."""
-    return "a value that is not shown" if param.secret else repr(raw) if isinstance(raw, str) else plain(raw)
+    if param.secret:
+        return "a value that is not shown"
+    kind = "the list " if isinstance(raw, list | tuple) and param.kind != "list" else ""
+    return repr(raw) if isinstance(raw, str) else kind + plain(raw)
 
 
 def take_all(given: Mapping[str, Any]) -> Said:

@@ -16,9 +16,13 @@ from autotrain_llm.registry import GROUP, PARAMS
 
 HELD_OUT = "0.1"  # share of the rows that a sweep sets aside where no evaluation rows are named
 NEW_MODEL_RATES = (1e-4, 1e-2)  # learning rates that a model with random weights can learn at
-# What says where a run goes, what it is measured on, or that there is a sweep: all trials have these in common.
-SHARED_GROUPS = ("Sweep", "Output", "Hub", "Command")
-SHARED = ("trainer", "valid_split", "eval_dataset_path", "eval_strategy", "cache_dir", "offline", "log")
+# What says where a run goes, what is learnt from what and how it is measured, or that there is a sweep: all trials have these in common. A
+# loss of other rows, or of another model's tokens, is another quantity.
+SHARED_GROUPS = (
+    *("Sweep", "Output", "Hub", "Command", "Evaluation", "GeneratedAnswers"),
+    *("Model", "Data", "PromptColumn", "RejectedColumn"),
+)
+SHARED = ("eval_strategy", "log", "logging_steps", "eval_batch_size", "target_memory", "distributed_backend")
 # What differs between machines that work on the same sweep, or between its beginning and its continuation.
 NO_PART_OF_THE_NAME = ("output_dir", "cache_dir", "offline", "token", "revision", "log")
 PASSWORD = re.compile(r"^([^:]+://[^:/@]*:).*(@)")  # up to the last @: rather too much than half a password

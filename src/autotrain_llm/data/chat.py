@@ -140,7 +140,9 @@ def find_template(asked: str | None, tokenizer: Tokenizer, faults: Faults) -> Ch
                 ChatTemplate(tokenizer.chat_template, tokenizer, OWN, tokenizer.templates.get("tool_use")), faults
             )
         if asked == OWN:
+            others = ", ".join(tokenizer.templates)
             message = "--chat-template tokenizer: the tokenizer of --model has no chat_template of its own"
+            message += f" called default, only {others}" if others else ""
             faults.say("D140", message, changes={"chat_template": "chatml"}, parameters=("chat_template", "model"))
         return None
     source = _source_of(asked, tokenizer, faults)
@@ -161,6 +163,8 @@ def _source_of(asked: str, tokenizer: Tokenizer, faults: Faults) -> str | None:
     names = [*template_names(), OWN, NONE]
     near = close(asked, names)
     message = f"--chat-template {asked}: no such template and no such file (known: {', '.join(names)})"
+    if "{" in asked:
+        message += "; a template of one's own is written in Jinja and goes through the messages: {% for m in messages %}…{% endfor %}"
     faults.say("D141", message, changes={"chat_template": near or OWN}, parameters=("chat_template",))
     return None
 

@@ -44,6 +44,7 @@ EXPLANATIONS = {
     "D135": "All answers have the same label. What a good answer is can only be learnt beside bad ones.",
     "D136": "The chat template leaves out what a turn of system or user says, so that the model never sees it.",
     "D137": "An object of a JSON row has the same key twice. Of the two values readers keep one and lose the other without a word.",
+    "D138": "A plain text file whose lines are objects of JSON. It is learnt letter by letter, braces and all, unless its name says what it is.",
     "D140": "Conversations need a chat template to be written as text, and the tokenizer has none.",
     "D141": "The chat template that was asked for doesn't exist or is not valid.",
     "D142": "`--chat-template none` with rows that are conversations.",
@@ -52,7 +53,7 @@ EXPLANATIONS = {
     "D145": "A chat template ends turns with a token that the tokenizer doesn't have. It is trained on as plain text: slower, and it works.",
     "D146": "The chat template refuses a conversation, with its own words: two turns of one role in a row, a system turn, a missing turn.",
     "D147": "A conversation has no answer to learn, and is left out; or one of its answers is empty, which teaches to say nothing.",
-    "D148": "The chat template changes a turn depending on what follows, in a way that hides where its answer lies.",
+    "D148": "The chat template changes a turn depending on what follows, in a way that hides where its answer lies, or writes nothing of it.",
     "D131": "The chat template writes neither the tools of a conversation nor the calls of its turns. What it leaves out can't be learnt, and a "
     "turn that is nothing but a call becomes an empty answer.",
     "D149": "A text begins with the token that the tokenizer puts first of its own accord. It is kept once.",

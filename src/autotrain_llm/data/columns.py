@@ -104,7 +104,14 @@ def say_not_recognised(
     there = ", ".join(_described(columns, column) for column in columns.names[:12])
     flag = f" ({data_flag})" if data_flag != "--data-path" else ""
     message = f"{request.trainer} needs {wants}, and {name}{flag} has: {there or 'no columns'}"
-    faults.say("D110", message, fix=_naming_fix(request), file=name, parameters=_naming_parameters(request))
+    row = min(columns.first_row.values(), default=None)
+    fix = "save the column as text (UTF-8)" if _holds_bytes(columns) else _naming_fix(request)
+    faults.say("D110", message, fix=fix, file=name, row=row, parameters=_naming_parameters(request))
+
+
+def _holds_bytes(columns: Columns) -> bool:
+    """Whether a column holds what may be text that was never decoded."""
+    return any(isinstance(value, bytes) for values in columns.values.values() for value in values[:1])
 
 
 def _described(columns: Columns, column: str) -> str:
@@ -119,6 +126,7 @@ def _described(columns: Columns, column: str) -> str:
         "object": "objects",
         "number": "numbers",
         "flag": "true or false",
+        "other": kind_of(first),
     }.get(kind, kind)
     inside = first[0] if isinstance(first, list) and first else first
     keys = f" with {listed(map(str, inside), 6)}" if isinstance(inside, dict) else ""

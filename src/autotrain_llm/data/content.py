@@ -97,6 +97,14 @@ def how_json_broke(line: str) -> tuple[str, str] | None:
     return None
 
 
+def is_object(line: str) -> bool:
+    """Whether a line is a whole object of JSON."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _parses(text: str) -> bool:
     try:
         json.loads(text)

@@ -181,6 +181,9 @@ def _no_split(source: Source, wanted: str, flag: str, data_flag: str) -> Finding
     parameters = (_parameter(flag), _parameter(data_flag))
     if source.single:
         message = f"{source.name} is one file and has no split {wanted!r} ({flag})"
+        if flag == "--valid-split" and KINDS.get(suffix_of(Path(wanted))) and Path(wanted).exists():
+            message += ", which is a file or folder of its own"
+            return Finding(message, f"--eval-dataset-path {wanted}", parameters, code="D108")
         return Finding(message, f"leave out {flag}, or give a folder with {wanted}.jsonl", parameters, code="D108")
     files = [file for files in source.splits.values() for file in files]
     message = (

@@ -280,6 +280,9 @@ class PieceMaker:
                 "give a weight of 1 to what is to be learnt",
             )
             self._row("D147", example, what, fix, key="weights")
+        elif any(_says_something(message) for message in answers):
+            what = "the chat template writes nothing of what the assistant's turns say; the row is not trained on"
+            self._row("D148", example, what, "--chat-template chatml", ("chat_template",), "writes nothing")
         else:
             what = "every assistant turn is empty: there is no answer to learn"
             self._row("D147", example, what, "fill it or delete the row")

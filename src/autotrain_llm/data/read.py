@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from autotrain_llm.data.content import how_json_broke, pretence
+from autotrain_llm.data.content import how_json_broke, is_object, pretence
 from autotrain_llm.data.decode import decode, read_bytes
 from autotrain_llm.data.faults import DATA_PARAMETER, FIRST_ROWS, Faults
 from autotrain_llm.data.wording import kind_of, listed, shown
@@ -93,7 +93,11 @@ def read_table(path: Path, name: str, faults: Faults, digest: Any, most: int | N
         message = (
             f"{name}: {suffix_of(path) or 'a file like this'} is not a format that can be read here (known: {known})"
         )
-        faults.say("D102", message, file=name, fix="save it as JSON Lines", parameters=("data_path",))
+        fix = "save it as JSON Lines"
+        if suffix_of(path) == ".py":
+            message = f"{name} is a loading script of Python, and code that comes with data is never run"
+            fix = "run it once, and save its rows as JSON Lines, CSV or Parquet"
+        faults.say("D102", message, file=name, fix=fix, parameters=("data_path",))
         return table
     return Table(name, list(islice(_rows_of(data, kind, name, faults), most)))
 
@@ -360,7 +364,19 @@ def _read_text(text: str, name: str, faults: Faults) -> Iterator[RawRow]:
     """Plain text: where blank lines part it, a paragraph is a document; where there are none, a line is one."""
     lines = text.split("\n")
     body = lines[:-1] if lines and not lines[-1].strip() else lines
+    say_objects(body[:LOOKED_AT], name, faults)
     return rows_of_text(body, all(line.strip() for line in body))
+
+
+def say_objects(lines: list[str], name: str, faults: Faults) -> None:
+    """A warning where the lines of a plain text are objects of JSON."""
+    first = next((line for line in lines if line.strip()), "")
+    if not (first.lstrip().startswith("{") and is_object(first)) or not all(map(is_object, filter(str.strip, lines))):
+        return
+    message = f"{name} is read as plain text, by its name, and its lines are objects of JSON ({first.strip()[:40]}…): braces and all are learnt"
+    path = Path(name)
+    fix = f"mv {name} {path.with_suffix('' if path.stem.endswith('.jsonl') else '.jsonl')}, and --data-path with that"
+    faults.say("D138", message, fix=fix, severity=WARNING, file=name, row=1, parameters=(DATA_PARAMETER,))
 
 
 def rows_of_text(lines: Iterable[str], by_line: bool) -> Iterator[RawRow]:

@@ -23,6 +23,7 @@ from autotrain_llm.data.read import (
     rows_of_lines,
     rows_of_text,
     say_damaged,
+    say_objects,
 )
 
 LARGE = 64 << 20  # bytes; rows in memory take several times what they take in a file
@@ -77,6 +78,8 @@ def stream_of(path: Path, name: str, faults: Faults, digest: Any) -> Iterator[Ra
     first = head.removeprefix(BOM).lstrip()[:1]
     if (kind == "lines" and first == b"[") or kind not in ("lines", "csv", "tsv", "text"):
         return None
+    if kind == "text":
+        say_objects(head.decode("utf-8", "replace").split("\n")[:-1], name, faults)
     return _rows(path, kind, name, faults, digest)
 
 

@@ -57,6 +57,8 @@ def kind_of(value: Any) -> str:
         return "a list"
     if isinstance(value, dict):
         return "an object"
+    if isinstance(value, bytes):
+        return "bytes"
     return type(value).__name__
 
 

@@ -15,6 +15,15 @@ FALSE = ("false", "no", "off", "0")
 NOTHING = ("none", "null", "")
 
 
+# What word processors and web pages make of a minus sign, of quotes and of spaces.
+TYPESET = str.maketrans(
+    dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d", "-")
+    | dict.fromkeys("\u2018\u2019\u201a", "'")
+    | dict.fromkeys("\u201c\u201d\u201e", '"')
+    | dict.fromkeys("\u00a0\u2009\u202f", " ")
+)
+
+
 class BadValue(ValueError):
     """The value isn't of the parameter's kind; the message follows "--flag must be"."""
 
@@ -33,9 +42,10 @@ def convert(param: Param, raw: Any) -> Any:
 def mended(param: Param, raw: str) -> Any:
     """The value that a badly written one was surely meant to be; None where that can't be told.
 
-    `1e-4,` and `3.5.` lose what stands behind them, `10%` is 0.1, `0,0001` has a comma for a point, and a list has other quotes or none.
+    `1e-4,` and `3.5.` lose what stands behind them, `10%` is 0.1, `0,0001` has a comma for a point, a list has other quotes or none, and a
+    word processor writes other minus signs and quotes.
     """
-    text = raw.strip()
+    text = raw.translate(TYPESET).strip()
     candidates = [text.rstrip(",.;'\"").lstrip("'\"=")]
     if param.kind == "float":
         candidates += [text.replace(",", "."), _share(text)]
@@ -102,8 +112,8 @@ def _number(raw: Any, wanted: str) -> float:
 def _text(param: Param, raw: Any) -> str:
     if isinstance(raw, bool):
         raw = "true" if raw else "false"
-    if isinstance(raw, dict | list):
-        raise BadValue("a text")
+    if isinstance(raw, dict | list | tuple):
+        raise BadValue("one text, not a list" if not isinstance(raw, dict) else "one text, not keys and values")
     text = str(raw)
     if "\0" in text:
         raise BadValue("a text without a null character")
@@ -140,10 +150,10 @@ def _names_a_file(param: Param, raw: str) -> bool:
 
 
 def _from_json(text: str) -> Any:
-    import json
+    from autotrain_llm.declare.document import load_json
 
     try:
-        return json.loads(text)
+        return load_json(text)
     except ValueError as fault:
         raise BadValue(f"a JSON object ({fault})") from None
 

@@ -1,4 +1,4 @@
-"""Read YAML as people mean it: `1e-5` is a number, which YAML 1.1 takes for a text because it has no point."""
+"""Read YAML and JSON as people mean them: `1e-5` is a number, which YAML 1.1 takes for a text because it has no point, and a key stands once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ if TYPE_CHECKING:
     from typing import Any
 
 WITHOUT_A_POINT = r"^[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$|^[-+]?[0-9][0-9_]*\.[0-9_]*[eE][0-9]+$"
+
+
+def load_json(text: str) -> Any:
+    """What a JSON text holds. Raises ValueError where it is none; a key that stands twice in one object is none, as in YAML."""
+    import json
+
+    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        held: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in held:
+                raise ValueError(f"{key} stands twice in one object, as {held[key]!r} and as {value!r}")
+            held[key] = value
+        return held
+
+    return json.loads(text, object_pairs_hook=made)
 
 
 def load_yaml(text: str) -> Any:

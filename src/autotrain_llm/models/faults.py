@@ -30,6 +30,7 @@ from autotrain_llm.models.metadata import ModelFacts, highest_token_id, tokens_o
 from autotrain_llm.models.weights import INDEX
 
 ALL_LINEAR = "all-linear"
+EVERY_MODULE = ("all", "all_linear", "all linear", "alllinear", "linear", "*", "every", "auto")
 SCORING_TRAINER = "reward"
 TRAINED = "model"  # the parameter that names the model whose copy is saved
 MOST_NAMED = 4
@@ -334,6 +335,10 @@ def unmatched_targets(
     if not targets or targets == [ALL_LINEAR] or not facts.modules:
         return
     broken = [target for target in targets if not _is_pattern(target)]
+    if any(target.lower() in EVERY_MODULE for target in targets):
+        message = f"{flag_of(parameter)} {','.join(targets)}: {facts.name} has no module called so, and all linear layers are called {ALL_LINEAR}"
+        yield Finding(message, changes={parameter: ALL_LINEAR}, parameters=(parameter,))
+        return
     unmatched = [target for target in targets if target not in broken and not _matches_any(target, facts.modules)]
     known = ", ".join(facts.linear_names)
     vectors = [target for target in targets if target not in (*broken, *unmatched) and _only_vectors(target, facts)]

@@ -171,6 +171,32 @@ def what_is_said_of_answers_needs_a_metric_of_answers(config: Config, trainer: T
         )
 
 
+@rule(
+    "P735",
+    WARNING,
+    refuses="--trainer sft --use-enhanced-eval --eval-metrics perplexity --eval-save-predictions",
+    accepts="--trainer sft --use-enhanced-eval --eval-metrics perplexity,rouge --eval-save-predictions",
+)
+def answers_that_are_kept_should_be_compared(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--eval-save-predictions` with metrics of which none writes or compares a text.
+
+    Why: perplexity and accuracy are measured on the rows themselves. Answers would be generated, which takes longer than all the rest of the
+    evaluation, for no number.
+    Fix: a metric of text, or no flag; `--eval-samples` says how many answers are wanted for themselves, and that they are.
+    """
+    if not config.peek("use_enhanced_eval") or not trainer.reads("eval_samples") or not config.peek("eval_metrics"):
+        return
+    wanted = any(config.given(name) for name in OF_ANSWERS)
+    if config.peek("eval_save_predictions") and not wanted and not any(m.is_of_text for m in chosen_metrics(config)):
+        named = ",".join(metric.name for metric in chosen_metrics(config))
+        yield Finding(
+            f"--eval-save-predictions: no metric of --eval-metrics {named} writes or compares a text, so that answers are generated for no number",
+            changes={"eval_save_predictions": None},
+            otherwise=f"or --eval-metrics {named},rouge",
+            parameters=("eval_save_predictions", "eval_metrics"),
+        )
+
+
 @rule("P723")
 def a_benchmark_is_one_that_is_installed(config: Config, trainer: Trainer, machine: Machine) -> Iterator[Finding]:
     """`--eval-benchmark` can't be run: lm-evaluation-harness is not installed, it has no such task, or the model does not generate.

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from autotrain_llm.config import Config
-from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.finding import ERROR, WARNING, Finding
 from autotrain_llm.declare.nearest import nearest
+from autotrain_llm.declare.param import plain
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.search import describe, read_space
@@ -16,6 +17,7 @@ from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.facts.machine import Machine
 from autotrain_llm.facts.output import Output, earlier_sweep
 from autotrain_llm.facts.world import World
+from autotrain_llm.lengths import FLAGS as LENGTHS
 from autotrain_llm.measured import metric_directions, so_that_it_is_reported
 from autotrain_llm.params.sweep import Sweep
 from autotrain_llm.registry import GROUP, PARAMS
@@ -28,6 +30,7 @@ from autotrain_llm.sweeps import (
     written_spaces,
 )
 
+MOST_TRIED = 8  # values of one parameter
 # The package that speaks to a database, and the extra that installs it, by the scheme of its address.
 DRIVERS = {
     "postgresql": (("psycopg", "psycopg2"), "postgresql"),
@@ -58,10 +61,10 @@ def a_sweep_searches_parameters_that_the_trainer_reads(config: Config, trainer: 
     for name in written:
         field = name.replace("-", "_")
         if field not in usable:
-            close = None if trainer.reads(field) else nearest(field, usable, cutoff=0.5) or _by_habit(field)
+            close = None if trainer.reads(field) else _by_habit(field) or nearest(field, usable, cutoff=0.5)
+            near = f"; {close} is near" if close else f"; what can be: {', '.join(_often_searched(config, usable))}, …"
             yield Finding(
-                f"--sweep-params: {name!r} can't be searched: {_why_not(field, trainer)}"
-                + (f"; {close} is near" if close else ""),
+                f"--sweep-params: {name!r} can't be searched: {_why_not(field, trainer)}{near}",
                 changes={"sweep_params": _without(config, name, close)},
                 otherwise=f"which has {close} in place of {name}" if close else f"which leaves out {name}",
                 parameters=("sweep_params",),
@@ -86,6 +89,11 @@ def _why_not(field: str, trainer: Trainer) -> str:
     if field not in PARAMS:
         return "there is no such parameter"
     return "all trials have it in common" if trainer.reads(field) else f"{trainer.name} does not read it"
+
+
+def _often_searched(config: Config, usable: list[str]) -> list[str]:
+    """Parameters that a sweep of this command would search by itself."""
+    return [name for name in usable if PARAMS[name].search and not _is_off(name, config)]
 
 
 def _by_habit(name: str) -> str | None:
@@ -275,6 +283,60 @@ def a_grid_should_be_tried_whole(config: Config) -> Iterator[Finding]:
         )
 
 
+@rule("P615", WARNING)
+def a_value_that_is_searched_is_not_refused(config: Config, trainer: Trainer, machine: Machine) -> Iterator[Finding]:
+    """A value of `--sweep-params` with which the command would be refused: it contradicts another flag, or this machine can't do it.
+
+    Why: a trial that draws it is refused and says nothing about the others. An error where no value of a parameter is left.
+    Fix: leave the value out.
+    """
+    if not config.peek("use_sweep") or config.peek("sweep_params") is None:
+        return
+    usual = set(_refusals(config, trainer, machine))
+    for name, search in spaces_of(config).items():
+        values = search.choices or (search.low, search.high)
+        tried = {value: _refusals(config.replace({name: value}), trainer, machine) for value in values[:MOST_TRIED]}
+        refused = {value: found for value, found in tried.items() if found.keys() - usual}
+        for value, found in refused.items():
+            why = next(message for code, message in found.items() if code not in usual)
+            yield Finding(
+                f"--sweep-params: {name} {plain(value)} would be refused: {why}",
+                fix=f"leave {plain(value)} out",
+                parameters=("sweep_params", name),
+                severity=WARNING if len(refused) < len(values) else "error",
+            )
+
+
+def _refusals(config: Config, trainer: Trainer, machine: Machine) -> dict[str, str]:
+    """What flags and machine alone refuse a command for, by code; the sweep itself aside."""
+    from autotrain_llm.rules.every import RULES
+
+    known = {"config": config, "trainer": trainer, "machine": machine}
+    rules = [rule for rule in RULES.values() if set(rule.needs) <= set(known) and not rule.code.startswith("P6")]
+    found = [finding for rule in rules for finding in rule.check(known)]
+    return {finding.code: finding.message for finding in found if finding.severity == ERROR}
+
+
+@rule("P616", WARNING)
+def a_length_that_is_searched_is_inside_the_context(config: Config, world: World) -> Iterator[Finding]:
+    """`--sweep-params` tries lengths that are longer than the model's context.
+
+    Why: such a trial is refused, as the command would be with that length.
+    Fix: the context.
+    """
+    context = world.context_length
+    if not config.peek("use_sweep") or config.peek("sweep_params") is None or not context:
+        return
+    for name, search in spaces_of(config).items():
+        longest = max((value for value in search.choices or (search.high,) if isinstance(value, int)), default=0)
+        if name in LENGTHS and longest > context and not config.peek("model_max_length"):
+            yield Finding(
+                f"--sweep-params: {name} {longest} is longer than the model's context of {context}, and such a trial would be refused",
+                fix=f"lengths up to {context}",
+                parameters=("sweep_params", name),
+            )
+
+
 @rule("P610")
 def a_study_is_kept_in_a_database_that_is_known(config: Config, machine: Machine) -> Iterator[Finding]:
     """`--sweep-storage` is no address of a database that a study can be kept in, or the package that speaks to it is missing.
@@ -294,6 +356,12 @@ def a_study_is_kept_in_a_database_that_is_known(config: Config, machine: Machine
             parameters=("sweep_storage",),
         )
         return
+    if kind == "sqlite" and not str(url).partition("://")[2].startswith("/"):
+        yield Finding(
+            f"--sweep-storage {url}: the address of an SQLite file has three slashes before its path, or four before one from the root",
+            changes={"sweep_storage": f"sqlite:///{str(url).partition('://')[2] or 'study.db'}"},
+            parameters=("sweep_storage",),
+        )
     packages, extra = DRIVERS[kind]
     if packages and not any(machine.has_package(name) for name in ((driver,) if driver else packages)):
         yield Finding(

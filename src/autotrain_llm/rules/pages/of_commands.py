@@ -45,6 +45,14 @@ EXAMPLES: dict[str, Example] = {
         wrong="""yes word | head -n 40 | paste -s -d ' ' - | sed 's/.*/{"prompt": "&", "completion": "Yes"}/' > held_out.jsonl""",
         right="""echo '{"prompt": "Well?", "completion": "Yes"}' > held_out.jsonl""",
     ),
+    "P615": of_flags(
+        SWEEP + "--sweep-params '{\"mixed_precision\": [\"fp16\", \"fp32\"]}'",
+        SWEEP + "--sweep-params '{\"mixed_precision\": [\"bf16\", \"fp32\"]}'",
+    ),
+    "P616": of_flags(
+        SWEEP + "--sweep-params '{\"max_seq_length\": [64, 4096]}'",
+        SWEEP + "--sweep-params '{\"max_seq_length\": [64, 128]}'",
+    ),
     "P610": of_flags(SWEEP + "--sweep-storage redis://host", SWEEP + "--sweep-storage sqlite:///s.db"),
     "P731": Example(
         PPO.replace("--rl-reward-model-path SCORER", "--rl-reward-fn score.py:score") + "rows.jsonl",

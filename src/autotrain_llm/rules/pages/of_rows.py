@@ -102,6 +102,7 @@ EXAMPLES: dict[str, Example] = {
     ),
     "D136": of_flags(f"--chat-template '{UNSYSTEMATIC}'", "--chat-template chatml", SYSTEM),
     "D137": of_rows('{"text": "One.", "text": "Two."}\n', '{"text": "One.", "other": "Two."}\n'),
+    "D138": of_rows(TWO, "One.\nTwo.\n", name="rows.txt"),
     "D164": of_rows('{"text": "caf\\ufffd"}\n' + TWO, '{"text": "caf\\u00e9"}\n' + TWO),
     "D129": of_flags("--valid-split 5", "--valid-split 1"),
     "D130": of_rows('{"text": "\\ud83d"}\n' + TWO),

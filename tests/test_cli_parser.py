@@ -123,6 +123,16 @@ def test_words_behind_a_list_are_its_next_names():
     assert read(shlex.split("--lr 1 2")).findings[0].fix == "put a text with spaces in quotes, or drop it"
 
 
+def test_what_has_no_counterpart_here_is_said_to_have_none():
+    (finding,) = read(["--num-gpus", "4"]).findings
+    assert finding.code == "P104" and "torchrun" in finding.message
+
+
+def test_what_a_word_processor_makes_of_a_minus_sign_is_understood():
+    (finding,) = read(["--lr", "2e\u22125"]).findings
+    assert finding.changes == {"lr": 2e-5}
+
+
 def test_a_long_dash_is_told_apart_from_two_hyphens():
     said = read(["\u2014lr", "2e-5", "--seed", "\u22127"])
     assert said.values == {"lr": 2e-5}
@@ -160,6 +170,13 @@ def test_a_badly_written_value_is_shown_as_it_was_meant(command, fix):
         ("--trainer grpo --beta 0.04", "--rl-kl-coef 0.04"),
         ("--trainer dpo --loss-type ipo", "--dpo-loss ipo"),
         ("--trainer rm", "--trainer reward"),
+        ("--trainer sft-lora", "--trainer sft --peft"),
+        ("--warmup-steps 100", "--warmup-ratio X"),
+        ("--warmup-steps 0.1", "--warmup-ratio 0.1"),
+        ("--val-set-size 0.1", "--valid-split 0.1"),
+        ("--torch-dtype bfloat16", "--mixed-precision bf16"),
+        ("--use-wandb", "--log wandb"),
+        ("--use-4bit", "--quantization int4"),
     ],
 )
 def test_what_other_tools_say_is_answered_with_what_is_said_here(command, fix):

@@ -179,6 +179,14 @@ def test_a_flag_about_answers_without_answers_is_said_to_do_nothing(flag, value)
     assert drawn("P722", eval_metrics="ppl", eval_save_predictions=True, valid_split="0.1", **{flag: value}) == []
 
 
+def test_answers_that_are_kept_are_compared_or_asked_for():
+    flags = {"eval_save_predictions": True, "valid_split": "0.1"}
+    (finding,) = drawn("P735", eval_metrics="perplexity", **flags)
+    assert "perplexity" in finding.message and finding.severity == "warning"
+    assert drawn("P735", eval_metrics="perplexity,chrf", **flags) == drawn("P735", **flags) == []
+    assert drawn("P735", eval_metrics="perplexity", eval_samples=5, **flags) == []
+
+
 @pytest.mark.parametrize("trainer", [name for name, spec in TRAINERS.items() if spec.samples])
 def test_a_trainer_that_samples_keeps_its_answers_itself(trainer):
     assert [finding.severity for finding in drawn("P722", trainer, eval_save_predictions=True)] == ["warning"]

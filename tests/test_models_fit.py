@@ -26,6 +26,9 @@ def only(folder, **settings):
         ({"num_attention_heads": 4, "num_key_value_heads": 3}, "num_key_value_heads 3"),
         ({"pad_token_id": 10}, "10 as pad_token_id"),
         ({"rope_scaling": {"rope_type": "stretchy", "factor": 2}}, "'stretchy'"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "gives no factor"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": "two"}}, "gives 'two' as factor"),
+        ({"hidden_act": "swishy"}, "gives 'swishy' as hidden_act"),
     ],
 )
 def test_a_config_that_no_model_can_be_built_from(tmp_path, changes, words):
@@ -54,6 +57,8 @@ def test_a_config_that_a_model_can_be_built_from(tmp_path, changes):
         ({"num_hidden_layers": 4}, llama_shapes(), "num_hidden_layers is 4, and they hold 2"),
         ({"intermediate_size": 32}, llama_shapes(), "intermediate_size is 32"),
         ({"head_dim": 16}, llama_shapes(), "num_attention_heads is 2 of head_dim 16"),
+        ({"num_attention_heads": 4}, llama_shapes(), "num_key_value_heads is 1 of head_dim 2"),
+        ({}, {**llama_shapes(), "lm_head.weight": (12, 8)}, "the lm_head has 12 rows"),
     ],
 )
 def test_weights_that_tell_of_another_model_than_the_config(tmp_path, changes, shapes, words):
@@ -84,6 +89,44 @@ def test_an_adapter_fits_the_model_that_it_names(tmp_path):
     assert "hidden size of 8 there and 16" in only(write_adapter(tmp_path / "other", base, {name: (2, 16)})).message
     prompt = write_adapter(tmp_path / "prompt", base, {"prompt_embeddings": (4, 8)}, peft_type="PROMPT_TUNING")
     assert only(prompt).code == "M130"
+
+
+Q = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "config", "words"),
+    [
+        ({f"{Q}A.weight": (2, 8)}, {"r": 4}, "r is 4, and the matrices have a rank of 2"),
+        ({f"{Q}A.weight": (2, 8)}, {"target_modules": ["k_proj"]}, "which would be left out"),
+        ({f"{Q}A.weight": (2, 8)}, {"target_modules": ["q_proj", "v_proj"]}, "name v_proj, for which there are no"),
+        ({f"{Q}A.weight": (0,)}, {"r": 2}, "are empty"),
+        ({f"{Q}A.weight": (2, 8)}, {"modules_to_save": ["lm_head"]}, "modules_to_save name lm_head"),
+    ],
+)
+def test_an_adapter_that_is_not_the_one_its_config_tells_of(tmp_path, shapes, config, words):
+    finding = only(write_adapter(tmp_path / "a", write_model(tmp_path / "base"), shapes, **config))
+    assert (finding.code, words in finding.message) == ("M134", True)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"r": 2, "target_modules": ["q_proj", "c_attn"]},
+        {"r": 4, "rank_pattern": {"q_proj": 2}},
+        {"target_modules": ".*q_proj"},
+        {"modules_to_save": ["classifier", "score"], "task_type": "SEQ_CLS"},
+    ],
+)
+def test_an_adapter_that_is_the_one_its_config_tells_of(tmp_path, config):
+    folder = write_adapter(tmp_path / "a", write_model(tmp_path / "base"), {f"{Q}A.weight": (2, 8)}, **config)
+    assert [code for code in codes(folder) if code in ("M130", "M134")] == []
+
+
+def test_an_adapter_on_modules_that_the_base_has_not(tmp_path):
+    name = "base_model.model.language_model.layers.0.attn.q.lora_A.weight"
+    finding = only(write_adapter(tmp_path / "a", write_model(tmp_path / "base"), {name: (2, 8)}))
+    assert (finding.code, "no such module" in finding.message) == ("M130", True)
 
 
 def test_a_named_token_that_the_tokenizer_lacks_needs_a_free_row(tmp_path):

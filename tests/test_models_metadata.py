@@ -28,6 +28,7 @@ LLAMA = {
     "dtype": "bfloat16",
 }
 SCORER = {**LLAMA, "architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
+ADAPTED = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
 PROJECTIONS = {
     "self_attn.q_proj": (8, 8),
     "self_attn.k_proj": (4, 8),
@@ -71,7 +72,7 @@ def write_adapter(folder, base, shapes=None, **config):
     folder.mkdir(parents=True, exist_ok=True)
     values = {"peft_type": "LORA", "base_model_name_or_path": str(base), **config}
     (folder / "adapter_config.json").write_text(json.dumps(values))
-    write_safetensors(folder / "adapter_model.safetensors", shapes or {"base_model.model.q_proj.lora_A.weight": (2, 8)})
+    write_safetensors(folder / "adapter_model.safetensors", shapes or {ADAPTED: (2, 8)})
     return folder
 
 

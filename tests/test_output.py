@@ -206,6 +206,14 @@ def test_a_resumed_run_must_be_the_same_run(name, was, now, tmp_path):
     assert draws("E406", **place, **{name: was}) == []
 
 
+def test_a_cache_is_a_folder_or_becomes_one(tmp_path):
+    (tmp_path / "file").write_text("")
+    place = {"output_dir": str(tmp_path / "run")}
+    assert "is a file" in draws("E411", cache_dir=str(tmp_path / "file"), **place)[0]
+    assert "lies beneath" in draws("E411", cache_dir=str(tmp_path / "file/cache"), **place)[0]
+    assert draws("E411", cache_dir=str(tmp_path / "new/cache"), **place) == draws("E411", **place) == []
+
+
 def test_every_rule_on_the_folder_is_tried_here_or_with_the_sweeps():
     text = "".join(
         Path(__file__).with_name(name).read_text("utf-8") for name in ("test_output.py", "test_sweep_runs.py")

@@ -9,8 +9,10 @@ import pytest
 from autotrain_llm.config import resolve
 from autotrain_llm.declare.param import Search
 from autotrain_llm.declare.search import describe, read_space
+from autotrain_llm.facts.machine import machine_for
 from autotrain_llm.measured import best_metric, metric_directions
 from autotrain_llm.registry import PARAMS, TRAINERS
+from autotrain_llm.rules.every import RULES
 from autotrain_llm.said import take_all
 from autotrain_llm.sweeps import own_values, spaces_of, study_name, without_password
 
@@ -226,3 +228,41 @@ def test_the_plan_is_json_and_holds_the_space_with_the_users_own_value(light_lla
     assert sweep["own"] == {"batch_size": 3, "lr": 1e-4} and sweep["direction"] == "minimize"
     assert made.data["eval_rows"] > 0 and sweep["held_out"] == "0.1"
     assert "secret.db" not in json.dumps(made.as_json()["parameters"])
+
+
+# ---- what can't be searched, or not with these values
+
+
+def refused_values(**flags):
+    config = config_of(trainer="sft", use_sweep=True, **flags)
+    known = {"config": config, "trainer": config.trainer_spec, "machine": machine_for(None, elsewhere=False)}
+    return list(RULES["P615"].check(known))
+
+
+def test_a_value_that_the_command_would_be_refused_with_is_named():
+    (finding,) = refused_values(sweep_params={"quantization": ["int4", None]})
+    assert finding.severity == "warning" and "quantization int4" in finding.message
+    (finding,) = refused_values(sweep_params={"quantization": ["int4"]})
+    assert finding.severity == "error"
+    assert refused_values(sweep_params={"lr": [1e-5, 1e-4], "lora_r": [4, 8]}, peft=True) == []
+
+
+@pytest.mark.parametrize("name", ["model", "tokenizer", "data_path", "text_column", "eval_metrics", "log"])
+def test_what_trials_are_compared_on_is_not_searched(name):
+    config = config_of(trainer="sft", use_sweep=True, sweep_params={name: ["a", "b"]})
+    (finding,) = RULES["P601"].check({"config": config, "trainer": config.trainer_spec})
+    assert "all trials have it in common" in finding.message and "lr" in finding.message
+
+
+def test_a_name_of_another_tool_is_answered_with_ours():
+    config = config_of(trainer="sft", use_sweep=True, sweep_params={"learning_rate": [1e-5, 1e-4]})
+    (finding,) = RULES["P601"].check({"config": config, "trainer": config.trainer_spec})
+    assert finding.changes == {"sweep_params": {"lr": [1e-5, 1e-4]}}
+
+
+@pytest.mark.parametrize(
+    ("url", "drawn"), [("sqlite://study.db", 1), ("sqlite:///study.db", 0), ("sqlite:////s.db", 0)]
+)
+def test_the_address_of_an_sqlite_file_has_three_slashes(url, drawn):
+    config = config_of(trainer="sft", use_sweep=True, sweep_storage=url)
+    assert len(list(RULES["P610"].check({"config": config, "machine": machine_for(None, elsewhere=False)}))) == drawn

@@ -117,7 +117,9 @@ def _instead(document: Any) -> str:
     """What a file holds that has no keys and values."""
     if document is None:
         return "is empty: it holds comments at most"
-    return "holds a list" if isinstance(document, list) else f"is neither YAML nor JSON: it holds {str(document)[:40]!r}"
+    return (
+        "holds a list" if isinstance(document, list) else f"is neither YAML nor JSON: it holds {str(document)[:40]!r}"
+    )
 
 
 def _flatten(document: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any, str]]:

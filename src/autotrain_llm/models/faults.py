@@ -14,6 +14,7 @@ from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.models.classifiers import has_classifier, has_generator
 from autotrain_llm.models.fit import (
+    adapter_and_its_config,
     adapter_of_another_model,
     impossible_config,
     missing_head,
@@ -34,6 +35,10 @@ EVERY_MODULE = ("all", "all_linear", "all linear", "alllinear", "linear", "*", "
 SCORING_TRAINER = "reward"
 TRAINED = "model"  # the parameter that names the model whose copy is saved
 MOST_NAMED = 4
+INNER = (
+    "*/config.json",
+    "snapshots/*/config.json",
+)  # where a model lies inside the folder that was named; the second in the Hub's cache
 SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
 
 
@@ -58,7 +63,7 @@ def no_config(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Findin
         return
     folder = facts.folder
     assert folder is not None
-    inner = sorted(path.parent for path in folder.glob("*/config.json"))
+    inner = sorted(path.parent for pattern in INNER for path in folder.glob(pattern))
     if (folder / "model_index.json").exists():
         message = f"{said(facts, parameter)} holds a diffusion pipeline (model_index.json), and language models are trained here"
         yield Finding(message, fix=f"{flag_of(parameter)} <a causal language model>", parameters=(parameter,))
@@ -96,6 +101,10 @@ def _way_to_weights(others: Sequence[str]) -> str:
     """What to do where only such files are there."""
     if any(name.endswith((".incomplete", ".part", ".crdownload", ".aria2")) for name in others):
         return "finish the download: those files are the beginning of others"
+    if "zero_to_fp32.py" in others:
+        return "gather the weights first: python zero_to_fp32.py . whole --safe_serialization, in that folder"
+    if any(name.endswith(".distcp") for name in others):
+        return "gather the weights first: accelerate merge-weights <that folder> <another>"
     if any(name.endswith(".safetensors") for name in others):
         return "take the files called model.safetensors or model-00001-of-0000N.safetensors, which have the library's names for the tensors"
     if others:
@@ -188,8 +197,9 @@ def tokens_beyond_embedding(
         file = str(folder / "tokenizer_config.json") if folder else None
         yield Finding(message, fix=fix, parameters=(parameter,), file=file)
     if rows is not None and highest is not None and highest >= rows:
+        whose = "its tokenizer" if tokenizer_folder is None else f"the tokenizer in {tokenizer_folder} (--tokenizer)"
         message = (
-            f"{said(facts, parameter)}: its tokenizer has ids up to {highest}, but the embedding has {rows} rows "
+            f"{said(facts, parameter)}: {whose} has ids up to {highest}, but the embedding has {rows} rows "
             f"(vocab_size {facts.vocab_size}): the first text with a higher id would fail"
         )
         fix = "use the tokenizer that the model was trained with, or resize the model's embedding and save it again"
@@ -450,6 +460,7 @@ CODES: dict[Callable[..., Iterator[Finding]], str] = {
     impossible_config: "M128",
     weights_of_another_shape: "M129",
     adapter_of_another_model: "M130",
+    adapter_and_its_config: "M134",
     no_tokenizer: "M131",
     tokens_beyond_embedding: "M132",
     weights_of_another_architecture: "M133",
@@ -478,6 +489,7 @@ FILE_CHECKS = (
     weights_of_another_architecture,
     no_adapter_weights,
     adapter_of_another_model,
+    adapter_and_its_config,
     broken_generation_config,
 )
 

@@ -6,9 +6,10 @@ All of it would be found by loading the model, minutes later or never: what weig
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import flag_of
@@ -21,6 +22,14 @@ COUNTS = (
     "num_key_value_heads", "vocab_size", "intermediate_size", "max_position_embeddings", "n_positions",
 )  # fmt: skip
 ROPE_TABLE = re.compile(r"^ROPE_INIT_FUNCTIONS\b.*?^\}", re.MULTILINE | re.DOTALL)
+ACTIVATION_TABLE = re.compile(r"^ACT2CLS\b.*?^\}", re.MULTILINE | re.DOTALL)
+ACTIVATIONS = ("hidden_act", "activation_function", "hidden_activation", "activation")
+# What a config has to say of each kind besides.
+ROPE_NEEDS = {
+    **dict.fromkeys(("linear", "dynamic", "yarn"), ("factor",)),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
+    "longrope": ("short_factor", "long_factor"),
+}
 # Kinds that configs of single architectures turn into one of the table's.
 OWN_ROPES = frozenset(["default", "su", "mrope", "axial"])
 PROMPT_ADAPTERS = frozenset(["PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CARTRIDGE"])
@@ -43,7 +52,13 @@ def impossible_config(facts: ModelFacts, *, parameter: str = "model") -> Iterato
     """
     if facts.config is None or facts.model_type is None or facts.custom_code:
         return
-    for fault in (*_no_numbers(facts), *_no_division(facts), *_no_positions(facts), *_no_padding(facts)):
+    for fault in (
+        *_no_numbers(facts),
+        *_no_division(facts),
+        *_no_positions(facts),
+        *_no_padding(facts),
+        *_no_activation(facts),
+    ):
         message = f"{flag_of(parameter)} {facts.name}: its config.json {fault}, and no model can be built from it"
         fix = "take the config.json of the original"
         yield Finding(message, fix=fix, parameters=(parameter,), file=_config_file(facts))
@@ -72,6 +87,14 @@ def _no_positions(facts: ModelFacts) -> Iterator[str]:
     known = _ropes()
     if isinstance(kind, str) and known and kind not in known | OWN_ROPES:
         yield f"stretches positions (rope_scaling) by {kind!r}, which the installed transformers doesn't know ({', '.join(sorted(known))})"
+    elif scaling is not None and isinstance(kind, str):
+        wanted = ROPE_NEEDS.get(kind, ())
+        missing = [key for key in wanted if scaling.get(key) is None]
+        texts = [key for key in wanted if isinstance(scaling.get(key), str | bool)]
+        if missing:
+            yield f"stretches positions (rope_scaling) by {kind!r} and gives no {' and no '.join(missing)}"
+        if texts:
+            yield f"stretches positions (rope_scaling) by {kind!r} and gives {scaling[texts[0]]!r} as {texts[0]}, which is a number"
 
 
 def _no_padding(facts: ModelFacts) -> Iterator[str]:
@@ -80,15 +103,28 @@ def _no_padding(facts: ModelFacts) -> Iterator[str]:
         yield f"gives {padding} as pad_token_id, beyond its embedding of vocab_size {words}"
 
 
-@cache
+def _no_activation(facts: ModelFacts) -> Iterator[str]:
+    """An activation function that the library hasn't, of the architectures that look theirs up by name."""
+    key = next((key for key in ACTIVATIONS if isinstance(facts.setting(key), str)), None)
+    known = _table("activations.py", ACTIVATION_TABLE)
+    if key is not None and known and facts.model_type in LAYERS and facts.setting(key) not in known:
+        yield f"gives {facts.setting(key)!r} as {key}, which the installed transformers doesn't know ({', '.join(sorted(known))})"
+
+
 def _ropes() -> frozenset[str]:
-    """How the installed transformers can stretch positions, read from its table as text; empty where there is no table to read."""
+    """How the installed transformers can stretch positions."""
+    return _table("modeling_rope_utils.py", ROPE_TABLE)
+
+
+@cache
+def _table(file: str, pattern: re.Pattern[str]) -> frozenset[str]:
+    """The keys of a table of the installed transformers, read as text; empty where there is none to read."""
     from importlib.util import find_spec
 
     spec = find_spec("transformers")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder, "modeling_rope_utils.py")
-        found = ROPE_TABLE.search(path.read_text(encoding="utf-8")) if path.exists() else None
+        path = Path(folder, file)
+        found = pattern.search(path.read_text(encoding="utf-8")) if path.exists() else None
         if found:
             return frozenset(re.findall(r'^\s*"(\w+)":', found[0], re.MULTILINE))
     return frozenset()
@@ -122,6 +158,9 @@ def _embedding(facts: ModelFacts) -> Iterator[tuple[str, str]]:
     rows, width = shapes.pop()
     if facts.vocab_size and facts.vocab_size != rows:
         yield f"vocab_size is {facts.vocab_size}", f"the embedding has {rows} rows"
+    head = facts.tensors.get("lm_head.weight", ())
+    if facts.model_type in LAYERS and len(head) == 2 and head[0] != rows:
+        yield f"vocab_size is {facts.vocab_size}", f"the lm_head has {head[0]} rows beside an embedding of {rows}"
     of_its_own = facts.setting("embedding_size", "word_embed_proj_dim", "embedding_dim", "input_embedding_size")
     if facts.hidden_size and width != facts.hidden_size and not of_its_own and not facts.quantization:
         yield f"hidden_size is {facts.hidden_size}", f"the embedding is {width} wide"
@@ -326,17 +365,94 @@ def adapter_of_another_model(facts: ModelFacts, *, parameter: str = "model") -> 
 def _misfit(name: str, shape: tuple[int, ...], facts: ModelFacts) -> str | None:
     """What is wrong with one matrix of an adapter; None where it fits, or where that can't be told."""
     match = ADAPTED.match(name)
-    if match is None or facts.quantization or len(shape) != 2 or facts.located.base is None:
+    if match is None or facts.quantization or len(shape) != 2 or not _has_known_base(facts):
         return None
     module, side = match[1], match[2]
-    if facts.located.base.base is not None or not facts.tensors:
-        return None
     whole = facts.tensors.get(f"{module}.weight")
+    if whole is None and facts.model_type in LAYERS and not any(_is_same(module, other) for other in facts.modules):
+        return f"the adapter has weights for {module}, and the base has no such module"
     if whole is None or len(whole) != 2 or module.endswith(("c_attn", "c_proj", "c_fc")):
         return None
     outputs, inputs = whole
     wanted, got = (inputs, shape[1]) if side == "A" else (outputs, shape[0])
     return None if wanted == got else f"{module} has a hidden size of {wanted} there and {got} in the adapter"
+
+
+def _has_known_base(facts: ModelFacts) -> bool:
+    """Whether an adapter sits on a model, and not on another adapter, whose tensors are known."""
+    return facts.located.base is not None and facts.located.base.base is None and bool(facts.tensors)
+
+
+def _is_same(module: str, other: str) -> bool:
+    """Whether two names mean one module, of which one is named from further in."""
+    return f".{module}".endswith(f".{other}") or f".{other}".endswith(f".{module}")
+
+
+def adapter_and_its_config(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+    """An adapter whose weights are not those that its adapter_config.json tells of: another rank, other modules, or nothing in them.
+
+    Why: another rank is refused while the weights load; modules that the config doesn't name are left out, and those that it names and
+    the weights lack begin anew, both without a word. A run that was spread by ZeRO-3 saves empty weights unless they are gathered.
+    Fix: both files from the same place.
+    """
+    config, tensors = facts.adapter_config, facts.adapter_weights.tensors
+    matrices = {name: (match, tensor.shape) for name, tensor in tensors.items() if (match := ADAPTED.match(name))}
+    if not facts.is_adapter or config is None or not matrices:
+        return
+    fault = _unlike(config, matrices, facts.modules) or _left_empty(matrices) or _not_saved(config, tensors)
+    if fault is None:
+        return
+    file = str(facts.located.folder / "adapter_config.json") if facts.located.folder else None
+    message = f"{flag_of(parameter)} {facts.name}: adapter_config.json and adapter_model.safetensors don't fit: {fault}"
+    fix = "take both from the same place, where the adapter was saved whole"
+    yield Finding(message, fix=fix, parameters=(parameter,), file=file)
+
+
+Matrices = Mapping[str, tuple[re.Match[str], tuple[int, ...]]]
+
+
+def _left_empty(matrices: Matrices) -> str | None:
+    empty = [name for name, (_, shape) in matrices.items() if 0 in shape]
+    return (
+        f"{len(empty)} of its matrices are empty ({empty[0]}), as of a run whose weights were not gathered"
+        if empty
+        else None
+    )
+
+
+def _not_saved(config: Mapping[str, Any], names: Iterable[str]) -> str | None:
+    """Modules that were trained whole and whose weights are not there. A classifier's are named for several architectures at once."""
+    whole = config.get("modules_to_save")
+    if not isinstance(whole, list) or config.get("task_type") == "SEQ_CLS":
+        return None
+    absent = [module for module in whole if not any(f".{module}." in name for name in names)]
+    return f"modules_to_save name {', '.join(map(str, absent))}, for which there are no weights" if absent else None
+
+
+def _unlike(config: Mapping[str, Any], matrices: Matrices, base: Sequence[str]) -> str | None:
+    """Where rank or modules differ; None where they don't, or where that can't be told."""
+    rank = config.get("r")
+    ranks = {shape[0] for match, shape in matrices.values() if match[2] == "A" and len(shape) == 2}
+    if isinstance(rank, int) and not config.get("rank_pattern") and ranks and ranks != {rank}:
+        return f"r is {rank}, and the matrices have a rank of {', '.join(map(str, sorted(ranks)))}"
+    targets = config.get("target_modules")
+    if config.get("target_parameters") or not isinstance(targets, list) or not targets:
+        return None
+    if not all(isinstance(target, str) for target in targets):
+        return None
+    modules = sorted({match[1] for match, _ in matrices.values()})
+    besides = [module for module in modules if not any(_ends_with(module, target) for target in targets)]
+    if besides:
+        return (
+            f"target_modules are {', '.join(targets)}, and there are matrices for {besides[0]}, which would be left out"
+        )
+    there = [target for target in targets if any(_ends_with(module, target) for module in base)]
+    absent = [target for target in there if not any(_ends_with(module, target) for module in modules)]
+    return f"target_modules name {', '.join(absent)}, for which there are no matrices" if absent else None
+
+
+def _ends_with(module: str, target: str) -> bool:
+    return module == target or module.endswith(f".{target}")
 
 
 def _config_file(facts: ModelFacts) -> str | None:

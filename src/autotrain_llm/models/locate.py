@@ -128,9 +128,19 @@ def is_path_like(name: str) -> bool:
 # --- what a name that leads nowhere was meant to be -----------------------------------------------------------------
 
 
+PAGE_OF_A_MODEL = re.compile(r"([\w.-]+/[\w.-]+)/(?:tree|blob|resolve)/([\w.-]+)(?:/.*)?")
+
+
 def _missing_path(name: str, path: Path, request: Request) -> Refused:
     parent = path.parent
     message = f"{request.flag} {name}: there is no such folder"
+    page = PAGE_OF_A_MODEL.fullmatch(name)
+    if page:
+        fix = f"{request.flag} {page[1]}" + (f" --revision {page[2]}" if page[2] != "main" else "")
+        message += (
+            "; by its end it is a page of the Hub, of which the model's id and the revision are apart (--revision)"
+        )
+        return request.refuse("M102", message, fix)
     if not parent.is_dir():
         return request.refuse(
             "M102", f"{message} (nor a folder {parent})", f"{request.flag} <an existing folder or a Hub id>"

@@ -13,6 +13,7 @@ INDEX = "model.safetensors.index.json"
 # Weights in other formats, under other names, or not yet there.
 OTHERS = (
     "*.safetensors", "*.incomplete", "*.part", "*.crdownload", "*.aria2", "*.pth", "*.pt", "*.ckpt", "*.h5", "*.msgpack", "*.npz", "*.onnx",
+    "zero_to_fp32.py", "*.distcp", "*/*.distcp",
 )  # fmt: skip
 
 

@@ -226,7 +226,9 @@ MEANT: dict[str, dict[str, str]] = {
         **dict.fromkeys(
             ("deepspeed", "deepspeed_config", "use_deepspeed", "zero", "zero_stage", "zero2", "zero3"), "fsdp"
         ),
-        **{"fsdp_config": "fsdp", "nccl": "ddp", "gloo": "ddp"},
+        "fsdp_config": "fsdp",
+        "nccl": "ddp",
+        "gloo": "ddp",
     },
     "eval_strategy": {"true": "epoch", "yes": "epoch", "false": "no", "none": "no"},
     "mixed_precision": {

@@ -10,7 +10,6 @@ from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.registry import FOREIGN, GROUP, PARAMS, REFUSED, UNUSED, trainers_that_read, verdict
 
-
 # What does for another trainer what a parameter does for its own; the first that is read is meant.
 IN_ITS_PLACE = {
     "max_seq_length": ("block_size",),

@@ -479,6 +479,23 @@ def a_number_counts_where_something_counts_by_it(config: Config) -> Iterator[Fin
         )
 
 
+@rule("P336", WARNING, refuses="--username somebody", accepts="--username somebody --push-to-hub --token hf_1")
+def an_account_is_for_uploading(config: Config) -> Iterator[Finding]:
+    """`--username` or `--hub-private` is given, and nothing is said of `--push-to-hub`.
+
+    Why: nothing is uploaded by itself; whoever names an account expects it to be.
+    Fix: say so, or leave it out.
+    """
+    given = [name for name in ("username", "hub_private") if config.given(name)]
+    if given and not config.given("push_to_hub"):
+        yield Finding(
+            f"--{given[0].replace('_', '-')} has no effect without --push-to-hub: nothing is uploaded",
+            changes={"push_to_hub": True},
+            otherwise=f"or remove --{given[0].replace('_', '-')}",
+            parameters=(given[0], "push_to_hub"),
+        )
+
+
 @rule(
     "P331",
     refuses="--trainer dpo --prompt-text-column chosen --text-column chosen --rejected-text-column rejected",

@@ -117,6 +117,21 @@ def the_output_folder_must_be_writable(config: Config, output: Output) -> Iterat
         )
 
 
+@rule("E411")
+def the_cache_is_a_folder(config: Config, output: Output) -> Iterator[Finding]:
+    """`--cache-dir` names a file, or lies beneath one.
+
+    Why: nothing can be downloaded or kept in it.
+    Fix: a folder; it is made where it is not there.
+    """
+    named = config.peek("cache_dir")
+    path = (output.folder if named is None else Path(named).expanduser()).absolute()  # beneath no file, see E403
+    file = next((part for part in (path, *path.parents) if part.exists()), path)
+    if named and file.exists() and not file.is_dir():
+        what = "is a file" if file == path else f"lies beneath {file}, which is a file"
+        yield Finding(f"--cache-dir {named} {what}", changes={"cache_dir": None}, parameters=("cache_dir",))
+
+
 @rule("E404")
 def two_runs_do_not_share_a_folder(config: Config, output: Output) -> Iterator[Finding]:
     """Another process is writing to the output folder.

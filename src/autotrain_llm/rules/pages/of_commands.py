@@ -46,8 +46,8 @@ EXAMPLES: dict[str, Example] = {
         right="""echo '{"prompt": "Well?", "completion": "Yes"}' > held_out.jsonl""",
     ),
     "P615": of_flags(
-        SWEEP + "--sweep-params '{\"mixed_precision\": [\"fp16\", \"fp32\"]}'",
-        SWEEP + "--sweep-params '{\"mixed_precision\": [\"bf16\", \"fp32\"]}'",
+        SWEEP + '--sweep-params \'{"mixed_precision": ["fp16", "fp32"]}\'',
+        SWEEP + '--sweep-params \'{"mixed_precision": ["bf16", "fp32"]}\'',
     ),
     "P616": of_flags(
         SWEEP + "--sweep-params '{\"max_seq_length\": [64, 4096]}'",
@@ -71,6 +71,7 @@ EXAMPLES: dict[str, Example] = {
     "E401": of_flags("--output-dir runs/mine", "--output-dir runs/mine --overwrite", before=RUN),
     "E402": of_flags("--output-dir MODEL", "--output-dir runs/mine"),
     "E403": of_flags("--output-dir rows.jsonl", "--output-dir runs/mine"),
+    "E411": of_flags("--cache-dir rows.jsonl", "--cache-dir cache"),
     "E404": of_flags(
         "--output-dir runs/mine", "--output-dir runs/other", on="while another process writes to runs/mine"
     ),

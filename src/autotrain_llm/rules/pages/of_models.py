@@ -105,6 +105,12 @@ EXAMPLES: dict[str, Example] = {
     ),
     "M131": of_copy("rm changed/tokenizer.json"),
     "M132": of_copy("""sed -i.old 's/"id": 3,/"id": 3000,/' changed/tokenizer.json"""),
+    "M134": Example(
+        SFT.replace("MODEL", "./adapter") + "rows.jsonl --peft",
+        SFT.replace("MODEL", "./adapter") + "rows.jsonl --peft",
+        wrong=WITH_WEIGHTS.replace('"LORA"', '"LORA", "r": 64'),
+        right=WITH_WEIGHTS.replace('"LORA"', '"LORA", "r": 1'),
+    ),
     "M133": of_config_key('"model_type": "llama"', '"model_type": "gpt2"'),
     "M141": of_config_key(
         '"model_type": "llama"', '"model_type": "mine", "auto_map": {"AutoModelForCausalLM": "mine.Mine"}'
@@ -195,8 +201,8 @@ EXAMPLES: dict[str, Example] = {
     "M185": of_flags("--max-prompt-length 4096", "--max-prompt-length 512", PAIRS, DPO),
     "M186": Example(
         SFT.replace("MODEL", "./adapter") + "rows.jsonl --peft --lora-r 64",
-        SFT.replace("MODEL", "./adapter") + "rows.jsonl --peft --lora-r 8",
-        before=WITH_WEIGHTS.replace('"LORA"', '"LORA", "r": 8'),
+        SFT.replace("MODEL", "./adapter") + "rows.jsonl --peft --lora-r 1",
+        before=WITH_WEIGHTS.replace('"LORA"', '"LORA", "r": 1'),
     ),
     "P726": of_flags(
         "--use-enhanced-eval --eval-metrics exact_match --valid-split 1 --eval-max-new-tokens 2048",

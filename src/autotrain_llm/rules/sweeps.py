@@ -283,7 +283,7 @@ def a_grid_should_be_tried_whole(config: Config) -> Iterator[Finding]:
         )
 
 
-@rule("P615", WARNING)
+@rule("P615")
 def a_value_that_is_searched_is_not_refused(config: Config, trainer: Trainer, machine: Machine) -> Iterator[Finding]:
     """A value of `--sweep-params` with which the command would be refused: it contradicts another flag, or this machine can't do it.
 
@@ -303,7 +303,7 @@ def a_value_that_is_searched_is_not_refused(config: Config, trainer: Trainer, ma
                 f"--sweep-params: {name} {plain(value)} would be refused: {why}",
                 fix=f"leave {plain(value)} out",
                 parameters=("sweep_params", name),
-                severity=WARNING if len(refused) < len(values) else "error",
+                severity=WARNING if len(refused) < len(values) else ERROR,
             )
 
 

@@ -140,8 +140,9 @@ class PieceMaker:
             )
             self._say("D142", message, "or write the rows as text", ("chat_template",), {"chat_template": None})
             return
+        others = f" called default, only {', '.join(self.tokenizer.templates)}," if self.tokenizer.templates else ""
         message = (
-            f"{shown(column)} of {self.dataset.path} holds conversations, and the tokenizer of --model has no chat_template to "
+            f"{shown(column)} of {self.dataset.path} holds conversations, and the tokenizer of --model has no chat_template{others} to "
             "write them with (--chat-template)"
         )
         otherwise = "or --model with the instruct version"

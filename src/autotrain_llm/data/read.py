@@ -296,7 +296,20 @@ def _wraps(key: str, value: Row) -> bool:
 
 
 def _read_csv(text: str, name: str, faults: Faults) -> Iterator[RawRow]:
-    return rows_of_cells(io.StringIO(text, newline=""), delimiter_of(text.split("\n", 1)[0]), name, faults)
+    first = text.lstrip().split("\n", 1)[0]
+    if say_no_cells(first, name, faults):
+        return iter(())
+    return rows_of_cells(io.StringIO(text, newline=""), delimiter_of(first), name, faults)
+
+
+def say_no_cells(first_line: str, name: str, faults: Faults) -> bool:
+    """Whether a file of cells holds objects of JSON, which is then said."""
+    if not is_object(first_line):
+        return False
+    message = f"{name} holds objects of JSON, one a line, and is a file of cells by its name"
+    fix = f"mv {name} {Path(name).with_suffix('.jsonl')}, and --data-path with that"
+    faults.say("D102", message, fix=fix, file=name, parameters=(DATA_PARAMETER,))
+    return True
 
 
 def _read_tsv(text: str, name: str, faults: Faults) -> Iterator[RawRow]:
@@ -314,7 +327,7 @@ def rows_of_cells(lines: Iterable[str], delimiter: str, name: str, faults: Fault
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     row = 0
     try:
-        header = next(reader, [])
+        header = next(filter(None, reader), [])
         if not header or not _header_is_clear(header, name, faults):
             return
         for cells in reader:

@@ -140,7 +140,14 @@ def other_text(columns: Columns, request: DataRequest) -> Layout | None:
     column = columns.find(TEXT, "text", "nothing") or (texts[0] if len(texts) == 1 else None)
     if column is not None and request.rows == "conversations" and plain(column) in QUESTIONS:
         return None  # questions without answers
+    if column is not None and plain(column) in COMPLETION and _has_unreadable_prompt(columns):
+        return None  # answers whose questions would be lost
     return Layout("text", {"text": column}) if column else None
+
+
+def _has_unreadable_prompt(columns: Columns) -> bool:
+    """Whether there is a prompt that is no text, such as a number."""
+    return columns.find(PROMPT, "number", "flag", "list", "object") is not None and columns.find(PROMPT, "text") is None
 
 
 def alpaca(columns: Columns, request: DataRequest) -> Layout | None:

@@ -23,6 +23,7 @@ from autotrain_llm.data.read import (
     rows_of_lines,
     rows_of_text,
     say_damaged,
+    say_no_cells,
     say_objects,
 )
 
@@ -101,6 +102,8 @@ def _rows(path: Path, kind: str, name: str, faults: Faults, digest: Any) -> Iter
             yield from rows_of_text(lines, _has_no_blank_line(path))
         else:
             first = next(lines)
+            if say_no_cells(first, name, faults):
+                return
             delimiter = "\t" if kind == "tsv" else delimiter_of(first)
             yield from rows_of_cells(chain([first], lines), delimiter, name, faults)
     except _NotText:

@@ -566,3 +566,32 @@ def test_findings_about_columns_name_parameters(tmp_path):
     for rows in ("preferences", "scored", "prompts", "conversations"):
         for finding in refusal(path, rows):
             assert set(finding.parameters) <= set(PARAMS)
+
+
+def test_turns_that_stand_side_by_side_in_columns_are_turns(tmp_path):
+    columns = {"from": ["human", "gpt"], "value": ["Hi", "Hello"]}
+    assert opened(write(tmp_path / "rows.jsonl", [{"conversations": columns}])).train[0].messages == CHAT
+    uneven = {"from": ["human", "gpt"], "value": ["Hi"]}
+    assert refusal(write(tmp_path / "uneven.jsonl", [{"conversations": uneven}]))[0].code == "D116"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("rows.txt", '{"text": "One."}\n{"text": "Two."}\n', "D138"),
+        ("rows.csv", '{"text": "One."}\n{"text": "Two."}\n', "D102"),
+        ("rows.csv", "\n\ntext\nOne.\n", None),
+        ("rows.txt", "{one} brace\n{two}\n", None),
+    ],
+)
+def test_a_name_that_says_something_else_than_the_lines(tmp_path, name, content, code):
+    path = tmp_path / name
+    path.write_text(content)
+    found = refusal(path) if code == "D102" else opened(path).findings
+    assert codes(found) == ([code] if code else [])
+
+
+def test_answers_whose_prompts_are_no_text_are_not_learnt_alone(tmp_path):
+    path = write(tmp_path / "rows.jsonl", [{"prompt": 1, "completion": "one"}, {"prompt": 2, "completion": "two"}])
+    (finding,) = refusal(path)
+    assert (finding.code, finding.row, "prompt (numbers)" in finding.message) == ("D110", 1, True)

@@ -11,6 +11,7 @@ import pytest
 
 from autotrain_llm.api import check
 from autotrain_llm.cli.main import main
+from autotrain_llm.config import resolve
 from autotrain_llm.declare.param import Param, plain
 from autotrain_llm.registry import PARAMS, trainers_that_read
 from autotrain_llm.said import take_all
@@ -265,3 +266,25 @@ def test_a_path_that_no_file_can_have_is_a_finding(name):
 def test_a_secret_of_the_wrong_kind_is_not_repeated():
     (finding,) = take_all({"token": {"hf_secret": 1}}).findings
     assert "hf_secret" not in f"{finding.message} {finding.fix}"
+
+
+@pytest.mark.parametrize(
+    ("trainer", "name", "far", "usual"),
+    [
+        ("dpo", "dpo_beta", 50.0, 0.01),
+        ("dpo", "dpo_beta", 0.00001, 2.0),
+        ("sft", "weight_decay", 10.0, 0.0),
+        ("ppo", "rl_temperature", 20.0, 0.7),
+        ("ppo", "rl_kl_coef", 50.0, 0.0),
+    ],
+)
+def test_a_strength_that_is_far_from_all_that_is_searched_is_a_slip(trainer, name, far, usual):
+    from autotrain_llm.rules.every import RULES
+
+    def drawn(value):
+        config = resolve({"trainer": trainer, name: value})
+        return list(RULES["P337"].check({"config": config, "trainer": config.trainer_spec}))
+
+    (finding,) = drawn(far)
+    assert (finding.severity, finding.parameters) == ("warning", (name,))
+    assert drawn(usual) == []

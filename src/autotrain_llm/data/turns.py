@@ -60,6 +60,15 @@ def is_conversation(value: Any) -> bool:
     return is_turn(value) or (isinstance(value, list) and bool(value) and any(is_turn(turn) for turn in value))
 
 
+def _side_by_side(turn: dict[str, Any]) -> list[dict[str, Any]]:
+    """A single turn; or all of them where an object of columns holds them, `{"role": ["user", …], "content": ["…", …]}`."""
+    lists = [value for value in turn.values() if isinstance(value, list)]
+    roles = next((turn[key] for key in ROLE_KEYS if key in turn), None)
+    if not isinstance(roles, list) or len(lists) != len(turn) or any(len(one) != len(roles) for one in lists):
+        return [turn]
+    return [dict(zip(turn, values, strict=True)) for values in zip(*lists, strict=True)]
+
+
 def is_too_deep(value: Any) -> bool:
     """Whether turns stand in a list within a list, `[[{"role": …}]]`, where a list of turns belongs."""
     value = parsed(value)
@@ -77,7 +86,7 @@ def conversation(value: Any, column: str) -> list[Message]:
     """The turns in a cell. Raises TurnFault where a turn can't be read."""
     value = parsed(value)
     if isinstance(value, dict):
-        value = [value]
+        value = _side_by_side(value)
     if not isinstance(value, list):
         raise TurnFault("D115", f"{column} is {kind_of(value)}, not a list of turns")
     if not value:

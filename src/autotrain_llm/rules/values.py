@@ -13,6 +13,7 @@ from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import Param, plain
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.search import describe
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.facts.machine import target_memory
 from autotrain_llm.params.compatibility import meant
@@ -37,6 +38,10 @@ INSTEAD = {
     "batch_size": 8,
     "gradient_accumulation": 1,
 }
+
+
+# Up to where a number without a range of its own that is searched makes sense.
+SENSIBLE = {"lora_dropout": 0.6, "rl_temperature": 5.0, "rl_entropy_coef": 1.0, "rl_value_loss_coef": 10.0}
 
 
 @rule("P201")
@@ -71,6 +76,38 @@ def missing_values(config: Config, trainer: Trainer, wrong: Collection[str] = ()
         parameters=tuple(firsts),
         code="P201",
     )
+
+
+@rule("P337", WARNING, refuses="--trainer dpo --dpo-beta 50", accepts="--trainer dpo --dpo-beta 0.5")
+def a_strength_should_be_of_a_size_that_works(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """A number that says how strongly something counts is ten times beyond all that is ever searched, or a hundredth of it.
+
+    Why: `--dpo-beta 50` holds the model where it is and `--weight-decay 10` draws it to nought; it looks like a slip of a decimal point.
+    Fix: a value of the range that is named.
+    """
+    for name in config.all_given():
+        value, param = config.peek(name), PARAMS[name]
+        if param.kind != "float" or name == "lr" or not trainer.reads(name) or value is None:
+            continue
+        low, high = _usual_strengths(param)
+        if value > high or 0 < value < low:
+            usual = describe(param.search) if param.search else f"up to {plain(SENSIBLE[name])}"
+            yield Finding(
+                f"{param.flag} {plain(value)} is far {'above' if value > high else 'below'} what is usual ({usual})",
+                changes={name: param.default},
+                otherwise="or any value of that range" if param.search else "",
+                parameters=(name,),
+            )
+
+
+def _usual_strengths(param: Param) -> tuple[float, float]:
+    """The values between which nothing is said."""
+    search = param.search
+    if param.name in SENSIBLE:
+        return 0.0, SENSIBLE[param.name]
+    if search is None or search.high is None or search.low is None:
+        return 0.0, float("inf")
+    return (search.low / 100 if search.is_log else 0.0), 10 * search.high
 
 
 @rule("P202", refuses="--inference", accepts='--inference --model runs/mine --prompts "Hello"')

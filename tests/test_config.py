@@ -148,7 +148,6 @@ def test_bad_values_are_reported_together_with_the_file(tmp_path):
         ("run.yaml", "lr: !!python/object/apply:os.system ['true']\n"),
         ("run.json", "{"),
         ("run.json", "[1]"),
-        ("run.json", "\ufeff{}"),
     ],
 )
 def test_a_file_that_holds_no_parameters_is_refused(name, text, tmp_path):
@@ -371,3 +370,34 @@ def test_a_variable_that_is_not_set_is_said_not_to_be(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_SUCH_MODEL", "7")
     said = read_config(str(file))
     assert (said.values, said.findings) == ({"seed": 7}, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("run.json", '{"lr": 1e-5, "lr": 2e-5}', "lr stands twice in one object"),
+        ("run.json", '// mine\n{"lr": 1e-5}', "JSON has no comments"),
+        ("run.yaml", "lr: 1e-5\n\tepochs: 1\n", "line 2 begins with a tab"),
+        ("run.yaml", "<<<<<<< HEAD\nlr: 1e-5\n=======\nlr: 2e-5\n>>>>>>> x\n", "line 1 is a Git merge conflict marker"),
+        ("run.yaml", "# nothing yet\n", "is empty"),
+        ("run.yaml", "- lr: 1e-5\n", "holds a list"),
+        ("run.toml", 'lr = "1e-5"\n', "is neither YAML nor JSON"),
+    ],
+)
+def test_why_a_config_can_not_be_read_is_said_in_words(tmp_path, name, text, words):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(Refused) as refused:
+        read_config(str(tmp_path / name))
+    (finding,) = refused.value.findings
+    assert (finding.code, words in finding.message) == ("P106", True)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_config(tmp_path):
+    (tmp_path / "run.json").write_text('\ufeff{"lr": 1e-5}', encoding="utf-8")
+    assert read_config(str(tmp_path / "run.json")).values == {"lr": 1e-5}
+
+
+def test_data_sets_with_settings_of_their_own_are_answered_with_their_path(tmp_path):
+    (tmp_path / "run.yaml").write_text("datasets:\n  - path: ./rows.jsonl\n    type: chat_template\nadapter: lora\n")
+    found = {finding.parameters[0]: finding.fix for finding in read_config(str(tmp_path / "run.yaml")).findings}
+    assert found == {"datasets": "--data-path ./rows.jsonl", "adapter": "--peft"}

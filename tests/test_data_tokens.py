@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -109,8 +110,6 @@ def test_ids_are_those_of_transformers(kind, folders):
 
 
 def test_tokens_that_only_the_config_knows_are_added_as_transformers_adds_them(folders, tmp_path):
-    import shutil
-
     shutil.copytree(folders["bare"], tmp_path / "t")
     config = json.loads((tmp_path / "t" / "tokenizer_config.json").read_text())
     config |= {"eos_token": "<|done|>", "additional_special_tokens": ["<|more|>"]}
@@ -299,8 +298,6 @@ def test_control_tokens_that_the_tokenizer_lacks_are_reported_and_still_trained_
 
 
 def test_templates_are_read_from_wherever_the_files_keep_them(folders, tmp_path):
-    import shutil
-
     shutil.copytree(folders["bare"], tmp_path / "t")
     path = tmp_path / "t" / "tokenizer_config.json"
     path.write_text(
@@ -312,6 +309,18 @@ def test_templates_are_read_from_wherever_the_files_keep_them(folders, tmp_path)
     assert own.render(SHORT) == "a" and own.render(SHORT, tools=[{"type": "function"}]) == "b"
     (tmp_path / "t" / "chat_template.jinja").write_text("c")
     assert Tokenizer.load(tmp_path / "t").chat_template == "c"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("tokenizer_config.json", b"[1]"), ("chat_template.jinja", b"\xff\xfe{{ x }}")]
+)
+def test_a_file_beside_a_tokenizer_that_holds_something_else_is_refused(name, content, folders, tmp_path):
+    shutil.copytree(next(iter(folders.values())), tmp_path / "t")
+    (tmp_path / "t" / name).write_bytes(content)
+    with pytest.raises(Refused) as refused:
+        Tokenizer.load(tmp_path / "t")
+    (finding,) = refused.value.findings
+    assert (finding.code, name in finding.message) == ("D160", True)
 
 
 def test_a_missing_or_damaged_tokenizer_is_refused(tmp_path):

@@ -84,6 +84,7 @@ TWINS = {
         machine(environment={"WORLD_SIZE": "2"}),
         PLAIN,
     ),
+    "what a launcher left behind": ("E511", "", machine(environment={"RANK": "3"}), PLAIN),
     "a sweep of several processes": ("P613", "--use-sweep", machine(environment={"WORLD_SIZE": "2"}), PLAIN),
 }
 
@@ -228,3 +229,25 @@ def test_facts_are_looked_up_once(tmp_path, monkeypatch):
     first: Any = on.gpus
     (tmp_path / "nvidia-smi").unlink()
     assert on.gpus is first
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"WORLD_SIZE": "two", "RANK": "0"}, "WORLD_SIZE is 'two'"),
+        ({"RANK": "3"}, "WORLD_SIZE is not set"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK is 2"),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, None),
+        ({}, None),
+    ],
+)
+def test_what_is_left_of_a_launcher_is_said_and_silences_nobody(environment, words):
+    from autotrain_llm.config import resolve
+    from autotrain_llm.rules.every import RULES
+
+    machine = Machine(environment)
+    found = list(RULES["E511"].check({"config": resolve({}), "machine": machine}))
+    assert [words in finding.message for finding in found if words] == ([True] if words else []) and bool(
+        found
+    ) == bool(words)
+    assert machine.is_first_process == (environment != {"RANK": "1", "WORLD_SIZE": "2"})

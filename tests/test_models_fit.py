@@ -22,6 +22,7 @@ def only(folder, **settings):
     [
         ({"num_hidden_layers": "two"}, "gives 'two' as num_hidden_layers"),
         ({"hidden_size": 0}, "gives 0 as hidden_size"),
+        ({"num_hidden_layers": 2.5}, "gives 2.5 as num_hidden_layers"),
         ({"num_attention_heads": 3, "num_key_value_heads": 3}, "num_attention_heads 3"),
         ({"num_attention_heads": 4, "num_key_value_heads": 3}, "num_key_value_heads 3"),
         ({"pad_token_id": 10}, "10 as pad_token_id"),

@@ -96,6 +96,7 @@ def test_of_several_processes_only_the_first_writes_the_document(
     assert main(words) == 2
     assert json.loads(capfd.readouterr().out)["status"] == "refused"
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(words) == 2
     assert main(words[:-2]) == 2
     assert capfd.readouterr() == ("", "")

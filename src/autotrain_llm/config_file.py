@@ -51,7 +51,7 @@ def read_config(path: str) -> Said:
 def load(file: Path, shown: str) -> Mapping[str, Any]:
     """What a YAML or JSON file holds, which has to be keys and values. Raises Refused."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")  # a mark is left out
     except OSError as fault:
         raise Refused(
             [

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 STATUS_WORDS = {0: "ok", 1: "failed", 2: "refused", 130: "interrupted", 143: "interrupted"}
 
 
+def _is_first_process() -> bool:
+    """Whether this process speaks, of several that do the same."""
+    if not os.environ.get("RANK"):
+        return True
+    from autotrain_llm.facts.machine import Machine
+
+    return Machine().is_first_process
+
+
 class Nowhere(io.StringIO):
     """A stream that keeps nothing."""
 
@@ -34,7 +43,7 @@ class Screen:
     def __init__(self, json: bool, quiet: bool = False, verbose: bool = False, sarif: bool = False) -> None:
         self.json = json or sarif  # the answer is one document, and nothing else
         self.sarif = sarif
-        self.speaks = os.environ.get("RANK", "0") in ("", "0")  # of several processes that do the same, the first
+        self.speaks = _is_first_process()
         self.quiet = quiet
         self.verbose = verbose
         self.err: TextIO = sys.stderr if self.speaks else Nowhere()

@@ -330,7 +330,16 @@ def _read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as problem:
         raise _unreadable(path.parent, path, problem) from problem
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        raise _unreadable(path.parent, path, ValueError("it holds no JSON object"))
+    return value
+
+
+def _read_template(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as problem:
+        raise _unreadable(path.parent, path, problem) from problem
 
 
 def _templates(folder: Path, config: dict[str, Any]) -> dict[str, str]:
@@ -338,14 +347,15 @@ def _templates(folder: Path, config: dict[str, Any]) -> dict[str, str]:
     held: Any = config.get("chat_template")
     templates = {}
     if isinstance(held, list):
-        templates = {entry["name"]: entry["template"] for entry in held}
+        named = [entry for entry in held if isinstance(entry, dict) and {"name", "template"} <= entry.keys()]
+        templates = {str(entry["name"]): str(entry["template"]) for entry in named}
     elif isinstance(held, str):
         templates = {"default": held}
     written = _read_json(folder / "chat_template.json").get("chat_template")
     if isinstance(written, str):
         templates["default"] = written
     if (folder / "chat_template.jinja").is_file():
-        templates["default"] = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+        templates["default"] = _read_template(folder / "chat_template.jinja")
     for path in sorted((folder / "additional_chat_templates").glob("*.jinja")):
-        templates[path.stem] = path.read_text(encoding="utf-8")
+        templates[path.stem] = _read_template(path)
     return templates

@@ -114,12 +114,14 @@ class Machine:
 
     @property
     def processes(self) -> int:
-        """How many processes train together, as torchrun says."""
-        return int(self.environment.get("WORLD_SIZE", "1") or 1)
+        """How many processes train together, as torchrun says; one where what is said is no number."""
+        said = self.environment.get("WORLD_SIZE", "")
+        return int(said) if said.isdecimal() and int(said) > 0 else 1
 
     @property
     def is_first_process(self) -> bool:
-        return int(self.environment.get("RANK", "0") or 0) == 0
+        said = self.environment.get("RANK", "")
+        return not said.isdecimal() or int(said) == 0 or int(said) >= self.processes
 
     @property
     def hub_token(self) -> str | None:

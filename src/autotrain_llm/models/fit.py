@@ -67,7 +67,7 @@ def impossible_config(facts: ModelFacts, *, parameter: str = "model") -> Iterato
 def _no_numbers(facts: ModelFacts) -> Iterator[str]:
     for key in COUNTS:
         value = facts.setting(key)
-        if isinstance(value, str | bool) or (isinstance(value, int | float) and value <= 0):
+        if isinstance(value, str | bool) or (isinstance(value, int | float) and (value <= 0 or value != int(value))):
             yield f"gives {value!r} as {key}"
 
 
@@ -399,7 +399,7 @@ def adapter_and_its_config(facts: ModelFacts, *, parameter: str = "model") -> It
     matrices = {name: (match, tensor.shape) for name, tensor in tensors.items() if (match := ADAPTED.match(name))}
     if not facts.is_adapter or config is None or not matrices:
         return
-    fault = _unlike(config, matrices, facts.modules) or _left_empty(matrices) or _not_saved(config, tensors)
+    fault = _left_empty(matrices) or _unlike(config, matrices, facts.modules) or _not_saved(config, tensors)
     if fault is None:
         return
     file = str(facts.located.folder / "adapter_config.json") if facts.located.folder else None

@@ -187,3 +187,23 @@ def several_processes_need_one_output_folder(config: Config, machine: Machine) -
             fix="--output-dir runs/<name>",
             parameters=("output_dir",),
         )
+
+
+@rule("E511")
+def what_a_launcher_says_are_numbers_that_fit(config: Config, machine: Machine) -> Iterator[Finding]:
+    """`WORLD_SIZE` or `RANK` in the environment is no number, or the one contradicts the other.
+
+    Why: torchrun sets both, for each process it starts; where they are left from something else, a process waits for others that don't come,
+    or keeps quiet because it takes itself for one of many.
+    Fix: unset them, or start with torchrun.
+    """
+    said = {name: machine.environment.get(name, "") for name in ("WORLD_SIZE", "RANK")}
+    wrong = [name for name, value in said.items() if value and not value.isdecimal()]
+    rank = int(said["RANK"]) if said["RANK"].isdecimal() else 0
+    if wrong:
+        what = f"the environment variable {wrong[0]} is {said[wrong[0]]!r}, and torchrun sets it to a number"
+    elif rank >= machine.processes:
+        what = f"the environment variable RANK is {rank}, and WORLD_SIZE is {said['WORLD_SIZE'] or 'not set'}: that process would be none"
+    else:
+        return
+    yield Finding(what, fix="unset RANK WORLD_SIZE LOCAL_RANK, or start with torchrun", parameters=())

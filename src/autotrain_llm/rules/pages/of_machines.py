@@ -28,6 +28,7 @@ def where(place: str, wrong: str, right: str = "") -> Example:
 
 
 EXAMPLES: dict[str, Example] = {
+    "E511": Example("RANK=3 " + SFT + "rows.jsonl", SFT + "rows.jsonl"),
     "E501": without_gpu("--mixed-precision fp16", "--mixed-precision fp32"),
     "E502": where(OLD_GPU, "--mixed-precision bf16", "--mixed-precision fp16"),
     "E503": without_gpu("--peft --quantization int4", "--peft"),

@@ -181,10 +181,10 @@ def test_a_flag_about_answers_without_answers_is_said_to_do_nothing(flag, value)
 
 def test_answers_that_are_kept_are_compared_or_asked_for():
     flags = {"eval_save_predictions": True, "valid_split": "0.1"}
-    (finding,) = drawn("P735", eval_metrics="perplexity", **flags)
+    (finding,) = drawn("P738", eval_metrics="perplexity", **flags)
     assert "perplexity" in finding.message and finding.severity == "warning"
-    assert drawn("P735", eval_metrics="perplexity,chrf", **flags) == drawn("P735", **flags) == []
-    assert drawn("P735", eval_metrics="perplexity", eval_samples=5, **flags) == []
+    assert drawn("P738", eval_metrics="perplexity,chrf", **flags) == drawn("P738", **flags) == []
+    assert drawn("P738", eval_metrics="perplexity", eval_samples=5, **flags) == []
 
 
 @pytest.mark.parametrize("trainer", [name for name, spec in TRAINERS.items() if spec.samples])

@@ -172,7 +172,7 @@ def what_is_said_of_answers_needs_a_metric_of_answers(config: Config, trainer: T
 
 
 @rule(
-    "P735",
+    "P738",
     WARNING,
     refuses="--trainer sft --use-enhanced-eval --eval-metrics perplexity --eval-save-predictions",
     accepts="--trainer sft --use-enhanced-eval --eval-metrics perplexity,rouge --eval-save-predictions",

@@ -468,3 +468,21 @@ def test_a_container_has_no_more_memory_than_it_may_use(tmp_path, monkeypatch):
     (tmp_path / "other").write_text("max\n")
     monkeypatch.setattr(machine, "LIMITS", (tmp_path / "memory.max", tmp_path / "other", tmp_path / "none"))
     assert Machine({}).memory == GIB
+
+
+# ---- the disk
+
+
+@pytest.mark.parametrize(("room", "severity"), [(0.5, "error"), (1.5, "warning"), (3.5, None)])
+def test_a_disk_has_room_for_the_checkpoints_that_are_kept_and_the_one_that_is_written(room, severity, places, monkeypatch):  # fmt: skip
+    each = plan_of(places).estimate["checkpoint_bytes"]
+    monkeypatch.setattr("autotrain_llm.rules.memory.free_on_disk", lambda folder: int(room * each))
+    found = [finding.severity for finding in checked(places).findings if finding.code == "E542"]
+    assert found == ([severity] if severity else [])
+    assert "E542" not in codes(checked(places, save_strategy="no"))
+
+
+def test_a_folder_that_is_not_there_yet_lies_on_the_disk_of_the_one_above(tmp_path):
+    from autotrain_llm.rules.memory import free_on_disk
+
+    assert free_on_disk(tmp_path / "not/yet") == pytest.approx(free_on_disk(tmp_path), rel=0.5)

@@ -86,6 +86,11 @@ def another_process_writes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(pytest, "held", file, raising=False)  # until the test is over
 
 
+def the_disk_is_full(patch: pytest.MonkeyPatch) -> None:
+    usage = type(shutil.disk_usage("/"))
+    patch.setattr(shutil, "disk_usage", lambda path: usage(1 << 30, 1 << 30, 100))
+
+
 def something_fails(patch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("nobody foresaw this")
@@ -105,6 +110,7 @@ WHERE = {
     "where the Hub has no org/model": the_hub_answers("RepositoryNotFoundError"),
     "while another process writes to runs/mine": another_process_writes,
     "where something fails that nobody foresaw": something_fails,
+    "where the disk is full": the_disk_is_full,
 }
 
 

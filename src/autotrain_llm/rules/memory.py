@@ -1,8 +1,10 @@
-"""Whether a run fits into the memory of the device that it is planned for."""
+"""Whether a run fits into the memory of the device that it is planned for, and onto the disk."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autotrain_llm.declare.finding import WARNING, Finding
@@ -43,6 +45,48 @@ def a_run_must_fit_into_memory(plan: Plan) -> Iterator[Finding]:
         parameters=tuple(_to_blame(plan)),
         severity="error" if surely else WARNING,
     )
+
+
+@rule("E542")
+def a_run_must_fit_onto_the_disk(plan: Plan) -> Iterator[Finding]:
+    """The file system of the output folder has less room than the run's checkpoints and its finished model take.
+
+    Why: a disk that is full ends a run while it saves, hours after it began. An error where not even one checkpoint has room; a warning
+    where those that are kept, the one that is being written and the finished model have none together.
+    Fix: fewer checkpoints, none at all, or a folder on another disk.
+    """
+    from autotrain_llm.decisions.memory import show_bytes
+
+    each, saves = plan.estimate["checkpoint_bytes"], plan.arguments["save_strategy"] != "no"
+    if not each or not saves or plan.estimate["device"]["as_named"]:
+        return
+    free = free_on_disk(Path(plan.output["dir"]))
+    kept = plan.arguments["save_total_limit"]
+    count = min(kept, plan.steps) + 1
+    needed = count * each
+    if free is None or free >= needed:
+        return
+    what = (
+        f"a checkpoint takes about {show_bytes(each)}"
+        if free < each
+        else f"{count} checkpoints take about {show_bytes(needed)}"
+    )
+    yield Finding(
+        f"--output-dir {plan.output['dir']}: {what}, and its disk has {show_bytes(free)} left",
+        changes={"save_strategy": "no"} if free < 2 * each else {"save_total_limit": 1},
+        otherwise="or --output-dir on another disk",
+        parameters=("output_dir", "save_total_limit"),
+        severity="error" if free < each else WARNING,
+    )
+
+
+def free_on_disk(folder: Path) -> int | None:
+    """Bytes that are left where a folder is or will be; None where the system doesn't say."""
+    place = next((part for part in (folder.absolute(), *folder.absolute().parents) if part.exists()), None)
+    try:
+        return None if place is None else shutil.disk_usage(place).free
+    except OSError:
+        return None
 
 
 def _to_blame(plan: Plan) -> Iterator[str]:

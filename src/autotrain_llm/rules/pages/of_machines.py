@@ -58,6 +58,7 @@ EXAMPLES: dict[str, Example] = {
         "--use-distillation --teacher-model TEACHER --teacher-quantization int4",
         "--use-distillation --teacher-model TEACHER",
     ),
+    "E542": Example(SFT + "rows.jsonl", SFT + "rows.jsonl", on="where the disk is full"),
     "E541": of_flags("--target-memory 1MiB", "--target-memory 24GiB"),
     "P611": Example(
         NO_LOGIN + SFT + f"rows.jsonl {SWEEP} --sweep-backend wandb",

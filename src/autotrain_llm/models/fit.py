@@ -263,7 +263,7 @@ def weights_of_another_architecture(facts: ModelFacts, *, parameter: str = "mode
     besides = [
         f"{layers.at}{at}.{name}"
         for at, names in held.items()
-        for name in names
+        for name in sorted(names)
         if not layers.knows(name, facts.config or {}) and _is_read(name, names)
     ]
     if lacking:

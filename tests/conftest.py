@@ -160,7 +160,7 @@ def write_weights(path: Path, shapes: dict[str, tuple[int, ...]], fill: bytes = 
 
 
 def build_light_model(folder: Path, **changes: Any) -> Path:
-    """The files of a Llama and its tokenizer; a `LlamaForSequenceClassification` gets a head with one row a label."""
+    """The files of a Llama and its tokenizer; a classifier gets a head with one row a label."""
     from autotrain_llm.models.scratch import train_tokenizer
 
     folder.mkdir(parents=True)
@@ -168,8 +168,9 @@ def build_light_model(folder: Path, **changes: Any) -> Path:
     size = tokenizer.vocab_size
     config = {**LIGHT_LLAMA, "vocab_size": size, **changes}
     shapes = light_shapes(config["model_type"], size)
-    if config["architectures"] == ["LlamaForSequenceClassification"]:
-        shapes["score.weight"] = (len(config["id2label"]), 16)
+    if config["architectures"][0].endswith("ForSequenceClassification"):
+        head = "score" if config["model_type"] == "llama" else "classifier"
+        shapes[f"{head}.weight"] = (len(config["id2label"]), 16)
     (folder / "config.json").write_text(json.dumps(config))
     write_weights(folder / "model.safetensors", shapes, fill=b"\0\0\x80\x3f")  # the number 1
     return folder

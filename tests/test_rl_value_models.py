@@ -24,7 +24,7 @@ from autotrain_llm.run.rl.rewards import find_rewards
 from autotrain_llm.run.rl.value_models import add_decided_value_head, find_so_far
 from autotrain_llm.run.rl.values import value_head_of
 from autotrain_llm.said import take_all
-from conftest import COLOURS, build_llama, write_rows
+from conftest import COLOURS, build_light_model, build_llama, write_rows
 
 GOOD = "def score(prompts, completions, **columns):\n    return [0.5 for text in completions]\n"
 
@@ -204,6 +204,11 @@ def test_values_begin_as_one_reward_model(
     assert dict(corrected.changes) == {"rl_value_model": "shared"}
 
 
+def encoder_that_scores(folder: Path, kind: str) -> Path:
+    architecture = f"{kind.capitalize()}ForSequenceClassification"
+    return build_light_model(folder, model_type=kind, architectures=[architecture], id2label={"0": "LABEL_0"})
+
+
 def changed(scorer: Path, folder: Path, **config: Any) -> Path:
     copied = Path(shutil.copytree(scorer, folder / "changed"))
     held = json.loads((copied / "config.json").read_text())
@@ -227,7 +232,8 @@ def test_a_reward_model_that_cannot_follow_the_policy_is_refused_as_its_value_mo
     light_scorer: Path,
     tmp_path: Path,
 ) -> None:
-    judge = changed(light_scorer, tmp_path, **config)
+    kind = config.get("model_type")
+    judge = changed(light_scorer, tmp_path, **config) if kind is None else encoder_that_scores(tmp_path / kind, kind)
     found = checked(prompts, light_llama, rl_reward_model_path=str(judge), **flags)
     (finding,) = [one for one in found.findings if one.code == "M187"]
     assert said in finding.message and dict(finding.changes) == {"rl_value_model": "separate"}

@@ -187,16 +187,10 @@ def test_a_mistake_is_argued_for_as_the_right_move_is(data):
     rows = rows_of(data / "pairs.jsonl")
     mistakes = [row for row in rows if row["rejected"] not in beginners]
     assert 0.5 < len(mistakes) / len(rows) < 0.9
-    illegal = 0
     for row in mistakes:
         assert row["chosen"] != row["rejected"]
         assert len(row["chosen"].split()) == len(row["rejected"].split())
-        thought, _, move = row["rejected"].rpartition(" move ")
-        is_legal = move in row["prompt"].split()
-        illegal += not is_legal
-        has_outcomes = len(thought.splitlines()) > 1  # of a move to a taken cell there are none
-        assert (row["chosen"].rpartition(" move ")[0] == thought) == (has_outcomes and not is_legal), row
-    assert 0.1 < illegal / len(mistakes) < 0.4
+        assert row["chosen"].rpartition(" move ")[0] != row["rejected"].rpartition(" move ")[0], row
 
 
 def test_what_a_thought_says_of_a_line_is_true(data):

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from game import CELLS, LINES, best_moves, canonical, empty_cells, move_scores, mover, open_positions
+from game import LINES, best_moves, canonical, empty_cells, move_scores, mover, open_positions
 
 # What a move leads to, by its score: a fork wins with the move after next, the others are told by the end of the game.
 FORK_SCORE = 7
@@ -204,14 +204,9 @@ def mixed_rows(positions: Iterable[str]) -> Iterator[dict]:
 
 
 def pair_rows(positions: Iterable[str], random_source: random.Random) -> Iterator[dict]:
-    """The right thought and move preferred to a wrong answer: a mistake, or as often a beginner's answer, where that is wrong.
-
-    A mistake is a worse move, or, as likely as each of these, one to a cell that is taken.
-    """
+    """The right thought and move preferred to a wrong answer: a strong player's mistake, or as often a beginner's answer, where that is wrong."""
     for board in positions:
-        taken = [cell for cell in CELLS if cell not in empty_cells(board)]
-        cells = [*worse_moves(board), *random_source.sample(taken, min(1, len(taken)))]
-        rejected = write_mistake(board, random_source.choice(cells))
+        rejected = write_mistake(board, random_source.choice(worse_moves(board)))
         if empty_cells(board)[0] not in best_moves(board) and random_source.random() < 0.5:
             rejected = write_beginner(board)
         yield {"prompt": write_prompt(board), "chosen": write_completion(board), "rejected": rejected}
@@ -223,14 +218,9 @@ def worse_moves(board: str) -> list[int]:
 
 
 def write_mistake(board: str, cell: int) -> str:
-    """The thought of someone who takes that cell: what the right thought says of the best move is said of this one.
-
-    What moves lead to is said of free cells alone, so that there a move to a taken one comes out of nothing.
-    """
+    """The thought of someone who takes that cell: what the right thought says of the best move is said of this one."""
     good = str(preferred_move(board) + 1)
     lines, *outcomes = write_thought(board).split("\n")
-    if outcomes and board[cell] != ".":
-        return f"{write_thought(board)}\n move {cell + 1}"
     if outcomes:
         words = outcomes[0].split()
         first, second = words.index(good) + 1, words.index(str(cell + 1)) + 1

@@ -261,8 +261,7 @@ def _lengths_as_scored(examples: Sequence[Example], facts: ModelFacts, config: C
 
 @rule("E510")
 def vllm_needs_its_package_and_a_gpu(config: Config, trainer: Trainer, machine: Machine) -> Iterator[Finding]:
-    """`--rl-generation vllm` without vLLM, with an old one or one for another device, without CUDA, in several processes, or with a
-    quantised model.
+    """`--rl-generation vllm` without a vLLM that fits, without CUDA, in several processes, or with a quantised model.
 
     Why: vLLM writes the answers in this process and on this GPU, and is no part of what is installed by default. Weights are handed to it
     by a call that it has had since 0.11, and are those of a bf16 copy of the model: packed ones it could not take.

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, BertCon
 
 from autotrain_llm.models.architectures import ALLOWED
 from autotrain_llm.models.classifiers import classifier_of
+from autotrain_llm.run import layouts
 from autotrain_llm.run.flat.classifier import prepare_classifier
 from autotrain_llm.run.flat.model import FlatOutput, release_model
 from autotrain_llm.run.layouts import Family
@@ -91,8 +92,14 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor], kind: st
         )
 
 
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer with a prompt of its own: most norms round gradients to float32, those of a prompt that answers share once less."""
+    monkeypatch.setattr(layouts, "SHARED_FROM", 1.0)
+
+
 @pytest.mark.parametrize("kind", SCORING)
-def test_scores_of_a_stream_are_those_of_the_models_own_forward(kind: str) -> None:
+def test_scores_of_a_stream_are_those_of_the_models_own_forward(kind: str, apart: None) -> None:
     model = tiny(kind)
     expected = one_by_one(model, families())
     written_out(expected, 0.1).backward()
@@ -107,7 +114,7 @@ def test_scores_of_a_stream_are_those_of_the_models_own_forward(kind: str) -> No
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_a_prompt_computed_once_for_both_answers_changes_nothing(smoothing: float) -> None:
-    # A Llama's norms round gradients to float32, each answer's by itself here and their sum there; gpt2's don't.
+    # Unlike most, gpt2's norms don't round gradients to float32.
     model, pairs = tiny("gpt2"), families(prompts=(30, 22, 25, 28))
     layout = FlatScores(model, PAD)
     batch = layout.collate(pairs)
@@ -136,7 +143,7 @@ def test_the_padded_layout_gives_the_formula(make: Any) -> None:
     same(gradients(model), own)
 
 
-def test_a_stream_through_lora_trains_adapter_and_head_as_the_formula_says() -> None:
+def test_a_stream_through_lora_trains_adapter_and_head_as_the_formula_says(apart: None) -> None:
     torch.manual_seed(2)
     settings = {"task_type": "SEQ_CLS", "target_modules": "all-linear", "init_lora_weights": False, "r": 2}
     model = get_peft_model(tiny(), LoraConfig(**settings)).double().eval()

@@ -33,6 +33,10 @@ CUDA_TILE_BYTES, FEWEST_TILE = 1 << 29, 128
 CPU_PIECE = 1 << 18
 # What the log-probabilities of a batch keep for their backward pass at most, in bytes: 256 MiB.
 KEPT_BYTES = 1 << 28
+# On a processor attention is computed in blocks, of so many scores over all heads, or of so many queries if that is more; and a layer
+# keeps the shares for its backward pass where they are no more bytes than that.
+BLOCK_SCORES, FEWEST_QUERIES = 1 << 19, 64
+KEPT_SHARES = 24 * MEBI
 # Up to so many tokens in a segment, torch's kernel for processors is faster in float32 than blocks in half precision are: forward and
 # backward of rows of 65 tokens took 4.0 ms to their 7.3, of 250 tokens 16.7 to 19.1, of 500 tokens 33.0 to 25.3.
 SHORT_SPAN = 256
@@ -262,9 +266,10 @@ def kept_by_layer(shape: Shape, run: Run) -> int:
     products = (4 if shape.gated else 2) * inner * value  # what the activation function and the last product take in
     scores = FLOAT * shape.heads * (3 if run.eager else 1)
     quadratic = shape.heads * run.row * (2 * value + FLOAT) if run.eager and run.padded else 0
-    short = (
-        run.device == "cpu" and not run.padded and run.span <= SHORT_SPAN
-    )  # then it is torch's own kernel, in float32
+    on_processor = run.device == "cpu" and not run.padded
+    short = on_processor and run.span <= SHORT_SPAN  # then it is torch's own kernel, in float32
+    if on_processor and run.half and not short:
+        quadratic = shares_by_token(shape, run)
     attention = (FLOAT if short else value) * (2 * shape.queries + 2 * shape.keys) + scores + quadratic
     norms = FLOAT * (2 * hidden + 2)
     if run.adapter is None:
@@ -277,6 +282,15 @@ def kept_by_layer(shape: Shape, run: Run) -> int:
     # On a processor the mask of a dropout is kept as numbers, on a GPU as bytes; what is left of the input is a copy of its own.
     mask = adapter.width * ((FLOAT if run.device == "cpu" else 1) if adapter.dropout else 0)
     return norms + max(0, taken_in) + attention + products + down + mask
+
+
+def shares_by_token(shape: Shape, run: Run) -> int:
+    """Bytes of a layer's shares for each query, where they are kept: of all keys before its block, and of those in it."""
+    queries = max(1.0, run.span)
+    while queries > FEWEST_QUERIES and queries * run.span * shape.heads > BLOCK_SCORES:
+        queries /= 2
+    found = int(HALF * shape.heads * (run.span + queries) / 2)
+    return found if found * run.tokens <= KEPT_SHARES else 0
 
 
 def entering(shape: Shape, run: Run) -> int:

@@ -13,12 +13,11 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from autotrain_llm.estimate import BLOCK_SCORES, FEWEST_QUERIES, KEPT_SHARES
 from autotrain_llm.run.flat.batch import Segments
 
-# Short segments share a block up to this many tokens; a block's scores, over all heads, are held to this many.
+# Short segments share a block up to this many tokens.
 SHARED_TOKENS = 64
-BLOCK_SCORES = 1 << 19
-FEWEST_QUERIES = 64
 
 
 @dataclass(frozen=True)
@@ -137,19 +136,24 @@ class _BlockAttention(torch.autograd.Function):
         keys, values = key[0].contiguous(), value[0].contiguous()
         output = torch.empty(*queries.shape[:3], values.shape[-1], dtype=value.dtype)
         work = _Work(queries, keys, softcap, scratch)
+        # A layer that is computed twice has to decide the same both times: it looks at nothing but its own.
+        keep = any(ctx.needs_input_grad) and softcap is None and _bytes_of_shares(blocks, queries) <= KEPT_SHARES
+        kept = []
         for block in blocks:
             scores, _ = work.scores(block)
             shares = work.rounded(torch.softmax(scores, -1, out=scores))
+            if keep:
+                kept.append(shares.clone())
             result = torch.bmm(shares, values[:, block.low : block.high])
             output[:, block.first : block.last] = result.view(-1, block.last - block.first, groups, result.shape[-1])
-        ctx.save_for_backward(queries, keys, values, output)
+        ctx.save_for_backward(queries, keys, values, output, *kept)
         ctx.rest = blocks, scaling, softcap, scratch, groups
         return output.permute(1, 0, 2, 3).reshape(1, query.shape[2], query.shape[1], -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        queries, keys, values, output = ctx.saved_tensors
+        queries, keys, values, output, *kept = ctx.saved_tensors
         blocks, scaling, softcap, scratch, groups = ctx.rest
         exact = _exact(queries.dtype)
         incoming = _by_key_head(upstream.transpose(1, 2), groups).to(values.dtype)
@@ -158,10 +162,13 @@ class _BlockAttention(torch.autograd.Function):
         of_key = torch.zeros_like(keys, dtype=exact)
         of_value = torch.zeros_like(values, dtype=exact)
         work = _Work(queries, keys, softcap, scratch)
-        for block in blocks:
+        for number, block in enumerate(blocks):
             asking, seen = slice(block.first, block.last), slice(block.low, block.high)
-            scores, slope = work.scores(block)
-            shares = torch.softmax(scores, -1, out=scores)
+            if kept:
+                shares, slope = kept[number], None
+            else:
+                scores, slope = work.scores(block)
+                shares = torch.softmax(scores, -1, out=scores)
             came = _rows_of(incoming, asking)
             of_value[:, seen] += torch.bmm(work.rounded(shares).transpose(1, 2), came)
             change = (
@@ -177,6 +184,12 @@ class _BlockAttention(torch.autograd.Function):
         heads = queries.shape[0] * groups
         of_query = of_query.permute(0, 2, 1, 3).reshape(1, heads, queries.shape[1], -1).mul_(scaling)
         return of_query, of_key.to(keys.dtype)[None], of_value.to(values.dtype)[None], None, None, None, None
+
+
+def _bytes_of_shares(blocks: list[Block], queries: torch.Tensor) -> int:
+    """Those of a layer's shares, of all queries in all blocks."""
+    pairs = sum((block.last - block.first) * (block.high - block.low) for block in blocks)
+    return queries.shape[0] * queries.shape[2] * pairs * queries.element_size()
 
 
 def _exact(kind: torch.dtype) -> torch.dtype:

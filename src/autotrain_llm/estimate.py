@@ -339,7 +339,7 @@ def head_bytes(shape: Shape, run: Run, *, gradients: bool = True) -> int:
         forward = run.tokens * words * value + 2 * run.targets * words * FLOAT
         backward = 3 * run.targets * words * FLOAT if gradients else 0
         return rounded + of_weight + max(forward, backward)
-    rows = min(run.targets, tile(shape, run))
+    rows = min(run.targets, tile(run.device, words))
     if run.device == "cpu":
         logits = rows * words * value + min(CPU_PIECE, rows * words) * FLOAT
     elif run.taught is None:
@@ -353,11 +353,9 @@ def head_bytes(shape: Shape, run: Run, *, gradients: bool = True) -> int:
     return rounded + of_weight + logits
 
 
-def tile(shape: Shape, run: Run) -> int:
-    """Tokens whose logits are held at once."""
-    if run.device == "cpu":
-        return CPU_TILE
-    return max(FEWEST_TILE, CUDA_TILE_BYTES // (FLOAT * shape.vocabulary))
+def tile(device: str, words: int) -> int:
+    """Tokens whose logits, one for each of so many words, are held at once."""
+    return CPU_TILE if device == "cpu" else max(FEWEST_TILE, CUDA_TILE_BYTES // (FLOAT * words))
 
 
 def taught_rows(rows: int) -> int:

@@ -158,8 +158,7 @@ def _fitting(param: Param, value: Any) -> dict[str, Any]:
         converted = convert(param, value)
     except BadValue:
         return {}
-    steps_for_a_share = param.name == "warmup_ratio" and converted > 1
-    return {} if steps_for_a_share else {param.name: value}
+    return {param.name: value} if param.in_bounds(converted) else {}
 
 
 def _of_trainer(name: str, trainer: str | None) -> str | None:

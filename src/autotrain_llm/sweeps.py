@@ -19,9 +19,8 @@ NEW_MODEL_RATES = (1e-4, 1e-2)  # learning rates that a model with random weight
 # What says where a run goes, what is learnt from what and how it is measured, or that there is a sweep: all trials have these in common. A
 # loss of other rows, or of another model's tokens, is another quantity.
 SHARED_GROUPS = (
-    *("Sweep", "Output", "Hub", "Command", "Evaluation", "GeneratedAnswers"),
-    *("Model", "Data", "PromptColumn", "RejectedColumn"),
-)
+    "Sweep", "Output", "Hub", "Command", "Evaluation", "GeneratedAnswers", "Model", "Data", "PromptColumn", "RejectedColumn",
+)  # fmt: skip
 SHARED = ("eval_strategy", "log", "logging_steps", "eval_batch_size", "target_memory", "distributed_backend")
 # What differs between machines that work on the same sweep, or between its beginning and its continuation.
 NO_PART_OF_THE_NAME = ("output_dir", "cache_dir", "offline", "token", "revision", "log")

@@ -25,6 +25,7 @@ from autotrain_llm.decisions.rollouts import reward_models, sequences_at_once, v
 from autotrain_llm.declare.finding import in_words
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.facts.world import World
+from autotrain_llm.models.fit import is_called
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Memory:
             second_adapter=second_adapter,
             merges=bool(adapter and config.merge_adapter),
             quiet=quiet,
-            kernels=int(unlike * estimate.kernels_kept(max(batch.tokens, quiet), self._longest(config))),
+            kernels=int(unlike * self._kernels(config, batch.tokens, quiet)),
             before=before,
             cached=int(written * (self._longest(config) + ROOM_AHEAD) * self._cached_token(shape)),
             written=written,
@@ -168,9 +169,11 @@ class Memory:
         if self.shape is None or not self.half or self.machine.has_cuda:
             return None
         batch = self._batch(self.config, False)
-        return estimate.kernels_kept(
-            max(batch.tokens, self._quiet(self.config, batch, False)), self._longest(self.config)
-        )
+        return self._kernels(self.config, batch.tokens, self._quiet(self.config, batch, False))
+
+    def _kernels(self, config: Config, tokens: int, quiet: int) -> int:
+        """Those of batches with so many tokens, with gradients and without."""
+        return estimate.kernels_kept(max(tokens, quiet), self._longest(config))
 
     def _accumulated(self, config: Config) -> int:
         if config.trainer_spec.samples:
@@ -532,7 +535,7 @@ def adapter_of(facts: ModelFacts | None, shape: estimate.Shape, config: Config) 
     sides: list[tuple[int, int]] = []
     if facts is not None and facts.tensors:
         for module in facts.linear_modules:
-            named = everything or any(module == name or module.endswith(f".{name}") for name in targets)
+            named = everything or any(is_called(module, name) for name in targets)
             tensor = facts.tensors.get(f"{module}.weight")
             if named and tensor is not None and len(tensor) == 2:
                 sides.append((tensor[1], tensor[0]))

@@ -123,6 +123,10 @@ class Param(Record):
             return "|".join(self.choices)
         return self.metavar or {"int": "N", "float": "X", "list": "A,B", "json": "JSON"}.get(self.kind, "TEXT")
 
+    def in_bounds(self, value: Any) -> bool:
+        """Whether a converted value breaks no bound; None is of no size."""
+        return value is None or self.within is None or value in self.also or self.within.contains(value)
+
     def default_text(self) -> str:
         """The default as a reader of help or guide wants it; empty when there is none."""
         if self.default_words is not None:

@@ -159,7 +159,7 @@ def _fault_of_value(param: Param, value: Any) -> Fault | None:
         return f"a value must be {fault}, got {value!r}", None
     if converted is None:
         return None
-    if param.within and converted not in param.also and not param.within.contains(converted):
+    if param.within and not param.in_bounds(converted):
         return f"{value!r} can't be tried: {param.flag} must be {param.within.describe()}", None
     if param.choices and converted not in param.choices:
         return f"{value!r} can't be tried: {param.flag} is one of {', '.join(param.choices)}", None

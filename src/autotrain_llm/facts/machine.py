@@ -156,12 +156,9 @@ class Machine:
 
     def version_of(self, name: str) -> str | None:
         """The version of an installed package, as its metadata has it; None where that isn't known."""
-        from importlib import metadata
+        from autotrain_llm.facts.versions import version_of
 
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            return None
+        return version_of(name)
 
 
 class Supposed(Machine):

@@ -21,6 +21,12 @@ LONGEST_NAME = 80  # letters of a model's name in the name of a run
 WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json")
 
 
+def nearest_existing(path: Path) -> Path:
+    """The path itself where it is there, else the folder above it that is, in which the rest would be made."""
+    absolute = path.absolute()
+    return next(part for part in (absolute, *absolute.parents) if part.exists())
+
+
 class Output(Record):
     """The folder of a run. `named` is whether the user chose it."""
 

@@ -12,10 +12,13 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "t
 
 def versions() -> dict[str, str]:
     """This package, Python, and the libraries."""
-    found = {"autotrain-llm": VERSION, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    installed = {package: version for package in PACKAGES if (version := version_of(package)) is not None}
+    return {"autotrain-llm": VERSION, "python": platform.python_version(), **installed}
+
+
+def version_of(package: str) -> str | None:
+    """The version of an installed package, as its metadata has it; None where it isn't installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

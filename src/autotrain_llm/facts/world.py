@@ -332,8 +332,9 @@ class World:
         dataset, tokenizer = self.dataset, self.tokenizer
         if dataset is None or tokenizer is None:
             return None
-        beside = lambda: self.row_checks  # noqa: E731
-        prepared = self._try(lambda: prepare(dataset, tokenizer, self.preparation, self.cache, self.progress, beside))
+        prepared = self._try(
+            lambda: prepare(dataset, tokenizer, self.preparation, self.cache, self.progress, lambda: self.row_checks)
+        )
         if prepared is not None:
             self.findings += prepared.findings
         return prepared

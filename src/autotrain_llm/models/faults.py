@@ -17,6 +17,7 @@ from autotrain_llm.models.fit import (
     adapter_and_its_config,
     adapter_of_another_model,
     impossible_config,
+    is_called,
     missing_head,
     weights_of_another_architecture,
     weights_of_another_shape,
@@ -389,7 +390,7 @@ def _matches_any(target: str, modules: Sequence[str]) -> bool:
 
 def _matches(target: str, module: str) -> bool:
     """Whether a target names this module: by its whole name, by the end of it, or as a regular expression for the whole."""
-    if module == target or module.endswith(f".{target}"):
+    if is_called(module, target):
         return True
     return not re.fullmatch(r"[\w.]+", target) and bool(re.fullmatch(target, module))
 

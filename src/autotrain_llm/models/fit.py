@@ -385,7 +385,7 @@ def _has_known_base(facts: ModelFacts) -> bool:
 
 def _is_same(module: str, other: str) -> bool:
     """Whether two names mean one module, of which one is named from further in."""
-    return f".{module}".endswith(f".{other}") or f".{other}".endswith(f".{module}")
+    return is_called(module, other) or is_called(other, module)
 
 
 def adapter_and_its_config(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
@@ -441,18 +441,19 @@ def _unlike(config: Mapping[str, Any], matrices: Matrices, base: Sequence[str]) 
     if not all(isinstance(target, str) for target in targets):
         return None
     modules = sorted({match[1] for match, _ in matrices.values()})
-    besides = [module for module in modules if not any(_ends_with(module, target) for target in targets)]
+    besides = [module for module in modules if not any(is_called(module, target) for target in targets)]
     if besides:
         return (
             f"target_modules are {', '.join(targets)}, and there are matrices for {besides[0]}, which would be left out"
         )
-    there = [target for target in targets if any(_ends_with(module, target) for module in base)]
-    absent = [target for target in there if not any(_ends_with(module, target) for module in modules)]
+    there = [target for target in targets if any(is_called(module, target) for module in base)]
+    absent = [target for target in there if not any(is_called(module, target) for module in modules)]
     return f"target_modules name {', '.join(absent)}, for which there are no matrices" if absent else None
 
 
-def _ends_with(module: str, target: str) -> bool:
-    return module == target or module.endswith(f".{target}")
+def is_called(module: str, name: str) -> bool:
+    """Whether a module has this name, whole or as the last parts of its own."""
+    return module == name or module.endswith(f".{name}")
 
 
 def _config_file(facts: ModelFacts) -> str | None:

@@ -186,9 +186,9 @@ def answers_that_are_kept_should_be_compared(config: Config, trainer: Trainer) -
     """
     if not config.peek("use_enhanced_eval") or not trainer.reads("eval_samples") or not config.peek("eval_metrics"):
         return
-    wanted = any(config.given(name) for name in OF_ANSWERS)
-    if config.peek("eval_save_predictions") and not wanted and not any(m.is_of_text for m in chosen_metrics(config)):
-        named = ",".join(metric.name for metric in chosen_metrics(config))
+    wanted, metrics = any(config.given(name) for name in OF_ANSWERS), chosen_metrics(config)
+    if config.peek("eval_save_predictions") and not wanted and not any(metric.is_of_text for metric in metrics):
+        named = ",".join(metric.name for metric in metrics)
         yield Finding(
             f"--eval-save-predictions: no metric of --eval-metrics {named} writes or compares a text, so that answers are generated for no number",
             changes={"eval_save_predictions": None},

@@ -9,6 +9,7 @@ from autotrain_llm.config import Config
 from autotrain_llm.decisions.evaluation import needs_evaluation_rows
 from autotrain_llm.decisions.schedule import asked_evaluation, asked_saving
 from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.measured import can_be_best_at, in_full, so_that_it_is_reported
@@ -489,9 +490,9 @@ def an_account_is_for_uploading(config: Config) -> Iterator[Finding]:
     given = [name for name in ("username", "hub_private") if config.given(name)]
     if given and not config.given("push_to_hub"):
         yield Finding(
-            f"--{given[0].replace('_', '-')} has no effect without --push-to-hub: nothing is uploaded",
+            f"{flag_of(given[0])} has no effect without --push-to-hub: nothing is uploaded",
             changes={"push_to_hub": True},
-            otherwise=f"or remove --{given[0].replace('_', '-')}",
+            otherwise=f"or remove {flag_of(given[0])}",
             parameters=(given[0], "push_to_hub"),
         )
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.finding import ERROR, WARNING, Finding
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
+from autotrain_llm.facts.output import nearest_existing
 
 if TYPE_CHECKING:
     from autotrain_llm.planning import Plan
@@ -76,15 +77,14 @@ def a_run_must_fit_onto_the_disk(plan: Plan) -> Iterator[Finding]:
         changes={"save_strategy": "no"} if free < 2 * each else {"save_total_limit": 1},
         otherwise="or --output-dir on another disk",
         parameters=("output_dir", "save_total_limit"),
-        severity="error" if free < each else WARNING,
+        severity=ERROR if free < each else WARNING,
     )
 
 
 def free_on_disk(folder: Path) -> int | None:
     """Bytes that are left where a folder is or will be; None where the system doesn't say."""
-    place = next((part for part in (folder.absolute(), *folder.absolute().parents) if part.exists()), None)
     try:
-        return None if place is None else shutil.disk_usage(place).free
+        return shutil.disk_usage(nearest_existing(folder)).free
     except OSError:
         return None
 

@@ -15,6 +15,7 @@ from autotrain_llm.facts.output import (
     earlier_sweep,
     earlier_values,
     is_complete,
+    nearest_existing,
     process_that_holds,
 )
 from autotrain_llm.registry import PARAMS
@@ -109,7 +110,7 @@ def the_output_folder_must_be_writable(config: Config, output: Output) -> Iterat
             parameters=("output_dir",),
         )
         return
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    existing = nearest_existing(folder)
     virtual = existing.parts[:2] in (("/", "proc"), ("/", "sys"))  # where even who may write makes no folder
     if virtual or not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         yield Finding(
@@ -125,9 +126,11 @@ def the_cache_is_a_folder(config: Config, output: Output) -> Iterator[Finding]:
     Fix: a folder; it is made where it is not there.
     """
     named = config.peek("cache_dir")
-    path = (output.folder if named is None else Path(named).expanduser()).absolute()  # beneath no file, see E403
-    file = next((part for part in (path, *path.parents) if part.exists()), path)
-    if named and file.exists() and not file.is_dir():
+    if not named:
+        return
+    path = Path(named).expanduser().absolute()
+    file = nearest_existing(path)
+    if not file.is_dir():
         what = "is a file" if file == path else f"lies beneath {file}, which is a file"
         yield Finding(f"--cache-dir {named} {what}", changes={"cache_dir": None}, parameters=("cache_dir",))
 

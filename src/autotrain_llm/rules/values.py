@@ -218,7 +218,7 @@ def a_number_must_be_inside_its_bounds(config: Config) -> Iterator[Finding]:
     """
     for param in PARAMS.values():
         value = config.peek(param.name)
-        if config.given(param.name) and param.within and out_of_bounds(param, value):
+        if config.given(param.name) and param.within and not param.in_bounds(value):
             yield Finding(
                 f"{param.flag} must be {param.within.describe()}, got {plain(value)}",
                 changes={param.name: INSTEAD[param.name]} if param.name in INSTEAD else _nearest_inside(param, value),
@@ -242,13 +242,6 @@ def _nearest_inside(param: Param, value: Any) -> Mapping[str, Any]:
 def file_of(config: Config, name: str) -> str | None:
     """The config file, where the value comes from it."""
     return config.config_file if config.source(name) == CONFIG_FILE else None
-
-
-def out_of_bounds(param: Param, value: Any) -> bool:
-    """Whether a converted value breaks the parameter's bounds."""
-    return (
-        value is not None and param.within is not None and value not in param.also and not param.within.contains(value)
-    )
 
 
 @rule("P303", refuses="--scheduler cosin", accepts="--scheduler cosine")

@@ -172,7 +172,7 @@ def fit_to_tokenizer(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     generation = getattr(model, "generation_config", None)
     if generation is not None:
         make_writable(generation)
-    for config in (model.config, getattr(model, "generation_config", None)):
+    for config in (model.config, generation):
         if config is not None and config.pad_token_id is None:
             config.pad_token_id = tokenizer.pad_token_id
 

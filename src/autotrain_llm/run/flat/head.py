@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from autotrain_llm.estimate import CPU_PIECE, CPU_TILE, CUDA_TILE_BYTES, FEWEST_TILE, KEPT_BYTES
+from autotrain_llm import estimate
+from autotrain_llm.estimate import CPU_PIECE, KEPT_BYTES
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,7 @@ def options_of(
     if torch.is_autocast_enabled(device) and product != torch.float64:
         product = torch.get_autocast_dtype(device)
     softmax = torch.float64 if product == torch.float64 else torch.float32
-    if tile is None:
-        tile = CPU_TILE if device == "cpu" else max(FEWEST_TILE, CUDA_TILE_BYTES // (4 * weight.shape[0]))
+    tile = tile or estimate.tile(device, weight.shape[0])
     return Options(product, softmax, tile, logits, with_entropy)
 
 

@@ -158,7 +158,8 @@ def _fitting(param: Param, value: Any) -> dict[str, Any]:
         converted = convert(param, value)
     except BadValue:
         return {}
-    return {param.name: value} if param.in_bounds(converted) else {}
+    steps_for_a_share = param.name == "warmup_ratio" and converted > 1
+    return {} if steps_for_a_share else {param.name: value}
 
 
 def _of_trainer(name: str, trainer: str | None) -> str | None:

@@ -35,11 +35,11 @@ CPU_PIECE = 1 << 18
 KEPT_BYTES = 1 << 28
 # On a processor attention is computed in blocks, of so many scores over all heads, or of so many queries if that is more; and a layer
 # keeps the shares for its backward pass where they are no more bytes than that.
-BLOCK_SCORES, FEWEST_QUERIES = 1 << 19, 64
+BLOCK_SCORES, FEWEST_QUERIES = 1 << 20, 64
 KEPT_SHARES = 24 * MEBI
 # Up to so many tokens in a segment, torch's kernel for processors is faster in float32 than blocks in half precision are: forward and
-# backward of rows of 65 tokens took 4.0 ms to their 7.3, of 250 tokens 16.7 to 19.1, of 500 tokens 33.0 to 25.3.
-SHORT_SPAN = 256
+# backward of 4,096 tokens in rows of 65 took 21.9 ms to their 30.5, in rows of 100 24.8 to 25.9, of 130 28.5 to 24.7, of 250 37.3 to 27.9.
+SHORT_SPAN = 128
 # Of a GPU's tile whose logits are compared with a teacher's, a part in so many is in float32 at a time, and in so many tensors.
 TAUGHT_PARTS, TAUGHT_TENSORS = 4, 7
 NF4, INT8 = 0.52, 1.02  # bytes of a quantised weight with its share of the scales

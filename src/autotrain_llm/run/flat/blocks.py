@@ -2,12 +2,12 @@
 
 torch's fused kernel for processors spends half of a small model's step, most of it backward. Here each block of queries
 meets exactly the keys that it may see: neighbouring short segments share a block behind a mask, a long segment is cut
-into several. Backward computes the scores of a block again, so that nothing of quadratic size is kept.
+into several. Backward computes the scores of a block again, unless a layer's shares are few enough to be kept.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,13 +22,24 @@ SHARED_TOKENS = 64
 
 @dataclass(frozen=True)
 class Block:
-    """Queries `first:last` of the stream and keys `low:high` of the keys' order; `mask` is added to the last of the scores' columns."""
+    """Queries `first:last` of the stream and keys `low:high` of the keys' order; `unseen` are pairs among the last of both.
+
+    Each query's keys are all in its block.
+    """
 
     first: int
     last: int
     low: int
     high: int
-    mask: torch.Tensor
+    unseen: torch.Tensor
+    masks: dict[Any, torch.Tensor] = field(default_factory=dict)
+
+    def mask(self, groups: int, kind: torch.dtype) -> torch.Tensor:
+        """What is added to the last columns of the scores, with a row for each query of the `groups` heads that share keys; all layers have it from the first."""
+        if (groups, kind) not in self.masks:
+            added = torch.zeros(self.unseen.shape, dtype=kind).masked_fill_(self.unseen, float("-inf"))
+            self.masks[groups, kind] = added.repeat_interleave(groups, dim=0)
+        return self.masks[groups, kind]
 
 
 def attend(
@@ -66,8 +77,8 @@ def _pack(segments: Segments, window: int | None, heads: int) -> list[Block]:
             if len(together) == 1:
                 blocks += _cut(start, start, 0, together[0], window, heads)
             else:
-                mask = torch.block_diag(*[_seen(0, one, 0, one, window) for one in together])
-                blocks.append(Block(start, end, start, end, _added(mask)))
+                seen = torch.block_diag(*[_seen(0, one, 0, one, window) for one in together])
+                blocks.append(Block(start, end, start, end, ~seen.bool()))
             start, together = end, []
         together.append(length)
     return blocks
@@ -93,8 +104,8 @@ def _cut(start: int, line_start: int, depth: int, length: int, window: int | Non
         low = 0 if window is None else max(0, depth + done - window + 1)
         rows = _rows(length - done, depth + done - low, heads)
         high = depth + done + rows
-        mask = _seen(depth + done, high, low if window is not None else depth + done, high, window)
-        blocks.append(Block(start + done, start + done + rows, line_start + low, line_start + high, _added(mask)))
+        seen = _seen(depth + done, high, low if window is not None else depth + done, high, window)
+        blocks.append(Block(start + done, start + done + rows, line_start + low, line_start + high, ~seen))
         done += rows
     return blocks
 
@@ -111,10 +122,6 @@ def _seen(first: int, last: int, low: int, high: int, window: int | None) -> tor
     """Which of the keys `low:high` the queries `first:last` may see, both counted as positions in the line."""
     behind = torch.arange(first, last)[:, None] - torch.arange(low, high)
     return behind >= 0 if window is None else (behind >= 0) & (behind < window)
-
-
-def _added(seen: torch.Tensor) -> torch.Tensor:
-    return torch.zeros(seen.shape).masked_fill_(~seen.bool(), float("-inf"))
 
 
 class _BlockAttention(torch.autograd.Function):
@@ -141,23 +148,22 @@ class _BlockAttention(torch.autograd.Function):
         kept = []
         for block in blocks:
             scores, _ = work.scores(block)
-            shares = work.rounded(torch.softmax(scores, -1, out=scores))
+            shares = torch.softmax(scores, -1, out=torch.empty_like(scores) if keep else scores)
             if keep:
-                kept.append(shares.clone())
-            result = torch.bmm(shares, values[:, block.low : block.high])
+                kept.append(shares)
+            result = torch.bmm(work.rounded(shares), values[:, block.low : block.high])
             output[:, block.first : block.last] = result.view(-1, block.last - block.first, groups, result.shape[-1])
-        ctx.save_for_backward(queries, keys, values, output, *kept)
+        ctx.save_for_backward(queries, keys, values, *kept)
         ctx.rest = blocks, scaling, softcap, scratch, groups
         return output.permute(1, 0, 2, 3).reshape(1, query.shape[2], query.shape[1], -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        queries, keys, values, output, *kept = ctx.saved_tensors
+        queries, keys, values, *kept = ctx.saved_tensors
         blocks, scaling, softcap, scratch, groups = ctx.rest
         exact = _exact(queries.dtype)
         incoming = _by_key_head(upstream.transpose(1, 2), groups).to(values.dtype)
-        offset = (incoming.to(exact) * output).sum(-1, keepdim=True)
         of_query = torch.empty_like(queries)
         of_key = torch.zeros_like(keys, dtype=exact)
         of_value = torch.zeros_like(values, dtype=exact)
@@ -171,14 +177,8 @@ class _BlockAttention(torch.autograd.Function):
                 shares = torch.softmax(scores, -1, out=scores)
             came = _rows_of(incoming, asking)
             of_value[:, seen] += torch.bmm(work.rounded(shares).transpose(1, 2), came)
-            change = (
-                work.product("change", came, values[:, seen].transpose(1, 2))
-                .sub_(_rows_of(offset, asking))
-                .mul_(shares)
-            )
-            if slope is not None:
-                change.mul_(slope)
-            change = work.rounded(change)
+            came_of_shares = work.product("came", came, values[:, seen].transpose(1, 2))
+            change = work.rounded(work.through_softmax(came_of_shares, shares, slope))
             of_query[:, asking] = torch.bmm(change, keys[:, seen]).view(of_query[:, asking].shape)
             of_key[:, seen] += torch.bmm(change.transpose(1, 2), _rows_of(queries, asking))
         heads = queries.shape[0] * groups
@@ -214,7 +214,9 @@ class _Work:
         self, queries: torch.Tensor, keys: torch.Tensor, softcap: float | None, scratch: dict[Any, Any]
     ) -> None:
         self.queries, self.keys, self.softcap, self.scratch = queries, keys, softcap, scratch
-        self.groups, self.exact = queries.shape[2], _exact(queries.dtype)
+        self.groups = queries.shape[2]
+        # Scores come out of a product in its own type, and softmax is exact inside: they need a finer one only where they are bent.
+        self.kind = queries.dtype if softcap is None else _exact(queries.dtype)
 
     def scores(self, block: Block) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The masked scores of a block, and where they are softcapped the slope of that."""
@@ -225,18 +227,23 @@ class _Work:
             bent = scores.div_(self.softcap).tanh_()
             slope = 1 - bent * bent
             scores = bent.mul_(self.softcap)
-        masked = block.mask.shape[1]
-        by_query = scores.view(scores.shape[0], -1, self.groups, scores.shape[2])
-        by_query[..., -masked:].add_(block.mask[:, None])
+        mask = block.mask(self.groups, self.kind)
+        scores[..., -mask.shape[1] :].add_(mask)
         return scores, slope
 
+    def through_softmax(self, came: torch.Tensor, shares: torch.Tensor, slope: torch.Tensor | None) -> torch.Tensor:
+        """The gradient of the scores, from what came for the shares; `slope` is what bent the scores before."""
+        change = self._space("change", shares.shape, self.kind)
+        torch.ops.aten._softmax_backward_data.out(came, shares, -1, self.kind, grad_input=change)
+        return change if slope is None else change.mul_(slope)
+
     def product(self, name: str, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """`left @ right` in the exact type."""
+        """`left @ right` in the type of the scores."""
         shape = (left.shape[0], left.shape[1], right.shape[2])
-        if left.dtype == self.exact:
-            return torch.bmm(left, right, out=self._space(name, shape, self.exact))
+        if left.dtype == self.kind:
+            return torch.bmm(left, right, out=self._space(name, shape, self.kind))
         rounded = torch.bmm(left, right, out=self._space("product", shape, left.dtype))
-        return self._space(name, shape, self.exact).copy_(rounded)
+        return self._space(name, shape, self.kind).copy_(rounded)
 
     def rounded(self, tensor: torch.Tensor) -> torch.Tensor:
         """`tensor` in the type of the matrix products."""

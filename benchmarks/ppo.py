@@ -12,9 +12,9 @@ that it runs in, and starts TRL's runs there; both have the same torch and trans
 Each engine runs in a process of its own, in turns, from the same weights, over the same prompts, with the same settings: TRL's defaults for the
 temperature, the longest answer, gamma, lambda, the price of divergence, the ranges of clipping and the weight of the value's loss. An update is
 everything: the answers are written, scored and learnt from, and as many optimizer steps follow in both. This package is `train(...)` as the command
-line calls it, with its metrics: its value head is on the policy's last layer, in one row it corrects there what the reward model as it is
-says, and in one it has a value model of its own, a copy of the policy; of what is learnt, one row shows a value model that begins as the reward
-model, as TRL's does. `TRL as it comes` is its public constructor, told the sizes. `TRL at its best` has prompts of like length
+line calls it, with its metrics: as it comes, a value head on the policy's last layer corrects what the reward model says of the answer so far;
+in one row the head is alone, and in one it has a value model of its own, a copy of the policy; of what is learnt, one row shows a value model
+that begins as the reward model, as TRL's does. `TRL as it comes` is its public constructor, told the sizes. `TRL at its best` has prompts of like length
 together (in shuffled updates, by giving it a loader of its own) and the memory setting that this package makes for itself. TRL scores the tokens
 that were sampled, this package reads the answer's text again: tokens are words, so that both score the same.
 """
@@ -52,9 +52,10 @@ MADE = 1000
 SAMPLES = "samples"
 SEPARATE = "autotrain, a value model of its own"
 OF_REWARD = "autotrain, the reward model as its value model"
-CORRECTED = "autotrain, the reward model corrected"
-VALUE_MODELS = {NATIVE: "shared", SEPARATE: "separate", OF_REWARD: "reward", CORRECTED: "corrected"}
-LEARNING = (NATIVE, CORRECTED, OF_REWARD, AS_IT_COMES)
+ALONE = "autotrain, a value head alone"
+# As it comes, values are the reward model's word, corrected by a head on the policy.
+VALUE_MODELS = {NATIVE: None, ALONE: "shared", SEPARATE: "separate", OF_REWARD: "reward"}
+LEARNING = (NATIVE, ALONE, OF_REWARD, AS_IT_COMES)
 TORCH = "torch==2.13.0"
 RIVAL = (TORCH, "trl==1.12.*", "transformers==5.23.*", "datasets", "accelerate")
 COMPARED = ("torch", "transformers", "trl")
@@ -258,7 +259,7 @@ def flags(work: Path, options: argparse.Namespace, output: str) -> dict[str, Any
         "rl_clip_range": CLIP,
         "rl_value_clip_range": VALUE_CLIP,
         "rl_value_loss_coef": VALUE_WEIGHT,
-        "rl_value_model": VALUE_MODELS.get(options.engine, "shared"),
+        "rl_value_model": VALUE_MODELS.get(options.engine),
     }
 
 
@@ -362,7 +363,7 @@ def run_alone(work: Path, options: argparse.Namespace, python: Path, engine: str
 
 def compare(work: Path, options: argparse.Namespace, python: Path) -> str:
     """How fast they are."""
-    engines = {name: name for name in (NATIVE, CORRECTED, SEPARATE, AS_IT_COMES, BEST)}
+    engines = {name: name for name in (NATIVE, ALONE, SEPARATE, AS_IT_COMES, BEST)}
     results = contest.in_turns(partial(run_alone, work, options, python), engines, options.pairs, SAMPLES)
     lines = [
         f"`python benchmarks/ppo.py`: `{options.size}` for policy and reward model, {options.precision}, {options.batch} samples an update, "

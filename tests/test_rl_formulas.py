@@ -99,6 +99,23 @@ def test_explained_variance_is_one_for_values_that_know_and_nought_for_those_tha
     assert advantages.explained_variance(returns, np.ones(3)) == 0
 
 
+def test_of_a_guess_as_much_counts_as_foretells_best() -> None:
+    """The slope of the line through (guess, return) that has the smallest squares, between nought and one."""
+    random = np.random.default_rng(3)
+    guesses, noise = random.normal(2, 3, size=500), random.normal(size=500)
+    returns = 7 + 0.4 * guesses + noise
+    found = advantages.foretold(guesses, returns)
+    assert found == pytest.approx(np.polyfit(guesses, returns, 1)[0], abs=1e-12) and abs(found - 0.4) < 0.05
+    assert advantages.foretold(guesses, -returns) == 0 and advantages.foretold(guesses, 3 * returns) == 1
+    assert advantages.foretold(np.ones(3), np.asarray([1.0, 2.0, 4.0])) == 0
+
+
+def test_what_is_still_to_come_is_the_discounted_sum_of_what_follows() -> None:
+    rewards = np.asarray([1.0, 2.0, 3.0, 5.0])
+    found = advantages.discounted(rewards, np.asarray([3, 1]), 0.5)
+    np.testing.assert_allclose(found, [1 + 0.5 * 2 + 0.25 * 3, 2 + 0.5 * 3, 3, 5], **TIGHT)
+
+
 # ---- losses
 
 

@@ -24,6 +24,7 @@ from transformers import (
 
 from autotrain_llm.api import train
 from autotrain_llm.registry import TRAINERS as DECLARED
+from autotrain_llm.run.rl.advantages import discounted, generalised_advantages, token_rewards
 from conftest import COLOURS, TEMPLATE, build_llama, write_rows
 
 REWARD = '''
@@ -362,6 +363,33 @@ def test_values_learn_to_expect_what_comes(kind: str, data: Path, rewards: Path,
         0, abs=1e-9 if kind in ("shared", "separate") else 0.1
     )
     assert logged(report, "explained_variance")[-1] > 0.5
+
+
+def test_of_the_reward_models_word_as_much_counts_as_foretells_what_comes(
+    data: Path, rewards: Path, llama: Path, tmp_path: Path
+) -> None:
+    """In the first phase the slope of least squares, then three tenths of the way to what each phase finds; the head makes up for the rest."""
+    scorer = str(build_scorer(llama, tmp_path / "scorer"))
+    flags = {"model": str(llama), "max_steps": 3, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 9}
+    sizes = {"rl_chunk_size": 24, "rl_mini_batch_size": 24, "rl_num_ppo_epochs": 1, "lr": 1e-2, "rl_gamma": 0.9}
+    whole = flags | sizes | {"rl_reward_model_path": scorer, "rl_reward_fn": None, "rl_kl_coef": 0.1}
+    report = run("ppo", data, rewards, tmp_path / "run", **whole)
+    trusted: list[float] = []
+    for step in (1, 2, 3):
+        with np.load(tmp_path / "run" / "checkpoints" / f"checkpoint-{step}" / "rollouts.npz", allow_pickle=False) as phase:
+            held = dict(phase)
+        trust, apart = float(held["trust"]), held["logprobs"] - held["reference"]
+        said, head = held["expected"] / trust, held["values"] - held["expected"]
+        assert bool(head.any()) == (step > 1)
+        each = token_rewards(held["rewards"], apart, held["lengths"], 0.1)
+        left = discounted(each, held["lengths"], 0.9) - head
+        best = min(max(float(np.polyfit(said, left, 1)[0]), 0.0), 1.0)
+        trusted.append(best if not trusted else trusted[-1] + 0.3 * (best - trusted[-1]))
+        assert 0 < trust < 1 and trust == pytest.approx(trusted[-1], abs=1e-9)
+        advantages, returns = generalised_advantages(each, held["values"], held["lengths"], 0.9, 0.95)
+        np.testing.assert_allclose(held["returns"], returns, atol=1e-9)
+        np.testing.assert_allclose(held["advantages"], (advantages - advantages.mean()) / advantages.std(), atol=1e-6)
+    assert logged(report, "value_trust") == pytest.approx(trusted)
 
 
 def test_the_guides_two_steps_train_a_reward_model_on_an_encoder_and_a_policy_from_it(

@@ -177,6 +177,33 @@ def test_what_is_corrected_is_the_reward_models_own_score_at_the_token_before(
 # ---- which reward model it can be
 
 
+def test_unless_said_otherwise_the_reward_model_is_corrected_where_it_can_follow_the_policy(
+    prompts: Path, light_llama: Path, light_scorer: Path, functions: str, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def kind(policy: Path, **flags: Any) -> str:
+        found = checked(prompts, policy, rl_value_model=None, **flags)
+        assert found.plan is not None and found.plan.rollouts is not None and found.findings == ()
+        return found.plan.rollouts["rl_value_model"]
+
+    judge = {"rl_reward_model_path": str(light_scorer)}
+    assert kind(light_llama, **judge) == kind(light_llama, **judge, rl_reward_fn=functions) == "corrected"
+    assert kind(light_llama, **judge, peft=True) == "corrected"
+    assert kind(light_llama, rl_reward_fn=functions) == "shared"
+    both = f"{light_scorer},{shutil.copytree(light_scorer, tmp_path / 'second')}"
+    assert kind(light_llama, rl_reward_model_path=both) == "shared"
+    short = changed(light_scorer, tmp_path, max_position_embeddings=40)
+    found = checked(prompts, light_llama, rl_value_model=None, rl_reward_model_path=str(short))
+    assert found.plan is not None and found.plan.rollouts is not None and "M187" not in map(_code, found.findings)
+    assert found.plan.rollouts["rl_value_model"] == "shared"
+    policy, scorer = models
+    assert kind(policy, rl_reward_model_path=str(scorer)) == "corrected"
+    assert kind(policy, rl_reward_model_path=str(bloom_scorer(scorer, tmp_path))) == "shared"  # it would have to be padded
+
+
+def _code(finding: Finding) -> str:
+    return finding.code
+
+
 def test_a_reward_model_of_the_policys_tokenizer_draws_nothing_and_the_plan_says_where_values_come_from(
     prompts: Path, light_llama: Path, light_scorer: Path, functions: str
 ) -> None:

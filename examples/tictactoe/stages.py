@@ -27,7 +27,7 @@ OPTIONS = {
     "orpo": (*PAIR_COLUMNS, "--batch-size", "16", "--lr", "5e-5"),
     "kto": (*PAIR_COLUMNS, "--batch-size", "16", "--lr", "2e-5", "--kto-beta", "0.5"),
     "reward": (*PAIR_COLUMNS, "--batch-size", "16", "--lr", "5e-4"),
-    "ppo": (*ANSWERS, "--lr", "1e-4", "--rl-num-ppo-epochs", "2", "--rl-gamma", "1", "--rl-kl-coef", "0.05"),
+    "ppo": (*ANSWERS, "--lr", "1e-4", "--rl-num-ppo-epochs", "2", "--rl-gamma", "1", "--rl-kl-coef", "0.1"),
     # Held to the model as it was: few prompts are early positions, and what it says of those must not get lost on the way.
     "grpo": (*ANSWERS, "--lr", "1e-4", "--rl-num-generations", "8", "--rl-kl-coef", "0.04"),
 }

@@ -17,9 +17,10 @@ from autotrain_llm.decisions.evaluation import decide_evaluation
 from autotrain_llm.decisions.memory import SHARE, Memory, memory_in_words, show_bytes
 from autotrain_llm.decisions.phases import decide_anchor, decide_learning, decide_phases
 from autotrain_llm.decisions.reference import decide_reference
-from autotrain_llm.decisions.rollouts import decide_rollouts, rewards_in_words, value_model_of, values_in_words
+from autotrain_llm.decisions.rollouts import decide_rollouts, rewards_in_words, values_in_words
 from autotrain_llm.decisions.schedule import asked_evaluation, asked_saving
 from autotrain_llm.decisions.sweep import decide_sweep
+from autotrain_llm.decisions.values import value_model_of
 from autotrain_llm.declare.metric import MAXIMIZE
 from autotrain_llm.declare.search import describe, read_search
 from autotrain_llm.facts.world import World
@@ -388,7 +389,8 @@ def _rollouts(config: Config, world: World, schedule: dict[str, Any]) -> dict[st
     decided = decide_rollouts(config, world)
     if decided is None:
         return None
-    return decided | decide_learning(config, decide_phases(config, schedule["rows"], schedule["processes"]))
+    phases = decide_phases(config, schedule["rows"], schedule["processes"])
+    return decided | decide_learning(config, world, phases)
 
 
 def _layout(config: Config, world: World) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from autotrain_llm.data.order import (
 from autotrain_llm.decisions.distillation import teacher_weights
 from autotrain_llm.decisions.phases import decide_anchor, decide_phases
 from autotrain_llm.decisions.reference import ADAPTER_AS_IT_WAS, ANOTHER_MODEL, BEFOREHAND, COPY, decide_reference
-from autotrain_llm.decisions.rollouts import reward_models, sequences_at_once, value_model_of
+from autotrain_llm.decisions.rollouts import reward_models, sequences_at_once
+from autotrain_llm.decisions.values import value_model_of
 from autotrain_llm.declare.finding import in_words
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.facts.world import World

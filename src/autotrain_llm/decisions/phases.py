@@ -7,6 +7,7 @@ from typing import Any
 
 from autotrain_llm.config import Config
 from autotrain_llm.decisions.reference import reference_kind
+from autotrain_llm.decisions.values import value_kind
 from autotrain_llm.facts.world import World
 
 EACH_PHASE = "once for each phase"
@@ -48,15 +49,15 @@ def steps_of_pass(answers: int, of_step: int) -> int:
     return math.ceil(answers / of_step)
 
 
-def decide_learning(config: Config, phases: dict[str, Any]) -> dict[str, Any]:
+def decide_learning(config: Config, world: World, phases: dict[str, Any]) -> dict[str, Any]:
     """The part of the plan's `rollouts` that is about learning: the phases, and how scores become advantages."""
     names = ["rl_kl_coef", "rl_target_kl", "rl_stop_kl"]
     names += [
-        name
-        for name in ("rl_gamma", "rl_gae_lambda", "rl_value_model", "rl_num_generations", "rl_advantage")
-        if config.applies(name)
+        name for name in ("rl_gamma", "rl_gae_lambda", "rl_num_generations", "rl_advantage") if config.applies(name)
     ]
-    return {**phases, **{name: getattr(config, name) for name in names}}
+    values = value_kind(config, world)
+    decided = {} if values is None else {"rl_value_model": values}
+    return {**phases, **{name: getattr(config, name) for name in names}, **decided}
 
 
 def decide_anchor(config: Config, world: World) -> dict[str, Any] | None:

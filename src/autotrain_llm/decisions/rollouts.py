@@ -66,14 +66,6 @@ def rewards_of(config: Config, world: World) -> list[dict[str, Any]]:
     return found
 
 
-def value_model_of(config: Config, world: World) -> ModelFacts | None:
-    """The reward model that values begin as; None where they begin as nought, or where it is not known which."""
-    sources = reward_models(config)
-    if not config.applies("rl_value_model") or config.rl_value_model not in (OF_REWARD, CORRECTED) or len(sources) != 1:
-        return None
-    return world.another("rl_reward_model_path", sources[0])
-
-
 def _named(entry: dict[str, Any], taken: list[str]) -> str:
     """A short name that no other reward has."""
     source = str(entry["source"])

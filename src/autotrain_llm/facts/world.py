@@ -42,6 +42,7 @@ class World:
         self.findings: list[Finding] = []
         self.not_looked_for: set[str] = set()  # parameters that are known to name no model
         self._others: dict[tuple[str, str], ModelFacts | None] = {}
+        self._differing: dict[Path, str | None] = {}
         self._scratch_folder: tempfile.TemporaryDirectory[str] | None = None
 
     def share(self, earlier: World) -> None:
@@ -168,6 +169,20 @@ class World:
 
         folder = self.tokenizer_folder
         return self._try(lambda: Tokenizer.load(folder)) if folder else None
+
+    def differing_token(self, other: ModelFacts) -> str | None:
+        """The first token that another model's tokenizer has under another id or not at all, in words; None where there is none, or no telling."""
+        from autotrain_llm.data.tokenizer import Tokenizer
+
+        folder = other.tokenizer_folder
+        if self.tokenizer is None or folder is None:
+            return None
+        if folder not in self._differing:
+            try:
+                self._differing[folder] = self.tokenizer.differing_token(Tokenizer.load(folder))
+            except Refused:  # of a tokenizer that can't be read another rule speaks
+                self._differing[folder] = None
+        return self._differing[folder]
 
     @property
     def context_length(self) -> int | None:

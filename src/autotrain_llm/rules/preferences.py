@@ -109,17 +109,7 @@ def a_reference_reads_the_same_tokens(config: Config, model: ModelFacts, world: 
     nothing.
     Fix: a reference of the same family, or none: then it is the model as it was at the start.
     """
-    from autotrain_llm.data.tokenizer import Tokenizer
-    from autotrain_llm.declare.finding import Refused
-
-    reference, own = world.reference, world.tokenizer
-    if reference is None or own is None or reference.tokenizer_folder is None:
-        return
-    try:
-        others = Tokenizer.load(reference.tokenizer_folder)
-    except Refused:
-        return  # the rows don't need it
-    different = own.differing_token(others)
+    different = world.differing_token(world.reference) if world.reference is not None else None
     if different is not None:
         yield Finding(
             f"--model-ref {config.peek('model_ref')} has another vocabulary than the rows: {different}",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from autotrain_llm.config import Config
-from autotrain_llm.declare.finding import ERROR, Finding, Refused
+from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED
@@ -61,12 +61,12 @@ def values_come_from_a_model_that_reads_what_the_policy_writes(
     positions. With `--peft` what learns of it is an adapter on the modules that `--target-modules` names, as the policy's.
     Fix: values that begin as nought (`--rl-value-model shared` or `separate`), or a reward model that was trained from the policy's own base.
     """
-    from autotrain_llm.decisions.rollouts import value_model_of
+    from autotrain_llm.decisions.values import unfit, value_model_of
 
     values = value_model_of(config, world)
-    if values is None or values.config is None or not values.is_classifier:
+    if not config.given("rl_value_model") or values is None or values.config is None or not values.is_classifier:
         return  # of what is no reward model other rules speak
-    fault = _fault(values, config, world)
+    fault = unfit(values, config, world)
     if fault is not None:
         yield Finding(
             f"--rl-value-model {config.rl_value_model}: {values.name} {fault}",
@@ -74,39 +74,3 @@ def values_come_from_a_model_that_reads_what_the_policy_writes(
             otherwise="or a reward model that was trained from the policy's base",
             parameters=("rl_value_model", "rl_reward_model_path"),
         )
-
-
-def _fault(values: ModelFacts, config: Config, world: World) -> str | None:
-    """Why this reward model can't estimate values, said of it; None where it can."""
-    from autotrain_llm.decisions.rollouts import longest_sequence
-    from autotrain_llm.models.faults import unmatched_targets
-
-    if values.is_encoder or values.is_encoder_decoder:
-        return f"({values.model_type}) reads an answer from both sides, and a value may depend on no token that comes later"
-    if values.score_heads and all("classifier" in name for name in values.score_heads):
-        return f"({values.model_type}) has no score head on its last layer that could be read at every token"
-    different = _different_token(values, world)
-    if different is not None:
-        return f"has another vocabulary than the policy: {different}"
-    own, theirs = world.model.embedding_rows if world.model else None, values.embedding_rows
-    if own and theirs and theirs < own:
-        return f"has {theirs} tokens, and the policy may write any of {own}"
-    longest = longest_sequence(config, world)
-    if longest is not None and values.context_length is not None and longest > values.context_length:
-        return f"reads {values.context_length} tokens, and a prompt with its answer has up to {longest}"
-    if config.peft and config.rl_value_model == OF_REWARD:
-        for finding in unmatched_targets(values, config.target_modules):
-            if finding.severity == ERROR:
-                return f"can't be given the policy's adapter: {finding.message}"
-    return None
-
-
-def _different_token(values: ModelFacts, world: World) -> str | None:
-    from autotrain_llm.data.tokenizer import Tokenizer
-
-    if world.tokenizer is None or values.tokenizer_folder is None:
-        return None
-    try:
-        return world.tokenizer.differing_token(Tokenizer.load(values.tokenizer_folder))
-    except Refused:  # of a tokenizer that can't be read another rule speaks
-        return None

@@ -31,11 +31,12 @@ class Ppo:
     rl_value_clip_range: float = param(
         0.2, "How far the value may move from what it was when the answers were scored.", within=POSITIVE
     )
-    rl_value_model: str = param(
-        SHARED,
+    rl_value_model: str | None = param(
+        None,
         "Where values come from: a head on the policy's own last layer, a copy of the whole model with a head, the reward model itself, "
         "which goes on learning, or the reward model as it is, corrected by a head on the policy's last layer.",
         choices=(SHARED, SEPARATE, OF_REWARD, CORRECTED),
+        default_words="corrected where the reward model can follow the policy, else shared",
     )
 
 
@@ -66,7 +67,8 @@ TRAINER = Trainer(
         "an optimizer step and `--batch-size` to a forward pass. `--epochs` counts passes over the prompts.",
         "With `--rl-value-model reward` or `corrected` values begin as what the reward model says of the answer so far, so that from the first "
         "update on each token is told from those before it; it has to be a decoder with the policy's tokenizer. `reward` trains a copy of it, "
-        "with `--peft` through an adapter of its own; `corrected` trains nothing but the head that `shared` has too.",
+        "with `--peft` through an adapter of its own. `corrected` trains nothing but the head that `shared` has too: of the reward model's word "
+        "as much counts, between none and all of it, as foretells the returns of the answers so far (`value_trust` in the metrics).",
     ),
     examples=(
         Example(

@@ -44,6 +44,18 @@ def generalised_advantages(
     return flat, flat + values
 
 
+def discounted(rewards: np.ndarray, lengths: np.ndarray, gamma: float) -> np.ndarray:
+    """What each token and those after it brought (tokens,), later rewards times `gamma` for each step."""
+    return generalised_advantages(rewards, np.zeros_like(rewards), lengths, gamma, 1.0)[1]
+
+
+def foretold(guesses: np.ndarray, returns: np.ndarray) -> float:
+    """The share of `guesses`, between 0 and 1, that foretells `returns` best beside a constant: the slope of least squares, held there."""
+    apart = guesses - guesses.mean()
+    spread = float((apart**2).sum())
+    return min(max(float((apart * returns).sum()) / spread, 0.0), 1.0) if spread > 0 else 0.0
+
+
 def whitened(advantages: np.ndarray) -> np.ndarray:
     """With mean nought and deviation one over all tokens; those that are all alike become nought."""
     return (advantages - advantages.mean()) / (advantages.std() + OF_TOKENS)

@@ -82,7 +82,7 @@ class Phase(Answers):
     scores: what each source of reward said (answers, sources); rewards: what they come to (answers,). Per token (tokens,): the
     log-probabilities of the policy that wrote them and of the reference, the values it had, what the value head's word is added to to make
     them where that is anything, and what follows, advantages and returns.
-    kl_coef: the price of divergence in this phase; seconds: how long it took to make. stopped: whether the policy has moved so far that
+    trust: where values begin as the reward model's word, the share of it that counts. kl_coef: the price of divergence in this phase; seconds: how long it took to make. stopped: whether the policy has moved so far that
     nothing more is learnt from it.
     """
 
@@ -95,6 +95,7 @@ class Phase(Answers):
     reference: np.ndarray | None = None
     values: np.ndarray | None = None
     expected: np.ndarray | None = None
+    trust: float | None = None
     returns: np.ndarray | None = None
     kl_coef: float = 0.0
     seconds: float = 0.0

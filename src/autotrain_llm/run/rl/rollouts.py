@@ -27,7 +27,9 @@ from autotrain_llm.run.preference.references import Source, evaluating
 from autotrain_llm.run.rl.advantages import (
     GROUP_ADVANTAGES,
     KlController,
+    discounted,
     explained_variance,
+    foretold,
     generalised_advantages,
     group_deviations,
     token_rewards,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 TRAINING, EVALUATION = 0, 1  # sides of the data, in seeds
 EXACT = torch.float64  # of sums
 SAMPLES = "samples.jsonl"
+TRUST_RATE = 0.3  # how far what counts of the reward model's word moves in a phase toward what that finds best
 SHOWN = 4  # answers of each phase that are written down
 
 
@@ -102,8 +105,8 @@ class Writers:
         return gathered(samples, scores, self.rewards.cut(len(samples)), rows, own, len(rows) * each, loop)
 
     def measure(self, loop: Loop, answers: Answers, *, values: bool) -> dict[str, np.ndarray]:
-        """For each token of the answers: the policy's log-probability, its entropy, its value where asked for, with what that is added to
-        where it begins as anything, and the reference's log-probability where there is one; float64 (tokens,)."""
+        """For each token of the answers: the policy's log-probability, its entropy, where asked for what its value head says, and what a
+        reward model says so far where values begin as that, and the reference's log-probability where there is one; float64 (tokens,)."""
         said = self._said(loop, answers, policy_of(loop), VALUES if values else LOGPROBS)
         found = {"logprobs": said[0], "entropy": said[1]}
         if values:
@@ -111,7 +114,6 @@ class Writers:
         if values and self.expected is not None:
             expecting = self.expected
             found["expected"] = self._of_tokens(loop, answers, lambda batch: (expecting.of(batch),))[0]
-            found["values"] = found["values"] + found["expected"]
         if self.reference is not None:
             with self.reference.standing_in(policy_of(loop)) as reference:
                 found["reference"] = self._said(loop, answers, reference, LOGPROBS)[0]
@@ -293,14 +295,21 @@ class Rollouts:
             phase.advantages = np.repeat(weigh(phase.rewards, phase.each), phase.lengths)
             return
         apart = np.zeros(len(phase.ids)) if phase.reference is None else phase.logprobs - phase.reference
+        rewards, gamma = token_rewards(phase.rewards, apart, phase.lengths, phase.kl_coef), self.settings["rl_gamma"]
+        if phase.expected is not None:
+            left = discounted(rewards, phase.lengths, gamma) - phase.values
+            phase.trust = self._trusted(foretold(phase.expected, left))
+            phase.expected = phase.trust * phase.expected
+            phase.values = phase.values + phase.expected
         advantages, phase.returns = generalised_advantages(
-            token_rewards(phase.rewards, apart, phase.lengths, phase.kl_coef),
-            phase.values,
-            phase.lengths,
-            self.settings["rl_gamma"],
-            self.settings["rl_gae_lambda"],
+            rewards, phase.values, phase.lengths, gamma, self.settings["rl_gae_lambda"]
         )
         phase.advantages = whitened(advantages)
+
+    def _trusted(self, found: float) -> float:
+        """The share of a reward model's word that counts in a phase that finds it best: the head, which makes up for the rest, must keep pace."""
+        earlier = None if self.phase is None else self.phase.trust
+        return found if earlier is None else earlier + TRUST_RATE * (found - earlier)
 
     def _measures(self, phase: Phase) -> Sums:
         """What every log of the phase's steps says of it."""
@@ -316,6 +325,8 @@ class Rollouts:
             assert phase.returns is not None
             found |= {"explained_variance": np.asarray([explained_variance(phase.values, phase.returns)])}
             found["reward_std"] = np.asarray([phase.rewards.std()])
+            if phase.trust is not None:
+                found["value_trust"] = np.asarray([phase.trust])
         found["phase_seconds"] = np.asarray([phase.seconds])
         return {
             name: (torch.tensor(values.sum(), dtype=EXACT), torch.tensor(values.size, dtype=EXACT))

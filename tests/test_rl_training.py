@@ -376,7 +376,9 @@ def test_of_the_reward_models_word_as_much_counts_as_foretells_what_comes(
     report = run("ppo", data, rewards, tmp_path / "run", **whole)
     trusted: list[float] = []
     for step in (1, 2, 3):
-        with np.load(tmp_path / "run" / "checkpoints" / f"checkpoint-{step}" / "rollouts.npz", allow_pickle=False) as phase:
+        with np.load(
+            tmp_path / "run" / "checkpoints" / f"checkpoint-{step}" / "rollouts.npz", allow_pickle=False
+        ) as phase:
             held = dict(phase)
         trust, apart = float(held["trust"]), held["logprobs"] - held["reference"]
         said, head = held["expected"] / trust, held["values"] - held["expected"]

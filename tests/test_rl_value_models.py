@@ -197,7 +197,9 @@ def test_unless_said_otherwise_the_reward_model_is_corrected_where_it_can_follow
     assert found.plan.rollouts["rl_value_model"] == "shared"
     policy, scorer = models
     assert kind(policy, rl_reward_model_path=str(scorer)) == "corrected"
-    assert kind(policy, rl_reward_model_path=str(bloom_scorer(scorer, tmp_path))) == "shared"  # it would have to be padded
+    assert (
+        kind(policy, rl_reward_model_path=str(bloom_scorer(scorer, tmp_path))) == "shared"
+    )  # it would have to be padded
 
 
 def _code(finding: Finding) -> str:

@@ -182,3 +182,15 @@ def test_a_badly_written_value_is_shown_as_it_was_meant(command, fix):
 def test_what_other_tools_say_is_answered_with_what_is_said_here(command, fix):
     (finding,) = read(shlex.split(command)).findings
     assert finding.fix == fix
+
+
+@pytest.mark.parametrize("flags", ["--output-dir ''", "--project-name=", "--tokenizer '  '"])
+def test_a_text_that_is_empty_is_no_value(flags):
+    """What `--output-dir "$OUT"` comes to where OUT is not set: nobody means a folder that was not named."""
+    (finding,) = read(shlex.split(flags)).findings
+    assert finding.code == "P302" and "must be given a value" in finding.message and "shell" in finding.message
+    assert dict(finding.changes) == {finding.parameters[0]: None}
+
+
+def test_an_empty_token_is_none():
+    assert values("--token ''") == {"token": ""}

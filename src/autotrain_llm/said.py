@@ -16,6 +16,7 @@ from autotrain_llm.declare.param import Param, flag_of, plain
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.params.compatibility import ACCEPTED, BY_TRAINER, FOREIGN, NOT_HERE, RENAMED, Accepted, meant
 from autotrain_llm.registry import PARAMS
+from autotrain_llm.trainers.shared import REQUIRED
 
 COMPATIBLE: dict[str, Accepted] = {accepted.name: accepted for accepted in ACCEPTED}
 
@@ -46,10 +47,12 @@ class Said:
         try:
             value = convert(param, raw)
         except BadValue as fault:
+            empty = isinstance(raw, str) and not raw.strip()
             self.findings.append(
                 Finding(
-                    f"{param.flag} must be {fault}, got {shown(param, raw)}",
-                    changes=_readable(param, raw),
+                    f"{param.flag} must be {fault}, got {shown(param, raw)}"
+                    + (": is a variable of the shell not set?" if empty and file is None else ""),
+                    changes={param.name: None} if empty and param.name not in REQUIRED else _readable(param, raw),
                     parameters=(param.name,),
                     file=file,
                     code="P302",

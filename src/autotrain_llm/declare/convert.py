@@ -36,6 +36,8 @@ def convert(param: Param, raw: Any) -> Any:
         if param.nullable:
             return None
         raise BadValue("given a value")
+    if param.kind == "str" and not param.choices and not param.secret and isinstance(raw, str) and not raw.strip():
+        raise BadValue("given a value")
     return _BY_KIND[param.kind](param, raw)
 
 

@@ -128,7 +128,7 @@ def test_offline_reads_the_local_cache(work):
 
 def test_names_that_no_repository_can_have_never_reach_the_hub(work):
     assert refusal("my model!").code == "M102"
-    assert refusal("").code == "M101"
+    assert refusal("").code == "M102"
 
 
 def online(monkeypatch, error):

@@ -95,7 +95,7 @@ def locate(
 
 def _locate(name: str, request: Request, depth: int) -> Located:
     if not name:
-        raise request.refuse("M101", f"{request.flag} is empty", f"{request.flag} <folder or Hub id>")
+        raise request.refuse("M102", f"{request.flag} is empty", f"{request.flag} <folder or Hub id>")
     if is_scratch(name):
         return Located(name, SCRATCH, size=parse_size(name, request.parameter))
     path = Path(name).expanduser()

@@ -47,7 +47,6 @@ OF_READING = {
     "R102": "Something happened that nobody foresaw. `--verbose` shows where.",
 }
 OF_FINDING_A_MODEL = {
-    "M101": "The name of a model is empty.",
     "M102": "There is no such folder or run, and the name can't be a Hub id. A path is never looked for on the Hub.",
     "M103": "A file was named where a model's folder belongs.",
     "M104": "GGUF files hold a model for inference, in a form that can't be trained.",

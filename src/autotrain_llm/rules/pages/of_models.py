@@ -51,7 +51,6 @@ def of_generation(wrong: str, right: str) -> Example:
 
 
 EXAMPLES: dict[str, Example] = {
-    "M101": of_model("''"),
     "M102": of_model("./nowhere"),
     "M103": of_model("rows.jsonl"),
     "M105": of_model("gpt-4"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -18,7 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from autotrain_llm import train
 from autotrain_llm.declare.finding import Refused
-from autotrain_llm.run.failures import RunFailed
+from autotrain_llm.run.failures import Interrupted, RunFailed
+from autotrain_llm.run.recorder import Signals
 
 
 def run(data: Path, output: Path, **flags: Any) -> Any:
@@ -213,6 +215,16 @@ def test_an_interrupt_before_the_first_step_leaves_nothing(chat_rows: Path, tmp_
     assert process.returncode == 130
     assert "nothing to resume" in said
     assert not output.exists()
+
+
+def test_an_interrupt_that_a_library_takes_for_a_failure_of_its_own_ends_the_run_before_its_first_step() -> None:
+    with Signals("autotrain llm … --resume") as signals:
+        signals.on_step_begin()
+        with contextlib.suppress(Exception):  # as a library does that looks whether it can import another
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Interrupted) as stopped:
+            signals.on_step_begin()
+    assert stopped.value.signal == signal.SIGINT and "nothing to resume" in stopped.value.message
 
 
 def test_resuming_without_a_complete_checkpoint_is_refused(chat_rows: Path, tmp_path: Path) -> None:

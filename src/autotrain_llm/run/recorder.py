@@ -76,9 +76,9 @@ class Signals(TrainerCallback):
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked is not None or self.steps == 0:
+        again, self.asked = self.asked is not None, number
+        if again or self.steps == 0:
             raise self.interrupted(number, saved=False)
-        self.asked = number
 
     def interrupted(self, number: int, saved: bool) -> Interrupted:
         word = "Terminated" if number == signal.SIGTERM else "Interrupted"
@@ -89,6 +89,10 @@ class Signals(TrainerCallback):
         if self.steps == 0:
             return Interrupted(number, f"{word} before the first step: there is nothing to resume.")
         return Interrupted(number, f"{word} at once; to go on from the newest complete checkpoint: {self.resume_words}")
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        if self.asked is not None and self.steps == 0:  # some library that was being loaded took the exception for one of its own
+            raise self.interrupted(self.asked, saved=False)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.steps = state.global_step

@@ -91,9 +91,8 @@ class Signals(TrainerCallback):
         return Interrupted(number, f"{word} at once; to go on from the newest complete checkpoint: {self.resume_words}")
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        if (
-            self.asked is not None and self.steps == 0
-        ):  # some library that was being loaded took the exception for one of its own
+        # Some library that was being loaded may have taken the exception for one of its own.
+        if self.asked is not None and self.steps == 0:
             raise self.interrupted(self.asked, saved=False)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from autotrain_llm.estimate import taught_rows
 from autotrain_llm.run.distill.divergences import DIVERGENCES, over_buckets
-from autotrain_llm.run.flat.head import CPU_PIECE, Logits, Options, exact, linear_logprobs, options_of, with_product
+from autotrain_llm.run.flat.head import CPU_PIECE, Logits, Options, add_product, exact, linear_logprobs, options_of
 
 PLAIN = Logits()
 
@@ -279,7 +279,7 @@ class _Tiles:
         elif self.of_hidden is not None and self.weight is not None:
             torch.mm(slope, self.weight, out=self.of_hidden[tile])
         if self.of_weight is not None:
-            self.of_weight = with_product(self.of_weight, slope.T, self.hidden[tile], self.options.softmax)
+            add_product(self.of_weight, slope.T, self.hidden[tile])
 
     def loss(self) -> torch.Tensor:
         """Both parts, in the softmax's type."""

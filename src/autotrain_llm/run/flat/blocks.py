@@ -35,7 +35,7 @@ class Block:
     masks: dict[Any, torch.Tensor] = field(default_factory=dict)
 
     def mask(self, groups: int, kind: torch.dtype) -> torch.Tensor:
-        """What is added to the last columns of the scores, with a row for each query of the `groups` heads that share keys; all layers have it from the first."""
+        """What is added to the last columns of the scores, a row for each query of the `groups` heads that share keys: made once for all layers."""
         if (groups, kind) not in self.masks:
             added = torch.zeros(self.unseen.shape, dtype=kind).masked_fill_(self.unseen, float("-inf"))
             self.masks[groups, kind] = added.repeat_interleave(groups, dim=0)

@@ -203,8 +203,7 @@ class _Tiles:
         self.bias = None if bias is None else bias.to(options.softmax)
         self.types = [None if one is None else one.dtype for one in (hidden, weight, bias)]
         self.of_hidden = torch.empty_like(self.hidden) if wanted[0] else None
-        self.of_weight: torch.Tensor | None = None
-        self.weight_counts = wanted[1]
+        self.of_weight = torch.zeros_like(weight, dtype=options.softmax) if wanted[1] else None
         self.of_bias = torch.zeros_like(bias, dtype=options.softmax) if bias is not None and wanted[2] else None
         count, words = labels.shape[0], weight.shape[0]
         self.logprobs = torch.empty(count, dtype=options.softmax, device=hidden.device)
@@ -228,23 +227,20 @@ class _Tiles:
                 self._piece(products[first - start : last - start], slice(first, last), factor, of_entropy)
             if self.of_hidden is not None:
                 torch.mm(products, self.weight, out=self.of_hidden[start:end])
-            if self.weight_counts:
-                self.of_weight = with_product(self.of_weight, products.T, self.hidden[start:end], self.options.softmax)
+            if self.of_weight is not None:
+                add_product(self.of_weight, products.T, self.hidden[start:end])
 
     def rerun(self, kept: torch.Tensor, factor: torch.Tensor) -> None:
         """The gradients, from the `products` that an earlier pass kept, (K, V)."""
         factor = factor[:, None]
         if self.of_hidden is not None:
             self.of_hidden = torch.mm(kept, self.weight) * factor
-        kind = self.options.softmax
-        if self.weight_counts:
-            self.of_weight = with_product(None, kept.T, (self.hidden * factor).to(kept.dtype), kind)
+        if self.of_weight is not None:
+            add_product(self.of_weight, kept.T, (self.hidden * factor).to(kept.dtype))
         if self.of_bias is not None:
-            self.of_bias = with_product(None, kept.T, factor.to(kept.dtype), kind)[:, 0]
+            add_product(self.of_bias[:, None], kept.T, factor.to(kept.dtype))
 
     def gradients(self) -> list[torch.Tensor | None]:
-        if self.weight_counts and self.of_weight is None:  # there was no target
-            self.of_weight = torch.zeros_like(self.weight)
         sums = (self.of_hidden, self.of_weight, self.of_bias)
         return [None if one is None else one.to(kind) for one, kind in zip(sums, self.types, strict=True)]
 
@@ -308,14 +304,11 @@ def exact(
     return logits, slope
 
 
-def with_product(
-    total: torch.Tensor | None, left: torch.Tensor, right: torch.Tensor, kind: torch.dtype
-) -> torch.Tensor:
-    """`left @ right` in this type, added in place to `total` where there is one yet: nothing is added to nought."""
-    if total is not None and left.dtype == kind:
-        return total.addmm_(left, right)
-    if left.device.type == "cuda" and left.dtype != kind:
-        product = torch.mm(left, right, out_dtype=kind)
+def add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
+    """`total += left @ right` with the sum kept in the type of `total`."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    elif total.device.type == "cuda":
+        total += torch.mm(left, right, out_dtype=total.dtype)
     else:
-        product = torch.mm(left, right)
-    return product.to(kind) if total is None else total.add_(product)
+        total += left @ right

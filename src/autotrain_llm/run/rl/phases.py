@@ -82,8 +82,8 @@ class Phase(Answers):
     scores: what each source of reward said (answers, sources); rewards: what they come to (answers,). Per token (tokens,): the
     log-probabilities of the policy that wrote them and of the reference, the values it had, what the value head's word is added to to make
     them where that is anything, and what follows, advantages and returns.
-    trust: where values begin as the reward model's word, the share of it that counts. kl_coef: the price of divergence in this phase; seconds: how long it took to make. stopped: whether the policy has moved so far that
-    nothing more is learnt from it.
+    trust: where values begin as the reward model's word, the share of it that counts. kl_coef: the price of divergence in this phase;
+    seconds: how long it took to make. stopped: whether the policy has moved so far that nothing more is learnt from it.
     """
 
     number: int

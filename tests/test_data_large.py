@@ -131,8 +131,16 @@ def test_rows_are_taken_in_batches_of_so_many_letters(monkeypatch: pytest.Monkey
     ]
     monkeypatch.setattr(working, "MOST_LETTERS", 100)
     monkeypatch.setattr(working, "MOST_ROWS", 4)
-    assert [[row.row for row in batch] for batch in working.batches(rows)] == [[0, 1, 2], [3, 4, 5, 6], [7, 8]]
-    assert list(working.batches([])) == [[]] and list(working.batches(rows[3:7])) == [rows[3:7]]
+    monkeypatch.setattr(working, "FIRST", 1)
+    found = [([row.row for row in batch], full) for batch, full in working.batches(rows)]
+    assert found == [([0, 1, 2], 2.1), ([3, 4, 5, 6], 1), ([7, 8], 0.5)]
+    assert list(working.batches([])) == [([], 0)] and list(working.batches(rows[3:7])) == [(rows[3:7], 1)]
+
+
+def test_the_first_batches_are_small_and_double(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [Example("rows.jsonl", number, text="x") for number in range(40)]
+    monkeypatch.setattr(working, "MOST_ROWS", 16)
+    assert [len(batch) for batch, _ in working.batches(rows)] == [1, 2, 4, 8, 16, 9]
 
 
 def test_batches_change_nothing(files: dict[str, Path], light_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:

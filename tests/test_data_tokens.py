@@ -11,6 +11,7 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
+from autotrain_llm.data.align import Tokens
 from autotrain_llm.data.chat import (
     FOLDER,
     ChatTemplate,
@@ -85,7 +86,7 @@ def trained(tokenizer, template, messages):
     """The text of the tokens that are trained on, answer by answer."""
     rendered = render_with_answers(template, messages)
     assert not rendered.lost
-    (aligned,) = tokenizer.encode_aligned([rendered.text])
+    (aligned,) = Tokens(tokenizer, [rendered.text]).aligned()
     return [tokenizer.decode(aligned.ids[slice(*aligned.tokens_of(span))]) for span in rendered.spans]
 
 
@@ -141,7 +142,7 @@ def test_masks_are_those_of_transformers_with_and_without_its_generation_marks(k
             messages, chat_template=MARKED, return_dict=True, return_assistant_tokens_mask=True
         )
         rendered = render_with_answers(ChatTemplate(source, ours), messages)
-        (aligned,) = ours.encode_aligned([rendered.text])
+        (aligned,) = Tokens(ours, [rendered.text]).aligned()
         mask = [0] * len(aligned.ids)
         for start, end in map(aligned.tokens_of, rendered.spans):
             mask[start:end] = [1] * (end - start)
@@ -428,10 +429,98 @@ OTHER_TEMPLATES = {
 CHAT_OF_TWO = [{"role": "user", "content": "Hello you"}, {"role": "assistant", "content": "Hello me"}]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_long_texts_have_the_ids_that_short_ones_have(kind, folders, monkeypatch):
+# -- which tokens hold which characters -------------------------------------------------------------------------------------
+
+ODD_TEXTS = [
+    TEXT * 3, "  two  spaces\n\nnew", "<s>already", "ends</s>", "", "ünï 漢字 😊", "e\u0301 is two letters, é is one", "a\u00a0b\u3000 c ",
+    "<|im_start|>user\n 😊😊<|im_end|>\n<|im_start|>assistant\nÄh…<|im_end|>\n", "\r\n\t x", "0123456789",
+]  # fmt: skip
+
+
+def held_characters(kind, folders, **changes):
+    """Each stretch of the odd texts: what its tokens are, and whether tokens part at its start."""
     tokenizer = Tokenizer.load(folders[kind])
-    texts = [TEXT * 3, "  two  spaces\n\nnew", "<s>already", "ends</s>", "", "ünï 漢字 😊"]
-    short = tokenizer.encode_batch(texts)
-    monkeypatch.setattr("autotrain_llm.data.tokenizer.LONG_TEXT", 0)
-    assert tokenizer.encode_batch(texts) == short
+    for name, value in changes.items():
+        setattr(tokenizer.backend, name, value)
+    tokens = Tokens(tokenizer, ODD_TEXTS)
+    found = {}
+    for number, (text, aligned) in enumerate(zip(ODD_TEXTS, tokens.aligned(), strict=True)):
+        ends = range(min(len(text), 60) + 1)
+        spans = [(start, end) for start in ends for end in ends[start:]]
+        found[number] = (aligned.ids, [aligned.tokens_of(span) for span in spans], [*map(aligned.parts_at, ends[1:])])
+    return tokens, found
+
+
+@pytest.mark.parametrize("kind", ["byte", "bos", "bare"])
+def test_bytes_say_which_tokens_hold_a_character_as_the_tokenizer_itself_does(kind, folders, monkeypatch):
+    tokens, by_bytes = held_characters(kind, folders)
+    assert tokens._bytes is not None
+    monkeypatch.setattr("autotrain_llm.data.align.BytesOfIds.of_backend", lambda backend: None)
+    tokens, by_offsets = held_characters(kind, folders)
+    assert tokens._offsets and by_bytes == by_offsets
+
+
+@pytest.mark.parametrize("kind", ["byte", "bos", "trim", "bare"])
+def test_tokens_hold_exactly_the_characters_that_were_asked_for(kind, folders):
+    """Decoded, the tokens of a stretch hold it, and where a letter takes several, each is needed."""
+    tokenizer = Tokenizer.load(folders[kind])
+    for text, aligned in zip(ODD_TEXTS, Tokens(tokenizer, ODD_TEXTS).aligned(), strict=True):
+        pieces = [tokenizer.decode([number]) for number in aligned.ids]
+        for start in range(min(len(text), 40)):
+            first, last = aligned.tokens_of((start, start + 1))
+            letter = text[start]
+            assert letter in tokenizer.decode(aligned.ids[first:last])
+            if last - first > 1:  # a letter of several tokens: none of them is the letter
+                assert all(letter not in piece for piece in pieces[first:last])
+
+
+def test_a_tokenizer_that_changes_the_text_is_asked_itself(folders):
+    """Where bytes can't be counted, or a text is not as it will be read, offsets tell."""
+    from tokenizers import AddedToken, normalizers
+
+    tokens, composed = held_characters("byte", folders, normalizer=normalizers.NFC())
+    assert tokens._offsets  # one of the texts is not composed
+    tokenizer = Tokenizer.load(folders["byte"])
+    tokenizer.backend.normalizer = normalizers.NFC()
+    assert Tokens(tokenizer, ODD_TEXTS[:6])._bytes is not None
+    assert [next(Tokens(tokenizer, [text]).aligned()).tokens_of((0, 2)) for text in ODD_TEXTS[:3]] == [
+        composed[number][1][2] for number in range(3)
+    ]
+    changed = {
+        "lower": {"normalizer": normalizers.Lowercase()},
+        "prefix": {"pre_tokenizer": pre_tokenizers.ByteLevel(add_prefix_space=True)},
+        "removed": {
+            "pre_tokenizer": pre_tokenizers.Sequence(
+                [pre_tokenizers.Split(" ", "removed"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+            )
+        },
+        "words": {"pre_tokenizer": pre_tokenizers.Metaspace()},
+    }
+    for changes in changed.values():
+        assert held_characters("byte", folders, **changes)[0]._offsets
+    stripping = Tokenizer.load(folders["byte"])
+    stripping.backend.add_tokens([AddedToken("<mask>", lstrip=True)])
+    assert Tokens(stripping, ["a <mask>"])._offsets
+    assert held_characters("words", folders)[0]._offsets
+
+
+def test_bytes_that_do_not_add_up_are_not_believed(folders):
+    """A letter that the vocabulary lacks is left out by the tokenizer."""
+    tokenizer = Tokenizer.load(folders["byte"])
+    document = json.loads(tokenizer.backend.to_str())
+    gone = document["model"]["vocab"].pop("Z")
+    document["model"]["vocab"] |= {"ZZZ": gone}
+    tokenizer.backend = Backend.from_str(json.dumps(document))
+    whole, lacking = Tokens(tokenizer, ["Hello you", "Hello Z you"]).aligned()
+    assert type(whole) is not type(lacking)
+    assert tokenizer.decode(lacking.ids) == "Hello  you"
+    assert tokenizer.decode(lacking.ids[slice(*lacking.tokens_of((8, 11)))]) == " you"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ids_are_the_same_whether_or_not_characters_are_asked_for(kind, folders):
+    tokenizer = Tokenizer.load(folders[kind])
+    wanted = [tokenizer.backend.encode(text, add_special_tokens=False).ids for text in ODD_TEXTS]
+    assert tokenizer.encode_batch(ODD_TEXTS) == wanted
+    for spans in (True, False):
+        assert [aligned.ids for aligned in Tokens(tokenizer, ODD_TEXTS, spans=spans).aligned()] == wanted

@@ -86,12 +86,10 @@ def _flag_of(dataset: Dataset) -> str | None:
 
 def check_letters(rows: Sequence[Example], faults: Faults) -> None:
     """A warning where a share of the rows holds letters that were lost, or read in another encoding than they were written in."""
+    written = [(row, [text for text in row.strings() if not text.isascii() or "\0" in text]) for row in rows]
+    suspected = [(row, texts) for row, texts in written if texts]
     for kind, pattern in DAMAGED.items():
-        found = [
-            row
-            for row in rows
-            if any(pattern.search(text) for text in row.strings() if not text.isascii() or "\0" in text)
-        ]
+        found = [row for row, texts in suspected if any(map(pattern.search, texts))]
         if not found or len(found) < DAMAGED_SHARE * len(rows):
             continue
         first = found[0]

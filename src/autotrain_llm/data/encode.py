@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from autotrain_llm.data.align import Aligned, Tokens
 from autotrain_llm.data.pieces import Piece
-from autotrain_llm.data.tokenizer import Aligned, Tokenizer
+from autotrain_llm.data.tokenizer import Tokenizer
 
 Span = tuple[int, int]
 
@@ -20,36 +20,38 @@ class Encoded:
     spans: list[Span]
 
 
-def tokenised(tokenizer: Tokenizer, made: list[tuple[int, list[Piece]]]) -> list[Any]:
+def tokenised(tokenizer: Tokenizer, made: list[tuple[int, list[Piece]]]) -> Tokens:
     """What the tokenizer makes of all examples' pieces, in one call: all the work that is not Python's own, on all cores."""
     flat = [piece for _, pieces in made for piece in pieces]
-    return tokenizer.encodings([piece.text for piece in flat], offsets=not all(piece.whole for piece in flat))
+    return Tokens(tokenizer, [piece.text for piece in flat], spans=not all(map(_is_taken_whole, flat)))
 
 
-def encoded_pieces(
-    tokenizer: Tokenizer, made: list[tuple[int, list[Piece]]], encodings: list[Any]
-) -> Iterator[tuple[int, list[Encoded]]]:
-    """Each example's pieces as ids, from what `tokenised` gave, which is let go of on the way."""
-    encodings.reverse()
+def encoded_pieces(made: list[tuple[int, list[Piece]]], tokens: Tokens) -> Iterator[tuple[int, list[Encoded]]]:
+    """Each example's pieces as ids, from what `tokenised` gave."""
+    aligned = tokens.aligned()
     for at, pieces in made:
-        yield at, [_encoded(tokenizer, piece, encodings.pop()) for piece in pieces]
+        yield at, [_encoded(piece, next(aligned)) for piece in pieces]
 
 
-def _encoded(tokenizer: Tokenizer, piece: Piece, encoding: Any) -> Encoded:
-    if piece.whole and piece.seam is None:
-        ids = encoding.ids
-        return _framed(piece, ids, [(0, len(ids))])
-    return _framed(piece, *_spans_of(tokenizer, piece, tokenizer.aligned(piece.text, encoding)))
+def _is_taken_whole(piece: Piece) -> bool:
+    """Whether all tokens are trained on, wherever its parts meet."""
+    return piece.whole and piece.seam is None
 
 
-def _spans_of(tokenizer: Tokenizer, piece: Piece, aligned: Aligned) -> tuple[list[int], list[Span]]:
+def _encoded(piece: Piece, aligned: Aligned) -> Encoded:
+    if _is_taken_whole(piece):
+        return _framed(piece, aligned.ids, [(0, len(aligned.ids))])
+    return _framed(piece, *_spans_of(piece, aligned))
+
+
+def _spans_of(piece: Piece, aligned: Aligned) -> tuple[list[int], list[Span]]:
     """The ids of a text and its trained stretches in tokens."""
     seam = piece.seam
     if seam is not None and 0 < seam < len(piece.text):
         prompt, answer = piece.text[:seam], piece.text[seam:]
         if prompt[-1].isspace() or not aligned.parts_at(seam):
             # A token across the seam would never be seen when the prompt is given alone.
-            before, after = tokenizer.encode_batch([prompt, answer])
+            before, after = aligned.tokenizer.encode_batch([prompt, answer])
             if aligned.ids[: len(before)] != before:
                 whole = (0, len(before) + len(after)) if piece.whole else (len(before), len(before) + len(after))
                 return before + after, [whole]

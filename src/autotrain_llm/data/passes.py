@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from autotrain_llm.data.align import Tokens
 from autotrain_llm.data.encode import Encoded, encoded_pieces, tokenised
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.faults import Faults
@@ -55,13 +56,13 @@ class Pass:
         """The text of each example, by its place among these."""
         return self.maker.make_all(self.examples, 0, len(self.examples), self._dropped)
 
-    def tokenised(self, pieces: list[tuple[int, list[Piece]]]) -> list[Any]:
+    def tokenised(self, pieces: list[tuple[int, list[Piece]]]) -> Tokens:
         """What the tokenizer makes of all texts. Touches nothing else, so that it can go on beside the rest."""
         return tokenised(self.maker.tokenizer, pieces)
 
-    def taken(self, pieces: list[tuple[int, list[Piece]]], encodings: list[Any]) -> Part:
+    def taken(self, pieces: list[tuple[int, list[Piece]]], tokens: Tokens) -> Part:
         """The rows that come of it."""
-        encoded = encoded_pieces(self.maker.tokenizer, pieces, encodings)
+        encoded = encoded_pieces(pieces, tokens)
         rows = self._pairs(encoded) if self.maker.pairs else self._rows(encoded)
         return Part(rows, self.lengths, self.places, self.truncated, self.dropped, self.whole, self.ending)
 

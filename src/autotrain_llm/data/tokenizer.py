@@ -6,9 +6,11 @@ import hashlib
 import importlib
 import json
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from autotrain_llm.data.align import BytesOfIds
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
 
@@ -24,9 +26,6 @@ SLOW_FILES = (
 )
 # transformers writes this for "no limit known".
 NO_LIMIT = 10**9
-Span = tuple[int, int]
-
-LONG_TEXT = 2000  # letters
 
 
 class Tokenizer:
@@ -161,75 +160,26 @@ class Tokenizer:
         """The ids that every text stands between ([CLS] … [SEP]), whoever wrote it: those of an encoder's tokenizer, else none."""
         return self.frame if "cls_token" in self.special and all(self.frame) else ([], [])
 
+    @cached_property
+    def bytes_of_ids(self) -> BytesOfIds | None:
+        """How many bytes each id stands for, where ids stand for the bytes of a text."""
+        return BytesOfIds.of_backend(self.backend)
+
+    @property
+    def counts_characters(self) -> bool:
+        """Whether the tokenizer can say which characters a token came from."""
+        return not isinstance(self.backend, _SlowBackend)
+
     # -- text to ids ----------------------------------------------------------------------------------------------------
 
     def encode_batch(self, texts: Sequence[str], add_special_tokens: bool = False) -> list[list[int]]:
         """The ids of each text, on all cores."""
-        return [encoding.ids for encoding in self.encodings(texts, add_special_tokens)]
-
-    def encodings(self, texts: Sequence[str], add_special_tokens: bool = False, offsets: bool = False) -> list[Any]:
-        """What the tokenizer makes of each text, on all cores: `ids`, and with `offsets` what `aligned` needs.
-
-        What keeps no offsets is more than twice as fast on long texts; on short ones, with tokenizers 0.23, it is the slower.
-        """
-        long = sum(map(len, texts)) >= LONG_TEXT * len(texts)
-        encode = self.backend.encode_batch_fast if long and not offsets else self.backend.encode_batch
-        return encode(list(texts), add_special_tokens=add_special_tokens)
-
-    def aligned(self, text: str, encoding: Any) -> Aligned:
-        """The ids of a text, of which `encodings` has kept the offsets."""
-        return Aligned(text, encoding.ids, None if isinstance(self.backend, _SlowBackend) else encoding, self)
-
-    def encode_aligned(self, texts: Sequence[str]) -> list[Aligned]:
-        """Each text's ids, and which of them a stretch of characters became."""
-        return [self.aligned(text, one) for text, one in zip(texts, self.encodings(texts, offsets=True), strict=True)]
+        encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
+        return [encoding.ids for encoding in encodings]
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
         """The text of some ids."""
         return self.backend.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)
-
-
-class Aligned:
-    """The ids of a text, which know the characters they came from."""
-
-    def __init__(self, text: str, ids: list[int], encoding: Any, tokenizer: Tokenizer) -> None:
-        self.text, self.ids, self._encoding, self._tokenizer = text, ids, encoding, tokenizer
-
-    def tokens_of(self, span: Span) -> Span:
-        """The first and one past the last token that hold any of these characters."""
-        start, end = span
-        if end <= start:
-            return (0, 0)
-        if self._encoding is None:
-            return self._shared(start), max(self._shared(end), self._shared(start))
-        first = self._token_from(range(start, end))
-        last = self._token_from(range(end - 1, start - 1, -1))
-        if first is None or last is None:
-            return (0, 0)
-        while first > 0 and self._chars(first - 1)[0] >= start:
-            first -= 1  # a token of spaces, whose offsets the tokenizer trims away
-        return first, last + 1
-
-    def parts_at(self, position: int) -> bool:
-        """Whether no token holds characters from both sides of this position."""
-        if self._encoding is None:
-            return self.ids[: self._shared(position)] == self._tokenizer.backend.encode(self.text[:position], False).ids
-        before, after = self._encoding.char_to_token(position - 1), self._encoding.char_to_token(position)
-        return before is None or before != after
-
-    def _token_from(self, positions: range) -> int | None:
-        found = (self._encoding.char_to_token(position) for position in positions)
-        return next((token for token in found if token is not None), None)
-
-    def _chars(self, token: int) -> Span:
-        return self._encoding.token_to_chars(token) or (-1, -1)
-
-    def _shared(self, position: int) -> int:
-        """How many ids the text up to a position shares with the whole, for a tokenizer that keeps no offsets."""
-        part = self._tokenizer.backend.encode(self.text[:position], False).ids
-        return next(
-            (at for at, (a, b) in enumerate(zip(part, self.ids, strict=False)) if a != b), min(len(part), len(self.ids))
-        )
 
 
 class _SlowBackend:

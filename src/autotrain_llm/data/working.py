@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from autotrain_llm.data.align import Tokens
 from autotrain_llm.data.collect import Collector
 from autotrain_llm.data.dataset import Progress
 from autotrain_llm.data.example import Example
@@ -19,8 +22,11 @@ if TYPE_CHECKING:
     from autotrain_llm.data.prepare import Preparation
 
 Meanwhile = Callable[[], object]
-# A batch ends at whichever comes first. While it is tokenised a letter takes some hundred bytes, so that long rows are taken by few.
-MOST_ROWS, MOST_LETTERS = 4096, 2 << 20
+# A batch is full with whichever comes first. While it is tokenised a letter takes some hundred bytes, so that long rows are taken by few.
+MOST_ROWS, MOST_LETTERS = 4096, 1 << 20
+# The first batch is this part of a full one, and each is twice the one before: the tokenizer is soon at work.
+FIRST = 1 / 16
+WAITING = 2  # full batches
 
 
 def collect(
@@ -32,7 +38,7 @@ def collect(
     progress: Progress | None,
     meanwhile: Meanwhile | None = None,
 ) -> Collector:
-    """Take all parts of one side, in their order. `meanwhile` is called while the first of them is tokenised."""
+    """Take all parts of one side, in their order. `meanwhile` is called while the first of them are tokenised."""
     with _what_is_there_stays():
         for one, part in _overlapped(maker, faults, preparation, examples, meanwhile):
             collector.add(part)
@@ -51,18 +57,19 @@ def _what_is_there_stays() -> Iterator[None]:
         gc.unfreeze()
 
 
-def batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    """The examples in stretches of so many rows or letters; a single empty one where there are none."""
+def batches(examples: Iterable[Example]) -> Iterator[tuple[list[Example], float]]:
+    """The examples in stretches, with how full a batch each is; a single empty one where there are none."""
     batch: list[Example] = []
-    letters, empty = 0, True
+    letters, full, empty, wanted = 0, 0.0, True, FIRST
     for example in examples:
         batch.append(example)
         letters += sum(map(len, example.strings()))
-        if len(batch) == MOST_ROWS or letters >= MOST_LETTERS:
-            yield batch
-            batch, letters, empty = [], 0, False
+        full = max(len(batch) / MOST_ROWS, letters / MOST_LETTERS)
+        if full >= wanted:
+            yield batch, full
+            batch, letters, full, empty, wanted = [], 0, 0.0, False, min(2 * wanted, 1)
     if batch or empty:
-        yield batch
+        yield batch, full
 
 
 def _overlapped(
@@ -72,24 +79,35 @@ def _overlapped(
     examples: Iterable[Example],
     meanwhile: Meanwhile | None,
 ) -> Iterator[tuple[Pass, Part]]:
-    """While one batch is rendered here, and another made rows of, a third is tokenised on all cores."""
-    start = 0
+    """While one batch is rendered here, and another made rows of, those between them are tokenised on all cores, one after the other."""
+    start, full = 0, 0.0
+    waiting: deque[_Waiting] = deque()
     with ThreadPoolExecutor(1) as pool:
-        waiting = None
-        for batch in batches(examples):
+        for batch, size in batches(examples):
             one = Pass(maker, faults, preparation, batch, start)
-            start += len(batch)
             pieces = one.pieces()
-            coming = (one, pieces, pool.submit(one.tokenised, pieces))
-            if meanwhile is not None:
-                meanwhile()
-                meanwhile = None
-            if waiting is not None:
-                yield _taken(*waiting)
-            waiting = coming
-        if waiting is not None:
-            yield _taken(*waiting)
+            waiting.append(_Waiting(one, pieces, pool.submit(one.tokenised, pieces), size))
+            start, full = start + len(batch), full + size
+            while waiting and full >= WAITING:
+                if meanwhile is not None:
+                    meanwhile()
+                    meanwhile = None
+                full -= waiting[0].full
+                yield waiting.popleft().taken()
+        if meanwhile is not None:
+            meanwhile()
+        while waiting:
+            yield waiting.popleft().taken()
 
 
-def _taken(one: Pass, pieces: list[tuple[int, list[Piece]]], tokenised: Future[list[Any]]) -> tuple[Pass, Part]:
-    return one, one.taken(pieces, tokenised.result())
+@dataclass
+class _Waiting:
+    """A batch at the tokenizer."""
+
+    one: Pass
+    pieces: list[tuple[int, list[Piece]]]
+    tokens: Future[Tokens]
+    full: float
+
+    def taken(self) -> tuple[Pass, Part]:
+        return self.one, self.one.taken(self.pieces, self.tokens.result())

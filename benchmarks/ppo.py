@@ -15,7 +15,7 @@ everything: the answers are written, scored and learnt from, and as many optimiz
 line calls it, with its metrics: as it comes, a value head on the policy's last layer corrects what the reward model says of the answer so far;
 in one row the head is alone, and in one it has a value model of its own, a copy of the policy; of what is learnt, one row shows a value model
 that begins as the reward model, as TRL's does. `TRL as it comes` is its public constructor, told the sizes. `TRL at its best` has prompts of like length
-together (in shuffled updates, by giving it a loader of its own) and the memory setting that this package makes for itself. TRL scores the tokens
+together (in shuffled updates, by giving it a loader of its own) and the memory setting that this package makes for itself, which a row of its own is without. TRL scores the tokens
 that were sampled, this package reads the answer's text again: tokens are words, so that both score the same.
 """
 
@@ -363,7 +363,9 @@ def run_alone(work: Path, options: argparse.Namespace, python: Path, engine: str
 
 def compare(work: Path, options: argparse.Namespace, python: Path) -> str:
     """How fast they are."""
-    engines = {name: name for name in (NATIVE, ALONE, SEPARATE, AS_IT_COMES, BEST)}
+    engines = {name: name for name in (NATIVE, ALONE, SEPARATE, AS_IT_COMES)} | contest.at_its_best(
+        BEST, options.device
+    )
     results = contest.in_turns(partial(run_alone, work, options, python), engines, options.pairs, SAMPLES)
     lines = [
         f"`python benchmarks/ppo.py`: `{options.size}` for policy and reward model, {options.precision}, {options.batch} samples an update, "

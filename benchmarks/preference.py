@@ -9,7 +9,7 @@ Each engine runs in a process of its own, in turns, from the same weights, over 
 or RewardTrainer through its public constructor with TRL's defaults, given the same rows in the same order, so that its losses are
 comparable step by step; batch size, learning rate and precision are said. That it makes the same tokens of them is checked. `TRL at
 its best` has no checkpointing, rows of like length together (in shuffled batches, by giving it the rows in that order), and the memory
-setting that this package makes for itself; for dpo and kto the faster of two, the reference beside each batch or computed beforehand,
+setting that this package makes for itself, and in a row of its own is without that; for dpo and kto the faster of two, the reference beside each batch or computed beforehand,
 where the forward passes for the timed rows count as time. TRL's `padding_free` is not tried: in 1.16 it warns and pads.
 
 Tokens are real ones, no padding, the prompt's once for each answer, and the same for all engines, whatever each of them computes once,
@@ -32,7 +32,7 @@ import numpy as np
 
 import contest
 import page
-from contest import AS_IT_COMES, BEST, GROUPED, LONGEST, NATIVE, SEED, Clock, Result, Results
+from contest import AS_IT_COMES, GROUPED, LONGEST, NATIVE, SEED, Clock, Result, Results
 
 DEMO = "dpo_en_demo.json"
 DPO, ORPO, KTO, REWARD = "dpo", "orpo", "kto", "reward"
@@ -287,7 +287,8 @@ def compare(work: Path, options: argparse.Namespace) -> str:
     """Run everything and render the table."""
     run = partial(run_alone, work, options)
     best = contest.fastest(run, (GROUPED, PRECOMPUTED) if options.trainer in (DPO, KTO) else (GROUPED,))
-    results = contest.in_turns(run, {NATIVE: NATIVE, AS_IT_COMES: AS_IT_COMES, BEST: best}, options.pairs)
+    engines = {NATIVE: NATIVE, AS_IT_COMES: AS_IT_COMES, **contest.at_its_best(best, options.device)}
+    results = contest.in_turns(run, engines, options.pairs)
     return render(results, best, options, rows_in_words(work, options))
 
 

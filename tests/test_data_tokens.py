@@ -517,6 +517,19 @@ def test_bytes_that_do_not_add_up_are_not_believed(folders):
     assert tokenizer.decode(lacking.ids[slice(*lacking.tokens_of((8, 11)))]) == " you"
 
 
+def test_ids_beyond_the_size_of_the_vocabulary_are_known(folders):
+    """Some vocabularies have gaps."""
+    tokenizer = Tokenizer.load(folders["byte"])
+    document = json.loads(tokenizer.backend.to_str())
+    far = document["added_tokens"][-1]
+    document["model"]["vocab"][far["content"]] = far["id"] = 9999
+    tokenizer.backend = Backend.from_str(json.dumps(document))
+    text = f"Hello{far['content']}you"
+    (aligned,) = Tokens(tokenizer, [text]).aligned()
+    assert 9999 in aligned.ids and tokenizer.size < 9999
+    assert tokenizer.decode(aligned.ids[slice(*aligned.tokens_of((len(text) - 3, len(text))))]) == "you"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_ids_are_the_same_whether_or_not_characters_are_asked_for(kind, folders):
     tokenizer = Tokenizer.load(folders[kind])

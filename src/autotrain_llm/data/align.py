@@ -159,7 +159,7 @@ class BytesOfIds:
 
         self._backend = backend
         self._added = {number: token.content for number, token in backend.get_added_tokens_decoder().items()}
-        self._known = numpy.full(backend.get_vocab_size(with_added_tokens=True) + 1, -1, dtype=numpy.int32)
+        self._known = numpy.zeros(0, dtype=numpy.int32)  # by id, below nought where it was not met
         self._composes = backend.normalizer is not None
 
     @classmethod
@@ -192,6 +192,9 @@ class BytesOfIds:
         """The bytes of each of these ids."""
         import numpy
 
+        beyond = int(ids.max(initial=-1)) + 1 - len(self._known)  # ids may have gaps: the vocabulary's size bounds none
+        if beyond > 0:
+            self._known = numpy.append(self._known, numpy.full(beyond, -1, dtype=numpy.int32))
         held = self._known[ids]
         new = numpy.unique(ids[held < 0])
         if len(new):

@@ -23,7 +23,7 @@ ALL_UNLIKE = 0.1  # share by which the mean batch is smaller, from which on hard
 # Of what all layers keep, how much more the C library's heap grows by: what is freed between tensors that live on is a hole that the next
 # aligned block of that size does not fit into. Half precision makes more short-lived copies; batches of unlike size fit each other's
 # holes less. Computed twice, layers leave fewer, and as many of them. A GPU's allocator reuses blocks of the same size.
-HOLES, HOLES_EXACT, OF_TWICE, UNLIKE = 0.42, 0.2, 0.75, 2.0
+HOLES, HOLES_EXACT, OF_TWICE, UNLIKE = 0.42, 0.2, 0.6, 2.0
 # What training goes by as well (run/flat/):
 # Tokens whose logits are held at once. On a processor the size hardly matters between 256 and 1024; below, the matrix products
 # get slower, above, a tile leaves the cache. On a GPU the tile is what keeps the logits below this many bytes in float32.
@@ -215,7 +215,12 @@ def holes(shape: Shape, run: Run) -> int:
     if run.device != "cpu":
         return 0
     share = (HOLES if run.half else HOLES_EXACT) * (OF_TWICE if run.checkpointing else 1) * (1 + UNLIKE * run.unlike)
-    return int(share * kept_by_layers(shape, run, kept_by_layer))
+    return int(share * kept_by_layers(shape, run, _kept_beside_shares))
+
+
+def _kept_beside_shares(shape: Shape, run: Run) -> int:
+    """What a layer keeps but for the shares of attention, which are few, large, and of one size in each layer: they leave no holes."""
+    return kept_by_layer(shape, run) - (shares_by_token(shape, run) if _in_blocks(run) else 0)
 
 
 def weight_bytes(shape: Shape, run: Run) -> int:
@@ -264,13 +269,7 @@ def kept_by_layer(shape: Shape, run: Run) -> int:
     """What a layer keeps until it goes backward."""
     hidden, inner, value = shape.hidden, shape.intermediate, HALF if run.half else FLOAT
     products = (4 if shape.gated else 2) * inner * value  # what the activation function and the last product take in
-    scores = FLOAT * shape.heads * (3 if run.eager else 1)
-    quadratic = shape.heads * run.row * (2 * value + FLOAT) if run.eager and run.padded else 0
-    on_processor = run.device == "cpu" and not run.padded
-    short = on_processor and run.span <= SHORT_SPAN  # then it is torch's own kernel, in float32
-    if on_processor and run.half and not short:
-        quadratic = shares_by_token(shape, run)
-    attention = (FLOAT if short else value) * (2 * shape.queries + 2 * shape.keys) + scores + quadratic
+    attention = attention_of_layer(shape, run)
     norms = FLOAT * (2 * hidden + 2)
     if run.adapter is None:
         norms *= 2  # a weight that is trained keeps what it is multiplied with
@@ -282,6 +281,24 @@ def kept_by_layer(shape: Shape, run: Run) -> int:
     # On a processor the mask of a dropout is kept as numbers, on a GPU as bytes; what is left of the input is a copy of its own.
     mask = adapter.width * ((FLOAT if run.device == "cpu" else 1) if adapter.dropout else 0)
     return norms + max(0, taken_in) + attention + products + down + mask
+
+
+def attention_of_layer(shape: Shape, run: Run) -> int:
+    """What attention keeps of a token: queries, keys and values, and, of kernels, the output and a number for each head."""
+    if _in_blocks(run):
+        return HALF * (shape.queries + 2 * shape.keys) + shares_by_token(shape, run)
+    short = (
+        run.device == "cpu" and not run.padded and run.span <= SHORT_SPAN
+    )  # then torch's own kernel is given float32
+    value = HALF if run.half else FLOAT
+    scores = FLOAT * shape.heads * (3 if run.eager else 1)
+    quadratic = shape.heads * run.row * (2 * value + FLOAT) if run.eager and run.padded else 0
+    return (FLOAT if short else value) * (2 * shape.queries + 2 * shape.keys) + scores + quadratic
+
+
+def _in_blocks(run: Run) -> bool:
+    """Whether attention is computed in blocks of matrix products, and not by a kernel."""
+    return run.device == "cpu" and not run.padded and run.half and run.span > SHORT_SPAN
 
 
 def shares_by_token(shape: Shape, run: Run) -> int:

@@ -87,8 +87,8 @@ def test_a_text_that_shows_nothing_is_left_out(tmp_path, text):
     assert codes(tmp_path / "rows.jsonl", [{"text": "one"}, {"text": text}]) == ["D114"]
 
 
-def test_answers_that_differ_in_spaces_alone_are_the_same(tmp_path):
-    rows = [{"prompt": "a?", "chosen": "b c", "rejected": " b  c"}, {"prompt": "a?", "chosen": "b", "rejected": "c"}]
+def test_answers_that_differ_in_spaces_around_them_are_the_same(tmp_path):
+    rows = [{"prompt": "a?", "chosen": "b c", "rejected": " b c\n"}, {"prompt": "a?", "chosen": "b", "rejected": "c"}]
     assert codes(tmp_path / "rows.jsonl", rows, "preferences") == ["D103"]
 
 

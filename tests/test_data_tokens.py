@@ -537,3 +537,16 @@ def test_ids_are_the_same_whether_or_not_characters_are_asked_for(kind, folders)
     assert tokenizer.encode_batch(ODD_TEXTS) == wanted
     for spans in (True, False):
         assert [aligned.ids for aligned in Tokens(tokenizer, ODD_TEXTS, spans=spans).aligned()] == wanted
+
+
+def test_tokens_that_moved_are_told_from_new_ones(folders):
+    own, same, moved = (Tokenizer.load(folders["byte"]) for _ in range(3))
+    assert own.moved_tokens(same) == (0.0, None)
+    same.backend.add_tokens(["<more>"])
+    assert own.moved_tokens(same) == same.moved_tokens(own) == (0.0, None)
+    document = json.loads(moved.backend.to_str())
+    vocabulary = document["model"]["vocab"]
+    vocabulary["A"], vocabulary["B"] = vocabulary["B"], vocabulary["A"]
+    moved.backend = Backend.from_str(json.dumps(document))
+    share, first = own.moved_tokens(moved)
+    assert share == 2 / own.size and first == f"'A' is {vocabulary['B']} here and {vocabulary['A']} there"

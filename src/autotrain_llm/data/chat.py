@@ -97,6 +97,20 @@ class ChatTemplate:
             return ""
 
     @cached_property
+    def unasked_head(self) -> str:
+        """What the template writes before an answer, where a prompt that asks for one (`add_generation_prompt`) comes without it; else nothing."""
+        question = {"role": "user", "content": SENTINEL}
+        try:
+            asking, alone = (self.render([question], add_generation_prompt=asks) for asks in (True, False))
+            whole = self.render([question, {"role": "assistant", "content": SENTINEL}])
+        except TemplateFault:
+            return ""
+        if asking != alone or not whole.startswith(alone):
+            return ""
+        head = whole[len(alone) :].partition(SENTINEL)[0]
+        return head if head.strip() else ""
+
+    @cached_property
     def end_of_turn(self) -> str | None:
         """The text that ends an assistant turn, up to its first special token; None where the template writes nothing."""
         tokens = sorted(filter(None, self.tokenizer.added_tokens()), key=len, reverse=True)

@@ -7,7 +7,8 @@ EXPLANATIONS = {
     "for on the Hub.",
     "D102": "A file can't be read: no rights, a damaged archive, a format that is not known here, or something else than its name says: a "
     "Git LFS pointer that was never replaced by the file, a page of HTML, an archive.",
-    "D103": "The chosen and the rejected answer of a row are the same: there is nothing to prefer. Such rows are left out.",
+    "D103": "The chosen and the rejected answer of a row are the same, but for spaces around them or at the ends of lines: there is nothing to "
+    "prefer. Such rows are left out.",
     "D104": "A line is not valid JSON, or a row of a CSV file can't be parted into cells. Nothing is trained on a file with broken lines, "
     "because what else is lost can't be known.",
     "D105": "A file is not UTF-8. The finding names the first byte that isn't, and the encoding that the file was probably saved in.",
@@ -75,5 +76,17 @@ EXPLANATIONS = {
     "read as another encoding (\u00c3\u00bc for \u00fc). They would be learnt.",
     "D165": "`--check-secrets`: a row holds what has the shape of a key, a token or a password. A model can give back what it was trained on.",
     "D166": "`--check-secrets`: a row holds personal data: an address, a telephone, card, account or social security number.",
+    "D167": "`--text-column` names the prompts, or the answers, of rows that hold both: the other half is never seen. Where the column that is named "
+    "repeats the other one, nothing is lost and nothing is said.",
+    "D168": "A share of the rows holds tokens of a well-known chat template or tokenizer, such as <|im_start|>, that this tokenizer doesn't know. They "
+    "are learnt as plain text, several tokens each, and nothing stops at them.",
+    "D169": "The chat template leaves out part of an answer that is learnt, such as the thoughts in it. Thoughts of earlier turns, which many "
+    "templates drop on purpose, are not counted.",
+    "D170": "Turns already hold the marks that the chat template writes around them, which so come twice.",
+    "D171": "The chat template takes no notice of `add_generation_prompt`: prompts that are to be answered lack what it writes before an answer.",
+    "D172": "The conversations of the chosen and the rejected answer differ in what is asked: they answer different prompts, and what is learnt "
+    "is not which answer is better.",
+    "D173": "The chosen and the rejected answer of a row are the same tokens, most often because both are cut off before they part. The row is "
+    "kept, and prefers nothing.",
     "D160": "The tokenizer of the model is missing or damaged.",
 }

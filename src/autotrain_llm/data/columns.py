@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from autotrain_llm.data.faults import Faults
-from autotrain_llm.data.recognise import CHOSEN, REJECTED, Columns, Layout, holds_token_ids, recognise
+from autotrain_llm.data.recognise import CHOSEN, QUESTIONS, REJECTED, TEXT, Columns, Layout, holds_token_ids, recognise
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
 from autotrain_llm.data.turns import is_too_deep, too_deep
 from autotrain_llm.data.wording import close, kind_of, listed, nearest, plain, shown
@@ -27,6 +27,7 @@ PREFERENCE_ROLES = {"prompt_column": "prompt", "text_column": "chosen", "rejecte
 
 LIKE_TURNS = re.compile(r"""\s*\[\s*\{\s*['"]?(?:role|from|content|value)\b""")
 SENTENCE_WORDS = 4  # as many words are a sentence, and no name of a column
+HALVES = (("input", "output"), ("source", "target"), ("input_text", "target_text"), ("input_text", "output_text"))
 CELLS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 
@@ -43,7 +44,9 @@ def check_header(columns: Columns, layout: Layout | None, name: str, faults: Fau
     faults.say("D132", message, fix=fix, severity=WARNING, file=name, line=1, parameters=("data_path",))
 
 
-def say_missing_columns(columns: Columns, request: DataRequest, name: str, faults: Faults) -> bool:
+def say_missing_columns(
+    columns: Columns, request: DataRequest, name: str, faults: Faults, data_flag: str = "--data-path"
+) -> bool:
     """One finding for all columns that the user named and that aren't there; whether there are any."""
     absent = [
         field for field in COLUMN_FLAGS if request.is_named(field) and getattr(request, field) not in columns.values
@@ -52,10 +55,20 @@ def say_missing_columns(columns: Columns, request: DataRequest, name: str, fault
         return False
     asked = " and ".join(f"{shown(getattr(request, field))} ({COLUMN_FLAGS[field]})" for field in absent)
     there = listed(nearest(getattr(request, absent[0]), columns.names))
+    changes = _right_columns(columns, request, absent) if data_flag == "--data-path" else {}
+    fix, whose = None, ""
+    if data_flag != "--data-path":  # the flags name the columns of the rows that are trained on too
+        whose = f" ({data_flag})"
+        fix = f"give these rows the columns of --data-path: rename one to {shown(getattr(request, absent[0]))}"
+    elif not changes and absent == ["rejected_column"]:
+        fix = (
+            "add a column with the worse answer to each prompt; or --trainer sft, which learns from good answers alone"
+        )
     faults.say(
         "D109",
-        f"{name} has no column {asked}; it has: {there}",
-        changes=_right_columns(columns, request, absent),
+        f"{name}{whose} has no column {asked}; it has: {there}",
+        fix=fix,
+        changes=changes,
         file=name,
         parameters=tuple(map(_parameter, absent)),
     )
@@ -67,14 +80,21 @@ def _right_columns(columns: Columns, request: DataRequest, absent: list[str]) ->
     layout = _recognised(columns, request)
     if layout is not None and layout.format == "preference":
         roles = [(field, role) for field, role in PREFERENCE_ROLES.items() if role in layout.columns]
-        return {_parameter(field): layout.columns[role] for field, role in roles}
+        right: dict[str, Any] = {_parameter(field): layout.columns[role] for field, role in roles}
+        begin_with_it = "prompt" not in layout.columns and columns.kind(layout.columns["chosen"]) == "turns"
+        if begin_with_it and "prompt_column" in absent:
+            right |= {_parameter("prompt_column"): None}
+        return right
     near = {_parameter(field): close(getattr(request, field), columns.names) for field in absent}
     if all(near.values()):
         return near
     if layout is not None:
         return dict.fromkeys(near)
-    texts = columns.texts()
-    return {_parameter(absent[0]): texts[0]} if texts else {}
+    # What is named already is no other column, and of prompts and answers alone no worse answer can be guessed.
+    named = {getattr(request, field) for field in COLUMN_FLAGS if request.is_named(field)}
+    texts = [column for column in columns.texts() if column not in named]
+    guessed = request.rows != "preferences" or (len(texts) == len(absent) == 1 and plain(texts[0]) not in QUESTIONS)
+    return {_parameter(absent[0]): texts[0]} if texts and guessed else {}
 
 
 def _recognised(columns: Columns, request: DataRequest) -> Layout | None:
@@ -105,8 +125,44 @@ def say_not_recognised(
     flag = f" ({data_flag})" if data_flag != "--data-path" else ""
     message = f"{request.trainer} needs {wants}, and {name}{flag} has: {there or 'no columns'}"
     row = min(columns.first_row.values(), default=None)
-    fix = "save the column as text (UTF-8)" if _holds_bytes(columns) else _naming_fix(request)
-    faults.say("D110", message, fix=fix, file=name, row=row, parameters=_naming_parameters(request))
+    faults.say(
+        "D110",
+        message,
+        fix=_mending_fix(columns, request, name),
+        file=name,
+        row=row,
+        parameters=_naming_parameters(request),
+    )
+
+
+def _mending_fix(columns: Columns, request: DataRequest, name: str) -> str:
+    """What makes such columns into what the trainer reads: the kind of a column, a label, or the names."""
+    if _holds_bytes(columns):
+        return "save the column as text (UTF-8)"
+    if request.trainer == "kto" and request.rejected_column not in columns.values and _find_pair(columns, request):
+        return _label_fix(columns)
+    numbers = columns.find(TEXT, "number", "flag")
+    if numbers is not None and not columns.texts():
+        if not name.endswith((".jsonl", ".ndjson")):
+            return f"write {shown(numbers)} as text"
+        return f"write it as text: jq -c '.[\"{numbers}\"] |= tostring' {name} > texts.jsonl"
+    return _naming_fix(request)
+
+
+def _find_pair(columns: Columns, request: DataRequest) -> bool:
+    """Whether there is a prompt and an answer to it."""
+    return recognise(columns, dataclasses.replace(request, rows="documents", trainer="generic")) is not None
+
+
+def _label_fix(columns: Columns) -> str:
+    """How answers get the label that says whether they are good."""
+    judged = [name for name in columns.names if columns.kind(name) == "flag"]
+    label = (
+        f"rename {shown(judged[0])} to label, if it says whether an answer is good"
+        if judged
+        else 'add a column label: "label": true for a good answer, "label": false for a bad one'
+    )
+    return f"{label}; or, for pairs, --text-column with the better and --rejected-text-column with the worse answers"
 
 
 def _holds_bytes(columns: Columns) -> bool:
@@ -199,6 +255,51 @@ def check_columns(columns: Columns, layout: Layout, request: DataRequest, name: 
         changes = {"text_column": rejected, "rejected_text_column": chosen}
         parameters = ("text_column", "rejected_text_column")
         faults.say("D119", message, changes=changes, severity=WARNING, file=name, parameters=parameters)
+
+
+def check_column_beside(columns: Columns, layout: Layout, request: DataRequest, name: str, faults: Faults) -> None:
+    """A warning where the one column that is named holds prompts or answers, and the other half stands beside it, never to be seen."""
+    named = request.text_column
+    if layout.format != "text" or named is None or not request.is_named("text_column"):
+        return
+    whole = _recognised(columns, request)
+    if whole is None or whole.format not in ("alpaca", "prompt/completion"):
+        return
+    answers = whole.columns.get("output") or whole.columns["completion"]
+    asked = [column for role, column in whole.columns.items() if role in ("instruction", "prompt")]
+    if named not in (*asked, answers):
+        return
+    other = asked[0] if named == answers else answers
+    if not _are_halves(asked[0], answers) or not _says_more(columns, named, other):
+        return
+    if named == answers:
+        what = f"{shown(other)}, which holds what they answer, is never seen"
+    else:
+        what = f"{shown(other)}, which holds the answers, is never learnt"
+    faults.say(
+        "D167",
+        f"--text-column {shown(named)}: of {name} this column alone is learnt; {what}",
+        changes={"text_column": None},
+        otherwise=f"and {shown(asked[0])} is answered with {shown(answers)}",
+        severity=WARNING,
+        file=name,
+        row=columns.first_row.get(other),
+        parameters=("text_column",),
+    )
+
+
+def _are_halves(prompt: str, answer: str) -> bool:
+    """Whether two names can only mean a prompt and its answer: `source` alone may as well say where a text is from."""
+    return plain(prompt) in QUESTIONS or (plain(prompt), plain(answer)) in HALVES
+
+
+def _says_more(columns: Columns, named: str, other: str) -> bool:
+    """Whether a column holds text that differs from row to row and isn't part of the one that is named."""
+    here, there = columns.values[named], columns.values[other]
+    varied = len(set(map(str, there))) > 1 or len(there) == 1
+    if not here or not there or not varied:
+        return False
+    return sum(str(part) in str(whole) for whole, part in zip(here, there, strict=False)) * 2 < len(there)
 
 
 def _check_broken_turns(columns: Columns, column: str, name: str, faults: Faults) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
@@ -32,6 +34,8 @@ OFFICE = {
 HTML = re.compile(rb"\s*<(?:!doctype html|html|head|\?xml)", re.IGNORECASE)
 CONFLICT = re.compile(r"<{7} |={7}$|>{7} ")
 PYTHON_WORDS = re.compile(r"(?<![\w\"])(None|True|False)(?![\w\"])")
+COLUMN_NAME = re.compile(r"[^\W\d][\w .-]{0,40}")
+LONE_COLUMNS = ("text", "content", "prompt", "question", "instruction", "sentence", "document")
 BARE_KEY = re.compile(r"\{\s*[A-Za-z_]\w*\s*:")
 
 
@@ -95,6 +99,26 @@ def how_json_broke(line: str) -> tuple[str, str] | None:
             r"a line feed inside a text is written \n: write rows with json.dumps(row)",
         )
     return None
+
+
+def cells_in_place_of_rows(lines: Sequence[str], file: str) -> tuple[str, str] | None:
+    """What lines of which none is JSON look like, and what to do: a line that names columns, and rows of as many cells."""
+    if len(lines) < 2 or any(line.lstrip()[:1] in ("{", "[") for line in lines):
+        return None
+    parted = max(",;\t|", key=lines[0].count)
+    try:
+        header, *rows = csv.reader(lines, delimiter=parted)
+    except csv.Error:
+        return None
+    names = [name.strip() for name in header]
+    if not all(map(COLUMN_NAME.fullmatch, names)) or (len(names) == 1 and names[0].lower() not in LONE_COLUMNS):
+        return None
+    if len(names) > 1 and sum(len(cells) == len(names) for cells in rows) * 2 < len(rows):
+        return None
+    kind, suffix = ("TSV", ".tsv") if parted == "\t" and len(names) > 1 else ("CSV", ".csv")
+    renamed = re.sub(r"\.(jsonl|ndjson|json)(?=(\.gz)?$)", suffix, file, flags=re.IGNORECASE)
+    what = f"it looks like {kind}, and names the columns {', '.join(names[:6])}"
+    return what, f"mv {file} {renamed}, and --data-path with that"
 
 
 def is_object(line: str) -> bool:

@@ -21,6 +21,7 @@ ALPACA_PREAMBLE = (
 )
 # Faults of these kinds are expected in real data: the row is left out with a warning. The others stop the run.
 UNSEEN = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
+ONE_LIST = 'write the turns as one list: [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
 NOT_A_NUMBER = ("nan", "NaN")
 GOOD, BAD = ("true", "yes", "1"), ("false", "no", "0")
 LEFT_OUT = ("D103", "D113", "D114", "D117", "D127", "D130")
@@ -154,6 +155,9 @@ def _messages(converter: Converter, example: Example, cells: Row) -> None:
         raise RowFault("D113", f"{shown(column)} is empty", "delete the row")
     turns = conversation(value, shown(column))
     if converter.request.rows == "conversations":
+        if len(turns) == 1 and isinstance(parsed(value), dict):
+            what = f"{shown(column)} is one turn, an object, and not a list of turns"
+            raise RowFault("D115", what, ONE_LIST, "one turn")
         _check_order(converter, example, turns)
     example.messages = converter.with_system(cells, turns)
     example.tools = converter.tools(cells)
@@ -277,15 +281,50 @@ def _preference(converter: Converter, example: Example, cells: Row) -> None:
             converter._say("D133", example, what, "take the turn out", WARNING, f"{side} unanswered")
     if chosen == rejected:
         raise RowFault("D103", "chosen and rejected are the same text", "rebuild the pair or delete the row")
-    if isinstance(chosen, str) and isinstance(rejected, str) and chosen.split() == rejected.split():
-        what = "chosen and rejected are the same text but for spaces"
+    better, worse = _but_for_ends(chosen), _but_for_ends(rejected)
+    if better == worse:
+        what = "chosen and rejected are the same text but for spaces around them or at the ends of lines"
         raise RowFault("D103", what, "rebuild the pair or delete the row", "but for spaces")
+    if isinstance(better, list) and isinstance(worse, list):
+        _check_other_question(converter, example, better, worse)
     if converter.request.rows == "preferences" and not prompt:
         flag = COLUMN_FLAGS["prompt_column"]
         raise RowFault(
             "D128", f"no prompt: neither a column nor a shared beginning of the two answers ({flag})", flag + " …"
         )
     example.prompt, example.chosen, example.rejected = prompt or None, chosen, rejected
+
+
+def _but_for_ends(answer: Side) -> Side:
+    """An answer without the space around it and at the ends of its lines; what stands before a line, as in code, is part of it."""
+    if isinstance(answer, str):
+        return "\n".join(map(str.rstrip, answer.strip().splitlines()))
+    return [
+        {**turn, "content": _but_for_ends(turn["content"])} if isinstance(turn.get("content"), str) else turn
+        for turn in answer
+    ]
+
+
+def _check_other_question(
+    converter: Converter, example: Example, chosen: list[Message], rejected: list[Message]
+) -> None:
+    """A warning where the two answers part at a turn of user or system that more follow, so that they answer different prompts."""
+    at = _shared_turns(chosen, rejected)
+    better, worse = chosen[at], rejected[at]
+    is_last = at + 1 == min(len(chosen), len(rejected))
+    if better == worse or is_last or not {"user", "system"} & {better["role"], worse["role"]}:
+        return
+    what = f"chosen and rejected answer different prompts: they part at {_told_apart(better, worse)}"
+    fix = "give both answers the same prompt, or delete the row"
+    converter._say("D172", example, what, fix, WARNING, "other prompt")
+
+
+def _told_apart(chosen: Message, rejected: Message) -> str:
+    """Two turns that differ, in words."""
+    if chosen["role"] != rejected["role"]:
+        return f"a turn of the {chosen['role']} in chosen and of the {rejected['role']} in rejected"
+    said = [str(turn.get("content") or "")[:30] for turn in (chosen, rejected)]
+    return f"a turn of the {chosen['role']}, {said[0]!r} in chosen and {said[1]!r} in rejected"
 
 
 def _preference_prompt(converter: Converter, cells: Row) -> Side | None:

@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotrain_llm.data import hub
-from autotrain_llm.data.columns import check_columns, check_header, say_missing_columns, say_not_recognised
+from autotrain_llm.data.columns import (
+    check_column_beside,
+    check_columns,
+    check_header,
+    say_missing_columns,
+    say_not_recognised,
+)
 from autotrain_llm.data.convert import Converter
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.faults import Faults
@@ -217,7 +223,7 @@ def _layout(reading: _Reading, tables: list[Table], flag: str) -> Layout | None:
     """The layout of the tables, or None with a finding."""
     columns = Columns(cells for table in tables for _, _, cells in table.first())
     name = listed(table.file for table in tables)
-    if say_missing_columns(columns, reading.request, name, reading.faults):
+    if say_missing_columns(columns, reading.request, name, reading.faults, flag):
         check_header(columns, None, name, reading.faults)
         return None
     layout = recognise(columns, reading.request)
@@ -227,6 +233,8 @@ def _layout(reading: _Reading, tables: list[Table], flag: str) -> Layout | None:
         say_not_recognised(columns, reading.request, name, reading.faults, flag)
         return None
     check_columns(columns, layout, reading.request, name, reading.faults)
+    if flag == DATA_FLAG:
+        check_column_beside(columns, layout, reading.request, name, reading.faults)
     return layout
 
 

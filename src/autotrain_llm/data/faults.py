@@ -23,6 +23,7 @@ class _Kind:
     parameters: tuple[str, ...]
     count: int = 0
     places: list[tuple[str, int | None, int | None]] = field(default_factory=list)
+    last: int | None = None
 
 
 class Faults:
@@ -81,11 +82,14 @@ class Faults:
         parameters: tuple[str, ...] = (),
         key: str | None = None,
     ) -> None:
-        """One row with a fault. Rows with the same code, file and `key` (else `what`) are counted together."""
+        """One row with a fault. Rows with the same code, file and `key` (else `what`) are counted together, each once."""
         identity = (code, file, what if key is None else key)
         kind = self._kinds.get(identity)
         if kind is None:
             kind = self._kinds[identity] = _Kind(code, severity, what, fix, self._meant(parameters))
+        if kind.last == row:  # both answers of a pair
+            return
+        kind.last = row
         kind.count += 1
         if len(kind.places) < FIRST_ROWS:
             kind.places.append((file, row, line))

@@ -139,6 +139,8 @@ class Pass:
             if len(prompt) < shared or longest > room:
                 self.truncated += 1
                 self._say_cut_side(example, shared, longest)
+            if answers[0][0] == answers[1][0]:
+                self._say_same(example, len(answers[0][0]), longest, len(prompt))
             if not all(spans for _, spans in answers):
                 self._say_nothing_left(example, self.lengths[-1])
                 self.dropped += 1
@@ -199,6 +201,24 @@ class Pass:
             )
         if not cut and prompt + answer > preparation.max_length:
             self._say_cut(example, prompt + answer)
+
+    def _say_same(self, example: Example, kept: int, longest: int, prompt: int) -> None:
+        """A warning where the two answers of a pair are the same tokens, most often because they were cut before they part."""
+        preparation = self.preparation
+        if longest <= kept:
+            what = "the tokenizer writes chosen and rejected as the same tokens: nothing is preferred"
+            self._row("D173", example, what, "rebuild the pair or delete the row", "same tokens")
+            return
+        name, limit = preparation.length_flag.removeprefix("--").replace("-", "_"), preparation.max_length
+        if preparation.max_completion_length is not None and kept == preparation.max_completion_length:
+            name, limit = "max_completion_length", preparation.max_completion_length
+        flag = "--" + name.replace("_", "-")
+        enough = next_length(longest if name == "max_completion_length" else prompt + longest)
+        what = f"chosen and rejected are the same up to {flag} {limit}, where they are cut off: nothing is preferred"
+        fix = f"{flag} {enough}, or delete the row"
+        self.faults.row(
+            "D173", example.file, example.row, what, line=example.line, fix=fix, parameters=(name,), key="same when cut"
+        )
 
     def _say_nothing_left(self, example: Example, length: int) -> None:
         preparation = self.preparation

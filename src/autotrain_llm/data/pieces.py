@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Span = tuple[int, int]
 Made = TypeVar("Made")
+THOUGHT_TAG = re.compile(r"</?think>|\[/?THINK\]")
+RUN = 6  # words of an answer that are shown where they are left out
 
 
 @dataclass(slots=True)
@@ -55,6 +58,24 @@ def _says_something(answer: Message) -> bool:
     return bool(str(answer.get("content") or "").strip()) or any(answer.get(key) for key in ("tool_calls", *REASONING))
 
 
+def _missing(answer: Message, text: str) -> tuple[str, str] | None:
+    """What of an answer is not in a text, spaces aside: which key of it, and its first words; None where all of it is there."""
+    for key in ("content", *REASONING):
+        said = answer.get(key)
+        if not isinstance(said, str) or said in text:
+            continue
+        written, words = _letters(text), said.split()
+        if _letters(said) not in written:
+            runs = (" ".join(words[at : at + RUN]) for at in range(0, len(words), RUN))
+            return key, next((run for run in runs if _letters(run) not in written), " ".join(words[:RUN]))[:60]
+    return None
+
+
+def _letters(text: str) -> str:
+    """A text without spaces, and without the tags around a thought, which templates write in their own way."""
+    return "".join(THOUGHT_TAG.sub("", text).split())
+
+
 class PieceMaker:
     """Makes the pieces of every row of a data set, the same way for training, evaluation, preview and preflight."""
 
@@ -75,7 +96,7 @@ class PieceMaker:
         self.prompts_only = dataset.format == "prompts"
         self.answers_only = preparation.response_only is not False
         self.conversations = (
-            any(self._is_conversation(example) for example in chain(dataset.train, dataset.valid))
+            any(self.is_conversation(example) for example in chain(dataset.train, dataset.valid))
             if conversations is None
             else conversations
         )
@@ -96,7 +117,7 @@ class PieceMaker:
             closing = [eos]
         return list(opening), list(closing)
 
-    def _is_conversation(self, example: Example) -> bool:
+    def is_conversation(self, example: Example) -> bool:
         """Whether a row is rendered by a chat template."""
         if example.messages is not None:
             return self.template is not None or example.completion is None
@@ -112,6 +133,8 @@ class PieceMaker:
             self._say_no_template()
         if self.dataset.format == "text":
             self._check_plain_text()
+        if self.prompts_only and self.renders and self.template is not None:
+            self._check_prompt_ends(self.template)
         if self.preparation.block and not self.preparation.add_eos:
             message = "--no-add-eos-token: documents run into each other with nothing between them"
             self._say("D155", message, "", ("add_eos_token",), {"add_eos_token": True}, WARNING)
@@ -131,6 +154,18 @@ class PieceMaker:
         severity: str = ERROR,
     ) -> None:
         self.faults.say(code, message, parameters=parameters, changes=changes, otherwise=otherwise, severity=severity)
+
+    def _check_prompt_ends(self, template: ChatTemplate) -> None:
+        """A warning where prompts lack what the template writes before an answer, because it takes no notice of being asked for it."""
+        head = template.unasked_head
+        if head:
+            message = (
+                f"the chat template ignores add_generation_prompt: each prompt ends without the {head.strip()} that it writes before "
+                "an answer, so that answers have to begin with that or go on as the user"
+            )
+            ending = f"{{% if add_generation_prompt %}}{{{{ {head!r} }}}}{{% endif %}}"
+            fix = f"end the template with {ending}, or --chat-template chatml"
+            self.faults.say("D171", message, fix=fix, parameters=("chat_template",), severity=WARNING)
 
     def _say_no_template(self) -> None:
         column = next(iter(self.dataset.columns.values()))
@@ -193,7 +228,7 @@ class PieceMaker:
             return [self._answer(example, example.prompt, side) for side in sides if side is not None]
         if self.prompts_only and example.prompt is not None:
             return [self._prompt(example, example.prompt)]
-        if example.messages is not None and self._is_conversation(example):
+        if example.messages is not None and self.is_conversation(example):
             return [self._conversation(example, example.messages, 0)]
         assert example.completion is not None
         return [self._answer(example, example.prompt, example.completion)]
@@ -257,6 +292,8 @@ class PieceMaker:
             raise _Left
         if not rendered.whole:
             self._check_left_out(example, messages, rendered.text)
+            if not rendered.lost:
+                self._check_answers_whole(example, messages, first, rendered.text)
             self._check_calls(example, messages, rendered.text)
         self._check_ends(example, messages)
         return self._closed(rendered, messages, wants_answers)
@@ -298,6 +335,23 @@ class PieceMaker:
                 fix = "--chat-template chatml, or write it into the user's first turn"
                 self._row("D136", example, what, fix, ("chat_template",), f"left out {message['role']}")
                 return
+
+    def _check_answers_whole(self, example: Example, messages: list[Message], first: int, text: str) -> None:
+        """A warning where the template leaves out part of an answer behind the last question; of earlier ones thoughts are dropped on purpose."""
+        asked = max((at for at, message in enumerate(messages) if message["role"] == "user"), default=-1)
+        for at in range(max(first, asked + 1), len(messages)):
+            missing = _missing(messages[at], text) if is_answer(messages[at]) else None
+            if missing is None:
+                continue
+            which, fix = "", "--chat-template FILE, with one that writes all of it, or --chat-template chatml"
+            if missing[0] != "content":
+                which = f" ({missing[0]})"
+                fix = (
+                    "--chat-template FILE, with one that writes thoughts, or write them into content: <think>…</think>"
+                )
+            what = f"the chat template leaves out part of what turn {at + 1} (assistant) says{which}: {missing[1]!r}; it is not learnt"
+            self._row("D169", example, what, fix, ("chat_template",), f"left out of {missing[0]}")
+            return
 
     def _check_ends(self, example: Example, messages: list[Message]) -> None:
         """A warning where an answer brings the end token with it."""

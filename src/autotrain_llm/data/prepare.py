@@ -14,6 +14,7 @@ from autotrain_llm.data.chat import ChatTemplate, check_end_of_turn, find_templa
 from autotrain_llm.data.collect import Collector
 from autotrain_llm.data.dataset import Dataset, Progress
 from autotrain_llm.data.faults import Faults
+from autotrain_llm.data.markers import check_markers
 from autotrain_llm.data.passes import next_length
 from autotrain_llm.data.pieces import PieceMaker
 from autotrain_llm.data.rows import PairRows, Rows, TokenRows, cut_into_blocks
@@ -24,7 +25,7 @@ from autotrain_llm.data.working import Meanwhile, collect
 from autotrain_llm.declare.finding import WARNING, Finding
 
 # Raised when the same content and settings give other rows than before.
-FORMAT = 2
+FORMAT = 3
 # Times the median: what costs memory where the limit was given, and what is hardly one row.
 OUTLIER, FAR_OUTLIER = 50, 100
 FEWEST_LENGTHS = 20
@@ -97,6 +98,8 @@ def prepare(
         findings = tuple(_finding(entry) for entry in document["findings"])
         return Prepared(rows["train"], rows["valid"], document["statistics"], findings, fingerprint, used, True)
     maker.check()
+    if not faults.refused:
+        check_markers(maker, faults)
     folder = _folder_for(dataset)
     refused = faults.refused
     if used is not None and not refused:

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from autotrain_llm.data.content import how_json_broke, is_object, pretence
+from autotrain_llm.data.content import cells_in_place_of_rows, how_json_broke, is_object, pretence
 from autotrain_llm.data.decode import decode, read_bytes
 from autotrain_llm.data.faults import DATA_PARAMETER, FIRST_ROWS, Faults
 from autotrain_llm.data.wording import kind_of, listed, shown
@@ -171,7 +171,9 @@ def rows_of_lines(lines: Iterable[str], name: str, faults: Faults) -> Iterator[R
             yield row, line, value
         else:
             broken.append((line, f"holds {kind_of(value)}, not an object with columns", ""))
-    _say_broken(broken, name, faults)
+    none_is_whole = len(broken) == row
+    contents = [content for *_, content in broken[:LOOKED_AT]] if none_is_whole else []
+    _say_broken(broken, name, faults, cells_in_place_of_rows(contents, name))
 
 
 def _decoder(twice: Twice) -> Callable[[str], Any]:
@@ -230,11 +232,12 @@ def _json_problem(problem: Exception) -> str:
     return f"is not valid JSON: {problem}"
 
 
-def _say_broken(broken: list[Broken], file: str, faults: Faults) -> None:
+def _say_broken(broken: list[Broken], file: str, faults: Faults, looks: tuple[str, str] | None = None) -> None:
+    """Lines that are no JSON, with what they look like and what to do about it where that is known of all of them."""
     if not broken:
         return
     line, what, content = broken[0]
-    looks = how_json_broke(content)
+    looks = looks or how_json_broke(content)
     message = f"{file}, line {line} {what}" + (f": {looks[0]}" if looks else "")
     if len(broken) > 1:
         more = ", …" if len(broken) > FIRST_ROWS else ""
@@ -253,7 +256,8 @@ def _read_json(text: str, name: str, faults: Faults) -> Iterator[RawRow]:
             return
         lines = text.splitlines()
         line = lines[problem.lineno - 1] if problem.lineno <= len(lines) else ""
-        _say_broken([(problem.lineno, _json_problem(problem), line)], name, faults)
+        cells = cells_in_place_of_rows(list(filter(str.strip, lines[:LOOKED_AT])), name)
+        _say_broken([(problem.lineno, _json_problem(problem), line)], name, faults, cells)
         return
     if rows is not None:
         yield from rows

@@ -116,6 +116,16 @@ class Tokenizer:
                 return f"{token!r} is {number} here and {theirs.get(token, 'nothing')} there"
         return None
 
+    def moved_tokens(self, other: Tokenizer) -> tuple[float, str | None]:
+        """Of the tokens that both have, the share that `other` has under another id, and the first of them, in words."""
+        own, theirs = (one.backend.get_vocab(with_added_tokens=True) for one in (self, other))
+        both = own.keys() & theirs.keys()
+        moved = sorted((own[token], token) for token in both if own[token] != theirs[token])
+        if not moved:
+            return 0.0, None
+        number, token = moved[0]
+        return len(moved) / len(both), f"{token!r} is {number} here and {theirs[token]} there"
+
     def added_tokens(self) -> list[str]:
         """All tokens that are never split."""
         return [str(token.content) for token in self.backend.get_added_tokens_decoder().values()]

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from autotrain_llm.rules.pages.example import CHAT, DPO, PAIR, PAIRS, SFT, TWO, Example, of_flags, of_rows
+from autotrain_llm.rules.pages.example import (
+    ANSWERS,
+    CHAT,
+    DPO,
+    PAIR,
+    PAIRS,
+    PPO,
+    REWARD,
+    SFT,
+    TWO,
+    Example,
+    of_flags,
+    of_rows,
+)
 
 LONG_PROMPT = '{"prompt": "%s", "completion": "Yes"}\n' % ("word " * 40)
 
@@ -32,6 +45,17 @@ FOUR_TURNS = CHAT.replace("]", ', {"role": "user", "content": "Bye"}, {"role": "
 STRICT = '{% for m in messages %}{% if m.role == "system" %}{{ raise_exception("no system turn") }}{% endif %}{{ m.content }}{% endfor %}'
 UNSYSTEMATIC = '{% for m in messages if m.role != "system" %}{{ m.content }}{{ eos_token }}{% endfor %}'
 SHOUTING = "{% for m in messages %}{{ m.role }}: {{ m.content if loop.last else m.content | upper }}{{ eos_token }}{% endfor %}"
+SILENT = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}"
+THOUGHTLESS = '{% for m in messages %}{{ m.role }}: {{ m.content.split("</think>")[-1] }}{{ eos_token }}{% endfor %}'
+THOUGHTFUL = CHAT.replace("Hello", "<think>A greeting.</think>Hello")
+MARKED = '{"text": "<|im_start|>user\\nHi<|im_end|>"}\n{"text": "<|im_start|>user\\nBye<|im_end|>"}\n'
+TWO_CONVERSATIONS = (
+    '{"chosen": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}], '
+    '"rejected": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "No"}]}\n'
+)
+ALIKE = PAIR.replace("Hello", "What a fine morning it is today, my friend").replace(
+    "No", "What a fine morning it is today, you fool"
+)
 
 PUTS_A_TOKEN_FIRST = (
     '{"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}, '
@@ -170,6 +194,29 @@ EXAMPLES: dict[str, Example] = {
         right="""echo '{"text": "Three."}' > held_out.jsonl""",
     ),
     "D165": of_rows('{"text": "Use AKIAQ3EGRTW5LMNB7XYZ."}\n' + TWO, flags=" --check-secrets"),
+    "D167": of_flags("--text-column completion", "--prompt-text-column prompt --text-column completion", ANSWERS),
+    "D168": Example(
+        SFT.replace("MODEL", "other") + "rows.jsonl",
+        SFT + "rows.jsonl",
+        MARKED,
+        MARKED,
+        before="cp -r MODEL other\nsed -i.old 's/<|im_/<|turn_/g' other/*.json*",
+    ),
+    "D169": of_flags(f"--chat-template '{THOUGHTLESS}'", "--chat-template chatml", THOUGHTFUL),
+    "D170": of_rows(CHAT.replace('"Hi"', '"<|im_start|>user\\nHi"'), CHAT, flags=" --chat-template chatml"),
+    "D171": of_flags(
+        f"--chat-template '{SILENT}'",
+        "--chat-template chatml",
+        '{"messages": [{"role": "user", "content": "Hi"}]}\n' * 4,
+        PPO,
+    ),
+    "D172": of_rows(
+        TWO_CONVERSATIONS.replace("Hi", "Bye", 1),
+        TWO_CONVERSATIONS,
+        REWARD.replace(" --prompt-text-column prompt", ""),
+        flags=" --chat-template chatml",
+    ),
+    "D173": of_flags("--max-completion-length 8", "--max-completion-length 64", ALIKE, DPO),
     "P728": of_flags(
         "--use-enhanced-eval --eval-metrics rouge --valid-split 1",
         "--use-enhanced-eval --eval-metrics chrf --valid-split 1",

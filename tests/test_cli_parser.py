@@ -171,7 +171,7 @@ def test_a_badly_written_value_is_shown_as_it_was_meant(command, fix):
         ("--trainer dpo --loss-type ipo", "--dpo-loss ipo"),
         ("--trainer rm", "--trainer reward"),
         ("--trainer sft-lora", "--trainer sft --peft"),
-        ("--warmup-steps 100", "--warmup-ratio X"),
+        ("--max-steps 1000 --warmup-steps 100", "--warmup-ratio 0.1"),
         ("--warmup-steps 0.1", "--warmup-ratio 0.1"),
         ("--val-set-size 0.1", "--valid-split 0.1"),
         ("--torch-dtype bfloat16", "--mixed-precision bf16"),

@@ -247,7 +247,9 @@ def test_an_evaluation_that_never_comes_is_warned_of(flags, fix, whole):
 
 def test_an_encoder_that_is_not_there_is_said_before_anything_is_loaded(whole):
     found = checked(**whole, eval_metrics='["bleu", "rouge", "bertscore"]', offline=True).findings
-    assert [(finding.code, finding.parameters) for finding in found] == [("M108", ("eval_bertscore_model",))]
+    assert [(finding.code, finding.parameters) for finding in found] == [
+        ("M108", ("eval_metrics", "eval_bertscore_model"))
+    ]
     assert "roberta-base" in found[0].message
 
 

@@ -59,6 +59,12 @@ TWINS = {
     ),
     "flash attention 3": ("E504", "--attn-implementation flash_attention_3", WITH_GPU, WITH_ALL),
     "a tracker that is missing": ("E505", "--log tensorboard,wandb", machine(packages=("wandb",)), WITH_ALL),
+    "a token of another Hub": (
+        "P338",
+        "--push-to-hub --token abc",
+        PLAIN,
+        machine(environment={"HF_ENDPOINT": "https://hub.example.com"}),
+    ),
     "no token": ("E506", "--push-to-hub", PLAIN, machine(environment={"HF_TOKEN": "hf_x"})),
     "two GPUs and one process": (
         "E507",

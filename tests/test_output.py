@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from autotrain_llm.config import Config, resolve
 from autotrain_llm.facts.output import find_output, is_complete, process_that_holds
 from autotrain_llm.rules.every import RULES
 from autotrain_llm.said import take_all
+from autotrain_llm.version import VERSION
 
 
 def config_of(**flags: object) -> Config:
@@ -104,11 +106,28 @@ def test_a_folder_that_holds_no_run_is_taken(tmp_path):
     assert draws("E401", output_dir=str(tmp_path / "new")) == []
 
 
-@pytest.mark.parametrize("name", ["model", "tokenizer", "data_path", "eval_dataset_path"])
+@pytest.mark.parametrize(
+    "name",
+    ["model", "tokenizer", "data_path", "eval_dataset_path", "model_ref", "teacher_model", "rl_reward_model_path"],
+)
 def test_what_is_read_is_not_written_over(name, tmp_path):
     (tmp_path / "read").mkdir()
-    assert len(draws("E402", output_dir=str(tmp_path / "read"), **{name: f"{tmp_path}/read/"})) == 1
-    assert draws("E402", output_dir=str(tmp_path / "written"), **{name: str(tmp_path / "read")}) == []
+    of = [f"{tmp_path}/read/"] if name == "rl_reward_model_path" else f"{tmp_path}/read/"
+    assert len(draws("E402", output_dir=str(tmp_path / "read"), **{name: of})) == 1
+    assert len(draws("E402", output_dir=str(tmp_path / "read"), overwrite=True, **{name: of})) == 1
+    assert draws("E402", output_dir=str(tmp_path / "written"), **{name: of}) == []
+
+
+def test_what_an_earlier_run_wrote_is_not_put_aside_while_it_is_read(tmp_path):
+    run = write_run(tmp_path / "run", "done")
+    checkpoint = write_checkpoint(run, 3)
+    for flags in ({"model": str(checkpoint)}, {"model_ref": str(checkpoint)}, {"model": f"{run}@best"}):
+        assert len(draws("E402", output_dir=str(run), overwrite=True, **flags)) == 1
+        assert len(draws("E402", output_dir=str(run), **flags)) == 1
+        assert draws("E401", output_dir=str(run), **flags) == []  # its advice would be to replace what is read
+        assert draws("E402", output_dir=str(tmp_path / "other"), **flags) == []
+    (run / "mine").mkdir()
+    assert draws("E402", output_dir=str(run), overwrite=True, model=str(run / "mine")) == []
 
 
 def test_the_output_folder_is_a_folder_that_can_be_written(tmp_path):
@@ -196,14 +215,73 @@ def test_the_fix_for_a_run_in_place_of_a_checkpoint_names_its_newest(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "was", "now"), [("trainer", "sft", "generic"), ("model", "a", "b"), ("lora_r", 8, 16)]
+    ("name", "was", "now"),
+    [
+        ("trainer", "sft", "generic"),
+        ("model", "a", "b"),
+        ("lora_r", 8, 16),
+        ("lora_alpha", 8, 16),
+        ("use_dora", True, False),
+        ("target_modules", ["q_proj"], ["v_proj"]),
+    ],
 )
 def test_a_resumed_run_must_be_the_same_run(name, was, now, tmp_path):
-    write_checkpoint(write_run(tmp_path / "run", "interrupted", **{name: was}), 3)
-    place = {"output_dir": str(tmp_path / "run"), "resume": True}
-    (message,) = draws("E406", **place, **{name: now})
-    assert str(was) in message and str(now) in message
-    assert draws("E406", **place, **{name: was}) == []
+    run = write_run(tmp_path / "run", "interrupted", peft=True, **{name: was})
+    checkpoint = write_checkpoint(run, 3)
+    (checkpoint / "adapter_config.json").write_text("{}")
+    shown = [",".join(value) if isinstance(value, list) else str(value) for value in (was, now)]
+    for place in (
+        {"output_dir": str(run), "resume": True},
+        {"output_dir": str(tmp_path / "other"), "resume_from_checkpoint": str(checkpoint)},
+    ):
+        (message,) = draws("E406", **place, peft=True, **{name: now})
+        assert all(value in message for value in shown)
+        assert draws("E406", **place, peft=True, **{name: was}) == []
+
+
+def test_a_checkpoint_without_a_record_tells_what_it_holds_itself(tmp_path):
+    checkpoint = write_checkpoint(tmp_path / "run", 3)
+    place = {"output_dir": str(tmp_path / "other"), "resume_from_checkpoint": str(checkpoint)}
+    assert draws("E406", **place) == []
+    assert "--peft is True" in draws("E406", **place, peft=True)[0]
+    (checkpoint / "adapter_config.json").write_text('{"r": 8, "lora_alpha": 32, "use_dora": false}')
+    assert "--peft is False" in draws("E406", **place)[0]
+    (message,) = draws("E406", **place, peft=True, lora_r=16)
+    assert "--lora-r is 16" in message and "started with 8" in message
+    assert draws("E406", **place, peft=True, lora_r=8) == []
+
+
+def test_a_resumed_run_goes_on_with_its_rows(tmp_path):
+    """What a run was started with is kept in its record; one of another version prepares rows in its own way."""
+    run = tmp_path / "run"
+    write_checkpoint(run, 3)
+    config = config_of(output_dir=str(run), resume=True)
+
+    def said(fingerprint, **record):
+        (run / "run.json").write_text(json.dumps({"versions": {"autotrain-llm": VERSION}, **record}))
+        world = SimpleNamespace(prepared=fingerprint and SimpleNamespace(fingerprint=fingerprint))
+        return list(RULES["E413"].check({"config": config, "output": find_output(config), "world": world}))
+
+    (finding,) = said("these", data_fingerprint="those")
+    assert finding.severity == "warning" and f"--model {run}@last" in finding.fix
+    assert said("those", data_fingerprint="those") == said("these") == said(None, data_fingerprint="those") == []
+    assert said("these", data_fingerprint="those", versions={"autotrain-llm": "0.0.1"}) == []
+
+
+def test_one_folder_under_two_names_is_one_model(tmp_path, monkeypatch):
+    (tmp_path / "base").mkdir()
+    run = write_run(tmp_path / "run", "interrupted", model="./base")
+    write_checkpoint(run, 3)
+    monkeypatch.chdir(tmp_path)
+    assert draws("E406", output_dir=str(run), resume=True, model=str(tmp_path / "base")) == []
+
+
+def test_a_checkpoint_that_is_not_there_has_others_beside_it(tmp_path):
+    for step in (2, 10):
+        beside = write_checkpoint(tmp_path / "a", step)
+    config = config_of(resume_from_checkpoint=str(tmp_path / "a/checkpoints/checkpoint-3"))
+    (finding,) = RULES["E405"].check({"config": config, "output": find_output(config)})
+    assert "does not exist" in finding.message and finding.fix == f"--resume-from-checkpoint {beside}"
 
 
 def test_a_cache_is_a_folder_or_becomes_one(tmp_path):
@@ -212,6 +290,27 @@ def test_a_cache_is_a_folder_or_becomes_one(tmp_path):
     assert "is a file" in draws("E411", cache_dir=str(tmp_path / "file"), **place)[0]
     assert "lies beneath" in draws("E411", cache_dir=str(tmp_path / "file/cache"), **place)[0]
     assert draws("E411", cache_dir=str(tmp_path / "new/cache"), **place) == draws("E411", **place) == []
+
+
+@pytest.mark.parametrize("name", ["my model", "-mine", "mine.", "a--b", "a..b", "mine.git", "m" * 97, "modèle", "a/é"])
+def test_a_name_that_the_hub_refuses_is_no_folder_to_push_from(name, tmp_path):
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    last = name.rpartition("/")[2]
+    with pytest.raises(HFValidationError):
+        validate_repo_id(f"me/{last}")
+    config = config_of(output_dir=str(tmp_path / name), push_to_hub=True)
+    (finding,) = RULES["E412"].check({"config": config, "output": find_output(config)})
+    assert repr(last) in finding.message
+    validate_repo_id("me/" + Path(finding.changes["output_dir"]).name)
+    assert draws("E412", output_dir=str(tmp_path / name)) == []
+
+
+def test_an_account_has_a_name_that_the_hub_takes(tmp_path):
+    place = {"output_dir": str(tmp_path / "mine_1.5-b"), "push_to_hub": True}
+    assert draws("E412", **place, username="me") == draws("E412", **place) == []
+    assert "--username me@mail.org" in draws("E412", **place, username="me@mail.org")[0]
 
 
 def test_every_rule_on_the_folder_is_tried_here_or_with_the_sweeps():

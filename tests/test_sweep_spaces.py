@@ -247,6 +247,24 @@ def test_a_value_that_the_command_would_be_refused_with_is_named():
     assert refused_values(sweep_params={"lr": [1e-5, 1e-4], "lora_r": [4, 8]}, peft=True) == []
 
 
+@pytest.mark.parametrize("lr", [[2, 10], {"low": 0.1, "high": 10}, [1e-12, 1e-11]])
+def test_rates_that_all_are_far_off_are_said(lr):
+    def found(**flags):
+        config = config_of(trainer="sft", use_sweep=True, **flags)
+        return list(RULES["P617"].check({"config": config, "trainer": config.trainer_spec}))
+
+    (finding,) = found(sweep_params={"lr": lr})
+    assert finding.severity == "warning" and "is usual" in finding.message
+    usual = json.loads("{" + finding.fix.removesuffix(" in --sweep-params") + "}")
+    assert (
+        found(sweep_params=usual)
+        == found(sweep_params={"lr": [1e-5, 10]})
+        == found(sweep_params={"lora_r": [4, 8]})
+        == []
+    )
+    assert found(sweep_params={"lr": lr}, model="scratch:1m") == []
+
+
 @pytest.mark.parametrize("name", ["model", "tokenizer", "data_path", "text_column", "eval_metrics", "log"])
 def test_what_trials_are_compared_on_is_not_searched(name):
     config = config_of(trainer="sft", use_sweep=True, sweep_params={name: ["a", "b"]})

@@ -27,7 +27,7 @@ def read_config(path: str) -> Said:
     document = load(Path(path), path)
     said = Said()
     spelt: dict[str, str] = {}
-    for name, value, where in sorted(_flatten(document, path), key=lambda entry: entry[0] != "trainer"):
+    for name, value, where in sorted(_flatten(document, path), key=_known_first):
         other = spelt.setdefault(RENAMED.get(name, name).replace("-", "_"), where)
         if other != where:
             message = f"--config {path} says {other} and {where}, which are the same parameter"
@@ -46,6 +46,11 @@ def read_config(path: str) -> Said:
             continue
         said.say(name, _expand(value, where, path, said), where=f"{where!r}", file=path)
     return said
+
+
+def _known_first(entry: tuple[str, Any, str]) -> tuple[bool, bool]:
+    """The trainer first, then our own parameters: what another tool's name means depends on them."""
+    return entry[0] != "trainer", entry[0] not in PARAMS
 
 
 def load(file: Path, shown: str) -> Mapping[str, Any]:
@@ -89,6 +94,7 @@ def load(file: Path, shown: str) -> Mapping[str, Any]:
             [
                 Finding(
                     f"--config {shown} {_instead(document)} and no parameters; it needs lines such as `lr: 2e-5`",
+                    fix="a line for each parameter, or --model, --data-path, --lr and the others in place of --config",
                     parameters=("config",),
                     file=shown,
                     code="P106",

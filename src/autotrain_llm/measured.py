@@ -3,7 +3,7 @@ configuration alone tells of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from autotrain_llm.config import Config
@@ -80,13 +80,21 @@ def in_full(name: str) -> str:
     return name if name.startswith(EVALUATION) else EVALUATION + name
 
 
-def so_that_it_is_reported(config: Config, parameter: str, reported: Iterable[str]) -> dict[str, Any]:
+def so_that_it_is_reported(config: Config, parameter: str, reported: Mapping[str, str]) -> dict[str, Any]:
     """What to change so that the metric which a parameter names is one that the run reports; nothing where no name is near."""
     name = in_full(str(config.peek(parameter)))
     plain = name.removeprefix(EVALUATION)
     adds = next((metric.name for metric in metrics_for(config.trainer_spec) if plain in metric.reports), None)
     if name in reported or not adds:
         close = nearest(name, reported)
-        return {parameter: close} if close else {}
+        return {parameter: close} | _better_way(config, parameter, reported.get(close)) if close else {}
     asked = config.peek("eval_metrics") or ()
-    return {"use_enhanced_eval": True, "eval_metrics": ",".join([*asked, adds]), parameter: name}
+    better = next(metric.reports[plain] for metric in metrics_for(config.trainer_spec) if plain in metric.reports)
+    changes = {"use_enhanced_eval": True, "eval_metrics": ",".join([*asked, adds]), parameter: name}
+    return changes | _better_way(config, parameter, better)
+
+
+def _better_way(config: Config, parameter: str, better: str | None) -> dict[str, Any]:
+    """The direction of a sweep, where the one that was given is not that of the metric that is put in place of the given one."""
+    given = config.peek("sweep_direction") if parameter == "sweep_metric" else None
+    return {"sweep_direction": better} if given and better and given != better else {}

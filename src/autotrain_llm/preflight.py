@@ -5,18 +5,29 @@ A stage runs unless what it depends on is already known to be broken. No torch, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from autotrain_llm.config import Config
+from autotrain_llm.config import COMMAND_LINE, CONFIG_FILE, Config
 from autotrain_llm.decisions.evaluation import encoder_of
 from autotrain_llm.decisions.rollouts import reward_functions, reward_models
-from autotrain_llm.declare.finding import ERROR, WARNING, Finding
-from autotrain_llm.declare.record import Record
+from autotrain_llm.declare.finding import ERROR, WARNING, Finding, typed
+from autotrain_llm.declare.record import EMPTY, Record
 from autotrain_llm.facts.world import World
-from autotrain_llm.registry import FOREIGN, PARAMS, UNUSED, verdict
+from autotrain_llm.params.compatibility import FOREIGN as FOREIGN_NAMES
+from autotrain_llm.registry import FOREIGN, PARAMS, TRAINERS, UNUSED, verdict
+from autotrain_llm.said import said_again
 from autotrain_llm.sweeps import with_evaluation_rows
-from autotrain_llm.unchecked import MODEL, ROWS, TOKENS, Unchecked, beyond_this_machine, flags_alone, skipped
+from autotrain_llm.unchecked import (
+    MODEL,
+    ROWS,
+    TOKENS,
+    Unchecked,
+    beyond_this_machine,
+    flags_alone,
+    skipped,
+    without_the_config,
+)
 
 if TYPE_CHECKING:
     from autotrain_llm.data.dataset import Progress
@@ -31,6 +42,9 @@ TOKEN_FLAGS = frozenset(
     {"block_size", "max_seq_length", "model_max_length", "chat_template", "add_eos_token", "response_only_loss"}
     | {"student_prompt_template", "teacher_prompt_template"}
 )
+PROMPT = "prompt_text_column"
+LOOKED_AT = 100  # rows
+OF_ONE_VALUE = ("P301", "P303", "P304", "P305")  # rules that hold whatever else is given
 STAGES = {MODEL: MODEL_FLAGS, ROWS: DATA_FLAGS, TOKENS: MODEL_FLAGS | DATA_FLAGS | TOKEN_FLAGS}
 
 
@@ -65,30 +79,35 @@ def preflight(
     over that is the same for this one. Without `files`, flags alone are judged: no data, no models, not the machine; without `output`, the
     output folder is not looked at. `progress` hears how far reading and preparing rows is.
     """
+    findings = tuple(findings)
+    if any(map(_is_unread_config, findings)):
+        return _preflight_without_the_config(config, findings)
     if config.peek("inference"):
         return _preflight_of_inference(config, findings)
     config = with_evaluation_rows(config)
-    found = [*findings, *_rules(config, {"config", "trainer"})]
-    found = _without_what_was_meant(config, found)
-    ignored = ignored_parameters(config)
+    meant = _as_meant(config, findings)
+    found = _of_flags(meant, findings)
+    ignored = () if _is_hopeless(found) else ignored_parameters(meant)
     asked, config = config, with_evaluation_rows(config.without(ignored))
     world = World(config, progress=progress)
     if earlier is not None:
         world.share(earlier)
     if not files:
         return Checked(asked, _ordered(found), world, ignored, None, flags_alone())
+    found = _of_the_prompt(config, meant, world, found)
     facts: dict[str, object] = {"machine": world.machine}
     paths_are_possible = all(finding.code != "P304" for finding in found)
     if (
         output and paths_are_possible and world.machine.is_first_process
     ):  # the others would see what this one has just written
         facts["output"] = world.output
-    found += _rules(config, {"config", "trainer", *facts}, **facts)
+    judged = with_evaluation_rows(meant.without(ignored))
+    found += _rules(judged, {"config", "trainer", *facts}, before=EMPTY, **facts)
     flags_refuse = any(finding.severity == ERROR for finding in found)
     done: set[str] = set()
     broken = _broken(found)
     if not _is_hopeless(found):
-        found += _model_and_rows(config, world, broken, done)
+        found += _model_and_rows(config, world, broken, done, facts)
     plan = _plan(config, world, ignored) if not flags_refuse and not world.refused else None
     if plan is not None:
         found += _rules(config, {"config", "trainer", "plan"}, plan=plan)
@@ -98,16 +117,80 @@ def preflight(
     return Checked(asked, _ordered(found), world, ignored, plan, not_checked)
 
 
-def _without_what_was_meant(config: Config, found: list[Finding]) -> list[Finding]:
-    """The findings, where a required parameter that was given in a wrong way is not called missing besides."""
+def _as_meant(config: Config, findings: Iterable[Finding]) -> Config:
+    """The configuration with what was said under another tool's name, or a misspelt one: flags are judged as they were meant."""
+    meant = config
+    for finding in findings:
+        source = CONFIG_FILE if finding.file else COMMAND_LINE
+        values = said_again(finding.changes) if finding.code in ("P102", "P104") else {}
+        new = {name: value for name, value in values.items() if not config.given(name)}
+        meant = meant.replace(new, source) if new else meant
+    if meant is config:
+        return config
+    return with_evaluation_rows(meant.without(()))  # the trainer, and with it what is usual, may be another now
+
+
+def _of_flags(config: Config, findings: Iterable[Finding]) -> list[Finding]:
+    """What was found while reading the command, and what flags alone are found to be wrong in."""
     from autotrain_llm.rules.values import missing_values
 
-    wrong = [finding for finding in found if finding.code in ("P102", "P104", "P120", "P302")]
-    meant = {name for finding in wrong for name in (*finding.parameters, *finding.changes)}
-    if not meant:
+    found = list(findings)
+    if _is_hopeless(found):
+        suggested = next((finding.changes.get("trainer") for finding in found if "trainer" in finding.changes), None)
+        trainer = TRAINERS.get(str(suggested), config.trainer_spec)
+        missing = missing_values(config, trainer, _named_wrong(found), every=True)
+        return [*found, *_rules(config, {"config"}), *missing]
+    found += _rules(config, {"config", "trainer"})
+    wrong = _named_wrong(found)
+    if not wrong:
         return found
     others = [finding for finding in found if finding.code != "P201"]
-    return [*others, *missing_values(config, config.trainer_spec, meant)]
+    return [*others, *missing_values(config, config.trainer_spec, wrong)]
+
+
+def _named_wrong(found: Iterable[Finding]) -> set[str]:
+    """Parameters that were given in a wrong way, so that they are not called missing besides."""
+    wrong = [finding for finding in found if finding.code in ("P102", "P104", "P120", "P302")]
+    return {name for finding in wrong for name in (*finding.parameters, *finding.changes)}
+
+
+def _is_unread_config(finding: Finding) -> bool:
+    """Whether a config file could not be read, which may say whatever seems to be missing."""
+    return finding.code == "P106" and finding.parameters == ("config",)
+
+
+def _preflight_without_the_config(config: Config, findings: Iterable[Finding]) -> Checked:
+    """What is beside a config file that can't be read is judged by itself; what it goes with, and what is missing, nobody knows."""
+    from autotrain_llm.rules.every import RULES
+
+    known = {"config": config, "trainer": config.trainer_spec}
+    found = [*findings, *(finding for code in OF_ONE_VALUE for finding in RULES[code].check(known))]
+    return Checked(config, _ordered(found), World(config), (), None, without_the_config())
+
+
+def _of_the_prompt(config: Config, meant: Config, world: World, found: list[Finding]) -> list[Finding]:
+    """The findings, where a prompt column that is missed is looked for in the rows.
+
+    None is missed where they have none and both answers begin with their prompt; else it is the column that is left, or has to be made.
+    """
+    from autotrain_llm.data.convert import HH_TURN
+    from autotrain_llm.rules.values import missing_values
+
+    missed = [finding for finding in found if finding.code == "P201" and PROMPT in finding.parameters]
+    if not missed or config.data_path is None or _broken(found) & DATA_FLAGS - {PROMPT}:
+        return found
+    if world.dataset is None or "prompt" in world.dataset.columns:
+        return found
+    others = [finding for finding in found if finding not in missed]
+    rows = world.dataset.train[:LOOKED_AT]
+    if all(isinstance(row.prompt, list) or str(row.prompt).endswith(HH_TURN) for row in rows):
+        return [*others, *missing_values(meant, meant.trainer_spec, {*_named_wrong(found), PROMPT})]
+    if missed[0].parameters != (PROMPT,):
+        return found
+    texts = [name for name, value in rows[0].extra.items() if isinstance(value, str)]
+    made = "add a column prompt to the rows, which have none, and --prompt-text-column prompt"
+    fix = f"{typed(PROMPT, texts[0])}, if that holds the prompts; or {made}" if texts else made
+    return [*others, missed[0].replace(changes=EMPTY, fix=fix)]
 
 
 def _preflight_of_inference(config: Config, findings: Iterable[Finding]) -> Checked:
@@ -139,11 +222,11 @@ def ignored_parameters(config: Config) -> tuple[str, ...]:
     return (*foreign, *switched_off(config, trainer))
 
 
-def _rules(config: Config, offered: set[str], **facts: object) -> list[Finding]:
-    """Findings of the rules that need something of `facts` (or, without facts, nothing but the flags)."""
+def _rules(config: Config, offered: set[str], before: Mapping[str, object] = EMPTY, **facts: object) -> list[Finding]:
+    """Findings of the rules that need something of `facts` (or, without facts, nothing but the flags), and perhaps of what was known before."""
     from autotrain_llm.rules.every import RULES
 
-    known = {"config": config, "trainer": config.trainer_spec, **facts}
+    known = {"config": config, "trainer": config.trainer_spec, **before, **facts}
     found: list[Finding] = []
     for rule in RULES.values():
         needs = set(rule.needs)
@@ -160,13 +243,17 @@ def _broken(found: Iterable[Finding]) -> frozenset[str]:
 def _is_hopeless(found: Iterable[Finding]) -> bool:
     """Whether the trainer itself isn't known, so that nothing further can be judged."""
     return any(
-        finding.severity == ERROR and finding.parameters == ("trainer",) and finding.code in ("P103", "P303")
+        (finding.parameters == ("trainer",) and finding.code in ("P103", "P303"))
+        or (finding.code == "P102" and not finding.changes and FOREIGN_NAMES.get(finding.parameters[0]) == "trainer")
         for finding in found
+        if finding.severity == ERROR
     )
 
 
-def _model_and_rows(config: Config, world: World, broken: frozenset[str], done: set[str]) -> list[Finding]:
-    """The stages that read files, each where its own flags are in order; those that were reached go to `done`."""
+def _model_and_rows(
+    config: Config, world: World, broken: frozenset[str], done: set[str], known: Mapping[str, object]
+) -> list[Finding]:
+    """The stages that read files, each where its own flags are in order; those that were reached go to `done`. `known` are facts of before."""
     found: list[Finding] = []
     model_known = config.model is not None and not broken & MODEL_FLAGS
     data_known = config.data_path is not None and not broken & DATA_FLAGS
@@ -186,9 +273,16 @@ def _model_and_rows(config: Config, world: World, broken: frozenset[str], done: 
         _ = world.shape
         done |= {TOKENS} if world.prepared is not None else set()
         facts = {"model": world.model, "world": world}
-        found += _rules(config, {"config", "trainer", "model", "world"}, **facts) if world.model else []
+        offered = {"config", "trainer", *facts, *known}
+        found += _rules(config, offered, before=known, **facts) if world.model else []
     between = world.row_checks.findings if data_known else ()  # mostly known since the rows were tokenised
-    return [*between, *found, *world.findings]
+    return _without_consequences([*between, *found, *world.findings])
+
+
+def _without_consequences(found: list[Finding]) -> list[Finding]:
+    """The findings, where a sweep is not said to be without evaluation rows beside why none could be held out."""
+    why = any(finding.code == "D129" for finding in found)
+    return [finding for finding in found if finding.code != "P607" or not why]
 
 
 def _model(config: Config, world: World) -> Iterator[Finding]:

@@ -9,16 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from autotrain_llm.declare.convert import FALSE, BadValue, convert, mended
-from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.convert import FALSE, TRUE, BadValue, convert, mended
+from autotrain_llm.declare.finding import WARNING, Finding, typed
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import Param, flag_of, plain
 from autotrain_llm.declare.record import EMPTY
-from autotrain_llm.params.compatibility import ACCEPTED, BY_TRAINER, FOREIGN, NOT_HERE, RENAMED, Accepted, meant
-from autotrain_llm.registry import PARAMS
+from autotrain_llm.params.compatibility import (
+    ACCEPTED,
+    BY_TRAINER,
+    FOREIGN,
+    NOT_HERE,
+    OPPOSITE,
+    RENAMED,
+    Accepted,
+    meant,
+)
+from autotrain_llm.registry import PARAMS, TRAINERS, trainers_that_read
 from autotrain_llm.trainers.shared import REQUIRED
 
 COMPATIBLE: dict[str, Accepted] = {accepted.name: accepted for accepted in ACCEPTED}
+NEAR = 0.75  # how much of two names has to be the same for the one to be taken for a slip of the other
+ON_THE_HUB = ": a model is uploaded as ACCOUNT/NAME, the --username and the last part of --output-dir"
 
 
 class Said:
@@ -38,7 +49,7 @@ class Said:
         elif name in COMPATIBLE:
             self._accept(COMPATIBLE[name], raw, file)
         else:
-            self.findings.append(unknown(name, where, raw, file, self.values.get("trainer")))
+            self.findings.append(unknown(name, where, raw, file, self.values))
 
     def _take(self, param: Param, raw: Any, file: str | None) -> None:
         if param.name == "trainer":
@@ -73,8 +84,6 @@ class Said:
         self.values[param.name] = value
 
     def _take_trainer(self, raw: Any, file: str | None) -> None:
-        from autotrain_llm.registry import TRAINERS
-
         name = str(raw).strip().lower()
         name = {"default": "generic", "": "generic"}.get(name, name)
         if name in TRAINERS:
@@ -122,19 +131,27 @@ class Said:
             )
 
 
-def unknown(name: str, where: str, raw: Any, file: str | None = None, trainer: str | None = None) -> Finding:
-    """The finding for a name that is none of ours, with the right one where it can be told."""
+def unknown(name: str, where: str, raw: Any, file: str | None = None, said: Mapping[str, Any] = EMPTY) -> Finding:
+    """The finding for a name that is none of ours, with the right one where it can be told from what else was `said`."""
+    trainer = said.get("trainer")
     ours = (
         FOREIGN.get(name)
-        or _of_trainer(name, trainer)
+        or _of_trainer(name, raw, trainer)
         or (name.removeprefix("no_") if name.removeprefix("no_") in PARAMS else None)
     )
+    if ours and name in BY_TRAINER and not _reads(trainer, ours):
+        fitting = typed(ours, raw) if raw is not None and _fitting(PARAMS[ours], raw) else PARAMS[ours].flag
+        others = " or ".join(other.name for other in trainers_that_read(ours))
+        message = f"{where} is called {PARAMS[ours].flag} here, which {trainer} does not read"
+        fix = f"leave {where} out, or {fitting} with --trainer {others}"
+        return Finding(message, fix, (name,), file=file, code="P102")
     if ours:
-        changes = _fitting(PARAMS[ours], _retyped(name, ours, raw))
+        param = PARAMS[ours]
+        also = "" if ours != "push_to_hub" else ON_THE_HUB
         return Finding(
-            f"{where} is called {PARAMS[ours].flag} here",
-            fix=f"{PARAMS[ours].flag} {PARAMS[ours].placeholder or '…'}",
-            changes=changes,
+            f"{where} is called {param.flag} here{also}",
+            fix=f'{param.flag} "$HF_TOKEN"' if param.secret else _by_hand(param, raw),
+            changes=EMPTY if param.secret else _in_our_words(name, param, raw, said),
             parameters=(name,),
             file=file,
             code="P102",
@@ -142,36 +159,94 @@ def unknown(name: str, where: str, raw: Any, file: str | None = None, trainer: s
     if name in NOT_HERE:
         message = f"there is no parameter {where}: {NOT_HERE[name]}"
         return Finding(message, f"leave {where} out", (name,), file=file, code="P104")
-    close = nearest(name, [*PARAMS, *COMPATIBLE, *RENAMED])
-    hint = f"; did you mean --{close.replace('_', '-')}?" if close else ""
-    return Finding(
-        f"there is no parameter {where}{hint}",
-        changes=_perhaps(RENAMED.get(close, close), raw) if close else EMPTY,
-        parameters=(name,),
-        file=file,
-        code="P104",
-    )
+    close, changes = _near(name, raw)
+    hint = f"; did you mean {flag_of(close)}?" if close else ""
+    return Finding(f"there is no parameter {where}{hint}", changes=changes, parameters=(name,), file=file, code="P104")
+
+
+def _reads(trainer: str | None, name: str) -> bool:
+    """Whether this trainer reads a parameter; a trainer that is not known may."""
+    spec = TRAINERS.get(trainer or "")
+    return spec is None or spec.reads(name)
+
+
+def _by_hand(param: Param, raw: Any) -> str:
+    """What to type where the value can't be told."""
+    if param.name == "warmup_ratio" and raw is not None:
+        return f"--warmup-ratio X, a share: {raw} divided by all steps of the run, which the plan of --dry-run counts; 0.1 is usual"
+    return f"{param.flag} {param.placeholder or '…'}"
+
+
+def _in_our_words(name: str, param: Param, raw: Any, said: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that a foreign name and its value stand for; none where that can't be told."""
+    value = _retyped(name, param.name, raw)
+    if param.name == "push_to_hub":
+        return {"push_to_hub": value} | (_place_on_the_hub(raw) if value else {})
+    steps = said.get("max_steps") or 0
+    if param.name == "warmup_ratio" and _whole(value) > 1 and steps > _whole(value):
+        return {"warmup_ratio": float(f"{_whole(value) / steps:.4g}")}
+    adds = {"quantization": "int4"} if param.name == "peft" and str(raw).strip().lower() == "qlora" else {}
+    return _fitting(param, value) | adds
+
+
+def _whole(value: Any) -> int:
+    """A count as a number; 0 where it is none."""
+    return int(str(value)) if str(value).isdecimal() else 0
+
+
+def _place_on_the_hub(raw: Any) -> dict[str, Any]:
+    """The account and the folder that give a model the name `ACCOUNT/NAME` on the Hub."""
+    owner, _, last = str(raw).strip().rpartition("/")
+    if raw is None or not last or "/" in owner or last.lower() in TRUE:
+        return {}
+    return ({"username": owner} if owner else {}) | {"output_dir": f"runs/{last}"}
 
 
 def _fitting(param: Param, value: Any) -> dict[str, Any]:
     """The change to this value; none where the parameter could not have it, as where a name means the same and its value does not."""
     if value is None or value is True:
-        return {param.name: value}
+        return {param.name: value} if value is None or param.kind == "switch" else {}
     try:
         converted = convert(param, value)
     except BadValue:
+        return {}
+    if (
+        param.choices
+        and converted is not None
+        and converted not in param.choices
+        and converted not in param.replaced_choices
+    ):
+        return {}
+    if param.name == "trainer" and converted not in TRAINERS:
         return {}
     steps_for_a_share = param.name == "warmup_ratio" and converted > 1
     return {} if steps_for_a_share else {param.name: value}
 
 
-def _of_trainer(name: str, trainer: str | None) -> str | None:
-    """What a name means that is another parameter with each trainer."""
-    from autotrain_llm.registry import TRAINERS
-
+def _of_trainer(name: str, raw: Any, trainer: str | None) -> str | None:
+    """What a name means that is another parameter with each trainer: the first that the trainer reads and that can have the value."""
     ours = BY_TRAINER.get(name, ())
-    spec = TRAINERS.get(trainer or "")
-    return next((field for field in ours if spec is not None and spec.reads(field)), ours[0] if ours else None)
+    possible = [field for field in ours if raw is None or _fitting(PARAMS[field], raw)] or list(ours)
+    return next((field for field in possible if _reads(trainer, field)), possible[0] if possible else None)
+
+
+def _near(name: str, raw: Any) -> tuple[str | None, dict[str, Any]]:
+    """The name that was probably meant and what to change to it; None where none is near, or none that could have this value."""
+    close = nearest(name, [*PARAMS, *COMPATIBLE, *RENAMED], cutoff=NEAR)
+    if close is None:
+        habit = nearest(name, FOREIGN, cutoff=NEAR)
+        close = FOREIGN[habit] if habit else None
+    close = RENAMED.get(close or "", close)
+    if close is None:
+        return None, {}
+    if close in COMPATIBLE:
+        return close, {close: True} if COMPATIBLE[close].sets else {name: None}
+    if PARAMS[close].secret or (raw is None and PARAMS[close].kind != "switch"):
+        return close, {}
+    changes = _fitting(PARAMS[close], True if raw is None else raw)
+    if changes and PARAMS[close].within and not PARAMS[close].in_bounds(convert(PARAMS[close], raw)):
+        changes = {}
+    return (close, changes) if changes else (None, {})
 
 
 def _readable(param: Param, raw: Any) -> dict[str, Any]:
@@ -190,24 +265,24 @@ def _retyped(name: str, ours: str, raw: Any) -> Any:
         "wandb": "wandb",
         "use_wandb": "wandb",
     }
-    values |= {"lora_target_linear": "all-linear", "use_dpo": "dpo", "use_ppo": "ppo"}
+    values |= {"lora_target_linear": "all-linear", "use_dpo": "dpo", "use_ppo": "ppo", "use_vllm": "vllm"}
+    values |= {"use_int4": "int4", "use_int8": "int8"}
     if name in values:
         return None if str(raw).strip().lower() in FALSE else values[name]
     if isinstance(raw, list) and raw and isinstance(raw[0], dict):  # data sets with their settings
         raw = raw[0].get("path", raw)
+    if ours == "trainer":
+        return str(raw) if str(raw) in TRAINERS else meant(ours, str(raw)) or raw
+    if ours == "target_modules" and str(raw).strip().lower() in ("all", "all_linear"):
+        return "all-linear"
+    if name in OPPOSITE:
+        return raw is not None and str(raw).strip().lower() in FALSE
     if PARAMS[ours].kind == "switch":
         return not name.startswith("no_") if raw is None else str(raw).strip().lower() not in (*FALSE, "full")
     if PARAMS[ours].choices:
         said = [word for word in (str(raw), name) if word in PARAMS[ours].choices]
         return next(iter(said), None) or meant(ours, str(raw)) or meant(ours, name) or raw
     return True if raw is None else raw
-
-
-def _perhaps(close: str, raw: Any) -> dict[str, Any]:
-    """The near name with the value that was given to the one that doesn't exist."""
-    if close in COMPATIBLE:
-        return {close: None}
-    return {close: True if raw is None else raw}
 
 
 def shown(param: Param, raw: Any) -> str:
@@ -224,3 +299,8 @@ def take_all(given: Mapping[str, Any]) -> Said:
     for name, raw in given.items():
         said.say(name, raw)
     return said
+
+
+def said_again(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a finding's changes, as far as they are any."""
+    return take_all({name: value for name, value in changes.items() if value is not None}).values

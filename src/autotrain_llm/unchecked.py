@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MODEL, ROWS, TOKENS = "the model's files", "the rows", "the rows as tokens, the memory they take, and the plan"
 NEEDED = {MODEL: "model", ROWS: "data_path"}
 LOGINS = ("wandb", "trackio")
+AGAIN = "put right what is found, and check again"
 
 
 class Unchecked(Record):
@@ -39,13 +40,18 @@ def flags_alone() -> tuple[Unchecked, ...]:
     return (Unchecked(what, "flags alone were asked for", "the same without --flags-only"),)
 
 
+def without_the_config() -> tuple[Unchecked, ...]:
+    """What is left out where the config file can't be read."""
+    what = "data, model files, machine and output folder"
+    return (Unchecked(what, "the config file can't be read", AGAIN),)
+
+
 def skipped(
     config: Config, done: Iterable[str], broken: Iterable[str], flags: dict[str, frozenset[str]]
 ) -> tuple[Unchecked, ...]:
     """The stages that were not reached. `broken` are parameters that an error names, `flags` those that a stage depends on."""
     missing = [stage for stage in (MODEL, ROWS, TOKENS) if stage not in done]
-    how = "put right what is found, and check again"
-    return tuple(Unchecked(stage, _reason(config, stage, done, broken, flags), how) for stage in missing)
+    return tuple(Unchecked(stage, _reason(config, stage, done, broken, flags), AGAIN) for stage in missing)
 
 
 def _reason(

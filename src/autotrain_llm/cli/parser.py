@@ -6,7 +6,8 @@ argparse matches flags and keeps what was given apart from what was not; `words.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any
 
 from autotrain_llm.cli.words import is_flag, join, name_of
 from autotrain_llm.declare.finding import Finding
@@ -55,17 +56,17 @@ def read(words: Sequence[str]) -> Said:
     said_first = sorted(vars(given).items(), key=lambda item: item[0] != "trainer")  # on which foreign names depend
     for name, raw in said_first:
         said.say(name, raw)
-    said.findings.extend(_left_over(rest, joined, said.values.get("trainer")))
+    said.findings.extend(_left_over(rest, joined, said.values))
     return said
 
 
-def _left_over(rest: Sequence[str], joined: Sequence[str], trainer: str | None) -> Iterator[Finding]:
+def _left_over(rest: Sequence[str], joined: Sequence[str], said: Mapping[str, Any]) -> Iterator[Finding]:
     """Findings for what argparse recognised nothing in: unknown flags one by one, stray words by the flag that they stand behind."""
     stray: dict[str, list[str]] = {}
     for word in rest:
         if is_flag(word):
             flag, equals, value = word.partition("=")
-            yield unknown(flag.lstrip("-").replace("-", "_"), flag, value if equals else None, trainer=trainer)
+            yield unknown(flag.lstrip("-").replace("-", "_"), flag, value if equals else None, said=said)
     before = ""
     for word in joined:
         if is_flag(word):

@@ -35,7 +35,11 @@ class Place(Record):
 
 
 class FunctionFault(Exception):
-    """The function raised something, or returned what can't be used; the message says what and where."""
+    """The function raised something, or returned what can't be used; the message says what and where, `wants` the columns it lacks."""
+
+    def __init__(self, message: str, wants: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.wants = tuple(wants)
 
 
 def find_function(written: str, parameter: str) -> Place:
@@ -206,11 +210,24 @@ def first_call(written: str, parameter: str, row: Example, columns: Sequence[str
     except FunctionFault as fault:
         yield Finding(
             f"{_flag(parameter)} {written}: {fault} (called with two answers to {row.file}, row {row.row}: {' and '.join(map(repr, FIRST))})",
-            fix=f"a number for any text: def {place.name}(prompts, completions, **columns): return [0.0 for text in completions]",
+            fix=_columns_fix(fault.wants, columns, row)
+            if fault.wants
+            else f"a number for any text: def {place.name}(prompts, completions, **columns): return [0.0 for text in completions]",
             parameters=(parameter,),
             file=str(place.file) if place.file else None,
             code=FAILS,
         )
+
+
+def _columns_fix(wants: Sequence[str], columns: Sequence[str], row: Example) -> str:
+    """How a function comes by the columns that it wants: more in the rows, or another name in the function."""
+    near = {name: close for name in wants if (close := nearest(name, (*GIVEN, *columns), cutoff=0.7))}
+    renamed = "".join(
+        f"call {name} {close} in the function, as it is called in the rows, or " for name, close in near.items()
+    )
+    missing = " and ".join(wants)
+    named = "a column" if len(wants) == 1 else "columns"
+    return f"{renamed}add {named} {missing} to the rows of {row.file}, or give it a default in the function: {wants[0]}=None"
 
 
 def _taken(function: Callable[..., Any], given: dict[str, Any], columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,7 +251,7 @@ def _taken(function: Callable[..., Any], given: dict[str, Any], columns: Mapping
     missing = [name for name in needed if name not in given]
     if missing:
         there = ", ".join((*GIVEN, *columns))
-        raise FunctionFault(f"wants {', '.join(missing)}, and what there is to give is: {there}")
+        raise FunctionFault(f"wants {', '.join(missing)}, and what there is to give is: {there}", missing)
     return taken
 
 

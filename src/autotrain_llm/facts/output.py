@@ -15,6 +15,7 @@ from autotrain_llm.declare.record import Record
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
 CHECKPOINTS = "checkpoints"
+SWEEP = "sweep"
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)$")
 STATE_FILE = "trainer_state.json"
 LONGEST_NAME = 80  # letters of a model's name in the name of a run
@@ -97,6 +98,19 @@ def earlier_values(folder: Path) -> dict[str, Any]:
     parameters = plan.get("parameters") if isinstance(plan, dict) else None
     cells = parameters if isinstance(parameters, dict) else {}
     return {name: cell.get("value") for name, cell in cells.items() if isinstance(cell, dict)}
+
+
+def adapter_values(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint itself tells of the flags it was made with: whether it holds an adapter, and of what kind."""
+    path = checkpoint / "adapter_config.json"
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {"peft": path.exists()}
+    if not isinstance(held, dict):
+        return {"peft": True}
+    names = {"lora_r": "r", "lora_alpha": "lora_alpha", "use_dora": "use_dora", "use_rslora": "use_rslora"}
+    return {"peft": True, **{name: held[key] for name, key in names.items() if key in held}}
 
 
 def earlier_sweep(folder: Path) -> str | None:

@@ -118,7 +118,7 @@ class World:
         if not name or parameter in self.not_looked_for:
             return None
         if (parameter, name) not in self._others:
-            self._others[parameter, name] = self._try(lambda: self._metadata(name, parameter))
+            self._others[parameter, name] = self._try(lambda: self._second(name, parameter))
         return self._others[parameter, name]
 
     @property
@@ -126,6 +126,21 @@ class World:
         """Every model whose files were looked at."""
         own = [vars(self).get("model")]
         return tuple(facts for facts in (*own, *self._others.values()) if facts is not None)
+
+    def _second(self, name: str, parameter: str) -> ModelFacts:
+        """A second model's files. Raises Refused, with the metric to blame where it is that which asks for a model nobody named."""
+        try:
+            return self._metadata(name, parameter)
+        except Refused as refused:
+            if parameter != "eval_bertscore_model" or self.config.given(parameter):
+                raise
+            raise Refused(
+                finding.replace(
+                    message=f"--eval-metrics bertscore: {finding.message}",
+                    parameters=("eval_metrics", *finding.parameters),
+                )
+                for finding in refused.findings
+            ) from None
 
     def _metadata(self, name: str, parameter: str) -> ModelFacts:
         from autotrain_llm.models.locate import locate
@@ -183,6 +198,18 @@ class World:
             except Refused:  # of a tokenizer that can't be read another rule speaks
                 self._differing[folder] = None
         return self._differing[folder]
+
+    def moved_tokens(self, other: ModelFacts) -> tuple[float, str | None]:
+        """The share of tokens that another model's tokenizer has under another id, and the first of them; none where there is no telling."""
+        from autotrain_llm.data.tokenizer import Tokenizer
+
+        folder = other.tokenizer_folder
+        if self.tokenizer is None or folder is None:
+            return 0.0, None
+        try:
+            return self.tokenizer.moved_tokens(Tokenizer.load(folder))
+        except Refused:  # of a tokenizer that can't be read another rule speaks
+            return 0.0, None
 
     @property
     def context_length(self) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 from autotrain_llm.config import Config
@@ -12,12 +13,15 @@ from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.facts.machine import Machine
 from autotrain_llm.measured import can_be_best_at, in_full, so_that_it_is_reported
 from autotrain_llm.params.lora import Lora
 from autotrain_llm.params.precision import Precision
 from autotrain_llm.rules.values import plain_number
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
+HUB_TOKENS = ("hf_", "api_")  # today's, and those of organisations of old
+A_VARIABLE = re.compile(r"\$\{?\w+\}?|%\w+%")
 
 
 @rule("P310", WARNING, refuses="--trainer dpo --lr 2e-4", accepts="--trainer dpo --lr 5e-7")
@@ -495,6 +499,26 @@ def an_account_is_for_uploading(config: Config) -> Iterator[Finding]:
             otherwise=f"or remove {flag_of(given[0])}",
             parameters=(given[0], "push_to_hub"),
         )
+
+
+@rule("P338", WARNING)
+def a_token_is_one_of_the_hub(config: Config, machine: Machine) -> Iterator[Finding]:
+    """`--token` is no token of the Hugging Face Hub.
+
+    Why: those begin with `hf_`. Another service's key is refused at the end of the run, and a variable in single quotes is not filled in
+    by the shell. A Hub of one's own (`HF_ENDPOINT`) may give others. The token itself is never printed.
+    Fix: the Hub's token, in double quotes where it comes from a variable.
+    """
+    token = config.peek("token")
+    if not config.given("token") or not token or token.startswith(HUB_TOKENS) or machine.environment.get("HF_ENDPOINT"):
+        return
+    is_variable = A_VARIABLE.fullmatch(token) is not None
+    yield Finding(
+        "--token is no token of the Hub, whose tokens begin with hf_"
+        + (": it is the name of a variable, which no shell fills in between single quotes" if is_variable else ""),
+        fix='--token "$HF_TOKEN", or leave it out where HF_TOKEN is set',
+        parameters=("token",),
+    )
 
 
 @rule(

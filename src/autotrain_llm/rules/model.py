@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # reading models takes longer to import than refusing a comma
     from autotrain_llm.facts.world import World
     from autotrain_llm.models.metadata import ModelFacts
 
+MOVED = 0.01  # share of the tokens, so that one that was mended is not complained of
 NEED_CUDA = frozenset(["bitsandbytes", "gptq", "awq", "aqlm", "hqq", "eetq", "quip", "fp8", "fbgemm_fp8", "vptq"])
 
 
@@ -57,6 +58,27 @@ def a_row_should_not_be_longer_than_the_tokenizer_says(
         changes={limit.parameter: longest},
         parameters=(limit.parameter,),
     )
+
+
+@rule("M188", WARNING)
+def a_tokenizer_gives_the_ids_that_the_model_learnt(
+    config: Config, model: ModelFacts, world: World
+) -> Iterator[Finding]:
+    """`--tokenizer` gives tokens other ids than the tokenizer that lies with the model's weights.
+
+    Why: the model's vectors belong to its own ids; with others each token begins as one it isn't. Tokens that are new, or gone, say nothing.
+    Fix: leave `--tokenizer` out.
+    """
+    if not config.tokenizer or world.tokenizer is None or model.tokenizer_folder in (None, world.tokenizer_folder):
+        return
+    share, first = world.moved_tokens(model)
+    if share >= MOVED:
+        yield Finding(
+            f"--tokenizer {config.tokenizer} gives other ids than the tokenizer in --model {model.name}, which its weights were trained with: "
+            f"{first}",
+            changes={"tokenizer": None},
+            parameters=("tokenizer", "model"),
+        )
 
 
 @rule("M173", WARNING)

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.config import Config
-from autotrain_llm.declare.finding import Finding
+from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.facts.output import (
     CHECKPOINT_NAME,
+    CHECKPOINTS,
+    SWEEP,
     Output,
+    adapter_values,
+    earlier_run,
     earlier_sweep,
     earlier_values,
     is_complete,
     nearest_existing,
     process_that_holds,
+    step_of,
 )
 from autotrain_llm.registry import PARAMS
 from autotrain_llm.sweeps import study_name
+from autotrain_llm.version import VERSION
+
+if TYPE_CHECKING:
+    from autotrain_llm.facts.world import World
 
 
 @rule("E401")
@@ -31,7 +42,8 @@ def a_folder_that_holds_a_run_is_kept(config: Config, output: Output) -> Iterato
     """
     going_on = config.peek("resume") or config.peek("resume_from_checkpoint") or config.peek("overwrite")
     going_on = going_on or _joins_a_sweep(config, output)
-    if output.named and output.holds_run and not going_on:
+    is_read = any(_is_the_folder(value, output) or _is_of_the_run(value, output) for _, value in _what_is_read(config))
+    if output.named and output.holds_run and not going_on and not is_read:
         yield Finding(
             f"--output-dir {output.folder if output.folder.is_absolute() else config.peek('output_dir')} holds an earlier run "
             f"({output.holds_run})",
@@ -55,33 +67,70 @@ def _joins_a_sweep(config: Config, output: Output) -> bool:
     return bool(asked) and earlier_sweep(output.folder) == study_name(config)
 
 
+READ = (
+    "model",
+    "tokenizer",
+    "data_path",
+    "eval_dataset_path",
+    "model_ref",
+    "teacher_model",
+    "rl_reward_model_path",
+    "chat_template",
+)
+
+
 @rule("E402")
 def the_model_is_not_written_over(config: Config, output: Output) -> Iterator[Finding]:
-    """The output folder is a folder that the run reads: the model, the tokenizer, or the data.
+    """The output folder is a folder that the run reads, or what is read lies in the earlier run that would be replaced.
 
-    Why: what is read would be overwritten.
+    Why: what is read would be overwritten, or moved aside before it is read.
     Fix: another folder.
     """
-    for name in ("model", "tokenizer", "data_path", "eval_dataset_path"):
-        value = config.peek(name)
-        if (
-            value
-            and output.named
-            and Path(value).expanduser().exists()
-            and output.folder.resolve() == Path(value).expanduser().resolve()
-        ):
+    for name, value in _what_is_read(config) if output.named else ():
+        if _is_the_folder(value, output):
             yield Finding(
                 f"--output-dir and {PARAMS[name].flag} are the same folder ({value}), which would be overwritten",
                 changes={"output_dir": free_beside(output)},
                 parameters=("output_dir", name),
             )
-        elif value and output.named and _lies_in(value, output):
+        elif _is_of_the_run(value, output) and not config.peek("resume"):
+            yield Finding(
+                f"{PARAMS[name].flag} {value} lies in the earlier run in --output-dir {config.peek('output_dir')}, which would be put aside "
+                "before it is read",
+                changes={"output_dir": free_beside(output), "overwrite": None},
+                parameters=("output_dir", name),
+            )
+        elif _lies_in(value, output):
             yield Finding(
                 f"--output-dir {config.peek('output_dir')} is the folder that {PARAMS[name].flag} {value} lies in: the run's README.md, "
                 "config.json and weights would lie among what is yours",
                 changes={"output_dir": free_inside(output)},
                 parameters=("output_dir", name),
             )
+
+
+def _what_is_read(config: Config) -> Iterator[tuple[str, str]]:
+    """The files and folders that the flags name for reading, by the flag's name; each once."""
+    for name in READ:
+        held = config.peek(name)
+        for value in dict.fromkeys([held] if isinstance(held, str) else held or ()):
+            yield name, value
+
+
+def _is_the_folder(value: str, output: Output) -> bool:
+    """Whether a flag names the output folder itself, or the run in it (`runs/mine@best`)."""
+    path = Path(value).expanduser()
+    if not path.exists() and "@" in value:
+        path = Path(value.rpartition("@")[0]).expanduser()
+    return path.exists() and output.folder.resolve() == path.resolve()
+
+
+def _is_of_the_run(value: str, output: Output) -> bool:
+    """Whether a flag names something that an earlier run wrote into the output folder: a checkpoint, a trial of a sweep."""
+    path, folder = Path(value).expanduser(), output.folder.resolve()
+    if output.holds_run is None or not path.exists() or folder not in path.resolve().parents:
+        return False
+    return path.resolve().relative_to(folder).parts[0] in (CHECKPOINTS, SWEEP)
 
 
 def _lies_in(value: str, output: Output) -> bool:
@@ -116,6 +165,38 @@ def the_output_folder_must_be_writable(config: Config, output: Output) -> Iterat
         yield Finding(
             f"--output-dir {output.folder} can't be written: no permission in {existing}", parameters=("output_dir",)
         )
+
+
+@rule("E412")
+def a_model_on_the_hub_has_a_name_that_the_hub_takes(config: Config, output: Output) -> Iterator[Finding]:
+    """`--push-to-hub` would upload under a name that the Hub refuses: the account, or the output folder's name.
+
+    Why: the upload comes last, and would fail when everything is trained.
+    Fix: letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit; no `--` or `..`, and at most 96 of them.
+    """
+    if not config.peek("push_to_hub"):
+        return
+    owner, name = config.peek("username"), output.folder.resolve().name
+    if owner and not _is_hub_name(owner):
+        yield Finding(
+            f"--username {owner} is no name of an account on the Hub: letters, digits and single - are",
+            None,
+            ("username", "push_to_hub"),
+        )
+    if output.named and not _is_hub_name(name):
+        free = re.sub(r"[^\w.]+", "-", name.removesuffix(".git"), flags=re.ASCII)  # runs of what is not taken, and of -
+        taken = re.sub(r"\.\.+", ".", free).replace("-.", "-").replace(".-", "-")[:96].strip("-._") or "model"
+        yield Finding(
+            f"the model would be called {name!r} on the Hub, after --output-dir, and the Hub takes letters, digits, single -, _ and . only",
+            changes={"output_dir": str(output.folder.with_name(taken))},
+            parameters=("output_dir", "push_to_hub"),
+        )
+
+
+def _is_hub_name(name: str) -> bool:
+    """As huggingface_hub's `validate_repo_id` has it, for either part of a name."""
+    found = re.fullmatch(r"\b[\w\-.]{1,96}\b", name, flags=re.ASCII)
+    return found is not None and "--" not in name and ".." not in name and not name.endswith(".git")
 
 
 @rule("E411")
@@ -181,10 +262,10 @@ def resuming_needs_a_complete_checkpoint(config: Config, output: Output) -> Iter
 def _unusable(named: str) -> Finding:
     path = Path(named).expanduser()
     inside = []
-    for folder in (path, path / "checkpoints"):
+    for folder in (path, path / CHECKPOINTS, path.parent):
         if folder.is_dir():
-            inside += [entry for entry in sorted(folder.iterdir()) if CHECKPOINT_NAME.match(entry.name)]
-    usable = [entry for entry in inside if is_complete(entry)]
+            inside += [entry for entry in folder.iterdir() if CHECKPOINT_NAME.match(entry.name)]
+    usable = sorted(filter(is_complete, inside), key=step_of)
     if not path.exists():
         what = "does not exist"
     elif CHECKPOINT_NAME.search(path.name):
@@ -199,21 +280,70 @@ def _unusable(named: str) -> Finding:
     )
 
 
+STAYS = ("trainer", "model", "peft", "optimizer")
+STAYS_OF_ADAPTERS = ("lora_r", "lora_alpha", "use_dora", "use_rslora", "target_modules")
+
+
 @rule("E406")
 def a_resumed_run_must_be_the_same_run(config: Config, output: Output) -> Iterator[Finding]:
-    """What is resumed was started with another trainer or model.
+    """What is resumed was started with another trainer, model, adapter or optimizer.
 
     Why: a checkpoint holds the state of one run; another run can't go on from it.
     Fix: the flags of the run that is resumed; its `command.sh` holds them.
     """
     if output.checkpoint is None or config.peek("use_sweep"):
         return
-    before = earlier_values(output.folder)
-    for name in ("trainer", "model", "peft", "lora_r", "optimizer"):
-        was = before.get(name)
-        if was is not None and was != config.peek(name):
+    folder, asked = _resumed(output), "resume_from_checkpoint" if output.resume_from else "resume"
+    before = adapter_values(output.checkpoint) | earlier_values(folder)
+    for name in (*STAYS, *(STAYS_OF_ADAPTERS if config.peek("peft") and before.get("peft") else ())):
+        was, now = before.get(name), config.peek(name)
+        if was is not None and not _is_the_same(was, now):
             yield Finding(
-                f"{PARAMS[name].flag} is {config.peek(name)} and the run in {output.folder} was started with {was}",
+                f"{PARAMS[name].flag} is {_written(now)} and the run in {folder} was started with {_written(was)}",
                 changes={name: was},
-                parameters=(name, "resume"),
+                parameters=(name, asked),
             )
+
+
+@rule("E413", WARNING)
+def a_resumed_run_goes_on_with_its_rows(config: Config, output: Output, world: World) -> Iterator[Finding]:
+    """What is resumed was started with other rows, another tokenizer, or rows that were cut or masked in another way.
+
+    Why: the checkpoint knows how many batches were seen, not which: some of the new rows would be left out, as if they had been.
+    Fix: the flags of the run that is resumed; or begin a new run from its last checkpoint, `--model RUN@last`.
+    """
+    before = earlier_run(_resumed(output)) if output.checkpoint is not None and not config.peek("use_sweep") else {}
+    of_this_version = (before.get("versions") or {}).get("autotrain-llm") == VERSION
+    if (
+        world.prepared is None
+        or not of_this_version
+        or before.get("data_fingerprint") in (None, world.prepared.fingerprint)
+    ):
+        return
+    yield Finding(
+        f"the rows are not those that the run in {_resumed(output)} was started with: other rows or files, another tokenizer, or other lengths "
+        "or masks",
+        f"--model {_resumed(output)}@last, without --resume, begins a run of its own with them",
+        ("resume_from_checkpoint" if output.resume_from else "resume", "data_path"),
+    )
+
+
+def _resumed(output: Output) -> Path:
+    """The folder of the run that is resumed, or, where its checkpoint lies alone, that."""
+    if output.resume_from is None or output.checkpoint is None:
+        return output.folder
+    beside = output.checkpoint.absolute().parent
+    return beside.parent if beside.name == CHECKPOINTS else output.checkpoint
+
+
+def _is_the_same(was: Any, now: Any) -> bool:
+    """Whether two values of a flag mean the same: equal ones, in whatever order they list, or two names of one folder."""
+    if isinstance(was, list) and isinstance(now, list | tuple):
+        return set(was) == set(now)
+    if isinstance(was, str) and isinstance(now, str) and was != now and Path(now).expanduser().exists():
+        return Path(was).expanduser().resolve() == Path(now).expanduser().resolve()
+    return bool(was == now)
+
+
+def _written(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

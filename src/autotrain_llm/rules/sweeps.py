@@ -21,6 +21,7 @@ from autotrain_llm.lengths import FLAGS as LENGTHS
 from autotrain_llm.measured import metric_directions, so_that_it_is_reported
 from autotrain_llm.params.sweep import Sweep
 from autotrain_llm.registry import GROUP, PARAMS
+from autotrain_llm.rules.flags import exactly
 from autotrain_llm.sweeps import (
     moves_the_measure,
     searchable,
@@ -305,6 +306,33 @@ def a_value_that_is_searched_is_not_refused(config: Config, trainer: Trainer, ma
                 parameters=("sweep_params", name),
                 severity=WARNING if len(refused) < len(values) else ERROR,
             )
+
+
+@rule("P617", WARNING)
+def rates_that_are_searched_are_not_all_far_off(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """Every learning rate that `--sweep-params` has to try is far from what works for this trainer.
+
+    Why: all trials diverge, or none learns, and the best of them says nothing. A search that reaches into what works is left alone.
+    Fix: a search around the value that is shown.
+    """
+    search = (
+        spaces_of(config).get("lr") if config.peek("use_sweep") and config.peek("sweep_params") is not None else None
+    )
+    if search is None or str(config.peek("model") or "").startswith("scratch:"):
+        return
+    rates = [float(rate) for rate in search.choices or (search.low, search.high)]
+    lora = bool(config.peek("peft"))
+    low, high = trainer.learning_rates["lora" if lora else "full"]
+    if low <= max(rates) and min(rates) <= high:
+        return
+    usual = trainer.usual["lr"].value(lora)
+    method = "--peft" if lora else "full training (no --peft)"
+    yield Finding(
+        f"--sweep-params: every lr from {exactly(min(rates))} to {exactly(max(rates))} is far {'above' if min(rates) > high else 'below'} what "
+        f"{trainer.name} stands with {method}; {exactly(usual)} is usual",
+        fix=f'"lr": [{exactly(usual / 5)}, {exactly(usual * 5)}, "log"] in --sweep-params',
+        parameters=("sweep_params", "lr"),
+    )
 
 
 def _refusals(config: Config, trainer: Trainer, machine: Machine) -> dict[str, str]:

@@ -16,8 +16,9 @@ from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.search import describe
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.facts.machine import target_memory
-from autotrain_llm.params.compatibility import meant
+from autotrain_llm.params.compatibility import OTHER_TRAINER, meant
 from autotrain_llm.registry import PARAMS
+from autotrain_llm.trainers.shared import REQUIRED
 
 PATHS = ("DIR", "PATH", "NAME|DIR", "NAME|FILE")  # parameters with these metavars may name a file or folder
 NAMES_A_FILE = ("model", "path")  # how parameters end that only their user can fill in
@@ -49,17 +50,23 @@ def what_a_trainer_requires_must_be_given(config: Config, trainer: Trainer) -> I
     """Parameters that the trainer requires are missing.
 
     Why: these decide what is trained, on what and how long, and no default suits everybody. All that are missing are named together,
-    each with a value that is usual for this trainer, and for LoRA or full training.
+    each with a value that is usual for this trainer, and for LoRA or full training. A prompt column is not missed where the rows have none
+    and both answers begin with their prompt.
     Fix: the flags that are shown.
     """
     yield from missing_values(config, trainer)
 
 
-def missing_values(config: Config, trainer: Trainer, wrong: Collection[str] = ()) -> Iterator[Finding]:
-    """What is required and not given, without what is `wrong`: given, and in a way that is complained of by itself."""
+def missing_values(
+    config: Config, trainer: Trainer, wrong: Collection[str] = (), every: bool = False
+) -> Iterator[Finding]:
+    """What is required and not given, without what is `wrong`: given, and in a way that is complained of by itself.
+
+    With `every`, where it isn't known which trainer is meant, it is what all of them require.
+    """
     missing = [
         names
-        for names in trainer.requires
+        for names in (REQUIRED if every else trainer.requires)
         if not any(config.peek(name) is not None or name in wrong for name in names.split("|"))
     ]
     if not missing:
@@ -70,7 +77,7 @@ def missing_values(config: Config, trainer: Trainer, wrong: Collection[str] = ()
     usual = {name: trainer.usual[name].value(lora) for name in firsts}
     values = {name: plain_number(value) for name, value in usual.items()}
     yield Finding(
-        f"{trainer.name} needs {flags}, and {'it was not' if flags.count('--') == 1 else 'none was'} given",
+        f"{'every trainer' if every else trainer.name} needs {flags}, and {'it was not' if flags.count('--') == 1 else 'none was'} given",
         fix=" ".join(f"{PARAMS[name].flag} {value}" for name, value in values.items()),
         changes=EMPTY if any(name.endswith(NAMES_A_FILE) for name in firsts) else values,
         parameters=tuple(firsts),
@@ -88,6 +95,8 @@ def a_strength_should_be_of_a_size_that_works(config: Config, trainer: Trainer) 
     for name in config.all_given():
         value, param = config.peek(name), PARAMS[name]
         if param.kind != "float" or name == "lr" or not trainer.reads(name) or value is None:
+            continue
+        if not param.in_bounds(value):  # of which another rule speaks
             continue
         low, high = _usual_strengths(param)
         if value > high or 0 < value < low:
@@ -254,10 +263,12 @@ def a_choice_must_be_one_of_the_choices(config: Config) -> Iterator[Finding]:
     for param in PARAMS.values():
         value = config.peek(param.name)
         if config.given(param.name) and param.choices and value is not None and value not in param.choices:
-            close = meant(param.name, str(value)) or nearest(str(value), param.choices)
+            other = OTHER_TRAINER.get(param.name, {}).get(str(value).lower())
+            close = None if other else meant(param.name, str(value)) or nearest(str(value), param.choices)
             yield Finding(
-                f"{param.flag} must be one of {', '.join(param.choices)}, got {value!r}",
-                changes={param.name: close} if close else EMPTY,
+                f"{param.flag} must be one of {', '.join(param.choices)}, got {value!r}"
+                + (f", which is a trainer of its own here: {other}" if other else ""),
+                changes={"trainer": other, param.name: None} if other else {param.name: close} if close else EMPTY,
                 parameters=(param.name,),
                 file=file_of(config, param.name),
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from autotrain_llm.run.failures import RunFailed
 
@@ -24,7 +24,7 @@ def upload(folder: Path, settings: Mapping[str, Any], token: str | None) -> str:
         api.upload_folder(
             repo_id=name, folder_path=folder, ignore_patterns=KEPT_HERE, commit_message="Upload a finished run"
         )
-    except (HfHubHTTPError, OSError) as fault:
+    except (HfHubHTTPError, HFValidationError, OSError) as fault:
         first = (str(fault).strip() or type(fault).__name__).splitlines()[0]
         raise RunFailed(
             f"the model is complete in {folder}, but its upload failed: {first}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autotrain_llm.rules.pages.example import NEW, PPO, SFT, Example, of_config, of_flags
+from autotrain_llm.version import VERSION
 
 SWEEP = "--use-sweep --sweep-n-trials 2 --valid-split 1 "
 KEPT = f"autotrain {SFT}rows.jsonl --dry-run --save-plan plan.json"
@@ -39,6 +40,12 @@ EXAMPLES: dict[str, Example] = {
         "llm --plan plan.json", "llm --plan plan.json", before=KEPT, wrong='echo \'{"text": "Three."}\' >> rows.jsonl'
     ),
     "P201": Example("llm --trainer sft --lr 1e-3", NEW),
+    "P338": of_flags("--push-to-hub --token sk-abc", "--push-to-hub --token hf_abc"),
+    "P339": Example(
+        f"{SFT.replace('--epochs 1', '--epochs 4')}rows.jsonl --eval-dataset-path held_out.jsonl --early-stopping-patience 5",
+        f"{SFT.replace('--epochs 1', '--epochs 4')}rows.jsonl --eval-dataset-path held_out.jsonl --early-stopping-patience 2",
+        before="""echo '{"text": "Three."}' > held_out.jsonl""",
+    ),
     "P607": of_flags(
         "--use-sweep --sweep-n-trials 2 --max-seq-length 16 --eval-dataset-path held_out.jsonl",
         "--use-sweep --sweep-n-trials 2 --max-seq-length 16 --eval-dataset-path held_out.jsonl",
@@ -52,6 +59,10 @@ EXAMPLES: dict[str, Example] = {
     "P616": of_flags(
         SWEEP + "--sweep-params '{\"max_seq_length\": [64, 4096]}'",
         SWEEP + "--sweep-params '{\"max_seq_length\": [64, 128]}'",
+    ),
+    "P617": of_flags(
+        SWEEP + "--sweep-params '{\"lr\": [2, 10]}'",
+        SWEEP + "--sweep-params '{\"lr\": [1e-5, 1e-4]}'",
     ),
     "P610": of_flags(SWEEP + "--sweep-storage redis://host", SWEEP + "--sweep-storage sqlite:///s.db"),
     "P731": Example(
@@ -71,6 +82,10 @@ EXAMPLES: dict[str, Example] = {
     "E401": of_flags("--output-dir runs/mine", "--output-dir runs/mine --overwrite", before=RUN),
     "E402": of_flags("--output-dir MODEL", "--output-dir runs/mine"),
     "E403": of_flags("--output-dir rows.jsonl", "--output-dir runs/mine"),
+    "E412": of_flags(
+        "--push-to-hub --token hf_abcdefghijkl --output-dir 'my model'",
+        "--push-to-hub --token hf_abcdefghijkl --output-dir my-model",
+    ),
     "E411": of_flags("--cache-dir rows.jsonl", "--cache-dir cache"),
     "E404": of_flags(
         "--output-dir runs/mine", "--output-dir runs/other", on="while another process writes to runs/mine"
@@ -87,6 +102,12 @@ EXAMPLES: dict[str, Example] = {
         before=CHECKPOINT,
         wrong="""echo '{"plan": {"parameters": {"trainer": {"value": "dpo"}}}}' > runs/mine/run.json""",
         right="""echo '{"plan": {"parameters": {"trainer": {"value": "sft"}}}}' > runs/mine/run.json""",
+    ),
+    "E413": of_flags(
+        "--resume --output-dir runs/mine",
+        "--resume --output-dir runs/mine",
+        before=CHECKPOINT,
+        wrong=f"""echo '{{"data_fingerprint": "of other rows", "versions": {{"autotrain-llm": "{VERSION}"}}}}' > runs/mine/run.json""",
     ),
     "E407": of_flags(SWEEP + "--resume --output-dir runs/mine", SWEEP + "--output-dir runs/other", before=RUN),
 }

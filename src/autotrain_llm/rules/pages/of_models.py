@@ -25,6 +25,15 @@ WITH_WEIGHTS = f"""{ADAPTER}
 printf '\\{len(HEADER):03o}\\0\\0\\0\\0\\0\\0\\0%s' '{HEADER}' > adapter/adapter_model.safetensors
 head -c 64 /dev/zero >> adapter/adapter_model.safetensors"""
 
+# A tokenizer whose own tokens, the added ones aside, have each other's ids.
+MOVED = """python -c "import json
+whole = json.load(open('other/tokenizer.json'))
+words, added = whole['model']['vocab'], {token['content'] for token in whole['added_tokens']}
+own = [word for word in words if word not in added]
+words.update(zip(own, [words[word] for word in reversed(own)]))
+json.dump(whole, open('other/tokenizer.json', 'w'))"
+"""
+
 
 def of_copy(change: str, wrong: str = "", right: str | None = None, rows: str = TWO, command: str = SFT) -> Example:
     """The same command on a model and on a copy of it that was changed."""
@@ -145,6 +154,11 @@ EXAMPLES: dict[str, Example] = {
         SFT.replace("MODEL", "short") + "rows.jsonl --max-seq-length 512",
         SFT.replace("MODEL", "short") + "rows.jsonl --max-seq-length 64",
         before="cp -r MODEL short\nsed -i.old 's/^{/{\"model_max_length\": 64,/' short/tokenizer_config.json",
+    ),
+    "M188": of_flags(
+        "--tokenizer other",
+        "--tokenizer same",
+        before="cp -r MODEL other\ncp -r MODEL same\n" + MOVED,
     ),
     "M173": of_config_key('"llama"', '"nemotron"', "--packing"),
     "M174": of_flags(

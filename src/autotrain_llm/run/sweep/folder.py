@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from autotrain_llm.declare.finding import Finding, Refused
-from autotrain_llm.facts.output import LOCK_FILE, earlier_sweep
+from autotrain_llm.facts.output import LOCK_FILE, SWEEP, earlier_sweep
 from autotrain_llm.run.folder import OutputFolder
 
-SWEEP = "sweep"
 WRITING = ".writing"  # locked by the process that asks for a trial or writes records
 SECONDS_TO_JOIN = 20  # while the process that came first puts an earlier run aside and writes what the sweep is
 

@@ -595,3 +595,23 @@ def test_answers_whose_prompts_are_no_text_are_not_learnt_alone(tmp_path):
     path = write(tmp_path / "rows.jsonl", [{"prompt": 1, "completion": "one"}, {"prompt": 2, "completion": "two"}])
     (finding,) = refusal(path)
     assert (finding.code, finding.row, "prompt (numbers)" in finding.message) == ("D110", 1, True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked", "found"),
+    [
+        (numbered(8), "0.01", None),
+        (numbered(8), "8", 1),
+        (numbered(1) * 6 + numbered(2)[1:], "9", 1),
+        (numbered(1) * 6, "0.5", None),
+    ],
+)
+def test_the_fix_for_a_hold_out_that_fails_works(rows, asked, found, tmp_path):
+    path = write(tmp_path / "a.jsonl", rows)
+    findings = [one for one in opened(path, valid_split=asked).findings if one.code == "D129"]
+    if found is None:
+        assert all("all the same" in one.message and not one.changes for one in findings)
+        return
+    (finding,) = findings
+    share = finding.changes["valid_split"]
+    assert share == found and len(opened(path, valid_split=str(share)).valid) > 0

@@ -27,7 +27,7 @@ from autotrain_llm.data.read import ColumnTypes, Stream, Table, check_types
 from autotrain_llm.data.recognise import Columns, Layout, recognise
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
 from autotrain_llm.data.split import check_duplicates, check_overlap, hold_out, wanted_rows
-from autotrain_llm.data.spool import Spool, Stored
+from autotrain_llm.data.spool import Spool, Stored, keys_of
 from autotrain_llm.data.stream import open_table
 from autotrain_llm.data.wording import listed, plural, shown
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding, Refused
@@ -316,8 +316,25 @@ def _hold_out(reading: _Reading, dataset: Dataset, valid_split: str) -> None:
             return
     message = f"--valid-split {valid_split} can't be held out of {plural(rows, 'row')}"
     fix = f"give evaluation rows of their own: {EVAL_FLAG} ./eval.jsonl"
-    changes = {"valid_split": 1 if rows < 10 else 0.1} if rows >= 2 else {}
+    share = _that_can_be_held_out(reading, dataset)
+    if share is None and rows > 1:
+        message += ", which are all the same" if len(set(keys_of(dataset.train))) == 1 else ""
+    changes = {"valid_split": share} if share is not None else {}
     reading.faults.say("D129", message, fix=fix, changes=changes, parameters=("valid_split",))
+
+
+def _that_can_be_held_out(reading: _Reading, dataset: Dataset) -> float | None:
+    """A share or a number of rows that leaves rows on both sides; None where there is none, as where all rows are the same."""
+    rows = len(dataset.train)
+    for share in (0.1, 1, 0.5, rows - 1):
+        count = wanted_rows(str(share), rows) or 0
+        if (
+            0 < count < rows
+            and (share >= 1 or rows >= 10)
+            and all(hold_out(dataset.train, count, reading.request.seed))
+        ):
+            return share
+    return None
 
 
 def _from_eval_path(reading: _Reading, dataset: Dataset) -> Sequence[Example]:

@@ -19,7 +19,6 @@ from autotrain_llm.facts.output import Output, earlier_sweep
 from autotrain_llm.facts.world import World
 from autotrain_llm.lengths import FLAGS as LENGTHS
 from autotrain_llm.measured import metric_directions, so_that_it_is_reported
-from autotrain_llm.params.sweep import Sweep
 from autotrain_llm.registry import GROUP, PARAMS
 from autotrain_llm.rules.flags import exactly
 from autotrain_llm.sweeps import (
@@ -221,7 +220,7 @@ def a_sweep_evaluates(config: Config) -> Iterator[Finding]:
 
 
 @rule("P607")
-def a_sweep_has_rows_to_compare_by(config: Sweep, world: World) -> Iterator[Finding]:
+def a_sweep_has_rows_to_compare_by(config: Config, world: World) -> Iterator[Finding]:
     """No evaluation rows are left once they are prepared.
 
     Why: trials are compared by what is measured on evaluation rows.
@@ -231,8 +230,10 @@ def a_sweep_has_rows_to_compare_by(config: Sweep, world: World) -> Iterator[Find
     if config.use_sweep and prepared is not None and len(prepared.train) and not len(prepared.valid):
         yield Finding(
             f"--sweep-metric {config.sweep_metric} is measured on evaluation rows, and none are left",
-            changes={"valid_split": 0.1},
-            otherwise="or --eval-dataset-path FILE",
+            changes={"valid_split": 0.1, **({"eval_dataset_path": None} if config.eval_dataset_path else {})},
+            otherwise="or --eval-dataset-path with a file of which rows are left"
+            if config.eval_dataset_path
+            else "or --eval-dataset-path FILE",
             parameters=("sweep_metric", "eval_dataset_path", "valid_split"),
         )
 

@@ -23,7 +23,7 @@ ALL_UNLIKE = 0.1  # share by which the mean batch is smaller, from which on hard
 # Of what all layers keep, how much more the C library's heap grows by: what is freed between tensors that live on is a hole that the next
 # aligned block of that size does not fit into. Half precision makes more short-lived copies; batches of unlike size fit each other's
 # holes less. Computed twice, layers leave fewer, and as many of them. A GPU's allocator reuses blocks of the same size.
-HOLES, HOLES_EXACT, OF_TWICE, UNLIKE = 0.42, 0.2, 0.6, 2.0
+HOLES, HOLES_EXACT, OF_TWICE, UNLIKE = 0.42, 0.2, 0.7, 2.0
 # What training goes by as well (run/flat/):
 # Tokens whose logits are held at once. On a processor the size hardly matters between 256 and 1024; below, the matrix products
 # get slower, above, a tile leaves the cache. On a GPU the tile is what keeps the logits below this many bytes in float32.
@@ -37,6 +37,7 @@ KEPT_BYTES = 1 << 28
 # keeps the shares for its backward pass where they are no more bytes than that.
 BLOCK_SCORES, FEWEST_QUERIES = 1 << 20, 64
 KEPT_SHARES = 24 * MEBI
+ROOMS = 3  # of a block's scores, which all blocks and layers share
 # Up to so many tokens in a segment, torch's kernel for processors is faster in float32 than blocks in half precision are: forward and
 # backward of 4,096 tokens in rows of 65 took 21.9 ms to their 30.5, in rows of 100 24.8 to 25.9, of 130 28.5 to 24.7, of 250 37.3 to 27.9.
 SHORT_SPAN = 128
@@ -201,6 +202,7 @@ def _always(shape: Shape, run: Run) -> dict[str, int]:
         "weights": (weight_bytes(shape, run) + adapter + second) // run.shards,
         "optimizer": int(FLOAT * run.states * trained) // run.shards,
         **run.beside,
+        "rooms of attention": ROOMS * HALF * BLOCK_SCORES if _in_blocks(run) else 0,
         "holes in the heap": holes(shape, run),
     }
 

@@ -364,3 +364,23 @@ def test_a_slip_is_answered_with_the_name_that_was_meant(flags):
 def test_no_flag_of_another_tool_is_listed_twice():
     assert not set(FOREIGN) & set(NOT_HERE) and not set(BY_TRAINER) & (set(FOREIGN) | set(NOT_HERE))
     assert not set(PARAMS) & (set(FOREIGN) | set(NOT_HERE) | set(BY_TRAINER))
+
+
+def test_a_prompt_inside_both_answers_is_not_missed_whatever_else_is(here, capsys):
+    """With no column named at all, the one that is there is asked for, and the one that is not isn't."""
+    turns = [
+        {
+            side: [{"role": "user", "content": f"Is {n} even?"}, {"role": "assistant", "content": said}]
+            for side, said in answers
+        }
+        for n in range(12)
+        for answers in [(("chosen", f"It is {('even', 'odd')[n % 2]}."), ("rejected", f"No idea, {n}."))]
+    ]
+    write_rows(here / "pairs.jsonl", turns)
+    (finding,) = found(DPO, capsys)
+    assert finding["code"] == "P201" and finding["fix"] == "--rejected-text-column rejected"
+    assert found(f"{DPO} {finding['fix']}", capsys) == []
+    write_rows(here / "pairs.jsonl", PAIRS)
+    (finding,) = found(DPO, capsys)
+    assert finding["fix"] == "--prompt-text-column prompt --rejected-text-column rejected"
+    assert found(f"{DPO} {finding['fix']}", capsys) == []

@@ -177,11 +177,11 @@ def _of_the_prompt(config: Config, meant: Config, world: World, found: list[Find
     from autotrain_llm.rules.values import missing_values
 
     missed = [finding for finding in found if finding.code == "P201" and PROMPT in finding.parameters]
-    if not missed or config.data_path is None or _broken(found) & DATA_FLAGS - {PROMPT}:
+    others = [finding for finding in found if finding not in missed]
+    if not missed or config.data_path is None or _broken(others) & DATA_FLAGS:
         return found
     if world.dataset is None or "prompt" in world.dataset.columns:
         return found
-    others = [finding for finding in found if finding not in missed]
     rows = world.dataset.train[:LOOKED_AT]
     if all(isinstance(row.prompt, list) or str(row.prompt).endswith(HH_TURN) for row in rows):
         return [*others, *missing_values(meant, meant.trainer_spec, {*_named_wrong(found), PROMPT})]

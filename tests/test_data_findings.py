@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from autotrain_llm.data import markers
 from autotrain_llm.data.dataset import open_data
 from autotrain_llm.data.prepare import Preparation, prepare
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.declare.finding import Refused
+from autotrain_llm.models.scratch import SPECIAL_TOKENS
 from test_data_prepare import made
 
 ROLES = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>{% endfor %}"
@@ -324,3 +326,7 @@ def test_a_column_that_evaluation_rows_lack_is_theirs_to_mend(said, tmp_path):
     )
     (finding,) = [one for one in findings if one.code == "D109"]
     assert "--eval-dataset-path" in finding.message and "text" in finding.fix and not finding.changes
+
+
+def test_a_new_models_tokenizer_is_known_by_the_tokens_that_it_is_made_with():
+    assert markers.FIRST_OF_NEW == SPECIAL_TOKENS

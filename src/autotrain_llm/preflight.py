@@ -102,7 +102,7 @@ def preflight(
     ):  # the others would see what this one has just written
         facts["output"] = world.output
     judged = with_evaluation_rows(meant.without(ignored))
-    found += _rules(judged, {"config", "trainer", *facts}, before=EMPTY, **facts)
+    found += _rules(judged, {"config", "trainer", *facts}, facts)
     flags_refuse = any(finding.severity == ERROR for finding in found)
     done: set[str] = set()
     broken = _broken(found)
@@ -110,7 +110,7 @@ def preflight(
         found += _model_and_rows(config, world, broken, done, facts)
     plan = _plan(config, world, ignored) if not flags_refuse and not world.refused else None
     if plan is not None:
-        found += _rules(config, {"config", "trainer", "plan"}, plan=plan)
+        found += _rules(config, {"config", "trainer", "plan"}, {"plan": plan})
     if plan is not None and not any(finding.severity == ERROR for finding in found):
         found += _first_calls(config, world)
     not_checked = (*skipped(config, done, broken, STAGES), *beyond_this_machine(config, world, done))
@@ -222,7 +222,9 @@ def ignored_parameters(config: Config) -> tuple[str, ...]:
     return (*foreign, *switched_off(config, trainer))
 
 
-def _rules(config: Config, offered: set[str], before: Mapping[str, object] = EMPTY, **facts: object) -> list[Finding]:
+def _rules(
+    config: Config, offered: set[str], facts: Mapping[str, object] = EMPTY, before: Mapping[str, object] = EMPTY
+) -> list[Finding]:
     """Findings of the rules that need something of `facts` (or, without facts, nothing but the flags), and perhaps of what was known before."""
     from autotrain_llm.rules.every import RULES
 
@@ -274,7 +276,7 @@ def _model_and_rows(
         done |= {TOKENS} if world.prepared is not None else set()
         facts = {"model": world.model, "world": world}
         offered = {"config", "trainer", *facts, *known}
-        found += _rules(config, offered, before=known, **facts) if world.model else []
+        found += _rules(config, offered, facts, known) if world.model else []
     between = world.row_checks.findings if data_known else ()  # mostly known since the rows were tokenised
     return _without_consequences([*between, *found, *world.findings])
 

@@ -56,9 +56,8 @@ def say_missing_columns(
     asked = " and ".join(f"{shown(getattr(request, field))} ({COLUMN_FLAGS[field]})" for field in absent)
     there = listed(nearest(getattr(request, absent[0]), columns.names))
     changes = _right_columns(columns, request, absent) if data_flag == "--data-path" else {}
-    fix, whose = None, ""
+    fix = None
     if data_flag != "--data-path":  # the flags name the columns of the rows that are trained on too
-        whose = f" ({data_flag})"
         fix = f"give these rows the columns of --data-path: rename one to {shown(getattr(request, absent[0]))}"
     elif not changes and absent == ["rejected_column"]:
         fix = (
@@ -66,13 +65,18 @@ def say_missing_columns(
         )
     faults.say(
         "D109",
-        f"{name}{whose} has no column {asked}; it has: {there}",
+        f"{name}{_given_by(data_flag)} has no column {asked}; it has: {there}",
         fix=fix,
         changes=changes,
         file=name,
         parameters=tuple(map(_parameter, absent)),
     )
     return True
+
+
+def _given_by(data_flag: str) -> str:
+    """Behind a file's name: the flag that it came with, where that is not the usual one."""
+    return f" ({data_flag})" if data_flag != "--data-path" else ""
 
 
 def _right_columns(columns: Columns, request: DataRequest, absent: list[str]) -> dict[str, Any]:
@@ -122,8 +126,7 @@ def say_not_recognised(
         return
     wants = WANTED["labelled" if request.trainer == "kto" else request.rows]
     there = ", ".join(_described(columns, column) for column in columns.names[:12])
-    flag = f" ({data_flag})" if data_flag != "--data-path" else ""
-    message = f"{request.trainer} needs {wants}, and {name}{flag} has: {there or 'no columns'}"
+    message = f"{request.trainer} needs {wants}, and {name}{_given_by(data_flag)} has: {there or 'no columns'}"
     row = min(columns.first_row.values(), default=None)
     faults.say(
         "D110",

@@ -68,6 +68,11 @@ class Output(Record):
         return None
 
 
+def run_of(checkpoint: Path) -> Path | None:
+    """The run that a checkpoint lies in; None where it lies elsewhere."""
+    return checkpoint.parent.parent if checkpoint.parent.name == CHECKPOINTS else None
+
+
 def step_of(checkpoint: Path) -> int:
     match = CHECKPOINT_NAME.search(checkpoint.name)
     return int(match[1]) if match else -1
@@ -126,8 +131,9 @@ def find_output(config: Config) -> Output:
     folder = Path(named).expanduser() if named else _next_free(config)
     if config.resume_from_checkpoint and not named:
         checkpoint = Path(config.resume_from_checkpoint).expanduser().resolve()
-        if checkpoint.parent.name == CHECKPOINTS:
-            folder, named = checkpoint.parent.parent, str(checkpoint.parent.parent)
+        run = run_of(checkpoint)
+        if run is not None:
+            folder, named = run, str(run)
     return Output(folder, bool(named), bool(config.resume), config.resume_from_checkpoint)
 
 

@@ -187,29 +187,27 @@ class World:
 
     def differing_token(self, other: ModelFacts) -> str | None:
         """The first token that another model's tokenizer has under another id or not at all, in words; None where there is none, or no telling."""
-        from autotrain_llm.data.tokenizer import Tokenizer
-
         folder = other.tokenizer_folder
-        if self.tokenizer is None or folder is None:
+        if folder is None:
             return None
         if folder not in self._differing:
-            try:
-                self._differing[folder] = self.tokenizer.differing_token(Tokenizer.load(folder))
-            except Refused:  # of a tokenizer that can't be read another rule speaks
-                self._differing[folder] = None
+            own, theirs = self.tokenizer, self._tokenizer_of(folder)
+            self._differing[folder] = own.differing_token(theirs) if own and theirs else None
         return self._differing[folder]
 
     def moved_tokens(self, other: ModelFacts) -> tuple[float, str | None]:
         """The share of tokens that another model's tokenizer has under another id, and the first of them; none where there is no telling."""
+        own, theirs = self.tokenizer, self._tokenizer_of(other.tokenizer_folder)
+        return own.moved_tokens(theirs) if own and theirs else (0.0, None)
+
+    def _tokenizer_of(self, folder: Path | None) -> Tokenizer | None:
+        """Another model's tokenizer; None where there is none, or one that can't be read, of which another rule speaks."""
         from autotrain_llm.data.tokenizer import Tokenizer
 
-        folder = other.tokenizer_folder
-        if self.tokenizer is None or folder is None:
-            return 0.0, None
         try:
-            return self.tokenizer.moved_tokens(Tokenizer.load(folder))
-        except Refused:  # of a tokenizer that can't be read another rule speaks
-            return 0.0, None
+            return Tokenizer.load(folder) if folder else None
+        except Refused:
+            return None
 
     @property
     def context_length(self) -> int | None:

@@ -35,9 +35,7 @@ def a_learning_rate_should_suit_trainer_and_method(config: Config, trainer: Trai
     lr, lora = config.peek("lr"), bool(config.peek("peft"))
     if lr is None or lr <= 0 or str(config.peek("model") or "").startswith("scratch:"):
         return
-    low, high = trainer.learning_rates["lora" if lora else "full"]
-    method = "--peft" if lora else "full training (no --peft)"
-    usual = trainer.usual["lr"].value(lora)
+    low, high, usual, method = learning_rates(trainer, lora)
     if lr > high:
         yield Finding(
             f"--lr {exactly(lr)} is far above what {trainer.name} stands with {method}; {exactly(usual)} is usual",
@@ -50,6 +48,12 @@ def a_learning_rate_should_suit_trainer_and_method(config: Config, trainer: Trai
             changes={"lr": exactly(usual)},
             parameters=("lr",),
         )
+
+
+def learning_rates(trainer: Trainer, lora: bool) -> tuple[float, float, float, str]:
+    """From which to which rate a trainer learns, the one that is usual, and the method in words."""
+    low, high = trainer.learning_rates["lora" if lora else "full"]
+    return low, high, trainer.usual["lr"].value(lora), "--peft" if lora else "full training (no --peft)"
 
 
 def exactly(number: float) -> str:

@@ -23,6 +23,7 @@ from autotrain_llm.facts.output import (
     is_complete,
     nearest_existing,
     process_that_holds,
+    run_of,
     step_of,
 )
 from autotrain_llm.registry import PARAMS
@@ -332,8 +333,7 @@ def _resumed(output: Output) -> Path:
     """The folder of the run that is resumed, or, where its checkpoint lies alone, that."""
     if output.resume_from is None or output.checkpoint is None:
         return output.folder
-    beside = output.checkpoint.absolute().parent
-    return beside.parent if beside.name == CHECKPOINTS else output.checkpoint
+    return run_of(output.checkpoint.absolute()) or output.checkpoint
 
 
 def _is_the_same(was: Any, now: Any) -> bool:

@@ -20,7 +20,7 @@ from autotrain_llm.facts.world import World
 from autotrain_llm.lengths import FLAGS as LENGTHS
 from autotrain_llm.measured import metric_directions, so_that_it_is_reported
 from autotrain_llm.registry import GROUP, PARAMS
-from autotrain_llm.rules.flags import exactly
+from autotrain_llm.rules.flags import exactly, learning_rates
 from autotrain_llm.sweeps import (
     moves_the_measure,
     searchable,
@@ -322,12 +322,9 @@ def rates_that_are_searched_are_not_all_far_off(config: Config, trainer: Trainer
     if search is None or str(config.peek("model") or "").startswith("scratch:"):
         return
     rates = [float(rate) for rate in search.choices or (search.low, search.high)]
-    lora = bool(config.peek("peft"))
-    low, high = trainer.learning_rates["lora" if lora else "full"]
+    low, high, usual, method = learning_rates(trainer, bool(config.peek("peft")))
     if low <= max(rates) and min(rates) <= high:
         return
-    usual = trainer.usual["lr"].value(lora)
-    method = "--peft" if lora else "full training (no --peft)"
     yield Finding(
         f"--sweep-params: every lr from {exactly(min(rates))} to {exactly(max(rates))} is far {'above' if min(rates) > high else 'below'} what "
         f"{trainer.name} stands with {method}; {exactly(usual)} is usual",

@@ -271,39 +271,6 @@ def test_a_token_under_another_name_is_not_repeated(name):
 # ---- other tools' flags
 
 
-@pytest.mark.parametrize(
-    ("flags", "fix"),
-    [
-        ("--use-int4", "--quantization int4"),
-        ("--use_int8 true", "--quantization int8"),
-        ("--use_vllm", "--rl-generation vllm"),
-        ("--adapter qlora", "--peft --quantization int4"),
-        ("--adapter lora", "--peft"),
-        ("--repo-id me/x", "--push-to-hub --username me --output-dir runs/x"),
-        ("--push-to-hub-id a", "--push-to-hub --output-dir runs/a"),
-        ("--hub_model_id true", "--push-to-hub"),
-        ("--push_to_hub_organization us", "--username us"),
-        ("--train_on_inputs false", "--response-only-loss"),
-        ("--train_on_prompt", "--no-response-only-loss"),
-        ("--stage rm", "--trainer reward"),
-        ("--stage pt", "--trainer generic"),
-        ("--lora_target all", "--target-modules all-linear"),
-        ("--sdp_attention true", "--attn-implementation sdpa"),
-        ("--flash_attention true", "--attn-implementation flash_attention_2"),
-        ("--num_generations 4", "--rl-num-generations 4"),
-        ("--merge_lora true", "--merge-adapter"),
-        ("--lr_warmup_ratio 0.1", "--warmup-ratio 0.1"),
-        ("--max-steps 200 --warmup_steps 10", "--warmup-ratio 0.05"),
-        ("--trainer dpo --loss_type ipo", "--dpo-loss ipo"),
-        ("--trainer grpo --loss_type dr_grpo", "--rl-advantage dr_grpo"),
-        ("--trainer sft --loss_type reverse_kl", "--distill-loss reverse_kl"),
-    ],
-)
-def test_another_tools_flag_is_answered_with_ours_and_its_value(flags, fix):
-    (finding,) = read(shlex.split(flags)).findings
-    assert (finding.code, finding.fix) == ("P102", fix)
-
-
 @pytest.mark.parametrize("trainer", ["sft", "orpo", "kto", "grpo"])
 def test_a_loss_of_dpo_is_said_to_be_dpos(trainer):
     (finding,) = read(shlex.split(f"--trainer {trainer} --loss_type ipo")).findings

@@ -169,19 +169,48 @@ def test_a_badly_written_value_is_shown_as_it_was_meant(command, fix):
         ("--beta 0.2 --trainer kto", "--kto-beta 0.2"),
         ("--trainer grpo --beta 0.04", "--rl-kl-coef 0.04"),
         ("--trainer dpo --loss-type ipo", "--dpo-loss ipo"),
-        ("--trainer rm", "--trainer reward"),
-        ("--trainer sft-lora", "--trainer sft --peft"),
         ("--max-steps 1000 --warmup-steps 100", "--warmup-ratio 0.1"),
         ("--warmup-steps 0.1", "--warmup-ratio 0.1"),
         ("--val-set-size 0.1", "--valid-split 0.1"),
         ("--torch-dtype bfloat16", "--mixed-precision bf16"),
         ("--use-wandb", "--log wandb"),
         ("--use-4bit", "--quantization int4"),
+        ("--use-int4", "--quantization int4"),
+        ("--use_int8 true", "--quantization int8"),
+        ("--use_vllm", "--rl-generation vllm"),
+        ("--adapter qlora", "--peft --quantization int4"),
+        ("--adapter lora", "--peft"),
+        ("--repo-id me/x", "--push-to-hub --username me --output-dir runs/x"),
+        ("--push-to-hub-id a", "--push-to-hub --output-dir runs/a"),
+        ("--hub_model_id true", "--push-to-hub"),
+        ("--push_to_hub_organization us", "--username us"),
+        ("--train_on_inputs false", "--response-only-loss"),
+        ("--train_on_prompt", "--no-response-only-loss"),
+        ("--stage rm", "--trainer reward"),
+        ("--stage pt", "--trainer generic"),
+        ("--lora_target all", "--target-modules all-linear"),
+        ("--sdp_attention true", "--attn-implementation sdpa"),
+        ("--flash_attention true", "--attn-implementation flash_attention_2"),
+        ("--num_generations 4", "--rl-num-generations 4"),
+        ("--merge_lora true", "--merge-adapter"),
+        ("--lr_warmup_ratio 0.1", "--warmup-ratio 0.1"),
+        ("--max-steps 200 --warmup_steps 10", "--warmup-ratio 0.05"),
+        ("--trainer dpo --loss_type ipo", "--dpo-loss ipo"),
+        ("--trainer grpo --loss_type dr_grpo", "--rl-advantage dr_grpo"),
+        ("--trainer sft --loss_type reverse_kl", "--distill-loss reverse_kl"),
     ],
 )
 def test_what_other_tools_say_is_answered_with_what_is_said_here(command, fix):
     (finding,) = read(shlex.split(command)).findings
-    assert finding.fix == fix
+    assert (finding.code, finding.fix) == ("P102", fix)
+
+
+@pytest.mark.parametrize(
+    ("command", "fix"), [("--trainer rm", "--trainer reward"), ("--trainer sft-lora", "--trainer sft --peft")]
+)
+def test_another_tools_trainer_is_answered_with_ours(command, fix):
+    (finding,) = read(shlex.split(command)).findings
+    assert (finding.code, finding.fix) == ("P303", fix)
 
 
 @pytest.mark.parametrize("flags", ["--output-dir ''", "--project-name=", "--tokenizer '  '"])

@@ -73,7 +73,7 @@ def said(values: Mapping[str, int]) -> str:
 def one_device(options: argparse.Namespace) -> None:
     """The one that was asked for, for whoever looks which there are; and what it computes in."""
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0") if options.device == "cuda" else ""
-    from autotrain_llm.facts.machine import Machine
+    from autotrain_llm.context.machine import Machine
 
     options.precision = options.precision or ("bf16" if Machine().computes_bf16 else "fp32")
 
@@ -175,9 +175,9 @@ def native_flags(work: Path, options: argparse.Namespace, output: str) -> dict[s
 def prepared_rows(work: Path, flags: Mapping[str, Any], count: int) -> Any:
     """The rows that this package makes of the file. None may be dropped, or the engines would see different ones."""
     os.environ["XDG_CACHE_HOME"] = str(work / "cache")
-    from autotrain_llm.config import resolve
-    from autotrain_llm.preflight import preflight
-    from autotrain_llm.said import take_all
+    from autotrain_llm.checks.preflight import preflight
+    from autotrain_llm.config.arguments import take_all
+    from autotrain_llm.config.resolved import resolve
 
     checked = preflight(resolve(take_all(dict(flags)).values, {}, None))
     assert checked.plan is not None and checked.world.prepared is not None, checked.findings
@@ -250,7 +250,7 @@ def leave(work: Path, result: Result) -> None:
 def history_of_native(clock: Clock, flags: Mapping[str, Any], every: int = 1) -> list[dict[str, float]]:
     """Train as the command line does, with a step on the clock for `every` so many; what was logged."""
     from autotrain_llm.api import train
-    from autotrain_llm.watch import Watch
+    from autotrain_llm.progress import Watch
 
     class Steps(Watch):
         def step(self, step: int) -> None:
@@ -283,7 +283,7 @@ def trl_arguments(options: argparse.Namespace) -> dict[str, Any]:
     if options.engine != AS_IT_COMES:
         settings["gradient_checkpointing"] = False
         if options.device == "cpu" and not options.unkept:
-            from autotrain_llm.run.memory import keep_freed_memory
+            from autotrain_llm.run.engine.allocator import keep_freed_memory
 
             keep_freed_memory()
     return {

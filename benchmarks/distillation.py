@@ -79,7 +79,7 @@ def prepare(work: Path, options: argparse.Namespace) -> None:
     plain = {name: value for name, value in flags(work, options, "unused").items() if "distill" not in name}
     plain.pop("teacher_model")
     prepared = contest.prepared_rows(work, plain, len(rows))
-    from autotrain_llm.run.batches import BatchOrder
+    from autotrain_llm.run.engine.batches import BatchOrder
 
     order = [number for batch in BatchOrder(len(rows), options.batch, SEED) for number in batch]
     ids, trained = zip(*(prepared[number] for number in order), strict=True)

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from autotrain_llm.run.flat import attention
-from autotrain_llm.run.flat.batch import Row, flatten
-from autotrain_llm.run.flat.model import prepare_model
+from autotrain_llm.run.engine.flat import attention
+from autotrain_llm.run.engine.flat.batch import Row, flatten
+from autotrain_llm.run.engine.flat.model import prepare_model
 
 SIZES = {
     "1m": {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,

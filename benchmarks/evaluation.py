@@ -30,9 +30,9 @@ IGNORED = -100
 
 def checked(data: str, rows: int, folder: str) -> Any:
     """The check of a small run that evaluates on so many rows."""
-    from autotrain_llm.config import resolve
-    from autotrain_llm.preflight import preflight
-    from autotrain_llm.said import take_all
+    from autotrain_llm.checks.preflight import preflight
+    from autotrain_llm.config.arguments import take_all
+    from autotrain_llm.config.resolved import resolve
 
     flags = {
         "trainer": "sft",
@@ -52,11 +52,11 @@ def with_loop(made: Any, folder: str) -> Any:
     """This package's loop, ready to evaluate."""
     from transformers import TrainingArguments
 
-    from autotrain_llm.run.batches import RowGroups
-    from autotrain_llm.run.execute import make_layout, make_objective, trainer_arguments
-    from autotrain_llm.run.loop import Loop
-    from autotrain_llm.run.model import load
-    from autotrain_llm.run.rates import Rates
+    from autotrain_llm.run.engine.batches import RowGroups
+    from autotrain_llm.run.engine.loading import load
+    from autotrain_llm.run.engine.loop import Loop
+    from autotrain_llm.run.engine.throughput import Rates
+    from autotrain_llm.run.session.execute import make_layout, make_objective, trainer_arguments
 
     loaded = load(made.plan, made.world)
     rows = RowGroups(made.world.prepared.valid)
@@ -79,7 +79,7 @@ def with_trainer(made: Any, folder: str) -> Any:
     import torch
     from transformers import Trainer, TrainingArguments
 
-    from autotrain_llm.run.model import load
+    from autotrain_llm.run.engine.loading import load
 
     loaded = load(made.plan, made.world)
     rows = made.world.prepared.valid

@@ -253,9 +253,9 @@ def measure(options: argparse.Namespace, case: Case) -> None:
     """Run it and leave what was foreseen and what was measured in the work folder."""
     os.environ["XDG_CACHE_HOME"] = str(options.work / "cache")
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0") if options.device == "cuda" else ""
-    from autotrain_llm.config import resolve
-    from autotrain_llm.preflight import preflight
-    from autotrain_llm.said import take_all
+    from autotrain_llm.checks.preflight import preflight
+    from autotrain_llm.config.arguments import take_all
+    from autotrain_llm.config.resolved import resolve
 
     said = take_all(flags(options.work, case, options.device, options.case))
     checked = preflight(resolve(said.values, {}, None), said.findings)
@@ -266,7 +266,7 @@ def measure(options: argparse.Namespace, case: Case) -> None:
         "parts": estimate["memory"],
     }
     leave(options, result)
-    from autotrain_llm.run.execute import execute, load_model
+    from autotrain_llm.run.session.execute import execute, load_model
 
     held: list[int] = []
 

@@ -70,8 +70,8 @@ def make_tokenizer(folder: Path, data: Path) -> Path:
 
 
 def checked(data: Path, tokenizer: Path) -> Any:
-    from autotrain_llm.config import resolve
-    from autotrain_llm.preflight import preflight
+    from autotrain_llm.checks.preflight import preflight
+    from autotrain_llm.config.resolved import resolve
 
     values = {"trainer": "sft", "model": SIZE, "tokenizer": str(tokenizer), "data_path": str(data)}
     values |= {"lr": 1e-4, "epochs": 1, "batch_size": 4, "max_seq_length": 4096, "dry_run": True}
@@ -93,7 +93,7 @@ def timed(run: Any) -> tuple[Any, float, float]:
 
 def line(source: Path, count: int, rounds: int, kind: str) -> str:
     """A line of the table."""
-    from autotrain_llm.data.tokenizer import Tokenizer
+    from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

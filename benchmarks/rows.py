@@ -72,9 +72,9 @@ def make_tokenizer(folder: Path, data: Path) -> Path:
 
 def ours(data: Path, tokenizer: Path, cache: Path, expect_cache: bool) -> Any:
     from autotrain_llm.data.dataset import open_data
-    from autotrain_llm.data.prepare import Preparation, prepare
     from autotrain_llm.data.request import DataRequest
-    from autotrain_llm.data.tokenizer import Tokenizer
+    from autotrain_llm.data.tokenize.prepare import Preparation, prepare
+    from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 
     dataset = open_data(DataRequest(path=str(data), rows="conversations"))
     prepared = prepare(dataset, Tokenizer.load(tokenizer), Preparation(max_length=LONGEST, add_eos=False), cache)

@@ -70,7 +70,7 @@ def prepare(work: Path, options: argparse.Namespace) -> None:
     contest.write_rows(work, rows)
     contest.write_model(work / "model", [text for row in rows for text in row.values()], options.size)
     prepared = contest.prepared_rows(work, flags(work, options, "unused"), len(rows))
-    from autotrain_llm.run.batches import BatchOrder
+    from autotrain_llm.run.engine.batches import BatchOrder
 
     order = [number for batch in BatchOrder(len(rows), options.batch, SEED) for number in batch]
     ids, trained = zip(*(prepared[number] for number in order), strict=True)
@@ -105,7 +105,7 @@ def carry_out(options: argparse.Namespace) -> None:
     """Run one engine and leave what was measured in the work folder."""
     import torch
 
-    from autotrain_llm.run.peak import measure
+    from autotrain_llm.run.engine.peak_flops import measure
 
     device = torch.device(options.device)
     kind = {"bf16": torch.bfloat16, "fp32": torch.float32}[options.precision]
@@ -150,7 +150,7 @@ def run_layers(options: argparse.Namespace, clock: Clock) -> Result:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from autotrain_llm.run.memory import keep_freed_memory
+    from autotrain_llm.run.engine.allocator import keep_freed_memory
 
     if options.device == "cpu":
         keep_freed_memory()
@@ -196,7 +196,7 @@ def work_of(options: argparse.Namespace, tokens: int, targets: int) -> float:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from autotrain_llm.run.rates import needed_work
+    from autotrain_llm.run.engine.throughput import needed_work
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(options.work / "model"))

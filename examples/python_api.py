@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from autotrain_llm import check, plan, train
-from autotrain_llm.watch import Watch
+from autotrain_llm.progress import Watch
 
 COLOURS = ("red", "blue", "green", "yellow")
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from autotrain_llm.checks.entry import check_said, what_the_file_says
+from autotrain_llm.checks.preflight import Checked
+from autotrain_llm.config.arguments import take_all
 from autotrain_llm.declare.finding import Finding, Refused
-from autotrain_llm.entrance import check_said, what_the_file_says
-from autotrain_llm.preflight import Checked
-from autotrain_llm.said import take_all
-from autotrain_llm.watch import Watch
+from autotrain_llm.progress import Watch
 
 if TYPE_CHECKING:
-    from autotrain_llm.planning import Plan
-    from autotrain_llm.run.execute import RunReport
+    from autotrain_llm.planning.make import Plan
+    from autotrain_llm.run.session.execute import RunReport
 
 
 def check(**flags: Any) -> tuple[Finding, ...]:
@@ -39,7 +39,7 @@ def plan(**flags: Any) -> Plan:
 def train(watch: Watch | None = None, **flags: Any) -> RunReport:
     """Train. `watch` hears of progress.
 
-    Raises `Refused` before anything is started, `RunFailed` when the run fails, `Interrupted` (both of `autotrain_llm.run.execute`) when a
+    Raises `Refused` before anything is started, `RunFailed` when the run fails, `Interrupted` (both of `autotrain_llm.run.session.execute`) when a
     signal ends it; every complete checkpoint is kept.
     """
     checked = _checked(flags)
@@ -54,7 +54,7 @@ def train(watch: Watch | None = None, **flags: Any) -> RunReport:
 def _keep(checked: Checked) -> None:
     """`save_plan`: keep the plan in a file."""
     if checked.config.save_plan is not None:
-        from autotrain_llm.saved_plan import save_plan
+        from autotrain_llm.checks.saved_plan import save_plan
 
         save_plan(checked, checked.config.save_plan)
 

@@ -8,15 +8,15 @@ from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import styled, wants_colour
 
 if TYPE_CHECKING:
-    from autotrain_llm.preflight import Checked
-    from autotrain_llm.run.inference import Answer
+    from autotrain_llm.checks.preflight import Checked
+    from autotrain_llm.run.generation.inference import Answer
 
 
 def answer_prompts(checked: Checked, screen: Screen) -> int:
     """Answer them one by one, as they come; as JSON, all together in the one document."""
     from autotrain_llm.cli.render import findings_text
-    from autotrain_llm.run.execute import quiet_libraries
-    from autotrain_llm.run.inference import infer
+    from autotrain_llm.run.generation.inference import infer
+    from autotrain_llm.run.session.execute import quiet_libraries
 
     quiet_libraries(screen.verbose)
     answers = infer(checked.world)

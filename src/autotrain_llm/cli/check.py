@@ -11,17 +11,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotrain_llm.checks.coverage import Unchecked
 from autotrain_llm.cli.outcome import REFUSED, refuse
 from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines
 from autotrain_llm.cli.screen import Screen
+from autotrain_llm.config.arguments import Said
+from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.declare.finding import ERROR, Finding, Refused
 from autotrain_llm.declare.record import Record
-from autotrain_llm.registry import PARAMS
-from autotrain_llm.said import Said
-from autotrain_llm.unchecked import Unchecked
 
 if TYPE_CHECKING:
-    from autotrain_llm.preflight import Checked
+    from autotrain_llm.checks.preflight import Checked
 
 DONE = 0
 USAGE = """\
@@ -124,7 +124,7 @@ def configs_beneath(folder: Path) -> Iterator[str]:
 
 def is_config(path: Path) -> bool:
     """Whether a file holds a trainer, data or a task beside other parameters of ours."""
-    from autotrain_llm.config_file import load
+    from autotrain_llm.config.file import load
 
     try:
         document = load(path, str(path)) if path.stat().st_size <= LARGEST else {}
@@ -141,7 +141,7 @@ def is_config(path: Path) -> bool:
 
 def answer(file: str, options: Options) -> Answer:
     """What is wrong with one config file. Findings that name no other file are about this one."""
-    from autotrain_llm.config_file import read_config
+    from autotrain_llm.config.file import read_config
 
     path = Path(file)
     if path.suffix in ENDINGS and path.is_file() and not is_config(path) and _is_readable(path):
@@ -157,7 +157,7 @@ def answer(file: str, options: Options) -> Answer:
 
 
 def _is_readable(path: Path) -> bool:
-    from autotrain_llm.config_file import load
+    from autotrain_llm.config.file import load
 
     try:
         load(path, str(path))
@@ -167,8 +167,8 @@ def _is_readable(path: Path) -> bool:
 
 
 def _checked(said: Said, file: str, flags_only: bool) -> Checked:
-    from autotrain_llm.config import resolve
-    from autotrain_llm.preflight import preflight
+    from autotrain_llm.checks.preflight import preflight
+    from autotrain_llm.config.resolved import resolve
 
     values = said.values if flags_only else _with_paths(said.values, Path(file).parent)
     config = resolve({"dry_run": True}, values, file)
@@ -177,7 +177,7 @@ def _checked(said: Said, file: str, flags_only: bool) -> Checked:
 
 def _with_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The same values, in which a path that is not here and is beside the config is that one."""
-    from autotrain_llm.rules.values import PATHS
+    from autotrain_llm.checks.rules.values import PATHS
 
     found = dict(values)
     for name, value in values.items():

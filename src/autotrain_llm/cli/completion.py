@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from autotrain_llm.config.registry import GROUPS, PARAMS, TRAINERS, trainers_that_read
 from autotrain_llm.declare.param import Group, Param
-from autotrain_llm.registry import GROUPS, PARAMS, TRAINERS, trainers_that_read
 
 SHELLS = ("bash", "zsh", "fish")
 COMMANDS = {
@@ -33,7 +33,7 @@ def values_of(param: Param) -> str | tuple[str, ...]:
     if param.name == "trainer":
         return tuple(TRAINERS)
     if param.name == "explain":
-        from autotrain_llm.rules.every import RULES
+        from autotrain_llm.checks.rules.every import RULES
 
         return tuple(RULES)
     if param.choices:

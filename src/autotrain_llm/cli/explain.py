@@ -8,9 +8,9 @@ from autotrain_llm.declare.nearest import nearest
 
 def explain(code: str) -> str:
     """The documentation of a rule. Raises `Refused` where there is none with this code."""
-    from autotrain_llm.rules.codes import EXPLANATIONS
-    from autotrain_llm.rules.every import RULES
-    from autotrain_llm.rules.pages.every import commands_of
+    from autotrain_llm.checks.rules.codes import EXPLANATIONS
+    from autotrain_llm.checks.rules.every import RULES
+    from autotrain_llm.checks.rules.pages.every import commands_of
 
     wanted = code.strip().upper()
     if wanted in RULES:

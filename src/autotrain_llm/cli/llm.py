@@ -15,11 +15,11 @@ from autotrain_llm.cli.outcome import INTERRUPTED, TERMINATED, fail, fault, refu
 from autotrain_llm.cli.parser import read
 from autotrain_llm.cli.preparing import Preparing
 from autotrain_llm.cli.screen import Screen
+from autotrain_llm.config.arguments import Said
 from autotrain_llm.declare.finding import Refused
-from autotrain_llm.said import Said
 
 if TYPE_CHECKING:
-    from autotrain_llm.preflight import Checked
+    from autotrain_llm.checks.preflight import Checked
 
 DONE = 0
 NOTHING_TO_RESUME = "Stopped before training began: nothing was written, there is nothing to resume."
@@ -74,7 +74,7 @@ def _answer(said: Said, screen: Screen) -> int:
         from autotrain_llm.cli.explain import explain
 
         return screen.finish_with(explain(said.values["explain"]))
-    from autotrain_llm.entrance import check_said, what_the_file_says
+    from autotrain_llm.checks.entry import check_said, what_the_file_says
 
     from_file = what_the_file_says(said.values.get("config"))
     if said.values.get("interactive"):
@@ -99,7 +99,7 @@ def _act(checked: Checked, screen: Screen) -> int:
     if checked.refused:
         return refuse(checked.findings, screen, plan_json(checked), config.strict, checked.not_checked)
     if config.save_plan is not None and checked.plan is not None:
-        from autotrain_llm.saved_plan import save_plan
+        from autotrain_llm.checks.saved_plan import save_plan
 
         save_plan(checked, config.save_plan)
     if config.inference:

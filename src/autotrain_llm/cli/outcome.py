@@ -10,7 +10,7 @@ from autotrain_llm.cli.screen import Screen
 from autotrain_llm.declare.finding import Finding
 
 if TYPE_CHECKING:
-    from autotrain_llm.unchecked import Unchecked
+    from autotrain_llm.checks.coverage import Unchecked
 
 FAILED, REFUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 

@@ -10,11 +10,11 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from autotrain_llm.cli.words import is_flag, join, name_of
+from autotrain_llm.config.aliases import ACCEPTED, RENAMED
+from autotrain_llm.config.arguments import Said, unknown
+from autotrain_llm.config.registry import GROUPS, PARAMS
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import Param, flag_of
-from autotrain_llm.params.compatibility import ACCEPTED, RENAMED
-from autotrain_llm.registry import GROUPS, PARAMS
-from autotrain_llm.said import Said, unknown
 
 
 def build_parser(typed: Container[str] | None = None) -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import styled, wants_colour
 
 if TYPE_CHECKING:
-    from autotrain_llm.preflight import Checked
+    from autotrain_llm.checks.preflight import Checked
 
 MARKS = ("⟦", "⟧")
 
@@ -17,7 +17,7 @@ MARKS = ("⟦", "⟧")
 def preview_rows(checked: Checked, screen: Screen) -> int:
     """Print the rows, and what was found on the way; nothing is trained."""
     from autotrain_llm.cli.render import findings_text
-    from autotrain_llm.data.preview import preview
+    from autotrain_llm.data.tokenize.preview import preview
 
     prepared, tokenizer = checked.world.prepared, checked.world.tokenizer
     assert prepared is not None and tokenizer is not None  # else there are errors, and those refuse

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from autotrain_llm.cli.render import duration
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import is_terminal, wants_colour, width
-from autotrain_llm.watch import Watch
+from autotrain_llm.progress import Watch
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -9,10 +9,10 @@ from typing import Any
 
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import is_terminal, styled, wants_colour
+from autotrain_llm.config.arguments import Said
+from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.declare.finding import ERROR, Finding, Refused
 from autotrain_llm.declare.param import Param, plain
-from autotrain_llm.registry import PARAMS, TRAINERS
-from autotrain_llm.said import Said
 
 YES = ("", "y", "yes")
 

@@ -10,9 +10,9 @@ from autotrain_llm.declare.finding import ERROR, Finding
 from autotrain_llm.declare.param import flag_of, plain
 
 if TYPE_CHECKING:
-    from autotrain_llm.planning import Plan
-    from autotrain_llm.run.execute import RunReport
-    from autotrain_llm.unchecked import Unchecked
+    from autotrain_llm.checks.coverage import Unchecked
+    from autotrain_llm.planning.make import Plan
+    from autotrain_llm.run.session.execute import RunReport
 
 NOTHING_STARTED = "Nothing was started."
 WORDS = {"error": ("Error:", "bold red"), "warning": ("Warning:", "bold yellow")}
@@ -180,7 +180,7 @@ def sweep_rows(sweep: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _what_training_changed(report: RunReport) -> list[tuple[str, str]]:
     """The metrics of enhanced evaluation before and after training, and the benchmark's."""
-    from autotrain_llm.run.comparison import compare, numbers
+    from autotrain_llm.run.artifacts.metric_changes import compare, numbers
 
     if report.evaluation is None:
         return []

@@ -38,8 +38,8 @@ def sarif(findings: Iterable[Finding], succeeded: bool = True) -> dict[str, Any]
 
 
 def _rule(code: str) -> dict[str, Any]:
-    from autotrain_llm.rules.codes import EXPLANATIONS
-    from autotrain_llm.rules.every import RULES
+    from autotrain_llm.checks.rules.codes import EXPLANATIONS
+    from autotrain_llm.checks.rules.every import RULES
 
     if code in RULES:
         rule = RULES[code]

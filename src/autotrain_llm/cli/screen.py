@@ -25,7 +25,7 @@ def _is_first_process() -> bool:
     """Whether this process speaks, of several that do the same."""
     if not os.environ.get("RANK"):
         return True
-    from autotrain_llm.facts.machine import Machine
+    from autotrain_llm.context.machine import Machine
 
     return Machine().is_first_process
 

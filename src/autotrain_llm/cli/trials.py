@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from autotrain_llm.cli.progress import numbers
 from autotrain_llm.cli.terminal import wants_colour, width
 from autotrain_llm.declare.param import plain
-from autotrain_llm.watch import Watch
+from autotrain_llm.progress import Watch
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -6,10 +6,10 @@ and what argparse would stumble over becomes a finding beside all the others. He
 
 from __future__ import annotations
 
+from autotrain_llm.config.aliases import ACCEPTED, RENAMED
+from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.declare.convert import FALSE, TRUE
 from autotrain_llm.declare.param import flag_of
-from autotrain_llm.params.compatibility import ACCEPTED, RENAMED
-from autotrain_llm.registry import PARAMS, TRAINERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,24 +11,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from autotrain_llm.data import hub
-from autotrain_llm.data.columns import (
+from autotrain_llm.data.example import Example
+from autotrain_llm.data.files import hub
+from autotrain_llm.data.files.disk_examples import Spool, Stored, keys_of
+from autotrain_llm.data.files.locate import ALL_ROWS, Source, choose_split, locate
+from autotrain_llm.data.files.read import ColumnTypes, Stream, Table, check_types
+from autotrain_llm.data.files.stream import open_table
+from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.formats.column_checks import (
     check_column_beside,
     check_columns,
     check_header,
     say_missing_columns,
     say_not_recognised,
 )
-from autotrain_llm.data.convert import Converter
-from autotrain_llm.data.example import Example
-from autotrain_llm.data.faults import Faults
-from autotrain_llm.data.locate import ALL_ROWS, Source, choose_split, locate
-from autotrain_llm.data.read import ColumnTypes, Stream, Table, check_types
-from autotrain_llm.data.recognise import Columns, Layout, recognise
+from autotrain_llm.data.formats.convert import Converter
+from autotrain_llm.data.formats.detect import Columns, Layout, recognise
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
 from autotrain_llm.data.split import check_duplicates, check_overlap, hold_out, wanted_rows
-from autotrain_llm.data.spool import Spool, Stored, keys_of
-from autotrain_llm.data.stream import open_table
 from autotrain_llm.data.wording import listed, plural, shown
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding, Refused
 

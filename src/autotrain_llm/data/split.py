@@ -6,8 +6,8 @@ import random
 from collections.abc import Sequence
 
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.faults import Faults
-from autotrain_llm.data.spool import chosen, keys_of
+from autotrain_llm.data.files.disk_examples import chosen, keys_of
+from autotrain_llm.data.findings import Faults
 from autotrain_llm.data.wording import plural
 from autotrain_llm.declare.finding import WARNING
 

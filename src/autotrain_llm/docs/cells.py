@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from autotrain_llm.config.registry import GROUP, READS, REFUSED, TRAINERS, UNUSED, trainers_that_read, verdict
 from autotrain_llm.declare.param import Param, plain
 from autotrain_llm.declare.trainer import Trainer
-from autotrain_llm.registry import GROUP, READS, REFUSED, TRAINERS, UNUSED, trainers_that_read, verdict
 
 REQUIRED = "required"
 KIND_WORDS = {

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import Group, Param, plain
-from autotrain_llm.declare.trainer import Trainer
-from autotrain_llm.docs import guide_text
-from autotrain_llm.docs.cells import KIND_WORDS, allowed, default, is_planned, readers, signature
-from autotrain_llm.docs.markdown import GENERATED, anchor, block, command, table
-from autotrain_llm.registry import (
+from autotrain_llm.config.registry import (
     FOREIGN,
     GROUPS,
     PARAMS,
@@ -18,6 +13,11 @@ from autotrain_llm.registry import (
     trainers_that_read,
     verdict,
 )
+from autotrain_llm.declare.param import Group, Param, plain
+from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.docs import guide_text
+from autotrain_llm.docs.cells import KIND_WORDS, allowed, default, is_planned, readers, signature
+from autotrain_llm.docs.markdown import GENERATED, anchor, block, command, table
 
 NOT_YET = "This version checks it and can't carry it out yet."
 COMMENT_COLUMN = 42

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from autotrain_llm.config.registry import GROUPS, TRAINERS
 from autotrain_llm.docs.cells import LEGEND, state
 from autotrain_llm.docs.markdown import GENERATED, table
-from autotrain_llm.registry import GROUPS, TRAINERS
 
 
 def compatibility() -> str:

@@ -17,17 +17,17 @@ nothing else is shown. Flags alone are given where they are enough, so that othe
 
 def rules() -> str:
     """The page: by code, the rules and the findings that are made while reading commands, models and data."""
-    from autotrain_llm.rules.codes import EXPLANATIONS
-    from autotrain_llm.rules.every import RULES
+    from autotrain_llm.checks.rules.codes import EXPLANATIONS
+    from autotrain_llm.checks.rules.every import RULES
 
     codes = sorted({*RULES, *EXPLANATIONS})
     return "\n\n".join([GENERATED, "# Rules", INTRODUCTION, *map(_finding, codes)]) + "\n"
 
 
 def _finding(code: str) -> str:
-    from autotrain_llm.rules.codes import EXPLANATIONS
-    from autotrain_llm.rules.every import RULES
-    from autotrain_llm.rules.pages.every import commands_of
+    from autotrain_llm.checks.rules.codes import EXPLANATIONS
+    from autotrain_llm.checks.rules.every import RULES
+    from autotrain_llm.checks.rules.pages.every import commands_of
 
     rule = RULES.get(code)
     title = f"## {code}: {rule.name}" if rule else f"## {code}"

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from autotrain_llm.config.aliases import ACCEPTED, RENAMED
+from autotrain_llm.config.registry import FOREIGN, PARAMS, READS, REFUSED, TRAINERS, verdict
 from autotrain_llm.declare.param import Param
-from autotrain_llm.params.compatibility import ACCEPTED, RENAMED
-from autotrain_llm.registry import FOREIGN, PARAMS, READS, REFUSED, TRAINERS, verdict
 
 TYPES = {"switch": "boolean", "int": "integer", "float": "number", "str": "string", "json": "object"}
 AUTOTRAIN_KEYS = ("task", "base_model", "data", "params", "hub")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from autotrain_llm.preflight import Checked
-from autotrain_llm.run.execute import RunReport, execute
-from autotrain_llm.watch import Watch
+from autotrain_llm.checks.preflight import Checked
+from autotrain_llm.progress import Watch
+from autotrain_llm.run.session.execute import RunReport, execute
 
 
 def carry_out(checked: Checked, watch: Watch | None = None) -> RunReport:

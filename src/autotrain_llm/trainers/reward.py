@@ -32,9 +32,9 @@ TRAINER = Trainer(
         batch_size=Usual(16, 32),
         data_path=Usual("./data/preferences.jsonl", "./data/preferences.jsonl"),
     ),
-    objective="autotrain_llm.run.reward.objective:pairwise",
+    objective="autotrain_llm.run.algorithms.reward.objective:pairwise",
     settings=("label_smoothing",),
-    reference="autotrain_llm.run.reward.trl:reward",
+    reference="autotrain_llm.run.trl_engine.reward:reward",
     metrics={
         "loss": "minimize",
         "accuracy": "maximize",

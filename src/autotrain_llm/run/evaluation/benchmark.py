@@ -10,9 +10,9 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
+from autotrain_llm.run.artifacts.records import write_json
+from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.failures import RunFailed
-from autotrain_llm.run.flat.model import causal_model
-from autotrain_llm.run.records import write_json
 
 FILE = Path("eval", "benchmark.json")
 SEED = 1234  # the harness's own, for the examples before a question

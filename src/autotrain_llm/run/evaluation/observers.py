@@ -13,17 +13,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from autotrain_llm.context.run_context import World
+from autotrain_llm.data.eval_prompts import Question, QuestionMaker
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.questions import Question, QuestionMaker
 from autotrain_llm.data.rows import PairRows
-from autotrain_llm.decisions.evaluation import BERTSCORE
-from autotrain_llm.facts.world import World
-from autotrain_llm.planning import Plan
+from autotrain_llm.planning.evaluation import BERTSCORE
+from autotrain_llm.planning.make import Plan
+from autotrain_llm.run.artifacts.saving import end_tokens
+from autotrain_llm.run.engine.layouts import Layout
+from autotrain_llm.run.engine.loading import Loaded
+from autotrain_llm.run.engine.loop import Loop, Observer
 from autotrain_llm.run.evaluation.answers import Answered, Writer
-from autotrain_llm.run.layouts import Layout
-from autotrain_llm.run.loop import Loop, Observer
-from autotrain_llm.run.model import Loaded
-from autotrain_llm.run.saving import end_tokens
 
 if TYPE_CHECKING:  # loaded with the libraries that they wrap, where a metric needs them
     from autotrain_llm.run.evaluation.scores import Score

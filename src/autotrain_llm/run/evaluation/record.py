@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from autotrain_llm.run.comparison import EVALUATION
+from autotrain_llm.progress import Watch
+from autotrain_llm.run.artifacts.metric_changes import EVALUATION
+from autotrain_llm.run.artifacts.records import write_json
+from autotrain_llm.run.engine.loop import Loop
 from autotrain_llm.run.evaluation.observers import Predictions
-from autotrain_llm.run.loop import Loop
-from autotrain_llm.run.records import write_json
-from autotrain_llm.watch import Watch
 
 BEFORE, DURING, AFTER = "before", "during", "after"
 BEFORE_TRAINING = "predictions_before.jsonl"

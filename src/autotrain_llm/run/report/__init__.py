@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from autotrain_llm.progress import Watch
 from autotrain_llm.run.report.page import page
 from autotrain_llm.run.report.read import read_run
-from autotrain_llm.watch import Watch
 
 REPORT = "report.html"
 

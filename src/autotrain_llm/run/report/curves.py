@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from autotrain_llm.run.comparison import numbers
+from autotrain_llm.run.artifacts.metric_changes import numbers
 
 MOST_POINTS = 240  # of one curve: as many as a picture of that width can show
 NOT_DRAWN = ("step", "time", "epoch")

@@ -10,10 +10,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.declare.param import flag_of
-from autotrain_llm.planning import SECRET, Plan
-from autotrain_llm.registry import PARAMS
-from autotrain_llm.run.comparison import compare, numbers
+from autotrain_llm.planning.make import SECRET, Plan
+from autotrain_llm.run.artifacts.metric_changes import compare, numbers
 from autotrain_llm.run.report import shown
 from autotrain_llm.run.report.curves import RUNNING, Panel, panels
 from autotrain_llm.run.report.read import Rows, RunFiles, mapping

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autotrain_llm.run.comparison import EVALUATION
+from autotrain_llm.run.artifacts.metric_changes import EVALUATION
 
 PREDICTIONS_SHOWN = 16
 SAMPLES_SHOWN = 24

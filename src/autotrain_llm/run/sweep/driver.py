@@ -13,18 +13,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from autotrain_llm.config import Config
-from autotrain_llm.planning import Plan
-from autotrain_llm.preflight import Checked
-from autotrain_llm.run import records
-from autotrain_llm.run.execute import RunReport
+from autotrain_llm.checks.preflight import Checked
+from autotrain_llm.config.resolved import Config
+from autotrain_llm.planning.make import Plan
+from autotrain_llm.progress import Watch
+from autotrain_llm.run.artifacts import records
 from autotrain_llm.run.failures import Interrupted, RunFailed
 from autotrain_llm.run.report import REPORT, leave_report
-from autotrain_llm.run.sweep.folder import SWEEP, WRITING, SweepFolder, alone, refused
-from autotrain_llm.run.sweep.ledger import Ledger, best_of, history_of, summary
-from autotrain_llm.run.sweep.study import Study, connect
+from autotrain_llm.run.session.execute import RunReport
+from autotrain_llm.run.sweep.locks import SWEEP, WRITING, SweepFolder, alone, refused
+from autotrain_llm.run.sweep.optuna_study import Study, connect
+from autotrain_llm.run.sweep.records import Ledger, best_of, history_of, summary
 from autotrain_llm.run.sweep.trial import COMPLETE, INTERRUPTED, REFUSED, Trial, Trials
-from autotrain_llm.watch import Watch
 
 
 def sweep(checked: Checked, watch: Watch) -> RunReport:
@@ -92,7 +92,7 @@ class _Sweep:
                     self._trial_by_trial(study)
                     trials, importances = study.trials(), study.importances()
                 else:
-                    from autotrain_llm.run.sweep.agent import sweep_of_wandb
+                    from autotrain_llm.run.sweep.wandb_agent import sweep_of_wandb
 
                     trials, importances = sweep_of_wandb(self.sweep, self.root, self.trials, self.written), {}
                 return self._report(trials, importances)
@@ -168,7 +168,7 @@ class _Sweep:
 
     def _upload(self, best: Trial | None) -> None:
         if self.plan.hub and best is not None:
-            from autotrain_llm.run.hub import upload
+            from autotrain_llm.run.session.hub import upload
 
             self.watch.stage("Uploading")
             self.watch.note(f"Uploaded to {upload(self.root, self.plan.hub, self.world.token)}")

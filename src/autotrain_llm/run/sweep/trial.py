@@ -12,15 +12,15 @@ from typing import Any
 
 import torch
 
-from autotrain_llm.config import Config
-from autotrain_llm.measured import best_metric, chooses_checkpoints
-from autotrain_llm.planning import Plan
-from autotrain_llm.preflight import Checked, preflight
-from autotrain_llm.registry import GROUP
-from autotrain_llm.run.execute import RunReport, execute
+from autotrain_llm.checks.preflight import Checked, preflight
+from autotrain_llm.config.metric_choice import best_metric, chooses_checkpoints
+from autotrain_llm.config.registry import GROUP
+from autotrain_llm.config.resolved import Config
+from autotrain_llm.planning.make import Plan
+from autotrain_llm.progress import Watch
 from autotrain_llm.run.failures import Interrupted, RunFailed
-from autotrain_llm.run.sweep.weights import Weights
-from autotrain_llm.watch import Watch
+from autotrain_llm.run.session.execute import RunReport, execute
+from autotrain_llm.run.sweep.initial_weights import Weights
 
 COMPLETE, PRUNED, FAILED, REFUSED = "complete", "pruned", "failed", "refused"
 INTERRUPTED, LOST, RUNNING = "interrupted", "lost", "running"

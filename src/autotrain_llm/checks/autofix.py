@@ -1,0 +1,139 @@
+"""Carry out the fixes of findings that can be carried out: `--fix`.
+
+A finding's `changes` are said in place of what was said, and everything is checked again, until nothing more can be changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotrain_llm.config.arguments import Said
+from autotrain_llm.config.registry import PARAMS
+from autotrain_llm.config.resolved import resolve
+from autotrain_llm.declare.finding import ERROR, Finding, Refused, in_words, typed
+from autotrain_llm.declare.record import Record
+
+if TYPE_CHECKING:
+    from autotrain_llm.checks.preflight import Checked
+
+ROUNDS = 10
+OF_THIS_CHECK = ("fix", "write_config", "dry_run", "format", "interactive", "save_plan", "check_rows", "check_secrets")
+
+
+class Fixed(Record):
+    """What became of a command: its values by where they are said, what was applied, and what is left (`checked.findings`)."""
+
+    command_line: dict[str, Any]
+    from_file: dict[str, Any]
+    config_file: str | None
+    file_changed: bool
+    applied: tuple[Finding, ...]
+    checked: Checked
+
+    def command(self, written: str | None = None) -> str:
+        """The corrected command. `written` is a config file that holds all values now."""
+        values = {name: value for name, value in self.command_line.items() if name not in OF_THIS_CHECK}
+        if written is not None:
+            values = {
+                "config": written,
+                **{name: value for name, value in values.items() if PARAMS[name].command and name != "config"},
+            }
+        elif self.file_changed:
+            values = {**self.from_file, **{name: value for name, value in values.items() if name != "config"}}
+        words = [
+            f'{PARAMS[name].flag} "$HF_TOKEN"' if PARAMS[name].secret else typed(name, value)
+            for name, value in values.items()
+        ]
+        return " ".join(["autotrain llm", *words])
+
+    def as_json(self, written: str | None = None) -> dict[str, Any]:
+        applied = [
+            {"code": finding.code, "changes": dict(finding.changes), "fix": in_words(finding.changes)}
+            for finding in self.applied
+        ]
+        return {"command": self.command(written), "applied": applied}
+
+    def write_config(self, path: str) -> None:
+        """Write all values as YAML, without secrets. Raises Refused where it can't be written."""
+        import yaml
+
+        given = {**self.from_file, **self.command_line}
+        kept = {
+            name: _plain(value) for name, value in given.items() if not (PARAMS[name].command or PARAMS[name].secret)
+        }
+        write_or_refuse(path, "write_config", yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
+
+
+def write_or_refuse(path: str, parameter: str, text: str) -> None:
+    """Write a file that a flag names. Raises Refused where that can't be done."""
+    try:
+        Path(path).expanduser().write_text(text, encoding="utf-8")
+    except (OSError, RuntimeError) as fault:
+        reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
+        message = f"{PARAMS[parameter].flag} {path} can't be written: {reason}"
+        raise Refused([Finding(message, "name a file in a folder that is there", (parameter,), code="P114")]) from None
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def fix(said: Said, from_file: Said) -> Fixed:
+    """Apply what can be applied, round after round. Trains nothing and writes nothing."""
+    from autotrain_llm.checks.preflight import preflight
+
+    command_line, in_file = dict(said.values), dict(from_file.values)
+    path = command_line.get("config")
+    command_line["dry_run"] = True
+    reading = [*said.findings, *from_file.findings]
+    file_changed, applied, tried = False, [], set()
+    for _ in range(ROUNDS):
+        checked = preflight(resolve(command_line, in_file, path), reading)
+        chosen = [finding for finding in _compatible(checked.findings) if _identity(finding) not in tried]
+        if not chosen:
+            break
+        for finding in chosen:
+            tried.add(_identity(finding))
+            file_changed |= finding in from_file.findings
+            file_changed |= _apply(finding.changes, command_line, in_file)
+        applied += chosen
+        reading = [finding for finding in reading if finding not in chosen]
+    else:
+        checked = preflight(resolve(command_line, in_file, path), reading)
+    left = {_identity(finding) for finding in checked.findings}
+    lasting = tuple(finding for finding in applied if _identity(finding) not in left)
+    return Fixed(command_line, in_file, path, file_changed, lasting, checked)
+
+
+def _compatible(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings whose changes speak of different parameters, errors first: the others have another chance in the next round."""
+    chosen: list[Finding] = []
+    touched: set[str] = set()
+    for finding in sorted(findings, key=lambda finding: finding.severity != ERROR):
+        names = {*finding.changes, *finding.parameters}
+        if finding.changes and not names & touched:
+            chosen.append(finding)
+            touched |= names
+    return chosen
+
+
+def _identity(finding: Finding) -> tuple[str, str]:
+    return finding.code, in_words(finding.changes)
+
+
+def _apply(changes: Mapping[str, Any], command_line: dict[str, Any], in_file: dict[str, Any]) -> bool:
+    """Say the changes where the value was said; whether that changed what the config file says."""
+    changed = False
+    for name, value in changes.items():
+        layer = in_file if name in in_file and name not in command_line else command_line
+        if value is None:
+            changed |= in_file.pop(name, None) is not None
+            command_line.pop(name, None)
+            continue
+        converted = Said()
+        converted.say(name, value)
+        layer.update(converted.values)
+        changed |= layer is in_file
+    return changed

@@ -1,0 +1,147 @@
+"""What a sweep searches, what it compares its trials by and what it is called: all that a configuration alone tells of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+from autotrain_llm.config.metric_choice import EVALUATION, metric_directions
+from autotrain_llm.config.registry import GROUP, PARAMS
+from autotrain_llm.config.resolved import DEFAULT, Config
+from autotrain_llm.declare.param import Param, Search
+from autotrain_llm.declare.search import read_space
+from autotrain_llm.declare.trainer import Trainer
+
+HELD_OUT = "0.1"  # share of the rows that a sweep sets aside where no evaluation rows are named
+NEW_MODEL_RATES = (1e-4, 1e-2)  # learning rates that a model with random weights can learn at
+# What says where a run goes, what is learnt from what and how it is measured, or that there is a sweep: all trials have these in common. A
+# loss of other rows, or of another model's tokens, is another quantity.
+SHARED_GROUPS = (
+    "Sweep", "Output", "Hub", "Command", "Evaluation", "GeneratedAnswers", "Model", "Data", "PromptColumn", "RejectedColumn",
+)  # fmt: skip
+SHARED = ("eval_strategy", "log", "logging_steps", "eval_batch_size", "target_memory", "distributed_backend")
+# What differs between machines that work on the same sweep, or between its beginning and its continuation.
+NO_PART_OF_THE_NAME = ("output_dir", "cache_dir", "offline", "token", "revision", "log")
+PASSWORD = re.compile(r"^([^:]+://[^:/@]*:).*(@)")  # up to the last @: rather too much than half a password
+IN_THE_QUERY = re.compile(r"([?&](?:password|passwd)=)[^&#]*", re.IGNORECASE)
+
+
+def direction_of(config: Config) -> str:
+    """Which way is better: the metric's own way, else as was asked for."""
+    asked = config.peek("sweep_direction")
+    return metric_directions(config).get(config.peek("sweep_metric")) or asked or "minimize"
+
+
+def searchable(trainer: Trainer) -> list[str]:
+    """Names of the parameters that the trials of this trainer may differ in."""
+    return [
+        param.name
+        for group in trainer.group_specs
+        if group.name not in SHARED_GROUPS
+        for param in group.params
+        if not param.command and not param.secret and param.name not in SHARED and param.name != group.switch
+    ]
+
+
+def written_spaces(config: Config) -> dict[str, Any]:
+    """`--sweep-params` by parameter; a whole sweep of Weights & Biases keeps its own under `parameters`."""
+    written = config.peek("sweep_params") or {}
+    nested = written.get("parameters")
+    if isinstance(nested, dict):
+        written = {**{name: space for name, space in written.items() if name != "parameters"}, **nested}
+    return {str(name): space for name, space in written.items()}
+
+
+def spaces_of(config: Config) -> dict[str, Search]:
+    """What is searched: what was written as far as it can be read, else the trainer's own spaces."""
+    if config.peek("sweep_params") is None:
+        return _usual_spaces(config)
+    found: dict[str, Search] = {}
+    for name, written in written_spaces(config).items():
+        param = PARAMS.get(name.replace("-", "_"))
+        search = read_space(param, written)[0] if param else None
+        if param and search:
+            found[param.name] = search
+    return found
+
+
+def _usual_spaces(config: Config) -> dict[str, Search]:
+    """The declared spaces of what this trainer reads; what the metric is made with stays as it is."""
+    names = [name for name in searchable(config.trainer_spec) if name not in moves_the_measure(config)]
+    params = [PARAMS[name] for name in names if PARAMS[name].search and _is_on(config, PARAMS[name])]
+    return {param.name: _usual_space(config, param) for param in params}
+
+
+def _is_on(config: Config, param: Param) -> bool:
+    switch = GROUP[param.group].switch
+    return switch is None or bool(config.peek(switch))
+
+
+def _usual_space(config: Config, param: Param) -> Search:
+    """The declared space; for the learning rate, as much of it as the trainer stands, and with the user's own value in it."""
+    search = param.search
+    assert search is not None
+    if param.name != "lr" or search.low is None or search.high is None:
+        return search
+    if str(config.peek("model")).startswith("scratch:"):
+        low, high = NEW_MODEL_RATES
+    else:
+        plausible = config.trainer_spec.learning_rates["lora" if config.peek("peft") else "full"]
+        low, high = max(search.low, plausible[0]), min(search.high, plausible[1])
+    own = config.peek("lr")
+    return search.replace(low=min(low, own or low), high=max(high, own or high))
+
+
+def moves_the_measure(config: Config) -> list[str]:
+    """Parameters that change what the sweep's metric means: a loss, or a reward, of another beta is another quantity."""
+    metric = str(config.peek("sweep_metric")).removeprefix(EVALUATION)
+    if (
+        config.trainer_spec.samples
+    ):  # answers are scored alike however they were learnt, unless the scores themselves are made otherwise
+        return [param.name for param in GROUP["RewardSources"].params] if metric == "reward" else []
+    if metric != "loss" and not (metric.startswith("rewards/") and not metric.endswith("accuracies")):
+        return []
+    taught = [param.name for param in GROUP["Distillation"].params if param.search]
+    return [*config.trainer_spec.settings, *taught]
+
+
+def own_values(config: Config, spaces: dict[str, Search]) -> dict[str, Any] | None:
+    """The command's own values of what is searched; None where it leaves one of them open."""
+    values = {name: config.peek(name) for name in spaces}
+    if any(value is None and None not in spaces[name].choices for name, value in values.items()):
+        return None
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def needs_rows(config: Config) -> bool:
+    """Whether evaluation rows are needed and none are named."""
+    named = config.peek("valid_split") or config.peek("eval_dataset_path")
+    return bool(config.peek("use_sweep")) and not named and config.peek("eval_strategy") != "no"
+
+
+def with_evaluation_rows(config: Config) -> Config:
+    """The configuration, in which a sweep without evaluation rows holds some out. They depend on the seed alone."""
+    return config.replace({"valid_split": HELD_OUT}, source=DEFAULT) if needs_rows(config) else config
+
+
+def study_name(config: Config) -> str:
+    """What the sweep is called: the same for the same command, wherever it is given and however many trials it asks for."""
+    if config.peek("sweep_name"):
+        return str(config.peek("sweep_name"))
+    compared = ("sweep_metric", "sweep_params")
+    names = [
+        name
+        for name in config.all_given()
+        if name in compared
+        or not (PARAMS[name].command or PARAMS[name].group == "Sweep" or name in NO_PART_OF_THE_NAME)
+    ]
+    values = {name: config.peek(name) for name in sorted(names)}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+    return f"{config.trainer}-{digest[:12]}"
+
+
+def without_password(url: str) -> str:
+    """A database's address as it can be shown and kept."""
+    return IN_THE_QUERY.sub(r"\1***", PASSWORD.sub(r"\1***\2", url))

@@ -1,0 +1,38 @@
+"""How long a row may be: which of several lengths decides, and why."""
+
+from __future__ import annotations
+
+from autotrain_llm.config.resolved import Config
+from autotrain_llm.declare.record import Record
+
+FLAGS = ("max_seq_length", "block_size", "model_max_length")
+
+
+class Limit(Record):
+    """A row's longest length in tokens, the parameter that decided it, and the reason in words."""
+
+    tokens: int
+    parameter: str
+    why: str
+    given: bool
+
+
+def decide_limit(config: Config, context: int | None) -> Limit:
+    """The first of max_seq_length, block_size and model_max_length that was given; else block_size's default, inside the context.
+
+    `context` is the model's longest input, None where it isn't known; `--model-max-length` stands in for it where given.
+    """
+    context = config.model_max_length or context
+    max_seq_length = config.max_seq_length if config.applies("max_seq_length") else None
+    wanted = {"max_seq_length": max_seq_length, "block_size": config.block_size if config.given("block_size") else None}
+    for name, tokens in wanted.items():
+        if tokens == -1 and context:
+            return Limit(context, name, f"--{name.replace('_', '-')} -1: the model's context", given=True)
+        if tokens is not None and tokens > 0:
+            return Limit(tokens, name, f"--{name.replace('_', '-')}", given=True)
+    if config.model_max_length:
+        return Limit(config.model_max_length, "model_max_length", "--model-max-length", given=True)
+    default = config.block_size
+    if context is not None and context < default:
+        return Limit(context, "block_size", f"the model's context, shorter than the default of {default}", given=False)
+    return Limit(default, "block_size", "default", given=False)

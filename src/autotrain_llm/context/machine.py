@@ -1,0 +1,253 @@
+"""What this machine computes in and what is installed on it, found out without importing torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+
+from autotrain_llm.declare.record import Record
+
+BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
+FIRST_BF16_GPU = 8.0  # compute capability of the A100
+FIRST_FLASH_GPU = 8.0
+GPU, CPU = "gpu", "cpu"  # kinds of device
+# Where Linux says how much memory a group of processes may take, in its newer and its older form.
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+OF_A_GPU = ("bitsandbytes", "flash_attn", "flash_attn_interface", "vllm")  # packages that only a machine with a GPU has
+
+
+class Gpu(Record):
+    """A CUDA device: its name, memory in bytes and compute capability."""
+
+    name: str
+    memory: int
+    capability: float
+
+
+class Machine:
+    """Each fact is looked up once, when it is first asked for."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self.environment = os.environ if environment is None else environment
+
+    @cached_property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """The CUDA devices that this process may use, as the driver reports them."""
+        visible = self.environment.get("CUDA_VISIBLE_DEVICES")
+        if visible is not None and visible.strip() in ("", "-1"):
+            return ()
+        program = self._program("nvidia-smi")
+        if not program:
+            return ()
+        import subprocess
+
+        query = [program, "--query-gpu=index,uuid,name,memory.total,compute_cap", "--format=csv,noheader,nounits"]
+        try:
+            answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        except (OSError, subprocess.SubprocessError):
+            return ()
+        rows = [[cell.strip() for cell in line.split(",")] for line in answer.splitlines()]
+        found = [(row[0], row[1], self._gpu(*row[2:])) for row in rows if len(row) == 5 and is_number(row[4])]
+        if visible is None:
+            return tuple(gpu for _, _, gpu in found)
+        wanted = [name.strip() for name in visible.split(",") if name.strip()]
+        return tuple(
+            gpu
+            for name in wanted
+            for index, uuid, gpu in found
+            if name == index or (name.startswith("GPU-") and uuid.startswith(name))
+        )
+
+    def _gpu(self, name: str, memory: str, capability: str) -> Gpu:
+        """A device that shares the machine's memory reports none of its own."""
+        own = int(float(memory)) * 2**20 if is_number(memory) else self.memory
+        return Gpu(name, own, float(capability))
+
+    def _program(self, name: str) -> str | None:
+        """Where a program is. `shutil.which` is the same and takes longer to import than all that is done here."""
+        folders = self.environment.get("PATH", os.defpath).split(os.pathsep)
+        paths = (os.path.join(folder, name) for folder in folders)  # noqa: PTH118
+        return next((path for path in paths if os.access(path, os.X_OK)), None)
+
+    @property
+    def has_cuda(self) -> bool:
+        return bool(self.gpus)
+
+    @cached_property
+    def computes_bf16(self) -> bool:
+        """Whether bf16 is what the device really computes in, rather than emulates."""
+        if self.gpus:
+            return all(gpu.capability >= FIRST_BF16_GPU for gpu in self.gpus)
+        return any(flag in self.processor_flags for flag in BF16_INSTRUCTIONS)
+
+    @cached_property
+    def processor_flags(self) -> frozenset[str]:
+        try:
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return frozenset()
+        return frozenset(next((line.split(":", 1)[1] for line in lines if line.startswith("flags")), "").split())
+
+    @cached_property
+    def memory(self) -> int:
+        """Bytes of main memory, or what a container may use of it."""
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return min([whole, *(limit for limit in map(_number_in, LIMITS) if limit)])
+
+    @property
+    def device_memory(self) -> int:
+        """Bytes of memory on the device that trains: the smallest GPU's, else the machine's."""
+        return min(gpu.memory for gpu in self.gpus) if self.gpus else self.memory
+
+    @property
+    def is_as_named(self) -> bool:
+        """Whether the device has as much memory as was named, rather than what is there."""
+        return False
+
+    @property
+    def supposed(self) -> str | None:
+        """What is taken to be true of a device that is not here, in words; None where all of it is this machine's."""
+        return None
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together, as torchrun says; one where what is said is no number."""
+        said = self.environment.get("WORLD_SIZE", "")
+        return int(said) if said.isdecimal() and int(said) > 0 else 1
+
+    @property
+    def is_first_process(self) -> bool:
+        said = self.environment.get("RANK", "")
+        return not said.isdecimal() or int(said) == 0 or int(said) >= self.processes
+
+    @property
+    def hub_token(self) -> str | None:
+        """A token for the Hub from the environment or from an earlier login."""
+        token = self.environment.get("HF_TOKEN") or self.environment.get("HUGGING_FACE_HUB_TOKEN")
+        if token:
+            return token
+        home = self.environment.get("HF_HOME") or str(Path("~/.cache/huggingface").expanduser())
+        file = Path(self.environment.get("HF_TOKEN_PATH") or Path(home) / "token")
+        try:
+            return file.read_text(encoding="utf-8").strip() or None
+        except OSError:
+            return None
+
+    @property
+    def has_wandb_login(self) -> bool:
+        """Whether a key for Weights & Biases lies in the environment or in .netrc."""
+        import netrc
+        from urllib.parse import urlsplit
+
+        environment = self.environment
+        if environment.get("WANDB_API_KEY") or environment.get("WANDB_IDENTITY_TOKEN_FILE"):
+            return True
+        host = urlsplit(environment.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
+        try:
+            return netrc.netrc(environment.get("NETRC")).authenticators(host) is not None
+        except (OSError, netrc.NetrcParseError):
+            return False
+
+    def has_package(self, name: str) -> bool:
+        return find_spec(name) is not None
+
+    def version_of(self, name: str) -> str | None:
+        """The version of an installed package, as its metadata has it; None where that isn't known."""
+        from autotrain_llm.context.versions import version_of
+
+        return version_of(name)
+
+
+class Supposed(Machine):
+    """A machine that is not here, with so much memory on the device that trains: a GPU, like this machine's where it has one, or `cpu`."""
+
+    def __init__(self, memory: int, kind: str, here: Machine) -> None:
+        super().__init__(here.environment)
+        self.kind, self.here, self.wanted = kind, here, memory
+
+    @cached_property
+    def gpus(self) -> tuple[Gpu, ...]:
+        if self.kind == CPU:
+            return ()
+        like = self.here.gpus[:1]
+        name = like[0].name if like else f"with {self.wanted / 2**30:g} GiB"
+        return (Gpu(name, self.wanted, like[0].capability if like else FIRST_BF16_GPU),)
+
+    @cached_property
+    def memory(self) -> int:
+        return self.wanted if self.kind == CPU else self.here.memory
+
+    @property
+    def is_as_named(self) -> bool:
+        return True
+
+    @property
+    def supposed(self) -> str:
+        if self.kind == CPU:
+            return "a processor like this one"
+        what = f"{self.gpus[0].name}, like the one here" if self.here.gpus else "a GPU that computes in bf16"
+        return f"{what}, with the packages for it"
+
+    def has_package(self, name: str) -> bool:
+        return (self.kind == GPU and name in OF_A_GPU) or self.here.has_package(name)
+
+    def version_of(self, name: str) -> str | None:
+        """Where packages are taken to be there, they are taken to be the right ones."""
+        return None if self.kind == GPU and name in OF_A_GPU else self.here.version_of(name)
+
+
+class Limited(Machine):
+    """This machine, of whose device no more than so much memory may be used."""
+
+    def __init__(self, memory: int, here: Machine) -> None:
+        super().__init__(here.environment)
+        self.here, self.wanted = here, memory
+
+    @cached_property
+    def gpus(self) -> tuple[Gpu, ...]:
+        return self.here.gpus
+
+    @property
+    def is_as_named(self) -> bool:
+        return self.wanted <= self.here.device_memory
+
+    @property
+    def device_memory(self) -> int:
+        return min(self.wanted, self.here.device_memory)
+
+
+def target_memory(text: str) -> tuple[str, int] | None:
+    """What `--target-memory` names, `24GiB` or `cpu:16GiB`, as the kind of device and bytes; None for what is no size.
+
+    GB is taken as GiB: so those count who sell memory.
+    """
+    import re
+
+    match = re.fullmatch(r"(?:(cpu|gpu|cuda):)?\s*(\d+(?:\.\d+)?)\s*([mgt])i?b?", text.strip().lower())
+    size = int(float(match[2]) * 1024 ** (2 + "mgt".index(match[3]))) if match else 0
+    return (CPU if match[1] == CPU else GPU, size) if match and size else None
+
+
+def machine_for(target: str | None, *, elsewhere: bool) -> Machine:
+    """The machine that a plan is for: this one; with a target and `elsewhere` one that is not here, else as much of this one as that."""
+    here = Machine()
+    wanted = target_memory(target) if target else None
+    if wanted is None:
+        return here
+    return Supposed(wanted[1], wanted[0], here) if elsewhere else Limited(wanted[1], here)
+
+
+def _number_in(path: Path) -> int | None:
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return int(text) if text.isdigit() else None
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell of the driver's answer holds a number: what it can't tell it calls [N/A]."""
+    return text.replace(".", "", 1).isdigit()

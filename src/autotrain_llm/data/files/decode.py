@@ -1,0 +1,101 @@
+"""Bytes of a file to text: gzip, the byte order mark, and what to say where it is not UTF-8."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zlib
+from pathlib import Path
+
+from autotrain_llm.data.findings import Faults
+from autotrain_llm.declare.finding import WARNING
+
+GZIP_MAGIC = b"\x1f\x8b"
+UTF16_MARKS = {b"\xff\xfe": "UTF-16LE", b"\xfe\xff": "UTF-16BE"}
+LOOKED_AT = 1 << 20
+BOM = b"\xef\xbb\xbf"
+
+
+def read_bytes(path: Path, name: str, faults: Faults) -> bytes | None:
+    """The file's bytes, unpacked where it is gzip; None with a finding where it can't be read."""
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if data.startswith(GZIP_MAGIC) else data
+    except OSError as problem:
+        faults.say("D102", f"{name} can't be read: {problem.strerror or problem}", file=name, parameters=("data_path",))
+    except (EOFError, zlib.error):
+        faults.say("D102", f"{name} is a damaged gzip file", file=name, fix="pack it again", parameters=("data_path",))
+    return None
+
+
+def decode(data: bytes, name: str, faults: Faults) -> str | None:
+    """The text of a file, or None with a finding that names the first byte that isn't UTF-8."""
+    if data.startswith(BOM):
+        data = data[len(BOM) :]
+        say_byte_order_mark(name, faults)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        at = problem.start
+        say_not_utf8(data, data[at], at, data.count(b"\n", 0, at) + 1, name, faults)
+        return None
+
+
+def say_byte_order_mark(name: str, faults: Faults) -> None:
+    """A warning about the mark that a file starts with."""
+    faults.say(
+        "D106",
+        f"{name} starts with a BOM (byte order mark); it was left out",
+        fix=f"sed -i '1s/^\\xEF\\xBB\\xBF//' {name}",
+        severity=WARNING,
+        file=name,
+        parameters=("data_path",),
+    )
+
+
+def say_not_utf8(data: bytes, byte: int, position: int, line: int, name: str, faults: Faults) -> None:
+    """The first byte that isn't UTF-8, and what a file is probably written in, by the `data` that it begins with."""
+    encoding = likely_encoding(data)
+    faults.say(
+        "D105",
+        f"{name} is not UTF-8: byte 0x{byte:02x} at position {position} (line {line}); it looks like {encoding}",
+        fix=f"save it as UTF-8: iconv -f {encoding} -t UTF-8 {name} > {utf8_name(name)}",
+        file=name,
+        line=line,
+        parameters=("data_path",),
+    )
+
+
+def utf8_name(name: str) -> str:
+    """`train.jsonl` -> `train.utf8.jsonl`."""
+    path = Path(name)
+    return str(path.with_name(f"{path.stem}.utf8{path.suffix}"))
+
+
+def likely_encoding(data: bytes) -> str:
+    """The encoding a text that isn't UTF-8 was probably saved in."""
+    data = data[:LOOKED_AT]
+    for mark, encoding in UTF16_MARKS.items():
+        if data.startswith(mark):
+            return encoding
+    high = sum(byte >= 0x80 for byte in data)
+    if _paired(data) > 0.9 * high:
+        for encoding in ("gb18030", "shift_jis", "big5"):
+            if _decodes(data, encoding):
+                return encoding.upper()
+    return "CP1252" if _decodes(data, "cp1252") else "ISO-8859-1"
+
+
+def _paired(data: bytes) -> int:
+    """How many high bytes stand next to another one, as in a two-byte encoding; accented letters mostly stand alone."""
+    high = [byte >= 0x80 for byte in data]
+    last = len(high) - 1
+    return sum(is_high and ((i > 0 and high[i - 1]) or (i < last and high[i + 1])) for i, is_high in enumerate(high))
+
+
+def _decodes(data: bytes, encoding: str) -> bool:
+    try:
+        codecs.getincrementaldecoder(encoding)().decode(data)
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,66 @@
+"""Rows of a data set on the Hub, through the `datasets` library, which is loaded here and nowhere else outside `run/`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+from autotrain_llm.data.files.read import Stream, Table
+from autotrain_llm.data.files.stream import LARGE
+from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.request import DataRequest
+
+
+def load_splits(hub_id: str, request: DataRequest, faults: Faults, flag: str) -> dict[str, Any]:
+    """The splits of a data set on the Hub by name; empty with a finding where it can't be had. `owner/name:config` picks a config."""
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    if request.offline:
+        os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+    name, _, config = hub_id.partition(":")
+    library = importlib.import_module("datasets")
+    library.disable_progress_bars()
+    try:
+        if not request.offline:
+            # Asks once: load_dataset itself would try for half a minute before it says that there is no network.
+            importlib.import_module("huggingface_hub").HfApi().dataset_info(
+                name, revision=request.revision, token=request.token, timeout=10
+            )
+        loaded = library.load_dataset(
+            name, config or None, revision=request.revision, cache_dir=request.cache_dir, token=request.token
+        )
+    except Exception as problem:  # the library lets faults of a dozen packages through: network, access, format, config
+        faults.say(
+            "D126",
+            f"{flag} {hub_id}: no file or folder of this name here, and the Hub data set can't be loaded: {_first_line(problem)}",
+            fix=_advice(request, flag, str(problem)),
+            parameters=(flag.removeprefix("--").replace("-", "_"),),
+        )
+        return {}
+    return dict(loaded) if hasattr(loaded, "keys") else {"train": loaded}
+
+
+def _first_line(problem: Exception) -> str:
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    return f"{type(problem).__name__}: {lines[0][:300]}" if lines else type(problem).__name__
+
+
+def _advice(request: DataRequest, flag: str, problem: str) -> str:
+    if request.offline:
+        return "leave out --offline, or download it first"
+    if "gated" in problem or "401" in problem:
+        return "ask for access on its page, then give --token"
+    return f"check the name and the network (--offline uses what was downloaded before), or give a local file: {flag} ./train.jsonl"
+
+
+def table_of(rows: Any, name: str, most: int | None) -> Table:
+    """The rows of a split, the first `most` of them."""
+    if most is None and rows.data.nbytes > LARGE:  # it is mapped by `datasets`
+        return Table(name, Stream((number, None, row) for number, row in enumerate(rows, 1)))
+    wanted = len(rows) if most is None else min(most, len(rows))
+    return Table(name, [(number, None, row) for number, row in enumerate(rows.select(range(wanted)), 1)])
+
+
+def fingerprint_of(rows: Any) -> bytes:
+    """What `datasets` itself names the content by."""
+    return str(rows._fingerprint if hasattr(rows, "_fingerprint") else len(rows)).encode()

@@ -1,0 +1,202 @@
+"""Which files a path means, and which split each belongs to. A path is never taken for a Hub id, nor the other way round."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autotrain_llm.data.files.read import KINDS, PLAIN, STRUCTURED, suffix_of
+from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.wording import close, listed
+from autotrain_llm.declare.finding import Finding
+
+SPLIT_WORDS = {
+    "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
+    "dev": "validation", "eval": "validation", "evaluation": "validation", "test": "test", "testing": "test",
+}  # fmt: skip
+NOT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json", "package.json"}
+OF_A_MODEL = ("tokenizer.json", "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json")
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?\Z")
+ALL_ROWS = "all"
+
+
+@dataclass
+class Source:
+    """Where rows come from: files by split, or a Hub id."""
+
+    name: str
+    splits: dict[str, list[Path]] = field(default_factory=dict)
+    root: Path | None = None
+    hub_id: str | None = None
+    single: bool = False
+
+    def shown(self, path: Path) -> str:
+        """A file's name as findings give it: `train.jsonl`, or `data/train.jsonl` in a folder."""
+        return path.name if self.root is None else str(path.relative_to(self.root.parent))
+
+
+def locate(path_name: str, faults: Faults, flag: str = "--data-path") -> Source | None:
+    """What is at a path; None with a finding where there is nothing, or nothing that may be read."""
+    try:
+        return _found(path_name, faults, flag)
+    except PermissionError as problem:
+        what = f"{flag} {path_name} can't be read: no permission for {problem.filename}"
+        faults.say("D102", what, fix="chmod -R u+rX " + path_name, file=path_name, parameters=(_parameter(flag),))
+        return None
+
+
+def _found(path_name: str, faults: Faults, flag: str) -> Source | None:
+    path = Path(path_name).expanduser()
+    if path.is_file():
+        return Source(path_name, {ALL_ROWS: [path]}, single=True)
+    if path.is_dir():
+        return _folder(path_name, path, faults, flag)
+    if not looks_like_a_path(path_name) and not _neighbour(path):
+        return Source(path_name, hub_id=path_name)
+    bare = path_name.strip().strip("\"'\u201c\u201d\u2018\u2019\u00ab\u00bb").strip()
+    near = Path(bare) if bare != path_name and Path(bare).expanduser().exists() else _neighbour(path)
+    changes = {_parameter(flag): str(near)} if near else {}
+    message, fix = f"{flag} {path_name}: there is no such file or folder", None
+    if "://" in path_name:
+        message, fix = (
+            f"{flag} {path_name} is an address, and files are read from this machine",
+            "download it, or give a Hub id (owner/name)",
+        )
+    elif "," in path_name:
+        message, fix = f"{message}; one path is read, not several", "put the files into one folder, and give the folder"
+    faults.say("D101", message, fix=fix, changes=changes, parameters=(_parameter(flag),))
+    return None
+
+
+def looks_like_a_path(name: str) -> bool:
+    """Whether a name can only be a file or folder on this machine."""
+    if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1 or name.endswith("/"):
+        return True
+    return suffix_of(Path(name)) in KINDS or HUB_ID.match(name) is None
+
+
+def _parameter(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
+
+
+def _neighbour(path: Path) -> Path | None:
+    """A file or folder nearby with almost this name."""
+    folder = path.parent
+    if not folder.is_dir():
+        return None
+    names = [other.name for other in folder.iterdir() if not other.name.startswith(".")]
+    by_stem = {name.split(".")[0]: name for name in names}
+    near = close(path.name, names, cutoff=0.75) or by_stem.get(close(path.name, by_stem, cutoff=0.75) or "")
+    return folder / near if near else None
+
+
+def _folder(name: str, path: Path, faults: Faults, flag: str) -> Source | None:
+    try:
+        splits = _saved_splits(path)
+    except PermissionError:
+        raise
+    except (OSError, ValueError, KeyError, AttributeError) as problem:
+        message = f"{flag} {name} looks like a saved data set, and its description can't be read: {problem}"
+        faults.say("D102", message, fix="save it again", parameters=(_parameter(flag),))
+        return None
+    if splits is None and (path / "config.json").is_file() and any((path / file).exists() for file in OF_A_MODEL):
+        message = f"{flag} {name} holds a model (config.json), not rows to learn from"
+        faults.say("D101", message, fix=f"{flag} <a file or folder of rows>", parameters=(_parameter(flag),))
+        return None
+    if splits is None:
+        splits = _file_splits(path)
+    if not splits:
+        there = listed(sorted(item.name for item in path.iterdir())) or "nothing"
+        message = f"{flag} {name} holds no data file ({there})"
+        faults.say("D101", message, fix=f"files can be: {listed(KINDS)}", parameters=(_parameter(flag),))
+        return None
+    return Source(name, splits, root=path.absolute())
+
+
+def _saved_splits(path: Path) -> dict[str, list[Path]] | None:
+    """The Arrow files of a folder written by `datasets`' `save_to_disk`; None where it isn't one."""
+    names = path / "dataset_dict.json"
+    if names.is_file():
+        listed_splits = json.loads(names.read_text(encoding="utf-8")).get("splits", [])
+        return {split: _arrow_files(path / split) for split in listed_splits}
+    if (path / "state.json").is_file() and any(path.glob("*.arrow")):
+        return {"train": _arrow_files(path)}
+    return None
+
+
+def _arrow_files(folder: Path) -> list[Path]:
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    return [(folder / file["filename"]).absolute() for file in state.get("_data_files", [])]
+
+
+def _file_splits(path: Path) -> dict[str, list[Path]]:
+    files = [file.absolute() for file in sorted(path.rglob("*")) if _is_data(file, path)]
+    structured = [file for file in files if suffix_of(file) in STRUCTURED]
+    plain = [file for file in files if suffix_of(file) in PLAIN and file.stem.lower() not in ("readme", "license")]
+    splits: dict[str, list[Path]] = {}
+    for file in structured or plain:
+        splits.setdefault(split_of(file.relative_to(path.absolute())), []).append(file)
+    return splits
+
+
+def _is_data(file: Path, root: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
+    return file.is_file() and not hidden and file.name not in NOT_DATA and suffix_of(file) in KINDS
+
+
+def split_of(file: Path) -> str:
+    """The split that a file in a folder belongs to: from its folders, then from the words of its name."""
+    for part in file.parts[:-1]:
+        if part.lower() in SPLIT_WORDS:
+            return SPLIT_WORDS[part.lower()]
+    stem = file.name.split(".")[0].lower()
+    if stem in SPLIT_WORDS:
+        return SPLIT_WORDS[stem]
+    words = re.split(r"[-_ ]+", stem)
+    for word in (words[0], words[-1], *words):
+        if word in SPLIT_WORDS:
+            return SPLIT_WORDS[word]
+    return ALL_ROWS
+
+
+def choose_split(source: Source, wanted: str, faults: Faults, flag: str, data_flag: str = "--data-path") -> list[Path]:
+    """The files of a split; empty with a finding where there is no such split."""
+    splits = source.splits
+    canonical = SPLIT_WORDS.get(wanted.lower(), wanted)
+    for name in (wanted, canonical):
+        if name in splits:
+            return splits[name]
+    if canonical == "train" and ALL_ROWS in splits:
+        return splits[ALL_ROWS]
+    by_stem = [file for files in splits.values() for file in files if file.name.split(".")[0] == wanted]
+    if by_stem:
+        return by_stem
+    faults.add(_no_split(source, wanted, flag, data_flag))
+    return []
+
+
+def _no_split(source: Source, wanted: str, flag: str, data_flag: str) -> Finding:
+    parameters = (_parameter(flag), _parameter(data_flag))
+    if source.single:
+        message = f"{source.name} is one file and has no split {wanted!r} ({flag})"
+        if flag == "--valid-split" and KINDS.get(suffix_of(Path(wanted))) and Path(wanted).exists():
+            message += ", which is a file or folder of its own"
+            return Finding(message, f"--eval-dataset-path {wanted}", parameters, code="D108")
+        return Finding(message, f"leave out {flag}, or give a folder with {wanted}.jsonl", parameters, code="D108")
+    files = [file for files in source.splits.values() for file in files]
+    message = (
+        f"{data_flag} {source.name} has no {wanted} split ({flag}); it has: {listed(source.shown(f) for f in files)}"
+    )
+    if not files:
+        message = f"{data_flag} {source.name} has no {wanted} split ({flag}), and no rows in any other"
+        return Finding(message, f"{data_flag} <a file or folder of rows>", parameters, code="D108")
+    only = next(iter(source.splits), wanted)
+    if not re.fullmatch(r"[\w.-]+", wanted):
+        message += "; a split is one name, with no slice or sum"
+        return Finding(
+            message, f"{flag} {only}, with --max-samples N for the first rows of it", parameters, code="D108"
+        )
+    fix = f"rename a file to {wanted}{files[0].suffix}, give the file itself ({data_flag} {source.shown(files[0])}), or {flag} {only}"
+    return Finding(message, fix, parameters, code="D108")

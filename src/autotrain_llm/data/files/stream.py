@@ -1,0 +1,187 @@
+"""Rows of files that are too large to be held in memory, read while they are gone through. JSON documents and Markdown can only be read whole."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from autotrain_llm.data.files.decode import BOM, GZIP_MAGIC, say_byte_order_mark, say_not_utf8
+from autotrain_llm.data.files.read import (
+    RawRow,
+    Stream,
+    Table,
+    columns_are_clear,
+    delimiter_of,
+    kind_of_file,
+    read_table,
+    rows_of_cells,
+    rows_of_lines,
+    rows_of_text,
+    say_damaged,
+    say_no_cells,
+    say_objects,
+)
+from autotrain_llm.data.files.sniff import pretence
+from autotrain_llm.data.findings import Faults
+
+LARGE = 64 << 20  # bytes; rows in memory take several times what they take in a file
+UNPACKED = 4  # times what a packed text takes in its file
+BLOCK = 1 << 20
+ROWS = 1000
+HEAD = 1 << 16
+
+
+class _NotText(Exception):
+    """What was read is not UTF-8, and that has been said."""
+
+
+def open_table(
+    path: Path, name: str, faults: Faults, digest: Any, most: int | None = None, *, beside: Sequence[Path] = ()
+) -> Table:
+    """The rows of a file (the first `most`), in memory or, where it is large with those `beside` it and they are many, as a `Stream`."""
+    rows = stream_of(path, name, faults, digest) if are_large([path, *beside]) else None
+    if rows is None:
+        return read_table(path, name, faults, digest, most)
+    digest.update(name.encode("utf-8", "surrogateescape"))
+    if most is not None and most <= ROWS:
+        return Table(name, list(islice(rows, most)))
+    return Table(name, Stream(rows if most is None else islice(rows, most)))
+
+
+def are_large(paths: Sequence[Path]) -> bool:
+    """Whether the rows of these files together had better not all be in memory."""
+    return sum(map(_size, paths)) > LARGE
+
+
+def _size(path: Path) -> int:
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return 0
+    return size * (UNPACKED if path.suffix.lower() == ".gz" else 1)
+
+
+def stream_of(path: Path, name: str, faults: Faults, digest: Any) -> Iterator[RawRow] | None:
+    """The rows of a large file, which is read while they are gone through; None where it can only be read whole."""
+    try:
+        with _opened(path) as file:
+            head = file.read(HEAD)
+    except (OSError, EOFError):
+        return None  # whoever reads it whole says why
+    kind = kind_of_file(path, head)
+    if pretence(head, name, rows=kind != "text") is not None:
+        return None  # whoever reads it whole says what it is
+    if kind in ("parquet", "arrow"):
+        return None if head.startswith(GZIP_MAGIC) or _is_packed(path) else _columns(path, kind, name, faults, digest)
+    first = head.removeprefix(BOM).lstrip()[:1]
+    if (kind == "lines" and first == b"[") or kind not in ("lines", "csv", "tsv", "text"):
+        return None
+    if kind == "text":
+        say_objects(head.decode("utf-8", "replace").split("\n")[:-1], name, faults)
+    return _rows(path, kind, name, faults, digest)
+
+
+def _is_packed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == GZIP_MAGIC
+
+
+def _opened(path: Path) -> BinaryIO:
+    return gzip.open(path, "rb") if _is_packed(path) else path.open("rb")  # type: ignore[return-value]
+
+
+def _rows(path: Path, kind: str, name: str, faults: Faults, digest: Any) -> Iterator[RawRow]:
+    lines = _lines(path, name, faults, digest)
+    try:
+        if kind == "lines":
+            yield from rows_of_lines(lines, name, faults)
+        elif kind == "text":
+            yield from rows_of_text(lines, _has_no_blank_line(path))
+        else:
+            first = next(lines)
+            if say_no_cells(first, name, faults):
+                return
+            delimiter = "\t" if kind == "tsv" else delimiter_of(first)
+            yield from rows_of_cells(chain([first], lines), delimiter, name, faults)
+    except _NotText:
+        return
+    except (OSError, EOFError) as problem:
+        faults.say("D102", f"{name} can't be read: {problem}", file=name, parameters=("data_path",))
+
+
+def _lines(path: Path, name: str, faults: Faults, digest: Any) -> Iterator[str]:
+    """The lines of a text with what ends them, parted at line feeds alone."""
+    at, number = 0, 0
+    with _opened(path) as file:
+        for raw in file:
+            digest.update(raw)
+            number += 1
+            if number == 1 and raw.startswith(BOM):
+                say_byte_order_mark(name, faults)
+                raw, at = raw[len(BOM) :], -len(BOM)
+            try:
+                text = raw.decode("utf-8")
+            except UnicodeDecodeError as problem:
+                with _opened(path) as again:
+                    say_not_utf8(
+                        again.read(BLOCK), raw[problem.start], max(at, 0) + problem.start, number, name, faults
+                    )
+                raise _NotText from problem
+            at += len(raw)
+            yield text
+
+
+def _has_no_blank_line(path: Path) -> bool:
+    """Whether each line says something."""
+    with _opened(path) as file:
+        return not any(raw.endswith(b"\n") and not raw.strip() for raw in file)
+
+
+def _columns(path: Path, kind: str, name: str, faults: Faults, digest: Any) -> Iterator[RawRow]:
+    """The rows of a Parquet or Arrow file, some at a time."""
+    import pyarrow
+
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    number = 0
+    try:
+        for batch in _batches(path, kind):
+            if not number and not columns_are_clear(batch.schema.names, name, faults):
+                return
+            for row in batch.to_pylist():
+                number += 1
+                yield number, None, row
+    except (pyarrow.ArrowException, OSError) as problem:
+        say_damaged(kind, name, problem, faults)
+
+
+def _batches(path: Path, kind: str) -> Iterator[Any]:
+    import pyarrow
+
+    if kind == "parquet":
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(path) as file:
+            yield from file.iter_batches(ROWS)
+        return
+    with pyarrow.memory_map(str(path)) as mapped:
+        for batch in _arrow_batches(mapped):
+            for start in range(0, batch.num_rows, ROWS):
+                yield batch.slice(start, ROWS)
+
+
+def _arrow_batches(mapped: Any) -> Iterator[Any]:
+    import pyarrow
+    from pyarrow import ipc
+
+    try:
+        reader = ipc.open_stream(mapped)
+    except pyarrow.ArrowInvalid:
+        file = ipc.open_file(mapped)
+        yield from (file.get_batch(number) for number in range(file.num_record_batches))
+        return
+    yield from reader

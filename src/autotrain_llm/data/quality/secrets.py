@@ -1,0 +1,160 @@
+"""`--check-secrets`: keys, passwords and personal data in rows, by the shapes that they are known to have. What is found is never printed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from autotrain_llm.data.example import Example
+from autotrain_llm.data.findings import Faults
+
+SECRET, PERSONAL = "D165", "D166"
+# Fewer different characters than this are a placeholder: sk-xxxxxxxxxxxxxxxxxxxx.
+FEWEST_CHARACTERS = 8
+# Names that stand in documentation (RFC 2606, RFC 6761).
+RESERVED = re.compile(r"(?:^|[@.])(?:example(?:\.(?:com|org|net))?|test|invalid|localhost|domain\.com|email\.com)$")
+SHORTEST_IBAN, LONGEST_IBAN = 15, 34
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a secret is called, how it is written, and what shows it is one. `known` letters of it are the same in all, and can be shown."""
+
+    code: str
+    name: str
+    pattern: re.Pattern[str]
+    known: int = 0
+    holds: Callable[[str], bool] = lambda found: True
+
+
+def _looks_random(found: str) -> bool:
+    return len(set(found[4:])) >= FEWEST_CHARACTERS and "example" not in found.lower()
+
+
+def _luhn(found: str) -> bool:
+    """The check digit of card numbers (ISO/IEC 7812-1)."""
+    digits = [int(character) for character in found if character.isdigit()]
+    if len(set(digits)) < 2:
+        return False
+    doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def _iban(found: str) -> bool:
+    """The check digits of an IBAN (ISO 13616): the whole is 1 modulo 97."""
+    written = found.replace(" ", "")
+    if not SHORTEST_IBAN <= len(written) <= LONGEST_IBAN:
+        return False
+    return int("".join(str(int(character, 36)) for character in written[4:] + written[:4])) % 97 == 1
+
+
+def _phone(found: str) -> bool:
+    digits = [character for character in found if character.isdigit()]
+    return 9 <= len(digits) <= 15 and len(set(digits)) >= 4
+
+
+def _address(found: str) -> bool:
+    return RESERVED.search(found.lower().rpartition("@")[2]) is None
+
+
+def _password(found: str) -> bool:
+    """Whether an address with a name and a password holds a real one, not a word that stands for it."""
+    password = found.rpartition("@")[0].rpartition(":")[2]
+    return (
+        password.strip("<>{}[]$*").lower() not in ("password", "pass", "passwd", "pwd", "secret")
+        and "{" not in password
+    )
+
+
+def _shape(name: str, pattern: str, known: int) -> Shape:
+    return Shape(SECRET, name, re.compile(rf"(?<![A-Za-z0-9_-])(?:{pattern})"), known, _looks_random)
+
+
+SHAPES = (
+    _shape("an AWS access key", r"(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Za-z0-9])", 4),
+    _shape("a GitHub token", r"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{60,}", 4),
+    _shape("a GitLab token", r"glpat-[A-Za-z0-9_-]{20,}", 6),
+    _shape("a Hugging Face token", r"hf_[A-Za-z0-9]{30,}", 3),
+    _shape("an Anthropic key", r"sk-ant-[A-Za-z0-9_-]{24,}", 7),
+    _shape("an OpenAI key", r"sk-(?!ant-)(?:proj-|svcacct-)?[A-Za-z0-9_-]{24,}", 3),
+    _shape("a Google API key", r"AIza[A-Za-z0-9_-]{35}", 4),
+    _shape("a Slack token", r"xox[abeoprs]-[A-Za-z0-9-]{16,}", 5),
+    _shape("a Stripe key", r"[rs]k_live_[A-Za-z0-9]{20,}", 8),
+    _shape("an npm token", r"npm_[A-Za-z0-9]{36}(?![A-Za-z0-9])", 4),
+    _shape("a SendGrid key", r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{30,}", 3),
+    _shape("a signed web token (JWT)", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}", 3),
+    Shape(SECRET, "a private key", re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----\s*[A-Za-z0-9+/=:]"), 10),
+    Shape(
+        SECRET,
+        "an address with a password",
+        re.compile(r"[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"'<>]{1,64}:[^\s:/@\"']{3,64}@[\w.-]+"),
+        0,
+        _password,
+    ),
+    Shape(
+        PERSONAL,
+        "an e-mail address",
+        re.compile(r"(?<![\w.+-])[A-Za-z0-9][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![\w-])"),
+        0,
+        _address,
+    ),
+    Shape(
+        PERSONAL,
+        "a credit card number",
+        re.compile(
+            r"(?<![\w.-])(?:(?:4\d{3}|5[1-5]\d\d|2[2-7]\d\d|6(?:011|5\d\d)|35\d\d)([ -]?)\d{4}\1\d{4}\1\d{4}|3[47]\d\d([ -]?)\d{6}\2\d{5})(?![\w-])"
+        ),
+        0,
+        _luhn,
+    ),
+    Shape(PERSONAL, "an IBAN", re.compile(r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Z0-9])"), 0, _iban),
+    Shape(PERSONAL, "a telephone number", re.compile(r"(?<![\w+])\+[1-9]\d{0,2}(?:[ .()/-]{0,2}\d{1,4}){3,6}(?!\d)"), 0, _phone),
+    Shape(PERSONAL, "a US social security number", re.compile(r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])")),
+)  # fmt: skip
+
+
+def check_secrets(rows: Iterable[Example], faults: Faults) -> None:
+    """A warning for each kind of secret or personal data, with the rows that hold it and nothing of what they hold."""
+    for row in rows:
+        for shape, found in _found(row):
+            begins = f" ({found[: shape.known]}…)" if shape.known else ""
+            fix = (
+                "delete or replace it, and withdraw it where it was valid"
+                if shape.code == SECRET
+                else "delete or replace it, or make sure it may be learnt"
+            )
+            faults.row(
+                shape.code,
+                row.file,
+                row.row,
+                f"holds what looks like {shape.name}{begins}",
+                line=row.line,
+                fix=fix,
+                parameters=("check_secrets", "data_path"),
+                key=shape.name,
+            )
+
+
+def _found(row: Example) -> Iterator[tuple[Shape, str]]:
+    """Each shape that a row holds, once."""
+    text = "\n".join((*row.strings(), *_calls(row)))
+    for shape in SHAPES:
+        for match in shape.pattern.finditer(text):
+            if shape.holds(match[0]):
+                yield shape, match[0]
+                text = shape.pattern.sub(" ", text)  # what stands behind a password is no e-mail address
+                break
+
+
+def _calls(row: Example) -> Iterator[str]:
+    """What tools are called with."""
+    sides = (row.messages, row.prompt, row.completion, row.chosen, row.rejected)
+    for side in sides:
+        if isinstance(side, list):
+            yield from (
+                json.dumps(turn["tool_calls"], ensure_ascii=False, default=str)
+                for turn in side
+                if turn.get("tool_calls")
+            )

@@ -1,0 +1,115 @@
+"""`Collector`: the parts of one side of the data put together, in memory or, where they would fill it, in files that are mapped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from autotrain_llm.data.rows import PARTS, PairRows, Rows, TokenRows
+from autotrain_llm.data.tokenize.truncate import Part
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+
+class Collector:
+    """Takes the parts of one side in their order. With a folder, ids and masks go into files there."""
+
+    def __init__(self, folder: Path | None, name: str) -> None:
+        self._folder, self._name = folder, name
+        self._sides: dict[str, _Side] = {}
+        self._lengths: list[ndarray] = []
+        self._places: list[ndarray] = []
+        self.truncated = self.dropped = self.whole = self.ending = 0
+        self.tokens = self.trained = 0
+
+    def add(self, part: Part) -> None:
+        """The next part."""
+        import numpy
+
+        self._lengths.append(numpy.asarray(part.lengths, dtype=numpy.int64))
+        self._places.append(numpy.asarray(part.places, dtype=numpy.int64))
+        self.truncated += part.truncated
+        self.dropped += part.dropped
+        self.whole += part.whole
+        self.ending += part.ending
+        held = (
+            {name: getattr(part.rows, name) for name in PARTS} if isinstance(part.rows, PairRows) else {"": part.rows}
+        )
+        for name, rows in held.items():
+            self.tokens += len(rows.ids)
+            self.trained += int(rows.trained.sum())
+            if name not in self._sides:
+                self._sides[name] = _Side(self._folder, f"{self._name}.{name}" if name else self._name)
+            self._sides[name].add(rows)
+
+    @property
+    def lengths(self) -> ndarray:
+        """Tokens of each example before it was cut."""
+        return _together(self._lengths)
+
+    @property
+    def places(self) -> ndarray:
+        """The number of the example of each length."""
+        return _together(self._places)
+
+    def rows(self) -> Rows:
+        """All rows taken."""
+        rows = [side.rows() for side in self._sides.values()]
+        return PairRows(*rows) if len(rows) > 1 else rows[0]
+
+
+def _together(arrays: list[ndarray], kind: Any = "int64") -> ndarray:
+    import numpy
+
+    return numpy.concatenate(arrays) if arrays else numpy.zeros(0, dtype=kind)
+
+
+class _Side:
+    """The arrays of one `TokenRows` in the making."""
+
+    def __init__(self, folder: Path | None, name: str) -> None:
+        self._paths = None if folder is None else [folder / f"{name}.{part}" for part in ("ids", "trained")]
+        self._files: list[BinaryIO] = [path.open("wb") for path in self._paths or ()]
+        self._ids: list[ndarray] = []
+        self._trained: list[ndarray] = []
+        self._lengths: list[ndarray] = []
+        self._source: list[ndarray] = []
+        self._labels: list[ndarray] = []
+
+    def add(self, rows: TokenRows) -> None:
+        self._lengths.append(rows.lengths)
+        self._source.append(rows.source)
+        if rows.labels is not None:
+            self._labels.append(rows.labels)
+        if self._files:
+            for file, array in zip(self._files, (rows.ids, rows.trained), strict=True):
+                array.tofile(file)
+        else:
+            self._ids.append(rows.ids)
+            self._trained.append(rows.trained)
+
+    def rows(self) -> TokenRows:
+        import numpy
+
+        lengths = _together(self._lengths)
+        offsets = numpy.zeros(len(lengths) + 1, dtype=numpy.int64)
+        numpy.cumsum(lengths, out=offsets[1:])
+        ids, trained = self._arrays()
+        labels = _together(self._labels) if self._labels else None
+        return TokenRows(ids, trained, offsets, _together(self._source), labels)
+
+    def _arrays(self) -> tuple[ndarray, ndarray]:
+        import numpy
+
+        if self._paths is None:
+            return _together(self._ids, "int32"), _together(self._trained, "bool")
+        for file in self._files:
+            file.close()
+        kinds = zip(self._paths, ("int32", "bool"), strict=True)
+        # An empty file can't be mapped.
+        ids, trained = (
+            numpy.memmap(path, kind, mode="r") if path.stat().st_size else numpy.zeros(0, dtype=kind)
+            for path, kind in kinds
+        )
+        return ids, trained

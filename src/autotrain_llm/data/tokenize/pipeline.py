@@ -1,0 +1,113 @@
+"""The work of preparing rows, a batch at a time: while one batch is rendered, the one before is tokenised on all cores."""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autotrain_llm.data.dataset import Progress
+from autotrain_llm.data.example import Example
+from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.tokenize.collect import Collector
+from autotrain_llm.data.tokenize.render import Piece, PieceMaker
+from autotrain_llm.data.tokenize.truncate import Part, Pass
+from autotrain_llm.data.tokenizer.offsets import Tokens
+
+if TYPE_CHECKING:
+    from autotrain_llm.data.tokenize.prepare import Preparation
+
+Meanwhile = Callable[[], object]
+# A batch is full with whichever comes first. While it is tokenised a letter takes some hundred bytes, so that long rows are taken by few.
+MOST_ROWS, MOST_LETTERS = 4096, 1 << 20
+# The first batch is this part of a full one, and each is twice the one before: the tokenizer is soon at work.
+FIRST = 1 / 16
+WAITING = 2  # full batches
+
+
+def collect(
+    maker: PieceMaker,
+    faults: Faults,
+    preparation: Preparation,
+    examples: Sequence[Example],
+    collector: Collector,
+    progress: Progress | None,
+    meanwhile: Meanwhile | None = None,
+) -> Collector:
+    """Take all parts of one side, in their order. `meanwhile` is called while the first of them are tokenised."""
+    with _what_is_there_stays():
+        for one, part in _overlapped(maker, faults, preparation, examples, meanwhile):
+            collector.add(part)
+            if progress is not None and one.examples:
+                progress("Preparing rows", one.start + len(one.examples), len(examples))
+    return collector
+
+
+@contextmanager
+def _what_is_there_stays() -> Iterator[None]:
+    """Inside it the garbage collector doesn't go through what is there already, the rows above all, again and again."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def batches(examples: Iterable[Example]) -> Iterator[tuple[list[Example], float]]:
+    """The examples in stretches, with how full a batch each is; a single empty one where there are none."""
+    batch: list[Example] = []
+    letters, full, empty, wanted = 0, 0.0, True, FIRST
+    for example in examples:
+        batch.append(example)
+        letters += sum(map(len, example.strings()))
+        full = max(len(batch) / MOST_ROWS, letters / MOST_LETTERS)
+        if full >= wanted:
+            yield batch, full
+            batch, letters, full, empty, wanted = [], 0, 0.0, False, min(2 * wanted, 1)
+    if batch or empty:
+        yield batch, full
+
+
+def _overlapped(
+    maker: PieceMaker,
+    faults: Faults,
+    preparation: Preparation,
+    examples: Iterable[Example],
+    meanwhile: Meanwhile | None,
+) -> Iterator[tuple[Pass, Part]]:
+    """While one batch is rendered here, and another made rows of, those between them are tokenised on all cores, one after the other."""
+    start, full = 0, 0.0
+    waiting: deque[_Waiting] = deque()
+    with ThreadPoolExecutor(1) as pool:
+        for batch, size in batches(examples):
+            one = Pass(maker, faults, preparation, batch, start)
+            pieces = one.pieces()
+            waiting.append(_Waiting(one, pieces, pool.submit(one.tokenised, pieces), size))
+            start, full = start + len(batch), full + size
+            while waiting and full >= WAITING:
+                if meanwhile is not None:
+                    meanwhile()
+                    meanwhile = None
+                full -= waiting[0].full
+                yield waiting.popleft().taken()
+        if meanwhile is not None:
+            meanwhile()
+        while waiting:
+            yield waiting.popleft().taken()
+
+
+@dataclass
+class _Waiting:
+    """A batch at the tokenizer."""
+
+    one: Pass
+    pieces: list[tuple[int, list[Piece]]]
+    tokens: Future[Tokens]
+    full: float
+
+    def taken(self) -> tuple[Pass, Part]:
+        return self.one, self.one.taken(self.pieces, self.tokens.result())

@@ -1,0 +1,269 @@
+"""`prepare`: converted rows to rows of token ids, with what is trained on, what was cut, and what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autotrain_llm.data import cache as disk
+from autotrain_llm.data.chat.template import ChatTemplate, check_end_of_turn, find_template
+from autotrain_llm.data.dataset import Dataset, Progress
+from autotrain_llm.data.files.disk_examples import Folder
+from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.rows import PairRows, Rows, TokenRows, cut_into_blocks
+from autotrain_llm.data.tokenize.collect import Collector
+from autotrain_llm.data.tokenize.marker_checks import check_markers
+from autotrain_llm.data.tokenize.pipeline import Meanwhile, collect
+from autotrain_llm.data.tokenize.render import PieceMaker
+from autotrain_llm.data.tokenize.truncate import next_length
+from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
+from autotrain_llm.data.wording import plural
+from autotrain_llm.declare.finding import WARNING, Finding
+
+# Raised when the same content and settings give other rows than before.
+FORMAT = 3
+# Times the median: what costs memory where the limit was given, and what is hardly one row.
+OUTLIER, FAR_OUTLIER = 50, 100
+FEWEST_LENGTHS = 20
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How rows become ids.
+
+    `response_only` None is the usual: of prompt and completion and of conversations the answers are trained on, of text everything.
+    `block` joins documents and cuts them into blocks of `max_length`. `…_given` and `length_flag` only serve the findings: what was not
+    given is never complained of. `max_prompt_length` and `max_completion_length` limit the two sides of preference rows.
+    `scored` rows are read whole, exactly as the tokenizer and the chat template write them for anybody who will want a score.
+    """
+
+    max_length: int
+    block: bool = False
+    response_only: bool | None = None
+    add_eos: bool = True
+    chat_template: str | None = None
+    packing: bool = False
+    max_prompt_length: int | None = None
+    max_completion_length: int | None = None
+    scored: bool = False
+    length_flag: str = "--max-seq-length"
+    length_given: bool = False
+    sides_given: tuple[str, ...] = ()  # which of max_prompt_length and max_completion_length
+    add_eos_given: bool = False
+
+
+@dataclass
+class Prepared:
+    """Rows to train and to evaluate on. `findings` says what `prepare` itself found; those of the data set are with it."""
+
+    train: Rows
+    valid: Rows
+    statistics: dict[str, Any]
+    findings: tuple[Finding, ...]
+    fingerprint: str
+    template: ChatTemplate | None = None
+    from_cache: bool = False
+    folder: Folder | None = None  # where the rows lie that are mapped
+
+    @property
+    def end_of_turn(self) -> str | None:
+        """The token that ends an answer, where rows are rendered by a template and it ends turns with one."""
+        return self.template.end_token if self.template else None
+
+
+def prepare(
+    dataset: Dataset,
+    tokenizer: Tokenizer,
+    preparation: Preparation,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    meanwhile: Meanwhile | None = None,
+) -> Prepared:
+    """Render, tokenise, mask and cut all rows of a data set, or load what was prepared before.
+
+    `progress` hears how many rows are done; `meanwhile`, which is not part of it, is called while the tokenizer's threads are at work.
+    """
+    faults = Faults()
+    template = find_template(preparation.chat_template, tokenizer, faults)
+    maker = PieceMaker(dataset, tokenizer, preparation, template, faults)
+    used = template if maker.renders else None
+    fingerprint = _fingerprint(dataset, tokenizer, preparation, template)
+    kept = disk.load(cache, fingerprint) if cache is not None else None
+    if kept is not None:
+        rows, document = kept
+        findings = tuple(_finding(entry) for entry in document["findings"])
+        return Prepared(rows["train"], rows["valid"], document["statistics"], findings, fingerprint, used, True)
+    maker.check()
+    if not faults.refused:
+        check_markers(maker, faults)
+    folder = _folder_for(dataset)
+    refused = faults.refused
+    if used is not None and not refused:
+        check_end_of_turn(used, faults)
+    sides = {"train": dataset.train, "valid": dataset.valid}
+    done = {
+        name: collect(
+            maker,
+            faults,
+            preparation,
+            [] if refused else examples,
+            Collector(folder.path if folder else None, name),
+            progress,
+            meanwhile if name == "train" else None,
+        )
+        for name, examples in sides.items()
+    }
+    train, valid = done["train"], done["valid"]
+    rows = {name: _blocks(collected.rows(), preparation) for name, collected in done.items()}
+    if not refused:
+        _check_result(dataset, maker, train, valid, faults)
+    statistics = _statistics(train, valid, rows)
+    prepared = Prepared(rows["train"], rows["valid"], statistics, faults.findings(), fingerprint, used, folder=folder)
+    if cache is not None and not faults.refused:
+        document = {
+            "findings": [{**finding.as_dict(), "changes": dict(finding.changes)} for finding in prepared.findings],
+            "statistics": statistics,
+        }
+        disk.save(cache, fingerprint, rows, document)
+    return prepared
+
+
+def _blocks(rows: Rows, preparation: Preparation) -> Rows:
+    """Documents, joined and cut."""
+    return cut_into_blocks(rows, preparation.max_length) if preparation.block and isinstance(rows, TokenRows) else rows
+
+
+def _folder_for(dataset: Dataset) -> Folder | None:
+    """Where the ids of rows go that are not all held in memory."""
+    return None if dataset.in_memory else Folder("autotrain-rows-")
+
+
+def _fingerprint(
+    dataset: Dataset, tokenizer: Tokenizer, preparation: Preparation, template: ChatTemplate | None
+) -> str:
+    shape = [template.identity if template else None, dataset.format, dataset.columns]
+    document = [FORMAT, dataset.fingerprint, tokenizer.fingerprint, dataclasses.asdict(preparation), shape]
+    return hashlib.blake2b(json.dumps(document, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _finding(entry: dict[str, Any]) -> Finding:
+    return Finding(**{**entry, "parameters": tuple(entry["parameters"])})
+
+
+def _check_result(dataset: Dataset, maker: PieceMaker, train: Collector, valid: Collector, faults: Faults) -> None:
+    """What can only be said of all rows together."""
+    preparation = maker.preparation
+    if dataset.train and train.dropped == len(dataset.train) and not faults.refused:
+        flag = f"{preparation.length_flag} {preparation.max_length}"
+        message = f"{dataset.path}: no row has anything to learn ({len(dataset.train)} rows, {flag})"
+        faults.say("D156", message, fix=_all_lost_fix(train, preparation), parameters=("data_path",), file=dataset.path)
+    if dataset.valid and valid.dropped == len(dataset.valid) and train.dropped < len(dataset.train):
+        name = dataset.eval_path or dataset.path
+        faults.say(
+            "D121",
+            f"{dataset.valid_from}: {name} is empty: no row of it can be evaluated",
+            file=name,
+            parameters=("eval_dataset_path",),
+        )
+    if not preparation.block:
+        _check_outlier(dataset, train, preparation, faults)
+    if maker.learns_to_end and train.whole and not train.ending:
+        _say_no_end(dataset, maker, train.whole, faults)
+
+
+def _say_no_end(dataset: Dataset, maker: PieceMaker, rows: int, faults: Faults) -> None:
+    """No row that is learnt whole is trained on what ends an answer."""
+    ends = " or ".join(maker.end_tokens)
+    if maker.template is not None and maker.renders:
+        why, fix = (
+            f"the chat template ends turns with {ends} outside of what it marks as generated",
+            ("put it inside {% generation %} … {% endgeneration %}, or leave these marks out of the template"),
+        )
+        parameters: tuple[str, ...] = ("chat_template",)
+        if not maker.template.marks_generation:
+            why, fix = f"the chat template writes no {ends} after an answer", "--chat-template chatml"
+    else:
+        why, fix, parameters = f"no text ends with {ends}", "--add-eos-token", ("add_eos_token",)
+    message = (
+        f"{dataset.path}: none of {plural(rows, 'row')} is trained on {ends}: the model won't learn to stop ({why})"
+    )
+    faults.say("D157", message, fix=fix, severity=WARNING, parameters=parameters, file=dataset.path)
+
+
+def _all_lost_fix(train: Collector, preparation: Preparation) -> str | None:
+    lengths = train.lengths
+    return f"{preparation.length_flag} {next_length(int(lengths.max()))}" if len(lengths) else None
+
+
+def _check_outlier(dataset: Dataset, train: Collector, preparation: Preparation, faults: Faults) -> None:
+    """A warning where one row is far longer than the others: by how much memory it takes, or because it can hardly be one row."""
+    import numpy
+
+    lengths = train.lengths
+    if len(lengths) < 3:
+        return
+    median = max(int(numpy.partition(lengths, len(lengths) // 2)[len(lengths) // 2]), 1)
+    longest, limit = int(lengths.max()), preparation.max_length
+    example = dataset.train[int(train.places[int(lengths.argmax())])]
+    flag = preparation.length_flag
+    if preparation.length_given and min(longest, limit) >= OUTLIER * median:
+        times = min(longest, limit) // median
+        what = (
+            f"{min(longest, limit)} tokens, {times} times the median of {median}: it fits {flag} "
+            f"{limit}, and this one row decides how much memory is needed"
+        )
+        fix = (
+            f"cut or delete row {example.row}, or {flag} {next_length(int(lengths[lengths < OUTLIER * median].max()))}"
+        )
+    elif longest >= FAR_OUTLIER * median and len(lengths) >= FEWEST_LENGTHS:
+        cut = f"; what is beyond {limit} tokens is cut off" if longest > limit else ""
+        what = f"{longest} tokens, {longest // median} times the median of {median}{cut}"
+        fix = f"look at row {example.row}: several rows in one, as after a quote that is not closed? Part, cut or delete it"
+    else:
+        return
+    faults.row("D153", example.file, example.row, what, line=example.line, fix=fix, severity=WARNING)
+
+
+def _statistics(train: Collector, valid: Collector, rows: dict[str, Rows]) -> dict[str, Any]:
+    """What the plan shows: lengths before cutting, and what came of it."""
+    import numpy
+
+    lengths = numpy.sort(train.lengths)
+
+    def quantile(share: float) -> int:
+        return int(lengths[min(int(share * len(lengths)), len(lengths) - 1)]) if len(lengths) else 0
+
+    return {
+        "rows": len(rows["train"]),
+        "eval_rows": len(rows["valid"]),
+        "tokens": {"p50": quantile(0.5), "p95": quantile(0.95), "max": int(lengths[-1]) if len(lengths) else 0},
+        "total_tokens": train.tokens,
+        "trained_tokens": train.trained,
+        "trained_token_share": round(train.trained / train.tokens, 4) if train.tokens else 0.0,
+        "truncated_rows": train.truncated,
+        "dropped_rows": train.dropped,
+        "eval_truncated_rows": valid.truncated,
+        "eval_dropped_rows": valid.dropped,
+        "answers": _answers(rows["train"]),
+    }
+
+
+def _answers(rows: Rows) -> dict[str, Any] | None:
+    """What could be learnt from answers without reading them: their lengths (tokens, after cutting), or how many are good."""
+    import numpy
+
+    if isinstance(rows, PairRows) and len(rows):
+        chosen, rejected = rows.chosen.lengths, rows.rejected.lengths
+        return {
+            "chosen_median": int(numpy.median(chosen)),
+            "rejected_median": int(numpy.median(rejected)),
+            "chosen_longer_share": round(float((chosen > rejected).mean()), 4),
+        }
+    if isinstance(rows, TokenRows) and rows.labels is not None and len(rows):
+        good = int(rows.labels.sum())
+        return {"good": good, "bad": len(rows) - good, "good_share": round(good / len(rows), 4)}
+    return None

@@ -1,0 +1,32 @@
+"""Prepared rows as the model sees them: stretches of text, and whether each is trained on. Colour is the command line's affair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autotrain_llm.data.rows import PairRows
+from autotrain_llm.data.tokenize.prepare import Prepared
+from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
+
+Segment = tuple[str, bool]
+
+
+def preview(prepared: Prepared, tokenizer: Tokenizer, count: int) -> list[list[Segment]]:
+    """The first `count` training rows, each as (text, trained on) segments; of a pair both answers follow their prompt."""
+    rows = prepared.train
+    if isinstance(rows, PairRows):
+        parts = (rows.prompt, rows.chosen, rows.rejected)
+        return [
+            [segment for part in parts for segment in _row(tokenizer, *part[at])] for at in range(min(count, len(rows)))
+        ]
+    return [_row(tokenizer, *rows[at]) for at in range(min(count, len(rows)))]
+
+
+def _row(tokenizer: Tokenizer, ids: Any, trained: Any) -> list[Segment]:
+    segments: list[Segment] = []
+    start = 0
+    for at in range(1, len(ids) + 1):
+        if at == len(ids) or bool(trained[at]) != bool(trained[start]):
+            segments.append((tokenizer.decode(ids[start:at]), bool(trained[start])))
+            start = at
+    return segments

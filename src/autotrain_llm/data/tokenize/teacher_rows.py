@@ -1,0 +1,102 @@
+"""The rows as a teacher sees them: the same answers, token for token, after a prompt that may be another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from autotrain_llm.data.example import Example
+from autotrain_llm.data.rows import PairRows, Rows, RowsBuilder, TokenRows
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+    from autotrain_llm.data.tokenize.prepare import Prepared
+
+Row = tuple[Any, Any]
+
+
+@dataclass
+class TeacherRows:
+    """A row for each prepared row, `trained` exactly where the prepared row's targets are; and the rows for which there is none."""
+
+    train: TokenRows
+    valid: TokenRows
+    unlike: list[Example]
+
+
+class ManyRows(Protocol):
+    """Rows by their number."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> Row: ...
+
+
+def answer_rows(rows: Rows) -> ManyRows:
+    """The rows whose targets a teacher is heard at: of a pair the prompt with the chosen answer."""
+    return Chosen(rows) if isinstance(rows, PairRows) else rows
+
+
+class Chosen:
+    """Of each pair the prompt with the chosen answer."""
+
+    def __init__(self, pairs: PairRows) -> None:
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, number: int, /) -> Row:
+        import numpy
+
+        (prompt, _), (ids, trained) = self.pairs.prompt[number], self.pairs.chosen[number]
+        unseen = numpy.zeros(len(prompt), dtype=bool)
+        return numpy.concatenate([prompt, ids]), numpy.concatenate([unseen, trained])
+
+
+def targets_of(trained: ndarray) -> ndarray:
+    """The places in a row that are predicted: those that are trained on, but for a first one, which nothing stands before."""
+    import numpy
+
+    places = numpy.flatnonzero(trained)
+    return places[places > 0]
+
+
+def align(student: Prepared, teacher: Prepared, train: Sequence[Example], valid: Sequence[Example]) -> TeacherRows:
+    """Find the targets of each of the student's rows in the teacher's row of the same example, which may go on beyond them."""
+    unlike: list[Example] = []
+    of_train = _side(student.train, teacher.train, train, unlike)
+    return TeacherRows(of_train, _side(student.valid, teacher.valid, valid, unlike), unlike)
+
+
+def _side(student: Rows, teacher: Rows, examples: Sequence[Example], unlike: list[Example]) -> TokenRows:
+    numbers, theirs = ((rows.prompt if isinstance(rows, PairRows) else rows).source for rows in (student, teacher))
+    of_example = {int(source): row for row, source in enumerate(theirs)}
+    own, others = answer_rows(student), answer_rows(teacher)
+    builder = RowsBuilder()
+    for row, source in enumerate(numbers.tolist()):
+        other = of_example.get(source)
+        found = None if other is None else _aligned(own[row], others[other])
+        if found is None:
+            unlike.append(examples[source])
+        else:
+            builder.add(*found, source)
+    return builder.built()
+
+
+def _aligned(own: Row, other: Row) -> tuple[Any, list[tuple[int, int]]] | None:
+    """The teacher's row up to the last of the student's targets, with the spans of these; None where the answers are not the same."""
+    import numpy
+
+    (ids, trained), (their_ids, their_trained) = own, other
+    targets = targets_of(trained)
+    skipped = int(numpy.count_nonzero(trained)) - len(targets)
+    places = numpy.flatnonzero(their_trained)[skipped : skipped + len(targets)]
+    if len(places) < len(targets) or (len(places) and places[0] == 0):
+        return None
+    if not numpy.array_equal(numpy.asarray(ids)[targets], numpy.asarray(their_ids)[places]):
+        return None
+    end = int(places[-1]) + 1 if len(places) else len(their_ids)
+    return their_ids[:end], [(place, place + 1) for place in places.tolist()]

@@ -1,0 +1,321 @@
+"""`Tokenizer`: a model's tokenizer read from its files, with the ids that transformers would give and without loading it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from autotrain_llm.data.tokenizer.offsets import BytesOfIds
+from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
+
+NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+SLOW_FILES = (
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+    "vocab.json",
+    "vocab.txt",
+    "tiktoken.model",
+)
+# transformers writes this for "no limit known".
+NO_LIMIT = 10**9
+
+
+class Tokenizer:
+    """Text to ids and back. `slow` says that transformers had to be loaded for it."""
+
+    def __init__(self, backend: Any, config: dict[str, Any], templates: dict[str, str], slow: bool = False) -> None:
+        self.backend, self.config, self.templates, self.slow = backend, config, templates, slow
+        self.special = {name: _content(config.get(name)) for name in NAMED if config.get(name)}
+        self._frame: tuple[list[int], list[int]] | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Tokenizer:
+        """The tokenizer in a folder. Raises Refused where there is none, or it is damaged."""
+        folder = Path(folder)
+        config = _read_json(folder / "special_tokens_map.json") | _read_json(folder / "tokenizer_config.json")
+        templates = _templates(folder, config)
+        if (folder / "tokenizer.json").is_file():
+            return cls(_backend(folder, config), config, templates)
+        if any((folder / name).is_file() for name in SLOW_FILES):
+            return cls._load_slow(folder, config, templates)
+        message = f"--model {folder}: there is no tokenizer (no tokenizer.json or tokenizer.model)"
+        fix = "copy the tokenizer files of the base model there, or give --tokenizer FOLDER"
+        raise Refused([Finding(message, fix, ("model", "tokenizer"), code="D160")])
+
+    @classmethod
+    def _load_slow(cls, folder: Path, config: dict[str, Any], templates: dict[str, str]) -> Tokenizer:
+        try:
+            whole = importlib.import_module("transformers").AutoTokenizer.from_pretrained(str(folder))
+        except Exception as problem:  # each tokenizer class has faults of its own
+            first = str(problem).strip().splitlines()[0][:300] if str(problem).strip() else type(problem).__name__
+            message = f"--model {folder}: its tokenizer can't be loaded: {first}"
+            raise Refused([Finding(message, None, ("model", "tokenizer"), code="D160")]) from problem
+        named = {name: str(value) for name, value in whole.special_tokens_map.items() if name in NAMED}
+        backend = getattr(whole, "backend_tokenizer", None) or _SlowBackend(whole)
+        return cls(backend, config | named, templates, slow=True)
+
+    # -- special tokens -------------------------------------------------------------------------------------------------
+
+    @property
+    def bos(self) -> str | None:
+        """The token that begins a text."""
+        return self.special.get("bos_token")
+
+    @property
+    def eos(self) -> str | None:
+        """The token that ends a text."""
+        return self.special.get("eos_token")
+
+    @property
+    def pad(self) -> str | None:
+        """The token that fills up."""
+        return self.special.get("pad_token")
+
+    @property
+    def unk(self) -> str | None:
+        """The token for what is unknown."""
+        return self.special.get("unk_token")
+
+    @property
+    def bos_id(self) -> int | None:
+        """The id of `bos`."""
+        return self.id_of(self.bos)
+
+    @property
+    def eos_id(self) -> int | None:
+        """The id of `eos`."""
+        return self.id_of(self.eos)
+
+    @property
+    def pad_id(self) -> int | None:
+        """The id of `pad`."""
+        return self.id_of(self.pad)
+
+    @property
+    def unk_id(self) -> int | None:
+        """The id of `unk`."""
+        return self.id_of(self.unk)
+
+    def id_of(self, token: str | None) -> int | None:
+        """The id of a token, None where it is no token."""
+        return None if token is None else self.backend.token_to_id(token)
+
+    def differing_token(self, other: Tokenizer) -> str | None:
+        """The first token that `other` has under another id or not at all, in words; None where each of this one's ids means the same."""
+        own, theirs = (one.backend.get_vocab(with_added_tokens=True) for one in (self, other))
+        for token, number in sorted(own.items(), key=lambda entry: entry[1]):
+            if theirs.get(token) != number:
+                return f"{token!r} is {number} here and {theirs.get(token, 'nothing')} there"
+        return None
+
+    def moved_tokens(self, other: Tokenizer) -> tuple[float, str | None]:
+        """Of the tokens that both have, the share that `other` has under another id, and the first of them, in words."""
+        own, theirs = (one.backend.get_vocab(with_added_tokens=True) for one in (self, other))
+        both = own.keys() & theirs.keys()
+        moved = sorted((own[token], token) for token in both if own[token] != theirs[token])
+        if not moved:
+            return 0.0, None
+        number, token = moved[0]
+        return len(moved) / len(both), f"{token!r} is {number} here and {theirs[token]} there"
+
+    def added_tokens(self) -> list[str]:
+        """All tokens that are never split."""
+        return [str(token.content) for token in self.backend.get_added_tokens_decoder().values()]
+
+    # -- what it is -----------------------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """How many ids there are, added tokens among them."""
+        return self.backend.get_vocab_size(with_added_tokens=True)
+
+    @property
+    def model_max_length(self) -> int | None:
+        """The length limit written into the tokenizer, None where it has none."""
+        limit = self.config.get("model_max_length")
+        return int(limit) if isinstance(limit, int | float) and limit < NO_LIMIT else None
+
+    @property
+    def chat_template(self) -> str | None:
+        """The tokenizer's own chat template."""
+        return self.templates.get("default")
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for two tokenizers exactly if they give the same ids and render the same."""
+        written = json.dumps([self.backend.to_str(), self.special, self.templates], sort_keys=True)
+        return hashlib.blake2b(written.encode(), digest_size=16).hexdigest()
+
+    @property
+    def frame(self) -> tuple[list[int], list[int]]:
+        """The ids that this tokenizer puts before and after a text of its own accord."""
+        if self._frame is None:
+            bare = self.backend.encode("a", add_special_tokens=False).ids
+            framed = self.backend.encode("a", add_special_tokens=True).ids
+            starts = range(len(framed) - len(bare) + 1)
+            at = next((start for start in starts if framed[start : start + len(bare)] == bare), 0)
+            self._frame = (framed[:at], framed[at + len(bare) :])
+        return self._frame
+
+    @property
+    def marks(self) -> tuple[list[int], list[int]]:
+        """The ids that every text stands between ([CLS] … [SEP]), whoever wrote it: those of an encoder's tokenizer, else none."""
+        return self.frame if "cls_token" in self.special and all(self.frame) else ([], [])
+
+    @cached_property
+    def bytes_of_ids(self) -> BytesOfIds | None:
+        """How many bytes each id stands for, where ids stand for the bytes of a text."""
+        return BytesOfIds.of_backend(self.backend)
+
+    @property
+    def counts_characters(self) -> bool:
+        """Whether the tokenizer can say which characters a token came from."""
+        return not isinstance(self.backend, _SlowBackend)
+
+    # -- text to ids ----------------------------------------------------------------------------------------------------
+
+    def encode_batch(self, texts: Sequence[str], add_special_tokens: bool = False) -> list[list[int]]:
+        """The ids of each text, on all cores."""
+        encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
+        return [encoding.ids for encoding in encodings]
+
+    def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
+        """The text of some ids."""
+        return self.backend.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)
+
+
+class _SlowBackend:
+    """A tokenizer that only transformers can run, with the calls of a fast one that are used here."""
+
+    def __init__(self, whole: Any) -> None:
+        self.whole = whole
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> Any:
+        return _Ids(self.whole(text, add_special_tokens=add_special_tokens)["input_ids"])
+
+    def encode_batch(self, texts: list[str], add_special_tokens: bool = True) -> list[Any]:
+        return [self.encode(text, add_special_tokens) for text in texts]
+
+    encode_batch_fast = encode_batch
+
+    def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
+        return self.whole.decode(ids, skip_special_tokens=skip_special_tokens)
+
+    def token_to_id(self, token: str) -> int | None:
+        return self.whole.get_vocab().get(token)
+
+    def get_vocab_size(self, with_added_tokens: bool = True) -> int:
+        return len(self.whole)
+
+    def get_vocab(self, with_added_tokens: bool = True) -> dict[str, int]:
+        return self.whole.get_vocab()
+
+    def get_added_tokens_decoder(self) -> dict[int, Any]:
+        return self.whole.added_tokens_decoder
+
+    def to_str(self) -> str:
+        return json.dumps(self.whole.get_vocab(), sort_keys=True)
+
+
+class _Ids:
+    def __init__(self, ids: list[int]) -> None:
+        self.ids = ids
+
+
+def _backend(folder: Path, config: dict[str, Any]) -> Any:
+    """The `tokenizers` object, set up as transformers sets it up: no padding, no cutting, all named tokens known.
+
+    `add_bos_token` and `add_eos_token` of tokenizer_config.json say nothing here: with a tokenizer.json, its post-processor decides.
+    """
+    from tokenizers import Tokenizer as Backend
+
+    path = folder / "tokenizer.json"
+    try:
+        backend = Backend.from_file(str(path))
+    except Exception as problem:  # the Rust side raises plain Exception
+        raise _unreadable(folder, path, problem) from problem
+    backend.no_padding()
+    backend.no_truncation()
+    _add_missing_tokens(backend, config)
+    return backend
+
+
+def _unreadable(folder: Path, path: Path, problem: Exception) -> Refused:
+    """A file of a tokenizer that is damaged, or was never downloaded."""
+    if path.read_bytes().startswith(LFS_POINTER):
+        what, fix = NEVER_DOWNLOADED, f"git -C {folder} lfs pull"
+    else:
+        what, fix = f"can't be read: {problem}", "copy it anew"
+    message = f"--model {folder}: {path.name} {what}"
+    return Refused([Finding(message, fix, ("model", "tokenizer"), file=str(path), code="D160")])
+
+
+def _add_missing_tokens(backend: Any, config: dict[str, Any]) -> None:
+    """Tokens that only tokenizer_config.json knows of."""
+    from tokenizers import AddedToken
+
+    listed = config.get("added_tokens_decoder") or {}
+    by_id = [listed[key] for key in sorted(listed, key=int)]
+    written = [entry for entry in by_id if isinstance(entry, dict) and backend.token_to_id(entry["content"]) is None]
+    keep = ("single_word", "lstrip", "rstrip", "normalized", "special")
+    for entry in written:
+        backend.add_tokens([AddedToken(entry["content"], **{key: entry[key] for key in keep if key in entry})])
+    known = {token.content for token in backend.get_added_tokens_decoder().values()}
+    named = [_content(config[name]) for name in NAMED if config.get(name)]
+    more = [
+        _content(token) for token in config.get("additional_special_tokens") or config.get("extra_special_tokens") or []
+    ]
+    new = [token for token in dict.fromkeys(named + more) if token and token not in known]
+    if new:
+        backend.add_special_tokens(new)
+
+
+def _content(token: Any) -> str:
+    """A token as text; files write it plain or as an object."""
+    return str(token["content"]) if isinstance(token, dict) else str(token) if token else ""
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        raise _unreadable(path.parent, path, problem) from problem
+    if not isinstance(value, dict):
+        raise _unreadable(path.parent, path, ValueError("it holds no JSON object"))
+    return value
+
+
+def _read_template(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as problem:
+        raise _unreadable(path.parent, path, problem) from problem
+
+
+def _templates(folder: Path, config: dict[str, Any]) -> dict[str, str]:
+    """The chat templates by name, from wherever the files keep them."""
+    held: Any = config.get("chat_template")
+    templates = {}
+    if isinstance(held, list):
+        named = [entry for entry in held if isinstance(entry, dict) and {"name", "template"} <= entry.keys()]
+        templates = {str(entry["name"]): str(entry["template"]) for entry in named}
+    elif isinstance(held, str):
+        templates = {"default": held}
+    written = _read_json(folder / "chat_template.json").get("chat_template")
+    if isinstance(written, str):
+        templates["default"] = written
+    if (folder / "chat_template.jinja").is_file():
+        templates["default"] = _read_template(folder / "chat_template.jinja")
+    for path in sorted((folder / "additional_chat_templates").glob("*.jinja")):
+        templates[path.stem] = _read_template(path)
+    return templates

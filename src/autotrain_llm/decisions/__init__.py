@@ -1,1 +1,0 @@
-"""What a plan decides beyond what every run has: one file per part."""

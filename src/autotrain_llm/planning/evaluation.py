@@ -1,0 +1,104 @@
+"""Decide enhanced evaluation: which metrics, on what, when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autotrain_llm.config.metric_choice import chosen_metrics, only_a_benchmark
+from autotrain_llm.config.resolved import Config
+from autotrain_llm.context.eval_tasks import is_file
+from autotrain_llm.context.run_context import World
+from autotrain_llm.declare.metric import Metric
+
+BERTSCORE = "bertscore"
+ENCODER = "FacebookAI/roberta-base"
+# The layers that BERTScore's authors found to agree best with people (bert-score 0.3.13).
+BEST_LAYERS = {
+    "bert-base-uncased": 9,
+    "bert-large-uncased": 18,
+    "bert-base-multilingual-cased": 9,
+    "roberta-base": 10,
+    "roberta-large": 17,
+    "distilbert-base-uncased": 5,
+    "distilroberta-base": 5,
+    "deberta-xlarge-mnli": 40,
+}
+SHORTEST_CONTEXT = 1024  # tokens, of a new model
+
+
+def needs_evaluation_rows(config: Config) -> bool:
+    """Whether enhanced evaluation has something to measure on held-out rows."""
+    if not config.peek("use_enhanced_eval"):
+        return False
+    return bool(config.eval_metrics) or not only_a_benchmark(config)
+
+
+def writes_answers(config: Config) -> bool:
+    """Whether the model is asked to generate."""
+    if not config.peek("use_enhanced_eval") or not config.applies("eval_samples"):
+        return False
+    return bool(config.eval_save_predictions) or any(metric.is_of_text for metric in chosen_metrics(config))
+
+
+def encoder_of(config: Config) -> str | None:
+    """The encoder that BERTScore is asked to compare in; None where it isn't asked for."""
+    if not writes_answers(config) or not any(metric.name == BERTSCORE for metric in chosen_metrics(config)):
+        return None
+    return config.eval_bertscore_model or ENCODER
+
+
+def decide_evaluation(config: Config, world: World) -> dict[str, Any] | None:
+    """The plan's `evaluation`; None where the run has none."""
+    if not config.use_enhanced_eval:
+        return None
+    metrics = chosen_metrics(config)
+    trainer = config.trainer_spec
+    return {
+        "metrics": {metric.name: dict(metric.reports) for metric in metrics},
+        "measured": {metric.name: metric.key_of(trainer) or metric.name for metric in metrics if not metric.is_of_text},
+        "answers": _answers(config, world, metrics) if writes_answers(config) else None,
+        "predictions": config.eval_save_predictions,
+        "benchmark": [_task(name) for name in config.eval_benchmark or ()],
+    }
+
+
+def _answers(config: Config, world: World, metrics: list[Metric]) -> dict[str, Any]:
+    """How answers are written and what they are compared by."""
+    rows = len(world.dataset.valid) if world.dataset else 0
+    wanted = config.eval_samples
+    return {
+        "scores": {metric.name: metric.score for metric in metrics if metric.is_of_text},
+        "rows": rows if wanted < 0 else min(wanted, rows),
+        "max_new_tokens": config.eval_max_new_tokens,
+        "temperature": config.eval_temperature,
+        "room": context_of(world) - config.eval_max_new_tokens,
+        "batch": config.eval_batch_size or config.batch_size,
+        "seed": config.seed,
+        "bertscore": _bertscore(config, world),
+    }
+
+
+def context_of(world: World) -> int:
+    """Tokens that a prompt and its answer may take together."""
+    made = world.shape["max_position_embeddings"] if world.shape else None
+    return world.context_length or made or max(world.limit.tokens, SHORTEST_CONTEXT)
+
+
+def _bertscore(config: Config, world: World) -> dict[str, Any] | None:
+    model = encoder_of(config)
+    facts = world.another("eval_bertscore_model", model)
+    if model is None or facts is None:
+        return None
+    folder = facts.located.folder
+    return {
+        "model": str(folder.absolute()) if folder else facts.located.name,
+        "layer": config.eval_bertscore_layer or BEST_LAYERS.get(model.rsplit("/", 1)[-1]) or facts.layers,
+        "offline": config.offline,
+        "cache_dir": config.cache_dir,
+    }
+
+
+def _task(name: str) -> str:
+    from pathlib import Path
+
+    return str(Path(name).expanduser().absolute()) if is_file(name) else name

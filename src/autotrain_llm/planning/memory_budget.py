@@ -1,0 +1,596 @@
+"""What a run takes of its device's memory, what it would take with other flags, and with which it fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from autotrain_llm.config.resolved import Config
+from autotrain_llm.context.run_context import World
+from autotrain_llm.data.order import (
+    QUIET_TOKENS,
+    ROOM_AHEAD,
+    SCORED_TOKENS,
+    SHARED_FROM,
+    VLLM_SHARE,
+    order_of_epoch,
+)
+from autotrain_llm.declare.finding import in_words
+from autotrain_llm.declare.param import flag_of
+from autotrain_llm.models.checks.weights_match_config import is_called
+from autotrain_llm.planning import memory_model as estimate
+from autotrain_llm.planning.distillation import teacher_weights
+from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ANOTHER_MODEL, BEFOREHAND, COPY, decide_reference
+from autotrain_llm.planning.rollout_batches import decide_anchor, decide_phases
+from autotrain_llm.planning.rollouts import reward_models, sequences_at_once
+from autotrain_llm.planning.value_function import value_model_of
+from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED
+
+if TYPE_CHECKING:
+    from autotrain_llm.models.metadata import ModelFacts
+
+MARGIN = 0.2  # of the estimate: by so much less a run may take, so that nothing is refused that is only this far beyond the memory
+SHARE = 0.9  # of the device, beyond which activations are computed twice unless that was said otherwise
+TELLING = 0.97  # of what the run takes itself: what leaves more than this is not worth a line
+OPTIMIZER_STATES = {"sgd": 0, "adafactor": 0, "adamw_bnb_8bit": 0.5, "paged_adamw_8bit": 0.5}
+SUMMED = ("documents", "conversations")  # rows whose loss is a plain sum over tokens
+ITEMS_LOOKED_AT = 1_000_000
+EPOCHS_LOOKED_AT = 16
+SHORTEST, LARGEST = 16, 1 << 20
+RANKS = (4, 8, 16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The largest batch of a run: its tokens as they are computed, its longest row, the tokens of a token's row in the mean, and
+    the tokens of the mean batch."""
+
+    tokens: int
+    row: int
+    span: float
+    mean: float
+
+    @property
+    def unlike(self) -> float:
+        """By what share of the largest batch the mean one is smaller."""
+        return 1 - self.mean / self.tokens if self.tokens else 0.0
+
+
+class Memory:
+    """The memory of one run. What isn't known of its model makes every peak None."""
+
+    def __init__(self, config: Config, world: World, layout: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
+        self.config, self.world, self.layout, self.schedule = config, world, layout, schedule
+        self.machine = world.machine
+        self.half = self.computes_in != "fp32"
+        self.processes = schedule["processes"]
+        self._batches: dict[tuple[Any, ...], Batch] = {}
+        self._orders: dict[tuple[int, int], tuple[Any, Any]] = {}
+
+    @property
+    def computes_in(self) -> str:
+        return self.config.mixed_precision or ("bf16" if self.machine.computes_bf16 else "fp32")
+
+    @property
+    def available(self) -> int:
+        """Bytes that each process of this run has."""
+        several = self.processes if not self.machine.has_cuda else 1
+        return self.machine.device_memory // several
+
+    @cached_property
+    def shape(self) -> estimate.Shape | None:
+        return model_shape(self.world)
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Bytes that a checkpoint takes on disk; 0 where the model's sizes aren't known."""
+        if self.shape is None:
+            return 0
+        adapter = adapter_of(self.world.model, self.shape, self.config) if self.config.peft else None
+        second = self._second(self.shape, self.config, adapter)
+        return estimate.checkpoint_bytes(self.shape, adapter, OPTIMIZER_STATES.get(self.config.optimizer, 2), *second)
+
+    def peak(self, changes: Mapping[str, Any] | None = None, *, checkpointing: bool, full: bool = False) -> Any:
+        """The largest moment with these parameters changed; `full` takes every row to be as long as the limit allows."""
+        if self.shape is None:
+            return None
+        config = self.config.replace(changes) if changes else self.config
+        if changes and "gradient_checkpointing" in changes:
+            checkpointing = bool(changes["gradient_checkpointing"])
+        return estimate.peak(self.shape, self._run(self.shape, config, checkpointing, full))
+
+    def bytes(self, changes: Mapping[str, Any] | None = None, *, checkpointing: bool, full: bool = False) -> int:
+        found = self.peak(changes, checkpointing=checkpointing, full=full)
+        return 0 if found is None else found.bytes
+
+    # --- what goes into the formulas ---------------------------------------------------------------------------------
+
+    def _run(self, shape: estimate.Shape, config: Config, checkpointing: bool, full: bool) -> estimate.Run:
+        spec, cuda = config.trainer_spec, self.machine.has_cuda
+        batch = self._batch(config, full)
+        adapter = adapter_of(self.world.model, shape, config) if config.peft else None
+        weight = 2.0 if adapter and self.computes_in == "bf16" and not self.world.is_scratch else 4.0
+        scores = spec.rows == "scored"
+        beside, before = self._beside(shape, config, adapter, weight)
+        statistics = self.world.prepared.statistics if self.world.prepared else {}
+        share = 1.0 if spec.samples else statistics.get("trained_token_share") or 1.0
+        written, quiet = self._written(config), self._quiet(config, batch, full)
+        unlike = min(1.0, batch.unlike / estimate.ALL_UNLIKE) if self.half and not cuda else 0.0
+        several = self.processes > 1
+        if several and config.distributed_backend == "ddp":
+            beside["buckets of gradients"] = 4 * estimate.trainable_values(shape, adapter)
+        second, second_adapter = self._second(shape, config, adapter)
+        return estimate.Run(
+            tokens=batch.tokens,
+            targets=0 if scores else max(1, math.ceil(share * batch.tokens)),
+            row=batch.row,
+            span=batch.span,
+            unlike=batch.unlike,
+            device="cuda" if cuda else "cpu",
+            half=self.half,
+            padded=self.layout["name"] == "padded",
+            eager=config.attn_implementation == "eager",
+            checkpointing=checkpointing,
+            accumulates=self._accumulated(config) > 1,
+            states=OPTIMIZER_STATES.get(config.optimizer, 2),
+            weight=weight,
+            quantised=config.quantization,
+            adapter=adapter,
+            scores=scores,
+            by_token=not scores and spec.rows not in SUMMED,
+            taught=self._teachers_width(config),
+            second=second,
+            second_adapter=second_adapter,
+            merges=bool(adapter and config.merge_adapter),
+            quiet=quiet,
+            kernels=int(unlike * self._kernels(config, batch.tokens, quiet)),
+            before=before,
+            cached=int(written * (self._longest(config) + ROOM_AHEAD) * self._cached_token(shape)),
+            written=written,
+            beside=beside,
+            shards=self.processes if config.distributed_backend == "fsdp" and several else 1,
+        )
+
+    def _second(
+        self, shape: estimate.Shape, config: Config, adapter: estimate.Adapter | None
+    ) -> tuple[estimate.Shape | None, estimate.Adapter | None]:
+        """The backbone that values have to themselves, and its adapter where that is all that is trained of it."""
+        if not config.applies("rl_value_model") or config.rl_value_model not in (SEPARATE, OF_REWARD):
+            return None, None
+        values = value_model_of(config, self.world)
+        own = facts_shape(values) if values is not None else None
+        return (shape, adapter) if own is None else (own, adapter_of(values, own, config) if adapter else None)
+
+    @property
+    def kernels_kept(self) -> int | None:
+        """How many compiled kernels a processor is to keep in half precision; None where that is no matter."""
+        if self.shape is None or not self.half or self.machine.has_cuda:
+            return None
+        batch = self._batch(self.config, False)
+        return self._kernels(self.config, batch.tokens, self._quiet(self.config, batch, False))
+
+    def _kernels(self, config: Config, tokens: int, quiet: int) -> int:
+        """Those of batches with so many tokens, with gradients and without."""
+        return estimate.kernels_kept(max(tokens, quiet), self._longest(config))
+
+    def _accumulated(self, config: Config) -> int:
+        if config.trainer_spec.samples:
+            return int(decide_phases(config, self.schedule["rows"], self.processes)["batches"])
+        return config.gradient_accumulation
+
+    def _beside(
+        self, shape: estimate.Shape, config: Config, adapter: estimate.Adapter | None, weight: float
+    ) -> tuple[dict[str, int], int]:
+        """What other models take all the time, by name; and what one takes before the first step and no longer."""
+        world, found, before = self.world, {}, 0
+        if config.applies("model_ref"):
+            decided = decide_reference(config, world, self.schedule["epochs"], short_of_memory=self.refers_beforehand)
+            if decided["kind"] == ANOTHER_MODEL:
+                own = facts_shape(world.reference) if world.reference else None
+                found["reference"] = estimate.frozen_bytes(own or shape, weight, half=self.half)
+            elif decided["when"] != BEFOREHAND:
+                found["reference"] = _copied(shape, decided["kind"], adapter, weight, half=self.half)
+        anchor = decide_anchor(config, world) if config.trainer_spec.samples else None
+        if anchor is not None:
+            found["reference"] = _copied(shape, anchor["kind"], adapter, weight, half=self.half)
+        teacher = teacher_weights(config, world, half=self.half)
+        if teacher and config.distill_cache:
+            before = teacher
+        elif teacher:
+            found["teacher"] = teacher
+        rewards = [world.another("rl_reward_model_path", source) for source in reward_models(config)]
+        if rewards:
+            each = 2 if self.computes_in == "bf16" else 4
+            found["reward models"] = sum(each * (facts.parameters or 0) for facts in rewards if facts is not None)
+        if config.trainer_spec.samples and config.rl_generation == "vllm":
+            found["vLLM"] = int(VLLM_SHARE * self.machine.device_memory)
+        return {name: size for name, size in found.items() if size}, before
+
+    refers_beforehand = False  # whether memory is too short for a second model beside the training
+
+    def _teachers_width(self, config: Config) -> int | None:
+        """How wide the teacher's hidden states are, where its logits are made beside the student's."""
+        if not self.world.distills or config.distill_alpha == 0 or config.distill_cache:
+            return None
+        facts = self.world.teacher
+        return (facts.hidden_size if facts else None) or (self.shape.hidden if self.shape else None)
+
+    def _quiet(self, config: Config, batch: Batch, full: bool) -> int:
+        """Tokens of the largest batch without gradients."""
+        world, prepared = self.world, self.world.prepared
+        assert prepared is not None
+        tokens = [0]
+        total = int(prepared.statistics["total_tokens"])
+        if config.applies("model_ref"):
+            decided = decide_reference(config, world, self.schedule["epochs"], short_of_memory=self.refers_beforehand)
+            beside = 2 * batch.tokens if config.applies("kto_beta") else batch.tokens  # kto: mismatched answers too
+            tokens.append(min(QUIET_TOKENS, total) if decided["when"] == BEFOREHAND else beside)
+        if config.trainer_spec.samples:
+            phase = decide_phases(config, self.schedule["rows"], self.processes)
+            answers = phase["prompts_of_phase"] * phase["answers_each"] * self._longest(config)
+            most = SCORED_TOKENS if reward_models(config) else QUIET_TOKENS
+            tokens.append(min(most, answers))
+        if world.distills and config.distill_alpha > 0:
+            tokens.append(min(QUIET_TOKENS, total) if config.distill_cache else batch.tokens)
+        if self.schedule["evaluate"] != "no" and len(prepared.valid):
+            size = config.eval_batch_size or config.batch_size
+            tokens.append(self._largest(config, prepared.valid, size, 1, None, full).tokens)
+        return max(tokens)
+
+    def _written(self, config: Config) -> int:
+        """How many answers are written at once."""
+        if not config.trainer_spec.samples or config.rl_generation == "vllm":
+            return 0
+        phase = decide_phases(config, self.schedule["rows"], self.processes)
+        answers = math.ceil(phase["prompts_of_phase"] * phase["answers_each"] / self.processes)
+        return min(answers, sequences_at_once(config, self.world))
+
+    def _cached_token(self, shape: estimate.Shape) -> int:
+        """Bytes of the keys and values of one token, in the type of attention."""
+        return 2 * shape.layers * shape.keys * (2 if self.half else 4)
+
+    # --- the largest batch ------------------------------------------------------------------------------------------
+
+    def _longest(self, config: Config) -> int:
+        assert self.world.prepared is not None
+        answer = config.rl_max_new_tokens if config.trainer_spec.samples else 0
+        return min(self.world.prepared.statistics["tokens"]["max"], self._limit(config)) + answer
+
+    def _limit(self, config: Config) -> int:
+        changed = config.peek(self.world.limit.parameter) if config is not self.config else None
+        return int(changed) if changed and changed > 0 else self.world.limit.tokens
+
+    def _batch(self, config: Config, full: bool) -> Batch:
+        spec, prepared = config.trainer_spec, self.world.prepared
+        assert prepared is not None
+        if spec.samples:
+            phase = decide_phases(config, self.schedule["rows"], self.processes)
+            row = self._longest(config)
+            tokens = int(phase["batch_size"]) * row
+            return Batch(tokens, row, row, tokens)
+        known = (config.batch_size, self._limit(config), full, config.gradient_accumulation)
+        if known not in self._batches:
+            self._batches[known] = self._largest(
+                config, prepared.train, config.batch_size, config.gradient_accumulation, config.seed, full
+            )
+        return self._batches[known]
+
+    def _largest(self, config: Config, rows: Any, size: int, accumulated: int, seed: int | None, full: bool) -> Batch:
+        """The batch of most tokens, of those that are made of these rows."""
+        limit, each = self._limit(config), 1 if self._is_single(rows) else 2
+        if full or len(rows) == 0 or self.layout["packing"]:
+            tokens = size * each * limit
+            return Batch(tokens, limit, limit, tokens)
+        together = size * (self.processes if seed is not None else 1)
+        left = self.schedule["steps"] * accumulated * together
+        epochs = math.ceil(self.schedule["epochs"]) if seed is not None else 1
+        found: list[Batch] = []
+        for epoch in range(max(1, min(epochs, EPOCHS_LOOKED_AT, ITEMS_LOOKED_AT // len(rows)))):
+            lengths, prompts = self._ordered(rows, seed, epoch)
+            count = len(lengths) if seed is None else min(left, len(lengths))
+            clipped = lengths[:count].clip(max=limit), prompts[:count].clip(max=limit)
+            found.append(_largest_of(*clipped, size, self.layout["name"] == "padded"))
+            left -= count
+            if left <= 0:
+                break
+        return max(found, key=lambda batch: batch.tokens)
+
+    def _is_single(self, rows: Any) -> bool:
+        """Whether an item of a batch is one row, rather than two answers to a prompt."""
+        return rows.lengths.ndim == 1 or self.config.trainer_spec.parts_pairs
+
+    def _ordered(self, rows: Any, seed: int | None, epoch: int) -> tuple[Any, Any]:
+        """In the order of an epoch, the tokens of the rows of each item (items, rows), and of the prompt that they share (items,)."""
+        known = (id(rows), epoch)
+        if known not in self._orders:
+            import numpy
+
+            lengths = rows.lengths
+            single = self._is_single(rows)
+            lengths = lengths.reshape(-1, 1) if single else lengths
+            prompts = numpy.zeros(len(lengths), dtype=numpy.int64) if single else rows.prompt.lengths
+            order = order_of_epoch(len(lengths), seed, epoch)
+            self._orders[known] = lengths[order], prompts[order]
+        return self._orders[known]
+
+    # --- with other flags -------------------------------------------------------------------------------------------
+
+    def ways(self, checkpointing: bool) -> list[dict[str, Any]]:
+        """What each of the flags that help would make of it, those that help."""
+        if self.shape is None:
+            return []
+        now, found = self.bytes(checkpointing=checkpointing), []
+        worth = (1 - TELLING) * (now - estimate.LIBRARIES["cuda" if self.machine.has_cuda else "cpu"])
+        for changes in self._helpful(checkpointing):
+            then = self.bytes(changes, checkpointing=checkpointing)
+            if then < now - worth:
+                found.append({"flags": in_words(changes), "changes": changes, "peak_memory_bytes": then})
+        return found
+
+    def _helpful(self, checkpointing: bool) -> Iterator[dict[str, Any]]:
+        config = self.config
+        if not checkpointing:
+            yield {"gradient_checkpointing": True}
+        if config.batch_size > 1:
+            yield self._halved(config.batch_size // 2)
+        yield from self._shorter(self._longest(config) // 2)
+        yield from self._less_beside()
+        yield from self._smaller_weights()
+
+    def _halved(self, size: int) -> dict[str, Any]:
+        """A smaller batch, and as many more of them that the step stays what it is."""
+        config = self.config
+        if config.trainer_spec.samples:
+            return {"batch_size": size}
+        times = config.batch_size * config.gradient_accumulation / size
+        return {"batch_size": size, "gradient_accumulation": math.ceil(times)}
+
+    def _shorter(self, tokens: int) -> Iterator[dict[str, Any]]:
+        if tokens >= SHORTEST:
+            yield {self.world.limit.parameter: tokens}
+        if self.config.trainer_spec.samples and self.config.rl_max_new_tokens > SHORTEST:
+            yield {"rl_max_new_tokens": self.config.rl_max_new_tokens // 2}
+
+    def _less_beside(self) -> Iterator[dict[str, Any]]:
+        config = self.config
+        if config.applies("rl_value_model") and config.rl_value_model in (SEPARATE, OF_REWARD):
+            yield {"rl_value_model": SHARED if config.rl_value_model == SEPARATE else CORRECTED}
+        if self._teachers_width(config) is not None and config.engine == "native":
+            yield {"distill_cache": True}
+
+    def _smaller_weights(self) -> Iterator[dict[str, Any]]:
+        config = self.config
+        if not config.peft and OPTIMIZER_STATES.get(config.optimizer, 2):
+            yield {"optimizer": "adafactor"}
+        if self.world.is_scratch or not config.applies("peft"):
+            return
+        if not config.peft:
+            yield {"peft": True}
+        elif config.lora_r > RANKS[1]:
+            yield {"lora_r": RANKS[1]}
+        if config.peft and not config.quantization and self.machine.has_cuda:
+            yield {"quantization": "int4"}
+
+    def way_out(self, checkpointing: bool) -> dict[str, Any] | None:
+        """The fewest changes with which it fits, those first that change least of what is learnt; None where none of them do."""
+        if self.shape is None:
+            return None
+        chosen: dict[str, Any] = {}
+        for changes in self._steps_down(checkpointing):
+            chosen |= changes
+            if self._fits(chosen, checkpointing):
+                break
+        else:
+            return None
+        for names in (
+            ("rl_value_model",),
+            ("distill_cache",),
+            ("batch_size", "gradient_accumulation"),
+            ("optimizer",),
+            ("peft", "quantization"),
+        ):
+            fewer = {name: value for name, value in chosen.items() if name not in names}
+            if len(fewer) < len(chosen) and self._fits(fewer, checkpointing):
+                chosen = fewer
+        return {name: value for name, value in chosen.items() if value != self.config.peek(name)}
+
+    def _fits(self, changes: Mapping[str, Any], checkpointing: bool) -> bool:
+        return self.bytes(changes, checkpointing=checkpointing) <= self.available
+
+    def _steps_down(self, checkpointing: bool) -> Iterator[dict[str, Any]]:
+        """Ever smaller."""
+        config = self.config
+        if not checkpointing:
+            yield {"gradient_checkpointing": True}
+        yield from self._less_beside()
+        size = config.batch_size // 2
+        while size:
+            yield self._halved(size)
+            size //= 2
+        if not config.peft and OPTIMIZER_STATES.get(config.optimizer, 2):
+            yield {"optimizer": "adafactor"}
+        if not self.world.is_scratch and config.applies("peft"):
+            if not config.peft:
+                yield {"peft": True, "optimizer": config.optimizer}
+            if not config.quantization and self.machine.has_cuda:
+                yield {"quantization": "int4"}
+        tokens = self._longest(config) // 2
+        while tokens >= SHORTEST:
+            yield {self.world.limit.parameter: tokens}
+            tokens //= 2
+
+    def largest(self, checkpointing: bool) -> dict[str, int | None]:
+        """How large a batch, a length and the rank of an adapter may be, each by itself; None where not even the smallest fits."""
+        if self.shape is None:
+            return {}
+        name = self.world.limit.parameter
+        found = {"batch_size": self._most("batch_size", checkpointing), name: self._most(name, checkpointing)}
+        if self.config.peft:
+            fitting = [rank for rank in RANKS if self._fits({"lora_r": rank}, checkpointing)]
+            found["lora_r"] = max(fitting, default=None)
+        return found
+
+    def _most(self, name: str, checkpointing: bool) -> int | None:
+        """By halving an interval: more never takes less. Rows of a length are taken to be all as long as that."""
+        full = name != "batch_size"
+
+        def fits(value: int) -> bool:
+            return self.bytes({name: value}, checkpointing=checkpointing, full=full) <= self.available
+
+        low, high = 1, 2
+        if not fits(low):
+            return None
+        context = self.world.context_length if full else None
+        most = min(LARGEST, context or LARGEST) if full else max(1, self.schedule["rows"])
+        while high < most and fits(high):
+            low, high = high, high * 2
+        high = min(high, most + 1)
+        while high - low > max(1, low // 64):
+            middle = (low + high) // 2
+            low, high = (middle, high) if fits(middle) else (low, middle)
+        return low
+
+
+def _copied(shape: estimate.Shape, kind: str, adapter: estimate.Adapter | None, weight: float, *, half: bool) -> int:
+    """Bytes of what is kept of the model as it was."""
+    if kind == COPY:
+        return estimate.frozen_bytes(shape, weight, half=half)
+    return 4 * adapter.values if kind == ADAPTER_AS_IT_WAS and adapter else 0
+
+
+def _largest_of(lengths: Any, prompts: Any, size: int, padded: bool) -> Batch:
+    """The batch of most tokens of items in this order, so many to a batch."""
+    import numpy
+
+    tokens: list[Any] = []
+    rows: list[Any] = []
+    spans: list[Any] = []
+    whole = len(lengths) // size * size
+    for part, each in ((slice(0, whole), size), (slice(whole, len(lengths)), len(lengths) - whole)):
+        if not each or part.start == part.stop:
+            continue
+        together = lengths[part].reshape(-1, each, lengths.shape[1])
+        longest = together.max(axis=(1, 2))
+        taken = longest * each * lengths.shape[1]
+        if not padded:
+            taken = together.sum(axis=(1, 2))
+            again = prompts[part].reshape(-1, each).sum(axis=1)
+            taken = taken - numpy.where(again > SHARED_FROM * taken, again, 0)
+        tokens.append(taken)
+        rows.append(longest)
+        spans.append((together.astype(float) ** 2).sum(axis=(1, 2)) / numpy.maximum(1, together.sum(axis=(1, 2))))
+    of_batches = numpy.concatenate(tokens)
+    most = int(of_batches.argmax())
+    row, span = (numpy.concatenate(found)[most] for found in (rows, spans))
+    return Batch(int(of_batches[most]), int(row), float(span), float(of_batches.mean()))
+
+
+# --- the model ----------------------------------------------------------------------------------------------------------
+
+
+def model_shape(world: World) -> estimate.Shape | None:
+    """The sizes that memory follows from; None where the model's files don't tell."""
+    shape = world.shape or {}
+    if not shape:
+        return facts_shape(world.model) if world.model else None
+    if world.parameters is None:
+        return None
+    hidden, heads = shape["hidden_size"], shape["num_attention_heads"]
+    return estimate.Shape(
+        world.parameters,
+        hidden,
+        shape["intermediate_size"],
+        shape["num_hidden_layers"],
+        shape["vocab_size"],
+        hidden,
+        shape["num_key_value_heads"] * (hidden // heads),
+        heads,
+        True,
+        shape["tie_word_embeddings"],
+    )
+
+
+def facts_shape(facts: ModelFacts) -> estimate.Shape | None:
+    """The sizes of a model as its files tell them; of experts, those that a token is sent to."""
+    hidden, layers, words = facts.hidden_size, facts.layers, facts.vocab_size
+    if not hidden or not layers or not words or facts.parameters is None:
+        return None
+    experts = facts.number("num_experts_per_tok") or 1
+    inner = experts * (facts.number("moe_intermediate_size") or facts.intermediate_size or 4 * hidden)
+    heads = facts.heads or 1
+    size = facts.number("head_dim") or hidden // heads
+    keys = (facts.number("num_key_value_heads") or heads) * size
+    gated = facts.setting("hidden_act", "hidden_activation") in ("silu", "gelu_pytorch_tanh", "swish")
+    return estimate.Shape(
+        facts.parameters, hidden, inner, layers, words, heads * size, keys, heads, gated, facts.is_tied
+    )
+
+
+def adapter_of(facts: ModelFacts | None, shape: estimate.Shape, config: Config) -> estimate.Adapter:
+    """The adapter that these flags make: on the model's own tensors where its files tell their shapes, else on those of a Llama."""
+    targets = tuple(config.target_modules)
+    everything = "all-linear" in targets
+    sides: list[tuple[int, int]] = []
+    if facts is not None and facts.tensors:
+        for module in facts.linear_modules:
+            named = everything or any(is_called(module, name) for name in targets)
+            tensor = facts.tensors.get(f"{module}.weight")
+            if named and tensor is not None and len(tensor) == 2:
+                sides.append((tensor[1], tensor[0]))
+    if not sides:
+        hidden, inner = shape.hidden, shape.intermediate
+        known = {
+            "q_proj": (hidden, shape.queries),
+            "k_proj": (hidden, shape.keys),
+            "v_proj": (hidden, shape.keys),
+            "o_proj": (shape.queries, hidden),
+            "gate_proj": (hidden, inner),
+            "up_proj": (hidden, inner),
+            "down_proj": (inner, hidden),
+        }
+        sides = [side for name, side in known.items() if everything or name in targets] * shape.layers
+        sides = sides or list(known.values()) * shape.layers
+    rank, layers = config.lora_r, max(shape.layers, 1)
+    return estimate.Adapter(
+        values=sum(rank * (into + out) for into, out in sides),
+        width=sum(into for into, _ in sides) // layers,
+        matrices=math.ceil(len(sides) / layers),
+        rank=rank,
+        dropout=config.lora_dropout > 0,
+    )
+
+
+# --- in words -----------------------------------------------------------------------------------------------------------
+
+
+def show_bytes(number: int) -> str:
+    return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
+
+
+def memory_in_words(cost: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The plan's rows for memory: name, value, reason."""
+    if not cost["moment"]:
+        return [("memory", "not known", "the model's files don't tell its sizes")]
+    device, peak = cost["device"], cost["peak_memory_bytes"]
+    kind = f"{device['kind']} of {show_bytes(device['memory_bytes'])}"
+    parts = sorted(cost["memory"].items(), key=lambda part: -part[1])[:3]
+    most = ", ".join(f"{name} {show_bytes(size)}" for name, size in parts)
+    rows = [
+        ("memory", f"about {show_bytes(peak)} of the {kind}", "estimated"),
+        ("at its peak", f"{cost['moment']}: {most}", ""),
+    ]
+    if device["supposed"]:
+        rows.insert(0, ("planned for", kind, f"--target-memory; taken to be {device['supposed']}"))
+    elif device["named"]:
+        why = "--target-memory" + ("" if device["as_named"] else f" {device['named']}: more than there is")
+        rows.insert(0, ("planned for", kind, why))
+    if cost["largest"]:
+        fitting = ", ".join(
+            f"{flag_of(name)} {value}" if value else f"no {flag_of(name)}" for name, value in cost["largest"].items()
+        )
+        rows.append(("at most", fitting, "each by itself; rows as long as a length allows"))
+    rows += [(f"  with {way['flags']}", show_bytes(way["peak_memory_bytes"]), "") for way in cost["with"]]
+    return rows

@@ -1,0 +1,68 @@
+"""Decide the trials of a sweep, and what they search."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from autotrain_llm.config.resolved import Config
+from autotrain_llm.config.search_space import (
+    HELD_OUT,
+    direction_of,
+    own_values,
+    spaces_of,
+    study_name,
+    without_password,
+)
+from autotrain_llm.context.run_context import World
+from autotrain_llm.declare.param import Search
+
+
+def decide_sweep(config: Config, world: World) -> dict[str, Any] | None:
+    """The plan's `sweep`; None where the run has none.
+
+    `space` is what is searched, by parameter; `own` are the command's own values of these, which the first trial has, None where the command leaves one open; `held_out` is the
+    share of rows that the sweep itself sets aside for evaluation, where none were named.
+    """
+    if not config.use_sweep:
+        return None
+    spaces = spaces_of(config)
+    own = own_values(config, spaces)
+    is_grid = config.sweep_sampler == "grid"
+    return {
+        "backend": config.sweep_backend,
+        "study": config.sweep_name or study_name(config),
+        "storage": without_password(config.sweep_storage) if config.sweep_storage else None,
+        "trials": min(config.sweep_n_trials, _grid_size(spaces, own)) if is_grid else config.sweep_n_trials,
+        "timeout": config.sweep_timeout,
+        "metric": config.sweep_metric,
+        "direction": config.sweep_direction or direction_of(config),
+        "sampler": config.sweep_sampler,
+        "pruner": config.sweep_pruner,
+        "keep": config.sweep_keep,
+        "written": config.sweep_params is not None,
+        "space": {name: _as_json(search, own[name] if own else None) for name, search in spaces.items()},
+        "own": own,
+        "held_out": HELD_OUT if not (config.given("valid_split") or config.eval_dataset_path) else None,
+    }
+
+
+def _as_json(search: Search, own: Any) -> dict[str, Any]:
+    """A space as the plan holds it. The user's own value is always one of the choices, because the first trial has it;
+    `added` of them were not written."""
+    if not search.choices:
+        return {"low": search.low, "high": search.high, "log": search.is_log, "step": search.step}
+    choices = [list(choice) if isinstance(choice, tuple) else choice for choice in search.choices]
+    if own is None or own in choices:
+        return {"choices": choices, "added": 0}
+    return {"choices": [own, *choices], "added": 1}
+
+
+def _grid_size(spaces: dict[str, Search], own: dict[str, Any] | None) -> int:
+    """All combinations of the choices that were written, and the user's own where it is none of these."""
+    written = {
+        name: [list(choice) if isinstance(choice, tuple) else choice for choice in spaces[name].choices]
+        for name in spaces
+    }
+    extra = own is not None and any(own[name] not in choices for name, choices in written.items())
+    return math.prod(map(len, written.values())) + extra

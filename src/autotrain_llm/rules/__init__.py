@@ -1,1 +1,0 @@
-"""One file per topic, one function per rule."""

@@ -1,0 +1,53 @@
+"""The task's objective with a teacher's share in it: `(1 - α) · task + α T² · divergence`.
+
+Where the task's items are tokens, the divergence of each counts once, so that both parts are means over the same tokens. Where they are
+pairs, the divergence of a pair is the mean over the tokens of its chosen answer: each pair counts the same, as in the task's own loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from autotrain_llm.run.algorithms.preference.logps import lengths
+from autotrain_llm.run.engine.flat.model import DISTILLED, FlatOutput
+from autotrain_llm.run.engine.objective import Batch, Objective, Sums
+
+
+def distilled(task: Objective, settings: Mapping[str, Any]) -> Objective:
+    """The objective of a task together with a teacher; `settings` are the plan's `distillation`. The batch holds its `lesson`."""
+    share, softening = float(settings["alpha"]), float(settings["temperature"]) ** 2
+    of_tokens = task.arrange is None
+
+    def loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
+        assert output.loss is not None
+        return output.loss if of_tokens else (1 - share) * task.loss(output, batch) + output.loss
+
+    def measures(output: FlatOutput, batch: Batch) -> Sums:
+        assert output.logprobs is not None and output.divergence is not None
+        items = torch.tensor(float(task.items(batch)), device=output.divergence.device)
+        own = -output.logprobs.detach().sum() if of_tokens else task.loss(output, batch).detach()
+        weights = batch["lesson"].weights
+        apart = output.divergence if weights is None else output.divergence * weights
+        return {
+            **task.measures(output, batch),
+            "task_loss": (own, items),
+            "distill_loss": (softening * apart.double().sum(), items),
+        }
+
+    def derived(measured: Mapping[str, float]) -> dict[str, float]:
+        """What follows from a task's loss is not to follow from the mixture."""
+        own = {"loss": measured["task_loss"]} if "loss" in measured and "task_loss" in measured else {}
+        return task.derived({**measured, **own})
+
+    return replace(task, compute=DISTILLED, loss=loss, measures=measures, derived=derived)
+
+
+def of_chosen(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """The targets that belong to a pair's chosen answer, and one over the tokens of that answer for each of them."""
+    answers = batch["target_answers"]
+    where = torch.nonzero(answers % 2 == 0).flatten()  # chosen answers come first in their pairs
+    return where, lengths(batch).double().reciprocal()[answers[where]]

@@ -1,0 +1,277 @@
+"""The teacher of a run: a frozen model beside the batches, or what it said of all rows before the first step."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from autotrain_llm.context.run_context import World
+from autotrain_llm.data.order import quiet_batches
+from autotrain_llm.data.tokenize.teacher_rows import ManyRows, answer_rows
+from autotrain_llm.models.identity import content_of
+from autotrain_llm.models.locate import ADAPTER, Located
+from autotrain_llm.planning.make import Plan
+from autotrain_llm.progress import Watch
+from autotrain_llm.run.algorithms.distill import logits_cache as cache
+from autotrain_llm.run.algorithms.distill.dataset import Attended, OtherRows
+from autotrain_llm.run.algorithms.distill.objective import of_chosen
+from autotrain_llm.run.engine.flat.distillation_loss import Head, Heard, Lesson, Likeliest, likeliest
+from autotrain_llm.run.engine.flat.model import HIDDEN, causal_model, flat_head
+from autotrain_llm.run.engine.layouts import Flat, Layout, prepared_as
+from autotrain_llm.run.engine.loading import (
+    Loaded,
+    dtype_of,
+    from_located,
+    in_type_of_products,
+    loading_options,
+    quantization,
+)
+from autotrain_llm.run.engine.padded import padded_head, prepare_padded
+
+if TYPE_CHECKING:
+    from autotrain_llm.run.engine.loop import Loop
+
+LITTLE = 0.5  # of a teacher's probability
+Rows = dict[str, ManyRows]
+OverProcesses = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass
+class Teacher:
+    """A frozen model with the head that its logits are made with."""
+
+    model: nn.Module
+    head: Head
+    layout: Layout
+
+    def hear(self, batch: dict[str, Any], words: int) -> Heard:
+        """What it knows at each target of a batch, of the first words of its vocabulary."""
+        with torch.no_grad():
+            hidden = self.layout.forward(self.model, batch, HIDDEN).hidden
+        assert hidden is not None
+        return Heard(hidden if self.head.weight is not None else hidden[:, :words], self.head.cut(words))
+
+
+class _Lessons:
+    """What both ways of asking have in common: the settings, and which targets of a batch are compared."""
+
+    def __init__(self, plan: Plan, words: int, pairs: bool) -> None:
+        assert plan.distillation is not None
+        self.settings, self.words, self.pairs = plan.distillation, words, pairs
+
+    def of(self, batch: dict[str, Any], said: Heard | Likeliest) -> dict[str, Any]:
+        """The batch with its lesson."""
+        where, weights = of_chosen(batch) if self.pairs else (None, None)
+        targets = batch["target_labels"].numel() if where is None else where.numel()
+        heard = (said.hidden if isinstance(said, Heard) else said.ids).shape[0]
+        if heard != targets:
+            raise RuntimeError(f"the teacher was asked about {heard} tokens, and {targets} are learnt")
+        decided = self.settings
+        lesson = Lesson(
+            said, decided["loss"], decided["temperature"], decided["alpha"], self.words, where, weights, self.pairs
+        )
+        return batch | {"lesson": lesson}
+
+
+class Beside:
+    """Asks the teacher about each batch. `rows` are those it sees, where they are not the student's."""
+
+    stage: str | None = None
+
+    def __init__(self, teacher: Teacher, lessons: _Lessons, rows: Rows | None) -> None:
+        self.teacher, self.lessons, self.rows = teacher, lessons, rows
+
+    def prepare(self, loop: Loop) -> None:
+        self.teacher.model.to(loop.args.device)
+        self.teacher.head = head_of(self.teacher.model, self.teacher.layout)
+        if self.rows is not None:
+            attend(loop, {side: OtherRows(rows) for side, rows in self.rows.items()})
+
+    def into(self, batch: dict[str, Any], model: nn.Module, over_processes: OverProcesses) -> dict[str, Any]:
+        seen = batch.get("teacher_rows", batch)
+        return self.lessons.of(batch, self.teacher.hear(seen, self.lessons.words))
+
+
+class Beforehand:
+    """Asks the teacher once about all rows, or finds what it said where that was kept; then it is let go."""
+
+    stage: str | None = "Asking the teacher"
+
+    def __init__(
+        self, load: Callable[[], Teacher], lessons: _Lessons, rows: Rows, places: dict[str, Path | None], watch: Watch
+    ) -> None:
+        self.load, self.lessons, self.rows, self.places, self.watch = load, lessons, rows, places, watch
+        self.kept: dict[str, cache.KeptWords] = {}
+        self.seconds = 0.0
+
+    def prepare(self, loop: Loop) -> None:
+        began, top_k = time.perf_counter(), min(self.lessons.settings["top_k"], self.lessons.words)
+        offsets = {side: cache.offsets_of(rows) for side, rows in self.rows.items()}
+        found = {side: cache.read(self.places[side], offsets[side], top_k) for side in self.rows}
+        missing = [side for side, kept in found.items() if kept is None]
+        if _any_of(loop, bool(missing)):  # all processes ask, or none
+            missing = list(self.rows)
+            teacher = self.load()
+            teacher.model.to(loop.args.device)
+            teacher.head = head_of(teacher.model, teacher.layout)
+            found |= {side: self._ask(teacher, side, offsets[side], top_k, loop) for side in missing}
+            del teacher
+            gc.collect()
+            if loop.args.device.type == "cuda":
+                torch.cuda.empty_cache()
+        self.kept = {side: kept for side, kept in found.items() if kept is not None}
+        attend(loop, self.kept)
+        self.seconds = round(time.perf_counter() - began, 3)
+        share = self.kept["train"].share
+        from_where = "asked now" if missing else "kept from an earlier run"
+        advice = "; a lower --distill-temperature or more of --distill-top-k keep more" if share < LITTLE else ""
+        self.watch.note(
+            f"Of each position the teacher's {top_k} likeliest tokens ({from_where}): {share:.1%} of its probability{advice}"
+        )
+
+    def _ask(self, teacher: Teacher, side: str, offsets: Any, top_k: int, loop: Loop) -> cache.KeptWords:
+        """The processes share the work, each its turn of a round; the first of each machine writes, the others keep it in memory."""
+        args = loop.args
+        writing = cache.Writing(self.places[side] if args.local_process_index == 0 else None, offsets, top_k)
+        rows = self.rows[side]
+        turns = list(quiet_batches(len(rows[number][0]) for number in range(len(rows))))
+        try:
+            for first in range(0, len(turns), args.world_size):
+                mine = first + args.process_index
+                own = self._say(teacher, side, turns[mine], top_k, loop) if mine < len(turns) else None
+                for turn in range(first, min(first + args.world_size, len(turns))):
+                    count = int(offsets[turns[turn].stop] - offsets[turns[turn].start])
+                    writing.put(turns[turn], _shared(own if turn == mine else None, count, top_k, loop))
+        except BaseException:
+            writing.abandon()
+            raise
+        return writing.finish()
+
+    def _say(self, teacher: Teacher, side: str, turn: range, top_k: int, loop: Loop) -> Likeliest:
+        batch = loop.on_device(teacher.layout.collate([self.rows[side][number] for number in turn]))
+        with loop.accelerator.autocast():
+            heard = teacher.hear(batch, self.lessons.words)
+            return likeliest(heard, top_k, self.lessons.settings["temperature"])
+
+    def into(self, batch: dict[str, Any], model: nn.Module, over_processes: OverProcesses) -> dict[str, Any]:
+        return self.lessons.of(batch, Likeliest(**batch["likeliest"]))
+
+    def outcome(self) -> dict[str, Any]:
+        """What run.json keeps of it."""
+        top_k = int(self.kept["train"].ids.shape[1])
+        shares = {side: round(kept.share, 6) for side, kept in self.kept.items()}
+        return {"top_k": top_k, "kept_probability": shares, "seconds": self.seconds}
+
+
+def _any_of(loop: Loop, here: bool) -> bool:
+    return bool(loop.over_processes(torch.tensor(float(here), device=loop.args.device)) > 0)
+
+
+def _shared(own: Likeliest | None, count: int, top_k: int, loop: Loop) -> Likeliest:
+    """What one process said, in all of them."""
+    if loop.args.world_size == 1:
+        assert own is not None
+        return own
+    device = loop.args.device
+    empty = torch.zeros(count, top_k, device=device)
+    said = own or Likeliest(empty.long(), empty, empty.new_zeros(count))
+    return Likeliest(*(loop.over_processes(one) for one in (said.ids, said.logprobs.float(), said.rest.float())))
+
+
+def attend(loop: Loop, looked: dict[str, Any]) -> None:
+    """Let the loop's batches come with what is looked up for their rows."""
+    loop.train_rows = Attended(loop.train_rows, looked["train"])
+    if loop.valid_rows is not None:
+        loop.valid_rows = Attended(loop.valid_rows, looked["valid"])
+
+
+def find_teacher(
+    plan: Plan, world: World, loaded: Loaded, layout: Layout, watch: Watch, *, pairs: bool
+) -> Beside | Beforehand:
+    """The teacher that the plan decided on, laid out as the student is. Called before the first step, after the student was loaded."""
+    decided, prepared = plan.distillation, world.prepared
+    assert decided is not None and prepared is not None and world.teacher is not None
+    if not isinstance(layout, Flat):
+        prepare_padded(loaded.model)
+    words = _words(loaded.model, layout, decided, watch)
+    lessons = _Lessons(plan, words, pairs)
+    evaluated = plan.schedule["evaluate"] != "no"
+    other = world.teacher_rows
+    source = {"train": prepared.train, "valid": prepared.valid} if other is None else vars(other)
+    rows: Rows = {side: answer_rows(source[side]) for side in (("train", "valid") if evaluated else ("train",))}
+    if not decided["top_k"]:
+        own_rows = rows if pairs or other is not None else None
+        return Beside(_loaded(plan, world, layout), lessons, own_rows)
+    places = {side: _place(plan, world, words, side) for side in rows}
+    return Beforehand(lambda: _loaded(plan, world, layout), lessons, rows, places, watch)
+
+
+def _words(student: nn.Module, layout: Layout, decided: dict[str, Any], watch: Watch) -> int:
+    """Over how many tokens the two are compared: those that both have a row for."""
+    own, cut = _rows_of_head(student, layout), decided["cut"]
+    if cut is None:
+        return min(own, decided["tokens"] or own)
+    words = min(own, cut["teacher"])
+    watch.note(
+        f"The student's embedding has {cut['student']} rows and the teacher's {cut['teacher']}: they are compared over the first {words} tokens"
+    )
+    return words
+
+
+def _rows_of_head(model: nn.Module, layout: Layout) -> int:
+    head = head_of(model, layout)
+    return int(causal_model(model).config.get_text_config().vocab_size) if head.weight is None else head.weight.shape[0]
+
+
+def _place(plan: Plan, world: World, words: int, side: str) -> Path | None:
+    """Where it is kept: named by rows, weights, and all that decides what is said."""
+    if world.cache is None or world.prepared is None or world.teacher is None or plan.distillation is None:
+        return None
+    folder = world.cache.parent / "distillation"
+    decided = plan.distillation
+    weights = content_of(world.teacher.located, folder / "digests.json")
+    settings = [decided[name] for name in ("top_k", "temperature", "quantization", "teacher_prompt_template")]
+    rows = [world.prepared.fingerprint, side, plan.layout["name"] == "padded"]
+    return cache.place_of(folder, *rows, weights, words, plan.precision["name"], *settings)
+
+
+def _loaded(plan: Plan, world: World, layout: Layout) -> Teacher:
+    model = load_teacher(plan, world).requires_grad_(False).eval()
+    model = prepared_as(layout, model) if isinstance(layout, Flat) else prepare_padded(model)
+    return Teacher(model, head_of(model, layout), layout)
+
+
+def head_of(model: nn.Module, layout: Layout) -> Head:
+    """What makes the logits of a model that is laid out so."""
+    return flat_head(causal_model(model)) if isinstance(layout, Flat) else padded_head(model)
+
+
+def load_teacher(plan: Plan, world: World) -> nn.Module:
+    """The teacher in the type that its files have, or in 4 bits; an adapter is merged into its base, unless that is quantised."""
+    assert plan.distillation is not None and world.teacher is not None
+    located = world.teacher.located
+    options = loading_options(plan, world.token)
+    for of_student in ("revision", "quantization_config"):
+        options.pop(of_student, None)
+    bits = plan.distillation["quantization"]
+    if bits:
+        options["quantization_config"] = quantization(bits)
+    model = from_located(
+        located, own_type(located, plan), options, trainable_adapter=bool(bits) and located.kind == ADAPTER
+    )
+    return model if bits else in_type_of_products(model, plan.precision["name"])
+
+
+def own_type(located: Located, plan: Plan) -> torch.dtype:
+    """The type of the files; half precision without an exponent to spare is widened where a processor would compute in it."""
+    while located.base is not None:
+        located = located.base
+    kind = dtype_of(located) or torch.float32
+    return torch.float32 if kind == torch.float16 and plan.precision["cpu"] else kind

@@ -1,0 +1,88 @@
+"""What a batch says of its answers: summed log-probabilities, those of the reference beside them, and the numbers that are logged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autotrain_llm.run.engine.flat.model import FlatOutput
+from autotrain_llm.run.engine.objective import LARGEST_LOSS_OF_A_PERPLEXITY, Sums
+
+NLL = "_nll_of_chosen"
+
+
+def summed(output: FlatOutput, batch: Mapping[str, Any]) -> torch.Tensor:
+    """The log-probability of each answer (answers,), in float64: over a long answer the roundings of float32 would add up."""
+    assert output.logprobs is not None
+    logprobs = output.logprobs.double()
+    return logprobs.new_zeros(batch["answers"]).index_add(0, batch["target_answers"], logprobs)
+
+
+def lengths(batch: Mapping[str, Any]) -> torch.Tensor:
+    """How many tokens of each answer are predicted (answers,), and at least one."""
+    return torch.bincount(batch["target_answers"], minlength=batch["answers"]).clamp(min=1)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Pairs of answers under the policy and under its reference, in nats: each (pairs,). `of_chosen` and `of_rejected` are their lengths in tokens."""
+
+    chosen: torch.Tensor
+    rejected: torch.Tensor
+    reference_chosen: torch.Tensor
+    reference_rejected: torch.Tensor
+    of_chosen: torch.Tensor
+    of_rejected: torch.Tensor
+
+    @property
+    def chosen_ratio(self) -> torch.Tensor:
+        """log policy(chosen) - log reference(chosen)."""
+        return self.chosen - self.reference_chosen
+
+    @property
+    def rejected_ratio(self) -> torch.Tensor:
+        """log policy(rejected) - log reference(rejected)."""
+        return self.rejected - self.reference_rejected
+
+    @property
+    def margin(self) -> torch.Tensor:
+        """By how much more the policy raises the chosen answer."""
+        return self.chosen_ratio - self.rejected_ratio
+
+
+def compared(output: FlatOutput, batch: Mapping[str, Any]) -> Compared:
+    """The pairs of a batch whose answers lie in turn, chosen first."""
+    policy, reference, tokens = summed(output, batch), batch["reference"], lengths(batch)
+    return Compared(policy[0::2], policy[1::2], reference[0::2], reference[1::2], tokens[0::2], tokens[1::2])
+
+
+def mean_of(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A sum and its count, as measures are given."""
+    return values.detach().sum(), torch.tensor(float(values.numel()), device=values.device)
+
+
+def of_chosen(output: FlatOutput, batch: Mapping[str, Any], chosen: torch.Tensor) -> Sums:
+    """The tokens of the answers that are `chosen` (answers,): their likelihood, and how many of them are likeliest."""
+    assert output.logprobs is not None and output.correct is not None
+    taken = chosen.to(output.logprobs.device)[batch["target_answers"]]
+    logprobs, correct = output.logprobs.detach().double()[taken], output.correct[taken].double()
+    return {NLL: mean_of(-logprobs), "token_accuracy": mean_of(correct)}
+
+
+def perplexity(measured: Mapping[str, float]) -> dict[str, float]:
+    """e to the mean negative log-likelihood of the chosen answers' tokens."""
+    return {"perplexity": math.exp(min(measured[NLL], LARGEST_LOSS_OF_A_PERPLEXITY))} if NLL in measured else {}
+
+
+def of_pairs(chosen: torch.Tensor, rejected: torch.Tensor) -> Sums:
+    """The rewards of pairs, under the names that TRL logs them by."""
+    return {
+        "rewards/chosen": mean_of(chosen),
+        "rewards/rejected": mean_of(rejected),
+        "rewards/accuracies": mean_of((chosen > rejected).double()),
+        "rewards/margins": mean_of(chosen - rejected),
+    }

@@ -1,0 +1,135 @@
+"""What dpo, orpo and kto minimise: sums over the pairs, or the answers, of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.nn.functional import logsigmoid, sigmoid
+
+from autotrain_llm.run.algorithms.preference.dataset import Judged, Pairs
+from autotrain_llm.run.algorithms.preference.logps import (
+    compared,
+    lengths,
+    mean_of,
+    of_chosen,
+    of_pairs,
+    perplexity,
+    summed,
+)
+from autotrain_llm.run.algorithms.preference.losses import LOSSES
+from autotrain_llm.run.engine.flat.model import LOGPROBS, FlatOutput
+from autotrain_llm.run.engine.objective import Batch, Objective, Sums
+
+
+def dpo(settings: Mapping[str, Any]) -> Objective:
+    """Direct preference optimisation against a reference, with the loss that `dpo_loss` names."""
+    beta, smoothing = float(settings["dpo_beta"]), float(settings["label_smoothing"])
+    per_pair = LOSSES[settings["dpo_loss"]]
+
+    def loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
+        return per_pair(compared(output, batch), beta, smoothing).sum()
+
+    def measures(output: FlatOutput, batch: Batch) -> Sums:
+        pairs = compared(output, batch)
+        return {
+            **of_pairs(beta * pairs.chosen_ratio, beta * pairs.rejected_ratio),
+            "logps/chosen": mean_of(pairs.chosen),
+            "logps/rejected": mean_of(pairs.rejected),
+            "kl": mean_of(torch.cat([pairs.chosen_ratio, pairs.rejected_ratio])),
+            **of_chosen(output, batch, _every_other(batch)),
+        }
+
+    return Objective(LOGPROBS, loss, _pairs, measures, perplexity, arrange=Pairs, has_reference=True)
+
+
+def orpo(settings: Mapping[str, Any]) -> Objective:
+    """Odds-ratio preference optimisation (Hong, Lee and Thorne 2024, arXiv:2403.07691), with no reference.
+
+    Per pair: the negative log-likelihood of the chosen answer, per token, and `orpo_alpha` (the paper's λ) times -log σ of the log-odds
+    ratio, where the odds are those of the likelihood per token, P = exp(log-probability / tokens) (eqs. 4 to 7). TRL's experimental
+    trainer takes the first term over the prompt's tokens too, and over all tokens of a batch together.
+    """
+    alpha = float(settings["orpo_alpha"])
+
+    def terms(output: FlatOutput, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        per_token = summed(output, batch) / lengths(batch)
+        chosen, rejected = per_token[0::2], per_token[1::2]
+        return chosen, rejected, log_odds(chosen) - log_odds(rejected)
+
+    def loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
+        chosen, _, ratio = terms(output, batch)
+        return (-chosen - alpha * logsigmoid(ratio)).sum()
+
+    def measures(output: FlatOutput, batch: Batch) -> Sums:
+        chosen, rejected, ratio = terms(output, batch)
+        return {
+            **of_pairs(alpha * chosen, alpha * rejected),
+            "logps/chosen": mean_of(chosen),
+            "logps/rejected": mean_of(rejected),
+            "nll_loss": mean_of(-chosen),
+            "log_odds_ratio": mean_of(logsigmoid(ratio)),
+            "log_odds_chosen": mean_of(ratio),
+            **of_chosen(output, batch, _every_other(batch)),
+        }
+
+    return Objective(LOGPROBS, loss, _pairs, measures, perplexity, arrange=Pairs)
+
+
+def log_odds(logprob: torch.Tensor) -> torch.Tensor:
+    """log(P / (1 - P)) of a log-probability, held off P = 1 by the smallest step of its type."""
+    logprob = logprob.clamp(max=-torch.finfo(logprob.dtype).eps)
+    return logprob - torch.log(-torch.expm1(logprob))
+
+
+def kto(settings: Mapping[str, Any]) -> Objective:
+    """Kahneman-Tversky optimisation (Ethayarajh et al. 2024, arXiv:2402.01306): answers that are good or bad each on their own.
+
+    With r the log-ratio of policy and reference and z the point that it is measured from: weight × (1 - σ(β (r - z))) for a good answer,
+    weight × (1 - σ(β (z - r))) for a bad one (eqs. 7 and 8). z is the mean log-ratio of mismatched answers, each prompt with the answer
+    before it in the batch, over all processes, without a gradient and not below zero; it is measured for each batch, so that accumulated
+    batches each have their own.
+    """
+    beta = float(settings["kto_beta"])
+    good, bad = float(settings["kto_desirable_weight"]), float(settings["kto_undesirable_weight"])
+
+    def loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
+        above = beta * (summed(output, batch) - batch["reference"] - batch["kl"])
+        return torch.where(batch["labels"], good * (1 - sigmoid(above)), bad * (1 - sigmoid(-above))).sum()
+
+    def measures(output: FlatOutput, batch: Batch) -> Sums:
+        logprobs, labels = summed(output, batch), batch["labels"]
+        rewards = beta * (logprobs - batch["reference"])
+        kl = batch["kl"].reshape(1)
+        return {
+            "rewards/chosen": mean_of(rewards[labels]),
+            "rewards/rejected": mean_of(rewards[~labels]),
+            "rewards/accuracies": mean_of((rewards > beta * kl).eq(labels).double()),
+            "logps/chosen": mean_of(logprobs[labels]),
+            "logps/rejected": mean_of(logprobs[~labels]),
+            "kl": mean_of(kl),
+            **of_chosen(output, batch, labels),
+        }
+
+    return Objective(LOGPROBS, loss, _answers, measures, _margin, Judged, has_reference=True)
+
+
+def _margin(measured: Mapping[str, float]) -> dict[str, float]:
+    """Good and bad answers are not in pairs: between their means."""
+    rewards = [measured.get(f"rewards/{side}") for side in ("chosen", "rejected")]
+    margin = {"rewards/margins": rewards[0] - rewards[1]} if rewards[0] is not None and rewards[1] is not None else {}
+    return margin | perplexity(measured)
+
+
+def _every_other(batch: Batch) -> torch.Tensor:
+    """The chosen answers of pairs that lie in turn: (answers,)."""
+    return torch.arange(int(batch["answers"])) % 2 == 0
+
+
+def _pairs(batch: Batch) -> int:
+    return int(batch["answers"]) // 2
+
+
+def _answers(batch: Batch) -> int:
+    return int(batch["answers"])

@@ -1,0 +1,32 @@
+"""What the card of a model that scores says of its use."""
+
+from __future__ import annotations
+
+from autotrain_llm.planning.make import Plan
+
+
+def how_to_score(plan: Plan) -> list[str]:
+    """Lines of Markdown: what the model is for, and how its scores are had."""
+    adapter = bool(plan.adapter and not plan.adapter["merge"])
+    name = "AutoPeftModelForSequenceClassification" if adapter else "AutoModelForSequenceClassification"
+    package = "peft" if adapter else "transformers"
+    # An adapter's files don't say how many scores its base is to give, nor which token fills up.
+    settings = ", num_labels=1, pad_token_id=tokenizer.pad_token_id" if adapter else ""
+    return [
+        "This model scores a text and does not generate any: the higher of two scores is that of the better answer. The difference of two",
+        "scores is the logarithm of the odds.",
+        "",
+        "```python",
+        *([] if adapter else ["from transformers import AutoModelForSequenceClassification, AutoTokenizer"]),
+        *([f"from {package} import {name}", "from transformers import AutoTokenizer"] if adapter else []),
+        "",
+        'tokenizer = AutoTokenizer.from_pretrained("FOLDER")',
+        f'model = {name}.from_pretrained("FOLDER"{settings}).eval()',
+        'inputs = tokenizer(["prompt and one answer", "prompt and another"], return_tensors="pt", padding=True)',
+        "scores = model(**inputs).logits[:, 0]",
+        "```",
+        "",
+        "Texts are scored as the tokenizer writes them, with nothing added; conversations as",
+        "`tokenizer.apply_chat_template(messages, tokenize=False)` writes them.",
+        "",
+    ]

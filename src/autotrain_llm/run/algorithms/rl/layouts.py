@@ -1,0 +1,92 @@
+"""Answers laid out for a policy: log-probabilities at the temperature that they are sampled at, the entropy, and where asked for values."""
+
+from __future__ import annotations
+
+import functools
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from autotrain_llm.run.engine.flat.model import VALUE_HEAD, VALUES, FlatOutput, causal_model
+from autotrain_llm.run.engine.layouts import OF_THE_CALL, Flat, Padded
+
+OF_THE_PADDED_CALL = ("input_ids", "attention_mask", "target_positions", "target_labels")
+
+
+class FlatPolicy(Flat):
+    """Answers as segments of one stream."""
+
+    def __init__(self, model: nn.Module, temperature: float, attention: str | None = None) -> None:
+        super().__init__(model, attention)
+        self.temperature = temperature
+
+    def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
+        given = {name: batch[name] for name in OF_THE_CALL}
+        return model(**given, compute=compute, temperature=self.temperature, with_entropy=True)
+
+
+class PaddedPolicy(Padded):
+    """Answers under one another, each padded on the right; the model learns to be called with what is to be predicted."""
+
+    def __init__(self, model: nn.Module, pad_token: int, temperature: float) -> None:
+        super().__init__(pad_token)
+        self.temperature = temperature
+        causal = causal_model(model)
+        causal.forward = MethodType(_forward_like(causal), causal)
+
+    def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
+        given = {name: batch[name] for name in OF_THE_PADDED_CALL}
+        return model(**given, compute=compute, temperature=self.temperature)
+
+
+def _forward_like(causal: PreTrainedModel) -> Any:
+    """A forward with the signature of the model's own, which generate() reads; with targets it answers as a policy."""
+
+    @functools.wraps(type(causal).forward)
+    def forward(self: PreTrainedModel, *args: Any, target_positions: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        if target_positions is None:
+            return type(self).forward(self, *args, **kwargs)
+        return _padded_forward(self, target_positions, **kwargs)
+
+    return forward
+
+
+def _padded_forward(
+    causal: PreTrainedModel,
+    target_positions: torch.Tensor,
+    *,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    target_labels: torch.Tensor,
+    compute: str,
+    temperature: float,
+) -> FlatOutput:
+    states: list[torch.Tensor] = []
+    backbone: nn.Module = causal.base_model
+    hook = backbone.register_forward_hook(lambda module, given, output: states.append(output[0]))
+    try:
+        given = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
+        logits = type(causal).forward(causal, **given).logits
+    finally:
+        hook.remove()
+    chosen = _at(logits, target_positions)
+    chosen = (chosen if chosen.dtype == torch.float64 else chosen.float()) / temperature
+    distribution = torch.log_softmax(chosen, dim=-1)
+    value = None
+    if compute == VALUES:
+        head = causal.get_submodule(VALUE_HEAD)
+        value = head(_at(states[0], target_positions), lambda own: _at(own(**given)[0], target_positions))
+    return FlatOutput(
+        logprobs=distribution.gather(1, target_labels[:, None]).squeeze(1),
+        correct=chosen.detach().argmax(-1) == target_labels,
+        entropy=-(distribution.exp() * distribution).sum(-1),
+        value=value,
+    )
+
+
+def _at(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """States (rows, length, H) of the targets' places (K, H)."""
+    return states.reshape(-1, states.shape[-1]).index_select(0, positions)

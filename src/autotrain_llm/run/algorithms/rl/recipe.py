@@ -1,0 +1,66 @@
+"""Put together what a plan of ppo or grpo needs beside the loop: who writes, who scores, what the policy is held to, where phases come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotrain_llm.context.run_context import World
+from autotrain_llm.planning.make import Plan
+from autotrain_llm.run.algorithms.preference.reference_model import find_source
+from autotrain_llm.run.algorithms.rl.prompts import Prompts
+from autotrain_llm.run.algorithms.rl.rewards import find_rewards
+from autotrain_llm.run.algorithms.rl.rollout_buffer import Sizes
+from autotrain_llm.run.algorithms.rl.rollouts import EvaluationAnswers, Rollouts, ShownSamples, Writers
+from autotrain_llm.run.algorithms.rl.sampling import Sampler
+from autotrain_llm.run.algorithms.rl.types import Sampling
+from autotrain_llm.run.algorithms.rl.value_models import add_decided_value_head, find_so_far
+from autotrain_llm.run.artifacts.saving import end_tokens
+from autotrain_llm.run.engine.layouts import Layout
+from autotrain_llm.run.engine.loading import DTYPES, Loaded
+from autotrain_llm.run.engine.loop import Observer
+
+
+@dataclass(frozen=True)
+class Started:
+    """The loop's source of batches, and what measures the prompts that were held out."""
+
+    rollouts: Rollouts
+    observers: tuple[Observer, ...]
+
+
+def start_rollouts(
+    plan: Plan,
+    world: World,
+    loaded: Loaded,
+    layout: Layout,
+    prompts: Prompts,
+    held_out: Prompts | None,
+    folder: Path | None,
+    checkpoint: Path | None,
+    step: int | None,
+) -> Started:
+    """Called before the first step; `folder` is where samples are shown, None in processes that don't lead. A value head joins the model."""
+    assert plan.rollouts is not None and world.prepared is not None
+    decided = plan.rollouts
+    ends = end_tokens(loaded.model, loaded.tokenizer, world.prepared.end_of_turn)
+    sampler = Sampler(layout, loaded.tokenizer, ends, sampling_of(plan), DTYPES[plan.precision["name"]])
+    reference = find_source(plan, world, loaded, layout) if plan.objective["reference"] else None
+    add_decided_value_head(plan, world, loaded.model)
+
+    rewards = find_rewards(plan, world, loaded)
+    writers = Writers(prompts.rows, layout, sampler, rewards, reference, find_so_far(plan, rewards, layout))
+    shown = ShownSamples(folder, step) if folder is not None else None
+    rollouts = Rollouts(writers, Sizes.of(decided, plan.seed), decided, shown)
+    if checkpoint is not None:
+        rollouts.restore(loaded.model, checkpoint)
+    if held_out is None:
+        return Started(rollouts, ())
+    held_out_writers = Writers(held_out.rows, layout, sampler, rewards.on(world, "valid"), reference)
+    return Started(rollouts, (EvaluationAnswers(held_out_writers, plan.seed),))
+
+
+def sampling_of(plan: Plan) -> Sampling:
+    """How the plan says that answers are drawn."""
+    assert plan.rollouts is not None
+    return Sampling(**plan.rollouts["sampling"])

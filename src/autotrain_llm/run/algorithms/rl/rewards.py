@@ -1,0 +1,285 @@
+"""Score a policy's answers: by reward models, which read decoded text with tokenizers of their own, and by the user's functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from autotrain_llm.context.reward_functions import FunctionFault, Place, call, find_function, load_function
+from autotrain_llm.context.run_context import World
+from autotrain_llm.data.chat.template import ChatTemplate, find_template
+from autotrain_llm.data.example import Example, columns_beside
+from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.order import SCORED_TOKENS
+from autotrain_llm.data.reward_inputs import answered, ids_of
+from autotrain_llm.data.rows import TokenRows
+from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
+from autotrain_llm.declare.finding import Refused
+from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.rollouts import FUNCTION, MODEL
+from autotrain_llm.run.algorithms.reward.layouts import FlatScores, PaddedScores
+from autotrain_llm.run.algorithms.reward.loading import HEADS, scorer_at
+from autotrain_llm.run.algorithms.rl.decoding import texts
+from autotrain_llm.run.algorithms.rl.types import Sample
+from autotrain_llm.run.engine.flat.model import causal_model
+from autotrain_llm.run.engine.loading import DTYPES, Loaded, loading_options
+from autotrain_llm.run.failures import RunFailed
+
+NO_TOKEN = -1
+
+
+class Judge(Protocol):
+    """What scores answers: `examples` are the rows that they answer, one for each answer."""
+
+    def score(
+        self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
+    ) -> Sequence[float]: ...
+
+
+class ModelJudge:
+    """A frozen classifier of one label. Each text is written as the rows it was trained on; one that is too long loses its start."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Tokenizer,
+        template: ChatTemplate | None,
+        *,
+        as_turns: bool,
+        context: int | None,
+        device: torch.device,
+    ) -> None:
+        self.model = _with_exact_head(model).requires_grad_(False).eval()
+        self.tokenizer, self.template, self.as_turns = tokenizer, template, as_turns
+        self.context, self.device = context, device
+        self.flat = _flat_of(self.model)
+        self.cut = np.zeros(0, dtype=bool)  # which of the texts of the last call lost their start
+
+    def score(
+        self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
+    ) -> Sequence[float]:
+        try:
+            rows = ids_of(
+                [answered(example, text, self.template) for example, text in zip(examples, completions, strict=True)],
+                self.tokenizer,
+                self.template,
+                self.as_turns and self.template is not None,
+            )
+        except Refused as refused:
+            raise RunFailed(f"the reward model can't read an answer: {refused.findings[0].message}") from refused
+        self.cut = np.asarray([self.context is not None and len(ids) > self.context for ids in rows], dtype=bool)
+        rows = [self._within_context(ids) for ids in rows]
+        found = np.zeros(len(rows))
+        self.model.to(self.device)
+        for members in _batches([len(row) for row in rows]):
+            found[members] = self._scores([rows[number] for number in members])
+        return found.tolist()
+
+    def _within_context(self, ids: list[int]) -> list[int]:
+        excess = len(ids) - self.context if self.context is not None else 0
+        opening = len(self.tokenizer.frame[0])
+        kept = opening if ids[:opening] == self.tokenizer.frame[0] else 0
+        return ids[:kept] + ids[kept + excess :] if excess > 0 else ids
+
+    @torch.no_grad()
+    def _scores(self, rows: Sequence[list[int]]) -> np.ndarray:
+        with self._padding_known(rows) as padding:
+            layout = self.flat or PaddedScores(padding)
+            batch = layout.collate([(np.asarray(row, dtype=np.int32), _unseen(row)) for row in rows])
+            held = {
+                name: part.to(self.device) if isinstance(part, torch.Tensor) else part for name, part in batch.items()
+            }
+            scores = layout.forward(self.model, held, layout.name).scores
+        assert scores is not None
+        return scores.double().cpu().numpy()
+
+    @contextmanager
+    def _padding_known(self, rows: Sequence[list[int]]) -> Iterator[int]:
+        """The token that fills up; a score is read at the last token that is another. Where the model knows none it may be any that ends
+        none of these texts."""
+        config = self.model.config.get_text_config()
+        known = config.pad_token_id
+        if known is None:
+            last = {row[-1] for row in rows}
+            config.pad_token_id = next(number for number in range(len(last) + 1) if number not in last)
+        try:
+            yield config.pad_token_id
+        finally:
+            config.pad_token_id = known
+
+
+def _flat_of(model: nn.Module) -> FlatScores | None:
+    """The flat layout for a classifier that can be called with it."""
+    known = causal_model(model).config.get_text_config().pad_token_id
+    try:
+        return FlatScores(model, NO_TOKEN if known is None else known)
+    except ValueError:
+        return None
+
+
+class FunctionJudge:
+    """A function of the user's, called with prompts, completions and the other columns of the rows."""
+
+    def __init__(self, place: Place, columns: Sequence[str]) -> None:
+        self.place, self.columns = place, columns
+        self.function = load_function(place)
+
+    def score(
+        self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
+    ) -> Sequence[float]:
+        columns = {name: [example.extra.get(name) for example in examples] for name in self.columns}
+        return call(self.place, self.function, [example.prompt for example in examples], completions, columns)
+
+
+class MissingEnd:
+    """One for an answer that was cut off before it ended."""
+
+    def score(
+        self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
+    ) -> Sequence[float]:
+        return [float(not sample.finished) for sample in samples]
+
+
+@dataclass(frozen=True)
+class Rewards:
+    """What a run's sources of reward say of answers to the prompts of one side, and what that comes to.
+
+    names: one for each source, in the order of the columns of what a call returns.
+    """
+
+    names: tuple[str, ...]
+    weights: np.ndarray
+    judges: tuple[Judge, ...]
+    tokenizer: PreTrainedTokenizerBase
+    examples: Sequence[Example]
+    rows: TokenRows
+
+    def __call__(self, rows: Sequence[int], samples: Sequence[Sample]) -> np.ndarray:
+        """Scores (answers, sources) in float64; `rows` are the numbers of the prepared rows that the samples answer. Raises RunFailed."""
+        scores = np.zeros((len(samples), len(self.names)))
+        if not samples:
+            return scores
+        asked = [self.examples[int(self.rows.source[row])] for row in rows]
+        completions = texts(samples, self.tokenizer)
+        for column, (name, judge) in enumerate(zip(self.names, self.judges, strict=True)):
+            try:
+                scores[:, column] = judge.score(asked, completions, samples)
+            except FunctionFault as fault:
+                raise RunFailed(f"the reward function {name} {fault}", "mend it, then --resume") from fault
+        if not np.isfinite(scores).all():
+            name = self.names[int(np.argwhere(~np.isfinite(scores))[0][1])]
+            raise RunFailed(f"the reward {name} is not a number for some answer")
+        return scores
+
+    @property
+    def has_models(self) -> bool:
+        """Whether any reward is a model's."""
+        return any(isinstance(judge, ModelJudge) for judge in self.judges)
+
+    def cut(self, answers: int) -> np.ndarray:
+        """Of the answers of the last call, those that some reward model could not read from their start (answers,)."""
+        found = [judge.cut for judge in self.judges if isinstance(judge, ModelJudge) and len(judge.cut)]
+        return np.logical_or.reduce([np.zeros(answers, dtype=bool), *found])
+
+    def total(self, scores: np.ndarray) -> np.ndarray:
+        """What an answer is worth: its scores, each times its weight (answers,)."""
+        return scores @ self.weights
+
+    def on(self, world: World, side: str) -> Rewards:
+        """The same for the rows of another side."""
+        assert world.prepared is not None and world.dataset is not None
+        examples, rows = (
+            (world.dataset.train, world.prepared.train)
+            if side == "train"
+            else (world.dataset.valid, world.prepared.valid)
+        )
+        assert isinstance(rows, TokenRows)
+        return replace(self, examples=examples, rows=rows)
+
+
+def find_rewards(plan: Plan, world: World, loaded: Loaded, side: str = "train") -> Rewards:
+    """The rewards of a plan, its reward models loaded, for the rows of this side: train or valid. Raises RunFailed."""
+    assert plan.rollouts is not None and world.dataset is not None and world.prepared is not None
+    entries = plan.rollouts["rewards"]
+    assert isinstance(world.prepared.train, TokenRows)
+    rewards = Rewards(
+        names=tuple(entry["name"] for entry in entries),
+        weights=np.asarray([entry["weight"] for entry in entries]),
+        judges=tuple(_judge(entry, plan, world) for entry in entries),
+        tokenizer=loaded.tokenizer,
+        examples=world.dataset.train,
+        rows=world.prepared.train,
+    )
+    return rewards.on(world, side)
+
+
+def _judge(entry: dict[str, Any], plan: Plan, world: World) -> Judge:
+    if entry["kind"] == MODEL:
+        return _model(entry, plan, world)
+    if entry["kind"] == FUNCTION:
+        assert world.dataset is not None
+        try:
+            return FunctionJudge(find_function(entry["source"], "rl_reward_fn"), columns_beside(world.dataset.train))
+        except FunctionFault as fault:
+            raise RunFailed(f"the reward function {entry['name']}: {fault}") from fault
+    return MissingEnd()
+
+
+def _model(entry: dict[str, Any], plan: Plan, world: World) -> ModelJudge:
+    facts = world.another("rl_reward_model_path", entry["source"])
+    assert facts is not None and facts.tokenizer_folder is not None
+    name = plan.precision["name"]
+    model = scorer_of(entry, plan, world, DTYPES["fp32" if name == "fp16" else name])
+    tokenizer = Tokenizer.load(Path(facts.tokenizer_folder))
+    device = torch.device("cpu") if plan.precision["cpu"] else torch.device("cuda", torch.cuda.current_device())
+    template = find_template(None, tokenizer, Faults())
+    return ModelJudge(
+        model, tokenizer, template, as_turns=entry["as_turns"], context=facts.context_length, device=device
+    )
+
+
+def scorer_of(entry: dict[str, Any], plan: Plan, world: World, dtype: torch.dtype) -> Any:
+    """The classifier that a reward of the plan names."""
+    facts = world.another("rl_reward_model_path", entry["source"])
+    assert facts is not None
+    options = loading_options(plan, world.token)
+    for of_the_policy in ("revision", "quantization_config", "attn_implementation"):
+        options.pop(of_the_policy, None)
+    model, _ = scorer_at(facts.located, dtype, options)
+    return model
+
+
+def _with_exact_head(model: Any) -> Any:
+    """The classifier with its head in float32: two scores in bf16 that differ by less than a hundredth would be the same."""
+    for name, module in causal_model(model).named_children():
+        if name in HEADS and model.dtype in (torch.bfloat16, torch.float16):
+            module.float().register_forward_pre_hook(_in_float32)
+    return model
+
+
+def _in_float32(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(part.float() if isinstance(part, torch.Tensor) else part for part in given)
+
+
+def _batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Numbers of texts of like length, as many together as fit. A batch has none that is less than half as long as its longest."""
+    batches: list[list[int]] = []
+    for number in np.argsort([-length for length in lengths], kind="stable").tolist():
+        longest = lengths[batches[-1][0]] if batches else 0
+        if batches and longest * (len(batches[-1]) + 1) <= SCORED_TOKENS and 2 * lengths[number] >= longest:
+            batches[-1].append(number)
+        else:
+            batches.append([number])
+    return batches
+
+
+def _unseen(row: Sequence[int]) -> np.ndarray:
+    return np.zeros(len(row), dtype=bool)

@@ -1,0 +1,206 @@
+"""A phase: answers that were sampled together, what was found out about them, and in which step which of them is learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from autotrain_llm.planning.rollout_batches import steps_of_pass
+from autotrain_llm.run.engine.layouts import Family
+from autotrain_llm.run.engine.objective import Sums
+
+FILE = "rollouts.npz"
+PER_TOKEN = {"logprobs": "old_logprobs", "advantages": "advantages", "reference": "reference"}
+OF_VALUES = {"values": "old_values", "expected": "expected", "returns": "returns"}
+
+
+@dataclass
+class Answers:
+    """Sampled answers, `each` to a prompt, one prompt after the other.
+
+    rows: the number of each prompt among the prepared rows (prompts,). ids: int32, the tokens of all answers one after the other; lengths:
+    how many belong to each (answers,), at least one. finished: whether each ended by itself; cut: whether it was scored without the start
+    of its text.
+    """
+
+    rows: np.ndarray
+    ids: np.ndarray
+    lengths: np.ndarray
+    finished: np.ndarray
+    cut: np.ndarray
+
+    @property
+    def each(self) -> int:
+        return len(self.lengths) // len(self.rows)
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Where in `ids` each answer begins."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    def completion(self, number: int) -> np.ndarray:
+        start = int(self.starts[number])
+        return self.ids[start : start + int(self.lengths[number])]
+
+    def families(self, numbers: Sequence[int], prompts: Any) -> list[Family]:
+        """These answers, those to one prompt that follow one another together; `prompts` are the prepared rows."""
+        found: list[tuple[int, list[int]]] = []
+        for number in numbers:
+            prompt = int(number) // self.each
+            if not found or found[-1][0] != prompt:
+                found.append((prompt, []))
+            found[-1][1].append(int(number))
+        return [self._family(prompt, members, prompts) for prompt, members in found]
+
+    def _family(self, prompt: int, members: Sequence[int], prompts: Any) -> Family:
+        answers = [self.completion(number) for number in members]
+        return Family(
+            prompts[int(self.rows[prompt])][0], tuple((ids, np.ones(len(ids), dtype=bool)) for ids in answers)
+        )
+
+    def with_prompts(self, prompts: Any) -> Iterator[int]:
+        """The tokens of each answer and its prompt; `prompts` are the prepared rows."""
+        for number, length in enumerate(self.lengths):
+            yield int(length) + len(prompts[int(self.rows[number // self.each])][0])
+
+    def tokens_of(self, numbers: Sequence[int]) -> np.ndarray:
+        """The places in `ids` of these answers' tokens."""
+        starts = self.starts
+        spans = [np.arange(starts[number], starts[number] + self.lengths[number]) for number in numbers]
+        return np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
+
+
+@dataclass
+class Phase(Answers):
+    """Answers ready to be learnt from, from step `begins` of the run on; `number` counts phases from 0.
+
+    scores: what each source of reward said (answers, sources); rewards: what they come to (answers,). Per token (tokens,): the
+    log-probabilities of the policy that wrote them and of the reference, the values it had, what the value head's word is added to to make
+    them where that is anything, and what follows, advantages and returns.
+    trust: where values begin as the reward model's word, the share of it that counts. kl_coef: the price of divergence in this phase;
+    seconds: how long it took to make. stopped: whether the policy has moved so far that nothing more is learnt from it.
+    """
+
+    number: int
+    begins: int
+    scores: np.ndarray
+    rewards: np.ndarray
+    logprobs: np.ndarray
+    advantages: np.ndarray
+    reference: np.ndarray | None = None
+    values: np.ndarray | None = None
+    expected: np.ndarray | None = None
+    trust: float | None = None
+    returns: np.ndarray | None = None
+    kl_coef: float = 0.0
+    seconds: float = 0.0
+    stopped: bool = False
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All of it, to be written."""
+        held = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: np.asarray(value) for name, value in held.items() if value is not None}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Phase:
+        """What `arrays` gave."""
+        held = {one.name: arrays[one.name] for one in fields(cls) if one.name in arrays}
+        given: dict[str, Any] = {name: array.item() if array.ndim == 0 else array for name, array in held.items()}
+        return cls(**given)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The plan's sizes of a phase, and what decides its order."""
+
+    seed: int
+    prompts: int
+    prompts_of_phase: int
+    answers_each: int
+    phases_of_epoch: int
+    passes: int
+    answers_of_step: int
+    batches: int
+    steps_of_epoch: int
+
+    @classmethod
+    def of(cls, rollouts: Mapping[str, Any], seed: int) -> Sizes:
+        return cls(seed, **{one.name: rollouts[one.name] for one in fields(cls) if one.name != "seed"})
+
+    def rows_of(self, number: int) -> np.ndarray:
+        """The prompts of a phase: a seeded order for each pass over all of them, cut into phases."""
+        epoch, part = divmod(number, self.phases_of_epoch)
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.prompts)
+        return order[part * self.prompts_of_phase : (part + 1) * self.prompts_of_phase]
+
+    def seeds_of(self, *which: int, count: int) -> list[int]:
+        """A seed for each of a phase's answers."""
+        state = np.random.SeedSequence((self.seed, *which)).generate_state(count, np.uint64)
+        return [int(one) >> 1 for one in state]
+
+    def steps_of_pass(self, phase: Answers) -> int:
+        return steps_of_pass(len(phase.lengths), self.answers_of_step)
+
+    def last_step(self, phase: Phase) -> int:
+        """The step of the run after the last that learns from this phase."""
+        return phase.begins + self.passes * self.steps_of_pass(phase)
+
+    def share(self, phase: Phase, update: int, slot: int, slots: int) -> np.ndarray:
+        """The answers of one of `slots` batches of a step: a seeded order of prompts for each pass, shared out evenly."""
+        steps = self.steps_of_pass(phase)
+        done, step = divmod(update - phase.begins, steps)
+        order = np.random.default_rng((self.seed, phase.number, done)).permutation(len(phase.rows))
+        answers = (order[:, None] * phase.each + np.arange(phase.each)).ravel()
+        return np.array_split(np.array_split(answers, steps)[step], slots)[slot]
+
+
+@dataclass
+class Slot:
+    """One batch of one process: a phase, the numbers of its answers, and what the phase measured."""
+
+    phase: Phase
+    numbers: np.ndarray
+    measured: Sums = field(default_factory=dict)
+
+
+class Together:
+    """Lays a slot's answers out, with what was found out about their tokens, in the order of the targets."""
+
+    def __init__(self, collate: Any, prompts: Any) -> None:
+        self.collate, self.prompts = collate, prompts
+
+    def __call__(self, slots: Sequence[Slot]) -> dict[str, Any]:
+        (slot,) = slots
+        phase, numbers = slot.phase, slot.numbers.tolist()
+        families = phase.families(numbers, self.prompts)
+        if not families:  # every process takes part in a step
+            (one,) = phase.families([0], self.prompts)
+            families = [Family(one.prompt, one.answers, counts=False)]
+        batch = self.collate(families)
+        places = phase.tokens_of(numbers)
+        for name, called in (PER_TOKEN | OF_VALUES).items():
+            held = getattr(phase, name)
+            if held is not None:
+                batch[called] = torch.from_numpy(held[places])
+        batch["kl_coef"] = torch.tensor(phase.kl_coef, dtype=torch.float64)
+        batch["phase"] = slot.measured
+        return batch
+
+
+def save_phase(phase: Phase, coefficient: float, folder: Path) -> None:
+    """Write a phase and the price that the next one begins with, whole or not at all."""
+    unfinished = folder / f".{FILE}"
+    with unfinished.open("wb") as file:
+        np.savez(file, allow_pickle=False, coefficient=np.asarray(coefficient), **phase.arrays())
+    unfinished.replace(folder / FILE)
+
+
+def load_phase(folder: Path) -> tuple[Phase, float]:
+    """What `save_phase` wrote."""
+    with np.load(folder / FILE, allow_pickle=False) as arrays:
+        return Phase.of_arrays(arrays), float(arrays["coefficient"])

@@ -1,0 +1,105 @@
+"""The value head that a plan decided on, and where values begin as the reward model: a copy of it that learns on, or what it says as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from peft import inject_adapter_in_model
+from torch import nn
+from transformers import PreTrainedModel
+
+from autotrain_llm.context.run_context import World
+from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.rollouts import MODEL
+from autotrain_llm.run.algorithms.preference.reference_model import without_dropout
+from autotrain_llm.run.algorithms.rl.layouts import PaddedPolicy
+from autotrain_llm.run.algorithms.rl.rewards import ModelJudge, Rewards, scorer_of
+from autotrain_llm.run.algorithms.rl.value_head import ValueHead, add_value_head, put_value_head
+from autotrain_llm.run.engine.flat import attention
+from autotrain_llm.run.engine.flat.model import causal_model, switch
+from autotrain_llm.run.engine.layouts import Layout
+from autotrain_llm.run.engine.loading import loading_type, lora_config
+from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD
+
+
+def add_decided_value_head(plan: Plan, world: World, model: nn.Module) -> None:
+    """Put the plan's value head into the policy; nothing where it has none."""
+    assert plan.rollouts is not None
+    kind = plan.rollouts.get("rl_value_model")
+    if kind == OF_REWARD:
+        put_value_head(model, _of_reward(plan, world, causal_model(model)))
+    elif kind is not None:
+        add_value_head(model, kind)
+
+
+class SoFar:
+    """What a frozen reward model, times its weight, says of answers as far as they are written."""
+
+    def __init__(self, judge: ModelJudge, weight: float, layout: Layout) -> None:
+        self.judge, self.weight, self.layout = judge, weight, layout
+
+    @torch.no_grad()
+    def of(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Before each of the K tokens of a batch in the policy's layout (K,). Call it outside of autocast, as whole answers are scored."""
+        classifier = causal_model(self.judge.model.to(batch["input_ids"].device))
+        places = batch["target_positions"]
+        if self.layout.name != PaddedPolicy.name:
+            given = {name: batch[name] for name in ("input_ids", "position_ids", "segments")}
+            return self.weight * classifier(**given, ends=places).scores
+        if self.judge.flat is not None:
+            switch(classifier, on=False)
+        read = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "use_cache": False}
+        states = classifier.base_model(**read)[0]
+        head: Any = classifier.get_submodule("score")
+        chosen = states.reshape(-1, states.shape[-1]).index_select(0, places)
+        return self.weight * head(chosen.to(head.weight.dtype))[:, 0]
+
+
+def find_so_far(plan: Plan, rewards: Rewards, layout: Layout) -> SoFar | None:
+    """The reward model that a plan's values begin as and that stays as it is; None where there is none."""
+    assert plan.rollouts is not None
+    if plan.rollouts.get("rl_value_model") != CORRECTED:
+        return None
+    ((judge, weight),) = (
+        (judge, float(weight))
+        for judge, weight in zip(rewards.judges, rewards.weights, strict=True)
+        if isinstance(judge, ModelJudge)
+    )
+    return SoFar(judge, weight, layout)
+
+
+def _of_reward(plan: Plan, world: World, policy: PreTrainedModel) -> ValueHead:
+    """The reward model, its score head times its weight: before each token what it would score the answer as it stands.
+
+    All of it is trained, or with an adapter its head and an adapter like the policy's.
+    """
+    assert plan.rollouts is not None
+    (entry,) = (entry for entry in plan.rollouts["rewards"] if entry["kind"] == MODEL)
+    scorer = causal_model(scorer_of(entry, plan, world, loading_type(plan)))
+    without_dropout(scorer)
+    backbone: Any = scorer.base_model
+    if policy.config._attn_implementation == attention.NAME:
+        backbone.set_attn_implementation(attention.NAME)
+    if plan.adapter is not None:
+        backbone = _with_adapter(backbone, plan.adapter)
+    if plan.precision["checkpointing"]:
+        backbone.gradient_checkpointing_enable({"use_reentrant": False})
+    score: Any = scorer.get_submodule("score")
+    head = ValueHead(score.in_features, backbone)
+    with torch.no_grad():
+        head.linear.weight.copy_(entry["weight"] * score.weight.float())
+        if score.bias is not None:
+            head.linear.bias.copy_(entry["weight"] * score.bias.float())
+    return head
+
+
+def _with_adapter(backbone: PreTrainedModel, adapter: Mapping[str, Any]) -> nn.Module:
+    """The backbone with a new adapter, which alone is trained, in float32."""
+    backbone.requires_grad_(False)
+    made = inject_adapter_in_model(lora_config(adapter), backbone)
+    for one in made.parameters():
+        if one.requires_grad:
+            one.data = one.data.float()
+    return made

@@ -1,0 +1,119 @@
+"""The output folder while a run writes to it: locked, an earlier run put aside until this one is complete."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from types import TracebackType
+
+from autotrain_llm.context.output_dir import CHECKPOINT_NAME, CHECKPOINTS, LOCK_FILE, earlier_run
+from autotrain_llm.declare.finding import Finding, Refused
+
+# Everything that a run of this program, or the libraries beneath it, writes at the top of its folder.
+WRITTEN = re.compile(
+    r"""run\.json|metrics\.jsonl|command\.sh|README\.md|report\.html|samples\.jsonl|value_head\.safetensors|best\.yaml|checkpoints|eval|sweep|logs
+    |config\.json|generation_config\.json|chat_template\.(jinja|json)
+    |model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|adapter_(config\.json|model\.safetensors)
+    |tokenizer(_config)?\.json|tokenizer\.model|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt
+    |checkpoint-\d+|trainer_state\.json|training_args\.bin""",
+    re.VERBOSE,
+)
+ASIDE = ".replaced-"
+UNFINISHED = ".saving"
+
+
+class OutputFolder:
+    """A context manager: inside it, the folder is this run's alone."""
+
+    def __init__(self, folder: Path, *, overwrite: bool, leader: bool = True) -> None:
+        self.path = folder
+        self.overwrite = overwrite
+        self.leader = leader  # the one of several processes that writes
+        self.aside: Path | None = None
+        self._created = False
+        self._lock: int | None = None
+
+    def __enter__(self) -> OutputFolder:
+        if self.leader:
+            self._created = not self.path.exists()
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._take_lock()
+            except OSError as problem:
+                message = f"--output-dir {self.path} can't be written: {problem.strerror or problem}"
+                raise Refused([Finding(message, "another --output-dir", ("output_dir",), code="E403")]) from problem
+            if self.overwrite:
+                self._put_aside()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.leader:
+            return
+        shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
+        self._release_lock()
+        if kind is not None and self._holds_nothing():
+            if self.aside is not None:
+                self._bring_back()
+            elif self._created:
+                shutil.rmtree(self.path, ignore_errors=True)
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            self._lock = None
+            message = f"--output-dir {self.path} is in use by another process"
+            raise Refused([Finding(message, "another --output-dir, or wait", ("output_dir",), code="E404")]) from None
+        os.truncate(self._lock, 0)
+        os.write(self._lock, str(os.getpid()).encode())
+
+    def _release_lock(self) -> None:
+        if self._lock is not None:
+            (self.path / LOCK_FILE).unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
+
+    def _written(self) -> list[Path]:
+        """What a run wrote here; files that it did not write are never touched."""
+        listed = set(earlier_run(self.path).get("files", []))
+        return [entry for entry in self.path.iterdir() if WRITTEN.fullmatch(entry.name) or entry.name in listed]
+
+    def _put_aside(self) -> None:
+        written = self._written()
+        if not written:
+            return
+        self.aside = self.path / f"{ASIDE}{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        self.aside.mkdir()
+        for entry in written:
+            entry.rename(self.aside / entry.name)
+
+    def _bring_back(self) -> None:
+        """The new run left nothing: the earlier one takes its place again."""
+        assert self.aside is not None
+        for entry in self._written():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        for entry in self.aside.iterdir():
+            entry.rename(self.path / entry.name)
+        self.aside.rmdir()
+
+    def _holds_nothing(self) -> bool:
+        """Whether this run has left neither a model nor a checkpoint."""
+        checkpoints = self.path / CHECKPOINTS
+        has_checkpoint = checkpoints.is_dir() and any(
+            CHECKPOINT_NAME.match(entry.name) for entry in checkpoints.iterdir()
+        )
+        return not has_checkpoint and not any(self.path.glob("*.safetensors"))
+
+    def complete(self) -> None:
+        """The new run is whole: what was put aside for it, and for runs before it that failed, can go."""
+        if self.overwrite:
+            for entry in self.path.glob(f"{ASIDE}*"):
+                shutil.rmtree(entry, ignore_errors=True)

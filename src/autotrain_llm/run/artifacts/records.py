@@ -1,0 +1,182 @@
+"""What a run leaves beside its model: run.json, metrics.jsonl, command.sh and the model card. No secret is in any of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autotrain_llm.config.registry import PARAMS
+from autotrain_llm.config.resolved import Config
+from autotrain_llm.context.versions import versions
+from autotrain_llm.declare.finding import Finding
+from autotrain_llm.declare.param import plain
+from autotrain_llm.planning.make import Plan, show_count
+from autotrain_llm.run.algorithms.reward.model_card import how_to_score
+from autotrain_llm.run.artifacts.metric_changes import compared_in
+
+ENDED_EARLY = ("failed", "interrupted")
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(json.dumps(finite(document), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def finite(value: Any) -> Any:
+    """The same with numbers that JSON has no word for as None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
+
+
+class RunFile:
+    """`run.json`: written when the run begins, and again with what became of it."""
+
+    def __init__(self, folder: Path, plan: Plan, findings: Sequence[Finding]) -> None:
+        self.path = folder / "run.json"
+        self.document: dict[str, Any] = {
+            "status": "running",
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "plan": plan.as_json(),
+            "findings": [finding.as_json() for finding in findings],
+            "versions": versions(),
+            "seed": plan.seed,
+            "data_fingerprint": plan.data["fingerprint"],
+            "outcome": {},
+            "metrics": {},
+            "files": [],
+        }
+
+    def write(self, **changes: Any) -> None:
+        """Write it anew. Of a run that has ended badly, as on a full disk, why it did is told even where this can't be written."""
+        self.document |= changes
+        try:
+            write_json(self.path, self.document)
+        except OSError:
+            if self.document["status"] not in ENDED_EARLY:
+                raise
+
+
+class MetricsFile:
+    """`metrics.jsonl`: a line for each log. A resumed run drops the lines that lie after its checkpoint."""
+
+    def __init__(self, folder: Path, resumed_at: int | None) -> None:
+        self.path = folder / "metrics.jsonl"
+        kept = self._lines_up_to(resumed_at) if resumed_at is not None else []
+        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+    def _lines_up_to(self, step: int) -> list[str]:
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        return [line for line in lines if line.strip() and json.loads(line).get("step", 0) <= step]
+
+    def add(self, step: int, metrics: Mapping[str, Any]) -> None:
+        line = json.dumps(finite({"step": step, "time": round(time.time(), 3), **metrics}))
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def command_of(config: Config, output_dir: Path) -> list[str]:
+    """The words of a command that is this run again: what was given, wherever it was given, without secrets."""
+    words = ["autotrain", "llm"]
+    for name in config.all_given():
+        param = PARAMS[name]
+        if param.command or param.secret or name == "output_dir":
+            continue
+        value = config.peek(name)
+        if param.kind == "switch" and value is not None:
+            words.append(param.flag if value else f"--no-{param.flag.removeprefix('--')}")
+        elif value is not None:
+            words += [param.flag, json.dumps(value) if param.kind == "json" else exact(value)]
+    return [*words, "--output-dir", str(output_dir)]
+
+
+def exact(value: Any) -> str:
+    """A value as typed, with every digit."""
+    return repr(value) if isinstance(value, float) else plain(value)
+
+
+def write_command(folder: Path, words: Sequence[str]) -> None:
+    """`command.sh`, which is run from the folder where the run was started."""
+    lines = " \\\n  ".join(_in_lines(words))
+    script = f'#!/bin/sh\n# Run from: {shlex.quote(str(Path.cwd()))}\n{lines} "$@"\n'
+    path = folder / "command.sh"
+    path.write_text(script, encoding="utf-8")
+    path.chmod(0o755)
+
+
+def _in_lines(words: Sequence[str]) -> list[str]:
+    lines: list[str] = []
+    for word in words:
+        if word.startswith("--") or not lines:
+            lines.append(shlex.quote(word))
+        else:
+            lines[-1] += " " + shlex.quote(word)
+    return lines
+
+
+def write_card(folder: Path, plan: Plan, steps: int, metrics: Mapping[str, Any], words: Sequence[str]) -> None:
+    """The model card: what was trained from what, on what, how, and what it scored."""
+    base = plan.model["name"]
+    is_new = plan.model["kind"] == "scratch"
+    header = ["---", "library_name: " + ("peft" if plan.adapter and not plan.adapter["merge"] else "transformers")]
+    header += [] if is_new or plan.model["kind"] != "hub" else [f"base_model: {base}"]
+    task = "text-generation" if plan.model["head"] is None else "text-classification"
+    header += [f"pipeline_tag: {task}", "tags:", "- autotrain-llm", f"- {plan.trainer}", "---", ""]
+    size = show_count(plan.model["parameters"])
+    start = (
+        f"a new {plan.model['architecture']} of {size} parameters"
+        if is_new
+        else f"`{base}` ({plan.model['architecture']}, {size} parameters)"
+    )
+    data = plan.data
+    lines = [
+        f"# {folder.name}",
+        "",
+        f"Trained with `{plan.trainer}` from {start} on `{data['path']}`: {data['rows']} rows, {data['total_tokens']} tokens, {steps} steps.",
+        "",
+        *([] if plan.model["head"] is None else how_to_score(plan)),
+        "| metric | value |",
+        "| --- | --- |",
+        *(f"| {name} | {value:.6g} |" for name, value in metrics.items() if isinstance(value, int | float)),
+        "",
+        *_before_and_after(folder),
+        "```sh",
+        " \\\n  ".join(_in_lines(words)),
+        "```",
+        "",
+        "Versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()) + ".",
+    ]
+    (folder / "README.md").write_text("\n".join([*header, *lines]) + "\n", encoding="utf-8")
+
+
+def _before_and_after(folder: Path) -> list[str]:
+    """The table of what was evaluated before training and after it; empty where that was not done."""
+    compared = compared_in(folder)
+    if not compared:
+        return []
+    cells = ((row.name, *(f"{value:.6g}" if value is not None else "" for value in row[1:])) for row in compared)
+    lines = [f"| {name} | {before} | {after} |" for name, before, after in cells]
+    return ["| evaluated | before | after |", "| --- | --- | --- |", *lines, ""]
+
+
+def invocation() -> str:
+    """How this program is called on this machine."""
+    return "autotrain llm" if Path(sys.argv[0]).name == "autotrain" else "python -m autotrain_llm llm"

@@ -1,0 +1,69 @@
+"""Put the finished model at the root of the output folder, as any Hugging Face tool expects to find one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import GenerationConfig
+
+from autotrain_llm.run.artifacts.output_lock import UNFINISHED
+from autotrain_llm.run.engine.flat.model import causal_model
+from autotrain_llm.run.engine.loading import Loaded
+
+
+def save_finished(loaded: Loaded, folder: Path, *, merge: bool, end_of_turn: str | None) -> list[str]:
+    """Write model, tokenizer and, for a model that generates, generation config; returns the names of the files. Each file is moved into place when it is whole."""
+    unfinished = folder / UNFINISHED
+    shutil.rmtree(unfinished, ignore_errors=True)
+    model: Any = loaded.model
+    if isinstance(model, PeftModel) and merge:
+        whole: Any = model.to(torch.float32)
+        model = whole.merge_and_unload()
+    generates = causal_model(model).can_generate()
+    if generates:
+        tell_end_of_turn(model, loaded.tokenizer, end_of_turn)
+    if not isinstance(model, PeftModel):
+        model = model.to(loaded.saved_as)
+    model.save_pretrained(unfinished)
+    if isinstance(model, PeftModel) and generates:
+        beneath: Any = model.get_base_model()
+        beneath.generation_config.save_pretrained(unfinished)
+    loaded.tokenizer.save_pretrained(unfinished)
+    names = sorted(entry.name for entry in unfinished.iterdir())
+    (unfinished / "README.md").unlink(missing_ok=True)  # PEFT's own; the run writes its card
+    for entry in unfinished.iterdir():
+        target = folder / entry.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        entry.replace(target)
+    unfinished.rmdir()
+    return [name for name in names if name != "README.md"]
+
+
+def tell_end_of_turn(model: Any, tokenizer: Any, end_of_turn: str | None) -> None:
+    """Generation stops at the end of the text and at the end of a turn."""
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    ends = end_tokens(model, tokenizer, end_of_turn)
+    settings = base.generation_config.to_dict() | {
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+    }
+    base.generation_config = GenerationConfig.from_dict(
+        settings | {"eos_token_id": ends[0] if len(ends) == 1 else ends or None}
+    )
+
+
+def end_tokens(model: Any, tokenizer: Any, end_of_turn: str | None) -> list[int]:
+    """The tokens that end an answer: those that the model knows, the end of the text and the end of a turn."""
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    known, words = base.generation_config.eos_token_id, base.get_input_embeddings().num_embeddings
+    ends = [end for end in ([known] if isinstance(known, int) else list(known or [])) if end < words]
+    ends += [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    if end_of_turn is not None:
+        turn = tokenizer.convert_tokens_to_ids(end_of_turn)
+        ends += [] if turn in (None, tokenizer.unk_token_id) else [turn]
+    return list(dict.fromkeys(ends))

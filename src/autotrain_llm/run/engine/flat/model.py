@@ -1,0 +1,272 @@
+"""Teach a causal language model to be called with a flat batch, and to stay itself when it is not.
+
+`prepare_model` replaces the `forward` of the model beneath PEFT, DDP or FSDP, so that backbone, head and loss all run inside
+the wrapped call. A call without segments goes to the model's own `forward` with its own attention.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import MethodType
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from autotrain_llm.models.architectures import ALLOWED, UNDOING, Architecture, keeps_rows_apart
+from autotrain_llm.run.engine.flat import attention
+from autotrain_llm.run.engine.flat.batch import Segments
+from autotrain_llm.run.engine.flat.distillation_loss import Head, Lesson, learn
+from autotrain_llm.run.engine.flat.linear_cross_entropy import Logits, linear_cross_entropy, linear_logprobs
+
+LOSS = "loss"
+LOGPROBS = "logprobs"
+HIDDEN = "hidden"
+SCORES = "scores"
+VALUES = "values"
+DISTILLED = "distilled"
+VALUE_HEAD = "value_head"  # the name of the module beside the model's own that estimates what is still to come
+
+
+# Answers a call of a prepared model that comes with segments.
+FlatCall = Callable[..., "FlatOutput"]
+
+
+def head_of(architecture: Architecture, config: PretrainedConfig) -> Logits:
+    """What this model's head does besides a matrix product, in numbers."""
+    scale = 1.0
+    if architecture.multiplied_by:
+        scale = float(getattr(config, architecture.multiplied_by))
+    if architecture.divided_by:
+        scale = 1.0 / float(getattr(config, architecture.divided_by))
+    return Logits(scale, getattr(config, architecture.softcapped_by) if architecture.softcapped_by else None)
+
+
+def supported(config: PretrainedConfig) -> tuple[bool, str]:
+    """Whether this architecture's attention is known to stay inside segments, and if not, why not."""
+    known = {name: getattr(config, name, None) for name in ("model_type", *UNDOING)}
+    return keeps_rows_apart(known)
+
+
+@dataclass
+class FlatOutput(ModelOutput):
+    """What a flat call returns. Which of `loss`, `logprobs` and `hidden` carries a gradient is what the call asked for.
+
+    `loss` is the summed cross entropy of the K targets; `logprobs` (K,) their log-probabilities; `hidden` (K, H) the hidden
+    states that predict them. `correct` (K,) says whether the target is the likeliest token; `entropy` (K,) is in nats. `scores`
+    (answers,) are a classifier's; `value` (K,) what a value head expects before each target; `divergence` (tokens,) is that from a teacher.
+    """
+
+    loss: torch.Tensor | None = None
+    logprobs: torch.Tensor | None = None
+    correct: torch.Tensor | None = None
+    entropy: torch.Tensor | None = None
+    hidden: torch.Tensor | None = None
+    scores: torch.Tensor | None = None
+    value: torch.Tensor | None = None
+    divergence: torch.Tensor | None = None
+
+
+def prepare_model(model: torch.nn.Module, own_attention: str | None = None) -> torch.nn.Module:
+    """Let `model` be called with what `flatten` returns; returns the same model, still unwrapped by DDP or FSDP.
+
+    A flat call takes, besides the batch, `compute`: "loss" (the summed cross entropy, gradients in one pass), "logprobs" (of
+    each target, differentiable), "distilled" (what a `lesson` asks for), "values" (these, and what the module `value_head` makes of the same hidden states) or "hidden" (no
+    head); `with_entropy`; and the `temperature` by which logits are divided. `own_attention` is the implementation the model
+    has when it is called normally: by default the one that transformers prefers for it. Raises ValueError for an
+    architecture that is not allowed.
+    """
+    causal = causal_model(model)
+    fits, reason = supported(causal.config)
+    if not fits:
+        raise ValueError(reason)
+    logits = head_of(ALLOWED[causal.config.model_type], causal.config)
+    return install(model, functools.partial(_flat_forward, logits=logits), own_attention)
+
+
+def install(model: torch.nn.Module, called: FlatCall, own_attention: str | None = None) -> torch.nn.Module:
+    """Let `called` answer the model's calls that come with segments; `release_model` undoes it."""
+    causal = causal_model(model)
+    if "flat" in vars(causal):
+        return model
+    attention.register()
+    own = own_attention or causal.get_correct_attn_implementation(None)
+    vars(causal)["flat"] = _Flat(called, own, vars(causal).get("forward"))
+    causal.forward = MethodType(_forward_like(causal), causal)
+    switch(model, on=True)
+    return model
+
+
+def release_model(model: torch.nn.Module) -> torch.nn.Module:
+    """Undo `prepare_model`: the model's own forward, the model's own attention."""
+    causal = causal_model(model)
+    if "flat" not in vars(causal):
+        return model
+    flat = _memory(causal)
+    switch(model, on=False)
+    if flat.earlier_forward is None:
+        del causal.forward
+    else:
+        causal.forward = flat.earlier_forward
+    del vars(causal)["flat"]
+    return model
+
+
+def switch(model: torch.nn.Module, on: bool) -> None:
+    """Give a prepared model the attention over segments, or its own back: for `generate()` and everything else that is padded.
+
+    Calls switch by themselves to what they need; saying it beforehand matters to code that looks at the model's attention
+    before it calls it, as `generate()` does.
+    """
+    causal = causal_model(model)
+    flat = _memory(causal)
+    if flat.on != on:
+        causal.set_attn_implementation(attention.NAME if on else flat.own_attention)
+        flat.on = on
+
+
+def causal_model(model: torch.nn.Module) -> PreTrainedModel:
+    """The transformers model beneath PEFT and beneath the wrappers of parallel training."""
+    inner: Any = model
+    while not isinstance(inner, PreTrainedModel):
+        below = inner.get_base_model() if isinstance(inner, PeftModel) else getattr(inner, "module", None)
+        if not isinstance(below, torch.nn.Module):
+            raise TypeError(f"no transformers model in {type(model).__name__}")
+        inner = below
+    return inner
+
+
+@dataclass
+class _Flat:
+    """What a prepared model remembers: what answers flat calls, its own attention, a forward set on it before, which one is on."""
+
+    called: FlatCall
+    own_attention: str
+    earlier_forward: Any
+    on: bool = False
+
+
+def _memory(causal: PreTrainedModel) -> _Flat:
+    return vars(causal)["flat"]
+
+
+def _forward_like(causal: PreTrainedModel) -> Any:
+    """A forward with the signature of the model's own, which generate() and the Trainer read."""
+
+    @functools.wraps(type(causal).forward)
+    def forward(self: PreTrainedModel, *args: Any, segments: Segments | None = None, **kwargs: Any) -> Any:
+        if segments is not None:
+            return _memory(self).called(self, segments, **kwargs)
+        switch(self, on=False)
+        earlier = _memory(self).earlier_forward
+        if earlier is not None:
+            return earlier(*args, **kwargs)
+        return type(self).forward(self, *args, **kwargs)
+
+    return forward
+
+
+def hidden_states(
+    causal: PreTrainedModel, segments: Segments, input_ids: torch.Tensor, position_ids: torch.Tensor
+) -> torch.Tensor:
+    """What the model's backbone makes of a stream: (T, H)."""
+    switch(causal, on=True)
+    return _stream(causal.base_model, segments, input_ids, position_ids)
+
+
+def _stream(
+    backbone: torch.nn.Module, segments: Segments, input_ids: torch.Tensor, position_ids: torch.Tensor
+) -> torch.Tensor:
+    return backbone(
+        input_ids=input_ids, position_ids=position_ids, segments=segments, use_cache=False, return_dict=True
+    ).last_hidden_state[0]
+
+
+def _through(
+    backbone: torch.nn.Module,
+    segments: Segments,
+    input_ids: torch.Tensor,
+    position_ids: torch.Tensor,
+    target_positions: torch.Tensor,
+) -> torch.Tensor:
+    """The hidden states (K, H) of another backbone than the model's, at the same places."""
+    return _stream(backbone, segments, input_ids, position_ids).index_select(0, target_positions)
+
+
+def _flat_forward(
+    causal: PreTrainedModel,
+    segments: Segments,
+    *,
+    logits: Logits,
+    input_ids: torch.Tensor,
+    position_ids: torch.Tensor,
+    target_positions: torch.Tensor,
+    target_labels: torch.Tensor,
+    compute: str = LOSS,
+    with_entropy: bool = False,
+    temperature: float = 1.0,
+    lesson: Lesson | None = None,
+    **unused: Any,
+) -> FlatOutput:
+    hidden = hidden_states(causal, segments, input_ids, position_ids).index_select(0, target_positions)
+    if compute == HIDDEN:
+        return FlatOutput(hidden=hidden)
+    logits = replace(logits, temperature=temperature)
+    weight, bias = head_weights(causal.get_output_embeddings())
+    if compute == DISTILLED:
+        return taught(hidden, Head(weight, bias, logits), target_labels, lesson)
+    if compute == LOSS:
+        loss, statistics = linear_cross_entropy(
+            hidden, weight, target_labels, bias, logits=logits, with_entropy=with_entropy
+        )
+        return FlatOutput(
+            loss=loss, logprobs=statistics.logprobs, correct=statistics.correct, entropy=statistics.entropy
+        )
+    if compute in (LOGPROBS, VALUES):
+        logprobs, statistics = linear_logprobs(
+            hidden, weight, target_labels, bias, logits=logits, with_entropy=with_entropy
+        )
+        value = None
+        if compute == VALUES:
+            value = causal.get_submodule(VALUE_HEAD)(
+                hidden, lambda backbone: _through(backbone, segments, input_ids, position_ids, target_positions)
+            )
+        return FlatOutput(logprobs=logprobs, correct=statistics.correct, entropy=statistics.entropy, value=value)
+    raise ValueError(f"a flat call computes {LOSS}, {LOGPROBS}, {VALUES}, {DISTILLED} or {HIDDEN}, not {compute!r}")
+
+
+def taught(hidden: torch.Tensor, head: Head, labels: torch.Tensor, lesson: Lesson | None) -> FlatOutput:
+    """What a lesson makes of hidden states: its loss, with the log-probabilities of the labels."""
+    assert lesson is not None, "no teacher was asked"
+    learnt = learn(hidden, head, labels, lesson)
+    return FlatOutput(loss=learnt.loss, logprobs=learnt.logprobs, correct=learnt.correct, divergence=learnt.divergence)
+
+
+def flat_head(causal: PreTrainedModel) -> Head:
+    """All that makes a model's logits of its hidden states."""
+    return Head(
+        *head_weights(causal.get_output_embeddings()), head_of(ALLOWED[causal.config.model_type], causal.config)
+    )
+
+
+def head_weights(head: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The weight and bias that this head multiplies by, also where PEFT keeps a trained copy of it.
+
+    Raises ValueError for a head that is more than one matrix: an adapter on it, or quantised weights.
+    """
+    if getattr(head, "token_adapter", None) is not None and not head.disable_adapters:
+        adapter = head.token_adapter
+        return adapter.get_merged_weights(adapter.active_adapters), getattr(adapter.get_base_layer(), "bias", None)
+    if isinstance(head, BaseTunerLayer):
+        raise ValueError(
+            "the language model's head carries an adapter, which the tiled head can't train: leave lm_head out"
+        )
+    weight = head.weight
+    if not weight.dtype.is_floating_point:
+        raise ValueError(f"the language model's head is quantised ({weight.dtype}): keep it in floating point")
+    return weight, getattr(head, "bias", None)

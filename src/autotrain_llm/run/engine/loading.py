@@ -1,0 +1,199 @@
+"""Load or make the model that a plan names, with its tokenizer, and put an adapter on it where one is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    set_seed,
+)
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from autotrain_llm.context.run_context import World
+from autotrain_llm.models.checks.generation_config import idle_settings
+from autotrain_llm.models.locate import ADAPTER, HUB, Located
+from autotrain_llm.planning.make import Plan
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+@dataclass
+class Loaded:
+    """A model ready to be trained, its tokenizer, and the type its finished weights are saved in."""
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    saved_as: torch.dtype
+
+    @property
+    def is_adapter(self) -> bool:
+        return isinstance(self.model, PeftModel)
+
+
+def load(plan: Plan, world: World) -> Loaded:
+    """The model in the type it is trained in: full training in float32 with autocast, a frozen base in the type it computes in."""
+    set_seed(plan.seed)  # an adapter begins with random numbers too
+    tokenizer = load_tokenizer(plan, world)
+    if world.is_scratch:
+        model: Any = new_model(plan.model["shape"], tokenizer, plan.seed)
+        return Loaded(model, tokenizer, torch.float32)
+    located = world.model.located if world.model else None
+    assert located is not None
+    frozen = plan.adapter is not None
+    dtype = loading_type(plan)
+    options = loading_options(plan, world.token)
+    model = from_located(located, dtype, options, trainable_adapter=frozen)
+    saved_as = dtype_of(located) or torch.float32
+    fit_to_tokenizer(model, tokenizer)
+    if plan.model["quantization"]:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    if plan.adapter and not isinstance(model, PeftModel):
+        model = get_peft_model(model, lora_config(plan.adapter), autocast_adapter_dtype=True)
+    return Loaded(model, tokenizer, saved_as)
+
+
+def loading_type(plan: Plan) -> torch.dtype:
+    """Float32 where all of a model is trained, the type it computes in where it is frozen."""
+    name = plan.precision["name"]
+    return DTYPES[name] if plan.adapter is not None and name != "fp16" else torch.float32
+
+
+def loading_options(plan: Plan, token: str | None) -> dict[str, Any]:
+    """The keyword arguments of from_pretrained that the plan decides."""
+    options: dict[str, Any] = {
+        "revision": plan.model["revision"],
+        "cache_dir": plan.model["cache_dir"],
+        "local_files_only": plan.model["offline"],
+        "trust_remote_code": plan.model["trust_remote_code"],
+        "attn_implementation": plan.model["attention"],
+        "quantization_config": quantization(plan.model["quantization"]),
+        "token": token,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def quantization(bits: str | None) -> Any:
+    """bitsandbytes' configuration: NF4 with double quantisation, or LLM.int8."""
+    if bits is None:
+        return None
+    from transformers import BitsAndBytesConfig
+
+    if bits == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def from_located(
+    located: Located, dtype: torch.dtype, options: Mapping[str, Any], *, trainable_adapter: bool = False
+) -> Any:
+    """The model at a place; an adapter with its base: to go on training, or merged into the base where all of it is trained."""
+    if located.kind == ADAPTER and located.base is not None:
+        base = from_located(located.base, dtype, options)
+        model = PeftModel.from_pretrained(base, str(located.folder), is_trainable=trainable_adapter)
+        return model if trainable_adapter else model.merge_and_unload()
+    # Absolute, because an adapter keeps it as the place of its base, wherever it is loaded from later.
+    source = located.name if located.kind == HUB or located.folder is None else str(located.folder.absolute())
+    kept = options if located.kind == HUB else {name: value for name, value in options.items() if name != "revision"}
+    return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **kept)
+
+
+def in_type_of_products(model: Any, precision: str) -> Any:
+    """Round once what every product under autocast would round anew: the weights of linear layers of a model that stays as it is. What an
+    embedding gives is never rounded, also where its weights are the head's too. Returns the same model."""
+    if precision != "fp32":
+        for module in model.modules():
+            if type(module) is torch.nn.Linear and module.weight.dtype == torch.float32:
+                rounded = module.weight.detach().to(DTYPES[precision])
+                module.weight = torch.nn.Parameter(rounded, requires_grad=False)
+    return model
+
+
+def dtype_of(located: Located) -> torch.dtype | None:
+    """The type a model's weights have where they lie."""
+    from autotrain_llm.models.metadata import read_metadata
+
+    name = read_metadata(located).dtype
+    found = getattr(torch, name, None) if name else None
+    return found if isinstance(found, torch.dtype) else None
+
+
+def new_model(shape: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """A Llama of this shape with random weights, the same for the same seed."""
+    torch.manual_seed(seed)
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    return LlamaForCausalLM(LlamaConfig(**shape, **ids))
+
+
+def lora_config(adapter: Mapping[str, Any]) -> LoraConfig:
+    """PEFT's configuration of a LoRA adapter."""
+    targets = adapter["target_modules"]
+    return LoraConfig(
+        r=adapter["r"],
+        lora_alpha=adapter["alpha"],
+        lora_dropout=adapter["dropout"],
+        use_dora=adapter["dora"],
+        use_rslora=adapter["rslora"],
+        target_modules="all-linear" if targets == ["all-linear"] else list(targets),
+        task_type="CAUSAL_LM",
+    )
+
+
+def load_tokenizer(plan: Plan, world: World) -> PreTrainedTokenizerBase:
+    """The tokenizer whose ids the rows hold, with the template that they were written with."""
+    folder = world.tokenizer_folder
+    assert folder is not None and world.prepared is not None
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=plan.model["trust_remote_code"])
+    template = world.prepared.template
+    if template is not None:
+        tokenizer.chat_template = template.source
+    if tokenizer.pad_token is None:
+        # Rows are told apart by their lengths, never by this token, so that the end token may serve.
+        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+    return tokenizer
+
+
+def fit_to_tokenizer(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Tell the model which tokens begin, end and pad, so that what is saved generates and stops as it was trained."""
+    generation = getattr(model, "generation_config", None)
+    if generation is not None:
+        make_writable(generation)
+    for config in (model.config, generation):
+        if config is not None and config.pad_token_id is None:
+            config.pad_token_id = tokenizer.pad_token_id
+
+
+def make_writable(settings: GenerationConfig) -> None:
+    """Settings of sampling without `do_sample`, or of beams without any, are read by transformers and refused when they are written."""
+    sampling, beams = idle_settings(settings.to_dict())
+    if sampling:
+        settings.do_sample = True
+    for name in beams:
+        setattr(settings, name, None)
+
+
+def tokenizer_disagrees(tokenizer: PreTrainedTokenizerBase, world: World) -> str | None:
+    """A text that transformers turns into other ids than the rows hold, if one is found among the first."""
+    from autotrain_llm.data.dataset import texts
+
+    assert world.dataset is not None and world.tokenizer is not None
+    sample = [text for text, _ in zip(texts(world.dataset), range(32), strict=False)]
+    ours = world.tokenizer.encode_batch(sample, add_special_tokens=False)
+    theirs = tokenizer(sample, add_special_tokens=False)["input_ids"] if sample else []
+    return next(
+        (text for text, mine, other in zip(sample, ours, theirs, strict=True) if list(mine) != list(other)), None
+    )

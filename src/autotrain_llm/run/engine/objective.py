@@ -1,0 +1,71 @@
+"""What is minimised: each objective is a small function of the log-probabilities of the tokens to predict.
+
+A trainer's `objective` names its maker: next-token prediction's is below, those that compare answers are in `preference/`. What an objective returns is a sum; the loop divides it by the number of items in
+the whole optimizer step, over all batches and processes, so that neither accumulation nor the number of processes changes the loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autotrain_llm.run.engine.flat.model import LOSS, FlatOutput
+
+Batch = Mapping[str, Any]
+Sums = dict[str, tuple[torch.Tensor, torch.Tensor]]
+LARGEST_LOSS_OF_A_PERPLEXITY = 700.0  # exp overflows beyond
+
+
+def nothing_more(measured: Mapping[str, float]) -> dict[str, float]:
+    """Where no measure follows from the others."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """compute: what the model's call returns (`flat.model`); loss: its sum over the batch's items; items: how many there are;
+    measures: by name, a sum and what it is divided by; derived: what follows from the measures so divided, of which those whose names
+    begin with _ are for it alone. `arrange` makes items of
+    prepared rows, where they are other than rows; `has_reference` says that a batch needs its answers' log-probabilities under another
+    model."""
+
+    compute: str
+    loss: Callable[[FlatOutput, Batch], torch.Tensor]
+    items: Callable[[Batch], int]
+    measures: Callable[[FlatOutput, Batch], Sums]
+    derived: Callable[[Mapping[str, float]], dict[str, float]] = nothing_more
+    arrange: Callable[[Any], Any] | None = None
+    has_reference: bool = False
+
+
+def next_token(settings: Mapping[str, Any]) -> Objective:
+    """Cross entropy of the tokens that are trained on, in nats, each counting the same."""
+    return Objective(LOSS, _summed_loss, _targets, _token_measures, _perplexity)
+
+
+def _summed_loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
+    assert output.loss is not None
+    return output.loss
+
+
+def _targets(batch: Batch) -> int:
+    return int(batch["target_labels"].numel())
+
+
+def _token_measures(output: FlatOutput, batch: Batch) -> Sums:
+    assert output.correct is not None
+    count = torch.tensor(float(output.correct.numel()), device=output.correct.device)
+    sums = {"token_accuracy": (output.correct.sum().float(), count)}
+    if output.entropy is not None:
+        sums["entropy"] = (output.entropy.sum().float(), count)
+    return sums
+
+
+def _perplexity(measured: Mapping[str, float]) -> dict[str, float]:
+    if "loss" not in measured:
+        return {}
+    return {"perplexity": math.exp(min(measured["loss"], LARGEST_LOSS_OF_A_PERPLEXITY))}

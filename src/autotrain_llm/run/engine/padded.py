@@ -1,0 +1,108 @@
+"""Teach a causal language model of any architecture to be called with padded rows and the places of their targets.
+
+Its head is left out where it is one matrix product and nothing else, which is tried on a few tokens, and the tiled head put in its place.
+Where it is more, the logits are the model's own, of all positions.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from autotrain_llm.run.engine.flat.distillation_loss import Head
+from autotrain_llm.run.engine.flat.model import HIDDEN, FlatOutput, causal_model, head_weights, taught
+
+TRIED = 4  # tokens
+CLOSE = 1e-3  # of the largest logit, between two ways to multiply in half precision
+
+
+def prepare_padded(model: nn.Module) -> nn.Module:
+    """Let `model` be called with `target_positions`; returns the same model, still unwrapped by DDP."""
+    causal = causal_model(model)
+    if "plain_head" not in vars(causal):
+        vars(causal)["plain_head"] = _is_plain(causal)
+        causal.forward = MethodType(_forward_like(causal, causal.forward), causal)
+    return model
+
+
+def padded_head(model: nn.Module) -> Head:
+    """The head of a prepared model; without a weight where its hidden states are logits."""
+    causal = causal_model(model)
+    return Head(*head_weights(causal.get_output_embeddings())) if vars(causal)["plain_head"] else Head(None)
+
+
+def of_targets(model: nn.Module, batch: Mapping[str, Any], compute: str) -> FlatOutput:
+    """Call a prepared model, wrapped or not: for its targets' hidden states, or with a lesson."""
+    names = ("input_ids", "attention_mask", "target_positions", "target_labels")
+    return model(**{name: batch[name] for name in names}, compute=compute, lesson=batch.get("lesson"), use_cache=False)
+
+
+def _forward_like(causal: PreTrainedModel, own: Any) -> Any:
+    """A forward with the signature of the model's own, which generate() and the Trainer read."""
+
+    @functools.wraps(type(causal).forward)
+    def forward(self: PreTrainedModel, *args: Any, target_positions: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        if target_positions is None:
+            return own(*args, **kwargs)
+        named = {name: kwargs.pop(name) for name in ("target_labels", "compute", "lesson")}
+        hidden = _hidden(self, own, target_positions, kwargs)
+        if named["compute"] == HIDDEN:
+            return FlatOutput(hidden=hidden)
+        return taught(hidden, padded_head(self), named["target_labels"], named["lesson"])
+
+    return forward
+
+
+def _hidden(causal: PreTrainedModel, own: Any, positions: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+    """What the head of each target would multiply, or where it is not plain, the logits: (targets, wide)."""
+    if not vars(causal)["plain_head"]:
+        whole = own(**inputs).logits
+        return whole.reshape(-1, whole.shape[-1]).index_select(0, positions)
+    with _head_of_one_token(causal) as held:
+        own(**inputs)
+    return held[0].reshape(-1, held[0].shape[-1]).index_select(0, positions)
+
+
+@contextmanager
+def _head_of_one_token(causal: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
+    """Keep what goes into the head, which then sees a single token of each row."""
+    held: list[torch.Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        held.append(inputs[0])
+        return (inputs[0][:, :1], *inputs[1:])
+
+    hook = causal.get_output_embeddings().register_forward_pre_hook(keep)
+    try:
+        yield held
+    finally:
+        hook.remove()
+
+
+def _is_plain(causal: PreTrainedModel) -> bool:
+    """Whether logits are the head's product of what goes into it."""
+    try:
+        weight, bias = head_weights(causal.get_output_embeddings())
+    except (ValueError, AttributeError):  # quantised, with an adapter on it, or none
+        return False
+    was = causal.training
+    ids = torch.arange(1, TRIED + 1, device=causal.device)[None]
+    try:
+        with torch.no_grad():
+            causal.eval()
+            logits = causal(input_ids=ids, use_cache=False).logits
+            with _head_of_one_token(causal) as held:
+                causal(input_ids=ids, use_cache=False)
+    finally:
+        causal.train(was)
+    if len(held) != 1 or held[0].shape[:2] != ids.shape:
+        return False
+    product = nn.functional.linear(held[0].to(weight.dtype), weight, bias).to(logits.dtype)
+    return product.shape == logits.shape and bool((product - logits).abs().max() <= CLOSE * logits.abs().max())

@@ -1,0 +1,234 @@
+"""`--inference`: what a finished model says to prompts, or for a scorer, the score it gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autotrain_llm.config.resolved import Config
+from autotrain_llm.context.run_context import World
+from autotrain_llm.data import reward_inputs as scored
+from autotrain_llm.data.chat.template import NONE, ChatTemplate, TemplateFault, find_template
+from autotrain_llm.data.dataset import open_data
+from autotrain_llm.data.example import Example
+from autotrain_llm.data.files.decode import decode, read_bytes
+from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.formats.convert import as_turns
+from autotrain_llm.data.request import DataRequest
+from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
+from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.models.metadata import ModelFacts
+from autotrain_llm.run.algorithms.reward import scoring
+from autotrain_llm.run.algorithms.reward.loading import scorer_at
+from autotrain_llm.run.engine.loading import DTYPES, from_located
+
+BATCH = 16
+TEXT_FILES = (".txt", "")
+UNLIMITED = 1 << 30
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A prompt with what the model said to it, or the score it got."""
+
+    prompt: str
+    text: str | None = None
+    score: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {"prompt": self.prompt, **({"score": self.score} if self.text is None else {"text": self.text})}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers as they come, and what was found wrong with rows of the prompts, which were left out."""
+
+    findings: tuple[Finding, ...]
+    each: Iterator[Answer]
+
+
+def infer(world: World) -> Answers:
+    """Answer the prompts of a checked command, in their order. Raises Refused for prompts that can't be read."""
+    config, facts, tokenizer = world.config, world.model, world.tokenizer
+    assert facts is not None and tokenizer is not None
+    prompts, findings = read_prompts(config, "conversations" if facts.is_classifier else "prompts")
+    ids = _written(prompts, config, tokenizer, facts)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision = config.mixed_precision or ("bf16" if device.type == "cuda" and world.machine.computes_bf16 else "fp32")
+    options = _options(config, world.token)
+    if facts.is_classifier:
+        scorer, _ = scorer_at(facts.located, DTYPES[precision], options)
+        known = scorer.config.get_text_config().pad_token_id
+        found = scoring.scores(scorer.to(device).eval(), ids, _padding(tokenizer) if known is None else known)
+        return Answers(
+            findings, (Answer(shown(prompt), score=score) for prompt, score in zip(prompts, found, strict=True))
+        )
+    model = from_located(facts.located, DTYPES[precision], options).to(device).eval()
+    room = facts.context_length or UNLIMITED
+    return Answers(findings, _answer(model, tokenizer, prompts, ids, config.max_new_tokens, room))
+
+
+def _options(config: Config, token: str | None) -> dict[str, Any]:
+    options = {
+        "revision": config.revision,
+        "cache_dir": config.cache_dir,
+        "trust_remote_code": config.trust_remote_code,
+        "attn_implementation": config.attn_implementation,
+        "token": token,
+    }
+    return {name: value for name, value in options.items() if value is not None} | {"local_files_only": config.offline}
+
+
+def read_prompts(config: Config, rows: str = "prompts") -> tuple[list[Example], tuple[Finding, ...]]:
+    """The prompts: the text itself, the lines of a text file, or the rows of a data file in any form that is recognised.
+
+    With them come the warnings about rows that were left out.
+    """
+    given = str(config.prompts)
+    path = Path(given).expanduser()
+    if not _is_file(path):
+        if path.suffix in (".jsonl", ".json", ".csv", ".txt", ".parquet", ".tsv"):
+            raise _refused(f"--prompts {given}: there is no such file")
+        return [Example(file="", row=1, prompt=given)], ()
+    if path.suffix in TEXT_FILES:
+        return _lines(path, given), ()
+    request = DataRequest(path=given, rows=rows, seed=config.seed, trainer="inference", offline=config.offline)
+    try:
+        dataset = open_data(request)
+    except Refused as refused:
+        raise Refused(_of_the_prompts(refused.findings)) from refused
+    return list(dataset.train), _of_the_prompts(dataset.findings)
+
+
+def _lines(path: Path, given: str) -> list[Example]:
+    """A prompt for each line that is not empty."""
+    faults = Faults()
+    data = read_bytes(path, given, faults)
+    text = None if data is None else decode(data, given, faults)
+    if text is None:
+        raise Refused(_of_the_prompts(faults.findings()))
+    lines = enumerate(text.splitlines(), 1)
+    prompts = [Example(file=given, row=row, prompt=line) for row, line in lines if line.strip()]
+    if not prompts:
+        raise _refused(f"--prompts {given} holds no prompt", given)
+    return prompts
+
+
+def _of_the_prompts(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings about rows, under the flag that named them here."""
+    return tuple(finding.replace(parameters=("prompts",)) for finding in findings)
+
+
+def _refused(message: str, file: str | None = None, row: int | None = None, fix: str | None = None) -> Refused:
+    return Refused([Finding(message, fix, ("prompts",), file=file, row=row, code="P330")])
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a text too long to be a name
+        return False
+
+
+def _written(prompts: Sequence[Example], config: Config, tokenizer: Tokenizer, facts: ModelFacts) -> list[list[int]]:
+    """The prompts as the model was trained to see them: by its chat template where it has one, else as plain text."""
+    faults = Faults()
+    template = find_template(config.chat_template, tokenizer, faults)
+    if faults.refused:
+        raise Refused(faults.findings())
+    context = facts.context_length
+    if facts.is_classifier:
+        asked = config.chat_template not in (None, NONE)
+        return scored.written(prompts, tokenizer, template, asked=asked, context=context)
+    if template is None:
+        ids = [_plain(_text_of(prompt), tokenizer) for prompt in prompts]
+    else:
+        ids = tokenizer.encode_batch([_rendered(prompt, template) for prompt in prompts])
+    for prompt, held in zip(prompts, ids, strict=True):
+        if context is not None and len(held) >= context:
+            where = f"{prompt.file}, row {prompt.row}" if prompt.file else "--prompts"
+            message = f"{where}: {len(held)} tokens leave no room for an answer in the model's context of {context}"
+            raise _refused(message, prompt.file or None, prompt.row, "a shorter prompt")
+    return ids
+
+
+def _plain(text: str, tokenizer: Tokenizer) -> list[int]:
+    """The ids of a text after the tokenizer's own first token, which a text may begin with itself."""
+    opening, _ = tokenizer.frame
+    ids = tokenizer.encode_batch([text])[0]
+    return ids if ids[: len(opening)] == opening else [*opening, *ids]
+
+
+def _text_of(prompt: Example) -> str:
+    turns = _turns_of(prompt)
+    return _said(prompt) if turns is None else "\n".join(str(turn.get("content", "")) for turn in turns)
+
+
+def _turns_of(prompt: Example) -> list[Any] | None:
+    return (
+        prompt.messages if prompt.messages is not None else prompt.prompt if isinstance(prompt.prompt, list) else None
+    )
+
+
+def _said(prompt: Example) -> str:
+    return str(prompt.prompt or prompt.text or "")
+
+
+def _rendered(prompt: Example, template: ChatTemplate) -> str:
+    turns = _turns_of(prompt) or [{"role": "user", "content": _said(prompt)}]
+    try:
+        return template.render(turns, prompt.tools, add_generation_prompt=True)
+    except TemplateFault as problem:
+        where = f"{prompt.file}, row {prompt.row}" if prompt.file else "--prompts"
+        message = f"{where}: the chat template refuses it: {problem}"
+        raise _refused(
+            message, prompt.file or None, prompt.row, "--chat-template chatml, or mend the prompt"
+        ) from problem
+
+
+def shown(prompt: Example) -> str:
+    """A prompt in one text, to be printed beside its answer."""
+    if isinstance(prompt.prompt, str) and not isinstance(prompt.completion, list):
+        return prompt.prompt + (prompt.completion or "")
+    turns = prompt.messages or [
+        turn for side in (prompt.prompt, prompt.completion) for turn in as_turns(side or [], "user")
+    ]
+    return prompt.text or "\n".join(str(turn.get("content")) for turn in turns)
+
+
+@torch.inference_mode()
+def _answer(
+    model: Any,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Example],
+    ids: Sequence[list[int]],
+    longest: int,
+    context: int,
+) -> Iterator[Answer]:
+    """Greedy, batch by batch."""
+    padding = _padding(tokenizer)
+    for start in range(0, len(ids), BATCH):
+        batch = _padded(ids[start : start + BATCH], padding, model.device)
+        width = batch["input_ids"].shape[1]
+        made = model.generate(
+            **batch, max_new_tokens=min(longest, context - width), do_sample=False, pad_token_id=padding
+        )
+        for prompt, answer in zip(prompts[start : start + BATCH], made[:, width:].tolist(), strict=True):
+            yield Answer(shown(prompt), text=tokenizer.decode(answer, skip_special_tokens=True))
+
+
+def _padding(tokenizer: Tokenizer) -> int:
+    """A token to fill up with; which one it is makes no difference, as it is masked."""
+    return next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)
+
+
+def _padded(rows: Sequence[list[int]], padding: int, device: torch.device) -> dict[str, torch.Tensor]:
+    """Rows filled up on the left: shape (rows, longest row)."""
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[padding] * (width - len(row)) + row for row in rows], device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+    return {"input_ids": ids, "attention_mask": mask}

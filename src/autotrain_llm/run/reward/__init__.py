@@ -1,1 +1,0 @@
-"""A model that scores answers: loaded or made, called on batches of pairs, and what it learns from them."""

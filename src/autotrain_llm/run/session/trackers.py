@@ -1,0 +1,187 @@
+"""`--log`: send what metrics.jsonl gets to trackers too, under the same names. A tracker that fails is named once and dropped.
+
+Everything a tracker writes here lies in the run's own folder, under `logs`; nothing asks for a login, and nothing goes to stdout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import netrc
+import os
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from autotrain_llm.planning.make import Plan
+from autotrain_llm.progress import Watch
+from autotrain_llm.run.failures import Interrupted
+
+LOGS = "logs"
+PROJECT = "autotrain-llm"
+WANDB_HOST = "https://api.wandb.ai"
+SECONDS_TO_REACH_IT = 30
+
+
+class Tracker(Protocol):
+    """One tracker, open. Any exception out of it means that it has failed."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Trackers:
+    """All trackers of a run, as a context manager: what fails is said to the watch once, and the others go on."""
+
+    def __init__(self, plan: Plan, folder: Path, resumed_at: int | None, watch: Watch, *, leader: bool) -> None:
+        self.names = plan.schedule["trackers"] if leader else ()
+        self.plan, self.folder, self.resumed_at, self.watch = plan, folder, resumed_at, watch
+        self.open: dict[str, Tracker] = {}
+
+    def __enter__(self) -> Trackers:
+        for name in self.names:
+            self._guarded(name, self._start, name)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name, tracker in list(self.open.items()):
+            self._guarded(name, tracker.close)
+        self.open.clear()
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Numbers of one step; one that is not a number is left out, because not every tracker knows it."""
+        numbers = {name: float(value) for name, value in metrics.items() if _is_number(value)}
+        for name, tracker in list(self.open.items()):
+            self._guarded(name, tracker.log, step, numbers)
+
+    def _start(self, name: str) -> None:
+        place = self.folder / LOGS / name
+        place.mkdir(parents=True, exist_ok=True)
+        self.open[name] = OPEN[name](place, self)
+
+    def _guarded(self, name: str, act: Callable[..., None], *given: Any) -> None:
+        """Whatever a tracker raises stays here, except that the user's interrupt passes."""
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                act(*given)
+        except Interrupted:
+            raise
+        except Exception as fault:
+            self.open.pop(name, None)
+            reason = (str(fault).strip() or type(fault).__name__).splitlines()[0]
+            self.watch.note(f"--log {name} failed and is left out from here on: {reason}")
+
+    @property
+    def run_name(self) -> str:
+        return self.folder.resolve().name
+
+    def settings(self) -> dict[str, Any]:
+        """Every parameter's value; the plan holds no secret."""
+        return {name: entry["value"] for name, entry in self.plan.parameters.items()}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+class _TensorBoard:
+    """Event files, readable while the run goes."""
+
+    def __init__(self, place: Path, run: Trackers) -> None:
+        writer = import_module("torch.utils.tensorboard").SummaryWriter
+        # A resumed run hides what an interrupted one wrote after the checkpoint.
+        after = None if run.resumed_at is None else run.resumed_at + 1
+        self.writer = writer(log_dir=str(place), purge_step=after)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            self.writer.add_scalar(name, value, step)
+        self.writer.flush()
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class _Wandb:
+    """Weights & Biases: sent where there is a login and a network, else kept to be sent with `wandb sync`."""
+
+    def __init__(self, place: Path, run: Trackers) -> None:
+        # Its caches would go to the home folder.
+        for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR"):
+            os.environ.setdefault(name, str(place / "cache"))
+        wandb = import_module("wandb")
+        mode = os.environ.get("WANDB_MODE") or ("online" if _wandb_login() else "offline")
+        mode = "offline" if run.plan.model["offline"] else mode
+        self.run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            name=run.run_name,
+            dir=str(place),
+            config=run.settings(),
+            mode=mode,
+            settings=wandb.Settings(
+                console="off",
+                silent=True,
+                disable_git=True,
+                save_code=False,
+                init_timeout=SECONDS_TO_REACH_IT,
+                finish_timeout=SECONDS_TO_REACH_IT,
+            ),
+        )
+        if mode == "offline":
+            run.watch.note(f"--log wandb is kept in {place}; to send it: wandb sync {Path(self.run.dir).parent}")
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.run.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        self.run.finish()
+
+
+def _wandb_login() -> bool:
+    """Whether a key lies in the environment or in .netrc: without one, wandb would ask for it and wait."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", WANDB_HOST)).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+class _Trackio:
+    """A database that `trackio show` reads."""
+
+    def __init__(self, place: Path, run: Trackers) -> None:
+        os.environ.setdefault("TRACKIO_DIR", str(place))
+        self.trackio = import_module("trackio")
+        self.trackio.init(
+            project=os.environ.get("TRACKIO_PROJECT", PROJECT),
+            name=run.run_name,
+            config=run.settings(),
+            resume="never" if run.resumed_at is None else "allow",
+            embed=False,
+        )
+        # It decides on its folder when it is first imported: a second run of this process goes to the first one's.
+        chosen = Path(import_module("trackio.utils").TRACKIO_DIR)
+        if chosen != place:
+            run.watch.note(f"--log trackio writes to {chosen}")
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.trackio.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        self.trackio.finish()  # not the run's own finish, after which it would speak once more when the program ends
+
+
+OPEN: dict[str, Callable[[Path, Trackers], Tracker]] = {
+    "tensorboard": _TensorBoard,
+    "wandb": _Wandb,
+    "trackio": _Trackio,
+}

@@ -1,0 +1,197 @@
+"""What a sweep leaves: `sweep/trials.json`, `trials.csv`, `best.yaml`, the models of the best trials, and the best one at the root."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autotrain_llm.config.registry import PARAMS
+from autotrain_llm.config.resolved import Config
+from autotrain_llm.context.output_dir import CHECKPOINTS, earlier_run
+from autotrain_llm.declare.param import plain
+from autotrain_llm.run.artifacts.output_lock import UNFINISHED
+from autotrain_llm.run.artifacts.records import finite, write_json
+from autotrain_llm.run.sweep.locks import SWEEP
+from autotrain_llm.run.sweep.trial import COMPLETE, INTERRUPTED, RUNNING, Trial
+
+# Of a trial's folder, what stays when its model goes.
+RECORDS = frozenset(("run.json", "metrics.jsonl", "command.sh", "README.md", "report.html", "eval", "logs"))
+# Of the best trial's folder, what is not put at the root, where the sweep has its own.
+ITS_OWN = frozenset(("run.json", "command.sh", "README.md", "report.html", CHECKPOINTS))
+
+
+def best_of(trials: Sequence[Trial], direction: str) -> Trial | None:
+    """The complete trial with the best metric, the first of several; None before one is complete."""
+    return next(iter(ranked(trials, direction)), None)
+
+
+def ranked(trials: Sequence[Trial], direction: str) -> list[Trial]:
+    """The complete trials, best first."""
+    sign = 1 if direction == "minimize" else -1
+    complete = [trial for trial in trials if trial.state == COMPLETE and trial.metric is not None]
+    return sorted(complete, key=lambda trial: (sign * (trial.metric or 0.0), trial.number))
+
+
+class Ledger:
+    """Writes the records of one sweep. Called by one process at a time."""
+
+    def __init__(self, root: Path, sweep: Mapping[str, Any], base: Config) -> None:
+        self.root, self.sweep, self.base = root, sweep, base
+
+    def write(self, trials: Sequence[Trial], importances: Mapping[str, float] | None = None) -> None:
+        """All records, and the models of all but the best trials removed."""
+        best = best_of(trials, self.sweep["direction"])
+        document = {
+            **{name: self.sweep[name] for name in ("study", "metric", "direction", "space")},
+            "best": best.number if best else None,
+            "importances": dict(importances or {}),
+            "trials": [trial.as_json() for trial in trials],
+        }
+        write_json(self.root / SWEEP / "trials.json", document)
+        _write_text(self.root / SWEEP / "trials.csv", self._table(trials))
+        if best is not None:
+            _write_text(self.root / SWEEP / "best.yaml", self._config(best))
+        self._remove_models(trials)
+
+    def _table(self, trials: Sequence[Trial]) -> str:
+        names = list(self.sweep["space"])
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["number", "state", *names, self.sweep["metric"], "seconds", "folder", "why"])
+        for trial in trials:
+            values = [plain(trial.values.get(name)) for name in names]
+            metric = "" if trial.metric is None else repr(trial.metric)
+            writer.writerow([trial.number, trial.state, *values, metric, trial.seconds, trial.folder, trial.why])
+        return text.getvalue()
+
+    def _config(self, best: Trial) -> str:
+        """A `--config` that trains the best trial again."""
+        import yaml
+
+        changes = {name: tuple(value) if isinstance(value, list) else value for name, value in best.values.items()}
+        config = self.base.replace(changes)
+        given = [name for name in config.all_given() if not (PARAMS[name].command or PARAMS[name].secret)]
+        values = {name: config.peek(name) for name in given}
+        cells = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        metric = f"{self.sweep['metric']} {best.metric:.6g}"
+        return f"# Trial {best.number} of the sweep {self.sweep['study']}: {metric}\n" + yaml.safe_dump(
+            cells, sort_keys=False, allow_unicode=True
+        )
+
+    def _remove_models(self, trials: Sequence[Trial]) -> None:
+        here = [trial for trial in trials if (self.root / trial.folder).is_dir()]
+        kept = {trial.number for trial in ranked(here, self.sweep["direction"])[: self.sweep["keep"]]}
+        kept |= {trial.number for trial in here[-1:] if trial.state == INTERRUPTED}  # until another one is over
+        for trial in here:
+            if trial.number not in kept and trial.state != RUNNING:
+                remove_model(self.root / trial.folder)
+
+    def place(self, best: Trial) -> tuple[list[str], str | None]:
+        """Put the best trial's model at the root, ready to use; returns the names of its files and its best checkpoint.
+
+        Files are linked, so that the model lies on the disk once.
+        """
+        source = self.root / best.folder
+        run = earlier_run(source)
+        names = [str(name) for name in run.get("files", []) if name not in ITS_OWN and (source / name).exists()]
+        staged = self.root / UNFINISHED
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir()
+        for name in names:
+            _link(source / name, staged / name)
+        for entry in staged.iterdir():
+            target = self.root / entry.name
+            if target.is_dir():
+                shutil.rmtree(target)
+            entry.replace(target)
+        shutil.rmtree(staged)  # a link to what already lies there is not moved
+        if any((source / CHECKPOINTS).glob("*")):
+            shutil.rmtree(self.root / CHECKPOINTS, ignore_errors=True)
+            _link(source / CHECKPOINTS, self.root / CHECKPOINTS)
+        card = (source / "README.md").read_text(encoding="utf-8")
+        card = card.replace(str(source), str(self.root)).replace(f"# {source.name}\n", f"# {self.root.name}\n", 1)
+        _write_text(self.root / "README.md", card)
+        checkpoint = run.get("outcome", {}).get("best_checkpoint")
+        return [*names, "README.md"], checkpoint
+
+
+def remove_model(folder: Path) -> None:
+    """Take the model out of a trial's folder; what is known of the trial stays."""
+    files = [str(name) for name in earlier_run(folder).get("files", [])]
+    for name in {*files, CHECKPOINTS, UNFINISHED} - RECORDS:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def history_of(folder: Path) -> list[dict[str, float]]:
+    """What a run logged, a dictionary a step."""
+    try:
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    entries = [json.loads(line) for line in lines if line.strip()]
+    return [{name: value for name, value in entry.items() if name != "time"} for entry in entries]
+
+
+def read_trials(root: Path) -> list[Trial]:
+    """The trials that an earlier process wrote down."""
+    try:
+        document = json.loads((root / SWEEP / "trials.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    trials = [Trial(**entry) for entry in document["trials"]]
+    for trial in trials:
+        trial.intermediate = {int(step): value for step, value in trial.intermediate.items()}
+    return trials
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file, or folder of files, at a second place; a copy where the file system has no links."""
+    if source.is_dir():
+        target.mkdir(parents=True)
+        for entry in source.iterdir():
+            _link(entry, target / entry.name)
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def summary(trials: Sequence[Trial], sweep: Mapping[str, Any], importances: Mapping[str, float]) -> dict[str, Any]:
+    """The report's `sweep`."""
+    best = best_of(trials, sweep["direction"])
+    own = next((trial.metric for trial in trials if trial.own and trial.metric is not None), None)
+    counts: dict[str, int] = {}
+    for trial in trials:
+        counts[trial.state] = counts.get(trial.state, 0) + 1
+    said = best and {name: getattr(best, name) for name in ("number", "values", "metric", "folder", "host")}
+    document: dict[str, Any] = finite(
+        {
+            **{name: sweep[name] for name in ("study", "metric", "direction")},
+            "best": said,
+            "own_metric": own,
+            "counts": counts,
+            "importances": dict(importances),
+        }
+    )
+    return document

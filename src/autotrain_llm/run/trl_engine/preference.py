@@ -1,0 +1,161 @@
+"""`--engine trl` for dpo and kto: TRL's own trainers on the batches, the model and the reference of the same plan.
+
+TRL averages over the batches of an accumulated step where this package averages over their pairs: the two agree where the batches are
+equally large.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from transformers import TrainerCallback
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
+
+from autotrain_llm.context.run_context import World
+from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ANOTHER_MODEL
+from autotrain_llm.run.algorithms.preference.dataset import Item, Preferences
+from autotrain_llm.run.algorithms.preference.reference_model import load_other, without_dropout
+from autotrain_llm.run.engine.batches import Batches
+from autotrain_llm.run.engine.flat.batch import Row
+from autotrain_llm.run.engine.layouts import Family
+from autotrain_llm.run.engine.loading import Loaded
+from autotrain_llm.run.trl_engine.sft import (
+    TRAIN,
+    VALID,
+    InOurWords,
+    NumberedBatches,
+    constructor_arguments,
+    shared_arguments,
+)
+
+# TRL tokenises texts before it collates: these stand where the batches, which are looked up by their number, will be.
+TEXTS_OF_PAIRS = {"prompt": "a", "chosen": "b", "rejected": "c"}
+TEXTS_OF_ANSWERS = {"prompt": "a", "completion": "b"}
+
+
+def dpo(
+    plan: Plan,
+    arguments: Mapping[str, Any],
+    loaded: Loaded,
+    train_rows: Preferences,
+    valid_rows: Preferences | None,
+    callbacks: Sequence[TrainerCallback],
+    world: World,
+) -> DPOTrainer:
+    """TRL's DPOTrainer for a plan of direct preference optimisation. `arguments` are transformers' own, by name."""
+    settings = plan.objective
+    config = DPOConfig(
+        **shared_arguments(plan, arguments),
+        beta=settings["dpo_beta"],
+        loss_type=[settings["dpo_loss"]],
+        label_smoothing=settings["label_smoothing"],
+        max_length=None,
+        disable_dropout=False,  # the model's own is switched off here, an adapter's stays on
+        train_sampling_strategy="sequential",
+    )
+    rows = {TRAIN: train_rows, VALID: valid_rows}
+    numbered = _NumberedPairs(plan, config, int(loaded.tokenizer.pad_token_id), rows)
+    return DPOTrainer(
+        ref_model=_reference(plan, world, loaded),
+        **constructor_arguments(loaded, config, numbered, InOurWords(of_tokens=False), callbacks),
+    )
+
+
+def kto(
+    plan: Plan,
+    arguments: Mapping[str, Any],
+    loaded: Loaded,
+    train_rows: Preferences,
+    valid_rows: Preferences | None,
+    callbacks: Sequence[TrainerCallback],
+    world: World,
+) -> KTOTrainer:
+    """TRL's KTOTrainer for a plan of Kahneman-Tversky optimisation."""
+    settings = plan.objective
+    config = KTOConfig(
+        **{
+            **shared_arguments(plan, arguments),
+            # TRL refuses batches of one item, which a batch is here: each stands there twice.
+            "per_device_train_batch_size": 2,
+            "per_device_eval_batch_size": 2,
+        },
+        beta=settings["kto_beta"],
+        desirable_weight=settings["kto_desirable_weight"],
+        undesirable_weight=settings["kto_undesirable_weight"],
+        max_length=None,
+        disable_dropout=False,
+        train_sampling_strategy="sequential",
+    )
+    rows = {TRAIN: train_rows, VALID: valid_rows}
+    numbered = _NumberedAnswers(plan, config, int(loaded.tokenizer.pad_token_id), rows)
+    return KTOTrainer(
+        ref_model=_reference(plan, world, loaded),
+        **constructor_arguments(loaded, config, numbered, InOurWords(of_tokens=False), callbacks),
+    )
+
+
+def _reference(plan: Plan, world: World, loaded: Loaded) -> Any:
+    """The reference as a model of its own, with no adapter on it: TRL would load it by a name that a new model doesn't have."""
+    without_dropout(loaded.model)
+    decided = plan.objective["reference"]
+    other = load_other(plan, world) if decided["kind"] == ANOTHER_MODEL else copy.deepcopy(loaded.model)
+    if isinstance(other, PeftModel):
+        other = other.merge_and_unload() if decided["kind"] == ADAPTER_AS_IT_WAS else other.unload()
+    return other.requires_grad_(False).eval()
+
+
+class _NumberedPairs(NumberedBatches):
+    """Batches of pairs: all chosen answers, then all rejected ones, each with its prompt."""
+
+    def numbers(self, split: str) -> Dataset:
+        numbers = super().numbers(split)
+        for name, text in TEXTS_OF_PAIRS.items():
+            numbers = numbers.add_column(name, [text] * len(numbers))
+        return numbers
+
+    def lay_out(self, families: Sequence[Family]) -> dict[str, Any]:
+        sides = [family.rows() for family in families]
+        return self.padded([row for side in (0, 1) for row in (pair[side] for pair in sides)])
+
+    def padded(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Rows under one another as TRL wants them, padded on the right."""
+        longest = max(len(ids) for ids, _ in rows)
+        input_ids = np.full((len(rows), longest), self.pad_token, dtype=np.int64)
+        masks = np.zeros((2, len(rows), longest), dtype=np.int64)
+        for number, (ids, trained) in enumerate(rows):
+            input_ids[number, : len(ids)] = ids
+            masks[0, number, : len(ids)] = 1
+            masks[1, number, 1 : len(ids)] = np.asarray(trained)[1:]  # the first token is predicted from nothing
+        attention, completion = torch.from_numpy(masks)
+        return {
+            "input_ids": torch.from_numpy(input_ids),
+            "attention_mask": attention,
+            "completion_mask": completion,
+        }
+
+
+class _NumberedAnswers(_NumberedPairs):
+    """Batches of single answers, with the mismatched ones beside them."""
+
+    def numbers(self, split: str) -> Dataset:
+        count = len(self.batches[split].order) * self.processes
+        twice = [number for number in range(count) for _ in range(2)]
+        columns: dict[str, list[Any]] = {name: [text] * len(twice) for name, text in TEXTS_OF_ANSWERS.items()}
+        labels = [bool(place % 2) for place in range(len(twice))]
+        return Dataset.from_dict({"batch": twice, "split": [split] * len(twice), "label": labels, **columns})
+
+    def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return super().collate(items[:1])
+
+    def together(self, items: Sequence[Item], batches: Batches) -> dict[str, Any]:
+        batch = self.padded([row for item in items for row in item.family.rows()])
+        mismatched = self.padded([row for item in items if item.mismatched for row in item.mismatched.rows()])
+        labels = torch.tensor([bool(item.label) for item in items])
+        return {**batch, **{f"KL_{name}": tensor for name, tensor in mismatched.items()}, "label": labels}

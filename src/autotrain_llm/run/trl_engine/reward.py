@@ -1,0 +1,67 @@
+"""`--engine trl` for reward: TRL's own trainer on the batches and the model of the same plan.
+
+TRL averages over the batches of an accumulated step where this package averages over their pairs: the two agree where the batches are
+equally large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import RewardConfig, RewardTrainer
+
+from autotrain_llm.context.run_context import World
+from autotrain_llm.planning.make import Plan
+from autotrain_llm.run.algorithms.preference.dataset import Preferences
+from autotrain_llm.run.algorithms.preference.reference_model import without_dropout
+from autotrain_llm.run.engine.layouts import Family, Padded
+from autotrain_llm.run.engine.loading import Loaded
+from autotrain_llm.run.trl_engine.sft import (
+    TRAIN,
+    VALID,
+    InOurWords,
+    NumberedBatches,
+    constructor_arguments,
+    shared_arguments,
+)
+
+
+def reward(
+    plan: Plan,
+    arguments: Mapping[str, Any],
+    loaded: Loaded,
+    train_rows: Preferences,
+    valid_rows: Preferences | None,
+    callbacks: Sequence[TrainerCallback],
+    world: World,
+) -> RewardTrainer:
+    """TRL's RewardTrainer for a plan of pairs to be ordered. `arguments` are transformers' own, by name."""
+    without_dropout(loaded.model)
+    config = RewardConfig(
+        **shared_arguments(plan, arguments),
+        max_length=None,
+        disable_dropout=False,  # the model's own is switched off here, an adapter's stays on
+        train_sampling_strategy="sequential",
+    )
+    rows = {TRAIN: train_rows, VALID: valid_rows}
+    numbered = _NumberedPairs(plan, config, int(loaded.tokenizer.pad_token_id), rows)
+    return RewardTrainer(**constructor_arguments(loaded, config, numbered, InOurWords(of_tokens=False), callbacks))
+
+
+class _NumberedPairs(NumberedBatches):
+    """Batches of pairs: all chosen answers, then all rejected ones, each with its prompt."""
+
+    def numbers(self, split: str) -> Dataset:
+        """TRL takes rows with these two columns for tokenised, and leaves them alone."""
+        numbers = super().numbers(split)
+        for name in ("chosen_ids", "rejected_ids"):
+            numbers = numbers.add_column(name, [[0]] * len(numbers))
+        return numbers
+
+    def lay_out(self, families: Sequence[Family]) -> dict[str, Any]:
+        pairs = [family.rows() for family in families]
+        batch = Padded(self.pad_token).collate([row for side in (0, 1) for row in (pair[side] for pair in pairs)])
+        return {name: batch[name] for name in ("input_ids", "attention_mask")}

@@ -1,0 +1,192 @@
+"""One sweep by several processes, one of which is killed: on the journal in a folder, and on a PostgreSQL of the test's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from support.rows import questions, write_rows
+
+PASSWORD = "wo:rd@1/2"
+# One process of a sweep: says when a trial has begun, and where it is told to, stays in it.
+WORKER = """
+import json, os, sys, time
+from autotrain_llm import train
+from autotrain_llm.run.sweep import optuna_study as study
+from autotrain_llm.progress import Watch
+study.HEARTBEAT, study.GRACE, study.POLL = 1, 4, 0.2
+flags = json.loads(sys.argv[1])
+
+class Says(Watch):
+    def trial(self, number, values, own):
+        print("began", number, flush=True)
+    def step(self, step):
+        if "stay" in sys.argv:
+            time.sleep(600)
+    def trial_done(self, number, state, metric, best, why=""):
+        print("done", number, state, flush=True)
+    def note(self, text):
+        print("note", text, flush=True)
+
+report = train(Says(), **flags)
+print("best", report.sweep["best"]["number"], json.dumps(report.sweep["counts"]), flush=True)
+"""
+
+
+@pytest.fixture
+def flags(llama, tmp_path) -> dict:
+    rows = write_rows(tmp_path / "rows.jsonl", questions(16))
+    flags = {"trainer": "sft", "model": str(llama), "data_path": str(rows), "valid_split": "0.25", "lr": 2e-4}
+    flags |= {"max_steps": 1, "batch_size": 4, "use_sweep": True, "sweep_n_trials": 4}
+    return flags | {"sweep_params": {"lr": [1e-4, 1e-3, "log"]}}
+
+
+def worker(flags: dict, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, json.dumps(flags), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(process: subprocess.Popen[str], beginning: str) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(beginning):
+            return line.strip()
+    raise AssertionError(process.stderr.read() if process.stderr else "")
+
+
+def kill_in_a_trial(flags: dict) -> int:
+    """Start a process that stays in its first trial, kill it there, and return the trial's number."""
+    process = worker(flags, "stay")
+    number = int(wait_for(process, "began").split()[1])
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=60)
+    return number
+
+
+def finished(process: subprocess.Popen[str]) -> list[str]:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err[-3000:]
+    return out.splitlines()
+
+
+def trials_in(folder: Path) -> list[dict]:
+    return json.loads((folder / "sweep" / "trials.json").read_text())["trials"]
+
+
+def lost_and_found(trials: list[dict], number: int) -> None:
+    """The killed process's trial was carried out by another, with the same values, and no other was done twice."""
+    lost = next(trial for trial in trials if trial["number"] == number)
+    complete = [trial for trial in trials if trial["state"] == "complete"]
+    assert lost["state"] == "lost" and len(complete) == 4
+    assert [trial["values"] for trial in complete].count(lost["values"]) == 1
+    assert len({json.dumps(trial["values"]) for trial in complete}) == 4
+
+
+def test_processes_share_a_folder_and_one_that_is_killed_loses_its_trial_to_another(flags, tmp_path):
+    flags["output_dir"] = str(tmp_path / "swept")
+    number = kill_in_a_trial(flags)
+    together = [worker({**flags, "resume": True}) for _ in range(2)]
+    said = [finished(process) for process in together]
+    trials = trials_in(tmp_path / "swept")
+    lost_and_found(trials, number)
+    done = [line.split()[1] for lines in said for line in lines if line.startswith("done")]
+    assert len(done) == len(set(done)) == 4  # each trial by one of them
+    assert said[0][-1] == said[1][-1]  # both report the same best
+    assert (tmp_path / "swept" / "model.safetensors").exists()
+    assert not list((tmp_path / "swept" / "sweep").glob(".*")) and not (tmp_path / "swept" / ".lock").exists()
+
+
+# ---- PostgreSQL
+
+
+def programs() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    on_path = shutil.which("initdb")
+    return found[-1].parent if found else Path(on_path).parent if on_path else None
+
+
+def unprivileged() -> str | None:
+    """Whom PostgreSQL may run as: it refuses to be root."""
+    if os.getuid() != 0:
+        return None
+    names = {user.pw_name for user in pwd.getpwall()}
+    return next((name for name in ("postgres", "nobody") if name in names), None)
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    """The address, password included, of a database in a cluster of its own."""
+    pytest.importorskip("psycopg")
+    found = programs()
+    if found is None:
+        pytest.skip("there is no PostgreSQL on this machine")
+    folder, user = Path(tempfile.mkdtemp(prefix="autotrain-postgres-")), unprivileged()
+    (folder / "password").write_text(PASSWORD)
+    if user is not None:
+        entry = pwd.getpwnam(user)
+        for path in (folder, folder / "password"):
+            os.chown(path, entry.pw_uid, entry.pw_gid)
+
+    def run(*words: str) -> None:
+        subprocess.run(
+            [str(found / words[0]), *words[1:]], user=user, cwd=folder, check=True, capture_output=True, timeout=120
+        )
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    cluster = ["-D", str(folder / "cluster")]
+    run("initdb", *cluster, "-U", "me", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}", "-N")
+    settings = f"-h 127.0.0.1 -p {port} -k {folder} -c fsync=off"
+    run("pg_ctl", *cluster, "-l", str(folder / "log"), "-o", settings, "-w", "start")
+    try:
+        yield f"postgresql://me:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/postgres"
+    finally:
+        run("pg_ctl", *cluster, "-m", "immediate", "stop")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_machines_share_a_database_and_one_that_is_killed_loses_its_trial_to_another(flags, tmp_path, database):
+    flags["sweep_storage"] = database
+    number = kill_in_a_trial({**flags, "output_dir": str(tmp_path / "first")})
+    time.sleep(5)  # longer than the worker's grace period
+    together = [worker({**flags, "output_dir": str(tmp_path / name)}) for name in ("second", "third")]
+    said = [finished(process) for process in together]
+    for name in ("second", "third"):
+        lost_and_found(trials_in(tmp_path / name), number)
+    assert said[0][-1] == said[1][-1]
+    done = [line.split()[1] for lines in said for line in lines if line.startswith("done")]
+    assert len(done) == len(set(done)) == 4
+    texts = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    spellings = (PASSWORD, quote(PASSWORD, safe=""))
+    assert not any(word.encode() in text for text in texts for word in spellings)
+    assert b"postgresql://me:***@127.0.0.1" in (tmp_path / "second" / "run.json").read_bytes()
+
+
+def test_a_wrong_password_is_refused_without_being_shown(flags, tmp_path, database):
+    from autotrain_llm import train
+    from autotrain_llm.declare.finding import Refused
+
+    flags |= {"output_dir": str(tmp_path / "none"), "sweep_storage": database.replace("wo", "secretly", 1)}
+    with pytest.raises(Refused) as refused:
+        train(**flags)
+    (finding,) = refused.value.findings
+    assert finding.code == "E409" and "password authentication failed" in finding.message
+    assert "secretly" not in finding.message and not (tmp_path / "none").exists()

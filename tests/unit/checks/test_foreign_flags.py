@@ -1,0 +1,353 @@
+"""What is answered to a command that is wrong: one finding for one fault, nothing that isn't known, and a fix that works when it is typed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotrain_llm.cli.main import main
+from autotrain_llm.cli.parser import read
+from autotrain_llm.config.aliases import BY_TRAINER, FOREIGN, NOT_HERE
+from autotrain_llm.config.registry import PARAMS
+from support.rows import write_rows
+
+PAIRS = [
+    {"prompt": f"Is {n} even?", "chosen": f"It is {('even', 'odd')[n % 2]}.", "rejected": f"No idea, {n}."}
+    for n in range(12)
+]
+SFT = "--trainer sft --model scratch:1m --data-path rows.jsonl --lr 1e-3 --epochs 1 --batch-size 2"
+DPO = "--trainer dpo --model scratch:1m --data-path pairs.jsonl --lr 1e-3 --epochs 1 --batch-size 2"
+GRPO = "--trainer grpo --model scratch:1m --data-path prompts.jsonl --lr 1e-3 --epochs 1 --batch-size 8"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch) -> Path:
+    """A folder with rows for each kind of trainer."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("HF_ENDPOINT", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    write_rows(tmp_path / "rows.jsonl", [{"text": f"Row {n} tells of {n * n}."} for n in range(8)])
+    write_rows(tmp_path / "held_out.jsonl", [{"text": f"Held out {n}."} for n in range(2)])
+    write_rows(tmp_path / "pairs.jsonl", PAIRS)
+    write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"Say {n}."} for n in range(8)])
+    return tmp_path
+
+
+def found(command: str, capsys) -> list[dict[str, Any]]:
+    assert main(["llm", *shlex.split(command), "--dry-run", "--format", "json"]) in (0, 2)
+    return json.loads(capsys.readouterr().out)["findings"]
+
+
+def codes(findings: list[dict[str, Any]]) -> list[str]:
+    return [finding["code"] for finding in findings]
+
+
+# ---- what isn't known is not spoken of
+
+
+def test_nothing_is_said_of_what_a_trainer_reads_that_is_not_known(capsys):
+    named = "--prompt-text-column prompt --text-column chosen --rejected-text-column rejected --dpo-beta 0.1"
+    findings = found(f"{DPO.replace('trainer dpo', 'trainer simpo')} {named}", capsys)
+    assert codes(findings) == ["P303"] and findings[0]["fix"] == "--trainer dpo"
+    assert codes(found(f"{DPO.replace('trainer dpo', 'stage orca')} {named}", capsys)) == ["P102"]
+    findings = found("--trainer simpo --lr 5e-7 --epochs 1", capsys)
+    assert codes(findings) == ["P303", "P201"]
+    assert findings[1]["message"] == "every trainer needs --model, --data-path, --batch-size, and none was given"
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "# nothing\n", "trainer: sft\n model: x\n", "trainer: sft\n\tmodel: x\n", "lr: 1\nlr: 2\n"]
+)
+def test_nothing_is_missed_beside_a_config_that_can_not_be_read(text, here, capsys):
+    if text is not None:
+        (here / "run.yaml").write_text(text)
+    assert codes(found("--config run.yaml", capsys)) == ["P106"]
+    beside = "--lora-r 8 --dpo-beta 0.1 --early-stopping-patience 2 --batch-size 0"
+    assert codes(found(f"--config run.yaml {beside}", capsys)) == ["P106", "P301"]
+    assert codes(found("--config run.yaml --inference", capsys)) == ["P106"]
+
+
+def test_a_config_that_can_be_read_is_missed_something_in(here, capsys):
+    (here / "run.yaml").write_text("trainer: sft\nlearning-rate: 1e-4\nlr: 1e-4\n")
+    assert "P201" in codes(found("--config run.yaml", capsys))
+
+
+# ---- what was said under another name counts as said
+
+
+def test_an_adapter_that_another_tool_calls_so_is_not_missed_besides(here, llama, capsys):
+    (here / "run.yaml").write_text("adapter: lora\nlora_r: 8\n")
+    command = SFT.replace("1e-3", "2e-4").replace("scratch:1m", str(llama))
+    assert codes(found(f"{command} --config run.yaml", capsys)) == ["P102"]
+    assert codes(found(f"{SFT} --use-lora --lora-r 8", capsys)) == ["P102", "P322"]  # a new model has nothing to adapt
+
+
+def test_a_switch_that_is_misspelt_is_not_missed_besides(capsys):
+    command = SFT.replace("scratch:1m", "nowhere").replace("1e-3", "2e-4")
+    assert [code for code in codes(found(f"{command} --pefft --lora-r 8", capsys)) if code[0] == "P"] == ["P104"]
+
+
+def test_what_is_near_a_flag_that_does_nothing_is_to_be_left_out():
+    (finding,) = read(["--unslot"]).findings
+    assert finding.fix == "remove --unslot"
+    (finding,) = read(["--use-flash-attention2"]).findings
+    assert finding.fix == "--use-flash-attention-2"
+
+
+def test_a_trainer_that_another_tool_calls_so_is_the_trainer(capsys):
+    command = DPO.replace("--trainer dpo", "--stage dpo") + " --rejected-text-column rejected --dpo-beta 0.2"
+    findings = found(command, capsys)
+    assert codes(findings) == ["P102", "P201"] and findings[1]["message"].startswith("dpo needs --prompt-text-column")
+
+
+def test_a_number_beyond_its_bounds_is_one_finding(capsys):
+    assert codes(found(f"{SFT} --warmup-ratio 100", capsys)) == ["P301"]
+    assert codes(found(f"{SFT} --weight-decay 10", capsys)) == ["P337"]
+
+
+# ---- a fix that works
+
+
+def test_a_metric_is_put_in_place_with_its_direction(capsys):
+    sweep = f"{SFT} --use-sweep --sweep-n-trials 2 --valid-split 2 --sweep-direction minimize"
+    (finding,) = found(f"{sweep} --sweep-metric eval_accuracy", capsys)
+    assert (finding["code"], finding["fix"]) == (
+        "P605",
+        "--sweep-metric eval_token_accuracy --sweep-direction maximize",
+    )
+    (finding,) = found(f"{sweep} --sweep-metric eval_bleu", capsys)
+    assert finding["changes"]["sweep_direction"] == "maximize"
+    (finding,) = found(f"{sweep.removesuffix(' --sweep-direction minimize')} --sweep-metric eval_accuracy", capsys)
+    assert finding["fix"] == "--sweep-metric eval_token_accuracy"
+
+
+def test_rows_that_are_too_few_for_a_sweep_are_one_finding(here, capsys):
+    write_rows(here / "rows.jsonl", [{"text": f"Row {n % 4} tells of nothing."} for n in range(8)])
+    (finding,) = [one for one in found(f"{SFT} --use-sweep --sweep-n-trials 2", capsys) if one["severity"] == "error"]
+    assert finding["code"] == "D129"
+
+
+def test_a_sweep_holds_rows_out_where_there_are_enough(capsys):
+    assert codes(found(f"{SFT} --use-sweep --sweep-n-trials 2", capsys)) == []
+
+
+def test_a_column_that_a_function_wants_is_to_be_added_to_the_rows(here, capsys):
+    (here / "score.py").write_text("def score(prompts, completions, answer): return [0.0 for _ in completions]\n")
+    (finding,) = found(f"{GRPO} --rl-reward-fn score.py:score", capsys)
+    assert finding["code"] == "P731" and "add a column answer to the rows of prompts.jsonl" in finding["fix"]
+    write_rows(here / "prompts.jsonl", [{"prompt": f"Say {n}.", "answer": str(n)} for n in range(8)])
+    assert found(f"{GRPO} --rl-reward-fn score.py:score", capsys) == []
+
+
+def test_a_column_that_a_function_calls_otherwise_is_named(here, capsys):
+    (here / "score.py").write_text("def score(prompts, completions, answer): return [0.0 for _ in completions]\n")
+    write_rows(here / "prompts.jsonl", [{"prompt": f"Say {n}.", "answers": str(n)} for n in range(8)])
+    (finding,) = found(f"{GRPO} --rl-reward-fn score.py:score", capsys)
+    assert finding["fix"].startswith("call answer answers in the function, as it is called in the rows, or add")
+
+
+def test_a_loss_that_is_a_trainer_here_is_answered_with_the_trainer(capsys):
+    columns = "--prompt-text-column prompt --rejected-text-column rejected"
+    (finding,) = found(f"{DPO} {columns} --dpo-loss kto_pair", capsys)
+    assert (finding["code"], finding["fix"]) == ("P303", "--trainer kto and remove --dpo-loss")
+    assert codes(found(f"{DPO.replace('dpo', 'kto')} {columns}", capsys)) == []
+
+
+def test_a_metric_is_blamed_for_the_encoder_that_nobody_named(monkeypatch, capsys):
+    from autotrain_llm.context.machine import Machine
+
+    monkeypatch.setattr(Machine, "has_package", lambda self, name: True)
+    asked = f"{SFT} --valid-split 2 --use-enhanced-eval --eval-metrics bertscore --offline"
+    (finding,) = [one for one in found(asked, capsys) if one["severity"] == "error"]
+    assert finding["message"].startswith("--eval-metrics bertscore: --eval-bertscore-model")
+    assert finding["parameters"] == ["eval_metrics", "eval_bertscore_model"]
+    (finding,) = [one for one in found(f"{asked} --eval-bertscore-model me/none", capsys) if one["severity"] == "error"]
+    assert finding["message"].startswith("--eval-bertscore-model me/none")
+
+
+# ---- a prompt that both answers begin with
+
+SHARED = [{"role": "user", "content": "Which is it?"}]
+
+
+def turns(answer: str) -> list[dict[str, str]]:
+    return [*SHARED, {"role": "assistant", "content": answer}]
+
+
+def test_no_prompt_column_is_missed_where_both_conversations_begin_with_the_prompt(here, llama, capsys):
+    rows = [{"chosen": turns(f"The {n}th."), "rejected": turns(f"No idea, {n}.")} for n in range(8)]
+    write_rows(here / "pairs.jsonl", rows)
+    named = "--text-column chosen --rejected-text-column rejected"
+    command = f"{DPO.replace('scratch:1m', str(llama)).replace('1e-3', '5e-7')} {named}"
+    assert found(command, capsys) == []
+    findings = found(command.replace("--batch-size 2", ""), capsys)
+    assert [finding["message"] for finding in findings] == ["dpo needs --batch-size, and it was not given"]
+
+
+def test_no_prompt_column_is_missed_where_two_texts_begin_with_the_prompt_and_say_so(here, capsys):
+    start = "\n\nHuman: What is it?\n\nAssistant:"
+    rows = [{"chosen": f"{start} It is {n}.", "rejected": f"{start} It may be {n}."} for n in range(8)]
+    write_rows(here / "pairs.jsonl", rows)
+    assert "P201" not in codes(found(f"{DPO} --rejected-text-column rejected", capsys))
+
+
+def test_a_prompt_that_is_nowhere_is_to_be_added_and_one_that_is_there_to_be_named(here, capsys):
+    rows = [{"chosen": f"It is {n}.", "rejected": f"It is not {n}."} for n in range(8)]
+    write_rows(here / "pairs.jsonl", rows)
+    (finding,) = found(f"{DPO} --rejected-text-column rejected", capsys)
+    assert finding["code"] == "P201" and finding["fix"].startswith("add a column prompt to the rows")
+    write_rows(here / "pairs.jsonl", [{"asked": f"What is {n}?", **row} for n, row in enumerate(rows)])
+    (finding,) = found(f"{DPO} --rejected-text-column rejected", capsys)
+    first, _, _ = finding["fix"].partition(",")
+    assert (finding["code"], first) == ("P201", "--prompt-text-column asked")
+    assert "P201" not in codes(found(f"{DPO} --rejected-text-column rejected {first}", capsys))
+
+
+def test_a_prompt_column_that_is_there_has_to_be_named(capsys):
+    findings = found(f"{DPO} --rejected-text-column rejected", capsys)
+    assert [finding["message"] for finding in findings] == ["dpo needs --prompt-text-column, and it was not given"]
+
+
+# ---- early stopping that never stops
+
+
+@pytest.mark.parametrize(
+    "flags", ["--epochs 3", "--epochs 3 --eval-strategy epoch --save-strategy epoch", "--epochs 1 --eval-steps 2"]
+)
+def test_a_patience_that_outlasts_the_run_is_said_to(flags, capsys):
+    command = f"{SFT.replace('--epochs 1', flags)} --eval-dataset-path held_out.jsonl --early-stopping-patience 5"
+    (finding,) = found(command, capsys)
+    assert finding["code"] == "P339" and finding["severity"] == "warning"
+    first, _, second = finding["fix"].partition(", or ")
+    for way in filter(None, (first, second)):
+        names = {word for word in way.split() if word.startswith("--")}
+        kept = shlex.split(command)
+        rest = [
+            word
+            for at, word in enumerate(kept)
+            if word not in names and (at == 0 or kept[at - 1] not in names or word.startswith("--"))
+        ]
+        assert found(f"{shlex.join(rest)} {way if way.startswith('--') else ''}", capsys) == [], way
+
+
+def test_a_patience_that_can_run_out_is_left_alone(capsys):
+    held_out = f"{SFT.replace('--epochs 1', '--epochs 5')} --eval-dataset-path held_out.jsonl"
+    assert found(f"{held_out} --early-stopping-patience 4", capsys) == []
+    assert codes(found(f"{held_out} --early-stopping-patience 5", capsys)) == ["P339"]
+
+
+# ---- tokens
+
+
+@pytest.mark.parametrize("token", ["${HF_TOKEN}", "$HF_TOKEN", "sk-abc123secret", "ghp_secret"])
+def test_what_is_no_token_of_the_hub_is_said_to_be_none_and_never_shown(token, capsys):
+    command = f"{SFT} --push-to-hub --username me --output-dir runs/mine --token {shlex.quote(token)}"
+    (finding,) = found(command, capsys)
+    assert finding["code"] == "P338" and finding["severity"] == "warning" and "hf_" in finding["message"]
+    assert ("single quotes" in finding["message"]) == token.startswith("$")
+    assert "secret" not in json.dumps(finding)
+
+
+@pytest.mark.parametrize("token", ["hf_abcdef", "api_org_abcdef"])
+def test_a_token_of_the_hub_is_taken(token, capsys):
+    assert found(f"{SFT} --push-to-hub --output-dir runs/mine --token {token}", capsys) == []
+
+
+def test_a_hub_of_ones_own_may_have_other_tokens(monkeypatch, capsys):
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.com")
+    assert "P338" not in codes(found(f"{SFT} --push-to-hub --output-dir runs/mine --token abc", capsys))
+
+
+@pytest.mark.parametrize("name", [name for name, ours in FOREIGN.items() if ours == "token"])
+def test_a_token_under_another_name_is_not_repeated(name):
+    (finding,) = read([f"--{name}", "hf_secret"]).findings
+    assert finding.fix == '--token "$HF_TOKEN"' and "secret" not in json.dumps(finding.as_json())
+
+
+# ---- other tools' flags
+
+
+@pytest.mark.parametrize("trainer", ["sft", "orpo", "kto", "grpo"])
+def test_a_loss_of_dpo_is_said_to_be_dpos(trainer):
+    (finding,) = read(shlex.split(f"--trainer {trainer} --loss_type ipo")).findings
+    assert finding.message == f"--loss_type is called --dpo-loss here, which {trainer} does not read"
+    assert finding.fix == "leave --loss_type out, or --dpo-loss ipo with --trainer dpo"
+
+
+def test_steps_of_warm_up_are_said_to_be_a_share(here):
+    (finding,) = read(shlex.split("--warmup_steps 10")).findings
+    assert finding.fix.startswith("--warmup-ratio X, a share: 10 divided by all steps of the run")
+
+
+def test_a_config_knows_the_steps_wherever_they_stand(here):
+    from autotrain_llm.config.file import read_config
+
+    (here / "run.yaml").write_text("warmup_steps: 10\nmax_steps: 100\n")
+    (finding,) = read_config("run.yaml").findings
+    assert finding.changes == {"warmup_ratio": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("wandb_project", "WANDB_PROJECT"),
+        ("label_names", "--response-only-loss"),
+        ("bnb_4bit_quant_type", "NF4"),
+        ("enable_liger_kernel", "logits"),
+        ("neftune_noise_alpha", "noise"),
+        ("adam_beta2", "--optimizer"),
+        ("hub_strategy", "--push-to-hub"),
+        ("early_stopping_threshold", "--early-stopping-patience"),
+        ("vllm_mode", "--rl-generation vllm"),
+        ("evals_per_epoch", "--eval-steps"),
+        ("logging_dir", "--log"),
+        ("min_lr", "--scheduler"),
+    ],
+)
+def test_what_has_no_flag_here_is_said_why(name, words):
+    (finding,) = read([f"--{name}", "x"]).findings
+    assert finding.code == "P104" and words in finding.message
+    assert "did you mean" not in finding.message
+
+
+@pytest.mark.parametrize(
+    "flags", ["--plot-los 3", "--evidence x", "--logging-step logs", "--packin maybe", "--toke hf_x"]
+)
+def test_no_name_is_offered_that_is_far_or_can_not_have_the_value(flags):
+    (finding,) = read(shlex.split(flags)).findings
+    assert finding.code == "P104" and not finding.changes and "hf_x" not in json.dumps(finding.as_json())
+
+
+@pytest.mark.parametrize("flags", ["--lerning-rate 1e-4", "--batch-sise 2", "--gradient-acumulation-steps 4"])
+def test_a_slip_is_answered_with_the_name_that_was_meant(flags):
+    (finding,) = read(shlex.split(flags)).findings
+    assert finding.code == "P104" and finding.changes
+
+
+def test_no_flag_of_another_tool_is_listed_twice():
+    assert not set(FOREIGN) & set(NOT_HERE) and not set(BY_TRAINER) & (set(FOREIGN) | set(NOT_HERE))
+    assert not set(PARAMS) & (set(FOREIGN) | set(NOT_HERE) | set(BY_TRAINER))
+
+
+def test_a_prompt_inside_both_answers_is_not_missed_whatever_else_is(here, capsys):
+    """With no column named at all, the one that is there is asked for, and the one that is not isn't."""
+    turns = [
+        {
+            side: [{"role": "user", "content": f"Is {n} even?"}, {"role": "assistant", "content": said}]
+            for side, said in answers
+        }
+        for n in range(12)
+        for answers in [(("chosen", f"It is {('even', 'odd')[n % 2]}."), ("rejected", f"No idea, {n}."))]
+    ]
+    write_rows(here / "pairs.jsonl", turns)
+    (finding,) = found(DPO, capsys)
+    assert finding["code"] == "P201" and finding["fix"] == "--rejected-text-column rejected"
+    assert found(f"{DPO} {finding['fix']}", capsys) == []
+    write_rows(here / "pairs.jsonl", PAIRS)
+    (finding,) = found(DPO, capsys)
+    assert finding["fix"] == "--prompt-text-column prompt --rejected-text-column rejected"
+    assert found(f"{DPO} {finding['fix']}", capsys) == []

@@ -1,0 +1,409 @@
+"""There are no decorative flags: what a trainer reads is looked at when the plan is made, and another value makes another plan."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import autotrain_llm
+from autotrain_llm.checks.preflight import Checked, preflight
+from autotrain_llm.config.arguments import take_all
+from autotrain_llm.config.registry import GROUP, METRICS, PARAMS, READS, TRAINERS, verdict
+from autotrain_llm.config.resolved import resolve
+from autotrain_llm.context.machine import Gpu, Machine
+from autotrain_llm.declare.param import Param
+from support.light_models import build_light_model
+from support.rows import questions, write_rows
+
+SOURCE = Path(autotrain_llm.__file__).parent
+AVAILABLE = [trainer.name for trainer in TRAINERS.values() if trainer.objective]
+COMMANDS = [param for param in PARAMS.values() if param.command]
+PARTS_THAT_ONLY_REPEAT = ("parameters", "ignored")
+
+# Flags that open the branches in which the others are looked at.
+EVERYTHING_ON = {"peft": True, "push_to_hub": True, "hub_private": False, "valid_split": "0.25"}
+EVERYTHING_ON |= {"use_sweep": True, "use_enhanced_eval": True, "load_best_model_at_end": True}
+TAUGHT = {"use_distillation": True, "teacher_model": "{other_model}"}
+
+# Another value than the default for each parameter, and the flags without which it would have nothing to act on.
+EVALUATING = {"valid_split": "0.25"}
+BY_STEPS = {**EVALUATING, "eval_strategy": "steps", "save_strategy": "steps"}
+SHARING = {"push_to_hub": True}
+CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "model": ("{other_model}", {}),
+    "tokenizer": ("{other_model}", {}),
+    "revision": ("v2", {}),
+    "cache_dir": ("{folder}/cache", {}),
+    "offline": (True, {}),
+    "trust_remote_code": (True, {}),
+    "data_path": ("{other_rows}", {}),
+    "train_split": ("test", {"data_path": "{splits}"}),
+    "valid_split": ("0.25", {}),
+    "eval_dataset_path": ("{other_rows}", {}),
+    "max_samples": (20, {}),
+    "text_column": ("other", {"data_path": "{columns}"}),
+    "prompt_text_column": ("question", {"data_path": "{prompts}"}),
+    "lr": (3e-4, {}),
+    "epochs": (3, {}),
+    "max_steps": (5, {}),
+    "batch_size": (3, {}),
+    "gradient_accumulation": (2, {}),
+    "seed": (7, {}),
+    "optimizer": ("sgd", {}),
+    "scheduler": ("cosine", {}),
+    "warmup_ratio": (0.4, {"max_steps": 50}),
+    "weight_decay": (0.5, {}),
+    "max_grad_norm": (0.5, {}),
+    "mixed_precision": ("fp16", {}),
+    "gradient_checkpointing": (True, {}),
+    "target_memory": ("24GiB", {}),
+    "quantization": ("int4", {"peft": True}),
+    "attn_implementation": ("eager", {}),
+    "distributed_backend": ("fsdp", {"output_dir": "{folder}/run"}),
+    "block_size": (24, {}),
+    "model_max_length": (24, {}),
+    "chat_template": ("llama3", {}),
+    "add_eos_token": (False, {}),
+    "peft": (True, {}),
+    "lora_r": (4, {"peft": True}),
+    "lora_alpha": (64.0, {"peft": True}),
+    "lora_dropout": (0.5, {"peft": True}),
+    "target_modules": ("q_proj", {"peft": True}),
+    "merge_adapter": (True, {"peft": True}),
+    "logging_steps": (3, {}),
+    "log": ("tensorboard", {}),
+    "eval_strategy": ("steps", EVALUATING),
+    "eval_steps": (3, {**BY_STEPS, "save_steps": 6}),
+    "eval_batch_size": (2, EVALUATING),
+    "save_strategy": ("no", {}),
+    "save_steps": (7, {"save_strategy": "steps"}),
+    "save_total_limit": (1, {}),
+    "load_best_model_at_end": (True, EVALUATING),
+    "metric_for_best_model": ("eval_perplexity", {**EVALUATING, "load_best_model_at_end": True}),
+    "early_stopping_patience": (2, EVALUATING),
+    "output_dir": ("{folder}/run", {}),
+    "push_to_hub": (True, {}),
+    "username": ("someone", SHARING),
+    "token": ("hf_given", SHARING),
+    "hub_private": (False, SHARING),
+    "max_seq_length": (24, {}),
+    "packing": (True, {}),
+    "response_only_loss": (False, {}),
+    "rejected_text_column": ("worse", {}),
+    "label_smoothing": (0.1, {}),
+    "model_ref": ("{other_model}", {}),
+    "use_distillation": (True, {"teacher_model": "{other_model}"}),
+    "teacher_model": ("{model}", TAUGHT),
+    "teacher_prompt_template": ("Q: {prompt}", TAUGHT),
+    "student_prompt_template": ("Q: {prompt}", TAUGHT),
+    "distill_temperature": (1.0, TAUGHT),
+    "distill_alpha": (0.9, TAUGHT),
+    "distill_loss": ("jsd", TAUGHT),
+    "distill_cache": (True, TAUGHT),
+    "distill_top_k": (8, {**TAUGHT, "distill_cache": True}),
+    "teacher_quantization": ("int4", TAUGHT),
+    "rl_reward_model_path": ("{scorer}", {}),
+    "rl_reward_fn": ("{other_score}", {}),
+    "rl_reward_weights": ("2", {}),
+    "rl_target_kl": (6.0, {"rl_kl_coef": 0.1}),
+    "rl_value_model": ("separate", {}),
+    "rl_chunk_size": (16, {"rl_mini_batch_size": 8}),
+    "sweep_metric": ("eval_perplexity", {"use_sweep": True}),
+    "sweep_params": ({"lr": [1e-4, 3e-4]}, {"use_sweep": True}),
+    "sweep_sampler": ("random", {"use_sweep": True}),
+    "sweep_timeout": (60, {"use_sweep": True}),
+    "sweep_storage": ("sqlite:///study.db", {"use_sweep": True}),
+    "sweep_name": ("mine", {"use_sweep": True, "sweep_storage": "sqlite:///study.db"}),
+}
+# Of a metric that compares generated texts, in an encoder.
+MEASURED = {**EVALUATING, "use_enhanced_eval": True}
+ANSWERING = {**MEASURED, "eval_metrics": "bertscore", "eval_bertscore_model": "{encoder}"}
+CHANGES |= {
+    "use_enhanced_eval": (True, EVALUATING),
+    "eval_metrics": (None, MEASURED),
+    "eval_save_predictions": (True, MEASURED),
+    "eval_benchmark": ("{task}", MEASURED),
+    "eval_samples": (3, ANSWERING),
+    "eval_max_new_tokens": (3, ANSWERING),
+    "eval_temperature": (0.5, ANSWERING),
+    "eval_bertscore_model": ("{other_encoder}", ANSWERING),
+    "eval_bertscore_layer": (1, {**ANSWERING, "eval_bertscore_model": "{other_encoder}"}),
+}
+# An end token changes rows whose ends are the tokenizer's business: texts, not turns that a template ends.
+ON_TEXTS = {"sft": {"add_eos_token": {"data_path": "{columns}"}}}
+CHANGES_OF_TRAINER = {name: {} for name in AVAILABLE} | ON_TEXTS
+CHANGES_OF_PAIRS = {"text_column": "better"}
+# Sizes of a phase divide one another.
+CHANGES_OF_SAMPLES = {"batch_size": 2, "rl_chunk_size": 16}
+# What samples needs something that scores.
+SAMPLING = [name for name in AVAILABLE if TRAINERS[name].samples]
+# Trainers of pairs read other rows than those of texts and answers.
+PAIRED = [name for name in AVAILABLE if TRAINERS[name].rows in ("preferences", "scored")]
+COLUMNS_OF_PAIRS = {"prompt_text_column": "prompt", "rejected_text_column": "rejected"}
+
+
+@pytest.fixture
+def places(tmp_path, light_llama, light_teacher, light_scorer, light_encoder, chat_rows, text_rows) -> dict[str, str]:
+    """What the words in braces stand for."""
+    task = tmp_path / "task.yaml"
+    task.write_text("task: mine\n")
+    splits = tmp_path / "splits"
+    splits.mkdir()
+    write_rows(splits / "train.jsonl", questions(30))
+    write_rows(splits / "test.jsonl", questions(20))
+    numbers = range(30)
+    columns = [{"text": f"first text number {n}", "other": f"a second one, longer, number {n}"} for n in numbers]
+    prompts = [{"prompt": f"what is {n}", "question": f"a longer {n}", "completion": f"it is {n}"} for n in numbers]
+    paired = [
+        {"prompt": f"what is {n}", "chosen": f"it is {n}", "rejected": "it is not", "question": f"a longer {n}"}
+        | {"better": f"it is the number {n}", "worse": f"it is not the number {n}"}
+        for n in numbers
+    ]
+    split_pairs = tmp_path / "split pairs"
+    split_pairs.mkdir()
+    write_rows(split_pairs / "train.jsonl", paired[:20])
+    write_rows(split_pairs / "test.jsonl", paired[20:])
+    pairs = str(write_rows(tmp_path / "pairs.jsonl", paired))
+    prompts_file = write_rows(tmp_path / "prompts.jsonl", prompts)
+    scorers = tmp_path / "scorers.py"
+    scorers.write_text("def score(completions, **rest): return [0] * len(completions)\nother_score = score\n")
+    return {
+        **dict.fromkeys((*PAIRED, "pairs:columns", "pairs:prompts"), pairs),
+        "pairs:splits": str(split_pairs),
+        "pairs:other_rows": str(write_rows(tmp_path / "other pairs.jsonl", paired[:12])),
+        **dict.fromkeys(SAMPLING, str(prompts_file)),
+        "score": f"{scorers}:score",
+        "other_score": f"{scorers}:other_score",
+        "scorer": str(light_scorer),
+        "folder": str(tmp_path),
+        "encoder": str(light_encoder),
+        "other_encoder": str(build_light_model(tmp_path / "encoder", model_type="bert", num_hidden_layers=3)),
+        "task": str(task),
+        "model": str(light_llama),
+        "other_model": str(light_teacher),
+        "sft": str(chat_rows),
+        "generic": str(text_rows),
+        "other_rows": str(write_rows(tmp_path / "other.jsonl", questions(12))),
+        "splits": str(splits),
+        "columns": str(write_rows(tmp_path / "columns.jsonl", columns)),
+        "prompts": str(prompts_file),
+    }
+
+
+@pytest.fixture(autouse=True)
+def a_machine_that_can_do_everything(monkeypatch):
+    """Two processes on new GPUs, every package there, a token in the environment: no value is refused for want of something."""
+    gpu = Gpu("H200", 140 * 2**30, 9.0)
+    monkeypatch.setattr(Machine, "gpus", (gpu,))
+    monkeypatch.setattr(Machine, "has_package", lambda self, name: True)
+    monkeypatch.setenv("HF_TOKEN", "hf_from_the_environment")
+    monkeypatch.setenv("WANDB_API_KEY", "key-from-the-environment")
+
+
+def checked(trainer: str, places: dict[str, str], flags: dict[str, Any]) -> Checked:
+    """The check of a small command with these flags."""
+    command = {"trainer": trainer, "model": places["model"], "data_path": places[trainer], "lr": 1e-4, "epochs": 2}
+    command |= {"batch_size": 4, "dry_run": True}
+    if trainer in PAIRED:
+        places = places | {name[6:]: place for name, place in places.items() if name.startswith("pairs:")}
+        command |= COLUMNS_OF_PAIRS
+    if trainer in SAMPLING:
+        command |= {"rl_reward_fn": "{score}"}
+    command |= flags
+    said = take_all({name: filled(value, places) for name, value in command.items()})
+    assert said.findings == []
+    return preflight(resolve(said.values))
+
+
+def filled(value: Any, places: dict[str, str]) -> Any:
+    return value.format(**places) if isinstance(value, str) and value.startswith("{") else value
+
+
+def plan_of(trainer: str, places: dict[str, str], flags: dict[str, Any]) -> dict[str, Any]:
+    """The plan as JSON, without the parts that merely repeat what was said."""
+    result = checked(trainer, places, flags)
+    assert result.plan is not None, [(finding.code, finding.message) for finding in result.findings]
+    plan = json.loads(json.dumps(result.plan.as_json()))
+    return {name: part for name, part in plan.items() if name not in PARTS_THAT_ONLY_REPEAT}
+
+
+def another(param: Param) -> Any:
+    """A value other than the default, for a parameter that needs no line of its own in the table."""
+    if param.kind == "switch":
+        return not param.default
+    if param.choices:
+        return next(choice for choice in param.choices if choice != param.default)
+    assert param.kind in ("int", "float"), f"{param.name} needs a line in CHANGES"
+    return next(value for value in (2, 1, 0.5) if value != param.default and param.within.contains(value))
+
+
+def settings_of(trainer: str) -> list[str]:
+    """What a trainer reads, but for mixins that are not there yet and what steers one command."""
+    return [
+        param.name
+        for param in PARAMS.values()
+        if verdict(param, TRAINERS[trainer]) == READS and not param.command and GROUP[param.group].available
+    ]
+
+
+# ---- every parameter is looked at
+
+
+@pytest.mark.parametrize("trainer", AVAILABLE)
+def test_every_parameter_that_a_trainer_reads_is_looked_at_when_the_plan_is_made(trainer, places):
+    taught = {**TAUGHT, "distill_cache": True} if TRAINERS[trainer].reads("use_distillation") else {}
+    answering = ANSWERING if TRAINERS[trainer].reads("eval_samples") else {}
+    result = checked(trainer, places, {**EVERYTHING_ON, **taught, **answering})
+    assert result.plan is not None
+    assert set(settings_of(trainer)) - result.world.config.looked_at == set()
+
+
+@pytest.mark.parametrize("trainer", AVAILABLE)
+def test_no_parameter_of_another_trainer_is_looked_at(trainer, places):
+    looked_at = checked(trainer, places, EVERYTHING_ON).world.config.looked_at
+    assert {name for name in looked_at if verdict(PARAMS[name], TRAINERS[trainer]) != READS} == set()
+
+
+@pytest.mark.parametrize("param", COMMANDS, ids=lambda param: param.name)
+def test_what_steers_a_command_is_read_somewhere(param):
+    name = re.escape(param.name)
+    reading = re.compile(rf"config\.{name}\b|(?:peek|get|pop)\(\"{name}\"|(?:values|flags|said)\[\"{name}\"\]")
+    sources = [path for path in SOURCE.rglob("*.py") if path.parent.name not in ("declare", "params", "rules", "docs")]
+    assert any(reading.search(path.read_text(encoding="utf-8")) for path in sources)
+
+
+@pytest.mark.parametrize("group", [group for group in GROUP.values() if not group.available], ids=lambda g: g.name)
+def test_a_mixin_that_is_not_there_yet_is_refused_and_so_has_no_effect_to_miss(group, places):
+    if group in TRAINERS["sft"].group_specs:
+        extra = {"teacher_model": "{other_model}"} if group.switch == "use_distillation" else EVALUATING
+        result = checked("sft", places, {group.switch: True, **extra})
+        assert "P113" in [finding.code for finding in result.findings] and result.plan is None
+
+
+# ---- every value counts
+
+
+@pytest.mark.parametrize(("trainer", "name"), [(t, name) for t in AVAILABLE for name in settings_of(t)])
+def test_another_value_makes_another_plan(trainer, name, places, monkeypatch):
+    if name == "trainer":
+        pytest.skip("another trainer is another run altogether")
+    if name == "engine" and TRAINERS[trainer].reference is None:
+        pytest.skip("there is no other engine for it")
+    if name == "num_labels":
+        pytest.skip("pairs are ordered by one score: every other number is refused (P701)")
+    if name == "eval_benchmark" and TRAINERS[trainer].rows == "scored":
+        pytest.skip("a scorer does not generate: every benchmark is refused (P723)")
+    if name == "distributed_backend" and TRAINERS[trainer].samples:
+        pytest.skip("answers are written with all of the weights: the other backend is refused (P803)")
+    if name == "sweep_direction":
+        pytest.skip("a metric is better one way: the other is refused (P603)")
+    if name.endswith("_prompt_template") and TRAINERS[trainer].rows == "documents":
+        pytest.skip("documents have no prompts: every template is refused (P507)")
+    switch = GROUP[PARAMS[name].group].switch
+    derived = {switch: True} if switch and switch != name else {}
+    value, companions = CHANGES[name] if name in CHANGES else (another(PARAMS[name]), derived)
+    if name == "eval_metrics":
+        value = [metric.name for metric in METRICS.values() if metric.makes_sense_for(TRAINERS[trainer])][-1]
+    if name in ("sweep_metric", "metric_for_best_model"):
+        value = "eval_" + next(metric for metric in TRAINERS[trainer].metrics if metric not in ("loss", "reward"))
+    value = CHANGES_OF_PAIRS.get(name, value) if trainer in PAIRED else value
+    value = CHANGES_OF_SAMPLES.get(name, value) if trainer in SAMPLING else value
+    companions = {**companions, **CHANGES_OF_TRAINER[trainer].get(name, {})}
+    if name == "distributed_backend":
+        monkeypatch.setenv("WORLD_SIZE", "2")
+    before = plan_of(trainer, places, companions)
+    after = plan_of(trainer, places, {**companions, name: value})
+    changed = {part for part in after if after[part] != before[part]}
+    assert changed, f"{name} makes no difference to the plan"
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("lr", "arguments"),
+        ("warmup_ratio", "arguments"),
+        ("seed", "arguments"),
+        ("block_size", "length"),
+        ("max_seq_length", "length"),
+        ("max_samples", "data"),
+        ("valid_split", "data"),
+        ("chat_template", "data"),
+        ("response_only_loss", "data"),
+        ("add_eos_token", "data"),
+        ("packing", "layout"),
+        ("packing", "steps"),
+        ("mixed_precision", "precision"),
+        ("gradient_checkpointing", "estimate"),
+        ("lora_r", "adapter"),
+        ("lora_r", "estimate"),
+        ("optimizer", "estimate"),
+        ("quantization", "model"),
+        ("hub_private", "hub"),
+        ("gradient_accumulation", "steps"),
+        ("epochs", "steps"),
+        ("max_steps", "steps"),
+        ("early_stopping_patience", "arguments"),
+    ],
+)
+def test_a_value_changes_the_part_of_the_plan_that_it_is_about(name, part, places):
+    value, companions = CHANGES[name]
+    companions = {**companions, **CHANGES_OF_TRAINER["sft"].get(name, {})}
+    assert plan_of("sft", places, {**companions, name: value})[part] != plan_of("sft", places, companions)[part]
+
+
+# ---- which length decides
+
+
+@pytest.mark.parametrize(
+    ("flags", "tokens", "parameter"),
+    [
+        ({}, 1024, "block_size"),
+        ({"block_size": 512}, 512, "block_size"),
+        ({"block_size": -1}, 2048, "block_size"),
+        ({"model_max_length": 256}, 256, "model_max_length"),
+        ({"block_size": 512, "model_max_length": 1024}, 512, "block_size"),
+        ({"block_size": 512, "max_seq_length": 128}, 128, "max_seq_length"),
+        ({"max_seq_length": 128, "model_max_length": 256}, 128, "max_seq_length"),
+    ],
+)
+def test_one_length_decides_and_the_plan_says_which(flags, tokens, parameter, places):
+    length = plan_of("sft", places, flags)["length"]
+    assert (length["tokens"], length["parameter"]) == (tokens, parameter)
+    assert length["why"]
+
+
+def test_a_packed_row_is_taken_to_be_full_in_the_estimate(places):
+    packed, loose = (plan_of("sft", places, {"packing": packing}) for packing in (True, False))
+    assert packed["estimate"]["peak_memory_bytes"] > loose["estimate"]["peak_memory_bytes"]
+    assert packed["steps"] < loose["steps"]
+
+
+# ---- steps
+
+
+@pytest.mark.parametrize(
+    ("flags", "steps"),
+    [
+        ({}, 24),
+        ({"epochs": 1}, 12),
+        ({"epochs": 0.5}, 6),
+        ({"batch_size": 5}, 20),
+        ({"gradient_accumulation": 5}, 6),
+        ({"max_steps": 7}, 7),
+        ({"max_steps": -1}, 24),
+        ({"valid_split": "0.25"}, 18),
+    ],
+)
+def test_steps_follow_from_rows_batch_and_epochs(flags, steps, places):
+    plan = plan_of("sft", places, flags)  # 48 rows in batches of 4, twice
+    assert plan["steps"] == plan["arguments"]["max_steps"] == steps
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_the_warm_up_leaves_at_least_one_step_to_learn(steps, places):
+    plan = plan_of("sft", places, {"max_steps": steps, "warmup_ratio": 0.99})
+    assert plan["arguments"]["warmup_steps"] == steps - 1

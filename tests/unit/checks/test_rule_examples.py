@@ -1,0 +1,183 @@
+"""Every page of docs/rules.md: the files and commands that stand there, of which one draws the finding and the other does not."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shlex
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from autotrain_llm.checks.rules.codes import EXPLANATIONS
+from autotrain_llm.checks.rules.every import RULES
+from autotrain_llm.checks.rules.pages.every import EXAMPLES
+from autotrain_llm.checks.rules.pages.example import Example, typed
+from autotrain_llm.cli.main import main
+from autotrain_llm.context.machine import Machine
+from support.paths import PROJECT
+
+MODELS = {"MODEL": "light_llama", "TEACHER": "light_teacher", "SCORER": "light_scorer", "ENCODER": "light_encoder"}
+GPU = "{}, GPU-{}, {}, 81920, {}\n"
+
+
+def test_every_finding_shows_two_commands():
+    flags_alone = {code for code, rule in RULES.items() if rule.refuses and rule.accepts}
+    assert sorted({*RULES, *EXPLANATIONS} - flags_alone - set(EXAMPLES)) == [], "add two commands in rules/pages/"
+    assert flags_alone & set(EXAMPLES) == set(), "two pairs for one code"
+    assert set(EXAMPLES) <= {*RULES, *EXPLANATIONS}
+    runnable = {code for code in flags_alone if set(RULES[code].needs) <= {"config", "trainer"}}
+    assert sorted(flags_alone - runnable) == [], "what a rule needs besides flags has to be made: rules/pages/"
+
+
+# ---- what can't be made with a command: a stand-in for the fact, at the place where the program looks it up
+
+
+def has_no(package: str) -> Callable[[pytest.MonkeyPatch], None]:
+    there = Machine.has_package
+    return lambda patch: patch.setattr(Machine, "has_package", lambda self, name: name != package and there(self, name))
+
+
+def has(package: str) -> Callable[[pytest.MonkeyPatch], None]:
+    there = Machine.has_package
+    return lambda patch: patch.setattr(Machine, "has_package", lambda self, name: name == package or there(self, name))
+
+
+def has_gpus(*gpus: tuple[str, float]) -> Callable[[pytest.MonkeyPatch], None]:
+    """A driver that answers so."""
+
+    def stand_in(patch: pytest.MonkeyPatch) -> None:
+        answer = "".join(GPU.format(number, number, *gpu) for number, gpu in enumerate(gpus))
+        program = Path("driver/nvidia-smi")
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\ncat <<'END'\n{answer}END\n")
+        program.chmod(program.stat().st_mode | stat.S_IEXEC)
+        patch.setenv("PATH", f"{program.parent.resolve()}:/usr/bin:/bin")
+        patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    return stand_in
+
+
+def the_hub_answers(name: str) -> Callable[[pytest.MonkeyPatch], None]:
+    def stand_in(patch: pytest.MonkeyPatch) -> None:
+        from huggingface_hub import HfApi, constants, errors
+
+        http = import_module(errors.HTTPError.__module__.partition(".")[0])
+        response = http.Response(404, request=http.Request("GET", "https://huggingface.co"))
+
+        def model_info(self: HfApi, name_: str, revision: str | None = None) -> None:
+            raise getattr(errors, name)("no", response=response)
+
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        patch.setattr(HfApi, "model_info", model_info)
+
+    return stand_in
+
+
+def another_process_writes(patch: pytest.MonkeyPatch) -> None:
+    lock = Path("runs/mine/.lock")
+    lock.parent.mkdir(parents=True)
+    file = lock.open("w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    patch.setattr(pytest, "held", file, raising=False)  # until the test is over
+
+
+def the_disk_is_full(patch: pytest.MonkeyPatch) -> None:
+    usage = type(shutil.disk_usage("/"))
+    patch.setattr(shutil, "disk_usage", lambda path: usage(1 << 30, 1 << 30, 100))
+
+
+def something_fails(patch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    patch.setattr("autotrain_llm.run.carry_out.carry_out", fail)
+
+
+WHERE = {
+    "on a machine with one GPU": has_gpus(("NVIDIA H200", 9.0)),
+    "on a machine with two GPUs": has_gpus(("NVIDIA H200", 9.0), ("NVIDIA H200", 9.0)),
+    "on a machine with a Tesla T4": has_gpus(("Tesla T4", 7.5)),
+    "where wandb is installed": has("wandb"),
+    "where wandb is not installed": has_no("wandb"),
+    "where sacrebleu is not installed": has_no("sacrebleu"),
+    "where lm-evaluation-harness is not installed": has_no("lm_eval"),
+    "where org/model is gated on the Hub": the_hub_answers("GatedRepoError"),
+    "where the Hub has no org/model": the_hub_answers("RepositoryNotFoundError"),
+    "while another process writes to runs/mine": another_process_writes,
+    "where something fails that nobody foresaw": something_fails,
+    "where the disk is full": the_disk_is_full,
+}
+
+
+# ---- the two commands of each page
+
+
+def carried_out(
+    line: str, runs: bool, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, dict]:
+    """The status and the document of a line as it is typed."""
+    words = shlex.split(line)
+    with patch.context() as surroundings:
+        while "=" in words[0]:
+            name, _, value = words.pop(0).partition("=")
+            surroundings.setenv(name, value)
+        if words[0] == "torchrun":
+            surroundings.setenv("WORLD_SIZE", words[words.index("--nproc-per-node") + 1])
+            surroundings.setenv("RANK", "0")
+            words = words[words.index("autotrain_llm") :]
+        checked = words[1] == "llm" and not runs and "--dry-run" not in words
+        status = main([*words[1:], *(["--dry-run"] if checked else []), "--format", "json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def prepare(lines: str, runs: bool, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What comes before a command, by a shell or by the program itself."""
+    script = []
+    for line in filter(None, lines.split("\n")):
+        if line.startswith("autotrain "):
+            status, document = carried_out(line, runs, patch, capsys)
+            assert status == 0, document["findings"]
+        else:
+            script.append(line)
+    if script:
+        subprocess.run(["/bin/sh", "-euc", "\n".join(script)], check=True)
+
+
+@pytest.mark.parametrize("code", EXAMPLES)
+@pytest.mark.parametrize("which", ["refuses", "accepts"])
+def test_the_command_of_a_page_draws_its_finding_and_the_other_does_not(
+    code, which, tmp_path, monkeypatch, capsys, request
+):
+    example: Example = EXAMPLES[code]
+    refuses = which == "refuses"
+    command, content = (example.refuses, example.rows) if refuses else (example.accepts, example.good)
+    lines = "\n".join((example.before, example.wrong if refuses else example.right))
+    (tmp_path / example.name).write_bytes(content.encode(example.encoding))
+    for name, fixture in MODELS.items():
+        if name in command + lines:
+            shutil.copytree(request.getfixturevalue(fixture), tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    prepare(lines, example.runs, monkeypatch, capsys)
+    place = example.on if refuses else example.on_right
+    if place:
+        WHERE[place](monkeypatch)
+    status, document = carried_out(typed(command), example.runs, monkeypatch, capsys)
+    found = document.get("findings", [])
+    assert (code in [finding["code"] for finding in found]) == refuses, found
+    if code.startswith("R"):
+        assert status == (1 if refuses else 0)
+    else:
+        assert status == (2 if any(finding["severity"] == "error" for finding in found) else 0), found
+
+
+def test_every_page_shows_its_commands():
+    page = (PROJECT / "docs/rules.md").read_text(encoding="utf-8")
+    for section in page.split("\n## ")[1:]:
+        assert "autotrain" in section.partition("# draws it")[2].partition("# does not")[0], section[:40]
+        assert "autotrain" in section.partition("# does not")[2], section[:40]

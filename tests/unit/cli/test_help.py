@@ -1,0 +1,68 @@
+"""`--help`, for all trainers and for one."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from autotrain_llm.cli.help import page
+from autotrain_llm.cli.main import main
+from autotrain_llm.config.aliases import ACCEPTED, RENAMED
+from autotrain_llm.config.registry import PARAMS, READS, TRAINERS, verdict
+
+FLAG = re.compile(r"^  (--[a-z0-9-]+)", re.MULTILINE)
+
+
+def test_the_full_page_has_every_flag_once():
+    flags = FLAG.findall(page(None, 100, False))
+    accepted = ["--" + name.replace("_", "-") for name in RENAMED] + [accepted.flag for accepted in ACCEPTED]
+    assert sorted(flags) == sorted([*(param.flag for param in PARAMS.values()), *accepted])
+
+
+@pytest.mark.parametrize("trainer", TRAINERS.values(), ids=lambda trainer: trainer.name)
+def test_the_page_of_a_trainer_has_what_applies_to_it_and_its_required_flags_first(trainer):
+    text = page(trainer, 100, False)
+    flags = FLAG.findall(text)
+    firsts = [PARAMS[names.split("|")[0]].flag for names in trainer.requires]
+    assert flags[: len(firsts)] == firsts
+    alternatives = {PARAMS[name].flag for names in trainer.requires for name in names.split("|")[1:]}
+    expected = {param.flag for param in PARAMS.values() if verdict(param, trainer) == READS} - {"--trainer"}
+    unused = {PARAMS[name].flag for name in trainer.unused}
+    assert set(flags) == (expected - alternatives) | unused
+    assert all(flag in text for flag in alternatives)
+
+
+@pytest.mark.parametrize("columns", [72, 80, 120])
+def test_no_line_is_wider_than_the_terminal(columns):
+    assert max(len(line) for line in page(None, columns, False).splitlines()) <= columns
+
+
+def test_a_trainer_shows_its_own_default():
+    assert "default: chosen" in page(TRAINERS["dpo"], 100, False)
+    assert "default: chosen" not in page(TRAINERS["sft"], 100, False)
+
+
+def test_what_can_not_be_carried_out_is_marked():
+    text = page(None, 200, False)
+    for trainer in TRAINERS.values():
+        line = next(line for line in text.splitlines() if line.startswith(f"  {trainer.name} "))
+        assert ("not available yet" in line) == (trainer.objective is None)
+
+
+def test_help_is_answered_whatever_else_was_typed(capsys):
+    assert main(["llm", "--nonsense", "--trainer", "dpo", "--lr", "--help"]) == 0
+    out, err = capsys.readouterr()
+    assert "--dpo-beta" in out and "--orpo-alpha" not in out and err == ""
+
+
+def test_help_without_a_terminal_has_no_colour(capsys):
+    main(["llm", "-h"])
+    assert "\x1b" not in capsys.readouterr().out
+    assert "\x1b" in page(None, 100, True)
+
+
+def test_help_follows_the_width_that_is_asked_for(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "72")
+    main(["llm", "--help"])
+    assert max(len(line) for line in capsys.readouterr().out.splitlines()) <= 72

@@ -1,0 +1,262 @@
+"""`autotrain` from argv to exit status."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from autotrain_llm.cli.main import main
+from autotrain_llm.cli.preparing import Preparing
+from autotrain_llm.version import VERSION
+
+TRAIN = ["llm", "--trainer", "sft", "--model", "scratch:1m", "--lr", "1e-3", "--epochs", "1", "--batch-size", "2"]
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """A small file of prompts with answers, each different from all others."""
+    path = tmp_path / "rows.jsonl"
+    lines = [{"prompt": f"What comes after {n}?", "completion": f"After {n} comes {n + 1}."} for n in range(40)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+def document(capsys) -> dict:
+    """The one JSON document on standard output."""
+    out = capsys.readouterr().out
+    assert out.endswith("\n") and out.count("\n") == 1
+    return json.loads(out)
+
+
+@pytest.mark.parametrize("words", [[], ["train"], ["completion"], ["completion", "tcsh"]])
+def test_without_a_command_the_usage_is_told_on_standard_error(words, capsys):
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("usage: autotrain llm")
+
+
+@pytest.mark.parametrize("words", [["foo"], [], ["llm", "--foo"], ["llm", "--lr"], ["llm", "--explain", "X1"]])
+def test_a_usage_fault_is_one_document_as_json(words, capsys):
+    assert main([*words, "--format", "json"]) == 2
+    answer = document(capsys)
+    assert answer["status"] == "refused" and answer["findings"] and answer["plan"] is answer["report"] is None
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["llm", "--help"], ["completion", "bash"]])
+def test_an_answer_in_text_is_one_document_as_json(words, capsys):
+    assert main([*words, "--format", "json"]) == 0
+    assert document(capsys)["status"] == "ok"
+
+
+def test_the_version_is_told(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"autotrain {VERSION}\n"
+
+
+def test_the_texts_of_the_guide_stand_at_the_start_of_their_lines(capsys):
+    main(["llm", "--trainer", "sft", "--dpo-beta", "0.1"])
+    main(["llm", "--trainer", "ppo", "--use-distillation"])
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("Warning: dpo_beta only applies to DPO trainer, will be ignored") for line in lines)
+    assert any(line.startswith("Error: Distillation is not supported with PPO trainer") for line in lines)
+
+
+def test_warnings_come_first_errors_last_and_the_count_at_the_end(capsys):
+    assert main(["llm", "--trainer", "sft", "--epochs", "0", "--dpo-beta", "0.1", "--lora-r", "8"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    kinds = [line.split(":")[0] for line in lines if line.startswith(("Warning", "Error"))]
+    assert kinds == sorted(kinds, reverse=True) and set(kinds) == {"Warning", "Error"}
+    assert lines[-1] == "2 errors, 2 warnings. Nothing was started."
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(rows, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert main([*TRAIN, "--data-path", rows, "--dry-run"]) == 0
+    out, err = capsys.readouterr()
+    assert "scratch:1m" in out and "Nothing was started." in err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_dry_run_as_json_has_plan_and_findings_and_no_report(rows, capsys):
+    assert main([*TRAIN, "--data-path", rows, "--dry-run", "--dpo-beta", "1", "--format", "json"]) == 0
+    answer = document(capsys)
+    assert answer["status"] == "ok" and answer["report"] is None
+    assert [finding["code"] for finding in answer["findings"]] == ["P101"]
+    assert answer["plan"]["ignored"] == ["dpo_beta"]
+    assert answer["plan"]["parameters"]["lr"] == {"value": 0.001, "source": "command line"}
+
+
+def test_strict_lets_a_warning_refuse(rows, capsys):
+    command = [*TRAIN, "--data-path", rows, "--dry-run", "--dpo-beta", "1"]
+    assert main(command) == 0
+    assert main([*command, "--strict"]) == 2
+    assert "1 warning. Nothing was started. (--strict)" in capsys.readouterr().err
+
+
+def test_quiet_leaves_the_plan_out_and_verbose_shows_every_parameter(rows, capsys):
+    command = [*TRAIN, "--data-path", rows, "--dry-run"]
+    main([*command, "--quiet"])
+    assert capsys.readouterr().out == ""
+    main([*command, "--verbose"])
+    assert "gradient_accumulation" in capsys.readouterr().out
+
+
+def test_a_config_file_is_read_and_the_command_line_wins(rows, tmp_path, capsys):
+    path = tmp_path / "run.yaml"
+    path.write_text(f"trainer: sft\nmodel: scratch:1m\nlr: 0.5\nepochs: 1\nbatch-size: 2\ndata_path: {rows}\n")
+    assert main(["llm", "--config", str(path), "--lr", "0.001", "--dry-run", "--format", "json"]) == 0
+    parameters = document(capsys)["plan"]["parameters"]
+    assert parameters["lr"] == {"value": 0.001, "source": "command line"}
+    assert parameters["batch_size"] == {"value": 2, "source": "config file"}
+
+
+def test_a_config_file_that_can_not_be_read_is_a_finding_beside_the_others(tmp_path, capsys):
+    assert main(["llm", "--config", str(tmp_path / "none.yaml"), "--nonsense", "--format", "json"]) == 2
+    assert {"P104", "P106"} <= {finding["code"] for finding in document(capsys)["findings"]}
+
+
+def test_explain_prints_the_documentation_of_a_rule(capsys):
+    assert main(["llm", "--explain", "p101"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("P101 (warning)") and "Why:" in out and "--dpo-beta" in out
+
+
+def test_an_unknown_code_is_answered_with_the_nearest(capsys):
+    assert main(["llm", "--explain", "PP101"]) == 2
+    assert "--explain P101" in capsys.readouterr().err
+
+
+def test_preview_shows_what_is_trained_on_and_trains_nothing(rows, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert main([*TRAIN, "--data-path", rows, "--preview-data", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "row 2" in out and "row 3" not in out
+    assert "⟦" in out and "comes" in out[out.index("row 1") :]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_preview_of_the_first_rows_reads_no_others(rows, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with Path(rows).open("a") as data:
+        data.write("{broken\n")
+    assert main([*TRAIN, "--data-path", rows, "--preview-data", "1"]) == 2
+    assert main([*TRAIN, "--data-path", rows, "--preview-data", "1", "--check-rows", "3"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("terminal", "shown"),
+    [
+        (
+            True,
+            "\r\x1b[KPreparing rows: 20 of 90\r\x1b[KPreparing rows: 30 of 90\r\x1b[KPreparing rows: 90 of 90\r\x1b[K",
+        ),
+        (False, "Preparing rows: 30 of 90\nPreparing rows: 90 of 90\n"),
+    ],
+)
+def test_how_far_preparing_is_is_said_on_one_line_of_a_terminal_and_now_and_then_in_a_log(terminal, shown, monkeypatch):
+    clock = iter([0.0, 0.5, 2.0, 31.0, 31.1, 75.0])
+    monkeypatch.setattr("autotrain_llm.cli.preparing.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("autotrain_llm.cli.preparing.is_terminal", lambda stream: terminal)
+    screen = SimpleNamespace(err=io.StringIO(), quiet=False)
+    with Preparing(screen) as preparing:
+        for done in (10, 20, 30, 40, 90):
+            preparing.progress("Preparing rows", done, 90)
+    assert screen.err.getvalue() == shown
+
+
+def test_preview_as_json_is_in_the_one_document(rows, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert main([*TRAIN, "--data-path", rows, "--preview-data", "1", "--format", "json"]) == 0
+    (row,) = document(capsys)["preview"]
+    assert {segment["trained"] for segment in row} == {True, False}
+
+
+def test_a_fault_that_nobody_foresaw_is_one_line_and_its_traceback_is_there_for_who_asks(monkeypatch, capsys):
+    def broken(*_, **__):
+        raise RuntimeError("no such thing\nas this")
+
+    monkeypatch.setattr("autotrain_llm.checks.preflight.preflight", broken)
+    assert main(["llm"]) == 1
+    assert capsys.readouterr().err.startswith("Error: RuntimeError: no such thing as this")
+    assert main(["llm", "--verbose"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+    assert main(["llm", "--format", "json"]) == 1
+    assert document(capsys)["status"] == "failed"
+
+
+def test_an_interrupt_while_checking_is_told_and_has_its_status(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("autotrain_llm.checks.preflight.preflight", interrupted)
+    assert main(["llm", "--format", "json"]) == 130
+    assert document(capsys)["status"] == "interrupted"
+
+
+def test_a_termination_while_checking_is_told_and_has_its_status(monkeypatch, capsys):
+    monkeypatch.setattr(
+        "autotrain_llm.checks.preflight.preflight", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)
+    )
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["llm", "--format", "json"]) == 143
+    assert document(capsys)["status"] == "interrupted"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_libraries_print_never_reaches_standard_output_beside_the_document():
+    program = (
+        "import os, sys\n"
+        "import autotrain_llm.checks.preflight as preflight\n"
+        "def noisy(*_, **__):\n"
+        "    print('from python'); os.write(1, b'from below'); os.system('echo from a child')\n"
+        "    raise RuntimeError('enough')\n"
+        "preflight.preflight = noisy\n"
+        "from autotrain_llm.cli.main import main\n"
+        "sys.exit(main(['llm', '--format', 'json']))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert json.loads(run.stdout)["status"] == "failed" and run.stdout.count("\n") == 1
+    assert all(words in run.stderr for words in ("from python", "from below", "from a child"))
+
+
+def test_a_reader_that_goes_away_is_no_failure():
+    command = f"{sys.executable} -m autotrain_llm llm --help | head -n 1; exit ${{PIPESTATUS[0]}}"
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert run.returncode == 0 and run.stderr == "" and run.stdout.startswith("usage:")
+
+
+def test_a_secret_is_not_repeated(capsys):
+    main(["llm", "--trainer", "sft", "--token", "hf_secret", "--token=", "--push-to-hub", "--verbose"])
+    main(["llm", "--trainer", "sft", "--token", "hf_secret", "--format", "json"])
+    out, err = capsys.readouterr()
+    assert "hf_secret" not in out + err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_letter_that_the_output_can_not_show_does_not_fail_the_command(encoding):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    command = [
+        sys.executable,
+        "-m",
+        "autotrain_llm",
+        "llm",
+        "--model",
+        "模型",
+        "--chat-template",
+        "模",
+        "--epochs",
+        "模",
+    ]
+    run = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert run.returncode == 2 and b"Traceback" not in run.stderr

@@ -1,0 +1,212 @@
+"""Every command that the documents show passes its checks, with local models in place of Hub ids and local rows in place of theirs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from autotrain_llm import check
+from autotrain_llm.cli.main import main
+from autotrain_llm.config.registry import TRAINERS
+from support.paths import PROJECT
+from support.rows import COLOURS, questions
+
+ROOT = PROJECT
+REFERENCE = ROOT.parent / "shared" / "reference" / "parameter_guide.md"
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "PARAMETER_GUIDE.md",
+    *sorted((ROOT / "examples").rglob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *([REFERENCE] if REFERENCE.exists() else []),
+]
+# Commands of the guide that show what a fault is answered with.
+SHOWING_A_FAULT = {
+    "autotrain llm --trainer sft --dpo-beta 0.1": {"P101", "P201"},
+    "autotrain llm --trainer ppo --use-distillation": {"P112", "P201"},
+}
+ANSWERED_AT_ONCE = ("--help", "-h", "--explain", "--version")
+MODEL_FLAGS = ("--model", "--model-ref", "--teacher-model", "--rl-reward-model-path", "--tokenizer")
+DATA_FLAGS = ("--data-path", "--eval-dataset-path")
+
+
+def commands_in(path: Path) -> list[str]:
+    """The commands in the shell blocks of a Markdown file, each on one line."""
+    blocks = re.findall(
+        r"^```(?:bash|sh|shell|console)?\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    found = (line.strip().removeprefix("$ ") for line in lines)
+    return [" ".join(line.split()) for line in found if line.startswith("autotrain llm ")]
+
+
+def name_of(path: Path) -> str:
+    return path.name if path == REFERENCE else path.relative_to(ROOT).as_posix()
+
+
+COMMANDS = [(name_of(path), command) for path in DOCUMENTS for command in commands_in(path)]
+
+
+@pytest.fixture(autouse=True)
+def an_encoder_for_bertscore(light_encoder, monkeypatch):
+    """A local one in place of the Hub's that is taken where none is named."""
+    monkeypatch.setattr("autotrain_llm.planning.evaluation.ENCODER", str(light_encoder))
+
+
+class Local:
+    """Writes what a command needs into a folder of its own, and gives the command back with these in place."""
+
+    def __init__(self, folder: Path, models: dict[str, Path]) -> None:
+        self.folder, self.models = folder, models
+
+    def words(self, command: str) -> list[str]:
+        words = shlex.split(command, comments=True)[2:]
+        values = {flag: words[at + 1] for at, flag in enumerate(words[:-1]) if flag.startswith("--")}
+        for at, flag in enumerate(words[:-1]):
+            if flag in MODEL_FLAGS:
+                words[at + 1] = self.model(flag, words[at + 1])
+            elif flag in DATA_FLAGS:
+                words[at + 1] = str(self.rows(values, words[at + 1], flag))
+            elif flag == "--rl-reward-fn":
+                words[at + 1] = self.function(words[at + 1])
+            elif flag == "--config":
+                words[at + 1] = str(ROOT / words[at + 1])
+        return words
+
+    def model(self, flag: str, name: str) -> str:
+        """A local model of the kind that stands behind the name."""
+        if name.startswith("scratch:"):
+            return name
+        if "bert" in name:
+            return str(self.models["encoder"])
+        kinds = {"--teacher-model": "teacher", "--rl-reward-model-path": "scorer"}
+        return str(self.models[kinds.get(flag, "llama")])
+
+    def function(self, name: str) -> str:
+        """A file of that name with the function."""
+        file, function = name.split(":")
+        path = self.folder / Path(file).name
+        path.write_text(f"def {function}(prompts, completions, **columns):\n    return [0.0 for text in completions]\n")
+        return f"{path}:{function}"
+
+    def rows(self, values: dict[str, str], name: str, flag: str) -> Path:
+        """A file of that name with the rows that the trainer and the column flags ask for."""
+        path = self.folder / flag.strip("-") / Path(name).name
+        path.parent.mkdir(exist_ok=True)
+        shape = TRAINERS[values.get("--trainer", "generic")].rows
+        rows = ROWS[shape](values, 40 if flag == "--data-path" else 8)
+        if path.suffix == ".txt":
+            path.write_text("\n".join(str(row["text"]) for row in rows))
+        elif path.suffix == ".json":
+            path.write_text(json.dumps(rows))
+        else:
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+
+def texts(values: dict[str, str], count: int) -> list[dict[str, object]]:
+    column = values.get("--text-column", "text")
+    return [
+        {column: f"Text {count}-{n}: the {COLOURS[n % 8]} one is before the {COLOURS[n % 5]} one."}
+        for n in range(count)
+    ]
+
+
+def conversations(values: dict[str, str], count: int) -> list[dict[str, object]]:
+    rows = questions(64)
+    return rows[:count] if count > 8 else rows[-count:]
+
+
+def pairs(values: dict[str, str], count: int) -> list[dict[str, object]]:
+    prompt = values.get("--prompt-text-column", "prompt")
+    chosen, rejected = values.get("--text-column", "chosen"), values.get("--rejected-text-column", "rejected")
+    return [
+        {prompt: f"Which colour is number {n}?", chosen: f"It is {COLOURS[n % 8]}.", rejected: f"It is no number {n}."}
+        for n in range(count)
+    ]
+
+
+def prompts(values: dict[str, str], count: int) -> list[dict[str, object]]:
+    return [{values.get("--text-column", "prompt"): f"Which colour is number {n}?"} for n in range(count)]
+
+
+ROWS = {"documents": texts, "conversations": conversations, "preferences": pairs, "scored": pairs, "prompts": prompts}
+
+
+@pytest.fixture
+def local(tmp_path, monkeypatch, light_llama, light_teacher, light_scorer, light_encoder) -> Local:
+    monkeypatch.chdir(tmp_path)
+    models = {"llama": light_llama, "teacher": light_teacher, "scorer": light_scorer, "encoder": light_encoder}
+    return Local(tmp_path, models)
+
+
+def dry_run(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[dict]]:
+    """Exit status and findings of a command that checks everything and trains nothing."""
+    if "--inference" in words:
+        flags = {
+            word.removeprefix("--"): value
+            for word, value in zip(words, [*words[1:], ""], strict=True)
+            if word[:2] == "--"
+        }
+        findings = check(**{**flags, "inference": True})
+        return 2 if findings else 0, [finding.as_json() for finding in findings]
+    status = main(["llm", *words, "--dry-run", "--format", "json"])
+    return status, json.loads(capsys.readouterr().out)["findings"]
+
+
+def test_there_are_commands_in_the_documents_that_show_some():
+    shown = {document for document, _ in COMMANDS}
+    assert {"README.md", "PARAMETER_GUIDE.md", "examples/tictactoe/README.md"} <= shown
+    assert len(COMMANDS) > 20
+
+
+@pytest.mark.parametrize(
+    ("document", "command"), COMMANDS, ids=[f"{where}-{n}" for n, (where, _) in enumerate(COMMANDS)]
+)
+def test_a_documented_command_passes_its_checks(document, command, local, capsys):
+    if command in SHOWING_A_FAULT:
+        return
+    words = local.words(command)
+    if any(flag in words for flag in ANSWERED_AT_ONCE):
+        assert main(["llm", *words]) == 0
+        return
+    status, findings = dry_run(words, capsys)
+    there = [finding for finding in findings if finding["code"] != "P113"]  # a trainer or mixin that comes later
+    assert there == [] and status == (2 if findings else 0)
+
+
+@pytest.mark.parametrize("command", SHOWING_A_FAULT)
+def test_a_command_that_shows_a_fault_is_answered_with_it(command, capsys):
+    status, findings = dry_run(shlex.split(command)[2:], capsys)
+    assert status == 2 and {finding["code"] for finding in findings} == SHOWING_A_FAULT[command]
+
+
+def test_a_teacher_behind_a_service_gets_its_own_finding(local, capsys):
+    command = "autotrain llm --trainer sft --model m --data-path ./data/train.jsonl --lr 2e-5 --epochs 3 --batch-size 4"
+    words = [*local.words(command), "--use-distillation", "--teacher-model", "gpt-4"]
+    status, findings = dry_run(words, capsys)
+    assert status == 2 and {finding["code"] for finding in findings} - {"P113"} <= {"P502", "M105"}
+    (told,) = [finding for finding in findings if finding["code"] != "P113"]
+    assert "weights are needed" in told["message"] and told["parameters"] == ["teacher_model"]
+    assert findings[-1]["severity"] == "error"
+
+
+@pytest.mark.parametrize("trainer", TRAINERS.values(), ids=lambda trainer: trainer.name)
+def test_the_examples_of_a_trainer_pass_its_checks(trainer, local, capsys):
+    for example in trainer.examples:
+        command = f"autotrain llm --trainer {example.trainer or trainer.name} {example.flags}"
+        _, findings = dry_run(local.words(command), capsys)
+        assert [finding for finding in findings if finding["code"] != "P113"] == []
+
+
+def test_the_fix_that_is_offered_is_a_command_that_passes(local, capsys):
+    """What P201 says to type, typed: with rows and a model of these names, nothing is missing."""
+    for trainer in TRAINERS.values():
+        _, findings = dry_run(["--trainer", trainer.name], capsys)
+        fix = next(finding["fix"] for finding in findings if finding["code"] == "P201")
+        _, findings = dry_run(local.words(f"autotrain llm --trainer {trainer.name} {fix}"), capsys)
+        assert [finding for finding in findings if finding["code"] != "P113"] == []

@@ -1,0 +1,72 @@
+"""DDP on flat batches: two processes end with the weights of one. The file is also the program that the processes run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from autotrain_llm.run.engine.flat.batch import flatten
+from autotrain_llm.run.engine.flat.model import prepare_model
+
+STEPS = 3
+LENGTHS = (5, 31, 12, 3)
+SHAPE = {"vocab_size": 61, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
+def new_model() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(**SHAPE)).double()
+
+
+def rows(step: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    random = np.random.default_rng(step)
+    return [(random.integers(3, 61, one).astype(np.int32), random.random(one) < 0.6) for one in LENGTHS]
+
+
+def train(rank: int, world: int) -> dict[str, torch.Tensor]:
+    """The weights after a few steps on every `world`-th row."""
+    model = prepare_model(new_model())
+    called = DistributedDataParallel(model) if world > 1 else model
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    for step in range(STEPS):
+        targets = len(flatten(rows(step))["target_labels"])
+        loss = called(**flatten(rows(step)[rank::world])).loss * world / targets
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.state_dict()
+
+
+def test_two_processes_end_with_the_weights_of_one(tmp_path):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        __file__,
+        str(tmp_path),
+    ]
+    done = subprocess.run(launch, env=environment, timeout=120, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    of_two = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    of_one, start = train(0, 1), new_model().state_dict()
+    for name, weight in of_one.items():
+        assert of_two[0][name].equal(of_two[1][name]), name
+        assert torch.allclose(of_two[0][name], weight, rtol=0, atol=1e-10), name
+    assert not of_one["lm_head.weight"].equal(start["lm_head.weight"]), "nothing was trained"
+
+
+if __name__ == "__main__":
+    torch.distributed.init_process_group("gloo")
+    this = torch.distributed.get_rank()
+    torch.save(train(this, torch.distributed.get_world_size()), Path(sys.argv[1]) / f"{this}.pt")
+    torch.distributed.destroy_process_group()

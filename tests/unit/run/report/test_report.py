@@ -1,0 +1,559 @@
+"""report.html: what a run left, on one page that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotrain_llm import train
+from autotrain_llm.cli.main import main
+from autotrain_llm.progress import Watch
+from autotrain_llm.run.artifacts import records
+from autotrain_llm.run.report import leave_report, write_report
+from autotrain_llm.run.report.curves import panels, thinned
+from autotrain_llm.run.session.execute import RunFailed
+from support.rows import questions, write_rows
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+EMPTY_TAGS = {"meta", "br", "img", "link", "input", "hr", "source"}
+
+
+class Page(HTMLParser):
+    """A page's tags, in order; `wrong` holds what was closed that was not open, `addresses` what src, href and the like name."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        self.addresses += [
+            value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "data", "action", "srcset")
+        ]
+        if tag not in EMPTY_TAGS:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in EMPTY_TAGS:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def read_page(folder: Path) -> Page:
+    """The page of a folder, which is whole, loads nothing and runs nothing."""
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.wrong == [] and page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    assert [address for address in page.addresses if not address.startswith(("#", "data:image/png;base64,"))] == []
+    assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(page.ids)
+    assert {"script", "link", "iframe", "object", "embed", "img"} & set(page.tags) == set()
+    assert not any(name.startswith("on") for name in page.attributes)
+    assert "@import" not in text and "url(http" not in text
+    return page
+
+
+def log_of(steps: int, **curves: Any) -> list[dict[str, Any]]:
+    """Lines of metrics.jsonl: each curve is a function of the step."""
+    return [
+        {"step": step, "time": 1.0, **{name: curve(step) for name, curve in curves.items()}}
+        for step in range(1, steps + 1)
+    ]
+
+
+def write_folder(folder: Path, **changes: Any) -> Path:
+    """The least that a run leaves: run.json, with changes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {
+        "status": "ok",
+        "started": "2030-01-02T03:04:05+0000",
+        "plan": {"trainer": "sft", "parameters": {"lr": {"value": 1e-3, "source": "command line"}}},
+        "findings": [],
+        "versions": {"torch": "2.13.0"},
+        "metrics": {"loss": 1.25},
+        "outcome": {"steps": 3},
+        "seconds": 83.2,
+    }
+    (folder / "run.json").write_text(json.dumps(document | changes))
+    return folder
+
+
+def write_sweep(folder: Path, trials: int = 12) -> Path:
+    """A study in a journal and the list of its trials; the third trial fails."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    (folder / "sweep").mkdir()
+    storage = JournalStorage(JournalFileBackend(str(folder / "sweep" / "study.journal")))
+    study = optuna.create_study(storage=storage, study_name="sweep", sampler=optuna.samplers.TPESampler(seed=1))
+    listed = []
+    for number in range(trials):
+        trial = study.ask()
+        values = {
+            "lr": trial.suggest_float("lr", 1e-5, 1e-2, log=True),
+            "lora_r": trial.suggest_int("lora_r", 4, 64),
+            "scheduler": trial.suggest_categorical("scheduler", ["linear", "cosine", "a$b$"]),
+        }
+        score = 1 + abs(values["lr"] - 1e-3) * 100 + values["lora_r"] / 100
+        way = {step: score + 1 / step for step in (1, 2, 3)}
+        entry = {
+            "number": number,
+            "values": values,
+            "intermediate": way,
+            "seconds": 12.5,
+            "folder": f"sweep/trial-{number}",
+        }
+        if number == 2:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            listed.append(entry | {"state": "failed", "metric": None, "failure": f"out of memory {EVIL}"})
+            continue
+        for step, value in way.items():
+            trial.report(value, step)
+        study.tell(trial, score)
+        listed.append(entry | {"state": "complete", "metric": score})
+    document = {
+        "metric": "eval_loss",
+        "best": study.best_trial.number,
+        "importances": {"lr": 0.75, "lora_r": 0.2, "scheduler": 0.05},
+        "trials": listed,
+    }
+    (folder / "sweep" / "trials.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.fixture
+def tiny(llama: Path, tmp_path: Path) -> dict[str, Any]:
+    """The flags of a run of a few steps that evaluates, with one finding."""
+    return {
+        "trainer": "sft",
+        "model": str(llama),
+        "data_path": str(write_rows(tmp_path / "chat.jsonl", questions(24))),
+        "valid_split": "0.25",
+        "eval_strategy": "steps",
+        "eval_steps": 2,
+        "logging_steps": 1,
+        "max_steps": 4,
+        "batch_size": 4,
+        "lr": 1e-3,
+        "dpo_beta": 0.1,
+        "output_dir": str(tmp_path / "run"),
+    }
+
+
+# ---- of real runs
+
+
+def test_a_run_leaves_a_report_with_its_findings_plan_curves_and_versions(tiny, tmp_path):
+    report = train(**tiny)
+    page = read_page(tmp_path / "run")
+    assert (
+        "report.html" in report.files and "report.html" in json.loads((tmp_path / "run/run.json").read_text())["files"]
+    )
+    assert "Finished" in page.text and "P101 --dpo-beta" in page.text and "fix: remove --dpo-beta" in page.text
+    assert "--lr 0.001 command line" in page.text and "--weight-decay 0.01 default" in page.text
+    assert f"torch {report.versions['torch']}" in page.text and "autotrain llm \\ --trainer sft" in page.text
+    assert "evaluation: loss" in page.text
+    for title in ("Loss", "Token accuracy", "Perplexity", "Learning rate", "Speed"):
+        assert title in page.text
+    assert page.tags.count("svg") >= 7 and "could not be drawn" not in page.text
+
+
+def test_a_run_that_fails_leaves_a_report_of_how_far_it_got(tiny, tmp_path):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(RunFailed):
+        train(
+            **{**tiny, "lr": 1e30, "max_grad_norm": 0.0, "warmup_ratio": 0.0, "save_strategy": "steps", "save_steps": 1}
+        )
+    page = read_page(tmp_path / "run")
+    assert "Failed" in page.text and "not a number" in page.text and "To change: a lower --lr" in page.text
+
+
+def test_an_interrupted_run_says_how_to_go_on(tiny, tmp_path):
+    import os
+    import signal
+
+    from autotrain_llm.run.session.execute import Interrupted
+
+    class Stop(Watch):
+        def step(self, step: int) -> None:
+            if step == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        train(Stop(), **tiny)
+    page = read_page(tmp_path / "run")
+    assert "Interrupted after step 2" in page.text and "--resume" in page.text and "Loss" in page.text
+
+
+def test_a_report_that_cannot_be_written_is_a_note_and_no_failure(tmp_path):
+    said = []
+
+    class Notes(Watch):
+        def note(self, text: str) -> None:
+            said.append(text)
+
+    leave_report(tmp_path / "nowhere", Notes())
+    (note,) = said
+    assert note.startswith("report.html could not be written") and "autotrain report" in note
+
+
+def test_a_secret_is_never_in_it(tiny, tmp_path):
+    train(**tiny, token="hf_verysecret")
+    assert "hf_verysecret" not in (tmp_path / "run/report.html").read_text()
+    folder = write_folder(
+        tmp_path / "old", plan={"parameters": {"token": {"value": "hf_verysecret", "source": "command line"}}}
+    )
+    write_report(folder)
+    assert "hf_verysecret" not in (folder / "report.html").read_text()
+
+
+# ---- the command
+
+
+def test_the_command_writes_it_anew(tmp_path, capsys):
+    folder = write_folder(tmp_path / "run")
+    assert main(["report", str(folder)]) == 0
+    assert capsys.readouterr().out.strip() == str(folder / "report.html")
+    assert main(["report", str(folder), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == str(folder / "report.html")
+    read_page(folder)
+
+
+@pytest.mark.parametrize("words", [[], ["a", "b"], ["--all"]])
+def test_the_command_needs_one_folder(words, capsys):
+    assert main(["report", *words]) == 2
+    assert "P122" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 2
+    assert "P125" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+    assert main(["report", str(tmp_path / "nowhere")]) == 2
+
+
+# ---- of the files that a folder may hold
+
+
+def test_every_file_but_run_json_may_be_missing(tmp_path):
+    folder = write_folder(tmp_path / "run")
+    write_report(folder)
+    page = read_page(folder)
+    assert "1 min 23 s" in page.text and "About this page" not in page.text and "svg" not in page.tags
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"plan": 3, "metrics": [], "findings": {}, "outcome": "?"}'])
+def test_a_damaged_run_json_still_gives_a_page(text, tmp_path):
+    folder = write_folder(tmp_path / "run")
+    (folder / "run.json").write_text(text)
+    write_report(folder)
+    read_page(folder)
+
+
+def test_damaged_lines_are_skipped_and_said(tmp_path):
+    folder = write_folder(tmp_path / "run")
+    good = [json.dumps(entry) for entry in log_of(4, loss=lambda step: 1 / step)]
+    (folder / "metrics.jsonl").write_text(
+        "\n".join([*good[:2], '{"step": 3, "lo', "[1]", *good[2:], '{"loss": 1}']) + "\n"
+    )
+    write_report(folder)
+    page = read_page(folder)
+    assert "metrics.jsonl is damaged in 2 lines, the first is 3; the rest is shown." in page.text
+    assert page.tags.count("svg") == 1
+
+
+def test_whatever_texts_hold_is_shown_and_never_run(tmp_path):
+    name = f"run {EVIL.replace('/', '')}"
+    plan = {"trainer": EVIL, "parameters": {"model": {"value": EVIL, "source": EVIL}}, "ignored": [EVIL]}
+    finding = {
+        "code": EVIL,
+        "severity": EVIL,
+        "message": EVIL,
+        "fix": EVIL,
+        "parameters": [EVIL],
+        "file": EVIL,
+        "row": 1,
+    }
+    folder = write_folder(
+        tmp_path / name,
+        plan=plan,
+        findings=[finding],
+        status=EVIL,
+        metrics={EVIL: 1.0},
+        outcome={"failure": EVIL, "fix": EVIL},
+        versions={EVIL: EVIL},
+        files=[EVIL],
+    )
+    (folder / "eval").mkdir()
+    write_rows(folder / "metrics.jsonl", log_of(3, **{EVIL: float, "</svg>" + EVIL: float}))
+    rows = [
+        {"prompt": EVIL, "reference": EVIL * 40, "prediction": [{"role": EVIL, "content": EVIL}], "scores": {EVIL: 1}}
+    ]
+    write_rows(folder / "eval" / "predictions.jsonl", rows)
+    write_rows(folder / "samples.jsonl", [{"step": 1, "prompt": EVIL, "completion": EVIL, "reward": 1.0}])
+    (folder / "eval/metrics.json").write_text(json.dumps({"before": {EVIL: 1}, "after": {EVIL: 2}}))
+    (folder / "eval/benchmark.json").write_text(json.dumps({EVIL: {EVIL: 1, "words": EVIL}}))
+    (folder / "command.sh").write_text(f"#!/bin/sh\nautotrain llm --model '{EVIL}'\n")
+    write_report(folder)
+    page = read_page(folder)
+    assert page.text.count("<script>") > 20 and "<script" not in (folder / "report.html").read_text()
+
+
+def test_what_was_measured_before_and_after_stands_side_by_side(tmp_path):
+    folder = write_folder(tmp_path / "run")
+    (folder / "eval").mkdir()
+    document = {
+        "before": {"bleu": 2.0, "rouge": {"rougeL": 0.5}},
+        "during": [{"step": 5, "bleu": 3.0}],
+        "after": {"bleu": 5.0, "rouge": {"rougeL": 0.25}, "new": 1},
+    }
+    (folder / "eval/metrics.json").write_text(json.dumps(document))
+    write_rows(folder / "metrics.jsonl", log_of(9, loss=lambda step: 1 / step))
+    write_report(folder)
+    page = read_page(folder)
+    assert (
+        "bleu 2 5 +3 (+150%)" in page.text
+        and "rouge/rougeL 0.5 0.25 −0.25 (−50%)" in page.text
+        and "new – 1" in page.text
+    )
+    learning, _ = panels(log_of(9, loss=float), document)
+    assert [series.points for panel in learning for series in panel.series if series.name == "eval_bleu"] == [
+        [(0, 2.0), (5, 3.0), (9, 5.0)]
+    ]
+
+
+def test_predictions_and_samples_come_from_all_over_their_files_and_long_ones_are_folded(tmp_path):
+    folder = write_folder(tmp_path / "run")
+    (folder / "eval").mkdir()
+    rows = [
+        {"prompt": f"question {n}.", "reference": "r", "prediction": "word " * 5000, "rougeL": 0.5} for n in range(1000)
+    ]
+    write_rows(folder / "eval/predictions.jsonl", rows)
+    write_rows(
+        folder / "samples.jsonl",
+        [{"step": n, "prompt": "p", "completion": f"answer {n}.", "reward": n / 10} for n in range(500)],
+    )
+    write_report(folder)
+    page = read_page(folder)
+    assert "16 of 1000" in page.text and "question 0." in page.text and "question 999." in page.text
+    assert (
+        "24 of 500" in page.text
+        and "answer 0." in page.text
+        and "answer 499." in page.text
+        and "reward 49.9" in page.text
+    )
+    assert page.tags.count("details") == 16 and "letters more" in page.text
+    assert (folder / "report.html").stat().st_size < 200_000
+
+
+def test_a_benchmark_is_a_table_whatever_its_shape(tmp_path):
+    folder = write_folder(tmp_path / "run")
+    (folder / "eval").mkdir()
+    for document, shown in (
+        ({"arc": {"accuracy": 0.25, "samples": 40}, "seconds": 3.5}, "arc 0.25 40"),
+        ({"accuracy": 0.25, "name": "arc"}, "accuracy 0.25"),
+        ([{"task": "arc", "scores": {"accuracy": 0.25}}], "arc 0.25"),
+    ):
+        (folder / "eval/benchmark.json").write_text(json.dumps(document))
+        write_report(folder)
+        assert shown in read_page(folder).text
+
+
+# ---- curves
+
+
+def test_a_long_curve_keeps_its_ends_and_its_peaks():
+    points = [(float(step), 1.0) for step in range(100_000)]
+    points[54_321] = (54_321.0, 9.0)
+    points[76_543] = (76_543.0, -9.0)
+    kept = thinned(points)
+    assert len(kept) <= 240 and kept == sorted(kept)
+    assert {points[0], points[-1], points[54_321], points[76_543]} <= set(kept)
+    assert thinned(points[:240]) == points[:240]
+
+
+def test_a_long_run_is_no_more_than_a_few_hundred_kilobytes(tmp_path):
+    folder = write_folder(tmp_path / "run")
+    names = (
+        "loss",
+        "learning_rate",
+        "grad_norm",
+        "tokens_per_second",
+        "rewards/chosen",
+        "rewards/rejected",
+        "logps/chosen",
+    )
+    noisy = {
+        name: lambda step, seed=seed: ((step * 7919 + seed * 104_729) % 1000) / 1000 for seed, name in enumerate(names)
+    }
+    write_rows(folder / "metrics.jsonl", log_of(20_000, **noisy))
+    write_report(folder)
+    assert (folder / "report.html").stat().st_size < 300_000
+
+
+def test_curves_that_belong_together_share_a_picture_and_unknown_ones_get_their_own():
+    names = (
+        "loss",
+        "eval_loss",
+        "rewards/chosen",
+        "rewards/rejected",
+        "eval_rewards/chosen",
+        "learning_rate",
+        "my_metric",
+    )
+    learning, running = panels(log_of(3, **dict.fromkeys(names, float), epoch=float, eval_seconds=float), {})
+    drawn = {panel.title: [series.name for series in panel.series] for panel in [*learning, *running]}
+    assert drawn == {
+        "Loss": ["loss", "eval_loss"],
+        "Rewards": ["rewards/chosen", "eval_rewards/chosen", "rewards/rejected"],
+        "my metric": ["my_metric"],
+        "Learning rate": ["learning_rate"],
+    }
+
+
+def test_without_matplotlib_there_is_a_page_without_pictures(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    folder = write_folder(tmp_path / "run")
+    write_rows(folder / "metrics.jsonl", log_of(3, loss=float))
+    write_report(folder)
+    page = read_page(folder)
+    assert "matplotlib is not installed" in page.text and "svg" not in page.tags
+
+
+def test_drawing_leaves_matplotlib_as_it_was(tmp_path):
+    import matplotlib
+
+    folder = write_sweep(write_folder(tmp_path / "run"), trials=4)
+    before = dict(matplotlib.rcParams)
+    write_report(folder)
+    assert dict(matplotlib.rcParams) == before
+    import matplotlib.pyplot as pyplot
+
+    assert pyplot.get_fignums() == []
+
+
+# ---- sweeps
+
+
+def test_a_sweep_shows_its_trials_the_best_values_what_mattered_and_optunas_pictures(tmp_path):
+    folder = write_sweep(write_folder(tmp_path / "run"))
+    write_report(folder)
+    page = read_page(folder)
+    assert "12 trials: 11 complete, 1 failed" in page.text and "Best values, evaluation: loss" in page.text
+    assert "--lr 75%" in page.text and "out of memory <script>" in page.text
+    for title in (
+        "History",
+        "Importances of the parameters",
+        "Values on the way",
+        "eval_loss by",
+        "All parameters together",
+    ):
+        assert title in page.text
+    assert "could not be drawn" not in page.text and page.tags.count("svg") == 5
+    assert (folder / "report.html").stat().st_size < 300_000
+
+
+def test_a_sweep_without_its_storage_has_the_table_alone(tmp_path):
+    folder = write_sweep(write_folder(tmp_path / "run"), trials=3)
+    (folder / "sweep/study.journal").unlink()
+    write_report(folder)
+    page = read_page(folder)
+    assert "neither a journal nor the spaces" in page.text and "3 trials" in page.text and "svg" not in page.tags
+
+
+def test_a_study_in_a_database_is_drawn_from_the_record_of_its_trials(tmp_path):
+    folder = write_sweep(write_folder(tmp_path / "run"))
+    (folder / "sweep/study.journal").unlink()
+    record = json.loads((folder / "sweep/trials.json").read_text())
+    for trial in record["trials"]:
+        trial["values"]["target_modules"] = ["q_proj", "v_proj"] if trial["number"] % 2 else ["all-linear"]
+    record["direction"] = "minimize"
+    record["space"] = {
+        "lr": {"low": 1e-5, "high": 1e-2, "log": True, "step": None},
+        "lora_r": {"low": 4, "high": 64, "log": False, "step": None},
+        "scheduler": {"choices": ["linear", "cosine", "a$b$"]},
+        "target_modules": {"choices": [["all-linear"], ["q_proj", "v_proj"]]},
+    }
+    (folder / "sweep/trials.json").write_text(json.dumps(record))
+    write_report(folder)
+    page = read_page(folder)
+    assert page.tags.count("svg") == 5 and "could not be drawn" not in page.text and "About this page" not in page.text
+
+
+def test_a_sweep_whose_trials_all_failed_is_still_a_page(tmp_path):
+    folder = write_folder(tmp_path / "run")
+    (folder / "sweep").mkdir()
+    (folder / "sweep/trials.json").write_text(json.dumps([{"number": 0, "state": "failed", "values": {"lr": 1e-3}}]))
+    write_report(folder)
+    assert "1 trial: 1 failed" in read_page(folder).text
+
+
+# ---- the model card
+
+
+def test_the_model_card_tells_what_was_evaluated_before_and_after(tiny, tmp_path, monkeypatch):
+    write = records.write_card
+
+    def with_evaluation(folder: Path, *rest: Any) -> None:
+        (folder / "eval").mkdir()
+        (folder / "eval/metrics.json").write_text('{"before": {"bleu": 2.5}, "after": {"bleu": 5, "chrf": 7}}')
+        write(folder, *rest)
+
+    monkeypatch.setattr(records, "write_card", with_evaluation)
+    train(**tiny)
+    card = (tmp_path / "run/README.md").read_text()
+    assert "| evaluated | before | after |" in card and "| bleu | 2.5 | 5 |" in card and "| chrf |  | 7 |" in card
+
+
+# ---- in a browser
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium")
+def test_a_browser_shows_it(tmp_path):
+    folder = write_sweep(write_folder(tmp_path / "run"))
+    write_rows(folder / "metrics.jsonl", log_of(50, loss=lambda step: 3 / step, eval_loss=lambda step: 3.1 / step))
+    write_rows(folder / "samples.jsonl", [{"step": 1, "prompt": EVIL, "completion": EVIL, "reward": 1.0}])
+    write_report(folder)
+    picture = tmp_path / "page.png"
+    words = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    words += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=420,1600"]
+    done = subprocess.run(
+        [*words, f"--screenshot={picture}", (folder / "report.html").as_uri()],
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0 and picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    # A page of one colour would be some two kilobytes.
+    assert picture.stat().st_size > 20_000

@@ -1,0 +1,287 @@
+"""The shape of the code: who may import whom, what is loaded where, who may print. Each failure says what to do instead."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import autotrain_llm
+from autotrain_llm.config.registry import PARAMS
+from autotrain_llm.config.resolved import Config
+
+ROOT = Path(autotrain_llm.__file__).parent
+FILES = sorted(path for path in ROOT.rglob("*.py"))
+
+# From the ground up: a module may import what stands on an earlier line or in its own part.
+ORDER = (
+    {"version", "progress"},
+    {"declare"},
+    {"params", "metrics"},
+    {"trainers"},
+    {"config"},
+    {"data", "models"},
+    {"context"},
+    {"planning"},
+    {"checks"},
+    {"run"},
+    {"api"},
+    {"cli", "docs"},
+    {"__init__", "__main__"},
+)
+LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
+
+HEAVY = {
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "optuna",
+    "accelerate",
+    "pydantic",
+    "safetensors",
+    "matplotlib",
+}
+HEAVY |= {"evaluate", "sacrebleu", "rouge_score", "lm_eval", "vllm"}
+# Loaded outside run/ only when a function needs them.
+LIGHT = {"numpy", "datasketch", "tokenizers", "jinja2", "yaml", "pyarrow", "rich", "huggingface_hub", "markupsafe"}
+# Where a library of HEAVY is loaded outside run/ after all, by name, when nothing lighter would do.
+LOADED_BY_NAME = {"data/files/hub.py": {"datasets"}, "data/tokenizer/tokenizer.py": {"transformers"}}
+
+
+class Import(NamedTuple):
+    """One imported module: where, what, which names of it, inside which function, for type checkers only."""
+
+    file: str
+    line: int
+    module: str
+    names: tuple[str, ...]
+    function: str | None
+    typing: bool
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} imports {self.module}"
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    """Every import of a file, wherever it stands in it."""
+    yield from _imports(ast.parse(path.read_text(encoding="utf-8")), path.relative_to(ROOT).as_posix(), None, False)
+
+
+def _imports(node: ast.AST, file: str, function: str | None, typing: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield Import(file, child.lineno, alias.name, (), function, typing)
+        elif isinstance(child, ast.ImportFrom):
+            names = tuple(alias.name for alias in child.names)
+            assert child.level == 0, f"{file}:{child.lineno}: write the whole name of the module"
+            yield Import(file, child.lineno, child.module or "", names, function, typing)
+        elif isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+            for part in child.body:
+                yield from _imports(ast.Module([part], []), file, function, True)
+            for part in child.orelse:
+                yield from _imports(ast.Module([part], []), file, function, typing)
+        else:
+            inside = child.name if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else function
+            yield from _imports(child, file, inside, typing)
+
+
+IMPORTS = [found for path in FILES for found in imports_of(path)]
+
+
+def part_of(file: str) -> str:
+    """The part of the package that a file belongs to: `checks/rules/flags.py` is of `rules`, `plan.py` of `plan`."""
+    return file.split("/")[0].removesuffix(".py")
+
+
+def own_parts(found: Import) -> set[str]:
+    """The parts of this package that an import reaches."""
+    if found.module == "autotrain_llm":
+        return {name for name in found.names if name in LEVEL}
+    return {found.module.split(".")[1]} if found.module.startswith("autotrain_llm.") else set()
+
+
+def library(found: Import) -> str:
+    return found.module.split(".")[0]
+
+
+def test_the_scan_sees_the_imports_it_is_about():
+    assert len(FILES) > 80 and len(IMPORTS) > 500
+    assert any(library(found) == "torch" for found in IMPORTS)
+    assert any(found.typing for found in IMPORTS) and any(found.function for found in IMPORTS)
+
+
+def test_every_part_has_its_place_in_the_order():
+    assert {part_of(path.relative_to(ROOT).as_posix()) for path in FILES} == set(LEVEL)
+
+
+def test_imports_go_one_way():
+    wrong = [
+        f"{found}, which stands above {part_of(found.file)}"
+        for found in IMPORTS
+        for part in own_parts(found)
+        if not found.typing and part != part_of(found.file) and LEVEL[part] >= LEVEL[part_of(found.file)]
+    ]
+    # The package's own `__init__` hands out the three functions of api, and `run` is entered from api and cli alone.
+    assert [line for line in wrong if not line.startswith("__init__.py")] == []
+
+
+def test_run_is_entered_inside_functions_only():
+    wrong = [
+        str(found)
+        for found in IMPORTS
+        if "run" in own_parts(found) and part_of(found.file) != "run" and not (found.function or found.typing)
+    ]
+    assert wrong == [], "load run/ in the function that starts a run"
+
+
+def test_heavy_libraries_are_imported_in_run_alone():
+    wrong = [str(found) for found in IMPORTS if library(found) in HEAVY and part_of(found.file) != "run"]
+    assert wrong == [], "everything up to the plan works on files; what needs the library belongs in run/"
+
+
+def test_a_heavy_library_is_loaded_by_name_only_where_it_is_said_here():
+    loaded = {}
+    for path in FILES:
+        file = path.relative_to(ROOT).as_posix()
+        names = {
+            str(node.args[0].value).split(".")[0]
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Call)
+            and ast.unparse(node.func).endswith("import_module")
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+        }
+        if part_of(file) != "run" and names & HEAVY:
+            loaded[file] = names & HEAVY
+    assert loaded == LOADED_BY_NAME
+
+
+def test_other_libraries_are_loaded_where_they_are_needed():
+    wrong = [
+        str(found)
+        for found in IMPORTS
+        if library(found) in LIGHT and part_of(found.file) != "run" and not (found.function or found.typing)
+    ]
+    assert wrong == [], "import it inside the function: `--help` and a refused command must stay quick"
+
+
+def test_no_library_is_imported_that_is_not_named_here():
+    known = HEAVY | LIGHT | set(sys.stdlib_module_names) | {"autotrain_llm", ""}
+    assert sorted({library(found) for found in IMPORTS} - known) == []
+
+
+def test_no_private_name_of_another_package_and_nothing_experimental_is_imported():
+    wrong = [
+        str(found)
+        for found in IMPORTS
+        if library(found) not in ("autotrain_llm", "__future__")
+        and any(name.startswith("_") for name in (*found.module.split("."), *found.names))
+    ]
+    assert wrong == [], "only a public name is still there in the next version"
+    assert [str(found) for found in IMPORTS if found.module.startswith("trl.experimental")] == []
+
+
+def test_no_private_name_is_imported_from_another_part():
+    wrong = [
+        str(found)
+        for found in IMPORTS
+        if library(found) == "autotrain_llm" and any(name.startswith("_") for name in found.names)
+    ]
+    assert wrong == [], "give it a name without an underscore, or keep it to its own module"
+
+
+# ---- what no module does
+
+
+def calls(path: Path) -> Iterator[tuple[int, str, ast.Call]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            yield node.lineno, ast.unparse(node.func), node
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_module_keeps_to_the_house_rules(path):
+    file = path.relative_to(ROOT).as_posix()
+    wrong = []
+    for line, name, call in calls(path):
+        if name in ("eval", "exec", "compile", "__import__") or name.startswith(("pickle.", "marshal.", "shelve.")):
+            wrong.append(f"{file}:{line} {name}: run no text as code")
+        if name == "print" and part_of(file) != "cli":
+            wrong.append(f"{file}:{line} print: say it with a Finding or through Watch")
+        if name in ("exit", "quit", "sys.exit", "os._exit") and not file.endswith("__main__.py"):
+            wrong.append(f"{file}:{line} {name}: return a status, or raise")
+        if (
+            name == "getattr"
+            and len(call.args) == 3
+            and "config" in ast.unparse(call.args[0])
+            and part_of(file) != "run"
+        ):
+            wrong.append(f"{file}:{line} getattr with a default: a misspelt parameter would go unnoticed")
+        if name.endswith("torch.load"):
+            wrong.append(f"{file}:{line} torch.load: weights are safetensors")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_module_says_what_it_is_for(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not tree.body or ast.get_docstring(tree), "begin with a sentence that says what the module is for"
+
+
+def test_no_module_is_called_after_nothing_in_particular():
+    vague = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core"}
+    assert [path.name for path in FILES if path.stem in vague] == []
+
+
+def test_nothing_is_caught_without_a_name():
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ExceptHandler) and node.type is None
+    ]
+    assert wrong == []
+
+
+def test_config_reads_only_parameters_that_exist():
+    """An attribute of `config` in the code before the plan is a parameter, or one of Config's own methods."""
+    own = {name for name in dir(Config) if not name.startswith("_")} | {"config_file"}
+    parts = {"planning", "checks", "config", "context", "cli", "api"}
+    wrong = []
+    for path in FILES:
+        file = path.relative_to(ROOT).as_posix()
+        if part_of(file) not in parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Attribute)
+                and ast.unparse(node.value) in ("config", "self.config", "checked.config")
+                and node.attr not in own | set(PARAMS)
+            ):
+                wrong.append(f"{file}:{node.lineno} config.{node.attr}")
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in ("peek", "given", "applies", "source")
+                and node.args
+                and isinstance(node.args[0], ast.Constant)
+                and node.args[0].value not in PARAMS
+            ):
+                wrong.append(f"{file}:{node.lineno} {ast.unparse(node)}")
+    assert wrong == []
+
+
+def test_the_rules_are_loaded_without_what_reads_models_and_rows() -> None:
+    script = "import sys, autotrain_llm.checks.rules.every as e; print([m for m in sys.modules if m.startswith(('autotrain_llm.models', 'autotrain_llm.data'))])"
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+        == "[]"
+    )

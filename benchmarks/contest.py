@@ -176,10 +176,10 @@ def prepared_rows(work: Path, flags: Mapping[str, Any], count: int) -> Any:
     """The rows that this package makes of the file. None may be dropped, or the engines would see different ones."""
     os.environ["XDG_CACHE_HOME"] = str(work / "cache")
     from autotrain_llm.checks.preflight import preflight
-    from autotrain_llm.config.arguments import take_all
+    from autotrain_llm.config.arguments import parse_kwargs
     from autotrain_llm.config.resolved import resolve
 
-    checked = preflight(resolve(take_all(dict(flags)).values, {}, None))
+    checked = preflight(resolve(parse_kwargs(dict(flags)).values, {}, None))
     assert checked.plan is not None and checked.world.prepared is not None, checked.findings
     assert len(checked.world.prepared.train) == count, "a row was dropped"
     return checked.world.prepared.train
@@ -250,9 +250,9 @@ def leave(work: Path, result: Result) -> None:
 def history_of_native(clock: Clock, flags: Mapping[str, Any], every: int = 1) -> list[dict[str, float]]:
     """Train as the command line does, with a step on the clock for `every` so many; what was logged."""
     from autotrain_llm.api import train
-    from autotrain_llm.progress import Watch
+    from autotrain_llm.progress import ProgressCallback
 
-    class Steps(Watch):
+    class Steps(ProgressCallback):
         def step(self, step: int) -> None:
             if step % every == 0:
                 clock.step()

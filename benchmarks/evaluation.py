@@ -31,7 +31,7 @@ IGNORED = -100
 def checked(data: str, rows: int, folder: str) -> Any:
     """The check of a small run that evaluates on so many rows."""
     from autotrain_llm.checks.preflight import preflight
-    from autotrain_llm.config.arguments import take_all
+    from autotrain_llm.config.arguments import parse_kwargs
     from autotrain_llm.config.resolved import resolve
 
     flags = {
@@ -43,7 +43,7 @@ def checked(data: str, rows: int, folder: str) -> Any:
         "epochs": 1,
     }
     flags |= {"batch_size": BATCH, "mixed_precision": "fp32", "output_dir": folder, "block_size": 512}
-    result = preflight(resolve(take_all(flags).values))
+    result = preflight(resolve(parse_kwargs(flags).values))
     assert result.plan is not None, result.findings
     return result
 

@@ -254,10 +254,10 @@ def measure(options: argparse.Namespace, case: Case) -> None:
     os.environ["XDG_CACHE_HOME"] = str(options.work / "cache")
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0") if options.device == "cuda" else ""
     from autotrain_llm.checks.preflight import preflight
-    from autotrain_llm.config.arguments import take_all
+    from autotrain_llm.config.arguments import parse_kwargs
     from autotrain_llm.config.resolved import resolve
 
-    said = take_all(flags(options.work, case, options.device, options.case))
+    said = parse_kwargs(flags(options.work, case, options.device, options.case))
     checked = preflight(resolve(said.values, {}, None), said.findings)
     assert checked.plan is not None, [finding.message for finding in checked.findings]
     estimate = checked.plan.estimate

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 from autotrain_llm import check, plan, train
-from autotrain_llm.progress import Watch
+from autotrain_llm.progress import ProgressCallback
 
 COLOURS = ("red", "blue", "green", "yellow")
 
 
-class Losses(Watch):
+class Losses(ProgressCallback):
     """Prints the loss now and then."""
 
     def log(self, step: int, metrics: object) -> None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.checks.entry import check_said, what_the_file_says
 from autotrain_llm.checks.preflight import Checked
-from autotrain_llm.config.arguments import take_all
+from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.declare.finding import Finding, Refused
-from autotrain_llm.progress import Watch
+from autotrain_llm.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from autotrain_llm.planning.make import Plan
@@ -36,7 +36,7 @@ def plan(**flags: Any) -> Plan:
     return checked.plan
 
 
-def train(watch: Watch | None = None, **flags: Any) -> RunReport:
+def train(watch: ProgressCallback | None = None, **flags: Any) -> RunReport:
     """Train. `watch` hears of progress.
 
     Raises `Refused` before anything is started, `RunFailed` when the run fails, `Interrupted` (both of `autotrain_llm.run.session.execute`) when a
@@ -60,5 +60,5 @@ def _keep(checked: Checked) -> None:
 
 
 def _checked(flags: dict[str, Any]) -> Checked:
-    said = take_all(flags)
+    said = parse_kwargs(flags)
     return check_said(said, what_the_file_says(said.values.get("config")))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-class Watch:
+class ProgressCallback:
     """Hears what a run does. Every method may be left as it is."""
 
     def stage(self, text: str) -> None:

@@ -17,9 +17,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from autotrain_llm.api import train
 from autotrain_llm.checks.preflight import preflight
-from autotrain_llm.config.arguments import take_all
+from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
-from autotrain_llm.progress import Watch
+from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.distill import teacher as teachers
 from autotrain_llm.run.engine.loading import in_type_of_products
 from support.models import TEMPLATE, build_llama
@@ -60,7 +60,7 @@ def data(tmp_path: Path) -> dict[str, Path]:
 
 
 def run(
-    trainer: str, data: dict[str, Path], output: Path, model: Path, watch: Watch | None = None, **flags: Any
+    trainer: str, data: dict[str, Path], output: Path, model: Path, watch: ProgressCallback | None = None, **flags: Any
 ) -> Any:
     settings = {
         "lr": 0.05,
@@ -83,8 +83,8 @@ def run(
 
 def prepared_rows(trainer: str, data: dict[str, Path], model: Path) -> Any:
     flags = {"trainer": trainer, "data_path": str(data[trainer]), "model": str(model), "block_size": 64, "lr": 0.1}
-    said = take_all({**flags, "epochs": 1, "batch_size": 4})
-    prepared = preflight(resolve(said.values)).world.prepared
+    said = parse_kwargs({**flags, "epochs": 1, "batch_size": 4})
+    prepared = preflight(resolve(said.values)).context.prepared
     assert prepared is not None
     return prepared.train
 
@@ -163,7 +163,7 @@ def test_a_step_is_that_of_the_formula(
 # ---- from the cache
 
 
-class Notes(Watch):
+class Notes(ProgressCallback):
     def __init__(self) -> None:
         self.heard: list[str] = []
 

@@ -112,12 +112,12 @@ def by_hand(folder: Path, report: Any, rows: list[tuple[list[int], list[bool]]])
 
 def prepared_rows(data: Path, llama: Path, trainer: str) -> Any:
     from autotrain_llm.checks.preflight import preflight
-    from autotrain_llm.config.arguments import take_all
+    from autotrain_llm.config.arguments import parse_kwargs
     from autotrain_llm.config.resolved import resolve
 
     said = {"trainer": trainer, "model": str(llama), "data_path": str(data), "lr": 3e-3, "epochs": 2, "batch_size": 8}
     said |= {"valid_split": "0.25", "dry_run": True, **NEEDS[trainer]}
-    return preflight(resolve(take_all(said).values)).world.prepared.valid
+    return preflight(resolve(parse_kwargs(said).values)).context.prepared.valid
 
 
 def test_perplexity_is_that_of_all_trained_tokens_alike(chat_rows, llama, tmp_path):

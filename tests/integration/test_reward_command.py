@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from autotrain_llm import check, plan
 from autotrain_llm.cli.main import main
 from autotrain_llm.config.resolved import resolve
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.models.classifiers import classifier_of, has_classifier
@@ -36,9 +36,9 @@ def pairs(tmp_path: Path) -> Path:
 def rows_of(data: Path, model: Path, **flags: Any) -> list[tuple[list[int], list[int]]]:
     """Each pair's ids, as the model will be called with them."""
     said = {"trainer": "reward", "model": str(model), "data_path": str(data), "lr": 1e-5, "epochs": 1, "batch_size": 4}
-    world = World(resolve({**said, **flags}))
-    prepared = world.prepared
-    assert prepared is not None, world.findings
+    context = RunContext(resolve({**said, **flags}))
+    prepared = context.prepared
+    assert prepared is not None, context.findings
     parts = zip(prepared.train.prompt, prepared.train.chosen, prepared.train.rejected, strict=True)
     return [([*prompt, *chosen], [*prompt, *rejected]) for (prompt, _), (chosen, _), (rejected, _) in parts]
 

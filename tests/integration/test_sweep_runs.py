@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from autotrain_llm import train
 from autotrain_llm.cli.main import main
 from autotrain_llm.declare.finding import Refused
-from autotrain_llm.progress import Watch
+from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.failures import Interrupted, RunFailed
 from support.rows import COLOURS, questions, write_rows
 from support.sweeps import trials_in
@@ -40,7 +40,7 @@ def flags(llama, tmp_path, monkeypatch) -> dict:
     }
 
 
-class Heard(Watch):
+class Heard(ProgressCallback):
     """Keeps what a sweep says of its trials."""
 
     def __init__(self) -> None:
@@ -218,7 +218,7 @@ def test_a_sweep_that_goes_on_proposes_what_it_would_have_proposed(flags):
     assert report.sweep["counts"] == {"complete": 3}
 
 
-class StopsInTrial(Watch):
+class StopsInTrial(ProgressCallback):
     """Ctrl-C after the first step of a trial."""
 
     def __init__(self, number: int) -> None:

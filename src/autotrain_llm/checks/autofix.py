@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.config.arguments import Said
+from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.declare.finding import ERROR, Finding, Refused, in_words, typed
@@ -80,7 +80,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def fix(said: Said, from_file: Said) -> Fixed:
+def fix(said: ParsedArguments, from_file: ParsedArguments) -> Fixed:
     """Apply what can be applied, round after round. Trains nothing and writes nothing."""
     from autotrain_llm.checks.preflight import preflight
 
@@ -132,7 +132,7 @@ def _apply(changes: Mapping[str, Any], command_line: dict[str, Any], in_file: di
             changed |= in_file.pop(name, None) is not None
             command_line.pop(name, None)
             continue
-        converted = Said()
+        converted = ParsedArguments()
         converted.say(name, value)
         layer.update(converted.values)
         changed |= layer is in_file

@@ -13,8 +13,8 @@ from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import Record
 
 if TYPE_CHECKING:
-    from autotrain_llm.context.run_context import World
-    from autotrain_llm.models.metadata import ModelFacts
+    from autotrain_llm.context.run_context import RunContext
+    from autotrain_llm.models.metadata import ModelMetadata
 
 # The stages of preflight that read files, in their order, and the parameter without which there is nothing to read.
 MODEL, ROWS, TOKENS = "the model's files", "the rows", "the rows as tokens, the memory they take, and the plan"
@@ -23,7 +23,7 @@ LOGINS = ("wandb", "trackio")
 AGAIN = "put right what is found, and check again"
 
 
-class Unchecked(Record):
+class UncheckedItem(Record):
     """One thing that no finding speaks for or against."""
 
     what: str
@@ -34,24 +34,24 @@ class Unchecked(Record):
         return self.as_dict()
 
 
-def flags_alone() -> tuple[Unchecked, ...]:
+def flags_alone() -> tuple[UncheckedItem, ...]:
     """What is left out where flags alone are judged."""
     what = "data, model files, machine and output folder"
-    return (Unchecked(what, "flags alone were asked for", "the same without --flags-only"),)
+    return (UncheckedItem(what, "flags alone were asked for", "the same without --flags-only"),)
 
 
-def without_the_config() -> tuple[Unchecked, ...]:
+def without_the_config() -> tuple[UncheckedItem, ...]:
     """What is left out where the config file can't be read."""
     what = "data, model files, machine and output folder"
-    return (Unchecked(what, "the config file can't be read", AGAIN),)
+    return (UncheckedItem(what, "the config file can't be read", AGAIN),)
 
 
 def skipped(
     config: Config, done: Iterable[str], broken: Iterable[str], flags: dict[str, frozenset[str]]
-) -> tuple[Unchecked, ...]:
+) -> tuple[UncheckedItem, ...]:
     """The stages that were not reached. `broken` are parameters that an error names, `flags` those that a stage depends on."""
     missing = [stage for stage in (MODEL, ROWS, TOKENS) if stage not in done]
-    return tuple(Unchecked(stage, _reason(config, stage, done, broken, flags), AGAIN) for stage in missing)
+    return tuple(UncheckedItem(stage, _reason(config, stage, done, broken, flags), AGAIN) for stage in missing)
 
 
 def _reason(
@@ -68,67 +68,69 @@ def _reason(
     return "what they are made of could not be had" if stage == TOKENS else "the trainer is not known"
 
 
-def beyond_this_machine(config: Config, world: World, done: Iterable[str]) -> tuple[Unchecked, ...]:
+def unknowable_here(config: Config, context: RunContext, done: Iterable[str]) -> tuple[UncheckedItem, ...]:
     """What can't be known here and now."""
-    found = [*_of_the_models(config, world), *_of_services(config), *_of_the_device(config, world)]
-    return (*found, *(_of_the_rows(world) if ROWS in done else ()))
+    found = [*_of_the_models(config, context), *_of_services(config), *_of_the_device(config, context)]
+    return (*found, *(_of_the_rows(context) if ROWS in done else ()))
 
 
-def _of_the_models(config: Config, world: World) -> Iterator[Unchecked]:
-    for facts in world.models:
+def _of_the_models(config: Config, context: RunContext) -> Iterator[UncheckedItem]:
+    for facts in context.models:
         if facts.is_scratch:
             continue
         if facts.is_remote:
             why = "they are on the Hub, which told their names and shapes; the run downloads them"
             how = "download it, and give --model the folder"
-            yield Unchecked(f"the weights of {facts.name}", why, how)
+            yield UncheckedItem(f"the weights of {facts.name}", why, how)
         elif facts.parameters is None:
             why = "its files don't tell the shapes of its tensors"
-            yield Unchecked(f"the size of {facts.name}", why, "save it as safetensors")
+            yield UncheckedItem(f"the size of {facts.name}", why, "save it as safetensors")
         if facts.custom_code and config.trust_remote_code:
             why = "it is run when the model is loaded, never before"
-            yield Unchecked(f"the code that {facts.name} brings", why, f"read the .py files in {_place(facts)}")
+            yield UncheckedItem(f"the code that {facts.name} brings", why, f"read the .py files in {_place(facts)}")
 
 
-def _place(facts: ModelFacts) -> str:
+def _place(facts: ModelMetadata) -> str:
     return str(facts.folder) if facts.folder else "its repository"
 
 
-def _of_the_rows(world: World) -> Iterator[Unchecked]:
+def _of_the_rows(context: RunContext) -> Iterator[UncheckedItem]:
     """What the rows' own checks left out."""
-    if world.reads_part_of_the_rows:
+    if context.reads_part_of_the_rows:
         how = "leave --check-rows out"
-        if world.config.peek("save_plan"):
+        if context.config.peek("save_plan"):
             how += "; --plan reads them all before it trains, and counts its steps anew"
-        yield Unchecked(f"rows beyond the first {world.config.peek('check_rows')}", "--check-rows reads no more", how)
-    for words in world.row_checks.not_checked:
-        yield Unchecked("all rows beside each other", words, "a larger --check-rows")
+        yield UncheckedItem(
+            f"rows beyond the first {context.config.peek('check_rows')}", "--check-rows reads no more", how
+        )
+    for words in context.row_checks.not_checked:
+        yield UncheckedItem("all rows beside each other", words, "a larger --check-rows")
 
 
-def _of_services(config: Config) -> Iterator[Unchecked]:
+def _of_services(config: Config) -> Iterator[UncheckedItem]:
     if config.peek("push_to_hub"):
         why = "nothing is sent to the Hub before the model is finished"
-        yield Unchecked(
+        yield UncheckedItem(
             "whether the token may write to the Hub", why, "hf auth whoami, and the token's role in its settings"
         )
     for name in LOGINS:
         if name in config.peek("log"):
             why = "nothing is sent before the run starts"
-            yield Unchecked(
+            yield UncheckedItem(
                 f"whether {name} accepts the login", why, f"{name} login" if name == "wandb" else "hf auth whoami"
             )
     if config.peek("use_sweep"):
         why = "their values are drawn while the sweep goes, and each trial is checked before it starts"
-        yield Unchecked("the trials of the sweep", why, "a dry run with the values of one")
+        yield UncheckedItem("the trials of the sweep", why, "a dry run with the values of one")
 
 
-def _of_the_device(config: Config, world: World) -> Iterator[Unchecked]:
+def _of_the_device(config: Config, context: RunContext) -> Iterator[UncheckedItem]:
     """A dry run is often made on another machine than the one that trains."""
-    machine = world.machine
+    machine = context.machine
     here = "the same command with --dry-run on the machine that trains"
     if machine.supposed:
         why = f"the device of --target-memory is not here: it is taken to be {machine.supposed}"
-        yield Unchecked("what that device computes in, and what is installed there", why, here)
+        yield UncheckedItem("what that device computes in, and what is installed there", why, here)
     elif config.peek("dry_run") and not machine.has_cuda and not config.peek("target_memory"):
         why = "this machine has none; the estimate of the plan is for its processor"
-        yield Unchecked("whether it fits into the memory of a GPU", why, "--target-memory with the GPU's memory")
+        yield UncheckedItem("whether it fits into the memory of a GPU", why, "--target-memory with the GPU's memory")

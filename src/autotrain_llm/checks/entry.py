@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from autotrain_llm.config.arguments import Said
+from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.file import read_config
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.declare.finding import Refused
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from autotrain_llm.data.dataset import Progress
 
 
-def what_the_file_says(path: str | None) -> Said:
+def what_the_file_says(path: str | None) -> ParsedArguments:
     """A config file; that it can't be read is a finding beside the others."""
     if path is None:
-        return Said()
+        return ParsedArguments()
     try:
         return read_config(path)
     except Refused as refused:
-        return Said(findings=list(refused.findings))
+        return ParsedArguments(findings=list(refused.findings))
 
 
-def check_said(said: Said, from_file: Said, progress: Progress | None = None) -> Checked:
+def check_said(said: ParsedArguments, from_file: ParsedArguments, progress: Progress | None = None) -> Checked:
     """Check what was said. Raises Refused where `--plan` names no plan that can be read. `progress` hears how far rows are."""
     from autotrain_llm.checks.preflight import preflight
 

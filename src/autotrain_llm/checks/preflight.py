@@ -12,18 +12,18 @@ from autotrain_llm.checks.coverage import (
     MODEL,
     ROWS,
     TOKENS,
-    Unchecked,
-    beyond_this_machine,
+    UncheckedItem,
     flags_alone,
     skipped,
+    unknowable_here,
     without_the_config,
 )
 from autotrain_llm.config.aliases import FOREIGN as FOREIGN_NAMES
-from autotrain_llm.config.arguments import said_again
+from autotrain_llm.config.arguments import parse_changes
 from autotrain_llm.config.registry import FOREIGN, PARAMS, TRAINERS, UNUSED, verdict
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, Config
 from autotrain_llm.config.search_space import with_evaluation_rows
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding, typed
 from autotrain_llm.declare.record import EMPTY, Record
 from autotrain_llm.planning.evaluation import encoder_of
@@ -53,10 +53,10 @@ class Checked(Record):
 
     config: Config
     findings: tuple[Finding, ...]
-    world: World
+    context: RunContext
     ignored: tuple[str, ...] = ()
     plan: Plan | None = None
-    not_checked: tuple[Unchecked, ...] = ()
+    not_checked: tuple[UncheckedItem, ...] = ()
 
     @property
     def refused(self) -> bool:
@@ -67,7 +67,7 @@ class Checked(Record):
 def preflight(
     config: Config,
     findings: Iterable[Finding] = (),
-    earlier: World | None = None,
+    earlier: RunContext | None = None,
     *,
     files: bool = True,
     output: bool = True,
@@ -89,32 +89,32 @@ def preflight(
     found = _of_flags(meant, findings)
     ignored = () if _is_hopeless(found) else ignored_parameters(meant)
     asked, config = config, with_evaluation_rows(config.without(ignored))
-    world = World(config, progress=progress)
+    context = RunContext(config, progress=progress)
     if earlier is not None:
-        world.share(earlier)
+        context.reuse_from(earlier)
     if not files:
-        return Checked(asked, _ordered(found), world, ignored, None, flags_alone())
-    found = _of_the_prompt(config, meant, world, found)
-    facts: dict[str, object] = {"machine": world.machine}
+        return Checked(asked, _ordered(found), context, ignored, None, flags_alone())
+    found = _of_the_prompt(config, meant, context, found)
+    facts: dict[str, object] = {"machine": context.machine}
     paths_are_possible = all(finding.code != "P304" for finding in found)
     if (
-        output and paths_are_possible and world.machine.is_first_process
+        output and paths_are_possible and context.machine.is_first_process
     ):  # the others would see what this one has just written
-        facts["output"] = world.output
+        facts["output"] = context.output
     judged = with_evaluation_rows(meant.without(ignored))
     found += _rules(judged, {"config", "trainer", *facts}, facts)
     flags_refuse = any(finding.severity == ERROR for finding in found)
     done: set[str] = set()
     broken = _broken(found)
     if not _is_hopeless(found):
-        found += _model_and_rows(config, world, broken, done, facts)
-    plan = _plan(config, world, ignored) if not flags_refuse and not world.refused else None
+        found += _model_and_rows(config, context, broken, done, facts)
+    plan = _plan(config, context, ignored) if not flags_refuse and not context.refused else None
     if plan is not None:
         found += _rules(config, {"config", "trainer", "plan"}, {"plan": plan})
     if plan is not None and not any(finding.severity == ERROR for finding in found):
-        found += _first_calls(config, world)
-    not_checked = (*skipped(config, done, broken, STAGES), *beyond_this_machine(config, world, done))
-    return Checked(asked, _ordered(found), world, ignored, plan, not_checked)
+        found += _first_calls(config, context)
+    not_checked = (*skipped(config, done, broken, STAGES), *unknowable_here(config, context, done))
+    return Checked(asked, _ordered(found), context, ignored, plan, not_checked)
 
 
 def _as_meant(config: Config, findings: Iterable[Finding]) -> Config:
@@ -122,7 +122,7 @@ def _as_meant(config: Config, findings: Iterable[Finding]) -> Config:
     meant = config
     for finding in findings:
         source = CONFIG_FILE if finding.file else COMMAND_LINE
-        values = said_again(finding.changes) if finding.code in ("P102", "P104") else {}
+        values = parse_changes(finding.changes) if finding.code in ("P102", "P104") else {}
         new = {name: value for name, value in values.items() if not config.given(name)}
         meant = meant.replace(new, source) if new else meant
     if meant is config:
@@ -165,10 +165,10 @@ def _preflight_without_the_config(config: Config, findings: Iterable[Finding]) -
 
     known = {"config": config, "trainer": config.trainer_spec}
     found = [*findings, *(finding for code in OF_ONE_VALUE for finding in RULES[code].check(known))]
-    return Checked(config, _ordered(found), World(config), (), None, without_the_config())
+    return Checked(config, _ordered(found), RunContext(config), (), None, without_the_config())
 
 
-def _of_the_prompt(config: Config, meant: Config, world: World, found: list[Finding]) -> list[Finding]:
+def _of_the_prompt(config: Config, meant: Config, context: RunContext, found: list[Finding]) -> list[Finding]:
     """The findings, where a prompt column that is missed is looked for in the rows.
 
     None is missed where they have none and both answers begin with their prompt; else it is the column that is left, or has to be made.
@@ -180,9 +180,9 @@ def _of_the_prompt(config: Config, meant: Config, world: World, found: list[Find
     others = [finding for finding in found if finding not in missed]
     if not missed or config.data_path is None or _broken(others) & DATA_FLAGS:
         return found
-    if world.dataset is None or "prompt" in world.dataset.columns:
+    if context.dataset is None or "prompt" in context.dataset.columns:
         return found
-    rows = world.dataset.train[:LOOKED_AT]
+    rows = context.dataset.train[:LOOKED_AT]
     if all(isinstance(row.prompt, list) or str(row.prompt).endswith(HH_TURN) for row in rows):
         return [*others, *missing_values(meant, meant.trainer_spec, {*_named_wrong(found), PROMPT})]
     if missed[0].parameters != (PROMPT,):
@@ -203,14 +203,14 @@ def _preflight_of_inference(config: Config, findings: Iterable[Finding]) -> Chec
         *findings,
         *(finding for code in ("P202", "P203", "P301", "P303", "P304") for finding in RULES[code].check(known)),
     ]
-    world = World(config)
+    context = RunContext(config)
     if not any(finding.severity == ERROR for finding in found):
-        facts = world.model
+        facts = context.model
         if facts is not None:
             found += check_reward_model(facts, parameter="model") if facts.is_classifier else check_model(facts, "sft")
         if facts is not None and not any(finding.severity == ERROR for finding in found):
-            _ = world.tokenizer
-    return Checked(config, _ordered([*found, *world.findings]), world)
+            _ = context.tokenizer
+    return Checked(config, _ordered([*found, *context.findings]), context)
 
 
 def ignored_parameters(config: Config) -> tuple[str, ...]:
@@ -253,7 +253,7 @@ def _is_hopeless(found: Iterable[Finding]) -> bool:
 
 
 def _model_and_rows(
-    config: Config, world: World, broken: frozenset[str], done: set[str], known: Mapping[str, object]
+    config: Config, context: RunContext, broken: frozenset[str], done: set[str], known: Mapping[str, object]
 ) -> list[Finding]:
     """The stages that read files, each where its own flags are in order; those that were reached go to `done`. `known` are facts of before."""
     found: list[Finding] = []
@@ -261,24 +261,24 @@ def _model_and_rows(
     data_known = config.data_path is not None and not broken & DATA_FLAGS
     if data_known:
         done.add(ROWS)
-        _ = world.dataset
+        _ = context.dataset
     if model_known:
         done.add(MODEL)
-        found += _model(config, world)
-        world.not_looked_for |= broken & set(SECOND_MODELS)
+        found += _model(config, context)
+        context.not_looked_for |= broken & set(SECOND_MODELS)
         for parameter, check in SECOND_MODELS.items():
             if parameter not in broken:
-                found += check(config, world)
+                found += check(config, context)
     errors_in_model = any(finding.severity == ERROR and finding.code != "M151" for finding in found)
     if data_known and model_known and not errors_in_model and not broken & TOKEN_FLAGS:
-        _ = world.prepared
-        _ = world.shape
-        done |= {TOKENS} if world.prepared is not None else set()
-        facts = {"model": world.model, "world": world}
+        _ = context.prepared
+        _ = context.shape
+        done |= {TOKENS} if context.prepared is not None else set()
+        facts = {"model": context.model, "context": context}
         offered = {"config", "trainer", *facts, *known}
-        found += _rules(config, offered, facts, known) if world.model else []
-    between = world.row_checks.findings if data_known else ()  # mostly known since the rows were tokenised
-    return _without_consequences([*between, *found, *world.findings])
+        found += _rules(config, offered, facts, known) if context.model else []
+    between = context.row_checks.findings if data_known else ()  # mostly known since the rows were tokenised
+    return _without_consequences([*between, *found, *context.findings])
 
 
 def _without_consequences(found: list[Finding]) -> list[Finding]:
@@ -287,12 +287,12 @@ def _without_consequences(found: list[Finding]) -> list[Finding]:
     return [finding for finding in found if finding.code != "P607" or not why]
 
 
-def _model(config: Config, world: World) -> Iterator[Finding]:
+def _model(config: Config, context: RunContext) -> Iterator[Finding]:
     """Faults of the model's files."""
     from autotrain_llm.models.checks.files import check_model
 
-    facts = world.model
-    if facts is None or world.is_scratch:
+    facts = context.model
+    if facts is None or context.is_scratch:
         return
     yield from check_model(
         facts,
@@ -301,74 +301,74 @@ def _model(config: Config, world: World) -> Iterator[Finding]:
         target_modules=config.target_modules if config.peft else None,
         trust_remote_code=config.trust_remote_code,
         tokenizer=config.tokenizer,
-        tokenizer_folder=world.tokenizer_folder if config.tokenizer else None,
+        tokenizer_folder=context.tokenizer_folder if config.tokenizer else None,
     )
 
 
-def _reference(config: Config, world: World) -> Iterator[Finding]:
+def _reference(config: Config, context: RunContext) -> Iterator[Finding]:
     """Faults of the files of the model that `--model-ref` names. The rows hold the ids of the tokenizer of `--model`, not of its own."""
     from autotrain_llm.models.checks.files import check_model
 
-    if world.reference is not None:
+    if context.reference is not None:
         yield from check_model(
-            world.reference,
+            context.reference,
             config.trainer,
             peft=True,  # it is not trained
             trust_remote_code=config.trust_remote_code,
             tokenizer=config.tokenizer or config.model,
-            tokenizer_folder=world.tokenizer_folder,
+            tokenizer_folder=context.tokenizer_folder,
             parameter="model_ref",
         )
 
 
-def _encoder(config: Config, world: World) -> Iterator[Finding]:
+def _encoder(config: Config, context: RunContext) -> Iterator[Finding]:
     """Faults of the files of the encoder that BERTScore compares in."""
     from autotrain_llm.models.checks.files import check_encoder
 
-    facts = world.another("eval_bertscore_model", encoder_of(config))
+    facts = context.secondary_model("eval_bertscore_model", encoder_of(config))
     if facts is not None:
         yield from check_encoder(facts, parameter="eval_bertscore_model")
 
 
-def _teacher(config: Config, world: World) -> Iterator[Finding]:
+def _teacher(config: Config, context: RunContext) -> Iterator[Finding]:
     """Faults of the teacher's files. The rows hold the ids of the student's tokenizer, not of its own."""
     from autotrain_llm.models.checks.files import check_model
 
-    if world.teacher is not None and not world.teacher.is_scratch:
+    if context.teacher is not None and not context.teacher.is_scratch:
         yield from check_model(
-            world.teacher,
+            context.teacher,
             config.trainer,
             peft=True,  # it is not trained
             trust_remote_code=config.trust_remote_code,
             tokenizer=config.tokenizer or config.model,
-            tokenizer_folder=world.tokenizer_folder,
+            tokenizer_folder=context.tokenizer_folder,
             parameter="teacher_model",
         )
 
 
-def _reward_models(config: Config, world: World) -> Iterator[Finding]:
+def _reward_models(config: Config, context: RunContext) -> Iterator[Finding]:
     """Faults of the files of the models that score a policy's answers."""
     from autotrain_llm.models.checks.files import check_reward_model
 
     for name in reward_models(config):
-        facts = world.another("rl_reward_model_path", name)
+        facts = context.secondary_model("rl_reward_model_path", name)
         if facts is not None:
             yield from check_reward_model(facts, parameter="rl_reward_model_path")
 
 
-def _first_calls(config: Config, world: World) -> Iterator[Finding]:
+def _first_calls(config: Config, context: RunContext) -> Iterator[Finding]:
     """What goes wrong when the functions that score answers are called for the first time, when all else is in order."""
     from autotrain_llm.context.reward_functions import first_call
     from autotrain_llm.data.example import columns_beside
 
-    rows = world.dataset.train if world.dataset else []
+    rows = context.dataset.train if context.dataset else []
     columns = columns_beside(rows)
     for written in reward_functions(config):
         yield from first_call(written, "rl_reward_fn", rows[0], columns)
 
 
 # Checks of the models beside the one that is trained, by the parameter that names them.
-SECOND_MODELS: dict[str, Callable[[Config, World], Iterable[Finding]]] = {
+SECOND_MODELS: dict[str, Callable[[Config, RunContext], Iterable[Finding]]] = {
     "model_ref": _reference,
     "teacher_model": _teacher,
     "rl_reward_model_path": _reward_models,
@@ -376,12 +376,12 @@ SECOND_MODELS: dict[str, Callable[[Config, World], Iterable[Finding]]] = {
 }
 
 
-def _plan(config: Config, world: World, ignored: tuple[str, ...]) -> Plan | None:
+def _plan(config: Config, context: RunContext, ignored: tuple[str, ...]) -> Plan | None:
     from autotrain_llm.planning.make import make_plan
 
-    if world.prepared is None or len(world.prepared.train) == 0:
+    if context.prepared is None or len(context.prepared.train) == 0:
         return None
-    return make_plan(config, world, ignored)
+    return make_plan(config, context, ignored)
 
 
 def _ordered(found: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -55,7 +55,7 @@ def save_plan(checked: Checked, path: str) -> None:
         "form": FORM,
         "given": given,
         "config_file": config.config_file,
-        "first_rows": config.peek("check_rows") if checked.world.reads_part_of_the_rows else None,
+        "first_rows": config.peek("check_rows") if checked.context.reads_part_of_the_rows else None,
         "plan": checked.plan.as_json(),
         "files": fingerprints(checked),
         "versions": versions(),
@@ -115,9 +115,9 @@ def check_plan(
 
 
 def _converted(values: Mapping[str, Any], path: str) -> dict[str, Any]:
-    from autotrain_llm.config.arguments import take_all
+    from autotrain_llm.config.arguments import parse_kwargs
 
-    said = take_all(values)
+    said = parse_kwargs(values)
     if said.findings:
         raise Refused([finding.replace(file=path) for finding in said.findings])
     return said.values
@@ -140,12 +140,12 @@ def _contradictions(values: Mapping[str, Any], config: Config, path: str) -> Ite
 
 def fingerprints(checked: Checked) -> dict[str, str]:
     """A digest of every file that the plan was made from, by its path."""
-    world = checked.world
-    paths = [Path(name) for name in (world.dataset.files if world.dataset else ())]
-    for facts in world.models:
+    context = checked.context
+    paths = [Path(name) for name in (context.dataset.files if context.dataset else ())]
+    for facts in context.models:
         paths += _files_of(facts.located)
-    if world.config.tokenizer and world.tokenizer_folder:
-        paths += _files_in(world.tokenizer_folder)
+    if context.config.tokenizer and context.tokenizer_folder:
+        paths += _files_in(context.tokenizer_folder)
     return {str(path): digest(path) for path in sorted(set(paths)) if path.is_file()}
 
 
@@ -189,7 +189,7 @@ def _drift(kept: Mapping[str, Any], checked: Checked, path: str) -> Iterator[Fin
         return  # why there is none is said already
     yield from _differing(kept["files"], fingerprints(checked), "the files", path, _of_a_file)
     now = json.loads(json.dumps(checked.plan.as_json(), default=list))
-    whole = kept.get("first_rows") is None and not checked.world.reads_part_of_the_rows
+    whole = kept.get("first_rows") is None and not checked.context.reads_part_of_the_rows
     for part, left_out in _compared(now, whole).items():
         yield from _differing(
             _flat(kept["plan"].get(part), left_out), _flat(now[part], left_out), f"the plan's {part}", path

@@ -19,7 +19,7 @@ def answer_prompts(checked: Checked, screen: Screen) -> int:
     from autotrain_llm.run.session.execute import quiet_libraries
 
     quiet_libraries(screen.verbose)
-    answers = infer(checked.world)
+    answers = infer(checked.context)
     findings = [*checked.findings, *answers.findings]
     if screen.json:
         screen.document(0, findings, answers=[answer.as_json() for answer in answers.each])

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.checks.coverage import Unchecked
+from autotrain_llm.checks.coverage import UncheckedItem
 from autotrain_llm.cli.outcome import REFUSED, refuse
 from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines
 from autotrain_llm.cli.screen import Screen
-from autotrain_llm.config.arguments import Said
+from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.declare.finding import ERROR, Finding, Refused
 from autotrain_llm.declare.record import Record
@@ -51,7 +51,7 @@ class Answer(Record):
 
     file: str
     findings: tuple[Finding, ...]
-    not_checked: tuple[Unchecked, ...] = ()
+    not_checked: tuple[UncheckedItem, ...] = ()
 
     def as_json(self, strict: bool) -> dict[str, Any]:
         status = "refused" if refuses(self.findings, strict) else "ok"
@@ -146,7 +146,7 @@ def answer(file: str, options: Options) -> Answer:
     path = Path(file)
     if path.suffix in ENDINGS and path.is_file() and not is_config(path) and _is_readable(path):
         why = "it holds no trainer, data or task beside other training parameters"
-        return Answer(file, (), (Unchecked(file, why, "autotrain llm --config FILE --dry-run"),))
+        return Answer(file, (), (UncheckedItem(file, why, "autotrain llm --config FILE --dry-run"),))
     try:
         said = read_config(file)
     except Refused as refused:
@@ -166,7 +166,7 @@ def _is_readable(path: Path) -> bool:
     return True
 
 
-def _checked(said: Said, file: str, flags_only: bool) -> Checked:
+def _checked(said: ParsedArguments, file: str, flags_only: bool) -> Checked:
     from autotrain_llm.checks.preflight import preflight
     from autotrain_llm.config.resolved import resolve
 

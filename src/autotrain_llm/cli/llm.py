@@ -15,7 +15,7 @@ from autotrain_llm.cli.outcome import INTERRUPTED, TERMINATED, fail, fault, refu
 from autotrain_llm.cli.parser import read
 from autotrain_llm.cli.preparing import Preparing
 from autotrain_llm.cli.screen import Screen
-from autotrain_llm.config.arguments import Said
+from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.declare.finding import Refused
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _termination_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _answer(said: Said, screen: Screen) -> int:
+def _answer(said: ParsedArguments, screen: Screen) -> int:
     """Do the one thing that the flags ask for."""
     if said.values.get("explain") is not None:
         from autotrain_llm.cli.explain import explain

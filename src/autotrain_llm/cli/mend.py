@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from autotrain_llm.cli.outcome import REFUSED
 from autotrain_llm.cli.screen import Screen
-from autotrain_llm.config.arguments import Said
+from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.declare.finding import in_words
 
 DONE = 0
 
 
-def mend(said: Said, from_file: Said, screen: Screen) -> int:
+def mend(said: ParsedArguments, from_file: ParsedArguments, screen: Screen) -> int:
     """Apply fixes, say which, and return the status that the corrected command would have. Raises Refused."""
     from autotrain_llm.checks.autofix import fix
     from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines

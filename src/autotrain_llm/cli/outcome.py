@@ -10,7 +10,7 @@ from autotrain_llm.cli.screen import Screen
 from autotrain_llm.declare.finding import Finding
 
 if TYPE_CHECKING:
-    from autotrain_llm.checks.coverage import Unchecked
+    from autotrain_llm.checks.coverage import UncheckedItem
 
 FAILED, REFUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
@@ -20,7 +20,7 @@ def refuse(
     screen: Screen,
     plan: dict[str, Any] | None = None,
     strict: bool = False,
-    not_checked: Sequence[Unchecked] = (),
+    not_checked: Sequence[UncheckedItem] = (),
 ) -> int:
     """Nothing was started: all findings, and their count nearest the prompt."""
     if screen.json:

@@ -11,7 +11,7 @@ from typing import Any
 
 from autotrain_llm.cli.words import is_flag, join, name_of
 from autotrain_llm.config.aliases import ACCEPTED, RENAMED
-from autotrain_llm.config.arguments import Said, unknown
+from autotrain_llm.config.arguments import ParsedArguments, unknown
 from autotrain_llm.config.registry import GROUPS, PARAMS
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import Param, flag_of
@@ -47,9 +47,9 @@ def spellings(param: Param) -> list[str]:
     return [param.flag, *(flag_of(old) for old, new in RENAMED.items() if new == param.name)]
 
 
-def read(words: Sequence[str]) -> Said:
+def read(words: Sequence[str]) -> ParsedArguments:
     """What the words after `autotrain llm` say; every fault in them is a finding of the result."""
-    said = Said()
+    said = ParsedArguments()
     joined = join(words, said.findings)
     typed = {word.partition("=")[0] for word in joined}
     given, rest = build_parser(typed).parse_known_args(joined)

@@ -19,7 +19,7 @@ def preview_rows(checked: Checked, screen: Screen) -> int:
     from autotrain_llm.cli.render import findings_text
     from autotrain_llm.data.tokenize.preview import preview
 
-    prepared, tokenizer = checked.world.prepared, checked.world.tokenizer
+    prepared, tokenizer = checked.context.prepared, checked.context.tokenizer
     assert prepared is not None and tokenizer is not None  # else there are errors, and those refuse
     rows = preview(prepared, tokenizer, checked.config.preview_data)
     if screen.json:

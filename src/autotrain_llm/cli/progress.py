@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from autotrain_llm.cli.render import duration
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import is_terminal, wants_colour, width
-from autotrain_llm.progress import Watch
+from autotrain_llm.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -18,16 +18,16 @@ SHOWN = ("loss", "reward", "eval_loss", "eval_reward", "learning_rate", "tokens_
 NAMES = {"learning_rate": "lr", "tokens_per_second": "tokens/s", "eval_loss": "eval loss", "eval_reward": "eval reward"}
 
 
-def progress(screen: Screen, sweep: Mapping[str, Any] | None = None) -> Watch:
+def progress(screen: Screen, sweep: Mapping[str, Any] | None = None) -> ProgressCallback:
     """The watch that suits where the command runs; `sweep` is the plan's."""
     if screen.quiet:
-        return Watch()
+        return ProgressCallback()
     if sweep is not None:
         from autotrain_llm.cli.trials import TrialLines, TrialTable
 
         if is_terminal(screen.err):
             return TrialTable(screen.err, sweep)
-        return TrialLines(screen.err, sweep, Lines(screen.err) if screen.verbose else Watch())
+        return TrialLines(screen.err, sweep, Lines(screen.err) if screen.verbose else ProgressCallback())
     return Bar(screen.err) if is_terminal(screen.err) else Lines(screen.err)
 
 
@@ -61,7 +61,7 @@ class Clock:
         return None if step <= first_step else (now - since) / (step - first_step) * (self.steps - step)
 
 
-class Lines(Watch):
+class Lines(ProgressCallback):
     """A line for each thing that happens: for logs, pipes and other programs."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -88,7 +88,7 @@ class Lines(Watch):
         self._write(f"step {step}/{self.clock.steps}  {numbers(metrics)}{rest}")
 
 
-class Bar(Watch):
+class Bar(ProgressCallback):
     """A bar with steps, time left and the latest numbers; evaluations leave a line above it."""
 
     def __init__(self, stream: TextIO) -> None:

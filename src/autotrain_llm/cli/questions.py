@@ -9,7 +9,7 @@ from typing import Any
 
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import is_terminal, styled, wants_colour
-from autotrain_llm.config.arguments import Said
+from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.declare.finding import ERROR, Finding, Refused
 from autotrain_llm.declare.param import Param, plain
@@ -48,7 +48,7 @@ def _ask_for(param: Param, usual: Any, screen: Screen) -> Any:
         raw = _read(f"{param.help}\n{param.flag}{offered}: ", screen)
         if not raw and usual is None:
             continue
-        said = Said()
+        said = ParsedArguments()
         said.say(param.name, raw or plain(usual))
         value = said.values.get(param.name)
         if param.name in said.values and _is_allowed(param, value):

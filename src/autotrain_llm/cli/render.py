@@ -10,7 +10,7 @@ from autotrain_llm.declare.finding import ERROR, Finding
 from autotrain_llm.declare.param import flag_of, plain
 
 if TYPE_CHECKING:
-    from autotrain_llm.checks.coverage import Unchecked
+    from autotrain_llm.checks.coverage import UncheckedItem
     from autotrain_llm.planning.make import Plan
     from autotrain_llm.run.session.execute import RunReport
 
@@ -40,7 +40,7 @@ def _lines(finding: Finding, columns: int, colour: bool) -> list[str]:
     return lines
 
 
-def unchecked_lines(not_checked: Iterable[Unchecked]) -> str:
+def unchecked_lines(not_checked: Iterable[UncheckedItem]) -> str:
     """What no finding speaks for or against, a line each."""
     lines = [f"Not checked: {item.what}: {item.why}" + (f" ({item.how})" if item.how else "") for item in not_checked]
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from autotrain_llm.cli.progress import numbers
 from autotrain_llm.cli.terminal import wants_colour, width
 from autotrain_llm.declare.param import plain
-from autotrain_llm.progress import Watch
+from autotrain_llm.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,10 +22,10 @@ def words_of(values: Mapping[str, Any]) -> str:
     return "  ".join(f"{name} {plain(value)}" for name, value in values.items())
 
 
-class TrialLines(Watch):
+class TrialLines(ProgressCallback):
     """A line when a trial begins and one when it is over; what the run itself says goes to `inner`."""
 
-    def __init__(self, stream: TextIO, sweep: Mapping[str, Any], inner: Watch) -> None:
+    def __init__(self, stream: TextIO, sweep: Mapping[str, Any], inner: ProgressCallback) -> None:
         self.stream, self.sweep, self.inner = stream, sweep, inner
 
     def _write(self, text: str) -> None:
@@ -56,7 +56,7 @@ class TrialLines(Watch):
         self.inner.log(step, metrics)
 
 
-class TrialTable(Watch):
+class TrialTable(ProgressCallback):
     """A row for each trial, the best marked, and beneath them what the one that runs is doing."""
 
     def __init__(self, stream: TextIO, sweep: Mapping[str, Any]) -> None:

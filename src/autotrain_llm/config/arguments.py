@@ -32,7 +32,7 @@ NEAR = 0.75  # how much of two names has to be the same for the one to be taken 
 ON_THE_HUB = ": a model is uploaded as ACCOUNT/NAME, the --username and the last part of --output-dir"
 
 
-class Said:
+class ParsedArguments:
     """Values by parameter, and what was wrong with the saying of them."""
 
     def __init__(self, findings: Iterable[Finding] = ()) -> None:
@@ -293,14 +293,14 @@ def shown(param: Param, raw: Any) -> str:
     return repr(raw) if isinstance(raw, str) else kind + plain(raw)
 
 
-def take_all(given: Mapping[str, Any]) -> Said:
+def parse_kwargs(given: Mapping[str, Any]) -> ParsedArguments:
     """Python's keyword arguments."""
-    said = Said()
+    said = ParsedArguments()
     for name, raw in given.items():
         said.say(name, raw)
     return said
 
 
-def said_again(changes: Mapping[str, Any]) -> dict[str, Any]:
+def parse_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a finding's changes, as far as they are any."""
-    return take_all({name: value for name, value in changes.items() if value is not None}).values
+    return parse_kwargs({name: value for name, value in changes.items() if value is not None}).values

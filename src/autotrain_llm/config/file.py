@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.config.aliases import RENAMED
-from autotrain_llm.config.arguments import Said
+from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.declare.document import load_json, load_yaml
 from autotrain_llm.declare.finding import WARNING, Finding, Refused
@@ -22,10 +22,10 @@ DATA_KEYS = {
 }
 
 
-def read_config(path: str) -> Said:
+def read_config(path: str) -> ParsedArguments:
     """What the file says. Raises `Refused` when it can't be read at all; wrong keys and values become findings of the result."""
     document = load(Path(path), path)
-    said = Said()
+    said = ParsedArguments()
     spelt: dict[str, str] = {}
     for name, value, where in sorted(_flatten(document, path), key=_known_first):
         other = spelt.setdefault(RENAMED.get(name, name).replace("-", "_"), where)
@@ -174,7 +174,7 @@ def _section(section: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any
             yield str(key), value, where
 
 
-def _expand(value: Any, where: str, path: str, said: Said) -> Any:
+def _expand(value: Any, where: str, path: str, said: ParsedArguments) -> Any:
     """`${VAR}` is taken from the environment; a variable that isn't set is nothing."""
     if not isinstance(value, str):
         return value

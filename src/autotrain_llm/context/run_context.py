@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from autotrain_llm.data.tokenize.prepare import Preparation, Prepared
     from autotrain_llm.data.tokenize.teacher_rows import TeacherRows
     from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
-    from autotrain_llm.models.metadata import ModelFacts
+    from autotrain_llm.models.metadata import ModelMetadata
 
 UNLIMITED = 1 << 30  # tokens
 
 
-class World:
+class RunContext:
     """The machine, the output folder, the model's files and the rows, as one command sees them."""
 
     def __init__(self, config: Config, machine: Machine | None = None, progress: Progress | None = None) -> None:
@@ -41,11 +41,11 @@ class World:
         self.machine = machine or machine_for(target, elsewhere=bool(config.peek("dry_run")))
         self.findings: list[Finding] = []
         self.not_looked_for: set[str] = set()  # parameters that are known to name no model
-        self._others: dict[tuple[str, str], ModelFacts | None] = {}
+        self._others: dict[tuple[str, str], ModelMetadata | None] = {}
         self._differing: dict[Path, str | None] = {}
         self._scratch_folder: tempfile.TemporaryDirectory[str] | None = None
 
-    def share(self, earlier: World) -> None:
+    def reuse_from(self, earlier: RunContext) -> None:
         """Take over what an earlier command of this process has looked up, where this one would look up the same.
 
         What it found wrong on the way stays with the earlier one.
@@ -104,16 +104,16 @@ class World:
     # --- the model's files ------------------------------------------------------------------------------------------
 
     @cached_property
-    def model(self) -> ModelFacts | None:
+    def model(self) -> ModelMetadata | None:
         """What the model's files say."""
         return self._try(lambda: self._metadata(self.config.model, "model"))
 
     @cached_property
-    def reference(self) -> ModelFacts | None:
+    def reference(self) -> ModelMetadata | None:
         """What the files of `--model-ref` say; None where it names no model."""
-        return self.another("model_ref", self.config.model_ref) if self.config.applies("model_ref") else None
+        return self.secondary_model("model_ref", self.config.model_ref) if self.config.applies("model_ref") else None
 
-    def another(self, parameter: str, name: str | None) -> ModelFacts | None:
+    def secondary_model(self, parameter: str, name: str | None) -> ModelMetadata | None:
         """What the files of a second model say, which a parameter names; None where it names none."""
         if not name or parameter in self.not_looked_for:
             return None
@@ -122,12 +122,12 @@ class World:
         return self._others[parameter, name]
 
     @property
-    def models(self) -> tuple[ModelFacts, ...]:
+    def models(self) -> tuple[ModelMetadata, ...]:
         """Every model whose files were looked at."""
         own = [vars(self).get("model")]
         return tuple(facts for facts in (*own, *self._others.values()) if facts is not None)
 
-    def _second(self, name: str, parameter: str) -> ModelFacts:
+    def _second(self, name: str, parameter: str) -> ModelMetadata:
         """A second model's files. Raises Refused, with the metric to blame where it is that which asks for a model nobody named."""
         try:
             return self._metadata(name, parameter)
@@ -142,7 +142,7 @@ class World:
                 for finding in refused.findings
             ) from None
 
-    def _metadata(self, name: str, parameter: str) -> ModelFacts:
+    def _metadata(self, name: str, parameter: str) -> ModelMetadata:
         from autotrain_llm.models.locate import locate
         from autotrain_llm.models.metadata import read_metadata
 
@@ -185,7 +185,7 @@ class World:
         folder = self.tokenizer_folder
         return self._try(lambda: Tokenizer.load(folder)) if folder else None
 
-    def differing_token(self, other: ModelFacts) -> str | None:
+    def differing_token(self, other: ModelMetadata) -> str | None:
         """The first token that another model's tokenizer has under another id or not at all, in words; None where there is none, or no telling."""
         folder = other.tokenizer_folder
         if folder is None:
@@ -195,7 +195,7 @@ class World:
             self._differing[folder] = own.differing_token(theirs) if own and theirs else None
         return self._differing[folder]
 
-    def moved_tokens(self, other: ModelFacts) -> tuple[float, str | None]:
+    def moved_tokens(self, other: ModelMetadata) -> tuple[float, str | None]:
         """The share of tokens that another model's tokenizer has under another id, and the first of them; none where there is no telling."""
         own, theirs = self.tokenizer, self._tokenizer_of(other.tokenizer_folder)
         return own.moved_tokens(theirs) if own and theirs else (0.0, None)
@@ -380,9 +380,9 @@ class World:
         return prepared
 
     @property
-    def teacher(self) -> ModelFacts | None:
+    def teacher(self) -> ModelMetadata | None:
         """What the files of `--teacher-model` say; None where nothing is distilled."""
-        return self.another("teacher_model", self.config.teacher_model) if self.distills else None
+        return self.secondary_model("teacher_model", self.config.teacher_model) if self.distills else None
 
     @cached_property
     def teacher_rows(self) -> TeacherRows | None:
@@ -395,10 +395,10 @@ class World:
         student, template = self.prompt_templates
         if template is None or template == student or prepared is None or written is None or tokenizer is None:
             return None
-        context = self.teacher.context_length if self.teacher else None
+        context_length = self.teacher.context_length if self.teacher else None
         whole = dataclasses.replace(
             self.preparation,
-            max_length=context or UNLIMITED,
+            max_length=context_length or UNLIMITED,
             max_prompt_length=None,
             max_completion_length=None,
             length_given=False,

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autotrain_llm.models.locate import HUB, Located
-from autotrain_llm.models.metadata import ModelFacts
+from autotrain_llm.models.metadata import ModelMetadata
 
 LOOKED_AT = 1 << 16  # bytes at the start, the middle and the end of a file
 READ_AT_ONCE = 1 << 24
 
 
-def same_weights(one: ModelFacts, other: ModelFacts) -> bool:
+def same_weights(one: ModelMetadata, other: ModelMetadata) -> bool:
     """Whether both have the same weight files: in the same place, or of the same sizes with the same bytes where it was looked."""
     left, right = (list(_weight_files(facts.located)) for facts in (one, other))
     if not left or [path.name for path in left] != [path.name for path in right]:

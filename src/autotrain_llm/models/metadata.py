@@ -120,7 +120,7 @@ DTYPE_NAMES = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "f
 
 
 @dataclass(frozen=True)
-class ModelFacts:
+class ModelMetadata:
     """A model's metadata. For an adapter: that of its base, with the adapter's own beside it.
 
     `config` is None where there is none to read, and `config_fault` then says why. `remote_shapes` and `remote_names` stand in for the
@@ -450,17 +450,17 @@ def tokens_of_config(tokenizer_folder: Path) -> tuple[str, ...]:
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
-def read_metadata(located: Located) -> ModelFacts:
+def read_metadata(located: Located) -> ModelMetadata:
     """Read a located model's metadata files. Never raises for what is in them: a broken file is a fact too."""
     facts_of = located
     while facts_of.base is not None:
         facts_of = facts_of.base
     if facts_of.folder is None:
-        return ModelFacts(located, None, None, Weights(), *_adapter(located))
+        return ModelMetadata(located, None, None, Weights(), *_adapter(located))
     config, fault = read_config(facts_of.folder / "config.json")
     remote_names = index_names(facts_of.folder) if facts_of.remote_files is not None else ()
     weights = remote_weights(facts_of) if facts_of.remote_files is not None else read_weights(facts_of.folder)
-    return ModelFacts(located, config, fault, weights, *_adapter(located), facts_of.remote_tensors, remote_names)
+    return ModelMetadata(located, config, fault, weights, *_adapter(located), facts_of.remote_tensors, remote_names)
 
 
 def _adapter(located: Located) -> tuple[Mapping | None, Weights]:

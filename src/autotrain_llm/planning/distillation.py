@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 
 BESIDE = "beside each batch"
 KEPT = "once, before training"
@@ -14,16 +14,16 @@ INT4 = 0.52  # bytes of a value, with its share of the scales
 WORDS = {"forward_kl": "KL(teacher‖student)", "reverse_kl": "KL(student‖teacher)", "jsd": "Jensen-Shannon"}
 
 
-def decide_distillation(config: Config, world: World) -> dict[str, Any] | None:
+def decide_distillation(config: Config, context: RunContext) -> dict[str, Any] | None:
     """The plan's `distillation`; None where the run has none.
 
     `asked` is False where the teacher has no share of the loss. `tokens` are how many the two models are compared over, `cut` how many
     rows each one's embedding has where they are not as many.
     """
-    if not world.distills:
+    if not context.distills:
         return None
-    facts = world.teacher
-    student, teacher = _embedding_rows(world), facts.embedding_rows if facts else None
+    facts = context.teacher
+    student, teacher = _embedding_rows(context), facts.embedding_rows if facts else None
     known = [rows for rows in (student, teacher) if rows is not None]
     return {
         "teacher": config.teacher_model,
@@ -45,19 +45,19 @@ def decide_distillation(config: Config, world: World) -> dict[str, Any] | None:
     }
 
 
-def _embedding_rows(world: World) -> int | None:
-    if world.shape:
-        return int(world.shape["vocab_size"])
-    return world.model.embedding_rows if world.model else None
+def _embedding_rows(context: RunContext) -> int | None:
+    if context.shape:
+        return int(context.shape["vocab_size"])
+    return context.model.embedding_rows if context.model else None
 
 
-def teacher_weights(config: Config, world: World, *, half: bool) -> int:
+def teacher_weights(config: Config, context: RunContext, *, half: bool) -> int:
     """Bytes of the teacher's weights as they are loaded; 0 where none is asked, or its files don't tell how large it is.
 
     Where the student computes in half precision, so do the teacher's linear layers; an embedding that is the head too stays as it is.
     """
-    facts = world.teacher
-    if not world.distills or config.distill_alpha == 0 or facts is None or facts.parameters is None:
+    facts = context.teacher
+    if not context.distills or config.distill_alpha == 0 or facts is None or facts.parameters is None:
         return 0
     table = (facts.embedding_rows or 0) * (facts.hidden_size or 0)
     tables = table * (1 if facts.is_tied else 2)
@@ -65,7 +65,7 @@ def teacher_weights(config: Config, world: World, *, half: bool) -> int:
     if config.teacher_quantization:
         return int(INT4 * max(0, facts.parameters - tables) + max(each, 2.0) * tables)
     if not half:
-        return int((4.0 if facts.dtype == "float16" and not world.machine.has_cuda else each) * facts.parameters)
+        return int((4.0 if facts.dtype == "float16" and not context.machine.has_cuda else each) * facts.parameters)
     # A head that is the embedding too is rounded apart from it.
     beside = 2 * table if each > 2 and facts.is_tied else 0
     kept = table if facts.is_tied else tables - table

@@ -7,7 +7,7 @@ from typing import Any
 from autotrain_llm.config.metric_choice import chosen_metrics, only_a_benchmark
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.eval_tasks import is_file
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.metric import Metric
 
 BERTSCORE = "bertscore"
@@ -47,7 +47,7 @@ def encoder_of(config: Config) -> str | None:
     return config.eval_bertscore_model or ENCODER
 
 
-def decide_evaluation(config: Config, world: World) -> dict[str, Any] | None:
+def decide_evaluation(config: Config, context: RunContext) -> dict[str, Any] | None:
     """The plan's `evaluation`; None where the run has none."""
     if not config.use_enhanced_eval:
         return None
@@ -56,37 +56,37 @@ def decide_evaluation(config: Config, world: World) -> dict[str, Any] | None:
     return {
         "metrics": {metric.name: dict(metric.reports) for metric in metrics},
         "measured": {metric.name: metric.key_of(trainer) or metric.name for metric in metrics if not metric.is_of_text},
-        "answers": _answers(config, world, metrics) if writes_answers(config) else None,
+        "answers": _answers(config, context, metrics) if writes_answers(config) else None,
         "predictions": config.eval_save_predictions,
         "benchmark": [_task(name) for name in config.eval_benchmark or ()],
     }
 
 
-def _answers(config: Config, world: World, metrics: list[Metric]) -> dict[str, Any]:
+def _answers(config: Config, context: RunContext, metrics: list[Metric]) -> dict[str, Any]:
     """How answers are written and what they are compared by."""
-    rows = len(world.dataset.valid) if world.dataset else 0
+    rows = len(context.dataset.valid) if context.dataset else 0
     wanted = config.eval_samples
     return {
         "scores": {metric.name: metric.score for metric in metrics if metric.is_of_text},
         "rows": rows if wanted < 0 else min(wanted, rows),
         "max_new_tokens": config.eval_max_new_tokens,
         "temperature": config.eval_temperature,
-        "room": context_of(world) - config.eval_max_new_tokens,
+        "room": context_of(context) - config.eval_max_new_tokens,
         "batch": config.eval_batch_size or config.batch_size,
         "seed": config.seed,
-        "bertscore": _bertscore(config, world),
+        "bertscore": _bertscore(config, context),
     }
 
 
-def context_of(world: World) -> int:
+def context_of(context: RunContext) -> int:
     """Tokens that a prompt and its answer may take together."""
-    made = world.shape["max_position_embeddings"] if world.shape else None
-    return world.context_length or made or max(world.limit.tokens, SHORTEST_CONTEXT)
+    made = context.shape["max_position_embeddings"] if context.shape else None
+    return context.context_length or made or max(context.limit.tokens, SHORTEST_CONTEXT)
 
 
-def _bertscore(config: Config, world: World) -> dict[str, Any] | None:
+def _bertscore(config: Config, context: RunContext) -> dict[str, Any] | None:
     model = encoder_of(config)
-    facts = world.another("eval_bertscore_model", model)
+    facts = context.secondary_model("eval_bertscore_model", model)
     if model is None or facts is None:
         return None
     folder = facts.located.folder

@@ -12,7 +12,7 @@ from typing import Any
 from autotrain_llm.config.metric_choice import best_metric, chooses_checkpoints
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.tokenize.pack import pack
 from autotrain_llm.data.wording import plural
 from autotrain_llm.declare.metric import MAXIMIZE
@@ -215,54 +215,54 @@ def show_count(number: int | None) -> str:
     return str(number)
 
 
-def make_plan(config: Config, world: World, ignored: tuple[str, ...] = ()) -> Plan:
-    """Decide everything. `world.prepared` holds at least one row."""
-    layout = _layout(config, world)
-    rows = row_count(world, packing=layout["packing"])
-    schedule = _schedule(config, world, rows)
-    memory = Memory(config, world, layout, schedule)
-    precision = _with_checkpointing(config, memory, _precision(config, world))
-    reference = _reference(config, world, schedule, memory, precision)
+def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()) -> Plan:
+    """Decide everything. `context.prepared` holds at least one row."""
+    layout = _layout(config, context)
+    rows = row_count(context, packing=layout["packing"])
+    schedule = _schedule(config, context, rows)
+    memory = Memory(config, context, layout, schedule)
+    precision = _with_checkpointing(config, memory, _precision(config, context))
+    reference = _reference(config, context, schedule, memory, precision)
     cost = _estimate(memory, precision, config.target_memory)
     return Plan(
         trainer=config.trainer,
         parameters=_parameters(config),
         ignored=ignored,
-        model=_model(config, world),
-        data=_data(config, world),
-        objective=_objective(config, world, reference),
-        length={"tokens": world.limit.tokens, "parameter": world.limit.parameter, "why": world.limit.why},
+        model=_model(config, context),
+        data=_data(config, context),
+        objective=_objective(config, context, reference),
+        length={"tokens": context.limit.tokens, "parameter": context.limit.parameter, "why": context.limit.why},
         layout=layout,
         precision=precision,
         arguments=_arguments(config, schedule, precision),
         schedule=schedule,
-        output=_output(config, world),
+        output=_output(config, context),
         steps=schedule["steps"],
         estimate=cost,
-        adapter=_adapter(config, world),
+        adapter=_adapter(config, context),
         hub=_hub(config),
-        distillation=decide_distillation(config, world),
-        sweep=decide_sweep(config, world),
-        evaluation=decide_evaluation(config, world),
-        rollouts=_rollouts(config, world, schedule),
+        distillation=decide_distillation(config, context),
+        sweep=decide_sweep(config, context),
+        evaluation=decide_evaluation(config, context),
+        rollouts=_rollouts(config, context, schedule),
         engine=config.engine,
         seed=config.seed,
     )
 
 
-def row_count(world: World, *, packing: bool) -> int:
+def row_count(context: RunContext, *, packing: bool) -> int:
     """Rows as the batches count them: packed ones where rows are packed."""
-    assert world.prepared is not None
+    assert context.prepared is not None
     if packing:
-        return len(pack(world.prepared.train.lengths.tolist(), world.limit.tokens))
-    return len(world.prepared.train) * _answers_of_a_row(world, parted=True)
+        return len(pack(context.prepared.train.lengths.tolist(), context.limit.tokens))
+    return len(context.prepared.train) * _answers_of_a_row(context, parted=True)
 
 
-def _answers_of_a_row(world: World, *, parted: bool = False) -> int:
+def _answers_of_a_row(context: RunContext, *, parted: bool = False) -> int:
     """How many answers a prepared row has; with `parted`, as how many rows the trainer takes it."""
-    assert world.dataset is not None
-    spec = world.config.trainer_spec
-    return 2 if world.dataset.format == "preference" and (spec.parts_pairs or not parted) else 1
+    assert context.dataset is not None
+    spec = context.config.trainer_spec
+    return 2 if context.dataset.format == "preference" and (spec.parts_pairs or not parted) else 1
 
 
 def _parameters(config: Config) -> dict[str, dict[str, Any]]:
@@ -281,14 +281,18 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _model(config: Config, world: World) -> dict[str, Any]:
-    facts = world.model
+def _model(config: Config, context: RunContext) -> dict[str, Any]:
+    facts = context.model
     base = facts.model_located if facts else None
-    kind = "llama" if world.is_scratch else facts.model_type if facts else None
+    kind = "llama" if context.is_scratch else facts.model_type if facts else None
     architecture = (
-        "LlamaForCausalLM" if world.is_scratch else next(iter(facts.architectures), facts.model_type) if facts else None
+        "LlamaForCausalLM"
+        if context.is_scratch
+        else next(iter(facts.architectures), facts.model_type)
+        if facts
+        else None
     )
-    head = _score_head(config, world)
+    head = _score_head(config, context)
     return {
         "name": config.model,
         "kind": facts.located.kind if facts else "scratch",
@@ -298,9 +302,9 @@ def _model(config: Config, world: World) -> dict[str, Any]:
         "model_type": kind,
         "head": head,
         "scores": config.num_labels if head else None,
-        "parameters": world.parameters,
-        "shape": world.shape,
-        "tokenizer": config.tokenizer or ("trained on the data" if world.is_scratch else config.model),
+        "parameters": context.parameters,
+        "shape": context.shape,
+        "tokenizer": config.tokenizer or ("trained on the data" if context.is_scratch else config.model),
         "revision": config.revision,
         "cache_dir": config.cache_dir,
         "offline": config.offline,
@@ -310,18 +314,18 @@ def _model(config: Config, world: World) -> dict[str, Any]:
     }
 
 
-def _score_head(config: Config, world: World) -> str | None:
+def _score_head(config: Config, context: RunContext) -> str | None:
     """Where a model that scores has its head from; None for one that generates."""
     if config.trainer_spec.rows != "scored":
         return None
-    facts = world.model
-    if facts is None or world.is_scratch or not facts.is_classifier:
+    facts = context.model
+    if facts is None or context.is_scratch or not facts.is_classifier:
         return NEW_HEAD
     return KEPT_HEAD if facts.is_adapter or facts.num_labels == 1 else NEW_HEAD
 
 
-def _data(config: Config, world: World) -> dict[str, Any]:
-    dataset, prepared = world.dataset, world.prepared
+def _data(config: Config, context: RunContext) -> dict[str, Any]:
+    dataset, prepared = context.dataset, context.prepared
     assert dataset is not None and prepared is not None
     statistics = prepared.statistics
     return {
@@ -346,22 +350,22 @@ def _data(config: Config, world: World) -> dict[str, Any]:
             )
         },
         "answers": statistics["answers"],
-        "not_checked": _not_checked(config, world),
+        "not_checked": _not_checked(config, context),
     }
 
 
-def _not_checked(config: Config, world: World) -> list[str]:
+def _not_checked(config: Config, context: RunContext) -> list[str]:
     """What of the rows preflight did not look at, in words."""
     most = config.peek("check_rows")
     unread = (
         [f"no more than {plural(most, 'row')} of a side were read, and steps are counted for these"]
-        if world.reads_part_of_the_rows
+        if context.reads_part_of_the_rows
         else []
     )
-    return [*unread, *world.row_checks.not_checked]
+    return [*unread, *context.row_checks.not_checked]
 
 
-def _objective(config: Config, world: World, reference: dict[str, Any] | None) -> dict[str, Any]:
+def _objective(config: Config, context: RunContext, reference: dict[str, Any] | None) -> dict[str, Any]:
     """What is minimised, with the values it is made with, what it is measured against, and TRL's trainer for it."""
     spec = config.trainer_spec
     decided = {"name": config.trainer, "function": spec.objective, "trl": spec.reference}
@@ -369,44 +373,44 @@ def _objective(config: Config, world: World, reference: dict[str, Any] | None) -
     if config.applies("model_ref"):
         decided["reference"] = reference
     elif spec.samples:
-        decided["reference"] = decide_anchor(config, world)
+        decided["reference"] = decide_anchor(config, context)
     return decided
 
 
 def _reference(
-    config: Config, world: World, schedule: dict[str, Any], memory: Memory, precision: dict[str, Any]
+    config: Config, context: RunContext, schedule: dict[str, Any], memory: Memory, precision: dict[str, Any]
 ) -> dict[str, Any] | None:
     """What preferences are measured against: beforehand where memory would not hold it beside the training."""
     if not config.applies("model_ref"):
         return None
     short = memory.bytes(checkpointing=precision["checkpointing"]) > SHARE * memory.available
     memory.refers_beforehand = short
-    return decide_reference(config, world, schedule["epochs"], short_of_memory=short)
+    return decide_reference(config, context, schedule["epochs"], short_of_memory=short)
 
 
-def _rollouts(config: Config, world: World, schedule: dict[str, Any]) -> dict[str, Any] | None:
+def _rollouts(config: Config, context: RunContext, schedule: dict[str, Any]) -> dict[str, Any] | None:
     """What a policy samples and what scores it, and how many answers it learns from at a time."""
-    decided = decide_rollouts(config, world)
+    decided = decide_rollouts(config, context)
     if decided is None:
         return None
     phases = decide_phases(config, schedule["rows"], schedule["processes"])
-    return decided | decide_learning(config, world, phases)
+    return decided | decide_learning(config, context, phases)
 
 
-def _layout(config: Config, world: World) -> dict[str, Any]:
+def _layout(config: Config, context: RunContext) -> dict[str, Any]:
     """One flat stream where the architecture is known to keep rows apart in it, else padded."""
     packing = bool(config.applies("packing") and config.packing)
-    known = {"model_type": "llama"} if world.is_scratch else (world.model.config if world.model else None) or {}
+    known = {"model_type": "llama"} if context.is_scratch else (context.model.config if context.model else None) or {}
     apart, reason = keeps_rows_apart(known)
-    if apart and config.applies("model_ref") and world.reference is not None:
-        apart, reason = keeps_rows_apart(world.reference.config or {})
-    if apart and world.teacher is not None and config.distill_alpha > 0:
-        apart, reason = keeps_rows_apart(world.teacher.config or {})
-    values = value_model_of(config, world)
+    if apart and config.applies("model_ref") and context.reference is not None:
+        apart, reason = keeps_rows_apart(context.reference.config or {})
+    if apart and context.teacher is not None and config.distill_alpha > 0:
+        apart, reason = keeps_rows_apart(context.teacher.config or {})
+    values = value_model_of(config, context)
     if apart and values is not None:
         apart, reason = keeps_rows_apart(values.config or {})
-    if world.model and not world.is_scratch and world.model.is_encoder:
-        reason = f"{world.model.model_type} is an encoder: it reads a row from both sides"
+    if context.model and not context.is_scratch and context.model.is_encoder:
+        reason = f"{context.model.model_type} is an encoder: it reads a row from both sides"
     if not apart:
         return {"name": "padded", "why": reason, "packing": False}
     if config.engine == "trl" and not packing:
@@ -418,9 +422,9 @@ def _layout(config: Config, world: World) -> dict[str, Any]:
     }
 
 
-def _precision(config: Config, world: World) -> dict[str, Any]:
+def _precision(config: Config, context: RunContext) -> dict[str, Any]:
     """What is computed in: what was asked for, else bf16 where the device computes in it."""
-    machine = world.machine
+    machine = context.machine
     device = f"GPU {machine.gpus[0].name}" if machine.has_cuda else "processor"
     if config.mixed_precision:
         name, why = config.mixed_precision, config.source("mixed_precision")
@@ -445,9 +449,9 @@ def _with_checkpointing(config: Config, memory: Memory, precision: dict[str, Any
     }
 
 
-def _schedule(config: Config, world: World, rows: int) -> dict[str, Any]:
+def _schedule(config: Config, context: RunContext, rows: int) -> dict[str, Any]:
     """Steps, and when to log, evaluate and save."""
-    processes = world.machine.processes
+    processes = context.machine.processes
     if config.trainer_spec.samples:
         phases = decide_phases(config, rows, processes)
         batch_size, accumulated, steps_of_epoch = (phases[name] for name in ("batch_size", "batches", "steps_of_epoch"))
@@ -459,7 +463,7 @@ def _schedule(config: Config, world: World, rows: int) -> dict[str, Any]:
         steps = config.max_steps
     else:
         steps = max(1, math.ceil(steps_of_epoch * config.epochs))
-    has_rows = bool(world.prepared and world.prepared.valid is not None and len(world.prepared.valid))
+    has_rows = bool(context.prepared and context.prepared.valid is not None and len(context.prepared.valid))
     evaluate = asked_evaluation(config) or ("epoch" if has_rows else "no")
     eval_steps = config.eval_steps or max(1, steps // EVALUATIONS_BY_STEPS)
     save = asked_saving(config) or (evaluate if evaluate != "no" else "epoch")
@@ -522,11 +526,11 @@ def _arguments(config: Config, schedule: dict[str, Any], precision: dict[str, An
     return arguments
 
 
-def _adapter(config: Config, world: World) -> dict[str, Any] | None:
+def _adapter(config: Config, context: RunContext) -> dict[str, Any] | None:
     if not config.peft:
         return None
     # A score adapter is saved for the model whose files it began with, which an adapter merged beneath it is no part of.
-    merged_beneath = world.model is not None and world.model.is_adapter and _score_head(config, world) == NEW_HEAD
+    merged_beneath = context.model is not None and context.model.is_adapter and _score_head(config, context) == NEW_HEAD
     return {
         "r": config.lora_r,
         "alpha": config.lora_alpha,
@@ -548,8 +552,8 @@ def _hub(config: Config) -> dict[str, Any] | None:
     }
 
 
-def _output(config: Config, world: World) -> dict[str, Any]:
-    output = world.output
+def _output(config: Config, context: RunContext) -> dict[str, Any]:
+    output = context.output
     return {
         "dir": config.output_dir or str(output.folder),
         "overwrite": config.overwrite,

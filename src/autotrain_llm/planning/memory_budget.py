@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.order import (
     QUIET_TOKENS,
     ROOM_AHEAD,
@@ -30,7 +30,7 @@ from autotrain_llm.planning.value_function import value_model_of
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED
 
 if TYPE_CHECKING:
-    from autotrain_llm.models.metadata import ModelFacts
+    from autotrain_llm.models.metadata import ModelMetadata
 
 MARGIN = 0.2  # of the estimate: by so much less a run may take, so that nothing is refused that is only this far beyond the memory
 SHARE = 0.9  # of the device, beyond which activations are computed twice unless that was said otherwise
@@ -62,9 +62,11 @@ class Batch:
 class Memory:
     """The memory of one run. What isn't known of its model makes every peak None."""
 
-    def __init__(self, config: Config, world: World, layout: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
-        self.config, self.world, self.layout, self.schedule = config, world, layout, schedule
-        self.machine = world.machine
+    def __init__(
+        self, config: Config, context: RunContext, layout: Mapping[str, Any], schedule: Mapping[str, Any]
+    ) -> None:
+        self.config, self.context, self.layout, self.schedule = config, context, layout, schedule
+        self.machine = context.machine
         self.half = self.computes_in != "fp32"
         self.processes = schedule["processes"]
         self._batches: dict[tuple[Any, ...], Batch] = {}
@@ -82,14 +84,14 @@ class Memory:
 
     @cached_property
     def shape(self) -> estimate.Shape | None:
-        return model_shape(self.world)
+        return model_shape(self.context)
 
     @property
     def checkpoint_bytes(self) -> int:
         """Bytes that a checkpoint takes on disk; 0 where the model's sizes aren't known."""
         if self.shape is None:
             return 0
-        adapter = adapter_of(self.world.model, self.shape, self.config) if self.config.peft else None
+        adapter = adapter_of(self.context.model, self.shape, self.config) if self.config.peft else None
         second = self._second(self.shape, self.config, adapter)
         return estimate.checkpoint_bytes(self.shape, adapter, OPTIMIZER_STATES.get(self.config.optimizer, 2), *second)
 
@@ -111,11 +113,11 @@ class Memory:
     def _run(self, shape: estimate.Shape, config: Config, checkpointing: bool, full: bool) -> estimate.Run:
         spec, cuda = config.trainer_spec, self.machine.has_cuda
         batch = self._batch(config, full)
-        adapter = adapter_of(self.world.model, shape, config) if config.peft else None
-        weight = 2.0 if adapter and self.computes_in == "bf16" and not self.world.is_scratch else 4.0
+        adapter = adapter_of(self.context.model, shape, config) if config.peft else None
+        weight = 2.0 if adapter and self.computes_in == "bf16" and not self.context.is_scratch else 4.0
         scores = spec.rows == "scored"
         beside, before = self._beside(shape, config, adapter, weight)
-        statistics = self.world.prepared.statistics if self.world.prepared else {}
+        statistics = self.context.prepared.statistics if self.context.prepared else {}
         share = 1.0 if spec.samples else statistics.get("trained_token_share") or 1.0
         written, quiet = self._written(config), self._quiet(config, batch, full)
         unlike = min(1.0, batch.unlike / estimate.ALL_UNLIKE) if self.half and not cuda else 0.0
@@ -160,7 +162,7 @@ class Memory:
         """The backbone that values have to themselves, and its adapter where that is all that is trained of it."""
         if not config.applies("rl_value_model") or config.rl_value_model not in (SEPARATE, OF_REWARD):
             return None, None
-        values = value_model_of(config, self.world)
+        values = value_model_of(config, self.context)
         own = facts_shape(values) if values is not None else None
         return (shape, adapter) if own is None else (own, adapter_of(values, own, config) if adapter else None)
 
@@ -185,23 +187,23 @@ class Memory:
         self, shape: estimate.Shape, config: Config, adapter: estimate.Adapter | None, weight: float
     ) -> tuple[dict[str, int], int]:
         """What other models take all the time, by name; and what one takes before the first step and no longer."""
-        world, found, before = self.world, {}, 0
+        context, found, before = self.context, {}, 0
         if config.applies("model_ref"):
-            decided = decide_reference(config, world, self.schedule["epochs"], short_of_memory=self.refers_beforehand)
+            decided = decide_reference(config, context, self.schedule["epochs"], short_of_memory=self.refers_beforehand)
             if decided["kind"] == ANOTHER_MODEL:
-                own = facts_shape(world.reference) if world.reference else None
+                own = facts_shape(context.reference) if context.reference else None
                 found["reference"] = estimate.frozen_bytes(own or shape, weight, half=self.half)
             elif decided["when"] != BEFOREHAND:
                 found["reference"] = _copied(shape, decided["kind"], adapter, weight, half=self.half)
-        anchor = decide_anchor(config, world) if config.trainer_spec.samples else None
+        anchor = decide_anchor(config, context) if config.trainer_spec.samples else None
         if anchor is not None:
             found["reference"] = _copied(shape, anchor["kind"], adapter, weight, half=self.half)
-        teacher = teacher_weights(config, world, half=self.half)
+        teacher = teacher_weights(config, context, half=self.half)
         if teacher and config.distill_cache:
             before = teacher
         elif teacher:
             found["teacher"] = teacher
-        rewards = [world.another("rl_reward_model_path", source) for source in reward_models(config)]
+        rewards = [context.secondary_model("rl_reward_model_path", source) for source in reward_models(config)]
         if rewards:
             each = 2 if self.computes_in == "bf16" else 4
             found["reward models"] = sum(each * (facts.parameters or 0) for facts in rewards if facts is not None)
@@ -213,19 +215,19 @@ class Memory:
 
     def _teachers_width(self, config: Config) -> int | None:
         """How wide the teacher's hidden states are, where its logits are made beside the student's."""
-        if not self.world.distills or config.distill_alpha == 0 or config.distill_cache:
+        if not self.context.distills or config.distill_alpha == 0 or config.distill_cache:
             return None
-        facts = self.world.teacher
+        facts = self.context.teacher
         return (facts.hidden_size if facts else None) or (self.shape.hidden if self.shape else None)
 
     def _quiet(self, config: Config, batch: Batch, full: bool) -> int:
         """Tokens of the largest batch without gradients."""
-        world, prepared = self.world, self.world.prepared
+        context, prepared = self.context, self.context.prepared
         assert prepared is not None
         tokens = [0]
         total = int(prepared.statistics["total_tokens"])
         if config.applies("model_ref"):
-            decided = decide_reference(config, world, self.schedule["epochs"], short_of_memory=self.refers_beforehand)
+            decided = decide_reference(config, context, self.schedule["epochs"], short_of_memory=self.refers_beforehand)
             beside = 2 * batch.tokens if config.applies("kto_beta") else batch.tokens  # kto: mismatched answers too
             tokens.append(min(QUIET_TOKENS, total) if decided["when"] == BEFOREHAND else beside)
         if config.trainer_spec.samples:
@@ -233,7 +235,7 @@ class Memory:
             answers = phase["prompts_of_phase"] * phase["answers_each"] * self._longest(config)
             most = SCORED_TOKENS if reward_models(config) else QUIET_TOKENS
             tokens.append(min(most, answers))
-        if world.distills and config.distill_alpha > 0:
+        if context.distills and config.distill_alpha > 0:
             tokens.append(min(QUIET_TOKENS, total) if config.distill_cache else batch.tokens)
         if self.schedule["evaluate"] != "no" and len(prepared.valid):
             size = config.eval_batch_size or config.batch_size
@@ -246,7 +248,7 @@ class Memory:
             return 0
         phase = decide_phases(config, self.schedule["rows"], self.processes)
         answers = math.ceil(phase["prompts_of_phase"] * phase["answers_each"] / self.processes)
-        return min(answers, sequences_at_once(config, self.world))
+        return min(answers, sequences_at_once(config, self.context))
 
     def _cached_token(self, shape: estimate.Shape) -> int:
         """Bytes of the keys and values of one token, in the type of attention."""
@@ -255,16 +257,16 @@ class Memory:
     # --- the largest batch ------------------------------------------------------------------------------------------
 
     def _longest(self, config: Config) -> int:
-        assert self.world.prepared is not None
+        assert self.context.prepared is not None
         answer = config.rl_max_new_tokens if config.trainer_spec.samples else 0
-        return min(self.world.prepared.statistics["tokens"]["max"], self._limit(config)) + answer
+        return min(self.context.prepared.statistics["tokens"]["max"], self._limit(config)) + answer
 
     def _limit(self, config: Config) -> int:
-        changed = config.peek(self.world.limit.parameter) if config is not self.config else None
-        return int(changed) if changed and changed > 0 else self.world.limit.tokens
+        changed = config.peek(self.context.limit.parameter) if config is not self.config else None
+        return int(changed) if changed and changed > 0 else self.context.limit.tokens
 
     def _batch(self, config: Config, full: bool) -> Batch:
-        spec, prepared = config.trainer_spec, self.world.prepared
+        spec, prepared = config.trainer_spec, self.context.prepared
         assert prepared is not None
         if spec.samples:
             phase = decide_phases(config, self.schedule["rows"], self.processes)
@@ -350,7 +352,7 @@ class Memory:
 
     def _shorter(self, tokens: int) -> Iterator[dict[str, Any]]:
         if tokens >= SHORTEST:
-            yield {self.world.limit.parameter: tokens}
+            yield {self.context.limit.parameter: tokens}
         if self.config.trainer_spec.samples and self.config.rl_max_new_tokens > SHORTEST:
             yield {"rl_max_new_tokens": self.config.rl_max_new_tokens // 2}
 
@@ -365,7 +367,7 @@ class Memory:
         config = self.config
         if not config.peft and OPTIMIZER_STATES.get(config.optimizer, 2):
             yield {"optimizer": "adafactor"}
-        if self.world.is_scratch or not config.applies("peft"):
+        if self.context.is_scratch or not config.applies("peft"):
             return
         if not config.peft:
             yield {"peft": True}
@@ -412,21 +414,21 @@ class Memory:
             size //= 2
         if not config.peft and OPTIMIZER_STATES.get(config.optimizer, 2):
             yield {"optimizer": "adafactor"}
-        if not self.world.is_scratch and config.applies("peft"):
+        if not self.context.is_scratch and config.applies("peft"):
             if not config.peft:
                 yield {"peft": True, "optimizer": config.optimizer}
             if not config.quantization and self.machine.has_cuda:
                 yield {"quantization": "int4"}
         tokens = self._longest(config) // 2
         while tokens >= SHORTEST:
-            yield {self.world.limit.parameter: tokens}
+            yield {self.context.limit.parameter: tokens}
             tokens //= 2
 
     def largest(self, checkpointing: bool) -> dict[str, int | None]:
         """How large a batch, a length and the rank of an adapter may be, each by itself; None where not even the smallest fits."""
         if self.shape is None:
             return {}
-        name = self.world.limit.parameter
+        name = self.context.limit.parameter
         found = {"batch_size": self._most("batch_size", checkpointing), name: self._most(name, checkpointing)}
         if self.config.peft:
             fitting = [rank for rank in RANKS if self._fits({"lora_r": rank}, checkpointing)]
@@ -443,8 +445,8 @@ class Memory:
         low, high = 1, 2
         if not fits(low):
             return None
-        context = self.world.context_length if full else None
-        most = min(LARGEST, context or LARGEST) if full else max(1, self.schedule["rows"])
+        context_length = self.context.context_length if full else None
+        most = min(LARGEST, context_length or LARGEST) if full else max(1, self.schedule["rows"])
         while high < most and fits(high):
             low, high = high, high * 2
         high = min(high, most + 1)
@@ -491,16 +493,16 @@ def _largest_of(lengths: Any, prompts: Any, size: int, padded: bool) -> Batch:
 # --- the model ----------------------------------------------------------------------------------------------------------
 
 
-def model_shape(world: World) -> estimate.Shape | None:
+def model_shape(context: RunContext) -> estimate.Shape | None:
     """The sizes that memory follows from; None where the model's files don't tell."""
-    shape = world.shape or {}
+    shape = context.shape or {}
     if not shape:
-        return facts_shape(world.model) if world.model else None
-    if world.parameters is None:
+        return facts_shape(context.model) if context.model else None
+    if context.parameters is None:
         return None
     hidden, heads = shape["hidden_size"], shape["num_attention_heads"]
     return estimate.Shape(
-        world.parameters,
+        context.parameters,
         hidden,
         shape["intermediate_size"],
         shape["num_hidden_layers"],
@@ -513,7 +515,7 @@ def model_shape(world: World) -> estimate.Shape | None:
     )
 
 
-def facts_shape(facts: ModelFacts) -> estimate.Shape | None:
+def facts_shape(facts: ModelMetadata) -> estimate.Shape | None:
     """The sizes of a model as its files tell them; of experts, those that a token is sent to."""
     hidden, layers, words = facts.hidden_size, facts.layers, facts.vocab_size
     if not hidden or not layers or not words or facts.parameters is None:
@@ -529,7 +531,7 @@ def facts_shape(facts: ModelFacts) -> estimate.Shape | None:
     )
 
 
-def adapter_of(facts: ModelFacts | None, shape: estimate.Shape, config: Config) -> estimate.Adapter:
+def adapter_of(facts: ModelMetadata | None, shape: estimate.Shape, config: Config) -> estimate.Adapter:
     """The adapter that these flags make: on the model's own tensors where its files tell their shapes, else on those of a Llama."""
     targets = tuple(config.target_modules)
     everything = "all-linear" in targets

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 
 ANOTHER_MODEL = "another model"
 ADAPTER_OFF = "the model without its adapter"
@@ -15,9 +15,9 @@ BEFOREHAND = "once, before training"
 BESIDE = "beside each batch"
 
 
-def decide_reference(config: Config, world: World, epochs: float, *, short_of_memory: bool) -> dict[str, Any]:
+def decide_reference(config: Config, context: RunContext, epochs: float, *, short_of_memory: bool) -> dict[str, Any]:
     """The plan's `reference`: its kind, the model it names, when it is computed, and why."""
-    kind = reference_kind(config, world)
+    kind = reference_kind(config, context)
     if config.engine == "trl":
         when, why = BESIDE, "as TRL's trainer does"
     elif config.trainer_spec.parts_pairs:
@@ -31,10 +31,10 @@ def decide_reference(config: Config, world: World, epochs: float, *, short_of_me
     return {"kind": kind, "model": config.model_ref, "when": when, "why": why}
 
 
-def reference_kind(config: Config, world: World) -> str:
+def reference_kind(config: Config, context: RunContext) -> str:
     """Where the reference's weights are."""
     if config.applies("model_ref") and config.model_ref:
         return ANOTHER_MODEL
     if not config.peft:
         return COPY
-    return ADAPTER_AS_IT_WAS if world.model is not None and world.model.is_adapter else ADAPTER_OFF
+    return ADAPTER_AS_IT_WAS if context.model is not None and context.model.is_adapter else ADAPTER_OFF

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.reference_model import reference_kind
 from autotrain_llm.planning.value_function import value_kind
 
@@ -49,23 +49,23 @@ def steps_of_pass(answers: int, of_step: int) -> int:
     return math.ceil(answers / of_step)
 
 
-def decide_learning(config: Config, world: World, phases: dict[str, Any]) -> dict[str, Any]:
+def decide_learning(config: Config, context: RunContext, phases: dict[str, Any]) -> dict[str, Any]:
     """The part of the plan's `rollouts` that is about learning: the phases, and how scores become advantages."""
     names = ["rl_kl_coef", "rl_target_kl", "rl_stop_kl"]
     names += [
         name for name in ("rl_gamma", "rl_gae_lambda", "rl_num_generations", "rl_advantage") if config.applies(name)
     ]
-    values = value_kind(config, world)
+    values = value_kind(config, context)
     decided = {} if values is None else {"rl_value_model": values}
     return {**phases, **{name: getattr(config, name) for name in names}, **decided}
 
 
-def decide_anchor(config: Config, world: World) -> dict[str, Any] | None:
+def decide_anchor(config: Config, context: RunContext) -> dict[str, Any] | None:
     """What a policy is held to, the model as it was; None where nothing holds it."""
     if config.rl_kl_coef == 0 and config.rl_target_kl is None:
         return None
     return {
-        "kind": reference_kind(config, world),
+        "kind": reference_kind(config, context),
         "model": None,
         "when": EACH_PHASE,
         "why": "answers are new in each phase",

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SHARED
 
 if TYPE_CHECKING:
-    from autotrain_llm.models.metadata import ModelFacts
+    from autotrain_llm.models.metadata import ModelMetadata
 
 MODEL, FUNCTION, MISSING_END = "model", "function", "missing_end"
 VALUE = 4  # bytes
@@ -19,7 +19,7 @@ MOST_AT_ONCE = {True: 1024, False: 256}  # with CUDA, where a step takes as long
 UNKNOWN = 64  # sequences at once of a model whose sizes its files don't tell
 
 
-def decide_rollouts(config: Config, world: World) -> dict[str, Any] | None:
+def decide_rollouts(config: Config, context: RunContext) -> dict[str, Any] | None:
     """The plan's `rollouts`; None where the run has none."""
     if not config.trainer_spec.samples:
         return None
@@ -30,10 +30,10 @@ def decide_rollouts(config: Config, world: World) -> dict[str, Any] | None:
             "top_k": config.rl_top_k,
             "top_p": config.rl_top_p,
             "backend": config.rl_generation,
-            "batch": sequences_at_once(config, world),
-            "longest": longest_sequence(config, world),
+            "batch": sequences_at_once(config, context),
+            "longest": longest_sequence(config, context),
         },
-        "rewards": rewards_of(config, world),
+        "rewards": rewards_of(config, context),
     }
 
 
@@ -47,11 +47,11 @@ def reward_functions(config: Config) -> tuple[str, ...]:
     return tuple(config.rl_reward_fn or ()) if config.trainer_spec.samples else ()
 
 
-def rewards_of(config: Config, world: World) -> list[dict[str, Any]]:
+def rewards_of(config: Config, context: RunContext) -> list[dict[str, Any]]:
     """What scores an answer: models, functions, and what is taken off where an answer doesn't end."""
     found: list[dict[str, Any]] = []
     for source in reward_models(config):
-        facts = world.another("rl_reward_model_path", source)
+        facts = context.secondary_model("rl_reward_model_path", source)
         found.append({"kind": MODEL, "source": source, "as_turns": facts is not None and scores_turns(facts, config)})
     found += [{"kind": FUNCTION, "source": source} for source in reward_functions(config)]
     weights = [float(weight) for weight in config.rl_reward_weights or ()] or [1.0] * len(found)
@@ -77,7 +77,7 @@ def _named(entry: dict[str, Any], taken: list[str]) -> str:
     return own
 
 
-def scores_turns(facts: ModelFacts, config: Config) -> bool:
+def scores_turns(facts: ModelMetadata, config: Config) -> bool:
     """Whether the reward model was trained on texts written as turns: as its own run says, else as the policy sees its prompts."""
     from autotrain_llm.context.output_dir import CHECKPOINTS
     from autotrain_llm.data.chat.template import NONE
@@ -93,28 +93,28 @@ def scores_turns(facts: ModelFacts, config: Config) -> bool:
     return config.chat_template not in (None, NONE)
 
 
-def sequences_at_once(config: Config, world: World) -> int:
+def sequences_at_once(config: Config, context: RunContext) -> int:
     """How many answers are written together: what fits into a share of the device's memory."""
-    each = _cached_bytes(world)
-    if each is None or world.prepared is None:
+    each = _cached_bytes(context)
+    if each is None or context.prepared is None:
         return UNKNOWN
-    longest = longest_sequence(config, world)
+    longest = longest_sequence(config, context)
     assert longest is not None
-    most = MOST_AT_ONCE[world.machine.has_cuda]
-    return max(1, min(most, int(CACHE_SHARE * world.machine.device_memory / (each * longest))))
+    most = MOST_AT_ONCE[context.machine.has_cuda]
+    return max(1, min(most, int(CACHE_SHARE * context.machine.device_memory / (each * longest))))
 
 
-def longest_sequence(config: Config, world: World) -> int | None:
+def longest_sequence(config: Config, context: RunContext) -> int | None:
     """The tokens of the longest prompt with the longest answer; None where the prompts are not known."""
-    if world.prepared is None:
+    if context.prepared is None:
         return None
-    lengths = [int(rows.lengths.max()) for rows in (world.prepared.train, world.prepared.valid) if len(rows)]
+    lengths = [int(rows.lengths.max()) for rows in (context.prepared.train, context.prepared.valid) if len(rows)]
     return max(lengths, default=0) + config.rl_max_new_tokens
 
 
-def _cached_bytes(world: World) -> int | None:
+def _cached_bytes(context: RunContext) -> int | None:
     """Bytes that a token which was read takes."""
-    facts, shape = world.model, world.shape or {}
+    facts, shape = context.model, context.shape or {}
 
     def size(*names: str) -> int | None:
         known = next((shape[name] for name in names if name in shape), None)

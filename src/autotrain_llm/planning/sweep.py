@@ -14,11 +14,11 @@ from autotrain_llm.config.search_space import (
     study_name,
     without_password,
 )
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.param import Search
 
 
-def decide_sweep(config: Config, world: World) -> dict[str, Any] | None:
+def decide_sweep(config: Config, context: RunContext) -> dict[str, Any] | None:
     """The plan's `sweep`; None where the run has none.
 
     `space` is what is searched, by parameter; `own` are the command's own values of these, which the first trial has, None where the command leaves one open; `held_out` is the

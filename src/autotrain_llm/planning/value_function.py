@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.finding import ERROR
 from autotrain_llm.models.architectures import keeps_rows_apart
 from autotrain_llm.models.checks.files import unmatched_targets
@@ -13,46 +13,46 @@ from autotrain_llm.planning.rollouts import longest_sequence, reward_models
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SHARED
 
 if TYPE_CHECKING:
-    from autotrain_llm.models.metadata import ModelFacts
+    from autotrain_llm.models.metadata import ModelMetadata
 
 
-def value_kind(config: Config, world: World) -> str | None:
+def value_kind(config: Config, context: RunContext) -> str | None:
     """What `--rl-value-model` says, and where it says nothing the reward model, corrected, if that can be and takes no padding; None where
     nothing has values."""
     if not config.applies("rl_value_model"):
         return None
     if config.rl_value_model is not None:
         return config.rl_value_model
-    values = _reward_model(config, world)
+    values = _reward_model(config, context)
     if values is None or values.config is None or not values.is_classifier or not keeps_rows_apart(values.config)[0]:
         return SHARED
-    return SHARED if unfit(values, config, world) else CORRECTED
+    return SHARED if unfit(values, config, context) else CORRECTED
 
 
-def value_model_of(config: Config, world: World) -> ModelFacts | None:
+def value_model_of(config: Config, context: RunContext) -> ModelMetadata | None:
     """The reward model that values begin as; None where they begin as nought, or where it is not known which."""
-    return _reward_model(config, world) if value_kind(config, world) in (OF_REWARD, CORRECTED) else None
+    return _reward_model(config, context) if value_kind(config, context) in (OF_REWARD, CORRECTED) else None
 
 
-def _reward_model(config: Config, world: World) -> ModelFacts | None:
+def _reward_model(config: Config, context: RunContext) -> ModelMetadata | None:
     """The only reward model there is."""
     sources = reward_models(config)
-    return world.another("rl_reward_model_path", sources[0]) if len(sources) == 1 else None
+    return context.secondary_model("rl_reward_model_path", sources[0]) if len(sources) == 1 else None
 
 
-def unfit(values: ModelFacts, config: Config, world: World) -> str | None:
+def unfit(values: ModelMetadata, config: Config, context: RunContext) -> str | None:
     """Why this reward model can't say what is still to come of an answer, said of it; None where it can."""
     if values.is_encoder or values.is_encoder_decoder:
         return f"({values.model_type}) reads an answer from both sides, and a value may depend on no token that comes later"
     if values.score_heads and all("classifier" in name for name in values.score_heads):
         return f"({values.model_type}) has no score head on its last layer that could be read at every token"
-    different = world.differing_token(values)
+    different = context.differing_token(values)
     if different is not None:
         return f"has another vocabulary than the policy: {different}"
-    own, theirs = world.model.embedding_rows if world.model else None, values.embedding_rows
+    own, theirs = context.model.embedding_rows if context.model else None, values.embedding_rows
     if own and theirs and theirs < own:
         return f"has {theirs} tokens, and the policy may write any of {own}"
-    longest = longest_sequence(config, world)
+    longest = longest_sequence(config, context)
     if longest is not None and values.context_length is not None and longest > values.context_length:
         return f"reads {values.context_length} tokens, and a prompt with its answer has up to {longest}"
     if config.peft and config.rl_value_model == OF_REWARD:

@@ -39,7 +39,7 @@ def test_stages_that_were_not_reached_are_said_to_be_skipped(command):
 
 def test_a_dry_run_without_a_gpu_says_that_its_memory_is_estimated(command):
     checked = preflight(resolve(command | {"dry_run": True}))
-    if checked.world.machine.has_cuda:
+    if checked.context.machine.has_cuda:
         pytest.skip("there is a GPU")
     assert any("memory of a GPU" in item.what for item in checked.not_checked)
 

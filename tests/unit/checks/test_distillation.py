@@ -139,22 +139,26 @@ def test_templates_on_rows_with_prompts_are_fine(asked: Path, light_llama: Path,
     ):
         result = checked(asked, light_llama, light_teacher, **flags)
         assert codes(result) == [], result.findings
-        assert (result.world.teacher_rows is not None) == ("teacher_prompt_template" in flags)
+        assert (result.context.teacher_rows is not None) == ("teacher_prompt_template" in flags)
 
 
 def test_the_students_template_is_part_of_the_rows(asked: Path, light_llama: Path, light_teacher: Path) -> None:
     result = checked(asked, light_llama, light_teacher, student_prompt_template="Answer: {prompt}")
     plain = checked(asked, light_llama, light_teacher)
-    assert result.world.tokenizer is not None and result.world.prepared is not None and plain.world.prepared is not None
-    ids, trained = result.world.prepared.train[0]
-    assert result.world.tokenizer.decode(ids[~trained]).endswith("Answer: What is 0?")
-    assert result.world.prepared.fingerprint != plain.world.prepared.fingerprint
+    assert (
+        result.context.tokenizer is not None
+        and result.context.prepared is not None
+        and plain.context.prepared is not None
+    )
+    ids, trained = result.context.prepared.train[0]
+    assert result.context.tokenizer.decode(ids[~trained]).endswith("Answer: What is 0?")
+    assert result.context.prepared.fingerprint != plain.context.prepared.fingerprint
 
 
 def test_the_teachers_rows_have_the_same_answers(asked: Path, light_llama: Path, light_teacher: Path) -> None:
-    world = checked(asked, light_llama, light_teacher, teacher_prompt_template="With care: {prompt}\n").world
-    assert world.teacher_rows is not None and world.prepared is not None and world.teacher_rows.unlike == []
-    for (ids, trained), (seen, marks) in zip(world.prepared.train, world.teacher_rows.train, strict=True):
+    context = checked(asked, light_llama, light_teacher, teacher_prompt_template="With care: {prompt}\n").context
+    assert context.teacher_rows is not None and context.prepared is not None and context.teacher_rows.unlike == []
+    for (ids, trained), (seen, marks) in zip(context.prepared.train, context.teacher_rows.train, strict=True):
         assert ids[trained].tolist() == seen[marks].tolist() and len(seen) > len(ids)
 
 
@@ -164,9 +168,9 @@ def test_conversations_have_a_prompt_in_each_turn_of_the_user(
     rows = [{"messages": row["messages"] * 2} for row in questions(6)]
     chats = write_rows(tmp_path / "chats.jsonl", rows)
     flags = {"chat_template": "zephyr", "teacher_prompt_template": "Well: {prompt}"}
-    world = checked(chats, light_llama, light_teacher, **flags).world
-    assert world.teacher_rows is not None and world.teacher_rows.unlike == [] and world.tokenizer is not None
-    assert world.tokenizer.decode(world.teacher_rows.train[0][0]).count("Well: Number 0") == 2
+    context = checked(chats, light_llama, light_teacher, **flags).context
+    assert context.teacher_rows is not None and context.teacher_rows.unlike == [] and context.tokenizer is not None
+    assert context.tokenizer.decode(context.teacher_rows.train[0][0]).count("Well: Number 0") == 2
 
 
 @pytest.mark.parametrize("name", ["teacher_prompt_template", "student_prompt_template"])
@@ -236,7 +240,7 @@ def test_the_estimate_counts_the_teacher_where_it_stays(asked: Path, light_llama
     def teacher(**flags: Any) -> int | None:
         return cost(**flags)["memory"].get("teacher")
 
-    facts = checked(asked, light_llama, light_teacher).world.teacher
+    facts = checked(asked, light_llama, light_teacher).context.teacher
     assert facts is not None and facts.parameters is not None
     assert teacher() == 4 * facts.parameters
     assert teacher(use_distillation=False) is None and teacher(distill_alpha=0.0) is None

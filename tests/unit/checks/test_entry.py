@@ -76,7 +76,7 @@ def test_a_resumed_run_and_a_trial_are_told_what_a_new_run_is(command, fault, tm
     expected = told(preflight(resolve(command | fault)).findings)
     assert expected
     whole = preflight(resolve(command))
-    trial = preflight(resolve(command).replace(fault), earlier=whole.world)
+    trial = preflight(resolve(command).replace(fault), earlier=whole.context)
     assert [finding for finding in expected if finding not in told(trial.findings)] == []
     checkpoint = tmp_path / "out" / "checkpoints" / "checkpoint-3"
     checkpoint.mkdir(parents=True)

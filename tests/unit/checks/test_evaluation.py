@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from autotrain_llm.checks.preflight import Checked, preflight
-from autotrain_llm.config.arguments import take_all
+from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.metric_choice import metric_directions, metric_named
 from autotrain_llm.config.registry import METRICS, TRAINERS
 from autotrain_llm.config.resolved import resolve
@@ -26,7 +26,7 @@ from support.rows import write_rows
 
 def checked(trainer: str = "sft", **flags: Any) -> Checked:
     """The check of flags alone, or of a whole command where rows and a model are among them."""
-    said = take_all({"trainer": trainer, "use_enhanced_eval": True, "dry_run": True, **flags})
+    said = parse_kwargs({"trainer": trainer, "use_enhanced_eval": True, "dry_run": True, **flags})
     assert said.findings == []
     return preflight(resolve(said.values))
 
@@ -105,7 +105,7 @@ def test_metrics_are_a_json_list_or_separated_by_commas(spelt, whole):
 
 
 def test_directions_are_those_of_the_trainer_and_of_the_metrics():
-    values = take_all({"trainer": "sft", "use_enhanced_eval": True, "eval_metrics": "rouge,ppl"}).values
+    values = parse_kwargs({"trainer": "sft", "use_enhanced_eval": True, "eval_metrics": "rouge,ppl"}).values
     found = metric_directions(resolve(values))
     assert found["eval_rouge1"] == found["eval_rougeL"] == "maximize"
     assert found["eval_perplexity"] == found["eval_loss"] == "minimize" and "eval_bleu" not in found

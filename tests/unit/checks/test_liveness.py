@@ -11,7 +11,7 @@ import pytest
 
 import autotrain_llm
 from autotrain_llm.checks.preflight import Checked, preflight
-from autotrain_llm.config.arguments import take_all
+from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.registry import GROUP, METRICS, PARAMS, READS, TRAINERS, verdict
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context.machine import Gpu, Machine
@@ -214,7 +214,7 @@ def checked(trainer: str, places: dict[str, str], flags: dict[str, Any]) -> Chec
     if trainer in SAMPLING:
         command |= {"rl_reward_fn": "{score}"}
     command |= flags
-    said = take_all({name: filled(value, places) for name, value in command.items()})
+    said = parse_kwargs({name: filled(value, places) for name, value in command.items()})
     assert said.findings == []
     return preflight(resolve(said.values))
 
@@ -231,7 +231,7 @@ def plan_of(trainer: str, places: dict[str, str], flags: dict[str, Any]) -> dict
     return {name: part for name, part in plan.items() if name not in PARTS_THAT_ONLY_REPEAT}
 
 
-def another(param: Param) -> Any:
+def secondary_model(param: Param) -> Any:
     """A value other than the default, for a parameter that needs no line of its own in the table."""
     if param.kind == "switch":
         return not param.default
@@ -259,12 +259,12 @@ def test_every_parameter_that_a_trainer_reads_is_looked_at_when_the_plan_is_made
     answering = ANSWERING if TRAINERS[trainer].reads("eval_samples") else {}
     result = checked(trainer, places, {**EVERYTHING_ON, **taught, **answering})
     assert result.plan is not None
-    assert set(settings_of(trainer)) - result.world.config.looked_at == set()
+    assert set(settings_of(trainer)) - result.context.config.looked_at == set()
 
 
 @pytest.mark.parametrize("trainer", AVAILABLE)
 def test_no_parameter_of_another_trainer_is_looked_at(trainer, places):
-    looked_at = checked(trainer, places, EVERYTHING_ON).world.config.looked_at
+    looked_at = checked(trainer, places, EVERYTHING_ON).context.config.looked_at
     assert {name for name in looked_at if verdict(PARAMS[name], TRAINERS[trainer]) != READS} == set()
 
 
@@ -305,7 +305,7 @@ def test_another_value_makes_another_plan(trainer, name, places, monkeypatch):
         pytest.skip("documents have no prompts: every template is refused (P507)")
     switch = GROUP[PARAMS[name].group].switch
     derived = {switch: True} if switch and switch != name else {}
-    value, companions = CHANGES[name] if name in CHANGES else (another(PARAMS[name]), derived)
+    value, companions = CHANGES[name] if name in CHANGES else (secondary_model(PARAMS[name]), derived)
     if name == "eval_metrics":
         value = [metric.name for metric in METRICS.values() if metric.makes_sense_for(TRAINERS[trainer])][-1]
     if name in ("sweep_metric", "metric_for_best_model"):

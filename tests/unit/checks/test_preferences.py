@@ -140,7 +140,7 @@ def test_labelled_rows_are_cut_on_both_sides_too(light_llama: Path, tmp_path: Pa
     result = checked(labelled, light_llama, "kto", max_prompt_length=3, max_completion_length=2)
     assert result.plan is not None and result.plan.data["truncated_rows"] == 12
     assert result.plan.data["tokens"]["max"] > 5
-    prepared = result.world.prepared
+    prepared = result.context.prepared
     assert prepared is not None
     for ids, trained in prepared.train:
         assert len(ids) == 5 and trained.tolist() == [False] * 3 + [True] * 2

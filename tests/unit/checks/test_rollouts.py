@@ -13,7 +13,7 @@ import pytest
 
 from autotrain_llm.checks.preflight import Checked, preflight
 from autotrain_llm.cli.main import main
-from autotrain_llm.config.arguments import take_all
+from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context.machine import Gpu, Machine
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
@@ -37,7 +37,7 @@ def function(folder: Path, source: str) -> str:
 
 def checked(data: Path, model: Path, **flags: Any) -> Checked:
     command = {"trainer": "grpo", "model": str(model), "data_path": str(data), "lr": 1e-6, "epochs": 1, "batch_size": 4}
-    said = take_all({**command, "dry_run": True, **flags})
+    said = parse_kwargs({**command, "dry_run": True, **flags})
     assert said.findings == []
     return preflight(resolve(said.values))
 

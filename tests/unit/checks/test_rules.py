@@ -19,7 +19,7 @@ from autotrain_llm.cli.main import main
 from autotrain_llm.cli.parser import read
 from autotrain_llm.config.registry import GROUP, PARAMS
 from autotrain_llm.config.resolved import Config, resolve
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.rule import Rule
 from support.light_models import build_light_model
@@ -253,5 +253,7 @@ def test_packing_is_ignored_with_a_word_where_rows_would_mix(command, tmp_path):
 
 
 def test_a_fact_of_the_world_is_looked_up_once(command):
-    world = World(resolve(command))
-    assert world.model is world.model and world.dataset is world.dataset and world.prepared is world.prepared
+    context = RunContext(resolve(command))
+    assert (
+        context.model is context.model and context.dataset is context.dataset and context.prepared is context.prepared
+    )

@@ -11,7 +11,7 @@ import yaml
 
 from autotrain_llm.api import check
 from autotrain_llm.cli.main import main
-from autotrain_llm.config.arguments import Said, take_all
+from autotrain_llm.config.arguments import ParsedArguments, parse_kwargs
 from autotrain_llm.config.file import read_config
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, DEFAULT, TRAINER_DEFAULT, Config, resolve
@@ -69,7 +69,7 @@ def write(path: Path, document: Any) -> str:
     return str(path)
 
 
-def codes(said: Said) -> list[str]:
+def codes(said: ParsedArguments) -> list[str]:
     return [finding.code for finding in said.findings]
 
 
@@ -347,7 +347,7 @@ def test_an_accepted_flag_does_not_overrule_what_was_said_plainly():
         {"use_flash_attention_2": True, "attn_implementation": "sdpa"},
         {"attn_implementation": "sdpa", "use_flash_attention_2": True},
     ):
-        assert take_all(flags).values["attn_implementation"] == "sdpa"
+        assert parse_kwargs(flags).values["attn_implementation"] == "sdpa"
 
 
 def test_a_key_that_stands_twice_is_an_error_in_any_spelling(tmp_path):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from autotrain_llm.checks.rules.every import RULES
-from autotrain_llm.config.arguments import take_all
+from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.metric_choice import best_metric, metric_directions
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.config.resolved import resolve
@@ -20,7 +20,7 @@ LR, BATCH = PARAMS["lr"], PARAMS["batch_size"]
 
 
 def config_of(**flags):
-    said = take_all(flags)
+    said = parse_kwargs(flags)
     assert said.findings == []
     return resolve(said.values)
 
@@ -118,7 +118,7 @@ def test_a_file_of_a_whole_sweep_of_wandb_is_read_for_its_parameters(tmp_path):
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path):
-    (finding,) = take_all({"sweep_params": str(tmp_path / "none.yaml")}).findings
+    (finding,) = parse_kwargs({"sweep_params": str(tmp_path / "none.yaml")}).findings
     assert finding.code == "P302" and "No such file" in finding.message
 
 

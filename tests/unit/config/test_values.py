@@ -11,7 +11,7 @@ import pytest
 
 from autotrain_llm.api import check
 from autotrain_llm.cli.main import main
-from autotrain_llm.config.arguments import take_all
+from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.registry import PARAMS, trainers_that_read
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.declare.param import Param, plain
@@ -125,19 +125,19 @@ def test_a_value_that_is_none_of_the_choices_is_refused_and_the_nearest_named(pa
 @pytest.mark.parametrize("param", CHOSEN, ids=name_of)
 def test_every_choice_and_every_old_name_of_one_is_taken(param):
     for choice in (*param.choices, *param.replaced_choices):
-        assert take_all({param.name: choice}).values[param.name] in param.choices
+        assert parse_kwargs({param.name: choice}).values[param.name] in param.choices
         assert from_python(param, choice) == []
 
 
 @pytest.mark.parametrize("raw", ["no", False])
 def test_the_word_no_is_the_same_from_the_command_line_and_as_yaml_reads_it(raw):
-    assert take_all({"eval_strategy": raw}).values == {"eval_strategy": "no"}
+    assert parse_kwargs({"eval_strategy": raw}).values == {"eval_strategy": "no"}
     assert from_python(PARAMS["mixed_precision"], raw) == ["P303"]
 
 
 def test_none_is_never_and_not_the_default_where_never_is_a_choice():
-    assert take_all({"save_strategy": "none"}).values == {"save_strategy": "no"}
-    assert take_all({"quantization": "none"}).values == {"quantization": None}
+    assert parse_kwargs({"save_strategy": "none"}).values == {"save_strategy": "no"}
+    assert parse_kwargs({"quantization": "none"}).values == {"quantization": None}
 
 
 # ---- kinds
@@ -158,14 +158,14 @@ def test_what_is_no_number_in_python_is_refused(param, raw):
 @pytest.mark.parametrize("param", [param for param in NUMBERS if param.kind == "int"], ids=name_of)
 def test_half_a_number_is_refused_where_a_whole_one_belongs(param, tmp_path, capsys):
     everywhere(param, 2.5, "P302", tmp_path, capsys)
-    assert take_all({param.name: "1e1"}).values == take_all({param.name: 10.0}).values == {param.name: 10}
+    assert parse_kwargs({param.name: "1e1"}).values == parse_kwargs({param.name: 10.0}).values == {param.name: 10}
 
 
 @pytest.mark.parametrize("param", [param for param in SETTINGS if param.kind == "switch"], ids=name_of)
 def test_a_switch_is_true_or_false(param, tmp_path, capsys):
     everywhere(param, "maybe", "P302", tmp_path, capsys)
     for raw, value in (("TRUE", True), ("yes", True), ("1", True), ("Off", False), ("no", False), (0, False)):
-        assert take_all({param.name: raw}).values == {param.name: value}
+        assert parse_kwargs({param.name: raw}).values == {param.name: value}
 
 
 @pytest.mark.parametrize("param", [param for param in PARAMS.values() if param.kind == "json"], ids=name_of)
@@ -177,7 +177,7 @@ def test_what_is_no_json_object_is_refused(param, raw, tmp_path, capsys):
 @pytest.mark.parametrize("param", [param for param in PARAMS.values() if param.kind == "list"], ids=name_of)
 def test_a_list_is_names_with_commas_or_json(param, tmp_path, capsys):
     for raw in ("a,b", " a , b ", '["a", "b"]', ["a", "b"], ("a", "b")):
-        assert take_all({param.name: raw}).values == {param.name: ("a", "b")}
+        assert parse_kwargs({param.name: raw}).values == {param.name: ("a", "b")}
     everywhere(param, '["a", 3]', "P302", tmp_path, capsys)
     everywhere(param, "[a", "P302", tmp_path, capsys)
 
@@ -190,7 +190,7 @@ def test_a_text_is_no_table_and_holds_no_null_character(param):
 
 @pytest.mark.parametrize("param", [p for p in PARAMS.values() if p.kind != "list" and p.name != "trainer"], ids=name_of)
 def test_nothing_stands_for_the_default_only_where_nothing_is_a_value(param):
-    said = take_all({param.name: None})
+    said = parse_kwargs({param.name: None})
     if param.nullable:
         assert said.values == {param.name: None} and said.findings == []
     else:
@@ -200,7 +200,7 @@ def test_nothing_stands_for_the_default_only_where_nothing_is_a_value(param):
 @pytest.mark.parametrize("param", NUMBERS, ids=name_of)
 def test_an_empty_word_is_no_number(param, capsys):
     if param.nullable:
-        assert take_all({param.name: ""}).values == {param.name: None}
+        assert parse_kwargs({param.name: ""}).values == {param.name: None}
     else:
         assert from_command_line(param, "", capsys) == ["P302"]
 
@@ -264,7 +264,7 @@ def test_a_path_that_no_file_can_have_is_a_finding(name):
 
 
 def test_a_secret_of_the_wrong_kind_is_not_repeated():
-    (finding,) = take_all({"token": {"hf_secret": 1}}).findings
+    (finding,) = parse_kwargs({"token": {"hf_secret": 1}}).findings
     assert "hf_secret" not in f"{finding.message} {finding.fix}"
 
 

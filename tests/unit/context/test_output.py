@@ -12,7 +12,7 @@ import pytest
 
 from autotrain_llm.checks.rules.every import RULES
 from autotrain_llm.cli.main import main
-from autotrain_llm.config.arguments import take_all
+from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import Config, resolve
 from autotrain_llm.context.output_dir import find_output, is_complete, process_that_holds
 from autotrain_llm.version import VERSION
@@ -20,7 +20,7 @@ from support.paths import find_test
 
 
 def config_of(**flags: object) -> Config:
-    said = take_all(flags)
+    said = parse_kwargs(flags)
     assert said.findings == []
     return resolve(said.values)
 
@@ -260,8 +260,8 @@ def test_a_resumed_run_goes_on_with_its_rows(tmp_path):
 
     def said(fingerprint, **record):
         (run / "run.json").write_text(json.dumps({"versions": {"autotrain-llm": VERSION}, **record}))
-        world = SimpleNamespace(prepared=fingerprint and SimpleNamespace(fingerprint=fingerprint))
-        return list(RULES["E413"].check({"config": config, "output": find_output(config), "world": world}))
+        context = SimpleNamespace(prepared=fingerprint and SimpleNamespace(fingerprint=fingerprint))
+        return list(RULES["E413"].check({"config": config, "output": find_output(config), "context": context}))
 
     (finding,) = said("these", data_fingerprint="those")
     assert finding.severity == "warning" and f"--model {run}@last" in finding.fix

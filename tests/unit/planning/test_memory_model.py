@@ -13,7 +13,7 @@ import pytest
 
 from autotrain_llm.checks.autofix import fix
 from autotrain_llm.checks.preflight import Checked, preflight
-from autotrain_llm.config.arguments import Said, take_all
+from autotrain_llm.config.arguments import ParsedArguments, parse_kwargs
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context.machine import CPU, GPU, Gpu, Machine, target_memory
 from autotrain_llm.planning import memory_model as estimate
@@ -45,7 +45,7 @@ def checked(places: dict[str, str], trainer: str = "sft", **flags: Any) -> Check
     command = {"trainer": trainer, "model": "{model}", "data_path": f"{{folder}}/{kind}.jsonl", "lr": 1e-6}
     command |= {"epochs": 1, "batch_size": 4, "dry_run": True} | (PAIRS if kind == "pairs" else {}) | flags
     filled = {name: value.format(**places) if isinstance(value, str) else value for name, value in command.items()}
-    said = take_all({name: value for name, value in filled.items() if value is not None})
+    said = parse_kwargs({name: value for name, value in filled.items() if value is not None})
     assert said.findings == []
     return preflight(resolve(said.values), said.findings)
 
@@ -227,9 +227,9 @@ def test_the_largest_batch_is_the_largest_of_those_that_are_trained_on(size, epo
     from autotrain_llm.run.engine.batches import BatchOrder
 
     found = checked(places, batch_size=size, epochs=epochs, gradient_accumulation=accumulated)
-    assert found.plan is not None and found.world.prepared is not None
-    memory = Memory(found.config, found.world, found.plan.layout, found.plan.schedule)
-    lengths, order, sums = found.world.prepared.train.lengths, None, []
+    assert found.plan is not None and found.context.prepared is not None
+    memory = Memory(found.config, found.context, found.plan.layout, found.plan.schedule)
+    lengths, order, sums = found.context.prepared.train.lengths, None, []
     order = BatchOrder(len(lengths), size, found.config.seed)
     for epoch in range(epochs):
         order.set_epoch(epoch)
@@ -438,10 +438,10 @@ def test_where_nothing_helps_that_is_said(places):
 
 def test_the_fix_is_carried_out(places):
     config = checked(places, **LARGE, target_memory="1300MiB").config
-    said = Said()
+    said = ParsedArguments()
     for name in config.all_given():
         said.say(name, config.peek(name))
-    fixed = fix(said, Said())
+    fixed = fix(said, ParsedArguments())
     assert "E541" in {one.code for one in fixed.applied} and "E541" not in codes(fixed.checked)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from autotrain_llm.checks.preflight import Checked, preflight
-from autotrain_llm.config.arguments import take_all
+from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.planning.make import Plan
@@ -26,7 +26,7 @@ def checked(trainer: str, model: Path, prompts: Path, **flags: Any) -> Checked:
     command |= {"rl_reward_fn": f"{prompts.parent / 'scores.py'}:score", "batch_size": 8}
     if "max_steps" not in flags:
         command |= {"epochs": 1}
-    said = take_all({**command, **flags})
+    said = parse_kwargs({**command, **flags})
     assert said.findings == []
     return preflight(resolve(said.values))
 

@@ -13,9 +13,9 @@ from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
-    from autotrain_llm.context.run_context import World
+    from autotrain_llm.context.run_context import RunContext
     from autotrain_llm.data.example import Example
-    from autotrain_llm.models.metadata import ModelFacts
+    from autotrain_llm.models.metadata import ModelMetadata
 
 PLACE = "{prompt}"
 TEMPLATES = ("student_prompt_template", "teacher_prompt_template")
@@ -192,7 +192,7 @@ def a_quantised_teacher_needs_cuda_and_bitsandbytes(
 
 
 @rule("M181")
-def a_teacher_reads_the_same_tokens(config: Config, model: ModelFacts, world: World) -> Iterator[Finding]:
+def a_teacher_reads_the_same_tokens(config: Config, model: ModelMetadata, context: RunContext) -> Iterator[Finding]:
     """The tokenizer of `--teacher-model` gives other ids than the one the rows are written with.
 
     Why: student and teacher are compared token by token, by the tokens' numbers. With another vocabulary these stand for other words, and
@@ -203,7 +203,7 @@ def a_teacher_reads_the_same_tokens(config: Config, model: ModelFacts, world: Wo
     from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
     from autotrain_llm.declare.finding import Refused
 
-    teacher, own = world.teacher, world.tokenizer
+    teacher, own = context.teacher, context.tokenizer
     if teacher is None or own is None or teacher.tokenizer_folder is None:
         return
     try:
@@ -216,7 +216,7 @@ def a_teacher_reads_the_same_tokens(config: Config, model: ModelFacts, world: Wo
         yield Finding(
             f"--teacher-model {name}: its tokenizer has another vocabulary than the student's: {different}",
             fix="a --teacher-model with the tokenizer of --model",
-            changes={"tokenizer": name} if world.is_scratch else EMPTY,
+            changes={"tokenizer": name} if context.is_scratch else EMPTY,
             parameters=("teacher_model",),
             file=str(teacher.tokenizer_folder / "tokenizer.json"),
         )
@@ -231,7 +231,9 @@ def a_teacher_reads_the_same_tokens(config: Config, model: ModelFacts, world: Wo
 
 
 @rule("M182", WARNING)
-def a_teacher_should_not_be_a_copy_of_its_student(config: Config, model: ModelFacts, world: World) -> Iterator[Finding]:
+def a_teacher_should_not_be_a_copy_of_its_student(
+    config: Config, model: ModelMetadata, context: RunContext
+) -> Iterator[Finding]:
     """The files of `--teacher-model` are those of `--model`, under another name.
 
     Why: at the start their probabilities are equal, so the teacher teaches nothing.
@@ -239,9 +241,9 @@ def a_teacher_should_not_be_a_copy_of_its_student(config: Config, model: ModelFa
     """
     from autotrain_llm.models.identity import same_weights
 
-    teacher = world.teacher
+    teacher = context.teacher
     named_alike = config.peek("teacher_model") == config.peek("model")  # P503 says so
-    if teacher is None or named_alike or world.is_scratch or not same_weights(model, teacher):
+    if teacher is None or named_alike or context.is_scratch or not same_weights(model, teacher):
         return
     yield Finding(
         f"--teacher-model {teacher.name} and --model {model.name} have the same weights, so there is nothing to learn from it",
@@ -251,7 +253,7 @@ def a_teacher_should_not_be_a_copy_of_its_student(config: Config, model: ModelFa
 
 
 @rule("M183")
-def answers_are_the_same_on_both_sides(config: Config, model: ModelFacts, world: World) -> Iterator[Finding]:
+def answers_are_the_same_on_both_sides(config: Config, model: ModelMetadata, context: RunContext) -> Iterator[Finding]:
     """A prompt template where the rows have no prompts, or where the answers come out as other tokens behind the teacher's prompt.
 
     Why: student and teacher are compared token by token over the answers; without a prompt there is nothing to put into the template, and
@@ -260,19 +262,19 @@ def answers_are_the_same_on_both_sides(config: Config, model: ModelFacts, world:
     """
     from autotrain_llm.data.prompt_template import has_prompts
 
-    flags = [name for name in TEMPLATES if world.distills and config.peek(name) is not None]
-    if not flags or world.dataset is None or config.trainer_spec.rows == "documents":
+    flags = [name for name in TEMPLATES if context.distills and config.peek(name) is not None]
+    if not flags or context.dataset is None or config.trainer_spec.rows == "documents":
         return
-    if not has_prompts(world.dataset):
+    if not has_prompts(context.dataset):
         flag = " and ".join(f"--{name.replace('_', '-')}" for name in flags)
         yield Finding(
-            f"{flag}: the rows of {world.dataset.path} ({world.dataset.format}) have no prompts",
+            f"{flag}: the rows of {context.dataset.path} ({context.dataset.format}) have no prompts",
             fix="rows with prompt and completion or with messages, or remove the template",
             parameters=tuple(flags),
-            file=world.dataset.path,
+            file=context.dataset.path,
         )
-    elif world.teacher_rows is not None and world.teacher_rows.unlike:
-        yield _unlike(world.teacher_rows.unlike)
+    elif context.teacher_rows is not None and context.teacher_rows.unlike:
+        yield _unlike(context.teacher_rows.unlike)
 
 
 def _unlike(rows: list[Example]) -> Finding:
@@ -289,23 +291,23 @@ def _unlike(rows: list[Example]) -> Finding:
 
 
 @rule("M184")
-def rows_fit_the_context_of_the_teacher(config: Config, model: ModelFacts, world: World) -> Iterator[Finding]:
+def rows_fit_the_context_of_the_teacher(config: Config, model: ModelMetadata, context: RunContext) -> Iterator[Finding]:
     """Rows are longer than what the teacher was made for.
 
     Why: positions beyond its context were never learnt, and some models have none there at all.
     Fix: the teacher's context as the longest row, or another teacher.
     """
-    teacher, prepared = world.teacher, world.prepared
-    context = teacher.context_length if teacher else None
-    if teacher is None or prepared is None or context is None or world.teacher_rows is not None:
+    teacher, prepared = context.teacher, context.prepared
+    context_length = teacher.context_length if teacher else None
+    if teacher is None or prepared is None or context_length is None or context.teacher_rows is not None:
         return
-    longest = min(prepared.statistics["tokens"]["max"], world.limit.tokens)
+    longest = min(prepared.statistics["tokens"]["max"], context.limit.tokens)
     if config.trainer_spec.rows == "documents":
-        longest = min(prepared.statistics["total_tokens"], world.limit.tokens)
-    if longest > context:
+        longest = min(prepared.statistics["total_tokens"], context.limit.tokens)
+    if longest > context_length:
         yield Finding(
             f"--teacher-model {teacher.name} has a context of {context} tokens, and rows have up to {longest}",
-            changes={"max_seq_length" if config.applies("max_seq_length") else "block_size": context},
+            changes={"max_seq_length" if config.applies("max_seq_length") else "block_size": context_length},
             parameters=("teacher_model",),
             severity=WARNING if teacher.rope_scaling else "error",
         )

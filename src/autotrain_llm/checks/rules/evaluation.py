@@ -10,7 +10,7 @@ from autotrain_llm.config.registry import METRICS, PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.eval_tasks import INSTALL, PACKAGE, is_file, task_names, task_of
 from autotrain_llm.context.machine import Machine
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.metric import Metric
 from autotrain_llm.declare.nearest import nearest
@@ -279,30 +279,30 @@ def answers_need_the_whole_model_on_each_device(config: Config) -> Iterator[Find
 
 
 @rule("P726")
-def an_answer_has_room_in_the_context(config: Config, world: World) -> Iterator[Finding]:
+def an_answer_has_room_in_the_context(config: Config, context: RunContext) -> Iterator[Finding]:
     """`--eval-max-new-tokens` is all that the model's context holds.
 
     Why: no token is left for the prompt.
     Fix: fewer.
     """
-    context = context_of(world)
-    if writes_answers(config) and config.peek("eval_max_new_tokens") >= context:
+    context_length = context_of(context)
+    if writes_answers(config) and config.peek("eval_max_new_tokens") >= context_length:
         yield Finding(
             f"--eval-max-new-tokens {config.peek('eval_max_new_tokens')} leaves no room for a prompt in the model's context of {context} tokens",
-            changes={"eval_max_new_tokens": max(1, context // 2)},
+            changes={"eval_max_new_tokens": max(1, context_length // 2)},
             parameters=("eval_max_new_tokens",),
         )
 
 
 @rule("P727")
-def bertscore_compares_a_layer_that_is_there(config: Config, world: World) -> Iterator[Finding]:
+def bertscore_compares_a_layer_that_is_there(config: Config, context: RunContext) -> Iterator[Finding]:
     """`--eval-bertscore-layer` is beyond the encoder's last.
 
     Why: there is nothing to compare.
     Fix: the last layer.
     """
     encoder = encoder_of(config)
-    facts = world.another("eval_bertscore_model", encoder)
+    facts = context.secondary_model("eval_bertscore_model", encoder)
     layer = config.peek("eval_bertscore_layer")
     if facts is not None and facts.layers and layer and layer > facts.layers:
         yield Finding(
@@ -313,16 +313,16 @@ def bertscore_compares_a_layer_that_is_there(config: Config, world: World) -> It
 
 
 @rule("P728", WARNING)
-def rouge_counts_latin_letters(config: Config, world: World) -> Iterator[Finding]:
+def rouge_counts_latin_letters(config: Config, context: RunContext) -> Iterator[Finding]:
     """ROUGE of answers that are not written in Latin letters.
 
     Why: rouge-score compares runs of the letters a to z and of digits; of any other script it sees nothing and gives 0.
     Fix: chrf, which compares characters.
     """
     asked = writes_answers(config) and "rouge" in [metric.name for metric in chosen_metrics(config)]
-    if not asked or world.dataset is None:
+    if not asked or context.dataset is None:
         return
-    answers = [text for example in world.dataset.valid[:LOOKED_AT] for text in example.strings()]
+    answers = [text for example in context.dataset.valid[:LOOKED_AT] for text in example.strings()]
     if answers and not any(character.isascii() and character.isalnum() for text in answers for character in text):
         yield Finding(
             "--eval-metrics rouge counts Latin letters and digits only, and the evaluation rows hold none",

@@ -31,7 +31,7 @@ from autotrain_llm.declare.rule import rule
 from autotrain_llm.version import VERSION
 
 if TYPE_CHECKING:
-    from autotrain_llm.context.run_context import World
+    from autotrain_llm.context.run_context import RunContext
 
 
 @rule("E401")
@@ -307,7 +307,7 @@ def a_resumed_run_must_be_the_same_run(config: Config, output: Output) -> Iterat
 
 
 @rule("E413", WARNING)
-def a_resumed_run_goes_on_with_its_rows(config: Config, output: Output, world: World) -> Iterator[Finding]:
+def a_resumed_run_goes_on_with_its_rows(config: Config, output: Output, context: RunContext) -> Iterator[Finding]:
     """What is resumed was started with other rows, another tokenizer, or rows that were cut or masked in another way.
 
     Why: the checkpoint knows how many batches were seen, not which: some of the new rows would be left out, as if they had been.
@@ -316,9 +316,9 @@ def a_resumed_run_goes_on_with_its_rows(config: Config, output: Output, world: W
     before = earlier_run(_resumed(output)) if output.checkpoint is not None and not config.peek("use_sweep") else {}
     of_this_version = (before.get("versions") or {}).get("autotrain-llm") == VERSION
     if (
-        world.prepared is None
+        context.prepared is None
         or not of_this_version
-        or before.get("data_fingerprint") in (None, world.prepared.fingerprint)
+        or before.get("data_fingerprint") in (None, context.prepared.fingerprint)
     ):
         return
     yield Finding(

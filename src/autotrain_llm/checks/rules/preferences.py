@@ -12,8 +12,8 @@ from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.trainers.dpo import SMOOTHED
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
-    from autotrain_llm.context.run_context import World
-    from autotrain_llm.models.metadata import ModelFacts
+    from autotrain_llm.context.run_context import RunContext
+    from autotrain_llm.models.metadata import ModelMetadata
 
 
 @rule(
@@ -102,14 +102,14 @@ def the_trl_engine_smooths_no_labels_of_the_plain_loss(config: Config, trainer: 
 
 
 @rule("M174")
-def a_reference_reads_the_same_tokens(config: Config, model: ModelFacts, world: World) -> Iterator[Finding]:
+def a_reference_reads_the_same_tokens(config: Config, model: ModelMetadata, context: RunContext) -> Iterator[Finding]:
     """The tokenizer of `--model-ref` gives other ids than the one the rows are written with.
 
     Why: both models are asked how likely the same ids are. With another vocabulary they stand for other words, and the comparison means
     nothing.
     Fix: a reference of the same family, or none: then it is the model as it was at the start.
     """
-    different = world.differing_token(world.reference) if world.reference is not None else None
+    different = context.differing_token(context.reference) if context.reference is not None else None
     if different is not None:
         yield Finding(
             f"--model-ref {config.peek('model_ref')} has another vocabulary than the rows: {different}",

@@ -11,8 +11,8 @@ from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
-    from autotrain_llm.context.run_context import World
-    from autotrain_llm.models.metadata import ModelFacts
+    from autotrain_llm.context.run_context import RunContext
+    from autotrain_llm.models.metadata import ModelMetadata
 
 
 @rule(
@@ -38,7 +38,7 @@ def the_trl_engine_smooths_no_labels_of_rewards(config: Config, trainer: Trainer
 
 @rule("M175", WARNING)
 def a_scorer_needs_a_token_that_fills_up(
-    config: Config, trainer: Trainer, model: ModelFacts, world: World
+    config: Config, trainer: Trainer, model: ModelMetadata, context: RunContext
 ) -> Iterator[Finding]:
     """The tokenizer of a model that is to score has no `pad_token`.
 
@@ -47,7 +47,7 @@ def a_scorer_needs_a_token_that_fills_up(
     read at.
     Fix: a `pad_token` in tokenizer_config.json, or nothing.
     """
-    tokenizer = world.tokenizer
+    tokenizer = context.tokenizer
     if trainer.rows != "scored" or tokenizer is None or tokenizer.pad is not None:
         return
     token = tokenizer.unk or tokenizer.eos
@@ -60,7 +60,7 @@ def a_scorer_needs_a_token_that_fills_up(
 
 @rule("M176", WARNING)
 def a_score_adapter_beside_another_is_merged(
-    config: Config, trainer: Trainer, model: ModelFacts, world: World
+    config: Config, trainer: Trainer, model: ModelMetadata, context: RunContext
 ) -> Iterator[Finding]:
     """`--trainer reward --peft` on an adapter of a model that generates.
 

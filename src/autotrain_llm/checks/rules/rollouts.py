@@ -12,10 +12,10 @@ from autotrain_llm.declare.trainer import Trainer
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
     from autotrain_llm.context.machine import Machine
-    from autotrain_llm.context.run_context import World
+    from autotrain_llm.context.run_context import RunContext
     from autotrain_llm.data.example import Example
     from autotrain_llm.data.rows import TokenRows
-    from autotrain_llm.models.metadata import ModelFacts
+    from autotrain_llm.models.metadata import ModelMetadata
 
 SHOWN = 5  # row numbers in a message
 FIRST_VLLM = (0, 11)  # that can be handed weights as `run/algorithms/rl/vllm_engine.py` does
@@ -126,37 +126,40 @@ def answers_should_be_drawn_from_the_whole_distribution(config: Config, trainer:
 
 @rule("P734")
 def prompts_must_leave_room_for_answers(
-    config: Config, trainer: Trainer, model: ModelFacts, world: World
+    config: Config, trainer: Trainer, model: ModelMetadata, context: RunContext
 ) -> Iterator[Finding]:
     """A prompt and `--rl-max-new-tokens` together are longer than the model's context.
 
     Why: beyond its context a model writes nonsense, or the call fails; and what is learnt from is prompt and answer together.
     Fix: shorter answers, or `--block-size`, beyond which a prompt keeps its end.
     """
-    context = world.context_length
-    if not trainer.samples or context is None or world.prepared is None or world.dataset is None:
+    context_length = context.context_length
+    if not trainer.samples or context_length is None or context.prepared is None or context.dataset is None:
         return
     answer = config.rl_max_new_tokens
-    if answer >= context:
+    if answer >= context_length:
         yield Finding(
             f"--rl-max-new-tokens {answer} leaves no room for a prompt in the model's context of {context}",
-            changes={"rl_max_new_tokens": max(1, context // 2)},
+            changes={"rl_max_new_tokens": max(1, context_length // 2)},
             parameters=("rl_max_new_tokens",),
         )
         return
-    for rows, examples in ((world.prepared.train, world.dataset.train), (world.prepared.valid, world.dataset.valid)):
+    for rows, examples in (
+        (context.prepared.train, context.dataset.train),
+        (context.prepared.valid, context.dataset.valid),
+    ):
         held: TokenRows = rows  # type: ignore[assignment]
-        long = [number for number, length in enumerate(held.lengths.tolist()) if length + answer > context]
+        long = [number for number, length in enumerate(held.lengths.tolist()) if length + answer > context_length]
         if long:
             numbers = [examples[int(held.source[number])].row for number in long]
             longest = int(held.lengths.max())
             many = f" ({len(long)} rows: {', '.join(map(str, numbers[:SHOWN]))}{', …' if len(long) > SHOWN else ''})"
-            room = max(context - longest, 0)
+            room = max(context_length - longest, 0)
             shorter = room >= max(LEAST_ANSWER, answer // 2)
             yield Finding(
                 f"a prompt of {longest} tokens leaves {room} of the model's context of {context}, "
                 f"and --rl-max-new-tokens is {answer}" + (many if len(long) > 1 else ""),
-                changes={"rl_max_new_tokens": room} if shorter else {"block_size": context - answer},
+                changes={"rl_max_new_tokens": room} if shorter else {"block_size": context_length - answer},
                 otherwise=f"or --block-size {context - answer}, where a longer prompt keeps its end"
                 if shorter
                 else "where a longer prompt keeps its end, or a lower --rl-max-new-tokens",
@@ -168,7 +171,7 @@ def prompts_must_leave_room_for_answers(
 
 @rule("M177", WARNING)
 def conversations_are_scored_by_a_model_that_knows_turns(
-    config: Config, trainer: Trainer, model: ModelFacts, world: World
+    config: Config, trainer: Trainer, model: ModelMetadata, context: RunContext
 ) -> Iterator[Finding]:
     """Prompts are conversations, and the reward model's tokenizer has no chat template.
 
@@ -179,12 +182,12 @@ def conversations_are_scored_by_a_model_that_knows_turns(
     from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
     from autotrain_llm.planning.rollouts import reward_models
 
-    if not trainer.samples or world.dataset is None:
+    if not trainer.samples or context.dataset is None:
         return
-    if not any(isinstance(example.prompt, list) for example in world.dataset.train):
+    if not any(isinstance(example.prompt, list) for example in context.dataset.train):
         return
     for name in reward_models(config):
-        facts = world.another("rl_reward_model_path", name)
+        facts = context.secondary_model("rl_reward_model_path", name)
         folder = facts.tokenizer_folder if facts else None
         if folder is not None and Tokenizer.load(folder).chat_template is None:
             yield Finding(
@@ -196,7 +199,7 @@ def conversations_are_scored_by_a_model_that_knows_turns(
 
 @rule("M178", WARNING)
 def scored_texts_must_fit_into_the_reward_model(
-    config: Config, trainer: Trainer, model: ModelFacts, world: World
+    config: Config, trainer: Trainer, model: ModelMetadata, context: RunContext
 ) -> Iterator[Finding]:
     """A prompt and its answer are longer than the reward model's context.
 
@@ -206,23 +209,23 @@ def scored_texts_must_fit_into_the_reward_model(
     """
     from autotrain_llm.planning.rollouts import reward_models
 
-    if not trainer.samples or world.dataset is None:
+    if not trainer.samples or context.dataset is None:
         return
     answer = config.rl_max_new_tokens
     for name in reward_models(config):
-        facts = world.another("rl_reward_model_path", name)
-        context = facts.context_length if facts is not None else None
-        if facts is None or context is None or facts.tokenizer_folder is None:
+        facts = context.secondary_model("rl_reward_model_path", name)
+        context_length = facts.context_length if facts is not None else None
+        if facts is None or context_length is None or facts.tokenizer_folder is None:
             continue
-        for examples in (world.dataset.train, world.dataset.valid):
-            lengths = _lengths_as_scored(examples, facts, config, context - answer)
-            long = [place for place, length in lengths.items() if length + answer > context]
+        for examples in (context.dataset.train, context.dataset.valid):
+            lengths = _lengths_as_scored(examples, facts, config, context_length - answer)
+            long = [place for place, length in lengths.items() if length + answer > context_length]
             if not long:
                 continue
             longest = max(lengths[place] for place in long)
-            alone = sum(lengths[place] > context for place in long)
+            alone = sum(lengths[place] > context_length for place in long)
             rows = ", ".join(str(examples[place].row) for place in long[:SHOWN]) + (", …" if len(long) > SHOWN else "")
-            room = context - longest
+            room = context_length - longest
             yield Finding(
                 f"--rl-reward-model-path {name} reads {context} tokens: with an answer of --rl-max-new-tokens {answer}, {len(long)} of "
                 f"{len(examples)} prompts are longer (rows {rows}), {alone} of them by themselves, and are scored without their start",
@@ -235,7 +238,7 @@ def scored_texts_must_fit_into_the_reward_model(
             )
 
 
-def _lengths_as_scored(examples: Sequence[Example], facts: ModelFacts, config: Config, room: int) -> dict[int, int]:
+def _lengths_as_scored(examples: Sequence[Example], facts: ModelMetadata, config: Config, room: int) -> dict[int, int]:
     """The tokens that a reward model reads of each prompt with an empty answer, by its place; only of those that may need more than `room`."""
     from autotrain_llm.data.chat.template import find_template
     from autotrain_llm.data.findings import Faults

@@ -14,13 +14,13 @@ from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.planning.schedule import asked_evaluation
 
 if TYPE_CHECKING:  # reading rows takes longer to import than refusing a command does
-    from autotrain_llm.context.run_context import World
+    from autotrain_llm.context.run_context import RunContext
 
 STEP = ("batch_size", "gradient_accumulation")
 
 
 @rule("M180", WARNING)
-def a_step_has_rows_enough(config: Config, trainer: Trainer, world: World) -> Iterator[Finding]:
+def a_step_has_rows_enough(config: Config, trainer: Trainer, context: RunContext) -> Iterator[Finding]:
     """`--batch-size` and `--gradient-accumulation` ask for more rows a step than there are to train on.
 
     Why: a step never sees a row twice, so that it learns from all rows and from no more: an epoch is one step, and the learning rate, meant
@@ -31,15 +31,15 @@ def a_step_has_rows_enough(config: Config, trainer: Trainer, world: World) -> It
     if (
         trainer.samples
         or "gradient_accumulation" not in given
-        or world.prepared is None
-        or not len(world.prepared.train)
+        or context.prepared is None
+        or not len(context.prepared.train)
     ):
         return
     if any(not config.peek(name) or config.peek(name) < 1 for name in STEP):
         return  # which is said already
-    processes = world.machine.processes
+    processes = context.machine.processes
     wanted = config.peek("batch_size") * config.peek("gradient_accumulation") * processes
-    rows = _answers_or_rows(world, trainer)
+    rows = _answers_or_rows(context, trainer)
     if rows >= wanted:
         return
     asked = " and ".join(f"{flag_of(name)} {config.peek(name)}" for name in given)
@@ -51,27 +51,29 @@ def a_step_has_rows_enough(config: Config, trainer: Trainer, world: World) -> It
     )
 
 
-def _answers_or_rows(world: World, trainer: Trainer) -> int:
+def _answers_or_rows(context: RunContext, trainer: Trainer) -> int:
     """How many rows there are to train on, as the trainer counts them."""
-    assert world.prepared is not None
-    apart = trainer.parts_pairs and world.dataset is not None and world.dataset.format == "preference"
-    return len(world.prepared.train) * (2 if apart else 1)
+    assert context.prepared is not None
+    apart = trainer.parts_pairs and context.dataset is not None and context.dataset.format == "preference"
+    return len(context.prepared.train) * (2 if apart else 1)
 
 
 @rule("P729", WARNING)
-def an_evaluation_comes_before_the_run_is_over(config: Config, trainer: Trainer, world: World) -> Iterator[Finding]:
+def an_evaluation_comes_before_the_run_is_over(
+    config: Config, trainer: Trainer, context: RunContext
+) -> Iterator[Finding]:
     """`--eval-steps` is more than the steps of the whole run.
 
     Why: the run ends before its first evaluation, so that nothing is measured on the way.
     Fix: fewer, or `--eval-strategy epoch`.
     """
     every = config.peek("eval_steps")
-    if trainer.samples or asked_evaluation(config) != "steps" or not every or world.prepared is None:
+    if trainer.samples or asked_evaluation(config) != "steps" or not every or context.prepared is None:
         return
     if trainer.reads("packing") and config.peek("packing"):  # fewer rows than were read
         return
-    rows, epochs = _answers_or_rows(world, trainer), config.peek("epochs")
-    together = config.peek("batch_size") * config.peek("gradient_accumulation") * world.machine.processes
+    rows, epochs = _answers_or_rows(context, trainer), config.peek("epochs")
+    together = config.peek("batch_size") * config.peek("gradient_accumulation") * context.machine.processes
     steps = config.peek("max_steps") or -1
     if steps < 0:
         steps = max(1, math.ceil(math.ceil(rows / together) * (epochs or 1)))

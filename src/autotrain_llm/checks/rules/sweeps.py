@@ -21,7 +21,7 @@ from autotrain_llm.config.search_space import (
 from autotrain_llm.config.sequence_length import FLAGS as LENGTHS
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.context.output_dir import Output, earlier_sweep
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import plain
@@ -220,13 +220,13 @@ def a_sweep_evaluates(config: Config) -> Iterator[Finding]:
 
 
 @rule("P607")
-def a_sweep_has_rows_to_compare_by(config: Config, world: World) -> Iterator[Finding]:
+def a_sweep_has_rows_to_compare_by(config: Config, context: RunContext) -> Iterator[Finding]:
     """No evaluation rows are left once they are prepared.
 
     Why: trials are compared by what is measured on evaluation rows.
     Fix: other rows to evaluate on.
     """
-    prepared = world.prepared
+    prepared = context.prepared
     if config.use_sweep and prepared is not None and len(prepared.train) and not len(prepared.valid):
         yield Finding(
             f"--sweep-metric {config.sweep_metric} is measured on evaluation rows, and none are left",
@@ -344,18 +344,18 @@ def _refusals(config: Config, trainer: Trainer, machine: Machine) -> dict[str, s
 
 
 @rule("P616", WARNING)
-def a_length_that_is_searched_is_inside_the_context(config: Config, world: World) -> Iterator[Finding]:
+def a_length_that_is_searched_is_inside_the_context(config: Config, context: RunContext) -> Iterator[Finding]:
     """`--sweep-params` tries lengths that are longer than the model's context.
 
     Why: such a trial is refused, as the command would be with that length.
     Fix: the context.
     """
-    context = world.context_length
-    if not config.peek("use_sweep") or config.peek("sweep_params") is None or not context:
+    context_length = context.context_length
+    if not config.peek("use_sweep") or config.peek("sweep_params") is None or not context_length:
         return
     for name, search in spaces_of(config).items():
         longest = max((value for value in search.choices or (search.high,) if isinstance(value, int)), default=0)
-        if name in LENGTHS and longest > context and not config.peek("model_max_length"):
+        if name in LENGTHS and longest > context_length and not config.peek("model_max_length"):
             yield Finding(
                 f"--sweep-params: {name} {longest} is longer than the model's context of {context}, and such a trial would be refused",
                 fix=f"lengths up to {context}",

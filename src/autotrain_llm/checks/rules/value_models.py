@@ -12,8 +12,8 @@ from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
-    from autotrain_llm.context.run_context import World
-    from autotrain_llm.models.metadata import ModelFacts
+    from autotrain_llm.context.run_context import RunContext
+    from autotrain_llm.models.metadata import ModelMetadata
 
 INSTEAD = {OF_REWARD: SEPARATE, CORRECTED: SHARED}  # that begins as nought, and trains as much
 ASKED = "--trainer ppo --rl-value-model reward"
@@ -52,7 +52,7 @@ def values_begin_as_one_reward_model(config: Config, trainer: Trainer) -> Iterat
 
 @rule("M187")
 def values_come_from_a_model_that_reads_what_the_policy_writes(
-    config: Config, trainer: Trainer, model: ModelFacts, world: World
+    config: Config, trainer: Trainer, model: ModelMetadata, context: RunContext
 ) -> Iterator[Finding]:
     """`--rl-value-model reward`, or `corrected`, with a reward model that can't read the policy's tokens one after another.
 
@@ -63,10 +63,10 @@ def values_come_from_a_model_that_reads_what_the_policy_writes(
     """
     from autotrain_llm.planning.value_function import unfit, value_model_of
 
-    values = value_model_of(config, world)
+    values = value_model_of(config, context)
     if not config.given("rl_value_model") or values is None or values.config is None or not values.is_classifier:
         return  # of what is no reward model other rules speak
-    fault = unfit(values, config, world)
+    fault = unfit(values, config, context)
     if fault is not None:
         yield Finding(
             f"--rl-value-model {config.rl_value_model}: {values.name} {fault}",

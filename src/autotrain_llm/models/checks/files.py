@@ -28,7 +28,7 @@ from autotrain_llm.models.checks.weights_match_config import (
 )
 from autotrain_llm.models.classifiers import has_classifier, has_generator
 from autotrain_llm.models.locate import read_json
-from autotrain_llm.models.metadata import ModelFacts, highest_token_id, tokens_of_config
+from autotrain_llm.models.metadata import ModelMetadata, highest_token_id, tokens_of_config
 from autotrain_llm.models.weights import INDEX
 
 ALL_LINEAR = "all-linear"
@@ -43,7 +43,7 @@ INNER = (
 SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
 
 
-def said(facts: ModelFacts, parameter: str) -> str:
+def said(facts: ModelMetadata, parameter: str) -> str:
     """How a message begins: the flag, what the user wrote, and for an adapter the base that is meant."""
     base = facts.model_located.name
     return f"{flag_of(parameter)} {facts.name}" + (f" (on {base})" if base != facts.name else "")
@@ -58,7 +58,7 @@ def listed(names: Sequence[str]) -> str:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def no_config(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+def no_config(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
     """A folder without a readable config.json: what the model is can't be known."""
     if facts.is_scratch or facts.config_fault is None:
         return
@@ -74,7 +74,7 @@ def no_config(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Findin
     yield Finding(message, fix=fix, parameters=(parameter,), file=str(folder / "config.json"))
 
 
-def no_model_type(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+def no_model_type(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
     """A config.json that doesn't say which architecture it describes."""
     if facts.config is not None and facts.model_type is None:
         message = f"{said(facts, parameter)}: config.json has no model_type, so no library can tell what to build"
@@ -82,7 +82,7 @@ def no_model_type(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Fi
         yield Finding(message, fix=fix, parameters=(parameter,), file=_file(facts, "config.json"))
 
 
-def no_weights(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+def no_weights(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
     """A model without a weight file, or with none but pickles, which can run code when they are read."""
     weights = facts.weights
     if facts.config is None or weights.files or weights.missing:
@@ -113,7 +113,7 @@ def _way_to_weights(others: Sequence[str]) -> str:
     return "copy or download the weights too, or name another model"
 
 
-def missing_shards(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+def missing_shards(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
     """Weight files that the index names and that are not there."""
     missing = facts.weights.missing
     if missing:
@@ -122,7 +122,7 @@ def missing_shards(facts: ModelFacts, *, parameter: str = "model") -> Iterator[F
         yield Finding(message, fix="download the model again", parameters=(parameter,), file=_file(facts, INDEX))
 
 
-def no_index(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+def no_index(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
     """Weight files that are parts of a whole, without the index that says which tensor lies in which, or with one that can't be read."""
     if facts.weights.index_fault:
         message = f"{said(facts, parameter)}: its {INDEX} {facts.weights.index_fault}, so that no part of the weights can be found"
@@ -138,7 +138,7 @@ def no_index(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding
     yield Finding(message, fix="download the model again, with its index", parameters=(parameter,))
 
 
-def damaged_weights(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+def damaged_weights(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
     """A weight file that is a Git LFS pointer, is truncated, or is something else altogether."""
     for weights, folder in ((facts.weights, facts.folder), (facts.adapter_weights, facts.located.folder)):
         reasons: dict[str, list[str]] = {}
@@ -154,7 +154,7 @@ def damaged_weights(facts: ModelFacts, *, parameter: str = "model") -> Iterator[
             yield Finding(message, fix=fix, parameters=(parameter,), file=str(folder / names[0]) if folder else None)
 
 
-def no_adapter_weights(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+def no_adapter_weights(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
     """An adapter_config.json without the adapter's weights, or with a pickle of them."""
     weights = facts.adapter_weights
     if not facts.is_adapter or weights.files or weights.damaged:
@@ -170,7 +170,7 @@ def no_adapter_weights(facts: ModelFacts, *, parameter: str = "model") -> Iterat
 # --- the tokenizer --------------------------------------------------------------------------------------------------
 
 
-def no_tokenizer(facts: ModelFacts, *, tokenizer: str | None = None, parameter: str = "model") -> Iterator[Finding]:
+def no_tokenizer(facts: ModelMetadata, *, tokenizer: str | None = None, parameter: str = "model") -> Iterator[Finding]:
     """A model saved without its tokenizer, and no `--tokenizer` in its place."""
     if facts.config is None or tokenizer or facts.tokenizer_files or facts.custom_code.get("AutoTokenizer"):
         return
@@ -182,7 +182,7 @@ def no_tokenizer(facts: ModelFacts, *, tokenizer: str | None = None, parameter: 
 
 
 def tokens_beyond_embedding(
-    facts: ModelFacts, *, tokenizer_folder: Path | None = None, parameter: str = "model"
+    facts: ModelMetadata, *, tokenizer_folder: Path | None = None, parameter: str = "model"
 ) -> Iterator[Finding]:
     """A tokenizer that gives ids for which the model has no vector; `tokenizer_folder` where it isn't the model's own."""
     folder = tokenizer_folder or facts.tokenizer_folder
@@ -220,7 +220,7 @@ def _kinds_of(tokens: Sequence[str], folder: Path | None) -> str:
 
 
 def needs_remote_code(
-    facts: ModelFacts, *, trust_remote_code: bool = False, parameter: str = "model"
+    facts: ModelMetadata, *, trust_remote_code: bool = False, parameter: str = "model"
 ) -> Iterator[Finding]:
     """A model whose architecture is Python code of its own, which runs only where that was allowed."""
     if not facts.model_type or is_known_architecture(facts.model_type):
@@ -246,7 +246,7 @@ def needs_remote_code(
         )
 
 
-def _missing_code(facts: ModelFacts) -> list[str]:
+def _missing_code(facts: ModelMetadata) -> list[str]:
     """Files of the model's own code that its config names and that don't lie beside it."""
     if facts.is_remote or facts.folder is None:
         return []
@@ -270,7 +270,7 @@ def is_known_architecture(model_type: str) -> bool:
     return not texts or any(f'("{model_type}", ' in text for text in texts)
 
 
-def cannot_generate(facts: ModelFacts, trainer: str, *, parameter: str = "model") -> Iterator[Finding]:
+def cannot_generate(facts: ModelMetadata, trainer: str, *, parameter: str = "model") -> Iterator[Finding]:
     """An encoder, an encoder-decoder, a classifier or another task's model where a generator is trained."""
     if facts.config is None or facts.model_type is None or trainer == SCORING_TRAINER:
         return
@@ -293,7 +293,7 @@ def cannot_generate(facts: ModelFacts, trainer: str, *, parameter: str = "model"
     yield Finding(message, fix=fix, parameters=(parameter, "trainer"))
 
 
-def _no_generator(facts: ModelFacts, trainer: str, parameter: str) -> Iterator[Finding]:
+def _no_generator(facts: ModelMetadata, trainer: str, parameter: str) -> Iterator[Finding]:
     """An architecture that reads more than text, or does something else, which the library has no text generator for."""
     if facts.custom_code or has_generator(facts.model_type) or not is_known_architecture(facts.model_type or ""):
         return
@@ -305,7 +305,7 @@ def _no_generator(facts: ModelFacts, trainer: str, parameter: str) -> Iterator[F
     yield Finding(message, fix=f"{flag_of(parameter)} <a causal language model>", parameters=(parameter, "trainer"))
 
 
-def cannot_score(facts: ModelFacts, trainer: str, *, parameter: str = "model") -> Iterator[Finding]:
+def cannot_score(facts: ModelMetadata, trainer: str, *, parameter: str = "model") -> Iterator[Finding]:
     """An encoder-decoder, another task's model, or an architecture that scores nothing, where a reward model is trained."""
     if trainer != SCORING_TRAINER or facts.config is None or facts.model_type is None:
         return
@@ -320,7 +320,7 @@ def cannot_score(facts: ModelFacts, trainer: str, *, parameter: str = "model") -
     yield Finding(message, fix=f"{flag_of(parameter)} <a decoder or an encoder>", parameters=(parameter, "trainer"))
 
 
-def quantised_base(facts: ModelFacts, *, peft: bool = False, parameter: str = "model") -> Iterator[Finding]:
+def quantised_base(facts: ModelMetadata, *, peft: bool = False, parameter: str = "model") -> Iterator[Finding]:
     """Weights that were quantised before, and a full fine-tune that would have to change them."""
     if facts.quantization and not peft:
         message = (
@@ -339,7 +339,7 @@ def quantised_base(facts: ModelFacts, *, peft: bool = False, parameter: str = "m
 
 
 def unmatched_targets(
-    facts: ModelFacts, target_modules: str | Iterable[str] | None, *, parameter: str = "target_modules"
+    facts: ModelMetadata, target_modules: str | Iterable[str] | None, *, parameter: str = "target_modules"
 ) -> Iterator[Finding]:
     """Names in `--target-modules` that no module of the model has: an error where none is left, else a warning."""
     targets = split_targets(target_modules)
@@ -395,13 +395,13 @@ def _matches(target: str, module: str) -> bool:
     return not re.fullmatch(r"[\w.]+", target) and bool(re.fullmatch(target, module))
 
 
-def _only_vectors(target: str, facts: ModelFacts) -> bool:
+def _only_vectors(target: str, facts: ModelMetadata) -> bool:
     """Whether all that a target names are norms and the like, which have a single row of weights."""
     shapes = [facts.tensors.get(f"{module}.weight") for module in facts.modules if _matches(target, module)]
     return bool(shapes) and all(shape is not None and len(shape) == 1 for shape in shapes)
 
 
-def _usual(facts: ModelFacts) -> str:
+def _usual(facts: ModelMetadata) -> str:
     """What people target in such a model: its attention's queries and values, or simply everything."""
     usual = [
         name
@@ -414,7 +414,7 @@ def _usual(facts: ModelFacts) -> str:
 # --- reward models --------------------------------------------------------------------------------------------------
 
 
-def no_classifier(facts: ModelFacts, *, parameter: str = "rl_reward_model_path") -> Iterator[Finding]:
+def no_classifier(facts: ModelMetadata, *, parameter: str = "rl_reward_model_path") -> Iterator[Finding]:
     """A model given as the judge that has no score head: its scores would be random numbers."""
     if facts.config is not None and not facts.is_classifier:
         kind = facts.architectures[0] if facts.architectures else facts.model_type
@@ -425,14 +425,14 @@ def no_classifier(facts: ModelFacts, *, parameter: str = "rl_reward_model_path")
         yield Finding(message, fix=fix, parameters=(parameter,))
 
 
-def several_labels(facts: ModelFacts, *, parameter: str = "rl_reward_model_path") -> Iterator[Finding]:
+def several_labels(facts: ModelMetadata, *, parameter: str = "rl_reward_model_path") -> Iterator[Finding]:
     """A classifier of several classes where one number is needed."""
     if facts.is_classifier and facts.adapter_config is None and facts.config is not None and facts.num_labels != 1:
         message = f"{said(facts, parameter)} has {facts.num_labels} labels, and a reward is one number"
         yield Finding(message, fix="train a reward model with --num-labels 1", parameters=(parameter,))
 
 
-def untrained_head(facts: ModelFacts, *, parameter: str = "rl_reward_model_path") -> Iterator[Finding]:
+def untrained_head(facts: ModelMetadata, *, parameter: str = "rl_reward_model_path") -> Iterator[Finding]:
     """A classifier whose weights hold no score head, or one of zeros."""
     known = facts.adapter_weights.tensors if facts.is_adapter else facts.tensors
     if not facts.is_classifier or not known:
@@ -496,7 +496,7 @@ FILE_CHECKS = (
 
 
 def check_model(
-    facts: ModelFacts,
+    facts: ModelMetadata,
     trainer: str,
     *,
     peft: bool = False,
@@ -523,7 +523,7 @@ def check_model(
     return findings
 
 
-def check_reward_model(facts: ModelFacts, *, parameter: str = "rl_reward_model_path") -> list[Finding]:
+def check_reward_model(facts: ModelMetadata, *, parameter: str = "rl_reward_model_path") -> list[Finding]:
     """Everything that is wrong with a model whose scores are to be trusted."""
     findings = _files(facts, parameter) + _coded(no_tokenizer, facts, parameter=parameter)
     for check in (no_classifier, several_labels, untrained_head):
@@ -531,12 +531,12 @@ def check_reward_model(facts: ModelFacts, *, parameter: str = "rl_reward_model_p
     return findings
 
 
-def check_encoder(facts: ModelFacts, *, parameter: str) -> list[Finding]:
+def check_encoder(facts: ModelMetadata, *, parameter: str) -> list[Finding]:
     """Everything that is wrong with a model whose hidden states are to be read, of texts that its own tokenizer takes apart."""
     return _files(facts, parameter) + _coded(no_tokenizer, facts, parameter=parameter)
 
 
-def _files(facts: ModelFacts, parameter: str) -> list[Finding]:
+def _files(facts: ModelMetadata, parameter: str) -> list[Finding]:
     return [finding for check in FILE_CHECKS for finding in _coded(check, facts, parameter=parameter)]
 
 
@@ -544,5 +544,5 @@ def _coded(check: Callable[..., Iterator[Finding]], *values, **settings) -> list
     return [finding.replace(code=CODES[check]) for finding in check(*values, **settings)]
 
 
-def _file(facts: ModelFacts, name: str) -> str | None:
+def _file(facts: ModelMetadata, name: str) -> str | None:
     return str(facts.folder / name) if facts.folder else None

@@ -7,7 +7,7 @@ from typing import Any
 
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of, plain
-from autotrain_llm.models.metadata import ModelFacts, read_config
+from autotrain_llm.models.metadata import ModelMetadata, read_config
 
 NAME = "generation_config.json"
 ABSENT = "is missing"
@@ -34,7 +34,7 @@ def _set_of(known: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     return [name for name, usual in known.items() if settings.get(name) not in (None, usual)]
 
 
-def broken_generation_config(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+def broken_generation_config(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
     """A generation_config.json that is no JSON object, or holds values that can't be.
 
     Why: the library passes over a file that it can't parse, so that the finished model generates in another way than its maker meant; an
@@ -75,7 +75,7 @@ def _impossible(settings: Mapping[str, Any]) -> Iterator[str]:
         yield f"gives {share} as top_p, which is a share of 1"
 
 
-def settings_of_sampling_alone(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+def settings_of_sampling_alone(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
     """A generation_config.json with settings of sampling, such as temperature or top_p, and no `do_sample: true`; or of beams, and no beams.
 
     Why: the library reads such a file and refuses to write it again, as it has to when the trained model is saved. The finished model is saved
@@ -98,7 +98,7 @@ def settings_of_sampling_alone(facts: ModelFacts, *, parameter: str = "model") -
         yield Finding(message, fix, (parameter,), WARNING, file=_file(facts))
 
 
-def tokens_that_are_not_there(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+def tokens_that_are_not_there(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
     """A config.json or generation_config.json whose token that ends, begins or fills up a text has a number beyond the embedding.
 
     Why: the model has no such token and never gives it; generation would not stop by it. Of the finished model it is left out.
@@ -123,7 +123,7 @@ def tokens_that_are_not_there(facts: ModelFacts, *, parameter: str = "model") ->
                 )
 
 
-def _read(facts: ModelFacts) -> tuple[dict[str, Any] | None, str | None]:
+def _read(facts: ModelMetadata) -> tuple[dict[str, Any] | None, str | None]:
     """The settings, or what is wrong with the file."""
     return read_config(facts.folder / NAME) if facts.folder is not None else (None, ABSENT)
 
@@ -136,5 +136,5 @@ def _values(names: list[str], settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {plain(settings[name])}" for name in names)
 
 
-def _file(facts: ModelFacts) -> str | None:
+def _file(facts: ModelMetadata) -> str | None:
     return str(facts.folder / NAME) if facts.folder else None

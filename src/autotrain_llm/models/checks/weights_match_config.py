@@ -14,7 +14,7 @@ from typing import Any
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.models.layers import LAYERS
-from autotrain_llm.models.metadata import EMBEDDING, ModelFacts
+from autotrain_llm.models.metadata import EMBEDDING, ModelMetadata
 
 LAYER = re.compile(r"^(.*?\b(?:layers|layer|h|blocks)\.)(\d+)\.")
 COUNTS = (
@@ -44,7 +44,7 @@ HEAD = re.compile(r"lm_head|embed_out|output_projection|(?:^|\.)output\.")
 ADAPTED = re.compile(r"^base_model\.model\.(.+)\.lora_([AB])(?:\.\w+)?\.weight$")
 
 
-def impossible_config(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+def impossible_config(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
     """A config.json from which no model can be built: a size that is no number, heads that don't divide, positions of an unknown kind.
 
     Why: the library refuses it while it builds the model, after everything else was prepared.
@@ -64,14 +64,14 @@ def impossible_config(facts: ModelFacts, *, parameter: str = "model") -> Iterato
         yield Finding(message, fix=fix, parameters=(parameter,), file=_config_file(facts))
 
 
-def _no_numbers(facts: ModelFacts) -> Iterator[str]:
+def _no_numbers(facts: ModelMetadata) -> Iterator[str]:
     for key in COUNTS:
         value = facts.setting(key)
         if isinstance(value, str | bool) or (isinstance(value, int | float) and (value <= 0 or value != int(value))):
             yield f"gives {value!r} as {key}"
 
 
-def _no_division(facts: ModelFacts) -> Iterator[str]:
+def _no_division(facts: ModelMetadata) -> Iterator[str]:
     hidden, heads, keys = facts.hidden_size, facts.heads, facts.number("num_key_value_heads")
     if not hidden or not heads or hidden <= 0 or heads <= 0 or facts.setting("head_dim", "d_kv", "kv_channels"):
         return
@@ -81,7 +81,7 @@ def _no_division(facts: ModelFacts) -> Iterator[str]:
         yield f"shares num_attention_heads {heads} among num_key_value_heads {keys}, which leaves a rest"
 
 
-def _no_positions(facts: ModelFacts) -> Iterator[str]:
+def _no_positions(facts: ModelMetadata) -> Iterator[str]:
     scaling = facts.rope_scaling
     kind = scaling.get("rope_type", scaling.get("type")) if scaling else None
     known = _ropes()
@@ -97,13 +97,13 @@ def _no_positions(facts: ModelFacts) -> Iterator[str]:
             yield f"stretches positions (rope_scaling) by {kind!r} and gives {scaling[texts[0]]!r} as {texts[0]}, which is a number"
 
 
-def _no_padding(facts: ModelFacts) -> Iterator[str]:
+def _no_padding(facts: ModelMetadata) -> Iterator[str]:
     padding, words = facts.number("pad_token_id"), facts.vocab_size
     if padding is not None and words and padding >= words:
         yield f"gives {padding} as pad_token_id, beyond its embedding of vocab_size {words}"
 
 
-def _no_activation(facts: ModelFacts) -> Iterator[str]:
+def _no_activation(facts: ModelMetadata) -> Iterator[str]:
     """An activation function that the library hasn't, of the architectures that look theirs up by name."""
     key = next((key for key in ACTIVATIONS if isinstance(facts.setting(key), str)), None)
     known = _table("activations.py", ACTIVATION_TABLE)
@@ -130,7 +130,7 @@ def _table(file: str, pattern: re.Pattern[str]) -> frozenset[str]:
     return frozenset()
 
 
-def weights_of_another_shape(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+def weights_of_another_shape(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
     """Weights and config.json that tell of models of different size: another vocabulary, another width, layers that are not there.
 
     Why: sizes that differ are refused while the weights load; layers that are not in the files get random numbers, with no more than a
@@ -151,7 +151,7 @@ def weights_of_another_shape(facts: ModelFacts, *, parameter: str = "model") -> 
         yield Finding(message, fix=fix, parameters=(parameter,), file=_config_file(facts))
 
 
-def _embedding(facts: ModelFacts) -> Iterator[tuple[str, str]]:
+def _embedding(facts: ModelMetadata) -> Iterator[tuple[str, str]]:
     shapes = {shape for name, shape in facts.tensors.items() if EMBEDDING.search(name) and len(shape) == 2}
     if len(shapes) != 1:
         return
@@ -166,7 +166,7 @@ def _embedding(facts: ModelFacts) -> Iterator[tuple[str, str]]:
         yield f"hidden_size is {facts.hidden_size}", f"the embedding is {width} wide"
 
 
-def _positions(facts: ModelFacts) -> Iterator[tuple[str, str]]:
+def _positions(facts: ModelMetadata) -> Iterator[tuple[str, str]]:
     """A table of positions that is not as long as config.json says, of architectures that have one."""
     key = next((name for name in ("max_position_embeddings", "n_positions") if facts.number(name)), None)
     found = next((shape for name, shape in facts.tensors.items() if POSITIONS.search(name) and len(shape) == 2), None)
@@ -177,7 +177,7 @@ def _positions(facts: ModelFacts) -> Iterator[tuple[str, str]]:
         yield f"{key} is {facts.number(key)}", f"the table of positions has {found[0]} rows"
 
 
-def _projections(facts: ModelFacts) -> Iterator[tuple[str, str]]:
+def _projections(facts: ModelMetadata) -> Iterator[tuple[str, str]]:
     """The rows of the first layer's projections, where config.json says how many there are."""
     width = facts.number("head_dim") or _width_of_a_head(facts)
     experts = facts.number("num_local_experts", "num_experts", "n_routed_experts")
@@ -196,14 +196,14 @@ def _projections(facts: ModelFacts) -> Iterator[tuple[str, str]]:
             yield f"{key} is {count}" + (f" of head_dim {each}" if each > 1 else ""), f"{module} has {shape[0]} rows"
 
 
-def _width_of_a_head(facts: ModelFacts) -> int | None:
+def _width_of_a_head(facts: ModelMetadata) -> int | None:
     """The width of an attention head where config.json gives none, of architectures that share their width among the heads."""
     if facts.model_type not in SHARED_WIDTH or not facts.hidden_size or not facts.heads:
         return None
     return facts.hidden_size // facts.heads
 
 
-def _layers(facts: ModelFacts) -> Iterator[tuple[str, str]]:
+def _layers(facts: ModelMetadata) -> Iterator[tuple[str, str]]:
     """Layers that config.json tells of and the weights don't hold, or the other way round, unless those can be heads that look further ahead."""
     found = [match for match in map(LAYER.match, facts.tensors) if match]
     stacks = {match[1] for match in found}
@@ -220,7 +220,7 @@ def _layers(facts: ModelFacts) -> Iterator[tuple[str, str]]:
         )
 
 
-def _rounded(facts: ModelFacts) -> Iterator[tuple[str, str]]:
+def _rounded(facts: ModelMetadata) -> Iterator[tuple[str, str]]:
     """Whole numbers where weights should be."""
     matrices = [
         tensor for name, tensor in facts.weights.tensors.items() if name.endswith(".weight") and len(tensor.shape) == 2
@@ -230,7 +230,7 @@ def _rounded(facts: ModelFacts) -> Iterator[tuple[str, str]]:
         yield "it has no quantization_config", f"they are rounded to whole numbers ({', '.join(sorted(kinds))})"
 
 
-def weights_of_another_architecture(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+def weights_of_another_architecture(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
     """Weights whose tensors are not those of the architecture that config.json names: of another one, or of a model that was wrapped when it was saved.
 
     Why: tensors are found by their names. What the architecture has and the files don't is filled with random numbers, what they hold
@@ -296,7 +296,7 @@ def _is_read(name: str, names: set[str]) -> bool:
     return kind == "weight" or (kind == "bias" and f"{module}.weight" in names)
 
 
-def _fitting(facts: ModelFacts) -> str:
+def _fitting(facts: ModelMetadata) -> str:
     """The well-known architecture that the weights are of, as the end of a fix; nothing where none is."""
     for kind, layers in LAYERS.items():
         held = _held(facts.tensors, layers.at)
@@ -316,7 +316,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def missing_head(facts: ModelFacts, trainer: str, *, parameter: str = "model") -> Iterator[Finding]:
+def missing_head(facts: ModelMetadata, trainer: str, *, parameter: str = "model") -> Iterator[Finding]:
     """Weights without the matrix that makes words of hidden states, where the embedding doesn't stand in for it.
 
     Why: the library fills it with random numbers and says so in a line of its log. Weights saved from the bare model have none.
@@ -334,7 +334,7 @@ def missing_head(facts: ModelFacts, trainer: str, *, parameter: str = "model") -
         yield Finding(message, fix=fix, parameters=(parameter,), file=_config_file(facts))
 
 
-def adapter_of_another_model(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+def adapter_of_another_model(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
     """An adapter that can't sit on its base: of another size, on modules that the base hasn't, or no change of weights at all.
 
     Why: the base that `base_model_name_or_path` names has to be the one it was trained on; and an adapter that puts tokens before the
@@ -362,7 +362,7 @@ def adapter_of_another_model(facts: ModelFacts, *, parameter: str = "model") -> 
             return
 
 
-def _misfit(name: str, shape: tuple[int, ...], facts: ModelFacts) -> str | None:
+def _misfit(name: str, shape: tuple[int, ...], facts: ModelMetadata) -> str | None:
     """What is wrong with one matrix of an adapter; None where it fits, or where that can't be told."""
     match = ADAPTED.match(name)
     if match is None or facts.quantization or len(shape) != 2 or not _has_known_base(facts):
@@ -378,7 +378,7 @@ def _misfit(name: str, shape: tuple[int, ...], facts: ModelFacts) -> str | None:
     return None if wanted == got else f"{module} has a hidden size of {wanted} there and {got} in the adapter"
 
 
-def _has_known_base(facts: ModelFacts) -> bool:
+def _has_known_base(facts: ModelMetadata) -> bool:
     """Whether an adapter sits on a model, and not on another adapter, whose tensors are known."""
     return facts.located.base is not None and facts.located.base.base is None and bool(facts.tensors)
 
@@ -388,7 +388,7 @@ def _is_same(module: str, other: str) -> bool:
     return is_called(module, other) or is_called(other, module)
 
 
-def adapter_and_its_config(facts: ModelFacts, *, parameter: str = "model") -> Iterator[Finding]:
+def adapter_and_its_config(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
     """An adapter whose weights are not those that its adapter_config.json tells of: another rank, other modules, or nothing in them.
 
     Why: another rank is refused while the weights load; modules that the config doesn't name are left out, and those that it names and
@@ -456,5 +456,5 @@ def is_called(module: str, name: str) -> bool:
     return module == name or module.endswith(f".{name}")
 
 
-def _config_file(facts: ModelFacts) -> str | None:
+def _config_file(facts: ModelMetadata) -> str | None:
     return str(facts.folder / "config.json") if facts.folder else None

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.eval_prompts import Question, QuestionMaker
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.rows import PairRows
@@ -71,16 +71,16 @@ class WrittenAnswers:
     """
 
     def __init__(
-        self, plan: Plan, world: World, loaded: Loaded, layout: Layout, predictions: Predictions | None
+        self, plan: Plan, context: RunContext, loaded: Loaded, layout: Layout, predictions: Predictions | None
     ) -> None:
-        assert plan.evaluation is not None and world.dataset is not None and world.prepared is not None
-        assert world.tokenizer is not None
+        assert plan.evaluation is not None and context.dataset is not None and context.prepared is not None
+        assert context.tokenizer is not None
         decided = plan.evaluation["answers"]
-        template = world.prepared.template
+        template = context.prepared.template
         self.layout, self.predictions, self.seed = layout, predictions, decided["seed"]
-        self.examples = world.dataset.valid
+        self.examples = context.dataset.valid
         self.maker = QuestionMaker(
-            world.tokenizer,
+            context.tokenizer,
             template,
             plan.parameters["chat_template"]["value"] if "chat_template" in plan.parameters else None,
             room=max(1, decided["room"]),
@@ -89,7 +89,7 @@ class WrittenAnswers:
         self.rows = self._choice(decided["rows"])
         self.writer = Writer(
             loaded.tokenizer,
-            end_tokens(loaded.model, loaded.tokenizer, world.prepared.end_of_turn),
+            end_tokens(loaded.model, loaded.tokenizer, context.prepared.end_of_turn),
             template.end_of_turn if template is not None and template.end_token is None else None,
             batch=decided["batch"],
             max_new_tokens=decided["max_new_tokens"],
@@ -183,11 +183,11 @@ def _place(example: Example) -> dict[str, Any]:
 class ScoredPairs:
     """Writes down what a reward model gives each answer of a pair. It measures nothing that the objective doesn't."""
 
-    def __init__(self, world: World, predictions: Predictions) -> None:
-        assert world.dataset is not None and world.prepared is not None
-        rows = world.prepared.valid
+    def __init__(self, context: RunContext, predictions: Predictions) -> None:
+        assert context.dataset is not None and context.prepared is not None
+        rows = context.prepared.valid
         assert isinstance(rows, PairRows)
-        self.examples, self.source, self.predictions = world.dataset.valid, rows.prompt.source, predictions
+        self.examples, self.source, self.predictions = context.dataset.valid, rows.prompt.source, predictions
 
     def measure(self, loop: Loop) -> dict[str, float]:
         batches = loop.get_eval_dataloader()
@@ -246,13 +246,13 @@ def _over_processes(sums: np.ndarray, loop: Loop) -> list[float]:
 
 
 def make_observers(
-    plan: Plan, world: World, loaded: Loaded, layout: Layout, predictions: Predictions | None
+    plan: Plan, context: RunContext, loaded: Loaded, layout: Layout, predictions: Predictions | None
 ) -> list[Observer]:
     """What a plan's `evaluation` measures beside the objective."""
     assert plan.evaluation is not None
     observers: list[Observer] = [Named(plan.evaluation["measured"])]
     if plan.evaluation["answers"]:
-        observers.append(WrittenAnswers(plan, world, loaded, layout, predictions))
+        observers.append(WrittenAnswers(plan, context, loaded, layout, predictions))
     elif predictions is not None and plan.model["head"] is not None:
-        observers.append(ScoredPairs(world, predictions))
+        observers.append(ScoredPairs(context, predictions))
     return observers

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from autotrain_llm.progress import Watch
+from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts.metric_changes import EVALUATION
 from autotrain_llm.run.artifacts.records import write_json
 from autotrain_llm.run.engine.loop import Loop
@@ -27,7 +27,12 @@ class Evaluations(TrainerCallback):
     """Evaluates before and after training, and keeps what every evaluation found. A resumed run goes on with what it had."""
 
     def __init__(
-        self, folder: Path, predictions: Predictions | None, watch: Watch, leader: bool, resumed_at: int | None
+        self,
+        folder: Path,
+        predictions: Predictions | None,
+        watch: ProgressCallback,
+        leader: bool,
+        resumed_at: int | None,
     ) -> None:
         self.path, self.predictions = folder / EVALUATION, predictions
         self.watch, self.leader, self.resumed = watch, leader, resumed_at is not None

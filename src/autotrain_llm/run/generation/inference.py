@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data import reward_inputs as scored
 from autotrain_llm.data.chat.template import NONE, ChatTemplate, TemplateFault, find_template
 from autotrain_llm.data.dataset import open_data
@@ -21,7 +21,7 @@ from autotrain_llm.data.formats.convert import as_turns
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Finding, Refused
-from autotrain_llm.models.metadata import ModelFacts
+from autotrain_llm.models.metadata import ModelMetadata
 from autotrain_llm.run.algorithms.reward import scoring
 from autotrain_llm.run.algorithms.reward.loading import scorer_at
 from autotrain_llm.run.engine.loading import DTYPES, from_located
@@ -51,15 +51,17 @@ class Answers:
     each: Iterator[Answer]
 
 
-def infer(world: World) -> Answers:
+def infer(context: RunContext) -> Answers:
     """Answer the prompts of a checked command, in their order. Raises Refused for prompts that can't be read."""
-    config, facts, tokenizer = world.config, world.model, world.tokenizer
+    config, facts, tokenizer = context.config, context.model, context.tokenizer
     assert facts is not None and tokenizer is not None
     prompts, findings = read_prompts(config, "conversations" if facts.is_classifier else "prompts")
     ids = _written(prompts, config, tokenizer, facts)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = config.mixed_precision or ("bf16" if device.type == "cuda" and world.machine.computes_bf16 else "fp32")
-    options = _options(config, world.token)
+    precision = config.mixed_precision or (
+        "bf16" if device.type == "cuda" and context.machine.computes_bf16 else "fp32"
+    )
+    options = _options(config, context.token)
     if facts.is_classifier:
         scorer, _ = scorer_at(facts.located, DTYPES[precision], options)
         known = scorer.config.get_text_config().pad_token_id
@@ -134,24 +136,24 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _written(prompts: Sequence[Example], config: Config, tokenizer: Tokenizer, facts: ModelFacts) -> list[list[int]]:
+def _written(prompts: Sequence[Example], config: Config, tokenizer: Tokenizer, facts: ModelMetadata) -> list[list[int]]:
     """The prompts as the model was trained to see them: by its chat template where it has one, else as plain text."""
     faults = Faults()
     template = find_template(config.chat_template, tokenizer, faults)
     if faults.refused:
         raise Refused(faults.findings())
-    context = facts.context_length
+    context_length = facts.context_length
     if facts.is_classifier:
         asked = config.chat_template not in (None, NONE)
-        return scored.written(prompts, tokenizer, template, asked=asked, context=context)
+        return scored.written(prompts, tokenizer, template, asked=asked, context=context_length)
     if template is None:
         ids = [_plain(_text_of(prompt), tokenizer) for prompt in prompts]
     else:
         ids = tokenizer.encode_batch([_rendered(prompt, template) for prompt in prompts])
     for prompt, held in zip(prompts, ids, strict=True):
-        if context is not None and len(held) >= context:
+        if context_length is not None and len(held) >= context_length:
             where = f"{prompt.file}, row {prompt.row}" if prompt.file else "--prompts"
-            message = f"{where}: {len(held)} tokens leave no room for an answer in the model's context of {context}"
+            message = f"{where}: {len(held)} tokens leave no room for an answer in the model's context of {context_length}"
             raise _refused(message, prompt.file or None, prompt.row, "a shorter prompt")
     return ids
 
@@ -207,7 +209,7 @@ def _answer(
     prompts: Sequence[Example],
     ids: Sequence[list[int]],
     longest: int,
-    context: int,
+    context_length: int,
 ) -> Iterator[Answer]:
     """Greedy, batch by batch."""
     padding = _padding(tokenizer)
@@ -215,7 +217,7 @@ def _answer(
         batch = _padded(ids[start : start + BATCH], padding, model.device)
         width = batch["input_ids"].shape[1]
         made = model.generate(
-            **batch, max_new_tokens=min(longest, context - width), do_sample=False, pad_token_id=padding
+            **batch, max_new_tokens=min(longest, context_length - width), do_sample=False, pad_token_id=padding
         )
         for prompt, answer in zip(prompts[start : start + BATCH], made[:, width:].tolist(), strict=True):
             yield Answer(shown(prompt), text=tokenizer.decode(answer, skip_special_tokens=True))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from autotrain_llm.progress import Watch
+from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.report.page import page
 from autotrain_llm.run.report.read import read_run
 
@@ -27,7 +27,7 @@ def write_report(folder: Path) -> Path:
     return folder / REPORT
 
 
-def leave_report(folder: Path, watch: Watch) -> None:
+def leave_report(folder: Path, watch: ProgressCallback) -> None:
     """The same at the end of a run, which a report that can't be written never fails: that is a note."""
     try:
         write_report(folder)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from autotrain_llm.progress import Watch
+from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts.records import MetricsFile
 from autotrain_llm.run.failures import Interrupted
 from autotrain_llm.run.session.trackers import Trackers
@@ -21,7 +21,7 @@ NOT_LOGGED = ("total_flos", "train_runtime", "train_samples_per_second", "train_
 class Recorder(TrainerCallback):
     """Writes metrics.jsonl, tells the trackers and the watch; only in the process that leads."""
 
-    def __init__(self, metrics: MetricsFile | None, watch: Watch, trackers: Trackers) -> None:
+    def __init__(self, metrics: MetricsFile | None, watch: ProgressCallback, trackers: Trackers) -> None:
         self.metrics = metrics
         self.watch = watch
         self.trackers = trackers

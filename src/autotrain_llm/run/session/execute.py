@@ -16,10 +16,10 @@ from transformers.utils import logging as transformers_logging
 
 from autotrain_llm.checks.preflight import Checked
 from autotrain_llm.context.output_dir import CHECKPOINTS, step_of
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.tokenize.pack import pack
 from autotrain_llm.planning.make import Plan
-from autotrain_llm.progress import Watch
+from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.distill.objective import distilled
 from autotrain_llm.run.algorithms.distill.teacher import Beforehand, find_teacher
 from autotrain_llm.run.algorithms.preference.reference_model import find_references, without_dropout
@@ -85,15 +85,15 @@ class RunReport:
         }
 
 
-def load_model(plan: Plan, world: World) -> Loaded:
+def load_model(plan: Plan, context: RunContext) -> Loaded:
     """The model that the plan names: one that generates, or one that scores."""
-    return (load_scorer if plan.model["head"] else load)(plan, world)
+    return (load_scorer if plan.model["head"] else load)(plan, context)
 
 
 def execute(
     checked: Checked,
-    watch: Watch | None = None,
-    loading: Callable[[Plan, World], Loaded] = load_model,
+    watch: ProgressCallback | None = None,
+    loading: Callable[[Plan, RunContext], Loaded] = load_model,
     *,
     with_page: bool = True,
 ) -> RunReport:
@@ -102,9 +102,11 @@ def execute(
     `loading` gives the model: whoever runs one model many times may have it at hand. `with_page` writes report.html at the end.
     """
     assert checked.plan is not None
-    leader = checked.world.machine.is_first_process
-    run = _Run(checked, checked.plan, (watch if leader else None) or Watch(), leader, loading)
-    with OutputFolder(checked.world.output.folder, overwrite=checked.plan.output["overwrite"], leader=leader) as folder:
+    leader = checked.context.machine.is_first_process
+    run = _Run(checked, checked.plan, (watch if leader else None) or ProgressCallback(), leader, loading)
+    with OutputFolder(
+        checked.context.output.folder, overwrite=checked.plan.output["overwrite"], leader=leader
+    ) as folder:
         try:
             report = run.carry_out(folder.path)
         finally:
@@ -122,13 +124,13 @@ class _Run:
         self,
         checked: Checked,
         plan: Plan,
-        watch: Watch,
+        watch: ProgressCallback,
         leader: bool,
-        loading: Callable[[Plan, World], Loaded] = load_model,
+        loading: Callable[[Plan, RunContext], Loaded] = load_model,
     ) -> None:
         self.checked, self.plan, self.watch, self.leader = checked, plan, watch, leader
         self.loading = loading
-        self.world = checked.world
+        self.context = checked.context
         self.began = time.perf_counter()
         checkpoint = plan.output["checkpoint"]
         self.checkpoint = Path(checkpoint) if checkpoint else None
@@ -178,7 +180,7 @@ class _Run:
 
     def _train(self, folder: Path, signals: Signals, words: list[str]) -> RunReport:
         self.watch.stage(f"Loading {self.plan.model['name']}")
-        loaded = self.loading(self.plan, self.world)
+        loaded = self.loading(self.plan, self.context)
         self._same_tokens(loaded)
         layout = make_layout(self.plan, loaded)
         step = step_of(self.checkpoint) if self.checkpoint else None
@@ -255,13 +257,13 @@ class _Run:
         chosen = Path(best) if best else checkpoint
         restore(loaded, chosen)
         if self.plan.rollouts:
-            add_decided_value_head(self.plan, self.world, loaded.model)
+            add_decided_value_head(self.plan, self.context, loaded.model)
             load_value_head(loaded.model, chosen)
         recorder.history += [entry for entry in state.log_history if "train_runtime" not in entry]
         return state
 
     def _same_tokens(self, loaded: Loaded) -> None:
-        text = tokenizer_disagrees(loaded.tokenizer, self.world)
+        text = tokenizer_disagrees(loaded.tokenizer, self.context)
         if text is not None:
             raise RunFailed(
                 f"the tokenizer's files and transformers' {type(loaded.tokenizer).__name__} turn {text[:40]!r} into different tokens",
@@ -270,7 +272,7 @@ class _Run:
 
     def _trainer(self, loaded: Loaded, layout: Layout, folder: Path, callbacks: list[Any]) -> Trainer:
         """This package's loop, or TRL's trainer with the same rows."""
-        prepared, plan = self.world.prepared, self.plan
+        prepared, plan = self.context.prepared, self.plan
         assert prepared is not None
         if plan.schedule["patience"] is not None:
             callbacks = [*callbacks, EarlyStoppingCallback(early_stopping_patience=plan.schedule["patience"])]
@@ -284,7 +286,7 @@ class _Run:
             trainer = self._loop(loaded, layout, folder, callbacks, objective, train, valid)
         else:
             build = named(plan.objective["trl"])
-            trainer = build(plan, trainer_arguments(plan, folder), loaded, train, valid, callbacks, self.world)
+            trainer = build(plan, trainer_arguments(plan, folder), loaded, train, valid, callbacks, self.context)
         trainer.remove_callback(PrinterCallback)  # the recorder and its watch say what is to be said
         return trainer
 
@@ -303,10 +305,10 @@ class _Run:
         if objective.arrange is not None:
             without_dropout(loaded.model)
         if objective.has_reference:
-            companions.append(find_references(plan, self.world, loaded, layout))
+            companions.append(find_references(plan, self.context, loaded, layout))
         if plan.distillation and plan.distillation["asked"]:
             pairs = objective.arrange is not None
-            companions.append(find_teacher(plan, self.world, loaded, layout, self.watch, pairs=pairs))
+            companions.append(find_teacher(plan, self.context, loaded, layout, self.watch, pairs=pairs))
         if plan.precision["checkpointing"]:
             loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
             if loaded.is_adapter:
@@ -340,13 +342,13 @@ class _Run:
     def _observers(self, loaded: Loaded, layout: Layout) -> list[Observer]:
         if self.plan.evaluation is None or self.evaluations is None:
             return []
-        return make_observers(self.plan, self.world, loaded, layout, self.predictions)
+        return make_observers(self.plan, self.context, loaded, layout, self.predictions)
 
     def _rollouts(self, loaded: Loaded, layout: Layout, folder: Path, train: Any, valid: Any) -> Started:
         """Where answers come from that are learnt from, going on where a checkpoint left off."""
         step = step_of(self.checkpoint) if self.checkpoint else None
         shown = folder if self.leader else None
-        return start_rollouts(self.plan, self.world, loaded, layout, train, valid, shown, self.checkpoint, step)
+        return start_rollouts(self.plan, self.context, loaded, layout, train, valid, shown, self.checkpoint, step)
 
     def _items(self, objective: Objective, rows: Any) -> Any:
         """Prepared rows as the items that batches are made of."""
@@ -382,17 +384,17 @@ class _Run:
         layout.for_generation(loaded.model, True)
         if not self.leader:
             return []
-        assert self.world.prepared is not None
+        assert self.context.prepared is not None
         merge = bool(self.plan.adapter and self.plan.adapter["merge"])
         save_value_head(loaded.model, folder)
         with without_value_head(loaded.model):
-            files = save_finished(loaded, folder, merge=merge, end_of_turn=self.world.prepared.end_of_turn)
+            files = save_finished(loaded, folder, merge=merge, end_of_turn=self.context.prepared.end_of_turn)
         records.write_card(folder, self.plan, self.steps, metrics, words)
         if self.plan.hub:
             from autotrain_llm.run.session.hub import upload
 
             self.watch.stage("Uploading")
-            self.watch.note(f"Uploaded to {upload(folder, self.plan.hub, self.world.token)}")
+            self.watch.note(f"Uploaded to {upload(folder, self.plan.hub, self.context.token)}")
         written = [name for name in (SAMPLES, VALUES, EVALUATION.parent.name) if (folder / name).exists()]
         return sorted([*files, *written, "README.md", "command.sh", "metrics.jsonl", REPORT, "run.json", CHECKPOINTS])
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from autotrain_llm.planning.make import Plan
-from autotrain_llm.progress import Watch
+from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.failures import Interrupted
 
 LOGS = "logs"
@@ -38,7 +38,9 @@ class Tracker(Protocol):
 class Trackers:
     """All trackers of a run, as a context manager: what fails is said to the watch once, and the others go on."""
 
-    def __init__(self, plan: Plan, folder: Path, resumed_at: int | None, watch: Watch, *, leader: bool) -> None:
+    def __init__(
+        self, plan: Plan, folder: Path, resumed_at: int | None, watch: ProgressCallback, *, leader: bool
+    ) -> None:
         self.names = plan.schedule["trackers"] if leader else ()
         self.plan, self.folder, self.resumed_at, self.watch = plan, folder, resumed_at, watch
         self.open: dict[str, Tracker] = {}

@@ -16,7 +16,7 @@ from typing import Any
 from autotrain_llm.checks.preflight import Checked
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.planning.make import Plan
-from autotrain_llm.progress import Watch
+from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts import records
 from autotrain_llm.run.failures import Interrupted, RunFailed
 from autotrain_llm.run.report import REPORT, leave_report
@@ -27,14 +27,14 @@ from autotrain_llm.run.sweep.records import Ledger, best_of, history_of, summary
 from autotrain_llm.run.sweep.trial import COMPLETE, INTERRUPTED, REFUSED, Trial, Trials
 
 
-def sweep(checked: Checked, watch: Watch) -> RunReport:
+def sweep(checked: Checked, watch: ProgressCallback) -> RunReport:
     """Carry out a plan with a sweep. Raises RunFailed when no trial came to an end, Interrupted, or Refused before anything is started."""
-    plan, config = checked.plan, checked.world.config
+    plan, config = checked.plan, checked.context.config
     assert plan is not None and plan.sweep is not None
     _evaluates(plan)
     storage = connect(config.sweep_storage) if config.sweep_storage and config.sweep_backend == "optuna" else None
     may_join = bool(config.resume or config.sweep_storage)
-    root = checked.world.output.folder
+    root = checked.context.output.folder
     with SweepFolder(root, overwrite=config.overwrite, study=plan.sweep["study"], may_join=may_join) as folder:
         run = _Sweep(checked, plan, folder.path, watch)
         study = Study(plan.sweep, folder.path, plan.seed, storage) if config.sweep_backend == "optuna" else None
@@ -64,10 +64,10 @@ def _evaluates(plan: Plan) -> None:
 class _Sweep:
     """One process's part in a sweep."""
 
-    def __init__(self, checked: Checked, plan: Plan, root: Path, watch: Watch) -> None:
+    def __init__(self, checked: Checked, plan: Plan, root: Path, watch: ProgressCallback) -> None:
         assert plan.sweep is not None
         self.plan, self.sweep, self.root, self.watch = plan, plan.sweep, root, watch
-        self.world = checked.world
+        self.context = checked.context
         self.began = time.perf_counter()
         self.trials = Trials(checked, plan, root, watch)
         self.ledger = Ledger(root, plan.sweep, self.trials.base)
@@ -171,7 +171,7 @@ class _Sweep:
             from autotrain_llm.run.session.hub import upload
 
             self.watch.stage("Uploading")
-            self.watch.note(f"Uploaded to {upload(self.root, self.plan.hub, self.world.token)}")
+            self.watch.note(f"Uploaded to {upload(self.root, self.plan.hub, self.context.token)}")
 
 
 def nothing_finished(trials: list[Trial]) -> RunFailed:

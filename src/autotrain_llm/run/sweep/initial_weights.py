@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 import torch
 
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.run.engine.loading import Loaded
 from autotrain_llm.run.session.execute import load_model
@@ -32,23 +32,23 @@ class Weights:
         self.random: Any = None
         self.loaded = 0  # how often a model was really read
 
-    def __call__(self, plan: Plan, world: World) -> Loaded:
-        key = _key(plan, world)
+    def __call__(self, plan: Plan, context: RunContext) -> Loaded:
+        key = _key(plan, context)
         if self.kept is not None and key == self.key:
             _set_random_state(self.random)
             return copy.deepcopy(self.kept)
         self.kept = None  # before the next one is read, so that there are never three
-        loaded = load_model(plan, world)
+        loaded = load_model(plan, context)
         self.loaded += 1
         if _fits(plan, loaded):
             self.kept, self.key, self.random = copy.deepcopy(loaded), key, _random_state()
         return loaded
 
 
-def _key(plan: Plan, world: World) -> str:
+def _key(plan: Plan, context: RunContext) -> str:
     """All that a loaded model depends on."""
-    template = world.prepared.template.source if world.prepared and world.prepared.template else None
-    parts = [plan.model, plan.adapter, plan.precision["name"], plan.seed, str(world.tokenizer_folder), template]
+    template = context.prepared.template.source if context.prepared and context.prepared.template else None
+    parts = [plan.model, plan.adapter, plan.precision["name"], plan.seed, str(context.tokenizer_folder), template]
     return json.dumps(parts, sort_keys=True, default=str)
 
 

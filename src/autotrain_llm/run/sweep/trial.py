@@ -17,7 +17,7 @@ from autotrain_llm.config.metric_choice import best_metric, chooses_checkpoints
 from autotrain_llm.config.registry import GROUP
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.planning.make import Plan
-from autotrain_llm.progress import Watch
+from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.failures import Interrupted, RunFailed
 from autotrain_llm.run.session.execute import RunReport, execute
 from autotrain_llm.run.sweep.initial_weights import Weights
@@ -69,10 +69,10 @@ class Pruned(RunFailed):
     """The pruner gave the trial up."""
 
 
-class TrialWatch(Watch):
+class TrialWatch(ProgressCallback):
     """Passes on what a trial does, keeps the metric of its evaluations, and ends a trial that is to be given up."""
 
-    def __init__(self, outer: Watch, metric: str, record: Trial, stop: Stop) -> None:
+    def __init__(self, outer: ProgressCallback, metric: str, record: Trial, stop: Stop) -> None:
         self.outer, self.metric, self.record, self.stop_after = outer, metric, record, stop
         self.steps = 0
 
@@ -107,12 +107,12 @@ class TrialWatch(Watch):
 class Trials:
     """Carries out the trials of one sweep. They share prepared rows, the process and the weights that were read once."""
 
-    def __init__(self, checked: Checked, plan: Plan, folder: Path, watch: Watch) -> None:
+    def __init__(self, checked: Checked, plan: Plan, folder: Path, watch: ProgressCallback) -> None:
         assert plan.sweep is not None
         self.sweep = plan.sweep
         self.folder, self.watch = folder, watch
-        self.world = checked.world
-        self.base = base_of(checked.world.config, plan.sweep)
+        self.context = checked.context
+        self.base = base_of(checked.context.config, plan.sweep)
         self.known = frozenset(checked.findings)  # said once, of the command itself
         self.weights = Weights()
 
@@ -139,7 +139,7 @@ class Trials:
 
     def _run(self, trial: Trial, stop: Stop) -> None:
         config = config_of(self.base, trial.values, self.folder / trial.folder)
-        checked = preflight(config, earlier=self.world)
+        checked = preflight(config, earlier=self.context)
         trial.findings = [finding.as_json() for finding in checked.findings if finding not in self.known]
         if checked.refused or checked.plan is None:
             trial.state = REFUSED

@@ -19,7 +19,7 @@ from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import GRPOConfig, GRPOTrainer
 
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.rows import TokenRows
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.run.algorithms.preference.reference_model import without_dropout
@@ -55,7 +55,7 @@ def grpo(
     train_rows: Prompts,
     valid_rows: Prompts | None,
     callbacks: Sequence[TrainerCallback],
-    world: World,
+    context: RunContext,
 ) -> GRPOTrainer:
     """TRL's GRPOTrainer for a plan of group-relative policy optimisation. `arguments` are transformers' own, by name."""
     assert plan.rollouts is not None
@@ -63,7 +63,7 @@ def grpo(
         "TRL_EXPERIMENTAL_SILENCE", "1"
     )  # that answers may be handed to it is called an experiment there
     without_dropout(loaded.model)
-    answers = _Answers(plan, loaded, world, train_rows.rows, valid_rows.rows if valid_rows else None)
+    answers = _Answers(plan, loaded, context, train_rows.rows, valid_rows.rows if valid_rows else None)
     scoring: Any = answers.score
     return GRPOTrainer(
         model=loaded.model,
@@ -110,15 +110,17 @@ def config_of(plan: Plan, arguments: Mapping[str, Any]) -> dict[str, Any]:
 class _Answers:
     """The prompts of the run by their place in it, this package's answers to them, and what these are worth."""
 
-    def __init__(self, plan: Plan, loaded: Loaded, world: World, train: TokenRows, valid: TokenRows | None) -> None:
-        assert plan.rollouts is not None and world.prepared is not None
+    def __init__(
+        self, plan: Plan, loaded: Loaded, context: RunContext, train: TokenRows, valid: TokenRows | None
+    ) -> None:
+        assert plan.rollouts is not None and context.prepared is not None
         self.plan, self.sizes = plan, Sizes.of(plan.rollouts, plan.seed)
-        ends = end_tokens(loaded.model, loaded.tokenizer, world.prepared.end_of_turn)
+        ends = end_tokens(loaded.model, loaded.tokenizer, context.prepared.end_of_turn)
         layout = Padded(int(loaded.tokenizer.pad_token_id))
         self.ends = ends
         self.sampler = Sampler(layout, loaded.tokenizer, ends, sampling_of(plan), DTYPES[plan.precision["name"]])
-        rewards = find_rewards(plan, world, loaded)
-        self.rewards: dict[str, Rewards] = {TRAIN: rewards, VALID: rewards.on(world, VALID)}
+        rewards = find_rewards(plan, context, loaded)
+        self.rewards: dict[str, Rewards] = {TRAIN: rewards, VALID: rewards.on(context, VALID)}
         self.rows = {TRAIN: train, VALID: valid}
         self.order = self._order()
 

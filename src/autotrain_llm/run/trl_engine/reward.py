@@ -13,7 +13,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import RewardConfig, RewardTrainer
 
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.run.algorithms.preference.dataset import Preferences
 from autotrain_llm.run.algorithms.preference.reference_model import without_dropout
@@ -36,7 +36,7 @@ def reward(
     train_rows: Preferences,
     valid_rows: Preferences | None,
     callbacks: Sequence[TrainerCallback],
-    world: World,
+    context: RunContext,
 ) -> RewardTrainer:
     """TRL's RewardTrainer for a plan of pairs to be ordered. `arguments` are transformers' own, by name."""
     without_dropout(loaded.model)

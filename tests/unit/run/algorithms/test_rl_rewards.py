@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from autotrain_llm import train
 from autotrain_llm.checks.preflight import Checked, preflight
-from autotrain_llm.config.arguments import take_all
+from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.run.algorithms.rl import rewards as module
@@ -66,7 +66,7 @@ def prompts(tmp_path: Path) -> Path:
 
 def checked(data: Path, model: Path, **flags: Any) -> Checked:
     """A check that draws no finding."""
-    said = take_all(command(data, model, **flags))
+    said = parse_kwargs(command(data, model, **flags))
     found = preflight(resolve(said.values), said.findings)
     assert found.plan is not None and found.findings == ()
     return found
@@ -87,7 +87,7 @@ class Named:
 def rewards_of(found: Checked, side: str = "train") -> Rewards:
     plan = found.plan
     assert plan is not None
-    return find_rewards(plan, found.world, Named(load_tokenizer(plan, found.world)), side)  # type: ignore[arg-type]
+    return find_rewards(plan, found.context, Named(load_tokenizer(plan, found.context)), side)  # type: ignore[arg-type]
 
 
 def samples_of(rewards: Rewards, rows: list[int], answers: list[str], finished: bool = True) -> list[Sample]:
@@ -169,7 +169,7 @@ def test_weights_multiply_and_a_missing_end_costs(functions, prompts, llama):
 def test_rows_of_the_other_side_are_scored_with_their_own_columns(functions, prompts, llama):
     found = checked(prompts, llama, rl_reward_fn=f"{functions}:matches", valid_split="0.25")
     rewards = rewards_of(found, "valid")
-    right = [example.extra["answer"] for example in found.world.dataset.valid]
+    right = [example.extra["answer"] for example in found.context.dataset.valid]
     assert scored(rewards, [0, 1, 2], [right[0], "no", right[2]]).tolist() == [[1.0], [0.0], [1.0]]
 
 

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForSequenceClassification
 
 from autotrain_llm.checks.preflight import Checked, preflight
-from autotrain_llm.config.arguments import take_all
+from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.run.algorithms.rl.rewards import find_rewards
@@ -44,7 +44,7 @@ def functions(tmp_path: Path) -> str:
 
 def checked(data: Path, model: Path, **flags: Any) -> Checked:
     command = {"trainer": "ppo", "model": str(model), "data_path": str(data), "lr": 1e-6, "epochs": 1, "batch_size": 4}
-    said = take_all({**command, "mixed_precision": "fp32", "rl_value_model": "reward", **flags})
+    said = parse_kwargs({**command, "mixed_precision": "fp32", "rl_value_model": "reward", **flags})
     assert said.findings == []
     return preflight(resolve(said.values))
 
@@ -76,9 +76,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def values_of(found: Checked, families: list[Family]) -> tuple[Any, np.ndarray]:
     """The policy with its value head, and what that says before each token of these answers."""
     assert found.plan is not None and found.findings == ()
-    loaded = load(found.plan, found.world)
+    loaded = load(found.plan, found.context)
     layout = make_layout(found.plan, loaded)
-    add_decided_value_head(found.plan, found.world, loaded.model)
+    add_decided_value_head(found.plan, found.context, loaded.model)
     with torch.no_grad():
         value = layout.forward(loaded.model, layout.collate(families), VALUES).value
     assert value is not None
@@ -159,21 +159,21 @@ def test_what_is_corrected_is_the_reward_models_own_score_at_the_token_before(
     flags = {"rl_reward_model_path": str(scorer), "rl_reward_fn": functions, "rl_reward_weights": "0.5,1"}
     found = checked(prompts, policy, **flags, rl_value_model="corrected")
     assert found.plan is not None and found.findings == ()
-    loaded = load(found.plan, found.world)
+    loaded = load(found.plan, found.context)
     padded = {"name": "padded", "why": "", "packing": False}
     plan = dataclasses.replace(found.plan, layout=padded) if kind == "llama, padded" else found.plan
     layout = make_layout(plan, loaded)
     assert layout.name == ("flat" if kind == "llama" else "padded")
-    add_decided_value_head(plan, found.world, loaded.model)
+    add_decided_value_head(plan, found.context, loaded.model)
     head = value_head_of(loaded.model)
     assert head is not None and head.backbone is None and not head.linear.weight.any()
-    so_far = find_so_far(plan, find_rewards(plan, found.world, loaded), layout)
+    so_far = find_so_far(plan, find_rewards(plan, found.context, loaded), layout)
     assert so_far is not None
     batch = layout.collate(FAMILIES)
     np.testing.assert_allclose(so_far.of(batch).numpy(), 0.5 * said_by(scorer), atol=1e-5)
     assert not any(one.requires_grad for one in so_far.judge.model.parameters())
     other = checked(prompts, policy, **flags, rl_value_model="shared")
-    assert other.plan is not None and find_so_far(other.plan, find_rewards(plan, found.world, loaded), layout) is None
+    assert other.plan is not None and find_so_far(other.plan, find_rewards(plan, found.context, loaded), layout) is None
 
 
 # ---- which reward model it can be

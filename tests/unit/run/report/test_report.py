@@ -13,7 +13,7 @@ import pytest
 
 from autotrain_llm import train
 from autotrain_llm.cli.main import main
-from autotrain_llm.progress import Watch
+from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts import records
 from autotrain_llm.run.report import leave_report, write_report
 from autotrain_llm.run.report.curves import panels, thinned
@@ -204,7 +204,7 @@ def test_an_interrupted_run_says_how_to_go_on(tiny, tmp_path):
 
     from autotrain_llm.run.session.execute import Interrupted
 
-    class Stop(Watch):
+    class Stop(ProgressCallback):
         def step(self, step: int) -> None:
             if step == 2:
                 os.kill(os.getpid(), signal.SIGINT)
@@ -218,7 +218,7 @@ def test_an_interrupted_run_says_how_to_go_on(tiny, tmp_path):
 def test_a_report_that_cannot_be_written_is_a_note_and_no_failure(tmp_path):
     said = []
 
-    class Notes(Watch):
+    class Notes(ProgressCallback):
         def note(self, text: str) -> None:
             said.append(text)
 

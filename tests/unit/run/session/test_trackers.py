@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from autotrain_llm import train
-from autotrain_llm.progress import Watch
+from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.engine.peak_flops import measure, stated_rate
 from autotrain_llm.run.session import trackers
 
 
-class Heard(Watch):
+class Heard(ProgressCallback):
     def __init__(self) -> None:
         self.notes: list[str] = []
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.order import quiet_batches
 from autotrain_llm.data.tokenize.teacher_rows import ManyRows, answer_rows
 from autotrain_llm.models.identity import content_of
 from autotrain_llm.models.locate import ADAPTER, Located
 from autotrain_llm.planning.make import Plan
-from autotrain_llm.progress import Watch
+from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.distill import logits_cache as cache
 from autotrain_llm.run.algorithms.distill.dataset import Attended, OtherRows
 from autotrain_llm.run.algorithms.distill.objective import of_chosen
@@ -105,7 +105,12 @@ class Beforehand:
     stage: str | None = "Asking the teacher"
 
     def __init__(
-        self, load: Callable[[], Teacher], lessons: _Lessons, rows: Rows, places: dict[str, Path | None], watch: Watch
+        self,
+        load: Callable[[], Teacher],
+        lessons: _Lessons,
+        rows: Rows,
+        places: dict[str, Path | None],
+        watch: ProgressCallback,
     ) -> None:
         self.load, self.lessons, self.rows, self.places, self.watch = load, lessons, rows, places, watch
         self.kept: dict[str, cache.KeptWords] = {}
@@ -193,27 +198,27 @@ def attend(loop: Loop, looked: dict[str, Any]) -> None:
 
 
 def find_teacher(
-    plan: Plan, world: World, loaded: Loaded, layout: Layout, watch: Watch, *, pairs: bool
+    plan: Plan, context: RunContext, loaded: Loaded, layout: Layout, watch: ProgressCallback, *, pairs: bool
 ) -> Beside | Beforehand:
     """The teacher that the plan decided on, laid out as the student is. Called before the first step, after the student was loaded."""
-    decided, prepared = plan.distillation, world.prepared
-    assert decided is not None and prepared is not None and world.teacher is not None
+    decided, prepared = plan.distillation, context.prepared
+    assert decided is not None and prepared is not None and context.teacher is not None
     if not isinstance(layout, Flat):
         prepare_padded(loaded.model)
     words = _words(loaded.model, layout, decided, watch)
     lessons = _Lessons(plan, words, pairs)
     evaluated = plan.schedule["evaluate"] != "no"
-    other = world.teacher_rows
+    other = context.teacher_rows
     source = {"train": prepared.train, "valid": prepared.valid} if other is None else vars(other)
     rows: Rows = {side: answer_rows(source[side]) for side in (("train", "valid") if evaluated else ("train",))}
     if not decided["top_k"]:
         own_rows = rows if pairs or other is not None else None
-        return Beside(_loaded(plan, world, layout), lessons, own_rows)
-    places = {side: _place(plan, world, words, side) for side in rows}
-    return Beforehand(lambda: _loaded(plan, world, layout), lessons, rows, places, watch)
+        return Beside(_loaded(plan, context, layout), lessons, own_rows)
+    places = {side: _place(plan, context, words, side) for side in rows}
+    return Beforehand(lambda: _loaded(plan, context, layout), lessons, rows, places, watch)
 
 
-def _words(student: nn.Module, layout: Layout, decided: dict[str, Any], watch: Watch) -> int:
+def _words(student: nn.Module, layout: Layout, decided: dict[str, Any], watch: ProgressCallback) -> int:
     """Over how many tokens the two are compared: those that both have a row for."""
     own, cut = _rows_of_head(student, layout), decided["cut"]
     if cut is None:
@@ -230,20 +235,20 @@ def _rows_of_head(model: nn.Module, layout: Layout) -> int:
     return int(causal_model(model).config.get_text_config().vocab_size) if head.weight is None else head.weight.shape[0]
 
 
-def _place(plan: Plan, world: World, words: int, side: str) -> Path | None:
+def _place(plan: Plan, context: RunContext, words: int, side: str) -> Path | None:
     """Where it is kept: named by rows, weights, and all that decides what is said."""
-    if world.cache is None or world.prepared is None or world.teacher is None or plan.distillation is None:
+    if context.cache is None or context.prepared is None or context.teacher is None or plan.distillation is None:
         return None
-    folder = world.cache.parent / "distillation"
+    folder = context.cache.parent / "distillation"
     decided = plan.distillation
-    weights = content_of(world.teacher.located, folder / "digests.json")
+    weights = content_of(context.teacher.located, folder / "digests.json")
     settings = [decided[name] for name in ("top_k", "temperature", "quantization", "teacher_prompt_template")]
-    rows = [world.prepared.fingerprint, side, plan.layout["name"] == "padded"]
+    rows = [context.prepared.fingerprint, side, plan.layout["name"] == "padded"]
     return cache.place_of(folder, *rows, weights, words, plan.precision["name"], *settings)
 
 
-def _loaded(plan: Plan, world: World, layout: Layout) -> Teacher:
-    model = load_teacher(plan, world).requires_grad_(False).eval()
+def _loaded(plan: Plan, context: RunContext, layout: Layout) -> Teacher:
+    model = load_teacher(plan, context).requires_grad_(False).eval()
     model = prepared_as(layout, model) if isinstance(layout, Flat) else prepare_padded(model)
     return Teacher(model, head_of(model, layout), layout)
 
@@ -253,11 +258,11 @@ def head_of(model: nn.Module, layout: Layout) -> Head:
     return flat_head(causal_model(model)) if isinstance(layout, Flat) else padded_head(model)
 
 
-def load_teacher(plan: Plan, world: World) -> nn.Module:
+def load_teacher(plan: Plan, context: RunContext) -> nn.Module:
     """The teacher in the type that its files have, or in 4 bits; an adapter is merged into its base, unless that is quantised."""
-    assert plan.distillation is not None and world.teacher is not None
-    located = world.teacher.located
-    options = loading_options(plan, world.token)
+    assert plan.distillation is not None and context.teacher is not None
+    located = context.teacher.located
+    options = loading_options(plan, context.token)
     for of_student in ("revision", "quantization_config"):
         options.pop(of_student, None)
     bits = plan.distillation["quantization"]

@@ -19,7 +19,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.order import quiet_batches
 from autotrain_llm.models.locate import ADAPTER
 from autotrain_llm.planning.make import Plan
@@ -192,21 +192,21 @@ class References:
         return (both[0] / both[1]).clamp(min=0)
 
 
-def find_references(plan: Plan, world: World, loaded: Loaded, layout: Layout) -> References:
+def find_references(plan: Plan, context: RunContext, loaded: Loaded, layout: Layout) -> References:
     """The reference that the plan decided on, laid out as the policy is. Called before the first step."""
     kept = None
     if plan.objective["reference"]["when"] == BEFOREHAND:
-        assert world.prepared is not None
-        folder = world.cache.parent / "references" if world.cache else None
-        kept = Kept(folder, world.prepared.fingerprint, plan.precision["name"])
-    return References(layout, find_source(plan, world, loaded, layout), kept)
+        assert context.prepared is not None
+        folder = context.cache.parent / "references" if context.cache else None
+        kept = Kept(folder, context.prepared.fingerprint, plan.precision["name"])
+    return References(layout, find_source(plan, context, loaded, layout), kept)
 
 
-def find_source(plan: Plan, world: World, loaded: Loaded, layout: Layout) -> Source:
+def find_source(plan: Plan, context: RunContext, loaded: Loaded, layout: Layout) -> Source:
     """Where the reference that the plan decided on has its weights."""
     decided = plan.objective["reference"]
     if decided["kind"] == ANOTHER_MODEL:
-        return Frozen(in_type_of_products(prepared_as(layout, load_other(plan, world)), plan.precision["name"]))
+        return Frozen(in_type_of_products(prepared_as(layout, load_other(plan, context)), plan.precision["name"]))
     if decided["kind"] == ADAPTER_OFF:
         return AdapterOff(loaded.model)
     if decided["when"] == BEFOREHAND:
@@ -216,11 +216,11 @@ def find_source(plan: Plan, world: World, loaded: Loaded, layout: Layout) -> Sou
     return Frozen(in_type_of_products(copy.deepcopy(loaded.model), plan.precision["name"]))
 
 
-def load_other(plan: Plan, world: World) -> nn.Module:
+def load_other(plan: Plan, context: RunContext) -> nn.Module:
     """The model that `--model-ref` names, in the type that the policy is loaded in; an adapter is merged into its base."""
-    assert world.reference is not None
-    located = world.reference.located
-    options = loading_options(plan, world.token)
+    assert context.reference is not None
+    located = context.reference.located
+    options = loading_options(plan, context.token)
     options.pop("revision", None)  # the model's, not the reference's
     if located.kind == ADAPTER:
         options.pop("quantization_config", None)  # merging into rounded weights would round the adapter away

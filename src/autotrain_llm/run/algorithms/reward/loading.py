@@ -11,7 +11,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_t
 from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForSequenceClassification, set_seed
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.models.locate import ADAPTER, ADAPTER_CONFIG, HUB, Located, read_json
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.run.engine.flat.model import causal_model
@@ -28,16 +28,16 @@ from autotrain_llm.run.engine.loading import (
 HEADS = ("score", "classifier")  # by which name a head goes: PEFT trains and saves these by itself
 
 
-def load_scorer(plan: Plan, world: World) -> Loaded:
+def load_scorer(plan: Plan, context: RunContext) -> Loaded:
     """The scorer in the type it is trained in, as `run.model.load` has it for models that generate; its head always in float32."""
     set_seed(plan.seed)
-    tokenizer = load_tokenizer(plan, world)
-    if world.is_scratch:
+    tokenizer = load_tokenizer(plan, context)
+    if context.is_scratch:
         return Loaded(_new(plan, tokenizer), tokenizer, torch.float32)
-    located = world.model.located if world.model else None
+    located = context.model.located if context.model else None
     assert located is not None
     model, new = scorer_at(
-        located, loading_type(plan), loading_options(plan, world.token), trainable_adapter=plan.adapter is not None
+        located, loading_type(plan), loading_options(plan, context.token), trainable_adapter=plan.adapter is not None
     )
     saved_as = dtype_of(located) or torch.float32
     causal_model(model).config.get_text_config().pad_token_id = tokenizer.pad_token_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.run.algorithms.preference.reference_model import find_source
 from autotrain_llm.run.algorithms.rl.prompts import Prompts
@@ -31,7 +31,7 @@ class Started:
 
 def start_rollouts(
     plan: Plan,
-    world: World,
+    context: RunContext,
     loaded: Loaded,
     layout: Layout,
     prompts: Prompts,
@@ -41,14 +41,14 @@ def start_rollouts(
     step: int | None,
 ) -> Started:
     """Called before the first step; `folder` is where samples are shown, None in processes that don't lead. A value head joins the model."""
-    assert plan.rollouts is not None and world.prepared is not None
+    assert plan.rollouts is not None and context.prepared is not None
     decided = plan.rollouts
-    ends = end_tokens(loaded.model, loaded.tokenizer, world.prepared.end_of_turn)
+    ends = end_tokens(loaded.model, loaded.tokenizer, context.prepared.end_of_turn)
     sampler = Sampler(layout, loaded.tokenizer, ends, sampling_of(plan), DTYPES[plan.precision["name"]])
-    reference = find_source(plan, world, loaded, layout) if plan.objective["reference"] else None
-    add_decided_value_head(plan, world, loaded.model)
+    reference = find_source(plan, context, loaded, layout) if plan.objective["reference"] else None
+    add_decided_value_head(plan, context, loaded.model)
 
-    rewards = find_rewards(plan, world, loaded)
+    rewards = find_rewards(plan, context, loaded)
     writers = Writers(prompts.rows, layout, sampler, rewards, reference, find_so_far(plan, rewards, layout))
     shown = ShownSamples(folder, step) if folder is not None else None
     rollouts = Rollouts(writers, Sizes.of(decided, plan.seed), decided, shown)
@@ -56,7 +56,7 @@ def start_rollouts(
         rollouts.restore(loaded.model, checkpoint)
     if held_out is None:
         return Started(rollouts, ())
-    held_out_writers = Writers(held_out.rows, layout, sampler, rewards.on(world, "valid"), reference)
+    held_out_writers = Writers(held_out.rows, layout, sampler, rewards.on(context, "valid"), reference)
     return Started(rollouts, (EvaluationAnswers(held_out_writers, plan.seed),))
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from autotrain_llm.context.reward_functions import FunctionFault, Place, call, find_function, load_function
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.chat.template import ChatTemplate, find_template
 from autotrain_llm.data.example import Example, columns_beside
 from autotrain_llm.data.findings import Faults
@@ -54,12 +54,12 @@ class ModelJudge:
         template: ChatTemplate | None,
         *,
         as_turns: bool,
-        context: int | None,
+        context_length: int | None,
         device: torch.device,
     ) -> None:
         self.model = _with_exact_head(model).requires_grad_(False).eval()
         self.tokenizer, self.template, self.as_turns = tokenizer, template, as_turns
-        self.context, self.device = context, device
+        self.context, self.device = context_length, device
         self.flat = _flat_of(self.model)
         self.cut = np.zeros(0, dtype=bool)  # which of the texts of the last call lost their start
 
@@ -193,64 +193,64 @@ class Rewards:
         """What an answer is worth: its scores, each times its weight (answers,)."""
         return scores @ self.weights
 
-    def on(self, world: World, side: str) -> Rewards:
+    def on(self, context: RunContext, side: str) -> Rewards:
         """The same for the rows of another side."""
-        assert world.prepared is not None and world.dataset is not None
+        assert context.prepared is not None and context.dataset is not None
         examples, rows = (
-            (world.dataset.train, world.prepared.train)
+            (context.dataset.train, context.prepared.train)
             if side == "train"
-            else (world.dataset.valid, world.prepared.valid)
+            else (context.dataset.valid, context.prepared.valid)
         )
         assert isinstance(rows, TokenRows)
         return replace(self, examples=examples, rows=rows)
 
 
-def find_rewards(plan: Plan, world: World, loaded: Loaded, side: str = "train") -> Rewards:
+def find_rewards(plan: Plan, context: RunContext, loaded: Loaded, side: str = "train") -> Rewards:
     """The rewards of a plan, its reward models loaded, for the rows of this side: train or valid. Raises RunFailed."""
-    assert plan.rollouts is not None and world.dataset is not None and world.prepared is not None
+    assert plan.rollouts is not None and context.dataset is not None and context.prepared is not None
     entries = plan.rollouts["rewards"]
-    assert isinstance(world.prepared.train, TokenRows)
+    assert isinstance(context.prepared.train, TokenRows)
     rewards = Rewards(
         names=tuple(entry["name"] for entry in entries),
         weights=np.asarray([entry["weight"] for entry in entries]),
-        judges=tuple(_judge(entry, plan, world) for entry in entries),
+        judges=tuple(_judge(entry, plan, context) for entry in entries),
         tokenizer=loaded.tokenizer,
-        examples=world.dataset.train,
-        rows=world.prepared.train,
+        examples=context.dataset.train,
+        rows=context.prepared.train,
     )
-    return rewards.on(world, side)
+    return rewards.on(context, side)
 
 
-def _judge(entry: dict[str, Any], plan: Plan, world: World) -> Judge:
+def _judge(entry: dict[str, Any], plan: Plan, context: RunContext) -> Judge:
     if entry["kind"] == MODEL:
-        return _model(entry, plan, world)
+        return _model(entry, plan, context)
     if entry["kind"] == FUNCTION:
-        assert world.dataset is not None
+        assert context.dataset is not None
         try:
-            return FunctionJudge(find_function(entry["source"], "rl_reward_fn"), columns_beside(world.dataset.train))
+            return FunctionJudge(find_function(entry["source"], "rl_reward_fn"), columns_beside(context.dataset.train))
         except FunctionFault as fault:
             raise RunFailed(f"the reward function {entry['name']}: {fault}") from fault
     return MissingEnd()
 
 
-def _model(entry: dict[str, Any], plan: Plan, world: World) -> ModelJudge:
-    facts = world.another("rl_reward_model_path", entry["source"])
+def _model(entry: dict[str, Any], plan: Plan, context: RunContext) -> ModelJudge:
+    facts = context.secondary_model("rl_reward_model_path", entry["source"])
     assert facts is not None and facts.tokenizer_folder is not None
     name = plan.precision["name"]
-    model = scorer_of(entry, plan, world, DTYPES["fp32" if name == "fp16" else name])
+    model = scorer_of(entry, plan, context, DTYPES["fp32" if name == "fp16" else name])
     tokenizer = Tokenizer.load(Path(facts.tokenizer_folder))
     device = torch.device("cpu") if plan.precision["cpu"] else torch.device("cuda", torch.cuda.current_device())
     template = find_template(None, tokenizer, Faults())
     return ModelJudge(
-        model, tokenizer, template, as_turns=entry["as_turns"], context=facts.context_length, device=device
+        model, tokenizer, template, as_turns=entry["as_turns"], context_length=facts.context_length, device=device
     )
 
 
-def scorer_of(entry: dict[str, Any], plan: Plan, world: World, dtype: torch.dtype) -> Any:
+def scorer_of(entry: dict[str, Any], plan: Plan, context: RunContext, dtype: torch.dtype) -> Any:
     """The classifier that a reward of the plan names."""
-    facts = world.another("rl_reward_model_path", entry["source"])
+    facts = context.secondary_model("rl_reward_model_path", entry["source"])
     assert facts is not None
-    options = loading_options(plan, world.token)
+    options = loading_options(plan, context.token)
     for of_the_policy in ("revision", "quantization_config", "attn_implementation"):
         options.pop(of_the_policy, None)
     model, _ = scorer_at(facts.located, dtype, options)

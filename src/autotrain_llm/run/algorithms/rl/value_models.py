@@ -10,7 +10,7 @@ from peft import inject_adapter_in_model
 from torch import nn
 from transformers import PreTrainedModel
 
-from autotrain_llm.context.run_context import World
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.planning.rollouts import MODEL
 from autotrain_llm.run.algorithms.preference.reference_model import without_dropout
@@ -24,12 +24,12 @@ from autotrain_llm.run.engine.loading import loading_type, lora_config
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD
 
 
-def add_decided_value_head(plan: Plan, world: World, model: nn.Module) -> None:
+def add_decided_value_head(plan: Plan, context: RunContext, model: nn.Module) -> None:
     """Put the plan's value head into the policy; nothing where it has none."""
     assert plan.rollouts is not None
     kind = plan.rollouts.get("rl_value_model")
     if kind == OF_REWARD:
-        put_value_head(model, _of_reward(plan, world, causal_model(model)))
+        put_value_head(model, _of_reward(plan, context, causal_model(model)))
     elif kind is not None:
         add_value_head(model, kind)
 
@@ -70,14 +70,14 @@ def find_so_far(plan: Plan, rewards: Rewards, layout: Layout) -> SoFar | None:
     return SoFar(judge, weight, layout)
 
 
-def _of_reward(plan: Plan, world: World, policy: PreTrainedModel) -> ValueHead:
+def _of_reward(plan: Plan, context: RunContext, policy: PreTrainedModel) -> ValueHead:
     """The reward model, its score head times its weight: before each token what it would score the answer as it stands.
 
     All of it is trained, or with an adapter its head and an adapter like the policy's.
     """
     assert plan.rollouts is not None
     (entry,) = (entry for entry in plan.rollouts["rewards"] if entry["kind"] == MODEL)
-    scorer = causal_model(scorer_of(entry, plan, world, loading_type(plan)))
+    scorer = causal_model(scorer_of(entry, plan, context, loading_type(plan)))
     without_dropout(scorer)
     backbone: Any = scorer.base_model
     if policy.config._attn_implementation == attention.NAME:

@@ -23,6 +23,9 @@ for name, value in {
     os.environ.setdefault(name, value)
 
 
+pytest_plugins = ("support.config_reads",)
+
+
 @pytest.fixture
 def chat_rows(tmp_path: Path) -> Path:
     return write_rows(tmp_path / "chat.jsonl", questions(48))

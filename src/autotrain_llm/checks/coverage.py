@@ -60,7 +60,7 @@ def _reason(
     if stage == TOKENS and set(NEEDED) - set(done):
         return "they need the model's files and the rows"
     needed = NEEDED.get(stage)
-    if needed and config.peek(needed) is None:
+    if needed and config.value_of(needed) is None:
         return f"{flag_of(needed)} is not given"
     wrong = sorted(set(broken) & flags[stage])
     if wrong:
@@ -98,28 +98,26 @@ def _of_the_rows(context: RunContext) -> Iterator[UncheckedItem]:
     """What the rows' own checks left out."""
     if context.reads_part_of_the_rows:
         how = "leave --check-rows out"
-        if context.config.peek("save_plan"):
+        if context.config.save_plan:
             how += "; --plan reads them all before it trains, and counts its steps anew"
-        yield UncheckedItem(
-            f"rows beyond the first {context.config.peek('check_rows')}", "--check-rows reads no more", how
-        )
+        yield UncheckedItem(f"rows beyond the first {context.config.check_rows}", "--check-rows reads no more", how)
     for words in context.row_checks.not_checked:
         yield UncheckedItem("all rows beside each other", words, "a larger --check-rows")
 
 
 def _of_services(config: Config) -> Iterator[UncheckedItem]:
-    if config.peek("push_to_hub"):
+    if config.push_to_hub:
         why = "nothing is sent to the Hub before the model is finished"
         yield UncheckedItem(
             "whether the token may write to the Hub", why, "hf auth whoami, and the token's role in its settings"
         )
     for name in LOGINS:
-        if name in config.peek("log"):
+        if name in config.log:
             why = "nothing is sent before the run starts"
             yield UncheckedItem(
                 f"whether {name} accepts the login", why, f"{name} login" if name == "wandb" else "hf auth whoami"
             )
-    if config.peek("use_sweep"):
+    if config.use_sweep:
         why = "their values are drawn while the sweep goes, and each trial is checked before it starts"
         yield UncheckedItem("the trials of the sweep", why, "a dry run with the values of one")
 
@@ -131,6 +129,6 @@ def _of_the_device(config: Config, context: RunContext) -> Iterator[UncheckedIte
     if machine.supposed:
         why = f"the device of --target-memory is not here: it is taken to be {machine.supposed}"
         yield UncheckedItem("what that device computes in, and what is installed there", why, here)
-    elif config.peek("dry_run") and not machine.has_cuda and not config.peek("target_memory"):
+    elif config.dry_run and not machine.has_cuda and not config.target_memory:
         why = "this machine has none; the estimate of the plan is for its processor"
         yield UncheckedItem("whether it fits into the memory of a GPU", why, "--target-memory with the GPU's memory")

@@ -61,7 +61,7 @@ class Checked(Record):
     @property
     def refused(self) -> bool:
         """Whether the run may not start: an error, or with `--strict` anything at all."""
-        return any(finding.severity == ERROR or self.config.peek("strict") for finding in self.findings)
+        return any(finding.severity == ERROR or self.config.strict for finding in self.findings)
 
 
 def preflight(
@@ -82,7 +82,7 @@ def preflight(
     findings = tuple(findings)
     if any(map(_is_unread_config, findings)):
         return _preflight_without_the_config(config, findings)
-    if config.peek("inference"):
+    if config.inference:
         return _preflight_of_inference(config, findings)
     config = with_evaluation_rows(config)
     meant = _as_meant(config, findings)

@@ -55,7 +55,7 @@ def save_plan(checked: Checked, path: str) -> None:
         "form": FORM,
         "given": given,
         "config_file": config.config_file,
-        "first_rows": config.peek("check_rows") if checked.context.reads_part_of_the_rows else None,
+        "first_rows": config.check_rows if checked.context.reads_part_of_the_rows else None,
         "plan": checked.plan.as_json(),
         "files": fingerprints(checked),
         "versions": versions(),
@@ -65,7 +65,7 @@ def save_plan(checked: Checked, path: str) -> None:
 
 def _given(config: Config, source: str) -> dict[str, Any]:
     names = [name for name in config.all_given() if config.source(name) == source]
-    return {name: config.peek(name) for name in names if not (PARAMS[name].command or PARAMS[name].secret)}
+    return {name: config.value_of(name) for name in names if not (PARAMS[name].command or PARAMS[name].secret)}
 
 
 def read_plan(path: str) -> dict[str, Any]:
@@ -126,9 +126,9 @@ def _converted(values: Mapping[str, Any], path: str) -> dict[str, Any]:
 def _contradictions(values: Mapping[str, Any], config: Config, path: str) -> Iterator[Finding]:
     """What was given beside the plan and is something else in it."""
     for name, value in values.items():
-        if PARAMS[name].command or name in BESIDE or config.peek(name) == value:
+        if PARAMS[name].command or name in BESIDE or config.value_of(name) == value:
             continue
-        kept = "leaves it out" if config.peek(name) is None else f"has {plain(config.peek(name))}"
+        kept = "leaves it out" if config.value_of(name) is None else f"has {plain(config.value_of(name))}"
         message = f"{flag_of(name)} {plain(value)} beside --plan {path}, which {kept}"
         yield Finding(
             message, changes={name: None}, otherwise="or keep another plan", parameters=(name, "plan"), code="P116"

@@ -21,7 +21,7 @@ def preview_rows(checked: Checked, screen: Screen) -> int:
 
     prepared, tokenizer = checked.context.prepared, checked.context.tokenizer
     assert prepared is not None and tokenizer is not None  # else there are errors, and those refuse
-    rows = preview(prepared, tokenizer, checked.config.preview_data)
+    rows = preview(prepared, tokenizer, checked.config.preview_data or 0)
     if screen.json:
         plan = checked.plan.as_json() if checked.plan else None
         shown = [[{"text": text, "trained": trained} for text, trained in row] for row in rows]

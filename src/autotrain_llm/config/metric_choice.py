@@ -37,7 +37,7 @@ def chosen_metrics(config: Config) -> list[Metric]:
 
 def only_a_benchmark(config: Config) -> bool:
     """Whether nothing is asked of the evaluation rows: then there need not be any."""
-    held_out = config.peek("valid_split") or config.peek("eval_dataset_path")
+    held_out = config.valid_split or config.eval_dataset_path
     return bool(config.eval_benchmark) and not config.eval_save_predictions and not held_out
 
 
@@ -45,9 +45,9 @@ def metric_directions(config: Config) -> dict[str, str]:
     """Every `eval_…` that this run reports of its evaluation rows, each with the direction that is better: the trainer's own, a teacher's
     share of the loss, and what enhanced evaluation adds."""
     reported = dict(config.trainer_spec.metrics)
-    if config.peek("use_distillation") and config.applies("use_distillation") and config.peek("distill_alpha") != 0:
+    if config.applies("use_distillation") and config.use_distillation and config.distill_alpha != 0:
         reported |= {"task_loss": MINIMIZE, "distill_loss": MINIMIZE}
-    if config.peek("use_enhanced_eval"):
+    if config.use_enhanced_eval:
         for metric in chosen_metrics(config):
             reported |= metric.reports
     return {EVALUATION + name: direction for name, direction in reported.items()}
@@ -56,7 +56,7 @@ def metric_directions(config: Config) -> dict[str, str]:
 def can_be_best_at(config: Config) -> dict[str, str]:
     """The metrics that can say which checkpoint is best. TRL's trainers choose before they have added their own to the loss."""
     known = metric_directions(config)
-    return {name: known[name] for name in known if name == LOSS} if config.peek("engine") == "trl" else known
+    return {name: known[name] for name in known if name == LOSS} if config.engine == "trl" else known
 
 
 def best_metric(config: Config) -> tuple[str, str]:
@@ -82,13 +82,13 @@ def in_full(name: str) -> str:
 
 def so_that_it_is_reported(config: Config, parameter: str, reported: Mapping[str, str]) -> dict[str, Any]:
     """What to change so that the metric which a parameter names is one that the run reports; nothing where no name is near."""
-    name = in_full(str(config.peek(parameter)))
+    name = in_full(str(config.value_of(parameter)))
     plain = name.removeprefix(EVALUATION)
     adds = next((metric.name for metric in metrics_for(config.trainer_spec) if plain in metric.reports), None)
     if name in reported or not adds:
         close = nearest(name, reported)
         return {parameter: close} | _better_way(config, parameter, reported.get(close)) if close else {}
-    asked = config.peek("eval_metrics") or ()
+    asked = config.eval_metrics or ()
     better = next(metric.reports[plain] for metric in metrics_for(config.trainer_spec) if plain in metric.reports)
     changes = {"use_enhanced_eval": True, "eval_metrics": ",".join([*asked, adds]), parameter: name}
     return changes | _better_way(config, parameter, better)
@@ -96,5 +96,5 @@ def so_that_it_is_reported(config: Config, parameter: str, reported: Mapping[str
 
 def _better_way(config: Config, parameter: str, better: str | None) -> dict[str, Any]:
     """The direction of a sweep, where the one that was given is not that of the metric that is put in place of the given one."""
-    given = config.peek("sweep_direction") if parameter == "sweep_metric" else None
+    given = config.sweep_direction if parameter == "sweep_metric" else None
     return {"sweep_direction": better} if given and better and given != better else {}

@@ -6,50 +6,90 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from autotrain_llm.config.registry import PARAMS, READS, TRAINERS, verdict
 from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.params.command import Command
+from autotrain_llm.params.data import Data, PromptColumn, RejectedColumn
+from autotrain_llm.params.distillation import Distillation
+from autotrain_llm.params.evaluation import Evaluation, GeneratedAnswers
+from autotrain_llm.params.length import Length, PairLengths
+from autotrain_llm.params.lora import Lora
+from autotrain_llm.params.model import Model
+from autotrain_llm.params.output import Hub, Output
+from autotrain_llm.params.precision import Precision
+from autotrain_llm.params.preferences import LabelSmoothing, Reference
+from autotrain_llm.params.rollouts import RewardSources, SamplingOfAnswers
+from autotrain_llm.params.schedule import Schedule
+from autotrain_llm.params.sweep import Sweep
+from autotrain_llm.params.text import ChatTemplate, EndToken
+from autotrain_llm.params.training import Optimisation, Training
+from autotrain_llm.params.updates import PolicyUpdates
 
+Group = TypeVar("Group")
 COMMAND_LINE = "command line"
 CONFIG_FILE = "config file"
 TRAINER_DEFAULT = "trainer default"
 DEFAULT = "default"
 
 
-class Config:
-    """All parameters, flat and frozen: `config.dpo_beta`. Remembers which of them were looked at, for the liveness test."""
+class Config(
+    Model,
+    Data,
+    PromptColumn,
+    RejectedColumn,
+    Training,
+    Optimisation,
+    Precision,
+    Length,
+    PairLengths,
+    ChatTemplate,
+    EndToken,
+    Lora,
+    Schedule,
+    Output,
+    Hub,
+    LabelSmoothing,
+    Reference,
+    RewardSources,
+    SamplingOfAnswers,
+    PolicyUpdates,
+    Sweep,
+    Evaluation,
+    GeneratedAnswers,
+    Distillation,
+    Command,
+):
+    """All parameters, flat and frozen: `config.lr`. A parameter of one trainer is read through its group: `config[Dpo].dpo_beta`.
+
+    It is an instance of every group of `params/`, so that a rule can say which of them it reads (`lora: Lora`) and a type checker sees
+    every read.
+    """
+
+    config_file: str | None
+    _values: Mapping[str, Any]
+    _sources: Mapping[str, str]
 
     def __init__(self, values: Mapping[str, Any], sources: Mapping[str, str], config_file: str | None = None) -> None:
-        self._values = dict(values)
-        self._sources = dict(sources)
-        self._read: set[str] = set()
-        self.config_file = config_file
+        vars(self).update(values, config_file=config_file, _values=dict(values), _sources=dict(sources))
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        try:
-            value = self._values[name]
-        except KeyError:
-            raise AttributeError(f"there is no parameter {name!r}") from None
-        self._read.add(name)
-        return value
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Config is frozen: use replace({name}=...)")
+
+    def __getitem__(self, group: type[Group]) -> Group:
+        """This configuration as one group of parameters, `config[Dpo]`: all values lie side by side, whatever their group."""
+        return cast(Group, self)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
     @property
     def trainer_spec(self) -> Trainer:
-        return TRAINERS[self._values["trainer"]]
+        return TRAINERS[self.trainer]
 
-    @property
-    def looked_at(self) -> frozenset[str]:
-        """Names of the parameters that were read as attributes so far."""
-        return frozenset(self._read)
-
-    def peek(self, name: str) -> Any:
-        """A value without noting that it was read: for printing every parameter alike."""
+    def value_of(self, name: str) -> Any:
+        """The value of a parameter whose name comes from a declaration; where the name is known, read the attribute."""
         return self._values[name]
 
     def source(self, name: str) -> str:

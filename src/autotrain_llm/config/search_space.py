@@ -30,8 +30,8 @@ IN_THE_QUERY = re.compile(r"([?&](?:password|passwd)=)[^&#]*", re.IGNORECASE)
 
 def direction_of(config: Config) -> str:
     """Which way is better: the metric's own way, else as was asked for."""
-    asked = config.peek("sweep_direction")
-    return metric_directions(config).get(config.peek("sweep_metric")) or asked or "minimize"
+    asked = config.sweep_direction
+    return metric_directions(config).get(config.sweep_metric) or asked or "minimize"
 
 
 def searchable(trainer: Trainer) -> list[str]:
@@ -47,7 +47,7 @@ def searchable(trainer: Trainer) -> list[str]:
 
 def written_spaces(config: Config) -> dict[str, Any]:
     """`--sweep-params` by parameter; a whole sweep of Weights & Biases keeps its own under `parameters`."""
-    written = config.peek("sweep_params") or {}
+    written = config.sweep_params or {}
     nested = written.get("parameters")
     if isinstance(nested, dict):
         written = {**{name: space for name, space in written.items() if name != "parameters"}, **nested}
@@ -56,7 +56,7 @@ def written_spaces(config: Config) -> dict[str, Any]:
 
 def spaces_of(config: Config) -> dict[str, Search]:
     """What is searched: what was written as far as it can be read, else the trainer's own spaces."""
-    if config.peek("sweep_params") is None:
+    if config.sweep_params is None:
         return _usual_spaces(config)
     found: dict[str, Search] = {}
     for name, written in written_spaces(config).items():
@@ -76,7 +76,7 @@ def _usual_spaces(config: Config) -> dict[str, Search]:
 
 def _is_on(config: Config, param: Param) -> bool:
     switch = GROUP[param.group].switch
-    return switch is None or bool(config.peek(switch))
+    return switch is None or bool(config.value_of(switch))
 
 
 def _usual_space(config: Config, param: Param) -> Search:
@@ -85,18 +85,18 @@ def _usual_space(config: Config, param: Param) -> Search:
     assert search is not None
     if param.name != "lr" or search.low is None or search.high is None:
         return search
-    if str(config.peek("model")).startswith("scratch:"):
+    if str(config.model).startswith("scratch:"):
         low, high = NEW_MODEL_RATES
     else:
-        plausible = config.trainer_spec.learning_rates["lora" if config.peek("peft") else "full"]
+        plausible = config.trainer_spec.learning_rates["lora" if config.peft else "full"]
         low, high = max(search.low, plausible[0]), min(search.high, plausible[1])
-    own = config.peek("lr")
+    own = config.lr
     return search.replace(low=min(low, own or low), high=max(high, own or high))
 
 
 def moves_the_measure(config: Config) -> list[str]:
     """Parameters that change what the sweep's metric means: a loss, or a reward, of another beta is another quantity."""
-    metric = str(config.peek("sweep_metric")).removeprefix(EVALUATION)
+    metric = str(config.sweep_metric).removeprefix(EVALUATION)
     if (
         config.trainer_spec.samples
     ):  # answers are scored alike however they were learnt, unless the scores themselves are made otherwise
@@ -109,7 +109,7 @@ def moves_the_measure(config: Config) -> list[str]:
 
 def own_values(config: Config, spaces: dict[str, Search]) -> dict[str, Any] | None:
     """The command's own values of what is searched; None where it leaves one of them open."""
-    values = {name: config.peek(name) for name in spaces}
+    values = {name: config.value_of(name) for name in spaces}
     if any(value is None and None not in spaces[name].choices for name, value in values.items()):
         return None
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
@@ -117,8 +117,8 @@ def own_values(config: Config, spaces: dict[str, Search]) -> dict[str, Any] | No
 
 def needs_rows(config: Config) -> bool:
     """Whether evaluation rows are needed and none are named."""
-    named = config.peek("valid_split") or config.peek("eval_dataset_path")
-    return bool(config.peek("use_sweep")) and not named and config.peek("eval_strategy") != "no"
+    named = config.valid_split or config.eval_dataset_path
+    return bool(config.use_sweep) and not named and config.eval_strategy != "no"
 
 
 def with_evaluation_rows(config: Config) -> Config:
@@ -128,8 +128,8 @@ def with_evaluation_rows(config: Config) -> Config:
 
 def study_name(config: Config) -> str:
     """What the sweep is called: the same for the same command, wherever it is given and however many trials it asks for."""
-    if config.peek("sweep_name"):
-        return str(config.peek("sweep_name"))
+    if config.sweep_name:
+        return str(config.sweep_name)
     compared = ("sweep_metric", "sweep_params")
     names = [
         name
@@ -137,7 +137,7 @@ def study_name(config: Config) -> str:
         if name in compared
         or not (PARAMS[name].command or PARAMS[name].group == "Sweep" or name in NO_PART_OF_THE_NAME)
     ]
-    values = {name: config.peek(name) for name in sorted(names)}
+    values = {name: config.value_of(name) for name in sorted(names)}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
     return f"{config.trainer}-{digest[:12]}"
 

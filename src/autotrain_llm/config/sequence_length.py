@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.record import Record
+from autotrain_llm.trainers.sft import Sft
 
 FLAGS = ("max_seq_length", "block_size", "model_max_length")
 
@@ -23,7 +24,7 @@ def decide_limit(config: Config, context: int | None) -> Limit:
     `context` is the model's longest input, None where it isn't known; `--model-max-length` stands in for it where given.
     """
     context = config.model_max_length or context
-    max_seq_length = config.max_seq_length if config.applies("max_seq_length") else None
+    max_seq_length = config[Sft].max_seq_length if config.applies("max_seq_length") else None
     wanted = {"max_seq_length": max_seq_length, "block_size": config.block_size if config.given("block_size") else None}
     for name, tokens in wanted.items():
         if tokens == -1 and context:

@@ -138,9 +138,7 @@ def find_output(config: Config) -> Output:
 
 
 def _next_free(config: Config) -> Path:
-    model = re.sub(r"[^\w.-]+", "-", str(config.peek("model") or "model").rstrip("/").split("/")[-1]).strip("-.")[
-        :LONGEST_NAME
-    ]
+    model = re.sub(r"[^\w.-]+", "-", str(config.model or "model").rstrip("/").split("/")[-1]).strip("-.")[:LONGEST_NAME]
     runs = Path("runs")
     number = 1
     while (runs / f"{config.trainer}-{model}-{number}").exists():

@@ -17,6 +17,7 @@ from autotrain_llm.context.machine import Machine, machine_for
 from autotrain_llm.context.output_dir import Output, find_output
 from autotrain_llm.declare.finding import ERROR, Finding, Refused
 from autotrain_llm.declare.param import flag_of
+from autotrain_llm.trainers.sft import Sft
 
 if TYPE_CHECKING:
     import tempfile
@@ -37,8 +38,8 @@ class RunContext:
     def __init__(self, config: Config, machine: Machine | None = None, progress: Progress | None = None) -> None:
         self.config = config
         self.progress = progress
-        target = config.peek("target_memory")
-        self.machine = machine or machine_for(target, elsewhere=bool(config.peek("dry_run")))
+        target = config.target_memory
+        self.machine = machine or machine_for(target, elsewhere=bool(config.dry_run))
         self.findings: list[Finding] = []
         self.not_looked_for: set[str] = set()  # parameters that are known to name no model
         self._others: dict[tuple[str, str], ModelMetadata | None] = {}
@@ -50,7 +51,7 @@ class RunContext:
 
         What it found wrong on the way stays with the earlier one.
         """
-        if all(self.config.peek(name) == earlier.config.peek(name) for name in ("target_memory", "dry_run")):
+        if all(self.config.value_of(name) == earlier.config.value_of(name) for name in ("target_memory", "dry_run")):
             self.machine = earlier.machine
         known, mine = vars(earlier), vars(self)
         if self._model_flags() == earlier._model_flags():
@@ -67,13 +68,13 @@ class RunContext:
         rows_are_known = {"dataset", "tokenizer"} <= set(same) and "prepared" in known
         if rows_are_known and self.preparation == earlier.preparation:
             mine["prepared"] = known["prepared"]
-            if "teacher_rows" in known and self.config.peek("teacher_model") == earlier.config.peek("teacher_model"):
+            if "teacher_rows" in known and self.config.teacher_model == earlier.config.teacher_model:
                 mine["teacher_rows"] = known["teacher_rows"]
 
     def _model_flags(self) -> tuple[Any, ...]:
         config = self.config
         names = ("model", "tokenizer", "revision", "cache_dir", "offline", "trust_remote_code")
-        return tuple(config.peek(name) for name in names)
+        return tuple(config.value_of(name) for name in names)
 
     def _try(self, look: Callable[[], Any]) -> Any:
         """What `look` finds, or None with its findings kept."""
@@ -160,8 +161,8 @@ class RunContext:
     @cached_property
     def tokenizer_folder(self) -> Path | None:
         """Where the tokenizer's files are; for a new model they are made from the rows, in a folder that goes with this object."""
-        if self.config.tokenizer:
-            facts = self._try(lambda: self._metadata(self.config.tokenizer, "tokenizer"))
+        if name := self.config.tokenizer:
+            facts = self._try(lambda: self._metadata(name, "tokenizer"))
             return facts.tokenizer_folder or facts.located.folder if facts else None
         if self.is_scratch:
             return self._try(self._train_tokenizer)
@@ -269,7 +270,7 @@ class RunContext:
     @property
     def _only_looks(self) -> bool:
         """Whether nothing is trained on, so that some rows may do."""
-        return bool(self.config.peek("dry_run")) or self.config.peek("preview_data") is not None
+        return bool(self.config.dry_run) or self.config.preview_data is not None
 
     @property
     def reads_part_of_the_rows(self) -> bool:
@@ -286,8 +287,8 @@ class RunContext:
         config = self.config
         return check_rows(
             self._written,
-            most=config.peek("check_rows"),
-            secrets=bool(config.peek("check_secrets")),
+            most=config.check_rows,
+            secrets=bool(config.check_secrets),
             seed=config.seed,
         )
 
@@ -321,7 +322,7 @@ class RunContext:
             eval_path=config.eval_dataset_path,
             named=tuple(field for field, name in columns.items() if config.given(name)),
             max_samples=config.max_samples,
-            most_rows=config.peek("check_rows") if self._only_looks else None,
+            most_rows=config.check_rows if self._only_looks else None,
             seed=config.seed,
             cache_dir=config.cache_dir,
             offline=config.offline,
@@ -347,7 +348,7 @@ class RunContext:
             scored=scored,
             add_eos_given=config.given("add_eos_token"),
             chat_template=config.chat_template if config.applies("chat_template") else None,
-            packing=bool(config.applies("packing") and config.packing),
+            packing=bool(config.applies("packing") and config[Sft].packing),
             sides_given=tuple(
                 name
                 for name in ("max_prompt_length", "max_completion_length")
@@ -362,7 +363,7 @@ class RunContext:
         """Documents are learnt whole, whatever they were written as; else what was asked for, None for the usual."""
         if self.config.trainer_spec.rows == "documents":
             return False
-        return self.config.response_only_loss if self.config.applies("response_only_loss") else None
+        return self.config[Sft].response_only_loss if self.config.applies("response_only_loss") else None
 
     @cached_property
     def prepared(self) -> Prepared | None:

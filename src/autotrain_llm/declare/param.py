@@ -107,6 +107,7 @@ class Param(Record):
     default_words: str | None = None
     secret: bool = False
     command: bool = False
+    required: bool = False
     replaced_choices: Mapping[str, str] = EMPTY
     group: str = ""
 
@@ -173,12 +174,14 @@ def param(
     default_words: str | None = None,
     secret: bool = False,
     command: bool = False,
+    required: bool = False,
     replaced_choices: Mapping[str, str] | None = None,
 ) -> Any:
     """Declare a parameter as the value of an annotated attribute of a group.
 
     `also` are values outside `within` that mean something (`-1` for automatic); `command` marks what steers this one command and is
-    no setting of the training, so that a config file or a sweep can't hold it; `replaced_choices` maps a choice that others' commands
+    no setting of the training, so that a config file or a sweep can't hold it; `required` parameters have no default and are
+    annotated without None, because nothing that reads them runs before a rule has asked for them; `replaced_choices` maps a choice that others' commands
     still use to today's name.
     """
     return Param(
@@ -192,6 +195,7 @@ def param(
         default_words=default_words,
         secret=secret,
         command=command,
+        required=required,
         replaced_choices=replaced_choices or EMPTY,
     )
 
@@ -240,4 +244,4 @@ def group(
 def _named(param: Param, name: str, annotation: str, group_name: str) -> Param:
     parts = [part.strip() for part in annotation.split("|")]
     kind = KINDS[parts[0]]
-    return param.replace(name=name, kind=kind, nullable="None" in parts, group=group_name)
+    return param.replace(name=name, kind=kind, nullable="None" in parts or param.required, group=group_name)

@@ -9,8 +9,11 @@ from autotrain_llm.declare.param import AT_LEAST_ONE, group, param
 class Data:
     """Which rows to learn from."""
 
-    data_path: str | None = param(
-        None, "Training data: a file, a folder with splits, a saved data set, or a Hub id.", metavar="PATH"
+    data_path: str = param(
+        None,
+        "Training data: a file, a folder with splits, a saved data set, or a Hub id.",
+        metavar="PATH",
+        required=True,
     )
     train_split: str = param("train", "Split to train on.", metavar="NAME")
     valid_split: str | None = param(

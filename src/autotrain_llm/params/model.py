@@ -10,10 +10,11 @@ class Model:
     """Which model to start from."""
 
     trainer: str = param("generic", "What kind of training to run.", metavar="NAME")
-    model: str | None = param(
+    model: str = param(
         None,
         "Model to start from: a folder, a Hub id, an earlier run (`runs/sft@best`), or `scratch:SIZE` for a new one.",
         metavar="NAME|DIR",
+        required=True,
     )
     tokenizer: str | None = param(
         None, "Take the tokenizer from another folder or Hub id.", metavar="NAME|DIR", default_words="the model's"

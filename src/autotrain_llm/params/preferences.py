@@ -14,3 +14,15 @@ class LabelSmoothing:
         "Share of the pairs taken to be labelled the wrong way round.",
         within=Bounds(low=0, high=0.5, high_open=True),
     )
+
+
+@group("Reference model", order=611)
+class Reference:
+    """What the model is compared with."""
+
+    model_ref: str | None = param(
+        None,
+        "Reference model: a folder, an adapter, an earlier run or a Hub id.",
+        metavar="NAME|DIR",
+        default_words="--model as it was at the start",
+    )

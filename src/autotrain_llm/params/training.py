@@ -23,13 +23,13 @@ SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_s
 class Training:
     """How long to train and on how much at a time."""
 
-    lr: float | None = param(None, "Learning rate at its peak.", within=POSITIVE, search=log(1e-6, 1e-3))
+    lr: float = param(None, "Learning rate at its peak.", within=POSITIVE, search=log(1e-6, 1e-3), required=True)
     epochs: float | None = param(None, "Passes over the training rows.", within=POSITIVE)
     max_steps: int | None = param(
         None, "Stop after so many optimizer steps, whatever --epochs says.", within=AT_LEAST_ONE, also=(-1,)
     )
-    batch_size: int | None = param(
-        None, "Rows on each device at a time.", within=AT_LEAST_ONE, search=among(2, 4, 8, 16)
+    batch_size: int = param(
+        None, "Rows on each device at a time.", within=AT_LEAST_ONE, search=among(2, 4, 8, 16), required=True
     )
     gradient_accumulation: int = param(
         1, "Batches whose gradients are summed into one optimizer step.", within=AT_LEAST_ONE

@@ -28,14 +28,14 @@ SHORTEST_CONTEXT = 1024  # tokens, of a new model
 
 def needs_evaluation_rows(config: Config) -> bool:
     """Whether enhanced evaluation has something to measure on held-out rows."""
-    if not config.peek("use_enhanced_eval"):
+    if not config.use_enhanced_eval:
         return False
     return bool(config.eval_metrics) or not only_a_benchmark(config)
 
 
 def writes_answers(config: Config) -> bool:
     """Whether the model is asked to generate."""
-    if not config.peek("use_enhanced_eval") or not config.applies("eval_samples"):
+    if not config.use_enhanced_eval or not config.applies("eval_samples"):
         return False
     return bool(config.eval_save_predictions) or any(metric.is_of_text for metric in chosen_metrics(config))
 

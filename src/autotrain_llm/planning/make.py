@@ -28,6 +28,8 @@ from autotrain_llm.planning.rollouts import decide_rollouts, rewards_in_words, v
 from autotrain_llm.planning.schedule import asked_evaluation, asked_saving
 from autotrain_llm.planning.sweep import decide_sweep
 from autotrain_llm.planning.value_function import value_model_of
+from autotrain_llm.trainers.reward import Reward
+from autotrain_llm.trainers.sft import Sft
 
 LOG_LINES = 100
 EVALUATIONS_BY_STEPS = 10
@@ -269,7 +271,7 @@ def _parameters(config: Config) -> dict[str, dict[str, Any]]:
     """Every parameter the trainer reads, with its source; commands and secrets left out."""
     return {
         param.name: {
-            "value": SECRET if param.secret and config.peek(param.name) else _plain(config.peek(param.name)),
+            "value": SECRET if param.secret and config.value_of(param.name) else _plain(config.value_of(param.name)),
             "source": config.source(param.name),
         }
         for param in PARAMS.values()
@@ -301,7 +303,7 @@ def _model(config: Config, context: RunContext) -> dict[str, Any]:
         "architecture": architecture if head is None else classifier_of(kind),
         "model_type": kind,
         "head": head,
-        "scores": config.num_labels if head else None,
+        "scores": config[Reward].num_labels if head else None,
         "parameters": context.parameters,
         "shape": context.shape,
         "tokenizer": config.tokenizer or ("trained on the data" if context.is_scratch else config.model),
@@ -356,7 +358,7 @@ def _data(config: Config, context: RunContext) -> dict[str, Any]:
 
 def _not_checked(config: Config, context: RunContext) -> list[str]:
     """What of the rows preflight did not look at, in words."""
-    most = config.peek("check_rows")
+    most = config.check_rows or 0
     unread = (
         [f"no more than {plural(most, 'row')} of a side were read, and steps are counted for these"]
         if context.reads_part_of_the_rows
@@ -368,7 +370,7 @@ def _not_checked(config: Config, context: RunContext) -> list[str]:
 def _objective(config: Config, context: RunContext, reference: dict[str, Any] | None) -> dict[str, Any]:
     """What is minimised, with the values it is made with, what it is measured against, and TRL's trainer for it."""
     spec = config.trainer_spec
-    decided = {"name": config.trainer, "function": spec.objective, "trl": spec.reference}
+    decided: dict[str, Any] = {"name": config.trainer, "function": spec.objective, "trl": spec.reference}
     decided |= {name: getattr(config, name) for name in spec.settings}
     if config.applies("model_ref"):
         decided["reference"] = reference
@@ -399,7 +401,7 @@ def _rollouts(config: Config, context: RunContext, schedule: dict[str, Any]) -> 
 
 def _layout(config: Config, context: RunContext) -> dict[str, Any]:
     """One flat stream where the architecture is known to keep rows apart in it, else padded."""
-    packing = bool(config.applies("packing") and config.packing)
+    packing = bool(config.applies("packing") and config[Sft].packing)
     known = {"model_type": "llama"} if context.is_scratch else (context.model.config if context.model else None) or {}
     apart, reason = keeps_rows_apart(known)
     if apart and config.applies("model_ref") and context.reference is not None:

@@ -27,7 +27,7 @@ from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ANOTHER_MO
 from autotrain_llm.planning.rollout_batches import decide_anchor, decide_phases
 from autotrain_llm.planning.rollouts import reward_models, sequences_at_once
 from autotrain_llm.planning.value_function import value_model_of
-from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED
+from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED, Ppo
 
 if TYPE_CHECKING:
     from autotrain_llm.models.metadata import ModelMetadata
@@ -160,7 +160,7 @@ class Memory:
         self, shape: estimate.Shape, config: Config, adapter: estimate.Adapter | None
     ) -> tuple[estimate.Shape | None, estimate.Adapter | None]:
         """The backbone that values have to themselves, and its adapter where that is all that is trained of it."""
-        if not config.applies("rl_value_model") or config.rl_value_model not in (SEPARATE, OF_REWARD):
+        if not config.applies("rl_value_model") or config[Ppo].rl_value_model not in (SEPARATE, OF_REWARD):
             return None, None
         values = value_model_of(config, self.context)
         own = facts_shape(values) if values is not None else None
@@ -262,7 +262,7 @@ class Memory:
         return min(self.context.prepared.statistics["tokens"]["max"], self._limit(config)) + answer
 
     def _limit(self, config: Config) -> int:
-        changed = config.peek(self.context.limit.parameter) if config is not self.config else None
+        changed = config.value_of(self.context.limit.parameter) if config is not self.config else None
         return int(changed) if changed and changed > 0 else self.context.limit.tokens
 
     def _batch(self, config: Config, full: bool) -> Batch:
@@ -358,8 +358,8 @@ class Memory:
 
     def _less_beside(self) -> Iterator[dict[str, Any]]:
         config = self.config
-        if config.applies("rl_value_model") and config.rl_value_model in (SEPARATE, OF_REWARD):
-            yield {"rl_value_model": SHARED if config.rl_value_model == SEPARATE else CORRECTED}
+        if config.applies("rl_value_model") and config[Ppo].rl_value_model in (SEPARATE, OF_REWARD):
+            yield {"rl_value_model": SHARED if config[Ppo].rl_value_model == SEPARATE else CORRECTED}
         if self._teachers_width(config) is not None and config.engine == "native":
             yield {"distill_cache": True}
 
@@ -397,7 +397,7 @@ class Memory:
             fewer = {name: value for name, value in chosen.items() if name not in names}
             if len(fewer) < len(chosen) and self._fits(fewer, checkpointing):
                 chosen = fewer
-        return {name: value for name, value in chosen.items() if value != self.config.peek(name)}
+        return {name: value for name, value in chosen.items() if value != self.config.value_of(name)}
 
     def _fits(self, changes: Mapping[str, Any], checkpointing: bool) -> bool:
         return self.bytes(changes, checkpointing=checkpointing) <= self.available

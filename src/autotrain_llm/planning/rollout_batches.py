@@ -9,6 +9,7 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.reference_model import reference_kind
 from autotrain_llm.planning.value_function import value_kind
+from autotrain_llm.trainers.grpo import Grpo
 
 EACH_PHASE = "once for each phase"
 
@@ -19,7 +20,7 @@ def decide_phases(config: Config, prompts: int, processes: int) -> dict[str, Any
     `prompts_of_phase` of them with `answers_each` make a phase; each of `passes` over it takes a step for every `answers_of_step`, in
     `batches` of at most `batch_size` on each process. Where the prompts of a pass don't fill its last phase, that one is smaller.
     """
-    each = config.rl_num_generations if config.applies("rl_num_generations") else 1
+    each = config[Grpo].rl_num_generations if config.applies("rl_num_generations") else 1
     of_phase = max(1, min(config.rl_chunk_size // each, prompts))
     step = answers_of_step(config, processes)
     parts = [min(of_phase, prompts - start) for start in range(0, prompts, of_phase)]

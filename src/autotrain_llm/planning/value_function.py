@@ -10,7 +10,7 @@ from autotrain_llm.declare.finding import ERROR
 from autotrain_llm.models.architectures import keeps_rows_apart
 from autotrain_llm.models.checks.files import unmatched_targets
 from autotrain_llm.planning.rollouts import longest_sequence, reward_models
-from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SHARED
+from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SHARED, Ppo
 
 if TYPE_CHECKING:
     from autotrain_llm.models.metadata import ModelMetadata
@@ -21,8 +21,8 @@ def value_kind(config: Config, context: RunContext) -> str | None:
     nothing has values."""
     if not config.applies("rl_value_model"):
         return None
-    if config.rl_value_model is not None:
-        return config.rl_value_model
+    if config[Ppo].rl_value_model is not None:
+        return config[Ppo].rl_value_model
     values = _reward_model(config, context)
     if values is None or values.config is None or not values.is_classifier or not keeps_rows_apart(values.config)[0]:
         return SHARED
@@ -55,7 +55,7 @@ def unfit(values: ModelMetadata, config: Config, context: RunContext) -> str | N
     longest = longest_sequence(config, context)
     if longest is not None and values.context_length is not None and longest > values.context_length:
         return f"reads {values.context_length} tokens, and a prompt with its answer has up to {longest}"
-    if config.peft and config.rl_value_model == OF_REWARD:
+    if config.peft and config[Ppo].rl_value_model == OF_REWARD:
         for finding in unmatched_targets(values, config.target_modules):
             if finding.severity == ERROR:
                 return f"can't be given the policy's adapter: {finding.message}"

@@ -8,7 +8,7 @@ from autotrain_llm.params.data import PromptColumn, RejectedColumn
 from autotrain_llm.params.distillation import Distillation
 from autotrain_llm.params.evaluation import GeneratedAnswers
 from autotrain_llm.params.length import PairLengths
-from autotrain_llm.params.preferences import LabelSmoothing
+from autotrain_llm.params.preferences import LabelSmoothing, Reference
 from autotrain_llm.params.text import ChatTemplate
 from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 
@@ -43,18 +43,6 @@ class Dpo:
         search=log(0.01, 1.0),
     )
     dpo_loss: str = param("sigmoid", "Loss of a pair, by TRL's name for it.", choices=LOSSES)
-
-
-@group("Reference model", order=611)
-class Reference:
-    """What the model is compared with."""
-
-    model_ref: str | None = param(
-        None,
-        "Reference model: a folder, an adapter, an earlier run or a Hub id.",
-        metavar="NAME|DIR",
-        default_words="--model as it was at the start",
-    )
 
 
 TRAINER = Trainer(

@@ -7,8 +7,8 @@ from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn, RejectedColumn
 from autotrain_llm.params.evaluation import GeneratedAnswers
 from autotrain_llm.params.length import PairLengths
+from autotrain_llm.params.preferences import Reference
 from autotrain_llm.params.text import ChatTemplate
-from autotrain_llm.trainers.dpo import Reference
 from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 
 

@@ -254,24 +254,24 @@ def settings_of(trainer: str) -> list[str]:
 
 
 @pytest.mark.parametrize("trainer", AVAILABLE)
-def test_every_parameter_that_a_trainer_reads_is_looked_at_when_the_plan_is_made(trainer, places):
+def test_every_parameter_that_a_trainer_reads_is_looked_at_when_the_plan_is_made(trainer, places, reads):
     taught = {**TAUGHT, "distill_cache": True} if TRAINERS[trainer].reads("use_distillation") else {}
     answering = ANSWERING if TRAINERS[trainer].reads("eval_samples") else {}
     result = checked(trainer, places, {**EVERYTHING_ON, **taught, **answering})
     assert result.plan is not None
-    assert set(settings_of(trainer)) - result.context.config.looked_at == set()
+    assert set(settings_of(trainer)) - reads == set()
 
 
 @pytest.mark.parametrize("trainer", AVAILABLE)
-def test_no_parameter_of_another_trainer_is_looked_at(trainer, places):
-    looked_at = checked(trainer, places, EVERYTHING_ON).context.config.looked_at
-    assert {name for name in looked_at if verdict(PARAMS[name], TRAINERS[trainer]) != READS} == set()
+def test_no_parameter_of_another_trainer_is_looked_at(trainer, places, reads):
+    checked(trainer, places, EVERYTHING_ON)
+    assert {name for name in reads if verdict(PARAMS[name], TRAINERS[trainer]) != READS} == set()
 
 
 @pytest.mark.parametrize("param", COMMANDS, ids=lambda param: param.name)
 def test_what_steers_a_command_is_read_somewhere(param):
     name = re.escape(param.name)
-    reading = re.compile(rf"config\.{name}\b|(?:peek|get|pop)\(\"{name}\"|(?:values|flags|said)\[\"{name}\"\]")
+    reading = re.compile(rf"config\.{name}\b|(?:value_of|get|pop)\(\"{name}\"|(?:values|flags|said)\[\"{name}\"\]")
     sources = [path for path in SOURCE.rglob("*.py") if path.parent.name not in ("declare", "params", "rules", "docs")]
     assert any(reading.search(path.read_text(encoding="utf-8")) for path in sources)
 

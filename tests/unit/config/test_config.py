@@ -279,7 +279,7 @@ def test_no_tracker_is_no_tracker_however_it_is_written(log, tmp_path):
 
 
 def sources(config: Config, *names: str) -> list[tuple[Any, str]]:
-    return [(config.peek(name), config.source(name)) for name in names]
+    return [(config.value_of(name), config.source(name)) for name in names]
 
 
 def test_the_command_line_wins_over_the_file_over_the_trainer_over_the_default():
@@ -336,10 +336,13 @@ def test_a_config_can_not_be_asked_for_what_is_no_parameter():
         _ = resolve({}).lerning_rate
 
 
-def test_what_was_looked_at_is_remembered_and_a_peek_is_not():
-    config = resolve({})
-    _ = config.lr, config.peek("epochs")
-    assert config.looked_at == {"lr"}
+def test_no_parameter_hides_a_method_of_the_config():
+    assert {name for name in vars(Config) if not name.startswith("_")} & set(PARAMS) == set()
+
+
+def test_a_config_is_frozen():
+    with pytest.raises(AttributeError, match="replace"):
+        resolve({}).lr = 1.0
 
 
 def test_an_accepted_flag_does_not_overrule_what_was_said_plainly():

@@ -70,7 +70,7 @@ def test_a_command_of_the_guide_is_read_without_a_fault_and_has_what_its_trainer
     config = resolve(said.values)
     assert list(a_parameter_of_another_trainer_is_ignored(config, config.trainer_spec)) == []
     for names in config.trainer_spec.requires:
-        assert any(config.peek(name) is not None for name in names.split("|")), names
+        assert any(config.value_of(name) is not None for name in names.split("|")), names
 
 
 def test_every_trainer_has_two_examples():

@@ -84,7 +84,7 @@ def a_parameter_of_a_mixin_that_is_off_is_ignored(config: Config, trainer: Train
     for name in switched_off(config, trainer):
         group = GROUP[PARAMS[name].group]
         switch = PARAMS[group.switch or ""].flag
-        is_new = str(config.peek("model") or "").startswith("scratch:")  # which no adapter goes with
+        is_new = str(config.model or "").startswith("scratch:")  # which no adapter goes with
         yield Finding(
             f"{PARAMS[name].flag} has no effect without {switch}, will be ignored",
             changes={name: None} if is_new and group.switch == "peft" else {group.switch or "": True},
@@ -98,7 +98,7 @@ def switched_off(config: Config, trainer: Trainer) -> tuple[str, ...]:
     names = []
     for name in config.all_given():
         group = GROUP[PARAMS[name].group]
-        if group.switch and name != group.switch and group in trainer.group_specs and not config.peek(group.switch):
+        if group.switch and name != group.switch and group in trainer.group_specs and not config.value_of(group.switch):
             names.append(name)
     return tuple(names)
 
@@ -113,7 +113,7 @@ def a_mixin_that_cannot_work_here_is_refused(config: Config, trainer: Trainer) -
     Fix: remove the switch.
     """
     for name in config.all_given():
-        if verdict(PARAMS[name], trainer) == REFUSED and config.peek(name):
+        if verdict(PARAMS[name], trainer) == REFUSED and config.value_of(name):
             yield Finding(
                 f"{GROUP[PARAMS[name].group].subject} is not supported with {trainer.title} trainer",
                 changes={name: None},
@@ -135,13 +135,13 @@ def what_cannot_be_carried_out_yet_is_refused(config: Config, trainer: Trainer) 
             parameters=("trainer",),
         )
     for group in trainer.group_specs:
-        if group.switch and not group.available and config.peek(group.switch):
+        if group.switch and not group.available and config.value_of(group.switch):
             yield Finding(
                 f"{group.subject} ({PARAMS[group.switch].flag}) can be checked but not carried out by this version",
                 changes={group.switch: None},
                 parameters=(group.switch,),
             )
-    if config.peek("engine") == "trl" and trainer.objective is not None and trainer.reference is None:
+    if config.engine == "trl" and trainer.objective is not None and trainer.reference is None:
         yield Finding(
             f"--engine trl has no trainer that stands for {trainer.name} in this version",
             changes={"engine": None},

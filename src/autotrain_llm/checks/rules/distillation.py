@@ -11,6 +11,7 @@ from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.trainers.sft import Sft
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
     from autotrain_llm.context.run_context import RunContext
@@ -23,7 +24,7 @@ USED = "--trainer sft --use-distillation --teacher-model other"
 
 
 def distills(config: Config, trainer: Trainer) -> bool:
-    return trainer.reads("use_distillation") and bool(config.peek("use_distillation"))
+    return trainer.reads("use_distillation") and bool(config.use_distillation)
 
 
 @rule("P504", WARNING, refuses=f"{USED} --distill-alpha 0", accepts=f"{USED} --distill-alpha 0.5")
@@ -33,7 +34,7 @@ def a_teacher_should_have_a_share_of_the_loss(config: Config, trainer: Trainer) 
     Why: nothing of the loss is the teacher's, so it is not loaded, and the run is the same as without it.
     Fix: a share above 0, or leave distillation out.
     """
-    if distills(config, trainer) and config.peek("distill_alpha") == 0:
+    if distills(config, trainer) and config.distill_alpha == 0:
         yield Finding(
             "--distill-alpha 0 leaves the teacher no share of the loss: it is not asked",
             changes={"distill_alpha": 0.5},
@@ -50,7 +51,7 @@ def the_trl_engine_has_no_teacher(config: Config, trainer: Trainer) -> Iterator[
     task's own loss.
     Fix: the native engine.
     """
-    if distills(config, trainer) and config.peek("engine") == "trl":
+    if distills(config, trainer) and config.engine == "trl":
         yield Finding(
             "--engine trl can't learn from a teacher: TRL's trainers for these tasks have none",
             changes={"engine": None},
@@ -70,7 +71,7 @@ def a_prompt_template_holds_the_prompt(config: Config, trainer: Trainer) -> Iter
     Fix: put {prompt} where the prompt belongs.
     """
     for name in TEMPLATES:
-        template = config.peek(name) if distills(config, trainer) else None
+        template = config.value_of(name) if distills(config, trainer) else None
         if template is not None and PLACE not in template:
             flag = f"--{name.replace('_', '-')}"
             yield Finding(
@@ -92,7 +93,7 @@ def documents_have_no_prompts(config: Config, trainer: Trainer) -> Iterator[Find
     Fix: leave it out, or train on prompts with answers (`--trainer sft`).
     """
     for name in TEMPLATES:
-        if distills(config, trainer) and trainer.rows == "documents" and config.peek(name) is not None:
+        if distills(config, trainer) and trainer.rows == "documents" and config.value_of(name) is not None:
             flag = f"--{name.replace('_', '-')}"
             yield Finding(
                 f"{flag}: {trainer.name} reads documents, which have no prompts",
@@ -114,7 +115,7 @@ def only_a_cache_keeps_the_likeliest_tokens(config: Config, trainer: Trainer) ->
     Why: a teacher that is asked beside each batch is compared over all tokens of the vocabulary; nothing is kept.
     Fix: add `--distill-cache`, or leave it out.
     """
-    if distills(config, trainer) and config.given("distill_top_k") and not config.peek("distill_cache"):
+    if distills(config, trainer) and config.given("distill_top_k") and not config.distill_cache:
         yield Finding(
             "--distill-top-k has no effect without --distill-cache, will be ignored",
             changes={"distill_cache": True},
@@ -134,9 +135,9 @@ def prompts_that_differ_are_not_learnt(config: Config, trainer: Trainer) -> Iter
     Why: student and teacher are compared token by token, and the tokens of two different prompts are not the same.
     Fix: learn the answers only, or show both the same prompt.
     """
-    given = config.peek("teacher_prompt_template") if distills(config, trainer) else None
-    differ = given is not None and given != (config.peek("student_prompt_template") or PLACE)
-    if differ and trainer.reads("response_only_loss") and config.peek("response_only_loss") is False:
+    given = config.teacher_prompt_template if distills(config, trainer) else None
+    differ = given is not None and given != (config.student_prompt_template or PLACE)
+    if differ and trainer.reads("response_only_loss") and config[Sft].response_only_loss is False:
         yield Finding(
             "--response-only-loss false: the teacher's prompts are others, so that only the answers can be compared",
             changes={"response_only_loss": None},
@@ -152,7 +153,7 @@ def a_teacher_has_learnt_something(config: Config, trainer: Trainer) -> Iterator
     Why: a new model has random weights; there is nothing to learn from it.
     Fix: train it first, and name that run.
     """
-    teacher = str(config.peek("teacher_model") or "")
+    teacher = str(config.teacher_model or "")
     if distills(config, trainer) and teacher.startswith("scratch:"):
         yield Finding(
             f"--teacher-model {teacher} would be a new model, with nothing to teach",
@@ -170,9 +171,9 @@ def a_quantised_teacher_needs_cuda_and_bitsandbytes(
     Why: the kernels are that package's, and exist for CUDA.
     Fix: leave it out, or `--distill-cache`, with which the teacher is loaded once and let go.
     """
-    if not distills(config, trainer) or not config.peek("teacher_quantization"):
+    if not distills(config, trainer) or not config.teacher_quantization:
         return
-    flag = f"--teacher-quantization {config.peek('teacher_quantization')}"
+    flag = f"--teacher-quantization {config.teacher_quantization}"
     if not machine.has_cuda:
         yield Finding(
             f"{flag} needs a CUDA GPU, and this machine has none",
@@ -210,7 +211,7 @@ def a_teacher_reads_the_same_tokens(config: Config, model: ModelMetadata, contex
         theirs = Tokenizer.load(teacher.tokenizer_folder)
     except Refused:
         return  # the rows don't need it
-    name = config.peek("teacher_model")
+    name = config.teacher_model
     different = own.differing_token(theirs)
     if different is not None:
         yield Finding(
@@ -242,7 +243,7 @@ def a_teacher_should_not_be_a_copy_of_its_student(
     from autotrain_llm.models.identity import same_weights
 
     teacher = context.teacher
-    named_alike = config.peek("teacher_model") == config.peek("model")  # P503 says so
+    named_alike = config.teacher_model == config.model  # P503 says so
     if teacher is None or named_alike or context.is_scratch or not same_weights(model, teacher):
         return
     yield Finding(
@@ -262,7 +263,7 @@ def answers_are_the_same_on_both_sides(config: Config, model: ModelMetadata, con
     """
     from autotrain_llm.data.prompt_template import has_prompts
 
-    flags = [name for name in TEMPLATES if context.distills and config.peek(name) is not None]
+    flags = [name for name in TEMPLATES if context.distills and config.value_of(name) is not None]
     if not flags or context.dataset is None or config.trainer_spec.rows == "documents":
         return
     if not has_prompts(context.dataset):
@@ -306,7 +307,7 @@ def rows_fit_the_context_of_the_teacher(config: Config, model: ModelMetadata, co
         longest = min(prepared.statistics["total_tokens"], context.limit.tokens)
     if longest > context_length:
         yield Finding(
-            f"--teacher-model {teacher.name} has a context of {context} tokens, and rows have up to {longest}",
+            f"--teacher-model {teacher.name} has a context of {context_length} tokens, and rows have up to {longest}",
             changes={"max_seq_length" if config.applies("max_seq_length") else "block_size": context_length},
             parameters=("teacher_model",),
             severity=WARNING if teacher.rope_scaling else "error",

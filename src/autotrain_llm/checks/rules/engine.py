@@ -18,8 +18,8 @@ def the_trl_engine_averages_the_evaluation_loss_over_batches(config: Config) -> 
     found to be the best.
     Fix: compare training losses, which are the same, or evaluate both models with the native engine.
     """
-    held_out = config.peek("valid_split") or config.peek("eval_dataset_path")
-    if config.peek("engine") == "trl" and held_out and config.peek("eval_strategy") != "no":
+    held_out = config.valid_split or config.eval_dataset_path
+    if config.engine == "trl" and held_out and config.eval_strategy != "no":
         yield Finding(
             "--engine trl averages the evaluation loss over batches, not over tokens: it is not comparable with the native engine's",
             fix="--engine native to evaluate token by token",
@@ -35,7 +35,7 @@ def the_trl_engine_keeps_a_quantised_models_adapter_in_bf16(config: Config) -> I
     in float32.
     Fix: the native engine, or no quantisation where the two are to be compared.
     """
-    if config.peek("engine") == "trl" and config.peek("quantization"):
+    if config.engine == "trl" and config.quantization:
         yield Finding(
             "--engine trl trains the adapter of a quantised model in bf16, where the native engine keeps float32",
             changes={"engine": "native"},

@@ -40,9 +40,9 @@ def a_metric_makes_sense_for_the_trainer(config: Config, trainer: Trainer) -> It
     and without a reference there is no distance from one.
     Fix: the metrics that are offered.
     """
-    if not config.peek("use_enhanced_eval"):
+    if not config.use_enhanced_eval:
         return
-    named = [metric_named(name) for name in config.peek("eval_metrics") or ()]
+    named = [metric_named(name) for name in config.eval_metrics or ()]
     wrong = [metric for metric in named if metric is not None and not metric.makes_sense_for(trainer)]
     for why, names in _by_reason(wrong, trainer).items():
         offered = metrics_for(trainer)
@@ -55,7 +55,7 @@ def a_metric_makes_sense_for_the_trainer(config: Config, trainer: Trainer) -> It
 
 
 def _kept(config: Config, trainer: Trainer) -> list[str]:
-    named = [metric_named(name) for name in config.peek("eval_metrics")]
+    named = [metric_named(name) for name in config.eval_metrics or ()]
     return list(dict.fromkeys(metric.name for metric in named if metric and metric.makes_sense_for(trainer)))
 
 
@@ -96,22 +96,20 @@ def a_metric_has_a_name_that_is_known(config: Config, trainer: Trainer) -> Itera
     Why: a misspelt metric would silently not be there.
     Fix: the nearest name.
     """
-    if not config.peek("use_enhanced_eval") or config.peek("eval_metrics") is None:
+    if not config.use_enhanced_eval or config.eval_metrics is None:
         return
     known = [metric.name for metric in metrics_for(trainer)]
-    if not config.peek("eval_metrics"):
+    if not config.eval_metrics:
         yield Finding(
             "--eval-metrics names no metric", changes={"eval_metrics": ",".join(known)}, parameters=("eval_metrics",)
         )
-    for name in config.peek("eval_metrics"):
+    for name in config.eval_metrics:
         if metric_named(name) is None:
             close = nearest(name, [spelt for metric in METRICS.values() for spelt in (metric.name, *metric.also)])
             meant = metric_named(close) if close else None
             yield Finding(
                 f"--eval-metrics: there is no metric {name!r}; {trainer.name} has {', '.join(known)}",
-                changes={
-                    "eval_metrics": [meant.name if asked == name else asked for asked in config.peek("eval_metrics")]
-                }
+                changes={"eval_metrics": [meant.name if asked == name else asked for asked in config.eval_metrics]}
                 if meant
                 else EMPTY,
                 parameters=("eval_metrics",),
@@ -125,7 +123,7 @@ def a_metric_has_the_package_it_needs(config: Config, machine: Machine) -> Itera
     Why: it would fail at the first evaluation.
     Fix: install it, or leave the metric out.
     """
-    if not config.peek("use_enhanced_eval"):
+    if not config.use_enhanced_eval:
         return
     for metric in chosen_metrics(config):
         missing = [name for name in metric.packages if not machine.has_package(name)]
@@ -150,13 +148,13 @@ def what_is_said_of_answers_needs_a_metric_of_answers(config: Config, trainer: T
     Why: perplexity and accuracy are measured on the rows themselves; nothing is generated for them, and the flag changes nothing.
     Fix: name a metric of text, or remove the flag.
     """
-    if config.peek("use_enhanced_eval") and trainer.samples and config.peek("eval_save_predictions"):
+    if config.use_enhanced_eval and trainer.samples and config.eval_save_predictions:
         yield Finding(
             f"--eval-save-predictions has no effect: {trainer.name} keeps samples of its answers in samples.jsonl by itself",
             changes={"eval_save_predictions": None},
             parameters=("eval_save_predictions",),
         )
-    if not config.peek("use_enhanced_eval") or not trainer.reads("eval_samples"):
+    if not config.use_enhanced_eval or not trainer.reads("eval_samples"):
         return
     writes, encoder = writes_answers(config), encoder_of(config)
     idle = [name for name in OF_ANSWERS if config.given(name) and not writes]
@@ -184,10 +182,10 @@ def answers_that_are_kept_should_be_compared(config: Config, trainer: Trainer) -
     evaluation, for no number.
     Fix: a metric of text, or no flag; `--eval-samples` says how many answers are wanted for themselves, and that they are.
     """
-    if not config.peek("use_enhanced_eval") or not trainer.reads("eval_samples") or not config.peek("eval_metrics"):
+    if not config.use_enhanced_eval or not trainer.reads("eval_samples") or not config.eval_metrics:
         return
     wanted, metrics = any(config.given(name) for name in OF_ANSWERS), chosen_metrics(config)
-    if config.peek("eval_save_predictions") and not wanted and not any(metric.is_of_text for metric in metrics):
+    if config.eval_save_predictions and not wanted and not any(metric.is_of_text for metric in metrics):
         named = ",".join(metric.name for metric in metrics)
         yield Finding(
             f"--eval-save-predictions: no metric of --eval-metrics {named} writes or compares a text, so that answers are generated for no number",
@@ -204,8 +202,8 @@ def a_benchmark_is_one_that_is_installed(config: Config, trainer: Trainer, machi
     Why: it is run on the finished model; a fault in a name would show only after the training. Names are read from the installed package.
     Fix: install the package, or the nearest name.
     """
-    tasks = config.peek("eval_benchmark")
-    if not config.peek("use_enhanced_eval") or not tasks:
+    tasks = config.eval_benchmark
+    if not config.use_enhanced_eval or not tasks:
         return
     if trainer.rows == "scored":
         yield _benchmark("a reward model scores and does not generate", "remove --eval-benchmark")
@@ -248,7 +246,7 @@ def the_trl_engine_evaluates_as_trl_does(config: Config) -> Iterator[Finding]:
     Why: TRL's trainers evaluate by themselves and hand their batches to nobody; the numbers would not be those of this package's engine.
     Fix: the native engine, which trains the same.
     """
-    if config.peek("engine") == "trl" and config.peek("use_enhanced_eval"):
+    if config.engine == "trl" and config.use_enhanced_eval:
         yield Finding(
             "--engine trl evaluates as TRL does, and has nothing for --use-enhanced-eval",
             changes={"engine": None},
@@ -267,12 +265,12 @@ def answers_need_the_whole_model_on_each_device(config: Config) -> Iterator[Find
     Why: each token would gather all the weights anew.
     Fix: metrics that need no generation, or no FSDP.
     """
-    if config.peek("distributed_backend") == "fsdp" and writes_answers(config):
+    if config.distributed_backend == "fsdp" and writes_answers(config):
         kept = [metric.name for metric in chosen_metrics(config) if not metric.is_of_text]
         yield Finding(
             "--distributed-backend fsdp spreads the model over devices, and answers can't be generated from a part of it",
             changes={"eval_metrics": ",".join(kept)}
-            if kept and not config.peek("eval_save_predictions")
+            if kept and not config.eval_save_predictions
             else {"distributed_backend": None},
             parameters=("distributed_backend", "eval_metrics"),
         )
@@ -286,9 +284,9 @@ def an_answer_has_room_in_the_context(config: Config, context: RunContext) -> It
     Fix: fewer.
     """
     context_length = context_of(context)
-    if writes_answers(config) and config.peek("eval_max_new_tokens") >= context_length:
+    if writes_answers(config) and config.eval_max_new_tokens >= context_length:
         yield Finding(
-            f"--eval-max-new-tokens {config.peek('eval_max_new_tokens')} leaves no room for a prompt in the model's context of {context} tokens",
+            f"--eval-max-new-tokens {config.eval_max_new_tokens} leaves no room for a prompt in the model's context of {context_length} tokens",
             changes={"eval_max_new_tokens": max(1, context_length // 2)},
             parameters=("eval_max_new_tokens",),
         )
@@ -303,7 +301,7 @@ def bertscore_compares_a_layer_that_is_there(config: Config, context: RunContext
     """
     encoder = encoder_of(config)
     facts = context.secondary_model("eval_bertscore_model", encoder)
-    layer = config.peek("eval_bertscore_layer")
+    layer = config.eval_bertscore_layer
     if facts is not None and facts.layers and layer and layer > facts.layers:
         yield Finding(
             f"--eval-bertscore-layer {layer}: {encoder} has {facts.layers} layers",
@@ -326,6 +324,6 @@ def rouge_counts_latin_letters(config: Config, context: RunContext) -> Iterator[
     if answers and not any(character.isascii() and character.isalnum() for text in answers for character in text):
         yield Finding(
             "--eval-metrics rouge counts Latin letters and digits only, and the evaluation rows hold none",
-            changes={"eval_metrics": ["chrf" if name == "rouge" else name for name in config.peek("eval_metrics")]},
+            changes={"eval_metrics": ["chrf" if name == "rouge" else name for name in config.eval_metrics or ()]},
             parameters=("eval_metrics",),
         )

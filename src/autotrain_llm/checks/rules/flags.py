@@ -32,8 +32,8 @@ def a_learning_rate_should_suit_trainer_and_method(config: Config, trainer: Trai
     A new model (`scratch:`) wants a high one and is not judged.
     Fix: the value that is shown.
     """
-    lr, lora = config.peek("lr"), bool(config.peek("peft"))
-    if lr is None or lr <= 0 or str(config.peek("model") or "").startswith("scratch:"):
+    lr, lora = config.lr, bool(config.peft)
+    if lr is None or lr <= 0 or str(config.model or "").startswith("scratch:"):
         return
     low, high, usual, method = learning_rates(trainer, lora)
     if lr > high:
@@ -101,7 +101,7 @@ def one_length_should_be_given(config: Config, trainer: Trainer) -> Iterator[Fin
         for name in ("max_seq_length", "block_size", "model_max_length")
         if config.given(name) and config.applies(name)
     ]
-    values = {name: config.peek(name) for name in names if config.peek(name) not in (None, -1)}
+    values = {name: config.value_of(name) for name in names if config.value_of(name) not in (None, -1)}
     if len(set(values.values())) > 1:
         _, *rest = values
         flags = [f"--{name.replace('_', '-')} {values[name]}" for name in values]
@@ -127,7 +127,7 @@ def a_prompt_must_leave_room_for_its_answer(config: Config, trainer: Trainer) ->
         config.given("block_size") and config.given("max_prompt_length")
     ):
         return
-    block, prompt = config.peek("block_size"), config.peek("max_prompt_length")
+    block, prompt = config.block_size, config.max_prompt_length
     if 0 < block <= prompt:
         yield Finding(
             f"--max-prompt-length {prompt} fills the whole row of --block-size {block}, which leaves nothing to learn",
@@ -144,15 +144,15 @@ def evaluation_needs_rows_to_evaluate_on(config: Config) -> Iterator[Finding]:
     the first epoch.
     Fix: name a split, hold out a share, or give a file.
     """
-    if config.peek("valid_split") or config.peek("eval_dataset_path"):
+    if config.valid_split or config.eval_dataset_path:
         return
     asked = [
         flag
         for flag, wanted in (
-            (f"--eval-strategy {config.peek('eval_strategy')}", config.peek("eval_strategy") in ("steps", "epoch")),
+            (f"--eval-strategy {config.eval_strategy}", config.eval_strategy in ("steps", "epoch")),
             ("--eval-steps", config.given("eval_steps")),
-            ("--load-best-model-at-end", config.peek("load_best_model_at_end")),
-            ("--early-stopping-patience", config.peek("early_stopping_patience") is not None),
+            ("--load-best-model-at-end", config.load_best_model_at_end),
+            ("--early-stopping-patience", config.early_stopping_patience is not None),
             ("--use-enhanced-eval", needs_evaluation_rows(config)),
         )
         if wanted
@@ -177,7 +177,7 @@ def the_best_checkpoint_must_have_been_saved(config: Config) -> Iterator[Finding
     Why: only a step that was both evaluated and saved can be the best one.
     Fix: save when evaluating.
     """
-    if not (config.peek("load_best_model_at_end") or config.peek("early_stopping_patience")):
+    if not (config.load_best_model_at_end or config.early_stopping_patience):
         return
     evaluating = asked_evaluation(config) or "epoch"
     saving = asked_saving(config) or evaluating
@@ -194,8 +194,8 @@ def the_best_checkpoint_must_have_been_saved(config: Config) -> Iterator[Finding
             parameters=("load_best_model_at_end", "save_strategy"),
         )
     elif evaluating == "steps" and config.given("save_steps") and config.given("eval_steps"):
-        save, every = config.peek("save_steps"), config.peek("eval_steps")
-        if every and save % every:
+        save, every = config.save_steps, config.eval_steps
+        if save and every and save % every:
             yield Finding(
                 f"--save-steps {save} is no multiple of --eval-steps {every}, so the best step is not always saved",
                 changes={"save_steps": max(1, round(save / every)) * every},
@@ -215,10 +215,10 @@ def the_best_checkpoint_is_best_at_something_that_is_measured(config: Config, tr
     Fix: one of the trainer's metrics, or of those that `--use-enhanced-eval` adds. With `--engine trl` it is the loss alone: TRL's trainers
     add what else they measure after the best checkpoint is chosen.
     """
-    asked, known = config.peek("metric_for_best_model"), can_be_best_at(config)
+    asked, known = config.metric_for_best_model, can_be_best_at(config)
     if not asked or not trainer.metrics or in_full(asked) in known:
         return
-    engine = " with --engine trl" if config.peek("engine") == "trl" else ""
+    engine = " with --engine trl" if config.engine == "trl" else ""
     yield Finding(
         f"--metric-for-best-model {asked} is not measured by {trainer.name}{engine}, which measures {', '.join(known)}",
         changes={"metric_for_best_model": None}
@@ -240,8 +240,8 @@ def a_best_checkpoint_should_be_asked_for(config: Config) -> Iterator[Finding]:
     Why: the run ends with its last weights, whatever was measured.
     Fix: finish with the best checkpoint, stop early, or drop the flag.
     """
-    wanted = config.peek("load_best_model_at_end") or config.peek("early_stopping_patience") is not None
-    if config.peek("metric_for_best_model") and not wanted:
+    wanted = config.load_best_model_at_end or config.early_stopping_patience is not None
+    if config.metric_for_best_model and not wanted:
         yield Finding(
             "--metric-for-best-model has no effect without --load-best-model-at-end or --early-stopping-patience",
             changes={"load_best_model_at_end": True},
@@ -256,9 +256,9 @@ def a_quantised_base_needs_an_adapter(config: Config) -> Iterator[Finding]:
     Why: weights in 4 or 8 bits are frozen; something has to be there that learns.
     Fix: add `--peft`, or train in full precision.
     """
-    if config.peek("quantization") and not config.peek("peft"):
+    if config.quantization and not config.peft:
         yield Finding(
-            f"--quantization {config.peek('quantization')} freezes the model, and without --peft nothing is left to train",
+            f"--quantization {config.quantization} freezes the model, and without --peft nothing is left to train",
             changes={"peft": True},
             parameters=("quantization", "peft"),
         )
@@ -287,11 +287,11 @@ def a_tracker_must_be_one_that_is_known(config: Config) -> Iterator[Finding]:
     Why: a log that goes nowhere is missed only after the run.
     Fix: tensorboard, wandb, trackio, or several separated by commas.
     """
-    unknown = [name for name in config.peek("log") if name not in TRACKERS]
+    unknown = [name for name in config.log if name not in TRACKERS]
     if unknown:
         yield Finding(
             f"--log must be among {', '.join(TRACKERS)}, got {', '.join(unknown)}",
-            changes={"log": [name for name in config.peek("log") if name in TRACKERS] or "tensorboard"},
+            changes={"log": [name for name in config.log if name in TRACKERS] or "tensorboard"},
             parameters=("log",),
         )
 
@@ -303,7 +303,7 @@ def a_run_is_resumed_or_replaced(config: Config) -> Iterator[Finding]:
     Why: one goes on with the earlier run, the other puts it aside.
     Fix: keep one.
     """
-    if config.peek("overwrite") and (config.peek("resume") or config.peek("resume_from_checkpoint")):
+    if config.overwrite and (config.resume or config.resume_from_checkpoint):
         yield Finding(
             "--resume goes on with an earlier run and --overwrite replaces it",
             changes={"overwrite": None},
@@ -318,7 +318,7 @@ def resuming_needs_the_run_to_resume(config: Config) -> Iterator[Finding]:
     Why: without a folder a new one is made each time, and there is nothing in it to resume.
     Fix: name the folder of the run.
     """
-    if config.peek("resume") and not config.peek("output_dir"):
+    if config.resume and not config.output_dir:
         yield Finding(
             "--resume goes on in an output folder, and --output-dir names none",
             fix="--output-dir <folder of the run>",
@@ -333,9 +333,9 @@ def a_new_model_has_nothing_to_adapt(config: Config) -> Iterator[Finding]:
     Why: LoRA leaves the base as it is, and the base of a new model is random numbers.
     Fix: train it whole.
     """
-    if config.peek("peft") and str(config.peek("model") or "").startswith("scratch:"):
+    if config.peft and str(config.model or "").startswith("scratch:"):
         yield Finding(
-            f"--peft would leave {config.peek('model')} at its random start: a new model is trained whole",
+            f"--peft would leave {config.model} at its random start: a new model is trained whole",
             changes={"peft": None},
             parameters=("peft", "model"),
         )
@@ -348,7 +348,7 @@ def documents_should_end(config: Config, trainer: Trainer) -> Iterator[Finding]:
     Why: without an end token between them, documents run into one another, and the model never learns to stop.
     Fix: leave it on.
     """
-    if trainer.rows == "documents" and config.given("add_eos_token") and not config.peek("add_eos_token"):
+    if trainer.rows == "documents" and config.given("add_eos_token") and not config.add_eos_token:
         yield Finding(
             "with --add-eos-token off, documents are joined without an end token between them, and the model never learns to stop",
             changes={"add_eos_token": True},
@@ -363,7 +363,7 @@ def warmup_should_leave_steps_to_train(config: Config) -> Iterator[Finding]:
     Why: the learning rate reaches its peak only when the warm-up is over.
     Fix: a tenth is usual.
     """
-    ratio = config.peek("warmup_ratio")
+    ratio = config.warmup_ratio
     if config.given("warmup_ratio") and 0.5 < ratio < 1:
         yield Finding(
             f"--warmup-ratio {ratio:g} keeps the learning rate below its peak for more than half of the run",
@@ -379,7 +379,7 @@ def a_quantised_base_is_not_merged_into(config: Config) -> Iterator[Finding]:
     Why: adding an adapter into weights of 4 or 8 bits rounds most of it away.
     Fix: keep the adapter, or merge it into the full base afterwards.
     """
-    if config.peek("merge_adapter") and config.peek("quantization"):
+    if config.merge_adapter and config.quantization:
         yield Finding(
             "--merge-adapter into a base of --quantization would round the adapter away",
             changes={"merge_adapter": None},
@@ -418,7 +418,7 @@ def evaluation_rows_should_not_be_the_training_rows(config: Config) -> Iterator[
     Why: a model that has seen a row scores well on it; the number says nothing about rows it hasn't seen.
     Fix: hold out a share of the rows.
     """
-    data, held_out = config.peek("data_path"), config.peek("eval_dataset_path")
+    data, held_out = config.data_path, config.eval_dataset_path
     if data and held_out and os.path.abspath(data) == os.path.abspath(held_out):  # noqa: PTH100 (takes any text)
         yield Finding(
             f"--eval-dataset-path and --data-path are the same: {data}",
@@ -439,7 +439,7 @@ def rows_are_held_out_or_come_from_a_file(config: Config) -> Iterator[Finding]:
     Why: evaluation has one set of rows. Those of the file count; none are held out.
     Fix: keep one. Where `--eval-dataset-path` names a folder, `--valid-split` may name one of its splits.
     """
-    split, path = config.peek("valid_split"), config.peek("eval_dataset_path")
+    split, path = config.valid_split, config.eval_dataset_path
     if split and path and _is_number(split):
         yield Finding(
             f"--valid-split {split} has no effect beside --eval-dataset-path {path}, whose rows are evaluated",
@@ -470,18 +470,18 @@ def a_number_counts_where_something_counts_by_it(config: Config) -> Iterator[Fin
     Fix: one of the two.
     """
     for steps, strategy in (("eval_steps", "eval_strategy"), ("save_steps", "save_strategy")):
-        said = config.peek(strategy)
-        if config.given(steps) and config.peek(steps) and said in ("no", "epoch"):
+        said = config.value_of(strategy)
+        if config.given(steps) and config.value_of(steps) and said in ("no", "epoch"):
             flag = strategy.replace("_", "-")
             yield Finding(
-                f"--{steps.replace('_', '-')} {config.peek(steps)} has no effect with --{flag} {said}",
+                f"--{steps.replace('_', '-')} {config.value_of(steps)} has no effect with --{flag} {said}",
                 changes={strategy: "steps"},
                 otherwise=f"or remove --{steps.replace('_', '-')}",
                 parameters=(steps, strategy),
             )
-    if config.given("warmup_ratio") and config.peek("warmup_ratio") > 0 and config.peek("scheduler") == "constant":
+    if config.given("warmup_ratio") and config.warmup_ratio > 0 and config.scheduler == "constant":
         yield Finding(
-            f"--warmup-ratio {config.peek('warmup_ratio'):g} has no effect with --scheduler constant, which begins at the peak",
+            f"--warmup-ratio {config.warmup_ratio:g} has no effect with --scheduler constant, which begins at the peak",
             changes={"scheduler": "constant_with_warmup"},
             otherwise="or remove --warmup-ratio",
             parameters=("warmup_ratio", "scheduler"),
@@ -513,7 +513,7 @@ def a_token_is_one_of_the_hub(config: Config, machine: Machine) -> Iterator[Find
     by the shell. A Hub of one's own (`HF_ENDPOINT`) may give others. The token itself is never printed.
     Fix: the Hub's token, in double quotes where it comes from a variable.
     """
-    token = config.peek("token")
+    token = config.token
     if not config.given("token") or not token or token.startswith(HUB_TOKENS) or machine.environment.get("HF_ENDPOINT"):
         return
     is_variable = A_VARIABLE.fullmatch(token) is not None
@@ -536,9 +536,9 @@ def a_prompt_is_no_answer(config: Config) -> Iterator[Finding]:
     Why: the answer would be asked for with itself.
     Fix: the column that holds the prompts.
     """
-    prompt = config.peek("prompt_text_column")
+    prompt = config.prompt_text_column
     for name in ("text_column", "rejected_text_column"):
-        if config.given("prompt_text_column") and prompt and config.peek(name) == prompt and config.applies(name):
+        if config.given("prompt_text_column") and prompt and config.value_of(name) == prompt and config.applies(name):
             flag = f"--{name.replace('_', '-')}"
             yield Finding(
                 f"--prompt-text-column {prompt} and {flag} {prompt} name the same column",

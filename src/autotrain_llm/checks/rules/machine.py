@@ -18,7 +18,7 @@ def fp16_needs_cuda(config: Config, machine: Machine) -> Iterator[Finding]:
     Why: half precision needs a loss scaler and kernels that only CUDA has.
     Fix: fp32, or bf16 where the processor computes in it.
     """
-    if config.peek("mixed_precision") == "fp16" and not machine.has_cuda:
+    if config.mixed_precision == "fp16" and not machine.has_cuda:
         yield Finding(
             "--mixed-precision fp16 needs a CUDA GPU, and this machine has none",
             changes={"mixed_precision": "bf16" if machine.computes_bf16 else "fp32"},
@@ -33,7 +33,7 @@ def bf16_should_be_computed_not_emulated(config: Config, machine: Machine) -> It
     Why: an older GPU can't at all; a processor without the instructions emulates it, several times slower than fp32.
     Fix: fp16 on the GPU, fp32 on the processor.
     """
-    if config.peek("mixed_precision") != "bf16" or machine.computes_bf16:
+    if config.mixed_precision != "bf16" or machine.computes_bf16:
         return
     if machine.has_cuda:
         old = ", ".join(sorted({gpu.name for gpu in machine.gpus}))
@@ -60,7 +60,7 @@ def quantization_needs_cuda_and_bitsandbytes(config: Config, machine: Machine) -
     """
     wanted = [
         f"--{name} {value}"
-        for name, value in (("quantization", config.peek("quantization")), ("optimizer", config.peek("optimizer")))
+        for name, value in (("quantization", config.quantization), ("optimizer", config.optimizer))
         if value in PARAMS[name].choices and (name == "quantization" or str(value).endswith("8bit"))
     ]
     for flag in wanted:
@@ -82,7 +82,7 @@ def flash_attention_needs_its_package_and_a_gpu(config: Config, machine: Machine
     Why: loading the model would fail after it was read.
     Fix: sdpa, which needs nothing.
     """
-    kernel = config.peek("attn_implementation") or ""
+    kernel = config.attn_implementation or ""
     if not kernel.startswith("flash_attention") or kernel not in PARAMS["attn_implementation"].choices:
         return
     package = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}[kernel]
@@ -109,7 +109,7 @@ def a_tracker_must_be_installed(config: Config, machine: Machine) -> Iterator[Fi
     Why: the log would go nowhere.
     Fix: install it.
     """
-    for name in config.peek("log"):
+    for name in config.log:
         if name in ("tensorboard", "wandb", "trackio") and not machine.has_package(name):
             yield Finding(
                 f"--log {name} needs the package {name}",
@@ -125,15 +125,15 @@ def uploading_needs_a_token(config: Config, machine: Machine) -> Iterator[Findin
     Why: the upload would fail when the training is over.
     Fix: set HF_TOKEN, or log in.
     """
-    if not config.peek("push_to_hub"):
+    if not config.push_to_hub:
         return
-    if config.peek("offline"):
+    if config.offline:
         yield Finding(
             "--push-to-hub uploads and --offline forbids it",
             changes={"offline": None},
             parameters=("push_to_hub", "offline"),
         )
-    if not (config.peek("token") or machine.hub_token):
+    if not (config.token or machine.hub_token):
         yield Finding(
             "--push-to-hub needs a token, and there is none in HF_TOKEN, in --token or from a login",
             fix="export HF_TOKEN=…, or hf auth login",
@@ -163,7 +163,7 @@ def sharding_needs_several_processes(config: Config, machine: Machine) -> Iterat
     Why: there is nothing to shard between; on processors accelerate skips it silently.
     Fix: start several processes on GPUs, or leave it out.
     """
-    if config.peek("distributed_backend") != "fsdp":
+    if config.distributed_backend != "fsdp":
         return
     if machine.processes == 1 or not machine.has_cuda:
         yield Finding(
@@ -181,7 +181,7 @@ def several_processes_need_one_output_folder(config: Config, machine: Machine) -
     Why: each process would number a folder of its own.
     Fix: name the folder.
     """
-    if machine.processes > 1 and not (config.peek("output_dir") or config.peek("resume_from_checkpoint")):
+    if machine.processes > 1 and not (config.output_dir or config.resume_from_checkpoint):
         yield Finding(
             f"{machine.processes} processes were started, and --output-dir names no folder for them to share",
             fix="--output-dir runs/<name>",

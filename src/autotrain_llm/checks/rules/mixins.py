@@ -10,6 +10,7 @@ from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.params.distillation import Distillation
+from autotrain_llm.trainers.reward import Reward
 
 BEHIND_A_SERVICE = re.compile(
     r"^(openai/)?(gpt-[345]|o[134](-|$)|chatgpt)|^(anthropic/)?claude-|^(google/)?gemini-", re.IGNORECASE
@@ -64,8 +65,8 @@ def a_teacher_should_not_be_its_own_student(config: Config) -> Iterator[Finding]
     Why: at the start their probabilities are equal, so the teacher teaches nothing.
     Fix: a larger or better teacher.
     """
-    teacher = config.peek("teacher_model")
-    if config.peek("use_distillation") and teacher and teacher == config.peek("model"):
+    teacher = config.teacher_model
+    if config.use_distillation and teacher and teacher == config.model:
         yield Finding(
             f"--teacher-model and --model are the same ({teacher}), so there is nothing to learn from it",
             fix="--teacher-model <a larger or better model>",
@@ -80,7 +81,7 @@ def a_reward_model_has_one_score(config: Config, trainer: Trainer) -> Iterator[F
     Why: a pair is ordered by one number per answer, and ppo needs one too.
     Fix: 1.
     """
-    labels = config.peek("num_labels")
+    labels = config[Reward].num_labels
     if trainer.reads("num_labels") and labels > 1:
         yield Finding(
             f"--num-labels {labels}: preference pairs are ordered by 1 score for each answer",

@@ -9,6 +9,7 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of, plain
 from autotrain_llm.declare.rule import rule
+from autotrain_llm.trainers.sft import Sft
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
     from autotrain_llm.context.run_context import RunContext
@@ -32,7 +33,7 @@ def a_row_is_not_longer_than_the_context(
     if not limit.given or config.model_max_length or context_length is None or limit.tokens <= context_length:
         return
     yield Finding(
-        f"{flag_of(limit.parameter)} {limit.tokens} is longer than the model's context of {context} "
+        f"{flag_of(limit.parameter)} {limit.tokens} is longer than the model's context of {context_length} "
         "(max_position_embeddings in its config.json)",
         changes={limit.parameter: context_length},
         parameters=(limit.parameter,),
@@ -95,7 +96,7 @@ def packing_needs_rows_that_are_kept_apart(
     from autotrain_llm.models.architectures import keeps_rows_apart
 
     apart, reason = keeps_rows_apart(model.config or {})
-    if config.applies("packing") and config.packing and not apart and not context.is_scratch:
+    if config.applies("packing") and config[Sft].packing and not apart and not context.is_scratch:
         yield Finding(f"--packing is ignored: {reason}", changes={"packing": None}, parameters=("packing",))
 
 
@@ -118,9 +119,9 @@ def an_adapter_that_is_gone_on_with_keeps_its_shape(config: Config, model: Model
         "use_rslora": own.get("use_rslora"),
     }
     for name, value in kept.items():
-        if value is not None and config.given(name) and config.peek(name) != value:
+        if value is not None and config.given(name) and config.value_of(name) != value:
             yield Finding(
-                f"{flag_of(name)} {plain(config.peek(name))} is ignored: --model {model.name} is an adapter, and keeps its own "
+                f"{flag_of(name)} {plain(config.value_of(name))} is ignored: --model {model.name} is an adapter, and keeps its own "
                 f"{name.removeprefix('lora_').removeprefix('use_')} of {plain(value)}",
                 changes={name: None},
                 parameters=(name, "model"),
@@ -159,7 +160,7 @@ def a_side_of_a_pair_fits_its_row(config: Config, context: RunContext) -> Iterat
     """
     longest = context.limit.tokens
     for name, beyond in (("max_prompt_length", longest - 1), ("max_completion_length", longest)):
-        value = config.peek(name)
+        value = config.value_of(name)
         both = name == "max_prompt_length" and config.given("block_size")  # which is said already
         if config.given(name) and config.applies(name) and value > beyond and not both:
             yield Finding(

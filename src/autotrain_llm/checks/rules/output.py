@@ -41,12 +41,12 @@ def a_folder_that_holds_a_run_is_kept(config: Config, output: Output) -> Iterato
     Why: writing into it would mix two runs.
     Fix: another folder, `--resume` to go on with it, or `--overwrite` to put it aside until the new one is complete.
     """
-    going_on = config.peek("resume") or config.peek("resume_from_checkpoint") or config.peek("overwrite")
+    going_on = config.resume or config.resume_from_checkpoint or config.overwrite
     going_on = going_on or _joins_a_sweep(config, output)
     is_read = any(_is_the_folder(value, output) or _is_of_the_run(value, output) for _, value in _what_is_read(config))
     if output.named and output.holds_run and not going_on and not is_read:
         yield Finding(
-            f"--output-dir {output.folder if output.folder.is_absolute() else config.peek('output_dir')} holds an earlier run "
+            f"--output-dir {output.folder if output.folder.is_absolute() else config.output_dir} holds an earlier run "
             f"({output.holds_run})",
             changes={"output_dir": free_beside(output)},
             otherwise="or --resume to go on with it, or --overwrite to replace it",
@@ -64,7 +64,7 @@ def free_beside(output: Output) -> str:
 
 def _joins_a_sweep(config: Config, output: Output) -> bool:
     """Whether this is one more process of the sweep that the folder holds: with `--resume`, or by the storage that they share."""
-    asked = config.peek("use_sweep") and (config.peek("resume") or config.peek("sweep_storage"))
+    asked = config.use_sweep and (config.resume or config.sweep_storage)
     return bool(asked) and earlier_sweep(output.folder) == study_name(config)
 
 
@@ -94,16 +94,16 @@ def the_model_is_not_written_over(config: Config, output: Output) -> Iterator[Fi
                 changes={"output_dir": free_beside(output)},
                 parameters=("output_dir", name),
             )
-        elif _is_of_the_run(value, output) and not config.peek("resume"):
+        elif _is_of_the_run(value, output) and not config.resume:
             yield Finding(
-                f"{PARAMS[name].flag} {value} lies in the earlier run in --output-dir {config.peek('output_dir')}, which would be put aside "
+                f"{PARAMS[name].flag} {value} lies in the earlier run in --output-dir {config.output_dir}, which would be put aside "
                 "before it is read",
                 changes={"output_dir": free_beside(output), "overwrite": None},
                 parameters=("output_dir", name),
             )
         elif _lies_in(value, output):
             yield Finding(
-                f"--output-dir {config.peek('output_dir')} is the folder that {PARAMS[name].flag} {value} lies in: the run's README.md, "
+                f"--output-dir {config.output_dir} is the folder that {PARAMS[name].flag} {value} lies in: the run's README.md, "
                 "config.json and weights would lie among what is yours",
                 changes={"output_dir": free_inside(output)},
                 parameters=("output_dir", name),
@@ -113,7 +113,7 @@ def the_model_is_not_written_over(config: Config, output: Output) -> Iterator[Fi
 def _what_is_read(config: Config) -> Iterator[tuple[str, str]]:
     """The files and folders that the flags name for reading, by the flag's name; each once."""
     for name in READ:
-        held = config.peek(name)
+        held = config.value_of(name)
         for value in dict.fromkeys([held] if isinstance(held, str) else held or ()):
             yield name, value
 
@@ -175,9 +175,9 @@ def a_model_on_the_hub_has_a_name_that_the_hub_takes(config: Config, output: Out
     Why: the upload comes last, and would fail when everything is trained.
     Fix: letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit; no `--` or `..`, and at most 96 of them.
     """
-    if not config.peek("push_to_hub"):
+    if not config.push_to_hub:
         return
-    owner, name = config.peek("username"), output.folder.resolve().name
+    owner, name = config.username, output.folder.resolve().name
     if owner and not _is_hub_name(owner):
         yield Finding(
             f"--username {owner} is no name of an account on the Hub: letters, digits and single - are",
@@ -207,7 +207,7 @@ def the_cache_is_a_folder(config: Config, output: Output) -> Iterator[Finding]:
     Why: nothing can be downloaded or kept in it.
     Fix: a folder; it is made where it is not there.
     """
-    named = config.peek("cache_dir")
+    named = config.cache_dir
     if not named:
         return
     path = Path(named).expanduser().absolute()
@@ -242,10 +242,10 @@ def resuming_needs_a_complete_checkpoint(config: Config, output: Output) -> Iter
     Why: starting afresh without a word would look like going on.
     Fix: name a complete checkpoint, or start a new run.
     """
-    named = config.peek("resume_from_checkpoint")
+    named = config.resume_from_checkpoint
     if named and output.checkpoint is None:
         yield _unusable(named)
-    elif config.peek("resume") and not named and output.checkpoint is None and not config.peek("use_sweep"):
+    elif config.resume and not named and output.checkpoint is None and not config.use_sweep:
         damaged = [path.name for path in output.checkpoints]
         what = (
             f"{', '.join(damaged)} there {'is' if len(damaged) == 1 else 'are'} incomplete"
@@ -292,12 +292,12 @@ def a_resumed_run_must_be_the_same_run(config: Config, output: Output) -> Iterat
     Why: a checkpoint holds the state of one run; another run can't go on from it.
     Fix: the flags of the run that is resumed; its `command.sh` holds them.
     """
-    if output.checkpoint is None or config.peek("use_sweep"):
+    if output.checkpoint is None or config.use_sweep:
         return
     folder, asked = _resumed(output), "resume_from_checkpoint" if output.resume_from else "resume"
     before = adapter_values(output.checkpoint) | earlier_values(folder)
-    for name in (*STAYS, *(STAYS_OF_ADAPTERS if config.peek("peft") and before.get("peft") else ())):
-        was, now = before.get(name), config.peek(name)
+    for name in (*STAYS, *(STAYS_OF_ADAPTERS if config.peft and before.get("peft") else ())):
+        was, now = before.get(name), config.value_of(name)
         if was is not None and not _is_the_same(was, now):
             yield Finding(
                 f"{PARAMS[name].flag} is {_written(now)} and the run in {folder} was started with {_written(was)}",
@@ -313,7 +313,7 @@ def a_resumed_run_goes_on_with_its_rows(config: Config, output: Output, context:
     Why: the checkpoint knows how many batches were seen, not which: some of the new rows would be left out, as if they had been.
     Fix: the flags of the run that is resumed; or begin a new run from its last checkpoint, `--model RUN@last`.
     """
-    before = earlier_run(_resumed(output)) if output.checkpoint is not None and not config.peek("use_sweep") else {}
+    before = earlier_run(_resumed(output)) if output.checkpoint is not None and not config.use_sweep else {}
     of_this_version = (before.get("versions") or {}).get("autotrain-llm") == VERSION
     if (
         context.prepared is None

@@ -9,7 +9,7 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
-from autotrain_llm.trainers.dpo import SMOOTHED
+from autotrain_llm.trainers.dpo import SMOOTHED, Dpo
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
     from autotrain_llm.context.run_context import RunContext
@@ -29,9 +29,9 @@ def label_smoothing_counts_only_in_losses_that_have_it(config: Config, trainer: 
     with and without it.
     Fix: one of those losses, or leave it out.
     """
-    if trainer.name != "dpo" or not config.peek("label_smoothing"):
+    if trainer.name != "dpo" or not config.label_smoothing:
         return
-    loss = config.peek("dpo_loss")
+    loss = config[Dpo].dpo_loss
     if loss not in SMOOTHED:
         yield Finding(
             f"--label-smoothing has no effect with --dpo-loss {loss}, will be ignored",
@@ -52,7 +52,7 @@ def exo_needs_label_smoothing(config: Config, trainer: Trainer) -> Iterator[Find
     Why: the loss is a divergence from how likely each answer is to be the better one; with a rejected answer that never is, it is infinite.
     Fix: the value of its paper, 0.001.
     """
-    if trainer.name == "dpo" and config.peek("dpo_loss") == "exo_pair" and not config.peek("label_smoothing"):
+    if trainer.name == "dpo" and config[Dpo].dpo_loss == "exo_pair" and not config.label_smoothing:
         yield Finding(
             "--dpo-loss exo_pair needs --label-smoothing above 0",
             changes={"label_smoothing": 0.001},
@@ -68,7 +68,7 @@ def kto_needs_other_answers_in_a_batch(config: Config, trainer: Trainer) -> Iter
     that is the answer itself, and there is nothing left to learn from it. Accumulated batches don't help: each has its own estimate.
     Fix: at least 2 rows; more estimate better.
     """
-    sizes = [name for name in ("batch_size", "eval_batch_size") if config.peek(name) == 1]
+    sizes = [name for name in ("batch_size", "eval_batch_size") if config.value_of(name) == 1]
     if trainer.name != "kto" or not sizes:
         return
     flags = " and ".join(f"--{name.replace('_', '-')} 1" for name in sizes)
@@ -91,8 +91,8 @@ def the_trl_engine_smooths_no_labels_of_the_plain_loss(config: Config, trainer: 
     Why: TRL's loss of this name has no smoothing; the two engines would minimise different things.
     Fix: `--dpo-loss robust`, which both have, or the native engine.
     """
-    smoothed = config.peek("label_smoothing") and config.peek("dpo_loss") == "sigmoid"
-    if trainer.name == "dpo" and config.peek("engine") == "trl" and smoothed:
+    smoothed = config.label_smoothing and config[Dpo].dpo_loss == "sigmoid"
+    if trainer.name == "dpo" and config.engine == "trl" and smoothed:
         yield Finding(
             "--engine trl has no label smoothing in --dpo-loss sigmoid, where it is ignored",
             changes={"dpo_loss": "robust"},
@@ -112,7 +112,7 @@ def a_reference_reads_the_same_tokens(config: Config, model: ModelMetadata, cont
     different = context.differing_token(context.reference) if context.reference is not None else None
     if different is not None:
         yield Finding(
-            f"--model-ref {config.peek('model_ref')} has another vocabulary than the rows: {different}",
+            f"--model-ref {config.model_ref} has another vocabulary than the rows: {different}",
             changes={"model_ref": None},
             otherwise="or name one with the tokenizer of --model",
             parameters=("model_ref",),
@@ -126,7 +126,7 @@ def a_reference_has_learnt_something(config: Config, trainer: Trainer) -> Iterat
     Why: answers would be compared with random numbers.
     Fix: a trained model, or none: then it is the model as it was at the start.
     """
-    named = config.peek("model_ref")
+    named = config.model_ref
     if config.applies("model_ref") and str(named or "").startswith("scratch:"):
         yield Finding(
             f"--model-ref {named} is a new model, and answers would be compared with random numbers",

@@ -27,7 +27,7 @@ def the_trl_engine_smooths_no_labels_of_rewards(config: Config, trainer: Trainer
     Why: TRL's reward trainer takes the setting and does nothing with it; the two engines would minimise different things.
     Fix: the native engine, which has it, or leave it out.
     """
-    if trainer.name == "reward" and config.peek("engine") == "trl" and config.peek("label_smoothing"):
+    if trainer.name == "reward" and config.engine == "trl" and config.label_smoothing:
         yield Finding(
             "--engine trl has no label smoothing for reward, where it is ignored",
             changes={"engine": None},
@@ -52,7 +52,7 @@ def a_scorer_needs_a_token_that_fills_up(
         return
     token = tokenizer.unk or tokenizer.eos
     yield Finding(
-        f"--model {config.peek('model')}: its tokenizer has no pad_token; {token} will be written into the config as such",
+        f"--model {config.model}: its tokenizer has no pad_token; {token} will be written into the config as such",
         fix="set pad_token in its tokenizer_config.json",
         parameters=("model",),
     )
@@ -72,7 +72,7 @@ def a_score_adapter_beside_another_is_merged(
         return
     if model.is_adapter and not model.is_classifier:
         yield Finding(
-            f"--model {config.peek('model')} is an adapter itself: the new one will be merged, and the whole model saved",
+            f"--model {config.model} is an adapter itself: the new one will be merged, and the whole model saved",
             changes={"merge_adapter": True},
             parameters=("peft", "merge_adapter"),
         )

@@ -39,7 +39,7 @@ def a_function_that_scores_must_be_there(config: Config, trainer: Trainer) -> It
 
     if not trainer.samples:
         return
-    for written in config.peek("rl_reward_fn") or ():
+    for written in config.rl_reward_fn or ():
         try:
             find_function(written, "rl_reward_fn")
         except Refused as refused:
@@ -57,11 +57,11 @@ def every_reward_has_a_weight(config: Config, trainer: Trainer) -> Iterator[Find
     Why: there is one for each model that `--rl-reward-model-path` names, then one for each function of `--rl-reward-fn`, in their order.
     Fix: as many numbers as there are rewards, or none of them, which weighs each by 1.
     """
-    models, functions = (config.peek(name) for name in ("rl_reward_model_path", "rl_reward_fn"))
+    models, functions = (config.value_of(name) for name in ("rl_reward_model_path", "rl_reward_fn"))
     if not trainer.samples or (models is None and functions is None):
         return
     rewards = [*(models or ()), *(functions or ())]
-    given = config.peek("rl_reward_weights")
+    given = config.rl_reward_weights
     if not rewards:
         names = [
             name for name, held in (("rl_reward_model_path", models), ("rl_reward_fn", functions)) if held is not None
@@ -112,7 +112,7 @@ def answers_should_be_drawn_from_the_whole_distribution(config: Config, trainer:
     """
     if not trainer.samples:
         return
-    top_k, top_p = config.peek("rl_top_k"), config.peek("rl_top_p")
+    top_k, top_p = config.rl_top_k, config.rl_top_p
     cut = [("rl_top_k", f"--rl-top-k {top_k}")] if top_k > 0 else []
     cut += [("rl_top_p", f"--rl-top-p {top_p:g}")] if 0 < top_p < 1 else []
     if cut:
@@ -139,7 +139,7 @@ def prompts_must_leave_room_for_answers(
     answer = config.rl_max_new_tokens
     if answer >= context_length:
         yield Finding(
-            f"--rl-max-new-tokens {answer} leaves no room for a prompt in the model's context of {context}",
+            f"--rl-max-new-tokens {answer} leaves no room for a prompt in the model's context of {context_length}",
             changes={"rl_max_new_tokens": max(1, context_length // 2)},
             parameters=("rl_max_new_tokens",),
         )
@@ -157,10 +157,10 @@ def prompts_must_leave_room_for_answers(
             room = max(context_length - longest, 0)
             shorter = room >= max(LEAST_ANSWER, answer // 2)
             yield Finding(
-                f"a prompt of {longest} tokens leaves {room} of the model's context of {context}, "
+                f"a prompt of {longest} tokens leaves {room} of the model's context of {context_length}, "
                 f"and --rl-max-new-tokens is {answer}" + (many if len(long) > 1 else ""),
                 changes={"rl_max_new_tokens": room} if shorter else {"block_size": context_length - answer},
-                otherwise=f"or --block-size {context - answer}, where a longer prompt keeps its end"
+                otherwise=f"or --block-size {context_length - answer}, where a longer prompt keeps its end"
                 if shorter
                 else "where a longer prompt keeps its end, or a lower --rl-max-new-tokens",
                 parameters=("rl_max_new_tokens",),
@@ -227,7 +227,7 @@ def scored_texts_must_fit_into_the_reward_model(
             rows = ", ".join(str(examples[place].row) for place in long[:SHOWN]) + (", …" if len(long) > SHOWN else "")
             room = context_length - longest
             yield Finding(
-                f"--rl-reward-model-path {name} reads {context} tokens: with an answer of --rl-max-new-tokens {answer}, {len(long)} of "
+                f"--rl-reward-model-path {name} reads {context_length} tokens: with an answer of --rl-max-new-tokens {answer}, {len(long)} of "
                 f"{len(examples)} prompts are longer (rows {rows}), {alone} of them by themselves, and are scored without their start",
                 changes={"rl_max_new_tokens": room} if room >= LEAST_ANSWER else {},
                 fix=None if room >= LEAST_ANSWER else "shorter prompts, or a reward model with a longer context",
@@ -270,7 +270,7 @@ def vllm_needs_its_package_and_a_gpu(config: Config, trainer: Trainer, machine: 
     by a call that it has had since 0.11, and are those of a bf16 copy of the model: packed ones it could not take.
     Fix: install it, or let the program's own sampling write them.
     """
-    if not trainer.samples or config.peek("rl_generation") != "vllm":
+    if not trainer.samples or config.rl_generation != "vllm":
         return
     if not machine.has_cuda:
         yield Finding(
@@ -298,9 +298,9 @@ def vllm_needs_its_package_and_a_gpu(config: Config, trainer: Trainer, machine: 
             changes={"rl_generation": "native"},
             parameters=("rl_generation",),
         )
-    if config.peek("quantization"):
+    if config.quantization:
         yield Finding(
-            f"--rl-generation vllm can't be handed the weights of a model in {config.peek('quantization')}",
+            f"--rl-generation vllm can't be handed the weights of a model in {config.quantization}",
             changes={"rl_generation": "native"},
             otherwise="or leave out --quantization",
             parameters=("rl_generation", "quantization"),

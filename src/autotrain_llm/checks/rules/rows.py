@@ -12,6 +12,7 @@ from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.planning.schedule import asked_evaluation
+from autotrain_llm.trainers.sft import Sft
 
 if TYPE_CHECKING:  # reading rows takes longer to import than refusing a command does
     from autotrain_llm.context.run_context import RunContext
@@ -35,18 +36,18 @@ def a_step_has_rows_enough(config: Config, trainer: Trainer, context: RunContext
         or not len(context.prepared.train)
     ):
         return
-    if any(not config.peek(name) or config.peek(name) < 1 for name in STEP):
+    if any(not config.value_of(name) or config.value_of(name) < 1 for name in STEP):
         return  # which is said already
     processes = context.machine.processes
-    wanted = config.peek("batch_size") * config.peek("gradient_accumulation") * processes
+    wanted = config.batch_size * config.gradient_accumulation * processes
     rows = _answers_or_rows(context, trainer)
     if rows >= wanted:
         return
-    asked = " and ".join(f"{flag_of(name)} {config.peek(name)}" for name in given)
+    asked = " and ".join(f"{flag_of(name)} {config.value_of(name)}" for name in given)
     spread = f" of {processes} processes" if processes > 1 else ""
     yield Finding(
         f"{asked} make a step{spread} of {wanted} rows, and there are {rows}: each step learns from all of them",
-        changes={given[-1]: max(1, config.peek(given[-1]) * rows // wanted)},
+        changes={given[-1]: max(1, config.value_of(given[-1]) * rows // wanted)},
         parameters=tuple(given),
     )
 
@@ -67,14 +68,14 @@ def an_evaluation_comes_before_the_run_is_over(
     Why: the run ends before its first evaluation, so that nothing is measured on the way.
     Fix: fewer, or `--eval-strategy epoch`.
     """
-    every = config.peek("eval_steps")
+    every = config.eval_steps
     if trainer.samples or asked_evaluation(config) != "steps" or not every or context.prepared is None:
         return
-    if trainer.reads("packing") and config.peek("packing"):  # fewer rows than were read
+    if trainer.reads("packing") and config[Sft].packing:  # fewer rows than were read
         return
-    rows, epochs = _answers_or_rows(context, trainer), config.peek("epochs")
-    together = config.peek("batch_size") * config.peek("gradient_accumulation") * context.machine.processes
-    steps = config.peek("max_steps") or -1
+    rows, epochs = _answers_or_rows(context, trainer), config.epochs
+    together = config.batch_size * config.gradient_accumulation * context.machine.processes
+    steps = config.max_steps or -1
     if steps < 0:
         steps = max(1, math.ceil(math.ceil(rows / together) * (epochs or 1)))
     if rows and every > steps:

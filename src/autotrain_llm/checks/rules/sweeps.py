@@ -51,7 +51,7 @@ def a_sweep_searches_parameters_that_the_trainer_reads(config: Config, trainer: 
     Why: every trial would be the same, would fail, or would be measured on other rows than the next.
     Fix: the nearest name.
     """
-    if not config.peek("use_sweep") or config.peek("sweep_params") is None:
+    if not config.use_sweep or config.sweep_params is None:
         return
     written, usable = written_spaces(config), searchable(trainer)
     if not written:
@@ -82,7 +82,7 @@ def a_sweep_searches_parameters_that_the_trainer_reads(config: Config, trainer: 
 def _is_off(field: str, config: Config) -> bool:
     """Whether a parameter counts only together with a switch, and the switch is off."""
     switch = GROUP[PARAMS[field].group].switch
-    return bool(switch) and not config.peek(switch or "")
+    return bool(switch) and not config.value_of(switch or "")
 
 
 def _why_not(field: str, trainer: Trainer) -> str:
@@ -114,7 +114,7 @@ def a_sweep_searches_values_that_are_possible(config: Config, trainer: Trainer) 
     Why: every trial that draws it would be refused.
     Fix: values inside the parameter's bounds, numbers without quotes, a low below its high.
     """
-    if not config.peek("use_sweep") or config.peek("sweep_params") is None:
+    if not config.use_sweep or config.sweep_params is None:
         return
     usable = searchable(trainer)
     for name, space in written_spaces(config).items():
@@ -134,9 +134,9 @@ def a_sweep_goes_the_way_that_is_better(config: Config) -> Iterator[Finding]:
     Why: maximising a loss finds the worst trial.
     Fix: the other direction, or none: the metric's own is the default.
     """
-    if not config.peek("use_sweep"):
+    if not config.use_sweep:
         return
-    metric, direction = str(config.peek("sweep_metric")), config.peek("sweep_direction")
+    metric, direction = str(config.sweep_metric), config.sweep_direction
     better = metric_directions(config).get(metric)
     if better and direction in ("minimize", "maximize") and direction != better:
         yield Finding(
@@ -159,14 +159,14 @@ def a_sweep_should_not_move_its_own_measure(config: Config) -> Iterator[Finding]
     Why: losses, and rewards, of different betas or alphas are different quantities, and so are rewards of other weights.
     Fix: compare by accuracy; what scores answers is decided before a search.
     """
-    if not config.peek("use_sweep"):
+    if not config.use_sweep:
         return
     movers = moves_the_measure(config)
     moved = [name for name in written_spaces(config) if name.replace("-", "_") in movers]
     if moved:
         steady = next((name for name in metric_directions(config) if name.endswith(("accuracies", "accuracy"))), None)
         yield Finding(
-            f"--sweep-params searches {', '.join(moved)}, which changes what --sweep-metric {config.peek('sweep_metric')} measures",
+            f"--sweep-params searches {', '.join(moved)}, which changes what --sweep-metric {config.sweep_metric} measures",
             changes={"sweep_metric": steady, "sweep_direction": "maximize"} if steady else EMPTY,
             parameters=("sweep_params", "sweep_metric"),
         )
@@ -183,9 +183,9 @@ def a_sweep_compares_by_what_the_run_reports(config: Config, trainer: Trainer) -
     Why: a trial without the number can't be compared with the others, which would be found out after it was trained.
     Fix: one of the trainer's metrics, or of those that `--use-enhanced-eval` adds.
     """
-    if not config.peek("use_sweep") or not trainer.metrics:
+    if not config.use_sweep or not trainer.metrics:
         return
-    metric, reported = str(config.peek("sweep_metric")), metric_directions(config)
+    metric, reported = str(config.sweep_metric), metric_directions(config)
     if metric in reported:
         return
     yield Finding(
@@ -211,9 +211,9 @@ def a_sweep_evaluates(config: Config) -> Iterator[Finding]:
     Why: trials are compared by what is measured on evaluation rows.
     Fix: evaluate.
     """
-    if config.peek("use_sweep") and config.peek("eval_strategy") == "no":
+    if config.use_sweep and config.eval_strategy == "no":
         yield Finding(
-            f"--sweep-metric {config.peek('sweep_metric')} is measured when evaluating, and --eval-strategy is no",
+            f"--sweep-metric {config.sweep_metric} is measured when evaluating, and --eval-strategy is no",
             changes={"eval_strategy": "epoch"},
             parameters=("sweep_metric", "eval_strategy"),
         )
@@ -249,7 +249,7 @@ def a_grid_is_made_of_choices(config: Config) -> Iterator[Finding]:
     Why: a range has no end of values; a grid tries every combination of a few.
     Fix: lists of choices, or another sampler.
     """
-    if not config.peek("use_sweep") or config.peek("sweep_sampler") != "grid":
+    if not config.use_sweep or config.sweep_sampler != "grid":
         return
     ranges = [f"{name} ({describe(search)})" for name, search in spaces_of(config).items() if not search.choices]
     if ranges:
@@ -273,13 +273,13 @@ def a_grid_should_be_tried_whole(config: Config) -> Iterator[Finding]:
     Why: the combinations at its end are never tried.
     Fix: as many trials as combinations, or another sampler.
     """
-    if not config.peek("use_sweep") or config.peek("sweep_sampler") != "grid":
+    if not config.use_sweep or config.sweep_sampler != "grid":
         return
     spaces = spaces_of(config)
     size = math.prod(len(search.choices) for search in spaces.values())
-    if spaces and size > config.peek("sweep_n_trials"):
+    if spaces and size > config.sweep_n_trials:
         yield Finding(
-            f"--sweep-n-trials {config.peek('sweep_n_trials')} tries the first of the grid's {size} combinations only",
+            f"--sweep-n-trials {config.sweep_n_trials} tries the first of the grid's {size} combinations only",
             changes={"sweep_n_trials": size},
             parameters=("sweep_n_trials", "sweep_sampler"),
         )
@@ -292,7 +292,7 @@ def a_value_that_is_searched_is_not_refused(config: Config, trainer: Trainer, ma
     Why: a trial that draws it is refused and says nothing about the others. An error where no value of a parameter is left.
     Fix: leave the value out.
     """
-    if not config.peek("use_sweep") or config.peek("sweep_params") is None:
+    if not config.use_sweep or config.sweep_params is None:
         return
     usual = set(_refusals(config, trainer, machine))
     for name, search in spaces_of(config).items():
@@ -316,13 +316,11 @@ def rates_that_are_searched_are_not_all_far_off(config: Config, trainer: Trainer
     Why: all trials diverge, or none learns, and the best of them says nothing. A search that reaches into what works is left alone.
     Fix: a search around the value that is shown.
     """
-    search = (
-        spaces_of(config).get("lr") if config.peek("use_sweep") and config.peek("sweep_params") is not None else None
-    )
-    if search is None or str(config.peek("model") or "").startswith("scratch:"):
+    search = spaces_of(config).get("lr") if config.use_sweep and config.sweep_params is not None else None
+    if search is None or str(config.model or "").startswith("scratch:"):
         return
     rates = [float(rate) for rate in search.choices or (search.low, search.high)]
-    low, high, usual, method = learning_rates(trainer, bool(config.peek("peft")))
+    low, high, usual, method = learning_rates(trainer, bool(config.peft))
     if low <= max(rates) and min(rates) <= high:
         return
     yield Finding(
@@ -351,14 +349,14 @@ def a_length_that_is_searched_is_inside_the_context(config: Config, context: Run
     Fix: the context.
     """
     context_length = context.context_length
-    if not config.peek("use_sweep") or config.peek("sweep_params") is None or not context_length:
+    if not config.use_sweep or config.sweep_params is None or not context_length:
         return
     for name, search in spaces_of(config).items():
         longest = max((value for value in search.choices or (search.high,) if isinstance(value, int)), default=0)
-        if name in LENGTHS and longest > context_length and not config.peek("model_max_length"):
+        if name in LENGTHS and longest > context_length and not config.model_max_length:
             yield Finding(
-                f"--sweep-params: {name} {longest} is longer than the model's context of {context}, and such a trial would be refused",
-                fix=f"lengths up to {context}",
+                f"--sweep-params: {name} {longest} is longer than the model's context of {context_length}, and such a trial would be refused",
+                fix=f"lengths up to {context_length}",
                 parameters=("sweep_params", name),
             )
 
@@ -370,8 +368,8 @@ def a_study_is_kept_in_a_database_that_is_known(config: Config, machine: Machine
     Why: the first trial could not be written down.
     Fix: an address such as `postgresql://user:password@host/database`; the package that is named.
     """
-    url = config.peek("sweep_storage")
-    if not config.peek("use_sweep") or not url:
+    url = config.sweep_storage
+    if not config.use_sweep or not url:
         return
     scheme, separator, _ = str(url).partition("://")
     kind, _, driver = scheme.partition("+")
@@ -404,7 +402,7 @@ def sweeps_of_wandb_need_a_login(config: Config, machine: Machine) -> Iterator[F
     Why: Weights & Biases proposes the values of each trial from its server.
     Fix: install and log in, or the default, which needs nothing.
     """
-    if not config.peek("use_sweep") or config.peek("sweep_backend") != "wandb":
+    if not config.use_sweep or config.sweep_backend != "wandb":
         return
     if not machine.has_package("wandb"):
         yield Finding(
@@ -420,7 +418,7 @@ def sweeps_of_wandb_need_a_login(config: Config, machine: Machine) -> Iterator[F
             otherwise="or wandb login",
             parameters=("sweep_backend",),
         )
-    elif config.peek("offline"):
+    elif config.offline:
         yield Finding(
             "--sweep-backend wandb asks a server for its values and --offline forbids it",
             changes={"sweep_backend": "optuna"},
@@ -441,13 +439,13 @@ def only_one_thing_should_steer_a_sweep(config: Config) -> Iterator[Finding]:
     `--sweep-name` names a study in `--sweep-storage`.
     Fix: remove it.
     """
-    if not config.peek("use_sweep"):
+    if not config.use_sweep:
         return
-    if config.peek("sweep_backend") == "wandb":
+    if config.sweep_backend == "wandb":
         names: tuple[str, ...] = ("sweep_pruner", "sweep_storage", "sweep_name")
         why = "with --sweep-backend wandb"
     else:
-        names = () if config.peek("sweep_storage") else ("sweep_name",)
+        names = () if config.sweep_storage else ("sweep_name",)
         why = "without --sweep-storage"
     for name in names:
         if config.given(name):
@@ -462,7 +460,7 @@ def a_sweep_is_one_process_or_many_commands(config: Config, machine: Machine) ->
     in the same folder, or with `--sweep-storage` anywhere.
     Fix: one process for each command.
     """
-    if config.peek("use_sweep") and machine.processes > 1:
+    if config.use_sweep and machine.processes > 1:
         yield Finding(
             f"--use-sweep runs trials of one process each, and {machine.processes} processes were started together",
             fix="CUDA_VISIBLE_DEVICES=0 autotrain llm …, and the same command with --resume for each further GPU",
@@ -477,7 +475,7 @@ def a_sweep_goes_on_as_a_whole(config: Config) -> Iterator[Finding]:
     Why: a checkpoint belongs to one run; a sweep goes on with its study.
     Fix: `--resume` and the sweep's folder.
     """
-    if config.peek("use_sweep") and config.peek("resume_from_checkpoint"):
+    if config.use_sweep and config.resume_from_checkpoint:
         yield Finding(
             "--resume-from-checkpoint goes on with one run, and --use-sweep with a study of many",
             fix="--resume --output-dir <folder of the sweep>",
@@ -492,7 +490,7 @@ def a_resumed_sweep_must_be_the_same_sweep(config: Config, output: Output) -> It
     Why: trials of another model, other rows or another space can't be compared with these.
     Fix: the flags of the sweep that is resumed; its `command.sh` holds them.
     """
-    if not config.peek("use_sweep") or not config.peek("resume"):
+    if not config.use_sweep or not config.resume:
         return
     earlier = earlier_sweep(output.folder)
     if earlier is None:

@@ -11,6 +11,7 @@ from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.trainers.grpo import Grpo
 
 
 @rule(
@@ -30,8 +31,8 @@ def sizes_of_a_phase_must_divide(config: Config, trainer: Trainer) -> Iterator[F
     chunk, mini, batch = config.rl_chunk_size, config.rl_mini_batch_size, config.batch_size
     name = "rl_mini_batch_size"
     if batch and config.given("gradient_accumulation") and not config.given(name):
-        mini, name = batch * config.peek("gradient_accumulation"), "gradient_accumulation"
-    each = config.rl_num_generations if trainer.reads("rl_num_generations") else 1
+        mini, name = batch * config.gradient_accumulation, "gradient_accumulation"
+    each = config[Grpo].rl_num_generations if trainer.reads("rl_num_generations") else 1
     if min(chunk, mini, each) < 1:
         return
     words = {"rl_num_generations": f"--rl-num-generations {each}", name: f"--rl-mini-batch-size {mini}"}
@@ -77,10 +78,10 @@ def accumulation_comes_to_the_answers_of_a_step(
     Fix: one of the two.
     """
     both = ("gradient_accumulation", "rl_mini_batch_size")
-    batch = config.peek("batch_size")
+    batch = config.batch_size
     if not trainer.samples or not batch or not all(config.given(name) for name in both):
         return
-    accumulated, mini = (config.peek(name) for name in both)
+    accumulated, mini = (config.value_of(name) for name in both)
     answers = batch * accumulated * machine.processes
     if min(answers, mini) >= 1 and accumulated != math.ceil(mini / (batch * machine.processes)):
         yield Finding(
@@ -101,9 +102,9 @@ def a_price_that_moves_must_not_begin_at_nothing(config: Config, trainer: Traine
     Why: after each phase the coefficient is multiplied by a little more or less than 1, so that it stays 0 for ever.
     Fix: a coefficient to begin with.
     """
-    if trainer.samples and config.peek("rl_target_kl") and config.peek("rl_kl_coef") == 0:
+    if trainer.samples and config.rl_target_kl and config.rl_kl_coef == 0:
         yield Finding(
-            f"--rl-target-kl {config.peek('rl_target_kl'):g} multiplies --rl-kl-coef, which is 0 and stays it",
+            f"--rl-target-kl {config.rl_target_kl:g} multiplies --rl-kl-coef, which is 0 and stays it",
             changes={"rl_kl_coef": 0.05},
             parameters=("rl_target_kl", "rl_kl_coef"),
         )
@@ -120,7 +121,7 @@ def answers_are_written_by_a_model_that_is_in_one_piece(config: Config, trainer:
     Why: fsdp parts the weights among the devices, and each device writes its own answers, token by token, with all of them.
     Fix: ddp, with `--peft` or `--quantization` where memory is short.
     """
-    if trainer.samples and config.peek("distributed_backend") == "fsdp":
+    if trainer.samples and config.distributed_backend == "fsdp":
         yield Finding(
             f"--distributed-backend fsdp parts the weights, and {trainer.name} writes answers with all of them on each device",
             changes={"distributed_backend": "ddp"},
@@ -141,11 +142,11 @@ def the_trl_engine_samples_in_its_own_way(config: Config, trainer: Trainer) -> I
     it has no early stop and no price that moves. The two learn the same from the same answers, and draw others.
     Fix: the native engine; the other one is to compare with.
     """
-    if config.peek("engine") != "trl" or not trainer.samples:
+    if config.engine != "trl" or not trainer.samples:
         return
-    unknown = [name for name in ("rl_stop_kl", "rl_target_kl") if config.peek(name) is not None]
-    unknown += [] if config.peek("rl_advantage") != "rloo" else ["rl_advantage"]
-    unknown += [] if config.peek("rl_generation") == "native" else ["rl_generation"]
+    unknown = [name for name in ("rl_stop_kl", "rl_target_kl") if config.value_of(name) is not None]
+    unknown += [] if config[Grpo].rl_advantage != "rloo" else ["rl_advantage"]
+    unknown += [] if config.rl_generation == "native" else ["rl_generation"]
     left_out = f", and leaves out {', '.join(map(flag_of, unknown))}" if unknown else ""
     yield Finding(
         f"--engine trl draws other answers than the native engine{left_out}",
@@ -165,10 +166,10 @@ def the_trl_engine_loads_what_it_compares_with(config: Config, trainer: Trainer)
     Why: TRL's trainer loads the model as it was a second time by its name, and a new model is nowhere to be loaded from.
     Fix: the native engine, which keeps a copy, or `--rl-kl-coef 0`.
     """
-    new = str(config.peek("model") or "").startswith("scratch:")
-    if trainer.samples and trainer.reference and config.peek("engine") == "trl" and new and config.peek("rl_kl_coef"):
+    new = str(config.model or "").startswith("scratch:")
+    if trainer.samples and trainer.reference and config.engine == "trl" and new and config.rl_kl_coef:
         yield Finding(
-            f"--engine trl can't load a second {config.peek('model')} to hold the policy to, as --rl-kl-coef {config.peek('rl_kl_coef'):g} asks",
+            f"--engine trl can't load a second {config.model} to hold the policy to, as --rl-kl-coef {config.rl_kl_coef:g} asks",
             changes={"rl_kl_coef": 0},
             otherwise="or --engine native",
             parameters=("engine", "model", "rl_kl_coef"),

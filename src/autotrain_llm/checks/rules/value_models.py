@@ -9,7 +9,7 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
-from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED
+from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED, Ppo
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
     from autotrain_llm.context.run_context import RunContext
@@ -31,10 +31,10 @@ def values_begin_as_one_reward_model(config: Config, trainer: Trainer) -> Iterat
     is asked about whole answers, and of several models no one is the rest's sum.
     Fix: a head on the policy's own layers, or a model of their own.
     """
-    kind = config.peek("rl_value_model") if trainer.reads("rl_value_model") else None
+    kind = config[Ppo].rl_value_model if trainer.reads("rl_value_model") else None
     if kind not in (OF_REWARD, CORRECTED):
         return
-    models = config.peek("rl_reward_model_path") or ()
+    models = config.rl_reward_model_path or ()
     if not models:
         yield Finding(
             f"--rl-value-model {kind} needs a reward model to begin with, and no --rl-reward-model-path is given",
@@ -69,8 +69,8 @@ def values_come_from_a_model_that_reads_what_the_policy_writes(
     fault = unfit(values, config, context)
     if fault is not None:
         yield Finding(
-            f"--rl-value-model {config.rl_value_model}: {values.name} {fault}",
-            changes={"rl_value_model": INSTEAD[config.rl_value_model]},
+            f"--rl-value-model {config[Ppo].rl_value_model}: {values.name} {fault}",
+            changes={"rl_value_model": INSTEAD[str(config[Ppo].rl_value_model)]},
             otherwise="or a reward model that was trained from the policy's base",
             parameters=("rl_value_model", "rl_reward_model_path"),
         )

@@ -67,13 +67,13 @@ def missing_values(
     missing = [
         names
         for names in (REQUIRED if every else trainer.requires)
-        if not any(config.peek(name) is not None or name in wrong for name in names.split("|"))
+        if not any(config.value_of(name) is not None or name in wrong for name in names.split("|"))
     ]
     if not missing:
         return
     firsts = [names.split("|")[0] for names in missing]
     flags = ", ".join(" or ".join(PARAMS[name].flag for name in names.split("|")) for names in missing)
-    lora = bool(config.peek("peft"))
+    lora = bool(config.peft)
     usual = {name: trainer.usual[name].value(lora) for name in firsts}
     values = {name: plain_number(value) for name, value in usual.items()}
     yield Finding(
@@ -93,7 +93,7 @@ def a_strength_should_be_of_a_size_that_works(config: Config, trainer: Trainer) 
     Fix: a value of the range that is named.
     """
     for name in config.all_given():
-        value, param = config.peek(name), PARAMS[name]
+        value, param = config.value_of(name), PARAMS[name]
         if param.kind != "float" or name == "lr" or not trainer.reads(name) or value is None:
             continue
         if not param.in_bounds(value):  # of which another rule speaks
@@ -126,14 +126,14 @@ def inference_needs_a_model_and_prompts(config: Config) -> Iterator[Finding]:
     Why: there is nothing to ask, or nobody to answer.
     Fix: name both.
     """
-    missing = [name for name in ("model", "prompts") if config.peek("inference") and config.peek(name) is None]
+    missing = [name for name in ("model", "prompts") if config.inference and config.value_of(name) is None]
     if missing:
         yield Finding(
             f"--inference needs {' and '.join(PARAMS[name].flag for name in missing)}",
             fix=" ".join({"model": "--model runs/mine", "prompts": '--prompts "Hello"'}[name] for name in missing),
             parameters=("inference", *missing),
         )
-    if config.peek("inference") and str(config.peek("model") or "").startswith("scratch:"):
+    if config.inference and str(config.model or "").startswith("scratch:"):
         yield Finding(
             "--inference asks a trained model, and scratch: is a new one",
             fix="--model runs/mine",
@@ -153,7 +153,7 @@ def inference_does_not_train(config: Config) -> Iterator[Finding]:
     Why: answering prompts reads the model, the template and the precision, and nothing else; the value is ignored.
     Fix: remove it.
     """
-    if not config.peek("inference"):
+    if not config.inference:
         return
     unused = [name for name in config.all_given() if not PARAMS[name].command and name not in READ_BY_INFERENCE]
     if unused:
@@ -177,11 +177,11 @@ def training_answers_no_prompts(config: Config) -> Iterator[Finding]:
     Fix: the parameter of training that was meant, or leave it out.
     """
     for name in ("prompts", "max_new_tokens"):
-        if config.given(name) and not config.peek("inference"):
+        if config.given(name) and not config.inference:
             instead = _in_training(config) if name == "max_new_tokens" else None
             yield Finding(
                 f"{PARAMS[name].flag} has no effect without --inference, will be ignored",
-                changes={name: None} | ({instead: config.peek(name)} if instead else {}),
+                changes={name: None} | ({instead: config.value_of(name)} if instead else {}),
                 parameters=(name,),
             )
 
@@ -190,7 +190,7 @@ def _in_training(config: Config) -> str | None:
     """The parameter that says how long the answers are that training writes."""
     if config.applies("rl_max_new_tokens"):
         return "rl_max_new_tokens"
-    return "eval_max_new_tokens" if config.peek("use_enhanced_eval") and config.applies("eval_max_new_tokens") else None
+    return "eval_max_new_tokens" if config.use_enhanced_eval and config.applies("eval_max_new_tokens") else None
 
 
 @rule("P119", refuses="--write-config fixed.yaml", accepts="--fix --write-config fixed.yaml")
@@ -200,14 +200,14 @@ def a_corrected_config_needs_correcting(config: Config) -> Iterator[Finding]:
     Why: the file holds what `--fix` made of the command; a kept plan is trained as it is, and answering prompts has nothing to correct.
     Fix: add `--fix`, or leave the other out.
     """
-    if config.peek("write_config") and not config.peek("fix"):
+    if config.write_config and not config.fix:
         yield Finding(
             "--write-config writes what --fix has corrected, and --fix is not given",
             changes={"fix": True},
             parameters=("write_config", "fix"),
         )
     for name in ("plan", "inference"):
-        if config.peek("fix") and config.peek(name):
+        if config.fix and config.value_of(name):
             yield Finding(
                 f"--fix and {PARAMS[name].flag} don't go together", changes={"fix": None}, parameters=("fix", name)
             )
@@ -226,7 +226,7 @@ def a_number_must_be_inside_its_bounds(config: Config) -> Iterator[Finding]:
     Fix: a value inside the bounds.
     """
     for param in PARAMS.values():
-        value = config.peek(param.name)
+        value = config.value_of(param.name)
         if config.given(param.name) and param.within and not param.in_bounds(value):
             yield Finding(
                 f"{param.flag} must be {param.within.describe()}, got {plain(value)}",
@@ -261,7 +261,7 @@ def a_choice_must_be_one_of_the_choices(config: Config) -> Iterator[Finding]:
     Fix: the nearest choice, where one is near.
     """
     for param in PARAMS.values():
-        value = config.peek(param.name)
+        value = config.value_of(param.name)
         if config.given(param.name) and param.choices and value is not None and value not in param.choices:
             other = OTHER_TRAINER.get(param.name, {}).get(str(value).lower())
             close = None if other else meant(param.name, str(value)) or nearest(str(value), param.choices)
@@ -282,7 +282,7 @@ def a_path_must_be_one_that_can_be_looked_up(config: Config) -> Iterator[Finding
     Fix: the whole path, from `/` or from this folder.
     """
     for param in PARAMS.values():
-        held = config.peek(param.name) if param.metavar in PATHS else None
+        held = config.value_of(param.name) if param.metavar in PATHS else None
         for value in held if isinstance(held, tuple) else (held,):
             fault = _fault_of_path(value) if value else None
             if fault:
@@ -314,7 +314,7 @@ def a_memory_must_be_a_size(config: Config) -> Iterator[Finding]:
     Why: a number alone may be bytes or gigabytes, and the plan would be for another device.
     Fix: a number with MiB, GiB or TiB; `cpu:` before it for a machine without a GPU.
     """
-    written = config.peek("target_memory")
+    written = config.target_memory
     if written is None or target_memory(str(written)) is not None:
         return
     number = str(written).strip()

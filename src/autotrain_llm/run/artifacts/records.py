@@ -100,7 +100,7 @@ def command_of(config: Config, output_dir: Path) -> list[str]:
         param = PARAMS[name]
         if param.command or param.secret or name == "output_dir":
             continue
-        value = config.peek(name)
+        value = config.value_of(name)
         if param.kind == "switch" and value is not None:
             words.append(param.flag if value else f"--no-{param.flag.removeprefix('--')}")
         elif value is not None:

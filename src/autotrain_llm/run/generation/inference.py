@@ -153,7 +153,9 @@ def _written(prompts: Sequence[Example], config: Config, tokenizer: Tokenizer, f
     for prompt, held in zip(prompts, ids, strict=True):
         if context_length is not None and len(held) >= context_length:
             where = f"{prompt.file}, row {prompt.row}" if prompt.file else "--prompts"
-            message = f"{where}: {len(held)} tokens leave no room for an answer in the model's context of {context_length}"
+            message = (
+                f"{where}: {len(held)} tokens leave no room for an answer in the model's context of {context_length}"
+            )
             raise _refused(message, prompt.file or None, prompt.row, "a shorter prompt")
     return ids
 

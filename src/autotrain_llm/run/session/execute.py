@@ -143,7 +143,7 @@ class _Run:
         self.best_checkpoint: str | None = None
 
     def carry_out(self, folder: Path) -> RunReport:
-        quiet_libraries(self.checked.config.peek("verbose"))
+        quiet_libraries(self.checked.config.verbose)
         words = records.command_of(self.checked.config, folder)
         run_file = records.RunFile(folder, self.plan, self.checked.findings) if self.leader else None
         if run_file:

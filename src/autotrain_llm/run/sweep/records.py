@@ -77,7 +77,7 @@ class Ledger:
         changes = {name: tuple(value) if isinstance(value, list) else value for name, value in best.values.items()}
         config = self.base.replace(changes)
         given = [name for name in config.all_given() if not (PARAMS[name].command or PARAMS[name].secret)]
-        values = {name: config.peek(name) for name in given}
+        values = {name: config.value_of(name) for name in given}
         cells = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         metric = f"{self.sweep['metric']} {best.metric:.6g}"
         return f"# Trial {best.number} of the sweep {self.sweep['study']}: {metric}\n" + yaml.safe_dump(

@@ -24,6 +24,7 @@ from autotrain_llm.run.engine.loading import (
     loading_type,
     lora_config,
 )
+from autotrain_llm.trainers.reward import Reward
 
 HEADS = ("score", "classifier")  # by which name a head goes: PEFT trains and saves these by itself
 
@@ -104,7 +105,7 @@ def _scores(located: Located) -> bool:
 def _with_head(generator: Any) -> Any:
     """A classifier of one label on the layers of a model that generates."""
     config = generator.config
-    config.num_labels = 1
+    config[Reward].num_labels = 1
     scorer = AutoModelForSequenceClassification.from_config(config, dtype=generator.dtype)
     scorer.base_model.load_state_dict(generator.base_model.state_dict())
     return scorer

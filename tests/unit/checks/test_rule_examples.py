@@ -17,9 +17,9 @@ import pytest
 from autotrain_llm.checks.rules.codes import EXPLANATIONS
 from autotrain_llm.checks.rules.every import RULES
 from autotrain_llm.checks.rules.pages.every import EXAMPLES
-from autotrain_llm.checks.rules.pages.example import Example, typed
 from autotrain_llm.cli.main import main
 from autotrain_llm.context.machine import Machine
+from autotrain_llm.declare.example import Example, typed
 from support.paths import PROJECT
 
 MODELS = {"MODEL": "light_llama", "TEACHER": "light_teacher", "SCORER": "light_scorer", "ENCODER": "light_encoder"}

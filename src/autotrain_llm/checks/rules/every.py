@@ -1,22 +1,53 @@
-"""All rules, by code."""
+"""All rules, by code.
+
+`RULES` are those of this folder, which every check loads. Those about files of models and about rows stand beside the code that reads them, and
+are loaded with it: `every_rule()` is all of them, for documentation.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from types import ModuleType
 
 from autotrain_llm.config.registry import modules_of
 from autotrain_llm.declare.rule import Rule
 
+# Modules and packages of other rooms that declare findings.
+ELSEWHERE: tuple[str, ...] = ()
 
-def _collect() -> dict[str, Rule]:
+
+def _rules_of(module: ModuleType) -> Iterator[Rule]:
+    """The rules that a module declares: its functions, and its findings of code that reads."""
+    for value in vars(module).values():
+        rule = value if isinstance(value, Rule) else getattr(value, "RULE", None)
+        if rule is not None and (rule.function is None or rule.function.__module__ == module.__name__):
+            yield rule
+
+
+def _by_code(modules: Iterator[ModuleType]) -> dict[str, Rule]:
     rules: dict[str, Rule] = {}
-    for module in modules_of("autotrain_llm.checks.rules", "every", "codes"):
-        for value in vars(module).values():
-            found = getattr(value, "RULE", None)
-            if found is None or value.__module__ != module.__name__:
-                continue
-            if found.code in rules:
-                raise ValueError(f"two rules have the code {found.code}: {rules[found.code].name} and {found.name}")
-            rules[found.code] = found
+    for module in modules:
+        for rule in _rules_of(module):
+            if rules.setdefault(rule.code, rule) is not rule:
+                raise ValueError(f"two rules have the code {rule.code}: {rules[rule.code].name} and {rule.name}")
     return dict(sorted(rules.items()))
 
 
-RULES: dict[str, Rule] = _collect()
+RULES: dict[str, Rule] = _by_code(modules_of("autotrain_llm.checks.rules", "every", "codes"))
+
+
+@cache
+def every_rule() -> dict[str, Rule]:
+    """All findings there are, by code."""
+    return dict(sorted({**RULES, **_by_code(_elsewhere())}.items()))
+
+
+def _elsewhere() -> Iterator[ModuleType]:
+    for name in ELSEWHERE:
+        module = import_module(name)
+        if hasattr(module, "__path__"):
+            yield from modules_of(name)
+        else:
+            yield module

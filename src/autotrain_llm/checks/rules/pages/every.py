@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autotrain_llm.checks.rules.pages import of_commands, of_machines, of_models, of_rows
-from autotrain_llm.checks.rules.pages.example import Example
+from autotrain_llm.declare.example import Example
 
 EXAMPLES: dict[str, Example] = {
     **of_commands.EXAMPLES,

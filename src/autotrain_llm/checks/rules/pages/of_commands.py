@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.checks.rules.pages.example import NEW, PPO, SFT, Example, of_config, of_flags
+from autotrain_llm.declare.example import NEW, PPO, SFT, Example, of_config, of_flags
 from autotrain_llm.version import VERSION
 
 SWEEP = "--use-sweep --sweep-n-trials 2 --valid-split 1 "

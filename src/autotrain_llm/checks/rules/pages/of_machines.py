@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.checks.rules.pages.example import ANSWERS, NEW, PPO, SFT, TWO, Example, of_flags
+from autotrain_llm.declare.example import ANSWERS, NEW, PPO, SFT, TWO, Example, of_flags
 
 NO_GPU = "CUDA_VISIBLE_DEVICES= "
 NO_TOKEN = "HF_TOKEN= HUGGING_FACE_HUB_TOKEN= HF_HOME=nowhere "

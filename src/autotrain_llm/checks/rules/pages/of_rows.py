@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.checks.rules.pages.example import (
+from autotrain_llm.declare.example import (
     ANSWERS,
     CHAT,
     DPO,

@@ -68,7 +68,7 @@ class Example(Record):
 def typed(command: str) -> str:
     """A command as it is typed: `autotrain` stands behind variables and is not said twice."""
     words = command.split(" ")
-    at = next(number for number, word in enumerate(words) if "=" not in word.split("/")[0] or word.startswith("-"))
+    at = next(index for index, word in enumerate(words) if "=" not in word.split("/")[0] or word.startswith("-"))
     return command if words[at] == "torchrun" else " ".join([*words[:at], "autotrain", *words[at:]])
 
 

@@ -100,7 +100,8 @@ def prepare(work: Path, options: argparse.Namespace) -> None:
     rows = contest.drawn(whole(work, found), items // 2 if options.trainer == KTO else items)
     contest.write_rows(work, rows)
     prepared = contest.prepared_rows(work, flags(work, options, "unused"), len(rows))
-    from autotrain_llm.run.algorithms.preference.dataset import Judged, Pairs
+    from autotrain_llm.run.algorithms.preference.dataset import Judged
+    from autotrain_llm.run.engine.answer_items import Pairs
     from autotrain_llm.run.engine.batches import BatchOrder
 
     items = (Judged if options.trainer == KTO else Pairs)(prepared)

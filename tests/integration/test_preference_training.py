@@ -164,9 +164,7 @@ def test_a_frozen_copy_whose_weights_are_rounded_once_says_what_it_said(
     data: Path, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rounded = run("dpo", data, tmp_path / "rounded", model=str(llama), **SGD, mixed_precision="bf16", max_steps=3)
-    monkeypatch.setattr(
-        "autotrain_llm.run.algorithms.preference.reference_model.in_type_of_products", lambda model, _: model
-    )
+    monkeypatch.setattr("autotrain_llm.run.engine.reference_model.in_type_of_products", lambda model, _: model)
     whole = run("dpo", data, tmp_path / "whole", model=str(llama), **SGD, mixed_precision="bf16", max_steps=3)
     assert logged(rounded) == logged(whole)
     assert logged(rounded, "rewards/margins")[0] == 0
@@ -184,7 +182,7 @@ def test_an_adapter_that_is_trained_on_is_compared_with_itself_and_not_with_its_
 def test_what_the_reference_said_is_kept_by_content(
     data: Path, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from autotrain_llm.run.algorithms.preference.reference_model import References
+    from autotrain_llm.run.algorithms.preference.reference_logps import References
 
     computed: list[int] = []
     compute = References._said_of

@@ -18,7 +18,6 @@ from autotrain_llm.context.versions import versions
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import plain
 from autotrain_llm.planning.make import Plan, show_count
-from autotrain_llm.run.algorithms.reward.model_card import how_to_score
 from autotrain_llm.run.artifacts.metric_changes import compared_in
 
 ENDED_EARLY = ("failed", "interrupted")
@@ -132,8 +131,10 @@ def _in_lines(words: Sequence[str]) -> list[str]:
     return lines
 
 
-def write_card(folder: Path, plan: Plan, steps: int, metrics: Mapping[str, Any], words: Sequence[str]) -> None:
-    """The model card: what was trained from what, on what, how, and what it scored."""
+def write_card(
+    folder: Path, plan: Plan, steps: int, metrics: Mapping[str, Any], words: Sequence[str], usage: Sequence[str] = ()
+) -> None:
+    """The model card: what was trained from what, on what, how, and what it scored; `usage` are lines on how to use the model."""
     base = plan.model["name"]
     is_new = plan.model["kind"] == "scratch"
     header = ["---", "library_name: " + ("peft" if plan.adapter and not plan.adapter["merge"] else "transformers")]
@@ -152,7 +153,7 @@ def write_card(folder: Path, plan: Plan, steps: int, metrics: Mapping[str, Any],
         "",
         f"Trained with `{plan.trainer}` from {start} on `{data['path']}`: {data['rows']} rows, {data['total_tokens']} tokens, {steps} steps.",
         "",
-        *([] if plan.model["head"] is None else how_to_score(plan)),
+        *usage,
         "| metric | value |",
         "| --- | --- |",
         *(f"| {name} | {value:.6g} |" for name, value in metrics.items() if isinstance(value, int | float)),

@@ -69,3 +69,8 @@ def _perplexity(measured: Mapping[str, float]) -> dict[str, float]:
     if "loss" not in measured:
         return {}
     return {"perplexity": math.exp(min(measured["loss"], LARGEST_LOSS_OF_A_PERPLEXITY))}
+
+
+def mean_of(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A sum and its count, as measures are given."""
+    return values.detach().sum(), torch.tensor(float(values.numel()), device=values.device)

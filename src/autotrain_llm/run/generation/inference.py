@@ -23,7 +23,7 @@ from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.models.metadata import ModelMetadata
 from autotrain_llm.run.algorithms.reward import scoring
-from autotrain_llm.run.algorithms.reward.loading import scorer_at
+from autotrain_llm.run.engine.classifiers import scorer_at
 from autotrain_llm.run.engine.loading import DTYPES, from_located
 
 BATCH = 16

@@ -22,9 +22,9 @@ from autotrain_llm.planning.make import Plan
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.distill.objective import distilled
 from autotrain_llm.run.algorithms.distill.teacher import Beforehand, find_teacher
-from autotrain_llm.run.algorithms.preference.reference_model import find_references, without_dropout
-from autotrain_llm.run.algorithms.reward.layouts import FlatScores, PaddedScores
+from autotrain_llm.run.algorithms.preference.reference_logps import find_references
 from autotrain_llm.run.algorithms.reward.loading import load_scorer
+from autotrain_llm.run.algorithms.reward.model_card import how_to_score
 from autotrain_llm.run.algorithms.rl.layouts import FlatPolicy, PaddedPolicy
 from autotrain_llm.run.algorithms.rl.recipe import Started, start_rollouts
 from autotrain_llm.run.algorithms.rl.rollouts import SAMPLES
@@ -37,11 +37,13 @@ from autotrain_llm.run.artifacts.output_lock import OutputFolder
 from autotrain_llm.run.artifacts.saving import save_finished
 from autotrain_llm.run.engine.allocator import keep_few_kernels, keep_freed_memory
 from autotrain_llm.run.engine.batches import RowGroups
+from autotrain_llm.run.engine.classifiers import FlatScores, PaddedScores
 from autotrain_llm.run.engine.layouts import Flat, Layout, Padded
 from autotrain_llm.run.engine.loading import DTYPES, Loaded, load, tokenizer_disagrees
 from autotrain_llm.run.engine.loop import Companion, Loop, Observer
 from autotrain_llm.run.engine.objective import Objective
 from autotrain_llm.run.engine.peak_flops import Peak, matmul_peak
+from autotrain_llm.run.engine.reference_model import without_dropout
 from autotrain_llm.run.engine.throughput import Rates, needed_work
 from autotrain_llm.run.evaluation.benchmark import Benchmark
 from autotrain_llm.run.evaluation.observers import Predictions, make_observers
@@ -389,7 +391,8 @@ class _Run:
         save_value_head(loaded.model, folder)
         with without_value_head(loaded.model):
             files = save_finished(loaded, folder, merge=merge, end_of_turn=self.context.prepared.end_of_turn)
-        records.write_card(folder, self.plan, self.steps, metrics, words)
+        usage = [] if self.plan.model["head"] is None else how_to_score(self.plan)
+        records.write_card(folder, self.plan, self.steps, metrics, words, usage)
         if self.plan.hub:
             from autotrain_llm.run.session.hub import upload
 

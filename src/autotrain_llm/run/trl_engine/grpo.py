@@ -22,7 +22,6 @@ from trl import GRPOConfig, GRPOTrainer
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.rows import TokenRows
 from autotrain_llm.planning.make import Plan
-from autotrain_llm.run.algorithms.preference.reference_model import without_dropout
 from autotrain_llm.run.algorithms.rl.advantages import GRPO
 from autotrain_llm.run.algorithms.rl.prompts import Prompts
 from autotrain_llm.run.algorithms.rl.recipe import sampling_of
@@ -34,6 +33,7 @@ from autotrain_llm.run.algorithms.rl.types import Sample
 from autotrain_llm.run.artifacts.saving import end_tokens
 from autotrain_llm.run.engine.layouts import Padded
 from autotrain_llm.run.engine.loading import DTYPES, Loaded
+from autotrain_llm.run.engine.reference_model import without_dropout
 from autotrain_llm.run.trl_engine.sft import InOurWords, shared_arguments
 
 TRAIN, VALID = "train", "valid"

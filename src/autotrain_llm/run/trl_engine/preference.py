@@ -20,12 +20,12 @@ from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ANOTHER_MODEL
-from autotrain_llm.run.algorithms.preference.dataset import Item, Preferences
-from autotrain_llm.run.algorithms.preference.reference_model import load_other, without_dropout
+from autotrain_llm.run.engine.answer_items import Item, Preferences
 from autotrain_llm.run.engine.batches import Batches
 from autotrain_llm.run.engine.flat.batch import Row
 from autotrain_llm.run.engine.layouts import Family
 from autotrain_llm.run.engine.loading import Loaded
+from autotrain_llm.run.engine.reference_model import load_other, without_dropout
 from autotrain_llm.run.trl_engine.sft import (
     TRAIN,
     VALID,

@@ -15,10 +15,10 @@ from trl import RewardConfig, RewardTrainer
 
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.make import Plan
-from autotrain_llm.run.algorithms.preference.dataset import Preferences
-from autotrain_llm.run.algorithms.preference.reference_model import without_dropout
+from autotrain_llm.run.engine.answer_items import Preferences
 from autotrain_llm.run.engine.layouts import Family, Padded
 from autotrain_llm.run.engine.loading import Loaded
+from autotrain_llm.run.engine.reference_model import without_dropout
 from autotrain_llm.run.trl_engine.sft import (
     TRAIN,
     VALID,

@@ -15,13 +15,15 @@ from torch.nn.functional import logsigmoid, sigmoid
 from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 
 from autotrain_llm.data.rows import PairRows, RowsBuilder
-from autotrain_llm.run.algorithms.preference.dataset import Judged, Pairs
+from autotrain_llm.run.algorithms.preference.dataset import Judged
 from autotrain_llm.run.algorithms.preference.objectives import dpo, kto, orpo
-from autotrain_llm.run.algorithms.preference.reference_model import Frozen, References
+from autotrain_llm.run.algorithms.preference.reference_logps import References
 from autotrain_llm.run.engine import layouts
+from autotrain_llm.run.engine.answer_items import Pairs
 from autotrain_llm.run.engine.layouts import Flat, Padded, prepared_as
 from autotrain_llm.run.engine.loop import Loop
 from autotrain_llm.run.engine.objective import Objective
+from autotrain_llm.run.engine.reference_model import Frozen
 from autotrain_llm.run.engine.throughput import Rates
 from autotrain_llm.trainers.dpo import LOSSES, SMOOTHED
 

@@ -13,10 +13,10 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, BertCon
 
 from autotrain_llm.models.architectures import ALLOWED
 from autotrain_llm.models.classifiers import classifier_of
-from autotrain_llm.run.algorithms.preference.dataset import Item, Pairs
-from autotrain_llm.run.algorithms.reward.layouts import FlatScores, PaddedScores
 from autotrain_llm.run.algorithms.reward.objective import pairwise
 from autotrain_llm.run.engine import layouts
+from autotrain_llm.run.engine.answer_items import Item, Pairs
+from autotrain_llm.run.engine.classifiers import FlatScores, PaddedScores
 from autotrain_llm.run.engine.flat.classifier import prepare_classifier
 from autotrain_llm.run.engine.flat.model import FlatOutput, release_model
 from autotrain_llm.run.engine.layouts import Family

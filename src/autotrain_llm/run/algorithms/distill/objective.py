@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from autotrain_llm.run.algorithms.preference.logps import lengths
 from autotrain_llm.run.engine.flat.model import DISTILLED, FlatOutput
+from autotrain_llm.run.engine.logps import lengths
 from autotrain_llm.run.engine.objective import Batch, Objective, Sums
 
 

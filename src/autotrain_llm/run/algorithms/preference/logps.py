@@ -10,21 +10,10 @@ from typing import Any
 import torch
 
 from autotrain_llm.run.engine.flat.model import FlatOutput
-from autotrain_llm.run.engine.objective import LARGEST_LOSS_OF_A_PERPLEXITY, Sums
+from autotrain_llm.run.engine.logps import lengths, summed
+from autotrain_llm.run.engine.objective import LARGEST_LOSS_OF_A_PERPLEXITY, Sums, mean_of
 
 NLL = "_nll_of_chosen"
-
-
-def summed(output: FlatOutput, batch: Mapping[str, Any]) -> torch.Tensor:
-    """The log-probability of each answer (answers,), in float64: over a long answer the roundings of float32 would add up."""
-    assert output.logprobs is not None
-    logprobs = output.logprobs.double()
-    return logprobs.new_zeros(batch["answers"]).index_add(0, batch["target_answers"], logprobs)
-
-
-def lengths(batch: Mapping[str, Any]) -> torch.Tensor:
-    """How many tokens of each answer are predicted (answers,), and at least one."""
-    return torch.bincount(batch["target_answers"], minlength=batch["answers"]).clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -58,11 +47,6 @@ def compared(output: FlatOutput, batch: Mapping[str, Any]) -> Compared:
     """The pairs of a batch whose answers lie in turn, chosen first."""
     policy, reference, tokens = summed(output, batch), batch["reference"], lengths(batch)
     return Compared(policy[0::2], policy[1::2], reference[0::2], reference[1::2], tokens[0::2], tokens[1::2])
-
-
-def mean_of(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A sum and its count, as measures are given."""
-    return values.detach().sum(), torch.tensor(float(values.numel()), device=values.device)
 
 
 def of_chosen(output: FlatOutput, batch: Mapping[str, Any], chosen: torch.Tensor) -> Sums:

@@ -8,19 +8,13 @@ from typing import Any
 import torch
 from torch.nn.functional import logsigmoid, sigmoid
 
-from autotrain_llm.run.algorithms.preference.dataset import Judged, Pairs
-from autotrain_llm.run.algorithms.preference.logps import (
-    compared,
-    lengths,
-    mean_of,
-    of_chosen,
-    of_pairs,
-    perplexity,
-    summed,
-)
+from autotrain_llm.run.algorithms.preference.dataset import Judged
+from autotrain_llm.run.algorithms.preference.logps import compared, of_chosen, of_pairs, perplexity
 from autotrain_llm.run.algorithms.preference.losses import LOSSES
+from autotrain_llm.run.engine.answer_items import Pairs
 from autotrain_llm.run.engine.flat.model import LOGPROBS, FlatOutput
-from autotrain_llm.run.engine.objective import Batch, Objective, Sums
+from autotrain_llm.run.engine.logps import lengths, summed
+from autotrain_llm.run.engine.objective import Batch, Objective, Sums, mean_of
 
 
 def dpo(settings: Mapping[str, Any]) -> Objective:

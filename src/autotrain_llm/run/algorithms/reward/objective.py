@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch.nn.functional import logsigmoid
 
-from autotrain_llm.run.algorithms.preference.dataset import Pairs
-from autotrain_llm.run.algorithms.preference.logps import mean_of
+from autotrain_llm.run.engine.answer_items import Pairs
 from autotrain_llm.run.engine.flat.model import SCORES, FlatOutput
-from autotrain_llm.run.engine.objective import Batch, Objective, Sums
+from autotrain_llm.run.engine.objective import Batch, Objective, Sums, mean_of
 
 BINS = 10
 BIN = "_calibration_"

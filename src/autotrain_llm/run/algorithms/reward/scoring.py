@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from autotrain_llm.run.algorithms.reward.layouts import PaddedScores
+from autotrain_llm.run.engine.classifiers import PaddedScores
 
 BATCH = 16
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 
-from autotrain_llm.run.algorithms.preference.logps import mean_of
 from autotrain_llm.run.algorithms.rl.losses import clipped_policy_loss, clipped_share, clipped_value_loss, k3
 from autotrain_llm.run.algorithms.rl.prompts import Prompts
 from autotrain_llm.run.engine.flat.model import LOGPROBS, VALUES, FlatOutput
-from autotrain_llm.run.engine.objective import Batch, Objective, Sums
+from autotrain_llm.run.engine.objective import Batch, Objective, Sums, mean_of
 
 MOVED = "approx_kl"  # how far the policy has gone from the one that wrote the answers
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.make import Plan
-from autotrain_llm.run.algorithms.preference.reference_model import find_source
 from autotrain_llm.run.algorithms.rl.prompts import Prompts
 from autotrain_llm.run.algorithms.rl.rewards import find_rewards
 from autotrain_llm.run.algorithms.rl.rollout_buffer import Sizes
@@ -19,6 +18,7 @@ from autotrain_llm.run.artifacts.saving import end_tokens
 from autotrain_llm.run.engine.layouts import Layout
 from autotrain_llm.run.engine.loading import DTYPES, Loaded
 from autotrain_llm.run.engine.loop import Observer
+from autotrain_llm.run.engine.reference_model import find_source
 
 
 @dataclass(frozen=True)

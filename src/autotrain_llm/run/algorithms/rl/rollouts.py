@@ -20,7 +20,6 @@ from torch.utils.data import Sampler as Order
 
 from autotrain_llm.data.order import quiet_batches
 from autotrain_llm.data.rows import TokenRows
-from autotrain_llm.run.algorithms.preference.reference_model import Source, evaluating
 from autotrain_llm.run.algorithms.rl.advantages import (
     GROUP_ADVANTAGES,
     KlController,
@@ -46,6 +45,7 @@ from autotrain_llm.run.algorithms.rl.value_head import (
 from autotrain_llm.run.engine.flat.model import LOGPROBS, VALUES
 from autotrain_llm.run.engine.layouts import Layout
 from autotrain_llm.run.engine.objective import Sums
+from autotrain_llm.run.engine.reference_model import Source, evaluating
 
 if TYPE_CHECKING:
     from autotrain_llm.run.engine.loop import Loop

@@ -14,13 +14,13 @@ from torch import nn
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from autotrain_llm.run.algorithms.preference.reference_model import evaluating
 from autotrain_llm.run.algorithms.rl.decoding import texts
 from autotrain_llm.run.algorithms.rl.kv_cache import keep, keeps_padding_out, new_cache
 from autotrain_llm.run.algorithms.rl.sample_token import distribution, draw, numbers_of
 from autotrain_llm.run.algorithms.rl.types import VLLM, Sample, Sampling
 from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.layouts import Layout
+from autotrain_llm.run.engine.reference_model import evaluating
 
 FINISHED_SHARE = 0.125  # of a batch, from which on the others go on without them
 LOOKS_EVERY = {"cuda": 8}  # tokens after which it is looked which answers have ended: a GPU has to be waited for

@@ -13,7 +13,6 @@ from transformers import PreTrainedModel
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.planning.rollouts import MODEL
-from autotrain_llm.run.algorithms.preference.reference_model import without_dropout
 from autotrain_llm.run.algorithms.rl.layouts import PaddedPolicy
 from autotrain_llm.run.algorithms.rl.rewards import ModelJudge, Rewards, scorer_of
 from autotrain_llm.run.algorithms.rl.value_head import ValueHead, add_value_head, put_value_head
@@ -21,6 +20,7 @@ from autotrain_llm.run.engine.flat import attention
 from autotrain_llm.run.engine.flat.model import causal_model, switch
 from autotrain_llm.run.engine.layouts import Layout
 from autotrain_llm.run.engine.loading import loading_type, lora_config
+from autotrain_llm.run.engine.reference_model import without_dropout
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD
 
 

@@ -1,133 +1,35 @@
-"""What answers are compared with: the model as it was before training, or another one, never with a gradient.
-
-It is computed beside each batch, or once for all rows before the training (`beforehand`).
-"""
+"""The reference log-probabilities of a batch: computed batch by batch while training, or once for all rows before it and cached on disk."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from peft import PeftModel
 from torch import nn
 
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.order import quiet_batches
-from autotrain_llm.models.locate import ADAPTER
 from autotrain_llm.planning.make import Plan
-from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ADAPTER_OFF, ANOTHER_MODEL, BEFOREHAND
-from autotrain_llm.run.algorithms.preference.dataset import Preferences
-from autotrain_llm.run.algorithms.preference.logps import summed
+from autotrain_llm.planning.reference_model import BEFOREHAND
+from autotrain_llm.run.engine.answer_items import Preferences
 from autotrain_llm.run.engine.flat.model import LOGPROBS
-from autotrain_llm.run.engine.layouts import Layout, prepared_as
-from autotrain_llm.run.engine.loading import Loaded, from_located, in_type_of_products, loading_options, loading_type
+from autotrain_llm.run.engine.layouts import Layout
+from autotrain_llm.run.engine.loading import Loaded
+from autotrain_llm.run.engine.logps import summed
+from autotrain_llm.run.engine.reference_model import Source, evaluating, find_source
 
 if TYPE_CHECKING:
     from autotrain_llm.run.engine.loop import Loop
 
+
 # Raised when the same rows and weights give other numbers than before.
 FORMAT = 1
-
-
-class Source(Protocol):
-    """Where the reference's log-probabilities come from."""
-
-    def standing_in(self, model: nn.Module) -> AbstractContextManager[nn.Module]:
-        """The module to call, while it is the reference; `model` is the policy, as it is wrapped."""
-        ...
-
-    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """All that decides what the reference says."""
-        ...
-
-
-class Frozen:
-    """A model of its own that is not trained: a copy of the policy as it was, or another one."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model.requires_grad_(False).eval()
-
-    @contextmanager
-    def standing_in(self, model: nn.Module) -> Iterator[nn.Module]:
-        yield self.model.to(next(model.parameters()).device)
-
-    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        yield from self.model.state_dict().items()
-
-
-class Untrained:
-    """The policy itself, before its first step: only for what is computed beforehand."""
-
-    def __init__(self, policy: nn.Module) -> None:
-        self.policy = policy
-
-    @contextmanager
-    def standing_in(self, model: nn.Module) -> Iterator[nn.Module]:
-        with evaluating(model):
-            yield model
-
-    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        yield from self.policy.state_dict().items()
-
-
-class AdapterOff:
-    """The policy without its adapter."""
-
-    def __init__(self, policy: PeftModel) -> None:
-        self.policy = policy
-
-    @contextmanager
-    def standing_in(self, model: nn.Module) -> Iterator[nn.Module]:
-        with evaluating(model), self.policy.disable_adapter():
-            yield model
-
-    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        trained = {name for name, one in self.policy.named_parameters() if one.requires_grad}
-        yield from ((name, one) for name, one in self.policy.state_dict().items() if name not in trained)
-
-
-class AdapterAsItWas:
-    """The policy with the adapter that it began with, which is kept beside the one that is trained and put in its place."""
-
-    def __init__(self, policy: PeftModel) -> None:
-        self.policy = policy
-        self.kept = {name: one.detach().clone() for name, one in policy.named_parameters() if one.requires_grad}
-
-    @contextmanager
-    def standing_in(self, model: nn.Module) -> Iterator[nn.Module]:
-        with evaluating(model):
-            self._exchange()
-            try:
-                yield model
-            finally:
-                self._exchange()
-
-    def _exchange(self) -> None:
-        for name, one in self.policy.named_parameters():
-            if name in self.kept:
-                one.data, self.kept[name] = self.kept[name].to(one.device), one.data
-
-    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        yield from self.policy.state_dict().items()
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Without dropout, and without computing activations twice."""
-    was = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was)
 
 
 class References:
@@ -200,40 +102,6 @@ def find_references(plan: Plan, context: RunContext, loaded: Loaded, layout: Lay
         folder = context.cache.parent / "references" if context.cache else None
         kept = Kept(folder, context.prepared.fingerprint, plan.precision["name"])
     return References(layout, find_source(plan, context, loaded, layout), kept)
-
-
-def find_source(plan: Plan, context: RunContext, loaded: Loaded, layout: Layout) -> Source:
-    """Where the reference that the plan decided on has its weights."""
-    decided = plan.objective["reference"]
-    if decided["kind"] == ANOTHER_MODEL:
-        return Frozen(in_type_of_products(prepared_as(layout, load_other(plan, context)), plan.precision["name"]))
-    if decided["kind"] == ADAPTER_OFF:
-        return AdapterOff(loaded.model)
-    if decided["when"] == BEFOREHAND:
-        return Untrained(loaded.model)
-    if decided["kind"] == ADAPTER_AS_IT_WAS:
-        return AdapterAsItWas(loaded.model)
-    return Frozen(in_type_of_products(copy.deepcopy(loaded.model), plan.precision["name"]))
-
-
-def load_other(plan: Plan, context: RunContext) -> nn.Module:
-    """The model that `--model-ref` names, in the type that the policy is loaded in; an adapter is merged into its base."""
-    assert context.reference is not None
-    located = context.reference.located
-    options = loading_options(plan, context.token)
-    options.pop("revision", None)  # the model's, not the reference's
-    if located.kind == ADAPTER:
-        options.pop("quantization_config", None)  # merging into rounded weights would round the adapter away
-    return from_located(located, loading_type(plan), options)
-
-
-def without_dropout(model: nn.Module) -> None:
-    """Switch off the model's own dropout, so that policy and reference differ in nothing but what was learnt; an adapter's is left on."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Dropout) and "lora_dropout" not in name:
-            module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
 
 
 class Kept:

@@ -1,0 +1,22 @@
+"""Log-probabilities of whole answers, summed from those of their tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from autotrain_llm.run.engine.flat.model import FlatOutput
+
+
+def summed(output: FlatOutput, batch: Mapping[str, Any]) -> torch.Tensor:
+    """The log-probability of each answer (answers,), in float64: over a long answer the roundings of float32 would add up."""
+    assert output.logprobs is not None
+    logprobs = output.logprobs.double()
+    return logprobs.new_zeros(batch["answers"]).index_add(0, batch["target_answers"], logprobs)
+
+
+def lengths(batch: Mapping[str, Any]) -> torch.Tensor:
+    """How many tokens of each answer are predicted (answers,), and at least one."""
+    return torch.bincount(batch["target_answers"], minlength=batch["answers"]).clamp(min=1)

@@ -58,7 +58,8 @@ def write_rows(source: Path, target: Path, count: int, kind: str) -> list[str]:
 
 def make_tokenizer(folder: Path, data: Path) -> Path:
     """A byte-level tokenizer trained on the rows, with a template that doesn't mark what is generated, as most don't."""
-    from autotrain_llm.data.dataset import open_data, texts
+    from autotrain_llm.data.dataset import texts
+    from autotrain_llm.data.load.open import open_data
     from autotrain_llm.data.request import DataRequest
     from autotrain_llm.models.scratch import train_tokenizer
 

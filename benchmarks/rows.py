@@ -59,7 +59,8 @@ def write_rows(folder: Path, rows: int) -> dict[str, Path]:
 
 def make_tokenizer(folder: Path, data: Path) -> Path:
     """A byte-level tokenizer trained on the rows, with a template that doesn't mark what is generated, as most don't."""
-    from autotrain_llm.data.dataset import open_data, texts
+    from autotrain_llm.data.dataset import texts
+    from autotrain_llm.data.load.open import open_data
     from autotrain_llm.data.request import DataRequest
     from autotrain_llm.models.scratch import train_tokenizer
 
@@ -71,9 +72,10 @@ def make_tokenizer(folder: Path, data: Path) -> Path:
 
 
 def ours(data: Path, tokenizer: Path, cache: Path, expect_cache: bool) -> Any:
-    from autotrain_llm.data.dataset import open_data
+    from autotrain_llm.data.load.open import open_data
     from autotrain_llm.data.request import DataRequest
-    from autotrain_llm.data.tokenize.prepare import Preparation, prepare
+    from autotrain_llm.data.tokenize.prepare import prepare
+    from autotrain_llm.data.tokenize.settings import Preparation
     from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 
     dataset = open_data(DataRequest(path=str(data), rows="conversations"))

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from autotrain_llm.data.dataset import Dataset, Progress
     from autotrain_llm.data.quality.cross_row_checks import RowChecks
-    from autotrain_llm.data.tokenize.prepare import Preparation, Prepared
+    from autotrain_llm.data.tokenize.prepare import Prepared
+    from autotrain_llm.data.tokenize.settings import Preparation
     from autotrain_llm.data.tokenize.teacher_rows import TeacherRows
     from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
     from autotrain_llm.models.metadata import ModelMetadata
@@ -260,7 +261,7 @@ class RunContext:
     @cached_property
     def _written(self) -> Dataset | None:
         """The rows as they are written."""
-        from autotrain_llm.data.dataset import open_data
+        from autotrain_llm.data.load.open import open_data
 
         dataset = self._try(lambda: open_data(self._request(), self.progress))
         if dataset is not None:
@@ -334,7 +335,7 @@ class RunContext:
     @cached_property
     def preparation(self) -> Preparation:
         """How rows become tokens."""
-        from autotrain_llm.data.tokenize.prepare import Preparation
+        from autotrain_llm.data.tokenize.settings import Preparation
 
         config = self.config
         scored = config.trainer_spec.rows == "scored"

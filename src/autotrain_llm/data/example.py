@@ -99,3 +99,8 @@ def texts_of(side: Side) -> list[str]:
     if isinstance(side, str):
         return [side]
     return [message["content"] for message in side if isinstance(message.get("content"), str)]
+
+
+def as_turns(side: Side, role: str) -> list[Message]:
+    """Turns as they are; text as one turn of this role."""
+    return [{"role": role, "content": side}] if isinstance(side, str) else side

@@ -10,8 +10,8 @@ from itertools import chain
 from typing import Any
 
 from autotrain_llm.data.dataset import Dataset
+from autotrain_llm.data.disk_examples import Changed
 from autotrain_llm.data.example import Example, Message, Side
-from autotrain_llm.data.files.disk_examples import Changed
 
 PLACE = "{prompt}"
 

@@ -16,8 +16,8 @@ from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context import eval_tasks as benchmarks
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.data.chat.template import ChatTemplate
-from autotrain_llm.data.eval_prompts import QuestionMaker
 from autotrain_llm.data.example import Example
+from autotrain_llm.data.tokenize.eval_prompts import QuestionMaker
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from support.light_models import build_light_model
 from support.models import TEMPLATE

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from autotrain_llm import check, plan
-from autotrain_llm.data.dataset import open_data
+from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.quality.cross_row_checks import check_rows
 from autotrain_llm.data.request import DataRequest
 from support import paths

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from autotrain_llm.data.codes import EXPLANATIONS
-from autotrain_llm.data.dataset import open_data, texts
+from autotrain_llm.data.dataset import texts
 from autotrain_llm.data.formats.messages import TurnFault, conversation
+from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.declare.finding import Refused
 from support import paths

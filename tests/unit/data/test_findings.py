@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from autotrain_llm.data.dataset import open_data
+from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.tokenize import marker_checks as markers
-from autotrain_llm.data.tokenize.prepare import Preparation, prepare
+from autotrain_llm.data.tokenize.prepare import prepare
+from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.models.scratch import SPECIAL_TOKENS
 from support.tokenizers import made

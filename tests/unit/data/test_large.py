@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
-from autotrain_llm.data.dataset import Dataset, open_data
+from autotrain_llm.data.dataset import Dataset
+from autotrain_llm.data.disk_examples import Stored
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.files.disk_examples import Stored
+from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.prompt_template import with_prompts
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.tokenize import pipeline as working
-from autotrain_llm.data.tokenize.prepare import Preparation, prepare
+from autotrain_llm.data.tokenize.prepare import prepare
+from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 
 ROWS = [{"prompt": f"Name thing {number}.", "completion": f"It is\n“{number * 7}”, I think."} for number in range(2500)]
@@ -200,7 +202,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 import autotrain_llm.data.files.stream as stream
-from autotrain_llm.data.dataset import open_data
+from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.tokenize.prepare import Preparation, prepare
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer

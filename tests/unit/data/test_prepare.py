@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from autotrain_llm.data.dataset import open_data
+from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.request import DataRequest
-from autotrain_llm.data.tokenize.prepare import Preparation, prepare
+from autotrain_llm.data.tokenize.prepare import prepare
 from autotrain_llm.data.tokenize.preview import preview
+from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from support.tokenizers import TEXT, made
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from autotrain_llm.data.dataset import open_data
+from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.quality.cross_row_checks import check_rows
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.declare.finding import Refused

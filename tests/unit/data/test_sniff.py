@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from autotrain_llm.data.dataset import open_data
 from autotrain_llm.data.files.sniff import how_json_broke, pretence
+from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.declare.finding import Refused
 

@@ -348,7 +348,7 @@ def test_nothing_here_loads_torch_or_transformers(folders):
     import subprocess
 
     program = (
-        "import sys; from autotrain_llm.data.tokenize.prepare import prepare; from autotrain_llm.data.dataset import open_data; "
+        "import sys; from autotrain_llm.data.tokenize.prepare import prepare; from autotrain_llm.data.load.open import open_data; "
         "light = sorted({m.split('.')[0] for m in sys.modules} & {'numpy', 'tokenizers', 'jinja2', 'pyarrow', 'yaml', 'rich'}); "
         "from autotrain_llm.data.tokenizer.tokenizer import Tokenizer; from autotrain_llm.data.chat.template import find_template; "
         "from autotrain_llm.data.findings import Faults; t = Tokenizer.load(sys.argv[1]); find_template('chatml', t, Faults()).tail; "

@@ -242,7 +242,7 @@ def _lengths_as_scored(examples: Sequence[Example], facts: ModelMetadata, config
     """The tokens that a reward model reads of each prompt with an empty answer, by its place; only of those that may need more than `room`."""
     from autotrain_llm.data.chat.template import find_template
     from autotrain_llm.data.findings import Faults
-    from autotrain_llm.data.reward_inputs import answered, ids_of, texts_of_rows
+    from autotrain_llm.data.tokenize.reward_inputs import answered, ids_of, texts_of_rows
     from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
     from autotrain_llm.planning.rollouts import scores_turns
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from autotrain_llm.data.example import Example, Message, Side
+from autotrain_llm.data.example import Example, Message, Side, as_turns
 from autotrain_llm.data.files.read import RawRow, Row, Table
 from autotrain_llm.data.findings import Faults
 from autotrain_llm.data.formats.detect import Layout
@@ -225,11 +225,6 @@ def _set_pair(converter: Converter, example: Example, cells: Row, prompt: Side, 
     example.prompt = converter.with_system(cells, as_turns(prompt, "user"))
     example.completion = as_turns(completion, "assistant")
     example.tools = converter.tools(cells)
-
-
-def as_turns(side: Side, role: str) -> list[Message]:
-    """Turns as they are; text as one turn of this role."""
-    return [{"role": role, "content": side}] if isinstance(side, str) else side
 
 
 def _chosen(converter: Converter, example: Example, cells: Row) -> None:

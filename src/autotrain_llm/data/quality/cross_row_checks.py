@@ -12,6 +12,7 @@ from itertools import islice
 from autotrain_llm.data.dataset import EVAL_FLAG, Dataset
 from autotrain_llm.data.example import Example, Side
 from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.quality.exact_duplicates import FEWEST_REPEATED, LARGE_SHARE
 from autotrain_llm.data.quality.near_duplicates import (
     MOST_EVALUATION_ROWS,
     MOST_ROWS,
@@ -20,7 +21,6 @@ from autotrain_llm.data.quality.near_duplicates import (
     sampled,
 )
 from autotrain_llm.data.quality.secrets import check_secrets
-from autotrain_llm.data.split import FEWEST_REPEATED, LARGE_SHARE
 from autotrain_llm.data.wording import plural
 from autotrain_llm.declare.finding import WARNING, Finding
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from autotrain_llm.data.chat.template import SENTINEL, ChatTemplate, TemplateFault
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.data.wording import plural
 from autotrain_llm.declare.finding import WARNING
 
 if TYPE_CHECKING:
     from autotrain_llm.data.tokenize.render import PieceMaker
-    from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 
 LOOKED_AT, LETTERS = 1000, 20_000  # rows, and letters of each of their texts
 SHARE, FEWEST = 0.1, 2

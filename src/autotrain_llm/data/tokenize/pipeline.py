@@ -8,18 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from autotrain_llm.data.dataset import Progress
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.findings import Faults
 from autotrain_llm.data.tokenize.collect import Collector
 from autotrain_llm.data.tokenize.render import Piece, PieceMaker
+from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenize.truncate import Part, Pass
 from autotrain_llm.data.tokenizer.offsets import Tokens
-
-if TYPE_CHECKING:
-    from autotrain_llm.data.tokenize.prepare import Preparation
 
 Meanwhile = Callable[[], object]
 # A batch is full with whichever comes first. While it is tokenised a letter takes some hundred bytes, so that long rows are taken by few.

@@ -12,13 +12,14 @@ from typing import Any
 from autotrain_llm.data import cache as disk
 from autotrain_llm.data.chat.template import ChatTemplate, check_end_of_turn, find_template
 from autotrain_llm.data.dataset import Dataset, Progress
-from autotrain_llm.data.files.disk_examples import Folder
+from autotrain_llm.data.disk_examples import Folder
 from autotrain_llm.data.findings import Faults
 from autotrain_llm.data.rows import PairRows, Rows, TokenRows, cut_into_blocks
 from autotrain_llm.data.tokenize.collect import Collector
 from autotrain_llm.data.tokenize.marker_checks import check_markers
 from autotrain_llm.data.tokenize.pipeline import Meanwhile, collect
 from autotrain_llm.data.tokenize.render import PieceMaker
+from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenize.truncate import next_length
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.data.wording import plural
@@ -29,31 +30,6 @@ FORMAT = 3
 # Times the median: what costs memory where the limit was given, and what is hardly one row.
 OUTLIER, FAR_OUTLIER = 50, 100
 FEWEST_LENGTHS = 20
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """How rows become ids.
-
-    `response_only` None is the usual: of prompt and completion and of conversations the answers are trained on, of text everything.
-    `block` joins documents and cuts them into blocks of `max_length`. `…_given` and `length_flag` only serve the findings: what was not
-    given is never complained of. `max_prompt_length` and `max_completion_length` limit the two sides of preference rows.
-    `scored` rows are read whole, exactly as the tokenizer and the chat template write them for anybody who will want a score.
-    """
-
-    max_length: int
-    block: bool = False
-    response_only: bool | None = None
-    add_eos: bool = True
-    chat_template: str | None = None
-    packing: bool = False
-    max_prompt_length: int | None = None
-    max_completion_length: int | None = None
-    scored: bool = False
-    length_flag: str = "--max-seq-length"
-    length_given: bool = False
-    sides_given: tuple[str, ...] = ()  # which of max_prompt_length and max_completion_length
-    add_eos_given: bool = False
 
 
 @dataclass

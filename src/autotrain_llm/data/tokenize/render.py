@@ -6,21 +6,18 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from autotrain_llm.data.chat.assistant_masks import Rendered, is_answer, render_with_answers
 from autotrain_llm.data.chat.jinja_engine import REASONING
 from autotrain_llm.data.chat.template import NONE, ChatTemplate, TemplateFault
 from autotrain_llm.data.dataset import Dataset
-from autotrain_llm.data.example import Example, Message, Side
+from autotrain_llm.data.example import Example, Message, Side, as_turns
 from autotrain_llm.data.findings import Faults
-from autotrain_llm.data.formats.convert import as_turns
+from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.data.wording import shown
 from autotrain_llm.declare.finding import ERROR, WARNING
-
-if TYPE_CHECKING:
-    from autotrain_llm.data.tokenize.prepare import Preparation
 
 Span = tuple[int, int]
 Made = TypeVar("Made")

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.findings import Faults
 from autotrain_llm.data.rows import PairRows, Rows, RowsBuilder
 from autotrain_llm.data.tokenize.encode import Encoded, encoded_pieces, tokenised
 from autotrain_llm.data.tokenize.render import Piece, PieceMaker
+from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenizer.offsets import Tokens
-
-if TYPE_CHECKING:
-    from autotrain_llm.data.tokenize.prepare import Preparation
 
 Span = tuple[int, int]
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from autotrain_llm.data.eval_prompts import Question
+from autotrain_llm.data.tokenize.eval_prompts import Question
 
 BATCHES_SORTED_TOGETHER = 16  # so that prompts of like length share a batch
 

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.data.eval_prompts import Question, QuestionMaker
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.rows import PairRows
+from autotrain_llm.data.tokenize.eval_prompts import Question, QuestionMaker
 from autotrain_llm.planning.evaluation import BERTSCORE
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.run.artifacts.saving import end_tokens

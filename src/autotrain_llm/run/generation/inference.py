@@ -11,14 +11,13 @@ import torch
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.data import reward_inputs as scored
 from autotrain_llm.data.chat.template import NONE, ChatTemplate, TemplateFault, find_template
-from autotrain_llm.data.dataset import open_data
-from autotrain_llm.data.example import Example
+from autotrain_llm.data.example import Example, as_turns
 from autotrain_llm.data.files.decode import decode, read_bytes
 from autotrain_llm.data.findings import Faults
-from autotrain_llm.data.formats.convert import as_turns
+from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.request import DataRequest
+from autotrain_llm.data.tokenize import reward_inputs as scored
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.models.metadata import ModelMetadata

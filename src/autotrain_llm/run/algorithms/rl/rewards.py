@@ -19,8 +19,8 @@ from autotrain_llm.data.chat.template import ChatTemplate, find_template
 from autotrain_llm.data.example import Example, columns_beside
 from autotrain_llm.data.findings import Faults
 from autotrain_llm.data.order import SCORED_TOKENS
-from autotrain_llm.data.reward_inputs import answered, ids_of
 from autotrain_llm.data.rows import TokenRows
+from autotrain_llm.data.tokenize.reward_inputs import answered, ids_of
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.planning.make import Plan

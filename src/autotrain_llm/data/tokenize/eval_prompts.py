@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from autotrain_llm.data.chat.template import NONE, ChatTemplate, TemplateFault
-from autotrain_llm.data.example import Example, Message, Side
-from autotrain_llm.data.formats.convert import as_turns
-
-if TYPE_CHECKING:
-    from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
+from autotrain_llm.data.example import Example, Message, Side, as_turns
+from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 
 FEWEST_TOKENS_OF_A_TEXT = 4
 

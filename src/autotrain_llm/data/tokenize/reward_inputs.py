@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from autotrain_llm.data.chat.template import ChatTemplate, TemplateFault
-from autotrain_llm.data.example import Example, Message, texts_of
-from autotrain_llm.data.formats.convert import as_turns
+from autotrain_llm.data.example import Example, Message, as_turns, texts_of
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Finding, Refused
 

@@ -1,51 +1,21 @@
-"""Training and evaluation rows apart: a seeded hold-out that never parts identical rows, and what both have in common."""
+"""Rows that are exactly the same: within the training rows, and in the training and the evaluation rows."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
+from autotrain_llm.data.disk_examples import keys_of
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.files.disk_examples import chosen, keys_of
 from autotrain_llm.data.findings import Faults
 from autotrain_llm.data.wording import plural
 from autotrain_llm.declare.finding import WARNING
 
 # A share of repeated rows above this is worth a word; real instruction sets often repeat a few in a hundred.
 LARGE_SHARE = 0.2
+
+
 # Two equal rows among five are chance, not a large share.
 FEWEST_REPEATED = 5
-
-
-def wanted_rows(valid_split: str, rows: int) -> int | None:
-    """How many of `rows` rows a hold-out of this share or number means; None where it is neither."""
-    try:
-        value = float(valid_split)
-    except ValueError:
-        return None
-    if value <= 0 or (value >= 1 and "." in valid_split):
-        return 0  # neither a share of the rows nor a number of them
-    return round(rows * value) or 1 if value < 1 else int(value)
-
-
-def hold_out(examples: Sequence[Example], count: int, seed: int) -> tuple[Sequence[Example], Sequence[Example]]:
-    """Rows to train on and about `count` rows to evaluate on; rows with the same content stay on one side, in their order."""
-    import numpy
-
-    _, first, group = numpy.unique(keys_of(examples), return_index=True, return_inverse=True)
-    sizes = numpy.bincount(group)
-    shuffled = numpy.argsort(first).tolist()  # groups in the order in which they are met
-    random.Random(seed).shuffle(shuffled)
-    held: list[int] = []
-    rows = 0
-    for number in shuffled:
-        if rows + sizes[number] <= count:
-            held.append(number)
-            rows += int(sizes[number])
-        if rows >= count:
-            break
-    out = numpy.isin(group, held)
-    return chosen(examples, numpy.flatnonzero(~out)), chosen(examples, numpy.flatnonzero(out))
 
 
 def check_duplicates(examples: Sequence[Example], name: str, faults: Faults) -> None:

@@ -1,0 +1,30 @@
+"""How rows become tokens: what the flags of a run, its trainer and its length limits decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How rows become ids.
+
+    `response_only` None is the usual: of prompt and completion and of conversations the answers are trained on, of text everything.
+    `block` joins documents and cuts them into blocks of `max_length`. `…_given` and `length_flag` only serve the findings: what was not
+    given is never complained of. `max_prompt_length` and `max_completion_length` limit the two sides of preference rows.
+    `scored` rows are read whole, exactly as the tokenizer and the chat template write them for anybody who will want a score.
+    """
+
+    max_length: int
+    block: bool = False
+    response_only: bool | None = None
+    add_eos: bool = True
+    chat_template: str | None = None
+    packing: bool = False
+    max_prompt_length: int | None = None
+    max_completion_length: int | None = None
+    scored: bool = False
+    length_flag: str = "--max-seq-length"
+    length_given: bool = False
+    sides_given: tuple[str, ...] = ()  # which of max_prompt_length and max_completion_length
+    add_eos_given: bool = False

@@ -11,7 +11,7 @@ import pytest
 from autotrain_llm import check, plan
 from autotrain_llm.data import cache
 from autotrain_llm.data.files.locate import locate
-from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rows import RowsBuilder
 from support.models import TEMPLATE
 from support.rows import write_rows
@@ -118,9 +118,9 @@ def test_a_path_without_permission_is_a_finding(tmp_path: Path, monkeypatch: pyt
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "is_file", refuse)
-    faults = Faults()
-    assert locate(str(tmp_path / "locked" / "rows.jsonl"), faults) is None
-    (finding,) = faults.findings()
+    observations = Observations()
+    assert locate(str(tmp_path / "locked" / "rows.jsonl"), observations) is None
+    (finding,) = observations.findings()
     assert finding.code == "D102" and "no permission" in finding.message
 
 

@@ -359,10 +359,10 @@ def _reward_models(config: Config, context: RunContext) -> Iterator[Finding]:
 def _first_calls(config: Config, context: RunContext) -> Iterator[Finding]:
     """What goes wrong when the functions that score answers are called for the first time, when all else is in order."""
     from autotrain_llm.context.reward_functions import first_call
-    from autotrain_llm.data.example import columns_beside
+    from autotrain_llm.data.example import extra_columns
 
     rows = context.dataset.train if context.dataset else []
-    columns = columns_beside(rows)
+    columns = extra_columns(rows)
     for written in reward_functions(config):
         yield from first_call(written, "rl_reward_fn", rows[0], columns)
 

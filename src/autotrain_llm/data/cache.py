@@ -89,6 +89,6 @@ def _load_part(place: Path, name: str) -> TokenRows:
         except ValueError:
             held[array_name] = numpy.load(path, allow_pickle=False)
     rows = TokenRows(**held)
-    if len(rows.ids) != len(rows.trained) or int(rows.offsets[-1]) != len(rows.ids):
+    if len(rows.ids) != len(rows.loss_mask) or int(rows.offsets[-1]) != len(rows.ids):
         raise ValueError(f"{name} is damaged")
     return rows

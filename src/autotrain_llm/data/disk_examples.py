@@ -32,7 +32,7 @@ class Folder:
         self.path = Path(self._folder.name)
 
 
-class Spool:
+class DiskExamplesWriter:
     """Takes Examples one by one and gives them back as a sequence."""
 
     def __init__(self) -> None:
@@ -48,28 +48,28 @@ class Spool:
         self._offsets.append(self._offsets[-1] + len(written))
         self._keys.append(short_key(example))
 
-    def stored(self) -> Stored:
+    def stored(self) -> DiskExamples:
         """All of them."""
         import numpy
 
         self._file.close()
         offsets = numpy.frombuffer(self._offsets, dtype=numpy.int64)
         keys = numpy.frombuffer(self._keys, dtype=numpy.uint64)
-        return Stored(self._folder, offsets, keys, numpy.arange(len(keys)))
+        return DiskExamples(self._folder, offsets, keys, numpy.arange(len(keys)))
 
 
-class Stored(Sequence[Example]):
+class DiskExamples(Sequence[Example]):
     """Examples that lie in a file. Each is made anew where it is asked for: what is changed in one is not kept."""
 
-    def __init__(self, folder: Folder, offsets: ndarray, keys: ndarray, numbers: ndarray) -> None:
-        self.folder, self._offsets, self._keys, self.numbers = folder, offsets, keys, numbers
+    def __init__(self, folder: Folder, offsets: ndarray, keys: ndarray, indices: ndarray) -> None:
+        self.folder, self._offsets, self._keys, self.indices = folder, offsets, keys, indices
         self._file = os.open(folder.path / FILE, os.O_RDONLY)
 
     def __del__(self) -> None:
         os.close(self._file)
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.indices)
 
     @overload
     def __getitem__(self, at: int) -> Example: ...
@@ -77,35 +77,35 @@ class Stored(Sequence[Example]):
     def __getitem__(self, at: slice) -> list[Example]: ...
     def __getitem__(self, at: int | slice) -> Example | list[Example]:
         if isinstance(at, slice):
-            return self._read(self.numbers[at])
-        return self._read(self.numbers[at].reshape(1))[0]
+            return self._read(self.indices[at])
+        return self._read(self.indices[at].reshape(1))[0]
 
     def __iter__(self) -> Iterator[Example]:
         for start in range(0, len(self), AT_ONCE):
-            yield from self._read(self.numbers[start : start + AT_ONCE])
+            yield from self._read(self.indices[start : start + AT_ONCE])
 
-    def _read(self, numbers: ndarray) -> list[Example]:
+    def _read(self, indices: ndarray) -> list[Example]:
         """The examples of these numbers, those that lie next to each other with one call."""
-        if not len(numbers):
+        if not len(indices):
             return []
-        first, last = int(numbers[0]), int(numbers[-1])
-        if last - first == len(numbers) - 1:
+        first, last = int(indices[0]), int(indices[-1])
+        if last - first == len(indices) - 1:
             begin, end = int(self._offsets[first]), int(self._offsets[last + 1])
             return [_read(line) for line in os.pread(self._file, end - begin, begin).decode("ascii").splitlines()]
-        places = zip(self._offsets[numbers].tolist(), self._offsets[numbers + 1].tolist(), strict=True)
+        places = zip(self._offsets[indices].tolist(), self._offsets[indices + 1].tolist(), strict=True)
         return [_read(os.pread(self._file, end - begin, begin).decode("ascii")) for begin, end in places]
 
     @property
     def keys(self) -> ndarray:
         """`short_key` of each."""
-        return self._keys[self.numbers]
+        return self._keys[self.indices]
 
-    def picked(self, places: ndarray) -> Stored:
+    def select(self, places: ndarray) -> DiskExamples:
         """The examples at these places of this sequence, which are in order."""
-        return Stored(self.folder, self._offsets, self._keys, self.numbers[places])
+        return DiskExamples(self.folder, self._offsets, self._keys, self.indices[places])
 
 
-class Changed(Sequence[Example]):
+class TransformedExamples(Sequence[Example]):
     """Stored examples, each changed in the same way where it is asked for."""
 
     def __init__(self, rows: Sequence[Example], change: Callable[[Example], Example]) -> None:
@@ -128,7 +128,7 @@ class Changed(Sequence[Example]):
 
 
 def _read(line: str) -> Example:
-    """What `Spool` wrote as one line."""
+    """What `DiskExamplesWriter` wrote as one line."""
     values: list[Any] = json.loads(line)
     return Example(*values)
 
@@ -142,11 +142,11 @@ def keys_of(rows: Sequence[Example]) -> ndarray:
     """`short_key` of each row."""
     import numpy
 
-    if isinstance(rows, Stored):
+    if isinstance(rows, DiskExamples):
         return rows.keys
     return numpy.fromiter((short_key(row) for row in rows), dtype=numpy.uint64, count=len(rows))
 
 
-def chosen(rows: Sequence[Example], places: ndarray) -> Sequence[Example]:
+def select_rows(rows: Sequence[Example], places: ndarray) -> Sequence[Example]:
     """The rows at these places, as they are kept."""
-    return rows.picked(places) if isinstance(rows, Stored) else [rows[at] for at in places.tolist()]
+    return rows.select(places) if isinstance(rows, DiskExamples) else [rows[at] for at in places.tolist()]

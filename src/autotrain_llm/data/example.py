@@ -89,7 +89,7 @@ class Example:
         return [text for side in sides if side is not None for text in texts_of(side)]
 
 
-def columns_beside(examples: Iterable[Example]) -> tuple[str, ...]:
+def extra_columns(examples: Iterable[Example]) -> tuple[str, ...]:
     """Names of the columns that rows have beside those that are learnt from, in the order in which they come."""
     return tuple(dict.fromkeys(name for example in examples for name in example.extra))
 

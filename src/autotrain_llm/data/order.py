@@ -9,7 +9,7 @@ from typing import Any
 # From this share of a batch's tokens on, the second copies of its prompts cost more than segments that continue others do.
 SHARED_FROM = 0.05
 # Tokens of a batch without gradients: of references, teachers and phases; and of reward models, padding counted in.
-QUIET_TOKENS, SCORED_TOKENS = 8192, 16384
+NO_GRAD_TOKENS, SCORED_TOKENS = 8192, 16384
 # Positions for which answers that are written get room at a time.
 ROOM_AHEAD = 64
 # Of a GPU's memory, what vLLM takes.
@@ -25,11 +25,11 @@ def order_of_epoch(count: int, seed: int | None, epoch: int) -> Any:
     return numpy.random.default_rng((seed, epoch)).permutation(count)
 
 
-def quiet_batches(lengths: Iterable[int]) -> Iterator[range]:
+def no_grad_batches(lengths: Iterable[int]) -> Iterator[range]:
     """The numbers of items of so many tokens, as many together as a batch without gradients may hold, and at least one."""
     start = end = tokens = 0
     for own in lengths:
-        if end > start and tokens + own > QUIET_TOKENS:
+        if end > start and tokens + own > NO_GRAD_TOKENS:
             yield range(start, end)
             start, tokens = end, 0
         tokens += own

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 from autotrain_llm.data.dataset import Dataset
-from autotrain_llm.data.disk_examples import Changed
+from autotrain_llm.data.disk_examples import TransformedExamples
 from autotrain_llm.data.example import Example, Message, Side
 
 PLACE = "{prompt}"
@@ -29,7 +29,7 @@ def with_prompts(dataset: Dataset, template: str) -> Dataset:
 
 def _all_templated(rows: Sequence[Example], template: str) -> Sequence[Example]:
     if not isinstance(rows, list):
-        return Changed(rows, partial(_templated, template=template))
+        return TransformedExamples(rows, partial(_templated, template=template))
     return [_templated(example, template) for example in rows]
 
 

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy import ndarray
 
-ARRAYS = ("ids", "trained", "offsets", "source", "labels")
+ARRAYS = ("ids", "loss_mask", "offsets", "source", "labels")
 
 
 @dataclass
 class TokenRows:
-    """Row i is `offsets[i]:offsets[i+1]` of `ids` (int32) and `trained` (bool: this token is to be predicted).
+    """Row i is `offsets[i]:offsets[i+1]` of `ids` (int32) and `loss_mask` (bool: this token is to be predicted).
 
     `source` is the number, from 0, of the Example that a row came from (for blocks: of the first one in it). `labels` are only there for
     rows that are good or bad as a whole.
     """
 
     ids: ndarray
-    trained: ndarray
+    loss_mask: ndarray
     offsets: ndarray
     source: ndarray
     labels: ndarray | None = None
@@ -32,7 +32,7 @@ class TokenRows:
 
     def __getitem__(self, row: int) -> tuple[ndarray, ndarray]:
         part = slice(int(self.offsets[row]), int(self.offsets[row + 1]))
-        return self.ids[part], self.trained[part]
+        return self.ids[part], self.loss_mask[part]
 
     def __iter__(self) -> Iterator[tuple[ndarray, ndarray]]:
         return (self[row] for row in range(len(self)))
@@ -50,7 +50,7 @@ class TokenRows:
 
 @dataclass
 class PairRows:
-    """Preference rows: for each, the prompt's ids and those of both answers. `trained` is False for prompts and True for answers."""
+    """Preference rows: for each, the prompt's ids and those of both answers. `loss_mask` is False for prompts and True for answers."""
 
     prompt: TokenRows
     chosen: TokenRows
@@ -98,12 +98,12 @@ class RowsBuilder:
         offsets = numpy.zeros(len(self._lengths) + 1, dtype=numpy.int64)
         numpy.cumsum(self._lengths, out=offsets[1:])
         ids = numpy.frombuffer(self._ids, dtype=numpy.int32)
-        trained = numpy.zeros(len(ids), dtype=bool)
+        loss_mask = numpy.zeros(len(ids), dtype=bool)
         for at, length, spans in zip(offsets.tolist(), self._lengths, self._spans, strict=False):
             for start, end in spans:
-                trained[at + start : at + min(end, length)] = True
+                loss_mask[at + start : at + min(end, length)] = True
         labels = numpy.array(self._labels, dtype=bool) if self._labels else None
-        return TokenRows(ids, trained, offsets, numpy.array(self._source, dtype=numpy.int64), labels)
+        return TokenRows(ids, loss_mask, offsets, numpy.array(self._source, dtype=numpy.int64), labels)
 
 
 def cut_into_blocks(rows: TokenRows, length: int) -> TokenRows:
@@ -117,4 +117,4 @@ def cut_into_blocks(rows: TokenRows, length: int) -> TokenRows:
         else numpy.zeros(1, dtype=numpy.int64)
     )
     first = numpy.searchsorted(rows.offsets, offsets[:-1], side="right") - 1
-    return TokenRows(rows.ids, rows.trained, offsets, rows.source[first])
+    return TokenRows(rows.ids, rows.loss_mask, offsets, rows.source[first])

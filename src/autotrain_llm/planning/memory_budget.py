@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.order import (
-    QUIET_TOKENS,
+    NO_GRAD_TOKENS,
     ROOM_AHEAD,
     SCORED_TOKENS,
     SHARED_FROM,
@@ -229,14 +229,14 @@ class Memory:
         if config.applies("model_ref"):
             decided = decide_reference(config, context, self.schedule["epochs"], short_of_memory=self.refers_beforehand)
             beside = 2 * batch.tokens if config.applies("kto_beta") else batch.tokens  # kto: mismatched answers too
-            tokens.append(min(QUIET_TOKENS, total) if decided["when"] == BEFOREHAND else beside)
+            tokens.append(min(NO_GRAD_TOKENS, total) if decided["when"] == BEFOREHAND else beside)
         if config.trainer_spec.samples:
             phase = decide_phases(config, self.schedule["rows"], self.processes)
             answers = phase["prompts_of_phase"] * phase["answers_each"] * self._longest(config)
-            most = SCORED_TOKENS if reward_models(config) else QUIET_TOKENS
+            most = SCORED_TOKENS if reward_models(config) else NO_GRAD_TOKENS
             tokens.append(min(most, answers))
         if context.distills and config.distill_alpha > 0:
-            tokens.append(min(QUIET_TOKENS, total) if config.distill_cache else batch.tokens)
+            tokens.append(min(NO_GRAD_TOKENS, total) if config.distill_cache else batch.tokens)
         if self.schedule["evaluate"] != "no" and len(prepared.valid):
             size = config.eval_batch_size or config.batch_size
             tokens.append(self._largest(config, prepared.valid, size, 1, None, full).tokens)

@@ -17,7 +17,7 @@ from autotrain_llm.context import eval_tasks as benchmarks
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.data.chat.template import ChatTemplate
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.tokenize.eval_prompts import QuestionMaker
+from autotrain_llm.data.tokenize.eval_prompts import EvalPromptBuilder
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from support.light_models import build_light_model
 from support.models import TEMPLATE
@@ -316,9 +316,11 @@ def test_a_scorer_runs_no_benchmark(harness):
 
 
 @pytest.fixture
-def maker(light_llama: Path) -> QuestionMaker:
+def maker(light_llama: Path) -> EvalPromptBuilder:
     tokenizer = Tokenizer.load(light_llama)
-    return QuestionMaker(tokenizer, ChatTemplate(TEMPLATE, tokenizer, "own"), None, room=64, longest=8)
+    return EvalPromptBuilder(
+        tokenizer, ChatTemplate(TEMPLATE, tokenizer, "own"), None, max_prompt_tokens=64, max_answer_tokens=8
+    )
 
 
 def turns(*said: str) -> list[dict[str, Any]]:

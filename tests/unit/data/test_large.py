@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from autotrain_llm.data.dataset import Dataset
-from autotrain_llm.data.disk_examples import Stored
+from autotrain_llm.data.disk_examples import DiskExamples
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.prompt_template import with_prompts
@@ -70,7 +70,7 @@ def both(path: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[
 @pytest.mark.parametrize("form", FORMS)
 def test_a_large_file_gives_the_same_rows(form: str, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     small, large = both(files[form], monkeypatch, valid_split="0.1")
-    assert isinstance(small.train, list) and isinstance(large.train, Stored) and not large.in_memory
+    assert isinstance(small.train, list) and isinstance(large.train, DiskExamples) and not large.in_memory
     assert list(large.train) == small.train and list(large.valid) == small.valid
     assert large.train[1000] == small.train[1000] and large.train[-1] == small.train[-1]
     assert large.train[700:1400:3] == small.train[700:1400:3]
@@ -89,7 +89,7 @@ def test_the_first_rows_of_large_files_are_the_first_of_all(
             small, large = both(tmp_path, patch, **settings)
         (count,) = settings.values()
         assert len(large.train) == count and list(large.train) == small.train
-        assert isinstance(large.train, Stored) is (count > 1000)
+        assert isinstance(large.train, DiskExamples) is (count > 1000)
         assert large.cut_short is small.cut_short is ("most_rows" in settings)
 
 
@@ -102,7 +102,7 @@ def test_many_files_that_are_large_together_are_not_held_in_memory(
     monkeypatch.setattr("autotrain_llm.data.files.stream.LARGE", 2 * size)
     together = open_data(DataRequest(str(tmp_path)))
     alone = open_data(DataRequest(str(files["a.jsonl"])))
-    assert isinstance(together.train, Stored) and isinstance(alone.train, list)
+    assert isinstance(together.train, DiskExamples) and isinstance(alone.train, list)
     assert len(together.train) == 3 * len(alone.train)
 
 

@@ -77,9 +77,9 @@ def test_of_prompt_and_completion_the_completion_is_trained_on(data, plain, bos)
 @pytest.mark.parametrize(("prompt", "completion"), [("Name a col", "our."), ("A: ", "Blue"), ("Hi\n", "\nHi")])
 def test_a_prompt_is_tokenised_as_it_will_be_when_it_stands_alone(prompt, completion, data, plain):
     prepared = prepare(data([{"prompt": prompt, "completion": completion}]), plain, Preparation(512))
-    ids, trained = prepared.train[0]
-    assert [ids[~trained].tolist()] == plain.encode_batch([prompt])
-    assert plain.decode(ids[trained]) == completion + "</s>"
+    ids, loss_mask = prepared.train[0]
+    assert [ids[~loss_mask].tolist()] == plain.encode_batch([prompt])
+    assert plain.decode(ids[loss_mask]) == completion + "</s>"
 
 
 def test_of_a_conversation_the_answers_are_trained_on(data, chat):
@@ -91,7 +91,7 @@ def test_of_a_conversation_the_answers_are_trained_on(data, chat):
         ("Hello</s>", True),
     ]
     assert segments(data(rows), chat) == [wanted]
-    assert [trained for _, trained in segments(data(rows), chat, response_only=False)[0]] == [True]
+    assert [loss_mask for _, loss_mask in segments(data(rows), chat, response_only=False)[0]] == [True]
 
 
 def test_an_instruction_is_a_user_turn_with_a_template_and_plain_text_without(data, chat, plain):
@@ -139,7 +139,7 @@ def test_blocks_lose_no_token_and_train_on_all(length, data, bos):
     prepared = prepare(data(rows, "documents"), bos, Preparation(length, block=True))
     wanted = [[1, *ids, 2] for ids in bos.encode_batch([row["text"] for row in rows])]
     assert prepared.train.ids.tolist() == list(chain.from_iterable(wanted))
-    assert prepared.train.trained.all() and prepared.statistics["total_tokens"] == len(
+    assert prepared.train.loss_mask.all() and prepared.statistics["total_tokens"] == len(
         list(chain.from_iterable(wanted))
     )
     lengths = prepared.train.lengths.tolist()
@@ -309,8 +309,8 @@ def test_two_processes_may_fill_the_cache_at_once(data, tmp_path):
 
 def test_rows_are_int32_and_bool_and_aligned(data, chat):
     rows = prepare(data([{"messages": CHAT}] * 3), chat, Preparation(64)).train
-    assert (rows.ids.dtype, rows.trained.dtype, rows.offsets.dtype) == ("int32", "bool", "int64")
-    assert len(rows) == 3 and len(list(rows)) == 3 and rows.offsets[-1] == len(rows.ids) == len(rows.trained)
+    assert (rows.ids.dtype, rows.loss_mask.dtype, rows.offsets.dtype) == ("int32", "bool", "int64")
+    assert len(rows) == 3 and len(list(rows)) == 3 and rows.offsets[-1] == len(rows.ids) == len(rows.loss_mask)
 
 
 def test_more_than_one_batch_keeps_the_order(data, plain):

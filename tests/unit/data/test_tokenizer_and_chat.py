@@ -15,12 +15,12 @@ from autotrain_llm.data.chat.assistant_masks import render_with_answers
 from autotrain_llm.data.chat.template import (
     FOLDER,
     ChatTemplate,
-    TemplateFault,
+    ChatTemplateError,
     check_end_of_turn,
     find_template,
     template_names,
 )
-from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.tokenizer.offsets import Tokens
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Refused
@@ -104,7 +104,7 @@ def test_ids_are_those_of_transformers(kind, folders):
     assert (ours.size, ours.model_max_length) == (len(theirs), theirs.model_max_length)
     assert (ours.bos_id, ours.eos_id, ours.pad_id, ours.unk_id) == (1, 2, 0, 3)
     for name in template_names():
-        template = find_template(name, ours, Faults())
+        template = find_template(name, ours, Observations())
         for messages in (SHORT, LONG):
             wanted = theirs.apply_chat_template(messages, chat_template=template.source, return_dict=False)
             assert ours.encode_batch([template.render(messages)]) == [wanted]
@@ -170,7 +170,7 @@ def test_masks_are_those_of_transformers_with_and_without_its_generation_marks(k
     ],
 )
 def test_each_answer_is_trained_through_the_token_that_ends_it(name, answers, byte):
-    template = find_template(name, byte, Faults())
+    template = find_template(name, byte, Observations())
     assert trained(byte, template, LONG) == answers
     assert template.end_token == re.search(r"<[^<]*>$", answers[0])[0]
 
@@ -182,7 +182,7 @@ def test_every_named_template_has_a_hand_written_expectation():
 
 def test_trimmed_offsets_lose_no_token(folders):
     tokenizer = Tokenizer.load(folders["trim"])
-    template = find_template("chatml", tokenizer, Faults())
+    template = find_template("chatml", tokenizer, Observations())
     messages = [SHORT[0], {"role": "assistant", "content": "  \n Blue "}]
     assert trained(tokenizer, template, messages) == ["  \n Blue <|im_end|>"]
 
@@ -230,7 +230,7 @@ def test_an_end_token_that_only_the_last_turn_gets_is_trained_on_there(byte):
 
 def test_a_turn_of_weight_zero_is_not_trained_on(byte):
     messages = [*LONG[:2], {**LONG[2], "weight": 0}, *LONG[3:]]
-    assert trained(byte, find_template("chatml", byte, Faults()), messages) == ["Red<|im_end|>"]
+    assert trained(byte, find_template("chatml", byte, Observations()), messages) == ["Red<|im_end|>"]
 
 
 def test_tool_calls_are_answers(byte):
@@ -250,31 +250,31 @@ def test_tool_calls_are_answers(byte):
 
 def test_a_template_comes_from_a_name_a_file_or_the_tokenizer(byte, tmp_path):
     (tmp_path / "mine.jinja").write_text("{{ messages[0].content }}!")
-    assert find_template(str(tmp_path / "mine.jinja"), byte, Faults()).render(SHORT) == "Hi!"
-    assert find_template("ChatML", byte, Faults()).source == find_template("chatml", byte, Faults()).source
-    assert find_template(None, byte, Faults()) is None and find_template("none", byte, Faults()) is None
+    assert find_template(str(tmp_path / "mine.jinja"), byte, Observations()).render(SHORT) == "Hi!"
+    assert find_template("ChatML", byte, Observations()).source == find_template("chatml", byte, Observations()).source
+    assert find_template(None, byte, Observations()) is None and find_template("none", byte, Observations()) is None
 
 
 def test_a_misspelt_name_gets_the_nearest_one(byte):
-    faults = Faults()
-    assert find_template("chatlm", byte, faults) is None
-    (found,) = faults.findings()
+    observations = Observations()
+    assert find_template("chatlm", byte, observations) is None
+    (found,) = observations.findings()
     assert found.code == "D141" and found.fix == "--chat-template chatml" and "chatlm" in found.message
 
 
 def test_asking_for_the_tokenizers_own_template_where_it_has_none_is_an_error(byte):
-    faults = Faults()
-    assert find_template("tokenizer", byte, faults) is None and faults.findings()[0].code == "D140"
+    observations = Observations()
+    assert find_template("tokenizer", byte, observations) is None and observations.findings()[0].code == "D140"
 
 
 def test_a_template_that_is_not_one_is_an_error_with_its_line(byte):
-    faults = Faults()
-    assert find_template("{{ messages", byte, faults) is None and faults.findings()[0].code == "D141"
+    observations = Observations()
+    assert find_template("{{ messages", byte, observations) is None and observations.findings()[0].code == "D141"
 
 
 def test_a_template_that_refuses_a_turn_says_why_in_its_own_words(byte):
     template = ChatTemplate("{{ raise_exception('roles must alternate') }}", byte)
-    with pytest.raises(TemplateFault, match="roles must alternate"):
+    with pytest.raises(ChatTemplateError, match="roles must alternate"):
         template.render(SHORT)
 
 
@@ -282,19 +282,19 @@ def test_a_template_that_refuses_a_turn_says_why_in_its_own_words(byte):
     "source", ["{{ messages.append(1) }}", "{{ ''.__class__.__mro__ }}", "{{ messages[9].content.x }}"]
 )
 def test_a_template_can_neither_change_nor_leave_its_sandbox(source, byte):
-    with pytest.raises(TemplateFault):
+    with pytest.raises(ChatTemplateError):
         ChatTemplate(source, byte).render(SHORT)
 
 
 def test_control_tokens_that_the_tokenizer_lacks_are_reported_and_still_trained_on(byte, bare):
-    template = find_template("chatml", bare, Faults())
+    template = find_template("chatml", bare, Observations())
     assert trained(bare, template, SHORT) == ["Hello there 😊 é<|im_end|>"]
     assert template.end_token is None and "<|im_end|>" in template.missing_tokens
-    faults = Faults()
-    check_end_of_turn(template, faults)
-    (found,) = faults.findings()
+    observations = Observations()
+    check_end_of_turn(template, observations)
+    (found,) = observations.findings()
     assert found.severity == "warning" and "<|im_end|>" in found.message and "eos_token" in found.message
-    check_end_of_turn(find_template("chatml", byte, Faults()), accepted := Faults())
+    check_end_of_turn(find_template("chatml", byte, Observations()), accepted := Observations())
     assert accepted.findings() == ()
 
 
@@ -306,7 +306,7 @@ def test_templates_are_read_from_wherever_the_files_keep_them(folders, tmp_path)
             {**NAMES, "chat_template": [{"name": "default", "template": "a"}, {"name": "tool_use", "template": "b"}]}
         )
     )
-    own = find_template(None, Tokenizer.load(tmp_path / "t"), Faults())
+    own = find_template(None, Tokenizer.load(tmp_path / "t"), Observations())
     assert own.render(SHORT) == "a" and own.render(SHORT, tools=[{"type": "function"}]) == "b"
     (tmp_path / "t" / "chat_template.jinja").write_text("c")
     assert Tokenizer.load(tmp_path / "t").chat_template == "c"
@@ -339,7 +339,7 @@ def test_a_tokenizer_that_only_transformers_can_run_gives_the_same_masks(folders
     whole = transformers.AutoTokenizer.from_pretrained(folders["byte"])
     fast = Tokenizer.load(folders["byte"])
     slow = Tokenizer(_SlowBackend(whole), fast.config, fast.templates, slow=True)
-    template = find_template("chatml", slow, Faults())
+    template = find_template("chatml", slow, Observations())
     assert trained(slow, template, LONG) == [" Blue.\n<|im_end|>", "Red<|im_end|>"]
     assert slow.encode_batch(["Hi there"]) == fast.encode_batch(["Hi there"])
 
@@ -351,7 +351,7 @@ def test_nothing_here_loads_torch_or_transformers(folders):
         "import sys; from autotrain_llm.data.tokenize.prepare import prepare; from autotrain_llm.data.load.open import open_data; "
         "light = sorted({m.split('.')[0] for m in sys.modules} & {'numpy', 'tokenizers', 'jinja2', 'pyarrow', 'yaml', 'rich'}); "
         "from autotrain_llm.data.tokenizer.tokenizer import Tokenizer; from autotrain_llm.data.chat.template import find_template; "
-        "from autotrain_llm.data.findings import Faults; t = Tokenizer.load(sys.argv[1]); find_template('chatml', t, Faults()).tail; "
+        "from autotrain_llm.data.observations import Observations; t = Tokenizer.load(sys.argv[1]); find_template('chatml', t, Observations()).turn_suffix; "
         "heavy = sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'transformers', 'datasets', 'trl', 'peft', 'pandas'}); "
         "sys.stdout.write(f'{light}{heavy}')"
     )
@@ -382,7 +382,7 @@ def test_answers_read_off_the_shape_of_a_conversation_are_those_found_turn_by_tu
     sources = {name: (FOLDER / f"{name}.jinja").read_text() for name in template_names()} | OTHER_TEMPLATES
     for name, source in sources.items():
         quick, slow = ChatTemplate(source, tokenizer, name), ChatTemplate(source, tokenizer, name)
-        slow.shapes.answers = lambda *conversation: None
+        slow.skeletons.answers = lambda *conversation: None
         for _ in range(60):
             roles = [*chance.choice([[], ["system"]]), *["user", "assistant"] * chance.choice([1, 2, 3])]
             edges = ["", "", " ", "\n\n"]
@@ -393,7 +393,7 @@ def test_answers_read_off_the_shape_of_a_conversation_are_those_found_turn_by_tu
             first = chance.choice([0, len(turns) - 1])
             assert render_with_answers(quick, turns, None, first) == render_with_answers(slow, turns, None, first)
         text = quick.render(CHAT_OF_TWO)
-        read_off += quick.shapes.answers(CHAT_OF_TWO, 0, text, lambda messages, first: None) is not None
+        read_off += quick.skeletons.answers(CHAT_OF_TWO, 0, text, lambda messages, first: None) is not None
     assert read_off == len(sources) - 1  # one writes each content twice
 
 

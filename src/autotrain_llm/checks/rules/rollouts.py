@@ -241,7 +241,7 @@ def scored_texts_must_fit_into_the_reward_model(
 def _lengths_as_scored(examples: Sequence[Example], facts: ModelMetadata, config: Config, room: int) -> dict[int, int]:
     """The tokens that a reward model reads of each prompt with an empty answer, by its place; only of those that may need more than `room`."""
     from autotrain_llm.data.chat.template import find_template
-    from autotrain_llm.data.findings import Faults
+    from autotrain_llm.data.observations import Observations
     from autotrain_llm.data.tokenize.reward_inputs import answered, ids_of, texts_of_rows
     from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
     from autotrain_llm.planning.rollouts import scores_turns
@@ -249,11 +249,11 @@ def _lengths_as_scored(examples: Sequence[Example], facts: ModelMetadata, config
     assert facts.tokenizer_folder is not None
     try:
         tokenizer = Tokenizer.load(facts.tokenizer_folder)
-        template = find_template(None, tokenizer, Faults())
+        template = find_template(None, tokenizer, Observations())
         asked = scores_turns(facts, config) and template is not None
         asking = [answered(example, "", template) for example in examples]
         texts, _ = texts_of_rows(asking, template, asked)
-        marks = sum(map(len, tokenizer.frame))
+        marks = sum(map(len, tokenizer.bos_eos))
         # A token is a byte at the least.
         places = [place for place, text in enumerate(texts) if len(text.encode()) + marks > room]
         found = ids_of([asking[place] for place in places], tokenizer, template, asked)

@@ -1,6 +1,6 @@
 """Which characters of a rendered conversation are answers: found by rendering it turn by turn, without help from the template.
 
-Most conversations need not be rendered more than once: `shapes.py` knows where the answers of those with the same roles lie.
+Most conversations need not be rendered more than once: `skeletons.py` knows where the answers of those with the same roles lie.
 An answer runs from where the model takes over (the end of the generation prompt) through the token that ends its turn.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from autotrain_llm.data.chat.template import ChatTemplate, TemplateFault
+from autotrain_llm.data.chat.template import ChatTemplate, ChatTemplateError
 from autotrain_llm.data.example import Message
 
 Span = tuple[int, int]
@@ -46,22 +46,22 @@ def render_with_answers(
         if len(spans) == len(turns):
             return Rendered(text, [span for at, span in zip(turns, spans, strict=True) if at in answers], [])
     text = template.render(messages, tools)
-    spans_of_shape = None if tools else template.shapes.answers(messages, first, text, partial(_of_marks, template))
-    if spans_of_shape is not None and not _ends_in_nothing_but_space(template, text, spans_of_shape):
-        return Rendered(text, spans_of_shape, [], whole=True)
+    skeleton_spans = None if tools else template.skeletons.answers(messages, first, text, partial(_of_marks, template))
+    if skeleton_spans is not None and not _ends_in_nothing_but_space(template, text, skeleton_spans):
+        return Rendered(text, skeleton_spans, [], whole=True)
     return _turn_by_turn(template, messages, tools, answers, text)
 
 
 def _ends_in_nothing_but_space(template: ChatTemplate, text: str, spans: list[Span]) -> bool:
     """Whether an answer ends in space that a template, which writes nothing after an answer, leaves to be told from its content."""
-    return not template.tail and any(text[end - 1].isspace() for _, end in spans)
+    return not template.turn_suffix and any(text[end - 1].isspace() for _, end in spans)
 
 
 def _of_marks(template: ChatTemplate, messages: list[Message], first: int) -> tuple[str, list[Span]] | None:
     """The text and the answers of a conversation that stands for all of its shape; None where they can't all be found."""
     try:
         text = template.render(messages)
-    except TemplateFault:
+    except ChatTemplateError:
         return None
     answers = [at for at, message in enumerate(messages) if at >= first and is_answer(message)]
     rendered = _turn_by_turn(template, messages, None, answers, text)
@@ -97,7 +97,7 @@ def _by_prefix(template: ChatTemplate, messages: Sequence[Message], tools: Any, 
     try:
         before = template.render(messages[:at], tools, add_generation_prompt=True)
         through = text if at == len(messages) - 1 else template.render(messages[: at + 1], tools)
-    except TemplateFault:
+    except ChatTemplateError:
         return None
     if not text.startswith(before) or not text.startswith(through) or len(through) < len(before):
         return None
@@ -112,8 +112,8 @@ def _end(template: ChatTemplate, text: str, start: int, end: int) -> int:
             found = text.rfind(wanted, start, end)
             if found >= 0:
                 return found + len(wanted)
-    if not stop and template.tail and text.endswith(template.tail, start, end):
-        return end - len(template.tail)
+    if not stop and template.turn_suffix and text.endswith(template.turn_suffix, start, end):
+        return end - len(template.turn_suffix)
     return start + len(text[start:end].rstrip())
 
 
@@ -125,7 +125,7 @@ def _by_marks(template: ChatTemplate, messages: Sequence[Message], tools: Any, t
     marked = [_marked(message, at) if is_answer(message) else message for at, message in enumerate(messages)]
     try:
         rendered = template.render(marked, tools)
-    except TemplateFault:
+    except ChatTemplateError:
         return {}
     pieces = MARKS.split(rendered)
     marks = [int(mark[4:-4]) for mark in MARKS.findall(rendered)]
@@ -164,7 +164,7 @@ def _marked(message: Message, at: int) -> Message:
 def _from_thought(template: ChatTemplate, text: str, start: int) -> int:
     """The start of an answer: the tag that opens its thought belongs to it, unless the generation prompt gives it."""
     opening = OPENING.search(text[max(start - 20, 0) : start])
-    if opening is None or OPENING.search(template.head):
+    if opening is None or OPENING.search(template.generation_prompt):
         return start
     return start - len(opening[0])
 

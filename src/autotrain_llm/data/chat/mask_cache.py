@@ -20,11 +20,11 @@ CONTENT = "Wq5k{}kq5W"
 CONTENTS = re.compile(r"Wq5k(\d+)kq5W")
 # Templates look for thoughts in what is said, and move or remove them.
 THOUGHTS = "think>"
-MOST_SHAPES = 512
+MOST_SKELETONS = 512
 
 
 @dataclass(slots=True)
-class Shape:
+class TemplateSkeleton:
     """What stands around each content, and for each answer its turn and how far it reaches before and behind that turn's content."""
 
     around: list[str]
@@ -43,11 +43,11 @@ class Shape:
         return [(ends[2 * turn] - before, ends[2 * turn + 1] + behind) for turn, before, behind in self.answers]
 
 
-class Shapes:
+class TemplateSkeletons:
     """The shapes of conversations that one template has been asked for."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, tuple[str, ...], tuple[bool, ...]], Shape | None] = {}
+        self._known: dict[tuple[int, tuple[str, ...], tuple[bool, ...]], TemplateSkeleton | None] = {}
 
     def answers(self, messages: Sequence[Message], first: int, text: str, slowly: Slowly) -> list[Span] | None:
         """The answers from turn `first` on in the text of a conversation; None where this way doesn't lead to them."""
@@ -56,16 +56,16 @@ class Shapes:
             return None
         key = (first, tuple(message["role"] for message in messages), tuple(map(bool, contents)))
         if key not in self._known:
-            if len(self._known) >= MOST_SHAPES:
+            if len(self._known) >= MOST_SKELETONS:
                 return None
-            self._known[key] = _learnt(key[1], key[2], first, slowly)
-        shape = self._known[key]
-        if shape is None:
+            self._known[key] = _skeleton(key[1], key[2], first, slowly)
+        skeleton = self._known[key]
+        if skeleton is None:
             return None
         said = [content for content in contents if content]
-        found = shape.answers_in(said, text)
+        found = skeleton.answers_in(said, text)
         if found is None and any(content[0].isspace() or content[-1].isspace() for content in said):
-            found = shape.answers_in([content.strip() for content in said], text)  # many templates trim
+            found = skeleton.answers_in([content.strip() for content in said], text)  # many templates trim
         return found
 
 
@@ -82,7 +82,7 @@ def _contents(messages: Sequence[Message]) -> list[str] | None:
     return contents
 
 
-def _learnt(roles: tuple[str, ...], said: tuple[bool, ...], first: int, slowly: Slowly) -> Shape | None:
+def _skeleton(roles: tuple[str, ...], said: tuple[bool, ...], first: int, slowly: Slowly) -> TemplateSkeleton | None:
     """The shape of conversations with these roles, of whose turns these say something.
 
     None where the template writes contents in another order, twice or not at all.
@@ -104,4 +104,4 @@ def _learnt(roles: tuple[str, ...], said: tuple[bool, ...], first: int, slowly: 
         if len(inside) != 1:
             return None
         answers.append((inside[0], places[inside[0]][0] - start, end - places[inside[0]][1]))
-    return Shape(re.split(CONTENT.format(r"\d+"), text), answers)
+    return TemplateSkeleton(re.split(CONTENT.format(r"\d+"), text), answers)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.data.chat.jinja_engine import as_templates_see, compiled, generated_spans, rendered, strftime_now
-from autotrain_llm.data.chat.mask_cache import Shapes
+from autotrain_llm.data.chat.mask_cache import TemplateSkeletons
 from autotrain_llm.data.example import Message
-from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.data.wording import close, plain
 from autotrain_llm.declare.finding import WARNING
@@ -30,7 +30,7 @@ SENTINEL = "Xq7zXq7z"
 CONTROL_TOKEN = re.compile(r"<\|\w+\|>|<\w+_of_turn>")
 
 
-class TemplateFault(Exception):
+class ChatTemplateError(Exception):
     """A template that refuses a conversation, with its own words."""
 
 
@@ -40,7 +40,7 @@ class ChatTemplate:
     def __init__(self, source: str, tokenizer: Tokenizer, name: str = OWN, with_tools: str | None = None) -> None:
         self.source, self.tokenizer, self.name = source, tokenizer, name
         self._with_tools = with_tools
-        self.shapes = Shapes()
+        self.skeletons = TemplateSkeletons()
 
     def render(
         self,
@@ -66,9 +66,9 @@ class ChatTemplate:
         try:
             return rendered(source, marked, {**named, "add_generation_prompt": add_generation_prompt})
         except TemplateError as problem:
-            raise TemplateFault(str(problem)) from problem
+            raise ChatTemplateError(str(problem)) from problem
         except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError) as problem:
-            raise TemplateFault(f"{type(problem).__name__}: {problem}") from problem
+            raise ChatTemplateError(f"{type(problem).__name__}: {problem}") from problem
 
     @cached_property
     def marks_generation(self) -> bool:
@@ -76,49 +76,49 @@ class ChatTemplate:
         return re.search(r"\{%-?\s*generation\s*-?%\}", self.source) is not None
 
     @cached_property
-    def tail(self) -> str:
+    def turn_suffix(self) -> str:
         """What the template writes after the content of a last assistant turn."""
         for turns in (["user", "assistant"], ["system", "user", "assistant"], ["assistant"]):
             messages = [{"role": role, "content": SENTINEL if role == "assistant" else "Hello"} for role in turns]
             try:
                 return self.render(messages).rpartition(SENTINEL)[2]
-            except TemplateFault:
+            except ChatTemplateError:
                 continue
         return ""
 
     @cached_property
-    def head(self) -> str:
+    def generation_prompt(self) -> str:
         """What the template writes before an answer that is to be generated, and after a first question."""
         try:
             return self.render([{"role": "user", "content": SENTINEL}], add_generation_prompt=True).rpartition(
                 SENTINEL
             )[2]
-        except TemplateFault:
+        except ChatTemplateError:
             return ""
 
     @cached_property
-    def unasked_head(self) -> str:
+    def missing_generation_prompt(self) -> str:
         """What the template writes before an answer, where a prompt that asks for one (`add_generation_prompt`) comes without it; else nothing."""
         question = {"role": "user", "content": SENTINEL}
         try:
             asking, alone = (self.render([question], add_generation_prompt=asks) for asks in (True, False))
             whole = self.render([question, {"role": "assistant", "content": SENTINEL}])
-        except TemplateFault:
+        except ChatTemplateError:
             return ""
         if asking != alone or not whole.startswith(alone):
             return ""
-        head = whole[len(alone) :].partition(SENTINEL)[0]
-        return head if head.strip() else ""
+        generation_prompt = whole[len(alone) :].partition(SENTINEL)[0]
+        return generation_prompt if generation_prompt.strip() else ""
 
     @cached_property
     def end_of_turn(self) -> str | None:
         """The text that ends an assistant turn, up to its first special token; None where the template writes nothing."""
         tokens = sorted(filter(None, self.tokenizer.added_tokens()), key=len, reverse=True)
-        found = re.search("|".join(map(re.escape, tokens)), self.tail) if tokens else None
+        found = re.search("|".join(map(re.escape, tokens)), self.turn_suffix) if tokens else None
         if found:
-            return self.tail[: found.end()]
-        control = CONTROL_TOKEN.search(self.tail)
-        return (self.tail[: control.end()] if control else self.tail.rstrip()) or None
+            return self.turn_suffix[: found.end()]
+        control = CONTROL_TOKEN.search(self.turn_suffix)
+        return (self.turn_suffix[: control.end()] if control else self.turn_suffix.rstrip()) or None
 
     @cached_property
     def end_token(self) -> str | None:
@@ -144,26 +144,28 @@ def template_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.jinja"))
 
 
-def find_template(asked: str | None, tokenizer: Tokenizer, faults: Faults) -> ChatTemplate | None:
+def find_template(asked: str | None, tokenizer: Tokenizer, observations: Observations) -> ChatTemplate | None:
     """The template that `--chat-template` means (None: the tokenizer's own, if any); None where there is none or with a finding."""
     if asked == NONE:
         return None
     if asked is None or asked == OWN:
         if tokenizer.chat_template is not None:
             return _checked(
-                ChatTemplate(tokenizer.chat_template, tokenizer, OWN, tokenizer.templates.get("tool_use")), faults
+                ChatTemplate(tokenizer.chat_template, tokenizer, OWN, tokenizer.templates.get("tool_use")), observations
             )
         if asked == OWN:
             others = ", ".join(tokenizer.templates)
             message = "--chat-template tokenizer: the tokenizer of --model has no chat_template of its own"
             message += f" called default, only {others}" if others else ""
-            faults.say("D140", message, changes={"chat_template": "chatml"}, parameters=("chat_template", "model"))
+            observations.say(
+                "D140", message, changes={"chat_template": "chatml"}, parameters=("chat_template", "model")
+            )
         return None
-    source = _source_of(asked, tokenizer, faults)
-    return None if source is None else _checked(ChatTemplate(source, tokenizer, asked), faults)
+    source = _source_of(asked, tokenizer, observations)
+    return None if source is None else _checked(ChatTemplate(source, tokenizer, asked), observations)
 
 
-def _source_of(asked: str, tokenizer: Tokenizer, faults: Faults) -> str | None:
+def _source_of(asked: str, tokenizer: Tokenizer, observations: Observations) -> str | None:
     known = {plain(name): name for name in template_names()} | {plain(alias): name for alias, name in ALIASES.items()}
     if plain(asked) in known:
         return (FOLDER / f"{known[plain(asked)]}.jinja").read_text(encoding="utf-8")
@@ -171,7 +173,7 @@ def _source_of(asked: str, tokenizer: Tokenizer, faults: Faults) -> str | None:
     if "{%" in asked or "{{" in asked:
         return asked
     if path.is_file():
-        return _from_file(path, faults)
+        return _from_file(path, observations)
     if asked in tokenizer.templates:
         return tokenizer.templates[asked]
     names = [*template_names(), OWN, NONE]
@@ -179,15 +181,15 @@ def _source_of(asked: str, tokenizer: Tokenizer, faults: Faults) -> str | None:
     message = f"--chat-template {asked}: no such template and no such file (known: {', '.join(names)})"
     if "{" in asked:
         message += "; a template of one's own is written in Jinja and goes through the messages: {% for m in messages %}…{% endfor %}"
-    faults.say("D141", message, changes={"chat_template": near or OWN}, parameters=("chat_template",))
+    observations.say("D141", message, changes={"chat_template": near or OWN}, parameters=("chat_template",))
     return None
 
 
-def _from_file(path: Path, faults: Faults) -> str | None:
+def _from_file(path: Path, observations: Observations) -> str | None:
     try:
         return path.read_text(encoding="utf-8")
     except (UnicodeDecodeError, OSError) as problem:
-        faults.say(
+        observations.say(
             "D141",
             f"--chat-template {path} can't be read as text: {problem}",
             file=str(path),
@@ -196,7 +198,7 @@ def _from_file(path: Path, faults: Faults) -> str | None:
         return None
 
 
-def _checked(template: ChatTemplate, faults: Faults) -> ChatTemplate | None:
+def _checked(template: ChatTemplate, observations: Observations) -> ChatTemplate | None:
     """The template, if it is one at all."""
     from jinja2.exceptions import TemplateSyntaxError
 
@@ -204,12 +206,12 @@ def _checked(template: ChatTemplate, faults: Faults) -> ChatTemplate | None:
         compiled(template.source)
     except TemplateSyntaxError as problem:
         message = f"--chat-template {template.name}: not a valid template: {problem.message} (line {problem.lineno})"
-        faults.say("D141", message, parameters=("chat_template",), line=problem.lineno)
+        observations.say("D141", message, parameters=("chat_template",), line=problem.lineno)
         return None
     return template
 
 
-def check_end_of_turn(template: ChatTemplate, faults: Faults) -> None:
+def check_end_of_turn(template: ChatTemplate, observations: Observations) -> None:
     """A warning where an asked-for template ends turns with something the tokenizer has no token for."""
     end = (template.end_of_turn or "").strip()
     if template.name == OWN or end not in template.missing_tokens:
@@ -221,7 +223,7 @@ def check_end_of_turn(template: ChatTemplate, faults: Faults) -> None:
         f"{template.tokenizer.eos}): they are trained on as plain text, several tokens each, and the embedding gets no rows for them"
     )
     fitting = [name for name in ("zephyr", "mistral", "vicuna") if name != template.name]
-    faults.say(
+    observations.say(
         "D145",
         message,
         changes={"chat_template": fitting[0]},

@@ -7,7 +7,7 @@ import gzip
 import zlib
 from pathlib import Path
 
-from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.declare.finding import WARNING
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -16,34 +16,38 @@ LOOKED_AT = 1 << 20
 BOM = b"\xef\xbb\xbf"
 
 
-def read_bytes(path: Path, name: str, faults: Faults) -> bytes | None:
+def read_bytes(path: Path, name: str, observations: Observations) -> bytes | None:
     """The file's bytes, unpacked where it is gzip; None with a finding where it can't be read."""
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if data.startswith(GZIP_MAGIC) else data
     except OSError as problem:
-        faults.say("D102", f"{name} can't be read: {problem.strerror or problem}", file=name, parameters=("data_path",))
+        observations.say(
+            "D102", f"{name} can't be read: {problem.strerror or problem}", file=name, parameters=("data_path",)
+        )
     except (EOFError, zlib.error):
-        faults.say("D102", f"{name} is a damaged gzip file", file=name, fix="pack it again", parameters=("data_path",))
+        observations.say(
+            "D102", f"{name} is a damaged gzip file", file=name, fix="pack it again", parameters=("data_path",)
+        )
     return None
 
 
-def decode(data: bytes, name: str, faults: Faults) -> str | None:
+def decode(data: bytes, name: str, observations: Observations) -> str | None:
     """The text of a file, or None with a finding that names the first byte that isn't UTF-8."""
     if data.startswith(BOM):
         data = data[len(BOM) :]
-        say_byte_order_mark(name, faults)
+        say_byte_order_mark(name, observations)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as problem:
         at = problem.start
-        say_not_utf8(data, data[at], at, data.count(b"\n", 0, at) + 1, name, faults)
+        say_not_utf8(data, data[at], at, data.count(b"\n", 0, at) + 1, name, observations)
         return None
 
 
-def say_byte_order_mark(name: str, faults: Faults) -> None:
+def say_byte_order_mark(name: str, observations: Observations) -> None:
     """A warning about the mark that a file starts with."""
-    faults.say(
+    observations.say(
         "D106",
         f"{name} starts with a BOM (byte order mark); it was left out",
         fix=f"sed -i '1s/^\\xEF\\xBB\\xBF//' {name}",
@@ -53,10 +57,10 @@ def say_byte_order_mark(name: str, faults: Faults) -> None:
     )
 
 
-def say_not_utf8(data: bytes, byte: int, position: int, line: int, name: str, faults: Faults) -> None:
+def say_not_utf8(data: bytes, byte: int, position: int, line: int, name: str, observations: Observations) -> None:
     """The first byte that isn't UTF-8, and what a file is probably written in, by the `data` that it begins with."""
     encoding = likely_encoding(data)
-    faults.say(
+    observations.say(
         "D105",
         f"{name} is not UTF-8: byte 0x{byte:02x} at position {position} (line {line}); it looks like {encoding}",
         fix=f"save it as UTF-8: iconv -f {encoding} -t UTF-8 {name} > {utf8_name(name)}",

@@ -8,11 +8,11 @@ from typing import Any
 
 from autotrain_llm.data.files.read import Stream, Table
 from autotrain_llm.data.files.stream import LARGE
-from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
 
 
-def load_splits(hub_id: str, request: DataRequest, faults: Faults, flag: str) -> dict[str, Any]:
+def load_splits(hub_id: str, request: DataRequest, observations: Observations, flag: str) -> dict[str, Any]:
     """The splits of a data set on the Hub by name; empty with a finding where it can't be had. `owner/name:config` picks a config."""
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if request.offline:
@@ -30,7 +30,7 @@ def load_splits(hub_id: str, request: DataRequest, faults: Faults, flag: str) ->
             name, config or None, revision=request.revision, cache_dir=request.cache_dir, token=request.token
         )
     except Exception as problem:  # the library lets faults of a dozen packages through: network, access, format, config
-        faults.say(
+        observations.say(
             "D126",
             f"{flag} {hub_id}: no file or folder of this name here, and the Hub data set can't be loaded: {_first_line(problem)}",
             fix=_advice(request, flag, str(problem)),

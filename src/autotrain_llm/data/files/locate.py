@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autotrain_llm.data.files.read import KINDS, PLAIN, STRUCTURED, suffix_of
-from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.wording import close, listed
 from autotrain_llm.declare.finding import Finding
 
@@ -37,22 +37,22 @@ class Source:
         return path.name if self.root is None else str(path.relative_to(self.root.parent))
 
 
-def locate(path_name: str, faults: Faults, flag: str = "--data-path") -> Source | None:
+def locate(path_name: str, observations: Observations, flag: str = "--data-path") -> Source | None:
     """What is at a path; None with a finding where there is nothing, or nothing that may be read."""
     try:
-        return _found(path_name, faults, flag)
+        return _found(path_name, observations, flag)
     except PermissionError as problem:
         what = f"{flag} {path_name} can't be read: no permission for {problem.filename}"
-        faults.say("D102", what, fix="chmod -R u+rX " + path_name, file=path_name, parameters=(_parameter(flag),))
+        observations.say("D102", what, fix="chmod -R u+rX " + path_name, file=path_name, parameters=(_parameter(flag),))
         return None
 
 
-def _found(path_name: str, faults: Faults, flag: str) -> Source | None:
+def _found(path_name: str, observations: Observations, flag: str) -> Source | None:
     path = Path(path_name).expanduser()
     if path.is_file():
         return Source(path_name, {ALL_ROWS: [path]}, single=True)
     if path.is_dir():
-        return _folder(path_name, path, faults, flag)
+        return _folder(path_name, path, observations, flag)
     if not looks_like_a_path(path_name) and not _neighbour(path):
         return Source(path_name, hub_id=path_name)
     bare = path_name.strip().strip("\"'\u201c\u201d\u2018\u2019\u00ab\u00bb").strip()
@@ -66,7 +66,7 @@ def _found(path_name: str, faults: Faults, flag: str) -> Source | None:
         )
     elif "," in path_name:
         message, fix = f"{message}; one path is read, not several", "put the files into one folder, and give the folder"
-    faults.say("D101", message, fix=fix, changes=changes, parameters=(_parameter(flag),))
+    observations.say("D101", message, fix=fix, changes=changes, parameters=(_parameter(flag),))
     return None
 
 
@@ -92,25 +92,25 @@ def _neighbour(path: Path) -> Path | None:
     return folder / near if near else None
 
 
-def _folder(name: str, path: Path, faults: Faults, flag: str) -> Source | None:
+def _folder(name: str, path: Path, observations: Observations, flag: str) -> Source | None:
     try:
         splits = _saved_splits(path)
     except PermissionError:
         raise
     except (OSError, ValueError, KeyError, AttributeError) as problem:
         message = f"{flag} {name} looks like a saved data set, and its description can't be read: {problem}"
-        faults.say("D102", message, fix="save it again", parameters=(_parameter(flag),))
+        observations.say("D102", message, fix="save it again", parameters=(_parameter(flag),))
         return None
     if splits is None and (path / "config.json").is_file() and any((path / file).exists() for file in OF_A_MODEL):
         message = f"{flag} {name} holds a model (config.json), not rows to learn from"
-        faults.say("D101", message, fix=f"{flag} <a file or folder of rows>", parameters=(_parameter(flag),))
+        observations.say("D101", message, fix=f"{flag} <a file or folder of rows>", parameters=(_parameter(flag),))
         return None
     if splits is None:
         splits = _file_splits(path)
     if not splits:
         there = listed(sorted(item.name for item in path.iterdir())) or "nothing"
         message = f"{flag} {name} holds no data file ({there})"
-        faults.say("D101", message, fix=f"files can be: {listed(KINDS)}", parameters=(_parameter(flag),))
+        observations.say("D101", message, fix=f"files can be: {listed(KINDS)}", parameters=(_parameter(flag),))
         return None
     return Source(name, splits, root=path.absolute())
 
@@ -161,7 +161,9 @@ def split_of(file: Path) -> str:
     return ALL_ROWS
 
 
-def choose_split(source: Source, wanted: str, faults: Faults, flag: str, data_flag: str = "--data-path") -> list[Path]:
+def choose_split(
+    source: Source, wanted: str, observations: Observations, flag: str, data_flag: str = "--data-path"
+) -> list[Path]:
     """The files of a split; empty with a finding where there is no such split."""
     splits = source.splits
     canonical = SPLIT_WORDS.get(wanted.lower(), wanted)
@@ -173,7 +175,7 @@ def choose_split(source: Source, wanted: str, faults: Faults, flag: str, data_fl
     by_stem = [file for files in splits.values() for file in files if file.name.split(".")[0] == wanted]
     if by_stem:
         return by_stem
-    faults.add(_no_split(source, wanted, flag, data_flag))
+    observations.add(_no_split(source, wanted, flag, data_flag))
     return []
 
 

@@ -25,7 +25,7 @@ from autotrain_llm.data.files.read import (
     say_objects,
 )
 from autotrain_llm.data.files.sniff import pretence
-from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.observations import Observations
 
 LARGE = 64 << 20  # bytes; rows in memory take several times what they take in a file
 UNPACKED = 4  # times what a packed text takes in its file
@@ -39,12 +39,18 @@ class _NotText(Exception):
 
 
 def open_table(
-    path: Path, name: str, faults: Faults, digest: Any, most: int | None = None, *, beside: Sequence[Path] = ()
+    path: Path,
+    name: str,
+    observations: Observations,
+    digest: Any,
+    most: int | None = None,
+    *,
+    beside: Sequence[Path] = (),
 ) -> Table:
     """The rows of a file (the first `most`), in memory or, where it is large with those `beside` it and they are many, as a `Stream`."""
-    rows = stream_of(path, name, faults, digest) if are_large([path, *beside]) else None
+    rows = stream_of(path, name, observations, digest) if are_large([path, *beside]) else None
     if rows is None:
-        return read_table(path, name, faults, digest, most)
+        return read_table(path, name, observations, digest, most)
     digest.update(name.encode("utf-8", "surrogateescape"))
     if most is not None and most <= ROWS:
         return Table(name, list(islice(rows, most)))
@@ -64,7 +70,7 @@ def _size(path: Path) -> int:
     return size * (UNPACKED if path.suffix.lower() == ".gz" else 1)
 
 
-def stream_of(path: Path, name: str, faults: Faults, digest: Any) -> Iterator[RawRow] | None:
+def stream_of(path: Path, name: str, observations: Observations, digest: Any) -> Iterator[RawRow] | None:
     """The rows of a large file, which is read while they are gone through; None where it can only be read whole."""
     try:
         with _opened(path) as file:
@@ -75,13 +81,17 @@ def stream_of(path: Path, name: str, faults: Faults, digest: Any) -> Iterator[Ra
     if pretence(head, name, rows=kind != "text") is not None:
         return None  # whoever reads it whole says what it is
     if kind in ("parquet", "arrow"):
-        return None if head.startswith(GZIP_MAGIC) or _is_packed(path) else _columns(path, kind, name, faults, digest)
+        return (
+            None
+            if head.startswith(GZIP_MAGIC) or _is_packed(path)
+            else _columns(path, kind, name, observations, digest)
+        )
     first = head.removeprefix(BOM).lstrip()[:1]
     if (kind == "lines" and first == b"[") or kind not in ("lines", "csv", "tsv", "text"):
         return None
     if kind == "text":
-        say_objects(head.decode("utf-8", "replace").split("\n")[:-1], name, faults)
-    return _rows(path, kind, name, faults, digest)
+        say_objects(head.decode("utf-8", "replace").split("\n")[:-1], name, observations)
+    return _rows(path, kind, name, observations, digest)
 
 
 def _is_packed(path: Path) -> bool:
@@ -93,26 +103,26 @@ def _opened(path: Path) -> BinaryIO:
     return gzip.open(path, "rb") if _is_packed(path) else path.open("rb")  # type: ignore[return-value]
 
 
-def _rows(path: Path, kind: str, name: str, faults: Faults, digest: Any) -> Iterator[RawRow]:
-    lines = _lines(path, name, faults, digest)
+def _rows(path: Path, kind: str, name: str, observations: Observations, digest: Any) -> Iterator[RawRow]:
+    lines = _lines(path, name, observations, digest)
     try:
         if kind == "lines":
-            yield from rows_of_lines(lines, name, faults)
+            yield from rows_of_lines(lines, name, observations)
         elif kind == "text":
             yield from rows_of_text(lines, _has_no_blank_line(path))
         else:
             first = next(lines)
-            if say_no_cells(first, name, faults):
+            if say_no_cells(first, name, observations):
                 return
             delimiter = "\t" if kind == "tsv" else delimiter_of(first)
-            yield from rows_of_cells(chain([first], lines), delimiter, name, faults)
+            yield from rows_of_cells(chain([first], lines), delimiter, name, observations)
     except _NotText:
         return
     except (OSError, EOFError) as problem:
-        faults.say("D102", f"{name} can't be read: {problem}", file=name, parameters=("data_path",))
+        observations.say("D102", f"{name} can't be read: {problem}", file=name, parameters=("data_path",))
 
 
-def _lines(path: Path, name: str, faults: Faults, digest: Any) -> Iterator[str]:
+def _lines(path: Path, name: str, observations: Observations, digest: Any) -> Iterator[str]:
     """The lines of a text with what ends them, parted at line feeds alone."""
     at, number = 0, 0
     with _opened(path) as file:
@@ -120,14 +130,14 @@ def _lines(path: Path, name: str, faults: Faults, digest: Any) -> Iterator[str]:
             digest.update(raw)
             number += 1
             if number == 1 and raw.startswith(BOM):
-                say_byte_order_mark(name, faults)
+                say_byte_order_mark(name, observations)
                 raw, at = raw[len(BOM) :], -len(BOM)
             try:
                 text = raw.decode("utf-8")
             except UnicodeDecodeError as problem:
                 with _opened(path) as again:
                     say_not_utf8(
-                        again.read(BLOCK), raw[problem.start], max(at, 0) + problem.start, number, name, faults
+                        again.read(BLOCK), raw[problem.start], max(at, 0) + problem.start, number, name, observations
                     )
                 raise _NotText from problem
             at += len(raw)
@@ -140,7 +150,7 @@ def _has_no_blank_line(path: Path) -> bool:
         return not any(raw.endswith(b"\n") and not raw.strip() for raw in file)
 
 
-def _columns(path: Path, kind: str, name: str, faults: Faults, digest: Any) -> Iterator[RawRow]:
+def _columns(path: Path, kind: str, name: str, observations: Observations, digest: Any) -> Iterator[RawRow]:
     """The rows of a Parquet or Arrow file, some at a time."""
     import pyarrow
 
@@ -150,13 +160,13 @@ def _columns(path: Path, kind: str, name: str, faults: Faults, digest: Any) -> I
     number = 0
     try:
         for batch in _batches(path, kind):
-            if not number and not columns_are_clear(batch.schema.names, name, faults):
+            if not number and not columns_are_clear(batch.schema.names, name, observations):
                 return
             for row in batch.to_pylist():
                 number += 1
                 yield number, None, row
     except (pyarrow.ArrowException, OSError) as problem:
-        say_damaged(kind, name, problem, faults)
+        say_damaged(kind, name, problem, observations)
 
 
 def _batches(path: Path, kind: str) -> Iterator[Any]:

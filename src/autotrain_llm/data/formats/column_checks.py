@@ -6,18 +6,18 @@ import dataclasses
 import re
 from typing import Any
 
-from autotrain_llm.data.findings import Faults
 from autotrain_llm.data.formats.detect import (
     CHOSEN,
     QUESTIONS,
     REJECTED,
     TEXT,
+    ColumnMapping,
     Columns,
-    Layout,
     holds_token_ids,
     recognise,
 )
 from autotrain_llm.data.formats.messages import is_too_deep, too_deep
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
 from autotrain_llm.data.wording import close, kind_of, listed, nearest, plain, shown
 from autotrain_llm.declare.finding import WARNING
@@ -40,21 +40,21 @@ HALVES = (("input", "output"), ("source", "target"), ("input_text", "target_text
 CELLS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 
-def check_header(columns: Columns, layout: Layout | None, name: str, faults: Faults) -> None:
+def check_header(columns: Columns, mapping: ColumnMapping | None, name: str, observations: Observations) -> None:
     """A warning where the line that names the columns of a CSV file looks like a row, and nothing else says that it isn't one."""
-    if not name.endswith(CELLS) or (layout is not None and layout.format != "text"):
+    if not name.endswith(CELLS) or (mapping is not None and mapping.format != "text"):
         return
-    names = columns.names if layout is None else list(layout.columns.values())
+    names = columns.names if mapping is None else list(mapping.columns.values())
     sentence = next((cell for cell in names if len(cell.split()) >= SENTENCE_WORDS and "_" not in cell), None)
     if sentence is None:
         return
     message = f"{name}: its first line is taken for the header, the names of the columns, and looks like a row: {sentence[:60]!r}"
     fix = f"put the names first: sed -i '1i text' {name}"
-    faults.say("D132", message, fix=fix, severity=WARNING, file=name, line=1, parameters=("data_path",))
+    observations.say("D132", message, fix=fix, severity=WARNING, file=name, line=1, parameters=("data_path",))
 
 
 def say_missing_columns(
-    columns: Columns, request: DataRequest, name: str, faults: Faults, data_flag: str = "--data-path"
+    columns: Columns, request: DataRequest, name: str, observations: Observations, data_flag: str = "--data-path"
 ) -> bool:
     """One finding for all columns that the user named and that aren't there; whether there are any."""
     absent = [
@@ -72,7 +72,7 @@ def say_missing_columns(
         fix = (
             "add a column with the worse answer to each prompt; or --trainer sft, which learns from good answers alone"
         )
-    faults.say(
+    observations.say(
         "D109",
         f"{name}{_given_by(data_flag)} has no column {asked}; it has: {there}",
         fix=fix,
@@ -90,18 +90,18 @@ def _given_by(data_flag: str) -> str:
 
 def _right_columns(columns: Columns, request: DataRequest, absent: list[str]) -> dict[str, Any]:
     """The columns that would be right: from what is recognised without flags, else the nearest name."""
-    layout = _recognised(columns, request)
-    if layout is not None and layout.format == "preference":
-        roles = [(field, role) for field, role in PREFERENCE_ROLES.items() if role in layout.columns]
-        right: dict[str, Any] = {_parameter(field): layout.columns[role] for field, role in roles}
-        begin_with_it = "prompt" not in layout.columns and columns.kind(layout.columns["chosen"]) == "turns"
+    mapping = _recognised(columns, request)
+    if mapping is not None and mapping.format == "preference":
+        roles = [(field, role) for field, role in PREFERENCE_ROLES.items() if role in mapping.columns]
+        right: dict[str, Any] = {_parameter(field): mapping.columns[role] for field, role in roles}
+        begin_with_it = "prompt" not in mapping.columns and columns.kind(mapping.columns["chosen"]) == "turns"
         if begin_with_it and "prompt_column" in absent:
             right |= {_parameter("prompt_column"): None}
         return right
     near = {_parameter(field): close(getattr(request, field), columns.names) for field in absent}
     if all(near.values()):
         return near
-    if layout is not None:
+    if mapping is not None:
         return dict.fromkeys(near)
     # What is named already is no other column, and of prompts and answers alone no worse answer can be guessed.
     named = {getattr(request, field) for field in COLUMN_FLAGS if request.is_named(field)}
@@ -110,7 +110,7 @@ def _right_columns(columns: Columns, request: DataRequest, absent: list[str]) ->
     return {_parameter(absent[0]): texts[0]} if texts and guessed else {}
 
 
-def _recognised(columns: Columns, request: DataRequest) -> Layout | None:
+def _recognised(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """What the columns are without any of them being named."""
     free = dataclasses.replace(request, named=(), text_column=None, prompt_column=None, rejected_column=None)
     return recognise(columns, free)
@@ -122,22 +122,22 @@ def _parameter(field: str) -> str:
 
 
 def say_not_recognised(
-    columns: Columns, request: DataRequest, name: str, faults: Faults, data_flag: str = "--data-path"
+    columns: Columns, request: DataRequest, name: str, observations: Observations, data_flag: str = "--data-path"
 ) -> None:
     """Nothing fits these columns: say what the trainer reads and what is there."""
     ids = holds_token_ids(columns)
     if ids is not None:
         message = f"{name} holds token ids ({ids}) and no text: whose tokenizer they are can't be known"
         fix = "decode them with the tokenizer that made them, and name the column: --text-column text"
-        faults.say("D111", message, fix=fix, file=name, parameters=("text_column",))
+        observations.say("D111", message, fix=fix, file=name, parameters=("text_column",))
         return
-    if _say_too_deep(columns, request, name, faults) or _say_wrong_kind(columns, request, name, faults):
+    if _say_too_deep(columns, request, name, observations) or _say_wrong_kind(columns, request, name, observations):
         return
     wants = WANTED["labelled" if request.trainer == "kto" else request.rows]
     there = ", ".join(_described(columns, column) for column in columns.names[:12])
     message = f"{request.trainer} needs {wants}, and {name}{_given_by(data_flag)} has: {there or 'no columns'}"
     row = min(columns.first_row.values(), default=None)
-    faults.say(
+    observations.say(
         "D110",
         message,
         fix=_mending_fix(columns, request, name),
@@ -201,7 +201,7 @@ def _described(columns: Columns, column: str) -> str:
     return f"{shown(column)} ({held}{' of objects' if keys and kind == 'list' else ''}{keys})"
 
 
-def _say_too_deep(columns: Columns, request: DataRequest, name: str, faults: Faults) -> bool:
+def _say_too_deep(columns: Columns, request: DataRequest, name: str, observations: Observations) -> bool:
     """Whether a column that is named, or any where none is, holds its turns in a list too many."""
     named = [getattr(request, field) for field in COLUMN_FLAGS if request.is_named(field)]
     for column, values in columns.values.items():
@@ -209,12 +209,12 @@ def _say_too_deep(columns: Columns, request: DataRequest, name: str, faults: Fau
             continue
         fault, row = too_deep(shown(column)), columns.first_row[column]
         message, parameters = f"{name}, row {row}: {fault}", _naming_parameters(request)
-        faults.say(fault.code, message, fix=fault.fix, file=name, row=row, parameters=parameters)
+        observations.say(fault.code, message, fix=fault.fix, file=name, row=row, parameters=parameters)
         return True
     return False
 
 
-def _say_wrong_kind(columns: Columns, request: DataRequest, name: str, faults: Faults) -> bool:
+def _say_wrong_kind(columns: Columns, request: DataRequest, name: str, observations: Observations) -> bool:
     """Whether a named column is there and holds what can't be trained on."""
     for field, flag in COLUMN_FLAGS.items():
         column = getattr(request, field)
@@ -226,7 +226,7 @@ def _say_wrong_kind(columns: Columns, request: DataRequest, name: str, faults: F
         held = "empty lists" if first == [] else kind_of(first)
         message = f"{flag} {shown(column)}: this column of {name} holds {held}, neither text nor messages"
         texts = columns.texts()
-        faults.say(
+        observations.say(
             "D115",
             message,
             changes={_parameter(field): texts[0]} if texts else {},
@@ -251,28 +251,34 @@ def _naming_fix(request: DataRequest) -> str:
     return "name the columns: " + " ".join(f"{flag_of(name)} …" for name in _naming_parameters(request))
 
 
-def check_columns(columns: Columns, layout: Layout, request: DataRequest, name: str, faults: Faults) -> None:
+def check_columns(
+    columns: Columns, mapping: ColumnMapping, request: DataRequest, name: str, observations: Observations
+) -> None:
     """What is legal and probably not meant: chosen and rejected swapped, one column for both."""
-    if layout.format == "text":
-        _check_broken_turns(columns, layout.columns["text"], name, faults)
-    chosen, rejected = layout.columns.get("chosen"), layout.columns.get("rejected")
+    if mapping.format == "text":
+        _check_broken_turns(columns, mapping.columns["text"], name, observations)
+    chosen, rejected = mapping.columns.get("chosen"), mapping.columns.get("rejected")
     if chosen is None or rejected is None:
         return
     flags = f"--text-column {shown(chosen)} --rejected-text-column {shown(rejected)}"
     if chosen == rejected:
         message = f"{flags}: chosen and rejected are the same column of {name}"
-        faults.say("D103", message, fix="name the rejected answers", file=name, parameters=("rejected_text_column",))
+        observations.say(
+            "D103", message, fix="name the rejected answers", file=name, parameters=("rejected_text_column",)
+        )
     elif plain(chosen) in REJECTED and plain(rejected) in CHOSEN:
         message = f"{flags}: by their names these two are swapped, and the model would learn to give the worse answer"
         changes = {"text_column": rejected, "rejected_text_column": chosen}
         parameters = ("text_column", "rejected_text_column")
-        faults.say("D119", message, changes=changes, severity=WARNING, file=name, parameters=parameters)
+        observations.say("D119", message, changes=changes, severity=WARNING, file=name, parameters=parameters)
 
 
-def check_column_beside(columns: Columns, layout: Layout, request: DataRequest, name: str, faults: Faults) -> None:
+def check_column_beside(
+    columns: Columns, mapping: ColumnMapping, request: DataRequest, name: str, observations: Observations
+) -> None:
     """A warning where the one column that is named holds prompts or answers, and the other half stands beside it, never to be seen."""
     named = request.text_column
-    if layout.format != "text" or named is None or not request.is_named("text_column"):
+    if mapping.format != "text" or named is None or not request.is_named("text_column"):
         return
     whole = _recognised(columns, request)
     if whole is None or whole.format not in ("alpaca", "prompt/completion"):
@@ -288,7 +294,7 @@ def check_column_beside(columns: Columns, layout: Layout, request: DataRequest, 
         what = f"{shown(other)}, which holds what they answer, is never seen"
     else:
         what = f"{shown(other)}, which holds the answers, is never learnt"
-    faults.say(
+    observations.say(
         "D167",
         f"--text-column {shown(named)}: of {name} this column alone is learnt; {what}",
         changes={"text_column": None},
@@ -314,7 +320,7 @@ def _says_more(columns: Columns, named: str, other: str) -> bool:
     return sum(str(part) in str(whole) for whole, part in zip(here, there, strict=False)) * 2 < len(there)
 
 
-def _check_broken_turns(columns: Columns, column: str, name: str, faults: Faults) -> None:
+def _check_broken_turns(columns: Columns, column: str, name: str, observations: Observations) -> None:
     """A warning where a text is a list of turns that can't be read as one."""
     values = [value for value in columns.values[column] if isinstance(value, str)]
     broken = [value for value in values if LIKE_TURNS.match(value)]
@@ -324,7 +330,7 @@ def _check_broken_turns(columns: Columns, column: str, name: str, faults: Faults
         f"{name}, row 1: {shown(column)} looks like messages, a list of turns, and is text that is neither JSON nor what Python writes: "
         f"{broken[0][:40]!r}; it is learnt as plain text"
     )
-    faults.say(
+    observations.say(
         "D115",
         message,
         fix="write it with json.dumps, or as a list rather than text",

@@ -7,9 +7,9 @@ from typing import Any
 
 from autotrain_llm.data.example import Example, Message, Side, as_turns
 from autotrain_llm.data.files.read import RawRow, Row, Table
-from autotrain_llm.data.findings import Faults
-from autotrain_llm.data.formats.detect import Layout
+from autotrain_llm.data.formats.detect import ColumnMapping
 from autotrain_llm.data.formats.messages import TurnFault, conversation, is_conversation, is_too_deep, parsed, too_deep
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
 from autotrain_llm.data.wording import kind_of, listed, shown
 from autotrain_llm.declare.finding import ERROR, WARNING
@@ -64,12 +64,14 @@ def _nothing_there(cells: Row, column: str) -> RowFault:
 class Converter:
     """Converts the rows of one data set by its layout."""
 
-    def __init__(self, layout: Layout, request: DataRequest, faults: Faults, data_flag: str = "--data-path") -> None:
-        self.layout, self.request, self.faults = layout, request, faults
-        self.columns = layout.columns
-        self.make = MAKERS[layout.format]
+    def __init__(
+        self, mapping: ColumnMapping, request: DataRequest, observations: Observations, data_flag: str = "--data-path"
+    ) -> None:
+        self.mapping, self.request, self.observations = mapping, request, observations
+        self.columns = mapping.columns
+        self.make = MAKERS[mapping.format]
         self.parameter = data_flag.removeprefix("--").replace("-", "_")
-        self.used = set(layout.columns.values())
+        self.used = set(mapping.columns.values())
 
     def convert(self, table: Table) -> list[Example]:
         """The Examples of a table."""
@@ -95,7 +97,7 @@ class Converter:
         return example
 
     def _say(self, code: str, at: Example, what: str, fix: str | None, severity: str, key: str | None = None) -> None:
-        self.faults.row(
+        self.observations.row(
             code, at.file, at.row, what, line=at.line, fix=fix, severity=severity, key=key, parameters=(self.parameter,)
         )
 

@@ -34,7 +34,7 @@ TOKENISED = ("input_ids", "labels", "attention_mask", "token_ids")
 
 
 @dataclass(frozen=True)
-class Layout:
+class ColumnMapping:
     """A format's name and which column plays which role in it."""
 
     format: str
@@ -94,11 +94,11 @@ class Columns:
         return [name for name in self.names if self.kind(name) == "text"]
 
 
-Recogniser = Callable[[Columns, DataRequest], Layout | None]
+Recogniser = Callable[[Columns, DataRequest], ColumnMapping | None]
 SIDE = ("text", "turns", "nothing")
 
 
-def messages(columns: Columns, request: DataRequest) -> Layout | None:
+def messages(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """A list of turns with role and content, or from and value (ShareGPT)."""
     named = _named(columns, request, "text_column")
     column = named or columns.find(MESSAGES, "turns")
@@ -108,7 +108,7 @@ def messages(columns: Columns, request: DataRequest) -> Layout | None:
     if column is None or columns.kind(column) != "turns" or _named(columns, request, "prompt_column"):
         return None
     found = {"messages": column} | _aside(columns)
-    return Layout(columns.spelling(column), found)
+    return ColumnMapping(columns.spelling(column), found)
 
 
 def _is_tools(columns: Columns, name: str) -> bool:
@@ -121,18 +121,18 @@ def _aside(columns: Columns) -> dict[str, str]:
     return {role: column for role, column in found.items() if column is not None}
 
 
-def text(columns: Columns, request: DataRequest) -> Layout | None:
+def text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """A column of text."""
     named = _named(columns, request, "text_column")
     if named and columns.kind(named) in ("text", "nothing") and not _named(columns, request, "prompt_column"):
-        return Layout("text", {"text": named})
+        return ColumnMapping("text", {"text": named})
     if _named(columns, request, "prompt_column"):
         return None
     column = columns.find(("text",), "text", "nothing")
-    return Layout("text", {"text": column}) if column and not named else None
+    return ColumnMapping("text", {"text": column}) if column and not named else None
 
 
-def other_text(columns: Columns, request: DataRequest) -> Layout | None:
+def other_text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """A column of text under another usual name, or the only one that holds text."""
     if _named(columns, request, "text_column"):
         return None
@@ -142,7 +142,7 @@ def other_text(columns: Columns, request: DataRequest) -> Layout | None:
         return None  # questions without answers
     if column is not None and plain(column) in COMPLETION and _has_unreadable_prompt(columns):
         return None  # answers whose questions would be lost
-    return Layout("text", {"text": column}) if column else None
+    return ColumnMapping("text", {"text": column}) if column else None
 
 
 def _has_unreadable_prompt(columns: Columns) -> bool:
@@ -150,7 +150,7 @@ def _has_unreadable_prompt(columns: Columns) -> bool:
     return columns.find(PROMPT, "number", "flag", "list", "object") is not None and columns.find(PROMPT, "text") is None
 
 
-def alpaca(columns: Columns, request: DataRequest) -> Layout | None:
+def alpaca(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """instruction and output, with an optional input, system prompt and history."""
     if any(_named(columns, request, name) for name in COLUMN_FLAGS):
         return None
@@ -165,10 +165,10 @@ def alpaca(columns: Columns, request: DataRequest) -> Layout | None:
         "system": columns.find(("system", "system_prompt"), "text"),
         "history": columns.find(("history",), "list"),
     }
-    return Layout("alpaca", {role: column for role, column in found.items() if column is not None})
+    return ColumnMapping("alpaca", {role: column for role, column in found.items() if column is not None})
 
 
-def pair(columns: Columns, request: DataRequest) -> Layout | None:
+def pair(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """A prompt and what completes it, under any of their usual names."""
     prompt = _named(columns, request, "prompt_column")
     completion = _named(columns, request, "text_column")
@@ -178,10 +178,10 @@ def pair(columns: Columns, request: DataRequest) -> Layout | None:
     completion = completion or columns.find(tuple(n for n in COMPLETION if n != plain(prompt or "")), *SIDE)
     if prompt is None or completion is None or prompt == completion:
         return None
-    return Layout("prompt/completion", {"prompt": prompt, "completion": completion} | _aside(columns))
+    return ColumnMapping("prompt/completion", {"prompt": prompt, "completion": completion} | _aside(columns))
 
 
-def preference(columns: Columns, request: DataRequest) -> Layout | None:
+def preference(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """A chosen and a rejected answer, with a prompt of their own or inside both."""
     rejected = _named(columns, request, "rejected_column") or columns.find(REJECTED, *SIDE)
     chosen = _named(columns, request, "text_column") or columns.find(CHOSEN, *SIDE)
@@ -194,19 +194,19 @@ def preference(columns: Columns, request: DataRequest) -> Layout | None:
         extra = columns.find(("input",), "text", "nothing")
         if plain(prompt) == "instruction" and extra:
             found["input"] = extra
-    return Layout("preference", found | _aside(columns))
+    return ColumnMapping("preference", found | _aside(columns))
 
 
-def labelled(columns: Columns, request: DataRequest) -> Layout | None:
+def labelled(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """prompt, completion and whether it is a good one (KTO's own form)."""
     label = columns.find(LABEL, "flag", "number", "text")
     found = pair(columns, request) if label else None
     if label is None or found is None or request.trainer != "kto":
         return None
-    return Layout("prompt/completion/label", found.columns | {"label": label})
+    return ColumnMapping("prompt/completion/label", found.columns | {"label": label})
 
 
-def prompts(columns: Columns, request: DataRequest) -> Layout | None:
+def prompts(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """Prompts alone: text or conversations that end before the answer."""
     prompt = _named(columns, request, "prompt_column") or _named(columns, request, "text_column")
     prompt = prompt or columns.find(("prompt", "query", "question", "instruction", "problem"), "text", "turns")
@@ -216,16 +216,16 @@ def prompts(columns: Columns, request: DataRequest) -> Layout | None:
     if prompt is None:
         return None
     extra = columns.find(("input",), "text", "nothing") if plain(prompt) == "instruction" else None
-    return Layout("prompts", {"prompt": prompt} | ({"input": extra} if extra else {}) | _aside(columns))
+    return ColumnMapping("prompts", {"prompt": prompt} | ({"input": extra} if extra else {}) | _aside(columns))
 
 
-def chosen_answers(columns: Columns, request: DataRequest) -> Layout | None:
+def chosen_answers(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """Preference pairs where answers are wanted: the chosen ones are learnt."""
     found = preference(columns, request) if request.text_column is None else None
     if found is None:
         return None
     roles = {role: column for role, column in found.columns.items() if role != "rejected"}
-    return Layout("chosen answers", roles)
+    return ColumnMapping("chosen answers", roles)
 
 
 RECOGNISERS: dict[str, tuple[Recogniser, ...]] = {
@@ -237,12 +237,12 @@ RECOGNISERS: dict[str, tuple[Recogniser, ...]] = {
 }
 
 
-def recognise(columns: Columns, request: DataRequest) -> Layout | None:
+def recognise(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """The first format that fits the columns, or None."""
     for recogniser in RECOGNISERS[request.rows]:
-        layout = recogniser(columns, request)
-        if layout is not None:
-            return layout
+        mapping = recogniser(columns, request)
+        if mapping is not None:
+            return mapping
     return None
 
 

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotrain_llm.data.dataset import DATA_FLAG, EVAL_FLAG, Dataset, Progress
-from autotrain_llm.data.disk_examples import Spool, Stored, keys_of
+from autotrain_llm.data.disk_examples import DiskExamples, DiskExamplesWriter, keys_of
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.files import hub
 from autotrain_llm.data.files.locate import ALL_ROWS, Source, choose_split, locate
 from autotrain_llm.data.files.read import ColumnTypes, Stream, Table, check_types
 from autotrain_llm.data.files.stream import open_table
-from autotrain_llm.data.findings import Faults
 from autotrain_llm.data.formats.column_checks import (
     check_column_beside,
     check_columns,
@@ -27,8 +26,9 @@ from autotrain_llm.data.formats.column_checks import (
     say_not_recognised,
 )
 from autotrain_llm.data.formats.convert import Converter
-from autotrain_llm.data.formats.detect import Columns, Layout, recognise
-from autotrain_llm.data.load.split import hold_out, wanted_rows
+from autotrain_llm.data.formats.detect import ColumnMapping, Columns, recognise
+from autotrain_llm.data.load.split import hold_out, rows_to_hold_out
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.quality.exact_duplicates import check_duplicates, check_overlap
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
 from autotrain_llm.data.wording import listed, plural
@@ -44,7 +44,7 @@ class _Reading:
 
     request: DataRequest
     progress: Progress | None = None
-    faults: Faults = field(default_factory=Faults)
+    observations: Observations = field(default_factory=Observations)
     digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
     files: list[str] = field(default_factory=list)
     cut_short: bool = False
@@ -59,19 +59,19 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
     reading.digest.update(json.dumps(request.settings(), sort_keys=True, default=str).encode())
     if request.max_samples is not None and request.max_samples < 1:
         message = f"--max-samples {request.max_samples} leaves no rows"
-        reading.faults.say("D118", message, changes={"max_samples": 100}, parameters=("max_samples",))
-        raise Refused(reading.faults.findings())
+        reading.observations.say("D118", message, changes={"max_samples": 100}, parameters=("max_samples",))
+        raise Refused(reading.observations.findings())
     with _nothing_collected():
         tables, valid_tables = _tables(reading)
-        layout = _layout(reading, tables, DATA_FLAG)
-        if layout is None:
-            raise Refused(reading.faults.findings())
-        train = _converted(reading, layout, tables, DATA_FLAG)
+        mapping = _column_mapping(reading, tables, DATA_FLAG)
+        if mapping is None:
+            raise Refused(reading.observations.findings())
+        train = _converted(reading, mapping, tables, DATA_FLAG)
     if not train:
         _refuse_all(reading, tables)
     dataset = Dataset(
-        layout.format,
-        layout.columns,
+        mapping.format,
+        mapping.columns,
         train,
         [],
         (),
@@ -81,11 +81,11 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
         request.rows,
         eval_path=request.eval_path,
     )
-    _evaluation(reading, dataset, layout, valid_tables)
-    if layout.format == "prompt/completion/label":
+    _evaluation(reading, dataset, mapping, valid_tables)
+    if mapping.format == "prompt/completion/label":
         _say_one_label(reading, dataset, listed(table.file for table in tables))
-    check_duplicates(dataset.train, listed(table.file for table in tables), reading.faults)
-    dataset.findings = reading.faults.findings()
+    check_duplicates(dataset.train, listed(table.file for table in tables), reading.observations)
+    dataset.findings = reading.observations.findings()
     dataset.files = tuple(reading.files)
     dataset.cut_short = reading.cut_short
     dataset.fingerprint = reading.digest.hexdigest()
@@ -106,10 +106,10 @@ def _nothing_collected() -> Iterator[None]:
 
 def _tables(reading: _Reading) -> tuple[list[Table], list[Table] | None]:
     """The tables to train on, and those of a validation split where one was named."""
-    request, faults = reading.request, reading.faults
-    source = locate(request.path, faults)
+    request, observations = reading.request, reading.observations
+    source = locate(request.path, observations)
     if source is None:
-        raise Refused(faults.findings())
+        raise Refused(observations.findings())
     splits = _hub_splits(reading, source, DATA_FLAG)
     tables = _read_split(reading, source, splits, request.train_split, "--train-split", DATA_FLAG, request.max_samples)
     valid = None
@@ -121,18 +121,18 @@ def _tables(reading: _Reading) -> tuple[list[Table], list[Table] | None]:
 
 
 def _with_an_error(reading: _Reading, tables: list[Table]) -> tuple[Finding, ...]:
-    if not reading.faults.refused:
+    if not reading.observations.refused:
         name = listed(table.file for table in tables) or reading.request.path
-        reading.faults.say("D118", f"{name} holds no rows", file=name, parameters=("data_path",))
-    return reading.faults.findings()
+        reading.observations.say("D118", f"{name} holds no rows", file=name, parameters=("data_path",))
+    return reading.observations.findings()
 
 
 def _hub_splits(reading: _Reading, source: Source, flag: str) -> dict[str, Any]:
     if source.hub_id is None:
         return {}
-    splits = hub.load_splits(source.hub_id, reading.request, reading.faults, flag)
+    splits = hub.load_splits(source.hub_id, reading.request, reading.observations, flag)
     if not splits:
-        raise Refused(reading.faults.findings())
+        raise Refused(reading.observations.findings())
     return splits
 
 
@@ -150,7 +150,7 @@ def _read_split(
     if source.hub_id is not None:
         return _read_hub_split(reading, source, splits, wanted, flag, most)
     tables: list[Table] = []
-    paths = choose_split(source, wanted, reading.faults, flag, data_flag)
+    paths = choose_split(source, wanted, reading.observations, flag, data_flag)
     for path in paths:
         left = None if most is None else most - sum(len(table.rows) for table in tables)
         if left == 0:
@@ -158,7 +158,7 @@ def _read_split(
         name = source.shown(path)
         reading.files.append(str(path))
         others = [other for other in paths if other is not path]
-        tables.append(open_table(path, name, reading.faults, reading.digest, left, beside=others))
+        tables.append(open_table(path, name, reading.observations, reading.digest, left, beside=others))
     return tables
 
 
@@ -173,35 +173,35 @@ def _read_hub_split(
     if wanted not in splits:
         message = f"{source.name} has no split {wanted!r} ({flag}); it has: {listed(splits)}"
         parameters = (flag.removeprefix("--").replace("-", "_"),)
-        reading.faults.say("D108", message, changes={parameters[0]: next(iter(splits))}, parameters=parameters)
+        reading.observations.say("D108", message, changes={parameters[0]: next(iter(splits))}, parameters=parameters)
         return []
     reading.files.append(f"{source.hub_id}/{wanted}")
     reading.digest.update(hub.fingerprint_of(splits[wanted]))
     return [hub.table_of(splits[wanted], f"{source.name}/{wanted}", most)]
 
 
-def _layout(reading: _Reading, tables: list[Table], flag: str) -> Layout | None:
+def _column_mapping(reading: _Reading, tables: list[Table], flag: str) -> ColumnMapping | None:
     """The layout of the tables, or None with a finding."""
     columns = Columns(cells for table in tables for _, _, cells in table.first())
     name = listed(table.file for table in tables)
-    if say_missing_columns(columns, reading.request, name, reading.faults, flag):
-        check_header(columns, None, name, reading.faults)
+    if say_missing_columns(columns, reading.request, name, reading.observations, flag):
+        check_header(columns, None, name, reading.observations)
         return None
-    layout = recognise(columns, reading.request)
+    mapping = recognise(columns, reading.request)
     if not any(reading.request.is_named(field) for field in COLUMN_FLAGS):
-        check_header(columns, layout, name, reading.faults)
-    if layout is None:
-        say_not_recognised(columns, reading.request, name, reading.faults, flag)
+        check_header(columns, mapping, name, reading.observations)
+    if mapping is None:
+        say_not_recognised(columns, reading.request, name, reading.observations, flag)
         return None
-    check_columns(columns, layout, reading.request, name, reading.faults)
+    check_columns(columns, mapping, reading.request, name, reading.observations)
     if flag == DATA_FLAG:
-        check_column_beside(columns, layout, reading.request, name, reading.faults)
-    return layout
+        check_column_beside(columns, mapping, reading.request, name, reading.observations)
+    return mapping
 
 
-def _converted(reading: _Reading, layout: Layout, tables: list[Table], flag: str) -> Sequence[Example]:
+def _converted(reading: _Reading, mapping: ColumnMapping, tables: list[Table], flag: str) -> Sequence[Example]:
     """The Examples of some tables: those of large files on disk, and all where any is large."""
-    converter = Converter(layout, reading.request, reading.faults, flag)
+    converter = Converter(mapping, reading.request, reading.observations, flag)
     examples: Sequence[Example]
     if any(isinstance(table.rows, Stream) for table in tables):
         wanted = reading.request.max_samples if flag == DATA_FLAG else None
@@ -210,17 +210,17 @@ def _converted(reading: _Reading, layout: Layout, tables: list[Table], flag: str
         examples = []
         for table in tables:
             examples += converter.convert(table)
-            check_types(table, converter.used, reading.faults)
+            check_types(table, converter.used, reading.observations)
     allowed = reading.request.most_rows
     reading.cut_short |= allowed is not None and sum(len(table.rows) for table in tables) >= allowed
     return examples
 
 
-def _spooled(reading: _Reading, converter: Converter, tables: list[Table], most: int | None) -> Stored:
+def _spooled(reading: _Reading, converter: Converter, tables: list[Table], most: int | None) -> DiskExamples:
     """The Examples of the first `most` rows, on disk. How many rows a large file has is known when it was gone through."""
-    spool, read = Spool(), 0
+    spool, read = DiskExamplesWriter(), 0
     for table in tables:
-        types = ColumnTypes(table.file, converter.used, reading.faults)
+        types = ColumnTypes(table.file, converter.used, reading.observations)
         for raw in table.rows:
             if read == most:
                 break
@@ -238,21 +238,21 @@ def _refuse_all(reading: _Reading, tables: list[Table]) -> None:
     """Every row was left out: what was a warning about a row is now why nothing can be trained."""
     rows = sum(len(table.rows) for table in tables)
     name = listed(table.file for table in tables)
-    found = [f.replace(severity=ERROR) if f.row else f for f in reading.faults.findings()]
+    found = [f.replace(severity=ERROR) if f.row else f for f in reading.observations.findings()]
     message = f"{name}: none of the {plural(rows, 'row')} can be trained on"
     raise Refused([*found, Finding(message, None, ("data_path",), file=name, code="D118")])
 
 
-def _evaluation(reading: _Reading, dataset: Dataset, layout: Layout, valid_tables: list[Table] | None) -> None:
+def _evaluation(reading: _Reading, dataset: Dataset, mapping: ColumnMapping, valid_tables: list[Table] | None) -> None:
     """Fill the evaluation rows: from a data set of their own, a named split, or rows held out."""
     request = reading.request
     if request.eval_path is not None:
-        with reading.faults.about("eval_dataset_path"):
+        with reading.observations.about("eval_dataset_path"):
             dataset.valid = _from_eval_path(reading, dataset)
         dataset.valid_from = f"{EVAL_FLAG} {request.eval_path}"
-        check_overlap(dataset.train, dataset.valid, EVAL_FLAG, reading.faults)
+        check_overlap(dataset.train, dataset.valid, EVAL_FLAG, reading.observations)
     elif valid_tables is not None:
-        dataset.valid = _converted(reading, layout, valid_tables, "--valid-split")
+        dataset.valid = _converted(reading, mapping, valid_tables, "--valid-split")
         dataset.valid_from = f"the split {request.valid_split}"
         if not dataset.valid:
             _say_empty(
@@ -261,14 +261,14 @@ def _evaluation(reading: _Reading, dataset: Dataset, layout: Layout, valid_table
                 f"--valid-split {request.valid_split}",
                 "valid_split",
             )
-        check_overlap(dataset.train, dataset.valid, "--valid-split", reading.faults)
+        check_overlap(dataset.train, dataset.valid, "--valid-split", reading.observations)
     elif request.valid_split is not None:
         _hold_out(reading, dataset, request.valid_split)
 
 
 def _hold_out(reading: _Reading, dataset: Dataset, valid_split: str) -> None:
     rows = len(dataset.train)
-    count = wanted_rows(valid_split, rows) or 0
+    count = rows_to_hold_out(valid_split, rows) or 0
     if 0 < count < rows:
         train, valid = hold_out(dataset.train, count, reading.request.seed)
         if train and valid:
@@ -281,14 +281,14 @@ def _hold_out(reading: _Reading, dataset: Dataset, valid_split: str) -> None:
     if share is None and rows > 1:
         message += ", which are all the same" if len(set(keys_of(dataset.train))) == 1 else ""
     changes = {"valid_split": share} if share is not None else {}
-    reading.faults.say("D129", message, fix=fix, changes=changes, parameters=("valid_split",))
+    reading.observations.say("D129", message, fix=fix, changes=changes, parameters=("valid_split",))
 
 
 def _that_can_be_held_out(reading: _Reading, dataset: Dataset) -> float | None:
     """A share or a number of rows that leaves rows on both sides; None where there is none, as where all rows are the same."""
     rows = len(dataset.train)
     for share in (0.1, 1, 0.5, rows - 1):
-        count = wanted_rows(str(share), rows) or 0
+        count = rows_to_hold_out(str(share), rows) or 0
         if (
             0 < count < rows
             and (share >= 1 or rows >= 10)
@@ -300,8 +300,8 @@ def _that_can_be_held_out(reading: _Reading, dataset: Dataset) -> float | None:
 
 def _from_eval_path(reading: _Reading, dataset: Dataset) -> Sequence[Example]:
     """The rows of a data set that is there for evaluation only."""
-    request, faults = reading.request, reading.faults
-    source = locate(str(request.eval_path), faults, EVAL_FLAG)
+    request, observations = reading.request, reading.observations
+    source = locate(str(request.eval_path), observations, EVAL_FLAG)
     if source is None:
         return []
     splits = _hub_splits(reading, source, EVAL_FLAG)
@@ -311,42 +311,44 @@ def _from_eval_path(reading: _Reading, dataset: Dataset) -> Sequence[Example]:
     if source.single or wanted == ALL_ROWS:
         wanted = "train"
     tables = _read_split(reading, source, splits, wanted, "--valid-split", EVAL_FLAG, None)
-    layout = _layout(reading, tables, EVAL_FLAG) if any(table.first() for table in tables) else None
-    valid = _converted(reading, layout, tables, EVAL_FLAG) if layout is not None else []
-    if layout is not None:
-        dataset.valid_format = layout.format
-        if reading.request.rows == "conversations" and (layout.format == "text") != (dataset.format == "text"):
-            _say_other_kind(reading, dataset, layout)
-    if not valid and (layout is not None or not any(table.first() for table in tables)):
+    mapping = _column_mapping(reading, tables, EVAL_FLAG) if any(table.first() for table in tables) else None
+    valid = _converted(reading, mapping, tables, EVAL_FLAG) if mapping is not None else []
+    if mapping is not None:
+        dataset.valid_format = mapping.format
+        if reading.request.rows == "conversations" and (mapping.format == "text") != (dataset.format == "text"):
+            _say_other_kind(reading, dataset, mapping)
+    if not valid and (mapping is not None or not any(table.first() for table in tables)):
         _say_empty(reading, source.name, EVAL_FLAG, "eval_dataset_path")
     return valid
 
 
-def _say_other_kind(reading: _Reading, dataset: Dataset, layout: Layout) -> None:
+def _say_other_kind(reading: _Reading, dataset: Dataset, mapping: ColumnMapping) -> None:
     """Rows to train on that are answers, and rows to evaluate on that are plain text, or the other way round."""
     message = (
-        f"{EVAL_FLAG} {reading.request.eval_path} is read as {layout.format}, and --data-path {dataset.path} as {dataset.format}: "
+        f"{EVAL_FLAG} {reading.request.eval_path} is read as {mapping.format}, and --data-path {dataset.path} as {dataset.format}: "
         "what is measured is not what is learnt"
     )
     fix = f"write both in one shape: {dataset.format}"
-    reading.faults.say("D134", message, fix=fix, severity=WARNING, parameters=("eval_dataset_path", "data_path"))
+    reading.observations.say("D134", message, fix=fix, severity=WARNING, parameters=("eval_dataset_path", "data_path"))
 
 
 def _say_one_label(reading: _Reading, dataset: Dataset, name: str) -> None:
     """A warning where all answers are good, or all bad."""
     labels = {example.label for example in dataset.train}
-    if len(labels) == 1 and len(dataset.train) > 1 and not reading.faults.refused:
+    if len(labels) == 1 and len(dataset.train) > 1 and not reading.observations.refused:
         label = "true" if labels == {True} else "false"
         message = f"{name}: all {len(dataset.train)} answers have the label {label}: there is nothing to tell them from"
         fix = "add answers of the other kind, or --trainer sft, which learns good answers"
-        reading.faults.say("D135", message, fix=fix, severity=WARNING, file=name, parameters=("data_path",))
+        reading.observations.say("D135", message, fix=fix, severity=WARNING, file=name, parameters=("data_path",))
 
 
 def _say_empty(reading: _Reading, name: str, flag: str, parameter: str) -> None:
     message = f"{flag}: {name} is empty: no row of it can be evaluated"
-    reading.faults.say("D121", message, fix="give evaluation rows that hold text", file=name, parameters=(parameter,))
+    reading.observations.say(
+        "D121", message, fix="give evaluation rows that hold text", file=name, parameters=(parameter,)
+    )
 
 
 def is_split_name(valid_split: str) -> bool:
     """Whether `--valid-split` names a split rather than a share or a number of rows."""
-    return wanted_rows(valid_split, 1) is None
+    return rows_to_hold_out(valid_split, 1) is None

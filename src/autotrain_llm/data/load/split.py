@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from autotrain_llm.data.disk_examples import chosen, keys_of
+from autotrain_llm.data.disk_examples import keys_of, select_rows
 from autotrain_llm.data.example import Example
 
 
-def wanted_rows(valid_split: str, rows: int) -> int | None:
+def rows_to_hold_out(valid_split: str, rows: int) -> int | None:
     """How many of `rows` rows a hold-out of this share or number means; None where it is neither."""
     try:
         value = float(valid_split)
@@ -37,4 +37,4 @@ def hold_out(examples: Sequence[Example], count: int, seed: int) -> tuple[Sequen
         if rows >= count:
             break
     out = numpy.isin(group, held)
-    return chosen(examples, numpy.flatnonzero(~out)), chosen(examples, numpy.flatnonzero(out))
+    return select_rows(examples, numpy.flatnonzero(~out)), select_rows(examples, numpy.flatnonzero(out))

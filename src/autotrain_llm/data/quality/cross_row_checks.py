@@ -11,7 +11,7 @@ from itertools import islice
 
 from autotrain_llm.data.dataset import EVAL_FLAG, Dataset
 from autotrain_llm.data.example import Example, Side
-from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.quality.exact_duplicates import FEWEST_REPEATED, LARGE_SHARE
 from autotrain_llm.data.quality.near_duplicates import (
     MOST_EVALUATION_ROWS,
@@ -48,23 +48,23 @@ class RowChecks:
 
 def check_rows(dataset: Dataset, *, most: int | None = None, secrets: bool = False, seed: int = 42) -> RowChecks:
     """Compare the rows of a data set (the first `most` of each side) with each other."""
-    faults = Faults()
+    observations = Observations()
     train, valid = _first(dataset.train, most), _first(dataset.valid, most)
     left: list[str] = []
     if len(train) < len(dataset.train):
         left.append(f"rows after the first {most} were not compared with others")
     if dataset.format in JUDGED:
-        check_contradictions(train, faults)
+        check_contradictions(train, observations)
     some, some_valid = sampled(train, MOST_ROWS, seed), sampled(valid, MOST_EVALUATION_ROWS, seed)
     if len(some) < len(train) or len(some_valid) < len(valid):
         left.append(f"near duplicates were looked for among {_of(some, train, valid, some_valid)}, drawn with the seed")
-    check_letters(some, faults)
-    check_near_duplicates(some, faults)
+    check_letters(some, observations)
+    check_near_duplicates(some, observations)
     if some_valid and (flag := _flag_of(dataset)):
-        check_near_overlap(some, some_valid, flag, faults)
+        check_near_overlap(some, some_valid, flag, observations)
     if secrets:
-        check_secrets([*train, *valid] if most else _both(dataset), faults)
-    return RowChecks(faults.findings(), tuple(left))
+        check_secrets([*train, *valid] if most else _both(dataset), observations)
+    return RowChecks(observations.findings(), tuple(left))
 
 
 def _first(rows: Sequence[Example], most: int | None) -> Sequence[Example]:
@@ -90,7 +90,7 @@ def _flag_of(dataset: Dataset) -> str | None:
     return "--valid-split" if (dataset.valid_from or "").startswith("the split ") else None
 
 
-def check_letters(rows: Sequence[Example], faults: Faults) -> None:
+def check_letters(rows: Sequence[Example], observations: Observations) -> None:
     """A warning where a share of the rows holds letters that were lost, or read in another encoding than they were written in."""
     written = [(row, [text for text in row.strings() if not text.isascii() or "\0" in text]) for row in rows]
     suspected = [(row, texts) for row, texts in written if texts]
@@ -107,11 +107,11 @@ def check_letters(rows: Sequence[Example], faults: Faults) -> None:
             "make the file anew from its source, reading and writing it as UTF-8",
             first,
             "data_path",
-            faults,
+            observations,
         )
 
 
-def check_contradictions(rows: Iterable[Example], faults: Faults) -> None:
+def check_contradictions(rows: Iterable[Example], observations: Observations) -> None:
     """A warning where the same two answers to one prompt are preferred both ways, or the same answer is labelled both ways."""
     seen: dict[bytes, tuple[bool, int]] = {}
     for row in rows:
@@ -121,7 +121,7 @@ def check_contradictions(rows: Iterable[Example], faults: Faults) -> None:
         what, verdict = judged
         before, number = seen.setdefault(what, (verdict, row.row))
         if before != verdict:
-            _say_contradiction(row, number, faults)
+            _say_contradiction(row, number, observations)
 
 
 def _judgement(row: Example) -> tuple[bytes, bool] | None:
@@ -142,12 +142,12 @@ def _digest(parts: list[str]) -> bytes:
     return hashlib.blake2b("\0".join(parts).encode("ascii"), digest_size=16).digest()
 
 
-def _say_contradiction(row: Example, before: int, faults: Faults) -> None:
+def _say_contradiction(row: Example, before: int, observations: Observations) -> None:
     if row.label is None:
         what = f"prefers the answer that row {before} rejects, with the same prompt and the same two answers"
     else:
         what = f"the same prompt and answer as row {before}, with the other label"
-    faults.row(
+    observations.row(
         "D163",
         row.file,
         row.row,
@@ -159,37 +159,39 @@ def _say_contradiction(row: Example, before: int, faults: Faults) -> None:
     )
 
 
-def check_near_duplicates(rows: Sequence[Example], faults: Faults) -> None:
+def check_near_duplicates(rows: Sequence[Example], observations: Observations) -> None:
     """A warning where a large share of the rows is nearly an earlier one."""
     fewest = max(FEWEST_REPEATED, LARGE_SHARE * len(rows))
-    twins = near_duplicates(rows, fewest)
-    if len(twins.pairs) < fewest:
+    pairs = near_duplicates(rows, fewest)
+    if len(pairs.pairs) < fewest:
         return
-    before, row = twins.pairs[0]
+    before, row = pairs.pairs[0]
     message = (
-        f"{row.file}, row {row.row}: nearly the same as row {before.row}; so are {len(twins.pairs)} of {twins.compared} rows, "
+        f"{row.file}, row {row.row}: nearly the same as row {before.row}; so are {len(pairs.pairs)} of {pairs.compared} rows, "
         "each like an earlier one in nine of ten runs of five words"
     )
-    _say("D161", message, "keep one of each", row, "data_path", faults)
+    _say("D161", message, "keep one of each", row, "data_path", observations)
 
 
-def check_near_overlap(train: Sequence[Example], valid: Sequence[Example], flag: str, faults: Faults) -> None:
+def check_near_overlap(
+    train: Sequence[Example], valid: Sequence[Example], flag: str, observations: Observations
+) -> None:
     """A warning where rows of the evaluation data are nearly rows that are trained on."""
     fewest = max(1, OVERLAPPING_SHARE * len(valid))
-    twins = near_overlap(train, valid, fewest)
-    if len(twins.pairs) < fewest:
+    pairs = near_overlap(train, valid, fewest)
+    if len(pairs.pairs) < fewest:
         return
-    trained, row = twins.pairs[0]
+    trained, row = pairs.pairs[0]
     message = (
         f"{row.file}, row {row.row} ({flag}) is nearly row {trained.row} of {trained.file}, which is trained on: "
-        f"{plural(len(twins.pairs), 'row')} of {twins.compared} will look better than they are"
+        f"{plural(len(pairs.pairs), 'row')} of {pairs.compared} will look better than they are"
     )
     parameter = flag.removeprefix("--").replace("-", "_")
-    _say("D162", message, f"delete such rows from {row.file}", row, parameter, faults)
+    _say("D162", message, f"delete such rows from {row.file}", row, parameter, observations)
 
 
-def _say(code: str, message: str, fix: str, row: Example, parameter: str, faults: Faults) -> None:
-    faults.say(
+def _say(code: str, message: str, fix: str, row: Example, parameter: str, observations: Observations) -> None:
+    observations.say(
         code,
         message,
         fix=fix,

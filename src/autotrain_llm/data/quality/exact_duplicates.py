@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from autotrain_llm.data.disk_examples import keys_of
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.wording import plural
 from autotrain_llm.declare.finding import WARNING
 
@@ -18,7 +18,7 @@ LARGE_SHARE = 0.2
 FEWEST_REPEATED = 5
 
 
-def check_duplicates(examples: Sequence[Example], name: str, faults: Faults) -> None:
+def check_duplicates(examples: Sequence[Example], name: str, observations: Observations) -> None:
     """A warning where a large share of the rows repeats an earlier one."""
     import numpy
 
@@ -33,7 +33,7 @@ def check_duplicates(examples: Sequence[Example], name: str, faults: Faults) -> 
         f"{example.file}, row {example.row}: an exact duplicate of an earlier row; {repeated} of {len(examples)} rows are "
         f"(most often {int(counts.max())} times the same)"
     )
-    faults.say(
+    observations.say(
         "D123",
         message,
         fix=f"deduplicate {name}",
@@ -45,7 +45,7 @@ def check_duplicates(examples: Sequence[Example], name: str, faults: Faults) -> 
     )
 
 
-def check_overlap(train: Sequence[Example], valid: Sequence[Example], flag: str, faults: Faults) -> None:
+def check_overlap(train: Sequence[Example], valid: Sequence[Example], flag: str, observations: Observations) -> None:
     """A warning where rows of the evaluation data are trained on."""
     import numpy
 
@@ -56,13 +56,13 @@ def check_overlap(train: Sequence[Example], valid: Sequence[Example], flag: str,
     if not len(shared):
         return
     first = valid[int(shared[0])]
-    twin = train[int(numpy.flatnonzero(trained == evaluated[shared[0]])[-1])]
+    duplicate = train[int(numpy.flatnonzero(trained == evaluated[shared[0]])[-1])]
     message = (
-        f"{first.file}, row {first.row} ({flag}) is also row {twin.row} of {twin.file}, which is trained on: "
+        f"{first.file}, row {first.row} ({flag}) is also row {duplicate.row} of {duplicate.file}, which is trained on: "
         f"{plural(len(shared), 'row')} of {len(valid)} will look better than they are"
     )
     parameter = flag.removeprefix("--").replace("-", "_")
-    faults.say(
+    observations.say(
         "D122",
         message,
         fix=f"delete the shared rows from {first.file}",

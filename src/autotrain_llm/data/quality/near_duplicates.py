@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from numpy import ndarray
 
 WORDS = 5  # in a run
-FEWEST = 20  # runs of a row of its own
-ALIKE = 0.9  # share of the runs of two rows that both have
-MANY = 0.1  # share of the rows that a run may be in before it counts as their pattern
+FEWEST_SHINGLES = 20  # runs of a row of its own
+SIMILARITY = 0.9  # share of the runs of two rows that both have
+PATTERN_SHARE = 0.1  # share of the rows that a run may be in before it counts as their pattern
 MOST_ROWS = 4000
 MOST_EVALUATION_ROWS = 1000
 PERMUTATIONS, BANDS, BAND = 64, 8, 8  # rows that are alike to 0.9 share a band with a probability of 0.99
@@ -29,7 +29,7 @@ MIX = 0x9E3779B97F4A7C15  # odd, and far from any power of two
 
 
 @dataclass
-class Twins:
+class DuplicatePairs:
     """Pairs of rows that are nearly the same: an earlier and a later one; and how many rows were compared."""
 
     compared: int
@@ -43,36 +43,36 @@ def sampled(rows: Sequence[Example], most: int, seed: int) -> list[Example]:
     return [rows[at] for at in sorted(random.Random(seed).sample(range(len(rows)), most))]
 
 
-def near_duplicates(rows: Sequence[Example], fewest: float = 1) -> Twins:
+def near_duplicates(rows: Sequence[Example], fewest: float = 1) -> DuplicatePairs:
     """For each row that is nearly an earlier one, both; none at all where there can't be `fewest` of them."""
-    runs = _own_runs(rows)
-    likely = _likely(runs, runs, 2)
+    shingles = _distinctive_shingles(rows)
+    likely = _likely(shingles, shingles, 2)
     if len(likely) < fewest:
-        return Twins(len(rows))
-    return Twins(len(rows), _paired((rows, runs, likely), (rows, runs, likely)))
+        return DuplicatePairs(len(rows))
+    return DuplicatePairs(len(rows), _paired((rows, shingles, likely), (rows, shingles, likely)))
 
 
-def near_overlap(train: Sequence[Example], valid: Sequence[Example], fewest: float = 1) -> Twins:
+def near_overlap(train: Sequence[Example], valid: Sequence[Example], fewest: float = 1) -> DuplicatePairs:
     """For each evaluation row that is nearly one that is trained on, both, the latter first; none where there can't be `fewest` of them."""
-    runs = _own_runs([*train, *valid])
-    trained, evaluated = runs[: len(train)], runs[len(train) :]
+    shingles = _distinctive_shingles([*train, *valid])
+    trained, evaluated = shingles[: len(train)], shingles[len(train) :]
     likely = _likely(evaluated, trained, 1)
     if len(likely) < fewest:
-        return Twins(len(valid))
+        return DuplicatePairs(len(valid))
     pairs = _paired((train, trained, _likely(trained, evaluated, 1)), (valid, evaluated, likely))
-    return Twins(len(valid), pairs)
+    return DuplicatePairs(len(valid), pairs)
 
 
-def _own_runs(rows: Sequence[Example]) -> list[ndarray]:
+def _distinctive_shingles(rows: Sequence[Example]) -> list[ndarray]:
     """The runs of each row that are not of a pattern, each once, as numbers; none where too few are left."""
     import numpy
 
     words: defaultdict[str, int] = defaultdict(count(1).__next__)
-    runs = [_runs(row, words) for row in rows]
-    numbers, counts = numpy.unique(numpy.concatenate([*runs, _none()]), return_counts=True)
-    common = numbers[counts > max(MANY * len(rows), 2 * WORDS)]
-    own = [held[~numpy.isin(held, common)] for held in runs] if len(common) else runs
-    return [held if len(held) >= FEWEST else _none() for held in own]
+    shingles = [_shingles(row, words) for row in rows]
+    numbers, counts = numpy.unique(numpy.concatenate([*shingles, _none()]), return_counts=True)
+    common = numbers[counts > max(PATTERN_SHARE * len(rows), 2 * WORDS)]
+    own = [held[~numpy.isin(held, common)] for held in shingles] if len(common) else shingles
+    return [held if len(held) >= FEWEST_SHINGLES else _none() for held in own]
 
 
 def _none() -> ndarray:
@@ -81,7 +81,7 @@ def _none() -> ndarray:
     return numpy.zeros(0, dtype=numpy.uint64)
 
 
-def _runs(row: Example, words: defaultdict[str, int]) -> ndarray:
+def _shingles(row: Example, words: defaultdict[str, int]) -> ndarray:
     """The runs of a row, each once: its words get numbers in the order in which they are met, and a run mixes those of its own."""
     import numpy
 
@@ -89,15 +89,15 @@ def _runs(row: Example, words: defaultdict[str, int]) -> ndarray:
     if len(said) < WORDS:
         return _none()
     numbers = numpy.fromiter(map(words.__getitem__, said), dtype=numpy.uint64, count=len(said))
-    runs = len(numbers) - WORDS + 1
-    mixed = numbers[:runs].copy()
+    shingles = len(numbers) - WORDS + 1
+    mixed = numbers[:shingles].copy()
     for at in range(1, WORDS):
-        mixed = mixed * numpy.uint64(MIX) + numbers[at : at + runs]
+        mixed = mixed * numpy.uint64(MIX) + numbers[at : at + shingles]
     mixed.sort()
     return mixed[numpy.append(True, mixed[1:] != mixed[:-1])]
 
 
-def _likely(runs: Sequence[ndarray], others: Sequence[ndarray], times: int) -> list[int]:
+def _likely(shingles: Sequence[ndarray], others: Sequence[ndarray], times: int) -> list[int]:
     """Rows that can have a twin: nearly all of their runs come so many times among the others. In most data there is none."""
     import numpy
 
@@ -105,11 +105,11 @@ def _likely(runs: Sequence[ndarray], others: Sequence[ndarray], times: int) -> l
     known = numbers[counts >= times]
     if not len(known):
         return []
-    lengths = numpy.array([len(held) for held in runs])
+    lengths = numpy.array([len(held) for held in shingles])
     ends = numpy.cumsum(lengths)
-    found = numpy.concatenate([[0], numpy.cumsum(numpy.isin(numpy.concatenate(runs), known))])
+    found = numpy.concatenate([[0], numpy.cumsum(numpy.isin(numpy.concatenate(shingles), known))])
     shared = found[ends] - found[ends - lengths]
-    return numpy.flatnonzero((lengths > 0) & (shared >= ALIKE * lengths)).tolist()
+    return numpy.flatnonzero((lengths > 0) & (shared >= SIMILARITY * lengths)).tolist()
 
 
 Side = tuple[
@@ -119,7 +119,7 @@ Side = tuple[
 
 def _paired(first: Side, second: Side) -> list[tuple[Example, Example]]:
     """Rows of the second side that are nearly one of the first, and that one; where both are the same, an earlier one. Equal rows are no twins."""
-    (rows, runs, likely), (others, other_runs, likely_others) = first, second
+    (rows, shingles, likely), (others, other_shingles, likely_others) = first, second
     if not likely or not likely_others:
         return []
     from datasketch import MinHashLSH
@@ -127,30 +127,33 @@ def _paired(first: Side, second: Side) -> list[tuple[Example, Example]]:
     index = MinHashLSH(num_perm=PERMUTATIONS, params=(BANDS, BAND))
     within = rows is others
     if not within:
-        for at, hashed in _hashes(runs, likely):
+        for at, hashed in _hashes(shingles, likely):
             index.insert(at, hashed)
     pairs = []
-    for at, hashed in _hashes(other_runs, likely_others):
+    for at, hashed in _hashes(other_shingles, likely_others):
         near = sorted(index.query(hashed))
-        twin = next((one for one in near if _alike(rows[one], runs[one], others[at], other_runs[at])), None)
-        if twin is not None:
-            pairs.append((rows[twin], others[at]))
+        duplicate = next(
+            (one for one in near if _are_near_duplicates(rows[one], shingles[one], others[at], other_shingles[at])),
+            None,
+        )
+        if duplicate is not None:
+            pairs.append((rows[duplicate], others[at]))
         elif within:
             index.insert(at, hashed)
     return pairs
 
 
-def _hashes(runs: Sequence[Any], chosen: Sequence[int]) -> list[tuple[int, Any]]:
+def _hashes(shingles: Sequence[Any], chosen: Sequence[int]) -> list[tuple[int, Any]]:
     """For each of these rows its MinHash, of the upper halves of its runs' numbers, which are mixed best."""
     import numpy
     from datasketch import MinHash
 
-    upper = [(runs[at] >> numpy.uint64(32)).tolist() for at in chosen]
+    upper = [(shingles[at] >> numpy.uint64(32)).tolist() for at in chosen]
     return list(zip(chosen, MinHash.bulk(upper, num_perm=PERMUTATIONS, seed=1, hashfunc=int), strict=True))
 
 
-def _alike(one: Example, runs: Any, other: Example, others: Any) -> bool:
+def _are_near_duplicates(one: Example, shingles: Any, other: Example, others: Any) -> bool:
     import numpy
 
-    both = len(numpy.intersect1d(runs, others, assume_unique=True))
-    return both >= ALIKE * (len(runs) + len(others) - both) and one.key() != other.key()
+    both = len(numpy.intersect1d(shingles, others, assume_unique=True))
+    return both >= SIMILARITY * (len(shingles) + len(others) - both) and one.key() != other.key()

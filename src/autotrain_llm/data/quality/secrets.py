@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.observations import Observations
 
 SECRET, PERSONAL = "D165", "D166"
 # Fewer different characters than this are a placeholder: sk-xxxxxxxxxxxxxxxxxxxx.
@@ -19,12 +19,12 @@ SHORTEST_IBAN, LONGEST_IBAN = 15, 34
 
 
 @dataclass(frozen=True)
-class Shape:
+class SecretPattern:
     """What a secret is called, how it is written, and what shows it is one. `known` letters of it are the same in all, and can be shown."""
 
     code: str
     name: str
-    pattern: re.Pattern[str]
+    regex: re.Pattern[str]
     known: int = 0
     holds: Callable[[str], bool] = lambda found: True
 
@@ -68,39 +68,39 @@ def _password(found: str) -> bool:
     )
 
 
-def _shape(name: str, pattern: str, known: int) -> Shape:
-    return Shape(SECRET, name, re.compile(rf"(?<![A-Za-z0-9_-])(?:{pattern})"), known, _looks_random)
+def _prefixed(name: str, pattern: str, known: int) -> SecretPattern:
+    return SecretPattern(SECRET, name, re.compile(rf"(?<![A-Za-z0-9_-])(?:{pattern})"), known, _looks_random)
 
 
-SHAPES = (
-    _shape("an AWS access key", r"(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Za-z0-9])", 4),
-    _shape("a GitHub token", r"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{60,}", 4),
-    _shape("a GitLab token", r"glpat-[A-Za-z0-9_-]{20,}", 6),
-    _shape("a Hugging Face token", r"hf_[A-Za-z0-9]{30,}", 3),
-    _shape("an Anthropic key", r"sk-ant-[A-Za-z0-9_-]{24,}", 7),
-    _shape("an OpenAI key", r"sk-(?!ant-)(?:proj-|svcacct-)?[A-Za-z0-9_-]{24,}", 3),
-    _shape("a Google API key", r"AIza[A-Za-z0-9_-]{35}", 4),
-    _shape("a Slack token", r"xox[abeoprs]-[A-Za-z0-9-]{16,}", 5),
-    _shape("a Stripe key", r"[rs]k_live_[A-Za-z0-9]{20,}", 8),
-    _shape("an npm token", r"npm_[A-Za-z0-9]{36}(?![A-Za-z0-9])", 4),
-    _shape("a SendGrid key", r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{30,}", 3),
-    _shape("a signed web token (JWT)", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}", 3),
-    Shape(SECRET, "a private key", re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----\s*[A-Za-z0-9+/=:]"), 10),
-    Shape(
+SECRET_PATTERNS = (
+    _prefixed("an AWS access key", r"(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Za-z0-9])", 4),
+    _prefixed("a GitHub token", r"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{60,}", 4),
+    _prefixed("a GitLab token", r"glpat-[A-Za-z0-9_-]{20,}", 6),
+    _prefixed("a Hugging Face token", r"hf_[A-Za-z0-9]{30,}", 3),
+    _prefixed("an Anthropic key", r"sk-ant-[A-Za-z0-9_-]{24,}", 7),
+    _prefixed("an OpenAI key", r"sk-(?!ant-)(?:proj-|svcacct-)?[A-Za-z0-9_-]{24,}", 3),
+    _prefixed("a Google API key", r"AIza[A-Za-z0-9_-]{35}", 4),
+    _prefixed("a Slack token", r"xox[abeoprs]-[A-Za-z0-9-]{16,}", 5),
+    _prefixed("a Stripe key", r"[rs]k_live_[A-Za-z0-9]{20,}", 8),
+    _prefixed("an npm token", r"npm_[A-Za-z0-9]{36}(?![A-Za-z0-9])", 4),
+    _prefixed("a SendGrid key", r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{30,}", 3),
+    _prefixed("a signed web token (JWT)", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}", 3),
+    SecretPattern(SECRET, "a private key", re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----\s*[A-Za-z0-9+/=:]"), 10),
+    SecretPattern(
         SECRET,
         "an address with a password",
         re.compile(r"[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"'<>]{1,64}:[^\s:/@\"']{3,64}@[\w.-]+"),
         0,
         _password,
     ),
-    Shape(
+    SecretPattern(
         PERSONAL,
         "an e-mail address",
         re.compile(r"(?<![\w.+-])[A-Za-z0-9][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![\w-])"),
         0,
         _address,
     ),
-    Shape(
+    SecretPattern(
         PERSONAL,
         "a credit card number",
         re.compile(
@@ -109,42 +109,42 @@ SHAPES = (
         0,
         _luhn,
     ),
-    Shape(PERSONAL, "an IBAN", re.compile(r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Z0-9])"), 0, _iban),
-    Shape(PERSONAL, "a telephone number", re.compile(r"(?<![\w+])\+[1-9]\d{0,2}(?:[ .()/-]{0,2}\d{1,4}){3,6}(?!\d)"), 0, _phone),
-    Shape(PERSONAL, "a US social security number", re.compile(r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])")),
+    SecretPattern(PERSONAL, "an IBAN", re.compile(r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Z0-9])"), 0, _iban),
+    SecretPattern(PERSONAL, "a telephone number", re.compile(r"(?<![\w+])\+[1-9]\d{0,2}(?:[ .()/-]{0,2}\d{1,4}){3,6}(?!\d)"), 0, _phone),
+    SecretPattern(PERSONAL, "a US social security number", re.compile(r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])")),
 )  # fmt: skip
 
 
-def check_secrets(rows: Iterable[Example], faults: Faults) -> None:
+def check_secrets(rows: Iterable[Example], observations: Observations) -> None:
     """A warning for each kind of secret or personal data, with the rows that hold it and nothing of what they hold."""
     for row in rows:
-        for shape, found in _found(row):
-            begins = f" ({found[: shape.known]}…)" if shape.known else ""
+        for pattern, found in _found(row):
+            begins = f" ({found[: pattern.known]}…)" if pattern.known else ""
             fix = (
                 "delete or replace it, and withdraw it where it was valid"
-                if shape.code == SECRET
+                if pattern.code == SECRET
                 else "delete or replace it, or make sure it may be learnt"
             )
-            faults.row(
-                shape.code,
+            observations.row(
+                pattern.code,
                 row.file,
                 row.row,
-                f"holds what looks like {shape.name}{begins}",
+                f"holds what looks like {pattern.name}{begins}",
                 line=row.line,
                 fix=fix,
                 parameters=("check_secrets", "data_path"),
-                key=shape.name,
+                key=pattern.name,
             )
 
 
-def _found(row: Example) -> Iterator[tuple[Shape, str]]:
-    """Each shape that a row holds, once."""
+def _found(row: Example) -> Iterator[tuple[SecretPattern, str]]:
+    """Each pattern that a row holds, once."""
     text = "\n".join((*row.strings(), *_calls(row)))
-    for shape in SHAPES:
-        for match in shape.pattern.finditer(text):
-            if shape.holds(match[0]):
-                yield shape, match[0]
-                text = shape.pattern.sub(" ", text)  # what stands behind a password is no e-mail address
+    for pattern in SECRET_PATTERNS:
+        for match in pattern.regex.finditer(text):
+            if pattern.holds(match[0]):
+                yield pattern, match[0]
+                text = pattern.regex.sub(" ", text)  # what stands behind a password is no e-mail address
                 break
 
 

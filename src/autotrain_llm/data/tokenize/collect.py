@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from autotrain_llm.data.rows import PARTS, PairRows, Rows, TokenRows
-from autotrain_llm.data.tokenize.truncate import Part
+from autotrain_llm.data.tokenize.truncate import EncodedRows
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -21,9 +21,9 @@ class Collector:
         self._lengths: list[ndarray] = []
         self._places: list[ndarray] = []
         self.truncated = self.dropped = self.whole = self.ending = 0
-        self.tokens = self.trained = 0
+        self.tokens = self.trained_tokens = 0
 
-    def add(self, part: Part) -> None:
+    def add(self, part: EncodedRows) -> None:
         """The next part."""
         import numpy
 
@@ -38,7 +38,7 @@ class Collector:
         )
         for name, rows in held.items():
             self.tokens += len(rows.ids)
-            self.trained += int(rows.trained.sum())
+            self.trained_tokens += int(rows.loss_mask.sum())
             if name not in self._sides:
                 self._sides[name] = _Side(self._folder, f"{self._name}.{name}" if name else self._name)
             self._sides[name].add(rows)
@@ -69,10 +69,10 @@ class _Side:
     """The arrays of one `TokenRows` in the making."""
 
     def __init__(self, folder: Path | None, name: str) -> None:
-        self._paths = None if folder is None else [folder / f"{name}.{part}" for part in ("ids", "trained")]
+        self._paths = None if folder is None else [folder / f"{name}.{part}" for part in ("ids", "loss_mask")]
         self._files: list[BinaryIO] = [path.open("wb") for path in self._paths or ()]
         self._ids: list[ndarray] = []
-        self._trained: list[ndarray] = []
+        self._loss_mask: list[ndarray] = []
         self._lengths: list[ndarray] = []
         self._source: list[ndarray] = []
         self._labels: list[ndarray] = []
@@ -83,11 +83,11 @@ class _Side:
         if rows.labels is not None:
             self._labels.append(rows.labels)
         if self._files:
-            for file, array in zip(self._files, (rows.ids, rows.trained), strict=True):
+            for file, array in zip(self._files, (rows.ids, rows.loss_mask), strict=True):
                 array.tofile(file)
         else:
             self._ids.append(rows.ids)
-            self._trained.append(rows.trained)
+            self._loss_mask.append(rows.loss_mask)
 
     def rows(self) -> TokenRows:
         import numpy
@@ -95,21 +95,21 @@ class _Side:
         lengths = _together(self._lengths)
         offsets = numpy.zeros(len(lengths) + 1, dtype=numpy.int64)
         numpy.cumsum(lengths, out=offsets[1:])
-        ids, trained = self._arrays()
+        ids, loss_mask = self._arrays()
         labels = _together(self._labels) if self._labels else None
-        return TokenRows(ids, trained, offsets, _together(self._source), labels)
+        return TokenRows(ids, loss_mask, offsets, _together(self._source), labels)
 
     def _arrays(self) -> tuple[ndarray, ndarray]:
         import numpy
 
         if self._paths is None:
-            return _together(self._ids, "int32"), _together(self._trained, "bool")
+            return _together(self._ids, "int32"), _together(self._loss_mask, "bool")
         for file in self._files:
             file.close()
         kinds = zip(self._paths, ("int32", "bool"), strict=True)
         # An empty file can't be mapped.
-        ids, trained = (
+        ids, loss_mask = (
             numpy.memmap(path, kind, mode="r") if path.stat().st_size else numpy.zeros(0, dtype=kind)
             for path, kind in kinds
         )
-        return ids, trained
+        return ids, loss_mask

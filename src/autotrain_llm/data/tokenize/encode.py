@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from autotrain_llm.data.tokenize.render import Piece
+from autotrain_llm.data.tokenize.render import RenderedRow
 from autotrain_llm.data.tokenizer.offsets import Aligned, Tokens
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 
@@ -20,36 +20,36 @@ class Encoded:
     spans: list[Span]
 
 
-def tokenised(tokenizer: Tokenizer, made: list[tuple[int, list[Piece]]]) -> Tokens:
+def tokenised(tokenizer: Tokenizer, made: list[tuple[int, list[RenderedRow]]]) -> Tokens:
     """What the tokenizer makes of all examples' pieces, in one call: all the work that is not Python's own, on all cores."""
     flat = [piece for _, pieces in made for piece in pieces]
     return Tokens(tokenizer, [piece.text for piece in flat], spans=not all(map(_is_taken_whole, flat)))
 
 
-def encoded_pieces(made: list[tuple[int, list[Piece]]], tokens: Tokens) -> Iterator[tuple[int, list[Encoded]]]:
+def encoded_pieces(made: list[tuple[int, list[RenderedRow]]], tokens: Tokens) -> Iterator[tuple[int, list[Encoded]]]:
     """Each example's pieces as ids, from what `tokenised` gave."""
     aligned = tokens.aligned()
     for at, pieces in made:
         yield at, [_encoded(piece, next(aligned)) for piece in pieces]
 
 
-def _is_taken_whole(piece: Piece) -> bool:
+def _is_taken_whole(piece: RenderedRow) -> bool:
     """Whether all tokens are trained on, wherever its parts meet."""
-    return piece.whole and piece.seam is None
+    return piece.whole and piece.prompt_end is None
 
 
-def _encoded(piece: Piece, aligned: Aligned) -> Encoded:
+def _encoded(piece: RenderedRow, aligned: Aligned) -> Encoded:
     if _is_taken_whole(piece):
         return _framed(piece, aligned.ids, [(0, len(aligned.ids))])
     return _framed(piece, *_spans_of(piece, aligned))
 
 
-def _spans_of(piece: Piece, aligned: Aligned) -> tuple[list[int], list[Span]]:
+def _spans_of(piece: RenderedRow, aligned: Aligned) -> tuple[list[int], list[Span]]:
     """The ids of a text and its trained stretches in tokens."""
-    seam = piece.seam
-    if seam is not None and 0 < seam < len(piece.text):
-        prompt, answer = piece.text[:seam], piece.text[seam:]
-        if prompt[-1].isspace() or not aligned.parts_at(seam):
+    prompt_end = piece.prompt_end
+    if prompt_end is not None and 0 < prompt_end < len(piece.text):
+        prompt, answer = piece.text[:prompt_end], piece.text[prompt_end:]
+        if prompt[-1].isspace() or not aligned.parts_at(prompt_end):
             # A token across the seam would never be seen when the prompt is given alone.
             before, after = aligned.tokenizer.encode_batch([prompt, answer])
             if aligned.ids[: len(before)] != before:
@@ -61,7 +61,7 @@ def _spans_of(piece: Piece, aligned: Aligned) -> tuple[list[int], list[Span]]:
     return aligned.ids, [span for span in spans if span[1] > span[0]]
 
 
-def _framed(piece: Piece, ids: list[int], spans: list[Span]) -> Encoded:
+def _framed(piece: RenderedRow, ids: list[int], spans: list[Span]) -> Encoded:
     """The ids with what stands before and after the text; a closing token that is trained on joins the last span."""
     if not piece.before and not piece.after:
         return Encoded(ids, spans)

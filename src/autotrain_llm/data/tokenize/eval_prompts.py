@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autotrain_llm.data.chat.template import NONE, ChatTemplate, TemplateFault
+from autotrain_llm.data.chat.template import NONE, ChatTemplate, ChatTemplateError
 from autotrain_llm.data.example import Example, Message, Side, as_turns
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 
@@ -13,7 +13,7 @@ FEWEST_TOKENS_OF_A_TEXT = 4
 
 
 @dataclass(frozen=True)
-class Question:
+class EvalPrompt:
     """A row's prompt as `text` and as `ids`, and the answer it holds. `rejected` is the worse answer of a pair."""
 
     example: Example
@@ -23,25 +23,30 @@ class Question:
     rejected: str | None = None
 
 
-class QuestionMaker:
+class EvalPromptBuilder:
     """Asks each row as it was trained on: through the chat template where rows are rendered by one, else as plain text.
 
-    A prompt longer than `room` keeps its end. A text has no prompt: its first half is the prompt, and as much of the rest as an answer of
-    `longest` tokens can hold is the reference.
+    A prompt longer than `max_prompt_tokens` keeps its end. A text has no prompt: its first half is the prompt, and as much of the rest as an answer of
+    `max_answer_tokens` tokens can hold is the reference.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, template: ChatTemplate | None, asked: str | None, room: int, longest: int
+        self,
+        tokenizer: Tokenizer,
+        template: ChatTemplate | None,
+        asked: str | None,
+        max_prompt_tokens: int,
+        max_answer_tokens: int,
     ) -> None:
         self.tokenizer, self.template = tokenizer, template
         self.asked = asked not in (None, NONE)
-        self.room, self.longest = room, longest
+        self.max_prompt_tokens, self.max_answer_tokens = max_prompt_tokens, max_answer_tokens
 
     def has_answer(self, example: Example) -> bool:
         """Whether a row holds something to ask and an answer to it, as far as can be told without writing it."""
         return example.text is not None or self._parts(example) is not None
 
-    def make(self, example: Example) -> Question | None:
+    def make(self, example: Example) -> EvalPrompt | None:
         """The question of a row; None for one without an answer: a bad answer, a conversation that ends in a question."""
         if example.text is not None:
             return self._continuation(example, example.text)
@@ -54,7 +59,7 @@ class QuestionMaker:
             return None
         ids = self._ids(text, plain=isinstance(prompt, str))
         rejected = _said(example.rejected) if example.rejected is not None else None
-        return Question(example, text, ids, reference, rejected) if ids else None
+        return EvalPrompt(example, text, ids, reference, rejected) if ids else None
 
     def _parts(self, example: Example) -> tuple[Side, Side] | None:
         """What is asked and what is answered; turns where a template writes them."""
@@ -75,23 +80,23 @@ class QuestionMaker:
             return None
         try:
             return self.template.render(prompt, example.tools, add_generation_prompt=True)
-        except TemplateFault:  # the check has said so, and the row was left out there too
+        except ChatTemplateError:  # the check has said so, and the row was left out there too
             return None
 
     def _ids(self, text: str, *, plain: bool) -> list[int]:
         ids = self.tokenizer.encode_batch([text])[0]
-        opening = self.tokenizer.frame[0] if plain else []
+        opening = self.tokenizer.bos_eos[0] if plain else []
         ids = ids if ids[: len(opening)] == opening else [*opening, *ids]
-        return ids[-self.room :]
+        return ids[-self.max_prompt_tokens :]
 
-    def _continuation(self, example: Example, text: str) -> Question | None:
+    def _continuation(self, example: Example, text: str) -> EvalPrompt | None:
         ids = self.tokenizer.encode_batch([text])[0]
         if len(ids) < FEWEST_TOKENS_OF_A_TEXT:
             return None
         half = len(ids) // 2
-        prompt = [*self.tokenizer.frame[0], *ids[:half]][-self.room :]
-        reference = self.tokenizer.decode(ids[half : half + self.longest], skip_special_tokens=True)
-        return Question(example, self.tokenizer.decode(ids[:half]), prompt, reference) if reference.strip() else None
+        prompt = [*self.tokenizer.bos_eos[0], *ids[:half]][-self.max_prompt_tokens :]
+        reference = self.tokenizer.decode(ids[half : half + self.max_answer_tokens], skip_special_tokens=True)
+        return EvalPrompt(example, self.tokenizer.decode(ids[:half]), prompt, reference) if reference.strip() else None
 
 
 def _last_answer(turns: Sequence[Message]) -> tuple[list[Message], list[Message]] | None:

@@ -10,15 +10,15 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from autotrain_llm.data.chat.template import SENTINEL, ChatTemplate, TemplateFault
+from autotrain_llm.data.chat.template import SENTINEL, ChatTemplate, ChatTemplateError
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.data.wording import plural
 from autotrain_llm.declare.finding import WARNING
 
 if TYPE_CHECKING:
-    from autotrain_llm.data.tokenize.render import PieceMaker
+    from autotrain_llm.data.tokenize.render import RowRenderer
 
 LOOKED_AT, LETTERS = 1000, 20_000  # rows, and letters of each of their texts
 SHARE, FEWEST = 0.1, 2
@@ -36,14 +36,14 @@ FIRST_OF_NEW = ("<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>")
 TURN_MARK = re.compile(r"<\|\w+\|>|<\w+_of_turn>|\[/?INST\]|<｜[\w▁]+｜>")
 
 
-def check_markers(maker: PieceMaker, faults: Faults) -> None:
+def check_markers(renderer: RowRenderer, observations: Observations) -> None:
     """Look for both in the rows that are trained on."""
-    rows = list(islice(iter(maker.dataset.train), LOOKED_AT))
-    own = turn_marks(maker.template) if maker.template is not None and maker.renders else []
+    rows = list(islice(iter(renderer.dataset.train), LOOKED_AT))
+    own = turn_marks(renderer.template) if renderer.template is not None and renderer.renders else []
     if own:
-        _check_twice(maker, rows, own, faults)
-    if not _is_new(maker.tokenizer):
-        _check_unknown(maker, rows, own, faults)
+        _check_twice(renderer, rows, own, observations)
+    if not _is_new(renderer.tokenizer):
+        _check_unknown(renderer, rows, own, observations)
 
 
 def _is_new(tokenizer: Tokenizer) -> bool:
@@ -56,20 +56,20 @@ def turn_marks(template: ChatTemplate) -> list[str]:
     asked, answered = ({"role": role, "content": SENTINEL} for role in ("user", "assistant"))
     try:
         text = template.render([asked, answered])
-    except TemplateFault:
+    except ChatTemplateError:
         return []
     return list(dict.fromkeys(TURN_MARK.findall(text)))
 
 
-def _check_twice(maker: PieceMaker, rows: list[Example], own: list[str], faults: Faults) -> None:
+def _check_twice(renderer: RowRenderer, rows: list[Example], own: list[str], observations: Observations) -> None:
     """A warning where turns already hold what the template writes around them."""
     pattern = re.compile("|".join(map(re.escape, own)))
-    end = maker.template.end_token if maker.template is not None else None
+    end = renderer.template.end_token if renderer.template is not None else None
     found = []
     for row in rows:
         held = (
             {mark for text in row.strings() for mark in pattern.findall(text, 0, LETTERS)}
-            if maker.is_conversation(row)
+            if renderer.is_conversation(row)
             else set()
         )
         if held - {end}:  # an answer that brings its end with it is spoken of by itself
@@ -79,17 +79,17 @@ def _check_twice(maker: PieceMaker, rows: list[Example], own: list[str], faults:
     row, marks = found[0]
     message = (
         f"{row.file}, row {row.row}: the content of its turns holds {_listed(marks)}, which the chat template writes around them "
-        f"as well: they come twice ({len(found)} of {_of(maker, rows)})"
+        f"as well: they come twice ({len(found)} of {_of(renderer, rows)})"
     )
     fix = "leave them out of the content, or write the whole conversation as text, in a column text"
-    faults.say(
+    observations.say(
         "D170", message, fix=fix, severity=WARNING, parameters=("data_path",), file=row.file, row=row.row, line=row.line
     )
 
 
-def _check_unknown(maker: PieceMaker, rows: list[Example], own: list[str], faults: Faults) -> None:
+def _check_unknown(renderer: RowRenderer, rows: list[Example], own: list[str], observations: Observations) -> None:
     """A warning where texts hold tokens that another tokenizer would know."""
-    tokenizer = maker.tokenizer
+    tokenizer = renderer.tokenizer
     found = []
     for row in rows:
         held = [mark for text in row.strings() for mark in _tokens_in(text)]
@@ -103,16 +103,16 @@ def _check_unknown(maker: PieceMaker, rows: list[Example], own: list[str], fault
     are_no_tokens = "which is no token" if len(marks) == 1 else "which are no tokens"
     message = (
         f"{row.file}, row {row.row}: its text holds {_listed(marks)}, {are_no_tokens} of this tokenizer (its eos_token is "
-        f"{tokenizer.eos}): read as plain text, in several pieces each ({len(found)} of {_of(maker, rows)})"
+        f"{tokenizer.eos}): read as plain text, in several pieces each ({len(found)} of {_of(renderer, rows)})"
     )
-    if maker.is_conversation(row):
+    if renderer.is_conversation(row):
         mend = "leave them out of the turns"
     elif not ends:
         mend = "write the rows as messages, which a chat template turns into text"
     else:
-        mend = "leave it out: the end is marked anyway" if maker.preparation.add_eos else f"write {tokenizer.eos}"
+        mend = "leave it out: the end is marked anyway" if renderer.preparation.add_eos else f"write {tokenizer.eos}"
     fix = f"{mend}, or --model with one whose tokenizer has {marks[0]}"
-    faults.say(
+    observations.say(
         "D168",
         message,
         fix=fix,
@@ -133,8 +133,8 @@ def _are_many(found: list[tuple[Example, list[str]]], rows: list[Example]) -> bo
     return bool(found) and len(found) >= min(max(FEWEST, SHARE * len(rows)), len(rows))
 
 
-def _of(maker: PieceMaker, rows: list[Example]) -> str:
-    some = "the first " if len(rows) == LOOKED_AT < len(maker.dataset.train) else ""
+def _of(renderer: RowRenderer, rows: list[Example]) -> str:
+    some = "the first " if len(rows) == LOOKED_AT < len(renderer.dataset.train) else ""
     return some + plural(len(rows), "row")
 
 

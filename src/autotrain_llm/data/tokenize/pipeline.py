@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from autotrain_llm.data.dataset import Progress
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.tokenize.collect import Collector
-from autotrain_llm.data.tokenize.render import Piece, PieceMaker
+from autotrain_llm.data.tokenize.render import RenderedRow, RowRenderer
 from autotrain_llm.data.tokenize.settings import Preparation
-from autotrain_llm.data.tokenize.truncate import Part, Pass
+from autotrain_llm.data.tokenize.truncate import EncodeBatch, EncodedRows
 from autotrain_llm.data.tokenizer.offsets import Tokens
 
-Meanwhile = Callable[[], object]
+IdleWork = Callable[[], object]
 # A batch is full with whichever comes first. While it is tokenised a letter takes some hundred bytes, so that long rows are taken by few.
 MOST_ROWS, MOST_LETTERS = 4096, 1 << 20
 # The first batch is this part of a full one, and each is twice the one before: the tokenizer is soon at work.
@@ -27,17 +27,17 @@ WAITING = 2  # full batches
 
 
 def collect(
-    maker: PieceMaker,
-    faults: Faults,
+    renderer: RowRenderer,
+    observations: Observations,
     preparation: Preparation,
     examples: Sequence[Example],
     collector: Collector,
     progress: Progress | None,
-    meanwhile: Meanwhile | None = None,
+    idle_work: IdleWork | None = None,
 ) -> Collector:
-    """Take all parts of one side, in their order. `meanwhile` is called while the first of them are tokenised."""
+    """Take all parts of one side, in their order. `idle_work` is called while the first of them are tokenised."""
     with _what_is_there_stays():
-        for one, part in _overlapped(maker, faults, preparation, examples, meanwhile):
+        for one, part in _overlapped(renderer, observations, preparation, examples, idle_work):
             collector.add(part)
             if progress is not None and one.examples:
                 progress("Preparing rows", one.start + len(one.examples), len(examples))
@@ -70,29 +70,29 @@ def batches(examples: Iterable[Example]) -> Iterator[tuple[list[Example], float]
 
 
 def _overlapped(
-    maker: PieceMaker,
-    faults: Faults,
+    renderer: RowRenderer,
+    observations: Observations,
     preparation: Preparation,
     examples: Iterable[Example],
-    meanwhile: Meanwhile | None,
-) -> Iterator[tuple[Pass, Part]]:
+    idle_work: IdleWork | None,
+) -> Iterator[tuple[EncodeBatch, EncodedRows]]:
     """While one batch is rendered here, and another made rows of, those between them are tokenised on all cores, one after the other."""
     start, full = 0, 0.0
     waiting: deque[_Waiting] = deque()
     with ThreadPoolExecutor(1) as pool:
         for batch, size in batches(examples):
-            one = Pass(maker, faults, preparation, batch, start)
+            one = EncodeBatch(renderer, observations, preparation, batch, start)
             pieces = one.pieces()
             waiting.append(_Waiting(one, pieces, pool.submit(one.tokenised, pieces), size))
             start, full = start + len(batch), full + size
             while waiting and full >= WAITING:
-                if meanwhile is not None:
-                    meanwhile()
-                    meanwhile = None
+                if idle_work is not None:
+                    idle_work()
+                    idle_work = None
                 full -= waiting[0].full
                 yield waiting.popleft().taken()
-        if meanwhile is not None:
-            meanwhile()
+        if idle_work is not None:
+            idle_work()
         while waiting:
             yield waiting.popleft().taken()
 
@@ -101,10 +101,10 @@ def _overlapped(
 class _Waiting:
     """A batch at the tokenizer."""
 
-    one: Pass
-    pieces: list[tuple[int, list[Piece]]]
+    one: EncodeBatch
+    pieces: list[tuple[int, list[RenderedRow]]]
     tokens: Future[Tokens]
     full: float
 
-    def taken(self) -> tuple[Pass, Part]:
+    def taken(self) -> tuple[EncodeBatch, EncodedRows]:
         return self.one, self.one.taken(self.pieces, self.tokens.result())

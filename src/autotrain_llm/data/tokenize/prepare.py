@@ -13,12 +13,12 @@ from autotrain_llm.data import cache as disk
 from autotrain_llm.data.chat.template import ChatTemplate, check_end_of_turn, find_template
 from autotrain_llm.data.dataset import Dataset, Progress
 from autotrain_llm.data.disk_examples import Folder
-from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rows import PairRows, Rows, TokenRows, cut_into_blocks
 from autotrain_llm.data.tokenize.collect import Collector
 from autotrain_llm.data.tokenize.marker_checks import check_markers
-from autotrain_llm.data.tokenize.pipeline import Meanwhile, collect
-from autotrain_llm.data.tokenize.render import PieceMaker
+from autotrain_llm.data.tokenize.pipeline import IdleWork, collect
+from autotrain_llm.data.tokenize.render import RowRenderer
 from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenize.truncate import next_length
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
@@ -57,49 +57,51 @@ def prepare(
     preparation: Preparation,
     cache: Path | None = None,
     progress: Progress | None = None,
-    meanwhile: Meanwhile | None = None,
+    idle_work: IdleWork | None = None,
 ) -> Prepared:
     """Render, tokenise, mask and cut all rows of a data set, or load what was prepared before.
 
-    `progress` hears how many rows are done; `meanwhile`, which is not part of it, is called while the tokenizer's threads are at work.
+    `progress` hears how many rows are done; `idle_work`, which is not part of it, is called while the tokenizer's threads are at work.
     """
-    faults = Faults()
-    template = find_template(preparation.chat_template, tokenizer, faults)
-    maker = PieceMaker(dataset, tokenizer, preparation, template, faults)
-    used = template if maker.renders else None
+    observations = Observations()
+    template = find_template(preparation.chat_template, tokenizer, observations)
+    renderer = RowRenderer(dataset, tokenizer, preparation, template, observations)
+    used = template if renderer.renders else None
     fingerprint = _fingerprint(dataset, tokenizer, preparation, template)
     kept = disk.load(cache, fingerprint) if cache is not None else None
     if kept is not None:
         rows, document = kept
         findings = tuple(_finding(entry) for entry in document["findings"])
         return Prepared(rows["train"], rows["valid"], document["statistics"], findings, fingerprint, used, True)
-    maker.check()
-    if not faults.refused:
-        check_markers(maker, faults)
+    renderer.check()
+    if not observations.refused:
+        check_markers(renderer, observations)
     folder = _folder_for(dataset)
-    refused = faults.refused
+    refused = observations.refused
     if used is not None and not refused:
-        check_end_of_turn(used, faults)
+        check_end_of_turn(used, observations)
     sides = {"train": dataset.train, "valid": dataset.valid}
     done = {
         name: collect(
-            maker,
-            faults,
+            renderer,
+            observations,
             preparation,
             [] if refused else examples,
             Collector(folder.path if folder else None, name),
             progress,
-            meanwhile if name == "train" else None,
+            idle_work if name == "train" else None,
         )
         for name, examples in sides.items()
     }
     train, valid = done["train"], done["valid"]
     rows = {name: _blocks(collected.rows(), preparation) for name, collected in done.items()}
     if not refused:
-        _check_result(dataset, maker, train, valid, faults)
+        _check_result(dataset, renderer, train, valid, observations)
     statistics = _statistics(train, valid, rows)
-    prepared = Prepared(rows["train"], rows["valid"], statistics, faults.findings(), fingerprint, used, folder=folder)
-    if cache is not None and not faults.refused:
+    prepared = Prepared(
+        rows["train"], rows["valid"], statistics, observations.findings(), fingerprint, used, folder=folder
+    )
+    if cache is not None and not observations.refused:
         document = {
             "findings": [{**finding.as_dict(), "changes": dict(finding.changes)} for finding in prepared.findings],
             "statistics": statistics,
@@ -130,44 +132,48 @@ def _finding(entry: dict[str, Any]) -> Finding:
     return Finding(**{**entry, "parameters": tuple(entry["parameters"])})
 
 
-def _check_result(dataset: Dataset, maker: PieceMaker, train: Collector, valid: Collector, faults: Faults) -> None:
+def _check_result(
+    dataset: Dataset, renderer: RowRenderer, train: Collector, valid: Collector, observations: Observations
+) -> None:
     """What can only be said of all rows together."""
-    preparation = maker.preparation
-    if dataset.train and train.dropped == len(dataset.train) and not faults.refused:
+    preparation = renderer.preparation
+    if dataset.train and train.dropped == len(dataset.train) and not observations.refused:
         flag = f"{preparation.length_flag} {preparation.max_length}"
         message = f"{dataset.path}: no row has anything to learn ({len(dataset.train)} rows, {flag})"
-        faults.say("D156", message, fix=_all_lost_fix(train, preparation), parameters=("data_path",), file=dataset.path)
+        observations.say(
+            "D156", message, fix=_all_lost_fix(train, preparation), parameters=("data_path",), file=dataset.path
+        )
     if dataset.valid and valid.dropped == len(dataset.valid) and train.dropped < len(dataset.train):
         name = dataset.eval_path or dataset.path
-        faults.say(
+        observations.say(
             "D121",
             f"{dataset.valid_from}: {name} is empty: no row of it can be evaluated",
             file=name,
             parameters=("eval_dataset_path",),
         )
     if not preparation.block:
-        _check_outlier(dataset, train, preparation, faults)
-    if maker.learns_to_end and train.whole and not train.ending:
-        _say_no_end(dataset, maker, train.whole, faults)
+        _check_outlier(dataset, train, preparation, observations)
+    if renderer.learns_to_end and train.whole and not train.ending:
+        _say_no_end(dataset, renderer, train.whole, observations)
 
 
-def _say_no_end(dataset: Dataset, maker: PieceMaker, rows: int, faults: Faults) -> None:
+def _say_no_end(dataset: Dataset, renderer: RowRenderer, rows: int, observations: Observations) -> None:
     """No row that is learnt whole is trained on what ends an answer."""
-    ends = " or ".join(maker.end_tokens)
-    if maker.template is not None and maker.renders:
+    ends = " or ".join(renderer.end_tokens)
+    if renderer.template is not None and renderer.renders:
         why, fix = (
             f"the chat template ends turns with {ends} outside of what it marks as generated",
             ("put it inside {% generation %} … {% endgeneration %}, or leave these marks out of the template"),
         )
         parameters: tuple[str, ...] = ("chat_template",)
-        if not maker.template.marks_generation:
+        if not renderer.template.marks_generation:
             why, fix = f"the chat template writes no {ends} after an answer", "--chat-template chatml"
     else:
         why, fix, parameters = f"no text ends with {ends}", "--add-eos-token", ("add_eos_token",)
     message = (
         f"{dataset.path}: none of {plural(rows, 'row')} is trained on {ends}: the model won't learn to stop ({why})"
     )
-    faults.say("D157", message, fix=fix, severity=WARNING, parameters=parameters, file=dataset.path)
+    observations.say("D157", message, fix=fix, severity=WARNING, parameters=parameters, file=dataset.path)
 
 
 def _all_lost_fix(train: Collector, preparation: Preparation) -> str | None:
@@ -175,7 +181,7 @@ def _all_lost_fix(train: Collector, preparation: Preparation) -> str | None:
     return f"{preparation.length_flag} {next_length(int(lengths.max()))}" if len(lengths) else None
 
 
-def _check_outlier(dataset: Dataset, train: Collector, preparation: Preparation, faults: Faults) -> None:
+def _check_outlier(dataset: Dataset, train: Collector, preparation: Preparation, observations: Observations) -> None:
     """A warning where one row is far longer than the others: by how much memory it takes, or because it can hardly be one row."""
     import numpy
 
@@ -201,7 +207,7 @@ def _check_outlier(dataset: Dataset, train: Collector, preparation: Preparation,
         fix = f"look at row {example.row}: several rows in one, as after a quote that is not closed? Part, cut or delete it"
     else:
         return
-    faults.row("D153", example.file, example.row, what, line=example.line, fix=fix, severity=WARNING)
+    observations.row("D153", example.file, example.row, what, line=example.line, fix=fix, severity=WARNING)
 
 
 def _statistics(train: Collector, valid: Collector, rows: dict[str, Rows]) -> dict[str, Any]:
@@ -218,8 +224,8 @@ def _statistics(train: Collector, valid: Collector, rows: dict[str, Rows]) -> di
         "eval_rows": len(rows["valid"]),
         "tokens": {"p50": quantile(0.5), "p95": quantile(0.95), "max": int(lengths[-1]) if len(lengths) else 0},
         "total_tokens": train.tokens,
-        "trained_tokens": train.trained,
-        "trained_token_share": round(train.trained / train.tokens, 4) if train.tokens else 0.0,
+        "trained_tokens": train.trained_tokens,
+        "trained_token_share": round(train.trained_tokens / train.tokens, 4) if train.tokens else 0.0,
         "truncated_rows": train.truncated,
         "dropped_rows": train.dropped,
         "eval_truncated_rows": valid.truncated,

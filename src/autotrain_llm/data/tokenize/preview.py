@@ -22,11 +22,11 @@ def preview(prepared: Prepared, tokenizer: Tokenizer, count: int) -> list[list[S
     return [_row(tokenizer, *rows[at]) for at in range(min(count, len(rows)))]
 
 
-def _row(tokenizer: Tokenizer, ids: Any, trained: Any) -> list[Segment]:
+def _row(tokenizer: Tokenizer, ids: Any, loss_mask: Any) -> list[Segment]:
     segments: list[Segment] = []
     start = 0
     for at in range(1, len(ids) + 1):
-        if at == len(ids) or bool(trained[at]) != bool(trained[start]):
-            segments.append((tokenizer.decode(ids[start:at]), bool(trained[start])))
+        if at == len(ids) or bool(loss_mask[at]) != bool(loss_mask[start]):
+            segments.append((tokenizer.decode(ids[start:at]), bool(loss_mask[start])))
             start = at
     return segments

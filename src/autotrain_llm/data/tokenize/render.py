@@ -1,4 +1,4 @@
-"""`PieceMaker`: each row as the text that will be tokenised, with what of it is trained on and what stands around it."""
+"""`RowRenderer`: each row as the text that will be tokenised, with what of it is trained on and what stands around it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from autotrain_llm.data.chat.assistant_masks import Rendered, is_answer, render_with_answers
 from autotrain_llm.data.chat.jinja_engine import REASONING
-from autotrain_llm.data.chat.template import NONE, ChatTemplate, TemplateFault
+from autotrain_llm.data.chat.template import NONE, ChatTemplate, ChatTemplateError
 from autotrain_llm.data.dataset import Dataset
 from autotrain_llm.data.example import Example, Message, Side, as_turns
-from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.data.wording import shown
@@ -26,21 +26,21 @@ RUN = 6  # words of an answer that are shown where they are left out
 
 
 @dataclass(slots=True)
-class Piece:
+class RenderedRow:
     """A text to tokenise. `before` and `after` are ids put around it; `whole` trains on everything, else `spans` says on which characters.
 
-    `seam` is where a prompt ends that the model will later be given alone: no token may reach across it.
+    `prompt_end` is where a prompt ends that the model will later be given alone: no token may reach across it.
     """
 
     text: str
     spans: list[Span] = field(default_factory=list)
     whole: bool = False
-    seam: int | None = None
+    prompt_end: int | None = None
     before: list[int] = field(default_factory=list)
     after: list[int] = field(default_factory=list)
 
 
-class _Left(Exception):
+class RowSkipped(Exception):
     """This row was left out, and why has been said."""
 
 
@@ -73,7 +73,7 @@ def _letters(text: str) -> str:
     return "".join(THOUGHT_TAG.sub("", text).split())
 
 
-class PieceMaker:
+class RowRenderer:
     """Makes the pieces of every row of a data set, the same way for training, evaluation, preview and preflight."""
 
     def __init__(
@@ -82,11 +82,11 @@ class PieceMaker:
         tokenizer: Tokenizer,
         preparation: Preparation,
         template: ChatTemplate | None,
-        faults: Faults,
+        observations: Observations,
         conversations: bool | None = None,
     ) -> None:
         self.dataset, self.tokenizer, self.preparation = dataset, tokenizer, preparation
-        self.template, self.faults = template, faults
+        self.template, self.observations = template, observations
         self.asked = preparation.chat_template not in (None, NONE)
         self.pairs = dataset.format == "preference"
         self.labelled = dataset.format == "prompt/completion/label"
@@ -99,7 +99,7 @@ class PieceMaker:
         )
         self.renders = template is not None and self.conversations
         self.opening, self.closing = self._frame()
-        self.marks = tokenizer.marks if preparation.scored else ([], [])
+        self.special_tokens = tokenizer.special_tokens if preparation.scored else ([], [])
         own = self.template.end_token if self.template is not None and self.renders else None
         named = [token for token in dict.fromkeys((own, tokenizer.eos)) if token is not None]
         self.end_tokens = [token for token in named if tokenizer.id_of(token) is not None]
@@ -108,7 +108,7 @@ class PieceMaker:
 
     def _frame(self) -> tuple[list[int], list[int]]:
         """The ids around a plain text: the tokenizer's own, and the end token."""
-        opening, closing = self.tokenizer.frame
+        opening, closing = self.tokenizer.bos_eos
         eos = self.tokenizer.eos_id
         if self.preparation.add_eos and eos is not None and not closing:
             closing = [eos]
@@ -126,7 +126,7 @@ class PieceMaker:
 
     def check(self) -> None:
         """Findings about how the settings fit the data as a whole."""
-        if self.conversations and self.template is None and not self.faults.refused:
+        if self.conversations and self.template is None and not self.observations.refused:
             self._say_no_template()
         if self.dataset.format == "text":
             self._check_plain_text()
@@ -139,7 +139,7 @@ class PieceMaker:
             message = "the tokenizer of --model has no eos_token: nothing will mark where a text ends"
             fix = "set eos_token in its tokenizer_config.json"
             parameters = ("model", "add_eos_token")
-            self.faults.say("D155", message, fix=fix, parameters=parameters, severity=WARNING)
+            self.observations.say("D155", message, fix=fix, parameters=parameters, severity=WARNING)
 
     def _say(
         self,
@@ -150,11 +150,13 @@ class PieceMaker:
         changes: Mapping[str, Any],
         severity: str = ERROR,
     ) -> None:
-        self.faults.say(code, message, parameters=parameters, changes=changes, otherwise=otherwise, severity=severity)
+        self.observations.say(
+            code, message, parameters=parameters, changes=changes, otherwise=otherwise, severity=severity
+        )
 
     def _check_prompt_ends(self, template: ChatTemplate) -> None:
         """A warning where prompts lack what the template writes before an answer, because it takes no notice of being asked for it."""
-        head = template.unasked_head
+        head = template.missing_generation_prompt
         if head:
             message = (
                 f"the chat template ignores add_generation_prompt: each prompt ends without the {head.strip()} that it writes before "
@@ -162,7 +164,7 @@ class PieceMaker:
             )
             ending = f"{{% if add_generation_prompt %}}{{{{ {head!r} }}}}{{% endif %}}"
             fix = f"end the template with {ending}, or --chat-template chatml"
-            self.faults.say("D171", message, fix=fix, parameters=("chat_template",), severity=WARNING)
+            self.observations.say("D171", message, fix=fix, parameters=("chat_template",), severity=WARNING)
 
     def _say_no_template(self) -> None:
         column = next(iter(self.dataset.columns.values()))
@@ -203,20 +205,20 @@ class PieceMaker:
 
     def make_all(
         self, examples: Sequence[Example], start: int, stop: int, dropped: Callable[[], None]
-    ) -> list[tuple[int, list[Piece]]]:
+    ) -> list[tuple[int, list[RenderedRow]]]:
         """The pieces of the rows from `start` to `stop`, by number; `dropped` is called for each that has none."""
         return list(self._made(examples, start, stop, dropped))
 
     def _made(
         self, examples: Sequence[Example], start: int, stop: int, dropped: Callable[[], None]
-    ) -> Iterator[tuple[int, list[Piece]]]:
+    ) -> Iterator[tuple[int, list[RenderedRow]]]:
         for at in range(start, stop):
             try:
                 yield at, self.make(examples[at])
-            except _Left:
+            except RowSkipped:
                 dropped()
 
-    def make(self, example: Example) -> list[Piece]:
+    def make(self, example: Example) -> list[RenderedRow]:
         """One piece, or for a pair the prompt with each of its two answers."""
         if example.text is not None:
             return [self._text(example, example.text)]
@@ -230,14 +232,14 @@ class PieceMaker:
         assert example.completion is not None
         return [self._answer(example, example.prompt, example.completion)]
 
-    def _text(self, example: Example, text: str) -> Piece:
+    def _text(self, example: Example, text: str) -> RenderedRow:
         eos = self.tokenizer.eos
         if self.preparation.add_eos_given and self.preparation.add_eos and eos and text.rstrip().endswith(eos):
             what = f"the text already ends with {eos}; --add-eos-token adds no second one"
             self._row("D150", example, what, f"leave out --add-eos-token, or {eos} in the text", ("add_eos_token",))
         if eos and text.endswith(eos + text[len(text.rstrip()) :]):
             text = text.rstrip()
-        return Piece(text, whole=True, before=self._opening(example, text), after=self.closing)
+        return RenderedRow(text, whole=True, before=self._opening(example, text), after=self.closing)
 
     def _opening(self, example: Example, text: str) -> list[int]:
         """The ids before a text; not a second one where the text begins with that token itself."""
@@ -248,7 +250,7 @@ class PieceMaker:
             return self.opening[:-1]
         return self.opening
 
-    def _answer(self, example: Example, prompt: Side | None, answer: Side) -> Piece:
+    def _answer(self, example: Example, prompt: Side | None, answer: Side) -> RenderedRow:
         """A prompt and what follows it."""
         if self.asked or isinstance(prompt, list) or isinstance(answer, list):
             turns = [] if prompt is None else as_turns(prompt, "user")
@@ -258,24 +260,24 @@ class PieceMaker:
         spans = [(len(asked), len(text))]
         before = self._opening(example, text)
         whole = not self.answers_only and not self.pairs
-        return Piece(text, spans, whole, seam=len(asked), before=before, after=self.closing)
+        return RenderedRow(text, spans, whole, prompt_end=len(asked), before=before, after=self.closing)
 
-    def _prompt(self, example: Example, prompt: Side) -> Piece:
+    def _prompt(self, example: Example, prompt: Side) -> RenderedRow:
         if self.asked or isinstance(prompt, list):
             turns = as_turns(prompt, "user")
             text = self._guarded(
                 example, lambda template: template.render(turns, example.tools, add_generation_prompt=True)
             )
-            return Piece(text)
-        return Piece(prompt, before=self._opening(example, prompt))
+            return RenderedRow(text)
+        return RenderedRow(prompt, before=self._opening(example, prompt))
 
-    def _conversation(self, example: Example, messages: list[Message], first: int) -> Piece:
+    def _conversation(self, example: Example, messages: list[Message], first: int) -> RenderedRow:
         wants_answers = self.answers_only or self.pairs
         if wants_answers and not any(message["role"] == "assistant" for message in messages[first:]):
             self._row(
                 "D147", example, "no assistant turn: there is no answer to learn", "add the answers, or delete the row"
             )
-            raise _Left
+            raise RowSkipped
         if wants_answers and not self.pairs:
             self._check_answers(example, messages, first)
         rendered: Rendered = self._guarded(
@@ -286,7 +288,7 @@ class PieceMaker:
         if wants_answers and not rendered.spans:
             if not rendered.lost:
                 self._say_no_span(example, messages[first:])
-            raise _Left
+            raise RowSkipped
         if not rendered.whole:
             self._check_left_out(example, messages, rendered.text)
             if not rendered.lost:
@@ -366,7 +368,7 @@ class PieceMaker:
         if answers and len(empty) == len(answers):
             what = "every assistant turn is empty: there is no answer to learn; the row was left out"
             self._row("D147", example, what, "fill it or delete the row", key="all empty")
-            raise _Left
+            raise RowSkipped
         if empty:
             what = f"turn {empty[0] + 1} (assistant) is empty: what is learnt from it is to say nothing"
             self._row("D147", example, what, "fill it, or take the turn out", key="one empty")
@@ -383,7 +385,7 @@ class PieceMaker:
         fix = "--chat-template FILE, with one that writes tools, or --model with one that calls tools"
         self._row("D131", example, what, fix, ("chat_template",), what)
 
-    def _closed(self, rendered: Rendered, messages: list[Message], wants_answers: bool) -> Piece:
+    def _closed(self, rendered: Rendered, messages: list[Message], wants_answers: bool) -> RenderedRow:
         """The rendered text; with the end token after a last answer that the template ends with no token."""
         text, spans = rendered.text, rendered.spans
         ends_open = self.template is not None and self.template.end_token is None
@@ -398,17 +400,17 @@ class PieceMaker:
             text, after = text[:last], [self.tokenizer.eos_id]
         if self.pairs and not self.preparation.scored:
             text = text[:last]
-        seam = spans[0][0] if self.pairs and spans else None
-        before, closing = self.marks
-        return Piece(text, spans, not wants_answers, seam, before=before, after=after or closing)
+        prompt_end = spans[0][0] if self.pairs and spans else None
+        before, closing = self.special_tokens
+        return RenderedRow(text, spans, not wants_answers, prompt_end, before=before, after=after or closing)
 
     def _guarded(self, example: Example, make: Callable[[ChatTemplate], Made]) -> Made:
         """What the template makes of a row; a row that it refuses is left out."""
         if self.template is None:
-            raise _Left
+            raise RowSkipped
         try:
             return make(self.template)
-        except TemplateFault as problem:
+        except ChatTemplateError as problem:
             what = f"the chat template refuses it: {problem}"
             key = f"template: {problem}"
             self._row(
@@ -420,7 +422,7 @@ class PieceMaker:
                 key,
                 ERROR,
             )
-            raise _Left from problem
+            raise RowSkipped from problem
 
     def _row(
         self,
@@ -432,7 +434,7 @@ class PieceMaker:
         key: str | None = None,
         severity: str = WARNING,
     ) -> None:
-        self.faults.row(
+        self.observations.row(
             code,
             example.file,
             example.row,

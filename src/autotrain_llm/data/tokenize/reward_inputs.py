@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from autotrain_llm.data.chat.template import ChatTemplate, TemplateFault
+from autotrain_llm.data.chat.template import ChatTemplate, ChatTemplateError
 from autotrain_llm.data.example import Example, Message, as_turns, texts_of
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Finding, Refused
@@ -44,7 +44,7 @@ def ids_of(
 ) -> list[list[int]]:
     """The ids of each. Raises Refused for what can't be written."""
     texts, rendered = texts_of_rows(examples, template, asked)
-    opening, closing = tokenizer.marks
+    opening, closing = tokenizer.special_tokens
     rows: list[list[int]] = [[]] * len(texts)
     for kind in (False, True):
         places = [place for place, by_template in enumerate(rendered) if by_template is kind]
@@ -72,7 +72,7 @@ def _rendered(example: Example, turns: list[Message], template: ChatTemplate | N
         raise _refused(message, example, "--chat-template, as it was given when the model was trained")
     try:
         return template.render(turns, example.tools)
-    except TemplateFault as problem:
+    except ChatTemplateError as problem:
         raise _refused(
             f"{_place(example)}: the chat template refuses it: {problem}", example, "mend the turns"
         ) from problem

@@ -19,7 +19,7 @@ Row = tuple[Any, Any]
 
 @dataclass
 class TeacherRows:
-    """A row for each prepared row, `trained` exactly where the prepared row's targets are; and the rows for which there is none."""
+    """A row for each prepared row, `loss_mask` exactly where the prepared row's targets are; and the rows for which there is none."""
 
     train: TokenRows
     valid: TokenRows
@@ -51,16 +51,16 @@ class Chosen:
     def __getitem__(self, number: int, /) -> Row:
         import numpy
 
-        (prompt, _), (ids, trained) = self.pairs.prompt[number], self.pairs.chosen[number]
+        (prompt, _), (ids, loss_mask) = self.pairs.prompt[number], self.pairs.chosen[number]
         unseen = numpy.zeros(len(prompt), dtype=bool)
-        return numpy.concatenate([prompt, ids]), numpy.concatenate([unseen, trained])
+        return numpy.concatenate([prompt, ids]), numpy.concatenate([unseen, loss_mask])
 
 
-def targets_of(trained: ndarray) -> ndarray:
+def targets_of(loss_mask: ndarray) -> ndarray:
     """The places in a row that are predicted: those that are trained on, but for a first one, which nothing stands before."""
     import numpy
 
-    places = numpy.flatnonzero(trained)
+    places = numpy.flatnonzero(loss_mask)
     return places[places > 0]
 
 
@@ -90,10 +90,10 @@ def _aligned(own: Row, other: Row) -> tuple[Any, list[tuple[int, int]]] | None:
     """The teacher's row up to the last of the student's targets, with the spans of these; None where the answers are not the same."""
     import numpy
 
-    (ids, trained), (their_ids, their_trained) = own, other
-    targets = targets_of(trained)
-    skipped = int(numpy.count_nonzero(trained)) - len(targets)
-    places = numpy.flatnonzero(their_trained)[skipped : skipped + len(targets)]
+    (ids, loss_mask), (their_ids, their_loss_mask) = own, other
+    targets = targets_of(loss_mask)
+    skipped = int(numpy.count_nonzero(loss_mask)) - len(targets)
+    places = numpy.flatnonzero(their_loss_mask)[skipped : skipped + len(targets)]
     if len(places) < len(targets) or (len(places) and places[0] == 0):
         return None
     if not numpy.array_equal(numpy.asarray(ids)[targets], numpy.asarray(their_ids)[places]):

@@ -1,4 +1,4 @@
-"""`Pass`: some examples of one side of the data, training or evaluation, on their way to rows of ids."""
+"""`EncodeBatch`: some examples of one side of the data, training or evaluation, on their way to rows of ids."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rows import PairRows, Rows, RowsBuilder
 from autotrain_llm.data.tokenize.encode import Encoded, encoded_pieces, tokenised
-from autotrain_llm.data.tokenize.render import Piece, PieceMaker
+from autotrain_llm.data.tokenize.render import RenderedRow, RowRenderer
 from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenizer.offsets import Tokens
 
@@ -17,7 +17,7 @@ Span = tuple[int, int]
 
 
 @dataclass
-class Part:
+class EncodedRows:
     """The rows of some examples, with what is counted of them.
 
     `lengths` are those before cutting, of the examples numbered `places`. `ending` of the `whole` rows, those that were not cut, are
@@ -34,11 +34,11 @@ class Part:
 
 
 @dataclass
-class Pass:
-    """Examples, the first of which has the number `start`, on their way to a `Part`."""
+class EncodeBatch:
+    """Examples, the first of which has the number `start`, on their way to a `EncodedRows`."""
 
-    maker: PieceMaker
-    faults: Faults
+    renderer: RowRenderer
+    observations: Observations
     preparation: Preparation
     examples: Sequence[Example]
     start: int = 0
@@ -49,19 +49,19 @@ class Pass:
     whole: int = 0
     ending: int = 0
 
-    def pieces(self) -> list[tuple[int, list[Piece]]]:
+    def pieces(self) -> list[tuple[int, list[RenderedRow]]]:
         """The text of each example, by its place among these."""
-        return self.maker.make_all(self.examples, 0, len(self.examples), self._dropped)
+        return self.renderer.make_all(self.examples, 0, len(self.examples), self._dropped)
 
-    def tokenised(self, pieces: list[tuple[int, list[Piece]]]) -> Tokens:
+    def tokenised(self, pieces: list[tuple[int, list[RenderedRow]]]) -> Tokens:
         """What the tokenizer makes of all texts. Touches nothing else, so that it can go on beside the rest."""
-        return tokenised(self.maker.tokenizer, pieces)
+        return tokenised(self.renderer.tokenizer, pieces)
 
-    def taken(self, pieces: list[tuple[int, list[Piece]]], tokens: Tokens) -> Part:
+    def taken(self, pieces: list[tuple[int, list[RenderedRow]]], tokens: Tokens) -> EncodedRows:
         """The rows that come of it."""
         encoded = encoded_pieces(pieces, tokens)
-        rows = self._pairs(encoded) if self.maker.pairs else self._rows(encoded)
-        return Part(rows, self.lengths, self.places, self.truncated, self.dropped, self.whole, self.ending)
+        rows = self._pairs(encoded) if self.renderer.pairs else self._rows(encoded)
+        return EncodedRows(rows, self.lengths, self.places, self.truncated, self.dropped, self.whole, self.ending)
 
     def _rows(self, encoded: Iterable[tuple[int, list[Encoded]]]) -> Rows:
         builder = RowsBuilder()
@@ -80,7 +80,7 @@ class Pass:
             builder.add(row.ids, row.spans, self.start + at)
             return
         ids, spans = self._cut(example, row)
-        if not self.maker.prompts_only and not any(end > max(start, 1) for start, end in spans):
+        if not self.renderer.prompts_only and not any(end > max(start, 1) for start, end in spans):
             # The first token of a row has nothing before it to be predicted from.
             self._say_nothing_left(example, len(row.ids))
             self.dropped += 1
@@ -91,7 +91,7 @@ class Pass:
 
     def _count_end(self, ids: list[int], spans: list[Span]) -> None:
         """Whether a row that was not cut is trained on a token that ends an answer; it mostly is the last of a stretch."""
-        ends = self.maker.ends
+        ends = self.renderer.ends
         self.whole += 1
         self.ending += any(ids[end - 1] in ends for _, end in spans) or any(
             number in ends for start, end in spans for number in ids[start:end]
@@ -99,17 +99,17 @@ class Pass:
 
     def _cut(self, example: Example, row: Encoded) -> tuple[list[int], list[Span]]:
         """A row within the limit: a text keeps its start, a prompt its end."""
-        if self.maker.labelled:
+        if self.renderer.labelled:
             return self._cut_sides(example, row)
         limit = self.preparation.max_length
-        if self.maker.prompts_only:
+        if self.renderer.prompts_only:
             limit = min(limit, self.preparation.max_prompt_length or limit)
         if len(row.ids) <= limit:
             return row.ids, row.spans
         self.truncated += 1
         self._say_cut(example, len(row.ids))
-        if self.maker.prompts_only:
-            return _keep_end(row.ids, limit, self.maker.tokenizer.bos_id), []
+        if self.renderer.prompts_only:
+            return _keep_end(row.ids, limit, self.renderer.tokenizer.bos_id), []
         return row.ids[:limit], _clipped(row.spans, 0, limit)
 
     def _cut_sides(self, example: Example, row: Encoded) -> tuple[list[int], list[Span]]:
@@ -151,7 +151,7 @@ class Pass:
 
     def _cut_answer(self, row: Encoded, start: int, room: int) -> tuple[list[int], list[Span]]:
         """What of a row follows its prompt, within the room there is; the marks that a tokenizer closes every text with stay."""
-        ids, closing = row.ids[start:], self.maker.marks[1]
+        ids, closing = row.ids[start:], self.renderer.special_tokens[1]
         if len(ids) > room > len(closing):
             ids = [*ids[: room - len(closing)], *closing]
         return ids[:room], _clipped(row.spans, start, room)
@@ -167,7 +167,9 @@ class Pass:
         if limit is None:
             limit = max(preparation.max_length - answer, preparation.max_length // 2)
         if len(prompt) > limit:
-            prompt = _keep_end(prompt, limit, next(iter(self.maker.marks[0]), self.maker.tokenizer.bos_id))
+            prompt = _keep_end(
+                prompt, limit, next(iter(self.renderer.special_tokens[0]), self.renderer.tokenizer.bos_id)
+            )
         room = max(preparation.max_length - len(prompt), 0)
         return prompt, min(room, preparation.max_completion_length or room)
 
@@ -177,7 +179,7 @@ class Pass:
             return
         flag = f"{preparation.length_flag} {preparation.max_length}"
         packing = " (--packing joins short rows, it doesn't part long ones)" if preparation.packing else ""
-        end = "start" if self.maker.prompts_only else "end"
+        end = "start" if self.renderer.prompts_only else "end"
         what = f"{length} tokens are more than {flag}{packing}; the {end} was cut off"
         self._row("D151", example, what, f"{preparation.length_flag} {next_length(length)}, or shorten it", "cut")
 
@@ -193,7 +195,7 @@ class Pass:
             flag = "--" + name.replace("_", "-")
             what = f"its {which} of {length} tokens is more than {flag} {limit}; the {end} was cut off"
             fix = f"{flag} {next_length(length)}, or shorten it"
-            self.faults.row(
+            self.observations.row(
                 "D151", example.file, example.row, what, line=example.line, fix=fix, parameters=(name,), key=name
             )
         if not cut and prompt + answer > preparation.max_length:
@@ -213,7 +215,7 @@ class Pass:
         enough = next_length(longest if name == "max_completion_length" else prompt + longest)
         what = f"chosen and rejected are the same up to {flag} {limit}, where they are cut off: nothing is preferred"
         fix = f"{flag} {enough}, or delete the row"
-        self.faults.row(
+        self.observations.row(
             "D173", example.file, example.row, what, line=example.line, fix=fix, parameters=(name,), key="same when cut"
         )
 
@@ -235,7 +237,7 @@ class Pass:
 
     def _row(self, code: str, example: Example, what: str, fix: str, key: str) -> None:
         parameters = (self.preparation.length_flag.removeprefix("--").replace("-", "_"),)
-        self.faults.row(
+        self.observations.row(
             code, example.file, example.row, what, line=example.line, fix=fix, parameters=parameters, key=key
         )
 

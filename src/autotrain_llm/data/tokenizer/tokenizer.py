@@ -155,7 +155,7 @@ class Tokenizer:
         return hashlib.blake2b(written.encode(), digest_size=16).hexdigest()
 
     @property
-    def frame(self) -> tuple[list[int], list[int]]:
+    def bos_eos(self) -> tuple[list[int], list[int]]:
         """The ids that this tokenizer puts before and after a text of its own accord."""
         if self._frame is None:
             bare = self.backend.encode("a", add_special_tokens=False).ids
@@ -166,9 +166,9 @@ class Tokenizer:
         return self._frame
 
     @property
-    def marks(self) -> tuple[list[int], list[int]]:
+    def special_tokens(self) -> tuple[list[int], list[int]]:
         """The ids that every text stands between ([CLS] … [SEP]), whoever wrote it: those of an encoder's tokenizer, else none."""
-        return self.frame if "cls_token" in self.special and all(self.frame) else ([], [])
+        return self.bos_eos if "cls_token" in self.special and all(self.bos_eos) else ([], [])
 
     @cached_property
     def bytes_of_ids(self) -> BytesOfIds | None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from autotrain_llm.data.tokenize.eval_prompts import Question
+from autotrain_llm.data.tokenize.eval_prompts import EvalPrompt
 
 BATCHES_SORTED_TOGETHER = 16  # so that prompts of like length share a batch
 
@@ -19,7 +19,7 @@ BATCHES_SORTED_TOGETHER = 16  # so that prompts of like length share a batch
 class Answered:
     """A question, what the model said, how many tokens that took, and whether it ended by itself."""
 
-    question: Question
+    question: EvalPrompt
     text: str
     tokens: int
     finished: bool
@@ -57,7 +57,7 @@ class Writer:
             bos_token_id=tokenizer.bos_token_id,
         )
 
-    def answers(self, model: Any, questions: Iterable[Question]) -> Iterator[list[Answered]]:
+    def answers(self, model: Any, questions: Iterable[EvalPrompt]) -> Iterator[list[Answered]]:
         """The answers in the order of the questions, some batches at a time."""
         waiting = iter(questions)
         while window := list(islice(waiting, self.batch * BATCHES_SORTED_TOGETHER)):
@@ -69,7 +69,7 @@ class Writer:
             yield [made[number] for number in range(len(window))]
 
     @torch.inference_mode()
-    def _batch(self, model: Any, questions: Sequence[Question]) -> list[Answered]:
+    def _batch(self, model: Any, questions: Sequence[EvalPrompt]) -> list[Answered]:
         width = max(len(question.ids) for question in questions)
         ids = torch.full((len(questions), width), self.padding, dtype=torch.int64)
         mask = torch.zeros_like(ids)
@@ -82,7 +82,7 @@ class Writer:
             self._read(question, tokens) for question, tokens in zip(questions, said[:, width:].tolist(), strict=True)
         ]
 
-    def _read(self, question: Question, tokens: list[int]) -> Answered:
+    def _read(self, question: EvalPrompt, tokens: list[int]) -> Answered:
         """Tokens up to the first that ends an answer, as text."""
         end = next((at for at, token in enumerate(tokens) if token in self.ends), None)
         kept = tokens[:end]

@@ -16,7 +16,7 @@ from torch import nn
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.rows import PairRows
-from autotrain_llm.data.tokenize.eval_prompts import Question, QuestionMaker
+from autotrain_llm.data.tokenize.eval_prompts import EvalPrompt, EvalPromptBuilder
 from autotrain_llm.planning.evaluation import BERTSCORE
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.run.artifacts.saving import end_tokens
@@ -79,12 +79,12 @@ class WrittenAnswers:
         template = context.prepared.template
         self.layout, self.predictions, self.seed = layout, predictions, decided["seed"]
         self.examples = context.dataset.valid
-        self.maker = QuestionMaker(
+        self.maker = EvalPromptBuilder(
             context.tokenizer,
             template,
             plan.parameters["chat_template"]["value"] if "chat_template" in plan.parameters else None,
-            room=max(1, decided["room"]),
-            longest=decided["max_new_tokens"],
+            max_prompt_tokens=max(1, decided["room"]),
+            max_answer_tokens=decided["max_new_tokens"],
         )
         self.rows = self._choice(decided["rows"])
         self.writer = Writer(
@@ -119,7 +119,7 @@ class WrittenAnswers:
         rows, finished, tokens = _over_processes(counts, loop)
         return measured | ({"answers/finished": finished / rows, "answers/tokens": tokens / rows} if rows else {})
 
-    def _questions(self, loop: Loop) -> Iterator[Question]:
+    def _questions(self, loop: Loop) -> Iterator[EvalPrompt]:
         """This process's share, made when they are asked for."""
         for row in self.rows[loop.args.process_index :: loop.args.world_size]:
             question = self.maker.make(self.examples[row])

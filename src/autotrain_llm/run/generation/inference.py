@@ -11,11 +11,11 @@ import torch
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.data.chat.template import NONE, ChatTemplate, TemplateFault, find_template
+from autotrain_llm.data.chat.template import NONE, ChatTemplate, ChatTemplateError, find_template
 from autotrain_llm.data.example import Example, as_turns
 from autotrain_llm.data.files.decode import decode, read_bytes
-from autotrain_llm.data.findings import Faults
 from autotrain_llm.data.load.open import open_data
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.tokenize import reward_inputs as scored
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
@@ -107,11 +107,11 @@ def read_prompts(config: Config, rows: str = "prompts") -> tuple[list[Example], 
 
 def _lines(path: Path, given: str) -> list[Example]:
     """A prompt for each line that is not empty."""
-    faults = Faults()
-    data = read_bytes(path, given, faults)
-    text = None if data is None else decode(data, given, faults)
+    observations = Observations()
+    data = read_bytes(path, given, observations)
+    text = None if data is None else decode(data, given, observations)
     if text is None:
-        raise Refused(_of_the_prompts(faults.findings()))
+        raise Refused(_of_the_prompts(observations.findings()))
     lines = enumerate(text.splitlines(), 1)
     prompts = [Example(file=given, row=row, prompt=line) for row, line in lines if line.strip()]
     if not prompts:
@@ -137,10 +137,10 @@ def _is_file(path: Path) -> bool:
 
 def _written(prompts: Sequence[Example], config: Config, tokenizer: Tokenizer, facts: ModelMetadata) -> list[list[int]]:
     """The prompts as the model was trained to see them: by its chat template where it has one, else as plain text."""
-    faults = Faults()
-    template = find_template(config.chat_template, tokenizer, faults)
-    if faults.refused:
-        raise Refused(faults.findings())
+    observations = Observations()
+    template = find_template(config.chat_template, tokenizer, observations)
+    if observations.refused:
+        raise Refused(observations.findings())
     context_length = facts.context_length
     if facts.is_classifier:
         asked = config.chat_template not in (None, NONE)
@@ -161,7 +161,7 @@ def _written(prompts: Sequence[Example], config: Config, tokenizer: Tokenizer, f
 
 def _plain(text: str, tokenizer: Tokenizer) -> list[int]:
     """The ids of a text after the tokenizer's own first token, which a text may begin with itself."""
-    opening, _ = tokenizer.frame
+    opening, _ = tokenizer.bos_eos
     ids = tokenizer.encode_batch([text])[0]
     return ids if ids[: len(opening)] == opening else [*opening, *ids]
 
@@ -185,7 +185,7 @@ def _rendered(prompt: Example, template: ChatTemplate) -> str:
     turns = _turns_of(prompt) or [{"role": "user", "content": _said(prompt)}]
     try:
         return template.render(turns, prompt.tools, add_generation_prompt=True)
-    except TemplateFault as problem:
+    except ChatTemplateError as problem:
         where = f"{prompt.file}, row {prompt.row}" if prompt.file else "--prompts"
         message = f"{where}: the chat template refuses it: {problem}"
         raise _refused(

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.data.order import quiet_batches
+from autotrain_llm.data.order import no_grad_batches
 from autotrain_llm.data.tokenize.teacher_rows import ManyRows, answer_rows
 from autotrain_llm.models.identity import content_of
 from autotrain_llm.models.locate import ADAPTER, Located
@@ -146,7 +146,7 @@ class Beforehand:
         args = loop.args
         writing = cache.Writing(self.places[side] if args.local_process_index == 0 else None, offsets, top_k)
         rows = self.rows[side]
-        turns = list(quiet_batches(len(rows[number][0]) for number in range(len(rows))))
+        turns = list(no_grad_batches(len(rows[number][0]) for number in range(len(rows))))
         try:
             for first in range(0, len(turns), args.world_size):
                 mine = first + args.process_index

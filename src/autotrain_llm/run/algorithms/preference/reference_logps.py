@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.data.order import quiet_batches
+from autotrain_llm.data.order import no_grad_batches
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.planning.reference_model import BEFOREHAND
 from autotrain_llm.run.engine.answer_items import Preferences
@@ -57,7 +57,7 @@ class References:
     def _said_of(self, items: Preferences, shape: tuple[int, int], loop: Loop) -> np.ndarray:
         """The reference's log-probability of each answer of each item; the processes share the work."""
         known = torch.zeros(shape, dtype=torch.float64, device=loop.args.device)
-        for number, chunk in enumerate(quiet_batches(map(items.tokens, range(len(items))))):
+        for number, chunk in enumerate(no_grad_batches(map(items.tokens, range(len(items))))):
             if number % loop.args.world_size == loop.args.process_index:
                 batch = loop.on_device(self.layout.collate([items.family(one) for one in chunk]))
                 with loop.accelerator.autocast():

@@ -16,8 +16,8 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from autotrain_llm.context.reward_functions import FunctionFault, Place, call, find_function, load_function
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.chat.template import ChatTemplate, find_template
-from autotrain_llm.data.example import Example, columns_beside
-from autotrain_llm.data.findings import Faults
+from autotrain_llm.data.example import Example, extra_columns
+from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.order import SCORED_TOKENS
 from autotrain_llm.data.rows import TokenRows
 from autotrain_llm.data.tokenize.reward_inputs import answered, ids_of
@@ -84,8 +84,8 @@ class ModelJudge:
 
     def _within_context(self, ids: list[int]) -> list[int]:
         excess = len(ids) - self.context if self.context is not None else 0
-        opening = len(self.tokenizer.frame[0])
-        kept = opening if ids[:opening] == self.tokenizer.frame[0] else 0
+        opening = len(self.tokenizer.bos_eos[0])
+        kept = opening if ids[:opening] == self.tokenizer.bos_eos[0] else 0
         return ids[:kept] + ids[kept + excess :] if excess > 0 else ids
 
     @torch.no_grad()
@@ -226,7 +226,7 @@ def _judge(entry: dict[str, Any], plan: Plan, context: RunContext) -> Judge:
     if entry["kind"] == FUNCTION:
         assert context.dataset is not None
         try:
-            return FunctionJudge(find_function(entry["source"], "rl_reward_fn"), columns_beside(context.dataset.train))
+            return FunctionJudge(find_function(entry["source"], "rl_reward_fn"), extra_columns(context.dataset.train))
         except FunctionFault as fault:
             raise RunFailed(f"the reward function {entry['name']}: {fault}") from fault
     return MissingEnd()
@@ -239,7 +239,7 @@ def _model(entry: dict[str, Any], plan: Plan, context: RunContext) -> ModelJudge
     model = scorer_of(entry, plan, context, DTYPES["fp32" if name == "fp16" else name])
     tokenizer = Tokenizer.load(Path(facts.tokenizer_folder))
     device = torch.device("cpu") if plan.precision["cpu"] else torch.device("cuda", torch.cuda.current_device())
-    template = find_template(None, tokenizer, Faults())
+    template = find_template(None, tokenizer, Observations())
     return ModelJudge(
         model, tokenizer, template, as_turns=entry["as_turns"], context_length=facts.context_length, device=device
     )

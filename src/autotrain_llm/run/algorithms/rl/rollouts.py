@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data import Sampler as Order
 
-from autotrain_llm.data.order import quiet_batches
+from autotrain_llm.data.order import no_grad_batches
 from autotrain_llm.data.rows import TokenRows
 from autotrain_llm.run.algorithms.rl.advantages import (
     GROUP_ADVANTAGES,
@@ -139,7 +139,7 @@ class Writers:
     ) -> np.ndarray:
         """What is said of the tokens of batches, up to three numbers of each (3, tokens); the processes share them."""
         known = np.zeros((3, len(answers.ids)))
-        for number, members in enumerate(quiet_batches(answers.with_prompts(self.prompts))):
+        for number, members in enumerate(no_grad_batches(answers.with_prompts(self.prompts))):
             if number % loop.args.world_size != loop.args.process_index:
                 continue
             batch = loop.on_device(self.layout.collate(answers.families(members, self.prompts)))

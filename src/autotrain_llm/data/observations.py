@@ -1,4 +1,4 @@
-"""`Faults`: many rows with the same fault become one finding, with a count and the first rows."""
+"""`Observations`: many rows with the same fault become one finding, with a count and the first rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Kind:
     last: int | None = None
 
 
-class Faults:
+class Observations:
     """Collects faults while rows are read; `findings()` turns them into one finding per kind."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # reading models takes longer to import than refusing a comma
     from autotrain_llm.models.metadata import ModelMetadata
 
 SHOWN = 5  # row numbers in a message
-FIRST_VLLM = (0, 11)  # that can be handed weights as `run/algorithms/rl/vllm_engine.py` does
+FIRST_VLLM = (0, 11)  # that can be handed weights as `run/generation/vllm_engine.py` does
 OTHER_DEVICES = ("cpu", "rocm", "xpu", "tpu", "neuron", "hpu", "gaudi")  # in versions of vLLM that are built for them
 LEAST_ANSWER = 16  # tokens below which shorter answers are no advice
 

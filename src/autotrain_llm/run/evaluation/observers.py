@@ -23,7 +23,7 @@ from autotrain_llm.run.artifacts.saving import end_tokens
 from autotrain_llm.run.engine.layouts import Layout
 from autotrain_llm.run.engine.loading import Loaded
 from autotrain_llm.run.engine.loop import Loop, Observer
-from autotrain_llm.run.evaluation.answers import Answered, Writer
+from autotrain_llm.run.evaluation.predict import Answered, Writer
 
 if TYPE_CHECKING:  # loaded with the libraries that they wrap, where a metric needs them
     from autotrain_llm.run.evaluation.scores import Score

@@ -28,12 +28,12 @@ from autotrain_llm.run.algorithms.rl.recipe import sampling_of
 from autotrain_llm.run.algorithms.rl.rewards import Rewards, find_rewards
 from autotrain_llm.run.algorithms.rl.rollout_buffer import Sizes
 from autotrain_llm.run.algorithms.rl.rollouts import EVALUATION, TRAINING
-from autotrain_llm.run.algorithms.rl.sampling import Sampler
-from autotrain_llm.run.algorithms.rl.types import Sample
 from autotrain_llm.run.artifacts.saving import end_tokens
 from autotrain_llm.run.engine.layouts import Padded
 from autotrain_llm.run.engine.loading import DTYPES, Loaded
 from autotrain_llm.run.engine.reference_model import without_dropout
+from autotrain_llm.run.generation.sampler import Sampler
+from autotrain_llm.run.generation.types import Sample
 from autotrain_llm.run.trl_engine.sft import InOurWords, shared_arguments
 
 TRAIN, VALID = "train", "valid"

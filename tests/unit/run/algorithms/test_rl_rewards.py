@@ -19,9 +19,9 @@ from autotrain_llm.config.resolved import resolve
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.run.algorithms.rl import rewards as module
 from autotrain_llm.run.algorithms.rl.rewards import Rewards, find_rewards
-from autotrain_llm.run.algorithms.rl.types import Sample
 from autotrain_llm.run.engine.loading import load_tokenizer
 from autotrain_llm.run.failures import RunFailed
+from autotrain_llm.run.generation.types import Sample
 from support.models import TEMPLATE, build_llama
 from support.reward_models import build_bert, pair
 from support.rows import write_rows

@@ -11,14 +11,14 @@ from autotrain_llm.run.algorithms.rl.prompts import Prompts
 from autotrain_llm.run.algorithms.rl.rewards import find_rewards
 from autotrain_llm.run.algorithms.rl.rollout_buffer import Sizes
 from autotrain_llm.run.algorithms.rl.rollouts import EvaluationAnswers, Rollouts, ShownSamples, Writers
-from autotrain_llm.run.algorithms.rl.sampling import Sampler
-from autotrain_llm.run.algorithms.rl.types import Sampling
 from autotrain_llm.run.algorithms.rl.value_models import add_decided_value_head, find_so_far
 from autotrain_llm.run.artifacts.saving import end_tokens
 from autotrain_llm.run.engine.layouts import Layout
 from autotrain_llm.run.engine.loading import DTYPES, Loaded
 from autotrain_llm.run.engine.loop import Observer
 from autotrain_llm.run.engine.reference_model import find_source
+from autotrain_llm.run.generation.sampler import Sampler
+from autotrain_llm.run.generation.types import Sampling
 
 
 @dataclass(frozen=True)

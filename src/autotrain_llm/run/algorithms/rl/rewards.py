@@ -25,12 +25,12 @@ from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.planning.rollouts import FUNCTION, MODEL
-from autotrain_llm.run.algorithms.rl.decoding import texts
-from autotrain_llm.run.algorithms.rl.types import Sample
 from autotrain_llm.run.engine.classifiers import HEADS, FlatScores, PaddedScores, scorer_at
 from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.loading import DTYPES, Loaded, loading_options
 from autotrain_llm.run.failures import RunFailed
+from autotrain_llm.run.generation.completion_text import texts
+from autotrain_llm.run.generation.types import Sample
 
 NO_TOKEN = -1
 

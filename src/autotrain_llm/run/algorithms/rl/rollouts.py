@@ -31,11 +31,8 @@ from autotrain_llm.run.algorithms.rl.advantages import (
     token_rewards,
     whitened,
 )
-from autotrain_llm.run.algorithms.rl.decoding import texts
 from autotrain_llm.run.algorithms.rl.objectives import MOVED
 from autotrain_llm.run.algorithms.rl.rollout_buffer import Answers, Phase, Sizes, Slot, Together, load_phase, save_phase
-from autotrain_llm.run.algorithms.rl.sampling import Sampler
-from autotrain_llm.run.algorithms.rl.types import Sample
 from autotrain_llm.run.algorithms.rl.value_head import (
     load_value_head,
     save_value_head,
@@ -46,6 +43,9 @@ from autotrain_llm.run.engine.flat.model import LOGPROBS, VALUES
 from autotrain_llm.run.engine.layouts import Layout
 from autotrain_llm.run.engine.objective import Sums
 from autotrain_llm.run.engine.reference_model import Source, evaluating
+from autotrain_llm.run.generation.completion_text import texts
+from autotrain_llm.run.generation.sampler import Sampler
+from autotrain_llm.run.generation.types import Sample
 
 if TYPE_CHECKING:
     from autotrain_llm.run.engine.loop import Loop

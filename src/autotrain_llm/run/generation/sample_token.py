@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from autotrain_llm.run.algorithms.rl.types import Sampling
+from autotrain_llm.run.generation.types import Sampling
 
 PART = 64  # tokens of the vocabulary that are summed together at first
 
 
-def numbers_of(seeds: Sequence[int], count: int) -> torch.Tensor:
+def uniform_numbers(seeds: Sequence[int], count: int) -> torch.Tensor:
     """For each seed, `count` numbers from [0, 1), the same whatever the other seeds: float64 (seeds, count)."""
     drawn = [np.random.Generator(np.random.Philox(key=seed % 2**64)).random(count) for seed in seeds]
     return torch.from_numpy(np.stack(drawn))
@@ -38,7 +38,7 @@ def distribution(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     return logprobs
 
 
-def draw(logprobs: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+def sample_token(logprobs: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """The token at which the summed probabilities pass each sequence's number: (sequences,).
 
     They are summed by parts of the vocabulary, and then within the part in which it happens: to sum all of them one by one would take

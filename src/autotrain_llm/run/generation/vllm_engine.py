@@ -18,8 +18,8 @@ from transformers import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from autotrain_llm.data.order import VLLM_SHARE
-from autotrain_llm.run.algorithms.rl.types import Sample, Sampling
 from autotrain_llm.run.engine.flat.model import VALUE_HEAD, causal_model
+from autotrain_llm.run.generation.types import Sample, Sampling
 
 OF_ADAPTERS = (".lora_", ".original_module.", ".trainable_tokens_")
 

@@ -27,15 +27,15 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from autotrain_llm.run.algorithms.rl import sampling
-from autotrain_llm.run.algorithms.rl.decoding import texts
-from autotrain_llm.run.algorithms.rl.kv_cache import new_cache
-from autotrain_llm.run.algorithms.rl.sample_token import distribution, draw, numbers_of
-from autotrain_llm.run.algorithms.rl.sampling import Sampler
-from autotrain_llm.run.algorithms.rl.types import Sample, Sampling
 from autotrain_llm.run.algorithms.rl.value_head import add_value_head
-from autotrain_llm.run.algorithms.rl.vllm_engine import weights_of
 from autotrain_llm.run.engine.layouts import Flat, Layout, Padded
+from autotrain_llm.run.generation import sampler as sampling
+from autotrain_llm.run.generation.completion_text import texts
+from autotrain_llm.run.generation.kv_cache import new_cache
+from autotrain_llm.run.generation.sample_token import distribution, sample_token, uniform_numbers
+from autotrain_llm.run.generation.sampler import Sampler
+from autotrain_llm.run.generation.types import Sample, Sampling
+from autotrain_llm.run.generation.vllm_engine import weights_of
 
 VOCABULARY = 48
 END = 2
@@ -276,15 +276,15 @@ def test_the_log_probabilities_are_those_of_a_fresh_forward_pass(policy):
 
 
 def test_a_number_is_a_seeds_own():
-    both = numbers_of([5, 2**63 + 1], 6)
-    assert both.tolist() == [numbers_of([5], 6)[0].tolist(), numbers_of([2**63 + 1], 6)[0].tolist()]
+    both = uniform_numbers([5, 2**63 + 1], 6)
+    assert both.tolist() == [uniform_numbers([5], 6)[0].tolist(), uniform_numbers([2**63 + 1], 6)[0].tolist()]
     assert both.min() >= 0 and both.max() < 1
 
 
 def test_a_token_without_probability_is_never_drawn():
     logprobs = torch.tensor([[-torch.inf, np.log(0.25), -torch.inf, np.log(0.75), -torch.inf]]).repeat(5, 1)
     numbers = torch.tensor([0.0, 0.2499999, 0.2500001, 0.9999999999, 1.0], dtype=torch.float64)
-    assert draw(logprobs, numbers).tolist() == [1, 1, 3, 3, 3]
+    assert sample_token(logprobs, numbers).tolist() == [1, 1, 3, 3, 3]
 
 
 # ---- handed to vLLM

@@ -63,7 +63,7 @@ def keeps_padding_out(cache: Cache) -> bool:
     return not any(cache.is_linear)
 
 
-def keep(cache: Cache, rows: Any) -> None:
+def select_sequences(cache: Cache, rows: Any) -> None:
     """Keep these sequences of all that the cache holds, in this order; a sequence may come more than once."""
     cache.reorder_cache(rows)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from autotrain_llm.run.algorithms.rl.types import Sample
+from autotrain_llm.run.generation.types import Sample
 
 
 def texts(samples: Sequence[Sample], tokenizer: PreTrainedTokenizerBase) -> list[str]:

@@ -14,13 +14,13 @@ from torch import nn
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from autotrain_llm.run.algorithms.rl.decoding import texts
-from autotrain_llm.run.algorithms.rl.kv_cache import keep, keeps_padding_out, new_cache
-from autotrain_llm.run.algorithms.rl.sample_token import distribution, draw, numbers_of
-from autotrain_llm.run.algorithms.rl.types import VLLM, Sample, Sampling
 from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.layouts import Layout
 from autotrain_llm.run.engine.reference_model import evaluating
+from autotrain_llm.run.generation.completion_text import texts
+from autotrain_llm.run.generation.kv_cache import keeps_padding_out, new_cache, select_sequences
+from autotrain_llm.run.generation.sample_token import distribution, sample_token, uniform_numbers
+from autotrain_llm.run.generation.types import VLLM, Sample, Sampling
 
 FINISHED_SHARE = 0.125  # of a batch, from which on the others go on without them
 LOOKS_EVERY = {"cuda": 8}  # tokens after which it is looked which answers have ended: a GPU has to be waited for
@@ -72,11 +72,11 @@ class Sampler:
             )
         if self.sampling.backend == VLLM:
             return self._vllm().sample(model, prompts, seeds, per_prompt, greedy)
-        numbers = numbers_of(seeds, self.sampling.max_new_tokens) if seeds else torch.zeros(0)
+        numbers = uniform_numbers(seeds, self.sampling.max_new_tokens) if seeds else torch.zeros(0)
         answers = [_Answer(place, place // per_prompt, numbers[place]) for place in range(len(seeds))]
         causal = causal_model(model)
         self.layout.for_generation(model, True)
-        write = _Writing if "past_key_values" in _arguments(causal) else _Generating
+        write = CachedDecoder if "past_key_values" in _arguments(causal) else GenerateDecoder
         done: list[Sample | None] = [None] * len(answers)
         rounded = self.precision in (torch.bfloat16, torch.float16)
         with evaluating(model), torch.no_grad(), torch.autocast(causal.device.type, self.precision, enabled=rounded):
@@ -104,12 +104,12 @@ class Sampler:
     def choose(self, logits: torch.Tensor, numbers: torch.Tensor, greedy: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """The next token of each sequence and its log-probability, from the logits (sequences, vocabulary)."""
         logprobs = distribution(logits, self.sampling)
-        tokens = logits.argmax(dim=-1) if greedy else draw(logprobs, numbers)
+        tokens = logits.argmax(dim=-1) if greedy else sample_token(logprobs, numbers)
         return tokens, logprobs.gather(1, tokens[:, None]).squeeze(1)
 
     def _vllm(self) -> Any:
         if self.engine is None:
-            from autotrain_llm.run.algorithms.rl.vllm_engine import Engine
+            from autotrain_llm.run.generation.vllm_engine import Engine
 
             self.engine = Engine(self.tokenizer, self.end_tokens, self.sampling)
         return self.engine
@@ -156,7 +156,7 @@ class _Batch:
         raise NotImplementedError
 
 
-class _Writing(_Batch):
+class CachedDecoder(_Batch):
     """With a cache: each prompt is read once, padded on the left, and answers that have ended leave the batch."""
 
     def write(self) -> None:
@@ -178,7 +178,7 @@ class _Writing(_Batch):
         rows_of_answers = torch.tensor([of[answer.prompt] for answer in self.answers], device=self.device)
         self.mask = self.mask[rows_of_answers]
         if len(rows_of_answers) != len(rows):
-            keep(self.cache, rows_of_answers)
+            select_sequences(self.cache, rows_of_answers)
         self._go_on(logits[rows_of_answers], width, self.mask[:, :width].sum(dim=1, keepdim=True))
 
     def _go_on(self, logits: torch.Tensor, width: int, positions: torch.Tensor) -> None:
@@ -199,7 +199,7 @@ class _Writing(_Batch):
                 kept = torch.nonzero(~ended).squeeze(1)
                 going, tokens, positions, ended = going[kept], tokens[kept], positions[kept], ended[kept]
                 self.mask = self.mask[kept]
-                keep(self.cache, kept)
+                select_sequences(self.cache, kept)
             logits = self._called(tokens[:, None], positions, width + step + 1)
             positions = positions + 1
 
@@ -215,13 +215,13 @@ class _Writing(_Batch):
         return self.causal(**given).logits[:, -1]
 
 
-class _Generating(_Batch):
+class GenerateDecoder(_Batch):
     """By the model's own generate(), where it keeps what it has read in another form. All prompts have one length."""
 
     def write(self) -> None:
         rows = [self.prompts[answer.prompt] for answer in self.answers]
         ids = torch.from_numpy(np.stack(rows).astype(np.int64)).to(self.device)
-        chooser = _Chooser(self, ids.shape[1])
+        chooser = ForcedTokenProcessor(self, ids.shape[1])
         self.causal.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
@@ -234,7 +234,7 @@ class _Generating(_Batch):
         )
 
 
-class _Chooser(LogitsProcessor):
+class ForcedTokenProcessor(LogitsProcessor):
     """Leaves generate() no choice but the token that was drawn."""
 
     def __init__(self, batch: _Batch, width: int) -> None:

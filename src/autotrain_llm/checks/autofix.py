@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from autotrain_llm.checks.preflight import Checked
 
 ROUNDS = 10
-OF_THIS_CHECK = ("fix", "write_config", "dry_run", "format", "interactive", "save_plan", "check_rows", "check_secrets")
 
 
 class Fixed(Record):
@@ -34,7 +33,7 @@ class Fixed(Record):
 
     def command(self, written: str | None = None) -> str:
         """The corrected command. `written` is a config file that holds all values now."""
-        values = {name: value for name, value in self.command_line.items() if name not in OF_THIS_CHECK}
+        values = {name: value for name, value in self.command_line.items() if not PARAMS[name].checking}
         if written is not None:
             values = {
                 "config": written,

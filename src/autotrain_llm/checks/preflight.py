@@ -33,15 +33,12 @@ if TYPE_CHECKING:
     from autotrain_llm.data.dataset import Progress
     from autotrain_llm.planning.make import Plan
 
-MODEL_FLAGS = frozenset({"model", "tokenizer", "revision", "cache_dir"})
-DATA_FLAGS = frozenset(
-    {"data_path", "train_split", "valid_split", "eval_dataset_path", "max_samples", "seed", "text_column"}
-    | {"prompt_text_column", "rejected_text_column"}
-)
-TOKEN_FLAGS = frozenset(
-    {"block_size", "max_seq_length", "model_max_length", "chat_template", "add_eos_token", "response_only_loss"}
-    | {"student_prompt_template", "teacher_prompt_template"}
-)
+
+def _of_stage(stage: str) -> frozenset[str]:
+    return frozenset(param.name for param in PARAMS.values() if param.stage == stage)
+
+
+MODEL_FLAGS, DATA_FLAGS, TOKEN_FLAGS = _of_stage("model"), _of_stage("rows"), _of_stage("tokens")
 PROMPT = "prompt_text_column"
 LOOKED_AT = 100  # rows
 OF_ONE_VALUE = ("P301", "P303", "P304", "P305")  # rules that hold whatever else is given

@@ -30,13 +30,11 @@ if TYPE_CHECKING:
 FORM = 1  # of the file
 WHOLE = 64 * 2**20  # bytes up to which a file is read to its end; of larger weights the header, the ends and the size
 END = 2**20  # bytes of each end
-# What may be said beside a plan: it changes where files come from or how a run goes on, not what is trained.
-BESIDE = frozenset({"token", "offline", "cache_dir", "output_dir", "resume_from_checkpoint"})
 OF_THE_PLACE = {
     "model": ("folder", "cache_dir", "offline"),
     "data": ("not_checked",),
     "estimate": ("device", "with", "largest", "way_out", "way_out_bytes"),
-    "parameters": tuple(BESIDE),
+    "parameters": tuple(param.name for param in PARAMS.values() if param.machine_specific),
 }
 NOT_COMPARED = ("output", "ignored")
 # Of a plan that was made of a part of the rows: what doesn't follow from how many there are, and how long.
@@ -106,7 +104,7 @@ def check_plan(
     path = said["plan"]
     kept = read_plan(path)
     typed, in_file = (_converted(kept["given"][source], path) for source in (COMMAND_LINE, CONFIG_FILE))
-    beside = {name: value for name, value in said.items() if PARAMS[name].command or name in BESIDE}
+    beside = {name: value for name, value in said.items() if _may_stand_beside(name)}
     config = resolve({**typed, **beside}, in_file, kept.get("config_file"))
     contradictions = _contradictions({**from_file, **said}, config, path)
     checked = preflight(config, [*findings, *contradictions], progress=progress)
@@ -123,10 +121,15 @@ def _converted(values: Mapping[str, Any], path: str) -> dict[str, Any]:
     return said.values
 
 
+def _may_stand_beside(name: str) -> bool:
+    """Whether a parameter may be given together with `--plan`: it says where files are or what the command does, not what is trained."""
+    return PARAMS[name].command or PARAMS[name].machine_specific
+
+
 def _contradictions(values: Mapping[str, Any], config: Config, path: str) -> Iterator[Finding]:
     """What was given beside the plan and is something else in it."""
     for name, value in values.items():
-        if PARAMS[name].command or name in BESIDE or config.value_of(name) == value:
+        if _may_stand_beside(name) or config.value_of(name) == value:
             continue
         kept = "leaves it out" if config.value_of(name) is None else f"has {plain(config.value_of(name))}"
         message = f"{flag_of(name)} {plain(value)} beside --plan {path}, which {kept}"

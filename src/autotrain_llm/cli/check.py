@@ -177,11 +177,9 @@ def _checked(said: ParsedArguments, file: str, flags_only: bool) -> Checked:
 
 def _with_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The same values, in which a path that is not here and is beside the config is that one."""
-    from autotrain_llm.checks.rules.values import PATHS
-
     found = dict(values)
     for name, value in values.items():
-        if PARAMS[name].metavar in PATHS and name != "output_dir" and isinstance(value, str) and "\0" not in value:
+        if PARAMS[name].path and name != "output_dir" and isinstance(value, str) and "\0" not in value:
             beside = folder / value
             if len(value) < 256 and not Path(value).exists() and beside.exists():
                 found[name] = str(beside)

@@ -25,7 +25,6 @@ from autotrain_llm.declare.finding import WARNING, Finding, typed
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import Param, flag_of, plain
 from autotrain_llm.declare.record import EMPTY
-from autotrain_llm.trainers.shared import REQUIRED
 
 COMPATIBLE: dict[str, Accepted] = {accepted.name: accepted for accepted in ACCEPTED}
 NEAR = 0.75  # how much of two names has to be the same for the one to be taken for a slip of the other
@@ -63,7 +62,7 @@ class ParsedArguments:
                 Finding(
                     f"{param.flag} must be {fault}, got {shown(param, raw)}"
                     + (": is a variable of the shell not set?" if empty and file is None else ""),
-                    changes={param.name: None} if empty and param.name not in REQUIRED else _readable(param, raw),
+                    changes={param.name: None} if empty and not param.required else _readable(param, raw),
                     parameters=(param.name,),
                     file=file,
                     code="P302",

@@ -14,13 +14,6 @@ from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.declare.document import load_json, load_yaml
 from autotrain_llm.declare.finding import WARNING, Finding, Refused
 
-DATA_KEYS = {
-    "path": "data_path",
-    "train_split": "train_split",
-    "valid_split": "valid_split",
-    "chat_template": "chat_template",
-}
-
 
 def read_config(path: str) -> ParsedArguments:
     """What the file says. Raises `Refused` when it can't be read at all; wrong keys and values become findings of the result."""
@@ -169,7 +162,7 @@ def _section(section: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any
                 if name is not None:
                     yield str(column), name, f"{where}.{column}"
         elif section == "data":
-            yield DATA_KEYS.get(str(key), str(key)), value, where
+            yield "data_path" if key == "path" else str(key), value, where
         else:
             yield str(key), value, where
 

@@ -16,14 +16,6 @@ from autotrain_llm.declare.trainer import Trainer
 
 HELD_OUT = "0.1"  # share of the rows that a sweep sets aside where no evaluation rows are named
 NEW_MODEL_RATES = (1e-4, 1e-2)  # learning rates that a model with random weights can learn at
-# What says where a run goes, what is learnt from what and how it is measured, or that there is a sweep: all trials have these in common. A
-# loss of other rows, or of another model's tokens, is another quantity.
-SHARED_GROUPS = (
-    "Sweep", "Output", "Hub", "Command", "Evaluation", "GeneratedAnswers", "Model", "Data", "PromptColumn", "RejectedColumn",
-)  # fmt: skip
-SHARED = ("eval_strategy", "log", "logging_steps", "eval_batch_size", "target_memory", "distributed_backend")
-# What differs between machines that work on the same sweep, or between its beginning and its continuation.
-NO_PART_OF_THE_NAME = ("output_dir", "cache_dir", "offline", "token", "revision", "log")
 PASSWORD = re.compile(r"^([^:]+://[^:/@]*:).*(@)")  # up to the last @: rather too much than half a password
 IN_THE_QUERY = re.compile(r"([?&](?:password|passwd)=)[^&#]*", re.IGNORECASE)
 
@@ -36,13 +28,7 @@ def direction_of(config: Config) -> str:
 
 def searchable(trainer: Trainer) -> list[str]:
     """Names of the parameters that the trials of this trainer may differ in."""
-    return [
-        param.name
-        for group in trainer.group_specs
-        if group.name not in SHARED_GROUPS
-        for param in group.params
-        if not param.command and not param.secret and param.name not in SHARED and param.name != group.switch
-    ]
+    return [param.name for group in trainer.group_specs for param in group.params if param.searchable]
 
 
 def written_spaces(config: Config) -> dict[str, Any]:
@@ -131,15 +117,15 @@ def study_name(config: Config) -> str:
     if config.sweep_name:
         return str(config.sweep_name)
     compared = ("sweep_metric", "sweep_params")
-    names = [
-        name
-        for name in config.all_given()
-        if name in compared
-        or not (PARAMS[name].command or PARAMS[name].group == "Sweep" or name in NO_PART_OF_THE_NAME)
-    ]
+    names = [name for name in config.all_given() if name in compared or _names_the_study(PARAMS[name])]
     values = {name: config.value_of(name) for name in sorted(names)}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
     return f"{config.trainer}-{digest[:12]}"
+
+
+def _names_the_study(param: Param) -> bool:
+    """Whether studies with different values of it are different studies."""
+    return param.in_study_name and not (param.command or param.machine_specific or param.group == "Sweep")
 
 
 def without_password(url: str) -> str:

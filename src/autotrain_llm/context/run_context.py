@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotrain_llm.config.registry import GROUP
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.config.sequence_length import Limit, decide_limit
 from autotrain_llm.context.machine import Machine, machine_for
@@ -55,7 +56,8 @@ class RunContext:
         if all(self.config.value_of(name) == earlier.config.value_of(name) for name in ("target_memory", "dry_run")):
             self.machine = earlier.machine
         known, mine = vars(earlier), vars(self)
-        if self._model_flags() == earlier._model_flags():
+        same_model = (param.name for param in GROUP["Model"].params)
+        if all(self.config.value_of(name) == earlier.config.value_of(name) for name in same_model):
             mine["_others"] = dict(earlier._others)
             same = ["model"]
         else:
@@ -71,11 +73,6 @@ class RunContext:
             mine["prepared"] = known["prepared"]
             if "teacher_rows" in known and self.config.teacher_model == earlier.config.teacher_model:
                 mine["teacher_rows"] = known["teacher_rows"]
-
-    def _model_flags(self) -> tuple[Any, ...]:
-        config = self.config
-        names = ("model", "tokenizer", "revision", "cache_dir", "offline", "trust_remote_code")
-        return tuple(config.value_of(name) for name in names)
 
     def _try(self, look: Callable[[], Any]) -> Any:
         """What `look` finds, or None with its findings kept."""

@@ -92,7 +92,32 @@ def among(*choices: Any) -> Search:
 
 
 class Param(Record):
-    """One parameter. `name` is the field and config key, `flag` what is typed; `kind` one of switch, int, float, str, list, json."""
+    """One parameter: everything that is known about it.
+
+    What a user reads and types:
+        name: the field and the config key. kind: switch, int, float, str, list or json. nullable: None may be given.
+        choices, within: the values it may have. also: values outside `within` that mean something (`-1` for automatic).
+        replaced_choices: a choice of older commands, and today's name of it.
+        metavar: stands for the value in help. default_words: what the default means, where None says too little.
+        required: has no default and is annotated without None, because nothing reads it before a rule has asked for it.
+        alternative: required as well, unless this other parameter is given.
+        secret: never printed or written. command: steers this one command and is no setting of the training, so that no config
+        file and no sweep can hold it. checking: a command that only checks, left out of the command that `--fix` prints.
+
+    What checks know of it:
+        stage: the first stage of the checks that reads it (model, rows, tokens) and that is skipped while its value is wrong.
+        path: may name a file or folder: "input" is read by the run, "output" is written or resumed.
+        suggested: offered in place of a value outside `within`. usual_range: values outside it draw a warning; without one,
+        the range of `search` says what is usual.
+        counterparts: parameters that other trainers read in its place.
+        used_by_inference: has an effect with `--inference`.
+        fixed_on_resume: has to be what the resumed run was started with; that of a mixin, where the mixin is on.
+
+    Sweeps and saved plans:
+        search: where a sweep looks for a value. searchable: whether its trials may differ in it. in_trials: passed on to the trials.
+        in_study_name: part of the digest that names a study. machine_specific: where this machine keeps things and how it reaches
+        them; it may differ beside a saved plan and between the machines of a sweep.
+    """
 
     default: Any
     help: str
@@ -102,13 +127,26 @@ class Param(Record):
     choices: tuple[str, ...] = ()
     within: Bounds | None = None
     also: tuple[Any, ...] = ()
-    search: Search | None = None
+    replaced_choices: Mapping[str, str] = EMPTY
     metavar: str | None = None
     default_words: str | None = None
+    required: bool = False
+    alternative: str = ""
     secret: bool = False
     command: bool = False
-    required: bool = False
-    replaced_choices: Mapping[str, str] = EMPTY
+    checking: bool = False
+    stage: str = ""
+    path: str = ""
+    suggested: Any = None
+    usual_range: tuple[float, float] | None = None
+    counterparts: tuple[str, ...] = ()
+    used_by_inference: bool = False
+    fixed_on_resume: bool = False
+    search: Search | None = None
+    searchable: bool = True
+    in_trials: bool = True
+    in_study_name: bool = True
+    machine_specific: bool = False
     group: str = ""
 
     @property
@@ -162,48 +200,16 @@ def plain(value: Any) -> str:
     return str(value)
 
 
-def param(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple[str, ...] = (),
-    within: Bounds | None = None,
-    also: tuple[Any, ...] = (),
-    search: Search | None = None,
-    metavar: str | None = None,
-    default_words: str | None = None,
-    secret: bool = False,
-    command: bool = False,
-    required: bool = False,
-    replaced_choices: Mapping[str, str] | None = None,
-) -> Any:
-    """Declare a parameter as the value of an annotated attribute of a group.
-
-    `also` are values outside `within` that mean something (`-1` for automatic); `command` marks what steers this one command and is
-    no setting of the training, so that a config file or a sweep can't hold it; `required` parameters have no default and are
-    annotated without None, because nothing that reads them runs before a rule has asked for them; `replaced_choices` maps a choice that others' commands
-    still use to today's name.
-    """
-    return Param(
-        default=default,
-        help=help,
-        choices=choices,
-        within=within,
-        also=also,
-        search=search,
-        metavar=metavar,
-        default_words=default_words,
-        secret=secret,
-        command=command,
-        required=required,
-        replaced_choices=replaced_choices or EMPTY,
-    )
+def param(default: Any, help: str, **attributes: Any) -> Any:
+    """Declare a parameter as the value of an annotated attribute of a group; `attributes` are fields of `Param`."""
+    return Param(default, help, **attributes)
 
 
 class Group(Record):
     """A titled set of parameters. A mixin's group names the `switch` that turns it on and whether it can be carried out yet.
 
     `subject` is what a mixin is called in messages ("Distillation"). `misused` is how grave it is to switch it on where it can't work.
+    `searchable` is False where all trials of a sweep have the same values: what they are compared on.
     """
 
     name: str
@@ -214,6 +220,7 @@ class Group(Record):
     subject: str = ""
     misused: str = "warning"
     available: bool = True
+    searchable: bool = True
     summary: str = ""
 
 
@@ -225,23 +232,32 @@ def group(
     subject: str = "",
     misused: str = "warning",
     available: bool = True,
+    searchable: bool = True,
 ) -> Callable[[Class], Class]:
     """Make a class of parameters a group; `order` is its place in help and guide."""
 
     def read(cls: Class) -> Class:
-        params = tuple(
-            _named(getattr(cls, name), name, annotation, cls.__name__)
-            for name, annotation in cls.__annotations__.items()
-        )
         summary = (cls.__doc__ or "").strip().split("\n")[0]
-        spec = Group(cls.__name__, title, params, order, switch, subject, misused, available, summary)
+        spec = Group(cls.__name__, title, (), order, switch, subject, misused, available, searchable, summary)
+        params = tuple(
+            _completed(getattr(cls, name), name, annotation, spec) for name, annotation in cls.__annotations__.items()
+        )
+        spec = spec.replace(params=params)
         cls.GROUP = spec  # type: ignore[attr-defined]
         return cls
 
     return read
 
 
-def _named(param: Param, name: str, annotation: str, group_name: str) -> Param:
+def _completed(param: Param, name: str, annotation: str, group: Group) -> Param:
+    """The parameter with what its annotation and its group say of it."""
     parts = [part.strip() for part in annotation.split("|")]
-    kind = KINDS[parts[0]]
-    return param.replace(name=name, kind=kind, nullable="None" in parts or param.required, group=group_name)
+    return param.replace(
+        name=name,
+        kind=KINDS[parts[0]],
+        nullable="None" in parts or param.required,
+        searchable=param.searchable
+        and group.searchable
+        and not (param.command or param.secret or name == group.switch),
+        group=group.name,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from autotrain_llm.declare.param import AT_LEAST_ONE, group, param
 
 
-@group("This command", order=900)
+@group("This command", order=900, searchable=False)
 class Command:
     """What to do, and how to say it."""
 
@@ -13,7 +13,10 @@ class Command:
         None, "Read parameters from a YAML or JSON file; the command line wins over it.", metavar="FILE", command=True
     )
     dry_run: bool = param(
-        False, "Check everything and print the plan, without loading weights, training or writing.", command=True
+        False,
+        "Check everything and print the plan, without loading weights, training or writing.",
+        command=True,
+        checking=True,
     )
     check_rows: int | None = param(
         None,
@@ -21,24 +24,41 @@ class Command:
         within=AT_LEAST_ONE,
         command=True,
         default_words="all",
+        checking=True,
     )
     check_secrets: bool = param(
-        False, "Look for keys, passwords and personal data in the rows; none of what is found is printed.", command=True
+        False,
+        "Look for keys, passwords and personal data in the rows; none of what is found is printed.",
+        command=True,
+        checking=True,
     )
     strict: bool = param(False, "Let a warning refuse the run, as an error does.", command=True)
     format: str = param(
-        "text", "How findings, plan and report are printed.", choices=("text", "json", "sarif"), command=True
+        "text",
+        "How findings, plan and report are printed.",
+        choices=("text", "json", "sarif"),
+        command=True,
+        checking=True,
     )
     fix: bool = param(
         False,
         "Carry out the fixes that can be, print the corrected command and what is left to find; train nothing.",
         command=True,
+        checking=True,
     )
     write_config: str | None = param(
-        None, "With --fix: write the corrected parameters to this file, as YAML.", metavar="FILE", command=True
+        None,
+        "With --fix: write the corrected parameters to this file, as YAML.",
+        metavar="FILE",
+        command=True,
+        checking=True,
     )
     save_plan: str | None = param(
-        None, "Keep the plan, with fingerprints of all that it was made of.", metavar="FILE", command=True
+        None,
+        "Keep the plan, with fingerprints of all that it was made of.",
+        metavar="FILE",
+        command=True,
+        checking=True,
     )
     plan: str | None = param(
         None,
@@ -50,7 +70,10 @@ class Command:
         None, "Print what the rule with this code means, and exit.", metavar="CODE", command=True
     )
     interactive: bool = param(
-        False, "Ask for what is missing, print the command it amounts to, and ask before it starts.", command=True
+        False,
+        "Ask for what is missing, print the command it amounts to, and ask before it starts.",
+        command=True,
+        checking=True,
     )
     preview_data: int | None = param(
         None,

@@ -19,25 +19,38 @@ class Distillation:
 
     use_distillation: bool = param(False, "Learn from a teacher's probabilities as well as from the rows.")
     teacher_model: str | None = param(
-        None, "The model to learn from: a folder, an adapter, an earlier run or a Hub id.", metavar="NAME|DIR"
+        None,
+        "The model to learn from: a folder, an adapter, an earlier run or a Hub id.",
+        metavar="NAME|DIR",
+        path="input",
     )
     teacher_prompt_template: str | None = param(
         None,
         "How the teacher sees a prompt: a text with {prompt} in it.",
         metavar="TEMPLATE",
         default_words="as the student does",
+        stage="tokens",
     )
     student_prompt_template: str | None = param(
         None,
         "How the student sees a prompt: a text with {prompt} in it.",
         metavar="TEMPLATE",
         default_words="the prompt itself",
+        stage="tokens",
     )
     distill_temperature: float = param(
-        2.0, "Softens both models' probabilities before they are compared.", within=POSITIVE, search=linear(1.0, 4.0)
+        2.0,
+        "Softens both models' probabilities before they are compared.",
+        within=POSITIVE,
+        search=linear(1.0, 4.0),
+        suggested=2.0,
     )
     distill_alpha: float = param(
-        0.5, "Share of the teacher in the loss; the rest is the task's own.", within=SHARE, search=linear(0.1, 0.9)
+        0.5,
+        "Share of the teacher in the loss; the rest is the task's own.",
+        within=SHARE,
+        search=linear(0.1, 0.9),
+        suggested=0.5,
     )
     distill_loss: str = param(
         "forward_kl",

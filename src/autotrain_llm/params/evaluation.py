@@ -5,7 +5,7 @@ from __future__ import annotations
 from autotrain_llm.declare.param import AT_LEAST_ONE, NOT_NEGATIVE, group, param
 
 
-@group("Enhanced evaluation", order=720, switch="use_enhanced_eval", subject="Enhanced evaluation")
+@group("Enhanced evaluation", order=720, switch="use_enhanced_eval", subject="Enhanced evaluation", searchable=False)
 class Evaluation:
     """Measure more on held-out rows, before, during and after training."""
 
@@ -24,7 +24,7 @@ class Evaluation:
     )
 
 
-@group("Generated answers", order=721, switch="use_enhanced_eval", subject="Enhanced evaluation")
+@group("Generated answers", order=721, switch="use_enhanced_eval", subject="Enhanced evaluation", searchable=False)
 class GeneratedAnswers:
     """What the model is asked to write where a metric compares texts."""
 
@@ -40,6 +40,7 @@ class GeneratedAnswers:
         "Encoder that BERTScore compares texts in: a folder or a Hub id.",
         metavar="NAME|DIR",
         default_words="FacebookAI/roberta-base",
+        path="input",
     )
     eval_bertscore_layer: int | None = param(
         None,

@@ -11,11 +11,14 @@ LENGTH = Bounds(low=2)
 class Length:
     """The longest row, in tokens."""
 
-    block_size: int = param(1024, "Longest row in tokens; for generic, the size of a block.", within=LENGTH, also=(-1,))
+    block_size: int = param(
+        1024, "Longest row in tokens; for generic, the size of a block.", within=LENGTH, also=(-1,), stage="tokens"
+    )
     model_max_length: int | None = param(
         None,
         "The model's longest input, where its files say otherwise; decides when no other length is given.",
         within=LENGTH,
+        stage="tokens",
     )
 
 
@@ -23,5 +26,12 @@ class Length:
 class PairLengths:
     """The longest prompt and answer, in tokens."""
 
-    max_prompt_length: int = param(512, "Longest prompt in tokens; a longer one keeps its end.", within=LENGTH)
-    max_completion_length: int = param(1024, "Longest answer in tokens; a longer one keeps its start.", within=LENGTH)
+    max_prompt_length: int = param(
+        512, "Longest prompt in tokens; a longer one keeps its end.", within=LENGTH, counterparts=("block_size",)
+    )
+    max_completion_length: int = param(
+        1024,
+        "Longest answer in tokens; a longer one keeps its start.",
+        within=LENGTH,
+        counterparts=("rl_max_new_tokens", "block_size"),
+    )

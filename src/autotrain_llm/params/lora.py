@@ -9,27 +9,38 @@ from autotrain_llm.declare.param import AT_LEAST_ONE, POSITIVE, SHARE_BELOW_ONE,
 class Lora:
     """Train a low-rank adapter and leave the model's own weights alone."""
 
-    peft: bool = param(False, "Train a LoRA adapter in place of the whole model.")
-    lora_r: int = param(16, "Rank of the adapter.", within=AT_LEAST_ONE, search=among(8, 16, 32, 64))
+    peft: bool = param(False, "Train a LoRA adapter in place of the whole model.", fixed_on_resume=True)
+    lora_r: int = param(
+        16, "Rank of the adapter.", within=AT_LEAST_ONE, search=among(8, 16, 32, 64), fixed_on_resume=True
+    )
     lora_alpha: float = param(
         32,
         "Scale of the adapter: it is multiplied by alpha / r, with --use-rslora by alpha / sqrt(r).",
         within=POSITIVE,
+        fixed_on_resume=True,
     )
     lora_dropout: float = param(
         0.05,
         "Share of the adapter's input that is dropped while training.",
         within=SHARE_BELOW_ONE,
         search=linear(0.0, 0.2),
+        suggested=0.05,
+        usual_range=(0.0, 0.6),
     )
     use_dora: bool = param(
         False,
         "DoRA: learn the size of each weight column apart from its direction; slower, often better at a low rank.",
+        fixed_on_resume=True,
     )
     use_rslora: bool = param(
-        False, "rsLoRA: multiply the adapter by alpha / sqrt(r), so that a high rank does not fade it."
+        False,
+        "rsLoRA: multiply the adapter by alpha / sqrt(r), so that a high rank does not fade it.",
+        fixed_on_resume=True,
     )
     target_modules: list[str] = param(
-        ("all-linear",), "Modules that get an adapter, separated by commas.", metavar="NAMES|all-linear"
+        ("all-linear",),
+        "Modules that get an adapter, separated by commas.",
+        metavar="NAMES|all-linear",
+        fixed_on_resume=True,
     )
     merge_adapter: bool = param(False, "Add the trained adapter into the model and save the whole.")

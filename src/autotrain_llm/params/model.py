@@ -5,28 +5,54 @@ from __future__ import annotations
 from autotrain_llm.declare.param import group, param
 
 
-@group("Model", order=10)
+@group("Model", order=10, searchable=False)
 class Model:
     """Which model to start from."""
 
-    trainer: str = param("generic", "What kind of training to run.", metavar="NAME")
+    trainer: str = param(
+        "generic", "What kind of training to run.", metavar="NAME", fixed_on_resume=True, used_by_inference=True
+    )
     model: str = param(
         None,
         "Model to start from: a folder, a Hub id, an earlier run (`runs/sft@best`), or `scratch:SIZE` for a new one.",
         metavar="NAME|DIR",
         required=True,
+        stage="model",
+        fixed_on_resume=True,
+        used_by_inference=True,
+        path="input",
     )
     tokenizer: str | None = param(
-        None, "Take the tokenizer from another folder or Hub id.", metavar="NAME|DIR", default_words="the model's"
+        None,
+        "Take the tokenizer from another folder or Hub id.",
+        metavar="NAME|DIR",
+        default_words="the model's",
+        stage="model",
+        used_by_inference=True,
+        path="input",
     )
     revision: str | None = param(
-        None, "Branch, tag or commit of the model on the Hub.", metavar="NAME", default_words="main"
+        None,
+        "Branch, tag or commit of the model on the Hub.",
+        metavar="NAME",
+        default_words="main",
+        stage="model",
+        used_by_inference=True,
+        in_study_name=False,
     )
     cache_dir: str | None = param(
         None,
         "Folder for what is downloaded and for prepared rows.",
         metavar="DIR",
         default_words="the libraries' usual caches",
+        stage="model",
+        used_by_inference=True,
+        path="output",
+        machine_specific=True,
     )
-    offline: bool = param(False, "Never touch the network; use what is cached.")
-    trust_remote_code: bool = param(False, "Run Python code that comes with the model. Only for code you have read.")
+    offline: bool = param(
+        False, "Never touch the network; use what is cached.", used_by_inference=True, machine_specific=True
+    )
+    trust_remote_code: bool = param(
+        False, "Run Python code that comes with the model. Only for code you have read.", used_by_inference=True
+    )

@@ -25,4 +25,5 @@ class Reference:
         "Reference model: a folder, an adapter, an earlier run or a Hub id.",
         metavar="NAME|DIR",
         default_words="--model as it was at the start",
+        path="input",
     )

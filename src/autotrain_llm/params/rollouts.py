@@ -13,6 +13,7 @@ class RewardSources:
         None,
         "Reward model that scores the answers: a finished reward run, a folder or a Hub id; several, separated by commas, add up.",
         metavar="NAME|DIR",
+        path="input",
     )
     rl_reward_fn: list[str] | None = param(
         None,
@@ -34,8 +35,12 @@ class RewardSources:
 class SamplingOfAnswers:
     """How answers are drawn."""
 
-    rl_max_new_tokens: int = param(128, "Longest answer in tokens.", within=AT_LEAST_ONE)
-    rl_temperature: float = param(1.0, "Temperature of sampling.", within=POSITIVE)
+    rl_max_new_tokens: int = param(
+        128, "Longest answer in tokens.", within=AT_LEAST_ONE, counterparts=("max_completion_length",)
+    )
+    rl_temperature: float = param(
+        1.0, "Temperature of sampling.", within=POSITIVE, suggested=1.0, usual_range=(0.0, 5.0)
+    )
     rl_top_k: int = param(0, "Sample among the k likeliest tokens; 0 takes all.", within=NOT_NEGATIVE)
     rl_top_p: float = param(
         1.0, "Sample among the likeliest tokens that make up this share.", within=Bounds(low=0, high=1, low_open=True)

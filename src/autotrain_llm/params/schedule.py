@@ -10,22 +10,37 @@ class Schedule:
     """What happens along the way."""
 
     logging_steps: int | None = param(
-        None, "Log every so many steps.", within=AT_LEAST_ONE, also=(-1,), default_words="about 100 lines a run"
+        None,
+        "Log every so many steps.",
+        within=AT_LEAST_ONE,
+        also=(-1,),
+        default_words="about 100 lines a run",
+        searchable=False,
     )
     log: list[str] = param(
-        (), "Also log to these trackers: tensorboard, wandb, trackio.", metavar="NAMES", default_words="none"
+        (),
+        "Also log to these trackers: tensorboard, wandb, trackio.",
+        metavar="NAMES",
+        default_words="none",
+        searchable=False,
+        in_study_name=False,
     )
     eval_strategy: str | None = param(
         None,
         "When to evaluate.",
         choices=("no", "steps", "epoch"),
         default_words="steps with --eval-steps, else epoch where there is evaluation data",
+        searchable=False,
     )
     eval_steps: int | None = param(
         None, "Evaluate every so many steps.", within=AT_LEAST_ONE, default_words="a tenth of the run"
     )
     eval_batch_size: int | None = param(
-        None, "Rows on each device at a time when evaluating.", within=AT_LEAST_ONE, default_words="--batch-size"
+        None,
+        "Rows on each device at a time when evaluating.",
+        within=AT_LEAST_ONE,
+        default_words="--batch-size",
+        searchable=False,
     )
     save_strategy: str | None = param(
         None,

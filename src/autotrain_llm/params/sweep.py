@@ -5,14 +5,14 @@ from __future__ import annotations
 from autotrain_llm.declare.param import AT_LEAST_ONE, POSITIVE, group, param
 
 
-@group("Hyperparameter sweep", order=710, switch="use_sweep", subject="A sweep")
+@group("Hyperparameter sweep", order=710, switch="use_sweep", subject="A sweep", searchable=False)
 class Sweep:
     """Train many times and keep the best."""
 
     use_sweep: bool = param(False, "Search for good values by training many times.")
     sweep_backend: str = param("optuna", "What proposes the values.", choices=("optuna", "wandb"))
     sweep_n_trials: int = param(
-        10, "How many trials to run; the first has the values of the command.", within=AT_LEAST_ONE
+        10, "How many trials to run; the first has the values of the command.", within=AT_LEAST_ONE, suggested=10
     )
     sweep_metric: str = param("eval_loss", "What the best trial is best at.", metavar="NAME")
     sweep_direction: str | None = param(

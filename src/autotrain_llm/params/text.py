@@ -14,6 +14,9 @@ class ChatTemplate:
         "Write conversations with this template: a well-known name, a file, `tokenizer` or `none`.",
         metavar="NAME|FILE",
         default_words="the tokenizer's own",
+        stage="tokens",
+        used_by_inference=True,
+        path="input",
     )
 
 
@@ -21,4 +24,6 @@ class ChatTemplate:
 class EndToken:
     """Whether a text ends."""
 
-    add_eos_token: bool = param(True, "End each text with the end-of-sequence token, so that the model learns to stop.")
+    add_eos_token: bool = param(
+        True, "End each text with the end-of-sequence token, so that the model learns to stop.", stage="tokens"
+    )

@@ -24,17 +24,26 @@ class Training:
     """How long to train and on how much at a time."""
 
     lr: float = param(None, "Learning rate at its peak.", within=POSITIVE, search=log(1e-6, 1e-3), required=True)
-    epochs: float | None = param(None, "Passes over the training rows.", within=POSITIVE)
+    epochs: float | None = param(
+        None, "Passes over the training rows.", within=POSITIVE, suggested=1, alternative="max_steps"
+    )
     max_steps: int | None = param(
         None, "Stop after so many optimizer steps, whatever --epochs says.", within=AT_LEAST_ONE, also=(-1,)
     )
     batch_size: int = param(
-        None, "Rows on each device at a time.", within=AT_LEAST_ONE, search=among(2, 4, 8, 16), required=True
+        None,
+        "Rows on each device at a time.",
+        within=AT_LEAST_ONE,
+        search=among(2, 4, 8, 16),
+        required=True,
+        suggested=8,
     )
     gradient_accumulation: int = param(
-        1, "Batches whose gradients are summed into one optimizer step.", within=AT_LEAST_ONE
+        1, "Batches whose gradients are summed into one optimizer step.", within=AT_LEAST_ONE, suggested=1
     )
-    seed: int = param(42, "Seed of everything random.", within=Bounds(low=0, high=2**32 - 1))
+    seed: int = param(
+        42, "Seed of everything random.", within=Bounds(low=0, high=2**32 - 1), stage="rows", used_by_inference=True
+    )
 
 
 @group("Optimizer and schedule", order=40)
@@ -46,6 +55,7 @@ class Optimisation:
         "Optimizer.",
         choices=OPTIMIZERS,
         replaced_choices={"adamw_hf": "adamw_torch", "adamw_torch_fused": "adamw_torch"},
+        fixed_on_resume=True,
     )
     scheduler: str = param(
         "linear", "How the learning rate falls after the warm-up.", choices=SCHEDULERS, search=among("linear", "cosine")
@@ -55,6 +65,7 @@ class Optimisation:
         "Share of the steps over which the learning rate rises to its peak.",
         within=SHARE_BELOW_ONE,
         search=linear(0.0, 0.2),
+        suggested=0.1,
     )
     weight_decay: float = param(0.01, "Weight decay.", within=NOT_NEGATIVE, search=linear(0.0, 0.1))
     max_grad_norm: float = param(1.0, "Clip the gradient's norm at this; 0 leaves it as it is.", within=NOT_NEGATIVE)

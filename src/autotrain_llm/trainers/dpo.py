@@ -41,6 +41,7 @@ class Dpo:
         "How strongly the model is held to its reference: higher stays closer.",
         within=POSITIVE,
         search=log(0.01, 1.0),
+        counterparts=("kto_beta", "orpo_alpha", "rl_kl_coef"),
     )
     dpo_loss: str = param("sigmoid", "Loss of a pair, by TRL's name for it.", choices=LOSSES)
 

@@ -21,6 +21,7 @@ class Kto:
         "How strongly the model is held to its reference: higher stays closer.",
         within=POSITIVE,
         search=log(0.01, 1.0),
+        counterparts=("dpo_beta", "orpo_alpha", "rl_kl_coef"),
     )
     kto_desirable_weight: float = param(1.0, "Weight of the good answers' loss.", within=NOT_NEGATIVE)
     kto_undesirable_weight: float = param(1.0, "Weight of the bad answers' loss.", within=NOT_NEGATIVE)

@@ -21,6 +21,7 @@ class Orpo:
         "Weight of the odds-ratio term beside the likelihood of the chosen answer.",
         within=POSITIVE,
         search=log(0.05, 2.0),
+        counterparts=("dpo_beta", "kto_beta"),
     )
 
 

@@ -27,7 +27,9 @@ class Ppo:
 
     rl_gamma: float = param(0.99, "Discount of later rewards.", within=Bounds(low=0, high=1, low_open=True))
     rl_gae_lambda: float = param(0.95, "Lambda of generalised advantage estimation.", within=SHARE)
-    rl_value_loss_coef: float = param(0.5, "Weight of the value head's loss.", within=NOT_NEGATIVE)
+    rl_value_loss_coef: float = param(
+        0.5, "Weight of the value head's loss.", within=NOT_NEGATIVE, usual_range=(0.0, 10.0)
+    )
     rl_value_clip_range: float = param(
         0.2, "How far the value may move from what it was when the answers were scored.", within=POSITIVE
     )

@@ -16,7 +16,14 @@ from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 class Sft:
     """How conversations and answers are learnt."""
 
-    max_seq_length: int | None = param(None, "Longest row in tokens.", within=LENGTH, default_words="--block-size")
+    max_seq_length: int | None = param(
+        None,
+        "Longest row in tokens.",
+        within=LENGTH,
+        default_words="--block-size",
+        stage="tokens",
+        counterparts=("block_size",),
+    )
     packing: bool = param(
         False,
         "Fill each row of a batch with several short rows, up to the longest row's length, kept apart by attention.",
@@ -25,6 +32,7 @@ class Sft:
         None,
         "Learn the answers only, not the prompts.",
         default_words="on where a row has prompt and answer",
+        stage="tokens",
     )
 
 

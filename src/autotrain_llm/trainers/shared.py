@@ -16,7 +16,12 @@ from autotrain_llm.params.sweep import Sweep
 from autotrain_llm.params.training import Optimisation, Training
 
 CORE = (Model, Data, Training, Optimisation, Precision, Length, Lora, Schedule, Output, Hub, Sweep, Evaluation, Command)
-REQUIRED = ("model", "data_path", "lr", "epochs|max_steps", "batch_size")
+REQUIRED = tuple(
+    f"{param.name}|{param.alternative}" if param.alternative else param.name
+    for group in CORE
+    for param in group.GROUP.params  # type: ignore[attr-defined]
+    if param.required or param.alternative
+)
 
 
 def usual(lr: Usual, **others: Usual) -> dict[str, Usual]:

@@ -10,21 +10,6 @@ from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
 
-# What does for another trainer what a parameter does for its own; the first that is read is meant.
-IN_ITS_PLACE = {
-    "max_seq_length": ("block_size",),
-    "max_prompt_length": ("block_size",),
-    "max_completion_length": ("rl_max_new_tokens", "block_size"),
-    "rl_max_new_tokens": ("max_completion_length",),
-    "dpo_beta": ("kto_beta", "rl_kl_coef"),
-    "kto_beta": ("dpo_beta", "orpo_alpha", "rl_kl_coef"),
-    "orpo_alpha": ("dpo_beta", "kto_beta"),
-    "rl_kl_coef": ("dpo_beta", "kto_beta"),
-    "prompt_text_column": ("text_column",),
-    "rl_num_ppo_epochs": ("epochs",),
-    "rl_mini_batch_size": ("batch_size",),
-}
-
 
 @rule("P101", WARNING, refuses="--trainer sft --dpo-beta 0.1", accepts="--trainer dpo --dpo-beta 0.1")
 def a_parameter_of_another_trainer_is_ignored(config: Config, trainer: Trainer) -> Iterator[Finding]:
@@ -52,10 +37,9 @@ def _trainer_names(name: str) -> str:
 
 
 def _instead(name: str, trainer: Trainer) -> str:
-    own = {("dpo_beta", "orpo"): "--orpo-alpha weighs preferences in orpo"}
-    other = next((field for field in IN_ITS_PLACE.get(name, ()) if trainer.reads(field)), None)
+    other = next((counterpart for counterpart in PARAMS[name].counterparts if trainer.reads(counterpart)), None)
     instead = f"; {PARAMS[other].flag} is what it reads in its place" if other else ""
-    return own.get((name, trainer.name), f"which {trainer.name} does not read{instead}")
+    return f"which {trainer.name} does not read{instead}"
 
 
 @rule("P107", WARNING, refuses="--trainer orpo --model-ref other", accepts="--trainer dpo --model-ref other")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.config.registry import PARAMS
+from autotrain_llm.config.registry import GROUP, PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.config.search_space import study_name
 from autotrain_llm.context.output_dir import (
@@ -68,18 +68,6 @@ def _joins_a_sweep(config: Config, output: Output) -> bool:
     return bool(asked) and earlier_sweep(output.folder) == study_name(config)
 
 
-READ = (
-    "model",
-    "tokenizer",
-    "data_path",
-    "eval_dataset_path",
-    "model_ref",
-    "teacher_model",
-    "rl_reward_model_path",
-    "chat_template",
-)
-
-
 @rule("E402")
 def the_model_is_not_written_over(config: Config, output: Output) -> Iterator[Finding]:
     """The output folder is a folder that the run reads, or what is read lies in the earlier run that would be replaced.
@@ -112,7 +100,7 @@ def the_model_is_not_written_over(config: Config, output: Output) -> Iterator[Fi
 
 def _what_is_read(config: Config) -> Iterator[tuple[str, str]]:
     """The files and folders that the flags name for reading, by the flag's name; each once."""
-    for name in READ:
+    for name in (param.name for param in PARAMS.values() if param.path == "input"):
         held = config.value_of(name)
         for value in dict.fromkeys([held] if isinstance(held, str) else held or ()):
             yield name, value
@@ -281,10 +269,6 @@ def _unusable(named: str) -> Finding:
     )
 
 
-STAYS = ("trainer", "model", "peft", "optimizer")
-STAYS_OF_ADAPTERS = ("lora_r", "lora_alpha", "use_dora", "use_rslora", "target_modules")
-
-
 @rule("E406")
 def a_resumed_run_must_be_the_same_run(config: Config, output: Output) -> Iterator[Finding]:
     """What is resumed was started with another trainer, model, adapter or optimizer.
@@ -296,7 +280,10 @@ def a_resumed_run_must_be_the_same_run(config: Config, output: Output) -> Iterat
         return
     folder, asked = _resumed(output), "resume_from_checkpoint" if output.resume_from else "resume"
     before = adapter_values(output.checkpoint) | earlier_values(folder)
-    for name in (*STAYS, *(STAYS_OF_ADAPTERS if config.peft and before.get("peft") else ())):
+    for name in (param.name for param in PARAMS.values() if param.fixed_on_resume):
+        switch = GROUP[PARAMS[name].group].switch
+        if switch and name != switch and not (config.value_of(switch) and before.get(switch)):
+            continue  # without adapters their settings don't matter
         was, now = before.get(name), config.value_of(name)
         if was is not None and not _is_the_same(was, now):
             yield Finding(

@@ -20,29 +20,7 @@ from autotrain_llm.declare.search import describe
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.trainers.shared import REQUIRED
 
-PATHS = ("DIR", "PATH", "NAME|DIR", "NAME|FILE")  # parameters with these metavars may name a file or folder
-NAMES_A_FILE = ("model", "path")  # how parameters end that only their user can fill in
 LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, on every common file system
-# What a value that goes wrong usually was meant to say; the rest is told by the bounds themselves.
-READ_BY_INFERENCE = frozenset(
-    {"model", "tokenizer", "revision", "cache_dir", "offline", "trust_remote_code", "token", "chat_template"}
-    | {"mixed_precision", "attn_implementation", "seed", "trainer"}
-)
-INSTEAD = {
-    "epochs": 1,
-    "warmup_ratio": 0.1,
-    "lora_dropout": 0.05,
-    "rl_temperature": 1.0,
-    "distill_temperature": 2.0,
-    "distill_alpha": 0.5,
-    "sweep_n_trials": 10,
-    "batch_size": 8,
-    "gradient_accumulation": 1,
-}
-
-
-# Up to where a number without a range of its own that is searched makes sense.
-SENSIBLE = {"lora_dropout": 0.6, "rl_temperature": 5.0, "rl_entropy_coef": 1.0, "rl_value_loss_coef": 10.0}
 
 
 @rule("P201")
@@ -79,7 +57,7 @@ def missing_values(
     yield Finding(
         f"{'every trainer' if every else trainer.name} needs {flags}, and {'it was not' if flags.count('--') == 1 else 'none was'} given",
         fix=" ".join(f"{PARAMS[name].flag} {value}" for name, value in values.items()),
-        changes=EMPTY if any(name.endswith(NAMES_A_FILE) for name in firsts) else values,
+        changes=EMPTY if any(PARAMS[name].path for name in firsts) else values,
         parameters=tuple(firsts),
         code="P201",
     )
@@ -100,7 +78,7 @@ def a_strength_should_be_of_a_size_that_works(config: Config, trainer: Trainer) 
             continue
         low, high = _usual_strengths(param)
         if value > high or 0 < value < low:
-            usual = describe(param.search) if param.search else f"up to {plain(SENSIBLE[name])}"
+            usual = describe(param.search) if param.search else f"up to {plain(high)}"
             yield Finding(
                 f"{param.flag} {plain(value)} is far {'above' if value > high else 'below'} what is usual ({usual})",
                 changes={name: param.default},
@@ -112,8 +90,8 @@ def a_strength_should_be_of_a_size_that_works(config: Config, trainer: Trainer) 
 def _usual_strengths(param: Param) -> tuple[float, float]:
     """The values between which nothing is said."""
     search = param.search
-    if param.name in SENSIBLE:
-        return 0.0, SENSIBLE[param.name]
+    if param.usual_range:
+        return param.usual_range
     if search is None or search.high is None or search.low is None:
         return 0.0, float("inf")
     return (search.low / 100 if search.is_log else 0.0), 10 * search.high
@@ -155,7 +133,7 @@ def inference_does_not_train(config: Config) -> Iterator[Finding]:
     """
     if not config.inference:
         return
-    unused = [name for name in config.all_given() if not PARAMS[name].command and name not in READ_BY_INFERENCE]
+    unused = [name for name in config.all_given() if not PARAMS[name].command and not PARAMS[name].used_by_inference]
     if unused:
         yield Finding(
             f"{', '.join(PARAMS[name].flag for name in unused)} has no effect with --inference, will be ignored",
@@ -230,7 +208,7 @@ def a_number_must_be_inside_its_bounds(config: Config) -> Iterator[Finding]:
         if config.given(param.name) and param.within and not param.in_bounds(value):
             yield Finding(
                 f"{param.flag} must be {param.within.describe()}, got {plain(value)}",
-                changes={param.name: INSTEAD[param.name]} if param.name in INSTEAD else _nearest_inside(param, value),
+                changes={param.name: param.suggested} if param.suggested is not None else _nearest_inside(param, value),
                 parameters=(param.name,),
                 file=file_of(config, param.name),
             )
@@ -282,7 +260,7 @@ def a_path_must_be_one_that_can_be_looked_up(config: Config) -> Iterator[Finding
     Fix: the whole path, from `/` or from this folder.
     """
     for param in PARAMS.values():
-        held = config.value_of(param.name) if param.metavar in PATHS else None
+        held = config.value_of(param.name) if param.path else None
         for value in held if isinstance(held, tuple) else (held,):
             fault = _fault_of_path(value) if value else None
             if fault:

@@ -14,7 +14,7 @@ import torch
 
 from autotrain_llm.checks.preflight import Checked, preflight
 from autotrain_llm.config.metric_choice import best_metric, chooses_checkpoints
-from autotrain_llm.config.registry import GROUP
+from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.progress import ProgressCallback
@@ -24,12 +24,6 @@ from autotrain_llm.run.sweep.initial_weights import Weights
 
 COMPLETE, PRUNED, FAILED, REFUSED = "complete", "pruned", "failed", "refused"
 INTERRUPTED, LOST, RUNNING = "interrupted", "lost", "running"
-# What belongs to the sweep as a whole and to none of its trials.
-OF_THE_SWEEP = (
-    *(param.name for param in GROUP["Sweep"].params),
-    *(param.name for param in GROUP["Hub"].params if not param.secret),
-    *("output_dir", "overwrite", "resume", "resume_from_checkpoint"),
-)
 Stop = Callable[[float], bool]  # whether a trial that has just measured this should be given up
 
 
@@ -161,7 +155,8 @@ class Trials:
 def base_of(config: Config, sweep: Mapping[str, Any]) -> Config:
     """The sweep's command as one of its runs, with the rows that the sweep holds out. A trial's best checkpoint is best at what trials are
     compared by."""
-    base = config.without(OF_THE_SWEEP)
+    of_the_sweep = tuple(param.name for param in PARAMS.values() if param.group == "Sweep" or not param.in_trials)
+    base = config.without(of_the_sweep)
     changes = {"valid_split": sweep["held_out"]} if sweep["held_out"] else {}
     if chooses_checkpoints(config):
         changes["metric_for_best_model"] = best_metric(config)[0]

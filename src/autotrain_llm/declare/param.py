@@ -249,6 +249,11 @@ def group(
     return read
 
 
+def group_of(cls: type) -> Group:
+    """The group that `@group` has made of a class."""
+    return cls.GROUP  # type: ignore[attr-defined]
+
+
 def _completed(param: Param, name: str, annotation: str, group: Group) -> Param:
     """The parameter with what its annotation and its group say of it."""
     parts = [part.strip() for part in annotation.split("|")]

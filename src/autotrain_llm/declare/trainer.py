@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from autotrain_llm.declare.param import Group, group_of
 from autotrain_llm.declare.record import EMPTY, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
-
-    from autotrain_llm.declare.param import Group
 
 
 class Usual(Record):
@@ -72,7 +71,7 @@ class Trainer(Record):
 
     @property
     def group_specs(self) -> tuple[Group, ...]:
-        return tuple(cls.GROUP for cls in self.groups)  # type: ignore[attr-defined]
+        return tuple(group_of(cls) for cls in self.groups)
 
     def reads(self, name: str) -> bool:
         """Whether the parameter belongs to a group this trainer reads."""

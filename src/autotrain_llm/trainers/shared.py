@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autotrain_llm.declare.param import group_of
 from autotrain_llm.declare.trainer import Usual
 from autotrain_llm.params.command import Command
 from autotrain_llm.params.data import Data
@@ -19,7 +20,7 @@ CORE = (Model, Data, Training, Optimisation, Precision, Length, Lora, Schedule, 
 REQUIRED = tuple(
     f"{param.name}|{param.alternative}" if param.alternative else param.name
     for group in CORE
-    for param in group.GROUP.params  # type: ignore[attr-defined]
+    for param in group_of(group).params
     if param.required or param.alternative
 )
 

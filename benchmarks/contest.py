@@ -180,9 +180,9 @@ def prepared_rows(work: Path, flags: Mapping[str, Any], count: int) -> Any:
     from autotrain_llm.config.resolved import resolve
 
     checked = preflight(resolve(parse_kwargs(dict(flags)).values, {}, None))
-    assert checked.plan is not None and checked.world.prepared is not None, checked.findings
-    assert len(checked.world.prepared.train) == count, "a row was dropped"
-    return checked.world.prepared.train
+    assert checked.plan is not None and checked.context.prepared is not None, checked.findings
+    assert len(checked.context.prepared.train) == count, "a row was dropped"
+    return checked.context.prepared.train
 
 
 def keep(work: Path, **columns: Sequence[np.ndarray]) -> None:

@@ -58,8 +58,8 @@ def with_loop(made: Any, folder: str) -> Any:
     from autotrain_llm.run.engine.throughput import Rates
     from autotrain_llm.run.session.execute import make_layout, make_objective, trainer_arguments
 
-    loaded = load(made.plan, made.world)
-    rows = RowGroups(made.world.prepared.valid)
+    loaded = load(made.plan, made.context)
+    rows = RowGroups(made.context.prepared.valid)
     arguments = TrainingArguments(**trainer_arguments(made.plan, Path(folder)))
     loop = Loop(
         model=loaded.model,
@@ -81,8 +81,8 @@ def with_trainer(made: Any, folder: str) -> Any:
 
     from autotrain_llm.run.engine.loading import load
 
-    loaded = load(made.plan, made.world)
-    rows = made.world.prepared.valid
+    loaded = load(made.plan, made.context)
+    rows = made.context.prepared.valid
 
     def collate(items: Any) -> dict[str, Any]:
         longest = max(len(ids) for ids, _ in items)

@@ -77,8 +77,8 @@ def checked(data: Path, tokenizer: Path) -> Any:
     values = {"trainer": "sft", "model": SIZE, "tokenizer": str(tokenizer), "data_path": str(data)}
     values |= {"lr": 1e-4, "epochs": 1, "batch_size": 4, "max_seq_length": 4096, "dry_run": True}
     result = preflight(resolve(values, {}, None))
-    assert not result.refused and result.world.prepared is not None, result.findings
-    return result.world.prepared.train
+    assert not result.refused and result.context.prepared is not None, result.findings
+    return result.context.prepared.train
 
 
 def encoded(backend: Any, texts: list[str]) -> int:

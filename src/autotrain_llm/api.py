@@ -46,9 +46,19 @@ def train(watch: ProgressCallback | None = None, **flags: Any) -> RunReport:
     if checked.refused or checked.plan is None:
         raise Refused(checked.findings)
     _keep(checked)
-    from autotrain_llm.run.carry_out import carry_out
-
     return carry_out(checked, watch)
+
+
+def carry_out(checked: Checked, watch: ProgressCallback | None = None) -> RunReport:
+    """Carry out what was checked: a run, or a sweep of many. Raises as `train`."""
+    assert checked.plan is not None
+    if checked.plan.sweep is None:
+        from autotrain_llm.run.session.execute import execute
+
+        return execute(checked, watch)
+    from autotrain_llm.run.sweep.driver import sweep
+
+    return sweep(checked, watch or ProgressCallback())
 
 
 def _keep(checked: Checked) -> None:

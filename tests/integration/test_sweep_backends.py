@@ -141,7 +141,8 @@ def machine(tmp_path, monkeypatch):
 
     def make(name: str) -> study.Study:
         (tmp_path / name / "sweep").mkdir(parents=True)
-        return study.Study(sweep, tmp_path / name, 1, study.connect(f"sqlite:///{tmp_path / 'study.db'}"))
+        lock = study.FileLock(tmp_path / name / "sweep" / ".writing")
+        return study.Study(sweep, tmp_path / name, 1, study.connect(f"sqlite:///{tmp_path / 'study.db'}"), lock)
 
     return make
 

@@ -26,11 +26,11 @@ WORKER = """
 import json, os, sys, time
 from autotrain_llm import train
 from autotrain_llm.run.sweep import optuna_study as study
-from autotrain_llm.progress import Watch
+from autotrain_llm.progress import ProgressCallback
 study.HEARTBEAT, study.GRACE, study.POLL = 1, 4, 0.2
 flags = json.loads(sys.argv[1])
 
-class Says(Watch):
+class Says(ProgressCallback):
     def trial(self, number, values, own):
         print("began", number, flush=True)
     def step(self, step):

@@ -147,8 +147,8 @@ def _say_plan_and_findings(checked: Checked, screen: Screen, started: bool) -> N
 
 def _train(checked: Checked, screen: Screen) -> int:
     """Carry out the plan and say where the model is."""
+    from autotrain_llm.api import carry_out
     from autotrain_llm.cli.progress import progress
-    from autotrain_llm.run.carry_out import carry_out
     from autotrain_llm.run.failures import Interrupted, RunFailed
 
     if not screen.json:

@@ -26,7 +26,7 @@ def rewrite(folder: Path, screen: Screen) -> int:
     if not (folder / "run.json").is_file():
         there = "holds no run (there is no run.json)" if folder.is_dir() else "is not a folder"
         return refuse([Finding(f"{folder} {there}", "the output folder of a run", code="P125")], screen)
-    from autotrain_llm.run.report import REPORT, write_report
+    from autotrain_llm.run.report.write import REPORT, write_report
 
     try:
         return screen.finish_with(str(write_report(folder)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from functools import cached_property
 from pathlib import Path
@@ -144,22 +143,3 @@ def _next_free(config: Config) -> Path:
     while (runs / f"{config.trainer}-{model}-{number}").exists():
         number += 1
     return runs / f"{config.trainer}-{model}-{number}"
-
-
-def process_that_holds(folder: Path) -> int | None:
-    """The number of the running process that writes here, if one does."""
-    import fcntl
-
-    try:
-        descriptor = os.open(folder / LOCK_FILE, os.O_RDWR)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        text = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip()
-        return int(text) if text.isdigit() else -1
-    else:
-        return None
-    finally:
-        os.close(descriptor)

@@ -96,7 +96,7 @@ def something_fails(patch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("nobody foresaw this")
 
-    patch.setattr("autotrain_llm.run.carry_out.carry_out", fail)
+    patch.setattr("autotrain_llm.api.carry_out", fail)
 
 
 WHERE = {

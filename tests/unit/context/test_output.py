@@ -14,7 +14,8 @@ from autotrain_llm.checks.rules.every import RULES
 from autotrain_llm.cli.main import main
 from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import Config, resolve
-from autotrain_llm.context.output_dir import find_output, is_complete, process_that_holds
+from autotrain_llm.context.file_lock import owner_of_lock
+from autotrain_llm.context.output_dir import find_output, is_complete
 from autotrain_llm.version import VERSION
 from support.paths import find_test
 
@@ -145,13 +146,13 @@ def test_the_output_folder_is_a_folder_that_can_be_written(tmp_path):
 def test_a_folder_that_another_process_writes_to_is_refused(tmp_path):
     lock = tmp_path / ".lock"
     lock.write_text("4711")
-    assert process_that_holds(tmp_path) is None and draws("E404", output_dir=str(tmp_path)) == []
+    assert owner_of_lock(lock) is None and draws("E404", output_dir=str(tmp_path)) == []
     with lock.open("r+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert process_that_holds(tmp_path) == 4711
+        assert owner_of_lock(lock) == 4711
         (message,) = draws("E404", output_dir=str(tmp_path))
         assert "process 4711" in message
-    assert process_that_holds(tmp_path) is None
+    assert owner_of_lock(lock) is None
 
 
 def test_a_lock_without_a_number_is_still_a_lock(tmp_path):

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from autotrain_llm.config.registry import GROUP, PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.config.search_space import study_name
+from autotrain_llm.context.file_lock import owner_of_lock
 from autotrain_llm.context.output_dir import (
     CHECKPOINT_NAME,
     CHECKPOINTS,
+    LOCK_FILE,
     SWEEP,
     Output,
     adapter_values,
@@ -22,7 +24,6 @@ from autotrain_llm.context.output_dir import (
     earlier_values,
     is_complete,
     nearest_existing,
-    process_that_holds,
     run_of,
     step_of,
 )
@@ -212,7 +213,7 @@ def two_runs_do_not_share_a_folder(config: Config, output: Output) -> Iterator[F
     Why: two runs in one folder destroy each other's checkpoints.
     Fix: another folder, or wait for the other run.
     """
-    holder = process_that_holds(output.folder)
+    holder = owner_of_lock(output.folder / LOCK_FILE)
     if holder is not None and not _joins_a_sweep(config, output):
         who = f"process {holder}" if holder > 0 else "another process"
         yield Finding(

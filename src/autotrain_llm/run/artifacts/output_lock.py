@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -10,6 +9,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from autotrain_llm.context.file_lock import FileLock
 from autotrain_llm.context.output_dir import CHECKPOINT_NAME, CHECKPOINTS, LOCK_FILE, earlier_run
 from autotrain_llm.declare.finding import Finding, Refused
 
@@ -35,17 +35,20 @@ class OutputFolder:
         self.leader = leader  # the one of several processes that writes
         self.aside: Path | None = None
         self._created = False
-        self._lock: int | None = None
+        self._lock = FileLock(folder / LOCK_FILE)
 
     def __enter__(self) -> OutputFolder:
         if self.leader:
             self._created = not self.path.exists()
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
-                self._take_lock()
+                is_mine = self._acquire()
             except OSError as problem:
                 message = f"--output-dir {self.path} can't be written: {problem.strerror or problem}"
                 raise Refused([Finding(message, "another --output-dir", ("output_dir",), code="E403")]) from problem
+            if not is_mine:
+                message = f"--output-dir {self.path} is in use by another process"
+                raise Refused([Finding(message, "another --output-dir, or wait", ("output_dir",), code="E404")])
             if self.overwrite:
                 self._put_aside()
         return self
@@ -56,30 +59,19 @@ class OutputFolder:
         if not self.leader:
             return
         shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
-        self._release_lock()
+        self._lock.release()
         if kind is not None and self._holds_nothing():
             if self.aside is not None:
                 self._bring_back()
             elif self._created:
                 shutil.rmtree(self.path, ignore_errors=True)
 
-    def _take_lock(self) -> None:
-        self._lock = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            self._lock = None
-            message = f"--output-dir {self.path} is in use by another process"
-            raise Refused([Finding(message, "another --output-dir, or wait", ("output_dir",), code="E404")]) from None
-        os.truncate(self._lock, 0)
-        os.write(self._lock, str(os.getpid()).encode())
-
-    def _release_lock(self) -> None:
-        if self._lock is not None:
-            (self.path / LOCK_FILE).unlink(missing_ok=True)
-            os.close(self._lock)
-            self._lock = None
+    def _acquire(self) -> bool:
+        """Lock the folder; False where another process writes to it."""
+        if not self._lock.acquire(wait=False):
+            return False
+        self._lock.write_owner()
+        return True
 
     def _written(self) -> list[Path]:
         """What a run wrote here; files that it did not write are never touched."""

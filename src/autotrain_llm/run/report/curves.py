@@ -1,4 +1,4 @@
-"""Which curves a report shows: the numbers of `metrics.jsonl` and of the evaluations, gathered into panels and thinned."""
+"""Curves of a report: metrics from `metrics.jsonl` and the evaluations, their names in words, grouped into panels and thinned."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from autotrain_llm.run.artifacts.metric_changes import numbers
+from autotrain_llm.run.report.read import is_number
 
-MOST_POINTS = 240  # of one curve: as many as a picture of that width can show
-NOT_DRAWN = ("step", "time", "epoch")
+MAX_POINTS = 240  # per curve: as many as a plot of that width can show
+NOT_METRICS = ("step", "time", "epoch")
 Point = tuple[float, float]
 
 
@@ -21,122 +22,139 @@ class Series(NamedTuple):
     evaluated: bool  # on evaluation rows
 
 
+class PanelSpec(NamedTuple):
+    """Metrics that share a plot, by their names without `eval_`."""
+
+    title: str
+    unit: str
+    metrics: tuple[str, ...]
+    log_axis: bool = False  # where the values span orders of magnitude
+
+
 class Panel(NamedTuple):
-    """One picture: curves that share an axis."""
+    """One plot: curves that share an axis."""
 
     title: str
     unit: str
     series: list[Series]
-    spans: bool = False  # orders of magnitude, so that the axis may be logarithmic
+    log_axis: bool = False
 
 
-class Drawn(NamedTuple):
-    """What shares a picture: what they are called there, their unit, and the metrics' names without `eval_`."""
-
-    title: str
-    unit: str
-    names: tuple[str, ...]
-    spans: bool = False
-
-
-LEARNING = (
-    Drawn("Loss", "", ("loss",)),
-    Drawn("Token accuracy", "share of tokens", ("token_accuracy",)),
-    Drawn("Perplexity", "", ("perplexity",), spans=True),
-    Drawn("Reward of completions", "", ("reward",)),
-    Drawn("Rewards", "", ("rewards/chosen", "rewards/rejected")),
-    Drawn("Margin of the rewards", "chosen less rejected", ("rewards/margins",)),
-    Drawn("Answers told apart", "share of pairs", ("rewards/accuracies",)),
-    Drawn("Log-probabilities", "nats", ("logps/chosen", "logps/rejected")),
-    Drawn("Pairs ranked right", "share of pairs", ("accuracy",)),
-    Drawn("Margin of the scores", "chosen less rejected", ("margin",)),
-    Drawn("Mean scores", "", ("chosen_reward", "rejected_reward", "mean_reward")),
-    Drawn("Lowest and highest score", "", ("min_reward", "max_reward")),
-    Drawn("Calibration error", "share", ("calibration",)),
-    Drawn("Distance from the reference", "nats", ("kl",)),
-    Drawn("Parts of the loss", "nats", ("nll_loss", "log_odds_ratio", "log_odds_chosen")),
-    Drawn("Entropy", "nats per token", ("entropy",)),
+QUALITY = (
+    PanelSpec("Loss", "", ("loss",)),
+    PanelSpec("Token accuracy", "share of tokens", ("token_accuracy",)),
+    PanelSpec("Perplexity", "", ("perplexity",), log_axis=True),
+    PanelSpec("Reward", "mean of the answers", ("reward",)),
+    PanelSpec("Reward spread", "standard deviation", ("reward_std",)),
+    PanelSpec("Implicit rewards", "", ("rewards/chosen", "rewards/rejected")),
+    PanelSpec("Reward margin", "chosen − rejected", ("rewards/margins",)),
+    PanelSpec("Preference accuracy", "share of pairs", ("rewards/accuracies",)),
+    PanelSpec("Log-probabilities", "nats per answer", ("logps/chosen", "logps/rejected")),
+    PanelSpec("Ranking accuracy", "share of pairs", ("accuracy",)),
+    PanelSpec("Score margin", "chosen − rejected", ("margin",)),
+    PanelSpec("Mean scores", "", ("chosen_reward", "rejected_reward", "mean_reward")),
+    PanelSpec("Score range", "per batch", ("min_reward", "max_reward")),
+    PanelSpec("Expected calibration error", "share", ("calibration",)),
+    PanelSpec("KL to the reference model", "nats per token", ("kl",)),
+    PanelSpec("KL per answer", "nats", ("objective/kl",)),
+    PanelSpec("KL coefficient", "", ("kl_coef",)),
+    PanelSpec("ORPO loss terms", "nats", ("nll_loss", "log_odds_ratio", "log_odds_chosen")),
+    PanelSpec("Distillation loss terms", "nats", ("task_loss", "distill_loss")),
+    PanelSpec("Policy loss", "", ("policy_loss",)),
+    PanelSpec("Value loss", "", ("value_loss",)),
+    PanelSpec("Clipped ratios", "share of tokens", ("clip_fraction",)),
+    PanelSpec("Explained variance of the values", "", ("explained_variance",)),
+    PanelSpec("Advantage spread", "standard deviation", ("advantage_std",)),
+    PanelSpec("Prompt groups with equal rewards", "share of groups", ("frac_reward_zero_std",)),
+    PanelSpec("Answer length", "tokens", ("completions/mean_length",)),
+    PanelSpec("Finished answers", "share of answers", ("completions/finished",)),
+    PanelSpec("Answers truncated for the reward model", "share of answers", ("completions/truncated_for_reward",)),
+    PanelSpec("Entropy", "nats per token", ("entropy",)),
 )
-RUNNING = (
-    Drawn("Learning rate", "", ("learning_rate",)),
-    Drawn("Gradient norm", "before clipping", ("grad_norm",), spans=True),
-    Drawn("Speed", "tokens per second", ("tokens_per_second",)),
-    Drawn("Padding saved", "share of positions", ("padding_saved",)),
-    Drawn("Use of the machine", "share of its peak", ("matmul_share",)),
+SPEED = (
+    PanelSpec("Learning rate", "", ("learning_rate",)),
+    PanelSpec("Gradient norm", "before clipping", ("grad_norm",), log_axis=True),
+    PanelSpec("Speed", "tokens per second", ("tokens_per_second",)),
+    PanelSpec("Padding saved", "share of positions", ("padding_saved",)),
+    PanelSpec("Model FLOPs utilisation", "share of the peak of matrix products", ("matmul_share",)),
 )
+SPECS = {metric: spec for spec in (*QUALITY, *SPEED) for metric in spec.metrics}
+
+
+def label(metric: str) -> str:
+    """A metric in words: `eval_rewards/margins` is "evaluation reward margin"."""
+    name = metric.removeprefix("eval_")
+    spec = SPECS.get(name)
+    if spec is not None and len(spec.metrics) == 1:
+        name = spec.title if spec.title[:2].isupper() else spec.title[0].lower() + spec.title[1:]
+    words = name.replace("_", " ")
+    return f"evaluation {words}" if metric.startswith("eval_") else words
 
 
 def panels(log: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any]) -> tuple[list[Panel], list[Panel]]:
-    """What was learnt, and how the run went. A metric that nobody described gets a picture of its own, under its name."""
-    found = {series.name: series for series in [*_evaluations(log, evaluation), *_logged(log)]}
-    known = {name for drawn in (*LEARNING, *RUNNING) for name in drawn.names}
-    others = dict.fromkeys(_base(name) for name in found if _base(name) not in known)
-    learning = (*LEARNING, *(Drawn(name.replace("_", " "), "", (name,)) for name in others))
-    return _filled(learning, found), _filled(RUNNING, found)
+    """How good the model is, and how the run went. A metric without a panel of its own gets one under its name."""
+    curves = {series.name: series for series in [*_evaluation_curves(log, evaluation), *_logged_curves(log)]}
+    others = dict.fromkeys(name for name in map(_without_prefix, curves) if name not in SPECS)
+    quality = (*QUALITY, *(PanelSpec(label(name), "", (name,)) for name in others))
+    return _with_curves(quality, curves), _with_curves(SPEED, curves)
 
 
-def _filled(wanted: Iterable[Drawn], found: Mapping[str, Series]) -> list[Panel]:
-    filled = []
-    for drawn in wanted:
-        names = [spelt for name in drawn.names for spelt in (name, f"eval_{name}") if spelt in found]
+def _with_curves(specs: Iterable[PanelSpec], curves: Mapping[str, Series]) -> list[Panel]:
+    drawn = []
+    for spec in specs:
+        names = [name for metric in spec.metrics for name in (metric, f"eval_{metric}") if name in curves]
         if names:
-            filled.append(Panel(drawn.title, drawn.unit, [found[name] for name in names], drawn.spans))
-    return filled
+            drawn.append(Panel(spec.title, spec.unit, [curves[name] for name in names], spec.log_axis))
+    return drawn
 
 
-def _logged(log: Sequence[Mapping[str, Any]]) -> list[Series]:
-    """A series for each metric that was logged twice or more; one value is no curve."""
+def _logged_curves(log: Sequence[Mapping[str, Any]]) -> list[Series]:
+    """A series for each metric that was logged twice or more; one value is no curve, except for the loss."""
     points: dict[str, list[Point]] = {}
     for entry in log:
         for name, value in entry.items():
-            if name not in NOT_DRAWN and not name.endswith("_seconds") and _is_number(value):
+            if _is_metric(name) and is_number(value) and math.isfinite(value):
                 points.setdefault(name, []).append((entry["step"], value))
     return [
-        Series(name, thinned(held), name.startswith("eval_"))
-        for name, held in points.items()
-        if len(held) > 1 or name in ("eval_loss", "loss")
+        Series(name, thinned(of_metric), name.startswith("eval_"))
+        for name, of_metric in points.items()
+        if len(of_metric) > 1 or name in ("eval_loss", "loss")
     ]
 
 
-def _evaluations(log: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any]) -> list[Series]:
-    """The metrics of `eval/metrics.json` over the steps: before stands at 0, after at the last."""
+def _evaluation_curves(log: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any]) -> list[Series]:
+    """The metrics of `eval/metrics.json` by step: `before` is step 0, `after` the last one."""
     last = max((entry["step"] for entry in log), default=0)
-    during = evaluation.get("during")
-    held: list[tuple[Any, Any]] = [(0, evaluation.get("before"))]
-    held += [(entry.get("step"), entry) for entry in during or [] if isinstance(entry, dict)] if during else []
-    held += [(last, evaluation.get("after"))]
+    during = [entry for entry in evaluation.get("during") or [] if isinstance(entry, dict)]
+    of_steps: list[tuple[Any, Any]] = [(0, evaluation.get("before")), (last, evaluation.get("after"))]
+    of_steps[1:1] = [(entry.get("step"), entry) for entry in during]
     points: dict[str, dict[float, float]] = {}
-    for step, document in held:
+    for step, document in of_steps:
         for name, value in numbers(document).items():
-            if (
-                _base(name) not in NOT_DRAWN
-                and not name.endswith("_seconds")
-                and _is_number(step)
-                and _is_number(value)
-            ):
-                points.setdefault(f"eval_{_base(name)}", {})[step] = value
+            if is_number(step) and _is_metric(name) and math.isfinite(value):
+                points.setdefault(f"eval_{_without_prefix(name)}", {})[step] = value
     return [
         Series(name, thinned(sorted(by_step.items())), True) for name, by_step in points.items() if len(by_step) > 1
     ]
 
 
-def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
-    """At most about `most` points: of each stretch the lowest and the highest, so that no peak is lost; the first and last stay."""
+def thinned(points: Sequence[Point], most: int = MAX_POINTS) -> list[Point]:
+    """At most about `most` points: the lowest and the highest of each stretch, so that no peak is lost, and both ends."""
     if len(points) <= most:
         return list(points)
     stretches = most // 2 - 1
     inner = points[1:-1]
-    kept = [points[0]]
-    for number in range(stretches):
-        stretch = inner[number * len(inner) // stretches : (number + 1) * len(inner) // stretches]
+    chosen = [points[0]]
+    for index in range(stretches):
+        stretch = inner[index * len(inner) // stretches : (index + 1) * len(inner) // stretches]
         low, high = (pick(range(len(stretch)), key=lambda at: stretch[at][1]) for pick in (min, max))
-        kept += [stretch[at] for at in sorted({low, high})]
-    return [*kept, points[-1]]
+        chosen += [stretch[at] for at in sorted({low, high})]
+    return [*chosen, points[-1]]
 
 
-def _base(name: str) -> str:
+def _without_prefix(name: str) -> str:
     return name.removeprefix("eval_")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_metric(name: str) -> bool:
+    return _without_prefix(name) not in NOT_METRICS and not name.endswith("_seconds")

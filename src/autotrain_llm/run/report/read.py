@@ -1,4 +1,4 @@
-"""Read what a run left in its folder. Every file but `run.json` may be missing; what is damaged is left out and said in a note."""
+"""Read the files of a run's folder. Every file but `run.json` may be missing; what is damaged is skipped, and a note says so."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from autotrain_llm.run.artifacts.metric_changes import EVALUATION
 
-PREDICTIONS_SHOWN = 16
-SAMPLES_SHOWN = 24
-LONGEST_LOG = 200_000  # lines of metrics.jsonl
+MAX_PREDICTIONS = 16
+MAX_SAMPLES = 24
+MAX_LOG_LINES = 200_000  # lines of metrics.jsonl
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Rows:
 
 @dataclass
 class RunFiles:
-    """The files of one run. `notes` says what could not be read."""
+    """The files of one run. `notes` name what could not be read."""
 
     folder: Path
     run: dict[str, Any] = field(default_factory=dict)
@@ -43,12 +43,14 @@ def read_run(folder: Path) -> RunFiles:
     """Everything that a report shows of the run in `folder`."""
     files = RunFiles(folder)
     files.run = mapping(_document(files, Path("run.json")))
-    files.log = [entry for entry in _lines(files, Path("metrics.jsonl")) if _is_step(entry.get("step"))][-LONGEST_LOG:]
+    files.log = [entry for entry in _lines(files, Path("metrics.jsonl")) if is_number(entry.get("step"))][
+        -MAX_LOG_LINES:
+    ]
     files.command = _text(files, Path("command.sh")) or ""
     files.evaluation = mapping(_document(files, EVALUATION))
     files.benchmark = _document(files, Path("eval", "benchmark.json"))
-    files.predictions = _some(files, Path("eval", "predictions.jsonl"), PREDICTIONS_SHOWN)
-    files.samples = _some(files, Path("samples.jsonl"), SAMPLES_SHOWN)
+    files.predictions = _spread(files, Path("eval", "predictions.jsonl"), MAX_PREDICTIONS)
+    files.samples = _spread(files, Path("samples.jsonl"), MAX_SAMPLES)
     files.sweep = _sweep(_document(files, Path("sweep", "trials.json")))
     return files
 
@@ -71,7 +73,7 @@ def _document(files: RunFiles, path: Path) -> Any:
     try:
         return json.loads(text)
     except ValueError as problem:
-        files.notes.append(f"{path} is damaged and left out: {problem}.")
+        files.notes.append(f"{path} is not valid JSON and is skipped: {problem}.")
         return None
 
 
@@ -80,49 +82,45 @@ def _lines(files: RunFiles, path: Path, only: set[int] | None = None) -> Iterato
     damaged: list[int] = []
     try:
         with (files.folder / path).open(encoding="utf-8", errors="replace") as file:
-            for number, line in enumerate(file):
-                if not line.strip() or (only is not None and number not in only):
+            for index, line in enumerate(file):
+                if not line.strip() or (only is not None and index not in only):
                     continue
-                row = _parsed(line)
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    row = None
                 if isinstance(row, dict):
                     yield row
                 else:
-                    damaged.append(number + 1)
+                    damaged.append(index + 1)
     except FileNotFoundError:
         return
     except OSError as problem:
         files.notes.append(f"{path} can't be read: {problem.strerror or problem}.")
     if damaged:
-        where = f"line {damaged[0]}" if len(damaged) == 1 else f"{len(damaged)} lines, the first is {damaged[0]}"
-        files.notes.append(f"{path} is damaged in {where}; the rest is shown.")
+        lines = "1 damaged line was" if len(damaged) == 1 else f"{len(damaged)} damaged lines were"
+        files.notes.append(f"{path}: {lines} skipped (first: line {damaged[0]}).")
 
 
-def _parsed(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
-
-
-def _some(files: RunFiles, path: Path, wanted: int) -> Rows:
-    """`wanted` rows from all over a file that may be long, the first and the last among them."""
+def _spread(files: RunFiles, path: Path, count: int) -> Rows:
+    """`count` rows, evenly spaced over a file that may be long, with its first and its last."""
     try:
         with (files.folder / path).open("rb") as file:
-            filled = [number for number, line in enumerate(file) if line.strip()]
+            filled = [index for index, line in enumerate(file) if line.strip()]
     except OSError:
         filled = []
     last = len(filled) - 1
-    chosen = filled if last < wanted else [filled[round(place * last / (wanted - 1))] for place in range(wanted)]
+    chosen = filled if last < count else [filled[round(index * last / (count - 1))] for index in range(count)]
     return Rows(list(_lines(files, path, set(chosen))), len(filled))
 
 
 def _sweep(document: Any) -> dict[str, Any]:
     """The sweep's record; a bare list is its trials."""
-    held = {"trials": document} if isinstance(document, list) else mapping(document)
-    trials = held.get("trials")
-    return (
-        {**held, "trials": [trial for trial in trials if isinstance(trial, dict)]} if isinstance(trials, list) else {}
-    )
+    record = {"trials": document} if isinstance(document, list) else mapping(document)
+    trials = record.get("trials")
+    if not isinstance(trials, list):
+        return {}
+    return {**record, "trials": [trial for trial in trials if isinstance(trial, dict)]}
 
 
 def mapping(document: Any) -> dict[str, Any]:
@@ -130,5 +128,6 @@ def mapping(document: Any) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _is_step(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value from a file is a number; JSON's true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)

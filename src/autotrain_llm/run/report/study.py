@@ -1,5 +1,4 @@
-"""Optuna's own pictures of a sweep, in this page's colours: from the study's journal under `sweep/`, or where the study is kept in a
-database, which a page doesn't reach for, from the record of its trials."""
+"""Optuna's plots of a sweep in the page's colours: from the study's journal under `sweep/`, or for a study in a database from `trials.json`."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.run.report.pictures import CURVES, INK, LINE, MUTED, inline, tick
+from autotrain_llm.run.report.plots import CURVES, INK, LINE, MUTED, inline, tick
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,15 +19,12 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 JOURNALS = "*.journal"
-MOST_PARAMETERS = 4  # beside each other in one picture
-MOST_IN_LEGEND = 10
-MOST_LINES = 40  # of trials, before they can't be told apart
+MAX_SLICES = 4  # parameters in one plot
+MAX_LEGEND = 10
+MAX_LINES = 40  # of trials in one plot
 WIDTH, HEIGHT = 5.4, 3.1  # inches
-FROM_LOW_TO_HIGH = (
-    "#e8923a",
-    "#bf559b",
-    "#4377d6",
-)  # seen on white and on black, which both ends of Optuna's blues are not
+# Visible on white and on black, which both ends of Optuna's blues are not.
+LOW_TO_HIGH = ("#e8923a", "#bf559b", "#4377d6")
 
 
 def find_study(folder: Path, name: str | None = None) -> Study | None:
@@ -49,7 +45,7 @@ def find_study(folder: Path, name: str | None = None) -> Study | None:
 
 
 def study_of(record: Mapping[str, Any]) -> Study | None:
-    """The study as `sweep/trials.json` tells it; None where it tells no spaces."""
+    """The study that `sweep/trials.json` records; None where it has no search spaces."""
     import optuna
 
     space = record.get("space")
@@ -67,7 +63,7 @@ def _frozen(trial: Mapping[str, Any], space: Mapping[str, Any]) -> FrozenTrial:
     from optuna.trial import TrialState, create_trial
 
     states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
-    values = {name: _kept(trial["values"][name]) for name in space if name in trial["values"]}
+    values = {name: _encoded(trial["values"][name]) for name in space if name in trial["values"]}
     return create_trial(
         state=states.get(trial["state"], TrialState.FAIL),
         value=trial["metric"] if trial["state"] == "complete" else None,
@@ -77,8 +73,8 @@ def _frozen(trial: Mapping[str, Any], space: Mapping[str, Any]) -> FrozenTrial:
     )
 
 
-def _kept(value: Any) -> Any:
-    """A list is no value of a study: it is kept as JSON."""
+def _encoded(value: Any) -> Any:
+    """A value as Optuna stores it: a list as JSON."""
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
@@ -86,31 +82,31 @@ def _distribution(space: Mapping[str, Any], value: Any) -> BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if space.get("choices"):
-        return CategoricalDistribution([_kept(choice) for choice in space["choices"]])
+        return CategoricalDistribution([_encoded(choice) for choice in space["choices"]])
     if isinstance(value, int):
         return IntDistribution(int(space["low"]), int(space["high"]), log=space["log"], step=space["step"] or 1)
     return FloatDistribution(float(space["low"]), float(space["high"]), log=space["log"], step=space["step"])
 
 
-def pictures_of(study: Study, metric: str) -> Iterator[tuple[str, Callable[[], str]]]:
-    """Titles with what draws each, for what this study has something to show of. To be drawn inside `drawing`."""
+def plots_of(study: Study, metric: str) -> Iterator[tuple[str, Callable[[], str]]]:
+    """The title and a drawing function of each plot that this study has data for. Call them inside `drawing`."""
     import optuna.visualization.matplotlib as plots
 
     done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     reporting = [trial for trial in study.trials if len(trial.intermediate_values) > 1]
     searched = list(dict.fromkeys(name for trial in done for name in trial.params))
     if done:
-        yield _picture("History", lambda: plots.plot_optimization_history(study, target_name=metric))
+        yield _plot("Optimisation history", lambda: plots.plot_optimization_history(study, target_name=metric))
     if len(done) > 1 and searched:
-        yield _picture("Importances of the parameters", lambda: plots.plot_param_importances(study, target_name=metric))
-    if 0 < len(reporting) <= MOST_LINES:
-        yield _picture("Values on the way", lambda: plots.plot_intermediate_values(study))
+        yield _plot("Parameter importances", lambda: plots.plot_param_importances(study, target_name=metric))
+    if 0 < len(reporting) <= MAX_LINES:
+        yield _plot("Intermediate values", lambda: plots.plot_intermediate_values(study))
     if len(done) > 1:
-        for start in range(0, len(searched), MOST_PARAMETERS):
-            yield _slices(study, metric, searched[start : start + MOST_PARAMETERS])
+        for start in range(0, len(searched), MAX_SLICES):
+            yield _slices(study, metric, searched[start : start + MAX_SLICES])
     if len(done) > 1 and len(searched) > 1:
-        yield _picture(
-            "All parameters together",
+        yield _plot(
+            "Parallel coordinates",
             lambda: plots.plot_parallel_coordinate(study, target_name=metric),
             1.7 * (len(searched) + 1),
         )
@@ -120,10 +116,10 @@ def _slices(study: Study, metric: str, names: list[str]) -> tuple[str, Callable[
     import optuna.visualization.matplotlib as plots
 
     title = f"{metric} by {', '.join(names)}"
-    return _picture(title, lambda: plots.plot_slice(study, params=names, target_name=metric), 2.5 * len(names))
+    return _plot(title, lambda: plots.plot_slice(study, params=names, target_name=metric), 2.5 * len(names))
 
 
-def _picture(title: str, plot: Callable[[], Any], inches: float = 0) -> tuple[str, Callable[[], str]]:
+def _plot(title: str, plot: Callable[[], Any], inches: float = 0) -> tuple[str, Callable[[], str]]:
     def draw() -> str:
         with _agg():
             import matplotlib.pyplot as pyplot
@@ -132,18 +128,18 @@ def _picture(title: str, plot: Callable[[], Any], inches: float = 0) -> tuple[st
             try:
                 plot()
                 figure = pyplot.gcf()
-                _in_our_style(figure, max(inches, WIDTH))
+                _restyle(figure, max(inches, WIDTH))
                 return inline(figure, title, cropped=True)
             finally:
-                for number in set(pyplot.get_fignums()) - before:
-                    pyplot.close(number)
+                for figure_id in set(pyplot.get_fignums()) - before:
+                    pyplot.close(figure_id)
 
     return title, draw
 
 
 @contextmanager
 def _agg() -> Iterator[None]:
-    """Optuna draws through pyplot, which would ask for a window: a backend without one, and the caller's back afterwards."""
+    """A backend without windows, as Optuna draws through pyplot; the caller's is restored."""
     import matplotlib
 
     before = matplotlib.get_backend(auto_select=False)
@@ -158,7 +154,7 @@ def _agg() -> Iterator[None]:
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Optuna tells of studies that it makes and of plots that have nothing to show; the page does too."""
+    """Silence Optuna's messages about new studies and empty plots."""
     log = logging.getLogger("optuna")
     level = log.level
     log.setLevel(logging.CRITICAL)
@@ -168,14 +164,14 @@ def quiet_optuna() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _in_our_style(figure: Figure, inches: float) -> None:
-    """The titles stand in the page; what the style sheet paints grey and white takes the page's colours."""
+def _restyle(figure: Figure, inches: float) -> None:
+    """Remove the titles, which the page has, and replace grey and white by the page's colours."""
     figure.set_size_inches(inches, HEIGHT)
     figure.patch.set_alpha(0)
     figure.suptitle("")
     for axes in figure.axes:
-        for place in ("left", "center"):
-            axes.set_title("", loc=place)
+        for loc in ("left", "center"):
+            axes.set_title("", loc=loc)
         axes.patch.set_alpha(0)
         if axes.get_label() != "<colorbar>":
             axes.grid(color=LINE, linewidth=0.6)
@@ -198,11 +194,11 @@ def _recolour(axes: Axes) -> None:
         bar.set_facecolor(CURVES[0])
     for collection in axes.collections:
         if collection.get_array() is not None:
-            collection.set_cmap(LinearSegmentedColormap.from_list("report", FROM_LOW_TO_HIGH))
+            collection.set_cmap(LinearSegmentedColormap.from_list("report", LOW_TO_HIGH))
 
 
 def _plain_scales(axes: Axes) -> None:
-    """Numbers as they are typed: matplotlib's own would need its mathematical writing."""
+    """Plain numbers at the ticks: matplotlib's own need its math text."""
     from matplotlib.ticker import MaxNLocator, NullFormatter
 
     if axes.get_xlabel() in ("Trial", "Step"):
@@ -219,7 +215,7 @@ def _plain_legend(axes: Axes) -> None:
     if legend is None:
         return
     labels = legend.get_texts()
-    if len(labels) > MOST_IN_LEGEND or axes.patches:  # bars say at their side what they are
+    if len(labels) > MAX_LEGEND or axes.patches:  # bars are labelled at their side
         legend.remove()
         return
     legend.get_frame().set(alpha=0, linewidth=0)

@@ -1,4 +1,4 @@
-"""The trials of a sweep as the report lists them: `sweep/trials.json`."""
+"""The section about a sweep: the trials of `sweep/trials.json`, the best values and the importances."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from autotrain_llm.data.wording import plural
-from autotrain_llm.run.report import shown
+from autotrain_llm.run.report import formatting
 from autotrain_llm.run.report.read import RunFiles, mapping
 
-MOST_TRIALS = 200
+MAX_TRIALS = 200
 
 
 class Trial(NamedTuple):
@@ -26,7 +26,7 @@ class Trial(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """What the section shows. `left_out` counts trials that the table has no room for."""
+    """The contents of the section. `left_out` counts trials beyond the table's limit."""
 
     study: str | None
     metric: str
@@ -41,7 +41,7 @@ class Sweep(NamedTuple):
 
 
 def sweep_of(files: RunFiles) -> Sweep | None:
-    """The sweep of this folder; None where the run was none."""
+    """The sweep of this folder; None for a run without one."""
     trials = files.sweep.get("trials")
     if not trials:
         return None
@@ -51,27 +51,27 @@ def sweep_of(files: RunFiles) -> Sweep | None:
     listed = [_trial(trial, columns, best_number) for trial in trials]
     chosen: dict[str, Any] = next((trial for trial in trials if trial.get("number") == best_number), {})
     return Sweep(
-        study=_decided(files).get("study"),
+        study=_sweep_plan(files).get("study"),
         metric=_metric_name(files),
         columns=columns,
-        trials=listed[:MOST_TRIALS],
-        left_out=max(len(listed) - MOST_TRIALS, 0),
+        trials=listed[:MAX_TRIALS],
+        left_out=max(len(listed) - MAX_TRIALS, 0),
         total=plural(len(listed), "trial"),
         states=_states(listed),
-        best=[(str(name), shown.exact(_short(held, 6))) for name, held in _values(chosen).items()],
-        best_metric=shown.value(_score(chosen)),
+        best=[(str(name), formatting.exact(_rounded(value, 6))) for name, value in _values(chosen).items()],
+        best_metric=formatting.short(_score(chosen)),
         importances=_importances(files.sweep.get("importances")),
     )
 
 
 def _metric_name(files: RunFiles) -> str:
-    """What the trials are judged by: the record's word for it, else the plan's."""
-    named = [document.get("metric") for document in (files.sweep, _decided(files))]
+    """The metric that trials are compared by: as trials.json names it, else as the plan does."""
+    named = [document.get("metric") for document in (files.sweep, _sweep_plan(files))]
     return next((name for name in named if isinstance(name, str)), "metric")
 
 
-def _decided(files: RunFiles) -> dict[str, Any]:
-    """The plan's own part about the sweep."""
+def _sweep_plan(files: RunFiles) -> dict[str, Any]:
+    """The plan of the sweep."""
     return mapping(mapping(files.run.get("plan")).get("sweep"))
 
 
@@ -80,9 +80,9 @@ def _trial(trial: Mapping[str, Any], columns: list[str], best: Any) -> Trial:
     return Trial(
         number=trial.get("number", ""),
         state=str(trial.get("state", "")).lower(),
-        cells=[shown.exact(_short(values[name])) if name in values else "" for name in columns],
-        metric=shown.value(_score(trial)),
-        time=shown.duration(trial.get("seconds")),
+        cells=[formatting.exact(_rounded(values[name])) if name in values else "" for name in columns],
+        metric=formatting.short(_score(trial)),
+        time=formatting.duration(trial.get("seconds")),
         why=_why(trial),
         folder=str(trial.get("folder") or ""),
         is_best=best is not None and trial.get("number") == best,
@@ -90,25 +90,26 @@ def _trial(trial: Mapping[str, Any], columns: list[str], best: Any) -> Trial:
 
 
 def _values(trial: Mapping[str, Any]) -> Mapping[str, Any]:
-    held = trial.get("values") or trial.get("params")
-    return held if isinstance(held, dict) else {}
+    values = trial.get("values") or trial.get("params")
+    return values if isinstance(values, dict) else {}
 
 
 def _score(trial: Mapping[str, Any]) -> Any:
     return trial.get("metric", trial.get("value"))
 
 
-def _short(held: Any, digits: int = 4) -> Any:
-    return float(f"{held:.{digits}g}") if isinstance(held, float) else held
+def _rounded(value: Any, digits: int = 4) -> Any:
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
 
 
 def _why(trial: Mapping[str, Any]) -> str:
-    """Why a trial failed, or what was found about it."""
-    said = [trial.get("failure")]
+    """Why a trial failed, and its findings."""
     findings = trial.get("findings")
-    said += findings if isinstance(findings, list) else [findings]
-    words = [f"{item.get('message', '')} [{item.get('code', '')}]" if isinstance(item, dict) else item for item in said]
-    return "; ".join(str(word) for word in words if word)
+    items = [trial.get("failure"), *(findings if isinstance(findings, list) else [findings])]
+    texts = [
+        f"{item.get('message', '')} [{item.get('code', '')}]" if isinstance(item, dict) else item for item in items
+    ]
+    return "; ".join(str(text) for text in texts if text)
 
 
 def _states(trials: list[Trial]) -> str:
@@ -119,9 +120,9 @@ def _states(trials: list[Trial]) -> str:
 
 
 def _importances(document: Any) -> list[tuple[str, str, int]]:
-    """(parameter, share as text, per cent), the weightiest first."""
+    """(parameter, share as text, per cent), the most important first."""
     if not isinstance(document, dict):
         return []
-    held = [(str(name), share) for name, share in document.items() if isinstance(share, int | float)]
-    ordered = sorted(held, key=lambda item: -item[1])
+    shares = [(str(name), share) for name, share in document.items() if isinstance(share, int | float)]
+    ordered = sorted(shares, key=lambda item: -item[1])
     return [(name, f"{share:.0%}", max(0, min(100, round(100 * share)))) for name, share in ordered]

@@ -49,7 +49,7 @@ from autotrain_llm.run.evaluation.benchmark import Benchmark
 from autotrain_llm.run.evaluation.observers import Predictions, make_observers
 from autotrain_llm.run.evaluation.record import Evaluations
 from autotrain_llm.run.failures import Interrupted, RunFailed, explain
-from autotrain_llm.run.report import REPORT, leave_report
+from autotrain_llm.run.report.write import REPORT, try_write_report
 from autotrain_llm.run.session.callbacks import Recorder, Signals
 from autotrain_llm.run.session.resume import restore, state_of
 from autotrain_llm.run.session.trackers import Trackers
@@ -113,7 +113,7 @@ def execute(
             report = run.carry_out(folder.path)
         finally:
             if leader and with_page:
-                leave_report(folder.path, run.watch)
+                try_write_report(folder.path, run.watch)
         if leader:
             folder.complete()
         return report

@@ -15,13 +15,16 @@ from typing import Any
 
 from autotrain_llm.checks.preflight import Checked
 from autotrain_llm.config.resolved import Config
+from autotrain_llm.context.file_lock import FileLock
+from autotrain_llm.context.output_dir import SWEEP
+from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts import records
 from autotrain_llm.run.failures import Interrupted, RunFailed
-from autotrain_llm.run.report import REPORT, leave_report
+from autotrain_llm.run.report.write import REPORT, try_write_report
 from autotrain_llm.run.session.execute import RunReport
-from autotrain_llm.run.sweep.locks import SWEEP, WRITING, SweepFolder, alone, refused
+from autotrain_llm.run.sweep.folder import STUDY_LOCK, SweepFolder
 from autotrain_llm.run.sweep.optuna_study import Study, connect
 from autotrain_llm.run.sweep.records import Ledger, best_of, history_of, summary
 from autotrain_llm.run.sweep.trial import COMPLETE, INTERRUPTED, REFUSED, Trial, Trials
@@ -37,13 +40,15 @@ def sweep(checked: Checked, watch: ProgressCallback) -> RunReport:
     root = checked.context.output.folder
     with SweepFolder(root, overwrite=config.overwrite, study=plan.sweep["study"], may_join=may_join) as folder:
         run = _Sweep(checked, plan, folder.path, watch)
-        study = Study(plan.sweep, folder.path, plan.seed, storage) if config.sweep_backend == "optuna" else None
+        study = (
+            Study(plan.sweep, folder.path, plan.seed, storage, run.lock) if config.sweep_backend == "optuna" else None
+        )
         run.write("running")
-        folder.begun()
+        folder.let_others_join()
         try:
             report = run.carry_out(study)
         finally:
-            leave_report(folder.path, watch)
+            try_write_report(folder.path, watch)
         folder.complete()
         return report
 
@@ -52,13 +57,9 @@ def _evaluates(plan: Plan) -> None:
     """What the plan's numbers tell before the first trial: whether there will be anything to compare."""
     schedule = plan.schedule
     if schedule["evaluate"] == "steps" and schedule["eval_steps"] > plan.steps:
-        raise refused(
-            f"--sweep-metric is measured when evaluating, and --eval-steps {schedule['eval_steps']} is beyond the run's {plan.steps} steps",
-            f"--eval-steps {max(1, plan.steps // 10)}, or --eval-strategy epoch",
-            "eval_steps",
-            "sweep_metric",
-            code="E410",
-        )
+        message = f"--sweep-metric is measured at evaluations, and --eval-steps {schedule['eval_steps']} is more than the run's {plan.steps} steps"
+        fix = f"--eval-steps {max(1, plan.steps // 10)}, or --eval-strategy epoch"
+        raise Refused([Finding(message, fix, ("eval_steps", "sweep_metric"), code="E410")])
 
 
 class _Sweep:
@@ -68,6 +69,7 @@ class _Sweep:
         assert plan.sweep is not None
         self.plan, self.sweep, self.root, self.watch = plan, plan.sweep, root, watch
         self.context = checked.context
+        self.lock = FileLock(root / SWEEP / STUDY_LOCK)
         self.began = time.perf_counter()
         self.trials = Trials(checked, plan, root, watch)
         self.ledger = Ledger(root, plan.sweep, self.trials.base)
@@ -125,7 +127,7 @@ class _Sweep:
 
     def written(self, trials: Iterable[Trial], importances: dict[str, float] | None = None) -> None:
         """The records as they are now, written by one process at a time."""
-        with alone(self.root / SWEEP / WRITING):
+        with self.lock:
             self.ledger.write(list(trials), importances)
 
     def _show(self, trial: Trial, trials: list[Trial]) -> None:
@@ -139,7 +141,7 @@ class _Sweep:
             raise nothing_finished(trials)
         here = best_of([trial for trial in trials if self._is_here(trial)], self.sweep["direction"])
         self.watch.stage("Saving the best trial's model")
-        with alone(self.root / SWEEP / WRITING):
+        with self.lock:
             self.ledger.write(trials, importances)
             files, checkpoint = self.ledger.place(here) if here else ([], None)
         if here is None or here.number != best.number:

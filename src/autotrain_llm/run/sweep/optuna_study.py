@@ -16,7 +16,6 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -30,9 +29,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.search_space import without_password
-from autotrain_llm.declare.finding import Refused
+from autotrain_llm.context.file_lock import FileLock, owner_of_lock
+from autotrain_llm.context.output_dir import SWEEP
+from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.run.failures import RunFailed
-from autotrain_llm.run.sweep.locks import SWEEP, WRITING, Claim, alone, is_claimed, refused
 from autotrain_llm.run.sweep.trial import COMPLETE, INTERRUPTED, LOST, PRUNED, RUNNING, Trial, folder_of
 
 JOURNAL = "study.journal"
@@ -49,15 +49,17 @@ SCALARS = (bool, int, float, str)
 class Study:
     """One process's view of the study. `next` gives a trial to carry out, `tell` takes what became of it."""
 
-    def __init__(self, sweep: Mapping[str, Any], root: Path, seed: int, storage: BaseStorage | None) -> None:
-        self.sweep, self.root, self.seed = sweep, root, seed
+    def __init__(
+        self, sweep: Mapping[str, Any], root: Path, seed: int, storage: BaseStorage | None, lock: FileLock
+    ) -> None:
+        self.sweep, self.root, self.seed, self.lock = sweep, root, seed, lock
         self.database = storage if isinstance(storage, RDBStorage) else None
         self.spaces = {name: distribution(name, space) for name, space in sweep["space"].items()}
         self.deadline = None if sweep["timeout"] is None else time.monotonic() + sweep["timeout"]
         self._asked: dict[int, tuple[optuna.Trial, Any]] = {}
         self._unclaimed: dict[int, float] = {}  # since when trials that nobody has claimed have been seen
-        with self.alone(), quietly():
-            self.study = self._open(storage or journal(root / SWEEP / JOURNAL))
+        with lock, quietly():
+            self.study = self._open(storage or journal(root / SWEEP / JOURNAL, lock))
 
     def _open(self, storage: BaseStorage) -> optuna.Study:
         """The study, made by whichever process comes first: it also hands in what is to be tried before anything is proposed."""
@@ -88,24 +90,16 @@ class Study:
         for trial in study.get_trials(deepcopy=False):
             for name, known in trial.distributions.items():
                 if name not in self.spaces or not _compatible(known, self.spaces[name]):
-                    raise refused(
-                        f"the study {self.sweep['study']} was begun with another search space: {name} is not the same",
-                        "--sweep-name <another name>",
-                        "sweep_name",
-                        "sweep_params",
-                        code="E408",
-                    )
+                    message = f"the study {self.sweep['study']} was started with another search space: {name} differs"
+                    parameters = ("sweep_name", "sweep_params")
+                    raise Refused([Finding(message, "--sweep-name <another name>", parameters, code="E408")])
 
     # --- what to try --------------------------------------------------------------------------------------------------
-
-    def alone(self) -> AbstractContextManager[None]:
-        """Inside it no other process of this folder asks or writes."""
-        return alone(self.root / SWEEP / WRITING)
 
     def next(self) -> Trial | None:
         """The next trial, already claimed; waits while others work on the last ones, which may yet be lost. None when all is done."""
         while self.deadline is None or time.monotonic() < self.deadline:
-            with self.alone(), quietly(), self._reachable():
+            with self.lock, quietly(), self._reachable():
                 self._find_lost()
                 frozen = self.study.get_trials(deepcopy=False)
                 counted = self._counted(frozen)
@@ -195,7 +189,7 @@ class Study:
         states = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED}
         state = states.get(trial.state, TrialState.FAIL)
         try:
-            with self.alone(), quietly(), self._reachable():
+            with self.lock, quietly(), self._reachable():
                 try:
                     asked.set_user_attr(RECORD, trial.as_json())
                 except optuna.exceptions.UpdateFinishedTrialError:
@@ -210,9 +204,11 @@ class Study:
     # --- whose trial was lost -----------------------------------------------------------------------------------------
 
     def _claim(self, number: int) -> Any:
-        return (
-            Heartbeat(self.database, self.sweep["study"], number) if self.database else Claim(self._claim_path(number))
-        )
+        if self.database:
+            return Heartbeat(self.database, self.sweep["study"], number)
+        claim = FileLock(self._claim_path(number))
+        claim.acquire()
+        return claim
 
     def _claim_path(self, number: int) -> Path:
         return self.root / SWEEP / f".running-{number:03d}"
@@ -225,7 +221,7 @@ class Study:
         if self.database is not None:
             lost = self._never_claimed(running)
         else:
-            lost = [trial for trial in running if not is_claimed(self._claim_path(trial.number))]
+            lost = [trial for trial in running if owner_of_lock(self._claim_path(trial.number)) is None]
         for trial in lost:
             self._claim_path(trial.number).unlink(missing_ok=True)
             self._give_up(trial)
@@ -330,9 +326,12 @@ def superseded(frozen: list[FrozenTrial]) -> set[int]:
     return numbers
 
 
-def journal(path: Path) -> JournalStorage:
-    """The study in a file, which several processes may append to."""
-    return JournalStorage(JournalFileBackend(str(path)))
+def journal(path: Path, lock: Any) -> JournalStorage:
+    """The study in a file that several processes append to.
+
+    It takes the study's lock: Optuna's own is a link on the disk, which a killed process leaves there for the others to wait at.
+    """
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
 
 
 def connect(url: str) -> RDBStorage:
@@ -361,12 +360,9 @@ def _storage(url: str) -> RDBStorage:
 
 def _unusable(url: str, fault: Exception) -> Refused:
     first = (str(fault.__cause__ or fault).strip() or type(fault).__name__).splitlines()[0]
-    return refused(
-        f"--sweep-storage {without_password(url)} can't be used: {without_secret(first, url)}",
-        "an address of a database that is running and may be written to",
-        "sweep_storage",
-        code="E409",
-    )
+    message = f"--sweep-storage {without_password(url)} can't be used: {without_secret(first, url)}"
+    fix = "the address of a database that is running and may be written to"
+    return Refused([Finding(message, fix, ("sweep_storage",), code="E409")])
 
 
 def without_secret(text: str, url: str) -> str:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.config.registry import PARAMS
+from autotrain_llm.context.output_dir import SWEEP
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.session.trackers import PROJECT
-from autotrain_llm.run.sweep.locks import SWEEP
 from autotrain_llm.run.sweep.records import read_trials
 from autotrain_llm.run.sweep.trial import COMPLETE, RUNNING, Trial, Trials, folder_of
 

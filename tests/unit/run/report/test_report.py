@@ -15,8 +15,8 @@ from autotrain_llm import train
 from autotrain_llm.cli.main import main
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts import records
-from autotrain_llm.run.report import leave_report, write_report
-from autotrain_llm.run.report.curves import panels, thinned
+from autotrain_llm.run.report.curves import label, panels, thinned
+from autotrain_llm.run.report.write import try_write_report, write_report
 from autotrain_llm.run.session.execute import RunFailed
 from support.rows import questions, write_rows
 
@@ -182,7 +182,7 @@ def test_a_run_leaves_a_report_with_its_findings_plan_curves_and_versions(tiny, 
     assert "Finished" in page.text and "P101 --dpo-beta" in page.text and "fix: remove --dpo-beta" in page.text
     assert "--lr 0.001 command line" in page.text and "--weight-decay 0.01 default" in page.text
     assert f"torch {report.versions['torch']}" in page.text and "autotrain llm \\ --trainer sft" in page.text
-    assert "evaluation: loss" in page.text
+    assert "evaluation loss" in page.text
     for title in ("Loss", "Token accuracy", "Perplexity", "Learning rate", "Speed"):
         assert title in page.text
     assert page.tags.count("svg") >= 7 and "could not be drawn" not in page.text
@@ -195,7 +195,7 @@ def test_a_run_that_fails_leaves_a_report_of_how_far_it_got(tiny, tmp_path):
             **{**tiny, "lr": 1e30, "max_grad_norm": 0.0, "warmup_ratio": 0.0, "save_strategy": "steps", "save_steps": 1}
         )
     page = read_page(tmp_path / "run")
-    assert "Failed" in page.text and "not a number" in page.text and "To change: a lower --lr" in page.text
+    assert "Failed" in page.text and "not a number" in page.text and "Fix: a lower --lr" in page.text
 
 
 def test_an_interrupted_run_says_how_to_go_on(tiny, tmp_path):
@@ -222,7 +222,7 @@ def test_a_report_that_cannot_be_written_is_a_note_and_no_failure(tmp_path):
         def note(self, text: str) -> None:
             said.append(text)
 
-    leave_report(tmp_path / "nowhere", Notes())
+    try_write_report(tmp_path / "nowhere", Notes())
     (note,) = said
     assert note.startswith("report.html could not be written") and "autotrain report" in note
 
@@ -287,7 +287,7 @@ def test_damaged_lines_are_skipped_and_said(tmp_path):
     )
     write_report(folder)
     page = read_page(folder)
-    assert "metrics.jsonl is damaged in 2 lines, the first is 3; the rest is shown." in page.text
+    assert "metrics.jsonl: 2 damaged lines were skipped (first: line 3)." in page.text
     assert page.tags.count("svg") == 1
 
 
@@ -371,8 +371,13 @@ def test_predictions_and_samples_come_from_all_over_their_files_and_long_ones_ar
         and "answer 499." in page.text
         and "reward 49.9" in page.text
     )
-    assert page.tags.count("details") == 16 and "letters more" in page.text
+    assert page.tags.count("details") == 16 and "more characters" in page.text
     assert (folder / "report.html").stat().st_size < 200_000
+
+
+def test_raw_names_of_metrics_are_shown_in_words():
+    assert label("eval_rewards/margins") == "evaluation reward margin"
+    assert label("mfu_of_mine") == "mfu of mine" and label("objective/kl") == "KL per answer"
 
 
 def test_a_benchmark_is_a_table_whatever_its_shape(tmp_path):
@@ -420,7 +425,7 @@ def test_a_long_run_is_no_more_than_a_few_hundred_kilobytes(tmp_path):
     assert (folder / "report.html").stat().st_size < 300_000
 
 
-def test_curves_that_belong_together_share_a_picture_and_unknown_ones_get_their_own():
+def test_curves_that_belong_together_share_a_plot_and_unknown_ones_get_their_own():
     names = (
         "loss",
         "eval_loss",
@@ -434,13 +439,13 @@ def test_curves_that_belong_together_share_a_picture_and_unknown_ones_get_their_
     drawn = {panel.title: [series.name for series in panel.series] for panel in [*learning, *running]}
     assert drawn == {
         "Loss": ["loss", "eval_loss"],
-        "Rewards": ["rewards/chosen", "eval_rewards/chosen", "rewards/rejected"],
+        "Implicit rewards": ["rewards/chosen", "eval_rewards/chosen", "rewards/rejected"],
         "my metric": ["my_metric"],
         "Learning rate": ["learning_rate"],
     }
 
 
-def test_without_matplotlib_there_is_a_page_without_pictures(tmp_path, monkeypatch):
+def test_without_matplotlib_there_is_a_page_without_plots(tmp_path, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -466,18 +471,18 @@ def test_drawing_leaves_matplotlib_as_it_was(tmp_path):
 # ---- sweeps
 
 
-def test_a_sweep_shows_its_trials_the_best_values_what_mattered_and_optunas_pictures(tmp_path):
+def test_a_sweep_shows_its_trials_the_best_values_importances_and_optunas_plots(tmp_path):
     folder = write_sweep(write_folder(tmp_path / "run"))
     write_report(folder)
     page = read_page(folder)
-    assert "12 trials: 11 complete, 1 failed" in page.text and "Best values, evaluation: loss" in page.text
+    assert "12 trials: 11 complete, 1 failed" in page.text and "Best values: evaluation loss" in page.text
     assert "--lr 75%" in page.text and "out of memory <script>" in page.text
     for title in (
-        "History",
-        "Importances of the parameters",
-        "Values on the way",
-        "eval_loss by",
-        "All parameters together",
+        "Optimisation history",
+        "Parameter importances",
+        "Intermediate values",
+        "evaluation loss by",
+        "Parallel coordinates",
     ):
         assert title in page.text
     assert "could not be drawn" not in page.text and page.tags.count("svg") == 5
@@ -489,7 +494,7 @@ def test_a_sweep_without_its_storage_has_the_table_alone(tmp_path):
     (folder / "sweep/study.journal").unlink()
     write_report(folder)
     page = read_page(folder)
-    assert "neither a journal nor the spaces" in page.text and "3 trials" in page.text and "svg" not in page.tags
+    assert "neither a journal nor the search spaces" in page.text and "3 trials" in page.text and "svg" not in page.tags
 
 
 def test_a_study_in_a_database_is_drawn_from_the_record_of_its_trials(tmp_path):

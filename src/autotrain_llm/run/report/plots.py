@@ -1,6 +1,6 @@
-"""Draw with matplotlib, and turn a figure into SVG that stands in the page: in its fonts, in its colours by day and by night.
+"""Draw with matplotlib, and turn a figure into inline SVG with the page's fonts and its colours, light or dark.
 
-matplotlib is imported when something is drawn. Its settings, its log and the caller's backend are as before afterwards.
+matplotlib is imported when something is drawn; its settings, its log level and the caller's backend are restored.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 INK, MUTED, LINE = "#0a0b01", "#0a0b02", "#0a0b03"
 CURVES = ("#0a0b11", "#0a0b12", "#0a0b13", "#0a0b14", "#0a0b15")
 VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line"}
-VARIABLES |= {colour: f"--curve-{number}" for number, colour in enumerate(CURVES, 1)}
-SIZE = (4.1, 2.35)  # inches, of which the page makes what fits
-ROUND = [1, 2, 2.5, 5, 10]  # what numbers at an axis are multiples of
-LOGARITHMIC_FROM = 100  # times that the highest value is the lowest
-FEW_POINTS = 30  # a curve of so many shows each
+VARIABLES |= {colour: f"--curve-{index}" for index, colour in enumerate(CURVES, 1)}
+SIZE = (4.1, 2.35)  # inches; the page scales it
+TICK_STEPS = [1, 2, 2.5, 5, 10]
+LOG_AXIS_RATIO = 100  # of the highest to the lowest value
+FEW_POINTS = 30  # a curve of at most so many has markers
 STYLE: Any = {  # matplotlib types the names of its settings
     "svg.fonttype": "none",  # letters stay letters: small, and in the reader's font
     "svg.hashsalt": "report",
@@ -85,10 +85,10 @@ def draw(panel: Panel) -> str:
     axes = figure.subplots()
     bases = list(dict.fromkeys(series.name.removeprefix("eval_") for series in panel.series))
     for series in panel.series:
-        _curve(axes, series, bases)
+        _draw_curve(axes, series, bases)
     axes.set_xlabel("step")
     axes.margins(x=0.02)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=ROUND))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=TICK_STEPS))
     axes.xaxis.set_major_formatter(tick)
     _value_axis(axes, panel)
     lines = _legend(axes, panel)
@@ -96,25 +96,25 @@ def draw(panel: Panel) -> str:
     return inline(figure, f"{panel.title} over the steps")
 
 
-def _curve(axes: Axes, series: Series, bases: list[str]) -> None:
-    """Trained rows are a line; evaluations are dashed with a mark for each, in a colour of their own where there is one pair."""
+def _draw_curve(axes: Axes, series: Series, bases: list[str]) -> None:
+    """Training is a line; evaluations are dashed with a marker each, or in a colour of their own where the panel has one metric."""
     base = series.name.removeprefix("eval_")
-    place = bases.index(base) + (1 if series.evaluated and len(bases) == 1 else 0)
+    colour = bases.index(base) + (1 if series.evaluated and len(bases) == 1 else 0)
     few = len(series.points) <= FEW_POINTS
     axes.plot(
         [step for step, _ in series.points],
         [value for _, value in series.points],
-        color=CURVES[place % len(CURVES)],
+        color=CURVES[colour % len(CURVES)],
         linestyle="--" if series.evaluated and len(bases) > 1 else "-",
         marker="o" if (series.evaluated and few) or len(series.points) == 1 else "",
         markersize=3.5,
         linewidth=1.5 if few or series.evaluated else 1.1,
-        label=_label(base, series.evaluated, len(bases)),
+        label=_legend_label(base, series.evaluated, len(bases)),
     )
 
 
 def _legend(axes: Axes, panel: Panel) -> int:
-    """Above the curves, where none runs; returns how many lines it takes."""
+    """Add a legend above the axes; returns its lines."""
     count = len(panel.series)
     if count == 1 and not panel.series[0].evaluated:
         return 0
@@ -125,7 +125,7 @@ def _legend(axes: Axes, panel: Panel) -> int:
     return -(-count // columns)
 
 
-def _label(base: str, evaluated: bool, bases: int) -> str:
+def _legend_label(base: str, evaluated: bool, bases: int) -> str:
     rows = "evaluation" if evaluated else "training"
     if bases == 1:
         return rows
@@ -137,11 +137,11 @@ def _value_axis(axes: Axes, panel: Panel) -> None:
     from matplotlib.ticker import MaxNLocator, NullFormatter
 
     values = [value for series in panel.series for _, value in series.points]
-    if panel.spans and min(values) > 0 and max(values) > LOGARITHMIC_FROM * min(values):
+    if panel.log_axis and min(values) > 0 and max(values) > LOG_AXIS_RATIO * min(values):
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=TICK_STEPS))
     axes.yaxis.set_major_formatter(tick)
 
 
@@ -180,7 +180,7 @@ def _tidy(tag: str, prefix: str, referred: frozenset[str]) -> str:
     """One tag: the page's colours, ids of its own, fewer decimals, no namespace."""
     for colour, variable in VARIABLES.items():
         tag = tag.replace(colour, f"var({variable})")
-    tag = re.sub(r' id="([^"]*)"', lambda found: f' id="{prefix}-{found[1]}"' if found[1] in referred else "", tag)
+    tag = re.sub(r' id="([^"]*)"', lambda match: f' id="{prefix}-{match[1]}"' if match[1] in referred else "", tag)
     tag = (
         tag.replace("xlink:href=", "href=").replace('href="#', f'href="#{prefix}-').replace("url(#", f"url(#{prefix}-")
     )

@@ -1,0 +1,90 @@
+"""The one lock on files: of an output folder, of a sweep's study and records, and of each trial that is being trained."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class FileLock:
+    """An advisory lock (`flock`) on a file of its own, which the system releases when the process ends, however it ends.
+
+    One object may be acquired again while it is held, and is released as often. As a context manager it is exclusive and waits.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = -1
+        self._depth = 0
+
+    def acquire(self, *, shared: bool = False, wait: bool = True) -> bool:
+        """Lock the file, which is created. False where another process holds the lock and `wait` is off."""
+        mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+        while not self._depth:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(descriptor, mode)
+            except BlockingIOError:
+                os.close(descriptor)
+                return False
+            if _is_file(descriptor, self.path):
+                self._descriptor = descriptor
+                break
+            os.close(descriptor)  # the holder before has removed the file meanwhile, and another may hold a new one
+        self._depth += 1
+        return True
+
+    def write_owner(self) -> None:
+        """Write this process's id into the file, so that whoever is refused can say who holds the lock."""
+        os.truncate(self._descriptor, 0)
+        os.write(self._descriptor, str(os.getpid()).encode())
+
+    def share(self) -> None:
+        """Turn an exclusive lock into one that others can hold too."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def release(self) -> None:
+        """Release the lock; the last process to do so removes the file."""
+        self._depth -= 1
+        if self._depth:
+            return
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass  # others share it
+        else:
+            self.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def __enter__(self) -> FileLock:
+        self.acquire()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.release()
+
+
+def _is_file(descriptor: int, path: Path) -> bool:
+    """Whether the open file is still the one at this path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
+
+
+def owner_of_lock(path: Path) -> int | None:
+    """The id of the running process that holds the lock, -1 where its file doesn't say; None where nobody does. Changes nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip()
+        return int(text) if text.isdigit() else -1
+    else:
+        return None
+    finally:
+        os.close(descriptor)

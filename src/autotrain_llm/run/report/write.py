@@ -1,0 +1,36 @@
+"""`report.html`: one page about a run, written from the files of its folder alone, so that it can be written again at any time.
+
+It loads nothing and has no script: styles and plots are inside the page. The plots are matplotlib's, which only this folder imports.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from autotrain_llm.progress import ProgressCallback
+from autotrain_llm.run.report.page import page
+from autotrain_llm.run.report.read import read_run
+
+REPORT = "report.html"
+
+
+def write_report(folder: Path) -> Path:
+    """Write the report of the run in `folder`, whole or not at all, and return its path. Raises OSError where it can't be written."""
+    text = page(read_run(folder))
+    unfinished = folder / f".{REPORT}.{os.getpid()}"
+    try:
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
+        unfinished.replace(folder / REPORT)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return folder / REPORT
+
+
+def try_write_report(folder: Path, watch: ProgressCallback) -> None:
+    """The same at the end of a run, which a report that can't be written doesn't fail: the failure is a note."""
+    try:
+        write_report(folder)
+    except Exception as fault:
+        reason = (str(fault).strip() or type(fault).__name__).splitlines()[0]
+        watch.note(f"{REPORT} could not be written: {reason}. To try again: autotrain report {folder}")

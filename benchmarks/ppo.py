@@ -275,7 +275,7 @@ def run_native(options: argparse.Namespace, clock: Clock) -> Result:
         "scores": [entry["reward"] for entry in by_update],
         "divergence": [entry["objective/kl"] for entry in by_update],
         "length": statistics.fmean(entry["completions/mean_length"] for entry in by_update[options.warm_up :]),
-        "phases": sum(entry["phase_seconds"] for entry in by_update[options.warm_up :]),
+        "phases": sum(entry["rollout_seconds"] for entry in by_update[options.warm_up :]),
     }
 
 

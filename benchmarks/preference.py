@@ -100,15 +100,17 @@ def prepare(work: Path, options: argparse.Namespace) -> None:
     rows = contest.drawn(whole(work, found), items // 2 if options.trainer == KTO else items)
     contest.write_rows(work, rows)
     prepared = contest.prepared_rows(work, flags(work, options, "unused"), len(rows))
-    from autotrain_llm.run.algorithms.preference.dataset import Judged
+    from autotrain_llm.run.algorithms.preference.dataset import UnpairedPreferences
     from autotrain_llm.run.engine.answer_items import Pairs
     from autotrain_llm.run.engine.batches import BatchOrder
 
-    items = (Judged if options.trainer == KTO else Pairs)(prepared)
+    items = (UnpairedPreferences if options.trainer == KTO else Pairs)(prepared)
     order = [number for batch in BatchOrder(len(items), options.batch, SEED) for number in batch]
-    families = [items.family(number) for number in order]
-    answers = {f"answer {side}": [one.answers[side][0] for one in families] for side in range(items.answers_each)}
-    contest.keep(work, number=[np.array([one]) for one in order], prompt=[one.prompt for one in families], **answers)
+    prompt_groups = [items.prompt_group(number) for number in order]
+    answers = {f"answer {side}": [one.answers[side][0] for one in prompt_groups] for side in range(items.answers_each)}
+    contest.keep(
+        work, number=[np.array([one]) for one in order], prompt=[one.prompt for one in prompt_groups], **answers
+    )
 
 
 def data_rows(options: argparse.Namespace) -> list[dict[str, str]]:

@@ -182,16 +182,16 @@ def test_an_adapter_that_is_trained_on_is_compared_with_itself_and_not_with_its_
 def test_what_the_reference_said_is_kept_by_content(
     data: Path, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from autotrain_llm.run.algorithms.preference.reference_logps import References
+    from autotrain_llm.run.algorithms.preference.reference_logps import ReferenceLogps
 
     computed: list[int] = []
-    compute = References._said_of
+    compute = ReferenceLogps._compute
 
-    def counted(self: References, items: Any, *others: Any) -> Any:
+    def counted(self: ReferenceLogps, items: Any, *others: Any) -> Any:
         computed.append(len(items))
         return compute(self, items, *others)
 
-    monkeypatch.setattr(References, "_said_of", counted)
+    monkeypatch.setattr(ReferenceLogps, "_compute", counted)
     first = run("dpo", data, tmp_path / "first", model=str(llama), epochs=2, valid_split="4")
     assert computed == [20, 4]
     again = run("dpo", data, tmp_path / "again", model=str(llama), epochs=2, valid_split="4", dpo_beta=0.3, seed=42)

@@ -165,7 +165,7 @@ def test_a_run_that_is_resumed_in_the_middle_of_a_phase_ends_with_the_same_weigh
     shown = (tmp_path / "run" / "samples.jsonl").read_text()
     checkpoint = tmp_path / "run" / "checkpoints" / "checkpoint-3"
     with np.load(checkpoint / "rollouts.npz", allow_pickle=False) as phase:
-        assert 3 % 8 != 0 and phase["begins"] == 0
+        assert 3 % 8 != 0 and phase["first_step"] == 0
     resumed = run(trainer, data, rewards, tmp_path / "run", **flags, resume_from_checkpoint=str(checkpoint))
     for name in ("loss", "reward", "eval_reward"):
         assert logged(resumed, name) == logged(whole, name)[-len(logged(resumed, name)) :], name
@@ -381,18 +381,18 @@ def test_of_the_reward_models_word_as_much_counts_as_foretells_what_comes(
             tmp_path / "run" / "checkpoints" / f"checkpoint-{step}" / "rollouts.npz", allow_pickle=False
         ) as phase:
             held = dict(phase)
-        trust, apart = float(held["trust"]), held["logprobs"] - held["reference"]
-        said, head = held["expected"] / trust, held["values"] - held["expected"]
+        weight, apart = float(held["reward_value_weight"]), held["logprobs"] - held["reference"]
+        said, head = held["baseline"] / weight, held["values"] - held["baseline"]
         assert bool(head.any()) == (step > 1)
         each = token_rewards(held["rewards"], apart, held["lengths"], 0.1)
         left = discounted(each, held["lengths"], 0.9) - head
         best = min(max(float(np.polyfit(said, left, 1)[0]), 0.0), 1.0)
         trusted.append(best if not trusted else trusted[-1] + 0.3 * (best - trusted[-1]))
-        assert 0 < trust < 1 and trust == pytest.approx(trusted[-1], abs=1e-9)
+        assert 0 < weight < 1 and weight == pytest.approx(trusted[-1], abs=1e-9)
         advantages, returns = generalised_advantages(each, held["values"], held["lengths"], 0.9, 0.95)
         np.testing.assert_allclose(held["returns"], returns, atol=1e-9)
         np.testing.assert_allclose(held["advantages"], (advantages - advantages.mean()) / advantages.std(), atol=1e-6)
-    assert logged(report, "value_trust") == pytest.approx(trusted)
+    assert logged(report, "reward_value_weight") == pytest.approx(trusted)
 
 
 def test_the_guides_two_steps_train_a_reward_model_on_an_encoder_and_a_policy_from_it(

@@ -70,7 +70,7 @@ TRAINER = Trainer(
         "With `--rl-value-model reward` or `corrected` values begin as what the reward model says of the answer so far, so that from the first "
         "update on each token is told from those before it; it has to be a decoder with the policy's tokenizer. `reward` trains a copy of it, "
         "with `--peft` through an adapter of its own. `corrected` trains nothing but the head that `shared` has too: of the reward model's word "
-        "as much counts, between none and all of it, as foretells the returns of the answers so far (`value_trust` in the metrics).",
+        "as much counts, between none and all of it, as foretells the returns of the answers so far (`reward_value_weight` in the metrics).",
     ),
     examples=(
         Example(

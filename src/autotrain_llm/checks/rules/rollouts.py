@@ -204,7 +204,7 @@ def scored_texts_must_fit_into_the_reward_model(
     """A prompt and its answer are longer than the reward model's context.
 
     Why: what is too long is scored without its start: without the question, or a part of it. Prompts are counted as the reward model's
-    tokenizer writes them, answers by `--rl-max-new-tokens`; `completions/cut_for_score` in the metrics is the share that really was cut.
+    tokenizer writes them, answers by `--rl-max-new-tokens`; `completions/truncated_for_reward` in the metrics is the share that really was cut.
     Fix: shorter answers, shorter prompts, or a reward model that reads more.
     """
     from autotrain_llm.planning.rollouts import reward_models

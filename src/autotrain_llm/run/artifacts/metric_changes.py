@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 EVALUATION = Path("eval", "metrics.json")
 
 
-class Compared(NamedTuple):
+class MetricChange(NamedTuple):
     """One metric; None where it was not measured."""
 
     name: str
@@ -22,14 +22,14 @@ class Compared(NamedTuple):
         return None if self.before is None or self.after is None else self.after - self.before
 
 
-def compare(document: Mapping[str, Any]) -> list[Compared]:
+def compare(document: Mapping[str, Any]) -> list[MetricChange]:
     """Every metric that was measured before or after, in the order it stands in the file; nested names are joined by a slash.
 
     How long a measurement took is none.
     """
     before, after = (numbers(document.get(part)) for part in ("before", "after"))
     names = [name for name in dict.fromkeys([*before, *after]) if not name.endswith("seconds")]
-    return [Compared(name, before.get(name), after.get(name)) for name in names]
+    return [MetricChange(name, before.get(name), after.get(name)) for name in names]
 
 
 def numbers(document: Any, above: str = "") -> dict[str, float]:
@@ -45,7 +45,7 @@ def _numbers(document: Any, name: str) -> Iterator[tuple[str, float]]:
         yield name, document
 
 
-def compared_in(folder: Path) -> list[Compared]:
+def compared_in(folder: Path) -> list[MetricChange]:
     """The comparison that lies in a run's folder; empty where there is none, or none that can be read."""
     try:
         document = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))

@@ -11,35 +11,35 @@ import torch
 from torch.utils.data import Dataset
 
 from autotrain_llm.data.rows import PairRows
-from autotrain_llm.run.engine.layouts import Family
+from autotrain_llm.run.engine.layouts import PromptGroup
 
-Collate = Callable[[Sequence[Family]], dict[str, Any]]
+Collate = Callable[[Sequence[PromptGroup]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Item:
-    """A prompt with its answers, what the reference said of each where that is known already, and for one answer its `label`.
+class AnswerItem:
+    """A prompt with its answers, the reference log-probability of each where it was computed before training, and for a single answer its `label`.
 
     `mismatched` is the same prompt with another item's answer.
     """
 
-    family: Family
+    prompt_group: PromptGroup
     reference: np.ndarray | None = None
     label: bool | None = None
-    mismatched: Family | None = None
+    mismatched: PromptGroup | None = None
 
-    def with_mismatched(self) -> Family:
+    def with_mismatched(self) -> PromptGroup:
         """Its prompt with its own answer and the mismatched one."""
         assert self.mismatched is not None
-        return replace(self.family, answers=(*self.family.answers, *self.mismatched.answers))
+        return replace(self.prompt_group, answers=(*self.prompt_group.answers, *self.mismatched.answers))
 
-    def silent(self) -> Item:
-        """The same, counting nothing."""
-        return replace(self, family=replace(self.family, counts=False))
+    def padding_item(self) -> AnswerItem:
+        """The same, contributing nothing to the loss."""
+        return replace(self, prompt_group=replace(self.prompt_group, is_padding=True))
 
 
-class Preferences(Dataset[Item]):
-    """Items with a prompt and `answers_each` answers. `reference` (items, answers_each) is filled where it is computed beforehand."""
+class Preferences(Dataset[AnswerItem]):
+    """Items with a prompt and `answers_each` answers. `reference` (items, answers_each) is filled where it is computed before training."""
 
     answers_each = 2
     mismatches = False
@@ -50,24 +50,24 @@ class Preferences(Dataset[Item]):
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def family(self, number: int) -> Family:
-        """The prompt of an item and its answers."""
+    def prompt_group(self, index: int) -> PromptGroup:
+        """The prompt of an item with its answers."""
         raise NotImplementedError
 
-    def tokens(self, number: int) -> int:
-        """Those of an item's prompt and answers."""
-        family = self.family(number)
-        return len(family.prompt) + sum(len(ids) for ids, _ in family.answers)
+    def tokens(self, index: int) -> int:
+        """How many tokens an item's prompt and answers have."""
+        prompt_group = self.prompt_group(index)
+        return len(prompt_group.prompt) + sum(len(ids) for ids, _ in prompt_group.answers)
 
-    def __getitem__(self, number: int) -> Item:
-        return Item(self.family(number), None if self.reference is None else self.reference[number])
+    def __getitem__(self, index: int) -> AnswerItem:
+        return AnswerItem(self.prompt_group(index), None if self.reference is None else self.reference[index])
 
-    def silent(self, number: int) -> Item:
-        return self[number].silent()
+    def padding_item(self, index: int) -> AnswerItem:
+        return self[index].padding_item()
 
-    def collating(self, collate: Collate) -> Callable[[Sequence[Item]], dict[str, Any]]:
-        """What makes a batch of items, given what lays families out."""
-        return _Together(collate)
+    def collating(self, collate: Collate) -> Callable[[Sequence[AnswerItem]], dict[str, Any]]:
+        """The collate function for items, made of the one for prompt groups."""
+        return _AnswerCollator(collate)
 
 
 class Pairs(Preferences):
@@ -80,19 +80,19 @@ class Pairs(Preferences):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def family(self, number: int) -> Family:
-        return Family(self.rows.prompt[number][0], (self.rows.chosen[number], self.rows.rejected[number]))
+    def prompt_group(self, index: int) -> PromptGroup:
+        return PromptGroup(self.rows.prompt[index][0], (self.rows.chosen[index], self.rows.rejected[index]))
 
 
-class _Together:
-    """Lays the families of a batch out, and adds what is known of their answers, in the same order."""
+class _AnswerCollator:
+    """Collates the prompt groups of a batch and adds reference log-probabilities and labels, in the order of the answers."""
 
     def __init__(self, collate: Collate) -> None:
         self.collate = collate
 
-    def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
-        batch = self.collate([item.family for item in items])
-        counted = [item for item in items if item.family.counts]
+    def __call__(self, items: Sequence[AnswerItem]) -> dict[str, Any]:
+        batch = self.collate([item.prompt_group for item in items])
+        counted = [item for item in items if not item.prompt_group.is_padding]
         if all(item.reference is not None for item in items):
             known = [value for item in counted if item.reference is not None for value in item.reference]
             batch["reference"] = torch.tensor(known, dtype=torch.float64)

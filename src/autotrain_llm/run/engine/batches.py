@@ -28,8 +28,8 @@ class RowGroups(Dataset[list[Row]]):
         members = [number] if self.groups is None else self.groups[number]
         return [self.rows[member] for member in members]
 
-    def silent(self, number: int) -> list[Row]:
-        """An item whose tokens count nothing."""
+    def padding_item(self, number: int) -> list[Row]:
+        """An item without trained tokens."""
         return [(ids, np.zeros(len(ids), dtype=bool)) for ids, _ in self[number]]
 
     def collating(self, collate: Callable[[Sequence[Row]], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
@@ -41,7 +41,7 @@ class BatchOrder(Sampler[list[Any]]):
     """Batches of item numbers for one of `processes`: a seeded order for each epoch, cut into steps that all processes share.
 
     Every item comes once in an epoch; the last step may be short, and a process for which nothing is left in it gets one item that
-    counts nothing (its number is negative), because all processes have to take part in a step. With `neighbours`, each number comes
+    contributes nothing to the loss (its number is negative), because all processes have to take part in a step. With `neighbours`, each number comes
     with that of the item before it in the step, the first with the last.
     """
 
@@ -94,7 +94,7 @@ class Batches(DataLoader[Any]):
 
 
 class _Numbered(Dataset[Any]):
-    """Takes a negative number as an item that counts nothing, and two numbers as an item and the one it is mismatched with."""
+    """Reads a negative number as a padding item, and two numbers as an item and the one it is mismatched with."""
 
     def __init__(self, items: Any) -> None:
         self.items = items
@@ -104,7 +104,7 @@ class _Numbered(Dataset[Any]):
 
     def __getitem__(self, numbers: int | tuple[int, int]) -> Any:
         number, other = numbers if isinstance(numbers, tuple) else (numbers, None)
-        item = self.items[number] if number >= 0 else self.items.silent(-1 - number)
+        item = self.items[number] if number >= 0 else self.items.padding_item(-1 - number)
         return item if other is None else self.items.mismatched(item, other)
 
 

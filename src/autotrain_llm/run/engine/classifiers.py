@@ -15,7 +15,7 @@ from autotrain_llm.models.locate import ADAPTER, ADAPTER_CONFIG, HUB, Located, r
 from autotrain_llm.run.engine.flat.batch import Row
 from autotrain_llm.run.engine.flat.classifier import prepare_classifier
 from autotrain_llm.run.engine.flat.model import FlatOutput
-from autotrain_llm.run.engine.layouts import Family, Flat, Padded
+from autotrain_llm.run.engine.layouts import Flat, Padded, PromptGroup
 from autotrain_llm.run.engine.loading import from_located
 
 OF_THE_CALL = ("input_ids", "position_ids", "segments", "ends")
@@ -28,7 +28,7 @@ class FlatScores(Flat):
         prepare_classifier(model, attention)
         self.pad_token = pad_token
 
-    def collate(self, items: Sequence[Row] | Sequence[Family]) -> dict[str, Any]:
+    def collate(self, items: Sequence[Row] | Sequence[PromptGroup]) -> dict[str, Any]:
         batch = super().collate(items)
         starts, lengths = batch["segments"].starts, batch["segments"].lengths
         ids = batch["input_ids"][0]
@@ -61,7 +61,7 @@ def _last(ids: torch.Tensor, pad_token: int) -> int:
 HEADS = ("score", "classifier")  # by which name a head goes: PEFT trains and saves these by itself
 
 
-def scorer_at(
+def load_classifier(
     located: Located, dtype: torch.dtype, options: Mapping[str, Any], *, trainable_adapter: bool = False
 ) -> tuple[Any, list[str]]:
     """The classifier of one label at a place, and which modules beside its head got new weights because the files hold none.
@@ -71,7 +71,7 @@ def scorer_at(
     if located.kind == ADAPTER and located.base is not None:
         if not _scores(located):
             return _with_head(from_located(located, dtype, options)), []
-        base, _ = scorer_at(located.base, dtype, options)
+        base, _ = load_classifier(located.base, dtype, options)
         model = PeftModel.from_pretrained(base, str(located.folder), is_trainable=trainable_adapter)
         return (model if trainable_adapter else model.merge_and_unload()), []
     source = located.name if located.kind == HUB else str(located.folder)

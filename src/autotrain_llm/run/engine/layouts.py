@@ -23,36 +23,36 @@ OF_THE_CALL = ("input_ids", "position_ids", "segments", "target_positions", "tar
 
 
 @dataclass(frozen=True)
-class Family:
-    """Answers to one prompt, each a row that goes on where the prompt's ids end.
+class PromptGroup:
+    """The answers to one prompt, each a row that continues the prompt's ids.
 
-    One that `counts` for nothing takes part in a step, because every process has to, and has no answer in it.
+    A group that `is_padding` contributes nothing to the loss: a process with no rows left in a step still has to take part in it.
     """
 
     prompt: np.ndarray
     answers: tuple[Row, ...]
-    counts: bool = True
+    is_padding: bool = False
 
     def rows(self) -> list[Row]:
         """Each answer with the prompt before it."""
         unseen = np.zeros(len(self.prompt), dtype=bool)
         return [
-            (np.concatenate([self.prompt, ids]), np.concatenate([unseen, trained]) & self.counts)
+            (np.concatenate([self.prompt, ids]), np.concatenate([unseen, trained]) & (not self.is_padding))
             for ids, trained in self.answers
         ]
 
 
-class Layout(Protocol):
-    """`collate` makes a batch of rows, or of families; `forward` calls the wrapped model with it; `for_generation` makes the model what generate() needs.
+class BatchLayout(Protocol):
+    """`collate` makes a batch of rows, or of prompt groups; `forward` calls the wrapped model with it; `for_generation` makes the model what generate() needs.
 
     A batch holds the number of its `tokens` and of the padded positions it `spared`. Its `answers` are the rows, or the answers of the
-    families that count, one family after the other; `target_answers` says for each token to predict which of them it belongs to, and
+    prompt groups that are no padding, one group after the other; `target_answers` says for each token to predict which of them it belongs to, and
     `answer_rows` for each of them which row it ends.
     """
 
     name: str
 
-    def collate(self, items: Sequence[Row] | Sequence[Family]) -> dict[str, Any]: ...
+    def collate(self, items: Sequence[Row] | Sequence[PromptGroup]) -> dict[str, Any]: ...
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput: ...
 
@@ -67,13 +67,13 @@ class Flat:
     def __init__(self, model: nn.Module, attention: str | None = None) -> None:
         prepare_model(model, attention)
 
-    def collate(self, items: Sequence[Row] | Sequence[Family]) -> dict[str, Any]:
-        rows, families = _taken_apart(items)
-        segments, continues, answers = _segments(families) if _worth_sharing(families) else (rows, None, None)
+    def collate(self, items: Sequence[Row] | Sequence[PromptGroup]) -> dict[str, Any]:
+        rows, prompt_groups = _rows_and_groups(items)
+        segments, continues, answers = _segments(prompt_groups) if _worth_sharing(prompt_groups) else (rows, None, None)
         batch = flatten(segments, continues)
         batch["tokens"] = int(batch["input_ids"].numel())
         batch["spared"] = len(rows) * max(len(ids) for ids, _ in rows) - batch["tokens"]
-        numbers = _answer_numbers(families) if answers is None else answers
+        numbers = _answer_numbers(prompt_groups) if answers is None else answers
         batch["target_answers"] = torch.tensor(numbers)[batch["target_segments"]]
         batch["answers"] = max(numbers) + 1
         batch["answer_rows"] = _rows_of_answers(numbers)
@@ -95,9 +95,9 @@ class Padded:
     def __init__(self, pad_token: int) -> None:
         self.pad_token = pad_token
 
-    def collate(self, items: Sequence[Row] | Sequence[Family]) -> dict[str, Any]:
-        rows, families = _taken_apart(items)
-        numbers = _answer_numbers(families)
+    def collate(self, items: Sequence[Row] | Sequence[PromptGroup]) -> dict[str, Any]:
+        rows, prompt_groups = _rows_and_groups(items)
+        numbers = _answer_numbers(prompt_groups)
         longest = max(len(ids) for ids, _ in rows)
         input_ids = np.full((len(rows), longest), self.pad_token, dtype=np.int64)
         mask = np.zeros((len(rows), longest), dtype=np.int64)
@@ -136,7 +136,7 @@ class Padded:
         """A padded model is as generate() needs it."""
 
 
-def prepared_as(layout: Layout, model: nn.Module) -> nn.Module:
+def prepared_as(layout: BatchLayout, model: nn.Module) -> nn.Module:
     """A second model, to be called with the batches of this layout."""
     return prepare_model(model) if isinstance(layout, Flat) else model
 
@@ -144,45 +144,48 @@ def prepared_as(layout: Layout, model: nn.Module) -> nn.Module:
 NO_PROMPT = np.zeros(0, dtype=np.int32)
 
 
-def _taken_apart(items: Sequence[Row] | Sequence[Family]) -> tuple[list[Row], list[Family]]:
-    """The rows that the items come to, and the items as families: a row is one that has no prompt."""
-    families = [item if isinstance(item, Family) else Family(NO_PROMPT, (item,)) for item in items]
-    return [row for family in families for row in family.rows()], families
+def _rows_and_groups(items: Sequence[Row] | Sequence[PromptGroup]) -> tuple[list[Row], list[PromptGroup]]:
+    """The rows of the items, and the items as prompt groups: a row is a group without a prompt."""
+    prompt_groups = [item if isinstance(item, PromptGroup) else PromptGroup(NO_PROMPT, (item,)) for item in items]
+    return [row for prompt_group in prompt_groups for row in prompt_group.rows()], prompt_groups
 
 
-def _answer_numbers(families: Sequence[Family]) -> list[int]:
-    """For each row, the number of its answer among those that count."""
+def _answer_numbers(prompt_groups: Sequence[PromptGroup]) -> list[int]:
+    """For each row, the index of its answer among those that are no padding, else -1."""
     numbers, count = [], 0
-    for family in families:
-        for _ in family.answers:
-            numbers.append(count if family.counts else -1)
-            count += family.counts
+    for prompt_group in prompt_groups:
+        for _ in prompt_group.answers:
+            numbers.append(-1 if prompt_group.is_padding else count)
+            count += not prompt_group.is_padding
     return numbers
 
 
 def _rows_of_answers(numbers: Sequence[int]) -> torch.Tensor:
-    """For each answer that counts, the segment of the stream, or the padded row, that it ends."""
+    """For each answer that is no padding, the segment of the stream, or the padded row, that it ends."""
     return torch.tensor([row for row, number in enumerate(numbers) if number >= 0], dtype=torch.int64)
 
 
-def _worth_sharing(families: Sequence[Family]) -> bool:
+def _worth_sharing(prompt_groups: Sequence[PromptGroup]) -> bool:
     """Whether the prompts that would be computed again make up enough of the batch."""
-    again = sum(len(family.prompt) * (len(family.answers) - 1) for family in families)
-    once = sum(len(family.prompt) + sum(len(ids) for ids, _ in family.answers) for family in families)
+    again = sum(len(prompt_group.prompt) * (len(prompt_group.answers) - 1) for prompt_group in prompt_groups)
+    once = sum(
+        len(prompt_group.prompt) + sum(len(ids) for ids, _ in prompt_group.answers) for prompt_group in prompt_groups
+    )
     return again > SHARED_FROM * (again + once)
 
 
-def _segments(families: Sequence[Family]) -> tuple[list[Row], list[int], list[int]]:
-    """Each prompt followed by the answers that continue it: rows, which row each continues, and the number of its answer."""
+def _segments(prompt_groups: Sequence[PromptGroup]) -> tuple[list[Row], list[int], list[int]]:
+    """Each prompt followed by the answers that continue it: the rows, the row that each continues, and the index of its answer."""
     rows: list[Row] = []
     continues: list[int] = []
     answers: list[int] = []
-    numbers = iter(_answer_numbers(families))
-    for family in families:
-        parent, own = STANDS_ALONE, family.rows()
-        if len(family.prompt) and len(own) > 1:
-            parent, own = len(rows), [(ids, np.asarray(trained) & family.counts) for ids, trained in family.answers]
-            rows.append((family.prompt, np.zeros(len(family.prompt), dtype=bool)))
+    numbers = iter(_answer_numbers(prompt_groups))
+    for prompt_group in prompt_groups:
+        parent, own = STANDS_ALONE, prompt_group.rows()
+        if len(prompt_group.prompt) and len(own) > 1:
+            parent = len(rows)
+            own = [(ids, np.asarray(trained) & (not prompt_group.is_padding)) for ids, trained in prompt_group.answers]
+            rows.append((prompt_group.prompt, np.zeros(len(prompt_group.prompt), dtype=bool)))
             continues.append(STANDS_ALONE)
             answers.append(-1)
         rows += own

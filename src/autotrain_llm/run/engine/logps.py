@@ -10,7 +10,7 @@ import torch
 from autotrain_llm.run.engine.flat.model import FlatOutput
 
 
-def summed(output: FlatOutput, batch: Mapping[str, Any]) -> torch.Tensor:
+def sequence_logps(output: FlatOutput, batch: Mapping[str, Any]) -> torch.Tensor:
     """The log-probability of each answer (answers,), in float64: over a long answer the roundings of float32 would add up."""
     assert output.logprobs is not None
     logprobs = output.logprobs.double()

@@ -14,16 +14,16 @@ from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from autotrain_llm.run.engine.batches import Batches, BatchOrder
-from autotrain_llm.run.engine.layouts import Layout
+from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.objective import Objective, Sums
 from autotrain_llm.run.engine.throughput import Rates
 from autotrain_llm.run.failures import not_a_number
 
 
-class Companion(Protocol):
-    """What adds to each batch something that the objective needs beside the policy: a reference's word, a teacher's.
+class BatchAugmenter(Protocol):
+    """Adds to each batch what the objective needs from another model: reference log-probabilities, a teacher's hidden states.
 
-    `stage` says what `prepare` does, where that takes its time.
+    `stage` is what progress shows during `prepare`; None where that is quick.
     """
 
     stage: str | None
@@ -32,34 +32,34 @@ class Companion(Protocol):
         """Called once, before the first step."""
         ...
 
-    def into(
+    def augment(
         self, batch: dict[str, Any], model: nn.Module, over_processes: Callable[[torch.Tensor], torch.Tensor]
     ) -> dict[str, Any]:
-        """The batch with what is missing. `model` is the policy; `over_processes` adds up a tensor of each process."""
+        """The batch with what it adds. `model` is the policy; `over_processes` sums a tensor over all processes."""
         ...
 
 
 class Observer(Protocol):
-    """What measures more than the objective does, whenever the loop evaluates."""
+    """Measures more than the objective does, at every evaluation."""
 
     def measure(self, loop: Loop) -> dict[str, float]:
-        """More metrics of the model as it is, without the prefix `eval_`."""
+        """Metrics of the current model, without the prefix `eval_`."""
         ...
 
 
-class Source(Protocol):
-    """Where training batches come from, where they are no fixed rows in some order: answers that the model writes while it is trained."""
+class BatchSource(Protocol):
+    """Makes training batches during training, in place of a fixed dataset: rollouts of the policy."""
 
     def batches(self, loop: Loop) -> DataLoader[Any]:
-        """The batches of an epoch, made when they are asked for."""
+        """The batches of an epoch, each made when it is drawn."""
         ...
 
-    def learnt(self, measured: Sums) -> None:
-        """Called after each batch, with what the objective measured in it."""
+    def on_batch_end(self, measured: Sums) -> None:
+        """Called after each batch with the objective's metrics of it."""
         ...
 
     def saving(self, folder: Path) -> AbstractContextManager[None]:
-        """Around the saving of a checkpoint's model, in all processes: what else is needed to go on is added."""
+        """Wraps the saving of a checkpoint's model, in all processes, and adds what a resumed run needs."""
         ...
 
 
@@ -69,22 +69,22 @@ class Loop(Trainer):
     def __init__(
         self,
         *,
-        layout: Layout,
+        layout: BatchLayout,
         objective: Objective,
         rates: Rates,
         train_rows: Any,
         valid_rows: Any,
-        companions: Sequence[Companion] = (),
+        augmenters: Sequence[BatchAugmenter] = (),
         observers: Sequence[Observer] = (),
-        source: Source | None = None,
+        source: BatchSource | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(train_dataset=train_rows, eval_dataset=valid_rows, **settings)
         self.train_rows = train_rows
         self.valid_rows = valid_rows
-        self.layout: Layout = layout
+        self.layout: BatchLayout = layout
         self.objective: Objective = objective
-        self.companions = companions
+        self.augmenters = augmenters
         self.observers = observers
         self.source = source
         self.loss_is_scaled_for_ga = True  # the objective's sum is divided by the items of the whole step
@@ -138,20 +138,20 @@ class Loop(Trainer):
 
         Processes average their gradients, so each one's share is multiplied by their number.
         """
-        inputs = self._accompanied(model, inputs)
+        inputs = self._augmented(model, inputs)
         output = self.layout.forward(model, inputs, self.objective.compute)
         items = num_items_in_batch if num_items_in_batch is not None else self.objective.items(inputs)
         loss = self.objective.loss(output, inputs) * self.args.world_size / items
         measured = self.objective.measures(output, inputs)
         self._pending.append(measured)
         if self.source is not None:
-            self.source.learnt(measured)
+            self.source.on_batch_end(measured)
         return (loss, output) if return_outputs else loss
 
-    def _accompanied(self, model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
-        for companion in self.companions:
+    def _augmented(self, model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
+        for augmenter in self.augmenters:
             with self.accelerator.autocast():  # which prepares the policy alone
-                inputs = companion.into(inputs, model, self.over_processes)
+                inputs = augmenter.augment(inputs, model, self.over_processes)
         return inputs
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
@@ -202,7 +202,7 @@ class Loop(Trainer):
         for inputs in self.get_eval_dataloader(eval_dataset):
             inputs = self.on_device(inputs)
             with torch.no_grad(), self.accelerator.autocast():
-                inputs = self._accompanied(model, inputs)
+                inputs = self._augmented(model, inputs)
                 output = self.layout.forward(model, inputs, self.objective.compute)
             loss = self.objective.loss(output, inputs).detach()
             items = torch.tensor(float(self.objective.items(inputs)), device=loss.device)

@@ -15,14 +15,14 @@ from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.models.locate import ADAPTER
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ADAPTER_OFF, ANOTHER_MODEL, BEFOREHAND
-from autotrain_llm.run.engine.layouts import Layout, prepared_as
+from autotrain_llm.run.engine.layouts import BatchLayout, prepared_as
 from autotrain_llm.run.engine.loading import Loaded, from_located, in_type_of_products, loading_options, loading_type
 
 
-class Source(Protocol):
+class ReferenceModel(Protocol):
     """Where the reference's log-probabilities come from."""
 
-    def standing_in(self, model: nn.Module) -> AbstractContextManager[nn.Module]:
+    def activated(self, model: nn.Module) -> AbstractContextManager[nn.Module]:
         """The module to call, while it is the reference; `model` is the policy, as it is wrapped."""
         ...
 
@@ -31,28 +31,28 @@ class Source(Protocol):
         ...
 
 
-class Frozen:
+class FrozenReference:
     """A model of its own that is not trained: a copy of the policy as it was, or another one."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model.requires_grad_(False).eval()
 
     @contextmanager
-    def standing_in(self, model: nn.Module) -> Iterator[nn.Module]:
+    def activated(self, model: nn.Module) -> Iterator[nn.Module]:
         yield self.model.to(next(model.parameters()).device)
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         yield from self.model.state_dict().items()
 
 
-class Untrained:
+class UntrainedPolicy:
     """The policy itself, before its first step: only for what is computed beforehand."""
 
     def __init__(self, policy: nn.Module) -> None:
         self.policy = policy
 
     @contextmanager
-    def standing_in(self, model: nn.Module) -> Iterator[nn.Module]:
+    def activated(self, model: nn.Module) -> Iterator[nn.Module]:
         with evaluating(model):
             yield model
 
@@ -60,14 +60,14 @@ class Untrained:
         yield from self.policy.state_dict().items()
 
 
-class AdapterOff:
+class AdapterDisabled:
     """The policy without its adapter."""
 
     def __init__(self, policy: PeftModel) -> None:
         self.policy = policy
 
     @contextmanager
-    def standing_in(self, model: nn.Module) -> Iterator[nn.Module]:
+    def activated(self, model: nn.Module) -> Iterator[nn.Module]:
         with evaluating(model), self.policy.disable_adapter():
             yield model
 
@@ -76,7 +76,7 @@ class AdapterOff:
         yield from ((name, one) for name, one in self.policy.state_dict().items() if name not in trained)
 
 
-class AdapterAsItWas:
+class InitialAdapterReference:
     """The policy with the adapter that it began with, which is kept beside the one that is trained and put in its place."""
 
     def __init__(self, policy: PeftModel) -> None:
@@ -84,7 +84,7 @@ class AdapterAsItWas:
         self.kept = {name: one.detach().clone() for name, one in policy.named_parameters() if one.requires_grad}
 
     @contextmanager
-    def standing_in(self, model: nn.Module) -> Iterator[nn.Module]:
+    def activated(self, model: nn.Module) -> Iterator[nn.Module]:
         with evaluating(model):
             self._exchange()
             try:
@@ -112,21 +112,23 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(was)
 
 
-def find_source(plan: Plan, context: RunContext, loaded: Loaded, layout: Layout) -> Source:
+def load_reference_model(plan: Plan, context: RunContext, loaded: Loaded, layout: BatchLayout) -> ReferenceModel:
     """Where the reference that the plan decided on has its weights."""
     decided = plan.objective["reference"]
     if decided["kind"] == ANOTHER_MODEL:
-        return Frozen(in_type_of_products(prepared_as(layout, load_other(plan, context)), plan.precision["name"]))
+        return FrozenReference(
+            in_type_of_products(prepared_as(layout, load_named_reference(plan, context)), plan.precision["name"])
+        )
     if decided["kind"] == ADAPTER_OFF:
-        return AdapterOff(loaded.model)
+        return AdapterDisabled(loaded.model)
     if decided["when"] == BEFOREHAND:
-        return Untrained(loaded.model)
+        return UntrainedPolicy(loaded.model)
     if decided["kind"] == ADAPTER_AS_IT_WAS:
-        return AdapterAsItWas(loaded.model)
-    return Frozen(in_type_of_products(copy.deepcopy(loaded.model), plan.precision["name"]))
+        return InitialAdapterReference(loaded.model)
+    return FrozenReference(in_type_of_products(copy.deepcopy(loaded.model), plan.precision["name"]))
 
 
-def load_other(plan: Plan, context: RunContext) -> nn.Module:
+def load_named_reference(plan: Plan, context: RunContext) -> nn.Module:
     """The model that `--model-ref` names, in the type that the policy is loaded in; an adapter is merged into its base."""
     assert context.reference is not None
     located = context.reference.located

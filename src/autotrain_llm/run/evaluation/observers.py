@@ -20,7 +20,7 @@ from autotrain_llm.data.tokenize.eval_prompts import EvalPrompt, EvalPromptBuild
 from autotrain_llm.planning.evaluation import BERTSCORE
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.run.artifacts.saving import end_tokens
-from autotrain_llm.run.engine.layouts import Layout
+from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.loading import Loaded
 from autotrain_llm.run.engine.loop import Loop, Observer
 from autotrain_llm.run.evaluation.predict import Answered, Writer
@@ -71,7 +71,7 @@ class WrittenAnswers:
     """
 
     def __init__(
-        self, plan: Plan, context: RunContext, loaded: Loaded, layout: Layout, predictions: Predictions | None
+        self, plan: Plan, context: RunContext, loaded: Loaded, layout: BatchLayout, predictions: Predictions | None
     ) -> None:
         assert plan.evaluation is not None and context.dataset is not None and context.prepared is not None
         assert context.tokenizer is not None
@@ -246,7 +246,7 @@ def _over_processes(sums: np.ndarray, loop: Loop) -> list[float]:
 
 
 def make_observers(
-    plan: Plan, context: RunContext, loaded: Loaded, layout: Layout, predictions: Predictions | None
+    plan: Plan, context: RunContext, loaded: Loaded, layout: BatchLayout, predictions: Predictions | None
 ) -> list[Observer]:
     """What a plan's `evaluation` measures beside the objective."""
     assert plan.evaluation is not None

@@ -22,7 +22,7 @@ from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.models.metadata import ModelMetadata
 from autotrain_llm.run.algorithms.reward import scoring
-from autotrain_llm.run.engine.classifiers import scorer_at
+from autotrain_llm.run.engine.classifiers import load_classifier
 from autotrain_llm.run.engine.loading import DTYPES, from_located
 
 BATCH = 16
@@ -62,7 +62,7 @@ def infer(context: RunContext) -> Answers:
     )
     options = _options(config, context.token)
     if facts.is_classifier:
-        scorer, _ = scorer_at(facts.located, DTYPES[precision], options)
+        scorer, _ = load_classifier(facts.located, DTYPES[precision], options)
         known = scorer.config.get_text_config().pad_token_id
         found = scoring.scores(scorer.to(device).eval(), ids, _padding(tokenizer) if known is None else known)
         return Answers(

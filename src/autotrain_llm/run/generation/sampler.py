@@ -15,7 +15,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from autotrain_llm.run.engine.flat.model import causal_model
-from autotrain_llm.run.engine.layouts import Layout
+from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.reference_model import evaluating
 from autotrain_llm.run.generation.completion_text import texts
 from autotrain_llm.run.generation.kv_cache import keeps_padding_out, new_cache, select_sequences
@@ -44,7 +44,7 @@ class Sampler:
 
     def __init__(
         self,
-        layout: Layout,
+        layout: BatchLayout,
         tokenizer: PreTrainedTokenizerBase,
         end_tokens: Sequence[int],
         sampling: Sampling,

@@ -21,9 +21,9 @@ from autotrain_llm.data.tokenize.pack import pack
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.distill.objective import distilled
-from autotrain_llm.run.algorithms.distill.teacher import Beforehand, find_teacher
-from autotrain_llm.run.algorithms.preference.reference_logps import find_references
-from autotrain_llm.run.algorithms.reward.loading import load_scorer
+from autotrain_llm.run.algorithms.distill.teacher import CachedTeacher, make_teacher
+from autotrain_llm.run.algorithms.preference.reference_logps import make_reference_logps
+from autotrain_llm.run.algorithms.reward.loading import load_classifier_to_train
 from autotrain_llm.run.algorithms.reward.model_card import how_to_score
 from autotrain_llm.run.algorithms.rl.layouts import FlatPolicy, PaddedPolicy
 from autotrain_llm.run.algorithms.rl.recipe import Started, start_rollouts
@@ -38,9 +38,9 @@ from autotrain_llm.run.artifacts.saving import save_finished
 from autotrain_llm.run.engine.allocator import keep_few_kernels, keep_freed_memory
 from autotrain_llm.run.engine.batches import RowGroups
 from autotrain_llm.run.engine.classifiers import FlatScores, PaddedScores
-from autotrain_llm.run.engine.layouts import Flat, Layout, Padded
+from autotrain_llm.run.engine.layouts import BatchLayout, Flat, Padded
 from autotrain_llm.run.engine.loading import DTYPES, Loaded, load, tokenizer_disagrees
-from autotrain_llm.run.engine.loop import Companion, Loop, Observer
+from autotrain_llm.run.engine.loop import BatchAugmenter, Loop, Observer
 from autotrain_llm.run.engine.objective import Objective
 from autotrain_llm.run.engine.peak_flops import Peak, matmul_peak
 from autotrain_llm.run.engine.reference_model import without_dropout
@@ -89,7 +89,7 @@ class RunReport:
 
 def load_model(plan: Plan, context: RunContext) -> Loaded:
     """The model that the plan names: one that generates, or one that scores."""
-    return (load_scorer if plan.model["head"] else load)(plan, context)
+    return (load_classifier_to_train if plan.model["head"] else load)(plan, context)
 
 
 def execute(
@@ -272,7 +272,7 @@ class _Run:
                 'correct "tokenizer_class" in tokenizer_config.json, or name another --tokenizer',
             )
 
-    def _trainer(self, loaded: Loaded, layout: Layout, folder: Path, callbacks: list[Any]) -> Trainer:
+    def _trainer(self, loaded: Loaded, layout: BatchLayout, folder: Path, callbacks: list[Any]) -> Trainer:
         """This package's loop, or TRL's trainer with the same rows."""
         prepared, plan = self.context.prepared, self.plan
         assert prepared is not None
@@ -295,7 +295,7 @@ class _Run:
     def _loop(
         self,
         loaded: Loaded,
-        layout: Layout,
+        layout: BatchLayout,
         folder: Path,
         callbacks: list[Any],
         objective: Objective,
@@ -303,14 +303,14 @@ class _Run:
         valid: Any,
     ) -> Loop:
         plan = self.plan
-        companions: list[Companion] = []
+        augmenters: list[BatchAugmenter] = []
         if objective.arrange is not None:
             without_dropout(loaded.model)
         if objective.has_reference:
-            companions.append(find_references(plan, self.context, loaded, layout))
+            augmenters.append(make_reference_logps(plan, self.context, loaded, layout))
         if plan.distillation and plan.distillation["asked"]:
             pairs = objective.arrange is not None
-            companions.append(find_teacher(plan, self.context, loaded, layout, self.watch, pairs=pairs))
+            augmenters.append(make_teacher(plan, self.context, loaded, layout, self.watch, pairs=pairs))
         if plan.precision["checkpointing"]:
             loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
             if loaded.is_adapter:
@@ -329,24 +329,24 @@ class _Run:
             rates=Rates(work, self.peak),
             train_rows=train,
             valid_rows=valid,
-            companions=companions,
+            augmenters=augmenters,
             observers=[*(started.observers if started else ()), *self._observers(loaded, layout)],
             source=started.rollouts if started else None,
         )
-        for companion in companions:
-            if companion.stage:
-                self.watch.stage(companion.stage)
-            companion.prepare(loop)
-            if isinstance(companion, Beforehand):
-                self.kept = companion.outcome()
+        for augmenter in augmenters:
+            if augmenter.stage:
+                self.watch.stage(augmenter.stage)
+            augmenter.prepare(loop)
+            if isinstance(augmenter, CachedTeacher):
+                self.kept = augmenter.outcome()
         return loop
 
-    def _observers(self, loaded: Loaded, layout: Layout) -> list[Observer]:
+    def _observers(self, loaded: Loaded, layout: BatchLayout) -> list[Observer]:
         if self.plan.evaluation is None or self.evaluations is None:
             return []
         return make_observers(self.plan, self.context, loaded, layout, self.predictions)
 
-    def _rollouts(self, loaded: Loaded, layout: Layout, folder: Path, train: Any, valid: Any) -> Started:
+    def _rollouts(self, loaded: Loaded, layout: BatchLayout, folder: Path, train: Any, valid: Any) -> Started:
         """Where answers come from that are learnt from, going on where a checkpoint left off."""
         step = step_of(self.checkpoint) if self.checkpoint else None
         shown = folder if self.leader else None
@@ -381,7 +381,7 @@ class _Run:
         return metrics
 
     def _save(
-        self, loaded: Loaded, layout: Layout, folder: Path, metrics: dict[str, float], words: list[str]
+        self, loaded: Loaded, layout: BatchLayout, folder: Path, metrics: dict[str, float], words: list[str]
     ) -> list[str]:
         layout.for_generation(loaded.model, True)
         if not self.leader:
@@ -402,7 +402,7 @@ class _Run:
         return sorted([*files, *written, "README.md", "command.sh", "metrics.jsonl", REPORT, "run.json", CHECKPOINTS])
 
 
-def make_layout(plan: Plan, loaded: Loaded) -> Layout:
+def make_layout(plan: Plan, loaded: Loaded) -> BatchLayout:
     """The layout that the plan decided on."""
     pad_token, scores = int(loaded.tokenizer.pad_token_id), plan.model["head"] is not None
     if plan.rollouts and plan.engine == "native":

@@ -25,8 +25,8 @@ from autotrain_llm.planning.make import Plan
 from autotrain_llm.run.algorithms.rl.advantages import GRPO
 from autotrain_llm.run.algorithms.rl.prompts import Prompts
 from autotrain_llm.run.algorithms.rl.recipe import sampling_of
-from autotrain_llm.run.algorithms.rl.rewards import Rewards, find_rewards
-from autotrain_llm.run.algorithms.rl.rollout_buffer import Sizes
+from autotrain_llm.run.algorithms.rl.rewards import Rewards, load_rewards
+from autotrain_llm.run.algorithms.rl.rollout_buffer import RolloutSchedule
 from autotrain_llm.run.algorithms.rl.rollouts import EVALUATION, TRAINING
 from autotrain_llm.run.artifacts.saving import end_tokens
 from autotrain_llm.run.engine.layouts import Padded
@@ -40,7 +40,7 @@ TRAIN, VALID = "train", "valid"
 LOGGED = {
     "reward": "reward",
     "reward_std": "reward_std",
-    "frac_reward_zero_std": "groups_alike",
+    "frac_reward_zero_std": "frac_reward_zero_std",
     "entropy": "entropy",
     "kl": "kl",
     "clip_ratio/region_mean": "clip_fraction",
@@ -114,25 +114,27 @@ class _Answers:
         self, plan: Plan, loaded: Loaded, context: RunContext, train: TokenRows, valid: TokenRows | None
     ) -> None:
         assert plan.rollouts is not None and context.prepared is not None
-        self.plan, self.sizes = plan, Sizes.of(plan.rollouts, plan.seed)
+        self.plan, self.schedule = plan, RolloutSchedule.of(plan.rollouts, plan.seed)
         ends = end_tokens(loaded.model, loaded.tokenizer, context.prepared.end_of_turn)
         layout = Padded(int(loaded.tokenizer.pad_token_id))
         self.ends = ends
         self.sampler = Sampler(layout, loaded.tokenizer, ends, sampling_of(plan), DTYPES[plan.precision["name"]])
-        rewards = find_rewards(plan, context, loaded)
+        rewards = load_rewards(plan, context, loaded)
         self.rewards: dict[str, Rewards] = {TRAIN: rewards, VALID: rewards.on(context, VALID)}
         self.rows = {TRAIN: train, VALID: valid}
         self.order = self._order()
 
     def _order(self) -> list[int]:
         """The rows of whole phases, as many as the run's steps take."""
-        sizes = self.sizes
-        steps = sizes.passes * math.ceil(sizes.prompts_of_phase * sizes.answers_each / sizes.answers_of_step)
+        schedule = self.schedule
+        steps = schedule.passes * math.ceil(
+            schedule.prompts_of_phase * schedule.answers_each / schedule.answers_of_step
+        )
         phases, number = math.ceil(self.plan.steps / steps), 0
         order: list[int] = []
-        while len(order) < phases * sizes.prompts_of_phase:
-            rows = sizes.rows_of(number)
-            order += rows.tolist() if len(rows) == sizes.prompts_of_phase else []
+        while len(order) < phases * schedule.prompts_of_phase:
+            rows = schedule.rows_of(number)
+            order += rows.tolist() if len(rows) == schedule.prompts_of_phase else []
             number += 1
         return order
 
@@ -173,12 +175,12 @@ class _Answers:
         return rows[self._row(prompt)][0]
 
     def _seed(self, side: str, place: int, repeat: int) -> int:
-        sizes = self.sizes
+        schedule = self.schedule
         if side == VALID:
-            return sizes.seeds_of(EVALUATION, count=place + 1)[place]
-        phase, prompt = divmod(place, sizes.prompts_of_phase)
-        number = prompt * sizes.answers_each + repeat
-        return sizes.seeds_of(TRAINING, phase, count=number + 1)[number]
+            return schedule.seeds_of(EVALUATION, count=place + 1)[place]
+        phase, prompt = divmod(place, schedule.prompts_of_phase)
+        number = prompt * schedule.answers_each + repeat
+        return schedule.seeds_of(TRAINING, phase, count=number + 1)[number]
 
     def score(self, prompts: Sequence[str], completion_ids: Sequence[Sequence[int]], **unused: Any) -> list[float]:
         """What the answers are worth."""

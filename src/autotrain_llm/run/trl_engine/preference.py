@@ -20,12 +20,12 @@ from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ANOTHER_MODEL
-from autotrain_llm.run.engine.answer_items import Item, Preferences
+from autotrain_llm.run.engine.answer_items import AnswerItem, Preferences
 from autotrain_llm.run.engine.batches import Batches
 from autotrain_llm.run.engine.flat.batch import Row
-from autotrain_llm.run.engine.layouts import Family
+from autotrain_llm.run.engine.layouts import PromptGroup
 from autotrain_llm.run.engine.loading import Loaded
-from autotrain_llm.run.engine.reference_model import load_other, without_dropout
+from autotrain_llm.run.engine.reference_model import load_named_reference, without_dropout
 from autotrain_llm.run.trl_engine.sft import (
     TRAIN,
     VALID,
@@ -105,7 +105,7 @@ def _reference(plan: Plan, context: RunContext, loaded: Loaded) -> Any:
     """The reference as a model of its own, with no adapter on it: TRL would load it by a name that a new model doesn't have."""
     without_dropout(loaded.model)
     decided = plan.objective["reference"]
-    other = load_other(plan, context) if decided["kind"] == ANOTHER_MODEL else copy.deepcopy(loaded.model)
+    other = load_named_reference(plan, context) if decided["kind"] == ANOTHER_MODEL else copy.deepcopy(loaded.model)
     if isinstance(other, PeftModel):
         other = other.merge_and_unload() if decided["kind"] == ADAPTER_AS_IT_WAS else other.unload()
     return other.requires_grad_(False).eval()
@@ -120,8 +120,8 @@ class _NumberedPairs(NumberedBatches):
             numbers = numbers.add_column(name, [text] * len(numbers))
         return numbers
 
-    def lay_out(self, families: Sequence[Family]) -> dict[str, Any]:
-        sides = [family.rows() for family in families]
+    def lay_out(self, prompt_groups: Sequence[PromptGroup]) -> dict[str, Any]:
+        sides = [prompt_group.rows() for prompt_group in prompt_groups]
         return self.padded([row for side in (0, 1) for row in (pair[side] for pair in sides)])
 
     def padded(self, rows: Sequence[Row]) -> dict[str, Any]:
@@ -154,8 +154,8 @@ class _NumberedAnswers(_NumberedPairs):
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return super().collate(items[:1])
 
-    def together(self, items: Sequence[Item], batches: Batches) -> dict[str, Any]:
-        batch = self.padded([row for item in items for row in item.family.rows()])
+    def together(self, items: Sequence[AnswerItem], batches: Batches) -> dict[str, Any]:
+        batch = self.padded([row for item in items for row in item.prompt_group.rows()])
         mismatched = self.padded([row for item in items if item.mismatched for row in item.mismatched.rows()])
         labels = torch.tensor([bool(item.label) for item in items])
         return {**batch, **{f"KL_{name}": tensor for name, tensor in mismatched.items()}, "label": labels}

@@ -16,7 +16,7 @@ from trl import RewardConfig, RewardTrainer
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.run.engine.answer_items import Preferences
-from autotrain_llm.run.engine.layouts import Family, Padded
+from autotrain_llm.run.engine.layouts import Padded, PromptGroup
 from autotrain_llm.run.engine.loading import Loaded
 from autotrain_llm.run.engine.reference_model import without_dropout
 from autotrain_llm.run.trl_engine.sft import (
@@ -61,7 +61,7 @@ class _NumberedPairs(NumberedBatches):
             numbers = numbers.add_column(name, [[0]] * len(numbers))
         return numbers
 
-    def lay_out(self, families: Sequence[Family]) -> dict[str, Any]:
-        pairs = [family.rows() for family in families]
+    def lay_out(self, prompt_groups: Sequence[PromptGroup]) -> dict[str, Any]:
+        pairs = [prompt_group.rows() for prompt_group in prompt_groups]
         batch = Padded(self.pad_token).collate([row for side in (0, 1) for row in (pair[side] for pair in pairs)])
         return {name: batch[name] for name in ("input_ids", "attention_mask")}

@@ -13,7 +13,7 @@ from autotrain_llm.run.algorithms.distill.teacher import Teacher, head_of
 from autotrain_llm.run.algorithms.preference.objectives import dpo, orpo
 from autotrain_llm.run.engine.flat.distillation_loss import Head, Heard, Lesson, learn, likeliest
 from autotrain_llm.run.engine.flat.linear_cross_entropy import Logits
-from autotrain_llm.run.engine.layouts import Family, Flat, Padded, prepared_as
+from autotrain_llm.run.engine.layouts import Flat, Padded, PromptGroup, prepared_as
 from autotrain_llm.run.engine.objective import Objective, next_token
 from autotrain_llm.run.engine.padded import padded_head, prepare_padded
 
@@ -44,14 +44,14 @@ def written_out(student, teacher, labels, name, temperature, share, weights=None
 class Sides:
     """Hidden states and heads of both, with random numbers; the student's have gradients."""
 
-    def __init__(self, words: int = WORDS, more: int = 0) -> None:
+    def __init__(self, vocab_size: int = WORDS, more: int = 0) -> None:
         torch.manual_seed(0)
         self.hidden = torch.randn(TOKENS, WIDE, dtype=torch.float64, requires_grad=True)
-        self.weight = torch.randn(words, WIDE, dtype=torch.float64, requires_grad=True)
-        self.bias = torch.randn(words, dtype=torch.float64, requires_grad=True)
-        self.labels = torch.randint(0, words, (TOKENS,))
+        self.weight = torch.randn(vocab_size, WIDE, dtype=torch.float64, requires_grad=True)
+        self.bias = torch.randn(vocab_size, dtype=torch.float64, requires_grad=True)
+        self.labels = torch.randint(0, vocab_size, (TOKENS,))
         self.taught = Heard(
-            torch.randn(TOKENS, 8, dtype=torch.float64), Head(torch.randn(words + more, 8, dtype=torch.float64))
+            torch.randn(TOKENS, 8, dtype=torch.float64), Head(torch.randn(vocab_size + more, 8, dtype=torch.float64))
         )
 
     @property
@@ -192,9 +192,9 @@ LAYOUTS = pytest.mark.parametrize("kind", ["flat", "padded"])
 DPO = {"dpo_beta": 0.1, "dpo_loss": "sigmoid", "label_smoothing": 0.0}
 
 
-def a_model(words: int, wide: int, seed: int) -> LlamaForCausalLM:
+def a_model(vocab_size: int, wide: int, seed: int) -> LlamaForCausalLM:
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=words, hidden_size=wide, initializer_range=0.3, **SHAPE))
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=vocab_size, hidden_size=wide, initializer_range=0.3, **SHAPE))
     return model.double()
 
 
@@ -217,7 +217,7 @@ class Taught:
         if pairs:
             batch["reference"] = torch.zeros(batch["answers"], dtype=torch.float64)
         teacher = Teacher(self.teacher, head_of(self.teacher, self.layout), self.layout)
-        said = teacher.hear(batch if teachers is None else self.layout.collate(teachers), 40)
+        said = teacher.hidden_states(batch if teachers is None else self.layout.collate(teachers), 40)
         if kept is not None:
             said = likeliest(said, kept, self.settings["temperature"])
         where, weights = of_chosen(batch) if pairs else (None, None)
@@ -281,10 +281,10 @@ def test_a_teacher_with_more_rows_in_its_embedding_is_cut(kind):
     taught.assert_same(taught.loss(rows, next_token({})), expected)
 
 
-def a_family(number: int, prompt: int) -> Family:
+def a_family(number: int, prompt: int) -> PromptGroup:
     random = np.random.default_rng(number)
     answers = [random.integers(3, 40, size) for size in (3 + number, 5)]
-    return Family(random.integers(3, 40, prompt), tuple((ids, np.ones(len(ids), dtype=bool)) for ids in answers))
+    return PromptGroup(random.integers(3, 40, prompt), tuple((ids, np.ones(len(ids), dtype=bool)) for ids in answers))
 
 
 @EVERY
@@ -294,10 +294,10 @@ def a_family(number: int, prompt: int) -> Family:
 def test_a_batch_of_pairs_costs_what_the_formula_says(divergence, kind, trainer, prompt):
     """Per pair, the task's loss and the mean divergence over the chosen answer's tokens."""
     taught = Taught(kind, {"loss": divergence, "temperature": 1.5})
-    families = [a_family(number, prompt) for number in range(3)]
+    prompt_groups = [a_family(number, prompt) for number in range(3)]
     total = torch.zeros((), dtype=torch.float64)
-    for family in families:
-        (chosen, apart), (rejected, _) = (taught.of_row(row) for row in family.rows())
+    for prompt_group in prompt_groups:
+        (chosen, apart), (rejected, _) = (taught.of_row(row) for row in prompt_group.rows())
         if trainer == "dpo":
             task = -logsigmoid(0.1 * (chosen.sum() - rejected.sum()))
         else:
@@ -305,8 +305,8 @@ def test_a_batch_of_pairs_costs_what_the_formula_says(divergence, kind, trainer,
             task = -chosen.mean() - 0.5 * logsigmoid(odds[0] - odds[1])
         total = total + 0.6 * task + 0.4 * 1.5**2 * apart.mean()
     task = dpo(DPO) if trainer == "dpo" else orpo({"orpo_alpha": 0.5})
-    own = [family.rows()[0] for family in families]
-    taught.assert_same(taught.loss(families, task, own), total / 3)
+    own = [prompt_group.rows()[0] for prompt_group in prompt_groups]
+    taught.assert_same(taught.loss(prompt_groups, task, own), total / 3)
 
 
 @LAYOUTS
@@ -336,7 +336,7 @@ def test_a_padded_head_that_is_more_than_a_product_is_the_models_own():
     expected = layout.forward(model, batch, "loss").loss
     prepare_padded(model)
     assert padded_head(model).weight is None
-    said = Teacher(model, padded_head(model), layout).hear(batch, 40)
+    said = Teacher(model, padded_head(model), layout).hidden_states(batch, 40)
     batch["lesson"] = Lesson(said, "forward_kl", 2.0, 0.5, 40)
     output = layout.forward(model, batch, "distilled")
     assert output.divergence.abs().max() < CLOSE, "a model is no way from itself"

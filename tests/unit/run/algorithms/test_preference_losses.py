@@ -15,15 +15,15 @@ from torch.nn.functional import logsigmoid, sigmoid
 from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 
 from autotrain_llm.data.rows import PairRows, RowsBuilder
-from autotrain_llm.run.algorithms.preference.dataset import Judged
+from autotrain_llm.run.algorithms.preference.dataset import UnpairedPreferences
 from autotrain_llm.run.algorithms.preference.objectives import dpo, kto, orpo
-from autotrain_llm.run.algorithms.preference.reference_logps import References
+from autotrain_llm.run.algorithms.preference.reference_logps import ReferenceLogps
 from autotrain_llm.run.engine import layouts
 from autotrain_llm.run.engine.answer_items import Pairs
 from autotrain_llm.run.engine.layouts import Flat, Padded, prepared_as
 from autotrain_llm.run.engine.loop import Loop
 from autotrain_llm.run.engine.objective import Objective
-from autotrain_llm.run.engine.reference_model import Frozen
+from autotrain_llm.run.engine.reference_model import FrozenReference
 from autotrain_llm.run.engine.throughput import Rates
 from autotrain_llm.trainers.dpo import LOSSES, SMOOTHED
 
@@ -131,7 +131,7 @@ def looped(
     laid_out = Flat(model) if layout != "padded" else Padded(0)
     references = None
     if reference is not None:
-        references = References(laid_out, Frozen(prepared_as(laid_out, copy.deepcopy(reference))))
+        references = ReferenceLogps(laid_out, FrozenReference(prepared_as(laid_out, copy.deepcopy(reference))))
     loop = Loop(
         model=model,
         args=TrainingArguments(
@@ -149,7 +149,7 @@ def looped(
         rates=Rates(None, None),
         train_rows=items,
         valid_rows=None,
-        companions=[references] if references else [],
+        augmenters=[references] if references else [],
     )
     batches, count = loop.get_batch_samples(iter(loop.get_train_dataloader()), accumulated, torch.device("cpu"))
     assert len(batches) == accumulated
@@ -341,25 +341,26 @@ WEIGHTS = {"kto_beta": B, "kto_desirable_weight": 1.2, "kto_undesirable_weight":
 
 
 def kto_written_out(
-    policy: Any, reference: Any, items: Judged, order: list[int]
+    policy: Any, reference: Any, items: UnpairedPreferences, order: list[int]
 ) -> tuple[float, dict[str, Any], float]:
     """Equations 7 and 8 of the paper on one batch in this order, with each prompt's answer mismatched with the one before it."""
     model = copy.deepcopy(policy)
-    families = [(items.family(number), items.label(number)) for number in order]
+    prompt_groups = [(items.prompt_group(number), items.label(number)) for number in order]
     with torch.no_grad():
         ratios = []
-        for place, (family, _) in enumerate(families):
-            other = families[place - 1][0].answers[0]
+        for place, (prompt_group, _) in enumerate(prompt_groups):
+            other = prompt_groups[place - 1][0].answers[0]
             ratios.append(
-                answer_logprob(model, family.prompt, other)[0] - answer_logprob(reference, family.prompt, other)[0]
+                answer_logprob(model, prompt_group.prompt, other)[0]
+                - answer_logprob(reference, prompt_group.prompt, other)[0]
             )
         z = max(0.0, float(torch.stack(ratios).mean()))
     terms = []
-    for family, good in families:
-        (answer,) = family.answers
+    for prompt_group, good in prompt_groups:
+        (answer,) = prompt_group.answers
         with torch.no_grad():
-            expected = answer_logprob(reference, family.prompt, answer)[0]
-        ratio = answer_logprob(model, family.prompt, answer)[0] - expected
+            expected = answer_logprob(reference, prompt_group.prompt, answer)[0]
+        ratio = answer_logprob(model, prompt_group.prompt, answer)[0] - expected
         terms.append(1.2 * (1 - sigmoid(B * (ratio - z))) if good else 0.8 * (1 - sigmoid(B * (z - ratio))))
     loss = torch.stack(terms).mean()
     loss.backward()
@@ -370,7 +371,7 @@ def kto_written_out(
 def test_kto_is_its_formula(
     swapped: bool, layout: str, policy: LlamaForCausalLM, reference: LlamaForCausalLM, tmp_path: Path
 ) -> None:
-    items = Judged(made_pairs())
+    items = UnpairedPreferences(made_pairs())
     pair = (reference, policy) if swapped else (policy, reference)
     order = np.random.default_rng((3, 0)).permutation(len(items)).tolist()
     *expected, _ = kto_written_out(*pair, items, order)
@@ -381,7 +382,7 @@ def test_kto_is_its_formula(
 def test_one_of_the_two_ways_round_has_a_point_of_reference_above_zero(
     policy: LlamaForCausalLM, reference: LlamaForCausalLM
 ) -> None:
-    items = Judged(made_pairs())
+    items = UnpairedPreferences(made_pairs())
     order = np.random.default_rng((3, 0)).permutation(len(items)).tolist()
     found = [kto_written_out(*pair, items, order)[2] for pair in ((policy, reference), (reference, policy))]
     assert min(found) == 0.0 < max(found)
@@ -391,9 +392,9 @@ def test_labelled_rows_are_prompt_and_answer(policy: LlamaForCausalLM) -> None:
     builder = RowsBuilder()
     builder.add([5, 6, 7, 8], [(2, 4)], 0, label=True)
     builder.add([5, 6, 9], [(2, 3)], 1, label=False)
-    items = Judged(builder.built())
+    items = UnpairedPreferences(builder.built())
     assert [items[number].label for number in range(2)] == [True, False]
-    assert [items.family(number).prompt.tolist() for number in range(2)] == [[5, 6], [5, 6]]
-    assert [items.family(number).answers[0][0].tolist() for number in range(2)] == [[7, 8], [9]]
+    assert [items.prompt_group(number).prompt.tolist() for number in range(2)] == [[5, 6], [5, 6]]
+    assert [items.prompt_group(number).answers[0][0].tolist() for number in range(2)] == [[7, 8], [9]]
     mismatched = items.mismatched(items[0], 1).mismatched
     assert mismatched is not None and mismatched.answers[0][0].tolist() == [9] and mismatched.prompt.tolist() == [5, 6]

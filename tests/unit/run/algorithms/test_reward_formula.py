@@ -15,11 +15,11 @@ from autotrain_llm.models.architectures import ALLOWED
 from autotrain_llm.models.classifiers import classifier_of
 from autotrain_llm.run.algorithms.reward.objective import pairwise
 from autotrain_llm.run.engine import layouts
-from autotrain_llm.run.engine.answer_items import Item, Pairs
+from autotrain_llm.run.engine.answer_items import AnswerItem, Pairs
 from autotrain_llm.run.engine.classifiers import FlatScores, PaddedScores
 from autotrain_llm.run.engine.flat.classifier import prepare_classifier
 from autotrain_llm.run.engine.flat.model import FlatOutput, release_model
-from autotrain_llm.run.engine.layouts import Family
+from autotrain_llm.run.engine.layouts import PromptGroup
 from support.architecture_configs import NORMS_IN_FLOAT32, OWN, SPECIAL, USUAL, VOCABULARY
 
 PAD = 0
@@ -54,19 +54,21 @@ def answer(random: np.random.Generator, length: int) -> tuple[np.ndarray, np.nda
     return random.integers(3, VOCABULARY, length).astype(np.int32), np.ones(length, dtype=bool)
 
 
-def families(prompts: tuple[int, ...] = (4, 0, 9, 1)) -> list[Family]:
+def prompt_groups(prompts: tuple[int, ...] = (4, 0, 9, 1)) -> list[PromptGroup]:
     """Pairs of very unequal lengths; one of them has no prompt."""
     random = np.random.default_rng(3)
     lengths = ((2, 17), (5, 1), (12, 3), (8, 8))
     return [
-        Family(random.integers(3, VOCABULARY, prompt).astype(np.int32), (answer(random, one), answer(random, other)))
+        PromptGroup(
+            random.integers(3, VOCABULARY, prompt).astype(np.int32), (answer(random, one), answer(random, other))
+        )
         for prompt, (one, other) in zip(prompts, lengths, strict=True)
     ]
 
 
-def one_by_one(model: torch.nn.Module, pairs: list[Family]) -> torch.Tensor:
+def one_by_one(model: torch.nn.Module, pairs: list[PromptGroup]) -> torch.Tensor:
     """The model's own score of each answer after its prompt, each alone: chosen and rejected in turn."""
-    rows = [ids for family in pairs for ids, _ in family.rows()]
+    rows = [ids for prompt_group in pairs for ids, _ in prompt_group.rows()]
     return torch.cat([model(input_ids=torch.from_numpy(ids).long()[None]).logits[:, 0] for ids in rows])
 
 
@@ -101,11 +103,11 @@ def apart(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", SCORING)
 def test_scores_of_a_stream_are_those_of_the_models_own_forward(kind: str, apart: None) -> None:
     model = tiny(kind)
-    expected = one_by_one(model, families())
+    expected = one_by_one(model, prompt_groups())
     written_out(expected, 0.1).backward()
     own = gradients(model)
     layout = FlatScores(model, PAD, OWN[kind])
-    batch = layout.collate(families())
+    batch = layout.collate(prompt_groups())
     output = layout.forward(model, batch, "scores")
     torch.testing.assert_close(output.scores, expected, rtol=0, atol=1e-10)
     pairwise({"label_smoothing": 0.1}).loss(output, batch).backward()
@@ -115,7 +117,7 @@ def test_scores_of_a_stream_are_those_of_the_models_own_forward(kind: str, apart
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_a_prompt_computed_once_for_both_answers_changes_nothing(smoothing: float) -> None:
     # Unlike most, gpt2's norms don't round gradients to float32.
-    model, pairs = tiny("gpt2"), families(prompts=(30, 22, 25, 28))
+    model, pairs = tiny("gpt2"), prompt_groups(prompts=(30, 22, 25, 28))
     layout = FlatScores(model, PAD)
     batch = layout.collate(pairs)
     assert batch["segments"].chained
@@ -131,7 +133,7 @@ def test_a_prompt_computed_once_for_both_answers_changes_nothing(smoothing: floa
 
 @pytest.mark.parametrize("make", [tiny, encoder])
 def test_the_padded_layout_gives_the_formula(make: Any) -> None:
-    model, pairs = make(), families()
+    model, pairs = make(), prompt_groups()
     expected = written_out(one_by_one(model, pairs), 0.1)
     expected.backward()
     own = gradients(model)
@@ -147,13 +149,13 @@ def test_a_stream_through_lora_trains_adapter_and_head_as_the_formula_says(apart
     torch.manual_seed(2)
     settings = {"task_type": "SEQ_CLS", "target_modules": "all-linear", "init_lora_weights": False, "r": 2}
     model = get_peft_model(tiny(), LoraConfig(**settings)).double().eval()
-    expected = written_out(one_by_one(model, families()), 0.0)
+    expected = written_out(one_by_one(model, prompt_groups()), 0.0)
     expected.backward()
     own = gradients(model)
     assert any("score.modules_to_save" in name for name in own)
     assert all("lora" in name or "score" in name for name in own)
     layout = FlatScores(model, PAD)
-    batch = layout.collate(families())
+    batch = layout.collate(prompt_groups())
     loss = pairwise({"label_smoothing": 0.0}).loss(layout.forward(model, batch, "scores"), batch)
     loss.backward()
     torch.testing.assert_close(loss, expected, rtol=0, atol=1e-10)
@@ -163,7 +165,7 @@ def test_a_stream_through_lora_trains_adapter_and_head_as_the_formula_says(apart
 def test_an_answer_that_ends_with_the_padding_token_is_scored_where_the_models_own_forward_scores_it() -> None:
     model = tiny()
     ids = np.array([5, 9, 7, PAD, PAD], dtype=np.int32)
-    pair = [Family(np.zeros(0, dtype=np.int32), ((ids, ids > 0), answer(np.random.default_rng(0), 3)))]
+    pair = [PromptGroup(np.zeros(0, dtype=np.int32), ((ids, ids > 0), answer(np.random.default_rng(0), 3)))]
     expected = one_by_one(model, pair)
     layout = FlatScores(model, PAD)
     torch.testing.assert_close(
@@ -178,7 +180,7 @@ def test_a_prepared_classifier_answers_its_own_calls_as_before_and_can_be_releas
     before = model(input_ids=ids, attention_mask=mask).logits
     prepare_classifier(model)
     layout = FlatScores(model, PAD)
-    layout.forward(model, layout.collate(families()), "scores")
+    layout.forward(model, layout.collate(prompt_groups()), "scores")
     assert torch.equal(model(input_ids=ids, attention_mask=mask).logits, before)
     release_model(model)
     assert "forward" not in vars(model)
@@ -192,9 +194,9 @@ def test_a_classifier_whose_attention_is_not_known_to_keep_rows_apart_is_refused
 
 def test_a_pair_that_counts_nothing_gives_no_score_and_a_gradient_of_zero() -> None:
     model = tiny()
-    silent = Item(families()[0]).silent()
+    padding_item = AnswerItem(prompt_groups()[0]).padding_item()
     layout = FlatScores(model, PAD)
-    batch = Pairs.collating(Pairs.__new__(Pairs), layout.collate)([silent])
+    batch = Pairs.collating(Pairs.__new__(Pairs), layout.collate)([padding_item])
     output = layout.forward(model, batch, "scores")
     objective = pairwise({"label_smoothing": 0.0})
     loss = objective.loss(output, batch)

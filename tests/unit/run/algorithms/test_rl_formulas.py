@@ -12,7 +12,15 @@ from transformers import Starcoder2Config, Starcoder2ForCausalLM
 from autotrain_llm.run.algorithms.rl import advantages, losses
 from autotrain_llm.run.algorithms.rl.layouts import FlatPolicy, PaddedPolicy
 from autotrain_llm.run.algorithms.rl.objectives import grpo, ppo
-from autotrain_llm.run.algorithms.rl.rollout_buffer import Answers, Phase, Sizes, Slot, Together, load_phase, save_phase
+from autotrain_llm.run.algorithms.rl.rollout_buffer import (
+    Answers,
+    MicroBatch,
+    RolloutBatch,
+    RolloutCollator,
+    RolloutSchedule,
+    load_rollout,
+    save_rollout,
+)
 from autotrain_llm.run.algorithms.rl.value_head import add_value_head, value_head_of, without_value_head
 
 TIGHT = {"rtol": 0, "atol": 1e-12}
@@ -58,9 +66,9 @@ def test_a_score_is_the_reward_of_the_last_token_and_divergence_is_paid_for_at_e
 
 
 def test_whitened_advantages_have_mean_nought_and_deviation_one() -> None:
-    found = advantages.whitened(np.random.default_rng(0).normal(3, 5, size=1000))
+    found = advantages.whiten(np.random.default_rng(0).normal(3, 5, size=1000))
     assert abs(found.mean()) < 1e-12 and abs(found.std() - 1) < 1e-6
-    assert not advantages.whitened(np.full(5, 7.0)).any()
+    assert not advantages.whiten(np.full(5, 7.0)).any()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -104,10 +112,10 @@ def test_of_a_guess_as_much_counts_as_foretells_best() -> None:
     random = np.random.default_rng(3)
     guesses, noise = random.normal(2, 3, size=500), random.normal(size=500)
     returns = 7 + 0.4 * guesses + noise
-    found = advantages.foretold(guesses, returns)
+    found = advantages.fit_slope(guesses, returns)
     assert found == pytest.approx(np.polyfit(guesses, returns, 1)[0], abs=1e-12) and abs(found - 0.4) < 0.05
-    assert advantages.foretold(guesses, -returns) == 0 and advantages.foretold(guesses, 3 * returns) == 1
-    assert advantages.foretold(np.ones(3), np.asarray([1.0, 2.0, 4.0])) == 0
+    assert advantages.fit_slope(guesses, -returns) == 0 and advantages.fit_slope(guesses, 3 * returns) == 1
+    assert advantages.fit_slope(np.ones(3), np.asarray([1.0, 2.0, 4.0])) == 0
 
 
 def test_what_is_still_to_come_is_the_discounted_sum_of_what_follows() -> None:
@@ -167,19 +175,19 @@ class Rows(list[Any]):
     """Prompts as prepared rows are."""
 
 
-def a_phase(each: int = 2, seed: int = 4) -> tuple[Rows, Phase]:
+def a_rollout(each: int = 2, seed: int = 4) -> tuple[Rows, RolloutBatch]:
     random = np.random.default_rng(seed)
     prompts = Rows((random.integers(1, VOCABULARY, size=length).astype(np.int32), None) for length in (5, 2, 9))
     lengths = random.integers(1, 6, size=3 * each)
     count = int(lengths.sum())
-    return prompts, Phase(
+    return prompts, RolloutBatch(
         rows=np.asarray([2, 0, 1]),
         ids=random.integers(1, VOCABULARY, size=count).astype(np.int32),
         lengths=lengths,
         finished=random.random(3 * each) < 0.5,
-        cut=np.zeros(3 * each, dtype=bool),
+        truncated=np.zeros(3 * each, dtype=bool),
         number=0,
-        begins=0,
+        first_step=0,
         scores=random.normal(size=(3 * each, 1)),
         rewards=random.normal(size=3 * each),
         logprobs=-random.random(count),
@@ -191,16 +199,16 @@ def a_phase(each: int = 2, seed: int = 4) -> tuple[Rows, Phase]:
     )
 
 
-def batch_of(layout: Any, prompts: Rows, phase: Phase, numbers: list[int]) -> dict[str, Any]:
-    return Together(layout.collate, prompts)([Slot(phase, np.asarray(numbers, dtype=np.int64))])
+def batch_of(layout: Any, prompts: Rows, rollout: RolloutBatch, numbers: list[int]) -> dict[str, Any]:
+    return RolloutCollator(layout.collate, prompts)([MicroBatch(rollout, np.asarray(numbers, dtype=np.int64))])
 
 
-def written_out(model: Any, prompts: Rows, phase: Phase, numbers: list[int]) -> tuple[torch.Tensor, ...]:
+def written_out(model: Any, prompts: Rows, rollout: RolloutBatch, numbers: list[int]) -> tuple[torch.Tensor, ...]:
     """Log-probabilities, entropies and values of these answers' tokens, from the model's own forward, one answer at a time."""
     found: list[list[torch.Tensor]] = [[], [], []]
     head = value_head_of(model)
     for number in numbers:
-        prompt, answer = prompts[int(phase.rows[number // phase.each])][0], phase.completion(number)
+        prompt, answer = prompts[int(rollout.rows[number // rollout.each])][0], rollout.completion(number)
         ids = torch.from_numpy(np.concatenate([prompt, answer]).astype(np.int64))[None]
         states = model.model(input_ids=ids).last_hidden_state[0, len(prompt) - 1 : -1]
         distribution = torch.log_softmax(model.lm_head(states) / TEMPERATURE, -1)
@@ -241,16 +249,16 @@ LAYOUTS = {
 def test_the_first_updates_gradient_is_the_policy_gradient(layout: str) -> None:
     """Where the policy is still the one that wrote the answers, the gradient is that of -Σ A log π."""
     plain, model = small_model(), small_model()
-    prompts, phase = a_phase()
+    prompts, rollout = a_rollout()
     numbers = list(range(6))
     laid_out = LAYOUTS[layout](model)
-    phase.logprobs = written_out(plain, prompts, phase, numbers)[0].detach().numpy()
-    batch = batch_of(laid_out, prompts, phase, numbers) | {"kl_coef": torch.tensor(0.0)}
+    rollout.logprobs = written_out(plain, prompts, rollout, numbers)[0].detach().numpy()
+    batch = batch_of(laid_out, prompts, rollout, numbers) | {"kl_coef": torch.tensor(0.0)}
     objective = grpo(SETTINGS)
     output = laid_out.forward(model, batch, objective.compute)
     ours = gradients(model, objective.loss(output, batch))
-    logprobs, entropies = written_out(plain, prompts, phase, numbers)
-    theirs = gradients(plain, -(torch.from_numpy(phase.advantages) * logprobs).sum())
+    logprobs, entropies = written_out(plain, prompts, rollout, numbers)
+    theirs = gradients(plain, -(torch.from_numpy(rollout.advantages) * logprobs).sum())
     assert_alike(ours, theirs)
     torch.testing.assert_close(output.entropy, entropies, rtol=0, atol=1e-10)
 
@@ -263,26 +271,27 @@ def test_the_loss_of_ppo_and_its_gradient_are_those_of_the_formula(
     layout: str, kind: str, bonus: float, begins: str
 ) -> None:
     plain, model = small_model(), small_model()
-    prompts, phase = a_phase(each=1)
+    prompts, rollout = a_rollout(each=1)
     if begins == "expected":
-        phase.expected = np.random.default_rng(4).normal(size=len(phase.ids))
+        rollout.baseline = np.random.default_rng(4).normal(size=len(rollout.ids))
     numbers = [2, 0]
     laid_out = LAYOUTS[layout](model)
     for one in (plain, model):
         add_value_head(one, kind)
         torch.manual_seed(5)
         torch.nn.init.normal_(value_head_of(one).linear.weight)
-    batch = batch_of(laid_out, prompts, phase, numbers)
+    batch = batch_of(laid_out, prompts, rollout, numbers)
     objective = ppo(SETTINGS | {"rl_entropy_coef": bonus})
     output = laid_out.forward(model, batch, objective.compute)
     loss = objective.loss(output, batch)
-    logprobs, entropies, values = written_out(plain, prompts, phase, numbers)
-    places = phase.tokens_of(numbers)
+    logprobs, entropies, values = written_out(plain, prompts, rollout, numbers)
+    places = rollout.tokens_of(numbers)
     old, worth, returns, before = (
-        torch.from_numpy(part[places]) for part in (phase.logprobs, phase.advantages, phase.returns, phase.values)
+        torch.from_numpy(part[places])
+        for part in (rollout.logprobs, rollout.advantages, rollout.returns, rollout.values)
     )
-    if phase.expected is not None:
-        values = values + torch.from_numpy(phase.expected[places])
+    if rollout.baseline is not None:
+        values = values + torch.from_numpy(rollout.baseline[places])
     ratio = torch.exp(logprobs - old)
     surrogate = -torch.minimum(ratio * worth, ratio.clamp(0.8, 1.2) * worth)
     held = before + (values - before).clamp(-0.2, 0.2)
@@ -290,23 +299,23 @@ def test_the_loss_of_ppo_and_its_gradient_are_those_of_the_formula(
     expected = (surrogate + 0.5 * of_values - bonus * entropies).sum()
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), abs=1e-10)
     assert_alike(gradients(model, loss), gradients(plain, expected))
-    assert objective.items(batch) == int(phase.lengths[numbers].sum())
+    assert objective.items(batch) == int(rollout.lengths[numbers].sum())
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_loss_of_grpo_and_its_gradient_are_those_of_the_formula(layout: str) -> None:
     plain, model = small_model(), small_model()
-    prompts, phase = a_phase()
+    prompts, rollout = a_rollout()
     numbers = [4, 5, 1, 2, 3]
     laid_out = LAYOUTS[layout](model)
-    batch = batch_of(laid_out, prompts, phase, numbers)
+    batch = batch_of(laid_out, prompts, rollout, numbers)
     objective = grpo(SETTINGS)
     output = laid_out.forward(model, batch, objective.compute)
     loss = objective.loss(output, batch)
-    logprobs = written_out(plain, prompts, phase, numbers)[0]
-    places = phase.tokens_of(numbers)
+    logprobs = written_out(plain, prompts, rollout, numbers)[0]
+    places = rollout.tokens_of(numbers)
     old, worth, reference = (
-        torch.from_numpy(part[places]) for part in (phase.logprobs, phase.advantages, phase.reference)
+        torch.from_numpy(part[places]) for part in (rollout.logprobs, rollout.advantages, rollout.reference)
     )
     ratio = torch.exp(logprobs - old)
     surrogate = -torch.minimum(ratio * worth, ratio.clamp(0.8, 1.2) * worth)
@@ -320,8 +329,8 @@ def test_a_batch_that_holds_no_answer_costs_nothing_and_has_a_gradient_for_every
     model = small_model()
     layout = FlatPolicy(model, TEMPERATURE)
     add_value_head(model, "shared")
-    prompts, phase = a_phase()
-    batch = batch_of(layout, prompts, phase, [])
+    prompts, rollout = a_rollout()
+    batch = batch_of(layout, prompts, rollout, [])
     objective = ppo(SETTINGS)
     loss = objective.loss(layout.forward(model, batch, objective.compute), batch)
     found = gradients(model, loss)
@@ -343,13 +352,13 @@ def test_without_its_value_head_a_model_is_what_it_was() -> None:
 # ---- phases
 
 
-def sizes(**changes: int) -> Sizes:
+def schedule(**changes: int) -> RolloutSchedule:
     usual = {"seed": 1, "prompts": 10, "prompts_of_phase": 4, "answers_each": 2, "phases_of_epoch": 3, "passes": 2}
-    return Sizes(**{**usual, "answers_of_step": 3, "batches": 2, "steps_of_epoch": 0, **changes})
+    return RolloutSchedule(**{**usual, "answers_of_step": 3, "batches": 2, "steps_of_epoch": 0, **changes})
 
 
 def test_every_prompt_comes_once_in_a_pass_over_them_and_in_another_order_in_the_next() -> None:
-    order = [sizes().rows_of(number).tolist() for number in range(6)]
+    order = [schedule().rows_of(number).tolist() for number in range(6)]
     assert [len(rows) for rows in order] == [4, 4, 2, 4, 4, 2]
     first, second = ([row for rows in part for row in rows] for part in (order[:3], order[3:]))
     assert sorted(first) == sorted(second) == list(range(10)) and first != second
@@ -357,41 +366,43 @@ def test_every_prompt_comes_once_in_a_pass_over_them_and_in_another_order_in_the
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_every_answer_is_learnt_from_once_in_a_pass_whatever_the_number_of_processes(processes: int) -> None:
-    _, phase = a_phase()
-    plan = sizes()
-    assert plan.last_step(phase) == 4
+    _, rollout = a_rollout()
+    plan = schedule()
+    assert plan.last_step(rollout) == 4
     steps = [
-        [plan.share(phase, update, slot, 2 * processes).tolist() for slot in range(2 * processes)]
+        [plan.share(rollout, update, micro_batch, 2 * processes).tolist() for micro_batch in range(2 * processes)]
         for update in range(4)
     ]
-    joined = [[answer for slot in step for answer in slot] for step in steps]
+    joined = [[answer for micro_batch in step for answer in micro_batch] for step in steps]
     assert sorted(joined[0] + joined[1]) == sorted(joined[2] + joined[3]) == list(range(6))
     assert joined[:2] != joined[2:] and [len(step) for step in joined] == [3, 3, 3, 3]
-    assert joined == [[*plan.share(phase, update, 0, 1)] for update in range(4)]
+    assert joined == [[*plan.share(rollout, update, 0, 1)] for update in range(4)]
 
 
 def test_a_seed_belongs_to_one_answer() -> None:
-    seeds = [one for number in range(4) for one in sizes().seeds_of(0, number, count=50)]
+    seeds = [one for number in range(4) for one in schedule().seeds_of(0, number, count=50)]
     assert len(set(seeds)) == 200 and all(0 <= one < 2**63 for one in seeds)
-    assert sizes(seed=2).seeds_of(0, 0, count=50) != seeds[:50]
+    assert schedule(seed=2).seeds_of(0, 0, count=50) != seeds[:50]
 
 
-def test_a_phase_that_was_written_is_the_same_when_it_is_read(tmp_path) -> None:
-    _, phase = a_phase()
-    phase.stopped, phase.values, phase.returns = True, None, None
-    save_phase(phase, 0.25, tmp_path)
-    read, coefficient = load_phase(tmp_path)
+def test_a_rollout_that_was_written_is_the_same_when_it_is_read(tmp_path) -> None:
+    _, rollout = a_rollout()
+    rollout.stopped, rollout.values, rollout.returns = True, None, None
+    save_rollout(rollout, 0.25, tmp_path)
+    read, coefficient = load_rollout(tmp_path)
     assert coefficient == 0.25 and read.stopped is True and read.values is None and read.number == 0
-    for name, array in phase.arrays().items():
+    for name, array in rollout.arrays().items():
         np.testing.assert_array_equal(read.arrays()[name], array)
         assert read.arrays()[name].dtype == array.dtype
 
 
 def test_answers_to_one_prompt_that_follow_one_another_are_one_family() -> None:
-    prompts, phase = a_phase()
-    families = Answers(phase.rows, phase.ids, phase.lengths, phase.finished, phase.cut).families(
-        [3, 2, 4, 0, 1], prompts
-    )
-    assert [len(family.answers) for family in families] == [2, 1, 2]
-    assert [family.prompt.tolist() for family in families] == [prompts[row][0].tolist() for row in (0, 1, 2)]
-    np.testing.assert_array_equal(families[0].answers[0][0], phase.completion(3))
+    prompts, rollout = a_rollout()
+    prompt_groups = Answers(
+        rollout.rows, rollout.ids, rollout.lengths, rollout.finished, rollout.truncated
+    ).prompt_groups([3, 2, 4, 0, 1], prompts)
+    assert [len(prompt_group.answers) for prompt_group in prompt_groups] == [2, 1, 2]
+    assert [prompt_group.prompt.tolist() for prompt_group in prompt_groups] == [
+        prompts[row][0].tolist() for row in (0, 1, 2)
+    ]
+    np.testing.assert_array_equal(prompt_groups[0].answers[0][0], rollout.completion(3))

@@ -18,7 +18,7 @@ from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.run.algorithms.rl import rewards as module
-from autotrain_llm.run.algorithms.rl.rewards import Rewards, find_rewards
+from autotrain_llm.run.algorithms.rl.rewards import Rewards, load_rewards
 from autotrain_llm.run.engine.loading import load_tokenizer
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.generation.types import Sample
@@ -87,7 +87,7 @@ class Named:
 def rewards_of(found: Checked, side: str = "train") -> Rewards:
     plan = found.plan
     assert plan is not None
-    return find_rewards(plan, found.context, Named(load_tokenizer(plan, found.context)), side)  # type: ignore[arg-type]
+    return load_rewards(plan, found.context, Named(load_tokenizer(plan, found.context)), side)  # type: ignore[arg-type]
 
 
 def samples_of(rewards: Rewards, rows: list[int], answers: list[str], finished: bool = True) -> list[Sample]:
@@ -115,7 +115,7 @@ def test_a_function_gets_prompts_answers_and_the_columns_that_it_names(functions
 
 def test_a_function_that_takes_everything_gets_every_column_and_what_lies_beside_it(functions, prompts, llama):
     rewards = rewards_of(checked(prompts, llama, rl_reward_fn=f"{functions}:everything"))
-    judge: Any = rewards.judges[0]
+    judge: Any = rewards.sources[0]
     judge.function.__globals__["seen"].clear()
     assert scored(rewards, [1, 2], ["a", "b"]).tolist() == [[1.0], [1.0]]
     assert judge.function.__globals__["seen"] == [
@@ -132,7 +132,7 @@ def test_a_function_gets_turns_where_prompts_are_conversations(functions, tmp_pa
     turns = [[{"role": "user", "content": f"Colour {n}?"}] for n in range(4)]
     data = write_rows(tmp_path / "chats.jsonl", [{"prompt": one} for one in turns])
     rewards = rewards_of(checked(data, llama, rl_reward_fn=f"{functions}:everything"))
-    judge: Any = rewards.judges[0]
+    judge: Any = rewards.sources[0]
     judge.function.__globals__["seen"].clear()
     scored(rewards, [2], ["It is."])
     assert judge.function.__globals__["seen"][0]["prompts"] == [turns[2]]
@@ -161,9 +161,9 @@ def test_weights_multiply_and_a_missing_end_costs(functions, prompts, llama):
     flags = {"rl_reward_fn": f"{functions}:length,{functions}:length", "rl_reward_weights": "2,-0.5"}
     rewards = rewards_of(checked(prompts, llama, **flags, rl_missing_end_penalty=3.0))
     assert rewards.names == ("length", "length_2", "missing_end")
-    ended, cut = (scored(rewards, [0], ["four"], finished=finished) for finished in (True, False))
-    assert ended.tolist() == [[4.0, 4.0, 0.0]] and cut.tolist() == [[4.0, 4.0, 1.0]]
-    assert (rewards.total(ended)[0], rewards.total(cut)[0]) == (8 - 2, 8 - 2 - 3)
+    ended, truncated = (scored(rewards, [0], ["four"], finished=finished) for finished in (True, False))
+    assert ended.tolist() == [[4.0, 4.0, 0.0]] and truncated.tolist() == [[4.0, 4.0, 1.0]]
+    assert (rewards.total(ended)[0], rewards.total(truncated)[0]) == (8 - 2, 8 - 2 - 3)
 
 
 def test_rows_of_the_other_side_are_scored_with_their_own_columns(functions, prompts, llama):
@@ -285,7 +285,7 @@ def test_several_texts_are_scored_at_once_by_a_model_that_knows_no_padding_token
 def test_a_text_beyond_the_reward_models_context_loses_its_start_and_keeps_its_marks(tmp_path, llama, prompts):
     reward = reward_run(tmp_path, build_bert(tmp_path / "base"), PAIRS)
     rewards = rewards_of(checked(prompts, llama, rl_reward_model_path=str(reward)))
-    judge: Any = rewards.judges[0]
+    judge: Any = rewards.sources[0]
     judge.context = 9
     tokenizer = Tokenizer.load(reward)
     whole = tokenizer.encode_batch(["Which colour is 1? It is red and blue."], add_special_tokens=True)[0]
@@ -295,4 +295,4 @@ def test_a_text_beyond_the_reward_models_context_loses_its_start_and_keeps_its_m
         expected = float(model(torch.tensor([[whole[0], *whole[-8:]]])).logits[0, 0])
     scores = scored(rewards, [1, 1], [" It is red and blue.", ""])
     assert scores[0, 0] == pytest.approx(expected, abs=1e-5)
-    assert rewards.has_models and rewards.cut(2).tolist() == [True, False]
+    assert rewards.has_models and rewards.truncated(2).tolist() == [True, False]

@@ -17,11 +17,11 @@ from autotrain_llm.checks.preflight import Checked, preflight
 from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.declare.finding import Finding
-from autotrain_llm.run.algorithms.rl.rewards import find_rewards
+from autotrain_llm.run.algorithms.rl.rewards import load_rewards
 from autotrain_llm.run.algorithms.rl.value_head import value_head_of
-from autotrain_llm.run.algorithms.rl.value_models import add_decided_value_head, find_so_far
+from autotrain_llm.run.algorithms.rl.value_models import add_decided_value_head, make_prefix_baseline
 from autotrain_llm.run.engine.flat.model import VALUES
-from autotrain_llm.run.engine.layouts import Family
+from autotrain_llm.run.engine.layouts import PromptGroup
 from autotrain_llm.run.engine.loading import load
 from autotrain_llm.run.session.execute import make_layout
 from support.light_models import build_light_model
@@ -73,21 +73,21 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return policy, scorer
 
 
-def values_of(found: Checked, families: list[Family]) -> tuple[Any, np.ndarray]:
+def values_of(found: Checked, prompt_groups: list[PromptGroup]) -> tuple[Any, np.ndarray]:
     """The policy with its value head, and what that says before each token of these answers."""
     assert found.plan is not None and found.findings == ()
     loaded = load(found.plan, found.context)
     layout = make_layout(found.plan, loaded)
     add_decided_value_head(found.plan, found.context, loaded.model)
     with torch.no_grad():
-        value = layout.forward(loaded.model, layout.collate(families), VALUES).value
+        value = layout.forward(loaded.model, layout.collate(prompt_groups), VALUES).value
     assert value is not None
     return loaded.model, value.numpy()
 
 
-FAMILIES = [
-    Family(np.array([5, 6, 7], np.int32), ((np.array([8, 9, 10, 11], np.int32), np.ones(4, dtype=bool)),)),
-    Family(np.array([12, 13, 14, 15], np.int32), ((np.array([16, 2], np.int32), np.ones(2, dtype=bool)),)),
+PROMPT_GROUPS = [
+    PromptGroup(np.array([5, 6, 7], np.int32), ((np.array([8, 9, 10, 11], np.int32), np.ones(4, dtype=bool)),)),
+    PromptGroup(np.array([12, 13, 14, 15], np.int32), ((np.array([16, 2], np.int32), np.ones(2, dtype=bool)),)),
 ]
 
 
@@ -106,10 +106,10 @@ def said_by(scorer: Path) -> np.ndarray:
     """The reward model's own score of each of the answers up to each of its tokens, one call for each."""
     own = AutoModelForSequenceClassification.from_pretrained(scorer).eval()
     said = []
-    for family in FAMILIES:
-        (answer, _) = family.answers[0]
+    for prompt_group in PROMPT_GROUPS:
+        (answer, _) = prompt_group.answers[0]
         for end in range(len(answer)):
-            ids = torch.from_numpy(np.concatenate([family.prompt, answer[:end]]).astype(np.int64))[None]
+            ids = torch.from_numpy(np.concatenate([prompt_group.prompt, answer[:end]]).astype(np.int64))[None]
             with torch.no_grad():
                 said.append(float(own(ids).logits[0, 0]))
     return np.array(said)
@@ -133,7 +133,7 @@ def test_at_first_a_value_is_the_reward_models_own_score_at_the_token_before(
     if flags.pop("architecture", None):
         scorer = bloom_scorer(scorer, tmp_path)
     found = checked(prompts, policy, rl_reward_model_path=str(scorer), **flags)
-    model, values = values_of(found, FAMILIES)
+    model, values = values_of(found, PROMPT_GROUPS)
     expected = float(flags.get("rl_reward_weights", 1)) * said_by(scorer)
     np.testing.assert_allclose(values, expected, atol=1e-5)
     assert len({round(value, 3) for value in expected}) > 4
@@ -167,13 +167,16 @@ def test_what_is_corrected_is_the_reward_models_own_score_at_the_token_before(
     add_decided_value_head(plan, found.context, loaded.model)
     head = value_head_of(loaded.model)
     assert head is not None and head.backbone is None and not head.linear.weight.any()
-    so_far = find_so_far(plan, find_rewards(plan, found.context, loaded), layout)
+    so_far = make_prefix_baseline(plan, load_rewards(plan, found.context, loaded), layout)
     assert so_far is not None
-    batch = layout.collate(FAMILIES)
+    batch = layout.collate(PROMPT_GROUPS)
     np.testing.assert_allclose(so_far.of(batch).numpy(), 0.5 * said_by(scorer), atol=1e-5)
-    assert not any(one.requires_grad for one in so_far.judge.model.parameters())
+    assert not any(one.requires_grad for one in so_far.reward.model.parameters())
     other = checked(prompts, policy, **flags, rl_value_model="shared")
-    assert other.plan is not None and find_so_far(other.plan, find_rewards(plan, found.context, loaded), layout) is None
+    assert (
+        other.plan is not None
+        and make_prefix_baseline(other.plan, load_rewards(plan, found.context, loaded), layout) is None
+    )
 
 
 # ---- which reward model it can be
@@ -301,5 +304,5 @@ def test_an_adapter_needs_its_modules_in_both_models(prompts: Path, models: tupl
     assert checked(prompts, policy, **flags, rl_value_model="corrected").findings == ()
     everywhere = flags | {"target_modules": "all-linear"}
     assert checked(prompts, policy, **everywhere).findings == ()
-    _, values = values_of(checked(prompts, policy, **everywhere), FAMILIES)
+    _, values = values_of(checked(prompts, policy, **everywhere), PROMPT_GROUPS)
     assert values.shape == (6,)

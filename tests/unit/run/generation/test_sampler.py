@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from autotrain_llm.run.algorithms.rl.value_head import add_value_head
-from autotrain_llm.run.engine.layouts import Flat, Layout, Padded
+from autotrain_llm.run.engine.layouts import BatchLayout, Flat, Padded
 from autotrain_llm.run.generation import sampler as sampling
 from autotrain_llm.run.generation.completion_text import texts
 from autotrain_llm.run.generation.kv_cache import new_cache
@@ -89,7 +89,7 @@ def prompts_of(lengths: Sequence[int], vocabulary: int = VOCABULARY) -> list[np.
     return [chance.integers(3, vocabulary, length).astype(np.int32) for length in lengths]
 
 
-def sampler_of(layout: Layout, ends: Sequence[int] = (END,), **settings: Any) -> Sampler:
+def sampler_of(layout: BatchLayout, ends: Sequence[int] = (END,), **settings: Any) -> Sampler:
     return Sampler(layout, None, ends, Sampling(**{"max_new_tokens": 12, **settings}))  # type: ignore[arg-type]
 
 
@@ -108,7 +108,7 @@ def generated(model: Any, prompt: np.ndarray, count: int) -> list[int]:
     return made[0, ids.shape[1] :].tolist()
 
 
-def same_as_generate(model: Any, layout: Layout, prompts: list[np.ndarray], **settings: Any) -> list[Sample]:
+def same_as_generate(model: Any, layout: BatchLayout, prompts: list[np.ndarray], **settings: Any) -> list[Sample]:
     samples = sampler_of(layout, **settings).sample(model, prompts, range(len(prompts)), greedy=True)
     for prompt, sample in zip(prompts, samples, strict=True):
         assert sample.completion.tolist() == generated(model, prompt, 12)

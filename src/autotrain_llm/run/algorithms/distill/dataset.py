@@ -15,58 +15,60 @@ from autotrain_llm.run.engine.batches import RowGroups
 Collate = Callable[[Sequence[Any]], dict[str, Any]]
 
 
-class Looked(Protocol):
+class TeacherInputs(Protocol):
     """What belongs to some rows, in their order, and is added to their batch."""
 
-    def up(self, numbers: Sequence[int], collate: Collate) -> dict[str, Any]: ...
+    def gather(self, numbers: Sequence[int], collate: Collate) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
-class Attending:
+class IndexedItem:
     """An item, and the numbers of its rows; those of one that counts nothing are not looked up."""
 
     item: Any
     numbers: tuple[int, ...]
 
 
-class Attended(Dataset[Attending]):
+class IndexedDataset(Dataset[IndexedItem]):
     """Items with their row numbers. It takes the place of the items once whoever else needs to see them has."""
 
-    def __init__(self, items: Any, looked: Looked) -> None:
-        self.items, self.looked = items, looked
+    def __init__(self, items: Any, teacher_inputs: TeacherInputs) -> None:
+        self.items, self.teacher_inputs = items, teacher_inputs
         self.mismatches = items.mismatches
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, number: int) -> Attending:
+    def __getitem__(self, number: int) -> IndexedItem:
         groups = self.items.groups if isinstance(self.items, RowGroups) else None
-        return Attending(self.items[number], (number,) if groups is None else tuple(groups[number]))
+        return IndexedItem(self.items[number], (number,) if groups is None else tuple(groups[number]))
 
-    def silent(self, number: int) -> Attending:
-        return Attending(self.items.silent(number), ())
+    def padding_item(self, number: int) -> IndexedItem:
+        return IndexedItem(self.items.padding_item(number), ())
 
-    def collating(self, collate: Collate) -> Callable[[Sequence[Attending]], dict[str, Any]]:
+    def collating(self, collate: Collate) -> Callable[[Sequence[IndexedItem]], dict[str, Any]]:
         """What makes a batch of items, given what lays rows out."""
-        return _Together(self.items.collating(collate), collate, self.looked)
+        return _TeacherCollator(self.items.collating(collate), collate, self.teacher_inputs)
 
 
-class _Together:
-    def __init__(self, together: Callable[..., dict[str, Any]], collate: Collate, looked: Looked) -> None:
-        self.together, self.collate, self.looked = together, collate, looked
+class _TeacherCollator:
+    def __init__(
+        self, together: Callable[..., dict[str, Any]], collate: Collate, teacher_inputs: TeacherInputs
+    ) -> None:
+        self.together, self.collate, self.teacher_inputs = together, collate, teacher_inputs
 
-    def __call__(self, items: Sequence[Attending]) -> dict[str, Any]:
+    def __call__(self, items: Sequence[IndexedItem]) -> dict[str, Any]:
         batch = self.together([one.item for one in items])
-        return batch | self.looked.up([number for one in items for number in one.numbers], self.collate)
+        return batch | self.teacher_inputs.gather([number for one in items for number in one.numbers], self.collate)
 
 
-class OtherRows:
+class TeacherRows:
     """The rows that the teacher sees in place of the student's: `teacher_rows`, a batch of their own."""
 
     def __init__(self, rows: ManyRows) -> None:
         self.rows = rows
 
-    def up(self, numbers: Sequence[int], collate: Collate) -> dict[str, Any]:
+    def gather(self, numbers: Sequence[int], collate: Collate) -> dict[str, Any]:
         rows = [self.rows[number] for number in numbers]
         if not rows:  # every process takes part in a step
             ids, _ = self.rows[0]

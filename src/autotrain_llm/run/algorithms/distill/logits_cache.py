@@ -24,7 +24,7 @@ DOCUMENT = "kept.json"
 TYPES = {"ids": np.int32, "logprobs": np.float32, "rest": np.float32}
 
 
-def place_of(folder: Path | None, *settings: object) -> Path | None:
+def cache_path(folder: Path | None, *settings: object) -> Path | None:
     """The folder for what one teacher says of one side of the rows; without a folder nothing is kept."""
     if folder is None:
         return None
@@ -38,7 +38,7 @@ def offsets_of(rows: ManyRows) -> np.ndarray:
 
 
 @dataclass
-class KeptWords:
+class CachedTopK:
     """The `top_k` likeliest tokens of each target: `ids` (targets, k), `logprobs` (targets, k) at the temperature, `rest` (targets,) of all
     others; `offsets` says where each row's begin."""
 
@@ -52,7 +52,7 @@ class KeptWords:
         """The mean share of probability that was kept."""
         return 1.0 - float(np.exp(self.rest, dtype=np.float64).mean()) if len(self.rest) else 1.0
 
-    def up(self, numbers: Sequence[int], collate: Collate) -> dict[str, Any]:
+    def gather(self, numbers: Sequence[int], collate: Collate) -> dict[str, Any]:
         """What was kept of these rows, one after the other, as `likeliest`."""
         parts = [slice(int(self.offsets[number]), int(self.offsets[number + 1])) for number in numbers]
         held = {name: np.concatenate([getattr(self, name)[part] for part in parts or [slice(0, 0)]]) for name in TYPES}
@@ -60,7 +60,7 @@ class KeptWords:
         return {"likeliest": {"ids": ids, **{name: torch.from_numpy(held[name]) for name in ("logprobs", "rest")}}}
 
 
-class Writing:
+class CacheWriter:
     """Arrays that are filled row by row, in a folder beside their place where one can be written, else in memory."""
 
     def __init__(self, place: Path | None, offsets: np.ndarray, top_k: int) -> None:
@@ -90,14 +90,14 @@ class Writing:
         for name, array in self.arrays.items():
             array[part] = getattr(said, name).cpu().numpy()
 
-    def finish(self) -> KeptWords:
+    def finish(self) -> CachedTopK:
         """Move the folder to its place, whole or not at all."""
         if self.beside is not None and self.place is not None:
             try:
                 self._settle(self.beside, self.place)
             except OSError:
                 shutil.rmtree(self.beside, ignore_errors=True)
-        return KeptWords(**self.arrays, offsets=self.offsets)
+        return CachedTopK(**self.arrays, offsets=self.offsets)
 
     def _settle(self, beside: Path, place: Path) -> None:
         for name, array in self.arrays.items():
@@ -115,7 +115,7 @@ class Writing:
             shutil.rmtree(self.beside, ignore_errors=True)
 
 
-def read(place: Path | None, offsets: np.ndarray, top_k: int) -> KeptWords | None:
+def read(place: Path | None, offsets: np.ndarray, top_k: int) -> CachedTopK | None:
     """What was kept there, memory-mapped; None where it isn't there or is damaged."""
     if place is None or not (place / DOCUMENT).is_file():
         return None
@@ -127,7 +127,7 @@ def read(place: Path | None, offsets: np.ndarray, top_k: int) -> KeptWords | Non
     shapes = {"ids": (total, top_k), "logprobs": (total, top_k), "rest": (total,)}
     if any(arrays[name].shape != shape for name, shape in shapes.items()):
         return None
-    return KeptWords(**arrays, offsets=offsets)
+    return CachedTopK(**arrays, offsets=offsets)
 
 
 def _load(path: Path) -> np.ndarray:

@@ -20,11 +20,11 @@ from autotrain_llm.models.locate import ADAPTER, Located
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.distill import logits_cache as cache
-from autotrain_llm.run.algorithms.distill.dataset import Attended, OtherRows
+from autotrain_llm.run.algorithms.distill.dataset import IndexedDataset, TeacherRows
 from autotrain_llm.run.algorithms.distill.objective import of_chosen
 from autotrain_llm.run.engine.flat.distillation_loss import Head, Heard, Lesson, Likeliest, likeliest
 from autotrain_llm.run.engine.flat.model import HIDDEN, causal_model, flat_head
-from autotrain_llm.run.engine.layouts import Flat, Layout, prepared_as
+from autotrain_llm.run.engine.layouts import BatchLayout, Flat, prepared_as
 from autotrain_llm.run.engine.loading import (
     Loaded,
     dtype_of,
@@ -49,22 +49,22 @@ class Teacher:
 
     model: nn.Module
     head: Head
-    layout: Layout
+    layout: BatchLayout
 
-    def hear(self, batch: dict[str, Any], words: int) -> Heard:
+    def hidden_states(self, batch: dict[str, Any], vocab_size: int) -> Heard:
         """What it knows at each target of a batch, of the first words of its vocabulary."""
         with torch.no_grad():
             hidden = self.layout.forward(self.model, batch, HIDDEN).hidden
         assert hidden is not None
-        return Heard(hidden if self.head.weight is not None else hidden[:, :words], self.head.cut(words))
+        return Heard(hidden if self.head.weight is not None else hidden[:, :vocab_size], self.head.cut(vocab_size))
 
 
-class _Lessons:
+class _Targets:
     """What both ways of asking have in common: the settings, and which targets of a batch are compared."""
 
-    def __init__(self, plan: Plan, words: int, pairs: bool) -> None:
+    def __init__(self, plan: Plan, vocab_size: int, pairs: bool) -> None:
         assert plan.distillation is not None
-        self.settings, self.words, self.pairs = plan.distillation, words, pairs
+        self.settings, self.vocab_size, self.pairs = plan.distillation, vocab_size, pairs
 
     def of(self, batch: dict[str, Any], said: Heard | Likeliest) -> dict[str, Any]:
         """The batch with its lesson."""
@@ -75,31 +75,31 @@ class _Lessons:
             raise RuntimeError(f"the teacher was asked about {heard} tokens, and {targets} are learnt")
         decided = self.settings
         lesson = Lesson(
-            said, decided["loss"], decided["temperature"], decided["alpha"], self.words, where, weights, self.pairs
+            said, decided["loss"], decided["temperature"], decided["alpha"], self.vocab_size, where, weights, self.pairs
         )
         return batch | {"lesson": lesson}
 
 
-class Beside:
+class OnlineTeacher:
     """Asks the teacher about each batch. `rows` are those it sees, where they are not the student's."""
 
     stage: str | None = None
 
-    def __init__(self, teacher: Teacher, lessons: _Lessons, rows: Rows | None) -> None:
-        self.teacher, self.lessons, self.rows = teacher, lessons, rows
+    def __init__(self, teacher: Teacher, targets: _Targets, rows: Rows | None) -> None:
+        self.teacher, self.targets, self.rows = teacher, targets, rows
 
     def prepare(self, loop: Loop) -> None:
         self.teacher.model.to(loop.args.device)
         self.teacher.head = head_of(self.teacher.model, self.teacher.layout)
         if self.rows is not None:
-            attend(loop, {side: OtherRows(rows) for side, rows in self.rows.items()})
+            attach_teacher_inputs(loop, {side: TeacherRows(rows) for side, rows in self.rows.items()})
 
-    def into(self, batch: dict[str, Any], model: nn.Module, over_processes: OverProcesses) -> dict[str, Any]:
+    def augment(self, batch: dict[str, Any], model: nn.Module, over_processes: OverProcesses) -> dict[str, Any]:
         seen = batch.get("teacher_rows", batch)
-        return self.lessons.of(batch, self.teacher.hear(seen, self.lessons.words))
+        return self.targets.of(batch, self.teacher.hidden_states(seen, self.targets.vocab_size))
 
 
-class Beforehand:
+class CachedTeacher:
     """Asks the teacher once about all rows, or finds what it said where that was kept; then it is let go."""
 
     stage: str | None = "Asking the teacher"
@@ -107,17 +107,17 @@ class Beforehand:
     def __init__(
         self,
         load: Callable[[], Teacher],
-        lessons: _Lessons,
+        targets: _Targets,
         rows: Rows,
         places: dict[str, Path | None],
         watch: ProgressCallback,
     ) -> None:
-        self.load, self.lessons, self.rows, self.places, self.watch = load, lessons, rows, places, watch
-        self.kept: dict[str, cache.KeptWords] = {}
+        self.load, self.targets, self.rows, self.places, self.watch = load, targets, rows, places, watch
+        self.kept: dict[str, cache.CachedTopK] = {}
         self.seconds = 0.0
 
     def prepare(self, loop: Loop) -> None:
-        began, top_k = time.perf_counter(), min(self.lessons.settings["top_k"], self.lessons.words)
+        began, top_k = time.perf_counter(), min(self.targets.settings["top_k"], self.targets.vocab_size)
         offsets = {side: cache.offsets_of(rows) for side, rows in self.rows.items()}
         found = {side: cache.read(self.places[side], offsets[side], top_k) for side in self.rows}
         missing = [side for side, kept in found.items() if kept is None]
@@ -132,7 +132,7 @@ class Beforehand:
             if loop.args.device.type == "cuda":
                 torch.cuda.empty_cache()
         self.kept = {side: kept for side, kept in found.items() if kept is not None}
-        attend(loop, self.kept)
+        attach_teacher_inputs(loop, self.kept)
         self.seconds = round(time.perf_counter() - began, 3)
         share = self.kept["train"].share
         from_where = "asked now" if missing else "kept from an earlier run"
@@ -141,10 +141,10 @@ class Beforehand:
             f"Of each position the teacher's {top_k} likeliest tokens ({from_where}): {share:.1%} of its probability{advice}"
         )
 
-    def _ask(self, teacher: Teacher, side: str, offsets: Any, top_k: int, loop: Loop) -> cache.KeptWords:
+    def _ask(self, teacher: Teacher, side: str, offsets: Any, top_k: int, loop: Loop) -> cache.CachedTopK:
         """The processes share the work, each its turn of a round; the first of each machine writes, the others keep it in memory."""
         args = loop.args
-        writing = cache.Writing(self.places[side] if args.local_process_index == 0 else None, offsets, top_k)
+        writing = cache.CacheWriter(self.places[side] if args.local_process_index == 0 else None, offsets, top_k)
         rows = self.rows[side]
         turns = list(no_grad_batches(len(rows[number][0]) for number in range(len(rows))))
         try:
@@ -162,11 +162,11 @@ class Beforehand:
     def _say(self, teacher: Teacher, side: str, turn: range, top_k: int, loop: Loop) -> Likeliest:
         batch = loop.on_device(teacher.layout.collate([self.rows[side][number] for number in turn]))
         with loop.accelerator.autocast():
-            heard = teacher.hear(batch, self.lessons.words)
-            return likeliest(heard, top_k, self.lessons.settings["temperature"])
+            heard = teacher.hidden_states(batch, self.targets.vocab_size)
+            return likeliest(heard, top_k, self.targets.settings["temperature"])
 
-    def into(self, batch: dict[str, Any], model: nn.Module, over_processes: OverProcesses) -> dict[str, Any]:
-        return self.lessons.of(batch, Likeliest(**batch["likeliest"]))
+    def augment(self, batch: dict[str, Any], model: nn.Module, over_processes: OverProcesses) -> dict[str, Any]:
+        return self.targets.of(batch, Likeliest(**batch["likeliest"]))
 
     def outcome(self) -> dict[str, Any]:
         """What run.json keeps of it."""
@@ -190,52 +190,54 @@ def _shared(own: Likeliest | None, count: int, top_k: int, loop: Loop) -> Likeli
     return Likeliest(*(loop.over_processes(one) for one in (said.ids, said.logprobs.float(), said.rest.float())))
 
 
-def attend(loop: Loop, looked: dict[str, Any]) -> None:
+def attach_teacher_inputs(loop: Loop, teacher_inputs: dict[str, Any]) -> None:
     """Let the loop's batches come with what is looked up for their rows."""
-    loop.train_rows = Attended(loop.train_rows, looked["train"])
+    loop.train_rows = IndexedDataset(loop.train_rows, teacher_inputs["train"])
     if loop.valid_rows is not None:
-        loop.valid_rows = Attended(loop.valid_rows, looked["valid"])
+        loop.valid_rows = IndexedDataset(loop.valid_rows, teacher_inputs["valid"])
 
 
-def find_teacher(
-    plan: Plan, context: RunContext, loaded: Loaded, layout: Layout, watch: ProgressCallback, *, pairs: bool
-) -> Beside | Beforehand:
+def make_teacher(
+    plan: Plan, context: RunContext, loaded: Loaded, layout: BatchLayout, watch: ProgressCallback, *, pairs: bool
+) -> OnlineTeacher | CachedTeacher:
     """The teacher that the plan decided on, laid out as the student is. Called before the first step, after the student was loaded."""
     decided, prepared = plan.distillation, context.prepared
     assert decided is not None and prepared is not None and context.teacher is not None
     if not isinstance(layout, Flat):
         prepare_padded(loaded.model)
-    words = _words(loaded.model, layout, decided, watch)
-    lessons = _Lessons(plan, words, pairs)
+    vocab_size = _shared_vocab_size(loaded.model, layout, decided, watch)
+    targets = _Targets(plan, vocab_size, pairs)
     evaluated = plan.schedule["evaluate"] != "no"
     other = context.teacher_rows
     source = {"train": prepared.train, "valid": prepared.valid} if other is None else vars(other)
     rows: Rows = {side: answer_rows(source[side]) for side in (("train", "valid") if evaluated else ("train",))}
     if not decided["top_k"]:
         own_rows = rows if pairs or other is not None else None
-        return Beside(_loaded(plan, context, layout), lessons, own_rows)
-    places = {side: _place(plan, context, words, side) for side in rows}
-    return Beforehand(lambda: _loaded(plan, context, layout), lessons, rows, places, watch)
+        return OnlineTeacher(_loaded(plan, context, layout), targets, own_rows)
+    places = {side: _place(plan, context, vocab_size, side) for side in rows}
+    return CachedTeacher(lambda: _loaded(plan, context, layout), targets, rows, places, watch)
 
 
-def _words(student: nn.Module, layout: Layout, decided: dict[str, Any], watch: ProgressCallback) -> int:
+def _shared_vocab_size(
+    student: nn.Module, layout: BatchLayout, decided: dict[str, Any], watch: ProgressCallback
+) -> int:
     """Over how many tokens the two are compared: those that both have a row for."""
     own, cut = _rows_of_head(student, layout), decided["cut"]
     if cut is None:
         return min(own, decided["tokens"] or own)
-    words = min(own, cut["teacher"])
+    vocab_size = min(own, cut["teacher"])
     watch.note(
-        f"The student's embedding has {cut['student']} rows and the teacher's {cut['teacher']}: they are compared over the first {words} tokens"
+        f"The student's embedding has {cut['student']} rows and the teacher's {cut['teacher']}: they are compared over the first {vocab_size} tokens"
     )
-    return words
+    return vocab_size
 
 
-def _rows_of_head(model: nn.Module, layout: Layout) -> int:
+def _rows_of_head(model: nn.Module, layout: BatchLayout) -> int:
     head = head_of(model, layout)
     return int(causal_model(model).config.get_text_config().vocab_size) if head.weight is None else head.weight.shape[0]
 
 
-def _place(plan: Plan, context: RunContext, words: int, side: str) -> Path | None:
+def _place(plan: Plan, context: RunContext, vocab_size: int, side: str) -> Path | None:
     """Where it is kept: named by rows, weights, and all that decides what is said."""
     if context.cache is None or context.prepared is None or context.teacher is None or plan.distillation is None:
         return None
@@ -244,16 +246,16 @@ def _place(plan: Plan, context: RunContext, words: int, side: str) -> Path | Non
     weights = content_of(context.teacher.located, folder / "digests.json")
     settings = [decided[name] for name in ("top_k", "temperature", "quantization", "teacher_prompt_template")]
     rows = [context.prepared.fingerprint, side, plan.layout["name"] == "padded"]
-    return cache.place_of(folder, *rows, weights, words, plan.precision["name"], *settings)
+    return cache.cache_path(folder, *rows, weights, vocab_size, plan.precision["name"], *settings)
 
 
-def _loaded(plan: Plan, context: RunContext, layout: Layout) -> Teacher:
+def _loaded(plan: Plan, context: RunContext, layout: BatchLayout) -> Teacher:
     model = load_teacher(plan, context).requires_grad_(False).eval()
     model = prepared_as(layout, model) if isinstance(layout, Flat) else prepare_padded(model)
     return Teacher(model, head_of(model, layout), layout)
 
 
-def head_of(model: nn.Module, layout: Layout) -> Head:
+def head_of(model: nn.Module, layout: BatchLayout) -> Head:
     """What makes the logits of a model that is laid out so."""
     return flat_head(causal_model(model)) if isinstance(layout, Flat) else padded_head(model)
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from autotrain_llm.data.rows import PairRows, Rows
-from autotrain_llm.run.engine.answer_items import Item, Preferences
+from autotrain_llm.run.engine.answer_items import AnswerItem, Preferences
 from autotrain_llm.run.engine.flat.batch import Row
-from autotrain_llm.run.engine.layouts import Family
+from autotrain_llm.run.engine.layouts import PromptGroup
 
 
-class Judged(Preferences):
+class UnpairedPreferences(Preferences):
     """Each item a prompt with one answer and whether it is a good one; a pair is two items, the chosen answer first."""
 
     answers_each = 1
@@ -25,29 +25,29 @@ class Judged(Preferences):
     def __len__(self) -> int:
         return 2 * len(self.rows) if isinstance(self.rows, PairRows) else len(self.rows)
 
-    def family(self, number: int) -> Family:
+    def prompt_group(self, index: int) -> PromptGroup:
         if isinstance(self.rows, PairRows):
-            pair, side = divmod(number, 2)
-            return Family(self.rows.prompt[pair][0], ((self.rows.rejected if side else self.rows.chosen)[pair],))
-        prompt, answer = _parted(self.rows[number])
-        return Family(prompt, (answer,))
+            pair, side = divmod(index, 2)
+            return PromptGroup(self.rows.prompt[pair][0], ((self.rows.rejected if side else self.rows.chosen)[pair],))
+        prompt, answer = _split_at_answer(self.rows[index])
+        return PromptGroup(prompt, (answer,))
 
-    def label(self, number: int) -> bool:
+    def label(self, index: int) -> bool:
         """Whether an item's answer is a good one."""
         if isinstance(self.rows, PairRows):
-            return number % 2 == 0
+            return index % 2 == 0
         assert self.rows.labels is not None, "rows that are neither pairs nor labelled"
-        return bool(self.rows.labels[number])
+        return bool(self.rows.labels[index])
 
-    def __getitem__(self, number: int) -> Item:
-        return replace(super().__getitem__(number), label=self.label(number))
+    def __getitem__(self, index: int) -> AnswerItem:
+        return replace(super().__getitem__(index), label=self.label(index))
 
-    def mismatched(self, item: Item, other: int) -> Item:
+    def mismatched(self, item: AnswerItem, other: int) -> AnswerItem:
         """`item`, with the answer of another one beside its own."""
-        return replace(item, mismatched=replace(item.family, answers=self.family(other).answers))
+        return replace(item, mismatched=replace(item.prompt_group, answers=self.prompt_group(other).answers))
 
 
-def _parted(row: Row) -> tuple[np.ndarray, Row]:
+def _split_at_answer(row: Row) -> tuple[np.ndarray, Row]:
     """A row's tokens before the first that is trained on, and the rest."""
     ids, trained = (np.asarray(part) for part in row)
     start = int(np.argmax(trained))

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from autotrain_llm.run.engine.flat.model import FlatOutput
-from autotrain_llm.run.engine.logps import lengths, summed
+from autotrain_llm.run.engine.logps import lengths, sequence_logps
 from autotrain_llm.run.engine.objective import LARGEST_LOSS_OF_A_PERPLEXITY, Sums, mean_of
 
 NLL = "_nll_of_chosen"
 
 
 @dataclass(frozen=True)
-class Compared:
+class PairLogps:
     """Pairs of answers under the policy and under its reference, in nats: each (pairs,). `of_chosen` and `of_rejected` are their lengths in tokens."""
 
     chosen: torch.Tensor
@@ -43,10 +43,10 @@ class Compared:
         return self.chosen_ratio - self.rejected_ratio
 
 
-def compared(output: FlatOutput, batch: Mapping[str, Any]) -> Compared:
+def pair_logps(output: FlatOutput, batch: Mapping[str, Any]) -> PairLogps:
     """The pairs of a batch whose answers lie in turn, chosen first."""
-    policy, reference, tokens = summed(output, batch), batch["reference"], lengths(batch)
-    return Compared(policy[0::2], policy[1::2], reference[0::2], reference[1::2], tokens[0::2], tokens[1::2])
+    policy, reference, tokens = sequence_logps(output, batch), batch["reference"], lengths(batch)
+    return PairLogps(policy[0::2], policy[1::2], reference[0::2], reference[1::2], tokens[0::2], tokens[1::2])
 
 
 def of_chosen(output: FlatOutput, batch: Mapping[str, Any], chosen: torch.Tensor) -> Sums:
@@ -62,7 +62,7 @@ def perplexity(measured: Mapping[str, float]) -> dict[str, float]:
     return {"perplexity": math.exp(min(measured[NLL], LARGEST_LOSS_OF_A_PERPLEXITY))} if NLL in measured else {}
 
 
-def of_pairs(chosen: torch.Tensor, rejected: torch.Tensor) -> Sums:
+def pair_metrics(chosen: torch.Tensor, rejected: torch.Tensor) -> Sums:
     """The rewards of pairs, under the names that TRL logs them by."""
     return {
         "rewards/chosen": mean_of(chosen),

@@ -11,14 +11,14 @@ from collections.abc import Callable
 import torch
 from torch.nn.functional import logsigmoid, relu, sigmoid
 
-from autotrain_llm.run.algorithms.preference.logps import Compared
+from autotrain_llm.run.algorithms.preference.logps import PairLogps
 
-Loss = Callable[[Compared, float, float], torch.Tensor]
+Loss = Callable[[PairLogps, float, float], torch.Tensor]
 # The temperature at which DiscoPOP blends its two losses, as it was discovered.
 DISCOPOP_TAU = 0.05
 
 
-def conservative(pairs: Compared, beta: float, smoothing: float) -> torch.Tensor:
+def conservative(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
     """DPO, -log σ(β m) (Rafailov et al. 2023, arXiv:2305.18290, eq. 7).
 
     With smoothing, the expectation where that share of the labels is the wrong way round (conservative DPO: Mitchell 2023); TRL's loss
@@ -32,26 +32,26 @@ def _smoothed(scores: torch.Tensor, smoothing: float) -> torch.Tensor:
     return -(1 - smoothing) * logsigmoid(scores) - smoothing * logsigmoid(-scores)
 
 
-def hinge(pairs: Compared, beta: float, smoothing: float) -> torch.Tensor:
+def hinge(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
     """max(0, 1 - β m): SLiC's loss on likelihoods relative to the reference (Zhao et al. 2023, arXiv:2305.10425; RSO, arXiv:2309.06657)."""
     return relu(1 - beta * pairs.margin)
 
 
-def ipo(pairs: Compared, beta: float, smoothing: float) -> torch.Tensor:
+def ipo(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
     """IPO, (h - 1/(2β))² (Azar et al. 2023, arXiv:2310.12036, eq. 17), with log-ratios per token, as TRL has it from the authors."""
     return (_margin_per_token(pairs) - 1 / (2 * beta)) ** 2
 
 
-def _margin_per_token(pairs: Compared) -> torch.Tensor:
+def _margin_per_token(pairs: PairLogps) -> torch.Tensor:
     return pairs.chosen_ratio / pairs.of_chosen - pairs.rejected_ratio / pairs.of_rejected
 
 
-def sigmoid_norm(pairs: Compared, beta: float, smoothing: float) -> torch.Tensor:
+def sigmoid_norm(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
     """-log σ(β h) with log-ratios per token: DPO that longer answers don't win (Lambert et al. 2024, Tülu 3, arXiv:2411.15124)."""
     return -logsigmoid(beta * _margin_per_token(pairs))
 
 
-def exo(pairs: Compared, beta: float, smoothing: float) -> torch.Tensor:
+def exo(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
     """EXO for pairs: KL of the policy's preference from the label's, (1-ε, ε) (Ji et al. 2024, arXiv:2402.00856, eq. 16). Needs ε > 0."""
     scores = beta * pairs.margin
     wrong = torch.as_tensor(smoothing, dtype=scores.dtype, device=scores.device)
@@ -59,29 +59,29 @@ def exo(pairs: Compared, beta: float, smoothing: float) -> torch.Tensor:
     return chosen + sigmoid(-scores) * (logsigmoid(-scores) - torch.log(wrong))
 
 
-def nca(pairs: Compared, beta: float, smoothing: float) -> torch.Tensor:
+def nca(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
     """NCA for pairs: raises the chosen answer's own likelihood too (Chen et al. 2024, arXiv:2402.05369)."""
     chosen, rejected = beta * pairs.chosen_ratio, beta * pairs.rejected_ratio
     return -logsigmoid(chosen) - 0.5 * logsigmoid(-chosen) - 0.5 * logsigmoid(-rejected)
 
 
-def robust(pairs: Compared, beta: float, smoothing: float) -> torch.Tensor:
+def robust(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
     """DPO without the bias that ε wrong labels give it (Chowdhury et al. 2024, arXiv:2403.00409, eq. 12). Needs ε < 1/2."""
     scores = beta * pairs.margin
     return (-(1 - smoothing) * logsigmoid(scores) + smoothing * logsigmoid(-scores)) / (1 - 2 * smoothing)
 
 
-def bco(pairs: Compared, beta: float, smoothing: float) -> torch.Tensor:
+def bco(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
     """A classifier of chosen against rejected, without BCO's shift (Jung et al. 2024, arXiv:2404.04656), as TRL has it for pairs."""
     return -logsigmoid(beta * pairs.chosen_ratio) - logsigmoid(-beta * pairs.rejected_ratio)
 
 
-def sppo(pairs: Compared, beta: float, smoothing: float) -> torch.Tensor:
+def sppo(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
     """SPPO with the labels taken as certain: P is 1 and 0 (Wu et al. 2024, arXiv:2405.00675, eq. 4.7)."""
     return (pairs.chosen_ratio - 0.5 / beta) ** 2 + (pairs.rejected_ratio + 0.5 / beta) ** 2
 
 
-def aot(pairs: Compared, beta: float, smoothing: float) -> torch.Tensor:
+def aot(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
     """Alignment by optimal transport, paired: policy's margins above the reference's, each sorted in the batch of one device
     (Melnyk et al. 2024, arXiv:2406.05882)."""
     policy = (pairs.chosen - pairs.rejected).sort().values
@@ -89,22 +89,22 @@ def aot(pairs: Compared, beta: float, smoothing: float) -> torch.Tensor:
     return _smoothed(beta * (policy - reference), smoothing)
 
 
-def aot_unpaired(pairs: Compared, beta: float, smoothing: float) -> torch.Tensor:
+def aot_unpaired(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
     """Alignment by optimal transport, unpaired: the chosen answers' log-ratios above the rejected ones', each sorted (the same paper)."""
     return _smoothed(beta * (pairs.chosen_ratio.sort().values - pairs.rejected_ratio.sort().values), smoothing)
 
 
-def apo_zero(pairs: Compared, beta: float, smoothing: float) -> torch.Tensor:
+def apo_zero(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
     """Anchored: raises the chosen and lowers the rejected answer (D'Oosterlinck et al. 2024, arXiv:2408.06266, eq. 7)."""
     return 1 - sigmoid(beta * pairs.chosen_ratio) + sigmoid(beta * pairs.rejected_ratio)
 
 
-def apo_down(pairs: Compared, beta: float, smoothing: float) -> torch.Tensor:
+def apo_down(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
     """Anchored: lowers both, the rejected answer more; for chosen answers worse than the model's own (the same paper, eq. 8)."""
     return sigmoid(beta * pairs.chosen_ratio) + 1 - sigmoid(beta * pairs.margin)
 
 
-def discopop(pairs: Compared, beta: float, smoothing: float) -> torch.Tensor:
+def discopop(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
     """A blend of the logistic and the exponential loss, found by a language model (Lu et al. 2024, arXiv:2406.08414, eq. 5)."""
     scores = beta * pairs.margin
     blend = sigmoid(scores / DISCOPOP_TAU)

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch.nn.functional import logsigmoid, sigmoid
 
-from autotrain_llm.run.algorithms.preference.dataset import Judged
-from autotrain_llm.run.algorithms.preference.logps import compared, of_chosen, of_pairs, perplexity
+from autotrain_llm.run.algorithms.preference.dataset import UnpairedPreferences
+from autotrain_llm.run.algorithms.preference.logps import of_chosen, pair_logps, pair_metrics, perplexity
 from autotrain_llm.run.algorithms.preference.losses import LOSSES
 from autotrain_llm.run.engine.answer_items import Pairs
 from autotrain_llm.run.engine.flat.model import LOGPROBS, FlatOutput
-from autotrain_llm.run.engine.logps import lengths, summed
+from autotrain_llm.run.engine.logps import lengths, sequence_logps
 from autotrain_llm.run.engine.objective import Batch, Objective, Sums, mean_of
 
 
@@ -23,12 +23,12 @@ def dpo(settings: Mapping[str, Any]) -> Objective:
     per_pair = LOSSES[settings["dpo_loss"]]
 
     def loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
-        return per_pair(compared(output, batch), beta, smoothing).sum()
+        return per_pair(pair_logps(output, batch), beta, smoothing).sum()
 
     def measures(output: FlatOutput, batch: Batch) -> Sums:
-        pairs = compared(output, batch)
+        pairs = pair_logps(output, batch)
         return {
-            **of_pairs(beta * pairs.chosen_ratio, beta * pairs.rejected_ratio),
+            **pair_metrics(beta * pairs.chosen_ratio, beta * pairs.rejected_ratio),
             "logps/chosen": mean_of(pairs.chosen),
             "logps/rejected": mean_of(pairs.rejected),
             "kl": mean_of(torch.cat([pairs.chosen_ratio, pairs.rejected_ratio])),
@@ -48,7 +48,7 @@ def orpo(settings: Mapping[str, Any]) -> Objective:
     alpha = float(settings["orpo_alpha"])
 
     def terms(output: FlatOutput, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        per_token = summed(output, batch) / lengths(batch)
+        per_token = sequence_logps(output, batch) / lengths(batch)
         chosen, rejected = per_token[0::2], per_token[1::2]
         return chosen, rejected, log_odds(chosen) - log_odds(rejected)
 
@@ -59,7 +59,7 @@ def orpo(settings: Mapping[str, Any]) -> Objective:
     def measures(output: FlatOutput, batch: Batch) -> Sums:
         chosen, rejected, ratio = terms(output, batch)
         return {
-            **of_pairs(alpha * chosen, alpha * rejected),
+            **pair_metrics(alpha * chosen, alpha * rejected),
             "logps/chosen": mean_of(chosen),
             "logps/rejected": mean_of(rejected),
             "nll_loss": mean_of(-chosen),
@@ -89,11 +89,11 @@ def kto(settings: Mapping[str, Any]) -> Objective:
     good, bad = float(settings["kto_desirable_weight"]), float(settings["kto_undesirable_weight"])
 
     def loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
-        above = beta * (summed(output, batch) - batch["reference"] - batch["kl"])
+        above = beta * (sequence_logps(output, batch) - batch["reference"] - batch["kl"])
         return torch.where(batch["labels"], good * (1 - sigmoid(above)), bad * (1 - sigmoid(-above))).sum()
 
     def measures(output: FlatOutput, batch: Batch) -> Sums:
-        logprobs, labels = summed(output, batch), batch["labels"]
+        logprobs, labels = sequence_logps(output, batch), batch["labels"]
         rewards = beta * (logprobs - batch["reference"])
         kl = batch["kl"].reshape(1)
         return {
@@ -106,7 +106,7 @@ def kto(settings: Mapping[str, Any]) -> Objective:
             **of_chosen(output, batch, labels),
         }
 
-    return Objective(LOGPROBS, loss, _answers, measures, _margin, Judged, has_reference=True)
+    return Objective(LOGPROBS, loss, _answers, measures, _margin, UnpairedPreferences, has_reference=True)
 
 
 def _margin(measured: Mapping[str, float]) -> dict[str, float]:

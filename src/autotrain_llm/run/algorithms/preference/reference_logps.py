@@ -19,10 +19,10 @@ from autotrain_llm.planning.make import Plan
 from autotrain_llm.planning.reference_model import BEFOREHAND
 from autotrain_llm.run.engine.answer_items import Preferences
 from autotrain_llm.run.engine.flat.model import LOGPROBS
-from autotrain_llm.run.engine.layouts import Layout
+from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.loading import Loaded
-from autotrain_llm.run.engine.logps import summed
-from autotrain_llm.run.engine.reference_model import Source, evaluating, find_source
+from autotrain_llm.run.engine.logps import sequence_logps
+from autotrain_llm.run.engine.reference_model import ReferenceModel, evaluating, load_reference_model
 
 if TYPE_CHECKING:
     from autotrain_llm.run.engine.loop import Loop
@@ -32,40 +32,40 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 
-class References:
+class ReferenceLogps:
     """Puts into a batch what its objective compares with: `reference`, a log-probability for each answer, and `kl`."""
 
-    def __init__(self, layout: Layout, source: Source, kept: Kept | None = None) -> None:
-        self.layout, self.source, self.kept = layout, source, kept
-        self.stage = "Computing what the reference says" if kept else None
+    def __init__(self, layout: BatchLayout, source: ReferenceModel, cache: LogprobCache | None = None) -> None:
+        self.layout, self.source, self.cache = layout, source, cache
+        self.stage = "Computing what the reference says" if cache else None
 
     def prepare(self, loop: Loop) -> None:
-        """With `kept`, compute the reference's side of all items, once, or find it where it was kept."""
-        if self.kept is None:
+        """With `cache`, compute the reference's side of all items, once, or find it where it was kept."""
+        if self.cache is None:
             return
         for side, items in (("train", loop.train_rows), ("valid", loop.valid_rows)):
             if items is None:
                 continue
-            place = self.kept.place(side, self.source)
+            path = self.cache.path(side, self.source)
             shape = (len(items), items.answers_each)
-            items.reference = read(place, shape)
+            items.reference = read(path, shape)
             if loop.args.world_size > 1 or items.reference is None:  # all processes take part, or none
-                items.reference = self._said_of(items, shape, loop)
-                if place is not None and loop.args.process_index == 0:
-                    write(place, items.reference)
+                items.reference = self._compute(items, shape, loop)
+                if path is not None and loop.args.process_index == 0:
+                    write(path, items.reference)
 
-    def _said_of(self, items: Preferences, shape: tuple[int, int], loop: Loop) -> np.ndarray:
+    def _compute(self, items: Preferences, shape: tuple[int, int], loop: Loop) -> np.ndarray:
         """The reference's log-probability of each answer of each item; the processes share the work."""
-        known = torch.zeros(shape, dtype=torch.float64, device=loop.args.device)
-        for number, chunk in enumerate(no_grad_batches(map(items.tokens, range(len(items))))):
-            if number % loop.args.world_size == loop.args.process_index:
-                batch = loop.on_device(self.layout.collate([items.family(one) for one in chunk]))
+        logps = torch.zeros(shape, dtype=torch.float64, device=loop.args.device)
+        for index, chunk in enumerate(no_grad_batches(map(items.tokens, range(len(items))))):
+            if index % loop.args.world_size == loop.args.process_index:
+                batch = loop.on_device(self.layout.collate([items.prompt_group(one) for one in chunk]))
                 with loop.accelerator.autocast():
                     sums = self.of(batch, loop.model_wrapped)
-                known[chunk.start : chunk.stop] = sums.reshape(len(chunk), -1)
-        return loop.over_processes(known).cpu().numpy()
+                logps[chunk.start : chunk.stop] = sums.reshape(len(chunk), -1)
+        return loop.over_processes(logps).cpu().numpy()
 
-    def into(
+    def augment(
         self, batch: dict[str, Any], model: nn.Module, over_processes: Callable[[torch.Tensor], torch.Tensor]
     ) -> dict[str, Any]:
         """The batch with what is missing. `model` is the policy; `over_processes` adds up a tensor of each process."""
@@ -76,8 +76,8 @@ class References:
 
     def of(self, batch: Mapping[str, Any], model: nn.Module) -> torch.Tensor:
         """The reference's log-probability of each answer (answers,)."""
-        with torch.no_grad(), self.source.standing_in(model) as reference:
-            return summed(self.layout.forward(reference, dict(batch), LOGPROBS), batch)
+        with torch.no_grad(), self.source.activated(model) as reference:
+            return sequence_logps(self.layout.forward(reference, dict(batch), LOGPROBS), batch)
 
     def _kl(
         self,
@@ -88,29 +88,29 @@ class References:
     ) -> torch.Tensor:
         """The mean log-ratio of policy and `reference` (answers,) over the answers of all processes, not below zero."""
         with torch.no_grad(), evaluating(model):
-            policy = summed(self.layout.forward(model, dict(batch), LOGPROBS), batch)
+            policy = sequence_logps(self.layout.forward(model, dict(batch), LOGPROBS), batch)
         ratios = policy - reference
         both = over_processes(torch.stack([ratios.sum(), ratios.new_tensor(float(ratios.numel()))]))
         return (both[0] / both[1]).clamp(min=0)
 
 
-def find_references(plan: Plan, context: RunContext, loaded: Loaded, layout: Layout) -> References:
+def make_reference_logps(plan: Plan, context: RunContext, loaded: Loaded, layout: BatchLayout) -> ReferenceLogps:
     """The reference that the plan decided on, laid out as the policy is. Called before the first step."""
-    kept = None
+    cache = None
     if plan.objective["reference"]["when"] == BEFOREHAND:
         assert context.prepared is not None
         folder = context.cache.parent / "references" if context.cache else None
-        kept = Kept(folder, context.prepared.fingerprint, plan.precision["name"])
-    return References(layout, find_source(plan, context, loaded, layout), kept)
+        cache = LogprobCache(folder, context.prepared.fingerprint, plan.precision["name"])
+    return ReferenceLogps(layout, load_reference_model(plan, context, loaded, layout), cache)
 
 
-class Kept:
+class LogprobCache:
     """What references said before, by the content of rows and weights, in a folder; without a folder nothing is kept."""
 
     def __init__(self, folder: Path | None, *settings: object) -> None:
         self.folder, self.settings = folder, settings
 
-    def place(self, side: str, source: Source) -> Path | None:
+    def path(self, side: str, source: ReferenceModel) -> Path | None:
         """The file for one side of the data."""
         if self.folder is None:
             return None
@@ -121,21 +121,21 @@ class Kept:
         return self.folder / f"{digest.hexdigest()}.npy"
 
 
-def read(place: Path | None, shape: tuple[int, int]) -> np.ndarray | None:
+def read(path: Path | None, shape: tuple[int, int]) -> np.ndarray | None:
     """The numbers of this shape that were written there."""
     try:
-        known = np.load(place, allow_pickle=False) if place is not None else None
+        logps = np.load(path, allow_pickle=False) if path is not None else None
     except (OSError, ValueError, EOFError):
         return None
-    return known if known is not None and known.shape == shape else None
+    return logps if logps is not None and logps.shape == shape else None
 
 
-def write(place: Path, known: np.ndarray) -> None:
+def write(path: Path, logps: np.ndarray) -> None:
     """Put the numbers there, whole or not at all: what can't be kept is computed again."""
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place.parent, suffix=".npy", delete=False) as beside:
-            np.save(beside, known, allow_pickle=False)
-        Path(beside.name).replace(place)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npy", delete=False) as beside:
+            np.save(beside, logps, allow_pickle=False)
+        Path(beside.name).replace(path)
     except OSError:
         return

@@ -12,7 +12,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.make import Plan
-from autotrain_llm.run.engine.classifiers import HEADS, scorer_at
+from autotrain_llm.run.engine.classifiers import HEADS, load_classifier
 from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.loading import (
     Loaded,
@@ -24,7 +24,7 @@ from autotrain_llm.run.engine.loading import (
 )
 
 
-def load_scorer(plan: Plan, context: RunContext) -> Loaded:
+def load_classifier_to_train(plan: Plan, context: RunContext) -> Loaded:
     """The scorer in the type it is trained in, as `run.model.load` has it for models that generate; its head always in float32."""
     set_seed(plan.seed)
     tokenizer = load_tokenizer(plan, context)
@@ -32,7 +32,7 @@ def load_scorer(plan: Plan, context: RunContext) -> Loaded:
         return Loaded(_new(plan, tokenizer), tokenizer, torch.float32)
     located = context.model.located if context.model else None
     assert located is not None
-    model, new = scorer_at(
+    model, new = load_classifier(
         located, loading_type(plan), loading_options(plan, context.token), trainable_adapter=plan.adapter is not None
     )
     saved_as = dtype_of(located) or torch.float32

@@ -13,8 +13,8 @@ import numpy as np
 
 GRPO, DR_GRPO, RLOO = "grpo", "dr_grpo", "rloo"
 # Added to a deviation before it divides, as TRL 1.16 does: a group that was scored alike has none.
-OF_GROUPS = 1e-4
-OF_TOKENS = 1e-8
+GROUP_EPSILON = 1e-4
+TOKEN_EPSILON = 1e-8
 
 
 def token_rewards(scores: np.ndarray, kl: np.ndarray, lengths: np.ndarray, kl_coef: float) -> np.ndarray:
@@ -49,16 +49,16 @@ def discounted(rewards: np.ndarray, lengths: np.ndarray, gamma: float) -> np.nda
     return generalised_advantages(rewards, np.zeros_like(rewards), lengths, gamma, 1.0)[1]
 
 
-def foretold(guesses: np.ndarray, returns: np.ndarray) -> float:
+def fit_slope(guesses: np.ndarray, returns: np.ndarray) -> float:
     """The share of `guesses`, between 0 and 1, that foretells `returns` best beside a constant: the slope of least squares, held there."""
     apart = guesses - guesses.mean()
     spread = float((apart**2).sum())
     return min(max(float((apart * returns).sum()) / spread, 0.0), 1.0) if spread > 0 else 0.0
 
 
-def whitened(advantages: np.ndarray) -> np.ndarray:
+def whiten(advantages: np.ndarray) -> np.ndarray:
     """With mean nought and deviation one over all tokens; those that are all alike become nought."""
-    return (advantages - advantages.mean()) / (advantages.std() + OF_TOKENS)
+    return (advantages - advantages.mean()) / (advantages.std() + TOKEN_EPSILON)
 
 
 def in_groups(scores: np.ndarray, size: int) -> np.ndarray:
@@ -66,19 +66,21 @@ def in_groups(scores: np.ndarray, size: int) -> np.ndarray:
     return scores.reshape(-1, size)
 
 
-def by_group(scores: np.ndarray, size: int) -> np.ndarray:
+def grpo_advantages(scores: np.ndarray, size: int) -> np.ndarray:
     """By how much each score is above its group's mean, in deviations of its group (DeepSeekMath, arXiv:2402.03300, section 4.1.2)."""
     groups = in_groups(scores, size)
-    return (above_mean(scores, size).reshape(groups.shape) / (_deviations(groups)[:, None] + OF_GROUPS)).ravel()
+    return (
+        dr_grpo_advantages(scores, size).reshape(groups.shape) / (_deviations(groups)[:, None] + GROUP_EPSILON)
+    ).ravel()
 
 
-def above_mean(scores: np.ndarray, size: int) -> np.ndarray:
+def dr_grpo_advantages(scores: np.ndarray, size: int) -> np.ndarray:
     """By how much each score is above its group's mean (Dr. GRPO, arXiv:2503.20783): hard and easy prompts weigh what their scores say."""
     groups = in_groups(scores, size)
     return (groups - groups.mean(1, keepdims=True)).ravel()
 
 
-def leave_one_out(scores: np.ndarray, size: int) -> np.ndarray:
+def rloo_advantages(scores: np.ndarray, size: int) -> np.ndarray:
     """By how much each score is above the mean of the others in its group (RLOO, arXiv:2402.14740)."""
     groups = in_groups(scores, size)
     others = (groups.sum(1, keepdims=True) - groups) / (size - 1)
@@ -86,9 +88,9 @@ def leave_one_out(scores: np.ndarray, size: int) -> np.ndarray:
 
 
 GROUP_ADVANTAGES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
-    GRPO: by_group,
-    DR_GRPO: above_mean,
-    RLOO: leave_one_out,
+    GRPO: grpo_advantages,
+    DR_GRPO: dr_grpo_advantages,
+    RLOO: rloo_advantages,
 }
 
 

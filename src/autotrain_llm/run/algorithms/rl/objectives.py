@@ -12,7 +12,7 @@ from autotrain_llm.run.algorithms.rl.prompts import Prompts
 from autotrain_llm.run.engine.flat.model import LOGPROBS, VALUES, FlatOutput
 from autotrain_llm.run.engine.objective import Batch, Objective, Sums, mean_of
 
-MOVED = "approx_kl"  # how far the policy has gone from the one that wrote the answers
+APPROX_KL = "approx_kl"  # how far the policy has gone from the one that wrote the answers
 
 
 def ppo(settings: Mapping[str, Any]) -> Objective:
@@ -22,7 +22,7 @@ def ppo(settings: Mapping[str, Any]) -> Objective:
 
     def value_loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
         assert output.value is not None
-        value = output.value.double() + batch.get("expected", 0.0)
+        value = output.value.double() + batch.get("baseline", 0.0)
         return clipped_value_loss(value, batch["old_values"], batch["returns"], value_clip)
 
     def more(output: FlatOutput, batch: Batch) -> torch.Tensor:
@@ -68,7 +68,7 @@ def _policy(
             "policy_loss": mean_of(surrogate(output, batch)),
             "entropy": mean_of(_entropy(output)),
             "clip_fraction": mean_of(clipped_share(logprobs, old, advantages, clip)),
-            MOVED: mean_of(k3(old, logprobs)),  # of KL(π_old‖π), whose tokens these are
+            APPROX_KL: mean_of(k3(old, logprobs)),  # of KL(π_old‖π), whose tokens these are
             **measured(output, batch),
             **batch["phase"],
         }

@@ -8,15 +8,15 @@ from pathlib import Path
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.run.algorithms.rl.prompts import Prompts
-from autotrain_llm.run.algorithms.rl.rewards import find_rewards
-from autotrain_llm.run.algorithms.rl.rollout_buffer import Sizes
-from autotrain_llm.run.algorithms.rl.rollouts import EvaluationAnswers, Rollouts, ShownSamples, Writers
-from autotrain_llm.run.algorithms.rl.value_models import add_decided_value_head, find_so_far
+from autotrain_llm.run.algorithms.rl.rewards import load_rewards
+from autotrain_llm.run.algorithms.rl.rollout_buffer import RolloutSchedule
+from autotrain_llm.run.algorithms.rl.rollouts import HeldOutRewards, RolloutSource, RolloutWorker, SampleLog
+from autotrain_llm.run.algorithms.rl.value_models import add_decided_value_head, make_prefix_baseline
 from autotrain_llm.run.artifacts.saving import end_tokens
-from autotrain_llm.run.engine.layouts import Layout
+from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.loading import DTYPES, Loaded
 from autotrain_llm.run.engine.loop import Observer
-from autotrain_llm.run.engine.reference_model import find_source
+from autotrain_llm.run.engine.reference_model import load_reference_model
 from autotrain_llm.run.generation.sampler import Sampler
 from autotrain_llm.run.generation.types import Sampling
 
@@ -25,7 +25,7 @@ from autotrain_llm.run.generation.types import Sampling
 class Started:
     """The loop's source of batches, and what measures the prompts that were held out."""
 
-    rollouts: Rollouts
+    rollouts: RolloutSource
     observers: tuple[Observer, ...]
 
 
@@ -33,7 +33,7 @@ def start_rollouts(
     plan: Plan,
     context: RunContext,
     loaded: Loaded,
-    layout: Layout,
+    layout: BatchLayout,
     prompts: Prompts,
     held_out: Prompts | None,
     folder: Path | None,
@@ -45,19 +45,21 @@ def start_rollouts(
     decided = plan.rollouts
     ends = end_tokens(loaded.model, loaded.tokenizer, context.prepared.end_of_turn)
     sampler = Sampler(layout, loaded.tokenizer, ends, sampling_of(plan), DTYPES[plan.precision["name"]])
-    reference = find_source(plan, context, loaded, layout) if plan.objective["reference"] else None
+    reference = load_reference_model(plan, context, loaded, layout) if plan.objective["reference"] else None
     add_decided_value_head(plan, context, loaded.model)
 
-    rewards = find_rewards(plan, context, loaded)
-    writers = Writers(prompts.rows, layout, sampler, rewards, reference, find_so_far(plan, rewards, layout))
-    shown = ShownSamples(folder, step) if folder is not None else None
-    rollouts = Rollouts(writers, Sizes.of(decided, plan.seed), decided, shown)
+    rewards = load_rewards(plan, context, loaded)
+    worker = RolloutWorker(
+        prompts.rows, layout, sampler, rewards, reference, make_prefix_baseline(plan, rewards, layout)
+    )
+    sample_log = SampleLog(folder, step) if folder is not None else None
+    rollouts = RolloutSource(worker, RolloutSchedule.of(decided, plan.seed), decided, sample_log)
     if checkpoint is not None:
         rollouts.restore(loaded.model, checkpoint)
     if held_out is None:
         return Started(rollouts, ())
-    held_out_writers = Writers(held_out.rows, layout, sampler, rewards.on(context, "valid"), reference)
-    return Started(rollouts, (EvaluationAnswers(held_out_writers, plan.seed),))
+    held_out_worker = RolloutWorker(held_out.rows, layout, sampler, rewards.on(context, "valid"), reference)
+    return Started(rollouts, (HeldOutRewards(held_out_worker, plan.seed),))
 
 
 def sampling_of(plan: Plan) -> Sampling:

@@ -25,7 +25,7 @@ from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.planning.rollouts import FUNCTION, MODEL
-from autotrain_llm.run.engine.classifiers import HEADS, FlatScores, PaddedScores, scorer_at
+from autotrain_llm.run.engine.classifiers import HEADS, FlatScores, PaddedScores, load_classifier
 from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.loading import DTYPES, Loaded, loading_options
 from autotrain_llm.run.failures import RunFailed
@@ -35,7 +35,7 @@ from autotrain_llm.run.generation.types import Sample
 NO_TOKEN = -1
 
 
-class Judge(Protocol):
+class Reward(Protocol):
     """What scores answers: `examples` are the rows that they answer, one for each answer."""
 
     def score(
@@ -43,7 +43,7 @@ class Judge(Protocol):
     ) -> Sequence[float]: ...
 
 
-class ModelJudge:
+class RewardModel:
     """A frozen classifier of one label. Each text is written as the rows it was trained on; one that is too long loses its start."""
 
     def __init__(
@@ -60,7 +60,7 @@ class ModelJudge:
         self.tokenizer, self.template, self.as_turns = tokenizer, template, as_turns
         self.context, self.device = context_length, device
         self.flat = _flat_of(self.model)
-        self.cut = np.zeros(0, dtype=bool)  # which of the texts of the last call lost their start
+        self.truncated = np.zeros(0, dtype=bool)  # which of the texts of the last call lost their start
 
     def score(
         self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
@@ -74,7 +74,7 @@ class ModelJudge:
             )
         except Refused as refused:
             raise RunFailed(f"the reward model can't read an answer: {refused.findings[0].message}") from refused
-        self.cut = np.asarray([self.context is not None and len(ids) > self.context for ids in rows], dtype=bool)
+        self.truncated = np.asarray([self.context is not None and len(ids) > self.context for ids in rows], dtype=bool)
         rows = [self._within_context(ids) for ids in rows]
         found = np.zeros(len(rows))
         self.model.to(self.device)
@@ -124,7 +124,7 @@ def _flat_of(model: nn.Module) -> FlatScores | None:
         return None
 
 
-class FunctionJudge:
+class RewardFunction:
     """A function of the user's, called with prompts, completions and the other columns of the rows."""
 
     def __init__(self, place: Place, columns: Sequence[str]) -> None:
@@ -138,7 +138,7 @@ class FunctionJudge:
         return call(self.place, self.function, [example.prompt for example in examples], completions, columns)
 
 
-class MissingEnd:
+class MissingEndPenalty:
     """One for an answer that was cut off before it ended."""
 
     def score(
@@ -156,7 +156,7 @@ class Rewards:
 
     names: tuple[str, ...]
     weights: np.ndarray
-    judges: tuple[Judge, ...]
+    sources: tuple[Reward, ...]
     tokenizer: PreTrainedTokenizerBase
     examples: Sequence[Example]
     rows: TokenRows
@@ -168,9 +168,9 @@ class Rewards:
             return scores
         asked = [self.examples[int(self.rows.source[row])] for row in rows]
         completions = texts(samples, self.tokenizer)
-        for column, (name, judge) in enumerate(zip(self.names, self.judges, strict=True)):
+        for column, (name, reward) in enumerate(zip(self.names, self.sources, strict=True)):
             try:
-                scores[:, column] = judge.score(asked, completions, samples)
+                scores[:, column] = reward.score(asked, completions, samples)
             except FunctionFault as fault:
                 raise RunFailed(f"the reward function {name} {fault}", "mend it, then --resume") from fault
         if not np.isfinite(scores).all():
@@ -181,11 +181,13 @@ class Rewards:
     @property
     def has_models(self) -> bool:
         """Whether any reward is a model's."""
-        return any(isinstance(judge, ModelJudge) for judge in self.judges)
+        return any(isinstance(reward, RewardModel) for reward in self.sources)
 
-    def cut(self, answers: int) -> np.ndarray:
+    def truncated(self, answers: int) -> np.ndarray:
         """Of the answers of the last call, those that some reward model could not read from their start (answers,)."""
-        found = [judge.cut for judge in self.judges if isinstance(judge, ModelJudge) and len(judge.cut)]
+        found = [
+            reward.truncated for reward in self.sources if isinstance(reward, RewardModel) and len(reward.truncated)
+        ]
         return np.logical_or.reduce([np.zeros(answers, dtype=bool), *found])
 
     def total(self, scores: np.ndarray) -> np.ndarray:
@@ -204,7 +206,7 @@ class Rewards:
         return replace(self, examples=examples, rows=rows)
 
 
-def find_rewards(plan: Plan, context: RunContext, loaded: Loaded, side: str = "train") -> Rewards:
+def load_rewards(plan: Plan, context: RunContext, loaded: Loaded, side: str = "train") -> Rewards:
     """The rewards of a plan, its reward models loaded, for the rows of this side: train or valid. Raises RunFailed."""
     assert plan.rollouts is not None and context.dataset is not None and context.prepared is not None
     entries = plan.rollouts["rewards"]
@@ -212,7 +214,7 @@ def find_rewards(plan: Plan, context: RunContext, loaded: Loaded, side: str = "t
     rewards = Rewards(
         names=tuple(entry["name"] for entry in entries),
         weights=np.asarray([entry["weight"] for entry in entries]),
-        judges=tuple(_judge(entry, plan, context) for entry in entries),
+        sources=tuple(_load_reward(entry, plan, context) for entry in entries),
         tokenizer=loaded.tokenizer,
         examples=context.dataset.train,
         rows=context.prepared.train,
@@ -220,39 +222,39 @@ def find_rewards(plan: Plan, context: RunContext, loaded: Loaded, side: str = "t
     return rewards.on(context, side)
 
 
-def _judge(entry: dict[str, Any], plan: Plan, context: RunContext) -> Judge:
+def _load_reward(entry: dict[str, Any], plan: Plan, context: RunContext) -> Reward:
     if entry["kind"] == MODEL:
-        return _model(entry, plan, context)
+        return _load_reward_model(entry, plan, context)
     if entry["kind"] == FUNCTION:
         assert context.dataset is not None
         try:
-            return FunctionJudge(find_function(entry["source"], "rl_reward_fn"), extra_columns(context.dataset.train))
+            return RewardFunction(find_function(entry["source"], "rl_reward_fn"), extra_columns(context.dataset.train))
         except FunctionFault as fault:
             raise RunFailed(f"the reward function {entry['name']}: {fault}") from fault
-    return MissingEnd()
+    return MissingEndPenalty()
 
 
-def _model(entry: dict[str, Any], plan: Plan, context: RunContext) -> ModelJudge:
+def _load_reward_model(entry: dict[str, Any], plan: Plan, context: RunContext) -> RewardModel:
     facts = context.secondary_model("rl_reward_model_path", entry["source"])
     assert facts is not None and facts.tokenizer_folder is not None
     name = plan.precision["name"]
-    model = scorer_of(entry, plan, context, DTYPES["fp32" if name == "fp16" else name])
+    model = load_reward_classifier(entry, plan, context, DTYPES["fp32" if name == "fp16" else name])
     tokenizer = Tokenizer.load(Path(facts.tokenizer_folder))
     device = torch.device("cpu") if plan.precision["cpu"] else torch.device("cuda", torch.cuda.current_device())
     template = find_template(None, tokenizer, Observations())
-    return ModelJudge(
+    return RewardModel(
         model, tokenizer, template, as_turns=entry["as_turns"], context_length=facts.context_length, device=device
     )
 
 
-def scorer_of(entry: dict[str, Any], plan: Plan, context: RunContext, dtype: torch.dtype) -> Any:
+def load_reward_classifier(entry: dict[str, Any], plan: Plan, context: RunContext, dtype: torch.dtype) -> Any:
     """The classifier that a reward of the plan names."""
     facts = context.secondary_model("rl_reward_model_path", entry["source"])
     assert facts is not None
     options = loading_options(plan, context.token)
     for of_the_policy in ("revision", "quantization_config", "attn_implementation"):
         options.pop(of_the_policy, None)
-    model, _ = scorer_at(facts.located, dtype, options)
+    model, _ = load_classifier(facts.located, dtype, options)
     return model
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from autotrain_llm.planning.rollout_batches import steps_of_pass
-from autotrain_llm.run.engine.layouts import Family
+from autotrain_llm.run.engine.layouts import PromptGroup
 from autotrain_llm.run.engine.objective import Sums
 
 FILE = "rollouts.npz"
 PER_TOKEN = {"logprobs": "old_logprobs", "advantages": "advantages", "reference": "reference"}
-OF_VALUES = {"values": "old_values", "expected": "expected", "returns": "returns"}
+OF_VALUES = {"values": "old_values", "baseline": "baseline", "returns": "returns"}
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Answers:
     ids: np.ndarray
     lengths: np.ndarray
     finished: np.ndarray
-    cut: np.ndarray
+    truncated: np.ndarray
 
     @property
     def each(self) -> int:
@@ -47,7 +47,7 @@ class Answers:
         start = int(self.starts[number])
         return self.ids[start : start + int(self.lengths[number])]
 
-    def families(self, numbers: Sequence[int], prompts: Any) -> list[Family]:
+    def prompt_groups(self, numbers: Sequence[int], prompts: Any) -> list[PromptGroup]:
         """These answers, those to one prompt that follow one another together; `prompts` are the prepared rows."""
         found: list[tuple[int, list[int]]] = []
         for number in numbers:
@@ -55,11 +55,11 @@ class Answers:
             if not found or found[-1][0] != prompt:
                 found.append((prompt, []))
             found[-1][1].append(int(number))
-        return [self._family(prompt, members, prompts) for prompt, members in found]
+        return [self._prompt_group(prompt, members, prompts) for prompt, members in found]
 
-    def _family(self, prompt: int, members: Sequence[int], prompts: Any) -> Family:
+    def _prompt_group(self, prompt: int, members: Sequence[int], prompts: Any) -> PromptGroup:
         answers = [self.completion(number) for number in members]
-        return Family(
+        return PromptGroup(
             prompts[int(self.rows[prompt])][0], tuple((ids, np.ones(len(ids), dtype=bool)) for ids in answers)
         )
 
@@ -76,8 +76,8 @@ class Answers:
 
 
 @dataclass
-class Phase(Answers):
-    """Answers ready to be learnt from, from step `begins` of the run on; `number` counts phases from 0.
+class RolloutBatch(Answers):
+    """Answers ready to be learnt from, from step `first_step` of the run on; `number` counts phases from 0.
 
     scores: what each source of reward said (answers, sources); rewards: what they come to (answers,). Per token (tokens,): the
     log-probabilities of the policy that wrote them and of the reference, the values it had, what the value head's word is added to to make
@@ -87,15 +87,15 @@ class Phase(Answers):
     """
 
     number: int
-    begins: int
+    first_step: int
     scores: np.ndarray
     rewards: np.ndarray
     logprobs: np.ndarray
     advantages: np.ndarray
     reference: np.ndarray | None = None
     values: np.ndarray | None = None
-    expected: np.ndarray | None = None
-    trust: float | None = None
+    baseline: np.ndarray | None = None
+    reward_value_weight: float | None = None
     returns: np.ndarray | None = None
     kl_coef: float = 0.0
     seconds: float = 0.0
@@ -107,7 +107,7 @@ class Phase(Answers):
         return {name: np.asarray(value) for name, value in held.items() if value is not None}
 
     @classmethod
-    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Phase:
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> RolloutBatch:
         """What `arrays` gave."""
         held = {one.name: arrays[one.name] for one in fields(cls) if one.name in arrays}
         given: dict[str, Any] = {name: array.item() if array.ndim == 0 else array for name, array in held.items()}
@@ -115,7 +115,7 @@ class Phase(Answers):
 
 
 @dataclass(frozen=True)
-class Sizes:
+class RolloutSchedule:
     """The plan's sizes of a phase, and what decides its order."""
 
     seed: int
@@ -129,7 +129,7 @@ class Sizes:
     steps_of_epoch: int
 
     @classmethod
-    def of(cls, rollouts: Mapping[str, Any], seed: int) -> Sizes:
+    def of(cls, rollouts: Mapping[str, Any], seed: int) -> RolloutSchedule:
         return cls(seed, **{one.name: rollouts[one.name] for one in fields(cls) if one.name != "seed"})
 
     def rows_of(self, number: int) -> np.ndarray:
@@ -143,64 +143,64 @@ class Sizes:
         state = np.random.SeedSequence((self.seed, *which)).generate_state(count, np.uint64)
         return [int(one) >> 1 for one in state]
 
-    def steps_of_pass(self, phase: Answers) -> int:
-        return steps_of_pass(len(phase.lengths), self.answers_of_step)
+    def steps_of_pass(self, rollout: Answers) -> int:
+        return steps_of_pass(len(rollout.lengths), self.answers_of_step)
 
-    def last_step(self, phase: Phase) -> int:
+    def last_step(self, rollout: RolloutBatch) -> int:
         """The step of the run after the last that learns from this phase."""
-        return phase.begins + self.passes * self.steps_of_pass(phase)
+        return rollout.first_step + self.passes * self.steps_of_pass(rollout)
 
-    def share(self, phase: Phase, update: int, slot: int, slots: int) -> np.ndarray:
+    def share(self, rollout: RolloutBatch, update: int, micro_batch: int, slots: int) -> np.ndarray:
         """The answers of one of `slots` batches of a step: a seeded order of prompts for each pass, shared out evenly."""
-        steps = self.steps_of_pass(phase)
-        done, step = divmod(update - phase.begins, steps)
-        order = np.random.default_rng((self.seed, phase.number, done)).permutation(len(phase.rows))
-        answers = (order[:, None] * phase.each + np.arange(phase.each)).ravel()
-        return np.array_split(np.array_split(answers, steps)[step], slots)[slot]
+        steps = self.steps_of_pass(rollout)
+        done, step = divmod(update - rollout.first_step, steps)
+        order = np.random.default_rng((self.seed, rollout.number, done)).permutation(len(rollout.rows))
+        answers = (order[:, None] * rollout.each + np.arange(rollout.each)).ravel()
+        return np.array_split(np.array_split(answers, steps)[step], slots)[micro_batch]
 
 
 @dataclass
-class Slot:
+class MicroBatch:
     """One batch of one process: a phase, the numbers of its answers, and what the phase measured."""
 
-    phase: Phase
+    rollout: RolloutBatch
     numbers: np.ndarray
     measured: Sums = field(default_factory=dict)
 
 
-class Together:
+class RolloutCollator:
     """Lays a slot's answers out, with what was found out about their tokens, in the order of the targets."""
 
     def __init__(self, collate: Any, prompts: Any) -> None:
         self.collate, self.prompts = collate, prompts
 
-    def __call__(self, slots: Sequence[Slot]) -> dict[str, Any]:
-        (slot,) = slots
-        phase, numbers = slot.phase, slot.numbers.tolist()
-        families = phase.families(numbers, self.prompts)
-        if not families:  # every process takes part in a step
-            (one,) = phase.families([0], self.prompts)
-            families = [Family(one.prompt, one.answers, counts=False)]
-        batch = self.collate(families)
-        places = phase.tokens_of(numbers)
+    def __call__(self, slots: Sequence[MicroBatch]) -> dict[str, Any]:
+        (micro_batch,) = slots
+        rollout, numbers = micro_batch.rollout, micro_batch.numbers.tolist()
+        prompt_groups = rollout.prompt_groups(numbers, self.prompts)
+        if not prompt_groups:  # every process takes part in a step
+            (one,) = rollout.prompt_groups([0], self.prompts)
+            prompt_groups = [PromptGroup(one.prompt, one.answers, is_padding=True)]
+        batch = self.collate(prompt_groups)
+        places = rollout.tokens_of(numbers)
         for name, called in (PER_TOKEN | OF_VALUES).items():
-            held = getattr(phase, name)
+            held = getattr(rollout, name)
             if held is not None:
                 batch[called] = torch.from_numpy(held[places])
-        batch["kl_coef"] = torch.tensor(phase.kl_coef, dtype=torch.float64)
-        batch["phase"] = slot.measured
+        batch["kl_coef"] = torch.tensor(rollout.kl_coef, dtype=torch.float64)
+        batch["phase"] = micro_batch.measured
         return batch
 
 
-def save_phase(phase: Phase, coefficient: float, folder: Path) -> None:
+def save_rollout(rollout: RolloutBatch, coefficient: float, folder: Path) -> None:
     """Write a phase and the price that the next one begins with, whole or not at all."""
     unfinished = folder / f".{FILE}"
     with unfinished.open("wb") as file:
-        np.savez(file, allow_pickle=False, coefficient=np.asarray(coefficient), **phase.arrays())
+        np.savez(file, allow_pickle=False, coefficient=np.asarray(coefficient), **rollout.arrays())
     unfinished.replace(folder / FILE)
 
 
-def load_phase(folder: Path) -> tuple[Phase, float]:
-    """What `save_phase` wrote."""
+def load_rollout(folder: Path) -> tuple[RolloutBatch, float]:
+    """What `save_rollout` wrote."""
     with np.load(folder / FILE, allow_pickle=False) as arrays:
-        return Phase.of_arrays(arrays), float(arrays["coefficient"])
+        return RolloutBatch.of_arrays(arrays), float(arrays["coefficient"])

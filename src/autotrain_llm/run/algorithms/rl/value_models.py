@@ -14,11 +14,11 @@ from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.make import Plan
 from autotrain_llm.planning.rollouts import MODEL
 from autotrain_llm.run.algorithms.rl.layouts import PaddedPolicy
-from autotrain_llm.run.algorithms.rl.rewards import ModelJudge, Rewards, scorer_of
+from autotrain_llm.run.algorithms.rl.rewards import RewardModel, Rewards, load_reward_classifier
 from autotrain_llm.run.algorithms.rl.value_head import ValueHead, add_value_head, put_value_head
 from autotrain_llm.run.engine.flat import attention
 from autotrain_llm.run.engine.flat.model import causal_model, switch
-from autotrain_llm.run.engine.layouts import Layout
+from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.loading import loading_type, lora_config
 from autotrain_llm.run.engine.reference_model import without_dropout
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD
@@ -34,21 +34,21 @@ def add_decided_value_head(plan: Plan, context: RunContext, model: nn.Module) ->
         add_value_head(model, kind)
 
 
-class SoFar:
+class PrefixRewardBaseline:
     """What a frozen reward model, times its weight, says of answers as far as they are written."""
 
-    def __init__(self, judge: ModelJudge, weight: float, layout: Layout) -> None:
-        self.judge, self.weight, self.layout = judge, weight, layout
+    def __init__(self, reward: RewardModel, weight: float, layout: BatchLayout) -> None:
+        self.reward, self.weight, self.layout = reward, weight, layout
 
     @torch.no_grad()
     def of(self, batch: dict[str, Any]) -> torch.Tensor:
         """Before each of the K tokens of a batch in the policy's layout (K,). Call it outside of autocast, as whole answers are scored."""
-        classifier = causal_model(self.judge.model.to(batch["input_ids"].device))
+        classifier = causal_model(self.reward.model.to(batch["input_ids"].device))
         places = batch["target_positions"]
         if self.layout.name != PaddedPolicy.name:
             given = {name: batch[name] for name in ("input_ids", "position_ids", "segments")}
             return self.weight * classifier(**given, ends=places).scores
-        if self.judge.flat is not None:
+        if self.reward.flat is not None:
             switch(classifier, on=False)
         read = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "use_cache": False}
         states = classifier.base_model(**read)[0]
@@ -57,17 +57,17 @@ class SoFar:
         return self.weight * head(chosen.to(head.weight.dtype))[:, 0]
 
 
-def find_so_far(plan: Plan, rewards: Rewards, layout: Layout) -> SoFar | None:
+def make_prefix_baseline(plan: Plan, rewards: Rewards, layout: BatchLayout) -> PrefixRewardBaseline | None:
     """The reward model that a plan's values begin as and that stays as it is; None where there is none."""
     assert plan.rollouts is not None
     if plan.rollouts.get("rl_value_model") != CORRECTED:
         return None
-    ((judge, weight),) = (
-        (judge, float(weight))
-        for judge, weight in zip(rewards.judges, rewards.weights, strict=True)
-        if isinstance(judge, ModelJudge)
+    ((reward, weight),) = (
+        (reward, float(weight))
+        for reward, weight in zip(rewards.sources, rewards.weights, strict=True)
+        if isinstance(reward, RewardModel)
     )
-    return SoFar(judge, weight, layout)
+    return PrefixRewardBaseline(reward, weight, layout)
 
 
 def _of_reward(plan: Plan, context: RunContext, policy: PreTrainedModel) -> ValueHead:
@@ -77,7 +77,7 @@ def _of_reward(plan: Plan, context: RunContext, policy: PreTrainedModel) -> Valu
     """
     assert plan.rollouts is not None
     (entry,) = (entry for entry in plan.rollouts["rewards"] if entry["kind"] == MODEL)
-    scorer = causal_model(scorer_of(entry, plan, context, loading_type(plan)))
+    scorer = causal_model(load_reward_classifier(entry, plan, context, loading_type(plan)))
     without_dropout(scorer)
     backbone: Any = scorer.base_model
     if policy.config._attn_implementation == attention.NAME:

@@ -174,7 +174,7 @@ def report(
         best = max(best, peak(options.device))
     tokens = sum(len(ids) for batch in batches for ids, _ in batch)
     cells = sum(len(batch) * max(len(ids) for ids, _ in batch) for batch in batches)
-    work = needed_work(batches, config, tokens)
+    work = flops_of(batches, config, tokens)
     name = torch.cuda.get_device_name() if options.device == "cuda" else f"{torch.get_num_threads()} threads"
     kind = attention.backend(options.device, torch.bfloat16)
     print(f"{options.size} on {name}, torch {torch.__version__}; flat attention: {kind}")
@@ -189,7 +189,7 @@ def report(
     print(f"ratio of medians over pairs: {statistics.median(pairs):.2f} (from {min(pairs):.2f} to {max(pairs):.2f})")
 
 
-def needed_work(batches: list[list[Row]], config: LlamaConfig, tokens: int) -> float:
+def flops_of(batches: list[list[Row]], config: LlamaConfig, tokens: int) -> float:
     with torch.device("meta"):
         parameters = sum(one.numel() for one in LlamaForCausalLM(config).parameters())
     head = config.vocab_size * config.hidden_size

@@ -55,7 +55,7 @@ def with_loop(made: Any, folder: str) -> Any:
     from autotrain_llm.run.engine.batches import RowGroups
     from autotrain_llm.run.engine.loading import load
     from autotrain_llm.run.engine.loop import Loop
-    from autotrain_llm.run.engine.throughput import Rates
+    from autotrain_llm.run.engine.throughput import Throughput
     from autotrain_llm.run.session.execute import make_layout, make_objective, trainer_arguments
 
     loaded = load(made.plan, made.context)
@@ -67,7 +67,7 @@ def with_loop(made: Any, folder: str) -> Any:
         processing_class=loaded.tokenizer,
         layout=make_layout(made.plan, loaded),
         objective=make_objective(made.plan),
-        rates=Rates(None, None),
+        throughput=Throughput(None, None),
         train_rows=rows,
         valid_rows=rows,
     )

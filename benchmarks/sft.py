@@ -196,12 +196,12 @@ def work_of(options: argparse.Namespace, tokens: int, targets: int) -> float:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from autotrain_llm.run.engine.throughput import needed_work
+    from autotrain_llm.run.engine.throughput import flops_of
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(options.work / "model"))
     model.tie_weights()
-    needed = needed_work(model)
+    needed = flops_of(model)
     assert needed is not None
     return needed.of(tokens, targets)
 

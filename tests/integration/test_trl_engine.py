@@ -152,7 +152,7 @@ def test_a_trainer_without_a_reference_is_refused_and_one_with_it_is_not() -> No
     config = resolve({"trainer": "sft", "engine": "trl"}, {}, None)
     known = {"config": config, "trainer": config.trainer_spec}
     assert list(RULES["P113"].check(known)) == []
-    alone = {**known, "trainer": config.trainer_spec.replace(reference=None)}
+    alone = {**known, "trainer": config.trainer_spec.replace(trl_adapter=None)}
     assert [finding.parameters for finding in RULES["P113"].check(alone)] == [("engine",)]
 
 

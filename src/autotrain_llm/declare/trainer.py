@@ -42,7 +42,7 @@ class Trainer(Record):
     settings: names of the parameters that its objective is made with.
     parts_pairs: whether a row with two answers is two rows to it.
     samples: whether it learns from answers that the model writes itself.
-    reference: `module:function` in `run/` that hands its plan to the reference library's own trainer; None where there is none.
+    trl_adapter: `module:function` in `run/` that hands the plan to TRL's trainer for `--engine trl`; None where TRL has none.
     examples: commands for the guide.
     metrics: names of what it reports on evaluation data, each with the direction that is better (minimize or maximize).
     """
@@ -60,7 +60,7 @@ class Trainer(Record):
     settings: tuple[str, ...] = ()
     parts_pairs: bool = False
     samples: bool = False
-    reference: str | None = None
+    trl_adapter: str | None = None
     defaults: Mapping[str, Any] = EMPTY
     unused: Mapping[str, str] = EMPTY
     metrics: Mapping[str, str] = EMPTY

@@ -370,7 +370,7 @@ def _not_checked(config: Config, context: RunContext) -> list[str]:
 def _objective(config: Config, context: RunContext, reference: dict[str, Any] | None) -> dict[str, Any]:
     """What is minimised, with the values it is made with, what it is measured against, and TRL's trainer for it."""
     spec = config.trainer_spec
-    decided: dict[str, Any] = {"name": config.trainer, "function": spec.objective, "trl": spec.reference}
+    decided: dict[str, Any] = {"name": config.trainer, "function": spec.objective, "trl": spec.trl_adapter}
     decided |= {name: getattr(config, name) for name in spec.settings}
     if config.applies("model_ref"):
         decided["reference"] = reference

@@ -21,7 +21,7 @@ TRAINER = Trainer(
     usual=usual(lr=Usual(2e-5, 2e-4)),
     learning_rates={"full": (1e-7, 3e-4), "lora": (1e-6, 5e-3)},
     objective="autotrain_llm.run.engine.objective:next_token",
-    reference="autotrain_llm.run.trl_engine.sft:sft",
+    trl_adapter="autotrain_llm.run.trl_engine.sft:sft",
     metrics={"loss": "minimize", "perplexity": "minimize", "token_accuracy": "maximize"},
     examples=(
         Example(

@@ -34,7 +34,7 @@ TRAINER = Trainer(
     ),
     objective="autotrain_llm.run.algorithms.reward.objective:pairwise",
     settings=("label_smoothing",),
-    reference="autotrain_llm.run.trl_engine.reward:reward",
+    trl_adapter="autotrain_llm.run.trl_engine.reward:reward",
     metrics={
         "loss": "minimize",
         "accuracy": "maximize",

@@ -291,7 +291,7 @@ def test_a_mixin_that_is_not_there_yet_is_refused_and_so_has_no_effect_to_miss(g
 def test_another_value_makes_another_plan(trainer, name, places, monkeypatch):
     if name == "trainer":
         pytest.skip("another trainer is another run altogether")
-    if name == "engine" and TRAINERS[trainer].reference is None:
+    if name == "engine" and TRAINERS[trainer].trl_adapter is None:
         pytest.skip("there is no other engine for it")
     if name == "num_labels":
         pytest.skip("pairs are ordered by one score: every other number is refused (P701)")

@@ -189,7 +189,7 @@ def test_a_mixin_that_is_not_there_yet_is_refused_in_plain_words(name):
 
 def test_an_engine_without_a_trainer_to_compare_with_is_refused():
     config = config_of("--trainer sft --engine trl")
-    alone = config.trainer_spec.replace(reference=None)
+    alone = config.trainer_spec.replace(trl_adapter=None)
     drawn = RULES["P113"].check({"config": config, "trainer": alone})
     assert [finding.parameters for finding in drawn] == [("engine",)]
     assert list(RULES["P113"].check({"config": config, "trainer": config.trainer_spec})) == []

@@ -148,7 +148,7 @@ def test_a_teachers_logits_take_what_is_said_of_a_gpu(
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
 
-    from autotrain_llm.run.engine.flat.distillation_loss import Head, Heard, Lesson, learn
+    from autotrain_llm.run.engine.flat.distillation_loss import DistillTarget, Head, TeacherHidden, distillation_loss
     from autotrain_llm.run.engine.flat.linear_cross_entropy import Logits
 
     class Counting(TorchDispatchMode):
@@ -181,10 +181,12 @@ def test_a_teachers_logits_take_what_is_said_of_a_gpu(
     monkeypatch.setattr(torch, "autocast", lambda *of, **how: contextlib.nullcontext())
     with torch.device("meta"):
         hidden, weight = (torch.empty(rows, width, requires_grad=True) for rows in (targets, words))
-        heard = Heard(torch.empty(targets, width), Head(torch.empty(words, width), None, Logits()))
+        heard = TeacherHidden(torch.empty(targets, width), Head(torch.empty(words, width), None, Logits()))
         labels = torch.empty(targets, dtype=torch.long)
         with counting:
-            learn(hidden, Head(weight, None, Logits()), labels, Lesson(heard, divergence, 2.0, 0.5, words))
+            distillation_loss(
+                hidden, Head(weight, None, Logits()), labels, DistillTarget(heard, divergence, 2.0, 0.5, words)
+            )
     run = Run(targets, targets, device="cuda", taught=width)
     assert estimate.head_bytes(Shape(0, width, 0, 1, words), run) == pytest.approx(counting.most, rel=0.08)
 

@@ -125,7 +125,7 @@ def what_cannot_be_carried_out_yet_is_refused(config: Config, trainer: Trainer) 
                 changes={group.switch: None},
                 parameters=(group.switch,),
             )
-    if config.engine == "trl" and trainer.objective is not None and trainer.reference is None:
+    if config.engine == "trl" and trainer.objective is not None and trainer.trl_adapter is None:
         yield Finding(
             f"--engine trl has no trainer that stands for {trainer.name} in this version",
             changes={"engine": None},

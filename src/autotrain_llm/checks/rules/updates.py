@@ -167,7 +167,7 @@ def the_trl_engine_loads_what_it_compares_with(config: Config, trainer: Trainer)
     Fix: the native engine, which keeps a copy, or `--rl-kl-coef 0`.
     """
     new = str(config.model or "").startswith("scratch:")
-    if trainer.samples and trainer.reference and config.engine == "trl" and new and config.rl_kl_coef:
+    if trainer.samples and trainer.trl_adapter and config.engine == "trl" and new and config.rl_kl_coef:
         yield Finding(
             f"--engine trl can't load a second {config.model} to hold the policy to, as --rl-kl-coef {config.rl_kl_coef:g} asks",
             changes={"rl_kl_coef": 0},

@@ -45,7 +45,7 @@ class PromptGroup:
 class BatchLayout(Protocol):
     """`collate` makes a batch of rows, or of prompt groups; `forward` calls the wrapped model with it; `for_generation` makes the model what generate() needs.
 
-    A batch holds the number of its `tokens` and of the padded positions it `spared`. Its `answers` are the rows, or the answers of the
+    A batch holds the number of its `tokens` and of the padded positions it `padding_tokens_saved`. Its `answers` are the rows, or the answers of the
     prompt groups that are no padding, one group after the other; `target_answers` says for each token to predict which of them it belongs to, and
     `answer_rows` for each of them which row it ends.
     """
@@ -72,7 +72,7 @@ class Flat:
         segments, continues, answers = _segments(prompt_groups) if _worth_sharing(prompt_groups) else (rows, None, None)
         batch = flatten(segments, continues)
         batch["tokens"] = int(batch["input_ids"].numel())
-        batch["spared"] = len(rows) * max(len(ids) for ids, _ in rows) - batch["tokens"]
+        batch["padding_tokens_saved"] = len(rows) * max(len(ids) for ids, _ in rows) - batch["tokens"]
         numbers = _answer_numbers(prompt_groups) if answers is None else answers
         batch["target_answers"] = torch.tensor(numbers)[batch["target_segments"]]
         batch["answers"] = max(numbers) + 1
@@ -80,8 +80,8 @@ class Flat:
         return batch
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
-        lesson = {"lesson": batch["lesson"]} if compute == DISTILLED else {}
-        return model(**{name: batch[name] for name in OF_THE_CALL}, **lesson, compute=compute)
+        distill_target = {"distill_target": batch["distill_target"]} if compute == DISTILLED else {}
+        return model(**{name: batch[name] for name in OF_THE_CALL}, **distill_target, compute=compute)
 
     def for_generation(self, model: nn.Module, on: bool) -> None:
         switch(model, on=not on)
@@ -118,7 +118,7 @@ class Padded:
             "answers": max(numbers) + 1,
             "answer_rows": _rows_of_answers(numbers),
             "tokens": int(mask.sum()),
-            "spared": 0,
+            "padding_tokens_saved": 0,
         }
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:

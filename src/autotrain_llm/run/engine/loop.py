@@ -16,7 +16,7 @@ from transformers import Trainer
 from autotrain_llm.run.engine.batches import Batches, BatchOrder
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.objective import Objective, Sums
-from autotrain_llm.run.engine.throughput import Rates
+from autotrain_llm.run.engine.throughput import Throughput
 from autotrain_llm.run.failures import not_a_number
 
 
@@ -71,7 +71,7 @@ class Loop(Trainer):
         *,
         layout: BatchLayout,
         objective: Objective,
-        rates: Rates,
+        throughput: Throughput,
         train_rows: Any,
         valid_rows: Any,
         augmenters: Sequence[BatchAugmenter] = (),
@@ -90,7 +90,7 @@ class Loop(Trainer):
         self.loss_is_scaled_for_ga = True  # the objective's sum is divided by the items of the whole step
         self._pending: list[Sums] = []
         self.measured: dict[str, float] = {}  # by the evaluation under way, for its observers
-        self.rates = rates
+        self.throughput = throughput
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
@@ -114,7 +114,7 @@ class Loop(Trainer):
     ) -> tuple[list[Any], torch.Tensor]:
         """The batches of one optimizer step and the number of items in them, over all processes."""
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
-        self.rates.add(batches)
+        self.throughput.add(batches)
         items = torch.tensor(float(sum(self.objective.items(batch) for batch in batches)), device=device)
         return batches, self.over_processes(items)
 
@@ -142,7 +142,7 @@ class Loop(Trainer):
         output = self.layout.forward(model, inputs, self.objective.compute)
         items = num_items_in_batch if num_items_in_batch is not None else self.objective.items(inputs)
         loss = self.objective.loss(output, inputs) * self.args.world_size / items
-        measured = self.objective.measures(output, inputs)
+        measured = self.objective.batch_metrics(output, inputs)
         self._pending.append(measured)
         if self.source is not None:
             self.source.on_batch_end(measured)
@@ -173,7 +173,7 @@ class Loop(Trainer):
         """Add what was measured since the last log, summed over all processes."""
         if "loss" in logs:
             logs |= self._measured()
-            logs |= self.rates.take(self.args.world_size, self.over_processes, self.args.device)
+            logs |= self.throughput.take(self.args.world_size, self.over_processes, self.args.device)
         super().log(logs, start_time)
 
     def _measured(self) -> dict[str, float]:
@@ -189,7 +189,7 @@ class Loop(Trainer):
             total, count = self.over_processes(both.float() if both.device.type == "mps" else both).tolist()
             if count:
                 result[name] = total / count
-        result |= self.objective.derived(result)
+        result |= self.objective.derived_metrics(result)
         return {name: value for name, value in result.items() if not name.startswith("_")}
 
     def evaluate(
@@ -206,7 +206,7 @@ class Loop(Trainer):
                 output = self.layout.forward(model, inputs, self.objective.compute)
             loss = self.objective.loss(output, inputs).detach()
             items = torch.tensor(float(self.objective.items(inputs)), device=loss.device)
-            sums.append({"loss": (loss, items), **self.objective.measures(output, inputs)})
+            sums.append({"loss": (loss, items), **self.objective.batch_metrics(output, inputs)})
         self.measured = measured = self._ratios(sums)
         for observer in self.observers:
             measured |= observer.measure(self)
@@ -215,7 +215,7 @@ class Loop(Trainer):
         metrics[f"{metric_key_prefix}_seconds"] = round(time.perf_counter() - began, 3)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        self.rates.leave_out(time.perf_counter() - began)  # evaluation is no training time
+        self.throughput.leave_out(time.perf_counter() - began)  # evaluation is no training time
         return metrics
 
     def _evaluating_model(self) -> nn.Module:

@@ -20,7 +20,7 @@ Sums = dict[str, tuple[torch.Tensor, torch.Tensor]]
 LARGEST_LOSS_OF_A_PERPLEXITY = 700.0  # exp overflows beyond
 
 
-def nothing_more(measured: Mapping[str, float]) -> dict[str, float]:
+def no_derived_metrics(measured: Mapping[str, float]) -> dict[str, float]:
     """Where no measure follows from the others."""
     return {}
 
@@ -29,16 +29,16 @@ def nothing_more(measured: Mapping[str, float]) -> dict[str, float]:
 class Objective:
     """compute: what the model's call returns (`flat.model`); loss: its sum over the batch's items; items: how many there are;
     measures: by name, a sum and what it is divided by; derived: what follows from the measures so divided, of which those whose names
-    begin with _ are for it alone. `arrange` makes items of
+    begin with _ are for it alone. `make_dataset` makes items of
     prepared rows, where they are other than rows; `has_reference` says that a batch needs its answers' log-probabilities under another
     model."""
 
     compute: str
     loss: Callable[[FlatOutput, Batch], torch.Tensor]
     items: Callable[[Batch], int]
-    measures: Callable[[FlatOutput, Batch], Sums]
-    derived: Callable[[Mapping[str, float]], dict[str, float]] = nothing_more
-    arrange: Callable[[Any], Any] | None = None
+    batch_metrics: Callable[[FlatOutput, Batch], Sums]
+    derived_metrics: Callable[[Mapping[str, float]], dict[str, float]] = no_derived_metrics
+    make_dataset: Callable[[Any], Any] | None = None
     has_reference: bool = False
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from autotrain_llm.run.engine.flat.distillation_loss import Head
-from autotrain_llm.run.engine.flat.model import HIDDEN, FlatOutput, causal_model, head_weights, taught
+from autotrain_llm.run.engine.flat.model import HIDDEN, FlatOutput, causal_model, distill_output, head_weights
 
 TRIED = 4  # tokens
 CLOSE = 1e-3  # of the largest logit, between two ways to multiply in half precision
@@ -41,7 +41,12 @@ def padded_head(model: nn.Module) -> Head:
 def of_targets(model: nn.Module, batch: Mapping[str, Any], compute: str) -> FlatOutput:
     """Call a prepared model, wrapped or not: for its targets' hidden states, or with a lesson."""
     names = ("input_ids", "attention_mask", "target_positions", "target_labels")
-    return model(**{name: batch[name] for name in names}, compute=compute, lesson=batch.get("lesson"), use_cache=False)
+    return model(
+        **{name: batch[name] for name in names},
+        compute=compute,
+        distill_target=batch.get("distill_target"),
+        use_cache=False,
+    )
 
 
 def _forward_like(causal: PreTrainedModel, own: Any) -> Any:
@@ -51,11 +56,11 @@ def _forward_like(causal: PreTrainedModel, own: Any) -> Any:
     def forward(self: PreTrainedModel, *args: Any, target_positions: torch.Tensor | None = None, **kwargs: Any) -> Any:
         if target_positions is None:
             return own(*args, **kwargs)
-        named = {name: kwargs.pop(name) for name in ("target_labels", "compute", "lesson")}
+        named = {name: kwargs.pop(name) for name in ("target_labels", "compute", "distill_target")}
         hidden = _hidden(self, own, target_positions, kwargs)
         if named["compute"] == HIDDEN:
             return FlatOutput(hidden=hidden)
-        return taught(hidden, padded_head(self), named["target_labels"], named["lesson"])
+        return distill_output(hidden, padded_head(self), named["target_labels"], named["distill_target"])
 
     return forward
 

@@ -16,7 +16,7 @@ EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
 @dataclass(frozen=True)
-class Work:
+class FlopsPerItem:
     """Operations that a step needs, at the least: for each token that passes the layers, and for each that is predicted."""
 
     per_token: float
@@ -26,7 +26,7 @@ class Work:
         return self.per_token * tokens + self.per_target * targets
 
 
-def needed_work(model: torch.nn.Module) -> Work | None:
+def flops_of(model: torch.nn.Module) -> FlopsPerItem | None:
     """Six operations for each trained parameter a token meets (two forward, four backward), four for a frozen one.
 
     The embedding is a look-up and counts nothing, the head only where a token is predicted. Attention's own products and what
@@ -48,13 +48,13 @@ def needed_work(model: torch.nn.Module) -> Work | None:
             per_target += operations
         elif id(one) not in of_embedding:
             per_token += operations
-    return Work(per_token, per_target)
+    return FlopsPerItem(per_token, per_target)
 
 
-class Rates:
+class Throughput:
     """Counts what the batches of this process hold; `take` turns the counts since its last call into metrics of all processes."""
 
-    def __init__(self, work: Work | None, peak: Peak | None) -> None:
+    def __init__(self, work: FlopsPerItem | None, peak: Peak | None) -> None:
         self.work, self.peak = work, peak
         self.counts = [0.0, 0.0, 0.0]
         self.since: float | None = None
@@ -64,7 +64,9 @@ class Rates:
         if self.since is None:
             self.since = time.perf_counter()
         for batch in batches:
-            for place, count in enumerate((batch["tokens"], batch["spared"], batch["target_labels"].numel())):
+            for place, count in enumerate(
+                (batch["tokens"], batch["padding_tokens_saved"], batch["target_labels"].numel())
+            ):
                 self.counts[place] += count
 
     def leave_out(self, seconds: float) -> None:
@@ -86,5 +88,5 @@ class Rates:
             found["padding_saved"] = round(spared / (tokens + spared), 4)
         if self.work is not None and self.peak is not None:
             rate = self.work.of(tokens, targets) / seconds
-            found["matmul_share"] = round(rate / (self.peak.rate * processes), 4)
+            found["mfu"] = round(rate / (self.peak.rate * processes), 4)
         return found

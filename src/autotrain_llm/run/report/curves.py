@@ -76,7 +76,7 @@ SPEED = (
     PanelSpec("Gradient norm", "before clipping", ("grad_norm",), log_axis=True),
     PanelSpec("Speed", "tokens per second", ("tokens_per_second",)),
     PanelSpec("Padding saved", "share of positions", ("padding_saved",)),
-    PanelSpec("Model FLOPs utilisation", "share of the peak of matrix products", ("matmul_share",)),
+    PanelSpec("Model FLOPs utilisation", "share of the peak of matrix products", ("mfu",)),
 )
 SPECS = {metric: spec for spec in (*QUALITY, *SPEED) for metric in spec.metrics}
 

@@ -44,7 +44,7 @@ from autotrain_llm.run.engine.loop import BatchAugmenter, Loop, Observer
 from autotrain_llm.run.engine.objective import Objective
 from autotrain_llm.run.engine.peak_flops import Peak, matmul_peak
 from autotrain_llm.run.engine.reference_model import without_dropout
-from autotrain_llm.run.engine.throughput import Rates, needed_work
+from autotrain_llm.run.engine.throughput import Throughput, flops_of
 from autotrain_llm.run.evaluation.benchmark import Benchmark
 from autotrain_llm.run.evaluation.observers import Predictions, make_observers
 from autotrain_llm.run.evaluation.record import Evaluations
@@ -304,19 +304,19 @@ class _Run:
     ) -> Loop:
         plan = self.plan
         augmenters: list[BatchAugmenter] = []
-        if objective.arrange is not None:
+        if objective.make_dataset is not None:
             without_dropout(loaded.model)
         if objective.has_reference:
             augmenters.append(make_reference_logps(plan, self.context, loaded, layout))
         if plan.distillation and plan.distillation["asked"]:
-            pairs = objective.arrange is not None
+            pairs = objective.make_dataset is not None
             augmenters.append(make_teacher(plan, self.context, loaded, layout, self.watch, pairs=pairs))
         if plan.precision["checkpointing"]:
             loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
             if loaded.is_adapter:
                 loaded.model.enable_input_require_grads()
         device = torch.device("cpu" if plan.precision["cpu"] else "cuda")
-        work = needed_work(loaded.model)
+        work = flops_of(loaded.model)
         self.peak = matmul_peak(device, DTYPES[plan.precision["name"]]) if work else None
         started = self._rollouts(loaded, layout, folder, train, valid) if plan.rollouts else None
         loop = Loop(
@@ -326,7 +326,7 @@ class _Run:
             callbacks=callbacks,
             layout=layout,
             objective=objective,
-            rates=Rates(work, self.peak),
+            throughput=Throughput(work, self.peak),
             train_rows=train,
             valid_rows=valid,
             augmenters=augmenters,
@@ -354,7 +354,7 @@ class _Run:
 
     def _items(self, objective: Objective, rows: Any) -> Any:
         """Prepared rows as the items that batches are made of."""
-        return RowGroups(rows, self._groups(rows)) if objective.arrange is None else objective.arrange(rows)
+        return RowGroups(rows, self._groups(rows)) if objective.make_dataset is None else objective.make_dataset(rows)
 
     def _groups(self, rows: Any) -> list[list[int]] | None:
         return pack(rows.lengths.tolist(), self.plan.length["tokens"]) if self.plan.layout["packing"] else None

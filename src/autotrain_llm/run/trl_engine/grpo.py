@@ -34,7 +34,7 @@ from autotrain_llm.run.engine.loading import DTYPES, Loaded
 from autotrain_llm.run.engine.reference_model import without_dropout
 from autotrain_llm.run.generation.sampler import Sampler
 from autotrain_llm.run.generation.types import Sample
-from autotrain_llm.run.trl_engine.sft import InOurWords, shared_arguments
+from autotrain_llm.run.trl_engine.sft import RenameLogs, shared_arguments
 
 TRAIN, VALID = "train", "valid"
 LOGGED = {
@@ -72,7 +72,7 @@ def grpo(
         train_dataset=answers.training(),
         eval_dataset=answers.held_out() if valid_rows else None,
         processing_class=loaded.tokenizer,
-        callbacks=[_InOurWords(), *callbacks],
+        callbacks=[_RenameLogs(), *callbacks],
         rollout_func=answers.write,
     )
 
@@ -193,7 +193,7 @@ class _Answers:
         return rewards.total(rewards([self._row(prompt) for prompt in prompts], samples)).tolist()
 
 
-class _InOurWords(InOurWords):
+class _RenameLogs(RenameLogs):
     """What TRL logs of answers, under the names that this package logs."""
 
     def __init__(self) -> None:

@@ -29,8 +29,8 @@ from autotrain_llm.run.engine.reference_model import load_named_reference, witho
 from autotrain_llm.run.trl_engine.sft import (
     TRAIN,
     VALID,
-    InOurWords,
     NumberedBatches,
+    RenameLogs,
     constructor_arguments,
     shared_arguments,
 )
@@ -64,7 +64,7 @@ def dpo(
     numbered = _NumberedPairs(plan, config, int(loaded.tokenizer.pad_token_id), rows)
     return DPOTrainer(
         ref_model=_reference(plan, context, loaded),
-        **constructor_arguments(loaded, config, numbered, InOurWords(of_tokens=False), callbacks),
+        **constructor_arguments(loaded, config, numbered, RenameLogs(of_tokens=False), callbacks),
     )
 
 
@@ -97,7 +97,7 @@ def kto(
     numbered = _NumberedAnswers(plan, config, int(loaded.tokenizer.pad_token_id), rows)
     return KTOTrainer(
         ref_model=_reference(plan, context, loaded),
-        **constructor_arguments(loaded, config, numbered, InOurWords(of_tokens=False), callbacks),
+        **constructor_arguments(loaded, config, numbered, RenameLogs(of_tokens=False), callbacks),
     )
 
 

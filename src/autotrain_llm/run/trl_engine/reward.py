@@ -22,8 +22,8 @@ from autotrain_llm.run.engine.reference_model import without_dropout
 from autotrain_llm.run.trl_engine.sft import (
     TRAIN,
     VALID,
-    InOurWords,
     NumberedBatches,
+    RenameLogs,
     constructor_arguments,
     shared_arguments,
 )
@@ -48,7 +48,7 @@ def reward(
     )
     rows = {TRAIN: train_rows, VALID: valid_rows}
     numbered = _NumberedPairs(plan, config, int(loaded.tokenizer.pad_token_id), rows)
-    return RewardTrainer(**constructor_arguments(loaded, config, numbered, InOurWords(of_tokens=False), callbacks))
+    return RewardTrainer(**constructor_arguments(loaded, config, numbered, RenameLogs(of_tokens=False), callbacks))
 
 
 class _NumberedPairs(NumberedBatches):

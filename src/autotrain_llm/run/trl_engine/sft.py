@@ -42,11 +42,11 @@ def sft(
     """TRL's SFTTrainer for a plan of next-token prediction. `arguments` are transformers' own, by name."""
     config = sft_config(plan, arguments)
     numbered = NumberedBatches(plan, config, int(loaded.tokenizer.pad_token_id), {TRAIN: train_rows, VALID: valid_rows})
-    return SFTTrainer(**constructor_arguments(loaded, config, numbered, InOurWords(), callbacks))
+    return SFTTrainer(**constructor_arguments(loaded, config, numbered, RenameLogs(), callbacks))
 
 
 def constructor_arguments(
-    loaded: Loaded, config: Any, numbered: NumberedBatches, words: InOurWords, callbacks: Sequence[TrainerCallback]
+    loaded: Loaded, config: Any, numbered: NumberedBatches, words: RenameLogs, callbacks: Sequence[TrainerCallback]
 ) -> dict[str, Any]:
     """What the constructors of all of TRL's trainers take alike."""
     return {
@@ -140,7 +140,7 @@ def _labels(row: Row) -> np.ndarray:
     return labels
 
 
-class InOurWords(TrainerCallback):
+class RenameLogs(TrainerCallback):
     """What TRL logs, under the names that this package logs; stands before whoever records it.
 
     `of_tokens` is whether the loss is a likelihood of tokens, which has a perplexity.

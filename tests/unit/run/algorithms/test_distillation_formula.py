@@ -11,7 +11,13 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForC
 from autotrain_llm.run.algorithms.distill.objective import distilled, of_chosen
 from autotrain_llm.run.algorithms.distill.teacher import Teacher, head_of
 from autotrain_llm.run.algorithms.preference.objectives import dpo, orpo
-from autotrain_llm.run.engine.flat.distillation_loss import Head, Heard, Lesson, learn, likeliest
+from autotrain_llm.run.engine.flat.distillation_loss import (
+    DistillTarget,
+    Head,
+    TeacherHidden,
+    distillation_loss,
+    topk_logprobs,
+)
 from autotrain_llm.run.engine.flat.linear_cross_entropy import Logits
 from autotrain_llm.run.engine.layouts import Flat, Padded, PromptGroup, prepared_as
 from autotrain_llm.run.engine.objective import Objective, next_token
@@ -50,7 +56,7 @@ class Sides:
         self.weight = torch.randn(vocab_size, WIDE, dtype=torch.float64, requires_grad=True)
         self.bias = torch.randn(vocab_size, dtype=torch.float64, requires_grad=True)
         self.labels = torch.randint(0, vocab_size, (TOKENS,))
-        self.taught = Heard(
+        self.taught = TeacherHidden(
             torch.randn(TOKENS, 8, dtype=torch.float64), Head(torch.randn(vocab_size + more, 8, dtype=torch.float64))
         )
 
@@ -79,8 +85,8 @@ def assert_same(sides: Sides, found: torch.Tensor, expected: torch.Tensor) -> No
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_loss_and_gradients_are_the_formulas(divergence, temperature, share):
     sides = Sides()
-    lesson = Lesson(sides.taught, divergence, temperature, share, WORDS)
-    learnt = learn(sides.hidden, sides.head, sides.labels, lesson, tile=5)
+    distill_target = DistillTarget(sides.taught, divergence, temperature, share, WORDS)
+    learnt = distillation_loss(sides.hidden, sides.head, sides.labels, distill_target, tile=5)
     expected = written_out(sides.logits(), sides.teachers(), sides.labels, divergence, temperature, share)
     assert_same(sides, learnt.loss, expected)
     p, q = (torch.softmax(one / temperature, -1) for one in (sides.teachers(), sides.logits()))
@@ -92,9 +98,12 @@ def test_loss_and_gradients_are_the_formulas(divergence, temperature, share):
 def test_a_head_that_scales_and_caps_is_followed_on_both_sides(divergence):
     sides = Sides()
     bent = Logits(scale=0.5, softcap=3.0)
-    heard = Heard(sides.taught.hidden, Head(sides.taught.head.weight, None, bent))
-    learnt = learn(
-        sides.hidden, Head(sides.weight, sides.bias, bent), sides.labels, Lesson(heard, divergence, 2.0, 0.4, WORDS)
+    heard = TeacherHidden(sides.taught.hidden, Head(sides.taught.head.weight, None, bent))
+    learnt = distillation_loss(
+        sides.hidden,
+        Head(sides.weight, sides.bias, bent),
+        sides.labels,
+        DistillTarget(heard, divergence, 2.0, 0.4, WORDS),
     )
     both = [3.0 * torch.tanh(logits * 0.5 / 3.0) for logits in (sides.logits(), sides.teachers())]
     assert_same(sides, learnt.loss, written_out(*both, sides.labels, divergence, 2.0, 0.4))
@@ -104,8 +113,10 @@ def test_a_head_that_scales_and_caps_is_followed_on_both_sides(divergence):
 @TEMPERATURES
 def test_the_likeliest_words_of_a_whole_vocabulary_say_what_the_teacher_says(divergence, temperature):
     sides = Sides()
-    kept = likeliest(sides.taught, WORDS, temperature, tile=4)
-    found = learn(sides.hidden, sides.head, sides.labels, Lesson(kept, divergence, temperature, 0.5, WORDS), tile=6)
+    kept = topk_logprobs(sides.taught, WORDS, temperature, tile=4)
+    found = distillation_loss(
+        sides.hidden, sides.head, sides.labels, DistillTarget(kept, divergence, temperature, 0.5, WORDS), tile=6
+    )
     expected = written_out(sides.logits(), sides.teachers(), sides.labels, divergence, temperature, 0.5)
     assert_same(sides, found.loss, expected)
 
@@ -114,8 +125,8 @@ def test_the_likeliest_words_of_a_whole_vocabulary_say_what_the_teacher_says(div
 @pytest.mark.parametrize("count", [1, 4, WORDS - 1])
 def test_words_that_were_not_kept_count_as_one(divergence, count):
     sides = Sides()
-    kept = likeliest(sides.taught, count, 1.5)
-    found = learn(sides.hidden, sides.head, sides.labels, Lesson(kept, divergence, 1.5, 0.6, WORDS))
+    kept = topk_logprobs(sides.taught, count, 1.5)
+    found = distillation_loss(sides.hidden, sides.head, sides.labels, DistillTarget(kept, divergence, 1.5, 0.6, WORDS))
     p, q = (torch.softmax(one / 1.5, -1) for one in (sides.teachers(), sides.logits()))
     best = p.topk(count, dim=-1).indices
     rest = torch.ones_like(p).scatter(1, best, 0.0)
@@ -129,8 +140,10 @@ def test_words_that_were_not_kept_count_as_one(divergence, count):
 @EVERY
 def test_words_that_only_one_side_has_are_left_out_of_the_comparison(divergence):
     sides = Sides(more=6)
-    lesson = Lesson(Heard(sides.taught.hidden, sides.taught.head.cut(30)), divergence, 2.0, 0.5, 30)
-    found = learn(sides.hidden, sides.head, sides.labels, lesson)
+    distill_target = DistillTarget(
+        TeacherHidden(sides.taught.hidden, sides.taught.head.cut(30)), divergence, 2.0, 0.5, 30
+    )
+    found = distillation_loss(sides.hidden, sides.head, sides.labels, distill_target)
     p, q = (torch.softmax(one[:, :30] / 2.0, -1) for one in (sides.teachers(), sides.logits()))
     task = -torch.log_softmax(sides.logits(), -1).gather(1, sides.labels[:, None]).sum()
     assert_same(sides, found.loss, 0.5 * task + 0.5 * 4.0 * divergence_of(divergence, p, q).sum())
@@ -141,10 +154,10 @@ def test_words_that_only_one_side_has_are_left_out_of_the_comparison(divergence)
 def test_a_lesson_of_some_tokens_leaves_the_task_its_log_probabilities(divergence, kept):
     sides = Sides()
     where, weights = torch.tensor([2, 3, 9, 20]), torch.tensor([0.5, 0.5, 1.0, 0.25], dtype=torch.float64)
-    heard = Heard(sides.taught.hidden[where], sides.taught.head)
-    said = likeliest(heard, WORDS, 2.0) if kept else heard
-    lesson = Lesson(said, divergence, 2.0, 0.3, WORDS, where, weights, alone=True)
-    learnt = learn(sides.hidden, sides.head, sides.labels, lesson, tile=3)
+    heard = TeacherHidden(sides.taught.hidden[where], sides.taught.head)
+    said = topk_logprobs(heard, WORDS, 2.0) if kept else heard
+    distill_target = DistillTarget(said, divergence, 2.0, 0.3, WORDS, where, weights, alone=True)
+    learnt = distillation_loss(sides.hidden, sides.head, sides.labels, distill_target, tile=3)
     found = 0.7 * -(learnt.logprobs**2).sum() + learnt.loss
     own = torch.log_softmax(sides.logits(), -1).gather(1, sides.labels[:, None])[:, 0]
     p, q = torch.softmax(sides.teachers()[where] / 2, -1), torch.softmax(sides.logits()[where] / 2, -1)
@@ -155,8 +168,10 @@ def test_a_lesson_of_some_tokens_leaves_the_task_its_log_probabilities(divergenc
 @EVERY
 def test_logits_that_are_there_already_are_taken_as_they_are(divergence):
     sides = Sides()
-    heard = Heard(sides.teachers(), Head(None))
-    learnt = learn(sides.logits(), Head(None), sides.labels, Lesson(heard, divergence, 2.0, 0.5, WORDS), tile=7)
+    heard = TeacherHidden(sides.teachers(), Head(None))
+    learnt = distillation_loss(
+        sides.logits(), Head(None), sides.labels, DistillTarget(heard, divergence, 2.0, 0.5, WORDS), tile=7
+    )
     expected = written_out(sides.logits(), sides.teachers(), sides.labels, divergence, 2.0, 0.5)
     assert_same(sides, learnt.loss, expected)
 
@@ -169,17 +184,21 @@ def test_distributions_far_apart_have_finite_gradients_in_float32(divergence, ke
     student.requires_grad_()
     teacher = torch.zeros(3, 50)
     teacher[:, 3] = 60.0
-    heard = Heard(teacher, Head(None))
-    said = likeliest(heard, kept, 1.0) if kept else heard
-    learnt = learn(student, Head(None), torch.tensor([1, 2, 3]), Lesson(said, divergence, 1.0, 0.5, 50))
+    heard = TeacherHidden(teacher, Head(None))
+    said = topk_logprobs(heard, kept, 1.0) if kept else heard
+    learnt = distillation_loss(
+        student, Head(None), torch.tensor([1, 2, 3]), DistillTarget(said, divergence, 1.0, 0.5, 50)
+    )
     (slope,) = torch.autograd.grad(learnt.loss, student)
     assert learnt.loss.isfinite() and slope.isfinite().all()
 
 
 def test_a_batch_without_a_token_to_learn_costs_nothing():
     sides = Sides()
-    nothing = Heard(sides.taught.hidden[:0], sides.taught.head)
-    learnt = learn(sides.hidden[:0], sides.head, sides.labels[:0], Lesson(nothing, "forward_kl", 2.0, 0.5, WORDS))
+    nothing = TeacherHidden(sides.taught.hidden[:0], sides.taught.head)
+    learnt = distillation_loss(
+        sides.hidden[:0], sides.head, sides.labels[:0], DistillTarget(nothing, "forward_kl", 2.0, 0.5, WORDS)
+    )
     assert learnt.loss.item() == 0 and sides.gradients(learnt.loss)[1].abs().sum() == 0
 
 
@@ -213,20 +232,22 @@ class Taught:
 
     def loss(self, items: list, task: Objective, teachers: list | None = None, kept: int | None = None):
         """The loss of a batch, per item, and the student's gradients."""
-        pairs, batch = task.arrange is not None, self.layout.collate(items)
+        pairs, batch = task.make_dataset is not None, self.layout.collate(items)
         if pairs:
             batch["reference"] = torch.zeros(batch["answers"], dtype=torch.float64)
         teacher = Teacher(self.teacher, head_of(self.teacher, self.layout), self.layout)
         said = teacher.hidden_states(batch if teachers is None else self.layout.collate(teachers), 40)
         if kept is not None:
-            said = likeliest(said, kept, self.settings["temperature"])
+            said = topk_logprobs(said, kept, self.settings["temperature"])
         where, weights = of_chosen(batch) if pairs else (None, None)
         chosen = (self.settings["loss"], self.settings["temperature"], self.settings["alpha"], 40)
-        batch["lesson"] = Lesson(said, *chosen, where, weights, pairs)
+        batch["distill_target"] = DistillTarget(said, *chosen, where, weights, pairs)
         objective = distilled(task, self.settings)
         output = self.layout.forward(self.student, batch, objective.compute)
         loss = objective.loss(output, batch) / objective.items(batch)
-        measured = {name: (total / count).item() for name, (total, count) in objective.measures(output, batch).items()}
+        measured = {
+            name: (total / count).item() for name, (total, count) in objective.batch_metrics(output, batch).items()
+        }
         mixed = (1 - self.settings["alpha"]) * measured["task_loss"] + self.settings["alpha"] * measured["distill_loss"]
         assert mixed == pytest.approx(loss.item(), abs=CLOSE)
         return loss, torch.autograd.grad(loss, list(self.student.parameters()))
@@ -337,7 +358,7 @@ def test_a_padded_head_that_is_more_than_a_product_is_the_models_own():
     prepare_padded(model)
     assert padded_head(model).weight is None
     said = Teacher(model, padded_head(model), layout).hidden_states(batch, 40)
-    batch["lesson"] = Lesson(said, "forward_kl", 2.0, 0.5, 40)
+    batch["distill_target"] = DistillTarget(said, "forward_kl", 2.0, 0.5, 40)
     output = layout.forward(model, batch, "distilled")
     assert output.divergence.abs().max() < CLOSE, "a model is no way from itself"
     assert output.loss.item() == pytest.approx(0.5 * expected.item(), abs=CLOSE)

@@ -24,7 +24,7 @@ from autotrain_llm.run.engine.layouts import Flat, Padded, prepared_as
 from autotrain_llm.run.engine.loop import Loop
 from autotrain_llm.run.engine.objective import Objective
 from autotrain_llm.run.engine.reference_model import FrozenReference
-from autotrain_llm.run.engine.throughput import Rates
+from autotrain_llm.run.engine.throughput import Throughput
 from autotrain_llm.trainers.dpo import LOSSES, SMOOTHED
 
 WORDS = 53
@@ -146,7 +146,7 @@ def looped(
         ),
         layout=laid_out,
         objective=objective,
-        rates=Rates(None, None),
+        throughput=Throughput(None, None),
         train_rows=items,
         valid_rows=None,
         augmenters=[references] if references else [],

@@ -204,16 +204,16 @@ def test_a_pair_that_counts_nothing_gives_no_score_and_a_gradient_of_zero() -> N
     assert output.scores is not None and output.scores.numel() == 0
     assert objective.items(batch) == 0 and loss == 0
     assert all(not one.grad.any() for one in model.parameters() if one.grad is not None)
-    assert all(not count for _, count in objective.measures(output, batch).values())
+    assert all(not count for _, count in objective.batch_metrics(output, batch).values())
 
 
 def measured(scores: list[float]) -> dict[str, float]:
     """What is logged of these scores, chosen and rejected in turn, as the loop divides it."""
     objective = pairwise({"label_smoothing": 0.0})
     output = FlatOutput(scores=torch.tensor(scores))
-    sums = objective.measures(output, {"answers": len(scores)})
+    sums = objective.batch_metrics(output, {"answers": len(scores)})
     ratios = {name: float(total / count) for name, (total, count) in sums.items() if count}
-    return ratios | objective.derived(ratios | {"loss": 0.0})
+    return ratios | objective.derived_metrics(ratios | {"loss": 0.0})
 
 
 def test_measures_have_trls_names_and_meaning() -> None:

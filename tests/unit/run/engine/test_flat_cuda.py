@@ -45,7 +45,7 @@ def test_every_kernel_equals_attention_segment_by_segment(name, layout, window, 
     for compute, kind in ((COMPUTE[name], torch.bfloat16), (attention._per_segment, torch.float32)):
         tensors = [one.to(kind).requires_grad_() for one in inputs]
         segments = Segments(layout.lengths, layout.continues)
-        output = compute(*tensors, attention.Asked(segments, 0.2, window=window, softcap=softcap))
+        output = compute(*tensors, attention.AttentionArgs(segments, 0.2, window=window, softcap=softcap))
         gradients = torch.autograd.grad((output.float() * weight).sum(), tensors)
         results.append([output, *gradients])
     for mine, exact in zip(*results, strict=True):

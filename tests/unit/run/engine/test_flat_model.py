@@ -92,7 +92,7 @@ def test_blocks_equal_attention_segment_by_segment(most, window, softcap, monkey
     for layout in (segments, Segments(segments.lengths)):
         results = []
         for compute in (attention._blocks, attention._per_segment):
-            output = compute(*tensors, attention.Asked(layout, 0.3, window=window, softcap=softcap))
+            output = compute(*tensors, attention.AttentionArgs(layout, 0.3, window=window, softcap=softcap))
             results.append([output, *torch.autograd.grad((output * output.detach().cos()).sum(), tensors)])
         for one, other in zip(*results, strict=True):
             assert torch.allclose(one, other, rtol=0, atol=1e-10)

@@ -16,7 +16,7 @@ from autotrain_llm.run.engine.batches import RowGroups
 from autotrain_llm.run.engine.layouts import Flat, Padded
 from autotrain_llm.run.engine.loop import Loop
 from autotrain_llm.run.engine.objective import next_token
-from autotrain_llm.run.engine.throughput import Rates
+from autotrain_llm.run.engine.throughput import Throughput
 
 WORDS = 61
 WITHIN = 1e-10
@@ -82,7 +82,7 @@ def looped(
         args=TrainingArguments(**settings),
         layout=Flat(model) if layout == "flat" else Padded(0),
         objective=next_token({}),
-        rates=Rates(None, None),
+        throughput=Throughput(None, None),
         train_rows=RowGroups(rows),
         valid_rows=None,
     )

@@ -237,7 +237,7 @@ def test_a_run_logs_how_well_it_used_the_machine(chat_rows: Path, tmp_path: Path
     for line in lines:
         assert line["tokens_per_second"] > 0
         assert 0 <= line["padding_saved"] < 1
-        assert 0 < line["matmul_share"] < 1
+        assert 0 < line["mfu"] < 1
         assert line["grad_norm"] > 0
     peak = json.loads((tmp_path / "run" / "run.json").read_text())["outcome"]["matmul_peak"]
     assert peak["rate"] > 1e9
@@ -246,23 +246,23 @@ def test_a_run_logs_how_well_it_used_the_machine(chat_rows: Path, tmp_path: Path
 
 def test_padding_saved_is_the_share_that_padding_would_have_wasted() -> None:
     from autotrain_llm.run.engine.layouts import Padded
-    from autotrain_llm.run.engine.throughput import Rates
+    from autotrain_llm.run.engine.throughput import Throughput
 
     rows = [([1] * length, [True] * length) for length in (10, 4, 6)]
     padded = Padded(0).collate(rows)
-    assert (padded["tokens"], padded["spared"]) == (20, 0)
-    rates = Rates(None, None)
-    rates.add([{"tokens": 20, "spared": 10, "target_labels": torch.zeros(17)}])
-    found = rates.take(1, lambda counts: counts, "cpu")
+    assert (padded["tokens"], padded["padding_tokens_saved"]) == (20, 0)
+    throughput = Throughput(None, None)
+    throughput.add([{"tokens": 20, "padding_tokens_saved": 10, "target_labels": torch.zeros(17)}])
+    found = throughput.take(1, lambda counts: counts, "cpu")
     assert found["padding_saved"] == pytest.approx(1 / 3, abs=1e-4)
-    assert "matmul_share" not in found
-    assert rates.counts == [0, 0, 0]
+    assert "mfu" not in found
+    assert throughput.counts == [0, 0, 0]
 
 
 def test_needed_work_counts_each_parameter_that_a_token_meets_once() -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from autotrain_llm.run.engine.throughput import needed_work
+    from autotrain_llm.run.engine.throughput import flops_of
 
     shape = {
         "vocab_size": 50,
@@ -274,12 +274,12 @@ def test_needed_work_counts_each_parameter_that_a_token_meets_once() -> None:
     for tied in (True, False):
         model = LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=tied))
         layers = sum(one.numel() for one in model.model.layers.parameters()) + model.model.norm.weight.numel()
-        work = needed_work(model)
+        work = flops_of(model)
         assert work is not None
         assert (work.per_token, work.per_target) == (6 * layers, 6 * 50 * 16)
         assert work.of(10, 3) == 60 * layers + 18 * 50 * 16
     model.requires_grad_(False)
-    frozen = needed_work(model)
+    frozen = flops_of(model)
     assert frozen is not None
     assert frozen.per_token == 4 * layers
 

@@ -16,7 +16,7 @@ import torch
 
 from autotrain_llm.data.tokenize.teacher_rows import ManyRows, targets_of
 from autotrain_llm.run.algorithms.distill.dataset import Collate
-from autotrain_llm.run.engine.flat.distillation_loss import Likeliest
+from autotrain_llm.run.engine.flat.distillation_loss import TopKLogprobs
 
 # Raised when the same rows, weights and settings give other numbers than before.
 FORMAT = 1
@@ -53,11 +53,11 @@ class CachedTopK:
         return 1.0 - float(np.exp(self.rest, dtype=np.float64).mean()) if len(self.rest) else 1.0
 
     def gather(self, numbers: Sequence[int], collate: Collate) -> dict[str, Any]:
-        """What was kept of these rows, one after the other, as `likeliest`."""
+        """What was kept of these rows, one after the other, as `topk_logprobs`."""
         parts = [slice(int(self.offsets[number]), int(self.offsets[number + 1])) for number in numbers]
         held = {name: np.concatenate([getattr(self, name)[part] for part in parts or [slice(0, 0)]]) for name in TYPES}
         ids = torch.from_numpy(held["ids"].astype(np.int64))
-        return {"likeliest": {"ids": ids, **{name: torch.from_numpy(held[name]) for name in ("logprobs", "rest")}}}
+        return {"topk_logprobs": {"ids": ids, **{name: torch.from_numpy(held[name]) for name in ("logprobs", "rest")}}}
 
 
 class CacheWriter:
@@ -84,7 +84,7 @@ class CacheWriter:
             return np.zeros(shape, dtype=TYPES[name])
         return np.lib.format.open_memmap(self.beside / f"{name}.npy", mode="w+", dtype=TYPES[name], shape=shape)
 
-    def put(self, rows: range, said: Likeliest) -> None:
+    def put(self, rows: range, said: TopKLogprobs) -> None:
         """What was said at the targets of these rows, in their order."""
         part = slice(int(self.offsets[rows.start]), int(self.offsets[rows.stop]))
         for name, array in self.arrays.items():

@@ -18,32 +18,32 @@ from autotrain_llm.run.engine.objective import Batch, Objective, Sums
 
 
 def distilled(task: Objective, settings: Mapping[str, Any]) -> Objective:
-    """The objective of a task together with a teacher; `settings` are the plan's `distillation`. The batch holds its `lesson`."""
+    """The objective of a task together with a teacher; `settings` are the plan's `distillation`. The batch holds its `distill_target`."""
     share, softening = float(settings["alpha"]), float(settings["temperature"]) ** 2
-    of_tokens = task.arrange is None
+    of_tokens = task.make_dataset is None
 
     def loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
         assert output.loss is not None
         return output.loss if of_tokens else (1 - share) * task.loss(output, batch) + output.loss
 
-    def measures(output: FlatOutput, batch: Batch) -> Sums:
+    def batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
         assert output.logprobs is not None and output.divergence is not None
         items = torch.tensor(float(task.items(batch)), device=output.divergence.device)
         own = -output.logprobs.detach().sum() if of_tokens else task.loss(output, batch).detach()
-        weights = batch["lesson"].weights
+        weights = batch["distill_target"].weights
         apart = output.divergence if weights is None else output.divergence * weights
         return {
-            **task.measures(output, batch),
+            **task.batch_metrics(output, batch),
             "task_loss": (own, items),
             "distill_loss": (softening * apart.double().sum(), items),
         }
 
-    def derived(measured: Mapping[str, float]) -> dict[str, float]:
+    def derived_metrics(measured: Mapping[str, float]) -> dict[str, float]:
         """What follows from a task's loss is not to follow from the mixture."""
         own = {"loss": measured["task_loss"]} if "loss" in measured and "task_loss" in measured else {}
-        return task.derived({**measured, **own})
+        return task.derived_metrics({**measured, **own})
 
-    return replace(task, compute=DISTILLED, loss=loss, measures=measures, derived=derived)
+    return replace(task, compute=DISTILLED, loss=loss, batch_metrics=batch_metrics, derived_metrics=derived_metrics)
 
 
 def of_chosen(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -22,7 +22,13 @@ from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.distill import logits_cache as cache
 from autotrain_llm.run.algorithms.distill.dataset import IndexedDataset, TeacherRows
 from autotrain_llm.run.algorithms.distill.objective import of_chosen
-from autotrain_llm.run.engine.flat.distillation_loss import Head, Heard, Lesson, Likeliest, likeliest
+from autotrain_llm.run.engine.flat.distillation_loss import (
+    DistillTarget,
+    Head,
+    TeacherHidden,
+    TopKLogprobs,
+    topk_logprobs,
+)
 from autotrain_llm.run.engine.flat.model import HIDDEN, causal_model, flat_head
 from autotrain_llm.run.engine.layouts import BatchLayout, Flat, prepared_as
 from autotrain_llm.run.engine.loading import (
@@ -51,12 +57,14 @@ class Teacher:
     head: Head
     layout: BatchLayout
 
-    def hidden_states(self, batch: dict[str, Any], vocab_size: int) -> Heard:
+    def hidden_states(self, batch: dict[str, Any], vocab_size: int) -> TeacherHidden:
         """What it knows at each target of a batch, of the first words of its vocabulary."""
         with torch.no_grad():
             hidden = self.layout.forward(self.model, batch, HIDDEN).hidden
         assert hidden is not None
-        return Heard(hidden if self.head.weight is not None else hidden[:, :vocab_size], self.head.cut(vocab_size))
+        return TeacherHidden(
+            hidden if self.head.weight is not None else hidden[:, :vocab_size], self.head.cut(vocab_size)
+        )
 
 
 class _Targets:
@@ -66,18 +74,18 @@ class _Targets:
         assert plan.distillation is not None
         self.settings, self.vocab_size, self.pairs = plan.distillation, vocab_size, pairs
 
-    def of(self, batch: dict[str, Any], said: Heard | Likeliest) -> dict[str, Any]:
+    def of(self, batch: dict[str, Any], said: TeacherHidden | TopKLogprobs) -> dict[str, Any]:
         """The batch with its lesson."""
         where, weights = of_chosen(batch) if self.pairs else (None, None)
         targets = batch["target_labels"].numel() if where is None else where.numel()
-        heard = (said.hidden if isinstance(said, Heard) else said.ids).shape[0]
+        heard = (said.hidden if isinstance(said, TeacherHidden) else said.ids).shape[0]
         if heard != targets:
             raise RuntimeError(f"the teacher was asked about {heard} tokens, and {targets} are learnt")
         decided = self.settings
-        lesson = Lesson(
+        distill_target = DistillTarget(
             said, decided["loss"], decided["temperature"], decided["alpha"], self.vocab_size, where, weights, self.pairs
         )
-        return batch | {"lesson": lesson}
+        return batch | {"distill_target": distill_target}
 
 
 class OnlineTeacher:
@@ -159,14 +167,14 @@ class CachedTeacher:
             raise
         return writing.finish()
 
-    def _say(self, teacher: Teacher, side: str, turn: range, top_k: int, loop: Loop) -> Likeliest:
+    def _say(self, teacher: Teacher, side: str, turn: range, top_k: int, loop: Loop) -> TopKLogprobs:
         batch = loop.on_device(teacher.layout.collate([self.rows[side][number] for number in turn]))
         with loop.accelerator.autocast():
             heard = teacher.hidden_states(batch, self.targets.vocab_size)
-            return likeliest(heard, top_k, self.targets.settings["temperature"])
+            return topk_logprobs(heard, top_k, self.targets.settings["temperature"])
 
     def augment(self, batch: dict[str, Any], model: nn.Module, over_processes: OverProcesses) -> dict[str, Any]:
-        return self.targets.of(batch, Likeliest(**batch["likeliest"]))
+        return self.targets.of(batch, TopKLogprobs(**batch["topk_logprobs"]))
 
     def outcome(self) -> dict[str, Any]:
         """What run.json keeps of it."""
@@ -179,15 +187,15 @@ def _any_of(loop: Loop, here: bool) -> bool:
     return bool(loop.over_processes(torch.tensor(float(here), device=loop.args.device)) > 0)
 
 
-def _shared(own: Likeliest | None, count: int, top_k: int, loop: Loop) -> Likeliest:
+def _shared(own: TopKLogprobs | None, count: int, top_k: int, loop: Loop) -> TopKLogprobs:
     """What one process said, in all of them."""
     if loop.args.world_size == 1:
         assert own is not None
         return own
     device = loop.args.device
     empty = torch.zeros(count, top_k, device=device)
-    said = own or Likeliest(empty.long(), empty, empty.new_zeros(count))
-    return Likeliest(*(loop.over_processes(one) for one in (said.ids, said.logprobs.float(), said.rest.float())))
+    said = own or TopKLogprobs(empty.long(), empty, empty.new_zeros(count))
+    return TopKLogprobs(*(loop.over_processes(one) for one in (said.ids, said.logprobs.float(), said.rest.float())))
 
 
 def attach_teacher_inputs(loop: Loop, teacher_inputs: dict[str, Any]) -> None:

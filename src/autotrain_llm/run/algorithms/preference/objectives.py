@@ -25,7 +25,7 @@ def dpo(settings: Mapping[str, Any]) -> Objective:
     def loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
         return per_pair(pair_logps(output, batch), beta, smoothing).sum()
 
-    def measures(output: FlatOutput, batch: Batch) -> Sums:
+    def batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
         pairs = pair_logps(output, batch)
         return {
             **pair_metrics(beta * pairs.chosen_ratio, beta * pairs.rejected_ratio),
@@ -35,7 +35,7 @@ def dpo(settings: Mapping[str, Any]) -> Objective:
             **of_chosen(output, batch, _every_other(batch)),
         }
 
-    return Objective(LOGPROBS, loss, _pairs, measures, perplexity, arrange=Pairs, has_reference=True)
+    return Objective(LOGPROBS, loss, _pairs, batch_metrics, perplexity, make_dataset=Pairs, has_reference=True)
 
 
 def orpo(settings: Mapping[str, Any]) -> Objective:
@@ -56,7 +56,7 @@ def orpo(settings: Mapping[str, Any]) -> Objective:
         chosen, _, ratio = terms(output, batch)
         return (-chosen - alpha * logsigmoid(ratio)).sum()
 
-    def measures(output: FlatOutput, batch: Batch) -> Sums:
+    def batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
         chosen, rejected, ratio = terms(output, batch)
         return {
             **pair_metrics(alpha * chosen, alpha * rejected),
@@ -68,7 +68,7 @@ def orpo(settings: Mapping[str, Any]) -> Objective:
             **of_chosen(output, batch, _every_other(batch)),
         }
 
-    return Objective(LOGPROBS, loss, _pairs, measures, perplexity, arrange=Pairs)
+    return Objective(LOGPROBS, loss, _pairs, batch_metrics, perplexity, make_dataset=Pairs)
 
 
 def log_odds(logprob: torch.Tensor) -> torch.Tensor:
@@ -92,7 +92,7 @@ def kto(settings: Mapping[str, Any]) -> Objective:
         above = beta * (sequence_logps(output, batch) - batch["reference"] - batch["kl"])
         return torch.where(batch["labels"], good * (1 - sigmoid(above)), bad * (1 - sigmoid(-above))).sum()
 
-    def measures(output: FlatOutput, batch: Batch) -> Sums:
+    def batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
         logprobs, labels = sequence_logps(output, batch), batch["labels"]
         rewards = beta * (logprobs - batch["reference"])
         kl = batch["kl"].reshape(1)
@@ -106,7 +106,7 @@ def kto(settings: Mapping[str, Any]) -> Objective:
             **of_chosen(output, batch, labels),
         }
 
-    return Objective(LOGPROBS, loss, _answers, measures, _margin, UnpairedPreferences, has_reference=True)
+    return Objective(LOGPROBS, loss, _answers, batch_metrics, _margin, UnpairedPreferences, has_reference=True)
 
 
 def _margin(measured: Mapping[str, float]) -> dict[str, float]:

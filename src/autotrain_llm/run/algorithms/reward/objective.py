@@ -27,7 +27,7 @@ def pairwise(settings: Mapping[str, Any]) -> Objective:
         chosen, rejected = _sides(output)
         return pairwise_loss(chosen, rejected, smoothing).sum()
 
-    return Objective(SCORES, loss, _pairs, _measures, _calibration, arrange=Pairs)
+    return Objective(SCORES, loss, _pairs, _batch_metrics, _calibration, make_dataset=Pairs)
 
 
 def pairwise_loss(chosen: torch.Tensor, rejected: torch.Tensor, smoothing: float) -> torch.Tensor:
@@ -45,7 +45,7 @@ def _pairs(batch: Batch) -> int:
     return int(batch["answers"]) // 2
 
 
-def _measures(output: FlatOutput, batch: Batch) -> Sums:
+def _batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
     """Under TRL's names: accuracy, margin, mean_reward, and min_reward and max_reward, which are those of a batch, averaged over batches."""
     chosen, rejected = (side.detach().double() for side in _sides(output))
     both = torch.cat([chosen, rejected])

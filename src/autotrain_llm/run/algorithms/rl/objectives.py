@@ -28,10 +28,10 @@ def ppo(settings: Mapping[str, Any]) -> Objective:
     def more(output: FlatOutput, batch: Batch) -> torch.Tensor:
         return weight * value_loss(output, batch)
 
-    def measures(output: FlatOutput, batch: Batch) -> Sums:
+    def batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
         return {"value_loss": mean_of(value_loss(output, batch))}
 
-    return _policy(settings, VALUES, more, measures)
+    return _policy(settings, VALUES, more, batch_metrics)
 
 
 def grpo(settings: Mapping[str, Any]) -> Objective:
@@ -62,7 +62,7 @@ def _policy(
         total = (surrogate(output, batch) + more(output, batch)).sum()
         return total - bonus * _entropy(output).sum() if bonus else total
 
-    def measures(output: FlatOutput, batch: Batch) -> Sums:
+    def batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
         logprobs, old, advantages = _logprobs(output).detach(), batch["old_logprobs"], batch["advantages"]
         return {
             "policy_loss": mean_of(surrogate(output, batch)),
@@ -73,7 +73,7 @@ def _policy(
             **batch["phase"],
         }
 
-    return Objective(compute, loss, _tokens, measures, arrange=Prompts)
+    return Objective(compute, loss, _tokens, batch_metrics, make_dataset=Prompts)
 
 
 def _logprobs(output: FlatOutput) -> torch.Tensor:

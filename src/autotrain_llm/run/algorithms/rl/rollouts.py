@@ -239,7 +239,7 @@ class RolloutSource:
             self.measured = self._metrics(self.rollout)
             if self.sample_log is not None:
                 self.sample_log.add(self.rollout, self.worker)
-            loop.rates.leave_out(time.perf_counter() - began)
+            loop.throughput.leave_out(time.perf_counter() - began)
         slots = loop.args.gradient_accumulation_steps * loop.args.world_size
         place = number * loop.args.world_size + loop.args.process_index
         return MicroBatch(self.rollout, self.schedule.share(self.rollout, update, place, slots), self.measured)

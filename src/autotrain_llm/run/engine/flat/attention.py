@@ -63,7 +63,7 @@ def backend(device: str, dtype: torch.dtype, *, softcap: bool = False, dropout: 
 
 
 @dataclass(frozen=True)
-class Asked:
+class AttentionArgs:
     """What a layer asks for besides queries, keys and values. `window` is None where no segment is longer than it."""
 
     segments: Segments
@@ -101,7 +101,7 @@ def flat_attention(
     window = sliding_window if sliding_window is not None and sliding_window < _longest(segments) else None
     chosen = backend(query.device.type, query.dtype, softcap=softcap is not None, dropout=dropout > 0)
     compute = {FLASH: _flash, VARLEN: _varlen, FLEX: _flex, BLOCKS: _blocks, SDPA: _per_segment}[chosen]
-    return compute(query, key, value, Asked(segments, scaling, dropout, window, softcap)), None
+    return compute(query, key, value, AttentionArgs(segments, scaling, dropout, window, softcap)), None
 
 
 def _same_type(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -125,7 +125,7 @@ def _longest(segments: Segments) -> int:
 # One segment after the other: any device, any type, everything that can be asked for.
 
 
-def _per_segment(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: Asked) -> torch.Tensor:
+def _per_segment(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: AttentionArgs) -> torch.Tensor:
     """One split and one concatenation, so that backward neither fills nor adds a whole stream per segment."""
     segments, bent = asked.segments, asked.softcap is not None
     lengths = list(segments.lengths)
@@ -165,7 +165,7 @@ def _scaled_dot_product(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None,
-    asked: Asked,
+    asked: AttentionArgs,
 ) -> torch.Tensor:
     return functional.scaled_dot_product_attention(
         query,
@@ -184,7 +184,7 @@ def _softcapped(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None,
-    asked: Asked,
+    asked: AttentionArgs,
 ) -> torch.Tensor:
     if mask is None or asked.softcap is None:
         raise ValueError("softcapped attention is computed with an explicit mask")
@@ -199,12 +199,12 @@ def _softcapped(
 # Blocks of the stream, on a processor.
 
 
-def _blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: Asked) -> torch.Tensor:
+def _blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: AttentionArgs) -> torch.Tensor:
     if asked.softcap is None and query.dtype in HALF and _usual_span(asked.segments) <= SHORT_SPAN:
         with torch.autocast(query.device.type, enabled=False):  # which would take them back to half precision
             return _per_segment(query.float(), key.float(), value.float(), asked).to(value.dtype)
     key, value = _with_parents(key, value, asked.segments)
-    return blocks.attend(query, key, value, asked.segments, asked.scaling, asked.window, asked.softcap)
+    return blocks.blocked_attention(query, key, value, asked.segments, asked.scaling, asked.window, asked.softcap)
 
 
 def _usual_span(segments: Segments) -> float:
@@ -218,7 +218,7 @@ def _usual_span(segments: Segments) -> float:
 # The whole stream at once: kernels for variable lengths, and FlexAttention.
 
 
-def _flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: Asked) -> torch.Tensor:
+def _flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: AttentionArgs) -> torch.Tensor:
     segments, window = asked.segments, asked.window
     offsets = _offsets(segments, query.device)
     key, value = _with_parents(key, value, segments)
@@ -239,7 +239,7 @@ def _flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: A
     return output[None]
 
 
-def _varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: Asked) -> torch.Tensor:
+def _varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: AttentionArgs) -> torch.Tensor:
     segments, window = asked.segments, asked.window
     offsets = _offsets(segments, query.device)
     key, value = _with_parents(key, value, segments)
@@ -291,7 +291,7 @@ def _with_parents(key: torch.Tensor, value: torch.Tensor, segments: Segments) ->
     return key.index_select(2, order), value.index_select(2, order)
 
 
-def _flex(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: Asked) -> torch.Tensor:
+def _flex(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: AttentionArgs) -> torch.Tensor:
     compiled = _flex_function()
     output = compiled(
         query,

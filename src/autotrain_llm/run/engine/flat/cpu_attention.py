@@ -42,7 +42,7 @@ class Block:
         return self.masks[groups, kind]
 
 
-def attend(
+def blocked_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -142,7 +142,7 @@ class _BlockAttention(torch.autograd.Function):
         queries = _by_key_head(query * scaling, groups)
         keys, values = key[0].contiguous(), value[0].contiguous()
         output = torch.empty(*queries.shape[:3], values.shape[-1], dtype=value.dtype)
-        work = _Work(queries, keys, softcap, scratch)
+        work = _Workspace(queries, keys, softcap, scratch)
         # A layer that is computed twice has to decide the same both times: it looks at nothing but its own.
         keep = any(ctx.needs_input_grad) and softcap is None and _bytes_of_shares(blocks, queries) <= KEPT_SHARES
         kept = []
@@ -167,7 +167,7 @@ class _BlockAttention(torch.autograd.Function):
         of_query = torch.empty_like(queries)
         of_key = torch.zeros_like(keys, dtype=exact)
         of_value = torch.zeros_like(values, dtype=exact)
-        work = _Work(queries, keys, softcap, scratch)
+        work = _Workspace(queries, keys, softcap, scratch)
         for number, block in enumerate(blocks):
             asking, seen = slice(block.first, block.last), slice(block.low, block.high)
             if kept:
@@ -207,7 +207,7 @@ def _rows_of(tensor: torch.Tensor, where: slice) -> torch.Tensor:
     return tensor[:, where].flatten(1, 2)
 
 
-class _Work:
+class _Workspace:
     """The large intermediate results of a block, in memory that all blocks and layers of a batch share."""
 
     def __init__(

@@ -14,7 +14,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from autotrain_llm.planning.memory_model import taught_rows
-from autotrain_llm.run.engine.flat.divergences import DIVERGENCES, over_buckets
+from autotrain_llm.run.engine.flat.divergences import DIVERGENCES, topk_divergence
 from autotrain_llm.run.engine.flat.linear_cross_entropy import (
     CPU_PIECE,
     Logits,
@@ -43,7 +43,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Heard:
+class TeacherHidden:
     """A teacher beside the batch: its hidden states (tokens, H) and its head."""
 
     hidden: torch.Tensor
@@ -55,7 +55,7 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Likeliest:
+class TopKLogprobs:
     """The words (tokens, k) that a teacher finds likeliest, their log-probabilities at the temperature, and that of all others (tokens,)."""
 
     ids: torch.Tensor
@@ -64,7 +64,7 @@ class Likeliest:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class DistillTarget:
     """What a batch is to learn from its teacher.
 
     `share` of the loss is the teacher's (α), which is heard at the targets `where` (all of them without it), each counting `weights` (one
@@ -72,7 +72,7 @@ class Lesson:
     log-probabilities with their gradient.
     """
 
-    teacher: Heard | Likeliest
+    teacher: TeacherHidden | TopKLogprobs
     divergence: str
     temperature: float
     share: float
@@ -83,7 +83,7 @@ class Lesson:
 
 
 @dataclass
-class Learnt:
+class DistillOutput:
     """`loss`, a sum with its gradient: of both parts, or for a lesson `alone` of the teacher's. `divergence` (tokens,) has none."""
 
     loss: torch.Tensor
@@ -92,18 +92,20 @@ class Learnt:
     divergence: torch.Tensor
 
 
-def learn(hidden: torch.Tensor, head: Head, labels: torch.Tensor, lesson: Lesson, *, tile: int | None = None) -> Learnt:
+def distillation_loss(
+    hidden: torch.Tensor, head: Head, labels: torch.Tensor, distill_target: DistillTarget, *, tile: int | None = None
+) -> DistillOutput:
     """`(1 - α) Σ -log q(label) + α T² Σ weight · divergence`, in nats, of K hidden states (K, H) and labels (K,)."""
-    if not lesson.alone:
-        loss, logprobs, correct, divergence = _apply(hidden, head, labels, lesson, tile)
-        return Learnt(loss, logprobs, correct, divergence)
-    logprobs, correct = log_probabilities(hidden, head, labels, tile)
-    heard = hidden if lesson.where is None else hidden.index_select(0, lesson.where)
-    loss, _, _, divergence = _apply(heard, head, labels.new_zeros(heard.shape[0]), lesson, tile)
-    return Learnt(loss, logprobs, correct, divergence)
+    if not distill_target.alone:
+        loss, logprobs, correct, divergence = _apply(hidden, head, labels, distill_target, tile)
+        return DistillOutput(loss, logprobs, correct, divergence)
+    logprobs, correct = label_logprobs(hidden, head, labels, tile)
+    heard = hidden if distill_target.where is None else hidden.index_select(0, distill_target.where)
+    loss, _, _, divergence = _apply(heard, head, labels.new_zeros(heard.shape[0]), distill_target, tile)
+    return DistillOutput(loss, logprobs, correct, divergence)
 
 
-def log_probabilities(
+def label_logprobs(
     hidden: torch.Tensor, head: Head, labels: torch.Tensor, tile: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The log-probability of each label, differentiable, and whether no word was likelier."""
@@ -116,7 +118,7 @@ def log_probabilities(
 
 
 @torch.no_grad()
-def likeliest(heard: Heard, count: int, temperature: float, *, tile: int | None = None) -> Likeliest:
+def topk_logprobs(heard: TeacherHidden, count: int, temperature: float, *, tile: int | None = None) -> TopKLogprobs:
     """The `count` likeliest words of each token, tile by tile."""
     options = _options(heard.hidden, heard.head, tile)
     parts = []
@@ -131,8 +133,8 @@ def likeliest(heard: Heard, count: int, temperature: float, *, tile: int | None 
                 parts.append((best.indices, best.values - total, rest - total[:, 0]))
     if not parts:
         empty = torch.empty(0, min(count, teacher.words), device=heard.hidden.device)
-        return Likeliest(empty.long(), empty, empty.sum(-1))
-    return Likeliest(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        return TopKLogprobs(empty.long(), empty, empty.sum(-1))
+    return TopKLogprobs(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def _options(hidden: torch.Tensor, head: Head, tile: int | None) -> Options:
@@ -148,13 +150,21 @@ def _piece(device: torch.device, rows: int, words: int) -> int:
 
 
 def _apply(
-    hidden: torch.Tensor, head: Head, labels: torch.Tensor, lesson: Lesson, tile: int | None
+    hidden: torch.Tensor, head: Head, labels: torch.Tensor, distill_target: DistillTarget, tile: int | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     options = _options(hidden, head, tile)
-    heard = lesson.teacher
-    of_teacher = _options(heard.hidden, heard.head, options.tile) if isinstance(heard, Heard) else None
+    heard = distill_target.teacher
+    of_teacher = _options(heard.hidden, heard.head, options.tile) if isinstance(heard, TeacherHidden) else None
     return _Learning.apply(
-        hidden, head.weight, head.bias, labels, lesson, options, of_teacher, head.logits, torch.is_grad_enabled()
+        hidden,
+        head.weight,
+        head.bias,
+        labels,
+        distill_target,
+        options,
+        of_teacher,
+        head.logits,
+        torch.is_grad_enabled(),
     )
 
 
@@ -168,7 +178,7 @@ class _Learning(torch.autograd.Function):
         weight: torch.Tensor | None,
         bias: torch.Tensor | None,
         labels: torch.Tensor,
-        lesson: Lesson,
+        distill_target: DistillTarget,
         options: Options,
         of_teacher: Options | None,
         logits: Logits,
@@ -176,7 +186,7 @@ class _Learning(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         wanted = [gradients and needed for needed in ctx.needs_input_grad[:3]]
         with torch.autocast(hidden.device.type, enabled=False):
-            tiles = _Tiles(hidden, Head(weight, bias, logits), labels, lesson, options, of_teacher, wanted)
+            tiles = _Tiles(hidden, Head(weight, bias, logits), labels, distill_target, options, of_teacher, wanted)
             tiles.run()
         ctx.save_for_backward(*tiles.gradients())
         ctx.mark_non_differentiable(tiles.logprobs, tiles.correct, tiles.divergence)
@@ -192,7 +202,7 @@ class _Learning(torch.autograd.Function):
 class _Teacher:
     """The teacher's logits, a tile of matrix products at a time and a piece of it in the softmax's type."""
 
-    def __init__(self, heard: Heard, options: Options, piece: int) -> None:
+    def __init__(self, heard: TeacherHidden, options: Options, piece: int) -> None:
         self.head, self.options = heard.head, options
         self.hidden = heard.hidden.to(options.product)
         self.weight = None if heard.head.weight is None else heard.head.weight.to(options.product)
@@ -234,12 +244,12 @@ class _Tiles:
         hidden: torch.Tensor,
         head: Head,
         labels: torch.Tensor,
-        lesson: Lesson,
+        distill_target: DistillTarget,
         options: Options,
         of_teacher: Options | None,
         wanted: list[bool],
     ) -> None:
-        self.labels, self.lesson, self.options, self.any_wanted = labels, lesson, options, any(wanted)
+        self.labels, self.distill_target, self.options, self.any_wanted = labels, distill_target, options, any(wanted)
         self.hidden, self.head = hidden.to(options.product), head
         self.weight = None if head.weight is None else head.weight.to(options.product)
         self.bias = None if head.bias is None else head.bias.to(options.softmax)
@@ -256,11 +266,11 @@ class _Tiles:
         self.piece = _piece(device, self.rows, words)
         self.products = torch.empty(self.rows, words, dtype=options.product, device=device)
         self.exact = torch.empty(self.piece, words, dtype=options.softmax, device=device)
-        self.soft = torch.empty(self.piece, lesson.words, dtype=options.softmax, device=device)
+        self.soft = torch.empty(self.piece, distill_target.words, dtype=options.softmax, device=device)
         self.teacher = None
-        if of_teacher is not None and isinstance(lesson.teacher, Heard):
+        if of_teacher is not None and isinstance(distill_target.teacher, TeacherHidden):
             of_teacher = replace(of_teacher, softmax=options.softmax, tile=options.tile)
-            self.teacher = _Teacher(lesson.teacher, of_teacher, self.piece)
+            self.teacher = _Teacher(distill_target.teacher, of_teacher, self.piece)
 
     def run(self) -> None:
         count = self.hidden.shape[0]
@@ -291,10 +301,10 @@ class _Tiles:
 
     def loss(self) -> torch.Tensor:
         """Both parts, in the softmax's type."""
-        lesson = self.lesson
-        taught = self.divergence if lesson.weights is None else self.divergence * lesson.weights
-        loss = lesson.share * lesson.temperature**2 * taught.sum()
-        return loss if lesson.alone else loss - (1 - lesson.share) * self.logprobs.sum()
+        distill_target = self.distill_target
+        taught = self.divergence if distill_target.weights is None else self.divergence * distill_target.weights
+        loss = distill_target.share * distill_target.temperature**2 * taught.sum()
+        return loss if distill_target.alone else loss - (1 - distill_target.share) * self.logprobs.sum()
 
     def gradients(self) -> list[torch.Tensor | None]:
         sums = (self.of_hidden, self.of_weight, self.of_bias)
@@ -302,17 +312,19 @@ class _Tiles:
 
     def _piece(self, products: torch.Tensor, where: slice, start: int) -> None:
         """Statistics of a piece's products, over which its gradient is written."""
-        lesson, head = self.lesson, self.head.logits
+        distill_target, head = self.distill_target, self.head.logits
         logits, bent = exact(products, self.bias, head, self.exact)
-        soft = torch.div(logits[:, : lesson.words], lesson.temperature, out=self.soft[: logits.shape[0]])
+        soft = torch.div(
+            logits[:, : distill_target.words], distill_target.temperature, out=self.soft[: logits.shape[0]]
+        )
         slope = self._task(logits, where)
         self._taught(soft, where, start)
         if not self.any_wanted:
             return
-        if lesson.weights is not None:
-            soft *= lesson.weights[where, None].to(soft.dtype)
+        if distill_target.weights is not None:
+            soft *= distill_target.weights[where, None].to(soft.dtype)
         # Of T² times the divergence of logits that were divided by T.
-        slope[:, : lesson.words].add_(soft, alpha=lesson.share * lesson.temperature)
+        slope[:, : distill_target.words].add_(soft, alpha=distill_target.share * distill_target.temperature)
         if bent is not None:
             slope *= bent
         if head.scale != 1.0:
@@ -323,7 +335,7 @@ class _Tiles:
 
     def _task(self, logits: torch.Tensor, where: slice) -> torch.Tensor:
         """The gradient of the task's share, in the memory of the logits."""
-        if self.lesson.alone:
+        if self.distill_target.alone:
             return logits.zero_()
         labels = self.labels[where, None]
         of_label, largest = logits.gather(1, labels)[:, 0], logits.amax(-1)
@@ -331,19 +343,21 @@ class _Tiles:
         self.logprobs[where] = of_label - (largest - shares.amax(-1).log_())
         self.correct[where] = of_label >= largest
         if self.any_wanted:
-            shares.scatter_add_(1, labels, torch.full_like(labels, -1, dtype=shares.dtype)).mul_(1 - self.lesson.share)
+            shares.scatter_add_(1, labels, torch.full_like(labels, -1, dtype=shares.dtype)).mul_(
+                1 - self.distill_target.share
+            )
         return shares
 
     def _taught(self, soft: torch.Tensor, where: slice, start: int) -> None:
         """The divergence of a piece, whose gradient is written over `soft`."""
-        lesson, said = self.lesson, self.lesson.teacher
+        distill_target, said = self.distill_target, self.distill_target.teacher
         if self.teacher is not None:
             rows = slice(where.start - start, where.stop - start)
-            teacher = self.teacher.piece(rows, lesson.temperature, lesson.words)
-            self.divergence[where] = DIVERGENCES[lesson.divergence](soft, teacher)
-        elif isinstance(said, Likeliest):
+            teacher = self.teacher.piece(rows, distill_target.temperature, distill_target.words)
+            self.divergence[where] = DIVERGENCES[distill_target.divergence](soft, teacher)
+        elif isinstance(said, TopKLogprobs):
             kept = (said.logprobs[where].to(soft.dtype), said.rest[where].to(soft.dtype))
-            self.divergence[where] = over_buckets(lesson.divergence, soft, said.ids[where], *kept)
+            self.divergence[where] = topk_divergence(distill_target.divergence, soft, said.ids[where], *kept)
 
 
 def _zeros(like: torch.Tensor | None, options: Options) -> torch.Tensor | None:

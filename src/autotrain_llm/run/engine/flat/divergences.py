@@ -14,7 +14,7 @@ import torch
 
 LOG_2 = math.log(2.0)
 # Of tokens and words: a divergence (tokens,), and over `student` its gradient. Both are logits and are overwritten.
-OfLogits = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+LogitsDivergence = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def softened(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -60,11 +60,11 @@ def jsd(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     return (of_teacher + of_student) / 2
 
 
-DIVERGENCES: dict[str, OfLogits] = {"forward_kl": forward_kl, "reverse_kl": reverse_kl, "jsd": jsd}
+DIVERGENCES: dict[str, LogitsDivergence] = {"forward_kl": forward_kl, "reverse_kl": reverse_kl, "jsd": jsd}
 
 # Over buckets (tokens, buckets) of log-probabilities `log_p` and `log_q`: the divergence, and its gradient as it would be if each of q's
 # buckets had a logit of its own. A bucket that neither has counts nothing.
-OfBuckets = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+BucketsDivergence = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 LEAST = 1e-37  # of what a student can leave for a bucket that its teacher has something in
 
 
@@ -89,10 +89,10 @@ def _jsd(log_p: torch.Tensor, log_q: torch.Tensor) -> tuple[torch.Tensor, torch.
     return (of_teacher + of_student) / 2, _weighted(log_q, log_q - middle - of_student[:, None]) / 2
 
 
-BUCKETS: dict[str, OfBuckets] = {"forward_kl": _forward_kl, "reverse_kl": _reverse_kl, "jsd": _jsd}
+BUCKETS: dict[str, BucketsDivergence] = {"forward_kl": _forward_kl, "reverse_kl": _reverse_kl, "jsd": _jsd}
 
 
-def over_buckets(
+def topk_divergence(
     divergence: str, student: torch.Tensor, ids: torch.Tensor, logprobs: torch.Tensor, rest: torch.Tensor
 ) -> torch.Tensor:
     """The divergence over the words `ids` (tokens, k), each a bucket of its own, and one bucket of all others; over `student` its gradient.

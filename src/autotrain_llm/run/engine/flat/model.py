@@ -21,7 +21,7 @@ from transformers.utils import ModelOutput
 from autotrain_llm.models.architectures import ALLOWED, UNDOING, Architecture, keeps_rows_apart
 from autotrain_llm.run.engine.flat import attention
 from autotrain_llm.run.engine.flat.batch import Segments
-from autotrain_llm.run.engine.flat.distillation_loss import Head, Lesson, learn
+from autotrain_llm.run.engine.flat.distillation_loss import DistillTarget, Head, distillation_loss
 from autotrain_llm.run.engine.flat.linear_cross_entropy import Logits, linear_cross_entropy, linear_logprobs
 
 LOSS = "loss"
@@ -76,7 +76,7 @@ def prepare_model(model: torch.nn.Module, own_attention: str | None = None) -> t
     """Let `model` be called with what `flatten` returns; returns the same model, still unwrapped by DDP or FSDP.
 
     A flat call takes, besides the batch, `compute`: "loss" (the summed cross entropy, gradients in one pass), "logprobs" (of
-    each target, differentiable), "distilled" (what a `lesson` asks for), "values" (these, and what the module `value_head` makes of the same hidden states) or "hidden" (no
+    each target, differentiable), "distilled" (what a `distill_target` asks for), "values" (these, and what the module `value_head` makes of the same hidden states) or "hidden" (no
     head); `with_entropy`; and the `temperature` by which logits are divided. `own_attention` is the implementation the model
     has when it is called normally: by default the one that transformers prefers for it. Raises ValueError for an
     architecture that is not allowed.
@@ -210,7 +210,7 @@ def _flat_forward(
     compute: str = LOSS,
     with_entropy: bool = False,
     temperature: float = 1.0,
-    lesson: Lesson | None = None,
+    distill_target: DistillTarget | None = None,
     **unused: Any,
 ) -> FlatOutput:
     hidden = hidden_states(causal, segments, input_ids, position_ids).index_select(0, target_positions)
@@ -219,7 +219,7 @@ def _flat_forward(
     logits = replace(logits, temperature=temperature)
     weight, bias = head_weights(causal.get_output_embeddings())
     if compute == DISTILLED:
-        return taught(hidden, Head(weight, bias, logits), target_labels, lesson)
+        return distill_output(hidden, Head(weight, bias, logits), target_labels, distill_target)
     if compute == LOSS:
         loss, statistics = linear_cross_entropy(
             hidden, weight, target_labels, bias, logits=logits, with_entropy=with_entropy
@@ -240,10 +240,12 @@ def _flat_forward(
     raise ValueError(f"a flat call computes {LOSS}, {LOGPROBS}, {VALUES}, {DISTILLED} or {HIDDEN}, not {compute!r}")
 
 
-def taught(hidden: torch.Tensor, head: Head, labels: torch.Tensor, lesson: Lesson | None) -> FlatOutput:
+def distill_output(
+    hidden: torch.Tensor, head: Head, labels: torch.Tensor, distill_target: DistillTarget | None
+) -> FlatOutput:
     """What a lesson makes of hidden states: its loss, with the log-probabilities of the labels."""
-    assert lesson is not None, "no teacher was asked"
-    learnt = learn(hidden, head, labels, lesson)
+    assert distill_target is not None, "no teacher was asked"
+    learnt = distillation_loss(hidden, head, labels, distill_target)
     return FlatOutput(loss=learnt.loss, logprobs=learnt.logprobs, correct=learnt.correct, divergence=learnt.divergence)
 
 

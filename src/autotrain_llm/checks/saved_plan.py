@@ -20,7 +20,8 @@ from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, Config, resolve
 from autotrain_llm.context.versions import versions
 from autotrain_llm.declare.finding import Finding, Refused
-from autotrain_llm.declare.param import flag_of, plain
+from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.text import plain
 
 if TYPE_CHECKING:
     from autotrain_llm.checks.preflight import Checked

@@ -5,7 +5,8 @@ from __future__ import annotations
 from autotrain_llm.cli.terminal import styled, wrap
 from autotrain_llm.config.aliases import ACCEPTED, RENAMED
 from autotrain_llm.config.registry import GROUPS, PARAMS, READS, REFUSED, TRAINERS, UNUSED, trainers_that_read, verdict
-from autotrain_llm.declare.param import flag_of, plain
+from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.text import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,16 +6,14 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
-from autotrain_llm.cli.render import duration
+from autotrain_llm.cli.metric_text import metrics_line
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import is_terminal, wants_colour, width
+from autotrain_llm.declare.text import duration
 from autotrain_llm.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-SHOWN = ("loss", "reward", "eval_loss", "eval_reward", "learning_rate", "tokens_per_second")
-NAMES = {"learning_rate": "lr", "tokens_per_second": "tokens/s", "eval_loss": "eval loss", "eval_reward": "eval reward"}
 
 
 def progress(screen: Screen, sweep: Mapping[str, Any] | None = None) -> ProgressCallback:
@@ -29,20 +27,6 @@ def progress(screen: Screen, sweep: Mapping[str, Any] | None = None) -> Progress
             return TrialTable(screen.err, sweep)
         return TrialLines(screen.err, sweep, Lines(screen.err) if screen.verbose else ProgressCallback())
     return Bar(screen.err) if is_terminal(screen.err) else Lines(screen.err)
-
-
-def numbers(metrics: Mapping[str, float]) -> str:
-    """Metrics in one line: the usual ones first, evaluation's after them; bookkeeping is left out."""
-    shown = [name for name in SHOWN if name in metrics]
-    bookkeeping = ("_per_second", "_seconds")
-    shown += [
-        name for name in metrics if name.startswith("eval_") and name not in SHOWN and not name.endswith(bookkeeping)
-    ]
-    return "  ".join(f"{NAMES.get(name, name.replace('_', ' '))} {_number(name, metrics[name])}" for name in shown)
-
-
-def _number(name: str, value: float) -> str:
-    return f"{value:,.0f}" if name == "tokens_per_second" else f"{value:.4g}"
 
 
 class Clock:
@@ -85,7 +69,7 @@ class Lines(ProgressCallback):
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         left = self.clock.left(step)
         rest = f"  {duration(left)} left" if left else ""
-        self._write(f"step {step}/{self.clock.steps}  {numbers(metrics)}{rest}")
+        self._write(f"step {step}/{self.clock.steps}  {metrics_line(metrics)}{rest}")
 
 
 class Bar(ProgressCallback):
@@ -127,9 +111,9 @@ class Bar(ProgressCallback):
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         if any(name.startswith("eval_") for name in metrics):
-            self._print(f"step {step}  {numbers(metrics)}")
+            self._print(f"step {step}  {metrics_line(metrics)}")
         elif self.bar is not None:
-            self.bar.update(self.task, completed=step, numbers=numbers(metrics))
+            self.bar.update(self.task, completed=step, numbers=metrics_line(metrics))
 
     def finish(self) -> None:
         self._close()

@@ -12,7 +12,8 @@ from autotrain_llm.cli.terminal import is_terminal, styled, wants_colour
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.declare.finding import ERROR, Finding, Refused
-from autotrain_llm.declare.param import Param, plain
+from autotrain_llm.declare.param import Param
+from autotrain_llm.declare.text import plain
 
 YES = ("", "y", "yes")
 

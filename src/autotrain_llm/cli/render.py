@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from autotrain_llm.cli.terminal import is_terminal, styled, wants_colour, width
 from autotrain_llm.declare.finding import ERROR, Finding
-from autotrain_llm.declare.param import flag_of, plain
+from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.text import duration, plain
 
 if TYPE_CHECKING:
     from autotrain_llm.checks.coverage import UncheckedItem
@@ -191,13 +192,3 @@ def _what_training_changed(report: RunReport) -> list[tuple[str, str]]:
     rows += [(row.name, f"{row.before:.4g} → {row.after:.4g} ({row.change:+.4g})") for row in compared]
     scored = numbers(report.evaluation.get("benchmark") or {})
     return rows + [(f"benchmark {name}", _shown(value)) for name, value in scored.items()]
-
-
-def duration(seconds: float) -> str:
-    """`42.0 s`, `3 min 20 s`, `2 h 5 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
-from autotrain_llm.cli.progress import numbers
+from autotrain_llm.cli.metric_text import metrics_line
 from autotrain_llm.cli.terminal import wants_colour, width
-from autotrain_llm.declare.param import plain
+from autotrain_llm.declare.text import plain
 from autotrain_llm.progress import ProgressCallback
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class TrialTable(ProgressCallback):
         self._show(f"step {step}/{self.steps}  {self.doing.partition('  ')[2]}")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._show(f"step {step}/{self.steps}  {numbers(metrics)}")
+        self._show(f"step {step}/{self.steps}  {metrics_line(metrics)}")
 
     def finish(self) -> None:
         """Leave the table as it is on the terminal."""

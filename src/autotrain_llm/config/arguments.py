@@ -23,8 +23,9 @@ from autotrain_llm.config.registry import PARAMS, TRAINERS, trainers_that_read
 from autotrain_llm.declare.convert import FALSE, TRUE, BadValue, convert, mended
 from autotrain_llm.declare.finding import WARNING, Finding, typed
 from autotrain_llm.declare.nearest import nearest
-from autotrain_llm.declare.param import Param, flag_of, plain
+from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.declare.record import EMPTY
+from autotrain_llm.declare.text import plain
 
 COMPATIBLE: dict[str, Accepted] = {accepted.name: accepted for accepted in ACCEPTED}
 NEAR = 0.75  # how much of two names has to be the same for the one to be taken for a slip of the other

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.wording import plural, shown
+from autotrain_llm.data.wording import shown
 from autotrain_llm.declare.finding import Finding
+from autotrain_llm.declare.text import plural
 
 # What is done, how many rows of it so far, and of how many; 0 where that is not known.
 Progress = Callable[[str, int, int], None]

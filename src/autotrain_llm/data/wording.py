@@ -60,8 +60,3 @@ def kind_of(value: Any) -> str:
     if isinstance(value, bytes):
         return "bytes"
     return type(value).__name__
-
-
-def plural(count: int, word: str) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from autotrain_llm.declare.param import flag_of, plain
+from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY, Record
+from autotrain_llm.declare.text import plain
 
 TYPE_CHECKING = False
 

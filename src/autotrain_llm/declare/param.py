@@ -7,6 +7,7 @@ config keys, schema, guide, matrix, bound checks, search spaces) is read from th
 from __future__ import annotations
 
 from autotrain_llm.declare.record import EMPTY, Record
+from autotrain_llm.declare.text import plain, plain_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,14 +37,16 @@ class Bounds(Record):
     def describe(self) -> str:
         """Words that follow "must be"."""
         if self.low is not None and self.high is not None:
-            words = f"between {_number(self.low)} and {_number(self.high)}"
+            words = f"between {plain_number(self.low)} and {plain_number(self.high)}"
             left_out = [
-                _number(end) for end, is_open in ((self.low, self.low_open), (self.high, self.high_open)) if is_open
+                plain_number(end)
+                for end, is_open in ((self.low, self.low_open), (self.high, self.high_open))
+                if is_open
             ]
             return f"{words}, without {' and '.join(left_out)}" if left_out else words
         if self.low is not None:
-            return f"above {_number(self.low)}" if self.low_open else f"{_number(self.low)} or more"
-        return f"below {_number(self.high)}" if self.high_open else f"{_number(self.high)} or less"
+            return f"above {plain_number(self.low)}" if self.low_open else f"{plain_number(self.low)} or more"
+        return f"below {plain_number(self.high)}" if self.high_open else f"{plain_number(self.high)} or less"
 
     def bad_values(self) -> list[float]:
         """Values outside, one or two for each bound."""
@@ -53,10 +56,6 @@ class Bounds(Record):
         if self.high is not None:
             bad += [self.high + 1] + ([self.high] if self.high_open else [])
         return bad
-
-
-def _number(value: float | None) -> str:
-    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 POSITIVE = Bounds(low=0, low_open=True)
@@ -180,24 +179,6 @@ class Param(Record):
 def flag_of(name: str) -> str:
     """What is typed for a parameter: `dpo_beta` is `--dpo-beta`."""
     return "--" + name.replace("_", "-")
-
-
-def plain(value: Any) -> str:
-    """A value as a person types it: 2e-5, true, a,b."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        if not abs(value) < float("inf"):  # infinite, or not a number
-            return str(value)
-        if value == int(value) and abs(value) < 1e6:
-            return f"{value:.1f}"
-        if abs(value) >= 0.001:
-            return f"{value:g}".replace("e+0", "e")
-        mantissa, exponent = f"{value:e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
-    if isinstance(value, list | tuple):
-        return ",".join(plain(item) for item in value)
-    return str(value)
 
 
 def param(default: Any, help: str, **attributes: Any) -> Any:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from autotrain_llm.declare.convert import BadValue, convert
 from autotrain_llm.declare.nearest import nearest
-from autotrain_llm.declare.param import Search, plain
+from autotrain_llm.declare.param import Search
+from autotrain_llm.declare.text import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

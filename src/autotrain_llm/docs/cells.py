@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from autotrain_llm.config.registry import GROUP, READS, REFUSED, TRAINERS, UNUSED, trainers_that_read, verdict
-from autotrain_llm.declare.param import Param, plain
+from autotrain_llm.declare.param import Param
+from autotrain_llm.declare.text import plain
 from autotrain_llm.declare.trainer import Trainer
 
 REQUIRED = "required"

@@ -13,7 +13,8 @@ from autotrain_llm.config.registry import (
     trainers_that_read,
     verdict,
 )
-from autotrain_llm.declare.param import Group, Param, plain
+from autotrain_llm.declare.param import Group, Param
+from autotrain_llm.declare.text import plain
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.docs import guide_text
 from autotrain_llm.docs.cells import KIND_WORDS, allowed, default, is_planned, readers, signature

@@ -14,14 +14,14 @@ from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.tokenize.pack import pack
-from autotrain_llm.data.wording import plural
 from autotrain_llm.declare.metric import MAXIMIZE
 from autotrain_llm.declare.search import describe, read_search
+from autotrain_llm.declare.text import plural, show_bytes, show_count
 from autotrain_llm.models.architectures import keeps_rows_apart
 from autotrain_llm.models.classifiers import classifier_of
 from autotrain_llm.planning.distillation import decide_distillation, teacher_in_words
 from autotrain_llm.planning.evaluation import decide_evaluation
-from autotrain_llm.planning.memory_budget import SHARE, Memory, memory_in_words, show_bytes
+from autotrain_llm.planning.memory_budget import SHARE, Memory, memory_in_words
 from autotrain_llm.planning.reference_model import decide_reference
 from autotrain_llm.planning.rollout_batches import decide_anchor, decide_learning, decide_phases
 from autotrain_llm.planning.rollouts import decide_rollouts, rewards_in_words, values_in_words
@@ -205,16 +205,6 @@ def _phases(rollouts: dict[str, Any]) -> list[tuple[str, str, str]]:
 def adapter_name(adapter: dict[str, Any]) -> str:
     """LoRA, DoRA, and either with the scale of rsLoRA, by the names that their papers gave them."""
     return ("rs" if adapter["rslora"] else "") + ("DoRA" if adapter["dora"] else "LoRA")
-
-
-def show_count(number: int | None) -> str:
-    """A number of parameters as people say it: 985K, 1.2B."""
-    if number is None:
-        return "an unknown number of"
-    for unit, size in (("B", 10**9), ("M", 10**6), ("K", 10**3)):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return str(number)
 
 
 def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()) -> Plan:

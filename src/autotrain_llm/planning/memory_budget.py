@@ -20,6 +20,7 @@ from autotrain_llm.data.order import (
 )
 from autotrain_llm.declare.finding import in_words
 from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.text import show_bytes
 from autotrain_llm.models.checks.weights_match_config import is_called
 from autotrain_llm.planning import memory_model as estimate
 from autotrain_llm.planning.distillation import teacher_weights
@@ -566,10 +567,6 @@ def adapter_of(facts: ModelMetadata | None, shape: estimate.Shape, config: Confi
 
 
 # --- in words -----------------------------------------------------------------------------------------------------------
-
-
-def show_bytes(number: int) -> str:
-    return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
 
 
 def memory_in_words(cost: Mapping[str, Any]) -> list[tuple[str, str, str]]:

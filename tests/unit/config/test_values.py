@@ -14,7 +14,8 @@ from autotrain_llm.cli.main import main
 from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.registry import PARAMS, trainers_that_read
 from autotrain_llm.config.resolved import resolve
-from autotrain_llm.declare.param import Param, plain
+from autotrain_llm.declare.param import Param
+from autotrain_llm.declare.text import plain
 
 SETTINGS = [param for param in PARAMS.values() if not param.command]
 BOUNDED = [param for param in PARAMS.values() if param.within]

@@ -6,13 +6,13 @@ import os
 import re
 from collections.abc import Iterator
 
-from autotrain_llm.checks.rules.values import plain_number
 from autotrain_llm.config.metric_choice import can_be_best_at, in_full, so_that_it_is_reported
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.text import plain_number
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.params.lora import Lora
 from autotrain_llm.params.precision import Precision

@@ -25,7 +25,8 @@ def a_run_must_fit_into_memory(plan: Plan) -> Iterator[Finding]:
     memory there is, it is a warning.
     Fix: the flags that are shown: the fewest with which the estimate fits, those first that change nothing of what is learnt.
     """
-    from autotrain_llm.planning.memory_budget import MARGIN, show_bytes
+    from autotrain_llm.declare.text import show_bytes
+    from autotrain_llm.planning.memory_budget import MARGIN
 
     cost = plan.estimate
     needed, device = cost["peak_memory_bytes"], cost["device"]
@@ -56,7 +57,7 @@ def a_run_must_fit_onto_the_disk(plan: Plan) -> Iterator[Finding]:
     where those that are kept, the one that is being written and the finished model have none together.
     Fix: fewer checkpoints, none at all, or a folder on another disk.
     """
-    from autotrain_llm.planning.memory_budget import show_bytes
+    from autotrain_llm.declare.text import show_bytes
 
     each, saves = plan.estimate["checkpoint_bytes"], plan.arguments["save_strategy"] != "no"
     if not each or not saves or plan.estimate["device"]["as_named"]:

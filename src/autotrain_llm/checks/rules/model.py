@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.finding import WARNING, Finding
-from autotrain_llm.declare.param import flag_of, plain
+from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.text import plain
 from autotrain_llm.trainers.sft import Sft
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does

@@ -24,10 +24,10 @@ from autotrain_llm.context.output_dir import Output, earlier_sweep
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding
 from autotrain_llm.declare.nearest import nearest
-from autotrain_llm.declare.param import plain
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.search import describe, read_space
+from autotrain_llm.declare.text import plain
 from autotrain_llm.declare.trainer import Trainer
 
 MOST_TRIED = 8  # values of one parameter

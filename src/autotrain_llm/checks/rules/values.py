@@ -13,10 +13,11 @@ from autotrain_llm.config.resolved import CONFIG_FILE, Config
 from autotrain_llm.context.machine import target_memory
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.nearest import nearest
-from autotrain_llm.declare.param import Param, plain
+from autotrain_llm.declare.param import Param
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.search import describe
+from autotrain_llm.declare.text import plain, plain_number
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.trainers.shared import REQUIRED
 
@@ -189,11 +190,6 @@ def a_corrected_config_needs_correcting(config: Config) -> Iterator[Finding]:
             yield Finding(
                 f"--fix and {PARAMS[name].flag} don't go together", changes={"fix": None}, parameters=("fix", name)
             )
-
-
-def plain_number(value: Any) -> str:
-    """A usual value as it is typed: 3, not 3.0."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @rule("P301", refuses="--epochs 0", accepts="--epochs 1")

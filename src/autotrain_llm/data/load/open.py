@@ -31,8 +31,9 @@ from autotrain_llm.data.load.split import hold_out, rows_to_hold_out
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.quality.exact_duplicates import check_duplicates, check_overlap
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
-from autotrain_llm.data.wording import listed, plural
+from autotrain_llm.data.wording import listed
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding, Refused
+from autotrain_llm.declare.text import plural
 
 VALID_SPLITS = ("validation", "test", "train", ALL_ROWS)
 EACH = 1000  # rows between two words on how far it is

@@ -21,8 +21,8 @@ from autotrain_llm.data.quality.near_duplicates import (
     sampled,
 )
 from autotrain_llm.data.quality.secrets import check_secrets
-from autotrain_llm.data.wording import plural
 from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.text import plural
 
 # Of rows that are not held out of one file, some are always alike; a share above this is worth a word.
 OVERLAPPING_SHARE = 0.01

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from autotrain_llm.data.disk_examples import keys_of
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.observations import Observations
-from autotrain_llm.data.wording import plural
 from autotrain_llm.declare.finding import WARNING
+from autotrain_llm.declare.text import plural
 
 # A share of repeated rows above this is worth a word; real instruction sets often repeat a few in a hundred.
 LARGE_SHARE = 0.2

@@ -14,8 +14,8 @@ from autotrain_llm.data.chat.template import SENTINEL, ChatTemplate, ChatTemplat
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
-from autotrain_llm.data.wording import plural
 from autotrain_llm.declare.finding import WARNING
+from autotrain_llm.declare.text import plural
 
 if TYPE_CHECKING:
     from autotrain_llm.data.tokenize.render import RowRenderer

@@ -22,8 +22,8 @@ from autotrain_llm.data.tokenize.render import RowRenderer
 from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenize.truncate import next_length
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
-from autotrain_llm.data.wording import plural
 from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.text import plural
 
 # Raised when the same content and settings give other rows than before.
 FORMAT = 3

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from autotrain_llm.declare.finding import WARNING, Finding
-from autotrain_llm.declare.param import flag_of, plain
+from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.text import plain
 from autotrain_llm.models.metadata import ModelMetadata, read_config
 
 NAME = "generation_config.json"

@@ -16,8 +16,8 @@ from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.versions import versions
 from autotrain_llm.declare.finding import Finding
-from autotrain_llm.declare.param import plain
-from autotrain_llm.planning.make import Plan, show_count
+from autotrain_llm.declare.text import plain, show_count
+from autotrain_llm.planning.make import Plan
 from autotrain_llm.run.artifacts.metric_changes import compared_in
 
 ENDED_EARLY = ("failed", "interrupted")

@@ -1,4 +1,4 @@
-"""How the report writes values, durations and texts."""
+"""How the report writes values and texts."""
 
 from __future__ import annotations
 
@@ -45,16 +45,6 @@ def change(difference: float | None, before: float | None) -> str:
     sign = "+" if difference > 0 else "−" if difference < 0 else "±"
     share = f" ({sign}{abs(difference / before):.0%})" if before else ""
     return f"{sign}{short(abs(difference))}{share}"
-
-
-def duration(seconds: Any) -> str:
-    """`42.0 s`, `3 min 20 s`, `2 h 5 min`; a dash where it is not known."""
-    if not isinstance(seconds, int | float):
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def text(value: Any) -> str:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.text import duration
 from autotrain_llm.planning.make import SECRET, Plan
 from autotrain_llm.run.artifacts.metric_changes import compare, numbers
 from autotrain_llm.run.report import formatting
@@ -127,7 +128,7 @@ def _tiles(run: Mapping[str, Any], outcome: Mapping[str, Any]) -> list[tuple[str
     values = {name: value for name, value in numbers(metrics).items() if not name.endswith("_seconds")}
     tiles = [(label(name), formatting.short(values[name])) for name in sorted(values, key=_tile_rank)][:MAX_TILES]
     if "seconds" in run:
-        tiles.append(("duration", formatting.duration(run["seconds"])))
+        tiles.append(("duration", duration(run["seconds"])))
     if outcome.get("best_checkpoint"):
         tiles.append(("best checkpoint", str(outcome["best_checkpoint"]).rpartition("/")[2]))
     return tiles

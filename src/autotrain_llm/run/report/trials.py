@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from autotrain_llm.data.wording import plural
+from autotrain_llm.declare.text import duration, plural
 from autotrain_llm.run.report import formatting
 from autotrain_llm.run.report.read import RunFiles, mapping
 
@@ -82,7 +82,7 @@ def _trial(trial: Mapping[str, Any], columns: list[str], best: Any) -> Trial:
         state=str(trial.get("state", "")).lower(),
         cells=[formatting.exact(_rounded(values[name])) if name in values else "" for name in columns],
         metric=formatting.short(_score(trial)),
-        time=formatting.duration(trial.get("seconds")),
+        time=duration(trial.get("seconds")),
         why=_why(trial),
         folder=str(trial.get("folder") or ""),
         is_best=best is not None and trial.get("number") == best,

@@ -14,7 +14,7 @@ from typing import Any
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.output_dir import CHECKPOINTS, SWEEP, earlier_run
-from autotrain_llm.declare.param import plain
+from autotrain_llm.declare.text import plain
 from autotrain_llm.run.artifacts.output_lock import UNFINISHED
 from autotrain_llm.run.artifacts.records import finite, write_json
 from autotrain_llm.run.sweep.trial import COMPLETE, INTERRUPTED, RUNNING, Trial

@@ -1,0 +1,22 @@
+"""Metrics in one line, for the progress of a run or a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+SHOWN = ("loss", "reward", "eval_loss", "eval_reward", "learning_rate", "tokens_per_second")
+NAMES = {"learning_rate": "lr", "tokens_per_second": "tokens/s", "eval_loss": "eval loss", "eval_reward": "eval reward"}
+
+
+def metrics_line(metrics: Mapping[str, float]) -> str:
+    """Metrics in one line: the usual ones first, evaluation's after them; bookkeeping is left out."""
+    shown = [name for name in SHOWN if name in metrics]
+    bookkeeping = ("_per_second", "_seconds")
+    shown += [
+        name for name in metrics if name.startswith("eval_") and name not in SHOWN and not name.endswith(bookkeeping)
+    ]
+    return "  ".join(f"{NAMES.get(name, name.replace('_', ' '))} {_number(name, metrics[name])}" for name in shown)
+
+
+def _number(name: str, value: float) -> str:
+    return f"{value:,.0f}" if name == "tokens_per_second" else f"{value:.4g}"

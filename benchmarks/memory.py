@@ -260,10 +260,10 @@ def measure(options: argparse.Namespace, case: Case) -> None:
     said = parse_kwargs(flags(options.work, case, options.device, options.case))
     checked = preflight(resolve(said.values, {}, None), said.findings)
     assert checked.plan is not None, [finding.message for finding in checked.findings]
-    estimate = checked.plan.estimate
+    estimate = checked.plan.memory
     result: dict[str, Any] = {
-        "foreseen": estimate["peak_memory_bytes"] - estimate["memory"]["libraries"],
-        "parts": estimate["memory"],
+        "foreseen": estimate.peak_memory_bytes - estimate.memory["libraries"],
+        "parts": estimate.memory,
     }
     leave(options, result)
     from autotrain_llm.run.session.execute import execute, load_model

@@ -11,7 +11,7 @@ from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.progress import ProgressCallback
 
 if TYPE_CHECKING:
-    from autotrain_llm.planning.make import Plan
+    from autotrain_llm.planning.plan import Plan
     from autotrain_llm.run.session.execute import RunReport
 
 

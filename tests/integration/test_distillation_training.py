@@ -341,7 +341,7 @@ def test_an_adapter_learns_from_a_teacher_that_is_an_adapter_too(
     report = run(
         trainer, data, tmp_path / "run", llama, **lora, **DISTILLS, teacher_model=str(tmp_path / "adapter"), max_steps=6
     )
-    assert report.plan.distillation["kind"] == "adapter"
+    assert report.plan.distillation.kind == "adapter"
     assert sorted(path.name for path in report.output_dir.glob("*.safetensors")) == ["adapter_model.safetensors"]
     assert logged(report, "distill_loss")[-1] < logged(report, "distill_loss")[0]
 
@@ -387,7 +387,7 @@ def test_an_architecture_that_is_laid_out_padded_learns_from_a_teacher(
     BloomForCausalLM(BloomConfig(vocab_size=words, hidden_size=16, n_layer=1, n_head=2)).save_pretrained(model)
     flags = {**DISTILLS, "teacher_model": str(tutor), "max_steps": 2}
     report = run(trainer, data, tmp_path / "run", model, **flags)
-    assert report.plan.layout["name"] == "padded"
+    assert report.plan.layout.name == "padded"
     mixed = 0.5 * logged(report, "task_loss")[0] + 0.5 * logged(report, "distill_loss")[0]
     assert logged(report)[0] == pytest.approx(mixed, abs=CLOSE)
     kept = run(trainer, data, tmp_path / "kept", model, **flags, distill_cache=True, distill_top_k=100_000)
@@ -403,7 +403,7 @@ def test_rows_of_an_embedding_that_no_token_has_are_cut_with_a_word_said(
     words = AutoModelForCausalLM.from_pretrained(llama).config.vocab_size
     watch = Notes()
     report = run("sft", data, tmp_path / "run", student, watch, **DISTILLS, teacher_model=str(teacher), max_steps=1)
-    assert report.plan.distillation["tokens"] == words
+    assert report.plan.distillation.tokens == words
     assert any(f"the first {words} tokens" in text for text in watch.heard)
     assert ("compared over", f"{words} tokens") in [row[:2] for _, rows in report.plan.summary() for row in rows]
 

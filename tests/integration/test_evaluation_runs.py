@@ -174,7 +174,7 @@ def test_padded_and_flat_rows_score_alike(chat_rows, llama, tmp_path, monkeypatc
     flat = run(chat_rows, tmp_path / "flat", **flags)
     monkeypatch.setattr("autotrain_llm.planning.make.keeps_rows_apart", lambda config: (False, "a test pads"))
     padded = run(chat_rows, tmp_path / "padded", **flags)
-    assert (flat.plan.layout["name"], padded.plan.layout["name"]) == ("flat", "padded")
+    assert (flat.plan.layout.name, padded.plan.layout.name) == ("flat", "padded")
     found = [document(tmp_path / name) for name in ("flat", "padded")]
     for phase in ("before", "after"):
         assert found[0][phase] == pytest.approx(found[1][phase], rel=1e-4)

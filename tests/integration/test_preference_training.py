@@ -127,8 +127,8 @@ def test_it_takes_the_steps_of_trls_trainer(
 
 
 def references(report: Any) -> tuple[str, str]:
-    decided = report.plan.objective["reference"]
-    return decided["kind"], decided["when"]
+    decided = report.plan.objective.reference
+    return decided.kind, decided.when
 
 
 @pytest.fixture
@@ -275,7 +275,7 @@ def test_an_architecture_that_is_laid_out_padded_trains_too(trainer: str, data: 
     torch.manual_seed(0)
     BloomForCausalLM(BloomConfig(vocab_size=len(tokenizer), hidden_size=16, n_layer=1, n_head=2)).save_pretrained(model)
     report = run(trainer, data, tmp_path / "run", model=str(model), max_steps=2)
-    assert report.plan.layout["name"] == "padded" and len(logged(report)) == 2
+    assert report.plan.layout.name == "padded" and len(logged(report)) == 2
 
 
 # ---- what is learnt, and what is left
@@ -313,7 +313,7 @@ def test_kto_learns_from_rows_that_are_labelled(llama: Path, tmp_path: Path) -> 
     labelled = write_rows(tmp_path / "labelled.jsonl", rows)
     apart = run("kto", write_rows(tmp_path / "pairs.jsonl", pairs(12)), tmp_path / "pairs", model=str(llama), **SGD)
     report = run("kto", labelled, tmp_path / "labelled", model=str(llama), **SGD)
-    assert report.plan.data["format"] == "prompt/completion/label"
+    assert report.plan.data.format == "prompt/completion/label"
     assert report.plan.steps == apart.plan.steps == 6
     assert logged(report) == pytest.approx(logged(apart), abs=1e-6)
 
@@ -323,7 +323,7 @@ def test_prompts_and_answers_are_cut_to_their_own_limits(trainer: str, data: Pat
     report = run(
         trainer, data, tmp_path / "run", model=str(llama), max_steps=1, max_prompt_length=6, max_completion_length=2
     )
-    assert report.plan.data["truncated_rows"] == 24
+    assert report.plan.data.truncated_rows == 24
     free = run(trainer, data, tmp_path / "free", model=str(llama), max_steps=1)
-    assert free.plan.data["truncated_rows"] == 0
-    assert report.plan.data["total_tokens"] <= 24 * (6 + 2 * 2) < free.plan.data["total_tokens"]
+    assert free.plan.data.truncated_rows == 0
+    assert report.plan.data.total_tokens <= 24 * (6 + 2 * 2) < free.plan.data.total_tokens

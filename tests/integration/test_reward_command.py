@@ -138,18 +138,18 @@ def test_rows_fit_the_positions_of_an_encoder(kind: str, settings: dict[str, Any
     )
     flags = {"trainer": "reward", "data_path": str(pairs), "lr": 1e-5, "epochs": 1, "batch_size": 4}
     made = plan(**flags, model=str(model))
-    assert made.length["tokens"] == longest
-    assert made.layout["name"] == "padded"
-    assert "encoder" in made.layout["why"]
+    assert made.length.tokens == longest
+    assert made.layout.name == "padded"
+    assert "encoder" in made.layout.why
     too_long = check(**flags, model=str(model), block_size=longest + 1)
     assert [finding.code for finding in too_long] == ["M171"]
 
 
 def test_the_plan_says_where_the_head_comes_from(light_scorer: Path, light_llama: Path, pairs: Path) -> None:  # fmt: skip
     flags = {"trainer": "reward", "data_path": str(pairs), "lr": 1e-5, "epochs": 1, "batch_size": 4}
-    assert plan(**flags, model=str(light_scorer)).model["head"] == "kept"
+    assert plan(**flags, model=str(light_scorer)).model.head == "kept"
     new = plan(**flags, model=str(light_llama))
-    assert new.model["head"] == "new"
+    assert new.model.head == "new"
     assert ("LlamaForSequenceClassification with a new score head" in str(new.summary())) is True
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from autotrain_llm import check, train
+from autotrain_llm.planning.plan import LayoutPlan
 from support.models import TEMPLATE, build_llama
 from support.reward_models import build_bert, pair
 from support.rows import write_rows
@@ -75,20 +76,17 @@ def test_it_orders_pairs_that_it_never_saw_and_loads_with_its_head(tmp_path: Pat
     assert 0 <= report.metrics["eval_calibration"] < 0.2
     assert "eval_perplexity" not in report.metrics
     assert not any(name.startswith("_") for name in report.metrics)
-    assert report.plan.model["architecture"] == "LlamaForSequenceClassification"
-    assert report.plan.layout["name"] == "flat"
+    assert report.plan.model.architecture == "LlamaForSequenceClassification"
+    assert report.plan.layout.name == "flat"
     assert not (tmp_path / "run" / "generation_config.json").exists()
 
 
 def test_an_encoder_is_laid_out_padded_and_orders_unseen_pairs(bert: Path, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "many.jsonl", [pair(number) for number in range(160)])
     report = run(data, tmp_path / "run", model=str(bert), lr=3e-3, epochs=8)
-    assert report.plan.layout == {
-        "name": "padded",
-        "why": "bert is an encoder: it reads a row from both sides",
-        "packing": False,
-    }
-    assert report.plan.model["architecture"] == "BertForSequenceClassification"
+    reason = "bert is an encoder: it reads a row from both sides"
+    assert report.plan.layout == LayoutPlan("padded", reason, packing=False)
+    assert report.plan.model.architecture == "BertForSequenceClassification"
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run")
     assert ordered(model, tmp_path / "run", range(1000, 1100)) >= 0.95
 
@@ -124,14 +122,14 @@ def test_a_new_head_comes_from_the_seed(llama: Path, pairs: Path, tmp_path: Path
 def test_a_reward_model_that_is_trained_further_keeps_its_head(llama: Path, pairs: Path, tmp_path: Path) -> None:
     run(pairs, tmp_path / "first", model=str(llama), lr=1e-2)
     report = run(pairs, tmp_path / "second", model=str(tmp_path / "first"), lr=1e-12, epochs=1)
-    assert report.plan.model["head"] == "kept"
+    assert report.plan.model.head == "kept"
     close(tmp_path / "first", tmp_path / "second", 1e-6)
 
 
 def test_an_adapter_that_scores_is_trained_further_with_its_head(llama: Path, pairs: Path, tmp_path: Path) -> None:
     run(pairs, tmp_path / "first", model=str(llama), peft=True, lr=1e-2)
     report = run(pairs, tmp_path / "second", model=str(tmp_path / "first"), peft=True, lr=1e-12, epochs=1)
-    assert report.plan.model["head"] == "kept"
+    assert report.plan.model.head == "kept"
     close(tmp_path / "first", tmp_path / "second", 1e-6, "adapter_model.safetensors")
 
 

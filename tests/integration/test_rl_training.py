@@ -182,7 +182,7 @@ def test_accumulated_batches_are_one_large_batch(
         run(trainer, data, rewards, tmp_path / str(size), model=str(llama), batch_size=size, max_steps=10, **SGD)
         for size in (8, 2)
     )
-    assert small.plan.arguments["gradient_accumulation_steps"] == 4
+    assert small.plan.arguments.gradient_accumulation_steps == 4
     assert logged(large) == pytest.approx(logged(small), abs=1e-5)
     assert furthest(weights(large.output_dir), weights(small.output_dir)) < 1e-5
 
@@ -223,7 +223,7 @@ def test_an_architecture_that_is_laid_out_padded_trains_too(
     torch.manual_seed(0)
     BloomForCausalLM(BloomConfig(vocab_size=size, hidden_size=16, n_layer=1, n_head=2)).save_pretrained(model)
     report = run(trainer, data, rewards, tmp_path / "run", model=str(model), max_steps=2, valid_split="2")
-    assert report.plan.layout["name"] == "padded" and len(logged(report)) == 2
+    assert report.plan.layout.name == "padded" and len(logged(report)) == 2
     assert logged(report, "approx_kl")[0] == pytest.approx(0, abs=1e-9) and logged(report, "eval_reward")
 
 
@@ -301,8 +301,8 @@ def test_held_out_prompts_are_measured_and_the_best_checkpoint_is_kept(
     flags = {"valid_split": "6", "eval_strategy": "steps", "eval_steps": 4, "save_strategy": "steps", "save_steps": 4}
     flags |= {"max_steps": 16, "lr": 1e-2, "load_best_model_at_end": True, "save_total_limit": 1}
     report = run(trainer, data, rewards, tmp_path / "run", model=str(llama), **flags)
-    assert report.plan.arguments["metric_for_best_model"] == "eval_reward"
-    assert report.plan.arguments["greater_is_better"] is True
+    assert report.plan.arguments.metric_for_best_model == "eval_reward"
+    assert report.plan.arguments.greater_is_better is True
     measured = {key.removeprefix("eval_") for key in report.metrics if key.startswith("eval_")}
     assert set(DECLARED[trainer].metrics) <= measured
     assert report.metrics["eval_reward"] == max(logged(report, "eval_reward"))

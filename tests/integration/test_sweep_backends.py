@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from autotrain_llm import train
+from autotrain_llm.planning.plan import SweepPlan
 from support.rows import questions, write_rows
 from support.sweeps import trials_in
 
@@ -135,9 +136,22 @@ def machine(tmp_path, monkeypatch):
 
     monkeypatch.setattr(study, "GRACE", 0.05)
     monkeypatch.setattr(study, "POLL", 0.03)
-    sweep = {"study": "shared", "direction": "minimize", "storage": "sqlite", "trials": 2, "timeout": None}
-    sweep |= {"sampler": "random", "pruner": "none", "own": {"lr": 1e-4}}
-    sweep |= {"space": {"lr": {"low": 1e-5, "high": 1e-3, "log": True, "step": None}}}
+    sweep = SweepPlan(
+        backend="optuna",
+        study="shared",
+        storage="sqlite",
+        trials=2,
+        timeout=None,
+        metric="eval_loss",
+        direction="minimize",
+        sampler="random",
+        pruner="none",
+        keep=1,
+        written=True,
+        space={"lr": {"low": 1e-5, "high": 1e-3, "log": True, "step": None}},
+        own={"lr": 1e-4},
+        held_out=None,
+    )
 
     def make(name: str) -> study.Study:
         (tmp_path / name / "sweep").mkdir(parents=True)

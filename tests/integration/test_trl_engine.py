@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from autotrain_llm.api import plan, train
 from autotrain_llm.checks.rules.every import RULES
 from autotrain_llm.config.resolved import resolve
+from autotrain_llm.planning.plan import LayoutPlan
 
 LOSS, WEIGHTS = 1e-6, 1e-5  # of the loss a share: a float32 near 5 can differ from its neighbour by 5e-7
 
@@ -83,7 +84,7 @@ def test_they_do_with_an_adapter(ragged: Path, llama: Path, tmp_path: Path) -> N
 
 def test_they_do_with_packed_rows(ragged: Path, llama: Path, tmp_path: Path) -> None:
     native, trl = both(ragged, tmp_path, model=str(llama), packing=True, max_seq_length=128, batch_size=2)
-    assert native.plan.schedule["rows"] < 22
+    assert native.plan.schedule.rows < 22
     same_run(native, trl)
 
 
@@ -170,5 +171,5 @@ def test_what_the_reference_does_in_another_way_is_said() -> None:
 
 def test_the_plan_says_how_the_reference_lays_rows_out(ragged: Path, llama: Path) -> None:
     flags = {"lr": 1e-4, "epochs": 1, "batch_size": 4, "data_path": str(ragged), "model": str(llama), "trainer": "sft"}
-    assert plan(**flags, engine="trl").layout == {"name": "padded", "why": "TRL's trainer pads", "packing": False}
-    assert plan(**flags).layout["name"] == "flat"
+    assert plan(**flags, engine="trl").layout == LayoutPlan("padded", "TRL's trainer pads", packing=False)
+    assert plan(**flags).layout.name == "flat"

@@ -44,7 +44,7 @@ def found(data: Path, model: Path, **flags: Any) -> dict[str, list[str]]:
 
 def share_trained(data: Path, model: Path, trainer: str) -> float:
     made = plan(**FLAGS, trainer=trainer, model=str(model), data_path=str(data))
-    return float(made.data["trained_token_share"])
+    return float(made.data.trained_token_share)
 
 
 @pytest.mark.parametrize(
@@ -146,4 +146,4 @@ def test_answers_that_say_nothing_are_said_and_a_row_of_them_is_left_out(llama: 
     assert "row 1: every assistant turn is empty" in alone and "left out" in alone
     assert "row 2: turn 2 (assistant) is empty" in among
     made = plan(**FLAGS, trainer="sft", model=str(llama), data_path=str(data))
-    assert made.data["dropped_rows"] == 1 and made.data["rows"] == 2
+    assert made.data.dropped_rows == 1 and made.data.rows == 2

@@ -31,7 +31,7 @@ from autotrain_llm.planning.rollouts import reward_functions, reward_models
 
 if TYPE_CHECKING:
     from autotrain_llm.data.dataset import Progress
-    from autotrain_llm.planning.make import Plan
+    from autotrain_llm.planning.plan import Plan
 
 
 def _of_stage(stage: str) -> frozenset[str]:

@@ -49,7 +49,7 @@ def save_plan(checked: Checked, path: str) -> None:
     assert checked.plan is not None
     config = checked.config
     given = {source: _given(config, source) for source in (COMMAND_LINE, CONFIG_FILE)}
-    given[COMMAND_LINE].setdefault("output_dir", checked.plan.output["dir"])
+    given[COMMAND_LINE].setdefault("output_dir", checked.plan.output.dir)
     document = {
         "form": FORM,
         "given": given,

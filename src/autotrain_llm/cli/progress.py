@@ -15,8 +15,10 @@ from autotrain_llm.progress import ProgressCallback
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from autotrain_llm.planning.plan import SweepPlan
 
-def progress(screen: Screen, sweep: Mapping[str, Any] | None = None) -> ProgressCallback:
+
+def progress(screen: Screen, sweep: SweepPlan | None = None) -> ProgressCallback:
     """The watch that suits where the command runs; `sweep` is the plan's."""
     if screen.quiet:
         return ProgressCallback()

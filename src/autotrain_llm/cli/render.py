@@ -12,7 +12,7 @@ from autotrain_llm.declare.text import duration, plain
 
 if TYPE_CHECKING:
     from autotrain_llm.checks.coverage import UncheckedItem
-    from autotrain_llm.planning.make import Plan
+    from autotrain_llm.planning.plan import Plan
     from autotrain_llm.run.session.execute import RunReport
 
 NOTHING_STARTED = "Nothing was started."
@@ -158,7 +158,7 @@ def _report_rows(report: RunReport) -> list[tuple[str, str]]:
     ]
     rows += _what_training_changed(report)
     rows.append(("Time", duration(report.seconds)))
-    if report.plan.model["head"] is not None:
+    if report.plan.model.head is not None:
         rows.append(("Use", "it scores texts and does not generate any"))
     if REPORT_PAGE in report.files:
         rows.append(("Report", str(report.output_dir / REPORT_PAGE)))

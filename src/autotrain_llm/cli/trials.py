@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
+    from autotrain_llm.planning.plan import SweepPlan
+
 STYLES = {"complete": "", "pruned": "dim", "failed": "red", "refused": "red", "interrupted": "yellow"}
 
 
@@ -25,7 +27,7 @@ def words_of(values: Mapping[str, Any]) -> str:
 class TrialLines(ProgressCallback):
     """A line when a trial begins and one when it is over; what the run itself says goes to `inner`."""
 
-    def __init__(self, stream: TextIO, sweep: Mapping[str, Any], inner: ProgressCallback) -> None:
+    def __init__(self, stream: TextIO, sweep: SweepPlan, inner: ProgressCallback) -> None:
         self.stream, self.sweep, self.inner = stream, sweep, inner
 
     def _write(self, text: str) -> None:
@@ -34,10 +36,10 @@ class TrialLines(ProgressCallback):
 
     def trial(self, number: int, values: Mapping[str, Any], own: bool) -> None:
         yours = " (your values)" if own else ""
-        self._write(f"Trial {number} of {self.sweep['trials']}{yours}  {words_of(values)}")
+        self._write(f"Trial {number} of {self.sweep.trials}{yours}  {words_of(values)}")
 
     def trial_done(self, number: int, state: str, metric: float | None, best: bool, why: str = "") -> None:
-        said = why if metric is None else f"{self.sweep['metric']} {metric:.6g}{'  the best so far' if best else ''}"
+        said = why if metric is None else f"{self.sweep.metric} {metric:.6g}{'  the best so far' if best else ''}"
         self._write(f"Trial {number} {state}  {said}")
 
     def note(self, text: str) -> None:
@@ -59,7 +61,7 @@ class TrialLines(ProgressCallback):
 class TrialTable(ProgressCallback):
     """A row for each trial, the best marked, and beneath them what the one that runs is doing."""
 
-    def __init__(self, stream: TextIO, sweep: Mapping[str, Any]) -> None:
+    def __init__(self, stream: TextIO, sweep: SweepPlan) -> None:
         from rich.console import Console
 
         self.sweep = sweep
@@ -75,7 +77,7 @@ class TrialTable(ProgressCallback):
     def trial(self, number: int, values: Mapping[str, Any], own: bool) -> None:
         self.rows[number] = [
             f"{number}{' (yours)' if own else ''}",
-            *(plain(values[name]) for name in self.sweep["space"]),
+            *(plain(values[name]) for name in self.sweep.space),
             "running",
             "",
         ]
@@ -124,7 +126,7 @@ class TrialTable(ProgressCallback):
         from rich.text import Text
 
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        for name in ("trial", *self.sweep["space"], "state", self.sweep["metric"]):
+        for name in ("trial", *self.sweep.space, "state", self.sweep.metric):
             table.add_column(name, overflow="fold")
         for number, cells in self.rows.items():
             style = "bold green" if number == self.best else STYLES.get(cells[-2], "cyan")

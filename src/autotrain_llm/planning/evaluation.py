@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from autotrain_llm.config.metric_choice import chosen_metrics, only_a_benchmark
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.eval_tasks import is_file
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.metric import Metric
+from autotrain_llm.planning.plan import AnswersPlan, BertScorePlan, EvalPlan
 
 BERTSCORE = "bertscore"
 ENCODER = "FacebookAI/roberta-base"
@@ -47,55 +46,54 @@ def encoder_of(config: Config) -> str | None:
     return config.eval_bertscore_model or ENCODER
 
 
-def decide_evaluation(config: Config, context: RunContext) -> dict[str, Any] | None:
+def decide_evaluation(config: Config, context: RunContext) -> EvalPlan | None:
     """The plan's `evaluation`; None where the run has none."""
     if not config.use_enhanced_eval:
         return None
     metrics = chosen_metrics(config)
     trainer = config.trainer_spec
-    return {
-        "metrics": {metric.name: dict(metric.reports) for metric in metrics},
-        "measured": {metric.name: metric.key_of(trainer) or metric.name for metric in metrics if not metric.is_of_text},
-        "answers": _answers(config, context, metrics) if writes_answers(config) else None,
-        "predictions": config.eval_save_predictions,
-        "benchmark": [_task(name) for name in config.eval_benchmark or ()],
-    }
+    return EvalPlan(
+        metrics={metric.name: dict(metric.reports) for metric in metrics},
+        measured={metric.name: metric.key_of(trainer) or metric.name for metric in metrics if not metric.is_of_text},
+        answers=_answers(config, context, metrics) if writes_answers(config) else None,
+        predictions=config.eval_save_predictions,
+        benchmark=tuple(_task(name) for name in config.eval_benchmark or ()),
+    )
 
 
-def _answers(config: Config, context: RunContext, metrics: list[Metric]) -> dict[str, Any]:
-    """How answers are written and what they are compared by."""
+def _answers(config: Config, context: RunContext, metrics: list[Metric]) -> AnswersPlan:
     rows = len(context.dataset.valid) if context.dataset else 0
-    wanted = config.eval_samples
-    return {
-        "scores": {metric.name: metric.score for metric in metrics if metric.is_of_text},
-        "rows": rows if wanted < 0 else min(wanted, rows),
-        "max_new_tokens": config.eval_max_new_tokens,
-        "temperature": config.eval_temperature,
-        "room": context_of(context) - config.eval_max_new_tokens,
-        "batch": config.eval_batch_size or config.batch_size,
-        "seed": config.seed,
-        "bertscore": _bertscore(config, context),
-    }
+    most = config.eval_samples
+    return AnswersPlan(
+        scores={metric.name: metric.score for metric in metrics if metric.is_of_text},
+        rows=rows if most < 0 else min(most, rows),
+        max_new_tokens=config.eval_max_new_tokens,
+        temperature=config.eval_temperature,
+        max_prompt_tokens=context_of(context) - config.eval_max_new_tokens,
+        batch=config.eval_batch_size or config.batch_size,
+        seed=config.seed,
+        bertscore=_bertscore(config, context),
+    )
 
 
 def context_of(context: RunContext) -> int:
     """Tokens that a prompt and its answer may take together."""
-    made = context.shape["max_position_embeddings"] if context.shape else None
-    return context.context_length or made or max(context.limit.tokens, SHORTEST_CONTEXT)
+    new = context.shape["max_position_embeddings"] if context.shape else None
+    return context.context_length or new or max(context.limit.tokens, SHORTEST_CONTEXT)
 
 
-def _bertscore(config: Config, context: RunContext) -> dict[str, Any] | None:
+def _bertscore(config: Config, context: RunContext) -> BertScorePlan | None:
     model = encoder_of(config)
-    facts = context.secondary_model("eval_bertscore_model", model)
-    if model is None or facts is None:
+    metadata = context.secondary_model("eval_bertscore_model", model)
+    if model is None or metadata is None:
         return None
-    folder = facts.located.folder
-    return {
-        "model": str(folder.absolute()) if folder else facts.located.name,
-        "layer": config.eval_bertscore_layer or BEST_LAYERS.get(model.rsplit("/", 1)[-1]) or facts.layers,
-        "offline": config.offline,
-        "cache_dir": config.cache_dir,
-    }
+    folder = metadata.located.folder
+    return BertScorePlan(
+        model=str(folder.absolute()) if folder else metadata.located.name,
+        layer=config.eval_bertscore_layer or BEST_LAYERS.get(model.rsplit("/", 1)[-1]) or metadata.layers,
+        offline=config.offline,
+        cache_dir=config.cache_dir,
+    )
 
 
 def _task(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,11 +20,10 @@ from autotrain_llm.data.order import (
     order_of_epoch,
 )
 from autotrain_llm.declare.finding import in_words
-from autotrain_llm.declare.param import flag_of
-from autotrain_llm.declare.text import show_bytes
 from autotrain_llm.models.checks.weights_match_config import is_called
 from autotrain_llm.planning import memory_model as estimate
 from autotrain_llm.planning.distillation import teacher_weights
+from autotrain_llm.planning.plan import AlternativePlan, LayoutPlan, SchedulePlan
 from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ANOTHER_MODEL, BEFOREHAND, COPY, decide_reference
 from autotrain_llm.planning.rollout_batches import decide_anchor, decide_phases
 from autotrain_llm.planning.rollouts import reward_models, sequences_at_once
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 MARGIN = 0.2  # of the estimate: by so much less a run may take, so that nothing is refused that is only this far beyond the memory
 SHARE = 0.9  # of the device, beyond which activations are computed twice unless that was said otherwise
-TELLING = 0.97  # of what the run takes itself: what leaves more than this is not worth a line
+MIN_GAIN = 0.03  # of what the run takes itself: flags that save less are not shown
 OPTIMIZER_STATES = {"sgd": 0, "adafactor": 0, "adamw_bnb_8bit": 0.5, "paged_adamw_8bit": 0.5}
 SUMMED = ("documents", "conversations")  # rows whose loss is a plain sum over tokens
 ITEMS_LOOKED_AT = 1_000_000
@@ -63,15 +63,24 @@ class Batch:
 class Memory:
     """The memory of one run. What isn't known of its model makes every peak None."""
 
-    def __init__(
-        self, config: Config, context: RunContext, layout: Mapping[str, Any], schedule: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, config: Config, context: RunContext, layout: LayoutPlan, schedule: SchedulePlan) -> None:
         self.config, self.context, self.layout, self.schedule = config, context, layout, schedule
         self.machine = context.machine
         self.half = self.computes_in != "fp32"
-        self.processes = schedule["processes"]
+        self.processes = schedule.processes
+        self.short_for_reference = False
         self._batches: dict[tuple[Any, ...], Batch] = {}
         self._orders: dict[tuple[int, int], tuple[Any, Any]] = {}
+
+    def assuming(self, *, short_for_reference: bool) -> Memory:
+        """The memory of the same run where there is, or is no, room for a reference model beside the training."""
+        other = copy.copy(self)  # shares what it has looked up
+        other.short_for_reference = short_for_reference
+        return other
+
+    def is_short(self, *, checkpointing: bool) -> bool:
+        """Whether the run takes nearly all memory, or more."""
+        return self.bytes(checkpointing=checkpointing) > SHARE * self.available
 
     @property
     def computes_in(self) -> str:
@@ -134,7 +143,7 @@ class Memory:
             unlike=batch.unlike,
             device="cuda" if cuda else "cpu",
             half=self.half,
-            padded=self.layout["name"] == "padded",
+            padded=self.layout.name == "padded",
             eager=config.attn_implementation == "eager",
             checkpointing=checkpointing,
             accumulates=self._accumulated(config) > 1,
@@ -181,7 +190,7 @@ class Memory:
 
     def _accumulated(self, config: Config) -> int:
         if config.trainer_spec.samples:
-            return int(decide_phases(config, self.schedule["rows"], self.processes)["batches"])
+            return decide_phases(config, self.schedule.rows, self.processes).batches
         return config.gradient_accumulation
 
     def _beside(
@@ -190,15 +199,15 @@ class Memory:
         """What other models take all the time, by name; and what one takes before the first step and no longer."""
         context, found, before = self.context, {}, 0
         if config.applies("model_ref"):
-            decided = decide_reference(config, context, self.schedule["epochs"], short_of_memory=self.refers_beforehand)
-            if decided["kind"] == ANOTHER_MODEL:
+            decided = decide_reference(config, context, self.schedule.epochs, short_of_memory=self.short_for_reference)
+            if decided.kind == ANOTHER_MODEL:
                 own = facts_shape(context.reference) if context.reference else None
                 found["reference"] = estimate.frozen_bytes(own or shape, weight, half=self.half)
-            elif decided["when"] != BEFOREHAND:
-                found["reference"] = _copied(shape, decided["kind"], adapter, weight, half=self.half)
+            elif decided.when != BEFOREHAND:
+                found["reference"] = _copied(shape, decided.kind, adapter, weight, half=self.half)
         anchor = decide_anchor(config, context) if config.trainer_spec.samples else None
         if anchor is not None:
-            found["reference"] = _copied(shape, anchor["kind"], adapter, weight, half=self.half)
+            found["reference"] = _copied(shape, anchor.kind, adapter, weight, half=self.half)
         teacher = teacher_weights(config, context, half=self.half)
         if teacher and config.distill_cache:
             before = teacher
@@ -211,8 +220,6 @@ class Memory:
         if config.trainer_spec.samples and config.rl_generation == "vllm":
             found["vLLM"] = int(VLLM_SHARE * self.machine.device_memory)
         return {name: size for name, size in found.items() if size}, before
-
-    refers_beforehand = False  # whether memory is too short for a second model beside the training
 
     def _teachers_width(self, config: Config) -> int | None:
         """How wide the teacher's hidden states are, where its logits are made beside the student's."""
@@ -228,17 +235,17 @@ class Memory:
         tokens = [0]
         total = int(prepared.statistics["total_tokens"])
         if config.applies("model_ref"):
-            decided = decide_reference(config, context, self.schedule["epochs"], short_of_memory=self.refers_beforehand)
+            decided = decide_reference(config, context, self.schedule.epochs, short_of_memory=self.short_for_reference)
             beside = 2 * batch.tokens if config.applies("kto_beta") else batch.tokens  # kto: mismatched answers too
-            tokens.append(min(NO_GRAD_TOKENS, total) if decided["when"] == BEFOREHAND else beside)
+            tokens.append(min(NO_GRAD_TOKENS, total) if decided.when == BEFOREHAND else beside)
         if config.trainer_spec.samples:
-            phase = decide_phases(config, self.schedule["rows"], self.processes)
-            answers = phase["prompts_of_phase"] * phase["answers_each"] * self._longest(config)
+            phase = decide_phases(config, self.schedule.rows, self.processes)
+            answers = phase.prompts_of_phase * phase.answers_each * self._longest(config)
             most = SCORED_TOKENS if reward_models(config) else NO_GRAD_TOKENS
             tokens.append(min(most, answers))
         if context.distills and config.distill_alpha > 0:
             tokens.append(min(NO_GRAD_TOKENS, total) if config.distill_cache else batch.tokens)
-        if self.schedule["evaluate"] != "no" and len(prepared.valid):
+        if self.schedule.evaluate != "no" and len(prepared.valid):
             size = config.eval_batch_size or config.batch_size
             tokens.append(self._largest(config, prepared.valid, size, 1, None, full).tokens)
         return max(tokens)
@@ -247,8 +254,8 @@ class Memory:
         """How many answers are written at once."""
         if not config.trainer_spec.samples or config.rl_generation == "vllm":
             return 0
-        phase = decide_phases(config, self.schedule["rows"], self.processes)
-        answers = math.ceil(phase["prompts_of_phase"] * phase["answers_each"] / self.processes)
+        phase = decide_phases(config, self.schedule.rows, self.processes)
+        answers = math.ceil(phase.prompts_of_phase * phase.answers_each / self.processes)
         return min(answers, sequences_at_once(config, self.context))
 
     def _cached_token(self, shape: estimate.Shape) -> int:
@@ -270,9 +277,9 @@ class Memory:
         spec, prepared = config.trainer_spec, self.context.prepared
         assert prepared is not None
         if spec.samples:
-            phase = decide_phases(config, self.schedule["rows"], self.processes)
+            phase = decide_phases(config, self.schedule.rows, self.processes)
             row = self._longest(config)
-            tokens = int(phase["batch_size"]) * row
+            tokens = int(phase.batch_size) * row
             return Batch(tokens, row, row, tokens)
         known = (config.batch_size, self._limit(config), full, config.gradient_accumulation)
         if known not in self._batches:
@@ -284,18 +291,18 @@ class Memory:
     def _largest(self, config: Config, rows: Any, size: int, accumulated: int, seed: int | None, full: bool) -> Batch:
         """The batch of most tokens, of those that are made of these rows."""
         limit, each = self._limit(config), 1 if self._is_single(rows) else 2
-        if full or len(rows) == 0 or self.layout["packing"]:
+        if full or len(rows) == 0 or self.layout.packing:
             tokens = size * each * limit
             return Batch(tokens, limit, limit, tokens)
         together = size * (self.processes if seed is not None else 1)
-        left = self.schedule["steps"] * accumulated * together
-        epochs = math.ceil(self.schedule["epochs"]) if seed is not None else 1
+        left = self.schedule.steps * accumulated * together
+        epochs = math.ceil(self.schedule.epochs) if seed is not None else 1
         found: list[Batch] = []
         for epoch in range(max(1, min(epochs, EPOCHS_LOOKED_AT, ITEMS_LOOKED_AT // len(rows)))):
             lengths, prompts = self._ordered(rows, seed, epoch)
             count = len(lengths) if seed is None else min(left, len(lengths))
             clipped = lengths[:count].clip(max=limit), prompts[:count].clip(max=limit)
-            found.append(_largest_of(*clipped, size, self.layout["name"] == "padded"))
+            found.append(_largest_of(*clipped, size, self.layout.name == "padded"))
             left -= count
             if left <= 0:
                 break
@@ -321,17 +328,18 @@ class Memory:
 
     # --- with other flags -------------------------------------------------------------------------------------------
 
-    def ways(self, checkpointing: bool) -> list[dict[str, Any]]:
-        """What each of the flags that help would make of it, those that help."""
+    def alternatives(self, checkpointing: bool) -> tuple[AlternativePlan, ...]:
+        """The flags that lower the peak noticeably, each by itself."""
         if self.shape is None:
-            return []
-        now, found = self.bytes(checkpointing=checkpointing), []
-        worth = (1 - TELLING) * (now - estimate.LIBRARIES["cuda" if self.machine.has_cuda else "cpu"])
+            return ()
+        now = self.bytes(checkpointing=checkpointing)
+        own = now - estimate.LIBRARIES["cuda" if self.machine.has_cuda else "cpu"]
+        found = []
         for changes in self._helpful(checkpointing):
             then = self.bytes(changes, checkpointing=checkpointing)
-            if then < now - worth:
-                found.append({"flags": in_words(changes), "changes": changes, "peak_memory_bytes": then})
-        return found
+            if then < now - MIN_GAIN * own:
+                found.append(AlternativePlan(in_words(changes), changes, then))
+        return tuple(found)
 
     def _helpful(self, checkpointing: bool) -> Iterator[dict[str, Any]]:
         config = self.config
@@ -377,7 +385,7 @@ class Memory:
         if config.peft and not config.quantization and self.machine.has_cuda:
             yield {"quantization": "int4"}
 
-    def way_out(self, checkpointing: bool) -> dict[str, Any] | None:
+    def smallest_fitting_change(self, checkpointing: bool) -> dict[str, Any] | None:
         """The fewest changes with which it fits, those first that change least of what is learnt; None where none of them do."""
         if self.shape is None:
             return None
@@ -447,7 +455,7 @@ class Memory:
         if not fits(low):
             return None
         context_length = self.context.context_length if full else None
-        most = min(LARGEST, context_length or LARGEST) if full else max(1, self.schedule["rows"])
+        most = min(LARGEST, context_length or LARGEST) if full else max(1, self.schedule.rows)
         while high < most and fits(high):
             low, high = high, high * 2
         high = min(high, most + 1)
@@ -564,32 +572,3 @@ def adapter_of(facts: ModelMetadata | None, shape: estimate.Shape, config: Confi
         rank=rank,
         dropout=config.lora_dropout > 0,
     )
-
-
-# --- in words -----------------------------------------------------------------------------------------------------------
-
-
-def memory_in_words(cost: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """The plan's rows for memory: name, value, reason."""
-    if not cost["moment"]:
-        return [("memory", "not known", "the model's files don't tell its sizes")]
-    device, peak = cost["device"], cost["peak_memory_bytes"]
-    kind = f"{device['kind']} of {show_bytes(device['memory_bytes'])}"
-    parts = sorted(cost["memory"].items(), key=lambda part: -part[1])[:3]
-    most = ", ".join(f"{name} {show_bytes(size)}" for name, size in parts)
-    rows = [
-        ("memory", f"about {show_bytes(peak)} of the {kind}", "estimated"),
-        ("at its peak", f"{cost['moment']}: {most}", ""),
-    ]
-    if device["supposed"]:
-        rows.insert(0, ("planned for", kind, f"--target-memory; taken to be {device['supposed']}"))
-    elif device["named"]:
-        why = "--target-memory" + ("" if device["as_named"] else f" {device['named']}: more than there is")
-        rows.insert(0, ("planned for", kind, why))
-    if cost["largest"]:
-        fitting = ", ".join(
-            f"{flag_of(name)} {value}" if value else f"no {flag_of(name)}" for name, value in cost["largest"].items()
-        )
-        rows.append(("at most", fitting, "each by itself; rows as long as a length allows"))
-    rows += [(f"  with {way['flags']}", show_bytes(way["peak_memory_bytes"]), "") for way in cost["with"]]
-    return rows

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
+from autotrain_llm.planning.plan import ReferencePlan
 
 ANOTHER_MODEL = "another model"
 ADAPTER_OFF = "the model without its adapter"
@@ -15,7 +14,7 @@ BEFOREHAND = "once, before training"
 BESIDE = "beside each batch"
 
 
-def decide_reference(config: Config, context: RunContext, epochs: float, *, short_of_memory: bool) -> dict[str, Any]:
+def decide_reference(config: Config, context: RunContext, epochs: float, *, short_of_memory: bool) -> ReferencePlan:
     """The plan's `reference`: its kind, the model it names, when it is computed, and why."""
     kind = reference_kind(config, context)
     if config.engine == "trl":
@@ -28,7 +27,7 @@ def decide_reference(config: Config, context: RunContext, epochs: float, *, shor
         when, why = BEFOREHAND, "memory would not hold a second model"
     else:
         when, why = BESIDE, "no row is seen more than once"
-    return {"kind": kind, "model": config.model_ref, "when": when, "why": why}
+    return ReferencePlan(kind, config.model_ref, when, why)
 
 
 def reference_kind(config: Config, context: RunContext) -> str:

@@ -1,41 +1,66 @@
-"""Decide how many answers are sampled at a time, and in how many steps they are learnt from."""
+"""Decide the rollouts of a policy: how answers are sampled and scored, how many at a time, and in how many steps they are trained on."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
+from autotrain_llm.planning.plan import ReferencePlan, RolloutPlan, RolloutSchedulePlan, SamplingPlan, SchedulePlan
 from autotrain_llm.planning.reference_model import reference_kind
+from autotrain_llm.planning.rollouts import longest_sequence, rewards_of, sequences_at_once
 from autotrain_llm.planning.value_function import value_kind
 from autotrain_llm.trainers.grpo import Grpo
+from autotrain_llm.trainers.ppo import Ppo
 
 EACH_PHASE = "once for each phase"
 
 
-def decide_phases(config: Config, prompts: int, processes: int) -> dict[str, Any]:
-    """The sizes of a run's phases for this many training prompts.
+def decide_rollouts(config: Config, context: RunContext, schedule: SchedulePlan) -> RolloutPlan | None:
+    """The plan's `rollouts`; None where the trainer samples no answers."""
+    if not config.trainer_spec.samples:
+        return None
+    return RolloutPlan(
+        sampling=SamplingPlan(
+            max_new_tokens=config.rl_max_new_tokens,
+            temperature=config.rl_temperature,
+            top_k=config.rl_top_k,
+            top_p=config.rl_top_p,
+            backend=config.rl_generation,
+            batch=sequences_at_once(config, context),
+            longest=longest_sequence(config, context),
+        ),
+        rewards=rewards_of(config, context),
+        schedule=decide_phases(config, schedule.rows, schedule.processes),
+        rl_kl_coef=config.rl_kl_coef,
+        rl_target_kl=config.rl_target_kl,
+        rl_stop_kl=config.rl_stop_kl,
+        rl_gamma=config[Ppo].rl_gamma if config.applies("rl_gamma") else None,
+        rl_gae_lambda=config[Ppo].rl_gae_lambda if config.applies("rl_gae_lambda") else None,
+        rl_num_generations=config[Grpo].rl_num_generations if config.applies("rl_num_generations") else None,
+        rl_advantage=config[Grpo].rl_advantage if config.applies("rl_advantage") else None,
+        rl_value_model=value_kind(config, context),
+    )
 
-    `prompts_of_phase` of them with `answers_each` make a phase; each of `passes` over it takes a step for every `answers_of_step`, in
-    `batches` of at most `batch_size` on each process. Where the prompts of a pass don't fill its last phase, that one is smaller.
-    """
+
+def decide_phases(config: Config, prompts: int, processes: int) -> RolloutSchedulePlan:
+    """The sizes of a run's rollout phases for this many training prompts."""
     each = config[Grpo].rl_num_generations if config.applies("rl_num_generations") else 1
     of_phase = max(1, min(config.rl_chunk_size // each, prompts))
     step = answers_of_step(config, processes)
     parts = [min(of_phase, prompts - start) for start in range(0, prompts, of_phase)]
     passes = config.rl_num_ppo_epochs
-    return {
-        "prompts": prompts,
-        "prompts_of_phase": of_phase,
-        "answers_each": each,
-        "phases_of_epoch": len(parts),
-        "passes": passes,
-        "answers_of_step": step,
-        "batch_size": min(config.batch_size, math.ceil(step / processes)),
-        "batches": math.ceil(step / (config.batch_size * processes)),
-        "steps_of_epoch": sum(passes * steps_of_pass(part * each, step) for part in parts),
-    }
+    return RolloutSchedulePlan(
+        prompts=prompts,
+        prompts_of_phase=of_phase,
+        answers_each=each,
+        phases_of_epoch=len(parts),
+        passes=passes,
+        answers_of_step=step,
+        batch_size=min(config.batch_size, math.ceil(step / processes)),
+        batches=math.ceil(step / (config.batch_size * processes)),
+        steps_of_epoch=sum(passes * steps_of_pass(part * each, step) for part in parts),
+    )
 
 
 def answers_of_step(config: Config, processes: int) -> int:
@@ -50,24 +75,8 @@ def steps_of_pass(answers: int, of_step: int) -> int:
     return math.ceil(answers / of_step)
 
 
-def decide_learning(config: Config, context: RunContext, phases: dict[str, Any]) -> dict[str, Any]:
-    """The part of the plan's `rollouts` that is about learning: the phases, and how scores become advantages."""
-    names = ["rl_kl_coef", "rl_target_kl", "rl_stop_kl"]
-    names += [
-        name for name in ("rl_gamma", "rl_gae_lambda", "rl_num_generations", "rl_advantage") if config.applies(name)
-    ]
-    values = value_kind(config, context)
-    decided = {} if values is None else {"rl_value_model": values}
-    return {**phases, **{name: getattr(config, name) for name in names}, **decided}
-
-
-def decide_anchor(config: Config, context: RunContext) -> dict[str, Any] | None:
+def decide_anchor(config: Config, context: RunContext) -> ReferencePlan | None:
     """What a policy is held to, the model as it was; None where nothing holds it."""
     if config.rl_kl_coef == 0 and config.rl_target_kl is None:
         return None
-    return {
-        "kind": reference_kind(config, context),
-        "model": None,
-        "when": EACH_PHASE,
-        "why": "answers are new in each phase",
-    }
+    return ReferencePlan(reference_kind(config, context), None, EACH_PHASE, "answers are new in each phase")

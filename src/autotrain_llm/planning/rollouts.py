@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SHARED
+from autotrain_llm.planning.plan import RewardPlan
 
 if TYPE_CHECKING:
     from autotrain_llm.models.metadata import ModelMetadata
@@ -17,24 +17,6 @@ VALUE = 4  # bytes
 CACHE_SHARE = 0.1  # of the device's memory, for what answers that are being written have read
 MOST_AT_ONCE = {True: 1024, False: 256}  # with CUDA, where a step takes as long for few, and without
 UNKNOWN = 64  # sequences at once of a model whose sizes its files don't tell
-
-
-def decide_rollouts(config: Config, context: RunContext) -> dict[str, Any] | None:
-    """The plan's `rollouts`; None where the run has none."""
-    if not config.trainer_spec.samples:
-        return None
-    return {
-        "sampling": {
-            "max_new_tokens": config.rl_max_new_tokens,
-            "temperature": config.rl_temperature,
-            "top_k": config.rl_top_k,
-            "top_p": config.rl_top_p,
-            "backend": config.rl_generation,
-            "batch": sequences_at_once(config, context),
-            "longest": longest_sequence(config, context),
-        },
-        "rewards": rewards_of(config, context),
-    }
 
 
 def reward_models(config: Config) -> tuple[str, ...]:
@@ -47,49 +29,48 @@ def reward_functions(config: Config) -> tuple[str, ...]:
     return tuple(config.rl_reward_fn or ()) if config.trainer_spec.samples else ()
 
 
-def rewards_of(config: Config, context: RunContext) -> list[dict[str, Any]]:
+def rewards_of(config: Config, context: RunContext) -> tuple[RewardPlan, ...]:
     """What scores an answer: models, functions, and what is taken off where an answer doesn't end."""
-    found: list[dict[str, Any]] = []
-    for source in reward_models(config):
-        facts = context.secondary_model("rl_reward_model_path", source)
-        found.append({"kind": MODEL, "source": source, "as_turns": facts is not None and scores_turns(facts, config)})
-    found += [{"kind": FUNCTION, "source": source} for source in reward_functions(config)]
-    weights = [float(weight) for weight in config.rl_reward_weights or ()] or [1.0] * len(found)
-    names: list[str] = []
-    for entry, weight in zip(found, weights, strict=False):
-        names.append(_named(entry, names))
-        entry |= {"name": names[-1], "weight": weight}
+    sources = [(MODEL, source) for source in reward_models(config)]
+    sources += [(FUNCTION, source) for source in reward_functions(config)]
+    rewards: list[RewardPlan] = []
+    weights = config.rl_reward_weights or ()
+    for index, (kind, source) in enumerate(sources):
+        as_turns = None
+        if kind == MODEL:
+            metadata = context.secondary_model("rl_reward_model_path", source)
+            as_turns = metadata is not None and scores_turns(metadata, config)
+        name = _short_name(kind, source, [reward.name for reward in rewards])
+        weight = float(weights[index]) if index < len(weights) else 1.0
+        rewards.append(RewardPlan(kind=kind, source=source, as_turns=as_turns, name=name, weight=weight))
     if config.rl_missing_end_penalty:
-        found.append(
-            {"kind": MISSING_END, "source": None, "name": MISSING_END, "weight": -config.rl_missing_end_penalty}
-        )
-    return found
+        penalty = -config.rl_missing_end_penalty
+        rewards.append(RewardPlan(kind=MISSING_END, source=None, name=MISSING_END, weight=penalty))
+    return tuple(rewards)
 
 
-def _named(entry: dict[str, Any], taken: list[str]) -> str:
+def _short_name(kind: str, source: str, taken: list[str]) -> str:
     """A short name that no other reward has."""
-    source = str(entry["source"])
-    name = source.rpartition(":")[2] if entry["kind"] == FUNCTION else Path(source.partition("@")[0]).name or source
-    count = 2
-    own = name
-    while own in (*taken, MISSING_END):
-        own, count = f"{name}_{count}", count + 1
-    return own
+    name = source.rpartition(":")[2] if kind == FUNCTION else Path(source.partition("@")[0]).name or source
+    unique, count = name, 2
+    while unique in (*taken, MISSING_END):
+        unique, count = f"{name}_{count}", count + 1
+    return unique
 
 
-def scores_turns(facts: ModelMetadata, config: Config) -> bool:
+def scores_turns(metadata: ModelMetadata, config: Config) -> bool:
     """Whether the reward model was trained on texts written as turns: as its own run says, else as the policy sees its prompts."""
     from autotrain_llm.context.output_dir import CHECKPOINTS
     from autotrain_llm.data.chat.template import NONE
     from autotrain_llm.models.locate import read_json
 
-    folder = facts.located.folder
+    folder = metadata.located.folder
     if folder is not None:
         root = folder.parent.parent if folder.parent.name == CHECKPOINTS else folder
         run = read_json(root / "run.json") if (root / "run.json").is_file() else None
-        asked = (((run or {}).get("plan") or {}).get("parameters") or {}).get("chat_template")
-        if isinstance(asked, dict):
-            return asked.get("value") not in (None, NONE)
+        template = (((run or {}).get("plan") or {}).get("parameters") or {}).get("chat_template")
+        if isinstance(template, dict):
+            return template.get("value") not in (None, NONE)
     return config.chat_template not in (None, NONE)
 
 
@@ -114,11 +95,11 @@ def longest_sequence(config: Config, context: RunContext) -> int | None:
 
 def _cached_bytes(context: RunContext) -> int | None:
     """Bytes that a token which was read takes."""
-    facts, shape = context.model, context.shape or {}
+    metadata, shape = context.model, context.shape or {}
 
     def size(*names: str) -> int | None:
-        known = next((shape[name] for name in names if name in shape), None)
-        return known if known is not None or facts is None else facts.number(*names)
+        chosen = next((shape[name] for name in names if name in shape), None)
+        return chosen if chosen is not None or metadata is None else metadata.number(*names)
 
     layers, hidden = size("num_hidden_layers", "n_layer"), size("hidden_size", "n_embd")
     heads = size("num_attention_heads", "n_head")
@@ -126,29 +107,3 @@ def _cached_bytes(context: RunContext) -> int | None:
         return None
     of_head = size("head_dim") or hidden // heads
     return 2 * VALUE * layers * (size("num_key_value_heads") or heads) * of_head
-
-
-def rewards_in_words(rollouts: dict[str, Any]) -> str:
-    """What scores the answers, in a line."""
-    words = []
-    for reward in rollouts["rewards"]:
-        if reward["kind"] == MISSING_END:
-            words.append(f"{-reward['weight']:g} off where an answer doesn't end")
-        else:
-            times = "" if reward["weight"] == 1 else f"{reward['weight']:g} x "
-            words.append(f"{times}{reward['source']}")
-    return ", ".join(words)
-
-
-def values_in_words(rollouts: dict[str, Any], adapter: dict[str, Any] | None) -> str:
-    """What estimates the rewards still to come, in a line."""
-    kind = rollouts["rl_value_model"]
-    if kind == SHARED:
-        return "a new head on the policy's last layer"
-    source = next((reward["source"] for reward in rollouts["rewards"] if reward["kind"] == MODEL), None)
-    if kind == CORRECTED:
-        return f"{source}, corrected by a new head on the policy's last layer"
-    how = "with an adapter of its own" if adapter else "trained whole"
-    if kind == OF_REWARD:
-        return f"a copy of {source} with its score head, {how}"
-    return f"a copy of the model with a new head, {how}"

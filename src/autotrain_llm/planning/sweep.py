@@ -16,35 +16,32 @@ from autotrain_llm.config.search_space import (
 )
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.param import Search
+from autotrain_llm.planning.plan import SweepPlan
 
 
-def decide_sweep(config: Config, context: RunContext) -> dict[str, Any] | None:
-    """The plan's `sweep`; None where the run has none.
-
-    `space` is what is searched, by parameter; `own` are the command's own values of these, which the first trial has, None where the command leaves one open; `held_out` is the
-    share of rows that the sweep itself sets aside for evaluation, where none were named.
-    """
+def decide_sweep(config: Config, context: RunContext) -> SweepPlan | None:
+    """The plan's `sweep`; None where the run has none. The values of the first trial are None where the command leaves one of them open."""
     if not config.use_sweep:
         return None
     spaces = spaces_of(config)
     own = own_values(config, spaces)
-    is_grid = config.sweep_sampler == "grid"
-    return {
-        "backend": config.sweep_backend,
-        "study": config.sweep_name or study_name(config),
-        "storage": without_password(config.sweep_storage) if config.sweep_storage else None,
-        "trials": min(config.sweep_n_trials, _grid_size(spaces, own)) if is_grid else config.sweep_n_trials,
-        "timeout": config.sweep_timeout,
-        "metric": config.sweep_metric,
-        "direction": config.sweep_direction or direction_of(config),
-        "sampler": config.sweep_sampler,
-        "pruner": config.sweep_pruner,
-        "keep": config.sweep_keep,
-        "written": config.sweep_params is not None,
-        "space": {name: _as_json(search, own[name] if own else None) for name, search in spaces.items()},
-        "own": own,
-        "held_out": HELD_OUT if not (config.given("valid_split") or config.eval_dataset_path) else None,
-    }
+    trials = config.sweep_n_trials
+    return SweepPlan(
+        backend=config.sweep_backend,
+        study=config.sweep_name or study_name(config),
+        storage=without_password(config.sweep_storage) if config.sweep_storage else None,
+        trials=min(trials, _grid_size(spaces, own)) if config.sweep_sampler == "grid" else trials,
+        timeout=config.sweep_timeout,
+        metric=config.sweep_metric,
+        direction=config.sweep_direction or direction_of(config),
+        sampler=config.sweep_sampler,
+        pruner=config.sweep_pruner,
+        keep=config.sweep_keep,
+        written=config.sweep_params is not None,
+        space={name: _as_json(search, own[name] if own else None) for name, search in spaces.items()},
+        own=own,
+        held_out=HELD_OUT if not (config.given("valid_split") or config.eval_dataset_path) else None,
+    )
 
 
 def _as_json(search: Search, own: Any) -> dict[str, Any]:

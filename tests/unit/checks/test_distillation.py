@@ -12,6 +12,7 @@ import pytest
 from autotrain_llm.checks.preflight import Checked, preflight
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context.machine import Gpu, Machine
+from autotrain_llm.planning.plan import MemoryPlan
 from support.rows import questions, write_rows
 
 ASKED = [{"prompt": f"What is {number}?", "completion": f" It is {number}."} for number in range(12)]
@@ -52,7 +53,7 @@ def test_a_teacher_on_the_same_tokenizer_is_fine(asked: Path, light_llama: Path,
     result = checked(asked, light_llama, light_teacher)
     assert codes(result) == [] and result.plan is not None
     decided = result.plan.distillation
-    assert decided is not None and decided["teacher"] == str(light_teacher) and decided["when"] == "beside each batch"
+    assert decided is not None and decided.teacher == str(light_teacher) and decided.when == "beside each batch"
     shown = {name: value for _, rows in result.plan.summary() for name, value, _ in rows}
     assert str(light_teacher) in shown["teacher"] and shown["loss"] == "0.5 of the task's, 0.5 T² KL(teacher‖student)"
 
@@ -232,13 +233,13 @@ def test_four_bits_need_cuda(
 
 
 def test_the_estimate_counts_the_teacher_where_it_stays(asked: Path, light_llama: Path, light_teacher: Path) -> None:
-    def cost(**flags: Any) -> dict[str, Any]:
+    def cost(**flags: Any) -> MemoryPlan:
         plan = checked(asked, light_llama, light_teacher, mixed_precision="fp32", **flags).plan
         assert plan is not None
-        return plan.estimate
+        return plan.memory
 
     def teacher(**flags: Any) -> int | None:
-        return cost(**flags)["memory"].get("teacher")
+        return cost(**flags).memory.get("teacher")
 
     facts = checked(asked, light_llama, light_teacher).context.teacher
     assert facts is not None and facts.parameters is not None
@@ -247,7 +248,7 @@ def test_the_estimate_counts_the_teacher_where_it_stays(asked: Path, light_llama
     asked_before = cost(
         distill_cache=True
     )  # it is let go before the first step, so that what is trained has no state yet
-    assert asked_before["moment"] == "when the teacher is asked" and "optimizer" not in asked_before["memory"]
+    assert asked_before.moment == "when the teacher is asked" and "optimizer" not in asked_before.memory
 
 
 def test_a_teacher_that_is_laid_out_padded_has_its_student_padded(
@@ -259,7 +260,7 @@ def test_a_teacher_that_is_laid_out_padded_has_its_student_padded(
         json.dumps({**config, "model_type": "bloom", "architectures": ["BloomForCausalLM"]})
     )
     plan = checked(asked, light_llama, other).plan
-    assert plan is not None and plan.layout["name"] == "padded" and "bloom" in plan.layout["why"]
+    assert plan is not None and plan.layout.name == "padded" and "bloom" in plan.layout.why
 
 
 @pytest.mark.parametrize("trainer", ["ppo", "reward", "kto"])

@@ -101,7 +101,7 @@ def test_no_metric_at_all_is_refused():
 @pytest.mark.parametrize("spelt", ['["bleu", "rouge"]', "bleu,rouge", " bleu , rouge "])
 def test_metrics_are_a_json_list_or_separated_by_commas(spelt, whole):
     plan = checked(**whole, eval_metrics=spelt).plan
-    assert plan is not None and list(plan.evaluation["metrics"]) == ["bleu", "rouge"]
+    assert plan is not None and list(plan.evaluation.metrics) == ["bleu", "rouge"]
 
 
 def test_directions_are_those_of_the_trainer_and_of_the_metrics():
@@ -121,8 +121,8 @@ def test_a_checkpoint_can_be_best_at_whatever_the_run_measures(whole):
     for metric, direction in (("eval_perplexity", "minimize"), ("token_accuracy", "maximize"), ("rougeL", "maximize")):
         flags = {"metric_for_best_model": metric, "use_enhanced_eval": True, "eval_metrics": "rouge"}
         plan = checked(**whole, load_best_model_at_end=True, **flags).plan
-        assert plan.arguments["metric_for_best_model"] == f"eval_{metric.removeprefix('eval_')}"
-        assert plan.arguments["greater_is_better"] is (direction == "maximize")
+        assert plan.arguments.metric_for_best_model == f"eval_{metric.removeprefix('eval_')}"
+        assert plan.arguments.greater_is_better is (direction == "maximize")
 
 
 def test_a_checkpoint_cannot_be_best_at_what_is_not_measured():
@@ -261,7 +261,7 @@ def test_an_encoders_layer_is_the_last_unless_told_or_known(whole, tmp_path):
         folder = build_light_model(tmp_path / name, model_type="bert", num_hidden_layers=layers)
         plan = checked(**whole, eval_metrics="bertscore", eval_bertscore_model=str(folder), **flags).plan
         assert plan is not None
-        assert plan.evaluation["answers"]["bertscore"]["layer"] == layer
+        assert plan.evaluation.answers.bertscore.layer == layer
 
 
 def test_a_layer_that_is_not_there_is_refused_with_the_last(whole, light_encoder):
@@ -365,4 +365,4 @@ def test_the_guides_example_is_planned(whole, light_encoder, monkeypatch):
     monkeypatch.setattr("autotrain_llm.planning.evaluation.ENCODER", str(light_encoder))
     result = checked(**whole, peft=True, eval_metrics=json.dumps(["bleu", "rouge", "bertscore"]))
     assert result.findings == () and result.plan is not None
-    assert result.plan.evaluation["answers"]["scores"].keys() == {"bleu", "rouge", "bertscore"}
+    assert result.plan.evaluation.answers.scores.keys() == {"bleu", "rouge", "bertscore"}

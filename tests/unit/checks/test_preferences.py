@@ -10,6 +10,7 @@ import pytest
 from autotrain_llm.checks.preflight import Checked, preflight
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.models.scratch import train_tokenizer
+from autotrain_llm.planning.plan import ReferencePlan
 from support.rows import write_rows
 
 PAIRS = [{"prompt": f"What is {n}?", "chosen": f" It is {n}.", "rejected": " Not that."} for n in range(12)]
@@ -40,12 +41,9 @@ def codes(result: Checked) -> list[str]:
 def test_a_reference_with_the_same_tokenizer_is_fine(data: Path, light_llama: Path, light_teacher: Path) -> None:
     result = checked(data, light_llama, model_ref=str(light_teacher))
     assert codes(result) == [] and result.plan is not None
-    assert result.plan.objective["reference"] == {
-        "kind": "another model",
-        "model": str(light_teacher),
-        "when": "beside each batch",
-        "why": "no row is seen more than once",
-    }
+    assert result.plan.objective.reference == ReferencePlan(
+        "another model", str(light_teacher), when="beside each batch", why="no row is seen more than once"
+    )
 
 
 def test_a_reference_with_another_vocabulary_is_refused(
@@ -76,7 +74,7 @@ def test_the_files_of_a_reference_are_checked_like_the_models(
 def test_a_reference_that_orpo_has_no_use_for_is_not_even_looked_at(data: Path, light_llama: Path) -> None:
     result = checked(data, light_llama, trainer="orpo", model_ref="/not/there")
     assert codes(result) == ["P107"] and result.plan is not None
-    assert "reference" not in result.plan.objective
+    assert result.plan.objective.reference is None and "reference" not in result.plan.as_json()["objective"]
 
 
 @pytest.mark.parametrize(
@@ -95,9 +93,9 @@ def test_the_plan_says_when_the_reference_is_computed_and_why(
 ) -> None:
     plan = checked(data, light_llama, trainer, **flags).plan
     assert plan is not None
-    assert plan.objective["reference"]["when"] == when
+    assert plan.objective.reference.when == when
     (line,) = [row for _, part in plan.summary() for row in part if row[0] == "compared with"]
-    assert when in line[1] and line[2] == plan.objective["reference"]["why"]
+    assert when in line[1] and line[2] == plan.objective.reference.why
 
 
 def test_where_memory_would_not_hold_a_second_model_it_is_computed_beforehand(
@@ -108,12 +106,12 @@ def test_where_memory_would_not_hold_a_second_model_it_is_computed_beforehand(
     monkeypatch.setattr(Machine, "device_memory", 1000)
     for flags, when in (({}, "once, before training"), ({"peft": True, "lr": 1e-5}, "beside each batch")):
         plan = checked(data, light_llama, **flags).plan
-        assert plan is not None and plan.objective["reference"]["when"] == when
+        assert plan is not None and plan.objective.reference.when == when
 
 
 def test_a_second_model_is_part_of_the_estimate(data: Path, light_llama: Path) -> None:
     plans = [checked(data, light_llama, **flags).plan for flags in ({}, {"peft": True, "lr": 1e-5}, {"epochs": 2.0})]
-    whole, adapter, twice = (plan.estimate["memory"].get("reference", 0) for plan in plans if plan is not None)
+    whole, adapter, twice = (plan.memory.memory.get("reference", 0) for plan in plans if plan is not None)
     assert whole > 0
     assert (adapter, twice) == (0, 0)
 
@@ -128,7 +126,7 @@ def test_what_the_limits_of_prompt_and_answer_cut_is_counted(data: Path, light_l
     for trainer in ("dpo", "orpo", "kto"):
         for flags in ({"max_prompt_length": 3}, {"max_completion_length": 2}):
             plan = checked(data, light_llama, trainer, **flags).plan
-            assert plan is not None and plan.data["truncated_rows"] == 12, (trainer, flags)
+            assert plan is not None and plan.data.truncated_rows == 12, (trainer, flags)
 
 
 def test_labelled_rows_are_cut_on_both_sides_too(light_llama: Path, tmp_path: Path) -> None:
@@ -138,8 +136,8 @@ def test_labelled_rows_are_cut_on_both_sides_too(light_llama: Path, tmp_path: Pa
     ]
     labelled = write_rows(tmp_path / "labelled.jsonl", rows)
     result = checked(labelled, light_llama, "kto", max_prompt_length=3, max_completion_length=2)
-    assert result.plan is not None and result.plan.data["truncated_rows"] == 12
-    assert result.plan.data["tokens"]["max"] > 5
+    assert result.plan is not None and result.plan.data.truncated_rows == 12
+    assert result.plan.data.tokens.max > 5
     prepared = result.context.prepared
     assert prepared is not None
     for ids, trained in prepared.train:

@@ -56,7 +56,7 @@ def test_a_function_or_a_reward_model_is_enough_and_draws_nothing(tmp_path, prom
     by_model = checked(prompts, light_llama, rl_reward_model_path=str(light_scorer))
     both = checked(prompts, light_llama, rl_reward_fn=function(tmp_path, GOOD), rl_reward_model_path=str(light_scorer))
     assert by_function.findings == by_model.findings == both.findings == ()
-    assert [entry["name"] for entry in both.plan.rollouts["rewards"]] == [light_scorer.name, "score"]
+    assert [entry.name for entry in both.plan.rollouts.rewards] == [light_scorer.name, "score"]
     said = [row for _, rows in both.plan.summary() for row in rows if row[0] == "scored by"]
     assert len(said) == 1 and str(light_scorer) in said[0][1] and "scorers.py:score" in said[0][1]
 
@@ -253,7 +253,7 @@ def test_a_prompt_that_leaves_no_room_is_named_with_the_length_that_would(tmp_pa
 
 def test_a_new_model_is_made_long_enough_for_prompt_and_answer(tmp_path, prompts):
     found = checked(prompts, Path("scratch:1m"), rl_reward_fn=function(tmp_path, GOOD), rl_max_new_tokens=700, lr=1e-3)
-    assert found.plan is not None and found.plan.model["shape"]["max_position_embeddings"] == 1024 + 700
+    assert found.plan is not None and found.plan.model.shape["max_position_embeddings"] == 1024 + 700
 
 
 def test_cutting_the_distribution_is_a_warning_and_temperature_none(tmp_path, prompts, light_llama):
@@ -318,10 +318,10 @@ def test_versions_are_those_of_the_metadata():
 
 def test_as_many_answers_are_written_together_as_memory_holds(tmp_path, prompts, light_llama, monkeypatch):
     flags = {"rl_reward_fn": function(tmp_path, GOOD), "rl_max_new_tokens": 100}
-    most = checked(prompts, light_llama, **flags).plan.rollouts["sampling"]["batch"]
+    most = checked(prompts, light_llama, **flags).plan.rollouts.sampling.batch
     monkeypatch.setattr(Machine, "device_memory", 2 * 2**20)
     fewer = checked(prompts, light_llama, **flags).plan
     assert most == 256
-    longest = fewer.data["tokens"]["max"] + 100
+    longest = fewer.data.tokens.max + 100
     # keys and values in four bytes, one layer, one head of eight
-    assert fewer.rollouts["sampling"]["batch"] == int(0.1 * 2 * 2**20 / (2 * 4 * 1 * 1 * 8 * longest))
+    assert fewer.rollouts.sampling.batch == int(0.1 * 2 * 2**20 / (2 * 4 * 1 * 1 * 8 * longest))

@@ -231,7 +231,7 @@ def test_a_default_length_beyond_the_context_is_clipped_without_a_word(command, 
     short = build_light_model(tmp_path / "short", max_position_embeddings=64)
     checked = preflight(resolve({**command, "model": str(short)}))
     assert checked.findings == () and checked.plan is not None
-    assert checked.plan.length["tokens"] == 64 and "shorter than the default" in checked.plan.length["why"]
+    assert checked.plan.length.tokens == 64 and "shorter than the default" in checked.plan.length.why
 
 
 def test_a_row_longer_than_the_tokenizer_says_is_a_warning(command, tmp_path):

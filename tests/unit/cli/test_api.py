@@ -47,8 +47,8 @@ def command(light_llama: Path, chat_rows: Path) -> dict[str, Any]:
 def test_what_is_in_order_has_no_findings_and_a_plan(command):
     assert check(**command) == ()
     made = plan(**command)
-    assert (made.trainer, made.steps, made.arguments["learning_rate"]) == ("sft", 12, 1e-4)
-    assert made.parameters["lr"] == {"value": 1e-4, "source": "command line"}
+    assert (made.trainer, made.steps, made.arguments.learning_rate) == ("sft", 12, 1e-4)
+    assert made.as_json()["parameters"]["lr"] == {"value": 1e-4, "source": "command line"}
     json.dumps(made.as_json())
 
 
@@ -91,9 +91,9 @@ def test_a_config_file_counts_and_keyword_arguments_win(command, tmp_path):
     path = tmp_path / "run.json"
     path.write_text(json.dumps({**command, "seed": 7, "weight_decay": 0.5}))
     made = plan(config=str(path), seed=8)
-    assert (made.seed, made.arguments["weight_decay"]) == (8, 0.5)
-    assert made.parameters["seed"]["source"] == "command line"
-    assert made.parameters["weight_decay"]["source"] == "config file"
+    assert (made.seed, made.arguments.weight_decay) == (8, 0.5)
+    assert made.parameters["seed"].source == "command line"
+    assert made.parameters["weight_decay"].source == "config file"
 
 
 def test_a_config_file_without_data_is_checked_like_flags(command, tmp_path):
@@ -133,13 +133,13 @@ def test_the_plan_is_that_of_the_command(command, capsys):
 def test_a_plan_holds_no_secret(command, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_environment")
     made = plan(**command, push_to_hub=True, token="hf_given")
-    assert "hf_" not in json.dumps(made.as_json()) and made.parameters["token"]["value"] == "(not shown)"
+    assert "hf_" not in json.dumps(made.as_json()) and made.parameters["token"].value == "(not shown)"
     assert "hf_given" not in repr(made)
 
 
 def test_values_may_have_pythons_own_types(command, chat_rows):
     made = plan(**{**command, "data_path": chat_rows, "target_modules": ["q_proj", "v_proj"], "peft": True})
-    assert made.adapter is not None and made.adapter["target_modules"] == ["q_proj", "v_proj"]
+    assert made.adapter is not None and made.adapter.target_modules == ("q_proj", "v_proj")
 
 
 def test_the_package_hands_out_three_functions_and_its_version_even_after_a_plan_was_made(command):

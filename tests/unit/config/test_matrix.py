@@ -251,7 +251,7 @@ def test_a_run_with_what_is_ignored_is_the_run_without_it(trainer, light_llama: 
             got = checked({**command, name: value})
             assert got.plan is not None, (name, got.findings)
             assert [(f.severity, f.parameters) for f in got.findings] == [("warning", (name,))]
-            assert got.plan.as_json() == base.plan.as_json() | {"ignored": (name,)}
+            assert got.plan.as_json() == base.plan.as_json() | {"ignored": [name]}
 
 
 # ---- the words of the guide

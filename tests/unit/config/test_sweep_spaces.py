@@ -226,7 +226,7 @@ def test_the_plan_is_json_and_holds_the_space_with_the_users_own_value(light_lla
     sweep = json.loads(json.dumps(made.as_json()))["sweep"]
     assert sweep["space"]["batch_size"] == {"choices": [3, 2, 4], "added": 1}
     assert sweep["own"] == {"batch_size": 3, "lr": 1e-4} and sweep["direction"] == "minimize"
-    assert made.data["eval_rows"] > 0 and sweep["held_out"] == "0.1"
+    assert made.data.eval_rows > 0 and sweep["held_out"] == "0.1"
     assert "secret.db" not in json.dumps(made.as_json()["parameters"])
 
 

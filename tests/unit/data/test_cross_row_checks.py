@@ -13,6 +13,7 @@ from autotrain_llm import check, plan
 from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.quality.cross_row_checks import check_rows
 from autotrain_llm.data.request import DataRequest
+from autotrain_llm.planning.plan import LabelledAnswers
 from support import paths
 from support.light_models import build_light_model
 from support.rows import write_rows
@@ -202,8 +203,8 @@ def test_check_rows_reads_so_many_rows_in_a_dry_run_and_says_so(tmp_path: Path, 
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     flags = {**FLAGS, "model": str(light_llama), "data_path": str(data)}
     made = plan(**flags, check_rows=10)
-    assert made.data["rows"] == 10 and "10 rows" in made.data["not_checked"][0]
-    assert plan(**flags).data["not_checked"] == []
+    assert made.data.rows == 10 and "10 rows" in made.data.not_checked[0]
+    assert plan(**flags).data.not_checked == ()
     secret = {"prompt": "Who?", "completion": SECRETS["a GitHub token"]}
     with data.open("a") as file:
         file.write(json.dumps(secret) + "\n")
@@ -215,17 +216,13 @@ def test_lengths_of_answers_and_labels_are_in_the_plan(tmp_path: Path, light_lla
     flags = {**FLAGS, "model": str(light_llama), "lr": 1e-6, "prompt_text_column": "prompt"}
     pairs = [{"prompt": "Say.", "chosen": "word " * 8, "rejected": f"{number} no"} for number in range(4)]
     data = write_rows(tmp_path / "pairs.jsonl", pairs)
-    answers = plan(**flags | {"trainer": "dpo", "data_path": str(data), "rejected_text_column": "rejected"}).data[
-        "answers"
-    ]
-    assert answers["chosen_longer_share"] == 1.0 and answers["chosen_median"] > answers["rejected_median"]
+    answers = plan(
+        **flags | {"trainer": "dpo", "data_path": str(data), "rejected_text_column": "rejected"}
+    ).data.answers
+    assert answers.chosen_longer_share == 1.0 and answers.chosen_median > answers.rejected_median
     labels = [{"prompt": f"{number}?", "completion": "Yes.", "label": number == 0} for number in range(4)]
     data = write_rows(tmp_path / "labels.jsonl", labels)
-    assert plan(**flags | {"trainer": "kto", "data_path": str(data)}).data["answers"] == {
-        "good": 1,
-        "bad": 3,
-        "good_share": 0.25,
-    }
+    assert plan(**flags | {"trainer": "kto", "data_path": str(data)}).data.answers == LabelledAnswers(1, 3, 0.25)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="there are no shared data sets here")

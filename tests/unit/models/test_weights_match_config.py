@@ -210,5 +210,5 @@ def test_steps_alone_say_when_to_evaluate_and_to_save(light_llama, text_rows):
     command = {"trainer": "sft", "model": str(light_llama), "data_path": str(text_rows), "lr": 2e-5, "epochs": 1}
     made = plan(**command, batch_size=2, valid_split="0.2", eval_steps=4, save_steps=8)
     arguments = made.arguments
-    assert (arguments["eval_strategy"], arguments["save_strategy"]) == ("steps", "steps")
-    assert plan(**command, batch_size=2, valid_split="0.2").arguments["eval_strategy"] == "epoch"
+    assert (arguments.eval_strategy, arguments.save_strategy) == ("steps", "steps")
+    assert plan(**command, batch_size=2, valid_split="0.2").arguments.eval_strategy == "epoch"

@@ -17,8 +17,8 @@ from autotrain_llm.config.arguments import ParsedArguments, parse_kwargs
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context.machine import CPU, GPU, Gpu, Machine, target_memory
 from autotrain_llm.planning import memory_model as estimate
-from autotrain_llm.planning.make import Plan
 from autotrain_llm.planning.memory_model import Adapter, Run, Shape
+from autotrain_llm.planning.plan import Plan
 from support.rows import write_rows
 
 GIB = 2**30
@@ -208,11 +208,11 @@ def test_rows_of_unlike_length_keep_kernels_of_every_shape_in_half_precision(pla
     alike = write_rows(tmp_path / "alike.jsonl", [{"prompt": "word", "completion": "one two three"}] * 40)
     flags = {"mixed_precision": "bf16", "max_seq_length": 512}
     unequal, equal = (
-        plan_of(places, **flags, data_path=path).estimate for path in ("{folder}/answered.jsonl", str(alike))
+        plan_of(places, **flags, data_path=path).memory for path in ("{folder}/answered.jsonl", str(alike))
     )
-    exact = plan_of(places, mixed_precision="fp32").estimate
-    assert unequal["memory"]["kernels"] > equal["memory"]["kernels"] == exact["memory"]["kernels"]
-    assert exact["kernels_kept"] is None and unequal["kernels_kept"] > equal["kernels_kept"] > 0
+    exact = plan_of(places, mixed_precision="fp32").memory
+    assert unequal.memory["kernels"] > equal.memory["kernels"] == exact.memory["kernels"]
+    assert exact.kernels_kept is None and unequal.kernels_kept > equal.kernels_kept > 0
 
 
 def test_merging_an_adapter_holds_the_whole_model_in_float32():
@@ -261,27 +261,27 @@ def test_every_model_beside_the_one_that_is_trained_counts(trainer, flags, witho
     (Path(places["folder"]) / "score.py").write_text(
         "def score(completions, **rest): return [0.0] * len(completions)\n"
     )
-    found = plan_of(places, trainer, **flags, target_memory=target).estimate
+    found = plan_of(places, trainer, **flags, target_memory=target).memory
     fewer = {name: value for name, value in (flags | without).items() if without or name not in TAUGHT}
-    less = plan_of(places, trainer, **fewer, target_memory=target).estimate
-    assert found["memory"][part] > 0 and part not in less["memory"]
+    less = plan_of(places, trainer, **fewer, target_memory=target).memory
+    assert found.memory[part] > 0 and part not in less.memory
     if "peft" not in without:
-        assert found["peak_memory_bytes"] > less["peak_memory_bytes"]
+        assert found.peak_memory_bytes > less.peak_memory_bytes
 
 
 def test_a_value_model_of_its_own_doubles_what_is_learnt(places):
     flags = LARGE | SCORED
-    kinds = [plan_of(places, "ppo", **flags, rl_value_model=kind).estimate for kind in ("shared", "separate")]
-    assert kinds[1]["memory"]["optimizer"] > 1.5 * kinds[0]["memory"]["optimizer"]
-    assert kinds[1]["checkpoint_bytes"] > 1.5 * kinds[0]["checkpoint_bytes"]
-    assert any(way["changes"] == {"rl_value_model": "shared"} for way in kinds[1]["with"])
+    kinds = [plan_of(places, "ppo", **flags, rl_value_model=kind).memory for kind in ("shared", "separate")]
+    assert kinds[1].memory["optimizer"] > 1.5 * kinds[0].memory["optimizer"]
+    assert kinds[1].checkpoint_bytes > 1.5 * kinds[0].checkpoint_bytes
+    assert any(way.changes == {"rl_value_model": "shared"} for way in kinds[1].alternatives)
 
 
 def test_a_reward_model_that_learns_on_counts_by_its_own_size(places):
     kinds = ("shared", "reward", "separate")
 
     def memory(kind: str, **flags: object) -> dict[str, int]:
-        return plan_of(places, "ppo", **SCORED, **flags, rl_value_model=kind).estimate["memory"]
+        return plan_of(places, "ppo", **SCORED, **flags, rl_value_model=kind).memory.memory
 
     # A large policy and a small reward model.
     shared, reward, separate = (memory(kind, **LARGE, tokenizer="{scorer}") for kind in kinds)
@@ -325,10 +325,10 @@ def test_a_plan_for_a_gpu_computes_as_that_would(places, monkeypatch):
     monkeypatch.setattr(Machine, "gpus", ())
     monkeypatch.setattr(Machine, "processor_flags", frozenset())
     here, there, other = (plan_of(places, target_memory=target) for target in (None, "24GiB", "cpu:16GiB"))
-    assert [plan.precision["name"] for plan in (here, there, other)] == ["fp32", "bf16", "fp32"]
-    assert [plan.precision["cpu"] for plan in (here, there, other)] == [True, False, True]
-    assert there.estimate["device"]["memory_bytes"] == 24 * GIB
-    assert "holes in the heap" not in there.estimate["memory"]
+    assert [plan.precision.name for plan in (here, there, other)] == ["fp32", "bf16", "fp32"]
+    assert [plan.precision.cpu for plan in (here, there, other)] == [True, False, True]
+    assert there.memory.device.memory_bytes == 24 * GIB
+    assert "holes in the heap" not in there.memory.memory
     said = {name: (value, why) for _, part in there.summary() for name, value, why in part}
     assert "bf16" in said["planned for"][1] and "24.0 GiB" in said["memory"][0]
 
@@ -345,22 +345,22 @@ def test_what_needs_a_gpu_can_be_planned_for_one_and_what_was_assumed_is_said(pl
 
 def test_a_machine_with_a_gpu_is_asked_what_that_computes_in(places, monkeypatch):
     monkeypatch.setattr(Machine, "gpus", (Gpu("Tesla T4", 16 * GIB, 7.5),))
-    assert plan_of(places, target_memory="24GiB").precision["name"] == "fp32"
+    assert plan_of(places, target_memory="24GiB").precision.name == "fp32"
     assert "E502" in codes(checked(places, mixed_precision="bf16", target_memory="24GiB"))
 
 
 def test_a_run_that_starts_keeps_to_the_memory_that_was_named(places, monkeypatch):
     monkeypatch.setattr(Machine, "gpus", ())
     (free, short) = (plan_of(places, dry_run=False, target_memory=target) for target in ("8GiB", "700MiB"))
-    assert free.estimate["device"]["memory_bytes"] == 8 * GIB and free.estimate["device"]["kind"] == "processor"
-    assert not free.precision["checkpointing"] and short.precision["checkpointing"]
+    assert free.memory.device.memory_bytes == 8 * GIB and free.memory.device.kind == "processor"
+    assert not free.precision.checkpointing and short.precision.checkpointing
 
 
 def test_more_memory_than_there_is_is_not_taken_for_granted(places, monkeypatch):
     monkeypatch.setattr(Machine, "gpus", ())
     monkeypatch.setattr(Machine, "memory", 2 * GIB)
     plan = plan_of(places, dry_run=False, target_memory="64GiB")
-    assert plan.estimate["device"]["memory_bytes"] == 2 * GIB
+    assert plan.memory.device.memory_bytes == 2 * GIB
     said = {name: why for _, part in plan.summary() for name, _, why in part}
     assert "more than there is" in said["planned for"]
 
@@ -368,13 +368,13 @@ def test_more_memory_than_there_is_is_not_taken_for_granted(places, monkeypatch)
 def test_what_fits_is_said_and_does_fit_and_more_does_not(places):
     flags = LARGE | {"target_memory": "2GiB"}
     plan = plan_of(places, **flags)
-    size = plan.estimate["largest"]["batch_size"]
+    size = plan.memory.largest["batch_size"]
     assert "E541" not in codes(checked(places, **flags | {"batch_size": size}))
     if size < 40:  # as many rows as there are
         assert "E541" in codes(checked(places, **flags | {"batch_size": size + 2}))
     text = {name: value for _, part in plan.summary() for name, value, _ in part}
     assert f"--batch-size {size}" in text["at most"]
-    assert "lora_r" in (plan_of(places, peft=True, target_memory="2GiB").estimate["largest"] or {})
+    assert "lora_r" in (plan_of(places, peft=True, target_memory="2GiB").memory.largest or {})
 
 
 # ---- what does not fit
@@ -393,7 +393,7 @@ def test_what_fits_is_said_and_does_fit_and_more_does_not(places):
     ],
 )
 def test_a_run_that_cannot_fit_is_refused_with_flags_that_make_it_fit(trainer, flags, share, places):
-    needed = plan_of(places, trainer, **flags, target_memory="80GiB").estimate["peak_memory_bytes"]
+    needed = plan_of(places, trainer, **flags, target_memory="80GiB").memory.peak_memory_bytes
     target = f"{int(share * needed) // 2**20}MiB"
     found = checked(places, trainer, **flags, target_memory=target)
     finding = next(one for one in found.findings if one.code == "E541")
@@ -415,7 +415,7 @@ def test_a_machine_that_is_too_small_is_told_before_anything_is_loaded_or_writte
 
 
 def test_what_may_fit_is_a_warning(places):
-    needed = plan_of(places, target_memory="24GiB").estimate["peak_memory_bytes"]
+    needed = plan_of(places, target_memory="24GiB").memory.peak_memory_bytes
     found = checked(places, target_memory=f"{int(0.9 * needed) // 2**20}MiB")
     assert [(one.code, one.severity) for one in found.findings if one.code == "E541"] == [("E541", "warning")]
     assert not found.refused
@@ -427,7 +427,7 @@ def test_a_plan_that_was_kept_is_the_same_on_a_machine_with_more_memory(places, 
     plans = []
     for memory in (8 * GIB, 16 * GIB):
         monkeypatch.setattr(Machine, "memory", memory)
-        plans.append(plan_of(places, dry_run=False).estimate)
+        plans.append(plan_of(places, dry_run=False).as_json()["estimate"])
     assert plans[0] != plans[1]
     compared = [{name: part for name, part in plan.items() if name not in OF_THE_PLACE["estimate"]} for plan in plans]
     assert compared[0] == compared[1]
@@ -450,17 +450,17 @@ def test_the_fix_is_carried_out(places):
 def test_what_other_flags_would_bring_is_what_they_bring(places):
     flags = LARGE | {"target_memory": "24GiB"}
     plan = plan_of(places, **flags)
-    assert len(plan.estimate["with"]) > 2
-    for way in plan.estimate["with"]:
-        then = plan_of(places, **flags | way["changes"]).estimate["peak_memory_bytes"]
-        assert then == pytest.approx(way["peak_memory_bytes"], rel=0.02)
-        assert then < plan.estimate["peak_memory_bytes"]
+    assert len(plan.memory.alternatives) > 2
+    for way in plan.memory.alternatives:
+        then = plan_of(places, **flags | way.changes).memory.peak_memory_bytes
+        assert then == pytest.approx(way.peak_memory_bytes, rel=0.02)
+        assert then < plan.memory.peak_memory_bytes
     shown = [name for _, part in plan.summary() for name, _, _ in part]
     assert "  with --gradient-checkpointing" in shown
 
 
 def test_the_estimate_can_be_written_down(places):
-    cost = json.loads(json.dumps(plan_of(places, target_memory="24GiB").estimate))
+    cost = json.loads(json.dumps(plan_of(places, target_memory="24GiB").as_json()["estimate"]))
     assert sum(cost["memory"].values()) == cost["peak_memory_bytes"]
 
 
@@ -478,7 +478,7 @@ def test_a_container_has_no_more_memory_than_it_may_use(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("room", "severity"), [(0.5, "error"), (1.5, "warning"), (3.5, None)])
 def test_a_disk_has_room_for_the_checkpoints_that_are_kept_and_the_one_that_is_written(room, severity, places, monkeypatch):  # fmt: skip
-    each = plan_of(places).estimate["checkpoint_bytes"]
+    each = plan_of(places).memory.checkpoint_bytes
     monkeypatch.setattr("autotrain_llm.checks.rules.memory.free_on_disk", lambda folder: int(room * each))
     found = [finding.severity for finding in checked(places).findings if finding.code == "E542"]
     assert found == ([severity] if severity else [])

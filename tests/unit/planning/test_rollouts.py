@@ -11,7 +11,7 @@ from autotrain_llm.checks.preflight import Checked, preflight
 from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context.machine import Machine
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import Plan
 from support.rows import write_rows
 
 
@@ -59,9 +59,9 @@ def test_steps_follow_from_prompts_and_the_sizes_of_a_phase(
 ) -> None:
     plan = plan_of(trainer, light_llama, prompts, **flags)
     arguments = plan.arguments
-    assert plan.steps == arguments["max_steps"] == steps
-    assert arguments["gradient_accumulation_steps"] == accumulated
-    assert arguments["per_device_train_batch_size"] == batch
+    assert plan.steps == arguments.max_steps == steps
+    assert arguments.gradient_accumulation_steps == accumulated
+    assert arguments.per_device_train_batch_size == batch
 
 
 def test_two_processes_share_the_answers_of_a_step(
@@ -71,7 +71,7 @@ def test_two_processes_share_the_answers_of_a_step(
     monkeypatch.setattr(Machine, "processes", 2)
     two = plan_of("ppo", light_llama, prompts, output_dir=str(prompts.parent / "run"))
     assert one.steps == two.steps
-    assert (one.arguments["gradient_accumulation_steps"], two.arguments["gradient_accumulation_steps"]) == (4, 2)
+    assert (one.arguments.gradient_accumulation_steps, two.arguments.gradient_accumulation_steps) == (4, 2)
 
 
 @pytest.mark.parametrize(
@@ -145,12 +145,12 @@ def test_a_clean_command_draws_no_finding(
 
 def test_a_policy_that_nothing_holds_needs_no_copy_of_itself(light_llama: Path, prompts: Path) -> None:
     held, free = (plan_of("ppo", light_llama, prompts, rl_kl_coef=price) for price in (0.2, 0.0))
-    assert held.objective["reference"]["kind"] == "a copy of the model as it was"
-    assert free.objective["reference"] is None
+    assert held.objective.reference.kind == "a copy of the model as it was"
+    assert free.objective.reference is None
     adapter = plan_of("ppo", light_llama, prompts, peft=True)
-    assert adapter.objective["reference"]["kind"] == "the model without its adapter"
+    assert adapter.objective.reference.kind == "the model without its adapter"
     sizes = [
-        plan.estimate["peak_memory_bytes"]
+        plan.memory.peak_memory_bytes
         for plan in (free, held, plan_of("ppo", light_llama, prompts, rl_value_model="separate"))
     ]
     assert sizes == sorted(sizes) and len(set(sizes)) == 3

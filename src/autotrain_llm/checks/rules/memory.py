@@ -13,7 +13,7 @@ from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
 
 if TYPE_CHECKING:
-    from autotrain_llm.planning.make import Plan
+    from autotrain_llm.planning.plan import Plan
 
 
 @rule("E541")
@@ -28,22 +28,21 @@ def a_run_must_fit_into_memory(plan: Plan) -> Iterator[Finding]:
     from autotrain_llm.declare.text import show_bytes
     from autotrain_llm.planning.memory_budget import MARGIN
 
-    cost = plan.estimate
-    needed, device = cost["peak_memory_bytes"], cost["device"]
-    there = device["memory_bytes"]
+    memory, device = plan.memory, plan.memory.device
+    needed, there = memory.peak_memory_bytes, device.memory_bytes
     if needed <= there:
         return
     surely = (1 - MARGIN) * needed > there
-    whose = f"the {device['kind']} of --target-memory" if device["as_named"] else f"this {device['kind']}"
-    changes = cost["way_out"]
-    largest = max(cost["memory"].items(), key=lambda part: part[1])
+    whose = f"the {device.kind} of --target-memory" if device.as_named else f"this {device.kind}"
+    changes = memory.smallest_fitting_change
+    largest = max(memory.memory.items(), key=lambda part: part[1])
     yield Finding(
         f"the run takes about {show_bytes(needed)}, and {whose} has {show_bytes(there)}"
         + ("" if surely else ": it may not fit")
-        + f" ({cost['moment']}; {largest[0]}: {show_bytes(largest[1])})",
+        + f" ({memory.moment}; {largest[0]}: {show_bytes(largest[1])})",
         fix=None if changes else "a smaller model, or a device with more memory",
         changes=changes or EMPTY,
-        otherwise=f"which takes about {show_bytes(cost['way_out_bytes'])}" if changes else "",
+        otherwise=f"which takes about {show_bytes(memory.bytes_after_change)}" if memory.bytes_after_change else "",
         parameters=tuple(_to_blame(plan)),
         severity="error" if surely else WARNING,
     )
@@ -59,11 +58,11 @@ def a_run_must_fit_onto_the_disk(plan: Plan) -> Iterator[Finding]:
     """
     from autotrain_llm.declare.text import show_bytes
 
-    each, saves = plan.estimate["checkpoint_bytes"], plan.arguments["save_strategy"] != "no"
-    if not each or not saves or plan.estimate["device"]["as_named"]:
+    each, saves = plan.memory.checkpoint_bytes, plan.arguments.save_strategy != "no"
+    if not each or not saves or plan.memory.device.as_named:
         return
-    free = free_on_disk(Path(plan.output["dir"]))
-    kept = plan.arguments["save_total_limit"]
+    free = free_on_disk(Path(plan.output.dir))
+    kept = plan.arguments.save_total_limit
     count = min(kept, plan.steps) + 1
     needed = count * each
     if free is None or free >= needed:
@@ -74,7 +73,7 @@ def a_run_must_fit_onto_the_disk(plan: Plan) -> Iterator[Finding]:
         else f"{count} checkpoints take about {show_bytes(needed)}"
     )
     yield Finding(
-        f"--output-dir {plan.output['dir']}: {what}, and its disk has {show_bytes(free)} left",
+        f"--output-dir {plan.output.dir}: {what}, and its disk has {show_bytes(free)} left",
         changes={"save_strategy": "no"} if free < 2 * each else {"save_total_limit": 1},
         otherwise="or --output-dir on another disk",
         parameters=("output_dir", "save_total_limit"),
@@ -92,7 +91,7 @@ def free_on_disk(folder: Path) -> int | None:
 
 def _to_blame(plan: Plan) -> Iterator[str]:
     """The parameters that decide on memory and would have to be others."""
-    if plan.estimate["device"]["as_named"]:
+    if plan.memory.device.as_named:
         yield "target_memory"
-    changes = plan.estimate["way_out"] or {"batch_size": 1}
+    changes = plan.memory.smallest_fitting_change or {"batch_size": 1}
     yield from (name for name in changes if name != "gradient_accumulation")

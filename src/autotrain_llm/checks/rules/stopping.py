@@ -10,7 +10,7 @@ from autotrain_llm.declare.finding import WARNING, Finding, in_words
 from autotrain_llm.declare.rule import rule
 
 if TYPE_CHECKING:
-    from autotrain_llm.planning.make import Plan
+    from autotrain_llm.planning.plan import Plan
 
 
 @rule("P339", WARNING)
@@ -22,11 +22,11 @@ def a_patience_ends_before_the_run_does(config: Config, plan: Plan) -> Iterator[
     Fix: a smaller patience, or more evaluations.
     """
     schedule = plan.schedule
-    patience, steps = schedule["patience"], schedule["steps"]
-    if not config.given("early_stopping_patience") or not patience or schedule["evaluate"] == "no" or config.use_sweep:
+    patience, steps = schedule.patience, schedule.steps
+    if not config.given("early_stopping_patience") or not patience or schedule.evaluate == "no" or config.use_sweep:
         return
-    by_steps = schedule["evaluate"] == "steps"
-    every = schedule["eval_steps"] if by_steps else schedule["steps_of_epoch"]
+    by_steps = schedule.evaluate == "steps"
+    every = schedule.eval_steps if by_steps else schedule.steps_of_epoch
     times = steps // every if by_steps else -(-steps // every)
     if times > patience:
         return

@@ -17,7 +17,7 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.versions import versions
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.text import plain, show_count
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import Plan
 from autotrain_llm.run.artifacts.metric_changes import compared_in
 
 ENDED_EARLY = ("failed", "interrupted")
@@ -56,7 +56,7 @@ class RunFile:
             "findings": [finding.as_json() for finding in findings],
             "versions": versions(),
             "seed": plan.seed,
-            "data_fingerprint": plan.data["fingerprint"],
+            "data_fingerprint": plan.data.fingerprint,
             "outcome": {},
             "metrics": {},
             "files": [],
@@ -135,23 +135,23 @@ def write_card(
     folder: Path, plan: Plan, steps: int, metrics: Mapping[str, Any], words: Sequence[str], usage: Sequence[str] = ()
 ) -> None:
     """The model card: what was trained from what, on what, how, and what it scored; `usage` are lines on how to use the model."""
-    base = plan.model["name"]
-    is_new = plan.model["kind"] == "scratch"
-    header = ["---", "library_name: " + ("peft" if plan.adapter and not plan.adapter["merge"] else "transformers")]
-    header += [] if is_new or plan.model["kind"] != "hub" else [f"base_model: {base}"]
-    task = "text-generation" if plan.model["head"] is None else "text-classification"
+    base = plan.model.name
+    is_new = plan.model.kind == "scratch"
+    header = ["---", "library_name: " + ("peft" if plan.adapter and not plan.adapter.merge else "transformers")]
+    header += [] if is_new or plan.model.kind != "hub" else [f"base_model: {base}"]
+    task = "text-generation" if plan.model.head is None else "text-classification"
     header += [f"pipeline_tag: {task}", "tags:", "- autotrain-llm", f"- {plan.trainer}", "---", ""]
-    size = show_count(plan.model["parameters"])
+    size = show_count(plan.model.parameters)
     start = (
-        f"a new {plan.model['architecture']} of {size} parameters"
+        f"a new {plan.model.architecture} of {size} parameters"
         if is_new
-        else f"`{base}` ({plan.model['architecture']}, {size} parameters)"
+        else f"`{base}` ({plan.model.architecture}, {size} parameters)"
     )
     data = plan.data
     lines = [
         f"# {folder.name}",
         "",
-        f"Trained with `{plan.trainer}` from {start} on `{data['path']}`: {data['rows']} rows, {data['total_tokens']} tokens, {steps} steps.",
+        f"Trained with `{plan.trainer}` from {start} on `{data.path}`: {data.rows} rows, {data.total_tokens} tokens, {steps} steps.",
         "",
         *usage,
         "| metric | value |",

@@ -22,7 +22,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.models.checks.generation_config import idle_settings
 from autotrain_llm.models.locate import ADAPTER, HUB, Located
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import AdapterPlan, Plan
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -45,7 +45,7 @@ def load(plan: Plan, context: RunContext) -> Loaded:
     set_seed(plan.seed)  # an adapter begins with random numbers too
     tokenizer = load_tokenizer(plan, context)
     if context.is_scratch:
-        model: Any = new_model(plan.model["shape"], tokenizer, plan.seed)
+        model: Any = new_model(plan.model.shape or {}, tokenizer, plan.seed)
         return Loaded(model, tokenizer, torch.float32)
     located = context.model.located if context.model else None
     assert located is not None
@@ -55,7 +55,7 @@ def load(plan: Plan, context: RunContext) -> Loaded:
     model = from_located(located, dtype, options, trainable_adapter=frozen)
     saved_as = dtype_of(located) or torch.float32
     fit_to_tokenizer(model, tokenizer)
-    if plan.model["quantization"]:
+    if plan.model.quantization:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if plan.adapter and not isinstance(model, PeftModel):
         model = get_peft_model(model, lora_config(plan.adapter), autocast_adapter_dtype=True)
@@ -64,19 +64,19 @@ def load(plan: Plan, context: RunContext) -> Loaded:
 
 def loading_type(plan: Plan) -> torch.dtype:
     """Float32 where all of a model is trained, the type it computes in where it is frozen."""
-    name = plan.precision["name"]
+    name = plan.precision.name
     return DTYPES[name] if plan.adapter is not None and name != "fp16" else torch.float32
 
 
 def loading_options(plan: Plan, token: str | None) -> dict[str, Any]:
     """The keyword arguments of from_pretrained that the plan decides."""
     options: dict[str, Any] = {
-        "revision": plan.model["revision"],
-        "cache_dir": plan.model["cache_dir"],
-        "local_files_only": plan.model["offline"],
-        "trust_remote_code": plan.model["trust_remote_code"],
-        "attn_implementation": plan.model["attention"],
-        "quantization_config": quantization(plan.model["quantization"]),
+        "revision": plan.model.revision,
+        "cache_dir": plan.model.cache_dir,
+        "local_files_only": plan.model.offline,
+        "trust_remote_code": plan.model.trust_remote_code,
+        "attn_implementation": plan.model.attention,
+        "quantization_config": quantization(plan.model.quantization),
         "token": token,
     }
     return {name: value for name, value in options.items() if value is not None}
@@ -139,16 +139,16 @@ def new_model(shape: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, seed
     return LlamaForCausalLM(LlamaConfig(**shape, **ids))
 
 
-def lora_config(adapter: Mapping[str, Any]) -> LoraConfig:
+def lora_config(adapter: AdapterPlan) -> LoraConfig:
     """PEFT's configuration of a LoRA adapter."""
-    targets = adapter["target_modules"]
+    targets = adapter.target_modules
     return LoraConfig(
-        r=adapter["r"],
-        lora_alpha=adapter["alpha"],
-        lora_dropout=adapter["dropout"],
-        use_dora=adapter["dora"],
-        use_rslora=adapter["rslora"],
-        target_modules="all-linear" if targets == ["all-linear"] else list(targets),
+        r=adapter.r,
+        lora_alpha=adapter.alpha,  # type: ignore[arg-type]
+        lora_dropout=adapter.dropout,
+        use_dora=adapter.dora,
+        use_rslora=adapter.rslora,
+        target_modules="all-linear" if targets == ("all-linear",) else list(targets),
         task_type="CAUSAL_LM",
     )
 
@@ -157,7 +157,7 @@ def load_tokenizer(plan: Plan, context: RunContext) -> PreTrainedTokenizerBase:
     """The tokenizer whose ids the rows hold, with the template that they were written with."""
     folder = context.tokenizer_folder
     assert folder is not None and context.prepared is not None
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=plan.model["trust_remote_code"])
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=plan.model.trust_remote_code)
     template = context.prepared.template
     if template is not None:
         tokenizer.chat_template = template.source

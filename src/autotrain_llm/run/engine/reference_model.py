@@ -13,7 +13,7 @@ from torch import nn
 
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.models.locate import ADAPTER
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ADAPTER_OFF, ANOTHER_MODEL, BEFOREHAND
 from autotrain_llm.run.engine.layouts import BatchLayout, prepared_as
 from autotrain_llm.run.engine.loading import Loaded, from_located, in_type_of_products, loading_options, loading_type
@@ -114,18 +114,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def load_reference_model(plan: Plan, context: RunContext, loaded: Loaded, layout: BatchLayout) -> ReferenceModel:
     """Where the reference that the plan decided on has its weights."""
-    decided = plan.objective["reference"]
-    if decided["kind"] == ANOTHER_MODEL:
+    decided = plan.objective.reference
+    assert decided is not None
+    if decided.kind == ANOTHER_MODEL:
         return FrozenReference(
-            in_type_of_products(prepared_as(layout, load_named_reference(plan, context)), plan.precision["name"])
+            in_type_of_products(prepared_as(layout, load_named_reference(plan, context)), plan.precision.name)
         )
-    if decided["kind"] == ADAPTER_OFF:
+    if decided.kind == ADAPTER_OFF:
         return AdapterDisabled(loaded.model)
-    if decided["when"] == BEFOREHAND:
+    if decided.when == BEFOREHAND:
         return UntrainedPolicy(loaded.model)
-    if decided["kind"] == ADAPTER_AS_IT_WAS:
+    if decided.kind == ADAPTER_AS_IT_WAS:
         return InitialAdapterReference(loaded.model)
-    return FrozenReference(in_type_of_products(copy.deepcopy(loaded.model), plan.precision["name"]))
+    return FrozenReference(in_type_of_products(copy.deepcopy(loaded.model), plan.precision.name))
 
 
 def load_named_reference(plan: Plan, context: RunContext) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 
+from autotrain_llm.planning.plan import BertScorePlan
 from autotrain_llm.run.evaluation.scores import means
 
 KINDS = ("bertscore_precision", "bertscore_recall", "bertscore")
@@ -77,7 +78,8 @@ def _compare(said: tuple[torch.Tensor, torch.Tensor], wanted: tuple[torch.Tensor
     return dict(zip(KINDS, (precision, recall, 2 * precision * recall / both if both else 0.0), strict=True))
 
 
-def of_plan(decided: Mapping[str, Any]) -> BertScore:
+def of_plan(decided: BertScorePlan) -> BertScore:
     """The score that a plan's `bertscore` describes."""
-    options = {name: decided[name] for name in ("revision", "cache_dir") if decided.get(name)}
-    return BertScore(decided["model"], decided["layer"], local_files_only=decided["offline"], **options)
+    assert decided.layer is not None
+    options = {"cache_dir": decided.cache_dir} if decided.cache_dir else {}
+    return BertScore(decided.model, decided.layer, local_files_only=decided.offline, **options)

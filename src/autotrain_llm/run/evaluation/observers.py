@@ -18,7 +18,7 @@ from autotrain_llm.data.example import Example
 from autotrain_llm.data.rows import PairRows
 from autotrain_llm.data.tokenize.eval_prompts import EvalPrompt, EvalPromptBuilder
 from autotrain_llm.planning.evaluation import BERTSCORE
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import AnswersPlan, Plan
 from autotrain_llm.run.artifacts.saving import end_tokens
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.loading import Loaded
@@ -75,27 +75,28 @@ class WrittenAnswers:
     ) -> None:
         assert plan.evaluation is not None and context.dataset is not None and context.prepared is not None
         assert context.tokenizer is not None
-        decided = plan.evaluation["answers"]
+        decided = plan.evaluation.answers
+        assert decided is not None
         template = context.prepared.template
-        self.layout, self.predictions, self.seed = layout, predictions, decided["seed"]
+        self.layout, self.predictions, self.seed = layout, predictions, decided.seed
         self.examples = context.dataset.valid
         self.maker = EvalPromptBuilder(
             context.tokenizer,
             template,
-            plan.parameters["chat_template"]["value"] if "chat_template" in plan.parameters else None,
-            max_prompt_tokens=max(1, decided["room"]),
-            max_answer_tokens=decided["max_new_tokens"],
+            plan.parameters["chat_template"].value if "chat_template" in plan.parameters else None,
+            max_prompt_tokens=max(1, decided.max_prompt_tokens),
+            max_answer_tokens=decided.max_new_tokens,
         )
-        self.rows = self._choice(decided["rows"])
+        self.rows = self._choice(decided.rows)
         self.writer = Writer(
             loaded.tokenizer,
             end_tokens(loaded.model, loaded.tokenizer, context.prepared.end_of_turn),
             template.end_of_turn if template is not None and template.end_token is None else None,
-            batch=decided["batch"],
-            max_new_tokens=decided["max_new_tokens"],
-            temperature=decided["temperature"],
+            batch=decided.batch,
+            max_new_tokens=decided.max_new_tokens,
+            temperature=decided.temperature,
         )
-        self.scores = {name: _score(name, entry, decided) for name, entry in decided["scores"].items()}
+        self.scores = {name: _score(name, entry, decided) for name, entry in decided.scores.items()}
 
     def _choice(self, wanted: int) -> list[int]:
         """The numbers of the rows to answer, of those that hold an answer, in their order."""
@@ -149,12 +150,14 @@ class WrittenAnswers:
                 self.layout.for_generation(model_of(loop), False)
 
 
-def _score(name: str, entry: str, decided: Mapping[str, Any]) -> Score:
+def _score(name: str, entry: str | None, decided: AnswersPlan) -> Score:
     """What compares texts for a metric."""
     if name == BERTSCORE:
         from autotrain_llm.run.evaluation import bertscore
 
-        return bertscore.of_plan(decided["bertscore"])
+        assert decided.bertscore is not None
+        return bertscore.of_plan(decided.bertscore)
+    assert entry is not None
     module, made = entry.split(":")
     score: Score = getattr(import_module(module), made)()
     return score
@@ -250,9 +253,9 @@ def make_observers(
 ) -> list[Observer]:
     """What a plan's `evaluation` measures beside the objective."""
     assert plan.evaluation is not None
-    observers: list[Observer] = [Named(plan.evaluation["measured"])]
-    if plan.evaluation["answers"]:
+    observers: list[Observer] = [Named(plan.evaluation.measured)]
+    if plan.evaluation.answers:
         observers.append(WrittenAnswers(plan, context, loaded, layout, predictions))
-    elif predictions is not None and plan.model["head"] is not None:
+    elif predictions is not None and plan.model.head is not None:
         observers.append(ScoredPairs(context, predictions))
     return observers

@@ -18,7 +18,7 @@ from autotrain_llm.checks.preflight import Checked
 from autotrain_llm.context.output_dir import CHECKPOINTS, step_of
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.tokenize.pack import pack
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import Plan
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.distill.objective import distilled
 from autotrain_llm.run.algorithms.distill.teacher import CachedTeacher, make_teacher
@@ -89,7 +89,7 @@ class RunReport:
 
 def load_model(plan: Plan, context: RunContext) -> Loaded:
     """The model that the plan names: one that generates, or one that scores."""
-    return (load_classifier_to_train if plan.model["head"] else load)(plan, context)
+    return (load_classifier_to_train if plan.model.head else load)(plan, context)
 
 
 def execute(
@@ -106,9 +106,7 @@ def execute(
     assert checked.plan is not None
     leader = checked.context.machine.is_first_process
     run = _Run(checked, checked.plan, (watch if leader else None) or ProgressCallback(), leader, loading)
-    with OutputFolder(
-        checked.context.output.folder, overwrite=checked.plan.output["overwrite"], leader=leader
-    ) as folder:
+    with OutputFolder(checked.context.output.folder, overwrite=checked.plan.output.overwrite, leader=leader) as folder:
         try:
             report = run.carry_out(folder.path)
         finally:
@@ -134,7 +132,7 @@ class _Run:
         self.loading = loading
         self.context = checked.context
         self.began = time.perf_counter()
-        checkpoint = plan.output["checkpoint"]
+        checkpoint = plan.output.checkpoint
         self.checkpoint = Path(checkpoint) if checkpoint else None
         self.peak: Peak | None = None
         self.kept: dict[str, Any] | None = None  # of what a teacher said
@@ -181,15 +179,15 @@ class _Run:
         return report
 
     def _train(self, folder: Path, signals: Signals, words: list[str]) -> RunReport:
-        self.watch.stage(f"Loading {self.plan.model['name']}")
+        self.watch.stage(f"Loading {self.plan.model.name}")
         loaded = self.loading(self.plan, self.context)
         self._same_tokens(loaded)
         layout = make_layout(self.plan, loaded)
         step = step_of(self.checkpoint) if self.checkpoint else None
         self._evaluation(folder, step)
-        if self.plan.precision["cpu"]:
+        if self.plan.precision.cpu:
             keep_freed_memory()
-            keep_few_kernels(self.plan.estimate["kernels_kept"])
+            keep_few_kernels(self.plan.memory.kernels_kept)
         with Trackers(self.plan, folder, step, self.watch, leader=self.leader) as trackers:
             recorder = Recorder(records.MetricsFile(folder, step) if self.leader else None, self.watch, trackers)
             if self.checkpoint and step is not None and step >= self.plan.steps:
@@ -204,7 +202,7 @@ class _Run:
                     self.evaluations.after(trainer, self._step_of_model(state))
         self.steps = state.global_step
         self.best_checkpoint = self._best(state, folder)
-        if self.best_checkpoint and self.plan.arguments["load_best_model_at_end"]:
+        if self.best_checkpoint and self.plan.arguments.load_best_model_at_end:
             load_value_head(loaded.model, folder / self.best_checkpoint)
         metrics = self._final_metrics(recorder)
         if self.evaluations:
@@ -229,17 +227,17 @@ class _Run:
         decided = self.plan.evaluation
         if decided is None:
             return
-        if decided["predictions"]:
+        if decided.predictions:
             self.predictions = Predictions(folder / EVALUATION.parent)
-        if decided["metrics"] or decided["predictions"]:
+        if decided.metrics or decided.predictions:
             self.evaluations = Evaluations(folder, self.predictions, self.watch, self.leader, step)
-        if decided["benchmark"]:
+        if decided.benchmark:
             self.watch.stage("Loading the benchmark")
-            self.benchmark = Benchmark(decided["benchmark"])
+            self.benchmark = Benchmark(decided.benchmark)
 
     def _step_of_model(self, state: TrainerState) -> int:
         """The step whose weights the finished model has."""
-        best = state.best_model_checkpoint if self.plan.arguments["load_best_model_at_end"] else None
+        best = state.best_model_checkpoint if self.plan.arguments.load_best_model_at_end else None
         return step_of(Path(best)) if best else state.global_step
 
     def _evaluated(self, loaded: Loaded, folder: Path) -> dict[str, Any] | None:
@@ -248,14 +246,14 @@ class _Run:
         if self.benchmark and self.leader:
             self.watch.stage("Running the benchmark")
             found["benchmark"] = self.benchmark.run(
-                loaded.model, loaded.tokenizer, self.plan.arguments["per_device_eval_batch_size"], folder
+                loaded.model, loaded.tokenizer, self.plan.arguments.per_device_eval_batch_size, folder
             )
         return found or None
 
     def _only_to_finish(self, loaded: Loaded, checkpoint: Path, recorder: Recorder) -> TrainerState:
         """The run was stopped after its last step and before its model was saved."""
         state = state_of(checkpoint)
-        best = state.best_model_checkpoint if self.plan.arguments["load_best_model_at_end"] else None
+        best = state.best_model_checkpoint if self.plan.arguments.load_best_model_at_end else None
         chosen = Path(best) if best else checkpoint
         restore(loaded, chosen)
         if self.plan.rollouts:
@@ -276,18 +274,18 @@ class _Run:
         """This package's loop, or TRL's trainer with the same rows."""
         prepared, plan = self.context.prepared, self.plan
         assert prepared is not None
-        if plan.schedule["patience"] is not None:
-            callbacks = [*callbacks, EarlyStoppingCallback(early_stopping_patience=plan.schedule["patience"])]
+        if plan.schedule.patience is not None:
+            callbacks = [*callbacks, EarlyStoppingCallback(early_stopping_patience=plan.schedule.patience)]
         objective = make_objective(plan)
         train = self._items(objective, prepared.train)
-        evaluates = plan.schedule["evaluate"] != "no" or self.evaluations is not None
+        evaluates = plan.schedule.evaluate != "no" or self.evaluations is not None
         valid = self._items(objective, prepared.valid) if evaluates else None
         if self.evaluations:
             callbacks = [*callbacks, self.evaluations]
         if plan.engine == "native":
             trainer = self._loop(loaded, layout, folder, callbacks, objective, train, valid)
         else:
-            build = named(plan.objective["trl"])
+            build = named(plan.objective.trl)
             trainer = build(plan, trainer_arguments(plan, folder), loaded, train, valid, callbacks, self.context)
         trainer.remove_callback(PrinterCallback)  # the recorder and its watch say what is to be said
         return trainer
@@ -308,16 +306,16 @@ class _Run:
             without_dropout(loaded.model)
         if objective.has_reference:
             augmenters.append(make_reference_logps(plan, self.context, loaded, layout))
-        if plan.distillation and plan.distillation["asked"]:
+        if plan.distillation and plan.distillation.is_used:
             pairs = objective.make_dataset is not None
             augmenters.append(make_teacher(plan, self.context, loaded, layout, self.watch, pairs=pairs))
-        if plan.precision["checkpointing"]:
+        if plan.precision.checkpointing:
             loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
             if loaded.is_adapter:
                 loaded.model.enable_input_require_grads()
-        device = torch.device("cpu" if plan.precision["cpu"] else "cuda")
+        device = torch.device("cpu" if plan.precision.cpu else "cuda")
         work = flops_of(loaded.model)
-        self.peak = matmul_peak(device, DTYPES[plan.precision["name"]]) if work else None
+        self.peak = matmul_peak(device, DTYPES[plan.precision.name]) if work else None
         started = self._rollouts(loaded, layout, folder, train, valid) if plan.rollouts else None
         loop = Loop(
             model=loaded.model,
@@ -357,18 +355,18 @@ class _Run:
         return RowGroups(rows, self._groups(rows)) if objective.make_dataset is None else objective.make_dataset(rows)
 
     def _groups(self, rows: Any) -> list[list[int]] | None:
-        return pack(rows.lengths.tolist(), self.plan.length["tokens"]) if self.plan.layout["packing"] else None
+        return pack(rows.lengths.tolist(), self.plan.length.tokens) if self.plan.layout.packing else None
 
     def _best(self, state: TrainerState, folder: Path) -> str | None:
         best = state.best_model_checkpoint
-        return os.path.relpath(best, folder) if best and self.plan.schedule["evaluate"] != "no" else None
+        return os.path.relpath(best, folder) if best and self.plan.schedule.evaluate != "no" else None
 
     def _final_metrics(self, recorder: Recorder) -> dict[str, float]:
         """The last of each metric; where the best checkpoint was loaded, those of its evaluation."""
         metrics: dict[str, float] = {}
         step = (
             step_of(Path(self.best_checkpoint))
-            if self.best_checkpoint and self.plan.arguments["load_best_model_at_end"]
+            if self.best_checkpoint and self.plan.arguments.load_best_model_at_end
             else None
         )
         for entry in recorder.history:
@@ -387,11 +385,11 @@ class _Run:
         if not self.leader:
             return []
         assert self.context.prepared is not None
-        merge = bool(self.plan.adapter and self.plan.adapter["merge"])
+        merge = bool(self.plan.adapter and self.plan.adapter.merge)
         save_value_head(loaded.model, folder)
         with without_value_head(loaded.model):
             files = save_finished(loaded, folder, merge=merge, end_of_turn=self.context.prepared.end_of_turn)
-        usage = [] if self.plan.model["head"] is None else how_to_score(self.plan)
+        usage = [] if self.plan.model.head is None else how_to_score(self.plan)
         records.write_card(folder, self.plan, self.steps, metrics, words, usage)
         if self.plan.hub:
             from autotrain_llm.run.session.hub import upload
@@ -404,37 +402,39 @@ class _Run:
 
 def make_layout(plan: Plan, loaded: Loaded) -> BatchLayout:
     """The layout that the plan decided on."""
-    pad_token, scores = int(loaded.tokenizer.pad_token_id), plan.model["head"] is not None
+    pad_token, scores = int(loaded.tokenizer.pad_token_id), plan.model.head is not None
     if plan.rollouts and plan.engine == "native":
-        temperature = plan.rollouts["sampling"]["temperature"]
-        if plan.layout["name"] == "padded":
+        temperature = plan.rollouts.sampling.temperature
+        if plan.layout.name == "padded":
             return PaddedPolicy(loaded.model, pad_token, temperature)
-        return FlatPolicy(loaded.model, temperature, plan.model["attention"])
-    if plan.layout["name"] == "padded" or plan.engine != "native":  # TRL lays rows out itself
+        return FlatPolicy(loaded.model, temperature, plan.model.attention)
+    if plan.layout.name == "padded" or plan.engine != "native":  # TRL lays rows out itself
         return (PaddedScores if scores else Padded)(pad_token)
     if scores:
-        return FlatScores(loaded.model, pad_token, plan.model["attention"])
-    return Flat(loaded.model, plan.model["attention"])
+        return FlatScores(loaded.model, pad_token, plan.model.attention)
+    return Flat(loaded.model, plan.model.attention)
 
 
 def make_objective(plan: Plan) -> Objective:
     """The trainer's objective, by the name it declares, with a teacher's share in it where it has one."""
-    task: Objective = named(plan.objective["function"])(plan.objective)
-    return distilled(task, plan.distillation) if plan.distillation and plan.distillation["asked"] else task
+    task: Objective = named(plan.objective.function)(plan.objective.settings)
+    teacher = plan.distillation
+    return distilled(task, teacher.alpha, teacher.temperature) if teacher and teacher.is_used else task
 
 
-def named(entry: str) -> Any:
+def named(entry: str | None) -> Any:
     """What `module:name` names."""
+    assert entry is not None  # a trainer without it is refused
     module, name = entry.split(":")
     return getattr(import_module(module), name)
 
 
 def trainer_arguments(plan: Plan, folder: Path) -> dict[str, Any]:
     """The plan's arguments of transformers' Trainer, with what never varies."""
-    several = plan.schedule["processes"] > 1
+    several = plan.schedule.processes > 1
     return {
         "output_dir": str(folder / CHECKPOINTS),
-        **plan.arguments,
+        **plan.arguments.as_arguments(),
         "logging_first_step": True,
         "logging_nan_inf_filter": False,
         "remove_unused_columns": False,
@@ -442,8 +442,8 @@ def trainer_arguments(plan: Plan, folder: Path) -> dict[str, Any]:
         "disable_tqdm": True,
         "report_to": "none",  # the recorder hands the trackers what it writes
         "ddp_find_unused_parameters": False if several else None,
-        "ddp_backend": "gloo" if several and plan.precision["cpu"] else None,
-        "dataloader_pin_memory": not plan.precision["cpu"],
+        "ddp_backend": "gloo" if several and plan.precision.cpu else None,
+        "dataloader_pin_memory": not plan.precision.cpu,
     }
 
 

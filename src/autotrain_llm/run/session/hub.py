@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+from autotrain_llm.planning.plan import HubPlan
 from autotrain_llm.run.failures import RunFailed
 
 KEPT_HERE = ["checkpoints/*", ".*", "sweep/*", "logs/*"]
 
 
-def upload(folder: Path, settings: Mapping[str, Any], token: str | None) -> str:
+def upload(folder: Path, hub: HubPlan, token: str | None) -> str:
     """Create the repository where it is missing, upload the finished model, return its address."""
     api = HfApi(token=token)
     try:
-        owner = settings["username"] or api.whoami()["name"]
+        owner = hub.username or api.whoami()["name"]
         name = f"{owner}/{folder.resolve().name}"
-        api.create_repo(name, private=settings["private"], exist_ok=True)
+        api.create_repo(name, private=hub.private, exist_ok=True)
         api.upload_folder(
             repo_id=name, folder_path=folder, ignore_patterns=KEPT_HERE, commit_message="Upload a finished run"
         )

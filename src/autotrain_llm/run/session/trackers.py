@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import Plan
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.failures import Interrupted
 
@@ -41,7 +41,7 @@ class Trackers:
     def __init__(
         self, plan: Plan, folder: Path, resumed_at: int | None, watch: ProgressCallback, *, leader: bool
     ) -> None:
-        self.names = plan.schedule["trackers"] if leader else ()
+        self.names = plan.schedule.trackers if leader else ()
         self.plan, self.folder, self.resumed_at, self.watch = plan, folder, resumed_at, watch
         self.open: dict[str, Tracker] = {}
 
@@ -86,7 +86,7 @@ class Trackers:
 
     def settings(self) -> dict[str, Any]:
         """Every parameter's value; the plan holds no secret."""
-        return {name: entry["value"] for name, entry in self.plan.parameters.items()}
+        return {name: entry.value for name, entry in self.plan.parameters.items()}
 
 
 def _is_number(value: Any) -> bool:
@@ -120,7 +120,7 @@ class _Wandb:
             os.environ.setdefault(name, str(place / "cache"))
         wandb = import_module("wandb")
         mode = os.environ.get("WANDB_MODE") or ("online" if _wandb_login() else "offline")
-        mode = "offline" if run.plan.model["offline"] else mode
+        mode = "offline" if run.plan.model.offline else mode
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=run.run_name,

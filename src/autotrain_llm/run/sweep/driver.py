@@ -18,7 +18,7 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.file_lock import FileLock
 from autotrain_llm.context.output_dir import SWEEP
 from autotrain_llm.declare.finding import Finding, Refused
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import Plan, SweepPlan
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts import records
 from autotrain_llm.run.failures import Interrupted, RunFailed
@@ -38,7 +38,7 @@ def sweep(checked: Checked, watch: ProgressCallback) -> RunReport:
     storage = connect(config.sweep_storage) if config.sweep_storage and config.sweep_backend == "optuna" else None
     may_join = bool(config.resume or config.sweep_storage)
     root = checked.context.output.folder
-    with SweepFolder(root, overwrite=config.overwrite, study=plan.sweep["study"], may_join=may_join) as folder:
+    with SweepFolder(root, overwrite=config.overwrite, study=plan.sweep.study, may_join=may_join) as folder:
         run = _Sweep(checked, plan, folder.path, watch)
         study = (
             Study(plan.sweep, folder.path, plan.seed, storage, run.lock) if config.sweep_backend == "optuna" else None
@@ -56,8 +56,8 @@ def sweep(checked: Checked, watch: ProgressCallback) -> RunReport:
 def _evaluates(plan: Plan) -> None:
     """What the plan's numbers tell before the first trial: whether there will be anything to compare."""
     schedule = plan.schedule
-    if schedule["evaluate"] == "steps" and schedule["eval_steps"] > plan.steps:
-        message = f"--sweep-metric is measured at evaluations, and --eval-steps {schedule['eval_steps']} is more than the run's {plan.steps} steps"
+    if schedule.evaluate == "steps" and schedule.eval_steps > plan.steps:
+        message = f"--sweep-metric is measured at evaluations, and --eval-steps {schedule.eval_steps} is more than the run's {plan.steps} steps"
         fix = f"--eval-steps {max(1, plan.steps // 10)}, or --eval-strategy epoch"
         raise Refused([Finding(message, fix, ("eval_steps", "sweep_metric"), code="E410")])
 
@@ -101,7 +101,7 @@ class _Sweep:
         except Interrupted as stopped:
             done = sum(trial.state == COMPLETE for trial in study.trials()) if study else 0
             word = "Terminated" if stopped.signal == signal.SIGTERM else "Interrupted"
-            message = f"{word}; {done} of {self.sweep['trials']} trials are complete. To go on: {self.to_go_on}"
+            message = f"{word}; {done} of {self.sweep.trials} trials are complete. To go on: {self.to_go_on}"
             self.write("interrupted", outcome={"message": message})
             raise Interrupted(stopped.signal, message) from stopped
         except RunFailed as failure:
@@ -131,15 +131,15 @@ class _Sweep:
             self.ledger.write(list(trials), importances)
 
     def _show(self, trial: Trial, trials: list[Trial]) -> None:
-        best = best_of(trials, self.sweep["direction"])
+        best = best_of(trials, self.sweep.direction)
         is_best = best is not None and best.number == trial.number
         self.watch.trial_done(trial.number, trial.state, trial.metric, is_best, trial.why)
 
     def _report(self, trials: list[Trial], importances: dict[str, float]) -> RunReport:
-        best = best_of(trials, self.sweep["direction"])
+        best = best_of(trials, self.sweep.direction)
         if best is None:
             raise nothing_finished(trials)
-        here = best_of([trial for trial in trials if self._is_here(trial)], self.sweep["direction"])
+        here = best_of([trial for trial in trials if self._is_here(trial)], self.sweep.direction)
         self.watch.stage("Saving the best trial's model")
         with self.lock:
             self.ledger.write(trials, importances)
@@ -190,10 +190,10 @@ def nothing_finished(trials: list[Trial]) -> RunFailed:
     )
 
 
-def words_of(config: Config, root: Path, sweep: dict[str, Any]) -> list[str]:
+def words_of(config: Config, root: Path, sweep: SweepPlan) -> list[str]:
     """The command again; of a database's address, which is a secret, all but the password."""
     words = records.command_of(config, root)
-    return [*words, "--sweep-storage", sweep["storage"].replace(":***@", "@")] if sweep["storage"] else words
+    return [*words, "--sweep-storage", sweep.storage.replace(":***@", "@")] if sweep.storage else words
 
 
 def _quoted(word: str) -> str:

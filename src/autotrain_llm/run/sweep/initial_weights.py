@@ -12,7 +12,7 @@ import numpy
 import torch
 
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import Plan
 from autotrain_llm.run.engine.loading import Loaded
 from autotrain_llm.run.session.execute import load_model
 
@@ -48,15 +48,15 @@ class Weights:
 def _key(plan: Plan, context: RunContext) -> str:
     """All that a loaded model depends on."""
     template = context.prepared.template.source if context.prepared and context.prepared.template else None
-    parts = [plan.model, plan.adapter, plan.precision["name"], plan.seed, str(context.tokenizer_folder), template]
+    parts = [plan.model, plan.adapter, plan.precision.name, plan.seed, str(context.tokenizer_folder), template]
     return json.dumps(parts, sort_keys=True, default=str)
 
 
 def _fits(plan: Plan, loaded: Loaded) -> bool:
-    if plan.model["quantization"]:
+    if plan.model.quantization:
         return False
     size = sum(tensor.numel() * tensor.element_size() for tensor in loaded.model.state_dict().values())
-    needed = size + (plan.estimate["peak_memory_bytes"] if plan.precision["cpu"] else size)
+    needed = size + (plan.memory.peak_memory_bytes if plan.precision.cpu else size)
     return needed < SHARE_OF_MEMORY * free_memory()
 
 

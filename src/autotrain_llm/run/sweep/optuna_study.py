@@ -32,6 +32,7 @@ from autotrain_llm.config.search_space import without_password
 from autotrain_llm.context.file_lock import FileLock, owner_of_lock
 from autotrain_llm.context.output_dir import SWEEP
 from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.planning.plan import SweepPlan
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.sweep.trial import COMPLETE, INTERRUPTED, LOST, PRUNED, RUNNING, Trial, folder_of
 
@@ -49,13 +50,11 @@ SCALARS = (bool, int, float, str)
 class Study:
     """One process's view of the study. `next` gives a trial to carry out, `tell` takes what became of it."""
 
-    def __init__(
-        self, sweep: Mapping[str, Any], root: Path, seed: int, storage: BaseStorage | None, lock: FileLock
-    ) -> None:
+    def __init__(self, sweep: SweepPlan, root: Path, seed: int, storage: BaseStorage | None, lock: FileLock) -> None:
         self.sweep, self.root, self.seed, self.lock = sweep, root, seed, lock
         self.database = storage if isinstance(storage, RDBStorage) else None
-        self.spaces = {name: distribution(name, space) for name, space in sweep["space"].items()}
-        self.deadline = None if sweep["timeout"] is None else time.monotonic() + sweep["timeout"]
+        self.spaces = {name: distribution(name, space) for name, space in sweep.space.items()}
+        self.deadline = None if sweep.timeout is None else time.monotonic() + sweep.timeout
         self._asked: dict[int, tuple[optuna.Trial, Any]] = {}
         self._unclaimed: dict[int, float] = {}  # since when trials that nobody has claimed have been seen
         with lock, quietly():
@@ -63,7 +62,7 @@ class Study:
 
     def _open(self, storage: BaseStorage) -> optuna.Study:
         """The study, made by whichever process comes first: it also hands in what is to be tried before anything is proposed."""
-        name, direction = self.sweep["study"], self.sweep["direction"]
+        name, direction = self.sweep.study, optuna.study.StudyDirection[self.sweep.direction.upper()]
         try:
             study = optuna.create_study(study_name=name, storage=storage, direction=direction, pruner=self._pruner())
         except optuna.exceptions.DuplicatedStudyError:
@@ -71,15 +70,15 @@ class Study:
             self._same_space(study)
             return study
         for values in self._handed_in():
-            study.enqueue_trial(self._encoded(values), user_attrs={OWN: values == self.sweep["own"]})
+            study.enqueue_trial(self._encoded(values), user_attrs={OWN: values == self.sweep.own})
         return study
 
     def _handed_in(self) -> list[dict[str, Any]]:
         """The user's own values, and for a grid every combination."""
-        own = self.sweep["own"]
+        own = self.sweep.own
         handed = [own] if own else []
-        if self.sweep["sampler"] == "grid":
-            spaces = [self.sweep["space"][name] for name in self.spaces]
+        if self.sweep.sampler == "grid":
+            spaces = [self.sweep.space[name] for name in self.spaces]
             choices = [space["choices"][space["added"] :] for space in spaces]
             grid = [dict(zip(self.spaces, values, strict=True)) for values in itertools.product(*choices)]
             handed += [values for values in grid if values != own]
@@ -90,7 +89,7 @@ class Study:
         for trial in study.get_trials(deepcopy=False):
             for name, known in trial.distributions.items():
                 if name not in self.spaces or not _compatible(known, self.spaces[name]):
-                    message = f"the study {self.sweep['study']} was started with another search space: {name} differs"
+                    message = f"the study {self.sweep.study} was started with another search space: {name} differs"
                     parameters = ("sweep_name", "sweep_params")
                     raise Refused([Finding(message, "--sweep-name <another name>", parameters, code="E408")])
 
@@ -103,7 +102,7 @@ class Study:
                 self._find_lost()
                 frozen = self.study.get_trials(deepcopy=False)
                 counted = self._counted(frozen)
-                if len(counted) < self.sweep["trials"]:
+                if len(counted) < self.sweep.trials:
                     asked = self._asked_for(len(frozen))
                     if not self._is_surplus(asked):
                         trial = self._claimed(asked)
@@ -129,7 +128,7 @@ class Study:
         before = [
             trial for trial in self._counted(self.study.get_trials(deepcopy=False)) if trial.number < asked.number
         ]
-        if len(before) < self.sweep["trials"]:
+        if len(before) < self.sweep.trials:
             return False
         asked.set_user_attr(SURPLUS, True)
         self.study.tell(asked, state=TrialState.FAIL)
@@ -161,13 +160,13 @@ class Study:
         """
         who = crc32(f"{socket.gethostname()}:{os.getpid()}".encode()) if self.database else 0
         seed = (self.seed + 1_000_003 * known + who) % 2**32
-        if self.sweep["sampler"] == "random":
+        if self.sweep.sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed)
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(5, self.sweep["trials"] // 5))
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(5, self.sweep.trials // 5))
 
     def _pruner(self) -> optuna.pruners.BasePruner:
         """Compares what trials measured at their first evaluation, their second, and so on."""
-        name = self.sweep["pruner"]
+        name = self.sweep.pruner
         if name == "median":
             return optuna.pruners.MedianPruner(n_startup_trials=WARM_UP)
         if name == "hyperband":
@@ -205,7 +204,7 @@ class Study:
 
     def _claim(self, number: int) -> Any:
         if self.database:
-            return Heartbeat(self.database, self.sweep["study"], number)
+            return Heartbeat(self.database, self.sweep.study, number)
         claim = FileLock(self._claim_path(number))
         claim.acquire()
         return claim
@@ -280,7 +279,7 @@ class Study:
         try:
             yield
         except optuna.exceptions.StorageInternalError as fault:
-            where = self.sweep["storage"] or f"{SWEEP}/{JOURNAL}"
+            where = self.sweep.storage or f"{SWEEP}/{JOURNAL}"
             raise RunFailed(
                 f"the study in {where} can't be reached any more ({type(fault.__cause__ or fault).__name__})",
                 "--resume, once it can be reached",
@@ -292,7 +291,7 @@ class Study:
         return {name: encoded(values[name]) for name in self.spaces}
 
     def _decoded(self, name: str, value: Any) -> Any:
-        choices = self.sweep["space"][name].get("choices", ())
+        choices = self.sweep.space[name].get("choices", ())
         return next((choice for choice in choices if encoded(choice) == value), value)
 
 

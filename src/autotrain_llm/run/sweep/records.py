@@ -15,6 +15,7 @@ from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.output_dir import CHECKPOINTS, SWEEP, earlier_run
 from autotrain_llm.declare.text import plain
+from autotrain_llm.planning.plan import SweepPlan
 from autotrain_llm.run.artifacts.output_lock import UNFINISHED
 from autotrain_llm.run.artifacts.records import finite, write_json
 from autotrain_llm.run.sweep.trial import COMPLETE, INTERRUPTED, RUNNING, Trial
@@ -40,14 +41,14 @@ def ranked(trials: Sequence[Trial], direction: str) -> list[Trial]:
 class Ledger:
     """Writes the records of one sweep. Called by one process at a time."""
 
-    def __init__(self, root: Path, sweep: Mapping[str, Any], base: Config) -> None:
+    def __init__(self, root: Path, sweep: SweepPlan, base: Config) -> None:
         self.root, self.sweep, self.base = root, sweep, base
 
     def write(self, trials: Sequence[Trial], importances: Mapping[str, float] | None = None) -> None:
         """All records, and the models of all but the best trials removed."""
-        best = best_of(trials, self.sweep["direction"])
+        best = best_of(trials, self.sweep.direction)
         document = {
-            **{name: self.sweep[name] for name in ("study", "metric", "direction", "space")},
+            **{name: getattr(self.sweep, name) for name in ("study", "metric", "direction", "space")},
             "best": best.number if best else None,
             "importances": dict(importances or {}),
             "trials": [trial.as_json() for trial in trials],
@@ -59,10 +60,10 @@ class Ledger:
         self._remove_models(trials)
 
     def _table(self, trials: Sequence[Trial]) -> str:
-        names = list(self.sweep["space"])
+        names = list(self.sweep.space)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["number", "state", *names, self.sweep["metric"], "seconds", "folder", "why"])
+        writer.writerow(["number", "state", *names, self.sweep.metric, "seconds", "folder", "why"])
         for trial in trials:
             values = [plain(trial.values.get(name)) for name in names]
             metric = "" if trial.metric is None else repr(trial.metric)
@@ -78,14 +79,14 @@ class Ledger:
         given = [name for name in config.all_given() if not (PARAMS[name].command or PARAMS[name].secret)]
         values = {name: config.value_of(name) for name in given}
         cells = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-        metric = f"{self.sweep['metric']} {best.metric:.6g}"
-        return f"# Trial {best.number} of the sweep {self.sweep['study']}: {metric}\n" + yaml.safe_dump(
+        metric = f"{self.sweep.metric} {best.metric:.6g}"
+        return f"# Trial {best.number} of the sweep {self.sweep.study}: {metric}\n" + yaml.safe_dump(
             cells, sort_keys=False, allow_unicode=True
         )
 
     def _remove_models(self, trials: Sequence[Trial]) -> None:
         here = [trial for trial in trials if (self.root / trial.folder).is_dir()]
-        kept = {trial.number for trial in ranked(here, self.sweep["direction"])[: self.sweep["keep"]]}
+        kept = {trial.number for trial in ranked(here, self.sweep.direction)[: self.sweep.keep]}
         kept |= {trial.number for trial in here[-1:] if trial.state == INTERRUPTED}  # until another one is over
         for trial in here:
             if trial.number not in kept and trial.state != RUNNING:
@@ -176,9 +177,9 @@ def _write_text(path: Path, text: str) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def summary(trials: Sequence[Trial], sweep: Mapping[str, Any], importances: Mapping[str, float]) -> dict[str, Any]:
+def summary(trials: Sequence[Trial], sweep: SweepPlan, importances: Mapping[str, float]) -> dict[str, Any]:
     """The report's `sweep`."""
-    best = best_of(trials, sweep["direction"])
+    best = best_of(trials, sweep.direction)
     own = next((trial.metric for trial in trials if trial.own and trial.metric is not None), None)
     counts: dict[str, int] = {}
     for trial in trials:
@@ -186,7 +187,9 @@ def summary(trials: Sequence[Trial], sweep: Mapping[str, Any], importances: Mapp
     said = best and {name: getattr(best, name) for name in ("number", "values", "metric", "folder", "host")}
     document: dict[str, Any] = finite(
         {
-            **{name: sweep[name] for name in ("study", "metric", "direction")},
+            "study": sweep.study,
+            "metric": sweep.metric,
+            "direction": sweep.direction,
             "best": said,
             "own_metric": own,
             "counts": counts,

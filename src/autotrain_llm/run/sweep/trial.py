@@ -16,7 +16,7 @@ from autotrain_llm.checks.preflight import Checked, preflight
 from autotrain_llm.config.metric_choice import best_metric, chooses_checkpoints
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import Plan, SweepPlan
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.failures import Interrupted, RunFailed
 from autotrain_llm.run.session.execute import RunReport, execute
@@ -139,25 +139,25 @@ class Trials:
             trial.state = REFUSED
             return
         (self.folder / trial.folder).mkdir(parents=True, exist_ok=True)  # so that a run that fails leaves its records
-        watch = TrialWatch(self.watch, self.sweep["metric"], trial, stop)
+        watch = TrialWatch(self.watch, self.sweep.metric, trial, stop)
         self._measure(trial, execute(checked, watch, self.weights, with_page=False))
 
     def _measure(self, trial: Trial, report: RunReport) -> None:
-        value = report.metrics.get(self.sweep["metric"])
+        value = report.metrics.get(self.sweep.metric)
         trial.metrics = {name: float(number) for name, number in report.metrics.items() if math.isfinite(number)}
         if value is None or not math.isfinite(value):
             what = "was not reported" if value is None else "is not a number"
-            trial.state, trial.failure = FAILED, f"{self.sweep['metric']} {what}"
+            trial.state, trial.failure = FAILED, f"{self.sweep.metric} {what}"
         else:
             trial.state, trial.metric = COMPLETE, float(value)
 
 
-def base_of(config: Config, sweep: Mapping[str, Any]) -> Config:
+def base_of(config: Config, sweep: SweepPlan) -> Config:
     """The sweep's command as one of its runs, with the rows that the sweep holds out. A trial's best checkpoint is best at what trials are
     compared by."""
     of_the_sweep = tuple(param.name for param in PARAMS.values() if param.group == "Sweep" or not param.in_trials)
     base = config.without(of_the_sweep)
-    changes = {"valid_split": sweep["held_out"]} if sweep["held_out"] else {}
+    changes = {"valid_split": sweep.held_out} if sweep.held_out else {}
     if chooses_checkpoints(config):
         changes["metric_for_best_model"] = best_metric(config)[0]
     return base.replace(changes) if changes else base

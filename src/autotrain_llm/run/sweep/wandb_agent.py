@@ -17,6 +17,7 @@ from typing import Any
 
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.context.output_dir import SWEEP
+from autotrain_llm.planning.plan import SweepPlan
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.session.trackers import PROJECT
 from autotrain_llm.run.sweep.records import read_trials
@@ -26,15 +27,13 @@ ID_FILE = "wandb.json"
 METHODS = {"tpe": "bayes", "random": "random", "grid": "grid"}
 
 
-def sweep_of_wandb(
-    sweep: Mapping[str, Any], root: Path, trials: Trials, written: Callable[[list[Trial]], None]
-) -> list[Trial]:
+def sweep_of_wandb(sweep: SweepPlan, root: Path, trials: Trials, written: Callable[[list[Trial]], None]) -> list[Trial]:
     """All trials, those of earlier processes in this folder among them."""
     wandb = import_module("wandb")
     agent = _Agent(wandb, sweep, root, trials, written)
-    if sweep["own"] and not agent.done:
-        agent.carry_out(sweep["own"], own=True)
-    left = sweep["trials"] - len(agent.done)
+    if sweep.own and not agent.done:
+        agent.carry_out(sweep.own, own=True)
+    left = sweep.trials - len(agent.done)
     if left > 0 and not agent.is_late():
         try:
             identity = _identity(wandb, sweep, root)
@@ -46,13 +45,13 @@ def sweep_of_wandb(
     return agent.done
 
 
-def described(sweep: Mapping[str, Any]) -> dict[str, Any]:
+def described(sweep: SweepPlan) -> dict[str, Any]:
     """The sweep as Weights & Biases wants it."""
     return {
-        "name": sweep["study"],
-        "method": METHODS[sweep["sampler"]],
-        "metric": {"name": sweep["metric"], "goal": sweep["direction"]},
-        "parameters": {name: _parameter(name, space) for name, space in sweep["space"].items()},
+        "name": sweep.study,
+        "method": METHODS[sweep.sampler],
+        "metric": {"name": sweep.metric, "goal": sweep.direction},
+        "parameters": {name: _parameter(name, space) for name, space in sweep.space.items()},
     }
 
 
@@ -70,7 +69,7 @@ def _parameter(name: str, space: Mapping[str, Any]) -> dict[str, Any]:
     return {"distribution": kind, "min": space["low"], "max": space["high"], **steps}
 
 
-def _identity(wandb: Any, sweep: Mapping[str, Any], root: Path) -> str:
+def _identity(wandb: Any, sweep: SweepPlan, root: Path) -> str:
     """The id of the sweep on the server: the one of this folder, or a new one."""
     path = root / SWEEP / ID_FILE
     if path.exists():
@@ -86,7 +85,7 @@ class _Agent:
     def __init__(
         self,
         wandb: Any,
-        sweep: Mapping[str, Any],
+        sweep: SweepPlan,
         root: Path,
         trials: Trials,
         written: Callable[[list[Trial]], None],
@@ -94,7 +93,7 @@ class _Agent:
         self.wandb, self.sweep, self.root, self.trials, self.written = wandb, sweep, root, trials, written
         self.done = [trial for trial in read_trials(root) if trial.state != RUNNING]
         self.number = 1 + max((trial.number for trial in read_trials(root)), default=-1)
-        self.deadline = None if sweep["timeout"] is None else time.monotonic() + sweep["timeout"]
+        self.deadline = None if sweep.timeout is None else time.monotonic() + sweep.timeout
 
     def is_late(self) -> bool:
         return self.deadline is not None and time.monotonic() >= self.deadline
@@ -105,12 +104,12 @@ class _Agent:
         with self.wandb.init(dir=str(self.root / SWEEP)) as run:
             if self.is_late():
                 return
-            values = {name: run.config[name] for name in self.sweep["space"]}
+            values = {name: run.config[name] for name in self.sweep.space}
             trial = self.carry_out(values, own=False)
             for step, value in trial.intermediate.items():
-                run.log({self.sweep["metric"]: value}, step=step)
+                run.log({self.sweep.metric: value}, step=step)
             if trial.state == COMPLETE:
-                run.summary[self.sweep["metric"]] = trial.metric
+                run.summary[self.sweep.metric] = trial.metric
             else:
                 run.finish(exit_code=1)
 

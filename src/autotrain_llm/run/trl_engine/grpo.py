@@ -21,7 +21,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.rows import TokenRows
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import Plan
 from autotrain_llm.run.algorithms.rl.advantages import GRPO
 from autotrain_llm.run.algorithms.rl.prompts import Prompts
 from autotrain_llm.run.algorithms.rl.recipe import sampling_of
@@ -80,28 +80,28 @@ def grpo(
 def config_of(plan: Plan, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """TRL's configuration of the plan, by its own names."""
     assert plan.rollouts is not None
-    rollouts, sampling = plan.rollouts, plan.rollouts["sampling"]
-    each = rollouts["answers_each"]
-    answers = rollouts["prompts_of_phase"] * each
-    batch = plan.arguments["per_device_train_batch_size"]
+    rollouts, schedule, sampling = plan.rollouts, plan.rollouts.schedule, plan.rollouts.sampling
+    each = schedule.answers_each
+    answers = schedule.prompts_of_phase * each
+    batch = plan.arguments.per_device_train_batch_size
     return {
         **shared_arguments(plan, arguments),
         "per_device_train_batch_size": batch,
-        "per_device_eval_batch_size": each * max(1, plan.arguments["per_device_eval_batch_size"] // each),
+        "per_device_eval_batch_size": each * max(1, plan.arguments.per_device_eval_batch_size // each),
         "generation_batch_size": answers,
         "num_generations": each,
         "num_generations_eval": 1,
-        "num_iterations": rollouts["passes"],
-        "max_completion_length": sampling["max_new_tokens"],
-        "temperature": sampling["temperature"],
-        "top_k": sampling["top_k"],
-        "top_p": sampling["top_p"],
-        "beta": rollouts["rl_kl_coef"],
-        "epsilon": plan.objective["rl_clip_range"],
-        "entropy_coef": plan.objective["rl_entropy_coef"],
+        "num_iterations": schedule.passes,
+        "max_completion_length": sampling.max_new_tokens,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "beta": rollouts.rl_kl_coef,
+        "epsilon": plan.objective.settings["rl_clip_range"],
+        "entropy_coef": plan.objective.settings["rl_entropy_coef"],
         "loss_type": "dapo",
         "use_bias_correction_kl": False,  # the estimate as DeepSeekMath has it
-        "scale_rewards": "group" if rollouts["rl_advantage"] == GRPO else "none",
+        "scale_rewards": "group" if rollouts.rl_advantage == GRPO else "none",
         "disable_dropout": False,
         "shuffle_dataset": False,
     }
@@ -114,11 +114,11 @@ class _Answers:
         self, plan: Plan, loaded: Loaded, context: RunContext, train: TokenRows, valid: TokenRows | None
     ) -> None:
         assert plan.rollouts is not None and context.prepared is not None
-        self.plan, self.schedule = plan, RolloutSchedule.of(plan.rollouts, plan.seed)
+        self.plan, self.schedule = plan, RolloutSchedule.of(plan.rollouts.schedule, plan.seed)
         ends = end_tokens(loaded.model, loaded.tokenizer, context.prepared.end_of_turn)
         layout = Padded(int(loaded.tokenizer.pad_token_id))
         self.ends = ends
-        self.sampler = Sampler(layout, loaded.tokenizer, ends, sampling_of(plan), DTYPES[plan.precision["name"]])
+        self.sampler = Sampler(layout, loaded.tokenizer, ends, sampling_of(plan), DTYPES[plan.precision.name])
         rewards = load_rewards(plan, context, loaded)
         self.rewards: dict[str, Rewards] = {TRAIN: rewards, VALID: rewards.on(context, VALID)}
         self.rows = {TRAIN: train, VALID: valid}

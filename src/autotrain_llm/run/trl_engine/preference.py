@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ANOTHER_MODEL
 from autotrain_llm.run.engine.answer_items import AnswerItem, Preferences
 from autotrain_llm.run.engine.batches import Batches
@@ -50,7 +50,7 @@ def dpo(
     context: RunContext,
 ) -> DPOTrainer:
     """TRL's DPOTrainer for a plan of direct preference optimisation. `arguments` are transformers' own, by name."""
-    settings = plan.objective
+    settings = plan.objective.settings
     config = DPOConfig(
         **shared_arguments(plan, arguments),
         beta=settings["dpo_beta"],
@@ -78,7 +78,7 @@ def kto(
     context: RunContext,
 ) -> KTOTrainer:
     """TRL's KTOTrainer for a plan of Kahneman-Tversky optimisation."""
-    settings = plan.objective
+    settings = plan.objective.settings
     config = KTOConfig(
         **{
             **shared_arguments(plan, arguments),
@@ -104,10 +104,11 @@ def kto(
 def _reference(plan: Plan, context: RunContext, loaded: Loaded) -> Any:
     """The reference as a model of its own, with no adapter on it: TRL would load it by a name that a new model doesn't have."""
     without_dropout(loaded.model)
-    decided = plan.objective["reference"]
-    other = load_named_reference(plan, context) if decided["kind"] == ANOTHER_MODEL else copy.deepcopy(loaded.model)
+    decided = plan.objective.reference
+    assert decided is not None
+    other = load_named_reference(plan, context) if decided.kind == ANOTHER_MODEL else copy.deepcopy(loaded.model)
     if isinstance(other, PeftModel):
-        other = other.merge_and_unload() if decided["kind"] == ADAPTER_AS_IT_WAS else other.unload()
+        other = other.merge_and_unload() if decided.kind == ADAPTER_AS_IT_WAS else other.unload()
     return other.requires_grad_(False).eval()
 
 

@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 from trl import RewardConfig, RewardTrainer
 
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import Plan
 from autotrain_llm.run.engine.answer_items import Preferences
 from autotrain_llm.run.engine.layouts import Padded, PromptGroup
 from autotrain_llm.run.engine.loading import Loaded

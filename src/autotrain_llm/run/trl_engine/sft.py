@@ -18,7 +18,7 @@ from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import Plan
 from autotrain_llm.run.engine.batches import Batches, BatchOrder, RowGroups
 from autotrain_llm.run.engine.flat.batch import Row
 from autotrain_llm.run.engine.layouts import IGNORED
@@ -67,8 +67,8 @@ def shared_arguments(plan: Plan, arguments: Mapping[str, Any]) -> dict[str, Any]
         # A batch is one item of the data set.
         "per_device_train_batch_size": 1,
         "per_device_eval_batch_size": 1,
-        "gradient_checkpointing": plan.precision["checkpointing"],
-        "gradient_checkpointing_kwargs": {"use_reentrant": False} if plan.precision["checkpointing"] else None,
+        "gradient_checkpointing": plan.precision.checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if plan.precision.checkpointing else None,
     }
 
 
@@ -91,13 +91,14 @@ class NumberedBatches(TrainerCallback):
         self.processes = config.world_size
         self.process = config.process_index
         # Packed rows lie in one stream, in which positions that start again keep them apart.
-        self.examples = DataCollatorForLanguageModeling(pad_token, padding_free=bool(plan.layout["packing"]))
+        self.examples = DataCollatorForLanguageModeling(pad_token, padding_free=bool(plan.layout.packing))
         self.batches = {split: self._batches(items, plan, split) for split, items in rows.items() if items is not None}
         self.order: dict[str, list[list[int]]] = {}
 
     def _batches(self, items: Any, plan: Plan, split: str) -> Batches:
-        size = plan.arguments[f"per_device_{'train' if split == TRAIN else 'eval'}_batch_size"]
-        seed = plan.arguments["data_seed"] if split == TRAIN else None
+        arguments = plan.arguments
+        size = arguments.per_device_train_batch_size if split == TRAIN else arguments.per_device_eval_batch_size
+        seed = arguments.data_seed if split == TRAIN else None
         order = BatchOrder(len(items), size, seed, self.process, self.processes, neighbours=items.mismatches)
         return Batches(items, order, self.lay_out)
 

@@ -242,7 +242,7 @@ class Taught:
         where, weights = of_chosen(batch) if pairs else (None, None)
         chosen = (self.settings["loss"], self.settings["temperature"], self.settings["alpha"], 40)
         batch["distill_target"] = DistillTarget(said, *chosen, where, weights, pairs)
-        objective = distilled(task, self.settings)
+        objective = distilled(task, self.settings["alpha"], self.settings["temperature"])
         output = self.layout.forward(self.student, batch, objective.compute)
         loss = objective.loss(output, batch) / objective.items(batch)
         measured = {

@@ -242,7 +242,7 @@ def test_a_conversation_is_scored_as_the_reward_models_own_template_writes_it(tm
 def test_a_run_that_wrote_texts_as_turns_is_given_turns(tmp_path, llama, prompts):
     reward = reward_run(tmp_path, build_llama(tmp_path / "base", None), PAIRS, chat_template="chatml")
     found = checked(prompts, llama, rl_reward_model_path=str(reward))
-    assert found.plan is not None and found.plan.rollouts["rewards"][0]["as_turns"]
+    assert found.plan is not None and found.plan.rollouts.rewards[0].as_turns
     rewards = rewards_of(found)
     tokenizer = AutoTokenizer.from_pretrained(reward)
     turns = [{"role": "user", "content": "Which colour is 3?"}, {"role": "assistant", "content": "red"}]

@@ -17,6 +17,7 @@ from autotrain_llm.checks.preflight import Checked, preflight
 from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.declare.finding import Finding
+from autotrain_llm.planning.plan import LayoutPlan
 from autotrain_llm.run.algorithms.rl.rewards import load_rewards
 from autotrain_llm.run.algorithms.rl.value_head import value_head_of
 from autotrain_llm.run.algorithms.rl.value_models import add_decided_value_head, make_prefix_baseline
@@ -160,7 +161,7 @@ def test_what_is_corrected_is_the_reward_models_own_score_at_the_token_before(
     found = checked(prompts, policy, **flags, rl_value_model="corrected")
     assert found.plan is not None and found.findings == ()
     loaded = load(found.plan, found.context)
-    padded = {"name": "padded", "why": "", "packing": False}
+    padded = LayoutPlan("padded", "", packing=False)
     plan = dataclasses.replace(found.plan, layout=padded) if kind == "llama, padded" else found.plan
     layout = make_layout(plan, loaded)
     assert layout.name == ("flat" if kind == "llama" else "padded")
@@ -188,7 +189,7 @@ def test_unless_said_otherwise_the_reward_model_is_corrected_where_it_can_follow
     def kind(policy: Path, **flags: Any) -> str:
         found = checked(prompts, policy, rl_value_model=None, **flags)
         assert found.plan is not None and found.plan.rollouts is not None and found.findings == ()
-        return found.plan.rollouts["rl_value_model"]
+        return found.plan.rollouts.rl_value_model
 
     judge = {"rl_reward_model_path": str(light_scorer)}
     assert kind(light_llama, **judge) == kind(light_llama, **judge, rl_reward_fn=functions) == "corrected"
@@ -199,7 +200,7 @@ def test_unless_said_otherwise_the_reward_model_is_corrected_where_it_can_follow
     short = changed(light_scorer, tmp_path, max_position_embeddings=40)
     found = checked(prompts, light_llama, rl_value_model=None, rl_reward_model_path=str(short))
     assert found.plan is not None and found.plan.rollouts is not None and "M187" not in map(_code, found.findings)
-    assert found.plan.rollouts["rl_value_model"] == "shared"
+    assert found.plan.rollouts.rl_value_model == "shared"
     policy, scorer = models
     assert kind(policy, rl_reward_model_path=str(scorer)) == "corrected"
     assert (

@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 
+from autotrain_llm.planning.plan import AdapterPlan
 from autotrain_llm.run.engine.batches import RowGroups
 from autotrain_llm.run.engine.layouts import Flat, Padded
 from autotrain_llm.run.engine.loop import Loop
@@ -168,8 +169,7 @@ def test_adapters_give_the_same_loss_and_gradients_on_both_layouts(
 
     from autotrain_llm.run.engine.loading import lora_config
 
-    adapter = {"r": 4, "alpha": 6.0, "dropout": 0.0, "target_modules": ["all-linear"]}
-    chosen = lora_config({**adapter, "dora": kind == "dora", "rslora": kind == "rslora"})
+    chosen = lora_config(AdapterPlan(4, 6.0, 0.0, kind == "dora", kind == "rslora", ("all-linear",), merge=False))
     torch.manual_seed(1)
     adapted: Any = get_peft_model(copy.deepcopy(model), chosen).double()
     with torch.no_grad():
@@ -190,7 +190,7 @@ def test_dora_learns_magnitudes_and_rslora_scales_by_the_root_of_the_rank(model:
     from autotrain_llm.run.engine.loading import lora_config
 
     def adapted(dora: bool, rslora: bool) -> Any:
-        adapter = {"r": 16, "alpha": 8.0, "dropout": 0.0, "target_modules": ["q_proj"], "dora": dora, "rslora": rslora}
+        adapter = AdapterPlan(16, 8.0, 0.0, dora, rslora, ("q_proj",), merge=False)
         return get_peft_model(copy.deepcopy(model), lora_config(adapter))
 
     def scale(of: Any) -> float:

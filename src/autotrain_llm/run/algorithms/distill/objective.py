@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -17,9 +16,9 @@ from autotrain_llm.run.engine.logps import lengths
 from autotrain_llm.run.engine.objective import Batch, Objective, Sums
 
 
-def distilled(task: Objective, settings: Mapping[str, Any]) -> Objective:
-    """The objective of a task together with a teacher; `settings` are the plan's `distillation`. The batch holds its `distill_target`."""
-    share, softening = float(settings["alpha"]), float(settings["temperature"]) ** 2
+def distilled(task: Objective, alpha: float, temperature: float) -> Objective:
+    """The objective of a task together with a teacher, whose share is `alpha` (0 to 1). The batch holds its `distill_target`."""
+    share, softening = alpha, temperature**2
     of_tokens = task.make_dataset is None
 
     def loss(output: FlatOutput, batch: Batch) -> torch.Tensor:

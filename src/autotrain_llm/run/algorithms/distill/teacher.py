@@ -17,7 +17,7 @@ from autotrain_llm.data.order import no_grad_batches
 from autotrain_llm.data.tokenize.teacher_rows import ManyRows, answer_rows
 from autotrain_llm.models.identity import content_of
 from autotrain_llm.models.locate import ADAPTER, Located
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import DistillPlan, Plan
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.distill import logits_cache as cache
 from autotrain_llm.run.algorithms.distill.dataset import IndexedDataset, TeacherRows
@@ -83,7 +83,7 @@ class _Targets:
             raise RuntimeError(f"the teacher was asked about {heard} tokens, and {targets} are learnt")
         decided = self.settings
         distill_target = DistillTarget(
-            said, decided["loss"], decided["temperature"], decided["alpha"], self.vocab_size, where, weights, self.pairs
+            said, decided.loss, decided.temperature, decided.alpha, self.vocab_size, where, weights, self.pairs
         )
         return batch | {"distill_target": distill_target}
 
@@ -125,7 +125,8 @@ class CachedTeacher:
         self.seconds = 0.0
 
     def prepare(self, loop: Loop) -> None:
-        began, top_k = time.perf_counter(), min(self.targets.settings["top_k"], self.targets.vocab_size)
+        assert self.targets.settings.top_k is not None
+        began, top_k = time.perf_counter(), min(self.targets.settings.top_k, self.targets.vocab_size)
         offsets = {side: cache.offsets_of(rows) for side, rows in self.rows.items()}
         found = {side: cache.read(self.places[side], offsets[side], top_k) for side in self.rows}
         missing = [side for side, kept in found.items() if kept is None]
@@ -171,7 +172,7 @@ class CachedTeacher:
         batch = loop.on_device(teacher.layout.collate([self.rows[side][number] for number in turn]))
         with loop.accelerator.autocast():
             heard = teacher.hidden_states(batch, self.targets.vocab_size)
-            return topk_logprobs(heard, top_k, self.targets.settings["temperature"])
+            return topk_logprobs(heard, top_k, self.targets.settings.temperature)
 
     def augment(self, batch: dict[str, Any], model: nn.Module, over_processes: OverProcesses) -> dict[str, Any]:
         return self.targets.of(batch, TopKLogprobs(**batch["topk_logprobs"]))
@@ -215,27 +216,25 @@ def make_teacher(
         prepare_padded(loaded.model)
     vocab_size = _shared_vocab_size(loaded.model, layout, decided, watch)
     targets = _Targets(plan, vocab_size, pairs)
-    evaluated = plan.schedule["evaluate"] != "no"
+    evaluated = plan.schedule.evaluate != "no"
     other = context.teacher_rows
     source = {"train": prepared.train, "valid": prepared.valid} if other is None else vars(other)
     rows: Rows = {side: answer_rows(source[side]) for side in (("train", "valid") if evaluated else ("train",))}
-    if not decided["top_k"]:
+    if not decided.top_k:
         own_rows = rows if pairs or other is not None else None
         return OnlineTeacher(_loaded(plan, context, layout), targets, own_rows)
     places = {side: _place(plan, context, vocab_size, side) for side in rows}
     return CachedTeacher(lambda: _loaded(plan, context, layout), targets, rows, places, watch)
 
 
-def _shared_vocab_size(
-    student: nn.Module, layout: BatchLayout, decided: dict[str, Any], watch: ProgressCallback
-) -> int:
+def _shared_vocab_size(student: nn.Module, layout: BatchLayout, decided: DistillPlan, watch: ProgressCallback) -> int:
     """Over how many tokens the two are compared: those that both have a row for."""
-    own, cut = _rows_of_head(student, layout), decided["cut"]
-    if cut is None:
-        return min(own, decided["tokens"] or own)
-    vocab_size = min(own, cut["teacher"])
+    own, sizes = _rows_of_head(student, layout), decided.embedding_rows
+    if sizes is None:
+        return min(own, decided.tokens or own)
+    vocab_size = min(own, sizes.teacher)
     watch.note(
-        f"The student's embedding has {cut['student']} rows and the teacher's {cut['teacher']}: they are compared over the first {vocab_size} tokens"
+        f"The student's embedding has {sizes.student} rows and the teacher's {sizes.teacher}: they are compared over the first {vocab_size} tokens"
     )
     return vocab_size
 
@@ -252,9 +251,9 @@ def _place(plan: Plan, context: RunContext, vocab_size: int, side: str) -> Path 
     folder = context.cache.parent / "distillation"
     decided = plan.distillation
     weights = content_of(context.teacher.located, folder / "digests.json")
-    settings = [decided[name] for name in ("top_k", "temperature", "quantization", "teacher_prompt_template")]
-    rows = [context.prepared.fingerprint, side, plan.layout["name"] == "padded"]
-    return cache.cache_path(folder, *rows, weights, vocab_size, plan.precision["name"], *settings)
+    settings = [decided.top_k, decided.temperature, decided.quantization, decided.teacher_prompt_template]
+    rows = [context.prepared.fingerprint, side, plan.layout.name == "padded"]
+    return cache.cache_path(folder, *rows, weights, vocab_size, plan.precision.name, *settings)
 
 
 def _loaded(plan: Plan, context: RunContext, layout: BatchLayout) -> Teacher:
@@ -275,13 +274,13 @@ def load_teacher(plan: Plan, context: RunContext) -> nn.Module:
     options = loading_options(plan, context.token)
     for of_student in ("revision", "quantization_config"):
         options.pop(of_student, None)
-    bits = plan.distillation["quantization"]
+    bits = plan.distillation.quantization
     if bits:
         options["quantization_config"] = quantization(bits)
     model = from_located(
         located, own_type(located, plan), options, trainable_adapter=bool(bits) and located.kind == ADAPTER
     )
-    return model if bits else in_type_of_products(model, plan.precision["name"])
+    return model if bits else in_type_of_products(model, plan.precision.name)
 
 
 def own_type(located: Located, plan: Plan) -> torch.dtype:
@@ -289,4 +288,4 @@ def own_type(located: Located, plan: Plan) -> torch.dtype:
     while located.base is not None:
         located = located.base
     kind = dtype_of(located) or torch.float32
-    return torch.float32 if kind == torch.float16 and plan.precision["cpu"] else kind
+    return torch.float32 if kind == torch.float16 and plan.precision.cpu else kind

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
@@ -11,7 +10,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification, set_seed
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import AdapterPlan, Plan
 from autotrain_llm.run.engine.classifiers import HEADS, load_classifier
 from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.loading import (
@@ -37,7 +36,7 @@ def load_classifier_to_train(plan: Plan, context: RunContext) -> Loaded:
     )
     saved_as = dtype_of(located) or torch.float32
     causal_model(model).config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    if plan.model["quantization"]:
+    if plan.model.quantization:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if plan.adapter and not isinstance(model, PeftModel):
         model = get_peft_model(model, _lora(plan.adapter, new), autocast_adapter_dtype=True)
@@ -50,11 +49,11 @@ def load_classifier_to_train(plan: Plan, context: RunContext) -> Loaded:
 def _new(plan: Plan, tokenizer: PreTrainedTokenizerBase) -> LlamaForSequenceClassification:
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     return LlamaForSequenceClassification(
-        LlamaConfig(**{**plan.model["shape"], **ids, "num_labels": plan.model["scores"]})
+        LlamaConfig(**{**(plan.model.shape or {}), **ids, "num_labels": plan.model.scores})
     )
 
 
-def _lora(adapter: Mapping[str, Any], new: Iterable[str]) -> LoraConfig:
+def _lora(adapter: AdapterPlan, new: Iterable[str]) -> LoraConfig:
     """The adapter's configuration; what is new beneath it is trained as a whole and saved with it, or the scores could not be had again."""
     config = lora_config(adapter)
     config.task_type = "SEQ_CLS"

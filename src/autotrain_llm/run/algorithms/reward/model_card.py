@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import Plan
 
 
 def how_to_score(plan: Plan) -> list[str]:
     """Lines of Markdown: what the model is for, and how its scores are had."""
-    adapter = bool(plan.adapter and not plan.adapter["merge"])
+    adapter = bool(plan.adapter and not plan.adapter.merge)
     name = "AutoPeftModelForSequenceClassification" if adapter else "AutoModelForSequenceClassification"
     package = "peft" if adapter else "transformers"
     # An adapter's files don't say how many scores its base is to give, nor which token fills up.

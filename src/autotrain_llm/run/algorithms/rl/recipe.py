@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import Plan
 from autotrain_llm.run.algorithms.rl.prompts import Prompts
 from autotrain_llm.run.algorithms.rl.rewards import load_rewards
 from autotrain_llm.run.algorithms.rl.rollout_buffer import RolloutSchedule
@@ -44,8 +44,8 @@ def start_rollouts(
     assert plan.rollouts is not None and context.prepared is not None
     decided = plan.rollouts
     ends = end_tokens(loaded.model, loaded.tokenizer, context.prepared.end_of_turn)
-    sampler = Sampler(layout, loaded.tokenizer, ends, sampling_of(plan), DTYPES[plan.precision["name"]])
-    reference = load_reference_model(plan, context, loaded, layout) if plan.objective["reference"] else None
+    sampler = Sampler(layout, loaded.tokenizer, ends, sampling_of(plan), DTYPES[plan.precision.name])
+    reference = load_reference_model(plan, context, loaded, layout) if plan.objective.reference else None
     add_decided_value_head(plan, context, loaded.model)
 
     rewards = load_rewards(plan, context, loaded)
@@ -53,7 +53,7 @@ def start_rollouts(
         prompts.rows, layout, sampler, rewards, reference, make_prefix_baseline(plan, rewards, layout)
     )
     sample_log = SampleLog(folder, step) if folder is not None else None
-    rollouts = RolloutSource(worker, RolloutSchedule.of(decided, plan.seed), decided, sample_log)
+    rollouts = RolloutSource(worker, RolloutSchedule.of(decided.schedule, plan.seed), decided, sample_log)
     if checkpoint is not None:
         rollouts.restore(loaded.model, checkpoint)
     if held_out is None:
@@ -65,4 +65,4 @@ def start_rollouts(
 def sampling_of(plan: Plan) -> Sampling:
     """How the plan says that answers are drawn."""
     assert plan.rollouts is not None
-    return Sampling(**plan.rollouts["sampling"])
+    return Sampling(**vars(plan.rollouts.sampling))

@@ -23,7 +23,7 @@ from autotrain_llm.data.rows import TokenRows
 from autotrain_llm.data.tokenize.reward_inputs import answered, ids_of
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Refused
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import Plan, RewardPlan
 from autotrain_llm.planning.rollouts import FUNCTION, MODEL
 from autotrain_llm.run.engine.classifiers import HEADS, FlatScores, PaddedScores, load_classifier
 from autotrain_llm.run.engine.flat.model import causal_model
@@ -209,11 +209,11 @@ class Rewards:
 def load_rewards(plan: Plan, context: RunContext, loaded: Loaded, side: str = "train") -> Rewards:
     """The rewards of a plan, its reward models loaded, for the rows of this side: train or valid. Raises RunFailed."""
     assert plan.rollouts is not None and context.dataset is not None and context.prepared is not None
-    entries = plan.rollouts["rewards"]
+    entries = plan.rollouts.rewards
     assert isinstance(context.prepared.train, TokenRows)
     rewards = Rewards(
-        names=tuple(entry["name"] for entry in entries),
-        weights=np.asarray([entry["weight"] for entry in entries]),
+        names=tuple(entry.name for entry in entries),
+        weights=np.asarray([entry.weight for entry in entries]),
         sources=tuple(_load_reward(entry, plan, context) for entry in entries),
         tokenizer=loaded.tokenizer,
         examples=context.dataset.train,
@@ -222,34 +222,34 @@ def load_rewards(plan: Plan, context: RunContext, loaded: Loaded, side: str = "t
     return rewards.on(context, side)
 
 
-def _load_reward(entry: dict[str, Any], plan: Plan, context: RunContext) -> Reward:
-    if entry["kind"] == MODEL:
+def _load_reward(entry: RewardPlan, plan: Plan, context: RunContext) -> Reward:
+    if entry.kind == MODEL:
         return _load_reward_model(entry, plan, context)
-    if entry["kind"] == FUNCTION:
-        assert context.dataset is not None
+    if entry.kind == FUNCTION:
+        assert context.dataset is not None and entry.source is not None
         try:
-            return RewardFunction(find_function(entry["source"], "rl_reward_fn"), extra_columns(context.dataset.train))
+            return RewardFunction(find_function(entry.source, "rl_reward_fn"), extra_columns(context.dataset.train))
         except FunctionFault as fault:
-            raise RunFailed(f"the reward function {entry['name']}: {fault}") from fault
+            raise RunFailed(f"the reward function {entry.name}: {fault}") from fault
     return MissingEndPenalty()
 
 
-def _load_reward_model(entry: dict[str, Any], plan: Plan, context: RunContext) -> RewardModel:
-    facts = context.secondary_model("rl_reward_model_path", entry["source"])
+def _load_reward_model(entry: RewardPlan, plan: Plan, context: RunContext) -> RewardModel:
+    facts = context.secondary_model("rl_reward_model_path", entry.source)
     assert facts is not None and facts.tokenizer_folder is not None
-    name = plan.precision["name"]
+    name = plan.precision.name
     model = load_reward_classifier(entry, plan, context, DTYPES["fp32" if name == "fp16" else name])
     tokenizer = Tokenizer.load(Path(facts.tokenizer_folder))
-    device = torch.device("cpu") if plan.precision["cpu"] else torch.device("cuda", torch.cuda.current_device())
+    device = torch.device("cpu") if plan.precision.cpu else torch.device("cuda", torch.cuda.current_device())
     template = find_template(None, tokenizer, Observations())
     return RewardModel(
-        model, tokenizer, template, as_turns=entry["as_turns"], context_length=facts.context_length, device=device
+        model, tokenizer, template, as_turns=bool(entry.as_turns), context_length=facts.context_length, device=device
     )
 
 
-def load_reward_classifier(entry: dict[str, Any], plan: Plan, context: RunContext, dtype: torch.dtype) -> Any:
+def load_reward_classifier(entry: RewardPlan, plan: Plan, context: RunContext, dtype: torch.dtype) -> Any:
     """The classifier that a reward of the plan names."""
-    facts = context.secondary_model("rl_reward_model_path", entry["source"])
+    facts = context.secondary_model("rl_reward_model_path", entry.source)
     assert facts is not None
     options = loading_options(plan, context.token)
     for of_the_policy in ("revision", "quantization_config", "attn_implementation"):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from autotrain_llm.planning.plan import RolloutSchedulePlan
 from autotrain_llm.planning.rollout_batches import steps_of_pass
 from autotrain_llm.run.engine.layouts import PromptGroup
 from autotrain_llm.run.engine.objective import Sums
@@ -129,8 +130,8 @@ class RolloutSchedule:
     steps_of_epoch: int
 
     @classmethod
-    def of(cls, rollouts: Mapping[str, Any], seed: int) -> RolloutSchedule:
-        return cls(seed, **{one.name: rollouts[one.name] for one in fields(cls) if one.name != "seed"})
+    def of(cls, decided: RolloutSchedulePlan, seed: int) -> RolloutSchedule:
+        return cls(seed, **{one.name: getattr(decided, one.name) for one in fields(cls) if one.name != "seed"})
 
     def rows_of(self, number: int) -> np.ndarray:
         """The prompts of a phase: a seeded order for each pass over all of them, cut into phases."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from torch.utils.data import Sampler as Order
 
 from autotrain_llm.data.order import no_grad_batches
 from autotrain_llm.data.rows import TokenRows
+from autotrain_llm.planning.plan import RolloutPlan
 from autotrain_llm.run.algorithms.rl.advantages import (
     GROUP_ADVANTAGES,
     KlController,
@@ -182,11 +183,11 @@ class RolloutSource:
         self,
         worker: RolloutWorker,
         schedule: RolloutSchedule,
-        settings: Mapping[str, Any],
+        settings: RolloutPlan,
         sample_log: SampleLog | None,
     ) -> None:
         self.worker, self.schedule, self.settings, self.sample_log = worker, schedule, settings, sample_log
-        self.controller = KlController(settings["rl_kl_coef"], settings["rl_target_kl"])
+        self.controller = KlController(settings.rl_kl_coef, settings.rl_target_kl)
         self.rollout: RolloutBatch | None = None
         self.measured: Sums = {}
         self._approx_kl: list[torch.Tensor] = []
@@ -204,7 +205,7 @@ class RolloutSource:
         )
 
     def on_batch_end(self, measured: Sums) -> None:
-        if self.settings["rl_stop_kl"] is not None:
+        if self.settings.rl_stop_kl is not None:
             self._approx_kl.append(torch.stack([part.double() for part in measured[APPROX_KL]]))
 
     @contextmanager
@@ -251,7 +252,7 @@ class RolloutSource:
             return
         assert self._loop is not None and self.rollout is not None
         total, count = self._loop.over_processes(torch.stack(moved).sum(0)).tolist()
-        self.rollout.stopped = self.rollout.stopped or total / max(count, 1) > self.settings["rl_stop_kl"]
+        self.rollout.stopped = self.rollout.stopped or total / max(count, 1) > self.settings.rl_stop_kl
 
     def _new_rollout(self, loop: Loop, number: int, update: int, began: float) -> RolloutBatch:
         schedule, worker = self.schedule, self.worker
@@ -286,21 +287,21 @@ class RolloutSource:
     def _compute_advantages(self, rollout: RolloutBatch) -> None:
         """Turn scores into advantages, for values with what they are taught."""
         if rollout.values is None:
-            weigh = GROUP_ADVANTAGES[self.settings["rl_advantage"]]
+            assert self.settings.rl_advantage is not None
+            weigh = GROUP_ADVANTAGES[self.settings.rl_advantage]
             rollout.advantages = np.repeat(weigh(rollout.rewards, rollout.each), rollout.lengths)
             return
         apart = np.zeros(len(rollout.ids)) if rollout.reference is None else rollout.logprobs - rollout.reference
-        rewards, gamma = (
-            token_rewards(rollout.rewards, apart, rollout.lengths, rollout.kl_coef),
-            self.settings["rl_gamma"],
-        )
+        gamma, gae_lambda = self.settings.rl_gamma, self.settings.rl_gae_lambda
+        assert gamma is not None and gae_lambda is not None  # whatever has values has these
+        rewards = token_rewards(rollout.rewards, apart, rollout.lengths, rollout.kl_coef)
         if rollout.baseline is not None:
             left = discounted(rewards, rollout.lengths, gamma) - rollout.values
             rollout.reward_value_weight = self._smoothed_weight(fit_slope(rollout.baseline, left))
             rollout.baseline = rollout.reward_value_weight * rollout.baseline
             rollout.values = rollout.values + rollout.baseline
         advantages, rollout.returns = generalised_advantages(
-            rewards, rollout.values, rollout.lengths, gamma, self.settings["rl_gae_lambda"]
+            rewards, rollout.values, rollout.lengths, gamma, gae_lambda
         )
         rollout.advantages = whiten(advantages)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.planning.make import Plan
+from autotrain_llm.planning.plan import AdapterPlan, Plan
 from autotrain_llm.planning.rollouts import MODEL
 from autotrain_llm.run.algorithms.rl.layouts import PaddedPolicy
 from autotrain_llm.run.algorithms.rl.rewards import RewardModel, Rewards, load_reward_classifier
@@ -27,7 +26,7 @@ from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD
 def add_decided_value_head(plan: Plan, context: RunContext, model: nn.Module) -> None:
     """Put the plan's value head into the policy; nothing where it has none."""
     assert plan.rollouts is not None
-    kind = plan.rollouts.get("rl_value_model")
+    kind = plan.rollouts.rl_value_model
     if kind == OF_REWARD:
         put_value_head(model, _of_reward(plan, context, causal_model(model)))
     elif kind is not None:
@@ -60,7 +59,7 @@ class PrefixRewardBaseline:
 def make_prefix_baseline(plan: Plan, rewards: Rewards, layout: BatchLayout) -> PrefixRewardBaseline | None:
     """The reward model that a plan's values begin as and that stays as it is; None where there is none."""
     assert plan.rollouts is not None
-    if plan.rollouts.get("rl_value_model") != CORRECTED:
+    if plan.rollouts.rl_value_model != CORRECTED:
         return None
     ((reward, weight),) = (
         (reward, float(weight))
@@ -76,7 +75,7 @@ def _of_reward(plan: Plan, context: RunContext, policy: PreTrainedModel) -> Valu
     All of it is trained, or with an adapter its head and an adapter like the policy's.
     """
     assert plan.rollouts is not None
-    (entry,) = (entry for entry in plan.rollouts["rewards"] if entry["kind"] == MODEL)
+    (entry,) = (entry for entry in plan.rollouts.rewards if entry.kind == MODEL)
     scorer = causal_model(load_reward_classifier(entry, plan, context, loading_type(plan)))
     without_dropout(scorer)
     backbone: Any = scorer.base_model
@@ -84,18 +83,18 @@ def _of_reward(plan: Plan, context: RunContext, policy: PreTrainedModel) -> Valu
         backbone.set_attn_implementation(attention.NAME)
     if plan.adapter is not None:
         backbone = _with_adapter(backbone, plan.adapter)
-    if plan.precision["checkpointing"]:
+    if plan.precision.checkpointing:
         backbone.gradient_checkpointing_enable({"use_reentrant": False})
     score: Any = scorer.get_submodule("score")
     head = ValueHead(score.in_features, backbone)
     with torch.no_grad():
-        head.linear.weight.copy_(entry["weight"] * score.weight.float())
+        head.linear.weight.copy_(entry.weight * score.weight.float())
         if score.bias is not None:
-            head.linear.bias.copy_(entry["weight"] * score.bias.float())
+            head.linear.bias.copy_(entry.weight * score.bias.float())
     return head
 
 
-def _with_adapter(backbone: PreTrainedModel, adapter: Mapping[str, Any]) -> nn.Module:
+def _with_adapter(backbone: PreTrainedModel, adapter: AdapterPlan) -> nn.Module:
     """The backbone with a new adapter, which alone is trained, in float32."""
     backbone.requires_grad_(False)
     made = inject_adapter_in_model(lora_config(adapter), backbone)

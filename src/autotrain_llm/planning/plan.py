@@ -1,0 +1,486 @@
+"""The plan of a run: everything that is decided before a weight is loaded, typed. `planning/make.py` makes it, `run/` carries it out.
+
+Names of fields are the keys of the plan's JSON (`--format json`, run.json), unless a field says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from autotrain_llm.config.registry import TRAINERS
+from autotrain_llm.planning.serialise import from_json, json_field, omitted_if_none, to_json
+
+NEW_HEAD, KEPT_HEAD = "new", "kept"  # of a model that scores
+
+
+@dataclass(frozen=True)
+class ParameterValue:
+    """The value of a parameter, and where it comes from: the command line, a file, a default."""
+
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """The model that is trained. `folder` holds its files, `base` names what an adapter sits on, `shape` are a new model's LlamaConfig
+    arguments, `head` is where a model that scores has its head from, `scores` how many numbers it gives for a text."""
+
+    name: str
+    kind: str | None
+    folder: str | None
+    base: str | None
+    architecture: str | None
+    model_type: str | None
+    head: str | None
+    scores: int | None
+    parameters: int | None
+    shape: dict[str, Any] | None
+    tokenizer: str
+    revision: str | None
+    cache_dir: str | None
+    offline: bool
+    trust_remote_code: bool
+    quantization: str | None
+    attention: str | None
+
+
+@dataclass(frozen=True)
+class TokenLengths:
+    """Lengths of training rows before truncation, in tokens."""
+
+    p50: int
+    p95: int
+    max: int
+
+
+@dataclass(frozen=True)
+class PairedAnswers:
+    """Lengths of chosen and rejected answers after truncation, in tokens, and the share of pairs whose chosen answer is longer."""
+
+    chosen_median: int
+    rejected_median: int
+    chosen_longer_share: float
+
+
+@dataclass(frozen=True)
+class LabelledAnswers:
+    """How many answers are labelled good and bad."""
+
+    good: int
+    bad: int
+    good_share: float
+
+
+@dataclass(frozen=True)
+class DataPlan:
+    """The rows: where they are from, how they were read, and what they are as tokens. `fingerprint` is of the tokens."""
+
+    path: str
+    format: str
+    columns: dict[str, str]
+    recognised: str
+    split: str
+    evaluation: str | float | None
+    samples: int | None
+    fingerprint: str
+    rows: int
+    eval_rows: int
+    tokens: TokenLengths
+    total_tokens: int
+    truncated_rows: int
+    dropped_rows: int
+    trained_token_share: float
+    answers: PairedAnswers | LabelledAnswers | None
+    not_checked: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ReferencePlan:
+    """What a policy is compared with: the kind of model, its name where it is another one, when its log-probabilities are computed."""
+
+    kind: str
+    model: str | None
+    when: str
+    why: str
+
+
+def _settings_of(document: Mapping[str, Any]) -> Collection[str]:
+    trainer = TRAINERS.get(document.get("name", ""))
+    return trainer.settings if trainer else ()
+
+
+def _has_no_reference(objective: ObjectivePlan, reference: ReferencePlan | None) -> bool:
+    """Whether the trainer compares with none; one that samples and happens to have none has null there."""
+    return reference is None and not TRAINERS[objective.name].samples
+
+
+@dataclass(frozen=True)
+class ObjectivePlan:
+    """The loss. `function` makes it from `settings`, the trainer's parameters by name; `trl` makes TRL's own trainer. Both are written
+    `module:name`."""
+
+    name: str
+    function: str | None
+    trl: str | None
+    settings: dict[str, Any] = field(metadata=json_field(inline=_settings_of))
+    reference: ReferencePlan | None = field(default=None, metadata=json_field(omit=_has_no_reference))
+
+
+@dataclass(frozen=True)
+class LengthPlan:
+    """The longest row, in tokens, and the parameter that decides it."""
+
+    tokens: int
+    parameter: str
+    why: str
+
+
+@dataclass(frozen=True)
+class LayoutPlan:
+    """How rows make a batch: `padded`, `flat` (one stream without padding), or `packed` (flat, several rows to an item)."""
+
+    name: str
+    why: str
+    packing: bool
+
+
+@dataclass(frozen=True)
+class PrecisionPlan:
+    """What is computed in (bf16, fp16, fp32), on which device, and whether activations are computed twice to save memory."""
+
+    name: str
+    why: str
+    cpu: bool
+    checkpointing: bool
+    checkpointing_why: str
+
+
+@dataclass(frozen=True)
+class TrainerArguments:
+    """Arguments of transformers' TrainingArguments, by its names."""
+
+    learning_rate: float
+    num_train_epochs: float
+    max_steps: int
+    per_device_train_batch_size: int
+    per_device_eval_batch_size: int
+    gradient_accumulation_steps: int
+    optim: str
+    lr_scheduler_type: str
+    warmup_steps: int
+    weight_decay: float
+    max_grad_norm: float
+    seed: int
+    data_seed: int
+    bf16: bool
+    fp16: bool
+    use_cpu: bool
+    logging_steps: int
+    eval_strategy: str
+    eval_steps: int
+    save_strategy: str
+    save_steps: int
+    save_total_limit: int
+    load_best_model_at_end: bool
+    lr_scheduler_kwargs: dict[str, Any] | None = field(default=None, metadata=omitted_if_none())
+    metric_for_best_model: str | None = field(default=None, metadata=omitted_if_none())
+    greater_is_better: bool | None = field(default=None, metadata=omitted_if_none())
+    fsdp: str | None = field(default=None, metadata=omitted_if_none())
+    fsdp_config: dict[str, Any] | None = field(default=None, metadata=omitted_if_none())
+
+    def as_arguments(self) -> dict[str, Any]:
+        """Keyword arguments of TrainingArguments; what is not set is left to its defaults."""
+        arguments: dict[str, Any] = to_json(self)
+        return arguments
+
+
+@dataclass(frozen=True)
+class SchedulePlan:
+    """How many steps, of how many rows, and when to log, evaluate and save. `rows` are counted as batches count them."""
+
+    rows: int
+    processes: int
+    batch_size: int
+    accumulated: int
+    steps_of_epoch: int
+    steps: int
+    epochs: float
+    evaluate: str
+    eval_steps: int
+    save: str
+    save_steps: int
+    log_steps: int
+    patience: int | None
+    trackers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OutputPlan:
+    """Where the run writes; `checkpoint` is the one that it goes on from."""
+
+    dir: str
+    overwrite: bool
+    checkpoint: str | None
+
+
+@dataclass(frozen=True)
+class DevicePlan:
+    """The device that memory was planned for. `supposed` says what is taken to be true of one that `--target-memory` names."""
+
+    kind: str
+    memory_bytes: int
+    supposed: str | None
+    as_named: bool
+    named: str | None
+
+
+@dataclass(frozen=True)
+class AlternativePlan:
+    """What the peak would be with other flags."""
+
+    flags: str
+    changes: dict[str, Any]
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """The estimate of memory and disk, in bytes.
+
+    `moment` is when the peak is reached and `memory` what lies in memory then, by name. `largest` is how large a parameter may be, each by
+    itself. `smallest_fitting_change` are the fewest flags with which a run that does not fit would.
+    """
+
+    peak_memory_bytes: int
+    checkpoint_bytes: int
+    moment: str | None
+    memory: dict[str, int]
+    kernels_kept: int | None
+    device: DevicePlan
+    alternatives: tuple[AlternativePlan, ...] = field(metadata=json_field("with"))
+    largest: dict[str, int | None] | None
+    smallest_fitting_change: dict[str, Any] | None = field(metadata=json_field("way_out"))
+    bytes_after_change: int | None = field(default=None, metadata=omitted_if_none("way_out_bytes"))
+
+
+@dataclass(frozen=True)
+class AdapterPlan:
+    """A LoRA adapter, by the names of its paper; `merge` puts it into the weights when training is over."""
+
+    r: int
+    alpha: float
+    dropout: float
+    dora: bool
+    rslora: bool
+    target_modules: tuple[str, ...]
+    merge: bool
+
+    @property
+    def name(self) -> str:
+        """LoRA, DoRA, and either with the scale of rsLoRA."""
+        return ("rs" if self.rslora else "") + ("DoRA" if self.dora else "LoRA")
+
+
+@dataclass(frozen=True)
+class HubPlan:
+    """The upload to the Hub; `token` says where the token is from and is never the token."""
+
+    username: str | None
+    private: bool
+    token: str
+
+
+@dataclass(frozen=True)
+class EmbeddingRows:
+    """Rows of the embeddings of two models that have not equally many."""
+
+    student: int
+    teacher: int
+
+
+@dataclass(frozen=True)
+class DistillPlan:
+    """The teacher and the loss. `is_used` is False where its weight in the loss is zero. `tokens` are how many ids the two models are
+    compared over; `embedding_rows` is set where the models have not equally many."""
+
+    teacher: str
+    kind: str | None
+    folder: str | None
+    architecture: str | None
+    parameters: int | None
+    quantization: str | None
+    is_used: bool = field(metadata=json_field("asked"))
+    alpha: float
+    temperature: float
+    loss: str
+    top_k: int | None
+    when: str
+    student_prompt_template: str | None
+    teacher_prompt_template: str | None
+    tokens: int | None
+    embedding_rows: EmbeddingRows | None = field(metadata=json_field("cut"))
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """How answers are sampled: `batch` sequences at once, each of at most `longest` tokens with its prompt."""
+
+    max_new_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    backend: str
+    batch: int
+    longest: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardPlan:
+    """One term of the reward: a model, a function, or what is taken off an answer that has no end. `as_turns` is set for models: whether
+    they read texts written as chat turns."""
+
+    kind: str
+    source: str | None
+    as_turns: bool | None = field(default=None, metadata=omitted_if_none())
+    name: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class RolloutSchedulePlan:
+    """How many answers are sampled at a time, and in how many steps they are trained on.
+
+    `prompts_of_phase` prompts with `answers_each` answers make a rollout phase; each of `passes` over it takes a step for every
+    `answers_of_step`, in `batches` of at most `batch_size` on each process. Where the prompts of an epoch don't fill its last phase, that
+    one is smaller.
+    """
+
+    prompts: int
+    prompts_of_phase: int
+    answers_each: int
+    phases_of_epoch: int
+    passes: int
+    answers_of_step: int
+    batch_size: int
+    batches: int
+    steps_of_epoch: int
+
+
+@dataclass(frozen=True)
+class RolloutPlan:
+    """What a policy samples, what scores it, and how scores become advantages. Parameters keep their names."""
+
+    sampling: SamplingPlan
+    rewards: tuple[RewardPlan, ...]
+    schedule: RolloutSchedulePlan = field(metadata=json_field(inline=True))
+    rl_kl_coef: float
+    rl_target_kl: float | None
+    rl_stop_kl: float | None
+    rl_gamma: float | None = field(default=None, metadata=omitted_if_none())
+    rl_gae_lambda: float | None = field(default=None, metadata=omitted_if_none())
+    rl_num_generations: int | None = field(default=None, metadata=omitted_if_none())
+    rl_advantage: str | None = field(default=None, metadata=omitted_if_none())
+    rl_value_model: str | None = field(default=None, metadata=omitted_if_none())
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """The trials. `space` is what is searched, by parameter; `own` are the command's own values, which the first trial has; `held_out` is
+    the share of rows that the sweep sets aside for evaluation where none were named; `written` whether the space was given."""
+
+    backend: str
+    study: str
+    storage: str | None
+    trials: int
+    timeout: float | None
+    metric: str
+    direction: str
+    sampler: str
+    pruner: str
+    keep: int
+    written: bool
+    space: dict[str, Any]
+    own: dict[str, Any] | None
+    held_out: str | None
+
+
+@dataclass(frozen=True)
+class BertScorePlan:
+    """The encoder that answers are compared in, and which of its layers."""
+
+    model: str
+    layer: int | None
+    offline: bool
+    cache_dir: str | None
+
+
+@dataclass(frozen=True)
+class AnswersPlan:
+    """How evaluation rows are answered, and by what the answers are scored: `module:name` by metric. `rows` is how many of them."""
+
+    scores: dict[str, str | None]
+    rows: int
+    max_new_tokens: int
+    temperature: float
+    max_prompt_tokens: int = field(metadata=json_field("room"))
+    batch: int
+    seed: int
+    bertscore: BertScorePlan | None
+
+
+@dataclass(frozen=True)
+class EvalPlan:
+    """Enhanced evaluation: what each metric reports, with the better direction; which logged key each loss-side metric is (`measured`)."""
+
+    metrics: dict[str, dict[str, str]]
+    measured: dict[str, str]
+    answers: AnswersPlan | None
+    predictions: bool
+    benchmark: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole run. `parameters` holds every value with its source; the other parts are what was decided from them."""
+
+    trainer: str
+    parameters: dict[str, ParameterValue]
+    ignored: tuple[str, ...]
+    model: ModelPlan
+    data: DataPlan
+    objective: ObjectivePlan
+    length: LengthPlan
+    layout: LayoutPlan
+    precision: PrecisionPlan
+    arguments: TrainerArguments
+    schedule: SchedulePlan
+    output: OutputPlan
+    steps: int
+    memory: MemoryPlan = field(metadata=json_field("estimate"))
+    adapter: AdapterPlan | None
+    hub: HubPlan | None
+    distillation: DistillPlan | None
+    sweep: SweepPlan | None
+    evaluation: EvalPlan | None
+    rollouts: RolloutPlan | None
+    engine: str
+    seed: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan as `--format json` and run.json hold it."""
+        document: dict[str, Any] = to_json(self)
+        return document
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Plan:
+        """The plan that was written. Raises BadDocument, which names the key, for what is no plan of this version."""
+        return from_json(cls, document, "plan")
+
+    def summary(self) -> list[tuple[str, list[tuple[str, str, str]]]]:
+        """Titled rows of (name, value, where it comes from): what a person reads in ten seconds."""
+        from autotrain_llm.planning.summary import summary
+
+        return summary(self)

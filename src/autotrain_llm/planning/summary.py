@@ -1,0 +1,211 @@
+"""A plan in words: the rows that the terminal shows, each a name, a value and where the value comes from."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.search import describe, read_search
+from autotrain_llm.declare.text import plural, show_bytes, show_count
+from autotrain_llm.planning.plan import (
+    KEPT_HEAD,
+    NEW_HEAD,
+    DistillPlan,
+    LabelledAnswers,
+    MemoryPlan,
+    Plan,
+    RolloutPlan,
+    SweepPlan,
+)
+from autotrain_llm.planning.rollouts import MISSING_END, MODEL
+from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SHARED
+
+Row = tuple[str, str, str]
+DIVERGENCES = {"forward_kl": "KL(teacher‖student)", "reverse_kl": "KL(student‖teacher)", "jsd": "Jensen-Shannon"}
+HEADS = {NEW_HEAD: " with a new score head", KEPT_HEAD: " with its score head"}
+
+
+def summary(plan: Plan) -> list[tuple[str, list[Row]]]:
+    """The sections of a plan, each a title with its rows."""
+    sections = [("What", _what(plan)), ("Data", _data(plan)), ("How", _how(plan))]
+    if plan.sweep:
+        sections.append(("Sweep", _trials(plan, plan.sweep)))
+    return [*sections, ("Cost and output", _cost(plan))]
+
+
+def _source(plan: Plan, parameter: str) -> str:
+    return plan.parameters[parameter].source
+
+
+def _what(plan: Plan) -> list[Row]:
+    model, adapter, reference = plan.model, plan.adapter, plan.objective.reference
+    head = HEADS.get(model.head or "", "")
+    size = show_count(model.parameters)
+    rows = [
+        ("trainer", plan.trainer, _source(plan, "trainer")),
+        ("model", f"{model.name} ({model.architecture}{head}, {size} parameters)", _source(plan, "model")),
+    ]
+    if adapter:
+        targets = ", ".join(adapter.target_modules)
+        rows.append(("adapter", f"{adapter.name} of rank {adapter.r} on {targets}", _source(plan, "peft")))
+    if reference:
+        kind = f"{reference.kind}, {reference.model}" if reference.model else reference.kind
+        rows.append(("compared with", f"{kind}: {reference.when}", reference.why))
+    if plan.rollouts:
+        rows.append(("scored by", _rewards(plan.rollouts), ""))
+        if plan.rollouts.rl_value_model is not None:
+            rows.append(("values from", _values(plan, plan.rollouts), _source(plan, "rl_value_model")))
+    return rows + (_teacher(plan.distillation) if plan.distillation else [])
+
+
+def _rewards(rollouts: RolloutPlan) -> str:
+    """What scores the answers, in a line."""
+    words = []
+    for reward in rollouts.rewards:
+        if reward.kind == MISSING_END:
+            words.append(f"{-reward.weight:g} off where an answer doesn't end")
+        else:
+            words.append(("" if reward.weight == 1 else f"{reward.weight:g} x ") + str(reward.source))
+    return ", ".join(words)
+
+
+def _values(plan: Plan, rollouts: RolloutPlan) -> str:
+    """What estimates the rewards still to come, in a line."""
+    kind = rollouts.rl_value_model
+    if kind == SHARED:
+        return "a new head on the policy's last layer"
+    source = next((reward.source for reward in rollouts.rewards if reward.kind == MODEL), None)
+    if kind == CORRECTED:
+        return f"{source}, corrected by a new head on the policy's last layer"
+    how = "with an adapter of its own" if plan.adapter else "trained whole"
+    if kind == OF_REWARD:
+        return f"a copy of {source} with its score head, {how}"
+    return f"a copy of the model with a new head, {how}"
+
+
+def _teacher(distillation: DistillPlan) -> list[Row]:
+    teacher, sizes = distillation.teacher, distillation.embedding_rows
+    if not distillation.is_used:
+        return [("teacher", f"{teacher}, not asked", "--distill-alpha 0")]
+    cached = f", of which the {distillation.top_k} likeliest tokens are kept" if distillation.top_k else ""
+    quantised = f", in {distillation.quantization}" if distillation.quantization else ""
+    size = show_count(distillation.parameters)
+    alpha, divergence = distillation.alpha, DIVERGENCES[distillation.loss]
+    rows = [
+        (
+            "teacher",
+            f"{teacher} ({distillation.architecture}, {size} parameters{quantised})",
+            f"{distillation.when}{cached}",
+        ),
+        (
+            "loss",
+            f"{1 - alpha:g} of the task's, {alpha:g} T² {divergence}",
+            f"at temperature T = {distillation.temperature:g}",
+        ),
+    ]
+    if sizes:
+        why = f"the student's embedding has {sizes.student} rows, the teacher's {sizes.teacher}"
+        rows.append(("compared over", f"{distillation.tokens} tokens", why))
+    return rows
+
+
+def _data(plan: Plan) -> list[Row]:
+    data, tokens = plan.data, plan.data.tokens
+    evaluation = f"{data.eval_rows} for evaluation" if data.eval_rows else "none for evaluation"
+    lost = [(data.truncated_rows, "cut short"), (data.dropped_rows, "dropped")]
+    counts = [f"{data.rows} to train on", evaluation, *(f"{count} {word}" for count, word in lost if count)]
+    return [
+        ("data", f"{data.path} ({data.format})", _source(plan, "data_path")),
+        ("rows", ", ".join(counts), ""),
+        ("tokens", f"{tokens.p50} median, {tokens.p95} 95th percentile, {tokens.max} longest", _trained_on(plan)),
+        ("longest row", f"{plan.length.tokens} tokens", plan.length.why),
+        *_answers(plan),
+        *(("not checked", what, "") for what in data.not_checked),
+    ]
+
+
+def _trained_on(plan: Plan) -> str:
+    if plan.rollouts:
+        return "prompts, of which none are trained on"
+    return "read whole" if plan.model.head else f"{plan.data.trained_token_share:.0%} trained on"
+
+
+def _answers(plan: Plan) -> list[Row]:
+    """What could be learnt from answers without reading them: that the preferred ones are longer, or that most are good."""
+    answers = plan.data.answers
+    if answers is None:
+        return []
+    if isinstance(answers, LabelledAnswers):
+        return [("labels", f"{answers.good} good, {answers.bad} bad", f"{answers.good_share:.0%} good")]
+    words = f"chosen {answers.chosen_median} tokens, rejected {answers.rejected_median} (medians)"
+    return [("answers", words, f"the chosen one is longer in {answers.chosen_longer_share:.0%} of the rows")]
+
+
+def _how(plan: Plan) -> list[Row]:
+    arguments, schedule = plan.arguments, plan.schedule
+    batch = f"{arguments.per_device_train_batch_size} {'answers' if plan.rollouts else 'rows'}"
+    if arguments.gradient_accumulation_steps > 1:
+        batch += f" x {arguments.gradient_accumulation_steps} accumulated"
+    if schedule.processes > 1:
+        batch += f" x {schedule.processes} processes"
+    warmup = plural(arguments.warmup_steps, "step")
+    rate = f"{arguments.learning_rate:g}, {plan.parameters['scheduler'].value}, {warmup} of warm-up"
+    return [
+        ("steps", f"{plan.steps} of {batch}", f"{schedule.epochs:g} epochs"),
+        *(_samples(plan.rollouts) if plan.rollouts else ()),
+        ("learning rate", rate, _source(plan, "lr")),
+        ("layout", plan.layout.name, plan.layout.why),
+        ("precision", plan.precision.name, plan.precision.why),
+    ]
+
+
+def _samples(rollouts: RolloutPlan) -> list[Row]:
+    """How many answers are sampled at a time, and how often they are trained on."""
+    schedule = rollouts.schedule
+    words = f"{plural(schedule.prompts_of_phase * schedule.answers_each, 'answer')} at a time"
+    if schedule.answers_each > 1:
+        words += f", {schedule.answers_each} to each prompt"
+    return [("samples", words, f"learnt from {plural(schedule.passes, 'time')}")]
+
+
+def _trials(plan: Plan, sweep: SweepPlan) -> list[Row]:
+    rows = [
+        ("trials", f"{sweep.trials}, proposed by {sweep.sampler}", _source(plan, "sweep_n_trials")),
+        ("best at", f"{sweep.metric}, {sweep.direction}d", _source(plan, "sweep_metric")),
+    ]
+    if sweep.held_out:
+        rows.append(("evaluated on", f"a share of {sweep.held_out} of the rows, held out", "none were named"))
+    origin = "--sweep-params" if sweep.written else "the trainer's own space"
+    rows += [(f"  {name}", describe(read_search(space)), origin) for name, space in sweep.space.items()]
+    storage = sweep.storage or "sweep/study.journal"
+    return [*rows, ("study", f"{sweep.study} in {storage}", f"the best {sweep.keep} kept")]
+
+
+def _cost(plan: Plan) -> list[Row]:
+    return [
+        *_memory(plan.memory),
+        ("a checkpoint", show_bytes(plan.memory.checkpoint_bytes), "estimated"),
+        ("output", plan.output.dir, _source(plan, "output_dir")),
+    ]
+
+
+def _memory(memory: MemoryPlan) -> list[Row]:
+    if not memory.moment:
+        return [("memory", "not known", "the model's files don't tell its sizes")]
+    device = memory.device
+    device_size = f"{device.kind} of {show_bytes(device.memory_bytes)}"
+    parts = sorted(memory.memory.items(), key=lambda part: -part[1])[:3]
+    largest_parts = ", ".join(f"{name} {show_bytes(size)}" for name, size in parts)
+    rows = [
+        ("memory", f"about {show_bytes(memory.peak_memory_bytes)} of the {device_size}", "estimated"),
+        ("at its peak", f"{memory.moment}: {largest_parts}", ""),
+    ]
+    if device.supposed:
+        rows.insert(0, ("planned for", device_size, f"--target-memory; taken to be {device.supposed}"))
+    elif device.named:
+        why = "--target-memory" + ("" if device.as_named else f" {device.named}: more than there is")
+        rows.insert(0, ("planned for", device_size, why))
+    if memory.largest:
+        fitting = [
+            f"{flag_of(name)} {most}" if most else f"no {flag_of(name)}" for name, most in memory.largest.items()
+        ]
+        rows.append(("at most", ", ".join(fitting), "each by itself; rows as long as a length allows"))
+    return rows + [(f"  with {other.flags}", show_bytes(other.peak_memory_bytes), "") for other in memory.alternatives]

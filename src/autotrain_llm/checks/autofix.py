@@ -132,7 +132,7 @@ def _apply(changes: Mapping[str, Any], command_line: dict[str, Any], in_file: di
             command_line.pop(name, None)
             continue
         converted = ParsedArguments()
-        converted.say(name, value)
+        converted.set(name, value)
         layer.update(converted.values)
         changed |= layer is in_file
     return changed

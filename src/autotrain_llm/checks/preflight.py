@@ -18,7 +18,7 @@ from autotrain_llm.checks.coverage import (
     unknowable_here,
     without_the_config,
 )
-from autotrain_llm.config.aliases import FOREIGN as FOREIGN_NAMES
+from autotrain_llm.config.aliases import ALIASES
 from autotrain_llm.config.arguments import parse_changes
 from autotrain_llm.config.registry import FOREIGN, PARAMS, TRAINERS, UNUSED, verdict
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, Config
@@ -243,7 +243,7 @@ def _is_hopeless(found: Iterable[Finding]) -> bool:
     """Whether the trainer itself isn't known, so that nothing further can be judged."""
     return any(
         (finding.parameters == ("trainer",) and finding.code in ("P103", "P303"))
-        or (finding.code == "P102" and not finding.changes and FOREIGN_NAMES.get(finding.parameters[0]) == "trainer")
+        or (finding.code == "P102" and not finding.changes and ALIASES.get(finding.parameters[0]) == "trainer")
         for finding in found
         if finding.severity == ERROR
     )

@@ -24,7 +24,7 @@ def answer_prompts(checked: Checked, screen: Screen) -> int:
     if screen.json:
         screen.document(0, findings, answers=[answer.as_json() for answer in answers.each])
         return 0
-    screen.say(findings_text(findings, screen.err))
+    screen.write(findings_text(findings, screen.err))
     for number, answer in enumerate(answers.each):
         screen.answer(("\n" if number else "") + answer_text(answer, screen.quiet, wants_colour(screen.out)))
     return 0
@@ -32,5 +32,5 @@ def answer_prompts(checked: Checked, screen: Screen) -> int:
 
 def answer_text(answer: Answer, quiet: bool, colour: bool) -> str:
     """The prompt and what came of it; with `quiet`, only what came of it."""
-    said = f"{answer.score:.4f}" if answer.text is None else answer.text.strip()
-    return said if quiet else f"{styled('> ' + answer.prompt, 'bold', colour)}\n{said}"
+    text = f"{answer.score:.4f}" if answer.text is None else answer.text.strip()
+    return text if quiet else f"{styled('> ' + answer.prompt, 'bold', colour)}\n{text}"

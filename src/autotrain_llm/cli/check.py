@@ -68,27 +68,27 @@ def read_options(words: Sequence[str]) -> Options:
     """Flags and files; what is neither becomes a finding."""
     files: list[str] = []
     faults: list[Finding] = []
-    said: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     rest = list(words)
     while rest:
         flag, equals, value = rest.pop(0).partition("=")
         if not flag.startswith("--"):
             files.append(flag + equals + value)
         elif flag in ("--flags-only", "--flags_only", "--strict") and not equals:
-            said["strict" if flag == "--strict" else "flags_only"] = True
+            options["strict" if flag == "--strict" else "flags_only"] = True
         elif flag == "--format":
-            said["form"] = value if equals else rest.pop(0) if rest else ""
+            options["form"] = value if equals else rest.pop(0) if rest else ""
         else:
             faults.append(Finding(f"check has no flag {flag}", "autotrain check --help", code="P122"))
-    if said.get("form", "text") not in FORMATS:
+    if options.get("form", "text") not in FORMATS:
         faults.append(
             Finding(
-                f"--format must be one of {', '.join(FORMATS)}, got {said.pop('form')!r}",
+                f"--format must be one of {', '.join(FORMATS)}, got {options.pop('form')!r}",
                 parameters=("format",),
                 code="P303",
             )
         )
-    return Options(files=tuple(files), findings=tuple(faults), **said)
+    return Options(files=tuple(files), findings=tuple(faults), **options)
 
 
 def refuses(findings: Sequence[Finding], strict: bool) -> bool:
@@ -148,10 +148,10 @@ def answer(file: str, options: Options) -> Answer:
         why = "it holds no trainer, data or task beside other training parameters"
         return Answer(file, (), (UncheckedItem(file, why, "autotrain llm --config FILE --dry-run"),))
     try:
-        said = read_config(file)
+        arguments = read_config(file)
     except Refused as refused:
         return Answer(file, refused.findings)
-    checked = _checked(said, file, options.flags_only)
+    checked = _checked(arguments, file, options.flags_only)
     found = tuple(finding if finding.file else finding.replace(file=file) for finding in checked.findings)
     return Answer(file, found, checked.not_checked)
 
@@ -166,13 +166,13 @@ def _is_readable(path: Path) -> bool:
     return True
 
 
-def _checked(said: ParsedArguments, file: str, flags_only: bool) -> Checked:
+def _checked(arguments: ParsedArguments, file: str, flags_only: bool) -> Checked:
     from autotrain_llm.checks.preflight import preflight
     from autotrain_llm.config.resolved import resolve
 
-    values = said.values if flags_only else _with_paths(said.values, Path(file).parent)
+    values = arguments.values if flags_only else _with_paths(arguments.values, Path(file).parent)
     config = resolve({"dry_run": True}, values, file)
-    return preflight(config, said.findings, files=not flags_only, output=False)
+    return preflight(config, arguments.findings, files=not flags_only, output=False)
 
 
 def _with_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -201,9 +201,9 @@ def _tell(answers: Sequence[Answer], options: Options, screen: Screen) -> int:
             if answer.findings or not _passed_over(answer)
             else f"{answer.file}: passed over"
         )
-        screen.say(unchecked_lines(answer.not_checked))
-        screen.say(findings_text(answer.findings, screen.err))
-    screen.say(count_line(findings, started=True))
+        screen.write(unchecked_lines(answer.not_checked))
+        screen.write(findings_text(answer.findings, screen.err))
+    screen.write(count_line(findings, started=True))
     return status
 
 

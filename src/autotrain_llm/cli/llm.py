@@ -1,4 +1,4 @@
-"""`autotrain llm`: what was said, what was found, what is planned, what is done, in that order.
+"""`autotrain llm`: what was arguments, what was found, what is planned, what is done, in that order.
 
 Whatever can go wrong on the way ends here, as findings or as one line, with the status that belongs to it.
 """
@@ -31,13 +31,13 @@ class Terminated(KeyboardInterrupt):
 
 def llm(words: Sequence[str]) -> int:
     """Carry out the words after `autotrain llm` and return the exit status."""
-    said = read(words)
-    values = said.values
+    arguments = read(words)
+    values = arguments.values
     form, quiet, verbose = values.get("format"), bool(values.get("quiet")), bool(values.get("verbose"))
     with Screen(form == "json", quiet, verbose, form == "sarif") as screen:
         try:
             with _termination_raises():
-                return _answer(said, screen)
+                return _answer(arguments, screen)
         except Refused as refused:
             return refuse(refused.findings, screen)
         except Terminated:
@@ -68,28 +68,28 @@ def _termination_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _answer(said: ParsedArguments, screen: Screen) -> int:
+def _answer(arguments: ParsedArguments, screen: Screen) -> int:
     """Do the one thing that the flags ask for."""
-    if said.values.get("explain") is not None:
+    if arguments.values.get("explain") is not None:
         from autotrain_llm.cli.explain import explain
 
-        return screen.finish_with(explain(said.values["explain"]))
+        return screen.finish_with(explain(arguments.values["explain"]))
     from autotrain_llm.checks.entry import check_said, what_the_file_says
 
-    from_file = what_the_file_says(said.values.get("config"))
-    if said.values.get("interactive"):
+    from_file = what_the_file_says(arguments.values.get("config"))
+    if arguments.values.get("interactive"):
         from autotrain_llm.cli.questions import ask
 
-        answered = ask(said.values, from_file.values, screen)
+        answered = ask(arguments.values, from_file.values, screen)
         if answered is None:
             return screen.finish_with("Not started.")
-        said.values = dict(answered)
-    if said.values.get("fix"):
+        arguments.values = dict(answered)
+    if arguments.values.get("fix"):
         from autotrain_llm.cli.mend import mend
 
-        return mend(said, from_file, screen)
+        return mend(arguments, from_file, screen)
     with Preparing(screen) as preparing:
-        checked = check_said(said, from_file, preparing.progress)
+        checked = check_said(arguments, from_file, preparing.progress)
     return _act(checked, screen)
 
 
@@ -139,10 +139,10 @@ def _say_plan_and_findings(checked: Checked, screen: Screen, started: bool) -> N
     if checked.plan is not None and not screen.quiet:
         write_plan(checked.plan, screen.out, screen.verbose)
     if not screen.quiet:
-        screen.say(unchecked_lines(checked.not_checked))
-    screen.say(findings_text(checked.findings, screen.err))
+        screen.write(unchecked_lines(checked.not_checked))
+    screen.write(findings_text(checked.findings, screen.err))
     if not screen.quiet:
-        screen.say(count_line(checked.findings, started))
+        screen.write(count_line(checked.findings, started))
 
 
 def _train(checked: Checked, screen: Screen) -> int:

@@ -117,5 +117,5 @@ def _misused(message: str, screen: Screen, fix: str = "autotrain llm --help") ->
     from autotrain_llm.cli.outcome import refuse
     from autotrain_llm.declare.finding import Finding
 
-    screen.say(USAGE)
+    screen.write(USAGE)
     return refuse([Finding(message, fix, code="P122")], screen)

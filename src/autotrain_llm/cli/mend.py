@@ -10,13 +10,13 @@ from autotrain_llm.declare.finding import in_words
 DONE = 0
 
 
-def mend(said: ParsedArguments, from_file: ParsedArguments, screen: Screen) -> int:
+def mend(arguments: ParsedArguments, from_file: ParsedArguments, screen: Screen) -> int:
     """Apply fixes, say which, and return the status that the corrected command would have. Raises Refused."""
     from autotrain_llm.checks.autofix import fix
     from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines
 
-    written = said.values.pop("write_config", None)
-    fixed = fix(said, from_file)
+    written = arguments.values.pop("write_config", None)
+    fixed = fix(arguments, from_file)
     if written is not None:
         fixed.write_config(written)
     checked = fixed.checked
@@ -27,9 +27,9 @@ def mend(said: ParsedArguments, from_file: ParsedArguments, screen: Screen) -> i
         screen.document(status, checked.findings, plan, not_checked=left, fixed=fixed.as_json(written))
         return status
     for finding in fixed.applied:
-        screen.say(f"Fixed: {finding.message}\n       {in_words(finding.changes)}   [{finding.code}]")
+        screen.write(f"Fixed: {finding.message}\n       {in_words(finding.changes)}   [{finding.code}]")
     screen.answer(fixed.command(written))
-    screen.say(unchecked_lines(checked.not_checked))
-    screen.say(findings_text(checked.findings, screen.err))
-    screen.say(count_line(checked.findings, started=False))
+    screen.write(unchecked_lines(checked.not_checked))
+    screen.write(findings_text(checked.findings, screen.err))
+    screen.write(count_line(checked.findings, started=False))
     return status

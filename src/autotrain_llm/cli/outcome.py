@@ -26,10 +26,10 @@ def refuse(
     if screen.json:
         screen.document(REFUSED, findings, plan, not_checked=[item.as_json() for item in not_checked])
         return REFUSED
-    screen.say(unchecked_lines(not_checked))
-    screen.say(findings_text(findings, screen.err))
+    screen.write(unchecked_lines(not_checked))
+    screen.write(findings_text(findings, screen.err))
     only_warnings = strict and all(finding.severity == "warning" for finding in findings)
-    screen.say(count_line(findings, started=False) + (" (--strict)" if only_warnings else ""))
+    screen.write(count_line(findings, started=False) + (" (--strict)" if only_warnings else ""))
     return REFUSED
 
 
@@ -51,7 +51,7 @@ def stop(
     """Interrupted or terminated; the last line says how to go on."""
     if screen.json:
         screen.document(status, findings, plan, message=message)
-    screen.say(message)
+    screen.write(message)
     return status
 
 
@@ -64,7 +64,7 @@ def fault(
     if screen.verbose:
         import traceback
 
-        screen.say("".join(traceback.format_exception(unforeseen)).rstrip())
+        screen.write("".join(traceback.format_exception(unforeseen)).rstrip())
     if screen.json and screen.speaks:
         screen.document(FAILED, [*findings, finding], plan)
     else:

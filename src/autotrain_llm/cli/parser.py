@@ -1,4 +1,4 @@
-"""From the words of a command line to what was said: one argparse parser, made from the declaration.
+"""From the words of a command line to what was arguments: one argparse parser, made from the declaration.
 
 argparse matches flags and keeps what was given apart from what was not; `words.join` has cleared its way, so that it never complains.
 """
@@ -49,24 +49,24 @@ def spellings(param: Param) -> list[str]:
 
 def read(words: Sequence[str]) -> ParsedArguments:
     """What the words after `autotrain llm` say; every fault in them is a finding of the result."""
-    said = ParsedArguments()
-    joined = join(words, said.findings)
+    arguments = ParsedArguments()
+    joined = join(words, arguments.findings)
     typed = {word.partition("=")[0] for word in joined}
     given, rest = build_parser(typed).parse_known_args(joined)
-    said_first = sorted(vars(given).items(), key=lambda item: item[0] != "trainer")  # on which foreign names depend
-    for name, raw in said_first:
-        said.say(name, raw)
-    said.findings.extend(_left_over(rest, joined, said.values))
-    return said
+    trainer_first = sorted(vars(given).items(), key=lambda item: item[0] != "trainer")  # on which foreign names depend
+    for name, raw in trainer_first:
+        arguments.set(name, raw)
+    arguments.findings.extend(_left_over(rest, joined, arguments.values))
+    return arguments
 
 
-def _left_over(rest: Sequence[str], joined: Sequence[str], said: Mapping[str, Any]) -> Iterator[Finding]:
+def _left_over(rest: Sequence[str], joined: Sequence[str], given: Mapping[str, Any]) -> Iterator[Finding]:
     """Findings for what argparse recognised nothing in: unknown flags one by one, stray words by the flag that they stand behind."""
     stray: dict[str, list[str]] = {}
     for word in rest:
         if is_flag(word):
             flag, equals, value = word.partition("=")
-            yield unknown(flag.lstrip("-").replace("-", "_"), flag, value if equals else None, said=said)
+            yield unknown(flag.lstrip("-").replace("-", "_"), flag, value if equals else None, given=given)
     before = ""
     for word in joined:
         if is_flag(word):

@@ -32,7 +32,7 @@ def preview_rows(checked: Checked, screen: Screen) -> int:
     screen.answer(f"{len(rows)} of {len(prepared.train)} rows; what is {legend} is marked so.")
     for number, row in enumerate(rows, 1):
         screen.answer(f"\n{styled(f'row {number}', 'bold', colour)}\n{row_text(row, colour)}")
-    screen.say(findings_text(checked.findings, screen.err))
+    screen.write(findings_text(checked.findings, screen.err))
     return 0
 
 

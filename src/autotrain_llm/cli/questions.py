@@ -28,7 +28,7 @@ def ask(values: Mapping[str, Any], from_file: Mapping[str, Any], screen: Screen)
     answered = dict(values)
     if "trainer" not in answered and "trainer" not in from_file:
         for trainer in TRAINERS.values():
-            screen.say(f"  {trainer.name:<8} {trainer.summary}")
+            screen.write(f"  {trainer.name:<8} {trainer.summary}")
         answered["trainer"] = _ask_for(PARAMS["trainer"], PARAMS["trainer"].default, screen)
     trainer = TRAINERS[str(answered.get("trainer", from_file.get("trainer")))]
     lora = bool(answered.get("peft", from_file.get("peft")))
@@ -38,7 +38,7 @@ def ask(values: Mapping[str, Any], from_file: Mapping[str, Any], screen: Screen)
             first = alternatives[0]
             usual = trainer.usual.get(first)
             answered[first] = _ask_for(PARAMS[first], usual.value(lora) if usual else None, screen)
-    screen.say(f"\n{styled(command_line(answered), 'bold', wants_colour(screen.err))}\n")
+    screen.write(f"\n{styled(command_line(answered), 'bold', wants_colour(screen.err))}\n")
     return answered if _read("Start? [Y/n] ", screen).lower() in YES else None
 
 
@@ -49,16 +49,16 @@ def _ask_for(param: Param, usual: Any, screen: Screen) -> Any:
         raw = _read(f"{param.help}\n{param.flag}{offered}: ", screen)
         if not raw and usual is None:
             continue
-        said = ParsedArguments()
-        said.say(param.name, raw or plain(usual))
-        value = said.values.get(param.name)
-        if param.name in said.values and _is_allowed(param, value):
+        arguments = ParsedArguments()
+        arguments.set(param.name, raw or plain(usual))
+        value = arguments.values.get(param.name)
+        if param.name in arguments.values and _is_allowed(param, value):
             return value
-        for finding in said.findings:
+        for finding in arguments.findings:
             if finding.severity == ERROR:
-                screen.say(finding.message)
-        if param.name in said.values:
-            screen.say(f"{param.flag} must be {_allowed(param)}")
+                screen.write(finding.message)
+        if param.name in arguments.values:
+            screen.write(f"{param.flag} must be {_allowed(param)}")
 
 
 def _is_allowed(param: Param, value: Any) -> bool:

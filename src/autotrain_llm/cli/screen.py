@@ -123,7 +123,7 @@ class Screen:
         """Print what was asked for."""
         print(text, file=self.out)
 
-    def say(self, text: str) -> None:
+    def write(self, text: str) -> None:
         """Print something beside the answer; nothing where there is nothing to say."""
         if text:
             self.out.flush()

@@ -39,8 +39,8 @@ class TrialLines(ProgressCallback):
         self._write(f"Trial {number} of {self.sweep.trials}{yours}  {words_of(values)}")
 
     def trial_done(self, number: int, state: str, metric: float | None, best: bool, why: str = "") -> None:
-        said = why if metric is None else f"{self.sweep.metric} {metric:.6g}{'  the best so far' if best else ''}"
-        self._write(f"Trial {number} {state}  {said}")
+        outcome = why if metric is None else f"{self.sweep.metric} {metric:.6g}{'  the best so far' if best else ''}"
+        self._write(f"Trial {number} {state}  {outcome}")
 
     def note(self, text: str) -> None:
         self._write(text)

@@ -41,7 +41,7 @@ def join(words: Sequence[str], findings: list[Finding]) -> list[str]:
             value, equals = str(following), "="
             position += 1
         joined.extend(_one_word(flag, value if equals else None, findings))
-    findings.extend(_said_twice(joined))
+    findings.extend(_given_twice(joined))
     return joined
 
 
@@ -51,14 +51,14 @@ def plain_dashes(word: str) -> str:
     return f"--{rest}" if rest != word and name_of(f"--{rest.partition('=')[0]}") in PARAMS else word
 
 
-def _said_twice(joined: Sequence[str]) -> Iterator[Finding]:
+def _given_twice(joined: Sequence[str]) -> Iterator[Finding]:
     """A warning for each flag that stands in the command with two values. The last counts, as everywhere."""
-    said: dict[str, list[str]] = {}
+    given: dict[str, list[str]] = {}
     for word in joined:
         flag, equals, value = word.partition("=")
         if name_of(flag) in PARAMS:
-            said.setdefault(name_of(flag), []).append(value if equals else "true")
-    for name, values in said.items():
+            given.setdefault(name_of(flag), []).append(value if equals else "true")
+    for name, values in given.items():
         if len(set(values)) > 1:
             from autotrain_llm.declare.finding import WARNING, Finding
 

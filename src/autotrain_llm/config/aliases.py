@@ -1,12 +1,12 @@
-"""Flags that are accepted so that commands and configs written for other tools run, and names that are only pointed to.
+"""Flags of other tools: those that are accepted, and those that are only answered with what to use here.
 
-ACCEPTED is the one list of what does nothing or stands for something else here, each with what it says; FOREIGN maps names that
-people type out of habit to ours, BY_TRAINER those that mean another parameter with each trainer, NOT_HERE those that nothing here
-answers to, and MEANT the words for a choice, OTHER_TRAINER those for a choice that is a trainer here.
+A name that means exactly one of our parameters stands on its field (`param(..., aliases="learning_rate")`), other tools' words for a
+choice too (`choice_aliases`) and those for a trainer on its declaration. Here is what a field can't express.
 """
 
 from __future__ import annotations
 
+from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY, Record
 
@@ -63,139 +63,48 @@ ACCEPTED = (
     Accepted("disable_gradient_checkpointing", sets={"gradient_checkpointing": False}),
     Accepted("use_flash_attention_2", sets={"attn_implementation": "flash_attention_2"}),
 )
+ACCEPTED_BY_NAME = {accepted.name: accepted for accepted in ACCEPTED}
 
-RENAMED = {"project_name": "output_dir"}
-
-# What people type out of habit, by what it is called here.
-HABITS = {
-    "attn_implementation": (
-        "attention_implementation attn_impl flash_attention flash_attention_2 flash_attn sdp_attention "
-        "use_flash_attention use_flash_attn xformers_attention"
-    ),
-    "batch_size": (
-        "bs micro_batch_size micro_train_batch_size per_device_batch_size per_device_train_batch_size "
-        "per_device_train_micro_batch_size per_gpu_train_batch_size train_batch_size "
-        "train_micro_batch_size_per_gpu"
-    ),
-    "block_size": (
-        "context_length ctx_len cutoff_len max_context_length max_input_length max_len max_length max_tokens "
-        "seq_len seq_length sequence_len"
-    ),
-    "chat_template": "chat_format chat_template_path conversation_template prompt_template template template_name",
-    "data_path": (
-        "data data_dir data_file data_files dataset dataset_dir dataset_file dataset_name dataset_path datasets "
-        "train_data train_data_path train_dataset train_dataset_path train_file train_path training_data"
-    ),
-    "distill_alpha": "distillation_alpha kd_alpha kd_ratio",
-    "distill_temperature": "distillation_temperature kd_temp kd_temperature",
-    "distributed_backend": "ddp_backend deepspeed deepspeed_config fsdp fsdp_config use_deepspeed zero zero_stage",
-    "dpo_beta": "pref_beta",
-    "dpo_loss": "dpo_loss_type pref_loss",
-    "early_stopping_patience": "early_stopping",
-    "epochs": "epoch max_epochs n_epoch n_epochs num_epochs num_train_epochs total_epochs train_epochs",
-    "eval_batch_size": "per_device_eval_batch_size",
-    "eval_dataset_path": (
-        "eval_data eval_data_path eval_dataset eval_dataset_name eval_file test_datasets test_file val_dataset "
-        "val_file valid_dataset valid_file valid_path validation_dataset validation_file"
-    ),
-    "eval_metrics": "compute_metrics metrics",
-    "eval_strategy": "evaluation_strategy",
-    "gradient_accumulation": (
-        "accumulate_grad_batches accumulation_steps grad_accum grad_accumulation_steps gradient_accumulation_step "
-        "gradient_accumulation_steps"
-    ),
-    "gradient_checkpointing": (
-        "activation_checkpointing enable_activation_checkpointing enable_gradient_checkpointing "
-        "use_gradient_checkpointing"
-    ),
-    "hub_private": "hub_private_repo is_private private private_repo",
-    "kto_desirable_weight": "desirable_weight kto_chosen_weight",
-    "kto_undesirable_weight": "kto_rejected_weight undesirable_weight",
-    "label_smoothing": "label_smoothing_factor",
-    "log": "logger metric_logger report report_to tracker use_wandb wandb",
-    "logging_steps": "log_interval log_steps logging_interval",
-    "lora_alpha": "alpha_lora lora_a",
-    "lora_dropout": "lora_dropout_p",
-    "lora_r": "lora_dim lora_rank r rank",
-    "lr": "learning_rate rate",
-    "max_grad_norm": "clip_grad clip_grad_norm grad_clip gradient_clip gradient_clipping max_grad_clip max_norm",
-    "max_samples": "max_rows max_train_samples num_samples train_dataset_sample",
-    "max_steps": "max_train_steps num_steps num_train_steps total_steps",
-    "merge_adapter": "export_merged merge_and_unload merge_lora merge_weights save_merged",
-    "mixed_precision": "amp bf16 compute_dtype dtype fp16 half precision torch_dtype use_bf16 use_fp16",
-    "model": (
-        "adapter_name_or_path adapter_path base_model base_model_name_or_path checkpoint init_adapter "
-        "lora_model_dir model_id model_id_or_path model_name model_name_or_path model_path pretrained_model "
-        "pretrained_model_name_or_path sft_model_path"
-    ),
-    "model_ref": "ref ref_model ref_model_name_or_path ref_model_path reference_model reference_model_path",
-    "optimizer": "optim optim_type optimizer_type",
-    "output_dir": "checkpoint_dir experiment_name export_dir out_dir output run_name save_dir save_path",
-    "overwrite": "overwrite_output_dir",
-    "packing": "pack packed sample_packing",
-    "peft": "adapter finetuning_type lora lora_type peft_type sft_type train_type tuner_type use_lora use_peft",
-    "prompt_text_column": "instruction_column prompt_column prompt_field question_column",
-    "push_to_hub": "hub_model_id hub_name hub_repo_id push_to_hub_id push_to_hub_model_id repo_id repository_id",
-    "quantization": (
-        "bits load_in_4bit load_in_8bit qlora quant_bits quant_method quantization_bit quantize use_4bit use_8bit "
-        "use_int4 use_int8 use_qlora"
-    ),
-    "rejected_text_column": "rejected_column rejected_field",
-    "response_only_loss": (
-        "assistant_only_loss completion_only_loss loss_on_completion mask_prompt train_on_completions_only "
-        "train_on_input train_on_inputs train_on_prompt train_on_responses_only train_on_source"
-    ),
-    "resume_from_checkpoint": "resume_from resume_path",
-    "rl_advantage": "adv_estimator advantage_estimator",
-    "rl_chunk_size": "generation_batch_size rollout_batch_size",
-    "rl_clip_range": "clip_eps clip_range cliprange epsilon",
-    "rl_gae_lambda": "gae_lambda lam",
-    "rl_gamma": "gamma",
-    "rl_generation": "use_vllm",
-    "rl_kl_coef": "init_kl_coef kl_coef kl_coefficient kl_penalty",
-    "rl_max_new_tokens": "generate_max_len max_response_length response_length",
-    "rl_mini_batch_size": "mini_batch_size ppo_mini_batch_size",
-    "rl_missing_end_penalty": "missing_eos_penalty non_eos_penalty",
-    "rl_num_generations": (
-        "group_size n_generations n_samples_per_prompt num_generations num_return_sequences num_samples_per_prompt"
-    ),
-    "rl_num_ppo_epochs": "num_iterations num_ppo_epochs ppo_epochs",
-    "rl_reward_fn": "reward_fn reward_func reward_funcs reward_function",
-    "rl_reward_model_path": "reward_model reward_model_dir reward_model_name_or_path reward_model_path rm rm_path",
-    "rl_reward_weights": "reward_weights",
-    "rl_value_clip_range": "cliprange_value value_clip_range",
-    "rl_value_loss_coef": "value_loss_coef vf_coef",
-    "scheduler": "lr_decay_style lr_schedule lr_scheduler lr_scheduler_type",
-    "seed": "data_seed random_seed random_state",
-    "sweep_n_trials": "n_trials num_trials",
-    "sweep_params": "hp_space search_space",
-    "target_modules": (
-        "lora_modules lora_target lora_target_linear lora_target_modules lora_target_parameters "
-        "peft_target_modules target_module"
-    ),
-    "teacher_model": "teacher teacher_model_name_or_path teacher_model_path teacher_name teacher_path",
-    "text_column": (
-        "answer_column chosen_column chosen_text_column column completion_column dataset_text_field field_messages "
-        "input_column messages_column messages_field messages_key response_column text_field"
-    ),
-    "token": "hf_access_token hf_token hub_token huggingface_token push_to_hub_token",
-    "tokenizer": "tokenizer_dir tokenizer_id tokenizer_name tokenizer_name_or_path tokenizer_path",
-    "train_split": "dataset_split dataset_train_split split",
-    "trainer": "algo algorithm method rlhf_type stage task train_method trainer_type use_dpo use_ppo",
-    "username": "hf_user hf_username hub_organization hub_user hub_username organization push_to_hub_organization user",
-    "valid_split": (
-        "dataset_eval_split dataset_test_split eval_ratio eval_split split_dataset_ratio test_size val_ratio "
-        "val_set_size val_size val_split valid_size validation_split"
-    ),
-    "warmup_ratio": (
-        "lr_warmup_ratio lr_warmup_steps num_warmup num_warmup_steps warmup warmup_fraction warmup_proportion "
-        "warmup_steps"
-    ),
-    "weight_decay": "wd",
+# Switches of other tools that stand for a value of one of our parameters.
+STANDS_FOR = {
+    "fp16": ("mixed_precision", "fp16"),
+    "bf16": ("mixed_precision", "bf16"),
+    "load_in_4bit": ("quantization", "int4"),
+    "load_in_8bit": ("quantization", "int8"),
+    "use_int4": ("quantization", "int4"),
+    "use_int8": ("quantization", "int8"),
+    "wandb": ("log", "wandb"),
+    "use_wandb": ("log", "wandb"),
+    "lora_target_linear": ("target_modules", "all-linear"),
+    "use_dpo": ("trainer", "dpo"),
+    "use_ppo": ("trainer", "ppo"),
+    "use_vllm": ("rl_generation", "vllm"),
 }
-FOREIGN = {name: ours for ours, names in HABITS.items() for name in names.split()}
 
-# Why what other tools have a flag for is not missed here, and the flags.
+# Switches that say the opposite of what ours says.
+NEGATED = {
+    "train_on_input": "response_only_loss",
+    "train_on_inputs": "response_only_loss",
+    "train_on_prompt": "response_only_loss",
+    "train_on_source": "response_only_loss",
+}
+
+# Names that mean another parameter with each trainer: the first that the trainer reads.
+BY_TRAINER: dict[str, tuple[str, ...]] = {
+    "beta": ("dpo_beta", "kto_beta", "orpo_alpha", "rl_kl_coef"),
+    "loss_type": ("dpo_loss", "rl_advantage", "distill_loss"),
+    "alpha": ("orpo_alpha", "distill_alpha"),
+    "loss": ("dpo_loss", "rl_advantage", "distill_loss"),
+    "temperature": ("rl_temperature", "distill_temperature", "eval_temperature"),
+    "top_k": ("rl_top_k", "distill_top_k"),
+    "top_p": ("rl_top_p",),
+    "lmbda": ("orpo_alpha",),
+}
+
+# Choices of other tools that are trainers of their own here.
+OTHER_TRAINER: dict[str, dict[str, str]] = {"dpo_loss": {"kto_pair": "kto", "kto": "kto", "orpo": "orpo"}}
+
+# Why there is no such parameter here, and the names of other tools' flags for it.
 WHY_NOT = {
     "how many processes there are says the launcher: torchrun --nproc-per-node N -m autotrain_llm llm …": (
         "num_gpus gpus n_gpus num_processes nproc_per_node world_size num_nodes nnodes n_gpu num_machines "
@@ -332,80 +241,19 @@ WHY_NOT = {
     "what kind of model it is is read from its files": ("model_type model_author type_of_model is_llama_derived_model"),
     "--use-distillation compares probabilities, with --distill-loss": "seq_kd kd_loss_type",
 }
-NOT_HERE = {name: why for why, names in WHY_NOT.items() for name in names.split()}
 
-# The first that the trainer reads is meant.
-BY_TRAINER: dict[str, tuple[str, ...]] = {
-    "beta": ("dpo_beta", "kto_beta", "orpo_alpha", "rl_kl_coef"),
-    "loss_type": ("dpo_loss", "rl_advantage", "distill_loss"),
-    "alpha": ("orpo_alpha", "distill_alpha"),
-    "loss": ("dpo_loss", "rl_advantage", "distill_loss"),
-    "temperature": ("rl_temperature", "distill_temperature", "eval_temperature"),
-    "top_k": ("rl_top_k", "distill_top_k"),
-    "top_p": ("rl_top_p",),
-    "lmbda": ("orpo_alpha",),
-}
+NO_COUNTERPART = {name: why for why, names in WHY_NOT.items() for name in names.split()}
 
-# Names that say the opposite of what they are called here.
-OPPOSITE = frozenset(["train_on_input", "train_on_inputs", "train_on_prompt", "train_on_source"])
-
-# Choices of other tools that are a trainer here.
-OTHER_TRAINER: dict[str, dict[str, str]] = {"dpo_loss": {"kto_pair": "kto", "kto": "kto", "orpo": "orpo"}}
-
-MEANT: dict[str, dict[str, str]] = {
-    "attn_implementation": {
-        "flash": "flash_attention_2",
-        "flash_attn": "flash_attention_2",
-        "fa2": "flash_attention_2",
-        **dict.fromkeys(("flash_attention", "use_flash_attention", "use_flash_attn"), "flash_attention_2"),
-        **dict.fromkeys(("auto", "sdp_attention", "xformers_attention", "xformers"), "sdpa"),
-    },
-    "distributed_backend": {
-        **dict.fromkeys(
-            ("deepspeed", "deepspeed_config", "use_deepspeed", "zero", "zero_stage", "zero2", "zero3"), "fsdp"
-        ),
-        "fsdp_config": "fsdp",
-        "nccl": "ddp",
-        "gloo": "ddp",
-    },
-    "eval_strategy": {"true": "epoch", "yes": "epoch", "false": "no", "none": "no"},
-    "mixed_precision": {
-        **dict.fromkeys(("no", "none", "false", "float32", "32", "full", "float"), "fp32"),
-        **dict.fromkeys(("bfloat16", "bf16-mixed", "auto", "true", "use_bf16"), "bf16"),
-        **dict.fromkeys(("float16", "half", "16", "amp", "fp16-mixed", "use_fp16"), "fp16"),
-    },
-    "optimizer": {
-        **dict.fromkeys(("adam", "adamw", "adamw_apex_fused", "torch"), "adamw_torch"),
-        **dict.fromkeys(("adamw_8bit", "adam8bit", "adamw8bit", "8bit"), "adamw_bnb_8bit"),
-        "paged_adamw_32bit": "paged_adamw_8bit",
-    },
-    "quantization": {
-        **dict.fromkeys(
-            ("4bit", "4", "nf4", "fp4", "bnb_4bit", "q4", "qlora", "use_qlora", "use_4bit", "true"), "int4"
-        ),
-        **dict.fromkeys(("8bit", "8", "bnb_8bit", "q8", "use_8bit", "fp8"), "int8"),
-    },
-    "save_strategy": {"true": "epoch", "yes": "epoch", "false": "no", "none": "no", "best": "epoch"},
-    "scheduler": {
-        "cosine_with_restarts": "cosine",
-        "cosine_with_min_lr": "cosine",
-        "reduce_lr_on_plateau": "linear",
-        "polynomial": "linear",
-        "wsd": "warmup_stable_decay",
-        "none": "constant",
-    },
-    "sweep_backend": {"ray": "optuna", "sigopt": "optuna", "none": "optuna"},
-    "trainer": {
-        **dict.fromkeys(("pt", "pretrain", "pretraining", "clm", "causal", "lm"), "generic"),
-        **dict.fromkeys(("instruct", "instruction", "chat", "finetune", "full", "lora"), "sft"),
-        **dict.fromkeys(("rm", "reward_model", "reward_modeling"), "reward"),
-        **dict.fromkeys(("rlhf", "rl"), "ppo"),
-        "rloo": "grpo",
-        **dict.fromkeys(("ipo", "simpo", "cpo"), "dpo"),
-    },
-}
+# Earlier names of our own parameters, which are still accepted, and other tools' names for them.
+RENAMED = {param.former_name: param.name for param in PARAMS.values() if param.former_name}
+ALIASES = {alias: param.name for param in PARAMS.values() for alias in param.aliases.split()}
+ALIASES |= {name: parameter for name, (parameter, _) in STANDS_FOR.items()} | NEGATED
 
 
-def meant(parameter: str, word: str) -> str | None:
-    """The choice that a word of other tools stands for; None where that is not known."""
-    return MEANT.get(parameter, {}).get(word.strip().lower())
+def choice_meant(parameter: str, word: str) -> str | None:
+    """The choice that another tool's word for it stands for; None where that is not known."""
+    if parameter == "trainer":
+        choices = {name: trainer.aliases for name, trainer in TRAINERS.items()}
+    else:
+        choices = dict(PARAMS[parameter].choice_aliases)
+    return next((choice for choice, words in choices.items() if word.strip().lower() in words.split()), None)

@@ -18,16 +18,16 @@ from autotrain_llm.declare.finding import WARNING, Finding, Refused
 def read_config(path: str) -> ParsedArguments:
     """What the file says. Raises `Refused` when it can't be read at all; wrong keys and values become findings of the result."""
     document = load(Path(path), path)
-    said = ParsedArguments()
+    arguments = ParsedArguments()
     spelt: dict[str, str] = {}
     for name, value, where in sorted(_flatten(document, path), key=_known_first):
         other = spelt.setdefault(RENAMED.get(name, name).replace("-", "_"), where)
         if other != where:
             message = f"--config {path} says {other} and {where}, which are the same parameter"
-            said.findings.append(Finding(message, "keep one of the two", (name,), file=path, code="P106"))
+            arguments.findings.append(Finding(message, "keep one of the two", (name,), file=path, code="P106"))
             continue
         if name in PARAMS and PARAMS[name].command:
-            said.findings.append(
+            arguments.findings.append(
                 Finding(
                     f"{where} steers a command and can't stand in a config file",
                     f"type {PARAMS[name].flag} instead",
@@ -37,8 +37,8 @@ def read_config(path: str) -> ParsedArguments:
                 )
             )
             continue
-        said.say(name, _expand(value, where, path, said), where=f"{where!r}", file=path)
-    return said
+        arguments.set(name, _expand(value, where, path, arguments), written=f"{where!r}", file=path)
+    return arguments
 
 
 def _known_first(entry: tuple[str, Any, str]) -> tuple[bool, bool]:
@@ -167,12 +167,12 @@ def _section(section: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any
             yield str(key), value, where
 
 
-def _expand(value: Any, where: str, path: str, said: ParsedArguments) -> Any:
+def _expand(value: Any, where: str, path: str, arguments: ParsedArguments) -> Any:
     """`${VAR}` is taken from the environment; a variable that isn't set is nothing."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\$\{(\w+)\}", value.strip())
     if match and match[1] not in os.environ:
         message = f"{where} in {path} is taken from the environment variable {match[1]}, which is not set: it counts as not given"
-        said.findings.append(Finding(message, f"export {match[1]}=…", (), WARNING, file=path, code="P127"))
+        arguments.findings.append(Finding(message, f"export {match[1]}=…", (), WARNING, file=path, code="P127"))
     return os.environ.get(match[1]) if match else value

@@ -96,7 +96,9 @@ class Param(Record):
     What a user reads and types:
         name: the field and the config key. kind: switch, int, float, str, list or json. nullable: None may be given.
         choices, within: the values it may have. also: values outside `within` that mean something (`-1` for automatic).
-        replaced_choices: a choice of older commands, and today's name of it.
+        aliases: other tools' names for it, separated by spaces; choice_aliases: their words for a choice, by choice. Both are only
+        answered with what to use here. former_name: its own earlier name, and replaced_choices: earlier names of choices with
+        today's; both are still accepted.
         metavar: stands for the value in help. default_words: what the default means, where None says too little.
         required: has no default and is annotated without None, because nothing reads it before a rule has asked for it.
         alternative: required as well, unless this other parameter is given.
@@ -126,6 +128,9 @@ class Param(Record):
     choices: tuple[str, ...] = ()
     within: Bounds | None = None
     also: tuple[Any, ...] = ()
+    aliases: str = ""
+    choice_aliases: Mapping[str, str] = EMPTY
+    former_name: str = ""
     replaced_choices: Mapping[str, str] = EMPTY
     metavar: str | None = None
     default_words: str | None = None

@@ -32,6 +32,7 @@ class Example(Record):
 class Trainer(Record):
     """One `--trainer`.
 
+    aliases: other tools' words for it, separated by spaces.
     rows: the row shape it learns from: documents, conversations, preferences, scored or prompts (`data.request`).
     groups: the classes of parameters it reads; a parameter of no group of its own is foreign to it and is dropped with a warning.
     unused: parameters it accepts and has no use for, each with the reason.
@@ -64,6 +65,7 @@ class Trainer(Record):
     defaults: Mapping[str, Any] = EMPTY
     unused: Mapping[str, str] = EMPTY
     metrics: Mapping[str, str] = EMPTY
+    aliases: str = ""
     order: int = 500
     produces: str = "AutoModelForCausalLM"
     notes: tuple[str, ...] = ()

@@ -16,19 +16,43 @@ class Data:
         required=True,
         stage="rows",
         path="input",
+        aliases=(
+            "data data_dir data_file data_files dataset dataset_dir dataset_file dataset_name dataset_path "
+            "datasets train_data train_data_path train_dataset train_dataset_path train_file train_path "
+            "training_data"
+        ),
     )
-    train_split: str = param("train", "Split to train on.", metavar="NAME", stage="rows")
+    train_split: str = param(
+        "train", "Split to train on.", metavar="NAME", stage="rows", aliases="dataset_split dataset_train_split split"
+    )
     valid_split: str | None = param(
         None,
         "Rows to evaluate on: a split's name, or a share (`0.1`) or number (`200`) of rows to hold out.",
         metavar="NAME|SHARE|N",
         stage="rows",
+        aliases=(
+            "dataset_eval_split dataset_test_split eval_ratio eval_split split_dataset_ratio test_size "
+            "val_ratio val_set_size val_size val_split valid_size validation_split"
+        ),
     )
     eval_dataset_path: str | None = param(
-        None, "Rows to evaluate on, from a file or data set of their own.", metavar="PATH", stage="rows", path="input"
+        None,
+        "Rows to evaluate on, from a file or data set of their own.",
+        metavar="PATH",
+        stage="rows",
+        path="input",
+        aliases=(
+            "eval_data eval_data_path eval_dataset eval_dataset_name eval_file test_datasets test_file "
+            "val_dataset val_file valid_dataset valid_file valid_path validation_dataset validation_file"
+        ),
     )
     max_samples: int | None = param(
-        None, "Use the first so many rows.", within=AT_LEAST_ONE, default_words="all", stage="rows"
+        None,
+        "Use the first so many rows.",
+        within=AT_LEAST_ONE,
+        default_words="all",
+        stage="rows",
+        aliases="max_rows max_train_samples num_samples train_dataset_sample",
     )
     text_column: str | None = param(
         None,
@@ -36,6 +60,11 @@ class Data:
         metavar="NAME",
         default_words="recognised",
         stage="rows",
+        aliases=(
+            "answer_column chosen_column chosen_text_column column completion_column dataset_text_field "
+            "field_messages input_column messages_column messages_field messages_key response_column "
+            "text_field"
+        ),
     )
 
 
@@ -50,6 +79,7 @@ class PromptColumn:
         default_words="recognised",
         stage="rows",
         counterparts=("text_column",),
+        aliases="instruction_column prompt_column prompt_field question_column",
     )
 
 
@@ -57,4 +87,6 @@ class PromptColumn:
 class RejectedColumn:
     """Rows that hold a better and a worse answer."""
 
-    rejected_text_column: str | None = param(None, "Column with the rejected answer.", metavar="NAME", stage="rows")
+    rejected_text_column: str | None = param(
+        None, "Column with the rejected answer.", metavar="NAME", stage="rows", aliases="rejected_column rejected_field"
+    )

@@ -23,6 +23,7 @@ class Distillation:
         "The model to learn from: a folder, an adapter, an earlier run or a Hub id.",
         metavar="NAME|DIR",
         path="input",
+        aliases="teacher teacher_model_name_or_path teacher_model_path teacher_name teacher_path",
     )
     teacher_prompt_template: str | None = param(
         None,
@@ -44,6 +45,7 @@ class Distillation:
         within=POSITIVE,
         search=linear(1.0, 4.0),
         suggested=2.0,
+        aliases="distillation_temperature kd_temp kd_temperature",
     )
     distill_alpha: float = param(
         0.5,
@@ -51,6 +53,7 @@ class Distillation:
         within=SHARE,
         search=linear(0.1, 0.9),
         suggested=0.5,
+        aliases="distillation_alpha kd_alpha kd_ratio",
     )
     distill_loss: str = param(
         "forward_kl",

@@ -15,6 +15,7 @@ class Evaluation:
         "Metrics, as a JSON list or separated by commas.",
         metavar="NAMES",
         default_words="those that are usual for the trainer",
+        aliases="compute_metrics metrics",
     )
     eval_save_predictions: bool = param(False, "Keep every prediction beside its reference.")
     eval_benchmark: list[str] | None = param(

@@ -12,7 +12,15 @@ class Length:
     """The longest row, in tokens."""
 
     block_size: int = param(
-        1024, "Longest row in tokens; for generic, the size of a block.", within=LENGTH, also=(-1,), stage="tokens"
+        1024,
+        "Longest row in tokens; for generic, the size of a block.",
+        within=LENGTH,
+        also=(-1,),
+        stage="tokens",
+        aliases=(
+            "context_length ctx_len cutoff_len max_context_length max_input_length max_len max_length "
+            "max_tokens seq_len seq_length sequence_len"
+        ),
     )
     model_max_length: int | None = param(
         None,

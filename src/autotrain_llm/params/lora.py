@@ -9,15 +9,26 @@ from autotrain_llm.declare.param import AT_LEAST_ONE, POSITIVE, SHARE_BELOW_ONE,
 class Lora:
     """Train a low-rank adapter and leave the model's own weights alone."""
 
-    peft: bool = param(False, "Train a LoRA adapter in place of the whole model.", fixed_on_resume=True)
+    peft: bool = param(
+        False,
+        "Train a LoRA adapter in place of the whole model.",
+        fixed_on_resume=True,
+        aliases=("adapter finetuning_type lora lora_type peft_type sft_type train_type tuner_type use_lora use_peft"),
+    )
     lora_r: int = param(
-        16, "Rank of the adapter.", within=AT_LEAST_ONE, search=among(8, 16, 32, 64), fixed_on_resume=True
+        16,
+        "Rank of the adapter.",
+        within=AT_LEAST_ONE,
+        search=among(8, 16, 32, 64),
+        fixed_on_resume=True,
+        aliases="lora_dim lora_rank r rank",
     )
     lora_alpha: float = param(
         32,
         "Scale of the adapter: it is multiplied by alpha / r, with --use-rslora by alpha / sqrt(r).",
         within=POSITIVE,
         fixed_on_resume=True,
+        aliases="alpha_lora lora_a",
     )
     lora_dropout: float = param(
         0.05,
@@ -26,6 +37,7 @@ class Lora:
         search=linear(0.0, 0.2),
         suggested=0.05,
         usual_range=(0.0, 0.6),
+        aliases="lora_dropout_p",
     )
     use_dora: bool = param(
         False,
@@ -42,5 +54,12 @@ class Lora:
         "Modules that get an adapter, separated by commas.",
         metavar="NAMES|all-linear",
         fixed_on_resume=True,
+        aliases=(
+            "lora_modules lora_target lora_target_modules lora_target_parameters peft_target_modules target_module"
+        ),
     )
-    merge_adapter: bool = param(False, "Add the trained adapter into the model and save the whole.")
+    merge_adapter: bool = param(
+        False,
+        "Add the trained adapter into the model and save the whole.",
+        aliases="export_merged merge_and_unload merge_lora merge_weights save_merged",
+    )

@@ -10,7 +10,12 @@ class Model:
     """Which model to start from."""
 
     trainer: str = param(
-        "generic", "What kind of training to run.", metavar="NAME", fixed_on_resume=True, used_by_inference=True
+        "generic",
+        "What kind of training to run.",
+        metavar="NAME",
+        fixed_on_resume=True,
+        used_by_inference=True,
+        aliases="algo algorithm method rlhf_type stage task train_method trainer_type",
     )
     model: str = param(
         None,
@@ -21,6 +26,11 @@ class Model:
         fixed_on_resume=True,
         used_by_inference=True,
         path="input",
+        aliases=(
+            "adapter_name_or_path adapter_path base_model base_model_name_or_path checkpoint init_adapter "
+            "lora_model_dir model_id model_id_or_path model_name model_name_or_path model_path "
+            "pretrained_model pretrained_model_name_or_path sft_model_path"
+        ),
     )
     tokenizer: str | None = param(
         None,
@@ -30,6 +40,7 @@ class Model:
         stage="model",
         used_by_inference=True,
         path="input",
+        aliases="tokenizer_dir tokenizer_id tokenizer_name tokenizer_name_or_path tokenizer_path",
     )
     revision: str | None = param(
         None,

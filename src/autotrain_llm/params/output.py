@@ -17,18 +17,27 @@ class Output:
         path="output",
         machine_specific=True,
         in_trials=False,
+        aliases="checkpoint_dir experiment_name export_dir out_dir output run_name save_dir save_path",
+        former_name="project_name",
     )
     overwrite: bool = param(
         False,
         "Replace an earlier run in the output folder: it is moved aside until the new one is complete.",
         command=True,
         in_trials=False,
+        aliases="overwrite_output_dir",
     )
     resume: bool = param(
         False, "Go on from the newest complete checkpoint in the output folder.", command=True, in_trials=False
     )
     resume_from_checkpoint: str | None = param(
-        None, "Go on from this checkpoint.", metavar="DIR", command=True, path="output", in_trials=False
+        None,
+        "Go on from this checkpoint.",
+        metavar="DIR",
+        command=True,
+        path="output",
+        in_trials=False,
+        aliases="resume_from resume_path",
     )
     engine: str = param(
         "native", "What trains: this package, or TRL's own trainer to compare with.", choices=("native", "trl")
@@ -39,9 +48,21 @@ class Output:
 class Hub:
     """Sharing the finished model, and access to gated ones."""
 
-    push_to_hub: bool = param(False, "Upload the finished model.", in_trials=False)
+    push_to_hub: bool = param(
+        False,
+        "Upload the finished model.",
+        in_trials=False,
+        aliases="hub_model_id hub_name hub_repo_id push_to_hub_id push_to_hub_model_id repo_id repository_id",
+    )
     username: str | None = param(
-        None, "Account or organisation to upload to.", metavar="NAME", default_words="the token's own", in_trials=False
+        None,
+        "Account or organisation to upload to.",
+        metavar="NAME",
+        default_words="the token's own",
+        in_trials=False,
+        aliases=(
+            "hf_user hf_username hub_organization hub_user hub_username organization push_to_hub_organization user"
+        ),
     )
     token: str | None = param(
         None,
@@ -50,5 +71,11 @@ class Hub:
         default_words="HF_TOKEN",
         used_by_inference=True,
         machine_specific=True,
+        aliases="hf_access_token hf_token hub_token huggingface_token push_to_hub_token",
     )
-    hub_private: bool = param(True, "Keep the uploaded model private.", in_trials=False)
+    hub_private: bool = param(
+        True,
+        "Keep the uploaded model private.",
+        in_trials=False,
+        aliases="hub_private_repo is_private private private_repo",
+    )

@@ -15,11 +15,21 @@ class Precision:
         choices=("fp16", "bf16", "fp32"),
         default_words="bf16 where the machine computes in it, else fp32",
         used_by_inference=True,
+        aliases="amp compute_dtype dtype half precision torch_dtype use_bf16 use_fp16",
+        choice_aliases={
+            "fp32": "no none false float32 32 full float",
+            "bf16": "bfloat16 bf16-mixed auto true use_bf16",
+            "fp16": "float16 half 16 amp fp16-mixed use_fp16",
+        },
     )
     gradient_checkpointing: bool | None = param(
         None,
         "Compute activations twice to hold fewer of them.",
         default_words="only where memory is short",
+        aliases=(
+            "activation_checkpointing enable_activation_checkpointing enable_gradient_checkpointing "
+            "use_gradient_checkpointing"
+        ),
     )
     target_memory: str | None = param(
         None,
@@ -29,7 +39,15 @@ class Precision:
         searchable=False,
     )
     quantization: str | None = param(
-        None, "Load the frozen base in 4 or 8 bits (CUDA, with --peft).", choices=("int4", "int8"), default_words="none"
+        None,
+        "Load the frozen base in 4 or 8 bits (CUDA, with --peft).",
+        choices=("int4", "int8"),
+        default_words="none",
+        aliases="bits qlora quant_bits quant_method quantization_bit quantize use_4bit use_8bit use_qlora",
+        choice_aliases={
+            "int4": "4bit 4 nf4 fp4 bnb_4bit q4 qlora use_qlora use_4bit true",
+            "int8": "8bit 8 bnb_8bit q8 use_8bit fp8",
+        },
     )
     attn_implementation: str | None = param(
         None,
@@ -37,7 +55,23 @@ class Precision:
         choices=("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"),
         default_words="the model's fastest that is there",
         used_by_inference=True,
+        aliases=(
+            "attention_implementation attn_impl flash_attention flash_attention_2 flash_attn sdp_attention "
+            "use_flash_attention use_flash_attn xformers_attention"
+        ),
+        choice_aliases={
+            "flash_attention_2": "flash flash_attn fa2 flash_attention use_flash_attention use_flash_attn",
+            "sdpa": "auto sdp_attention xformers_attention xformers",
+        },
     )
     distributed_backend: str = param(
-        "ddp", "How several processes (torchrun) share the work.", choices=("ddp", "fsdp"), searchable=False
+        "ddp",
+        "How several processes (torchrun) share the work.",
+        choices=("ddp", "fsdp"),
+        searchable=False,
+        aliases="ddp_backend deepspeed deepspeed_config fsdp fsdp_config use_deepspeed zero zero_stage",
+        choice_aliases={
+            "fsdp": "deepspeed deepspeed_config use_deepspeed zero zero_stage zero2 zero3 fsdp_config",
+            "ddp": "nccl gloo",
+        },
     )

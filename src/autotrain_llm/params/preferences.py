@@ -13,6 +13,7 @@ class LabelSmoothing:
         0.0,
         "Share of the pairs taken to be labelled the wrong way round.",
         within=Bounds(low=0, high=0.5, high_open=True),
+        aliases="label_smoothing_factor",
     )
 
 
@@ -26,4 +27,5 @@ class Reference:
         metavar="NAME|DIR",
         default_words="--model as it was at the start",
         path="input",
+        aliases="ref ref_model ref_model_name_or_path ref_model_path reference_model reference_model_path",
     )

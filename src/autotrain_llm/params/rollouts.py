@@ -14,20 +14,26 @@ class RewardSources:
         "Reward model that scores the answers: a finished reward run, a folder or a Hub id; several, separated by commas, add up.",
         metavar="NAME|DIR",
         path="input",
+        aliases="reward_model reward_model_dir reward_model_name_or_path reward_model_path rm rm_path",
     )
     rl_reward_fn: list[str] | None = param(
         None,
         "Function that scores the answers, called with keyword arguments prompts, completions and the row's other columns; several add up.",
         metavar="MODULE:FUNCTION|FILE.py:FUNCTION",
+        aliases="reward_fn reward_func reward_funcs reward_function",
     )
     rl_reward_weights: list[str] | None = param(
         None,
         "Weight of each reward: those of the models, then those of the functions.",
         metavar="X,Y",
         default_words="1 for each",
+        aliases="reward_weights",
     )
     rl_missing_end_penalty: float = param(
-        0.0, "Taken off the score of an answer that was cut off before it ended.", within=NOT_NEGATIVE
+        0.0,
+        "Taken off the score of an answer that was cut off before it ended.",
+        within=NOT_NEGATIVE,
+        aliases="missing_eos_penalty non_eos_penalty",
     )
 
 
@@ -36,7 +42,11 @@ class SamplingOfAnswers:
     """How answers are drawn."""
 
     rl_max_new_tokens: int = param(
-        128, "Longest answer in tokens.", within=AT_LEAST_ONE, counterparts=("max_completion_length",)
+        128,
+        "Longest answer in tokens.",
+        within=AT_LEAST_ONE,
+        counterparts=("max_completion_length",),
+        aliases="generate_max_len max_response_length response_length",
     )
     rl_temperature: float = param(
         1.0, "Temperature of sampling.", within=POSITIVE, suggested=1.0, usual_range=(0.0, 5.0)

@@ -16,6 +16,7 @@ class Schedule:
         also=(-1,),
         default_words="about 100 lines a run",
         searchable=False,
+        aliases="log_interval log_steps logging_interval",
     )
     log: list[str] = param(
         (),
@@ -24,6 +25,7 @@ class Schedule:
         default_words="none",
         searchable=False,
         in_study_name=False,
+        aliases="logger metric_logger report report_to tracker",
     )
     eval_strategy: str | None = param(
         None,
@@ -31,6 +33,8 @@ class Schedule:
         choices=("no", "steps", "epoch"),
         default_words="steps with --eval-steps, else epoch where there is evaluation data",
         searchable=False,
+        aliases="evaluation_strategy",
+        choice_aliases={"epoch": "true yes", "no": "false none"},
     )
     eval_steps: int | None = param(
         None, "Evaluate every so many steps.", within=AT_LEAST_ONE, default_words="a tenth of the run"
@@ -41,12 +45,14 @@ class Schedule:
         within=AT_LEAST_ONE,
         default_words="--batch-size",
         searchable=False,
+        aliases="per_device_eval_batch_size",
     )
     save_strategy: str | None = param(
         None,
         "When to save a checkpoint.",
         choices=("no", "steps", "epoch"),
         default_words="steps with --save-steps, else as --eval-strategy, else epoch",
+        choice_aliases={"epoch": "true yes best", "no": "false none"},
     )
     save_steps: int | None = param(
         None, "Save every so many steps.", within=AT_LEAST_ONE, default_words="the evaluation's, else 500"
@@ -64,4 +70,5 @@ class Schedule:
         "Stop when so many evaluations in a row brought nothing better.",
         within=Bounds(low=1),
         default_words="never",
+        aliases="early_stopping",
     )

@@ -10,9 +10,15 @@ class Sweep:
     """Train many times and keep the best."""
 
     use_sweep: bool = param(False, "Search for good values by training many times.")
-    sweep_backend: str = param("optuna", "What proposes the values.", choices=("optuna", "wandb"))
+    sweep_backend: str = param(
+        "optuna", "What proposes the values.", choices=("optuna", "wandb"), choice_aliases={"optuna": "ray sigopt none"}
+    )
     sweep_n_trials: int = param(
-        10, "How many trials to run; the first has the values of the command.", within=AT_LEAST_ONE, suggested=10
+        10,
+        "How many trials to run; the first has the values of the command.",
+        within=AT_LEAST_ONE,
+        suggested=10,
+        aliases="n_trials num_trials",
     )
     sweep_metric: str = param("eval_loss", "What the best trial is best at.", metavar="NAME")
     sweep_direction: str | None = param(
@@ -23,6 +29,7 @@ class Sweep:
         "What to search: parameters with ranges or choices, as JSON or in a JSON or YAML file.",
         metavar="JSON|FILE",
         default_words="the trainer's own search space",
+        aliases="hp_space search_space",
     )
     sweep_sampler: str = param("tpe", "How values are proposed.", choices=("tpe", "random", "grid"))
     sweep_pruner: str = param(

@@ -23,12 +23,28 @@ SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_s
 class Training:
     """How long to train and on how much at a time."""
 
-    lr: float = param(None, "Learning rate at its peak.", within=POSITIVE, search=log(1e-6, 1e-3), required=True)
+    lr: float = param(
+        None,
+        "Learning rate at its peak.",
+        within=POSITIVE,
+        search=log(1e-6, 1e-3),
+        required=True,
+        aliases="learning_rate rate",
+    )
     epochs: float | None = param(
-        None, "Passes over the training rows.", within=POSITIVE, suggested=1, alternative="max_steps"
+        None,
+        "Passes over the training rows.",
+        within=POSITIVE,
+        suggested=1,
+        alternative="max_steps",
+        aliases="epoch max_epochs n_epoch n_epochs num_epochs num_train_epochs total_epochs train_epochs",
     )
     max_steps: int | None = param(
-        None, "Stop after so many optimizer steps, whatever --epochs says.", within=AT_LEAST_ONE, also=(-1,)
+        None,
+        "Stop after so many optimizer steps, whatever --epochs says.",
+        within=AT_LEAST_ONE,
+        also=(-1,),
+        aliases="max_train_steps num_steps num_train_steps total_steps",
     )
     batch_size: int = param(
         None,
@@ -37,12 +53,29 @@ class Training:
         search=among(2, 4, 8, 16),
         required=True,
         suggested=8,
+        aliases=(
+            "bs micro_batch_size micro_train_batch_size per_device_batch_size per_device_train_batch_size "
+            "per_device_train_micro_batch_size per_gpu_train_batch_size train_batch_size "
+            "train_micro_batch_size_per_gpu"
+        ),
     )
     gradient_accumulation: int = param(
-        1, "Batches whose gradients are summed into one optimizer step.", within=AT_LEAST_ONE, suggested=1
+        1,
+        "Batches whose gradients are summed into one optimizer step.",
+        within=AT_LEAST_ONE,
+        suggested=1,
+        aliases=(
+            "accumulate_grad_batches accumulation_steps grad_accum grad_accumulation_steps "
+            "gradient_accumulation_step gradient_accumulation_steps"
+        ),
     )
     seed: int = param(
-        42, "Seed of everything random.", within=Bounds(low=0, high=2**32 - 1), stage="rows", used_by_inference=True
+        42,
+        "Seed of everything random.",
+        within=Bounds(low=0, high=2**32 - 1),
+        stage="rows",
+        used_by_inference=True,
+        aliases="data_seed random_seed random_state",
     )
 
 
@@ -56,9 +89,25 @@ class Optimisation:
         choices=OPTIMIZERS,
         replaced_choices={"adamw_hf": "adamw_torch", "adamw_torch_fused": "adamw_torch"},
         fixed_on_resume=True,
+        aliases="optim optim_type optimizer_type",
+        choice_aliases={
+            "adamw_torch": "adam adamw adamw_apex_fused torch",
+            "adamw_bnb_8bit": "adamw_8bit adam8bit adamw8bit 8bit",
+            "paged_adamw_8bit": "paged_adamw_32bit",
+        },
     )
     scheduler: str = param(
-        "linear", "How the learning rate falls after the warm-up.", choices=SCHEDULERS, search=among("linear", "cosine")
+        "linear",
+        "How the learning rate falls after the warm-up.",
+        choices=SCHEDULERS,
+        search=among("linear", "cosine"),
+        aliases="lr_decay_style lr_schedule lr_scheduler lr_scheduler_type",
+        choice_aliases={
+            "cosine": "cosine_with_restarts cosine_with_min_lr",
+            "linear": "reduce_lr_on_plateau polynomial",
+            "warmup_stable_decay": "wsd",
+            "constant": "none",
+        },
     )
     warmup_ratio: float = param(
         0.1,
@@ -66,6 +115,15 @@ class Optimisation:
         within=SHARE_BELOW_ONE,
         search=linear(0.0, 0.2),
         suggested=0.1,
+        aliases=(
+            "lr_warmup_ratio lr_warmup_steps num_warmup num_warmup_steps warmup warmup_fraction "
+            "warmup_proportion warmup_steps"
+        ),
     )
-    weight_decay: float = param(0.01, "Weight decay.", within=NOT_NEGATIVE, search=linear(0.0, 0.1))
-    max_grad_norm: float = param(1.0, "Clip the gradient's norm at this; 0 leaves it as it is.", within=NOT_NEGATIVE)
+    weight_decay: float = param(0.01, "Weight decay.", within=NOT_NEGATIVE, search=linear(0.0, 0.1), aliases="wd")
+    max_grad_norm: float = param(
+        1.0,
+        "Clip the gradient's norm at this; 0 leaves it as it is.",
+        within=NOT_NEGATIVE,
+        aliases="clip_grad clip_grad_norm grad_clip gradient_clip gradient_clipping max_grad_clip max_norm",
+    )

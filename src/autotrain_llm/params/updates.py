@@ -15,6 +15,7 @@ class PolicyUpdates:
         within=NOT_NEGATIVE,
         search=log(0.01, 0.5),
         counterparts=("dpo_beta", "kto_beta"),
+        aliases="init_kl_coef kl_coef kl_coefficient kl_penalty",
     )
     rl_target_kl: float | None = param(
         None,
@@ -23,15 +24,34 @@ class PolicyUpdates:
         default_words="--rl-kl-coef stays",
     )
     rl_clip_range: float = param(
-        0.2, "How far one update may move a token's probability ratio.", within=POSITIVE, search=linear(0.1, 0.3)
+        0.2,
+        "How far one update may move a token's probability ratio.",
+        within=POSITIVE,
+        search=linear(0.1, 0.3),
+        aliases="clip_eps clip_range cliprange epsilon",
     )
     rl_entropy_coef: float = param(
         0.0, "Weight of the entropy, which is taken off the loss.", within=NOT_NEGATIVE, usual_range=(0.0, 1.0)
     )
-    rl_num_ppo_epochs: int = param(4, "Passes over each set of samples.", within=AT_LEAST_ONE, counterparts=("epochs",))
-    rl_chunk_size: int = param(128, "Answers sampled before each update phase.", within=AT_LEAST_ONE)
+    rl_num_ppo_epochs: int = param(
+        4,
+        "Passes over each set of samples.",
+        within=AT_LEAST_ONE,
+        counterparts=("epochs",),
+        aliases="num_iterations num_ppo_epochs ppo_epochs",
+    )
+    rl_chunk_size: int = param(
+        128,
+        "Answers sampled before each update phase.",
+        within=AT_LEAST_ONE,
+        aliases="generation_batch_size rollout_batch_size",
+    )
     rl_mini_batch_size: int = param(
-        32, "Answers per optimizer step.", within=AT_LEAST_ONE, counterparts=("batch_size",)
+        32,
+        "Answers per optimizer step.",
+        within=AT_LEAST_ONE,
+        counterparts=("batch_size",),
+        aliases="mini_batch_size ppo_mini_batch_size",
     )
     rl_stop_kl: float | None = param(
         None,

@@ -42,12 +42,16 @@ class Dpo:
         within=POSITIVE,
         search=log(0.01, 1.0),
         counterparts=("kto_beta", "orpo_alpha", "rl_kl_coef"),
+        aliases="pref_beta",
     )
-    dpo_loss: str = param("sigmoid", "Loss of a pair, by TRL's name for it.", choices=LOSSES)
+    dpo_loss: str = param(
+        "sigmoid", "Loss of a pair, by TRL's name for it.", choices=LOSSES, aliases="dpo_loss_type pref_loss"
+    )
 
 
 TRAINER = Trainer(
     name="dpo",
+    aliases="ipo simpo cpo",
     title="DPO",
     order=30,
     summary="Direct preference optimisation: learn which of two answers is better, with no reward model.",

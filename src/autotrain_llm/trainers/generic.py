@@ -10,6 +10,7 @@ from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 
 TRAINER = Trainer(
     name="generic",
+    aliases="pt pretrain pretraining clm causal lm",
     title="Generic",
     order=10,
     summary="Next-token prediction on plain text: pre-training, or more of it.",

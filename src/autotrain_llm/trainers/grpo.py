@@ -15,16 +15,25 @@ from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 class Grpo:
     """Several answers to each prompt are compared with one another."""
 
-    rl_num_generations: int = param(8, "Answers to each prompt.", within=Bounds(low=2))
+    rl_num_generations: int = param(
+        8,
+        "Answers to each prompt.",
+        within=Bounds(low=2),
+        aliases=(
+            "group_size n_generations n_samples_per_prompt num_generations num_return_sequences num_samples_per_prompt"
+        ),
+    )
     rl_advantage: str = param(
         "grpo",
         "What an answer is worth: its score above its group's mean, in deviations of the group (grpo) or as it is (dr_grpo), or above the mean of the others (rloo).",
         choices=("grpo", "dr_grpo", "rloo"),
+        aliases="adv_estimator advantage_estimator",
     )
 
 
 TRAINER = Trainer(
     name="grpo",
+    aliases="rloo",
     title="GRPO",
     order=65,
     summary="Group-relative policy optimisation: learn which of several own answers to a prompt scored better, with no value model.",

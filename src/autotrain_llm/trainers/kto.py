@@ -23,8 +23,12 @@ class Kto:
         search=log(0.01, 1.0),
         counterparts=("dpo_beta", "orpo_alpha", "rl_kl_coef"),
     )
-    kto_desirable_weight: float = param(1.0, "Weight of the good answers' loss.", within=NOT_NEGATIVE)
-    kto_undesirable_weight: float = param(1.0, "Weight of the bad answers' loss.", within=NOT_NEGATIVE)
+    kto_desirable_weight: float = param(
+        1.0, "Weight of the good answers' loss.", within=NOT_NEGATIVE, aliases="desirable_weight kto_chosen_weight"
+    )
+    kto_undesirable_weight: float = param(
+        1.0, "Weight of the bad answers' loss.", within=NOT_NEGATIVE, aliases="kto_rejected_weight undesirable_weight"
+    )
 
 
 TRAINER = Trainer(

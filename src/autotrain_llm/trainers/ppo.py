@@ -25,13 +25,24 @@ MEASURED = {
 class Ppo:
     """What later rewards and the estimate of them count."""
 
-    rl_gamma: float = param(0.99, "Discount of later rewards.", within=Bounds(low=0, high=1, low_open=True))
-    rl_gae_lambda: float = param(0.95, "Lambda of generalised advantage estimation.", within=SHARE)
+    rl_gamma: float = param(
+        0.99, "Discount of later rewards.", within=Bounds(low=0, high=1, low_open=True), aliases="gamma"
+    )
+    rl_gae_lambda: float = param(
+        0.95, "Lambda of generalised advantage estimation.", within=SHARE, aliases="gae_lambda lam"
+    )
     rl_value_loss_coef: float = param(
-        0.5, "Weight of the value head's loss.", within=NOT_NEGATIVE, usual_range=(0.0, 10.0)
+        0.5,
+        "Weight of the value head's loss.",
+        within=NOT_NEGATIVE,
+        usual_range=(0.0, 10.0),
+        aliases="value_loss_coef vf_coef",
     )
     rl_value_clip_range: float = param(
-        0.2, "How far the value may move from what it was when the answers were scored.", within=POSITIVE
+        0.2,
+        "How far the value may move from what it was when the answers were scored.",
+        within=POSITIVE,
+        aliases="cliprange_value value_clip_range",
     )
     rl_value_model: str | None = param(
         None,
@@ -44,6 +55,7 @@ class Ppo:
 
 TRAINER = Trainer(
     name="ppo",
+    aliases="rlhf rl",
     title="PPO",
     order=60,
     summary="Proximal policy optimisation: learn from a reward model's scores of the model's own answers.",

@@ -19,6 +19,7 @@ class Reward:
 
 TRAINER = Trainer(
     name="reward",
+    aliases="rm reward_model reward_modeling",
     title="Reward",
     order=50,
     summary="A reward model: scores answers so that the better of a pair scores higher.",

@@ -27,17 +27,23 @@ class Sft:
     packing: bool = param(
         False,
         "Fill each row of a batch with several short rows, up to the longest row's length, kept apart by attention.",
+        aliases="pack packed sample_packing",
     )
     response_only_loss: bool | None = param(
         None,
         "Learn the answers only, not the prompts.",
         default_words="on where a row has prompt and answer",
         stage="tokens",
+        aliases=(
+            "assistant_only_loss completion_only_loss loss_on_completion mask_prompt "
+            "train_on_completions_only train_on_responses_only"
+        ),
     )
 
 
 TRAINER = Trainer(
     name="sft",
+    aliases="instruct instruction chat finetune full lora",
     title="SFT",
     order=20,
     summary="Supervised fine-tuning on instructions and conversations.",

@@ -11,7 +11,7 @@ import pytest
 
 from autotrain_llm.cli.main import main
 from autotrain_llm.cli.parser import read
-from autotrain_llm.config.aliases import BY_TRAINER, FOREIGN, NOT_HERE
+from autotrain_llm.config.aliases import ALIASES, BY_TRAINER, NO_COUNTERPART
 from autotrain_llm.config.registry import PARAMS
 from support.rows import write_rows
 
@@ -262,7 +262,7 @@ def test_a_hub_of_ones_own_may_have_other_tokens(monkeypatch, capsys):
     assert "P338" not in codes(found(f"{SFT} --push-to-hub --output-dir runs/mine --token abc", capsys))
 
 
-@pytest.mark.parametrize("name", [name for name, ours in FOREIGN.items() if ours == "token"])
+@pytest.mark.parametrize("name", [name for name, ours in ALIASES.items() if ours == "token"])
 def test_a_token_under_another_name_is_not_repeated(name):
     (finding,) = read([f"--{name}", "hf_secret"]).findings
     assert finding.fix == '--token "$HF_TOKEN"' and "secret" not in json.dumps(finding.as_json())
@@ -329,8 +329,8 @@ def test_a_slip_is_answered_with_the_name_that_was_meant(flags):
 
 
 def test_no_flag_of_another_tool_is_listed_twice():
-    assert not set(FOREIGN) & set(NOT_HERE) and not set(BY_TRAINER) & (set(FOREIGN) | set(NOT_HERE))
-    assert not set(PARAMS) & (set(FOREIGN) | set(NOT_HERE) | set(BY_TRAINER))
+    assert not set(ALIASES) & set(NO_COUNTERPART) and not set(BY_TRAINER) & (set(ALIASES) | set(NO_COUNTERPART))
+    assert not set(PARAMS) & (set(ALIASES) | set(NO_COUNTERPART) | set(BY_TRAINER))
 
 
 def test_a_prompt_inside_both_answers_is_not_missed_whatever_else_is(here, capsys):

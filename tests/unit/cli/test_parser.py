@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from autotrain_llm.cli.parser import build_parser, read
-from autotrain_llm.config.aliases import ACCEPTED, FOREIGN
+from autotrain_llm.config.aliases import ACCEPTED, ALIASES
 from autotrain_llm.config.registry import PARAMS
 
 SETTINGS = [param for param in PARAMS.values() if param.name != "trainer"]
@@ -97,7 +97,7 @@ def test_stray_words_are_one_finding():
     assert faults("one two") == [("P121", "'one', 'two' belong to no flag")]
 
 
-@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("name", ALIASES)
 def test_every_foreign_name_is_unknown_to_the_parser_and_known_to_its_answer(name):
     assert [code for code, _ in faults(f"--{name} 1")] == ["P102"]
 

@@ -442,7 +442,7 @@ def test_the_fix_is_carried_out(places):
     config = checked(places, **LARGE, target_memory="1300MiB").config
     said = ParsedArguments()
     for name in config.all_given():
-        said.say(name, config.value_of(name))
+        said.set(name, config.value_of(name))
     fixed = fix(said, ParsedArguments())
     assert "E541" in {one.code for one in fixed.applied} and "E541" not in codes(fixed.checked)
 

@@ -61,7 +61,7 @@ def a_sweep_searches_parameters_that_the_trainer_reads(config: Config, trainer: 
     for name in written:
         field = name.replace("-", "_")
         if field not in usable:
-            close = None if trainer.reads(field) else _by_habit(field) or nearest(field, usable, cutoff=0.5)
+            close = None if trainer.reads(field) else _by_alias(field) or nearest(field, usable, cutoff=0.5)
             near = f"; {close} is near" if close else f"; what can be: {', '.join(_often_searched(config, usable))}, …"
             yield Finding(
                 f"--sweep-params: {name!r} can't be searched: {_why_not(field, trainer)}{near}",
@@ -96,11 +96,11 @@ def _often_searched(config: Config, usable: list[str]) -> list[str]:
     return [name for name in usable if PARAMS[name].search and not _is_off(name, config)]
 
 
-def _by_habit(name: str) -> str | None:
-    from autotrain_llm.config.aliases import FOREIGN
+def _by_alias(name: str) -> str | None:
+    from autotrain_llm.config.aliases import ALIASES
 
-    habit = nearest(name, FOREIGN, cutoff=0.8)
-    return FOREIGN[habit] if habit else None
+    alias = nearest(name, ALIASES, cutoff=0.8)
+    return ALIASES[alias] if alias else None
 
 
 @rule(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from autotrain_llm.config.aliases import OTHER_TRAINER, meant
+from autotrain_llm.config.aliases import OTHER_TRAINER, choice_meant
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import CONFIG_FILE, Config
 from autotrain_llm.context.machine import target_memory
@@ -238,7 +238,7 @@ def a_choice_must_be_one_of_the_choices(config: Config) -> Iterator[Finding]:
         value = config.value_of(param.name)
         if config.given(param.name) and param.choices and value is not None and value not in param.choices:
             other = OTHER_TRAINER.get(param.name, {}).get(str(value).lower())
-            close = None if other else meant(param.name, str(value)) or nearest(str(value), param.choices)
+            close = None if other else choice_meant(param.name, str(value)) or nearest(str(value), param.choices)
             yield Finding(
                 f"{param.flag} must be one of {', '.join(param.choices)}, got {value!r}"
                 + (f", which is a trainer of its own here: {other}" if other else ""),

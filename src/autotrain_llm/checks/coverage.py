@@ -75,7 +75,7 @@ def unknowable_here(config: Config, context: RunContext, done: Iterable[str]) ->
 
 
 def _of_the_models(config: Config, context: RunContext) -> Iterator[UncheckedItem]:
-    for facts in context.models:
+    for facts in context.models.looked_up:
         if facts.is_scratch:
             continue
         if facts.is_remote:
@@ -96,7 +96,7 @@ def _place(facts: ModelMetadata) -> str:
 
 def _of_the_rows(context: RunContext) -> Iterator[UncheckedItem]:
     """What the rows' own checks left out."""
-    if context.reads_part_of_the_rows:
+    if context.data.is_partial:
         how = "leave --check-rows out"
         if context.config.save_plan:
             how += "; --plan reads them all before it trains, and counts its steps anew"

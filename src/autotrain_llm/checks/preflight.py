@@ -262,7 +262,7 @@ def _model_and_rows(
     if model_known:
         done.add(MODEL)
         found += _model(config, context)
-        context.not_looked_for |= broken & set(SECOND_MODELS)
+        context.models.without(broken & set(SECOND_MODELS))
         for parameter, check in SECOND_MODELS.items():
             if parameter not in broken:
                 found += check(config, context)
@@ -322,7 +322,7 @@ def _encoder(config: Config, context: RunContext) -> Iterator[Finding]:
     """Faults of the files of the encoder that BERTScore compares in."""
     from autotrain_llm.models.checks.files import check_encoder
 
-    facts = context.secondary_model("eval_bertscore_model", encoder_of(config))
+    facts = context.models.secondary("eval_bertscore_model", encoder_of(config))
     if facts is not None:
         yield from check_encoder(facts, parameter="eval_bertscore_model")
 
@@ -348,7 +348,7 @@ def _reward_models(config: Config, context: RunContext) -> Iterator[Finding]:
     from autotrain_llm.models.checks.files import check_reward_model
 
     for name in reward_models(config):
-        facts = context.secondary_model("rl_reward_model_path", name)
+        facts = context.models.secondary("rl_reward_model_path", name)
         if facts is not None:
             yield from check_reward_model(facts, parameter="rl_reward_model_path")
 

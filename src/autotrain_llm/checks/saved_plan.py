@@ -54,7 +54,7 @@ def save_plan(checked: Checked, path: str) -> None:
         "form": FORM,
         "given": given,
         "config_file": config.config_file,
-        "first_rows": config.check_rows if checked.context.reads_part_of_the_rows else None,
+        "first_rows": config.check_rows if checked.context.data.is_partial else None,
         "plan": checked.plan.as_json(),
         "files": fingerprints(checked),
         "versions": versions(),
@@ -146,7 +146,7 @@ def fingerprints(checked: Checked) -> dict[str, str]:
     """A digest of every file that the plan was made from, by its path."""
     context = checked.context
     paths = [Path(name) for name in (context.dataset.files if context.dataset else ())]
-    for facts in context.models:
+    for facts in context.models.looked_up:
         paths += _files_of(facts.located)
     if context.config.tokenizer and context.tokenizer_folder:
         paths += _files_in(context.tokenizer_folder)
@@ -193,7 +193,7 @@ def _drift(kept: Mapping[str, Any], checked: Checked, path: str) -> Iterator[Fin
         return  # why there is none is said already
     yield from _differing(kept["files"], fingerprints(checked), "the files", path, _of_a_file)
     now = json.loads(json.dumps(checked.plan.as_json(), default=list))
-    whole = kept.get("first_rows") is None and not checked.context.reads_part_of_the_rows
+    whole = kept.get("first_rows") is None and not checked.context.data.is_partial
     for part, left_out in _compared(now, whole).items():
         yield from _differing(
             _flat(kept["plan"].get(part), left_out), _flat(now[part], left_out), f"the plan's {part}", path

@@ -88,6 +88,11 @@ class Config(
     def trainer_spec(self) -> Trainer:
         return TRAINERS[self.trainer]
 
+    @property
+    def distills(self) -> bool:
+        """Whether the model learns from a teacher."""
+        return bool(self.applies("use_distillation") and self.use_distillation)
+
     def value_of(self, name: str) -> Any:
         """The value of a parameter whose name comes from a declaration; where the name is known, read the attribute."""
         return self._values[name]

@@ -84,7 +84,7 @@ def context_of(context: RunContext) -> int:
 
 def _bertscore(config: Config, context: RunContext) -> BertScorePlan | None:
     model = encoder_of(config)
-    metadata = context.secondary_model("eval_bertscore_model", model)
+    metadata = context.models.secondary("eval_bertscore_model", model)
     if model is None or metadata is None:
         return None
     folder = metadata.located.folder

@@ -195,7 +195,7 @@ def _not_checked(config: Config, context: RunContext) -> tuple[str, ...]:
     most = config.check_rows or 0
     unread = (
         [f"no more than {plural(most, 'row')} of a side were read, and steps are counted for these"]
-        if context.reads_part_of_the_rows
+        if context.data.is_partial
         else []
     )
     return (*unread, *context.row_checks.not_checked)

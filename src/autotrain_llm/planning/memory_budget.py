@@ -213,7 +213,7 @@ class Memory:
             before = teacher
         elif teacher:
             found["teacher"] = teacher
-        rewards = [context.secondary_model("rl_reward_model_path", source) for source in reward_models(config)]
+        rewards = [context.models.secondary("rl_reward_model_path", source) for source in reward_models(config)]
         if rewards:
             each = 2 if self.computes_in == "bf16" else 4
             found["reward models"] = sum(each * (facts.parameters or 0) for facts in rewards if facts is not None)

@@ -38,7 +38,7 @@ def rewards_of(config: Config, context: RunContext) -> tuple[RewardPlan, ...]:
     for index, (kind, source) in enumerate(sources):
         as_turns = None
         if kind == MODEL:
-            metadata = context.secondary_model("rl_reward_model_path", source)
+            metadata = context.models.secondary("rl_reward_model_path", source)
             as_turns = metadata is not None and scores_turns(metadata, config)
         name = _short_name(kind, source, [reward.name for reward in rewards])
         weight = float(weights[index]) if index < len(weights) else 1.0

@@ -37,7 +37,7 @@ def value_model_of(config: Config, context: RunContext) -> ModelMetadata | None:
 def _reward_model(config: Config, context: RunContext) -> ModelMetadata | None:
     """The only reward model there is."""
     sources = reward_models(config)
-    return context.secondary_model("rl_reward_model_path", sources[0]) if len(sources) == 1 else None
+    return context.models.secondary("rl_reward_model_path", sources[0]) if len(sources) == 1 else None
 
 
 def unfit(values: ModelMetadata, config: Config, context: RunContext) -> str | None:
@@ -46,7 +46,7 @@ def unfit(values: ModelMetadata, config: Config, context: RunContext) -> str | N
         return f"({values.model_type}) reads an answer from both sides, and a value may depend on no token that comes later"
     if values.score_heads and all("classifier" in name for name in values.score_heads):
         return f"({values.model_type}) has no score head on its last layer that could be read at every token"
-    different = context.differing_token(values)
+    different = context.models.differing_token(values)
     if different is not None:
         return f"has another vocabulary than the policy: {different}"
     own, theirs = context.model.embedding_rows if context.model else None, values.embedding_rows

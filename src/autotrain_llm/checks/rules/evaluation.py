@@ -300,7 +300,7 @@ def bertscore_compares_a_layer_that_is_there(config: Config, context: RunContext
     Fix: the last layer.
     """
     encoder = encoder_of(config)
-    facts = context.secondary_model("eval_bertscore_model", encoder)
+    facts = context.models.secondary("eval_bertscore_model", encoder)
     layer = config.eval_bertscore_layer
     if facts is not None and facts.layers and layer and layer > facts.layers:
         yield Finding(

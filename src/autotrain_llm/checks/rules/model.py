@@ -75,7 +75,7 @@ def a_tokenizer_gives_the_ids_that_the_model_learnt(
     """
     if not config.tokenizer or context.tokenizer is None or model.tokenizer_folder in (None, context.tokenizer_folder):
         return
-    share, first = context.moved_tokens(model)
+    share, first = context.models.moved_tokens(model)
     if share >= MOVED:
         yield Finding(
             f"--tokenizer {config.tokenizer} gives other ids than the tokenizer in --model {model.name}, which its weights were trained with: "

@@ -109,7 +109,7 @@ def a_reference_reads_the_same_tokens(config: Config, model: ModelMetadata, cont
     nothing.
     Fix: a reference of the same family, or none: then it is the model as it was at the start.
     """
-    different = context.differing_token(context.reference) if context.reference is not None else None
+    different = context.models.differing_token(context.reference) if context.reference is not None else None
     if different is not None:
         yield Finding(
             f"--model-ref {config.model_ref} has another vocabulary than the rows: {different}",

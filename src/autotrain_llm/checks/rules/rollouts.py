@@ -187,7 +187,7 @@ def conversations_are_scored_by_a_model_that_knows_turns(
     if not any(isinstance(example.prompt, list) for example in context.dataset.train):
         return
     for name in reward_models(config):
-        facts = context.secondary_model("rl_reward_model_path", name)
+        facts = context.models.secondary("rl_reward_model_path", name)
         folder = facts.tokenizer_folder if facts else None
         if folder is not None and Tokenizer.load(folder).chat_template is None:
             yield Finding(
@@ -213,7 +213,7 @@ def scored_texts_must_fit_into_the_reward_model(
         return
     answer = config.rl_max_new_tokens
     for name in reward_models(config):
-        facts = context.secondary_model("rl_reward_model_path", name)
+        facts = context.models.secondary("rl_reward_model_path", name)
         context_length = facts.context_length if facts is not None else None
         if facts is None or context_length is None or facts.tokenizer_folder is None:
             continue

@@ -235,7 +235,7 @@ def _load_reward(entry: RewardPlan, plan: Plan, context: RunContext) -> Reward:
 
 
 def _load_reward_model(entry: RewardPlan, plan: Plan, context: RunContext) -> RewardModel:
-    facts = context.secondary_model("rl_reward_model_path", entry.source)
+    facts = context.models.secondary("rl_reward_model_path", entry.source)
     assert facts is not None and facts.tokenizer_folder is not None
     name = plan.precision.name
     model = load_reward_classifier(entry, plan, context, DTYPES["fp32" if name == "fp16" else name])
@@ -249,7 +249,7 @@ def _load_reward_model(entry: RewardPlan, plan: Plan, context: RunContext) -> Re
 
 def load_reward_classifier(entry: RewardPlan, plan: Plan, context: RunContext, dtype: torch.dtype) -> Any:
     """The classifier that a reward of the plan names."""
-    facts = context.secondary_model("rl_reward_model_path", entry.source)
+    facts = context.models.secondary("rl_reward_model_path", entry.source)
     assert facts is not None
     options = loading_options(plan, context.token)
     for of_the_policy in ("revision", "quantization_config", "attn_implementation"):

@@ -14,12 +14,13 @@ import pytest
 import torch
 from sacrebleu.metrics import BLEU, CHRF
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from autotrain_llm import train
 from autotrain_llm.cli.main import main
 from autotrain_llm.config.registry import METRICS, TRAINERS
 from autotrain_llm.models import architectures
+from autotrain_llm.run.generation.decoder import CachedBatch
 from support.reward_models import build_bert, pair
 from support.rows import questions, write_rows
 
@@ -240,16 +241,16 @@ def test_evaluating_changes_nothing_that_is_learnt(flags, chat_rows, llama, tmp_
 def test_no_logits_stay_behind(chat_rows, llama, tmp_path, monkeypatch):
     """Whenever answers are written, no tensor is alive that has a number for each word but the weights."""
     held = []
-    generate = LlamaForCausalLM.generate
+    fill = CachedBatch.fill
 
-    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
-        weights = {id(parameter) for parameter in self.parameters()}
-        size = self.config.vocab_size
+    def watched(self: CachedBatch) -> None:
+        weights = {id(parameter) for parameter in self.causal.parameters()}
+        size = self.causal.config.vocab_size
         tensors = [thing for thing in gc.get_objects() if isinstance(thing, torch.Tensor)]
         held.append(sum(t.numel() >= 8 * size and t.shape[-1] == size for t in tensors if id(t) not in weights))
-        return generate(self, *args, **kwargs)
+        fill(self)
 
-    monkeypatch.setattr(LlamaForCausalLM, "generate", watched)
+    monkeypatch.setattr(CachedBatch, "fill", watched)
     run(chat_rows, tmp_path / "run", model=str(llama), eval_metrics="rouge", eval_batch_size=2, **SMALL)
     assert len(held) == 3 * 3 and set(held) == {held[0]}
 

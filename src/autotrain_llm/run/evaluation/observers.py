@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.example import Example
@@ -20,10 +21,11 @@ from autotrain_llm.data.tokenize.eval_prompts import EvalPrompt, EvalPromptBuild
 from autotrain_llm.planning.evaluation import BERTSCORE
 from autotrain_llm.planning.plan import AnswersPlan, Plan
 from autotrain_llm.run.artifacts.saving import end_tokens
+from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.layouts import BatchLayout
-from autotrain_llm.run.engine.loading import Loaded
+from autotrain_llm.run.engine.loading import DTYPES, Loaded
 from autotrain_llm.run.engine.loop import Loop, Observer
-from autotrain_llm.run.evaluation.predict import Answered, Writer
+from autotrain_llm.run.evaluation.predict import Prediction, Predictor
 
 if TYPE_CHECKING:  # loaded with the libraries that they wrap, where a metric needs them
     from autotrain_llm.run.evaluation.scores import Score
@@ -63,11 +65,10 @@ class Predictions:
         whole.replace(self.folder / self.name)
 
 
-class WrittenAnswers:
-    """Lets the model answer evaluation rows and compares what it says with what stands there.
+class GeneratedAnswers:
+    """Generates answers to evaluation rows and scores them against the references.
 
-    Which rows is a seeded choice, the same at every evaluation, so that what training changed can be seen; processes share them. Random
-    numbers that training draws are left as they were.
+    The rows are a seeded choice, the same at every evaluation, so that the effect of training can be seen; processes share them.
     """
 
     def __init__(
@@ -88,13 +89,15 @@ class WrittenAnswers:
             max_answer_tokens=decided.max_new_tokens,
         )
         self.rows = self._choice(decided.rows)
-        self.writer = Writer(
+        self.predictor = Predictor(
             loaded.tokenizer,
             end_tokens(loaded.model, loaded.tokenizer, context.prepared.end_of_turn),
             template.end_of_turn if template is not None and template.end_token is None else None,
             batch=decided.batch,
             max_new_tokens=decided.max_new_tokens,
             temperature=decided.temperature,
+            seed=decided.seed,
+            precision=DTYPES[plan.precision.name],
         )
         self.scores = {name: _score(name, entry, decided) for name, entry in decided.scores.items()}
 
@@ -110,9 +113,9 @@ class WrittenAnswers:
             if name == BERTSCORE:
                 score.to(loop.args.device)  # type: ignore[attr-defined]
         counts = np.zeros(3)
-        with self._generating(loop), _file(self.predictions, loop) as file:
-            for answered in self.writer.answers(model_of(loop), self._questions(loop)):
-                counts += self._take(answered, file, loop.state.global_step)
+        with self._for_generation(loop) as causal, _file(self.predictions, loop) as file:
+            for predictions in self.predictor.predictions(causal, self._prompts(loop)):
+                counts += self._score(predictions, file, loop.state.global_step)
         measured: dict[str, float] = {}
         for score in self.scores.values():
             score.sums[:] = _over_processes(score.sums, loop)
@@ -120,34 +123,32 @@ class WrittenAnswers:
         rows, finished, tokens = _over_processes(counts, loop)
         return measured | ({"answers/finished": finished / rows, "answers/tokens": tokens / rows} if rows else {})
 
-    def _questions(self, loop: Loop) -> Iterator[EvalPrompt]:
+    def _prompts(self, loop: Loop) -> Iterator[EvalPrompt]:
         """This process's share, made when they are asked for."""
         for row in self.rows[loop.args.process_index :: loop.args.world_size]:
-            question = self.maker.make(self.examples[row])
-            if question is not None:
-                yield question
+            prompt = self.maker.make(self.examples[row])
+            if prompt is not None:
+                yield prompt
 
-    def _take(self, answered: list[Answered], file: Any, step: int) -> list[float]:
-        """Score some answers and write them down; returns how many there are, how many ended, and their tokens."""
-        said, wanted = [answer.text for answer in answered], [answer.question.reference.strip() for answer in answered]
-        rows = [score.add(said, wanted) for score in self.scores.values()]
+    def _score(self, predictions: list[Prediction], file: Any, step: int) -> list[float]:
+        """Score some predictions and write them down; returns how many there are, how many ended, and their tokens."""
+        texts = [prediction.text for prediction in predictions]
+        references = [prediction.prompt.reference.strip() for prediction in predictions]
+        scored = [score.add(texts, references) for score in self.scores.values()]
         if file is not None:
-            for number, answer in enumerate(answered):
-                scores = {name: value for scored in rows for name, value in scored[number].items()}
-                file.write(json.dumps(_line(answer, scores, step), ensure_ascii=False) + "\n")
-        return [len(answered), sum(a.finished for a in answered), sum(a.tokens for a in answered)]
+            for index, prediction in enumerate(predictions):
+                scores = {name: value for rows in scored for name, value in rows[index].items()}
+                file.write(json.dumps(_line(prediction, scores, step), ensure_ascii=False) + "\n")
+        return [len(predictions), sum(row.finished for row in predictions), sum(row.tokens for row in predictions)]
 
     @contextmanager
-    def _generating(self, loop: Loop) -> Iterator[None]:
-        """The model as generate() needs it, and the random numbers of the seed."""
-        devices = [loop.args.device] if loop.args.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), loop.accelerator.autocast():
-            torch.manual_seed(self.seed + loop.args.process_index)
-            self.layout.for_generation(model_of(loop), True)
-            try:
-                yield
-            finally:
-                self.layout.for_generation(model_of(loop), False)
+    def _for_generation(self, loop: Loop) -> Iterator[PreTrainedModel]:
+        """The causal language model inside the loop's model, as generation needs it."""
+        self.layout.for_generation(model_of(loop), True)
+        try:
+            yield causal_model(model_of(loop))
+        finally:
+            self.layout.for_generation(model_of(loop), False)
 
 
 def _score(name: str, entry: str | None, decided: AnswersPlan) -> Score:
@@ -163,18 +164,18 @@ def _score(name: str, entry: str | None, decided: AnswersPlan) -> Score:
     return score
 
 
-def _line(answer: Answered, scores: Mapping[str, float], step: int) -> dict[str, Any]:
+def _line(prediction: Prediction, scores: Mapping[str, float], step: int) -> dict[str, Any]:
     """A row of the predictions: rounded, because nobody reads sixteen digits."""
-    question = answer.question
-    rejected = {} if question.rejected is None else {"rejected": question.rejected}
+    prompt = prediction.prompt
+    rejected = {} if prompt.rejected is None else {"rejected": prompt.rejected}
     return {
         "step": step,
-        **_place(question.example),
-        "prompt": question.text,
-        "reference": question.reference,
+        **_place(prompt.example),
+        "prompt": prompt.text,
+        "reference": prompt.reference,
         **rejected,
-        "prediction": answer.text,
-        "finished": answer.finished,
+        "prediction": prediction.text,
+        "finished": prediction.finished,
         "scores": {name: round(value, 6) for name, value in scores.items()},
     }
 
@@ -255,7 +256,7 @@ def make_observers(
     assert plan.evaluation is not None
     observers: list[Observer] = [Named(plan.evaluation.measured)]
     if plan.evaluation.answers:
-        observers.append(WrittenAnswers(plan, context, loaded, layout, predictions))
+        observers.append(GeneratedAnswers(plan, context, loaded, layout, predictions))
     elif predictions is not None and plan.model.head is not None:
         observers.append(ScoredPairs(context, predictions))
     return observers

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
@@ -24,10 +26,11 @@ from autotrain_llm.models.metadata import ModelMetadata
 from autotrain_llm.run.algorithms.reward import scoring
 from autotrain_llm.run.engine.classifiers import load_classifier
 from autotrain_llm.run.engine.loading import DTYPES, from_located
+from autotrain_llm.run.generation.decoder import Decoder
+from autotrain_llm.run.generation.types import Sampling
 
 BATCH = 16
 TEXT_FILES = (".txt", "")
-UNLIMITED = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,7 @@ def infer(context: RunContext) -> Answers:
             findings, (Answer(shown(prompt), score=score) for prompt, score in zip(prompts, found, strict=True))
         )
     model = from_located(facts.located, DTYPES[precision], options).to(device).eval()
-    room = facts.context_length or UNLIMITED
-    return Answers(findings, _answer(model, tokenizer, prompts, ids, config.max_new_tokens, room))
+    return Answers(findings, _complete(model, tokenizer, prompts, ids, config.max_new_tokens, facts.context_length))
 
 
 def _options(config: Config, token: str | None) -> dict[str, Any]:
@@ -203,35 +205,35 @@ def shown(prompt: Example) -> str:
     return prompt.text or "\n".join(str(turn.get("content")) for turn in turns)
 
 
-@torch.inference_mode()
-def _answer(
+def _complete(
     model: Any,
     tokenizer: Tokenizer,
     prompts: Sequence[Example],
     ids: Sequence[list[int]],
-    longest: int,
-    context_length: int,
+    max_new_tokens: int,
+    context_length: int | None,
 ) -> Iterator[Answer]:
-    """Greedy, batch by batch."""
-    padding = _padding(tokenizer)
+    """Greedy completions, batch by batch, in the order of the prompts."""
+    settings = model.generation_config
+    ends = settings.eos_token_id
+    # What the model's own generation config changes of a greedy choice; its sampling settings change nothing here.
+    processors = LogitsProcessorList()
+    if settings.repetition_penalty not in (None, 1.0):
+        processors.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
+    if settings.no_repeat_ngram_size:
+        processors.append(NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram_size))
+    decoder = Decoder(
+        [ends] if isinstance(ends, int) else list(ends or ()),
+        Sampling(max_new_tokens, batch=BATCH, longest=context_length),
+        processors=processors or None,
+    )
     for start in range(0, len(ids), BATCH):
-        batch = _padded(ids[start : start + BATCH], padding, model.device)
-        width = batch["input_ids"].shape[1]
-        made = model.generate(
-            **batch, max_new_tokens=min(longest, context_length - width), do_sample=False, pad_token_id=padding
-        )
-        for prompt, answer in zip(prompts[start : start + BATCH], made[:, width:].tolist(), strict=True):
-            yield Answer(shown(prompt), text=tokenizer.decode(answer, skip_special_tokens=True))
+        batch = [np.asarray(row, dtype=np.int32) for row in ids[start : start + BATCH]]
+        samples = decoder.complete(model, batch)
+        for prompt, sample in zip(prompts[start : start + BATCH], samples, strict=True):
+            yield Answer(shown(prompt), text=tokenizer.decode(sample.completion.tolist(), skip_special_tokens=True))
 
 
 def _padding(tokenizer: Tokenizer) -> int:
     """A token to fill up with; which one it is makes no difference, as it is masked."""
     return next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)
-
-
-def _padded(rows: Sequence[list[int]], padding: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """Rows filled up on the left: shape (rows, longest row)."""
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[padding] * (width - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    return {"input_ids": ids, "attention_mask": mask}

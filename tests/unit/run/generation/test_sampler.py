@@ -29,7 +29,7 @@ from transformers import (
 
 from autotrain_llm.run.algorithms.rl.value_head import add_value_head
 from autotrain_llm.run.engine.layouts import BatchLayout, Flat, Padded
-from autotrain_llm.run.generation import sampler as sampling
+from autotrain_llm.run.generation import decoder
 from autotrain_llm.run.generation.completion_text import texts
 from autotrain_llm.run.generation.kv_cache import new_cache
 from autotrain_llm.run.generation.sample_token import distribution, sample_token, uniform_numbers
@@ -148,7 +148,7 @@ def test_an_answer_ends_with_its_first_end_token_and_others_at_the_limit(policy)
     prompts = prompts_of([5] * 4, vocabulary=300)
     sampler = sampler_of(Flat(policy), ends=[END, 7, 9, 11, *range(100, 140)], max_new_tokens=9)
     samples = sampler.sample(policy, prompts, range(80), per_prompt=20)
-    ends = set(sampler.end_tokens)
+    ends = set(sampler.decoder.end_tokens)
     assert {sample.finished for sample in samples} == {True, False}
     for sample in samples:
         *before, last = sample.completion.tolist()
@@ -162,7 +162,7 @@ def test_looking_less_often_who_has_ended_changes_no_answer(policy, monkeypatch)
     prompts = prompts_of([5, 9], vocabulary=300)
     sampler = sampler_of(Flat(policy), ends=[END, 7, 9, 11, *range(100, 140)], max_new_tokens=17)
     often = sampler.sample(policy, prompts, range(40), per_prompt=20)
-    monkeypatch.setitem(sampling.LOOKS_EVERY, "cpu", 8)
+    monkeypatch.setitem(decoder.STEPS_BETWEEN_CHECKS, "cpu", 8)
     seldom = sampler.sample(policy, prompts, range(40), per_prompt=20)
     assert any(sample.finished and len(sample.completion) < 8 for sample in often)
     for one, other in zip(often, seldom, strict=True):

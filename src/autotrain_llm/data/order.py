@@ -11,7 +11,7 @@ SHARED_FROM = 0.05
 # Tokens of a batch without gradients: of references, teachers and phases; and of reward models, padding counted in.
 NO_GRAD_TOKENS, SCORED_TOKENS = 8192, 16384
 # Positions for which answers that are written get room at a time.
-ROOM_AHEAD = 64
+CACHE_GROWTH = 64
 # Of a GPU's memory, what vLLM takes.
 VLLM_SHARE = 0.3
 

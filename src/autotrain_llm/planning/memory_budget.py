@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.order import (
+    CACHE_GROWTH,
     NO_GRAD_TOKENS,
-    ROOM_AHEAD,
     SCORED_TOKENS,
     SHARED_FROM,
     VLLM_SHARE,
@@ -160,7 +160,7 @@ class Memory:
             quiet=quiet,
             kernels=int(unlike * self._kernels(config, batch.tokens, quiet)),
             before=before,
-            cached=int(written * (self._longest(config) + ROOM_AHEAD) * self._cached_token(shape)),
+            cached=int(written * (self._longest(config) + CACHE_GROWTH) * self._cached_token(shape)),
             written=written,
             beside=beside,
             shards=self.processes if config.distributed_backend == "fsdp" and several else 1,

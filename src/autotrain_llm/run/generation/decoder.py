@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
-from autotrain_llm.run.generation.kv_cache import keeps_padding_out, new_cache, select_sequences
+from autotrain_llm.run.generation.kv_cache import masks_padding, new_cache, select_sequences
 from autotrain_llm.run.generation.sample_token import distribution, sample_token, uniform_numbers
 from autotrain_llm.run.generation.types import Sample, Sampling
 
@@ -87,7 +87,7 @@ class Decoder:
         """Sequences whose prompts are of like length; of one length where the model would read padding (recurrent state)."""
         ordered = sorted(sequences, key=lambda sequence: (-len(prompts[sequence.prompt]), sequence.index))
         groups: list[list[_Sequence]] = [ordered]
-        if not _has_cache(causal) or not keeps_padding_out(new_cache(causal.config)):
+        if not _has_cache(causal) or not masks_padding(new_cache(causal.config)):
             groups = [list(group) for _, group in groupby(ordered, lambda sequence: len(prompts[sequence.prompt]))]
         for group in groups:
             for start in range(0, len(group), self.sampling.batch):

@@ -1,4 +1,4 @@
-"""Draw the next token of each sequence, with a random number that is the answer's own."""
+"""Draw the next token of each sequence with a random number that belongs to the sequence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from autotrain_llm.run.generation.types import Sampling
 
-PART = 64  # tokens of the vocabulary that are summed together at first
+BLOCK = 64  # tokens of the vocabulary in a block of the two-level cumulative sum
 
 
 def uniform_numbers(seeds: Sequence[int], count: int) -> torch.Tensor:
@@ -26,36 +26,36 @@ def distribution(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     the last together have less than the share.
     """
     wide = logits if logits.dtype == torch.float64 else logits.float()
-    logprobs = torch.log_softmax(wide / sampling.temperature, dim=-1)
-    if 0 < sampling.top_k < logprobs.shape[-1]:
-        lowest = logprobs.topk(sampling.top_k, dim=-1).values[:, -1:]
-        logprobs = torch.log_softmax(logprobs.masked_fill(logprobs < lowest, -torch.inf), dim=-1)
+    logps = torch.log_softmax(wide / sampling.temperature, dim=-1)
+    if 0 < sampling.top_k < logps.shape[-1]:
+        lowest = logps.topk(sampling.top_k, dim=-1).values[:, -1:]
+        logps = torch.log_softmax(logps.masked_fill(logps < lowest, -torch.inf), dim=-1)
     if sampling.top_p < 1:
-        ordered, places = logprobs.sort(dim=-1, descending=True)
+        ordered, places = logps.sort(dim=-1, descending=True)
         before = ordered.exp().cumsum(dim=-1) - ordered.exp()
-        out = torch.zeros_like(logprobs, dtype=torch.bool).scatter(1, places, before >= sampling.top_p)
-        logprobs = torch.log_softmax(logprobs.masked_fill(out, -torch.inf), dim=-1)
-    return logprobs
+        out = torch.zeros_like(logps, dtype=torch.bool).scatter(1, places, before >= sampling.top_p)
+        logps = torch.log_softmax(logps.masked_fill(out, -torch.inf), dim=-1)
+    return logps
 
 
-def sample_token(logprobs: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """The token at which the summed probabilities pass each sequence's number: (sequences,).
+def sample_token(logps: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """Inverse-transform sampling: the token at which the cumulative probability passes each sequence's number in [0, 1): (sequences,).
 
-    They are summed by parts of the vocabulary, and then within the part in which it happens: to sum all of them one by one would take
-    longer than to make them.
+    Probabilities are summed in blocks of the vocabulary first, and token by token only within the block that is hit: a cumulative sum over
+    the whole vocabulary would take longer than the softmax.
     """
-    shares = functional.pad(logprobs.exp(), (0, -logprobs.shape[-1] % PART)).unflatten(-1, (-1, PART))
-    of_parts = shares.sum(dim=-1, dtype=torch.float64)
-    parts, left = _passed(of_parts, numbers * of_parts.sum(dim=-1))
-    within = shares[torch.arange(len(parts), device=parts.device), parts].double()
-    return parts * PART + _passed(within, left)[0]
+    probabilities = functional.pad(logps.exp(), (0, -logps.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
+    of_parts = probabilities.sum(dim=-1, dtype=torch.float64)
+    parts, left = _first_above(of_parts, numbers * of_parts.sum(dim=-1))
+    within = probabilities[torch.arange(len(parts), device=parts.device), parts].double()
+    return parts * BLOCK + _first_above(within, left)[0]
 
 
-def _passed(shares: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _first_above(probabilities: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Where in each row the sum of its shares passes what is wanted, and how much of that is left there."""
-    summed = shares.cumsum(dim=-1)
+    summed = probabilities.cumsum(dim=-1)
     total = summed[:, -1]
     # Below the total, however it was rounded, so that a token that has no probability is never drawn.
     wanted = torch.minimum(wanted, torch.nextafter(total, torch.zeros_like(total)))
     places = torch.searchsorted(summed, wanted[:, None], right=True)
-    return places.squeeze(1), wanted - (summed - shares).gather(1, places).squeeze(1)
+    return places.squeeze(1), wanted - (summed - probabilities).gather(1, places).squeeze(1)

@@ -1,4 +1,4 @@
-"""What sampling is told and what it hands back."""
+"""The settings of sampling, and the completions it returns."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ NATIVE, VLLM = "native", "vllm"
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer.
+    """One completion.
 
     prompt: int32 (p,), the ids it answers. completion: int32 (c,), with the end token where it is finished. finished: whether it ended
-    by itself. logprobs: float32 (c,), each token's log-probability under the distribution that it was drawn from: that of the logits
+    by itself, with an end token. logprobs: float32 (c,), each token's log-probability under the distribution that it was drawn from: that of the logits
     divided by the temperature, and where top-k or top-p cut it, of what they left.
     """
 
@@ -26,8 +26,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How answers are drawn: `top_k` 0 and `top_p` 1 cut nothing; `batch` is how many sequences are written at once, `longest` the most
-    tokens that a prompt and its answer have."""
+    """How tokens are drawn. `top_k` 0 and `top_p` 1 switch their filter off; `batch` is the number of sequences decoded at once, `longest`
+    the most tokens that a prompt and its completion have together (None: no limit)."""
 
     max_new_tokens: int
     temperature: float = 1.0

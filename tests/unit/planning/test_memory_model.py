@@ -148,8 +148,8 @@ def test_a_teachers_logits_take_what_is_said_of_a_gpu(
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
 
-    from autotrain_llm.run.engine.flat.distillation_loss import DistillTarget, Head, TeacherHidden, distillation_loss
-    from autotrain_llm.run.engine.flat.linear_cross_entropy import Logits
+    from autotrain_llm.run.engine.flat.distillation_loss import DistillTarget, TeacherHidden, distillation_loss
+    from autotrain_llm.run.engine.flat.tiled_head import Head, LogitTransform
 
     class Counting(TorchDispatchMode):
         def __init__(self) -> None:
@@ -181,11 +181,11 @@ def test_a_teachers_logits_take_what_is_said_of_a_gpu(
     monkeypatch.setattr(torch, "autocast", lambda *of, **how: contextlib.nullcontext())
     with torch.device("meta"):
         hidden, weight = (torch.empty(rows, width, requires_grad=True) for rows in (targets, words))
-        heard = TeacherHidden(torch.empty(targets, width), Head(torch.empty(words, width), None, Logits()))
+        heard = TeacherHidden(torch.empty(targets, width), Head(torch.empty(words, width), None, LogitTransform()))
         labels = torch.empty(targets, dtype=torch.long)
         with counting:
             distillation_loss(
-                hidden, Head(weight, None, Logits()), labels, DistillTarget(heard, divergence, 2.0, 0.5, words)
+                hidden, Head(weight, None, LogitTransform()), labels, DistillTarget(heard, divergence, 2.0, 0.5, words)
             )
     run = Run(targets, targets, device="cuda", taught=width)
     assert estimate.head_bytes(Shape(0, width, 0, 1, words), run) == pytest.approx(counting.most, rel=0.08)

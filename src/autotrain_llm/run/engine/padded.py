@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from autotrain_llm.run.engine.flat.distillation_loss import Head
 from autotrain_llm.run.engine.flat.model import HIDDEN, FlatOutput, causal_model, distill_output, head_weights
+from autotrain_llm.run.engine.flat.tiled_head import Head
 
 TRIED = 4  # tokens
 CLOSE = 1e-3  # of the largest logit, between two ways to multiply in half precision

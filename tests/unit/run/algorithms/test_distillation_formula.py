@@ -13,12 +13,11 @@ from autotrain_llm.run.algorithms.distill.teacher import Teacher, head_of
 from autotrain_llm.run.algorithms.preference.objectives import dpo, orpo
 from autotrain_llm.run.engine.flat.distillation_loss import (
     DistillTarget,
-    Head,
     TeacherHidden,
     distillation_loss,
     topk_logprobs,
 )
-from autotrain_llm.run.engine.flat.linear_cross_entropy import Logits
+from autotrain_llm.run.engine.flat.tiled_head import Head, LogitTransform
 from autotrain_llm.run.engine.layouts import Flat, Padded, PromptGroup, prepared_as
 from autotrain_llm.run.engine.objective import Objective, next_token
 from autotrain_llm.run.engine.padded import padded_head, prepare_padded
@@ -97,7 +96,7 @@ def test_loss_and_gradients_are_the_formulas(divergence, temperature, share):
 @EVERY
 def test_a_head_that_scales_and_caps_is_followed_on_both_sides(divergence):
     sides = Sides()
-    bent = Logits(scale=0.5, softcap=3.0)
+    bent = LogitTransform(scale=0.5, softcap=3.0)
     heard = TeacherHidden(sides.taught.hidden, Head(sides.taught.head.weight, None, bent))
     learnt = distillation_loss(
         sides.hidden,
@@ -141,7 +140,7 @@ def test_words_that_were_not_kept_count_as_one(divergence, count):
 def test_words_that_only_one_side_has_are_left_out_of_the_comparison(divergence):
     sides = Sides(more=6)
     distill_target = DistillTarget(
-        TeacherHidden(sides.taught.hidden, sides.taught.head.cut(30)), divergence, 2.0, 0.5, 30
+        TeacherHidden(sides.taught.hidden, sides.taught.head.first_tokens(30)), divergence, 2.0, 0.5, 30
     )
     found = distillation_loss(sides.hidden, sides.head, sides.labels, distill_target)
     p, q = (torch.softmax(one[:, :30] / 2.0, -1) for one in (sides.teachers(), sides.logits()))
@@ -156,7 +155,7 @@ def test_a_lesson_of_some_tokens_leaves_the_task_its_log_probabilities(divergenc
     where, weights = torch.tensor([2, 3, 9, 20]), torch.tensor([0.5, 0.5, 1.0, 0.25], dtype=torch.float64)
     heard = TeacherHidden(sides.taught.hidden[where], sides.taught.head)
     said = topk_logprobs(heard, WORDS, 2.0) if kept else heard
-    distill_target = DistillTarget(said, divergence, 2.0, 0.3, WORDS, where, weights, alone=True)
+    distill_target = DistillTarget(said, divergence, 2.0, 0.3, WORDS, where, weights, teacher_only=True)
     learnt = distillation_loss(sides.hidden, sides.head, sides.labels, distill_target, tile=3)
     found = 0.7 * -(learnt.logprobs**2).sum() + learnt.loss
     own = torch.log_softmax(sides.logits(), -1).gather(1, sides.labels[:, None])[:, 0]

@@ -9,8 +9,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from autotrain_llm.run.engine.flat import attention
 from autotrain_llm.run.engine.flat.batch import Segments, flatten
-from autotrain_llm.run.engine.flat.linear_cross_entropy import linear_cross_entropy
 from autotrain_llm.run.engine.flat.model import prepare_model
+from autotrain_llm.run.engine.flat.tiled_head import linear_cross_entropy
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autotrain_llm.run.engine.flat import linear_cross_entropy as head
-from autotrain_llm.run.engine.flat.linear_cross_entropy import Logits, linear_cross_entropy, linear_logprobs
+from autotrain_llm.run.engine.flat import tiled_head as head
+from autotrain_llm.run.engine.flat.tiled_head import LogitTransform, linear_cross_entropy, linear_logprobs
 
 TARGETS, SIZE, WORDS, TILE = 23, 12, 37, 5
 VARIANTS = {
-    "plain": (False, Logits()),
-    "bias": (True, Logits()),
-    "scaled": (False, Logits(scale=0.3)),
-    "softcapped": (False, Logits(softcap=0.8)),
-    "everything": (True, Logits(scale=0.4, softcap=1.1)),
+    "plain": (False, LogitTransform()),
+    "bias": (True, LogitTransform()),
+    "scaled": (False, LogitTransform(scale=0.3)),
+    "softcapped": (False, LogitTransform(softcap=0.8)),
+    "everything": (True, LogitTransform(scale=0.4, softcap=1.1)),
 }
 
 
@@ -26,7 +26,7 @@ def inputs(with_bias: bool, kind: torch.dtype = torch.float64) -> tuple[list[tor
     return [hidden, weight, bias], torch.randint(WORDS, (TARGETS,))
 
 
-def written_out(tensors, labels, logits: Logits) -> torch.Tensor:
+def written_out(tensors, labels, logits: LogitTransform) -> torch.Tensor:
     hidden, weight, bias = tensors
     raw = hidden @ weight.T + (0 if bias is None else bias)
     raw = raw * logits.scale
@@ -50,7 +50,7 @@ def test_loss_gradients_and_statistics_equal_the_formula(variant):
     log_softmax = written_out(tensors, labels, logits)
     expected = -log_softmax.gather(1, labels[:, None]).sum()
     loss, statistics = linear_cross_entropy(
-        tensors[0], tensors[1], labels, tensors[2], logits=logits, with_entropy=True, tile=TILE
+        tensors[0], tensors[1], labels, tensors[2], transform=logits, with_entropy=True, tile=TILE
     )
     assert equal(loss, expected)
     assert equal(statistics.logprobs, log_softmax.gather(1, labels[:, None])[:, 0])
@@ -68,7 +68,7 @@ def test_log_probabilities_take_any_gradient_per_token(variant, kept, monkeypatc
     tensors, labels = inputs(with_bias)
     factors = torch.randn(TARGETS, dtype=torch.float64)
     expected = written_out(tensors, labels, logits).gather(1, labels[:, None])[:, 0]
-    mine, _ = linear_logprobs(tensors[0], tensors[1], labels, tensors[2], logits=logits, tile=TILE)
+    mine, _ = linear_logprobs(tensors[0], tensors[1], labels, tensors[2], transform=logits, tile=TILE)
     assert equal(mine, expected)
     of_mine = gradients_of((mine.exp() * factors).sum(), tensors)
     of_formula = gradients_of((expected.exp() * factors).sum(), tensors)

@@ -24,12 +24,12 @@ from autotrain_llm.run.algorithms.distill.dataset import IndexedDataset, Teacher
 from autotrain_llm.run.algorithms.distill.objective import of_chosen
 from autotrain_llm.run.engine.flat.distillation_loss import (
     DistillTarget,
-    Head,
     TeacherHidden,
     TopKLogprobs,
     topk_logprobs,
 )
 from autotrain_llm.run.engine.flat.model import HIDDEN, causal_model, flat_head
+from autotrain_llm.run.engine.flat.tiled_head import Head
 from autotrain_llm.run.engine.layouts import BatchLayout, Flat, prepared_as
 from autotrain_llm.run.engine.loading import (
     Loaded,
@@ -63,7 +63,7 @@ class Teacher:
             hidden = self.layout.forward(self.model, batch, HIDDEN).hidden
         assert hidden is not None
         return TeacherHidden(
-            hidden if self.head.weight is not None else hidden[:, :vocab_size], self.head.cut(vocab_size)
+            hidden if self.head.weight is not None else hidden[:, :vocab_size], self.head.first_tokens(vocab_size)
         )
 
 

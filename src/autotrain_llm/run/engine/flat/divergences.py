@@ -1,8 +1,8 @@
-"""How far a student's distribution is from its teacher's, with the gradient: three divergences, over all words or over buckets of them.
+"""The divergence of a student's distribution from its teacher's, with the gradient: over all tokens, or over the teacher's top k and the rest.
 
 With p the teacher's probabilities and q the student's, both at the temperature: forward_kl is Σ p log(p/q), reverse_kl Σ q log(q/p), jsd the
-mean of both to their middle m = (p + q) / 2 (Agarwal et al. 2024, arXiv:2306.13649, equation 1 with β = ½). Gradients are those of the
-student's logits at the temperature.
+mean of both to their mixture m = (p + q) / 2 (Agarwal et al. 2024, arXiv:2306.13649, equation 1 with β = ½). Gradients are with respect to
+the student's logits at the temperature.
 """
 
 from __future__ import annotations
@@ -12,81 +12,75 @@ from collections.abc import Callable
 
 import torch
 
+from autotrain_llm.run.engine.flat.tiled_head import softmax_and_logsumexp
+
 LOG_2 = math.log(2.0)
-# Of tokens and words: a divergence (tokens,), and over `student` its gradient. Both are logits and are overwritten.
+# Of logits (tokens, V) of student and teacher: the divergence (tokens,), and written over `student` its gradient. Both are overwritten.
 LogitsDivergence = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-
-def softened(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Softmax, on a processor in the memory of the logits, and the logarithm of the sum of exponentials (tokens,).
-
-    The sum of exponentials is one over the largest share, which spares a second exponential of everything.
-    """
-    largest = logits.amax(-1)
-    shares = torch.softmax(logits, dim=-1, out=logits) if logits.device.type == "cpu" else torch.softmax(logits, dim=-1)
-    return shares, largest - shares.amax(-1).log_()
 
 
 def forward_kl(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """KL(teacher‖student): its gradient is q - p."""
-    apart = teacher - student
-    p, total_p = softened(teacher)
-    q, total_q = softened(student)
-    found = apart.mul_(p).sum(-1) - total_p + total_q
+    log_ratio = teacher - student
+    p, logsumexp_p = softmax_and_logsumexp(teacher, teacher.amax(-1))
+    q, logsumexp_q = softmax_and_logsumexp(student, student.amax(-1))
+    divergence = log_ratio.mul_(p).sum(-1) - logsumexp_p + logsumexp_q
     torch.sub(q, p, out=student)
-    return found
+    return divergence
 
 
 def reverse_kl(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """KL(student‖teacher): its gradient is q (c - Σ q c) with c = log(q/p)."""
-    apart = student - teacher
-    total_p = softened(teacher)[1]
-    q, total_q = softened(student)
-    mean = torch.linalg.vecdot(q, apart)
-    torch.mul(q, apart.sub_(mean[:, None]), out=student)
-    return mean - total_q + total_p
+    log_ratio = student - teacher
+    logsumexp_p = softmax_and_logsumexp(teacher, teacher.amax(-1))[1]
+    q, logsumexp_q = softmax_and_logsumexp(student, student.amax(-1))
+    mean = torch.linalg.vecdot(q, log_ratio)
+    torch.mul(q, log_ratio.sub_(mean[:, None]), out=student)
+    return mean - logsumexp_q + logsumexp_p
 
 
 def jsd(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Jensen-Shannon: its gradient is ½ q (c - Σ q c) with c = log(q/m)."""
     log_p = teacher.sub_(torch.logsumexp(teacher, -1, keepdim=True))
     log_q = student - torch.logsumexp(student, -1, keepdim=True)
-    middle = torch.logaddexp(log_p, log_q).sub_(LOG_2)
-    of_teacher = torch.linalg.vecdot(log_p.exp(), log_p - middle)
+    log_m = torch.logaddexp(log_p, log_q).sub_(LOG_2)
+    kl_p = torch.linalg.vecdot(log_p.exp(), log_p - log_m)
     q = log_q.exp()
-    apart = log_q.sub_(middle)
-    of_student = torch.linalg.vecdot(q, apart)
-    torch.mul(q, apart.sub_(of_student[:, None]).mul_(0.5), out=student)
-    return (of_teacher + of_student) / 2
+    log_ratio = log_q.sub_(log_m)
+    kl_q = torch.linalg.vecdot(q, log_ratio)
+    torch.mul(q, log_ratio.sub_(kl_q[:, None]).mul_(0.5), out=student)
+    return (kl_p + kl_q) / 2
 
 
 DIVERGENCES: dict[str, LogitsDivergence] = {"forward_kl": forward_kl, "reverse_kl": reverse_kl, "jsd": jsd}
 
 # Over buckets (tokens, buckets) of log-probabilities `log_p` and `log_q`: the divergence, and its gradient as it would be if each of q's
-# buckets had a logit of its own. A bucket that neither has counts nothing.
+# buckets had a logit of its own. A bucket that is empty in both adds nothing.
 BucketsDivergence = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-LEAST = 1e-37  # of what a student can leave for a bucket that its teacher has something in
+SMALLEST_REST = (
+    1e-37  # of the student's probability of a bucket that its teacher has something in: its logarithm stays finite
+)
 
 
-def _weighted(log_share: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Shares times values, with nothing where there is no share."""
-    return torch.where(log_share.isneginf(), 0.0, log_share.exp() * value)
+def _expectation_terms(log_prob: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Probabilities times values; 0 where the probability is 0, whatever the value."""
+    return torch.where(log_prob.isneginf(), 0.0, log_prob.exp() * value)
 
 
 def _forward_kl(log_p: torch.Tensor, log_q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    return _weighted(log_p, log_p - log_q).sum(-1), log_q.exp() - log_p.exp()
+    return _expectation_terms(log_p, log_p - log_q).sum(-1), log_q.exp() - log_p.exp()
 
 
 def _reverse_kl(log_p: torch.Tensor, log_q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    found = _weighted(log_q, log_q - log_p).sum(-1)
-    return found, _weighted(log_q, log_q - log_p - found[:, None])
+    divergence = _expectation_terms(log_q, log_q - log_p).sum(-1)
+    return divergence, _expectation_terms(log_q, log_q - log_p - divergence[:, None])
 
 
 def _jsd(log_p: torch.Tensor, log_q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    middle = torch.logaddexp(log_p, log_q) - LOG_2
-    of_teacher = _weighted(log_p, log_p - middle).sum(-1)
-    of_student = _weighted(log_q, log_q - middle).sum(-1)
-    return (of_teacher + of_student) / 2, _weighted(log_q, log_q - middle - of_student[:, None]) / 2
+    log_m = torch.logaddexp(log_p, log_q) - LOG_2
+    kl_p = _expectation_terms(log_p, log_p - log_m).sum(-1)
+    kl_q = _expectation_terms(log_q, log_q - log_m).sum(-1)
+    return (kl_p + kl_q) / 2, _expectation_terms(log_q, log_q - log_m - kl_q[:, None]) / 2
 
 
 BUCKETS: dict[str, BucketsDivergence] = {"forward_kl": _forward_kl, "reverse_kl": _reverse_kl, "jsd": _jsd}
@@ -95,17 +89,18 @@ BUCKETS: dict[str, BucketsDivergence] = {"forward_kl": _forward_kl, "reverse_kl"
 def topk_divergence(
     divergence: str, student: torch.Tensor, ids: torch.Tensor, logprobs: torch.Tensor, rest: torch.Tensor
 ) -> torch.Tensor:
-    """The divergence over the words `ids` (tokens, k), each a bucket of its own, and one bucket of all others; over `student` its gradient.
+    """The divergence over the tokens `ids` (tokens, k), each a bucket of its own, and one bucket of all others; over `student` its gradient.
 
-    `logprobs` (tokens, k) and `rest` (tokens,) are the teacher's. Joining words makes no divergence larger, so that this is a lower bound of
-    the one over all words, and the same where nothing is left to be joined.
+    `logprobs` (tokens, k) and `rest` (tokens,) are the teacher's. Joining tokens makes no divergence larger: this is a lower bound of the one
+    over the whole vocabulary, and equal to it where nothing is left to be joined.
     """
-    of_ids = student.gather(1, ids)
-    q, total = softened(student)
+    topk_logits = student.gather(1, ids)
+    q, logsumexp = softmax_and_logsumexp(student, student.amax(-1))
     q.scatter_(1, ids, 0.0)
-    left = torch.where(rest.isneginf(), 0.0, q.sum(-1).clamp_(min=LEAST))[:, None]
-    log_q = torch.cat([of_ids - total[:, None], left.log()], dim=1)
-    found, slope = BUCKETS[divergence](torch.cat([logprobs, rest[:, None]], dim=1), log_q)
-    torch.mul(q, slope[:, -1:] / left.clamp(min=LEAST), out=student)
-    student.scatter_(1, ids, slope[:, :-1])
-    return found
+    q_rest = torch.where(rest.isneginf(), 0.0, q.sum(-1).clamp_(min=SMALLEST_REST))[:, None]
+    log_q = torch.cat([topk_logits - logsumexp[:, None], q_rest.log()], dim=1)
+    value, gradient = BUCKETS[divergence](torch.cat([logprobs, rest[:, None]], dim=1), log_q)
+    # The bucket's gradient is shared among its tokens in proportion to their probabilities.
+    torch.mul(q, gradient[:, -1:] / q_rest.clamp(min=SMALLEST_REST), out=student)
+    student.scatter_(1, ids, gradient[:, :-1])
+    return value

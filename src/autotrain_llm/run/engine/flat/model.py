@@ -21,8 +21,8 @@ from transformers.utils import ModelOutput
 from autotrain_llm.models.architectures import ALLOWED, UNDOING, Architecture, keeps_rows_apart
 from autotrain_llm.run.engine.flat import attention
 from autotrain_llm.run.engine.flat.batch import Segments
-from autotrain_llm.run.engine.flat.distillation_loss import DistillTarget, Head, distillation_loss
-from autotrain_llm.run.engine.flat.linear_cross_entropy import Logits, linear_cross_entropy, linear_logprobs
+from autotrain_llm.run.engine.flat.distillation_loss import DistillTarget, distillation_loss
+from autotrain_llm.run.engine.flat.tiled_head import Head, LogitTransform, linear_cross_entropy, linear_logprobs
 
 LOSS = "loss"
 LOGPROBS = "logprobs"
@@ -37,14 +37,14 @@ VALUE_HEAD = "value_head"  # the name of the module beside the model's own that 
 FlatCall = Callable[..., "FlatOutput"]
 
 
-def head_of(architecture: Architecture, config: PretrainedConfig) -> Logits:
-    """What this model's head does besides a matrix product, in numbers."""
+def logit_transform(architecture: Architecture, config: PretrainedConfig) -> LogitTransform:
+    """What this model's head does besides a matrix product."""
     scale = 1.0
     if architecture.multiplied_by:
         scale = float(getattr(config, architecture.multiplied_by))
     if architecture.divided_by:
         scale = 1.0 / float(getattr(config, architecture.divided_by))
-    return Logits(scale, getattr(config, architecture.softcapped_by) if architecture.softcapped_by else None)
+    return LogitTransform(scale, getattr(config, architecture.softcapped_by) if architecture.softcapped_by else None)
 
 
 def supported(config: PretrainedConfig) -> tuple[bool, str]:
@@ -85,8 +85,7 @@ def prepare_model(model: torch.nn.Module, own_attention: str | None = None) -> t
     fits, reason = supported(causal.config)
     if not fits:
         raise ValueError(reason)
-    logits = head_of(ALLOWED[causal.config.model_type], causal.config)
-    return install(model, functools.partial(_flat_forward, logits=logits), own_attention)
+    return install(model, _flat_forward, own_attention)
 
 
 def install(model: torch.nn.Module, called: FlatCall, own_attention: str | None = None) -> torch.nn.Module:
@@ -202,7 +201,6 @@ def _flat_forward(
     causal: PreTrainedModel,
     segments: Segments,
     *,
-    logits: Logits,
     input_ids: torch.Tensor,
     position_ids: torch.Tensor,
     target_positions: torch.Tensor,
@@ -216,21 +214,18 @@ def _flat_forward(
     hidden = hidden_states(causal, segments, input_ids, position_ids).index_select(0, target_positions)
     if compute == HIDDEN:
         return FlatOutput(hidden=hidden)
-    logits = replace(logits, temperature=temperature)
-    weight, bias = head_weights(causal.get_output_embeddings())
+    head = flat_head(causal, temperature)
     if compute == DISTILLED:
-        return distill_output(hidden, Head(weight, bias, logits), target_labels, distill_target)
+        return distill_output(hidden, head, target_labels, distill_target)
+    assert head.weight is not None
+    options: dict[str, Any] = {"bias": head.bias, "transform": head.transform, "with_entropy": with_entropy}
     if compute == LOSS:
-        loss, statistics = linear_cross_entropy(
-            hidden, weight, target_labels, bias, logits=logits, with_entropy=with_entropy
-        )
+        loss, statistics = linear_cross_entropy(hidden, head.weight, target_labels, **options)
         return FlatOutput(
             loss=loss, logprobs=statistics.logprobs, correct=statistics.correct, entropy=statistics.entropy
         )
     if compute in (LOGPROBS, VALUES):
-        logprobs, statistics = linear_logprobs(
-            hidden, weight, target_labels, bias, logits=logits, with_entropy=with_entropy
-        )
+        logprobs, statistics = linear_logprobs(hidden, head.weight, target_labels, **options)
         value = None
         if compute == VALUES:
             value = causal.get_submodule(VALUE_HEAD)(
@@ -243,17 +238,16 @@ def _flat_forward(
 def distill_output(
     hidden: torch.Tensor, head: Head, labels: torch.Tensor, distill_target: DistillTarget | None
 ) -> FlatOutput:
-    """What a lesson makes of hidden states: its loss, with the log-probabilities of the labels."""
-    assert distill_target is not None, "no teacher was asked"
-    learnt = distillation_loss(hidden, head, labels, distill_target)
-    return FlatOutput(loss=learnt.loss, logprobs=learnt.logprobs, correct=learnt.correct, divergence=learnt.divergence)
+    """The loss with a teacher, and the labels' log-probabilities."""
+    assert distill_target is not None, "the batch has no distill_target"
+    output = distillation_loss(hidden, head, labels, distill_target)
+    return FlatOutput(loss=output.loss, logprobs=output.logprobs, correct=output.correct, divergence=output.divergence)
 
 
-def flat_head(causal: PreTrainedModel) -> Head:
-    """All that makes a model's logits of its hidden states."""
-    return Head(
-        *head_weights(causal.get_output_embeddings()), head_of(ALLOWED[causal.config.model_type], causal.config)
-    )
+def flat_head(causal: PreTrainedModel, temperature: float = 1.0) -> Head:
+    """The head of a model of a known architecture."""
+    transform = logit_transform(ALLOWED[causal.config.model_type], causal.config)
+    return Head(*head_weights(causal.get_output_embeddings()), replace(transform, temperature=temperature))
 
 
 def head_weights(head: Any) -> tuple[torch.Tensor, torch.Tensor | None]:

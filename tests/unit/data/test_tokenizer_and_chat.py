@@ -21,7 +21,7 @@ from autotrain_llm.data.chat.template import (
     template_names,
 )
 from autotrain_llm.data.observations import Observations
-from autotrain_llm.data.tokenizer.offsets import Tokens
+from autotrain_llm.data.tokenizer.offsets import TokenBatch
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Refused
 
@@ -86,7 +86,7 @@ def trained(tokenizer, template, messages):
     """The text of the tokens that are trained on, answer by answer."""
     rendered = render_with_answers(template, messages)
     assert not rendered.lost
-    (aligned,) = Tokens(tokenizer, [rendered.text]).aligned()
+    (aligned,) = TokenBatch(tokenizer, [rendered.text]).aligned()
     return [tokenizer.decode(aligned.ids[slice(*aligned.tokens_of(span))]) for span in rendered.spans]
 
 
@@ -142,7 +142,7 @@ def test_masks_are_those_of_transformers_with_and_without_its_generation_marks(k
             messages, chat_template=MARKED, return_dict=True, return_assistant_tokens_mask=True
         )
         rendered = render_with_answers(ChatTemplate(source, ours), messages)
-        (aligned,) = Tokens(ours, [rendered.text]).aligned()
+        (aligned,) = TokenBatch(ours, [rendered.text]).aligned()
         mask = [0] * len(aligned.ids)
         for start, end in map(aligned.tokens_of, rendered.spans):
             mask[start:end] = [1] * (end - start)
@@ -437,34 +437,11 @@ ODD_TEXTS = [
 ]  # fmt: skip
 
 
-def held_characters(kind, folders, **changes):
-    """Each stretch of the odd texts: what its tokens are, and whether tokens part at its start."""
-    tokenizer = Tokenizer.load(folders[kind])
-    for name, value in changes.items():
-        setattr(tokenizer.backend, name, value)
-    tokens = Tokens(tokenizer, ODD_TEXTS)
-    found = {}
-    for number, (text, aligned) in enumerate(zip(ODD_TEXTS, tokens.aligned(), strict=True)):
-        ends = range(min(len(text), 60) + 1)
-        spans = [(start, end) for start in ends for end in ends[start:]]
-        found[number] = (aligned.ids, [aligned.tokens_of(span) for span in spans], [*map(aligned.parts_at, ends[1:])])
-    return tokens, found
-
-
-@pytest.mark.parametrize("kind", ["byte", "bos", "bare"])
-def test_bytes_say_which_tokens_hold_a_character_as_the_tokenizer_itself_does(kind, folders, monkeypatch):
-    tokens, by_bytes = held_characters(kind, folders)
-    assert tokens._bytes is not None
-    monkeypatch.setattr("autotrain_llm.data.tokenizer.offsets.BytesOfIds.of_backend", lambda backend: None)
-    tokens, by_offsets = held_characters(kind, folders)
-    assert tokens._offsets and by_bytes == by_offsets
-
-
 @pytest.mark.parametrize("kind", ["byte", "bos", "trim", "bare"])
 def test_tokens_hold_exactly_the_characters_that_were_asked_for(kind, folders):
     """Decoded, the tokens of a stretch hold it, and where a letter takes several, each is needed."""
     tokenizer = Tokenizer.load(folders[kind])
-    for text, aligned in zip(ODD_TEXTS, Tokens(tokenizer, ODD_TEXTS).aligned(), strict=True):
+    for text, aligned in zip(ODD_TEXTS, TokenBatch(tokenizer, ODD_TEXTS).aligned(), strict=True):
         pieces = [tokenizer.decode([number]) for number in aligned.ids]
         for start in range(min(len(text), 40)):
             first, last = aligned.tokens_of((start, start + 1))
@@ -474,45 +451,13 @@ def test_tokens_hold_exactly_the_characters_that_were_asked_for(kind, folders):
                 assert all(letter not in piece for piece in pieces[first:last])
 
 
-def test_a_tokenizer_that_changes_the_text_is_asked_itself(folders):
-    """Where bytes can't be counted, or a text is not as it will be read, offsets tell."""
-    from tokenizers import AddedToken, normalizers
-
-    tokens, composed = held_characters("byte", folders, normalizer=normalizers.NFC())
-    assert tokens._offsets  # one of the texts is not composed
-    tokenizer = Tokenizer.load(folders["byte"])
-    tokenizer.backend.normalizer = normalizers.NFC()
-    assert Tokens(tokenizer, ODD_TEXTS[:6])._bytes is not None
-    assert [next(Tokens(tokenizer, [text]).aligned()).tokens_of((0, 2)) for text in ODD_TEXTS[:3]] == [
-        composed[number][1][2] for number in range(3)
-    ]
-    changed = {
-        "lower": {"normalizer": normalizers.Lowercase()},
-        "prefix": {"pre_tokenizer": pre_tokenizers.ByteLevel(add_prefix_space=True)},
-        "removed": {
-            "pre_tokenizer": pre_tokenizers.Sequence(
-                [pre_tokenizers.Split(" ", "removed"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-            )
-        },
-        "words": {"pre_tokenizer": pre_tokenizers.Metaspace()},
-    }
-    for changes in changed.values():
-        assert held_characters("byte", folders, **changes)[0]._offsets
-    stripping = Tokenizer.load(folders["byte"])
-    stripping.backend.add_tokens([AddedToken("<mask>", lstrip=True)])
-    assert Tokens(stripping, ["a <mask>"])._offsets
-    assert held_characters("words", folders)[0]._offsets
-
-
-def test_bytes_that_do_not_add_up_are_not_believed(folders):
-    """A letter that the vocabulary lacks is left out by the tokenizer."""
+def test_a_character_that_the_vocabulary_lacks_moves_no_other(folders):
     tokenizer = Tokenizer.load(folders["byte"])
     document = json.loads(tokenizer.backend.to_str())
     gone = document["model"]["vocab"].pop("Z")
     document["model"]["vocab"] |= {"ZZZ": gone}
     tokenizer.backend = Backend.from_str(json.dumps(document))
-    whole, lacking = Tokens(tokenizer, ["Hello you", "Hello Z you"]).aligned()
-    assert type(whole) is not type(lacking)
+    (lacking,) = TokenBatch(tokenizer, ["Hello Z you"]).aligned()
     assert tokenizer.decode(lacking.ids) == "Hello  you"
     assert tokenizer.decode(lacking.ids[slice(*lacking.tokens_of((8, 11)))]) == " you"
 
@@ -525,7 +470,7 @@ def test_ids_beyond_the_size_of_the_vocabulary_are_known(folders):
     document["model"]["vocab"][far["content"]] = far["id"] = 9999
     tokenizer.backend = Backend.from_str(json.dumps(document))
     text = f"Hello{far['content']}you"
-    (aligned,) = Tokens(tokenizer, [text]).aligned()
+    (aligned,) = TokenBatch(tokenizer, [text]).aligned()
     assert 9999 in aligned.ids and tokenizer.size < 9999
     assert tokenizer.decode(aligned.ids[slice(*aligned.tokens_of((len(text) - 3, len(text))))]) == "you"
 
@@ -536,7 +481,7 @@ def test_ids_are_the_same_whether_or_not_characters_are_asked_for(kind, folders)
     wanted = [tokenizer.backend.encode(text, add_special_tokens=False).ids for text in ODD_TEXTS]
     assert tokenizer.encode_batch(ODD_TEXTS) == wanted
     for spans in (True, False):
-        assert [aligned.ids for aligned in Tokens(tokenizer, ODD_TEXTS, spans=spans).aligned()] == wanted
+        assert [aligned.ids for aligned in TokenBatch(tokenizer, ODD_TEXTS, spans=spans).aligned()] == wanted
 
 
 def test_tokens_that_moved_are_told_from_new_ones(folders):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from autotrain_llm.data.tokenize.render import RenderedRow
-from autotrain_llm.data.tokenizer.offsets import Aligned, Tokens
+from autotrain_llm.data.tokenizer.offsets import AlignedIds, TokenBatch
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 
 Span = tuple[int, int]
@@ -20,13 +20,15 @@ class Encoded:
     spans: list[Span]
 
 
-def tokenised(tokenizer: Tokenizer, made: list[tuple[int, list[RenderedRow]]]) -> Tokens:
+def tokenised(tokenizer: Tokenizer, made: list[tuple[int, list[RenderedRow]]]) -> TokenBatch:
     """What the tokenizer makes of all examples' pieces, in one call: all the work that is not Python's own, on all cores."""
     flat = [piece for _, pieces in made for piece in pieces]
-    return Tokens(tokenizer, [piece.text for piece in flat], spans=not all(map(_is_taken_whole, flat)))
+    return TokenBatch(tokenizer, [piece.text for piece in flat], spans=not all(map(_is_taken_whole, flat)))
 
 
-def encoded_pieces(made: list[tuple[int, list[RenderedRow]]], tokens: Tokens) -> Iterator[tuple[int, list[Encoded]]]:
+def encoded_pieces(
+    made: list[tuple[int, list[RenderedRow]]], tokens: TokenBatch
+) -> Iterator[tuple[int, list[Encoded]]]:
     """Each example's pieces as ids, from what `tokenised` gave."""
     aligned = tokens.aligned()
     for at, pieces in made:
@@ -38,18 +40,18 @@ def _is_taken_whole(piece: RenderedRow) -> bool:
     return piece.whole and piece.prompt_end is None
 
 
-def _encoded(piece: RenderedRow, aligned: Aligned) -> Encoded:
+def _encoded(piece: RenderedRow, aligned: AlignedIds) -> Encoded:
     if _is_taken_whole(piece):
         return _framed(piece, aligned.ids, [(0, len(aligned.ids))])
     return _framed(piece, *_spans_of(piece, aligned))
 
 
-def _spans_of(piece: RenderedRow, aligned: Aligned) -> tuple[list[int], list[Span]]:
+def _spans_of(piece: RenderedRow, aligned: AlignedIds) -> tuple[list[int], list[Span]]:
     """The ids of a text and its trained stretches in tokens."""
     prompt_end = piece.prompt_end
     if prompt_end is not None and 0 < prompt_end < len(piece.text):
         prompt, answer = piece.text[:prompt_end], piece.text[prompt_end:]
-        if prompt[-1].isspace() or not aligned.parts_at(prompt_end):
+        if prompt[-1].isspace() or not aligned.splits_at(prompt_end):
             # A token across the seam would never be seen when the prompt is given alone.
             before, after = aligned.tokenizer.encode_batch([prompt, answer])
             if aligned.ids[: len(before)] != before:

@@ -16,7 +16,7 @@ from autotrain_llm.data.tokenize.collect import Collector
 from autotrain_llm.data.tokenize.render import RenderedRow, RowRenderer
 from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenize.truncate import EncodeBatch, EncodedRows
-from autotrain_llm.data.tokenizer.offsets import Tokens
+from autotrain_llm.data.tokenizer.offsets import TokenBatch
 
 IdleWork = Callable[[], object]
 # A batch is full with whichever comes first. While it is tokenised a letter takes some hundred bytes, so that long rows are taken by few.
@@ -103,7 +103,7 @@ class _Waiting:
 
     one: EncodeBatch
     pieces: list[tuple[int, list[RenderedRow]]]
-    tokens: Future[Tokens]
+    tokens: Future[TokenBatch]
     full: float
 
     def taken(self) -> tuple[EncodeBatch, EncodedRows]:

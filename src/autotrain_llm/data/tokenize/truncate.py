@@ -11,7 +11,7 @@ from autotrain_llm.data.rows import PairRows, Rows, RowsBuilder
 from autotrain_llm.data.tokenize.encode import Encoded, encoded_pieces, tokenised
 from autotrain_llm.data.tokenize.render import RenderedRow, RowRenderer
 from autotrain_llm.data.tokenize.settings import Preparation
-from autotrain_llm.data.tokenizer.offsets import Tokens
+from autotrain_llm.data.tokenizer.offsets import TokenBatch
 
 Span = tuple[int, int]
 
@@ -53,11 +53,11 @@ class EncodeBatch:
         """The text of each example, by its place among these."""
         return self.renderer.make_all(self.examples, 0, len(self.examples), self._dropped)
 
-    def tokenised(self, pieces: list[tuple[int, list[RenderedRow]]]) -> Tokens:
+    def tokenised(self, pieces: list[tuple[int, list[RenderedRow]]]) -> TokenBatch:
         """What the tokenizer makes of all texts. Touches nothing else, so that it can go on beside the rest."""
         return tokenised(self.renderer.tokenizer, pieces)
 
-    def taken(self, pieces: list[tuple[int, list[RenderedRow]]], tokens: Tokens) -> EncodedRows:
+    def taken(self, pieces: list[tuple[int, list[RenderedRow]]], tokens: TokenBatch) -> EncodedRows:
         """The rows that come of it."""
         encoded = encoded_pieces(pieces, tokens)
         rows = self._pairs(encoded) if self.renderer.pairs else self._rows(encoded)

@@ -6,11 +6,9 @@ import hashlib
 import importlib
 import json
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from autotrain_llm.data.tokenizer.offsets import BytesOfIds
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
 
@@ -170,13 +168,8 @@ class Tokenizer:
         """The ids that every text stands between ([CLS] … [SEP]), whoever wrote it: those of an encoder's tokenizer, else none."""
         return self.bos_eos if "cls_token" in self.special and all(self.bos_eos) else ([], [])
 
-    @cached_property
-    def bytes_of_ids(self) -> BytesOfIds | None:
-        """How many bytes each id stands for, where ids stand for the bytes of a text."""
-        return BytesOfIds.of_backend(self.backend)
-
     @property
-    def counts_characters(self) -> bool:
+    def has_offsets(self) -> bool:
         """Whether the tokenizer can say which characters a token came from."""
         return not isinstance(self.backend, _SlowBackend)
 

@@ -451,6 +451,17 @@ def test_tokens_hold_exactly_the_characters_that_were_asked_for(kind, folders):
                 assert all(letter not in piece for piece in pieces[first:last])
 
 
+def test_a_space_belongs_to_the_token_that_holds_it_however_offsets_are_trimmed(folders):
+    trimming = Tokenizer.load(folders["trim"])
+    plain = Tokenizer.load(folders["trim"])
+    plain.backend.post_processor = None
+    for trimmed, aligned in zip(*(TokenBatch(one, ODD_TEXTS).aligned() for one in (trimming, plain)), strict=True):
+        ends = range(min(len(aligned.text), 60) + 1)
+        spans = [(start, end) for start in ends for end in ends[start:]]
+        assert trimmed.ids == aligned.ids
+        assert [trimmed.tokens_of(span) for span in spans] == [aligned.tokens_of(span) for span in spans]
+
+
 def test_a_character_that_the_vocabulary_lacks_moves_no_other(folders):
     tokenizer = Tokenizer.load(folders["byte"])
     document = json.loads(tokenizer.backend.to_str())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import json
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -168,10 +170,20 @@ class Tokenizer:
         """The ids that every text stands between ([CLS] … [SEP]), whoever wrote it: those of an encoder's tokenizer, else none."""
         return self.bos_eos if "cls_token" in self.special and all(self.bos_eos) else ([], [])
 
-    @property
-    def has_offsets(self) -> bool:
-        """Whether the tokenizer can say which characters a token came from."""
-        return not isinstance(self.backend, _SlowBackend)
+    @cached_property
+    def offsets_backend(self) -> Any:
+        """The backend for ids with offsets; None for one that can't say which characters a token came from.
+
+        A post-processor with `trim_offsets` leaves spaces out of them, so it is taken off a copy: without special tokens it adds no ids.
+        """
+        if isinstance(self.backend, _SlowBackend):
+            return None
+        processor = self.backend.post_processor
+        if processor is None or b'"trim_offsets":true' not in processor.__getstate__():
+            return self.backend
+        untrimmed = copy.deepcopy(self.backend)
+        untrimmed.post_processor = None
+        return untrimmed
 
     # -- text to ids ----------------------------------------------------------------------------------------------------
 

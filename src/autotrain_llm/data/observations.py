@@ -1,102 +1,113 @@
-"""`Observations`: many rows with the same fault become one finding, with a count and the first rows."""
+"""`Observations`: what was seen while data is read. The rules of `rules/` turn it into findings.
+
+Reading code names the rule that an observation is for, and the facts that its message needs. Rows with the same observation become one finding,
+with a count and the first of these rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
-from autotrain_llm.declare.finding import ERROR, WARNING, Finding
-from autotrain_llm.declare.record import EMPTY
+from autotrain_llm.declare.finding import ERROR, Finding
+from autotrain_llm.declare.rule import RuleFunction
 
 FIRST_ROWS = 3
 DATA_PARAMETER = "data_path"
 
 
+class Place(Protocol):
+    """Something that lies in a row of a file: an Example, or a `RowPlace`."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def row(self) -> int: ...
+    @property
+    def line(self) -> int | None: ...
+
+
+class RowPlace(NamedTuple):
+    """A row that is not an Example yet. `row` counts from 1; `line` is that of a file of lines."""
+
+    file: str
+    row: int
+    line: int | None = None
+
+
+class RowUnusable(Exception):
+    """A row that can't be used: the rule that says why, and its facts. `group` is as in `Observations.row`."""
+
+    def __init__(self, rule: RuleFunction, group: Hashable = None, **facts: Any) -> None:
+        super().__init__(rule.__name__)
+        self.rule, self.group, self.facts = rule, group, facts
+
+
 @dataclass(slots=True)
-class _Kind:
-    code: str
-    severity: str
-    what: str
-    fix: str | None
-    parameters: tuple[str, ...]
+class _Observation:
+    """A rule and its facts; `parameter` names the data that it is about. Of rows, the facts are those of the first."""
+
+    rule: RuleFunction
+    facts: dict[str, Any]
+    parameter: str
+    places: list[Place] = field(default_factory=list)
     count: int = 0
-    places: list[tuple[str, int | None, int | None]] = field(default_factory=list)
     last: int | None = None
+
+    def findings(self) -> Iterator[Finding]:
+        for finding in findings_of(self.rule, **self.facts):
+            parameters = tuple(self.parameter if name == DATA_PARAMETER else name for name in finding.parameters)
+            finding = finding.replace(parameters=parameters)
+            yield self._at_its_rows(finding) if self.places else finding
+
+    def _at_its_rows(self, finding: Finding) -> Finding:
+        first = self.places[0]
+        line = f" (line {first.line})" if first.line is not None and first.line != first.row else ""
+        rows = counted([place.row for place in self.places], self.count)
+        message = f"{first.file}, row {first.row}{line}: {finding.message}{rows}"
+        return finding.replace(message=message, file=first.file, row=first.row, line=first.line)
 
 
 class Observations:
-    """Collects faults while rows are read; `findings()` turns them into one finding per kind."""
+    """Collects what is seen while rows are read; `findings()` is what the rules make of it."""
 
     def __init__(self) -> None:
-        self._kinds: dict[tuple[str, str, str], _Kind] = {}
-        self._single: list[Finding] = []
-        self._data_parameter = DATA_PARAMETER
+        self._single: list[_Observation] = []
+        self._rows: dict[tuple[str, str, Hashable], _Observation] = {}
+        self._parameter = DATA_PARAMETER
 
     @contextmanager
     def about(self, parameter: str) -> Iterator[None]:
-        """Findings about data that this parameter names, and not `--data-path`, which readers of files take it to be."""
-        self._data_parameter = parameter
+        """Inside it, observations are about data that this parameter names, and not `--data-path`."""
+        self._parameter = parameter
         try:
             yield
         finally:
-            self._data_parameter = DATA_PARAMETER
+            self._parameter = DATA_PARAMETER
 
-    def _meant(self, parameters: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(self._data_parameter if name == DATA_PARAMETER else name for name in parameters)
+    def add(self, rule: RuleFunction, **facts: Any) -> None:
+        """Something that was seen once."""
+        self._single.append(_Observation(rule, facts, self._parameter))
 
-    def add(self, finding: Finding) -> None:
-        """A finding that stands for itself."""
-        if finding not in self._single:
-            self._single.append(finding)
-
-    def say(
-        self,
-        code: str,
-        message: str,
-        *,
-        fix: str | None = None,
-        parameters: tuple[str, ...] = (),
-        severity: str = ERROR,
-        file: str | None = None,
-        row: int | None = None,
-        line: int | None = None,
-        changes: Mapping[str, Any] = EMPTY,
-        otherwise: str = "",
-    ) -> None:
-        """A finding that stands for itself, from its parts."""
-        parameters = self._meant(parameters)
-        self.add(Finding(message, fix, parameters, severity, file, row, line, code, changes, otherwise))
-
-    def row(
-        self,
-        code: str,
-        file: str,
-        row: int,
-        what: str,
-        *,
-        line: int | None = None,
-        fix: str | None = None,
-        severity: str = WARNING,
-        parameters: tuple[str, ...] = (),
-        key: str | None = None,
-    ) -> None:
-        """One row with a fault. Rows with the same code, file and `key` (else `what`) are counted together, each once."""
-        identity = (code, file, what if key is None else key)
-        kind = self._kinds.get(identity)
-        if kind is None:
-            kind = self._kinds[identity] = _Kind(code, severity, what, fix, self._meant(parameters))
-        if kind.last == row:  # both answers of a pair
+    def row(self, rule: RuleFunction, at: Place, group: Hashable = None, **facts: Any) -> None:
+        """Something that was seen in a row. Rows of one file with the same rule and `group` (else the same facts) are counted together."""
+        identity = (rule.__name__, at.file, repr(facts) if group is None else group)
+        observation = self._rows.get(identity)
+        if observation is None:
+            observation = self._rows[identity] = _Observation(rule, facts, self._parameter)
+        if observation.last == at.row:  # both answers of a pair
             return
-        kind.last = row
-        kind.count += 1
-        if len(kind.places) < FIRST_ROWS:
-            kind.places.append((file, row, line))
+        observation.last = at.row
+        observation.count += 1
+        if len(observation.places) < FIRST_ROWS:
+            observation.places.append(at)
 
     def findings(self) -> tuple[Finding, ...]:
-        """Everything collected, in the order it was met."""
-        return tuple(self._single) + tuple(_finding(kind) for kind in self._kinds.values())
+        """Everything that was seen, each once: first of the data as a whole, then of its rows."""
+        observations = (*self._single, *self._rows.values())
+        return tuple(dict.fromkeys(finding for one in observations for finding in one.findings()))
 
     @property
     def refused(self) -> bool:
@@ -104,14 +115,14 @@ class Observations:
         return any(finding.severity == ERROR for finding in self.findings())
 
 
-def _finding(kind: _Kind) -> Finding:
-    file, row, line = kind.places[0]
-    where = f"{file}, row {row}"
-    if line is not None and line != row:
-        where += f" (line {line})"
-    message = f"{where}: {kind.what}"
-    if kind.count > 1:
-        rows = ", ".join(str(place[1]) for place in kind.places)
-        more = ", …" if kind.count > len(kind.places) else ""
-        message += f" ({kind.count} rows: {rows}{more})"
-    return Finding(message, kind.fix, kind.parameters, kind.severity, file, row, line, kind.code)
+def findings_of(rule: RuleFunction, **facts: Any) -> tuple[Finding, ...]:
+    """What a rule makes of some facts."""
+    return tuple(rule.RULE.apply(**facts))  # type: ignore[attr-defined]
+
+
+def counted(numbers: Sequence[int], count: int, word: str = "rows") -> str:
+    """` (5 rows: 1, 4, 9, …)`; nothing for a single one."""
+    if count < 2:
+        return ""
+    first = ", ".join(map(str, numbers[:FIRST_ROWS]))
+    return f" ({count} {word}: {first}{', …' if count > FIRST_ROWS else ''})"

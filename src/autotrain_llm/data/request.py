@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
+from autotrain_llm.data.wording import parameter_of
+
 ROW_SHAPES = ("documents", "conversations", "preferences", "scored", "prompts")
 COLUMN_FLAGS = {
     "text_column": "--text-column",
@@ -47,3 +49,8 @@ class DataRequest:
     def is_named(self, column_field: str) -> bool:
         """Whether the user named this column."""
         return column_field in self.named and getattr(self, column_field) is not None
+
+
+def column_parameter(column_field: str) -> str:
+    """The parameter that names a column."""
+    return parameter_of(COLUMN_FLAGS[column_field])

@@ -60,3 +60,13 @@ def kind_of(value: Any) -> str:
     if isinstance(value, bytes):
         return "bytes"
     return type(value).__name__
+
+
+def parameter_of(flag: str) -> str:
+    """`--data-path` -> `data_path`."""
+    return flag.removeprefix("--").replace("-", "_")
+
+
+def power_of_two(tokens: int) -> int:
+    """The power of two that holds this many tokens."""
+    return 1 << (tokens - 1).bit_length()

@@ -71,9 +71,14 @@ class Rule(Record):
     def check(self, known: Mapping[str, Any]) -> Iterator[Finding]:
         """Run it on what is known. Its findings carry its code and, unless they are warnings already, its severity."""
         assert self.function is not None, f"{self.code} is found while reading, and has nothing to check"
-        for finding in self.function(
+        yield from self.apply(
             **{name: known["config"][group] if group else known[name] for name, group in self.arguments.items()}
-        ):
+        )
+
+    def apply(self, **facts: Any) -> Iterator[Finding]:
+        """Its function's findings on these facts."""
+        assert self.function is not None
+        for finding in self.function(**facts):
             severity = finding.severity if finding.severity != ERROR else self.severity
             yield finding.replace(code=finding.code or self.code, severity=severity)
 

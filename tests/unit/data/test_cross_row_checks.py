@@ -74,7 +74,9 @@ def test_evaluation_rows_that_are_nearly_trained_on_are_named(tmp_path: Path) ->
     rows = questions(60)
     near = [{**row, "completion": row["completion"] + " so"} for row in rows[10:13]]
     message = looked(tmp_path, rows, evaluation=near + questions(30, seed=1))["D162"]
-    assert "eval.jsonl, row 1" in message and "row 11 of train.jsonl" in message and "3 rows of 33" in message
+    assert (
+        "eval.jsonl, row 1" in message and "row 11 of train.jsonl" in message and "3 of 33 evaluation rows" in message
+    )
     assert looked(tmp_path, rows, evaluation=questions(30, seed=1)) == {}
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from autotrain_llm.data.codes import EXPLANATIONS
 from autotrain_llm.data.dataset import texts
-from autotrain_llm.data.formats.messages import TurnFault, conversation
+from autotrain_llm.data.formats.messages import conversation
 from autotrain_llm.data.load.open import open_data
+from autotrain_llm.data.observations import RowUnusable, findings_of
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.declare.finding import Refused
 from support import paths
@@ -429,12 +429,12 @@ def test_a_token_is_neither_shown_nor_part_of_the_fingerprint(tmp_path):
     assert "hf_secret" not in repr(first) and open_data(first).fingerprint == open_data(second).fingerprint
 
 
-def test_every_finding_code_has_an_explanation():
+def test_codes_stand_with_their_rules_and_nowhere_else():
     import re
 
     folder = paths.PROJECT / "src" / "autotrain_llm" / "data"
-    used = {code for path in folder.glob("*.py") for code in re.findall(r'"(D\d{3})"', path.read_text())}
-    assert used == set(EXPLANATIONS)
+    elsewhere = [path for path in folder.rglob("*.py") if path.parent.name != "rules"]
+    assert [path.name for path in elsewhere if re.search(r'"D\d{3}"', path.read_text())] == []
 
 
 @pytest.mark.parametrize(
@@ -447,9 +447,10 @@ def test_every_finding_code_has_an_explanation():
     ],
 )
 def test_each_fault_of_a_turn_has_its_code(turn, code):
-    with pytest.raises(TurnFault) as caught:
+    with pytest.raises(RowUnusable) as caught:
         conversation([turn], "messages")
-    assert caught.value.code == code and "turn 1" in caught.value.what
+    (finding,) = findings_of(caught.value.rule, **caught.value.facts)
+    assert finding.code == code and "turn 1" in finding.message
 
 
 # -- splits ----------------------------------------------------------------------------------------------------------------

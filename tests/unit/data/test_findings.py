@@ -105,7 +105,7 @@ def test_pairs_that_are_the_same_within_the_limit(said):
     rows = [{"prompt": f"Colour {n}?", "chosen": start + "blue.", "rejected": start + "none."} for n in range(3)]
     found = said(rows, "preferences", {"max_completion_length": 8, "sides_given": ("max_completion_length",)})
     (finding,) = [one for one in found if one.code == "D173"]
-    assert "chosen and rejected are the same up to --max-completion-length 8" in finding.message
+    assert "chosen and rejected are the same after truncation to --max-completion-length 8" in finding.message
     assert "(3 rows: 1, 2, 3)" in finding.message and finding.fix.startswith("--max-completion-length ")
     scored = said(rows, "scored", {"max_length": 8, "scored": True, "add_eos": False, "length_flag": "--block-size"})
     assert "--block-size 8" in next(one.message for one in scored if one.code == "D173")

@@ -334,8 +334,8 @@ def turns_of(*said):
         (OWN.replace("{% for m in messages %}", "{% for m in messages if m.role != 'system' %}"),
          [("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello")], "D136", "leaves out turn 1 (system)"),
         (OWN.replace("{% for m in messages %}", "{% for m in messages if m.role != 'assistant' %}"),
-         [("user", "Hi"), ("assistant", "Hello")], "D148", "writes nothing of what turn 2"),
-        (OWN, [("user", "Hi"), ("assistant", "Hello</s>")], "D150", "it is learnt twice"),
+         [("user", "Hi"), ("assistant", "Hello")], "D148", "writes nothing of turn 2"),
+        (OWN, [("user", "Hi"), ("assistant", "Hello</s>")], "D150", "it is trained on twice"),
         (OWN, [("user", "What does </s> mean?"), ("assistant", "It ends a text.")], None, ""),
     ],
 )  # fmt: skip

@@ -38,8 +38,8 @@ OTHER = turns(("system", "Be kind."), ("user", "Bye"), ("assistant", "See you"))
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        (turns(("user", "a"), ("user", "b"), ("assistant", "c")), "turns 1 and 2 are both of the user"),
-        (turns(("user", "a"), ("assistant", "b"), ("assistant", "c")), "turns 2 and 3 are both of the assistant"),
+        (turns(("user", "a"), ("user", "b"), ("assistant", "c")), "turns 1 and 2 both have the role user"),
+        (turns(("user", "a"), ("assistant", "b"), ("assistant", "c")), "turns 2 and 3 both have the role assistant"),
         (turns(("user", "a"), ("system", "b"), ("assistant", "c")), "turn 2 is a system turn"),
         (turns(("user", "a"), ("assistant", "b"), ("user", "c")), "the last turn is the user's"),
     ],

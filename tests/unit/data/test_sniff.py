@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from autotrain_llm.data.files.sniff import how_json_broke, pretence
+from autotrain_llm.data.files.sniff import how_json_broke, other_content
 from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.declare.finding import Refused
@@ -37,7 +37,7 @@ def test_a_file_that_pretends_is_told_for_what_it_is(tmp_path, name, data, words
 
 @pytest.mark.parametrize("data", [ROWS.encode(), b"<html> is a word of this text", "日本語".encode(), b""])
 def test_text_is_text(data):
-    assert pretence(data, "text.txt", rows=False) is None
+    assert other_content(data, "text.txt", rows=False) is None
 
 
 def test_packed_rows_are_read_whatever_their_name(tmp_path):

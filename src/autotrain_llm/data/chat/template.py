@@ -12,9 +12,13 @@ from autotrain_llm.data.chat.jinja_engine import as_templates_see, compiled, gen
 from autotrain_llm.data.chat.mask_cache import TemplateSkeletons
 from autotrain_llm.data.example import Message
 from autotrain_llm.data.observations import Observations
+from autotrain_llm.data.rules.conversations import (
+    the_chat_template_can_not_be_used,
+    the_template_ends_turns_with_an_unknown_token,
+    there_is_no_chat_template,
+)
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.data.wording import close, plain
-from autotrain_llm.declare.finding import WARNING
 
 FOLDER = Path(__file__).parent / "templates"
 OWN, NONE = "tokenizer", "none"
@@ -144,90 +148,66 @@ def template_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.jinja"))
 
 
-def find_template(asked: str | None, tokenizer: Tokenizer, observations: Observations) -> ChatTemplate | None:
+def find_template(name: str | None, tokenizer: Tokenizer, observations: Observations) -> ChatTemplate | None:
     """The template that `--chat-template` means (None: the tokenizer's own, if any); None where there is none or with a finding."""
-    if asked == NONE:
-        return None
-    if asked is None or asked == OWN:
-        if tokenizer.chat_template is not None:
-            return _checked(
-                ChatTemplate(tokenizer.chat_template, tokenizer, OWN, tokenizer.templates.get("tool_use")), observations
-            )
-        if asked == OWN:
-            others = ", ".join(tokenizer.templates)
-            message = "--chat-template tokenizer: the tokenizer of --model has no chat_template of its own"
-            message += f" called default, only {others}" if others else ""
-            observations.say(
-                "D140", message, changes={"chat_template": "chatml"}, parameters=("chat_template", "model")
-            )
-        return None
-    source = _source_of(asked, tokenizer, observations)
-    return None if source is None else _checked(ChatTemplate(source, tokenizer, asked), observations)
-
-
-def _source_of(asked: str, tokenizer: Tokenizer, observations: Observations) -> str | None:
-    known = {plain(name): name for name in template_names()} | {plain(alias): name for alias, name in ALIASES.items()}
-    if plain(asked) in known:
-        return (FOLDER / f"{known[plain(asked)]}.jinja").read_text(encoding="utf-8")
-    path = Path(asked).expanduser()
-    if "{%" in asked or "{{" in asked:
-        return asked
-    if path.is_file():
-        return _from_file(path, observations)
-    if asked in tokenizer.templates:
-        return tokenizer.templates[asked]
-    names = [*template_names(), OWN, NONE]
-    near = close(asked, names)
-    message = f"--chat-template {asked}: no such template and no such file (known: {', '.join(names)})"
-    if "{" in asked:
-        message += "; a template of one's own is written in Jinja and goes through the messages: {% for m in messages %}…{% endfor %}"
-    observations.say("D141", message, changes={"chat_template": near or OWN}, parameters=("chat_template",))
-    return None
-
-
-def _from_file(path: Path, observations: Observations) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (UnicodeDecodeError, OSError) as problem:
-        observations.say(
-            "D141",
-            f"--chat-template {path} can't be read as text: {problem}",
-            file=str(path),
-            parameters=("chat_template",),
-        )
-        return None
-
-
-def _checked(template: ChatTemplate, observations: Observations) -> ChatTemplate | None:
-    """The template, if it is one at all."""
     from jinja2.exceptions import TemplateSyntaxError
 
+    if name == NONE:
+        return None
+    if name in (None, OWN):
+        if tokenizer.chat_template is None:
+            if name == OWN:
+                observations.add(there_is_no_chat_template, names=tuple(tokenizer.templates))
+            return None
+        template = ChatTemplate(tokenizer.chat_template, tokenizer, OWN, tokenizer.templates.get("tool_use"))
+    else:
+        source = _source_of(str(name), tokenizer, observations)
+        if source is None:
+            return None
+        template = ChatTemplate(source, tokenizer, str(name))
     try:
         compiled(template.source)
     except TemplateSyntaxError as problem:
-        message = f"--chat-template {template.name}: not a valid template: {problem.message} (line {problem.lineno})"
-        observations.say("D141", message, parameters=("chat_template",), line=problem.lineno)
+        facts = {"case": "syntax", "detail": problem.message, "line": problem.lineno}
+        observations.add(the_chat_template_can_not_be_used, name=template.name, **facts)
         return None
     return template
 
 
+def _source_of(name: str, tokenizer: Tokenizer, observations: Observations) -> str | None:
+    """The text of a template that is named, written out, in a file, or one of the tokenizer's."""
+    names = {plain(known): known for known in template_names()} | {
+        plain(alias): name for alias, name in ALIASES.items()
+    }
+    if plain(name) in names:
+        return (FOLDER / f"{names[plain(name)]}.jinja").read_text(encoding="utf-8")
+    path = Path(name).expanduser()
+    if "{%" in name or "{{" in name:
+        return name
+    if path.is_file():
+        try:
+            return path.read_text(encoding="utf-8")
+        except (UnicodeDecodeError, OSError) as problem:
+            facts = {"case": "unreadable", "detail": str(problem)}
+            observations.add(the_chat_template_can_not_be_used, name=str(path), **facts)
+            return None
+    if name in tokenizer.templates:
+        return tokenizer.templates[name]
+    known = (*template_names(), OWN, NONE)
+    nearest = close(name, known) or OWN
+    observations.add(the_chat_template_can_not_be_used, name=name, case="unknown", known=known, nearest=nearest)
+    return None
+
+
 def check_end_of_turn(template: ChatTemplate, observations: Observations) -> None:
-    """A warning where an asked-for template ends turns with something the tokenizer has no token for."""
+    """Whether a template that was chosen ends turns with something the tokenizer has no token for."""
     end = (template.end_of_turn or "").strip()
-    if template.name == OWN or end not in template.missing_tokens:
-        return
-    missing = template.missing_tokens
-    are_no_tokens = "which is no token" if len(missing) == 1 else "which are no tokens"
-    message = (
-        f"--chat-template {template.name} writes {' and '.join(missing)}, {are_no_tokens} of this tokenizer (its eos_token is "
-        f"{template.tokenizer.eos}): they are trained on as plain text, several tokens each, and the embedding gets no rows for them"
-    )
-    fitting = [name for name in ("zephyr", "mistral", "vicuna") if name != template.name]
-    observations.say(
-        "D145",
-        message,
-        changes={"chat_template": fitting[0]},
-        otherwise=f"which ends turns with the eos_token, or a --model whose tokenizer has {end}",
-        severity=WARNING,
-        parameters=("chat_template",),
-    )
+    if template.name != OWN and end in template.missing_tokens:
+        observations.add(
+            the_template_ends_turns_with_an_unknown_token,
+            template=template.name,
+            missing=template.missing_tokens,
+            end=end,
+            eos=template.tokenizer.eos,
+            fitting=next(name for name in ("zephyr", "mistral", "vicuna") if name != template.name),
+        )

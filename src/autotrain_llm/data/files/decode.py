@@ -8,7 +8,11 @@ import zlib
 from pathlib import Path
 
 from autotrain_llm.data.observations import Observations
-from autotrain_llm.declare.finding import WARNING
+from autotrain_llm.data.rules.files import (
+    a_file_can_not_be_read,
+    a_file_is_not_utf8,
+    a_file_starts_with_a_byte_order_mark,
+)
 
 GZIP_MAGIC = b"\x1f\x8b"
 UTF16_MARKS = {b"\xff\xfe": "UTF-16LE", b"\xfe\xff": "UTF-16BE"}
@@ -22,13 +26,9 @@ def read_bytes(path: Path, name: str, observations: Observations) -> bytes | Non
         data = path.read_bytes()
         return gzip.decompress(data) if data.startswith(GZIP_MAGIC) else data
     except OSError as problem:
-        observations.say(
-            "D102", f"{name} can't be read: {problem.strerror or problem}", file=name, parameters=("data_path",)
-        )
+        observations.add(a_file_can_not_be_read, file=name, case="error", detail=str(problem.strerror or problem))
     except (EOFError, zlib.error):
-        observations.say(
-            "D102", f"{name} is a damaged gzip file", file=name, fix="pack it again", parameters=("data_path",)
-        )
+        observations.add(a_file_can_not_be_read, file=name, case="gzip")
     return None
 
 
@@ -36,38 +36,13 @@ def decode(data: bytes, name: str, observations: Observations) -> str | None:
     """The text of a file, or None with a finding that names the first byte that isn't UTF-8."""
     if data.startswith(BOM):
         data = data[len(BOM) :]
-        say_byte_order_mark(name, observations)
+        observations.add(a_file_starts_with_a_byte_order_mark, file=name)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as problem:
         at = problem.start
-        say_not_utf8(data, data[at], at, data.count(b"\n", 0, at) + 1, name, observations)
+        observe_not_utf8(data, data[at], at, data.count(b"\n", 0, at) + 1, name, observations)
         return None
-
-
-def say_byte_order_mark(name: str, observations: Observations) -> None:
-    """A warning about the mark that a file starts with."""
-    observations.say(
-        "D106",
-        f"{name} starts with a BOM (byte order mark); it was left out",
-        fix=f"sed -i '1s/^\\xEF\\xBB\\xBF//' {name}",
-        severity=WARNING,
-        file=name,
-        parameters=("data_path",),
-    )
-
-
-def say_not_utf8(data: bytes, byte: int, position: int, line: int, name: str, observations: Observations) -> None:
-    """The first byte that isn't UTF-8, and what a file is probably written in, by the `data` that it begins with."""
-    encoding = likely_encoding(data)
-    observations.say(
-        "D105",
-        f"{name} is not UTF-8: byte 0x{byte:02x} at position {position} (line {line}); it looks like {encoding}",
-        fix=f"save it as UTF-8: iconv -f {encoding} -t UTF-8 {name} > {utf8_name(name)}",
-        file=name,
-        line=line,
-        parameters=("data_path",),
-    )
 
 
 def utf8_name(name: str) -> str:
@@ -103,3 +78,16 @@ def _decodes(data: bytes, encoding: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def observe_not_utf8(data: bytes, byte: int, position: int, line: int, name: str, observations: Observations) -> None:
+    """The first byte that isn't UTF-8, and what a file is probably written in, by the `data` that it begins with."""
+    observations.add(
+        a_file_is_not_utf8,
+        file=name,
+        byte=byte,
+        position=position,
+        line=line,
+        encoding=likely_encoding(data),
+        converted=utf8_name(name),
+    )

@@ -10,6 +10,7 @@ from autotrain_llm.data.files.read import Stream, Table
 from autotrain_llm.data.files.stream import LARGE
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
+from autotrain_llm.data.rules.files import a_data_set_can_not_be_loaded_from_the_hub
 
 
 def load_splits(hub_id: str, request: DataRequest, observations: Observations, flag: str) -> dict[str, Any]:
@@ -29,28 +30,19 @@ def load_splits(hub_id: str, request: DataRequest, observations: Observations, f
         loaded = library.load_dataset(
             name, config or None, revision=request.revision, cache_dir=request.cache_dir, token=request.token
         )
-    except Exception as problem:  # the library lets faults of a dozen packages through: network, access, format, config
-        observations.say(
-            "D126",
-            f"{flag} {hub_id}: no file or folder of this name here, and the Hub data set can't be loaded: {_first_line(problem)}",
-            fix=_advice(request, flag, str(problem)),
-            parameters=(flag.removeprefix("--").replace("-", "_"),),
+    except Exception as problem:  # the library lets errors of a dozen packages through: network, access, format, config
+        lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+        first_line = f"{type(problem).__name__}: {lines[0][:300]}" if lines else type(problem).__name__
+        observations.add(
+            a_data_set_can_not_be_loaded_from_the_hub,
+            flag=flag,
+            name=hub_id,
+            problem=first_line,
+            needs_access="gated" in str(problem) or "401" in str(problem),
+            offline=request.offline,
         )
         return {}
     return dict(loaded) if hasattr(loaded, "keys") else {"train": loaded}
-
-
-def _first_line(problem: Exception) -> str:
-    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-    return f"{type(problem).__name__}: {lines[0][:300]}" if lines else type(problem).__name__
-
-
-def _advice(request: DataRequest, flag: str, problem: str) -> str:
-    if request.offline:
-        return "leave out --offline, or download it first"
-    if "gated" in problem or "401" in problem:
-        return "ask for access on its page, then give --token"
-    return f"check the name and the network (--offline uses what was downloaded before), or give a local file: {flag} ./train.jsonl"
 
 
 def table_of(rows: Any, name: str, most: int | None) -> Table:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from autotrain_llm.data.files.read import KINDS, PLAIN, STRUCTURED, suffix_of
 from autotrain_llm.data.observations import Observations
+from autotrain_llm.data.rules.files import a_file_can_not_be_read, the_data_has_no_such_split, the_path_leads_to_no_data
 from autotrain_llm.data.wording import close, listed
-from autotrain_llm.declare.finding import Finding
 
 SPLIT_WORDS = {
     "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
@@ -39,34 +39,25 @@ class Source:
 
 def locate(path_name: str, observations: Observations, flag: str = "--data-path") -> Source | None:
     """What is at a path; None with a finding where there is nothing, or nothing that may be read."""
-    try:
-        return _found(path_name, observations, flag)
-    except PermissionError as problem:
-        what = f"{flag} {path_name} can't be read: no permission for {problem.filename}"
-        observations.say("D102", what, fix="chmod -R u+rX " + path_name, file=path_name, parameters=(_parameter(flag),))
-        return None
-
-
-def _found(path_name: str, observations: Observations, flag: str) -> Source | None:
     path = Path(path_name).expanduser()
-    if path.is_file():
-        return Source(path_name, {ALL_ROWS: [path]}, single=True)
-    if path.is_dir():
-        return _folder(path_name, path, observations, flag)
-    if not looks_like_a_path(path_name) and not _neighbour(path):
-        return Source(path_name, hub_id=path_name)
-    bare = path_name.strip().strip("\"'\u201c\u201d\u2018\u2019\u00ab\u00bb").strip()
-    near = Path(bare) if bare != path_name and Path(bare).expanduser().exists() else _neighbour(path)
-    changes = {_parameter(flag): str(near)} if near else {}
-    message, fix = f"{flag} {path_name}: there is no such file or folder", None
-    if "://" in path_name:
-        message, fix = (
-            f"{flag} {path_name} is an address, and files are read from this machine",
-            "download it, or give a Hub id (owner/name)",
+    try:
+        if path.is_file():
+            return Source(path_name, {ALL_ROWS: [path]}, single=True)
+        if path.is_dir():
+            return _folder(path_name, path, observations, flag)
+        if not looks_like_a_path(path_name) and not _neighbour(path):
+            return Source(path_name, hub_id=path_name)
+        bare = path_name.strip().strip("\"'\u201c\u201d\u2018\u2019\u00ab\u00bb").strip()
+        near = Path(bare) if bare != path_name and Path(bare).expanduser().exists() else _neighbour(path)
+    except PermissionError as problem:
+        observations.add(
+            a_file_can_not_be_read, file=path_name, case="permission", detail=str(problem.filename), flag=flag
         )
-    elif "," in path_name:
-        message, fix = f"{message}; one path is read, not several", "put the files into one folder, and give the folder"
-    observations.say("D101", message, fix=fix, changes=changes, parameters=(_parameter(flag),))
+        return None
+    case = "address" if "://" in path_name else "several" if "," in path_name else "missing"
+    observations.add(
+        the_path_leads_to_no_data, flag=flag, path=path_name, case=case, nearest=str(near) if near else None
+    )
     return None
 
 
@@ -75,10 +66,6 @@ def looks_like_a_path(name: str) -> bool:
     if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1 or name.endswith("/"):
         return True
     return suffix_of(Path(name)) in KINDS or HUB_ID.match(name) is None
-
-
-def _parameter(flag: str) -> str:
-    return flag.removeprefix("--").replace("-", "_")
 
 
 def _neighbour(path: Path) -> Path | None:
@@ -98,19 +85,18 @@ def _folder(name: str, path: Path, observations: Observations, flag: str) -> Sou
     except PermissionError:
         raise
     except (OSError, ValueError, KeyError, AttributeError) as problem:
-        message = f"{flag} {name} looks like a saved data set, and its description can't be read: {problem}"
-        observations.say("D102", message, fix="save it again", parameters=(_parameter(flag),))
+        observations.add(a_file_can_not_be_read, file=name, case="saved data set", detail=str(problem), flag=flag)
         return None
     if splits is None and (path / "config.json").is_file() and any((path / file).exists() for file in OF_A_MODEL):
-        message = f"{flag} {name} holds a model (config.json), not rows to learn from"
-        observations.say("D101", message, fix=f"{flag} <a file or folder of rows>", parameters=(_parameter(flag),))
+        observations.add(the_path_leads_to_no_data, flag=flag, path=name, case="model")
         return None
     if splits is None:
         splits = _file_splits(path)
     if not splits:
         there = listed(sorted(item.name for item in path.iterdir())) or "nothing"
-        message = f"{flag} {name} holds no data file ({there})"
-        observations.say("D101", message, fix=f"files can be: {listed(KINDS)}", parameters=(_parameter(flag),))
+        observations.add(
+            the_path_leads_to_no_data, flag=flag, path=name, case="no data file", there=there, kinds=tuple(KINDS)
+        )
         return None
     return Source(name, splits, root=path.absolute())
 
@@ -162,43 +148,33 @@ def split_of(file: Path) -> str:
 
 
 def choose_split(
-    source: Source, wanted: str, observations: Observations, flag: str, data_flag: str = "--data-path"
+    source: Source, name: str, observations: Observations, flag: str, data_flag: str = "--data-path"
 ) -> list[Path]:
     """The files of a split; empty with a finding where there is no such split."""
     splits = source.splits
-    canonical = SPLIT_WORDS.get(wanted.lower(), wanted)
-    for name in (wanted, canonical):
-        if name in splits:
-            return splits[name]
+    canonical = SPLIT_WORDS.get(name.lower(), name)
+    for spelling in (name, canonical):
+        if spelling in splits:
+            return splits[spelling]
     if canonical == "train" and ALL_ROWS in splits:
         return splits[ALL_ROWS]
-    by_stem = [file for files in splits.values() for file in files if file.name.split(".")[0] == wanted]
+    by_stem = [file for files in splits.values() for file in files if file.name.split(".")[0] == name]
     if by_stem:
         return by_stem
-    observations.add(_no_split(source, wanted, flag, data_flag))
-    return []
-
-
-def _no_split(source: Source, wanted: str, flag: str, data_flag: str) -> Finding:
-    parameters = (_parameter(flag), _parameter(data_flag))
+    files = [source.shown(file) for files in splits.values() for file in files]
     if source.single:
-        message = f"{source.name} is one file and has no split {wanted!r} ({flag})"
-        if flag == "--valid-split" and KINDS.get(suffix_of(Path(wanted))) and Path(wanted).exists():
-            message += ", which is a file or folder of its own"
-            return Finding(message, f"--eval-dataset-path {wanted}", parameters, code="D108")
-        return Finding(message, f"leave out {flag}, or give a folder with {wanted}.jsonl", parameters, code="D108")
-    files = [file for files in source.splits.values() for file in files]
-    message = (
-        f"{data_flag} {source.name} has no {wanted} split ({flag}); it has: {listed(source.shown(f) for f in files)}"
+        is_path = flag == "--valid-split" and KINDS.get(suffix_of(Path(name))) and Path(name).exists()
+        case = "a file of its own" if is_path else "one file"
+    else:
+        case = "no rows" if not files else "slice" if not re.fullmatch(r"[\w.-]+", name) else "missing"
+    observations.add(
+        the_data_has_no_such_split,
+        flag=flag,
+        split=name,
+        source=source.name,
+        case=case,
+        there=files,
+        data_flag=data_flag,
+        first=next(iter(splits), name),
     )
-    if not files:
-        message = f"{data_flag} {source.name} has no {wanted} split ({flag}), and no rows in any other"
-        return Finding(message, f"{data_flag} <a file or folder of rows>", parameters, code="D108")
-    only = next(iter(source.splits), wanted)
-    if not re.fullmatch(r"[\w.-]+", wanted):
-        message += "; a split is one name, with no slice or sum"
-        return Finding(
-            message, f"{flag} {only}, with --max-samples N for the first rows of it", parameters, code="D108"
-        )
-    fix = f"rename a file to {wanted}{files[0].suffix}, give the file itself ({data_flag} {source.shown(files[0])}), or {flag} {only}"
-    return Finding(message, fix, parameters, code="D108")
+    return []

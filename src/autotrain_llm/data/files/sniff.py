@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
 
@@ -37,36 +38,6 @@ PYTHON_WORDS = re.compile(r"(?<![\w\"])(None|True|False)(?![\w\"])")
 COLUMN_NAME = re.compile(r"[^\W\d][\w .-]{0,40}")
 LONE_COLUMNS = ("text", "content", "prompt", "question", "instruction", "sentence", "document")
 BARE_KEY = re.compile(r"\{\s*[A-Za-z_]\w*\s*:")
-
-
-def pretence(data: bytes, name: str, rows: bool = True) -> tuple[str, str] | None:
-    """What a file is that pretends to hold text, or `rows`, and what to do about it; None where nothing speaks against its name."""
-    head = data[:HEAD]
-    if head.startswith(LFS_POINTER):
-        return NEVER_DOWNLOADED, "git lfs pull, or download it again"
-    if rows and HTML.match(head):
-        what = "is an HTML page, as a link or a login answers in place of a file"
-        return what, "download the file itself (its raw or resolve link)"
-    for mark, (kind, fix) in KINDS.items():
-        if head.startswith(mark):
-            what, way = OFFICE.get(Path(name).suffix.lower(), (kind, fix)) if mark in ZIP else (kind, fix)
-            return f"is {what}", way
-    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "is a Python pickle, which can run code when it is read", AS_ROWS
-    return _wide_letters(head, name)
-
-
-def _wide_letters(head: bytes, name: str) -> tuple[str, str] | None:
-    """UTF-16 without a mark reads as UTF-8 with a null after, or before, nearly every letter."""
-    if len(head) < 8 or head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return None
-    half = len(head) // 2
-    for start, encoding in ((1, "UTF-16LE"), (0, "UTF-16BE")):
-        if head[start::2].count(0) > 0.7 * half and head[1 - start :: 2].count(0) < 0.1 * half:
-            path = Path(name)
-            fix = f"iconv -f {encoding} -t UTF-8 {name} > {path.with_name(f'{path.stem}.utf8{path.suffix}')}"
-            return f"is not UTF-8: by its null bytes it is {encoding}", fix
-    return None
 
 
 def how_json_broke(line: str) -> tuple[str, str] | None:
@@ -145,3 +116,34 @@ def _parses_twice(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
+
+
+class OtherContent(NamedTuple):
+    """What a file is that holds something else than its name says, and what to do about it. `encoding` of a text that is not UTF-8."""
+
+    what: str
+    fix: str
+    encoding: str = ""
+
+
+def other_content(data: bytes, name: str, rows: bool = True) -> OtherContent | None:
+    """What a file holds in place of text, or of `rows`; None where nothing speaks against its name."""
+    head = data[:HEAD]
+    if head.startswith(LFS_POINTER):
+        return OtherContent(NEVER_DOWNLOADED, "git lfs pull, or download it again")
+    if rows and HTML.match(head):
+        what = "is an HTML page, as a link or a login answers in place of a file"
+        return OtherContent(what, "download the file itself (its raw or resolve link)")
+    for mark, kind in KINDS.items():
+        if head.startswith(mark):
+            what, fix = OFFICE.get(Path(name).suffix.lower(), kind) if mark in ZIP else kind
+            return OtherContent(f"is {what}", fix)
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return OtherContent("is a Python pickle, which can run code when it is read", AS_ROWS)
+    # UTF-16 without a mark reads as UTF-8 with a null after, or before, nearly every letter.
+    half = len(head) // 2
+    if half >= 4 and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        for start, encoding in ((1, "UTF-16LE"), (0, "UTF-16BE")):
+            if head[start::2].count(0) > 0.7 * half and head[1 - start :: 2].count(0) < 0.1 * half:
+                return OtherContent("", "", encoding)
+    return None

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from autotrain_llm.data.files.decode import BOM, GZIP_MAGIC, say_byte_order_mark, say_not_utf8
+from autotrain_llm.data.files.decode import BOM, GZIP_MAGIC, observe_not_utf8
 from autotrain_llm.data.files.read import (
     RawRow,
     Stream,
     Table,
-    columns_are_clear,
-    delimiter_of,
+    has_clear_columns,
     kind_of_file,
+    look_for_json_objects,
+    observe_damaged,
     read_table,
-    rows_of_cells,
     rows_of_lines,
+    rows_of_table,
     rows_of_text,
-    say_damaged,
-    say_no_cells,
-    say_objects,
 )
-from autotrain_llm.data.files.sniff import pretence
+from autotrain_llm.data.files.sniff import other_content
 from autotrain_llm.data.observations import Observations
+from autotrain_llm.data.rules.files import a_file_can_not_be_read, a_file_starts_with_a_byte_order_mark
 
 LARGE = 64 << 20  # bytes; rows in memory take several times what they take in a file
 UNPACKED = 4  # times what a packed text takes in its file
@@ -78,7 +77,7 @@ def stream_of(path: Path, name: str, observations: Observations, digest: Any) ->
     except (OSError, EOFError):
         return None  # whoever reads it whole says why
     kind = kind_of_file(path, head)
-    if pretence(head, name, rows=kind != "text") is not None:
+    if other_content(head, name, rows=kind != "text") is not None:
         return None  # whoever reads it whole says what it is
     if kind in ("parquet", "arrow"):
         return (
@@ -90,7 +89,7 @@ def stream_of(path: Path, name: str, observations: Observations, digest: Any) ->
     if (kind == "lines" and first == b"[") or kind not in ("lines", "csv", "tsv", "text"):
         return None
     if kind == "text":
-        say_objects(head.decode("utf-8", "replace").split("\n")[:-1], name, observations)
+        look_for_json_objects(head.decode("utf-8", "replace").split("\n")[:-1], name, observations)
     return _rows(path, kind, name, observations, digest)
 
 
@@ -111,15 +110,11 @@ def _rows(path: Path, kind: str, name: str, observations: Observations, digest: 
         elif kind == "text":
             yield from rows_of_text(lines, _has_no_blank_line(path))
         else:
-            first = next(lines)
-            if say_no_cells(first, name, observations):
-                return
-            delimiter = "\t" if kind == "tsv" else delimiter_of(first)
-            yield from rows_of_cells(chain([first], lines), delimiter, name, observations)
+            yield from rows_of_table(lines, kind, name, observations)
     except _NotText:
         return
     except (OSError, EOFError) as problem:
-        observations.say("D102", f"{name} can't be read: {problem}", file=name, parameters=("data_path",))
+        observations.add(a_file_can_not_be_read, file=name, case="error", detail=str(problem))
 
 
 def _lines(path: Path, name: str, observations: Observations, digest: Any) -> Iterator[str]:
@@ -130,13 +125,13 @@ def _lines(path: Path, name: str, observations: Observations, digest: Any) -> It
             digest.update(raw)
             number += 1
             if number == 1 and raw.startswith(BOM):
-                say_byte_order_mark(name, observations)
+                observations.add(a_file_starts_with_a_byte_order_mark, file=name)
                 raw, at = raw[len(BOM) :], -len(BOM)
             try:
                 text = raw.decode("utf-8")
             except UnicodeDecodeError as problem:
                 with _opened(path) as again:
-                    say_not_utf8(
+                    observe_not_utf8(
                         again.read(BLOCK), raw[problem.start], max(at, 0) + problem.start, number, name, observations
                     )
                 raise _NotText from problem
@@ -160,13 +155,13 @@ def _columns(path: Path, kind: str, name: str, observations: Observations, diges
     number = 0
     try:
         for batch in _batches(path, kind):
-            if not number and not columns_are_clear(batch.schema.names, name, observations):
+            if not number and not has_clear_columns(batch.schema.names, name, observations):
                 return
             for row in batch.to_pylist():
                 number += 1
                 yield number, None, row
     except (pyarrow.ArrowException, OSError) as problem:
-        say_damaged(kind, name, problem, observations)
+        observe_damaged(kind, name, problem, observations)
 
 
 def _batches(path: Path, kind: str) -> Iterator[Any]:

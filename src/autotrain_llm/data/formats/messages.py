@@ -7,6 +7,13 @@ import json
 from typing import Any
 
 from autotrain_llm.data.example import Message
+from autotrain_llm.data.observations import RowUnusable
+from autotrain_llm.data.rules.columns import a_cell_has_the_wrong_type, a_cell_is_empty
+from autotrain_llm.data.rules.conversations import (
+    a_turn_has_an_unknown_role,
+    a_turn_has_no_content,
+    a_turn_holds_something_other_than_text,
+)
 from autotrain_llm.data.wording import close, kind_of
 
 ROLE_KEYS = ("role", "from", "speaker", "author")
@@ -21,14 +28,6 @@ ROLES = {
 }  # fmt: skip
 KEPT_ROLES = ("user", "assistant", "system", "tool")
 KEPT = ("name", "tool_call_id", "reasoning_content", "thinking", "reasoning", "weight")
-
-
-class TurnFault(Exception):
-    """What is wrong with a conversation, with the finding's code and the fix."""
-
-    def __init__(self, code: str, what: str, fix: str | None = None) -> None:
-        super().__init__(what)
-        self.code, self.what, self.fix = code, what, fix
 
 
 def parsed(value: Any) -> Any:
@@ -76,23 +75,17 @@ def is_too_deep(value: Any) -> bool:
     return inner is not None and (is_conversation(inner) or is_too_deep(inner))
 
 
-def too_deep(column: str) -> TurnFault:
-    """What is wrong with such a cell."""
-    fix = 'write the turns as one list: [{"role": "user", "content": "…"}, …]'
-    return TurnFault("D115", f"{column} holds its turns one level too deep, as a list of lists: [[…]]", fix)
-
-
 def conversation(value: Any, column: str) -> list[Message]:
-    """The turns in a cell. Raises TurnFault where a turn can't be read."""
+    """The turns in a cell. Raises RowUnusable where a turn can't be read."""
     value = parsed(value)
     if isinstance(value, dict):
         value = _side_by_side(value)
     if not isinstance(value, list):
-        raise TurnFault("D115", f"{column} is {kind_of(value)}, not a list of turns")
+        raise RowUnusable(a_cell_has_the_wrong_type, column=column, case="not turns", content=kind_of(value))
     if not value:
-        raise TurnFault("D114", f"{column} is empty")
+        raise RowUnusable(a_cell_is_empty, column=column)
     if isinstance(value[0], list) and is_too_deep(value):
-        raise too_deep(column)
+        raise RowUnusable(a_cell_has_the_wrong_type, column=column, case="too deep")
     return [_turn(turn, number, column) for number, turn in enumerate(value, 1)]
 
 
@@ -102,10 +95,7 @@ def _turn(turn: Any, number: int, column: str) -> Message:
         if isinstance(content, str) and isinstance(role, str) and role in KEPT_ROLES:
             return {"role": role, "content": content}
     if not isinstance(turn, dict):
-        fix = '{"role": "user", "content": "…"}'
-        raise TurnFault(
-            "D115", f"turn {number} of {column} is {kind_of(turn)}, not an object with role and content", fix
-        )
+        raise RowUnusable(a_cell_has_the_wrong_type, column=column, case="turn", content=kind_of(turn), turn=number)
     given = next((turn[key] for key in ROLE_KEYS if key in turn), None)
     role = _role(given, number, column)
     message: Message = {"role": role if role != "call" else "assistant"}
@@ -126,8 +116,9 @@ def _role(given: Any, number: int, column: str) -> str:
     if role is not None:
         return role
     near = close(str(given), ROLES)
-    fix = f"roles can be: user, assistant, system, tool{f' ({given!r} is perhaps {ROLES[near]})' if near else ''}"
-    raise TurnFault("D116", f"turn {number} of {column} has an unknown role {given!r}", fix)
+    raise RowUnusable(
+        a_turn_has_an_unknown_role, turn=number, column=column, role=repr(given), nearest=ROLES[near] if near else None
+    )
 
 
 def _content(content: Any, number: int, role: str, column: str) -> str:
@@ -136,25 +127,22 @@ def _content(content: Any, number: int, role: str, column: str) -> str:
     if isinstance(content, list):
         return "".join(_part(part, number, column) for part in content)
     if content is None:
-        what = f"turn {number} of {column} ({role}) has no content (null)"
-        raise TurnFault("D117", what, "fill it or delete the row")
+        raise RowUnusable(a_turn_has_no_content, turn=number, column=column, role=role)
     if role == "tool" and isinstance(content, dict):
         return json.dumps(content, ensure_ascii=False)
-    raise TurnFault("D115", f"the content of turn {number} of {column} ({role}) is {kind_of(content)}, not text")
+    raise RowUnusable(
+        a_cell_has_the_wrong_type, column=column, case="content", content=kind_of(content), turn=number, role=role
+    )
 
 
 def _part(part: Any, number: int, column: str) -> str:
     if isinstance(part, str):
         return part
-    if (
-        isinstance(part, dict)
-        and isinstance(part.get("text"), str)
-        and part.get("type", "text") in ("text", "input_text")
-    ):
+    is_object = isinstance(part, dict)
+    if is_object and isinstance(part.get("text"), str) and part.get("type", "text") in ("text", "input_text"):
         return part["text"]
-    kind = part.get("type", "unknown") if isinstance(part, dict) else kind_of(part)
-    what = f"turn {number} of {column} has a part of type {kind!r}; only text can be trained on"
-    raise TurnFault("D127", what, "delete the part or the row")
+    kind = part.get("type", "unknown") if is_object else kind_of(part)
+    raise RowUnusable(a_turn_holds_something_other_than_text, turn=number, column=column, kind=repr(kind))
 
 
 def _calls(turn: dict[str, Any], role: str) -> list[dict[str, Any]]:

@@ -16,27 +16,33 @@ from autotrain_llm.data.disk_examples import DiskExamples, DiskExamplesWriter, k
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.files import hub
 from autotrain_llm.data.files.locate import ALL_ROWS, Source, choose_split, locate
-from autotrain_llm.data.files.read import ColumnTypes, Stream, Table, check_types
+from autotrain_llm.data.files.read import ColumnTypes, Stream, Table
 from autotrain_llm.data.files.stream import open_table
 from autotrain_llm.data.formats.column_checks import (
-    check_column_beside,
     check_columns,
     check_header,
-    say_missing_columns,
-    say_not_recognised,
+    check_named_columns,
+    check_unused_half,
+    observe_unrecognised,
 )
 from autotrain_llm.data.formats.convert import Converter
 from autotrain_llm.data.formats.detect import ColumnMapping, Columns, recognise
-from autotrain_llm.data.load.split import hold_out, rows_to_hold_out
-from autotrain_llm.data.observations import Observations
+from autotrain_llm.data.load.split import hold_out, possible_share, rows_to_hold_out
+from autotrain_llm.data.observations import Observations, findings_of
 from autotrain_llm.data.quality.exact_duplicates import check_duplicates, check_overlap
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
+from autotrain_llm.data.rules.files import the_data_has_no_such_split, there_are_no_rows
+from autotrain_llm.data.rules.preferences import all_answers_have_the_same_label
+from autotrain_llm.data.rules.splits import (
+    evaluation_rows_are_of_another_kind,
+    no_row_can_be_evaluated,
+    so_many_rows_can_not_be_held_out,
+)
 from autotrain_llm.data.wording import listed
-from autotrain_llm.declare.finding import ERROR, WARNING, Finding, Refused
-from autotrain_llm.declare.text import plural
+from autotrain_llm.declare.finding import ERROR, Refused
 
 VALID_SPLITS = ("validation", "test", "train", ALL_ROWS)
-EACH = 1000  # rows between two words on how far it is
+EACH = 1000  # rows between two calls of `progress`
 
 
 @dataclass
@@ -54,22 +60,26 @@ class _Reading:
 def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset:
     """Find, read, recognise, convert and split. Raises Refused with all findings where nothing can be trained on.
 
-    `progress` hears how many rows of large files were read.
+    `progress` is called with how many rows of large files were read.
     """
     reading = _Reading(request, progress)
+    observations = reading.observations
     reading.digest.update(json.dumps(request.settings(), sort_keys=True, default=str).encode())
     if request.max_samples is not None and request.max_samples < 1:
-        message = f"--max-samples {request.max_samples} leaves no rows"
-        reading.observations.say("D118", message, changes={"max_samples": 100}, parameters=("max_samples",))
-        raise Refused(reading.observations.findings())
-    with _nothing_collected():
+        observations.add(there_are_no_rows, name=request.path, case="max_samples", rows=request.max_samples)
+        raise Refused(observations.findings())
+    with _no_garbage_collection():
         tables, valid_tables = _tables(reading)
         mapping = _column_mapping(reading, tables, DATA_FLAG)
         if mapping is None:
-            raise Refused(reading.observations.findings())
+            raise Refused(observations.findings())
         train = _converted(reading, mapping, tables, DATA_FLAG)
+    name = listed(table.file for table in tables)
     if not train:
-        _refuse_all(reading, tables)
+        # Every row was left out: what was a warning about a row is now why nothing can be trained.
+        rows = sum(len(table.rows) for table in tables)
+        reasons = [f.replace(severity=ERROR) if f.row else f for f in observations.findings()]
+        raise Refused([*reasons, *findings_of(there_are_no_rows, name=name, case="all left out", rows=rows)])
     dataset = Dataset(
         mapping.format,
         mapping.columns,
@@ -83,10 +93,13 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
         eval_path=request.eval_path,
     )
     _evaluation(reading, dataset, mapping, valid_tables)
-    if mapping.format == "prompt/completion/label":
-        _say_one_label(reading, dataset, listed(table.file for table in tables))
-    check_duplicates(dataset.train, listed(table.file for table in tables), reading.observations)
-    dataset.findings = reading.observations.findings()
+    if mapping.format == "prompt/completion/label" and len(dataset.train) > 1 and not observations.refused:
+        labels = {example.label for example in dataset.train}
+        if len(labels) == 1:
+            facts = {"answers": len(dataset.train), "label": labels.pop()}
+            observations.add(all_answers_have_the_same_label, file=name, **facts)
+    check_duplicates(dataset.train, name, observations)
+    dataset.findings = observations.findings()
     dataset.files = tuple(reading.files)
     dataset.cut_short = reading.cut_short
     dataset.fingerprint = reading.digest.hexdigest()
@@ -94,8 +107,8 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
 
 
 @contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """Inside it the garbage collector rests: rows hold no circles, and it would go through all of them again and again."""
+def _no_garbage_collection() -> Iterator[None]:
+    """Garbage collection off: rows hold no reference cycles, and each collection would go through all of them again."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -117,15 +130,10 @@ def _tables(reading: _Reading) -> tuple[list[Table], list[Table] | None]:
     if request.valid_split is not None and is_split_name(request.valid_split):
         valid = _read_split(reading, source, splits, request.valid_split, "--valid-split", DATA_FLAG, None)
     if not any(table.first() for table in tables) or valid == []:
-        raise Refused(_with_an_error(reading, tables))
+        if not observations.refused:
+            observations.add(there_are_no_rows, name=listed(table.file for table in tables) or request.path)
+        raise Refused(observations.findings())
     return tables, valid
-
-
-def _with_an_error(reading: _Reading, tables: list[Table]) -> tuple[Finding, ...]:
-    if not reading.observations.refused:
-        name = listed(table.file for table in tables) or reading.request.path
-        reading.observations.say("D118", f"{name} holds no rows", file=name, parameters=("data_path",))
-    return reading.observations.findings()
 
 
 def _hub_splits(reading: _Reading, source: Source, flag: str) -> dict[str, Any]:
@@ -141,7 +149,7 @@ def _read_split(
     reading: _Reading,
     source: Source,
     splits: dict[str, Any],
-    wanted: str,
+    split: str,
     flag: str,
     data_flag: str,
     most: int | None,
@@ -149,9 +157,9 @@ def _read_split(
     """The tables of one split, with together the first `most` rows."""
     most = _least(most, reading.request.most_rows)
     if source.hub_id is not None:
-        return _read_hub_split(reading, source, splits, wanted, flag, most)
+        return _read_hub_split(reading, source, splits, split, flag, most)
     tables: list[Table] = []
-    paths = choose_split(source, wanted, reading.observations, flag, data_flag)
+    paths = choose_split(source, split, reading.observations, flag, data_flag)
     for path in paths:
         left = None if most is None else most - sum(len(table.rows) for table in tables)
         if left == 0:
@@ -169,57 +177,59 @@ def _least(*limits: int | None) -> int | None:
 
 
 def _read_hub_split(
-    reading: _Reading, source: Source, splits: dict[str, Any], wanted: str, flag: str, most: int | None
+    reading: _Reading, source: Source, splits: dict[str, Any], split: str, flag: str, most: int | None
 ) -> list[Table]:
-    if wanted not in splits:
-        message = f"{source.name} has no split {wanted!r} ({flag}); it has: {listed(splits)}"
-        parameters = (flag.removeprefix("--").replace("-", "_"),)
-        reading.observations.say("D108", message, changes={parameters[0]: next(iter(splits))}, parameters=parameters)
+    if split not in splits:
+        facts = {"flag": flag, "split": split, "source": source.name, "there": list(splits)}
+        reading.observations.add(the_data_has_no_such_split, case="Hub", **facts)
         return []
-    reading.files.append(f"{source.hub_id}/{wanted}")
-    reading.digest.update(hub.fingerprint_of(splits[wanted]))
-    return [hub.table_of(splits[wanted], f"{source.name}/{wanted}", most)]
+    reading.files.append(f"{source.hub_id}/{split}")
+    reading.digest.update(hub.fingerprint_of(splits[split]))
+    return [hub.table_of(splits[split], f"{source.name}/{split}", most)]
 
 
 def _column_mapping(reading: _Reading, tables: list[Table], flag: str) -> ColumnMapping | None:
-    """The layout of the tables, or None with a finding."""
+    """The mapping of the tables' columns, or None with a finding."""
+    request, observations = reading.request, reading.observations
     columns = Columns(cells for table in tables for _, _, cells in table.first())
     name = listed(table.file for table in tables)
-    if say_missing_columns(columns, reading.request, name, reading.observations, flag):
-        check_header(columns, None, name, reading.observations)
+    if not check_named_columns(columns, request, name, observations, flag):
+        check_header(columns, None, name, observations)
         return None
-    mapping = recognise(columns, reading.request)
-    if not any(reading.request.is_named(field) for field in COLUMN_FLAGS):
-        check_header(columns, mapping, name, reading.observations)
+    mapping = recognise(columns, request)
+    if not any(request.is_named(field) for field in COLUMN_FLAGS):
+        check_header(columns, mapping, name, observations)
     if mapping is None:
-        say_not_recognised(columns, reading.request, name, reading.observations, flag)
+        observe_unrecognised(columns, request, name, observations, flag)
         return None
-    check_columns(columns, mapping, reading.request, name, reading.observations)
+    check_columns(columns, mapping, name, observations)
     if flag == DATA_FLAG:
-        check_column_beside(columns, mapping, reading.request, name, reading.observations)
+        check_unused_half(columns, mapping, request, name, observations)
     return mapping
 
 
 def _converted(reading: _Reading, mapping: ColumnMapping, tables: list[Table], flag: str) -> Sequence[Example]:
     """The Examples of some tables: those of large files on disk, and all where any is large."""
-    converter = Converter(mapping, reading.request, reading.observations, flag)
+    converter = Converter(mapping, reading.request, reading.observations)
     examples: Sequence[Example]
     if any(isinstance(table.rows, Stream) for table in tables):
-        wanted = reading.request.max_samples if flag == DATA_FLAG else None
-        examples = _spooled(reading, converter, tables, _least(wanted, reading.request.most_rows))
+        most = reading.request.max_samples if flag == DATA_FLAG else None
+        examples = _on_disk(reading, converter, tables, _least(most, reading.request.most_rows))
     else:
         examples = []
         for table in tables:
             examples += converter.convert(table)
-            check_types(table, converter.used, reading.observations)
+            types = ColumnTypes(table.file, converter.used, reading.observations)
+            for row in table.rows:
+                types.look(row)
     allowed = reading.request.most_rows
     reading.cut_short |= allowed is not None and sum(len(table.rows) for table in tables) >= allowed
     return examples
 
 
-def _spooled(reading: _Reading, converter: Converter, tables: list[Table], most: int | None) -> DiskExamples:
+def _on_disk(reading: _Reading, converter: Converter, tables: list[Table], most: int | None) -> DiskExamples:
     """The Examples of the first `most` rows, on disk. How many rows a large file has is known when it was gone through."""
-    spool, read = DiskExamplesWriter(), 0
+    writer, read = DiskExamplesWriter(), 0
     for table in tables:
         types = ColumnTypes(table.file, converter.used, reading.observations)
         for raw in table.rows:
@@ -228,75 +238,46 @@ def _spooled(reading: _Reading, converter: Converter, tables: list[Table], most:
             types.look(raw)
             example = converter.converted(table.file, raw)
             if example is not None:
-                spool.add(example)
+                writer.add(example)
             read += 1
             if reading.progress is not None and not read % EACH:
                 reading.progress("Reading rows", read, 0)
-    return spool.stored()
-
-
-def _refuse_all(reading: _Reading, tables: list[Table]) -> None:
-    """Every row was left out: what was a warning about a row is now why nothing can be trained."""
-    rows = sum(len(table.rows) for table in tables)
-    name = listed(table.file for table in tables)
-    found = [f.replace(severity=ERROR) if f.row else f for f in reading.observations.findings()]
-    message = f"{name}: none of the {plural(rows, 'row')} can be trained on"
-    raise Refused([*found, Finding(message, None, ("data_path",), file=name, code="D118")])
+    return writer.stored()
 
 
 def _evaluation(reading: _Reading, dataset: Dataset, mapping: ColumnMapping, valid_tables: list[Table] | None) -> None:
     """Fill the evaluation rows: from a data set of their own, a named split, or rows held out."""
-    request = reading.request
+    request, observations = reading.request, reading.observations
     if request.eval_path is not None:
-        with reading.observations.about("eval_dataset_path"):
+        with observations.about("eval_dataset_path"):
             dataset.valid = _from_eval_path(reading, dataset)
         dataset.valid_from = f"{EVAL_FLAG} {request.eval_path}"
-        check_overlap(dataset.train, dataset.valid, EVAL_FLAG, reading.observations)
+        check_overlap(dataset.train, dataset.valid, EVAL_FLAG, observations)
     elif valid_tables is not None:
-        dataset.valid = _converted(reading, mapping, valid_tables, "--valid-split")
+        with observations.about("valid_split"):
+            dataset.valid = _converted(reading, mapping, valid_tables, "--valid-split")
         dataset.valid_from = f"the split {request.valid_split}"
         if not dataset.valid:
-            _say_empty(
-                reading,
-                listed(table.file for table in valid_tables),
-                f"--valid-split {request.valid_split}",
-                "valid_split",
-            )
-        check_overlap(dataset.train, dataset.valid, "--valid-split", reading.observations)
+            name, flag = listed(table.file for table in valid_tables), f"--valid-split {request.valid_split}"
+            observations.add(no_row_can_be_evaluated, source=flag, name=name, parameter="valid_split")
+        check_overlap(dataset.train, dataset.valid, "--valid-split", observations)
     elif request.valid_split is not None:
         _hold_out(reading, dataset, request.valid_split)
 
 
 def _hold_out(reading: _Reading, dataset: Dataset, valid_split: str) -> None:
-    rows = len(dataset.train)
+    rows, seed = len(dataset.train), reading.request.seed
     count = rows_to_hold_out(valid_split, rows) or 0
     if 0 < count < rows:
-        train, valid = hold_out(dataset.train, count, reading.request.seed)
+        train, valid = hold_out(dataset.train, count, seed)
         if train and valid:
             dataset.train, dataset.valid = train, valid
             dataset.valid_from = f"--valid-split {valid_split}"
             return
-    message = f"--valid-split {valid_split} can't be held out of {plural(rows, 'row')}"
-    fix = f"give evaluation rows of their own: {EVAL_FLAG} ./eval.jsonl"
-    share = _that_can_be_held_out(reading, dataset)
-    if share is None and rows > 1:
-        message += ", which are all the same" if len(set(keys_of(dataset.train))) == 1 else ""
-    changes = {"valid_split": share} if share is not None else {}
-    reading.observations.say("D129", message, fix=fix, changes=changes, parameters=("valid_split",))
-
-
-def _that_can_be_held_out(reading: _Reading, dataset: Dataset) -> float | None:
-    """A share or a number of rows that leaves rows on both sides; None where there is none, as where all rows are the same."""
-    rows = len(dataset.train)
-    for share in (0.1, 1, 0.5, rows - 1):
-        count = rows_to_hold_out(str(share), rows) or 0
-        if (
-            0 < count < rows
-            and (share >= 1 or rows >= 10)
-            and all(hold_out(dataset.train, count, reading.request.seed))
-        ):
-            return share
-    return None
+    share = possible_share(dataset.train, seed)
+    all_the_same = share is None and rows > 1 and len(set(keys_of(dataset.train))) == 1
+    facts = {"valid_split": valid_split, "rows": rows, "all_the_same": all_the_same, "share": share}
+    reading.observations.add(so_many_rows_can_not_be_held_out, **facts)
 
 
 def _from_eval_path(reading: _Reading, dataset: Dataset) -> Sequence[Example]:
@@ -308,46 +289,23 @@ def _from_eval_path(reading: _Reading, dataset: Dataset) -> Sequence[Example]:
     splits = _hub_splits(reading, source, EVAL_FLAG)
     there = splits or source.splits
     named = request.valid_split if request.valid_split is not None and is_split_name(request.valid_split) else None
-    wanted = named or next((split for split in VALID_SPLITS if split in there), next(iter(there)))
-    if source.single or wanted == ALL_ROWS:
-        wanted = "train"
-    tables = _read_split(reading, source, splits, wanted, "--valid-split", EVAL_FLAG, None)
-    mapping = _column_mapping(reading, tables, EVAL_FLAG) if any(table.first() for table in tables) else None
+    split = named or next((name for name in VALID_SPLITS if name in there), next(iter(there)))
+    if source.single or split == ALL_ROWS:
+        split = "train"
+    tables = _read_split(reading, source, splits, split, "--valid-split", EVAL_FLAG, None)
+    has_rows = any(table.first() for table in tables)
+    mapping = _column_mapping(reading, tables, EVAL_FLAG) if has_rows else None
     valid = _converted(reading, mapping, tables, EVAL_FLAG) if mapping is not None else []
     if mapping is not None:
         dataset.valid_format = mapping.format
-        if reading.request.rows == "conversations" and (mapping.format == "text") != (dataset.format == "text"):
-            _say_other_kind(reading, dataset, mapping)
-    if not valid and (mapping is not None or not any(table.first() for table in tables)):
-        _say_empty(reading, source.name, EVAL_FLAG, "eval_dataset_path")
+        if request.rows == "conversations" and (mapping.format == "text") != (dataset.format == "text"):
+            formats = {"eval_format": mapping.format, "train_format": dataset.format}
+            observations.add(
+                evaluation_rows_are_of_another_kind, eval_path=request.eval_path, path=dataset.path, **formats
+            )
+    if not valid and (mapping is not None or not has_rows):
+        observations.add(no_row_can_be_evaluated, source=EVAL_FLAG, name=source.name, parameter="eval_dataset_path")
     return valid
-
-
-def _say_other_kind(reading: _Reading, dataset: Dataset, mapping: ColumnMapping) -> None:
-    """Rows to train on that are answers, and rows to evaluate on that are plain text, or the other way round."""
-    message = (
-        f"{EVAL_FLAG} {reading.request.eval_path} is read as {mapping.format}, and --data-path {dataset.path} as {dataset.format}: "
-        "what is measured is not what is learnt"
-    )
-    fix = f"write both in one shape: {dataset.format}"
-    reading.observations.say("D134", message, fix=fix, severity=WARNING, parameters=("eval_dataset_path", "data_path"))
-
-
-def _say_one_label(reading: _Reading, dataset: Dataset, name: str) -> None:
-    """A warning where all answers are good, or all bad."""
-    labels = {example.label for example in dataset.train}
-    if len(labels) == 1 and len(dataset.train) > 1 and not reading.observations.refused:
-        label = "true" if labels == {True} else "false"
-        message = f"{name}: all {len(dataset.train)} answers have the label {label}: there is nothing to tell them from"
-        fix = "add answers of the other kind, or --trainer sft, which learns good answers"
-        reading.observations.say("D135", message, fix=fix, severity=WARNING, file=name, parameters=("data_path",))
-
-
-def _say_empty(reading: _Reading, name: str, flag: str, parameter: str) -> None:
-    message = f"{flag}: {name} is empty: no row of it can be evaluated"
-    reading.observations.say(
-        "D121", message, fix="give evaluation rows that hold text", file=name, parameters=(parameter,)
-    )
 
 
 def is_split_name(valid_split: str) -> bool:

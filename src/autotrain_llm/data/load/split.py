@@ -38,3 +38,13 @@ def hold_out(examples: Sequence[Example], count: int, seed: int) -> tuple[Sequen
             break
     out = numpy.isin(group, held)
     return select_rows(examples, numpy.flatnonzero(~out)), select_rows(examples, numpy.flatnonzero(out))
+
+
+def possible_share(examples: Sequence[Example], seed: int) -> float | None:
+    """A share or a number of rows that leaves rows on both sides; None where there is none, as where all rows are the same."""
+    rows = len(examples)
+    for share in (0.1, 1, 0.5, rows - 1):
+        count = rows_to_hold_out(str(share), rows) or 0
+        if 0 < count < rows and (share >= 1 or rows >= 10) and all(hold_out(examples, count, seed)):
+            return share
+    return None

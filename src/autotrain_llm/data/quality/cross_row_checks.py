@@ -21,7 +21,10 @@ from autotrain_llm.data.quality.near_duplicates import (
     sampled,
 )
 from autotrain_llm.data.quality.secrets import check_secrets
-from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.data.rules.content import text_holds_damaged_characters
+from autotrain_llm.data.rules.preferences import two_rows_contradict_each_other
+from autotrain_llm.data.rules.splits import evaluation_rows_are_nearly_trained_on, many_rows_are_near_duplicates
+from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.text import plural
 
 # Of rows that are not held out of one file, some are always alike; a share above this is worth a word.
@@ -91,37 +94,38 @@ def _flag_of(dataset: Dataset) -> str | None:
 
 
 def check_letters(rows: Sequence[Example], observations: Observations) -> None:
-    """A warning where a share of the rows holds letters that were lost, or read in another encoding than they were written in."""
-    written = [(row, [text for text in row.strings() if not text.isascii() or "\0" in text]) for row in rows]
-    suspected = [(row, texts) for row, texts in written if texts]
+    """Whether a share of the rows holds characters that were lost, or read in another encoding than they were written in."""
+    texts_of_rows = [(row, [text for text in row.strings() if not text.isascii() or "\0" in text]) for row in rows]
+    suspected = [(row, texts) for row, texts in texts_of_rows if texts]
     for kind, pattern in DAMAGED.items():
-        found = [row for row, texts in suspected if any(map(pattern.search, texts))]
-        if not found or len(found) < DAMAGED_SHARE * len(rows):
+        damaged = [row for row, texts in suspected if any(map(pattern.search, texts))]
+        if not damaged or len(damaged) < DAMAGED_SHARE * len(rows):
             continue
-        first = found[0]
-        letters = next(match[0] for match in map(pattern.search, first.strings()) if match)
-        message = f"{first.file}, row {first.row}: {kind} ({letters!r}), in {plural(len(found), 'row')} of {len(rows)}"
-        _say(
-            "D164",
-            message,
-            "make the file anew from its source, reading and writing it as UTF-8",
-            first,
-            "data_path",
-            observations,
+        first = damaged[0]
+        observations.add(
+            text_holds_damaged_characters,
+            kind=kind,
+            characters=next(match[0] for match in map(pattern.search, first.strings()) if match),
+            count=len(damaged),
+            rows=len(rows),
+            file=first.file,
+            row=first.row,
+            line=first.line,
         )
 
 
 def check_contradictions(rows: Iterable[Example], observations: Observations) -> None:
-    """A warning where the same two answers to one prompt are preferred both ways, or the same answer is labelled both ways."""
+    """Whether the same two answers to one prompt are preferred both ways, or the same answer is labelled both ways."""
     seen: dict[bytes, tuple[bool, int]] = {}
     for row in rows:
         judged = _judgement(row)
         if judged is None:
             continue
         what, verdict = judged
-        before, number = seen.setdefault(what, (verdict, row.row))
+        before, earlier = seen.setdefault(what, (verdict, row.row))
         if before != verdict:
-            _say_contradiction(row, number, observations)
+            facts = {"earlier": earlier, "labelled": row.label is not None}
+            observations.row(two_rows_contradict_each_other, row, "contradicts", **facts)
 
 
 def _judgement(row: Example) -> tuple[bytes, bool] | None:
@@ -142,62 +146,41 @@ def _digest(parts: list[str]) -> bytes:
     return hashlib.blake2b("\0".join(parts).encode("ascii"), digest_size=16).digest()
 
 
-def _say_contradiction(row: Example, before: int, observations: Observations) -> None:
-    if row.label is None:
-        what = f"prefers the answer that row {before} rejects, with the same prompt and the same two answers"
-    else:
-        what = f"the same prompt and answer as row {before}, with the other label"
-    observations.row(
-        "D163",
-        row.file,
-        row.row,
-        what,
-        line=row.line,
-        fix="keep the judgement that is meant, and delete the other row",
-        parameters=("data_path",),
-        key="contradicts",
-    )
-
-
 def check_near_duplicates(rows: Sequence[Example], observations: Observations) -> None:
-    """A warning where a large share of the rows is nearly an earlier one."""
+    """Whether a large share of the rows is nearly an earlier one."""
     fewest = max(FEWEST_REPEATED, LARGE_SHARE * len(rows))
-    pairs = near_duplicates(rows, fewest)
-    if len(pairs.pairs) < fewest:
+    duplicates = near_duplicates(rows, fewest)
+    if len(duplicates.pairs) < fewest:
         return
-    before, row = pairs.pairs[0]
-    message = (
-        f"{row.file}, row {row.row}: nearly the same as row {before.row}; so are {len(pairs.pairs)} of {pairs.compared} rows, "
-        "each like an earlier one in nine of ten runs of five words"
+    earlier, row = duplicates.pairs[0]
+    observations.add(
+        many_rows_are_near_duplicates,
+        file=row.file,
+        row=row.row,
+        line=row.line,
+        earlier=earlier.row,
+        duplicates=len(duplicates.pairs),
+        rows=duplicates.compared,
     )
-    _say("D161", message, "keep one of each", row, "data_path", observations)
 
 
 def check_near_overlap(
     train: Sequence[Example], valid: Sequence[Example], flag: str, observations: Observations
 ) -> None:
-    """A warning where rows of the evaluation data are nearly rows that are trained on."""
+    """Whether rows of the evaluation data are nearly rows that are trained on."""
     fewest = max(1, OVERLAPPING_SHARE * len(valid))
-    pairs = near_overlap(train, valid, fewest)
-    if len(pairs.pairs) < fewest:
+    duplicates = near_overlap(train, valid, fewest)
+    if len(duplicates.pairs) < fewest:
         return
-    trained, row = pairs.pairs[0]
-    message = (
-        f"{row.file}, row {row.row} ({flag}) is nearly row {trained.row} of {trained.file}, which is trained on: "
-        f"{plural(len(pairs.pairs), 'row')} of {pairs.compared} will look better than they are"
-    )
-    parameter = flag.removeprefix("--").replace("-", "_")
-    _say("D162", message, f"delete such rows from {row.file}", row, parameter, observations)
-
-
-def _say(code: str, message: str, fix: str, row: Example, parameter: str, observations: Observations) -> None:
-    observations.say(
-        code,
-        message,
-        fix=fix,
-        severity=WARNING,
+    trained, row = duplicates.pairs[0]
+    observations.add(
+        evaluation_rows_are_nearly_trained_on,
+        flag=flag,
         file=row.file,
         row=row.row,
         line=row.line,
-        parameters=(parameter,),
+        trained_file=trained.file,
+        trained_row=trained.row,
+        duplicates=len(duplicates.pairs),
+        rows=duplicates.compared,
     )

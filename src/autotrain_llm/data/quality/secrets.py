@@ -1,4 +1,4 @@
-"""`--check-secrets`: keys, passwords and personal data in rows, by the shapes that they are known to have. What is found is never printed."""
+"""`--check-secrets`: keys, passwords and personal data in rows, by the forms that they are known to have. A secret itself is never printed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.observations import Observations
+from autotrain_llm.data.rules.content import a_row_holds_a_secret, a_row_holds_personal_data
 
-SECRET, PERSONAL = "D165", "D166"
 # Fewer different characters than this are a placeholder: sk-xxxxxxxxxxxxxxxxxxxx.
 FEWEST_CHARACTERS = 8
 # Names that stand in documentation (RFC 2606, RFC 6761).
@@ -22,46 +22,46 @@ SHORTEST_IBAN, LONGEST_IBAN = 15, 34
 class SecretPattern:
     """What a secret is called, how it is written, and what shows it is one. `known` letters of it are the same in all, and can be shown."""
 
-    code: str
     name: str
     regex: re.Pattern[str]
     known: int = 0
-    holds: Callable[[str], bool] = lambda found: True
+    holds: Callable[[str], bool] = lambda match: True
+    personal: bool = False
 
 
-def _looks_random(found: str) -> bool:
-    return len(set(found[4:])) >= FEWEST_CHARACTERS and "example" not in found.lower()
+def _looks_random(match: str) -> bool:
+    return len(set(match[4:])) >= FEWEST_CHARACTERS and "example" not in match.lower()
 
 
-def _luhn(found: str) -> bool:
+def _luhn(match: str) -> bool:
     """The check digit of card numbers (ISO/IEC 7812-1)."""
-    digits = [int(character) for character in found if character.isdigit()]
+    digits = [int(character) for character in match if character.isdigit()]
     if len(set(digits)) < 2:
         return False
     doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
 
 
-def _iban(found: str) -> bool:
+def _iban(match: str) -> bool:
     """The check digits of an IBAN (ISO 13616): the whole is 1 modulo 97."""
-    written = found.replace(" ", "")
+    written = match.replace(" ", "")
     if not SHORTEST_IBAN <= len(written) <= LONGEST_IBAN:
         return False
     return int("".join(str(int(character, 36)) for character in written[4:] + written[:4])) % 97 == 1
 
 
-def _phone(found: str) -> bool:
-    digits = [character for character in found if character.isdigit()]
+def _phone(match: str) -> bool:
+    digits = [character for character in match if character.isdigit()]
     return 9 <= len(digits) <= 15 and len(set(digits)) >= 4
 
 
-def _address(found: str) -> bool:
-    return RESERVED.search(found.lower().rpartition("@")[2]) is None
+def _address(match: str) -> bool:
+    return RESERVED.search(match.lower().rpartition("@")[2]) is None
 
 
-def _password(found: str) -> bool:
+def _password(match: str) -> bool:
     """Whether an address with a name and a password holds a real one, not a word that stands for it."""
-    password = found.rpartition("@")[0].rpartition(":")[2]
+    password = match.rpartition("@")[0].rpartition(":")[2]
     return (
         password.strip("<>{}[]$*").lower() not in ("password", "pass", "passwd", "pwd", "secret")
         and "{" not in password
@@ -69,7 +69,7 @@ def _password(found: str) -> bool:
 
 
 def _prefixed(name: str, pattern: str, known: int) -> SecretPattern:
-    return SecretPattern(SECRET, name, re.compile(rf"(?<![A-Za-z0-9_-])(?:{pattern})"), known, _looks_random)
+    return SecretPattern(name, re.compile(rf"(?<![A-Za-z0-9_-])(?:{pattern})"), known, _looks_random)
 
 
 SECRET_PATTERNS = (
@@ -85,67 +85,37 @@ SECRET_PATTERNS = (
     _prefixed("an npm token", r"npm_[A-Za-z0-9]{36}(?![A-Za-z0-9])", 4),
     _prefixed("a SendGrid key", r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{30,}", 3),
     _prefixed("a signed web token (JWT)", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}", 3),
-    SecretPattern(SECRET, "a private key", re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----\s*[A-Za-z0-9+/=:]"), 10),
-    SecretPattern(
-        SECRET,
-        "an address with a password",
+    SecretPattern("a private key", re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----\s*[A-Za-z0-9+/=:]"), 10),
+    SecretPattern("an address with a password",
         re.compile(r"[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"'<>]{1,64}:[^\s:/@\"']{3,64}@[\w.-]+"),
         0,
         _password,
     ),
-    SecretPattern(
-        PERSONAL,
-        "an e-mail address",
+    SecretPattern("an e-mail address",
         re.compile(r"(?<![\w.+-])[A-Za-z0-9][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![\w-])"),
         0,
-        _address,
-    ),
-    SecretPattern(
-        PERSONAL,
-        "a credit card number",
+        _address, personal=True),
+    SecretPattern("a credit card number",
         re.compile(
             r"(?<![\w.-])(?:(?:4\d{3}|5[1-5]\d\d|2[2-7]\d\d|6(?:011|5\d\d)|35\d\d)([ -]?)\d{4}\1\d{4}\1\d{4}|3[47]\d\d([ -]?)\d{6}\2\d{5})(?![\w-])"
         ),
         0,
-        _luhn,
-    ),
-    SecretPattern(PERSONAL, "an IBAN", re.compile(r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Z0-9])"), 0, _iban),
-    SecretPattern(PERSONAL, "a telephone number", re.compile(r"(?<![\w+])\+[1-9]\d{0,2}(?:[ .()/-]{0,2}\d{1,4}){3,6}(?!\d)"), 0, _phone),
-    SecretPattern(PERSONAL, "a US social security number", re.compile(r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])")),
+        _luhn, personal=True),
+    SecretPattern("an IBAN", re.compile(r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Z0-9])"), 0, _iban, personal=True),
+    SecretPattern("a telephone number", re.compile(r"(?<![\w+])\+[1-9]\d{0,2}(?:[ .()/-]{0,2}\d{1,4}){3,6}(?!\d)"), 0, _phone, personal=True),
+    SecretPattern("a US social security number", re.compile(r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])"), personal=True),
 )  # fmt: skip
 
 
 def check_secrets(rows: Iterable[Example], observations: Observations) -> None:
-    """A warning for each kind of secret or personal data, with the rows that hold it and nothing of what they hold."""
+    """Rows that hold secrets or personal data, with nothing of what they hold but the beginning that all of a kind share."""
     for row in rows:
-        for pattern, found in _found(row):
-            begins = f" ({found[: pattern.known]}…)" if pattern.known else ""
-            fix = (
-                "delete or replace it, and withdraw it where it was valid"
-                if pattern.code == SECRET
-                else "delete or replace it, or make sure it may be learnt"
-            )
-            observations.row(
-                pattern.code,
-                row.file,
-                row.row,
-                f"holds what looks like {pattern.name}{begins}",
-                line=row.line,
-                fix=fix,
-                parameters=("check_secrets", "data_path"),
-                key=pattern.name,
-            )
-
-
-def _found(row: Example) -> Iterator[tuple[SecretPattern, str]]:
-    """Each pattern that a row holds, once."""
-    text = "\n".join((*row.strings(), *_calls(row)))
-    for pattern in SECRET_PATTERNS:
-        for match in pattern.regex.finditer(text):
-            if pattern.holds(match[0]):
-                yield pattern, match[0]
-                text = pattern.regex.sub(" ", text)  # what stands behind a password is no e-mail address
-                break
+        for pattern, match in _matches(row):
+            if pattern.personal:
+                observations.row(a_row_holds_personal_data, row, name=pattern.name)
+            else:
+                begins = match[: pattern.known]
+                observations.row(a_row_holds_a_secret, row, pattern.name, name=pattern.name, begins=begins)
 
 
 def _calls(row: Example) -> Iterator[str]:
@@ -158,3 +128,14 @@ def _calls(row: Example) -> Iterator[str]:
                 for turn in side
                 if turn.get("tool_calls")
             )
+
+
+def _matches(row: Example) -> Iterator[tuple[SecretPattern, str]]:
+    """Each pattern that a row holds, once, and what matches it."""
+    text = "\n".join((*row.strings(), *_calls(row)))
+    for pattern in SECRET_PATTERNS:
+        for match in pattern.regex.finditer(text):
+            if pattern.holds(match[0]):
+                yield pattern, match[0]
+                text = pattern.regex.sub(" ", text)  # what stands behind a password is no e-mail address
+                break

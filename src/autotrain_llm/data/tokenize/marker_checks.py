@@ -8,13 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.data.chat.template import SENTINEL, ChatTemplate, ChatTemplateError
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.observations import Observations
+from autotrain_llm.data.rules.conversations import (
+    rows_hold_tokens_of_another_tokenizer,
+    turns_hold_the_markers_of_the_template,
+)
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
-from autotrain_llm.declare.finding import WARNING
 from autotrain_llm.declare.text import plural
 
 if TYPE_CHECKING:
@@ -62,66 +65,40 @@ def turn_marks(template: ChatTemplate) -> list[str]:
 
 
 def _check_twice(renderer: RowRenderer, rows: list[Example], own: list[str], observations: Observations) -> None:
-    """A warning where turns already hold what the template writes around them."""
+    """Whether turns already hold what the template writes around them."""
     pattern = re.compile("|".join(map(re.escape, own)))
     end = renderer.template.end_token if renderer.template is not None else None
-    found = []
+    marked = []
     for row in rows:
-        held = (
-            {mark for text in row.strings() for mark in pattern.findall(text, 0, LETTERS)}
-            if renderer.is_conversation(row)
-            else set()
-        )
-        if held - {end}:  # an answer that brings its end with it is spoken of by itself
-            found.append((row, [mark for mark in own if mark in held]))
-    if not _are_many(found, rows):
-        return
-    row, marks = found[0]
-    message = (
-        f"{row.file}, row {row.row}: the content of its turns holds {_listed(marks)}, which the chat template writes around them "
-        f"as well: they come twice ({len(found)} of {_of(renderer, rows)})"
-    )
-    fix = "leave them out of the content, or write the whole conversation as text, in a column text"
-    observations.say(
-        "D170", message, fix=fix, severity=WARNING, parameters=("data_path",), file=row.file, row=row.row, line=row.line
-    )
+        if not renderer.is_conversation(row):
+            continue
+        markers = {marker for text in row.strings() for marker in pattern.findall(text, 0, LETTERS)}
+        if markers - {end}:  # an answer that brings its end with it has a finding of its own
+            marked.append((row, [marker for marker in own if marker in markers]))
+    if _are_many(marked, rows):
+        observations.add(turns_hold_the_markers_of_the_template, **_facts(renderer, marked, rows))
 
 
 def _check_unknown(renderer: RowRenderer, rows: list[Example], own: list[str], observations: Observations) -> None:
-    """A warning where texts hold tokens that another tokenizer would know."""
+    """Whether texts hold tokens that another tokenizer would know."""
     tokenizer = renderer.tokenizer
-    found = []
+    marked = []
     for row in rows:
-        held = [mark for text in row.strings() for mark in _tokens_in(text)]
-        unknown = [mark for mark in dict.fromkeys(held) if tokenizer.id_of(mark) is None and mark not in own]
+        tokens = dict.fromkeys(token for text in row.strings() for token in _tokens_in(text))
+        unknown = [token for token in tokens if tokenizer.id_of(token) is None and token not in own]
         if unknown:
-            found.append((row, unknown))
-    if not _are_many(found, rows):
+            marked.append((row, unknown))
+    if not _are_many(marked, rows):
         return
-    row, marks = found[0]
-    ends = all(mark in ENDS or AT_THE_END.match(mark) for mark in marks)
-    are_no_tokens = "which is no token" if len(marks) == 1 else "which are no tokens"
-    message = (
-        f"{row.file}, row {row.row}: its text holds {_listed(marks)}, {are_no_tokens} of this tokenizer (its eos_token is "
-        f"{tokenizer.eos}): read as plain text, in several pieces each ({len(found)} of {_of(renderer, rows)})"
-    )
+    row, markers = marked[0]
     if renderer.is_conversation(row):
-        mend = "leave them out of the turns"
-    elif not ends:
-        mend = "write the rows as messages, which a chat template turns into text"
+        case = "turns"
+    elif not all(marker in ENDS or AT_THE_END.match(marker) for marker in markers):
+        case = "text"
     else:
-        mend = "leave it out: the end is marked anyway" if renderer.preparation.add_eos else f"write {tokenizer.eos}"
-    fix = f"{mend}, or --model with one whose tokenizer has {marks[0]}"
-    observations.say(
-        "D168",
-        message,
-        fix=fix,
-        severity=WARNING,
-        parameters=("data_path", "model"),
-        file=row.file,
-        row=row.row,
-        line=row.line,
-    )
+        case = "end is marked" if renderer.preparation.add_eos else "end"
+    facts = _facts(renderer, marked, rows)
+    observations.add(rows_hold_tokens_of_another_tokenizer, eos=tokenizer.eos, case=case, **facts)
 
 
 def _tokens_in(text: str) -> Iterable[str]:
@@ -133,10 +110,9 @@ def _are_many(found: list[tuple[Example, list[str]]], rows: list[Example]) -> bo
     return bool(found) and len(found) >= min(max(FEWEST, SHARE * len(rows)), len(rows))
 
 
-def _of(renderer: RowRenderer, rows: list[Example]) -> str:
+def _facts(renderer: RowRenderer, marked: list[tuple[Example, list[str]]], rows: list[Example]) -> dict[str, Any]:
+    """The first row with markers, and how many of how many rows have some."""
+    row, markers = marked[0]
     some = "the first " if len(rows) == LOOKED_AT < len(renderer.dataset.train) else ""
-    return some + plural(len(rows), "row")
-
-
-def _listed(marks: list[str]) -> str:
-    return " and ".join(marks[:2]) if len(marks) < 3 else ", ".join(marks[:3])
+    of = some + plural(len(rows), "row")
+    return {"markers": markers, "count": len(marked), "of": of, "file": row.file, "row": row.row, "line": row.line}

@@ -36,7 +36,7 @@ def collect(
     idle_work: IdleWork | None = None,
 ) -> Collector:
     """Take all parts of one side, in their order. `idle_work` is called while the first of them are tokenised."""
-    with _what_is_there_stays():
+    with _existing_objects_frozen():
         for one, part in _overlapped(renderer, observations, preparation, examples, idle_work):
             collector.add(part)
             if progress is not None and one.examples:
@@ -45,8 +45,8 @@ def collect(
 
 
 @contextmanager
-def _what_is_there_stays() -> Iterator[None]:
-    """Inside it the garbage collector doesn't go through what is there already, the rows above all, again and again."""
+def _existing_objects_frozen() -> Iterator[None]:
+    """Keep what is there already, the rows above all, out of garbage collection, which would go through it again and again."""
     gc.freeze()
     try:
         yield
@@ -82,19 +82,19 @@ def _overlapped(
     with ThreadPoolExecutor(1) as pool:
         for batch, size in batches(examples):
             one = EncodeBatch(renderer, observations, preparation, batch, start)
-            pieces = one.pieces()
-            waiting.append(_Waiting(one, pieces, pool.submit(one.tokenised, pieces), size))
+            rendered = one.render()
+            waiting.append(_Waiting(one, rendered, pool.submit(one.tokenise, rendered), size))
             start, full = start + len(batch), full + size
             while waiting and full >= WAITING:
                 if idle_work is not None:
                     idle_work()
                     idle_work = None
                 full -= waiting[0].full
-                yield waiting.popleft().taken()
+                yield waiting.popleft().finish()
         if idle_work is not None:
             idle_work()
         while waiting:
-            yield waiting.popleft().taken()
+            yield waiting.popleft().finish()
 
 
 @dataclass
@@ -102,9 +102,9 @@ class _Waiting:
     """A batch at the tokenizer."""
 
     one: EncodeBatch
-    pieces: list[tuple[int, list[RenderedRow]]]
+    rendered: list[tuple[int, list[RenderedRow]]]
     tokens: Future[TokenBatch]
     full: float
 
-    def taken(self) -> tuple[EncodeBatch, EncodedRows]:
-        return self.one, self.one.taken(self.pieces, self.tokens.result())
+    def finish(self) -> tuple[EncodeBatch, EncodedRows]:
+        return self.one, self.one.finish(self.rendered, self.tokens.result())

@@ -15,15 +15,20 @@ from autotrain_llm.data.dataset import Dataset, Progress
 from autotrain_llm.data.disk_examples import Folder
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rows import PairRows, Rows, TokenRows, cut_into_blocks
+from autotrain_llm.data.rules.splits import no_row_can_be_evaluated
+from autotrain_llm.data.rules.tokens import (
+    no_row_has_trained_tokens,
+    no_row_is_trained_on_an_end_token,
+    one_row_is_far_longer_than_the_others,
+)
 from autotrain_llm.data.tokenize.collect import Collector
 from autotrain_llm.data.tokenize.marker_checks import check_markers
 from autotrain_llm.data.tokenize.pipeline import IdleWork, collect
 from autotrain_llm.data.tokenize.render import RowRenderer
 from autotrain_llm.data.tokenize.settings import Preparation
-from autotrain_llm.data.tokenize.truncate import next_length
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
-from autotrain_llm.declare.finding import WARNING, Finding
-from autotrain_llm.declare.text import plural
+from autotrain_llm.data.wording import parameter_of
+from autotrain_llm.declare.finding import Finding
 
 # Raised when the same content and settings give other rows than before.
 FORMAT = 3
@@ -71,12 +76,14 @@ def prepare(
     kept = disk.load(cache, fingerprint) if cache is not None else None
     if kept is not None:
         rows, document = kept
-        findings = tuple(_finding(entry) for entry in document["findings"])
+        findings = tuple(
+            Finding(**{**entry, "parameters": tuple(entry["parameters"])}) for entry in document["findings"]
+        )
         return Prepared(rows["train"], rows["valid"], document["statistics"], findings, fingerprint, used, True)
     renderer.check()
     if not observations.refused:
         check_markers(renderer, observations)
-    folder = _folder_for(dataset)
+    folder = None if dataset.in_memory else Folder("autotrain-rows-")  # for ids that are not held in memory
     refused = observations.refused
     if used is not None and not refused:
         check_end_of_turn(used, observations)
@@ -115,11 +122,6 @@ def _blocks(rows: Rows, preparation: Preparation) -> Rows:
     return cut_into_blocks(rows, preparation.max_length) if preparation.block and isinstance(rows, TokenRows) else rows
 
 
-def _folder_for(dataset: Dataset) -> Folder | None:
-    """Where the ids of rows go that are not all held in memory."""
-    return None if dataset.in_memory else Folder("autotrain-rows-")
-
-
 def _fingerprint(
     dataset: Dataset, tokenizer: Tokenizer, preparation: Preparation, template: ChatTemplate | None
 ) -> str:
@@ -128,61 +130,32 @@ def _fingerprint(
     return hashlib.blake2b(json.dumps(document, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def _finding(entry: dict[str, Any]) -> Finding:
-    return Finding(**{**entry, "parameters": tuple(entry["parameters"])})
-
-
 def _check_result(
     dataset: Dataset, renderer: RowRenderer, train: Collector, valid: Collector, observations: Observations
 ) -> None:
-    """What can only be said of all rows together."""
-    preparation = renderer.preparation
-    if dataset.train and train.dropped == len(dataset.train) and not observations.refused:
-        flag = f"{preparation.length_flag} {preparation.max_length}"
-        message = f"{dataset.path}: no row has anything to learn ({len(dataset.train)} rows, {flag})"
-        observations.say(
-            "D156", message, fix=_all_lost_fix(train, preparation), parameters=("data_path",), file=dataset.path
-        )
-    if dataset.valid and valid.dropped == len(dataset.valid) and train.dropped < len(dataset.train):
+    """What can only be told from all rows together."""
+    preparation, rows = renderer.preparation, len(dataset.train)
+    if rows and train.dropped == rows and not observations.refused:
+        longest = int(train.lengths.max()) if len(train.lengths) else None
+        facts = {"parameter": parameter_of(preparation.length_flag), "limit": preparation.max_length}
+        observations.add(no_row_has_trained_tokens, path=dataset.path, rows=rows, longest=longest, **facts)
+    if dataset.valid and valid.dropped == len(dataset.valid) and train.dropped < rows:
         name = dataset.eval_path or dataset.path
-        observations.say(
-            "D121",
-            f"{dataset.valid_from}: {name} is empty: no row of it can be evaluated",
-            file=name,
-            parameters=("eval_dataset_path",),
+        observations.add(
+            no_row_can_be_evaluated, source=str(dataset.valid_from), name=name, parameter="eval_dataset_path"
         )
     if not preparation.block:
         _check_outlier(dataset, train, preparation, observations)
     if renderer.learns_to_end and train.whole and not train.ending:
-        _say_no_end(dataset, renderer, train.whole, observations)
-
-
-def _say_no_end(dataset: Dataset, renderer: RowRenderer, rows: int, observations: Observations) -> None:
-    """No row that is learnt whole is trained on what ends an answer."""
-    ends = " or ".join(renderer.end_tokens)
-    if renderer.template is not None and renderer.renders:
-        why, fix = (
-            f"the chat template ends turns with {ends} outside of what it marks as generated",
-            ("put it inside {% generation %} … {% endgeneration %}, or leave these marks out of the template"),
-        )
-        parameters: tuple[str, ...] = ("chat_template",)
-        if not renderer.template.marks_generation:
-            why, fix = f"the chat template writes no {ends} after an answer", "--chat-template chatml"
-    else:
-        why, fix, parameters = f"no text ends with {ends}", "--add-eos-token", ("add_eos_token",)
-    message = (
-        f"{dataset.path}: none of {plural(rows, 'row')} is trained on {ends}: the model won't learn to stop ({why})"
-    )
-    observations.say("D157", message, fix=fix, severity=WARNING, parameters=parameters, file=dataset.path)
-
-
-def _all_lost_fix(train: Collector, preparation: Preparation) -> str | None:
-    lengths = train.lengths
-    return f"{preparation.length_flag} {next_length(int(lengths.max()))}" if len(lengths) else None
+        case = "text"
+        if renderer.template is not None and renderer.renders:
+            case = "outside of generation" if renderer.template.marks_generation else "template"
+        facts = {"rows": train.whole, "ends": renderer.end_tokens, "case": case}
+        observations.add(no_row_is_trained_on_an_end_token, path=dataset.path, **facts)
 
 
 def _check_outlier(dataset: Dataset, train: Collector, preparation: Preparation, observations: Observations) -> None:
-    """A warning where one row is far longer than the others: by how much memory it takes, or because it can hardly be one row."""
+    """Whether one row is far longer than the others: by how much memory it takes, or because it can hardly be one row."""
     import numpy
 
     lengths = train.lengths
@@ -190,24 +163,22 @@ def _check_outlier(dataset: Dataset, train: Collector, preparation: Preparation,
         return
     median = max(int(numpy.partition(lengths, len(lengths) // 2)[len(lengths) // 2]), 1)
     longest, limit = int(lengths.max()), preparation.max_length
-    example = dataset.train[int(train.places[int(lengths.argmax())])]
-    flag = preparation.length_flag
+    enough = None
     if preparation.length_given and min(longest, limit) >= OUTLIER * median:
-        times = min(longest, limit) // median
-        what = (
-            f"{min(longest, limit)} tokens, {times} times the median of {median}: it fits {flag} "
-            f"{limit}, and this one row decides how much memory is needed"
-        )
-        fix = (
-            f"cut or delete row {example.row}, or {flag} {next_length(int(lengths[lengths < OUTLIER * median].max()))}"
-        )
-    elif longest >= FAR_OUTLIER * median and len(lengths) >= FEWEST_LENGTHS:
-        cut = f"; what is beyond {limit} tokens is cut off" if longest > limit else ""
-        what = f"{longest} tokens, {longest // median} times the median of {median}{cut}"
-        fix = f"look at row {example.row}: several rows in one, as after a quote that is not closed? Part, cut or delete it"
-    else:
+        enough = int(lengths[lengths < OUTLIER * median].max())
+    elif longest < FAR_OUTLIER * median or len(lengths) < FEWEST_LENGTHS:
         return
-    observations.row("D153", example.file, example.row, what, line=example.line, fix=fix, severity=WARNING)
+    example = dataset.train[int(train.places[int(lengths.argmax())])]
+    observations.row(
+        one_row_is_far_longer_than_the_others,
+        example,
+        parameter=parameter_of(preparation.length_flag),
+        row=example.row,
+        limit=limit,
+        length=longest,
+        median=median,
+        enough=enough,
+    )
 
 
 def _statistics(train: Collector, valid: Collector, rows: dict[str, Rows]) -> dict[str, Any]:

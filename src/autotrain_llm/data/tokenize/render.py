@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, TypeVar
@@ -14,10 +14,26 @@ from autotrain_llm.data.chat.template import NONE, ChatTemplate, ChatTemplateErr
 from autotrain_llm.data.dataset import Dataset
 from autotrain_llm.data.example import Example, Message, Side, as_turns
 from autotrain_llm.data.observations import Observations
+from autotrain_llm.data.rules.conversations import (
+    a_chat_template_is_not_applied_to_plain_text,
+    no_template_is_allowed_for_conversations,
+    plain_text_has_no_responses,
+    the_answer_can_not_be_found_in_the_text,
+    the_template_leaves_out_a_turn,
+    the_template_leaves_out_part_of_an_answer,
+    the_template_leaves_out_tools,
+    the_template_refuses_a_conversation,
+    the_template_writes_no_generation_prompt,
+    there_is_no_chat_template,
+)
+from autotrain_llm.data.rules.tokens import (
+    a_conversation_has_no_answer,
+    a_text_brings_its_own_end_token,
+    a_text_brings_its_own_first_token,
+    nothing_marks_where_a_text_ends,
+)
 from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
-from autotrain_llm.data.wording import shown
-from autotrain_llm.declare.finding import ERROR, WARNING
 
 Span = tuple[int, int]
 Made = TypeVar("Made")
@@ -41,7 +57,7 @@ class RenderedRow:
 
 
 class RowSkipped(Exception):
-    """This row was left out, and why has been said."""
+    """This row was left out, and why has been observed."""
 
 
 def _names(tools: list[dict[str, Any]] | None) -> list[str]:
@@ -74,7 +90,7 @@ def _letters(text: str) -> str:
 
 
 class RowRenderer:
-    """Makes the pieces of every row of a data set, the same way for training, evaluation, preview and preflight."""
+    """Renders every row of a data set as text, the same way for training, evaluation, preview and preflight."""
 
     def __init__(
         self,
@@ -87,7 +103,7 @@ class RowRenderer:
     ) -> None:
         self.dataset, self.tokenizer, self.preparation = dataset, tokenizer, preparation
         self.template, self.observations = template, observations
-        self.asked = preparation.chat_template not in (None, NONE)
+        self.template_given = preparation.chat_template not in (None, NONE)
         self.pairs = dataset.format == "preference"
         self.labelled = dataset.format == "prompt/completion/label"
         self.prompts_only = dataset.format == "prompts"
@@ -98,7 +114,10 @@ class RowRenderer:
             else conversations
         )
         self.renders = template is not None and self.conversations
-        self.opening, self.closing = self._frame()
+        opening, closing = tokenizer.bos_eos
+        if preparation.add_eos and tokenizer.eos_id is not None and not closing:
+            closing = [tokenizer.eos_id]
+        self.opening, self.closing = list(opening), list(closing)
         self.special_tokens = tokenizer.special_tokens if preparation.scored else ([], [])
         own = self.template.end_token if self.template is not None and self.renders else None
         named = [token for token in dict.fromkeys((own, tokenizer.eos)) if token is not None]
@@ -106,120 +125,45 @@ class RowRenderer:
         self.ends = frozenset(number for number in map(tokenizer.id_of, self.end_tokens) if number is not None)
         self.learns_to_end = bool(self.ends) and not (self.prompts_only or preparation.block or preparation.scored)
 
-    def _frame(self) -> tuple[list[int], list[int]]:
-        """The ids around a plain text: the tokenizer's own, and the end token."""
-        opening, closing = self.tokenizer.bos_eos
-        eos = self.tokenizer.eos_id
-        if self.preparation.add_eos and eos is not None and not closing:
-            closing = [eos]
-        return list(opening), list(closing)
-
     def is_conversation(self, example: Example) -> bool:
         """Whether a row is rendered by a chat template."""
         if example.messages is not None:
             return self.template is not None or example.completion is None
         sides: tuple[Side | None, ...] = (example.prompt, example.completion, example.chosen, example.rejected)
         held = [side for side in sides if side is not None]
-        return bool(held) and (self.asked or any(isinstance(side, list) for side in held))
+        return bool(held) and (self.template_given or any(isinstance(side, list) for side in held))
 
-    # -- what can be said before any row is made ------------------------------------------------------------------------
+    # -- before any row is rendered -------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Findings about how the settings fit the data as a whole."""
-        if self.conversations and self.template is None and not self.observations.refused:
-            self._say_no_template()
+        """Observe how the settings fit the data as a whole."""
+        observations, preparation, tokenizer = self.observations, self.preparation, self.tokenizer
+        if self.conversations and self.template is None and not observations.refused:
+            facts = {"column": next(iter(self.dataset.columns.values())), "path": self.dataset.path}
+            if preparation.chat_template == NONE:
+                observations.add(no_template_is_allowed_for_conversations, **facts)
+            else:
+                observations.add(there_is_no_chat_template, names=tuple(tokenizer.templates), **facts)
         if self.dataset.format == "text":
-            self._check_plain_text()
+            column = self.dataset.columns["text"]
+            if preparation.response_only:
+                observations.add(plain_text_has_no_responses, column=column)
+            if self.template_given:
+                template = preparation.chat_template
+                observations.add(a_chat_template_is_not_applied_to_plain_text, template=template, column=column)
         if self.prompts_only and self.renders and self.template is not None:
-            self._check_prompt_ends(self.template)
-        if self.preparation.block and not self.preparation.add_eos:
-            message = "--no-add-eos-token: documents run into each other with nothing between them"
-            self._say("D155", message, "", ("add_eos_token",), {"add_eos_token": True}, WARNING)
-        elif self.preparation.add_eos and not self.closing and not self.conversations:
-            message = "the tokenizer of --model has no eos_token: nothing will mark where a text ends"
-            fix = "set eos_token in its tokenizer_config.json"
-            parameters = ("model", "add_eos_token")
-            self.observations.say("D155", message, fix=fix, parameters=parameters, severity=WARNING)
-
-    def _say(
-        self,
-        code: str,
-        message: str,
-        otherwise: str,
-        parameters: tuple[str, ...],
-        changes: Mapping[str, Any],
-        severity: str = ERROR,
-    ) -> None:
-        self.observations.say(
-            code, message, parameters=parameters, changes=changes, otherwise=otherwise, severity=severity
-        )
-
-    def _check_prompt_ends(self, template: ChatTemplate) -> None:
-        """A warning where prompts lack what the template writes before an answer, because it takes no notice of being asked for it."""
-        head = template.missing_generation_prompt
-        if head:
-            message = (
-                f"the chat template ignores add_generation_prompt: each prompt ends without the {head.strip()} that it writes before "
-                "an answer, so that answers have to begin with that or go on as the user"
-            )
-            ending = f"{{% if add_generation_prompt %}}{{{{ {head!r} }}}}{{% endif %}}"
-            fix = f"end the template with {ending}, or --chat-template chatml"
-            self.observations.say("D171", message, fix=fix, parameters=("chat_template",), severity=WARNING)
-
-    def _say_no_template(self) -> None:
-        column = next(iter(self.dataset.columns.values()))
-        if self.preparation.chat_template == NONE:
-            message = (
-                f"--chat-template none, and {shown(column)} of {self.dataset.path} holds messages (a list of turns)"
-            )
-            self._say("D142", message, "or write the rows as text", ("chat_template",), {"chat_template": None})
-            return
-        others = f" called default, only {', '.join(self.tokenizer.templates)}," if self.tokenizer.templates else ""
-        message = (
-            f"{shown(column)} of {self.dataset.path} holds conversations, and the tokenizer of --model has no chat_template{others} to "
-            "write them with (--chat-template)"
-        )
-        otherwise = "or --model with the instruct version"
-        self._say("D140", message, otherwise, ("chat_template", "model"), {"chat_template": "chatml"})
-
-    def _check_plain_text(self) -> None:
-        column = self.dataset.columns["text"]
-        if self.preparation.response_only:
-            message = (
-                f"--response-only-loss needs answers to tell apart, and {shown(column)} is plain text; "
-                "--chat-template is not applied to text"
-            )
-            otherwise = "or rows with messages or with prompt and completion"
-            self._say(
-                "D144", message, otherwise, ("response_only_loss", "chat_template"), {"response_only_loss": False}
-            )
-        if self.asked:
-            message = (
-                f"--chat-template {self.preparation.chat_template}: {shown(column)} is plain text (str), not messages; "
-                "the template is never applied"
-            )
-            otherwise = "or give rows with messages"
-            self._say("D143", message, otherwise, ("chat_template",), {"chat_template": None}, WARNING)
+            missing = self.template.missing_generation_prompt
+            if missing:
+                observations.add(the_template_writes_no_generation_prompt, missing=missing)
+        if preparation.block and not preparation.add_eos:
+            observations.add(nothing_marks_where_a_text_ends, documents=True)
+        elif preparation.add_eos and not self.closing and not self.conversations:
+            observations.add(nothing_marks_where_a_text_ends, documents=False)
 
     # -- rows -----------------------------------------------------------------------------------------------------------
 
-    def make_all(
-        self, examples: Sequence[Example], start: int, stop: int, dropped: Callable[[], None]
-    ) -> list[tuple[int, list[RenderedRow]]]:
-        """The pieces of the rows from `start` to `stop`, by number; `dropped` is called for each that has none."""
-        return list(self._made(examples, start, stop, dropped))
-
-    def _made(
-        self, examples: Sequence[Example], start: int, stop: int, dropped: Callable[[], None]
-    ) -> Iterator[tuple[int, list[RenderedRow]]]:
-        for at in range(start, stop):
-            try:
-                yield at, self.make(examples[at])
-            except RowSkipped:
-                dropped()
-
     def make(self, example: Example) -> list[RenderedRow]:
-        """One piece, or for a pair the prompt with each of its two answers."""
+        """One text, or for a pair the prompt with each of its two answers. Raises RowSkipped for a row that is left out."""
         if example.text is not None:
             return [self._text(example, example.text)]
         if self.pairs:
@@ -235,8 +179,7 @@ class RowRenderer:
     def _text(self, example: Example, text: str) -> RenderedRow:
         eos = self.tokenizer.eos
         if self.preparation.add_eos_given and self.preparation.add_eos and eos and text.rstrip().endswith(eos):
-            what = f"the text already ends with {eos}; --add-eos-token adds no second one"
-            self._row("D150", example, what, f"leave out --add-eos-token, or {eos} in the text", ("add_eos_token",))
+            self.observations.row(a_text_brings_its_own_end_token, example, "text", end=eos, case="text")
         if eos and text.endswith(eos + text[len(text.rstrip()) :]):
             text = text.rstrip()
         return RenderedRow(text, whole=True, before=self._opening(example, text), after=self.closing)
@@ -245,25 +188,24 @@ class RowRenderer:
         """The ids before a text; not a second one where the text begins with that token itself."""
         bos = self.tokenizer.bos
         if self.opening and bos and text.startswith(bos) and self.opening[-1] == self.tokenizer.bos_id:
-            what = f"the text starts with {bos}, and the tokenizer adds {bos} (BOS) of its own; only one was kept"
-            self._row("D149", example, what, f"leave {bos} out of the text", ("data_path",))
+            self.observations.row(a_text_brings_its_own_first_token, example, bos=bos)
             return self.opening[:-1]
         return self.opening
 
     def _answer(self, example: Example, prompt: Side | None, answer: Side) -> RenderedRow:
         """A prompt and what follows it."""
-        if self.asked or isinstance(prompt, list) or isinstance(answer, list):
+        if self.template_given or isinstance(prompt, list) or isinstance(answer, list):
             turns = [] if prompt is None else as_turns(prompt, "user")
             return self._conversation(example, [*turns, *as_turns(answer, "assistant")], len(turns))
-        asked = prompt or ""
-        text = asked + answer
-        spans = [(len(asked), len(text))]
+        question = prompt or ""
+        text = question + answer
+        spans = [(len(question), len(text))]
         before = self._opening(example, text)
         whole = not self.answers_only and not self.pairs
-        return RenderedRow(text, spans, whole, prompt_end=len(asked), before=before, after=self.closing)
+        return RenderedRow(text, spans, whole, prompt_end=len(question), before=before, after=self.closing)
 
     def _prompt(self, example: Example, prompt: Side) -> RenderedRow:
-        if self.asked or isinstance(prompt, list):
+        if self.template_given or isinstance(prompt, list):
             turns = as_turns(prompt, "user")
             text = self._guarded(
                 example, lambda template: template.render(turns, example.tools, add_generation_prompt=True)
@@ -274,116 +216,61 @@ class RowRenderer:
     def _conversation(self, example: Example, messages: list[Message], first: int) -> RenderedRow:
         wants_answers = self.answers_only or self.pairs
         if wants_answers and not any(message["role"] == "assistant" for message in messages[first:]):
-            self._row(
-                "D147", example, "no assistant turn: there is no answer to learn", "add the answers, or delete the row"
-            )
+            self.observations.row(a_conversation_has_no_answer, example, case="no assistant")
             raise RowSkipped
         if wants_answers and not self.pairs:
-            self._check_answers(example, messages, first)
+            self._check_empty_answers(example, messages, first)
         rendered: Rendered = self._guarded(
             example, lambda template: render_with_answers(template, messages, example.tools, first)
         )
         if rendered.lost:
-            self._say_lost(example, messages, rendered)
+            turn = rendered.lost[0] + 1
+            content = str(messages[turn - 1].get("content") or "").strip()
+            case = "changed" if content and content in rendered.text else "dropped"
+            self.observations.row(the_answer_can_not_be_found_in_the_text, example, "lost", case=case, turn=turn)
         if wants_answers and not rendered.spans:
             if not rendered.lost:
-                self._say_no_span(example, messages[first:])
+                self._observe_no_span(example, messages[first:])
             raise RowSkipped
         if not rendered.whole:
             self._check_left_out(example, messages, rendered.text)
             if not rendered.lost:
                 self._check_answers_whole(example, messages, first, rendered.text)
             self._check_calls(example, messages, rendered.text)
-        self._check_ends(example, messages)
-        return self._closed(rendered, messages, wants_answers)
-
-    def _say_lost(self, example: Example, messages: list[Message], rendered: Rendered) -> None:
-        """An answer that can't be found in what the template made of it."""
-        number = rendered.lost[0] + 1
-        said = str(messages[number - 1].get("content") or "").strip()
-        what = (
-            f"the chat template changes turn {number} so that its answer can't be told from the rest; it is not trained on"
-            if said and said in rendered.text
-            else f"the chat template writes nothing of what turn {number} (assistant) says; it is not trained on"
-        )
-        self._row("D148", example, what, "--chat-template chatml, or one turn a row", ("chat_template",))
-
-    def _say_no_span(self, example: Example, messages: list[Message]) -> None:
-        """Why nothing of a conversation that has answers is learnt."""
-        answers = [message for message in messages if message["role"] == "assistant"]
-        if answers and all(message.get("weight") == 0 for message in answers):
-            what, fix = (
-                "every assistant turn has weight 0: there is no answer to learn",
-                "give a weight of 1 to what is to be learnt",
-            )
-            self._row("D147", example, what, fix, key="weights")
-        elif any(_says_something(message) for message in answers):
-            what = "the chat template writes nothing of what the assistant's turns say; the row is not trained on"
-            self._row("D148", example, what, "--chat-template chatml", ("chat_template",), "writes nothing")
-        else:
-            what = "every assistant turn is empty: there is no answer to learn"
-            self._row("D147", example, what, "fill it or delete the row")
-
-    def _check_left_out(self, example: Example, messages: list[Message], text: str) -> None:
-        """A warning where the template leaves out a turn of system or user."""
-        for number, message in enumerate(messages, 1):
-            content = message.get("content")
-            said = content.strip() if isinstance(content, str) else ""
-            if message["role"] in ("system", "user") and said and said not in text:
-                what = f"the chat template leaves out turn {number} ({message['role']}): it is not learnt from"
-                fix = "--chat-template chatml, or write it into the user's first turn"
-                self._row("D136", example, what, fix, ("chat_template",), f"left out {message['role']}")
-                return
-
-    def _check_answers_whole(self, example: Example, messages: list[Message], first: int, text: str) -> None:
-        """A warning where the template leaves out part of an answer behind the last question; of earlier ones thoughts are dropped on purpose."""
-        asked = max((at for at, message in enumerate(messages) if message["role"] == "user"), default=-1)
-        for at in range(max(first, asked + 1), len(messages)):
-            missing = _missing(messages[at], text) if is_answer(messages[at]) else None
-            if missing is None:
-                continue
-            which, fix = "", "--chat-template FILE, with one that writes all of it, or --chat-template chatml"
-            if missing[0] != "content":
-                which = f" ({missing[0]})"
-                fix = (
-                    "--chat-template FILE, with one that writes thoughts, or write them into content: <think>…</think>"
-                )
-            what = f"the chat template leaves out part of what turn {at + 1} (assistant) says{which}: {missing[1]!r}; it is not learnt"
-            self._row("D169", example, what, fix, ("chat_template",), f"left out of {missing[0]}")
-            return
-
-    def _check_ends(self, example: Example, messages: list[Message]) -> None:
-        """A warning where an answer brings the end token with it."""
         end = self.template.end_token if self.template else None
         if end and any(
             is_answer(message) and str(message.get("content") or "").rstrip().endswith(end) for message in messages
         ):
-            what = f"an answer ends with {end}, and the chat template writes {end} behind it: it is learnt twice"
-            self._row("D150", example, what, f"leave {end} out of the turns", key="twice")
+            self.observations.row(a_text_brings_its_own_end_token, example, "answer", end=end, case="answer")
+        return self._closed(rendered, messages, wants_answers)
 
-    def _check_answers(self, example: Example, messages: list[Message], first: int) -> None:
-        """A warning where an answer says nothing, and none is learnt where no answer of the row says anything."""
-        answers = [at for at, message in enumerate(messages) if at >= first and is_answer(message)]
-        empty = [at for at in answers if not _says_something(messages[at])]
-        if answers and len(empty) == len(answers):
-            what = "every assistant turn is empty: there is no answer to learn; the row was left out"
-            self._row("D147", example, what, "fill it or delete the row", key="all empty")
-            raise RowSkipped
-        if empty:
-            what = f"turn {empty[0] + 1} (assistant) is empty: what is learnt from it is to say nothing"
-            self._row("D147", example, what, "fill it, or take the turn out", key="one empty")
+    def _check_left_out(self, example: Example, messages: list[Message], text: str) -> None:
+        """Whether the template leaves out a turn of system or user."""
+        for number, message in enumerate(messages, 1):
+            content, role = message.get("content"), message["role"]
+            words = content.strip() if isinstance(content, str) else ""
+            if role in ("system", "user") and words and words not in text:
+                self.observations.row(the_template_leaves_out_a_turn, example, role, turn=number, role=role)
+                return
+
+    def _check_answers_whole(self, example: Example, messages: list[Message], first: int, text: str) -> None:
+        """Whether the template leaves out part of an answer after the last user turn; of earlier ones thoughts are dropped on purpose."""
+        last_user = max((at for at, message in enumerate(messages) if message["role"] == "user"), default=-1)
+        for at in range(max(first, last_user + 1), len(messages)):
+            missing = _missing(messages[at], text) if is_answer(messages[at]) else None
+            if missing is not None:
+                key, words = missing
+                facts = {"turn": at + 1, "key": key, "missing": words}
+                self.observations.row(the_template_leaves_out_part_of_an_answer, example, key, **facts)
+                return
 
     def _check_calls(self, example: Example, messages: list[Message], text: str) -> None:
-        """A warning where the template leaves out the tools of a conversation, or what its turns call."""
+        """Whether the template leaves out the tools of a conversation, or what its turns call."""
         called = [call["function"].get("name") for message in messages for call in message.get("tool_calls", ())]
         if any(isinstance(name, str) and name not in text for name in called):
-            what = "the chat template leaves out the tool calls of its turns: they are not learnt"
+            self.observations.row(the_template_leaves_out_tools, example, case="calls")
         elif any(name not in text for name in _names(example.tools)):
-            what = "the chat template leaves out the tools that are described beside the turns"
-        else:
-            return
-        fix = "--chat-template FILE, with one that writes tools, or --model with one that calls tools"
-        self._row("D131", example, what, fix, ("chat_template",), what)
+            self.observations.row(the_template_leaves_out_tools, example, case="tools")
 
     def _closed(self, rendered: Rendered, messages: list[Message], wants_answers: bool) -> RenderedRow:
         """The rendered text; with the end token after a last answer that the template ends with no token."""
@@ -411,37 +298,26 @@ class RowRenderer:
         try:
             return make(self.template)
         except ChatTemplateError as problem:
-            what = f"the chat template refuses it: {problem}"
-            key = f"template: {problem}"
-            self._row(
-                "D146",
-                example,
-                what,
-                "mend or delete the row, or --chat-template chatml",
-                ("chat_template",),
-                key,
-                ERROR,
-            )
+            self.observations.row(the_template_refuses_a_conversation, example, problem=str(problem))
             raise RowSkipped from problem
 
-    def _row(
-        self,
-        code: str,
-        example: Example,
-        what: str,
-        fix: str,
-        parameters: tuple[str, ...] = ("data_path",),
-        key: str | None = None,
-        severity: str = WARNING,
-    ) -> None:
-        self.observations.row(
-            code,
-            example.file,
-            example.row,
-            what,
-            line=example.line,
-            fix=fix,
-            severity=severity,
-            parameters=parameters,
-            key=code if key is None else key,
-        )
+    def _check_empty_answers(self, example: Example, messages: list[Message], first: int) -> None:
+        """Whether an answer says nothing. A row of which none says anything is left out."""
+        answers = [at for at, message in enumerate(messages) if at >= first and is_answer(message)]
+        empty = [at for at in answers if not _says_something(messages[at])]
+        if answers and len(empty) == len(answers):
+            self.observations.row(a_conversation_has_no_answer, example, case="all empty")
+            raise RowSkipped
+        if empty:
+            facts = {"case": "one empty", "turn": empty[0] + 1}
+            self.observations.row(a_conversation_has_no_answer, example, "one empty", **facts)
+
+    def _observe_no_span(self, example: Example, messages: list[Message]) -> None:
+        """Why nothing of a conversation that has answers is trained on."""
+        answers = [message for message in messages if message["role"] == "assistant"]
+        if answers and all(message.get("weight") == 0 for message in answers):
+            self.observations.row(a_conversation_has_no_answer, example, case="weights")
+        elif any(_says_something(message) for message in answers):
+            self.observations.row(the_answer_can_not_be_found_in_the_text, example, case="writes nothing")
+        else:
+            self.observations.row(a_conversation_has_no_answer, example, case="all empty")

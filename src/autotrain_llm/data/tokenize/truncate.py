@@ -1,4 +1,4 @@
-"""`EncodeBatch`: some examples of one side of the data, training or evaluation, on their way to rows of ids."""
+"""`EncodeBatch`: some examples of one side of the data, training or evaluation, on their way to rows of ids within the length limits."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rows import PairRows, Rows, RowsBuilder
-from autotrain_llm.data.tokenize.encode import Encoded, encoded_pieces, tokenised
-from autotrain_llm.data.tokenize.render import RenderedRow, RowRenderer
+from autotrain_llm.data.rules.preferences import both_answers_are_the_same_tokens
+from autotrain_llm.data.rules.tokens import a_row_is_truncated, nothing_of_a_row_is_left
+from autotrain_llm.data.tokenize.encode import Encoded, encoded_rows, tokenised
+from autotrain_llm.data.tokenize.render import RenderedRow, RowRenderer, RowSkipped
 from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenizer.offsets import TokenBatch
+from autotrain_llm.data.wording import parameter_of
 
 Span = tuple[int, int]
 
@@ -20,28 +23,11 @@ Span = tuple[int, int]
 class EncodedRows:
     """The rows of some examples, with what is counted of them.
 
-    `lengths` are those before cutting, of the examples numbered `places`. `ending` of the `whole` rows, those that were not cut, are
-    trained on a token that ends an answer.
+    `lengths` are those before truncation, of the examples numbered `places`. `ending` of the `whole` rows, those that were not truncated,
+    are trained on a token that ends an answer.
     """
 
-    rows: Rows
-    lengths: list[int]
-    places: list[int]
-    truncated: int
-    dropped: int
-    whole: int
-    ending: int
-
-
-@dataclass
-class EncodeBatch:
-    """Examples, the first of which has the number `start`, on their way to a `EncodedRows`."""
-
-    renderer: RowRenderer
-    observations: Observations
-    preparation: Preparation
-    examples: Sequence[Example]
-    start: int = 0
+    rows: Rows = field(init=False)
     lengths: list[int] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     truncated: int = 0
@@ -49,114 +35,125 @@ class EncodeBatch:
     whole: int = 0
     ending: int = 0
 
-    def pieces(self) -> list[tuple[int, list[RenderedRow]]]:
-        """The text of each example, by its place among these."""
-        return self.renderer.make_all(self.examples, 0, len(self.examples), self._dropped)
 
-    def tokenised(self, pieces: list[tuple[int, list[RenderedRow]]]) -> TokenBatch:
+@dataclass
+class EncodeBatch:
+    """Examples, the first of which has the number `start`, on their way to `EncodedRows`."""
+
+    renderer: RowRenderer
+    observations: Observations
+    preparation: Preparation
+    examples: Sequence[Example]
+    start: int = 0
+    encoded: EncodedRows = field(default_factory=EncodedRows)
+
+    def render(self) -> list[tuple[int, list[RenderedRow]]]:
+        """The text of each example that is not left out, by its place among these."""
+        rendered = []
+        for at, example in enumerate(self.examples):
+            try:
+                rendered.append((at, self.renderer.make(example)))
+            except RowSkipped:
+                self.encoded.dropped += 1
+        return rendered
+
+    def tokenise(self, rendered: list[tuple[int, list[RenderedRow]]]) -> TokenBatch:
         """What the tokenizer makes of all texts. Touches nothing else, so that it can go on beside the rest."""
-        return tokenised(self.renderer.tokenizer, pieces)
+        return tokenised(self.renderer.tokenizer, rendered)
 
-    def taken(self, pieces: list[tuple[int, list[RenderedRow]]], tokens: TokenBatch) -> EncodedRows:
+    def finish(self, rendered: list[tuple[int, list[RenderedRow]]], tokens: TokenBatch) -> EncodedRows:
         """The rows that come of it."""
-        encoded = encoded_pieces(pieces, tokens)
-        rows = self._pairs(encoded) if self.renderer.pairs else self._rows(encoded)
-        return EncodedRows(rows, self.lengths, self.places, self.truncated, self.dropped, self.whole, self.ending)
+        encoded = encoded_rows(rendered, tokens)
+        self.encoded.rows = self._pairs(encoded) if self.renderer.pairs else self._rows(encoded)
+        return self.encoded
 
     def _rows(self, encoded: Iterable[tuple[int, list[Encoded]]]) -> Rows:
         builder = RowsBuilder()
         for at, (row,) in encoded:
-            self._take(builder, at, self.examples[at], row)
-        return builder.built()
-
-    def _dropped(self) -> None:
-        self.dropped += 1
-
-    def _take(self, builder: RowsBuilder, at: int, example: Example, row: Encoded) -> None:
-        self.lengths.append(len(row.ids))
-        self.places.append(self.start + at)
-        if self.preparation.block:
-            self._count_end(row.ids, row.spans)
-            builder.add(row.ids, row.spans, self.start + at)
-            return
-        ids, spans = self._cut(example, row)
-        if not self.renderer.prompts_only and not any(end > max(start, 1) for start, end in spans):
+            example, source = self.examples[at], self.start + at
+            self.encoded.lengths.append(len(row.ids))
+            self.encoded.places.append(source)
+            if self.preparation.block:
+                self._count_end(row.ids, row.spans)
+                builder.add(row.ids, row.spans, source)
+                continue
+            ids, spans = self._truncate(example, row)
             # The first token of a row has nothing before it to be predicted from.
-            self._say_nothing_left(example, len(row.ids))
-            self.dropped += 1
-            return
-        if len(ids) == len(row.ids):
-            self._count_end(ids, spans)
-        builder.add(ids, spans, self.start + at, example.label)
-
-    def _count_end(self, ids: list[int], spans: list[Span]) -> None:
-        """Whether a row that was not cut is trained on a token that ends an answer; it mostly is the last of a stretch."""
-        ends = self.renderer.ends
-        self.whole += 1
-        self.ending += any(ids[end - 1] in ends for _, end in spans) or any(
-            number in ends for start, end in spans for number in ids[start:end]
-        )
-
-    def _cut(self, example: Example, row: Encoded) -> tuple[list[int], list[Span]]:
-        """A row within the limit: a text keeps its start, a prompt its end."""
-        if self.renderer.labelled:
-            return self._cut_sides(example, row)
-        limit = self.preparation.max_length
-        if self.renderer.prompts_only:
-            limit = min(limit, self.preparation.max_prompt_length or limit)
-        if len(row.ids) <= limit:
-            return row.ids, row.spans
-        self.truncated += 1
-        self._say_cut(example, len(row.ids))
-        if self.renderer.prompts_only:
-            return _keep_end(row.ids, limit, self.renderer.tokenizer.bos_id), []
-        return row.ids[:limit], _clipped(row.spans, 0, limit)
-
-    def _cut_sides(self, example: Example, row: Encoded) -> tuple[list[int], list[Span]]:
-        """A prompt and its answer, each within its own limit."""
-        start = row.spans[0][0] if row.spans else len(row.ids)
-        answer = len(row.ids) - start
-        prompt, room = self._cut_prompt(row.ids[:start], answer)
-        if len(prompt) < start or answer > room:
-            self.truncated += 1
-            self._say_cut_side(example, start, answer)
-        moved = [(first + len(prompt), last + len(prompt)) for first, last in _clipped(row.spans, start, room)]
-        return prompt + row.ids[start:][:room], moved
+            if not self.renderer.prompts_only and not any(end > max(start, 1) for start, end in spans):
+                self._drop(example, len(row.ids))
+                continue
+            if len(ids) == len(row.ids):
+                self._count_end(ids, spans)
+            builder.add(ids, spans, source, example.label)
+        return builder.built()
 
     def _pairs(self, encoded: Iterable[tuple[int, list[Encoded]]]) -> PairRows:
         prompts, chosen, rejected = RowsBuilder(), RowsBuilder(), RowsBuilder()
         for at, (better, worse) in encoded:
-            example = self.examples[at]
-            self.lengths.append(max(len(better.ids), len(worse.ids)))
-            self.places.append(self.start + at)
+            example, source = self.examples[at], self.start + at
+            whole = max(len(better.ids), len(worse.ids))
+            self.encoded.lengths.append(whole)
+            self.encoded.places.append(source)
             shared = _shared_prompt(better, worse)
-            longest = max(len(better.ids), len(worse.ids)) - shared
-            prompt, room = self._cut_prompt(better.ids[:shared], longest)
-            answers = [self._cut_answer(row, shared, room) for row in (better, worse)]
-            if len(prompt) < shared or longest > room:
-                self.truncated += 1
-                self._say_cut_side(example, shared, longest)
+            longest = whole - shared
+            prompt, most = self._truncate_prompt(better.ids[:shared], longest)
+            answers = [self._truncate_answer(row, shared, most) for row in (better, worse)]
+            if len(prompt) < shared or longest > most:
+                self.encoded.truncated += 1
+                self._observe_sides(example, shared, longest)
             if answers[0][0] == answers[1][0]:
-                self._say_same(example, len(answers[0][0]), longest, len(prompt))
+                self._observe_same(example, len(answers[0][0]), longest, len(prompt))
             if not all(spans for _, spans in answers):
-                self._say_nothing_left(example, self.lengths[-1])
-                self.dropped += 1
+                self._drop(example, whole)
                 continue
-            if len(prompt) == shared and longest <= room:
+            if len(prompt) == shared and longest <= most:
                 self._count_end(*answers[0])
-            prompts.add(prompt, [], self.start + at)
-            chosen.add(*answers[0], self.start + at)
-            rejected.add(*answers[1], self.start + at)
+            prompts.add(prompt, [], source)
+            chosen.add(*answers[0], source)
+            rejected.add(*answers[1], source)
         return PairRows(prompts.built(), chosen.built(), rejected.built())
 
-    def _cut_answer(self, row: Encoded, start: int, room: int) -> tuple[list[int], list[Span]]:
-        """What of a row follows its prompt, within the room there is; the marks that a tokenizer closes every text with stay."""
-        ids, closing = row.ids[start:], self.renderer.special_tokens[1]
-        if len(ids) > room > len(closing):
-            ids = [*ids[: room - len(closing)], *closing]
-        return ids[:room], _clipped(row.spans, start, room)
+    def _count_end(self, ids: list[int], spans: list[Span]) -> None:
+        """Whether a row that was not truncated is trained on a token that ends an answer; it mostly is the last of a span."""
+        ends = self.renderer.ends
+        self.encoded.whole += 1
+        self.encoded.ending += any(ids[end - 1] in ends for _, end in spans) or any(
+            token in ends for start, end in spans for token in ids[start:end]
+        )
 
-    def _cut_prompt(self, prompt: list[int], answer: int) -> tuple[list[int], int]:
+    # -- limits ---------------------------------------------------------------------------------------------------------
+
+    def _truncate(self, example: Example, row: Encoded) -> tuple[list[int], list[Span]]:
+        """A row within the limit: a text keeps its start, a prompt its end."""
+        preparation, renderer = self.preparation, self.renderer
+        if renderer.labelled:  # a prompt and its answer, each within its own limit
+            start = row.spans[0][0] if row.spans else len(row.ids)
+            answer = len(row.ids) - start
+            prompt, most = self._truncate_prompt(row.ids[:start], answer)
+            if len(prompt) < start or answer > most:
+                self.encoded.truncated += 1
+                self._observe_sides(example, start, answer)
+            moved = [(first + len(prompt), last + len(prompt)) for first, last in _clipped(row.spans, start, most)]
+            return prompt + row.ids[start:][:most], moved
+        limit = preparation.max_length
+        if renderer.prompts_only:
+            limit = min(limit, preparation.max_prompt_length or limit)
+        if len(row.ids) <= limit:
+            return row.ids, row.spans
+        self.encoded.truncated += 1
+        self._observe_truncated(example, len(row.ids))
+        if renderer.prompts_only:
+            return _keep_end(row.ids, limit, renderer.tokenizer.bos_id), []
+        return row.ids[:limit], _clipped(row.spans, 0, limit)
+
+    def _truncate_answer(self, row: Encoded, start: int, most: int) -> tuple[list[int], list[Span]]:
+        """At most so many tokens after a prompt; the special tokens that a tokenizer closes every text with stay."""
+        ids, closing = row.ids[start:], self.renderer.special_tokens[1]
+        if len(ids) > most > len(closing):
+            ids = [*ids[: most - len(closing)], *closing]
+        return ids[:most], _clipped(row.spans, start, most)
+
+    def _truncate_prompt(self, prompt: list[int], answer: int) -> tuple[list[int], int]:
         """A prompt that keeps its end (and the special token before it), and how many tokens that leaves for an answer.
 
         Without `max_prompt_length` a prompt gives way to the longer answer of its pair, down to half of the whole limit.
@@ -167,79 +164,56 @@ class EncodeBatch:
         if limit is None:
             limit = max(preparation.max_length - answer, preparation.max_length // 2)
         if len(prompt) > limit:
-            prompt = _keep_end(
-                prompt, limit, next(iter(self.renderer.special_tokens[0]), self.renderer.tokenizer.bos_id)
-            )
-        room = max(preparation.max_length - len(prompt), 0)
-        return prompt, min(room, preparation.max_completion_length or room)
+            bos = next(iter(self.renderer.special_tokens[0]), self.renderer.tokenizer.bos_id)
+            prompt = _keep_end(prompt, limit, bos)
+        left = max(preparation.max_length - len(prompt), 0)
+        return prompt, min(left, preparation.max_completion_length or left)
 
-    def _say_cut(self, example: Example, length: int) -> None:
+    # -- what was seen --------------------------------------------------------------------------------------------------
+
+    @property
+    def _limit(self) -> dict[str, str | int]:
+        """The parameter of the whole limit, and the limit."""
+        return {"parameter": parameter_of(self.preparation.length_flag), "limit": self.preparation.max_length}
+
+    def _observe_truncated(self, example: Example, length: int) -> None:
+        """A limit that nobody gave is never complained of."""
         preparation = self.preparation
-        if not (preparation.length_given or preparation.packing):
-            return
-        flag = f"{preparation.length_flag} {preparation.max_length}"
-        packing = " (--packing joins short rows, it doesn't part long ones)" if preparation.packing else ""
-        end = "start" if self.renderer.prompts_only else "end"
-        what = f"{length} tokens are more than {flag}{packing}; the {end} was cut off"
-        self._row("D151", example, what, f"{preparation.length_flag} {next_length(length)}, or shorten it", "cut")
+        if preparation.length_given or preparation.packing:
+            facts = {"end": "start" if self.renderer.prompts_only else "end", "packing": preparation.packing}
+            self.observations.row(a_row_is_truncated, example, "whole", length=length, **facts, **self._limit)
 
-    def _say_cut_side(self, example: Example, prompt: int, answer: int) -> None:
-        """Which limit cut a prompt, an answer or both together, where it was given."""
-        preparation, given = self.preparation, self.preparation.sides_given
+    def _observe_sides(self, example: Example, prompt: int, answer: int) -> None:
+        """Which limit truncated a prompt, an answer or both together, where it was given."""
+        preparation = self.preparation
         sides = (
             ("max_prompt_length", "prompt", prompt, preparation.max_prompt_length, "start"),
             ("max_completion_length", "longer answer", answer, preparation.max_completion_length, "end"),
         )
-        cut = [side for side in sides if side[0] in given and side[3] is not None and side[2] > side[3]]
-        for name, which, length, limit, end in cut:
-            flag = "--" + name.replace("_", "-")
-            what = f"its {which} of {length} tokens is more than {flag} {limit}; the {end} was cut off"
-            fix = f"{flag} {next_length(length)}, or shorten it"
-            self.observations.row(
-                "D151", example.file, example.row, what, line=example.line, fix=fix, parameters=(name,), key=name
-            )
-        if not cut and prompt + answer > preparation.max_length:
-            self._say_cut(example, prompt + answer)
+        exceeded = False
+        for parameter, side, length, limit, end in sides:
+            if parameter in preparation.sides_given and limit is not None and length > limit:
+                exceeded = True
+                facts = {"parameter": parameter, "limit": limit, "length": length, "side": side, "end": end}
+                self.observations.row(a_row_is_truncated, example, parameter, **facts)
+        if not exceeded and prompt + answer > preparation.max_length:
+            self._observe_truncated(example, prompt + answer)
 
-    def _say_same(self, example: Example, kept: int, longest: int, prompt: int) -> None:
-        """A warning where the two answers of a pair are the same tokens, most often because they were cut before they part."""
-        preparation = self.preparation
-        if longest <= kept:
-            what = "the tokenizer writes chosen and rejected as the same tokens: nothing is preferred"
-            self._row("D173", example, what, "rebuild the pair or delete the row", "same tokens")
-            return
-        name, limit = preparation.length_flag.removeprefix("--").replace("-", "_"), preparation.max_length
-        if preparation.max_completion_length is not None and kept == preparation.max_completion_length:
-            name, limit = "max_completion_length", preparation.max_completion_length
-        flag = "--" + name.replace("_", "-")
-        enough = next_length(longest if name == "max_completion_length" else prompt + longest)
-        what = f"chosen and rejected are the same up to {flag} {limit}, where they are cut off: nothing is preferred"
-        fix = f"{flag} {enough}, or delete the row"
-        self.observations.row(
-            "D173", example.file, example.row, what, line=example.line, fix=fix, parameters=(name,), key="same when cut"
-        )
+    def _observe_same(self, example: Example, left: int, longest: int, prompt: int) -> None:
+        """The two answers of a pair are the same tokens, most often because they were truncated before they differ."""
+        rule, most = both_answers_are_the_same_tokens, self.preparation.max_completion_length
+        if longest <= left:
+            self.observations.row(rule, example, "same tokens", parameter=self._limit["parameter"])
+        elif most is not None and left == most:
+            facts = {"parameter": "max_completion_length", "limit": most, "enough": longest}
+            self.observations.row(rule, example, "truncated", **facts)
+        else:
+            self.observations.row(rule, example, "truncated", enough=prompt + longest, **self._limit)
 
-    def _say_nothing_left(self, example: Example, length: int) -> None:
-        preparation = self.preparation
-        if length <= preparation.max_length:
-            self._row(
-                "D152",
-                example,
-                "there is no token to learn; the row was left out",
-                "fill it or delete the row",
-                "no token",
-            )
-            return
-        flag = f"{preparation.length_flag} {preparation.max_length}"
-        what = f"its prompt fills {flag} ({length} tokens in all): no answer is left to learn, and the row was left out"
-        fix = f"{preparation.length_flag} {next_length(length)}, or delete the row"
-        self._row("D152", example, what, fix, "nothing left")
-
-    def _row(self, code: str, example: Example, what: str, fix: str, key: str) -> None:
-        parameters = (self.preparation.length_flag.removeprefix("--").replace("-", "_"),)
-        self.observations.row(
-            code, example.file, example.row, what, line=example.line, fix=fix, parameters=parameters, key=key
-        )
+    def _drop(self, example: Example, length: int) -> None:
+        case = "no token" if length <= self.preparation.max_length else "nothing left"
+        self.observations.row(nothing_of_a_row_is_left, example, case, length=length, **self._limit)
+        self.encoded.dropped += 1
 
 
 def _clipped(spans: list[Span], start: int, length: int) -> list[Span]:
@@ -258,8 +232,3 @@ def _keep_end(prompt: list[int], limit: int, bos: int | None) -> list[int]:
     if bos is not None and prompt[0] == bos and limit > 1:
         return [bos, *prompt[len(prompt) - limit + 1 :]]
     return prompt[len(prompt) - limit :]
-
-
-def next_length(length: int) -> int:
-    """The power of two that holds this many tokens."""
-    return 1 << (length - 1).bit_length()

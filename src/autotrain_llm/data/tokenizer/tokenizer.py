@@ -11,7 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.data.observations import findings_of
+from autotrain_llm.data.rules.tokens import the_tokenizer_can_not_be_loaded
+from autotrain_llm.declare.finding import Refused
 from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
 
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -46,9 +48,7 @@ class Tokenizer:
             return cls(_backend(folder, config), config, templates)
         if any((folder / name).is_file() for name in SLOW_FILES):
             return cls._load_slow(folder, config, templates)
-        message = f"--model {folder}: there is no tokenizer (no tokenizer.json or tokenizer.model)"
-        fix = "copy the tokenizer files of the base model there, or give --tokenizer FOLDER"
-        raise Refused([Finding(message, fix, ("model", "tokenizer"), code="D160")])
+        raise Refused(findings_of(the_tokenizer_can_not_be_loaded, folder=str(folder), case="missing"))
 
     @classmethod
     def _load_slow(cls, folder: Path, config: dict[str, Any], templates: dict[str, str]) -> Tokenizer:
@@ -56,8 +56,8 @@ class Tokenizer:
             whole = importlib.import_module("transformers").AutoTokenizer.from_pretrained(str(folder))
         except Exception as problem:  # each tokenizer class has faults of its own
             first = str(problem).strip().splitlines()[0][:300] if str(problem).strip() else type(problem).__name__
-            message = f"--model {folder}: its tokenizer can't be loaded: {first}"
-            raise Refused([Finding(message, None, ("model", "tokenizer"), code="D160")]) from problem
+            facts = {"case": "library", "problem": first}
+            raise Refused(findings_of(the_tokenizer_can_not_be_loaded, folder=str(folder), **facts)) from problem
         named = {name: str(value) for name, value in whole.special_tokens_map.items() if name in NAMED}
         backend = getattr(whole, "backend_tokenizer", None) or _SlowBackend(whole)
         return cls(backend, config | named, templates, slow=True)
@@ -255,12 +255,10 @@ def _backend(folder: Path, config: dict[str, Any]) -> Any:
 
 def _unreadable(folder: Path, path: Path, problem: Exception) -> Refused:
     """A file of a tokenizer that is damaged, or was never downloaded."""
+    facts = {"case": "damaged", "problem": str(problem)}
     if path.read_bytes().startswith(LFS_POINTER):
-        what, fix = NEVER_DOWNLOADED, f"git -C {folder} lfs pull"
-    else:
-        what, fix = f"can't be read: {problem}", "copy it anew"
-    message = f"--model {folder}: {path.name} {what}"
-    return Refused([Finding(message, fix, ("model", "tokenizer"), file=str(path), code="D160")])
+        facts = {"case": "pointer", "problem": NEVER_DOWNLOADED}
+    return Refused(findings_of(the_tokenizer_can_not_be_loaded, folder=str(folder), file=str(path), **facts))
 
 
 def _add_missing_tokens(backend: Any, config: dict[str, Any]) -> None:

@@ -1,0 +1,244 @@
+"""Findings about columns and cells: what is missing, empty, swapped, or of another type than a trainer reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from autotrain_llm.data.observations import DATA_PARAMETER
+from autotrain_llm.data.request import COLUMN_FLAGS, column_parameter
+from autotrain_llm.data.wording import listed, shown
+from autotrain_llm.declare.example import ANSWERS, DPO, PAIRS, TWO, of_flags, of_rows
+from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.rule import rule
+
+DATA = (DATA_PARAMETER,)
+LIST_OF_TURNS = '[{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
+
+
+@rule("D109", example=of_flags("--text-column txet", "--text-column text"))
+def a_named_column_is_not_in_the_data(
+    file: str, absent: Mapping[str, str], there: Sequence[str], changes: Mapping[str, Any], data_flag: str
+) -> Iterator[Finding]:
+    """A column that a flag names is not in the data.
+
+    Why: names are compared exactly, spaces and case included.
+    Fix: one of the columns that are there. `absent` are the names, by the field of the request that gives them.
+    """
+    named = " and ".join(f"{shown(name)} ({COLUMN_FLAGS[field]})" for field, name in absent.items())
+    of_flag, fix = "", None
+    if data_flag != "--data-path":  # the same flags name the columns of the training rows
+        of_flag = f" ({data_flag})"
+        fix = f"give these rows the columns of --data-path: rename one to {shown(next(iter(absent.values())))}"
+    elif not changes and list(absent) == ["rejected_column"]:
+        fix = "add a column with the worse answer to each prompt; or --trainer sft, which needs good answers only"
+    message = f"{file}{of_flag} has no column {named}; it has: {listed(there)}"
+    yield Finding(message, fix, tuple(map(column_parameter, absent)), file=file, changes=changes)
+
+
+@rule("D110", example=of_rows('{"a": 1, "b": 2}\n'))
+def no_format_fits_the_columns(
+    file: str, trainer: str, needs: str, there: Sequence[str], data_flag: str, parameters: tuple[str, ...], case: str,
+    column: str | None = None, row: int | None = None,
+) -> Iterator[Finding]:  # fmt: skip
+    """None of the known formats fits the columns.
+
+    Why: a trainer needs columns with certain roles (messages; prompt and completion; prompt, chosen and rejected; text), and neither the names
+    nor the content of these columns show which is which.
+    Fix: name the columns with flags, or rename them.
+    """
+    match case:
+        case "bytes":
+            fix = "save the column as text (UTF-8)"
+        case "label":
+            label = (
+                f"rename {shown(column)} to label, if it says whether an answer is good"
+                if column
+                else 'add a column label: "label": true for a good answer, "label": false for a bad one'
+            )
+            fix = f"{label}; or, for pairs, --text-column with the better and --rejected-text-column with the worse answers"
+        case "number":
+            fix = f"write {shown(column or '')} as text"
+            if file.endswith((".jsonl", ".ndjson")):
+                fix = f"write it as text: jq -c '.[\"{column}\"] |= tostring' {file} > texts.jsonl"
+        case _:
+            fix = "name the columns: " + " ".join(f"{flag_of(name)} …" for name in parameters)
+    of_flag = f" ({data_flag})" if data_flag != "--data-path" else ""
+    message = f"{trainer} needs {needs}, and {file}{of_flag} has: {', '.join(there[:12]) or 'no columns'}"
+    yield Finding(message, fix, parameters, file=file, row=row)
+
+
+@rule("D111", example=of_rows('{"input_ids": [1, 2, 3]}\n'))
+def rows_are_token_ids(file: str, column: str) -> Iterator[Finding]:
+    """The rows are token ids.
+
+    Why: it can't be known whose tokenizer made them, so they are not trained on.
+    Fix: decode them with that tokenizer, and name the column of the text.
+    """
+    message = f"{file} holds token ids ({column}) and no text; it can't be known whose tokenizer made them"
+    fix = "decode them with the tokenizer that made them, and name the column: --text-column text"
+    yield Finding(message, fix, ("text_column",), file=file)
+
+
+@rule(
+    "D112",
+    WARNING,
+    example=of_rows(
+        '{"id": 1, "text": "One."}\n{"id": "b", "text": "Two."}\n',
+        '{"id": 1, "text": "One."}\n{"id": 2, "text": "Two."}\n',
+    ),
+)
+def an_unused_column_changes_its_type(column: str, here: str, before: str) -> Iterator[Finding]:
+    """A column that is not used holds values of different types.
+
+    Why: it does no harm here, but other tools refuse such a file.
+    Fix: make it one type, or remove it.
+    """
+    what = f"column {shown(column)} is {here} here and {before} before; it is not used"
+    yield Finding(what, f"make {shown(column)} one type or remove it", DATA)
+
+
+@rule("D113", WARNING, example=of_rows('{"text": null}\n' + TWO))
+def a_cell_is_null(column: str, case: str = "null", there: Sequence[str] = ()) -> Iterator[Finding]:
+    """A cell that has to hold something is null or missing. The row is left out.
+
+    Why: there is nothing to train on in it. Rows of different shapes in one file look like this, too.
+    Fix: fill the cell, or delete the row.
+    """
+    fix = "fill it or delete the row"
+    match case:
+        case "missing":
+            what = f"{shown(column)} is not in the row, which has: {listed(there)}"
+            fix = "give all rows the same columns, or delete the row"
+        case "empty":
+            what = f"{shown(column)} is empty"
+        case _:
+            what = f"{shown(column)} is null"
+    yield Finding(f"{what}; the row was left out", fix, DATA)
+
+
+@rule("D114", WARNING, example=of_rows('{"text": ""}\n' + TWO))
+def a_cell_is_empty(column: str, value: str = "", case: str = "") -> Iterator[Finding]:
+    """A cell that has to hold text is empty. The row is left out.
+
+    Why: there is nothing to train on in it. Spaces, characters without width and `nan`, as pandas writes an empty cell, count as empty.
+    Fix: fill the cell, or delete the row.
+    """
+    what, fix = f"{shown(column)} is empty", "fill it or delete the row"
+    if value:
+        what = f"{shown(column)} is {value!r}, as pandas writes an empty cell"
+    elif case == "nothing to answer":
+        what, fix = f"{shown(column)} has no turn to answer", "delete the row"
+    yield Finding(f"{what}; the row was left out", fix, DATA)
+
+
+@rule(
+    "D115",
+    example=of_rows('{"text": "One.", "n": 1}\n', '{"text": "One.", "n": "1"}\n', flags=" --text-column n"),
+)
+def a_cell_has_the_wrong_type(
+    column: str, case: str, content: Any = None, turn: int = 0, role: str = "", file: str = "", row: int | None = None,
+    parameters: tuple[str, ...] = DATA, changes: Mapping[str, Any] | None = None, flag: str = "",
+) -> Iterator[Finding]:  # fmt: skip
+    """A cell holds another type than the trainer reads.
+
+    Why: a trainer reads text, or messages as a list of turns with role and content.
+    Fix: write the cell as text, write the turns as one list, or name another column.
+    """
+    fix: str | None = None
+    match case:
+        case "too deep":
+            what = f"{column} is a list of lists of turns, [[…]]: one level too deep"
+            fix = f"write the turns as one list: {LIST_OF_TURNS}"
+        case "one turn":
+            what = f"{column} is one turn, an object, and not a list of turns"
+            fix = f"write the turns as one list: {LIST_OF_TURNS}"
+        case "not turns":
+            what = f"{column} is {content}, not a list of turns"
+        case "turn":
+            what = f"turn {turn} of {column} is {content}, not an object with role and content"
+            fix = '{"role": "user", "content": "…"}'
+        case "content":
+            what = f"the content of turn {turn} of {column} ({role}) is {content}, not text"
+        case "label":
+            what = (
+                f"{column} is {content!r}, but a label is true (or 1) for a good answer and false (or 0) for a bad one"
+            )
+            fix = "write it as true or false"
+        case "column":
+            what = f"{flag} {column}: this column of {file} holds {content}, neither text nor messages"
+            yield Finding(what, None, parameters, file=file, row=row, changes=changes or {})
+            return
+        case "broken turns":
+            message = (
+                f"{file}, row 1: {column} looks like messages, a list of turns, but is text that is neither JSON nor a Python literal: "
+                f"{content!r}; it is trained on as plain text"
+            )
+            fix = "write it with json.dumps, or as a list instead of text"
+            yield Finding(message, fix, ("text_column",), WARNING, file=file, row=1)
+            return
+        case _:
+            what, fix = (
+                f"{column} is {content}, not text",
+                f"write it as text, or name another column ({COLUMN_FLAGS['text_column']})",
+            )
+    yield Finding(f"{file}, row {row}: {what}" if file else what, fix, parameters, file=file or None, row=row)
+
+
+@rule(
+    "D119",
+    WARNING,
+    example=of_flags(
+        "--text-column rejected --rejected-text-column chosen",
+        "--text-column chosen --rejected-text-column rejected",
+        PAIRS,
+        DPO.replace(" --text-column chosen --rejected-text-column rejected", ""),
+    ),
+)
+def chosen_and_rejected_are_swapped(file: str, chosen: str, rejected: str) -> Iterator[Finding]:
+    """By their names, the columns for chosen and rejected answers are swapped.
+
+    Why: it runs, and teaches the model to prefer the worse answers.
+    Fix: swap the two flags.
+    """
+    flags = f"--text-column {shown(chosen)} --rejected-text-column {shown(rejected)}"
+    message = f"{flags}: by their names these two are swapped, and the model would be trained to give the worse answer"
+    changes = {"text_column": rejected, "rejected_text_column": chosen}
+    yield Finding(message, None, tuple(changes), file=file, changes=changes)
+
+
+@rule("D130", WARNING, example=of_rows('{"text": "\\ud83d"}\n' + TWO))
+def a_text_holds_half_a_character(half: str) -> Iterator[Finding]:
+    """A text holds half a character, as a text that was cut in the middle of a JSON escape does. The row is left out.
+
+    Why: half of a surrogate pair has no UTF-8 form and can't be tokenised.
+    Fix: mend the text, or delete the row.
+    """
+    yield Finding(f"the text holds half a character ({half}); the row was left out", "mend or delete the row", DATA)
+
+
+@rule(
+    "D167",
+    WARNING,
+    example=of_flags("--text-column completion", "--prompt-text-column prompt --text-column completion", ANSWERS),
+)
+def half_of_each_row_is_not_used(file: str, named: str, prompt: str, answer: str, row: int | None) -> Iterator[Finding]:
+    """`--text-column` names the prompts, or the answers, of rows that hold both.
+
+    Why: the model never sees the other half. Where the named column repeats the other one, nothing is lost and nothing is reported.
+    Fix: leave out `--text-column`, and both are used.
+    """
+    if named == answer:
+        unused = f"{shown(prompt)}, which holds what they answer, is not used"
+    else:
+        unused = f"{shown(answer)}, which holds the answers, is not used"
+    yield Finding(
+        f"--text-column {shown(named)}: only this column of {file} is trained on; {unused}",
+        None,
+        ("text_column",),
+        file=file,
+        row=row,
+        changes={"text_column": None},
+        otherwise=f"and {shown(prompt)} is answered with {shown(answer)}",
+    )

@@ -1,0 +1,51 @@
+"""Findings about what the text of rows holds: damaged characters, secrets, personal data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from autotrain_llm.data.observations import DATA_PARAMETER
+from autotrain_llm.declare.example import TWO, of_rows
+from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.text import plural
+
+SECRETS = ("check_secrets", DATA_PARAMETER)
+
+
+@rule("D164", WARNING, example=of_rows('{"text": "caf\\ufffd"}\n' + TWO, '{"text": "caf\\u00e9"}\n' + TWO))
+def text_holds_damaged_characters(
+    kind: str, characters: str, count: int, rows: int, file: str, row: int, line: int | None
+) -> Iterator[Finding]:
+    """A share of the rows holds characters that were lost or mangled before the file was written: replacement characters, nulls, or UTF-8
+    that was read as another encoding (\u00c3\u00bc for \u00fc).
+
+    Why: the model would be trained to write them.
+    Fix: make the file again from its source, reading and writing it as UTF-8.
+    """
+    message = f"{file}, row {row}: {kind} ({characters!r}), in {plural(count, 'row')} of {rows}"
+    fix = "make the file again from its source, reading and writing it as UTF-8"
+    yield Finding(message, fix, (DATA_PARAMETER,), file=file, row=row, line=line)
+
+
+@rule("D165", WARNING, example=of_rows('{"text": "Use AKIAQ3EGRTW5LMNB7XYZ."}\n' + TWO, flags=" --check-secrets"))
+def a_row_holds_a_secret(name: str, begins: str) -> Iterator[Finding]:
+    """`--check-secrets`: a row holds what has the form of a key, a token or a password.
+
+    Why: a model can reproduce what it was trained on. What was found is never printed.
+    Fix: delete or replace it, and revoke it.
+    """
+    start = f" ({begins}…)" if begins else ""
+    what = f"holds what looks like {name}{start}"
+    yield Finding(what, "delete or replace it, and revoke it where it was valid", SECRETS)
+
+
+@rule("D166", WARNING, example=of_rows('{"text": "Write to anna.berg@posteo.de."}\n' + TWO, flags=" --check-secrets"))
+def a_row_holds_personal_data(name: str) -> Iterator[Finding]:
+    """`--check-secrets`: a row holds personal data: an e-mail address, a telephone, card, account or social security number.
+
+    Why: a model can reproduce what it was trained on.
+    Fix: delete or replace it, or make sure that it may be trained on.
+    """
+    fix = "delete or replace it, or make sure that it may be trained on"
+    yield Finding(f"holds what looks like {name}", fix, SECRETS)

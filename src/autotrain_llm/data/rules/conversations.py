@@ -1,0 +1,387 @@
+"""Findings about conversations: their turns, and what a chat template makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from autotrain_llm.data.observations import DATA_PARAMETER
+from autotrain_llm.data.wording import shown
+from autotrain_llm.declare.example import CHAT, PPO, SFT, Example, of_flags, of_rows
+from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.rule import rule
+
+DATA = (DATA_PARAMETER,)
+TEMPLATE = ("chat_template",)
+CHATML = "--chat-template chatml"
+CALL = (
+    '{"tools": [{"type": "function", "function": {"name": "weather"}}], "messages": [{"role": "user", "content": "Rain?"}, '
+    '{"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "weather", "arguments": {}}}]}]}\n'
+)
+SYSTEM = CHAT.replace("[", '[{"role": "system", "content": "Be brief."}, ')
+FOUR_TURNS = CHAT.replace("]", ', {"role": "user", "content": "Bye"}, {"role": "assistant", "content": "See you"}]')
+STRICT = '{% for m in messages %}{% if m.role == "system" %}{{ raise_exception("no system turn") }}{% endif %}{{ m.content }}{% endfor %}'
+UNSYSTEMATIC = '{% for m in messages if m.role != "system" %}{{ m.content }}{{ eos_token }}{% endfor %}'
+SHOUTING = "{% for m in messages %}{{ m.role }}: {{ m.content if loop.last else m.content | upper }}{{ eos_token }}{% endfor %}"
+SILENT = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}"
+THOUGHTLESS = '{% for m in messages %}{{ m.role }}: {{ m.content.split("</think>")[-1] }}{{ eos_token }}{% endfor %}'
+THOUGHTFUL = CHAT.replace("Hello", "<think>A greeting.</think>Hello")
+MARKED = '{"text": "<|im_start|>user\\nHi<|im_end|>"}\n{"text": "<|im_start|>user\\nBye<|im_end|>"}\n'
+VICUNA = " --chat-template vicuna"
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """`a`, `a and b`, or the first three of more."""
+    return " and ".join(names) if len(names) < 3 else ", ".join(names[:3])
+
+
+def no_tokens(names: Sequence[str]) -> str:
+    return "which is no token" if len(names) == 1 else "which are no tokens"
+
+
+# -- turns -----------------------------------------------------------------------------------------------------------------
+
+
+@rule("D116", example=of_rows(CHAT.replace("assistant", "robot"), CHAT, flags=f" {CHATML}"))
+def a_turn_has_an_unknown_role(turn: int, column: str, role: str, nearest: str | None) -> Iterator[Finding]:
+    """A turn of a conversation has an unknown role.
+
+    Why: whether a turn is trained on depends on its role, so it is never guessed.
+    Fix: one of user, assistant, system and tool.
+    """
+    perhaps = f" ({role} is perhaps {nearest})" if nearest else ""
+    what = f"turn {turn} of {column} has an unknown role {role}"
+    yield Finding(what, f"roles can be: user, assistant, system, tool{perhaps}", DATA)
+
+
+@rule(
+    "D117",
+    WARNING,
+    example=of_rows(
+        '{"messages": [{"role": "user"}, {"role": "assistant", "content": "Hello"}]}\n' + CHAT, CHAT, flags=f" {CHATML}"
+    ),
+)
+def a_turn_has_no_content(turn: int, column: str, role: str) -> Iterator[Finding]:
+    """A turn of a conversation has neither content nor tool calls. The row is left out.
+
+    Why: what the turn should say is missing from the data.
+    Fix: fill it, or delete the row.
+    """
+    what = f"turn {turn} of {column} ({role}) has no content (null); the row was left out"
+    yield Finding(what, "fill it or delete the row", DATA)
+
+
+@rule(
+    "D127",
+    WARNING,
+    example=of_rows(CHAT.replace('"Hi"', '[{"type": "image", "url": "cat.png"}]') + CHAT, CHAT, flags=VICUNA),
+)
+def a_turn_holds_something_other_than_text(turn: int, column: str, kind: str) -> Iterator[Finding]:
+    """A turn holds something other than text, such as an image. The row is left out.
+
+    Why: only text can be trained on.
+    Fix: delete that part of the turn, or the row.
+    """
+    what = f"turn {turn} of {column} has a part of type {kind}; only text can be trained on; the row was left out"
+    yield Finding(what, "delete the part or the row", DATA)
+
+
+@rule(
+    "D133",
+    WARNING,
+    example=of_rows(CHAT[:-3] + ', {"role": "user", "content": "And?"}]}\n' + CHAT, CHAT, flags=VICUNA),
+)
+def turns_are_in_an_unusual_order(case: str, turn: int = 0, who: str = "") -> Iterator[Finding]:
+    """The turns of a conversation are in an order that chat models don't know.
+
+    Why: two turns of the user or of the assistant follow each other, a system turn is not the first, or the last turn is an unanswered one
+    of the user. The row is used as it is.
+    Fix: join the two turns, move the system turn to the start, or take the unanswered turn out.
+    """
+    match case:
+        case "doubled":
+            what = f"turns {turn} and {turn + 1} both have the role {who}; user and assistant should alternate"
+            fix = "join them, or split the row"
+        case "late system":
+            what = f"turn {turn} is a system turn; it should be the first, as many chat templates drop or refuse a later one"
+            fix = "move it to the beginning"
+        case "answer":
+            what, fix = f"{who} ends with a user turn; a preference compares answers", "take the turn out"
+        case _:
+            what = "the last turn is the user's and has no answer; it is not trained on"
+            fix = "add the answer, or take the turn out"
+    yield Finding(what, fix, DATA)
+
+
+# -- finding a template ----------------------------------------------------------------------------------------------------
+
+
+@rule(
+    "D140",
+    example=Example(
+        SFT.replace("MODEL", "base") + "rows.jsonl",
+        SFT.replace("MODEL", "base") + f"rows.jsonl {CHATML}",
+        CHAT,
+        CHAT,
+        before="cp -r MODEL base\nrm base/chat_template.jinja",
+    ),
+)
+def there_is_no_chat_template(names: Sequence[str], column: str = "", path: str = "") -> Iterator[Finding]:
+    """Conversations need a chat template to become text, and the tokenizer has none.
+
+    Why: base models come without one.
+    Fix: `--chat-template chatml` or another name, or the instruct version of the model. `names` are templates under other names than default.
+    """
+    others = f" called default, only {', '.join(names)}" if names else ""
+    changes = {"chat_template": "chatml"}
+    parameters = ("chat_template", "model")
+    if not column:
+        message = f"--chat-template tokenizer: the tokenizer of --model has no chat_template of its own{others}"
+        yield Finding(message, None, parameters, changes=changes)
+        return
+    message = (
+        f"{shown(column)} of {path} holds conversations, and the tokenizer of --model has no chat_template{others}{',' if others else ''} to "
+        "turn them into text (--chat-template)"
+    )
+    yield Finding(message, None, parameters, changes=changes, otherwise="or --model with the instruct version")
+
+
+@rule("D141", example=of_flags("--chat-template chatlm", CHATML, CHAT))
+def the_chat_template_can_not_be_used(
+    name: str, case: str, detail: str = "", known: Sequence[str] = (), nearest: str = "", line: int | None = None
+) -> Iterator[Finding]:
+    """`--chat-template` names no known template and no file, or its template is not valid Jinja.
+
+    Why: without a template conversations can't become text.
+    Fix: the nearest name, the path of a file, or a valid template.
+    """
+    match case:
+        case "unreadable":
+            yield Finding(f"--chat-template {name} can't be read as text: {detail}", None, TEMPLATE, file=name)
+        case "syntax":
+            yield Finding(
+                f"--chat-template {name}: not a valid template: {detail} (line {line})", None, TEMPLATE, line=line
+            )
+        case _:
+            message = f"--chat-template {name}: no such template and no such file (known: {', '.join(known)})"
+            if "{" in name:
+                message += "; a template of your own is written in Jinja and loops over the messages: {% for m in messages %}…{% endfor %}"
+            yield Finding(message, None, TEMPLATE, changes={"chat_template": nearest})
+
+
+@rule("D142", example=of_flags("--chat-template none", CHATML, CHAT))
+def no_template_is_allowed_for_conversations(column: str, path: str) -> Iterator[Finding]:
+    """`--chat-template none` with rows that are conversations.
+
+    Why: without a template they can't become text.
+    Fix: leave it out, or write the rows as text.
+    """
+    message = f"--chat-template none, and {shown(column)} of {path} holds messages (a list of turns)"
+    changes = {"chat_template": None}
+    yield Finding(message, None, TEMPLATE, changes=changes, otherwise="or write the rows as text")
+
+
+@rule("D143", WARNING, example=of_flags(CHATML))
+def a_chat_template_is_not_applied_to_plain_text(template: str, column: str) -> Iterator[Finding]:
+    """`--chat-template` with rows that are plain text.
+
+    Why: a template is applied to conversations only, so the flag has no effect.
+    Fix: leave it out, or give rows with messages.
+    """
+    message = (
+        f"--chat-template {template}: {shown(column)} is plain text (str), not messages; the template is never applied"
+    )
+    changes = {"chat_template": None}
+    yield Finding(message, None, TEMPLATE, changes=changes, otherwise="or give rows with messages")
+
+
+@rule("D144", example=of_flags("--response-only-loss"))
+def plain_text_has_no_responses(column: str) -> Iterator[Finding]:
+    """`--response-only-loss` with rows that are plain text.
+
+    Why: in plain text nothing shows where an answer begins.
+    Fix: leave it out, or give rows with messages or with prompt and completion.
+    """
+    message = (
+        f"--response-only-loss needs answers to tell apart, and {shown(column)} is plain text; "
+        "--chat-template is not applied to text"
+    )
+    yield Finding(
+        message,
+        None,
+        ("response_only_loss", "chat_template"),
+        changes={"response_only_loss": False},
+        otherwise="or rows with messages or with prompt and completion",
+    )
+
+
+@rule("D145", WARNING, example=of_flags("--chat-template llama-3", "--chat-template tokenizer", CHAT))
+def the_template_ends_turns_with_an_unknown_token(
+    template: str, missing: Sequence[str], end: str, eos: str | None, fitting: str
+) -> Iterator[Finding]:
+    """The chat template that was chosen writes control tokens that the tokenizer doesn't have.
+
+    Why: they are trained on as plain text, several tokens each, and nothing stops generation at them.
+    Fix: a template that ends turns with the tokenizer's eos_token, or a model whose tokenizer has these tokens.
+    """
+    message = (
+        f"--chat-template {template} writes {' and '.join(missing)}, {no_tokens(missing)} of this tokenizer (its eos_token is {eos}): they are "
+        "trained on as plain text, several tokens each, and the embedding gets no rows for them"
+    )
+    otherwise = f"which ends turns with the eos_token, or a --model whose tokenizer has {end}"
+    yield Finding(message, None, TEMPLATE, changes={"chat_template": fitting}, otherwise=otherwise)
+
+
+# -- what a template makes of a row ----------------------------------------------------------------------------------------
+
+
+@rule(
+    "D131",
+    WARNING,
+    example=of_flags(
+        "--chat-template vicuna", "--chat-template '{% for m in messages %}{{ m }}{{ eos_token }}{% endfor %}'", CALL
+    ),
+)
+def the_template_leaves_out_tools(case: str) -> Iterator[Finding]:
+    """The chat template writes neither the tools of a conversation nor the calls of its turns.
+
+    Why: what it leaves out can't be trained on, and a turn that is only a call becomes an empty answer.
+    Fix: a template that writes tools, or a model that calls tools.
+    """
+    what = "the chat template leaves out the tools that are described beside the turns"
+    if case == "calls":
+        what = "the chat template leaves out the tool calls of its turns: they are not trained on"
+    yield Finding(
+        what, "--chat-template FILE, with one that writes tools, or --model with one that calls tools", TEMPLATE
+    )
+
+
+@rule("D136", WARNING, example=of_flags(f"--chat-template '{UNSYSTEMATIC}'", CHATML, SYSTEM))
+def the_template_leaves_out_a_turn(turn: int, role: str) -> Iterator[Finding]:
+    """The chat template leaves out the content of a system or user turn.
+
+    Why: the model never sees it.
+    Fix: another template, or write the content into the first user turn.
+    """
+    what = f"the chat template leaves out turn {turn} ({role}): the model never sees it"
+    yield Finding(what, f"{CHATML}, or write it into the user's first turn", TEMPLATE)
+
+
+@rule(
+    "D146",
+    example=of_rows(
+        CHAT + SYSTEM, CHAT, flags=" --chat-template strict.jinja", before=f"echo '{STRICT}' > strict.jinja"
+    ),
+)
+def the_template_refuses_a_conversation(problem: str) -> Iterator[Finding]:
+    """The chat template refuses a conversation, for the reason that is quoted.
+
+    Why: many templates take no system turn, or no two turns of one role after each other.
+    Fix: mend or delete the row, or choose another template.
+    """
+    yield Finding(f"the chat template refuses it: {problem}", f"mend or delete the row, or {CHATML}", TEMPLATE)
+
+
+@rule("D148", WARNING, example=of_flags(f"--chat-template '{SHOUTING}'", CHATML, FOUR_TURNS))
+def the_answer_can_not_be_found_in_the_text(case: str, turn: int = 0) -> Iterator[Finding]:
+    """The chat template changes a turn depending on what follows, in a way that hides where its answer is, or writes nothing of it.
+
+    Why: which tokens belong to the answer can't be told, so it is not trained on.
+    Fix: another template, or one answer per row.
+    """
+    fix = f"{CHATML}, or one turn per row"
+    match case:
+        case "changed":
+            what = f"the chat template changes turn {turn} so that its answer can't be told from the rest; it is not trained on"
+        case "dropped":
+            what = f"the chat template writes nothing of turn {turn} (assistant); it is not trained on"
+        case _:
+            what, fix = "the chat template writes nothing of the assistant's turns; the row is not trained on", CHATML
+    yield Finding(what, fix, TEMPLATE)
+
+
+@rule("D169", WARNING, example=of_flags(f"--chat-template '{THOUGHTLESS}'", CHATML, THOUGHTFUL))
+def the_template_leaves_out_part_of_an_answer(turn: int, key: str, missing: str) -> Iterator[Finding]:
+    """The chat template leaves out part of an answer that is trained on, such as its thoughts.
+
+    Why: what it leaves out is not trained on. Thoughts of earlier turns, which many templates drop on purpose, are not counted.
+    Fix: a template that writes all of it, or thoughts inside the content: `<think>…</think>`.
+    """
+    which, fix = "", f"--chat-template FILE, with one that writes all of it, or {CHATML}"
+    if key != "content":
+        which = f" ({key})"
+        fix = "--chat-template FILE, with one that writes thoughts, or write them into content: <think>…</think>"
+    what = f"the chat template leaves out part of turn {turn} (assistant){which}: {missing!r}; it is not trained on"
+    yield Finding(what, fix, TEMPLATE)
+
+
+@rule(
+    "D171",
+    WARNING,
+    example=of_flags(
+        f"--chat-template '{SILENT}'", CHATML, '{"messages": [{"role": "user", "content": "Hi"}]}\n' * 4, PPO
+    ),
+)
+def the_template_writes_no_generation_prompt(missing: str) -> Iterator[Finding]:
+    """The chat template ignores `add_generation_prompt`.
+
+    Why: prompts that are to be answered lack what the template writes before an answer, so the model may go on as the user.
+    Fix: end the template with a generation prompt.
+    """
+    message = (
+        f"the chat template ignores add_generation_prompt: each prompt ends without the {missing.strip()} that it writes before "
+        "an answer, so the model has to write that itself, or goes on as the user"
+    )
+    ending = f"{{% if add_generation_prompt %}}{{{{ {missing!r} }}}}{{% endif %}}"
+    yield Finding(message, f"end the template with {ending}, or {CHATML}", TEMPLATE)
+
+
+# -- tokens of templates in the rows themselves ----------------------------------------------------------------------------
+
+
+@rule(
+    "D168",
+    WARNING,
+    example=Example(
+        SFT.replace("MODEL", "other") + "rows.jsonl",
+        SFT + "rows.jsonl",
+        MARKED,
+        MARKED,
+        before="cp -r MODEL other\nsed -i.old 's/<|im_/<|turn_/g' other/*.json*",
+    ),
+)
+def rows_hold_tokens_of_another_tokenizer(
+    markers: Sequence[str], eos: str | None, count: int, of: str, case: str, file: str, row: int, line: int | None
+) -> Iterator[Finding]:
+    """A share of the rows holds tokens of a well-known chat template or tokenizer, such as `<|im_start|>`, that this tokenizer doesn't know.
+
+    Why: they are trained on as plain text, several tokens each, and generation doesn't stop at them.
+    Fix: rows with messages, which the template of this model writes, or a model whose tokenizer has them.
+    """
+    message = (
+        f"{file}, row {row}: its text holds {enumerated(markers)}, {no_tokens(markers)} of this tokenizer (its eos_token is "
+        f"{eos}): read as plain text, in several pieces each ({count} of {of})"
+    )
+    mend = {
+        "turns": "leave them out of the turns",
+        "text": "write the rows as messages, which a chat template turns into text",
+        "end is marked": "leave it out: the end is marked anyway",
+    }.get(case, f"write {eos}")
+    fix = f"{mend}, or --model with one whose tokenizer has {markers[0]}"
+    yield Finding(message, fix, (DATA_PARAMETER, "model"), file=file, row=row, line=line)
+
+
+@rule("D170", WARNING, example=of_rows(CHAT.replace('"Hi"', '"<|im_start|>user\\nHi"'), CHAT, flags=f" {CHATML}"))
+def turns_hold_the_markers_of_the_template(
+    markers: Sequence[str], count: int, of: str, file: str, row: int, line: int | None
+) -> Iterator[Finding]:
+    """Turns already hold the markers that the chat template writes around them.
+
+    Why: they occur twice in what the model is trained on.
+    Fix: leave them out of the content, or write the whole conversation as text, in a column `text`.
+    """
+    message = (
+        f"{file}, row {row}: the content of its turns holds {enumerated(markers)}, which the chat template writes around them "
+        f"as well, so that they occur twice ({count} of {of})"
+    )
+    fix = "leave them out of the content, or write the whole conversation as text, in a column text"
+    yield Finding(message, fix, DATA, file=file, row=row, line=line)

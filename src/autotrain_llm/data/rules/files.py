@@ -1,0 +1,278 @@
+"""Findings about files: what is not there, can't be read, or is something else than its name says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+
+from autotrain_llm.data.observations import DATA_PARAMETER, counted
+from autotrain_llm.data.wording import listed, parameter_of, shown
+from autotrain_llm.declare.example import SFT, TWO, Example, of_flags, of_rows
+from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.text import plural
+
+DATA = (DATA_PARAMETER,)
+
+
+@rule("D101", example=Example(SFT + "./nowhere.jsonl", SFT + "rows.jsonl"))
+def the_path_leads_to_no_data(
+    flag: str, path: str, case: str, nearest: str | None = None, there: str = "", kinds: Sequence[str] = ()
+) -> Iterator[Finding]:
+    """There is no file or folder under the name that was given, or no data in it.
+
+    Why: a name with a dot, a leading slash or a data suffix is never looked for on the Hub, so a typing error is not taken for a Hub id.
+    Fix: the right path; where a file nearby has almost this name, the finding offers it.
+    """
+    fix, changes = None, {parameter_of(flag): nearest} if nearest else {}
+    match case:
+        case "address":
+            message = f"{flag} {path} is a web address; data is read from local files"
+            fix = "download it, or give a Hub id (owner/name)"
+        case "several":
+            message = f"{flag} {path}: there is no such file or folder; it takes one path, not several"
+            fix = "put the files into one folder, and give the folder"
+        case "model":
+            message, fix = f"{flag} {path} holds a model (config.json), not data", f"{flag} <a file or folder of rows>"
+        case "no data file":
+            message, fix = f"{flag} {path} holds no data file ({there})", f"files can be: {listed(kinds)}"
+        case _:
+            message = f"{flag} {path}: there is no such file or folder"
+    yield Finding(message, fix, (parameter_of(flag),), changes=changes)
+
+
+@rule(
+    "D102",
+    example=Example(SFT + "rows.parquet", SFT + "rows.jsonl", wrong="echo 'PAR1 and no more' > rows.parquet"),
+)
+def a_file_can_not_be_read(
+    file: str, case: str, detail: str = "", advice: str | None = None, flag: str = "--data-path"
+) -> Iterator[Finding]:
+    """A file can't be read, or is something else than its name says.
+
+    Why: there are no rights to read it, it is damaged, its format is not supported, or it is a Git LFS pointer that was never replaced by the
+    file, an HTML page or an archive.
+    Fix: as the finding says: set the rights, unpack or download the file again, or save its rows as JSON Lines.
+    """
+    messages = {
+        "error": (f"{file} can't be read: {detail}", None),
+        "gzip": (f"{file} is a damaged gzip file", "compress it again"),
+        "permission": (f"{flag} {file} can't be read: no permission for {detail}", f"chmod -R u+rX {file}"),
+        "saved data set": (
+            f"{flag} {file} looks like a saved data set, but its description can't be read: {detail}",
+            "save it again",
+        ),
+        "format": (f"{file}: {detail} is not a supported format (known: {advice})", "save it as JSON Lines"),
+        "script": (
+            f"{file} is a Python loading script, and code that comes with data is never run",
+            "run it once, and save its rows as JSON Lines, CSV or Parquet",
+        ),
+        "no rows": (
+            f"{file} holds no list of rows",
+            'make it [{"text": "…"}, …], or write one object per line into a .jsonl file',
+        ),
+        "JSON as cells": (
+            f"{file} is named as a table, but holds JSON objects, one per line",
+            f"mv {file} {advice}, and give that as --data-path",
+        ),
+        "columns": (f"{file} is damaged or not a {detail}", None),
+    }
+    message, fix = messages.get(case, (f"{file} {detail}", advice))
+    about = None if case == "saved data set" else file
+    yield Finding(message, fix, (parameter_of(flag),), file=about)
+
+
+@rule("D104", example=of_rows('{"text": "One."\n{"text": "Two."}\n'))
+def lines_are_not_valid(
+    file: str, lines: Sequence[int], problem: str, looks_like: str = "", advice: str = "", row: int | None = None
+) -> Iterator[Finding]:
+    """A line is not valid JSON, or a row of a CSV file can't be split into cells.
+
+    Why: nothing is trained on a file with broken lines, because it can't be known what else is lost.
+    Fix: mend the line; where its cause is recognised (a trailing comma, Python's quotes, a merge conflict), the finding names it.
+    """
+    line = lines[0]
+    if row is not None:
+        message = f"{file}, row {row} (up to line {line}): {problem}"
+    else:
+        message = f"{file}, line {line} {problem}" + (f": {looks_like}" if looks_like else "")
+        message += counted(lines, len(lines), "lines")
+    fix = advice.replace("FILE", file) or f"sed -n {line}p {file}   shows it"
+    yield Finding(message, fix, DATA, file=file, row=row, line=line)
+
+
+@rule("D105", example=of_rows('{"text": "Größe"}\n', encoding="latin-1"))
+def a_file_is_not_utf8(
+    file: str,
+    encoding: str,
+    converted: str,
+    byte: int = 0,
+    position: int = 0,
+    line: int = 0,
+    by_null_bytes: bool = False,
+) -> Iterator[Finding]:
+    """A file is not UTF-8.
+
+    Why: read in another encoding, its letters would be wrong. The finding names the first byte that isn't UTF-8, and the encoding that the
+    file was probably saved in.
+    Fix: convert it with the command that is shown.
+    """
+    fix = f"iconv -f {encoding} -t UTF-8 {file} > {converted}"
+    if by_null_bytes:
+        yield Finding(f"{file} is not UTF-8: its null bytes show that it is {encoding}", fix, DATA, file=file)
+        return
+    message = f"{file} is not UTF-8: byte 0x{byte:02x} at position {position} (line {line}); it looks like {encoding}"
+    yield Finding(message, f"save it as UTF-8: {fix}", DATA, file=file, line=line)
+
+
+@rule("D106", WARNING, example=of_rows("\ufefftext\nOne.\nTwo.\n", "text\nOne.\nTwo.\n", name="rows.csv"))
+def a_file_starts_with_a_byte_order_mark(file: str) -> Iterator[Finding]:
+    """A file starts with a byte order mark (BOM).
+
+    Why: kept, it would become part of the first column's name. It is left out.
+    Fix: none is needed; `sed` removes it from the file.
+    """
+    message = f"{file} starts with a BOM (byte order mark); it was left out"
+    yield Finding(message, f"sed -i '1s/^\\xEF\\xBB\\xBF//' {file}", DATA, file=file)
+
+
+@rule("D107", example=of_rows("text,text\nOne.,Two.\n", "text,other\nOne.,Two.\n", name="rows.csv"))
+def two_columns_have_the_same_name(file: str, doubled: Sequence[str], header: Sequence[str]) -> Iterator[Finding]:
+    """Two columns have the same name.
+
+    Why: which of them is read would depend on the reader.
+    Fix: rename one of the two.
+    """
+    message = f"{file}: duplicate column in the header: {listed(doubled)} (the header is: {listed(header)})"
+    yield Finding(message, "rename one of the two", ("text_column",), file=file, line=1)
+
+
+@rule("D108", example=of_flags("--train-split test"))
+def the_data_has_no_such_split(
+    flag: str,
+    split: str,
+    source: str,
+    case: str,
+    there: Sequence[str] = (),
+    data_flag: str = "--data-path",
+    first: str = "",
+) -> Iterator[Finding]:
+    """The data has no split of the name that was given.
+
+    Why: training on another split than the one that was named would not be noticed.
+    Fix: one of the splits that the finding lists, or leave the flag out for a single file.
+    """
+    parameters = (parameter_of(flag), parameter_of(data_flag))
+    match case:
+        case "Hub":
+            message = f"{source} has no split {split!r} ({flag}); it has: {listed(there)}"
+            yield Finding(message, None, parameters[:1], changes={parameters[0]: there[0]})
+        case "one file":
+            message = f"{source} is one file and has no split {split!r} ({flag})"
+            yield Finding(message, f"leave out {flag}, or give a folder with {split}.jsonl", parameters)
+        case "a file of its own":
+            message = f"{source} is one file and has no split {split!r} ({flag}), which is a file or folder of its own"
+            yield Finding(message, f"--eval-dataset-path {split}", parameters)
+        case "no rows":
+            message = f"{data_flag} {source} has no {split} split ({flag}), and no rows in any other"
+            yield Finding(message, f"{data_flag} <a file or folder of rows>", parameters)
+        case "slice":
+            message = f"{data_flag} {source} has no {split} split ({flag}); it has: {listed(there)}; a split is one name, without slices or sums"
+            yield Finding(message, f"{flag} {first}, with --max-samples N for its first N rows", parameters)
+        case _:
+            message = f"{data_flag} {source} has no {split} split ({flag}); it has: {listed(there)}"
+            suffix = PurePath(there[0]).suffix
+            fix = f"rename a file to {split}{suffix}, give the file itself ({data_flag} {there[0]}), or {flag} {first}"
+            yield Finding(message, fix, parameters)
+
+
+@rule("D118", example=of_rows(""))
+def there_are_no_rows(name: str, case: str = "", rows: int = 0) -> Iterator[Finding]:
+    """No row is left to train on.
+
+    Why: the data is empty, `--max-samples` keeps none of it, or every row was left out for a reason that another finding gives.
+    Fix: data with rows, or the fix of the other finding.
+    """
+    match case:
+        case "max_samples":
+            yield Finding(f"--max-samples {rows} leaves no rows", None, ("max_samples",), changes={"max_samples": 100})
+        case "all left out":
+            yield Finding(f"{name}: none of the {plural(rows, 'row')} can be trained on", None, DATA, file=name)
+        case "empty":
+            yield Finding(f"{name} is empty", None, DATA, file=name)
+        case _:
+            yield Finding(f"{name} holds no rows", None, DATA, file=name)
+
+
+@rule("D125", example=of_rows("text\nOne., and more\n", "text\nOne.\n", name="rows.csv"))
+def a_row_has_another_number_of_cells_than_the_header(case: str, cells: int, columns: int) -> Iterator[Finding]:
+    """A row of a CSV file has more or fewer cells than its header.
+
+    Why: with more cells, some text was split at a separator inside it. Cells that are missing count as null, with a warning.
+    Fix: quote cells that contain the separator.
+    """
+    what = f"has {cells} cells where the header has {columns} columns"
+    if case == "more":
+        yield Finding(what, "put quotes around cells that contain the separator", DATA)
+    else:
+        yield Finding(f"{what}; the missing cells count as null", None, DATA, WARNING)
+
+
+@rule("D126", example=Example(SFT + "somebody/rows --offline", SFT + "rows.jsonl --offline"))
+def a_data_set_can_not_be_loaded_from_the_hub(
+    flag: str, name: str, problem: str, needs_access: bool, offline: bool
+) -> Iterator[Finding]:
+    """A data set can't be loaded from the Hub.
+
+    Why: the name is wrong, there is no network, or the data set is gated.
+    Fix: check the name and the network, ask for access and give `--token`, or use a local file.
+    """
+    if offline:
+        fix = "leave out --offline, or download the data set first"
+    elif needs_access:
+        fix = "ask for access on its page, then give --token"
+    else:
+        fix = f"check the name and the network (--offline uses what was downloaded before), or give a local file: {flag} ./train.jsonl"
+    message = (
+        f"{flag} {name}: there is no local file or folder of this name, and the Hub data set can't be loaded: {problem}"
+    )
+    yield Finding(message, fix, (parameter_of(flag),))
+
+
+@rule(
+    "D132",
+    WARNING,
+    example=of_rows("This is the first text.\nThis is one more.\n", "text\nThis is the first text.\n", name="rows.csv"),
+)
+def the_header_looks_like_a_row(file: str, cell: str) -> Iterator[Finding]:
+    """The first line of a CSV file names the columns, and here it looks like a row.
+
+    Why: the file probably has no header, and its first row would be lost.
+    Fix: put the column names first.
+    """
+    message = (
+        f"{file}: its first line is taken for the header, the names of the columns, but looks like a row: {cell[:60]!r}"
+    )
+    yield Finding(message, f"put the names first: sed -i '1i text' {file}", DATA, file=file, line=1)
+
+
+@rule("D137", example=of_rows('{"text": "One.", "text": "Two."}\n', '{"text": "One.", "other": "Two."}\n'))
+def an_object_has_the_same_key_twice(key: str, file: str = "") -> Iterator[Finding]:
+    """A JSON object has the same key twice.
+
+    Why: readers keep one of the two values and silently drop the other.
+    Fix: rename one of the two, or delete the one that is not meant.
+    """
+    what = f"duplicate key {shown(key)}: it occurs twice in one object, and only the last value would be read"
+    yield Finding(f"{file}: {what}" if file else what, "rename one of the two, or delete one", DATA, file=file or None)
+
+
+@rule("D138", WARNING, example=of_rows(TWO, "One.\nTwo.\n", name="rows.txt"))
+def a_text_file_holds_json_objects(file: str, first: str, renamed: str) -> Iterator[Finding]:
+    """A plain text file whose lines are JSON objects.
+
+    Why: by its name it is plain text, so the braces and keys would be trained on as text.
+    Fix: rename it to `.jsonl`.
+    """
+    message = f"{file} is read as plain text because of its name, but its lines are JSON objects ({first}…): braces and keys are trained on"
+    yield Finding(message, f"mv {file} {renamed}, and give that as --data-path", DATA, file=file, row=1)

@@ -1,0 +1,164 @@
+"""Findings about rows beside each other: evaluation rows, and rows that occur more than once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from autotrain_llm.data.observations import DATA_PARAMETER
+from autotrain_llm.data.wording import parameter_of
+from autotrain_llm.declare.example import CHAT, of_flags, of_rows
+from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.text import plural
+
+DATA = (DATA_PARAMETER,)
+HELD_OUT = "--eval-dataset-path held_out.jsonl"
+
+
+def _prose(count: int) -> list[str]:
+    """Texts that share no five words in a row: each word is two syllables, drawn by a generator of remainders."""
+    syllables = ["ka", "lo", "mi", "ne", "pu", "ra", "se", "to", "vi", "wo", "xa", "yu", "ze", "bi", "da", "fo"]
+    drawn, texts = 1, []
+    for _ in range(count):
+        words = []
+        for _ in range(40):
+            drawn = (drawn * 1103515245 + 12345) % 2**31
+            words.append(syllables[(drawn >> 12) % 16] + syllables[(drawn >> 20) % 16])
+        texts.append(" ".join(words))
+    return texts
+
+
+TEXTS = _prose(30)
+STORIES = "".join(f'{{"text": "{text}"}}\n' for text in TEXTS)
+NEARLY = "".join(f'{{"text": "{text} So."}}\n' for text in TEXTS[:15])
+
+
+@rule(
+    "D121",
+    example=of_flags(
+        HELD_OUT, HELD_OUT, wrong="touch held_out.jsonl", right="""echo '{"text": "Three."}' > held_out.jsonl"""
+    ),
+)
+def no_row_can_be_evaluated(source: str, name: str, parameter: str) -> Iterator[Finding]:
+    """The evaluation data has no usable row.
+
+    Why: nothing would be measured.
+    Fix: evaluation rows that hold text.
+    """
+    message = f"{source}: {name} is empty: no row of it can be evaluated"
+    yield Finding(message, "give evaluation rows that hold text", (parameter,), file=name)
+
+
+@rule("D122", WARNING, example=of_flags("--eval-dataset-path rows.jsonl", "--valid-split 0.5"))
+def evaluation_rows_are_trained_on(
+    flag: str, file: str, row: int, line: int | None, shared: int, rows: int, trained_file: str, trained_row: int
+) -> Iterator[Finding]:
+    """Rows of the evaluation data also occur in the training data (leakage).
+
+    Why: scores on them are inflated: they say nothing about new data.
+    Fix: delete the shared rows from the evaluation data.
+    """
+    message = (
+        f"{file}, row {row} ({flag}) is also row {trained_row} of {trained_file}, which is trained on: "
+        f"{shared} of {plural(rows, 'evaluation row')} also occur in the training data (leakage), which inflates scores"
+    )
+    fix = f"delete the shared rows from {file}"
+    yield Finding(message, fix, (parameter_of(flag),), file=file, row=row, line=line)
+
+
+@rule("D123", WARNING, example=of_rows('{"text": "One."}\n' * 40))
+def many_rows_are_duplicates(
+    name: str, file: str, row: int, line: int | None, repeated: int, rows: int, most: int
+) -> Iterator[Finding]:
+    """A large share of the rows repeats earlier ones exactly.
+
+    Why: what is repeated is learned by heart.
+    Fix: deduplicate the data.
+    """
+    message = f"{file}, row {row}: an exact duplicate of an earlier row, as are {repeated} of {rows} rows (one occurs {most} times)"
+    yield Finding(message, f"deduplicate {name}", DATA, file=file, row=row, line=line)
+
+
+@rule("D129", example=of_flags("--valid-split 5", "--valid-split 1"))
+def so_many_rows_can_not_be_held_out(
+    valid_split: str, rows: int, all_the_same: bool, share: float | None
+) -> Iterator[Finding]:
+    """That many rows can't be held out for evaluation.
+
+    Why: both sides need rows, and rows with the same content stay on one side.
+    Fix: a smaller share or number, or evaluation rows of their own. `share` is one that is possible.
+    """
+    message = f"--valid-split {valid_split} can't be held out of {plural(rows, 'row')}"
+    message += ", which are all the same" if all_the_same else ""
+    changes = {} if share is None else {"valid_split": share}
+    fix = "give evaluation rows of their own: --eval-dataset-path ./eval.jsonl"
+    yield Finding(message, fix, ("valid_split",), changes=changes)
+
+
+@rule(
+    "D134",
+    WARNING,
+    example=of_flags(
+        HELD_OUT,
+        HELD_OUT,
+        CHAT,
+        wrong="""echo '{"text": "Three."}' > held_out.jsonl""",
+        right="""echo '{"prompt": "Bye", "completion": "See you"}' > held_out.jsonl""",
+    ),
+)
+def evaluation_rows_are_of_another_kind(
+    eval_path: str, eval_format: str, path: str, train_format: str
+) -> Iterator[Finding]:
+    """The evaluation rows are plain text and the training rows have answers, or the other way round.
+
+    Why: the loss on one kind says little about the other.
+    Fix: write both in the same format.
+    """
+    message = (
+        f"--eval-dataset-path {eval_path} is read as {eval_format}, and --data-path {path} as {train_format}: "
+        "what is measured is not what is trained"
+    )
+    yield Finding(message, f"write both in one format: {train_format}", ("eval_dataset_path", "data_path"))
+
+
+@rule("D161", WARNING, example=of_rows(STORIES + NEARLY, STORIES))
+def many_rows_are_near_duplicates(
+    file: str, row: int, line: int | None, earlier: int, duplicates: int, rows: int
+) -> Iterator[Finding]:
+    """A large share of the rows is nearly the same as an earlier one: nine of ten shingles (runs of five words) are in both.
+
+    Why: near duplicates are weighted as often as they occur. What a tenth of all rows share is left out of the comparison, and so are rows
+    with fewer than twenty shingles besides. Of more than 4000 rows, as many are drawn with the seed.
+    Fix: keep one of each.
+    """
+    message = (
+        f"{file}, row {row}: nearly the same as row {earlier}; so are {duplicates} of {rows} rows, "
+        "each sharing nine of ten runs of five words with an earlier one"
+    )
+    yield Finding(message, "keep one of each", DATA, file=file, row=row, line=line)
+
+
+@rule(
+    "D162",
+    WARNING,
+    example=of_flags(
+        HELD_OUT,
+        HELD_OUT,
+        STORIES,
+        wrong="tail -n 3 rows.jsonl | sed 's/\"}/ So.\"}/' > held_out.jsonl",
+        right="""echo '{"text": "Three."}' > held_out.jsonl""",
+    ),
+)
+def evaluation_rows_are_nearly_trained_on(
+    flag: str, file: str, row: int, line: int | None, trained_file: str, trained_row: int, duplicates: int, rows: int
+) -> Iterator[Finding]:
+    """At least 1 % of the evaluation rows are near duplicates of training rows, compared as for D161.
+
+    Why: scores on them are inflated: they say little about new data.
+    Fix: delete such rows from the evaluation data.
+    """
+    message = (
+        f"{file}, row {row} ({flag}) is nearly row {trained_row} of {trained_file}, which is trained on: "
+        f"{duplicates} of {plural(rows, 'evaluation row')} are near duplicates of training rows, which inflates scores"
+    )
+    yield Finding(message, f"delete such rows from {file}", (parameter_of(flag),), file=file, row=row, line=line)

@@ -77,7 +77,7 @@ class TokenBatch:
         self.tokenizer, self.texts = tokenizer, texts
         backend = tokenizer.offsets_backend if spans else None
         self._offsets = backend is not None
-        encode = backend.encode_batch if self._offsets else tokenizer.backend.encode_batch_fast
+        encode = tokenizer.backend.encode_batch_fast if backend is None else backend.encode_batch
         self._encodings: list[Any] = encode(list(texts), add_special_tokens=False)
 
     def aligned(self) -> Iterator[AlignedIds]:

@@ -52,21 +52,22 @@ def with_loop(made: Any, folder: str) -> Any:
     """This package's loop, ready to evaluate."""
     from transformers import TrainingArguments
 
+    from autotrain_llm.run.algorithms.recipe import make_recipe
     from autotrain_llm.run.engine.batches import RowGroups
-    from autotrain_llm.run.engine.loading import load
     from autotrain_llm.run.engine.loop import Loop
     from autotrain_llm.run.engine.throughput import Throughput
-    from autotrain_llm.run.session.execute import make_layout, make_objective, trainer_arguments
+    from autotrain_llm.run.session.training import trainer_arguments
 
-    loaded = load(made.plan, made.context)
+    recipe = make_recipe(made.plan, made.context)
+    loaded = recipe.load()
     rows = RowGroups(made.context.prepared.valid)
     arguments = TrainingArguments(**trainer_arguments(made.plan, Path(folder)))
     loop = Loop(
         model=loaded.model,
         args=arguments,
         processing_class=loaded.tokenizer,
-        layout=make_layout(made.plan, loaded),
-        objective=make_objective(made.plan),
+        layout=recipe.make_layout(loaded),
+        objective=recipe.make_objective(),
         throughput=Throughput(None, None),
         train_rows=rows,
         valid_rows=rows,

@@ -266,13 +266,14 @@ def measure(options: argparse.Namespace, case: Case) -> None:
         "parts": estimate.memory,
     }
     leave(options, result)
-    from autotrain_llm.run.session.execute import execute, load_model
+    from autotrain_llm.run.algorithms.recipe import make_recipe
+    from autotrain_llm.run.session.execute import execute
 
     held: list[int] = []
 
     def loading(*given: Any) -> Any:
         held.append(begin(options.device))
-        return load_model(*given)
+        return make_recipe(*given).load()
 
     execute(checked, None, loading, with_page=False)
     result |= {"measured": most(options.device) - held[0], "machine": machine(options.device)}

@@ -12,7 +12,7 @@ from autotrain_llm.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from autotrain_llm.planning.plan import Plan
-    from autotrain_llm.run.session.execute import RunReport
+    from autotrain_llm.run.session.run_report import RunReport
 
 
 def check(**flags: Any) -> tuple[Finding, ...]:
@@ -39,7 +39,7 @@ def plan(**flags: Any) -> Plan:
 def train(watch: ProgressCallback | None = None, **flags: Any) -> RunReport:
     """Train. `watch` hears of progress.
 
-    Raises `Refused` before anything is started, `RunFailed` when the run fails, `Interrupted` (both of `autotrain_llm.run.session.execute`) when a
+    Raises `Refused` before anything is started, `RunFailed` when the run fails, `Interrupted` (both of `autotrain_llm.run.failures`) when a
     signal ends it; every complete checkpoint is kept.
     """
     checked = _checked(flags)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -273,15 +272,42 @@ def test_the_rules_are_loaded_without_what_reads_models_and_rows() -> None:
     )
 
 
-def test_no_code_of_a_finding_is_compared_with_a_literal():
-    """What a kind of finding means for what comes after it is an attribute of its rule."""
-    code = re.compile(r"[PEMDR]\d{3}")
+# ---- algorithms
+
+RECIPES = "autotrain_llm.run.algorithms"
+
+
+def algorithm_of(module: str) -> str | None:
+    """The algorithm that a module belongs to: `preference` for `autotrain_llm.run.algorithms.preference.losses`."""
+    return module.split(".")[3] if module.startswith(RECIPES + ".") else None
+
+
+def test_session_engine_and_artifacts_know_the_recipe_and_no_algorithm():
+    blind = ("run/session/", "run/engine/", "run/artifacts/", "run/evaluation/")
     wrong = [
-        f"{path.relative_to(ROOT)}:{node.lineno}"
-        for path in FILES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Compare)
-        for part in ast.walk(node)
-        if isinstance(part, ast.Constant) and isinstance(part.value, str) and code.fullmatch(part.value)
+        str(found)
+        for found in IMPORTS
+        if found.file.startswith(blind) and algorithm_of(found.module) not in (None, "recipe")
     ]
-    assert wrong == [], "ask the finding's rule: `rule_of(finding).blocks`, see declare/rule.py"
+    assert wrong == [], "what an algorithm needs goes through a method of run/algorithms/recipe.py"
+
+
+def test_no_algorithm_imports_another():
+    wrong = [
+        str(found)
+        for found in IMPORTS
+        if found.file.startswith("run/algorithms/")
+        and algorithm_of(found.module) not in (None, "recipe", found.file.split("/")[2].removesuffix(".py"))
+    ]
+    assert wrong == [], "what two algorithms share belongs in run/engine"
+
+
+def test_the_engine_makes_no_use_of_what_stands_on_it():
+    above = ("session", "artifacts", "evaluation", "sweep", "report", "algorithms", "trl_engine", "generation")
+    wrong = [
+        str(found)
+        for found in IMPORTS
+        if found.file.startswith("run/engine/")
+        and any(found.module.startswith(f"autotrain_llm.run.{room}") for room in above)
+    ]
+    assert wrong == []

@@ -16,7 +16,7 @@ def answer_prompts(checked: Checked, screen: Screen) -> int:
     """Answer them one by one, as they come; as JSON, all together in the one document."""
     from autotrain_llm.cli.render import findings_text
     from autotrain_llm.run.generation.inference import infer
-    from autotrain_llm.run.session.execute import quiet_libraries
+    from autotrain_llm.run.session.training import quiet_libraries
 
     quiet_libraries(screen.verbose)
     answers = infer(checked.context)

@@ -104,7 +104,7 @@ def title_of(group: Group, trainer: Trainer | None = None) -> str:
 
 
 def _marked(trainer: Trainer) -> str:
-    return "" if trainer.objective else f" (checked; training is {NOT_YET})"
+    return "" if trainer.recipe else f" (checked; training is {NOT_YET})"
 
 
 def signature(param: Param) -> str:

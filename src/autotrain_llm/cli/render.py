@@ -13,7 +13,7 @@ from autotrain_llm.declare.text import duration, plain
 if TYPE_CHECKING:
     from autotrain_llm.checks.coverage import UncheckedItem
     from autotrain_llm.planning.plan import Plan
-    from autotrain_llm.run.session.execute import RunReport
+    from autotrain_llm.run.session.run_report import RunReport
 
 NOTHING_STARTED = "Nothing was started."
 WORDS = {"error": ("Error:", "bold red"), "warning": ("Warning:", "bold yellow")}

@@ -195,7 +195,8 @@ class Group(Record):
     """A titled set of parameters. A mixin's group names the `switch` that turns it on and whether it can be carried out yet.
 
     `subject` is what a mixin is called in messages ("Distillation"). `misused` is how grave it is to switch it on where it can't work.
-    `searchable` is False where all trials of a sweep have the same values: what they are compared on.
+    `searchable` is False where all trials of a sweep have the same values: what they are compared on. `recipe` is `module:Class` in
+    `run/algorithms`: how a mixin changes the recipe of a trainer.
     """
 
     name: str
@@ -208,6 +209,7 @@ class Group(Record):
     available: bool = True
     searchable: bool = True
     summary: str = ""
+    recipe: str | None = None
 
 
 def group(
@@ -219,12 +221,13 @@ def group(
     misused: str = "warning",
     available: bool = True,
     searchable: bool = True,
+    recipe: str | None = None,
 ) -> Callable[[Class], Class]:
     """Make a class of parameters a group; `order` is its place in help and guide."""
 
     def read(cls: Class) -> Class:
         summary = (cls.__doc__ or "").strip().split("\n")[0]
-        spec = Group(cls.__name__, title, (), order, switch, subject, misused, available, searchable, summary)
+        spec = Group(cls.__name__, title, (), order, switch, subject, misused, available, searchable, summary, recipe)
         params = tuple(
             _completed(getattr(cls, name), name, annotation, spec) for name, annotation in cls.__annotations__.items()
         )

@@ -39,8 +39,8 @@ class Trainer(Record):
     requires: names that must be given; `a|b` is satisfied by either.
     defaults: its own defaults, in place of the declaration's.
     learning_rates: lowest and highest that are plausible, for full training and for LoRA.
-    objective: `module:function` in `run/` that makes its loss; None while the trainer can be checked but not yet trained.
-    settings: names of the parameters that its objective is made with.
+    recipe: `module:Class` in `run/algorithms` that trains it; None while it can be checked but not yet trained.
+    settings: names of the parameters that its recipe makes the loss with.
     parts_pairs: whether a row with two answers is two rows to it.
     samples: whether it learns from answers that the model writes itself.
     trl_adapter: `module:function` in `run/` that hands the plan to TRL's trainer for `--engine trl`; None where TRL has none.
@@ -57,7 +57,7 @@ class Trainer(Record):
     requires: tuple[str, ...]
     usual: Mapping[str, Usual]
     learning_rates: Mapping[str, tuple[float, float]]
-    objective: str | None = None
+    recipe: str | None = None
     settings: tuple[str, ...] = ()
     parts_pairs: bool = False
     samples: bool = False

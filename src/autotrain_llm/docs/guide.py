@@ -57,7 +57,7 @@ def _title(trainer: Trainer) -> str:
 def _trainer(trainer: Trainer) -> str:
     """Purpose, Required, Optional by group, Incompatible, Example usage."""
     parts = [f"## {_title(trainer)}", "### Purpose", f"{trainer.summary} {trainer.purpose}"]
-    parts += [f"> {NOT_YET}"] if trainer.objective is None else []
+    parts += [f"> {NOT_YET}"] if trainer.recipe is None else []
     parts += ["### Required parameters", block("\n".join(_required(trainer, names) for names in trainer.requires))]
     parts += ["### Optional parameters", *_optional(trainer)]
     parts += ["### Incompatible parameters", *_incompatible(trainer)]

@@ -13,6 +13,7 @@ DIVERGENCES = ("forward_kl", "reverse_kl", "jsd")
     switch="use_distillation",
     subject="Distillation",
     misused="error",
+    recipe="autotrain_llm.run.algorithms.distill.recipe:Distilled",
 )
 class Distillation:
     """Learn a teacher's probabilities together with the task."""

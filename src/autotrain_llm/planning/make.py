@@ -204,7 +204,7 @@ def _not_checked(config: Config, context: RunContext) -> tuple[str, ...]:
 def _objective(config: Config, context: RunContext, reference: ReferencePlan | None) -> ObjectivePlan:
     spec = config.trainer_spec
     settings = {name: config.value_of(name) for name in spec.settings}
-    return ObjectivePlan(config.trainer, spec.objective, spec.trl_adapter, settings, reference)
+    return ObjectivePlan(config.trainer, spec.recipe, spec.trl_adapter, settings, reference)
 
 
 def _reference(config: Config, context: RunContext, schedule: SchedulePlan, memory: Memory) -> ReferencePlan | None:

@@ -79,7 +79,7 @@ TRAINER = Trainer(
     ),
     defaults={"text_column": "chosen"},
     learning_rates={"full": (1e-8, 5e-5), "lora": (1e-7, 1e-3)},
-    objective="autotrain_llm.run.algorithms.preference.objectives:dpo",
+    recipe="autotrain_llm.run.algorithms.preference.recipe:Dpo",
     trl_adapter="autotrain_llm.run.trl_engine.preference:dpo",
     settings=("dpo_beta", "dpo_loss", "label_smoothing"),
     metrics={

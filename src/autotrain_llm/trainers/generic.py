@@ -21,7 +21,7 @@ TRAINER = Trainer(
     requires=REQUIRED,
     usual=usual(lr=Usual(2e-5, 2e-4)),
     learning_rates={"full": (1e-7, 3e-4), "lora": (1e-6, 5e-3)},
-    objective="autotrain_llm.run.engine.objective:next_token",
+    recipe="autotrain_llm.run.algorithms.supervised:NextToken",
     trl_adapter="autotrain_llm.run.trl_engine.sft:sft",
     metrics={"loss": "minimize", "perplexity": "minimize", "token_accuracy": "maximize"},
     examples=(

@@ -57,7 +57,7 @@ TRAINER = Trainer(
         "sweep_metric": "eval_reward",
     },
     learning_rates={"full": (1e-8, 1e-4), "lora": (1e-7, 1e-3)},
-    objective="autotrain_llm.run.algorithms.rl.objectives:grpo",
+    recipe="autotrain_llm.run.algorithms.rl.recipe:Grpo",
     trl_adapter="autotrain_llm.run.trl_engine.grpo:grpo",
     settings=("rl_clip_range", "rl_entropy_coef"),
     samples=True,

@@ -42,7 +42,7 @@ TRAINER = Trainer(
     requires=REQUIRED,
     usual=usual(lr=Usual(5e-7, 2e-5), epochs=Usual(2, 2)),
     learning_rates={"full": (1e-8, 5e-5), "lora": (1e-7, 1e-3)},
-    objective="autotrain_llm.run.algorithms.preference.objectives:kto",
+    recipe="autotrain_llm.run.algorithms.preference.recipe:Kto",
     trl_adapter="autotrain_llm.run.trl_engine.preference:kto",
     settings=("kto_beta", "kto_desirable_weight", "kto_undesirable_weight"),
     parts_pairs=True,

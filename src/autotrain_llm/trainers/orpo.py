@@ -44,7 +44,7 @@ TRAINER = Trainer(
     defaults={"text_column": "chosen"},
     unused={"model_ref": "ORPO has no reference model"},
     learning_rates={"full": (1e-8, 1e-4), "lora": (1e-7, 1e-3)},
-    objective="autotrain_llm.run.algorithms.preference.objectives:orpo",
+    recipe="autotrain_llm.run.algorithms.preference.recipe:Orpo",
     settings=("orpo_alpha",),
     metrics={
         "loss": "minimize",

@@ -72,7 +72,7 @@ TRAINER = Trainer(
     ),
     defaults={"sweep_metric": "eval_reward"},
     learning_rates={"full": (1e-8, 1e-4), "lora": (1e-7, 1e-3)},
-    objective="autotrain_llm.run.algorithms.rl.objectives:ppo",
+    recipe="autotrain_llm.run.algorithms.rl.recipe:Ppo",
     settings=("rl_clip_range", "rl_value_clip_range", "rl_value_loss_coef", "rl_entropy_coef"),
     samples=True,
     metrics={**MEASURED, "kl": "minimize", "objective/kl": "minimize"},

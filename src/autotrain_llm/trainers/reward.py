@@ -33,7 +33,7 @@ TRAINER = Trainer(
         batch_size=Usual(16, 32),
         data_path=Usual("./data/preferences.jsonl", "./data/preferences.jsonl"),
     ),
-    objective="autotrain_llm.run.algorithms.reward.objective:pairwise",
+    recipe="autotrain_llm.run.algorithms.reward.recipe:RewardModel",
     settings=("label_smoothing",),
     trl_adapter="autotrain_llm.run.trl_engine.reward:reward",
     metrics={

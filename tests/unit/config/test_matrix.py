@@ -19,6 +19,7 @@ from autotrain_llm.cli.parser import read
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.config.resolved import resolve
 
+# Those of the guide that this table was written from; a trainer that was added since has its declaration alone.
 TRAINER_NAMES = ("generic", "sft", "dpo", "orpo", "kto", "reward", "ppo", "grpo")
 
 # One letter for each trainer: R it reads the parameter, w a warning and the value is dropped, u the same because the trainer accepts
@@ -191,7 +192,7 @@ def otherwise(name: str) -> Any:
 
 
 def test_every_trainer_and_parameter_of_the_guide_is_there():
-    assert tuple(TRAINERS) == TRAINER_NAMES
+    assert tuple(name for name in TRAINERS if name in TRAINER_NAMES) == TRAINER_NAMES
     assert set(MATRIX) <= set(PARAMS)
 
 

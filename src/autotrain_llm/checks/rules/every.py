@@ -1,33 +1,32 @@
 """All rules, by code.
 
-`RULES` are those of this folder, which every check loads. Those about files of models and about rows are next to the code that reads them, and
-are loaded with it: `every_rule()` has them too.
+`RULES` are those of this folder, which every check loads. Those about files of models and about rows stand beside the code that reads them, and
+are loaded with it: `every_rule()` is all of them, for documentation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from types import ModuleType
 
 from autotrain_llm.config.registry import modules_of
-from autotrain_llm.declare.finding import Finding
-from autotrain_llm.declare.rule import Rule, RuleFunction, declare_finding
+from autotrain_llm.declare.rule import Rule
 
 # Modules and packages of other rooms that declare findings.
-ELSEWHERE = ("autotrain_llm.models.findings", "autotrain_llm.models.checks")
+ELSEWHERE: tuple[str, ...] = ()
 
 
 def _rules_of(module: ModuleType) -> Iterator[Rule]:
     """The rules that a module declares: its functions, and its findings of code that reads."""
     for value in vars(module).values():
         rule = value if isinstance(value, Rule) else getattr(value, "RULE", None)
-        if isinstance(rule, Rule) and (rule.function is None or rule.function.__module__ == module.__name__):
+        if rule is not None and (rule.function is None or rule.function.__module__ == module.__name__):
             yield rule
 
 
-def _by_code(modules: Iterable[ModuleType]) -> dict[str, Rule]:
+def _by_code(modules: Iterator[ModuleType]) -> dict[str, Rule]:
     rules: dict[str, Rule] = {}
     for module in modules:
         for rule in _rules_of(module):
@@ -36,13 +35,13 @@ def _by_code(modules: Iterable[ModuleType]) -> dict[str, Rule]:
     return dict(sorted(rules.items()))
 
 
-RULES: dict[str, Rule] = _by_code(modules_of("autotrain_llm.checks.rules", "every"))
+RULES: dict[str, Rule] = _by_code(modules_of("autotrain_llm.checks.rules", "every", "codes"))
 
 
 @cache
 def every_rule() -> dict[str, Rule]:
-    """All kinds of findings, by code."""
-    return dict(sorted({**RULES, **_by_code(_elsewhere()), **_of_rows()}.items()))
+    """All findings there are, by code."""
+    return dict(sorted({**RULES, **_by_code(_elsewhere())}.items()))
 
 
 def _elsewhere() -> Iterator[ModuleType]:
@@ -52,20 +51,3 @@ def _elsewhere() -> Iterator[ModuleType]:
             yield from modules_of(name)
         else:
             yield module
-
-
-def _of_rows() -> dict[str, Rule]:
-    from autotrain_llm.checks.rules.pages.of_rows import EXAMPLES
-    from autotrain_llm.data.codes import EXPLANATIONS
-
-    return {code: declare_finding(code, text, example=EXAMPLES[code]) for code, text in EXPLANATIONS.items()}
-
-
-def rule_of(finding: Finding) -> Rule | None:
-    """The rule that declares a finding's code."""
-    return RULES.get(finding.code) or every_rule().get(finding.code)
-
-
-def rule_of_function(function: RuleFunction) -> Rule:
-    """The rule that a function was declared as."""
-    return function.RULE  # type: ignore[attr-defined]

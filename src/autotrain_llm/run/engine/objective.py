@@ -1,6 +1,6 @@
 """What is minimised: each objective is a small function of the log-probabilities of the tokens to predict.
 
-A trainer's `objective` names its maker: next-token prediction's is below, those that compare answers are in `preference/`. What an objective returns is a sum; the loop divides it by the number of items in
+Next-token prediction's is below; each algorithm has its own. What an objective returns is a sum; the loop divides it by the number of items in
 the whole optimizer step, over all batches and processes, so that neither accumulation nor the number of processes changes the loss.
 """
 
@@ -29,20 +29,16 @@ def no_derived_metrics(measured: Mapping[str, float]) -> dict[str, float]:
 class Objective:
     """compute: what the model's call returns (`flat.model`); loss: its sum over the batch's items; items: how many there are;
     measures: by name, a sum and what it is divided by; derived: what follows from the measures so divided, of which those whose names
-    begin with _ are for it alone. `make_dataset` makes items of
-    prepared rows, where they are other than rows; `has_reference` says that a batch needs its answers' log-probabilities under another
-    model."""
+    begin with _ are for it alone."""
 
     compute: str
     loss: Callable[[FlatOutput, Batch], torch.Tensor]
     items: Callable[[Batch], int]
     batch_metrics: Callable[[FlatOutput, Batch], Sums]
     derived_metrics: Callable[[Mapping[str, float]], dict[str, float]] = no_derived_metrics
-    make_dataset: Callable[[Any], Any] | None = None
-    has_reference: bool = False
 
 
-def next_token(settings: Mapping[str, Any]) -> Objective:
+def next_token() -> Objective:
     """Cross entropy of the tokens that are trained on, in nats, each counting the same."""
     return Objective(LOSS, _summed_loss, _targets, _token_measures, _perplexity)
 

@@ -23,7 +23,7 @@ from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts import records
 from autotrain_llm.run.failures import Interrupted, RunFailed
 from autotrain_llm.run.report.write import REPORT, try_write_report
-from autotrain_llm.run.session.execute import RunReport
+from autotrain_llm.run.session.run_report import RunReport
 from autotrain_llm.run.sweep.folder import STUDY_LOCK, SweepFolder
 from autotrain_llm.run.sweep.optuna_study import Study, connect
 from autotrain_llm.run.sweep.records import Ledger, best_of, history_of, summary

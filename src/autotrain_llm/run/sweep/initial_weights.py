@@ -13,14 +13,14 @@ import torch
 
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.plan import Plan
+from autotrain_llm.run.algorithms.recipe import make_recipe
 from autotrain_llm.run.engine.loading import Loaded
-from autotrain_llm.run.session.execute import load_model
 
 SHARE_OF_MEMORY = 0.8  # of what is free, beyond which nothing is kept
 
 
 class Weights:
-    """Stands in for `load_model`. Keeps one untouched model, with the random numbers that loading it left behind.
+    """Stands in for the loading of a recipe. Keeps one untouched model, with the random numbers that loading it left behind.
 
     A copy is bit for bit what loading it again would give, and so is what is trained from it. Nothing is kept of a quantised model, whose
     weights lie on the device, nor where memory is short; the model is loaded again then.
@@ -38,7 +38,7 @@ class Weights:
             _set_random_state(self.random)
             return copy.deepcopy(self.kept)
         self.kept = None  # before the next one is read, so that there are never three
-        loaded = load_model(plan, context)
+        loaded = make_recipe(plan, context).load()
         self.loaded += 1
         if _fits(plan, loaded):
             self.kept, self.key, self.random = copy.deepcopy(loaded), key, _random_state()

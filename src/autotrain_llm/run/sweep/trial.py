@@ -19,7 +19,8 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.planning.plan import Plan, SweepPlan
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.failures import Interrupted, RunFailed
-from autotrain_llm.run.session.execute import RunReport, execute
+from autotrain_llm.run.session.execute import execute
+from autotrain_llm.run.session.run_report import RunReport
 from autotrain_llm.run.sweep.initial_weights import Weights
 
 COMPLETE, PRUNED, FAILED, REFUSED = "complete", "pruned", "failed", "refused"

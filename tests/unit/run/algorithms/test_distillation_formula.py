@@ -231,7 +231,7 @@ class Taught:
 
     def loss(self, items: list, task: Objective, teachers: list | None = None, kept: int | None = None):
         """The loss of a batch, per item, and the student's gradients."""
-        pairs, batch = task.make_dataset is not None, self.layout.collate(items)
+        pairs, batch = isinstance(items[0], PromptGroup), self.layout.collate(items)
         if pairs:
             batch["reference"] = torch.zeros(batch["answers"], dtype=torch.float64)
         teacher = Teacher(self.teacher, head_of(self.teacher, self.layout), self.layout)
@@ -241,7 +241,7 @@ class Taught:
         where, weights = of_chosen(batch) if pairs else (None, None)
         chosen = (self.settings["loss"], self.settings["temperature"], self.settings["alpha"], 40)
         batch["distill_target"] = DistillTarget(said, *chosen, where, weights, pairs)
-        objective = distilled(task, self.settings["alpha"], self.settings["temperature"])
+        objective = distilled(task, self.settings["alpha"], self.settings["temperature"], pairs=pairs)
         output = self.layout.forward(self.student, batch, objective.compute)
         loss = objective.loss(output, batch) / objective.items(batch)
         measured = {
@@ -288,7 +288,7 @@ def test_a_batch_of_rows_costs_what_the_formula_says(divergence, kind, kept):
     each = [taught.of_row(row) for row in rows]
     tokens = sum(len(logprobs) for logprobs, _ in each)
     expected = sum(0.6 * -logprobs.sum() + 0.4 * 4 * apart.sum() for logprobs, apart in each) / tokens
-    taught.assert_same(taught.loss(rows, next_token({}), kept=kept), expected)
+    taught.assert_same(taught.loss(rows, next_token(), kept=kept), expected)
 
 
 @LAYOUTS
@@ -298,7 +298,7 @@ def test_a_teacher_with_more_rows_in_its_embedding_is_cut(kind):
     each = [taught.of_row(row) for row in rows]
     tokens = sum(len(logprobs) for logprobs, _ in each)
     expected = sum(0.6 * -logprobs.sum() + 0.4 * 4 * apart.sum() for logprobs, apart in each) / tokens
-    taught.assert_same(taught.loss(rows, next_token({})), expected)
+    taught.assert_same(taught.loss(rows, next_token()), expected)
 
 
 def a_family(number: int, prompt: int) -> PromptGroup:
@@ -341,7 +341,7 @@ def test_a_teacher_that_sees_another_prompt_is_compared_over_the_same_answer(kin
             side.append((np.concatenate([random.integers(3, 40, prompt), answer]), marks))
     each = [taught.of_row(row, other) for row, other in zip(rows, seen, strict=True)]
     expected = sum(0.6 * -logprobs.sum() + 0.4 * 4 * apart.sum() for logprobs, apart in each) / 10
-    taught.assert_same(taught.loss(rows, next_token({}), seen), expected)
+    taught.assert_same(taught.loss(rows, next_token(), seen), expected)
 
 
 def test_a_padded_head_that_is_more_than_a_product_is_the_models_own():

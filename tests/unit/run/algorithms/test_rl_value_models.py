@@ -18,13 +18,13 @@ from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.planning.plan import LayoutPlan
+from autotrain_llm.run.algorithms.recipe import make_recipe
 from autotrain_llm.run.algorithms.rl.rewards import load_rewards
 from autotrain_llm.run.algorithms.rl.value_head import value_head_of
 from autotrain_llm.run.algorithms.rl.value_models import add_decided_value_head, make_prefix_baseline
 from autotrain_llm.run.engine.flat.model import VALUES
 from autotrain_llm.run.engine.layouts import PromptGroup
 from autotrain_llm.run.engine.loading import load
-from autotrain_llm.run.session.execute import make_layout
 from support.light_models import build_light_model
 from support.models import build_llama
 from support.rows import COLOURS, write_rows
@@ -78,7 +78,7 @@ def values_of(found: Checked, prompt_groups: list[PromptGroup]) -> tuple[Any, np
     """The policy with its value head, and what that says before each token of these answers."""
     assert found.plan is not None and found.findings == ()
     loaded = load(found.plan, found.context)
-    layout = make_layout(found.plan, loaded)
+    layout = make_recipe(found.plan, found.context).make_layout(loaded)
     add_decided_value_head(found.plan, found.context, loaded.model)
     with torch.no_grad():
         value = layout.forward(loaded.model, layout.collate(prompt_groups), VALUES).value
@@ -163,7 +163,7 @@ def test_what_is_corrected_is_the_reward_models_own_score_at_the_token_before(
     loaded = load(found.plan, found.context)
     padded = LayoutPlan("padded", "", packing=False)
     plan = dataclasses.replace(found.plan, layout=padded) if kind == "llama, padded" else found.plan
-    layout = make_layout(plan, loaded)
+    layout = make_recipe(plan, found.context).make_layout(loaded)
     assert layout.name == ("flat" if kind == "llama" else "padded")
     add_decided_value_head(plan, found.context, loaded.model)
     head = value_head_of(loaded.model)

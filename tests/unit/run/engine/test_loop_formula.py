@@ -82,7 +82,7 @@ def looped(
         model=model,
         args=TrainingArguments(**settings),
         layout=Flat(model) if layout == "flat" else Padded(0),
-        objective=next_token({}),
+        objective=next_token(),
         throughput=Throughput(None, None),
         train_rows=RowGroups(rows),
         valid_rows=None,

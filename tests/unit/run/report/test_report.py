@@ -15,9 +15,9 @@ from autotrain_llm import train
 from autotrain_llm.cli.main import main
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts import records
+from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.report.curves import label, panels, thinned
 from autotrain_llm.run.report.write import try_write_report, write_report
-from autotrain_llm.run.session.execute import RunFailed
 from support.rows import questions, write_rows
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -202,7 +202,7 @@ def test_an_interrupted_run_says_how_to_go_on(tiny, tmp_path):
     import os
     import signal
 
-    from autotrain_llm.run.session.execute import Interrupted
+    from autotrain_llm.run.failures import Interrupted
 
     class Stop(ProgressCallback):
         def step(self, step: int) -> None:

@@ -16,10 +16,11 @@ from autotrain_llm.run.engine.logps import lengths
 from autotrain_llm.run.engine.objective import Batch, Objective, Sums
 
 
-def distilled(task: Objective, alpha: float, temperature: float) -> Objective:
-    """The objective of a task together with a teacher, whose share is `alpha` (0 to 1). The batch holds its `distill_target`."""
+def distilled(task: Objective, alpha: float, temperature: float, *, pairs: bool) -> Objective:
+    """The objective of a task together with a teacher, whose share is `alpha` (0 to 1). `pairs`: whether the
+    items of the task are pairs, else tokens. The batch holds its `distill_target`."""
     share, softening = alpha, temperature**2
-    of_tokens = task.make_dataset is None
+    of_tokens = not pairs
 
     def loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
         assert output.loss is not None

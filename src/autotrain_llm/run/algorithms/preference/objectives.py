@@ -8,10 +8,8 @@ from typing import Any
 import torch
 from torch.nn.functional import logsigmoid, sigmoid
 
-from autotrain_llm.run.algorithms.preference.dataset import UnpairedPreferences
 from autotrain_llm.run.algorithms.preference.logps import of_chosen, pair_logps, pair_metrics, perplexity
 from autotrain_llm.run.algorithms.preference.losses import LOSSES
-from autotrain_llm.run.engine.answer_items import Pairs
 from autotrain_llm.run.engine.flat.model import LOGPROBS, FlatOutput
 from autotrain_llm.run.engine.logps import lengths, sequence_logps
 from autotrain_llm.run.engine.objective import Batch, Objective, Sums, mean_of
@@ -35,7 +33,7 @@ def dpo(settings: Mapping[str, Any]) -> Objective:
             **of_chosen(output, batch, _every_other(batch)),
         }
 
-    return Objective(LOGPROBS, loss, _pairs, batch_metrics, perplexity, make_dataset=Pairs, has_reference=True)
+    return Objective(LOGPROBS, loss, _pairs, batch_metrics, perplexity)
 
 
 def orpo(settings: Mapping[str, Any]) -> Objective:
@@ -68,7 +66,7 @@ def orpo(settings: Mapping[str, Any]) -> Objective:
             **of_chosen(output, batch, _every_other(batch)),
         }
 
-    return Objective(LOGPROBS, loss, _pairs, batch_metrics, perplexity, make_dataset=Pairs)
+    return Objective(LOGPROBS, loss, _pairs, batch_metrics, perplexity)
 
 
 def log_odds(logprob: torch.Tensor) -> torch.Tensor:
@@ -106,7 +104,7 @@ def kto(settings: Mapping[str, Any]) -> Objective:
             **of_chosen(output, batch, labels),
         }
 
-    return Objective(LOGPROBS, loss, _answers, batch_metrics, _margin, UnpairedPreferences, has_reference=True)
+    return Objective(LOGPROBS, loss, _answers, batch_metrics, _margin)
 
 
 def _margin(measured: Mapping[str, float]) -> dict[str, float]:

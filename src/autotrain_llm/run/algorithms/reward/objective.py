@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch.nn.functional import logsigmoid
 
-from autotrain_llm.run.engine.answer_items import Pairs
 from autotrain_llm.run.engine.flat.model import SCORES, FlatOutput
 from autotrain_llm.run.engine.objective import Batch, Objective, Sums, mean_of
 
@@ -27,7 +26,7 @@ def pairwise(settings: Mapping[str, Any]) -> Objective:
         chosen, rejected = _sides(output)
         return pairwise_loss(chosen, rejected, smoothing).sum()
 
-    return Objective(SCORES, loss, _pairs, _batch_metrics, _calibration, make_dataset=Pairs)
+    return Objective(SCORES, loss, _pairs, _batch_metrics, _calibration)
 
 
 def pairwise_loss(chosen: torch.Tensor, rejected: torch.Tensor, smoothing: float) -> torch.Tensor:

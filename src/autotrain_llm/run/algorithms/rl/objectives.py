@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from autotrain_llm.run.algorithms.rl.losses import clipped_policy_loss, clipped_share, clipped_value_loss, k3
-from autotrain_llm.run.algorithms.rl.prompts import Prompts
 from autotrain_llm.run.engine.flat.model import LOGPROBS, VALUES, FlatOutput
 from autotrain_llm.run.engine.objective import Batch, Objective, Sums, mean_of
 
@@ -73,7 +72,7 @@ def _policy(
             **batch["phase"],
         }
 
-    return Objective(compute, loss, _tokens, batch_metrics, make_dataset=Prompts)
+    return Objective(compute, loss, _tokens, batch_metrics)
 
 
 def _logprobs(output: FlatOutput) -> torch.Tensor:

@@ -1,65 +1,157 @@
-"""Put together what a plan of ppo or grpo needs beside the loop: who writes, who scores, what the policy is held to, where phases come from."""
+"""The recipes of ppo, grpo and spo: the policy samples answers, which are scored and trained on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.planning.plan import Plan
+from torch import nn
+
+from autotrain_llm.planning.plan import Plan, RolloutPlan
+from autotrain_llm.run.algorithms.recipe import Recipe, Started
+from autotrain_llm.run.algorithms.rl import objectives
+from autotrain_llm.run.algorithms.rl.estimators import (
+    AdvantageEstimator,
+    GeneralisedAdvantages,
+    GroupAdvantages,
+    SingleStreamAdvantages,
+)
+from autotrain_llm.run.algorithms.rl.layouts import FlatPolicy, PaddedPolicy
 from autotrain_llm.run.algorithms.rl.prompts import Prompts
-from autotrain_llm.run.algorithms.rl.rewards import load_rewards
+from autotrain_llm.run.algorithms.rl.rewards import Rewards, load_rewards
 from autotrain_llm.run.algorithms.rl.rollout_buffer import RolloutSchedule
-from autotrain_llm.run.algorithms.rl.rollouts import HeldOutRewards, RolloutSource, RolloutWorker, SampleLog
-from autotrain_llm.run.algorithms.rl.value_models import add_decided_value_head, make_prefix_baseline
+from autotrain_llm.run.algorithms.rl.rollouts import SAMPLES, HeldOutRewards, RolloutSource, RolloutWorker, SampleLog
+from autotrain_llm.run.algorithms.rl.value_head import (
+    FILE,
+    load_value_head,
+    save_value_head,
+    value_head_of,
+    without_value_head,
+)
+from autotrain_llm.run.algorithms.rl.value_models import (
+    PrefixRewardBaseline,
+    add_decided_value_head,
+    make_prefix_baseline,
+)
+from autotrain_llm.run.algorithms.rl.value_tracker import Forgetting
 from autotrain_llm.run.artifacts.saving import end_tokens
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.loading import DTYPES, Loaded
-from autotrain_llm.run.engine.loop import Observer
-from autotrain_llm.run.engine.reference_model import load_reference_model
+from autotrain_llm.run.engine.loop import BatchSource, Observer
+from autotrain_llm.run.engine.objective import Objective
+from autotrain_llm.run.engine.reference_model import load_reference_model, without_dropout
 from autotrain_llm.run.generation.sampler import Sampler
 from autotrain_llm.run.generation.types import Sampling
 
 
-@dataclass(frozen=True)
-class Started:
-    """The loop's source of batches, and what measures the prompts that were held out."""
+class PolicyRecipe(Recipe):
+    """What all three have in common."""
 
-    rollouts: RolloutSource
-    observers: tuple[Observer, ...]
+    @property
+    def rollouts(self) -> RolloutPlan:
+        assert self.plan.rollouts is not None
+        return self.plan.rollouts
+
+    def make_estimator(self) -> AdvantageEstimator:
+        """How scores become advantages."""
+        raise NotImplementedError
+
+    def make_layout(self, loaded: Loaded) -> BatchLayout:
+        if self.plan.engine != "native":
+            return super().make_layout(loaded)
+        temperature = self.rollouts.sampling.temperature
+        if self.is_padded:
+            return PaddedPolicy(loaded.model, int(loaded.tokenizer.pad_token_id), temperature)
+        return FlatPolicy(loaded.model, temperature, self.plan.model.attention)
+
+    def make_objective(self) -> Objective:
+        return objectives.grpo(self.plan.objective.settings)
+
+    def make_dataset(self, rows: Any) -> Any:
+        return Prompts(rows)
+
+    def prepare(self, loaded: Loaded) -> None:
+        without_dropout(loaded.model)
+
+    def add_values(self, model: nn.Module) -> None:
+        """Put a value head into the policy, where the algorithm has one."""
+
+    def prefix_baseline(self, rewards: Rewards, layout: BatchLayout) -> PrefixRewardBaseline | None:
+        """The reward model that values start from and that is not trained."""
+        return None
+
+    def make_source(self, started: Started) -> tuple[BatchSource | None, list[Observer]]:
+        plan, loaded, layout = self.plan, started.loaded, started.layout
+        assert self.context.prepared is not None
+        ends = end_tokens(loaded.model, loaded.tokenizer, self.context.prepared.end_of_turn)
+        sampler = Sampler(layout, loaded.tokenizer, ends, sampling_of(plan), DTYPES[plan.precision.name])
+        # Before the value head is added: the reference may be a copy of the policy, and has none.
+        reference = load_reference_model(plan, self.context, loaded, layout) if plan.objective.reference else None
+        self.add_values(loaded.model)
+        rewards = load_rewards(plan, self.context, loaded)
+        baseline = self.prefix_baseline(rewards, layout)
+        worker = RolloutWorker(started.train.rows, layout, sampler, rewards, reference, baseline)
+        samples = SampleLog(started.folder, started.step) if started.folder is not None else None
+        schedule = RolloutSchedule.of(self.rollouts.schedule, plan.seed)
+        source = RolloutSource(worker, schedule, self.make_estimator(), self.rollouts, samples)
+        if started.checkpoint is not None:
+            source.restore(loaded.model, started.checkpoint)
+        if started.valid is None:
+            return source, []
+        held_out = RolloutWorker(started.valid.rows, layout, sampler, rewards.on(self.context, "valid"), reference)
+        return source, [HeldOutRewards(held_out, plan.seed)]
+
+    def files(self) -> tuple[str, ...]:
+        return (SAMPLES, FILE)
 
 
-def start_rollouts(
-    plan: Plan,
-    context: RunContext,
-    loaded: Loaded,
-    layout: BatchLayout,
-    prompts: Prompts,
-    held_out: Prompts | None,
-    folder: Path | None,
-    checkpoint: Path | None,
-    step: int | None,
-) -> Started:
-    """Called before the first step; `folder` is where samples are shown, None in processes that don't lead. A value head joins the model."""
-    assert plan.rollouts is not None and context.prepared is not None
-    decided = plan.rollouts
-    ends = end_tokens(loaded.model, loaded.tokenizer, context.prepared.end_of_turn)
-    sampler = Sampler(layout, loaded.tokenizer, ends, sampling_of(plan), DTYPES[plan.precision.name])
-    reference = load_reference_model(plan, context, loaded, layout) if plan.objective.reference else None
-    add_decided_value_head(plan, context, loaded.model)
+class Grpo(PolicyRecipe):
+    """Group-relative policy optimisation."""
 
-    rewards = load_rewards(plan, context, loaded)
-    worker = RolloutWorker(
-        prompts.rows, layout, sampler, rewards, reference, make_prefix_baseline(plan, rewards, layout)
-    )
-    sample_log = SampleLog(folder, step) if folder is not None else None
-    rollouts = RolloutSource(worker, RolloutSchedule.of(decided.schedule, plan.seed), decided, sample_log)
-    if checkpoint is not None:
-        rollouts.restore(loaded.model, checkpoint)
-    if held_out is None:
-        return Started(rollouts, ())
-    held_out_worker = RolloutWorker(held_out.rows, layout, sampler, rewards.on(context, "valid"), reference)
-    return Started(rollouts, (HeldOutRewards(held_out_worker, plan.seed),))
+    def make_estimator(self) -> AdvantageEstimator:
+        assert self.rollouts.rl_advantage is not None
+        return GroupAdvantages(self.rollouts.rl_advantage)
+
+
+class Spo(PolicyRecipe):
+    """Single-stream policy optimisation: the loss of grpo, one answer to each prompt, advantages against tracked values."""
+
+    def make_estimator(self) -> AdvantageEstimator:
+        settings = self.plan.objective.settings
+        forgetting = Forgetting(settings["spo_half_life"], settings["spo_rho_min"], settings["spo_rho_max"])
+        return SingleStreamAdvantages(
+            forgetting, settings["spo_first_answers"], settings["spo_exploration"], self.plan.seed
+        )
+
+
+class Ppo(PolicyRecipe):
+    """Proximal policy optimisation with a value head, which is trained with the policy and saved beside the model."""
+
+    def make_objective(self) -> Objective:
+        return objectives.ppo(self.plan.objective.settings)
+
+    def make_estimator(self) -> AdvantageEstimator:
+        assert self.rollouts.rl_gamma is not None and self.rollouts.rl_gae_lambda is not None
+        return GeneralisedAdvantages(self.rollouts.rl_gamma, self.rollouts.rl_gae_lambda)
+
+    def add_values(self, model: nn.Module) -> None:
+        add_decided_value_head(self.plan, self.context, model)
+
+    def prefix_baseline(self, rewards: Rewards, layout: BatchLayout) -> PrefixRewardBaseline | None:
+        return make_prefix_baseline(self.plan, rewards, layout)
+
+    def restore(self, model: nn.Module, checkpoint: Path) -> None:
+        if value_head_of(model) is None:
+            self.add_values(model)
+        load_value_head(model, checkpoint)
+
+    @contextmanager
+    def saving(self, model: nn.Module, folder: Path) -> Iterator[None]:
+        save_value_head(model, folder)
+        with without_value_head(model):
+            yield
 
 
 def sampling_of(plan: Plan) -> Sampling:

@@ -98,6 +98,8 @@ class RolloutBatch(Answers):
     baseline: np.ndarray | None = None
     reward_value_weight: float | None = None
     returns: np.ndarray | None = None
+    tracked_values: np.ndarray | None = None
+    divergence: np.ndarray | None = None
     kl_coef: float = 0.0
     seconds: float = 0.0
     stopped: bool = False

@@ -21,17 +21,8 @@ from torch.utils.data import Sampler as Order
 from autotrain_llm.data.order import no_grad_batches
 from autotrain_llm.data.rows import TokenRows
 from autotrain_llm.planning.plan import RolloutPlan
-from autotrain_llm.run.algorithms.rl.advantages import (
-    GROUP_ADVANTAGES,
-    KlController,
-    discounted,
-    explained_variance,
-    fit_slope,
-    generalised_advantages,
-    group_deviations,
-    token_rewards,
-    whiten,
-)
+from autotrain_llm.run.algorithms.rl.advantages import KlController
+from autotrain_llm.run.algorithms.rl.estimators import AdvantageEstimator
 from autotrain_llm.run.algorithms.rl.objectives import APPROX_KL
 from autotrain_llm.run.algorithms.rl.rewards import Rewards
 from autotrain_llm.run.algorithms.rl.rollout_buffer import (
@@ -64,7 +55,6 @@ if TYPE_CHECKING:
 TRAINING, EVALUATION = 0, 1  # sides of the data, in seeds
 EXACT = torch.float64  # of sums
 SAMPLES = "samples.jsonl"
-WEIGHT_RATE = 0.3  # how far what counts of the reward model's word moves in a phase toward what that finds best
 SAMPLES_PER_ROLLOUT = 4  # answers of each phase that are written down
 
 
@@ -110,6 +100,10 @@ class RolloutWorker:
             with self.reference.activated(policy_of(loop)) as reference:
                 found["reference"] = self._forward_logps(loop, answers, reference, LOGPROBS)[0]
         return found
+
+    def logprobs(self, loop: Loop, answers: Answers) -> np.ndarray:
+        """The policy's log-probability of each token of these answers, float64 (tokens,)."""
+        return self._forward_logps(loop, answers, policy_of(loop), LOGPROBS)[0]
 
     def _forward_logps(self, loop: Loop, answers: Answers, model: nn.Module, compute: str) -> np.ndarray:
         """Log-probabilities, entropies and values (3, tokens)."""
@@ -183,10 +177,12 @@ class RolloutSource:
         self,
         worker: RolloutWorker,
         schedule: RolloutSchedule,
+        estimator: AdvantageEstimator,
         settings: RolloutPlan,
         sample_log: SampleLog | None,
     ) -> None:
-        self.worker, self.schedule, self.settings, self.sample_log = worker, schedule, settings, sample_log
+        self.worker, self.schedule, self.estimator = worker, schedule, estimator
+        self.settings, self.sample_log = settings, sample_log
         self.controller = KlController(settings.rl_kl_coef, settings.rl_target_kl)
         self.rollout: RolloutBatch | None = None
         self.measured: Sums = {}
@@ -218,11 +214,13 @@ class RolloutSource:
         if self._loop.args.should_save:
             save_value_head(model, folder)
             save_rollout(self.rollout, self.controller.coefficient, folder)
+            self.estimator.save(folder)
 
     def restore(self, model: nn.Module, checkpoint: Path) -> None:
         """Go on as it was when the checkpoint was written."""
         load_value_head(model, checkpoint)
         self.rollout, self.controller.coefficient = load_rollout(checkpoint)
+        self.estimator.restore(checkpoint)
         self.measured = self._metrics(self.rollout)
 
     # --- phases -----------------------------------------------------------------------------------------------------
@@ -256,7 +254,8 @@ class RolloutSource:
 
     def _new_rollout(self, loop: Loop, number: int, update: int, began: float) -> RolloutBatch:
         schedule, worker = self.schedule, self.worker
-        rows = schedule.rows_of(number)
+        self.estimator.begin(worker, schedule, loop)
+        rows = self.estimator.prompts(schedule, number)
         seeds = schedule.seeds_of(TRAINING, number, count=len(rows) * schedule.answers_each)
         answers, scores = worker.write(loop, rows, seeds, schedule.answers_each)
         found = worker.measure(loop, answers, values=value_head_of(policy_of(loop)) is not None)
@@ -278,37 +277,11 @@ class RolloutSource:
             advantages=np.zeros(0),
             kl_coef=self.controller.coefficient,
         )
-        self._compute_advantages(made)
+        self.estimator.estimate(made, self.rollout, worker, loop)
         if made.reference is not None:
             self.controller.measured(float(divergences(made).mean()))
         made.seconds = time.perf_counter() - began
         return made
-
-    def _compute_advantages(self, rollout: RolloutBatch) -> None:
-        """Turn scores into advantages, for values with what they are taught."""
-        if rollout.values is None:
-            assert self.settings.rl_advantage is not None
-            weigh = GROUP_ADVANTAGES[self.settings.rl_advantage]
-            rollout.advantages = np.repeat(weigh(rollout.rewards, rollout.each), rollout.lengths)
-            return
-        apart = np.zeros(len(rollout.ids)) if rollout.reference is None else rollout.logprobs - rollout.reference
-        gamma, gae_lambda = self.settings.rl_gamma, self.settings.rl_gae_lambda
-        assert gamma is not None and gae_lambda is not None  # whatever has values has these
-        rewards = token_rewards(rollout.rewards, apart, rollout.lengths, rollout.kl_coef)
-        if rollout.baseline is not None:
-            left = discounted(rewards, rollout.lengths, gamma) - rollout.values
-            rollout.reward_value_weight = self._smoothed_weight(fit_slope(rollout.baseline, left))
-            rollout.baseline = rollout.reward_value_weight * rollout.baseline
-            rollout.values = rollout.values + rollout.baseline
-        advantages, rollout.returns = generalised_advantages(
-            rewards, rollout.values, rollout.lengths, gamma, gae_lambda
-        )
-        rollout.advantages = whiten(advantages)
-
-    def _smoothed_weight(self, found: float) -> float:
-        """The share of a reward model's word that counts in a phase that finds it best: the head, which makes up for the rest, must keep pace."""
-        earlier = None if self.rollout is None else self.rollout.reward_value_weight
-        return found if earlier is None else earlier + WEIGHT_RATE * (found - earlier)
 
     def _metrics(self, rollout: RolloutBatch) -> Sums:
         """What every log of the phase's steps says of it."""
@@ -317,15 +290,7 @@ class RolloutSource:
         if rollout.reference is not None:
             found |= of_divergence(rollout, rollout.logprobs - rollout.reference)
             found["kl_coef"] = np.asarray([rollout.kl_coef])
-        if rollout.values is None:
-            spread = group_deviations(rollout.rewards, rollout.each)
-            found |= {"reward_std": spread, "frac_reward_zero_std": (spread == 0).astype(float)}
-        else:
-            assert rollout.returns is not None
-            found |= {"explained_variance": np.asarray([explained_variance(rollout.values, rollout.returns)])}
-            found["reward_std"] = np.asarray([rollout.rewards.std()])
-            if rollout.reward_value_weight is not None:
-                found["reward_value_weight"] = np.asarray([rollout.reward_value_weight])
+        found |= self.estimator.metrics(rollout)
         found["rollout_seconds"] = np.asarray([rollout.seconds])
         return {
             name: (torch.tensor(values.sum(), dtype=EXACT), torch.tensor(values.size, dtype=EXACT))

@@ -1,0 +1,153 @@
+"""A value for each prompt that lasts through the run: what single-stream policy optimisation has in place of a group.
+
+Xu and Ding 2025, "Single-stream Policy Optimization", arXiv:2509.13232. Nothing here knows a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+FILE = "value_tracker.npz"
+EPSILON = 1e-8  # added to a standard deviation before it divides
+DRAW = 2  # of the random numbers that draw prompts, among the seeds of a run
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """How much of what was observed is kept: 2^(-D / half_life) within [lowest, highest], D the policy's divergence in nats per token."""
+
+    half_life: float
+    lowest: float
+    highest: float
+
+    def rate(self, divergence: np.ndarray) -> np.ndarray:
+        """rho for each divergence; a policy that has not moved keeps most."""
+        return np.clip(2.0 ** (-divergence / self.half_life), self.lowest, self.highest)
+
+    @property
+    def first_weight(self) -> float:
+        """The number of answers that the first estimate counts as: what observations weigh in the long run at the lowest rate."""
+        return 1 / (1 - self.lowest)
+
+
+class ValueTracker:
+    """The expected reward of each prompt, updated by one answer at a time; arrays are float64 (prompts,).
+
+    For rewards of 0 and 1 it is the Beta posterior of the paper: `total` is alpha and `weight - total` is beta. Other rewards are
+    averaged by the same rule, and their spread is measured by `squares` where the paper has v(1 - v): for 0 and 1 both are the same.
+    """
+
+    def __init__(self, forgetting: Forgetting, rewards: np.ndarray) -> None:
+        """`rewards` (prompts, n) are those of the first n answers to each prompt."""
+        self.forgetting = forgetting
+        self.weight = np.full(len(rewards), forgetting.first_weight)
+        self.total = self.weight * rewards.mean(1)
+        self.squares = self.weight * (rewards**2).mean(1)
+        self.lowest, self.highest = float(rewards.min()), float(rewards.max())
+
+    @property
+    def values(self) -> np.ndarray:
+        """The expected reward of each prompt, v = alpha / (alpha + beta)."""
+        return self.total / self.weight
+
+    def update(self, rows: np.ndarray, rewards: np.ndarray, divergence: np.ndarray) -> np.ndarray:
+        """Observe one answer to each of these prompts, all different: alpha <- rho alpha + r, beta <- rho beta + (1 - r). Returns rho."""
+        rate = self.forgetting.rate(divergence)
+        self.weight[rows] = rate * self.weight[rows] + 1
+        self.total[rows] = rate * self.total[rows] + rewards
+        self.squares[rows] = rate * self.squares[rows] + rewards**2
+        self.lowest, self.highest = min(self.lowest, float(rewards.min())), max(self.highest, float(rewards.max()))
+        return rate
+
+    def priorities(self, exploration: float) -> np.ndarray:
+        """The weight each prompt is drawn with: the standard deviation of its reward, sqrt(v(1 - v)), and `exploration` for every prompt.
+
+        Rewards count in units of the range that was seen, so that `exploration` means the same on any scale.
+        """
+        spread = np.sqrt(np.maximum(self.squares / self.weight - self.values**2, 0))
+        return spread / ((self.highest - self.lowest) or 1) + exploration
+
+    def draw(self, count: int, exploration: float, *seed: int) -> np.ndarray:
+        """`count` different prompts, likelier the higher their priority."""
+        weights = self.priorities(exploration)
+        return np.random.default_rng((*seed, DRAW)).choice(
+            len(weights), count, replace=False, p=weights / weights.sum()
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that is needed to go on."""
+        state = {"weight": self.weight, "total": self.total, "squares": self.squares}
+        return {**state, "range": np.asarray([self.lowest, self.highest])}
+
+    @classmethod
+    def from_arrays(cls, forgetting: Forgetting, arrays: Mapping[str, np.ndarray]) -> ValueTracker:
+        """What `arrays` gave."""
+        tracker = cls(forgetting, np.zeros((len(arrays["weight"]), 1)))
+        tracker.weight, tracker.total, tracker.squares = arrays["weight"], arrays["total"], arrays["squares"]
+        tracker.lowest, tracker.highest = (float(end) for end in arrays["range"])
+        return tracker
+
+
+def single_stream_advantages(rewards: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """r - v of each answer (answers,), v from before that answer was observed, with mean 0 and deviation 1 over the whole rollout."""
+    above = rewards - values
+    return (above - above.mean()) / (above.std() + EPSILON)
+
+
+class LastAnswers:
+    """The last answer to each prompt with its log-probabilities when it was sampled: what the policy's divergence since then is measured on."""
+
+    def __init__(self) -> None:
+        self.ids: dict[int, np.ndarray] = {}
+        self.logprobs: dict[int, np.ndarray] = {}
+
+    def put(self, row: int, ids: np.ndarray, logprobs: np.ndarray) -> None:
+        self.ids[row], self.logprobs[row] = ids, logprobs
+
+    def answered(self, rows: np.ndarray) -> list[int]:
+        """The positions among `rows` of prompts that were answered before."""
+        return [place for place, row in enumerate(rows.tolist()) if row in self.ids]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All answers, one after the other, by the number of their prompt."""
+        rows = sorted(self.ids)
+        return {
+            "rows": np.asarray(rows, dtype=np.int64),
+            "lengths": np.asarray([len(self.ids[row]) for row in rows], dtype=np.int64),
+            "ids": _joined([self.ids[row] for row in rows], np.int32),
+            "logprobs": _joined([self.logprobs[row] for row in rows], np.float64),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> LastAnswers:
+        """What `arrays` gave."""
+        kept = cls()
+        ends = np.cumsum(arrays["lengths"])
+        for row, start, end in zip(arrays["rows"].tolist(), ends - arrays["lengths"], ends, strict=True):
+            kept.put(row, arrays["ids"][start:end], arrays["logprobs"][start:end])
+        return kept
+
+
+def _joined(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate(parts).astype(dtype) if parts else np.zeros(0, dtype=dtype)
+
+
+def save_tracker(tracker: ValueTracker, last: LastAnswers, folder: Path) -> None:
+    """Write both, whole or not at all."""
+    unfinished = folder / f".{FILE}"
+    answers = {f"last_{name}": array for name, array in last.arrays().items()}
+    with unfinished.open("wb") as file:
+        np.savez(file, allow_pickle=False, **tracker.arrays(), **answers)
+    unfinished.replace(folder / FILE)
+
+
+def load_tracker(forgetting: Forgetting, folder: Path) -> tuple[ValueTracker, LastAnswers]:
+    """What `save_tracker` wrote."""
+    with np.load(folder / FILE, allow_pickle=False) as file:
+        arrays = dict(file)
+    last = {name.removeprefix("last_"): array for name, array in arrays.items() if name.startswith("last_")}
+    return ValueTracker.from_arrays(forgetting, arrays), LastAnswers.from_arrays(last)

@@ -1,0 +1,70 @@
+"""What `--use-enhanced-eval` adds to a run: evaluation before and after training, predictions, and a benchmark of the saved model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer, TrainerCallback
+
+from autotrain_llm.context.run_context import RunContext
+from autotrain_llm.planning.plan import Plan
+from autotrain_llm.progress import ProgressCallback
+from autotrain_llm.run.artifacts.metric_changes import EVALUATION
+from autotrain_llm.run.engine.layouts import BatchLayout
+from autotrain_llm.run.engine.loading import Loaded
+from autotrain_llm.run.engine.loop import Loop, Observer
+from autotrain_llm.run.evaluation.benchmark import Benchmark
+from autotrain_llm.run.evaluation.observers import Predictions, make_observers
+from autotrain_llm.run.evaluation.record import Evaluations
+
+
+class EnhancedEvaluation:
+    """The parts of it that the plan has; without the mixin all methods do nothing. `resumed_at` is the step of the checkpoint."""
+
+    def __init__(
+        self, plan: Plan, folder: Path, progress: ProgressCallback, leader: bool, resumed_at: int | None
+    ) -> None:
+        self.plan, self.folder, self.progress, self.leader = plan, folder, progress, leader
+        self.predictions: Predictions | None = None
+        self.record: Evaluations | None = None
+        self.benchmark: Benchmark | None = None
+        wanted = plan.evaluation
+        if wanted is None:
+            return
+        if wanted.predictions:
+            self.predictions = Predictions(folder / EVALUATION.parent)
+        if wanted.metrics or wanted.predictions:
+            self.record = Evaluations(folder, self.predictions, progress, leader, resumed_at)
+        if wanted.benchmark:
+            progress.stage("Loading the benchmark")
+            self.benchmark = Benchmark(wanted.benchmark)
+
+    @property
+    def callbacks(self) -> list[TrainerCallback]:
+        return [self.record] if self.record else []
+
+    def observers(self, context: RunContext, loaded: Loaded, layout: BatchLayout) -> list[Observer]:
+        """What measures the metrics that were asked for."""
+        if self.record is None:
+            return []
+        return make_observers(self.plan, context, loaded, layout, self.predictions)
+
+    def before(self, trainer: Trainer) -> None:
+        """Evaluate the untrained model."""
+        if self.record and isinstance(trainer, Loop):
+            self.record.before(trainer)
+
+    def after(self, trainer: Trainer, step: int) -> None:
+        """Evaluate the finished model, which is that of `step`."""
+        if self.record and isinstance(trainer, Loop):
+            self.record.after(trainer, step)
+
+    def results(self, loaded: Loaded) -> dict[str, Any] | None:
+        """What every evaluation found, and the scores of the benchmark, which runs now."""
+        found = dict(self.record.found) if self.record else {}
+        if self.benchmark and self.leader:
+            self.progress.stage("Running the benchmark")
+            batch_size = self.plan.arguments.per_device_eval_batch_size
+            found["benchmark"] = self.benchmark.run(loaded.model, loaded.tokenizer, batch_size, self.folder)
+        return found or None

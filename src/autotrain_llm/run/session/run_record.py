@@ -1,0 +1,51 @@
+"""run.json and command.sh of a run: written when it starts, and again when it ends, however it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from autotrain_llm.checks.preflight import Checked
+from autotrain_llm.run.artifacts import records
+from autotrain_llm.run.failures import Interrupted, RunFailed, explain
+from autotrain_llm.run.session.callbacks import Signals
+from autotrain_llm.run.session.run_report import RunReport
+
+
+class RunRecord:
+    """A context around the run, which is stopped in good order by signals. A library's exception leaves it as the RunFailed that explains it."""
+
+    def __init__(self, checked: Checked, folder: Path, leader: bool) -> None:
+        assert checked.plan is not None
+        self.command = records.command_of(checked.config, folder)
+        self.signals = Signals(f"{records.invocation()} {' '.join(self.command[2:])} --resume")
+        self.file = records.RunFile(folder, checked.plan, checked.findings) if leader else None
+        if self.file:
+            self.file.write()
+            records.write_command(folder, self.command)
+
+    def __enter__(self) -> RunRecord:
+        self.signals.__enter__()
+        return self
+
+    def __exit__(self, kind: type | None, fault: BaseException | None, traceback: TracebackType | None) -> None:
+        self.signals.__exit__(kind, fault, traceback)
+        if fault is None:
+            return
+        if isinstance(fault, Interrupted):
+            self._write(status="interrupted", outcome={"message": fault.message})
+            return
+        failure = fault if isinstance(fault, RunFailed) else explain(fault, self.signals.steps)
+        message = failure.message if failure else f"{type(fault).__name__}: {fault}"
+        self._write(status="failed", outcome={"failure": message, "fix": failure.fix if failure else None})
+        if failure is not None and failure is not fault:
+            raise failure from fault
+
+    def finish(self, report: RunReport, outcome: dict[str, Any]) -> None:
+        """The run is complete."""
+        self._write(status="ok", outcome=outcome, metrics=report.metrics, seconds=report.seconds, files=report.files)
+
+    def _write(self, **changes: Any) -> None:
+        if self.file:
+            self.file.write(**changes)

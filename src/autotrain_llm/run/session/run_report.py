@@ -1,0 +1,40 @@
+"""What became of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autotrain_llm.planning.plan import Plan
+from autotrain_llm.run.artifacts import records
+
+
+@dataclass
+class RunReport:
+    """What became of a plan. `history` holds what was logged, a dictionary a step; `files` are the names at the root of the output folder."""
+
+    plan: Plan
+    output_dir: Path
+    metrics: dict[str, float]
+    seconds: float
+    history: list[dict[str, float]] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    try_it: str = ""
+    sweep: dict[str, Any] | None = None  # what became of the trials, where the plan was a sweep
+    evaluation: dict[str, Any] | None = None  # what was evaluated before, during and after training, and the benchmark
+
+    def as_json(self) -> dict[str, Any]:
+        """The `report` of the JSON output."""
+        swept = {} if self.sweep is None else {"sweep": records.finite(self.sweep)}
+        return {
+            "output_dir": str(self.output_dir),
+            "metrics": records.finite(self.metrics),
+            "seconds": self.seconds,
+            "files": self.files,
+            "versions": self.versions,
+            "try_it": self.try_it,
+            **swept,
+            **({} if self.evaluation is None else {"evaluation": records.finite(self.evaluation)}),
+        }

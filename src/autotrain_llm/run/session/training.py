@@ -1,0 +1,129 @@
+"""Make the trainer that carries out a plan: this package's loop, or TRL's own trainer with the same rows."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.utils import logging as transformers_logging
+
+from autotrain_llm.context.output_dir import CHECKPOINTS, step_of
+from autotrain_llm.context.run_context import RunContext
+from autotrain_llm.planning.plan import Plan
+from autotrain_llm.progress import ProgressCallback
+from autotrain_llm.run.algorithms.recipe import Recipe, Started, named
+from autotrain_llm.run.engine.layouts import BatchLayout
+from autotrain_llm.run.engine.loading import DTYPES, Loaded
+from autotrain_llm.run.engine.loop import Loop
+from autotrain_llm.run.engine.peak_flops import matmul_peak
+from autotrain_llm.run.engine.throughput import Throughput, flops_of
+from autotrain_llm.run.evaluation.enhanced import EnhancedEvaluation
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a run has once its model is loaded. `folder` is the output folder, `checkpoint` what a resumed run goes on from."""
+
+    plan: Plan
+    context: RunContext
+    recipe: Recipe
+    loaded: Loaded
+    layout: BatchLayout
+    evaluation: EnhancedEvaluation
+    folder: Path
+    checkpoint: Path | None
+    progress: ProgressCallback
+    leader: bool
+
+
+def make_trainer(session: Session, callbacks: Sequence[TrainerCallback]) -> Trainer:
+    """The trainer, with what it is trained and evaluated on."""
+    plan, recipe, prepared = session.plan, session.recipe, session.context.prepared
+    assert prepared is not None
+    patience = plan.schedule.patience
+    stopping = [] if patience is None else [EarlyStoppingCallback(early_stopping_patience=patience)]
+    callbacks = [*callbacks, *stopping, *session.evaluation.callbacks]
+    train = recipe.make_dataset(prepared.train)
+    evaluates = plan.schedule.evaluate != "no" or session.evaluation.record is not None
+    valid = recipe.make_dataset(prepared.valid) if evaluates else None
+    if plan.engine == "native":
+        trainer: Trainer = _make_loop(session, train, valid, callbacks)
+    else:
+        assert plan.objective.trl is not None
+        build = named(plan.objective.trl)
+        arguments = trainer_arguments(plan, session.folder)
+        trainer = build(plan, arguments, session.loaded, train, valid, callbacks, session.context)
+    trainer.remove_callback(PrinterCallback)  # the recorder reports what is logged
+    return trainer
+
+
+def _make_loop(session: Session, train: Any, valid: Any, callbacks: list[TrainerCallback]) -> Loop:
+    plan, recipe, loaded, layout = session.plan, session.recipe, session.loaded, session.layout
+    step = step_of(session.checkpoint) if session.checkpoint else None
+    folder = session.folder if session.leader else None
+    started = Started(loaded, layout, train, valid, folder, session.checkpoint, step, session.progress)
+    recipe.prepare(loaded)
+    augmenters = recipe.make_augmenters(started)
+    if plan.precision.checkpointing:
+        loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
+        if loaded.is_adapter:
+            loaded.model.enable_input_require_grads()
+    work = flops_of(loaded.model)
+    device = torch.device("cpu" if plan.precision.cpu else "cuda")
+    peak = matmul_peak(device, DTYPES[plan.precision.name]) if work else None
+    source, observers = recipe.make_source(started)
+    loop = Loop(
+        model=loaded.model,
+        args=TrainingArguments(**trainer_arguments(plan, session.folder)),
+        processing_class=loaded.tokenizer,
+        callbacks=callbacks,
+        layout=layout,
+        objective=recipe.make_objective(),
+        throughput=Throughput(work, peak),
+        train_rows=train,
+        valid_rows=valid,
+        augmenters=augmenters,
+        observers=[*observers, *session.evaluation.observers(session.context, loaded, layout)],
+        source=source,
+    )
+    for augmenter in augmenters:
+        if augmenter.stage:
+            session.progress.stage(augmenter.stage)
+        augmenter.prepare(loop)
+    return loop
+
+
+def trainer_arguments(plan: Plan, folder: Path) -> dict[str, Any]:
+    """The plan's arguments of transformers' Trainer, with those that are the same in every run."""
+    several = plan.schedule.processes > 1
+    return {
+        "output_dir": str(folder / CHECKPOINTS),
+        **plan.arguments.as_arguments(),
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,
+        "remove_unused_columns": False,
+        "label_names": [],
+        "disable_tqdm": True,
+        "report_to": "none",  # the recorder hands the trackers what it writes
+        "ddp_find_unused_parameters": False if several else None,
+        "ddp_backend": "gloo" if several and plan.precision.cpu else None,
+        "dataloader_pin_memory": not plan.precision.cpu,
+    }
+
+
+def quiet_libraries(verbose: bool) -> None:
+    """Libraries log warnings only with `--verbose`; their progress bars are always off."""
+    transformers_logging.disable_progress_bar()
+    if verbose:
+        transformers_logging.set_verbosity_info()
+        return
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", FutureWarning)
+    torch.set_warn_always(False)

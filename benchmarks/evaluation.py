@@ -52,13 +52,14 @@ def with_loop(made: Any, folder: str) -> Any:
     """This package's loop, ready to evaluate."""
     from transformers import TrainingArguments
 
+    from autotrain_llm.planning.run_inputs import inputs_of
     from autotrain_llm.run.algorithms.recipe import make_recipe
     from autotrain_llm.run.engine.batches import RowGroups
     from autotrain_llm.run.engine.loop import Loop
     from autotrain_llm.run.engine.throughput import Throughput
     from autotrain_llm.run.session.training import trainer_arguments
 
-    recipe = make_recipe(made.plan, made.context)
+    recipe = make_recipe(made.plan, inputs_of(made.plan, made.context))
     loaded = recipe.load()
     rows = RowGroups(made.context.prepared.valid)
     arguments = TrainingArguments(**trainer_arguments(made.plan, Path(folder)))
@@ -80,9 +81,10 @@ def with_trainer(made: Any, folder: str) -> Any:
     import torch
     from transformers import Trainer, TrainingArguments
 
+    from autotrain_llm.planning.run_inputs import inputs_of
     from autotrain_llm.run.engine.loading import load
 
-    loaded = load(made.plan, made.context)
+    loaded = load(made.plan, inputs_of(made.plan, made.context))
     rows = made.context.prepared.valid
 
     def collate(items: Any) -> dict[str, Any]:

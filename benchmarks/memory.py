@@ -266,6 +266,7 @@ def measure(options: argparse.Namespace, case: Case) -> None:
         "parts": estimate.memory,
     }
     leave(options, result)
+    from autotrain_llm.planning.run_inputs import inputs_of
     from autotrain_llm.run.algorithms.recipe import make_recipe
     from autotrain_llm.run.session.execute import execute
 
@@ -275,7 +276,7 @@ def measure(options: argparse.Namespace, case: Case) -> None:
         held.append(begin(options.device))
         return make_recipe(*given).load()
 
-    execute(checked, None, loading, with_page=False)
+    execute(checked.plan, inputs_of(checked.plan, checked.context), None, loading, with_page=False)
     result |= {"measured": most(options.device) - held[0], "machine": machine(options.device)}
     leave(options, result | ({"reserved": reserved()} if options.device == "cuda" else {}))
 

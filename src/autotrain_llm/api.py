@@ -11,6 +11,7 @@ from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.progress import ProgressCallback
 
 if TYPE_CHECKING:
+    from autotrain_llm.context.run_context import RunContext
     from autotrain_llm.planning.plan import Plan
     from autotrain_llm.run.session.run_report import RunReport
 
@@ -52,13 +53,30 @@ def train(watch: ProgressCallback | None = None, **flags: Any) -> RunReport:
 def carry_out(checked: Checked, watch: ProgressCallback | None = None) -> RunReport:
     """Carry out what was checked: a run, or a sweep of many. Raises as `train`."""
     assert checked.plan is not None
-    if checked.plan.sweep is None:
+    return _carry_out(checked.plan, checked.context, checked.findings, watch)
+
+
+def carry_out_plan(plan: Plan, watch: ProgressCallback | None = None) -> RunReport:
+    """Carry out a plan alone, as run.json holds it (`Plan.from_json`); its rows are read again.
+
+    Raises as `train`, and `Refused` too where rows or models are not there, or the rows are not those of the plan.
+    """
+    from autotrain_llm.planning.run_inputs import context_of
+
+    return _carry_out(plan, context_of(plan), (), watch)
+
+
+def _carry_out(
+    plan: Plan, context: RunContext, findings: tuple[Finding, ...], watch: ProgressCallback | None
+) -> RunReport:
+    if plan.sweep is None:
+        from autotrain_llm.planning.run_inputs import inputs_of
         from autotrain_llm.run.session.execute import execute
 
-        return execute(checked, watch)
+        return execute(plan, inputs_of(plan, context, findings), watch)
     from autotrain_llm.run.sweep.driver import sweep
 
-    return sweep(checked, watch or ProgressCallback())
+    return sweep(plan, context, findings, watch or ProgressCallback())
 
 
 def _keep(checked: Checked) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 from torch import nn
 
 from autotrain_llm.config.registry import GROUPS
-from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.tokenize.pack import pack
 from autotrain_llm.planning.plan import Plan
+from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.engine.batches import RowGroups
 from autotrain_llm.run.engine.layouts import BatchLayout, Flat, Padded
@@ -49,12 +49,12 @@ class Recipe:
     # Whether an item is a pair of answers to a prompt, and the loss a mean over pairs; else it is a mean over tokens.
     items_are_pairs = False
 
-    def __init__(self, plan: Plan, context: RunContext) -> None:
-        self.plan, self.context = plan, context
+    def __init__(self, plan: Plan, inputs: RunInputs) -> None:
+        self.plan, self.inputs = plan, inputs
 
     def load(self) -> Loaded:
         """The model to train, with its tokenizer."""
-        return load(self.plan, self.context)
+        return load(self.plan, self.inputs)
 
     def make_layout(self, loaded: Loaded) -> BatchLayout:
         """How rows become batches of this model."""
@@ -108,13 +108,13 @@ class Recipe:
         return {}
 
 
-def make_recipe(plan: Plan, context: RunContext) -> Recipe:
+def make_recipe(plan: Plan, inputs: RunInputs) -> Recipe:
     """The recipe of the plan's trainer, extended by those of the mixins that the plan uses."""
     assert plan.objective.function is not None
     parts = [named(group.recipe) for group in GROUPS if group.recipe]
     used = [part for part in parts if part.is_used(plan)]
     # A mixin's class comes first, so that its methods call the trainer's with super().
-    recipe: Recipe = type("RecipeOfRun", (*used, named(plan.objective.function)), {})(plan, context)
+    recipe: Recipe = type("RecipeOfRun", (*used, named(plan.objective.function)), {})(plan, inputs)
     return recipe
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.config.registry import PARAMS
-from autotrain_llm.config.resolved import Config
+from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE
 from autotrain_llm.context.versions import versions
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.text import plain, show_count
@@ -92,14 +92,13 @@ class MetricsFile:
             file.write(line + "\n")
 
 
-def command_of(config: Config, output_dir: Path) -> list[str]:
+def command_of(plan: Plan, output_dir: Path) -> list[str]:
     """The words of a command that is this run again: what was given, wherever it was given, without secrets."""
     words = ["autotrain", "llm"]
-    for name in config.all_given():
-        param = PARAMS[name]
-        if param.command or param.secret or name == "output_dir":
+    for name, parameter in plan.parameters.items():
+        param, value = PARAMS[name], parameter.value
+        if parameter.source not in (COMMAND_LINE, CONFIG_FILE) or param.secret or name == "output_dir":
             continue
-        value = config.value_of(name)
         if param.kind == "switch" and value is not None:
             words.append(param.flag if value else f"--no-{param.flag.removeprefix('--')}")
         elif value is not None:

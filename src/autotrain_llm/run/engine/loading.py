@@ -19,10 +19,10 @@ from transformers import (
 )
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.models.checks.generation_config import idle_settings
-from autotrain_llm.models.locate import ADAPTER, HUB, Located
+from autotrain_llm.models.locate import ADAPTER, HUB, SCRATCH, Located
 from autotrain_llm.planning.plan import AdapterPlan, Plan
+from autotrain_llm.planning.run_inputs import RunInputs
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -40,18 +40,18 @@ class Loaded:
         return isinstance(self.model, PeftModel)
 
 
-def load(plan: Plan, context: RunContext) -> Loaded:
+def load(plan: Plan, inputs: RunInputs) -> Loaded:
     """The model in the type it is trained in: full training in float32 with autocast, a frozen base in the type it computes in."""
     set_seed(plan.seed)  # an adapter begins with random numbers too
-    tokenizer = load_tokenizer(plan, context)
-    if context.is_scratch:
+    tokenizer = load_tokenizer(plan, inputs)
+    if plan.model.kind == SCRATCH:
         model: Any = new_model(plan.model.shape or {}, tokenizer, plan.seed)
         return Loaded(model, tokenizer, torch.float32)
-    located = context.model.located if context.model else None
+    located = inputs.model.located if inputs.model else None
     assert located is not None
     frozen = plan.adapter is not None
     dtype = loading_type(plan)
-    options = loading_options(plan, context.token)
+    options = loading_options(plan, inputs.token)
     model = from_located(located, dtype, options, trainable_adapter=frozen)
     saved_as = dtype_of(located) or torch.float32
     fit_to_tokenizer(model, tokenizer)
@@ -153,12 +153,12 @@ def lora_config(adapter: AdapterPlan) -> LoraConfig:
     )
 
 
-def load_tokenizer(plan: Plan, context: RunContext) -> PreTrainedTokenizerBase:
+def load_tokenizer(plan: Plan, inputs: RunInputs) -> PreTrainedTokenizerBase:
     """The tokenizer whose ids the rows hold, with the template that they were written with."""
-    folder = context.tokenizer_folder
-    assert folder is not None and context.prepared is not None
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=plan.model.trust_remote_code)
-    template = context.prepared.template
+    tokenizer = AutoTokenizer.from_pretrained(
+        str(inputs.tokenizer_folder), trust_remote_code=plan.model.trust_remote_code
+    )
+    template = inputs.prepared.template
     if template is not None:
         tokenizer.chat_template = template.source
     if tokenizer.pad_token is None:
@@ -186,13 +186,12 @@ def make_writable(settings: GenerationConfig) -> None:
         setattr(settings, name, None)
 
 
-def tokenizer_disagrees(tokenizer: PreTrainedTokenizerBase, context: RunContext) -> str | None:
+def tokenizer_disagrees(tokenizer: PreTrainedTokenizerBase, inputs: RunInputs) -> str | None:
     """A text that transformers turns into other ids than the rows hold, if one is found among the first."""
     from autotrain_llm.data.dataset import texts
 
-    assert context.dataset is not None and context.tokenizer is not None
-    sample = [text for text, _ in zip(texts(context.dataset), range(32), strict=False)]
-    ours = context.tokenizer.encode_batch(sample, add_special_tokens=False)
+    sample = [text for text, _ in zip(texts(inputs.dataset), range(32), strict=False)]
+    ours = inputs.tokenizer.encode_batch(sample, add_special_tokens=False)
     theirs = tokenizer(sample, add_special_tokens=False)["input_ids"] if sample else []
     return next(
         (text for text, mine, other in zip(sample, ours, theirs, strict=True) if list(mine) != list(other)), None

@@ -11,10 +11,10 @@ import torch
 from peft import PeftModel
 from torch import nn
 
-from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.models.locate import ADAPTER
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ADAPTER_OFF, ANOTHER_MODEL, BEFOREHAND
+from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.engine.layouts import BatchLayout, prepared_as
 from autotrain_llm.run.engine.loading import Loaded, from_located, in_type_of_products, loading_options, loading_type
 
@@ -112,13 +112,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(was)
 
 
-def load_reference_model(plan: Plan, context: RunContext, loaded: Loaded, layout: BatchLayout) -> ReferenceModel:
+def load_reference_model(plan: Plan, inputs: RunInputs, loaded: Loaded, layout: BatchLayout) -> ReferenceModel:
     """Where the reference that the plan decided on has its weights."""
     decided = plan.objective.reference
     assert decided is not None
     if decided.kind == ANOTHER_MODEL:
         return FrozenReference(
-            in_type_of_products(prepared_as(layout, load_named_reference(plan, context)), plan.precision.name)
+            in_type_of_products(prepared_as(layout, load_named_reference(plan, inputs)), plan.precision.name)
         )
     if decided.kind == ADAPTER_OFF:
         return AdapterDisabled(loaded.model)
@@ -129,11 +129,11 @@ def load_reference_model(plan: Plan, context: RunContext, loaded: Loaded, layout
     return FrozenReference(in_type_of_products(copy.deepcopy(loaded.model), plan.precision.name))
 
 
-def load_named_reference(plan: Plan, context: RunContext) -> nn.Module:
+def load_named_reference(plan: Plan, inputs: RunInputs) -> nn.Module:
     """The model that `--model-ref` names, in the type that the policy is loaded in; an adapter is merged into its base."""
-    assert context.reference is not None
-    located = context.reference.located
-    options = loading_options(plan, context.token)
+    assert inputs.reference is not None
+    located = inputs.reference.located
+    options = loading_options(plan, inputs.token)
     options.pop("revision", None)  # the model's, not the reference's
     if located.kind == ADAPTER:
         options.pop("quantization_config", None)  # merging into rounded weights would round the adapter away

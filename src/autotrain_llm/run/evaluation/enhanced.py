@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import Trainer, TrainerCallback
 
-from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.plan import Plan
+from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts.metric_changes import EVALUATION
 from autotrain_llm.run.engine.layouts import BatchLayout
@@ -44,11 +44,11 @@ class EnhancedEvaluation:
     def callbacks(self) -> list[TrainerCallback]:
         return [self.record] if self.record else []
 
-    def observers(self, context: RunContext, loaded: Loaded, layout: BatchLayout) -> list[Observer]:
+    def observers(self, inputs: RunInputs, loaded: Loaded, layout: BatchLayout) -> list[Observer]:
         """What measures the metrics that were asked for."""
         if self.record is None:
             return []
-        return make_observers(self.plan, context, loaded, layout, self.predictions)
+        return make_observers(self.plan, inputs, loaded, layout, self.predictions)
 
     def before(self, trainer: Trainer) -> None:
         """Evaluate the untrained model."""

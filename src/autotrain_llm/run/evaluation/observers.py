@@ -14,12 +14,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.rows import PairRows
 from autotrain_llm.data.tokenize.eval_prompts import EvalPrompt, EvalPromptBuilder
 from autotrain_llm.planning.evaluation import BERTSCORE
 from autotrain_llm.planning.plan import AnswersPlan, Plan
+from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.artifacts.saving import end_tokens
 from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.layouts import BatchLayout
@@ -72,17 +72,16 @@ class GeneratedAnswers:
     """
 
     def __init__(
-        self, plan: Plan, context: RunContext, loaded: Loaded, layout: BatchLayout, predictions: Predictions | None
+        self, plan: Plan, inputs: RunInputs, loaded: Loaded, layout: BatchLayout, predictions: Predictions | None
     ) -> None:
-        assert plan.evaluation is not None and context.dataset is not None and context.prepared is not None
-        assert context.tokenizer is not None
+        assert plan.evaluation is not None
         decided = plan.evaluation.answers
         assert decided is not None
-        template = context.prepared.template
+        template = inputs.prepared.template
         self.layout, self.predictions, self.seed = layout, predictions, decided.seed
-        self.examples = context.dataset.valid
+        self.examples = inputs.dataset.valid
         self.maker = EvalPromptBuilder(
-            context.tokenizer,
+            inputs.tokenizer,
             template,
             plan.parameters["chat_template"].value if "chat_template" in plan.parameters else None,
             max_prompt_tokens=max(1, decided.max_prompt_tokens),
@@ -91,7 +90,7 @@ class GeneratedAnswers:
         self.rows = self._choice(decided.rows)
         self.predictor = Predictor(
             loaded.tokenizer,
-            end_tokens(loaded.model, loaded.tokenizer, context.prepared.end_of_turn),
+            end_tokens(loaded.model, loaded.tokenizer, inputs.prepared.end_of_turn),
             template.end_of_turn if template is not None and template.end_token is None else None,
             batch=decided.batch,
             max_new_tokens=decided.max_new_tokens,
@@ -187,11 +186,10 @@ def _place(example: Example) -> dict[str, Any]:
 class ScoredPairs:
     """Writes down what a reward model gives each answer of a pair. It measures nothing that the objective doesn't."""
 
-    def __init__(self, context: RunContext, predictions: Predictions) -> None:
-        assert context.dataset is not None and context.prepared is not None
-        rows = context.prepared.valid
+    def __init__(self, inputs: RunInputs, predictions: Predictions) -> None:
+        rows = inputs.prepared.valid
         assert isinstance(rows, PairRows)
-        self.examples, self.source, self.predictions = context.dataset.valid, rows.prompt.source, predictions
+        self.examples, self.source, self.predictions = inputs.dataset.valid, rows.prompt.source, predictions
 
     def measure(self, loop: Loop) -> dict[str, float]:
         batches = loop.get_eval_dataloader()
@@ -250,13 +248,13 @@ def _over_processes(sums: np.ndarray, loop: Loop) -> list[float]:
 
 
 def make_observers(
-    plan: Plan, context: RunContext, loaded: Loaded, layout: BatchLayout, predictions: Predictions | None
+    plan: Plan, inputs: RunInputs, loaded: Loaded, layout: BatchLayout, predictions: Predictions | None
 ) -> list[Observer]:
     """What a plan's `evaluation` measures beside the objective."""
     assert plan.evaluation is not None
     observers: list[Observer] = [Named(plan.evaluation.measured)]
     if plan.evaluation.answers:
-        observers.append(GeneratedAnswers(plan, context, loaded, layout, predictions))
+        observers.append(GeneratedAnswers(plan, inputs, loaded, layout, predictions))
     elif predictions is not None and plan.model.head is not None:
-        observers.append(ScoredPairs(context, predictions))
+        observers.append(ScoredPairs(inputs, predictions))
     return observers

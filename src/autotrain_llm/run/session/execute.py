@@ -11,10 +11,9 @@ from typing import Any
 
 from transformers import TrainerState
 
-from autotrain_llm.checks.preflight import Checked
 from autotrain_llm.context.output_dir import CHECKPOINTS, step_of
-from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.plan import Plan
+from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.recipe import make_recipe
 from autotrain_llm.run.artifacts import records
@@ -34,30 +33,29 @@ from autotrain_llm.run.session.run_report import RunReport
 from autotrain_llm.run.session.trackers import Trackers
 from autotrain_llm.run.session.training import Session, make_trainer, quiet_libraries
 
-LoadModel = Callable[[Plan, RunContext], Loaded]
+LoadModel = Callable[[Plan, RunInputs], Loaded]
 NOT_FINAL = ("step", "epoch", "learning_rate", "grad_norm")  # logged, and no metric of the finished model
 
 
 def execute(
-    checked: Checked,
+    plan: Plan,
+    inputs: RunInputs,
     progress: ProgressCallback | None = None,
     load: LoadModel | None = None,
     *,
     with_page: bool = True,
 ) -> RunReport:
-    """Carry out what was checked. Raises RunFailed, Interrupted or Refused; what is complete on disk stays.
+    """Carry out a plan with the rows that were prepared for it. Raises RunFailed, Interrupted or Refused; what is complete on disk stays.
 
     `load` gives the model in place of the recipe, for a caller that trains one model many times. `with_page` writes report.html.
     """
-    plan, context = checked.plan, checked.context
-    assert plan is not None
-    leader = context.machine.is_first_process
+    leader = inputs.is_first_process
     progress = (progress if leader else None) or ProgressCallback()
-    quiet_libraries(checked.config.verbose)
-    with OutputFolder(context.output.folder, overwrite=plan.output.overwrite, leader=leader) as folder:
+    quiet_libraries(inputs.verbose)
+    with OutputFolder(Path(plan.output.dir).expanduser(), overwrite=plan.output.overwrite, leader=leader) as folder:
         try:
-            with RunRecord(checked, folder.path, leader) as record:
-                report = _carry_out(plan, context, load, folder.path, record, progress, leader)
+            with RunRecord(plan, inputs, folder.path) as record:
+                report = _carry_out(plan, inputs, load, folder.path, record, progress, leader)
         finally:
             progress.finish()
             if leader and with_page:
@@ -69,7 +67,7 @@ def execute(
 
 def _carry_out(
     plan: Plan,
-    context: RunContext,
+    inputs: RunInputs,
     load: LoadModel | None,
     folder: Path,
     record: RunRecord,
@@ -82,15 +80,15 @@ def _carry_out(
     resumed_at = step_of(checkpoint) if checkpoint else None
 
     progress.stage(f"Loading {plan.model.name}")
-    recipe = make_recipe(plan, context)
-    loaded = load(plan, context) if load else recipe.load()
-    _refuse_other_tokens(loaded, context)
+    recipe = make_recipe(plan, inputs)
+    loaded = load(plan, inputs) if load else recipe.load()
+    _refuse_other_tokens(loaded, inputs)
     layout = recipe.make_layout(loaded)
     evaluation = EnhancedEvaluation(plan, folder, progress, leader, resumed_at)
     if plan.precision.cpu:
         keep_freed_memory()
         keep_few_kernels(plan.memory.kernels_kept)
-    session = Session(plan, context, recipe, loaded, layout, evaluation, folder, checkpoint, progress, leader)
+    session = Session(plan, inputs, recipe, loaded, layout, evaluation, folder, checkpoint, progress, leader)
 
     outcome: dict[str, Any] = {}
     with Trackers(plan, folder, resumed_at, progress, leader=leader) as trackers:
@@ -133,9 +131,9 @@ def _carry_out(
     return report
 
 
-def _refuse_other_tokens(loaded: Loaded, context: RunContext) -> None:
+def _refuse_other_tokens(loaded: Loaded, inputs: RunInputs) -> None:
     """The rows were tokenized without transformers: its tokenizer has to give the same ids."""
-    text = tokenizer_disagrees(loaded.tokenizer, context)
+    text = tokenizer_disagrees(loaded.tokenizer, inputs)
     if text is not None:
         raise RunFailed(
             f"the tokenizer's files and transformers' {type(loaded.tokenizer).__name__} turn {text[:40]!r} into different tokens",
@@ -171,9 +169,9 @@ def final_metrics(history: list[dict[str, float]], best_step: int | None) -> dic
 
 def _save(session: Session, steps: int, metrics: dict[str, float], command: list[str]) -> list[str]:
     """Write the finished model and its card, and upload them where asked to; returns the names of the files."""
-    plan, context, folder, loaded, recipe = (
+    plan, inputs, folder, loaded, recipe = (
         session.plan,
-        session.context,
+        session.inputs,
         session.folder,
         session.loaded,
         session.recipe,
@@ -181,15 +179,14 @@ def _save(session: Session, steps: int, metrics: dict[str, float], command: list
     session.layout.for_generation(loaded.model, True)
     if not session.leader:
         return []
-    assert context.prepared is not None
     merge = bool(plan.adapter and plan.adapter.merge)
     with recipe.saving(loaded.model, folder):
-        files = save_finished(loaded, folder, merge=merge, end_of_turn=context.prepared.end_of_turn)
+        files = save_finished(loaded, folder, merge=merge, end_of_turn=inputs.prepared.end_of_turn)
     records.write_card(folder, plan, steps, metrics, command, recipe.usage())
     if plan.hub:
         from autotrain_llm.run.session.hub import upload
 
         session.progress.stage("Uploading")
-        session.progress.note(f"Uploaded to {upload(folder, plan.hub, context.token)}")
+        session.progress.note(f"Uploaded to {upload(folder, plan.hub, inputs.token)}")
     written = [name for name in (*recipe.files(), EVALUATION.parent.name) if (folder / name).exists()]
     return sorted([*files, *written, "README.md", "command.sh", "metrics.jsonl", REPORT, "run.json", CHECKPOINTS])

@@ -6,7 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from autotrain_llm.checks.preflight import Checked
+from autotrain_llm.planning.plan import Plan
+from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.artifacts import records
 from autotrain_llm.run.failures import Interrupted, RunFailed, explain
 from autotrain_llm.run.session.callbacks import Signals
@@ -16,11 +17,10 @@ from autotrain_llm.run.session.run_report import RunReport
 class RunRecord:
     """A context around the run, which is stopped in good order by signals. A library's exception leaves it as the RunFailed that explains it."""
 
-    def __init__(self, checked: Checked, folder: Path, leader: bool) -> None:
-        assert checked.plan is not None
-        self.command = records.command_of(checked.config, folder)
+    def __init__(self, plan: Plan, inputs: RunInputs, folder: Path) -> None:
+        self.command = records.command_of(plan, folder)
         self.signals = Signals(f"{records.invocation()} {' '.join(self.command[2:])} --resume")
-        self.file = records.RunFile(folder, checked.plan, checked.findings) if leader else None
+        self.file = records.RunFile(folder, plan, inputs.findings) if inputs.is_first_process else None
         if self.file:
             self.file.write()
             records.write_command(folder, self.command)

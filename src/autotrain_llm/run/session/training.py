@@ -14,8 +14,8 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 from transformers.utils import logging as transformers_logging
 
 from autotrain_llm.context.output_dir import CHECKPOINTS, step_of
-from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.plan import Plan
+from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.recipe import Recipe, Started, named
 from autotrain_llm.run.engine.layouts import BatchLayout
@@ -31,7 +31,7 @@ class Session:
     """What a run has once its model is loaded. `folder` is the output folder, `checkpoint` what a resumed run goes on from."""
 
     plan: Plan
-    context: RunContext
+    inputs: RunInputs
     recipe: Recipe
     loaded: Loaded
     layout: BatchLayout
@@ -44,7 +44,7 @@ class Session:
 
 def make_trainer(session: Session, callbacks: Sequence[TrainerCallback]) -> Trainer:
     """The trainer, with what it is trained and evaluated on."""
-    plan, recipe, prepared = session.plan, session.recipe, session.context.prepared
+    plan, recipe, prepared = session.plan, session.recipe, session.inputs.prepared
     assert prepared is not None
     patience = plan.schedule.patience
     stopping = [] if patience is None else [EarlyStoppingCallback(early_stopping_patience=patience)]
@@ -58,7 +58,7 @@ def make_trainer(session: Session, callbacks: Sequence[TrainerCallback]) -> Trai
         assert plan.objective.trl is not None
         build = named(plan.objective.trl)
         arguments = trainer_arguments(plan, session.folder)
-        trainer = build(plan, arguments, session.loaded, train, valid, callbacks, session.context)
+        trainer = build(plan, arguments, session.loaded, train, valid, callbacks, session.inputs)
     trainer.remove_callback(PrinterCallback)  # the recorder reports what is logged
     return trainer
 
@@ -89,7 +89,7 @@ def _make_loop(session: Session, train: Any, valid: Any, callbacks: list[Trainer
         train_rows=train,
         valid_rows=valid,
         augmenters=augmenters,
-        observers=[*observers, *session.evaluation.observers(session.context, loaded, layout)],
+        observers=[*observers, *session.evaluation.observers(session.inputs, loaded, layout)],
         source=source,
     )
     for augmenter in augmenters:

@@ -13,10 +13,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from autotrain_llm.checks.preflight import Checked
-from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.file_lock import FileLock
 from autotrain_llm.context.output_dir import SWEEP
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.planning.plan import Plan, SweepPlan
 from autotrain_llm.progress import ProgressCallback
@@ -30,16 +29,16 @@ from autotrain_llm.run.sweep.records import Ledger, best_of, history_of, summary
 from autotrain_llm.run.sweep.trial import COMPLETE, INTERRUPTED, REFUSED, Trial, Trials
 
 
-def sweep(checked: Checked, watch: ProgressCallback) -> RunReport:
+def sweep(plan: Plan, context: RunContext, findings: tuple[Finding, ...], watch: ProgressCallback) -> RunReport:
     """Carry out a plan with a sweep. Raises RunFailed when no trial came to an end, Interrupted, or Refused before anything is started."""
-    plan, config = checked.plan, checked.context.config
-    assert plan is not None and plan.sweep is not None
+    config = context.config
+    assert plan.sweep is not None
     _evaluates(plan)
     storage = connect(config.sweep_storage) if config.sweep_storage and config.sweep_backend == "optuna" else None
     may_join = bool(config.resume or config.sweep_storage)
-    root = checked.context.output.folder
+    root = context.output.folder
     with SweepFolder(root, overwrite=config.overwrite, study=plan.sweep.study, may_join=may_join) as folder:
-        run = _Sweep(checked, plan, folder.path, watch)
+        run = _Sweep(plan, context, findings, folder.path, watch)
         study = (
             Study(plan.sweep, folder.path, plan.seed, storage, run.lock) if config.sweep_backend == "optuna" else None
         )
@@ -65,16 +64,18 @@ def _evaluates(plan: Plan) -> None:
 class _Sweep:
     """One process's part in a sweep."""
 
-    def __init__(self, checked: Checked, plan: Plan, root: Path, watch: ProgressCallback) -> None:
+    def __init__(
+        self, plan: Plan, context: RunContext, findings: tuple[Finding, ...], root: Path, watch: ProgressCallback
+    ) -> None:
         assert plan.sweep is not None
         self.plan, self.sweep, self.root, self.watch = plan, plan.sweep, root, watch
-        self.context = checked.context
+        self.context = context
         self.lock = FileLock(root / SWEEP / STUDY_LOCK)
         self.began = time.perf_counter()
-        self.trials = Trials(checked, plan, root, watch)
+        self.trials = Trials(plan, context, findings, root, watch)
         self.ledger = Ledger(root, plan.sweep, self.trials.base)
-        self.run_file = records.RunFile(root, plan, checked.findings)
-        self.words = words_of(checked.config, root, self.sweep)
+        self.run_file = records.RunFile(root, plan, findings)
+        self.words = words_of(plan, root, self.sweep)
 
     def write(self, status: str, **more: Any) -> None:
         self.run_file.write(status=status, **more)
@@ -190,9 +191,9 @@ def nothing_finished(trials: list[Trial]) -> RunFailed:
     )
 
 
-def words_of(config: Config, root: Path, sweep: SweepPlan) -> list[str]:
+def words_of(plan: Plan, root: Path, sweep: SweepPlan) -> list[str]:
     """The command again; of a database's address, which is a secret, all but the password."""
-    words = records.command_of(config, root)
+    words = records.command_of(plan, root)
     return [*words, "--sweep-storage", sweep.storage.replace(":***@", "@")] if sweep.storage else words
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy
 import torch
 
-from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.plan import Plan
+from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.algorithms.recipe import make_recipe
 from autotrain_llm.run.engine.loading import Loaded
 
@@ -32,23 +32,23 @@ class Weights:
         self.random: Any = None
         self.loaded = 0  # how often a model was really read
 
-    def __call__(self, plan: Plan, context: RunContext) -> Loaded:
-        key = _key(plan, context)
+    def __call__(self, plan: Plan, inputs: RunInputs) -> Loaded:
+        key = _key(plan, inputs)
         if self.kept is not None and key == self.key:
             _set_random_state(self.random)
             return copy.deepcopy(self.kept)
         self.kept = None  # before the next one is read, so that there are never three
-        loaded = make_recipe(plan, context).load()
+        loaded = make_recipe(plan, inputs).load()
         self.loaded += 1
         if _fits(plan, loaded):
             self.kept, self.key, self.random = copy.deepcopy(loaded), key, _random_state()
         return loaded
 
 
-def _key(plan: Plan, context: RunContext) -> str:
+def _key(plan: Plan, inputs: RunInputs) -> str:
     """All that a loaded model depends on."""
-    template = context.prepared.template.source if context.prepared and context.prepared.template else None
-    parts = [plan.model, plan.adapter, plan.precision.name, plan.seed, str(context.tokenizer_folder), template]
+    template = inputs.prepared.template.source if inputs.prepared and inputs.prepared.template else None
+    parts = [plan.model, plan.adapter, plan.precision.name, plan.seed, str(inputs.tokenizer_folder), template]
     return json.dumps(parts, sort_keys=True, default=str)
 
 

@@ -12,11 +12,14 @@ from typing import Any
 
 import torch
 
-from autotrain_llm.checks.preflight import Checked, preflight
+from autotrain_llm.checks.preflight import preflight
 from autotrain_llm.config.metric_choice import best_metric, chooses_checkpoints
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
+from autotrain_llm.context.run_context import RunContext
+from autotrain_llm.declare.finding import Finding
 from autotrain_llm.planning.plan import Plan, SweepPlan
+from autotrain_llm.planning.run_inputs import inputs_of
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.failures import Interrupted, RunFailed
 from autotrain_llm.run.session.execute import execute
@@ -102,13 +105,15 @@ class TrialWatch(ProgressCallback):
 class Trials:
     """Carries out the trials of one sweep. They share prepared rows, the process and the weights that were read once."""
 
-    def __init__(self, checked: Checked, plan: Plan, folder: Path, watch: ProgressCallback) -> None:
+    def __init__(
+        self, plan: Plan, context: RunContext, findings: tuple[Finding, ...], folder: Path, watch: ProgressCallback
+    ) -> None:
         assert plan.sweep is not None
         self.sweep = plan.sweep
         self.folder, self.watch = folder, watch
-        self.context = checked.context
-        self.base = base_of(checked.context.config, plan.sweep)
-        self.known = frozenset(checked.findings)  # said once, of the command itself
+        self.context = context
+        self.base = base_of(context.config, plan.sweep)
+        self.known = frozenset(findings)  # said once, of the command itself
         self.weights = Weights()
 
     def carry_out(self, trial: Trial, stop: Stop) -> None:
@@ -141,7 +146,8 @@ class Trials:
             return
         (self.folder / trial.folder).mkdir(parents=True, exist_ok=True)  # so that a run that fails leaves its records
         watch = TrialWatch(self.watch, self.sweep.metric, trial, stop)
-        self._measure(trial, execute(checked, watch, self.weights, with_page=False))
+        inputs = inputs_of(checked.plan, checked.context, checked.findings)
+        self._measure(trial, execute(checked.plan, inputs, watch, self.weights, with_page=False))
 
     def _measure(self, trial: Trial, report: RunReport) -> None:
         value = report.metrics.get(self.sweep.metric)

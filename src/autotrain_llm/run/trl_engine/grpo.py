@@ -19,9 +19,9 @@ from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import GRPOConfig, GRPOTrainer
 
-from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.rows import TokenRows
 from autotrain_llm.planning.plan import Plan
+from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.algorithms.rl.advantages import GRPO
 from autotrain_llm.run.algorithms.rl.prompts import Prompts
 from autotrain_llm.run.algorithms.rl.recipe import sampling_of
@@ -55,7 +55,7 @@ def grpo(
     train_rows: Prompts,
     valid_rows: Prompts | None,
     callbacks: Sequence[TrainerCallback],
-    context: RunContext,
+    inputs: RunInputs,
 ) -> GRPOTrainer:
     """TRL's GRPOTrainer for a plan of group-relative policy optimisation. `arguments` are transformers' own, by name."""
     assert plan.rollouts is not None
@@ -63,7 +63,7 @@ def grpo(
         "TRL_EXPERIMENTAL_SILENCE", "1"
     )  # that answers may be handed to it is called an experiment there
     without_dropout(loaded.model)
-    answers = _Answers(plan, loaded, context, train_rows.rows, valid_rows.rows if valid_rows else None)
+    answers = _Answers(plan, loaded, inputs, train_rows.rows, valid_rows.rows if valid_rows else None)
     scoring: Any = answers.score
     return GRPOTrainer(
         model=loaded.model,
@@ -111,16 +111,16 @@ class _Answers:
     """The prompts of the run by their place in it, this package's answers to them, and what these are worth."""
 
     def __init__(
-        self, plan: Plan, loaded: Loaded, context: RunContext, train: TokenRows, valid: TokenRows | None
+        self, plan: Plan, loaded: Loaded, inputs: RunInputs, train: TokenRows, valid: TokenRows | None
     ) -> None:
-        assert plan.rollouts is not None and context.prepared is not None
+        assert plan.rollouts is not None
         self.plan, self.schedule = plan, RolloutSchedule.of(plan.rollouts.schedule, plan.seed)
-        ends = end_tokens(loaded.model, loaded.tokenizer, context.prepared.end_of_turn)
+        ends = end_tokens(loaded.model, loaded.tokenizer, inputs.prepared.end_of_turn)
         layout = Padded(int(loaded.tokenizer.pad_token_id))
         self.ends = ends
         self.sampler = Sampler(layout, loaded.tokenizer, ends, sampling_of(plan), DTYPES[plan.precision.name])
-        rewards = load_rewards(plan, context, loaded)
-        self.rewards: dict[str, Rewards] = {TRAIN: rewards, VALID: rewards.on(context, VALID)}
+        rewards = load_rewards(plan, inputs, loaded)
+        self.rewards: dict[str, Rewards] = {TRAIN: rewards, VALID: rewards.on(inputs, VALID)}
         self.rows = {TRAIN: train, VALID: valid}
         self.order = self._order()
 

@@ -17,9 +17,9 @@ from peft import PeftModel
 from transformers import TrainerCallback
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
-from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ANOTHER_MODEL
+from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.engine.answer_items import AnswerItem, Preferences
 from autotrain_llm.run.engine.batches import Batches
 from autotrain_llm.run.engine.flat.batch import Row
@@ -47,7 +47,7 @@ def dpo(
     train_rows: Preferences,
     valid_rows: Preferences | None,
     callbacks: Sequence[TrainerCallback],
-    context: RunContext,
+    inputs: RunInputs,
 ) -> DPOTrainer:
     """TRL's DPOTrainer for a plan of direct preference optimisation. `arguments` are transformers' own, by name."""
     settings = plan.objective.settings
@@ -63,7 +63,7 @@ def dpo(
     rows = {TRAIN: train_rows, VALID: valid_rows}
     numbered = _NumberedPairs(plan, config, int(loaded.tokenizer.pad_token_id), rows)
     return DPOTrainer(
-        ref_model=_reference(plan, context, loaded),
+        ref_model=_reference(plan, inputs, loaded),
         **constructor_arguments(loaded, config, numbered, RenameLogs(of_tokens=False), callbacks),
     )
 
@@ -75,7 +75,7 @@ def kto(
     train_rows: Preferences,
     valid_rows: Preferences | None,
     callbacks: Sequence[TrainerCallback],
-    context: RunContext,
+    inputs: RunInputs,
 ) -> KTOTrainer:
     """TRL's KTOTrainer for a plan of Kahneman-Tversky optimisation."""
     settings = plan.objective.settings
@@ -96,17 +96,17 @@ def kto(
     rows = {TRAIN: train_rows, VALID: valid_rows}
     numbered = _NumberedAnswers(plan, config, int(loaded.tokenizer.pad_token_id), rows)
     return KTOTrainer(
-        ref_model=_reference(plan, context, loaded),
+        ref_model=_reference(plan, inputs, loaded),
         **constructor_arguments(loaded, config, numbered, RenameLogs(of_tokens=False), callbacks),
     )
 
 
-def _reference(plan: Plan, context: RunContext, loaded: Loaded) -> Any:
+def _reference(plan: Plan, inputs: RunInputs, loaded: Loaded) -> Any:
     """The reference as a model of its own, with no adapter on it: TRL would load it by a name that a new model doesn't have."""
     without_dropout(loaded.model)
     decided = plan.objective.reference
     assert decided is not None
-    other = load_named_reference(plan, context) if decided.kind == ANOTHER_MODEL else copy.deepcopy(loaded.model)
+    other = load_named_reference(plan, inputs) if decided.kind == ANOTHER_MODEL else copy.deepcopy(loaded.model)
     if isinstance(other, PeftModel):
         other = other.merge_and_unload() if decided.kind == ADAPTER_AS_IT_WAS else other.unload()
     return other.requires_grad_(False).eval()

@@ -13,8 +13,8 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import RewardConfig, RewardTrainer
 
-from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.plan import Plan
+from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.engine.answer_items import Preferences
 from autotrain_llm.run.engine.layouts import Padded, PromptGroup
 from autotrain_llm.run.engine.loading import Loaded
@@ -36,7 +36,7 @@ def reward(
     train_rows: Preferences,
     valid_rows: Preferences | None,
     callbacks: Sequence[TrainerCallback],
-    context: RunContext,
+    inputs: RunInputs,
 ) -> RewardTrainer:
     """TRL's RewardTrainer for a plan of pairs to be ordered. `arguments` are transformers' own, by name."""
     without_dropout(loaded.model)

@@ -17,8 +17,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.plan import Plan
+from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.engine.batches import Batches, BatchOrder, RowGroups
 from autotrain_llm.run.engine.flat.batch import Row
 from autotrain_llm.run.engine.layouts import IGNORED
@@ -37,7 +37,7 @@ def sft(
     train_rows: RowGroups,
     valid_rows: RowGroups | None,
     callbacks: Sequence[TrainerCallback],
-    context: RunContext,
+    inputs: RunInputs,
 ) -> SFTTrainer:
     """TRL's SFTTrainer for a plan of next-token prediction. `arguments` are transformers' own, by name."""
     config = sft_config(plan, arguments)

@@ -17,6 +17,7 @@ from autotrain_llm.checks.preflight import Checked, preflight
 from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
+from autotrain_llm.planning.run_inputs import inputs_of
 from autotrain_llm.run.algorithms.rl import rewards as module
 from autotrain_llm.run.algorithms.rl.rewards import Rewards, load_rewards
 from autotrain_llm.run.engine.loading import load_tokenizer
@@ -87,7 +88,8 @@ class Named:
 def rewards_of(found: Checked, side: str = "train") -> Rewards:
     plan = found.plan
     assert plan is not None
-    return load_rewards(plan, found.context, Named(load_tokenizer(plan, found.context)), side)  # type: ignore[arg-type]
+    inputs = inputs_of(plan, found.context)
+    return load_rewards(plan, inputs, Named(load_tokenizer(plan, inputs)), side)  # type: ignore[arg-type]
 
 
 def samples_of(rewards: Rewards, rows: list[int], answers: list[str], finished: bool = True) -> list[Sample]:

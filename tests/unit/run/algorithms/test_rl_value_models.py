@@ -18,6 +18,7 @@ from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.planning.plan import LayoutPlan
+from autotrain_llm.planning.run_inputs import inputs_of
 from autotrain_llm.run.algorithms.recipe import make_recipe
 from autotrain_llm.run.algorithms.rl.rewards import load_rewards
 from autotrain_llm.run.algorithms.rl.value_head import value_head_of
@@ -77,9 +78,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def values_of(found: Checked, prompt_groups: list[PromptGroup]) -> tuple[Any, np.ndarray]:
     """The policy with its value head, and what that says before each token of these answers."""
     assert found.plan is not None and found.findings == ()
-    loaded = load(found.plan, found.context)
-    layout = make_recipe(found.plan, found.context).make_layout(loaded)
-    add_decided_value_head(found.plan, found.context, loaded.model)
+    inputs = inputs_of(found.plan, found.context)
+    loaded = load(found.plan, inputs)
+    layout = make_recipe(found.plan, inputs).make_layout(loaded)
+    add_decided_value_head(found.plan, inputs, loaded.model)
     with torch.no_grad():
         value = layout.forward(loaded.model, layout.collate(prompt_groups), VALUES).value
     assert value is not None
@@ -160,23 +162,23 @@ def test_what_is_corrected_is_the_reward_models_own_score_at_the_token_before(
     flags = {"rl_reward_model_path": str(scorer), "rl_reward_fn": functions, "rl_reward_weights": "0.5,1"}
     found = checked(prompts, policy, **flags, rl_value_model="corrected")
     assert found.plan is not None and found.findings == ()
-    loaded = load(found.plan, found.context)
+    inputs = inputs_of(found.plan, found.context)
+    loaded = load(found.plan, inputs)
     padded = LayoutPlan("padded", "", packing=False)
     plan = dataclasses.replace(found.plan, layout=padded) if kind == "llama, padded" else found.plan
-    layout = make_recipe(plan, found.context).make_layout(loaded)
+    layout = make_recipe(plan, inputs).make_layout(loaded)
     assert layout.name == ("flat" if kind == "llama" else "padded")
-    add_decided_value_head(plan, found.context, loaded.model)
+    add_decided_value_head(plan, inputs, loaded.model)
     head = value_head_of(loaded.model)
     assert head is not None and head.backbone is None and not head.linear.weight.any()
-    so_far = make_prefix_baseline(plan, load_rewards(plan, found.context, loaded), layout)
+    so_far = make_prefix_baseline(plan, load_rewards(plan, inputs, loaded), layout)
     assert so_far is not None
     batch = layout.collate(PROMPT_GROUPS)
     np.testing.assert_allclose(so_far.of(batch).numpy(), 0.5 * said_by(scorer), atol=1e-5)
     assert not any(one.requires_grad for one in so_far.reward.model.parameters())
     other = checked(prompts, policy, **flags, rl_value_model="shared")
     assert (
-        other.plan is not None
-        and make_prefix_baseline(other.plan, load_rewards(plan, found.context, loaded), layout) is None
+        other.plan is not None and make_prefix_baseline(other.plan, load_rewards(plan, inputs, loaded), layout) is None
     )
 
 

@@ -30,7 +30,7 @@ class Distilled(Recipe):
     def make_augmenters(self, started: Started) -> list[BatchAugmenter]:
         augmenters = super().make_augmenters(started)
         self.teacher = make_teacher(
-            self.plan, self.context, started.loaded, started.layout, started.progress, pairs=self.items_are_pairs
+            self.plan, self.inputs, started.loaded, started.layout, started.progress, pairs=self.items_are_pairs
         )
         return [*augmenters, self.teacher]
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.order import no_grad_batches
 from autotrain_llm.data.tokenize.teacher_rows import ManyRows, answer_rows
 from autotrain_llm.models.identity import content_of
 from autotrain_llm.models.locate import ADAPTER, Located
 from autotrain_llm.planning.plan import DistillPlan, Plan
+from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.distill import logits_cache as cache
 from autotrain_llm.run.algorithms.distill.dataset import IndexedDataset, TeacherRows
@@ -207,24 +207,24 @@ def attach_teacher_inputs(loop: Loop, teacher_inputs: dict[str, Any]) -> None:
 
 
 def make_teacher(
-    plan: Plan, context: RunContext, loaded: Loaded, layout: BatchLayout, watch: ProgressCallback, *, pairs: bool
+    plan: Plan, inputs: RunInputs, loaded: Loaded, layout: BatchLayout, watch: ProgressCallback, *, pairs: bool
 ) -> OnlineTeacher | CachedTeacher:
     """The teacher that the plan decided on, laid out as the student is. Called before the first step, after the student was loaded."""
-    decided, prepared = plan.distillation, context.prepared
-    assert decided is not None and prepared is not None and context.teacher is not None
+    decided, prepared = plan.distillation, inputs.prepared
+    assert decided is not None and prepared is not None and inputs.teacher is not None
     if not isinstance(layout, Flat):
         prepare_padded(loaded.model)
     vocab_size = _shared_vocab_size(loaded.model, layout, decided, watch)
     targets = _Targets(plan, vocab_size, pairs)
     evaluated = plan.schedule.evaluate != "no"
-    other = context.teacher_rows
+    other = inputs.teacher_rows
     source = {"train": prepared.train, "valid": prepared.valid} if other is None else vars(other)
     rows: Rows = {side: answer_rows(source[side]) for side in (("train", "valid") if evaluated else ("train",))}
     if not decided.top_k:
         own_rows = rows if pairs or other is not None else None
-        return OnlineTeacher(_loaded(plan, context, layout), targets, own_rows)
-    places = {side: _place(plan, context, vocab_size, side) for side in rows}
-    return CachedTeacher(lambda: _loaded(plan, context, layout), targets, rows, places, watch)
+        return OnlineTeacher(_loaded(plan, inputs, layout), targets, own_rows)
+    places = {side: _place(plan, inputs, vocab_size, side) for side in rows}
+    return CachedTeacher(lambda: _loaded(plan, inputs, layout), targets, rows, places, watch)
 
 
 def _shared_vocab_size(student: nn.Module, layout: BatchLayout, decided: DistillPlan, watch: ProgressCallback) -> int:
@@ -244,20 +244,20 @@ def _rows_of_head(model: nn.Module, layout: BatchLayout) -> int:
     return int(causal_model(model).config.get_text_config().vocab_size) if head.weight is None else head.weight.shape[0]
 
 
-def _place(plan: Plan, context: RunContext, vocab_size: int, side: str) -> Path | None:
+def _place(plan: Plan, inputs: RunInputs, vocab_size: int, side: str) -> Path | None:
     """Where it is kept: named by rows, weights, and all that decides what is said."""
-    if context.cache is None or context.prepared is None or context.teacher is None or plan.distillation is None:
+    if inputs.cache is None or inputs.teacher is None or plan.distillation is None:
         return None
-    folder = context.cache.parent / "distillation"
+    folder = inputs.cache.parent / "distillation"
     decided = plan.distillation
-    weights = content_of(context.teacher.located, folder / "digests.json")
+    weights = content_of(inputs.teacher.located, folder / "digests.json")
     settings = [decided.top_k, decided.temperature, decided.quantization, decided.teacher_prompt_template]
-    rows = [context.prepared.fingerprint, side, plan.layout.name == "padded"]
+    rows = [inputs.prepared.fingerprint, side, plan.layout.name == "padded"]
     return cache.cache_path(folder, *rows, weights, vocab_size, plan.precision.name, *settings)
 
 
-def _loaded(plan: Plan, context: RunContext, layout: BatchLayout) -> Teacher:
-    model = load_teacher(plan, context).requires_grad_(False).eval()
+def _loaded(plan: Plan, inputs: RunInputs, layout: BatchLayout) -> Teacher:
+    model = load_teacher(plan, inputs).requires_grad_(False).eval()
     model = prepared_as(layout, model) if isinstance(layout, Flat) else prepare_padded(model)
     return Teacher(model, head_of(model, layout), layout)
 
@@ -267,11 +267,11 @@ def head_of(model: nn.Module, layout: BatchLayout) -> Head:
     return flat_head(causal_model(model)) if isinstance(layout, Flat) else padded_head(model)
 
 
-def load_teacher(plan: Plan, context: RunContext) -> nn.Module:
+def load_teacher(plan: Plan, inputs: RunInputs) -> nn.Module:
     """The teacher in the type that its files have, or in 4 bits; an adapter is merged into its base, unless that is quantised."""
-    assert plan.distillation is not None and context.teacher is not None
-    located = context.teacher.located
-    options = loading_options(plan, context.token)
+    assert plan.distillation is not None and inputs.teacher is not None
+    located = inputs.teacher.located
+    options = loading_options(plan, inputs.token)
     for of_student in ("revision", "quantization_config"):
         options.pop(of_student, None)
     bits = plan.distillation.quantization

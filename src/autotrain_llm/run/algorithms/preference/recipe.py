@@ -37,7 +37,7 @@ class Dpo(Orpo):
         return objectives.dpo(self.plan.objective.settings)
 
     def make_augmenters(self, started: Started) -> list[BatchAugmenter]:
-        return [make_reference_logps(self.plan, self.context, started.loaded, started.layout)]
+        return [make_reference_logps(self.plan, self.inputs, started.loaded, started.layout)]
 
 
 class Kto(Dpo):

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.order import no_grad_batches
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.reference_model import BEFOREHAND
+from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.engine.answer_items import Preferences
 from autotrain_llm.run.engine.flat.model import LOGPROBS
 from autotrain_llm.run.engine.layouts import BatchLayout
@@ -94,14 +94,13 @@ class ReferenceLogps:
         return (both[0] / both[1]).clamp(min=0)
 
 
-def make_reference_logps(plan: Plan, context: RunContext, loaded: Loaded, layout: BatchLayout) -> ReferenceLogps:
+def make_reference_logps(plan: Plan, inputs: RunInputs, loaded: Loaded, layout: BatchLayout) -> ReferenceLogps:
     """The reference that the plan decided on, laid out as the policy is. Called before the first step."""
     cache = None
     if plan.objective.reference and plan.objective.reference.when == BEFOREHAND:
-        assert context.prepared is not None
-        folder = context.cache.parent / "references" if context.cache else None
-        cache = LogprobCache(folder, context.prepared.fingerprint, plan.precision.name)
-    return ReferenceLogps(layout, load_reference_model(plan, context, loaded, layout), cache)
+        folder = inputs.cache.parent / "references" if inputs.cache else None
+        cache = LogprobCache(folder, inputs.prepared.fingerprint, plan.precision.name)
+    return ReferenceLogps(layout, load_reference_model(plan, inputs, loaded, layout), cache)
 
 
 class LogprobCache:

@@ -9,8 +9,9 @@ from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_t
 from transformers import LlamaConfig, LlamaForSequenceClassification, set_seed
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from autotrain_llm.context.run_context import RunContext
+from autotrain_llm.models.locate import SCRATCH
 from autotrain_llm.planning.plan import AdapterPlan, Plan
+from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.engine.classifiers import HEADS, load_classifier
 from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.loading import (
@@ -23,16 +24,16 @@ from autotrain_llm.run.engine.loading import (
 )
 
 
-def load_classifier_to_train(plan: Plan, context: RunContext) -> Loaded:
+def load_classifier_to_train(plan: Plan, inputs: RunInputs) -> Loaded:
     """The scorer in the type it is trained in, as `run.model.load` has it for models that generate; its head always in float32."""
     set_seed(plan.seed)
-    tokenizer = load_tokenizer(plan, context)
-    if context.is_scratch:
+    tokenizer = load_tokenizer(plan, inputs)
+    if plan.model.kind == SCRATCH:
         return Loaded(_new(plan, tokenizer), tokenizer, torch.float32)
-    located = context.model.located if context.model else None
+    located = inputs.model.located if inputs.model else None
     assert located is not None
     model, new = load_classifier(
-        located, loading_type(plan), loading_options(plan, context.token), trainable_adapter=plan.adapter is not None
+        located, loading_type(plan), loading_options(plan, inputs.token), trainable_adapter=plan.adapter is not None
     )
     saved_as = dtype_of(located) or torch.float32
     causal_model(model).config.get_text_config().pad_token_id = tokenizer.pad_token_id

@@ -22,7 +22,7 @@ class RewardModel(Recipe):
     items_are_pairs = True
 
     def load(self) -> Loaded:
-        return load_classifier_to_train(self.plan, self.context)
+        return load_classifier_to_train(self.plan, self.inputs)
 
     def make_layout(self, loaded: Loaded) -> BatchLayout:
         pad_token = int(loaded.tokenizer.pad_token_id)

@@ -84,13 +84,12 @@ class PolicyRecipe(Recipe):
 
     def make_source(self, started: Started) -> tuple[BatchSource | None, list[Observer]]:
         plan, loaded, layout = self.plan, started.loaded, started.layout
-        assert self.context.prepared is not None
-        ends = end_tokens(loaded.model, loaded.tokenizer, self.context.prepared.end_of_turn)
+        ends = end_tokens(loaded.model, loaded.tokenizer, self.inputs.prepared.end_of_turn)
         sampler = Sampler(layout, loaded.tokenizer, ends, sampling_of(plan), DTYPES[plan.precision.name])
         # Before the value head is added: the reference may be a copy of the policy, and has none.
-        reference = load_reference_model(plan, self.context, loaded, layout) if plan.objective.reference else None
+        reference = load_reference_model(plan, self.inputs, loaded, layout) if plan.objective.reference else None
         self.add_values(loaded.model)
-        rewards = load_rewards(plan, self.context, loaded)
+        rewards = load_rewards(plan, self.inputs, loaded)
         baseline = self.prefix_baseline(rewards, layout)
         worker = RolloutWorker(started.train.rows, layout, sampler, rewards, reference, baseline)
         samples = SampleLog(started.folder, started.step) if started.folder is not None else None
@@ -100,7 +99,7 @@ class PolicyRecipe(Recipe):
             source.restore(loaded.model, started.checkpoint)
         if started.valid is None:
             return source, []
-        held_out = RolloutWorker(started.valid.rows, layout, sampler, rewards.on(self.context, "valid"), reference)
+        held_out = RolloutWorker(started.valid.rows, layout, sampler, rewards.on(self.inputs, "valid"), reference)
         return source, [HeldOutRewards(held_out, plan.seed)]
 
     def files(self) -> tuple[str, ...]:
@@ -137,7 +136,7 @@ class Ppo(PolicyRecipe):
         return GeneralisedAdvantages(self.rollouts.rl_gamma, self.rollouts.rl_gae_lambda)
 
     def add_values(self, model: nn.Module) -> None:
-        add_decided_value_head(self.plan, self.context, model)
+        add_decided_value_head(self.plan, self.inputs, model)
 
     def prefix_baseline(self, rewards: Rewards, layout: BatchLayout) -> PrefixRewardBaseline | None:
         return make_prefix_baseline(self.plan, rewards, layout)

@@ -14,7 +14,6 @@ from torch import nn
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from autotrain_llm.context.reward_functions import FunctionFault, Place, call, find_function, load_function
-from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.chat.template import ChatTemplate, find_template
 from autotrain_llm.data.example import Example, extra_columns
 from autotrain_llm.data.observations import Observations
@@ -25,6 +24,7 @@ from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.planning.plan import Plan, RewardPlan
 from autotrain_llm.planning.rollouts import FUNCTION, MODEL
+from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.engine.classifiers import HEADS, FlatScores, PaddedScores, load_classifier
 from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.loading import DTYPES, Loaded, loading_options
@@ -194,51 +194,50 @@ class Rewards:
         """What an answer is worth: its scores, each times its weight (answers,)."""
         return scores @ self.weights
 
-    def on(self, context: RunContext, side: str) -> Rewards:
+    def on(self, inputs: RunInputs, side: str) -> Rewards:
         """The same for the rows of another side."""
-        assert context.prepared is not None and context.dataset is not None
         examples, rows = (
-            (context.dataset.train, context.prepared.train)
+            (inputs.dataset.train, inputs.prepared.train)
             if side == "train"
-            else (context.dataset.valid, context.prepared.valid)
+            else (inputs.dataset.valid, inputs.prepared.valid)
         )
         assert isinstance(rows, TokenRows)
         return replace(self, examples=examples, rows=rows)
 
 
-def load_rewards(plan: Plan, context: RunContext, loaded: Loaded, side: str = "train") -> Rewards:
+def load_rewards(plan: Plan, inputs: RunInputs, loaded: Loaded, side: str = "train") -> Rewards:
     """The rewards of a plan, its reward models loaded, for the rows of this side: train or valid. Raises RunFailed."""
-    assert plan.rollouts is not None and context.dataset is not None and context.prepared is not None
+    assert plan.rollouts is not None
     entries = plan.rollouts.rewards
-    assert isinstance(context.prepared.train, TokenRows)
+    assert isinstance(inputs.prepared.train, TokenRows)
     rewards = Rewards(
         names=tuple(entry.name for entry in entries),
         weights=np.asarray([entry.weight for entry in entries]),
-        sources=tuple(_load_reward(entry, plan, context) for entry in entries),
+        sources=tuple(_load_reward(entry, plan, inputs) for entry in entries),
         tokenizer=loaded.tokenizer,
-        examples=context.dataset.train,
-        rows=context.prepared.train,
+        examples=inputs.dataset.train,
+        rows=inputs.prepared.train,
     )
-    return rewards.on(context, side)
+    return rewards.on(inputs, side)
 
 
-def _load_reward(entry: RewardPlan, plan: Plan, context: RunContext) -> Reward:
+def _load_reward(entry: RewardPlan, plan: Plan, inputs: RunInputs) -> Reward:
     if entry.kind == MODEL:
-        return _load_reward_model(entry, plan, context)
+        return _load_reward_model(entry, plan, inputs)
     if entry.kind == FUNCTION:
-        assert context.dataset is not None and entry.source is not None
+        assert entry.source is not None
         try:
-            return RewardFunction(find_function(entry.source, "rl_reward_fn"), extra_columns(context.dataset.train))
+            return RewardFunction(find_function(entry.source, "rl_reward_fn"), extra_columns(inputs.dataset.train))
         except FunctionFault as fault:
             raise RunFailed(f"the reward function {entry.name}: {fault}") from fault
     return MissingEndPenalty()
 
 
-def _load_reward_model(entry: RewardPlan, plan: Plan, context: RunContext) -> RewardModel:
-    facts = context.models.secondary("rl_reward_model_path", entry.source)
+def _load_reward_model(entry: RewardPlan, plan: Plan, inputs: RunInputs) -> RewardModel:
+    facts = inputs.reward_models.get(str(entry.source))
     assert facts is not None and facts.tokenizer_folder is not None
     name = plan.precision.name
-    model = load_reward_classifier(entry, plan, context, DTYPES["fp32" if name == "fp16" else name])
+    model = load_reward_classifier(entry, plan, inputs, DTYPES["fp32" if name == "fp16" else name])
     tokenizer = Tokenizer.load(Path(facts.tokenizer_folder))
     device = torch.device("cpu") if plan.precision.cpu else torch.device("cuda", torch.cuda.current_device())
     template = find_template(None, tokenizer, Observations())
@@ -247,11 +246,11 @@ def _load_reward_model(entry: RewardPlan, plan: Plan, context: RunContext) -> Re
     )
 
 
-def load_reward_classifier(entry: RewardPlan, plan: Plan, context: RunContext, dtype: torch.dtype) -> Any:
+def load_reward_classifier(entry: RewardPlan, plan: Plan, inputs: RunInputs, dtype: torch.dtype) -> Any:
     """The classifier that a reward of the plan names."""
-    facts = context.models.secondary("rl_reward_model_path", entry.source)
+    facts = inputs.reward_models.get(str(entry.source))
     assert facts is not None
-    options = loading_options(plan, context.token)
+    options = loading_options(plan, inputs.token)
     for of_the_policy in ("revision", "quantization_config", "attn_implementation"):
         options.pop(of_the_policy, None)
     model, _ = load_classifier(facts.located, dtype, options)

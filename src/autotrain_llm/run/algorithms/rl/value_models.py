@@ -9,9 +9,9 @@ from peft import inject_adapter_in_model
 from torch import nn
 from transformers import PreTrainedModel
 
-from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.plan import AdapterPlan, Plan
 from autotrain_llm.planning.rollouts import MODEL
+from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.algorithms.rl.layouts import PaddedPolicy
 from autotrain_llm.run.algorithms.rl.rewards import RewardModel, Rewards, load_reward_classifier
 from autotrain_llm.run.algorithms.rl.value_head import ValueHead, add_value_head, put_value_head
@@ -23,12 +23,12 @@ from autotrain_llm.run.engine.reference_model import without_dropout
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD
 
 
-def add_decided_value_head(plan: Plan, context: RunContext, model: nn.Module) -> None:
+def add_decided_value_head(plan: Plan, inputs: RunInputs, model: nn.Module) -> None:
     """Put the plan's value head into the policy; nothing where it has none."""
     assert plan.rollouts is not None
     kind = plan.rollouts.rl_value_model
     if kind == OF_REWARD:
-        put_value_head(model, _of_reward(plan, context, causal_model(model)))
+        put_value_head(model, _of_reward(plan, inputs, causal_model(model)))
     elif kind is not None:
         add_value_head(model, kind)
 
@@ -69,14 +69,14 @@ def make_prefix_baseline(plan: Plan, rewards: Rewards, layout: BatchLayout) -> P
     return PrefixRewardBaseline(reward, weight, layout)
 
 
-def _of_reward(plan: Plan, context: RunContext, policy: PreTrainedModel) -> ValueHead:
+def _of_reward(plan: Plan, inputs: RunInputs, policy: PreTrainedModel) -> ValueHead:
     """The reward model, its score head times its weight: before each token what it would score the answer as it stands.
 
     All of it is trained, or with an adapter its head and an adapter like the policy's.
     """
     assert plan.rollouts is not None
     (entry,) = (entry for entry in plan.rollouts.rewards if entry.kind == MODEL)
-    scorer = causal_model(load_reward_classifier(entry, plan, context, loading_type(plan)))
+    scorer = causal_model(load_reward_classifier(entry, plan, inputs, loading_type(plan)))
     without_dropout(scorer)
     backbone: Any = scorer.base_model
     if policy.config._attn_implementation == attention.NAME:

@@ -1,0 +1,108 @@
+"""What a plan is carried out with: prepared rows, examples, the tokenizer, the files of models. All of it follows from the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotrain_llm.config.arguments import parse_kwargs
+from autotrain_llm.config.registry import PARAMS
+from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, Config, resolve
+from autotrain_llm.config.search_space import with_evaluation_rows
+from autotrain_llm.context.run_context import RunContext
+from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.planning.plan import Plan
+from autotrain_llm.planning.rollouts import reward_models
+
+if TYPE_CHECKING:
+    from autotrain_llm.data.dataset import Dataset, Progress
+    from autotrain_llm.data.tokenize.prepare import Prepared
+    from autotrain_llm.data.tokenize.teacher_rows import TeacherRows
+    from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
+    from autotrain_llm.models.metadata import ModelMetadata
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """The rows and files of one run.
+
+    `prepared` are the rows as tokens and `dataset` as they were read, in the same order; `teacher_rows` are those that the teacher sees
+    where its prompts are others. `model` is None for a new model, `reward_models` are by the name that the plan gives their source. `cache`
+    is the folder of prepared rows, beside which others keep theirs. `findings` are what was found before the run, for run.json.
+    """
+
+    prepared: Prepared
+    dataset: Dataset
+    tokenizer: Tokenizer
+    tokenizer_folder: Path
+    model: ModelMetadata | None
+    reference: ModelMetadata | None
+    teacher: ModelMetadata | None
+    reward_models: Mapping[str, ModelMetadata]
+    teacher_rows: TeacherRows | None
+    cache: Path | None
+    token: str | None = field(repr=False)
+    is_first_process: bool
+    verbose: bool
+    findings: tuple[Finding, ...] = ()
+    temporary: Any = field(default=None, repr=False)  # the folder of a new tokenizer, which goes with this object
+
+
+def inputs_of(plan: Plan, context: RunContext, findings: tuple[Finding, ...] = ()) -> RunInputs:
+    """The inputs of a plan that was made in this context."""
+    prepared, dataset, tokenizer, folder = (
+        context.prepared,
+        context.dataset,
+        context.tokenizer,
+        context.tokenizer_folder,
+    )
+    if prepared is None or dataset is None or tokenizer is None or folder is None:
+        raise Refused(context.findings)
+    metadata = {name: context.models.secondary("rl_reward_model_path", name) for name in reward_models(context.config)}
+    return RunInputs(
+        prepared=prepared,
+        dataset=dataset,
+        tokenizer=tokenizer,
+        tokenizer_folder=folder,
+        model=None if context.is_scratch else context.model,
+        reference=context.reference,
+        teacher=context.teacher,
+        reward_models={name: found for name, found in metadata.items() if found is not None},
+        teacher_rows=context.teacher_rows if plan.distillation and plan.distillation.is_used else None,
+        cache=context.cache,
+        token=context.token,
+        is_first_process=context.machine.is_first_process,
+        verbose=bool(context.config.verbose),
+        findings=findings,
+        temporary=context,
+    )
+
+
+def context_of(plan: Plan, progress: Progress | None = None) -> RunContext:
+    """The context of a plan that was read: its rows are read and prepared again, or taken from the cache, and its models looked up.
+
+    Raises Refused where they can't be, or are not those that the plan was made of. Secrets come from the environment.
+    """
+    context = RunContext(with_evaluation_rows(config_of(plan)), progress=progress)
+    if context.prepared is None:
+        raise Refused(context.findings)
+    if context.prepared.fingerprint != plan.data.fingerprint:
+        message = (
+            f"{plan.data.path}: the rows, or how they become tokens, are not what they were when the plan was made"
+        )
+        raise Refused([Finding(message, "make the plan anew", ("data_path",), file=plan.data.path, code="P117")])
+    return context
+
+
+def config_of(plan: Plan) -> Config:
+    """The configuration that a plan was made of: what was given, from where it was given."""
+    layers: dict[str, dict[str, Any]] = {COMMAND_LINE: {}, CONFIG_FILE: {}}
+    for name, parameter in plan.parameters.items():
+        if parameter.source in layers and not PARAMS[name].secret:
+            layers[parameter.source][name] = parameter.value
+    command_line, from_file = (parse_kwargs(values) for values in layers.values())
+    if command_line.findings or from_file.findings:
+        raise Refused([*command_line.findings, *from_file.findings])
+    return resolve(command_line.values, from_file.values)

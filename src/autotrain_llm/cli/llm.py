@@ -85,9 +85,9 @@ def _answer(arguments: ParsedArguments, screen: Screen) -> int:
             return screen.finish_with("Not started.")
         arguments.values = dict(answered)
     if arguments.values.get("fix"):
-        from autotrain_llm.cli.mend import mend
+        from autotrain_llm.cli.fix import print_fixed
 
-        return mend(arguments, from_file, screen)
+        return print_fixed(arguments, from_file, screen)
     with Preparing(screen) as preparing:
         checked = check_said(arguments, from_file, preparing.progress)
     return _act(checked, screen)
@@ -103,7 +103,7 @@ def _act(checked: Checked, screen: Screen) -> int:
 
         save_plan(checked, config.save_plan)
     if config.inference:
-        from autotrain_llm.cli.answer import answer_prompts
+        from autotrain_llm.cli.inference import answer_prompts
 
         return answer_prompts(checked, screen)
     if config.preview_data is not None:

@@ -86,8 +86,8 @@ def _wants_json(words: list[str]) -> bool:
 
 def _help_page(words: list[str], screen: Screen) -> str:
     """The page for the trainer that was named anywhere in the command, else for all."""
+    from autotrain_llm.cli.argv import last_value
     from autotrain_llm.cli.help import page
-    from autotrain_llm.cli.words import last_value
     from autotrain_llm.config.registry import TRAINERS
 
     trainer = TRAINERS.get((last_value(words, "trainer") or "").lower())

@@ -1,6 +1,6 @@
 """From the words of a command line to what was arguments: one argparse parser, made from the declaration.
 
-argparse matches flags and keeps what was given apart from what was not; `words.join` has cleared its way, so that it never complains.
+argparse matches flags and keeps what was given apart from what was not; `argv.join` prepares the words so that it never exits with an error of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
-from autotrain_llm.cli.words import is_flag, join, name_of
+from autotrain_llm.cli.argv import is_flag, join, name_of
 from autotrain_llm.config.aliases import ACCEPTED, RENAMED
 from autotrain_llm.config.arguments import ParsedArguments, unknown
 from autotrain_llm.config.registry import GROUPS, PARAMS

@@ -1,4 +1,4 @@
-"""How far reading and preparing rows is, where it takes longer than a moment: on a terminal's last line, elsewhere a line now and then."""
+"""Progress of reading and preparing rows: on a terminal's last line, elsewhere a line every 30 seconds; nothing if it is done in a second."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
     from autotrain_llm.cli.screen import Screen
 
-A_MOMENT, EACH = 1.0, 0.2  # seconds before anything is said, and between two lines of a terminal
-NOW_AND_THEN = 30.0  # seconds between two lines of a file
+START_AFTER = 1.0  # seconds before the first line
+TERMINAL_INTERVAL, FILE_INTERVAL = 0.2, 30.0  # seconds between two lines
 
 
 class Preparing:
-    """Writes over one line of standard error, and takes it away at the end; where that is no terminal, lines that stay. Nothing with `--quiet`."""
+    """Overwrites one line of a terminal and removes it at the end; elsewhere prints lines. Nothing with `--quiet`."""
 
     def __init__(self, screen: Screen) -> None:
         self._stream = screen.err
@@ -36,10 +36,10 @@ class Preparing:
             self._stream.flush()
 
     def progress(self, what: str, done: int, of: int) -> None:
-        """`done` of so many rows; of how many is 0 where nobody knows."""
+        """Report that `done` of `of` rows are ready; `of` is 0 where the number of rows is not known."""
         now = time.monotonic()
-        wait = EACH if self._over else NOW_AND_THEN
-        if not self._speaks or now - self._since < A_MOMENT or now - self._last < wait:
+        wait = TERMINAL_INTERVAL if self._over else FILE_INTERVAL
+        if not self._speaks or now - self._since < START_AFTER or now - self._last < wait:
             return
         self._last, self._shown = now, True
         rows = f"{done:,} of {of:,}" if of else f"{done:,}"

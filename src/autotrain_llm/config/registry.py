@@ -1,4 +1,4 @@
-"""Reads the folders of declarations once: every group, parameter and trainer, and the matrix of who reads what."""
+"""Every declared group, parameter, trainer and metric, read once from the folders of declarations; which trainer reads which parameter."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def modules_of(package: str, *leave_out: str) -> Iterator[ModuleType]:
 
 
 def _groups() -> tuple[Group, ...]:
-    found: dict[str, Group] = {}
+    groups: dict[str, Group] = {}
     for package in ("autotrain_llm.params", "autotrain_llm.trainers"):
         for module in modules_of(package):
             for value in vars(module).values():
                 spec = getattr(value, "GROUP", None) if isinstance(value, type) else None
                 if spec is not None:
-                    found[spec.name] = spec
-    return tuple(sorted(found.values(), key=lambda group: group.order))
+                    groups[spec.name] = spec
+    return tuple(sorted(groups.values(), key=lambda group: group.order))
 
 
 def _trainers() -> dict[str, Trainer]:
-    found = (vars(module).get("TRAINER") for module in modules_of("autotrain_llm.trainers"))
-    ordered = sorted((trainer for trainer in found if trainer is not None), key=lambda trainer: trainer.order)
+    trainers = (vars(module).get("TRAINER") for module in modules_of("autotrain_llm.trainers"))
+    ordered = sorted((trainer for trainer in trainers if trainer is not None), key=lambda trainer: trainer.order)
     return {trainer.name: trainer for trainer in ordered}
 
 
@@ -62,7 +62,7 @@ READERS: dict[str, tuple[Trainer, ...]] = {
 
 
 def verdict(param: Param, trainer: Trainer) -> str:
-    """The matrix's cell: reads, foreign (dropped with a warning), unused (accepted, dropped, said), refused (an error)."""
+    """Whether the trainer reads the parameter, or it is foreign or unused (dropped with a warning) or refused (an error)."""
     if param.name in trainer.unused:
         return UNUSED
     if any(param.group == group.name for group in trainer.group_specs):

@@ -1,6 +1,6 @@
 """Every parameter's value and where it came from: command line > config file > the trainer's own default > default.
 
-`resolve` is pure. What was *given* is kept apart from what merely equals a default, because only what was given can be wrong.
+`resolve` is pure. A value that was *given* is kept apart from an equal default, because only given values are reported as findings.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Config(
         return self._sources[name]
 
     def given(self, name: str) -> bool:
-        """Whether the user said it, on the command line or in a file."""
+        """Whether the user set it, on the command line or in a file."""
         return self._sources[name] in (COMMAND_LINE, CONFIG_FILE)
 
     def all_given(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from autotrain_llm.declare.param import AT_LEAST_ONE, group, param
 
 @group("Data", order=20, searchable=False)
 class Data:
-    """Which rows to learn from."""
+    """The rows to train and evaluate on."""
 
     data_path: str = param(
         None,
@@ -27,7 +27,7 @@ class Data:
     )
     valid_split: str | None = param(
         None,
-        "Rows to evaluate on: a split's name, or a share (`0.1`) or number (`200`) of rows to hold out.",
+        "Evaluation rows: a split's name, or a share (`0.1`) or number (`200`) of the training rows to hold out.",
         metavar="NAME|SHARE|N",
         stage="rows",
         aliases=(
@@ -37,7 +37,7 @@ class Data:
     )
     eval_dataset_path: str | None = param(
         None,
-        "Rows to evaluate on, from a file or data set of their own.",
+        "Evaluation rows: a separate file, folder, saved data set or Hub id.",
         metavar="PATH",
         stage="rows",
         path="input",
@@ -48,7 +48,7 @@ class Data:
     )
     max_samples: int | None = param(
         None,
-        "Use the first so many rows.",
+        "Use only the first N rows.",
         within=AT_LEAST_ONE,
         default_words="all",
         stage="rows",
@@ -58,7 +58,7 @@ class Data:
         None,
         "Column with the text, the messages or, for preferences, the chosen answer.",
         metavar="NAME",
-        default_words="recognised",
+        default_words="detected",
         stage="rows",
         aliases=(
             "answer_column chosen_column chosen_text_column column completion_column dataset_text_field "
@@ -70,13 +70,13 @@ class Data:
 
 @group("Prompt column", order=21, searchable=False)
 class PromptColumn:
-    """Where prompt and answer are columns of their own."""
+    """Rows with prompt and answer in separate columns."""
 
     prompt_text_column: str | None = param(
         None,
         "Column with the prompt.",
         metavar="NAME",
-        default_words="recognised",
+        default_words="detected",
         stage="rows",
         counterparts=("text_column",),
         aliases="instruction_column prompt_column prompt_field question_column",
@@ -85,7 +85,7 @@ class PromptColumn:
 
 @group("Rejected column", order=22, searchable=False)
 class RejectedColumn:
-    """Rows that hold a better and a worse answer."""
+    """Rows with a chosen and a rejected answer."""
 
     rejected_text_column: str | None = param(
         None, "Column with the rejected answer.", metavar="NAME", stage="rows", aliases="rejected_column rejected_field"

@@ -16,33 +16,33 @@ DIVERGENCES = ("forward_kl", "reverse_kl", "jsd")
     recipe="autotrain_llm.run.algorithms.distill.recipe:Distilled",
 )
 class Distillation:
-    """Learn a teacher's probabilities together with the task."""
+    """Train on a teacher's token probabilities together with the task."""
 
-    use_distillation: bool = param(False, "Learn from a teacher's probabilities as well as from the rows.")
+    use_distillation: bool = param(False, "Train on a teacher's token probabilities as well as on the rows.")
     teacher_model: str | None = param(
         None,
-        "The model to learn from: a folder, an adapter, an earlier run or a Hub id.",
+        "Teacher model: a folder, an adapter, an earlier run or a Hub id.",
         metavar="NAME|DIR",
         path="input",
         aliases="teacher teacher_model_name_or_path teacher_model_path teacher_name teacher_path",
     )
     teacher_prompt_template: str | None = param(
         None,
-        "How the teacher sees a prompt: a text with {prompt} in it.",
+        "Template of the teacher's prompts: a text with {prompt} in it.",
         metavar="TEMPLATE",
         default_words="as the student does",
         stage="tokens",
     )
     student_prompt_template: str | None = param(
         None,
-        "How the student sees a prompt: a text with {prompt} in it.",
+        "Template of the student's prompts: a text with {prompt} in it.",
         metavar="TEMPLATE",
         default_words="the prompt itself",
         stage="tokens",
     )
     distill_temperature: float = param(
         2.0,
-        "Softens both models' probabilities before they are compared.",
+        "Temperature that divides both models' logits before their probabilities are compared.",
         within=POSITIVE,
         search=linear(1.0, 4.0),
         suggested=2.0,
@@ -50,7 +50,7 @@ class Distillation:
     )
     distill_alpha: float = param(
         0.5,
-        "Share of the teacher in the loss; the rest is the task's own.",
+        "Weight of the distillation loss; the task's own loss is weighted by 1 - alpha.",
         within=SHARE,
         search=linear(0.1, 0.9),
         suggested=0.5,
@@ -58,15 +58,16 @@ class Distillation:
     )
     distill_loss: str = param(
         "forward_kl",
-        "How far the student is from its teacher: KL(teacher‖student), KL(student‖teacher), or Jensen-Shannon.",
+        "Divergence of the student from the teacher: KL(teacher‖student), KL(student‖teacher), or Jensen-Shannon.",
         choices=DIVERGENCES,
     )
     distill_cache: bool = param(
-        False, "Ask the teacher once, before training, and keep its likeliest tokens on disk; it need not stay loaded."
+        False,
+        "Run the teacher once before training and cache its top-k log-probabilities on disk; it need not stay loaded.",
     )
     distill_top_k: int = param(
-        64, "How many of the likeliest tokens are kept of each position with --distill-cache.", within=AT_LEAST_ONE
+        64, "With --distill-cache: number of most likely tokens cached per position.", within=AT_LEAST_ONE
     )
     teacher_quantization: str | None = param(
-        None, "Load the teacher in 4 bits (CUDA).", choices=("int4",), default_words="none: its own type"
+        None, "Load the teacher in 4 bits (CUDA).", choices=("int4",), default_words="its own data type"
     )

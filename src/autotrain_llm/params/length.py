@@ -9,11 +9,11 @@ LENGTH = Bounds(low=2)
 
 @group("Length", order=60)
 class Length:
-    """The longest row, in tokens."""
+    """Maximum row length in tokens."""
 
     block_size: int = param(
         1024,
-        "Longest row in tokens; for generic, the size of a block.",
+        "Maximum row length in tokens; for generic, the size of a block.",
         within=LENGTH,
         also=(-1,),
         stage="tokens",
@@ -24,7 +24,7 @@ class Length:
     )
     model_max_length: int | None = param(
         None,
-        "The model's longest input, where its files say otherwise; decides when no other length is given.",
+        "Context length of the model, where its files are wrong; also the maximum row length if no other is given.",
         within=LENGTH,
         stage="tokens",
     )
@@ -32,14 +32,17 @@ class Length:
 
 @group("Lengths of a pair", order=61)
 class PairLengths:
-    """The longest prompt and answer, in tokens."""
+    """Maximum lengths of prompt and completion in tokens."""
 
     max_prompt_length: int = param(
-        512, "Longest prompt in tokens; a longer one keeps its end.", within=LENGTH, counterparts=("block_size",)
+        512,
+        "Maximum prompt length in tokens; a longer prompt keeps its end.",
+        within=LENGTH,
+        counterparts=("block_size",),
     )
     max_completion_length: int = param(
         1024,
-        "Longest answer in tokens; a longer one keeps its start.",
+        "Maximum completion length in tokens; a longer completion keeps its start.",
         within=LENGTH,
         counterparts=("rl_max_new_tokens", "block_size"),
     )

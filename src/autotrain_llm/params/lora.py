@@ -7,11 +7,11 @@ from autotrain_llm.declare.param import AT_LEAST_ONE, POSITIVE, SHARE_BELOW_ONE,
 
 @group("LoRA", order=70, switch="peft", subject="LoRA")
 class Lora:
-    """Train a low-rank adapter and leave the model's own weights alone."""
+    """Train a low-rank adapter and freeze the model's own weights."""
 
     peft: bool = param(
         False,
-        "Train a LoRA adapter in place of the whole model.",
+        "Train a LoRA adapter instead of the whole model.",
         fixed_on_resume=True,
         aliases=("adapter finetuning_type lora lora_type peft_type sft_type train_type tuner_type use_lora use_peft"),
     )
@@ -25,14 +25,14 @@ class Lora:
     )
     lora_alpha: float = param(
         32,
-        "Scale of the adapter: it is multiplied by alpha / r, with --use-rslora by alpha / sqrt(r).",
+        "Scale of the adapter: its output is multiplied by alpha / r, with --use-rslora by alpha / sqrt(r).",
         within=POSITIVE,
         fixed_on_resume=True,
         aliases="alpha_lora lora_a",
     )
     lora_dropout: float = param(
         0.05,
-        "Share of the adapter's input that is dropped while training.",
+        "Dropout probability of the adapter's input while training.",
         within=SHARE_BELOW_ONE,
         search=linear(0.0, 0.2),
         suggested=0.05,
@@ -41,12 +41,12 @@ class Lora:
     )
     use_dora: bool = param(
         False,
-        "DoRA: learn the size of each weight column apart from its direction; slower, often better at a low rank.",
+        "Use DoRA: train the magnitude of each weight column apart from its direction; slower, often better at a low rank.",
         fixed_on_resume=True,
     )
     use_rslora: bool = param(
         False,
-        "rsLoRA: multiply the adapter by alpha / sqrt(r), so that a high rank does not fade it.",
+        "Use rsLoRA: scale the adapter by alpha / sqrt(r), so that its output does not shrink at a high rank.",
         fixed_on_resume=True,
     )
     target_modules: list[str] = param(
@@ -60,6 +60,6 @@ class Lora:
     )
     merge_adapter: bool = param(
         False,
-        "Add the trained adapter into the model and save the whole.",
+        "Merge the trained adapter into the model and save the whole model.",
         aliases="export_merged merge_and_unload merge_lora merge_weights save_merged",
     )

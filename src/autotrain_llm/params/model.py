@@ -7,11 +7,11 @@ from autotrain_llm.declare.param import group, param
 
 @group("Model", order=10, searchable=False)
 class Model:
-    """Which model to start from."""
+    """The model to train and its files."""
 
     trainer: str = param(
         "generic",
-        "What kind of training to run.",
+        "Kind of training to run.",
         metavar="NAME",
         fixed_on_resume=True,
         used_by_inference=True,
@@ -34,7 +34,7 @@ class Model:
     )
     tokenizer: str | None = param(
         None,
-        "Take the tokenizer from another folder or Hub id.",
+        "Use the tokenizer of another folder or Hub id.",
         metavar="NAME|DIR",
         default_words="the model's",
         stage="model",
@@ -53,7 +53,7 @@ class Model:
     )
     cache_dir: str | None = param(
         None,
-        "Folder for what is downloaded and for prepared rows.",
+        "Folder for downloads and prepared rows.",
         metavar="DIR",
         default_words="the libraries' usual caches",
         stage="model",
@@ -62,8 +62,11 @@ class Model:
         machine_specific=True,
     )
     offline: bool = param(
-        False, "Never touch the network; use what is cached.", used_by_inference=True, machine_specific=True
+        False,
+        "Use only local and cached files; never access the network.",
+        used_by_inference=True,
+        machine_specific=True,
     )
     trust_remote_code: bool = param(
-        False, "Run Python code that comes with the model. Only for code you have read.", used_by_inference=True
+        False, "Run Python code that comes with the model; only for code you have read.", used_by_inference=True
     )

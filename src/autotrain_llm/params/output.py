@@ -11,7 +11,7 @@ class Output:
 
     output_dir: str | None = param(
         None,
-        "Folder for the model and all that belongs to the run.",
+        "Output folder for the model, checkpoints, logs and report.",
         metavar="DIR",
         default_words="runs/<trainer>-<model>-<number>",
         path="output",
@@ -22,17 +22,17 @@ class Output:
     )
     overwrite: bool = param(
         False,
-        "Replace an earlier run in the output folder: it is moved aside until the new one is complete.",
+        "Replace an earlier run in the output folder; it is moved aside until the new one is complete.",
         command=True,
         in_trials=False,
         aliases="overwrite_output_dir",
     )
     resume: bool = param(
-        False, "Go on from the newest complete checkpoint in the output folder.", command=True, in_trials=False
+        False, "Resume from the newest complete checkpoint in the output folder.", command=True, in_trials=False
     )
     resume_from_checkpoint: str | None = param(
         None,
-        "Go on from this checkpoint.",
+        "Resume from this checkpoint.",
         metavar="DIR",
         command=True,
         path="output",
@@ -40,7 +40,7 @@ class Output:
         aliases="resume_from resume_path",
     )
     engine: str = param(
-        "native", "What trains: this package, or TRL's own trainer to compare with.", choices=("native", "trl")
+        "native", "Training engine: this package's own, or TRL's trainer for comparison.", choices=("native", "trl")
     )
 
 
@@ -66,7 +66,7 @@ class Hub:
     )
     token: str | None = param(
         None,
-        "Access token; better kept in HF_TOKEN, where no shell history sees it.",
+        "Hub access token; prefer the variable HF_TOKEN, which no shell history records.",
         secret=True,
         default_words="HF_TOKEN",
         used_by_inference=True,

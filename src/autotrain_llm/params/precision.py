@@ -7,13 +7,13 @@ from autotrain_llm.declare.param import group, param
 
 @group("Precision, memory and devices", order=50)
 class Precision:
-    """What the run computes in, and on what."""
+    """Data types, memory and devices."""
 
     mixed_precision: str | None = param(
         None,
-        "What the model computes in.",
+        "Data type that the model computes in.",
         choices=("fp16", "bf16", "fp32"),
-        default_words="bf16 where the machine computes in it, else fp32",
+        default_words="bf16 if the machine supports it, else fp32",
         used_by_inference=True,
         aliases="amp compute_dtype dtype half precision torch_dtype use_bf16 use_fp16",
         choice_aliases={
@@ -24,8 +24,8 @@ class Precision:
     )
     gradient_checkpointing: bool | None = param(
         None,
-        "Compute activations twice to hold fewer of them.",
-        default_words="only where memory is short",
+        "Recompute activations in the backward pass to save memory.",
+        default_words="only if memory is short",
         aliases=(
             "activation_checkpointing enable_activation_checkpointing enable_gradient_checkpointing "
             "use_gradient_checkpointing"
@@ -33,7 +33,7 @@ class Precision:
     )
     target_memory: str | None = param(
         None,
-        "Plan for a device with so much memory (`24GiB`, `cpu:16GiB`): with --dry-run a GPU that isn't here, else a limit for the one that is.",
+        "Plan for a device with this much memory (`24GiB`, `cpu:16GiB`): with --dry-run a GPU that is not present, else a limit for the present one.",
         metavar="SIZE",
         default_words="this machine's",
         searchable=False,
@@ -53,7 +53,7 @@ class Precision:
         None,
         "Attention kernel.",
         choices=("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"),
-        default_words="the model's fastest that is there",
+        default_words="the fastest that the model and machine support",
         used_by_inference=True,
         aliases=(
             "attention_implementation attn_impl flash_attention flash_attention_2 flash_attn sdp_attention "

@@ -7,11 +7,11 @@ from autotrain_llm.declare.param import Bounds, group, param
 
 @group("Label smoothing", order=605)
 class LabelSmoothing:
-    """How far labels are trusted."""
+    """Noise in the labels."""
 
     label_smoothing: float = param(
         0.0,
-        "Share of the pairs taken to be labelled the wrong way round.",
+        "Assumed share of pairs whose labels are swapped.",
         within=Bounds(low=0, high=0.5, high_open=True),
         aliases="label_smoothing_factor",
     )
@@ -19,7 +19,7 @@ class LabelSmoothing:
 
 @group("Reference model", order=611)
 class Reference:
-    """What the model is compared with."""
+    """The reference model."""
 
     model_ref: str | None = param(
         None,

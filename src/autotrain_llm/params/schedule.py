@@ -7,11 +7,11 @@ from autotrain_llm.declare.param import AT_LEAST_ONE, Bounds, group, param
 
 @group("Logging, evaluation and checkpoints", order=80)
 class Schedule:
-    """What happens along the way."""
+    """When to log, evaluate and save."""
 
     logging_steps: int | None = param(
         None,
-        "Log every so many steps.",
+        "Log every N steps.",
         within=AT_LEAST_ONE,
         also=(-1,),
         default_words="about 100 lines a run",
@@ -37,11 +37,11 @@ class Schedule:
         choice_aliases={"epoch": "true yes", "no": "false none"},
     )
     eval_steps: int | None = param(
-        None, "Evaluate every so many steps.", within=AT_LEAST_ONE, default_words="a tenth of the run"
+        None, "Evaluate every N steps.", within=AT_LEAST_ONE, default_words="a tenth of the run"
     )
     eval_batch_size: int | None = param(
         None,
-        "Rows on each device at a time when evaluating.",
+        "Rows per device and batch in evaluation.",
         within=AT_LEAST_ONE,
         default_words="--batch-size",
         searchable=False,
@@ -55,19 +55,21 @@ class Schedule:
         choice_aliases={"epoch": "true yes best", "no": "false none"},
     )
     save_steps: int | None = param(
-        None, "Save every so many steps.", within=AT_LEAST_ONE, default_words="the evaluation's, else 500"
+        None, "Save a checkpoint every N steps.", within=AT_LEAST_ONE, default_words="the evaluation's, else 500"
     )
-    save_total_limit: int = param(2, "Keep so many checkpoints, the best among them.", within=AT_LEAST_ONE)
-    load_best_model_at_end: bool = param(False, "Finish with the checkpoint that evaluated best, not the last.")
+    save_total_limit: int = param(2, "Keep at most N checkpoints, the best among them.", within=AT_LEAST_ONE)
+    load_best_model_at_end: bool = param(
+        False, "Finish with the checkpoint with the best metric instead of the last one."
+    )
     metric_for_best_model: str | None = param(
         None,
-        "What the best checkpoint is best at: a metric of the evaluation, with or without `eval_`.",
+        "Metric that chooses the best checkpoint, with or without `eval_`.",
         metavar="NAME",
         default_words="the loss, for ppo and grpo the reward, in a sweep its metric",
     )
     early_stopping_patience: int | None = param(
         None,
-        "Stop when so many evaluations in a row brought nothing better.",
+        "Stop after N evaluations in a row without improvement.",
         within=Bounds(low=1),
         default_words="never",
         aliases="early_stopping",

@@ -9,41 +9,47 @@ from autotrain_llm.declare.param import AT_LEAST_ONE, POSITIVE, group, param
 class Sweep:
     """Train many times and keep the best."""
 
-    use_sweep: bool = param(False, "Search for good values by training many times.")
+    use_sweep: bool = param(False, "Search for good hyperparameters by training many times.")
     sweep_backend: str = param(
-        "optuna", "What proposes the values.", choices=("optuna", "wandb"), choice_aliases={"optuna": "ray sigopt none"}
+        "optuna",
+        "Library that proposes the values.",
+        choices=("optuna", "wandb"),
+        choice_aliases={"optuna": "ray sigopt none"},
     )
     sweep_n_trials: int = param(
         10,
-        "How many trials to run; the first has the values of the command.",
+        "Number of trials; the first uses the command's own values.",
         within=AT_LEAST_ONE,
         suggested=10,
         aliases="n_trials num_trials",
     )
-    sweep_metric: str = param("eval_loss", "What the best trial is best at.", metavar="NAME")
+    sweep_metric: str = param("eval_loss", "Metric to optimise.", metavar="NAME")
     sweep_direction: str | None = param(
-        None, "Which way is better.", choices=("minimize", "maximize"), default_words="the metric's own"
+        None,
+        "Direction in which the metric is better.",
+        choices=("minimize", "maximize"),
+        default_words="the metric's own",
     )
     sweep_params: dict | None = param(
         None,
-        "What to search: parameters with ranges or choices, as JSON or in a JSON or YAML file.",
+        "Search space: parameters with ranges or choices, as JSON or in a JSON or YAML file.",
         metavar="JSON|FILE",
         default_words="the trainer's own search space",
         aliases="hp_space search_space",
     )
-    sweep_sampler: str = param("tpe", "How values are proposed.", choices=("tpe", "random", "grid"))
+    sweep_sampler: str = param("tpe", "Sampler that proposes the values.", choices=("tpe", "random", "grid"))
     sweep_pruner: str = param(
         "median",
-        "When a trial that evaluates several times is given up early.",
+        "Pruner that stops unpromising trials early, by their evaluations so far.",
         choices=("median", "hyperband", "halving", "none"),
     )
     sweep_timeout: float | None = param(
-        None, "Begin no trial after so many seconds.", within=POSITIVE, default_words="never"
+        None, "Start no trial after this many seconds.", within=POSITIVE, default_words="never"
     )
-    sweep_keep: int = param(1, "Keep the models of so many of the best trials.", within=AT_LEAST_ONE)
+    sweep_keep: int = param(1, "Keep the models of the N best trials.", within=AT_LEAST_ONE)
     sweep_storage: str | None = param(
         None,
-        "Database that several machines share: postgresql://, mysql:// or sqlite:///.",
+        "Database shared by several machines: postgresql://, mysql:// or sqlite:///.",
         metavar="URL",
         secret=True,
         default_words="a file in the output folder",

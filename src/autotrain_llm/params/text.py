@@ -7,11 +7,11 @@ from autotrain_llm.declare.param import group, param
 
 @group("Chat template", order=62)
 class ChatTemplate:
-    """How a conversation is written."""
+    """How conversations become text."""
 
     chat_template: str | None = param(
         None,
-        "Write conversations with this template: a well-known name, a file, `tokenizer` or `none`.",
+        "Chat template that conversations are written with: a well-known name, a file, `tokenizer` or `none`.",
         metavar="NAME|FILE",
         default_words="the tokenizer's own",
         stage="tokens",
@@ -23,8 +23,8 @@ class ChatTemplate:
 
 @group("End token", order=63)
 class EndToken:
-    """Whether a text ends."""
+    """The end-of-sequence token."""
 
     add_eos_token: bool = param(
-        True, "End each text with the end-of-sequence token, so that the model learns to stop.", stage="tokens"
+        True, "Append the end-of-sequence token to each text, so that the model learns to stop.", stage="tokens"
     )

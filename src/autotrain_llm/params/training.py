@@ -21,11 +21,11 @@ SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_s
 
 @group("Training", order=30)
 class Training:
-    """How long to train and on how much at a time."""
+    """Duration, learning rate and batch size."""
 
     lr: float = param(
         None,
-        "Learning rate at its peak.",
+        "Peak learning rate.",
         within=POSITIVE,
         search=log(1e-6, 1e-3),
         required=True,
@@ -41,14 +41,14 @@ class Training:
     )
     max_steps: int | None = param(
         None,
-        "Stop after so many optimizer steps, whatever --epochs says.",
+        "Stop after N optimizer steps, whatever --epochs says.",
         within=AT_LEAST_ONE,
         also=(-1,),
         aliases="max_train_steps num_steps num_train_steps total_steps",
     )
     batch_size: int = param(
         None,
-        "Rows on each device at a time.",
+        "Rows per device and batch.",
         within=AT_LEAST_ONE,
         search=among(2, 4, 8, 16),
         required=True,
@@ -61,7 +61,7 @@ class Training:
     )
     gradient_accumulation: int = param(
         1,
-        "Batches whose gradients are summed into one optimizer step.",
+        "Batches accumulated into one optimizer step.",
         within=AT_LEAST_ONE,
         suggested=1,
         aliases=(
@@ -71,7 +71,7 @@ class Training:
     )
     seed: int = param(
         42,
-        "Seed of everything random.",
+        "Seed of all random numbers.",
         within=Bounds(low=0, high=2**32 - 1),
         stage="rows",
         used_by_inference=True,
@@ -81,7 +81,7 @@ class Training:
 
 @group("Optimizer and schedule", order=40)
 class Optimisation:
-    """How the weights move."""
+    """Optimizer, learning rate schedule and clipping."""
 
     optimizer: str = param(
         "adamw_torch",
@@ -98,7 +98,7 @@ class Optimisation:
     )
     scheduler: str = param(
         "linear",
-        "How the learning rate falls after the warm-up.",
+        "Learning rate schedule after the warm-up.",
         choices=SCHEDULERS,
         search=among("linear", "cosine"),
         aliases="lr_decay_style lr_schedule lr_scheduler lr_scheduler_type",
@@ -123,7 +123,7 @@ class Optimisation:
     weight_decay: float = param(0.01, "Weight decay.", within=NOT_NEGATIVE, search=linear(0.0, 0.1), aliases="wd")
     max_grad_norm: float = param(
         1.0,
-        "Clip the gradient's norm at this; 0 leaves it as it is.",
+        "Clip the gradient norm at this value; 0 turns clipping off.",
         within=NOT_NEGATIVE,
         aliases="clip_grad clip_grad_norm grad_clip gradient_clip gradient_clipping max_grad_clip max_norm",
     )

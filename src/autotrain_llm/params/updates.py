@@ -7,11 +7,11 @@ from autotrain_llm.declare.param import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, gr
 
 @group("Learning from sampled answers", order=642)
 class PolicyUpdates:
-    """Answers are sampled and scored, then learnt from in steps; that is a phase."""
+    """Each rollout samples and scores completions, then trains on them in several steps."""
 
     rl_kl_coef: float = param(
         0.2,
-        "Price of moving away from the model as it was, per token.",
+        "KL coefficient: weight of the KL divergence from the reference model, per token.",
         within=NOT_NEGATIVE,
         search=log(0.01, 0.5),
         counterparts=("dpo_beta", "kto_beta"),
@@ -19,43 +19,46 @@ class PolicyUpdates:
     )
     rl_target_kl: float | None = param(
         None,
-        "Move --rl-kl-coef after each phase so that an answer's divergence from the model as it was comes to this, in nats.",
+        "Adapt --rl-kl-coef after each rollout so that the KL divergence of a completion from the reference model approaches this, in nats.",
         within=POSITIVE,
-        default_words="--rl-kl-coef stays",
+        default_words="--rl-kl-coef is constant",
     )
     rl_clip_range: float = param(
         0.2,
-        "How far one update may move a token's probability ratio.",
+        "Clip range of the probability ratio of a token between the updated policy and the one that sampled it.",
         within=POSITIVE,
         search=linear(0.1, 0.3),
         aliases="clip_eps clip_range cliprange epsilon",
     )
     rl_entropy_coef: float = param(
-        0.0, "Weight of the entropy, which is taken off the loss.", within=NOT_NEGATIVE, usual_range=(0.0, 1.0)
+        0.0,
+        "Entropy coefficient: weight of the policy's entropy, which is subtracted from the loss.",
+        within=NOT_NEGATIVE,
+        usual_range=(0.0, 1.0),
     )
     rl_num_ppo_epochs: int = param(
         4,
-        "Passes over each set of samples.",
+        "Passes over each rollout.",
         within=AT_LEAST_ONE,
         counterparts=("epochs",),
         aliases="num_iterations num_ppo_epochs ppo_epochs",
     )
     rl_chunk_size: int = param(
         128,
-        "Answers sampled before each update phase.",
+        "Completions per rollout.",
         within=AT_LEAST_ONE,
         aliases="generation_batch_size rollout_batch_size",
     )
     rl_mini_batch_size: int = param(
         32,
-        "Answers per optimizer step.",
+        "Completions per optimizer step.",
         within=AT_LEAST_ONE,
         counterparts=("batch_size",),
         aliases="mini_batch_size ppo_mini_batch_size",
     )
     rl_stop_kl: float | None = param(
         None,
-        "Sample anew once a step finds the policy this far from the one that wrote the answers, in nats per token.",
+        "End a rollout's updates once the KL divergence from the policy that sampled it reaches this, in nats per token.",
         within=POSITIVE,
-        default_words="never before all passes are done",
+        default_words="never",
     )

@@ -34,19 +34,17 @@ SMOOTHED = ("sigmoid", "exo_pair", "robust", "aot", "aot_unpaired")
 
 @group("Direct preference optimisation", order=610)
 class Dpo:
-    """How strongly preferences move the model."""
+    """Loss of DPO."""
 
     dpo_beta: float = param(
         0.1,
-        "How strongly the model is held to its reference: higher stays closer.",
+        "KL coefficient of DPO: a higher value keeps the model closer to its reference.",
         within=POSITIVE,
         search=log(0.01, 1.0),
         counterparts=("kto_beta", "orpo_alpha", "rl_kl_coef"),
         aliases="pref_beta",
     )
-    dpo_loss: str = param(
-        "sigmoid", "Loss of a pair, by TRL's name for it.", choices=LOSSES, aliases="dpo_loss_type pref_loss"
-    )
+    dpo_loss: str = param("sigmoid", "Loss function, by TRL's name.", choices=LOSSES, aliases="dpo_loss_type pref_loss")
 
 
 TRAINER = Trainer(
@@ -54,8 +52,8 @@ TRAINER = Trainer(
     aliases="ipo simpo cpo",
     title="DPO",
     order=30,
-    summary="Direct preference optimisation: learn which of two answers is better, with no reward model.",
-    purpose="Moves a model toward the answers people prefer, measured against a reference that stays as it is.",
+    summary="Direct preference optimisation: train on pairs of a chosen and a rejected answer, with no reward model.",
+    purpose="Raises the probability of chosen answers over rejected ones, relative to a frozen reference model.",
     rows="preferences",
     groups=(
         *CORE,

@@ -14,8 +14,10 @@ TRAINER = Trainer(
     title="Generic",
     order=10,
     summary="Next-token prediction on plain text: pre-training, or more of it.",
-    purpose="Language modelling on raw text, with no prompt and no answer: documents are joined with the end token and cut into "
-    "blocks, and every token is learnt.",
+    purpose=(
+        "Language modelling on raw text, without prompts and answers: documents are joined with the end token and cut into "
+        "blocks, and every token is trained on."
+    ),
     rows="documents",
     groups=(*CORE, EndToken, Distillation, GeneratedAnswers),
     requires=REQUIRED,

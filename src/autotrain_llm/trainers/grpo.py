@@ -13,11 +13,11 @@ from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 
 @group("Group-relative policy optimisation", order=641)
 class Grpo:
-    """Several answers to each prompt are compared with one another."""
+    """Groups of completions and their advantages."""
 
     rl_num_generations: int = param(
         8,
-        "Answers to each prompt.",
+        "Completions per prompt.",
         within=Bounds(low=2),
         aliases=(
             "group_size n_generations n_samples_per_prompt num_generations num_return_sequences num_samples_per_prompt"
@@ -25,7 +25,7 @@ class Grpo:
     )
     rl_advantage: str = param(
         "grpo",
-        "What an answer is worth: its score above its group's mean, in deviations of the group (grpo) or as it is (dr_grpo), or above the mean of the others (rloo).",
+        "Advantage estimator: the score minus its group's mean, divided by the group's standard deviation (grpo) or not (dr_grpo), or minus the mean of the group's other scores (rloo).",
         choices=("grpo", "dr_grpo", "rloo"),
         aliases="adv_estimator advantage_estimator",
     )
@@ -36,9 +36,11 @@ TRAINER = Trainer(
     aliases="rloo",
     title="GRPO",
     order=65,
-    summary="Group-relative policy optimisation: learn which of several own answers to a prompt scored better, with no value model.",
-    purpose="Samples several answers to each prompt, scores them with a reward function or a reward model, and moves the model toward "
-    "those that scored above the others.",
+    summary="Group-relative policy optimisation: compare the rewards of several completions of a prompt, with no value model.",
+    purpose=(
+        "Samples several completions of each prompt, scores them with a reward function or a reward model, and makes those above their "
+        "group's mean more likely."
+    ),
     rows="prompts",
     groups=(*CORE, ChatTemplate, RewardSources, SamplingOfAnswers, PolicyUpdates, Grpo),
     requires=(*REQUIRED, "rl_reward_model_path|rl_reward_fn"),
@@ -63,9 +65,11 @@ TRAINER = Trainer(
     samples=True,
     metrics=MEASURED,
     notes=(
-        "`--rl-chunk-size` answers, `--rl-num-generations` to each prompt, are sampled and scored, then learnt from `--rl-mini-batch-size` "
-        "to an optimizer step and `--batch-size` to a forward pass. `--epochs` counts passes over the prompts.",
-        "With `--rl-kl-coef` above 0 the loss holds the policy to the model as it was, by the k3 estimate of their divergence.",
+        (
+            "`--rl-chunk-size` completions, `--rl-num-generations` per prompt, are sampled and scored, which is one rollout, then trained on: "
+            "`--rl-mini-batch-size` completions per optimizer step and `--batch-size` per forward pass. `--epochs` counts passes over the prompts."
+        ),
+        "With `--rl-kl-coef` above 0 the loss includes the KL divergence from the reference model, by the k3 estimator.",
     ),
     examples=(
         Example(

@@ -14,20 +14,26 @@ from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 
 @group("Kahneman-Tversky optimisation", order=625)
 class Kto:
-    """How strongly good and bad answers move the model."""
+    """Loss of KTO."""
 
     kto_beta: float = param(
         0.1,
-        "How strongly the model is held to its reference: higher stays closer.",
+        "KL coefficient of KTO: a higher value keeps the model closer to its reference.",
         within=POSITIVE,
         search=log(0.01, 1.0),
         counterparts=("dpo_beta", "orpo_alpha", "rl_kl_coef"),
     )
     kto_desirable_weight: float = param(
-        1.0, "Weight of the good answers' loss.", within=NOT_NEGATIVE, aliases="desirable_weight kto_chosen_weight"
+        1.0,
+        "Weight of the loss of desirable answers.",
+        within=NOT_NEGATIVE,
+        aliases="desirable_weight kto_chosen_weight",
     )
     kto_undesirable_weight: float = param(
-        1.0, "Weight of the bad answers' loss.", within=NOT_NEGATIVE, aliases="kto_rejected_weight undesirable_weight"
+        1.0,
+        "Weight of the loss of undesirable answers.",
+        within=NOT_NEGATIVE,
+        aliases="kto_rejected_weight undesirable_weight",
     )
 
 
@@ -35,8 +41,8 @@ TRAINER = Trainer(
     name="kto",
     title="KTO",
     order=45,
-    summary="Kahneman-Tversky optimisation: learn from answers that are good or bad each on their own.",
-    purpose="Needs no pairs: each row is a prompt, an answer, and whether it is a good one. Pairs are taken apart into two such rows.",
+    summary="Kahneman-Tversky optimisation: train on single answers that are labelled good or bad.",
+    purpose="Needs no pairs: each row is a prompt, an answer and its label. Pairs are split into two such rows.",
     rows="preferences",
     groups=(*CORE, PromptColumn, RejectedColumn, PairLengths, ChatTemplate, Kto, Reference, GeneratedAnswers),
     requires=REQUIRED,
@@ -59,7 +65,7 @@ TRAINER = Trainer(
         "kl": "minimize",
     },
     notes=(
-        "What an answer is measured against is estimated from the other answers of its batch: `--batch-size` is at least 2.",
+        "The KL baseline of a batch is estimated from mismatched prompts and answers of the batch, so `--batch-size` must be at least 2.",
     ),
     examples=(
         Example(

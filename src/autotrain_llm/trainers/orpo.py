@@ -14,11 +14,11 @@ from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 
 @group("Odds-ratio preference optimisation", order=620)
 class Orpo:
-    """How much the odds ratio counts."""
+    """Loss of ORPO."""
 
     orpo_alpha: float = param(
         1.0,
-        "Weight of the odds-ratio term beside the likelihood of the chosen answer.",
+        "Weight of the odds-ratio term, added to the negative log-likelihood of the chosen answer.",
         within=POSITIVE,
         search=log(0.05, 2.0),
         counterparts=("dpo_beta", "kto_beta"),
@@ -29,8 +29,8 @@ TRAINER = Trainer(
     name="orpo",
     title="ORPO",
     order=40,
-    summary="Odds-ratio preference optimisation: answers and preferences in one pass, with no reference model.",
-    purpose="Learns the chosen answers and, in the same step, to tell them from the rejected ones.",
+    summary="Odds-ratio preference optimisation: supervised training and preferences in one loss, with no reference model.",
+    purpose="Trains on the chosen answer and, in the same step, raises its odds over the rejected one.",
     rows="preferences",
     groups=(*CORE, PromptColumn, RejectedColumn, PairLengths, ChatTemplate, Orpo, Distillation, GeneratedAnswers),
     requires=(*REQUIRED, "prompt_text_column", "rejected_text_column"),

@@ -23,10 +23,10 @@ MEASURED = {
 
 @group("Proximal policy optimisation", order=640)
 class Ppo:
-    """What later rewards and the estimate of them count."""
+    """Advantages and the value function of PPO."""
 
     rl_gamma: float = param(
-        0.99, "Discount of later rewards.", within=Bounds(low=0, high=1, low_open=True), aliases="gamma"
+        0.99, "Discount factor of later rewards.", within=Bounds(low=0, high=1, low_open=True), aliases="gamma"
     )
     rl_gae_lambda: float = param(
         0.95, "Lambda of generalised advantage estimation.", within=SHARE, aliases="gae_lambda lam"
@@ -40,16 +40,16 @@ class Ppo:
     )
     rl_value_clip_range: float = param(
         0.2,
-        "How far the value may move from what it was when the answers were scored.",
+        "Clip range of the value function around its predictions at sampling time.",
         within=POSITIVE,
         aliases="cliprange_value value_clip_range",
     )
     rl_value_model: str | None = param(
         None,
-        "Where values come from: a head on the policy's own last layer, a copy of the whole model with a head, the reward model itself, "
-        "which goes on learning, or the reward model as it is, corrected by a head on the policy's last layer.",
+        "Value function: a head on the policy's last layer (shared), a copy of the model with a head (separate), the reward model, trained "
+        "further (reward), or the frozen reward model corrected by a head on the policy's last layer (corrected).",
         choices=(SHARED, SEPARATE, OF_REWARD, CORRECTED),
-        default_words="corrected where the reward model can follow the policy, else shared",
+        default_words="corrected if the reward model is a decoder with the policy's tokenizer, else shared",
     )
 
 
@@ -58,8 +58,8 @@ TRAINER = Trainer(
     aliases="rlhf rl",
     title="PPO",
     order=60,
-    summary="Proximal policy optimisation: learn from a reward model's scores of the model's own answers.",
-    purpose="Samples answers, scores them with a reward model, and moves the model toward what scored well.",
+    summary="Proximal policy optimisation: train a policy on a reward model's scores of its own completions.",
+    purpose="Samples completions, scores them with a reward model, and updates the policy with a clipped objective and a value function.",
     rows="prompts",
     groups=(*CORE, ChatTemplate, RewardSources, SamplingOfAnswers, PolicyUpdates, Ppo),
     requires=(*REQUIRED, "rl_reward_model_path|rl_reward_fn"),
@@ -77,12 +77,17 @@ TRAINER = Trainer(
     samples=True,
     metrics={**MEASURED, "kl": "minimize", "objective/kl": "minimize"},
     notes=(
-        "`--rl-chunk-size` answers are sampled and scored, then learnt from `--rl-num-ppo-epochs` times, `--rl-mini-batch-size` answers to "
-        "an optimizer step and `--batch-size` to a forward pass. `--epochs` counts passes over the prompts.",
-        "With `--rl-value-model reward` or `corrected` values begin as what the reward model says of the answer so far, so that from the first "
-        "update on each token is told from those before it; it has to be a decoder with the policy's tokenizer. `reward` trains a copy of it, "
-        "with `--peft` through an adapter of its own. `corrected` trains nothing but the head that `shared` has too: of the reward model's word "
-        "as much counts, between none and all of it, as foretells the returns of the answers so far (`reward_value_weight` in the metrics).",
+        (
+            "`--rl-chunk-size` completions are sampled and scored, which is one rollout, then trained on for `--rl-num-ppo-epochs` passes: `--rl-mini-batch-size` "
+            "completions per optimizer step and `--batch-size` per forward pass. `--epochs` counts passes over the prompts."
+        ),
+        (
+            "With `--rl-value-model reward` or `corrected`, the value of a token starts as the reward model's score of the completion up to it, so that "
+            "each token has its own advantage from the first update on; the reward model has to be a decoder with the policy's tokenizer. `reward` "
+            "trains a copy of it, with `--peft` through an adapter of its own. `corrected` trains only the value head, as `shared` does: the reward "
+            "model's prefix score is weighted by w in [0, 1], the least-squares slope of the returns on that score (`reward_value_weight` in the "
+            "metrics)."
+        ),
     ),
     examples=(
         Example(

@@ -12,7 +12,7 @@ from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 
 @group("Reward model", order=630)
 class Reward:
-    """How answers are scored."""
+    """Output of the reward model."""
 
     num_labels: int = param(1, "Scores per answer; preference pairs need 1.", within=AT_LEAST_ONE)
 

@@ -14,11 +14,11 @@ from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 
 @group("Supervised fine-tuning", order=600)
 class Sft:
-    """How conversations and answers are learnt."""
+    """Row length, packing and loss of SFT."""
 
     max_seq_length: int | None = param(
         None,
-        "Longest row in tokens.",
+        "Maximum row length in tokens.",
         within=LENGTH,
         default_words="--block-size",
         stage="tokens",
@@ -26,13 +26,13 @@ class Sft:
     )
     packing: bool = param(
         False,
-        "Fill each row of a batch with several short rows, up to the longest row's length, kept apart by attention.",
+        "Pack several short rows into one of up to the maximum length; attention keeps them apart.",
         aliases="pack packed sample_packing",
     )
     response_only_loss: bool | None = param(
         None,
-        "Learn the answers only, not the prompts.",
-        default_words="on where a row has prompt and answer",
+        "Train on the answers only, not on the prompts.",
+        default_words="on for rows with prompt and answer",
         stage="tokens",
         aliases=(
             "assistant_only_loss completion_only_loss loss_on_completion mask_prompt "
@@ -47,7 +47,7 @@ TRAINER = Trainer(
     title="SFT",
     order=20,
     summary="Supervised fine-tuning on instructions and conversations.",
-    purpose="Teaches a model to answer: rows are conversations, prompts with answers, or texts, and the answers are what is learnt.",
+    purpose="Teaches a model to answer: rows are conversations, prompts with answers, or texts, and the answers are trained on.",
     rows="conversations",
     groups=(*CORE, PromptColumn, ChatTemplate, EndToken, Sft, Distillation, GeneratedAnswers),
     requires=REQUIRED,

@@ -1,7 +1,7 @@
-"""The words of a command line, before they are parsed: which are flags, which value belongs to which flag.
+"""Split a command line into flags and values before argparse reads it.
 
-argparse ends at the first fault and takes `-1e-5` for a flag. `join` clears the way for it: every flag and its value become one word,
-and what argparse would stumble over becomes a finding beside all the others. Help needs no more than this, so argparse is not loaded here.
+argparse exits at the first error and takes `-1e-5` for a flag. `join` puts every flag and its value into one word and turns what argparse
+would reject into findings, so that all errors are reported together. Help needs no more than this, so argparse is not loaded here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OPTIONAL_VALUE = SWITCHES | {accepted.name for accepted in ACCEPTED}
 
 
 def join(words: Sequence[str], findings: list[Finding]) -> list[str]:
-    """The same words with each flag spelt with dashes and its value in the same word; faults go to `findings`."""
+    """The same words, each flag spelt with dashes and joined with its value; errors are added to `findings`."""
     joined: list[str] = []
     position = 0
     while position < len(words):
@@ -68,7 +68,7 @@ def _given_twice(joined: Sequence[str]) -> Iterator[Finding]:
 
 
 def _one_word(flag: str, value: str | None, findings: list[Finding]) -> Iterator[str]:
-    """A flag and its value as argparse takes them without a fault; nothing where there is a fault."""
+    """A flag and its value as one word that argparse accepts; nothing where it would not."""
     name = name_of(flag)
     positive = name.removeprefix("no_")
     if name not in PARAMS and positive in SWITCHES:

@@ -1,4 +1,4 @@
-"""`--inference`: prints what a finished model says to prompts, or the scores that a reward model gives them."""
+"""`--inference`: print a model's answers to prompts, or a reward model's scores of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def answer_prompts(checked: Checked, screen: Screen) -> int:
-    """Answer them one by one, as they come; as JSON, all together in the one document."""
+    """Print each answer as it is generated; as JSON, all of them in one document."""
     from autotrain_llm.cli.render import findings_text
     from autotrain_llm.run.generation.inference import infer
     from autotrain_llm.run.session.training import quiet_libraries
@@ -31,6 +31,6 @@ def answer_prompts(checked: Checked, screen: Screen) -> int:
 
 
 def answer_text(answer: Answer, quiet: bool, colour: bool) -> str:
-    """The prompt and what came of it; with `quiet`, only what came of it."""
+    """The prompt and its answer or score; with `quiet`, without the prompt."""
     text = f"{answer.score:.4f}" if answer.text is None else answer.text.strip()
     return text if quiet else f"{styled('> ' + answer.prompt, 'bold', colour)}\n{text}"

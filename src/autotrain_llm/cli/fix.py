@@ -1,4 +1,4 @@
-"""`--fix`: what was put right, the command that comes of it, and what is left to find."""
+"""`--fix`: print the applied fixes, the corrected command and the remaining findings."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from autotrain_llm.declare.finding import in_words
 DONE = 0
 
 
-def mend(arguments: ParsedArguments, from_file: ParsedArguments, screen: Screen) -> int:
-    """Apply fixes, say which, and return the status that the corrected command would have. Raises Refused."""
+def print_fixed(arguments: ParsedArguments, from_file: ParsedArguments, screen: Screen) -> int:
+    """Apply the fixes, print them, and return the exit status that the corrected command would have. Raises Refused."""
     from autotrain_llm.checks.autofix import fix
     from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines
 

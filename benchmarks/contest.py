@@ -1,7 +1,7 @@
-"""What the benchmarks of whole trainings share: one model and the same rows for every engine, each engine in a process of its own, in turns.
+"""What the end-to-end benchmarks share: the same model and rows for every engine, and each engine in a process of its own, in alternating rounds.
 
-A benchmark's script runs itself once more for each engine (`--engine`), in a folder (`--work`) in which `prepare` left model, tokenizer
-and rows, and reads what the engine left there.
+A benchmark runs its own script once more for each engine (`--engine`), in a folder (`--work`) with the model, tokenizer and rows that `prepare`
+wrote, and reads the result that the engine writes there.
 """
 
 from __future__ import annotations
@@ -32,46 +32,50 @@ CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-# What an engine's own process has to be told again.
+# The options that are passed on to an engine's process.
 PASSED_ON = ("size", "device", "precision", "batch", "steps", "warm_up")
 
 NATIVE, AS_IT_COMES, GROUPED, BEST = "autotrain", "TRL as it comes", "grouped", "TRL at its best"
 SETTINGS_ALONE = "TRL at its best, by its own settings alone"
-UNKEPT = ", memory as it comes"  # behind an engine's name: without the memory setting
+NO_ALLOCATOR_SETTING = ", memory as it comes"  # appended to an engine's name: without this package's allocator setting
 TOKENS = "tokens"
 
 Result = dict[str, Any]
 Results = dict[str, list[Result]]
 
 
-# What is asked for.
+# Options.
 
 
 def parser(document: str, batch: Mapping[str, int], steps: Mapping[str, int]) -> argparse.ArgumentParser:
-    """The options that all have; `batch` and `steps` by the size of the model."""
-    made = argparse.ArgumentParser(description=document.splitlines()[0])
-    made.add_argument("--size", choices=batch, default="9m")
-    made.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    made.add_argument("--precision", choices=("bf16", "fp32"), help="default: bf16 where the processor computes in it")
-    made.add_argument("--pairs", type=int, default=5, help="rounds, in each of which every engine runs once")
-    made.add_argument("--steps", type=int, help=f"steps that are timed, by default {said(steps)}")
-    made.add_argument("--warm-up", type=int, default=4, help="steps before them")
-    made.add_argument("--batch", type=int, help=f"rows per step, by default {said(batch)}")
-    made.add_argument("--rows", choices=("real", "made"), help="default: real ones where they are found")
-    made.add_argument("--made", dest="rows", action="store_const", const="made", help="the same as --rows made")
-    made.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
-    made.add_argument("--engine", help=argparse.SUPPRESS)
-    made.add_argument("--work", type=Path, help=argparse.SUPPRESS)
-    made.add_argument("--unkept", action="store_true", help=argparse.SUPPRESS)
-    return made
+    """The options of every benchmark; `batch` and `steps` are defaults by model size."""
+    options = argparse.ArgumentParser(description=document.splitlines()[0])
+    options.add_argument("--size", choices=batch, default="9m")
+    options.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    options.add_argument(
+        "--precision", choices=("bf16", "fp32"), help="default: bf16 where the processor computes in it"
+    )
+    options.add_argument("--pairs", type=int, default=5, help="rounds; every engine runs once in each")
+    options.add_argument("--steps", type=int, help=f"timed steps, by default {by_size(steps)}")
+    options.add_argument("--warm-up", type=int, default=4, help="untimed steps before them")
+    options.add_argument("--batch", type=int, help=f"rows per step, by default {by_size(batch)}")
+    options.add_argument(
+        "--rows", choices=("real", "made"), help="default: real rows if their file exists, else generated ones"
+    )
+    options.add_argument("--made", dest="rows", action="store_const", const="made", help="the same as --rows made")
+    options.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    options.add_argument("--engine", help=argparse.SUPPRESS)
+    options.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    options.add_argument("--no-allocator-setting", action="store_true", help=argparse.SUPPRESS)
+    return options
 
 
-def said(values: Mapping[str, int]) -> str:
+def by_size(values: Mapping[str, int]) -> str:
     return ", ".join(f"{value} for {size}" for size, value in values.items())
 
 
 def one_device(options: argparse.Namespace) -> None:
-    """The one that was asked for, for whoever looks which there are; and what it computes in."""
+    """Make only the chosen device visible, and choose the precision."""
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0") if options.device == "cuda" else ""
     from autotrain_llm.context.machine import Machine
 
@@ -79,7 +83,7 @@ def one_device(options: argparse.Namespace) -> None:
 
 
 def real_rows(options: argparse.Namespace, name: str) -> list[dict[str, Any]] | None:
-    """The rows of a demonstration file; None where made ones are asked for, or nothing is and there is no such file."""
+    """The rows of a demo file; None where generated rows are to be used."""
     if options.rows == "made":
         return None
     source = next((folder / name for folder in DATA if (folder / name).is_file()), None)
@@ -90,19 +94,19 @@ def real_rows(options: argparse.Namespace, name: str) -> list[dict[str, Any]] | 
 
 
 def drawn(rows: Sequence[dict[str, str]], count: int) -> list[dict[str, str]]:
-    """As many rows as that, in a random order, all of them before any comes again."""
+    """`count` rows in random order; every row is used before any is repeated."""
     random = np.random.default_rng(SEED)
-    chosen = [int(number) for _ in range(-(-count // len(rows))) for number in random.permutation(len(rows))]
-    return [rows[number] for number in chosen[:count]]
+    indices = [int(index) for _ in range(-(-count // len(rows))) for index in random.permutation(len(rows))]
+    return [rows[index] for index in indices[:count]]
 
 
 def made_texts(random: np.random.Generator, lengths: Sequence[int]) -> Iterator[str]:
-    """Texts of so many made words."""
-    words = ["".join(chr(97 + letter) for letter in random.integers(0, 26, 1 + number % 7)) for number in range(4000)]
+    """Texts of random words, `lengths` words each."""
+    words = ["".join(chr(97 + letter) for letter in random.integers(0, 26, 1 + index % 7)) for index in range(4000)]
     return (" ".join(random.choice(words, length)) for length in lengths)
 
 
-# What every engine is given.
+# Inputs of every engine.
 
 
 def write_rows(work: Path, rows: Sequence[Mapping[str, str]]) -> None:
@@ -114,12 +118,12 @@ def written_rows(work: Path) -> list[dict[str, str]]:
 
 
 def write_model(folder: Path, texts: Sequence[str], size: str, *, scores: bool = False) -> None:
-    """A Llama of this size with random weights, for one score instead of words where that is asked, and a tokenizer made of the texts."""
+    """A Llama of this size with random weights (a reward model with `scores`), and a tokenizer trained on the texts."""
     write_model_of(folder, tokenizer_of(texts), size, scores=scores)
 
 
 def tokenizer_of(texts: Sequence[str]) -> Any:
-    """Pairs of bytes that come often in these texts, as `WORDS` tokens."""
+    """A byte-level BPE tokenizer of `WORDS` tokens, trained on these texts."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -138,7 +142,7 @@ def tokenizer_of(texts: Sequence[str]) -> Any:
 
 
 def write_model_of(folder: Path, tokenizer: Any, size: str, *, scores: bool = False) -> None:
-    """A Llama of this size with random weights, for one score instead of words where that is asked, and this tokenizer."""
+    """A Llama of this size with random weights (a reward model with `scores`), and this tokenizer."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
@@ -154,7 +158,7 @@ def write_model_of(folder: Path, tokenizer: Any, size: str, *, scores: bool = Fa
 
 
 def native_flags(work: Path, options: argparse.Namespace, output: str) -> dict[str, Any]:
-    """What TRL's defaults say, in this package's flags, for any trainer."""
+    """TRL's defaults as this package's flags, for any trainer."""
     return {
         "model": str(work / "model"),
         "data_path": str(work / "rows.jsonl"),
@@ -173,7 +177,7 @@ def native_flags(work: Path, options: argparse.Namespace, output: str) -> dict[s
 
 
 def prepared_rows(work: Path, flags: Mapping[str, Any], count: int) -> Any:
-    """The rows that this package makes of the file. None may be dropped, or the engines would see different ones."""
+    """The rows as this package prepares them. None may be dropped, or the engines would train on different rows."""
     os.environ["XDG_CACHE_HOME"] = str(work / "cache")
     from autotrain_llm.checks.preflight import preflight
     from autotrain_llm.config.arguments import parse_kwargs
@@ -186,7 +190,7 @@ def prepared_rows(work: Path, flags: Mapping[str, Any], count: int) -> Any:
 
 
 def keep(work: Path, **columns: Sequence[np.ndarray]) -> None:
-    """Leave arrays of unequal length, a column of them by each name, for the engines."""
+    """Write columns of arrays of unequal length for the engines."""
     arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
     arrays |= {f"{name} lengths": np.array([len(part) for part in parts]) for name, parts in columns.items()}
     np.savez(work / "rows.npz", **arrays)
@@ -198,17 +202,17 @@ def kept(work: Path, name: str) -> list[np.ndarray]:
 
 
 def grouped(lengths: Sequence[int], batch: int) -> list[int]:
-    """Rows of like length side by side, the batches of them shuffled."""
+    """Indices of the rows grouped by length, in shuffled batches."""
     by_length = np.argsort(lengths, kind="stable")
     batches = [by_length[start : start + batch] for start in range(0, len(by_length), batch)]
-    return [int(row) for number in np.random.default_rng(SEED).permutation(len(batches)) for row in batches[number]]
+    return [int(row) for index in np.random.default_rng(SEED).permutation(len(batches)) for row in batches[index]]
 
 
 # One engine, in a process of its own.
 
 
 class Clock:
-    """When each step ended, and what the process held at most until then, in bytes."""
+    """The end of each step, and the peak memory so far in bytes."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -227,9 +231,9 @@ class Clock:
 
 
 def measured(options: argparse.Namespace, run: Callable[[argparse.Namespace, Clock], Result]) -> Result:
-    """What an engine says of itself, with its `seconds` from the end of the warm-up on and its `memory`.
+    """An engine's result with its `seconds` after the warm-up and its peak `memory`.
 
-    A `beforehand` that it says, seconds that belong to the timed steps and were spent before them, is added.
+    `precompute_seconds` of the result, which belong to the timed steps and were spent before them, are added.
     """
     import torch
 
@@ -237,7 +241,7 @@ def measured(options: argparse.Namespace, run: Callable[[argparse.Namespace, Clo
     with contextlib.redirect_stdout(sys.stderr):
         result = run(options, clock)
     return result | {
-        "seconds": clock.times[-1] - clock.times[options.warm_up - 1] + result.get("beforehand", 0.0),
+        "seconds": clock.times[-1] - clock.times[options.warm_up - 1] + result.get("precompute_seconds", 0.0),
         "memory": clock.memory,
         "device": torch.cuda.get_device_name() if options.device == "cuda" else f"{torch.get_num_threads()} threads",
     }
@@ -248,7 +252,7 @@ def leave(work: Path, result: Result) -> None:
 
 
 def history_of_native(clock: Clock, flags: Mapping[str, Any], every: int = 1) -> list[dict[str, float]]:
-    """Train as the command line does, with a step on the clock for `every` so many; what was logged."""
+    """Train as the command line does, with a tick of the clock every `every` steps; returns the log."""
     from autotrain_llm.api import train
     from autotrain_llm.progress import ProgressCallback
 
@@ -261,11 +265,11 @@ def history_of_native(clock: Clock, flags: Mapping[str, Any], every: int = 1) ->
 
 
 def history_of_trl(clock: Clock, trainer: Any, holding: str = "loss") -> list[dict[str, float]]:
-    """Train, with a step on the clock for each; what was logged of them."""
+    """Train, with a tick of the clock every step; returns the log entries that have `holding`."""
     from transformers import TrainerCallback
 
     class Steps(TrainerCallback):
-        def on_step_end(self, *given: Any, **named: Any) -> None:
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
             clock.step()
 
     trainer.add_callback(Steps())
@@ -274,15 +278,15 @@ def history_of_trl(clock: Clock, trainer: Any, holding: str = "loss") -> list[di
 
 
 def trl_arguments(options: argparse.Namespace) -> dict[str, Any]:
-    """What is said to all of TRL's configurations: where it runs, in what order, and nothing that makes it slower or faster.
+    """The arguments of all of TRL's configurations: device, order and logging, and nothing that changes its speed.
 
-    At its best it neither computes activations twice nor gives memory back that it will need again.
+    "TRL at its best" runs without gradient checkpointing, and keeps freed memory on a processor.
     """
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     settings: dict[str, Any] = {}
     if options.engine != AS_IT_COMES:
         settings["gradient_checkpointing"] = False
-        if options.device == "cpu" and not options.unkept:
+        if options.device == "cpu" and not options.no_allocator_setting:
             from autotrain_llm.run.engine.allocator import keep_freed_memory
 
             keep_freed_memory()
@@ -302,15 +306,23 @@ def trl_arguments(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-# All of them, in turns.
+# All engines, in alternating rounds.
 
 
 def run_alone(
     script: str, work: Path, options: argparse.Namespace, engine: str, *more: str, python: str = sys.executable
 ) -> Result:
-    """Run the script once more for one engine, told `more`."""
-    words = [python, str(Path(script).resolve()), "--engine", engine.removesuffix(UNKEPT), "--work", str(work), *more]
-    words += ["--unkept"] if engine.endswith(UNKEPT) else []
+    """Run the script in a process of its own for one engine, with the options `more`."""
+    words = [
+        python,
+        str(Path(script).resolve()),
+        "--engine",
+        engine.removesuffix(NO_ALLOCATOR_SETTING),
+        "--work",
+        str(work),
+        *more,
+    ]
+    words += ["--no-allocator-setting"] if engine.endswith(NO_ALLOCATOR_SETTING) else []
     for name in PASSED_ON:
         words += [f"--{name.replace('_', '-')}", str(vars(options)[name])]
     (work / "result.json").unlink(missing_ok=True)
@@ -321,32 +333,32 @@ def run_alone(
 
 
 def fastest(run: Callable[[str], Result], engines: Sequence[str]) -> str:
-    """Which of TRL's settings is the fastest here, from one run of each; there is none to make of one."""
+    """The fastest of TRL's settings on this machine, from one run of each."""
     if len(engines) == 1:
         return engines[0]
     speeds = {engine: speed(run(engine)) for engine in engines}
-    for engine, found in speeds.items():
-        say(f"TRL, {engine}: {found:,.0f} tokens/s")
+    for engine, per_second in speeds.items():
+        say(f"TRL, {engine}: {per_second:,.0f} tokens/s")
     return max(speeds, key=lambda engine: speeds[engine])
 
 
 def at_its_best(best: str, device: str) -> dict[str, str]:
-    """TRL with its fastest settings, and on a processor the same without the memory setting, which is none of TRL's: by its name in the table."""
-    return {BEST: best, **({SETTINGS_ALONE: best + UNKEPT} if device == "cpu" else {})}
+    """TRL with its fastest settings; on a processor also without this package's allocator setting. Keys are names in the table."""
+    return {BEST: best, **({SETTINGS_ALONE: best + NO_ALLOCATOR_SETTING} if device == "cpu" else {})}
 
 
 def in_turns(run: Callable[[str], Result], engines: Mapping[str, str], rounds: int, what: str = TOKENS) -> Results:
-    """The results of each engine, by the name it has in the table, over interleaved rounds."""
+    """The results of each engine over interleaved rounds, by its name in the table."""
     results: Results = {name: [] for name in engines}
-    for number in range(rounds):
+    for round_index in range(rounds):
         for name, engine in engines.items():
             results[name].append(run(engine))
-            say(f"{number + 1}/{rounds} {name}: {said_speed(speed(results[name][-1], what))} {what}/s")
+            say(f"{round_index + 1}/{rounds} {name}: {show_speed(speed(results[name][-1], what))} {what}/s")
     return results
 
 
 def speed(result: Result, what: str = TOKENS) -> float:
-    """How many of what an engine counted it did in a second."""
+    """Tokens, or whatever `what` counts, per second."""
     return result[what] / result["seconds"]
 
 
@@ -354,14 +366,14 @@ def say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-# What is said of it.
+# The table.
 
 
 def median_speed(runs: Sequence[Result], what: str = TOKENS) -> str:
-    return said_speed(statistics.median(speed(result, what) for result in runs))
+    return show_speed(statistics.median(speed(result, what) for result in runs))
 
 
-def said_speed(speed: float) -> str:
+def show_speed(speed: float) -> str:
     return f"{speed:,.0f}" if speed >= 100 else f"{speed:.1f}"
 
 
@@ -370,7 +382,7 @@ def median_memory(runs: Sequence[Result]) -> str:
 
 
 def ratio(results: Results, name: str, what: str = TOKENS) -> str:
-    """By how much this package is faster, in the median of the rounds, and from which to which."""
+    """How many times as fast this package is: the median of the rounds, and their range."""
     if name == NATIVE:
         return "1"
     both = zip(results[NATIVE], results[name], strict=True)
@@ -379,16 +391,13 @@ def ratio(results: Results, name: str, what: str = TOKENS) -> str:
 
 
 def side_by_side(title: str, rows: Mapping[str, Sequence[float]]) -> list[str]:
-    """Numbers of every step, in a table with a column for each few steps."""
+    """A table of values by step, with a column for eight of the steps."""
     count = len(next(iter(rows.values())))
-    shown = sorted({round(place) for place in np.linspace(0, count - 1, 8)})
+    steps = sorted({round(step) for step in np.linspace(0, count - 1, 8)})
     return [
-        f"| {title} | " + " | ".join(str(place + 1) for place in shown) + " |",
-        "| --- |" + " --- |" * len(shown),
-        *(
-            f"| {name} | " + " | ".join(f"{values[place]:.4f}" for place in shown) + " |"
-            for name, values in rows.items()
-        ),
+        f"| {title} | " + " | ".join(str(step + 1) for step in steps) + " |",
+        "| --- |" + " --- |" * len(steps),
+        *(f"| {name} | " + " | ".join(f"{values[step]:.4f}" for step in steps) + " |" for name, values in rows.items()),
     ]
 
 

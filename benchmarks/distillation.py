@@ -1,18 +1,18 @@
-"""Distillation end to end: this package against TRL's experimental GKDTrainer on a data set's own answers, on the same rows.
+"""Distillation end to end: this package against TRL's experimental GKDTrainer on the answers of a data set, with the same rows.
 
-    python benchmarks/distillation.py                            # 15M parameters taught by 41M, 32,768 words, on the processor
+    python benchmarks/distillation.py                            # a 15M student of a 42M teacher, 32,768 tokens, on the processor
     python benchmarks/distillation.py --write                    # ... and the table into docs/benchmarks.md
-    python benchmarks/distillation.py --size 0.5b --device cuda  # taught by 1.5B, 151,936 words
+    python benchmarks/distillation.py --size 0.5b --device cuda  # of a 1.5B teacher, 151,936 tokens
 
-Each engine runs in a process of its own, in turns, from the same weights, over the same rows, one epoch of them. All minimise the same:
-KL(teacher‖student) at temperature 1 and nothing else, the mean over the answers' tokens (for GKDTrainer `lmbda=0, beta=0`). This package is
-`train(...)` as the command line calls it, with its metrics, once with the teacher beside each batch and once with its 64 likeliest tokens
-kept on disk, whose divergence is a lower bound. `TRL as it comes` is its public constructor with its defaults, given the tokenised rows in
-the same order, so that its losses are comparable step by step. `TRL at its best` has rows of like length together (in shuffled batches, by
-giving it the rows in that order), no checkpointing, and the memory setting that this package makes for itself.
+Each engine runs in a process of its own, in alternating rounds, for one epoch of the same rows from the same weights. All minimise only
+KL(teacher‖student) at temperature 1, averaged over the tokens of the answers (GKDTrainer with `lmbda=0, beta=0`). This package is `train(...)` as
+the command line calls it, with its metrics, once with the teacher online and once with its top 64 log-probabilities cached on disk, whose KL
+is a lower bound. "TRL as it comes" is the public constructor with TRL's defaults; it gets the tokenised rows in the same order, so its losses
+are comparable step by step. "TRL at its best" has rows grouped by length (in shuffled batches, by passing the rows in that order), no gradient
+checkpointing, and on a processor this package's allocator setting.
 
-Tokens are real ones, no padding; the first steps are left out, and with them what the teacher is asked beforehand, which is said. The
-teacher has random weights, and so has the student: what they say changes nothing about how long it takes.
+Tokens per second count real tokens, no padding, after the warm-up and without the time for filling the cache, which is printed separately.
+Teacher and student have random weights, which does not change the speed.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ TEACHERS = {"15m": "42m", "0.5b": "1.5b"}
 BATCH = {"15m": 8, "0.5b": 16}
 STEPS = {"15m": 8, "0.5b": 40}
 TOP_K = 64
-KEPT = "autotrain, from the cache"
+CACHED = "autotrain, from the cache"
 
 
 def main() -> None:
     options = arguments()
     if options.engine:
-        run = run_native if options.engine in (NATIVE, KEPT) else run_trl
+        run = run_native if options.engine in (NATIVE, CACHED) else run_trl
         contest.leave(options.work, contest.measured(options, run))
         return
     contest.one_device(options)
@@ -66,7 +66,7 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-# What every engine is given.
+# Inputs of every engine.
 
 
 def prepare(work: Path, options: argparse.Namespace) -> None:
@@ -81,21 +81,21 @@ def prepare(work: Path, options: argparse.Namespace) -> None:
     prepared = contest.prepared_rows(work, plain, len(rows))
     from autotrain_llm.run.engine.batches import BatchOrder
 
-    order = [number for batch in BatchOrder(len(rows), options.batch, SEED) for number in batch]
-    ids, trained = zip(*(prepared[number] for number in order), strict=True)
+    order = [index for batch in BatchOrder(len(rows), options.batch, SEED) for index in batch]
+    ids, trained = zip(*(prepared[index] for index in order), strict=True)
     contest.keep(work, ids=ids, trained=trained)
 
 
 def flags(work: Path, options: argparse.Namespace, output: str) -> dict[str, Any]:
-    taught = {
+    distill = {
         "use_distillation": True,
         "teacher_model": str(work / "teacher"),
         "distill_alpha": 1.0,
         "distill_temperature": 1.0,
     }
-    if options.engine == KEPT:
-        taught |= {"distill_cache": True, "distill_top_k": TOP_K}
-    return {**contest.native_flags(work, options, output), "trainer": "sft", "lr": LEARNING_RATE, **taught}
+    if options.engine == CACHED:
+        distill |= {"distill_cache": True, "distill_top_k": TOP_K}
+    return {**contest.native_flags(work, options, output), "trainer": "sft", "lr": LEARNING_RATE, **distill}
 
 
 # One engine, in a process of its own.
@@ -107,7 +107,7 @@ def run_native(options: argparse.Namespace, clock: Clock) -> Result:
     return {
         "losses": [entry["distill_loss"] for entry in history],
         "tokens": counted(options, None),
-        "asked": outcome.get("distillation"),
+        "cache": outcome.get("distillation"),
     }
 
 
@@ -123,7 +123,7 @@ def run_trl(options: argparse.Namespace, clock: Clock) -> Result:
     rows, order = tokenised(options.work), None
     if options.engine == GROUPED:
         order = contest.grouped([len(ids) for ids, _ in rows], options.batch)
-        rows = [rows[number] for number in order]
+        rows = [rows[index] for index in order]
     data = Dataset.from_list([{"input_ids": ids, "labels": np.where(trained, ids, -100)} for ids, trained in rows])
     trainer = GKDTrainer(
         model=str(options.work / "model"),
@@ -137,7 +137,7 @@ def run_trl(options: argparse.Namespace, clock: Clock) -> Result:
             shuffle_dataset=False,
             max_length=LONGEST,
         ),
-        data_collator=together,
+        data_collator=pad_right,
         train_dataset=data,
         processing_class=AutoTokenizer.from_pretrained(options.work / "model"),
     )
@@ -145,77 +145,77 @@ def run_trl(options: argparse.Namespace, clock: Clock) -> Result:
     return {"losses": losses, "tokens": counted(options, order)}
 
 
-def together(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Rows padded on the right to the longest of them."""
+def pad_right(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Pad rows on the right to the longest one."""
     import torch
 
     longest = max(len(row["input_ids"]) for row in rows)
-    made = {"input_ids": 0, "labels": -100, "attention_mask": 0}
+    padding = {"input_ids": 0, "labels": -100, "attention_mask": 0}
     return {
         name: torch.tensor(
             [
-                held + [filling] * (longest - len(held))
-                for held in (row.get(name, [1] * len(row["input_ids"])) for row in rows)
+                values + [filling] * (longest - len(values))
+                for values in (row.get(name, [1] * len(row["input_ids"])) for row in rows)
             ]
         )
-        for name, filling in made.items()
+        for name, filling in padding.items()
     }
 
 
 def counted(options: argparse.Namespace, order: list[int] | None) -> int:
-    """Real tokens of the steps that are timed."""
+    """The real tokens of the timed steps."""
     rows = tokenised(options.work)
-    rows = rows if order is None else [rows[number] for number in order]
+    rows = rows if order is None else [rows[index] for index in order]
     return sum(len(ids) for ids, _ in rows[options.warm_up * options.batch :])
 
 
-# All of them, in turns.
+# All engines, in alternating rounds.
 
 
 def compare(work: Path, options: argparse.Namespace) -> str:
     run = partial(contest.run_alone, __file__, work, options)
-    asked = run(KEPT)["asked"]
-    engines = {NATIVE: NATIVE, KEPT: KEPT, AS_IT_COMES: AS_IT_COMES, BEST: GROUPED}
-    return render(contest.in_turns(run, engines, options.pairs), asked, work, options)
+    cache = run(CACHED)["cache"]
+    engines = {NATIVE: NATIVE, CACHED: CACHED, AS_IT_COMES: AS_IT_COMES, BEST: GROUPED}
+    return render(contest.in_turns(run, engines, options.pairs), cache, work, options)
 
 
-def render(results: Results, asked: dict[str, Any], work: Path, options: argparse.Namespace) -> str:
+def render(results: Results, cache: dict[str, Any], work: Path, options: argparse.Namespace) -> str:
     rows = tokenised(work)
     lengths = np.array([len(ids) for ids, _ in rows]).reshape(-1, options.batch)
     trained = sum(int(marks.sum()) for _, marks in rows) / lengths.sum()
     from engine import SIZES
 
     lines = [
-        f"`{options.size}` taught by `{TEACHERS[options.size]}`, {SIZES[options.size]['vocab_size']:,} words, {options.precision}, batches of "
+        f"`{options.size}` distilled from `{TEACHERS[options.size]}`, {SIZES[options.size]['vocab_size']:,} tokens, {options.precision}, batches of "
         f"{options.batch} rows, {options.steps} steps after {options.warm_up}, {options.pairs} rounds. {contest.machine(results, options)}. "
-        f"{'Made rows' if options.rows == 'made' else 'Rows of alpaca_en_demo.json'}: {lengths.min()} to {lengths.max()} tokens, "
+        f"{'Generated rows' if options.rows == 'made' else 'Rows of alpaca_en_demo.json'}: {lengths.min()} to {lengths.max()} tokens, "
         f"{lengths.sum(axis=1).mean():,.0f} a step, {trained:.0%} of them trained on; {contest.padding(lengths):.0%} of a padded batch is "
-        "padding. TRL at its best: rows of like length together, no checkpointing, with the memory setting that this package makes and TRL "
-        f"does not. Asking the teacher once about all {len(rows)} rows took {asked['seconds']:.0f} seconds; {TOP_K} tokens hold "
-        f"{asked['kept_probability']['train']:.1%} of its probability, which is random.",
+        "padding. TRL at its best: rows grouped by length, no checkpointing, with this package's allocator setting, which TRL does not make. "
+        f"Caching the teacher's log-probabilities of all {len(rows)} rows took {cache['seconds']:.0f} seconds; the top {TOP_K} tokens have "
+        f"{cache['kept_probability']['train']:.1%} of the probability (of a random teacher).",
         "",
-        "| what runs | tokens/s | memory | speed of this package, teacher beside | from the cache |",
+        "| engine | tokens/s | memory | speedup of this package, online teacher | cached teacher |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name, runs in results.items():
         cells = [name, contest.median_speed(runs), contest.median_memory(runs)]
-        cells += [ratio(results, ours, name) for ours in (NATIVE, KEPT)]
+        cells += [ratio(results, ours, name) for ours in (NATIVE, CACHED)]
         lines.append(f"| {' | '.join(cells)} |")
-    both = {name: results[name][0]["losses"] for name in (NATIVE, AS_IT_COMES, KEPT)}
+    both = {name: results[name][0]["losses"] for name in (NATIVE, AS_IT_COMES, CACHED)}
     return "\n".join(
         [
             *lines,
             "",
             *contest.side_by_side("KL at step", both),
             "",
-            f"With the teacher beside, the two differ by {contest.furthest(both[NATIVE], both[AS_IT_COMES]):.1e} at most, over all "
-            f"{len(both[NATIVE])} steps. Grouped rows come in another order: its losses are not comparable.",
+            f"With the online teacher, the two differ by {contest.furthest(both[NATIVE], both[AS_IT_COMES]):.1e} at most, over all "
+            f"{len(both[NATIVE])} steps. Grouped rows come in another order, so their losses are not comparable.",
         ]
     )
 
 
 def ratio(results: Results, ours: str, theirs: str) -> str:
-    """By how much one is faster than the other, in the median of the rounds, and from which to which."""
+    """How many times as fast one is as the other: the median of the rounds, and their range."""
     if ours == theirs:
         return "1"
     both = zip(results[ours], results[theirs], strict=True)

@@ -1,13 +1,13 @@
-"""What the flat batch layout brings, and where the time goes: one model, the same rows, padded and stock against flat.
+"""The speed of the flat batch layout: one model and the same rows, padded with stock transformers against flat, without the training loop.
 
     python benchmarks/engine.py                        # 9M parameters on the processor
     python benchmarks/engine.py --size 135m --batch 4
     python benchmarks/engine.py --size 1b --device cuda --longest 2048
     python benchmarks/engine.py --profile
 
-Forward, backward and a fused AdamW step, in bf16 through autocast, on rows of very unequal length of which two thirds are trained
-on. Padded and flat runs alternate; what is printed are medians and their ratio. `needed work` is 6 operations per parameter
-and real token, the head's only for tokens that are trained on, over the largest rate of matrix products seen in this run.
+A step is forward, backward and fused AdamW in bf16 autocast, on rows of very unequal length, two thirds of whose tokens are in the loss. Padded and
+flat runs alternate; medians and their ratio are printed. The share of the peak is the needed work, 6 operations per parameter and real token (the
+head's only for tokens in the loss), over the highest rate of matrix products measured in this run.
 """
 
 from __future__ import annotations
@@ -73,19 +73,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=8, help="rows per step")
     parser.add_argument("--batches", type=int, default=4, help="steps per run")
-    parser.add_argument("--runs", type=int, default=5, help="interleaved pairs")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each, alternating")
     parser.add_argument("--longest", type=int, default=1024, help="longest row in tokens")
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--profile", action="store_true", help="what the parts of a flat step cost, instead")
+    parser.add_argument("--profile", action="store_true", help="print a profile of a flat step instead")
     return parser.parse_args()
 
 
-def rows(seed: int, count: int, longest: int, words: int) -> list[Row]:
-    """Lengths spread over two orders of magnitude; the first third of a row is not trained on."""
+def rows(seed: int, count: int, longest: int, vocab_size: int) -> list[Row]:
+    """Rows of lengths spread over two orders of magnitude; the first third of a row is not in the loss."""
     random = np.random.default_rng(seed)
     lengths = np.clip(random.lognormal(np.log(longest / 7), 0.9, count).astype(int), 16, longest)
     return [
-        (random.integers(0, words, length).astype(np.int32), np.arange(length) >= length * (1 - TRAINED_SHARE))
+        (random.integers(0, vocab_size, length).astype(np.int32), np.arange(length) >= length * (1 - TRAINED_SHARE))
         for length in lengths
     ]
 
@@ -94,11 +94,11 @@ def padded(batch: list[Row]) -> dict[str, Any]:
     width = max(len(ids) for ids, _ in batch)
     tokens = torch.zeros(len(batch), width, dtype=torch.long)
     mask, labels = torch.zeros_like(tokens), torch.full_like(tokens, -100)
-    for number, (ids, trained) in enumerate(batch):
+    for index, (ids, trained) in enumerate(batch):
         length = len(ids)
-        tokens[number, :length] = torch.from_numpy(np.asarray(ids, dtype=np.int64))
-        mask[number, :length] = 1
-        labels[number, :length] = tokens[number, :length].where(torch.from_numpy(np.asarray(trained)), -100)
+        tokens[index, :length] = torch.from_numpy(np.asarray(ids, dtype=np.int64))
+        mask[index, :length] = 1
+        labels[index, :length] = tokens[index, :length].where(torch.from_numpy(np.asarray(trained)), -100)
     return {"input_ids": tokens, "attention_mask": mask, "labels": labels, "use_cache": False}
 
 
@@ -117,7 +117,7 @@ def stepper(model: torch.nn.Module, collate: Callable[[list[Row]], dict[str, Any
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
     def step(batch: list[Row]) -> float:
-        """One optimiser step; returns the mean loss."""
+        """One optimizer step; returns the mean loss."""
         inputs = {name: one.to(device) if torch.is_tensor(one) else one for name, one in collate(batch).items()}
         with torch.autocast(device, torch.bfloat16):
             loss = model(**inputs).loss
@@ -131,7 +131,7 @@ def stepper(model: torch.nn.Module, collate: Callable[[list[Row]], dict[str, Any
 
 
 def timed(step: Step, batches: list[list[Row]], device: str) -> tuple[float, list[float]]:
-    """Seconds for all batches, and the losses on the way."""
+    """Seconds for all batches, and their losses."""
     synchronise(device)
     start = time.perf_counter()
     losses = [step(batch) for batch in batches]
@@ -145,7 +145,7 @@ def synchronise(device: str) -> None:
 
 
 def peak(device: str) -> float:
-    """The largest rate of bf16 matrix products seen, in operations a second."""
+    """The highest rate of bf16 matrix products, in operations per second."""
     size = 8192 if device == "cuda" else 2048
     left, right = (torch.randn(size, size, device=device).bfloat16() for _ in range(2))
     best = 0.0
@@ -165,7 +165,7 @@ def report(
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     first: dict[str, list[float]] = {}
     best = peak(options.device)
-    for run in range(-1, options.runs):  # the first of each is a warm-up, and the one whose losses are comparable
+    for run in range(-1, options.runs):  # run -1 is the warm-up, whose losses are comparable
         for name, step in contenders.items():
             took, losses = timed(step, batches, options.device)
             first.setdefault(name, losses)
@@ -183,7 +183,10 @@ def report(
     for contender, took in seconds.items():
         middle = statistics.median(took)
         share = work / middle / best
-        print(f"{contender:>14}: {tokens / middle:9.0f} tokens/s, {share:.0%} of that in needed work; losses", end=" ")
+        print(
+            f"{contender:>14}: {tokens / middle:9.0f} tokens/s, {share:.0%} of that in needed operations; losses",
+            end=" ",
+        )
         print(" ".join(f"{loss:.4f}" for loss in first[contender]))
     pairs = [slow / fast for slow, fast in zip(*seconds.values(), strict=True)]
     print(f"ratio of medians over pairs: {statistics.median(pairs):.2f} (from {min(pairs):.2f} to {max(pairs):.2f})")

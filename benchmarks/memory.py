@@ -1,14 +1,14 @@
-"""The memory that the plan foresees beside what the run then took, for runs of every kind, each in a process of its own.
+"""The plan's memory estimate against the measured peak, for runs of every kind, each in a process of its own.
 
     python benchmarks/memory.py                    # on the processor
-    python benchmarks/memory.py --device cuda      # on the GPU, with models that are worth one
+    python benchmarks/memory.py --device cuda      # on the GPU, with larger models
     python benchmarks/memory.py --only dpo         # the runs with this in their name
     python benchmarks/memory.py --write            # ... and the table into docs/benchmarks.md
 
-A run is what the command line would do, for a few steps: rows are prepared, the plan is made, the libraries are imported, and only then is
-the memory looked at. On the processor what was measured is the most that the process held from the loading of the model to the end, less
-what it held before; on a GPU it is the most that torch had allocated at once there. Both are compared with the plan's estimate without what
-it sets aside for the libraries. No figure of this script is used to make an estimate.
+A run is a few steps of what the command line does: rows are prepared, the plan is made and the libraries are imported before the measurement
+starts. On the processor the measured value is the peak of the process from loading the model to the end, less what it used before; on a GPU it is
+torch's peak of allocated memory. Both are compared with the plan's estimate without its allowance for the libraries. The estimate itself uses no
+number of this script.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ import contest
 import page
 
 STEPS = 4
-# Runs side by side. On the processor one by one: they share its memory's bandwidth. On a GPU each counts what torch allocated for it alone.
+# Runs at the same time: one on the processor, whose memory bandwidth they would share. On a GPU, torch counts each process alone.
 AT_ONCE = {"cpu": 1, "cuda": 3}
 AIM = 0.2
 SECONDS = {"cpu": 600, "cuda": 120}  # of one run
 WORDS_OF_A_ROW = {"cpu": 1400, "cuda": 2600}
 CLEAR = Path("/proc/self/clear_refs")
 STATUS = Path("/proc/self/status")
-RESET_PEAK = "5"  # what the kernel takes as "forget the most this process ever held"
+RESET_PEAK = "5"  # tells the kernel to reset the peak memory of this process
 MEBI = 2**20
 
 
@@ -56,31 +56,31 @@ class Case:
 
 
 def cases(device: str) -> list[Case]:
-    """What is run on each kind of device."""
+    """The runs on each kind of device."""
     return list(on_processor() if device == "cpu" else on_gpu())
 
 
 def sft(size: str, length: int, batch: int, rows: str = "answered", **more: Any) -> Case:
-    """Supervised fine-tuning: most of what decides on memory shows in it."""
+    """A run of supervised fine-tuning, in which most factors of memory show."""
     words = ["sft", size, f"{length} tokens", f"batch {batch}"]
     words += ["unequal rows"] if rows == "unequal" else []
-    words += [said(name, value) for name, value in more.items()]
+    words += [describe(name, value) for name, value in more.items()]
     flags = {"trainer": "sft", "max_seq_length": length, "batch_size": batch, "gradient_checkpointing": False} | more
     return Case(", ".join(words), size, rows, flags)
 
 
-def said(name: str, value: Any) -> str:
-    known = {
+def describe(name: str, value: Any) -> str:
+    descriptions = {
         "gradient_checkpointing": "checkpointing",
         "gradient_accumulation": f"accumulating {value}",
         "max_steps": f"{value} steps",
         "peft": "LoRA",
     }
-    return known.get(name, name if value is True else str(value))
+    return descriptions.get(name, name if value is True else str(value))
 
 
 def with_trainer(name: str, size: str, rows: str, **flags: Any) -> Case:
-    """A run of another trainer, by its name."""
+    """A run of another trainer."""
     length = flags.setdefault("max_seq_length" if name == "sft" else "block_size", 256)
     given = {"trainer": name.split(" ")[0], "batch_size": 4, "gradient_checkpointing": False} | flags
     return Case(f"{name}, {size}, {length} tokens, batch {given['batch_size']}", size, rows, given)
@@ -159,16 +159,16 @@ def main() -> None:
         measure(options, cases(options.device)[options.case])
         return
     chosen = [
-        (number, case)
-        for number, case in enumerate(cases(options.device))
+        (index, case)
+        for index, case in enumerate(cases(options.device))
         if any(part in case.name for part in options.only)
     ]
     with tempfile.TemporaryDirectory(prefix="benchmark-memory-") as name:
         work = Path(name)
         prepare(work, [case for _, case in chosen], options.device)
         with ThreadPoolExecutor(AT_ONCE[options.device]) as pool:
-            found = pool.map(lambda numbered: run_alone(work, options, *numbered), chosen)
-            results = list(zip([case for _, case in chosen], found, strict=True))
+            measured = pool.map(lambda numbered: run_alone(work, options, *numbered), chosen)
+            results = list(zip([case for _, case in chosen], measured, strict=True))
     table = render(results, options)
     sys.stdout.write(table + "\n")
     if options.write:
@@ -185,11 +185,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-# What all runs are given.
+# Inputs of all runs.
 
 
 def prepare(work: Path, chosen: Sequence[Case], device: str) -> None:
-    """Rows of every kind, one tokenizer, and the models with random weights that these runs name."""
+    """Write rows of every kind, one tokenizer, and the models with random weights that these runs need."""
     import torch
 
     import engine
@@ -205,14 +205,14 @@ def prepare(work: Path, chosen: Sequence[Case], device: str) -> None:
         f"{case.size}-other" for case in chosen if any("{other}" in str(value) for value in case.flags.values())
     }
     for name in sorted(named):
-        with torch.device(device):  # a large model is made much faster where it is not computed on a processor
+        with torch.device(device):  # a large model is initialised much faster on a GPU
             contest.write_model_of(work / name, tokenizer, name.removesuffix("-other"))
         if device == "cuda":
             torch.cuda.empty_cache()
 
 
 def write_rows(work: Path, even: Sequence[str], unequal: Sequence[str]) -> None:
-    """A file for each kind of rows: texts as long as any limit here, and some of every length."""
+    """Write a file for each kind of rows: texts longer than any limit here, and texts of unequal lengths."""
     short = [" ".join(text.split()[:40]) for text in even]
     kinds = {
         "texts": [{"text": text} for text in even],
@@ -229,7 +229,7 @@ def write_rows(work: Path, even: Sequence[str], unequal: Sequence[str]) -> None:
 
 
 def flags(work: Path, case: Case, device: str, number: int = 0) -> dict[str, Any]:
-    """All that is said to the command line of one run."""
+    """The flags of one run."""
     places = {"folder": str(work), "other": str(work / f"{case.size}-other")}
     own = {name: value.format(**places) if isinstance(value, str) else value for name, value in case.flags.items()}
     data = {"model": str(work / case.size), "data_path": str(work / f"{case.rows}.jsonl")}
@@ -250,19 +250,19 @@ def flags(work: Path, case: Case, device: str, number: int = 0) -> dict[str, Any
 
 
 def measure(options: argparse.Namespace, case: Case) -> None:
-    """Run it and leave what was foreseen and what was measured in the work folder."""
+    """Run a case and write the estimated and the measured memory into the work folder."""
     os.environ["XDG_CACHE_HOME"] = str(options.work / "cache")
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0") if options.device == "cuda" else ""
     from autotrain_llm.checks.preflight import preflight
     from autotrain_llm.config.arguments import parse_kwargs
     from autotrain_llm.config.resolved import resolve
 
-    said = parse_kwargs(flags(options.work, case, options.device, options.case))
-    checked = preflight(resolve(said.values, {}, None), said.findings)
+    arguments = parse_kwargs(flags(options.work, case, options.device, options.case))
+    checked = preflight(resolve(arguments.values, {}, None), arguments.findings)
     assert checked.plan is not None, [finding.message for finding in checked.findings]
     estimate = checked.plan.memory
     result: dict[str, Any] = {
-        "foreseen": estimate.peak_memory_bytes - estimate.memory["libraries"],
+        "estimated": estimate.peak_memory_bytes - estimate.memory["libraries"],
         "parts": estimate.memory,
     }
     leave(options, result)
@@ -270,28 +270,28 @@ def measure(options: argparse.Namespace, case: Case) -> None:
     from autotrain_llm.run.algorithms.recipe import make_recipe
     from autotrain_llm.run.session.execute import execute
 
-    held: list[int] = []
+    used_before: list[int] = []
 
-    def loading(*given: Any) -> Any:
-        held.append(begin(options.device))
-        return make_recipe(*given).load()
+    def loading(*args: Any) -> Any:
+        used_before.append(begin(options.device))
+        return make_recipe(*args).load()
 
     execute(checked.plan, inputs_of(checked.plan, checked.context), None, loading, with_page=False)
-    result |= {"measured": most(options.device) - held[0], "machine": machine(options.device)}
+    result |= {"measured": peak(options.device) - used_before[0], "machine": machine(options.device)}
     leave(options, result | ({"reserved": reserved()} if options.device == "cuda" else {}))
 
 
 def leave(options: argparse.Namespace, result: dict[str, Any]) -> None:
-    left_by(options.work, options.case).write_text(json.dumps(result), encoding="utf-8")
+    result_file(options.work, options.case).write_text(json.dumps(result), encoding="utf-8")
 
 
-def left_by(work: Path, number: int) -> Path:
-    """Where a run leaves what it found."""
+def result_file(work: Path, number: int) -> Path:
+    """The file of a run's result."""
     return work / f"result-{number}.json"
 
 
 def begin(device: str) -> int:
-    """Forget what was the most so far, and say what is held now, in bytes."""
+    """Reset the peak; returns the memory in use now, in bytes."""
     if device == "cuda":
         import torch
 
@@ -301,8 +301,8 @@ def begin(device: str) -> int:
     return of_status("VmRSS")
 
 
-def most(device: str) -> int:
-    """The most that was held since, in bytes."""
+def peak(device: str) -> int:
+    """The peak since, in bytes."""
     if device == "cuda":
         import torch
 
@@ -311,14 +311,14 @@ def most(device: str) -> int:
 
 
 def reserved() -> int:
-    """The most that torch took from the GPU, holes between what was allocated included, in bytes."""
+    """The most that torch reserved on the GPU, fragmentation included, in bytes."""
     import torch
 
     return torch.cuda.max_memory_reserved()
 
 
 def of_status(name: str) -> int:
-    """A line of what the kernel says of this process, in bytes."""
+    """A line of /proc/self/status, in bytes."""
     lines = STATUS.read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
@@ -331,65 +331,65 @@ def machine(device: str) -> str:
     return f"{where}, torch {torch.__version__}, transformers {transformers.__version__}"
 
 
-# All of them.
+# All runs.
 
 
-def run_alone(work: Path, options: argparse.Namespace, number: int, case: Case) -> dict[str, Any]:
-    """Run this script once more for one run; what failed says why, and keeps what was foreseen."""
+def run_alone(work: Path, options: argparse.Namespace, index: int, case: Case) -> dict[str, Any]:
+    """Run this script in a process of its own for one case; a failure keeps the estimate and its reason."""
     words = [sys.executable, str(Path(__file__).resolve()), "--device", options.device]
-    words += ["--case", str(number), "--work", str(work)]
+    words += ["--case", str(index), "--work", str(work)]
     began = time.perf_counter()
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS[options.device])
         fault = done.stderr.strip().splitlines()[-1:] if done.returncode else []
     except subprocess.TimeoutExpired:
         fault = [f"longer than {SECONDS[options.device]} s"]
-    shutil.rmtree(work / f"output-{number}", ignore_errors=True)
-    left = left_by(work, number)
-    result = json.loads(left.read_text(encoding="utf-8")) if left.exists() else {}
+    shutil.rmtree(work / f"output-{index}", ignore_errors=True)
+    path = result_file(work, index)
+    result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     result |= {"fault": fault[0]} if fault else {}
     contest.say(f"{case.name}: {in_words(result)} ({time.perf_counter() - began:.0f} s)")
     return result
 
 
 def in_words(result: dict[str, Any]) -> str:
-    foreseen, measured = result.get("foreseen"), result.get("measured")
-    if foreseen is None:
+    estimated, measured = result.get("estimated"), result.get("measured")
+    if estimated is None:
         return f"failed: {result.get('fault')}"
     if measured is None:
-        return f"foreseen {foreseen / MEBI:.0f} MiB, failed: {result.get('fault')}"
-    return f"foreseen {foreseen / MEBI:.0f} MiB, measured {measured / MEBI:.0f} MiB, {foreseen / measured:.2f}"
+        return f"estimated {estimated / MEBI:.0f} MiB, failed: {result.get('fault')}"
+    return f"estimated {estimated / MEBI:.0f} MiB, measured {measured / MEBI:.0f} MiB, {estimated / measured:.2f}"
 
 
 def render(results: list[tuple[Case, dict[str, Any]]], options: argparse.Namespace) -> str:
-    ratios = [result["foreseen"] / result["measured"] for _, result in results if "measured" in result]
-    held = [result["reserved"] / result["measured"] for _, result in results if "reserved" in result]
-    more = f" torch had taken up to {max(held):.2f} times what was allocated." if held else ""
+    ratios = [result["estimated"] / result["measured"] for _, result in results if "measured" in result]
+    reserved_ratios = [result["reserved"] / result["measured"] for _, result in results if "reserved" in result]
+    more = f" torch reserved up to {max(reserved_ratios):.2f} times what it had allocated." if reserved_ratios else ""
     where = next((result["machine"] for _, result in results if "machine" in result), "nothing ran")
     lines = [
-        f"`python benchmarks/memory.py --device {options.device}`: {STEPS} steps of each run; {where}. MiB; libraries are left out on "
+        f"`python benchmarks/memory.py --device {options.device}`: {STEPS} steps of each run; {where}. MiB, without the libraries on "
         f"both sides. {summary(ratios)}{more}",
         "",
-        "| run | foreseen | measured | foreseen / measured |",
+        "| run | estimated | measured | estimated / measured |",
         "| --- | --- | --- | --- |",
     ]
     for case, result in results:
-        foreseen = f"{result['foreseen'] / MEBI:.0f}" if "foreseen" in result else "-"
+        estimated = f"{result['estimated'] / MEBI:.0f}" if "estimated" in result else "-"
         if "measured" in result:
-            cells = [foreseen, f"{result['measured'] / MEBI:.0f}", f"{result['foreseen'] / result['measured']:.2f}"]
+            cells = [estimated, f"{result['measured'] / MEBI:.0f}", f"{result['estimated'] / result['measured']:.2f}"]
         else:
-            cells = [foreseen, f"failed: {result.get('fault', 'it said nothing')[:80]}", "-"]
+            cells = [estimated, f"failed: {result.get('fault', 'no message')[:80]}", "-"]
         lines.append(f"| {' | '.join([case.name, *cells])} |")
     return "\n".join(lines)
 
 
 def summary(ratios: list[float]) -> str:
     if not ratios:
-        return "Nothing could be measured."
+        return "No run could be measured."
     within = sum(abs(ratio - 1) <= AIM for ratio in ratios)
     return (
-        f"{within} of {len(ratios)} within {AIM:.0%}; the ratios lie between {min(ratios):.2f} and {max(ratios):.2f}, "
-        f"their median is {statistics.median(ratios):.2f}."
+        f"{within} of {len(ratios)} within {AIM:.0%}; ratios from {min(ratios):.2f} to {max(ratios):.2f}, "
+        f"median {statistics.median(ratios):.2f}."
     )
 
 

@@ -1,20 +1,19 @@
-"""Preference training end to end: this package's dpo, orpo, kto and reward against TRL's, as they come and at their best, on the same rows.
+"""Preference training end to end: this package's dpo, orpo, kto and reward against TRL's, with TRL's defaults and at its best, on the same rows.
 
     python benchmarks/preference.py                            # all four, 9M parameters on the processor, five rounds
     python benchmarks/preference.py --trainer dpo --write      # one of them, and its table into docs/benchmarks.md
     python benchmarks/preference.py --trainer orpo --size 1b --device cuda
 
-Each engine runs in a process of its own, in turns, from the same weights, over the same pairs, one epoch of them. This package is
-`train(...)` as the command line calls it, with its metrics. `TRL as it comes` is DPOTrainer, the experimental ORPOTrainer, KTOTrainer
-or RewardTrainer through its public constructor with TRL's defaults, given the same rows in the same order, so that its losses are
-comparable step by step; batch size, learning rate and precision are said. That it makes the same tokens of them is checked. `TRL at
-its best` has no checkpointing, rows of like length together (in shuffled batches, by giving it the rows in that order), and the memory
-setting that this package makes for itself, and in a row of its own is without that; for dpo and kto the faster of two, the reference beside each batch or computed beforehand,
-where the forward passes for the timed rows count as time. TRL's `padding_free` is not tried: in 1.16 it warns and pads.
+Each engine runs in a process of its own, in alternating rounds, for one epoch of the same pairs from the same weights. This package is
+`train(...)` as the command line calls it, with its metrics. "TRL as it comes" is DPOTrainer, the experimental ORPOTrainer, KTOTrainer or
+RewardTrainer through the public constructor with TRL's defaults except for batch size, learning rate and precision; it gets the same rows in
+the same order, so its losses are comparable step by step, and its tokens are checked to be the same. "TRL at its best" has no gradient
+checkpointing, rows grouped by length (in shuffled batches, by passing the rows in that order), and on a processor this package's allocator
+setting, without which another row of the table runs. For dpo and kto it is the faster of two: the reference model in every step, or precomputed
+log-probabilities, whose forward passes for the timed rows count as time. TRL's `padding_free` is not tried: TRL 1.16 warns and pads.
 
-Tokens are real ones, no padding, the prompt's once for each answer, and the same for all engines, whatever each of them computes once,
-twice or again (kto's mismatched answers and the reference's passes are no tokens more); the first steps are left out. A batch of kto is
-answers, of which a pair has two.
+Tokens per second count real tokens after the warm-up, no padding, the prompt's once for each answer. They are the same for all engines, however
+often an engine computes them (kto's mismatched answers and the reference's passes add no tokens). A batch of kto counts answers, two to a pair.
 """
 
 from __future__ import annotations
@@ -44,12 +43,12 @@ MADE = 300
 LEARNING_RATES = {DPO: 1e-5, ORPO: 1e-4, KTO: 1e-5, REWARD: 1e-4}
 BETA = 0.1  # TRL's default in dpo, kto and, where it is the paper's lambda, orpo
 ODDS = "log_odds_ratio"
-PRECOMPUTED = "grouped, reference beforehand"
+PRECOMPUTED = "grouped, precomputed reference"
 HOW = {
-    GROUPED: "rows of like length together, no checkpointing",
-    PRECOMPUTED: "rows of like length together, no checkpointing, the reference computed beforehand",
+    GROUPED: "rows grouped by length, no checkpointing",
+    PRECOMPUTED: "rows grouped by length, no checkpointing, precomputed reference log-probabilities",
 }
-# What TRL is given for each, and the columns of tokens that it makes of a row.
+# The columns of tokens that each of TRL's trainers makes of a row.
 COLUMNS = {
     DPO: ("prompt_ids", "chosen_ids", "rejected_ids"),
     ORPO: ("prompt_input_ids", "chosen_input_ids", "rejected_input_ids"),
@@ -66,13 +65,13 @@ def main() -> None:
         return
     contest.one_device(options)
     for trainer in TRAINERS if options.trainer == "all" else (options.trainer,):
-        its_own = copy.copy(options)
-        its_own.trainer = trainer
-        its_own.batch *= 2 if trainer == KTO else 1
+        one = copy.copy(options)
+        one.trainer = trainer
+        one.batch *= 2 if trainer == KTO else 1
         with tempfile.TemporaryDirectory(prefix=f"benchmark-{trainer}-") as name:
             work = Path(name)
-            prepare(work, its_own)
-            table = compare(work, its_own)
+            prepare(work, one)
+            table = compare(work, one)
         sys.stdout.write(table + "\n\n")
         if options.write:
             page.write(f"{trainer} {options.size} {options.device}", table)
@@ -88,16 +87,16 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-# What every engine is given.
+# Inputs of every engine.
 
 
 def prepare(work: Path, options: argparse.Namespace) -> None:
     """A data file, a model with random weights and a tokenizer, and prompts and answers as tokens in the order of the steps."""
     items = options.batch * (options.steps + options.warm_up)
-    found = data_rows(options)
-    texts = [text for row in found for text in row.values()]
+    pairs = data_rows(options)
+    texts = [text for row in pairs for text in row.values()]
     contest.write_model(work / "model", texts, options.size, scores=options.trainer == REWARD)
-    rows = contest.drawn(whole(work, found), items // 2 if options.trainer == KTO else items)
+    rows = contest.drawn(untruncated(work, pairs), items // 2 if options.trainer == KTO else items)
     contest.write_rows(work, rows)
     prepared = contest.prepared_rows(work, flags(work, options, "unused"), len(rows))
     from autotrain_llm.run.algorithms.preference.dataset import UnpairedPreferences
@@ -105,8 +104,8 @@ def prepare(work: Path, options: argparse.Namespace) -> None:
     from autotrain_llm.run.engine.batches import BatchOrder
 
     items = (UnpairedPreferences if options.trainer == KTO else Pairs)(prepared)
-    order = [number for batch in BatchOrder(len(items), options.batch, SEED) for number in batch]
-    prompt_groups = [items.prompt_group(number) for number in order]
+    order = [index for batch in BatchOrder(len(items), options.batch, SEED) for index in batch]
+    prompt_groups = [items.prompt_group(index) for index in order]
     answers = {f"answer {side}": [one.answers[side][0] for one in prompt_groups] for side in range(items.answers_each)}
     contest.keep(
         work, number=[np.array([one]) for one in order], prompt=[one.prompt for one in prompt_groups], **answers
@@ -114,7 +113,7 @@ def prepare(work: Path, options: argparse.Namespace) -> None:
 
 
 def data_rows(options: argparse.Namespace) -> list[dict[str, str]]:
-    """Pairs of texts: conversations, or as many of made words."""
+    """Pairs of texts: conversations, or random words."""
     real = contest.real_rows(options, DEMO)
     if real is not None:
         return [as_texts(row) for row in real]
@@ -125,14 +124,14 @@ def data_rows(options: argparse.Namespace) -> list[dict[str, str]]:
 
 
 def as_texts(row: dict[str, Any]) -> dict[str, str]:
-    """A conversation and its two answers as plain texts that meet where no token crosses."""
+    """A conversation and its two answers as plain texts, joined where no token spans both."""
     turns = [f"{SPEAKERS[turn['from']]}:\n{turn['value'].strip()}\n\n" for turn in row["conversations"]]
     answers = {side: row[side]["value"].strip() for side in ("chosen", "rejected")}
     return {"prompt": "".join(turns) + "Assistant:\n", **answers}
 
 
-def whole(work: Path, rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Those of which neither engine would cut a token away."""
+def untruncated(work: Path, rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The rows that no engine would truncate."""
     from transformers import AutoTokenizer
 
     encode = AutoTokenizer.from_pretrained(work / "model")
@@ -150,7 +149,7 @@ def flags(work: Path, options: argparse.Namespace, output: str) -> dict[str, Any
         KTO: {"kto_beta": BETA},
         REWARD: {},
     }
-    most = {} if options.trainer == REWARD else {"max_prompt_length": LONGEST - 1, "max_completion_length": LONGEST}
+    limits = {} if options.trainer == REWARD else {"max_prompt_length": LONGEST - 1, "max_completion_length": LONGEST}
     return {
         **contest.native_flags(work, options, output),
         "trainer": options.trainer,
@@ -158,7 +157,7 @@ def flags(work: Path, options: argparse.Namespace, output: str) -> dict[str, Any
         "prompt_text_column": "prompt",
         "text_column": "chosen",
         "rejected_text_column": "rejected",
-        **most,
+        **limits,
         **own[options.trainer],
     }
 
@@ -184,13 +183,13 @@ def run_trl(options: argparse.Namespace, clock: Clock) -> Result:
         train_dataset=rows_of_trl(options, order),
     )
     check_tokens(options, trainer.train_dataset, order)
-    spent_beforehand = spent[options.warm_up :] if options.engine == PRECOMPUTED else []
+    precompute = spent[options.warm_up :] if options.engine == PRECOMPUTED else []
     history = contest.history_of_trl(clock, trainer)
-    return {**followed(history), **counted(options, order), "beforehand": sum(spent_beforehand)}
+    return {**followed(history), **counted(options, order), "precompute_seconds": sum(precompute)}
 
 
 def trainer_of_trl(trainer: str, spent: list[float]) -> tuple[Any, Any]:
-    """The trainer and its configuration; `spent` hears how long the reference took for each batch."""
+    """The trainer and its configuration; the seconds of the reference for each batch are appended to `spent`."""
     if trainer == ORPO:
         from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
@@ -202,17 +201,17 @@ def trainer_of_trl(trainer: str, spent: list[float]) -> tuple[Any, Any]:
     base = {DPO: DPOTrainer, KTO: KTOTrainer}[trainer]
 
     class Timed(base):  # type: ignore[valid-type, misc]
-        def compute_ref_log_probs(self, *given: Any, **named: Any) -> Any:
+        def compute_ref_log_probs(self, *args: Any, **kwargs: Any) -> Any:
             began = time.perf_counter()
-            found = super().compute_ref_log_probs(*given, **named)
+            logps = super().compute_ref_log_probs(*args, **kwargs)
             spent.append(time.perf_counter() - began)
-            return found
+            return logps
 
     return Timed, partial({DPO: DPOConfig, KTO: KTOConfig}[trainer], beta=BETA)
 
 
 def rows_of_trl(options: argparse.Namespace, order: list[int] | None) -> Any:
-    """The rows in the order of the steps, or in `order`, which numbers them in that one: texts, and for reward tokens, as TRL takes them."""
+    """The rows as TRL takes them (texts, for reward tokens), in the order of the steps or in `order`, which holds indices into it."""
     from datasets import Dataset
 
     if options.trainer == REWARD:
@@ -232,7 +231,7 @@ def rows_of_trl(options: argparse.Namespace, order: list[int] | None) -> Any:
 
 
 def tokens(options: argparse.Namespace, order: list[int] | None) -> list[tuple[list[int], ...]]:
-    """What TRL's columns of tokens have to be: dpo and kto keep the prompt apart, for orpo it stands there twice more."""
+    """The expected columns of tokens in TRL: dpo and kto have the prompt apart; orpo and reward have it in front of each answer."""
     prompts, *sides = (part for part in parts(options.work) if part is not None)
     whole = options.trainer in (ORPO, REWARD)
     rows = [
@@ -244,13 +243,13 @@ def tokens(options: argparse.Namespace, order: list[int] | None) -> list[tuple[l
 
 
 def check_tokens(options: argparse.Namespace, data: Any, order: list[int] | None) -> None:
-    """That TRL has made the same tokens."""
-    found = list(zip(*(data[name] for name in COLUMNS[options.trainer]), strict=True))
-    assert found == tokens(options, order), "TRL makes other tokens of these rows"
+    """Assert that TRL has made the same tokens."""
+    columns = list(zip(*(data[name] for name in COLUMNS[options.trainer]), strict=True))
+    assert columns == tokens(options, order), "TRL makes other tokens of these rows"
 
 
 def followed(history: list[dict[str, float]]) -> Result:
-    """The loss of each step, and what orpo says of its second term."""
+    """The loss of each step, and for orpo its log-odds term."""
     return {name: [entry[name] for entry in history if name in entry] for name in ("loss", ODDS)}
 
 
@@ -277,17 +276,17 @@ def lengths(work: Path) -> list[int]:
 
 
 def counted(options: argparse.Namespace, order: list[int] | None) -> Result:
-    """Real tokens of the steps that are timed."""
+    """The real tokens of the timed steps."""
     own = each_length(options.work).sum(axis=1)
     own = own if order is None else own[order]
     return {"tokens": int(own[options.warm_up * options.batch :].sum())}
 
 
-# All of them, in turns.
+# All engines, in alternating rounds.
 
 
 def compare(work: Path, options: argparse.Namespace) -> str:
-    """Run everything and render the table."""
+    """Run all engines and render the table."""
     run = partial(run_alone, work, options)
     best = contest.fastest(run, (GROUPED, PRECOMPUTED) if options.trainer in (DPO, KTO) else (GROUPED,))
     engines = {NATIVE: NATIVE, AS_IT_COMES: AS_IT_COMES, **contest.at_its_best(best, options.device)}
@@ -300,12 +299,12 @@ def run_alone(work: Path, options: argparse.Namespace, engine: str) -> Result:
 
 
 def rows_in_words(work: Path, options: argparse.Namespace) -> str:
-    """Where the rows come from, how long they are, and what padding them costs."""
-    found = each_length(work)
-    steps = found.reshape(len(found) // options.batch, -1)
-    prompts = sum(len(prompt) for prompt in parts(work)[0]) * found.shape[1] / found.sum()
+    """The source of the rows, their lengths, and the share of padding."""
+    lengths = each_length(work)
+    steps = lengths.reshape(len(lengths) // options.batch, -1)
+    prompts = sum(len(prompt) for prompt in parts(work)[0]) * lengths.shape[1] / lengths.sum()
     return (
-        f"{'Made pairs' if options.rows == 'made' else f'Pairs of {DEMO}'}: prompt and answer {found.min()} to {found.max()} tokens, "
+        f"{'Generated pairs' if options.rows == 'made' else f'Pairs of {DEMO}'}: prompt and answer {lengths.min()} to {lengths.max()} tokens, "
         f"{steps.sum(axis=1).mean():,.0f} a step, {prompts:.0%} of them prompts; {contest.padding(steps):.0%} of a padded batch is padding"
     )
 
@@ -315,9 +314,9 @@ def render(results: Results, best: str, options: argparse.Namespace, rows: str) 
     lines = [
         f"**{options.trainer}**, `{options.size}`, {options.precision}, batches of {options.batch} {what}, {options.steps} steps after "
         f"{options.warm_up}, {options.pairs} rounds. {contest.machine(results, options)}. {rows}. "
-        f"TRL at its best: {HOW[best]}, with the memory setting that this package makes and TRL does not.",
+        f"TRL at its best: {HOW[best]}, with this package's allocator setting, which TRL does not make.",
         "",
-        "| what runs | tokens/s | memory | speed of this package, median of the rounds |",
+        "| engine | tokens/s | memory | speedup of this package, median of the rounds |",
         "| --- | --- | --- | --- |",
     ]
     for name, runs in results.items():
@@ -327,7 +326,7 @@ def render(results: Results, best: str, options: argparse.Namespace, rows: str) 
 
 
 def losses(results: Results, trainer: str) -> list[str]:
-    """Losses of the first round side by side, and how far the two orders that are the same differ."""
+    """The losses of the first round side by side, and the largest difference."""
     both = {name: results[name][0]["loss"] for name in (NATIVE, AS_IT_COMES)}
     lines = contest.side_by_side("loss at step", both)
     differ = f"The two differ by {contest.furthest(*both.values()):.1e} at most, over all {len(both[NATIVE])} steps."
@@ -335,11 +334,11 @@ def losses(results: Results, trainer: str) -> list[str]:
         odds = {name: results[name][0][ODDS] for name in both}
         lines += ["", *contest.side_by_side("log-odds term at step", odds)]
         differ = (
-            "TRL's experimental trainer takes the likelihood over the prompt's tokens too, and over all of a batch together: its loss, and "
-            "with it what is learnt, is another one. The odds ratio is the same, "
-            f"to {abs(odds[NATIVE][0] - odds[AS_IT_COMES][0]):.1e} before anything is learnt."
+            "TRL's experimental trainer computes the NLL over the prompt's tokens too, and over all tokens of a batch together, so it "
+            "minimises a different loss. The log-odds ratios differ by "
+            f"{abs(odds[NATIVE][0] - odds[AS_IT_COMES][0]):.1e} before the first update."
         )
-    return [*lines, "", f"{differ} Grouped rows come in another order: its losses are not comparable."]
+    return [*lines, "", f"{differ} Grouped rows come in another order, so their losses are not comparable."]
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Tokens per second of a whole preflight, beside the tokenizer alone: `encode_batch` of the same tokenizer on all rows' texts, in one call.
+"""Tokens per second of a whole preflight, against the tokenizer alone: one `encode_batch` call on the texts of all rows.
 
-A preflight reads, recognises and converts the rows, compares them with each other, renders and tokenises them, finds what is trained on and
-plans the run; nothing is taken from a cache. The rows are those of a conversation data set, their sentences in another order in each copy,
-as conversations, which a chat template renders, and as plain texts.
-Both are run in turn, so that a busy machine slows both alike. Run it with the Python that has the package:
-`python benchmarks/preflight.py --rows-from alpaca.json [--rows 1000 50000] [--rounds 3] [--write]`.
+A preflight reads, detects and converts the rows, compares them with each other, renders and tokenises them, computes loss masks and makes the plan;
+nothing comes from a cache. The rows are copies of a conversation data set with their sentences in another order in each copy, once as
+conversations, which a chat template renders, and once as plain texts. Runs alternate, so that a busy machine slows both alike.
+
+    python benchmarks/preflight.py --rows-from alpaca.json [--rows 1000 50000] [--rounds 3] [--write]
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ KINDS = ("conversations", "texts")
 
 
 def write_rows(source: Path, target: Path, count: int, kind: str) -> list[str]:
-    """So many rows that all differ, and the text that is tokenised of each."""
+    """Write `count` different rows; returns the text of each that is tokenised."""
     chance = random.Random(0)
     rows = [row for row in json.loads(source.read_text(encoding="utf-8")) if row["output"].strip()]
     texts = []
     with target.open("w", encoding="utf-8") as file:
-        for number in range(count):
-            row = rows[number % len(rows)]
+        for index in range(count):
+            row = rows[index % len(rows)]
             answer = row["output"].split(". ")
-            if number >= len(rows):
+            if index >= len(rows):
                 chance.shuffle(answer)
-            asked = "\n".join(part for part in (row["instruction"], row.get("input", "")) if part)
+            question = "\n".join(part for part in (row["instruction"], row.get("input", "")) if part)
             turns = [
-                {"role": "user", "content": asked if number < len(rows) else f"{asked} ({number})"},
+                {"role": "user", "content": question if index < len(rows) else f"{question} ({index})"},
                 {"role": "assistant", "content": ". ".join(answer)},
             ]
             if kind == "conversations":
@@ -57,7 +57,7 @@ def write_rows(source: Path, target: Path, count: int, kind: str) -> list[str]:
 
 
 def make_tokenizer(folder: Path, data: Path) -> Path:
-    """A byte-level tokenizer trained on the rows, with a template that doesn't mark what is generated, as most don't."""
+    """A byte-level tokenizer trained on the rows, with a template without generation markers, like most."""
     from autotrain_llm.data.dataset import texts
     from autotrain_llm.data.load.open import open_data
     from autotrain_llm.data.request import DataRequest
@@ -86,7 +86,7 @@ def encoded(backend: Any, texts: list[str]) -> int:
 
 
 def timed(run: Any) -> tuple[Any, float, float]:
-    """What it gives, how long it took, and the processor time of all threads together."""
+    """The result of a function, its seconds, and the processor time of all threads."""
     begin, busy = time.perf_counter(), time.process_time()
     result = run()
     return result, time.perf_counter() - begin, time.process_time() - busy
@@ -96,24 +96,24 @@ def line(source: Path, count: int, rounds: int, kind: str) -> str:
     """A line of the table."""
     from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         data = folder / "rows.jsonl"
         texts = write_rows(source, data, count, kind)
         tokenizer = make_tokenizer(folder, data)
         backend = Tokenizer.load(tokenizer).backend
-        whole, alone, work = [], [], []
+        preflight_seconds, alone, work = [], [], []
         for _ in range(rounds):
             tokens, seconds, busy_alone = timed(lambda: encoded(backend, texts))
             alone.append(seconds)
             prepared, seconds, busy = timed(lambda: checked(data, tokenizer))
-            whole.append(seconds)
+            preflight_seconds.append(seconds)
             work.append(busy / busy_alone)
-            assert abs(len(prepared.ids) - tokens) <= 2 * count, "the two did not tokenise the same"
+            assert abs(len(prepared.ids) - tokens) <= 2 * count, "the two made different tokens"
             del prepared
-    ratio = statistics.median(one / other for one, other in zip(whole, alone, strict=True))
-    least = f"{min(whole):.2f} s" if count < 10_000 else f"{min(whole):.1f} s"
-    return f"| {count:,} {kind} | {tokens:,} | {tokens / min(whole):,.0f} | {tokens / min(alone):,.0f} | {ratio:.2f} | {statistics.median(work):.2f} | {least} |"
+    ratio = statistics.median(one / other for one, other in zip(preflight_seconds, alone, strict=True))
+    least = f"{min(preflight_seconds):.2f} s" if count < 10_000 else f"{min(preflight_seconds):.1f} s"
+    return f"| {count:,} {kind} | {tokens:,} | {tokens / min(preflight_seconds):,.0f} | {tokens / min(alone):,.0f} | {ratio:.2f} | {statistics.median(work):.2f} | {least} |"
 
 
 def main() -> int:
@@ -121,20 +121,20 @@ def main() -> int:
     parser.add_argument(
         "--rows-from", type=Path, required=True, help="rows with instruction, input and output, as JSON"
     )
-    parser.add_argument("--rows", type=int, nargs="+", default=[1000, 50_000], help="how many to make of them")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is run (default: 3)")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1000, 50_000], help="numbers of rows to make of them")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each (default: 3)")
     parser.add_argument("--write", action="store_true", help=f"put the table into {page.PAGE.name}")
-    said = parser.parse_args()
+    options = parser.parse_args()
     lines = [
-        f"`python benchmarks/preflight.py`: {os.cpu_count()} cores ({platform.machine()}), rows made from {said.rows_from.name}; "
-        f"speeds of the quickest, and the median of the ratios, of {said.rounds} interleaved runs.",
+        f"`python benchmarks/preflight.py`: {os.cpu_count()} cores ({platform.machine()}), rows made from {options.rows_from.name}; "
+        f"speeds of the fastest, and medians of the ratios, of {options.rounds} interleaved runs.",
         "",
-        "| rows | tokens | preflight, tokens/s | `encode_batch` alone, tokens/s | times as long | times the work | preflight |",
+        "| rows | tokens | preflight, tokens/s | `encode_batch` alone, tokens/s | ratio of time | ratio of processor time | preflight |",
         "| --- | --- | --- | --- | --- | --- | --- |",
-        *(line(said.rows_from, count, said.rounds, kind) for kind in KINDS for count in said.rows),
+        *(line(options.rows_from, count, options.rounds, kind) for kind in KINDS for count in options.rows),
     ]
     print("\n".join(lines))
-    if said.write:
+    if options.write:
         page.write("preflight", "\n".join(lines))
     return 0
 

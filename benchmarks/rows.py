@@ -1,9 +1,10 @@
-"""Rows per second from a file to tokens: this package's preparation against `datasets.map` with the same tokenizer.
+"""Rows per second from a file to tokens: this package's data preparation against `datasets.map` with the same tokenizer.
 
-Ours reads, recognises, renders, tokenises, finds what is trained on, and writes its cache; "from the cache" is the second run on the same
-file. The rivals load the file and map the tokenizer over it, a call per row or a call per thousand rows, in one process as by default,
-and find no masks. Everything that is compared is run in turn, so that a busy machine slows all of it alike, and gives the same tokens,
-which is checked. Run it with the Python that has the package: `python benchmarks/rows.py [--rows 10000] [--rounds 5] [--write]`.
+This package reads, detects the format, renders, tokenises, computes loss masks and writes its cache; "from the cache" is the second run on the same
+file. The others load the file and map the tokenizer over it, one row or a thousand rows per call, in one process as by default, without masks.
+Runs alternate, so that a busy machine slows all alike, and all give the same tokens, which is checked.
+
+    python benchmarks/rows.py [--rows 10000] [--rounds 5] [--write]
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def sentences(chance: random.Random, words: list[str], count: int) -> str:
 
 
 def write_rows(folder: Path, rows: int) -> dict[str, Path]:
-    """The same number of conversations and of texts, of very unequal lengths; words come as often as in a language."""
+    """Write `rows` conversations and `rows` texts of very unequal lengths, with word frequencies as in a language."""
     chance = random.Random(0)
     letters = "etaoinshrdlucmfwypvbgk"
     words = ["".join(chance.choices(letters, k=chance.randint(2, 10))) for _ in range(WORDS)]
@@ -58,7 +59,7 @@ def write_rows(folder: Path, rows: int) -> dict[str, Path]:
 
 
 def make_tokenizer(folder: Path, data: Path) -> Path:
-    """A byte-level tokenizer trained on the rows, with a template that doesn't mark what is generated, as most don't."""
+    """A byte-level tokenizer trained on the rows, with a template without generation markers, like most."""
     from autotrain_llm.data.dataset import texts
     from autotrain_llm.data.load.open import open_data
     from autotrain_llm.data.request import DataRequest
@@ -104,26 +105,26 @@ def mapped(data: Path, tokenizer: Any, cache: Path, batched: bool) -> Any:
 
 
 def same_tokens(prepared: Any, reference: Any) -> None:
-    """The first rows of both are the same, and so is the number of tokens of all."""
-    for number in range(min(100, len(prepared))):
-        assert prepared[number][0].tolist() == reference[number]["input_ids"], f"row {number} differs"
+    """Assert that the first rows have the same tokens, and all rows the same number of tokens."""
+    for index in range(min(100, len(prepared))):
+        assert prepared[index][0].tolist() == reference[index]["input_ids"], f"row {index} differs"
     lengths = [len(ids) for ids in reference["input_ids"]]
     assert lengths == prepared.lengths.tolist(), "rows differ in length"
 
 
 def contenders(data: Path, tokenizer: Path, loaded: Any, folder: Path) -> dict[str, Callable[[], Any]]:
-    """What is timed, by name; each call works in a cache that nobody has used, but for the one that reads ours."""
+    """The timed functions by name. Each call has a new cache folder, except for the one that reads the cache."""
 
     def fresh() -> Path:
         return Path(tempfile.mkdtemp(dir=folder))
 
-    kept = fresh()
-    ours(data, tokenizer, kept, expect_cache=False)
+    filled = fresh()
+    ours(data, tokenizer, filled, expect_cache=False)
     return {
-        "datasets.map, a call per row": lambda: mapped(data, loaded, fresh(), batched=False),
+        "datasets.map, one row per call": lambda: mapped(data, loaded, fresh(), batched=False),
         "datasets.map, batched": lambda: mapped(data, loaded, fresh(), batched=True),
         "this package, cold": lambda: ours(data, tokenizer, fresh(), expect_cache=False),
-        "this package, from the cache": lambda: ours(data, tokenizer, kept, expect_cache=True),
+        "this package, from the cache": lambda: ours(data, tokenizer, filled, expect_cache=True),
     }
 
 
@@ -148,11 +149,11 @@ def table(rows: int, rounds: int) -> list[str]:
         f"`python benchmarks/rows.py`: {rows} rows, {os.cpu_count()} cores ({platform.machine()}), datasets {datasets.__version__}; "
         f"rows per second, medians of {rounds} interleaved runs.",
         "",
-        "| rows of | what prepares them | rows/s | of a call per row |",
+        "| rows of | engine | rows/s | speedup over one row per call |",
         "| --- | --- | --- | --- |",
     ]
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         files = write_rows(folder, rows)
         tokenizer = make_tokenizer(folder, files["conversations"])
         loaded = AutoTokenizer.from_pretrained(str(tokenizer))
@@ -160,7 +161,7 @@ def table(rows: int, rounds: int) -> list[str]:
             timed = contenders(data, tokenizer, loaded, folder)
             same_tokens(timed["this package, cold"](), timed["datasets.map, batched"]())
             result = medians(timed, rounds)
-            slowest = result["datasets.map, a call per row"]
+            slowest = result["datasets.map, one row per call"]
             lines += [
                 f"| {kind} | {name} | {rows / seconds:.0f} | {slowest / seconds:.1f} |"
                 for name, seconds in result.items()
@@ -171,12 +172,12 @@ def table(rows: int, rounds: int) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000, help="rows in each file (default: 10000)")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is run (default: 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each (default: 5)")
     parser.add_argument("--write", action="store_true", help=f"put the table into {page.PAGE.name}")
-    said = parser.parse_args()
-    lines = table(said.rows, said.rounds)
+    options = parser.parse_args()
+    lines = table(options.rows, options.rounds)
     print("\n".join(lines))
-    if said.write:
+    if options.write:
         page.write("rows", "\n".join(lines))
     return 0
 

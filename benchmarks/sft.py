@@ -1,18 +1,18 @@
-"""Supervised fine-tuning end to end: this package against TRL's SFTTrainer, as it comes and at its best, on the same rows.
+"""Supervised fine-tuning end to end: this package against TRL's SFTTrainer, with TRL's defaults and at its best, on the same rows.
 
     python benchmarks/sft.py                           # 9M parameters on the processor, five rounds
     python benchmarks/sft.py --size 135m --write       # ... and the table into docs/benchmarks.md
     python benchmarks/sft.py --size 1b --device cuda
 
-Each engine runs in a process of its own, in turns, from the same weights, over the same rows, one epoch of them. This package is
-`train(...)` as the command line calls it, with its metrics. `TRL as it comes` is its public constructor with TRL's defaults, given the
-tokenised rows in the same order, so that its losses are comparable step by step; batch size, learning rate and precision are said.
-`TRL at its best` is the faster of two: rows of like length together (in shuffled batches, by giving it the rows in that order) and
-`padding_free`; both without checkpointing, and with the memory setting that this package makes for itself, which a row of its own is without.
+Each engine runs in a process of its own, in alternating rounds, for one epoch of the same rows from the same weights. This package is
+`train(...)` as the command line calls it, with its metrics. "TRL as it comes" is the public constructor with TRL's defaults except for batch
+size, learning rate and precision; it gets the tokenised rows in the same order, so its losses are comparable step by step. "TRL at its best" is
+the faster of two settings: rows grouped by length (in shuffled batches, by passing the rows in that order), and `padding_free`; both without
+gradient checkpointing, and on a processor with this package's allocator setting, without which another row of the table runs.
 
-Tokens are real ones, no padding; the first steps are left out. The share of the peak is that of the work the rows need (6 operations
-for each parameter and token, the head's only for tokens that are trained on) in the largest rate of matrix products that any of the
-processes saw. `layers alone` is forward and backward of a regular batch through the layers without head or optimizer: the ceiling.
+Tokens per second count real tokens, no padding, after the warm-up. The share of the peak is the work that the rows need (6 operations for each
+parameter and token; the head's only for tokens in the loss) over the highest rate of matrix products that any of the processes measured.
+"layers alone" is forward and backward of a regular batch without head and optimizer: an upper bound.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ LEARNING_RATE = 3e-4
 BATCH = {"9m": 8, "135m": 4, "0.5b": 16, "1b": 16}
 STEPS = {"9m": 30, "135m": 12, "0.5b": 40, "1b": 40}
 PADDING_FREE, LAYERS = "padding-free", "layers alone"
-HOW = {GROUPED: "rows of like length together, no checkpointing", PADDING_FREE: "padding-free, no checkpointing"}
+HOW = {GROUPED: "rows grouped by length, no checkpointing", PADDING_FREE: "padding-free, no checkpointing"}
 
 
 def main() -> None:
     options = arguments()
     if options.engine:
-        carry_out(options)
+        run_engine(options)
         return
     contest.one_device(options)
     with tempfile.TemporaryDirectory(prefix="benchmark-sft-") as name:
@@ -61,7 +61,7 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-# What every engine is given.
+# Inputs of every engine.
 
 
 def prepare(work: Path, options: argparse.Namespace) -> None:
@@ -72,13 +72,13 @@ def prepare(work: Path, options: argparse.Namespace) -> None:
     prepared = contest.prepared_rows(work, flags(work, options, "unused"), len(rows))
     from autotrain_llm.run.engine.batches import BatchOrder
 
-    order = [number for batch in BatchOrder(len(rows), options.batch, SEED) for number in batch]
-    ids, trained = zip(*(prepared[number] for number in order), strict=True)
+    order = [index for batch in BatchOrder(len(rows), options.batch, SEED) for index in batch]
+    ids, trained = zip(*(prepared[index] for index in order), strict=True)
     contest.keep(work, ids=ids, trained=trained)
 
 
 def data_rows(options: argparse.Namespace) -> list[dict[str, str]]:
-    """As many prompts and completions as all steps take, drawn from instructions, or made of words with the same lengths."""
+    """Prompts and completions for all steps, from instruction data or of random words with similar lengths."""
     count = options.batch * (options.steps + options.warm_up)
     real = contest.real_rows(options, DEMO)
     if real is None:
@@ -101,8 +101,8 @@ def flags(work: Path, options: argparse.Namespace, output: str) -> dict[str, Any
 # One engine, in a process of its own.
 
 
-def carry_out(options: argparse.Namespace) -> None:
-    """Run one engine and leave what was measured in the work folder."""
+def run_engine(options: argparse.Namespace) -> None:
+    """Run one engine and write its result into the work folder."""
     import torch
 
     from autotrain_llm.run.engine.peak_flops import measure
@@ -130,7 +130,7 @@ def run_trl(options: argparse.Namespace, clock: Clock) -> Result:
     order = None
     if options.engine == GROUPED:
         order = contest.grouped([len(ids) for ids, _ in rows], options.batch)
-        rows = [rows[number] for number in order]
+        rows = [rows[index] for index in order]
     if options.engine == PADDING_FREE:
         settings |= {"padding_free": True, "max_length": None}
     data = Dataset.from_list([{"input_ids": ids, "labels": np.where(trained, ids, -100)} for ids, trained in rows])
@@ -146,7 +146,7 @@ def run_trl(options: argparse.Namespace, clock: Clock) -> Result:
 
 
 def run_layers(options: argparse.Namespace, clock: Clock) -> Result:
-    """Forward and backward of a regular batch: as many tokens as a step has on average, rows of one length, no head, no optimizer."""
+    """Forward and backward of the layers for rows of one length, with the mean number of tokens of a step; no head, no optimizer."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -173,7 +173,7 @@ def run_layers(options: argparse.Namespace, clock: Clock) -> Result:
 
 
 def tokenised(work: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The rows in the order of the steps. The first token of a row is predicted from nothing and never a target."""
+    """The rows in the order of the steps. The first token of a row is never a target."""
     rows = [
         (ids.astype(np.int64), trained)
         for ids, trained in zip(*(contest.kept(work, name) for name in ("ids", "trained")), strict=True)
@@ -184,9 +184,9 @@ def tokenised(work: Path) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def counted(options: argparse.Namespace, order: list[int] | None) -> Result:
-    """Real tokens, and the work they need, of the steps that are timed."""
+    """The real tokens of the timed steps, and the operations that they need."""
     rows = tokenised(options.work)
-    rows = rows if order is None else [rows[number] for number in order]
+    rows = rows if order is None else [rows[index] for index in order]
     timed = rows[options.warm_up * options.batch :]
     tokens = sum(len(ids) for ids, _ in timed)
     return {"tokens": tokens, "work": work_of(options, tokens, sum(int(trained.sum()) for _, trained in timed))}
@@ -206,11 +206,11 @@ def work_of(options: argparse.Namespace, tokens: int, targets: int) -> float:
     return needed.of(tokens, targets)
 
 
-# All of them, in turns.
+# All engines, in alternating rounds.
 
 
 def compare(work: Path, options: argparse.Namespace) -> str:
-    """Run everything and render the table."""
+    """Run all engines and render the table."""
     run = partial(contest.run_alone, __file__, work, options)
     best = contest.fastest(run, (GROUPED, PADDING_FREE))
     best_ones = contest.at_its_best(best, options.device)
@@ -221,12 +221,12 @@ def compare(work: Path, options: argparse.Namespace) -> str:
 
 
 def rows_in_words(work: Path, options: argparse.Namespace) -> str:
-    """Where the rows come from, how long they are, and what padding them costs."""
+    """The source of the rows, their lengths, and the share of padding."""
     rows = tokenised(work)
     lengths = np.array([len(ids) for ids, _ in rows]).reshape(-1, options.batch)
     trained = sum(int(marks.sum()) for _, marks in rows) / lengths.sum()
     return (
-        f"{'Made rows' if options.rows == 'made' else f'Rows of {DEMO}'}: {lengths.min()} to {lengths.max()} tokens, "
+        f"{'Generated rows' if options.rows == 'made' else f'Rows of {DEMO}'}: {lengths.min()} to {lengths.max()} tokens, "
         f"{lengths.sum(axis=1).mean():,.0f} a step, {trained:.0%} of them trained on; "
         f"{contest.padding(lengths):.0%} of a padded batch is padding"
     )
@@ -237,9 +237,9 @@ def render(results: Results, best: str, options: argparse.Namespace, rows: str) 
     lines = [
         f"`{options.size}`, {options.precision}, batches of {options.batch} rows, {options.steps} steps after {options.warm_up}, "
         f"{options.pairs} rounds. {contest.machine(results, options)}; matrix products {peak / 1e12:.2f} TFLOP/s. {rows}. "
-        f"TRL at its best: {HOW[best]}, with the memory setting that this package makes and TRL does not.",
+        f"TRL at its best: {HOW[best]}, with this package's allocator setting, which TRL does not make.",
         "",
-        "| what runs | tokens/s | share of the peak | memory | speed of this package, median of the rounds |",
+        "| engine | tokens/s | share of the peak | memory | speedup of this package, median of the rounds |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name, runs in results.items():
@@ -253,20 +253,20 @@ def render(results: Results, best: str, options: argparse.Namespace, rows: str) 
 
 
 def share_ratio(results: Results) -> float:
-    """The work a second of this package over that of the layers alone."""
+    """The operations per second of this package over those of the layers alone."""
     pairs = zip(results[NATIVE], results[LAYERS], strict=True)
     rates = [(ours["work"] / ours["seconds"]) / (theirs["work"] / theirs["seconds"]) for ours, theirs in pairs]
     return statistics.median(rates)
 
 
 def losses(results: Results) -> list[str]:
-    """Losses of the first round side by side, and how far the two orders that are the same differ."""
+    """The losses of the first round side by side, and the largest difference."""
     both = {name: results[name][0]["losses"] for name in (NATIVE, AS_IT_COMES)}
     return [
         *contest.side_by_side("loss at step", both),
         "",
         f"The two differ by {contest.furthest(*both.values()):.1e} at most, over all {len(both[NATIVE])} steps. "
-        "Grouped rows come in another order: its losses are not comparable.",
+        "Grouped rows come in another order, so their losses are not comparable.",
     ]
 
 

@@ -1,7 +1,8 @@
-"""How long `autotrain llm` takes to answer, as a multiple of a Python that does nothing.
+"""The start-up time of `autotrain llm`, as a multiple of an empty Python program.
 
-The commands are run in turn, so that a busy machine slows them alike, and the medians are compared. Run it with the Python that has the
-package: `python benchmarks/startup.py [--rounds 21]`.
+The commands run alternately, so that a busy machine slows them alike, and the medians are compared.
+
+    python benchmarks/startup.py [--rounds 21]
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def medians(rounds: int) -> dict[str, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=21, help="how often each command is run (default: 21)")
+    parser.add_argument("--rounds", type=int, default=21, help="runs of each command (default: 21)")
     result = medians(parser.parse_args().rounds)
     bare = result["python -c pass"]
     for name, median in result.items():

@@ -1,7 +1,8 @@
-"""Trials per hour of a sweep, which runs them in one process, beside the same trials with a process each.
+"""Trials per hour of a sweep, which runs its trials in one process, against the same trials with a process each.
 
-Both do the same work: the trials' values are those that the sweep proposed, and their results are compared. Run it with the Python
-that has the package, on an otherwise idle machine: `python benchmarks/sweep.py DATA [--trials 12] [--steps 10] [--rounds 2] [--write]`.
+Both do the same work: the trials have the values that the sweep proposed, and their results are compared.
+
+    python benchmarks/sweep.py DATA [--trials 12] [--steps 10] [--rounds 2] [--write]
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PROGRAM = [sys.executable, "-m", "autotrain_llm", "llm", "--quiet"]
 
 
 def flags(data: Path, steps: int) -> list[str]:
-    """A small model and few steps: what is compared is what surrounds the training."""
+    """A small model and few steps: the difference is in what surrounds the training."""
     return [
         *("--trainer", "sft", "--model", "scratch:1m", "--data-path", str(data), "--max-samples", "500"),
         *("--lr", "1e-3", "--max-steps", str(steps), "--batch-size", "4", "--block-size", "128"),
@@ -33,7 +34,7 @@ def flags(data: Path, steps: int) -> list[str]:
 
 
 def run(words: list[str], cache: Path) -> float:
-    """Seconds of one command; prepared rows are kept between them, as they are for everybody."""
+    """Seconds of one command; the cache of prepared rows is shared between commands, as it is for users."""
     began = time.perf_counter()
     subprocess.run(
         [*PROGRAM, *words],
@@ -46,7 +47,7 @@ def run(words: list[str], cache: Path) -> float:
 
 
 def one_round(data: Path, trials: int, steps: int, folder: Path) -> tuple[float, float]:
-    """Seconds of a sweep, and of its trials by themselves. Raises AssertionError where they came to another result."""
+    """Seconds of a sweep, and of its trials as single runs. Raises AssertionError where their results differ."""
     cache, swept = folder / "cache", folder / "swept"
     search = ["--use-sweep", "--sweep-n-trials", str(trials), "--sweep-pruner", "none"]
     space = json.dumps({"lr": [1e-4, 1e-2, "log"], "weight_decay": [0.0, 0.1, "linear"]})
@@ -56,24 +57,24 @@ def one_round(data: Path, trials: int, steps: int, folder: Path) -> tuple[float,
         values = [
             word for name, value in trial["values"].items() for word in (f"--{name.replace('_', '-')}", repr(value))
         ]
-        place = folder / f"alone-{trial['number']}"
-        alone += run([*flags(data, steps), *values, "--output-dir", str(place)], cache)
-        metrics = json.loads((place / "run.json").read_text(encoding="utf-8"))["metrics"]
+        output = folder / f"alone-{trial['number']}"
+        alone += run([*flags(data, steps), *values, "--output-dir", str(output)], cache)
+        metrics = json.loads((output / "run.json").read_text(encoding="utf-8"))["metrics"]
         assert metrics["eval_loss"] == trial["metric"], (trial, metrics)
     return together, alone
 
 
 def table(rounds: list[tuple[float, float]], trials: int, steps: int) -> str:
-    """The results in Markdown."""
+    """The results as a Markdown table."""
     together, alone = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
     times = statistics.median(second / first for first, second in rounds)
     head = (
         f"`python benchmarks/sweep.py`: {trials} trials of {steps} steps of a model of 1M parameters, {os.cpu_count()} cores "
         f"({platform.machine()}), medians of {len(rounds)} rounds; the results are equal to the last digit. Aim: {AIM:g} times.\n\n"
     )
-    rows = [("a sweep, in one process", together, times), ("a process each", alone, 1.0)]
+    rows = [("one sweep, in one process", together, times), ("a process for each trial", alone, 1.0)]
     lines = [f"| {name} | {3600 * trials / seconds:.0f} | {ratio:.1f} |" for name, seconds, ratio in rows]
-    return head + "\n".join(["| trials | an hour | times |", "| --- | --- | --- |", *lines])
+    return head + "\n".join(["| trials | per hour | speedup |", "| --- | --- | --- |", *lines])
 
 
 def main() -> None:
@@ -82,16 +83,16 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
-    given = parser.parse_args()
+    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    options = parser.parse_args()
     rounds = []
-    for _ in range(given.rounds):
+    for _ in range(options.rounds):
         with tempfile.TemporaryDirectory() as folder:
-            rounds.append(one_round(given.data.resolve(), given.trials, given.steps, Path(folder)))
-        print("sweep {:.1f} s, a process each {:.1f} s".format(*rounds[-1]), file=sys.stderr)
-    text = table(rounds, given.trials, given.steps)
+            rounds.append(one_round(options.data.resolve(), options.trials, options.steps, Path(folder)))
+        print("sweep {:.1f} s, a process for each trial {:.1f} s".format(*rounds[-1]), file=sys.stderr)
+    text = table(rounds, options.trials, options.steps)
     print(text)
-    if given.write:
+    if options.write:
         page.write("sweep", text)
 
 

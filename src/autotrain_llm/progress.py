@@ -1,4 +1,4 @@
-"""Whoever looks on while a run goes: the terminal, a test, or nobody. `run/` tells; how it is shown is not its business."""
+"""The progress of a run as callbacks: `run/` calls them, the terminal shows them."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import Any
 
 
 class ProgressCallback:
-    """Hears what a run does. Every method may be left as it is."""
+    """Receives the progress of a run. Override the methods of interest; the others do nothing."""
 
     def stage(self, text: str) -> None:
-        """Something begins that takes a while: loading, saving."""
+        """A stage that takes a while starts, such as loading or saving."""
 
     def note(self, text: str) -> None:
-        """Something the user should know, once."""
+        """A message that the user should see once."""
 
     def start(self, steps: int, done: int) -> None:
-        """Training begins; `done` steps were carried out before."""
+        """Training starts; a resumed run has `done` of its `steps` behind it."""
 
     def step(self, step: int) -> None:
-        """An optimizer step was carried out."""
+        """An optimizer step is done."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Metrics of the steps since the last log, or of an evaluation (`eval_…`)."""
 
     def finish(self) -> None:
-        """Training is over, whichever way."""
+        """Training has ended: complete, failed or interrupted."""
 
     def trial(self, number: int, values: Mapping[str, Any], own: bool) -> None:
-        """A trial of a sweep begins, with these values of what is searched; `own` are the command's."""
+        """A trial of a sweep starts with these values of the searched parameters; `own` marks the command's own values."""
 
     def trial_done(self, number: int, state: str, metric: float | None, best: bool, why: str = "") -> None:
-        """A trial is over: complete, pruned, failed, refused or interrupted; whether it is the best so far, and why it came to nothing."""
+        """A trial has ended with this `state` (complete, pruned, failed, refused or interrupted); `best` of all so far; `why` it has no metric."""

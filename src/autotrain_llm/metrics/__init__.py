@@ -1,1 +1,1 @@
-"""One file per metric of enhanced evaluation: what it is called, which way is better, where it makes sense."""
+"""One file per metric of enhanced evaluation: its name, its direction, and the kinds of rows that it applies to."""

@@ -6,7 +6,7 @@ from autotrain_llm.declare.metric import MAXIMIZE, Metric
 
 METRIC = Metric(
     name="accuracy",
-    title="share of the pairs whose chosen answer is put above the rejected one (kto: of the answers on their label's side)",
+    title="share of pairs whose chosen answer is ranked above the rejected one (kto: share of answers whose reward has the sign of their label)",
     reports={"accuracy": MAXIMIZE},
     rows=("preferences", "scored"),
     usual=("preferences", "scored"),

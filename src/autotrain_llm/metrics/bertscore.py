@@ -1,4 +1,4 @@
-"""BERTScore: how near the answer's tokens are to the reference's in an encoder's space."""
+"""BERTScore: similarity of the answer's and the reference's tokens in the embeddings of an encoder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from autotrain_llm.declare.metric import ANSWERS, MAXIMIZE, Metric
 
 METRIC = Metric(
     name="bertscore",
-    title="greedy cosine between the tokens of generated answer and reference in an encoder (--eval-bertscore-model): F, precision, recall",
+    title="greedily matched cosine similarity of generated answer and reference in an encoder (--eval-bertscore-model): F1, precision, recall",
     reports={"bertscore": MAXIMIZE, "bertscore_precision": MAXIMIZE, "bertscore_recall": MAXIMIZE},
     rows=ANSWERS,
     score="autotrain_llm.run.evaluation.bertscore:BertScore",

@@ -6,7 +6,7 @@ from autotrain_llm.declare.metric import ANSWERS, MAXIMIZE, Metric
 
 METRIC = Metric(
     name="bleu",
-    title="sacreBLEU's corpus BLEU of generated answers, 0 to 100",
+    title="corpus BLEU (sacreBLEU) of generated answers, 0 to 100",
     reports={"bleu": MAXIMIZE},
     rows=ANSWERS,
     usual=("conversations",),

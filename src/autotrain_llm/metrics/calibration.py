@@ -1,4 +1,4 @@
-"""Calibration of a scorer."""
+"""Calibration of a reward model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from autotrain_llm.declare.metric import MINIMIZE, Metric
 
 METRIC = Metric(
     name="calibration",
-    title="expected calibration error of the sigmoid of the margin, in ten bins: 0 where confidence is right as often as it says",
+    title="expected calibration error of sigmoid(margin) in ten bins; 0 is perfectly calibrated",
     reports={"calibration": MINIMIZE},
     rows=("scored",),
     usual=("scored",),

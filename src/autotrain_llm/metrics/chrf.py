@@ -6,7 +6,7 @@ from autotrain_llm.declare.metric import ANSWERS, MAXIMIZE, Metric
 
 METRIC = Metric(
     name="chrf",
-    title="sacreBLEU's corpus chrF2 of generated answers, 0 to 100: of characters, so for any language",
+    title="corpus chrF2 (sacreBLEU) of generated answers, 0 to 100; works on characters, so for any language",
     reports={"chrf": MAXIMIZE},
     rows=ANSWERS,
     score="autotrain_llm.run.evaluation.scores:Chrf",

@@ -6,7 +6,7 @@ from autotrain_llm.declare.metric import ANSWERS, MAXIMIZE, Metric
 
 METRIC = Metric(
     name="exact_match",
-    title="share of generated answers that equal the reference, white space aside",
+    title="share of generated answers that equal the reference, ignoring white space",
     reports={"exact_match": MAXIMIZE},
     rows=ANSWERS,
     score="autotrain_llm.run.evaluation.scores:ExactMatch",

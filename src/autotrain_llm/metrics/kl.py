@@ -1,4 +1,4 @@
-"""Distance from the reference."""
+"""KL divergence from the reference model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from autotrain_llm.declare.metric import MINIMIZE, Metric
 
 METRIC = Metric(
     name="kl",
-    title="how far the model has moved from its reference, in nats",
+    title="KL divergence of the model from the reference model, in nats",
     reports={"kl": MINIMIZE},
     rows=("preferences", "prompts"),
     usual=("preferences", "prompts"),

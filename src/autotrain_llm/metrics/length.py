@@ -1,4 +1,4 @@
-"""Length of sampled answers."""
+"""Length of generated answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from autotrain_llm.declare.metric import MINIMIZE, Metric
 
 METRIC = Metric(
     name="length",
-    title="mean tokens of answers to the evaluation prompts",
+    title="mean length of answers to the evaluation prompts, in tokens",
     reports={"length": MINIMIZE},
     rows=("prompts",),
     usual=("prompts",),

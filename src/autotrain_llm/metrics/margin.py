@@ -1,4 +1,4 @@
-"""Margin between the answers of a pair."""
+"""Reward margin of a pair."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from autotrain_llm.declare.metric import MAXIMIZE, Metric
 
 METRIC = Metric(
     name="margin",
-    title="mean reward of the chosen answer less that of the rejected one",
+    title="mean of the chosen answer's reward minus the rejected answer's",
     reports={"margin": MAXIMIZE},
     rows=("preferences", "scored"),
     usual=("preferences", "scored"),

@@ -1,4 +1,4 @@
-"""Perplexity: e to the mean negative log-likelihood of the tokens that are trained on."""
+"""Perplexity: exp of the mean negative log-likelihood of the tokens in the loss."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from autotrain_llm.declare.metric import ANSWERS, MINIMIZE, Metric
 
 METRIC = Metric(
     name="perplexity",
-    title="e to the mean loss per trained token, each token counting the same; with preferences of the chosen answers",
+    title="exp of the mean loss per token, over all tokens in the loss; for preference data of the chosen answers",
     reports={"perplexity": MINIMIZE},
     rows=ANSWERS,
     usual=ANSWERS,

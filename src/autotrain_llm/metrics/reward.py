@@ -1,4 +1,4 @@
-"""Mean reward of sampled answers."""
+"""Mean reward of generated answers."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from autotrain_llm.declare.metric import ANSWERS, MAXIMIZE, Metric
 
 METRIC = Metric(
     name="rouge",
-    title="rouge-score's F of words, word pairs and the longest common subsequence of generated answers, 0 to 1",
+    title="ROUGE-1, ROUGE-2 and ROUGE-L F1 (rouge-score) of generated answers, 0 to 1",
     reports={"rouge1": MAXIMIZE, "rouge2": MAXIMIZE, "rougeL": MAXIMIZE},
     rows=ANSWERS,
     usual=("conversations",),

@@ -1,4 +1,4 @@
-"""Token accuracy: how often the likeliest token is the right one."""
+"""Token accuracy: how often the most likely token is the correct one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from autotrain_llm.declare.metric import ANSWERS, MAXIMIZE, Metric
 
 METRIC = Metric(
     name="token_accuracy",
-    title="share of the trained tokens that the model finds likeliest; with preferences of the chosen answers",
+    title="share of the tokens in the loss that are the model's most likely token; for preference data of the chosen answers",
     reports={"token_accuracy": MAXIMIZE},
     rows=ANSWERS,
     usual=("documents", "conversations"),

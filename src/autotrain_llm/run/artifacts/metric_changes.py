@@ -1,4 +1,4 @@
-"""What a model scored before training, on the way and after it: `eval/metrics.json`, as the report and the model card show it."""
+"""Evaluations before, during and after training: reading `eval/metrics.json` for the report and the model card."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EVALUATION = Path("eval", "metrics.json")
 
 
 class MetricChange(NamedTuple):
-    """One metric; None where it was not measured."""
+    """A metric before and after training; None where it was not measured."""
 
     name: str
     before: float | None
@@ -23,17 +23,14 @@ class MetricChange(NamedTuple):
 
 
 def compare(document: Mapping[str, Any]) -> list[MetricChange]:
-    """Every metric that was measured before or after, in the order it stands in the file; nested names are joined by a slash.
-
-    How long a measurement took is none.
-    """
+    """Every metric of the evaluations before and after training, in the file's order; nested names are joined by a slash. Durations are left out."""
     before, after = (numbers(document.get(part)) for part in ("before", "after"))
     names = [name for name in dict.fromkeys([*before, *after]) if not name.endswith("seconds")]
     return [MetricChange(name, before.get(name), after.get(name)) for name in names]
 
 
 def numbers(document: Any, above: str = "") -> dict[str, float]:
-    """The numbers of a nested document by their joined names; whatever else it holds is left out."""
+    """The numbers of a nested document by their names, joined by a slash."""
     return dict(_numbers(document, above))
 
 
@@ -46,7 +43,7 @@ def _numbers(document: Any, name: str) -> Iterator[tuple[str, float]]:
 
 
 def compared_in(folder: Path) -> list[MetricChange]:
-    """The comparison that lies in a run's folder; empty where there is none, or none that can be read."""
+    """The comparison in a run's folder; empty where the file is missing or damaged."""
     try:
         document = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The output folder while a run writes to it: locked, an earlier run put aside until this one is complete."""
+"""The output folder while a run writes to it: locked, with an earlier run moved aside until this one is complete."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from autotrain_llm.context.file_lock import FileLock
 from autotrain_llm.context.output_dir import CHECKPOINT_NAME, CHECKPOINTS, LOCK_FILE, earlier_run
 from autotrain_llm.declare.finding import Finding, Refused
 
-# Everything that a run of this program, or the libraries beneath it, writes at the top of its folder.
-WRITTEN = re.compile(
+# The files that a run of this program, or a library that it uses, writes at the top of its folder.
+RUN_FILES = re.compile(
     r"""run\.json|metrics\.jsonl|command\.sh|README\.md|report\.html|samples\.jsonl|value_head\.safetensors|best\.yaml|checkpoints|eval|sweep|logs
     |config\.json|generation_config\.json|chat_template\.(jinja|json)
     |model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|adapter_(config\.json|model\.safetensors)
@@ -27,12 +27,12 @@ UNFINISHED = ".saving"
 
 
 class OutputFolder:
-    """A context manager: inside it, the folder is this run's alone."""
+    """A context manager: inside it no other run can write to the folder."""
 
     def __init__(self, folder: Path, *, overwrite: bool, leader: bool = True) -> None:
         self.path = folder
         self.overwrite = overwrite
-        self.leader = leader  # the one of several processes that writes
+        self.leader = leader  # only one of several processes writes
         self.aside: Path | None = None
         self._created = False
         self._lock = FileLock(folder / LOCK_FILE)
@@ -50,7 +50,7 @@ class OutputFolder:
                 message = f"--output-dir {self.path} is in use by another process"
                 raise Refused([Finding(message, "another --output-dir, or wait", ("output_dir",), code="E404")])
             if self.overwrite:
-                self._put_aside()
+                self._move_aside()
         return self
 
     def __exit__(
@@ -60,9 +60,9 @@ class OutputFolder:
             return
         shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
         self._lock.release()
-        if kind is not None and self._holds_nothing():
+        if kind is not None and self._is_empty():
             if self.aside is not None:
-                self._bring_back()
+                self._restore()
             elif self._created:
                 shutil.rmtree(self.path, ignore_errors=True)
 
@@ -73,31 +73,31 @@ class OutputFolder:
         self._lock.write_owner()
         return True
 
-    def _written(self) -> list[Path]:
-        """What a run wrote here; files that it did not write are never touched."""
+    def _run_files(self) -> list[Path]:
+        """The files of an earlier run; others are never touched."""
         listed = set(earlier_run(self.path).get("files", []))
-        return [entry for entry in self.path.iterdir() if WRITTEN.fullmatch(entry.name) or entry.name in listed]
+        return [entry for entry in self.path.iterdir() if RUN_FILES.fullmatch(entry.name) or entry.name in listed]
 
-    def _put_aside(self) -> None:
-        written = self._written()
-        if not written:
+    def _move_aside(self) -> None:
+        files = self._run_files()
+        if not files:
             return
         self.aside = self.path / f"{ASIDE}{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         self.aside.mkdir()
-        for entry in written:
+        for entry in files:
             entry.rename(self.aside / entry.name)
 
-    def _bring_back(self) -> None:
-        """The new run left nothing: the earlier one takes its place again."""
+    def _restore(self) -> None:
+        """Put the earlier run back: the new one left nothing."""
         assert self.aside is not None
-        for entry in self._written():
+        for entry in self._run_files():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         for entry in self.aside.iterdir():
             entry.rename(self.path / entry.name)
         self.aside.rmdir()
 
-    def _holds_nothing(self) -> bool:
-        """Whether this run has left neither a model nor a checkpoint."""
+    def _is_empty(self) -> bool:
+        """Whether this run left neither a model nor a checkpoint."""
         checkpoints = self.path / CHECKPOINTS
         has_checkpoint = checkpoints.is_dir() and any(
             CHECKPOINT_NAME.match(entry.name) for entry in checkpoints.iterdir()
@@ -105,7 +105,7 @@ class OutputFolder:
         return not has_checkpoint and not any(self.path.glob("*.safetensors"))
 
     def complete(self) -> None:
-        """The new run is whole: what was put aside for it, and for runs before it that failed, can go."""
+        """The new run is complete: remove what was moved aside for it, and for failed runs before it."""
         if self.overwrite:
             for entry in self.path.glob(f"{ASIDE}*"):
                 shutil.rmtree(entry, ignore_errors=True)

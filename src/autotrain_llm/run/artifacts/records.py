@@ -1,4 +1,4 @@
-"""What a run leaves beside its model: run.json, metrics.jsonl, command.sh and the model card. No secret is in any of them."""
+"""The files that a run writes next to its model: run.json, metrics.jsonl, command.sh and the model card. None contains a secret."""
 
 from __future__ import annotations
 
@@ -23,18 +23,22 @@ from autotrain_llm.run.artifacts.metric_changes import compared_in
 ENDED_EARLY = ("failed", "interrupted")
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write whole or not at all."""
+def write_text(path: Path, text: str, errors: str = "strict") -> None:
+    """Write a file atomically: readers see the old text or the new one. Raises OSError where it can't be written."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_text(json.dumps(finite(document), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        unfinished.write_text(text, encoding="utf-8", errors=errors)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(finite(document), indent=2, ensure_ascii=False) + "\n")
+
+
 def finite(value: Any) -> Any:
-    """The same with numbers that JSON has no word for as None."""
+    """The same value with NaN and infinities, which JSON does not have, as None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -45,7 +49,7 @@ def finite(value: Any) -> Any:
 
 
 class RunFile:
-    """`run.json`: written when the run begins, and again with what became of it."""
+    """`run.json`: written when the run starts, and again with its outcome."""
 
     def __init__(self, folder: Path, plan: Plan, findings: Sequence[Finding]) -> None:
         self.path = folder / "run.json"
@@ -63,7 +67,7 @@ class RunFile:
         }
 
     def write(self, **changes: Any) -> None:
-        """Write it anew. Of a run that has ended badly, as on a full disk, why it did is told even where this can't be written."""
+        """Write the file again. For a run that failed or was interrupted, a write error (such as a full disk) must not hide the reason."""
         self.document |= changes
         try:
             write_json(self.path, self.document)
@@ -73,12 +77,12 @@ class RunFile:
 
 
 class MetricsFile:
-    """`metrics.jsonl`: a line for each log. A resumed run drops the lines that lie after its checkpoint."""
+    """`metrics.jsonl`: one line per log. A resumed run removes the lines after its checkpoint."""
 
     def __init__(self, folder: Path, resumed_at: int | None) -> None:
         self.path = folder / "metrics.jsonl"
-        kept = self._lines_up_to(resumed_at) if resumed_at is not None else []
-        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        lines = self._lines_up_to(resumed_at) if resumed_at is not None else []
+        self.path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
     def _lines_up_to(self, step: int) -> list[str]:
         if not self.path.exists():
@@ -93,7 +97,7 @@ class MetricsFile:
 
 
 def command_of(plan: Plan, output_dir: Path) -> list[str]:
-    """The words of a command that is this run again: what was given, wherever it was given, without secrets."""
+    """The command line that repeats this run: every parameter that was set, in a file or on the command line, except secrets."""
     words = ["autotrain", "llm"]
     for name, parameter in plan.parameters.items():
         param, value = PARAMS[name], parameter.value
@@ -107,12 +111,12 @@ def command_of(plan: Plan, output_dir: Path) -> list[str]:
 
 
 def exact(value: Any) -> str:
-    """A value as typed, with every digit."""
+    """A value as it would be typed, with every digit."""
     return repr(value) if isinstance(value, float) else plain(value)
 
 
 def write_command(folder: Path, words: Sequence[str]) -> None:
-    """`command.sh`, which is run from the folder where the run was started."""
+    """Write `command.sh`, to be run from the current folder."""
     lines = " \\\n  ".join(_in_lines(words))
     script = f'#!/bin/sh\n# Run from: {shlex.quote(str(Path.cwd()))}\n{lines} "$@"\n'
     path = folder / "command.sh"
@@ -133,7 +137,7 @@ def _in_lines(words: Sequence[str]) -> list[str]:
 def write_card(
     folder: Path, plan: Plan, steps: int, metrics: Mapping[str, Any], words: Sequence[str], usage: Sequence[str] = ()
 ) -> None:
-    """The model card: what was trained from what, on what, how, and what it scored; `usage` are lines on how to use the model."""
+    """Write the model card: base model, data, metrics, command and versions; `usage` are lines on how to use the model."""
     base = plan.model.name
     is_new = plan.model.kind == "scratch"
     header = ["---", "library_name: " + ("peft" if plan.adapter and not plan.adapter.merge else "transformers")]
@@ -168,7 +172,7 @@ def write_card(
 
 
 def _before_and_after(folder: Path) -> list[str]:
-    """The table of what was evaluated before training and after it; empty where that was not done."""
+    """A table of the evaluations before and after training; empty without them."""
     compared = compared_in(folder)
     if not compared:
         return []

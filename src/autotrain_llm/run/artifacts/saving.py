@@ -1,4 +1,4 @@
-"""Put the finished model at the root of the output folder, as any Hugging Face tool expects to find one."""
+"""Save the finished model at the root of the output folder, in the layout of Hugging Face models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autotrain_llm.run.engine.loading import Loaded
 
 
 def save_finished(loaded: Loaded, folder: Path, *, merge: bool, end_of_turn: str | None) -> list[str]:
-    """Write model, tokenizer and, for a model that generates, generation config; returns the names of the files. Each file is moved into place when it is whole."""
+    """Write the model, the tokenizer and, for a generating model, the generation config; returns the file names. Files are moved into place when complete."""
     unfinished = folder / UNFINISHED
     shutil.rmtree(unfinished, ignore_errors=True)
     model: Any = loaded.model
@@ -25,7 +25,7 @@ def save_finished(loaded: Loaded, folder: Path, *, merge: bool, end_of_turn: str
         model = whole.merge_and_unload()
     generates = causal_model(model).can_generate()
     if generates:
-        tell_end_of_turn(model, loaded.tokenizer, end_of_turn)
+        set_end_tokens(model, loaded.tokenizer, end_of_turn)
     if not isinstance(model, PeftModel):
         model = model.to(loaded.saved_as)
     model.save_pretrained(unfinished)
@@ -44,8 +44,8 @@ def save_finished(loaded: Loaded, folder: Path, *, merge: bool, end_of_turn: str
     return [name for name in names if name != "README.md"]
 
 
-def tell_end_of_turn(model: Any, tokenizer: Any, end_of_turn: str | None) -> None:
-    """Generation stops at the end of the text and at the end of a turn."""
+def set_end_tokens(model: Any, tokenizer: Any, end_of_turn: str | None) -> None:
+    """Make generation stop at the end of the text and at the end of a turn."""
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     ends = end_tokens(model, tokenizer, end_of_turn)
     settings = base.generation_config.to_dict() | {
@@ -58,10 +58,10 @@ def tell_end_of_turn(model: Any, tokenizer: Any, end_of_turn: str | None) -> Non
 
 
 def end_tokens(model: Any, tokenizer: Any, end_of_turn: str | None) -> list[int]:
-    """The tokens that end an answer: those that the model knows, the end of the text and the end of a turn."""
+    """The tokens that end an answer: those of the generation config, the end of the text and the end of a turn."""
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    known, words = base.generation_config.eos_token_id, base.get_input_embeddings().num_embeddings
-    ends = [end for end in ([known] if isinstance(known, int) else list(known or [])) if end < words]
+    configured, vocab_size = base.generation_config.eos_token_id, base.get_input_embeddings().num_embeddings
+    ends = [end for end in ([configured] if isinstance(configured, int) else configured or []) if end < vocab_size]
     ends += [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     if end_of_turn is not None:
         turn = tokenizer.convert_tokens_to_ids(end_of_turn)

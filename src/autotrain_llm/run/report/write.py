@@ -5,10 +5,10 @@ It loads nothing and has no script: styles and plots are inside the page. The pl
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from autotrain_llm.progress import ProgressCallback
+from autotrain_llm.run.artifacts.records import write_text
 from autotrain_llm.run.report.page import page
 from autotrain_llm.run.report.read import read_run
 
@@ -16,14 +16,8 @@ REPORT = "report.html"
 
 
 def write_report(folder: Path) -> Path:
-    """Write the report of the run in `folder`, whole or not at all, and return its path. Raises OSError where it can't be written."""
-    text = page(read_run(folder))
-    unfinished = folder / f".{REPORT}.{os.getpid()}"
-    try:
-        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
-        unfinished.replace(folder / REPORT)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Write the report of the run in `folder`; returns its path. Raises OSError where it can't be written."""
+    write_text(folder / REPORT, page(read_run(folder)), errors="backslashreplace")
     return folder / REPORT
 
 

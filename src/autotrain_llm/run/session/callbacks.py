@@ -1,4 +1,4 @@
-"""Callbacks of the loop: tell whoever watches, keep the metrics, and stop in good order when a signal asks for it."""
+"""Callbacks of the training loop: record metrics, report progress, and stop with a checkpoint on a signal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_LOGGED = ("total_flos", "train_runtime", "train_samples_per_second", "train_
 
 
 class Recorder(TrainerCallback):
-    """Writes metrics.jsonl, tells the trackers and the watch; only in the process that leads."""
+    """Writes metrics.jsonl, and forwards metrics to the trackers and to the progress callback; for the first process only."""
 
     def __init__(self, metrics: MetricsFile | None, watch: ProgressCallback, trackers: Trackers) -> None:
         self.metrics = metrics
@@ -43,70 +43,70 @@ class Recorder(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        kept = {name: value for name, value in (logs or {}).items() if name not in NOT_LOGGED}
-        if set(kept) <= {"epoch"}:
+        logged = {name: value for name, value in (logs or {}).items() if name not in NOT_LOGGED}
+        if set(logged) <= {"epoch"}:
             return
-        self.history.append({"step": state.global_step, **kept})
+        self.history.append({"step": state.global_step, **logged})
         if self.metrics is not None:
-            self.metrics.add(state.global_step, kept)
-        self.trackers.log(state.global_step, kept)
-        self.watch.log(state.global_step, kept)
+            self.metrics.add(state.global_step, logged)
+        self.trackers.log(state.global_step, logged)
+        self.watch.log(state.global_step, logged)
 
 
 class Signals(TrainerCallback):
-    """The first SIGINT or SIGTERM ends the run after the step it is in, with a checkpoint; a second one ends it at once.
+    """Stops the run on SIGINT or SIGTERM: on the first one after the current step, with a checkpoint; on a second one at once.
 
-    Used as a context manager around training. Several processes agree on the step at which they stop.
+    A context manager around training. Several processes stop after the same step.
     """
 
     def __init__(self, resume_words: str) -> None:
         self.resume_words = resume_words
-        self.asked: int | None = None
+        self.received: int | None = None
         self.steps = 0
-        self._before: dict[int, Any] = {}
+        self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[signum] = signal.signal(signum, self._receive)
         return self
 
     def __exit__(self, *details: Any) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        for signum, handler in self._handlers.items():
+            signal.signal(signum, handler)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        again, self.asked = self.asked is not None, number
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        again, self.received = self.received is not None, signum
         if again or self.steps == 0:
-            raise self.interrupted(number, saved=False)
+            raise self.interrupted(signum, saved=False)
 
-    def interrupted(self, number: int, saved: bool) -> Interrupted:
-        word = "Terminated" if number == signal.SIGTERM else "Interrupted"
+    def interrupted(self, signum: int, saved: bool) -> Interrupted:
+        word = "Terminated" if signum == signal.SIGTERM else "Interrupted"
         if saved:
             return Interrupted(
-                number, f"{word} after step {self.steps}; a checkpoint was saved. To go on: {self.resume_words}"
+                signum, f"{word} after step {self.steps}; a checkpoint was saved. To go on: {self.resume_words}"
             )
         if self.steps == 0:
-            return Interrupted(number, f"{word} before the first step: there is nothing to resume.")
-        return Interrupted(number, f"{word} at once; to go on from the newest complete checkpoint: {self.resume_words}")
+            return Interrupted(signum, f"{word} before the first step: there is nothing to resume.")
+        return Interrupted(signum, f"{word} at once; to go on from the newest complete checkpoint: {self.resume_words}")
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        # Some library that was being loaded may have taken the exception for one of its own.
-        if self.asked is not None and self.steps == 0:
-            raise self.interrupted(self.asked, saved=False)
+        # A library that was being loaded may have caught the exception as one of its own.
+        if self.received is not None and self.steps == 0:
+            raise self.interrupted(self.received, saved=False)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.steps = state.global_step
-        asked = self.asked or 0
+        received = self.received or 0
         if args.world_size > 1:
-            agreed = torch.tensor(asked, device=args.device)
+            agreed = torch.tensor(received, device=args.device)
             torch.distributed.all_reduce(agreed, torch.distributed.ReduceOp.MAX)
-            asked = int(agreed.item())
-            self.asked = asked or None
-        if asked:
+            received = int(agreed.item())
+            self.received = received or None
+        if received:
             control.should_save = True
             control.should_evaluate = False
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.asked is not None:
-            raise self.interrupted(self.asked, saved=True)
+        if self.received is not None:
+            raise self.interrupted(self.received, saved=True)

@@ -10,18 +10,18 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from autotrain_llm.planning.plan import HubPlan
 from autotrain_llm.run.failures import RunFailed
 
-KEPT_HERE = ["checkpoints/*", ".*", "sweep/*", "logs/*"]
+NOT_UPLOADED = ["checkpoints/*", ".*", "sweep/*", "logs/*"]
 
 
 def upload(folder: Path, hub: HubPlan, token: str | None) -> str:
-    """Create the repository where it is missing, upload the finished model, return its address."""
+    """Create the repository if it is missing and upload the finished model; returns its URL. Raises RunFailed where the Hub refuses."""
     api = HfApi(token=token)
     try:
         owner = hub.username or api.whoami()["name"]
         name = f"{owner}/{folder.resolve().name}"
         api.create_repo(name, private=hub.private, exist_ok=True)
         api.upload_folder(
-            repo_id=name, folder_path=folder, ignore_patterns=KEPT_HERE, commit_message="Upload a finished run"
+            repo_id=name, folder_path=folder, ignore_patterns=NOT_UPLOADED, commit_message="Upload a finished run"
         )
     except (HfHubHTTPError, HFValidationError, OSError) as fault:
         first = (str(fault).strip() or type(fault).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""Going on from a checkpoint that lies at the run's last step: nothing is left to train, and the model is still to be finished."""
+"""Resume from a checkpoint of the last step: nothing is left to train, but the final model is still to be saved."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from autotrain_llm.run.engine.loading import Loaded
 
 
 def state_of(checkpoint: Path) -> TrainerState:
-    """What transformers' Trainer knew when it wrote the checkpoint."""
+    """The trainer state in a checkpoint."""
     return TrainerState.load_from_json(str(checkpoint / STATE_FILE))
 
 
 def restore(loaded: Loaded, checkpoint: Path) -> None:
-    """Give the model the checkpoint's weights; for an adapter, the adapter's."""
+    """Load the weights of a checkpoint into the model; for LoRA, those of the adapter."""
     if isinstance(loaded.model, PeftModel):
         set_peft_model_state_dict(loaded.model, load_file(checkpoint / "adapter_model.safetensors"))
         return
@@ -31,5 +31,5 @@ def restore(loaded: Loaded, checkpoint: Path) -> None:
     weights: dict[str, Any] = {}
     for name in names:
         weights |= load_file(checkpoint / name)
-    loaded.model.load_state_dict(weights, strict=False)  # tied tensors are saved once
+    loaded.model.load_state_dict(weights, strict=False)  # not strict: tied tensors are saved once
     loaded.model.tie_weights()

@@ -1,6 +1,6 @@
-"""`--log`: send what metrics.jsonl gets to trackers too, under the same names. A tracker that fails is named once and dropped.
+"""`--log`: send the metrics of metrics.jsonl to experiment trackers, under the same names.
 
-Everything a tracker writes here lies in the run's own folder, under `logs`; nothing asks for a login, and nothing goes to stdout.
+A tracker that fails is dropped with a note. Trackers write to the run's folder, under `logs`; none asks for a login or prints to stdout.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from autotrain_llm.run.failures import Interrupted
 LOGS = "logs"
 PROJECT = "autotrain-llm"
 WANDB_HOST = "https://api.wandb.ai"
-SECONDS_TO_REACH_IT = 30
+CONNECT_TIMEOUT = 30
 
 
 class Tracker(Protocol):
-    """One tracker, open. Any exception out of it means that it has failed."""
+    """An open tracker. Any exception that it raises means that it has failed."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
 
@@ -36,7 +36,7 @@ class Tracker(Protocol):
 
 
 class Trackers:
-    """All trackers of a run, as a context manager: what fails is said to the watch once, and the others go on."""
+    """All trackers of a run, as a context manager. The failure of one is noted once, and the others continue."""
 
     def __init__(
         self, plan: Plan, folder: Path, resumed_at: int | None, watch: ProgressCallback, *, leader: bool
@@ -58,34 +58,34 @@ class Trackers:
         self.open.clear()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Numbers of one step; one that is not a number is left out, because not every tracker knows it."""
+        """Log the metrics of a step without NaN and infinities, which some trackers refuse."""
         numbers = {name: float(value) for name, value in metrics.items() if _is_number(value)}
         for name, tracker in list(self.open.items()):
             self._guarded(name, tracker.log, step, numbers)
 
     def _start(self, name: str) -> None:
-        place = self.folder / LOGS / name
-        place.mkdir(parents=True, exist_ok=True)
-        self.open[name] = OPEN[name](place, self)
+        folder = self.folder / LOGS / name
+        folder.mkdir(parents=True, exist_ok=True)
+        self.open[name] = OPEN[name](folder, self)
 
-    def _guarded(self, name: str, act: Callable[..., None], *given: Any) -> None:
-        """Whatever a tracker raises stays here, except that the user's interrupt passes."""
+    def _guarded(self, name: str, call: Callable[..., None], *args: Any) -> None:
+        """Drop a tracker that raises anything but the user's interrupt."""
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                act(*given)
+                call(*args)
         except Interrupted:
             raise
         except Exception as fault:
             self.open.pop(name, None)
             reason = (str(fault).strip() or type(fault).__name__).splitlines()[0]
-            self.watch.note(f"--log {name} failed and is left out from here on: {reason}")
+            self.watch.note(f"--log {name} failed and is not used any more: {reason}")
 
     @property
     def run_name(self) -> str:
         return self.folder.resolve().name
 
     def settings(self) -> dict[str, Any]:
-        """Every parameter's value; the plan holds no secret."""
+        """The value of every parameter; the plan contains no secret."""
         return {name: entry.value for name, entry in self.plan.parameters.items()}
 
 
@@ -94,13 +94,13 @@ def _is_number(value: Any) -> bool:
 
 
 class _TensorBoard:
-    """Event files, readable while the run goes."""
+    """Event files, readable during the run."""
 
-    def __init__(self, place: Path, run: Trackers) -> None:
+    def __init__(self, folder: Path, run: Trackers) -> None:
         writer = import_module("torch.utils.tensorboard").SummaryWriter
-        # A resumed run hides what an interrupted one wrote after the checkpoint.
+        # Hide what the interrupted run logged after its checkpoint.
         after = None if run.resumed_at is None else run.resumed_at + 1
-        self.writer = writer(log_dir=str(place), purge_step=after)
+        self.writer = writer(log_dir=str(folder), purge_step=after)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
@@ -112,19 +112,19 @@ class _TensorBoard:
 
 
 class _Wandb:
-    """Weights & Biases: sent where there is a login and a network, else kept to be sent with `wandb sync`."""
+    """Weights & Biases: online with a login, else offline, for `wandb sync`."""
 
-    def __init__(self, place: Path, run: Trackers) -> None:
-        # Its caches would go to the home folder.
+    def __init__(self, folder: Path, run: Trackers) -> None:
+        # Its caches would be in the home folder.
         for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR"):
-            os.environ.setdefault(name, str(place / "cache"))
+            os.environ.setdefault(name, str(folder / "cache"))
         wandb = import_module("wandb")
         mode = os.environ.get("WANDB_MODE") or ("online" if _wandb_login() else "offline")
         mode = "offline" if run.plan.model.offline else mode
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=run.run_name,
-            dir=str(place),
+            dir=str(folder),
             config=run.settings(),
             mode=mode,
             settings=wandb.Settings(
@@ -132,12 +132,14 @@ class _Wandb:
                 silent=True,
                 disable_git=True,
                 save_code=False,
-                init_timeout=SECONDS_TO_REACH_IT,
-                finish_timeout=SECONDS_TO_REACH_IT,
+                init_timeout=CONNECT_TIMEOUT,
+                finish_timeout=CONNECT_TIMEOUT,
             ),
         )
         if mode == "offline":
-            run.watch.note(f"--log wandb is kept in {place}; to send it: wandb sync {Path(self.run.dir).parent}")
+            run.watch.note(
+                f"--log wandb is offline and writes to {folder}; to upload: wandb sync {Path(self.run.dir).parent}"
+            )
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self.run.log(dict(metrics), step=step)
@@ -147,7 +149,7 @@ class _Wandb:
 
 
 def _wandb_login() -> bool:
-    """Whether a key lies in the environment or in .netrc: without one, wandb would ask for it and wait."""
+    """Whether the environment or .netrc has a key: without one, wandb would wait for somebody to type it."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL", WANDB_HOST)).hostname or ""
@@ -160,8 +162,8 @@ def _wandb_login() -> bool:
 class _Trackio:
     """A database that `trackio show` reads."""
 
-    def __init__(self, place: Path, run: Trackers) -> None:
-        os.environ.setdefault("TRACKIO_DIR", str(place))
+    def __init__(self, folder: Path, run: Trackers) -> None:
+        os.environ.setdefault("TRACKIO_DIR", str(folder))
         self.trackio = import_module("trackio")
         self.trackio.init(
             project=os.environ.get("TRACKIO_PROJECT", PROJECT),
@@ -170,16 +172,16 @@ class _Trackio:
             resume="never" if run.resumed_at is None else "allow",
             embed=False,
         )
-        # It decides on its folder when it is first imported: a second run of this process goes to the first one's.
+        # It reads TRACKIO_DIR at its first import: a second run in this process writes to the folder of the first.
         chosen = Path(import_module("trackio.utils").TRACKIO_DIR)
-        if chosen != place:
+        if chosen != folder:
             run.watch.note(f"--log trackio writes to {chosen}")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self.trackio.log(dict(metrics), step=step)
 
     def close(self) -> None:
-        self.trackio.finish()  # not the run's own finish, after which it would speak once more when the program ends
+        self.trackio.finish()  # the run's own finish() would print once more at exit
 
 
 OPEN: dict[str, Callable[[Path, Trackers], Tracker]] = {

@@ -43,5 +43,5 @@ class SweepFolder(OutputFolder):
             time.sleep(0.1)
         return False
 
-    def _holds_nothing(self) -> bool:
-        return super()._holds_nothing() and not any((self.path / SWEEP).glob("trial-*"))
+    def _is_empty(self) -> bool:
+        return super()._is_empty() and not any((self.path / SWEEP).glob("trial-*"))

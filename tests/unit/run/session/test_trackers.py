@@ -100,7 +100,7 @@ def test_a_tracker_that_fails_is_said_once_and_the_run_and_the_others_go_on(
     assert len(lines) == 6
     assert (tmp_path / "run" / "model.safetensors").exists()
     assert len(installed["trackio"].got) == 6
-    assert heard.notes == [f"--log wandb failed and is left out from here on: {str(fault).splitlines()[0]}"]
+    assert heard.notes == [f"--log wandb failed and is not used any more: {str(fault).splitlines()[0]}"]
     assert len(installed["wandb"].got) == {"start": 0, "middle": 2, "end": 6}[moment]
 
 
@@ -157,7 +157,7 @@ def test_wandb_without_a_login_is_kept_in_the_run_s_folder_and_never_asks(
     assert calls["init"]["dir"] == str(tmp_path / "run" / "logs" / "wandb")
     assert calls["log"] == [(line["step"], pytest.approx(numbers(line))) for line in lines]
     assert heard.notes[0].startswith(
-        f"--log wandb is kept in {tmp_path / 'run' / 'logs' / 'wandb'}; to send it: wandb sync"
+        f"--log wandb is offline and writes to {tmp_path / 'run' / 'logs' / 'wandb'}; to upload: wandb sync"
     )
 
 

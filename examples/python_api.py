@@ -16,7 +16,7 @@ COLOURS = ("red", "blue", "green", "yellow")
 
 
 class Losses(ProgressCallback):
-    """Prints the loss now and then."""
+    """Prints the loss every 40 steps."""
 
     def log(self, step: int, metrics: object) -> None:
         if isinstance(metrics, dict) and "loss" in metrics and step % 40 == 0:
@@ -27,8 +27,8 @@ def main(folder: Path) -> float:
     """Write rows, check a mistake, plan, train; returns the last loss."""
     rows = folder / "colours.jsonl"
     lines = [
-        {"prompt": f"Colour {number} is {COLOURS[number % 4]}. Which?", "completion": f" {COLOURS[number % 4]}"}
-        for number in range(64)
+        {"prompt": f"Colour {index} is {COLOURS[index % 4]}. Which?", "completion": f" {COLOURS[index % 4]}"}
+        for index in range(64)
     ]
     rows.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     flags = {

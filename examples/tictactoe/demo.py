@@ -1,4 +1,4 @@
-"""Watch a model learn tic-tac-toe from nothing: generate positions, train a new model of a million parameters, play before and after.
+"""Train a model to play tic-tac-toe from scratch: generate positions, train a new model of a million parameters, compare its play before and after.
 
     python demo.py [--output-dir runs/tictactoe] [--size 1m] [--epochs 10] [--games 200]
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from judge import ModelPlayer, Player, RandomPlayer, draw_game, judge, play_games, read_positions, write_table
 
 HERE = Path(__file__).resolve().parent
-# Rows are short (70 tokens at most), so a batch of 32 is small and a high rate does well.
+# Rows are short (at most 70 tokens), so 32 of them are a small batch, and a high learning rate works well.
 TRAINING = ("--lr", "2e-3", "--batch-size", "32", "--max-seq-length", "128", "--save-strategy", "no")
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     for player, name in zip(players, ("random player", "before training", "after training"), strict=True):
         player.name = name
     verdicts = [judge(player, positions, options.games, seed=0) for player in players]
-    print(f"\nTrained in {seconds:.0f} s. {len(positions)} positions never trained on, {options.games} games:\n")
+    print(f"\nTrained in {seconds:.0f} s. {len(positions)} test positions, {options.games} games:\n")
     print(write_table(verdicts))
     print(
         f"\nA game of the trained model against a random player:\n\n{draw_game(play_games(players[-1], 1, seed=0)[0])}"
@@ -45,14 +45,14 @@ def main() -> None:
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output-dir", type=Path, default=Path("runs/tictactoe"), help="folder for data and models")
-    parser.add_argument("--size", default="1m", help="how large the new model is")
-    parser.add_argument("--epochs", default="10", help="passes over the positions")
+    parser.add_argument("--size", default="1m", help="size of the new model")
+    parser.add_argument("--epochs", default="10", help="epochs over the positions")
     parser.add_argument("--games", type=int, default=200, help="games against a random player")
     return parser.parse_args()
 
 
 def training_command(data: Path, output: Path, size: str, epochs: str) -> list[str]:
-    """`python -m autotrain_llm llm …`, as anyone would type it."""
+    """The words of `python -m autotrain_llm llm …`."""
     model = ["--trainer", "sft", "--model", f"scratch:{size}", "--data-path", str(data)]
     return [
         "-m",
@@ -69,7 +69,7 @@ def training_command(data: Path, output: Path, size: str, epochs: str) -> list[s
 
 
 def run(words: list[str]) -> None:
-    """Run a Python command in a process of its own, shown as it could be typed; ends the demo with its status if it fails."""
+    """Print a Python command and run it in a process of its own; exits with its status if it fails."""
     print(f"\n$ {shlex.join(['python', *words])}", flush=True)
     status = subprocess.run([sys.executable, *words], check=False).returncode
     if status:
@@ -77,7 +77,7 @@ def run(words: list[str]) -> None:
 
 
 def build_untrained(data: Path, folder: Path, size: str) -> None:
-    """The same new model with the random weights that training starts from: what the game looks like before."""
+    """Save the new model with the random weights that training starts from."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 

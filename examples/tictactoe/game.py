@@ -1,7 +1,7 @@
-"""Tic-tac-toe: the board, its rules, its symmetries, and what full search says about every move.
+"""Tic-tac-toe: the board, its rules, its symmetries, and the value of every move by full search.
 
-A board is a text of nine characters, row by row: `X`, `O`, and `.` for an empty cell. X begins. Cells are numbered 1 to 9 where a person
-or a model reads them, and 0 to 8 here.
+A board is a string of nine characters, row by row: `X`, `O`, and `.` for an empty cell. X begins. Cells are 0 to 8 in code, and 1 to 9 in what a
+person or a model reads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PERFECT = 10
 
 
 def mover(board: str) -> str:
-    """Whose turn it is."""
+    """The player to move."""
     return "X" if board.count("X") == board.count("O") else "O"
 
 
@@ -30,13 +30,13 @@ def empty_cells(board: str) -> list[int]:
 
 
 def play(board: str, cell: int) -> str:
-    """The board after the mover took a cell; raises ValueError where it is taken."""
+    """The board after the mover has taken a cell; raises ValueError if it is not empty."""
     if board[cell] != ".":
         raise ValueError(f"cell {cell + 1} of {board} is taken")
-    return place(board, cell, mover(board))
+    return put(board, cell, mover(board))
 
 
-def place(board: str, cell: int, player: str) -> str:
+def put(board: str, cell: int, player: str) -> str:
     return board[:cell] + player + board[cell + 1 :]
 
 
@@ -52,15 +52,15 @@ def is_over(board: str) -> bool:
 
 
 def winning_cells(board: str, player: str) -> list[int]:
-    """Where the player would complete a line at once."""
-    return [cell for cell in empty_cells(board) if winner(place(board, cell, player)) == player]
+    """The cells that would complete a line for the player."""
+    return [cell for cell in empty_cells(board) if winner(put(board, cell, player)) == player]
 
 
 @cache
 def score(board: str) -> int:
     """How the game ends for the mover under best play: above 0 a win, below 0 a loss, 0 a draw.
 
-    A win is worth more the sooner it comes, a loss less: the number is 10 less the moves until the end.
+    A quick win scores higher, and a quick loss lower: the absolute value is 10 minus the moves until the end.
     """
     if winner(board) is not None:
         return -PERFECT
@@ -79,7 +79,7 @@ def _one_move_later(value: int) -> int:
 
 
 def best_moves(board: str) -> list[int]:
-    """All moves that full search can't tell from the best: win soonest, else draw, else lose latest."""
+    """All moves with the highest score: the quickest win, else a draw, else the slowest loss."""
     scores = move_scores(board)
     best = max(scores.values())
     return [cell for cell, value in scores.items() if value == best]
@@ -90,7 +90,7 @@ def rotate(board: str, cells: tuple[int, ...]) -> str:
 
 
 def symmetric_boards(board: str) -> set[str]:
-    """The board turned and mirrored: eight boards, or fewer where it is symmetric itself."""
+    """The rotations and reflections of a board: eight, or fewer if it is symmetric."""
     boards = set()
     for _ in range(4):
         board = rotate(board, QUARTER_TURN)
@@ -99,12 +99,12 @@ def symmetric_boards(board: str) -> set[str]:
 
 
 def canonical(board: str) -> str:
-    """One name for a board and all its turned and mirrored forms."""
+    """The representative of a board and all its rotations and reflections."""
     return min(symmetric_boards(board))
 
 
 def open_positions() -> list[str]:
-    """Every position that can come up with a move left to make: 4520, in a fixed order."""
+    """Every reachable position with a move left to make: 4520, in a fixed order."""
     seen: set[str] = set()
     waiting = [EMPTY_BOARD]
     while waiting:

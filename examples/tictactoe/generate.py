@@ -3,10 +3,9 @@
     python generate.py --output-dir data [--seed 0] [--test-share 0.15] [--rows N] [--pairs N] [--prompts N]
 
 `sft.jsonl` (prompt, completion) · `pairs.jsonl` (prompt, chosen, rejected) · `prompts.jsonl` (prompt, board) · `test_sft.jsonl`,
-`test_pairs.jsonl` and `test_positions.jsonl` of positions that no training file has, nor any turned or mirrored form of them.
-`texts.jsonl` (text) holds positions and what is thought about them, with no move. `mixed.jsonl` (prompt, completion) holds a strong player's
-and a beginner's answer to 60 % of the training positions, `new_prompts.jsonl` (prompt, board) the positions that it leaves out, turned and
-mirrored ones with them, and all of the first moves, which `prompts.jsonl` has too.
+`test_pairs.jsonl` and `test_positions.jsonl` of positions that are in no training file, not even rotated or mirrored.
+`texts.jsonl` (text) has positions and thoughts without a move. `mixed.jsonl` (prompt, completion) has an expert's and a beginner's answer to 60 %
+of the training positions, `new_prompts.jsonl` (prompt, board) the positions that it leaves out and all openings, which `prompts.jsonl` has too.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from pathlib import Path
 
 from game import LINES, best_moves, canonical, empty_cells, move_scores, mover, open_positions
 
-# What a move leads to, by its score: a fork wins with the move after next, the others are told by the end of the game.
+# The score of a fork, a move that wins with the move after next.
 FORK_SCORE = 7
-# Of the training positions, how many `mixed.jsonl` has answers to; preferences are about the others.
+# The share of training positions in `mixed.jsonl`; preference pairs are made for the others.
 MIXED_SHARE = 0.6
-# Every game goes through a position with that many cells free, and there are few of these: a model that can't answer one loses many games.
+# Openings are positions with at least so many empty cells. Every game passes through one, and a model that fails in one loses many games.
 FREE_IN_OPENINGS = 7
 
 
@@ -34,7 +33,7 @@ def main() -> None:
     train, test = split_positions(random_source, options.test_share)
     folder = options.output_dir
     folder.mkdir(parents=True, exist_ok=True)
-    # Where every move is as good as the next there is nothing to prefer.
+    # If all moves of a position are equally good, there is nothing to prefer.
     undecided = [board for board in train if worse_moves(board)]
     new, mixed = part_positions(train, MIXED_SHARE, random.Random(options.seed))
     files = {
@@ -57,10 +56,12 @@ def main() -> None:
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output-dir", type=Path, default=Path("data"), help="folder to write to")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed writes the same files")
-    parser.add_argument("--test-share", type=float, default=0.15, help="share of the positions kept for the test")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split and the samples")
+    parser.add_argument(
+        "--test-share", type=float, default=0.15, help="share of the positions held out as test positions"
+    )
     for name in ("rows", "pairs", "prompts"):
-        parser.add_argument(f"--{name}", type=int, help=f"how many {name}; every training position unless given")
+        parser.add_argument(f"--{name}", type=int, help=f"number of {name}; by default one for each training position")
     return parser.parse_args()
 
 
@@ -68,42 +69,42 @@ def parse_options() -> argparse.Namespace:
 
 
 def split_positions(random_source: random.Random, test_share: float) -> tuple[list[str], list[str]]:
-    """Train and test positions; no position of one is a turned or mirrored form of one of the other."""
+    """Training and test positions, with all rotations and reflections of a position on the same side."""
     train, test = part_positions(open_positions(), test_share, random_source)
     random_source.shuffle(train)
     return train, test
 
 
 def part_positions(positions: list[str], share: float, random_source: random.Random) -> tuple[list[str], list[str]]:
-    """The others and that share of them, in their order; turned and mirrored forms of a position stay together."""
+    """Split positions into the rest and a share of them, keeping rotations and reflections of a position together, and the order."""
     classes = sorted({canonical(board) for board in positions})
     random_source.shuffle(classes)
-    taken = set(classes[: round(share * len(classes))])
-    others, those = [], []
+    in_share = set(classes[: round(share * len(classes))])
+    rest, selected = [], []
     for board in positions:
-        (those if canonical(board) in taken else others).append(board)
-    return others, those
+        (selected if canonical(board) in in_share else rest).append(board)
+    return rest, selected
 
 
 def with_openings(positions: list[str], train: list[str]) -> list[str]:
-    """These positions, after all training positions in which a game begins."""
+    """The openings among the training positions, then these positions."""
     openings = [board for board in train if len(empty_cells(board)) >= FREE_IN_OPENINGS]
     return list(dict.fromkeys([*openings, *positions]))
 
 
 def choose(positions: list[str], count: int | None, random_source: random.Random) -> list[str]:
-    """That many positions: a random part of them, or each more than once where there are fewer."""
+    """`count` positions: a random sample, or with repetitions where there are fewer."""
     if count is None:
         return positions
     whole, rest = divmod(count, len(positions))
     return positions * whole + random_source.sample(positions, rest)
 
 
-# --- what is said about a position ----------------------------------------------------------------------------------
+# --- prompts and completions ----------------------------------------------------------------------------------------
 
 
 def write_prompt(board: str) -> str:
-    """The question: whose turn it is and the board, each cell a word of its own, the empty ones with their numbers."""
+    """The prompt: the player to move and the board, each cell a word, empty cells as their numbers."""
     cells = cell_words(board)
     rows = "".join(f" {' '.join(cells[row : row + 3])}\n" for row in (0, 3, 6))
     return f"{mover(board)} to move\n{rows}"
@@ -119,48 +120,48 @@ def write_completion(board: str) -> str:
 
 
 def preferred_move(board: str) -> int:
-    """The best move that the thought ends in: the first win or block it comes across, else the first cell with the best outcome."""
+    """The best move that the thought ends in: the first win or block that it reads, else the first cell with the best outcome."""
     best = best_moves(board)
-    found = [cell for cell, _ in line_findings(board) if cell in best]
-    return found[0] if found else best[0]
+    in_lines = [cell for cell, _ in line_findings(board) if cell in best]
+    return in_lines[0] if in_lines else best[0]
 
 
 def write_thought(board: str) -> str:
-    """Line by line what a line asks for, up to the first win; and where no line asks for anything, what every move leads to."""
+    """Each line with its win or block, up to the first win; if there are none, the outcome of every move."""
     words = cell_words(board)
-    parts, asked = [], False
+    parts, has_findings = [], False
     for line in LINES:
         text = "".join(f" {words[cell]}" for cell in line)
-        asks = read_line(board, line)
-        if asks is None:
+        finding = read_line(board, line)
+        if finding is None:
             parts.append(text)
             continue
-        asked = True
-        parts.append(f"{text} {asks[1]} {asks[0] + 1}")
-        if asks[1] == "win":
+        has_findings = True
+        parts.append(f"{text} {finding[1]} {finding[0] + 1}")
+        if finding[1] == "win":
             break
     thought = ",".join(parts)
-    if asked:
+    if has_findings:
         return thought
     outcomes = " ".join(f"{cell + 1} {name_outcome(value)}" for cell, value in move_scores(board).items())
     return f"{thought}\n {outcomes}"
 
 
 def write_beginner(board: str) -> str:
-    """The answer of a beginner, who reads the lines as the thought does, sees nothing in them, and takes the first empty cell."""
+    """The answer of a beginner, who lists the lines without seeing wins or blocks, and takes the first empty cell."""
     words = cell_words(board)
     lines = ",".join("".join(f" {words[cell]}" for cell in line) for line in LINES)
     return f"{lines}\n move {empty_cells(board)[0] + 1}"
 
 
 def line_findings(board: str) -> list[tuple[int, str]]:
-    """What the lines ask for, wins before blocks."""
-    asks = [found for line in LINES if (found := read_line(board, line))]
-    return sorted(asks, key=lambda found: found[1] != "win")
+    """The wins and blocks of all lines, wins first."""
+    findings = [finding for line in LINES if (finding := read_line(board, line))]
+    return sorted(findings, key=lambda finding: finding[1] != "win")
 
 
 def read_line(board: str, line: tuple[int, ...]) -> tuple[int, str] | None:
-    """The empty cell of a line whose other two are one player's, and whether it is a `win` for the mover or a `block`."""
+    """The empty cell of a line whose other two cells are one player's, and `win` (for the mover) or `block`."""
     marks = [board[cell] for cell in line]
     if marks.count(".") != 1 or len(set(marks)) != 2:
         return None
@@ -175,7 +176,7 @@ def name_outcome(value: int) -> str:
 
 
 def read_move(completion: str) -> int | None:
-    """The cell that a completion ends in, whatever was thought before; None where it names none."""
+    """The move at the end of a completion; None without one."""
     words = completion.split()
     if len(words) < 2 or words[-2] != "move" or words[-1] not in "123456789" or len(words[-1]) != 1:
         return None
@@ -191,20 +192,20 @@ def sft_rows(positions: Iterable[str]) -> Iterator[dict]:
 
 
 def text_rows(positions: Iterable[str]) -> Iterator[dict]:
-    """What there is to read about the game before anybody is asked for a move."""
+    """Positions with thoughts and without moves, for pretraining."""
     for board in positions:
         yield {"text": f"{write_prompt(board)}{write_thought(board)}"}
 
 
 def mixed_rows(positions: Iterable[str]) -> Iterator[dict]:
-    """What is found where people of all kinds have written: as many answers of beginners as of strong players."""
+    """An expert's and a beginner's answer to each position."""
     for board in positions:
         yield {"prompt": write_prompt(board), "completion": write_completion(board)}
         yield {"prompt": write_prompt(board), "completion": write_beginner(board)}
 
 
 def pair_rows(positions: Iterable[str], random_source: random.Random) -> Iterator[dict]:
-    """The right thought and move preferred to a wrong answer: a strong player's mistake, or as often a beginner's answer, where that is wrong."""
+    """The expert's answer preferred to a wrong one: a mistake that is argued for, or in half of the rows where it is wrong, a beginner's answer."""
     for board in positions:
         rejected = write_mistake(board, random_source.choice(worse_moves(board)))
         if empty_cells(board)[0] not in best_moves(board) and random_source.random() < 0.5:
@@ -218,7 +219,7 @@ def worse_moves(board: str) -> list[int]:
 
 
 def write_mistake(board: str, cell: int) -> str:
-    """The thought of someone who takes that cell: what the right thought says of the best move is said of this one."""
+    """A wrong answer that argues for a cell: the right thought with this cell in place of the best move."""
     good = str(preferred_move(board) + 1)
     lines, *outcomes = write_thought(board).split("\n")
     if outcomes:

@@ -1,9 +1,9 @@
-"""Play tic-tac-toe with a trained model and say how well it does.
+"""Play tic-tac-toe with trained models and measure their play.
 
     python judge.py --model runs/sft [--model runs/dpo@best …] [--baseline] [--positions data/test_positions.jsonl] [--games 200] [--json]
 
-One row for each model: legal moves and best moves on positions it was never trained on, and how its games against a random player ended (the
-model has X in half of them, O in the other half; an illegal move loses the game).
+A table with a row for each model: the shares of legal and of best moves in the test positions, and the results of games against a random player (half
+of them as X, half as O; an illegal move loses the game).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Protocol
 from game import EMPTY_BOARD, best_moves, draw, empty_cells, is_over, mover, opponent, play, winner
 from generate import read_move, write_prompt
 
-LONGEST_ANSWER = 96
+MAX_NEW_TOKENS = 96
 COLUMNS = ("player", "legal", "best", "won", "drawn", "lost", "lost %")
 
 
 class Player(Protocol):
-    """Who answers boards with cells; None for an answer that names no cell."""
+    """Chooses a cell for each board; None for an answer without a move."""
 
     name: str
 
@@ -32,7 +32,7 @@ class Player(Protocol):
 
 
 class RandomPlayer:
-    """Takes any empty cell; the same seed takes the same ones."""
+    """Takes a random empty cell."""
 
     def __init__(self, seed: int, name: str = "random player") -> None:
         self.name = name
@@ -43,7 +43,7 @@ class RandomPlayer:
 
 
 class ModelPlayer:
-    """A trained model, asked for all boards at once; it is greedy, so an answer once given is kept."""
+    """A trained model with greedy decoding; its answers are generated in batches and cached."""
 
     def __init__(self, name: str, batch_size: int = 256, chat: bool = False) -> None:
         self.name = name
@@ -60,26 +60,25 @@ class ModelPlayer:
         return [read_move(self.answers[board]) for board in boards]
 
     def sample(self, boards: Sequence[str], count: int, seed: int) -> list[list[str]]:
-        """For each board that many answers drawn at temperature 1, as the model would write them if it were not greedy."""
+        """`count` answers to each board, sampled at temperature 1."""
         import torch
 
         torch.manual_seed(seed)
-        asked = [board for board in boards for _ in range(count)]
-        # Boards with as many cells to play lie together, for their answers are about as long.
-        order = sorted(range(len(asked)), key=lambda place: (asked[place].count("."), place))
-        drawn = [""] * len(asked)
+        repeated = [board for board in boards for _ in range(count)]
+        # Boards with the same number of empty cells share batches: their answers are about equally long.
+        order = sorted(range(len(repeated)), key=lambda index: (repeated[index].count("."), index))
+        answers = [""] * len(repeated)
         for start in range(0, len(order), self._batch_size):
-            places = order[start : start + self._batch_size]
-            for place, text in zip(
-                places, self._generate([asked[place] for place in places], sampled=True), strict=True
-            ):
-                drawn[place] = text
-        return [drawn[start : start + count] for start in range(0, len(drawn), count)]
+            batch = order[start : start + self._batch_size]
+            texts = self._generate([repeated[index] for index in batch], sampled=True)
+            for index, text in zip(batch, texts, strict=True):
+                answers[index] = text
+        return [answers[start : start + count] for start in range(0, len(answers), count)]
 
     def _generate(self, boards: Sequence[str], sampled: bool = False) -> list[str]:
         import torch
 
-        # Shorter prompts are filled up on the left, so that every answer starts where its prompt ends.
+        # Padding on the left, so that every answer starts right after its prompt.
         inputs = self._tokenizer(
             [self._write(board) for board in boards],
             return_tensors="pt",
@@ -87,15 +86,15 @@ class ModelPlayer:
             padding_side="left",
             add_special_tokens=not self._chat,
         ).to(self._model.device)
-        # Nothing is cut off from what the model holds possible: no top-k, temperature 1.
-        drawing = {"do_sample": True, "top_k": 0, "temperature": 1.0} if sampled else {"do_sample": False}
+        # The model's own distribution: no top-k, temperature 1.
+        sampling = {"do_sample": True, "top_k": 0, "temperature": 1.0} if sampled else {"do_sample": False}
         with torch.inference_mode():
             tokens = self._model.generate(
                 input_ids=inputs["input_ids"],
                 attention_mask=inputs["attention_mask"],
-                max_new_tokens=LONGEST_ANSWER,
+                max_new_tokens=MAX_NEW_TOKENS,
                 pad_token_id=self._tokenizer.pad_token_id,
-                **drawing,
+                **sampling,
             )
         return self._tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
@@ -108,20 +107,20 @@ class ModelPlayer:
 
 
 def load(name: str):
-    """A model and its tokenizer, from a folder, a run, a checkpoint or an adapter, ready to generate."""
+    """Load a model and its tokenizer from a folder, a run, a checkpoint or an adapter."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from autotrain_llm.models.locate import locate
     from autotrain_llm.models.metadata import read_metadata
 
-    facts = read_metadata(locate(name))
-    model = AutoModelForCausalLM.from_pretrained(facts.folder)
-    if facts.is_adapter:
+    metadata = read_metadata(locate(name))
+    model = AutoModelForCausalLM.from_pretrained(metadata.folder)
+    if metadata.is_adapter:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, facts.located.folder)
-    tokenizer = AutoTokenizer.from_pretrained(facts.tokenizer_folder)
+        model = PeftModel.from_pretrained(model, metadata.located.folder)
+    tokenizer = AutoTokenizer.from_pretrained(metadata.tokenizer_folder)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
@@ -132,7 +131,7 @@ def load(name: str):
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a player did: shares of legal and best moves, and its games."""
+    """The result of a player: shares of legal and best moves, and games won, drawn and lost."""
 
     player: str
     positions: int
@@ -149,7 +148,7 @@ class Verdict:
 
 
 def judge(player: Player, positions: Sequence[str], games: int, seed: int) -> Verdict:
-    """Ask a player for its move in every position, then let it play."""
+    """Measure a player's moves in the positions, then its games."""
     moves = player.choose(positions)
     legal = sum(is_legal(board, move) for board, move in zip(positions, moves, strict=True))
     best = sum(move in best_moves(board) for board, move in zip(positions, moves, strict=True))
@@ -167,7 +166,7 @@ def judge(player: Player, positions: Sequence[str], games: int, seed: int) -> Ve
 
 
 def rate(board: str, completion: str) -> float:
-    """What a completion is worth, from 0 to 1: 1 for a best move, 0.2 for another legal one, 0 for an illegal one or none."""
+    """The reward of a completion: 1 for a best move, 0.2 for another legal move, 0 for an illegal move or none."""
     move = read_move(completion)
     if move in best_moves(board):
         return 1.0
@@ -183,7 +182,7 @@ def is_legal(board: str, move: int | None) -> bool:
 
 @dataclass
 class Game:
-    """A game of the player judged, who has `side`; `boards` is its course so far."""
+    """A game of the judged player, who plays `side`; `boards` are its positions so far."""
 
     side: str
     boards: list[str]
@@ -199,7 +198,7 @@ class Game:
 
     @property
     def result(self) -> str:
-        """`won`, `drawn` or `lost`, for the player judged."""
+        """`won`, `drawn` or `lost`, for the judged player."""
         if self.illegal or winner(self.board) == opponent(self.side):
             return "lost"
         return "won" if winner(self.board) == self.side else "drawn"
@@ -214,9 +213,9 @@ class Game:
 
 
 def play_games(player: Player, count: int, seed: int) -> list[Game]:
-    """Games against a random player, all at once: in half of them the player judged begins."""
+    """Games against a random player, all played at the same time; the judged player is X in half of them."""
     rival = RandomPlayer(seed)
-    games = [Game("X" if number % 2 == 0 else "O", [EMPTY_BOARD]) for number in range(count)]
+    games = [Game("X" if index % 2 == 0 else "O", [EMPTY_BOARD]) for index in range(count)]
     while waiting := [game for game in games if not game.is_over]:
         judged = [game for game in waiting if mover(game.board) == game.side]
         others = [game for game in waiting if mover(game.board) != game.side]
@@ -228,13 +227,13 @@ def play_games(player: Player, count: int, seed: int) -> list[Game]:
 
 
 def draw_game(game: Game) -> str:
-    """A game as text, its boards side by side."""
+    """A game as text, with its boards side by side."""
     rows = zip(*(draw(board).split("\n") for board in game.boards), strict=True)
     ending = " by an illegal move" if game.illegal else ""
     return "\n".join("    ".join(row) for row in rows) + f"\n{game.result}{ending}, playing {game.side}"
 
 
-# --- what is printed ------------------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------------------------
 
 
 def write_table(verdicts: Sequence[Verdict]) -> str:
@@ -258,19 +257,19 @@ def read_positions(path: Path) -> list[str]:
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", action="append", default=[], metavar="RUN", help="a trained model; can be repeated")
+    parser.add_argument("--baseline", action="store_true", help="add a random player to the table")
     parser.add_argument(
-        "--model", action="append", default=[], metavar="RUN", help="a trained model; may be given again"
+        "--positions", type=Path, default=Path("data/test_positions.jsonl"), help="file of test positions"
     )
-    parser.add_argument("--baseline", action="store_true", help="a row for a player that moves at random")
-    parser.add_argument("--positions", type=Path, default=Path("data/test_positions.jsonl"), help="boards to judge on")
     parser.add_argument("--games", type=int, default=200, help="games against a random player")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random players")
-    parser.add_argument("--batch-size", type=int, default=256, help="boards a model is asked for at a time")
-    parser.add_argument("--chat", action="store_true", help="ask through the model's chat template, not in plain text")
-    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    parser.add_argument("--batch-size", type=int, default=256, help="boards in a batch")
+    parser.add_argument("--chat", action="store_true", help="format prompts with the model's chat template")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
     options = parser.parse_args()
     if not options.model and not options.baseline:
-        parser.error("nobody to judge: give --model RUN, or --baseline")
+        parser.error("nothing to measure: pass --model RUN or --baseline")
     if not options.positions.exists():
         parser.error(f"there is no {options.positions}: run generate.py first, or give --positions")
     return options
@@ -285,7 +284,7 @@ def main() -> None:
     if options.json:
         print(json.dumps([asdict(verdict) for verdict in verdicts], indent=2))
         return
-    print(f"{len(positions)} positions never trained on, {options.games} games against a random player\n")
+    print(f"{len(positions)} test positions, {options.games} games against a random player\n")
     print(write_table(verdicts))
     print(f"\nA game of {players[-1].name}:\n\n{draw_game(play_games(players[-1], 1, options.seed)[0])}")
 

@@ -1,14 +1,14 @@
-"""A model from nothing to reinforcement learning in one go: generic, sft, dpo, reward, ppo, each stage from the last one's output.
+"""Every stage from a new model to reinforcement learning: generic, sft, dpo, reward, ppo, each stage from the output of the one before.
 
     python pipeline.py [--output-dir runs/pipeline] [--quick]
 
-1. generic: a new model reads boards, and what stands on their lines.
-2. sft on the answers of strong players and beginners, half and half.
-3. dpo on its own attempts at other positions, right ones preferred to wrong ones.
-4. reward: from that model one that scores answers, on written pairs.
-5. ppo: the model of 3 improves on answers of its own, scored by 4.
+1. generic: a new model is pretrained on boards and thoughts.
+2. sft: on answers of experts and beginners, half and half.
+3. dpo: on preference pairs of its own answers to other positions, right ones preferred to wrong ones.
+4. reward: a reward model, from the model of stage 3, on generated pairs.
+5. ppo: the model of stage 3 samples answers, which the reward model scores.
 
-At the end one table, a row for each stage, on positions that none of this has seen. No download and no GPU.
+At the end one table with a row for each stage, on the test positions. No download and no GPU.
 """
 
 from __future__ import annotations

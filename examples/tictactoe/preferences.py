@@ -1,10 +1,10 @@
-"""What preferences bring: a model that imitates strong players and beginners alike learns which answers are better, and plays like the strong.
+"""Preference training: a model that imitates experts and beginners alike learns which of its answers are better.
 
     python preferences.py [--output-dir runs/preferences] [--trainers dpo,orpo,kto,reward] [--quick]
 
-Trains a new model on answers of both kinds, lets it try positions that it has never seen, pairs its right attempts with its wrong ones, and trains
-on these pairs with dpo, orpo and kto; reward learns from written pairs. At the end one table, before and after, on positions that none of this
-has seen, and the share of unseen pairs that the reward model puts in the right order. No download and no GPU.
+Trains a new model on answers of both kinds, samples its answers to other positions, pairs right answers with wrong ones, and trains on these pairs with
+dpo, orpo and kto; reward trains a reward model on generated pairs. At the end one table, before and after, on the test positions, and the share of
+test pairs that the reward model ranks correctly. No download and no GPU.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TRAINERS = ("dpo", "orpo", "kto", "reward")
 
 def main() -> None:
     parser = parser_of(__doc__, "runs/preferences")
-    parser.add_argument("--trainers", default=",".join(TRAINERS), help="which of them, separated by commas")
+    parser.add_argument("--trainers", default=",".join(TRAINERS), help="trainers to run, separated by commas")
     options = parser.parse_args()
     trainers = chosen(parser, options.trainers, TRAINERS)
     stages = Stages(options.output_dir, QUICK if options.quick else FULL)
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def prefer(stages: Stages, trainer: str) -> None:
-    """Go on from the imitator with one trainer."""
+    """Train the initial model further with one trainer."""
     if trainer == "reward":
         stages.train_scorer(stages.model(START))
     else:

@@ -1,6 +1,6 @@
-"""What preferences.py, reinforce.py and pipeline.py have in common: the command of each stage of training, and the table at the end.
+"""What preferences.py, reinforce.py and pipeline.py share: the command of each training stage, and the table at the end.
 
-A stage is a run in a folder of its own below the output folder; a later one goes on from an earlier one's best model (`FOLDER/sft@best`).
+A stage is a run in a folder of its own below the output folder; later stages start from the best model of an earlier one (`FOLDER/sft@best`).
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from judge import ModelPlayer, Player, RandomPlayer, judge, read_positions, writ
 
 PAIR_COLUMNS = ("--prompt-text-column", "prompt", "--rejected-text-column", "rejected")
 SHORT_ROWS = ("--batch-size", "32", "--max-seq-length", "128")
-# Answers are 70 tokens at most. Nothing is discounted: what counts is the move that an answer ends in.
+# Answers are at most 70 tokens. No discount (gamma 1): the reward is for the move at the end of an answer.
 ANSWERS = ("--batch-size", "64", "--rl-max-new-tokens", "96", "--rl-chunk-size", "256", "--rl-mini-batch-size", "64")
 OPTIONS = {
     "generic": ("--lr", "2e-3", "--batch-size", "32", "--block-size", "128"),
     "sft": ("--lr", "2e-3", *SHORT_ROWS),
-    # The answers of a pair differ in a word or two: a high beta, so that the model moves no further than turns these around.
+    # The answers of a pair differ in a word or two: a high beta, so that the model moves no further than needed to prefer the right one.
     "dpo": (*PAIR_COLUMNS, "--batch-size", "16", "--lr", "2e-5", "--dpo-beta", "0.5"),
     "orpo": (*PAIR_COLUMNS, "--batch-size", "16", "--lr", "5e-5"),
     "kto": (*PAIR_COLUMNS, "--batch-size", "16", "--lr", "2e-5", "--kto-beta", "0.5"),
     "reward": (*PAIR_COLUMNS, "--batch-size", "16", "--lr", "5e-4"),
     "ppo": (*ANSWERS, "--lr", "1e-4", "--rl-num-ppo-epochs", "2", "--rl-gamma", "1", "--rl-kl-coef", "0.1"),
-    # Held to the model as it was: few prompts are early positions, and what it says of those must not get lost on the way.
+    # A KL penalty to the initial model: few prompts are openings, and its answers to these must not degrade.
     "grpo": (*ANSWERS, "--lr", "1e-4", "--rl-num-generations", "8", "--rl-kl-coef", "0.04"),
 }
 EPOCHS = {"generic": 2, "sft": 5, "dpo": 1, "orpo": 1, "kto": 1, "reward": 2, "ppo": 3, "grpo": 1}
-BY_THE_GAME = ("--rl-reward-fn", f"{demo.HERE / 'rewards.py'}:best_move")
+GAME_REWARD = ("--rl-reward-fn", f"{demo.HERE / 'rewards.py'}:best_move")
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything: the size of the new model, what generate.py is told, and games against a random player."""
+    """The size of an example: that of the new model, the flags of generate.py, the games against a random player, and the epochs."""
 
     size: str
     data: tuple[str, ...]
@@ -48,15 +48,15 @@ class Scale:
         return self.epochs or EPOCHS[trainer]
 
 
-# Pairs: each position three times, with mistakes drawn anew. Prompts: a step of reinforcement learning costs far more than one of sft.
+# Three pairs a position, each with another mistake. Fewer prompts: a step of reinforcement learning costs far more than one of sft.
 FULL = Scale("1m", ("--pairs", "8886", "--prompts", "800"), 200)
-# A few positions, to see that every stage works; nothing is learnt from them.
+# A few positions, to test that every stage runs; too few to learn from.
 QUICK = Scale("100k", ("--rows", "32", "--pairs", "32", "--prompts", "16", "--test-share", "0.01"), 2, epochs=1)
 
 
 @dataclass
 class Stages:
-    """The stages of one example, in `folder`; `seconds` says how long each was trained."""
+    """The stages of one example, in `folder`; `seconds` has the training time of each."""
 
     folder: Path
     scale: Scale
@@ -75,7 +75,7 @@ class Stages:
         demo.run([str(demo.HERE / "generate.py"), "--output-dir", str(self.data), *self.scale.data])
 
     def write_pairs(self, stage: str, prompts: str, pairs: str) -> None:
-        """The model's own attempts at these positions, right beside wrong."""
+        """Sample the model's answers to these positions, and write preference pairs."""
         words = ["--model", self.model(stage), "--prompts", str(self.data / f"{prompts}.jsonl")]
         words += ["--count", "4", "--pairs", "2", "--output", str(self.data / f"{pairs}.jsonl")]
         demo.run([str(demo.HERE / "attempts.py"), *words])
@@ -86,31 +86,31 @@ class Stages:
         self.seconds[stage] = time.monotonic() - started
 
     def command(self, stage: str, trainer: str, model: str, rows: str, *more: str) -> list[str]:
-        """`python -m autotrain_llm llm …`, as anyone would type it."""
+        """The words of `python -m autotrain_llm llm …`."""
         words = ["-m", "autotrain_llm", "llm", "--trainer", trainer, "--model", model]
         words += ["--data-path", str(self.data / f"{rows}.jsonl"), *more]
         words += ["--epochs", str(self.scale.epochs_of(trainer)), *OPTIONS[trainer]]
         return [*words, "--save-strategy", "no", "--output-dir", str(self.folder / stage), "--overwrite"]
 
     def train_scorer(self, model: str) -> None:
-        """A reward model on the written pairs, tried on those of the positions that no training has."""
-        unseen = ("--eval-dataset-path", str(self.data / "test_pairs.jsonl"))
-        self.train("reward", "reward", model, "pairs", *unseen)
+        """Train a reward model on the generated pairs, and evaluate it on the test pairs."""
+        evaluation = ("--eval-dataset-path", str(self.data / "test_pairs.jsonl"))
+        self.train("reward", "reward", model, "pairs", *evaluation)
 
     def accuracy(self) -> float:
-        """The share of unseen pairs that the reward model puts in the right order."""
+        """The share of test pairs that the reward model ranks correctly."""
         return json.loads((self.folder / "reward" / "run.json").read_text(encoding="utf-8"))["metrics"]["eval_accuracy"]
 
     def show(self, models: dict[str, str]) -> None:
-        """Judge these models, by the names that the table calls them."""
+        """Print the table of these models, by their names in it."""
         positions = read_positions(self.data / "test_positions.jsonl")
         players: list[Player] = [RandomPlayer(1), *(_named(name, model) for name, model in models.items())]
         verdicts = [judge(player, positions, self.scale.games, seed=0) for player in players]
         print(f"\nTrained: {', '.join(f'{name} {spent:.0f} s' for name, spent in self.seconds.items())}.")
-        print(f"{len(positions)} positions never seen, {self.scale.games} games against a random player:\n")
+        print(f"{len(positions)} test positions, {self.scale.games} games against a random player:\n")
         print(write_table(verdicts))
         if "reward" in self.seconds:
-            print(f"\nThe reward model puts {self.accuracy():.1%} of the unseen pairs in the right order.")
+            print(f"\nThe reward model ranks {self.accuracy():.1%} of the test pairs correctly.")
 
 
 def _named(name: str, model: str) -> Player:
@@ -120,16 +120,16 @@ def _named(name: str, model: str) -> Player:
 
 
 def parser_of(description: str | None, folder: str) -> argparse.ArgumentParser:
-    """The flags that all of them have."""
+    """The parser of the flags that all examples have."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output-dir", type=Path, default=Path(folder), help="folder for data and models")
-    parser.add_argument("--quick", action="store_true", help="every stage on a few positions, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="run every stage on a few positions, as a test")
     return parser
 
 
-def chosen(parser: argparse.ArgumentParser, written: str, known: Sequence[str]) -> list[str]:
-    """The names in a list with commas; ends with what there is where one is unknown."""
-    names = written.split(",")
-    if unknown := [name for name in names if name not in known]:
-        parser.error(f"{', '.join(unknown)}: there are {', '.join(known)}")
+def chosen(parser: argparse.ArgumentParser, names_with_commas: str, available: Sequence[str]) -> list[str]:
+    """The names in a comma-separated list; exits with the available names if one is unknown."""
+    names = names_with_commas.split(",")
+    if unknown := [name for name in names if name not in available]:
+        parser.error(f"{', '.join(unknown)}: there are {', '.join(available)}")
     return names

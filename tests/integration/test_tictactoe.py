@@ -455,7 +455,7 @@ def test_reinforcement_goes_on_from_one_model_by_the_game_and_by_a_reward_model(
     run_example("reinforce.py", monkeypatch, tmp_path, "--runs", "ppo,grpo-game")
     shown = capsys.readouterr().out
     assert players_in(shown)[-3:] == ["start", "ppo", "grpo-game"]
-    assert "of the unseen pairs in the right order" in shown
+    assert "of the test pairs correctly" in shown
     *_, by_model, by_game = trainings(in_this_process)
     assert by_model["--model"] == by_game["--model"] == f"{tmp_path / 'mixed'}@best"
     assert by_model["--rl-reward-model-path"] == f"{tmp_path / 'reward'}@best"
@@ -471,7 +471,7 @@ def test_the_pipeline_trains_each_stage_from_the_last_ones_output(in_this_proces
     assert trained[-1]["--rl-reward-model-path"] == f"{tmp_path / 'reward'}@best"
     shown = capsys.readouterr().out
     assert players_in(shown)[-4:] == ["generic", "sft", "dpo", "ppo"]
-    assert "The reward model puts " in shown
+    assert "The reward model ranks " in shown
 
 
 @pytest.mark.parametrize("trainer", ["dpo", "orpo", "kto"])

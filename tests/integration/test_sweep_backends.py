@@ -122,7 +122,7 @@ def test_a_random_sweep_is_seeded(flags):
 def test_no_trial_begins_after_the_time_is_over(flags):
     from autotrain_llm.run.failures import RunFailed
 
-    with pytest.raises(RunFailed, match="no trial was begun within --sweep-timeout"):
+    with pytest.raises(RunFailed, match="no trial was started within --sweep-timeout"):
         train(**flags, sweep_timeout=1e-6)
 
 
@@ -161,7 +161,7 @@ def machine(tmp_path, monkeypatch):
     return make
 
 
-def test_a_machine_killed_before_its_first_sign_of_life_loses_its_trial_to_another(machine):
+def test_a_machine_killed_before_its_first_heartbeat_loses_its_trial_to_another(machine):
     killed, other = machine("killed"), machine("other")
     asked = killed.study.ask(killed.spaces)  # and not a word after that
     assert (asked.number, asked.params) == (0, {"lr": 1e-4})

@@ -121,17 +121,17 @@ def test_the_best_trial_lies_at_the_root_and_trains_again_from_its_config(flags)
 def test_a_trial_with_weights_kept_in_memory_ends_bit_for_bit_like_a_run_that_read_them(flags, monkeypatch):
     from autotrain_llm.run.sweep import trial as module
 
-    kept = []
+    weights = []
     original = module.Trials.__init__
 
     def remember(self, *given):
         original(self, *given)
-        kept.append(self.weights)
+        weights.append(self.weights)
 
     monkeypatch.setattr(module.Trials, "__init__", remember)
     flags |= {"peft": True, "lora_dropout": 0.5, "sweep_keep": 3, "sweep_n_trials": 3}
     train(**flags)
-    assert kept[0].loaded == 1  # three trials, one reading
+    assert weights[0].loads == 1  # three trials, one reading
     third = trials_in("swept")[2]
     alone = {name: value for name, value in flags.items() if "sweep" not in name}
     train(**{**alone, **third["values"], "output_dir": "alone"})
@@ -183,15 +183,15 @@ def test_a_refused_and_a_failed_trial_are_recorded_and_the_sweep_goes_on(flags):
     assert (Path("second") / failed["folder"] / "run.json").exists()
 
 
-def test_when_no_trial_comes_to_its_end_the_reason_is_given(flags):
-    with pytest.raises(RunFailed, match="none of 1 trials came to its end; trial 0 failed: the loss is not a number"):
+def test_when_no_trial_completes_the_reason_is_given(flags):
+    with pytest.raises(RunFailed, match="none of 1 trials completed; trial 0 failed: the loss is not a number"):
         flags |= {"warmup_ratio": 0, "max_steps": 4, "sweep_n_trials": 1}
         train(**{**flags, "lr": 1e38, "sweep_params": {"lr": [1e38]}})
     assert json.loads(Path("swept/run.json").read_text())["status"] == "failed"
     assert trials_in("swept")[0]["state"] == "failed"
 
 
-def test_a_trial_that_is_behind_is_given_up(flags):
+def test_a_trial_that_is_behind_is_pruned(flags):
     flags |= {"lr": 1e-2, "max_steps": 6, "eval_strategy": "steps", "eval_steps": 2, "sweep_n_trials": 4}
     flags |= {"sweep_sampler": "grid", "sweep_params": {"lr": [1e-2, 2e-2, 3e-2, 1e-9]}}
     report = train(**flags)

@@ -1,8 +1,9 @@
-"""Carry out a sweep: trial after trial until the study has enough, what is learnt written down after each, the best one put at the root."""
+"""Carry out a sweep: trial after trial until the study has enough, the records written after each, the best model at the root at the end."""
 
 from __future__ import annotations
 
 import gc
+import shlex
 import signal
 import threading
 import time
@@ -25,15 +26,15 @@ from autotrain_llm.run.report.write import REPORT, try_write_report
 from autotrain_llm.run.session.run_report import RunReport
 from autotrain_llm.run.sweep.folder import STUDY_LOCK, SweepFolder
 from autotrain_llm.run.sweep.optuna_study import Study, connect
-from autotrain_llm.run.sweep.records import Ledger, best_of, history_of, summary
+from autotrain_llm.run.sweep.records import SweepRecords, best_of, history_of, summary
 from autotrain_llm.run.sweep.trial import COMPLETE, INTERRUPTED, REFUSED, Trial, Trials
 
 
 def sweep(plan: Plan, context: RunContext, findings: tuple[Finding, ...], watch: ProgressCallback) -> RunReport:
-    """Carry out a plan with a sweep. Raises RunFailed when no trial came to an end, Interrupted, or Refused before anything is started."""
+    """Carry out a plan with a sweep. Raises RunFailed where no trial completes, Interrupted, or Refused before anything is started."""
     config = context.config
     assert plan.sweep is not None
-    _evaluates(plan)
+    _require_evaluations(plan)
     storage = connect(config.sweep_storage) if config.sweep_storage and config.sweep_backend == "optuna" else None
     may_join = bool(config.resume or config.sweep_storage)
     root = context.output.folder
@@ -42,7 +43,7 @@ def sweep(plan: Plan, context: RunContext, findings: tuple[Finding, ...], watch:
         study = (
             Study(plan.sweep, folder.path, plan.seed, storage, run.lock) if config.sweep_backend == "optuna" else None
         )
-        run.write("running")
+        run.write_run_file("running")
         folder.let_others_join()
         try:
             report = run.carry_out(study)
@@ -52,8 +53,8 @@ def sweep(plan: Plan, context: RunContext, findings: tuple[Finding, ...], watch:
         return report
 
 
-def _evaluates(plan: Plan) -> None:
-    """What the plan's numbers tell before the first trial: whether there will be anything to compare."""
+def _require_evaluations(plan: Plan) -> None:
+    """Refuse a sweep whose trials would end before their first evaluation: there would be nothing to compare."""
     schedule = plan.schedule
     if schedule.evaluate == "steps" and schedule.eval_steps > plan.steps:
         message = f"--sweep-metric is measured at evaluations, and --eval-steps {schedule.eval_steps} is more than the run's {plan.steps} steps"
@@ -71,51 +72,52 @@ class _Sweep:
         self.plan, self.sweep, self.root, self.watch = plan, plan.sweep, root, watch
         self.context = context
         self.lock = FileLock(root / SWEEP / STUDY_LOCK)
-        self.began = time.perf_counter()
+        self.started = time.perf_counter()
         self.trials = Trials(plan, context, findings, root, watch)
-        self.ledger = Ledger(root, plan.sweep, self.trials.base)
+        self.records = SweepRecords(root, plan.sweep, self.trials.base)
         self.run_file = records.RunFile(root, plan, findings)
-        self.words = words_of(plan, root, self.sweep)
+        self.command = command_of(plan, root, self.sweep)
 
-    def write(self, status: str, **more: Any) -> None:
+    def write_run_file(self, status: str, **more: Any) -> None:
         self.run_file.write(status=status, **more)
         if status == "running":
-            records.write_command(self.root, self.words)
+            records.write_command(self.root, self.command)
 
     @property
-    def to_go_on(self) -> str:
-        place = [] if "--output-dir" in self.words else ["--output-dir", str(self.root)]
-        return " ".join([records.invocation(), *map(_quoted, [*self.words[2:], *place]), "--resume"])
+    def resume_command(self) -> str:
+        output = [] if "--output-dir" in self.command else ["--output-dir", str(self.root)]
+        words = [word if word.startswith("--") else shlex.quote(word) for word in [*self.command[2:], *output]]
+        return " ".join([records.invocation(), *words, "--resume"])
 
     def carry_out(self, study: Study | None) -> RunReport:
-        """All trials, and the report."""
+        """Carry out all trials; returns the report."""
         try:
-            with stopping(), quick_collections():
+            with interruptible(), frozen_garbage():
                 if study is not None:
-                    self._trial_by_trial(study)
+                    self._optuna_trials(study)
                     trials, importances = study.trials(), study.importances()
                 else:
-                    from autotrain_llm.run.sweep.wandb_agent import sweep_of_wandb
+                    from autotrain_llm.run.sweep.wandb_agent import wandb_trials
 
-                    trials, importances = sweep_of_wandb(self.sweep, self.root, self.trials, self.written), {}
+                    trials, importances = wandb_trials(self.sweep, self.root, self.trials, self.write_records), {}
                 return self._report(trials, importances)
         except Interrupted as stopped:
             done = sum(trial.state == COMPLETE for trial in study.trials()) if study else 0
             word = "Terminated" if stopped.signal == signal.SIGTERM else "Interrupted"
-            message = f"{word}; {done} of {self.sweep.trials} trials are complete. To go on: {self.to_go_on}"
-            self.write("interrupted", outcome={"message": message})
+            message = f"{word}; {done} of {self.sweep.trials} trials are complete. To go on: {self.resume_command}"
+            self.write_run_file("interrupted", outcome={"message": message})
             raise Interrupted(stopped.signal, message) from stopped
         except RunFailed as failure:
-            self.write("failed", outcome={"failure": failure.message, "fix": failure.fix})
+            self.write_run_file("failed", outcome={"failure": failure.message, "fix": failure.fix})
             raise
         finally:
             self.watch.finish()
 
-    def _trial_by_trial(self, study: Study) -> None:
+    def _optuna_trials(self, study: Study) -> None:
         while (trial := study.next()) is not None:
-            self.written(study.trials())
+            self.write_records(study.trials())
             try:
-                self.trials.carry_out(trial, partial(study.should_stop, trial))
+                self.trials.carry_out(trial, partial(study.should_prune, trial))
             except BaseException as fault:
                 if trial.state != INTERRUPTED and not isinstance(fault, Exception):
                     trial.state = INTERRUPTED
@@ -123,109 +125,94 @@ class _Sweep:
             finally:
                 study.tell(trial)
                 trials = study.trials()
-                self.written(trials, study.importances())
-                self._show(trial, trials)
+                self.write_records(trials, study.importances())
+                best = best_of(trials, self.sweep.direction)
+                is_best = best is not None and best.number == trial.number
+                self.watch.trial_done(trial.number, trial.state, trial.metric, is_best, trial.why)
 
-    def written(self, trials: Iterable[Trial], importances: dict[str, float] | None = None) -> None:
-        """The records as they are now, written by one process at a time."""
+    def write_records(self, trials: Iterable[Trial], importances: dict[str, float] | None = None) -> None:
+        """Write the records, one process at a time."""
         with self.lock:
-            self.ledger.write(list(trials), importances)
-
-    def _show(self, trial: Trial, trials: list[Trial]) -> None:
-        best = best_of(trials, self.sweep.direction)
-        is_best = best is not None and best.number == trial.number
-        self.watch.trial_done(trial.number, trial.state, trial.metric, is_best, trial.why)
+            self.records.write(list(trials), importances)
 
     def _report(self, trials: list[Trial], importances: dict[str, float]) -> RunReport:
         best = best_of(trials, self.sweep.direction)
         if best is None:
             raise nothing_finished(trials)
-        here = best_of([trial for trial in trials if self._is_here(trial)], self.sweep.direction)
+        # With a database, the best trial of all may be on another machine; the root gets the best one of this folder.
+        local = [trial for trial in trials if any((self.root / trial.folder).glob("*.safetensors"))]
+        best_here = best_of(local, self.sweep.direction)
         self.watch.stage("Saving the best trial's model")
         with self.lock:
-            self.ledger.write(trials, importances)
-            files, checkpoint = self.ledger.place(here) if here else ([], None)
-        if here is None or here.number != best.number:
-            own = f"the best of this folder is trial {here.number}" if here else "no trial of this folder is complete"
-            self.watch.note(f"Trial {best.number} is best, and lies on {best.host} in {best.folder}; {own}")
-        self._upload(here)
-        summed = summary(trials, self.sweep, importances) | {"again": str(self.root / SWEEP / "best.yaml")}
+            self.records.write(trials, importances)
+            files, checkpoint = self.records.copy_to_root(best_here) if best_here else ([], None)
+        if best_here is None or best_here.number != best.number:
+            here = f"the best here is trial {best_here.number}" if best_here else "no trial here is complete"
+            self.watch.note(f"Trial {best.number} is the best; its model is on {best.host} in {best.folder}; {here}")
+        if self.plan.hub and best_here is not None:
+            from autotrain_llm.run.session.hub import upload
+
+            self.watch.stage("Uploading")
+            self.watch.note(f"Uploaded to {upload(self.root, self.plan.hub, self.context.token)}")
+        sweep_report = summary(trials, self.sweep, importances) | {"again": str(self.root / SWEEP / "best.yaml")}
         files = sorted([*files, "command.sh", REPORT, "run.json", SWEEP])
-        seconds = round(time.perf_counter() - self.began, 3)
-        outcome = {"sweep": summed, "best_checkpoint": checkpoint}
-        self.write("ok", outcome=outcome, metrics=best.metrics, seconds=seconds, files=files)
+        seconds = round(time.perf_counter() - self.started, 3)
+        outcome = {"sweep": sweep_report, "best_checkpoint": checkpoint}
+        self.write_run_file("ok", outcome=outcome, metrics=best.metrics, seconds=seconds, files=files)
         return RunReport(
             self.plan,
             self.root,
             best.metrics,
             seconds,
-            history_of(self.root / here.folder) if here else [],
+            history_of(self.root / best_here.folder) if best_here else [],
             files,
             records.versions(),
             f'{records.invocation()} --inference --model {self.root} --prompts "…"',
-            summed,
+            sweep_report,
         )
-
-    def _is_here(self, trial: Trial) -> bool:
-        return any((self.root / trial.folder).glob("*.safetensors"))
-
-    def _upload(self, best: Trial | None) -> None:
-        if self.plan.hub and best is not None:
-            from autotrain_llm.run.session.hub import upload
-
-            self.watch.stage("Uploading")
-            self.watch.note(f"Uploaded to {upload(self.root, self.plan.hub, self.context.token)}")
 
 
 def nothing_finished(trials: list[Trial]) -> RunFailed:
-    """No trial has a metric: why the first did not, which is most often why none did."""
+    """The failure of a sweep without a complete trial, with the reason of the first failed trial, which most others usually share."""
     first = next((trial for trial in trials if trial.why), None)
     if first is None:
-        return RunFailed("no trial was begun within --sweep-timeout", "a longer --sweep-timeout")
-    fix = (
-        next((finding["fix"] for finding in first.findings if finding["fix"]), None) if first.state == REFUSED else None
-    )
+        return RunFailed("no trial was started within --sweep-timeout", "a longer --sweep-timeout")
+    fixes = [finding["fix"] for finding in first.findings if finding["fix"]] if first.state == REFUSED else []
     return RunFailed(
-        f"none of {len(trials)} trials came to its end; trial {first.number} {first.state}: {first.why}",
-        fix or f"{SWEEP}/trials.csv holds the reason of each",
+        f"none of {len(trials)} trials completed; trial {first.number} {first.state}: {first.why}",
+        fixes[0] if fixes else f"{SWEEP}/trials.csv has the reason of each",
     )
 
 
-def words_of(plan: Plan, root: Path, sweep: SweepPlan) -> list[str]:
-    """The command again; of a database's address, which is a secret, all but the password."""
+def command_of(plan: Plan, root: Path, sweep: SweepPlan) -> list[str]:
+    """The command again, with the address of a database but not its password."""
     words = records.command_of(plan, root)
     return [*words, "--sweep-storage", sweep.storage.replace(":***@", "@")] if sweep.storage else words
 
 
-def _quoted(word: str) -> str:
-    import shlex
-
-    return word if word.startswith("--") else shlex.quote(word)
-
-
 @contextmanager
-def stopping() -> Iterator[None]:
-    """Between trials, a signal ends the sweep at once; inside one, the run has its own way to end."""
+def interruptible() -> Iterator[None]:
+    """Between trials a signal ends the sweep at once; during a trial the run's own handlers do."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before: dict[int, Any] = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise Interrupted(signum, "Interrupted between trials")
+
+    handlers: dict[int, Any] = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
 
 
 @contextmanager
-def quick_collections() -> Iterator[None]:
-    """Looking for garbage after each trial leaves out what was there before the first one: the libraries' many thousand objects."""
+def frozen_garbage() -> Iterator[None]:
+    """Collections after each trial skip the objects that exist before the first one: the libraries have hundreds of thousands."""
     gc.freeze()
     try:
         yield
     finally:
         gc.unfreeze()
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(number, "Interrupted between trials")

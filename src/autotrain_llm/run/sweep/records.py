@@ -1,4 +1,4 @@
-"""What a sweep leaves: `sweep/trials.json`, `trials.csv`, `best.yaml`, the models of the best trials, and the best one at the root."""
+"""The files of a sweep: `sweep/trials.json`, `trials.csv`, `best.yaml`, the models of the best trials, and the best one at the root."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from autotrain_llm.context.output_dir import CHECKPOINTS, SWEEP, earlier_run
 from autotrain_llm.declare.text import plain
 from autotrain_llm.planning.plan import SweepPlan
 from autotrain_llm.run.artifacts.output_lock import UNFINISHED
-from autotrain_llm.run.artifacts.records import finite, write_json
+from autotrain_llm.run.artifacts.records import finite, write_json, write_text
 from autotrain_llm.run.sweep.trial import COMPLETE, INTERRUPTED, RUNNING, Trial
 
-# Of a trial's folder, what stays when its model goes.
-RECORDS = frozenset(("run.json", "metrics.jsonl", "command.sh", "README.md", "report.html", "eval", "logs"))
-# Of the best trial's folder, what is not put at the root, where the sweep has its own.
-ITS_OWN = frozenset(("run.json", "command.sh", "README.md", "report.html", CHECKPOINTS))
+# The files of a trial's folder that stay when its model is removed.
+KEPT_FILES = frozenset(("run.json", "metrics.jsonl", "command.sh", "README.md", "report.html", "eval", "logs"))
+# The files of the best trial that are not copied to the root, where the sweep has its own.
+NOT_COPIED = frozenset(("run.json", "command.sh", "README.md", "report.html", CHECKPOINTS))
 
 
 def best_of(trials: Sequence[Trial], direction: str) -> Trial | None:
@@ -38,14 +38,14 @@ def ranked(trials: Sequence[Trial], direction: str) -> list[Trial]:
     return sorted(complete, key=lambda trial: (sign * (trial.metric or 0.0), trial.number))
 
 
-class Ledger:
-    """Writes the records of one sweep. Called by one process at a time."""
+class SweepRecords:
+    """Writes the records of one sweep; the caller holds the study's lock."""
 
     def __init__(self, root: Path, sweep: SweepPlan, base: Config) -> None:
         self.root, self.sweep, self.base = root, sweep, base
 
     def write(self, trials: Sequence[Trial], importances: Mapping[str, float] | None = None) -> None:
-        """All records, and the models of all but the best trials removed."""
+        """Write all records, and remove the models of all but the best trials."""
         best = best_of(trials, self.sweep.direction)
         document = {
             **{name: getattr(self.sweep, name) for name in ("study", "metric", "direction", "space")},
@@ -54,9 +54,9 @@ class Ledger:
             "trials": [trial.as_json() for trial in trials],
         }
         write_json(self.root / SWEEP / "trials.json", document)
-        _write_text(self.root / SWEEP / "trials.csv", self._table(trials))
+        write_text(self.root / SWEEP / "trials.csv", self._table(trials))
         if best is not None:
-            _write_text(self.root / SWEEP / "best.yaml", self._config(best))
+            write_text(self.root / SWEEP / "best.yaml", self._config(best))
         self._remove_models(trials)
 
     def _table(self, trials: Sequence[Trial]) -> str:
@@ -86,20 +86,22 @@ class Ledger:
 
     def _remove_models(self, trials: Sequence[Trial]) -> None:
         here = [trial for trial in trials if (self.root / trial.folder).is_dir()]
-        kept = {trial.number for trial in ranked(here, self.sweep.direction)[: self.sweep.keep]}
-        kept |= {trial.number for trial in here[-1:] if trial.state == INTERRUPTED}  # until another one is over
+        best_numbers = {trial.number for trial in ranked(here, self.sweep.direction)[: self.sweep.keep]}
+        best_numbers |= {
+            trial.number for trial in here[-1:] if trial.state == INTERRUPTED
+        }  # until the next trial is over
         for trial in here:
-            if trial.number not in kept and trial.state != RUNNING:
+            if trial.number not in best_numbers and trial.state != RUNNING:
                 remove_model(self.root / trial.folder)
 
-    def place(self, best: Trial) -> tuple[list[str], str | None]:
-        """Put the best trial's model at the root, ready to use; returns the names of its files and its best checkpoint.
+    def copy_to_root(self, best: Trial) -> tuple[list[str], str | None]:
+        """Put the best trial's model at the root; returns the names of its files and its best checkpoint.
 
-        Files are linked, so that the model lies on the disk once.
+        Files are hard links, so that the model takes its disk space once.
         """
         source = self.root / best.folder
         run = earlier_run(source)
-        names = [str(name) for name in run.get("files", []) if name not in ITS_OWN and (source / name).exists()]
+        names = [str(name) for name in run.get("files", []) if name not in NOT_COPIED and (source / name).exists()]
         staged = self.root / UNFINISHED
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()
@@ -110,21 +112,21 @@ class Ledger:
             if target.is_dir():
                 shutil.rmtree(target)
             entry.replace(target)
-        shutil.rmtree(staged)  # a link to what already lies there is not moved
+        shutil.rmtree(staged)  # replacing a file by a link to itself leaves the link behind
         if any((source / CHECKPOINTS).glob("*")):
             shutil.rmtree(self.root / CHECKPOINTS, ignore_errors=True)
             _link(source / CHECKPOINTS, self.root / CHECKPOINTS)
         card = (source / "README.md").read_text(encoding="utf-8")
         card = card.replace(str(source), str(self.root)).replace(f"# {source.name}\n", f"# {self.root.name}\n", 1)
-        _write_text(self.root / "README.md", card)
+        write_text(self.root / "README.md", card)
         checkpoint = run.get("outcome", {}).get("best_checkpoint")
         return [*names, "README.md"], checkpoint
 
 
 def remove_model(folder: Path) -> None:
-    """Take the model out of a trial's folder; what is known of the trial stays."""
+    """Remove the model from a trial's folder; its records stay."""
     files = [str(name) for name in earlier_run(folder).get("files", [])]
-    for name in {*files, CHECKPOINTS, UNFINISHED} - RECORDS:
+    for name in {*files, CHECKPOINTS, UNFINISHED} - KEPT_FILES:
         path = folder / name
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -133,7 +135,7 @@ def remove_model(folder: Path) -> None:
 
 
 def history_of(folder: Path) -> list[dict[str, float]]:
-    """What a run logged, a dictionary a step."""
+    """The logged metrics of a run, a dictionary a step."""
     try:
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -143,19 +145,16 @@ def history_of(folder: Path) -> list[dict[str, float]]:
 
 
 def read_trials(root: Path) -> list[Trial]:
-    """The trials that an earlier process wrote down."""
+    """The trials in `trials.json`."""
     try:
         document = json.loads((root / SWEEP / "trials.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    trials = [Trial(**entry) for entry in document["trials"]]
-    for trial in trials:
-        trial.intermediate = {int(step): value for step, value in trial.intermediate.items()}
-    return trials
+    return [Trial.from_json(entry) for entry in document["trials"]]
 
 
 def _link(source: Path, target: Path) -> None:
-    """The same file, or folder of files, at a second place; a copy where the file system has no links."""
+    """Hard-link a file, or the files of a folder; copy them where the file system has no links."""
     if source.is_dir():
         target.mkdir(parents=True)
         for entry in source.iterdir():
@@ -167,30 +166,20 @@ def _link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _write_text(path: Path, text: str) -> None:
-    """Write whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def summary(trials: Sequence[Trial], sweep: SweepPlan, importances: Mapping[str, float]) -> dict[str, Any]:
-    """The report's `sweep`."""
+    """The report's `sweep`, as JSON."""
     best = best_of(trials, sweep.direction)
     own = next((trial.metric for trial in trials if trial.own and trial.metric is not None), None)
     counts: dict[str, int] = {}
     for trial in trials:
         counts[trial.state] = counts.get(trial.state, 0) + 1
-    said = best and {name: getattr(best, name) for name in ("number", "values", "metric", "folder", "host")}
+    shown = best and {name: getattr(best, name) for name in ("number", "values", "metric", "folder", "host")}
     document: dict[str, Any] = finite(
         {
             "study": sweep.study,
             "metric": sweep.metric,
             "direction": sweep.direction,
-            "best": said,
+            "best": shown,
             "own_metric": own,
             "counts": counts,
             "importances": dict(importances),

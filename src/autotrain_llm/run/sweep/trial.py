@@ -1,4 +1,4 @@
-"""One trial: the command with other values, checked, planned and carried out like any other run, in a folder of its own."""
+"""A trial: the command with other values, checked, planned and trained like any other run, in a folder of its own."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.failures import Interrupted, RunFailed
 from autotrain_llm.run.session.execute import execute
 from autotrain_llm.run.session.run_report import RunReport
-from autotrain_llm.run.sweep.initial_weights import Weights
+from autotrain_llm.run.sweep.initial_weights import InitialWeights
 
 COMPLETE, PRUNED, FAILED, REFUSED = "complete", "pruned", "failed", "refused"
 INTERRUPTED, LOST, RUNNING = "interrupted", "lost", "running"
-Stop = Callable[[float], bool]  # whether a trial that has just measured this should be given up
+ShouldPrune = Callable[[float], bool]  # given the metric of an evaluation, whether to stop the trial early
 
 
 @dataclass
 class Trial:
-    """What is known of one trial. `intermediate` holds the metric by step; `findings` why it was refused; `folder` is relative to the output
-    folder of the `host` that ran it."""
+    """One trial and its result. `own` marks the trial with the command's own values, `intermediate` is the metric by step, `findings` why it was
+    refused, and `folder` relative to the output folder of the `host` that ran it."""
 
     number: int
     values: dict[str, Any]
@@ -52,26 +52,32 @@ class Trial:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Trial:
+        trial = cls(**entry)
+        trial.intermediate = {int(step): value for step, value in trial.intermediate.items()}  # JSON's keys are strings
+        return trial
+
     @property
     def why(self) -> str:
-        """Why it came to nothing, in a line."""
+        """Why it has no result, in one line."""
         return self.failure or "; ".join(finding["message"] for finding in self.findings)
 
 
 def folder_of(number: int) -> str:
-    """Where a trial lies, from the output folder."""
+    """The folder of a trial, relative to the output folder."""
     return f"sweep/trial-{number:03d}"
 
 
 class Pruned(RunFailed):
-    """The pruner gave the trial up."""
+    """The pruner stopped the trial early."""
 
 
-class TrialWatch(ProgressCallback):
-    """Passes on what a trial does, keeps the metric of its evaluations, and ends a trial that is to be given up."""
+class TrialProgress(ProgressCallback):
+    """Forwards a trial's progress, records the metric of its evaluations, and stops a trial that is pruned."""
 
-    def __init__(self, outer: ProgressCallback, metric: str, record: Trial, stop: Stop) -> None:
-        self.outer, self.metric, self.record, self.stop_after = outer, metric, record, stop
+    def __init__(self, outer: ProgressCallback, metric: str, trial_record: Trial, should_prune: ShouldPrune) -> None:
+        self.outer, self.metric, self.trial_record, self.should_prune = outer, metric, trial_record, should_prune
         self.steps = 0
 
     def stage(self, text: str) -> None:
@@ -90,20 +96,20 @@ class TrialWatch(ProgressCallback):
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self.outer.log(step, metrics)
         value = metrics.get(self.metric)
-        if value is None or step <= 0 or not math.isfinite(value):  # what was measured before training is no trial's
+        if value is None or step <= 0 or not math.isfinite(value):  # step 0 is the model before training
             return
-        self.record.intermediate[step] = value
-        if self.stop_after(value) and step < self.steps:
+        self.trial_record.intermediate[step] = value
+        if self.should_prune(value) and step < self.steps:
             raise Pruned(
-                f"given up after step {step} of {self.steps}: {self.metric} {value:.6g} is behind other trials"
+                f"pruned after step {step} of {self.steps}: {self.metric} {value:.6g} is worse than that of other trials"
             )
 
     def finish(self) -> None:
-        """The trial is over; the sweep is not."""
+        """Not forwarded: the trial is over, the sweep is not."""
 
 
 class Trials:
-    """Carries out the trials of one sweep. They share prepared rows, the process and the weights that were read once."""
+    """Carries out the trials of one sweep, which share the process, the prepared rows and the initial weights."""
 
     def __init__(
         self, plan: Plan, context: RunContext, findings: tuple[Finding, ...], folder: Path, watch: ProgressCallback
@@ -113,17 +119,17 @@ class Trials:
         self.folder, self.watch = folder, watch
         self.context = context
         self.base = base_of(context.config, plan.sweep)
-        self.known = frozenset(findings)  # said once, of the command itself
-        self.weights = Weights()
+        self.command_findings = frozenset(findings)  # reported once, with the command
+        self.weights = InitialWeights()
 
-    def carry_out(self, trial: Trial, stop: Stop) -> None:
-        """Run a trial to whatever end; what became of it stands in `trial`. Raises Interrupted, and RunFailed on a full disk."""
+    def carry_out(self, trial: Trial, should_prune: ShouldPrune) -> None:
+        """Run a trial and write its result into `trial`. Raises Interrupted, and RunFailed where the disk is full; other failures are the trial's."""
         began = time.perf_counter()
         self.watch.trial(trial.number, trial.values, trial.own)
         try:
-            self._run(trial, stop)
-        except Pruned as given_up:
-            trial.state, trial.failure = PRUNED, given_up.message
+            self._run(trial, should_prune)
+        except Pruned as pruned:
+            trial.state, trial.failure = PRUNED, pruned.message
         except Interrupted as stopped:
             trial.state, trial.failure = INTERRUPTED, stopped.message.split(" To go on")[0]
             raise
@@ -137,33 +143,32 @@ class Trials:
             trial.seconds = round(time.perf_counter() - began, 3)
             release_memory()
 
-    def _run(self, trial: Trial, stop: Stop) -> None:
+    def _run(self, trial: Trial, should_prune: ShouldPrune) -> None:
         config = config_of(self.base, trial.values, self.folder / trial.folder)
         checked = preflight(config, earlier=self.context)
-        trial.findings = [finding.as_json() for finding in checked.findings if finding not in self.known]
+        trial.findings = [finding.as_json() for finding in checked.findings if finding not in self.command_findings]
         if checked.refused or checked.plan is None:
             trial.state = REFUSED
             return
         (self.folder / trial.folder).mkdir(parents=True, exist_ok=True)  # so that a run that fails leaves its records
-        watch = TrialWatch(self.watch, self.sweep.metric, trial, stop)
+        watch = TrialProgress(self.watch, self.sweep.metric, trial, should_prune)
         inputs = inputs_of(checked.plan, checked.context, checked.findings)
-        self._measure(trial, execute(checked.plan, inputs, watch, self.weights, with_page=False))
+        self._record(trial, execute(checked.plan, inputs, watch, self.weights, with_page=False))
 
-    def _measure(self, trial: Trial, report: RunReport) -> None:
-        value = report.metrics.get(self.sweep.metric)
-        trial.metrics = {name: float(number) for name, number in report.metrics.items() if math.isfinite(number)}
-        if value is None or not math.isfinite(value):
-            what = "was not reported" if value is None else "is not a number"
-            trial.state, trial.failure = FAILED, f"{self.sweep.metric} {what}"
+    def _record(self, trial: Trial, report: RunReport) -> None:
+        metric = report.metrics.get(self.sweep.metric)
+        trial.metrics = {name: float(value) for name, value in report.metrics.items() if math.isfinite(value)}
+        if metric is None or not math.isfinite(metric):
+            reason = "was not reported" if metric is None else "is not a number"
+            trial.state, trial.failure = FAILED, f"{self.sweep.metric} {reason}"
         else:
-            trial.state, trial.metric = COMPLETE, float(value)
+            trial.state, trial.metric = COMPLETE, float(metric)
 
 
 def base_of(config: Config, sweep: SweepPlan) -> Config:
-    """The sweep's command as one of its runs, with the rows that the sweep holds out. A trial's best checkpoint is best at what trials are
-    compared by."""
-    of_the_sweep = tuple(param.name for param in PARAMS.values() if param.group == "Sweep" or not param.in_trials)
-    base = config.without(of_the_sweep)
+    """The command of the sweep as a single run, with the sweep's validation split. A trial chooses its best checkpoint by the sweep's metric."""
+    not_of_trials = tuple(param.name for param in PARAMS.values() if param.group == "Sweep" or not param.in_trials)
+    base = config.without(not_of_trials)
     changes = {"valid_split": sweep.held_out} if sweep.held_out else {}
     if chooses_checkpoints(config):
         changes["metric_for_best_model"] = best_metric(config)[0]
@@ -171,15 +176,15 @@ def base_of(config: Config, sweep: SweepPlan) -> Config:
 
 
 def config_of(base: Config, values: Mapping[str, Any], folder: Path) -> Config:
-    """The command of one trial. Nobody goes on from a trial's checkpoint: none is written while it runs, but for what needs one."""
+    """The command of one trial. It saves checkpoints only where it has to choose one or the user asked for them: nothing resumes from them."""
     changes = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     config = base.replace({**changes, "output_dir": str(folder)})
-    asked = chooses_checkpoints(config) or config.given("save_strategy") or config.given("save_steps")
-    return config if asked else config.replace({"save_strategy": "no"})
+    saves = chooses_checkpoints(config) or config.given("save_strategy") or config.given("save_steps")
+    return config if saves else config.replace({"save_strategy": "no"})
 
 
 def release_memory() -> None:
-    """Give back what the last trial held, before the next one asks for it."""
+    """Free the memory of the last trial before the next one allocates."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

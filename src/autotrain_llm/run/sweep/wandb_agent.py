@@ -1,7 +1,7 @@
-"""Weights & Biases' side of a sweep: its server proposes values and keeps the trials, its agent asks for them one by one.
+"""Weights & Biases' side of a sweep: its server proposes values and stores the trials, its agent requests them one by one.
 
-The sweep's id is kept in the output folder, so that `--resume` goes on with it. The user's own values, which a server knows no way to be
-handed, are tried first and outside of it.
+The id of the sweep is in the output folder, for `--resume`. The command's own values, which can't be enqueued on the server, are tried first and
+without it.
 """
 
 from __future__ import annotations
@@ -27,17 +27,19 @@ ID_FILE = "wandb.json"
 METHODS = {"tpe": "bayes", "random": "random", "grid": "grid"}
 
 
-def sweep_of_wandb(sweep: SweepPlan, root: Path, trials: Trials, written: Callable[[list[Trial]], None]) -> list[Trial]:
-    """All trials, those of earlier processes in this folder among them."""
+def wandb_trials(
+    sweep: SweepPlan, root: Path, trials: Trials, write_records: Callable[[list[Trial]], None]
+) -> list[Trial]:
+    """Carry out the trials; returns them with those of earlier processes in this folder."""
     wandb = import_module("wandb")
-    agent = _Agent(wandb, sweep, root, trials, written)
+    agent = _Agent(wandb, sweep, root, trials, write_records)
     if sweep.own and not agent.done:
         agent.carry_out(sweep.own, own=True)
-    left = sweep.trials - len(agent.done)
-    if left > 0 and not agent.is_late():
+    remaining = sweep.trials - len(agent.done)
+    if remaining > 0 and not agent.is_late():
         try:
-            identity = _identity(wandb, sweep, root)
-            wandb.agent(identity, function=agent.one, count=left, project=PROJECT)
+            sweep_id = _sweep_id(wandb, sweep, root)
+            wandb.agent(sweep_id, function=agent.server_trial, count=remaining, project=PROJECT)
         except Exception as fault:  # whatever the package raises without its server
             raise RunFailed(
                 f"Weights & Biases gave no more trials ({type(fault).__name__}: {fault})", "--resume"
@@ -45,8 +47,8 @@ def sweep_of_wandb(sweep: SweepPlan, root: Path, trials: Trials, written: Callab
     return agent.done
 
 
-def described(sweep: SweepPlan) -> dict[str, Any]:
-    """The sweep as Weights & Biases wants it."""
+def sweep_config(sweep: SweepPlan) -> dict[str, Any]:
+    """The configuration of the sweep for `wandb.sweep`."""
     return {
         "name": sweep.study,
         "method": METHODS[sweep.sampler],
@@ -58,29 +60,29 @@ def described(sweep: SweepPlan) -> dict[str, Any]:
 def _parameter(name: str, space: Mapping[str, Any]) -> dict[str, Any]:
     if "choices" in space:
         return {"values": space["choices"]}
-    whole, step = PARAMS[name].kind == "int", space["step"]
+    is_int, step = PARAMS[name].kind == "int", space["step"]
     if space["log"]:
-        kind = "q_log_uniform_values" if whole else "log_uniform_values"
+        kind = "q_log_uniform_values" if is_int else "log_uniform_values"
     elif step:
         kind = "q_uniform"
     else:
-        kind = "int_uniform" if whole else "uniform"
+        kind = "int_uniform" if is_int else "uniform"
     steps = {"q": step or 1} if kind.startswith("q_") else {}
     return {"distribution": kind, "min": space["low"], "max": space["high"], **steps}
 
 
-def _identity(wandb: Any, sweep: SweepPlan, root: Path) -> str:
-    """The id of the sweep on the server: the one of this folder, or a new one."""
+def _sweep_id(wandb: Any, sweep: SweepPlan, root: Path) -> str:
+    """The id of the sweep on the server: that of this folder, or of a new sweep."""
     path = root / SWEEP / ID_FILE
     if path.exists():
         return str(json.loads(path.read_text(encoding="utf-8"))["id"])
-    identity = str(wandb.sweep(described(sweep), project=PROJECT))
-    path.write_text(json.dumps({"id": identity, "project": PROJECT}) + "\n", encoding="utf-8")
-    return identity
+    sweep_id = str(wandb.sweep(sweep_config(sweep), project=PROJECT))
+    path.write_text(json.dumps({"id": sweep_id, "project": PROJECT}) + "\n", encoding="utf-8")
+    return sweep_id
 
 
 class _Agent:
-    """Carries out what the server proposes."""
+    """Carries out the trials that the server proposes."""
 
     def __init__(
         self,
@@ -88,17 +90,18 @@ class _Agent:
         sweep: SweepPlan,
         root: Path,
         trials: Trials,
-        written: Callable[[list[Trial]], None],
+        write_records: Callable[[list[Trial]], None],
     ) -> None:
-        self.wandb, self.sweep, self.root, self.trials, self.written = wandb, sweep, root, trials, written
+        self.wandb, self.sweep, self.root, self.trials = wandb, sweep, root, trials
+        self.write_records = write_records
         self.done = [trial for trial in read_trials(root) if trial.state != RUNNING]
-        self.number = 1 + max((trial.number for trial in read_trials(root)), default=-1)
+        self.next_number = 1 + max((trial.number for trial in read_trials(root)), default=-1)
         self.deadline = None if sweep.timeout is None else time.monotonic() + sweep.timeout
 
     def is_late(self) -> bool:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
-    def one(self) -> None:
+    def server_trial(self) -> None:
         """One trial with the values of the server's run."""
         os.environ.setdefault("WANDB_SILENT", "true")
         with self.wandb.init(dir=str(self.root / SWEEP)) as run:
@@ -114,17 +117,17 @@ class _Agent:
                 run.finish(exit_code=1)
 
     def carry_out(self, values: Mapping[str, Any], *, own: bool) -> Trial:
-        """One trial, written down."""
-        number, self.number = self.number, self.number + 1
-        whole = {
+        """Carry out one trial and write the records."""
+        number, self.next_number = self.next_number, self.next_number + 1
+        typed = {
             name: int(value) if PARAMS[name].kind == "int" and value is not None else value
             for name, value in values.items()
         }
-        trial = Trial(number, whole, own=own, folder=folder_of(number), host=socket.gethostname())
+        trial = Trial(number, typed, own=own, folder=folder_of(number), host=socket.gethostname())
         try:
             self.trials.carry_out(trial, lambda value: False)
         finally:
             self.done.append(trial)
-            self.written(self.done)
+            self.write_records(self.done)
             self.trials.watch.trial_done(trial.number, trial.state, trial.metric, False, trial.why)
         return trial

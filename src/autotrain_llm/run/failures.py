@@ -1,4 +1,4 @@
-"""How a run can end before its end."""
+"""The ways in which a run ends early: a failure, or a signal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Interrupted(Exception):
 
 
 def not_a_number(step: int) -> RunFailed:
-    """A loss that went past what numbers hold, at this step."""
+    """The failure of a run whose loss is NaN or infinite at this step."""
     return RunFailed(
         f"the loss is not a number at step {step}; every complete checkpoint is kept",
         "a lower --lr, more --warmup-ratio, or --mixed-precision bf16 or fp32",
@@ -30,7 +30,7 @@ def not_a_number(step: int) -> RunFailed:
 
 
 def explain(fault: BaseException, steps_done: int) -> RunFailed | None:
-    """The failure that a library's exception stands for, where it is one that a user can do something about."""
+    """The failure, with a fix, behind a library's exception: out of memory or a full disk; None for any other."""
     text = str(fault)
     kind = type(fault).__name__
     where = f"after {steps_done} steps" if steps_done else "in the first step"
@@ -44,8 +44,8 @@ def explain(fault: BaseException, steps_done: int) -> RunFailed | None:
             f"out of memory {where}",
             "a smaller --batch-size with more --gradient-accumulation, a smaller --block-size, --gradient-checkpointing, or --peft",
         )
-    cut_short = "inline_container" in text and "unexpected pos" in text  # how torch.save meets a full disk
-    if (isinstance(fault, OSError) and fault.errno == 28) or "No space left on device" in text or cut_short:
+    torch_save_failed = "inline_container" in text and "unexpected pos" in text  # how torch.save meets a full disk
+    if (isinstance(fault, OSError) and fault.errno == 28) or "No space left on device" in text or torch_save_failed:
         return RunFailed(
             f"the disk is full {where}; every complete checkpoint is kept",
             "free some space, then --resume; or a smaller --save-total-limit",

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib
+import optuna
+import optuna.visualization.matplotlib as optuna_plots
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
+from optuna import Study
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from autotrain_llm.run.artifacts.study_values import distribution, encoded
 from autotrain_llm.run.report.plots import CURVES, INK, LINE, MUTED, inline, tick
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from optuna import Study
-    from optuna.distributions import BaseDistribution
-    from optuna.trial import FrozenTrial
 
 JOURNALS = "*.journal"
 MAX_SLICES = 4  # parameters in one plot
@@ -29,10 +35,6 @@ LOW_TO_HIGH = ("#e8923a", "#bf559b", "#4377d6")
 
 def find_study(folder: Path, name: str | None = None) -> Study | None:
     """The study of this name, else the newest one, in the journal under `sweep/`; None where there is none."""
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
     for path in sorted((folder / "sweep").glob(JOURNALS)):
         try:
             storage = JournalStorage(JournalFileBackend(str(path)))
@@ -46,8 +48,6 @@ def find_study(folder: Path, name: str | None = None) -> Study | None:
 
 def study_of(record: Mapping[str, Any]) -> Study | None:
     """The study that `sweep/trials.json` records; None where it has no search spaces."""
-    import optuna
-
     space = record.get("space")
     if not isinstance(space, dict):
         return None
@@ -60,70 +60,49 @@ def study_of(record: Mapping[str, Any]) -> Study | None:
 
 
 def _frozen(trial: Mapping[str, Any], space: Mapping[str, Any]) -> FrozenTrial:
-    from optuna.trial import TrialState, create_trial
-
     states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
-    values = {name: _encoded(trial["values"][name]) for name in space if name in trial["values"]}
+    values = {name: encoded(trial["values"][name]) for name in space if name in trial["values"]}
     return create_trial(
         state=states.get(trial["state"], TrialState.FAIL),
         value=trial["metric"] if trial["state"] == "complete" else None,
         params=values,
-        distributions={name: _distribution(space[name], value) for name, value in values.items()},
+        distributions={
+            name: distribution(space[name], is_int=isinstance(value, int)) for name, value in values.items()
+        },
         intermediate_values={int(step): value for step, value in trial["intermediate"].items()},
     )
 
 
-def _encoded(value: Any) -> Any:
-    """A value as Optuna stores it: a list as JSON."""
-    return json.dumps(value) if isinstance(value, list | dict) else value
-
-
-def _distribution(space: Mapping[str, Any], value: Any) -> BaseDistribution:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if space.get("choices"):
-        return CategoricalDistribution([_encoded(choice) for choice in space["choices"]])
-    if isinstance(value, int):
-        return IntDistribution(int(space["low"]), int(space["high"]), log=space["log"], step=space["step"] or 1)
-    return FloatDistribution(float(space["low"]), float(space["high"]), log=space["log"], step=space["step"])
-
-
 def plots_of(study: Study, metric: str) -> Iterator[tuple[str, Callable[[], str]]]:
     """The title and a drawing function of each plot that this study has data for. Call them inside `drawing`."""
-    import optuna.visualization.matplotlib as plots
-
     done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     reporting = [trial for trial in study.trials if len(trial.intermediate_values) > 1]
     searched = list(dict.fromkeys(name for trial in done for name in trial.params))
     if done:
-        yield _plot("Optimisation history", lambda: plots.plot_optimization_history(study, target_name=metric))
+        yield _plot("Optimisation history", lambda: optuna_plots.plot_optimization_history(study, target_name=metric))
     if len(done) > 1 and searched:
-        yield _plot("Parameter importances", lambda: plots.plot_param_importances(study, target_name=metric))
+        yield _plot("Parameter importances", lambda: optuna_plots.plot_param_importances(study, target_name=metric))
     if 0 < len(reporting) <= MAX_LINES:
-        yield _plot("Intermediate values", lambda: plots.plot_intermediate_values(study))
+        yield _plot("Intermediate values", lambda: optuna_plots.plot_intermediate_values(study))
     if len(done) > 1:
         for start in range(0, len(searched), MAX_SLICES):
             yield _slices(study, metric, searched[start : start + MAX_SLICES])
     if len(done) > 1 and len(searched) > 1:
         yield _plot(
             "Parallel coordinates",
-            lambda: plots.plot_parallel_coordinate(study, target_name=metric),
+            lambda: optuna_plots.plot_parallel_coordinate(study, target_name=metric),
             1.7 * (len(searched) + 1),
         )
 
 
 def _slices(study: Study, metric: str, names: list[str]) -> tuple[str, Callable[[], str]]:
-    import optuna.visualization.matplotlib as plots
-
     title = f"{metric} by {', '.join(names)}"
-    return _plot(title, lambda: plots.plot_slice(study, params=names, target_name=metric), 2.5 * len(names))
+    return _plot(title, lambda: optuna_plots.plot_slice(study, params=names, target_name=metric), 2.5 * len(names))
 
 
 def _plot(title: str, plot: Callable[[], Any], inches: float = 0) -> tuple[str, Callable[[], str]]:
     def draw() -> str:
         with _agg():
-            import matplotlib.pyplot as pyplot
-
             before = set(pyplot.get_fignums())
             try:
                 plot()
@@ -140,8 +119,6 @@ def _plot(title: str, plot: Callable[[], Any], inches: float = 0) -> tuple[str, 
 @contextmanager
 def _agg() -> Iterator[None]:
     """A backend without windows, as Optuna draws through pyplot; the caller's is restored."""
-    import matplotlib
-
     before = matplotlib.get_backend(auto_select=False)
     matplotlib.use("Agg")
     try:
@@ -181,8 +158,6 @@ def _restyle(figure: Figure, inches: float) -> None:
 
 
 def _recolour(axes: Axes) -> None:
-    from matplotlib.colors import LinearSegmentedColormap
-
     axes.tick_params(which="both", colors=MUTED, length=0, labelsize=8)
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set(color=MUTED, fontsize=9)
@@ -199,8 +174,6 @@ def _recolour(axes: Axes) -> None:
 
 def _plain_scales(axes: Axes) -> None:
     """Plain numbers at the ticks: matplotlib's own need its math text."""
-    from matplotlib.ticker import MaxNLocator, NullFormatter
-
     if axes.get_xlabel() in ("Trial", "Step"):
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import logging
 import os
 import socket
@@ -21,7 +20,7 @@ from typing import Any
 from zlib import crc32
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.storages.journal import JournalFileBackend
@@ -34,6 +33,7 @@ from autotrain_llm.context.file_lock import FileLock, owner_of_lock
 from autotrain_llm.context.output_dir import SWEEP
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.planning.plan import SweepPlan
+from autotrain_llm.run.artifacts.study_values import distribution, encoded
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.sweep.trial import COMPLETE, INTERRUPTED, LOST, PRUNED, RUNNING, Trial, folder_of
 
@@ -48,7 +48,6 @@ POLL = 1.0  # seconds between two looks at other processes' trials
 WARM_UP = 3  # complete trials before the median pruner prunes any
 AGAIN_OF, RECORD, OWN, SURPLUS = "again_of", "record", "own", "surplus"  # user attributes of Optuna's trials
 STARTED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-SCALARS = (bool, int, float, str)
 
 
 class Study:
@@ -57,7 +56,9 @@ class Study:
     def __init__(self, sweep: SweepPlan, root: Path, seed: int, storage: BaseStorage | None, lock: FileLock) -> None:
         self.sweep, self.root, self.seed, self.lock = sweep, root, seed, lock
         self.database = storage if isinstance(storage, RDBStorage) else None
-        self.spaces = {name: distribution(name, space) for name, space in sweep.space.items()}
+        self.spaces = {
+            name: distribution(space, is_int=PARAMS[name].kind == "int") for name, space in sweep.space.items()
+        }
         self.deadline = None if sweep.timeout is None else time.monotonic() + sweep.timeout
         self._claimed: dict[int, tuple[optuna.Trial, FileLock | Heartbeat]] = {}
         self._unclaimed_since: dict[int, float] = {}
@@ -286,21 +287,6 @@ class Study:
     def _decoded(self, name: str, value: Any) -> Any:
         choices = self.sweep.space[name].get("choices", ())
         return next((choice for choice in choices if encoded(choice) == value), value)
-
-
-def encoded(value: Any) -> Any:
-    """A choice as Optuna stores it: a list as JSON."""
-    return value if value is None or isinstance(value, SCALARS) else json.dumps(value)
-
-
-def distribution(name: str, space: Mapping[str, Any]) -> BaseDistribution:
-    """A search space of the plan as Optuna's distribution."""
-    if "choices" in space:
-        return CategoricalDistribution([encoded(choice) for choice in space["choices"]])
-    low, high, is_log, step = space["low"], space["high"], space["log"], space["step"]
-    if PARAMS[name].kind == "int":
-        return IntDistribution(int(low), int(high), log=is_log, step=step or 1)
-    return FloatDistribution(float(low), float(high), log=is_log, step=step)
 
 
 def _compatible(stored: BaseDistribution, planned: BaseDistribution) -> bool:

@@ -145,8 +145,8 @@ def _written(prompts: Sequence[Example], config: Config, tokenizer: Tokenizer, f
         raise Refused(observations.findings())
     context_length = facts.context_length
     if facts.is_classifier:
-        asked = config.chat_template not in (None, NONE)
-        return scored.written(prompts, tokenizer, template, asked=asked, context=context_length)
+        given = config.chat_template not in (None, NONE)
+        return scored.ids_within_context(prompts, tokenizer, template, template_given=given, context=context_length)
     if template is None:
         ids = [_plain(_text_of(prompt), tokenizer) for prompt in prompts]
     else:

@@ -1,4 +1,4 @@
-"""Prepared rows on disk: one folder per content and settings, plain arrays and JSON, written beside its place and moved there."""
+"""Prepared rows on disk: one folder per content and settings, plain arrays and JSON, written to a temporary folder and moved into place."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def load(folder: Path, fingerprint: str) -> tuple[dict[str, Rows], dict[str, Any
 
 def _parts(rows: dict[str, Rows]) -> dict[str, TokenRows]:
     parts: dict[str, TokenRows] = {}
-    for name, held in rows.items():
-        if isinstance(held, PairRows):
-            parts.update({f"{name}.{part}": getattr(held, part) for part in PARTS})
+    for name, side in rows.items():
+        if isinstance(side, PairRows):
+            parts.update({f"{name}.{part}": getattr(side, part) for part in PARTS})
         else:
-            parts[name] = held
+            parts[name] = side
     return parts
 
 
@@ -78,17 +78,17 @@ def _load_rows(place: Path, name: str) -> Rows:
 def _load_part(place: Path, name: str) -> TokenRows:
     import numpy
 
-    held: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
     for array_name in ARRAYS:
         path = place / f"{name}.{array_name}.npy"
         if array_name == "labels" and not path.is_file():
             continue
         # An empty file can't be mapped.
         try:
-            held[array_name] = numpy.load(path, mmap_mode="r", allow_pickle=False)
+            arrays[array_name] = numpy.load(path, mmap_mode="r", allow_pickle=False)
         except ValueError:
-            held[array_name] = numpy.load(path, allow_pickle=False)
-    rows = TokenRows(**held)
+            arrays[array_name] = numpy.load(path, allow_pickle=False)
+    rows = TokenRows(**arrays)
     if len(rows.ids) != len(rows.loss_mask) or int(rows.offsets[-1]) != len(rows.ids):
         raise ValueError(f"{name} is damaged")
     return rows

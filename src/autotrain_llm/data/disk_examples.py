@@ -1,4 +1,4 @@
-"""Examples on disk, for data that would fill the memory: written once while it is converted, read again row by row where a row is asked for.
+"""Examples on disk, for data larger than memory: written once while they are converted, and read again row by row.
 
 A folder goes with the last object that needs it.
 """
@@ -59,7 +59,7 @@ class DiskExamplesWriter:
 
 
 class DiskExamples(Sequence[Example]):
-    """Examples that lie in a file. Each is made anew where it is asked for: what is changed in one is not kept."""
+    """Examples in a file. Each access makes a new object, so changes to one are not kept."""
 
     def __init__(self, folder: Folder, offsets: ndarray, keys: ndarray, indices: ndarray) -> None:
         self.folder, self._offsets, self._keys, self.indices = folder, offsets, keys, indices
@@ -106,7 +106,7 @@ class DiskExamples(Sequence[Example]):
 
 
 class TransformedExamples(Sequence[Example]):
-    """Stored examples, each changed in the same way where it is asked for."""
+    """Examples on disk, each transformed in the same way when it is read."""
 
     def __init__(self, rows: Sequence[Example], change: Callable[[Example], Example]) -> None:
         self._rows, self._change = rows, change
@@ -148,5 +148,5 @@ def keys_of(rows: Sequence[Example]) -> ndarray:
 
 
 def select_rows(rows: Sequence[Example], places: ndarray) -> Sequence[Example]:
-    """The rows at these places, as they are kept."""
+    """The rows at these indices, in memory or on disk as they are."""
     return rows.select(places) if isinstance(rows, DiskExamples) else [rows[at] for at in places.tolist()]

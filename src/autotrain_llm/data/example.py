@@ -90,7 +90,7 @@ class Example:
 
 
 def extra_columns(examples: Iterable[Example]) -> tuple[str, ...]:
-    """Names of the columns that rows have beside those that are learnt from, in the order in which they come."""
+    """Names of the columns that a trainer doesn't read, in the order in which they occur."""
     return tuple(dict.fromkeys(name for example in examples for name in example.extra))
 
 

@@ -1,5 +1,4 @@
-"""In what order rows are learnt from and how much is held at once: the same for whoever trains and for whoever reckons beforehand what
-a step takes."""
+"""In what order rows are trained on and how many are in memory at once: the same for training and for the memory estimate of a step."""
 
 from __future__ import annotations
 

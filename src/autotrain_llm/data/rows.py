@@ -1,4 +1,4 @@
-"""`TokenRows`: rows of ids as three flat arrays, which is how they are kept, cached and handed on."""
+"""`TokenRows`: rows of ids as flat arrays, in memory, in the cache and in training."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class TokenRows:
 
     def arrays(self) -> dict[str, ndarray]:
         """The arrays by name, to be written."""
-        held = {name: getattr(self, name) for name in ARRAYS}
-        return {name: array for name, array in held.items() if array is not None}
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        return {name: array for name, array in arrays.items() if array is not None}
 
 
 @dataclass

@@ -9,12 +9,12 @@ from typing import Any
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
     """`known` with the names most like `name` first; those equal but for case and spaces lead."""
-    wanted = plain(name)
+    target = plain(name)
 
     def distance(other: str) -> float:
-        if plain(other) == wanted:
+        if plain(other) == target:
             return -1.0
-        return 1.0 - difflib.SequenceMatcher(None, wanted, plain(other)).ratio()
+        return 1.0 - difflib.SequenceMatcher(None, target, plain(other)).ratio()
 
     return sorted(known, key=distance)
 

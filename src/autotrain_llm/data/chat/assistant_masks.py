@@ -1,7 +1,7 @@
 """Which characters of a rendered conversation are answers: found by rendering it turn by turn, without help from the template.
 
 Most conversations need not be rendered more than once: `skeletons.py` knows where the answers of those with the same roles lie.
-An answer runs from where the model takes over (the end of the generation prompt) through the token that ends its turn.
+An answer goes from the end of the generation prompt, where the model takes over, through the token that ends its turn.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MARKS = re.compile(r"Xq7z\d+zq7X")
 class Rendered:
     """A conversation as text, the answers in it, and the turns whose answers could not be found.
 
-    `whole` says that the text was seen to hold what each turn says, and that there is nothing else in the turns.
+    `whole` says that the text was checked to hold the content of each turn, and that the turns hold nothing else.
     """
 
     text: str
@@ -53,12 +53,12 @@ def render_with_answers(
 
 
 def _ends_in_nothing_but_space(template: ChatTemplate, text: str, spans: list[Span]) -> bool:
-    """Whether an answer ends in space that a template, which writes nothing after an answer, leaves to be told from its content."""
+    """Whether an answer ends in spaces that can't be told from its content, as the template writes nothing after an answer."""
     return not template.turn_suffix and any(text[end - 1].isspace() for _, end in spans)
 
 
 def _of_marks(template: ChatTemplate, messages: list[Message], first: int) -> tuple[str, list[Span]] | None:
-    """The text and the answers of a conversation that stands for all of its shape; None where they can't all be found."""
+    """The text and the answers of a conversation of placeholders; None where they can't all be found."""
     try:
         text = template.render(messages)
     except ChatTemplateError:
@@ -72,7 +72,7 @@ def _turn_by_turn(
     template: ChatTemplate, messages: Sequence[Message], tools: Any, answers: list[int], text: str
 ) -> Rendered:
     """The answers of a conversation, each found by rendering what comes before it and what it ends."""
-    found: list[Span] = []
+    spans: list[Span] = []
     lost: list[int] = []
     by_marks: dict[int, Span] | None = None
     for at in answers:
@@ -83,12 +83,12 @@ def _turn_by_turn(
         if span is None:
             lost.append(at)
         elif span[1] > span[0]:
-            found.append(span)
-    return Rendered(text, found, lost)
+            spans.append(span)
+    return Rendered(text, spans, lost)
 
 
 def is_answer(message: Message) -> bool:
-    """Whether a turn is to be learnt; `weight` 0 takes one out, as in the OpenAI format."""
+    """Whether a turn is trained on; `weight` 0 excludes one, as in the OpenAI format."""
     return message["role"] == "assistant" and message.get("weight", 1) != 0
 
 
@@ -105,13 +105,13 @@ def _by_prefix(template: ChatTemplate, messages: Sequence[Message], tools: Any, 
 
 
 def _end(template: ChatTemplate, text: str, start: int, end: int) -> int:
-    """Where an answer ends: after the token that ends the turn, not after the newline that only parts turns."""
+    """Where an answer ends: after the token that ends the turn, not after the newline that only separates turns."""
     stop = template.end_of_turn
     if stop:
-        for wanted in (stop, stop.strip()):
-            found = text.rfind(wanted, start, end)
-            if found >= 0:
-                return found + len(wanted)
+        for ending in (stop, stop.strip()):
+            at = text.rfind(ending, start, end)
+            if at >= 0:
+                return at + len(ending)
     if not stop and template.turn_suffix and text.endswith(template.turn_suffix, start, end):
         return end - len(template.turn_suffix)
     return start + len(text[start:end].rstrip())
@@ -120,7 +120,7 @@ def _end(template: ChatTemplate, text: str, start: int, end: int) -> int:
 def _by_marks(template: ChatTemplate, messages: Sequence[Message], tools: Any, text: str) -> dict[int, Span]:
     """The answers of a conversation whose rendering changes with what follows, as where earlier thoughts are taken out.
 
-    The conversation is rendered once more with a mark for each answer; what stands between the marks is looked for in the text.
+    The conversation is rendered once more with a mark for each answer; the text between the marks is searched for in the original text.
     """
     marked = [_marked(message, at) if is_answer(message) else message for at, message in enumerate(messages)]
     try:
@@ -131,7 +131,7 @@ def _by_marks(template: ChatTemplate, messages: Sequence[Message], tools: Any, t
     marks = [int(mark[4:-4]) for mark in MARKS.findall(rendered)]
     if not text.startswith(pieces[0]) or not text.endswith(pieces[-1]):
         return {}
-    found: dict[int, Span] = {}
+    spans: dict[int, Span] = {}
     position = len(pieces[0])
     for number, mark in enumerate(marks):
         last = number == len(marks) - 1
@@ -139,12 +139,12 @@ def _by_marks(template: ChatTemplate, messages: Sequence[Message], tools: Any, t
         if next_at < position:
             return {}
         turn = mark // 2
-        start = found[turn][0] if turn in found else position
-        found[turn] = (start, next_at)
+        start = spans[turn][0] if turn in spans else position
+        spans[turn] = (start, next_at)
         position = next_at + len(pieces[number + 1])
     return {
         turn: (_from_thought(template, text, start), _through_end(template, text, end))
-        for turn, (start, end) in found.items()
+        for turn, (start, end) in spans.items()
     }
 
 

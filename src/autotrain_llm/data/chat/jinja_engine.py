@@ -89,9 +89,9 @@ def as_templates_see(message: dict[str, Any]) -> dict[str, Any]:
     """A message without empty fields, its reasoning under every name that templates read it by."""
     if len(message) == 2 and message.get("content") is not None:
         return message  # a role and a text, as nearly all are: templates can't change what they are given
-    kept = {key: value for key, value in message.items() if value is not None and key != "weight"}
-    reasoning = next((kept[key] for key in REASONING if key in kept), None)
-    return kept if reasoning is None else {"thinking": reasoning, **kept, "reasoning_content": reasoning}
+    fields = {key: value for key, value in message.items() if value is not None and key != "weight"}
+    reasoning = next((fields[key] for key in REASONING if key in fields), None)
+    return fields if reasoning is None else {"thinking": reasoning, **fields, "reasoning_content": reasoning}
 
 
 def generated_spans(marked: str) -> tuple[str, list[tuple[int, int]]]:

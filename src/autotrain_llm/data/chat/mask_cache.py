@@ -1,8 +1,8 @@
-"""Where answers lie in conversations of one shape: found once, with a conversation of marks, then read off each one's text.
+"""Where the answers are in conversations with the same roles: found once, with placeholders as contents, then applied to each text.
 
-A template that writes the same around the contents of two conversations with the same roles puts their answers in the same places. That
-it does is checked on each text, letter by letter, with contents as they are or trimmed; where it doesn't, the conversation is rendered turn by
-turn (`masks.py`).
+A template that writes the same text around the contents of two conversations with the same roles puts their answers in the same places. This is
+checked on each text, character by character, with contents as they are or trimmed; where it fails, the conversation is rendered turn by turn
+(`assistant_masks.py`).
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ Span = tuple[int, int]
 Slowly = Callable[[list[Message], int], tuple[str, list[Span]] | None]
 CONTENT = "Wq5k{}kq5W"
 CONTENTS = re.compile(r"Wq5k(\d+)kq5W")
-# Templates look for thoughts in what is said, and move or remove them.
+# Templates look for thoughts in the content, and move or remove them.
 THOUGHTS = "think>"
 MOST_SKELETONS = 512
 
 
 @dataclass(slots=True)
 class TemplateSkeleton:
-    """What stands around each content, and for each answer its turn and how far it reaches before and behind that turn's content."""
+    """The text around each content, and for each answer its turn and how far it reaches before and after that turn's content."""
 
     around: list[str]
     answers: list[tuple[int, int, int]]
 
     def answers_in(self, contents: Sequence[str], text: str) -> list[Span] | None:
-        """The answers of a text; None where it is anything but these contents with what stands around them."""
+        """The spans of the answers; None where the text is anything but these contents with the text around them."""
         parts = [self.around[0]]
         for content, behind in zip(contents, self.around[1:], strict=True):
             parts += (content, behind)
@@ -44,13 +44,13 @@ class TemplateSkeleton:
 
 
 class TemplateSkeletons:
-    """The shapes of conversations that one template has been asked for."""
+    """The skeletons of one template, by the roles of a conversation."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, tuple[str, ...], tuple[bool, ...]], TemplateSkeleton | None] = {}
 
     def answers(self, messages: Sequence[Message], first: int, text: str, slowly: Slowly) -> list[Span] | None:
-        """The answers from turn `first` on in the text of a conversation; None where this way doesn't lead to them."""
+        """The spans of the answers from turn `first` on in the text of a conversation; None where the skeleton doesn't fit it."""
         contents = _contents(messages)
         if contents is None or THOUGHTS in text:
             return None
@@ -62,15 +62,15 @@ class TemplateSkeletons:
         skeleton = self._known[key]
         if skeleton is None:
             return None
-        said = [content for content in contents if content]
-        found = skeleton.answers_in(said, text)
-        if found is None and any(content[0].isspace() or content[-1].isspace() for content in said):
-            found = skeleton.answers_in([content.strip() for content in said], text)  # many templates trim
-        return found
+        texts = [content for content in contents if content]
+        spans = skeleton.answers_in(texts, text)
+        if spans is None and any(content[0].isspace() or content[-1].isspace() for content in texts):
+            spans = skeleton.answers_in([content.strip() for content in texts], text)  # many templates trim
+        return spans
 
 
 def _contents(messages: Sequence[Message]) -> list[str] | None:
-    """What the turns say, where that is a text and all there is of them, and not nothing but space. An answer has to say something."""
+    """The contents of the turns, where each is a role and a text, no content is only spaces and no answer is empty; else None."""
     contents = []
     for message in messages:
         content = message.get("content")
@@ -82,19 +82,22 @@ def _contents(messages: Sequence[Message]) -> list[str] | None:
     return contents
 
 
-def _skeleton(roles: tuple[str, ...], said: tuple[bool, ...], first: int, slowly: Slowly) -> TemplateSkeleton | None:
-    """The shape of conversations with these roles, of whose turns these say something.
+def _skeleton(
+    roles: tuple[str, ...], has_text: tuple[bool, ...], first: int, slowly: Slowly
+) -> TemplateSkeleton | None:
+    """The skeleton of conversations with these roles; `has_text` says which turns have content.
 
     None where the template writes contents in another order, twice or not at all.
     """
     turns = [
-        (role, CONTENT.format(turn) if says else "") for turn, (role, says) in enumerate(zip(roles, said, strict=True))
+        (role, CONTENT.format(turn) if says else "")
+        for turn, (role, says) in enumerate(zip(roles, has_text, strict=True))
     ]
     marks = [mark for _, mark in turns if mark]
-    found = slowly([{"role": role, "content": mark} for role, mark in turns], first)
-    if found is None:
+    rendered = slowly([{"role": role, "content": mark} for role, mark in turns], first)
+    if rendered is None:
         return None
-    text, spans = found
+    text, spans = rendered
     places = [match.span() for match in CONTENTS.finditer(text)]
     if [text[start:end] for start, end in places] != marks:
         return None

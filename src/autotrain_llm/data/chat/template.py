@@ -118,9 +118,9 @@ class ChatTemplate:
     def end_of_turn(self) -> str | None:
         """The text that ends an assistant turn, up to its first special token; None where the template writes nothing."""
         tokens = sorted(filter(None, self.tokenizer.added_tokens()), key=len, reverse=True)
-        found = re.search("|".join(map(re.escape, tokens)), self.turn_suffix) if tokens else None
-        if found:
-            return self.turn_suffix[: found.end()]
+        match = re.search("|".join(map(re.escape, tokens)), self.turn_suffix) if tokens else None
+        if match:
+            return self.turn_suffix[: match.end()]
         control = CONTROL_TOKEN.search(self.turn_suffix)
         return (self.turn_suffix[: control.end()] if control else self.turn_suffix.rstrip()) or None
 
@@ -144,7 +144,7 @@ class ChatTemplate:
 
 
 def template_names() -> list[str]:
-    """The well-known formats that can be asked for by name."""
+    """The names of the templates that come with this package."""
     return sorted(path.stem for path in FOLDER.glob("*.jinja"))
 
 

@@ -49,8 +49,8 @@ def table_of(rows: Any, name: str, most: int | None) -> Table:
     """The rows of a split, the first `most` of them."""
     if most is None and rows.data.nbytes > LARGE:  # it is mapped by `datasets`
         return Table(name, Stream((number, None, row) for number, row in enumerate(rows, 1)))
-    wanted = len(rows) if most is None else min(most, len(rows))
-    return Table(name, [(number, None, row) for number, row in enumerate(rows.select(range(wanted)), 1)])
+    count = len(rows) if most is None else min(most, len(rows))
+    return Table(name, [(number, None, row) for number, row in enumerate(rows.select(range(count)), 1)])
 
 
 def fingerprint_of(rows: Any) -> bytes:

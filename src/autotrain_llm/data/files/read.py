@@ -237,9 +237,9 @@ def _rows_in(value: Any) -> list[Row] | None:
     if not isinstance(value, dict):
         return None
     for key in (*ROW_KEYS, *value):
-        held = value.get(key)
-        if isinstance(held, list) and held and all(isinstance(row, dict) for row in held) and _wraps(key, value):
-            return held
+        rows = value.get(key)
+        if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows) and _wraps(key, value):
+            return rows
     lists = list(value.values())
     if lists and all(isinstance(column, list) and len(column) == len(lists[0]) for column in lists):
         return [dict(zip(value, cells, strict=True)) for cells in zip(*lists, strict=True)]

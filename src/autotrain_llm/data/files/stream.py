@@ -1,4 +1,4 @@
-"""Rows of files that are too large to be held in memory, read while they are gone through. JSON documents and Markdown can only be read whole."""
+"""Rows of files that are larger than memory, read while they are iterated over. JSON documents and Markdown can only be read whole."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HEAD = 1 << 16
 
 
 class _NotText(Exception):
-    """What was read is not UTF-8, and that has been said."""
+    """What was read is not UTF-8, which has been observed."""
 
 
 def open_table(

@@ -1,4 +1,4 @@
-"""What can be said about columns: named ones that are absent, ones that were swapped, and rows that nothing fits."""
+"""Checks of columns: named ones that are absent, ones that were swapped, and columns that no format fits."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _described(columns: Columns, column: str) -> str:
     if kind in ("text", "turns"):
         return shown(column)
     first = next(iter(columns.values[column]), None)
-    held = {
+    contents = {
         "nothing": "nothing",
         "list": "lists",
         "object": "objects",
@@ -102,7 +102,7 @@ def _described(columns: Columns, column: str) -> str:
     }.get(kind, kind)
     inside = first[0] if isinstance(first, list) and first else first
     keys = f" with {listed(map(str, inside), 6)}" if isinstance(inside, dict) else ""
-    return f"{shown(column)} ({held}{' of objects' if keys and kind == 'list' else ''}{keys})"
+    return f"{shown(column)} ({contents}{' of objects' if keys and kind == 'list' else ''}{keys})"
 
 
 def _naming_parameters(request: DataRequest) -> tuple[str, ...]:

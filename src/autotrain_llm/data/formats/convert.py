@@ -1,4 +1,4 @@
-"""Raw rows to Examples, one function per format. A row that can't be converted is counted as a fault and left out."""
+"""Raw rows to Examples, one function per format. A row that can't be converted is observed and left out."""
 
 from __future__ import annotations
 
@@ -176,8 +176,8 @@ def _alpaca(converter: Converter, example: Example, cells: Row) -> None:
     output = converter.text(cells, "output")
     history = [pair for pair in (cells.get(converter.columns.get("history", "")) or []) if len(pair) == 2]
     turns: list[Message] = []
-    for asked, answered in [*history, (f"{instruction}\n{given}" if given else instruction, output)]:
-        turns += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+    for question, answer in [*history, (f"{instruction}\n{given}" if given else instruction, output)]:
+        turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     example.messages = converter.with_system(cells, turns)
     example.prompt = _alpaca_prompt(converter.optional(cells, "system"), history, instruction, given)
     example.completion = output
@@ -186,8 +186,8 @@ def _alpaca(converter: Converter, example: Example, cells: Row) -> None:
 def _alpaca_prompt(system: str, history: list[Any], instruction: str, given: str) -> str:
     """An instruction in the form that was usual before chat templates."""
     parts = [system.strip() or ALPACA_PREAMBLE]
-    for asked, answered in history:
-        parts += [f"### Instruction:\n{asked}", f"### Response:\n{answered}"]
+    for question, answer in history:
+        parts += [f"### Instruction:\n{question}", f"### Response:\n{answer}"]
     parts.append(f"### Instruction:\n{instruction}")
     if given:
         parts.append(f"### Input:\n{given}")
@@ -211,7 +211,7 @@ def _set_pair(converter: Converter, example: Example, cells: Row, prompt: Side, 
 
 
 def _chosen(converter: Converter, example: Example, cells: Row) -> None:
-    """A preference row of which only the chosen answer is learnt."""
+    """A preference row of which only the chosen answer is trained on."""
     chosen = converter.side(cells, "chosen")
     prompt: Side = converter.side(cells, "prompt") if "prompt" in converter.columns else ""
     if isinstance(chosen, list) and len(chosen) > 1:

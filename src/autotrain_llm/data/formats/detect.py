@@ -49,9 +49,9 @@ class Columns:
         self.first_row: dict[str, int] = {}  # by column, the first row that holds something
         for number, row in zip(range(1, LOOKED_AT + 1), rows, strict=False):
             for name, value in row.items():
-                held = self.values.setdefault(name, [])
+                values = self.values.setdefault(name, [])
                 if value is not None and value != "":
-                    held.append(value)
+                    values.append(value)
                     self.first_row.setdefault(name, number)
         self._by_plain: dict[str, str] = {}
         for name in self.values:
@@ -107,8 +107,8 @@ def messages(columns: Columns, request: DataRequest) -> ColumnMapping | None:
         column = turns[0] if len(turns) == 1 else None
     if column is None or columns.kind(column) != "turns" or _named(columns, request, "prompt_column"):
         return None
-    found = {"messages": column} | _aside(columns)
-    return ColumnMapping(columns.spelling(column), found)
+    roles = {"messages": column} | _aside(columns)
+    return ColumnMapping(columns.spelling(column), roles)
 
 
 def _is_tools(columns: Columns, name: str) -> bool:
@@ -116,9 +116,9 @@ def _is_tools(columns: Columns, name: str) -> bool:
 
 
 def _aside(columns: Columns) -> dict[str, str]:
-    """Columns that stand beside a conversation: its system prompt and its tools."""
-    found = {"system": columns.find(("system", "system_prompt"), "text"), "tools": columns.find(("tools", "functions"))}
-    return {role: column for role, column in found.items() if column is not None}
+    """Columns next to a conversation: its system prompt and its tools."""
+    roles = {"system": columns.find(("system", "system_prompt"), "text"), "tools": columns.find(("tools", "functions"))}
+    return {role: column for role, column in roles.items() if column is not None}
 
 
 def text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
@@ -158,14 +158,14 @@ def alpaca(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     output = columns.find(("output", "response", "completion", "answer"), "text", "nothing")
     if instruction is None or output is None:
         return None
-    found = {
+    roles = {
         "instruction": instruction,
         "input": columns.find(("input", "context"), "text", "nothing"),
         "output": output,
         "system": columns.find(("system", "system_prompt"), "text"),
         "history": columns.find(("history",), "list"),
     }
-    return ColumnMapping("alpaca", {role: column for role, column in found.items() if column is not None})
+    return ColumnMapping("alpaca", {role: column for role, column in roles.items() if column is not None})
 
 
 def pair(columns: Columns, request: DataRequest) -> ColumnMapping | None:
@@ -187,23 +187,23 @@ def preference(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     chosen = _named(columns, request, "text_column") or columns.find(CHOSEN, *SIDE)
     if rejected is None or chosen is None:
         return None
-    found = {"chosen": chosen, "rejected": rejected}
+    roles = {"chosen": chosen, "rejected": rejected}
     prompt = _named(columns, request, "prompt_column") or columns.find((*PROMPT, *MESSAGES), *SIDE)
-    if prompt is not None and prompt not in found.values():
-        found = {"prompt": prompt, **found}
+    if prompt is not None and prompt not in roles.values():
+        roles = {"prompt": prompt, **roles}
         extra = columns.find(("input",), "text", "nothing")
         if plain(prompt) == "instruction" and extra:
-            found["input"] = extra
-    return ColumnMapping("preference", found | _aside(columns))
+            roles["input"] = extra
+    return ColumnMapping("preference", roles | _aside(columns))
 
 
 def labelled(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """prompt, completion and whether it is a good one (KTO's own form)."""
     label = columns.find(LABEL, "flag", "number", "text")
-    found = pair(columns, request) if label else None
-    if label is None or found is None or request.trainer != "kto":
+    mapping = pair(columns, request) if label else None
+    if label is None or mapping is None or request.trainer != "kto":
         return None
-    return ColumnMapping("prompt/completion/label", found.columns | {"label": label})
+    return ColumnMapping("prompt/completion/label", mapping.columns | {"label": label})
 
 
 def prompts(columns: Columns, request: DataRequest) -> ColumnMapping | None:
@@ -220,11 +220,11 @@ def prompts(columns: Columns, request: DataRequest) -> ColumnMapping | None:
 
 
 def chosen_answers(columns: Columns, request: DataRequest) -> ColumnMapping | None:
-    """Preference pairs where answers are wanted: the chosen ones are learnt."""
-    found = preference(columns, request) if request.text_column is None else None
-    if found is None:
+    """Preference pairs for a trainer that needs answers: the chosen ones are trained on."""
+    mapping = preference(columns, request) if request.text_column is None else None
+    if mapping is None:
         return None
-    roles = {role: column for role, column in found.columns.items() if role != "rejected"}
+    roles = {role: column for role, column in mapping.columns.items() if role != "rejected"}
     return ColumnMapping("chosen answers", roles)
 
 

@@ -148,8 +148,8 @@ def _part(part: Any, number: int, column: str) -> str:
 def _calls(turn: dict[str, Any], role: str) -> list[dict[str, Any]]:
     """Tool calls with their arguments as an object, which is what chat templates expect."""
     if role == "call":
-        held = parsed(next((turn[key] for key in CONTENT_KEYS if key in turn), None))
-        calls = held if isinstance(held, list) else [held]
+        content = parsed(next((turn[key] for key in CONTENT_KEYS if key in turn), None))
+        calls = content if isinstance(content, list) else [content]
     else:
         calls = parsed(turn.get("tool_calls")) or ([turn["function_call"]] if turn.get("function_call") else [])
     return [_call(call) for call in calls if isinstance(call, dict)]
@@ -158,8 +158,8 @@ def _calls(turn: dict[str, Any], role: str) -> list[dict[str, Any]]:
 def _call(call: dict[str, Any]) -> dict[str, Any]:
     function = dict(call.get("function") or {key: call[key] for key in ("name", "arguments") if key in call})
     function["arguments"] = parsed(function.get("arguments", {}))
-    kept = {key: call[key] for key in ("id",) if call.get(key) is not None}
-    return {**kept, "type": "function", "function": function}
+    identity = {key: call[key] for key in ("id",) if call.get(key) is not None}
+    return {**identity, "type": "function", "function": function}
 
 
 def spelling(value: Any) -> str:

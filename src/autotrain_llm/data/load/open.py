@@ -1,4 +1,4 @@
-"""`open_data`: a request to a `Dataset` of converted rows, with everything that was found on the way."""
+"""`open_data`: find, read and convert the rows that a request asks for; a `Dataset`, with the findings."""
 
 from __future__ import annotations
 

@@ -28,16 +28,16 @@ def hold_out(examples: Sequence[Example], count: int, seed: int) -> tuple[Sequen
     sizes = numpy.bincount(group)
     shuffled = numpy.argsort(first).tolist()  # groups in the order in which they are met
     random.Random(seed).shuffle(shuffled)
-    held: list[int] = []
+    valid_groups: list[int] = []
     rows = 0
-    for number in shuffled:
-        if rows + sizes[number] <= count:
-            held.append(number)
-            rows += int(sizes[number])
+    for group_index in shuffled:
+        if rows + sizes[group_index] <= count:
+            valid_groups.append(group_index)
+            rows += int(sizes[group_index])
         if rows >= count:
             break
-    out = numpy.isin(group, held)
-    return select_rows(examples, numpy.flatnonzero(~out)), select_rows(examples, numpy.flatnonzero(out))
+    is_valid = numpy.isin(group, valid_groups)
+    return select_rows(examples, numpy.flatnonzero(~is_valid)), select_rows(examples, numpy.flatnonzero(is_valid))
 
 
 def possible_share(examples: Sequence[Example], seed: int) -> float | None:

@@ -1,4 +1,4 @@
-"""What is wrong with rows beside each other, rather than with one of them: what contradicts, repeats or overlaps another; and secrets."""
+"""Checks across rows: rows that contradict, repeat or overlap others, damaged characters, and secrets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from autotrain_llm.data.rules.splits import evaluation_rows_are_nearly_trained_o
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.text import plural
 
-# Of rows that are not held out of one file, some are always alike; a share above this is worth a word.
+# Separate evaluation sets always share some rows with the training data by chance; a share above this is worth a finding.
 OVERLAPPING_SHARE = 0.01
 JUDGED = ("preference", "prompt/completion/label")
 # What a wrong reading leaves behind, and the share of rows from which on it is no quotation.
@@ -43,7 +43,7 @@ DAMAGED_SHARE = 0.05
 
 @dataclass(frozen=True)
 class RowChecks:
-    """What was found, and what of the rows was not looked at, in words."""
+    """The findings, and which rows were not checked, in words."""
 
     findings: tuple[Finding, ...] = ()
     not_checked: tuple[str, ...] = ()

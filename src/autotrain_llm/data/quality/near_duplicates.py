@@ -64,15 +64,15 @@ def near_overlap(train: Sequence[Example], valid: Sequence[Example], fewest: flo
 
 
 def _distinctive_shingles(rows: Sequence[Example]) -> list[ndarray]:
-    """The runs of each row that are not of a pattern, each once, as numbers; none where too few are left."""
+    """The shingles of each row that are not of a pattern, each once, as numbers; none where too few are left."""
     import numpy
 
     words: defaultdict[str, int] = defaultdict(count(1).__next__)
     shingles = [_shingles(row, words) for row in rows]
     numbers, counts = numpy.unique(numpy.concatenate([*shingles, _none()]), return_counts=True)
     common = numbers[counts > max(PATTERN_SHARE * len(rows), 2 * WORDS)]
-    own = [held[~numpy.isin(held, common)] for held in shingles] if len(common) else shingles
-    return [held if len(held) >= FEWEST_SHINGLES else _none() for held in own]
+    own = [one[~numpy.isin(one, common)] for one in shingles] if len(common) else shingles
+    return [one if len(one) >= FEWEST_SHINGLES else _none() for one in own]
 
 
 def _none() -> ndarray:
@@ -82,13 +82,13 @@ def _none() -> ndarray:
 
 
 def _shingles(row: Example, words: defaultdict[str, int]) -> ndarray:
-    """The runs of a row, each once: its words get numbers in the order in which they are met, and a run mixes those of its own."""
+    """The shingles of a row, each once: words are numbered in the order in which they occur, and a shingle is a hash of its numbers."""
     import numpy
 
-    said = " ".join(row.strings()).lower().split()
-    if len(said) < WORDS:
+    tokens = " ".join(row.strings()).lower().split()
+    if len(tokens) < WORDS:
         return _none()
-    numbers = numpy.fromiter(map(words.__getitem__, said), dtype=numpy.uint64, count=len(said))
+    numbers = numpy.fromiter(map(words.__getitem__, tokens), dtype=numpy.uint64, count=len(tokens))
     shingles = len(numbers) - WORDS + 1
     mixed = numbers[:shingles].copy()
     for at in range(1, WORDS):
@@ -98,17 +98,17 @@ def _shingles(row: Example, words: defaultdict[str, int]) -> ndarray:
 
 
 def _likely(shingles: Sequence[ndarray], others: Sequence[ndarray], times: int) -> list[int]:
-    """Rows that can have a twin: nearly all of their runs come so many times among the others. In most data there is none."""
+    """Rows that can have a near duplicate: nearly all of their shingles occur at least `times` times among the others. In most data there is none."""
     import numpy
 
     numbers, counts = numpy.unique(numpy.concatenate([*others, _none()]), return_counts=True)
-    known = numbers[counts >= times]
-    if not len(known):
+    frequent = numbers[counts >= times]
+    if not len(frequent):
         return []
-    lengths = numpy.array([len(held) for held in shingles])
+    lengths = numpy.array([len(one) for one in shingles])
     ends = numpy.cumsum(lengths)
-    found = numpy.concatenate([[0], numpy.cumsum(numpy.isin(numpy.concatenate(shingles), known))])
-    shared = found[ends] - found[ends - lengths]
+    running = numpy.concatenate([[0], numpy.cumsum(numpy.isin(numpy.concatenate(shingles), frequent))])
+    shared = running[ends] - running[ends - lengths]
     return numpy.flatnonzero((lengths > 0) & (shared >= SIMILARITY * lengths)).tolist()
 
 
@@ -132,12 +132,12 @@ def _paired(first: Side, second: Side) -> list[tuple[Example, Example]]:
     pairs = []
     for at, hashed in _hashes(other_shingles, likely_others):
         near = sorted(index.query(hashed))
-        duplicate = next(
+        earlier = next(
             (one for one in near if _are_near_duplicates(rows[one], shingles[one], others[at], other_shingles[at])),
             None,
         )
-        if duplicate is not None:
-            pairs.append((rows[duplicate], others[at]))
+        if earlier is not None:
+            pairs.append((rows[earlier], others[at]))
         elif within:
             index.insert(at, hashed)
     return pairs

@@ -33,10 +33,10 @@ class Collector:
         self.dropped += part.dropped
         self.whole += part.whole
         self.ending += part.ending
-        held = (
+        arrays = (
             {name: getattr(part.rows, name) for name in PARTS} if isinstance(part.rows, PairRows) else {"": part.rows}
         )
-        for name, rows in held.items():
+        for name, rows in arrays.items():
             self.tokens += len(rows.ids)
             self.trained_tokens += int(rows.loss_mask.sum())
             if name not in self._sides:

@@ -1,6 +1,6 @@
 """Tokens of chat templates in the rows' own text: those that the tokenizer doesn't know, and those that the chat template writes once more.
 
-Looked for in the first rows, and only said where a share of them holds such tokens: a text may well quote one.
+Only the first rows are searched, and only a share of them with such tokens is a finding: a text may well quote one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TOKENS = re.compile("|".join(map(re.escape, (*ENDS, *STARTS))))
 AT_THE_END = re.compile(r"(?:</s>|<eos>|<\|end\|>)\s*\Z")  # elsewhere these may be marks of a page
 # The first tokens of every `scratch:` model's tokenizer, in their order.
 FIRST_OF_NEW = ("<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>")
-# What stands around turns and is never said in one.
+# Markers around turns, which never occur in one.
 TURN_MARK = re.compile(r"<\|\w+\|>|<\w+_of_turn>|\[/?INST\]|<｜[\w▁]+｜>")
 
 
@@ -56,9 +56,9 @@ def _is_new(tokenizer: Tokenizer) -> bool:
 
 def turn_marks(template: ChatTemplate) -> list[str]:
     """The marks that a template writes around the turns of a conversation."""
-    asked, answered = ({"role": role, "content": SENTINEL} for role in ("user", "assistant"))
+    question, answer = ({"role": role, "content": SENTINEL} for role in ("user", "assistant"))
     try:
-        text = template.render([asked, answered])
+        text = template.render([question, answer])
     except ChatTemplateError:
         return []
     return list(dict.fromkeys(TURN_MARK.findall(text)))
@@ -106,8 +106,8 @@ def _tokens_in(text: str) -> Iterable[str]:
     return [*TOKENS.findall(text, 0, LETTERS), *([last[0].strip()] if last else [])]
 
 
-def _are_many(found: list[tuple[Example, list[str]]], rows: list[Example]) -> bool:
-    return bool(found) and len(found) >= min(max(FEWEST, SHARE * len(rows)), len(rows))
+def _are_many(marked: list[tuple[Example, list[str]]], rows: list[Example]) -> bool:
+    return bool(marked) and len(marked) >= min(max(FEWEST, SHARE * len(rows)), len(rows))
 
 
 def _facts(renderer: RowRenderer, marked: list[tuple[Example, list[str]]], rows: list[Example]) -> dict[str, Any]:

@@ -57,14 +57,14 @@ def _existing_objects_frozen() -> Iterator[None]:
 def batches(examples: Iterable[Example]) -> Iterator[tuple[list[Example], float]]:
     """The examples in stretches, with how full a batch each is; a single empty one where there are none."""
     batch: list[Example] = []
-    letters, full, empty, wanted = 0, 0.0, True, FIRST
+    letters, full, empty, fill = 0, 0.0, True, FIRST
     for example in examples:
         batch.append(example)
         letters += sum(map(len, example.strings()))
         full = max(len(batch) / MOST_ROWS, letters / MOST_LETTERS)
-        if full >= wanted:
+        if full >= fill:
             yield batch, full
-            batch, letters, full, empty, wanted = [], 0, 0.0, False, min(2 * wanted, 1)
+            batch, letters, full, empty, fill = [], 0, 0.0, False, min(2 * fill, 1)
     if batch or empty:
         yield batch, full
 

@@ -39,7 +39,7 @@ FEWEST_LENGTHS = 20
 
 @dataclass
 class Prepared:
-    """Rows to train and to evaluate on. `findings` says what `prepare` itself found; those of the data set are with it."""
+    """Rows to train and to evaluate on. `findings` are those of `prepare` alone; the data set has its own."""
 
     train: Rows
     valid: Rows
@@ -66,16 +66,16 @@ def prepare(
 ) -> Prepared:
     """Render, tokenise, mask and cut all rows of a data set, or load what was prepared before.
 
-    `progress` hears how many rows are done; `idle_work`, which is not part of it, is called while the tokenizer's threads are at work.
+    `progress` is called with how many rows are done. `idle_work` is unrelated work that is done while the tokenizer's threads are busy.
     """
     observations = Observations()
     template = find_template(preparation.chat_template, tokenizer, observations)
     renderer = RowRenderer(dataset, tokenizer, preparation, template, observations)
     used = template if renderer.renders else None
     fingerprint = _fingerprint(dataset, tokenizer, preparation, template)
-    kept = disk.load(cache, fingerprint) if cache is not None else None
-    if kept is not None:
-        rows, document = kept
+    cached = disk.load(cache, fingerprint) if cache is not None else None
+    if cached is not None:
+        rows, document = cached
         findings = tuple(
             Finding(**{**entry, "parameters": tuple(entry["parameters"])}) for entry in document["findings"]
         )
@@ -206,7 +206,7 @@ def _statistics(train: Collector, valid: Collector, rows: dict[str, Rows]) -> di
 
 
 def _answers(rows: Rows) -> dict[str, Any] | None:
-    """What could be learnt from answers without reading them: their lengths (tokens, after cutting), or how many are good."""
+    """What a model can exploit without reading the answers: their lengths (tokens, after truncation), or how many are good."""
     import numpy
 
     if isinstance(rows, PairRows) and len(rows):

@@ -74,11 +74,11 @@ def _says_something(answer: Message) -> bool:
 def _missing(answer: Message, text: str) -> tuple[str, str] | None:
     """What of an answer is not in a text, spaces aside: which key of it, and its first words; None where all of it is there."""
     for key in ("content", *REASONING):
-        said = answer.get(key)
-        if not isinstance(said, str) or said in text:
+        part = answer.get(key)
+        if not isinstance(part, str) or part in text:
             continue
-        written, words = _letters(text), said.split()
-        if _letters(said) not in written:
+        written, words = _letters(text), part.split()
+        if _letters(part) not in written:
             runs = (" ".join(words[at : at + RUN]) for at in range(0, len(words), RUN))
             return key, next((run for run in runs if _letters(run) not in written), " ".join(words[:RUN]))[:60]
     return None
@@ -130,8 +130,8 @@ class RowRenderer:
         if example.messages is not None:
             return self.template is not None or example.completion is None
         sides: tuple[Side | None, ...] = (example.prompt, example.completion, example.chosen, example.rejected)
-        held = [side for side in sides if side is not None]
-        return bool(held) and (self.template_given or any(isinstance(side, list) for side in held))
+        present = [side for side in sides if side is not None]
+        return bool(present) and (self.template_given or any(isinstance(side, list) for side in present))
 
     # -- before any row is rendered -------------------------------------------------------------------------------------
 

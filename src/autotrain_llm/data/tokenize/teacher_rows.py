@@ -78,11 +78,11 @@ def _side(student: Rows, teacher: Rows, examples: Sequence[Example], unlike: lis
     builder = RowsBuilder()
     for row, source in enumerate(numbers.tolist()):
         other = of_example.get(source)
-        found = None if other is None else _aligned(own[row], others[other])
-        if found is None:
+        answer = None if other is None else _aligned(own[row], others[other])
+        if answer is None:
             unlike.append(examples[source])
         else:
-            builder.add(*found, source)
+            builder.add(*answer, source)
     return builder.built()
 
 

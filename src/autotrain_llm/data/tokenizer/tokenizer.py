@@ -307,13 +307,13 @@ def _read_template(path: Path) -> str:
 
 def _templates(folder: Path, config: dict[str, Any]) -> dict[str, str]:
     """The chat templates by name, from wherever the files keep them."""
-    held: Any = config.get("chat_template")
+    template: Any = config.get("chat_template")
     templates = {}
-    if isinstance(held, list):
-        named = [entry for entry in held if isinstance(entry, dict) and {"name", "template"} <= entry.keys()]
+    if isinstance(template, list):
+        named = [entry for entry in template if isinstance(entry, dict) and {"name", "template"} <= entry.keys()]
         templates = {str(entry["name"]): str(entry["template"]) for entry in named}
-    elif isinstance(held, str):
-        templates = {"default": held}
+    elif isinstance(template, str):
+        templates = {"default": template}
     written = _read_json(folder / "chat_template.json").get("chat_template")
     if isinstance(written, str):
         templates["default"] = written

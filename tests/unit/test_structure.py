@@ -132,6 +132,18 @@ def test_imports_go_one_way():
     assert [line for line in wrong if not line.startswith("__init__.py")] == []
 
 
+def test_a_run_knows_its_plan_and_its_inputs_and_not_the_context_they_were_made_in():
+    """Only what makes plans of its own, a sweep of its trials, and inference, which has none, look further."""
+    wrong = [
+        str(found)
+        for found in IMPORTS
+        if part_of(found.file) == "run"
+        and not found.file.startswith(("run/sweep/", "run/generation/"))
+        and found.module in ("autotrain_llm.context.run_context", "autotrain_llm.checks.preflight")
+    ]
+    assert wrong == [], "take a Plan and its RunInputs"
+
+
 def test_run_is_entered_inside_functions_only():
     wrong = [
         str(found)

@@ -158,10 +158,10 @@ def _score_head(config: Config, context: RunContext) -> str | None:
     """Where a model that scores has its head from; None for one that generates."""
     if config.trainer_spec.rows != "scored":
         return None
-    facts = context.model
-    if facts is None or context.is_scratch or not facts.is_classifier:
+    metadata = context.model
+    if metadata is None or context.is_scratch or not metadata.is_classifier:
         return NEW_HEAD
-    return KEPT_HEAD if facts.is_adapter or facts.num_labels == 1 else NEW_HEAD
+    return KEPT_HEAD if metadata.is_adapter or metadata.num_labels == 1 else NEW_HEAD
 
 
 def _data(config: Config, context: RunContext) -> DataPlan:

@@ -129,7 +129,7 @@ class Memory:
         beside, before = self._beside(shape, config, adapter, weight)
         statistics = self.context.prepared.statistics if self.context.prepared else {}
         share = 1.0 if spec.samples else statistics.get("trained_token_share") or 1.0
-        written, quiet = self._written(config), self._quiet(config, batch, full)
+        written, no_grad_tokens = self._written(config), self._no_grad_tokens(config, batch, full)
         unlike = min(1.0, batch.unlike / estimate.ALL_UNLIKE) if self.half and not cuda else 0.0
         several = self.processes > 1
         if several and config.distributed_backend == "ddp":
@@ -157,8 +157,8 @@ class Memory:
             second=second,
             second_adapter=second_adapter,
             merges=bool(adapter and config.merge_adapter),
-            quiet=quiet,
-            kernels=int(unlike * self._kernels(config, batch.tokens, quiet)),
+            no_grad_tokens=no_grad_tokens,
+            kernels=int(unlike * self._kernels(config, batch.tokens, no_grad_tokens)),
             before=before,
             cached=int(written * (self._longest(config) + CACHE_GROWTH) * self._cached_token(shape)),
             written=written,
@@ -173,7 +173,7 @@ class Memory:
         if not config.applies("rl_value_model") or config[Ppo].rl_value_model not in (SEPARATE, OF_REWARD):
             return None, None
         values = value_model_of(config, self.context)
-        own = facts_shape(values) if values is not None else None
+        own = metadata_shape(values) if values is not None else None
         return (shape, adapter) if own is None else (own, adapter_of(values, own, config) if adapter else None)
 
     @property
@@ -182,11 +182,11 @@ class Memory:
         if self.shape is None or not self.half or self.machine.has_cuda:
             return None
         batch = self._batch(self.config, False)
-        return self._kernels(self.config, batch.tokens, self._quiet(self.config, batch, False))
+        return self._kernels(self.config, batch.tokens, self._no_grad_tokens(self.config, batch, False))
 
-    def _kernels(self, config: Config, tokens: int, quiet: int) -> int:
+    def _kernels(self, config: Config, tokens: int, no_grad_tokens: int) -> int:
         """Those of batches with so many tokens, with gradients and without."""
-        return estimate.kernels_kept(max(tokens, quiet), self._longest(config))
+        return estimate.kernels_kept(max(tokens, no_grad_tokens), self._longest(config))
 
     def _accumulated(self, config: Config) -> int:
         if config.trainer_spec.samples:
@@ -201,7 +201,7 @@ class Memory:
         if config.applies("model_ref"):
             decided = decide_reference(config, context, self.schedule.epochs, short_of_memory=self.short_for_reference)
             if decided.kind == ANOTHER_MODEL:
-                own = facts_shape(context.reference) if context.reference else None
+                own = metadata_shape(context.reference) if context.reference else None
                 found["reference"] = estimate.frozen_bytes(own or shape, weight, half=self.half)
             elif decided.when != BEFOREHAND:
                 found["reference"] = _copied(shape, decided.kind, adapter, weight, half=self.half)
@@ -216,7 +216,9 @@ class Memory:
         rewards = [context.models.secondary("rl_reward_model_path", source) for source in reward_models(config)]
         if rewards:
             each = 2 if self.computes_in == "bf16" else 4
-            found["reward models"] = sum(each * (facts.parameters or 0) for facts in rewards if facts is not None)
+            found["reward models"] = sum(
+                each * (metadata.parameters or 0) for metadata in rewards if metadata is not None
+            )
         if config.trainer_spec.samples and config.rl_generation == "vllm":
             found["vLLM"] = int(VLLM_SHARE * self.machine.device_memory)
         return {name: size for name, size in found.items() if size}, before
@@ -225,10 +227,10 @@ class Memory:
         """How wide the teacher's hidden states are, where its logits are made beside the student's."""
         if not self.context.distills or config.distill_alpha == 0 or config.distill_cache:
             return None
-        facts = self.context.teacher
-        return (facts.hidden_size if facts else None) or (self.shape.hidden if self.shape else None)
+        metadata = self.context.teacher
+        return (metadata.hidden_size if metadata else None) or (self.shape.hidden if self.shape else None)
 
-    def _quiet(self, config: Config, batch: Batch, full: bool) -> int:
+    def _no_grad_tokens(self, config: Config, batch: Batch, full: bool) -> int:
         """Tokens of the largest batch without gradients."""
         context, prepared = self.context, self.context.prepared
         assert prepared is not None
@@ -267,7 +269,8 @@ class Memory:
     def _longest(self, config: Config) -> int:
         assert self.context.prepared is not None
         answer = config.rl_max_new_tokens if config.trainer_spec.samples else 0
-        return min(self.context.prepared.statistics["tokens"]["max"], self._limit(config)) + answer
+        longest: int = self.context.prepared.statistics["tokens"]["max"]
+        return min(longest, self._limit(config)) + answer
 
     def _limit(self, config: Config) -> int:
         changed = config.value_of(self.context.limit.parameter) if config is not self.config else None
@@ -281,12 +284,12 @@ class Memory:
             row = self._longest(config)
             tokens = int(phase.batch_size) * row
             return Batch(tokens, row, row, tokens)
-        known = (config.batch_size, self._limit(config), full, config.gradient_accumulation)
-        if known not in self._batches:
-            self._batches[known] = self._largest(
+        key = (config.batch_size, self._limit(config), full, config.gradient_accumulation)
+        if key not in self._batches:
+            self._batches[key] = self._largest(
                 config, prepared.train, config.batch_size, config.gradient_accumulation, config.seed, full
             )
-        return self._batches[known]
+        return self._batches[key]
 
     def _largest(self, config: Config, rows: Any, size: int, accumulated: int, seed: int | None, full: bool) -> Batch:
         """The batch of most tokens, of those that are made of these rows."""
@@ -314,8 +317,8 @@ class Memory:
 
     def _ordered(self, rows: Any, seed: int | None, epoch: int) -> tuple[Any, Any]:
         """In the order of an epoch, the tokens of the rows of each item (items, rows), and of the prompt that they share (items,)."""
-        known = (id(rows), epoch)
-        if known not in self._orders:
+        key = (id(rows), epoch)
+        if key not in self._orders:
             import numpy
 
             lengths = rows.lengths
@@ -323,8 +326,8 @@ class Memory:
             lengths = lengths.reshape(-1, 1) if single else lengths
             prompts = numpy.zeros(len(lengths), dtype=numpy.int64) if single else rows.prompt.lengths
             order = order_of_epoch(len(lengths), seed, epoch)
-            self._orders[known] = lengths[order], prompts[order]
-        return self._orders[known]
+            self._orders[key] = lengths[order], prompts[order]
+        return self._orders[key]
 
     # --- with other flags -------------------------------------------------------------------------------------------
 
@@ -506,7 +509,7 @@ def model_shape(context: RunContext) -> estimate.Shape | None:
     """The sizes that memory follows from; None where the model's files don't tell."""
     shape = context.shape or {}
     if not shape:
-        return facts_shape(context.model) if context.model else None
+        return metadata_shape(context.model) if context.model else None
     if context.parameters is None:
         return None
     hidden, heads = shape["hidden_size"], shape["num_attention_heads"]
@@ -524,36 +527,36 @@ def model_shape(context: RunContext) -> estimate.Shape | None:
     )
 
 
-def facts_shape(facts: ModelMetadata) -> estimate.Shape | None:
+def metadata_shape(metadata: ModelMetadata) -> estimate.Shape | None:
     """The sizes of a model as its files tell them; of experts, those that a token is sent to."""
-    hidden, layers, words = facts.hidden_size, facts.layers, facts.vocab_size
-    if not hidden or not layers or not words or facts.parameters is None:
+    hidden, layers, words = metadata.hidden_size, metadata.layers, metadata.vocab_size
+    if not hidden or not layers or not words or metadata.parameters is None:
         return None
-    experts = facts.number("num_experts_per_tok") or 1
-    inner = experts * (facts.number("moe_intermediate_size") or facts.intermediate_size or 4 * hidden)
-    heads = facts.heads or 1
-    size = facts.number("head_dim") or hidden // heads
-    keys = (facts.number("num_key_value_heads") or heads) * size
-    gated = facts.setting("hidden_act", "hidden_activation") in ("silu", "gelu_pytorch_tanh", "swish")
+    experts = metadata.number("num_experts_per_tok") or 1
+    inner = experts * (metadata.number("moe_intermediate_size") or metadata.intermediate_size or 4 * hidden)
+    heads = metadata.heads or 1
+    size = metadata.number("head_dim") or hidden // heads
+    keys = (metadata.number("num_key_value_heads") or heads) * size
+    gated = metadata.setting("hidden_act", "hidden_activation") in ("silu", "gelu_pytorch_tanh", "swish")
     return estimate.Shape(
-        facts.parameters, hidden, inner, layers, words, heads * size, keys, heads, gated, facts.is_tied
+        metadata.parameters, hidden, inner, layers, words, heads * size, keys, heads, gated, metadata.is_tied
     )
 
 
-def adapter_of(facts: ModelMetadata | None, shape: estimate.Shape, config: Config) -> estimate.Adapter:
+def adapter_of(metadata: ModelMetadata | None, shape: estimate.Shape, config: Config) -> estimate.Adapter:
     """The adapter that these flags make: on the model's own tensors where its files tell their shapes, else on those of a Llama."""
     targets = tuple(config.target_modules)
     everything = "all-linear" in targets
     sides: list[tuple[int, int]] = []
-    if facts is not None and facts.tensors:
-        for module in facts.linear_modules:
+    if metadata is not None and metadata.tensors:
+        for module in metadata.linear_modules:
             named = everything or any(is_called(module, name) for name in targets)
-            tensor = facts.tensors.get(f"{module}.weight")
+            tensor = metadata.tensors.get(f"{module}.weight")
             if named and tensor is not None and len(tensor) == 2:
                 sides.append((tensor[1], tensor[0]))
     if not sides:
         hidden, inner = shape.hidden, shape.intermediate
-        known = {
+        by_name = {
             "q_proj": (hidden, shape.queries),
             "k_proj": (hidden, shape.keys),
             "v_proj": (hidden, shape.keys),
@@ -562,8 +565,8 @@ def adapter_of(facts: ModelMetadata | None, shape: estimate.Shape, config: Confi
             "up_proj": (hidden, inner),
             "down_proj": (inner, hidden),
         }
-        sides = [side for name, side in known.items() if everything or name in targets] * shape.layers
-        sides = sides or list(known.values()) * shape.layers
+        sides = [side for name, side in by_name.items() if everything or name in targets] * shape.layers
+        sides = sides or list(by_name.values()) * shape.layers
     rank, layers = config.lora_r, max(shape.layers, 1)
     return estimate.Adapter(
         values=sum(rank * (into + out) for into, out in sides),

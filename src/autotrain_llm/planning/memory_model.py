@@ -20,10 +20,10 @@ WARM = {"cpu": 40 * MEBI, "cuda": 72 * MEBI}
 # 42 for rows of 1024 and 318 tokens. With fewer than a step needs, every layer would compile them again.
 KERNEL, KERNELS_BESIDE, TOKENS_OF_A_KERNEL, USUAL_ROW, MOST_KERNELS = 0.6 * MEBI, 40, 24, 1024, 1024
 ALL_UNLIKE = 0.1  # share by which the mean batch is smaller, from which on hardly a shape comes twice
-# Of what all layers keep, how much more the C library's heap grows by: what is freed between tensors that live on is a hole that the next
-# aligned block of that size does not fit into. Half precision makes more short-lived copies; batches of unlike size fit each other's
-# holes less. Computed twice, layers leave fewer, and as many of them. A GPU's allocator reuses blocks of the same size.
-HOLES, HOLES_EXACT, OF_TWICE, UNLIKE = 0.42, 0.2, 0.7, 2.0
+# Fragmentation of the C library's heap, as a share of what all layers keep: memory freed between tensors that live on can't hold the next
+# aligned block of the same size. Half precision makes more short-lived copies, batches of different size reuse less of what was freed, and
+# checkpointing frees more of it together. A GPU's allocator reuses blocks of the same size and has no such share.
+FRAGMENTATION, FRAGMENTATION_FP32, CHECKPOINTED_SHARE, UNLIKE = 0.42, 0.2, 0.7, 2.0
 # What training goes by as well (run/flat/):
 # Tokens whose logits are held at once. On a processor the size hardly matters between 256 and 1024; below, the matrix products
 # get slower, above, a tile leaves the cache. On a GPU the tile is what keeps the logits below this many bytes in float32.
@@ -36,8 +36,8 @@ KEPT_BYTES = 1 << 28
 # On a processor attention is computed in blocks, of so many scores over all heads, or of so many queries if that is more; and a layer
 # keeps the shares for its backward pass where they are no more bytes than that.
 BLOCK_SCORES, FEWEST_QUERIES = 1 << 20, 64
-KEPT_SHARES = 24 * MEBI
-ROOMS = 3  # of a block's scores, which all blocks and layers share
+KEPT_PROBABILITIES = 24 * MEBI
+SCORE_BUFFERS = 3  # each holds a block's attention scores; all blocks and layers share them
 # Up to so many tokens in a segment, torch's kernel for processors is faster in float32 than blocks in half precision are: forward and
 # backward of 4,096 tokens in rows of 65 took 21.9 ms to their 30.5, in rows of 100 24.8 to 25.9, of 130 28.5 to 24.7, of 250 37.3 to 27.9.
 SHORT_SPAN = 128
@@ -89,7 +89,7 @@ class Run:
     """How a run computes. `tokens` and `targets` are those of its largest batch, `row` the longest row of it, `span` the tokens of a token's row in the
     mean, `unlike` by what share of it the mean batch
     is smaller; `beside` is what else lies
-    in memory all the time, by name, `before` the bytes of a model that is let go before the first step. `by_token` is an objective of each token's log-probability. `quiet` are tokens of the largest
+    in memory all the time, by name, `before` the bytes of a model that is let go before the first step. `by_token` is an objective of each token's log-probability. `no_grad_tokens` are tokens of the largest
     batch without gradients; `shards` among how many processes weights, gradients and states are shared out; `cached` the bytes of keys and values of
     answers that are written; `kernels` how many compiled for a shape are kept; `states` the values that the optimizer keeps of each that is trained.
     `second` is a backbone that is trained beside the model's own, `second_adapter` what of it is trained where that is not all."""
@@ -116,7 +116,7 @@ class Run:
     second_adapter: Adapter | None = None
     merges: bool = False
     shards: int = 1
-    quiet: int = 0
+    no_grad_tokens: int = 0
     before: int = 0
     cached: int = 0
     written: int = 0
@@ -144,14 +144,15 @@ def peak(shape: Shape, run: Run) -> Peak:
 def moments(shape: Shape, run: Run) -> list[Peak]:
     """The moments at which a run may hold most: the others lie between two of these."""
     always = _always(shape, run)
-    kept, entry = kept_by_layer(shape, run) * run.tokens, entering(shape, run) * run.tokens
-    passing, backward = passing_by(shape, run), returning_by(shape, run) * run.tokens
+    kept, entry = kept_by_layer(shape, run) * run.tokens, layer_input_bytes(shape, run) * run.tokens
+    forward, backward = forward_bytes(shape, run), backward_bytes(shape, run) * run.tokens
     held = gradients_held(shape, run) if run.accumulates else 0
     whole = gradients_held(shape, run)
     head = head_bytes(shape, run)
     rounded = rounded_weights(shape, run)
     all_kept = (
-        kept_by_layers(shape, run, entering if run.checkpointing else kept_by_layer) + around(shape, run) * run.tokens
+        kept_by_layers(shape, run, layer_input_bytes if run.checkpointing else kept_by_layer)
+        + outside_layer_bytes(shape, run) * run.tokens
     )
     one_layer = kept + backward
     found = [
@@ -173,13 +174,15 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
             {**always, "gradients": whole, "activations": one_layer + entry, "head": _beside_the_table(shape, run)},
         ),
     ]
-    if run.quiet:
-        without = {"activations": (passing + FLOAT * shape.hidden) * run.quiet, "rounded weights": rounded}
-        quiet_head = head_bytes(shape, replace(run, tokens=run.quiet, targets=run.quiet), gradients=False)
+    if run.no_grad_tokens:
+        without = {"activations": (forward + FLOAT * shape.hidden) * run.no_grad_tokens, "rounded weights": rounded}
+        no_grad_head = head_bytes(
+            shape, replace(run, tokens=run.no_grad_tokens, targets=run.no_grad_tokens), gradients=False
+        )
         if run.before:
             without |= {"teacher": run.before, "optimizer": 0}
         name = "when the teacher is asked" if run.before else "when rows are read without learning"
-        found.append(Peak(name, {**always, **without, "head": quiet_head}))
+        found.append(Peak(name, {**always, **without, "head": no_grad_head}))
     if run.written:
         logits = run.written * shape.vocabulary * (3 * FLOAT)
         parts = {"rounded weights": rounded, "answers that are written": run.cached, "head": logits}
@@ -202,8 +205,8 @@ def _always(shape: Shape, run: Run) -> dict[str, int]:
         "weights": (weight_bytes(shape, run) + adapter + second) // run.shards,
         "optimizer": int(FLOAT * run.states * trained) // run.shards,
         **run.beside,
-        "rooms of attention": ROOMS * HALF * BLOCK_SCORES if _in_blocks(run) else 0,
-        "holes in the heap": holes(shape, run),
+        "rooms of attention": SCORE_BUFFERS * HALF * BLOCK_SCORES if _in_blocks(run) else 0,
+        "holes in the heap": fragmentation(shape, run),
     }
 
 
@@ -212,17 +215,21 @@ def kernels_kept(tokens: int, row: int) -> int:
     return min(MOST_KERNELS, KERNELS_BESIDE + int(tokens / TOKENS_OF_A_KERNEL * max(1.0, row / USUAL_ROW)))
 
 
-def holes(shape: Shape, run: Run) -> int:
-    """What the heap of a process holds beyond what lives in it."""
+def fragmentation(shape: Shape, run: Run) -> int:
+    """Bytes that the heap of a process holds beyond the tensors in it."""
     if run.device != "cpu":
         return 0
-    share = (HOLES if run.half else HOLES_EXACT) * (OF_TWICE if run.checkpointing else 1) * (1 + UNLIKE * run.unlike)
+    share = (
+        (FRAGMENTATION if run.half else FRAGMENTATION_FP32)
+        * (CHECKPOINTED_SHARE if run.checkpointing else 1)
+        * (1 + UNLIKE * run.unlike)
+    )
     return int(share * kept_by_layers(shape, run, _kept_beside_shares))
 
 
 def _kept_beside_shares(shape: Shape, run: Run) -> int:
-    """What a layer keeps but for the shares of attention, which are few, large, and of one size in each layer: they leave no holes."""
-    return kept_by_layer(shape, run) - (shares_by_token(shape, run) if _in_blocks(run) else 0)
+    """What a layer keeps without attention probabilities, which are few, large and of one size in each layer: they don't fragment the heap."""
+    return kept_by_layer(shape, run) - (attention_probabilities_bytes(shape, run) if _in_blocks(run) else 0)
 
 
 def weight_bytes(shape: Shape, run: Run) -> int:
@@ -288,7 +295,7 @@ def kept_by_layer(shape: Shape, run: Run) -> int:
 def attention_of_layer(shape: Shape, run: Run) -> int:
     """What attention keeps of a token: queries, keys and values, and, of kernels, the output and a number for each head."""
     if _in_blocks(run):
-        return HALF * (shape.queries + 2 * shape.keys) + shares_by_token(shape, run)
+        return HALF * (shape.queries + 2 * shape.keys) + attention_probabilities_bytes(shape, run)
     short = (
         run.device == "cpu" and not run.padded and run.span <= SHORT_SPAN
     )  # then torch's own kernel is given float32
@@ -303,32 +310,32 @@ def _in_blocks(run: Run) -> bool:
     return run.device == "cpu" and not run.padded and run.half and run.span > SHORT_SPAN
 
 
-def shares_by_token(shape: Shape, run: Run) -> int:
+def attention_probabilities_bytes(shape: Shape, run: Run) -> int:
     """Bytes of a layer's shares for each query, where they are kept: of all keys before its block, and of those in it."""
     queries = max(1.0, run.span)
     while queries > FEWEST_QUERIES and queries * run.span * shape.heads > BLOCK_SCORES:
         queries /= 2
     found = int(HALF * shape.heads * (run.span + queries) / 2)
-    return found if found * run.tokens <= KEPT_SHARES else 0
+    return found if found * run.tokens <= KEPT_PROBABILITIES else 0
 
 
-def entering(shape: Shape, run: Run) -> int:
+def layer_input_bytes(shape: Shape, run: Run) -> int:
     """What goes into a layer: all that is kept of it where activations are computed twice."""
     return shape.hidden * (HALF if run.adapter and run.half else FLOAT)
 
 
-def returning_by(shape: Shape, run: Run) -> int:
+def backward_bytes(shape: Shape, run: Run) -> int:
     """What a layer holds beside that while it goes backward."""
     return (6 if run.half else 8) * shape.hidden + (6 if run.half else 12) * shape.intermediate
 
 
-def passing_by(shape: Shape, run: Run) -> int:
+def forward_bytes(shape: Shape, run: Run) -> int:
     """What a layer holds while it is computed without gradients."""
     value = HALF if run.half else FLOAT
     return 3 * FLOAT * shape.hidden + value * (2 * shape.queries + 2 * shape.keys + 3 * shape.intermediate)
 
 
-def around(shape: Shape, run: Run) -> int:
+def outside_layer_bytes(shape: Shape, run: Run) -> int:
     """What lies outside of the layers: the last norm, positions, and the hidden states that something is predicted from."""
     norm = (2 if run.adapter is None else 1) * FLOAT * shape.hidden
     positions = 2 * FLOAT * (shape.queries // max(shape.heads, 1))

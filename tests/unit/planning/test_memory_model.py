@@ -126,7 +126,7 @@ def test_what_a_layer_is_said_to_keep_is_what_it_keeps(half, lora, layout, check
     shape = Shape(0, HIDDEN, INNER, 2, WORDS, HIDDEN, HIDDEN // 2, HEADS)
     adapter = None if lora is None else Adapter(0, 6 * HIDDEN + INNER, 7, RANK, lora > 0)
     run = Run(tokens, tokens, row=96, span=96, half=half, padded=layout == "padded", adapter=adapter)
-    said = estimate.entering(shape, run) if checkpointing else estimate.kept_by_layer(shape, run)
+    said = estimate.layer_input_bytes(shape, run) if checkpointing else estimate.kept_by_layer(shape, run)
     assert said == pytest.approx((four - two) / 2 / tokens, rel=0.05)
 
 

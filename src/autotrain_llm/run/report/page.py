@@ -13,7 +13,8 @@ from markupsafe import Markup
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.text import duration
-from autotrain_llm.planning.make import SECRET, Plan
+from autotrain_llm.planning.make import SECRET
+from autotrain_llm.planning.plan import Plan
 from autotrain_llm.run.artifacts.metric_changes import compare, numbers
 from autotrain_llm.run.report import formatting
 from autotrain_llm.run.report.curves import SPEED, Panel, label, panels

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from autotrain_llm.planning.memory_model import BLOCK_SCORES, FEWEST_QUERIES, KEPT_SHARES
+from autotrain_llm.planning.memory_model import BLOCK_SCORES, FEWEST_QUERIES, KEPT_PROBABILITIES
 from autotrain_llm.run.engine.flat.batch import Segments
 
 # Short segments share a block up to this many tokens.
@@ -144,7 +144,7 @@ class _BlockAttention(torch.autograd.Function):
         output = torch.empty(*queries.shape[:3], values.shape[-1], dtype=value.dtype)
         work = _Workspace(queries, keys, softcap, scratch)
         # A layer that is computed twice has to decide the same both times: it looks at nothing but its own.
-        keep = any(ctx.needs_input_grad) and softcap is None and _bytes_of_shares(blocks, queries) <= KEPT_SHARES
+        keep = any(ctx.needs_input_grad) and softcap is None and _bytes_of_shares(blocks, queries) <= KEPT_PROBABILITIES
         kept = []
         for block in blocks:
             scores, _ = work.scores(block)

@@ -7,7 +7,10 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.eval_tasks import is_file
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.metric import Metric
-from autotrain_llm.planning.plan import AnswersPlan, BertScorePlan, EvalPlan
+
+TYPE_CHECKING = False  # flags are checked without the plan's classes, which take longer to make than all else
+if TYPE_CHECKING:
+    from autotrain_llm.planning.plan import AnswersPlan, BertScorePlan, EvalPlan
 
 BERTSCORE = "bertscore"
 ENCODER = "FacebookAI/roberta-base"
@@ -48,6 +51,8 @@ def encoder_of(config: Config) -> str | None:
 
 def decide_evaluation(config: Config, context: RunContext) -> EvalPlan | None:
     """The plan's `evaluation`; None where the run has none."""
+    from autotrain_llm.planning.plan import EvalPlan
+
     if not config.use_enhanced_eval:
         return None
     metrics = chosen_metrics(config)
@@ -62,6 +67,8 @@ def decide_evaluation(config: Config, context: RunContext) -> EvalPlan | None:
 
 
 def _answers(config: Config, context: RunContext, metrics: list[Metric]) -> AnswersPlan:
+    from autotrain_llm.planning.plan import AnswersPlan
+
     rows = len(context.dataset.valid) if context.dataset else 0
     most = config.eval_samples
     return AnswersPlan(
@@ -83,6 +90,8 @@ def context_of(context: RunContext) -> int:
 
 
 def _bertscore(config: Config, context: RunContext) -> BertScorePlan | None:
+    from autotrain_llm.planning.plan import BertScorePlan
+
     model = encoder_of(config)
     metadata = context.models.secondary("eval_bertscore_model", model)
     if model is None or metadata is None:

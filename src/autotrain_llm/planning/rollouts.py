@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.planning.plan import RewardPlan
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # flags are checked without the plan's classes, which take longer to make than all else
     from autotrain_llm.models.metadata import ModelMetadata
+    from autotrain_llm.planning.plan import RewardPlan
 
 MODEL, FUNCTION, MISSING_END = "model", "function", "missing_end"
 VALUE = 4  # bytes
@@ -31,6 +31,8 @@ def reward_functions(config: Config) -> tuple[str, ...]:
 
 def rewards_of(config: Config, context: RunContext) -> tuple[RewardPlan, ...]:
     """What scores an answer: models, functions, and what is taken off where an answer doesn't end."""
+    from autotrain_llm.planning.plan import RewardPlan
+
     sources = [(MODEL, source) for source in reward_models(config)]
     sources += [(FUNCTION, source) for source in reward_functions(config)]
     rewards: list[RewardPlan] = []

@@ -11,7 +11,8 @@ from typing import Any
 
 from autotrain_llm.cli.argv import is_flag, join, name_of
 from autotrain_llm.config.aliases import ACCEPTED, RENAMED
-from autotrain_llm.config.arguments import ParsedArguments, unknown
+from autotrain_llm.config.arguments import ParsedArguments
+from autotrain_llm.config.foreign_names import unknown
 from autotrain_llm.config.registry import GROUPS, PARAMS
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import Param, flag_of

@@ -87,7 +87,7 @@ def is_complete(checkpoint: Path) -> bool:
     return isinstance(state, dict) and has_weights and (checkpoint / "optimizer.pt").exists()
 
 
-def earlier_run(folder: Path) -> dict:
+def earlier_run(folder: Path) -> dict[str, Any]:
     """What `run.json` says of an earlier run; empty where there is none."""
     try:
         document = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))

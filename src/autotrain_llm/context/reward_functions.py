@@ -146,7 +146,7 @@ def load_function(place: Place) -> Callable[..., Any]:
             module = _of_file(place.file) if place.file else importlib.import_module(str(place.module))
         except (Exception, SystemExit) as problem:
             raise FunctionFault(f"importing it fails: {_in_words(problem, place)}") from problem
-    found = getattr(module, place.name, None)
+    found: object = getattr(module, place.name, None)
     if not callable(found):
         kind = "not there" if found is None else f"{_a(type(found).__name__)}, no function"
         raise FunctionFault(f"{place.name} is {kind}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Class = TypeVar("Class", bound=type)
 
-KINDS = {"bool": "switch", "int": "int", "float": "float", "str": "str", "list[str]": "list", "dict": "json"}
+KINDS = {"bool": "switch", "int": "int", "float": "float", "str": "str", "list[str]": "list", "dict[str, Any]": "json"}
 
 
 class Bounds(Record):
@@ -240,7 +240,8 @@ def group(
 
 def group_of(cls: type) -> Group:
     """The group that `@group` has made of a class."""
-    return cls.GROUP  # type: ignore[attr-defined]
+    spec: Group = cls.GROUP  # type: ignore[attr-defined]
+    return spec
 
 
 def _completed(param: Param, name: str, annotation: str, group: Group) -> Param:

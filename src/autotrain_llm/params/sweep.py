@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from autotrain_llm.declare.param import AT_LEAST_ONE, POSITIVE, group, param
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 @group("Hyperparameter sweep", order=710, switch="use_sweep", subject="A sweep", searchable=False)
 class Sweep:
@@ -30,7 +34,7 @@ class Sweep:
         choices=("minimize", "maximize"),
         default_words="the metric's own",
     )
-    sweep_params: dict | None = param(
+    sweep_params: dict[str, Any] | None = param(
         None,
         "Search space: parameters with ranges or choices, as JSON or in a JSON or YAML file.",
         metavar="JSON|FILE",

@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint docs check-docs benchmarks clean
+.PHONY: demo test test-all lint docs check-docs benchmarks clean
 
 $(READY): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -16,8 +16,12 @@ $(READY): setup.cfg constraints.txt
 demo: $(READY)
 	$(BIN)/python examples/tictactoe/demo.py
 
+# What a change breaks first: everything that is not marked slow. `test-all` is all of it.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow"
+
+test-all: $(READY)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask
+
 from autotrain_llm.models.architectures import ALLOWED
 
 VOCABULARY = 61
@@ -65,3 +69,15 @@ NORMS_IN_FLOAT32 = ("cohere", "cohere2", "gemma", "gemma2", "gemma3_text", "heli
 
 # The attention that the separate rows run through: the library's own, or where that rounds to float32, the formula.
 OWN = dict.fromkeys(ALLOWED, "sdpa") | {"gemma2": "written_out"}
+
+
+def written_out(module, query, key, value, attention_mask, scaling, dropout=0.0, softcap=None, **unused):
+    """Softcapped attention of gemma2, which transformers' sdpa leaves out."""
+    key, value = (one.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for one in (key, value))
+    scores = query @ key.transpose(2, 3) * scaling
+    scores = torch.tanh(scores / softcap) * softcap + attention_mask
+    return (scores.softmax(-1) @ value).transpose(1, 2), None
+
+
+AttentionInterface.register("written_out", written_out)
+AttentionMaskInterface.register("written_out", eager_mask)

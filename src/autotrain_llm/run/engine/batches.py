@@ -24,13 +24,13 @@ class RowGroups(Dataset[list[Row]]):
     def __len__(self) -> int:
         return len(self.rows) if self.groups is None else len(self.groups)
 
-    def __getitem__(self, number: int) -> list[Row]:
-        members = [number] if self.groups is None else self.groups[number]
+    def __getitem__(self, index: int) -> list[Row]:
+        members = [index] if self.groups is None else self.groups[index]
         return [self.rows[member] for member in members]
 
-    def padding_item(self, number: int) -> list[Row]:
+    def padding_item(self, index: int) -> list[Row]:
         """An item without trained tokens."""
-        return [(ids, np.zeros(len(ids), dtype=bool)) for ids, _ in self[number]]
+        return [(ids, np.zeros(len(ids), dtype=bool)) for ids, _ in self[index]]
 
     def collating(self, collate: Callable[[Sequence[Row]], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
         """What makes a batch of items, given what lays rows out."""
@@ -103,8 +103,8 @@ class _Numbered(Dataset[Any]):
         return len(self.items)
 
     def __getitem__(self, numbers: int | tuple[int, int]) -> Any:
-        number, other = numbers if isinstance(numbers, tuple) else (numbers, None)
-        item = self.items[number] if number >= 0 else self.items.padding_item(-1 - number)
+        index, other = numbers if isinstance(numbers, tuple) else (numbers, None)
+        item = self.items[index] if index >= 0 else self.items.padding_item(-1 - index)
         return item if other is None else self.items.mismatched(item, other)
 
 

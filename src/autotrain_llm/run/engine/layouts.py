@@ -16,7 +16,8 @@ from torch import nn
 from autotrain_llm.data.order import SHARED_FROM
 from autotrain_llm.run.engine.flat.batch import STANDS_ALONE, Row, flatten
 from autotrain_llm.run.engine.flat.model import DISTILLED, HIDDEN, FlatOutput, prepare_model, switch
-from autotrain_llm.run.engine.padded import of_targets
+from autotrain_llm.run.engine.flat.tiled_head import Head, label_logprobs
+from autotrain_llm.run.engine.padded import call_padded
 
 IGNORED = -100
 OF_THE_CALL = ("input_ids", "position_ids", "segments", "target_positions", "target_labels")
@@ -123,14 +124,11 @@ class Padded:
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
         if compute in (DISTILLED, HIDDEN):
-            return of_targets(model, batch, compute)
+            return call_padded(model, batch, compute)
         logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
-        chosen = logits.reshape(-1, logits.shape[-1]).index_select(0, batch["target_positions"])
-        chosen = chosen if chosen.dtype == torch.float64 else chosen.float()
-        logprobs = torch.log_softmax(chosen, dim=-1)
-        labels = batch["target_labels"]
-        picked = logprobs.gather(1, labels[:, None]).squeeze(1)
-        return FlatOutput(loss=-picked.sum(), logprobs=picked, correct=chosen.detach().argmax(-1) == labels)
+        target_logits = logits.reshape(-1, logits.shape[-1]).index_select(0, batch["target_positions"])
+        logprobs, correct = label_logprobs(target_logits, Head(None), batch["target_labels"])
+        return FlatOutput(loss=-logprobs.sum(), logprobs=logprobs, correct=correct)
 
     def for_generation(self, model: nn.Module, on: bool) -> None:
         """A padded model is as generate() needs it."""

@@ -1,7 +1,7 @@
-"""What is minimised: each objective is a small function of the log-probabilities of the tokens to predict.
+"""Objectives: small functions of the targets' log-probabilities. Next-token prediction's is below; each algorithm has its own.
 
-Next-token prediction's is below; each algorithm has its own. What an objective returns is a sum; the loop divides it by the number of items in
-the whole optimizer step, over all batches and processes, so that neither accumulation nor the number of processes changes the loss.
+An objective returns a sum; the loop divides it by the number of items in the whole optimizer step, over all batches and processes, so that
+neither accumulation nor the number of processes changes the loss.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ Sums = dict[str, tuple[torch.Tensor, torch.Tensor]]
 LARGEST_LOSS_OF_A_PERPLEXITY = 700.0  # exp overflows beyond
 
 
-def no_derived_metrics(measured: Mapping[str, float]) -> dict[str, float]:
-    """Where no measure follows from the others."""
+def no_derived_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """No metric follows from the others."""
     return {}
 
 
 @dataclass(frozen=True)
 class Objective:
-    """compute: what the model's call returns (`flat.model`); loss: its sum over the batch's items; items: how many there are;
-    measures: by name, a sum and what it is divided by; derived: what follows from the measures so divided, of which those whose names
-    begin with _ are for it alone."""
+    """compute: what the model's call returns (`flat.model`)
+    loss: the sum over the batch's items
+    items: their number
+    batch_metrics: by name, a sum and its denominator
+    derived_metrics: metrics that follow from those averages; averages whose names begin with _ are for it alone and are not logged"""
 
     compute: str
     loss: Callable[[FlatOutput, Batch], torch.Tensor]
@@ -61,10 +63,10 @@ def _token_measures(output: FlatOutput, batch: Batch) -> Sums:
     return sums
 
 
-def _perplexity(measured: Mapping[str, float]) -> dict[str, float]:
-    if "loss" not in measured:
+def _perplexity(metrics: Mapping[str, float]) -> dict[str, float]:
+    if "loss" not in metrics:
         return {}
-    return {"perplexity": math.exp(min(measured["loss"], LARGEST_LOSS_OF_A_PERPLEXITY))}
+    return {"perplexity": math.exp(min(metrics["loss"], LARGEST_LOSS_OF_A_PERPLEXITY))}
 
 
 def mean_of(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,7 +1,7 @@
-"""Teach a causal language model of any architecture to be called with padded rows and the places of their targets.
+"""Patch a causal language model of any architecture so that it can be called with padded rows and the positions of their targets.
 
-Its head is left out where it is one matrix product and nothing else, which is tried on a few tokens, and the tiled head put in its place.
-Where it is more, the logits are the model's own, of all positions.
+Where its head is a single matrix product, which is tested on a few tokens, the tiled head replaces it. Otherwise the logits are the model's
+own, of all positions.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from transformers import PreTrainedModel
 from autotrain_llm.run.engine.flat.model import HIDDEN, FlatOutput, causal_model, distill_output, head_weights
 from autotrain_llm.run.engine.flat.tiled_head import Head
 
-TRIED = 4  # tokens
-CLOSE = 1e-3  # of the largest logit, between two ways to multiply in half precision
+TRIED_TOKENS = 4
+LOGIT_TOLERANCE = 1e-3  # of the largest logit: two kernels round differently in half precision
 
 
 def prepare_padded(model: nn.Module) -> nn.Module:
     """Let `model` be called with `target_positions`; returns the same model, still unwrapped by DDP."""
     causal = causal_model(model)
     if "plain_head" not in vars(causal):
-        vars(causal)["plain_head"] = _is_plain(causal)
+        vars(causal)["plain_head"] = _is_single_product(causal)
         causal.forward = MethodType(_forward_like(causal, causal.forward), causal)
     return model
 
 
 def padded_head(model: nn.Module) -> Head:
-    """The head of a prepared model; without a weight where its hidden states are logits."""
+    """The head of a prepared model; without a weight where what it returns are logits."""
     causal = causal_model(model)
     return Head(*head_weights(causal.get_output_embeddings())) if vars(causal)["plain_head"] else Head(None)
 
 
-def of_targets(model: nn.Module, batch: Mapping[str, Any], compute: str) -> FlatOutput:
-    """Call a prepared model, wrapped or not: for its targets' hidden states, or with a lesson."""
+def call_padded(model: nn.Module, batch: Mapping[str, Any], compute: str) -> FlatOutput:
+    """Call a prepared model, wrapped or not: for its targets' hidden states, or for the loss of a distill_target."""
     names = ("input_ids", "attention_mask", "target_positions", "target_labels")
     return model(
         **{name: batch[name] for name in names},
@@ -66,48 +66,50 @@ def _forward_like(causal: PreTrainedModel, own: Any) -> Any:
 
 
 def _hidden(causal: PreTrainedModel, own: Any, positions: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-    """What the head of each target would multiply, or where it is not plain, the logits: (targets, wide)."""
+    """The input of the head at each target (targets, H), or where the head is more than a product, the logits (targets, V)."""
     if not vars(causal)["plain_head"]:
-        whole = own(**inputs).logits
-        return whole.reshape(-1, whole.shape[-1]).index_select(0, positions)
-    with _head_of_one_token(causal) as held:
+        logits = own(**inputs).logits
+        return logits.reshape(-1, logits.shape[-1]).index_select(0, positions)
+    with _head_of_one_token(causal) as head_inputs:
         own(**inputs)
-    return held[0].reshape(-1, held[0].shape[-1]).index_select(0, positions)
+    return head_inputs[0].reshape(-1, head_inputs[0].shape[-1]).index_select(0, positions)
 
 
 @contextmanager
 def _head_of_one_token(causal: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
-    """Keep what goes into the head, which then sees a single token of each row."""
-    held: list[torch.Tensor] = []
+    """Collect the head's inputs, and let it compute a single token of each row."""
+    head_inputs: list[torch.Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        held.append(inputs[0])
+        head_inputs.append(inputs[0])
         return (inputs[0][:, :1], *inputs[1:])
 
     hook = causal.get_output_embeddings().register_forward_pre_hook(keep)
     try:
-        yield held
+        yield head_inputs
     finally:
         hook.remove()
 
 
-def _is_plain(causal: PreTrainedModel) -> bool:
-    """Whether logits are the head's product of what goes into it."""
+def _is_single_product(causal: PreTrainedModel) -> bool:
+    """Whether the logits are the head's input times its weight and nothing else."""
     try:
         weight, bias = head_weights(causal.get_output_embeddings())
     except (ValueError, AttributeError):  # quantised, with an adapter on it, or none
         return False
     was = causal.training
-    ids = torch.arange(1, TRIED + 1, device=causal.device)[None]
+    ids = torch.arange(1, TRIED_TOKENS + 1, device=causal.device)[None]
     try:
         with torch.no_grad():
             causal.eval()
             logits = causal(input_ids=ids, use_cache=False).logits
-            with _head_of_one_token(causal) as held:
+            with _head_of_one_token(causal) as head_inputs:
                 causal(input_ids=ids, use_cache=False)
     finally:
         causal.train(was)
-    if len(held) != 1 or held[0].shape[:2] != ids.shape:
+    if len(head_inputs) != 1 or head_inputs[0].shape[:2] != ids.shape:
         return False
-    product = nn.functional.linear(held[0].to(weight.dtype), weight, bias).to(logits.dtype)
-    return product.shape == logits.shape and bool((product - logits).abs().max() <= CLOSE * logits.abs().max())
+    product = nn.functional.linear(head_inputs[0].to(weight.dtype), weight, bias).to(logits.dtype)
+    return product.shape == logits.shape and bool(
+        (product - logits).abs().max() <= LOGIT_TOLERANCE * logits.abs().max()
+    )

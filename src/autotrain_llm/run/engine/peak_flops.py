@@ -1,4 +1,4 @@
-"""The largest rate of matrix products this machine reaches in one type: what a run's own work is compared with."""
+"""The peak rate of matrix products of this machine in one dtype: the denominator of MFU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 
 import torch
 
-# Dense bf16 operations a second that the makers state, by a part of the device's name; the longer name is tried first.
+# Dense bf16 operations per second from the makers' data sheets, by a part of the device's name; the longer name is tried first.
 BF16_OF_GPUS = {
     "A100": 312e12,
     "A10G": 70e12,
@@ -36,7 +36,7 @@ SIZE = {"cpu": 1024, "cuda": 4096}
 
 @dataclass(frozen=True)
 class Peak:
-    """`rate` in operations a second, and where it comes from in words."""
+    """`rate` in operations per second, and where the number comes from."""
 
     rate: float
     source: str
@@ -44,7 +44,7 @@ class Peak:
 
 @cache
 def matmul_peak(device: torch.device, dtype: torch.dtype) -> Peak:
-    """The device's stated dense rate where it is a known GPU computing in bf16, else what is measured here, once in a process."""
+    """The data sheet's dense rate for a known GPU in bf16, else one measured here, once per process."""
     if device.type == "cuda" and dtype == torch.bfloat16:
         name = torch.cuda.get_device_name(device)
         stated = stated_rate(name)
@@ -55,7 +55,7 @@ def matmul_peak(device: torch.device, dtype: torch.dtype) -> Peak:
 
 
 def stated_rate(name: str) -> float | None:
-    """The table's rate for a device of this name; a laptop's variant, which shares the name, is slower and unknown."""
+    """The table's rate for a device of this name; a laptop variant, which shares the name, is slower and not in the table."""
     words = name.replace("-", " ").split()
     for part in sorted(BF16_OF_GPUS, key=len, reverse=True):
         if set(part.split()) <= set(words) and "Laptop" not in words:
@@ -64,11 +64,11 @@ def stated_rate(name: str) -> float | None:
 
 
 def measure(device: torch.device, dtype: torch.dtype, seconds: float = SECONDS) -> float:
-    """The fastest of several square products, in operations a second. Takes no number from the global random state."""
+    """The fastest of several square products, in operations per second. Leaves the global random state untouched."""
     size = SIZE.get(device.type, SIZE["cpu"])
     random = torch.Generator(device).manual_seed(0)
     left, right = (torch.randn(size, size, device=device, generator=random).to(dtype) for _ in range(2))
-    out = left @ right  # the first one also sets the kernels up
+    out = left @ right  # a warm-up: the first product also sets up the kernels
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end or best == float("inf"):
         _wait(device)

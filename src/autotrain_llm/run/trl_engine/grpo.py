@@ -1,9 +1,9 @@
 """`--engine trl` for grpo: TRL's own trainer on the prompts, the answers and the rewards of the same plan.
 
-TRL computes the log-probabilities, the advantages, the loss and the steps. Its data set holds nothing but places in the order in which this
-package's loop takes prompts; the answers to them come from this package's sampler, with the seeds that the loop would give it. Where a
-phase is one step, the two take the same steps; where it is several, TRL shuffles the answers among them in its own way. It knows no
-smaller phase at the end of a pass over the prompts, and leaves those prompts out.
+TRL computes the log-probabilities, the advantages, the loss and the steps. Its dataset holds only indices, in the order in which this
+package's loop takes prompts; the answers come from this package's sampler, with the loop's seeds. Where a rollout batch is one step, both
+take the same steps; where it is several, TRL shuffles the answers among them in its own way. TRL has no smaller rollout batch at the end
+of an epoch, and leaves those prompts out.
 """
 
 from __future__ import annotations
@@ -59,20 +59,18 @@ def grpo(
 ) -> GRPOTrainer:
     """TRL's GRPOTrainer for a plan of group-relative policy optimisation. `arguments` are transformers' own, by name."""
     assert plan.rollouts is not None
-    os.environ.setdefault(
-        "TRL_EXPERIMENTAL_SILENCE", "1"
-    )  # that answers may be handed to it is called an experiment there
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # `rollout_func` is experimental in TRL
     without_dropout(loaded.model)
-    answers = _Answers(plan, loaded, inputs, train_rows.rows, valid_rows.rows if valid_rows else None)
+    answers = _Rollouts(plan, loaded, inputs, train_rows.rows, valid_rows.rows if valid_rows else None)
     scoring: Any = answers.score
     return GRPOTrainer(
         model=loaded.model,
         reward_funcs=[scoring],
         args=GRPOConfig(**config_of(plan, arguments)),
-        train_dataset=answers.training(),
-        eval_dataset=answers.held_out() if valid_rows else None,
+        train_dataset=answers.train_dataset(),
+        eval_dataset=answers.eval_dataset() if valid_rows else None,
         processing_class=loaded.tokenizer,
-        callbacks=[_RenameLogs(), *callbacks],
+        callbacks=[RenameRewardLogs(), *callbacks],
         rollout_func=answers.write,
     )
 
@@ -107,8 +105,8 @@ def config_of(plan: Plan, arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class _Answers:
-    """The prompts of the run by their place in it, this package's answers to them, and what these are worth."""
+class _Rollouts:
+    """The prompts of the run by their index, this package's answers to them, and their rewards."""
 
     def __init__(
         self, plan: Plan, loaded: Loaded, inputs: RunInputs, train: TokenRows, valid: TokenRows | None
@@ -125,7 +123,7 @@ class _Answers:
         self.order = self._order()
 
     def _order(self) -> list[int]:
-        """The rows of whole phases, as many as the run's steps take."""
+        """The rows of complete rollout batches, enough for the run's steps."""
         schedule = self.schedule
         steps = schedule.passes * math.ceil(
             schedule.prompts_of_phase * schedule.answers_each / schedule.answers_of_step
@@ -138,63 +136,63 @@ class _Answers:
             number += 1
         return order
 
-    def training(self) -> Dataset:
-        return Dataset.from_dict({"prompt": [f"{TRAIN} {place}" for place in range(len(self.order))]})
+    def train_dataset(self) -> Dataset:
+        return Dataset.from_dict({"prompt": [f"{TRAIN} {index}" for index in range(len(self.order))]})
 
-    def held_out(self) -> Dataset:
+    def eval_dataset(self) -> Dataset:
         valid = self.rows[VALID]
-        return Dataset.from_dict({"prompt": [f"{VALID} {place}" for place in range(len(valid or ()))]})
+        return Dataset.from_dict({"prompt": [f"{VALID} {index}" for index in range(len(valid or ()))]})
 
     def write(self, prompts: Sequence[str], trainer: Any) -> dict[str, Any]:
-        """The answers to prompts, of which each stands there once for every answer to it."""
+        """TRL's `rollout_func`: the answers to prompts, each of which is repeated once per answer."""
         seen: Counter[str] = Counter()
-        asked, seeds = [], []
+        prompt_ids, seeds = [], []
         for prompt in prompts:
-            side, place = self._place(prompt)
-            asked.append(self._prompt(prompt))
-            seeds.append(self._seed(side, place, seen[prompt]))
+            split, index = self._split_and_index(prompt)
+            prompt_ids.append(self._prompt(prompt))
+            seeds.append(self._seed(split, index, seen[prompt]))
             seen[prompt] += 1
-        samples = self.sampler.sample(trainer.model, asked, seeds)
+        samples = self.sampler.sample(trainer.model, prompt_ids, seeds)
         return {
             "prompt_ids": [sample.prompt.tolist() for sample in samples],
             "completion_ids": [sample.completion.tolist() for sample in samples],
             "logprobs": [[[float(one)] for one in sample.logprobs] for sample in samples],
         }
 
-    def _place(self, prompt: str) -> tuple[str, int]:
-        side, place = prompt.split()
-        return side, int(place)
+    def _split_and_index(self, prompt: str) -> tuple[str, int]:
+        split, index = prompt.split()
+        return split, int(index)
 
     def _row(self, prompt: str) -> int:
-        side, place = self._place(prompt)
-        return self.order[place] if side == TRAIN else place
+        split, index = self._split_and_index(prompt)
+        return self.order[index] if split == TRAIN else index
 
     def _prompt(self, prompt: str) -> np.ndarray:
-        rows = self.rows[self._place(prompt)[0]]
+        rows = self.rows[self._split_and_index(prompt)[0]]
         assert rows is not None
         return rows[self._row(prompt)][0]
 
-    def _seed(self, side: str, place: int, repeat: int) -> int:
+    def _seed(self, split: str, index: int, repeat: int) -> int:
         schedule = self.schedule
-        if side == VALID:
-            return schedule.seeds_of(EVALUATION, count=place + 1)[place]
-        phase, prompt = divmod(place, schedule.prompts_of_phase)
+        if split == VALID:
+            return schedule.seeds_of(EVALUATION, count=index + 1)[index]
+        phase, prompt = divmod(index, schedule.prompts_of_phase)
         number = prompt * schedule.answers_each + repeat
         return schedule.seeds_of(TRAINING, phase, count=number + 1)[number]
 
     def score(self, prompts: Sequence[str], completion_ids: Sequence[Sequence[int]], **unused: Any) -> list[float]:
-        """What the answers are worth."""
-        side = self._place(prompts[0])[0]
+        """TRL's reward function: the total reward of each answer."""
+        split = self._split_and_index(prompts[0])[0]
         samples = [
             Sample(self._prompt(prompt), np.asarray(ids, dtype=np.int32), ids[-1] in self.ends, np.zeros(0, np.float32))
             for prompt, ids in zip(prompts, completion_ids, strict=True)
         ]
-        rewards = self.rewards[side]
+        rewards = self.rewards[split]
         return rewards.total(rewards([self._row(prompt) for prompt in prompts], samples)).tolist()
 
 
-class _RenameLogs(RenameLogs):
-    """What TRL logs of answers, under the names that this package logs."""
+class RenameRewardLogs(RenameLogs):
+    """Rename TRL's metrics of answers to this package's."""
 
     def __init__(self) -> None:
         super().__init__(of_tokens=False)
@@ -211,18 +209,27 @@ class _RenameLogs(RenameLogs):
         if logs is None:
             return
         for prefix in ("", "eval_"):
-            cut_off = logs.get(f"{prefix}completions/clipped_ratio")
-            kept = {LOGGED[name]: logs[prefix + name] for name in LOGGED if prefix + name in logs}
-            if not kept:
+            truncated = logs.get(f"{prefix}completions/clipped_ratio")
+            renamed = {LOGGED[name]: logs[prefix + name] for name in LOGGED if prefix + name in logs}
+            if not renamed:
                 continue
-            theirs = [
-                name for name in logs if name.startswith(prefix) and name.removeprefix(prefix).startswith(_THEIRS)
+            trl_names = [
+                name for name in logs if name.startswith(prefix) and name.removeprefix(prefix).startswith(TRL_PREFIXES)
             ]
-            for name in theirs:
+            for name in trl_names:
                 del logs[name]
-            logs |= {prefix + name: value for name, value in kept.items()}
-            if cut_off is not None:
-                logs[f"{prefix}completions/finished"] = 1 - cut_off
+            logs |= {prefix + name: value for name, value in renamed.items()}
+            if truncated is not None:
+                logs[f"{prefix}completions/finished"] = 1 - truncated
 
 
-_THEIRS = ("reward", "frac_reward", "entropy", "clip_ratio", "completions/", "step_time", "sampling/", "num_tokens")
+TRL_PREFIXES = (
+    "reward",
+    "frac_reward",
+    "entropy",
+    "clip_ratio",
+    "completions/",
+    "step_time",
+    "sampling/",
+    "num_tokens",
+)

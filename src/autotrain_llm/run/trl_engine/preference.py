@@ -29,13 +29,13 @@ from autotrain_llm.run.engine.reference_model import load_named_reference, witho
 from autotrain_llm.run.trl_engine.sft import (
     TRAIN,
     VALID,
-    NumberedBatches,
+    IndexedBatches,
     RenameLogs,
     constructor_arguments,
     shared_arguments,
 )
 
-# TRL tokenises texts before it collates: these stand where the batches, which are looked up by their number, will be.
+# TRL tokenises texts before it collates: placeholders for the batches, which are looked up by index.
 TEXTS_OF_PAIRS = {"prompt": "a", "chosen": "b", "rejected": "c"}
 TEXTS_OF_ANSWERS = {"prompt": "a", "completion": "b"}
 
@@ -61,10 +61,10 @@ def dpo(
         train_sampling_strategy="sequential",
     )
     rows = {TRAIN: train_rows, VALID: valid_rows}
-    numbered = _NumberedPairs(plan, config, int(loaded.tokenizer.pad_token_id), rows)
+    indexed = _IndexedPairs(plan, config, int(loaded.tokenizer.pad_token_id), rows)
     return DPOTrainer(
         ref_model=_reference(plan, inputs, loaded),
-        **constructor_arguments(loaded, config, numbered, RenameLogs(of_tokens=False), callbacks),
+        **constructor_arguments(loaded, config, indexed, RenameLogs(of_tokens=False), callbacks),
     )
 
 
@@ -82,7 +82,7 @@ def kto(
     config = KTOConfig(
         **{
             **shared_arguments(plan, arguments),
-            # TRL refuses batches of one item, which a batch is here: each stands there twice.
+            # TRL refuses batches of one item, and a batch is one item here: each is repeated.
             "per_device_train_batch_size": 2,
             "per_device_eval_batch_size": 2,
         },
@@ -94,15 +94,15 @@ def kto(
         train_sampling_strategy="sequential",
     )
     rows = {TRAIN: train_rows, VALID: valid_rows}
-    numbered = _NumberedAnswers(plan, config, int(loaded.tokenizer.pad_token_id), rows)
+    indexed = _IndexedAnswers(plan, config, int(loaded.tokenizer.pad_token_id), rows)
     return KTOTrainer(
         ref_model=_reference(plan, inputs, loaded),
-        **constructor_arguments(loaded, config, numbered, RenameLogs(of_tokens=False), callbacks),
+        **constructor_arguments(loaded, config, indexed, RenameLogs(of_tokens=False), callbacks),
     )
 
 
-def _reference(plan: Plan, inputs: RunInputs, loaded: Loaded) -> Any:
-    """The reference as a model of its own, with no adapter on it: TRL would load it by a name that a new model doesn't have."""
+def _reference(plan: Plan, inputs: RunContext, loaded: Loaded) -> Any:
+    """The reference model, without an adapter: TRL would load it by its name, which a new model does not have."""
     without_dropout(loaded.model)
     decided = plan.objective.reference
     assert decided is not None
@@ -112,28 +112,28 @@ def _reference(plan: Plan, inputs: RunInputs, loaded: Loaded) -> Any:
     return other.requires_grad_(False).eval()
 
 
-class _NumberedPairs(NumberedBatches):
+class _IndexedPairs(IndexedBatches):
     """Batches of pairs: all chosen answers, then all rejected ones, each with its prompt."""
 
-    def numbers(self, split: str) -> Dataset:
-        numbers = super().numbers(split)
+    def indices(self, split: str) -> Dataset:
+        indices = super().indices(split)
         for name, text in TEXTS_OF_PAIRS.items():
-            numbers = numbers.add_column(name, [text] * len(numbers))
-        return numbers
+            indices = indices.add_column(name, [text] * len(indices))
+        return indices
 
     def lay_out(self, prompt_groups: Sequence[PromptGroup]) -> dict[str, Any]:
         sides = [prompt_group.rows() for prompt_group in prompt_groups]
         return self.padded([row for side in (0, 1) for row in (pair[side] for pair in sides)])
 
     def padded(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """Rows under one another as TRL wants them, padded on the right."""
+        """Rows padded on the right, with TRL's names of inputs."""
         longest = max(len(ids) for ids, _ in rows)
         input_ids = np.full((len(rows), longest), self.pad_token, dtype=np.int64)
         masks = np.zeros((2, len(rows), longest), dtype=np.int64)
-        for number, (ids, trained) in enumerate(rows):
-            input_ids[number, : len(ids)] = ids
-            masks[0, number, : len(ids)] = 1
-            masks[1, number, 1 : len(ids)] = np.asarray(trained)[1:]  # the first token is predicted from nothing
+        for index, (ids, trained) in enumerate(rows):
+            input_ids[index, : len(ids)] = ids
+            masks[0, index, : len(ids)] = 1
+            masks[1, index, 1 : len(ids)] = np.asarray(trained)[1:]  # nothing predicts the first token
         attention, completion = torch.from_numpy(masks)
         return {
             "input_ids": torch.from_numpy(input_ids),
@@ -142,12 +142,12 @@ class _NumberedPairs(NumberedBatches):
         }
 
 
-class _NumberedAnswers(_NumberedPairs):
-    """Batches of single answers, with the mismatched ones beside them."""
+class _IndexedAnswers(_IndexedPairs):
+    """Batches of single answers, with the mismatched ones for the KL estimate."""
 
-    def numbers(self, split: str) -> Dataset:
+    def indices(self, split: str) -> Dataset:
         count = len(self.batches[split].order) * self.processes
-        twice = [number for number in range(count) for _ in range(2)]
+        twice = [index for index in range(count) for _ in range(2)]
         columns: dict[str, list[Any]] = {name: [text] * len(twice) for name, text in TEXTS_OF_ANSWERS.items()}
         labels = [bool(place % 2) for place in range(len(twice))]
         return Dataset.from_dict({"batch": twice, "split": [split] * len(twice), "label": labels, **columns})
@@ -155,7 +155,7 @@ class _NumberedAnswers(_NumberedPairs):
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return super().collate(items[:1])
 
-    def together(self, items: Sequence[AnswerItem], batches: Batches) -> dict[str, Any]:
+    def make_batch(self, items: Sequence[AnswerItem], batches: Batches) -> dict[str, Any]:
         batch = self.padded([row for item in items for row in item.prompt_group.rows()])
         mismatched = self.padded([row for item in items if item.mismatched for row in item.mismatched.rows()])
         labels = torch.tensor([bool(item.label) for item in items])

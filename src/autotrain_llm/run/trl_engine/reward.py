@@ -22,7 +22,7 @@ from autotrain_llm.run.engine.reference_model import without_dropout
 from autotrain_llm.run.trl_engine.sft import (
     TRAIN,
     VALID,
-    NumberedBatches,
+    IndexedBatches,
     RenameLogs,
     constructor_arguments,
     shared_arguments,
@@ -47,19 +47,19 @@ def reward(
         train_sampling_strategy="sequential",
     )
     rows = {TRAIN: train_rows, VALID: valid_rows}
-    numbered = _NumberedPairs(plan, config, int(loaded.tokenizer.pad_token_id), rows)
-    return RewardTrainer(**constructor_arguments(loaded, config, numbered, RenameLogs(of_tokens=False), callbacks))
+    indexed = _IndexedPairs(plan, config, int(loaded.tokenizer.pad_token_id), rows)
+    return RewardTrainer(**constructor_arguments(loaded, config, indexed, RenameLogs(of_tokens=False), callbacks))
 
 
-class _NumberedPairs(NumberedBatches):
+class _IndexedPairs(IndexedBatches):
     """Batches of pairs: all chosen answers, then all rejected ones, each with its prompt."""
 
-    def numbers(self, split: str) -> Dataset:
+    def indices(self, split: str) -> Dataset:
         """TRL takes rows with these two columns for tokenised, and leaves them alone."""
-        numbers = super().numbers(split)
+        indices = super().indices(split)
         for name in ("chosen_ids", "rejected_ids"):
-            numbers = numbers.add_column(name, [[0]] * len(numbers))
-        return numbers
+            indices = indices.add_column(name, [[0]] * len(indices))
+        return indices
 
     def lay_out(self, prompt_groups: Sequence[PromptGroup]) -> dict[str, Any]:
         pairs = [prompt_group.rows() for prompt_group in prompt_groups]

@@ -1,7 +1,7 @@
-"""`--engine trl`: the same plan on TRL's own trainer, through its public constructor. To compare with, and to test against.
+"""`--engine trl` for sft and generic: the same plan on TRL's own trainer, through its public constructor, to compare with and test against.
 
-It gets the model that was loaded, the rows that were prepared, and the batches in the order that this package's loop takes them in:
-its data set holds nothing but the numbers of an epoch's batches, and the collator lays out the batch that a number stands for.
+TRL gets the loaded model, the prepared rows, and the batches in the order of this package's loop: its dataset holds only the indices of an
+epoch's batches, and the collator makes the batch of an index.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from autotrain_llm.run.engine.loading import Loaded
 from autotrain_llm.run.failures import not_a_number
 
 TRAIN, VALID = "train", "valid"
-NAMES = {"mean_token_accuracy": "token_accuracy", "eval_mean_token_accuracy": "eval_token_accuracy"}
+RENAMED = {"mean_token_accuracy": "token_accuracy", "eval_mean_token_accuracy": "eval_token_accuracy"}
 COUNTERS = ("num_tokens", "eval_num_tokens")
 
 
@@ -41,27 +41,27 @@ def sft(
 ) -> SFTTrainer:
     """TRL's SFTTrainer for a plan of next-token prediction. `arguments` are transformers' own, by name."""
     config = sft_config(plan, arguments)
-    numbered = NumberedBatches(plan, config, int(loaded.tokenizer.pad_token_id), {TRAIN: train_rows, VALID: valid_rows})
-    return SFTTrainer(**constructor_arguments(loaded, config, numbered, RenameLogs(), callbacks))
+    indexed = IndexedBatches(plan, config, int(loaded.tokenizer.pad_token_id), {TRAIN: train_rows, VALID: valid_rows})
+    return SFTTrainer(**constructor_arguments(loaded, config, indexed, RenameLogs(), callbacks))
 
 
 def constructor_arguments(
-    loaded: Loaded, config: Any, numbered: NumberedBatches, words: RenameLogs, callbacks: Sequence[TrainerCallback]
+    loaded: Loaded, config: Any, indexed: IndexedBatches, rename_logs: RenameLogs, callbacks: Sequence[TrainerCallback]
 ) -> dict[str, Any]:
-    """What the constructors of all of TRL's trainers take alike."""
+    """Keyword arguments that the constructors of all TRL trainers share."""
     return {
         "model": loaded.model,
         "args": config,
-        "data_collator": numbered.collate,
-        "train_dataset": numbered.numbers(TRAIN),
-        "eval_dataset": numbered.numbers(VALID) if VALID in numbered.batches else None,
+        "data_collator": indexed.collate,
+        "train_dataset": indexed.indices(TRAIN),
+        "eval_dataset": indexed.indices(VALID) if VALID in indexed.batches else None,
         "processing_class": loaded.tokenizer,
-        "callbacks": [numbered, words, *callbacks],
+        "callbacks": [indexed, rename_logs, *callbacks],
     }
 
 
 def shared_arguments(plan: Plan, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What all of TRL's configurations take: what TRL would decide by itself is said, because its defaults are others."""
+    """Arguments that all TRL configurations share. Defaults that differ from this package's are set explicitly."""
     return {
         **{name: value for name, value in arguments.items() if name != "label_names"},
         # A batch is one item of the data set.
@@ -83,14 +83,14 @@ def sft_config(plan: Plan, arguments: Mapping[str, Any]) -> SFTConfig:
     )
 
 
-class NumberedBatches(TrainerCallback):
-    """The batches of an epoch by their number, and the epoch that the trainer is in."""
+class IndexedBatches(TrainerCallback):
+    """The batches of an epoch by index."""
 
     def __init__(self, plan: Plan, config: TrainingArguments, pad_token: int, rows: Mapping[str, Any]) -> None:
         self.pad_token = pad_token
         self.processes = config.world_size
         self.process = config.process_index
-        # Packed rows lie in one stream, in which positions that start again keep them apart.
+        # Packed rows are one stream; position ids that restart at 0 keep them apart.
         self.examples = DataCollatorForLanguageModeling(pad_token, padding_free=bool(plan.layout.packing))
         self.batches = {split: self._batches(items, plan, split) for split, items in rows.items() if items is not None}
         self.order: dict[str, list[list[int]]] = {}
@@ -102,8 +102,8 @@ class NumberedBatches(TrainerCallback):
         order = BatchOrder(len(items), size, seed, self.process, self.processes, neighbours=items.mismatches)
         return Batches(items, order, self.lay_out)
 
-    def numbers(self, split: str) -> Dataset:
-        """As many items as all processes together have batches; accelerate deals them out in turn."""
+    def indices(self, split: str) -> Dataset:
+        """A dataset with an item for each batch of all processes; accelerate deals them out in turn."""
         count = len(self.batches[split].order) * self.processes
         return Dataset.from_dict({"batch": list(range(count)), "split": [split] * count})
 
@@ -119,10 +119,10 @@ class NumberedBatches(TrainerCallback):
         batches = self.batches[split]
         if split not in self.order:
             self.order[split] = list(batches.order)
-        chosen = self.order[split][item["batch"] // self.processes]
-        return self.together([batches.dataset[number] for number in chosen], batches)
+        indices = self.order[split][item["batch"] // self.processes]
+        return self.make_batch([batches.dataset[index] for index in indices], batches)
 
-    def together(self, items: Sequence[Any], batches: Batches) -> dict[str, Any]:
+    def make_batch(self, items: Sequence[Any], batches: Batches) -> dict[str, Any]:
         """The batch of these items."""
         return batches.collate_fn(list(items))
 
@@ -135,16 +135,16 @@ def _ids(row: Row) -> np.ndarray:
 
 
 def _labels(row: Row) -> np.ndarray:
-    """The first token is predicted from nothing: TRL would count it among the tokens that it divides by."""
+    """Nothing predicts the first token; with a label TRL would count it in the denominator of the mean."""
     labels = np.where(np.asarray(row[1], dtype=bool), _ids(row), IGNORED)
     labels[0] = IGNORED
     return labels
 
 
 class RenameLogs(TrainerCallback):
-    """What TRL logs, under the names that this package logs; stands before whoever records it.
+    """Rename TRL's metrics to this package's; has to come before the callbacks that record them.
 
-    `of_tokens` is whether the loss is a likelihood of tokens, which has a perplexity.
+    With `of_tokens` the loss is a cross entropy, which has a perplexity.
     """
 
     def __init__(self, of_tokens: bool = True) -> None:
@@ -167,16 +167,16 @@ class RenameLogs(TrainerCallback):
     ) -> None:
         if logs is None:
             return
-        for theirs, ours in NAMES.items():
-            if theirs in logs:
-                logs[ours] = logs.pop(theirs)
-        counted = [logs.pop(name) for name in COUNTERS if name in logs]
+        for trl_name, own_name in RENAMED.items():
+            if trl_name in logs:
+                logs[own_name] = logs.pop(trl_name)
+        token_counts = [logs.pop(name) for name in COUNTERS if name in logs]
         if "loss" in logs:
             self._check(logs["loss"], state.global_step)
-            if counted:
+            if token_counts:
                 now = time.perf_counter()
-                logs["tokens_per_second"] = round((counted[0] - self.tokens) / (now - self.since), 1)
-                self.tokens, self.since = counted[0], now
+                logs["tokens_per_second"] = round((token_counts[0] - self.tokens) / (now - self.since), 1)
+                self.tokens, self.since = token_counts[0], now
         if "eval_loss" in logs:
             if self.of_tokens:
                 logs["eval_perplexity"] = math.exp(min(logs["eval_loss"], 700.0))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface, AutoConfig, AutoModelForCausalLM
-from transformers.masking_utils import eager_mask
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from autotrain_llm.models.architectures import ALLOWED
 from autotrain_llm.run.engine.flat.batch import flatten
@@ -14,17 +13,6 @@ from autotrain_llm.run.engine.flat.model import prepare_model, supported
 from support.architecture_configs import NORMS_IN_FLOAT32, OWN, SPECIAL, USUAL, VOCABULARY
 
 LENGTHS = (5, 23, 1, 12, 12)
-
-
-def written_out(module, query, key, value, attention_mask, scaling, dropout=0.0, softcap=None, **unused):
-    key, value = (one.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for one in (key, value))
-    scores = query @ key.transpose(2, 3) * scaling
-    scores = torch.tanh(scores / softcap) * softcap + attention_mask
-    return (scores.softmax(-1) @ value).transpose(1, 2), None
-
-
-AttentionInterface.register("written_out", written_out)
-AttentionMaskInterface.register("written_out", eager_mask)
 
 
 def tiny(kind: str) -> torch.nn.Module:

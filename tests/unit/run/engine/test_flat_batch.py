@@ -46,8 +46,8 @@ def test_a_row_may_continue_one_that_continues_another():
     [
         ([], None, "at least one row"),
         ([row([], [])], None, "at least one token"),
-        ([row([1, 2], [1])], None, "row 0: 2 tokens, but 1 marks"),
-        ([row([1], [1]), row([2], [1])], [1, -1], "before it"),
+        ([row([1, 2], [1])], None, "row 0: 2 tokens, but a loss mask of 1"),
+        ([row([1], [1]), row([2], [1])], [1, -1], "earlier one"),
         ([row([1], [1])], [-1, 0], "1 segments, but 2"),
     ],
 )
@@ -58,5 +58,5 @@ def test_rows_that_cannot_be_laid_out_are_refused_in_words(rows, continues, said
 
 def test_what_attention_built_does_not_travel_between_processes():
     segments = Segments((3, 2))
-    segments.built["anything"] = object()
-    assert pickle.loads(pickle.dumps(segments)).built == {}
+    segments.cache["anything"] = object()
+    assert pickle.loads(pickle.dumps(segments)).cache == {}

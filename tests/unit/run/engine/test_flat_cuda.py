@@ -42,7 +42,7 @@ def test_every_kernel_equals_attention_segment_by_segment(name, layout, window, 
     inputs = [torch.randn(1, heads, tokens, 64, device="cuda", dtype=torch.bfloat16) for heads in (8, 2, 2)]
     weight = torch.randn(1, tokens, 8, 64, device="cuda")
     results = []
-    for compute, kind in ((COMPUTE[name], torch.bfloat16), (attention._per_segment, torch.float32)):
+    for compute, kind in ((COMPUTE[name], torch.bfloat16), (attention._sdpa_per_segment, torch.float32)):
         tensors = [one.to(kind).requires_grad_() for one in inputs]
         segments = Segments(layout.lengths, layout.continues)
         output = compute(*tensors, attention.AttentionArgs(segments, 0.2, window=window, softcap=softcap))

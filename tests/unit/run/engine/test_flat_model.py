@@ -91,7 +91,7 @@ def test_blocks_equal_attention_segment_by_segment(most, window, softcap, monkey
     tensors = [torch.randn(1, heads, tokens, 8, dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2)]
     for layout in (segments, Segments(segments.lengths)):
         results = []
-        for compute in (attention._blocks, attention._per_segment):
+        for compute in (attention._blocks, attention._sdpa_per_segment):
             output = compute(*tensors, attention.AttentionArgs(layout, 0.3, window=window, softcap=softcap))
             results.append([output, *torch.autograd.grad((output * output.detach().cos()).sum(), tensors)])
         for one, other in zip(*results, strict=True):

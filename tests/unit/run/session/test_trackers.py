@@ -277,7 +277,7 @@ def test_needed_work_counts_each_parameter_that_a_token_meets_once() -> None:
         work = flops_of(model)
         assert work is not None
         assert (work.per_token, work.per_target) == (6 * layers, 6 * 50 * 16)
-        assert work.of(10, 3) == 60 * layers + 18 * 50 * 16
+        assert work.total(10, 3) == 60 * layers + 18 * 50 * 16
     model.requires_grad_(False)
     frozen = flops_of(model)
     assert frozen is not None

@@ -1,8 +1,7 @@
 """Causal attention that stays inside the segments of one stream, registered with transformers' public attention interface.
 
-The function is called once per layer with queries, keys and values of the whole stream; the segments travel as a keyword
-argument of the model's call. Everything that a layer may ask for (window, softcap, scaling, dropout, fewer heads for keys) is
-honoured; what is not known is refused, never ignored.
+The function is called once per layer with queries, keys and values of the whole stream; the segments are a keyword argument of the
+model's call. Sliding window, softcap, scaling, dropout and grouped-query heads are supported; anything else raises an error.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from autotrain_llm.run.engine.flat.batch import Segments
 
 NAME = "autotrain_flat"
 
-# The ways to compute it, in the order in which they are tried.
+# The implementations, by preference.
 FLASH = "flash_attn variable length"
 VARLEN = "torch variable length"
 FLEX = "flex attention"
@@ -42,19 +41,19 @@ def register() -> str:
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:
-    """Segments say all that a mask would."""
+    """No mask: the segments replace it."""
 
 
 def backend(device: str, dtype: torch.dtype, *, softcap: bool = False, dropout: bool = False) -> str:
-    """How attention will be computed on this kind of device, in these circumstances, with the packages that are installed."""
-    # In float32 torch's own kernel for processors is as fast as the blocks on rows of 256 tokens, and faster on shorter ones.
+    """The implementation for this kind of device and dtype, among the packages that are installed."""
+    # In float32 torch's own CPU kernel is as fast as the blocks on rows of 256 tokens, and faster on shorter ones.
     if device == "cpu" and not dropout and (softcap or dtype != torch.float32):
         return BLOCKS
     if device != "cuda":
         return SDPA
     if dtype in HALF and _flash_function() is not None:
         return FLASH
-    # torch's own kernel knows no softcap, and FlexAttention's backward fails where scores are bent (torch 2.11, on an H200).
+    # torch's own kernel has no softcap, and FlexAttention's backward fails with a softcap (torch 2.11, on an H200).
     if dropout or softcap:
         return SDPA
     if dtype in HALF and _varlen_function() is not None:
@@ -64,7 +63,7 @@ def backend(device: str, dtype: torch.dtype, *, softcap: bool = False, dropout: 
 
 @dataclass(frozen=True)
 class AttentionArgs:
-    """What a layer asks for besides queries, keys and values. `window` is None where no segment is longer than it."""
+    """A layer's arguments besides queries, keys and values. `window` is None where no segment is longer than it."""
 
     segments: Segments
     scaling: float
@@ -93,71 +92,75 @@ def flat_attention(
     if segments is None:
         raise ValueError("attention over segments was called without segments: switch the model back to its own first")
     if s_aux is not None or position_bias is not None or attention_mask is not None:
-        raise ValueError("attention over segments knows no sinks, no position bias and no mask")
+        raise ValueError("attention over segments supports no sinks, no position bias and no mask")
     if query.shape[0] != 1 or query.shape[2] != sum(segments.lengths):
         raise ValueError(f"a stream of {sum(segments.lengths)} tokens, but queries of shape {tuple(query.shape)}")
-    query, key, value = _same_type(query, key, value)
+    query, key, value = _same_dtype(query, key, value)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    window = sliding_window if sliding_window is not None and sliding_window < _longest(segments) else None
+    window = sliding_window if sliding_window is not None and sliding_window < _max_seqlen_k(segments) else None
     chosen = backend(query.device.type, query.dtype, softcap=softcap is not None, dropout=dropout > 0)
-    compute = {FLASH: _flash, VARLEN: _varlen, FLEX: _flex, BLOCKS: _blocks, SDPA: _per_segment}[chosen]
+    compute = {FLASH: _flash, VARLEN: _varlen, FLEX: _flex, BLOCKS: _blocks, SDPA: _sdpa_per_segment}[chosen]
     return compute(query, key, value, AttentionArgs(segments, scaling, dropout, window, softcap)), None
 
 
-def _same_type(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def _same_dtype(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Rotary embeddings leave queries and keys in float32 under autocast, where values are in half precision."""
     device = tensors[0].device.type
     if torch.is_autocast_enabled(device) and tensors[0].dtype != torch.float64:
-        kind = torch.get_autocast_dtype(device)
+        dtype = torch.get_autocast_dtype(device)
     else:
-        kind = tensors[-1].dtype
-    return tuple(tensor.to(kind) for tensor in tensors)
+        dtype = tensors[-1].dtype
+    return tuple(tensor.to(dtype) for tensor in tensors)
 
 
-def _longest(segments: Segments) -> int:
-    """The most tokens that any token can attend to, itself included."""
-    if "longest" not in segments.built:
-        spans = (segments.depth(number) + length for number, length in enumerate(segments.lengths))
-        segments.built["longest"] = max(spans)
-    return segments.built["longest"]
+def _max_seqlen_k(segments: Segments) -> int:
+    """The most tokens that any token attends to, itself included."""
+    if "longest" not in segments.cache:
+        spans = (segments.depth(index) + length for index, length in enumerate(segments.lengths))
+        segments.cache["longest"] = max(spans)
+    return segments.cache["longest"]
 
 
-# One segment after the other: any device, any type, everything that can be asked for.
+# One segment after the other: any device, any dtype, every option.
 
 
-def _per_segment(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: AttentionArgs) -> torch.Tensor:
-    """One split and one concatenation, so that backward neither fills nor adds a whole stream per segment."""
-    segments, bent = asked.segments, asked.softcap is not None
+def _sdpa_per_segment(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, args: AttentionArgs) -> torch.Tensor:
+    """One split and one concatenation, so that backward does not add up a whole stream of zeros per segment."""
+    segments, softcapped = args.segments, args.softcap is not None
     lengths = list(segments.lengths)
     queries, keys, values = (tensor.split(lengths, dim=2) for tensor in (query, key, value))
     outputs = []
-    for number, own in enumerate(queries):
-        line = segments.lineage(number)
-        seen = _joined(keys, line), _joined(values, line)
-        mask = _mask(segments, number, asked.window, bent, query.device)
-        outputs.append((_softcapped if bent else _scaled_dot_product)(own, *seen, mask, asked))
+    for index, own in enumerate(queries):
+        lineage_indices = segments.lineage(index)
+        visible = _concatenated(keys, lineage_indices), _concatenated(values, lineage_indices)
+        mask = _mask(segments, index, args.window, softcapped, query.device)
+        outputs.append((_softcapped_attention if softcapped else _scaled_dot_product)(own, *visible, mask, args))
     return torch.cat([output.transpose(1, 2) for output in outputs], dim=1)
 
 
-def _joined(parts: tuple[torch.Tensor, ...], line: list[int]) -> torch.Tensor:
-    return parts[line[0]] if len(line) == 1 else torch.cat([parts[number] for number in line], dim=2)
+def _concatenated(parts: tuple[torch.Tensor, ...], lineage_indices: list[int]) -> torch.Tensor:
+    return (
+        parts[lineage_indices[0]]
+        if len(lineage_indices) == 1
+        else torch.cat([parts[index] for index in lineage_indices], dim=2)
+    )
 
 
 def _mask(
-    segments: Segments, number: int, window: int | None, always: bool, device: torch.device
+    segments: Segments, index: int, window: int | None, always: bool, device: torch.device
 ) -> torch.Tensor | None:
-    """What the tokens of a segment may see of its line, or None where plain causal attention says the same."""
-    length, depth = segments.lengths[number], segments.depth(number)
+    """Which tokens of its lineage a segment attends to, or None where that is plain causal attention."""
+    length, depth = segments.lengths[index], segments.depth(index)
     span = depth + length
     narrow = window is not None and window < span
     if not (always or depth or narrow):
         return None
-    known = ("mask", length, depth, window if narrow else None, device)
-    if known not in segments.built:
+    cache_key = ("mask", length, depth, window if narrow else None, device)
+    if cache_key not in segments.cache:
         behind = torch.arange(depth, span, device=device)[:, None] - torch.arange(span, device=device)
-        seen = behind >= 0
-        segments.built[known] = seen & (behind < window) if narrow and window is not None else seen
-    return segments.built[known]
+        visible = behind >= 0
+        segments.cache[cache_key] = visible & (behind < window) if narrow and window is not None else visible
+    return segments.cache[cache_key]
 
 
 def _scaled_dot_product(
@@ -165,88 +168,88 @@ def _scaled_dot_product(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None,
-    asked: AttentionArgs,
+    args: AttentionArgs,
 ) -> torch.Tensor:
     return functional.scaled_dot_product_attention(
         query,
         key,
         value,
         attn_mask=mask,
-        dropout_p=asked.dropout,
+        dropout_p=args.dropout,
         is_causal=mask is None,
-        scale=asked.scaling,
+        scale=args.scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
 
 
-def _softcapped(
+def _softcapped_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None,
-    asked: AttentionArgs,
+    args: AttentionArgs,
 ) -> torch.Tensor:
-    if mask is None or asked.softcap is None:
+    if mask is None or args.softcap is None:
         raise ValueError("softcapped attention is computed with an explicit mask")
     groups = query.shape[1] // key.shape[1]
     key, value = (tensor.repeat_interleave(groups, dim=1) if groups > 1 else tensor for tensor in (key, value))
     scores = (query @ key.transpose(2, 3)).to(torch.promote_types(query.dtype, torch.float32))
-    scores = torch.tanh(scores * (asked.scaling / asked.softcap)) * asked.softcap
-    shares = scores.masked_fill(~mask, float("-inf")).softmax(-1).to(value.dtype)
-    return functional.dropout(shares, asked.dropout) @ value
+    scores = torch.tanh(scores * (args.scaling / args.softcap)) * args.softcap
+    probs = scores.masked_fill(~mask, float("-inf")).softmax(-1).to(value.dtype)
+    return functional.dropout(probs, args.dropout) @ value
 
 
-# Blocks of the stream, on a processor.
+# Blocks of the stream, on a CPU.
 
 
-def _blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: AttentionArgs) -> torch.Tensor:
-    if asked.softcap is None and query.dtype in HALF and _usual_span(asked.segments) <= SHORT_SPAN:
-        with torch.autocast(query.device.type, enabled=False):  # which would take them back to half precision
-            return _per_segment(query.float(), key.float(), value.float(), asked).to(value.dtype)
-    key, value = _with_parents(key, value, asked.segments)
-    return blocks.blocked_attention(query, key, value, asked.segments, asked.scaling, asked.window, asked.softcap)
+def _blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, args: AttentionArgs) -> torch.Tensor:
+    if args.softcap is None and query.dtype in HALF and _mean_span(args.segments) <= SHORT_SPAN:
+        with torch.autocast(query.device.type, enabled=False):  # which would cast them back to half precision
+            return _sdpa_per_segment(query.float(), key.float(), value.float(), args).to(value.dtype)
+    key, value = _gather_lineages(key, value, args.segments)
+    return blocks.blocked_attention(query, key, value, args.segments, args.scaling, args.window, args.softcap)
 
 
-def _usual_span(segments: Segments) -> float:
-    """How many tokens a token's segment has, with all that it continues: the mean over the tokens."""
-    if "span" not in segments.built:
-        spans = [length * (segments.depth(number) + length) for number, length in enumerate(segments.lengths)]
-        segments.built["span"] = sum(spans) / sum(segments.lengths)
-    return segments.built["span"]
+def _mean_span(segments: Segments) -> float:
+    """The length of a token's segment with all that it continues: the mean over the tokens."""
+    if "span" not in segments.cache:
+        spans = [length * (segments.depth(index) + length) for index, length in enumerate(segments.lengths)]
+        segments.cache["span"] = sum(spans) / sum(segments.lengths)
+    return segments.cache["span"]
 
 
-# The whole stream at once: kernels for variable lengths, and FlexAttention.
+# The whole stream at once: variable-length kernels, and FlexAttention.
 
 
-def _flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: AttentionArgs) -> torch.Tensor:
-    segments, window = asked.segments, asked.window
-    offsets = _offsets(segments, query.device)
-    key, value = _with_parents(key, value, segments)
+def _flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, args: AttentionArgs) -> torch.Tensor:
+    segments, window = args.segments, args.window
+    cu_seqlens = _cu_seqlens(segments, query.device)
+    key, value = _gather_lineages(key, value, segments)
     output = _flash_function()(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
         value[0].transpose(0, 1),
-        cu_seqlens_q=offsets["queries"],
-        cu_seqlens_k=offsets["keys"],
+        cu_seqlens_q=cu_seqlens["queries"],
+        cu_seqlens_k=cu_seqlens["keys"],
         max_seqlen_q=max(segments.lengths),
-        max_seqlen_k=_longest(segments),
-        dropout_p=asked.dropout,
-        softmax_scale=asked.scaling,
+        max_seqlen_k=_max_seqlen_k(segments),
+        dropout_p=args.dropout,
+        softmax_scale=args.scaling,
         causal=True,
         window_size=(-1, -1) if window is None else (window - 1, 0),
-        softcap=asked.softcap or 0.0,
+        softcap=args.softcap or 0.0,
     )
     return output[None]
 
 
-def _varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: AttentionArgs) -> torch.Tensor:
-    segments, window = asked.segments, asked.window
-    offsets = _offsets(segments, query.device)
-    key, value = _with_parents(key, value, segments)
+def _varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, args: AttentionArgs) -> torch.Tensor:
+    segments, window = args.segments, args.window
+    cu_seqlens = _cu_seqlens(segments, query.device)
+    key, value = _gather_lineages(key, value, segments)
     function = _varlen_function()
     heads = query.shape[1] // key.shape[1]
     named = set(inspect.signature(function).parameters)
-    options: dict[str, Any] = {"scale": asked.scaling, "window_size": (-1 if window is None else window - 1, 0)}
+    options: dict[str, Any] = {"scale": args.scaling, "window_size": (-1 if window is None else window - 1, 0)}
     if heads > 1 and "enable_gqa" in named:
         options["enable_gqa"] = True
     elif heads > 1:
@@ -255,50 +258,54 @@ def _varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: 
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
         value[0].transpose(0, 1),
-        offsets["queries"],
-        offsets["keys"],
+        cu_seqlens["queries"],
+        cu_seqlens["keys"],
         max(segments.lengths),
-        _longest(segments),
+        _max_seqlen_k(segments),
         **options,
     )
     return output[None]
 
 
-def _offsets(segments: Segments, device: torch.device) -> dict[str, torch.Tensor]:
-    """Cumulative lengths of what asks and of what is seen, and the order of the keys where segments continue others."""
-    known = ("offsets", device)
-    if known not in segments.built:
+def _cu_seqlens(segments: Segments, device: torch.device) -> dict[str, torch.Tensor]:
+    """Cumulative lengths of queries and keys, and the order of the keys where segments continue others."""
+    cache_key = ("offsets", device)
+    if cache_key not in segments.cache:
         starts = segments.starts
-        lines = [segments.lineage(number) for number in range(len(starts))]
-        spans = [sum(segments.lengths[one] for one in line) for line in lines]
-        built = {"queries": _cumulative(segments.lengths, device), "keys": _cumulative(spans, device)}
+        lines = [segments.lineage(index) for index in range(len(starts))]
+        spans = [sum(segments.lengths[one] for one in lineage_indices) for lineage_indices in lines]
+        cache = {"queries": _cumulative_lengths(segments.lengths, device), "keys": _cumulative_lengths(spans, device)}
         if segments.chained:
-            places = [torch.arange(starts[one], starts[one] + segments.lengths[one]) for line in lines for one in line]
-            built["order"] = torch.cat(places).to(device)
-        segments.built[known] = built
-    return segments.built[known]
+            places = [
+                torch.arange(starts[one], starts[one] + segments.lengths[one])
+                for lineage_indices in lines
+                for one in lineage_indices
+            ]
+            cache["order"] = torch.cat(places).to(device)
+        segments.cache[cache_key] = cache
+    return segments.cache[cache_key]
 
 
-def _cumulative(lengths: Any, device: torch.device) -> torch.Tensor:
+def _cumulative_lengths(lengths: Any, device: torch.device) -> torch.Tensor:
     return functional.pad(torch.tensor(lengths, dtype=torch.int32).cumsum(0, dtype=torch.int32), (1, 0)).to(device)
 
 
-def _with_parents(key: torch.Tensor, value: torch.Tensor, segments: Segments) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys and values in which each segment's line stands together, as these kernels want it: causal from the end."""
+def _gather_lineages(key: torch.Tensor, value: torch.Tensor, segments: Segments) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values in which each segment's lineage is contiguous: these kernels align the causal mask at the end."""
     if not segments.chained:
         return key, value
-    order = _offsets(segments, key.device)["order"]
+    order = _cu_seqlens(segments, key.device)["order"]
     return key.index_select(2, order), value.index_select(2, order)
 
 
-def _flex(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: AttentionArgs) -> torch.Tensor:
+def _flex(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, args: AttentionArgs) -> torch.Tensor:
     compiled = _flex_function()
     output = compiled(
         query,
         key,
         value,
-        block_mask=_block_mask(asked.segments, asked.window, query.device),
-        scale=asked.scaling,
+        block_mask=_block_mask(args.segments, args.window, query.device),
+        scale=args.scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
     return output.transpose(1, 2)
@@ -306,30 +313,30 @@ def _flex(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: At
 
 def _block_mask(segments: Segments, window: int | None, device: torch.device) -> Any:
     """FlexAttention's mask, built once per batch and window and shared by all layers."""
-    known = ("block mask", window, device)
-    if known not in segments.built:
+    cache_key = ("block mask", window, device)
+    if cache_key not in segments.cache:
         from torch.nn.attention.flex_attention import create_block_mask
 
         count = len(segments.lengths)
         length = sum(segments.lengths)
         owner = torch.repeat_interleave(torch.arange(count), torch.tensor(segments.lengths)).to(device)
-        depths = [segments.depth(number) for number in range(count)]
+        depths = [segments.depth(index) for index in range(count)]
         starts = segments.starts
         position = (torch.arange(length) - torch.tensor(starts)[owner.cpu()] + torch.tensor(depths)[owner.cpu()]).to(
             device
         )
         sees = torch.zeros(count, count, dtype=torch.bool)
-        for number in range(count):
-            sees[number, segments.lineage(number)] = True
+        for index in range(count):
+            sees[index, segments.lineage(index)] = True
         sees = sees.to(device)
 
-        def allowed(batch: Any, head: Any, asking: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-            behind = position[asking] - position[seen]
+        def allowed(batch: Any, head: Any, query_index: torch.Tensor, key_index: torch.Tensor) -> torch.Tensor:
+            behind = position[query_index] - position[key_index]
             near = behind >= 0 if window is None else (behind >= 0) & (behind < window)
-            return sees[owner[asking], owner[seen]] & near
+            return sees[owner[query_index], owner[key_index]] & near
 
-        segments.built[known] = create_block_mask(allowed, None, None, length, length, device=device)
-    return segments.built[known]
+        segments.cache[cache_key] = create_block_mask(allowed, None, None, length, length, device=device)
+    return segments.cache[cache_key]
 
 
 @cache
@@ -341,7 +348,7 @@ def _flash_function() -> Any:
 
 @cache
 def _varlen_function() -> Any:
-    """torch's own kernel, where this torch has one that takes a window: an earlier one could only say causal or not."""
+    """torch's own kernel, where it takes a window: earlier versions have `is_causal` alone."""
     if importlib.util.find_spec("torch.nn.attention.varlen") is None:
         return None
     function = importlib.import_module("torch.nn.attention.varlen").varlen_attn
@@ -350,7 +357,7 @@ def _varlen_function() -> Any:
 
 @cache
 def _flex_function() -> Any:
-    """FlexAttention only keeps its promise compiled; lengths change with every batch, hence dynamic."""
+    """FlexAttention is fast only when compiled; lengths change with every batch, hence dynamic."""
     from torch.nn.attention.flex_attention import flex_attention
 
     return torch.compile(flex_attention, dynamic=True)

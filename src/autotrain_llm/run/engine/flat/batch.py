@@ -1,6 +1,6 @@
 """Lay rows out as segments of one stream of tokens, with no padding anywhere.
 
-A row is its token ids and, for each of them, whether it is trained on. Nothing here knows a tokenizer, an objective or a model.
+A row is its token ids and its loss mask. Nothing here depends on a tokenizer, an objective or a model.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ STANDS_ALONE = -1
 class Segments:
     """Where the segments of a stream lie, and which of them continue another.
 
-    `lengths` are in tokens, in the order of the stream. `continues[i]` is the number of an earlier segment whose tokens (and
-    those it continues itself) segment i attends to as well, or -1. `built` keeps what attention derives from this once per
-    batch: every layer asks for the same masks and offsets.
+    `lengths` are in tokens, in the order of the stream. `continues[i]` is the index of an earlier segment whose tokens (and
+    those it continues itself) segment i attends to as well, or -1. `cache` keeps what attention derives from this once per
+    batch: all layers use the same masks, offsets and buffers.
     """
 
     lengths: tuple[int, ...]
     continues: tuple[int, ...] = ()
-    built: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    cache: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.continues:
             self.continues = (STANDS_ALONE,) * len(self.lengths)
         if len(self.continues) != len(self.lengths):
-            raise ValueError(f"{len(self.lengths)} segments, but {len(self.continues)} say what they continue")
+            raise ValueError(f"{len(self.lengths)} segments, but {len(self.continues)} values in continues")
         if any(length < 1 for length in self.lengths):
             raise ValueError("a segment needs at least one token")
-        if any(not STANDS_ALONE <= parent < number for number, parent in enumerate(self.continues)):
-            raise ValueError("a segment can only continue one that stands before it in the stream")
+        if any(not STANDS_ALONE <= parent < index for index, parent in enumerate(self.continues)):
+            raise ValueError("a segment can only continue an earlier one of the stream")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travels to and from worker processes without what attention built on a device."""
-        return {"lengths": self.lengths, "continues": self.continues, "built": {}}
+        """Pickled without the cache, whose tensors lie on a device."""
+        return {"lengths": self.lengths, "continues": self.continues, "cache": {}}
 
     @property
     def starts(self) -> list[int]:
@@ -57,53 +57,52 @@ class Segments:
         """Whether any segment continues another."""
         return any(parent != STANDS_ALONE for parent in self.continues)
 
-    def lineage(self, number: int) -> list[int]:
-        """The segments that segment `number` attends to, oldest first, itself last."""
-        line = [number]
+    def lineage(self, index: int) -> list[int]:
+        """The segments that segment `index` attends to, oldest first, itself last."""
+        line = [index]
         while (parent := self.continues[line[-1]]) != STANDS_ALONE:
             line.append(parent)
         return line[::-1]
 
-    def depth(self, number: int) -> int:
-        """The position of the first token of segment `number`: the tokens of all that it continues."""
-        return sum(self.lengths[ancestor] for ancestor in self.lineage(number)[:-1])
+    def depth(self, index: int) -> int:
+        """The position of the first token of segment `index`: the tokens of all that it continues."""
+        return sum(self.lengths[ancestor] for ancestor in self.lineage(index)[:-1])
 
 
 def flatten(rows: Sequence[Row], continues: Sequence[int] | None = None) -> dict[str, Any]:
     """Collate rows into the keyword arguments of a prepared model's call.
 
-    `rows` are pairs of token ids and a mask of equal length: which of these tokens are trained on. `continues` gives, for each
-    row, the number of the earlier row that it continues, or -1. The result holds `input_ids` and `position_ids` (1, T),
-    `segments`, and for each of the K tokens to predict: `target_positions`, the place in the stream whose hidden state
-    predicts it, `target_labels`, the token, and `target_segments`, the row it belongs to. The first token of a row that
-    continues nothing has no such place and is never a target; that of a row that continues another is predicted from the
-    other's last token.
+    `rows` are pairs of token ids and a loss mask of equal length. `continues` gives, for each row, the index of the earlier row that it
+    continues, or -1. The result holds `input_ids` and `position_ids` (1, T), `segments`, and for each of the K targets:
+    `target_positions`, the index in the stream whose hidden state predicts it, `target_labels`, its id, and `target_segments`, the
+    index of its row. The first token of a row that continues nothing is never a target; that of a row that continues another is
+    predicted from the other's last token.
     """
     segments = Segments(tuple(len(ids) for ids, _ in rows), tuple(continues or ()))
     starts = segments.starts
-    positions, where, labels, owners = [], [], [], []
-    for number, (ids, trained) in enumerate(rows):
-        if len(trained) != len(ids):
-            raise ValueError(f"row {number}: {len(ids)} tokens, but {len(trained)} marks for what is trained on")
-        depth = segments.depth(number)
+    positions, target_positions, target_labels, target_segments = [], [], [], []
+    for index, (ids, loss_mask) in enumerate(rows):
+        if len(loss_mask) != len(ids):
+            raise ValueError(f"row {index}: {len(ids)} tokens, but a loss mask of {len(loss_mask)}")
+        depth = segments.depth(index)
         positions.append(np.arange(depth, depth + len(ids), dtype=np.int64))
-        chosen = np.flatnonzero(np.asarray(trained, dtype=bool))
-        parent = segments.continues[number]
+        targets = np.flatnonzero(np.asarray(loss_mask, dtype=bool))
+        parent = segments.continues[index]
         if parent == STANDS_ALONE:
-            chosen = chosen[chosen > 0]
-        before = starts[number] + chosen - 1
-        if parent != STANDS_ALONE and chosen.size and chosen[0] == 0:
-            before[0] = starts[parent] + segments.lengths[parent] - 1
-        where.append(before)
-        labels.append(np.asarray(ids, dtype=np.int64)[chosen])
-        owners.append(np.full(chosen.size, number, dtype=np.int64))
+            targets = targets[targets > 0]
+        sources = starts[index] + targets - 1
+        if parent != STANDS_ALONE and targets.size and targets[0] == 0:
+            sources[0] = starts[parent] + segments.lengths[parent] - 1
+        target_positions.append(sources)
+        target_labels.append(np.asarray(ids, dtype=np.int64)[targets])
+        target_segments.append(np.full(targets.size, index, dtype=np.int64))
     return {
         "input_ids": _tensor([np.asarray(ids, dtype=np.int64) for ids, _ in rows])[None],
         "position_ids": _tensor(positions)[None],
         "segments": segments,
-        "target_positions": _tensor(where),
-        "target_labels": _tensor(labels),
-        "target_segments": _tensor(owners),
+        "target_positions": _tensor(target_positions),
+        "target_labels": _tensor(target_labels),
+        "target_segments": _tensor(target_segments),
     }
 
 

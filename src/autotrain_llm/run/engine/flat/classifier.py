@@ -1,6 +1,6 @@
-"""Teach a decoder with a score head to be called with a flat batch: its score of each answer, inside the wrapped call.
+"""Patch a decoder with a score head so that it can be called with a flat batch and scores each answer.
 
-An answer's hidden state is that of its last token which is not the padding token: the one at which the model's own forward reads it.
+An answer's score is read at its last token that is not the padding token, as the model's own forward does.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from autotrain_llm.run.engine.flat.model import FlatOutput, causal_model, hidden
 
 
 def prepare_classifier(model: torch.nn.Module, own_attention: str | None = None) -> torch.nn.Module:
-    """Let `model` be called with `input_ids`, `position_ids`, `segments` and `ends`, the place in the stream of each answer's end.
+    """Let `model` be called with `input_ids`, `position_ids`, `segments` and `ends`, the index in the stream of each answer's last token.
 
-    Returns the same model; `release_model` and `switch` are for it too. Raises ValueError for an architecture that is not allowed, and
+    Returns the same model; `release_model` and `switch` work for it too. Raises ValueError for an architecture that is not allowed, and
     for a classifier whose head is anything but one linear map called `score`.
     """
     classifier = causal_model(model)
@@ -40,7 +40,7 @@ def _scores(
 ) -> FlatOutput:
     hidden = hidden_states(classifier, segments, input_ids, position_ids).index_select(0, ends)
     head: Any = classifier.get_submodule("score")
-    # A difference of two scores would lose most of its digits in half a precision, and the head is one row wide.
+    # In half precision the difference of two scores would lose most of its digits, and float32 costs nothing: the head is one row.
     with torch.autocast(hidden.device.type, enabled=False):
         scores = head(hidden.to(next(head.parameters()).dtype))
     return FlatOutput(scores=scores[:, 0])

@@ -1,8 +1,8 @@
-"""Attention over segments on a processor: plain matrix products on blocks small enough to stay in its cache.
+"""Attention over segments on a CPU: plain matrix products on blocks small enough to stay in its cache.
 
-torch's fused kernel for processors spends half of a small model's step, most of it backward. Here each block of queries
-meets exactly the keys that it may see: neighbouring short segments share a block behind a mask, a long segment is cut
-into several. Backward computes the scores of a block again, unless a layer's shares are few enough to be kept.
+torch's fused CPU kernel takes half of a small model's step, most of it in backward. Here each block of queries is multiplied with exactly
+the keys that are visible to it: neighbouring short segments share a block behind a mask, a long segment is cut into several. Backward
+recomputes a block's scores, unless a layer's attention probabilities are few enough to be kept.
 """
 
 from __future__ import annotations
@@ -16,30 +16,29 @@ from torch.autograd.function import once_differentiable
 from autotrain_llm.planning.memory_model import BLOCK_SCORES, FEWEST_QUERIES, KEPT_PROBABILITIES
 from autotrain_llm.run.engine.flat.batch import Segments
 
-# Short segments share a block up to this many tokens.
+# Short segments share a block up to this many tokens: a masked product of 64 x 64 costs less than several small ones.
 SHARED_TOKENS = 64
 
 
 @dataclass(frozen=True)
 class Block:
-    """Queries `first:last` of the stream and keys `low:high` of the keys' order; `unseen` are pairs among the last of both.
-
-    Each query's keys are all in its block.
-    """
+    """Queries `first:last` of the stream and keys `low:high` in the keys' order. `masked` marks the pairs that attend to nothing, among
+    the last queries and keys. A query's keys all lie in its block."""
 
     first: int
     last: int
     low: int
     high: int
-    unseen: torch.Tensor
+    masked: torch.Tensor
     masks: dict[Any, torch.Tensor] = field(default_factory=dict)
 
-    def mask(self, groups: int, kind: torch.dtype) -> torch.Tensor:
-        """What is added to the last columns of the scores, a row for each query of the `groups` heads that share keys: made once for all layers."""
-        if (groups, kind) not in self.masks:
-            added = torch.zeros(self.unseen.shape, dtype=kind).masked_fill_(self.unseen, float("-inf"))
-            self.masks[groups, kind] = added.repeat_interleave(groups, dim=0)
-        return self.masks[groups, kind]
+    def mask(self, groups: int, dtype: torch.dtype) -> torch.Tensor:
+        """The additive mask of the last columns of the scores, a row for each query of the `groups` heads that share keys. Made once for all
+        layers."""
+        if (groups, dtype) not in self.masks:
+            added = torch.zeros(self.masked.shape, dtype=dtype).masked_fill_(self.masked, float("-inf"))
+            self.masks[groups, dtype] = added.repeat_interleave(groups, dim=0)
+        return self.masks[groups, dtype]
 
 
 def blocked_attention(
@@ -51,45 +50,45 @@ def blocked_attention(
     window: int | None,
     softcap: float | None,
 ) -> torch.Tensor:
-    """Shapes as in `attention.flat_attention`; where segments continue others, keys and values come gathered line by line."""
-    blocks = blocks_of(segments, window, query.shape[1])
-    return _BlockAttention.apply(query, key, value, blocks, scaling, softcap, segments.built)
+    """Shapes as in `attention.flat_attention`; where segments continue others, keys and values come gathered lineage by lineage."""
+    blocks = blocks_for(segments, window, query.shape[1])
+    return _BlockAttention.apply(query, key, value, blocks, scaling, softcap, segments.cache)
 
 
-def blocks_of(segments: Segments, window: int | None, heads: int) -> list[Block]:
+def blocks_for(segments: Segments, window: int | None, heads: int) -> list[Block]:
     """The blocks of a batch, made once and shared by all layers with the same window."""
-    known = ("blocks", window, heads)
-    if known not in segments.built:
-        segments.built[known] = (
+    cache_key = ("blocks", window, heads)
+    if cache_key not in segments.cache:
+        segments.cache[cache_key] = (
             _cut_long(segments, window, heads) if segments.chained else _pack(segments, window, heads)
         )
-    return segments.built[known]
+    return segments.cache[cache_key]
 
 
 def _pack(segments: Segments, window: int | None, heads: int) -> list[Block]:
     """Neighbours that fit together share a block, the others are cut."""
     blocks: list[Block] = []
-    together: list[int] = []
+    group: list[int] = []
     start = 0
     for length in (*segments.lengths, SHARED_TOKENS + 1):
-        if together and sum(together) + length > SHARED_TOKENS:
-            end = start + sum(together)
-            if len(together) == 1:
-                blocks += _cut(start, start, 0, together[0], window, heads)
+        if group and sum(group) + length > SHARED_TOKENS:
+            end = start + sum(group)
+            if len(group) == 1:
+                blocks += _cut(start, start, 0, group[0], window, heads)
             else:
-                seen = torch.block_diag(*[_seen(0, one, 0, one, window) for one in together])
-                blocks.append(Block(start, end, start, end, ~seen.bool()))
-            start, together = end, []
-        together.append(length)
+                visible = torch.block_diag(*[_visible(0, one, 0, one, window) for one in group])
+                blocks.append(Block(start, end, start, end, ~visible.bool()))
+            start, group = end, []
+        group.append(length)
     return blocks
 
 
 def _cut_long(segments: Segments, window: int | None, heads: int) -> list[Block]:
-    """Segments that continue others: each has its line's keys before its own."""
+    """Segments that continue others: each has its ancestors' keys before its own."""
     blocks: list[Block] = []
     start = line_start = 0
-    for number, length in enumerate(segments.lengths):
-        depth = segments.depth(number)
+    for index, length in enumerate(segments.lengths):
+        depth = segments.depth(index)
         blocks += _cut(start, line_start, depth, length, window, heads)
         start += length
         line_start += depth + length
@@ -97,29 +96,29 @@ def _cut_long(segments: Segments, window: int | None, heads: int) -> list[Block]
 
 
 def _cut(start: int, line_start: int, depth: int, length: int, window: int | None, heads: int) -> list[Block]:
-    """A segment whose queries begin at `start`, whose line's keys begin at `line_start`, as blocks of bounded size."""
+    """A segment whose queries begin at `start`, whose lineage's keys begin at `line_start`, as blocks of bounded size."""
     blocks = []
     done = 0
     while done < length:
         low = 0 if window is None else max(0, depth + done - window + 1)
         rows = _rows(length - done, depth + done - low, heads)
         high = depth + done + rows
-        seen = _seen(depth + done, high, low if window is not None else depth + done, high, window)
-        blocks.append(Block(start + done, start + done + rows, line_start + low, line_start + high, ~seen))
+        visible = _visible(depth + done, high, low if window is not None else depth + done, high, window)
+        blocks.append(Block(start + done, start + done + rows, line_start + low, line_start + high, ~visible))
         done += rows
     return blocks
 
 
 def _rows(left: int, before: int, heads: int) -> int:
-    """How many queries a block takes so that it and the keys up to its end stay within the bound."""
+    """The queries of a block whose scores stay within BLOCK_SCORES."""
     rows = left
     while rows > FEWEST_QUERIES and rows * (before + rows) * heads > BLOCK_SCORES:
         rows = (rows + 1) // 2
     return rows
 
 
-def _seen(first: int, last: int, low: int, high: int, window: int | None) -> torch.Tensor:
-    """Which of the keys `low:high` the queries `first:last` may see, both counted as positions in the line."""
+def _visible(first: int, last: int, low: int, high: int, window: int | None) -> torch.Tensor:
+    """Which of the keys `low:high` the queries `first:last` may see, both counted as positions in the lineage."""
     behind = torch.arange(first, last)[:, None] - torch.arange(low, high)
     return behind >= 0 if window is None else (behind >= 0) & (behind < window)
 
@@ -136,65 +135,65 @@ class _BlockAttention(torch.autograd.Function):
         blocks: list[Block],
         scaling: float,
         softcap: float | None,
-        scratch: dict[Any, Any],
+        buffers: dict[Any, Any],
     ) -> torch.Tensor:
         groups = query.shape[1] // key.shape[1]
         queries = _by_key_head(query * scaling, groups)
         keys, values = key[0].contiguous(), value[0].contiguous()
         output = torch.empty(*queries.shape[:3], values.shape[-1], dtype=value.dtype)
-        work = _Workspace(queries, keys, softcap, scratch)
-        # A layer that is computed twice has to decide the same both times: it looks at nothing but its own.
-        keep = any(ctx.needs_input_grad) and softcap is None and _bytes_of_shares(blocks, queries) <= KEPT_PROBABILITIES
-        kept = []
+        workspace = _Workspace(queries, keys, softcap, buffers)
+        # With gradient checkpointing a layer runs twice and has to decide the same both times: the decision depends on its own inputs alone.
+        keep = any(ctx.needs_input_grad) and softcap is None and _prob_bytes(blocks, queries) <= KEPT_PROBABILITIES
+        kept_probs = []
         for block in blocks:
-            scores, _ = work.scores(block)
-            shares = torch.softmax(scores, -1, out=torch.empty_like(scores) if keep else scores)
+            scores, _ = workspace.scores(block)
+            probs = torch.softmax(scores, -1, out=torch.empty_like(scores) if keep else scores)
             if keep:
-                kept.append(shares)
-            result = torch.bmm(work.rounded(shares), values[:, block.low : block.high])
+                kept_probs.append(probs)
+            result = torch.bmm(workspace.in_product_dtype(probs), values[:, block.low : block.high])
             output[:, block.first : block.last] = result.view(-1, block.last - block.first, groups, result.shape[-1])
-        ctx.save_for_backward(queries, keys, values, *kept)
-        ctx.rest = blocks, scaling, softcap, scratch, groups
+        ctx.save_for_backward(queries, keys, values, *kept_probs)
+        ctx.rest = blocks, scaling, softcap, buffers, groups
         return output.permute(1, 0, 2, 3).reshape(1, query.shape[2], query.shape[1], -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        queries, keys, values, *kept = ctx.saved_tensors
-        blocks, scaling, softcap, scratch, groups = ctx.rest
-        exact = _exact(queries.dtype)
-        incoming = _by_key_head(upstream.transpose(1, 2), groups).to(values.dtype)
-        of_query = torch.empty_like(queries)
-        of_key = torch.zeros_like(keys, dtype=exact)
-        of_value = torch.zeros_like(values, dtype=exact)
-        work = _Workspace(queries, keys, softcap, scratch)
-        for number, block in enumerate(blocks):
-            asking, seen = slice(block.first, block.last), slice(block.low, block.high)
-            if kept:
-                shares, slope = kept[number], None
+        queries, keys, values, *kept_probs = ctx.saved_tensors
+        blocks, scaling, softcap, buffers, groups = ctx.rest
+        score_dtype = _score_dtype(queries.dtype)
+        output_grads = _by_key_head(upstream.transpose(1, 2), groups).to(values.dtype)
+        query_grad = torch.empty_like(queries)
+        key_grad = torch.zeros_like(keys, dtype=score_dtype)
+        value_grad = torch.zeros_like(values, dtype=score_dtype)
+        workspace = _Workspace(queries, keys, softcap, buffers)
+        for index, block in enumerate(blocks):
+            query_rows, visible = slice(block.first, block.last), slice(block.low, block.high)
+            if kept_probs:
+                probs, softcap_slope = kept_probs[index], None
             else:
-                scores, slope = work.scores(block)
-                shares = torch.softmax(scores, -1, out=scores)
-            came = _rows_of(incoming, asking)
-            of_value[:, seen] += torch.bmm(work.rounded(shares).transpose(1, 2), came)
-            came_of_shares = work.product("came", came, values[:, seen].transpose(1, 2))
-            change = work.rounded(work.through_softmax(came_of_shares, shares, slope))
-            of_query[:, asking] = torch.bmm(change, keys[:, seen]).view(of_query[:, asking].shape)
-            of_key[:, seen] += torch.bmm(change.transpose(1, 2), _rows_of(queries, asking))
+                scores, softcap_slope = workspace.scores(block)
+                probs = torch.softmax(scores, -1, out=scores)
+            upstream_rows = _rows_of(output_grads, query_rows)
+            value_grad[:, visible] += torch.bmm(workspace.in_product_dtype(probs).transpose(1, 2), upstream_rows)
+            prob_grads = workspace.product("prob_grads", upstream_rows, values[:, visible].transpose(1, 2))
+            score_grads = workspace.in_product_dtype(workspace.softmax_backward(prob_grads, probs, softcap_slope))
+            query_grad[:, query_rows] = torch.bmm(score_grads, keys[:, visible]).view(query_grad[:, query_rows].shape)
+            key_grad[:, visible] += torch.bmm(score_grads.transpose(1, 2), _rows_of(queries, query_rows))
         heads = queries.shape[0] * groups
-        of_query = of_query.permute(0, 2, 1, 3).reshape(1, heads, queries.shape[1], -1).mul_(scaling)
-        return of_query, of_key.to(keys.dtype)[None], of_value.to(values.dtype)[None], None, None, None, None
+        query_grad = query_grad.permute(0, 2, 1, 3).reshape(1, heads, queries.shape[1], -1).mul_(scaling)
+        return query_grad, key_grad.to(keys.dtype)[None], value_grad.to(values.dtype)[None], None, None, None, None
 
 
-def _bytes_of_shares(blocks: list[Block], queries: torch.Tensor) -> int:
-    """Those of a layer's shares, of all queries in all blocks."""
+def _prob_bytes(blocks: list[Block], queries: torch.Tensor) -> int:
+    """Bytes of a layer's attention probabilities, of all queries in all blocks."""
     pairs = sum((block.last - block.first) * (block.high - block.low) for block in blocks)
     return queries.shape[0] * queries.shape[2] * pairs * queries.element_size()
 
 
-def _exact(kind: torch.dtype) -> torch.dtype:
-    """The type in which scores are summed: float32, or what is finer."""
-    return torch.promote_types(kind, torch.float32)
+def _score_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype in which gradients of keys and values are summed: float32, or float64."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _by_key_head(tensor: torch.Tensor, groups: int) -> torch.Tensor:
@@ -202,58 +201,60 @@ def _by_key_head(tensor: torch.Tensor, groups: int) -> torch.Tensor:
     return tensor[0].unflatten(0, (-1, groups)).transpose(1, 2).contiguous()
 
 
-def _rows_of(tensor: torch.Tensor, where: slice) -> torch.Tensor:
+def _rows_of(tensor: torch.Tensor, rows: slice) -> torch.Tensor:
     """The queries of a block, of all that share a key head, as the rows of one matrix per key head."""
-    return tensor[:, where].flatten(1, 2)
+    return tensor[:, rows].flatten(1, 2)
 
 
 class _Workspace:
-    """The large intermediate results of a block, in memory that all blocks and layers of a batch share."""
+    """The large intermediate results of a block, in buffers that all blocks and layers of a batch share."""
 
     def __init__(
-        self, queries: torch.Tensor, keys: torch.Tensor, softcap: float | None, scratch: dict[Any, Any]
+        self, queries: torch.Tensor, keys: torch.Tensor, softcap: float | None, buffers: dict[Any, Any]
     ) -> None:
-        self.queries, self.keys, self.softcap, self.scratch = queries, keys, softcap, scratch
+        self.queries, self.keys, self.softcap, self.buffers = queries, keys, softcap, buffers
         self.groups = queries.shape[2]
-        # Scores come out of a product in its own type, and softmax is exact inside: they need a finer one only where they are bent.
-        self.kind = queries.dtype if softcap is None else _exact(queries.dtype)
+        # Scores come out of the product in its own dtype, and softmax computes in float32 inside: only a softcap needs a finer one.
+        self.dtype = queries.dtype if softcap is None else _score_dtype(queries.dtype)
 
     def scores(self, block: Block) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The masked scores of a block, and where they are softcapped the slope of that."""
-        asking = _rows_of(self.queries, slice(block.first, block.last))
-        scores = self.product("scores", asking, self.keys[:, block.low : block.high].transpose(1, 2))
-        slope = None
+        query_rows = _rows_of(self.queries, slice(block.first, block.last))
+        scores = self.product("scores", query_rows, self.keys[:, block.low : block.high].transpose(1, 2))
+        softcap_slope = None
         if self.softcap is not None:
-            bent = scores.div_(self.softcap).tanh_()
-            slope = 1 - bent * bent
-            scores = bent.mul_(self.softcap)
-        mask = block.mask(self.groups, self.kind)
+            tanh = scores.div_(self.softcap).tanh_()
+            softcap_slope = 1 - tanh * tanh
+            scores = tanh.mul_(self.softcap)
+        mask = block.mask(self.groups, self.dtype)
         scores[..., -mask.shape[1] :].add_(mask)
-        return scores, slope
+        return scores, softcap_slope
 
-    def through_softmax(self, came: torch.Tensor, shares: torch.Tensor, slope: torch.Tensor | None) -> torch.Tensor:
-        """The gradient of the scores, from what came for the shares; `slope` is what bent the scores before."""
-        change = self._space("change", shares.shape, self.kind)
-        torch.ops.aten._softmax_backward_data.out(came, shares, -1, self.kind, grad_input=change)
-        return change if slope is None else change.mul_(slope)
+    def softmax_backward(
+        self, prob_grads: torch.Tensor, probs: torch.Tensor, softcap_slope: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The gradient with respect to the scores, from that with respect to the probabilities."""
+        score_grads = self._buffer("score_grads", probs.shape, self.dtype)
+        torch.ops.aten._softmax_backward_data.out(prob_grads, probs, -1, self.dtype, grad_input=score_grads)
+        return score_grads if softcap_slope is None else score_grads.mul_(softcap_slope)
 
     def product(self, name: str, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """`left @ right` in the type of the scores."""
+        """`left @ right` in the dtype of the scores."""
         shape = (left.shape[0], left.shape[1], right.shape[2])
-        if left.dtype == self.kind:
-            return torch.bmm(left, right, out=self._space(name, shape, self.kind))
-        rounded = torch.bmm(left, right, out=self._space("product", shape, left.dtype))
-        return self._space(name, shape, self.kind).copy_(rounded)
+        if left.dtype == self.dtype:
+            return torch.bmm(left, right, out=self._buffer(name, shape, self.dtype))
+        rounded = torch.bmm(left, right, out=self._buffer("product", shape, left.dtype))
+        return self._buffer(name, shape, self.dtype).copy_(rounded)
 
-    def rounded(self, tensor: torch.Tensor) -> torch.Tensor:
-        """`tensor` in the type of the matrix products."""
+    def in_product_dtype(self, tensor: torch.Tensor) -> torch.Tensor:
+        """`tensor` in the dtype of the matrix products."""
         if tensor.dtype == self.queries.dtype:
             return tensor
-        return self._space("rounded", tensor.shape, self.queries.dtype).copy_(tensor)
+        return self._buffer("product_dtype", tensor.shape, self.queries.dtype).copy_(tensor)
 
-    def _space(self, name: str, shape: tuple[int, ...] | torch.Size, kind: torch.dtype) -> torch.Tensor:
+    def _buffer(self, name: str, shape: tuple[int, ...] | torch.Size, dtype: torch.dtype) -> torch.Tensor:
         size = shape[0] * shape[1] * shape[2]
-        held = self.scratch.get((name, kind))
-        if held is None or held.numel() < size:
-            held = self.scratch[name, kind] = torch.empty(max(size, BLOCK_SCORES), dtype=kind)
-        return held[:size].view(*shape)
+        buffer = self.buffers.get((name, dtype))
+        if buffer is None or buffer.numel() < size:
+            buffer = self.buffers[name, dtype] = torch.empty(max(size, BLOCK_SCORES), dtype=dtype)
+        return buffer[:size].view(*shape)

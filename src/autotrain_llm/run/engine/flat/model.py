@@ -1,4 +1,4 @@
-"""Teach a causal language model to be called with a flat batch, and to stay itself when it is not.
+"""Patch a causal language model so that it can be called with a flat batch; other calls work as before.
 
 `prepare_model` replaces the `forward` of the model beneath PEFT, DDP or FSDP, so that backbone, head and loss all run inside
 the wrapped call. A call without segments goes to the model's own `forward` with its own attention.
@@ -33,8 +33,7 @@ DISTILLED = "distilled"
 VALUE_HEAD = "value_head"  # the name of the module beside the model's own that estimates what is still to come
 
 
-# Answers a call of a prepared model that comes with segments.
-FlatCall = Callable[..., "FlatOutput"]
+FlatCall = Callable[..., "FlatOutput"]  # a prepared model's forward for a call with segments
 
 
 def logit_transform(architecture: Architecture, config: PretrainedConfig) -> LogitTransform:
@@ -48,18 +47,17 @@ def logit_transform(architecture: Architecture, config: PretrainedConfig) -> Log
 
 
 def supported(config: PretrainedConfig) -> tuple[bool, str]:
-    """Whether this architecture's attention is known to stay inside segments, and if not, why not."""
-    known = {name: getattr(config, name, None) for name in ("model_type", *UNDOING)}
-    return keeps_rows_apart(known)
+    """Whether this architecture's attention stays inside segments, and if not, why not."""
+    return keeps_rows_apart({name: getattr(config, name, None) for name in ("model_type", *UNDOING)})
 
 
 @dataclass
 class FlatOutput(ModelOutput):
-    """What a flat call returns. Which of `loss`, `logprobs` and `hidden` carries a gradient is what the call asked for.
+    """What a flat call returns. `compute` decides which of `loss`, `logprobs` and `hidden` carries a gradient.
 
-    `loss` is the summed cross entropy of the K targets; `logprobs` (K,) their log-probabilities; `hidden` (K, H) the hidden
-    states that predict them. `correct` (K,) says whether the target is the likeliest token; `entropy` (K,) is in nats. `scores`
-    (answers,) are a classifier's; `value` (K,) what a value head expects before each target; `divergence` (tokens,) is that from a teacher.
+    `loss` is the summed cross entropy of the K targets, in nats; `logprobs` (K,) their log-probabilities; `hidden` (K, H) the hidden states
+    that predict them. `correct` (K,) says whether the target is the model's prediction; `entropy` (K,) is in nats. `scores` (answers,) are
+    a classifier's; `value` (K,) is the value head's estimate before each target; `divergence` (tokens,) is that from a teacher.
     """
 
     loss: torch.Tensor | None = None
@@ -73,13 +71,12 @@ class FlatOutput(ModelOutput):
 
 
 def prepare_model(model: torch.nn.Module, own_attention: str | None = None) -> torch.nn.Module:
-    """Let `model` be called with what `flatten` returns; returns the same model, still unwrapped by DDP or FSDP.
+    """Let `model` be called with what `flatten` returns; returns the same model, not yet wrapped by DDP or FSDP.
 
-    A flat call takes, besides the batch, `compute`: "loss" (the summed cross entropy, gradients in one pass), "logprobs" (of
-    each target, differentiable), "distilled" (what a `distill_target` asks for), "values" (these, and what the module `value_head` makes of the same hidden states) or "hidden" (no
-    head); `with_entropy`; and the `temperature` by which logits are divided. `own_attention` is the implementation the model
-    has when it is called normally: by default the one that transformers prefers for it. Raises ValueError for an
-    architecture that is not allowed.
+    A flat call takes, besides the batch, `compute`: "loss" (the summed cross entropy, gradients in one pass), "logprobs" (of each target,
+    differentiable), "distilled" (the loss of a `distill_target`), "values" (log-probabilities, and the module `value_head`'s values of the
+    same hidden states) or "hidden" (no head); `with_entropy`; and the `temperature` by which logits are divided. `own_attention` is the
+    implementation of normal calls: by default the one that transformers prefers. Raises ValueError for an architecture that is not allowed.
     """
     causal = causal_model(model)
     fits, reason = supported(causal.config)
@@ -89,7 +86,7 @@ def prepare_model(model: torch.nn.Module, own_attention: str | None = None) -> t
 
 
 def install(model: torch.nn.Module, called: FlatCall, own_attention: str | None = None) -> torch.nn.Module:
-    """Let `called` answer the model's calls that come with segments; `release_model` undoes it."""
+    """Let `called` be the forward of the model's calls with segments; `release_model` undoes it."""
     causal = causal_model(model)
     if "flat" in vars(causal):
         return model
@@ -106,7 +103,7 @@ def release_model(model: torch.nn.Module) -> torch.nn.Module:
     causal = causal_model(model)
     if "flat" not in vars(causal):
         return model
-    flat = _memory(causal)
+    flat = _state(causal)
     switch(model, on=False)
     if flat.earlier_forward is None:
         del causal.forward
@@ -119,11 +116,10 @@ def release_model(model: torch.nn.Module) -> torch.nn.Module:
 def switch(model: torch.nn.Module, on: bool) -> None:
     """Give a prepared model the attention over segments, or its own back: for `generate()` and everything else that is padded.
 
-    Calls switch by themselves to what they need; saying it beforehand matters to code that looks at the model's attention
-    before it calls it, as `generate()` does.
+    Calls switch by themselves; `generate()` reads the attention's name before it calls the model, so it has to be switched first.
     """
     causal = causal_model(model)
-    flat = _memory(causal)
+    flat = _state(causal)
     if flat.on != on:
         causal.set_attn_implementation(attention.NAME if on else flat.own_attention)
         flat.on = on
@@ -142,7 +138,7 @@ def causal_model(model: torch.nn.Module) -> PreTrainedModel:
 
 @dataclass
 class _Flat:
-    """What a prepared model remembers: what answers flat calls, its own attention, a forward set on it before, which one is on."""
+    """State of a prepared model: its flat forward, its own attention, a forward set on the instance before, which attention is on."""
 
     called: FlatCall
     own_attention: str
@@ -150,7 +146,7 @@ class _Flat:
     on: bool = False
 
 
-def _memory(causal: PreTrainedModel) -> _Flat:
+def _state(causal: PreTrainedModel) -> _Flat:
     return vars(causal)["flat"]
 
 
@@ -160,9 +156,9 @@ def _forward_like(causal: PreTrainedModel) -> Any:
     @functools.wraps(type(causal).forward)
     def forward(self: PreTrainedModel, *args: Any, segments: Segments | None = None, **kwargs: Any) -> Any:
         if segments is not None:
-            return _memory(self).called(self, segments, **kwargs)
+            return _state(self).called(self, segments, **kwargs)
         switch(self, on=False)
-        earlier = _memory(self).earlier_forward
+        earlier = _state(self).earlier_forward
         if earlier is not None:
             return earlier(*args, **kwargs)
         return type(self).forward(self, *args, **kwargs)
@@ -173,7 +169,7 @@ def _forward_like(causal: PreTrainedModel) -> Any:
 def hidden_states(
     causal: PreTrainedModel, segments: Segments, input_ids: torch.Tensor, position_ids: torch.Tensor
 ) -> torch.Tensor:
-    """What the model's backbone makes of a stream: (T, H)."""
+    """The backbone's last hidden states of a stream: (T, H)."""
     switch(causal, on=True)
     return _stream(causal.base_model, segments, input_ids, position_ids)
 
@@ -193,7 +189,7 @@ def _through(
     position_ids: torch.Tensor,
     target_positions: torch.Tensor,
 ) -> torch.Tensor:
-    """The hidden states (K, H) of another backbone than the model's, at the same places."""
+    """The hidden states (K, H) of another backbone than the model's, at the same positions."""
     return _stream(backbone, segments, input_ids, position_ids).index_select(0, target_positions)
 
 
@@ -251,7 +247,7 @@ def flat_head(causal: PreTrainedModel, temperature: float = 1.0) -> Head:
 
 
 def head_weights(head: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The weight and bias that this head multiplies by, also where PEFT keeps a trained copy of it.
+    """The head's weight (V, H) and bias (V,), also where PEFT keeps a trained copy of it.
 
     Raises ValueError for a head that is more than one matrix: an adapter on it, or quantised weights.
     """

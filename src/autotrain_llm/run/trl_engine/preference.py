@@ -101,7 +101,7 @@ def kto(
     )
 
 
-def _reference(plan: Plan, inputs: RunContext, loaded: Loaded) -> Any:
+def _reference(plan: Plan, inputs: RunInputs, loaded: Loaded) -> Any:
     """The reference model, without an adapter: TRL would load it by its name, which a new model does not have."""
     without_dropout(loaded.model)
     decided = plan.objective.reference

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 
-from autotrain_llm.models.checks.files import check_model
+from autotrain_llm.models.checks.every import check_model
 from autotrain_llm.models.locate import locate
 from autotrain_llm.models.metadata import read_metadata
 

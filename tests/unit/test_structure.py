@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -282,6 +283,20 @@ def test_the_rules_are_loaded_without_what_reads_models_and_rows() -> None:
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
         == "[]"
     )
+
+
+def test_no_code_of_a_finding_is_compared_with_a_literal():
+    """What a kind of finding means for what comes after it is an attribute of its rule."""
+    code = re.compile(r"[PEMDR]\d{3}")
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare)
+        for part in ast.walk(node)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str) and code.fullmatch(part.value)
+    ]
+    assert wrong == [], "ask the finding's rule: `rule_of(finding).blocks`, see declare/rule.py"
 
 
 # ---- algorithms

@@ -1,12 +1,12 @@
-"""Check a configuration: flags, machine, output folder, model metadata and rows, with everything that is wrong said at once.
+"""Check a configuration: flags, machine, output folder, model files and rows, and report everything that is wrong at once.
 
-A stage runs unless what it depends on is already known to be broken. No torch, no weights, nothing written.
+A stage is skipped if something that it depends on is already known to be broken. No torch, no weights, nothing is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.checks.coverage import (
     MODEL,
@@ -18,6 +18,7 @@ from autotrain_llm.checks.coverage import (
     unknowable_here,
     without_the_config,
 )
+from autotrain_llm.checks.models import check_models
 from autotrain_llm.config.aliases import ALIASES
 from autotrain_llm.config.arguments import parse_changes
 from autotrain_llm.config.registry import FOREIGN, PARAMS, TRAINERS, UNUSED, verdict
@@ -26,27 +27,25 @@ from autotrain_llm.config.search_space import with_evaluation_rows
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding, typed
 from autotrain_llm.declare.record import EMPTY, Record
-from autotrain_llm.planning.evaluation import encoder_of
-from autotrain_llm.planning.rollouts import reward_functions, reward_models
+from autotrain_llm.planning.rollouts import reward_functions
 
 if TYPE_CHECKING:
     from autotrain_llm.data.dataset import Progress
     from autotrain_llm.planning.plan import Plan
 
 
-def _of_stage(stage: str) -> frozenset[str]:
+def _read_by(stage: str) -> frozenset[str]:
     return frozenset(param.name for param in PARAMS.values() if param.stage == stage)
 
 
-MODEL_FLAGS, DATA_FLAGS, TOKEN_FLAGS = _of_stage("model"), _of_stage("rows"), _of_stage("tokens")
-PROMPT = "prompt_text_column"
-LOOKED_AT = 100  # rows
-OF_ONE_VALUE = ("P301", "P303", "P304", "P305")  # rules that hold whatever else is given
+MODEL_FLAGS, DATA_FLAGS, TOKEN_FLAGS = _read_by("model"), _read_by("rows"), _read_by("tokens")
 STAGES = {MODEL: MODEL_FLAGS, ROWS: DATA_FLAGS, TOKENS: MODEL_FLAGS | DATA_FLAGS | TOKEN_FLAGS}
+PROMPT = "prompt_text_column"
+ROWS_TO_LOOK_AT = 100
 
 
 class Checked(Record):
-    """The result of a check: the configuration with ignored parameters dropped, what was found, and the plan where one can be made."""
+    """The result of a check: the configuration without ignored parameters, the findings, and the plan if one can be made."""
 
     config: Config
     findings: tuple[Finding, ...]
@@ -57,7 +56,7 @@ class Checked(Record):
 
     @property
     def refused(self) -> bool:
-        """Whether the run may not start: an error, or with `--strict` anything at all."""
+        """Whether the run may not start: an error, or with `--strict` any finding."""
         return any(finding.severity == ERROR or self.config.strict for finding in self.findings)
 
 
@@ -72,166 +71,120 @@ def preflight(
 ) -> Checked:
     """Run every check that can be run.
 
-    `findings` are what reading the command already found; of `earlier`, what another command of this process looked up, everything is taken
-    over that is the same for this one. Without `files`, flags alone are judged: no data, no models, not the machine; without `output`, the
-    output folder is not looked at. `progress` hears how far reading and preparing rows is.
+    `findings` are those of reading the command. What the same is in `earlier`, the context of another command in this process, is reused.
+    Without `files`, only flags are checked: no data, no models, not the machine; without `output`, the output folder is not looked at.
+    `progress` is told how far reading and preparing rows is.
     """
-    findings = tuple(findings)
-    if any(map(_is_unread_config, findings)):
-        return _preflight_without_the_config(config, findings)
+    found = list(findings)
+    if any(_blocks(finding, "config") and finding.parameters == ("config",) for finding in found):
+        return _preflight_without_the_config(config, found)
     if config.inference:
-        return _preflight_of_inference(config, findings)
+        return _preflight_of_inference(config, found)
+
+    # Flags alone.
     config = with_evaluation_rows(config)
-    meant = _as_meant(config, findings)
-    found = _of_flags(meant, findings)
-    ignored = () if _is_hopeless(found) else ignored_parameters(meant)
-    asked, config = config, with_evaluation_rows(config.without(ignored))
+    meant, mistyped = _as_meant(config, found), _mistyped(found)
+    trainer_is_known = not any(map(_hides_the_trainer, found))
+    missing = _missing_parameters(meant, mistyped, found, trainer_is_known)
+    found += _check(meant, {"trainer": meant.trainer_spec} if trainer_is_known else {})
+    trainer_is_known = not any(map(_hides_the_trainer, found))
+    ignored = ignored_parameters(meant) if trainer_is_known else ()
+    given, config = config, with_evaluation_rows(config.without(ignored))
     context = RunContext(config, progress=progress)
     if earlier is not None:
         context.reuse_from(earlier)
     if not files:
-        return Checked(asked, _ordered(found), context, ignored, None, flags_alone())
-    found = _of_the_prompt(config, meant, context, found)
+        return Checked(given, _ordered([*found, *missing]), context, ignored, None, flags_alone())
+    found += _missing_prompts(missing, meant, mistyped, context, found)
+
+    # The machine and the output folder.
     facts: dict[str, object] = {"machine": context.machine}
-    paths_are_possible = all(finding.code != "P304" for finding in found)
-    if (
-        output and paths_are_possible and context.machine.is_first_process
-    ):  # the others would see what this one has just written
+    paths_are_possible = not any(_blocks(finding, "output") for finding in found)
+    # Only the first process looks: the others would see what it has just written.
+    if output and paths_are_possible and context.machine.is_first_process:
         facts["output"] = context.output
     judged = with_evaluation_rows(meant.without(ignored))
-    found += _rules(judged, {"config", "trainer", *facts}, facts)
+    found += _check(judged, {"trainer": judged.trainer_spec}, facts)
     flags_refuse = any(finding.severity == ERROR for finding in found)
-    done: set[str] = set()
-    broken = _broken(found)
-    if not _is_hopeless(found):
+
+    # The files of models and rows, and the plan.
+    broken, done = _broken(found), set[str]()
+    if trainer_is_known:
         found += _model_and_rows(config, context, broken, done, facts)
     plan = _plan(config, context, ignored) if not flags_refuse and not context.refused else None
     if plan is not None:
-        found += _rules(config, {"config", "trainer", "plan"}, {"plan": plan})
+        found += _check(config, {"trainer": config.trainer_spec}, {"plan": plan})
     if plan is not None and not any(finding.severity == ERROR for finding in found):
         found += _first_calls(config, context)
     not_checked = (*skipped(config, done, broken, STAGES), *unknowable_here(config, context, done))
-    return Checked(asked, _ordered(found), context, ignored, plan, not_checked)
+    return Checked(given, _ordered(found), context, ignored, plan, not_checked)
 
 
-def _as_meant(config: Config, findings: Iterable[Finding]) -> Config:
-    """The configuration with what was said under another tool's name, or a misspelt one: flags are judged as they were meant."""
-    meant = config
-    for finding in findings:
-        source = CONFIG_FILE if finding.file else COMMAND_LINE
-        values = parse_changes(finding.changes) if finding.code in ("P102", "P104") else {}
-        new = {name: value for name, value in values.items() if not config.given(name)}
-        meant = meant.replace(new, source) if new else meant
-    if meant is config:
-        return config
-    return with_evaluation_rows(meant.without(()))  # the trainer, and with it what is usual, may be another now
-
-
-def _of_flags(config: Config, findings: Iterable[Finding]) -> list[Finding]:
-    """What was found while reading the command, and what flags alone are found to be wrong in."""
-    from autotrain_llm.checks.rules.values import missing_values
-
-    found = list(findings)
-    if _is_hopeless(found):
-        suggested = next((finding.changes.get("trainer") for finding in found if "trainer" in finding.changes), None)
-        trainer = TRAINERS.get(str(suggested), config.trainer_spec)
-        missing = missing_values(config, trainer, _named_wrong(found), every=True)
-        return [*found, *_rules(config, {"config"}), *missing]
-    found += _rules(config, {"config", "trainer"})
-    wrong = _named_wrong(found)
-    if not wrong:
-        return found
-    others = [finding for finding in found if finding.code != "P201"]
-    return [*others, *missing_values(config, config.trainer_spec, wrong)]
-
-
-def _named_wrong(found: Iterable[Finding]) -> set[str]:
-    """Parameters that were given in a wrong way, so that they are not called missing besides."""
-    wrong = [finding for finding in found if finding.code in ("P102", "P104", "P120", "P302")]
-    return {name for finding in wrong for name in (*finding.parameters, *finding.changes)}
-
-
-def _is_unread_config(finding: Finding) -> bool:
-    """Whether a config file could not be read, which may say whatever seems to be missing."""
-    return finding.code == "P106" and finding.parameters == ("config",)
-
-
-def _preflight_without_the_config(config: Config, findings: Iterable[Finding]) -> Checked:
-    """What is beside a config file that can't be read is judged by itself; what it goes with, and what is missing, nobody knows."""
+def _preflight_without_the_config(config: Config, found: list[Finding]) -> Checked:
+    """Where the config file can't be read, only the values of single flags can be judged."""
     from autotrain_llm.checks.rules.every import RULES
 
-    known = {"config": config, "trainer": config.trainer_spec}
-    found = [*findings, *(finding for code in OF_ONE_VALUE for finding in RULES[code].check(known))]
+    found += [finding for rule in RULES.values() if rule.value_alone for finding in rule.check({"config": config})]
     return Checked(config, _ordered(found), RunContext(config), (), None, without_the_config())
 
 
-def _of_the_prompt(config: Config, meant: Config, context: RunContext, found: list[Finding]) -> list[Finding]:
-    """The findings, where a prompt column that is missed is looked for in the rows.
-
-    None is missed where they have none and both answers begin with their prompt; else it is the column that is left, or has to be made.
-    """
-    from autotrain_llm.checks.rules.values import missing_values
-    from autotrain_llm.data.formats.convert import HH_TURN
-
-    missed = [finding for finding in found if finding.code == "P201" and PROMPT in finding.parameters]
-    others = [finding for finding in found if finding not in missed]
-    if not missed or config.data_path is None or _broken(others) & DATA_FLAGS:
-        return found
-    if context.dataset is None or "prompt" in context.dataset.columns:
-        return found
-    rows = context.dataset.train[:LOOKED_AT]
-    if all(isinstance(row.prompt, list) or str(row.prompt).endswith(HH_TURN) for row in rows):
-        return [*others, *missing_values(meant, meant.trainer_spec, {*_named_wrong(found), PROMPT})]
-    if missed[0].parameters != (PROMPT,):
-        return found
-    texts = [name for name, value in rows[0].extra.items() if isinstance(value, str)]
-    made = "add a column prompt to the rows, which have none, and --prompt-text-column prompt"
-    fix = f"{typed(PROMPT, texts[0])}, if that holds the prompts; or {made}" if texts else made
-    return [*others, missed[0].replace(changes=EMPTY, fix=fix)]
-
-
-def _preflight_of_inference(config: Config, findings: Iterable[Finding]) -> Checked:
-    """Answering prompts trains nothing: values, and the model's files."""
+def _preflight_of_inference(config: Config, found: list[Finding]) -> Checked:
+    """Generating answers trains nothing: only values and the model's files are checked."""
     from autotrain_llm.checks.rules.every import RULES
-    from autotrain_llm.models.checks.files import check_model, check_reward_model
+    from autotrain_llm.models.checks.every import check_model, check_reward_model
 
-    known = {"config": config, "trainer": config.trainer_spec}
-    found = [
-        *findings,
-        *(finding for code in ("P202", "P203", "P301", "P303", "P304") for finding in RULES[code].check(known)),
-    ]
+    found += [finding for rule in RULES.values() if rule.inference for finding in rule.check({"config": config})]
     context = RunContext(config)
     if not any(finding.severity == ERROR for finding in found):
-        facts = context.model
-        if facts is not None:
-            found += check_reward_model(facts, parameter="model") if facts.is_classifier else check_model(facts, "sft")
-        if facts is not None and not any(finding.severity == ERROR for finding in found):
+        metadata = context.model
+        if metadata is not None:
+            is_scorer = metadata.is_classifier
+            found += check_reward_model(metadata, parameter="model") if is_scorer else check_model(metadata, "sft")
+        if metadata is not None and not any(finding.severity == ERROR for finding in found):
             _ = context.tokenizer
     return Checked(config, _ordered([*found, *context.findings]), context)
 
 
-def ignored_parameters(config: Config) -> tuple[str, ...]:
-    """What was given and has no effect, so that the run is the same as without it."""
-    from autotrain_llm.checks.rules.applicability import switched_off
-
-    trainer = config.trainer_spec
-    foreign = [name for name in config.all_given() if verdict(PARAMS[name], trainer) in (FOREIGN, UNUSED)]
-    return (*foreign, *switched_off(config, trainer))
+# ---- what findings mean for the checks that follow
 
 
-def _rules(
-    config: Config, offered: set[str], facts: Mapping[str, object] = EMPTY, before: Mapping[str, object] = EMPTY
-) -> list[Finding]:
-    """Findings of the rules that need something of `facts` (or, without facts, nothing but the flags), and perhaps of what was known before."""
-    from autotrain_llm.checks.rules.every import RULES
+def _blocks(finding: Finding, stage: str) -> bool:
+    """Whether a finding is of a kind that makes a stage impossible, or its result meaningless."""
+    from autotrain_llm.checks.rules.every import rule_of
 
-    known = {"config": config, "trainer": config.trainer_spec, **before, **facts}
-    found: list[Finding] = []
-    for rule in RULES.values():
-        needs = set(rule.needs)
-        if needs <= offered and (not facts or needs & set(facts)):
-            found += rule.check(known)
-    return found
+    rule = rule_of(finding)
+    return finding.severity == ERROR and rule is not None and rule.blocks == stage
+
+
+def _hides_the_trainer(finding: Finding) -> bool:
+    """Whether it is not known which trainer is meant, so that nothing that depends on it can be judged."""
+    if not _blocks(finding, "trainer"):
+        return False
+    renamed = not finding.changes and ALIASES.get(finding.parameters[0]) == "trainer"
+    return finding.parameters == ("trainer",) or renamed
+
+
+def _as_meant(config: Config, found: Iterable[Finding]) -> Config:
+    """The configuration with the parameters that were given under another tool's name, or misspelt: rules judge what was meant."""
+    from autotrain_llm.checks.rules.every import rule_of
+
+    meant = config
+    for finding in found:
+        rule = rule_of(finding)
+        values = parse_changes(finding.changes) if rule is not None and rule.suggests else {}
+        new = {name: value for name, value in values.items() if not config.given(name)}
+        meant = meant.replace(new, CONFIG_FILE if finding.file else COMMAND_LINE) if new else meant
+    # The trainer, and with it its defaults, may be another one now.
+    return config if meant is config else with_evaluation_rows(meant.without(()))
+
+
+def _mistyped(found: Iterable[Finding]) -> set[str]:
+    """Parameters that were given in a wrong way, and so are not missing."""
+    from autotrain_llm.checks.rules.every import rule_of
+
+    rules = [(finding, rule_of(finding)) for finding in found]
+    wrong = [finding for finding, rule in rules if rule is not None and rule.mistyped]
+    return {name for finding in wrong for name in (*finding.parameters, *finding.changes)}
 
 
 def _broken(found: Iterable[Finding]) -> frozenset[str]:
@@ -239,138 +192,98 @@ def _broken(found: Iterable[Finding]) -> frozenset[str]:
     return frozenset(name for finding in found if finding.severity == ERROR for name in finding.parameters)
 
 
-def _is_hopeless(found: Iterable[Finding]) -> bool:
-    """Whether the trainer itself isn't known, so that nothing further can be judged."""
-    return any(
-        (finding.parameters == ("trainer",) and finding.code in ("P103", "P303"))
-        or (finding.code == "P102" and not finding.changes and ALIASES.get(finding.parameters[0]) == "trainer")
-        for finding in found
-        if finding.severity == ERROR
-    )
+# ---- flags
+
+
+def ignored_parameters(config: Config) -> tuple[str, ...]:
+    """Parameters that were given and have no effect: the run is the same without them."""
+    from autotrain_llm.checks.rules.applicability import switched_off
+
+    trainer = config.trainer_spec
+    foreign = [name for name in config.all_given() if verdict(PARAMS[name], trainer) in (FOREIGN, UNUSED)]
+    return (*foreign, *switched_off(config, trainer))
+
+
+def _check(config: Config, known: Mapping[str, object], new: Mapping[str, object] = EMPTY) -> list[Finding]:
+    """The findings of the rules that need something `new`, and otherwise at most what is `known`; without `new`, of those that need no more."""
+    from autotrain_llm.checks.rules.every import RULES
+
+    values: dict[str, object] = {"config": config, **known, **new}
+    rules = [rule for rule in RULES.values() if rule.function and rule.needs <= values.keys()]
+    return [finding for rule in rules if not new or rule.needs & new.keys() for finding in rule.check(values)]
+
+
+def _missing_parameters(
+    config: Config, mistyped: Collection[str], found: Iterable[Finding], trainer_is_known: bool
+) -> list[Finding]:
+    """The finding about required parameters that were not given; where the trainer is not known, those that all trainers require."""
+    from autotrain_llm.checks.rules.bounds import required_parameters_must_be_given
+    from autotrain_llm.checks.rules.every import rule_of_function
+
+    suggested = next((finding.changes["trainer"] for finding in found if "trainer" in finding.changes), None)
+    trainer = config.trainer_spec if trainer_is_known else TRAINERS.get(str(suggested), config.trainer_spec)
+    known: dict[str, Any] = {"config": config, "trainer": trainer, "mistyped": mistyped}
+    known["trainer_is_known"] = trainer_is_known
+    return list(rule_of_function(required_parameters_must_be_given).check(known))
+
+
+def _missing_prompts(
+    missing: list[Finding], config: Config, mistyped: Collection[str], context: RunContext, found: Iterable[Finding]
+) -> list[Finding]:
+    """The missing parameters, where the rows tell more of a missing prompt column.
+
+    It is not missing where the rows have none and both answers start with their prompt; otherwise the fix names the column that is left,
+    or says that one has to be added.
+    """
+    from autotrain_llm.data.formats.convert import HH_TURN
+
+    names_prompt = any(PROMPT in finding.parameters for finding in missing)
+    if not names_prompt or config.data_path is None or _broken(found) & DATA_FLAGS:
+        return missing
+    if context.dataset is None or "prompt" in context.dataset.columns:
+        return missing
+    rows = context.dataset.train[:ROWS_TO_LOOK_AT]
+    if all(isinstance(row.prompt, list) or str(row.prompt).endswith(HH_TURN) for row in rows):
+        return _missing_parameters(config, {*mistyped, PROMPT}, (), True)
+    if missing[0].parameters != (PROMPT,):
+        return missing
+    texts = [name for name, value in rows[0].extra.items() if isinstance(value, str)]
+    add = "add a column prompt to the rows, which have none, and --prompt-text-column prompt"
+    fix = f"{typed(PROMPT, texts[0])}, if that holds the prompts; or {add}" if texts else add
+    return [missing[0].replace(changes=EMPTY, fix=fix)]
+
+
+# ---- files
 
 
 def _model_and_rows(
-    config: Config, context: RunContext, broken: frozenset[str], done: set[str], known: Mapping[str, object]
+    config: Config, context: RunContext, broken: frozenset[str], done: set[str], facts: Mapping[str, object]
 ) -> list[Finding]:
-    """The stages that read files, each where its own flags are in order; those that were reached go to `done`. `known` are facts of before."""
+    """The stages that read files, each if its own flags are in order; those that were reached are added to `done`."""
+    from autotrain_llm.checks.rules.every import RULES
+
     found: list[Finding] = []
-    model_known = config.model is not None and not broken & MODEL_FLAGS
-    data_known = config.data_path is not None and not broken & DATA_FLAGS
-    if data_known:
+    has_model = config.model is not None and not broken & MODEL_FLAGS
+    has_rows = config.data_path is not None and not broken & DATA_FLAGS
+    if has_rows:
         done.add(ROWS)
         _ = context.dataset
-    if model_known:
+    if has_model:
         done.add(MODEL)
-        found += _model(config, context)
-        context.models.without(broken & set(SECOND_MODELS))
-        for parameter, check in SECOND_MODELS.items():
-            if parameter not in broken:
-                found += check(config, context)
-    errors_in_model = any(finding.severity == ERROR and finding.code != "M151" for finding in found)
-    if data_known and model_known and not errors_in_model and not broken & TOKEN_FLAGS:
+        found += check_models(config, context, broken)
+    model_is_usable = not any(_blocks(finding, "model") for finding in found)
+    if has_rows and has_model and model_is_usable and not broken & TOKEN_FLAGS:
         _ = context.prepared
         _ = context.shape
         done |= {TOKENS} if context.prepared is not None else set()
-        facts = {"model": context.model, "context": context}
-        offered = {"config", "trainer", *facts, *known}
-        found += _rules(config, offered, facts, known) if context.model else []
-    between = context.row_checks.findings if data_known else ()  # mostly known since the rows were tokenised
-    return _without_consequences([*between, *found, *context.findings])
-
-
-def _without_consequences(found: list[Finding]) -> list[Finding]:
-    """The findings, where a sweep is not said to be without evaluation rows beside why none could be held out."""
-    why = any(finding.code == "D129" for finding in found)
-    return [finding for finding in found if finding.code != "P607" or not why]
-
-
-def _model(config: Config, context: RunContext) -> Iterator[Finding]:
-    """Faults of the model's files."""
-    from autotrain_llm.models.checks.files import check_model
-
-    facts = context.model
-    if facts is None or context.is_scratch:
-        return
-    yield from check_model(
-        facts,
-        config.trainer,
-        peft=config.peft,
-        target_modules=config.target_modules if config.peft else None,
-        trust_remote_code=config.trust_remote_code,
-        tokenizer=config.tokenizer,
-        tokenizer_folder=context.tokenizer_folder if config.tokenizer else None,
-    )
-
-
-def _reference(config: Config, context: RunContext) -> Iterator[Finding]:
-    """Faults of the files of the model that `--model-ref` names. The rows hold the ids of the tokenizer of `--model`, not of its own."""
-    from autotrain_llm.models.checks.files import check_model
-
-    if context.reference is not None:
-        yield from check_model(
-            context.reference,
-            config.trainer,
-            peft=True,  # it is not trained
-            trust_remote_code=config.trust_remote_code,
-            tokenizer=config.tokenizer or config.model,
-            tokenizer_folder=context.tokenizer_folder,
-            parameter="model_ref",
-        )
-
-
-def _encoder(config: Config, context: RunContext) -> Iterator[Finding]:
-    """Faults of the files of the encoder that BERTScore compares in."""
-    from autotrain_llm.models.checks.files import check_encoder
-
-    facts = context.models.secondary("eval_bertscore_model", encoder_of(config))
-    if facts is not None:
-        yield from check_encoder(facts, parameter="eval_bertscore_model")
-
-
-def _teacher(config: Config, context: RunContext) -> Iterator[Finding]:
-    """Faults of the teacher's files. The rows hold the ids of the student's tokenizer, not of its own."""
-    from autotrain_llm.models.checks.files import check_model
-
-    if context.teacher is not None and not context.teacher.is_scratch:
-        yield from check_model(
-            context.teacher,
-            config.trainer,
-            peft=True,  # it is not trained
-            trust_remote_code=config.trust_remote_code,
-            tokenizer=config.tokenizer or config.model,
-            tokenizer_folder=context.tokenizer_folder,
-            parameter="teacher_model",
-        )
-
-
-def _reward_models(config: Config, context: RunContext) -> Iterator[Finding]:
-    """Faults of the files of the models that score a policy's answers."""
-    from autotrain_llm.models.checks.files import check_reward_model
-
-    for name in reward_models(config):
-        facts = context.models.secondary("rl_reward_model_path", name)
-        if facts is not None:
-            yield from check_reward_model(facts, parameter="rl_reward_model_path")
-
-
-def _first_calls(config: Config, context: RunContext) -> Iterator[Finding]:
-    """What goes wrong when the functions that score answers are called for the first time, when all else is in order."""
-    from autotrain_llm.context.reward_functions import first_call
-    from autotrain_llm.data.example import extra_columns
-
-    rows = context.dataset.train if context.dataset else []
-    columns = extra_columns(rows)
-    for written in reward_functions(config):
-        yield from first_call(written, "rl_reward_fn", rows[0], columns)
-
-
-# Checks of the models beside the one that is trained, by the parameter that names them.
-SECOND_MODELS: dict[str, Callable[[Config, RunContext], Iterable[Finding]]] = {
-    "model_ref": _reference,
-    "teacher_model": _teacher,
-    "rl_reward_model_path": _reward_models,
-    "eval_bertscore_model": _encoder,
-}
+        known = {"trainer": config.trainer_spec, **facts}
+        if context.model:
+            found += _check(config, known, {"model": context.model, "context": context})
+    # Most of the checks across rows have run while the rows were tokenized.
+    across_rows = context.row_checks.findings if has_rows else ()
+    found = [*across_rows, *found, *context.findings]
+    codes = {finding.code for finding in found}
+    return [finding for finding in found if not (finding.code in RULES and codes & {*RULES[finding.code].follows_from})]
 
 
 def _plan(config: Config, context: RunContext, ignored: tuple[str, ...]) -> Plan | None:
@@ -381,7 +294,18 @@ def _plan(config: Config, context: RunContext, ignored: tuple[str, ...]) -> Plan
     return make_plan(config, context, ignored)
 
 
+def _first_calls(config: Config, context: RunContext) -> Iterator[Finding]:
+    """The errors of calling each reward function for the first time."""
+    from autotrain_llm.context.reward_functions import first_call
+    from autotrain_llm.data.example import extra_columns
+
+    rows = context.dataset.train if context.dataset else []
+    columns = extra_columns(rows)
+    for name in reward_functions(config):
+        yield from first_call(name, "rl_reward_fn", rows[0], columns)
+
+
 def _ordered(found: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Each finding once, warnings before errors, so that errors stand nearest the prompt."""
+    """Each finding once, warnings before errors, so that errors are nearest to the prompt."""
     unique = list(dict.fromkeys(found))
     return tuple(finding for severity in (WARNING, ERROR) for finding in unique if finding.severity == severity)

@@ -33,9 +33,9 @@ def values_of(param: Param) -> str | tuple[str, ...]:
     if param.name == "trainer":
         return tuple(TRAINERS)
     if param.name == "explain":
-        from autotrain_llm.checks.rules.every import RULES
+        from autotrain_llm.checks.rules.every import every_rule
 
-        return tuple(RULES)
+        return tuple(every_rule())
     if param.choices:
         return param.choices
     words = (param.metavar or "").split("|")

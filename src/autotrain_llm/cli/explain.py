@@ -8,18 +8,14 @@ from autotrain_llm.declare.nearest import nearest
 
 def explain(code: str) -> str:
     """The documentation of a rule. Raises `Refused` where there is none with this code."""
-    from autotrain_llm.checks.rules.codes import EXPLANATIONS
-    from autotrain_llm.checks.rules.every import RULES
-    from autotrain_llm.checks.rules.pages.every import commands_of
+    from autotrain_llm.checks.rules.every import every_rule
 
-    wanted = code.strip().upper()
-    if wanted in RULES:
-        rule = RULES[wanted]
-        title = f"{rule.code} ({rule.severity}): {rule.name}"
-        return "\n\n".join([title, rule.documentation, commands_of(wanted)])
-    if wanted in EXPLANATIONS:
-        return "\n\n".join([wanted, EXPLANATIONS[wanted].strip(), commands_of(wanted)])
-    close = nearest(wanted, [*RULES, *EXPLANATIONS])
+    rules, wanted = every_rule(), code.strip().upper()
+    if wanted in rules:
+        rule = rules[wanted]
+        title = f"{rule.code} ({rule.severity})" + (f": {rule.name}" if rule.name else "")
+        return "\n\n".join([title, rule.documentation, rule.commands()])
+    close = nearest(wanted, rules)
     raise Refused(
         [
             Finding(

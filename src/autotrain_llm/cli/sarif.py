@@ -38,15 +38,11 @@ def sarif(findings: Iterable[Finding], succeeded: bool = True) -> dict[str, Any]
 
 
 def _rule(code: str) -> dict[str, Any]:
-    from autotrain_llm.checks.rules.codes import EXPLANATIONS
-    from autotrain_llm.checks.rules.every import RULES
+    from autotrain_llm.checks.rules.every import every_rule
 
-    if code in RULES:
-        rule = RULES[code]
-        name, documentation, level = rule.name, rule.documentation, rule.severity
-    else:
-        documentation, level = EXPLANATIONS.get(code, "").strip(), "error"
-        name = _first_sentence(documentation)
+    rule = every_rule().get(code)
+    documentation, level = (rule.documentation, rule.severity) if rule else ("", "error")
+    name = (rule.name if rule else "") or _first_sentence(documentation)
     return {
         "id": code,
         "shortDescription": {"text": _first_sentence(documentation) or name or code},

@@ -1,4 +1,4 @@
-"""`Example`: two commands with the files they need, of which one draws a finding and the other doesn't.
+"""`Example`: two commands with the files they need, of which one triggers a finding and the other doesn't.
 
 They stand on the finding's page of the documentation, and a test runs them as they stand there: in an empty folder that holds `MODEL`,
 a model that is in order, `TEACHER`, another with its tokenizer, `SCORER`, a reward model of one score, and `ENCODER`.
@@ -16,6 +16,7 @@ CHAT = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "
 ANSWERS = '{"prompt": "Hi", "completion": "Hello"}\n{"prompt": "Bye", "completion": "See you"}\n'
 PAIR = '{"prompt": "Hi", "chosen": "Hello", "rejected": "No"}\n'
 PAIRS = PAIR + '{"prompt": "Bye", "chosen": "See you", "rejected": "What"}\n'
+PROMPTS = '{"prompt": "Hi"}\n{"prompt": "Bye"}\n'
 SFT = "llm --trainer sft --model MODEL --lr 1e-4 --epochs 1 --batch-size 2 --data-path "
 COLUMNS = " --prompt-text-column prompt --text-column chosen --rejected-text-column rejected"
 DPO = f"llm --trainer dpo --model MODEL --lr 5e-7 --epochs 1 --batch-size 2{COLUMNS} --data-path "
@@ -23,12 +24,27 @@ REWARD = DPO.replace("dpo", "reward").replace("5e-7", "1e-5")
 PPO = "llm --trainer ppo --model MODEL --rl-reward-model-path SCORER --lr 1e-5 --epochs 1 --batch-size 2 --data-path "
 NEW = "llm --trainer sft --model scratch:1m --lr 1e-3 --epochs 1 --batch-size 2 --data-path rows.jsonl"
 
+ADAPTER = """mkdir adapter
+echo '{"peft_type": "LORA", "base_model_name_or_path": "MODEL"}' > adapter/adapter_config.json"""
+_HEADER = '{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight":{"dtype":"F32","shape":[1,16],"data_offsets":[0,64]}}'
+# The same with a safetensors file of one matrix: the length of its header in eight bytes, the header, the numbers.
+WITH_ADAPTER = f"""{ADAPTER}
+printf '\\{len(_HEADER):03o}\\0\\0\\0\\0\\0\\0\\0%s' '{_HEADER}' > adapter/adapter_model.safetensors
+head -c 64 /dev/zero >> adapter/adapter_model.safetensors"""
+SWEEP = "--use-sweep --sweep-n-trials 2 --valid-split 1 "
+RUN = "mkdir -p runs/mine/checkpoints && echo '{}' > runs/mine/run.json"
+CHECKPOINT = (
+    f"{RUN}\ncp -r MODEL runs/mine/checkpoints/checkpoint-1\n"
+    "echo '{}' > runs/mine/checkpoints/checkpoint-1/trainer_state.json\ntouch runs/mine/checkpoints/checkpoint-1/optimizer.pt"
+)
+TWO_PROCESSES = "torchrun --nproc-per-node 2 -m autotrain_llm "
+
 
 class Example(Record):
     """`refuses` and `accepts` are what stands after `autotrain`, behind variables of the environment.
 
     `rows` lies in the file `name` for the one, `good` for the other. `before` are lines of a shell that come before both, `wrong` and `right`
-    before one. `on` and `on_right` name the machine or the state of the world in which a command draws the finding, or doesn't. Commands are
+    before one. `on` and `on_right` name the machine or the state of the world in which a command triggers the finding, or doesn't. Commands are
     checked, as with `--dry-run`; where `runs` is set, they are carried out.
     """
 
@@ -55,7 +71,7 @@ class Example(Record):
             [
                 *for_both,
                 *filter(None, [self.before]),
-                _heading("draws it", self.on),
+                _heading("triggers it", self.on),
                 *filter(None, [*first, self.wrong]),
                 typed(self.refuses),
                 _heading("does not", self.on_right),
@@ -105,3 +121,40 @@ def of_model(wrong: str, right: str = "MODEL") -> Example:
 
 def of_config(wrong: str, right: str) -> Example:
     return Example("llm --config run.yaml", "llm --config run.yaml", wrong, right, "run.yaml")
+
+
+# ---- machines, and models that are changed
+
+
+def without_gpu(wrong: str, right: str = "", rows: str = TWO, command: str = SFT) -> Example:
+    """Two commands on a machine that has no GPU, or hides it."""
+    return of_flags(wrong, right, rows, "CUDA_VISIBLE_DEVICES= " + command)
+
+
+def where(place: str, wrong: str, right: str = "", rows: str = TWO) -> Example:
+    """Two commands on the same machine."""
+    return of_flags(wrong, right, rows, on=place, on_right=place)
+
+
+def of_copy(change: str, wrong: str = "", right: str | None = None, rows: str = TWO, command: str = SFT) -> Example:
+    """The same command on a model and on a copy of it that was changed."""
+    refuses = f"{command.replace('MODEL', 'changed')}rows.jsonl {wrong}".rstrip()
+    accepts = f"{command}rows.jsonl {wrong if right is None else right}".rstrip()
+    return Example(refuses, accepts, rows, rows, wrong=f"cp -r MODEL changed\n{change}")
+
+
+def of_config_key(old: str, new: str, wrong: str = "", rows: str = TWO, command: str = SFT) -> Example:
+    """A copy with something else in its config.json."""
+    return of_copy(f"sed -i.old 's/{old}/{new}/' changed/config.json", wrong, None, rows, command)
+
+
+def of_adapter(wrong: str, right: str = "") -> Example:
+    """The same command on an adapter that was made in two ways."""
+    command = SFT.replace("MODEL", "./adapter") + "rows.jsonl --peft"
+    return Example(command, command, wrong=wrong, right=right or WITH_ADAPTER)
+
+
+def of_scorer(change: str, flags: str = "", rows: str = PROMPTS) -> Example:
+    """The same command with a reward model and with a copy of it that was changed."""
+    refuses, accepts = (f"{PPO.replace('SCORER', name)}rows.jsonl {flags}".rstrip() for name in ("judge", "SCORER"))
+    return Example(refuses, accepts, rows, rows, wrong=f"cp -r SCORER judge\n{change}")

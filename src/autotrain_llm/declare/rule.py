@@ -92,7 +92,7 @@ class Rule(Record):
         """The two commands of its page, with the files they need, as they are typed."""
         if self.example is not None:
             return self.example.shown()
-        return f"# draws it\nautotrain llm {self.refuses}\n# does not\nautotrain llm {self.accepts}"
+        return f"# triggers it\nautotrain llm {self.refuses}\n# does not\nautotrain llm {self.accepts}"
 
 
 def rule(

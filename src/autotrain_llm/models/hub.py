@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autotrain_llm.declare.rule import Rule
+from autotrain_llm.models.findings import GATED_MODEL, HUB_UNREACHABLE, NOT_ON_THE_HUB
+
 REPOSITORY_NAME = re.compile(r"[A-Za-z0-9][\w.\-]*(?:/[A-Za-z0-9][\w.\-]*)?")
 METADATA_FILES = (
     "*.json",
@@ -27,11 +30,11 @@ class Repository:
 
 
 class HubFault(Exception):
-    """Why a model on the Hub can't be had, in words, with what to do."""
+    """Why a model on the Hub can't be loaded: the kind of finding, its message and its fix."""
 
-    def __init__(self, code: str, message: str, fix: str) -> None:
+    def __init__(self, kind: Rule, message: str, fix: str) -> None:
         super().__init__(message)
-        self.code, self.message, self.fix = code, message, fix
+        self.kind, self.message, self.fix = kind, message, fix
 
 
 def is_repository_name(name: str) -> bool:
@@ -57,8 +60,8 @@ def _from_cache(name: str, revision: str | None, cache_dir: str | Path | None) -
         found = try_to_load_from_cache(name, file, cache_dir=cache_dir, revision=revision)
         if isinstance(found, str):
             return Repository(Path(found).parent)
-    message = f"{name} is no folder here, and not in the local cache: nothing can be downloaded offline"
-    raise HubFault("M108", message, "drop --offline (and HF_HUB_OFFLINE), or give the model's folder")
+    message = f"{name} is not a folder here, and not in the local cache: nothing can be downloaded offline"
+    raise HubFault(HUB_UNREACHABLE, message, "remove --offline (and HF_HUB_OFFLINE), or give the model's folder")
 
 
 def _from_hub(name: str, revision: str | None, cache_dir: str | Path | None, token: str | None) -> Repository:
@@ -72,18 +75,20 @@ def _from_hub(name: str, revision: str | None, cache_dir: str | Path | None, tok
         folder = Path(_download(name, info.sha, cache_dir, token))
         return Repository(folder, files, _tensors(api, name, info.sha, files))
     except GatedRepoError as error:
-        message = f"{name} is gated: its owner lets in only who accepted the terms"
+        message = f"{name} is gated: its owner gives access only to accounts that have accepted its terms"
         fix = f"accept them at https://huggingface.co/{name}, then give --token or run `hf auth login`"
-        raise HubFault("M109", message, fix) from error
+        raise HubFault(GATED_MODEL, message, fix) from error
     except RevisionNotFoundError as error:
         message = f"{name} is on the Hub, but has no revision {revision}"
-        raise HubFault("M110", message, "--revision main") from error
+        raise HubFault(NOT_ON_THE_HUB, message, "--revision main") from error
     except RepositoryNotFoundError as error:
         message = f"{name} is neither a folder here nor a model on the Hub (or a private one that this login can't see)"
-        raise HubFault("M110", message, "correct the name, or give --token for a private model") from error
+        raise HubFault(NOT_ON_THE_HUB, message, "correct the name, or give --token for a private model") from error
     except (HTTPError, OSError) as error:
-        message = f"{name} is no folder here, and the Hub can't be reached ({type(error).__name__})"
-        raise HubFault("M108", message, "try again, use --offline with a cached model, or give a folder") from error
+        message = f"{name} is not a folder here, and the Hub can't be reached ({type(error).__name__})"
+        raise HubFault(
+            HUB_UNREACHABLE, message, "try again, use --offline with a cached model, or give a folder"
+        ) from error
 
 
 def _download(name: str, revision: str | None, cache_dir: str | Path | None, token: str | None) -> str:

@@ -12,10 +12,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.declare.finding import Refused
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY
+from autotrain_llm.declare.rule import Rule
 from autotrain_llm.models import hub
+from autotrain_llm.models.findings import (
+    BEHIND_A_SERVICE,
+    FILE_INSTEAD_OF_FOLDER,
+    GGUF,
+    HUB_UNREACHABLE,
+    NO_BASE_MODEL,
+    NO_SUCH_CHECKPOINT,
+    NO_SUCH_MODEL,
+    NOT_ON_THE_HUB,
+)
 from autotrain_llm.models.scratch import is_scratch, parse_size
 
 FOLDER, ADAPTER, SCRATCH, HUB = "folder", "adapter", "scratch", "hub"
@@ -50,7 +61,8 @@ class Located:
 
 
 REWARD_MODEL = "rl_reward_model_path"
-NOT_FOUND = ("M102", "M103", "M106", "M108", "M110")
+# The kinds of finding that mean a reward model is not there, in whose place a policy must not be trained with random rewards.
+NOT_THERE = (NO_SUCH_MODEL, FILE_INSTEAD_OF_FOLDER, NO_SUCH_CHECKPOINT, HUB_UNREACHABLE, NOT_ON_THE_HUB)
 
 
 @dataclass(frozen=True)
@@ -67,13 +79,13 @@ class Request:
     def flag(self) -> str:
         return flag_of(self.parameter)
 
-    def refuse(self, code: str, message: str, fix: str | None = None, instead: str | None = None) -> Refused:
-        """`instead` is the name that would be right, where it is known."""
-        if self.parameter == REWARD_MODEL and code in NOT_FOUND:
+    def refuse(self, kind: Rule, message: str, fix: str | None = None, instead: str | None = None) -> Refused:
+        """The error that ends the search; `instead` is the name that would be right, where it is known."""
+        if self.parameter == REWARD_MODEL and kind in NOT_THERE:
             message = f"Reward model not found: {message}"
         changes = {self.parameter: instead} if instead and self.parameter != REWARD_MODEL else EMPTY
         fix = f"{self.flag} {instead}" if instead else fix
-        return Refused([Finding(message, fix, (self.parameter,), code=code, changes=changes)])
+        return Refused([kind.finding(message, fix, (self.parameter,), changes=changes)])
 
 
 def locate(
@@ -95,7 +107,7 @@ def locate(
 
 def _locate(name: str, request: Request, depth: int) -> Located:
     if not name:
-        raise request.refuse("M102", f"{request.flag} is empty", f"{request.flag} <folder or Hub id>")
+        raise request.refuse(NO_SUCH_MODEL, f"{request.flag} is empty", f"{request.flag} <folder or Hub id>")
     if is_scratch(name):
         return Located(name, SCRATCH, size=parse_size(name, request.parameter))
     path = Path(name).expanduser()
@@ -138,39 +150,39 @@ def _missing_path(name: str, path: Path, request: Request) -> Refused:
     if page:
         fix = f"{request.flag} {page[1]}" + (f" --revision {page[2]}" if page[2] != "main" else "")
         message += (
-            "; by its end it is a page of the Hub, of which the model's id and the revision are apart (--revision)"
+            "; it looks like the address of a page of the Hub: give the model's id, and the revision with --revision"
         )
-        return request.refuse("M102", message, fix)
+        return request.refuse(NO_SUCH_MODEL, message, fix)
     if not parent.is_dir():
         return request.refuse(
-            "M102", f"{message} (nor a folder {parent})", f"{request.flag} <an existing folder or a Hub id>"
+            NO_SUCH_MODEL, f"{message} (nor a folder {parent})", f"{request.flag} <an existing folder or a Hub id>"
         )
     from difflib import get_close_matches
 
     names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir())
     near = get_close_matches(path.name, names, n=1)
     fix = f"{request.flag} <an existing folder or a Hub id>"
-    return request.refuse("M102", message, fix, str(parent / near[0]) if near else None)
+    return request.refuse(NO_SUCH_MODEL, message, fix, str(parent / near[0]) if near else None)
 
 
 def _file_instead_of_folder(name: str, path: Path, request: Request) -> Refused:
     if path.suffix == ".gguf":
         return _only_gguf(name, request)
-    message = f"{request.flag} {name} is a file; a model is the folder that holds config.json and the weights"
-    return request.refuse("M103", message, instead=str(path.parent))
+    message = f"{request.flag} {name} is a file; a model is the folder with config.json and the weights"
+    return request.refuse(FILE_INSTEAD_OF_FOLDER, message, instead=str(path.parent))
 
 
 def _only_gguf(name: str, request: Request) -> Refused:
-    message = f"{request.flag} {name} is a GGUF model: made to run, its rounded weights can't be trained"
-    return request.refuse("M104", message, f"{request.flag} <the model it was made from, as safetensors>")
+    message = f"{request.flag} {name} is a GGUF model: its weights are quantised for inference and can't be trained"
+    return request.refuse(GGUF, message, f"{request.flag} <the original model, as safetensors>")
 
 
 def _closed_model(name: str, request: Request) -> Refused:
-    message = f"{request.flag} {name} can't be had: its weights are not public, only its service is"
+    message = f"{request.flag} {name} is available through a service only: its weights are not public"
     if request.parameter == "teacher_model":
-        message += ", and a teacher must say how likely every token is"
+        message += ", and distillation needs the teacher's probabilities of every token"
     return request.refuse(
-        "M105", message, f"{request.flag} <a model with public weights, such as Qwen/Qwen2.5-7B-Instruct>"
+        BEHIND_A_SERVICE, message, f"{request.flag} <a model with public weights, such as Qwen/Qwen2.5-7B-Instruct>"
     )
 
 
@@ -186,10 +198,8 @@ def _in_folder(name: str, folder: Path, request: Request, depth: int) -> Located
         checkpoints = complete_checkpoints(folder)
         if checkpoints:
             steps = ", ".join(str(step) for step in checkpoints)
-            message = (
-                f"{request.flag} {name} holds no finished model, only checkpoints of an unfinished run (steps {steps})"
-            )
-            raise request.refuse("M106", message, instead=f"{name}@last")
+            message = f"{request.flag} {name} contains no finished model, only checkpoints of an unfinished run (steps {steps})"
+            raise request.refuse(NO_SUCH_CHECKPOINT, message, instead=f"{name}@last")
     return Located(name, FOLDER, folder)
 
 
@@ -206,16 +216,16 @@ def _base_of(folder: Path, request: Request, depth: int) -> Located:
     config = read_json(config_file)
     base = config.get("base_model_name_or_path") if config else None
     if not isinstance(base, str) or not base:
-        message = f"{request.flag} {folder}: {ADAPTER_CONFIG} names no base_model_name_or_path, so the adapter has nothing to sit on"
-        raise request.refuse("M107", message, f"write the base model's folder or Hub id into {config_file}")
+        message = f"{request.flag} {folder}: {ADAPTER_CONFIG} names no base_model_name_or_path, so the adapter has no base model"
+        raise request.refuse(NO_BASE_MODEL, message, f"write the base model's folder or Hub id into {config_file}")
     beside = folder / base
     if not Path(base).expanduser().exists() and beside.is_dir():
         base = str(beside)
     if depth >= LONGEST_ADAPTER_CHAIN or Path(base).expanduser().resolve() == folder.resolve():
         message = (
-            f"{request.flag} {folder}: its base_model_name_or_path leads from adapter to adapter, never to a model"
+            f"{request.flag} {folder}: its base_model_name_or_path refers from adapter to adapter, never to a model"
         )
-        raise request.refuse("M107", message, f"write the base model's folder or Hub id into {config_file}")
+        raise request.refuse(NO_BASE_MODEL, message, f"write the base model's folder or Hub id into {config_file}")
     try:
         return _locate(
             base, Request(None, request.cache_dir, request.offline, request.token, request.parameter), depth + 1
@@ -225,7 +235,9 @@ def _base_of(folder: Path, request: Request, depth: int) -> Located:
         message = (
             f"{request.flag} {folder} is an adapter whose base_model_name_or_path, {base}, can't be used: {reason}"
         )
-        raise request.refuse("M107", message, f"restore {base}, or write its new place into {config_file}") from refused
+        raise request.refuse(
+            NO_BASE_MODEL, message, f"restore {base}, or write its new path into {config_file}"
+        ) from refused
 
 
 # --- earlier runs ---------------------------------------------------------------------------------------------------
@@ -259,7 +271,7 @@ def select_from_run(run_name: str, choice: str, request: Request) -> Path:
     run = Path(run_name).expanduser()
     if not run.is_dir():
         raise request.refuse(
-            "M102",
+            NO_SUCH_MODEL,
             f"{request.flag} {run_name}@{choice}: there is no run {run_name}",
             f"{request.flag} <an earlier run>@{choice}",
         )
@@ -273,8 +285,8 @@ def select_from_run(run_name: str, choice: str, request: Request) -> Path:
         return run
     if checkpoints:
         return list(checkpoints.values())[-1]
-    message = f"{request.flag} {run_name}@{choice}: the run holds neither a finished model nor a complete checkpoint"
-    raise request.refuse("M106", message, f"run it again, or name another: {request.flag} <run>@{choice}")
+    message = f"{request.flag} {run_name}@{choice}: the run has neither a finished model nor a complete checkpoint"
+    raise request.refuse(NO_SUCH_CHECKPOINT, message, f"run it again, or name another: {request.flag} <run>@{choice}")
 
 
 def _at_step(run: Path, step: int, checkpoints: dict[int, Path], request: Request) -> Path:
@@ -285,7 +297,7 @@ def _at_step(run: Path, step: int, checkpoints: dict[int, Path], request: Reques
         f"{request.flag} {run}@step-{step}: the run has no complete checkpoint of step {step} (there are: {steps})"
     )
     near = f"{run}@step-{min(checkpoints, key=lambda other: abs(other - step))}" if checkpoints else None
-    raise request.refuse("M106", message, instead=near)
+    raise request.refuse(NO_SUCH_CHECKPOINT, message, instead=near)
 
 
 def _best_checkpoint(run: Path) -> Path | None:
@@ -301,7 +313,7 @@ def _known_best(run: Path, best: Path, request: Request) -> Path:
     if best.resolve() == run.resolve() and holds_model(run):
         return run
     message = f"{request.flag} {run}@best: its best checkpoint, {best.name}, is no longer there"
-    raise request.refuse("M106", message, instead=f"{run}@last")
+    raise request.refuse(NO_SUCH_CHECKPOINT, message, instead=f"{run}@last")
 
 
 def read_json(path: Path) -> dict | None:
@@ -318,12 +330,12 @@ def read_json(path: Path) -> dict | None:
 
 def _on_hub(name: str, request: Request, depth: int) -> Located:
     if not hub.is_repository_name(name):
-        message = f"{request.flag} {name} is neither a folder here nor a name that the Hub could have"
-        raise request.refuse("M102", message, f"{request.flag} <an existing folder or a Hub id>")
+        message = f"{request.flag} {name} is neither a folder here nor a possible name on the Hub"
+        raise request.refuse(NO_SUCH_MODEL, message, f"{request.flag} <an existing folder or a Hub id>")
     try:
         found = hub.fetch_metadata(name, request.revision, request.cache_dir, request.offline, request.token)
     except hub.HubFault as fault:
-        raise request.refuse(fault.code, f"{request.flag} {fault.message}", fault.fix) from fault
+        raise request.refuse(fault.kind, f"{request.flag} {fault.message}", fault.fix) from fault
     if holds_adapter(found.folder):
         base = _base_of(found.folder, request, depth)
         return Located(name, ADAPTER, found.folder, base, None, found.files, found.tensors)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.declare.param import flag_of
+from autotrain_llm.models.findings import NO_SIZE, VOCABULARY_TOO_LARGE
 
 PREFIX = "scratch:"
 UNITS = {"k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
@@ -67,8 +68,8 @@ def parse_size(name: str, parameter: str = "model") -> int:
     size = round(float(match[1]) * UNITS.get(match[2], 1)) if match else 0
     if size <= 0:
         flag = flag_of(parameter)
-        message = f"{flag} {name} names no size: it is a number with k, m or b"
-        raise Refused([Finding(message, fix=f"{flag} scratch:1m", parameters=(parameter,), code="M111")])
+        message = f"{flag} {name}: a size is needed, a number with k, m or b"
+        raise Refused([NO_SIZE.finding(message, f"{flag} scratch:1m", (parameter,))])
     return size
 
 
@@ -107,18 +108,17 @@ def choose_shape(parameters: int, vocab_size: int, context: int) -> dict:
 
 
 def vocabulary_too_large(parameters: int, vocab_size: int) -> Finding:
-    """A new model too small for its words: even the narrowest embedding leaves nothing for layers."""
+    """A new model too small for its vocabulary: even the narrowest embedding leaves no parameters for layers."""
     rows = math.ceil(vocab_size / 16) * 16
     # The narrowest model is 32 wide; what its embedding takes is where to begin looking for a size that works.
     larger = (show_size(rows * 32 * tenths // 10) for tenths in range(11, 100))
     enough = next(size for size in larger if _close_candidates(parse_size(size), rows))
-    return Finding(
+    return VOCABULARY_TOO_LARGE.finding(
         f"--model scratch:{show_size(parameters)} is too small for its vocabulary: "
         f"{vocab_size} tokens leave no room for layers",
         changes={"model": f"scratch:{enough}"},
         otherwise="or a smaller --tokenizer",
         parameters=("model",),
-        code="M112",
     )
 
 

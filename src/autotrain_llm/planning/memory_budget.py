@@ -20,7 +20,7 @@ from autotrain_llm.data.order import (
     order_of_epoch,
 )
 from autotrain_llm.declare.finding import in_words
-from autotrain_llm.models.checks.weights_match_config import is_called
+from autotrain_llm.models.checks.target_modules import is_called
 from autotrain_llm.planning import memory_model as estimate
 from autotrain_llm.planning.distillation import teacher_weights
 from autotrain_llm.planning.plan import AlternativePlan, LayoutPlan, SchedulePlan

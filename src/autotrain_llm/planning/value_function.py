@@ -8,7 +8,7 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.finding import ERROR
 from autotrain_llm.models.architectures import keeps_rows_apart
-from autotrain_llm.models.checks.files import unmatched_targets
+from autotrain_llm.models.checks.target_modules import target_modules_exist
 from autotrain_llm.planning.rollouts import longest_sequence, reward_models
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SHARED, Ppo
 
@@ -56,7 +56,7 @@ def unfit(values: ModelMetadata, config: Config, context: RunContext) -> str | N
     if longest is not None and values.context_length is not None and longest > values.context_length:
         return f"reads {values.context_length} tokens, and a prompt with its answer has up to {longest}"
     if config.peft and config[Ppo].rl_value_model == OF_REWARD:
-        for finding in unmatched_targets(values, config.target_modules):
+        for finding in target_modules_exist(values, config.target_modules):
             if finding.severity == ERROR:
                 return f"can't be given the policy's adapter: {finding.message}"
     return None

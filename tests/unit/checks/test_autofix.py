@@ -20,7 +20,7 @@ from autotrain_llm.declare.param import flag_of
 from support.paths import SHARED
 
 CORPUS = SHARED / "corpus"
-FROM_FLAGS = [rule for rule in RULES.values() if set(rule.needs) <= {"config", "trainer"} and rule.refuses]
+FROM_FLAGS = [rule for rule in RULES.values() if rule.needs <= {"config", "trainer"} and rule.refuses]
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from autotrain_llm.cli.parser import read
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import resolve
 
-FROM_FLAGS = [rule for rule in RULES.values() if set(rule.needs) <= {"config", "trainer"} and rule.refuses]
+FROM_FLAGS = [rule for rule in RULES.values() if rule.needs <= {"config", "trainer"} and rule.refuses]
 SAID = {rule.code: read(shlex.split(rule.refuses)).values for rule in FROM_FLAGS}
 # A config file can't hold what steers a command; inference is asked for on a command line alone.
 IN_A_FILE = [code for code, values in SAID.items() if not any(PARAMS[name].command for name in values)]

@@ -208,7 +208,7 @@ def test_texts_that_a_reward_model_reads_without_their_start_are_counted(tmp_pat
     tokens = len(Tokenizer.load(small).encode_batch([rows[3]["prompt"]], add_special_tokens=True)[0])
     assert 64 < tokens < 160
     finding = only(checked(data, light_llama, rl_reward_model_path=str(small), rl_max_new_tokens=32), "M178")
-    assert "reads 64 tokens" in finding.message and "2 of 8 prompts" in finding.message
+    assert "has a context of 64 tokens" in finding.message and "2 of 8 prompts" in finding.message
     assert "rows 4, 6" in finding.message and "2 of them by themselves" in finding.message
     assert (finding.severity, finding.row, finding.file) == ("warning", 4, "mixed.jsonl") and not finding.changes
     large = scorer_that_reads(160, tmp_path / "large")
@@ -223,10 +223,10 @@ def test_texts_that_a_reward_model_reads_without_their_start_are_counted(tmp_pat
 @pytest.mark.parametrize(
     ("weights", "said"),
     [
-        ("1,2", "is 2, and there are 1 rewards"),
+        ("1,2", "has 2 weights, and there are 1 rewards"),
         ("much", "must be numbers"),
         ("nan", "must be numbers"),
-        ("0", "leave nothing"),
+        ("0", "with only zeros there is no reward"),
     ],
 )
 def test_weights_are_as_many_numbers_as_rewards(weights, said, tmp_path, prompts, light_llama):
@@ -245,7 +245,7 @@ def test_a_prompt_that_leaves_no_room_is_named_with_the_length_that_would(tmp_pa
     assert checked(data, small, rl_reward_fn=scored_by, rl_max_new_tokens=56, block_size=8).plan is not None
     shorter = write_rows(tmp_path / "shorter.jsonl", [{"prompt": "what is it " * 3}, {"prompt": "what is it"}])
     near = only(checked(shorter, small, rl_reward_fn=scored_by, rl_max_new_tokens=40), "P734")
-    assert "or --block-size 24, where a longer prompt keeps its end" in str(near.fix)
+    assert "or --block-size 24, which truncates longer prompts at their start" in str(near.fix)
     assert checked(shorter, small, rl_reward_fn=scored_by, **dict(near.changes)).plan is not None
     whole = only(checked(prompts, small, rl_reward_fn=scored_by, rl_max_new_tokens=64), "P734")
     assert "no room for a prompt" in whole.message
@@ -279,14 +279,14 @@ def test_vllm_is_refused_where_it_or_a_gpu_is_missing(tmp_path, prompts, light_l
     assert checked(prompts, light_llama, **flags).findings == ()
     packed = checked(prompts, light_llama, **flags, quantization="int4", peft=True).findings
     assert [finding.fix for finding in packed if finding.code == "E510"] == [
-        "--rl-generation native, or leave out --quantization"
+        "--rl-generation native, or remove --quantization"
     ]
 
 
 @pytest.mark.parametrize(
     ("version", "said"),
     [
-        ("0.10.2", "vllm 0.10.2 is installed, and the first that can be handed weights is 0.11"),
+        ("0.10.2", "vllm 0.10.2 is installed, and 0.11 or later is needed to update its weights"),
         ("0.9.0rc1", "vllm 0.9.0rc1 is installed"),
         ("0.11.2+cpu", "0.11.2+cpu, is not built for CUDA"),
         ("0.12.0.dev5+g1a2b3c.rocm64", "not built for CUDA"),

@@ -14,25 +14,24 @@ from pathlib import Path
 
 import pytest
 
-from autotrain_llm.checks.rules.codes import EXPLANATIONS
-from autotrain_llm.checks.rules.every import RULES
-from autotrain_llm.checks.rules.pages.every import EXAMPLES
+from autotrain_llm.checks.rules.every import every_rule
 from autotrain_llm.cli.main import main
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.declare.example import Example, typed
 from support.paths import PROJECT
 
+EXAMPLES = {code: rule.example for code, rule in every_rule().items() if rule.example}
 MODELS = {"MODEL": "light_llama", "TEACHER": "light_teacher", "SCORER": "light_scorer", "ENCODER": "light_encoder"}
 GPU = "{}, GPU-{}, {}, 81920, {}\n"
 
 
 def test_every_finding_shows_two_commands():
-    flags_alone = {code for code, rule in RULES.items() if rule.refuses and rule.accepts}
-    assert sorted({*RULES, *EXPLANATIONS} - flags_alone - set(EXAMPLES)) == [], "add two commands in rules/pages/"
+    rules = every_rule().values()
+    flags_alone = {rule.code for rule in rules if rule.refuses and rule.accepts}
+    assert sorted({rule.code for rule in rules} - flags_alone - set(EXAMPLES)) == [], "give it refuses and accepts"
     assert flags_alone & set(EXAMPLES) == set(), "two pairs for one code"
-    assert set(EXAMPLES) <= {*RULES, *EXPLANATIONS}
-    runnable = {code for code in flags_alone if set(RULES[code].needs) <= {"config", "trainer"}}
-    assert sorted(flags_alone - runnable) == [], "what a rule needs besides flags has to be made: rules/pages/"
+    not_flags = {rule.code for rule in rules if rule.code in flags_alone and not rule.needs <= {"config", "trainer"}}
+    assert sorted(not_flags) == [], "what a rule reads besides flags has to be made: give it an example"
 
 
 # ---- what can't be made with a command: a stand-in for the fact, at the place where the program looks it up
@@ -179,5 +178,5 @@ def test_the_command_of_a_page_draws_its_finding_and_the_other_does_not(
 def test_every_page_shows_its_commands():
     page = (PROJECT / "docs/rules.md").read_text(encoding="utf-8")
     for section in page.split("\n## ")[1:]:
-        assert "autotrain" in section.partition("# draws it")[2].partition("# does not")[0], section[:40]
+        assert "autotrain" in section.partition("# triggers it")[2].partition("# does not")[0], section[:40]
         assert "autotrain" in section.partition("# does not")[2], section[:40]

@@ -7,10 +7,8 @@ import sys
 
 import pytest
 
-from autotrain_llm.models.checks import files as faults
-from autotrain_llm.models.checks import generation_config as generation
-from autotrain_llm.models.checks import weights_match_config as fit
-from autotrain_llm.models.checks.files import CODES, check_model, check_reward_model, is_known_architecture
+from autotrain_llm.models.checks.every import check_model, check_reward_model
+from autotrain_llm.models.checks.task import is_known_architecture
 from autotrain_llm.models.locate import Located, locate
 from autotrain_llm.models.metadata import read_metadata
 from support.light_models import light_shapes
@@ -340,23 +338,13 @@ def test_an_adapter_that_carries_a_score_head_makes_its_base_a_reward_model(tmp_
     assert reward_codes(write_adapter(tmp_path / "headless", base, task_type="SEQ_CLS")) == ["M163"]
 
 
-# --- all ------------------------------------------------------------------------------------------------------------
-
-
-def test_every_fault_has_one_code_and_says_what_it_is():
-    assert len(set(CODES.values())) == len(CODES)
-    assert all(
-        check.__doc__ and check.__module__ in (faults.__name__, fit.__name__, generation.__name__) for check in CODES
-    )
-
-
 def test_reading_a_model_imports_no_heavy_library(tmp_path):
     write_model(tmp_path / "m")
     script = (
         "import sys\n"
         "from autotrain_llm.models.locate import locate\n"
         "from autotrain_llm.models.metadata import read_metadata\n"
-        "from autotrain_llm.models.checks.files import check_model\n"
+        "from autotrain_llm.models.checks.every import check_model\n"
         "assert check_model(read_metadata(locate(sys.argv[1])), 'sft') == []\n"
         "heavy = {'torch', 'transformers', 'tokenizers', 'numpy', 'huggingface_hub', 'safetensors'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

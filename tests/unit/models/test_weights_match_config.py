@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from autotrain_llm import check, plan
-from autotrain_llm.models.checks.files import check_model
+from autotrain_llm.models.checks.every import check_model
 from support.model_files import codes, facts_of, llama_shapes, only, write_adapter, write_model
 from support.rows import write_rows
 

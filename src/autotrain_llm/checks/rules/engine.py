@@ -1,4 +1,4 @@
-"""What `--engine trl`, the reference library's own trainer, does in another way than this package's engine."""
+"""What `--engine trl`, TRL's own trainers, can't do or does differently from the native engine."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ from collections.abc import Iterator
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.trainers.dpo import Dpo
+from autotrain_llm.trainers.grpo import Grpo
+
+TEACHER = "--trainer sft --use-distillation --teacher-model other"
 
 
 @rule("P341", WARNING, refuses="--engine trl --valid-split 0.1", accepts="--engine trl")
 def the_trl_engine_averages_the_evaluation_loss_over_batches(config: Config) -> Iterator[Finding]:
     """`--engine trl` with evaluation rows.
 
-    Why: TRL's trainer reports the mean of the batches' mean losses, and of their accuracies, weighted by rows. This package's engine
-    counts every token the same. The two differ where batches hold unequal numbers of tokens, and with them the checkpoint that is
-    found to be the best.
+    Why: TRL's trainer reports the mean of the batches' mean losses and accuracies, weighted by rows. The native engine weights every token
+    equally. The two differ where batches have different numbers of tokens, and so may the best checkpoint.
     Fix: compare training losses, which are the same, or evaluate both models with the native engine.
     """
-    held_out = config.valid_split or config.eval_dataset_path
-    if config.engine == "trl" and held_out and config.eval_strategy != "no":
+    evaluates = config.valid_split or config.eval_dataset_path
+    if config.engine == "trl" and evaluates and config.eval_strategy != "no":
         yield Finding(
             "--engine trl averages the evaluation loss over batches, not over tokens: it is not comparable with the native engine's",
             fix="--engine native to evaluate token by token",
@@ -29,16 +34,131 @@ def the_trl_engine_averages_the_evaluation_loss_over_batches(config: Config) -> 
 
 @rule("P342", WARNING, refuses="--engine trl --peft --quantization int4", accepts="--engine trl --peft")
 def the_trl_engine_keeps_a_quantised_models_adapter_in_bf16(config: Config) -> Iterator[Finding]:
-    """`--engine trl` with a quantised base.
+    """`--engine trl` with a quantised base model.
 
-    Why: TRL's trainer turns the adapter's weights into bf16, in which small updates are rounded away; this package's engine keeps them
-    in float32.
+    Why: TRL's trainer casts the adapter's weights to bf16, in which small updates are rounded away; the native engine keeps them in float32.
     Fix: the native engine, or no quantisation where the two are to be compared.
     """
     if config.engine == "trl" and config.quantization:
         yield Finding(
-            "--engine trl trains the adapter of a quantised model in bf16, where the native engine keeps float32",
+            "--engine trl trains the adapter of a quantised model in bf16; the native engine uses float32",
             changes={"engine": "native"},
             otherwise="or remove --quantization",
             parameters=("engine", "quantization"),
+        )
+
+
+@rule(
+    "P354",
+    WARNING,
+    refuses="--trainer dpo --engine trl --label-smoothing 0.1",
+    accepts="--trainer dpo --engine trl --dpo-loss robust --label-smoothing 0.1",
+)
+def the_trl_engine_smooths_no_labels_of_the_sigmoid_loss(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--engine trl` with `--label-smoothing` and the sigmoid loss.
+
+    Why: TRL's sigmoid loss has no label smoothing; the two engines would minimise different losses.
+    Fix: `--dpo-loss robust`, which both have, or the native engine.
+    """
+    smoothed = config.label_smoothing and config[Dpo].dpo_loss == "sigmoid"
+    if trainer.name == "dpo" and config.engine == "trl" and smoothed:
+        yield Finding(
+            "--engine trl ignores --label-smoothing with --dpo-loss sigmoid",
+            changes={"dpo_loss": "robust"},
+            otherwise="or remove --engine trl",
+            parameters=("engine", "label_smoothing"),
+        )
+
+
+@rule("P505", refuses=f"{TEACHER} --engine trl", accepts=TEACHER)
+def the_trl_engine_has_no_teacher(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--use-distillation` with `--engine trl`.
+
+    Why: TRL's trainers for these tasks take no teacher; those that do train on the student's own samples, or without the task's loss.
+    Fix: the native engine.
+    """
+    if trainer.reads("use_distillation") and config.use_distillation and config.engine == "trl":
+        yield Finding(
+            "--engine trl can't distil: TRL's trainers for these tasks take no teacher",
+            changes={"engine": None},
+            parameters=("engine", "use_distillation"),
+        )
+
+
+@rule(
+    "P703",
+    WARNING,
+    refuses="--trainer reward --engine trl --label-smoothing 0.1",
+    accepts="--trainer reward --label-smoothing 0.1",
+)
+def the_trl_engine_smooths_no_labels_of_rewards(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--trainer reward --engine trl` with `--label-smoothing`.
+
+    Why: TRL's reward trainer accepts the setting and ignores it; the two engines would minimise different losses.
+    Fix: the native engine, which has it, or remove the flag.
+    """
+    if trainer.name == "reward" and config.engine == "trl" and config.label_smoothing:
+        yield Finding(
+            "--engine trl ignores --label-smoothing for reward",
+            changes={"engine": None},
+            otherwise="or remove --label-smoothing",
+            parameters=("engine", "label_smoothing"),
+        )
+
+
+@rule("P724", refuses="--trainer sft --engine trl --use-enhanced-eval", accepts="--trainer sft --engine trl")
+def the_trl_engine_evaluates_as_trl_does(config: Config) -> Iterator[Finding]:
+    """`--engine trl` together with `--use-enhanced-eval`.
+
+    Why: TRL's trainers run their own evaluation and give access to none of its batches; the numbers would not be those of the native engine.
+    Fix: the native engine, which trains the same.
+    """
+    if config.engine == "trl" and config.use_enhanced_eval:
+        yield Finding(
+            "--engine trl evaluates as TRL does, without the metrics of --use-enhanced-eval",
+            changes={"engine": None},
+            parameters=("engine", "use_enhanced_eval"),
+        )
+
+
+@rule("P804", WARNING, refuses="--trainer grpo --engine trl", accepts="--trainer grpo --engine native")
+def the_trl_engine_samples_in_its_own_way(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--engine trl` with grpo.
+
+    Why: TRL's trainer samples all completions from one random stream and evaluates with as many completions per prompt as it trains with; it
+    has neither early stopping by KL nor an adaptive KL coefficient. Given the same completions the two engines train the same, but they
+    sample different ones.
+    Fix: the native engine; TRL's is for comparison.
+    """
+    if config.engine != "trl" or not trainer.samples:
+        return
+    ignored = [name for name in ("rl_stop_kl", "rl_target_kl") if config.value_of(name) is not None]
+    ignored += [] if config[Grpo].rl_advantage != "rloo" else ["rl_advantage"]
+    ignored += [] if config.rl_generation == "native" else ["rl_generation"]
+    without = f", and ignores {', '.join(map(flag_of, ignored))}" if ignored else ""
+    yield Finding(
+        f"--engine trl samples other completions than the native engine{without}",
+        changes={"engine": "native"},
+        parameters=("engine", *ignored),
+    )
+
+
+@rule(
+    "P806",
+    refuses="--trainer grpo --engine trl --model scratch:1m --rl-kl-coef 0.04",
+    accepts="--trainer grpo --engine trl --model scratch:1m --rl-kl-coef 0",
+)
+def the_trl_engine_loads_its_reference_model(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--engine trl` with grpo, a `scratch:` model and `--rl-kl-coef` above 0.
+
+    Why: TRL's trainer loads the reference model by name, and a new model can't be loaded from anywhere.
+    Fix: the native engine, which keeps a copy, or `--rl-kl-coef 0`.
+    """
+    is_new = str(config.model or "").startswith("scratch:")
+    if trainer.samples and trainer.trl_adapter and config.engine == "trl" and is_new and config.rl_kl_coef:
+        yield Finding(
+            f"--engine trl can't load {config.model} again as the reference model that --rl-kl-coef {config.rl_kl_coef:g} needs",
+            changes={"rl_kl_coef": 0},
+            otherwise="or --engine native",
+            parameters=("engine", "model", "rl_kl_coef"),
         )

@@ -1,31 +1,97 @@
-"""What enhanced evaluation needs of the flags, the machine and the rows."""
+"""Evaluation: its rows, its metrics, benchmarks, and the answers that it generates."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from autotrain_llm.checks.rules.schedule import training_items
 from autotrain_llm.config.metric_choice import chosen_metrics, metric_named, metrics_for
-from autotrain_llm.config.registry import METRICS, PARAMS
+from autotrain_llm.config.registry import METRICS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.eval_tasks import INSTALL, PACKAGE, is_file, task_names, task_of
 from autotrain_llm.context.machine import Machine
-from autotrain_llm.context.run_context import RunContext
+from autotrain_llm.declare.example import ANSWERS, of_flags, where
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.metric import Metric
 from autotrain_llm.declare.nearest import nearest
+from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
-from autotrain_llm.planning.evaluation import (
-    context_of,
-    encoder_of,
-    writes_answers,
-)
+from autotrain_llm.planning.evaluation import context_of, encoder_of, needs_evaluation_rows, writes_answers
+from autotrain_llm.planning.schedule import asked_evaluation
+from autotrain_llm.trainers.sft import Sft
+
+if TYPE_CHECKING:  # reading rows takes longer to import than refusing a command does
+    from autotrain_llm.context.run_context import RunContext
 
 OF_ANSWERS = ("eval_samples", "eval_max_new_tokens", "eval_temperature")
 OF_BERTSCORE = ("eval_bertscore_model", "eval_bertscore_layer")
-LOOKED_AT = 100  # rows
+ROWS_TO_LOOK_AT = 100
+EVALUATES = "--use-enhanced-eval --valid-split 1 --eval-metrics "
+BENCHMARKS = "--use-enhanced-eval --valid-split 1"
+
+
+@rule("P314", refuses="--eval-strategy steps", accepts="--eval-strategy steps --valid-split 0.1")
+def evaluation_needs_rows_to_evaluate_on(config: Config) -> Iterator[Finding]:
+    """Flags that need evaluation rows, and no flag that provides them.
+
+    Why: early stopping, the best checkpoint and every `eval_…` metric come from evaluation; without rows they would fail after the first
+    epoch.
+    Fix: name a split, hold out a share, or give a file.
+    """
+    if config.valid_split or config.eval_dataset_path:
+        return
+    needs_rows = {
+        f"--eval-strategy {config.eval_strategy}": config.eval_strategy in ("steps", "epoch"),
+        "--eval-steps": config.given("eval_steps"),
+        "--load-best-model-at-end": config.load_best_model_at_end,
+        "--early-stopping-patience": config.early_stopping_patience is not None,
+        "--use-enhanced-eval": needs_evaluation_rows(config),
+    }
+    flags = [flag for flag, needs in needs_rows.items() if needs]
+    if flags:
+        yield Finding(
+            f"{', '.join(flags)} {'needs' if len(flags) == 1 else 'need'} evaluation rows, and there are none",
+            changes={"valid_split": 0.1},
+            otherwise="or --eval-dataset-path FILE",
+            parameters=tuple(flag.split()[0].removeprefix("--").replace("-", "_") for flag in flags),
+        )
+
+
+@rule(
+    "P729",
+    WARNING,
+    example=of_flags(
+        "--valid-split 1 --eval-strategy steps --eval-steps 500", "--valid-split 1 --eval-strategy steps --eval-steps 1"
+    ),
+)
+def an_evaluation_comes_before_the_run_is_over(
+    config: Config, trainer: Trainer, context: RunContext
+) -> Iterator[Finding]:
+    """`--eval-steps` is more than the number of steps of the whole run.
+
+    Why: the run ends before its first evaluation.
+    Fix: a smaller number, or `--eval-strategy epoch`.
+    """
+    every = config.eval_steps
+    if trainer.samples or asked_evaluation(config) != "steps" or not every:
+        return
+    if trainer.reads("packing") and config[Sft].packing:  # packed rows are fewer than the rows that were read
+        return
+    rows, steps = training_items(context, trainer), config.max_steps or -1
+    if steps < 0:
+        rows_per_step = config.batch_size * config.gradient_accumulation * context.machine.processes
+        steps = max(1, math.ceil(math.ceil(rows / rows_per_step) * (config.epochs or 1)))
+    if rows and every > steps:
+        yield Finding(
+            f"--eval-steps {every} is more than the {steps} steps of the whole run: it ends before the first evaluation",
+            changes={"eval_steps": max(1, steps // 4)},
+            parameters=("eval_steps",),
+        )
 
 
 @rule(
@@ -34,55 +100,44 @@ LOOKED_AT = 100  # rows
     accepts="--trainer reward --use-enhanced-eval --eval-metrics accuracy",
 )
 def a_metric_makes_sense_for_the_trainer(config: Config, trainer: Trainer) -> Iterator[Finding]:
-    """`--eval-metrics` names a metric that says nothing of what this trainer trains.
+    """`--eval-metrics` names a metric that does not apply to what this trainer trains.
 
-    Why: a reward model scores and does not generate, so that there is no text to compare; only a reward model and preferences have pairs;
-    and without a reference there is no distance from one.
-    Fix: the metrics that are offered.
+    Why: a reward model scores texts and generates none, so that there is no text to compare; only reward and preference training have pairs;
+    and without a reference model there is no KL divergence from one.
+    Fix: the metrics that are listed.
     """
     if not config.use_enhanced_eval:
         return
-    named = [metric_named(name) for name in config.eval_metrics or ()]
-    wrong = [metric for metric in named if metric is not None and not metric.makes_sense_for(trainer)]
-    for why, names in _by_reason(wrong, trainer).items():
-        offered = metrics_for(trainer)
+    named = [metric for metric in map(metric_named, config.eval_metrics or ()) if metric is not None]
+    right = dict.fromkeys(metric.name for metric in named if metric.makes_sense_for(trainer))
+    wrong: dict[str, list[str]] = {}
+    for metric in named:
+        if not metric.makes_sense_for(trainer):
+            wrong.setdefault(_why_not(metric, trainer), []).append(metric.name)
+    offered = metrics_for(trainer)
+    for why, names in wrong.items():
         usual = [metric.name for metric in offered if trainer.rows in metric.usual]
         yield Finding(
             f"--eval-metrics {', '.join(names)}: {why} (there are {', '.join(metric.name for metric in offered)})",
-            changes={"eval_metrics": ",".join(_kept(config, trainer) or usual)},
+            changes={"eval_metrics": ",".join(right or usual)},
             parameters=("eval_metrics",),
         )
 
 
-def _kept(config: Config, trainer: Trainer) -> list[str]:
-    named = [metric_named(name) for name in config.eval_metrics or ()]
-    return list(dict.fromkeys(metric.name for metric in named if metric and metric.makes_sense_for(trainer)))
-
-
-def _by_reason(wrong: list[Metric], trainer: Trainer) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for metric in wrong:
-        found.setdefault(_reason(metric, trainer), []).append(metric.name)
-    return found
-
-
-def _reason(metric: Metric, trainer: Trainer) -> str:
+def _why_not(metric: Metric, trainer: Trainer) -> str:
     """Why a metric makes no sense for a trainer."""
     if trainer.rows == "scored":
-        if metric.name == "perplexity" or metric.name == "token_accuracy":
+        if metric.name in ("perplexity", "token_accuracy"):
             return "a reward model scores and predicts no tokens"
-        return (
-            "a reward model scores and does not generate"
-            if metric.is_of_text
-            else f"{trainer.name} measures no such thing"
-        )
-    if trainer.rows == "prompts" and "prompts" not in metric.rows:
-        return f"{trainer.name} learns from prompts alone, and there is no answer to compare with"
-    if metric.name == "kl":
+        if metric.is_of_text:
+            return "a reward model scores and does not generate"
+    elif trainer.rows == "prompts" and "prompts" not in metric.rows:
+        return f"{trainer.name} trains on prompts alone, and there is no answer to compare with"
+    elif metric.name == "kl":
         return f"{trainer.name} has no reference model to differ from"
-    if "scored" in metric.rows:
-        return f"{trainer.name} has no " + ("scores" if metric.rows == ("scored",) else "pairs of answers")
-    return f"{trainer.name} measures no such thing"
+    elif "scored" in metric.rows:
+        return f"{trainer.name} has no {'scores' if metric.rows == ('scored',) else 'pairs of answers'}"
+    return f"{trainer.name} does not measure it"
 
 
 @rule(
@@ -90,48 +145,54 @@ def _reason(metric: Metric, trainer: Trainer) -> str:
     refuses="--trainer sft --use-enhanced-eval --eval-metrics perplexty",
     accepts="--trainer sft --use-enhanced-eval --eval-metrics perplexity",
 )
-def a_metric_has_a_name_that_is_known(config: Config, trainer: Trainer) -> Iterator[Finding]:
-    """`--eval-metrics` names something that is no metric, or nothing at all.
+def a_metric_must_exist(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--eval-metrics` names something that is not a metric, or nothing at all.
 
-    Why: a misspelt metric would silently not be there.
+    Why: a misspelt metric would be missing without a message.
     Fix: the nearest name.
     """
     if not config.use_enhanced_eval or config.eval_metrics is None:
         return
-    known = [metric.name for metric in metrics_for(trainer)]
+    offered = [metric.name for metric in metrics_for(trainer)]
     if not config.eval_metrics:
         yield Finding(
-            "--eval-metrics names no metric", changes={"eval_metrics": ",".join(known)}, parameters=("eval_metrics",)
+            "--eval-metrics names no metric", changes={"eval_metrics": ",".join(offered)}, parameters=("eval_metrics",)
         )
     for name in config.eval_metrics:
         if metric_named(name) is None:
-            close = nearest(name, [spelt for metric in METRICS.values() for spelt in (metric.name, *metric.also)])
-            meant = metric_named(close) if close else None
+            close = nearest(name, [alias for metric in METRICS.values() for alias in (metric.name, *metric.also)])
+            right = metric_named(close) if close else None
             yield Finding(
-                f"--eval-metrics: there is no metric {name!r}; {trainer.name} has {', '.join(known)}",
-                changes={"eval_metrics": [meant.name if asked == name else asked for asked in config.eval_metrics]}
-                if meant
+                f"--eval-metrics: there is no metric {name!r}; {trainer.name} has {', '.join(offered)}",
+                changes={"eval_metrics": [right.name if other == name else other for other in config.eval_metrics]}
+                if right
                 else EMPTY,
                 parameters=("eval_metrics",),
             )
 
 
-@rule("P721")
+@rule(
+    "P721",
+    example=where(
+        "where sacrebleu is not installed",
+        "--use-enhanced-eval --eval-metrics bleu --valid-split 1",
+        "--use-enhanced-eval --eval-metrics exact_match --valid-split 1",
+        ANSWERS,
+    ),
+)
 def a_metric_has_the_package_it_needs(config: Config, machine: Machine) -> Iterator[Finding]:
-    """A metric was asked for whose package is not installed.
+    """A metric whose package is not installed.
 
     Why: it would fail at the first evaluation.
-    Fix: install it, or leave the metric out.
+    Fix: install it, or remove the metric.
     """
-    if not config.use_enhanced_eval:
-        return
-    for metric in chosen_metrics(config):
+    for metric in chosen_metrics(config) if config.use_enhanced_eval else ():
         missing = [name for name in metric.packages if not machine.has_package(name)]
         if missing:
-            pip = " ".join(name.replace("_", "-") for name in missing)
+            packages = " ".join(name.replace("_", "-") for name in missing)
             yield Finding(
-                f"--eval-metrics {metric.name} needs {pip}, which is not installed",
-                fix=f"pip install {pip}",
+                f"--eval-metrics {metric.name} needs {packages}, which is not installed",
+                fix=f"pip install {packages}",
                 parameters=("eval_metrics",),
             )
 
@@ -142,29 +203,29 @@ def a_metric_has_the_package_it_needs(config: Config, machine: Machine) -> Itera
     refuses="--trainer sft --use-enhanced-eval --eval-metrics perplexity --eval-samples 20",
     accepts="--trainer sft --use-enhanced-eval --eval-metrics rouge --eval-samples 20",
 )
-def what_is_said_of_answers_needs_a_metric_of_answers(config: Config, trainer: Trainer) -> Iterator[Finding]:
-    """A flag says how answers are written or compared, and no metric compares any.
+def settings_of_generated_answers_need_a_metric_of_text(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """A flag sets how answers are generated or compared, and no metric compares any.
 
-    Why: perplexity and accuracy are measured on the rows themselves; nothing is generated for them, and the flag changes nothing.
-    Fix: name a metric of text, or remove the flag.
+    Why: perplexity and accuracy are measured on the rows themselves; nothing is generated for them, and the flag has no effect.
+    Fix: add a metric of generated text, or remove the flag.
     """
     if config.use_enhanced_eval and trainer.samples and config.eval_save_predictions:
         yield Finding(
-            f"--eval-save-predictions has no effect: {trainer.name} keeps samples of its answers in samples.jsonl by itself",
+            f"--eval-save-predictions has no effect: {trainer.name} always saves samples of its completions in samples.jsonl",
             changes={"eval_save_predictions": None},
             parameters=("eval_save_predictions",),
         )
     if not config.use_enhanced_eval or not trainer.reads("eval_samples"):
         return
     writes, encoder = writes_answers(config), encoder_of(config)
-    idle = [name for name in OF_ANSWERS if config.given(name) and not writes]
-    idle += [name for name in OF_BERTSCORE if config.given(name) and encoder is None]
-    for name in idle:
-        wanted = "bertscore" if name in OF_BERTSCORE else "rouge"
+    unused = [name for name in OF_ANSWERS if config.given(name) and not writes]
+    unused += [name for name in OF_BERTSCORE if config.given(name) and encoder is None]
+    for name in unused:
+        metric, reason = ("bertscore", "is bertscore") if name in OF_BERTSCORE else ("rouge", "compares answers")
         yield Finding(
-            f"{PARAMS[name].flag} has no effect: no metric of --eval-metrics {'is bertscore' if name in OF_BERTSCORE else 'compares answers'}",
+            f"{flag_of(name)} has no effect: no metric of --eval-metrics {reason}",
             changes={name: None},
-            otherwise=f"or add {wanted} to --eval-metrics",
+            otherwise=f"or add {metric} to --eval-metrics",
             parameters=(name,),
         )
 
@@ -175,31 +236,37 @@ def what_is_said_of_answers_needs_a_metric_of_answers(config: Config, trainer: T
     refuses="--trainer sft --use-enhanced-eval --eval-metrics perplexity --eval-save-predictions",
     accepts="--trainer sft --use-enhanced-eval --eval-metrics perplexity,rouge --eval-save-predictions",
 )
-def answers_that_are_kept_should_be_compared(config: Config, trainer: Trainer) -> Iterator[Finding]:
-    """`--eval-save-predictions` with metrics of which none writes or compares a text.
+def answers_that_are_saved_should_be_compared(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--eval-save-predictions` with metrics of which none compares generated text.
 
-    Why: perplexity and accuracy are measured on the rows themselves. Answers would be generated, which takes longer than all the rest of the
-    evaluation, for no number.
-    Fix: a metric of text, or no flag; `--eval-samples` says how many answers are wanted for themselves, and that they are.
+    Why: perplexity and accuracy are measured on the rows themselves. Answers would be generated only to be saved, which takes longer than all
+    the rest of the evaluation.
+    Fix: a metric of generated text, or remove the flag; with `--eval-samples` the answers are taken to be wanted, and this is not reported.
     """
     if not config.use_enhanced_eval or not trainer.reads("eval_samples") or not config.eval_metrics:
         return
     wanted, metrics = any(config.given(name) for name in OF_ANSWERS), chosen_metrics(config)
     if config.eval_save_predictions and not wanted and not any(metric.is_of_text for metric in metrics):
-        named = ",".join(metric.name for metric in metrics)
+        names = ",".join(metric.name for metric in metrics)
         yield Finding(
-            f"--eval-save-predictions: no metric of --eval-metrics {named} writes or compares a text, so that answers are generated for no number",
+            f"--eval-save-predictions: no metric of --eval-metrics {names} compares text, so answers are generated only to be saved",
             changes={"eval_save_predictions": None},
-            otherwise=f"or --eval-metrics {named},rouge",
+            otherwise=f"or --eval-metrics {names},rouge",
             parameters=("eval_save_predictions", "eval_metrics"),
         )
 
 
-@rule("P723")
+@rule(
+    "P723",
+    example=where(
+        "where lm-evaluation-harness is not installed", f"{BENCHMARKS} --eval-benchmark hellaswag", BENCHMARKS, ANSWERS
+    ),
+)
 def a_benchmark_is_one_that_is_installed(config: Config, trainer: Trainer, machine: Machine) -> Iterator[Finding]:
     """`--eval-benchmark` can't be run: lm-evaluation-harness is not installed, it has no such task, or the model does not generate.
 
-    Why: it is run on the finished model; a fault in a name would show only after the training. Names are read from the installed package.
+    Why: benchmarks are run on the finished model, and a wrong name would be noticed only after training. The names are read from the installed
+    package.
     Fix: install the package, or the nearest name.
     """
     tasks = config.eval_benchmark
@@ -207,51 +274,25 @@ def a_benchmark_is_one_that_is_installed(config: Config, trainer: Trainer, machi
         return
     if trainer.rows == "scored":
         yield _benchmark("a reward model scores and does not generate", "remove --eval-benchmark")
-    elif not machine.has_package(PACKAGE):
+        return
+    if not machine.has_package(PACKAGE):
         yield _benchmark("needs lm-evaluation-harness, which is not installed", INSTALL)
-    else:
-        for name in tasks:
-            yield from _task_file(name) if is_file(name) else _task_name(name)
+        return
+    for name in tasks:
+        if is_file(name):
+            path = Path(name).expanduser()
+            if not path.is_file():
+                yield _benchmark(f"{name}: there is no such file", None, name)
+            elif task_of(path) is None:
+                yield _benchmark(f"{name}: it names no task", "a line `task: <name>` in it", name)
+        elif name not in (names := task_names()):
+            close = nearest(name, names)
+            fix = f"--eval-benchmark {close}" if close else None
+            yield _benchmark(f"{name}: lm-evaluation-harness has no such task", fix)
 
 
 def _benchmark(what: str, fix: str | None, file: str | None = None) -> Finding:
     return Finding(f"--eval-benchmark {what}", fix=fix, parameters=("eval_benchmark",), file=file)
-
-
-def _task_file(name: str) -> Iterator[Finding]:
-    path = Path(name).expanduser()
-    if not path.is_file():
-        yield _benchmark(f"{name}: there is no such file", None, name)
-    elif task_of(path) is None:
-        yield _benchmark(f"{name}: it names no task", "a line `task: <name>` in it", name)
-
-
-def _task_name(name: str) -> Iterator[Finding]:
-    names = task_names()
-    if name not in names:
-        close = nearest(name, names)
-        yield _benchmark(
-            f"{name}: lm-evaluation-harness has no such task", f"--eval-benchmark {close}" if close else None
-        )
-
-
-@rule(
-    "P724",
-    refuses="--trainer sft --engine trl --use-enhanced-eval",
-    accepts="--trainer sft --engine trl",
-)
-def the_trl_engine_evaluates_as_trl_does(config: Config) -> Iterator[Finding]:
-    """`--engine trl` together with `--use-enhanced-eval`.
-
-    Why: TRL's trainers evaluate by themselves and hand their batches to nobody; the numbers would not be those of this package's engine.
-    Fix: the native engine, which trains the same.
-    """
-    if config.engine == "trl" and config.use_enhanced_eval:
-        yield Finding(
-            "--engine trl evaluates as TRL does, and has nothing for --use-enhanced-eval",
-            changes={"engine": None},
-            parameters=("engine", "use_enhanced_eval"),
-        )
 
 
 @rule(
@@ -260,28 +301,35 @@ def the_trl_engine_evaluates_as_trl_does(config: Config) -> Iterator[Finding]:
     accepts="--trainer sft --distributed-backend fsdp --use-enhanced-eval --eval-metrics perplexity",
 )
 def answers_need_the_whole_model_on_each_device(config: Config) -> Iterator[Finding]:
-    """Answers are to be generated from a model whose weights FSDP spreads over the devices.
+    """Answers are generated by a model that FSDP shards over the devices.
 
-    Why: each token would gather all the weights anew.
+    Why: all weights would have to be gathered again for each token.
     Fix: metrics that need no generation, or no FSDP.
     """
     if config.distributed_backend == "fsdp" and writes_answers(config):
-        kept = [metric.name for metric in chosen_metrics(config) if not metric.is_of_text]
+        others = [metric.name for metric in chosen_metrics(config) if not metric.is_of_text]
         yield Finding(
-            "--distributed-backend fsdp spreads the model over devices, and answers can't be generated from a part of it",
-            changes={"eval_metrics": ",".join(kept)}
-            if kept and not config.eval_save_predictions
+            "--distributed-backend fsdp shards the model over devices, and answers can't be generated by a shard",
+            changes={"eval_metrics": ",".join(others)}
+            if others and not config.eval_save_predictions
             else {"distributed_backend": None},
             parameters=("distributed_backend", "eval_metrics"),
         )
 
 
-@rule("P726")
-def an_answer_has_room_in_the_context(config: Config, context: RunContext) -> Iterator[Finding]:
-    """`--eval-max-new-tokens` is all that the model's context holds.
+@rule(
+    "P726",
+    example=of_flags(
+        EVALUATES + "exact_match --eval-max-new-tokens 2048",
+        EVALUATES + "exact_match --eval-max-new-tokens 256",
+        ANSWERS,
+    ),
+)
+def an_answer_leaves_room_for_its_prompt(config: Config, context: RunContext) -> Iterator[Finding]:
+    """`--eval-max-new-tokens` is as long as the model's context.
 
     Why: no token is left for the prompt.
-    Fix: fewer.
+    Fix: a smaller number.
     """
     context_length = context_of(context)
     if writes_answers(config) and config.eval_max_new_tokens >= context_length:
@@ -292,38 +340,53 @@ def an_answer_has_room_in_the_context(config: Config, context: RunContext) -> It
         )
 
 
-@rule("P727")
-def bertscore_compares_a_layer_that_is_there(config: Config, context: RunContext) -> Iterator[Finding]:
-    """`--eval-bertscore-layer` is beyond the encoder's last.
+@rule(
+    "P727",
+    example=of_flags(
+        EVALUATES + "bertscore --eval-bertscore-model ENCODER --eval-bertscore-layer 9",
+        EVALUATES + "bertscore --eval-bertscore-model ENCODER --eval-bertscore-layer 1",
+        ANSWERS,
+    ),
+)
+def bertscore_uses_a_layer_that_exists(config: Config, context: RunContext) -> Iterator[Finding]:
+    """`--eval-bertscore-layer` is higher than the encoder's number of layers.
 
-    Why: there is nothing to compare.
+    Why: there is no such layer to compare.
     Fix: the last layer.
     """
     encoder = encoder_of(config)
-    facts = context.models.secondary("eval_bertscore_model", encoder)
+    metadata = context.models.secondary("eval_bertscore_model", encoder)
     layer = config.eval_bertscore_layer
-    if facts is not None and facts.layers and layer and layer > facts.layers:
+    if metadata is not None and metadata.layers and layer and layer > metadata.layers:
         yield Finding(
-            f"--eval-bertscore-layer {layer}: {encoder} has {facts.layers} layers",
-            changes={"eval_bertscore_layer": facts.layers},
+            f"--eval-bertscore-layer {layer}: {encoder} has {metadata.layers} layers",
+            changes={"eval_bertscore_layer": metadata.layers},
             parameters=("eval_bertscore_layer",),
         )
 
 
-@rule("P728", WARNING)
+@rule(
+    "P728",
+    WARNING,
+    example=of_flags(
+        EVALUATES + "rouge",
+        EVALUATES + "chrf",
+        '{"prompt": "一", "completion": "二"}\n{"prompt": "三", "completion": "四"}\n',
+    ),
+)
 def rouge_counts_latin_letters(config: Config, context: RunContext) -> Iterator[Finding]:
-    """ROUGE of answers that are not written in Latin letters.
+    """ROUGE of answers that have no Latin letters.
 
-    Why: rouge-score compares runs of the letters a to z and of digits; of any other script it sees nothing and gives 0.
+    Why: rouge-score compares words of the letters a to z and of digits; in any other script it finds none and gives 0.
     Fix: chrf, which compares characters.
     """
-    asked = writes_answers(config) and "rouge" in [metric.name for metric in chosen_metrics(config)]
-    if not asked or context.dataset is None:
+    uses_rouge = writes_answers(config) and "rouge" in [metric.name for metric in chosen_metrics(config)]
+    if not uses_rouge or context.dataset is None:
         return
-    answers = [text for example in context.dataset.valid[:LOOKED_AT] for text in example.strings()]
+    answers = [text for example in context.dataset.valid[:ROWS_TO_LOOK_AT] for text in example.strings()]
     if answers and not any(character.isascii() and character.isalnum() for text in answers for character in text):
         yield Finding(
-            "--eval-metrics rouge counts Latin letters and digits only, and the evaluation rows hold none",
+            "--eval-metrics rouge counts Latin letters and digits only, and the evaluation rows have none",
             changes={"eval_metrics": ["chrf" if name == "rouge" else name for name in config.eval_metrics or ()]},
             parameters=("eval_metrics",),
         )

@@ -1,4 +1,4 @@
-"""Whether a run fits into the memory of the device that it is planned for, and onto the disk."""
+"""Whether a run fits into the memory of its device, and onto the disk."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autotrain_llm.context.output_dir import nearest_existing
+from autotrain_llm.declare.example import SFT, Example, of_flags
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
@@ -16,44 +17,45 @@ if TYPE_CHECKING:
     from autotrain_llm.planning.plan import Plan
 
 
-@rule("E541")
+@rule("E541", example=of_flags("--target-memory 1MiB", "--target-memory 24GiB"))
 def a_run_must_fit_into_memory(plan: Plan) -> Iterator[Finding]:
-    """The run takes more memory than the device has: this machine's, or that of `--target-memory`.
+    """The run needs more memory than the device has: this machine's, or that of `--target-memory`.
 
-    Why: it would end in the middle of a step, after everything was loaded. The estimate was measured to lie within a fifth of what runs
-    take (`benchmarks/memory.py`), so that a run is only refused where it would not fit if it took a fifth less; between that and the
-    memory there is, it is a warning.
-    Fix: the flags that are shown: the fewest with which the estimate fits, those first that change nothing of what is learnt.
+    Why: it would fail in the middle of a step, after everything was loaded. The estimate was measured to be within a fifth of what runs need
+    (`benchmarks/memory.py`), so it is an error only if the run would not fit with a fifth less, and otherwise a warning.
+    Fix: the flags that are shown, the smallest change with which the estimate fits; those that don't affect what is learned come first.
     """
     from autotrain_llm.declare.text import show_bytes
     from autotrain_llm.planning.memory_budget import MARGIN
 
     memory, device = plan.memory, plan.memory.device
-    needed, there = memory.peak_memory_bytes, device.memory_bytes
-    if needed <= there:
+    needed, available = memory.peak_memory_bytes, device.memory_bytes
+    if needed <= available:
         return
-    surely = (1 - MARGIN) * needed > there
+    surely = (1 - MARGIN) * needed > available
     whose = f"the {device.kind} of --target-memory" if device.as_named else f"this {device.kind}"
     changes = memory.smallest_fitting_change
     largest = max(memory.memory.items(), key=lambda part: part[1])
+    # The parameters that decide on memory and would have to change.
+    to_change = [name for name in changes or {"batch_size": 1} if name != "gradient_accumulation"]
     yield Finding(
-        f"the run takes about {show_bytes(needed)}, and {whose} has {show_bytes(there)}"
+        f"the run needs about {show_bytes(needed)}, and {whose} has {show_bytes(available)}"
         + ("" if surely else ": it may not fit")
         + f" ({memory.moment}; {largest[0]}: {show_bytes(largest[1])})",
         fix=None if changes else "a smaller model, or a device with more memory",
         changes=changes or EMPTY,
-        otherwise=f"which takes about {show_bytes(memory.bytes_after_change)}" if memory.bytes_after_change else "",
-        parameters=tuple(_to_blame(plan)),
-        severity="error" if surely else WARNING,
+        otherwise=f"which needs about {show_bytes(memory.bytes_after_change)}" if memory.bytes_after_change else "",
+        parameters=(*(("target_memory",) if device.as_named else ()), *to_change),
+        severity=ERROR if surely else WARNING,
     )
 
 
-@rule("E542")
+@rule("E542", example=Example(SFT + "rows.jsonl", SFT + "rows.jsonl", on="where the disk is full"))
 def a_run_must_fit_onto_the_disk(plan: Plan) -> Iterator[Finding]:
-    """The file system of the output folder has less room than the run's checkpoints and its finished model take.
+    """The disk of the output folder has less space than the run's checkpoints and its finished model need.
 
-    Why: a disk that is full ends a run while it saves, hours after it began. An error where not even one checkpoint has room; a warning
-    where those that are kept, the one that is being written and the finished model have none together.
+    Why: a full disk ends a run while it saves, hours after its start. An error where there is no space for a single checkpoint; a warning where
+    there is none for the checkpoints that are kept, the one that is being written and the finished model together.
     Fix: fewer checkpoints, none at all, or a folder on another disk.
     """
     from autotrain_llm.declare.text import show_bytes
@@ -62,15 +64,14 @@ def a_run_must_fit_onto_the_disk(plan: Plan) -> Iterator[Finding]:
     if not each or not saves or plan.memory.device.as_named:
         return
     free = free_on_disk(Path(plan.output.dir))
-    kept = plan.arguments.save_total_limit
-    count = min(kept, plan.steps) + 1
+    count = min(plan.arguments.save_total_limit, plan.steps) + 1
     needed = count * each
     if free is None or free >= needed:
         return
     what = (
-        f"a checkpoint takes about {show_bytes(each)}"
+        f"a checkpoint needs about {show_bytes(each)}"
         if free < each
-        else f"{count} checkpoints take about {show_bytes(needed)}"
+        else f"{count} checkpoints need about {show_bytes(needed)}"
     )
     yield Finding(
         f"--output-dir {plan.output.dir}: {what}, and its disk has {show_bytes(free)} left",
@@ -82,16 +83,8 @@ def a_run_must_fit_onto_the_disk(plan: Plan) -> Iterator[Finding]:
 
 
 def free_on_disk(folder: Path) -> int | None:
-    """Bytes that are left where a folder is or will be; None where the system doesn't say."""
+    """Bytes that are free where a folder is or will be; None where the system doesn't say."""
     try:
         return shutil.disk_usage(nearest_existing(folder)).free
     except OSError:
         return None
-
-
-def _to_blame(plan: Plan) -> Iterator[str]:
-    """The parameters that decide on memory and would have to be others."""
-    if plan.memory.device.as_named:
-        yield "target_memory"
-    changes = plan.memory.smallest_fitting_change or {"batch_size": 1}
-    yield from (name for name in changes if name != "gradient_accumulation")

@@ -1,137 +1,59 @@
-"""What answers that a model learns from need: something that scores them, and room to be written in."""
+"""Sampling completions and training on them (ppo, grpo): sizes, KL coefficient, room in the context, vLLM."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from autotrain_llm.checks.rules.reward_sources import LEAST_ANSWER, SHOWN
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.declare.finding import WARNING, Finding, Refused
+from autotrain_llm.context.machine import Machine
+from autotrain_llm.declare.example import PPO, PROMPTS, Example, of_flags, without_gpu
+from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.params.rollouts import SamplingOfAnswers
+from autotrain_llm.trainers.grpo import Grpo
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
-    from autotrain_llm.context.machine import Machine
     from autotrain_llm.context.run_context import RunContext
-    from autotrain_llm.data.example import Example
     from autotrain_llm.data.rows import TokenRows
     from autotrain_llm.models.metadata import ModelMetadata
 
-SHOWN = 5  # row numbers in a message
-FIRST_VLLM = (0, 11)  # that can be handed weights as `run/generation/vllm_engine.py` does
+FIRST_VLLM = (0, 11)  # whose weights can be updated as `run/generation/vllm_engine.py` does
 OTHER_DEVICES = ("cpu", "rocm", "xpu", "tpu", "neuron", "hpu", "gaudi")  # in versions of vLLM that are built for them
-LEAST_ANSWER = 16  # tokens below which shorter answers are no advice
-
-
-@rule(
-    "P730",
-    refuses="--trainer grpo --rl-reward-fn nowhere.py:score",
-    accepts="--trainer grpo --rl-reward-fn statistics:mean",
-)
-def a_function_that_scores_must_be_there(config: Config, trainer: Trainer) -> Iterator[Finding]:
-    """`--rl-reward-fn` names a file, module or function that is not there.
-
-    Why: it is written `FILE.py:FUNCTION` or `MODULE:FUNCTION`, and every answer is scored by it. Files and modules are looked for in
-    this folder and among what is installed; nothing in them is run for that.
-    Fix: the name that is shown.
-    """
-    from autotrain_llm.context.reward_functions import find_function
-
-    if not trainer.samples:
-        return
-    for written in config.rl_reward_fn or ():
-        try:
-            find_function(written, "rl_reward_fn")
-        except Refused as refused:
-            yield from refused.findings
-
-
-@rule(
-    "P732",
-    refuses="--trainer grpo --rl-reward-fn statistics:mean --rl-reward-weights 1,0.5",
-    accepts="--trainer grpo --rl-reward-model-path runs/reward --rl-reward-fn statistics:mean --rl-reward-weights 1,0.5",
-)
-def every_reward_has_a_weight(config: Config, trainer: Trainer) -> Iterator[Finding]:
-    """`--rl-reward-weights` are not as many as the rewards, or not numbers, or leave nothing.
-
-    Why: there is one for each model that `--rl-reward-model-path` names, then one for each function of `--rl-reward-fn`, in their order.
-    Fix: as many numbers as there are rewards, or none of them, which weighs each by 1.
-    """
-    models, functions = (config.value_of(name) for name in ("rl_reward_model_path", "rl_reward_fn"))
-    if not trainer.samples or (models is None and functions is None):
-        return
-    rewards = [*(models or ()), *(functions or ())]
-    given = config.rl_reward_weights
-    if not rewards:
-        names = [
-            name for name, held in (("rl_reward_model_path", models), ("rl_reward_fn", functions)) if held is not None
-        ]
-        yield Finding(
-            "nothing scores the answers: the list of rewards is empty",
-            fix="--rl-reward-model-path ./reward_model",
-            parameters=tuple(names),
-        )
-    if given is None or not rewards:
-        return
-    wrong = [weight for weight in given if not _is_finite(weight)]
-    words = ",".join(given)
-    if wrong:
-        yield Finding(
-            f"--rl-reward-weights must be numbers, got {wrong[0]!r}",
-            changes={"rl_reward_weights": ",".join("1" * len(rewards))},
-            parameters=("rl_reward_weights",),
-        )
-    elif len(given) != len(rewards):
-        yield Finding(
-            f"--rl-reward-weights {words} is {len(given)}, and there are {len(rewards)} rewards: {', '.join(rewards)}",
-            changes={"rl_reward_weights": ",".join([*given, *"1" * len(rewards)][: len(rewards)])},
-            parameters=("rl_reward_weights",),
-        )
-    elif not any(float(weight) for weight in given):
-        yield Finding(
-            f"--rl-reward-weights {words} leave nothing to learn from",
-            changes={"rl_reward_weights": ",".join("1" * len(rewards))},
-            parameters=("rl_reward_weights",),
-        )
-
-
-def _is_finite(word: str) -> bool:
-    try:
-        return abs(float(word)) < float("inf")
-    except ValueError:
-        return False
 
 
 @rule("P733", WARNING, refuses="--trainer grpo --rl-top-k 50", accepts="--trainer grpo --rl-temperature 0.8")
-def answers_should_be_drawn_from_the_whole_distribution(config: Config, trainer: Trainer) -> Iterator[Finding]:
-    """`--rl-top-k` or `--rl-top-p` cut what answers are drawn from.
+def completions_should_be_sampled_from_the_whole_distribution(
+    sampling: SamplingOfAnswers, trainer: Trainer
+) -> Iterator[Finding]:
+    """`--rl-top-k` or `--rl-top-p` truncates the distribution that completions are sampled from.
 
-    Why: the update weighs tokens by their probability under softmax(logits / temperature), with nothing cut. Answers drawn from less than
-    that are not the policy's own, and what was cut is never tried, so that it can't be learnt.
-    Fix: leave it out; `--rl-temperature` below 1 makes answers likelier without cutting any.
+    Why: the policy update uses the probabilities of softmax(logits / temperature), without truncation. Completions from a truncated
+    distribution are off-policy, and tokens that were cut off are never explored.
+    Fix: remove it; `--rl-temperature` below 1 makes likely tokens likelier without truncation.
     """
-    if not trainer.samples:
-        return
-    top_k, top_p = config.rl_top_k, config.rl_top_p
-    cut = [("rl_top_k", f"--rl-top-k {top_k}")] if top_k > 0 else []
-    cut += [("rl_top_p", f"--rl-top-p {top_p:g}")] if 0 < top_p < 1 else []
-    if cut:
-        flags = " and ".join(flag for _, flag in cut)
+    top_k, top_p = sampling.rl_top_k, sampling.rl_top_p
+    flags = {"rl_top_k": f"--rl-top-k {top_k}"} if top_k > 0 else {}
+    flags |= {"rl_top_p": f"--rl-top-p {top_p:g}"} if 0 < top_p < 1 else {}
+    if trainer.samples and flags:
         yield Finding(
-            f"{flags}: answers are drawn from the cut distribution, and learnt from as if from the whole one",
-            changes=dict.fromkeys(name for name, _ in cut),
-            parameters=tuple(name for name, _ in cut),
+            f"{' and '.join(flags.values())}: completions are sampled from a truncated distribution, and trained on as if from the whole one",
+            changes=dict.fromkeys(flags),
+            parameters=tuple(flags),
         )
 
 
-@rule("P734")
-def prompts_must_leave_room_for_answers(
+@rule("P734", example=of_flags("--rl-max-new-tokens 2048", "--rl-max-new-tokens 256", PROMPTS, PPO))
+def prompts_must_leave_room_for_completions(
     config: Config, trainer: Trainer, model: ModelMetadata, context: RunContext
 ) -> Iterator[Finding]:
     """A prompt and `--rl-max-new-tokens` together are longer than the model's context.
 
-    Why: beyond its context a model writes nonsense, or the call fails; and what is learnt from is prompt and answer together.
-    Fix: shorter answers, or `--block-size`, beyond which a prompt keeps its end.
+    Why: beyond its context a model generates nonsense, or the call fails.
+    Fix: shorter completions, or `--block-size`, which truncates a longer prompt at its start.
     """
     context_length = context.context_length
     if not trainer.samples or context_length is None or context.prepared is None or context.dataset is None:
@@ -139,184 +61,201 @@ def prompts_must_leave_room_for_answers(
     answer = config.rl_max_new_tokens
     if answer >= context_length:
         yield Finding(
-            f"--rl-max-new-tokens {answer} leaves no room for a prompt in the model's context of {context_length}",
+            f"--rl-max-new-tokens {answer} leaves no room for a prompt in the model's context of {context_length} tokens",
             changes={"rl_max_new_tokens": max(1, context_length // 2)},
             parameters=("rl_max_new_tokens",),
         )
         return
-    for rows, examples in (
+    for prepared, examples in (
         (context.prepared.train, context.dataset.train),
         (context.prepared.valid, context.dataset.valid),
     ):
-        held: TokenRows = rows  # type: ignore[assignment]
-        long = [number for number, length in enumerate(held.lengths.tolist()) if length + answer > context_length]
-        if long:
-            numbers = [examples[int(held.source[number])].row for number in long]
-            longest = int(held.lengths.max())
-            many = f" ({len(long)} rows: {', '.join(map(str, numbers[:SHOWN]))}{', …' if len(long) > SHOWN else ''})"
-            room = max(context_length - longest, 0)
-            shorter = room >= max(LEAST_ANSWER, answer // 2)
-            yield Finding(
-                f"a prompt of {longest} tokens leaves {room} of the model's context of {context_length}, "
-                f"and --rl-max-new-tokens is {answer}" + (many if len(long) > 1 else ""),
-                changes={"rl_max_new_tokens": room} if shorter else {"block_size": context_length - answer},
-                otherwise=f"or --block-size {context_length - answer}, where a longer prompt keeps its end"
-                if shorter
-                else "where a longer prompt keeps its end, or a lower --rl-max-new-tokens",
-                parameters=("rl_max_new_tokens",),
-                file=examples[int(held.source[long[0]])].file,
-                row=numbers[0],
-            )
-
-
-@rule("M177", WARNING)
-def conversations_are_scored_by_a_model_that_knows_turns(
-    config: Config, trainer: Trainer, model: ModelMetadata, context: RunContext
-) -> Iterator[Finding]:
-    """Prompts are conversations, and the reward model's tokenizer has no chat template.
-
-    Why: the turns are joined to one text, a line for each, and scored as that; the model saw something else, or texts alone, when it was
-    trained.
-    Fix: a reward model that was trained on conversations.
-    """
-    from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
-    from autotrain_llm.planning.rollouts import reward_models
-
-    if not trainer.samples or context.dataset is None:
-        return
-    if not any(isinstance(example.prompt, list) for example in context.dataset.train):
-        return
-    for name in reward_models(config):
-        facts = context.models.secondary("rl_reward_model_path", name)
-        folder = facts.tokenizer_folder if facts else None
-        if folder is not None and Tokenizer.load(folder).chat_template is None:
-            yield Finding(
-                f"--rl-reward-model-path {name}: its tokenizer has no chat_template, so the turns of a conversation are scored as lines of text",
-                fix=f"--trainer reward --model {name} --chat-template chatml, on conversations",
-                parameters=("rl_reward_model_path",),
-            )
-
-
-@rule("M178", WARNING)
-def scored_texts_must_fit_into_the_reward_model(
-    config: Config, trainer: Trainer, model: ModelMetadata, context: RunContext
-) -> Iterator[Finding]:
-    """A prompt and its answer are longer than the reward model's context.
-
-    Why: what is too long is scored without its start: without the question, or a part of it. Prompts are counted as the reward model's
-    tokenizer writes them, answers by `--rl-max-new-tokens`; `completions/truncated_for_reward` in the metrics is the share that really was cut.
-    Fix: shorter answers, shorter prompts, or a reward model that reads more.
-    """
-    from autotrain_llm.planning.rollouts import reward_models
-
-    if not trainer.samples or context.dataset is None:
-        return
-    answer = config.rl_max_new_tokens
-    for name in reward_models(config):
-        facts = context.models.secondary("rl_reward_model_path", name)
-        context_length = facts.context_length if facts is not None else None
-        if facts is None or context_length is None or facts.tokenizer_folder is None:
+        rows: TokenRows = prepared  # type: ignore[assignment]
+        long = [index for index, length in enumerate(rows.lengths.tolist()) if length + answer > context_length]
+        if not long:
             continue
-        for examples in (context.dataset.train, context.dataset.valid):
-            lengths = _lengths_as_scored(examples, facts, config, context_length - answer)
-            long = [place for place, length in lengths.items() if length + answer > context_length]
-            if not long:
-                continue
-            longest = max(lengths[place] for place in long)
-            alone = sum(lengths[place] > context_length for place in long)
-            rows = ", ".join(str(examples[place].row) for place in long[:SHOWN]) + (", …" if len(long) > SHOWN else "")
-            room = context_length - longest
-            yield Finding(
-                f"--rl-reward-model-path {name} reads {context_length} tokens: with an answer of --rl-max-new-tokens {answer}, {len(long)} of "
-                f"{len(examples)} prompts are longer (rows {rows}), {alone} of them by themselves, and are scored without their start",
-                changes={"rl_max_new_tokens": room} if room >= LEAST_ANSWER else {},
-                fix=None if room >= LEAST_ANSWER else "shorter prompts, or a reward model with a longer context",
-                otherwise="or a reward model with a longer context",
-                parameters=("rl_reward_model_path", "rl_max_new_tokens"),
-                file=examples[long[0]].file,
-                row=examples[long[0]].row,
-            )
+        numbers = [examples[int(rows.source[index])].row for index in long]
+        longest = int(rows.lengths.max())
+        room, block = max(context_length - longest, 0), context_length - answer
+        many = f" ({len(long)} rows: {', '.join(map(str, numbers[:SHOWN]))}{', …' if len(long) > SHOWN else ''})"
+        shorter = room >= max(LEAST_ANSWER, answer // 2)
+        truncates = "which truncates longer prompts at their start"
+        yield Finding(
+            f"a prompt of {longest} tokens leaves {room} of the model's context of {context_length}, "
+            f"and --rl-max-new-tokens is {answer}" + (many if len(long) > 1 else ""),
+            changes={"rl_max_new_tokens": room} if shorter else {"block_size": block},
+            otherwise=f"or --block-size {block}, {truncates}"
+            if shorter
+            else f"{truncates}, or a lower --rl-max-new-tokens",
+            parameters=("rl_max_new_tokens",),
+            file=examples[int(rows.source[long[0]])].file,
+            row=numbers[0],
+        )
 
 
-def _lengths_as_scored(examples: Sequence[Example], facts: ModelMetadata, config: Config, room: int) -> dict[int, int]:
-    """The tokens that a reward model reads of each prompt with an empty answer, by its place; only of those that may need more than `room`."""
-    from autotrain_llm.data.chat.template import find_template
-    from autotrain_llm.data.observations import Observations
-    from autotrain_llm.data.tokenize.reward_inputs import answered, ids_of, texts_of_rows
-    from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
-    from autotrain_llm.planning.rollouts import scores_turns
-
-    assert facts.tokenizer_folder is not None
-    try:
-        tokenizer = Tokenizer.load(facts.tokenizer_folder)
-        template = find_template(None, tokenizer, Observations())
-        asked = scores_turns(facts, config) and template is not None
-        asking = [answered(example, "", template) for example in examples]
-        texts, _ = texts_of_rows(asking, template, asked)
-        marks = sum(map(len, tokenizer.bos_eos))
-        # A token is a byte at the least.
-        places = [place for place, text in enumerate(texts) if len(text.encode()) + marks > room]
-        found = ids_of([asking[place] for place in places], tokenizer, template, asked)
-    except Refused:  # of what can't be read or written another rule speaks
-        return {}
-    return {place: len(ids) for place, ids in zip(places, found, strict=True)}
-
-
-@rule("E510")
+@rule("E510", example=without_gpu("--rl-generation vllm", "--rl-generation native", PROMPTS, PPO))
 def vllm_needs_its_package_and_a_gpu(config: Config, trainer: Trainer, machine: Machine) -> Iterator[Finding]:
-    """`--rl-generation vllm` without a vLLM that fits, without CUDA, in several processes, or with a quantised model.
+    """`--rl-generation vllm` without a suitable vLLM, without CUDA, in several processes, or with a quantised model.
 
-    Why: vLLM writes the answers in this process and on this GPU, and is no part of what is installed by default. Weights are handed to it
-    by a call that it has had since 0.11, and are those of a bf16 copy of the model: packed ones it could not take.
-    Fix: install it, or let the program's own sampling write them.
+    Why: vLLM generates in this process and on this GPU, and is not installed by default. The policy's weights are sent to it in bf16, by a call
+    that it has had since 0.11; it can't take quantised ones.
+    Fix: install it, or use the native generation.
     """
     if not trainer.samples or config.rl_generation != "vllm":
         return
+    native = {"rl_generation": "native"}
+    name = ("rl_generation",)
     if not machine.has_cuda:
         yield Finding(
-            "--rl-generation vllm needs a CUDA GPU, and this machine has none",
-            changes={"rl_generation": "native"},
-            parameters=("rl_generation",),
+            "--rl-generation vllm needs a CUDA GPU, and this machine has none", changes=native, parameters=name
         )
     if not machine.has_package("vllm"):
-        yield Finding(
-            "--rl-generation vllm needs the package vllm, which is not installed",
-            changes={"rl_generation": "native"},
-            otherwise="or pip install vllm",
-            parameters=("rl_generation",),
-        )
+        message = "--rl-generation vllm needs the package vllm, which is not installed"
+        yield Finding(message, changes=native, otherwise="or pip install vllm", parameters=name)
     elif (fault := _fault_of_vllm(machine.version_of("vllm"))) is not None:
-        yield Finding(
-            f"--rl-generation vllm: {fault}",
-            changes={"rl_generation": "native"},
-            otherwise=f"or pip install 'vllm>={'.'.join(map(str, FIRST_VLLM))}'",
-            parameters=("rl_generation",),
-        )
+        install = f"or pip install 'vllm>={'.'.join(map(str, FIRST_VLLM))}'"
+        yield Finding(f"--rl-generation vllm: {fault}", changes=native, otherwise=install, parameters=name)
     if machine.processes > 1:
-        yield Finding(
-            f"--rl-generation vllm writes in one process, and {machine.processes} were started",
-            changes={"rl_generation": "native"},
-            parameters=("rl_generation",),
-        )
+        message = f"--rl-generation vllm generates in one process, and {machine.processes} were started"
+        yield Finding(message, changes=native, parameters=name)
     if config.quantization:
         yield Finding(
-            f"--rl-generation vllm can't be handed the weights of a model in {config.quantization}",
-            changes={"rl_generation": "native"},
-            otherwise="or leave out --quantization",
+            f"--rl-generation vllm can't take the weights of a model in {config.quantization}",
+            changes=native,
+            otherwise="or remove --quantization",
             parameters=("rl_generation", "quantization"),
         )
 
 
 def _fault_of_vllm(version: str | None) -> str | None:
-    """What is wrong with this version, `0.11.2+cpu`: too old, or built for something that is no CUDA GPU."""
+    """What is wrong with this version, `0.11.2+cpu`: too old, or built for something other than CUDA."""
     release, _, build = (version or "").partition("+")
     numbers = tuple(int(part) for part in release.split(".")[:2] if part.isdigit())
     if version is None or len(numbers) < 2:
         return None  # built from a checkout, say
     if numbers < FIRST_VLLM:
-        return (
-            f"vllm {version} is installed, and the first that can be handed weights is {'.'.join(map(str, FIRST_VLLM))}"
-        )
+        return f"vllm {version} is installed, and {'.'.join(map(str, FIRST_VLLM))} or later is needed to update its weights"
     if any(part.startswith(OTHER_DEVICES) for part in build.split(".")):
-        return f"the vllm that is installed, {version}, is not built for CUDA"
+        return f"the installed vllm, {version}, is not built for CUDA"
     return None
+
+
+@rule(
+    "P801",
+    refuses="--trainer ppo --rl-chunk-size 100 --rl-mini-batch-size 32",
+    accepts="--trainer ppo --rl-chunk-size 128 --rl-mini-batch-size 32",
+)
+def rollout_sizes_must_divide(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """Completions per rollout, per optimizer step, per forward pass, and for grpo per prompt, are not divisible by one another.
+
+    Why: `--rl-chunk-size` completions, `--rl-num-generations` for each prompt, are trained on in optimizer steps of `--rl-mini-batch-size`,
+    each in forward passes of `--batch-size`.
+    Fix: the nearest sizes that are divisible.
+    """
+    if not trainer.samples:
+        return
+    chunk, mini, batch = config.rl_chunk_size, config.rl_mini_batch_size, config.batch_size
+    mini_name, mini_text = "rl_mini_batch_size", f"--rl-mini-batch-size {mini}"
+    if batch and config.given("gradient_accumulation") and not config.given(mini_name):
+        mini, mini_name = batch * config.gradient_accumulation, "gradient_accumulation"
+        mini_text = f"the {mini} completions per step that --gradient-accumulation and --batch-size give"
+    group = config[Grpo].rl_num_generations if trainer.reads("rl_num_generations") else 1
+    if min(chunk, mini, group) < 1:
+        return
+    texts = {"rl_num_generations": f"--rl-num-generations {group}", mini_name: mini_text}
+    undivided = [name for name, size in (("rl_num_generations", group), (mini_name, mini)) if chunk % size]
+    uneven = bool(batch and batch >= 1 and mini % batch and batch % mini)
+    step = mini
+    if uneven:
+        step = _nearest(mini, [size for size in range(batch, chunk + 1, batch) if chunk % size == 0], batch)
+    unit = math.lcm(step, group)
+    whole = max(unit, round(chunk / unit) * unit)
+    if undivided:
+        yield Finding(
+            f"--rl-chunk-size {chunk} is not a multiple of {' or '.join(texts[name] for name in undivided)}",
+            changes={"rl_chunk_size": whole} if whole != chunk else {"rl_mini_batch_size": step},
+            parameters=("rl_chunk_size", *undivided),
+        )
+    if uneven:
+        yield Finding(
+            f"--rl-mini-batch-size {mini} is not a multiple of --batch-size {batch}",
+            changes={"rl_mini_batch_size": step} | ({"rl_chunk_size": whole} if whole != chunk else {}),
+            parameters=("rl_mini_batch_size", "batch_size"),
+        )
+
+
+def _nearest(size: int, fitting: Sequence[int], unit: int) -> int:
+    """The fitting size nearest to this one, the larger of two; where none fits, a multiple of the unit."""
+    return (
+        min(fitting, key=lambda other: (abs(other - size), -other)) if fitting else max(unit, round(size / unit) * unit)
+    )
+
+
+@rule(
+    "P805",
+    example=Example(
+        f"{PPO}rows.jsonl --gradient-accumulation 2 --rl-mini-batch-size 32",
+        f"{PPO}rows.jsonl --rl-mini-batch-size 32",
+        PROMPTS,
+        PROMPTS,
+    ),
+)
+def accumulation_agrees_with_the_mini_batch_size(
+    config: Config, trainer: Trainer, machine: Machine
+) -> Iterator[Finding]:
+    """`--gradient-accumulation` and `--rl-mini-batch-size` give different numbers of completions per optimizer step.
+
+    Why: the number of accumulated batches follows from `--rl-mini-batch-size` and `--batch-size`; `--gradient-accumulation` alone also
+    determines the step.
+    Fix: one of the two.
+    """
+    both = ("gradient_accumulation", "rl_mini_batch_size")
+    batch = config.batch_size
+    if not trainer.samples or not batch or not all(config.given(name) for name in both):
+        return
+    accumulation, mini = config.gradient_accumulation, config.rl_mini_batch_size
+    per_step = batch * accumulation * machine.processes
+    if min(per_step, mini) >= 1 and accumulation != math.ceil(mini / (batch * machine.processes)):
+        yield Finding(
+            f"--gradient-accumulation {accumulation} makes steps of {per_step} completions, and --rl-mini-batch-size is {mini}",
+            changes={"gradient_accumulation": None},
+            parameters=both,
+        )
+
+
+@rule(
+    "P802",
+    refuses="--trainer ppo --rl-target-kl 6 --rl-kl-coef 0",
+    accepts="--trainer ppo --rl-target-kl 6 --rl-kl-coef 0.05",
+)
+def an_adaptive_kl_coefficient_must_not_start_at_zero(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--rl-target-kl` with `--rl-kl-coef 0`.
+
+    Why: after each rollout the coefficient is multiplied by a factor near 1, so that 0 stays 0.
+    Fix: an initial coefficient.
+    """
+    if trainer.samples and config.rl_target_kl and config.rl_kl_coef == 0:
+        yield Finding(
+            f"--rl-target-kl {config.rl_target_kl:g} adapts --rl-kl-coef by multiplication, and from 0 it stays 0",
+            changes={"rl_kl_coef": 0.05},
+            parameters=("rl_target_kl", "rl_kl_coef"),
+        )
+
+
+@rule(
+    "P803",
+    refuses="--trainer grpo --distributed-backend fsdp",
+    accepts="--trainer grpo --distributed-backend ddp",
+)
+def completions_are_generated_by_a_whole_model(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--distributed-backend fsdp` with a trainer that samples completions.
+
+    Why: FSDP shards the weights over the devices, and each device generates its own completions, token by token, with all of them.
+    Fix: ddp, with `--peft` or `--quantization` if memory is short.
+    """
+    if trainer.samples and config.distributed_backend == "fsdp":
+        yield Finding(
+            f"--distributed-backend fsdp shards the weights, and {trainer.name} generates completions with all of them on each device",
+            changes={"distributed_backend": "ddp"},
+            parameters=("distributed_backend",),
+        )

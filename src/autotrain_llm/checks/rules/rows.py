@@ -1,86 +1,99 @@
-"""What flags ask of the rows that only the rows can answer."""
+"""Which rows and columns the flags name: for training, for evaluation, and of a pair of answers."""
 
 from __future__ import annotations
 
-import math
+import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
-from autotrain_llm.planning.schedule import asked_evaluation
-from autotrain_llm.trainers.sft import Sft
-
-if TYPE_CHECKING:  # reading rows takes longer to import than refusing a command does
-    from autotrain_llm.context.run_context import RunContext
-
-STEP = ("batch_size", "gradient_accumulation")
+from autotrain_llm.params.data import Data
 
 
-@rule("M180", WARNING)
-def a_step_has_rows_enough(config: Config, trainer: Trainer, context: RunContext) -> Iterator[Finding]:
-    """`--batch-size` and `--gradient-accumulation` ask for more rows a step than there are to train on.
+@rule("P323", WARNING, refuses="--trainer generic --no-add-eos-token", accepts="--trainer generic --add-eos-token")
+def documents_should_end(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--add-eos-token` is switched off where documents are concatenated.
 
-    Why: a step never sees a row twice, so that it learns from all rows and from no more: an epoch is one step, and the learning rate, meant
-    for the larger batch, is too high for it. Only an accumulation that was asked for is complained of.
-    Fix: a smaller batch, or more epochs to make up for it.
+    Why: without an end-of-text token between them, documents run into one another, and the model never learns to stop.
+    Fix: leave it on.
     """
-    given = [name for name in STEP if config.given(name)]
-    if (
-        trainer.samples
-        or "gradient_accumulation" not in given
-        or context.prepared is None
-        or not len(context.prepared.train)
-    ):
-        return
-    if any(not config.value_of(name) or config.value_of(name) < 1 for name in STEP):
-        return  # which is said already
-    processes = context.machine.processes
-    wanted = config.batch_size * config.gradient_accumulation * processes
-    rows = _answers_or_rows(context, trainer)
-    if rows >= wanted:
-        return
-    asked = " and ".join(f"{flag_of(name)} {config.value_of(name)}" for name in given)
-    spread = f" of {processes} processes" if processes > 1 else ""
-    yield Finding(
-        f"{asked} make a step{spread} of {wanted} rows, and there are {rows}: each step learns from all of them",
-        changes={given[-1]: max(1, config.value_of(given[-1]) * rows // wanted)},
-        parameters=tuple(given),
-    )
-
-
-def _answers_or_rows(context: RunContext, trainer: Trainer) -> int:
-    """How many rows there are to train on, as the trainer counts them."""
-    assert context.prepared is not None
-    apart = trainer.parts_pairs and context.dataset is not None and context.dataset.format == "preference"
-    return len(context.prepared.train) * (2 if apart else 1)
-
-
-@rule("P729", WARNING)
-def an_evaluation_comes_before_the_run_is_over(
-    config: Config, trainer: Trainer, context: RunContext
-) -> Iterator[Finding]:
-    """`--eval-steps` is more than the steps of the whole run.
-
-    Why: the run ends before its first evaluation, so that nothing is measured on the way.
-    Fix: fewer, or `--eval-strategy epoch`.
-    """
-    every = config.eval_steps
-    if trainer.samples or asked_evaluation(config) != "steps" or not every or context.prepared is None:
-        return
-    if trainer.reads("packing") and config[Sft].packing:  # fewer rows than were read
-        return
-    rows, epochs = _answers_or_rows(context, trainer), config.epochs
-    together = config.batch_size * config.gradient_accumulation * context.machine.processes
-    steps = config.max_steps or -1
-    if steps < 0:
-        steps = max(1, math.ceil(math.ceil(rows / together) * (epochs or 1)))
-    if rows and every > steps:
+    if trainer.rows == "documents" and config.given("add_eos_token") and not config.add_eos_token:
         yield Finding(
-            f"--eval-steps {every} is more than the {steps} steps of the whole run: it ends before the first evaluation",
-            changes={"eval_steps": max(1, steps // 4)},
-            parameters=("eval_steps",),
+            "with --no-add-eos-token, documents are concatenated without an end-of-text token, and the model never learns to stop",
+            changes={"add_eos_token": True},
+            parameters=("add_eos_token",),
         )
+
+
+@rule(
+    "P327",
+    WARNING,
+    refuses="--trainer sft --eval-dataset-path ./data/train.jsonl --data-path ./data/train.jsonl",
+    accepts="--trainer sft --valid-split 0.1",
+)
+def evaluation_rows_should_not_be_the_training_rows(data: Data) -> Iterator[Finding]:
+    """`--eval-dataset-path` is the same file as `--data-path`.
+
+    Why: a model scores well on rows that it was trained on; such a score says nothing about new rows.
+    Fix: hold out a share of the rows.
+    """
+    path, eval_path = data.data_path, data.eval_dataset_path
+    if path and eval_path and os.path.abspath(path) == os.path.abspath(eval_path):  # noqa: PTH100 (takes any text)
+        yield Finding(
+            f"--eval-dataset-path and --data-path are the same: {path}",
+            changes={"valid_split": 0.1, "eval_dataset_path": None},
+            parameters=("eval_dataset_path", "data_path"),
+        )
+
+
+@rule(
+    "P332",
+    WARNING,
+    refuses="--valid-split 0.1 --eval-dataset-path ./eval.jsonl",
+    accepts="--eval-dataset-path ./eval.jsonl",
+)
+def rows_are_held_out_or_come_from_a_file(data: Data) -> Iterator[Finding]:
+    """`--valid-split` holds out rows, and `--eval-dataset-path` names others.
+
+    Why: there is one evaluation set. The rows of the file are used, and none are held out.
+    Fix: keep one. Where `--eval-dataset-path` is a folder, `--valid-split` may name one of its splits.
+    """
+    split, path = data.valid_split, data.eval_dataset_path
+    if split and path and _is_number(split):
+        yield Finding(
+            f"--valid-split {split} has no effect with --eval-dataset-path {path}, whose rows are used for evaluation",
+            changes={"valid_split": None},
+            parameters=("valid_split", "eval_dataset_path"),
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+@rule(
+    "P331",
+    refuses="--trainer dpo --prompt-text-column chosen --text-column chosen --rejected-text-column rejected",
+    accepts="--trainer dpo --prompt-text-column prompt --text-column chosen --rejected-text-column rejected",
+)
+def a_prompt_is_no_answer(config: Config) -> Iterator[Finding]:
+    """`--prompt-text-column` names the column of an answer.
+
+    Why: every answer would be its own prompt.
+    Fix: the column that holds the prompts.
+    """
+    prompt = config.prompt_text_column
+    for name in ("text_column", "rejected_text_column"):
+        if config.given("prompt_text_column") and prompt and config.value_of(name) == prompt and config.applies(name):
+            yield Finding(
+                f"--prompt-text-column {prompt} and {flag_of(name)} {prompt} name the same column",
+                fix="--prompt-text-column <the column that holds the prompts>",
+                parameters=("prompt_text_column", name),
+            )

@@ -111,7 +111,7 @@ def a_file_is_not_utf8(
     line: int = 0,
     by_null_bytes: bool = False,
 ) -> Iterator[Finding]:
-    """A file is not UTF-8.
+    """A file of rows is not UTF-8 text.
 
     Why: read in another encoding, its letters would be wrong. The finding names the first byte that isn't UTF-8, and the encoding that the
     file was probably saved in.

@@ -1,13 +1,17 @@
-"""What a model's generation_config.json says: how its texts are drawn and which tokens end them. One function per kind of fault."""
+"""A model's generation_config.json: how texts are sampled and which tokens end them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from autotrain_llm.declare.example import SFT, Example
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.text import plain
+from autotrain_llm.models.checks.naming import path_of
+from autotrain_llm.models.checks.roles import LANGUAGE_MODEL
 from autotrain_llm.models.metadata import ModelMetadata, read_config
 
 NAME = "generation_config.json"
@@ -18,115 +22,151 @@ NUMBERS = (
 )  # fmt: skip
 SWITCHES = ("do_sample", "use_cache")
 IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
-# Of the numbers, those that count while texts are drawn, and those that count in a search by beams; with what says the same as nothing.
-OF_SAMPLING = {
+# The settings that only have an effect in sampling, and those of beam search, with the value that is the same as none.
+SAMPLING = {
     "temperature": 1.0, "top_p": 1.0, "top_k": 50, "min_p": None, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0,
 }  # fmt: skip
-OF_BEAMS = {"early_stopping": False, "length_penalty": 1.0}
+BEAM_SEARCH = {"early_stopping": False, "length_penalty": 1.0}
+
+
+def _of_files(wrong: str, right: str) -> Example:
+    """The same command on a copy of a model with two generation configs."""
+    command = SFT.replace("MODEL", "copy") + "rows.jsonl"
+    file = f"copy/{NAME}"
+    return Example(
+        command, command, before="cp -r MODEL copy", wrong=f"echo '{wrong}' > {file}", right=f"echo '{right}' > {file}"
+    )
 
 
 def idle_settings(settings: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """The settings of sampling that are there without `do_sample`, and those of beams without `num_beams`. Such a file is read, and not written."""
-    sampling = [] if settings.get("do_sample") is True else _set_of(OF_SAMPLING, settings)
-    return sampling, [] if settings.get("num_beams") not in (None, 1) else _set_of(OF_BEAMS, settings)
+    """The sampling settings that are there without `do_sample`, and those of beam search without `num_beams`.
 
-
-def _set_of(known: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
-    return [name for name, usual in known.items() if settings.get(name) not in (None, usual)]
-
-
-def broken_generation_config(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
-    """A generation_config.json that is no JSON object, or holds values that can't be.
-
-    Why: the library passes over a file that it can't parse, so that the finished model generates in another way than its maker meant; an
-    impossible value is refused while the weights load, or with the first text.
-    Fix: the file of the original; or none, and the usual settings count.
+    transformers reads such a file and refuses to write it.
     """
-    settings, fault = _read(facts)
-    if fault == ABSENT or not facts.is_causal_lm:
+
+    def given(usual_values: Mapping[str, Any]) -> list[str]:
+        return [name for name, usual in usual_values.items() if settings.get(name) not in (None, usual)]
+
+    sampling = [] if settings.get("do_sample") is True else given(SAMPLING)
+    return sampling, [] if settings.get("num_beams") not in (None, 1) else given(BEAM_SEARCH)
+
+
+@rule(
+    "M146",
+    blocks="model",
+    example=_of_files('{"temperature": "high"}', '{"temperature": 0.6, "do_sample": true}'),
+)
+def a_generation_config_is_possible(metadata: ModelMetadata, parameter: str = "model") -> Iterator[Finding]:
+    """A generation_config.json that is not a JSON object, or has impossible values.
+
+    Why: transformers ignores a file that it can't parse, so that the finished model generates in another way than the original; an impossible value
+    fails when the weights are loaded, or with the first text.
+    Fix: the file of the original; or delete it, and the defaults are used.
+    """
+    settings, fault = _read(metadata)
+    if fault == ABSENT or not metadata.is_causal_lm:
         return
-    faults = [fault] if fault else _impossible(settings or {})
-    for one in faults:
-        fix = f"take the {NAME} of the original, or delete the file"
-        message = f"{flag_of(parameter)} {facts.name}: its {NAME} {one}"
-        yield Finding(message, fix=fix, parameters=(parameter,), file=_file(facts))
+    for what in [fault] if fault else _impossible(settings or {}):
+        yield Finding(
+            f"{flag_of(parameter)} {metadata.name}: its {NAME} {what}",
+            fix=f"take the {NAME} of the original, or delete the file",
+            parameters=(parameter,),
+            file=path_of(metadata.folder, NAME),
+        )
 
 
 def _impossible(settings: Mapping[str, Any]) -> Iterator[str]:
-    """What can't be, in words that follow the name of the file."""
+    """Impossible values, in words that follow the name of the file."""
     for name in NUMBERS:
         value = settings.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            yield f"gives {value!r} as {name}, which is a number"
+            yield f"gives {value!r} as {name}, which must be a number"
     for name in SWITCHES:
         value = settings.get(name)
         if value is not None and not isinstance(value, bool):
-            yield f"gives {value!r} as {name}, which is true or false"
+            yield f"gives {value!r} as {name}, which must be true or false"
     for name in IDS:
         value = settings.get(name)
-        if value is not None and not all(isinstance(one, int) for one in _listed(value)):
-            yield f"gives {value!r} as {name}, which is the number of a token"
+        if value is not None and not all(isinstance(token, int) for token in _listed(value)):
+            yield f"gives {value!r} as {name}, which must be a token id"
     new, share = settings.get("max_new_tokens"), settings.get("top_p")
     if isinstance(new, int) and new <= 0:
-        yield f"gives {new} as max_new_tokens, and an answer has one token at least"
+        yield f"gives {new} as max_new_tokens, and an answer has at least one token"
     many = settings.get("num_return_sequences")
     if isinstance(many, int) and many > 1 and not settings.get("do_sample") and settings.get("num_beams") in (None, 1):
-        yield f"gives {many} as num_return_sequences without do_sample or num_beams, and there is one likeliest answer"
+        yield f"gives {many} as num_return_sequences without do_sample or num_beams, and greedy search has one answer"
     if isinstance(share, int | float) and not 0 <= share <= 1:
-        yield f"gives {share} as top_p, which is a share of 1"
+        yield f"gives {share} as top_p, which must be between 0 and 1"
 
 
-def settings_of_sampling_alone(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
-    """A generation_config.json with settings of sampling, such as temperature or top_p, and no `do_sample: true`; or of beams, and no beams.
+@rule(
+    "M147",
+    WARNING,
+    roles=(LANGUAGE_MODEL,),
+    example=_of_files('{"temperature": 0.6}', '{"temperature": 0.6, "do_sample": true}'),
+)
+def sampling_settings_need_do_sample(
+    metadata: ModelMetadata, trainer: str = "sft", parameter: str = "model"
+) -> Iterator[Finding]:
+    """A generation_config.json with sampling settings, such as temperature or top_p, and no `do_sample: true`; or of beam search without beams.
 
-    Why: the library reads such a file and refuses to write it again, as it has to when the trained model is saved. The finished model is saved
-    with `do_sample: true`, which is what such settings mean, and without those of beams.
-    Fix: say which is meant in the file.
+    Why: transformers reads such a file and refuses to write it again, as it must when the trained model is saved. The finished model is saved with
+    `do_sample: true`, which is what such settings mean, and without those of beam search.
+    Fix: say in the file which is meant.
     """
-    settings, fault = _read(facts)
-    if fault or settings is None or not facts.is_causal_lm or any(_impossible(settings)):
+    settings, fault = _read(metadata)
+    if not _is_saved(parameter, trainer) or fault or settings is None or not metadata.is_causal_lm:
         return
+    if any(_impossible(settings)):
+        return
+    where, file = f"{flag_of(parameter)} {metadata.name}: its {NAME}", path_of(metadata.folder, NAME)
     sampling, beams = idle_settings(settings)
-    where = f"{flag_of(parameter)} {facts.name}: its {NAME}"
     if sampling:
-        said = "without do_sample" if settings.get("do_sample") is None else "with do_sample false"
-        message = f"{where} sets {_values(sampling, settings)} {said}, so that they have no effect; the trained model is saved with do_sample true"
+        how = "without do_sample" if settings.get("do_sample") is None else "with do_sample false"
+        message = f"{where} sets {_values(sampling, settings)} {how}, so they have no effect; the trained model is saved with do_sample true"
         fix = f'"do_sample": true in {NAME}, or delete {" and ".join(sampling)} there'
-        yield Finding(message, fix, (parameter,), WARNING, file=_file(facts))
+        yield Finding(message, fix, (parameter,), file=file)
     if beams:
-        message = f"{where} sets {_values(beams, settings)} without num_beams, so that they have no effect; the trained model is saved without them"
+        message = f"{where} sets {_values(beams, settings)} without num_beams, so they have no effect; the trained model is saved without them"
         fix = f"num_beams above 1 in {NAME}, or delete {' and '.join(beams)} there"
-        yield Finding(message, fix, (parameter,), WARNING, file=_file(facts))
+        yield Finding(message, fix, (parameter,), file=file)
 
 
-def tokens_that_are_not_there(facts: ModelMetadata, *, parameter: str = "model") -> Iterator[Finding]:
-    """A config.json or generation_config.json whose token that ends, begins or fills up a text has a number beyond the embedding.
+@rule("M148", WARNING, roles=(LANGUAGE_MODEL,), example=_of_files('{"eos_token_id": 50256}', '{"eos_token_id": 0}'))
+def special_tokens_exist(metadata: ModelMetadata, trainer: str = "sft", parameter: str = "model") -> Iterator[Finding]:
+    """A config.json or generation_config.json with the id of a start, end or padding token that is not in the embedding.
 
-    Why: the model has no such token and never gives it; generation would not stop by it. Of the finished model it is left out.
-    Fix: the number of the token in the tokenizer.
+    Why: the model has no such token and never generates it; generation would not stop at it. It is left out of the finished model.
+    Fix: the token's id in the tokenizer.
     """
-    rows = facts.embedding_rows
-    if rows is None or not facts.is_causal_lm:
+    rows = metadata.embedding_rows
+    if not _is_saved(parameter, trainer) or rows is None or not metadata.is_causal_lm:
         return
-    settings, fault = _read(facts)
-    said = {"config.json": facts.config or {}, NAME: {} if fault else settings or {}}
-    for file, values in said.items():
-        for name in IDS if file == NAME else ("bos_token_id", "eos_token_id"):  # a padding beyond it can't be built
-            beyond = [one for one in _listed(values.get(name)) if isinstance(one, int) and one >= rows]
+    settings, fault = _read(metadata)
+    configs = {"config.json": metadata.config or {}, NAME: {} if fault else settings or {}}
+    for file, values in configs.items():
+        for name in (
+            IDS if file == NAME else ("bos_token_id", "eos_token_id")
+        ):  # M128 reports a pad_token_id in config.json
+            beyond = [token for token in _listed(values.get(name)) if isinstance(token, int) and token >= rows]
             if beyond:
-                message = (
-                    f"{flag_of(parameter)} {facts.name}: {file} gives {', '.join(map(str, beyond))} as {name}, and the model's tokens end "
-                    f"at {rows - 1}: it is left out of the trained model"
-                )
-                place = str(facts.folder / file) if facts.folder else None
                 yield Finding(
-                    message, f"the token's number in the tokenizer, as {name}", (parameter,), WARNING, file=place
+                    f"{flag_of(parameter)} {metadata.name}: {file} gives {', '.join(map(str, beyond))} as {name}, and the model's last token "
+                    f"is {rows - 1}: it is left out of the trained model",
+                    f"the token's id in the tokenizer, as {name}",
+                    (parameter,),
+                    file=path_of(metadata.folder, file),
                 )
 
 
-def _read(facts: ModelMetadata) -> tuple[dict[str, Any] | None, str | None]:
+def _is_saved(parameter: str, trainer: str) -> bool:
+    """Whether the trained model is saved with a generation_config.json: not a reference, a teacher, or a reward model."""
+    return parameter == "model" and trainer != "reward"
+
+
+def _read(metadata: ModelMetadata) -> tuple[dict[str, Any] | None, str | None]:
     """The settings, or what is wrong with the file."""
-    return read_config(facts.folder / NAME) if facts.folder is not None else (None, ABSENT)
+    return read_config(metadata.folder / NAME) if metadata.folder is not None else (None, ABSENT)
 
 
 def _listed(value: Any) -> list[Any]:
@@ -135,7 +175,3 @@ def _listed(value: Any) -> list[Any]:
 
 def _values(names: list[str], settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {plain(settings[name])}" for name in names)
-
-
-def _file(facts: ModelMetadata) -> str | None:
-    return str(facts.folder / NAME) if facts.folder else None

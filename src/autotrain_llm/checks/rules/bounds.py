@@ -1,0 +1,215 @@
+"""The value of a parameter: given where it is required, inside its bounds, one of its choices, of a usual size."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from autotrain_llm.config.aliases import OTHER_TRAINER, choice_meant
+from autotrain_llm.config.registry import PARAMS
+from autotrain_llm.config.resolved import CONFIG_FILE, Config
+from autotrain_llm.context.machine import target_memory
+from autotrain_llm.declare.example import NEW, Example
+from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.nearest import nearest
+from autotrain_llm.declare.param import Param, flag_of
+from autotrain_llm.declare.record import EMPTY
+from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.search import describe
+from autotrain_llm.declare.text import plain, plain_number
+from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.trainers.shared import REQUIRED
+
+LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, on every common file system
+
+
+@rule("P201", example=Example("llm --trainer sft --lr 1e-3", NEW))
+def required_parameters_must_be_given(
+    config: Config, trainer: Trainer, mistyped: Collection[str], trainer_is_known: bool
+) -> Iterator[Finding]:
+    """Parameters that the trainer requires are missing.
+
+    Why: they decide what is trained, on which data and for how long, and have no default that suits everyone. All missing ones are listed
+    together, each with a value that is typical for this trainer, and for LoRA or full fine-tuning. A prompt column is not required where the
+    rows have none and both answers start with their prompt.
+    Fix: the flags that are shown.
+    """
+    missing = [
+        names
+        for names in (trainer.requires if trainer_is_known else REQUIRED)
+        if not any(config.value_of(name) is not None or name in mistyped for name in names.split("|"))
+    ]
+    if not missing:
+        return
+    firsts = [names.split("|")[0] for names in missing]
+    flags = ", ".join(" or ".join(map(flag_of, names.split("|"))) for names in missing)
+    values = {}
+    for name in firsts:
+        values[name] = plain_number(trainer.usual[name].value(bool(config.peft)))
+    yield Finding(
+        f"{trainer.name if trainer_is_known else 'every trainer'} needs {flags}, and {'it was not' if flags.count('--') == 1 else 'none was'} "
+        "given",
+        fix=" ".join(f"{flag_of(name)} {value}" for name, value in values.items()),
+        changes=EMPTY if any(PARAMS[name].path for name in firsts) else values,
+        parameters=tuple(firsts),
+    )
+
+
+@rule("P337", WARNING, refuses="--trainer dpo --dpo-beta 50", accepts="--trainer dpo --dpo-beta 0.5")
+def a_value_should_be_of_a_usual_size(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """A number is more than ten times the largest value that is usually searched, or less than a hundredth of the smallest.
+
+    Why: `--dpo-beta 50` keeps the model at its reference, and `--weight-decay 10` shrinks its weights to zero; it is probably a misplaced
+    decimal point.
+    Fix: a value in the range that is shown.
+    """
+    for name in config.all_given():
+        value, param = config.value_of(name), PARAMS[name]
+        if param.kind != "float" or name == "lr" or not trainer.reads(name) or value is None:
+            continue
+        if not param.in_bounds(value):  # P301 reports it
+            continue
+        low, high = _usual_range(param)
+        if value > high or 0 < value < low:
+            usual = describe(param.search) if param.search else f"up to {plain(high)}"
+            yield Finding(
+                f"{param.flag} {plain(value)} is far {'above' if value > high else 'below'} what is usual ({usual})",
+                changes={name: param.default},
+                otherwise="or any value of that range" if param.search else "",
+                parameters=(name,),
+            )
+
+
+def _usual_range(param: Param) -> tuple[float, float]:
+    """The values that are not reported."""
+    search = param.search
+    if param.usual_range:
+        return param.usual_range
+    if search is None or search.high is None or search.low is None:
+        return 0.0, float("inf")
+    return (search.low / 100 if search.is_log else 0.0), 10 * search.high
+
+
+@rule("P301", refuses="--epochs 0", accepts="--epochs 1", value_alone=True, inference=True)
+def a_number_must_be_inside_its_bounds(config: Config) -> Iterator[Finding]:
+    """A number is outside the bounds of its parameter.
+
+    Why: the libraries accept some such values and train nothing (`epochs` 0 or below), or fail hours later.
+    Fix: a value inside the bounds.
+    """
+    for param in PARAMS.values():
+        value = config.value_of(param.name)
+        if config.given(param.name) and param.within and not param.in_bounds(value):
+            yield Finding(
+                f"{param.flag} must be {param.within.describe()}, got {plain(value)}",
+                changes={param.name: param.suggested} if param.suggested is not None else _nearest_bound(param, value),
+                parameters=(param.name,),
+                file=_config_file(config, param.name),
+            )
+
+
+def _nearest_bound(param: Param, value: Any) -> Mapping[str, Any]:
+    """The bound that was exceeded, where it is itself a possible value."""
+    bounds = param.within
+    if bounds is None or value != value:
+        return EMPTY
+    if bounds.low is not None and value < bounds.low and not bounds.low_open:
+        return {param.name: bounds.low}
+    if bounds.high is not None and value > bounds.high and not bounds.high_open:
+        return {param.name: bounds.high}
+    return EMPTY
+
+
+def _config_file(config: Config, name: str) -> str | None:
+    """The config file, if the value comes from it."""
+    return config.config_file if config.source(name) == CONFIG_FILE else None
+
+
+@rule(
+    "P303",
+    refuses="--scheduler cosin",
+    accepts="--scheduler cosine",
+    value_alone=True,
+    inference=True,
+    blocks="trainer",
+)
+def a_choice_must_be_one_of_the_choices(config: Config) -> Iterator[Finding]:
+    """A value is none of the parameter's choices.
+
+    Why: a misspelt choice must not fall back to something else.
+    Fix: the nearest choice, if one is near.
+    """
+    for param in PARAMS.values():
+        value = config.value_of(param.name)
+        if config.given(param.name) and param.choices and value is not None and value not in param.choices:
+            trainer = OTHER_TRAINER.get(param.name, {}).get(str(value).lower())
+            close = None if trainer else choice_meant(param.name, str(value)) or nearest(str(value), param.choices)
+            yield Finding(
+                f"{param.flag} must be one of {', '.join(param.choices)}, got {value!r}"
+                + (f", which is a trainer of its own here: {trainer}" if trainer else ""),
+                changes={"trainer": trainer, param.name: None} if trainer else {param.name: close} if close else EMPTY,
+                parameters=(param.name,),
+                file=_config_file(config, param.name),
+            )
+
+
+@rule(
+    "P304",
+    refuses="--data-path ~nobody-of-that-name/rows.jsonl",
+    accepts="--data-path ./data/train.jsonl",
+    value_alone=True,
+    inference=True,
+    blocks="output",
+)
+def a_path_must_be_possible(config: Config) -> Iterator[Finding]:
+    """A path that no file can have.
+
+    Why: `~name` is the home folder of a user, who must exist; and a name can be too long for any file system.
+    Fix: the whole path, from `/` or from this folder.
+    """
+    for param in PARAMS.values():
+        paths = config.value_of(param.name) if param.path else None
+        for path in paths if isinstance(paths, tuple) else (paths,):
+            fault = _fault_of_path(path) if path else None
+            if fault:
+                yield Finding(
+                    f"{param.flag} {path[:60]}{'…' if len(path) > 60 else ''} {fault}",
+                    parameters=(param.name,),
+                    file=_config_file(config, param.name),
+                )
+
+
+def _fault_of_path(path: str) -> str | None:
+    try:
+        parts = os.fsencode(path).split(b"/")
+    except UnicodeEncodeError:
+        return "has half a character in it (an unpaired surrogate)"
+    if max(map(len, parts)) > LONGEST_NAME or len(path) > LONGEST_PATH:
+        return "is longer than a file name can be"
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        return "starts with the name of a user who has no home folder here"
+    return None
+
+
+@rule("P305", refuses="--target-memory 24", accepts="--target-memory 24GiB", value_alone=True)
+def a_memory_must_be_a_size(config: Config) -> Iterator[Finding]:
+    """`--target-memory` is not a size with a unit.
+
+    Why: a number alone may be bytes or gigabytes, and the plan would be for another device.
+    Fix: a number with MiB, GiB or TiB; with `cpu:` before it for a machine without a GPU.
+    """
+    size = config.target_memory
+    if size is None or target_memory(str(size)) is not None:
+        return
+    with_unit = f"{str(size).strip()}GiB"
+    yield Finding(
+        f"--target-memory must be a size with its unit, got {size!r}",
+        fix="--target-memory 24GiB, or cpu:16GiB for a machine without a GPU",
+        changes={"target_memory": with_unit} if target_memory(with_unit) else EMPTY,
+        parameters=("target_memory",),
+        file=_config_file(config, "target_memory"),
+    )

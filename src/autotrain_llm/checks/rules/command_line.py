@@ -1,0 +1,282 @@
+"""What is found while a command, its config file and a saved plan are read, and when a run ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from autotrain_llm.config.resolved import Config
+from autotrain_llm.declare.example import NEW, PPO, PROMPTS, SFT, Example, of_config, of_flags
+from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.rule import declare_finding, rule
+
+SAVED = f"autotrain {SFT}rows.jsonl --dry-run --save-plan plan.json"
+TINY = NEW.replace("1m", "100k") + " --max-seq-length 16"
+SCORED = PPO.replace("--rl-reward-model-path SCORER", "--rl-reward-fn score.py:score") + "rows.jsonl"
+
+
+@rule("P119", refuses="--write-config fixed.yaml", accepts="--fix --write-config fixed.yaml")
+def a_corrected_config_needs_fix(config: Config) -> Iterator[Finding]:
+    """`--write-config` without `--fix`, or `--fix` together with a saved plan or with `--inference`.
+
+    Why: the file holds the parameters that `--fix` has corrected; a saved plan is trained unchanged, and generating answers has nothing to
+    correct.
+    Fix: add `--fix`, or remove the other flag.
+    """
+    if config.write_config and not config.fix:
+        yield Finding(
+            "--write-config writes the parameters that --fix has corrected, and --fix is not given",
+            changes={"fix": True},
+            parameters=("write_config", "fix"),
+        )
+    for name in ("plan", "inference"):
+        if config.fix and config.value_of(name):
+            message = f"--fix and {flag_of(name)} can't be combined"
+            yield Finding(message, changes={"fix": None}, parameters=("fix", name))
+
+
+# Flags.
+
+RENAMED = declare_finding(
+    "P102",
+    """A flag or key has another name here.
+
+    Why: it is the name that another tool uses.
+    Fix: the name that is shown.
+    """,
+    blocks="trainer",
+    mistyped=True,
+    suggests=True,
+    example=of_flags("--warmup-steps 10", "--warmup-ratio 0.1"),
+)
+DISTILLATION_IS_NO_TRAINER = declare_finding(
+    "P103",
+    """`--trainer distillation` was removed.
+
+    Why: distillation is combined with a trainer.
+    Fix: `--trainer sft --use-distillation --teacher-model <name or path>`.
+    """,
+    blocks="trainer",
+    example=Example(NEW.replace("sft", "distillation"), NEW),
+)
+UNKNOWN = declare_finding(
+    "P104",
+    """There is no such parameter.
+
+    Why: a misspelt flag must not be ignored.
+    Fix: the nearest name, if one is near.
+    """,
+    mistyped=True,
+    suggests=True,
+    example=of_flags("--colour red"),
+)
+COMMAND_IN_A_FILE = declare_finding(
+    "P105",
+    """A config file contains a flag that controls a single command, such as `dry_run`.
+
+    Why: a config file describes a training, whatever is done with it.
+    Fix: give it on the command line.
+    """,
+    example=of_config("dry_run: true\n", "trainer: sft\n"),
+)
+UNREADABLE_CONFIG = declare_finding(
+    "P106",
+    """The config file can't be read: it is missing, is not UTF-8 text, or is neither YAML nor JSON with parameters as keys.
+
+    Why: it may contain everything that seems to be missing.
+    Fix: what the finding says of the file.
+    """,
+    blocks="config",
+    example=of_config("lr: [1e-4\n", "lr: 1e-4\n"),
+)
+FOREIGN_FLAG = declare_finding(
+    "P110",
+    """A flag of another tool is accepted and has no effect.
+
+    Why: commands are copied from other tools' guides.
+    Fix: remove it.
+    """,
+    WARNING,
+    example=of_flags("--advanced"),
+)
+RENAMED_CHOICE = declare_finding(
+    "P111",
+    """A value that older commands use has another name today, which is used.
+
+    Why: older commands keep working.
+    Fix: today's name.
+    """,
+    WARNING,
+    example=of_flags("--optimizer adamw_hf", "--optimizer adamw_torch"),
+)
+UNWRITABLE_FILE = declare_finding(
+    "P114",
+    """A file that a flag names can't be written: `--write-config`, `--save-plan`.
+
+    Why: its folder does not exist, or can't be written to.
+    Fix: a file in a folder that exists.
+    """,
+    example=Example(f"{NEW} --fix --write-config nowhere/fixed.yaml", f"{NEW} --fix --write-config fixed.yaml"),
+)
+NO_PLAN = declare_finding(
+    "P115",
+    """`--plan` is a file that does not exist, or that `--save-plan` did not write.
+
+    Why: there is no plan to train.
+    Fix: a file that `--save-plan` wrote.
+    """,
+    example=Example("llm --plan rows.jsonl", NEW),
+)
+CONTRADICTS_THE_PLAN = declare_finding(
+    "P116",
+    """A flag given with `--plan` has another value than in the plan.
+
+    Why: a saved plan is trained exactly as it was saved.
+    Fix: remove the flag, or save another plan.
+    """,
+    example=Example("llm --plan plan.json --lr 3e-4", "llm --plan plan.json", before=SAVED),
+)
+PLAN_HAS_CHANGED = declare_finding(
+    "P117",
+    """What a saved plan was made from has changed since: data, model files, packages, or what follows from the machine.
+
+    Why: training would not be what was planned. The finding names what differs.
+    Fix: save the plan again, or restore what it was made from.
+    """,
+    example=Example(
+        "llm --plan plan.json", "llm --plan plan.json", before=SAVED, wrong='echo \'{"text": "Three."}\' >> rows.jsonl'
+    ),
+)
+NO_CONFIGS = declare_finding(
+    "P118",
+    """`autotrain check` was given no config file, and found none with training parameters below this folder.
+
+    Why: there is nothing to check.
+    Fix: name a config file.
+    """,
+    example=Example("check", "check rows.jsonl"),
+)
+NO_VALUE = declare_finding(
+    "P120",
+    """A flag has no value where it needs one, or has one that it does not take.
+
+    Why: the next word would be taken for it.
+    Fix: give the value that is shown.
+    """,
+    mistyped=True,
+    example=of_flags("--seed", "--seed 7"),
+)
+STRAY_WORDS = declare_finding(
+    "P121",
+    """Words on the command line that belong to no flag.
+
+    Why: a value with spaces needs quotes.
+    Fix: put it in quotes, or remove it.
+    """,
+    example=of_flags("stray", "--seed 7"),
+)
+NO_SUCH_COMMAND = declare_finding(
+    "P122",
+    """There is no such command, flag of a command, or shell.
+
+    Why: nothing can be run.
+    Fix: the name that is shown.
+    """,
+    example=Example("tain", "--version"),
+)
+NO_TERMINAL = declare_finding(
+    "P123",
+    """`--interactive` asks questions, and there is no terminal to ask them on.
+
+    Why: nobody could answer.
+    Fix: give the flags, or run it in a terminal.
+    """,
+    example=of_flags("--interactive"),
+)
+NO_SUCH_CODE = declare_finding(
+    "P124",
+    """No finding has this code.
+
+    Why: `--explain` shows the documentation of a code.
+    Fix: the nearest code.
+    """,
+    example=Example("llm --explain P999", "llm --explain P101"),
+)
+NO_RUN = declare_finding(
+    "P125",
+    """`autotrain report` was given a folder that does not exist or contains no run: it has no run.json.
+
+    Why: a report is made from the files of a run.
+    Fix: the output folder of a run.
+    """,
+    example=Example("report nowhere", "report --help"),
+)
+GIVEN_TWICE = declare_finding(
+    "P126",
+    """A flag is given more than once, with different values.
+
+    Why: the last one is used, as in other tools.
+    Fix: keep one.
+    """,
+    WARNING,
+    example=of_flags("--seed 1 --seed 2", "--seed 1 --seed 1"),
+)
+UNSET_VARIABLE = declare_finding(
+    "P127",
+    """A value in a config file comes from an environment variable, `${NAME}`, that is not set.
+
+    Why: the parameter counts as not given.
+    Fix: set the variable, or write the value.
+    """,
+    WARNING,
+    example=of_config("seed: ${NO_SUCH_SEED}\n", "seed: 7\n"),
+)
+WRONG_KIND = declare_finding(
+    "P302",
+    """A value is not of its parameter's type: a number, a switch, a list or JSON.
+
+    Why: it can't be converted.
+    Fix: a value of that type.
+    """,
+    mistyped=True,
+    example=of_flags("--seed seven", "--seed 7"),
+)
+
+# The first call of a reward function, and the end of a run.
+
+FAILING_REWARD_FUNCTION = declare_finding(
+    "P731",
+    """A reward function fails when it is called with two completions of the first row, one of them empty.
+
+    Why: it raises, needs a column that the rows don't have, or does not return a number for each. It is called with keyword arguments: `prompts`
+    (texts, or lists of turns, as in the rows), `completions` (texts), and each other column of the rows; a function without `**` gets those that
+    it names.
+    Fix: correct the function.
+    """,
+    example=Example(
+        SCORED,
+        SCORED,
+        PROMPTS,
+        PROMPTS,
+        wrong="echo 'def score(completions, **rest): return [text.split()[0] for text in completions]' > score.py",
+        right="echo 'def score(completions, **rest): return [1.0 for text in completions]' > score.py",
+    ),
+)
+RUN_FAILED = declare_finding(
+    "R101",
+    """The run started and failed.
+
+    Why: what the message says. Every complete checkpoint is kept.
+    Fix: what the finding suggests; then `--resume` continues from the last complete checkpoint.
+    """,
+    example=Example(f"{TINY} --max-steps 3 --lr 1e38", f"{TINY} --max-steps 3", runs=True),
+)
+UNEXPECTED = declare_finding(
+    "R102",
+    """An unexpected error: a fault of this program.
+
+    Why: `--verbose` shows where it happened.
+    Fix: report it, with the command and what `--verbose` shows.
+    """,
+    example=Example(TINY, TINY, on="where something fails that nobody foresaw", runs=True),
+)

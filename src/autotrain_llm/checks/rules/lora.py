@@ -1,0 +1,105 @@
+"""LoRA: the adapter's scale, the modules that it adapts, and an adapter that training continues from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from autotrain_llm.config.resolved import Config
+from autotrain_llm.declare.example import SFT, WITH_ADAPTER, Example
+from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.text import plain
+from autotrain_llm.params.lora import Lora
+from autotrain_llm.params.model import Model
+
+if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
+    from autotrain_llm.models.metadata import ModelMetadata
+
+
+@rule("P311", WARNING, refuses="--peft --lora-r 128 --lora-alpha 8", accepts="--peft --lora-r 32 --lora-alpha 64")
+def lora_alpha_should_not_fade_the_adapter(lora: Lora) -> Iterator[Finding]:
+    """`--lora-alpha` divided by `--lora-r` is far below 1.
+
+    Why: the adapter's output is multiplied by alpha / r (with `--use-rslora` by alpha / sqrt(r)); with a small factor the adapter has
+    almost no effect.
+    Fix: an alpha of one or two times the rank.
+    """
+    if not (lora.peft and lora.lora_alpha > 0 and lora.lora_r >= 1):
+        return
+    scale = lora.lora_alpha / (lora.lora_r**0.5 if lora.use_rslora else lora.lora_r)
+    if scale < 0.25:
+        yield Finding(
+            f"--lora-alpha {lora.lora_alpha:g} with --lora-r {lora.lora_r} scales the adapter's output by only {scale:g}",
+            changes={"lora_alpha": 2 * lora.lora_r},
+            parameters=("lora_alpha", "lora_r"),
+        )
+
+
+@rule("P318", refuses="--peft --target-modules lm_head", accepts="--peft --target-modules q_proj,v_proj")
+def the_head_is_not_a_target_of_lora(lora: Lora) -> Iterator[Finding]:
+    """`lm_head` is among the target modules.
+
+    Why: the loss is computed from the hidden states and the head's weights together, without calling the module, so that an adapter on it
+    would never be trained.
+    Fix: leave it out.
+    """
+    if lora.peft and "lm_head" in lora.target_modules:
+        others = ",".join(name for name in lora.target_modules if name != "lm_head") or "all-linear"
+        yield Finding(
+            "--target-modules names lm_head, whose adapter would never be trained",
+            changes={"target_modules": others},
+            parameters=("target_modules",),
+        )
+
+
+@rule("P322", refuses="--model scratch:1m --peft", accepts="--model scratch:1m")
+def a_new_model_has_nothing_to_adapt(lora: Lora, model_flags: Model) -> Iterator[Finding]:
+    """`--peft` with a `scratch:` model.
+
+    Why: LoRA keeps the base model frozen, and the weights of a new model are random.
+    Fix: train the whole model.
+    """
+    if lora.peft and str(model_flags.model or "").startswith("scratch:"):
+        yield Finding(
+            f"--peft would freeze the random weights of {model_flags.model}: a new model has to be trained as a whole",
+            changes={"peft": None},
+            parameters=("peft", "model"),
+        )
+
+
+@rule(
+    "M186",
+    WARNING,
+    example=Example(
+        SFT.replace("MODEL", "./adapter") + "rows.jsonl --peft --lora-r 64",
+        SFT.replace("MODEL", "./adapter") + "rows.jsonl --peft --lora-r 1",
+        before=WITH_ADAPTER.replace('"LORA"', '"LORA", "r": 1'),
+    ),
+)
+def an_adapter_that_is_trained_further_keeps_its_settings(config: Config, model: ModelMetadata) -> Iterator[Finding]:
+    """A LoRA parameter differs from the adapter that training continues from.
+
+    Why: rank, scale and target modules of an adapter are fixed when it is created; they can't change under its weights, and the value is
+    ignored.
+    Fix: remove the flag; or merge the adapter first and train a new one on the result.
+    """
+    own = model.adapter_config
+    if not config.peft or own is None or model.is_classifier:
+        return
+    settings = {
+        "lora_r": own.get("r"),
+        "lora_alpha": own.get("lora_alpha"),
+        "lora_dropout": own.get("lora_dropout"),
+        "use_dora": own.get("use_dora"),
+        "use_rslora": own.get("use_rslora"),
+    }
+    for name, value in settings.items():
+        if value is not None and config.given(name) and config.value_of(name) != value:
+            yield Finding(
+                f"{flag_of(name)} {plain(config.value_of(name))} is ignored: --model {model.name} is an adapter and keeps its own "
+                f"{name.removeprefix('lora_').removeprefix('use_')} of {plain(value)}",
+                changes={name: None},
+                parameters=(name, "model"),
+            )

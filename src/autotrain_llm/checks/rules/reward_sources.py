@@ -1,0 +1,182 @@
+"""What scores the completions of ppo and grpo: reward models and reward functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from autotrain_llm.config.resolved import Config
+from autotrain_llm.declare.example import PPO, PROMPTS, of_flags, of_scorer
+from autotrain_llm.declare.finding import WARNING, Finding, Refused
+from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.params.rollouts import RewardSources
+
+if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
+    from autotrain_llm.context.run_context import RunContext
+    from autotrain_llm.data.example import Example as Row
+    from autotrain_llm.models.metadata import ModelMetadata
+
+SHOWN = 5  # row numbers in a message
+LEAST_ANSWER = 16  # tokens; shorter completions are not suggested
+BY_FUNCTION = PPO.replace("--rl-reward-model-path SCORER", "--rl-reward-fn score.py:score") + "rows.jsonl"
+
+
+@rule(
+    "P730",
+    refuses="--trainer grpo --rl-reward-fn nowhere.py:score",
+    accepts="--trainer grpo --rl-reward-fn statistics:mean",
+)
+def a_reward_function_must_exist(sources: RewardSources, trainer: Trainer) -> Iterator[Finding]:
+    """`--rl-reward-fn` names a file, module or function that does not exist.
+
+    Why: every completion is scored by it. It is given as `FILE.py:FUNCTION` or `MODULE:FUNCTION`, and looked for in this folder and among the
+    installed packages; nothing in it is executed to find it.
+    Fix: the name that is shown.
+    """
+    from autotrain_llm.context.reward_functions import find_function
+
+    for name in (sources.rl_reward_fn or ()) if trainer.samples else ():
+        try:
+            find_function(name, "rl_reward_fn")
+        except Refused as refused:
+            yield from refused.findings
+
+
+@rule(
+    "P732",
+    refuses="--trainer grpo --rl-reward-fn statistics:mean --rl-reward-weights 1,0.5",
+    accepts="--trainer grpo --rl-reward-model-path runs/reward --rl-reward-fn statistics:mean --rl-reward-weights 1,0.5",
+)
+def every_reward_has_a_weight(sources: RewardSources, trainer: Trainer) -> Iterator[Finding]:
+    """`--rl-reward-weights` has more or fewer weights than there are rewards, weights that are not numbers, or only zeros.
+
+    Why: there is one for each model in `--rl-reward-model-path`, then one for each function in `--rl-reward-fn`, in that order.
+    Fix: one number for each reward, or none, which gives each a weight of 1.
+    """
+    models, functions, given = sources.rl_reward_model_path, sources.rl_reward_fn, sources.rl_reward_weights
+    if not trainer.samples or (models is None and functions is None):
+        return
+    rewards = [*(models or ()), *(functions or ())]
+    if not rewards:
+        yield Finding(
+            "nothing scores the completions: the list of rewards is empty",
+            fix="--rl-reward-model-path ./reward_model",
+            parameters=(("rl_reward_model_path",) if models is not None else ())
+            + (("rl_reward_fn",) if functions is not None else ()),
+        )
+    if given is None or not rewards:
+        return
+    wrong, ones = [weight for weight in given if not _is_finite(weight)], ["1"] * len(rewards)
+    if wrong:
+        message, weights = f"--rl-reward-weights must be numbers, got {wrong[0]!r}", ones
+    elif len(given) != len(rewards):
+        message = f"--rl-reward-weights {','.join(given)} has {len(given)} weights, and there are {len(rewards)} rewards: {', '.join(rewards)}"
+        weights = [*given, *ones][: len(rewards)]
+    elif not any(float(weight) for weight in given):
+        message, weights = f"--rl-reward-weights {','.join(given)}: with only zeros there is no reward", ones
+    else:
+        return
+    yield Finding(message, changes={"rl_reward_weights": ",".join(weights)}, parameters=("rl_reward_weights",))
+
+
+def _is_finite(word: str) -> bool:
+    try:
+        return abs(float(word)) < float("inf")
+    except ValueError:
+        return False
+
+
+@rule(
+    "M177",
+    WARNING,
+    example=of_scorer("rm judge/chat_template.jinja", rows='{"prompt": [{"role": "user", "content": "Hi"}]}\n'),
+)
+def conversations_should_be_scored_by_a_model_with_a_chat_template(
+    config: Config, trainer: Trainer, model: ModelMetadata, context: RunContext
+) -> Iterator[Finding]:
+    """Prompts are conversations, and the reward model's tokenizer has no chat template.
+
+    Why: the turns are joined to one text, a line for each, and scored as that; the reward model was trained on something else.
+    Fix: a reward model that was trained on conversations.
+    """
+    from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
+    from autotrain_llm.planning.rollouts import reward_models
+
+    if not trainer.samples or context.dataset is None:
+        return
+    if not any(isinstance(example.prompt, list) for example in context.dataset.train):
+        return
+    for name in reward_models(config):
+        scorer = context.models.secondary("rl_reward_model_path", name)
+        folder = scorer.tokenizer_folder if scorer else None
+        if folder is not None and Tokenizer.load(folder).chat_template is None:
+            yield Finding(
+                f"--rl-reward-model-path {name}: its tokenizer has no chat_template, so the turns of a conversation are scored as lines of text",
+                fix=f"--trainer reward --model {name} --chat-template chatml, on conversations",
+                parameters=("rl_reward_model_path",),
+            )
+
+
+@rule("M178", WARNING, example=of_flags("--rl-max-new-tokens 2046", "--rl-max-new-tokens 64", PROMPTS, PPO))
+def scored_texts_should_fit_into_the_reward_model(
+    config: Config, trainer: Trainer, model: ModelMetadata, context: RunContext
+) -> Iterator[Finding]:
+    """A prompt and its completion are longer than the reward model's context.
+
+    Why: a text that is too long is scored without its start, that is without the prompt or a part of it. Prompts are counted with the reward
+    model's tokenizer, completions as `--rl-max-new-tokens`; the metric `completions/truncated_for_reward` is the share that really was truncated.
+    Fix: shorter completions, shorter prompts, or a reward model with a longer context.
+    """
+    from autotrain_llm.planning.rollouts import reward_models
+
+    if not trainer.samples or context.dataset is None:
+        return
+    answer = config.rl_max_new_tokens
+    for name in reward_models(config):
+        scorer = context.models.secondary("rl_reward_model_path", name)
+        context_length = scorer.context_length if scorer is not None else None
+        if scorer is None or context_length is None or scorer.tokenizer_folder is None:
+            continue
+        for rows in (context.dataset.train, context.dataset.valid):
+            lengths = _scored_lengths(rows, scorer, config, context_length - answer)
+            long = [index for index, length in lengths.items() if length + answer > context_length]
+            if not long:
+                continue
+            alone = sum(lengths[index] > context_length for index in long)
+            shown = ", ".join(str(rows[index].row) for index in long[:SHOWN]) + (", …" if len(long) > SHOWN else "")
+            room = context_length - max(lengths[index] for index in long)
+            yield Finding(
+                f"--rl-reward-model-path {name} has a context of {context_length} tokens: with a completion of --rl-max-new-tokens {answer}, "
+                f"{len(long)} of {len(rows)} prompts are too long (rows {shown}), {alone} of them even alone, and are scored without their start",
+                changes={"rl_max_new_tokens": room} if room >= LEAST_ANSWER else {},
+                fix=None if room >= LEAST_ANSWER else "shorter prompts, or a reward model with a longer context",
+                otherwise="or a reward model with a longer context",
+                parameters=("rl_reward_model_path", "rl_max_new_tokens"),
+                file=rows[long[0]].file,
+                row=rows[long[0]].row,
+            )
+
+
+def _scored_lengths(rows: Sequence[Row], scorer: ModelMetadata, config: Config, room: int) -> dict[int, int]:
+    """The tokens that a reward model reads of each prompt with an empty completion, by index; only of those that may exceed `room`."""
+    from autotrain_llm.data.chat.template import find_template
+    from autotrain_llm.data.observations import Observations
+    from autotrain_llm.data.tokenize.reward_inputs import answered, ids_of, texts_of_rows
+    from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
+    from autotrain_llm.planning.rollouts import scores_turns
+
+    assert scorer.tokenizer_folder is not None
+    try:
+        tokenizer = Tokenizer.load(scorer.tokenizer_folder)
+        template = find_template(None, tokenizer, Observations())
+        as_turns = scores_turns(scorer, config) and template is not None
+        prompts = [answered(row, "", template) for row in rows]
+        texts, _ = texts_of_rows(prompts, template, as_turns)
+        specials = sum(map(len, tokenizer.bos_eos))
+        # A token is at least a byte, so that a short text needs no tokenizer to be known to fit.
+        long = [index for index, text in enumerate(texts) if len(text.encode()) + specials > room]
+        ids = ids_of([prompts[index] for index in long], tokenizer, template, as_turns)
+    except Refused:  # another rule reports what can't be read
+        return {}
+    return {index: len(tokens) for index, tokens in zip(long, ids, strict=True)}

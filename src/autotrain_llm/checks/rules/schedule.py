@@ -1,0 +1,129 @@
+"""Learning rate, warm-up and the size of an optimizer step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from autotrain_llm.config.resolved import Config
+from autotrain_llm.declare.example import of_flags
+from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.text import plain
+from autotrain_llm.declare.trainer import Trainer
+
+if TYPE_CHECKING:  # reading rows takes longer to import than refusing a command does
+    from autotrain_llm.context.run_context import RunContext
+
+
+@rule("P310", WARNING, refuses="--trainer dpo --lr 2e-4", accepts="--trainer dpo --lr 5e-7")
+def a_learning_rate_should_suit_trainer_and_method(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """The learning rate is far outside the range that works for this trainer, with full fine-tuning or with LoRA.
+
+    Why: too high a rate destroys a pre-trained model within a few steps; too low a rate changes almost nothing and still looks like
+    training. A new model (`scratch:`) needs a high rate and is not judged.
+    Fix: the typical value that is shown.
+    """
+    lr = config.lr
+    if lr is None or lr <= 0 or str(config.model or "").startswith("scratch:"):
+        return
+    low, high, usual, method = learning_rates(trainer, bool(config.peft))
+    if low <= lr <= high:
+        return
+    yield Finding(
+        f"--lr {plain(lr)} is far too {'high' if lr > high else 'low'} for {trainer.name} with {method}; {plain(usual)} is typical",
+        changes={"lr": plain(usual)},
+        parameters=("lr",),
+    )
+
+
+def learning_rates(trainer: Trainer, lora: bool) -> tuple[float, float, float, str]:
+    """The lowest and the highest learning rate that work for a trainer, the typical one, and the method in words."""
+    low, high = trainer.learning_rates["lora" if lora else "full"]
+    return low, high, trainer.usual["lr"].value(lora), "--peft" if lora else "full fine-tuning (no --peft)"
+
+
+@rule("P324", WARNING, refuses="--warmup-ratio 0.8", accepts="--warmup-ratio 0.1")
+def warmup_should_leave_steps_to_train(config: Config) -> Iterator[Finding]:
+    """The warm-up takes more than half of the run.
+
+    Why: the learning rate reaches its peak only at the end of the warm-up.
+    Fix: 0.1 is typical.
+    """
+    ratio = config.warmup_ratio
+    if config.given("warmup_ratio") and 0.5 < ratio < 1:
+        yield Finding(
+            f"--warmup-ratio {ratio:g} keeps the learning rate below its peak for more than half of the run",
+            changes={"warmup_ratio": 0.1},
+            parameters=("warmup_ratio",),
+        )
+
+
+@rule(
+    "P333",
+    WARNING,
+    refuses="--eval-strategy epoch --eval-steps 50 --valid-split 0.1",
+    accepts="--eval-steps 50 --valid-split 0.1",
+)
+def a_number_of_steps_needs_a_strategy_that_counts_steps(config: Config) -> Iterator[Finding]:
+    """A number has no effect because of another parameter: steps where epochs are counted, or a warm-up of a constant rate.
+
+    Why: `--eval-steps` and `--save-steps` are used when `--eval-strategy` and `--save-strategy` are `steps`, which is the default once a
+    number of steps is given. `--scheduler constant` starts at the peak and has no warm-up.
+    Fix: keep one of the two.
+    """
+    for steps, strategy in (("eval_steps", "eval_strategy"), ("save_steps", "save_strategy")):
+        chosen = config.value_of(strategy)
+        if config.given(steps) and config.value_of(steps) and chosen in ("no", "epoch"):
+            yield Finding(
+                f"{flag_of(steps)} {config.value_of(steps)} has no effect with {flag_of(strategy)} {chosen}",
+                changes={strategy: "steps"},
+                otherwise=f"or remove {flag_of(steps)}",
+                parameters=(steps, strategy),
+            )
+    if config.given("warmup_ratio") and config.warmup_ratio > 0 and config.scheduler == "constant":
+        yield Finding(
+            f"--warmup-ratio {config.warmup_ratio:g} has no effect with --scheduler constant, which has no warm-up",
+            changes={"scheduler": "constant_with_warmup"},
+            otherwise="or remove --warmup-ratio",
+            parameters=("warmup_ratio", "scheduler"),
+        )
+
+
+@rule("M180", WARNING, example=of_flags("--gradient-accumulation 4", "--gradient-accumulation 1"))
+def a_step_should_not_need_more_rows_than_there_are(
+    config: Config, trainer: Trainer, context: RunContext
+) -> Iterator[Finding]:
+    """`--batch-size` times `--gradient-accumulation` is more than the number of training rows.
+
+    Why: one step never uses a row twice, so an epoch is a single, smaller step, and a learning rate meant for the larger batch is too high
+    for it. Only reported where `--gradient-accumulation` was given.
+    Fix: a smaller batch, or more epochs to make up for it.
+    """
+    step = ("batch_size", "gradient_accumulation")
+    given = [name for name in step if config.given(name)]
+    if trainer.samples or "gradient_accumulation" not in given:
+        return
+    if any(not config.value_of(name) or config.value_of(name) < 1 for name in step):
+        return  # P301 reports it
+    rows = training_items(context, trainer)
+    processes = context.machine.processes
+    rows_per_step = config.batch_size * config.gradient_accumulation * processes
+    if not rows or rows >= rows_per_step:
+        return
+    flags = " and ".join(f"{flag_of(name)} {config.value_of(name)}" for name in given)
+    spread = f" in {processes} processes" if processes > 1 else ""
+    yield Finding(
+        f"{flags} make a step of {rows_per_step} rows{spread}, and there are only {rows}: every step uses all of them",
+        changes={given[-1]: max(1, config.value_of(given[-1]) * rows // rows_per_step)},
+        parameters=tuple(given),
+    )
+
+
+def training_items(context: RunContext, trainer: Trainer) -> int:
+    """The number of training items, as the trainer counts them: kto trains on the two answers of a pair separately. 0 without rows."""
+    if context.prepared is None:
+        return 0
+    apart = trainer.parts_pairs and context.dataset is not None and context.dataset.format == "preference"
+    return len(context.prepared.train) * (2 if apart else 1)

@@ -135,7 +135,7 @@ def test_long_rows_keep_what_their_attention_needs_in_half_precision(monkeypatch
     shape = Shape(0, HIDDEN, INNER, 2, WORDS, HIDDEN, HIDDEN // 2, HEADS)
     long, short = (Run(tokens, tokens, row=300, span=span, half=True) for span in (300, 96))
     assert estimate.kept_by_layer(shape, long) == pytest.approx((four - two) / 2 / tokens, rel=0.05)
-    monkeypatch.setattr(estimate, "KEPT_SHARES", 0)
+    monkeypatch.setattr(estimate, "KEPT_PROBABILITIES", 0)
     assert estimate.kept_by_layer(shape, short) > 1.1 * estimate.kept_by_layer(shape, long)
 
 

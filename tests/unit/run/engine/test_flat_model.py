@@ -83,7 +83,7 @@ def test_answers_that_continue_one_prompt_equal_rows_that_repeat_it(window):
 @pytest.mark.parametrize("window", [None, 3, 70])
 @pytest.mark.parametrize("most", [0, 1 << 30], ids=["computed again", "kept"])
 def test_blocks_equal_attention_segment_by_segment(most, window, softcap, monkeypatch):
-    monkeypatch.setattr(blocks, "KEPT_SHARES", most)
+    monkeypatch.setattr(blocks, "KEPT_PROBABILITIES", most)
     monkeypatch.setattr(blocks, "BLOCK_SCORES", 1 << 13)
     segments = Segments((1, 40, 30, 200, 2, 2, 130), (-1, -1, -1, -1, 3, 3, -1))
     torch.manual_seed(0)

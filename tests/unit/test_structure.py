@@ -338,3 +338,38 @@ def test_the_engine_makes_no_use_of_what_stands_on_it():
         and any(found.module.startswith(f"autotrain_llm.run.{room}") for room in above)
     ]
     assert wrong == []
+
+
+# ---- circles
+
+
+def modules_that_import_each_other() -> list[set[str]]:
+    """Groups of modules of which each reaches every other by imports, those for type checkers left out."""
+    modules = {
+        "autotrain_llm." + path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in FILES
+    }
+    edges: dict[str, set[str]] = {name: set() for name in modules}
+    by_file = {path.relative_to(ROOT).as_posix(): name for name, path in modules.items()}
+    for found in IMPORTS:
+        if not found.typing:
+            targets = {found.module, *(f"{found.module}.{name}" for name in found.names)}
+            edges[by_file[found.file]] |= targets & set(modules)
+
+    def reachable(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = list(edges[start])
+        while waiting:
+            name = waiting.pop()
+            if name not in seen:
+                seen.add(name)
+                waiting += edges[name]
+        return seen
+
+    reach = {name: reachable(name) for name in modules}
+    return [
+        {name, *(other for other in reach[name] if name in reach[other])} for name in modules if name in reach[name]
+    ]
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    assert modules_that_import_each_other() == [], "move what both need to a module below them"

@@ -478,9 +478,3 @@ class Plan:
     def from_json(cls, document: Mapping[str, Any]) -> Plan:
         """The plan that was written. Raises BadDocument, which names the key, for what is no plan of this version."""
         return from_json(cls, document, "plan")
-
-    def summary(self) -> list[tuple[str, list[tuple[str, str, str]]]]:
-        """Titled rows of (name, value, where it comes from): what a person reads in ten seconds."""
-        from autotrain_llm.planning.summary import summary
-
-        return summary(self)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
+from autotrain_llm.planning.reward_sources import FUNCTION, MISSING_END, MODEL
 
 if TYPE_CHECKING:  # flags are checked without the plan's classes, which take longer to make than all else
     from autotrain_llm.models.metadata import ModelMetadata
     from autotrain_llm.planning.plan import RewardPlan
 
-MODEL, FUNCTION, MISSING_END = "model", "function", "missing_end"
 VALUE = 4  # bytes
 CACHE_SHARE = 0.1  # of the device's memory, for what answers that are being written have read
 MOST_AT_ONCE = {True: 1024, False: 256}  # with CUDA, where a step takes as long for few, and without

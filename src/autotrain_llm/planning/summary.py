@@ -15,7 +15,7 @@ from autotrain_llm.planning.plan import (
     RolloutPlan,
     SweepPlan,
 )
-from autotrain_llm.planning.rollouts import MISSING_END, MODEL
+from autotrain_llm.planning.reward_sources import MISSING_END, MODEL
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SHARED
 
 Row = tuple[str, str, str]

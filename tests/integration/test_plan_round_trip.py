@@ -68,6 +68,7 @@ def test_a_plan_that_is_read_back_trains_the_same_weights(
     report = train(**{**command, **USUAL, **flags})
     subprocess.run([sys.executable, "-c", SCRIPT, str(first), str(again)], check=True)
     assert digest(first) == digest(again)
+    assert "Cost and output" in (first / "report.html").read_text(encoding="utf-8")
     assert Plan.from_json(report.plan.as_json()) == report.plan
 
 

@@ -398,7 +398,7 @@ def test_a_run_that_cannot_fit_is_refused_with_flags_that_make_it_fit(trainer, f
     target = f"{int(share * needed) // 2**20}MiB"
     found = checked(places, trainer, **flags, target_memory=target)
     finding = next(one for one in found.findings if one.code == "E541")
-    assert found.refused and finding.changes and finding.fix is not None and "which takes" in finding.fix
+    assert found.refused and finding.changes and finding.fix is not None and "which needs" in finding.fix
     then = checked(places, trainer, **(flags | dict(finding.changes)), target_memory=target)
     assert "E541" not in codes(then)
     assert "E541" not in codes(checked(places, trainer, **flags, target_memory="80GiB"))

@@ -1,4 +1,4 @@
-"""Whole runs of ppo and grpo: against TRL's own trainer, against themselves resumed or shared out, and what they learn."""
+"""Whole runs of ppo, grpo and spo: against TRL's own trainer, against themselves resumed or shared out, and what they learn."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def shortness(completions, **columns):
     return [-len(text) / 100 for text in completions]
 '''
 PROMPTS = [{"prompt": f"{colour} is {other}"} for colour in COLOURS for other in COLOURS]
-TRAINERS = pytest.mark.parametrize("trainer", ["ppo", "grpo"])
+TRAINERS = pytest.mark.parametrize("trainer", [name for name, one in DECLARED.items() if one.samples])
 # A float32's logarithm and what follows from it, between two ways of computing it.
 CLOSE = 1e-6
 
@@ -56,7 +56,7 @@ def rewards(tmp_path: Path) -> Path:
 
 def run(trainer: str, data: Path, rewards: Path, output: Path, **flags: Any) -> Any:
     sizes = {"rl_chunk_size": 16, "rl_mini_batch_size": 8, "batch_size": 8, "rl_max_new_tokens": 6}
-    of_trainer = {"rl_num_generations": 4} if trainer == "grpo" else {}
+    of_trainer = {"grpo": {"rl_num_generations": 4}, "spo": {"spo_first_answers": 2}}.get(trainer, {})
     settings = {
         "lr": 1e-3,
         "mixed_precision": "fp32",
@@ -148,6 +148,7 @@ KINDS = {
         "rl_reward_model_path": "{scorer}",
     },
     "grpo": {"rl_num_ppo_epochs": 2, "rl_kl_coef": 0.1, "rl_target_kl": 0.5},
+    "spo": {"rl_num_ppo_epochs": 2, "rl_kl_coef": 0.1, "rl_target_kl": 0.5},
 }
 
 
@@ -198,7 +199,7 @@ def test_two_processes_train_as_one(trainer: str, data: Path, rewards: Path, lla
     words += ["--rl-max-new-tokens", "6", "--rl-reward-fn", f"{rewards}:vowels", "--rl-kl-coef", "0.1"]
     words += ["--mixed-precision", "fp32", "--logging-steps", "1", "--warmup-ratio", "0", "--valid-split", "3"]
     words += ["--gradient-checkpointing", "false", "--max-steps", "12"]
-    words += ["--rl-num-generations", "4"] if trainer == "grpo" else []
+    words += {"grpo": ["--rl-num-generations", "4"], "spo": ["--spo-first-answers", "2"]}.get(trainer, [])
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
@@ -268,8 +269,9 @@ def test_a_price_with_a_target_moves_and_one_without_stays(
         ("ppo", {"max_steps": 140, "rl_kl_coef": 0.0, "rl_gamma": 1.0}),
         ("grpo", {"max_steps": 40}),
         ("grpo", {"max_steps": 40, "rl_advantage": "rloo"}),
+        ("spo", {"max_steps": 40}),
     ],
-    ids=["ppo", "grpo", "rloo"],
+    ids=["ppo", "grpo", "rloo", "spo"],
 )
 def test_it_finds_what_is_rewarded(
     trainer: str, flags: dict[str, Any], rewards: Path, llama: Path, tmp_path: Path

@@ -1,8 +1,8 @@
 """Reinforcement learning: a model that imitates experts and beginners alike improves on answers that it samples itself.
 
-    python reinforce.py [--output-dir runs/reinforcement] [--start RUN] [--scorer RUN] [--runs ppo,ppo-game,grpo-game] [--quick]
+    python reinforce.py [--output-dir runs/reinforcement] [--start RUN] [--scorer RUN] [--runs ppo,ppo-game,grpo-game,spo-game] [--quick]
 
-`ppo` is rewarded by a reward model, `ppo-game` and `grpo-game` by full search on the move that an answer ends in (rewards.py). All start from the same
+`ppo` is rewarded by a reward model, `ppo-game`, `grpo-game` and `spo-game` by full search on the move that an answer ends in (rewards.py). All start from the same
 model, which is trained first, and so is the reward model, on generated pairs; `--start` and `--scorer` name models that are trained already. At the
 end one table, before and after, on the test positions. No download and no GPU.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from stages import FULL, GAME_REWARD, QUICK, Stages, chosen, parser_of
 
 START = "mixed"
-RUNS = ("ppo", "ppo-game", "grpo-game")
+RUNS = ("ppo", "ppo-game", "grpo-game", "spo-game")
 
 
 def main() -> None:

@@ -30,8 +30,10 @@ OPTIONS = {
     "ppo": (*ANSWERS, "--lr", "1e-4", "--rl-num-ppo-epochs", "2", "--rl-gamma", "1", "--rl-kl-coef", "0.1"),
     # A KL penalty to the initial model: few prompts are openings, and its answers to these must not degrade.
     "grpo": (*ANSWERS, "--lr", "1e-4", "--rl-num-generations", "8", "--rl-kl-coef", "0.04"),
+    # As many answers as grpo samples in its epoch: two to each prompt before training and six epochs of one.
+    "spo": (*ANSWERS, "--lr", "1e-4", "--spo-first-answers", "2", "--rl-kl-coef", "0.04"),
 }
-EPOCHS = {"generic": 2, "sft": 5, "dpo": 1, "orpo": 1, "kto": 1, "reward": 2, "ppo": 3, "grpo": 1}
+EPOCHS = {"generic": 2, "sft": 5, "dpo": 1, "orpo": 1, "kto": 1, "reward": 2, "ppo": 3, "grpo": 1, "spo": 6}
 GAME_REWARD = ("--rl-reward-fn", f"{demo.HERE / 'rewards.py'}:best_move")
 
 

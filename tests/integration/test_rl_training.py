@@ -137,7 +137,7 @@ def test_grpo_takes_the_steps_of_trls_trainer(
 
 KINDS = {
     "ppo": {},
-    "ppo, separate": {"rl_value_model": "separate", "rl_target_kl": 0.5},
+    "ppo, separate": {"rl_value_model": "separate", "rl_kl_target": 0.5},
     "ppo, adapter": {"peft": True, "lora_r": 4, "lr": 1e-2},
     "ppo, both": {"peft": True, "lora_r": 4, "lr": 1e-2, "rl_value_model": "separate"},
     "ppo, corrected": {"rl_value_model": "corrected", "rl_reward_model_path": "{scorer}"},
@@ -147,8 +147,8 @@ KINDS = {
         "rl_value_model": "reward",
         "rl_reward_model_path": "{scorer}",
     },
-    "grpo": {"rl_num_ppo_epochs": 2, "rl_kl_coef": 0.1, "rl_target_kl": 0.5},
-    "spo": {"rl_num_ppo_epochs": 2, "rl_kl_coef": 0.1, "rl_target_kl": 0.5},
+    "grpo": {"rl_num_ppo_epochs": 2, "rl_kl_coef": 0.1, "rl_kl_target": 0.5},
+    "spo": {"rl_num_ppo_epochs": 2, "rl_kl_coef": 0.1, "rl_kl_target": 0.5},
 }
 
 
@@ -241,12 +241,12 @@ def test_a_policy_that_has_moved_too_far_samples_anew(data: Path, rewards: Path,
     flags = {"model": str(llama), "max_steps": 12, "lr": 1e-2, "save_strategy": "steps", "save_steps": 5}
     flags |= {"save_total_limit": 99}
     patient = run("ppo", data, rewards, tmp_path / "patient", **flags)
-    hasty = run("ppo", data, rewards, tmp_path / "hasty", **flags, rl_stop_kl=1e-6)
+    hasty = run("ppo", data, rewards, tmp_path / "hasty", **flags, rl_target_kl=1e-6)
     assert max(phases(patient)) == 2 < max(phases(hasty))
     assert len(logged(patient)) == len(logged(hasty)) == 12
     kept = weights(tmp_path / "hasty")
     checkpoint = tmp_path / "hasty" / "checkpoints" / "checkpoint-5"
-    run("ppo", data, rewards, tmp_path / "hasty", **flags, rl_stop_kl=1e-6, resume_from_checkpoint=str(checkpoint))
+    run("ppo", data, rewards, tmp_path / "hasty", **flags, rl_target_kl=1e-6, resume_from_checkpoint=str(checkpoint))
     assert furthest(weights(tmp_path / "hasty"), kept) == 0.0
 
 
@@ -254,7 +254,7 @@ def test_a_price_with_a_target_moves_and_one_without_stays(
     data: Path, rewards: Path, llama: Path, tmp_path: Path
 ) -> None:
     flags = {"model": str(llama), "rl_num_ppo_epochs": 1, "max_steps": 6}
-    prices = logged(run("ppo", data, rewards, tmp_path / "moved", **flags, rl_target_kl=50.0), "kl_coef")
+    prices = logged(run("ppo", data, rewards, tmp_path / "moved", **flags, rl_kl_target=50.0), "kl_coef")
     # Far below its target: each phase makes it cheaper by two hundredths. 16 answers in two steps, then 8 in one.
     assert prices == pytest.approx([0.2, 0.2, 0.2 * 0.98, 0.2 * 0.98**2, 0.2 * 0.98**2, 0.2 * 0.98**3])
     assert set(logged(run("ppo", data, rewards, tmp_path / "kept", **flags), "kl_coef")) == {0.2}
@@ -313,6 +313,7 @@ def test_held_out_prompts_are_measured_and_the_best_checkpoint_is_kept(
 SEARCHED = {
     "ppo": {"lr": [1e-4, 1e-2, "log"], "rl_kl_coef": [0.0, 0.2]},
     "grpo": {"rl_kl_coef": [0.0, 0.1], "rl_advantage": ["grpo", "rloo"]},
+    "spo": {"spo_half_life": [0.01, 0.5, "log"], "rl_kl_coef": [0.0, 0.1]},
 }
 
 

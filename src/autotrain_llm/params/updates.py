@@ -17,7 +17,7 @@ class PolicyUpdates:
         counterparts=("dpo_beta", "kto_beta"),
         aliases="init_kl_coef kl_coef kl_coefficient kl_penalty",
     )
-    rl_target_kl: float | None = param(
+    rl_kl_target: float | None = param(
         None,
         "Adapt --rl-kl-coef after each rollout so that the KL divergence of a completion from the reference model approaches this, in nats.",
         within=POSITIVE,
@@ -56,9 +56,10 @@ class PolicyUpdates:
         counterparts=("batch_size",),
         aliases="mini_batch_size ppo_mini_batch_size",
     )
-    rl_stop_kl: float | None = param(
+    rl_target_kl: float | None = param(
         None,
         "End a rollout's updates once the KL divergence from the policy that sampled it reaches this, in nats per token.",
         within=POSITIVE,
         default_words="never",
+        aliases="rl_stop_kl",
     )

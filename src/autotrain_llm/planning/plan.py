@@ -377,8 +377,8 @@ class RolloutPlan:
     rewards: tuple[RewardPlan, ...]
     schedule: RolloutSchedulePlan = field(metadata=json_field(inline=True))
     rl_kl_coef: float
+    rl_kl_target: float | None
     rl_target_kl: float | None
-    rl_stop_kl: float | None
     rl_gamma: float | None = field(default=None, metadata=omitted_if_none())
     rl_gae_lambda: float | None = field(default=None, metadata=omitted_if_none())
     rl_num_generations: int | None = field(default=None, metadata=omitted_if_none())

@@ -33,8 +33,8 @@ def decide_rollouts(config: Config, context: RunContext, schedule: SchedulePlan)
         rewards=rewards_of(config, context),
         schedule=decide_phases(config, schedule.rows, schedule.processes),
         rl_kl_coef=config.rl_kl_coef,
+        rl_kl_target=config.rl_kl_target,
         rl_target_kl=config.rl_target_kl,
-        rl_stop_kl=config.rl_stop_kl,
         rl_gamma=config[Ppo].rl_gamma if config.applies("rl_gamma") else None,
         rl_gae_lambda=config[Ppo].rl_gae_lambda if config.applies("rl_gae_lambda") else None,
         rl_num_generations=config[Grpo].rl_num_generations if config.applies("rl_num_generations") else None,
@@ -77,6 +77,6 @@ def steps_of_pass(answers: int, of_step: int) -> int:
 
 def decide_anchor(config: Config, context: RunContext) -> ReferencePlan | None:
     """What a policy is held to, the model as it was; None where nothing holds it."""
-    if config.rl_kl_coef == 0 and config.rl_target_kl is None:
+    if config.rl_kl_coef == 0 and config.rl_kl_target is None:
         return None
     return ReferencePlan(reference_kind(config, context), None, EACH_PHASE, "answers are new in each phase")

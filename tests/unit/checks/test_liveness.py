@@ -109,7 +109,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "rl_reward_model_path": ("{scorer}", {}),
     "rl_reward_fn": ("{other_score}", {}),
     "rl_reward_weights": ("2", {}),
-    "rl_target_kl": (6.0, {"rl_kl_coef": 0.1}),
+    "rl_kl_target": (6.0, {"rl_kl_coef": 0.1}),
     "rl_value_model": ("separate", {}),
     "rl_chunk_size": (16, {"rl_mini_batch_size": 8}),
     "sweep_metric": ("eval_perplexity", {"use_sweep": True}),

@@ -85,8 +85,8 @@ def test_two_processes_share_the_answers_of_a_step(
         ("grpo", {"rl_num_generations": 6}, "P801", "--rl-chunk-size 192"),
         ("grpo", {"rl_num_generations": 6, "rl_chunk_size": 64, "rl_mini_batch_size": 8}, "P801", "--rl-chunk-size 72"),
         ("ppo", {"gradient_accumulation": 2, "rl_mini_batch_size": 32}, "P805", "remove --gradient-accumulation"),
-        ("ppo", {"rl_target_kl": 6.0, "rl_kl_coef": 0.0}, "P802", "--rl-kl-coef 0.05"),
-        ("grpo", {"rl_target_kl": 6.0}, "P802", "--rl-kl-coef 0.05"),
+        ("ppo", {"rl_kl_target": 6.0, "rl_kl_coef": 0.0}, "P802", "--rl-kl-coef 0.05"),
+        ("grpo", {"rl_kl_target": 6.0}, "P802", "--rl-kl-coef 0.05"),
         ("ppo", {"distributed_backend": "fsdp"}, "P803", "--distributed-backend ddp"),
         ("grpo", {"engine": "trl"}, "P804", "--engine native"),
         ("ppo", {"engine": "trl"}, "P113", None),
@@ -136,7 +136,7 @@ def test_trl_has_nowhere_to_load_a_new_model_a_second_time_from(light_llama: Pat
     assert "P806" not in codes(Path("scratch:1m"), 0.0) | codes(light_llama, 0.04)
 
 
-@pytest.mark.parametrize("flags", [{}, {"gradient_accumulation": 4}, {"rl_kl_coef": 0.05, "rl_target_kl": 6.0}])
+@pytest.mark.parametrize("flags", [{}, {"gradient_accumulation": 4}, {"rl_kl_coef": 0.05, "rl_kl_target": 6.0}])
 @pytest.mark.parametrize("trainer", ["ppo", "grpo"])
 def test_a_clean_command_draws_no_finding(
     trainer: str, flags: dict[str, Any], light_llama: Path, prompts: Path

@@ -132,7 +132,7 @@ def the_trl_engine_samples_in_its_own_way(config: Config, trainer: Trainer) -> I
     """
     if config.engine != "trl" or not trainer.samples:
         return
-    ignored = [name for name in ("rl_stop_kl", "rl_target_kl") if config.value_of(name) is not None]
+    ignored = [name for name in ("rl_target_kl", "rl_kl_target") if config.value_of(name) is not None]
     ignored += [] if config[Grpo].rl_advantage != "rloo" else ["rl_advantage"]
     ignored += [] if config.rl_generation == "native" else ["rl_generation"]
     without = f", and ignores {', '.join(map(flag_of, ignored))}" if ignored else ""

@@ -1,4 +1,4 @@
-"""Sampling completions and training on them (ppo, grpo): sizes, KL coefficient, room in the context, vLLM."""
+"""Sampling completions and training on them (ppo, grpo, spo): sizes, KL coefficient, room in the context, vLLM."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.params.rollouts import SamplingOfAnswers
 from autotrain_llm.trainers.grpo import Grpo
+from autotrain_llm.trainers.spo import Spo
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
     from autotrain_llm.context.run_context import RunContext
     from autotrain_llm.data.rows import TokenRows
     from autotrain_llm.models.metadata import ModelMetadata
 
+REACHED = 0.5  # nats per token, by the KL divergence of one rollout's updates with the clipped loss
 FIRST_VLLM = (0, 11)  # whose weights can be updated as `run/generation/vllm_engine.py` does
 OTHER_DEVICES = ("cpu", "rocm", "xpu", "tpu", "neuron", "hpu", "gaudi")  # in versions of vLLM that are built for them
 
@@ -225,20 +227,20 @@ def accumulation_agrees_with_the_mini_batch_size(
 
 @rule(
     "P802",
-    refuses="--trainer ppo --rl-target-kl 6 --rl-kl-coef 0",
-    accepts="--trainer ppo --rl-target-kl 6 --rl-kl-coef 0.05",
+    refuses="--trainer ppo --rl-kl-target 6 --rl-kl-coef 0",
+    accepts="--trainer ppo --rl-kl-target 6 --rl-kl-coef 0.05",
 )
 def an_adaptive_kl_coefficient_must_not_start_at_zero(config: Config, trainer: Trainer) -> Iterator[Finding]:
-    """`--rl-target-kl` with `--rl-kl-coef 0`.
+    """`--rl-kl-target` with `--rl-kl-coef 0`.
 
     Why: after each rollout the coefficient is multiplied by a factor near 1, so that 0 stays 0.
     Fix: an initial coefficient.
     """
-    if trainer.samples and config.rl_target_kl and config.rl_kl_coef == 0:
+    if trainer.samples and config.rl_kl_target and config.rl_kl_coef == 0:
         yield Finding(
-            f"--rl-target-kl {config.rl_target_kl:g} adapts --rl-kl-coef by multiplication, and from 0 it stays 0",
+            f"--rl-kl-target {config.rl_kl_target:g} adapts --rl-kl-coef by multiplication, and from 0 it stays 0",
             changes={"rl_kl_coef": 0.05},
-            parameters=("rl_target_kl", "rl_kl_coef"),
+            parameters=("rl_kl_target", "rl_kl_coef"),
         )
 
 
@@ -258,4 +260,50 @@ def completions_are_generated_by_a_whole_model(config: Config, trainer: Trainer)
             f"--distributed-backend fsdp shards the weights, and {trainer.name} generates completions with all of them on each device",
             changes={"distributed_backend": "ddp"},
             parameters=("distributed_backend",),
+        )
+
+
+@rule(
+    "P807",
+    WARNING,
+    refuses="--trainer ppo --rl-target-kl 6",
+    accepts="--trainer ppo --rl-target-kl 0.05",
+)
+def early_stopping_needs_a_divergence_that_is_reached(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--rl-target-kl` above 0.5.
+
+    Why: training on a rollout stops when the policy's KL divergence since it was sampled exceeds this many nats per token, as in
+    Stable-Baselines3 and CleanRL, where 0.01 to 0.05 is usual; with the clipped loss 0.5 is hardly ever reached. `--rl-target-kl` was once
+    the target of the adaptive KL coefficient, in nats per answer, which is `--rl-kl-target` now.
+    Fix: `--rl-kl-target` for an adaptive coefficient, or a smaller value.
+    """
+    limit = config.rl_target_kl
+    if trainer.samples and limit is not None and limit > REACHED:
+        yield Finding(
+            f"--rl-target-kl {limit:g} stops training on a rollout at {limit:g} nats per token, which is hardly ever reached",
+            changes={"rl_target_kl": None, "rl_kl_target": limit},
+            otherwise="or --rl-target-kl 0.05",
+            parameters=("rl_target_kl",),
+        )
+
+
+@rule(
+    "P808",
+    refuses="--trainer spo --spo-rho-min 0.97",
+    accepts="--trainer spo --spo-rho-min 0.9",
+)
+def bounds_of_forgetting_are_in_order(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--spo-rho-min` above `--spo-rho-max`.
+
+    Why: of a prompt's earlier rewards a share between the two is kept, and no share is.
+    Fix: the same value for both.
+    """
+    if not trainer.reads("spo_rho_min"):
+        return
+    lowest, highest = config[Spo].spo_rho_min, config[Spo].spo_rho_max
+    if lowest > highest:
+        yield Finding(
+            f"--spo-rho-min {lowest:g} is above --spo-rho-max {highest:g}",
+            changes={"spo_rho_min": highest},
+            parameters=("spo_rho_min", "spo_rho_max"),
         )

@@ -183,7 +183,7 @@ class RolloutSource:
     ) -> None:
         self.worker, self.schedule, self.estimator = worker, schedule, estimator
         self.settings, self.sample_log = settings, sample_log
-        self.controller = KlController(settings.rl_kl_coef, settings.rl_target_kl)
+        self.controller = KlController(settings.rl_kl_coef, settings.rl_kl_target)
         self.rollout: RolloutBatch | None = None
         self.measured: Sums = {}
         self._approx_kl: list[torch.Tensor] = []
@@ -201,7 +201,7 @@ class RolloutSource:
         )
 
     def on_batch_end(self, measured: Sums) -> None:
-        if self.settings.rl_stop_kl is not None:
+        if self.settings.rl_target_kl is not None:
             self._approx_kl.append(torch.stack([part.double() for part in measured[APPROX_KL]]))
 
     @contextmanager
@@ -250,7 +250,7 @@ class RolloutSource:
             return
         assert self._loop is not None and self.rollout is not None
         total, count = self._loop.over_processes(torch.stack(moved).sum(0)).tolist()
-        self.rollout.stopped = self.rollout.stopped or total / max(count, 1) > self.settings.rl_stop_kl
+        self.rollout.stopped = self.rollout.stopped or total / max(count, 1) > self.settings.rl_target_kl
 
     def _new_rollout(self, loop: Loop, number: int, update: int, began: float) -> RolloutBatch:
         schedule, worker = self.schedule, self.worker

@@ -20,7 +20,7 @@ from support.light_models import build_light_model
 from support.rows import questions, write_rows
 
 SOURCE = Path(autotrain_llm.__file__).parent
-AVAILABLE = [trainer.name for trainer in TRAINERS.values() if trainer.objective]
+AVAILABLE = [trainer.name for trainer in TRAINERS.values() if trainer.recipe]
 COMMANDS = [param for param in PARAMS.values() if param.command]
 PARTS_THAT_ONLY_REPEAT = ("parameters", "ignored")
 
@@ -110,6 +110,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "rl_reward_fn": ("{other_score}", {}),
     "rl_reward_weights": ("2", {}),
     "rl_kl_target": (6.0, {"rl_kl_coef": 0.1}),
+    "spo_rho_max": (0.9, {}),
     "rl_value_model": ("separate", {}),
     "rl_chunk_size": (16, {"rl_mini_batch_size": 8}),
     "sweep_metric": ("eval_perplexity", {"use_sweep": True}),

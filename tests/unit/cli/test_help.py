@@ -47,7 +47,7 @@ def test_what_can_not_be_carried_out_is_marked():
     text = page(None, 200, False)
     for trainer in TRAINERS.values():
         line = next(line for line in text.splitlines() if line.startswith(f"  {trainer.name} "))
-        assert ("not available yet" in line) == (trainer.objective is None)
+        assert ("not available yet" in line) == (trainer.recipe is None)
 
 
 def test_help_is_answered_whatever_else_was_typed(capsys):

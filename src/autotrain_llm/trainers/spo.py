@@ -30,7 +30,7 @@ class Spo:
         0.96, "Largest share of a prompt's earlier rewards that is kept at each new one.", within=RETENTION
     )
     spo_first_answers: int = param(
-        8, "Answers sampled to every prompt before training, from which its value is estimated.", within=AT_LEAST_ONE
+        8, "Completions sampled per prompt before training, which give its first value.", within=AT_LEAST_ONE
     )
     spo_exploration: float = param(
         0.05,

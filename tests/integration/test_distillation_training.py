@@ -19,7 +19,6 @@ from autotrain_llm.api import train
 from autotrain_llm.checks.preflight import preflight
 from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
-from autotrain_llm.planning.summary import summary
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.distill import teacher as teachers
 from autotrain_llm.run.engine.loading import in_type_of_products
@@ -406,7 +405,7 @@ def test_rows_of_an_embedding_that_no_token_has_are_cut_with_a_word_said(
     report = run("sft", data, tmp_path / "run", student, watch, **DISTILLS, teacher_model=str(teacher), max_steps=1)
     assert report.plan.distillation.tokens == words
     assert any(f"the first {words} tokens" in text for text in watch.heard)
-    assert ("compared over", f"{words} tokens") in [row[:2] for _, rows in summary(report.plan) for row in rows]
+    assert ("compared over", f"{words} tokens") in [row[:2] for _, rows in report.plan.summary() for row in rows]
 
 
 # ---- what is learnt

@@ -18,7 +18,6 @@ from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.models.classifiers import classifier_of, has_classifier
-from autotrain_llm.planning.summary import summary
 from support.light_models import build_light_model
 from support.reward_models import build_bert, pair
 from support.rows import write_rows
@@ -151,7 +150,7 @@ def test_the_plan_says_where_the_head_comes_from(light_scorer: Path, light_llama
     assert plan(**flags, model=str(light_scorer)).model.head == "kept"
     new = plan(**flags, model=str(light_llama))
     assert new.model.head == "new"
-    assert ("LlamaForSequenceClassification with a new score head" in str(summary(new))) is True
+    assert ("LlamaForSequenceClassification with a new score head" in str(new.summary())) is True
 
 
 def test_several_labels_are_refused(light_llama: Path, pairs: Path) -> None:

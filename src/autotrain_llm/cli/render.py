@@ -63,9 +63,7 @@ def count_line(findings: Sequence[Finding], started: bool) -> str:
 
 def write_plan(plan: Plan, stream: TextIO, verbose: bool) -> None:
     """The plan as tables on a terminal, as lines elsewhere; `verbose` adds every parameter with its source."""
-    from autotrain_llm.planning.summary import summary  # loads the plan's classes, which a refused command does without
-
-    sections = [(title, list(rows)) for title, rows in summary(plan)]
+    sections = [(title, list(rows)) for title, rows in plan.summary()]
     if verbose:
         parameters = plan.as_json()["parameters"]
         sections.append(

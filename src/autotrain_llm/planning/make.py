@@ -19,10 +19,9 @@ from autotrain_llm.models.architectures import keeps_rows_apart
 from autotrain_llm.models.classifiers import classifier_of
 from autotrain_llm.planning.distillation import decide_distillation
 from autotrain_llm.planning.evaluation import decide_evaluation
+from autotrain_llm.planning.kinds import KEPT_HEAD, NEW_HEAD
 from autotrain_llm.planning.memory_budget import Memory
 from autotrain_llm.planning.plan import (
-    KEPT_HEAD,
-    NEW_HEAD,
     AdapterPlan,
     DataPlan,
     DevicePlan,

@@ -12,8 +12,6 @@ from typing import Any
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.planning.serialise import from_json, json_field, omitted_if_none, to_json
 
-NEW_HEAD, KEPT_HEAD = "new", "kept"  # of a model that scores
-
 
 @dataclass(frozen=True)
 class ParameterValue:
@@ -64,6 +62,11 @@ class PairedAnswers:
     rejected_median: int
     chosen_longer_share: float
 
+    def row(self) -> tuple[str, str, str]:
+        """Name, value and comment for the summary."""
+        lengths = f"chosen {self.chosen_median} tokens, rejected {self.rejected_median} (medians)"
+        return "answers", lengths, f"the chosen one is longer in {self.chosen_longer_share:.0%} of the rows"
+
 
 @dataclass(frozen=True)
 class LabelledAnswers:
@@ -72,6 +75,10 @@ class LabelledAnswers:
     good: int
     bad: int
     good_share: float
+
+    def row(self) -> tuple[str, str, str]:
+        """Name, value and comment for the summary."""
+        return "labels", f"{self.good} good, {self.bad} bad", f"{self.good_share:.0%} good"
 
 
 @dataclass(frozen=True)
@@ -478,3 +485,9 @@ class Plan:
     def from_json(cls, document: Mapping[str, Any]) -> Plan:
         """The plan that was written. Raises BadDocument, which names the key, for what is no plan of this version."""
         return from_json(cls, document, "plan")
+
+    def summary(self) -> list[tuple[str, list[tuple[str, str, str]]]]:
+        """Titled sections of rows (name, value, where the value comes from): what a person reads in ten seconds."""
+        from autotrain_llm.planning.summary import summary
+
+        return summary(self)

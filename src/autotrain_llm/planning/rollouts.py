@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.planning.reward_sources import FUNCTION, MISSING_END, MODEL
+from autotrain_llm.planning.kinds import FUNCTION, MISSING_END, MODEL
 
 if TYPE_CHECKING:  # flags are checked without the plan's classes, which take longer to make than all else
     from autotrain_llm.models.metadata import ModelMetadata

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.search import describe, read_search
 from autotrain_llm.declare.text import plural, show_bytes, show_count
-from autotrain_llm.planning.plan import (
-    KEPT_HEAD,
-    NEW_HEAD,
-    DistillPlan,
-    LabelledAnswers,
-    MemoryPlan,
-    Plan,
-    RolloutPlan,
-    SweepPlan,
-)
-from autotrain_llm.planning.reward_sources import MISSING_END, MODEL
+from autotrain_llm.planning.kinds import KEPT_HEAD, MISSING_END, MODEL, NEW_HEAD
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SHARED
+
+if TYPE_CHECKING:
+    from autotrain_llm.planning.plan import DistillPlan, MemoryPlan, Plan, RolloutPlan, SweepPlan
 
 Row = tuple[str, str, str]
 DIVERGENCES = {"forward_kl": "KL(teacher‖student)", "reverse_kl": "KL(student‖teacher)", "jsd": "Jensen-Shannon"}
@@ -117,7 +112,7 @@ def _data(plan: Plan) -> list[Row]:
         ("rows", ", ".join(counts), ""),
         ("tokens", f"{tokens.p50} median, {tokens.p95} 95th percentile, {tokens.max} longest", _trained_on(plan)),
         ("longest row", f"{plan.length.tokens} tokens", plan.length.why),
-        *_answers(plan),
+        *([plan.data.answers.row()] if plan.data.answers else []),
         *(("not checked", what, "") for what in data.not_checked),
     ]
 
@@ -126,17 +121,6 @@ def _trained_on(plan: Plan) -> str:
     if plan.rollouts:
         return "prompts, of which none are trained on"
     return "read whole" if plan.model.head else f"{plan.data.trained_token_share:.0%} trained on"
-
-
-def _answers(plan: Plan) -> list[Row]:
-    """What could be learnt from answers without reading them: that the preferred ones are longer, or that most are good."""
-    answers = plan.data.answers
-    if answers is None:
-        return []
-    if isinstance(answers, LabelledAnswers):
-        return [("labels", f"{answers.good} good, {answers.bad} bad", f"{answers.good_share:.0%} good")]
-    words = f"chosen {answers.chosen_median} tokens, rejected {answers.rejected_median} (medians)"
-    return [("answers", words, f"the chosen one is longer in {answers.chosen_longer_share:.0%} of the rows")]
 
 
 def _how(plan: Plan) -> list[Row]:

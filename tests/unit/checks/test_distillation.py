@@ -13,7 +13,6 @@ from autotrain_llm.checks.preflight import Checked, preflight
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context.machine import Gpu, Machine
 from autotrain_llm.planning.plan import MemoryPlan
-from autotrain_llm.planning.summary import summary
 from support.rows import questions, write_rows
 
 ASKED = [{"prompt": f"What is {number}?", "completion": f" It is {number}."} for number in range(12)]
@@ -55,7 +54,7 @@ def test_a_teacher_on_the_same_tokenizer_is_fine(asked: Path, light_llama: Path,
     assert codes(result) == [] and result.plan is not None
     decided = result.plan.distillation
     assert decided is not None and decided.teacher == str(light_teacher) and decided.when == "beside each batch"
-    shown = {name: value for _, rows in summary(result.plan) for name, value, _ in rows}
+    shown = {name: value for _, rows in result.plan.summary() for name, value, _ in rows}
     assert str(light_teacher) in shown["teacher"] and shown["loss"] == "0.5 of the task's, 0.5 T² KL(teacher‖student)"
 
 

@@ -11,7 +11,6 @@ from autotrain_llm.checks.preflight import Checked, preflight
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.models.scratch import train_tokenizer
 from autotrain_llm.planning.plan import ReferencePlan
-from autotrain_llm.planning.summary import summary
 from support.rows import write_rows
 
 PAIRS = [{"prompt": f"What is {n}?", "chosen": f" It is {n}.", "rejected": " Not that."} for n in range(12)]
@@ -95,7 +94,7 @@ def test_the_plan_says_when_the_reference_is_computed_and_why(
     plan = checked(data, light_llama, trainer, **flags).plan
     assert plan is not None
     assert plan.objective.reference.when == when
-    (line,) = [row for _, part in summary(plan) for row in part if row[0] == "compared with"]
+    (line,) = [row for _, part in plan.summary() for row in part if row[0] == "compared with"]
     assert when in line[1] and line[2] == plan.objective.reference.why
 
 

@@ -18,7 +18,6 @@ from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context.machine import Gpu, Machine
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Finding
-from autotrain_llm.planning.summary import summary
 from support.light_models import build_light_model
 from support.rows import write_rows
 
@@ -58,7 +57,7 @@ def test_a_function_or_a_reward_model_is_enough_and_draws_nothing(tmp_path, prom
     both = checked(prompts, light_llama, rl_reward_fn=function(tmp_path, GOOD), rl_reward_model_path=str(light_scorer))
     assert by_function.findings == by_model.findings == both.findings == ()
     assert [entry.name for entry in both.plan.rollouts.rewards] == [light_scorer.name, "score"]
-    said = [row for _, rows in summary(both.plan) for row in rows if row[0] == "scored by"]
+    said = [row for _, rows in both.plan.summary() for row in rows if row[0] == "scored by"]
     assert len(said) == 1 and str(light_scorer) in said[0][1] and "scorers.py:score" in said[0][1]
 
 

@@ -19,7 +19,6 @@ from autotrain_llm.context.machine import CPU, GPU, Gpu, Machine, target_memory
 from autotrain_llm.planning import memory_model as estimate
 from autotrain_llm.planning.memory_model import Adapter, Run, Shape
 from autotrain_llm.planning.plan import Plan
-from autotrain_llm.planning.summary import summary
 from support.rows import write_rows
 
 GIB = 2**30
@@ -330,7 +329,7 @@ def test_a_plan_for_a_gpu_computes_as_that_would(places, monkeypatch):
     assert [plan.precision.cpu for plan in (here, there, other)] == [True, False, True]
     assert there.memory.device.memory_bytes == 24 * GIB
     assert "holes in the heap" not in there.memory.memory
-    said = {name: (value, why) for _, part in summary(there) for name, value, why in part}
+    said = {name: (value, why) for _, part in there.summary() for name, value, why in part}
     assert "bf16" in said["planned for"][1] and "24.0 GiB" in said["memory"][0]
 
 
@@ -362,7 +361,7 @@ def test_more_memory_than_there_is_is_not_taken_for_granted(places, monkeypatch)
     monkeypatch.setattr(Machine, "memory", 2 * GIB)
     plan = plan_of(places, dry_run=False, target_memory="64GiB")
     assert plan.memory.device.memory_bytes == 2 * GIB
-    said = {name: why for _, part in summary(plan) for name, _, why in part}
+    said = {name: why for _, part in plan.summary() for name, _, why in part}
     assert "more than there is" in said["planned for"]
 
 
@@ -373,7 +372,7 @@ def test_what_fits_is_said_and_does_fit_and_more_does_not(places):
     assert "E541" not in codes(checked(places, **flags | {"batch_size": size}))
     if size < 40:  # as many rows as there are
         assert "E541" in codes(checked(places, **flags | {"batch_size": size + 2}))
-    text = {name: value for _, part in summary(plan) for name, value, _ in part}
+    text = {name: value for _, part in plan.summary() for name, value, _ in part}
     assert f"--batch-size {size}" in text["at most"]
     assert "lora_r" in (plan_of(places, peft=True, target_memory="2GiB").memory.largest or {})
 
@@ -456,7 +455,7 @@ def test_what_other_flags_would_bring_is_what_they_bring(places):
         then = plan_of(places, **flags | way.changes).memory.peak_memory_bytes
         assert then == pytest.approx(way.peak_memory_bytes, rel=0.02)
         assert then < plan.memory.peak_memory_bytes
-    shown = [name for _, part in summary(plan) for name, _, _ in part]
+    shown = [name for _, part in plan.summary() for name, _, _ in part]
     assert "  with --gradient-checkpointing" in shown
 
 

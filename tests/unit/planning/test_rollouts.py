@@ -12,7 +12,6 @@ from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.planning.plan import Plan
-from autotrain_llm.planning.summary import summary
 from support.rows import write_rows
 
 
@@ -161,7 +160,7 @@ def test_the_plan_says_how_many_answers_are_sampled_and_how_often_they_are_learn
     light_llama: Path, prompts: Path
 ) -> None:
     rows = {
-        name: (value, why) for _, part in summary(plan_of("grpo", light_llama, prompts)) for name, value, why in part
+        name: (value, why) for _, part in plan_of("grpo", light_llama, prompts).summary() for name, value, why in part
     }
     assert rows["samples"] == ("64 answers at a time, 8 to each prompt", "learnt from 1 time")
     assert rows["steps"][0] == "7 of 8 answers x 8 accumulated"

@@ -15,7 +15,6 @@ from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.text import duration
 from autotrain_llm.planning.make import SECRET
 from autotrain_llm.planning.plan import Plan
-from autotrain_llm.planning.summary import summary
 from autotrain_llm.run.artifacts.metric_changes import compare, numbers
 from autotrain_llm.run.report import formatting
 from autotrain_llm.run.report.curves import SPEED, Panel, label, panels
@@ -158,7 +157,7 @@ def _finding(finding: Mapping[str, Any]) -> dict[str, Any]:
 def _plan_sections(plan: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str, str]]]]:
     """The plan in sections, as the terminal shows it; empty where run.json is damaged or of another version."""
     try:
-        return summary(Plan.from_json(plan))
+        return Plan.from_json(plan).summary()
     except (TypeError, KeyError, ValueError, AttributeError):
         return []
 

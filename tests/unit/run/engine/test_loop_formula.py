@@ -13,7 +13,6 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 
 from autotrain_llm.planning.plan import AdapterPlan
-from autotrain_llm.planning.summary import summary
 from autotrain_llm.run.engine.batches import RowGroups
 from autotrain_llm.run.engine.layouts import Flat, Padded
 from autotrain_llm.run.engine.loop import Loop
@@ -222,7 +221,7 @@ def test_the_flags_for_dora_and_rslora_reach_the_saved_adapter(chat_rows: Path, 
     )
     saved = json.loads((report.output_dir / "adapter_config.json").read_text())
     assert (saved["use_dora"], saved["use_rslora"]) == (True, True)
-    rows = [row for _, part in summary(report.plan) for row in part]
+    rows = [row for _, part in report.plan.summary() for row in part]
     assert any(value.startswith("rsDoRA of rank 16") for _, value, _ in rows)
 
 

@@ -22,8 +22,8 @@ from autotrain_llm.data.rows import TokenRows
 from autotrain_llm.data.tokenize.reward_inputs import answered, ids_of
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Refused
+from autotrain_llm.planning.kinds import FUNCTION, MODEL
 from autotrain_llm.planning.plan import Plan, RewardPlan
-from autotrain_llm.planning.reward_sources import FUNCTION, MODEL
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.engine.classifiers import HEADS, FlatScores, PaddedScores, load_classifier
 from autotrain_llm.run.engine.flat.model import causal_model

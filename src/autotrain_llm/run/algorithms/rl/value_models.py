@@ -9,8 +9,8 @@ from peft import inject_adapter_in_model
 from torch import nn
 from transformers import PreTrainedModel
 
+from autotrain_llm.planning.kinds import MODEL
 from autotrain_llm.planning.plan import AdapterPlan, Plan
-from autotrain_llm.planning.reward_sources import MODEL
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.algorithms.rl.layouts import PaddedPolicy
 from autotrain_llm.run.algorithms.rl.rewards import RewardModel, Rewards, load_reward_classifier

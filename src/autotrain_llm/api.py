@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.checks.entry import check_said, what_the_file_says
+from autotrain_llm.checks.entry import check_arguments, read_config_file
 from autotrain_llm.checks.preflight import Checked
 from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.declare.finding import Finding, Refused
@@ -89,4 +89,4 @@ def _keep(checked: Checked) -> None:
 
 def _checked(flags: dict[str, Any]) -> Checked:
     said = parse_kwargs(flags)
-    return check_said(said, what_the_file_says(said.values.get("config")))
+    return check_arguments(said, read_config_file(said.values.get("config")))

@@ -1,6 +1,6 @@
-"""Carry out the fixes of findings that can be carried out: `--fix`.
+"""Apply the fixes of findings: `--fix`.
 
-A finding's `changes` are said in place of what was said, and everything is checked again, until nothing more can be changed.
+A finding's `changes` replace the parameters that were given, and everything is checked again, until nothing more can be changed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotrain_llm.checks.rules.command_line import UNWRITABLE_FILE
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import resolve
@@ -22,7 +23,7 @@ ROUNDS = 10
 
 
 class Fixed(Record):
-    """What became of a command: its values by where they are said, what was applied, and what is left (`checked.findings`)."""
+    """A corrected command: its values by source, the findings whose fixes were applied, and the check of the result."""
 
     command_line: dict[str, Any]
     from_file: dict[str, Any]
@@ -32,7 +33,7 @@ class Fixed(Record):
     checked: Checked
 
     def command(self, written: str | None = None) -> str:
-        """The corrected command. `written` is a config file that holds all values now."""
+        """The corrected command. `written` is a config file that has all values now."""
         values = {name: value for name, value in self.command_line.items() if not PARAMS[name].checking}
         if written is not None:
             values = {
@@ -55,38 +56,38 @@ class Fixed(Record):
         return {"command": self.command(written), "applied": applied}
 
     def write_config(self, path: str) -> None:
-        """Write all values as YAML, without secrets. Raises Refused where it can't be written."""
+        """Write all values as YAML, without secrets. Raises Refused if it can't be written."""
         import yaml
 
         given = {**self.from_file, **self.command_line}
-        kept = {
+        values = {
             name: _plain(value) for name, value in given.items() if not (PARAMS[name].command or PARAMS[name].secret)
         }
-        write_or_refuse(path, "write_config", yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
+        write_or_refuse(path, "write_config", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 def write_or_refuse(path: str, parameter: str, text: str) -> None:
-    """Write a file that a flag names. Raises Refused where that can't be done."""
+    """Write a file that a flag names. Raises Refused if it can't be written."""
     try:
         Path(path).expanduser().write_text(text, encoding="utf-8")
     except (OSError, RuntimeError) as fault:
         reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
         message = f"{PARAMS[parameter].flag} {path} can't be written: {reason}"
-        raise Refused([Finding(message, "name a file in a folder that is there", (parameter,), code="P114")]) from None
+        raise Refused([UNWRITABLE_FILE.finding(message, "name a file in a folder that exists", (parameter,))]) from None
 
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def fix(said: ParsedArguments, from_file: ParsedArguments) -> Fixed:
-    """Apply what can be applied, round after round. Trains nothing and writes nothing."""
+def fix(arguments: ParsedArguments, from_file: ParsedArguments) -> Fixed:
+    """Apply fixes, round after round. Trains nothing and writes nothing."""
     from autotrain_llm.checks.preflight import preflight
 
-    command_line, in_file = dict(said.values), dict(from_file.values)
+    command_line, in_file = dict(arguments.values), dict(from_file.values)
     path = command_line.get("config")
     command_line["dry_run"] = True
-    reading = [*said.findings, *from_file.findings]
+    reading = [*arguments.findings, *from_file.findings]
     file_changed, applied, tried = False, [], set()
     for _ in range(ROUNDS):
         checked = preflight(resolve(command_line, in_file, path), reading)
@@ -107,7 +108,7 @@ def fix(said: ParsedArguments, from_file: ParsedArguments) -> Fixed:
 
 
 def _compatible(findings: Iterable[Finding]) -> list[Finding]:
-    """Findings whose changes speak of different parameters, errors first: the others have another chance in the next round."""
+    """Findings whose changes concern different parameters, errors first; the others are left for the next round."""
     chosen: list[Finding] = []
     touched: set[str] = set()
     for finding in sorted(findings, key=lambda finding: finding.severity != ERROR):
@@ -123,7 +124,7 @@ def _identity(finding: Finding) -> tuple[str, str]:
 
 
 def _apply(changes: Mapping[str, Any], command_line: dict[str, Any], in_file: dict[str, Any]) -> bool:
-    """Say the changes where the value was said; whether that changed what the config file says."""
+    """Apply changes to the source of each value; whether a value of the config file changed."""
     changed = False
     for name, value in changes.items():
         layer = in_file if name in in_file and name not in command_line else command_line

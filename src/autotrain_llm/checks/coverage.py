@@ -1,6 +1,6 @@
-"""What was not checked, why, and how it can be: what this list is silent about was looked at.
+"""What was not checked, why, and how to check it: anything not listed was checked.
 
-Stages that an earlier fault made meaningless are on it, and what no check can know on this machine before the run.
+Listed are stages that an earlier error made meaningless, and what can't be known on this machine before the run.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 MODEL, ROWS, TOKENS = "the model's files", "the rows", "the rows as tokens, the memory they take, and the plan"
 NEEDED = {MODEL: "model", ROWS: "data_path"}
 LOGINS = ("wandb", "trackio")
-AGAIN = "put right what is found, and check again"
+AGAIN = "fix the findings, and check again"
 
 
 class UncheckedItem(Record):
-    """One thing that no finding speaks for or against."""
+    """One thing that was not checked."""
 
     what: str
     why: str
@@ -35,13 +35,13 @@ class UncheckedItem(Record):
 
 
 def flags_alone() -> tuple[UncheckedItem, ...]:
-    """What is left out where flags alone are judged."""
+    """What is not checked where only flags are."""
     what = "data, model files, machine and output folder"
-    return (UncheckedItem(what, "flags alone were asked for", "the same without --flags-only"),)
+    return (UncheckedItem(what, "only flags were checked", "the same without --flags-only"),)
 
 
 def without_the_config() -> tuple[UncheckedItem, ...]:
-    """What is left out where the config file can't be read."""
+    """What is not checked where the config file can't be read."""
     what = "data, model files, machine and output folder"
     return (UncheckedItem(what, "the config file can't be read", AGAIN),)
 
@@ -65,44 +65,46 @@ def _reason(
     wrong = sorted(set(broken) & flags[stage])
     if wrong:
         return f"{', '.join(map(flag_of, wrong))} can't be used as given"
-    return "what they are made of could not be had" if stage == TOKENS else "the trainer is not known"
+    return "what they are made from could not be read" if stage == TOKENS else "the trainer is not known"
 
 
 def unknowable_here(config: Config, context: RunContext, done: Iterable[str]) -> tuple[UncheckedItem, ...]:
     """What can't be known here and now."""
-    found = [*_of_the_models(config, context), *_of_services(config), *_of_the_device(config, context)]
-    return (*found, *(_of_the_rows(context) if ROWS in done else ()))
+    items = [*_of_the_models(config, context), *_of_services(config), *_of_the_device(config, context)]
+    return (*items, *(_of_the_rows(context) if ROWS in done else ()))
 
 
 def _of_the_models(config: Config, context: RunContext) -> Iterator[UncheckedItem]:
-    for facts in context.models.looked_up:
-        if facts.is_scratch:
+    for metadata in context.models.looked_up:
+        if metadata.is_scratch:
             continue
-        if facts.is_remote:
-            why = "they are on the Hub, which told their names and shapes; the run downloads them"
+        if metadata.is_remote:
+            why = "they are on the Hub, which lists their names and shapes; the run downloads them"
             how = "download it, and give --model the folder"
-            yield UncheckedItem(f"the weights of {facts.name}", why, how)
-        elif facts.parameters is None:
-            why = "its files don't tell the shapes of its tensors"
-            yield UncheckedItem(f"the size of {facts.name}", why, "save it as safetensors")
-        if facts.custom_code and config.trust_remote_code:
-            why = "it is run when the model is loaded, never before"
-            yield UncheckedItem(f"the code that {facts.name} brings", why, f"read the .py files in {_place(facts)}")
+            yield UncheckedItem(f"the weights of {metadata.name}", why, how)
+        elif metadata.parameters is None:
+            why = "its files don't have the shapes of its tensors"
+            yield UncheckedItem(f"the size of {metadata.name}", why, "save it as safetensors")
+        if metadata.custom_code and config.trust_remote_code:
+            why = "it runs when the model is loaded, never before"
+            yield UncheckedItem(f"the Python code of {metadata.name}", why, f"read the .py files in {_where(metadata)}")
 
 
-def _place(facts: ModelMetadata) -> str:
-    return str(facts.folder) if facts.folder else "its repository"
+def _where(metadata: ModelMetadata) -> str:
+    return str(metadata.folder) if metadata.folder else "its repository"
 
 
 def _of_the_rows(context: RunContext) -> Iterator[UncheckedItem]:
-    """What the rows' own checks left out."""
+    """What the checks of rows left out."""
     if context.data.is_partial:
-        how = "leave --check-rows out"
+        how = "remove --check-rows"
         if context.config.save_plan:
-            how += "; --plan reads them all before it trains, and counts its steps anew"
-        yield UncheckedItem(f"rows beyond the first {context.config.check_rows}", "--check-rows reads no more", how)
+            how += "; --plan reads all of them before it trains, and counts its steps again"
+        yield UncheckedItem(
+            f"rows beyond the first {context.config.check_rows}", "--check-rows limits it to these", how
+        )
     for words in context.row_checks.not_checked:
-        yield UncheckedItem("all rows beside each other", words, "a larger --check-rows")
+        yield UncheckedItem("comparisons of all rows with each other", words, "a larger --check-rows")
 
 
 def _of_services(config: Config) -> Iterator[UncheckedItem]:
@@ -118,17 +120,17 @@ def _of_services(config: Config) -> Iterator[UncheckedItem]:
                 f"whether {name} accepts the login", why, f"{name} login" if name == "wandb" else "hf auth whoami"
             )
     if config.use_sweep:
-        why = "their values are drawn while the sweep goes, and each trial is checked before it starts"
-        yield UncheckedItem("the trials of the sweep", why, "a dry run with the values of one")
+        why = "their values are chosen during the sweep, and each trial is checked before it starts"
+        yield UncheckedItem("the trials of the sweep", why, "a dry run with the values of one trial")
 
 
 def _of_the_device(config: Config, context: RunContext) -> Iterator[UncheckedItem]:
-    """A dry run is often made on another machine than the one that trains."""
+    """A dry run is often made on another machine than the training."""
     machine = context.machine
     here = "the same command with --dry-run on the machine that trains"
     if machine.supposed:
-        why = f"the device of --target-memory is not here: it is taken to be {machine.supposed}"
-        yield UncheckedItem("what that device computes in, and what is installed there", why, here)
+        why = f"the device of --target-memory is not this machine's: it is assumed to be {machine.supposed}"
+        yield UncheckedItem("the number formats of that device, and the packages installed there", why, here)
     elif config.dry_run and not machine.has_cuda and not config.target_memory:
-        why = "this machine has none; the estimate of the plan is for its processor"
+        why = "this machine has none; the plan's estimate is for its processor"
         yield UncheckedItem("whether it fits into the memory of a GPU", why, "--target-memory with the GPU's memory")

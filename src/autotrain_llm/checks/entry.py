@@ -1,4 +1,4 @@
-"""From what was said to what was checked: the one way in for the command line, a config file, Python and a saved plan."""
+"""From parsed arguments to a check: the one entry for the command line, a config file, Python and a saved plan."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from autotrain_llm.data.dataset import Progress
 
 
-def what_the_file_says(path: str | None) -> ParsedArguments:
-    """A config file; that it can't be read is a finding beside the others."""
+def read_config_file(path: str | None) -> ParsedArguments:
+    """The arguments of a config file; if it can't be read, that is a finding like others."""
     if path is None:
         return ParsedArguments()
     try:
@@ -24,13 +24,17 @@ def what_the_file_says(path: str | None) -> ParsedArguments:
         return ParsedArguments(findings=list(refused.findings))
 
 
-def check_said(said: ParsedArguments, from_file: ParsedArguments, progress: Progress | None = None) -> Checked:
-    """Check what was said. Raises Refused where `--plan` names no plan that can be read. `progress` hears how far rows are."""
+def check_arguments(
+    arguments: ParsedArguments, from_file: ParsedArguments, progress: Progress | None = None
+) -> Checked:
+    """Check a command. Raises Refused if `--plan` is not a plan. `progress` is told how far reading rows is."""
     from autotrain_llm.checks.preflight import preflight
 
-    findings = [*said.findings, *from_file.findings]
-    if said.values.get("plan") is not None:
+    findings = [*arguments.findings, *from_file.findings]
+    if arguments.values.get("plan") is not None:
         from autotrain_llm.checks.saved_plan import check_plan
 
-        return check_plan(said.values, from_file.values, findings, progress)
-    return preflight(resolve(said.values, from_file.values, said.values.get("config")), findings, progress=progress)
+        return check_plan(arguments.values, from_file.values, findings, progress)
+    return preflight(
+        resolve(arguments.values, from_file.values, arguments.values.get("config")), findings, progress=progress
+    )

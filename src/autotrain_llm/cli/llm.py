@@ -74,9 +74,9 @@ def _answer(arguments: ParsedArguments, screen: Screen) -> int:
         from autotrain_llm.cli.explain import explain
 
         return screen.finish_with(explain(arguments.values["explain"]))
-    from autotrain_llm.checks.entry import check_said, what_the_file_says
+    from autotrain_llm.checks.entry import check_arguments, read_config_file
 
-    from_file = what_the_file_says(arguments.values.get("config"))
+    from_file = read_config_file(arguments.values.get("config"))
     if arguments.values.get("interactive"):
         from autotrain_llm.cli.questions import ask
 
@@ -89,7 +89,7 @@ def _answer(arguments: ParsedArguments, screen: Screen) -> int:
 
         return print_fixed(arguments, from_file, screen)
     with Preparing(screen) as preparing:
-        checked = check_said(arguments, from_file, preparing.progress)
+        checked = check_arguments(arguments, from_file, preparing.progress)
     return _act(checked, screen)
 
 

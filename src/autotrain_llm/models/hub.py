@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from autotrain_llm.declare.rule import Rule
 from autotrain_llm.models.findings import GATED_MODEL, HUB_UNREACHABLE, NOT_ON_THE_HUB
@@ -104,7 +105,7 @@ def _download(name: str, revision: str | None, cache_dir: str | Path | None, tok
     )
 
 
-def _tensors(api, name: str, revision: str | None, files: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+def _tensors(api: Any, name: str, revision: str | None, files: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """The tensors of a model that is one file, from the first bytes of it; a sharded model's index already names its own."""
     if "model.safetensors" not in files:
         return {}

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.declare.param import flag_of
@@ -316,7 +317,7 @@ def _known_best(run: Path, best: Path, request: Request) -> Path:
     raise request.refuse(NO_SUCH_CHECKPOINT, message, instead=f"{run}@last")
 
 
-def read_json(path: Path) -> dict | None:
+def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object from a file; None where the file is missing, broken or something else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

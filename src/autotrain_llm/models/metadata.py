@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
 from autotrain_llm.models.locate import ADAPTER, ADAPTER_CONFIG, SCRATCH, Located, read_json
@@ -128,10 +129,10 @@ class ModelMetadata:
     """
 
     located: Located
-    config: Mapping | None
+    config: Mapping[str, Any] | None
     config_fault: str | None
     weights: Weights
-    adapter_config: Mapping | None = None
+    adapter_config: Mapping[str, Any] | None = None
     adapter_weights: Weights = field(default_factory=Weights)
     remote_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     remote_names: tuple[str, ...] = ()
@@ -168,7 +169,7 @@ class ModelMetadata:
     def is_remote(self) -> bool:
         return self.model_located.remote_files is not None
 
-    def setting(self, *keys: str):
+    def setting(self, *keys: str) -> Any:
         """The first of these keys that the config sets, there or in the text part of a model of several kinds of input."""
         config = self.config or {}
         text = config.get("text_config")
@@ -241,7 +242,7 @@ class ModelMetadata:
         return count if isinstance(count, int) else 2
 
     @property
-    def custom_code(self) -> Mapping:
+    def custom_code(self) -> Mapping[str, Any]:
         """The Python classes that a config wants loaded from the model's own files."""
         code = (self.config or {}).get("auto_map")
         return code if isinstance(code, dict) else {}
@@ -267,7 +268,7 @@ class ModelMetadata:
         return positions - (1 if padding is None else padding) - 1
 
     @property
-    def rope_scaling(self) -> Mapping | None:
+    def rope_scaling(self) -> Mapping[str, Any] | None:
         """How positions are stretched beyond what was trained on; None for plain positions."""
         scaling = self.setting("rope_scaling", "rope_parameters")
         if not isinstance(scaling, dict):
@@ -463,7 +464,7 @@ def read_metadata(located: Located) -> ModelMetadata:
     return ModelMetadata(located, config, fault, weights, *_adapter(located), facts_of.remote_tensors, remote_names)
 
 
-def _adapter(located: Located) -> tuple[Mapping | None, Weights]:
+def _adapter(located: Located) -> tuple[Mapping[str, Any] | None, Weights]:
     if located.kind != ADAPTER or located.folder is None:
         return None, Weights()
     config = read_json(located.folder / ADAPTER_CONFIG)
@@ -472,7 +473,7 @@ def _adapter(located: Located) -> tuple[Mapping | None, Weights]:
     return config, read_weights(located.folder, stem="adapter_model")
 
 
-def read_config(path: Path) -> tuple[dict | None, str | None]:
+def read_config(path: Path) -> tuple[dict[str, Any] | None, str | None]:
     """A config and None, or None and what is wrong with the file."""
     try:
         text = path.read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.declare.param import flag_of
@@ -84,17 +85,17 @@ def show_size(parameters: int) -> str:
 # --- the shape ------------------------------------------------------------------------------------------------------
 
 
-def count_parameters(shape: dict) -> int:
+def count_parameters(shape: dict[str, Any]) -> int:
     """What a LlamaForCausalLM of this shape holds; tied embeddings count once."""
     hidden, heads = shape["hidden_size"], shape["num_attention_heads"]
     keys = hidden // heads * shape["num_key_value_heads"]
     attention = 2 * hidden * hidden + 2 * hidden * keys
     layer = attention + 3 * hidden * shape["intermediate_size"] + 2 * hidden
     tables = 1 if shape["tie_word_embeddings"] else 2
-    return tables * shape["vocab_size"] * hidden + shape["num_hidden_layers"] * layer + hidden
+    return int(tables * shape["vocab_size"] * hidden + shape["num_hidden_layers"] * layer + hidden)
 
 
-def choose_shape(parameters: int, vocab_size: int, context: int) -> dict:
+def choose_shape(parameters: int, vocab_size: int, context: int) -> dict[str, Any]:
     """The arguments of a LlamaConfig of about that many parameters (within 15 %).
 
     `vocab_size` is rounded up to a multiple of 16. Raises Refused when the vocabulary leaves no room for layers.
@@ -122,12 +123,12 @@ def vocabulary_too_large(parameters: int, vocab_size: int) -> Finding:
     )
 
 
-def _close_candidates(parameters: int, vocab_size: int) -> list[dict]:
+def _close_candidates(parameters: int, vocab_size: int) -> list[dict[str, Any]]:
     shapes = _candidates(parameters, vocab_size)
     return [shape for shape in shapes if _size_error(shape, parameters) <= TOLERANCE]
 
 
-def _candidates(parameters: int, vocab_size: int) -> Iterator[dict]:
+def _candidates(parameters: int, vocab_size: int) -> Iterator[dict[str, Any]]:
     tied = parameters < 1_000_000_000
     for hidden in (*range(32, 512, 32), *range(512, 1024, 64), *range(1024, 16385, 256)):
         shape = _with_width(hidden, vocab_size, tied)
@@ -140,7 +141,7 @@ def _candidates(parameters: int, vocab_size: int) -> Iterator[dict]:
                 yield {**shape, "num_hidden_layers": layers}
 
 
-def _with_width(hidden: int, vocab_size: int, tied: bool) -> dict:
+def _with_width(hidden: int, vocab_size: int, tied: bool) -> dict[str, Any]:
     head = 64 if hidden >= 256 and hidden % 64 == 0 else 32
     heads = hidden // head
     return {
@@ -154,15 +155,15 @@ def _with_width(hidden: int, vocab_size: int, tied: bool) -> dict:
     }
 
 
-def _size_error(shape: dict, parameters: int) -> float:
+def _size_error(shape: dict[str, Any], parameters: int) -> float:
     return abs(count_parameters(shape) - parameters) / parameters
 
 
-def _cost(shape: dict, parameters: int) -> float:
+def _cost(shape: dict[str, Any], parameters: int) -> float:
     """How far a shape is from the usual: width 48 times the depth in a small model, 128 times at 7B; at least four layers."""
     ratio = 48 * max(1.0, parameters / 25_000_000) ** 0.17
     slenderness = abs(math.log(shape["hidden_size"] / shape["num_hidden_layers"] / ratio))
-    shallow = max(0, 4 - shape["num_hidden_layers"])
+    shallow: int = max(0, 4 - shape["num_hidden_layers"])
     return slenderness + 4 * _size_error(shape, parameters) + 2 * shallow
 
 
@@ -184,8 +185,7 @@ def choose_vocabulary(data_bytes: int) -> int:
 
     512 up to 16 kB, 4096 at one megabyte, 32768 from 64 MB on.
     """
-    wanted = 4 * math.sqrt(data_bytes)
-    rounded = 2 ** math.ceil(math.log2(max(wanted, 1)))
+    rounded: int = 2 ** math.ceil(math.log2(max(4 * math.sqrt(data_bytes), 1)))
     return min(LARGEST_VOCABULARY, max(SMALLEST_VOCABULARY, rounded))
 
 
@@ -213,7 +213,7 @@ def _take_sample(texts: Iterator[str]) -> tuple[list[str], int]:
     return sample, taken
 
 
-def _train(sample: list[str], vocabulary: int):
+def _train(sample: list[str], vocabulary: int) -> Any:  # a tokenizers.Tokenizer
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -251,5 +251,5 @@ def _write_settings(folder: Path) -> None:
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
 
 
-def _write_json(path: Path, value: dict) -> None:
+def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

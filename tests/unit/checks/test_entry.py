@@ -99,4 +99,6 @@ def test_every_way_to_a_run_leads_through_preflight():
     }
     assert callers <= {"api.py", "cli/llm.py", "run/sweep/trial.py", "run/sweep/driver.py"}
     for name in callers:
-        assert any(word in (root / name).read_text(encoding="utf-8") for word in ("preflight(", "check_said(")), name
+        assert any(word in (root / name).read_text(encoding="utf-8") for word in ("preflight(", "check_arguments(")), (
+            name
+        )

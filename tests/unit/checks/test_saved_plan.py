@@ -73,7 +73,7 @@ def test_what_has_changed_since_is_named(command, kept, tmp_path):
     content[-1] ^= 1  # the size is the same
     weights.write_bytes(content)
     (finding,) = check(plan=str(kept))
-    assert "model.safetensors is another" in finding.message
+    assert "model.safetensors is different" in finding.message
 
 
 def test_another_version_of_a_package_is_named(kept):

@@ -61,4 +61,5 @@ def rule_of(finding: Finding) -> Rule | None:
 
 def rule_of_function(function: RuleFunction) -> Rule:
     """The rule that a function was declared as."""
-    return function.RULE  # type: ignore[attr-defined]
+    rule: Rule = function.RULE  # type: ignore[attr-defined]
+    return rule

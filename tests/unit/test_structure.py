@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 import autotrain_llm
-from autotrain_llm.config.registry import PARAMS
+from autotrain_llm.config.registry import PARAMS, TRAINERS
 
 ROOT = Path(autotrain_llm.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py"))
@@ -373,3 +373,17 @@ def modules_that_import_each_other() -> list[set[str]]:
 
 def test_no_modules_import_each_other_in_a_circle():
     assert modules_that_import_each_other() == [], "move what both need to a module below them"
+
+
+def test_no_code_asks_which_trainer_it_is():
+    """A trainer that is added would be forgotten there: its declaration has an attribute for what is asked."""
+    wrong = []
+    for path in FILES:
+        file = path.relative_to(ROOT).as_posix()
+        if file.startswith(("trainers/", "run/algorithms/", "run/trl_engine/")):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Compare) and "trainer" in ast.unparse(node):
+                names = {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)}
+                wrong += [f"{file}:{node.lineno} {ast.unparse(node)}"] if names & set(TRAINERS) else []
+    assert wrong == [], "ask an attribute of declare/trainer.py"

@@ -72,6 +72,11 @@ class Trainer(Record):
     examples: tuple[Example, ...] = ()
 
     @property
+    def trains_a_scorer(self) -> bool:
+        """Whether the trained model gives scores and generates no text."""
+        return self.rows == "scored"
+
+    @property
     def group_specs(self) -> tuple[Group, ...]:
         return tuple(group_of(cls) for cls in self.groups)
 

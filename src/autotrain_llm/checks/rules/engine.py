@@ -61,7 +61,7 @@ def the_trl_engine_smooths_no_labels_of_the_sigmoid_loss(config: Config, trainer
     Fix: `--dpo-loss robust`, which both have, or the native engine.
     """
     smoothed = config.label_smoothing and config[Dpo].dpo_loss == "sigmoid"
-    if trainer.name == "dpo" and config.engine == "trl" and smoothed:
+    if trainer.reads("dpo_loss") and config.engine == "trl" and smoothed:
         yield Finding(
             "--engine trl ignores --label-smoothing with --dpo-loss sigmoid",
             changes={"dpo_loss": "robust"},
@@ -97,7 +97,7 @@ def the_trl_engine_smooths_no_labels_of_rewards(config: Config, trainer: Trainer
     Why: TRL's reward trainer accepts the setting and ignores it; the two engines would minimise different losses.
     Fix: the native engine, which has it, or remove the flag.
     """
-    if trainer.name == "reward" and config.engine == "trl" and config.label_smoothing:
+    if trainer.trains_a_scorer and config.engine == "trl" and config.label_smoothing:
         yield Finding(
             "--engine trl ignores --label-smoothing for reward",
             changes={"engine": None},

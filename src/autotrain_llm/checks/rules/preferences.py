@@ -31,7 +31,7 @@ def label_smoothing_needs_a_loss_that_has_it(config: Config, dpo: Dpo, trainer: 
     it.
     Fix: one of those losses, or remove it.
     """
-    if trainer.name == "dpo" and config.label_smoothing and dpo.dpo_loss not in SMOOTHED:
+    if trainer.reads("dpo_loss") and config.label_smoothing and dpo.dpo_loss not in SMOOTHED:
         yield Finding(
             f"--label-smoothing has no effect with --dpo-loss {dpo.dpo_loss}, will be ignored",
             changes={"dpo_loss": "robust"},
@@ -52,7 +52,7 @@ def exo_needs_label_smoothing(config: Config, dpo: Dpo, trainer: Trainer) -> Ite
     loss is infinite.
     Fix: 0.001, as in its paper.
     """
-    if trainer.name == "dpo" and dpo.dpo_loss == "exo_pair" and not config.label_smoothing:
+    if trainer.reads("dpo_loss") and dpo.dpo_loss == "exo_pair" and not config.label_smoothing:
         yield Finding(
             "--dpo-loss exo_pair needs --label-smoothing above 0",
             changes={"label_smoothing": 0.001},
@@ -69,7 +69,7 @@ def kto_needs_other_answers_in_a_batch(config: Config, trainer: Trainer) -> Iter
     Fix: at least 2 rows; more give a better estimate.
     """
     sizes = [name for name in ("batch_size", "eval_batch_size") if config.value_of(name) == 1]
-    if trainer.name == "kto" and sizes:
+    if trainer.reads("kto_desirable_weight") and sizes:
         yield Finding(
             f"{' and '.join(f'{flag_of(name)} 1' for name in sizes)}: kto compares an answer with those of the other rows of its batch, and "
             "there are none",

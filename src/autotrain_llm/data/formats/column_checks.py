@@ -6,6 +6,7 @@ import dataclasses
 import re
 from typing import Any
 
+from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.formats.detect import (
     CHOSEN,
     QUESTIONS,
@@ -189,7 +190,7 @@ def observe_unrecognised(
         no_format_fits_the_columns,
         file=name,
         trainer=request.trainer,
-        needs=WANTED["labelled" if request.trainer == "kto" else request.rows],
+        needs=WANTED["labelled" if TRAINERS[request.trainer].parts_pairs else request.rows],
         there=[_described(columns, column) for column in columns.names[:12]],
         data_flag=data_flag,
         parameters=parameters,
@@ -203,7 +204,7 @@ def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, str 
     """Undecoded bytes, a label that is missing, numbers in place of text, or only the names; and the column to change."""
     if any(isinstance(value, bytes) for values in columns.values.values() for value in values[:1]):
         return "bytes", None
-    if request.trainer == "kto" and request.rejected_column not in columns.values:
+    if TRAINERS[request.trainer].parts_pairs and request.rejected_column not in columns.values:
         as_documents = dataclasses.replace(request, rows="documents", trainer="generic")
         if recognise(columns, as_documents) is not None:  # a prompt and an answer to it
             return "label", next((name for name in columns.names if columns.kind(name) == "flag"), None)

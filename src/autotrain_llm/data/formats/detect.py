@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.files.read import LOOKED_AT
 from autotrain_llm.data.formats.messages import is_conversation, spelling
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
@@ -201,7 +202,7 @@ def labelled(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """prompt, completion and whether it is a good one (KTO's own form)."""
     label = columns.find(LABEL, "flag", "number", "text")
     mapping = pair(columns, request) if label else None
-    if label is None or mapping is None or request.trainer != "kto":
+    if label is None or mapping is None or not TRAINERS[request.trainer].parts_pairs:
         return None
     return ColumnMapping("prompt/completion/label", mapping.columns | {"label": label})
 

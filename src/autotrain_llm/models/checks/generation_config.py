@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.declare.example import SFT, Example
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
@@ -161,7 +162,7 @@ def special_tokens_exist(metadata: ModelMetadata, trainer: str = "sft", paramete
 
 def _is_saved(parameter: str, trainer: str) -> bool:
     """Whether the trained model is saved with a generation_config.json: not a reference, a teacher, or a reward model."""
-    return parameter == "model" and trainer != "reward"
+    return parameter == "model" and not TRAINERS[trainer].trains_a_scorer
 
 
 def _read(metadata: ModelMetadata) -> tuple[dict[str, Any] | None, str | None]:

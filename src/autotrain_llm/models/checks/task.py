@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.declare.example import PAIRS, REWARD, of_config_key, of_model
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import flag_of
@@ -13,8 +14,6 @@ from autotrain_llm.models.checks.naming import first_of, label, path_of
 from autotrain_llm.models.checks.roles import LANGUAGE_MODEL
 from autotrain_llm.models.classifiers import has_classifier, has_generator
 from autotrain_llm.models.metadata import ModelMetadata
-
-SCORING_TRAINER = "reward"
 
 
 @rule(
@@ -85,7 +84,7 @@ def a_trained_model_generates(metadata: ModelMetadata, trainer: str, parameter: 
     Why: the trainer needs a model that generates text.
     Fix: a causal language model.
     """
-    if metadata.config is None or metadata.model_type is None or trainer == SCORING_TRAINER:
+    if metadata.config is None or metadata.model_type is None or TRAINERS[trainer].trains_a_scorer:
         return
     fix = f"{flag_of(parameter)} <a causal language model>"
     parameters = (parameter, "trainer")
@@ -129,7 +128,7 @@ def a_reward_model_can_score(metadata: ModelMetadata, trainer: str, parameter: s
     Why: a reward model is a decoder or an encoder with a score head.
     Fix: a decoder or an encoder.
     """
-    if trainer != SCORING_TRAINER or metadata.config is None or metadata.model_type is None:
+    if not TRAINERS[trainer].trains_a_scorer or metadata.config is None or metadata.model_type is None:
         return
     if metadata.is_encoder_decoder or metadata.other_task:
         kind = "an encoder-decoder" if metadata.is_encoder_decoder else f"made for another task ({metadata.other_task})"

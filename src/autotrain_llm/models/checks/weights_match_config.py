@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.declare.example import of_config_key, of_copy
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import flag_of
@@ -256,7 +257,11 @@ def weights_have_a_head(metadata: ModelMetadata, trainer: str, parameter: str = 
     Why: transformers fills it with random numbers and writes no more than a line in its log. Weights saved from the base model have none.
     Fix: the weights of the language model; or tie_word_embeddings true, if the model shares its embedding.
     """
-    if trainer == "reward" or metadata.setting("tie_word_embeddings") is not False or not metadata.is_causal_lm:
+    if (
+        TRAINERS[trainer].trains_a_scorer
+        or metadata.setting("tie_word_embeddings") is not False
+        or not metadata.is_causal_lm
+    ):
         return
     if metadata.weights.missing or metadata.weights.damaged or metadata.custom_code:
         return

@@ -196,7 +196,7 @@ def test_what_the_teacher_said_is_kept_by_rows_weights_and_settings(
     first = run("sft", data, tmp_path / "first", llama, watch, **flags)
     kept = json.loads((tmp_path / "first" / "run.json").read_text())["outcome"]["distillation"]
     assert kept["top_k"] == 8 and 0 < kept["kept_probability"]["train"] < 1
-    assert any("8 likeliest tokens" in text for text in watch.heard)
+    assert any("top 8 tokens" in text for text in watch.heard)
     copied = shutil.copytree(tutor, tmp_path / "elsewhere")
     again = run("sft", data, tmp_path / "again", llama, **{**flags, "teacher_model": str(copied)}, distill_alpha=0.5)
     assert logged(again) == logged(first) and len(loaded) == 1

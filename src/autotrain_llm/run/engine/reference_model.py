@@ -20,19 +20,19 @@ from autotrain_llm.run.engine.loading import Loaded, from_located, in_type_of_pr
 
 
 class ReferenceModel(Protocol):
-    """Where the reference's log-probabilities come from."""
+    """Something that log-probabilities are compared with."""
 
     def activated(self, model: nn.Module) -> AbstractContextManager[nn.Module]:
-        """The module to call, while it is the reference; `model` is the policy, as it is wrapped."""
+        """The module to call as the reference, while the context lasts; `model` is the policy, with its wrapper."""
         ...
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """All that decides what the reference says."""
+        """The tensors that its log-probabilities depend on, by name."""
         ...
 
 
 class FrozenReference:
-    """A model of its own that is not trained: a copy of the policy as it was, or another one."""
+    """A second model that is not trained: a copy of the initial policy, or another model."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model.requires_grad_(False).eval()
@@ -46,7 +46,7 @@ class FrozenReference:
 
 
 class UntrainedPolicy:
-    """The policy itself, before its first step: only for what is computed beforehand."""
+    """The policy itself before its first step: for log-probabilities that are computed before training."""
 
     def __init__(self, policy: nn.Module) -> None:
         self.policy = policy
@@ -77,7 +77,7 @@ class AdapterDisabled:
 
 
 class InitialAdapterReference:
-    """The policy with the adapter that it began with, which is kept beside the one that is trained and put in its place."""
+    """The policy with its initial adapter, a copy of which is swapped in for the trained one."""
 
     def __init__(self, policy: PeftModel) -> None:
         self.policy = policy
@@ -113,7 +113,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def load_reference_model(plan: Plan, inputs: RunInputs, loaded: Loaded, layout: BatchLayout) -> ReferenceModel:
-    """Where the reference that the plan decided on has its weights."""
+    """The reference model of the plan."""
     decided = plan.objective.reference
     assert decided is not None
     if decided.kind == ANOTHER_MODEL:

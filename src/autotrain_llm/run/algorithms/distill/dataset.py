@@ -1,4 +1,4 @@
-"""Items of a batch together with what their teacher is given, or gave: looked up by the rows that an item is made of."""
+"""Items of a batch with the inputs or the cached outputs of their teacher, fetched by row index."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Collate = Callable[[Sequence[Any]], dict[str, Any]]
 
 
 class TeacherInputs(Protocol):
-    """What belongs to some rows, in their order, and is added to their batch."""
+    """What a teacher needs, or gave, for each row; `gather` adds it to a batch."""
 
     def gather(self, numbers: Sequence[int], collate: Collate) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
 class IndexedItem:
-    """An item, and the numbers of its rows; those of one that counts nothing are not looked up."""
+    """An item with the indices of its rows; a padding item has none."""
 
     item: Any
     numbers: tuple[int, ...]
 
 
 class IndexedDataset(Dataset[IndexedItem]):
-    """Items with their row numbers. It takes the place of the items once whoever else needs to see them has."""
+    """Items with their row indices, which the collate function fetches the teacher inputs by."""
 
     def __init__(self, items: Any, teacher_inputs: TeacherInputs) -> None:
         self.items, self.teacher_inputs = items, teacher_inputs
@@ -47,7 +47,7 @@ class IndexedDataset(Dataset[IndexedItem]):
         return IndexedItem(self.items.padding_item(number), ())
 
     def collating(self, collate: Collate) -> Callable[[Sequence[IndexedItem]], dict[str, Any]]:
-        """What makes a batch of items, given what lays rows out."""
+        """The collate function for items, made of the one for rows."""
         return _TeacherCollator(self.items.collating(collate), collate, self.teacher_inputs)
 
 
@@ -63,7 +63,7 @@ class _TeacherCollator:
 
 
 class TeacherRows:
-    """The rows that the teacher sees in place of the student's: `teacher_rows`, a batch of their own."""
+    """Rows that the teacher sees instead of the student's, as a batch of their own: `teacher_rows`."""
 
     def __init__(self, rows: ManyRows) -> None:
         self.rows = rows

@@ -1,4 +1,4 @@
-"""What a teacher finds likeliest at each target of the rows, in memory-mapped arrays, kept by content beside the prepared rows."""
+"""The teacher's top-k log-probabilities at each target, in memory-mapped arrays, cached by content beside the prepared rows."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ TYPES = {"ids": np.int32, "logprobs": np.float32, "rest": np.float32}
 
 
 def cache_path(folder: Path | None, *settings: object) -> Path | None:
-    """The folder for what one teacher says of one side of the rows; without a folder nothing is kept."""
+    """The cache folder of one teacher on one side of the rows; None without a cache folder."""
     if folder is None:
         return None
     return folder / hashlib.blake2b(json.dumps([FORMAT, *settings]).encode(), digest_size=16).hexdigest()
 
 
 def offsets_of(rows: ManyRows) -> np.ndarray:
-    """Where each row's targets begin among those of all rows: (rows + 1,)."""
+    """The index of each row's first target among those of all rows: (rows + 1,)."""
     counts = [len(targets_of(trained)) for _, trained in (rows[number] for number in range(len(rows)))]
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 @dataclass
 class CachedTopK:
-    """The `top_k` likeliest tokens of each target: `ids` (targets, k), `logprobs` (targets, k) at the temperature, `rest` (targets,) of all
-    others; `offsets` says where each row's begin."""
+    """The top-k tokens of each target: `ids` (targets, k), `logprobs` (targets, k) at the temperature, `rest` (targets,) the log-probability of all other
+    tokens; `offsets` are the index of each row's first target."""
 
     ids: np.ndarray
     logprobs: np.ndarray
@@ -49,11 +49,11 @@ class CachedTopK:
 
     @property
     def share(self) -> float:
-        """The mean share of probability that was kept."""
+        """The mean probability that the top-k tokens cover."""
         return 1.0 - float(np.exp(self.rest, dtype=np.float64).mean()) if len(self.rest) else 1.0
 
     def gather(self, numbers: Sequence[int], collate: Collate) -> dict[str, Any]:
-        """What was kept of these rows, one after the other, as `topk_logprobs`."""
+        """The cached values of these rows, one after the other, as `topk_logprobs`."""
         parts = [slice(int(self.offsets[number]), int(self.offsets[number + 1])) for number in numbers]
         held = {name: np.concatenate([getattr(self, name)[part] for part in parts or [slice(0, 0)]]) for name in TYPES}
         ids = torch.from_numpy(held["ids"].astype(np.int64))
@@ -61,7 +61,7 @@ class CachedTopK:
 
 
 class CacheWriter:
-    """Arrays that are filled row by row, in a folder beside their place where one can be written, else in memory."""
+    """Fills the arrays row by row, in a temporary folder beside the cache folder, or in memory where that cannot be written."""
 
     def __init__(self, place: Path | None, offsets: np.ndarray, top_k: int) -> None:
         self.place, self.offsets = place, offsets
@@ -85,13 +85,13 @@ class CacheWriter:
         return np.lib.format.open_memmap(self.beside / f"{name}.npy", mode="w+", dtype=TYPES[name], shape=shape)
 
     def put(self, rows: range, said: TopKLogprobs) -> None:
-        """What was said at the targets of these rows, in their order."""
+        """Write the top-k log-probabilities at the targets of these rows."""
         part = slice(int(self.offsets[rows.start]), int(self.offsets[rows.stop]))
         for name, array in self.arrays.items():
             array[part] = getattr(said, name).cpu().numpy()
 
     def finish(self) -> CachedTopK:
-        """Move the folder to its place, whole or not at all."""
+        """Rename the temporary folder to the cache folder: all of it, or nothing."""
         if self.beside is not None and self.place is not None:
             try:
                 self._settle(self.beside, self.place)
@@ -116,7 +116,7 @@ class CacheWriter:
 
 
 def read(place: Path | None, offsets: np.ndarray, top_k: int) -> CachedTopK | None:
-    """What was kept there, memory-mapped; None where it isn't there or is damaged."""
+    """The cached arrays, memory-mapped; None if they are missing or damaged."""
     if place is None or not (place / DOCUMENT).is_file():
         return None
     try:

@@ -17,8 +17,8 @@ from autotrain_llm.run.engine.objective import Batch, Objective, Sums
 
 
 def distilled(task: Objective, alpha: float, temperature: float, *, pairs: bool) -> Objective:
-    """The objective of a task together with a teacher, whose share is `alpha` (0 to 1). `pairs`: whether the
-    items of the task are pairs, else tokens. The batch holds its `distill_target`."""
+    """The objective of a task with a teacher's share `alpha` (0 to 1). `pairs`: whether an item of the task is a pair of answers, else a token. The batch holds
+    its `distill_target`."""
     share, softening = alpha, temperature**2
     of_tokens = not pairs
 
@@ -39,7 +39,7 @@ def distilled(task: Objective, alpha: float, temperature: float, *, pairs: bool)
         }
 
     def derived_metrics(measured: Mapping[str, float]) -> dict[str, float]:
-        """What follows from a task's loss is not to follow from the mixture."""
+        """Metrics that are derived from the loss are derived from the task's part of it."""
         own = {"loss": measured["task_loss"]} if "loss" in measured and "task_loss" in measured else {}
         return task.derived_metrics({**measured, **own})
 
@@ -47,7 +47,7 @@ def distilled(task: Objective, alpha: float, temperature: float, *, pairs: bool)
 
 
 def of_chosen(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """The targets that belong to a pair's chosen answer, and one over the tokens of that answer for each of them."""
+    """The indices of the targets in chosen answers, and for each 1 / the number of tokens in its answer."""
     answers = batch["target_answers"]
     where = torch.nonzero(answers % 2 == 0).flatten()  # chosen answers come first in their pairs
     return where, lengths(batch).double().reciprocal()[answers[where]]

@@ -1,4 +1,4 @@
-"""The teacher of a run: a frozen model beside the batches, or what it said of all rows before the first step."""
+"""The teacher: a frozen model that runs with each batch (online), or once over all rows before the first step (cached)."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ OverProcesses = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass
 class Teacher:
-    """A frozen model with the head that its logits are made with."""
+    """A frozen model with its head."""
 
     model: nn.Module
     head: Head
     layout: BatchLayout
 
     def hidden_states(self, batch: dict[str, Any], vocab_size: int) -> TeacherHidden:
-        """What it knows at each target of a batch, of the first words of its vocabulary."""
+        """The hidden states (or logits) at each target of a batch, with the head cut to the first `vocab_size` tokens."""
         with torch.no_grad():
             hidden = self.layout.forward(self.model, batch, HIDDEN).hidden
         assert hidden is not None
@@ -68,14 +68,14 @@ class Teacher:
 
 
 class _Targets:
-    """What both ways of asking have in common: the settings, and which targets of a batch are compared."""
+    """Makes the distillation target of a batch: shared by both kinds of teacher."""
 
     def __init__(self, plan: Plan, vocab_size: int, pairs: bool) -> None:
         assert plan.distillation is not None
         self.settings, self.vocab_size, self.pairs = plan.distillation, vocab_size, pairs
 
     def of(self, batch: dict[str, Any], said: TeacherHidden | TopKLogprobs) -> dict[str, Any]:
-        """The batch with its lesson."""
+        """The batch with its `distill_target`."""
         where, weights = of_chosen(batch) if self.pairs else (None, None)
         targets = batch["target_labels"].numel() if where is None else where.numel()
         heard = (said.hidden if isinstance(said, TeacherHidden) else said.ids).shape[0]
@@ -89,7 +89,7 @@ class _Targets:
 
 
 class OnlineTeacher:
-    """Asks the teacher about each batch. `rows` are those it sees, where they are not the student's."""
+    """Runs the teacher on each batch. `rows` are those it sees, where they are not the student's."""
 
     stage: str | None = None
 
@@ -108,9 +108,9 @@ class OnlineTeacher:
 
 
 class CachedTeacher:
-    """Asks the teacher once about all rows, or finds what it said where that was kept; then it is let go."""
+    """Runs the teacher once over all rows, or reads its top-k log-probabilities from the cache; then the model is freed."""
 
-    stage: str | None = "Asking the teacher"
+    stage: str | None = "Running the teacher"
 
     def __init__(
         self,
@@ -144,14 +144,14 @@ class CachedTeacher:
         attach_teacher_inputs(loop, self.kept)
         self.seconds = round(time.perf_counter() - began, 3)
         share = self.kept["train"].share
-        from_where = "asked now" if missing else "kept from an earlier run"
+        from_where = "computed now" if missing else "cached by an earlier run"
         advice = "; a lower --distill-temperature or more of --distill-top-k keep more" if share < LITTLE else ""
         self.watch.note(
-            f"Of each position the teacher's {top_k} likeliest tokens ({from_where}): {share:.1%} of its probability{advice}"
+            f"The teacher's top {top_k} tokens at each position ({from_where}): {share:.1%} of its probability{advice}"
         )
 
     def _ask(self, teacher: Teacher, side: str, offsets: Any, top_k: int, loop: Loop) -> cache.CachedTopK:
-        """The processes share the work, each its turn of a round; the first of each machine writes, the others keep it in memory."""
+        """Run the teacher over one side of the rows. The ranks take turns; the first rank of each machine writes, the others keep the result in memory."""
         args = loop.args
         writing = cache.CacheWriter(self.places[side] if args.local_process_index == 0 else None, offsets, top_k)
         rows = self.rows[side]
@@ -178,7 +178,7 @@ class CachedTeacher:
         return self.targets.of(batch, TopKLogprobs(**batch["topk_logprobs"]))
 
     def outcome(self) -> dict[str, Any]:
-        """What run.json keeps of it."""
+        """What run.json records of the cache."""
         top_k = int(self.kept["train"].ids.shape[1])
         shares = {side: round(kept.share, 6) for side, kept in self.kept.items()}
         return {"top_k": top_k, "kept_probability": shares, "seconds": self.seconds}
@@ -189,7 +189,7 @@ def _any_of(loop: Loop, here: bool) -> bool:
 
 
 def _shared(own: TopKLogprobs | None, count: int, top_k: int, loop: Loop) -> TopKLogprobs:
-    """What one process said, in all of them."""
+    """Broadcast one rank's top-k log-probabilities to all ranks."""
     if loop.args.world_size == 1:
         assert own is not None
         return own
@@ -200,7 +200,7 @@ def _shared(own: TopKLogprobs | None, count: int, top_k: int, loop: Loop) -> Top
 
 
 def attach_teacher_inputs(loop: Loop, teacher_inputs: dict[str, Any]) -> None:
-    """Let the loop's batches come with what is looked up for their rows."""
+    """Make the loop's batches come with the teacher inputs of their rows."""
     loop.train_rows = IndexedDataset(loop.train_rows, teacher_inputs["train"])
     if loop.valid_rows is not None:
         loop.valid_rows = IndexedDataset(loop.valid_rows, teacher_inputs["valid"])
@@ -209,7 +209,7 @@ def attach_teacher_inputs(loop: Loop, teacher_inputs: dict[str, Any]) -> None:
 def make_teacher(
     plan: Plan, inputs: RunInputs, loaded: Loaded, layout: BatchLayout, watch: ProgressCallback, *, pairs: bool
 ) -> OnlineTeacher | CachedTeacher:
-    """The teacher that the plan decided on, laid out as the student is. Called before the first step, after the student was loaded."""
+    """The teacher of the plan, in the layout of the student. Called before the first step, after the student was loaded."""
     decided, prepared = plan.distillation, inputs.prepared
     assert decided is not None and prepared is not None and inputs.teacher is not None
     if not isinstance(layout, Flat):
@@ -228,7 +228,7 @@ def make_teacher(
 
 
 def _shared_vocab_size(student: nn.Module, layout: BatchLayout, decided: DistillPlan, watch: ProgressCallback) -> int:
-    """Over how many tokens the two are compared: those that both have a row for."""
+    """How many tokens are compared: those that both vocabularies have."""
     own, sizes = _rows_of_head(student, layout), decided.embedding_rows
     if sizes is None:
         return min(own, decided.tokens or own)
@@ -245,7 +245,7 @@ def _rows_of_head(model: nn.Module, layout: BatchLayout) -> int:
 
 
 def _place(plan: Plan, inputs: RunInputs, vocab_size: int, side: str) -> Path | None:
-    """Where it is kept: named by rows, weights, and all that decides what is said."""
+    """The cache folder, named by rows, weights and settings."""
     if inputs.cache is None or inputs.teacher is None or plan.distillation is None:
         return None
     folder = inputs.cache.parent / "distillation"
@@ -263,12 +263,12 @@ def _loaded(plan: Plan, inputs: RunInputs, layout: BatchLayout) -> Teacher:
 
 
 def head_of(model: nn.Module, layout: BatchLayout) -> Head:
-    """What makes the logits of a model that is laid out so."""
+    """The head of a model in this layout."""
     return flat_head(causal_model(model)) if isinstance(layout, Flat) else padded_head(model)
 
 
 def load_teacher(plan: Plan, inputs: RunInputs) -> nn.Module:
-    """The teacher in the type that its files have, or in 4 bits; an adapter is merged into its base, unless that is quantised."""
+    """The teacher in the dtype of its files, or in 4 bits; an adapter is merged into its base, unless that is quantised."""
     assert plan.distillation is not None and inputs.teacher is not None
     located = inputs.teacher.located
     options = loading_options(plan, inputs.token)
@@ -284,7 +284,7 @@ def load_teacher(plan: Plan, inputs: RunInputs) -> nn.Module:
 
 
 def own_type(located: Located, plan: Plan) -> torch.dtype:
-    """The type of the files; half precision without an exponent to spare is widened where a processor would compute in it."""
+    """The dtype of the files; fp16 is widened to float32 on a CPU."""
     while located.base is not None:
         located = located.base
     kind = dtype_of(located) or torch.float32

@@ -13,7 +13,7 @@ from autotrain_llm.run.engine.layouts import PromptGroup
 
 
 class UnpairedPreferences(Preferences):
-    """Each item a prompt with one answer and whether it is a good one; a pair is two items, the chosen answer first."""
+    """Items are a prompt with one answer, labelled good or bad; a pair makes two items, the chosen answer first."""
 
     answers_each = 1
     mismatches = True
@@ -43,12 +43,12 @@ class UnpairedPreferences(Preferences):
         return replace(super().__getitem__(index), label=self.label(index))
 
     def mismatched(self, item: AnswerItem, other: int) -> AnswerItem:
-        """`item`, with the answer of another one beside its own."""
+        """`item` with the answer of another item to its own prompt, for KTO's estimate of the KL divergence."""
         return replace(item, mismatched=replace(item.prompt_group, answers=self.prompt_group(other).answers))
 
 
 def _split_at_answer(row: Row) -> tuple[np.ndarray, Row]:
-    """A row's tokens before the first that is trained on, and the rest."""
+    """The tokens before the first trained one, and the rest."""
     ids, trained = (np.asarray(part) for part in row)
     start = int(np.argmax(trained))
     return ids[:start], (ids[start:], trained[start:])

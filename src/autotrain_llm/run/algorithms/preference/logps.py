@@ -1,4 +1,4 @@
-"""What a batch says of its answers: summed log-probabilities, those of the reference beside them, and the numbers that are logged."""
+"""Log-probabilities of pairs of answers under policy and reference, and the metrics that are logged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ NLL = "_nll_of_chosen"
 
 @dataclass(frozen=True)
 class PairLogps:
-    """Pairs of answers under the policy and under its reference, in nats: each (pairs,). `of_chosen` and `of_rejected` are their lengths in tokens."""
+    """Summed log-probabilities of pairs of answers under the policy and the reference, in nats: each (pairs,). `of_chosen` and `of_rejected` are their lengths in
+    tokens."""
 
     chosen: torch.Tensor
     rejected: torch.Tensor
@@ -39,18 +40,18 @@ class PairLogps:
 
     @property
     def margin(self) -> torch.Tensor:
-        """By how much more the policy raises the chosen answer."""
+        """The difference of both log-ratios."""
         return self.chosen_ratio - self.rejected_ratio
 
 
 def pair_logps(output: FlatOutput, batch: Mapping[str, Any]) -> PairLogps:
-    """The pairs of a batch whose answers lie in turn, chosen first."""
+    """The pairs of a batch whose answers alternate, chosen first."""
     policy, reference, tokens = sequence_logps(output, batch), batch["reference"], lengths(batch)
     return PairLogps(policy[0::2], policy[1::2], reference[0::2], reference[1::2], tokens[0::2], tokens[1::2])
 
 
 def of_chosen(output: FlatOutput, batch: Mapping[str, Any], chosen: torch.Tensor) -> Sums:
-    """The tokens of the answers that are `chosen` (answers,): their likelihood, and how many of them are likeliest."""
+    """Metrics of the tokens of the answers that are `chosen` (answers,): negative log-likelihood and accuracy."""
     assert output.logprobs is not None and output.correct is not None
     taken = chosen.to(output.logprobs.device)[batch["target_answers"]]
     logprobs, correct = output.logprobs.detach().double()[taken], output.correct[taken].double()
@@ -58,12 +59,12 @@ def of_chosen(output: FlatOutput, batch: Mapping[str, Any], chosen: torch.Tensor
 
 
 def perplexity(measured: Mapping[str, float]) -> dict[str, float]:
-    """e to the mean negative log-likelihood of the chosen answers' tokens."""
+    """exp of the mean negative log-likelihood of the chosen answers' tokens."""
     return {"perplexity": math.exp(min(measured[NLL], LARGEST_LOSS_OF_A_PERPLEXITY))} if NLL in measured else {}
 
 
 def pair_metrics(chosen: torch.Tensor, rejected: torch.Tensor) -> Sums:
-    """The rewards of pairs, under the names that TRL logs them by."""
+    """The rewards of pairs, by the names TRL logs them under."""
     return {
         "rewards/chosen": mean_of(chosen),
         "rewards/rejected": mean_of(rejected),

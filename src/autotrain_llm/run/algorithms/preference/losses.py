@@ -1,7 +1,7 @@
-"""The losses of `--dpo-loss`, each a number per pair, by the names that TRL gives them.
+"""The losses of `--dpo-loss`, one number per pair, by TRL's names.
 
-With r the log-ratio of policy and reference of an answer, c the chosen answer, j the rejected one and m = r(c) - r(j). Each is
-written from its paper; where TRL 1.16 settles what a paper leaves open, its reading is followed and said.
+With r the log-ratio of policy and reference of an answer, c the chosen answer, j the rejected one and m = r(c) - r(j). Each follows its paper; where the
+paper leaves something open, TRL 1.16.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What dpo, orpo and kto minimise: sums over the pairs, or the answers, of a batch."""
+"""The losses of dpo, orpo and kto: sums over the pairs, or the answers, of a batch."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def orpo(settings: Mapping[str, Any]) -> Objective:
 
 
 def log_odds(logprob: torch.Tensor) -> torch.Tensor:
-    """log(P / (1 - P)) of a log-probability, held off P = 1 by the smallest step of its type."""
+    """log(P / (1 - P)) of a log-probability, clamped one epsilon below P = 1."""
     logprob = logprob.clamp(max=-torch.finfo(logprob.dtype).eps)
     return logprob - torch.log(-torch.expm1(logprob))
 
@@ -108,14 +108,14 @@ def kto(settings: Mapping[str, Any]) -> Objective:
 
 
 def _margin(measured: Mapping[str, float]) -> dict[str, float]:
-    """Good and bad answers are not in pairs: between their means."""
+    """The difference of the mean rewards of good and bad answers, which are not paired."""
     rewards = [measured.get(f"rewards/{side}") for side in ("chosen", "rejected")]
     margin = {"rewards/margins": rewards[0] - rewards[1]} if rewards[0] is not None and rewards[1] is not None else {}
     return margin | perplexity(measured)
 
 
 def _every_other(batch: Batch) -> torch.Tensor:
-    """The chosen answers of pairs that lie in turn: (answers,)."""
+    """A mask (answers,) of the chosen answers in alternating pairs."""
     return torch.arange(int(batch["answers"])) % 2 == 0
 
 

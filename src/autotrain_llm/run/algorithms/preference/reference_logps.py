@@ -33,14 +33,14 @@ FORMAT = 1
 
 
 class ReferenceLogps:
-    """Puts into a batch what its objective compares with: `reference`, a log-probability for each answer, and `kl`."""
+    """Adds to a batch what the objective needs of the reference model: `reference`, a log-probability per answer, and for kto `kl`."""
 
     def __init__(self, layout: BatchLayout, source: ReferenceModel, cache: LogprobCache | None = None) -> None:
         self.layout, self.source, self.cache = layout, source, cache
-        self.stage = "Computing what the reference says" if cache else None
+        self.stage = "Computing reference log-probabilities" if cache else None
 
     def prepare(self, loop: Loop) -> None:
-        """With `cache`, compute the reference's side of all items, once, or find it where it was kept."""
+        """With a cache, compute the reference log-probabilities of all items once, or read them."""
         if self.cache is None:
             return
         for side, items in (("train", loop.train_rows), ("valid", loop.valid_rows)):
@@ -55,7 +55,7 @@ class ReferenceLogps:
                     write(path, items.reference)
 
     def _compute(self, items: Preferences, shape: tuple[int, int], loop: Loop) -> np.ndarray:
-        """The reference's log-probability of each answer of each item; the processes share the work."""
+        """The reference log-probability of each answer of each item; the ranks share the work."""
         logps = torch.zeros(shape, dtype=torch.float64, device=loop.args.device)
         for index, chunk in enumerate(no_grad_batches(map(items.tokens, range(len(items))))):
             if index % loop.args.world_size == loop.args.process_index:
@@ -68,7 +68,7 @@ class ReferenceLogps:
     def augment(
         self, batch: dict[str, Any], model: nn.Module, over_processes: Callable[[torch.Tensor], torch.Tensor]
     ) -> dict[str, Any]:
-        """The batch with what is missing. `model` is the policy; `over_processes` adds up a tensor of each process."""
+        """The batch with `reference` and, for kto, `kl`."""
         if "mismatched" in batch:  # one call for both answers to a prompt, so that it is computed once
             own, other = self.of(batch["both"], model).reshape(-1, 2).unbind(1)
             return batch | {"reference": own, "kl": self._kl(batch["mismatched"], other, model, over_processes)}
@@ -86,7 +86,7 @@ class ReferenceLogps:
         model: nn.Module,
         over_processes: Callable[[torch.Tensor], torch.Tensor],
     ) -> torch.Tensor:
-        """The mean log-ratio of policy and `reference` (answers,) over the answers of all processes, not below zero."""
+        """The mean log-ratio of policy and `reference` (answers,) over the answers of all ranks, clamped at 0."""
         with torch.no_grad(), evaluating(model):
             policy = sequence_logps(self.layout.forward(model, dict(batch), LOGPROBS), batch)
         ratios = policy - reference
@@ -95,7 +95,7 @@ class ReferenceLogps:
 
 
 def make_reference_logps(plan: Plan, inputs: RunInputs, loaded: Loaded, layout: BatchLayout) -> ReferenceLogps:
-    """The reference that the plan decided on, laid out as the policy is. Called before the first step."""
+    """The reference model of the plan, in the layout of the policy. Called before the first step."""
     cache = None
     if plan.objective.reference and plan.objective.reference.when == BEFOREHAND:
         folder = inputs.cache.parent / "references" if inputs.cache else None
@@ -104,13 +104,13 @@ def make_reference_logps(plan: Plan, inputs: RunInputs, loaded: Loaded, layout: 
 
 
 class LogprobCache:
-    """What references said before, by the content of rows and weights, in a folder; without a folder nothing is kept."""
+    """Reference log-probabilities on disk, by the content of rows and weights; without a folder nothing is cached."""
 
     def __init__(self, folder: Path | None, *settings: object) -> None:
         self.folder, self.settings = folder, settings
 
     def path(self, side: str, source: ReferenceModel) -> Path | None:
-        """The file for one side of the data."""
+        """The cache file of one side of the data."""
         if self.folder is None:
             return None
         digest = hashlib.blake2b(json.dumps([FORMAT, side, *self.settings]).encode(), digest_size=16)
@@ -121,7 +121,7 @@ class LogprobCache:
 
 
 def read(path: Path | None, shape: tuple[int, int]) -> np.ndarray | None:
-    """The numbers of this shape that were written there."""
+    """The cached array; None if it is missing, damaged or of another shape."""
     try:
         logps = np.load(path, allow_pickle=False) if path is not None else None
     except (OSError, ValueError, EOFError):
@@ -130,7 +130,7 @@ def read(path: Path | None, shape: tuple[int, int]) -> np.ndarray | None:
 
 
 def write(path: Path, logps: np.ndarray) -> None:
-    """Put the numbers there, whole or not at all: what can't be kept is computed again."""
+    """Write the array, all of it or nothing; a failure is ignored."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npy", delete=False) as beside:

@@ -1,4 +1,4 @@
-"""Load or make a model that scores: a classifier of one label, its head kept where it has one and new from the run's seed where not."""
+"""Load or make a classifier of one label; its head is kept if it has one, else initialised from the seed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from autotrain_llm.run.engine.loading import (
 
 
 def load_classifier_to_train(plan: Plan, inputs: RunInputs) -> Loaded:
-    """The scorer in the type it is trained in, as `run.model.load` has it for models that generate; its head always in float32."""
+    """The classifier in the dtype it is trained in, as `run.engine.loading.load` has it for causal models; its head always in float32."""
     set_seed(plan.seed)
     tokenizer = load_tokenizer(plan, inputs)
     if plan.model.kind == SCRATCH:
@@ -55,7 +55,8 @@ def _new(plan: Plan, tokenizer: PreTrainedTokenizerBase) -> LlamaForSequenceClas
 
 
 def _lora(adapter: AdapterPlan, new: Iterable[str]) -> LoraConfig:
-    """The adapter's configuration; what is new beneath it is trained as a whole and saved with it, or the scores could not be had again."""
+    """The adapter's configuration. Modules with new weights are trained whole and saved with the adapter: without them the scores could not be
+    reproduced."""
     config = lora_config(adapter)
     config.task_type = "SEQ_CLS"
     config.modules_to_save = list(new) or None

@@ -1,4 +1,4 @@
-"""What the card of a model that scores says of its use."""
+"""The section of the model card on how to use a reward model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from autotrain_llm.planning.plan import Plan
 
 
 def how_to_score(plan: Plan) -> list[str]:
-    """Lines of Markdown: what the model is for, and how its scores are had."""
+    """Lines of Markdown: what the model is for, and how to score a text."""
     adapter = bool(plan.adapter and not plan.adapter.merge)
     name = "AutoPeftModelForSequenceClassification" if adapter else "AutoModelForSequenceClassification"
     package = "peft" if adapter else "transformers"

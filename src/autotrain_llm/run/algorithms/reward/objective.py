@@ -1,4 +1,4 @@
-"""What a reward model minimises: the score of the better answer of a pair above that of the worse one."""
+"""The loss of a reward model: the score of the chosen answer above that of the rejected one."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def _batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
 
 
 def _bins(margin: torch.Tensor) -> Sums:
-    """For each tenth of confidence: by how much the confidence of its pairs exceeds how many of them are right, of all pairs.
+    """For each tenth of confidence: the sum of confidence minus accuracy, over the number of all pairs.
 
-    A pair's confidence is that of the side it takes, σ(|m|), from a half to one.
+    A pair's confidence is the sigmoid of its margin's absolute value, from 0.5 to 1.
     """
     confidence = torch.sigmoid(margin.abs())
     excess = confidence - (margin > 0).double()
@@ -74,7 +74,7 @@ def _bins(margin: torch.Tensor) -> Sums:
 
 
 def _calibration(measured: Mapping[str, float]) -> dict[str, float]:
-    """The expected calibration error (Guo et al. 2017, arXiv:1706.04599) of all evaluation pairs; a few training pairs don't tell it."""
+    """The expected calibration error (Guo et al. 2017, arXiv:1706.04599) of all evaluation pairs; a training batch has too few for it."""
     if "loss" not in measured:
         return {}
     return {"calibration": sum(abs(value) for name, value in measured.items() if name.startswith(BIN))}

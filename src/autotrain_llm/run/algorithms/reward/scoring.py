@@ -14,7 +14,7 @@ BATCH = 16
 
 @torch.inference_mode()
 def scores(model: Any, rows: Sequence[list[int]], padding: int) -> Iterator[float]:
-    """The score of each row, batch by batch. A model that knows no padding token gets one row at a time."""
+    """The score of each row, batch by batch. A model without a padding token gets one row at a time."""
     layout = PaddedScores(padding)
     size = BATCH if model.config.get_text_config().pad_token_id is not None else 1
     for start in range(0, len(rows), size):

@@ -1,7 +1,6 @@
-"""From scores to advantages: what each token of an answer was worth beyond what was expected of it.
+"""From scores to advantages.
 
-Tokens of several answers lie one after the other in flat float64 arrays (tokens,); `lengths` (answers,) says how many belong to each, at
-least one. Nothing here knows a model.
+Tokens of all answers are concatenated in flat float64 arrays (tokens,); `lengths` (answers,) are the tokens of each, at least one. Nothing here knows a model.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ TOKEN_EPSILON = 1e-8
 
 
 def token_rewards(scores: np.ndarray, kl: np.ndarray, lengths: np.ndarray, kl_coef: float) -> np.ndarray:
-    """Each token's reward (tokens,): minus `kl_coef` times its log-ratio `kl` (tokens,), and at an answer's last token its score too."""
+    """Each token's reward (tokens,): minus `kl_coef` times its log-ratio `kl` (tokens,), plus the score at an answer's last token."""
     rewards = -kl_coef * kl
     rewards[np.cumsum(lengths) - 1] += scores
     return rewards
@@ -45,29 +44,29 @@ def generalised_advantages(
 
 
 def discounted(rewards: np.ndarray, lengths: np.ndarray, gamma: float) -> np.ndarray:
-    """What each token and those after it brought (tokens,), later rewards times `gamma` for each step."""
+    """The discounted return from each token on (tokens,)."""
     return generalised_advantages(rewards, np.zeros_like(rewards), lengths, gamma, 1.0)[1]
 
 
 def fit_slope(guesses: np.ndarray, returns: np.ndarray) -> float:
-    """The share of `guesses`, between 0 and 1, that foretells `returns` best beside a constant: the slope of least squares, held there."""
+    """The least-squares slope of `returns` on `guesses`, clamped to [0, 1]."""
     apart = guesses - guesses.mean()
     spread = float((apart**2).sum())
     return min(max(float((apart * returns).sum()) / spread, 0.0), 1.0) if spread > 0 else 0.0
 
 
 def whiten(advantages: np.ndarray) -> np.ndarray:
-    """With mean nought and deviation one over all tokens; those that are all alike become nought."""
+    """Normalised to mean 0 and standard deviation 1 over all tokens; constant advantages become 0."""
     return (advantages - advantages.mean()) / (advantages.std() + TOKEN_EPSILON)
 
 
 def in_groups(scores: np.ndarray, size: int) -> np.ndarray:
-    """Scores (answers,) as (prompts, size): the answers to one prompt lie one after the other."""
+    """Scores (answers,) as (prompts, size): the answers to one prompt are adjacent."""
     return scores.reshape(-1, size)
 
 
 def grpo_advantages(scores: np.ndarray, size: int) -> np.ndarray:
-    """By how much each score is above its group's mean, in deviations of its group (DeepSeekMath, arXiv:2402.03300, section 4.1.2)."""
+    """(score - group mean) / group standard deviation (DeepSeekMath, arXiv:2402.03300, section 4.1.2)."""
     groups = in_groups(scores, size)
     return (
         dr_grpo_advantages(scores, size).reshape(groups.shape) / (_deviations(groups)[:, None] + GROUP_EPSILON)
@@ -75,13 +74,13 @@ def grpo_advantages(scores: np.ndarray, size: int) -> np.ndarray:
 
 
 def dr_grpo_advantages(scores: np.ndarray, size: int) -> np.ndarray:
-    """By how much each score is above its group's mean (Dr. GRPO, arXiv:2503.20783): hard and easy prompts weigh what their scores say."""
+    """score - group mean (Dr. GRPO, arXiv:2503.20783): prompts are not reweighted by their difficulty."""
     groups = in_groups(scores, size)
     return (groups - groups.mean(1, keepdims=True)).ravel()
 
 
 def rloo_advantages(scores: np.ndarray, size: int) -> np.ndarray:
-    """By how much each score is above the mean of the others in its group (RLOO, arXiv:2402.14740)."""
+    """score - mean of the group's other scores (RLOO, arXiv:2402.14740)."""
     groups = in_groups(scores, size)
     others = (groups.sum(1, keepdims=True) - groups) / (size - 1)
     return (groups - others).ravel()
@@ -95,7 +94,7 @@ GROUP_ADVANTAGES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 
 
 def group_deviations(scores: np.ndarray, size: int) -> np.ndarray:
-    """The deviation of each group's scores (prompts,), as of a sample."""
+    """The sample standard deviation of each group's scores (prompts,)."""
     return _deviations(in_groups(scores, size))
 
 
@@ -105,8 +104,8 @@ def _deviations(groups: np.ndarray) -> np.ndarray:
 
 @dataclass
 class KlController:
-    """The price of moving away from the reference. With a `target`, in nats per answer, it follows what was measured (Ziegler et al. 2019,
-    arXiv:1909.08593, section 2.2): after each phase it is multiplied by 1 + 0.1 e, e the relative error held within ±0.2."""
+    """The KL coefficient. With a `target`, in nats per answer, it is adapted after each rollout (Ziegler et al. 2019, arXiv:1909.08593, section 2.2): multiplied by
+    1 + 0.1 e, e the relative error clamped to ±0.2."""
 
     coefficient: float
     target: float | None = None
@@ -115,13 +114,13 @@ class KlController:
     MOST = 0.2
 
     def measured(self, kl: float) -> None:
-        """`kl` is the mean over a phase's answers of policy and reference's summed log-ratio."""
+        """Adapt to `kl`, the mean over a rollout's answers of the summed log-ratio of policy and reference."""
         if self.target is not None:
             error = min(max(kl / self.target - 1, -self.MOST), self.MOST)
             self.coefficient *= 1 + self.RATE * error
 
 
 def explained_variance(values: np.ndarray, returns: np.ndarray) -> float:
-    """The share of the returns' variance that the values knew before: 1 is all, 0 is none; 0 where returns don't vary."""
+    """1 - Var(returns - values) / Var(returns); 0 where the returns are constant."""
     spread = float(returns.var())
     return 1 - float((returns - values).var()) / spread if spread > 0 else 0.0

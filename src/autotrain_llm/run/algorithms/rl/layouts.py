@@ -1,4 +1,4 @@
-"""Answers laid out for a policy: log-probabilities at the temperature that they are sampled at, the entropy, and where asked for values."""
+"""Batch layouts of a policy: log-probabilities at the sampling temperature, the entropy, and values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FlatPolicy(Flat):
 
 
 class PaddedPolicy(Padded):
-    """Answers under one another, each padded on the right; the model learns to be called with what is to be predicted."""
+    """Answers as rows, each padded on the right; the model's forward is extended to take target positions."""
 
     def __init__(self, model: nn.Module, pad_token: int, temperature: float) -> None:
         super().__init__(pad_token)
@@ -43,7 +43,7 @@ class PaddedPolicy(Padded):
 
 
 def _forward_like(causal: PreTrainedModel) -> Any:
-    """A forward with the signature of the model's own, which generate() reads; with targets it answers as a policy."""
+    """A forward with the signature of the model's own, which generate() reads; with target positions it returns log-probabilities, entropy and values."""
 
     @functools.wraps(type(causal).forward)
     def forward(self: PreTrainedModel, *args: Any, target_positions: torch.Tensor | None = None, **kwargs: Any) -> Any:
@@ -88,5 +88,5 @@ def _padded_forward(
 
 
 def _at(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """States (rows, length, H) of the targets' places (K, H)."""
+    """The hidden states (K, H) at the target positions, of (rows, length, H)."""
     return states.reshape(-1, states.shape[-1]).index_select(0, positions)

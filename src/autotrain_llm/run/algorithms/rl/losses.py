@@ -1,4 +1,4 @@
-"""What a token of an answer costs: the clipped surrogate of the policy, the clipped error of the value, the estimate of a divergence.
+"""The loss of each token: the clipped surrogate of the policy, the clipped error of the value, the estimate of a KL divergence.
 
 All take and return tensors (tokens,); an objective adds them up and the loop divides by the answer tokens of the whole step.
 """
@@ -17,13 +17,13 @@ def clipped_policy_loss(
 
 
 def clipped_share(logprobs: torch.Tensor, old: torch.Tensor, advantages: torch.Tensor, clip: float) -> torch.Tensor:
-    """1 for the tokens whose ratio the clipping took out of the loss, else 0."""
+    """1 for the tokens whose gradient is clipped away, else 0."""
     ratio = torch.exp(logprobs - old)
     return (((ratio > 1 + clip) & (advantages > 0)) | ((ratio < 1 - clip) & (advantages < 0))).double()
 
 
 def clipped_value_loss(values: torch.Tensor, old: torch.Tensor, returns: torch.Tensor, clip: float) -> torch.Tensor:
-    """Half the larger of (V - R)² and (V' - R)², V' being the value held within `clip` of what it was when the answers were scored."""
+    """Half the larger of (V - R)² and (V' - R)², V' being the value clipped to within `clip` of its value at sampling time."""
     held = torch.maximum(torch.minimum(values, old + clip), old - clip)
     return 0.5 * torch.maximum((values - returns) ** 2, (held - returns) ** 2)
 

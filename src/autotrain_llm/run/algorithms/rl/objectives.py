@@ -1,4 +1,4 @@
-"""What ppo and grpo minimise: sums over the tokens of sampled answers."""
+"""The losses of ppo, grpo and spo: sums over the tokens of sampled answers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _policy(
     more: Callable[[FlatOutput, Batch], torch.Tensor],
     measured: Callable[[FlatOutput, Batch], Sums],
 ) -> Objective:
-    """What both have: the clipped surrogate and the entropy; `more` is what else each token costs."""
+    """The clipped surrogate and the entropy bonus; `more` is what else is added to the loss of each token."""
     clip, bonus = float(settings["rl_clip_range"]), float(settings["rl_entropy_coef"])
 
     def surrogate(output: FlatOutput, batch: Batch) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Prompts that a policy answers."""
+"""The dataset of a policy: prompts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from autotrain_llm.data.rows import TokenRows
 
 
 class Prompts(Dataset[Any]):
-    """Prepared rows that are prompts. None of them is an item of a batch: batches are made of answers."""
+    """Prepared rows that are prompts. As a dataset it is empty: batches are made of sampled answers."""
 
     mismatches = False
 

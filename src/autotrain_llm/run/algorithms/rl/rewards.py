@@ -1,4 +1,4 @@
-"""Score a policy's answers: by reward models, which read decoded text with tokenizers of their own, and by the user's functions."""
+"""Rewards of sampled answers: reward models, which read decoded text with their own tokenizers, and the user's functions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NO_TOKEN = -1
 
 
 class Reward(Protocol):
-    """What scores answers: `examples` are the rows that they answer, one for each answer."""
+    """Scores answers; `examples` are the rows of their prompts, one for each answer."""
 
     def score(
         self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
@@ -44,7 +44,7 @@ class Reward(Protocol):
 
 
 class RewardModel:
-    """A frozen classifier of one label. Each text is written as the rows it was trained on; one that is too long loses its start."""
+    """A frozen classifier of one label. A text is formatted as the rows it was trained on; one that is too long is truncated at the start."""
 
     def __init__(
         self,
@@ -102,8 +102,7 @@ class RewardModel:
 
     @contextmanager
     def _padding_known(self, rows: Sequence[list[int]]) -> Iterator[int]:
-        """The token that fills up; a score is read at the last token that is another. Where the model knows none it may be any that ends
-        none of these texts."""
+        """The padding token: a score is read at the last token that is another. A model without one gets any token that ends none of these texts."""
         config = self.model.config.get_text_config()
         known = config.pad_token_id
         if known is None:
@@ -116,7 +115,7 @@ class RewardModel:
 
 
 def _flat_of(model: nn.Module) -> FlatScores | None:
-    """The flat layout for a classifier that can be called with it."""
+    """The flat layout, where the classifier supports it."""
     known = causal_model(model).config.get_text_config().pad_token_id
     try:
         return FlatScores(model, NO_TOKEN if known is None else known)
@@ -125,7 +124,7 @@ def _flat_of(model: nn.Module) -> FlatScores | None:
 
 
 class RewardFunction:
-    """A function of the user's, called with prompts, completions and the other columns of the rows."""
+    """The user's function, called with prompts, completions and the other columns of the rows."""
 
     def __init__(self, place: Place, columns: Sequence[str]) -> None:
         self.place, self.columns = place, columns
@@ -139,7 +138,7 @@ class RewardFunction:
 
 
 class MissingEndPenalty:
-    """One for an answer that was cut off before it ended."""
+    """1 for an answer that was cut off before its end token, else 0."""
 
     def score(
         self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
@@ -149,10 +148,7 @@ class MissingEndPenalty:
 
 @dataclass(frozen=True)
 class Rewards:
-    """What a run's sources of reward say of answers to the prompts of one side, and what that comes to.
-
-    names: one for each source, in the order of the columns of what a call returns.
-    """
+    """All rewards of a run, for the prompts of one side of the data. `names` has one for each, in the order of the columns that a call returns."""
 
     names: tuple[str, ...]
     weights: np.ndarray
@@ -180,22 +176,22 @@ class Rewards:
 
     @property
     def has_models(self) -> bool:
-        """Whether any reward is a model's."""
+        """Whether any reward is a model."""
         return any(isinstance(reward, RewardModel) for reward in self.sources)
 
     def truncated(self, answers: int) -> np.ndarray:
-        """Of the answers of the last call, those that some reward model could not read from their start (answers,)."""
+        """Which answers of the last call some reward model could read only without their start (answers,)."""
         found = [
             reward.truncated for reward in self.sources if isinstance(reward, RewardModel) and len(reward.truncated)
         ]
         return np.logical_or.reduce([np.zeros(answers, dtype=bool), *found])
 
     def total(self, scores: np.ndarray) -> np.ndarray:
-        """What an answer is worth: its scores, each times its weight (answers,)."""
+        """The weighted sum of the scores (answers,)."""
         return scores @ self.weights
 
     def on(self, inputs: RunInputs, side: str) -> Rewards:
-        """The same for the rows of another side."""
+        """The same rewards for another side of the data."""
         examples, rows = (
             (inputs.dataset.train, inputs.prepared.train)
             if side == "train"
@@ -206,7 +202,7 @@ class Rewards:
 
 
 def load_rewards(plan: Plan, inputs: RunInputs, loaded: Loaded, side: str = "train") -> Rewards:
-    """The rewards of a plan, its reward models loaded, for the rows of this side: train or valid. Raises RunFailed."""
+    """The rewards of a plan with their models loaded, for one side of the data: train or valid. Raises RunFailed."""
     assert plan.rollouts is not None
     entries = plan.rollouts.rewards
     assert isinstance(inputs.prepared.train, TokenRows)
@@ -247,7 +243,7 @@ def _load_reward_model(entry: RewardPlan, plan: Plan, inputs: RunInputs) -> Rewa
 
 
 def load_reward_classifier(entry: RewardPlan, plan: Plan, inputs: RunInputs, dtype: torch.dtype) -> Any:
-    """The classifier that a reward of the plan names."""
+    """The classifier of one reward in the plan."""
     facts = inputs.reward_models.get(str(entry.source))
     assert facts is not None
     options = loading_options(plan, inputs.token)
@@ -258,7 +254,7 @@ def load_reward_classifier(entry: RewardPlan, plan: Plan, inputs: RunInputs, dty
 
 
 def _with_exact_head(model: Any) -> Any:
-    """The classifier with its head in float32: two scores in bf16 that differ by less than a hundredth would be the same."""
+    """The classifier with its head in float32: in bf16, scores that differ by less than about 0.01 would be equal."""
     for name, module in causal_model(model).named_children():
         if name in HEADS and model.dtype in (torch.bfloat16, torch.float16):
             module.float().register_forward_pre_hook(_in_float32)
@@ -270,7 +266,7 @@ def _in_float32(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Numbers of texts of like length, as many together as fit. A batch has none that is less than half as long as its longest."""
+    """Indices of texts of similar length, as many to a batch as fit; none is shorter than half the longest."""
     batches: list[list[int]] = []
     for number in np.argsort([-length for length in lengths], kind="stable").tolist():
         longest = lengths[batches[-1][0]] if batches else 0

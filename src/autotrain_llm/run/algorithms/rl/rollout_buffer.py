@@ -1,4 +1,4 @@
-"""A phase: answers that were sampled together, what was found out about them, and in which step which of them is learnt from."""
+"""A rollout: answers that were sampled together, their log-probabilities, values and advantages, and the step that trains on each of them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ OF_VALUES = {"values": "old_values", "baseline": "baseline", "returns": "returns
 class Answers:
     """Sampled answers, `each` to a prompt, one prompt after the other.
 
-    rows: the number of each prompt among the prepared rows (prompts,). ids: int32, the tokens of all answers one after the other; lengths:
-    how many belong to each (answers,), at least one. finished: whether each ended by itself; cut: whether it was scored without the start
-    of its text.
+    rows: the index of each prompt among the prepared rows (prompts,). ids: int32, the tokens of all answers, concatenated; lengths: the tokens of each
+    (answers,), at least one. finished: whether each has an end token; truncated: whether a reward model read it without its start.
     """
 
     rows: np.ndarray
@@ -41,7 +40,7 @@ class Answers:
 
     @property
     def starts(self) -> np.ndarray:
-        """Where in `ids` each answer begins."""
+        """The index in `ids` of each answer's first token."""
         return np.cumsum(self.lengths) - self.lengths
 
     def completion(self, number: int) -> np.ndarray:
@@ -49,7 +48,7 @@ class Answers:
         return self.ids[start : start + int(self.lengths[number])]
 
     def prompt_groups(self, numbers: Sequence[int], prompts: Any) -> list[PromptGroup]:
-        """These answers, those to one prompt that follow one another together; `prompts` are the prepared rows."""
+        """These answers as prompt groups, adjacent answers to one prompt together; `prompts` are the prepared rows."""
         found: list[tuple[int, list[int]]] = []
         for number in numbers:
             prompt = int(number) // self.each
@@ -65,12 +64,12 @@ class Answers:
         )
 
     def with_prompts(self, prompts: Any) -> Iterator[int]:
-        """The tokens of each answer and its prompt; `prompts` are the prepared rows."""
+        """The number of tokens of each answer with its prompt; `prompts` are the prepared rows."""
         for number, length in enumerate(self.lengths):
             yield int(length) + len(prompts[int(self.rows[number // self.each])][0])
 
     def tokens_of(self, numbers: Sequence[int]) -> np.ndarray:
-        """The places in `ids` of these answers' tokens."""
+        """The indices in `ids` of these answers' tokens."""
         starts = self.starts
         spans = [np.arange(starts[number], starts[number] + self.lengths[number]) for number in numbers]
         return np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
@@ -78,13 +77,12 @@ class Answers:
 
 @dataclass
 class RolloutBatch(Answers):
-    """Answers ready to be learnt from, from step `first_step` of the run on; `number` counts phases from 0.
+    """Answers to train on from step `first_step` of the run on; `number` counts rollouts from 0.
 
-    scores: what each source of reward said (answers, sources); rewards: what they come to (answers,). Per token (tokens,): the
-    log-probabilities of the policy that wrote them and of the reference, the values it had, what the value head's word is added to to make
-    them where that is anything, and what follows, advantages and returns.
-    trust: where values begin as the reward model's word, the share of it that counts. kl_coef: the price of divergence in this phase;
-    seconds: how long it took to make. stopped: whether the policy has moved so far that nothing more is learnt from it.
+    scores: of each reward (answers, rewards); rewards: their weighted sum (answers,). Per token (tokens,): log-probabilities of the policy that sampled them and
+    of the reference, values, the reward model's share of the values (baseline), advantages and returns. reward_value_weight: the weight of the reward
+    model's prefix scores. Per prompt, for spo: tracked_values and the policy's divergence. kl_coef: the KL coefficient of this rollout; seconds: how long it
+    took to sample. stopped: whether the policy's KL divergence reached the limit of early stopping.
     """
 
     number: int
@@ -105,13 +103,13 @@ class RolloutBatch(Answers):
     stopped: bool = False
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All of it, to be written."""
+        """All fields as arrays, to be saved."""
         held = {one.name: getattr(self, one.name) for one in fields(self)}
         return {name: np.asarray(value) for name, value in held.items() if value is not None}
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> RolloutBatch:
-        """What `arrays` gave."""
+        """The rollout of these arrays."""
         held = {one.name: arrays[one.name] for one in fields(cls) if one.name in arrays}
         given: dict[str, Any] = {name: array.item() if array.ndim == 0 else array for name, array in held.items()}
         return cls(**given)
@@ -119,7 +117,7 @@ class RolloutBatch(Answers):
 
 @dataclass(frozen=True)
 class RolloutSchedule:
-    """The plan's sizes of a phase, and what decides its order."""
+    """The plan's rollout sizes, and the seed of every order."""
 
     seed: int
     prompts: int
@@ -136,13 +134,13 @@ class RolloutSchedule:
         return cls(seed, **{one.name: getattr(decided, one.name) for one in fields(cls) if one.name != "seed"})
 
     def rows_of(self, number: int) -> np.ndarray:
-        """The prompts of a phase: a seeded order for each pass over all of them, cut into phases."""
+        """The prompts of a rollout: a seeded order for each epoch, cut into rollouts."""
         epoch, part = divmod(number, self.phases_of_epoch)
         order = np.random.default_rng((self.seed, epoch)).permutation(self.prompts)
         return order[part * self.prompts_of_phase : (part + 1) * self.prompts_of_phase]
 
     def seeds_of(self, *which: int, count: int) -> list[int]:
-        """A seed for each of a phase's answers."""
+        """A seed for each answer of a rollout."""
         state = np.random.SeedSequence((self.seed, *which)).generate_state(count, np.uint64)
         return [int(one) >> 1 for one in state]
 
@@ -150,11 +148,11 @@ class RolloutSchedule:
         return steps_of_pass(len(rollout.lengths), self.answers_of_step)
 
     def last_step(self, rollout: RolloutBatch) -> int:
-        """The step of the run after the last that learns from this phase."""
+        """The step after the last that trains on this rollout."""
         return rollout.first_step + self.passes * self.steps_of_pass(rollout)
 
     def share(self, rollout: RolloutBatch, update: int, micro_batch: int, slots: int) -> np.ndarray:
-        """The answers of one of `slots` batches of a step: a seeded order of prompts for each pass, shared out evenly."""
+        """The answers of one of `slots` micro-batches of a step: a seeded order of prompts for each pass, split evenly."""
         steps = self.steps_of_pass(rollout)
         done, step = divmod(update - rollout.first_step, steps)
         order = np.random.default_rng((self.seed, rollout.number, done)).permutation(len(rollout.rows))
@@ -164,7 +162,7 @@ class RolloutSchedule:
 
 @dataclass
 class MicroBatch:
-    """One batch of one process: a phase, the numbers of its answers, and what the phase measured."""
+    """One batch of one process: the indices of its answers in a rollout, and the rollout's metrics."""
 
     rollout: RolloutBatch
     numbers: np.ndarray
@@ -172,7 +170,7 @@ class MicroBatch:
 
 
 class RolloutCollator:
-    """Lays a slot's answers out, with what was found out about their tokens, in the order of the targets."""
+    """Collates the answers of a micro-batch with their tokens' values, in the order of the targets."""
 
     def __init__(self, collate: Any, prompts: Any) -> None:
         self.collate, self.prompts = collate, prompts
@@ -196,7 +194,7 @@ class RolloutCollator:
 
 
 def save_rollout(rollout: RolloutBatch, coefficient: float, folder: Path) -> None:
-    """Write a phase and the price that the next one begins with, whole or not at all."""
+    """Write a rollout and the KL coefficient of the next one, all of it or nothing."""
     unfinished = folder / f".{FILE}"
     with unfinished.open("wb") as file:
         np.savez(file, allow_pickle=False, coefficient=np.asarray(coefficient), **rollout.arrays())
@@ -204,6 +202,6 @@ def save_rollout(rollout: RolloutBatch, coefficient: float, folder: Path) -> Non
 
 
 def load_rollout(folder: Path) -> tuple[RolloutBatch, float]:
-    """What `save_rollout` wrote."""
+    """Read what `save_rollout` wrote."""
     with np.load(folder / FILE, allow_pickle=False) as arrays:
         return RolloutBatch.of_arrays(arrays), float(arrays["coefficient"])

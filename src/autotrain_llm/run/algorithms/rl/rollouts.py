@@ -1,6 +1,6 @@
-"""Where the batches of ppo and grpo come from: phases in which the policy writes answers, which are scored, weighed and learnt from.
+"""Where the batches of ppo, grpo and spo come from: rollouts of the policy, which are scored and trained on.
 
-Each process writes and measures its share, and all of them hold the whole phase, so that two learn in each step what one would.
+Each process samples and scores its share, and all of them hold the whole rollout, so that two processes train on the same batches as one.
 """
 
 from __future__ import annotations
@@ -52,15 +52,14 @@ from autotrain_llm.run.generation.types import Sample
 if TYPE_CHECKING:
     from autotrain_llm.run.engine.loop import Loop
 
-TRAINING, EVALUATION = 0, 1  # sides of the data, in seeds
+TRAINING, EVALUATION = 0, 1  # sides of the data, as part of a seed
 EXACT = torch.float64  # of sums
 SAMPLES = "samples.jsonl"
-SAMPLES_PER_ROLLOUT = 4  # answers of each phase that are written down
+SAMPLES_PER_ROLLOUT = 4  # written to samples.jsonl
 
 
 class RolloutWorker:
-    """Writes answers to prompts, which are prepared rows, scores them, and finds out what models say of their tokens; the processes share
-    the work."""
+    """Samples answers to prepared prompts, scores them, and computes log-probabilities and values of their tokens; the processes share the work."""
 
     def __init__(
         self,
@@ -75,7 +74,7 @@ class RolloutWorker:
         self.rewards, self.reference, self.baseline = rewards, reference, baseline
 
     def write(self, loop: Loop, rows: np.ndarray, seeds: Sequence[int], each: int) -> tuple[Answers, np.ndarray]:
-        """`each` answers to each of these rows' prompts, and what each source of reward says of them (answers, sources)."""
+        """Sample `each` answers to each of these rows' prompts; returns them with the scores of each reward (answers, rewards)."""
         process, processes = loop.args.process_index, loop.args.world_size
         share = np.array_split(np.arange(len(rows)), processes)[process]
         first, last = (int(share[0]), int(share[-1]) + 1) if len(share) else (0, 0)
@@ -87,8 +86,8 @@ class RolloutWorker:
         return gather_rollouts(samples, scores, self.rewards.truncated(len(samples)), rows, own, len(rows) * each, loop)
 
     def measure(self, loop: Loop, answers: Answers, *, values: bool) -> dict[str, np.ndarray]:
-        """For each token of the answers: the policy's log-probability, its entropy, where asked for what its value head says, and what a
-        reward model says so far where values begin as that, and the reference's log-probability where there is one; float64 (tokens,)."""
+        """For each token of the answers, float64 (tokens,): the policy's log-probability and entropy, the values and the reward model's prefix scores where the
+        algorithm has them, and the reference log-probability where there is a reference model."""
         said = self._forward_logps(loop, answers, policy_of(loop), VALUES if values else LOGPROBS)
         found = {"logprobs": said[0], "entropy": said[1]}
         if values:
@@ -118,7 +117,7 @@ class RolloutWorker:
     def _forward_tokens(
         self, loop: Loop, answers: Answers, say: Callable[[dict[str, Any]], Sequence[torch.Tensor | None]]
     ) -> np.ndarray:
-        """What is said of the tokens of batches, up to three numbers of each (3, tokens); the processes share them."""
+        """Up to three numbers for each token (3, tokens), computed batch by batch; the processes share the batches."""
         known = np.zeros((3, len(answers.ids)))
         for number, members in enumerate(no_grad_batches(answers.with_prompts(self.prompts))):
             if number % loop.args.world_size != loop.args.process_index:
@@ -132,13 +131,13 @@ class RolloutWorker:
 
 
 def policy_of(loop: Loop) -> nn.Module:
-    """The model that is trained, without the wrapper of parallel training, in which all processes would have to call it equally often."""
+    """The trained model without its DDP wrapper, whose forward all processes would have to call equally often."""
     model: Any = loop.model
     return model
 
 
 def all_reduce_sum(share: np.ndarray, loop: Loop) -> np.ndarray:
-    """What each process holds a part of, with nought for the others' parts."""
+    """Sum arrays over all processes; each holds its own part and zeros elsewhere."""
     if loop.args.world_size == 1:
         return share
     return loop.over_processes(torch.from_numpy(share).to(loop.args.device)).cpu().numpy()
@@ -153,7 +152,7 @@ def gather_rollouts(
     count: int,
     loop: Loop,
 ) -> tuple[Answers, np.ndarray]:
-    """The answers of all processes and their scores, of which these lie in `own`."""
+    """The answers of all processes with their scores; this process's are those in `own`."""
     about = np.zeros((count, 3), dtype=np.int64)
     about[own, :2] = [(len(sample.completion), sample.finished) for sample in samples] or np.zeros((0, 2))
     about[own, 2] = truncated
@@ -171,7 +170,7 @@ def gather_rollouts(
 
 
 class RolloutSource:
-    """The loop's source of batches: makes a phase when the first of its batches is asked for, and keeps what is needed to go on from it."""
+    """The loop's source of batches: samples a rollout when its first batch is drawn, and saves what a resumed run needs."""
 
     def __init__(
         self,
@@ -217,16 +216,16 @@ class RolloutSource:
             self.estimator.save(folder)
 
     def restore(self, model: nn.Module, checkpoint: Path) -> None:
-        """Go on as it was when the checkpoint was written."""
+        """Continue from a checkpoint."""
         load_value_head(model, checkpoint)
         self.rollout, self.controller.coefficient = load_rollout(checkpoint)
         self.estimator.restore(checkpoint)
         self.measured = self._metrics(self.rollout)
 
-    # --- phases -----------------------------------------------------------------------------------------------------
+    # --- rollouts -----------------------------------------------------------------------------------------------------
 
     def micro_batch(self, update: int, number: int) -> MicroBatch:
-        """A batch of this process, the `number`th of those that a step of the run accumulates."""
+        """A batch of this process, the `number`th that the step accumulates."""
         loop = self._loop
         assert loop is not None
         self._decide_whether_to_stop()
@@ -244,7 +243,7 @@ class RolloutSource:
         return MicroBatch(self.rollout, self.schedule.share(self.rollout, update, place, slots), self.measured)
 
     def _decide_whether_to_stop(self) -> None:
-        """Whether the last step found the policy too far from the one that wrote the answers; all processes decide alike."""
+        """Stop training on the rollout if the last step's KL divergence exceeded the limit; the same decision in all processes."""
         moved, self._approx_kl = self._approx_kl, []
         if not moved:
             return
@@ -284,7 +283,7 @@ class RolloutSource:
         return made
 
     def _metrics(self, rollout: RolloutBatch) -> Sums:
-        """What every log of the phase's steps says of it."""
+        """The metrics of a rollout, which every log of its steps repeats."""
         found = of_answers(rollout, rollout.scores, self.worker.rewards)
         found["advantage_std"] = np.asarray([rollout.advantages.std()])
         if rollout.reference is not None:
@@ -299,14 +298,14 @@ class RolloutSource:
 
 
 def divergences(rollout: RolloutBatch) -> np.ndarray:
-    """The summed log-ratio of policy and reference of each answer (answers,)."""
+    """The log-ratio of policy and reference, summed over each answer (answers,)."""
     assert rollout.reference is not None
     return np.add.reduceat(rollout.logprobs - rollout.reference, rollout.starts)
 
 
 def of_answers(answers: Answers, scores: np.ndarray, rewards: Rewards) -> dict[str, np.ndarray]:
-    """What is to be averaged over answers: rewards, each source's own, lengths in tokens, whether they ended, and where models score them
-    whether they were scored without their start."""
+    """Arrays whose means are logged: rewards, those of each source, lengths in tokens, the share with an end token and, for reward models, the share
+    that was truncated."""
     found = {
         "reward": rewards.total(scores),
         **{f"rewards/{name}": scores[:, place] for place, name in enumerate(rewards.names)},
@@ -319,12 +318,12 @@ def of_answers(answers: Answers, scores: np.ndarray, rewards: Rewards) -> dict[s
 
 
 def of_divergence(answers: Answers, apart: np.ndarray) -> dict[str, np.ndarray]:
-    """How far the policy is from its reference, per token and per answer; `apart` is the log-ratio of each token."""
+    """The log-ratio of policy and reference per token (`apart`), and summed per answer."""
     return {"kl": apart, "objective/kl": np.add.reduceat(apart, answers.starts)}
 
 
 class HeldOutRewards:
-    """Measures answers to the prompts that were held out, one to each, with the same random numbers in every evaluation."""
+    """Evaluates one answer to each held-out prompt, with the same random numbers every time."""
 
     def __init__(self, worker: RolloutWorker, seed: int) -> None:
         self.worker, self.seed = worker, seed
@@ -342,7 +341,7 @@ class HeldOutRewards:
 
 
 class SampleLog:
-    """`samples.jsonl`: a few answers of each phase. A resumed run drops those that lie after its checkpoint."""
+    """`samples.jsonl`: the first answers of each rollout. A resumed run removes the lines after its checkpoint."""
 
     def __init__(self, folder: Path, resumed_at: int | None) -> None:
         self.path = folder / SAMPLES
@@ -353,7 +352,7 @@ class SampleLog:
         self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
     def add(self, rollout: RolloutBatch, worker: RolloutWorker) -> None:
-        """The phase's first answers, as text."""
+        """Append the rollout's first answers, as text."""
         with self.path.open("a", encoding="utf-8") as file:
             for number in range(min(SAMPLES_PER_ROLLOUT, len(rollout.lengths))):
                 file.write(json.dumps(self._entry(rollout, number, worker), ensure_ascii=False) + "\n")
@@ -375,7 +374,7 @@ class SampleLog:
 
 
 class _StepOrder(Order[list[tuple[int, int]]]):
-    """The slots of an epoch's steps, by the number of the step in the whole run."""
+    """The micro-batches of an epoch's steps, by the number of the step in the whole run."""
 
     def __init__(self, steps: int, slots: int) -> None:
         self.steps, self.slots, self.epoch = steps, slots, 0
@@ -393,7 +392,7 @@ class _StepOrder(Order[list[tuple[int, int]]]):
 
 
 class _MicroBatches(Dataset[MicroBatch]):
-    """Looks a slot's answers up when it is asked for, which makes a phase where that is needed."""
+    """Looks up a micro-batch when it is drawn, which samples a rollout if a new one is due."""
 
     def __init__(self, rollouts: RolloutSource, order: _StepOrder) -> None:
         self.rollouts, self.order = rollouts, order
@@ -406,7 +405,7 @@ class _MicroBatches(Dataset[MicroBatch]):
 
 
 class _RolloutLoader(DataLoader[Any]):
-    """Batches in their order."""
+    """Batches in the order of the sampler."""
 
     def set_epoch(self, epoch: int) -> None:
         order: Any = self.batch_sampler

@@ -1,6 +1,6 @@
-"""The value head: what a policy expects its answer still to bring, before each token, from the hidden state that predicts it.
+"""The value head: the expected return before each token, from the hidden state that predicts it.
 
-It lives in the wrapped model, so that parallel training, autocast and adapters see it, and is left out of what is saved as the model.
+It is a module of the wrapped model, so that parallel training, autocast and adapters see it, and is left out when the model is saved.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FILE = "value_head.safetensors"
 
 
 class ValueHead(nn.Module):
-    """One linear map in float32, nought where nothing else was put there; on the policy's last hidden state, or on that of a backbone of its own."""
+    """One linear map in float32, initialised to 0; on the policy's last hidden state, or on that of a backbone of its own."""
 
     def __init__(self, hidden_size: int, backbone: nn.Module | None = None) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class ValueHead(nn.Module):
         self.backbone = backbone
 
     def forward(self, hidden: torch.Tensor, through: Callable[[nn.Module], torch.Tensor]) -> torch.Tensor:
-        """The value before each of K tokens (K,): of the policy's hidden states (K, H), or of what `through` gets from the own backbone."""
+        """The value before each of K tokens (K,): of the policy's hidden states (K, H), or of what `through` returns for its own backbone."""
         if self.backbone is not None:
             hidden = through(self.backbone)
         with torch.autocast(hidden.device.type, enabled=False):
@@ -40,14 +40,14 @@ class ValueHead(nn.Module):
 
 
 def add_value_head(model: nn.Module, kind: str) -> None:
-    """Put a new value head into a model; `separate` copies the backbone, with what of it is trained and what is not."""
+    """Add a new value head to a model; `separate` copies the backbone, with its trainable and frozen parameters."""
     causal = causal_model(model)
     backbone = copy.deepcopy(causal.base_model) if kind == SEPARATE else None
     put_value_head(model, ValueHead(causal.config.get_text_config().hidden_size, backbone))
 
 
 def put_value_head(model: nn.Module, head: ValueHead) -> None:
-    """Make this the value head of a model."""
+    """Set the value head of a model."""
     causal = causal_model(model)
     head.to(causal.device)
     if causal.dtype == torch.float64:
@@ -63,7 +63,7 @@ def value_head_of(model: nn.Module) -> ValueHead | None:
 
 @contextmanager
 def without_value_head(model: nn.Module) -> Iterator[None]:
-    """The model as everybody else knows it."""
+    """The model without its value head, while the context lasts."""
     causal: Any = causal_model(model)
     head = value_head_of(model)
     if head is None:
@@ -77,7 +77,7 @@ def without_value_head(model: nn.Module) -> Iterator[None]:
 
 
 def save_value_head(model: nn.Module, folder: Path) -> None:
-    """Write what of the head is trained, whole or not at all."""
+    """Write the head's trainable parameters, all of them or nothing."""
     head = value_head_of(model)
     if head is None:
         return
@@ -88,7 +88,7 @@ def save_value_head(model: nn.Module, folder: Path) -> None:
 
 
 def load_value_head(model: nn.Module, folder: Path) -> None:
-    """Give the head the weights of a checkpoint."""
+    """Load the head from a checkpoint."""
     head = value_head_of(model)
     if head is not None:
         head.load_state_dict(load_file(folder / FILE), strict=False)  # what is frozen is the model's own

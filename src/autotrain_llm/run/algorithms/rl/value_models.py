@@ -1,4 +1,4 @@
-"""The value head that a plan decided on, and where values begin as the reward model: a copy of it that learns on, or what it says as it is."""
+"""The value function of a plan: a new head, a copy of the reward model that is trained, or the frozen reward model plus a head."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD
 
 
 def add_decided_value_head(plan: Plan, inputs: RunInputs, model: nn.Module) -> None:
-    """Put the plan's value head into the policy; nothing where it has none."""
+    """Add the plan's value head to the policy."""
     assert plan.rollouts is not None
     kind = plan.rollouts.rl_value_model
     if kind == OF_REWARD:
@@ -34,14 +34,14 @@ def add_decided_value_head(plan: Plan, inputs: RunInputs, model: nn.Module) -> N
 
 
 class PrefixRewardBaseline:
-    """What a frozen reward model, times its weight, says of answers as far as they are written."""
+    """A frozen reward model's score of each prefix of an answer, times its weight."""
 
     def __init__(self, reward: RewardModel, weight: float, layout: BatchLayout) -> None:
         self.reward, self.weight, self.layout = reward, weight, layout
 
     @torch.no_grad()
     def of(self, batch: dict[str, Any]) -> torch.Tensor:
-        """Before each of the K tokens of a batch in the policy's layout (K,). Call it outside of autocast, as whole answers are scored."""
+        """The score before each of the K tokens of a batch in the policy's layout (K,). Call it outside of autocast, as for whole answers."""
         classifier = causal_model(self.reward.model.to(batch["input_ids"].device))
         places = batch["target_positions"]
         if self.layout.name != PaddedPolicy.name:
@@ -57,7 +57,7 @@ class PrefixRewardBaseline:
 
 
 def make_prefix_baseline(plan: Plan, rewards: Rewards, layout: BatchLayout) -> PrefixRewardBaseline | None:
-    """The reward model that a plan's values begin as and that stays as it is; None where there is none."""
+    """The frozen reward model of a plan whose values start from its prefix scores; else None."""
     assert plan.rollouts is not None
     if plan.rollouts.rl_value_model != CORRECTED:
         return None
@@ -70,7 +70,7 @@ def make_prefix_baseline(plan: Plan, rewards: Rewards, layout: BatchLayout) -> P
 
 
 def _of_reward(plan: Plan, inputs: RunInputs, policy: PreTrainedModel) -> ValueHead:
-    """The reward model, its score head times its weight: before each token what it would score the answer as it stands.
+    """A value head made of the reward model, its score head times its weight: before each token, the score of the answer so far.
 
     All of it is trained, or with an adapter its head and an adapter like the policy's.
     """
@@ -95,7 +95,7 @@ def _of_reward(plan: Plan, inputs: RunInputs, policy: PreTrainedModel) -> ValueH
 
 
 def _with_adapter(backbone: PreTrainedModel, adapter: AdapterPlan) -> nn.Module:
-    """The backbone with a new adapter, which alone is trained, in float32."""
+    """The backbone with a new adapter; only that is trained, in float32."""
     backbone.requires_grad_(False)
     made = inject_adapter_in_model(lora_config(adapter), backbone)
     for one in made.parameters():

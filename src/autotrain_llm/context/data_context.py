@@ -127,7 +127,7 @@ class DataContext:
             offline=config.offline,
             token=self.models.token,
             trainer=config.trainer,
-            **{field: config.value_of(name) for field, name in columns.items()},
+            **{field: getattr(config, name) for field, name in columns.items()},
         )
 
     # --- tokens -----------------------------------------------------------------------------------------------------

@@ -202,7 +202,7 @@ def _not_checked(config: Config, context: RunContext) -> tuple[str, ...]:
 
 def _objective(config: Config, context: RunContext, reference: ReferencePlan | None) -> ObjectivePlan:
     spec = config.trainer_spec
-    settings = {name: config.value_of(name) for name in spec.settings}
+    settings = {name: getattr(config, name) for name in spec.settings}
     return ObjectivePlan(config.trainer, spec.recipe, spec.trl_adapter, settings, reference)
 
 

@@ -223,7 +223,8 @@ def test_everything_that_is_missing_is_named_in_one_go_with_a_usual_value(traine
     assert missing.parameters == tuple(REQUIRED[trainer].split())
     said = read(shlex.split(f"--trainer {trainer} {missing.fix}"))
     assert said.findings == [] and set(said.values) == {"trainer", *missing.parameters}
-    assert list(RULES["P201"].check({"config": resolve(said.values), "trainer": TRAINERS[trainer]})) == []
+    known = {"config": resolve(said.values), "trainer": TRAINERS[trainer], "mistyped": (), "trainer_is_known": True}
+    assert list(RULES["P201"].check(known)) == []
 
 
 def test_the_usual_learning_rate_is_higher_with_lora():

@@ -16,7 +16,7 @@ $(READY): setup.cfg constraints.txt
 demo: $(READY)
 	$(BIN)/python examples/tictactoe/demo.py
 
-# What a change breaks first: everything that is not marked slow. `test-all` is all of it.
+# The quick tests: all that are not marked slow. `test-all` runs all of them.
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow"
 

@@ -1,7 +1,7 @@
-"""Architectures whose attention is known to keep the rows of one stream apart, and what their heads do.
+"""Architectures whose attention keeps the rows of one stream apart, and what their heads compute.
 
-Pure data, so that a plan can say how rows will be laid out before anything heavy is loaded. Each entry is proved by a test that runs the
-architecture packed and separate; what is not here is laid out padded.
+Pure data, so that a plan can decide on the batch layout without importing torch. A test runs each entry packed and row by row; rows of any
+other architecture are padded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the head of an architecture does besides a matrix product: names of numbers in its config."""
+    """What the head computes besides a matrix product: the config keys of its scale and softcap."""
 
     multiplied_by: str | None = None
     divided_by: str | None = None
@@ -58,7 +58,7 @@ ALLOWED: dict[str, Architecture] = {
     "starcoder2": PLAIN,
 }
 
-# Settings of an allowed architecture that take its attention past the registered function, and what they do.
+# Config keys with which an allowed architecture's attention bypasses the registered function, and the reason.
 UNDOING = {
     "use_bidirectional_attention": "attends in both directions",
     "reorder_and_upcast_attn": "computes its attention itself",
@@ -68,7 +68,7 @@ UNDOING = {
 
 
 def keeps_rows_apart(config: Mapping[str, Any]) -> tuple[bool, str]:
-    """Whether the attention of a model with this config.json is known to stay inside segments, and if not, why not."""
+    """Whether the attention of a model with this config.json stays inside segments, and if not, why not."""
     kind = config.get("model_type")
     if kind not in ALLOWED:
         return (

@@ -1,4 +1,5 @@
-"""Which architectures can score texts and which can write them: read from the tables of the installed transformers, as text."""
+"""Which architectures have a sequence classifier and a causal language model: parsed from the installed transformers' source, without
+importing it."""
 
 from __future__ import annotations
 
@@ -13,17 +14,17 @@ WRITING = "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"
 
 
 def classifier_of(model_type: str | None) -> str | None:
-    """The class that scores texts with this architecture, such as `LlamaForSequenceClassification`; None where there is none."""
+    """The sequence classifier of this architecture, such as `LlamaForSequenceClassification`; None where there is none."""
     return _tables().get(SCORING, {}).get(model_type or "")
 
 
 def has_classifier(model_type: str) -> bool:
-    """Whether the installed transformers can score texts with this architecture; True where there is no table to read."""
+    """Whether the installed transformers has a sequence classifier of this architecture; True where its tables can't be read."""
     return model_type in _tables().get(SCORING, {model_type: ""})
 
 
 def has_generator(model_type: str | None) -> bool:
-    """Whether the installed transformers can write text with this architecture; True where there is no table to read."""
+    """Whether the installed transformers has a causal language model of this architecture; True where its tables can't be read."""
     return model_type in _tables().get(WRITING, {model_type: ""})
 
 

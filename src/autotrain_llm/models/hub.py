@@ -23,7 +23,7 @@ METADATA_FILES = (
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository's metadata files in `folder`; the names of all its files and its tensors' shapes as far as the Hub told."""
+    """A repository's metadata files in `folder`; the names of all its files and its tensors' shapes, as far as the Hub lists them."""
 
     folder: Path
     files: tuple[str, ...] | None = None
@@ -39,14 +39,14 @@ class HubFault(Exception):
 
 
 def is_repository_name(name: str) -> bool:
-    """Whether the Hub could have a model of this name: `model` or `owner/model`, at most 96 signs."""
+    """Whether the Hub could have a model of this name: `model` or `owner/model`, at most 96 characters."""
     return len(name) <= 96 and bool(REPOSITORY_NAME.fullmatch(name)) and "--" not in name and ".." not in name
 
 
 def fetch_metadata(
     name: str, revision: str | None, cache_dir: str | Path | None, offline: bool, token: str | None
 ) -> Repository:
-    """Download (or find in the cache) what can be known of a model without its weights. Raises HubFault."""
+    """Download a model's metadata files, or find them in the cache. Raises HubFault."""
     from huggingface_hub import constants
 
     if offline or constants.HF_HUB_OFFLINE:
@@ -58,9 +58,9 @@ def _from_cache(name: str, revision: str | None, cache_dir: str | Path | None) -
     from huggingface_hub import try_to_load_from_cache
 
     for file in ("config.json", "adapter_config.json"):
-        found = try_to_load_from_cache(name, file, cache_dir=cache_dir, revision=revision)
-        if isinstance(found, str):
-            return Repository(Path(found).parent)
+        cached = try_to_load_from_cache(name, file, cache_dir=cache_dir, revision=revision)
+        if isinstance(cached, str):
+            return Repository(Path(cached).parent)
     message = f"{name} is not a folder here, and not in the local cache: nothing can be downloaded offline"
     raise HubFault(HUB_UNREACHABLE, message, "remove --offline (and HF_HUB_OFFLINE), or give the model's folder")
 

@@ -1,4 +1,4 @@
-"""Whether two models are the same files, and what a model's weights are called by their content."""
+"""Whether two models have the same weights, and a digest of a model's files."""
 
 from __future__ import annotations
 
@@ -10,88 +10,88 @@ from pathlib import Path
 from autotrain_llm.models.locate import HUB, Located
 from autotrain_llm.models.metadata import ModelMetadata
 
-LOOKED_AT = 1 << 16  # bytes at the start, the middle and the end of a file
-READ_AT_ONCE = 1 << 24
+SAMPLE_BYTES = 1 << 16  # bytes at the start, the middle and the end of a file
+CHUNK_BYTES = 1 << 24
 
 
 def same_weights(one: ModelMetadata, other: ModelMetadata) -> bool:
-    """Whether both have the same weight files: in the same place, or of the same sizes with the same bytes where it was looked."""
+    """Whether both have the same weight files: the same paths, or equal sizes and equal bytes at start, middle and end."""
     left, right = (list(_weight_files(facts.located)) for facts in (one, other))
     if not left or [path.name for path in left] != [path.name for path in right]:
         return False
-    return all(_look_alike(mine, theirs) for mine, theirs in zip(left, right, strict=True))
+    return all(_same_bytes(mine, theirs) for mine, theirs in zip(left, right, strict=True))
 
 
 def _weight_files(located: Located) -> Iterator[Path]:
-    """An adapter's weights with those of what it sits on."""
+    """An adapter's weight files and its base model's."""
     if located.base is not None:
         yield from _weight_files(located.base)
     if located.folder is not None:
         yield from sorted(located.folder.glob("*.safetensors"))
 
 
-def _look_alike(one: Path, other: Path) -> bool:
+def _same_bytes(one: Path, other: Path) -> bool:
     size = one.stat().st_size
     if size != other.stat().st_size:
         return False
     if one.resolve() == other.resolve():
         return True
     with one.open("rb") as left, other.open("rb") as right:
-        for start in {0, max(0, size // 2 - LOOKED_AT // 2), max(0, size - LOOKED_AT)}:
+        for start in {0, max(0, size // 2 - SAMPLE_BYTES // 2), max(0, size - SAMPLE_BYTES)}:
             left.seek(start)
             right.seek(start)
-            if left.read(LOOKED_AT) != right.read(LOOKED_AT):
+            if left.read(SAMPLE_BYTES) != right.read(SAMPLE_BYTES):
                 return False
     return True
 
 
-def content_of(located: Located, remembered: Path | None = None) -> str:
-    """A name for what a model says: the same for the same files, wherever they lie. A model on the Hub is named by its commit.
+def content_of(located: Located, digest_file: Path | None = None) -> str:
+    """A digest of a model's weights and config: the same for the same files in any folder. A model on the Hub is identified by its commit.
 
-    Where `remembered` names a file, digests are kept in it by path, size and time of change, so that no weight is read twice.
+    Digests are cached in `digest_file` by path, size and modification time, so that no weight file is read twice.
     """
     digest = hashlib.blake2b(digest_size=16)
     if located.base is not None:
-        digest.update(content_of(located.base, remembered).encode())
+        digest.update(content_of(located.base, digest_file).encode())
     folder = located.folder
     if located.kind == HUB and folder is not None:
         digest.update(f"{located.name}@{folder.name}".encode())
     elif folder is not None:
         for path in [*sorted(folder.glob("*.safetensors")), folder / "config.json", folder / "adapter_config.json"]:
             if path.is_file():
-                digest.update(f"{path.name} {_digest_of(path, remembered)}\n".encode())
+                digest.update(f"{path.name} {_digest_of(path, digest_file)}\n".encode())
     return digest.hexdigest()
 
 
-def _digest_of(path: Path, remembered: Path | None) -> str:
+def _digest_of(path: Path, digest_file: Path | None) -> str:
     state = path.stat()
     key = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
-    known = _read(remembered)
-    if key not in known:
+    digests = _read(digest_file)
+    if key not in digests:
         digest = hashlib.blake2b(digest_size=16)
         with path.open("rb") as file:
-            while part := file.read(READ_AT_ONCE):
+            while part := file.read(CHUNK_BYTES):
                 digest.update(part)
-        known[key] = digest.hexdigest()
-        _write(remembered, known)
-    return known[key]
+        digests[key] = digest.hexdigest()
+        _write(digest_file, digests)
+    return digests[key]
 
 
-def _read(remembered: Path | None) -> dict[str, str]:
+def _read(digest_file: Path | None) -> dict[str, str]:
     try:
-        return json.loads(remembered.read_text(encoding="utf-8")) if remembered is not None else {}
+        return json.loads(digest_file.read_text(encoding="utf-8")) if digest_file is not None else {}
     except (OSError, ValueError):
         return {}
 
 
-def _write(remembered: Path | None, known: dict[str, str]) -> None:
-    """Put the digests there; where that can't be done, files are read again."""
-    if remembered is None:
+def _write(digest_file: Path | None, digests: dict[str, str]) -> None:
+    """Save the digests; if that fails, the files are read again the next time."""
+    if digest_file is None:
         return
-    beside = remembered.with_suffix(f".{len(known)}.tmp")
+    temporary = digest_file.with_suffix(f".{len(digests)}.tmp")
     try:
-        remembered.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(known), encoding="utf-8")
-        beside.replace(remembered)
+        digest_file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(digests), encoding="utf-8")
+        temporary.replace(digest_file)
     except OSError:
         return

@@ -1,6 +1,6 @@
-"""What the layers of well-known architectures are made of: names of tensors, as the installed library builds and saves them.
+"""Names of the tensors in the layers of common architectures, as the installed transformers saves them.
 
-Pure data, so that weights can be held against their config.json without building a model; a test compares each entry with the model that
+Pure data, so that weights can be compared with their config.json without building a model; a test compares each entry with the model that
 transformers makes. Only architectures whose layers are all alike are here.
 """
 
@@ -11,15 +11,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-ALWAYS = ""  # in place of a setting: the biases are there whatever the config says
+ALWAYS = ""  # in place of a setting: biases that are always there
 GROUP = re.compile(r"\{([\w,]+)\}")
 
 
 @dataclass(frozen=True)
 class Layers:
-    """`at` is what a layer's number stands behind, `needs` the modules that each layer has, `may` those that it can have besides.
+    """`at` is the prefix before a layer's index, `needs` the modules of each layer, `may` its optional ones.
 
-    `biases` says by setting of the config which modules have a bias where it is on; `*` stands for all. Braces spell out several names.
+    `biases` maps a config setting to the modules that have a bias when it is on; `*` means all. Braces expand to several names.
     """
 
     at: str
@@ -32,7 +32,7 @@ class Layers:
         return tuple(_spelt(self.needs))
 
     def knows(self, name: str, config: Mapping[str, Any]) -> bool:
-        """Whether a tensor, named from its layer's number on, belongs to such a layer."""
+        """Whether a tensor, named from its layer's index on, belongs to such a layer."""
         module, _, kind = name.rpartition(".")
         if kind == "bias":
             parts = (part for setting, part in self.biases.items() if setting == ALWAYS or config.get(setting))

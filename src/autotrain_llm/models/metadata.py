@@ -332,8 +332,8 @@ class ModelMetadata:
         return self._parameters_of_shape()
 
     def _parameters_of_shape(self) -> int | None:
-        hidden, layers, words = self.hidden_size, self.layers, self.vocab_size
-        if not hidden or not layers or not words:
+        hidden, layers, vocab_size = self.hidden_size, self.layers, self.vocab_size
+        if not hidden or not layers or not vocab_size:
             return None
         inner = self.intermediate_size or 4 * hidden
         gated = 3 if self.setting("hidden_act") in ("silu", "gelu_pytorch_tanh") else 2
@@ -342,7 +342,7 @@ class ModelMetadata:
         queries, keys = heads * head, (self.number("num_key_value_heads") or heads) * head
         experts = self.number("num_local_experts", "num_experts", "n_routed_experts") or 1
         layer = 2 * hidden * queries + 2 * hidden * keys + experts * gated * hidden * inner + 2 * hidden
-        return (1 if self.is_tied else 2) * words * hidden + layers * layer + hidden
+        return (1 if self.is_tied else 2) * vocab_size * hidden + layers * layer + hidden
 
     @property
     def embedding_rows(self) -> int | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from autotrain_llm.declare.lfs import LFS_POINTER
 
 LARGEST_HEADER = 100_000_000
-# What else begins so, in place of the length of a header.
+# Other files that were saved under this name, by their first bytes.
 PRETENCES = {
     b"<": "is an HTML page, as a link or a login answers in place of a file",
     b"PK\x03\x04": "is no safetensors file but a zip archive, as PyTorch's pickles are, under another name",
@@ -34,7 +34,7 @@ class Tensor:
 
 
 class Damaged(Exception):
-    """Why a file is no whole safetensors file, in a few words."""
+    """The file is not a complete safetensors file; the message is a predicate such as `is truncated`."""
 
 
 def read_header(path: Path) -> dict[str, Tensor]:

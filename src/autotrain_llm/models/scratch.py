@@ -34,7 +34,7 @@ GENERATION_IDS: dict[str, int | list[int]] = {**TOKEN_IDS, "eos_token_id": [3, 0
 
 SMALLEST_VOCABULARY = 512
 LARGEST_VOCABULARY = 32_768
-# What a tokenizer learns from: merges found in the first 64 MB hardly change with more text.
+# Text to train a tokenizer on: merges from the first 64 MB hardly change with more.
 LARGEST_SAMPLE_BYTES = 64_000_000
 # Words, single digits, runs of signs, each with the space before it; then spaces and line ends.
 WORD_PATTERN = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -75,7 +75,7 @@ def parse_size(name: str, parameter: str = "model") -> int:
 
 
 def show_size(parameters: int) -> str:
-    """A number of parameters as a person says it: 985000 is `985k`, 25_000_000 is `25m`."""
+    """A parameter count in short form: 985000 is `985k`, 25_000_000 is `25m`."""
     for unit, factor in (("b", UNITS["b"]), ("m", UNITS["m"])):
         if parameters >= factor:
             return f"{parameters / factor:.3g}{unit}"
@@ -135,8 +135,8 @@ def _candidates(parameters: int, vocab_size: int) -> Iterator[dict[str, Any]]:
         layer = count_parameters({**shape, "num_hidden_layers": 1}) - count_parameters(
             {**shape, "num_hidden_layers": 0}
         )
-        wanted = (parameters - count_parameters({**shape, "num_hidden_layers": 0})) / layer
-        for layers in {math.floor(wanted), math.ceil(wanted)}:
+        exact_layers = (parameters - count_parameters({**shape, "num_hidden_layers": 0})) / layer
+        for layers in {math.floor(exact_layers), math.ceil(exact_layers)}:
             if 2 <= layers <= 128:
                 yield {**shape, "num_hidden_layers": layers}
 
@@ -172,7 +172,7 @@ def _cost(shape: dict[str, Any], parameters: int) -> float:
 
 @dataclass(frozen=True)
 class TrainedTokenizer:
-    """A tokenizer written to `folder`: how many tokens it has, and how much text it learnt from."""
+    """A tokenizer written to `folder`: its vocabulary size, and the text it was trained on."""
 
     folder: Path
     vocab_size: int
@@ -204,13 +204,13 @@ def train_tokenizer(texts: Iterator[str], folder: Path) -> TrainedTokenizer:
 
 def _take_sample(texts: Iterator[str]) -> tuple[list[str], int]:
     sample: list[str] = []
-    taken = 0
+    sample_bytes = 0
     for text in texts:
         sample.append(text)
-        taken += len(text.encode("utf-8", errors="replace"))
-        if taken >= LARGEST_SAMPLE_BYTES:
+        sample_bytes += len(text.encode("utf-8", errors="replace"))
+        if sample_bytes >= LARGEST_SAMPLE_BYTES:
             break
-    return sample, taken
+    return sample, sample_bytes
 
 
 def _train(sample: list[str], vocabulary: int) -> Any:  # a tokenizers.Tokenizer

@@ -1,4 +1,4 @@
-"""A model's weight files: which there are, which are missing or damaged, and what is in them by their headers."""
+"""A model's weight files: present, missing or damaged, and their tensors by their headers."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def read_weights(folder: Path, stem: str = "model") -> Weights:
     damaged: dict[str, str] = {}
     for name in present:
         try:
-            found = read_header(folder / name)
+            header = read_header(folder / name)
         except Damaged as fault:
             damaged[name] = str(fault)
             continue
-        tensors |= found
-        home |= dict.fromkeys(found, folder / name)
+        tensors |= header
+        home |= dict.fromkeys(header, folder / name)
     stored = "pytorch_model*.bin" if stem == "model" else f"{stem}.bin"
     pickles = () if present else tuple(sorted(path.name for path in folder.glob(stored)))
     missing = tuple(name for name in expected if name not in present)
@@ -69,11 +69,11 @@ def _others(folder: Path) -> tuple[str, ...]:
 
 
 def _index_fault(index: Path) -> str | None:
-    """What is wrong with an index that is there and says nothing."""
+    """What is wrong with an index file that names no shards."""
     if not index.exists() or _shards(index):
         return None
     document = read_json(index)
-    return "is no JSON" if document is None else "has no weight_map, which says what lies in which"
+    return "is no JSON" if document is None else "has no weight_map, which maps tensors to files"
 
 
 def remote_weights(located: Located, stem: str = "model") -> Weights:

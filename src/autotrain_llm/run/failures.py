@@ -44,7 +44,7 @@ def explain(fault: BaseException, steps_done: int) -> RunFailed | None:
             f"out of memory {where}",
             "a smaller --batch-size with more --gradient-accumulation, a smaller --block-size, --gradient-checkpointing, or --peft",
         )
-    torch_save_failed = "inline_container" in text and "unexpected pos" in text  # how torch.save meets a full disk
+    torch_save_failed = "inline_container" in text and "unexpected pos" in text  # torch.save's error on a full disk
     if (isinstance(fault, OSError) and fault.errno == 28) or "No space left on device" in text or torch_save_failed:
         return RunFailed(
             f"the disk is full {where}; every complete checkpoint is kept",

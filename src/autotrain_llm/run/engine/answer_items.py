@@ -94,8 +94,8 @@ class _AnswerCollator:
         batch = self.collate([item.prompt_group for item in items])
         counted = [item for item in items if not item.prompt_group.is_padding]
         if all(item.reference is not None for item in items):
-            known = [value for item in counted if item.reference is not None for value in item.reference]
-            batch["reference"] = torch.tensor(known, dtype=torch.float64)
+            ref_logps = [value for item in counted if item.reference is not None for value in item.reference]
+            batch["reference"] = torch.tensor(ref_logps, dtype=torch.float64)
         if all(item.label is not None for item in items):
             batch["labels"] = torch.tensor([bool(item.label) for item in counted], dtype=torch.bool)
         mismatched = [item.mismatched for item in items if item.mismatched is not None]

@@ -1,4 +1,4 @@
-"""Which rows make up which batch, the same whatever the number of processes and wherever a run is resumed."""
+"""Batch order: the same for any number of processes, and after a resume."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RowGroups(Dataset[list[Row]]):
         return [(ids, np.zeros(len(ids), dtype=bool)) for ids, _ in self[index]]
 
     def collating(self, collate: Callable[[Sequence[Row]], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-        """What makes a batch of items, given what lays rows out."""
+        """A collate function for items, given one for rows."""
         return _Collate(collate)
 
 
@@ -109,7 +109,7 @@ class _Numbered(Dataset[Any]):
 
 
 class _Collate:
-    """Lays the rows of all items of a batch out together."""
+    """Collates the rows of all items of a batch."""
 
     def __init__(self, collate: Callable[[Sequence[Row]], dict[str, Any]]) -> None:
         self.collate = collate

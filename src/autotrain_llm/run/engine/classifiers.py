@@ -75,7 +75,9 @@ def load_classifier(
         model = PeftModel.from_pretrained(base, str(located.folder), is_trainable=trainable_adapter)
         return (model if trainable_adapter else model.merge_and_unload()), []
     source = located.name if located.kind == HUB else str(located.folder)
-    kept = options if located.kind == HUB else {name: value for name, value in options.items() if name != "revision"}
+    from_pretrained_options = (
+        options if located.kind == HUB else {name: value for name, value in options.items() if name != "revision"}
+    )
     model, loading = AutoModelForSequenceClassification.from_pretrained(
         source,
         dtype=dtype,
@@ -83,7 +85,7 @@ def load_classifier(
         num_labels=1,
         ignore_mismatched_sizes=True,  # a head of several labels makes way for a new one
         output_loading_info=True,
-        **kept,
+        **from_pretrained_options,
     )
     missing = {name.rpartition(".")[0] for name in loading["missing_keys"]}
     return model, sorted(name for name in missing if name.partition(".")[0] not in HEADS)

@@ -1,6 +1,6 @@
-"""How rows of tokens become the model's input: one flat stream, or padded where an architecture is not known to keep rows apart.
+"""How rows of tokens become the model's input: one flat stream, or padded where an architecture is not known to keep rows apart in a stream.
 
-Both give the objective the same thing: for each token to predict, its log-probability, and the number of the answer it belongs to.
+Both give the objective the same thing: for each target token its log-probability, and the index of its answer.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ class PromptGroup:
         """Each answer with the prompt before it."""
         unseen = np.zeros(len(self.prompt), dtype=bool)
         return [
-            (np.concatenate([self.prompt, ids]), np.concatenate([unseen, trained]) & (not self.is_padding))
-            for ids, trained in self.answers
+            (np.concatenate([self.prompt, ids]), np.concatenate([unseen, loss_mask]) & (not self.is_padding))
+            for ids, loss_mask in self.answers
         ]
 
 
 class BatchLayout(Protocol):
     """`collate` makes a batch of rows, or of prompt groups; `forward` calls the wrapped model with it; `for_generation` makes the model what generate() needs.
 
-    A batch holds the number of its `tokens` and of the padded positions it `padding_tokens_saved`. Its `answers` are the rows, or the answers of the
-    prompt groups that are no padding, one group after the other; `target_answers` says for each token to predict which of them it belongs to, and
-    `answer_rows` for each of them which row it ends.
+    A batch holds its `tokens` and `padding_tokens_saved`, the padding that a padded batch would have added. Its `answers` are the rows, or the
+    answers of the prompt groups that are no padding, one group after the other: their number. `target_answers` (targets,) is the index of
+    each target's answer, `answer_rows` (answers,) the index of the row that each answer ends.
     """
 
     name: str
@@ -74,10 +74,10 @@ class Flat:
         batch = flatten(segments, continues)
         batch["tokens"] = int(batch["input_ids"].numel())
         batch["padding_tokens_saved"] = len(rows) * max(len(ids) for ids, _ in rows) - batch["tokens"]
-        numbers = _answer_numbers(prompt_groups) if answers is None else answers
-        batch["target_answers"] = torch.tensor(numbers)[batch["target_segments"]]
-        batch["answers"] = max(numbers) + 1
-        batch["answer_rows"] = _rows_of_answers(numbers)
+        answer_indices = _answer_indices(prompt_groups) if answers is None else answers
+        batch["target_answers"] = torch.tensor(answer_indices)[batch["target_segments"]]
+        batch["answers"] = max(answer_indices) + 1
+        batch["answer_rows"] = _rows_of_answers(answer_indices)
         return batch
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
@@ -98,16 +98,16 @@ class Padded:
 
     def collate(self, items: Sequence[Row] | Sequence[PromptGroup]) -> dict[str, Any]:
         rows, prompt_groups = _rows_and_groups(items)
-        numbers = _answer_numbers(prompt_groups)
+        answer_indices = _answer_indices(prompt_groups)
         longest = max(len(ids) for ids, _ in rows)
         input_ids = np.full((len(rows), longest), self.pad_token, dtype=np.int64)
         mask = np.zeros((len(rows), longest), dtype=np.int64)
         labels = np.full((len(rows), longest), IGNORED, dtype=np.int64)
-        for number, (ids, trained) in enumerate(rows):
+        for index, (ids, loss_mask) in enumerate(rows):
             length = len(ids)
-            input_ids[number, :length] = ids
-            mask[number, :length] = 1
-            labels[number, : length - 1] = np.where(trained[1:], ids[1:], IGNORED)
+            input_ids[index, :length] = ids
+            mask[index, :length] = 1
+            labels[index, : length - 1] = np.where(loss_mask[1:], ids[1:], IGNORED)
         flat = labels.reshape(-1)
         positions = np.flatnonzero(flat != IGNORED)
         return {
@@ -115,9 +115,9 @@ class Padded:
             "attention_mask": torch.from_numpy(mask),
             "target_positions": torch.from_numpy(positions),
             "target_labels": torch.from_numpy(flat[positions]),
-            "target_answers": torch.tensor(numbers)[torch.from_numpy(positions // longest)],
-            "answers": max(numbers) + 1,
-            "answer_rows": _rows_of_answers(numbers),
+            "target_answers": torch.tensor(answer_indices)[torch.from_numpy(positions // longest)],
+            "answers": max(answer_indices) + 1,
+            "answer_rows": _rows_of_answers(answer_indices),
             "tokens": int(mask.sum()),
             "padding_tokens_saved": 0,
         }
@@ -148,19 +148,19 @@ def _rows_and_groups(items: Sequence[Row] | Sequence[PromptGroup]) -> tuple[list
     return [row for prompt_group in prompt_groups for row in prompt_group.rows()], prompt_groups
 
 
-def _answer_numbers(prompt_groups: Sequence[PromptGroup]) -> list[int]:
+def _answer_indices(prompt_groups: Sequence[PromptGroup]) -> list[int]:
     """For each row, the index of its answer among those that are no padding, else -1."""
-    numbers, count = [], 0
+    answer_indices, count = [], 0
     for prompt_group in prompt_groups:
         for _ in prompt_group.answers:
-            numbers.append(-1 if prompt_group.is_padding else count)
+            answer_indices.append(-1 if prompt_group.is_padding else count)
             count += not prompt_group.is_padding
-    return numbers
+    return answer_indices
 
 
-def _rows_of_answers(numbers: Sequence[int]) -> torch.Tensor:
+def _rows_of_answers(answer_indices: Sequence[int]) -> torch.Tensor:
     """For each answer that is no padding, the segment of the stream, or the padded row, that it ends."""
-    return torch.tensor([row for row, number in enumerate(numbers) if number >= 0], dtype=torch.int64)
+    return torch.tensor([row for row, index in enumerate(answer_indices) if index >= 0], dtype=torch.int64)
 
 
 def _worth_sharing(prompt_groups: Sequence[PromptGroup]) -> bool:
@@ -177,16 +177,18 @@ def _segments(prompt_groups: Sequence[PromptGroup]) -> tuple[list[Row], list[int
     rows: list[Row] = []
     continues: list[int] = []
     answers: list[int] = []
-    numbers = iter(_answer_numbers(prompt_groups))
+    answer_indices = iter(_answer_indices(prompt_groups))
     for prompt_group in prompt_groups:
         parent, own = STANDS_ALONE, prompt_group.rows()
         if len(prompt_group.prompt) and len(own) > 1:
             parent = len(rows)
-            own = [(ids, np.asarray(trained) & (not prompt_group.is_padding)) for ids, trained in prompt_group.answers]
+            own = [
+                (ids, np.asarray(loss_mask) & (not prompt_group.is_padding)) for ids, loss_mask in prompt_group.answers
+            ]
             rows.append((prompt_group.prompt, np.zeros(len(prompt_group.prompt), dtype=bool)))
             continues.append(STANDS_ALONE)
             answers.append(-1)
         rows += own
         continues += [parent] * len(own)
-        answers += [next(numbers) for _ in own]
+        answers += [next(answer_indices) for _ in own]
     return rows, continues, answers

@@ -1,4 +1,4 @@
-"""Load or make the model that a plan names, with its tokenizer, and put an adapter on it where one is asked for."""
+"""Load or create a plan's model and its tokenizer, and add the LoRA adapter."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 @dataclass
 class Loaded:
-    """A model ready to be trained, its tokenizer, and the type its finished weights are saved in."""
+    """A model ready to be trained, its tokenizer, and the dtype its final weights are saved in."""
 
     model: Any
     tokenizer: PreTrainedTokenizerBase
@@ -41,8 +41,8 @@ class Loaded:
 
 
 def load(plan: Plan, inputs: RunInputs) -> Loaded:
-    """The model in the type it is trained in: full training in float32 with autocast, a frozen base in the type it computes in."""
-    set_seed(plan.seed)  # an adapter begins with random numbers too
+    """The model in the dtype it is trained in: float32 with autocast for full training, the compute dtype for a frozen base."""
+    set_seed(plan.seed)  # a new adapter's weights are random
     tokenizer = load_tokenizer(plan, inputs)
     if plan.model.kind == SCRATCH:
         model: Any = new_model(plan.model.shape or {}, tokenizer, plan.seed)
@@ -63,7 +63,7 @@ def load(plan: Plan, inputs: RunInputs) -> Loaded:
 
 
 def loading_type(plan: Plan) -> torch.dtype:
-    """Float32 where all of a model is trained, the type it computes in where it is frozen."""
+    """float32 for full training, the compute dtype for a frozen base; float16 has too few exponent bits to load in."""
     name = plan.precision.name
     return DTYPES[name] if plan.adapter is not None and name != "fp16" else torch.float32
 
@@ -101,20 +101,22 @@ def quantization(bits: str | None) -> Any:
 def from_located(
     located: Located, dtype: torch.dtype, options: Mapping[str, Any], *, trainable_adapter: bool = False
 ) -> Any:
-    """The model at a place; an adapter with its base: to go on training, or merged into the base where all of it is trained."""
+    """The located model. An adapter is loaded on its base: trainable, or merged into it for full training."""
     if located.kind == ADAPTER and located.base is not None:
         base = from_located(located.base, dtype, options)
         model = PeftModel.from_pretrained(base, str(located.folder), is_trainable=trainable_adapter)
         return model if trainable_adapter else model.merge_and_unload()
-    # Absolute, because an adapter keeps it as the place of its base, wherever it is loaded from later.
+    # Absolute, because an adapter saves the path of its base and may be loaded from another working directory.
     source = located.name if located.kind == HUB or located.folder is None else str(located.folder.absolute())
-    kept = options if located.kind == HUB else {name: value for name, value in options.items() if name != "revision"}
-    return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **kept)
+    from_pretrained_options = (
+        options if located.kind == HUB else {name: value for name, value in options.items() if name != "revision"}
+    )
+    return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **from_pretrained_options)
 
 
 def in_type_of_products(model: Any, precision: str) -> Any:
-    """Round once what every product under autocast would round anew: the weights of linear layers of a model that stays as it is. What an
-    embedding gives is never rounded, also where its weights are the head's too. Returns the same model."""
+    """Cast the linear layers' weights of a frozen model to the autocast dtype once, instead of in every product. Embeddings stay in
+    float32, also where they are tied to the head. Returns the same model."""
     if precision != "fp32":
         for module in model.modules():
             if type(module) is torch.nn.Linear and module.weight.dtype == torch.float32:
@@ -124,12 +126,12 @@ def in_type_of_products(model: Any, precision: str) -> Any:
 
 
 def dtype_of(located: Located) -> torch.dtype | None:
-    """The type a model's weights have where they lie."""
+    """The dtype of a model's weights on disk."""
     from autotrain_llm.models.metadata import read_metadata
 
     name = read_metadata(located).dtype
-    found = getattr(torch, name, None) if name else None
-    return found if isinstance(found, torch.dtype) else None
+    dtype = getattr(torch, name, None) if name else None
+    return dtype if isinstance(dtype, torch.dtype) else None
 
 
 def new_model(shape: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
@@ -154,7 +156,7 @@ def lora_config(adapter: AdapterPlan) -> LoraConfig:
 
 
 def load_tokenizer(plan: Plan, inputs: RunInputs) -> PreTrainedTokenizerBase:
-    """The tokenizer whose ids the rows hold, with the template that they were written with."""
+    """The tokenizer that the rows were encoded with, and the chat template that rendered them."""
     tokenizer = AutoTokenizer.from_pretrained(
         str(inputs.tokenizer_folder), trust_remote_code=plan.model.trust_remote_code
     )
@@ -162,13 +164,13 @@ def load_tokenizer(plan: Plan, inputs: RunInputs) -> PreTrainedTokenizerBase:
     if template is not None:
         tokenizer.chat_template = template.source
     if tokenizer.pad_token is None:
-        # Rows are told apart by their lengths, never by this token, so that the end token may serve.
+        # Padding is masked by length, never by this token, so the end-of-sequence token can serve.
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     return tokenizer
 
 
 def fit_to_tokenizer(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Tell the model which tokens begin, end and pad, so that what is saved generates and stops as it was trained."""
+    """Set the missing padding token of the model's configs, so that the saved model generates as it was trained."""
     generation = getattr(model, "generation_config", None)
     if generation is not None:
         make_writable(generation)
@@ -178,7 +180,7 @@ def fit_to_tokenizer(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def make_writable(settings: GenerationConfig) -> None:
-    """Settings of sampling without `do_sample`, or of beams without any, are read by transformers and refused when they are written."""
+    """Enable sampling where its settings are given, and drop beam settings without beams: transformers reads both and refuses to save them."""
     sampling, beams = idle_settings(settings.to_dict())
     if sampling:
         settings.do_sample = True
@@ -187,7 +189,7 @@ def make_writable(settings: GenerationConfig) -> None:
 
 
 def tokenizer_disagrees(tokenizer: PreTrainedTokenizerBase, inputs: RunInputs) -> str | None:
-    """A text that transformers turns into other ids than the rows hold, if one is found among the first."""
+    """The first of 32 texts that transformers encodes into other ids than the rows' tokenizer; None where they agree."""
     from autotrain_llm.data.dataset import texts
 
     sample = [text for text, _ in zip(texts(inputs.dataset), range(32), strict=False)]

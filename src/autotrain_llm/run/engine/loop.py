@@ -136,7 +136,7 @@ class Loop(Trainer):
     ) -> Any:
         """The objective's sum over the batch, divided by the items of the whole step.
 
-        Processes average their gradients, so each one's share is multiplied by their number.
+        DDP averages gradients over processes, so the loss is multiplied by the world size.
         """
         inputs = self._augmented(model, inputs)
         output = self.layout.forward(model, inputs, self.objective.compute)

@@ -81,7 +81,7 @@ class InitialAdapterReference:
 
     def __init__(self, policy: PeftModel) -> None:
         self.policy = policy
-        self.kept = {name: one.detach().clone() for name, one in policy.named_parameters() if one.requires_grad}
+        self.initial = {name: one.detach().clone() for name, one in policy.named_parameters() if one.requires_grad}
 
     @contextmanager
     def activated(self, model: nn.Module) -> Iterator[nn.Module]:
@@ -94,8 +94,8 @@ class InitialAdapterReference:
 
     def _exchange(self) -> None:
         for name, one in self.policy.named_parameters():
-            if name in self.kept:
-                one.data, self.kept[name] = self.kept[name].to(one.device), one.data
+            if name in self.initial:
+                one.data, self.initial[name] = self.initial[name].to(one.device), one.data
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         yield from self.policy.state_dict().items()
@@ -141,7 +141,7 @@ def load_named_reference(plan: Plan, inputs: RunInputs) -> nn.Module:
 
 
 def without_dropout(model: nn.Module) -> None:
-    """Switch off the model's own dropout, so that policy and reference differ in nothing but what was learnt; an adapter's is left on."""
+    """Switch off the model's own dropout, so that policy and reference differ by training alone; an adapter's dropout stays on."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Dropout) and "lora_dropout" not in name:
             module.p = 0.0

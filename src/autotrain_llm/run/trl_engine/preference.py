@@ -149,7 +149,7 @@ class _IndexedAnswers(_IndexedPairs):
         count = len(self.batches[split].order) * self.processes
         twice = [index for index in range(count) for _ in range(2)]
         columns: dict[str, list[Any]] = {name: [text] * len(twice) for name, text in TEXTS_OF_ANSWERS.items()}
-        labels = [bool(place % 2) for place in range(len(twice))]
+        labels = [bool(index % 2) for index in range(len(twice))]
         return Dataset.from_dict({"batch": twice, "split": [split] * len(twice), "label": labels, **columns})
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -352,15 +352,15 @@ class TiledPass:
             self.bias_grad += gradient.sum(0)
         out.copy_(gradient)
 
-    def run_on_kept(self, kept: torch.Tensor, weights: torch.Tensor) -> None:
+    def run_from_kept(self, kept_gradients: torch.Tensor, weights: torch.Tensor) -> None:
         """The gradients from the (K, V) that an earlier pass kept, each row times its weight (K,)."""
         weights = weights[:, None]
         if self.hidden_grad is not None and self.logits.weight is not None:
-            self.hidden_grad = torch.mm(kept, self.logits.weight) * weights
+            self.hidden_grad = torch.mm(kept_gradients, self.logits.weight) * weights
         if self.weight_grad is not None:
-            _add_product(self.weight_grad, kept.T, (self.logits.hidden * weights).to(kept.dtype))
+            _add_product(self.weight_grad, kept_gradients.T, (self.logits.hidden * weights).to(kept_gradients.dtype))
         if self.bias_grad is not None:
-            _add_product(self.bias_grad[:, None], kept.T, weights.to(kept.dtype))
+            _add_product(self.bias_grad[:, None], kept_gradients.T, weights.to(kept_gradients.dtype))
 
     def gradients(self) -> list[torch.Tensor | None]:
         """Those of hidden states, weight and bias, each in its own dtype."""
@@ -440,7 +440,7 @@ class _LogProbabilities(torch.autograd.Function):
     def backward(
         ctx: Any, logprobs_grad: torch.Tensor | None, correct_grad: None, entropy_grad: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, ...]:
-        hidden, weight, bias, labels, kept = ctx.saved_tensors
+        hidden, weight, bias, labels, kept_gradients = ctx.saved_tensors
         transform, options, with_entropy = ctx.settings
         if not with_entropy:
             entropy_grad = None
@@ -450,8 +450,8 @@ class _LogProbabilities(torch.autograd.Function):
             weights = -logprobs_grad.to(options.softmax)  # the target's loss is minus the log-probability
         with torch.autocast(hidden.device.type, enabled=False):
             tiled = TiledPass(hidden, Head(weight, bias, transform), options, list(ctx.needs_input_grad[:3]))
-            if kept is not None and entropy_grad is None:
-                tiled.run_on_kept(kept, weights)
+            if kept_gradients is not None and entropy_grad is None:
+                tiled.run_from_kept(kept_gradients, weights)
             else:
                 with_entropy = entropy_grad is not None
                 tiled.run(

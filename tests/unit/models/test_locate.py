@@ -103,7 +103,7 @@ def test_a_misspelt_folder_is_answered_with_the_nearest(work):
 def test_a_model_whose_weights_nobody_has_gets_its_own_words(work, name):
     finding = refusal(name, parameter="teacher_model")
     assert finding.code == "M105"
-    assert finding.message.startswith(f"--teacher-model {name} can't be had")
+    assert finding.message.startswith(f"--teacher-model {name} is available through a service only")
 
 
 def test_a_local_folder_called_like_a_closed_model_is_a_folder(work):

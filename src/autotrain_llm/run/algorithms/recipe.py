@@ -1,6 +1,6 @@
-"""What an algorithm brings to a run. `run/session` and `run/engine` know this class and no algorithm.
+"""The parts of a run that an algorithm defines. `run/session` and `run/engine` use this class and import no algorithm.
 
-A trainer's declaration names its recipe (`recipe="module:Class"`). The group of a mixin names one too, which extends the trainer's.
+A trainer's declaration names its recipe (`recipe="module:Class"`). A mixin's group of parameters names one too, which extends the trainer's.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from autotrain_llm.run.engine.objective import Objective
 
 @dataclass(frozen=True)
 class Started:
-    """What a run has when its loop is put together: the model in its layout, the items, and where the run writes.
+    """The state of a run before its loop is built: the model with its layout, the datasets, and the output folder.
 
-    `folder` is None in every process but the first. `checkpoint` and its `step` are where a resumed run goes on from.
+    `folder` is None in every process but the first. A resumed run continues from `checkpoint`, saved at `step`.
     """
 
     loaded: Loaded
@@ -44,9 +44,9 @@ class Started:
 
 
 class Recipe:
-    """The parts of a run that differ between algorithms. As it stands: rows of tokens, batched in an order, and nothing beside the model."""
+    """The parts of a run that differ between algorithms. By default: rows of tokens, and no model but the trained one."""
 
-    # Whether an item is a pair of answers to a prompt, and the loss a mean over pairs; else it is a mean over tokens.
+    # True: an item is a pair of answers and the loss is a mean over pairs. False: the loss is a mean over tokens.
     items_are_pairs = False
 
     def __init__(self, plan: Plan, inputs: RunInputs) -> None:
@@ -64,7 +64,7 @@ class Recipe:
 
     @property
     def is_padded(self) -> bool:
-        """Whether rows are padded; TRL's own trainers lay rows out themselves, and get the model as it is."""
+        """Whether rows are padded. TRL's own trainers batch rows themselves and need the model unchanged, so they count as padded."""
         return self.plan.layout.name == "padded" or self.plan.engine != "native"
 
     def make_objective(self) -> Objective:
@@ -72,53 +72,53 @@ class Recipe:
         raise NotImplementedError
 
     def make_dataset(self, rows: Any) -> Any:
-        """Items to make batches of, from prepared rows."""
+        """The dataset of items that batches are made of, from prepared rows."""
         packs = pack(rows.lengths.tolist(), self.plan.length.tokens) if self.plan.layout.packing else None
         return RowGroups(rows, packs)
 
     def prepare(self, loaded: Loaded) -> None:
-        """Change the model before its loop is made."""
+        """Change the model before its loop is built."""
 
     def make_augmenters(self, started: Started) -> list[BatchAugmenter]:
-        """What other models add to each batch."""
+        """Objects that add the outputs of other models to each batch."""
         return []
 
     def make_source(self, started: Started) -> tuple[BatchSource | None, list[Observer]]:
-        """Where batches come from if not from the training items, and what measures the held-out ones then."""
+        """A source of batches that replaces the training dataset, with the observers that evaluate on the held-out rows then."""
         return None, []
 
     def restore(self, model: nn.Module, checkpoint: Path) -> None:
-        """Load what a checkpoint holds beside the weights that every checkpoint has, for a model that is only saved from now on."""
+        """Load what this algorithm adds to a checkpoint's weights, when the model is only saved and not trained further."""
 
     @contextmanager
     def saving(self, model: nn.Module, folder: Path) -> Iterator[None]:
-        """Around the saving of the finished model by the first process; writes what else belongs into the output folder."""
+        """Wraps the saving of the finished model by the first process; may write more files into the output folder."""
         yield
 
     def files(self) -> tuple[str, ...]:
-        """Names of what it may have written into the output folder."""
+        """Names of the files it may have written into the output folder."""
         return ()
 
     def usage(self) -> list[str]:
-        """Lines of the model card on how to use the model, where it is not one that generates."""
+        """Lines of the model card on how to use a model that does not generate; empty for one that does."""
         return []
 
     def outcome(self) -> dict[str, Any]:
-        """What run.json keeps of the run's outcome, by key."""
+        """Entries for run.json, by key."""
         return {}
 
 
 def make_recipe(plan: Plan, inputs: RunInputs) -> Recipe:
     """The recipe of the plan's trainer, extended by those of the mixins that the plan uses."""
     assert plan.objective.function is not None
-    parts = [named(group.recipe) for group in GROUPS if group.recipe]
-    used = [part for part in parts if part.is_used(plan)]
+    mixins = [load_entry(group.recipe) for group in GROUPS if group.recipe]
+    used = [mixin for mixin in mixins if mixin.is_used(plan)]
     # A mixin's class comes first, so that its methods call the trainer's with super().
-    recipe: Recipe = type("RecipeOfRun", (*used, named(plan.objective.function)), {})(plan, inputs)
+    recipe: Recipe = type("RecipeOfRun", (*used, load_entry(plan.objective.function)), {})(plan, inputs)
     return recipe
 
 
-def named(entry: str) -> Any:
-    """The attribute that `module:name` names."""
+def load_entry(entry: str) -> Any:
+    """Import the attribute of an entry `module:name`."""
     module, name = entry.split(":")
     return getattr(import_module(module), name)

@@ -17,7 +17,7 @@ from autotrain_llm.context.output_dir import CHECKPOINTS, step_of
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.progress import ProgressCallback
-from autotrain_llm.run.algorithms.recipe import Recipe, Started, named
+from autotrain_llm.run.algorithms.recipe import Recipe, Started, load_entry
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.loading import DTYPES, Loaded
 from autotrain_llm.run.engine.loop import Loop
@@ -56,7 +56,7 @@ def make_trainer(session: Session, callbacks: Sequence[TrainerCallback]) -> Trai
         trainer: Trainer = _make_loop(session, train, valid, callbacks)
     else:
         assert plan.objective.trl is not None
-        build = named(plan.objective.trl)
+        build = load_entry(plan.objective.trl)
         arguments = trainer_arguments(plan, session.folder)
         trainer = build(plan, arguments, session.loaded, train, valid, callbacks, session.inputs)
     trainer.remove_callback(PrinterCallback)  # the recorder reports what is logged

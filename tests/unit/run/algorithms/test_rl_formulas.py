@@ -93,10 +93,10 @@ def test_the_price_of_divergence_follows_its_target() -> None:
     controller = advantages.KlController(0.5, target=6.0)
     for kl, factor in ((6.0, 1.0), (6.6, 1.01), (60.0, 1.02), (5.4, 0.99), (-1.0, 0.98)):
         before = controller.coefficient
-        controller.measured(kl)
+        controller.update(kl)
         assert controller.coefficient == pytest.approx(before * factor, abs=1e-12)
     fixed = advantages.KlController(0.5)
-    fixed.measured(60.0)
+    fixed.update(60.0)
     assert fixed.coefficient == 0.5
 
 
@@ -370,13 +370,13 @@ def test_every_answer_is_learnt_from_once_in_a_pass_whatever_the_number_of_proce
     plan = schedule()
     assert plan.last_step(rollout) == 4
     steps = [
-        [plan.share(rollout, update, micro_batch, 2 * processes).tolist() for micro_batch in range(2 * processes)]
+        [plan.answers_of(rollout, update, micro_batch, 2 * processes).tolist() for micro_batch in range(2 * processes)]
         for update in range(4)
     ]
     joined = [[answer for micro_batch in step for answer in micro_batch] for step in steps]
     assert sorted(joined[0] + joined[1]) == sorted(joined[2] + joined[3]) == list(range(6))
     assert joined[:2] != joined[2:] and [len(step) for step in joined] == [3, 3, 3, 3]
-    assert joined == [[*plan.share(rollout, update, 0, 1)] for update in range(4)]
+    assert joined == [[*plan.answers_of(rollout, update, 0, 1)] for update in range(4)]
 
 
 def test_a_seed_belongs_to_one_answer() -> None:

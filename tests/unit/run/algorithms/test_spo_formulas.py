@@ -75,12 +75,12 @@ def test_uncertain_prompts_are_drawn_more_often_and_none_twice_or_never():
     rewards = np.zeros((40, 2))
     rewards[:20, 0] = 1
     tracker = ValueTracker(FORGETTING, rewards)
-    drawn = [tracker.draw(10, 0.05, 3, number) for number in range(400)]
+    drawn = [tracker.sample_rows(10, 0.05, 3, number) for number in range(400)]
     assert all(len(set(rows.tolist())) == 10 for rows in drawn)
     often = np.bincount(np.concatenate(drawn), minlength=40)
     assert often.min() > 0 and often[:20].mean() > 4 * often[20:].mean()
-    np.testing.assert_array_equal(tracker.draw(10, 0.05, 3, 0), drawn[0])
-    assert tracker.draw(10, 0.05, 4, 0).tolist() != drawn[0].tolist()
+    np.testing.assert_array_equal(tracker.sample_rows(10, 0.05, 3, 0), drawn[0])
+    assert tracker.sample_rows(10, 0.05, 4, 0).tolist() != drawn[0].tolist()
 
 
 def test_a_tracker_is_written_and_read_whole(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Items of a batch with the inputs or the cached outputs of their teacher, fetched by row index."""
+"""Dataset items with the teacher's inputs or outputs for the rows that each item is made of."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ Collate = Callable[[Sequence[Any]], dict[str, Any]]
 
 
 class TeacherInputs(Protocol):
-    """What a teacher needs, or gave, for each row; `gather` adds it to a batch."""
+    """The teacher's inputs or outputs, by row."""
 
-    def gather(self, numbers: Sequence[int], collate: Collate) -> dict[str, Any]: ...
+    def gather(self, indices: Sequence[int], collate: Collate) -> dict[str, Any]:
+        """Those of these rows, in this order, to be added to the rows' batch."""
+        ...
 
 
 @dataclass(frozen=True)
 class IndexedItem:
-    """An item with the indices of its rows; a padding item has none."""
+    """An item and the indices of its rows; empty for padding items, which need no teacher."""
 
     item: Any
-    numbers: tuple[int, ...]
+    indices: tuple[int, ...]
 
 
 class IndexedDataset(Dataset[IndexedItem]):
-    """Items with their row indices, which the collate function fetches the teacher inputs by."""
+    """Items with their row indices. It replaces the items last: whatever else reads them expects them bare."""
 
     def __init__(self, items: Any, teacher_inputs: TeacherInputs) -> None:
         self.items, self.teacher_inputs = items, teacher_inputs
@@ -39,38 +41,41 @@ class IndexedDataset(Dataset[IndexedItem]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, number: int) -> IndexedItem:
+    def __getitem__(self, index: int) -> IndexedItem:
         groups = self.items.groups if isinstance(self.items, RowGroups) else None
-        return IndexedItem(self.items[number], (number,) if groups is None else tuple(groups[number]))
+        return IndexedItem(self.items[index], (index,) if groups is None else tuple(groups[index]))
 
-    def padding_item(self, number: int) -> IndexedItem:
-        return IndexedItem(self.items.padding_item(number), ())
+    def padding_item(self, index: int) -> IndexedItem:
+        return IndexedItem(self.items.padding_item(index), ())
 
     def collating(self, collate: Collate) -> Callable[[Sequence[IndexedItem]], dict[str, Any]]:
-        """The collate function for items, made of the one for rows."""
+        """The collate function of items, given that of rows."""
         return _TeacherCollator(self.items.collating(collate), collate, self.teacher_inputs)
 
 
 class _TeacherCollator:
     def __init__(
-        self, together: Callable[..., dict[str, Any]], collate: Collate, teacher_inputs: TeacherInputs
+        self, collate_items: Callable[..., dict[str, Any]], collate: Collate, teacher_inputs: TeacherInputs
     ) -> None:
-        self.together, self.collate, self.teacher_inputs = together, collate, teacher_inputs
+        self.collate_items, self.collate, self.teacher_inputs = collate_items, collate, teacher_inputs
 
     def __call__(self, items: Sequence[IndexedItem]) -> dict[str, Any]:
-        batch = self.together([one.item for one in items])
-        return batch | self.teacher_inputs.gather([number for one in items for number in one.numbers], self.collate)
+        batch = self.collate_items([indexed.item for indexed in items])
+        return batch | self.teacher_inputs.gather(
+            [index for indexed in items for index in indexed.indices], self.collate
+        )
 
 
 class TeacherRows:
-    """Rows that the teacher sees instead of the student's, as a batch of their own: `teacher_rows`."""
+    """Rows for a teacher whose inputs differ from the student's; they become a second batch, `teacher_rows`."""
 
     def __init__(self, rows: ManyRows) -> None:
         self.rows = rows
 
-    def gather(self, numbers: Sequence[int], collate: Collate) -> dict[str, Any]:
-        rows = [self.rows[number] for number in numbers]
-        if not rows:  # every process takes part in a step
+    def gather(self, indices: Sequence[int], collate: Collate) -> dict[str, Any]:
+        rows = [self.rows[index] for index in indices]
+        # All processes must run the teacher in every step, or collectives would wait forever; this row is not trained on.
+        if not rows:
             ids, _ = self.rows[0]
             rows = [(ids, np.zeros(len(ids), dtype=bool))]
         return {"teacher_rows": collate(rows)}

@@ -1,4 +1,4 @@
-"""The teacher's top-k log-probabilities at each target, in memory-mapped arrays, cached by content beside the prepared rows."""
+"""The teacher's top-k log-probabilities at each target, cached on disk as memory-mapped arrays next to the prepared rows."""
 
 from __future__ import annotations
 
@@ -18,29 +18,32 @@ from autotrain_llm.data.tokenize.teacher_rows import ManyRows, targets_of
 from autotrain_llm.run.algorithms.distill.dataset import Collate
 from autotrain_llm.run.engine.flat.distillation_loss import TopKLogprobs
 
-# Raised when the same rows, weights and settings give other numbers than before.
+# Increase it when the same rows, weights and settings give other values than before.
 FORMAT = 1
 DOCUMENT = "kept.json"
 TYPES = {"ids": np.int32, "logprobs": np.float32, "rest": np.float32}
 
 
 def cache_path(folder: Path | None, *settings: object) -> Path | None:
-    """The cache folder of one teacher on one side of the rows; None without a cache folder."""
+    """The folder of one teacher's log-probabilities for one split; None if nothing is cached."""
     if folder is None:
         return None
     return folder / hashlib.blake2b(json.dumps([FORMAT, *settings]).encode(), digest_size=16).hexdigest()
 
 
 def offsets_of(rows: ManyRows) -> np.ndarray:
-    """The index of each row's first target among those of all rows: (rows + 1,)."""
-    counts = [len(targets_of(trained)) for _, trained in (rows[number] for number in range(len(rows)))]
+    """The index of each row's first target among the targets of all rows: (rows + 1,)."""
+    counts = [len(targets_of(trained)) for _, trained in (rows[index] for index in range(len(rows)))]
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 @dataclass
 class CachedTopK:
-    """The top-k tokens of each target: `ids` (targets, k), `logprobs` (targets, k) at the temperature, `rest` (targets,) the log-probability of all other
-    tokens; `offsets` are the index of each row's first target."""
+    """The `top_k` likeliest tokens of each target.
+
+    ids: (targets, k). logprobs: (targets, k), at the distillation temperature. rest: (targets,), the log of the probability of all
+    other tokens together. offsets: (rows + 1,), the index of each row's first target.
+    """
 
     ids: np.ndarray
     logprobs: np.ndarray
@@ -48,79 +51,83 @@ class CachedTopK:
     offsets: np.ndarray
 
     @property
-    def share(self) -> float:
-        """The mean probability that the top-k tokens cover."""
+    def coverage(self) -> float:
+        """The mean probability of the cached tokens together, from 0 to 1."""
         return 1.0 - float(np.exp(self.rest, dtype=np.float64).mean()) if len(self.rest) else 1.0
 
-    def gather(self, numbers: Sequence[int], collate: Collate) -> dict[str, Any]:
-        """The cached values of these rows, one after the other, as `topk_logprobs`."""
-        parts = [slice(int(self.offsets[number]), int(self.offsets[number + 1])) for number in numbers]
-        held = {name: np.concatenate([getattr(self, name)[part] for part in parts or [slice(0, 0)]]) for name in TYPES}
-        ids = torch.from_numpy(held["ids"].astype(np.int64))
-        return {"topk_logprobs": {"ids": ids, **{name: torch.from_numpy(held[name]) for name in ("logprobs", "rest")}}}
+    def gather(self, indices: Sequence[int], collate: Collate) -> dict[str, Any]:
+        """The cached values of these rows, concatenated, as `topk_logprobs`."""
+        spans = [slice(int(self.offsets[index]), int(self.offsets[index + 1])) for index in indices]
+        arrays = {
+            name: np.concatenate([getattr(self, name)[span] for span in spans or [slice(0, 0)]]) for name in TYPES
+        }
+        ids = torch.from_numpy(arrays["ids"].astype(np.int64))
+        logprobs, rest = torch.from_numpy(arrays["logprobs"]), torch.from_numpy(arrays["rest"])
+        return {"topk_logprobs": {"ids": ids, "logprobs": logprobs, "rest": rest}}
 
 
 class CacheWriter:
-    """Fills the arrays row by row, in a temporary folder beside the cache folder, or in memory where that cannot be written."""
+    """Fills the arrays row by row: in a temporary folder next to `path`, or in memory if that cannot be written."""
 
-    def __init__(self, place: Path | None, offsets: np.ndarray, top_k: int) -> None:
-        self.place, self.offsets = place, offsets
-        self.beside = self._folder()
+    def __init__(self, path: Path | None, offsets: np.ndarray, top_k: int) -> None:
+        self.path, self.offsets = path, offsets
+        self.temporary = self._make_temporary()
         total = int(offsets[-1])
         shapes = {"ids": (total, top_k), "logprobs": (total, top_k), "rest": (total,)}
         self.arrays = {name: self._array(name, shape) for name, shape in shapes.items()}
 
-    def _folder(self) -> Path | None:
-        if self.place is None:
+    def _make_temporary(self) -> Path | None:
+        if self.path is None:
             return None
         try:
-            self.place.parent.mkdir(parents=True, exist_ok=True)
-            return Path(tempfile.mkdtemp(prefix=f".{self.place.name}.", dir=self.place.parent))
-        except OSError:  # what can't be kept is asked again
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
+        except OSError:  # a cache that cannot be written only means that the next run computes it again
             return None
 
     def _array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        if self.beside is None or 0 in shape:  # nothing can't be mapped
+        if self.temporary is None or 0 in shape:  # an empty array can't be memory-mapped
             return np.zeros(shape, dtype=TYPES[name])
-        return np.lib.format.open_memmap(self.beside / f"{name}.npy", mode="w+", dtype=TYPES[name], shape=shape)
+        return np.lib.format.open_memmap(self.temporary / f"{name}.npy", mode="w+", dtype=TYPES[name], shape=shape)
 
-    def put(self, rows: range, said: TopKLogprobs) -> None:
-        """Write the top-k log-probabilities at the targets of these rows."""
-        part = slice(int(self.offsets[rows.start]), int(self.offsets[rows.stop]))
+    def put(self, rows: range, topk: TopKLogprobs) -> None:
+        """Write the values at the targets of these rows, in their order."""
+        span = slice(int(self.offsets[rows.start]), int(self.offsets[rows.stop]))
         for name, array in self.arrays.items():
-            array[part] = getattr(said, name).cpu().numpy()
+            array[span] = getattr(topk, name).cpu().numpy()
 
     def finish(self) -> CachedTopK:
-        """Rename the temporary folder to the cache folder: all of it, or nothing."""
-        if self.beside is not None and self.place is not None:
+        """Move the finished folder to `path`, atomically."""
+        if self.temporary is not None and self.path is not None:
             try:
-                self._settle(self.beside, self.place)
+                self._commit(self.temporary, self.path)
             except OSError:
-                shutil.rmtree(self.beside, ignore_errors=True)
+                shutil.rmtree(self.temporary, ignore_errors=True)
         return CachedTopK(**self.arrays, offsets=self.offsets)
 
-    def _settle(self, beside: Path, place: Path) -> None:
+    def _commit(self, temporary: Path, path: Path) -> None:
         for name, array in self.arrays.items():
             if isinstance(array, np.memmap):
                 array.flush()
             else:
-                np.save(beside / f"{name}.npy", array, allow_pickle=False)
-        (beside / DOCUMENT).write_text(json.dumps({"targets": int(self.offsets[-1])}), encoding="utf-8")
-        if place.exists():
-            shutil.rmtree(place)  # what is damaged makes room
-        beside.rename(place)
+                np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+        # Written last: a folder without it is incomplete, and `read` ignores it.
+        (temporary / DOCUMENT).write_text(json.dumps({"targets": int(self.offsets[-1])}), encoding="utf-8")
+        if path.exists():
+            shutil.rmtree(path)  # `read` found it damaged
+        temporary.rename(path)
 
     def abandon(self) -> None:
-        if self.beside is not None:
-            shutil.rmtree(self.beside, ignore_errors=True)
+        if self.temporary is not None:
+            shutil.rmtree(self.temporary, ignore_errors=True)
 
 
-def read(place: Path | None, offsets: np.ndarray, top_k: int) -> CachedTopK | None:
-    """The cached arrays, memory-mapped; None if they are missing or damaged."""
-    if place is None or not (place / DOCUMENT).is_file():
+def read(path: Path | None, offsets: np.ndarray, top_k: int) -> CachedTopK | None:
+    """The cached arrays, memory-mapped; None if there are none or they are damaged."""
+    if path is None or not (path / DOCUMENT).is_file():
         return None
     try:
-        arrays = {name: _load(place / f"{name}.npy") for name in TYPES}
+        arrays = {name: _load(path / f"{name}.npy") for name in TYPES}
     except (OSError, ValueError, EOFError):
         return None
     total = int(offsets[-1])

@@ -1,4 +1,4 @@
-"""What distillation changes in the recipe of a task."""
+"""The recipe of distillation, which extends that of the task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The teacher: a frozen model that runs with each batch (online), or once over all rows before the first step (cached)."""
+"""The teacher of a distillation run: online (run on each batch) or cached (run on all rows before the first step)."""
 
 from __future__ import annotations
 
@@ -44,52 +44,55 @@ from autotrain_llm.run.engine.padded import padded_head, prepare_padded
 if TYPE_CHECKING:
     from autotrain_llm.run.engine.loop import Loop
 
-LITTLE = 0.5  # of a teacher's probability
+LOW_COVERAGE = 0.5  # mean probability of the cached tokens below which a run says how to raise it
 Rows = dict[str, ManyRows]
-OverProcesses = Callable[[torch.Tensor], torch.Tensor]
+AllReduceSum = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass
 class Teacher:
-    """A frozen model with its head."""
+    """A frozen model with its output head."""
 
     model: nn.Module
     head: Head
     layout: BatchLayout
 
     def hidden_states(self, batch: dict[str, Any], vocab_size: int) -> TeacherHidden:
-        """The hidden states (or logits) at each target of a batch, with the head cut to the first `vocab_size` tokens."""
+        """The last hidden states at each target of a batch, with the head cut to the first `vocab_size` tokens."""
         with torch.no_grad():
             hidden = self.layout.forward(self.model, batch, HIDDEN).hidden
         assert hidden is not None
+        # A head without a weight matrix is the identity: the layout already returns logits, which are cut instead.
         return TeacherHidden(
             hidden if self.head.weight is not None else hidden[:, :vocab_size], self.head.first_tokens(vocab_size)
         )
 
 
 class _Targets:
-    """Makes the distillation target of a batch: shared by both kinds of teacher."""
+    """Makes the `distill_target` of a batch, for online and cached teachers: the settings, and which targets count."""
 
     def __init__(self, plan: Plan, vocab_size: int, pairs: bool) -> None:
         assert plan.distillation is not None
         self.settings, self.vocab_size, self.pairs = plan.distillation, vocab_size, pairs
 
-    def of(self, batch: dict[str, Any], said: TeacherHidden | TopKLogprobs) -> dict[str, Any]:
+    def add_to(self, batch: dict[str, Any], teacher: TeacherHidden | TopKLogprobs) -> dict[str, Any]:
         """The batch with its `distill_target`."""
-        where, weights = of_chosen(batch) if self.pairs else (None, None)
-        targets = batch["target_labels"].numel() if where is None else where.numel()
-        heard = (said.hidden if isinstance(said, TeacherHidden) else said.ids).shape[0]
-        if heard != targets:
-            raise RuntimeError(f"the teacher was asked about {heard} tokens, and {targets} are learnt")
-        decided = self.settings
+        indices, weights = of_chosen(batch) if self.pairs else (None, None)
+        targets = batch["target_labels"].numel() if indices is None else indices.numel()
+        teacher_targets = (teacher.hidden if isinstance(teacher, TeacherHidden) else teacher.ids).shape[0]
+        if teacher_targets != targets:
+            raise RuntimeError(
+                f"the teacher has outputs for {teacher_targets} tokens, and the student trains on {targets}"
+            )
+        settings = self.settings
         distill_target = DistillTarget(
-            said, decided.loss, decided.temperature, decided.alpha, self.vocab_size, where, weights, self.pairs
+            teacher, settings.loss, settings.temperature, settings.alpha, self.vocab_size, indices, weights, self.pairs
         )
         return batch | {"distill_target": distill_target}
 
 
 class OnlineTeacher:
-    """Runs the teacher on each batch. `rows` are those it sees, where they are not the student's."""
+    """Runs the teacher on each batch. `rows` are the teacher's inputs, or None if they are the student's."""
 
     stage: str | None = None
 
@@ -102,13 +105,13 @@ class OnlineTeacher:
         if self.rows is not None:
             attach_teacher_inputs(loop, {side: TeacherRows(rows) for side, rows in self.rows.items()})
 
-    def augment(self, batch: dict[str, Any], model: nn.Module, over_processes: OverProcesses) -> dict[str, Any]:
-        seen = batch.get("teacher_rows", batch)
-        return self.targets.of(batch, self.teacher.hidden_states(seen, self.targets.vocab_size))
+    def augment(self, batch: dict[str, Any], model: nn.Module, over_processes: AllReduceSum) -> dict[str, Any]:
+        inputs = batch.get("teacher_rows", batch)
+        return self.targets.add_to(batch, self.teacher.hidden_states(inputs, self.targets.vocab_size))
 
 
 class CachedTeacher:
-    """Runs the teacher once over all rows, or reads its top-k log-probabilities from the cache; then the model is freed."""
+    """Runs the teacher once on all rows, or reads its cached top-k log-probabilities; the teacher is then freed."""
 
     stage: str | None = "Running the teacher"
 
@@ -117,141 +120,153 @@ class CachedTeacher:
         load: Callable[[], Teacher],
         targets: _Targets,
         rows: Rows,
-        places: dict[str, Path | None],
-        watch: ProgressCallback,
+        paths: dict[str, Path | None],
+        progress: ProgressCallback,
     ) -> None:
-        self.load, self.targets, self.rows, self.places, self.watch = load, targets, rows, places, watch
-        self.kept: dict[str, cache.CachedTopK] = {}
+        self.load, self.targets, self.rows, self.paths, self.progress = load, targets, rows, paths, progress
+        self.cached: dict[str, cache.CachedTopK] = {}
         self.seconds = 0.0
 
     def prepare(self, loop: Loop) -> None:
         assert self.targets.settings.top_k is not None
         began, top_k = time.perf_counter(), min(self.targets.settings.top_k, self.targets.vocab_size)
         offsets = {side: cache.offsets_of(rows) for side, rows in self.rows.items()}
-        found = {side: cache.read(self.places[side], offsets[side], top_k) for side in self.rows}
-        missing = [side for side, kept in found.items() if kept is None]
-        if _any_of(loop, bool(missing)):  # all processes ask, or none
+        cached = {side: cache.read(self.paths[side], offsets[side], top_k) for side in self.rows}
+        missing = [side for side, topk in cached.items() if topk is None]
+        # Processes on different machines may find different caches: all of them run the teacher, or none.
+        if _on_any_process(loop, bool(missing)):
             missing = list(self.rows)
             teacher = self.load()
             teacher.model.to(loop.args.device)
             teacher.head = head_of(teacher.model, teacher.layout)
-            found |= {side: self._ask(teacher, side, offsets[side], top_k, loop) for side in missing}
+            cached |= {side: self._compute(teacher, side, offsets[side], top_k, loop) for side in missing}
             del teacher
             gc.collect()
             if loop.args.device.type == "cuda":
                 torch.cuda.empty_cache()
-        self.kept = {side: kept for side, kept in found.items() if kept is not None}
-        attach_teacher_inputs(loop, self.kept)
+        self.cached = {side: topk for side, topk in cached.items() if topk is not None}
+        attach_teacher_inputs(loop, self.cached)
         self.seconds = round(time.perf_counter() - began, 3)
-        share = self.kept["train"].share
-        from_where = "computed now" if missing else "cached by an earlier run"
-        advice = "; a lower --distill-temperature or more of --distill-top-k keep more" if share < LITTLE else ""
-        self.watch.note(
-            f"The teacher's top {top_k} tokens at each position ({from_where}): {share:.1%} of its probability{advice}"
+        coverage = self.cached["train"].coverage
+        origin = "computed now" if missing else "cached by an earlier run"
+        advice = (
+            "; a lower --distill-temperature or a higher --distill-top-k covers more" if coverage < LOW_COVERAGE else ""
+        )
+        self.progress.note(
+            f"The teacher's {top_k} likeliest tokens at each position ({origin}) have {coverage:.1%} of its probability{advice}"
         )
 
-    def _ask(self, teacher: Teacher, side: str, offsets: Any, top_k: int, loop: Loop) -> cache.CachedTopK:
-        """Run the teacher over one side of the rows. The ranks take turns; the first rank of each machine writes, the others keep the result in memory."""
+    def _compute(self, teacher: Teacher, side: str, offsets: Any, top_k: int, loop: Loop) -> cache.CachedTopK:
+        """Process i runs every world_size-th batch, starting with the i-th. The first process of each machine writes the cache, the others keep
+        it in memory."""
         args = loop.args
-        writing = cache.CacheWriter(self.places[side] if args.local_process_index == 0 else None, offsets, top_k)
+        writer = cache.CacheWriter(self.paths[side] if args.local_process_index == 0 else None, offsets, top_k)
         rows = self.rows[side]
-        turns = list(no_grad_batches(len(rows[number][0]) for number in range(len(rows))))
+        batches = list(no_grad_batches(len(rows[index][0]) for index in range(len(rows))))
         try:
-            for first in range(0, len(turns), args.world_size):
+            for first in range(0, len(batches), args.world_size):
                 mine = first + args.process_index
-                own = self._say(teacher, side, turns[mine], top_k, loop) if mine < len(turns) else None
-                for turn in range(first, min(first + args.world_size, len(turns))):
-                    count = int(offsets[turns[turn].stop] - offsets[turns[turn].start])
-                    writing.put(turns[turn], _shared(own if turn == mine else None, count, top_k, loop))
+                own = self._forward(teacher, side, batches[mine], top_k, loop) if mine < len(batches) else None
+                for index in range(first, min(first + args.world_size, len(batches))):
+                    count = int(offsets[batches[index].stop] - offsets[batches[index].start])
+                    writer.put(batches[index], _broadcast(own if index == mine else None, count, top_k, loop))
         except BaseException:
-            writing.abandon()
+            writer.abandon()
             raise
-        return writing.finish()
+        return writer.finish()
 
-    def _say(self, teacher: Teacher, side: str, turn: range, top_k: int, loop: Loop) -> TopKLogprobs:
-        batch = loop.on_device(teacher.layout.collate([self.rows[side][number] for number in turn]))
+    def _forward(self, teacher: Teacher, side: str, rows: range, top_k: int, loop: Loop) -> TopKLogprobs:
+        batch = loop.on_device(teacher.layout.collate([self.rows[side][index] for index in rows]))
         with loop.accelerator.autocast():
-            heard = teacher.hidden_states(batch, self.targets.vocab_size)
-            return topk_logprobs(heard, top_k, self.targets.settings.temperature)
+            hidden = teacher.hidden_states(batch, self.targets.vocab_size)
+            return topk_logprobs(hidden, top_k, self.targets.settings.temperature)
 
-    def augment(self, batch: dict[str, Any], model: nn.Module, over_processes: OverProcesses) -> dict[str, Any]:
-        return self.targets.of(batch, TopKLogprobs(**batch["topk_logprobs"]))
+    def augment(self, batch: dict[str, Any], model: nn.Module, over_processes: AllReduceSum) -> dict[str, Any]:
+        return self.targets.add_to(batch, TopKLogprobs(**batch["topk_logprobs"]))
 
     def outcome(self) -> dict[str, Any]:
-        """What run.json records of the cache."""
-        top_k = int(self.kept["train"].ids.shape[1])
-        shares = {side: round(kept.share, 6) for side, kept in self.kept.items()}
-        return {"top_k": top_k, "kept_probability": shares, "seconds": self.seconds}
+        """What run.json records: k, the mean probability that the cached tokens cover, and the seconds it took."""
+        top_k = int(self.cached["train"].ids.shape[1])
+        coverage = {side: round(topk.coverage, 6) for side, topk in self.cached.items()}
+        return {"top_k": top_k, "kept_probability": coverage, "seconds": self.seconds}
 
 
-def _any_of(loop: Loop, here: bool) -> bool:
+def _on_any_process(loop: Loop, here: bool) -> bool:
     return bool(loop.over_processes(torch.tensor(float(here), device=loop.args.device)) > 0)
 
 
-def _shared(own: TopKLogprobs | None, count: int, top_k: int, loop: Loop) -> TopKLogprobs:
-    """Broadcast one rank's top-k log-probabilities to all ranks."""
+def _broadcast(own: TopKLogprobs | None, count: int, top_k: int, loop: Loop) -> TopKLogprobs:
+    """Broadcast one process's top-k log-probabilities, those where `own` is not None, to all processes."""
     if loop.args.world_size == 1:
         assert own is not None
         return own
     device = loop.args.device
     empty = torch.zeros(count, top_k, device=device)
-    said = own or TopKLogprobs(empty.long(), empty, empty.new_zeros(count))
-    return TopKLogprobs(*(loop.over_processes(one) for one in (said.ids, said.logprobs.float(), said.rest.float())))
+    # Summed with the zeros of all other processes, which is a broadcast without knowing the sender.
+    topk = own or TopKLogprobs(empty.long(), empty, empty.new_zeros(count))
+    return TopKLogprobs(*(loop.over_processes(part) for part in (topk.ids, topk.logprobs.float(), topk.rest.float())))
 
 
 def attach_teacher_inputs(loop: Loop, teacher_inputs: dict[str, Any]) -> None:
-    """Make the loop's batches come with the teacher inputs of their rows."""
+    """Add the teacher's inputs or outputs of each row to the loop's batches."""
     loop.train_rows = IndexedDataset(loop.train_rows, teacher_inputs["train"])
     if loop.valid_rows is not None:
         loop.valid_rows = IndexedDataset(loop.valid_rows, teacher_inputs["valid"])
 
 
 def make_teacher(
-    plan: Plan, inputs: RunInputs, loaded: Loaded, layout: BatchLayout, watch: ProgressCallback, *, pairs: bool
+    plan: Plan, inputs: RunInputs, loaded: Loaded, layout: BatchLayout, progress: ProgressCallback, *, pairs: bool
 ) -> OnlineTeacher | CachedTeacher:
-    """The teacher of the plan, in the layout of the student. Called before the first step, after the student was loaded."""
-    decided, prepared = plan.distillation, inputs.prepared
-    assert decided is not None and prepared is not None and inputs.teacher is not None
+    """The plan's teacher, with the student's batch layout. Called after the student was loaded and before the first step."""
+    settings, prepared = plan.distillation, inputs.prepared
+    assert settings is not None and prepared is not None and inputs.teacher is not None
     if not isinstance(layout, Flat):
         prepare_padded(loaded.model)
-    vocab_size = _shared_vocab_size(loaded.model, layout, decided, watch)
+    vocab_size = _shared_vocab_size(loaded.model, layout, settings, progress)
     targets = _Targets(plan, vocab_size, pairs)
-    evaluated = plan.schedule.evaluate != "no"
-    other = inputs.teacher_rows
-    source = {"train": prepared.train, "valid": prepared.valid} if other is None else vars(other)
-    rows: Rows = {side: answer_rows(source[side]) for side in (("train", "valid") if evaluated else ("train",))}
-    if not decided.top_k:
-        own_rows = rows if pairs or other is not None else None
+    sides = ("train",) if plan.schedule.evaluate == "no" else ("train", "valid")
+    teacher_rows = inputs.teacher_rows
+    source = {"train": prepared.train, "valid": prepared.valid} if teacher_rows is None else vars(teacher_rows)
+    rows: Rows = {side: answer_rows(source[side]) for side in sides}
+    if not settings.top_k:
+        own_rows = rows if pairs or teacher_rows is not None else None
         return OnlineTeacher(_loaded(plan, inputs, layout), targets, own_rows)
-    places = {side: _place(plan, inputs, vocab_size, side) for side in rows}
-    return CachedTeacher(lambda: _loaded(plan, inputs, layout), targets, rows, places, watch)
+    paths = {side: _cache_path(plan, inputs, vocab_size, side) for side in rows}
+    return CachedTeacher(lambda: _loaded(plan, inputs, layout), targets, rows, paths, progress)
 
 
-def _shared_vocab_size(student: nn.Module, layout: BatchLayout, decided: DistillPlan, watch: ProgressCallback) -> int:
-    """How many tokens are compared: those that both vocabularies have."""
-    own, sizes = _rows_of_head(student, layout), decided.embedding_rows
+def _shared_vocab_size(
+    student: nn.Module, layout: BatchLayout, settings: DistillPlan, progress: ProgressCallback
+) -> int:
+    """The number of tokens over which student and teacher are compared: those that both have an embedding row for."""
+    own, sizes = _head_rows(student, layout), settings.embedding_rows
     if sizes is None:
-        return min(own, decided.tokens or own)
+        return min(own, settings.tokens or own)
     vocab_size = min(own, sizes.teacher)
-    watch.note(
+    progress.note(
         f"The student's embedding has {sizes.student} rows and the teacher's {sizes.teacher}: they are compared over the first {vocab_size} tokens"
     )
     return vocab_size
 
 
-def _rows_of_head(model: nn.Module, layout: BatchLayout) -> int:
+def _head_rows(model: nn.Module, layout: BatchLayout) -> int:
     head = head_of(model, layout)
     return int(causal_model(model).config.get_text_config().vocab_size) if head.weight is None else head.weight.shape[0]
 
 
-def _place(plan: Plan, inputs: RunInputs, vocab_size: int, side: str) -> Path | None:
-    """The cache folder, named by rows, weights and settings."""
+def _cache_path(plan: Plan, inputs: RunInputs, vocab_size: int, side: str) -> Path | None:
+    """The cache folder, named by a digest of the rows, the weights and all settings that change the log-probabilities."""
     if inputs.cache is None or inputs.teacher is None or plan.distillation is None:
         return None
     folder = inputs.cache.parent / "distillation"
-    decided = plan.distillation
+    distillation = plan.distillation
     weights = content_of(inputs.teacher.located, folder / "digests.json")
-    settings = [decided.top_k, decided.temperature, decided.quantization, decided.teacher_prompt_template]
+    settings = [
+        distillation.top_k,
+        distillation.temperature,
+        distillation.quantization,
+        distillation.teacher_prompt_template,
+    ]
     rows = [inputs.prepared.fingerprint, side, plan.layout.name == "padded"]
     return cache.cache_path(folder, *rows, weights, vocab_size, plan.precision.name, *settings)
 
@@ -263,12 +278,12 @@ def _loaded(plan: Plan, inputs: RunInputs, layout: BatchLayout) -> Teacher:
 
 
 def head_of(model: nn.Module, layout: BatchLayout) -> Head:
-    """The head of a model in this layout."""
+    """The output head of a model with this layout."""
     return flat_head(causal_model(model)) if isinstance(layout, Flat) else padded_head(model)
 
 
 def load_teacher(plan: Plan, inputs: RunInputs) -> nn.Module:
-    """The teacher in the dtype of its files, or in 4 bits; an adapter is merged into its base, unless that is quantised."""
+    """The teacher in the dtype of its files, or quantised; an adapter is merged into its base unless the base is quantised."""
     assert plan.distillation is not None and inputs.teacher is not None
     located = inputs.teacher.located
     options = loading_options(plan, inputs.token)
@@ -284,8 +299,8 @@ def load_teacher(plan: Plan, inputs: RunInputs) -> nn.Module:
 
 
 def own_type(located: Located, plan: Plan) -> torch.dtype:
-    """The dtype of the files; fp16 is widened to float32 on a CPU."""
+    """The dtype of the files; float16 becomes float32 on a CPU, where its narrow range overflows and its kernels are slow."""
     while located.base is not None:
         located = located.base
-    kind = dtype_of(located) or torch.float32
-    return torch.float32 if kind == torch.float16 and plan.precision.cpu else kind
+    dtype = dtype_of(located) or torch.float32
+    return torch.float32 if dtype == torch.float16 and plan.precision.cpu else dtype

@@ -1,4 +1,4 @@
-"""Prepared preference rows as items of a batch: pairs, and single answers that are good or bad."""
+"""Dataset items of unpaired preferences: single answers, each labelled good or bad."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autotrain_llm.run.engine.layouts import PromptGroup
 
 
 class UnpairedPreferences(Preferences):
-    """Items are a prompt with one answer, labelled good or bad; a pair makes two items, the chosen answer first."""
+    """Items are a prompt, one answer and its label. A pair becomes two items, the chosen answer first."""
 
     answers_each = 1
     mismatches = True
@@ -33,7 +33,7 @@ class UnpairedPreferences(Preferences):
         return PromptGroup(prompt, (answer,))
 
     def label(self, index: int) -> bool:
-        """Whether an item's answer is a good one."""
+        """Whether the item's answer is labelled good."""
         if isinstance(self.rows, PairRows):
             return index % 2 == 0
         assert self.rows.labels is not None, "rows that are neither pairs nor labelled"
@@ -43,12 +43,12 @@ class UnpairedPreferences(Preferences):
         return replace(super().__getitem__(index), label=self.label(index))
 
     def mismatched(self, item: AnswerItem, other: int) -> AnswerItem:
-        """`item` with the answer of another item to its own prompt, for KTO's estimate of the KL divergence."""
+        """`item` with the answer of another item as a mismatched answer, for KTO's KL estimate."""
         return replace(item, mismatched=replace(item.prompt_group, answers=self.prompt_group(other).answers))
 
 
 def _split_at_answer(row: Row) -> tuple[np.ndarray, Row]:
-    """The tokens before the first trained one, and the rest."""
-    ids, trained = (np.asarray(part) for part in row)
-    start = int(np.argmax(trained))
-    return ids[:start], (ids[start:], trained[start:])
+    """A row's prompt (the tokens before the first trained one) and its answer."""
+    ids, loss_mask = (np.asarray(array) for array in row)
+    start = int(np.argmax(loss_mask))
+    return ids[:start], (ids[start:], loss_mask[start:])

@@ -1,4 +1,4 @@
-"""Log-probabilities of pairs of answers under policy and reference, and the metrics that are logged."""
+"""Log-probabilities of the answers of a batch under policy and reference, and the metrics made of them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ NLL = "_nll_of_chosen"
 
 @dataclass(frozen=True)
 class PairLogps:
-    """Summed log-probabilities of pairs of answers under the policy and the reference, in nats: each (pairs,). `of_chosen` and `of_rejected` are their lengths in
-    tokens."""
+    """Summed log-probabilities of pairs under policy and reference, in nats: each (pairs,).
+
+    chosen_lengths, rejected_lengths: the answers' lengths in tokens.
+    """
 
     chosen: torch.Tensor
     rejected: torch.Tensor
     reference_chosen: torch.Tensor
     reference_rejected: torch.Tensor
-    of_chosen: torch.Tensor
-    of_rejected: torch.Tensor
+    chosen_lengths: torch.Tensor
+    rejected_lengths: torch.Tensor
 
     @property
     def chosen_ratio(self) -> torch.Tensor:
@@ -40,31 +42,31 @@ class PairLogps:
 
     @property
     def margin(self) -> torch.Tensor:
-        """The difference of both log-ratios."""
+        """The difference of the two log-ratios: chosen minus rejected."""
         return self.chosen_ratio - self.rejected_ratio
 
 
 def pair_logps(output: FlatOutput, batch: Mapping[str, Any]) -> PairLogps:
-    """The pairs of a batch whose answers alternate, chosen first."""
+    """The pairs of a batch whose answers alternate: chosen, rejected, chosen, …"""
     policy, reference, tokens = sequence_logps(output, batch), batch["reference"], lengths(batch)
     return PairLogps(policy[0::2], policy[1::2], reference[0::2], reference[1::2], tokens[0::2], tokens[1::2])
 
 
-def of_chosen(output: FlatOutput, batch: Mapping[str, Any], chosen: torch.Tensor) -> Sums:
-    """Metrics of the tokens of the answers that are `chosen` (answers,): negative log-likelihood and accuracy."""
+def chosen_metrics(output: FlatOutput, batch: Mapping[str, Any], chosen: torch.Tensor) -> Sums:
+    """Over the tokens of the answers where `chosen` (answers,) is True: mean negative log-likelihood and top-1 accuracy."""
     assert output.logprobs is not None and output.correct is not None
-    taken = chosen.to(output.logprobs.device)[batch["target_answers"]]
-    logprobs, correct = output.logprobs.detach().double()[taken], output.correct[taken].double()
+    mask = chosen.to(output.logprobs.device)[batch["target_answers"]]
+    logprobs, correct = output.logprobs.detach().double()[mask], output.correct[mask].double()
     return {NLL: mean_of(-logprobs), "token_accuracy": mean_of(correct)}
 
 
-def perplexity(measured: Mapping[str, float]) -> dict[str, float]:
+def perplexity(metrics: Mapping[str, float]) -> dict[str, float]:
     """exp of the mean negative log-likelihood of the chosen answers' tokens."""
-    return {"perplexity": math.exp(min(measured[NLL], LARGEST_LOSS_OF_A_PERPLEXITY))} if NLL in measured else {}
+    return {"perplexity": math.exp(min(metrics[NLL], LARGEST_LOSS_OF_A_PERPLEXITY))} if NLL in metrics else {}
 
 
 def pair_metrics(chosen: torch.Tensor, rejected: torch.Tensor) -> Sums:
-    """The rewards of pairs, by the names TRL logs them under."""
+    """The rewards of pairs, under TRL's metric names."""
     return {
         "rewards/chosen": mean_of(chosen),
         "rewards/rejected": mean_of(rejected),

@@ -1,7 +1,7 @@
-"""The losses of `--dpo-loss`, one number per pair, by TRL's names.
+"""The losses of `--dpo-loss`, per pair, under TRL's names.
 
-With r the log-ratio of policy and reference of an answer, c the chosen answer, j the rejected one and m = r(c) - r(j). Each follows its paper; where the
-paper leaves something open, TRL 1.16.
+r is an answer's log-ratio of policy and reference, c the chosen answer, j the rejected one, m = r(c) - r(j), β `dpo_beta` and ε
+`label_smoothing`. Each follows its paper; what a paper leaves open is done as in TRL 1.16, and the docstring says so.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ DISCOPOP_TAU = 0.05
 def conservative(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
     """DPO, -log σ(β m) (Rafailov et al. 2023, arXiv:2305.18290, eq. 7).
 
-    With smoothing, the expectation where that share of the labels is the wrong way round (conservative DPO: Mitchell 2023); TRL's loss
-    of this name has no smoothing.
+    With smoothing, its expectation when a fraction ε of the labels is flipped (conservative DPO: Mitchell 2023). TRL's loss of this name
+    has no smoothing.
     """
     return _smoothed(beta * pairs.margin, smoothing)
 
@@ -43,11 +43,11 @@ def ipo(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
 
 
 def _margin_per_token(pairs: PairLogps) -> torch.Tensor:
-    return pairs.chosen_ratio / pairs.of_chosen - pairs.rejected_ratio / pairs.of_rejected
+    return pairs.chosen_ratio / pairs.chosen_lengths - pairs.rejected_ratio / pairs.rejected_lengths
 
 
 def sigmoid_norm(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
-    """-log σ(β h) with log-ratios per token: DPO that longer answers don't win (Lambert et al. 2024, Tülu 3, arXiv:2411.15124)."""
+    """-log σ(β h) with log-ratios per token: length-normalised DPO (Lambert et al. 2024, Tülu 3, arXiv:2411.15124)."""
     return -logsigmoid(beta * _margin_per_token(pairs))
 
 
@@ -66,7 +66,7 @@ def nca(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
 
 
 def robust(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
-    """DPO without the bias that ε wrong labels give it (Chowdhury et al. 2024, arXiv:2403.00409, eq. 12). Needs ε < 1/2."""
+    """DPO, unbiased when a fraction ε of the labels is flipped (Chowdhury et al. 2024, arXiv:2403.00409, eq. 12). Needs ε < 1/2."""
     scores = beta * pairs.margin
     return (-(1 - smoothing) * logsigmoid(scores) + smoothing * logsigmoid(-scores)) / (1 - 2 * smoothing)
 
@@ -77,12 +77,12 @@ def bco(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
 
 
 def sppo(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
-    """SPPO with the labels taken as certain: P is 1 and 0 (Wu et al. 2024, arXiv:2405.00675, eq. 4.7)."""
+    """SPPO with hard labels: the preference probability is 1 for the chosen answer and 0 for the rejected one (Wu et al. 2024, arXiv:2405.00675, eq. 4.7)."""
     return (pairs.chosen_ratio - 0.5 / beta) ** 2 + (pairs.rejected_ratio + 0.5 / beta) ** 2
 
 
 def aot(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
-    """Alignment by optimal transport, paired: policy's margins above the reference's, each sorted in the batch of one device
+    """Alignment by optimal transport, paired: sorted policy margins minus sorted reference margins, within one device's batch
     (Melnyk et al. 2024, arXiv:2406.05882)."""
     policy = (pairs.chosen - pairs.rejected).sort().values
     reference = (pairs.reference_chosen - pairs.reference_rejected).sort().values
@@ -90,7 +90,7 @@ def aot(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
 
 
 def aot_unpaired(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
-    """Alignment by optimal transport, unpaired: the chosen answers' log-ratios above the rejected ones', each sorted (the same paper)."""
+    """Alignment by optimal transport, unpaired: sorted log-ratios of chosen answers minus those of rejected ones (the same paper)."""
     return _smoothed(beta * (pairs.chosen_ratio.sort().values - pairs.rejected_ratio.sort().values), smoothing)
 
 
@@ -100,7 +100,7 @@ def apo_zero(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
 
 
 def apo_down(pairs: PairLogps, beta: float, smoothing: float) -> torch.Tensor:
-    """Anchored: lowers both, the rejected answer more; for chosen answers worse than the model's own (the same paper, eq. 8)."""
+    """Anchored: lowers both answers, the rejected one more. For chosen answers worse than the model's own (the same paper, eq. 8)."""
     return sigmoid(beta * pairs.chosen_ratio) + 1 - sigmoid(beta * pairs.margin)
 
 

@@ -1,4 +1,4 @@
-"""The losses of dpo, orpo and kto: sums over the pairs, or the answers, of a batch."""
+"""The objectives of dpo, orpo and kto: sums over the pairs (dpo, orpo) or answers (kto) of a batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn.functional import logsigmoid, sigmoid
 
-from autotrain_llm.run.algorithms.preference.logps import of_chosen, pair_logps, pair_metrics, perplexity
+from autotrain_llm.run.algorithms.preference.logps import chosen_metrics, pair_logps, pair_metrics, perplexity
 from autotrain_llm.run.algorithms.preference.losses import LOSSES
 from autotrain_llm.run.engine.flat.model import LOGPROBS, FlatOutput
 from autotrain_llm.run.engine.logps import lengths, sequence_logps
@@ -16,7 +16,7 @@ from autotrain_llm.run.engine.objective import Batch, Objective, Sums, mean_of
 
 
 def dpo(settings: Mapping[str, Any]) -> Objective:
-    """Direct preference optimisation against a reference, with the loss that `dpo_loss` names."""
+    """Direct preference optimisation against a reference model, with the loss named by `dpo_loss`."""
     beta, smoothing = float(settings["dpo_beta"]), float(settings["label_smoothing"])
     per_pair = LOSSES[settings["dpo_loss"]]
 
@@ -30,14 +30,14 @@ def dpo(settings: Mapping[str, Any]) -> Objective:
             "logps/chosen": mean_of(pairs.chosen),
             "logps/rejected": mean_of(pairs.rejected),
             "kl": mean_of(torch.cat([pairs.chosen_ratio, pairs.rejected_ratio])),
-            **of_chosen(output, batch, _every_other(batch)),
+            **chosen_metrics(output, batch, _chosen_of_pairs(batch)),
         }
 
     return Objective(LOGPROBS, loss, _pairs, batch_metrics, perplexity)
 
 
 def orpo(settings: Mapping[str, Any]) -> Objective:
-    """Odds-ratio preference optimisation (Hong, Lee and Thorne 2024, arXiv:2403.07691), with no reference.
+    """Odds-ratio preference optimisation (Hong, Lee and Thorne 2024, arXiv:2403.07691), without a reference model.
 
     Per pair: the negative log-likelihood of the chosen answer, per token, and `orpo_alpha` (the paper's λ) times -log σ of the log-odds
     ratio, where the odds are those of the likelihood per token, P = exp(log-probability / tokens) (eqs. 4 to 7). TRL's experimental
@@ -63,32 +63,31 @@ def orpo(settings: Mapping[str, Any]) -> Objective:
             "nll_loss": mean_of(-chosen),
             "log_odds_ratio": mean_of(logsigmoid(ratio)),
             "log_odds_chosen": mean_of(ratio),
-            **of_chosen(output, batch, _every_other(batch)),
+            **chosen_metrics(output, batch, _chosen_of_pairs(batch)),
         }
 
     return Objective(LOGPROBS, loss, _pairs, batch_metrics, perplexity)
 
 
 def log_odds(logprob: torch.Tensor) -> torch.Tensor:
-    """log(P / (1 - P)) of a log-probability, clamped one epsilon below P = 1."""
+    """log(P / (1 - P)) of a log-probability, which is clamped just below P = 1, where the odds are infinite."""
     logprob = logprob.clamp(max=-torch.finfo(logprob.dtype).eps)
     return logprob - torch.log(-torch.expm1(logprob))
 
 
 def kto(settings: Mapping[str, Any]) -> Objective:
-    """Kahneman-Tversky optimisation (Ethayarajh et al. 2024, arXiv:2402.01306): answers that are good or bad each on their own.
+    """Kahneman-Tversky optimisation (Ethayarajh et al. 2024, arXiv:2402.01306) on single answers, labelled good or bad.
 
-    With r the log-ratio of policy and reference and z the point that it is measured from: weight × (1 - σ(β (r - z))) for a good answer,
-    weight × (1 - σ(β (z - r))) for a bad one (eqs. 7 and 8). z is the mean log-ratio of mismatched answers, each prompt with the answer
-    before it in the batch, over all processes, without a gradient and not below zero; it is measured for each batch, so that accumulated
-    batches each have their own.
+    With r the log-ratio of policy and reference and z the reference point: weight × (1 - σ(β (r - z))) for a good answer,
+    weight × (1 - σ(β (z - r))) for a bad one (eqs. 7 and 8). z estimates the KL divergence: the mean log-ratio of mismatched answers
+    (each prompt with the previous item's answer) over all processes, clamped at zero and without a gradient. Each micro-batch has its own.
     """
     beta = float(settings["kto_beta"])
     good, bad = float(settings["kto_desirable_weight"]), float(settings["kto_undesirable_weight"])
 
     def loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
-        above = beta * (sequence_logps(output, batch) - batch["reference"] - batch["kl"])
-        return torch.where(batch["labels"], good * (1 - sigmoid(above)), bad * (1 - sigmoid(-above))).sum()
+        score = beta * (sequence_logps(output, batch) - batch["reference"] - batch["kl"])
+        return torch.where(batch["labels"], good * (1 - sigmoid(score)), bad * (1 - sigmoid(-score))).sum()
 
     def batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
         logprobs, labels = sequence_logps(output, batch), batch["labels"]
@@ -101,21 +100,21 @@ def kto(settings: Mapping[str, Any]) -> Objective:
             "logps/chosen": mean_of(logprobs[labels]),
             "logps/rejected": mean_of(logprobs[~labels]),
             "kl": mean_of(kl),
-            **of_chosen(output, batch, labels),
+            **chosen_metrics(output, batch, labels),
         }
 
     return Objective(LOGPROBS, loss, _answers, batch_metrics, _margin)
 
 
-def _margin(measured: Mapping[str, float]) -> dict[str, float]:
-    """The difference of the mean rewards of good and bad answers, which are not paired."""
-    rewards = [measured.get(f"rewards/{side}") for side in ("chosen", "rejected")]
-    margin = {"rewards/margins": rewards[0] - rewards[1]} if rewards[0] is not None and rewards[1] is not None else {}
-    return margin | perplexity(measured)
+def _margin(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The difference of the mean rewards of good and bad answers, which are not paired; and the perplexity."""
+    chosen, rejected = metrics.get("rewards/chosen"), metrics.get("rewards/rejected")
+    margin = {"rewards/margins": chosen - rejected} if chosen is not None and rejected is not None else {}
+    return margin | perplexity(metrics)
 
 
-def _every_other(batch: Batch) -> torch.Tensor:
-    """A mask (answers,) of the chosen answers in alternating pairs."""
+def _chosen_of_pairs(batch: Batch) -> torch.Tensor:
+    """Which answers are the chosen ones of their pairs (answers,): chosen and rejected alternate."""
     return torch.arange(int(batch["answers"])) % 2 == 0
 
 

@@ -1,4 +1,4 @@
-"""The recipes of dpo, orpo and kto: answers to a prompt that are compared with one another, or with a reference model's."""
+"""The recipes of dpo, orpo and kto."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autotrain_llm.run.engine.reference_model import without_dropout
 
 
 class Orpo(Recipe):
-    """Pairs, with no reference model."""
+    """Pairs, without a reference model."""
 
     items_are_pairs = True
 

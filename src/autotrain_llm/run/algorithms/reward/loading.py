@@ -1,4 +1,4 @@
-"""Load or make a classifier of one label; its head is kept if it has one, else initialised from the seed."""
+"""Load or create a reward model: a classifier with one label. A missing head is initialised from the run's seed."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from autotrain_llm.run.engine.loading import (
 
 
 def load_classifier_to_train(plan: Plan, inputs: RunInputs) -> Loaded:
-    """The classifier in the dtype it is trained in, as `run.engine.loading.load` has it for causal models; its head always in float32."""
+    """The reward model in its training dtype, as `engine.loading.load` does for generating models; its head is always float32."""
     set_seed(plan.seed)
     tokenizer = load_tokenizer(plan, inputs)
     if plan.model.kind == SCRATCH:
         return Loaded(_new(plan, tokenizer), tokenizer, torch.float32)
     located = inputs.model.located if inputs.model else None
     assert located is not None
-    model, new = load_classifier(
+    model, new_modules = load_classifier(
         located, loading_type(plan), loading_options(plan, inputs.token), trainable_adapter=plan.adapter is not None
     )
-    saved_as = dtype_of(located) or torch.float32
+    saved_dtype = dtype_of(located) or torch.float32
     causal_model(model).config.get_text_config().pad_token_id = tokenizer.pad_token_id
     if plan.model.quantization:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if plan.adapter and not isinstance(model, PeftModel):
-        model = get_peft_model(model, _lora(plan.adapter, new), autocast_adapter_dtype=True)
+        model = get_peft_model(model, _lora(plan.adapter, new_modules), autocast_adapter_dtype=True)
     for name, module in causal_model(model).named_children():
         if name in HEADS:
             module.float()
-    return Loaded(model, tokenizer, saved_as)
+    return Loaded(model, tokenizer, saved_dtype)
 
 
 def _new(plan: Plan, tokenizer: PreTrainedTokenizerBase) -> LlamaForSequenceClassification:
@@ -54,11 +54,10 @@ def _new(plan: Plan, tokenizer: PreTrainedTokenizerBase) -> LlamaForSequenceClas
     )
 
 
-def _lora(adapter: AdapterPlan, new: Iterable[str]) -> LoraConfig:
-    """The adapter's configuration. Modules with new weights are trained whole and saved with the adapter: without them the scores could not be
-    reproduced."""
+def _lora(adapter: AdapterPlan, new_modules: Iterable[str]) -> LoraConfig:
+    """The adapter's configuration. Newly initialised modules are fully trained and saved with the adapter, since no file has their weights."""
     config = lora_config(adapter)
     config.task_type = "SEQ_CLS"
-    config.modules_to_save = list(new) or None
-    config.exclude_modules = list(new) or None
+    config.modules_to_save = list(new_modules) or None
+    config.exclude_modules = list(new_modules) or None
     return config

@@ -1,4 +1,4 @@
-"""The section of the model card on how to use a reward model."""
+"""The part of a reward model's card on how to use it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from autotrain_llm.planning.plan import Plan
 
 
 def how_to_score(plan: Plan) -> list[str]:
-    """Lines of Markdown: what the model is for, and how to score a text."""
+    """Lines of Markdown: what the model does, and code that scores a text."""
     adapter = bool(plan.adapter and not plan.adapter.merge)
     name = "AutoPeftModelForSequenceClassification" if adapter else "AutoModelForSequenceClassification"
     package = "peft" if adapter else "transformers"
-    # An adapter's files don't say how many scores its base is to give, nor which token fills up.
+    # An adapter's files record neither the number of labels nor the padding token of its base.
     settings = ", num_labels=1, pad_token_id=tokenizer.pad_token_id" if adapter else ""
     return [
         "This model scores a text and does not generate any: the higher of two scores is that of the better answer. The difference of two",

@@ -1,4 +1,4 @@
-"""The loss of a reward model: the score of the chosen answer above that of the rejected one."""
+"""The objective of reward models: Bradley-Terry on the scores of the two answers of a pair."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ BIN = "_calibration_"
 
 
 def pairwise(settings: Mapping[str, Any]) -> Objective:
-    """-log σ(m) per pair, m the score of the chosen answer above that of the rejected one (Bradley and Terry 1952).
+    """-log σ(m) per pair, where m is the score of the chosen answer minus that of the rejected one (Bradley and Terry 1952).
 
-    With `label_smoothing` ε the expectation where that share of the pairs is labelled the wrong way round: -(1-ε) log σ(m) - ε log σ(-m).
+    With `label_smoothing` ε, its expectation when a fraction ε of the labels is flipped: -(1-ε) log σ(m) - ε log σ(-m).
     """
     smoothing = float(settings["label_smoothing"])
 
@@ -30,7 +30,7 @@ def pairwise(settings: Mapping[str, Any]) -> Objective:
 
 
 def pairwise_loss(chosen: torch.Tensor, rejected: torch.Tensor, smoothing: float) -> torch.Tensor:
-    """The loss of each pair (pairs,), of the scores of its two answers."""
+    """The loss of each pair (pairs,) from the scores of its two answers."""
     margin = chosen - rejected
     return -(1 - smoothing) * logsigmoid(margin) - smoothing * logsigmoid(-margin)
 
@@ -45,7 +45,7 @@ def _pairs(batch: Batch) -> int:
 
 
 def _batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
-    """Under TRL's names: accuracy, margin, mean_reward, and min_reward and max_reward, which are those of a batch, averaged over batches."""
+    """Under TRL's names: accuracy, margin, mean_reward, and min_reward and max_reward of each batch, averaged over batches."""
     chosen, rejected = (side.detach().double() for side in _sides(output))
     both = torch.cat([chosen, rejected])
     return {
@@ -54,27 +54,27 @@ def _batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
         "chosen_reward": mean_of(chosen),
         "rejected_reward": mean_of(rejected),
         "mean_reward": mean_of(both),
-        "min_reward": mean_of(both.sort().values[:1]),  # of no pair at all, too: then it counts nothing
+        "min_reward": mean_of(both.sort().values[:1]),  # a slice, not an index: a batch without pairs counts nothing
         "max_reward": mean_of(both.sort().values[-1:]),
         **_bins(chosen - rejected),
     }
 
 
 def _bins(margin: torch.Tensor) -> Sums:
-    """For each tenth of confidence: the sum of confidence minus accuracy, over the number of all pairs.
+    """For each of ten bins of confidence: the sum over its pairs of confidence minus correctness, as a fraction of all pairs.
 
-    A pair's confidence is the sigmoid of its margin's absolute value, from 0.5 to 1.
+    A pair's confidence is σ(|m|), in [0.5, 1]: the probability of the answer with the higher score.
     """
     confidence = torch.sigmoid(margin.abs())
     excess = confidence - (margin > 0).double()
-    places = ((confidence - 0.5) * 2 * BINS).long().clamp(max=BINS - 1)
-    sums = excess.new_zeros(BINS).index_add(0, places, excess)
+    bins = ((confidence - 0.5) * 2 * BINS).long().clamp(max=BINS - 1)
+    sums = excess.new_zeros(BINS).index_add(0, bins, excess)
     count = torch.tensor(float(len(margin)), device=margin.device)
-    return {f"{BIN}{number}": (sums[number], count) for number in range(BINS)}
+    return {f"{BIN}{index}": (sums[index], count) for index in range(BINS)}
 
 
-def _calibration(measured: Mapping[str, float]) -> dict[str, float]:
-    """The expected calibration error (Guo et al. 2017, arXiv:1706.04599) of all evaluation pairs; a training batch has too few for it."""
-    if "loss" not in measured:
+def _calibration(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The expected calibration error (Guo et al. 2017, arXiv:1706.04599) of all evaluation pairs; a training log has too few pairs for it."""
+    if "loss" not in metrics:
         return {}
-    return {"calibration": sum(abs(value) for name, value in measured.items() if name.startswith(BIN))}
+    return {"calibration": sum(abs(value) for name, value in metrics.items() if name.startswith(BIN))}

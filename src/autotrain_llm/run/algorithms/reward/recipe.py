@@ -1,4 +1,4 @@
-"""The recipe of reward: a classifier of one label that scores the chosen answer of a pair above the rejected one."""
+"""The recipe of reward: a classifier with one label, trained to score the chosen answer above the rejected one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from autotrain_llm.run.engine.reference_model import without_dropout
 
 
 class RewardModel(Recipe):
-    """Pairs, for a model that scores them."""
+    """Pairs, whose answers the model scores."""
 
     items_are_pairs = True
 

@@ -14,14 +14,14 @@ BATCH = 16
 
 @torch.inference_mode()
 def scores(model: Any, rows: Sequence[list[int]], padding: int) -> Iterator[float]:
-    """The score of each row, batch by batch. A model without a padding token gets one row at a time."""
+    """The score of each row, in batches. Without a padding token the model can't find a padded row's end: it gets one row at a time."""
     layout = PaddedScores(padding)
     size = BATCH if model.config.get_text_config().pad_token_id is not None else 1
     for start in range(0, len(rows), size):
         batch = layout.collate([(ids, [False] * len(ids)) for ids in rows[start : start + size]])
         batch = {
-            name: held.to(model.device) if isinstance(held, torch.Tensor) else held for name, held in batch.items()
+            name: value.to(model.device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()
         }
-        found = layout.forward(model, batch, layout.name).scores
-        assert found is not None
-        yield from found.tolist()
+        batch_scores = layout.forward(model, batch, layout.name).scores
+        assert batch_scores is not None
+        yield from batch_scores.tolist()

@@ -31,45 +31,44 @@ if TYPE_CHECKING:
     from autotrain_llm.run.algorithms.rl.rollouts import RolloutWorker
     from autotrain_llm.run.engine.loop import Loop
 
-FIRST_ANSWERS = 2  # a side of the data, in seeds, beside training and evaluation
-WEIGHT_RATE = (
-    0.3  # of the smoothing of the reward model's weight over rollouts: the value head has to keep pace with it
-)
+FIRST_ANSWERS = 2  # part of the seeds of the first answers; training and evaluation have 0 and 1
+# Smoothing rate of the reward model's weight over rollouts. Slow, because the value head must follow each change.
+WEIGHT_RATE = 0.3
 
 
 class AdvantageEstimator:
-    """Fills in the advantages of a rollout. All processes hold the whole rollout and call it alike."""
+    """Fills in the advantages of a rollout. Every process has all answers of the rollout and makes the same calls."""
 
     def begin(self, worker: RolloutWorker, schedule: RolloutSchedule, loop: Loop) -> None:
         """Called before each rollout is sampled."""
 
-    def prompts(self, schedule: RolloutSchedule, number: int) -> np.ndarray:
-        """The rows of the prompts to answer: each once in an epoch, in a seeded order."""
-        return schedule.rows_of(number)
+    def prompts(self, schedule: RolloutSchedule, index: int) -> np.ndarray:
+        """The rows of the prompts of rollout `index`: each once in an epoch, in a seeded order."""
+        return schedule.rows_of(index)
 
-    def estimate(self, rollout: RolloutBatch, earlier: RolloutBatch | None, worker: RolloutWorker, loop: Loop) -> None:
-        """Set `rollout.advantages` (tokens,), and `returns` where there are values to train."""
+    def estimate(self, rollout: RolloutBatch, previous: RolloutBatch | None, worker: RolloutWorker, loop: Loop) -> None:
+        """Set `rollout.advantages` (tokens,), and `returns` if a value head is trained."""
         raise NotImplementedError
 
     def metrics(self, rollout: RolloutBatch) -> dict[str, np.ndarray]:
-        """Metrics of the estimate by name, as arrays whose mean is logged."""
+        """Metrics by name, as arrays whose mean is logged."""
         return {}
 
     def save(self, folder: Path) -> None:
-        """Add to a checkpoint what later estimates need."""
+        """Write the state that later estimates need into a checkpoint."""
 
     def restore(self, folder: Path) -> None:
-        """Read what `save` wrote."""
+        """Read the state that `save` wrote."""
 
 
 class GroupAdvantages(AdvantageEstimator):
-    """Each answer against the other answers to its prompt, by `--rl-advantage`."""
+    """Each answer compared with the other answers to its prompt, as `--rl-advantage` says."""
 
     def __init__(self, kind: str) -> None:
-        self.of_groups = GROUP_ADVANTAGES[kind]
+        self.group_advantages = GROUP_ADVANTAGES[kind]
 
-    def estimate(self, rollout: RolloutBatch, earlier: RolloutBatch | None, worker: RolloutWorker, loop: Loop) -> None:
-        rollout.advantages = np.repeat(self.of_groups(rollout.rewards, rollout.each), rollout.lengths)
+    def estimate(self, rollout: RolloutBatch, previous: RolloutBatch | None, worker: RolloutWorker, loop: Loop) -> None:
+        rollout.advantages = np.repeat(self.group_advantages(rollout.rewards, rollout.each), rollout.lengths)
 
     def metrics(self, rollout: RolloutBatch) -> dict[str, np.ndarray]:
         spread = group_deviations(rollout.rewards, rollout.each)
@@ -77,23 +76,23 @@ class GroupAdvantages(AdvantageEstimator):
 
 
 class GeneralisedAdvantages(AdvantageEstimator):
-    """Each token against the value before it, by generalised advantage estimation; the KL penalty is part of the tokens' rewards.
+    """Generalised advantage estimation against a value head; the KL penalty is part of the tokens' rewards.
 
-    Where values start from a reward model's prefix scores, those are weighted by w in [0, 1], the least-squares slope of what the value
-    head leaves of the returns on the scores, smoothed over rollouts.
+    With a baseline, the reward model's prefix scores, values are head + w · baseline. w in [0, 1] is the least-squares slope of
+    (returns - head) on the baseline, smoothed over rollouts.
     """
 
     def __init__(self, gamma: float, gae_lambda: float) -> None:
         self.gamma, self.gae_lambda = gamma, gae_lambda
 
-    def estimate(self, rollout: RolloutBatch, earlier: RolloutBatch | None, worker: RolloutWorker, loop: Loop) -> None:
+    def estimate(self, rollout: RolloutBatch, previous: RolloutBatch | None, worker: RolloutWorker, loop: Loop) -> None:
         assert rollout.values is not None
         log_ratio = np.zeros(len(rollout.ids)) if rollout.reference is None else rollout.logprobs - rollout.reference
         rewards = token_rewards(rollout.rewards, log_ratio, rollout.lengths, rollout.kl_coef)
         if rollout.baseline is not None:
-            left = discounted(rewards, rollout.lengths, self.gamma) - rollout.values
-            slope = fit_slope(rollout.baseline, left)
-            before = None if earlier is None else earlier.reward_value_weight
+            residual = discounted(rewards, rollout.lengths, self.gamma) - rollout.values
+            slope = fit_slope(rollout.baseline, residual)
+            before = None if previous is None else previous.reward_value_weight
             rollout.reward_value_weight = slope if before is None else before + WEIGHT_RATE * (slope - before)
             rollout.baseline = rollout.reward_value_weight * rollout.baseline
             rollout.values = rollout.values + rollout.baseline
@@ -104,20 +103,20 @@ class GeneralisedAdvantages(AdvantageEstimator):
 
     def metrics(self, rollout: RolloutBatch) -> dict[str, np.ndarray]:
         assert rollout.values is not None and rollout.returns is not None
-        found = {
+        metrics = {
             "explained_variance": np.asarray([explained_variance(rollout.values, rollout.returns)]),
             "reward_std": np.asarray([rollout.rewards.std()]),
         }
         if rollout.reward_value_weight is not None:
-            found["reward_value_weight"] = np.asarray([rollout.reward_value_weight])
-        return found
+            metrics["reward_value_weight"] = np.asarray([rollout.reward_value_weight])
+        return metrics
 
 
 class SingleStreamAdvantages(AdvantageEstimator):
-    """Each answer against the tracked value of its prompt; prompts are drawn by how uncertain their reward is (arXiv:2509.13232).
+    """Each answer compared with the tracked value of its prompt; prompts with uncertain rewards are sampled more often (arXiv:2509.13232).
 
-    The divergence that decides how much is forgotten is measured as in the authors' code: the mean absolute log-ratio, per token, of the
-    policy now and the policy that sampled the prompt's last answer, on that answer; 0 for a prompt without one.
+    The divergence that sets the forgetting rate is computed as in the authors' code: the mean absolute log-ratio, per token of the prompt's
+    last answer, of the current policy and the policy that sampled it; 0 for a prompt without an answer.
     """
 
     def __init__(self, forgetting: Forgetting, first_answers: int, exploration: float, seed: int) -> None:
@@ -127,44 +126,44 @@ class SingleStreamAdvantages(AdvantageEstimator):
         self.last = LastAnswers()
 
     def begin(self, worker: RolloutWorker, schedule: RolloutSchedule, loop: Loop) -> None:
-        """Before the first rollout, sample and score the first answers to every prompt, as many at a time as a rollout has."""
+        """Before the first rollout, sample and score `first_answers` answers to every prompt, at most a rollout's number at a time."""
         if self.tracker is not None:
             return
         count, each = schedule.prompts, self.first_answers
-        parts = -(-count * each // (schedule.prompts_of_phase * schedule.answers_each))
+        chunks = -(-count * each // (schedule.prompts_of_phase * schedule.answers_each))
         rewards = []
-        for number, rows in enumerate(np.array_split(np.arange(count), min(parts, count))):
-            seeds = schedule.seeds_of(FIRST_ANSWERS, number, count=len(rows) * each)
-            _, scores = worker.write(loop, rows, seeds, each)
+        for index, rows in enumerate(np.array_split(np.arange(count), min(chunks, count))):
+            seeds = schedule.seeds_of(FIRST_ANSWERS, index, count=len(rows) * each)
+            _, scores = worker.sample_answers(loop, rows, seeds, each)
             rewards.append(worker.rewards.total(scores).reshape(-1, each))
         self.tracker = ValueTracker(self.forgetting, np.concatenate(rewards))
 
-    def prompts(self, schedule: RolloutSchedule, number: int) -> np.ndarray:
+    def prompts(self, schedule: RolloutSchedule, index: int) -> np.ndarray:
         assert self.tracker is not None
-        return self.tracker.draw(len(schedule.rows_of(number)), self.exploration, self.seed, number)
+        return self.tracker.sample_rows(len(schedule.rows_of(index)), self.exploration, self.seed, index)
 
-    def estimate(self, rollout: RolloutBatch, earlier: RolloutBatch | None, worker: RolloutWorker, loop: Loop) -> None:
+    def estimate(self, rollout: RolloutBatch, previous: RolloutBatch | None, worker: RolloutWorker, loop: Loop) -> None:
         assert self.tracker is not None
         rollout.tracked_values = self.tracker.values[rollout.rows]
         rollout.divergence = self._divergence(rollout.rows, worker, loop)
         advantages = single_stream_advantages(rollout.rewards, rollout.tracked_values)
         rollout.advantages = np.repeat(advantages, rollout.lengths)
         self.tracker.update(rollout.rows, rollout.rewards, rollout.divergence)
-        for place, row in enumerate(rollout.rows.tolist()):
-            self.last.put(row, rollout.completion(place), rollout.logprobs[rollout.tokens_of([place])])
+        for index, row in enumerate(rollout.rows.tolist()):
+            self.last.put(row, rollout.completion(index), rollout.logprobs[rollout.tokens_of([index])])
 
     def _divergence(self, rows: np.ndarray, worker: RolloutWorker, loop: Loop) -> np.ndarray:
-        """Of the policy since each prompt was last answered (prompts,), in nats per token."""
+        """The policy's divergence since each prompt was last answered (prompts,), in nats per token."""
         divergence = np.zeros(len(rows))
-        places = self.last.answered(rows)
-        if places:
-            answered = rows[places].tolist()
+        positions = self.last.answered(rows)
+        if positions:
+            answered = rows[positions].tolist()
             ids, before = [self.last.ids[row] for row in answered], [self.last.logprobs[row] for row in answered]
-            lengths = np.asarray([len(one) for one in ids])
+            lengths = np.asarray([len(answer) for answer in ids])
             ended = np.ones(len(ids), dtype=bool)
-            now = worker.logprobs(loop, Answers(rows[places], np.concatenate(ids), lengths, ended, ~ended))
-            moved = np.abs(np.concatenate(before) - now)
-            divergence[places] = np.add.reduceat(moved, np.cumsum(lengths) - lengths) / lengths
+            now = worker.logprobs(loop, Answers(rows[positions], np.concatenate(ids), lengths, ended, ~ended))
+            differences = np.abs(np.concatenate(before) - now)
+            divergence[positions] = np.add.reduceat(differences, np.cumsum(lengths) - lengths) / lengths
         return divergence
 
     def metrics(self, rollout: RolloutBatch) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Batch layouts of a policy: log-probabilities at the sampling temperature, the entropy, and values."""
+"""Batch layouts of a policy: log-probabilities at the sampling temperature, the entropy, and with a value head the values."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ OF_THE_PADDED_CALL = ("input_ids", "attention_mask", "target_positions", "target
 
 
 class FlatPolicy(Flat):
-    """Answers as segments of one stream."""
+    """Answers as segments of one flat sequence."""
 
     def __init__(self, model: nn.Module, temperature: float, attention: str | None = None) -> None:
         super().__init__(model, attention)
         self.temperature = temperature
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
-        given = {name: batch[name] for name in OF_THE_CALL}
-        return model(**given, compute=compute, temperature=self.temperature, with_entropy=True)
+        inputs = {name: batch[name] for name in OF_THE_CALL}
+        return model(**inputs, compute=compute, temperature=self.temperature, with_entropy=True)
 
 
 class PaddedPolicy(Padded):
-    """Answers as rows, each padded on the right; the model's forward is extended to take target positions."""
+    """Answers padded on the right. The model's forward is replaced by one that also takes the targets."""
 
     def __init__(self, model: nn.Module, pad_token: int, temperature: float) -> None:
         super().__init__(pad_token)
@@ -38,12 +38,12 @@ class PaddedPolicy(Padded):
         causal.forward = MethodType(_forward_like(causal), causal)
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
-        given = {name: batch[name] for name in OF_THE_PADDED_CALL}
-        return model(**given, compute=compute, temperature=self.temperature)
+        inputs = {name: batch[name] for name in OF_THE_PADDED_CALL}
+        return model(**inputs, compute=compute, temperature=self.temperature)
 
 
 def _forward_like(causal: PreTrainedModel) -> Any:
-    """A forward with the signature of the model's own, which generate() reads; with target positions it returns log-probabilities, entropy and values."""
+    """A forward with the signature of the model's own, which generate() inspects; with targets it returns a FlatOutput."""
 
     @functools.wraps(type(causal).forward)
     def forward(self: PreTrainedModel, *args: Any, target_positions: torch.Tensor | None = None, **kwargs: Any) -> Any:
@@ -66,27 +66,27 @@ def _padded_forward(
 ) -> FlatOutput:
     states: list[torch.Tensor] = []
     backbone: nn.Module = causal.base_model
-    hook = backbone.register_forward_hook(lambda module, given, output: states.append(output[0]))
+    hook = backbone.register_forward_hook(lambda module, inputs, output: states.append(output[0]))
     try:
-        given = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
-        logits = type(causal).forward(causal, **given).logits
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
+        logits = type(causal).forward(causal, **inputs).logits
     finally:
         hook.remove()
-    chosen = _at(logits, target_positions)
-    chosen = (chosen if chosen.dtype == torch.float64 else chosen.float()) / temperature
-    distribution = torch.log_softmax(chosen, dim=-1)
+    target_logits = _at(logits, target_positions)
+    target_logits = (target_logits if target_logits.dtype == torch.float64 else target_logits.float()) / temperature
+    log_probs = torch.log_softmax(target_logits, dim=-1)
     value = None
     if compute == VALUES:
         head = causal.get_submodule(VALUE_HEAD)
-        value = head(_at(states[0], target_positions), lambda own: _at(own(**given)[0], target_positions))
+        value = head(_at(states[0], target_positions), lambda own: _at(own(**inputs)[0], target_positions))
     return FlatOutput(
-        logprobs=distribution.gather(1, target_labels[:, None]).squeeze(1),
-        correct=chosen.detach().argmax(-1) == target_labels,
-        entropy=-(distribution.exp() * distribution).sum(-1),
+        logprobs=log_probs.gather(1, target_labels[:, None]).squeeze(1),
+        correct=target_logits.detach().argmax(-1) == target_labels,
+        entropy=-(log_probs.exp() * log_probs).sum(-1),
         value=value,
     )
 
 
 def _at(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """The hidden states (K, H) at the target positions, of (rows, length, H)."""
+    """The states (rows, length, H) at K flat positions: (K, H)."""
     return states.reshape(-1, states.shape[-1]).index_select(0, positions)

@@ -1,6 +1,6 @@
-"""The loss of each token: the clipped surrogate of the policy, the clipped error of the value, the estimate of a KL divergence.
+"""Losses per answer token: the clipped policy surrogate, the clipped value loss and the k3 estimate of a KL divergence.
 
-All take and return tensors (tokens,); an objective adds them up and the loop divides by the answer tokens of the whole step.
+All take and return tensors (tokens,); an objective sums them and the loop divides by the number of answer tokens in a step.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ def clipped_policy_loss(
 
 
 def clipped_share(logprobs: torch.Tensor, old: torch.Tensor, advantages: torch.Tensor, clip: float) -> torch.Tensor:
-    """1 for the tokens whose gradient is clipped away, else 0."""
+    """1 for tokens without a policy gradient because their ratio is clipped, else 0."""
     ratio = torch.exp(logprobs - old)
     return (((ratio > 1 + clip) & (advantages > 0)) | ((ratio < 1 - clip) & (advantages < 0))).double()
 
 
 def clipped_value_loss(values: torch.Tensor, old: torch.Tensor, returns: torch.Tensor, clip: float) -> torch.Tensor:
-    """Half the larger of (V - R)² and (V' - R)², V' being the value clipped to within `clip` of its value at sampling time."""
-    held = torch.maximum(torch.minimum(values, old + clip), old - clip)
-    return 0.5 * torch.maximum((values - returns) ** 2, (held - returns) ** 2)
+    """max((V - R)², (V' - R)²) / 2, where V' is V clipped to within `clip` of the value at the time of the rollout."""
+    clipped = torch.maximum(torch.minimum(values, old + clip), old - clip)
+    return 0.5 * torch.maximum((values - returns) ** 2, (clipped - returns) ** 2)
 
 
 def k3(logprobs: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Schulman's third estimate of KL(π‖reference) at a sampled token: exp(d) - d - 1 with d = log reference - log π; never below 0."""
-    apart = reference - logprobs
-    return torch.exp(apart) - apart - 1
+    difference = reference - logprobs
+    return torch.exp(difference) - difference - 1

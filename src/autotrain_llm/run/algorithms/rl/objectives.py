@@ -1,4 +1,4 @@
-"""The losses of ppo, grpo and spo: sums over the tokens of sampled answers."""
+"""The objectives of ppo, and of grpo and spo: sums over the tokens of sampled answers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from autotrain_llm.run.algorithms.rl.losses import clipped_policy_loss, clipped_
 from autotrain_llm.run.engine.flat.model import LOGPROBS, VALUES, FlatOutput
 from autotrain_llm.run.engine.objective import Batch, Objective, Sums, mean_of
 
-APPROX_KL = "approx_kl"  # how far the policy has gone from the one that wrote the answers
+APPROX_KL = "approx_kl"  # the divergence of the policy from the one that sampled the answers
 
 
 def ppo(settings: Mapping[str, Any]) -> Objective:
-    """Proximal policy optimisation (Schulman et al. 2017): the clipped surrogate, `rl_value_loss_coef` times the clipped error of the
-    value, less `rl_entropy_coef` times the entropy; each the mean over the answer tokens of a step."""
+    """Proximal policy optimisation (Schulman et al. 2017): the clipped surrogate, plus `rl_value_loss_coef` times the clipped value
+    loss, minus `rl_entropy_coef` times the entropy; each is a mean over the answer tokens of a step."""
     weight, value_clip = float(settings["rl_value_loss_coef"]), float(settings["rl_value_clip_range"])
 
     def value_loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
@@ -24,41 +24,41 @@ def ppo(settings: Mapping[str, Any]) -> Objective:
         value = output.value.double() + batch.get("baseline", 0.0)
         return clipped_value_loss(value, batch["old_values"], batch["returns"], value_clip)
 
-    def more(output: FlatOutput, batch: Batch) -> torch.Tensor:
+    def extra_loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
         return weight * value_loss(output, batch)
 
     def batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
         return {"value_loss": mean_of(value_loss(output, batch))}
 
-    return _policy(settings, VALUES, more, batch_metrics)
+    return _policy_objective(settings, VALUES, extra_loss, batch_metrics)
 
 
 def grpo(settings: Mapping[str, Any]) -> Objective:
     """Group-relative policy optimisation (DeepSeekMath, arXiv:2402.03300, eq. 3): the clipped surrogate and `rl_kl_coef` times the k3
     estimate of KL(π‖reference), each the mean over the answer tokens of a step (DAPO, arXiv:2503.14476; TRL's loss_type dapo)."""
 
-    def more(output: FlatOutput, batch: Batch) -> torch.Tensor:
+    def extra_loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
         if "reference" not in batch:
             return torch.zeros_like(batch["advantages"])
         return batch["kl_coef"] * k3(_logprobs(output), batch["reference"])
 
-    return _policy(settings, LOGPROBS, more, lambda output, batch: {})
+    return _policy_objective(settings, LOGPROBS, extra_loss, lambda output, batch: {})
 
 
-def _policy(
+def _policy_objective(
     settings: Mapping[str, Any],
     compute: str,
-    more: Callable[[FlatOutput, Batch], torch.Tensor],
-    measured: Callable[[FlatOutput, Batch], Sums],
+    extra_loss: Callable[[FlatOutput, Batch], torch.Tensor],
+    extra_metrics: Callable[[FlatOutput, Batch], Sums],
 ) -> Objective:
-    """The clipped surrogate and the entropy bonus; `more` is what else is added to the loss of each token."""
+    """The clipped surrogate and the entropy bonus, plus `extra_loss` per token (tokens,)."""
     clip, bonus = float(settings["rl_clip_range"]), float(settings["rl_entropy_coef"])
 
     def surrogate(output: FlatOutput, batch: Batch) -> torch.Tensor:
         return clipped_policy_loss(_logprobs(output), batch["old_logprobs"], batch["advantages"], clip)
 
     def loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
-        total = (surrogate(output, batch) + more(output, batch)).sum()
+        total = (surrogate(output, batch) + extra_loss(output, batch)).sum()
         return total - bonus * _entropy(output).sum() if bonus else total
 
     def batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
@@ -67,9 +67,11 @@ def _policy(
             "policy_loss": mean_of(surrogate(output, batch)),
             "entropy": mean_of(_entropy(output)),
             "clip_fraction": mean_of(clipped_share(logprobs, old, advantages, clip)),
-            APPROX_KL: mean_of(k3(old, logprobs)),  # of KL(π_old‖π), whose tokens these are
-            **measured(output, batch),
-            **batch["phase"],
+            APPROX_KL: mean_of(
+                k3(old, logprobs)
+            ),  # KL(π_old‖π): the tokens were sampled from π_old, so the arguments are swapped
+            **extra_metrics(output, batch),
+            **batch["rollout_metrics"],
         }
 
     return Objective(compute, loss, _tokens, batch_metrics)

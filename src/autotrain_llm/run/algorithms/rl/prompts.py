@@ -1,4 +1,4 @@
-"""The dataset of a policy: prompts."""
+"""Prompts for a policy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from autotrain_llm.data.rows import TokenRows
 
 
 class Prompts(Dataset[Any]):
-    """Prepared rows that are prompts. As a dataset it is empty: batches are made of sampled answers."""
+    """Prepared prompt rows. Its length as a dataset is 0, because batches are made of sampled answers instead."""
 
     mismatches = False
 

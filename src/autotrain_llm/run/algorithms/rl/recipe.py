@@ -47,7 +47,7 @@ from autotrain_llm.run.generation.types import Sampling
 
 
 class PolicyRecipe(Recipe):
-    """What all three have in common."""
+    """The common parts of ppo, grpo and spo."""
 
     @property
     def rollouts(self) -> RolloutPlan:
@@ -76,17 +76,17 @@ class PolicyRecipe(Recipe):
         without_dropout(loaded.model)
 
     def add_values(self, model: nn.Module) -> None:
-        """Put a value head into the policy, where the algorithm has one."""
+        """Add a value head to the policy, if the algorithm has one."""
 
     def prefix_baseline(self, rewards: Rewards, layout: BatchLayout) -> PrefixRewardBaseline | None:
-        """The reward model that values start from and that is not trained."""
+        """The frozen reward model whose prefix scores the values start from; None without one."""
         return None
 
     def make_source(self, started: Started) -> tuple[BatchSource | None, list[Observer]]:
         plan, loaded, layout = self.plan, started.loaded, started.layout
         ends = end_tokens(loaded.model, loaded.tokenizer, self.inputs.prepared.end_of_turn)
         sampler = Sampler(layout, loaded.tokenizer, ends, sampling_of(plan), DTYPES[plan.precision.name])
-        # Before the value head is added: the reference may be a copy of the policy, and has none.
+        # Loaded before the value head is added: the reference may be a copy of the policy, and must not copy the head.
         reference = load_reference_model(plan, self.inputs, loaded, layout) if plan.objective.reference else None
         self.add_values(loaded.model)
         rewards = load_rewards(plan, self.inputs, loaded)
@@ -126,7 +126,7 @@ class Spo(PolicyRecipe):
 
 
 class Ppo(PolicyRecipe):
-    """Proximal policy optimisation with a value head, which is trained with the policy and saved beside the model."""
+    """Proximal policy optimisation with a value head, which is trained with the policy and saved in a file of its own."""
 
     def make_objective(self) -> Objective:
         return objectives.ppo(self.plan.objective.settings)
@@ -154,6 +154,6 @@ class Ppo(PolicyRecipe):
 
 
 def sampling_of(plan: Plan) -> Sampling:
-    """How the plan says that answers are drawn."""
+    """The plan's sampling settings."""
     assert plan.rollouts is not None
     return Sampling(**vars(plan.rollouts.sampling))

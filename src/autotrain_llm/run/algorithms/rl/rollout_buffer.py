@@ -1,4 +1,4 @@
-"""A rollout: answers that were sampled together, their log-probabilities, values and advantages, and the step that trains on each of them."""
+"""A rollout: answers that were sampled together, their scores and log-probabilities, and the steps that train on each of them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from autotrain_llm.run.engine.layouts import PromptGroup
 from autotrain_llm.run.engine.objective import Sums
 
 FILE = "rollouts.npz"
+# Fields of a rollout and their keys in a batch.
 PER_TOKEN = {"logprobs": "old_logprobs", "advantages": "advantages", "reference": "reference"}
 OF_VALUES = {"values": "old_values", "baseline": "baseline", "returns": "returns"}
 
@@ -24,8 +25,9 @@ OF_VALUES = {"values": "old_values", "baseline": "baseline", "returns": "returns
 class Answers:
     """Sampled answers, `each` to a prompt, one prompt after the other.
 
-    rows: the index of each prompt among the prepared rows (prompts,). ids: int32, the tokens of all answers, concatenated; lengths: the tokens of each
-    (answers,), at least one. finished: whether each has an end token; truncated: whether a reward model read it without its start.
+    rows: the index of each prompt among the prepared rows (prompts,). ids: int32, the tokens of all answers, concatenated. lengths: the
+    number of tokens of each answer (answers,), at least one. finished: whether it ended with an end token. truncated: whether a reward
+    model scored it without the start of its text.
     """
 
     rows: np.ndarray
@@ -43,46 +45,47 @@ class Answers:
         """The index in `ids` of each answer's first token."""
         return np.cumsum(self.lengths) - self.lengths
 
-    def completion(self, number: int) -> np.ndarray:
-        start = int(self.starts[number])
-        return self.ids[start : start + int(self.lengths[number])]
+    def completion(self, index: int) -> np.ndarray:
+        start = int(self.starts[index])
+        return self.ids[start : start + int(self.lengths[index])]
 
-    def prompt_groups(self, numbers: Sequence[int], prompts: Any) -> list[PromptGroup]:
-        """These answers as prompt groups, adjacent answers to one prompt together; `prompts` are the prepared rows."""
-        found: list[tuple[int, list[int]]] = []
-        for number in numbers:
-            prompt = int(number) // self.each
-            if not found or found[-1][0] != prompt:
-                found.append((prompt, []))
-            found[-1][1].append(int(number))
-        return [self._prompt_group(prompt, members, prompts) for prompt, members in found]
+    def prompt_groups(self, indices: Sequence[int], prompts: Any) -> list[PromptGroup]:
+        """These answers, adjacent ones to the same prompt in one group; `prompts` are the prepared rows."""
+        groups: list[tuple[int, list[int]]] = []
+        for index in indices:
+            prompt = int(index) // self.each
+            if not groups or groups[-1][0] != prompt:
+                groups.append((prompt, []))
+            groups[-1][1].append(int(index))
+        return [self._prompt_group(prompt, members, prompts) for prompt, members in groups]
 
     def _prompt_group(self, prompt: int, members: Sequence[int], prompts: Any) -> PromptGroup:
-        answers = [self.completion(number) for number in members]
+        answers = [self.completion(index) for index in members]
         return PromptGroup(
             prompts[int(self.rows[prompt])][0], tuple((ids, np.ones(len(ids), dtype=bool)) for ids in answers)
         )
 
-    def with_prompts(self, prompts: Any) -> Iterator[int]:
+    def lengths_with_prompts(self, prompts: Any) -> Iterator[int]:
         """The number of tokens of each answer with its prompt; `prompts` are the prepared rows."""
-        for number, length in enumerate(self.lengths):
-            yield int(length) + len(prompts[int(self.rows[number // self.each])][0])
+        for index, length in enumerate(self.lengths):
+            yield int(length) + len(prompts[int(self.rows[index // self.each])][0])
 
-    def tokens_of(self, numbers: Sequence[int]) -> np.ndarray:
-        """The indices in `ids` of these answers' tokens."""
+    def tokens_of(self, indices: Sequence[int]) -> np.ndarray:
+        """The positions in `ids` of these answers' tokens."""
         starts = self.starts
-        spans = [np.arange(starts[number], starts[number] + self.lengths[number]) for number in numbers]
+        spans = [np.arange(starts[index], starts[index] + self.lengths[index]) for index in indices]
         return np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
 
 
 @dataclass
 class RolloutBatch(Answers):
-    """Answers to train on from step `first_step` of the run on; `number` counts rollouts from 0.
+    """Answers with everything the loss needs. Rollout `number` (from 0) is trained on from step `first_step` of the run on.
 
-    scores: of each reward (answers, rewards); rewards: their weighted sum (answers,). Per token (tokens,): log-probabilities of the policy that sampled them and
-    of the reference, values, the reward model's share of the values (baseline), advantages and returns. reward_value_weight: the weight of the reward
-    model's prefix scores. Per prompt, for spo: tracked_values and the policy's divergence. kl_coef: the KL coefficient of this rollout; seconds: how long it
-    took to sample. stopped: whether the policy's KL divergence reached the limit of early stopping.
+    scores: of each reward source (answers, sources). rewards: their weighted sum (answers,).
+    Per token (tokens,): logprobs of the policy that sampled it, those of the reference, values, advantages and returns. baseline: the
+    weighted prefix score of the reward model, which is contained in the values and which the value head is added to.
+    reward_value_weight: the weight of that prefix score. tracked_values, divergence: of spo, per prompt.
+    kl_coef: the KL coefficient of this rollout. seconds: its duration. stopped: early stopping, no further step trains on it.
     """
 
     number: int
@@ -103,21 +106,22 @@ class RolloutBatch(Answers):
     stopped: bool = False
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All fields as arrays, to be saved."""
-        held = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {name: np.asarray(value) for name, value in held.items() if value is not None}
+        """All fields that are set, as arrays."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: np.asarray(value) for name, value in values.items() if value is not None}
 
     @classmethod
-    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> RolloutBatch:
-        """The rollout of these arrays."""
-        held = {one.name: arrays[one.name] for one in fields(cls) if one.name in arrays}
-        given: dict[str, Any] = {name: array.item() if array.ndim == 0 else array for name, array in held.items()}
-        return cls(**given)
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> RolloutBatch:
+        """The rollout that `arrays` was called on."""
+        stored = {item.name: arrays[item.name] for item in fields(cls) if item.name in arrays}
+        # Scalars were stored as arrays without dimensions.
+        values: dict[str, Any] = {name: array.item() if array.ndim == 0 else array for name, array in stored.items()}
+        return cls(**values)
 
 
 @dataclass(frozen=True)
 class RolloutSchedule:
-    """The plan's rollout sizes, and the seed of every order."""
+    """The sizes of rollouts, and the seeded order of prompts and answers."""
 
     seed: int
     prompts: int
@@ -130,71 +134,71 @@ class RolloutSchedule:
     steps_of_epoch: int
 
     @classmethod
-    def of(cls, decided: RolloutSchedulePlan, seed: int) -> RolloutSchedule:
-        return cls(seed, **{one.name: getattr(decided, one.name) for one in fields(cls) if one.name != "seed"})
+    def of(cls, plan: RolloutSchedulePlan, seed: int) -> RolloutSchedule:
+        return cls(seed, **{item.name: getattr(plan, item.name) for item in fields(cls) if item.name != "seed"})
 
     def rows_of(self, number: int) -> np.ndarray:
-        """The prompts of a rollout: a seeded order for each epoch, cut into rollouts."""
+        """The prompts of rollout `number`: each epoch's seeded order of all prompts, divided into rollouts."""
         epoch, part = divmod(number, self.phases_of_epoch)
         order = np.random.default_rng((self.seed, epoch)).permutation(self.prompts)
         return order[part * self.prompts_of_phase : (part + 1) * self.prompts_of_phase]
 
-    def seeds_of(self, *which: int, count: int) -> list[int]:
-        """A seed for each answer of a rollout."""
-        state = np.random.SeedSequence((self.seed, *which)).generate_state(count, np.uint64)
-        return [int(one) >> 1 for one in state]
+    def seeds_of(self, *key: int, count: int) -> list[int]:
+        """`count` sampling seeds, one for each answer, derived from the run's seed and `key`."""
+        state = np.random.SeedSequence((self.seed, *key)).generate_state(count, np.uint64)
+        return [int(value) >> 1 for value in state]  # torch.Generator takes 63 bits
 
     def steps_of_pass(self, rollout: Answers) -> int:
         return steps_of_pass(len(rollout.lengths), self.answers_of_step)
 
-    def last_step(self, rollout: RolloutBatch) -> int:
-        """The step after the last that trains on this rollout."""
+    def end_step(self, rollout: RolloutBatch) -> int:
+        """The first step of the run that no longer trains on this rollout."""
         return rollout.first_step + self.passes * self.steps_of_pass(rollout)
 
-    def share(self, rollout: RolloutBatch, update: int, micro_batch: int, slots: int) -> np.ndarray:
-        """The answers of one of `slots` micro-batches of a step: a seeded order of prompts for each pass, split evenly."""
+    def answers_of(self, rollout: RolloutBatch, step: int, micro_batch: int, count: int) -> np.ndarray:
+        """The answers of one of `count` micro-batches of a step of the run: a seeded order of prompts for each pass, split evenly."""
         steps = self.steps_of_pass(rollout)
-        done, step = divmod(update - rollout.first_step, steps)
-        order = np.random.default_rng((self.seed, rollout.number, done)).permutation(len(rollout.rows))
+        passes, part = divmod(step - rollout.first_step, steps)
+        order = np.random.default_rng((self.seed, rollout.number, passes)).permutation(len(rollout.rows))
         answers = (order[:, None] * rollout.each + np.arange(rollout.each)).ravel()
-        return np.array_split(np.array_split(answers, steps)[step], slots)[micro_batch]
+        return np.array_split(np.array_split(answers, steps)[part], count)[micro_batch]
 
 
 @dataclass
 class MicroBatch:
-    """One batch of one process: the indices of its answers in a rollout, and the rollout's metrics."""
+    """One batch of one process: the rollout, the indices of its answers, and the rollout's metrics."""
 
     rollout: RolloutBatch
-    numbers: np.ndarray
-    measured: Sums = field(default_factory=dict)
+    indices: np.ndarray
+    metrics: Sums = field(default_factory=dict)
 
 
 class RolloutCollator:
-    """Collates the answers of a micro-batch with their tokens' values, in the order of the targets."""
+    """Collates the answers of a micro-batch, with the rollout's values per token in the order of the targets."""
 
     def __init__(self, collate: Any, prompts: Any) -> None:
         self.collate, self.prompts = collate, prompts
 
-    def __call__(self, slots: Sequence[MicroBatch]) -> dict[str, Any]:
-        (micro_batch,) = slots
-        rollout, numbers = micro_batch.rollout, micro_batch.numbers.tolist()
-        prompt_groups = rollout.prompt_groups(numbers, self.prompts)
-        if not prompt_groups:  # every process takes part in a step
-            (one,) = rollout.prompt_groups([0], self.prompts)
-            prompt_groups = [PromptGroup(one.prompt, one.answers, is_padding=True)]
+    def __call__(self, micro_batches: Sequence[MicroBatch]) -> dict[str, Any]:
+        (micro_batch,) = micro_batches
+        rollout, indices = micro_batch.rollout, micro_batch.indices.tolist()
+        prompt_groups = rollout.prompt_groups(indices, self.prompts)
+        if not prompt_groups:  # all processes must take part in a step, or collectives would wait forever
+            (first,) = rollout.prompt_groups([0], self.prompts)
+            prompt_groups = [PromptGroup(first.prompt, first.answers, is_padding=True)]
         batch = self.collate(prompt_groups)
-        places = rollout.tokens_of(numbers)
-        for name, called in (PER_TOKEN | OF_VALUES).items():
-            held = getattr(rollout, name)
-            if held is not None:
-                batch[called] = torch.from_numpy(held[places])
+        positions = rollout.tokens_of(indices)
+        for name, key in (PER_TOKEN | OF_VALUES).items():
+            array = getattr(rollout, name)
+            if array is not None:
+                batch[key] = torch.from_numpy(array[positions])
         batch["kl_coef"] = torch.tensor(rollout.kl_coef, dtype=torch.float64)
-        batch["phase"] = micro_batch.measured
+        batch["rollout_metrics"] = micro_batch.metrics
         return batch
 
 
 def save_rollout(rollout: RolloutBatch, coefficient: float, folder: Path) -> None:
-    """Write a rollout and the KL coefficient of the next one, all of it or nothing."""
+    """Write a rollout and the KL coefficient of the next one, atomically."""
     unfinished = folder / f".{FILE}"
     with unfinished.open("wb") as file:
         np.savez(file, allow_pickle=False, coefficient=np.asarray(coefficient), **rollout.arrays())
@@ -202,6 +206,6 @@ def save_rollout(rollout: RolloutBatch, coefficient: float, folder: Path) -> Non
 
 
 def load_rollout(folder: Path) -> tuple[RolloutBatch, float]:
-    """Read what `save_rollout` wrote."""
+    """The rollout and the coefficient that `save_rollout` wrote."""
     with np.load(folder / FILE, allow_pickle=False) as arrays:
-        return RolloutBatch.of_arrays(arrays), float(arrays["coefficient"])
+        return RolloutBatch.from_arrays(arrays), float(arrays["coefficient"])

@@ -1,6 +1,7 @@
-"""Where the batches of ppo, grpo and spo come from: rollouts of the policy, which are scored and trained on.
+"""The source of batches of ppo, grpo and spo: rollouts, in which the policy samples answers that are scored and trained on.
 
-Each process samples and scores its share, and all of them hold the whole rollout, so that two processes train on the same batches as one.
+Each process samples and scores a part of the answers, and every process gets all of them: each step trains on the same answers,
+however many processes there are.
 """
 
 from __future__ import annotations
@@ -52,14 +53,14 @@ from autotrain_llm.run.generation.types import Sample
 if TYPE_CHECKING:
     from autotrain_llm.run.engine.loop import Loop
 
-TRAINING, EVALUATION = 0, 1  # sides of the data, as part of a seed
-EXACT = torch.float64  # of sums
+TRAINING, EVALUATION = 0, 1  # part of the sampling seeds
+EXACT = torch.float64  # dtype of sums
 SAMPLES = "samples.jsonl"
-SAMPLES_PER_ROLLOUT = 4  # written to samples.jsonl
+SAMPLES_PER_ROLLOUT = 4  # answers of each rollout that are logged
 
 
 class RolloutWorker:
-    """Samples answers to prepared prompts, scores them, and computes log-probabilities and values of their tokens; the processes share the work."""
+    """Samples answers to prompts (prepared rows), scores them, and computes their log-probabilities; the work is divided among processes."""
 
     def __init__(
         self,
@@ -73,32 +74,34 @@ class RolloutWorker:
         self.prompts, self.layout, self.sampler = prompts, layout, sampler
         self.rewards, self.reference, self.baseline = rewards, reference, baseline
 
-    def write(self, loop: Loop, rows: np.ndarray, seeds: Sequence[int], each: int) -> tuple[Answers, np.ndarray]:
-        """Sample `each` answers to each of these rows' prompts; returns them with the scores of each reward (answers, rewards)."""
+    def sample_answers(
+        self, loop: Loop, rows: np.ndarray, seeds: Sequence[int], each: int
+    ) -> tuple[Answers, np.ndarray]:
+        """`each` answers to the prompt of each of these rows, and their scores by each reward source (answers, sources)."""
         process, processes = loop.args.process_index, loop.args.world_size
-        share = np.array_split(np.arange(len(rows)), processes)[process]
-        first, last = (int(share[0]), int(share[-1]) + 1) if len(share) else (0, 0)
-        asked = [self.prompts[int(row)][0] for row in rows[first:last]]
-        samples = self.sampler.sample(policy_of(loop), asked, seeds[first * each : last * each], per_prompt=each)
-        numbers = [int(row) for row in rows[first:last] for _ in range(each)]
+        own_rows = np.array_split(np.arange(len(rows)), processes)[process]
+        first, last = (int(own_rows[0]), int(own_rows[-1]) + 1) if len(own_rows) else (0, 0)
+        prompts = [self.prompts[int(row)][0] for row in rows[first:last]]
+        samples = self.sampler.sample(policy_of(loop), prompts, seeds[first * each : last * each], per_prompt=each)
+        answered_rows = [int(row) for row in rows[first:last] for _ in range(each)]
         own = slice(first * each, last * each)
-        scores = self.rewards(numbers, samples)
+        scores = self.rewards(answered_rows, samples)
         return gather_rollouts(samples, scores, self.rewards.truncated(len(samples)), rows, own, len(rows) * each, loop)
 
-    def measure(self, loop: Loop, answers: Answers, *, values: bool) -> dict[str, np.ndarray]:
-        """For each token of the answers, float64 (tokens,): the policy's log-probability and entropy, the values and the reward model's prefix scores where the
-        algorithm has them, and the reference log-probability where there is a reference model."""
-        said = self._forward_logps(loop, answers, policy_of(loop), VALUES if values else LOGPROBS)
-        found = {"logprobs": said[0], "entropy": said[1]}
+    def compute_tokens(self, loop: Loop, answers: Answers, *, values: bool) -> dict[str, np.ndarray]:
+        """For each answer token, float64 (tokens,): `logprobs` and `entropy` of the policy, with `values` the value head's `values` and the
+        `baseline` if there is one, and the `reference` log-probability if there is a reference."""
+        outputs = self._forward_logps(loop, answers, policy_of(loop), VALUES if values else LOGPROBS)
+        columns = {"logprobs": outputs[0], "entropy": outputs[1]}
         if values:
-            found["values"] = said[2]
+            columns["values"] = outputs[2]
         if values and self.baseline is not None:
             baseline = self.baseline
-            found["baseline"] = self._forward_tokens(loop, answers, lambda batch: (baseline.of(batch),))[0]
+            columns["baseline"] = self._forward_tokens(loop, answers, lambda batch: (baseline.of(batch),))[0]
         if self.reference is not None:
             with self.reference.activated(policy_of(loop)) as reference:
-                found["reference"] = self._forward_logps(loop, answers, reference, LOGPROBS)[0]
-        return found
+                columns["reference"] = self._forward_logps(loop, answers, reference, LOGPROBS)[0]
+        return columns
 
     def logprobs(self, loop: Loop, answers: Answers) -> np.ndarray:
         """The policy's log-probability of each token of these answers, float64 (tokens,)."""
@@ -107,40 +110,40 @@ class RolloutWorker:
     def _forward_logps(self, loop: Loop, answers: Answers, model: nn.Module, compute: str) -> np.ndarray:
         """Log-probabilities, entropies and values (3, tokens)."""
 
-        def say(batch: dict[str, Any]) -> Sequence[torch.Tensor | None]:
+        def forward(batch: dict[str, Any]) -> Sequence[torch.Tensor | None]:
             with torch.no_grad(), evaluating(model), loop.accelerator.autocast():
                 output = self.layout.forward(model, batch, compute)
             return output.logprobs, output.entropy, output.value
 
-        return self._forward_tokens(loop, answers, say)
+        return self._forward_tokens(loop, answers, forward)
 
     def _forward_tokens(
-        self, loop: Loop, answers: Answers, say: Callable[[dict[str, Any]], Sequence[torch.Tensor | None]]
+        self, loop: Loop, answers: Answers, forward: Callable[[dict[str, Any]], Sequence[torch.Tensor | None]]
     ) -> np.ndarray:
-        """Up to three numbers for each token (3, tokens), computed batch by batch; the processes share the batches."""
-        known = np.zeros((3, len(answers.ids)))
-        for number, members in enumerate(no_grad_batches(answers.with_prompts(self.prompts))):
-            if number % loop.args.world_size != loop.args.process_index:
+        """The outputs of `forward` for each token, up to three (3, tokens); each process computes every world_size-th batch."""
+        outputs = np.zeros((3, len(answers.ids)))
+        for index, members in enumerate(no_grad_batches(answers.lengths_with_prompts(self.prompts))):
+            if index % loop.args.world_size != loop.args.process_index:
                 continue
             batch = loop.on_device(self.layout.collate(answers.prompt_groups(members, self.prompts)))
-            places = answers.tokens_of(members)
-            for place, said in enumerate(say(batch)):
-                if said is not None:
-                    known[place, places] = said.double().cpu().numpy()
-        return all_reduce_sum(known, loop)
+            positions = answers.tokens_of(members)
+            for row, values in enumerate(forward(batch)):
+                if values is not None:
+                    outputs[row, positions] = values.double().cpu().numpy()
+        return all_reduce_sum(outputs, loop)
 
 
 def policy_of(loop: Loop) -> nn.Module:
-    """The trained model without its DDP wrapper, whose forward all processes would have to call equally often."""
+    """The trained model without its DDP wrapper, under which all processes would have to call it equally often."""
     model: Any = loop.model
     return model
 
 
-def all_reduce_sum(share: np.ndarray, loop: Loop) -> np.ndarray:
-    """Sum arrays over all processes; each holds its own part and zeros elsewhere."""
+def all_reduce_sum(array: np.ndarray, loop: Loop) -> np.ndarray:
+    """The sum of the arrays of all processes."""
     if loop.args.world_size == 1:
-        return share
-    return loop.over_processes(torch.from_numpy(share).to(loop.args.device)).cpu().numpy()
+        return array
+    return loop.over_processes(torch.from_numpy(array).to(loop.args.device)).cpu().numpy()
 
 
 def gather_rollouts(
@@ -152,25 +155,24 @@ def gather_rollouts(
     count: int,
     loop: Loop,
 ) -> tuple[Answers, np.ndarray]:
-    """The answers of all processes with their scores; this process's are those in `own`."""
-    about = np.zeros((count, 3), dtype=np.int64)
-    about[own, :2] = [(len(sample.completion), sample.finished) for sample in samples] or np.zeros((0, 2))
-    about[own, 2] = truncated
-    about = all_reduce_sum(about, loop)
-    lengths, finished, truncated = about[:, 0], about[:, 1].astype(bool), about[:, 2].astype(bool)
+    """The answers of all processes and their scores; this process's own are at `own` among them."""
+    metadata = np.zeros((count, 3), dtype=np.int64)
+    metadata[own, :2] = [(len(sample.completion), sample.finished) for sample in samples] or np.zeros((0, 2))
+    metadata[own, 2] = truncated
+    metadata = all_reduce_sum(metadata, loop)
+    lengths, finished, truncated = metadata[:, 0], metadata[:, 1].astype(bool), metadata[:, 2].astype(bool)
     starts = np.cumsum(lengths) - lengths
     ids = np.zeros(int(lengths.sum()), dtype=np.int64)
-    for number, sample in zip(range(count)[own], samples, strict=True):
-        ids[starts[number] : starts[number] + lengths[number]] = sample.completion
-    known = np.zeros((count, scores.shape[1]))
-    known[own] = scores
-    return Answers(rows, all_reduce_sum(ids, loop).astype(np.int32), lengths, finished, truncated), all_reduce_sum(
-        known, loop
-    )
+    for index, sample in zip(range(count)[own], samples, strict=True):
+        ids[starts[index] : starts[index] + lengths[index]] = sample.completion
+    all_scores = np.zeros((count, scores.shape[1]))
+    all_scores[own] = scores
+    answers = Answers(rows, all_reduce_sum(ids, loop).astype(np.int32), lengths, finished, truncated)
+    return answers, all_reduce_sum(all_scores, loop)
 
 
 class RolloutSource:
-    """The loop's source of batches: samples a rollout when its first batch is drawn, and saves what a resumed run needs."""
+    """The loop's source of batches: samples a rollout when its first batch is needed, and saves what a resumed run needs."""
 
     def __init__(
         self,
@@ -184,11 +186,11 @@ class RolloutSource:
         self.settings, self.sample_log = settings, sample_log
         self.controller = KlController(settings.rl_kl_coef, settings.rl_kl_target)
         self.rollout: RolloutBatch | None = None
-        self.measured: Sums = {}
+        self.metrics: Sums = {}
         self._approx_kl: list[torch.Tensor] = []
         self._loop: Loop | None = None
 
-    # --- what the loop asks for -------------------------------------------------------------------------------------
+    # --- the interface of BatchSource -------------------------------------------------------------------------------
 
     def batches(self, loop: Loop) -> DataLoader[Any]:
         self._loop = loop
@@ -199,9 +201,9 @@ class RolloutSource:
             collate_fn=RolloutCollator(self.worker.layout.collate, self.worker.prompts),
         )
 
-    def on_batch_end(self, measured: Sums) -> None:
+    def on_batch_end(self, metrics: Sums) -> None:
         if self.settings.rl_target_kl is not None:
-            self._approx_kl.append(torch.stack([part.double() for part in measured[APPROX_KL]]))
+            self._approx_kl.append(torch.stack([value.double() for value in metrics[APPROX_KL]]))
 
     @contextmanager
     def saving(self, folder: Path) -> Iterator[None]:
@@ -216,84 +218,85 @@ class RolloutSource:
             self.estimator.save(folder)
 
     def restore(self, model: nn.Module, checkpoint: Path) -> None:
-        """Continue from a checkpoint."""
+        """Restore the state at the time of the checkpoint."""
         load_value_head(model, checkpoint)
         self.rollout, self.controller.coefficient = load_rollout(checkpoint)
         self.estimator.restore(checkpoint)
-        self.measured = self._metrics(self.rollout)
+        self.metrics = self._metrics(self.rollout)
 
-    # --- rollouts -----------------------------------------------------------------------------------------------------
+    # --- rollouts ---------------------------------------------------------------------------------------------------
 
-    def micro_batch(self, update: int, number: int) -> MicroBatch:
-        """A batch of this process, the `number`th that the step accumulates."""
+    def micro_batch(self, step: int, index: int) -> MicroBatch:
+        """This process's micro-batch `index` of those that a step of the run accumulates."""
         loop = self._loop
         assert loop is not None
         self._decide_whether_to_stop()
-        if self.rollout is None or self.rollout.stopped or update >= self.schedule.last_step(self.rollout):
+        if self.rollout is None or self.rollout.stopped or step >= self.schedule.end_step(self.rollout):
             began = time.perf_counter()
-            self.rollout = self._new_rollout(
-                loop, 0 if self.rollout is None else self.rollout.number + 1, update, began
-            )
-            self.measured = self._metrics(self.rollout)
+            number = 0 if self.rollout is None else self.rollout.number + 1
+            self.rollout = self._new_rollout(loop, number, step, began)
+            self.metrics = self._metrics(self.rollout)
             if self.sample_log is not None:
                 self.sample_log.add(self.rollout, self.worker)
             loop.throughput.leave_out(time.perf_counter() - began)
-        slots = loop.args.gradient_accumulation_steps * loop.args.world_size
-        place = number * loop.args.world_size + loop.args.process_index
-        return MicroBatch(self.rollout, self.schedule.share(self.rollout, update, place, slots), self.measured)
+        count = loop.args.gradient_accumulation_steps * loop.args.world_size
+        global_index = index * loop.args.world_size + loop.args.process_index
+        answers = self.schedule.answers_of(self.rollout, step, global_index, count)
+        return MicroBatch(self.rollout, answers, self.metrics)
 
     def _decide_whether_to_stop(self) -> None:
-        """Stop training on the rollout if the last step's KL divergence exceeded the limit; the same decision in all processes."""
-        moved, self._approx_kl = self._approx_kl, []
-        if not moved:
+        """Stop training on the rollout if the approximate KL of the last step exceeds --rl-target-kl; over all processes."""
+        kls, self._approx_kl = self._approx_kl, []
+        if not kls:
             return
         assert self._loop is not None and self.rollout is not None
-        total, count = self._loop.over_processes(torch.stack(moved).sum(0)).tolist()
+        total, count = self._loop.over_processes(torch.stack(kls).sum(0)).tolist()
         self.rollout.stopped = self.rollout.stopped or total / max(count, 1) > self.settings.rl_target_kl
 
-    def _new_rollout(self, loop: Loop, number: int, update: int, began: float) -> RolloutBatch:
+    def _new_rollout(self, loop: Loop, number: int, first_step: int, began: float) -> RolloutBatch:
         schedule, worker = self.schedule, self.worker
         self.estimator.begin(worker, schedule, loop)
         rows = self.estimator.prompts(schedule, number)
         seeds = schedule.seeds_of(TRAINING, number, count=len(rows) * schedule.answers_each)
-        answers, scores = worker.write(loop, rows, seeds, schedule.answers_each)
-        found = worker.measure(loop, answers, values=value_head_of(policy_of(loop)) is not None)
+        answers, scores = worker.sample_answers(loop, rows, seeds, schedule.answers_each)
+        columns = worker.compute_tokens(loop, answers, values=value_head_of(policy_of(loop)) is not None)
         rewards = worker.rewards.total(scores)
-        made = RolloutBatch(
+        rollout = RolloutBatch(
             answers.rows,
             answers.ids,
             answers.lengths,
             answers.finished,
             answers.truncated,
             number=number,
-            first_step=update,
+            first_step=first_step,
             scores=scores,
             rewards=rewards,
-            logprobs=found["logprobs"],
-            reference=found.get("reference"),
-            values=found.get("values"),
-            baseline=found.get("baseline"),
+            logprobs=columns["logprobs"],
+            reference=columns.get("reference"),
+            values=columns.get("values"),
+            baseline=columns.get("baseline"),
             advantages=np.zeros(0),
             kl_coef=self.controller.coefficient,
         )
-        self.estimator.estimate(made, self.rollout, worker, loop)
-        if made.reference is not None:
-            self.controller.measured(float(divergences(made).mean()))
-        made.seconds = time.perf_counter() - began
-        return made
+        self.estimator.estimate(rollout, self.rollout, worker, loop)
+        # After the estimate: this rollout has the old coefficient, the next one the updated.
+        if rollout.reference is not None:
+            self.controller.update(float(divergences(rollout).mean()))
+        rollout.seconds = time.perf_counter() - began
+        return rollout
 
     def _metrics(self, rollout: RolloutBatch) -> Sums:
-        """The metrics of a rollout, which every log of its steps repeats."""
-        found = of_answers(rollout, rollout.scores, self.worker.rewards)
-        found["advantage_std"] = np.asarray([rollout.advantages.std()])
+        """The metrics of the rollout, which are logged at each of its steps."""
+        metrics = answer_metrics(rollout, rollout.scores, self.worker.rewards)
+        metrics["advantage_std"] = np.asarray([rollout.advantages.std()])
         if rollout.reference is not None:
-            found |= of_divergence(rollout, rollout.logprobs - rollout.reference)
-            found["kl_coef"] = np.asarray([rollout.kl_coef])
-        found |= self.estimator.metrics(rollout)
-        found["rollout_seconds"] = np.asarray([rollout.seconds])
+            metrics |= divergence_metrics(rollout, rollout.logprobs - rollout.reference)
+            metrics["kl_coef"] = np.asarray([rollout.kl_coef])
+        metrics |= self.estimator.metrics(rollout)
+        metrics["rollout_seconds"] = np.asarray([rollout.seconds])
         return {
             name: (torch.tensor(values.sum(), dtype=EXACT), torch.tensor(values.size, dtype=EXACT))
-            for name, values in found.items()
+            for name, values in metrics.items()
         }
 
 
@@ -303,27 +306,27 @@ def divergences(rollout: RolloutBatch) -> np.ndarray:
     return np.add.reduceat(rollout.logprobs - rollout.reference, rollout.starts)
 
 
-def of_answers(answers: Answers, scores: np.ndarray, rewards: Rewards) -> dict[str, np.ndarray]:
-    """Arrays whose means are logged: rewards, those of each source, lengths in tokens, the share with an end token and, for reward models, the share
-    that was truncated."""
-    found = {
+def answer_metrics(answers: Answers, scores: np.ndarray, rewards: Rewards) -> dict[str, np.ndarray]:
+    """Metrics with one value per answer: the reward, the score of each source, the length in tokens, whether it is finished, and with
+    reward models whether its text was truncated for them."""
+    metrics = {
         "reward": rewards.total(scores),
-        **{f"rewards/{name}": scores[:, place] for place, name in enumerate(rewards.names)},
+        **{f"rewards/{name}": scores[:, column] for column, name in enumerate(rewards.names)},
         "completions/mean_length": answers.lengths,
         "completions/finished": answers.finished.astype(float),
     }
     if rewards.has_models:
-        found["completions/truncated_for_reward"] = answers.truncated.astype(float)
-    return found
+        metrics["completions/truncated_for_reward"] = answers.truncated.astype(float)
+    return metrics
 
 
-def of_divergence(answers: Answers, apart: np.ndarray) -> dict[str, np.ndarray]:
-    """The log-ratio of policy and reference per token (`apart`), and summed per answer."""
-    return {"kl": apart, "objective/kl": np.add.reduceat(apart, answers.starts)}
+def divergence_metrics(answers: Answers, log_ratios: np.ndarray) -> dict[str, np.ndarray]:
+    """The log-ratio of policy and reference, per token (`kl`) and per answer (`objective/kl`); `log_ratios` is (tokens,)."""
+    return {"kl": log_ratios, "objective/kl": np.add.reduceat(log_ratios, answers.starts)}
 
 
 class HeldOutRewards:
-    """Evaluates one answer to each held-out prompt, with the same random numbers every time."""
+    """Samples and scores one answer to each held-out prompt, with the same seeds in every evaluation."""
 
     def __init__(self, worker: RolloutWorker, seed: int) -> None:
         self.worker, self.seed = worker, seed
@@ -331,68 +334,66 @@ class HeldOutRewards:
     def measure(self, loop: Loop) -> dict[str, float]:
         rows = np.arange(len(self.worker.prompts))
         state = np.random.SeedSequence((self.seed, EVALUATION)).generate_state(len(rows), np.uint64)
-        answers, scores = self.worker.write(loop, rows, [int(one) >> 1 for one in state], 1)
-        said = self.worker.measure(loop, answers, values=False)
-        found = of_answers(answers, scores, self.worker.rewards)
-        found["entropy"] = said["entropy"]
-        if "reference" in said:
-            found |= of_divergence(answers, said["logprobs"] - said["reference"])
-        return {name: float(values.mean()) for name, values in found.items()}
+        answers, scores = self.worker.sample_answers(loop, rows, [int(value) >> 1 for value in state], 1)
+        columns = self.worker.compute_tokens(loop, answers, values=False)
+        metrics = answer_metrics(answers, scores, self.worker.rewards)
+        metrics["entropy"] = columns["entropy"]
+        if "reference" in columns:
+            metrics |= divergence_metrics(answers, columns["logprobs"] - columns["reference"])
+        return {name: float(values.mean()) for name, values in metrics.items()}
 
 
 class SampleLog:
-    """`samples.jsonl`: the first answers of each rollout. A resumed run removes the lines after its checkpoint."""
+    """`samples.jsonl`: a few answers of each rollout. A resumed run drops those from after its checkpoint."""
 
     def __init__(self, folder: Path, resumed_at: int | None) -> None:
         self.path = folder / SAMPLES
         lines = (
             self.path.read_text(encoding="utf-8").splitlines() if resumed_at is not None and self.path.exists() else []
         )
-        kept = [line for line in lines if json.loads(line)["step"] <= (resumed_at or 0)]
-        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        earlier = [line for line in lines if json.loads(line)["step"] <= (resumed_at or 0)]
+        self.path.write_text("".join(line + "\n" for line in earlier), encoding="utf-8")
 
     def add(self, rollout: RolloutBatch, worker: RolloutWorker) -> None:
         """Append the rollout's first answers, as text."""
         with self.path.open("a", encoding="utf-8") as file:
-            for number in range(min(SAMPLES_PER_ROLLOUT, len(rollout.lengths))):
-                file.write(json.dumps(self._entry(rollout, number, worker), ensure_ascii=False) + "\n")
+            for index in range(min(SAMPLES_PER_ROLLOUT, len(rollout.lengths))):
+                file.write(json.dumps(self._entry(rollout, index, worker), ensure_ascii=False) + "\n")
 
-    def _entry(self, rollout: RolloutBatch, number: int, worker: RolloutWorker) -> dict[str, Any]:
-        prompt = np.asarray(worker.prompts[int(rollout.rows[number // rollout.each])][0], dtype=np.int32)
-        sample = Sample(
-            prompt, rollout.completion(number), bool(rollout.finished[number]), np.zeros(0, dtype=np.float32)
-        )
+    def _entry(self, rollout: RolloutBatch, index: int, worker: RolloutWorker) -> dict[str, Any]:
+        prompt = np.asarray(worker.prompts[int(rollout.rows[index // rollout.each])][0], dtype=np.int32)
+        sample = Sample(prompt, rollout.completion(index), bool(rollout.finished[index]), np.zeros(0, dtype=np.float32))
         return {
-            "step": rollout.first_step + 1,  # the first that learns from it
+            "step": rollout.first_step + 1,  # the first step that trains on it
             "phase": rollout.number + 1,
             "prompt": worker.sampler.tokenizer.decode(prompt.tolist()),
             "answer": texts([sample], worker.sampler.tokenizer)[0],
             "finished": sample.finished,
-            "reward": float(rollout.rewards[number]),
-            "rewards": {name: float(rollout.scores[number, place]) for place, name in enumerate(worker.rewards.names)},
+            "reward": float(rollout.rewards[index]),
+            "rewards": {name: float(rollout.scores[index, column]) for column, name in enumerate(worker.rewards.names)},
         }
 
 
 class _StepOrder(Order[list[tuple[int, int]]]):
-    """The micro-batches of an epoch's steps, by the number of the step in the whole run."""
+    """The keys of an epoch's micro-batches: (step of the run, index within the step)."""
 
-    def __init__(self, steps: int, slots: int) -> None:
-        self.steps, self.slots, self.epoch = steps, slots, 0
+    def __init__(self, steps: int, micro_batches: int) -> None:
+        self.steps, self.micro_batches, self.epoch = steps, micro_batches, 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.steps * self.slots
+        return self.steps * self.micro_batches
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for update in range(self.epoch * self.steps, (self.epoch + 1) * self.steps):
-            for number in range(self.slots):
-                yield [(update, number)]
+        for step in range(self.epoch * self.steps, (self.epoch + 1) * self.steps):
+            for index in range(self.micro_batches):
+                yield [(step, index)]
 
 
 class _MicroBatches(Dataset[MicroBatch]):
-    """Looks up a micro-batch when it is drawn, which samples a rollout if a new one is due."""
+    """Micro-batches by key; fetching one samples a new rollout if needed."""
 
     def __init__(self, rollouts: RolloutSource, order: _StepOrder) -> None:
         self.rollouts, self.order = rollouts, order
@@ -400,12 +401,12 @@ class _MicroBatches(Dataset[MicroBatch]):
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, place: tuple[int, int]) -> MicroBatch:
-        return self.rollouts.micro_batch(*place)
+    def __getitem__(self, key: tuple[int, int]) -> MicroBatch:
+        return self.rollouts.micro_batch(*key)
 
 
 class _RolloutLoader(DataLoader[Any]):
-    """Batches in the order of the sampler."""
+    """A loader without shuffling, whose order follows the epoch."""
 
     def set_epoch(self, epoch: int) -> None:
         order: Any = self.batch_sampler

@@ -1,6 +1,6 @@
-"""The value head: the expected return before each token, from the hidden state that predicts it.
+"""The value head: predicts the return from each answer token on, from the hidden state that predicts the token.
 
-It is a module of the wrapped model, so that parallel training, autocast and adapters see it, and is left out when the model is saved.
+It is a submodule of the model, so that DDP, autocast and adapters include it, and is left out when the model is saved.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FILE = "value_head.safetensors"
 
 
 class ValueHead(nn.Module):
-    """One linear map in float32, initialised to 0; on the policy's last hidden state, or on that of a backbone of its own."""
+    """A float32 linear layer, initialised to zero, on the last hidden state of the policy or of a backbone of its own."""
 
     def __init__(self, hidden_size: int, backbone: nn.Module | None = None) -> None:
         super().__init__()
@@ -31,16 +31,16 @@ class ValueHead(nn.Module):
         nn.init.zeros_(self.linear.bias)
         self.backbone = backbone
 
-    def forward(self, hidden: torch.Tensor, through: Callable[[nn.Module], torch.Tensor]) -> torch.Tensor:
-        """The value before each of K tokens (K,): of the policy's hidden states (K, H), or of what `through` returns for its own backbone."""
+    def forward(self, hidden: torch.Tensor, run_backbone: Callable[[nn.Module], torch.Tensor]) -> torch.Tensor:
+        """The values (K,) of the policy's hidden states (K, H), or of those that `run_backbone` returns for the head's own backbone."""
         if self.backbone is not None:
-            hidden = through(self.backbone)
+            hidden = run_backbone(self.backbone)
         with torch.autocast(hidden.device.type, enabled=False):
             return self.linear(hidden.to(self.linear.weight.dtype))[:, 0]
 
 
 def add_value_head(model: nn.Module, kind: str) -> None:
-    """Add a new value head to a model; `separate` copies the backbone, with its trainable and frozen parameters."""
+    """Add a new value head to a model; the kind `separate` has a copy of the backbone, with the same parameters trained."""
     causal = causal_model(model)
     backbone = copy.deepcopy(causal.base_model) if kind == SEPARATE else None
     put_value_head(model, ValueHead(causal.config.get_text_config().hidden_size, backbone))
@@ -57,13 +57,13 @@ def put_value_head(model: nn.Module, head: ValueHead) -> None:
 
 def value_head_of(model: nn.Module) -> ValueHead | None:
     """The model's value head; None where it has none."""
-    found = dict(causal_model(model).named_children()).get(VALUE_HEAD)
-    return found if isinstance(found, ValueHead) else None
+    head = dict(causal_model(model).named_children()).get(VALUE_HEAD)
+    return head if isinstance(head, ValueHead) else None
 
 
 @contextmanager
 def without_value_head(model: nn.Module) -> Iterator[None]:
-    """The model without its value head, while the context lasts."""
+    """Remove the value head inside the context, as for saving: other libraries don't know it."""
     causal: Any = causal_model(model)
     head = value_head_of(model)
     if head is None:
@@ -77,18 +77,22 @@ def without_value_head(model: nn.Module) -> Iterator[None]:
 
 
 def save_value_head(model: nn.Module, folder: Path) -> None:
-    """Write the head's trainable parameters, all of them or nothing."""
+    """Write the trained parameters of the head, atomically."""
     head = value_head_of(model)
     if head is None:
         return
-    trained = {name: one.detach().cpu().contiguous() for name, one in head.named_parameters() if one.requires_grad}
+    trained = {
+        name: parameter.detach().cpu().contiguous()
+        for name, parameter in head.named_parameters()
+        if parameter.requires_grad
+    }
     unfinished = folder / f".{FILE}"
     save_file(trained, unfinished)
     unfinished.replace(folder / FILE)
 
 
 def load_value_head(model: nn.Module, folder: Path) -> None:
-    """Load the head from a checkpoint."""
+    """Load the head's weights from a checkpoint; nothing if the model has no head."""
     head = value_head_of(model)
     if head is not None:
-        head.load_state_dict(load_file(folder / FILE), strict=False)  # what is frozen is the model's own
+        head.load_state_dict(load_file(folder / FILE), strict=False)  # frozen parameters are not saved

@@ -1,4 +1,4 @@
-"""The value function of a plan: a new head, a copy of the reward model that is trained, or the frozen reward model plus a head."""
+"""The value model of a plan: a value head, a trained copy of the reward model, or a head added to the frozen reward model's scores."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD
 
 
 def add_decided_value_head(plan: Plan, inputs: RunInputs, model: nn.Module) -> None:
-    """Add the plan's value head to the policy."""
+    """Add the plan's value head to the policy; nothing if it has none."""
     assert plan.rollouts is not None
     kind = plan.rollouts.rl_value_model
     if kind == OF_REWARD:
-        put_value_head(model, _of_reward(plan, inputs, causal_model(model)))
+        put_value_head(model, _reward_value_head(plan, inputs, causal_model(model)))
     elif kind is not None:
         add_value_head(model, kind)
 
 
 class PrefixRewardBaseline:
-    """A frozen reward model's score of each prefix of an answer, times its weight."""
+    """The score of a frozen reward model for each prefix of an answer, times the reward's weight."""
 
     def __init__(self, reward: RewardModel, weight: float, layout: BatchLayout) -> None:
         self.reward, self.weight, self.layout = reward, weight, layout
 
     @torch.no_grad()
     def of(self, batch: dict[str, Any]) -> torch.Tensor:
-        """The score before each of the K tokens of a batch in the policy's layout (K,). Call it outside of autocast, as for whole answers."""
+        """The score before each of the K targets of a batch in the policy's layout (K,). Call it outside autocast, as for full answers."""
         classifier = causal_model(self.reward.model.to(batch["input_ids"].device))
-        places = batch["target_positions"]
+        positions = batch["target_positions"]
         if self.layout.name != PaddedPolicy.name:
-            given = {name: batch[name] for name in ("input_ids", "position_ids", "segments")}
-            return self.weight * classifier(**given, ends=places).scores
+            inputs = {name: batch[name] for name in ("input_ids", "position_ids", "segments")}
+            return self.weight * classifier(**inputs, ends=positions).scores
         if self.reward.flat is not None:
             switch(classifier, on=False)
-        read = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "use_cache": False}
-        states = classifier.base_model(**read)[0]
+        inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "use_cache": False}
+        states = classifier.base_model(**inputs)[0]
         head: Any = classifier.get_submodule("score")
-        chosen = states.reshape(-1, states.shape[-1]).index_select(0, places)
-        return self.weight * head(chosen.to(head.weight.dtype))[:, 0]
+        target_states = states.reshape(-1, states.shape[-1]).index_select(0, positions)
+        return self.weight * head(target_states.to(head.weight.dtype))[:, 0]
 
 
 def make_prefix_baseline(plan: Plan, rewards: Rewards, layout: BatchLayout) -> PrefixRewardBaseline | None:
-    """The frozen reward model of a plan whose values start from its prefix scores; else None."""
+    """The frozen reward model that the plan's values start from; None if the plan has none."""
     assert plan.rollouts is not None
     if plan.rollouts.rl_value_model != CORRECTED:
         return None
@@ -69,10 +69,10 @@ def make_prefix_baseline(plan: Plan, rewards: Rewards, layout: BatchLayout) -> P
     return PrefixRewardBaseline(reward, weight, layout)
 
 
-def _of_reward(plan: Plan, inputs: RunInputs, policy: PreTrainedModel) -> ValueHead:
-    """A value head made of the reward model, its score head times its weight: before each token, the score of the answer so far.
+def _reward_value_head(plan: Plan, inputs: RunInputs, policy: PreTrainedModel) -> ValueHead:
+    """A copy of the reward model as value model, its score head times the reward's weight: it starts as the score of each prefix.
 
-    All of it is trained, or with an adapter its head and an adapter like the policy's.
+    All parameters are trained; with an adapter, the head and a new adapter like the policy's.
     """
     assert plan.rollouts is not None
     (entry,) = (entry for entry in plan.rollouts.rewards if entry.kind == MODEL)
@@ -95,10 +95,10 @@ def _of_reward(plan: Plan, inputs: RunInputs, policy: PreTrainedModel) -> ValueH
 
 
 def _with_adapter(backbone: PreTrainedModel, adapter: AdapterPlan) -> nn.Module:
-    """The backbone with a new adapter; only that is trained, in float32."""
+    """The frozen backbone with a new trained adapter in float32."""
     backbone.requires_grad_(False)
-    made = inject_adapter_in_model(lora_config(adapter), backbone)
-    for one in made.parameters():
-        if one.requires_grad:
-            one.data = one.data.float()
-    return made
+    adapted = inject_adapter_in_model(lora_config(adapter), backbone)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return adapted

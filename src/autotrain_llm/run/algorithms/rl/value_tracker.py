@@ -1,6 +1,6 @@
-"""A value for each prompt that lasts through the run: what single-stream policy optimisation has in place of a group.
+"""The value tracker of single-stream policy optimisation: an estimate of each prompt's expected reward, kept throughout the run.
 
-Xu and Ding 2025, "Single-stream Policy Optimization", arXiv:2509.13232. Nothing here knows a model.
+Xu and Ding 2025, "Single-stream Policy Optimization", arXiv:2509.13232. Only arrays, no model.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from pathlib import Path
 import numpy as np
 
 FILE = "value_tracker.npz"
-EPSILON = 1e-8  # added to a standard deviation before it divides
-DRAW = 2  # of the random numbers that draw prompts, among the seeds of a run
+EPSILON = 1e-8  # added to a standard deviation before dividing by it
+PROMPT_SEED = 2  # part of the seed for sampling prompts, so that it differs from the run's other seeds
 
 
 @dataclass(frozen=True)
 class Forgetting:
-    """How much of what was observed is kept: 2^(-D / half_life) within [lowest, highest], D the policy's divergence in nats per token."""
+    """The retention rate rho of past observations: 2^(-D / half_life) clipped to [lowest, highest], D the divergence in nats per token."""
 
     half_life: float
     lowest: float
     highest: float
 
     def rate(self, divergence: np.ndarray) -> np.ndarray:
-        """rho for each divergence; a policy that has not moved keeps most."""
+        """rho for each divergence; highest for an unchanged policy."""
         return np.clip(2.0 ** (-divergence / self.half_life), self.lowest, self.highest)
 
     @property
     def first_weight(self) -> float:
-        """The number of answers that the first estimate counts as: what observations weigh in the long run at the lowest rate."""
+        """The number of answers that the first estimate counts as: 1 / (1 - lowest), the limit of the total weight at the lowest rate."""
         return 1 / (1 - self.lowest)
 
 
 class ValueTracker:
-    """The expected reward of each prompt, updated by one answer at a time; arrays are float64 (prompts,).
+    """The expected reward of each prompt, updated one answer at a time; arrays are float64 (prompts,).
 
     For rewards of 0 and 1 it is the Beta posterior of the paper: `total` is alpha and `weight - total` is beta. Other rewards are
-    averaged by the same rule, and their spread is measured by `squares` where the paper has v(1 - v): for 0 and 1 both are the same.
+    averaged by the same rule, and their variance is estimated from `squares` instead of v(1 - v); for 0 and 1 the two are equal.
     """
 
     def __init__(self, forgetting: Forgetting, rewards: np.ndarray) -> None:
@@ -64,28 +64,28 @@ class ValueTracker:
         return rate
 
     def priorities(self, exploration: float) -> np.ndarray:
-        """The weight each prompt is drawn with: the standard deviation of its reward, sqrt(v(1 - v)), and `exploration` for every prompt.
+        """The sampling weight of each prompt: the standard deviation of its reward, sqrt(v(1 - v)), plus `exploration`.
 
-        Rewards count in units of the range that was seen, so that `exploration` means the same on any scale.
+        Rewards are divided by their observed range, so that `exploration` means the same on any scale.
         """
-        spread = np.sqrt(np.maximum(self.squares / self.weight - self.values**2, 0))
-        return spread / ((self.highest - self.lowest) or 1) + exploration
+        deviation = np.sqrt(np.maximum(self.squares / self.weight - self.values**2, 0))
+        return deviation / ((self.highest - self.lowest) or 1) + exploration
 
-    def draw(self, count: int, exploration: float, *seed: int) -> np.ndarray:
-        """`count` different prompts, likelier the higher their priority."""
+    def sample_rows(self, count: int, exploration: float, *seed: int) -> np.ndarray:
+        """`count` different prompts, sampled with their priorities as weights."""
         weights = self.priorities(exploration)
-        return np.random.default_rng((*seed, DRAW)).choice(
+        return np.random.default_rng((*seed, PROMPT_SEED)).choice(
             len(weights), count, replace=False, p=weights / weights.sum()
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All that is needed to go on."""
+        """The tracker's state."""
         state = {"weight": self.weight, "total": self.total, "squares": self.squares}
         return {**state, "range": np.asarray([self.lowest, self.highest])}
 
     @classmethod
     def from_arrays(cls, forgetting: Forgetting, arrays: Mapping[str, np.ndarray]) -> ValueTracker:
-        """What `arrays` gave."""
+        """The object that `arrays` was called on."""
         tracker = cls(forgetting, np.zeros((len(arrays["weight"]), 1)))
         tracker.weight, tracker.total, tracker.squares = arrays["weight"], arrays["total"], arrays["squares"]
         tracker.lowest, tracker.highest = (float(end) for end in arrays["range"])
@@ -93,13 +93,13 @@ class ValueTracker:
 
 
 def single_stream_advantages(rewards: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """r - v of each answer (answers,), v from before that answer was observed, with mean 0 and deviation 1 over the whole rollout."""
-    above = rewards - values
-    return (above - above.mean()) / (above.std() + EPSILON)
+    """r - v of each answer (answers,), v being the value before the update, normalised to mean 0 and deviation 1 over the rollout."""
+    differences = rewards - values
+    return (differences - differences.mean()) / (differences.std() + EPSILON)
 
 
 class LastAnswers:
-    """The last answer to each prompt with its log-probabilities when it was sampled: what the policy's divergence since then is measured on."""
+    """The last answer to each prompt with its log-probabilities at sampling time, from which the policy's divergence is computed."""
 
     def __init__(self) -> None:
         self.ids: dict[int, np.ndarray] = {}
@@ -110,34 +110,34 @@ class LastAnswers:
 
     def answered(self, rows: np.ndarray) -> list[int]:
         """The positions among `rows` of prompts that were answered before."""
-        return [place for place, row in enumerate(rows.tolist()) if row in self.ids]
+        return [position for position, row in enumerate(rows.tolist()) if row in self.ids]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All answers, one after the other, by the number of their prompt."""
+        """All answers, concatenated, in the order of their prompts' rows."""
         rows = sorted(self.ids)
         return {
             "rows": np.asarray(rows, dtype=np.int64),
             "lengths": np.asarray([len(self.ids[row]) for row in rows], dtype=np.int64),
-            "ids": _joined([self.ids[row] for row in rows], np.int32),
-            "logprobs": _joined([self.logprobs[row] for row in rows], np.float64),
+            "ids": _concatenate([self.ids[row] for row in rows], np.int32),
+            "logprobs": _concatenate([self.logprobs[row] for row in rows], np.float64),
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> LastAnswers:
-        """What `arrays` gave."""
-        kept = cls()
+        """The object that `arrays` was called on."""
+        answers = cls()
         ends = np.cumsum(arrays["lengths"])
         for row, start, end in zip(arrays["rows"].tolist(), ends - arrays["lengths"], ends, strict=True):
-            kept.put(row, arrays["ids"][start:end], arrays["logprobs"][start:end])
-        return kept
+            answers.put(row, arrays["ids"][start:end], arrays["logprobs"][start:end])
+        return answers
 
 
-def _joined(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:
-    return np.concatenate(parts).astype(dtype) if parts else np.zeros(0, dtype=dtype)
+def _concatenate(arrays: Sequence[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate(arrays).astype(dtype) if arrays else np.zeros(0, dtype=dtype)
 
 
 def save_tracker(tracker: ValueTracker, last: LastAnswers, folder: Path) -> None:
-    """Write both, whole or not at all."""
+    """Write both, atomically."""
     unfinished = folder / f".{FILE}"
     answers = {f"last_{name}": array for name, array in last.arrays().items()}
     with unfinished.open("wb") as file:
@@ -146,7 +146,7 @@ def save_tracker(tracker: ValueTracker, last: LastAnswers, folder: Path) -> None
 
 
 def load_tracker(forgetting: Forgetting, folder: Path) -> tuple[ValueTracker, LastAnswers]:
-    """What `save_tracker` wrote."""
+    """The tracker and the answers that `save_tracker` wrote."""
     with np.load(folder / FILE, allow_pickle=False) as file:
         arrays = dict(file)
     last = {name.removeprefix("last_"): array for name, array in arrays.items() if name.startswith("last_")}

@@ -21,7 +21,7 @@ from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.distill import teacher as teachers
-from autotrain_llm.run.engine.loading import in_type_of_products
+from autotrain_llm.run.engine.loading import cast_linear_weights
 from support.models import TEMPLATE, build_llama
 from support.rows import COLOURS, questions, write_rows
 
@@ -369,7 +369,7 @@ def test_a_half_precision_teacher_stays_in_its_own_type(
 def test_weights_of_products_are_rounded_once_and_say_the_same_under_autocast(tutor: Path) -> None:
     ids = torch.arange(3, 40)[None]
     plain, rounded = (AutoModelForCausalLM.from_pretrained(tutor, dtype=torch.float32).eval() for _ in range(2))
-    in_type_of_products(rounded, "bf16")
+    cast_linear_weights(rounded, "bf16")
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(plain(ids).logits, rounded(ids).logits)
     assert rounded.model.embed_tokens.weight.dtype == torch.float32

@@ -164,7 +164,7 @@ def test_a_frozen_copy_whose_weights_are_rounded_once_says_what_it_said(
     data: Path, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rounded = run("dpo", data, tmp_path / "rounded", model=str(llama), **SGD, mixed_precision="bf16", max_steps=3)
-    monkeypatch.setattr("autotrain_llm.run.engine.reference_model.in_type_of_products", lambda model, _: model)
+    monkeypatch.setattr("autotrain_llm.run.engine.reference_model.cast_linear_weights", lambda model, _: model)
     whole = run("dpo", data, tmp_path / "whole", model=str(llama), **SGD, mixed_precision="bf16", max_steps=3)
     assert logged(rounded) == logged(whole)
     assert logged(rounded, "rewards/margins")[0] == 0

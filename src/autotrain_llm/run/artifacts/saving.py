@@ -27,7 +27,7 @@ def save_finished(loaded: Loaded, folder: Path, *, merge: bool, end_of_turn: str
     if generates:
         set_end_tokens(model, loaded.tokenizer, end_of_turn)
     if not isinstance(model, PeftModel):
-        model = model.to(loaded.saved_as)
+        model = model.to(loaded.saved_dtype)
     model.save_pretrained(unfinished)
     if isinstance(model, PeftModel) and generates:
         beneath: Any = model.get_base_model()

@@ -30,7 +30,7 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(MMAP_THRESHOLD, 1 << 30)) and bool(mallopt(TRIM_THRESHOLD, LARGEST))
 
 
-def keep_few_kernels(most: int | None) -> None:
+def limit_cached_kernels(most: int | None) -> None:
     """Let oneDNN, torch's library for CPUs, cache at most so many compiled kernels, one for each shape of a matrix product.
 
     It reads the limit once, at the first product in half precision: the first run of a process decides. A value from the environment stays.

@@ -18,7 +18,7 @@ from autotrain_llm.run.engine.flat.model import FlatOutput
 from autotrain_llm.run.engine.layouts import Flat, Padded, PromptGroup
 from autotrain_llm.run.engine.loading import from_located
 
-OF_THE_CALL = ("input_ids", "position_ids", "segments", "ends")
+FORWARD_INPUTS = ("input_ids", "position_ids", "segments", "ends")
 
 
 class FlatScores(Flat):
@@ -40,7 +40,7 @@ class FlatScores(Flat):
         return batch
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
-        return model(**{name: batch[name] for name in OF_THE_CALL})
+        return model(**{name: batch[name] for name in FORWARD_INPUTS})
 
 
 class PaddedScores(Padded):

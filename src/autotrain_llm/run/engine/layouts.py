@@ -20,7 +20,7 @@ from autotrain_llm.run.engine.flat.tiled_head import Head, label_logprobs
 from autotrain_llm.run.engine.padded import call_padded
 
 IGNORED = -100
-OF_THE_CALL = ("input_ids", "position_ids", "segments", "target_positions", "target_labels")
+FORWARD_INPUTS = ("input_ids", "position_ids", "segments", "target_positions", "target_labels")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Flat:
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
         distill_target = {"distill_target": batch["distill_target"]} if compute == DISTILLED else {}
-        return model(**{name: batch[name] for name in OF_THE_CALL}, **distill_target, compute=compute)
+        return model(**{name: batch[name] for name in FORWARD_INPUTS}, **distill_target, compute=compute)
 
     def for_generation(self, model: nn.Module, on: bool) -> None:
         switch(model, on=not on)
@@ -134,7 +134,7 @@ class Padded:
         """A padded model is as generate() needs it."""
 
 
-def prepared_as(layout: BatchLayout, model: nn.Module) -> nn.Module:
+def prepare_second_model(layout: BatchLayout, model: nn.Module) -> nn.Module:
     """A second model, to be called with the batches of this layout."""
     return prepare_model(model) if isinstance(layout, Flat) else model
 

@@ -33,7 +33,7 @@ class Loaded:
 
     model: Any
     tokenizer: PreTrainedTokenizerBase
-    saved_as: torch.dtype
+    saved_dtype: torch.dtype
 
     @property
     def is_adapter(self) -> bool:
@@ -50,20 +50,20 @@ def load(plan: Plan, inputs: RunInputs) -> Loaded:
     located = inputs.model.located if inputs.model else None
     assert located is not None
     frozen = plan.adapter is not None
-    dtype = loading_type(plan)
+    dtype = loading_dtype(plan)
     options = loading_options(plan, inputs.token)
     model = from_located(located, dtype, options, trainable_adapter=frozen)
-    saved_as = dtype_of(located) or torch.float32
+    saved_dtype = dtype_of(located) or torch.float32
     fit_to_tokenizer(model, tokenizer)
     if plan.model.quantization:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if plan.adapter and not isinstance(model, PeftModel):
         model = get_peft_model(model, lora_config(plan.adapter), autocast_adapter_dtype=True)
-    return Loaded(model, tokenizer, saved_as)
+    return Loaded(model, tokenizer, saved_dtype)
 
 
-def loading_type(plan: Plan) -> torch.dtype:
-    """float32 for full training, the compute dtype for a frozen base; float16 has too few exponent bits to load in."""
+def loading_dtype(plan: Plan) -> torch.dtype:
+    """Float32 where all of a model is trained, the type it computes in where it is frozen."""
     name = plan.precision.name
     return DTYPES[name] if plan.adapter is not None and name != "fp16" else torch.float32
 
@@ -114,9 +114,9 @@ def from_located(
     return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **from_pretrained_options)
 
 
-def in_type_of_products(model: Any, precision: str) -> Any:
-    """Cast the linear layers' weights of a frozen model to the autocast dtype once, instead of in every product. Embeddings stay in
-    float32, also where they are tied to the head. Returns the same model."""
+def cast_linear_weights(model: Any, precision: str) -> Any:
+    """Round once what every product under autocast would round anew: the weights of linear layers of a model that stays as it is. What an
+    embedding gives is never rounded, also where its weights are the head's too. Returns the same model."""
     if precision != "fp32":
         for module in model.modules():
             if type(module) is torch.nn.Linear and module.weight.dtype == torch.float32:

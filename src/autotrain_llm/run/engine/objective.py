@@ -17,7 +17,7 @@ from autotrain_llm.run.engine.flat.model import LOSS, FlatOutput
 
 Batch = Mapping[str, Any]
 Sums = dict[str, tuple[torch.Tensor, torch.Tensor]]
-LARGEST_LOSS_OF_A_PERPLEXITY = 700.0  # exp overflows beyond
+MAX_PERPLEXITY_LOSS = 700.0  # exp overflows beyond
 
 
 def no_derived_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -66,7 +66,7 @@ def _token_measures(output: FlatOutput, batch: Batch) -> Sums:
 def _perplexity(metrics: Mapping[str, float]) -> dict[str, float]:
     if "loss" not in metrics:
         return {}
-    return {"perplexity": math.exp(min(metrics["loss"], LARGEST_LOSS_OF_A_PERPLEXITY))}
+    return {"perplexity": math.exp(min(metrics["loss"], MAX_PERPLEXITY_LOSS))}
 
 
 def mean_of(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from autotrain_llm.run.engine.flat.model import HIDDEN, FlatOutput, causal_model, distill_output, head_weights
 from autotrain_llm.run.engine.flat.tiled_head import Head
 
-TRIED_TOKENS = 4
+PROBE_TOKENS = 4
 LOGIT_TOLERANCE = 1e-3  # of the largest logit: two kernels round differently in half precision
 
 
@@ -98,7 +98,7 @@ def _is_single_product(causal: PreTrainedModel) -> bool:
     except (ValueError, AttributeError):  # quantised, with an adapter on it, or none
         return False
     was = causal.training
-    ids = torch.arange(1, TRIED_TOKENS + 1, device=causal.device)[None]
+    ids = torch.arange(1, PROBE_TOKENS + 1, device=causal.device)[None]
     try:
         with torch.no_grad():
             causal.eval()

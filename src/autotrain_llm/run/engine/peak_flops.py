@@ -9,7 +9,7 @@ from functools import cache
 import torch
 
 # Dense bf16 operations per second from the makers' data sheets, by a part of the device's name; the longer name is tried first.
-BF16_OF_GPUS = {
+BF16_FLOPS_BY_GPU = {
     "A100": 312e12,
     "A10G": 70e12,
     "A10": 125e12,
@@ -57,9 +57,9 @@ def matmul_peak(device: torch.device, dtype: torch.dtype) -> Peak:
 def stated_rate(name: str) -> float | None:
     """The table's rate for a device of this name; a laptop variant, which shares the name, is slower and not in the table."""
     words = name.replace("-", " ").split()
-    for part in sorted(BF16_OF_GPUS, key=len, reverse=True):
+    for part in sorted(BF16_FLOPS_BY_GPU, key=len, reverse=True):
         if set(part.split()) <= set(words) and "Laptop" not in words:
-            return BF16_OF_GPUS[part]
+            return BF16_FLOPS_BY_GPU[part]
     return None
 
 

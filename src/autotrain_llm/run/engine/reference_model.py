@@ -15,8 +15,8 @@ from autotrain_llm.models.locate import ADAPTER
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ADAPTER_OFF, ANOTHER_MODEL, BEFOREHAND
 from autotrain_llm.planning.run_inputs import RunInputs
-from autotrain_llm.run.engine.layouts import BatchLayout, prepared_as
-from autotrain_llm.run.engine.loading import Loaded, from_located, in_type_of_products, loading_options, loading_type
+from autotrain_llm.run.engine.layouts import BatchLayout, prepare_second_model
+from autotrain_llm.run.engine.loading import Loaded, from_located, cast_linear_weights, loading_options, loading_dtype
 
 
 class ReferenceModel(Protocol):
@@ -118,7 +118,7 @@ def load_reference_model(plan: Plan, inputs: RunInputs, loaded: Loaded, layout: 
     assert decided is not None
     if decided.kind == ANOTHER_MODEL:
         return FrozenReference(
-            in_type_of_products(prepared_as(layout, load_named_reference(plan, inputs)), plan.precision.name)
+            cast_linear_weights(prepare_second_model(layout, load_named_reference(plan, inputs)), plan.precision.name)
         )
     if decided.kind == ADAPTER_OFF:
         return AdapterDisabled(loaded.model)
@@ -126,7 +126,7 @@ def load_reference_model(plan: Plan, inputs: RunInputs, loaded: Loaded, layout: 
         return UntrainedPolicy(loaded.model)
     if decided.kind == ADAPTER_AS_IT_WAS:
         return InitialAdapterReference(loaded.model)
-    return FrozenReference(in_type_of_products(copy.deepcopy(loaded.model), plan.precision.name))
+    return FrozenReference(cast_linear_weights(copy.deepcopy(loaded.model), plan.precision.name))
 
 
 def load_named_reference(plan: Plan, inputs: RunInputs) -> nn.Module:
@@ -137,7 +137,7 @@ def load_named_reference(plan: Plan, inputs: RunInputs) -> nn.Module:
     options.pop("revision", None)  # the model's, not the reference's
     if located.kind == ADAPTER:
         options.pop("quantization_config", None)  # merging into rounded weights would round the adapter away
-    return from_located(located, loading_type(plan), options)
+    return from_located(located, loading_dtype(plan), options)
 
 
 def without_dropout(model: nn.Module) -> None:

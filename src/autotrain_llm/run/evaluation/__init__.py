@@ -1,1 +1,1 @@
-"""Enhanced evaluation: what a model writes on held-out rows compared with what stands there, before, during and after training."""
+"""Enhanced evaluation: generate answers to held-out rows and score them against the references, before, during and after training."""

@@ -15,12 +15,12 @@ from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.failures import RunFailed
 
 FILE = Path("eval", "benchmark.json")
-SEED = 1234  # the harness's own, for the examples before a question
+SEED = 1234  # the harness's default for few-shot examples
 RENAMED = {"sample_len": "rows"}
 
 
 class Benchmark:
-    """Loads the tasks and their data when it is made, before training, so that what can't be had is said then."""
+    """Loads the tasks and their data on construction, so that a missing task fails before training."""
 
     def __init__(self, tasks: Sequence[str]) -> None:
         from lm_eval.tasks import TaskManager
@@ -28,11 +28,11 @@ class Benchmark:
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
         self.names = ",".join(tasks)
         try:
-            with redirect_stderr(io.StringIO()):  # bars
+            with redirect_stderr(io.StringIO()):  # progress bars
                 self.tasks = TaskManager().load(list(tasks))
-        except Exception as fault:  # a task is a file of anybody's, with data from anywhere
+        except Exception as fault:  # tasks are third-party files with their own data sources, and raise anything
             fix = "check the name, the file and the network, or leave out --eval-benchmark"
-            raise RunFailed(f"--eval-benchmark {self.names} can't be loaded: {_in_a_line(fault)}", fix) from fault
+            raise RunFailed(f"--eval-benchmark {self.names} can't be loaded: {_one_line(fault)}", fix) from fault
         for task in self.tasks["tasks"].values():
             task.set_fewshot_seed(seed=SEED)
 
@@ -43,23 +43,23 @@ class Benchmark:
 
         try:
             with redirect_stderr(io.StringIO()):
-                asked = HFLM(pretrained=causal_model(model).eval(), tokenizer=tokenizer, batch_size=batch)
-                found = evaluate(asked, self.tasks, log_samples=False, bootstrap_iters=0)
+                harness_model = HFLM(pretrained=causal_model(model).eval(), tokenizer=tokenizer, batch_size=batch)
+                outcome = evaluate(harness_model, self.tasks, log_samples=False, bootstrap_iters=0)
         except Exception as fault:
-            fix = f"the finished model is in {folder} all the same"
-            raise RunFailed(f"--eval-benchmark {self.names} failed: {_in_a_line(fault)}", fix) from fault
-        results = {task: _numbers(scores) for task, scores in (found or {})["results"].items()}
+            fix = f"the finished model is in {folder}"
+            raise RunFailed(f"--eval-benchmark {self.names} failed: {_one_line(fault)}", fix) from fault
+        results = {task: _numbers(scores) for task, scores in (outcome or {})["results"].items()}
         (folder / FILE).parent.mkdir(parents=True, exist_ok=True)
         write_json(folder / FILE, results)
         return results
 
 
-def _in_a_line(fault: Exception) -> str:
+def _one_line(fault: Exception) -> str:
     return f"{type(fault).__name__}: {' '.join(str(fault).split())[:300]}"
 
 
 def _numbers(scores: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a task; the harness writes `acc,none` for accuracy without a filter."""
+    """The finite numbers among a task's scores; the harness writes `acc,none` for accuracy without a filter."""
     plain = {name.removesuffix(",none"): value for name, value in scores.items()}
     return {
         RENAMED.get(name, name): value

@@ -1,4 +1,4 @@
-"""What `--use-enhanced-eval` adds to a run: evaluation before and after training, predictions, and a benchmark of the saved model."""
+"""`--use-enhanced-eval`: evaluation before and after training, predictions, and a benchmark of the finished model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from autotrain_llm.run.evaluation.record import Evaluations
 
 
 class EnhancedEvaluation:
-    """The parts of it that the plan has; without the mixin all methods do nothing. `resumed_at` is the step of the checkpoint."""
+    """The plan's evaluations; without `--use-enhanced-eval` all methods do nothing. `resumed_at` is the step of the checkpoint."""
 
     def __init__(
         self, plan: Plan, folder: Path, progress: ProgressCallback, leader: bool, resumed_at: int | None
@@ -29,23 +29,23 @@ class EnhancedEvaluation:
         self.predictions: Predictions | None = None
         self.record: Evaluations | None = None
         self.benchmark: Benchmark | None = None
-        wanted = plan.evaluation
-        if wanted is None:
+        settings = plan.evaluation
+        if settings is None:
             return
-        if wanted.predictions:
+        if settings.predictions:
             self.predictions = Predictions(folder / EVALUATION.parent)
-        if wanted.metrics or wanted.predictions:
+        if settings.metrics or settings.predictions:
             self.record = Evaluations(folder, self.predictions, progress, leader, resumed_at)
-        if wanted.benchmark:
+        if settings.benchmark:
             progress.stage("Loading the benchmark")
-            self.benchmark = Benchmark(wanted.benchmark)
+            self.benchmark = Benchmark(settings.benchmark)
 
     @property
     def callbacks(self) -> list[TrainerCallback]:
         return [self.record] if self.record else []
 
     def observers(self, inputs: RunInputs, loaded: Loaded, layout: BatchLayout) -> list[Observer]:
-        """What measures the metrics that were asked for."""
+        """The observers that compute the requested metrics."""
         if self.record is None:
             return []
         return make_observers(self.plan, inputs, loaded, layout, self.predictions)
@@ -56,15 +56,15 @@ class EnhancedEvaluation:
             self.record.before(trainer)
 
     def after(self, trainer: Trainer, step: int) -> None:
-        """Evaluate the finished model, which is that of `step`."""
+        """Evaluate the finished model, whose weights are those of `step`."""
         if self.record and isinstance(trainer, Loop):
             self.record.after(trainer, step)
 
     def results(self, loaded: Loaded) -> dict[str, Any] | None:
-        """What every evaluation found, and the scores of the benchmark, which runs now."""
-        found = dict(self.record.found) if self.record else {}
+        """The metrics of every evaluation, and the scores of the benchmark, which runs now; None if there are none."""
+        results = dict(self.record.results) if self.record else {}
         if self.benchmark and self.leader:
             self.progress.stage("Running the benchmark")
             batch_size = self.plan.arguments.per_device_eval_batch_size
-            found["benchmark"] = self.benchmark.run(loaded.model, loaded.tokenizer, batch_size, self.folder)
-        return found or None
+            results["benchmark"] = self.benchmark.run(loaded.model, loaded.tokenizer, batch_size, self.folder)
+        return results or None

@@ -1,6 +1,6 @@
-"""The same scores as modules of Hugging Face's `evaluate`, which ships no metric of its own and would download and run a script for each.
+"""The scores as metrics of Hugging Face's `evaluate`, which contains none itself and would download and run a script for each.
 
-`evaluate.combine([Bleu(), Rouge()])` works on a machine without a network: nothing is looked up by name.
+`evaluate.combine([Bleu(), Rouge()])` works offline: nothing is looked up by name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BATCH = 64
 
 
 class TextMetric(evaluate.Metric):
-    """A metric of strings: `predictions` and `references`, one reference for each."""
+    """A metric of strings: `predictions` and as many `references`."""
 
     description = ""
 
@@ -65,18 +65,18 @@ class Rouge(TextMetric):
 
 
 class ExactMatch(TextMetric):
-    """The share of exact answers."""
+    """The fraction of exact matches."""
 
-    description = "The share of predictions that equal their reference, white space aside, 0 to 1."
+    description = "The fraction of predictions equal to their reference up to white space, 0 to 1."
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(scores.ExactMatch, **settings)
 
 
 class BertScore(TextMetric):
-    """BERTScore over the encoder in a folder."""
+    """BERTScore with the encoder in a folder."""
 
-    description = "BERTScore without idf weights and without rescaling, over an encoder of one's own."
+    description = "BERTScore without idf weights and without rescaling, with an encoder of your choice."
 
     def __init__(self, model: str, layer: int, **settings: Any) -> None:
         super().__init__(lambda: bertscore.BertScore(model, layer), **settings)

@@ -1,4 +1,4 @@
-"""What is measured beside the objective whenever the loop evaluates: generated answers, scores of pairs, and the objective's own measures by the names that metrics have."""
+"""Observers of the loop's evaluations: scores of generated answers, reward scores of pairs, and the objective's metrics under other names."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from autotrain_llm.run.engine.loading import DTYPES, Loaded
 from autotrain_llm.run.engine.loop import Loop, Observer
 from autotrain_llm.run.evaluation.predict import Prediction, Predictor
 
-if TYPE_CHECKING:  # loaded with the libraries that they wrap, where a metric needs them
+if TYPE_CHECKING:  # its imports (sacrebleu, rouge-score) are loaded only if a metric needs them
     from autotrain_llm.run.evaluation.scores import Score
 
 
 class Predictions:
-    """A file with a line for each evaluated row, written as the rows come; each evaluation writes it anew.
+    """A JSON Lines file with a line for each evaluated row; each evaluation overwrites it.
 
-    Several processes write a part each, which the first of them joins.
+    Each process writes a file of its own, and the first process joins them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,57 +56,57 @@ class Predictions:
         return self.folder / f".{self.name}.{process}"
 
     def _join(self, processes: int) -> None:
-        whole = self._part(0)
-        with whole.open("a", encoding="utf-8") as file:
+        joined = self._part(0)
+        with joined.open("a", encoding="utf-8") as file:
             for process in range(1, processes):
                 with self._part(process).open(encoding="utf-8") as part:
                     file.writelines(part)
                 self._part(process).unlink()
-        whole.replace(self.folder / self.name)
+        joined.replace(self.folder / self.name)
 
 
 class GeneratedAnswers:
     """Generates answers to evaluation rows and scores them against the references.
 
-    The rows are a seeded choice, the same at every evaluation, so that the effect of training can be seen; processes share them.
+    The rows are a seeded sample, the same at every evaluation, so that evaluations are comparable; they are divided among processes.
     """
 
     def __init__(
         self, plan: Plan, inputs: RunInputs, loaded: Loaded, layout: BatchLayout, predictions: Predictions | None
     ) -> None:
         assert plan.evaluation is not None
-        decided = plan.evaluation.answers
-        assert decided is not None
+        settings = plan.evaluation.answers
+        assert settings is not None
         template = inputs.prepared.template
-        self.layout, self.predictions, self.seed = layout, predictions, decided.seed
+        self.layout, self.predictions, self.seed = layout, predictions, settings.seed
         self.examples = inputs.dataset.valid
-        self.maker = EvalPromptBuilder(
+        self.builder = EvalPromptBuilder(
             inputs.tokenizer,
             template,
             plan.parameters["chat_template"].value if "chat_template" in plan.parameters else None,
-            max_prompt_tokens=max(1, decided.max_prompt_tokens),
-            max_answer_tokens=decided.max_new_tokens,
+            max_prompt_tokens=max(1, settings.max_prompt_tokens),
+            max_answer_tokens=settings.max_new_tokens,
         )
-        self.rows = self._choice(decided.rows)
+        self.rows = self._sample_rows(settings.rows)
         self.predictor = Predictor(
             loaded.tokenizer,
             end_tokens(loaded.model, loaded.tokenizer, inputs.prepared.end_of_turn),
             template.end_of_turn if template is not None and template.end_token is None else None,
-            batch=decided.batch,
-            max_new_tokens=decided.max_new_tokens,
-            temperature=decided.temperature,
-            seed=decided.seed,
+            batch=settings.batch,
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            seed=settings.seed,
             precision=DTYPES[plan.precision.name],
         )
-        self.scores = {name: _score(name, entry, decided) for name, entry in decided.scores.items()}
+        self.scores = {name: _make_score(name, entry, settings) for name, entry in settings.scores.items()}
 
-    def _choice(self, wanted: int) -> list[int]:
-        """The numbers of the rows to answer, of those that hold an answer, in their order."""
+    def _sample_rows(self, count: int) -> list[int]:
+        """The indices of `count` rows that have a reference answer, in ascending order."""
         order = np.random.default_rng(self.seed).permutation(len(self.examples)).tolist()
-        return sorted([row for row in order if self.maker.has_answer(self.examples[row])][:wanted])
+        return sorted([row for row in order if self.builder.has_answer(self.examples[row])][:count])
 
     def measure(self, loop: Loop) -> dict[str, float]:
-        """The scores, the share of answers that ended by themselves, and their mean length in tokens."""
+        """The scores, the fraction of answers with an end token, and the mean length of answers in tokens."""
         for name, score in self.scores.items():
             score.sums[:] = 0
             if name == BERTSCORE:
@@ -115,22 +115,22 @@ class GeneratedAnswers:
         with self._for_generation(loop) as causal, _file(self.predictions, loop) as file:
             for predictions in self.predictor.predictions(causal, self._prompts(loop)):
                 counts += self._score(predictions, file, loop.state.global_step)
-        measured: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         for score in self.scores.values():
-            score.sums[:] = _over_processes(score.sums, loop)
-            measured |= score.result()
-        rows, finished, tokens = _over_processes(counts, loop)
-        return measured | ({"answers/finished": finished / rows, "answers/tokens": tokens / rows} if rows else {})
+            score.sums[:] = _all_reduce_sum(score.sums, loop)
+            metrics |= score.result()
+        rows, finished, tokens = _all_reduce_sum(counts, loop)
+        return metrics | ({"answers/finished": finished / rows, "answers/tokens": tokens / rows} if rows else {})
 
     def _prompts(self, loop: Loop) -> Iterator[EvalPrompt]:
-        """This process's share, made when they are asked for."""
+        """This process's prompts, built lazily."""
         for row in self.rows[loop.args.process_index :: loop.args.world_size]:
-            prompt = self.maker.make(self.examples[row])
+            prompt = self.builder.make(self.examples[row])
             if prompt is not None:
                 yield prompt
 
     def _score(self, predictions: list[Prediction], file: Any, step: int) -> list[float]:
-        """Score some predictions and write them down; returns how many there are, how many ended, and their tokens."""
+        """Score and write predictions; returns their number, how many are finished, and their tokens."""
         texts = [prediction.text for prediction in predictions]
         references = [prediction.prompt.reference.strip() for prediction in predictions]
         scored = [score.add(texts, references) for score in self.scores.values()]
@@ -150,21 +150,21 @@ class GeneratedAnswers:
             self.layout.for_generation(model_of(loop), False)
 
 
-def _score(name: str, entry: str | None, decided: AnswersPlan) -> Score:
-    """What compares texts for a metric."""
+def _make_score(name: str, entry: str | None, plan: AnswersPlan) -> Score:
+    """The score of a metric; `entry` names its class as `module:Class`."""
     if name == BERTSCORE:
         from autotrain_llm.run.evaluation import bertscore
 
-        assert decided.bertscore is not None
-        return bertscore.of_plan(decided.bertscore)
+        assert plan.bertscore is not None
+        return bertscore.of_plan(plan.bertscore)
     assert entry is not None
-    module, made = entry.split(":")
-    score: Score = getattr(import_module(module), made)()
+    module, class_name = entry.split(":")
+    score: Score = getattr(import_module(module), class_name)()
     return score
 
 
 def _line(prediction: Prediction, scores: Mapping[str, float], step: int) -> dict[str, Any]:
-    """A row of the predictions: rounded, because nobody reads sixteen digits."""
+    """A line of the predictions file, with rounded scores."""
     prompt = prediction.prompt
     rejected = {} if prompt.rejected is None else {"rejected": prompt.rejected}
     return {
@@ -184,7 +184,7 @@ def _place(example: Example) -> dict[str, Any]:
 
 
 class ScoredPairs:
-    """Writes down what a reward model gives each answer of a pair. It measures nothing that the objective doesn't."""
+    """Writes the reward model's score of each answer of a pair to the predictions file. It adds no metrics to the objective's."""
 
     def __init__(self, inputs: RunInputs, predictions: Predictions) -> None:
         rows = inputs.prepared.valid
@@ -195,16 +195,16 @@ class ScoredPairs:
         batches = loop.get_eval_dataloader()
         model = model_of(loop).eval()
         with self.predictions.writing(loop) as file, torch.no_grad(), loop.accelerator.autocast():
-            for numbers, batch in zip(batches.order, batches, strict=True):
+            for indices, batch in zip(batches.order, batches, strict=True):
                 output = loop.layout.forward(model, loop.on_device(batch), loop.objective.compute)
                 scores = output.scores.float().tolist() if output.scores is not None else []
-                counted = [number for number in numbers if number >= 0]
-                for number, chosen, rejected in zip(counted, scores[0::2], scores[1::2], strict=True):
-                    file.write(json.dumps(self._line(number, chosen, rejected, loop), ensure_ascii=False) + "\n")
+                rows = [index for index in indices if index >= 0]  # negative: a padding item, which has no scores
+                for row, chosen, rejected in zip(rows, scores[0::2], scores[1::2], strict=True):
+                    file.write(json.dumps(self._line(row, chosen, rejected, loop), ensure_ascii=False) + "\n")
         return {}
 
-    def _line(self, number: int, chosen: float, rejected: float, loop: Loop) -> dict[str, Any]:
-        example = self.examples[int(self.source[number])]
+    def _line(self, row: int, chosen: float, rejected: float, loop: Loop) -> dict[str, Any]:
+        example = self.examples[int(self.source[row])]
         return {
             "step": loop.state.global_step,
             **_place(example),
@@ -215,8 +215,8 @@ class ScoredPairs:
         }
 
 
-class Named:
-    """What the objective measures already, by the names of the metrics that were asked for."""
+class RenamedMetrics:
+    """The objective's metrics under the names of the requested metrics."""
 
     def __init__(self, keys: Mapping[str, str]) -> None:
         self.keys = keys
@@ -235,13 +235,13 @@ def _file(predictions: Predictions | None, loop: Loop) -> Iterator[Any]:
 
 
 def model_of(loop: Loop) -> nn.Module:
-    """The model without what wraps it for parallel training."""
+    """The model without its DDP wrapper."""
     assert isinstance(loop.model, nn.Module)
     return loop.model
 
 
-def _over_processes(sums: np.ndarray, loop: Loop) -> list[float]:
-    """Sums of all processes together."""
+def _all_reduce_sum(sums: np.ndarray, loop: Loop) -> list[float]:
+    """The sums over all processes."""
     if loop.args.world_size == 1:
         return sums.tolist()
     return loop.over_processes(torch.tensor(sums, dtype=torch.float64, device=loop.args.device)).tolist()
@@ -250,9 +250,9 @@ def _over_processes(sums: np.ndarray, loop: Loop) -> list[float]:
 def make_observers(
     plan: Plan, inputs: RunInputs, loaded: Loaded, layout: BatchLayout, predictions: Predictions | None
 ) -> list[Observer]:
-    """What a plan's `evaluation` measures beside the objective."""
+    """The observers of the plan's evaluation."""
     assert plan.evaluation is not None
-    observers: list[Observer] = [Named(plan.evaluation.measured)]
+    observers: list[Observer] = [RenamedMetrics(plan.evaluation.measured)]
     if plan.evaluation.answers:
         observers.append(GeneratedAnswers(plan, inputs, loaded, layout, predictions))
     elif predictions is not None and plan.model.head is not None:

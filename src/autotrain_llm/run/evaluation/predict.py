@@ -1,4 +1,4 @@
-"""The model's predictions for evaluation rows, some batches at a time: never more than a window of texts is held."""
+"""The model's predictions for evaluation rows, a window of batches at a time, so that memory does not grow with the rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCHES_SORTED_TOGETHER = 16  # so that prompts of like length share a batch
 
 @dataclass(frozen=True)
 class Prediction:
-    """The model's answer to an evaluation prompt: its text, its length in tokens, and whether it ended by itself."""
+    """The model's answer to an evaluation prompt: its text, its length in tokens, and whether it has an end token."""
 
     prompt: EvalPrompt
     text: str
@@ -29,9 +29,9 @@ class Prediction:
 
 
 class Predictor:
-    """Completes evaluation prompts: greedily at temperature 0, else drawn with a seed for each row.
+    """Completes evaluation prompts: greedily at temperature 0, else sampled with a seed for each row.
 
-    `end_tokens` are the ids that end an answer; `end_text` ends one where a chat template ends turns in plain text.
+    `end_tokens` are the ids that end an answer; `end_text` is the text that ends one, for chat templates that end turns with plain text.
     """
 
     def __init__(
@@ -53,19 +53,19 @@ class Predictor:
 
     def predictions(self, model: Any, prompts: Iterable[EvalPrompt]) -> Iterator[list[Prediction]]:
         """The predictions in the order of the prompts, a window of some batches at a time."""
-        waiting = iter(prompts)
-        while window := list(islice(waiting, self.batch * BATCHES_SORTED_TOGETHER)):
+        remaining = iter(prompts)
+        while window := list(islice(remaining, self.batch * BATCHES_SORTED_TOGETHER)):
             ids = [np.asarray(prompt.ids, dtype=np.int32) for prompt in window]
-            # A row's random numbers follow from the row itself, so that neither batches nor processes change what is drawn.
+            # The seed depends on the row alone, so that neither batches nor processes change the sample.
             seeds = [self._seed_of(prompt) for prompt in window]
             samples = self.decoder.complete(model, ids, seeds if self.temperature > 0 else None)
-            yield [self._read(prompt, sample) for prompt, sample in zip(window, samples, strict=True)]
+            yield [self._prediction(prompt, sample) for prompt, sample in zip(window, samples, strict=True)]
 
     def _seed_of(self, prompt: EvalPrompt) -> int:
         row = f"{self.seed} {prompt.example.file} {prompt.example.row}"
         return int.from_bytes(blake2b(row.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
 
-    def _read(self, prompt: EvalPrompt, sample: Sample) -> Prediction:
+    def _prediction(self, prompt: EvalPrompt, sample: Sample) -> Prediction:
         """The completion as text, up to the token or the text that ends an answer."""
         tokens = sample.completion[: len(sample.completion) - sample.finished]
         text = str(self.tokenizer.decode(tokens.tolist(), skip_special_tokens=True))

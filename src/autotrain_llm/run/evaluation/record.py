@@ -1,4 +1,4 @@
-"""What evaluation found before, during and after training: `eval/metrics.json`, and the file of the predictions."""
+"""The evaluations before, during and after training, written to `eval/metrics.json`."""
 
 from __future__ import annotations
 
@@ -20,76 +20,76 @@ from autotrain_llm.run.evaluation.observers import Predictions
 BEFORE, DURING, AFTER = "before", "during", "after"
 BEFORE_TRAINING = "predictions_before.jsonl"
 PREFIX = "eval_"
-NOT_KEPT = ("epoch", "eval_seconds")
+NOT_RECORDED = ("epoch", "eval_seconds")
 
 
 class Evaluations(TrainerCallback):
-    """Evaluates before and after training, and keeps what every evaluation found. A resumed run goes on with what it had."""
+    """Evaluates before and after training, and records the metrics of every evaluation. A resumed run continues the record."""
 
     def __init__(
         self,
         folder: Path,
         predictions: Predictions | None,
-        watch: ProgressCallback,
+        progress: ProgressCallback,
         leader: bool,
         resumed_at: int | None,
     ) -> None:
         self.path, self.predictions = folder / EVALUATION, predictions
-        self.watch, self.leader, self.resumed = watch, leader, resumed_at is not None
+        self.progress, self.leader, self.resumed = progress, leader, resumed_at is not None
         self.phase = DURING
-        self.found: dict[str, Any] = {BEFORE: None, DURING: [], AFTER: None}
+        self.results: dict[str, Any] = {BEFORE: None, DURING: [], AFTER: None}
         if resumed_at is not None:
-            self._take_up(resumed_at)
+            self._load(resumed_at)
 
-    def _take_up(self, step: int) -> None:
-        """What was found up to the checkpoint that the run goes on from."""
+    def _load(self, step: int) -> None:
+        """Read the record up to the step of the checkpoint."""
         try:
-            kept = json.loads(self.path.read_text(encoding="utf-8"))
+            document = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return
-        self.found[BEFORE] = kept.get(BEFORE)
-        self.found[DURING] = [entry for entry in kept.get(DURING) or [] if entry.get("step", 0) <= step]
+        self.results[BEFORE] = document.get(BEFORE)
+        self.results[DURING] = [entry for entry in document.get(DURING) or [] if entry.get("step", 0) <= step]
 
     def before(self, loop: Loop) -> None:
-        """Evaluate the model as it is now. Random numbers that training will draw are left as they are."""
+        """Evaluate the model before training. The random state is restored, so that training is the same with and without it."""
         if self.resumed:
             return
         if loop.is_fsdp_enabled:
-            self.watch.note("Not evaluated before training: FSDP has not yet shared the model out")
+            self.progress.note("Not evaluated before training: FSDP has not yet sharded the model")
             return
-        self.watch.stage("Evaluating before training")
+        self.progress.stage("Evaluating before training")
         devices = [loop.args.device] if loop.args.device.type == "cuda" else []
         with self._in(BEFORE), torch.random.fork_rng(devices):
             loop.evaluate()
 
     def after(self, loop: Loop, step: int) -> None:
-        """Evaluate the finished model, which is the one of `step`; unless that is what was evaluated last."""
-        last = self.found[DURING][-1] if self.found[DURING] else None
+        """Evaluate the finished model, whose weights are those of `step`, unless the last evaluation was of that step."""
+        last = self.results[DURING][-1] if self.results[DURING] else None
         if last is not None and last["step"] == step:
             self.settle(step)
             return
-        self.watch.stage("Evaluating after training")
+        self.progress.stage("Evaluating after training")
         with self._in(AFTER):
             loop.evaluate()
 
     def settle(self, step: int) -> None:
-        """Take what was found at `step` for what the finished model scores."""
-        entries = [entry for entry in self.found[DURING] if entry["step"] == step]
+        """Use the evaluation at `step` as that of the finished model."""
+        entries = [entry for entry in self.results[DURING] if entry["step"] == step]
         if entries:
-            self.found[AFTER] = {name: value for name, value in entries[-1].items() if name != "step"}
+            self.results[AFTER] = {name: value for name, value in entries[-1].items() if name != "step"}
             self._write()
 
     @contextmanager
     def _in(self, phase: str) -> Iterator[None]:
         self.phase = phase
         if self.predictions is not None and phase == BEFORE:
-            self.predictions.name, kept = BEFORE_TRAINING, self.predictions.name
+            self.predictions.name, name = BEFORE_TRAINING, self.predictions.name
         try:
             yield
         finally:
             self.phase = DURING
             if self.predictions is not None and phase == BEFORE:
-                self.predictions.name = kept
+                self.predictions.name = name
 
     def on_evaluate(
         self,
@@ -99,14 +99,14 @@ class Evaluations(TrainerCallback):
         metrics: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        entry = {name.removeprefix(PREFIX): value for name, value in (metrics or {}).items() if name not in NOT_KEPT}
+        entry = {name.removeprefix(PREFIX): value for name, value in (metrics or {}).items() if name not in NOT_RECORDED}
         if self.phase == DURING:
-            self.found[DURING].append({"step": state.global_step, **entry})
+            self.results[DURING].append({"step": state.global_step, **entry})
         else:
-            self.found[self.phase] = entry
+            self.results[self.phase] = entry
         self._write()
 
     def _write(self) -> None:
         if self.leader:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.path, self.found)
+            write_json(self.path, self.results)

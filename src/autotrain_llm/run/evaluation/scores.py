@@ -1,7 +1,7 @@
-"""Scores of generated answers as sums that grow with the rows and never hold them: any number of rows in the same memory.
+"""Corpus scores of generated answers, computed from running sums: memory does not grow with the number of rows.
 
-A score keeps one vector of `sums`, which processes add up, and turns it into the numbers of a whole corpus at the end. BLEU and the n-grams of
-chrF are sacreBLEU's, ROUGE is rouge-score's; tests hold them against these libraries called directly.
+A score has one vector of `sums`, which is summed over processes, and computes the corpus scores from it. BLEU and the n-grams of chrF are
+sacreBLEU's, ROUGE is rouge-score's; tests compare them with direct calls of these libraries.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from sacrebleu.tokenizers.tokenizer_re import TokenizerRegexp
 
 
 class Score(Protocol):
-    """Compares answers with references, (rows,) each. `sums` is float64 and the only thing that is kept."""
+    """Compares answers with references, (rows,) each. `sums` (float64) is the whole state."""
 
     sums: np.ndarray
 
     def add(self, answers: Sequence[str], references: Sequence[str]) -> list[dict[str, float]]:
-        """Take rows in; returns each row's own scores."""
+        """Add rows; returns the scores of each."""
         ...
 
     def result(self) -> dict[str, float]:
-        """The scores of everything taken in, by the names that the metric reports."""
+        """The scores of all added rows, by metric name; empty without rows."""
         ...
 
 
@@ -45,7 +45,7 @@ class Bleu:
 
     def add(self, answers: Sequence[str], references: Sequence[str]) -> list[dict[str, float]]:
         rows = [{"bleu": self._add(*pair)} for pair in zip(answers, references, strict=True)]
-        for tokenizer in (Tokenizer13a, TokenizerRegexp):  # each would keep the last 65536 texts
+        for tokenizer in (Tokenizer13a, TokenizerRegexp):  # each caches the last 65536 texts
             tokenizer.__call__.cache_clear()
         return rows
 
@@ -64,10 +64,10 @@ class Bleu:
 
 
 class Chrf:
-    """Corpus chrF2 (Popović 2015): characters in groups of 1 to 6 without white space, recall counting twice; 0 to 100.
+    """Corpus chrF2 (Popović 2015): character n-grams of orders 1 to 6 without white space, recall weighted twice; 0 to 100.
 
-    Signature: nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no. The n-grams are sacreBLEU's; what it makes of their counts is written out
-    here, because it hands them to nobody.
+    Signature: nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no. The n-grams are sacreBLEU's; the F-score is
+    reimplemented, because sacreBLEU does not expose its counts.
     """
 
     ORDER, BETA = 6, 2
@@ -84,21 +84,22 @@ class Chrf:
         return self._score(counts)
 
     def _counts(self, answer: str, reference: str) -> list[int]:
-        """For each order: groups in the answer (none where the reference has none), in the reference, in both."""
-        groups = (extract_all_char_ngrams(text, self.ORDER) for text in (answer, reference))
+        """For each order: n-grams in the answer (0 if the reference has none), in the reference, in both."""
+        ngrams = (extract_all_char_ngrams(text, self.ORDER) for text in (answer, reference))
         counts = []
-        for said, wanted in zip(*groups, strict=True):
-            both = sum(min(count, wanted[group]) for group, count in said.items() if group in wanted)
-            counts += [sum(said.values()) if wanted else 0, sum(wanted.values()), both]
+        for in_answer, in_reference in zip(*ngrams, strict=True):
+            matches = sum(min(count, in_reference[ngram]) for ngram, count in in_answer.items() if ngram in in_reference)
+            counts += [sum(in_answer.values()) if in_reference else 0, sum(in_reference.values()), matches]
         return counts
 
     def _score(self, counts: np.ndarray) -> float:
         """F of the mean precision and the mean recall over the orders that both texts have."""
-        said, wanted, both = counts.reshape(self.ORDER, 3).T
-        there = (said > 0) & (wanted > 0)
-        if not both.any():
+        in_answer, in_reference, matches = counts.reshape(self.ORDER, 3).T
+        orders = (in_answer > 0) & (in_reference > 0)
+        if not matches.any():
             return 0.0
-        precision, recall = (both[there] / said[there]).mean(), (both[there] / wanted[there]).mean()
+        precision = (matches[orders] / in_answer[orders]).mean()
+        recall = (matches[orders] / in_reference[orders]).mean()
         weight = self.BETA**2
         return float(100 * (1 + weight) * precision * recall / (weight * precision + recall))
 
@@ -132,13 +133,14 @@ class Rouge:
 
 
 class ExactMatch:
-    """The share of answers that equal their reference, where any run of white space is one space and none stands at the ends; 0 to 1."""
+    """The fraction of answers equal to their reference after collapsing and stripping white space; 0 to 1."""
 
     def __init__(self) -> None:
         self.sums = np.zeros(2)
 
     def add(self, answers: Sequence[str], references: Sequence[str]) -> list[dict[str, float]]:
-        rows = [float(said.split() == wanted.split()) for said, wanted in zip(answers, references, strict=True)]
+        pairs = zip(answers, references, strict=True)
+        rows = [float(answer.split() == reference.split()) for answer, reference in pairs]
         self.sums += [sum(rows), len(rows)]
         return [{"exact_match": row} for row in rows]
 
@@ -147,5 +149,5 @@ class ExactMatch:
 
 
 def means(names: Sequence[str], sums: np.ndarray) -> dict[str, float]:
-    """Sums over their count, which stands last; of no rows nothing."""
+    """Each sum divided by the count, which comes last; empty without rows."""
     return {name: float(value / sums[-1]) for name, value in zip(names, sums, strict=False)} if sums[-1] else {}

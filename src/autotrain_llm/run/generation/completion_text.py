@@ -1,4 +1,4 @@
-"""Answers as text."""
+"""Decode sampled answers."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from autotrain_llm.run.generation.types import Sample
 
 
 def texts(samples: Sequence[Sample], tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """What each answer adds to its prompt as text, special tokens left out."""
-    whole = _decoded([np.concatenate([sample.prompt, sample.completion]) for sample in samples], tokenizer)
-    heads = _decoded([sample.prompt for sample in samples], tokenizer)
-    # Decoded by itself, an answer would lose the space that it begins with.
+    """The text of each answer without special tokens: the decoded prompt and answer minus the decoded prompt."""
+    full_texts = _decode([np.concatenate([sample.prompt, sample.completion]) for sample in samples], tokenizer)
+    prompts = _decode([sample.prompt for sample in samples], tokenizer)
+    # Decoded on its own, an answer would lose its leading space.
     return [
-        text[len(head) :] if text.startswith(head) else _decoded([sample.completion], tokenizer)[0]
-        for text, head, sample in zip(whole, heads, samples, strict=True)
+        text[len(prompt) :] if text.startswith(prompt) else _decode([sample.completion], tokenizer)[0]
+        for text, prompt, sample in zip(full_texts, prompts, samples, strict=True)
     ]
 
 
-def _decoded(rows: Sequence[np.ndarray], tokenizer: PreTrainedTokenizerBase) -> list[str]:
+def _decode(rows: Sequence[np.ndarray], tokenizer: PreTrainedTokenizerBase) -> list[str]:
     ids = [row.tolist() for row in rows]
     if not ids:
         return []

@@ -1,7 +1,7 @@
 """Complete prompts with a causal language model: the one generation loop of inference, evaluation and rollouts.
 
-Prompts are padded on the left and read once; a key-value cache makes each further token cost one token; a sequence that has ended leaves
-the batch. Architectures without such a cache go through their own `generate()`, which is given the token that was drawn here.
+Prompts are padded on the left and prefilled once; a key-value cache makes each further token cost one token; finished sequences are
+removed from the batch. Architectures without such a cache use their own `generate()`, forced to the tokens sampled here.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from autotrain_llm.run.generation.kv_cache import masks_padding, new_cache, sele
 from autotrain_llm.run.generation.sample_token import distribution, sample_token, uniform_numbers
 from autotrain_llm.run.generation.types import Sample, Sampling
 
-# A batch is packed anew once this share of its sequences has ended: packing copies the cache, so it must pay.
+# Finished sequences are removed once they are this fraction of the batch: removing copies the cache, so it must pay off.
 REPACK_SHARE = 0.125
-# Steps between two looks at which sequences have ended: on a GPU each look waits for the device.
+# Steps between checks for finished sequences: on a GPU each check waits for the device.
 STEPS_BETWEEN_CHECKS = {"cuda": 8}
 
 
 @dataclass(frozen=True)
 class _Sequence:
-    """One completion to be made: its index in the result, the index of its prompt, and its random numbers (max_new_tokens,)."""
+    """A completion: its index in the result, the index of its prompt, and its random numbers (max_new_tokens,)."""
 
     index: int
     prompt: int
@@ -36,11 +36,11 @@ class _Sequence:
 
 
 class Decoder:
-    """Completes prompts: greedily, or drawing each token with random numbers that belong to the sequence alone.
+    """Completes prompts: greedily, or sampling each sequence with random numbers of its own.
 
-    end_tokens: ids that end a completion. precision: the type that matrix products are computed in. processors: changes to the logits
-    before a token is chosen, as transformers has them (a repetition penalty). A completion follows from the model, its prompt and its
-    seed; what else is in its batch changes its logits by rounding alone.
+    end_tokens: ids that end a completion. precision: the dtype of matrix products. processors: transformers' logits processors, such as a
+    repetition penalty. A completion depends on the model, its prompt and its seed; the other sequences of its batch change its logits by
+    rounding errors only.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class Decoder:
     ) -> list[Sample]:
         """`per_prompt` completions of each prompt (int32 ids), one prompt after the other; `seeds` holds one for each completion.
 
-        Without seeds the likeliest token is taken each time. Call it outside of autocast: it opens its own, whose rounded copies of the
-        weights end with it. Raises ValueError where seeds and completions differ in number.
+        Without seeds it decodes greedily. Call it outside autocast: it opens its own, so that the cached casts of the weights are freed
+        with it. Raises ValueError if seeds and completions differ in number.
         """
         count = len(prompts) * per_prompt
         if seeds is not None and len(seeds) != count:
@@ -75,8 +75,8 @@ class Decoder:
         sequences = [_Sequence(index, index // per_prompt, uniform[index]) for index in range(count)]
         batch_type = CachedBatch if _has_cache(causal) else GenerateBatch
         done: dict[int, Sample] = {}
-        rounded = self.precision in (torch.bfloat16, torch.float16)
-        with torch.no_grad(), torch.autocast(causal.device.type, self.precision, enabled=rounded):
+        is_half = self.precision in (torch.bfloat16, torch.float16)
+        with torch.no_grad(), torch.autocast(causal.device.type, self.precision, enabled=is_half):
             for batch in self._batches(sequences, prompts, causal):
                 done |= batch_type(self, causal, prompts, batch, greedy=seeds is None).complete()
         return [done[index] for index in range(count)]
@@ -84,7 +84,7 @@ class Decoder:
     def _batches(
         self, sequences: Sequence[_Sequence], prompts: Sequence[np.ndarray], causal: PreTrainedModel
     ) -> Iterator[list[_Sequence]]:
-        """Sequences whose prompts are of like length; of one length where the model would read padding (recurrent state)."""
+        """Batches of sequences with prompts of similar length; of equal length if the model can't mask padding (recurrent state)."""
         ordered = sorted(sequences, key=lambda sequence: (-len(prompts[sequence.prompt]), sequence.index))
         groups: list[list[_Sequence]] = [ordered]
         if not _has_cache(causal) or not masks_padding(new_cache(causal.config)):
@@ -148,12 +148,12 @@ class _Batch:
         return samples
 
     def fill(self) -> None:
-        """Fill `tokens` and `logps` up to where each sequence ends; what stands after that is not read."""
+        """Fill `tokens` and `logps` up to the end of each sequence; later entries are ignored."""
         raise NotImplementedError
 
 
 class CachedBatch(_Batch):
-    """With a key-value cache: several completions of one prompt share the reading of it."""
+    """With a key-value cache: completions of the same prompt share its prefill."""
 
     def fill(self) -> None:
         self.arguments = _forward_arguments(self.causal)
@@ -178,7 +178,7 @@ class CachedBatch(_Batch):
         self._decode(logits[expand], width, self.mask[:, :width].sum(dim=1, keepdim=True))
 
     def _decode(self, logits: torch.Tensor, width: int, positions: torch.Tensor) -> None:
-        """One token after another. `active` holds the indices of the sequences that have a row in the cache."""
+        """Decode token by token. `active` holds the indices of the sequences that have a row in the cache."""
         active = torch.arange(len(self.sequences), device=self.device)
         ended = torch.zeros_like(active, dtype=torch.bool)
         interval = STEPS_BETWEEN_CHECKS.get(self.device.type, 1)
@@ -204,18 +204,18 @@ class CachedBatch(_Batch):
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor, length: int) -> torch.Tensor:
         """The logits (sequences, vocabulary) after the last of these ids, when `length` positions are in the cache."""
-        given: dict[str, Any] = {"input_ids": ids, "past_key_values": self.cache, "use_cache": True}
+        inputs: dict[str, Any] = {"input_ids": ids, "past_key_values": self.cache, "use_cache": True}
         if self.is_padded:
-            given["attention_mask"] = self.mask[:, :length]
+            inputs["attention_mask"] = self.mask[:, :length]
         if "position_ids" in self.arguments:
-            given["position_ids"] = positions
+            inputs["position_ids"] = positions
         if "logits_to_keep" in self.arguments:
-            given["logits_to_keep"] = 1
-        return self.causal(**given).logits[:, -1]
+            inputs["logits_to_keep"] = 1
+        return self.causal(**inputs).logits[:, -1]
 
 
 class GenerateBatch(_Batch):
-    """By the model's own generate(), where it keeps its state in another form. All prompts have one length."""
+    """With the model's own generate(), for models with another kind of state. All prompts have the same length."""
 
     def fill(self) -> None:
         rows = [self.prompts[sequence.prompt] for sequence in self.sequences]
@@ -233,7 +233,7 @@ class GenerateBatch(_Batch):
 
 
 class ForcedTokenProcessor(LogitsProcessor):
-    """Leaves generate() no choice but the token that the decoder chose."""
+    """Makes generate() take the token that the decoder chose: all other logits become -inf."""
 
     def __init__(self, batch: _Batch, width: int) -> None:
         self.batch, self.width = batch, width

@@ -1,4 +1,4 @@
-"""`--inference`: what a finished model says to prompts, or for a scorer, the score it gives them."""
+"""`--inference`: a finished model's completions of prompts, or a reward model's scores of texts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TEXT_FILES = (".txt", "")
 
 @dataclass(frozen=True)
 class Answer:
-    """A prompt with what the model said to it, or the score it got."""
+    """A prompt with its completion or its score."""
 
     prompt: str
     text: str | None = None
@@ -47,32 +47,32 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers as they come, and what was found wrong with rows of the prompts, which were left out."""
+    """The answers, generated lazily, and the findings about prompts that were left out."""
 
     findings: tuple[Finding, ...]
     each: Iterator[Answer]
 
 
 def infer(context: RunContext) -> Answers:
-    """Answer the prompts of a checked command, in their order. Raises Refused for prompts that can't be read."""
-    config, facts, tokenizer = context.config, context.model, context.tokenizer
-    assert facts is not None and tokenizer is not None
-    prompts, findings = read_prompts(config, "conversations" if facts.is_classifier else "prompts")
-    ids = _written(prompts, config, tokenizer, facts)
+    """Answer the prompts of a checked command, in order. Raises Refused for prompts that can't be read."""
+    config, metadata, tokenizer = context.config, context.model, context.tokenizer
+    assert metadata is not None and tokenizer is not None
+    prompts, findings = read_prompts(config, "conversations" if metadata.is_classifier else "prompts")
+    ids = _encode(prompts, config, tokenizer, metadata)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = config.mixed_precision or (
         "bf16" if device.type == "cuda" and context.machine.computes_bf16 else "fp32"
     )
     options = _options(config, context.token)
-    if facts.is_classifier:
-        scorer, _ = load_classifier(facts.located, DTYPES[precision], options)
-        known = scorer.config.get_text_config().pad_token_id
-        found = scoring.scores(scorer.to(device).eval(), ids, _padding(tokenizer) if known is None else known)
+    if metadata.is_classifier:
+        scorer, _ = load_classifier(metadata.located, DTYPES[precision], options)
+        pad_token = scorer.config.get_text_config().pad_token_id
+        scores = scoring.scores(scorer.to(device).eval(), ids, _padding(tokenizer) if pad_token is None else pad_token)
         return Answers(
-            findings, (Answer(shown(prompt), score=score) for prompt, score in zip(prompts, found, strict=True))
+            findings, (Answer(shown(prompt), score=score) for prompt, score in zip(prompts, scores, strict=True))
         )
-    model = from_located(facts.located, DTYPES[precision], options).to(device).eval()
-    return Answers(findings, _complete(model, tokenizer, prompts, ids, config.max_new_tokens, facts.context_length))
+    model = from_located(metadata.located, DTYPES[precision], options).to(device).eval()
+    return Answers(findings, _complete(model, tokenizer, prompts, ids, config.max_new_tokens, metadata.context_length))
 
 
 def _options(config: Config, token: str | None) -> dict[str, Any]:
@@ -87,42 +87,40 @@ def _options(config: Config, token: str | None) -> dict[str, Any]:
 
 
 def read_prompts(config: Config, rows: str = "prompts") -> tuple[list[Example], tuple[Finding, ...]]:
-    """The prompts: the text itself, the lines of a text file, or the rows of a data file in any form that is recognised.
-
-    With them come the warnings about rows that were left out.
-    """
-    given = str(config.prompts)
-    path = Path(given).expanduser()
+    """The prompts of `--prompts`: the text itself, the lines of a text file, or the rows of a data file in any supported format; and the
+    findings about rows that were left out."""
+    argument = str(config.prompts)
+    path = Path(argument).expanduser()
     if not _is_file(path):
         if path.suffix in (".jsonl", ".json", ".csv", ".txt", ".parquet", ".tsv"):
-            raise _refused(f"--prompts {given}: there is no such file")
-        return [Example(file="", row=1, prompt=given)], ()
+            raise _refused(f"--prompts {argument}: there is no such file")
+        return [Example(file="", row=1, prompt=argument)], ()
     if path.suffix in TEXT_FILES:
-        return _lines(path, given), ()
-    request = DataRequest(path=given, rows=rows, seed=config.seed, trainer="inference", offline=config.offline)
+        return _lines(path, argument), ()
+    request = DataRequest(path=argument, rows=rows, seed=config.seed, trainer="inference", offline=config.offline)
     try:
         dataset = open_data(request)
     except Refused as refused:
-        raise Refused(_of_the_prompts(refused.findings)) from refused
-    return list(dataset.train), _of_the_prompts(dataset.findings)
+        raise Refused(_for_prompts(refused.findings)) from refused
+    return list(dataset.train), _for_prompts(dataset.findings)
 
 
-def _lines(path: Path, given: str) -> list[Example]:
+def _lines(path: Path, name: str) -> list[Example]:
     """A prompt for each line that is not empty."""
     observations = Observations()
-    data = read_bytes(path, given, observations)
-    text = None if data is None else decode(data, given, observations)
+    data = read_bytes(path, name, observations)
+    text = None if data is None else decode(data, name, observations)
     if text is None:
-        raise Refused(_of_the_prompts(observations.findings()))
+        raise Refused(_for_prompts(observations.findings()))
     lines = enumerate(text.splitlines(), 1)
-    prompts = [Example(file=given, row=row, prompt=line) for row, line in lines if line.strip()]
+    prompts = [Example(file=name, row=row, prompt=line) for row, line in lines if line.strip()]
     if not prompts:
-        raise _refused(f"--prompts {given} holds no prompt", given)
+        raise _refused(f"--prompts {name} contains no prompt", name)
     return prompts
 
 
-def _of_the_prompts(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Findings about rows, under the flag that named them here."""
+def _for_prompts(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings with `--prompts` as their parameter."""
     return tuple(finding.replace(parameters=("prompts",)) for finding in findings)
 
 
@@ -133,44 +131,46 @@ def _refused(message: str, file: str | None = None, row: int | None = None, fix:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a text too long to be a name
+    except OSError:  # the text is too long for a file name
         return False
 
 
-def _written(prompts: Sequence[Example], config: Config, tokenizer: Tokenizer, facts: ModelMetadata) -> list[list[int]]:
-    """The prompts as the model was trained to see them: by its chat template where it has one, else as plain text."""
+def _encode(
+    prompts: Sequence[Example], config: Config, tokenizer: Tokenizer, metadata: ModelMetadata
+) -> list[list[int]]:
+    """The ids of the prompts, rendered with the model's chat template if it has one, else as plain text."""
     observations = Observations()
     template = find_template(config.chat_template, tokenizer, observations)
     if observations.refused:
         raise Refused(observations.findings())
-    context_length = facts.context_length
-    if facts.is_classifier:
-        given = config.chat_template not in (None, NONE)
-        return scored.ids_within_context(prompts, tokenizer, template, template_given=given, context=context_length)
+    context_length = metadata.context_length
+    if metadata.is_classifier:
+        is_set = config.chat_template not in (None, NONE)
+        return scored.ids_within_context(prompts, tokenizer, template, template_given=is_set, context=context_length)
     if template is None:
         ids = [_plain(_text_of(prompt), tokenizer) for prompt in prompts]
     else:
         ids = tokenizer.encode_batch([_rendered(prompt, template) for prompt in prompts])
-    for prompt, held in zip(prompts, ids, strict=True):
-        if context_length is not None and len(held) >= context_length:
+    for prompt, prompt_ids in zip(prompts, ids, strict=True):
+        if context_length is not None and len(prompt_ids) >= context_length:
             where = f"{prompt.file}, row {prompt.row}" if prompt.file else "--prompts"
             message = (
-                f"{where}: {len(held)} tokens leave no room for an answer in the model's context of {context_length}"
+                f"{where}: {len(prompt_ids)} tokens leave no room for an answer in the model's context of {context_length}"
             )
             raise _refused(message, prompt.file or None, prompt.row, "a shorter prompt")
     return ids
 
 
 def _plain(text: str, tokenizer: Tokenizer) -> list[int]:
-    """The ids of a text after the tokenizer's own first token, which a text may begin with itself."""
-    opening, _ = tokenizer.bos_eos
+    """The ids of a text with the tokenizer's BOS token, which is not repeated if the text already starts with it."""
+    bos, _ = tokenizer.bos_eos
     ids = tokenizer.encode_batch([text])[0]
-    return ids if ids[: len(opening)] == opening else [*opening, *ids]
+    return ids if ids[: len(bos)] == bos else [*bos, *ids]
 
 
 def _text_of(prompt: Example) -> str:
     turns = _turns_of(prompt)
-    return _said(prompt) if turns is None else "\n".join(str(turn.get("content", "")) for turn in turns)
+    return _plain_prompt(prompt) if turns is None else "\n".join(str(turn.get("content", "")) for turn in turns)
 
 
 def _turns_of(prompt: Example) -> list[Any] | None:
@@ -179,12 +179,12 @@ def _turns_of(prompt: Example) -> list[Any] | None:
     )
 
 
-def _said(prompt: Example) -> str:
+def _plain_prompt(prompt: Example) -> str:
     return str(prompt.prompt or prompt.text or "")
 
 
 def _rendered(prompt: Example, template: ChatTemplate) -> str:
-    turns = _turns_of(prompt) or [{"role": "user", "content": _said(prompt)}]
+    turns = _turns_of(prompt) or [{"role": "user", "content": _plain_prompt(prompt)}]
     try:
         return template.render(turns, prompt.tools, add_generation_prompt=True)
     except ChatTemplateError as problem:
@@ -196,7 +196,7 @@ def _rendered(prompt: Example, template: ChatTemplate) -> str:
 
 
 def shown(prompt: Example) -> str:
-    """A prompt in one text, to be printed beside its answer."""
+    """A prompt as one text, for display."""
     if isinstance(prompt.prompt, str) and not isinstance(prompt.completion, list):
         return prompt.prompt + (prompt.completion or "")
     turns = prompt.messages or [
@@ -216,7 +216,7 @@ def _complete(
     """Greedy completions, batch by batch, in the order of the prompts."""
     settings = model.generation_config
     ends = settings.eos_token_id
-    # What the model's own generation config changes of a greedy choice; its sampling settings change nothing here.
+    # The settings of the model's generation config that affect greedy decoding.
     processors = LogitsProcessorList()
     if settings.repetition_penalty not in (None, 1.0):
         processors.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
@@ -235,5 +235,5 @@ def _complete(
 
 
 def _padding(tokenizer: Tokenizer) -> int:
-    """A token to fill up with; which one it is makes no difference, as it is masked."""
+    """A token for padding; any will do, because it is masked."""
     return next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)

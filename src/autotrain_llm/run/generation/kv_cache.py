@@ -1,4 +1,4 @@
-"""The key-value cache: transformers' own, with buffers that are allocated ahead of the positions to come."""
+"""The key-value cache: transformers' own, with preallocated buffers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from autotrain_llm.data.order import CACHE_GROWTH
 
 
 class PreallocatedLayer(DynamicLayer):
-    """Keys and values (batch, heads, positions, size) as views of preallocated buffers, so that a new position copies no earlier ones.
+    """Keys and values (batch, heads, positions, size) as views of preallocated buffers, so that appending a position does not copy the earlier ones.
 
-    Under autocast they are stored in its dtype: rotary embeddings leave keys in float32, and attention would round all of them again for
-    each token.
+    Under autocast they are stored in its dtype: rotary embeddings return float32 keys, and attention would cast all of them again for each
+    token.
     """
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -59,12 +59,12 @@ def new_cache(config: PretrainedConfig) -> Cache:
 
 
 def masks_padding(cache: Cache) -> bool:
-    """Whether the attention mask hides padding from every layer: a recurrent state takes in whatever it reads."""
+    """Whether the attention mask hides padding from every layer: a recurrent state also processes padding."""
     return not any(cache.is_linear)
 
 
 def select_sequences(cache: Cache, rows: Any) -> None:
-    """Select these rows of the cache, in this order; a row may come more than once."""
+    """Select these rows of the cache, in this order; rows may be repeated."""
     cache.reorder_cache(rows)
 
 

@@ -1,4 +1,4 @@
-"""Sample completions from a model that is being trained: the decoder, or vLLM, with the model switched to generation and back."""
+"""Sample completions from a model in training, with the decoder or vLLM; the model is switched to generation first."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from autotrain_llm.run.generation.types import VLLM, Sample, Sampling
 
 
 class Sampler:
-    """Completions of a model, each drawn with random numbers of its own.
+    """Samples completions of a model, each with random numbers of its own.
 
-    tokenizer: turns completions into text. end_tokens: ids that end a completion. precision: the type that the training computes in.
+    tokenizer: decodes completions. end_tokens: ids that end a completion. precision: the dtype of the training's matrix products.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Sampler:
         per_prompt: int = 1,
         greedy: bool = False,
     ) -> list[Sample]:
-        """`per_prompt` completions of each prompt (int32 ids), one prompt after the other; `seeds` holds one for each completion."""
+        """`per_prompt` completions of each prompt (int32 ids), in the order of the prompts; `seeds` has one for each completion."""
         if self.sampling.backend == VLLM:
             return self._vllm().sample(model, prompts, seeds, per_prompt, greedy)
         causal = causal_model(model)

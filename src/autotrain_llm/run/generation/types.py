@@ -13,9 +13,9 @@ NATIVE, VLLM = "native", "vllm"
 class Sample:
     """One completion.
 
-    prompt: int32 (p,), the ids it answers. completion: int32 (c,), with the end token where it is finished. finished: whether it ended
-    by itself, with an end token. logprobs: float32 (c,), each token's log-probability under the distribution that it was drawn from: that of the logits
-    divided by the temperature, and where top-k or top-p cut it, of what they left.
+    prompt: int32 (p,), the ids it answers. completion: int32 (c,), including the end token. finished: whether
+    it has an end token. logprobs: float32 (c,), each token's log-probability under the distribution it was sampled from: after the
+    temperature, top-k and top-p.
     """
 
     prompt: np.ndarray
@@ -26,8 +26,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn. `top_k` 0 and `top_p` 1 switch their filter off; `batch` is the number of sequences decoded at once, `longest`
-    the most tokens that a prompt and its completion have together (None: no limit)."""
+    """How tokens are sampled. `top_k` 0 and `top_p` 1 switch their filter off; `batch` is the number of sequences decoded at once, `longest`
+    the maximal number of tokens of a prompt with its completion (None: no limit)."""
 
     max_new_tokens: int
     temperature: float = 1.0

@@ -1,4 +1,4 @@
-"""Answers written by vLLM, in this process and on the GPU that trains."""
+"""Sample answers with vLLM, in this process and on the GPU that trains."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from autotrain_llm.data.order import VLLM_SHARE
 from autotrain_llm.run.engine.flat.model import VALUE_HEAD, causal_model
 from autotrain_llm.run.generation.types import Sample, Sampling
 
-OF_ADAPTERS = (".lora_", ".original_module.", ".trainable_tokens_")
+ADAPTER_PARTS = (".lora_", ".original_module.", ".trainable_tokens_")
 
 
 class Engine:
-    """vLLM's offline engine beside the model that is trained, whose weights it is handed before each call.
+    """vLLM's offline engine, which gets the trained model's weights before each call.
 
-    Written for the public interface that vLLM has had since 0.11: `LLM`, `LLM.apply_model`, `LLM.reset_prefix_cache`, `SamplingParams`.
+    Uses the public interface of vLLM since 0.11: `LLM`, `LLM.apply_model`, `LLM.reset_prefix_cache`, `SamplingParams`.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, end_tokens: Sequence[int], sampling: Sampling) -> None:
@@ -38,38 +38,37 @@ class Engine:
     def sample(
         self, model: nn.Module, prompts: Sequence[np.ndarray], seeds: Sequence[int], per_prompt: int, greedy: bool
     ) -> list[Sample]:
-        """As `Sampler.sample`; an answer follows from its seed as vLLM draws, not as the program's own sampling does."""
+        """As `Sampler.sample`, but with vLLM's random numbers: the same seed gives another answer than the native decoder."""
         from vllm import TokensPrompt
 
         if self.llm is None:
-            self.llm = self._started(causal_model(model))
+            self.llm = self._start(causal_model(model))
         weights = list(weights_of(model))
         self.llm.apply_model(lambda served: served.load_weights(iter(weights)) and None)
         self.llm.reset_prefix_cache()
-        asked = [prompt for prompt in prompts for _ in range(per_prompt)]
+        repeated = [prompt for prompt in prompts for _ in range(per_prompt)]
         outputs = self.llm.generate(
-            [TokensPrompt(prompt_token_ids=prompt.tolist()) for prompt in asked],
+            [TokensPrompt(prompt_token_ids=prompt.tolist()) for prompt in repeated],
             [self._settings(seed, greedy) for seed in seeds],
             use_tqdm=False,
         )
-        return [self._taken(prompt, output.outputs[0]) for prompt, output in zip(asked, outputs, strict=True)]
+        return [self._sample_of(prompt, output.outputs[0]) for prompt, output in zip(repeated, outputs, strict=True)]
 
-    def _started(self, causal: PreTrainedModel) -> Any:
-        os.environ.setdefault(
-            "VLLM_ENABLE_V1_MULTIPROCESSING", "0"
-        )  # so that weights are handed over within this process
+    def _start(self, causal: PreTrainedModel) -> Any:
+        # In this process, so that weights need not be sent to another.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         from vllm import LLM
 
         self.folder = tempfile.TemporaryDirectory(prefix="autotrain-vllm-")
         causal.config.save_pretrained(self.folder.name)
         self.tokenizer.save_pretrained(self.folder.name)
-        with _random_numbers_kept():  # it seeds those of the whole process, which the training draws from
+        with _random_state_preserved():  # vLLM seeds the process's generators, which training uses too
             return LLM(
                 model=self.folder.name,
                 load_format="dummy",
                 dtype="bfloat16",
-                # Not the model's whole context, for one sequence of which its cache would have to have room.
+                # Not the model's full context: the cache would need room for a sequence of that length.
                 max_model_len=self.sampling.longest,
                 gpu_memory_utilization=VLLM_SHARE,
                 logprobs_mode="processed_logprobs",
@@ -91,52 +90,52 @@ class Engine:
             detokenize=False,
         )
 
-    def _taken(self, prompt: np.ndarray, output: Any) -> Sample:
+    def _sample_of(self, prompt: np.ndarray, output: Any) -> Sample:
         ids = np.asarray(output.token_ids, dtype=np.int32)
-        chosen = [at[int(token)].logprob for at, token in zip(output.logprobs, ids, strict=True)]
+        logprobs = [position[int(token)].logprob for position, token in zip(output.logprobs, ids, strict=True)]
         finished = len(ids) > 0 and int(ids[-1]) in self.end_tokens
-        return Sample(np.asarray(prompt, dtype=np.int32), ids, finished, np.asarray(chosen, dtype=np.float32))
+        return Sample(np.asarray(prompt, dtype=np.int32), ids, finished, np.asarray(logprobs, dtype=np.float32))
 
 
 def weights_of(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Copies in bf16 of the model's weights under the names that its files have, an adapter merged into them."""
+    """bf16 copies of the model's weights under their names in the model's files, with an adapter merged into them."""
     causal = causal_model(model)
     layers = {name: module for name, module in causal.named_modules() if isinstance(module, BaseTunerLayer)}
     for name, weight in causal.state_dict().items():
-        of_file = name_in_files(name)
-        if of_file is not None:
+        file_name = name_in_files(name)
+        if file_name is not None:
             layer = layers.get(name.removesuffix(".base_layer.weight"))
-            yield of_file, (weight if layer is None else _merged(layer)).detach().to(torch.bfloat16, copy=True)
+            yield file_name, (weight if layer is None else _merged(layer)).detach().to(torch.bfloat16, copy=True)
 
 
 def name_in_files(name: str) -> str | None:
-    """What a weight of a model that carries an adapter is called in the model's files; None for what is no part of them."""
-    if name.startswith(VALUE_HEAD) or any(part in name for part in OF_ADAPTERS):
+    """The name in the model's files of a weight of a model with an adapter; None for weights that are not in them."""
+    if name.startswith(VALUE_HEAD) or any(part in name for part in ADAPTER_PARTS):
         return None
     return re.sub(r"\.token_adapter|\.base_layer|\.modules_to_save\.[^.]+", "", name)
 
 
 def _merged(layer: Any) -> torch.Tensor:
-    """The weight of a layer with its adapter; afterwards the layer is what it was, which taking the adapter out again would not make it."""
+    """The merged weight of a layer and its adapter. The original weight is restored from a copy: unmerging would leave rounding errors."""
     if hasattr(layer, "get_merged_weights"):
         return layer.get_merged_weights(layer.active_adapters)
     weight = layer.get_base_layer().weight
-    kept = weight.detach().clone()
+    original = weight.detach().clone()
     layer.merge()
     try:
         return weight.detach().clone()
     finally:
         layer.unmerge()
-        weight.data.copy_(kept)
+        weight.data.copy_(original)
 
 
 @contextmanager
-def _random_numbers_kept() -> Iterator[None]:
-    """What draws random numbers within has no influence on what is drawn after it."""
-    ours, numpys = random.getstate(), np.random.get_state()
+def _random_state_preserved() -> Iterator[None]:
+    """Restore the random state of Python, NumPy and torch afterwards."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():
             yield
     finally:
-        random.setstate(ours)
-        np.random.set_state(numpys)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)

@@ -19,21 +19,21 @@ NOT_LOGGED = ("total_flos", "train_runtime", "train_samples_per_second", "train_
 
 
 class Recorder(TrainerCallback):
-    """Writes metrics.jsonl, and forwards metrics to the trackers and to the progress callback; for the first process only."""
+    """Writes metrics.jsonl, and forwards metrics to the trackers and to the progress callback; in the first process only."""
 
-    def __init__(self, metrics: MetricsFile | None, watch: ProgressCallback, trackers: Trackers) -> None:
+    def __init__(self, metrics: MetricsFile | None, progress: ProgressCallback, trackers: Trackers) -> None:
         self.metrics = metrics
-        self.watch = watch
+        self.progress = progress
         self.trackers = trackers
         self.history: list[dict[str, float]] = []
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self.watch.start(state.max_steps, state.global_step)
+        self.progress.start(state.max_steps, state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.watch.step(state.global_step)
+        self.progress.step(state.global_step)
 
     def on_log(
         self,
@@ -50,7 +50,7 @@ class Recorder(TrainerCallback):
         if self.metrics is not None:
             self.metrics.add(state.global_step, logged)
         self.trackers.log(state.global_step, logged)
-        self.watch.log(state.global_step, logged)
+        self.progress.log(state.global_step, logged)
 
 
 class Signals(TrainerCallback):
@@ -59,8 +59,8 @@ class Signals(TrainerCallback):
     A context manager around training. Several processes stop after the same step.
     """
 
-    def __init__(self, resume_words: str) -> None:
-        self.resume_words = resume_words
+    def __init__(self, resume_command: str) -> None:
+        self.resume_command = resume_command
         self.received: int | None = None
         self.steps = 0
         self._handlers: dict[int, Any] = {}
@@ -81,14 +81,14 @@ class Signals(TrainerCallback):
             raise self.interrupted(signum, saved=False)
 
     def interrupted(self, signum: int, saved: bool) -> Interrupted:
-        word = "Terminated" if signum == signal.SIGTERM else "Interrupted"
+        event = "Terminated" if signum == signal.SIGTERM else "Interrupted"
         if saved:
             return Interrupted(
-                signum, f"{word} after step {self.steps}; a checkpoint was saved. To go on: {self.resume_words}"
+                signum, f"{event} after step {self.steps}; a checkpoint was saved. To go on: {self.resume_command}"
             )
         if self.steps == 0:
-            return Interrupted(signum, f"{word} before the first step: there is nothing to resume.")
-        return Interrupted(signum, f"{word} at once; to go on from the newest complete checkpoint: {self.resume_words}")
+            return Interrupted(signum, f"{event} before the first step: there is nothing to resume.")
+        return Interrupted(signum, f"{event} at once; to go on from the newest complete checkpoint: {self.resume_command}")
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
         # A library that was being loaded may have caught the exception as one of its own.

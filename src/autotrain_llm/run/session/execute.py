@@ -20,7 +20,7 @@ from autotrain_llm.run.artifacts import records
 from autotrain_llm.run.artifacts.metric_changes import EVALUATION
 from autotrain_llm.run.artifacts.output_lock import OutputFolder
 from autotrain_llm.run.artifacts.saving import save_finished
-from autotrain_llm.run.engine.allocator import keep_few_kernels, keep_freed_memory
+from autotrain_llm.run.engine.allocator import limit_cached_kernels, keep_freed_memory
 from autotrain_llm.run.engine.loading import Loaded, tokenizer_disagrees
 from autotrain_llm.run.engine.loop import Loop
 from autotrain_llm.run.evaluation.enhanced import EnhancedEvaluation
@@ -34,7 +34,7 @@ from autotrain_llm.run.session.trackers import Trackers
 from autotrain_llm.run.session.training import Session, make_trainer, quiet_libraries
 
 LoadModel = Callable[[Plan, RunInputs], Loaded]
-NOT_FINAL = ("step", "epoch", "learning_rate", "grad_norm")  # logged, and no metric of the finished model
+NOT_FINAL = ("step", "epoch", "learning_rate", "grad_norm")  # logged, but not metrics of the finished model
 
 
 def execute(
@@ -45,9 +45,9 @@ def execute(
     *,
     with_page: bool = True,
 ) -> RunReport:
-    """Carry out a plan with the rows that were prepared for it. Raises RunFailed, Interrupted or Refused; what is complete on disk stays.
+    """Carry out a plan on its prepared rows. Raises RunFailed, Interrupted or Refused; complete checkpoints stay on disk.
 
-    `load` gives the model in place of the recipe, for a caller that trains one model many times. `with_page` writes report.html.
+    `load` replaces the recipe's loading of the model, for a caller that trains one model many times. `with_page` writes report.html.
     """
     leader = inputs.is_first_process
     progress = (progress if leader else None) or ProgressCallback()
@@ -87,7 +87,7 @@ def _carry_out(
     evaluation = EnhancedEvaluation(plan, folder, progress, leader, resumed_at)
     if plan.precision.cpu:
         keep_freed_memory()
-        keep_few_kernels(plan.memory.kernels_kept)
+        limit_cached_kernels(plan.memory.kernels_kept)
     session = Session(plan, inputs, recipe, loaded, layout, evaluation, folder, checkpoint, progress, leader)
 
     outcome: dict[str, Any] = {}
@@ -132,7 +132,7 @@ def _carry_out(
 
 
 def _refuse_other_tokens(loaded: Loaded, inputs: RunInputs) -> None:
-    """The rows were tokenized without transformers: its tokenizer has to give the same ids."""
+    """The rows were tokenized without transformers, whose tokenizer must give the same ids."""
     text = tokenizer_disagrees(loaded.tokenizer, inputs)
     if text is not None:
         raise RunFailed(
@@ -159,7 +159,7 @@ def _step_of_model(plan: Plan, state: TrainerState) -> int:
 
 
 def final_metrics(history: list[dict[str, float]], best_step: int | None) -> dict[str, float]:
-    """The last value of each metric; of evaluation, those of `best_step` where the finished model is from there."""
+    """The last value of each metric; for evaluation metrics, that at `best_step` if the finished model is from there."""
     metrics: dict[str, float] = {}
     for entry in history:
         if best_step is None or not any(name.startswith("eval_") for name in entry) or entry["step"] == best_step:
@@ -168,7 +168,7 @@ def final_metrics(history: list[dict[str, float]], best_step: int | None) -> dic
 
 
 def _save(session: Session, steps: int, metrics: dict[str, float], command: list[str]) -> list[str]:
-    """Write the finished model and its card, and upload them where asked to; returns the names of the files."""
+    """Write the finished model and its card, upload them if requested, and return the names of the files."""
     plan, inputs, folder, loaded, recipe = (
         session.plan,
         session.inputs,

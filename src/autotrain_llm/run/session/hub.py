@@ -14,7 +14,7 @@ NOT_UPLOADED = ["checkpoints/*", ".*", "sweep/*", "logs/*"]
 
 
 def upload(folder: Path, hub: HubPlan, token: str | None) -> str:
-    """Create the repository if it is missing and upload the finished model; returns its URL. Raises RunFailed where the Hub refuses."""
+    """Create the repository if it is missing and upload the finished model; return its URL. Raises RunFailed if the Hub refuses."""
     api = HfApi(token=token)
     try:
         owner = hub.username or api.whoami()["name"]

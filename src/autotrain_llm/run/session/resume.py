@@ -1,4 +1,4 @@
-"""Resume from a checkpoint of the last step: nothing is left to train, but the final model is still to be saved."""
+"""Resume from a checkpoint of the last step: training is complete, but the final model was not saved."""
 
 from __future__ import annotations
 

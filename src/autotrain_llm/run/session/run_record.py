@@ -1,4 +1,4 @@
-"""run.json and command.sh of a run: written when it starts, and again when it ends, however it ends."""
+"""run.json and command.sh: written when a run starts; run.json again when it ends, also by a failure or a signal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autotrain_llm.run.session.run_report import RunReport
 
 
 class RunRecord:
-    """A context around the run, which is stopped in good order by signals. A library's exception leaves it as the RunFailed that explains it."""
+    """A context manager around a run: handles signals, records the outcome, and turns a library's exception into a RunFailed with a fix."""
 
     def __init__(self, plan: Plan, inputs: RunInputs, folder: Path) -> None:
         self.command = records.command_of(plan, folder)
@@ -43,7 +43,7 @@ class RunRecord:
             raise failure from fault
 
     def finish(self, report: RunReport, outcome: dict[str, Any]) -> None:
-        """The run is complete."""
+        """Record that the run is complete."""
         self._write(status="ok", outcome=outcome, metrics=report.metrics, seconds=report.seconds, files=report.files)
 
     def _write(self, **changes: Any) -> None:

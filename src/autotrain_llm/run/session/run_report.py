@@ -1,4 +1,4 @@
-"""What became of a run."""
+"""The report of a finished run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autotrain_llm.run.artifacts import records
 
 @dataclass
 class RunReport:
-    """What became of a plan. `history` holds what was logged, a dictionary a step; `files` are the names at the root of the output folder."""
+    """The outcome of a plan. `history` has one dictionary per log; `files` are the names at the root of the output folder."""
 
     plan: Plan
     output_dir: Path
@@ -22,12 +22,12 @@ class RunReport:
     files: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     try_it: str = ""
-    sweep: dict[str, Any] | None = None  # what became of the trials, where the plan was a sweep
-    evaluation: dict[str, Any] | None = None  # what was evaluated before, during and after training, and the benchmark
+    sweep: dict[str, Any] | None = None  # the trials, if the plan was a sweep
+    evaluation: dict[str, Any] | None = None  # metrics before, during and after training, and the benchmark's
 
     def as_json(self) -> dict[str, Any]:
         """The `report` of the JSON output."""
-        swept = {} if self.sweep is None else {"sweep": records.finite(self.sweep)}
+        sweep = {} if self.sweep is None else {"sweep": records.finite(self.sweep)}
         return {
             "output_dir": str(self.output_dir),
             "metrics": records.finite(self.metrics),
@@ -35,6 +35,6 @@ class RunReport:
             "files": self.files,
             "versions": self.versions,
             "try_it": self.try_it,
-            **swept,
+            **sweep,
             **({} if self.evaluation is None else {"evaluation": records.finite(self.evaluation)}),
         }

@@ -39,10 +39,10 @@ class Trackers:
     """All trackers of a run, as a context manager. The failure of one is noted once, and the others continue."""
 
     def __init__(
-        self, plan: Plan, folder: Path, resumed_at: int | None, watch: ProgressCallback, *, leader: bool
+        self, plan: Plan, folder: Path, resumed_at: int | None, progress: ProgressCallback, *, leader: bool
     ) -> None:
         self.names = plan.schedule.trackers if leader else ()
-        self.plan, self.folder, self.resumed_at, self.watch = plan, folder, resumed_at, watch
+        self.plan, self.folder, self.resumed_at, self.progress = plan, folder, resumed_at, progress
         self.open: dict[str, Tracker] = {}
 
     def __enter__(self) -> Trackers:
@@ -78,7 +78,7 @@ class Trackers:
         except Exception as fault:
             self.open.pop(name, None)
             reason = (str(fault).strip() or type(fault).__name__).splitlines()[0]
-            self.watch.note(f"--log {name} failed and is not used any more: {reason}")
+            self.progress.note(f"--log {name} failed and is not used any more: {reason}")
 
     @property
     def run_name(self) -> str:
@@ -115,7 +115,7 @@ class _Wandb:
     """Weights & Biases: online with a login, else offline, for `wandb sync`."""
 
     def __init__(self, folder: Path, run: Trackers) -> None:
-        # Its caches would be in the home folder.
+        # Keep its caches out of the home folder.
         for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR"):
             os.environ.setdefault(name, str(folder / "cache"))
         wandb = import_module("wandb")
@@ -137,7 +137,7 @@ class _Wandb:
             ),
         )
         if mode == "offline":
-            run.watch.note(
+            run.progress.note(
                 f"--log wandb is offline and writes to {folder}; to upload: wandb sync {Path(self.run.dir).parent}"
             )
 
@@ -149,7 +149,7 @@ class _Wandb:
 
 
 def _wandb_login() -> bool:
-    """Whether the environment or .netrc has a key: without one, wandb would wait for somebody to type it."""
+    """Whether the environment or .netrc has a key: without one, wandb would wait for input."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL", WANDB_HOST)).hostname or ""
@@ -173,9 +173,9 @@ class _Trackio:
             embed=False,
         )
         # It reads TRACKIO_DIR at its first import: a second run in this process writes to the folder of the first.
-        chosen = Path(import_module("trackio.utils").TRACKIO_DIR)
-        if chosen != folder:
-            run.watch.note(f"--log trackio writes to {chosen}")
+        actual = Path(import_module("trackio.utils").TRACKIO_DIR)
+        if actual != folder:
+            run.progress.note(f"--log trackio writes to {actual}")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self.trackio.log(dict(metrics), step=step)

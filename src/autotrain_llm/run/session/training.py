@@ -28,7 +28,7 @@ from autotrain_llm.run.evaluation.enhanced import EnhancedEvaluation
 
 @dataclass(frozen=True)
 class Session:
-    """What a run has once its model is loaded. `folder` is the output folder, `checkpoint` what a resumed run goes on from."""
+    """The state of a run after loading its model. `folder` is the output folder; a resumed run continues from `checkpoint`."""
 
     plan: Plan
     inputs: RunInputs
@@ -43,7 +43,7 @@ class Session:
 
 
 def make_trainer(session: Session, callbacks: Sequence[TrainerCallback]) -> Trainer:
-    """The trainer, with what it is trained and evaluated on."""
+    """The trainer with its datasets and callbacks."""
     plan, recipe, prepared = session.plan, session.recipe, session.inputs.prepared
     assert prepared is not None
     patience = plan.schedule.patience
@@ -74,9 +74,9 @@ def _make_loop(session: Session, train: Any, valid: Any, callbacks: list[Trainer
         loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
         if loaded.is_adapter:
             loaded.model.enable_input_require_grads()
-    work = flops_of(loaded.model)
+    flops = flops_of(loaded.model)
     device = torch.device("cpu" if plan.precision.cpu else "cuda")
-    peak = matmul_peak(device, DTYPES[plan.precision.name]) if work else None
+    peak = matmul_peak(device, DTYPES[plan.precision.name]) if flops else None
     source, observers = recipe.make_source(started)
     loop = Loop(
         model=loaded.model,
@@ -85,7 +85,7 @@ def _make_loop(session: Session, train: Any, valid: Any, callbacks: list[Trainer
         callbacks=callbacks,
         layout=layout,
         objective=recipe.make_objective(),
-        throughput=Throughput(work, peak),
+        throughput=Throughput(flops, peak),
         train_rows=train,
         valid_rows=valid,
         augmenters=augmenters,
@@ -100,8 +100,8 @@ def _make_loop(session: Session, train: Any, valid: Any, callbacks: list[Trainer
 
 
 def trainer_arguments(plan: Plan, folder: Path) -> dict[str, Any]:
-    """The plan's arguments of transformers' Trainer, with those that are the same in every run."""
-    several = plan.schedule.processes > 1
+    """The arguments of transformers' Trainer: the plan's, and constant ones."""
+    is_distributed = plan.schedule.processes > 1
     return {
         "output_dir": str(folder / CHECKPOINTS),
         **plan.arguments.as_arguments(),
@@ -110,9 +110,9 @@ def trainer_arguments(plan: Plan, folder: Path) -> dict[str, Any]:
         "remove_unused_columns": False,
         "label_names": [],
         "disable_tqdm": True,
-        "report_to": "none",  # the recorder hands the trackers what it writes
-        "ddp_find_unused_parameters": False if several else None,
-        "ddp_backend": "gloo" if several and plan.precision.cpu else None,
+        "report_to": "none",  # the recorder forwards metrics to the trackers
+        "ddp_find_unused_parameters": False if is_distributed else None,
+        "ddp_backend": "gloo" if is_distributed and plan.precision.cpu else None,
         "dataloader_pin_memory": not plan.precision.cpu,
     }
 

@@ -18,7 +18,7 @@ from autotrain_llm.run.engine.flat.distillation_loss import (
     topk_logprobs,
 )
 from autotrain_llm.run.engine.flat.tiled_head import Head, LogitTransform
-from autotrain_llm.run.engine.layouts import Flat, Padded, PromptGroup, prepared_as
+from autotrain_llm.run.engine.layouts import Flat, Padded, PromptGroup, prepare_second_model
 from autotrain_llm.run.engine.objective import Objective, next_token
 from autotrain_llm.run.engine.padded import padded_head, prepare_padded
 
@@ -224,7 +224,7 @@ class Taught:
         self.student, self.plain = a_model(40, 16, 1), a_model(40, 16, 1)
         self.teacher, self.plain_teacher = a_model(40 + more, 24, 2), a_model(40 + more, 24, 2)
         self.layout = Flat(self.student) if kind == "flat" else Padded(0)
-        prepared_as(self.layout, self.teacher)
+        prepare_second_model(self.layout, self.teacher)
         if kind == "padded":
             prepare_padded(self.student)
             prepare_padded(self.teacher)

@@ -20,7 +20,7 @@ from autotrain_llm.run.algorithms.preference.objectives import dpo, kto, orpo
 from autotrain_llm.run.algorithms.preference.reference_logps import ReferenceLogps
 from autotrain_llm.run.engine import layouts
 from autotrain_llm.run.engine.answer_items import Pairs
-from autotrain_llm.run.engine.layouts import Flat, Padded, prepared_as
+from autotrain_llm.run.engine.layouts import Flat, Padded, prepare_second_model
 from autotrain_llm.run.engine.loop import Loop
 from autotrain_llm.run.engine.objective import Objective
 from autotrain_llm.run.engine.reference_model import FrozenReference
@@ -131,7 +131,7 @@ def looped(
     laid_out = Flat(model) if layout != "padded" else Padded(0)
     references = None
     if reference is not None:
-        references = ReferenceLogps(laid_out, FrozenReference(prepared_as(laid_out, copy.deepcopy(reference))))
+        references = ReferenceLogps(laid_out, FrozenReference(prepare_second_model(laid_out, copy.deepcopy(reference))))
     loop = Loop(
         model=model,
         args=TrainingArguments(

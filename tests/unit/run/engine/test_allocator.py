@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from autotrain_llm.planning.memory_model import MOST_KERNELS, kernels_kept
-from autotrain_llm.run.engine.allocator import KERNELS, keep_few_kernels, keep_freed_memory
+from autotrain_llm.run.engine.allocator import KERNELS, limit_cached_kernels, keep_freed_memory
 
 FAULTS = """
 import resource, sys
@@ -58,9 +58,9 @@ def test_as_many_kernels_are_kept_as_a_step_needs() -> None:
 
 def test_what_was_said_of_kernels_from_outside_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {})
-    keep_few_kernels(None)
+    limit_cached_kernels(None)
     assert KERNELS not in os.environ
-    keep_few_kernels(250)
+    limit_cached_kernels(250)
     assert os.environ[KERNELS] == "250"
-    keep_few_kernels(300)
+    limit_cached_kernels(300)
     assert os.environ[KERNELS] == "250"

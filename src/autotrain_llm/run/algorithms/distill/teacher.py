@@ -30,12 +30,12 @@ from autotrain_llm.run.engine.flat.distillation_loss import (
 )
 from autotrain_llm.run.engine.flat.model import HIDDEN, causal_model, flat_head
 from autotrain_llm.run.engine.flat.tiled_head import Head
-from autotrain_llm.run.engine.layouts import BatchLayout, Flat, prepared_as
+from autotrain_llm.run.engine.layouts import BatchLayout, Flat, prepare_second_model
 from autotrain_llm.run.engine.loading import (
     Loaded,
     dtype_of,
     from_located,
-    in_type_of_products,
+    cast_linear_weights,
     loading_options,
     quantization,
 )
@@ -273,7 +273,7 @@ def _cache_path(plan: Plan, inputs: RunInputs, vocab_size: int, side: str) -> Pa
 
 def _loaded(plan: Plan, inputs: RunInputs, layout: BatchLayout) -> Teacher:
     model = load_teacher(plan, inputs).requires_grad_(False).eval()
-    model = prepared_as(layout, model) if isinstance(layout, Flat) else prepare_padded(model)
+    model = prepare_second_model(layout, model) if isinstance(layout, Flat) else prepare_padded(model)
     return Teacher(model, head_of(model, layout), layout)
 
 
@@ -293,12 +293,12 @@ def load_teacher(plan: Plan, inputs: RunInputs) -> nn.Module:
     if bits:
         options["quantization_config"] = quantization(bits)
     model = from_located(
-        located, own_type(located, plan), options, trainable_adapter=bool(bits) and located.kind == ADAPTER
+        located, teacher_dtype(located, plan), options, trainable_adapter=bool(bits) and located.kind == ADAPTER
     )
-    return model if bits else in_type_of_products(model, plan.precision.name)
+    return model if bits else cast_linear_weights(model, plan.precision.name)
 
 
-def own_type(located: Located, plan: Plan) -> torch.dtype:
+def teacher_dtype(located: Located, plan: Plan) -> torch.dtype:
     """The dtype of the files; float16 becomes float32 on a CPU, where its narrow range overflows and its kernels are slow."""
     while located.base is not None:
         located = located.base

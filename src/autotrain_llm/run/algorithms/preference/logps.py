@@ -11,7 +11,7 @@ import torch
 
 from autotrain_llm.run.engine.flat.model import FlatOutput
 from autotrain_llm.run.engine.logps import lengths, sequence_logps
-from autotrain_llm.run.engine.objective import LARGEST_LOSS_OF_A_PERPLEXITY, Sums, mean_of
+from autotrain_llm.run.engine.objective import MAX_PERPLEXITY_LOSS, Sums, mean_of
 
 NLL = "_nll_of_chosen"
 
@@ -62,7 +62,7 @@ def chosen_metrics(output: FlatOutput, batch: Mapping[str, Any], chosen: torch.T
 
 def perplexity(metrics: Mapping[str, float]) -> dict[str, float]:
     """exp of the mean negative log-likelihood of the chosen answers' tokens."""
-    return {"perplexity": math.exp(min(metrics[NLL], LARGEST_LOSS_OF_A_PERPLEXITY))} if NLL in metrics else {}
+    return {"perplexity": math.exp(min(metrics[NLL], MAX_PERPLEXITY_LOSS))} if NLL in metrics else {}
 
 
 def pair_metrics(chosen: torch.Tensor, rejected: torch.Tensor) -> Sums:

@@ -19,7 +19,7 @@ from autotrain_llm.run.engine.loading import (
     dtype_of,
     load_tokenizer,
     loading_options,
-    loading_type,
+    loading_dtype,
     lora_config,
 )
 
@@ -33,7 +33,7 @@ def load_classifier_to_train(plan: Plan, inputs: RunInputs) -> Loaded:
     located = inputs.model.located if inputs.model else None
     assert located is not None
     model, new_modules = load_classifier(
-        located, loading_type(plan), loading_options(plan, inputs.token), trainable_adapter=plan.adapter is not None
+        located, loading_dtype(plan), loading_options(plan, inputs.token), trainable_adapter=plan.adapter is not None
     )
     saved_dtype = dtype_of(located) or torch.float32
     causal_model(model).config.get_text_config().pad_token_id = tokenizer.pad_token_id

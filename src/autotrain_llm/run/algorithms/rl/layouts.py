@@ -11,9 +11,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from autotrain_llm.run.engine.flat.model import VALUE_HEAD, VALUES, FlatOutput, causal_model
-from autotrain_llm.run.engine.layouts import OF_THE_CALL, Flat, Padded
+from autotrain_llm.run.engine.layouts import FORWARD_INPUTS, Flat, Padded
 
-OF_THE_PADDED_CALL = ("input_ids", "attention_mask", "target_positions", "target_labels")
+PADDED_FORWARD_INPUTS = ("input_ids", "attention_mask", "target_positions", "target_labels")
 
 
 class FlatPolicy(Flat):
@@ -24,7 +24,7 @@ class FlatPolicy(Flat):
         self.temperature = temperature
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
-        inputs = {name: batch[name] for name in OF_THE_CALL}
+        inputs = {name: batch[name] for name in FORWARD_INPUTS}
         return model(**inputs, compute=compute, temperature=self.temperature, with_entropy=True)
 
 
@@ -38,7 +38,7 @@ class PaddedPolicy(Padded):
         causal.forward = MethodType(_forward_like(causal), causal)
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
-        inputs = {name: batch[name] for name in OF_THE_PADDED_CALL}
+        inputs = {name: batch[name] for name in PADDED_FORWARD_INPUTS}
         return model(**inputs, compute=compute, temperature=self.temperature)
 
 

@@ -1,4 +1,4 @@
-"""Rewards of sampled answers: reward models, which read decoded text with their own tokenizers, and the user's functions."""
+"""Score a policy's answers with reward models, which have their own tokenizers, and with the user's reward functions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NO_TOKEN = -1
 
 
 class Reward(Protocol):
-    """Scores answers; `examples` are the rows of their prompts, one for each answer."""
+    """A source of reward. `score` returns a score for each answer; `examples` are the rows of their prompts, one for each answer."""
 
     def score(
         self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
@@ -44,7 +44,7 @@ class Reward(Protocol):
 
 
 class RewardModel:
-    """A frozen classifier of one label. A text is formatted as the rows it was trained on; one that is too long is truncated at the start."""
+    """A frozen classifier with one label. Texts are rendered as in its training; one longer than its context is truncated on the left."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class RewardModel:
         self.tokenizer, self.template, self.as_turns = tokenizer, template, as_turns
         self.context, self.device = context_length, device
         self.flat = _flat_of(self.model)
-        self.truncated = np.zeros(0, dtype=bool)  # which of the texts of the last call lost their start
+        self.truncated = np.zeros(0, dtype=bool)  # which texts of the last call were truncated
 
     def score(
         self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
@@ -76,55 +76,57 @@ class RewardModel:
             raise RunFailed(f"the reward model can't read an answer: {refused.findings[0].message}") from refused
         self.truncated = np.asarray([self.context is not None and len(ids) > self.context for ids in rows], dtype=bool)
         rows = [self._within_context(ids) for ids in rows]
-        found = np.zeros(len(rows))
+        scores = np.zeros(len(rows))
         self.model.to(self.device)
         for members in _batches([len(row) for row in rows]):
-            found[members] = self._scores([rows[number] for number in members])
-        return found.tolist()
+            scores[members] = self._scores([rows[index] for index in members])
+        return scores.tolist()
 
     def _within_context(self, ids: list[int]) -> list[int]:
         excess = len(ids) - self.context if self.context is not None else 0
-        opening = len(self.tokenizer.bos_eos[0])
-        kept = opening if ids[:opening] == self.tokenizer.bos_eos[0] else 0
-        return ids[:kept] + ids[kept + excess :] if excess > 0 else ids
+        bos = self.tokenizer.bos_eos[0]
+        start = len(bos) if ids[: len(bos)] == bos else 0  # a BOS token stays
+        return ids[:start] + ids[start + excess :] if excess > 0 else ids
 
     @torch.no_grad()
     def _scores(self, rows: Sequence[list[int]]) -> np.ndarray:
-        with self._padding_known(rows) as padding:
+        with self._padding_token(rows) as padding:
             layout = self.flat or PaddedScores(padding)
-            batch = layout.collate([(np.asarray(row, dtype=np.int32), _unseen(row)) for row in rows])
-            held = {
-                name: part.to(self.device) if isinstance(part, torch.Tensor) else part for name, part in batch.items()
+            batch = layout.collate([(np.asarray(row, dtype=np.int32), np.zeros(len(row), dtype=bool)) for row in rows])
+            batch = {
+                name: value.to(self.device) if isinstance(value, torch.Tensor) else value
+                for name, value in batch.items()
             }
-            scores = layout.forward(self.model, held, layout.name).scores
+            scores = layout.forward(self.model, batch, layout.name).scores
         assert scores is not None
         return scores.double().cpu().numpy()
 
     @contextmanager
-    def _padding_known(self, rows: Sequence[list[int]]) -> Iterator[int]:
-        """The padding token: a score is read at the last token that is another. A model without one gets any token that ends none of these texts."""
+    def _padding_token(self, rows: Sequence[list[int]]) -> Iterator[int]:
+        """The padding token. The score is read at the last other token: a model without a padding token temporarily gets one that ends
+        none of these texts."""
         config = self.model.config.get_text_config()
-        known = config.pad_token_id
-        if known is None:
+        configured = config.pad_token_id
+        if configured is None:
             last = {row[-1] for row in rows}
-            config.pad_token_id = next(number for number in range(len(last) + 1) if number not in last)
+            config.pad_token_id = next(token for token in range(len(last) + 1) if token not in last)
         try:
             yield config.pad_token_id
         finally:
-            config.pad_token_id = known
+            config.pad_token_id = configured
 
 
 def _flat_of(model: nn.Module) -> FlatScores | None:
-    """The flat layout, where the classifier supports it."""
-    known = causal_model(model).config.get_text_config().pad_token_id
+    """The flat layout, if the classifier's architecture supports it."""
+    pad_token = causal_model(model).config.get_text_config().pad_token_id
     try:
-        return FlatScores(model, NO_TOKEN if known is None else known)
+        return FlatScores(model, NO_TOKEN if pad_token is None else pad_token)
     except ValueError:
         return None
 
 
 class RewardFunction:
-    """The user's function, called with prompts, completions and the other columns of the rows."""
+    """A function of the user, called with prompts, completions and the other columns of the rows."""
 
     def __init__(self, place: Place, columns: Sequence[str]) -> None:
         self.place, self.columns = place, columns
@@ -138,7 +140,7 @@ class RewardFunction:
 
 
 class MissingEndPenalty:
-    """1 for an answer that was cut off before its end token, else 0."""
+    """1 for an answer without an end token, else 0; its weight in the rewards is negative."""
 
     def score(
         self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
@@ -148,7 +150,10 @@ class MissingEndPenalty:
 
 @dataclass(frozen=True)
 class Rewards:
-    """All rewards of a run, for the prompts of one side of the data. `names` has one for each, in the order of the columns that a call returns."""
+    """The reward sources of a run and their weights, for the prompts of one split.
+
+    names: of the sources, in the order of the columns that a call returns.
+    """
 
     names: tuple[str, ...]
     weights: np.ndarray
@@ -158,17 +163,17 @@ class Rewards:
     rows: TokenRows
 
     def __call__(self, rows: Sequence[int], samples: Sequence[Sample]) -> np.ndarray:
-        """Scores (answers, sources) in float64; `rows` are the numbers of the prepared rows that the samples answer. Raises RunFailed."""
+        """Scores (answers, sources) in float64; `rows` are the indices of the samples' prompts among the prepared rows. Raises RunFailed."""
         scores = np.zeros((len(samples), len(self.names)))
         if not samples:
             return scores
-        asked = [self.examples[int(self.rows.source[row])] for row in rows]
+        examples = [self.examples[int(self.rows.source[row])] for row in rows]
         completions = texts(samples, self.tokenizer)
         for column, (name, reward) in enumerate(zip(self.names, self.sources, strict=True)):
             try:
-                scores[:, column] = reward.score(asked, completions, samples)
+                scores[:, column] = reward.score(examples, completions, samples)
             except FunctionFault as fault:
-                raise RunFailed(f"the reward function {name} {fault}", "mend it, then --resume") from fault
+                raise RunFailed(f"the reward function {name} {fault}", "correct it, then --resume") from fault
         if not np.isfinite(scores).all():
             name = self.names[int(np.argwhere(~np.isfinite(scores))[0][1])]
             raise RunFailed(f"the reward {name} is not a number for some answer")
@@ -176,22 +181,22 @@ class Rewards:
 
     @property
     def has_models(self) -> bool:
-        """Whether any reward is a model."""
+        """Whether any source is a reward model."""
         return any(isinstance(reward, RewardModel) for reward in self.sources)
 
     def truncated(self, answers: int) -> np.ndarray:
-        """Which answers of the last call some reward model could read only without their start (answers,)."""
-        found = [
+        """Which answers of the last call were truncated for some reward model (answers,)."""
+        masks = [
             reward.truncated for reward in self.sources if isinstance(reward, RewardModel) and len(reward.truncated)
         ]
-        return np.logical_or.reduce([np.zeros(answers, dtype=bool), *found])
+        return np.logical_or.reduce([np.zeros(answers, dtype=bool), *masks])
 
     def total(self, scores: np.ndarray) -> np.ndarray:
-        """The weighted sum of the scores (answers,)."""
+        """The reward of each answer: the weighted sum of its scores (answers,)."""
         return scores @ self.weights
 
     def on(self, inputs: RunInputs, side: str) -> Rewards:
-        """The same rewards for another side of the data."""
+        """The same sources for the rows of another split."""
         examples, rows = (
             (inputs.dataset.train, inputs.prepared.train)
             if side == "train"
@@ -202,7 +207,7 @@ class Rewards:
 
 
 def load_rewards(plan: Plan, inputs: RunInputs, loaded: Loaded, side: str = "train") -> Rewards:
-    """The rewards of a plan with their models loaded, for one side of the data: train or valid. Raises RunFailed."""
+    """The plan's rewards with their models loaded, for the rows of this split, train or valid. Raises RunFailed."""
     assert plan.rollouts is not None
     entries = plan.rollouts.rewards
     assert isinstance(inputs.prepared.train, TokenRows)
@@ -230,52 +235,50 @@ def _load_reward(entry: RewardPlan, plan: Plan, inputs: RunInputs) -> Reward:
 
 
 def _load_reward_model(entry: RewardPlan, plan: Plan, inputs: RunInputs) -> RewardModel:
-    facts = inputs.reward_models.get(str(entry.source))
-    assert facts is not None and facts.tokenizer_folder is not None
+    metadata = inputs.reward_models.get(str(entry.source))
+    assert metadata is not None and metadata.tokenizer_folder is not None
     name = plan.precision.name
     model = load_reward_classifier(entry, plan, inputs, DTYPES["fp32" if name == "fp16" else name])
-    tokenizer = Tokenizer.load(Path(facts.tokenizer_folder))
+    tokenizer = Tokenizer.load(Path(metadata.tokenizer_folder))
     device = torch.device("cpu") if plan.precision.cpu else torch.device("cuda", torch.cuda.current_device())
     template = find_template(None, tokenizer, Observations())
     return RewardModel(
-        model, tokenizer, template, as_turns=bool(entry.as_turns), context_length=facts.context_length, device=device
+        model, tokenizer, template, as_turns=bool(entry.as_turns), context_length=metadata.context_length, device=device
     )
 
 
 def load_reward_classifier(entry: RewardPlan, plan: Plan, inputs: RunInputs, dtype: torch.dtype) -> Any:
-    """The classifier of one reward in the plan."""
-    facts = inputs.reward_models.get(str(entry.source))
-    assert facts is not None
+    """The classifier of one of the plan's rewards."""
+    metadata = inputs.reward_models.get(str(entry.source))
+    assert metadata is not None
     options = loading_options(plan, inputs.token)
     for of_the_policy in ("revision", "quantization_config", "attn_implementation"):
         options.pop(of_the_policy, None)
-    model, _ = load_classifier(facts.located, dtype, options)
+    model, _ = load_classifier(metadata.located, dtype, options)
     return model
 
 
 def _with_exact_head(model: Any) -> Any:
-    """The classifier with its head in float32: in bf16, scores that differ by less than about 0.01 would be equal."""
+    """The classifier with its head in float32: in bf16, scores that differ by less than about 1 % would be rounded to the same value."""
     for name, module in causal_model(model).named_children():
         if name in HEADS and model.dtype in (torch.bfloat16, torch.float16):
             module.float().register_forward_pre_hook(_in_float32)
     return model
 
 
-def _in_float32(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(part.float() if isinstance(part, torch.Tensor) else part for part in given)
+def _in_float32(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(value.float() if isinstance(value, torch.Tensor) else value for value in inputs)
 
 
 def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Indices of texts of similar length, as many to a batch as fit; none is shorter than half the longest."""
+    """Batches of indices of texts of similar length, at most SCORED_TOKENS with padding. No text is less than half as long as its batch's
+    longest."""
     batches: list[list[int]] = []
-    for number in np.argsort([-length for length in lengths], kind="stable").tolist():
+    for index in np.argsort([-length for length in lengths], kind="stable").tolist():
         longest = lengths[batches[-1][0]] if batches else 0
-        if batches and longest * (len(batches[-1]) + 1) <= SCORED_TOKENS and 2 * lengths[number] >= longest:
-            batches[-1].append(number)
+        if batches and longest * (len(batches[-1]) + 1) <= SCORED_TOKENS and 2 * lengths[index] >= longest:
+            batches[-1].append(index)
         else:
-            batches.append([number])
+            batches.append([index])
     return batches
 
-
-def _unseen(row: Sequence[int]) -> np.ndarray:
-    return np.zeros(len(row), dtype=bool)

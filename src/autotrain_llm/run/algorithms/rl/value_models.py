@@ -18,7 +18,7 @@ from autotrain_llm.run.algorithms.rl.value_head import ValueHead, add_value_head
 from autotrain_llm.run.engine.flat import attention
 from autotrain_llm.run.engine.flat.model import causal_model, switch
 from autotrain_llm.run.engine.layouts import BatchLayout
-from autotrain_llm.run.engine.loading import loading_type, lora_config
+from autotrain_llm.run.engine.loading import loading_dtype, lora_config
 from autotrain_llm.run.engine.reference_model import without_dropout
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD
 
@@ -76,7 +76,7 @@ def _reward_value_head(plan: Plan, inputs: RunInputs, policy: PreTrainedModel) -
     """
     assert plan.rollouts is not None
     (entry,) = (entry for entry in plan.rollouts.rewards if entry.kind == MODEL)
-    scorer = causal_model(load_reward_classifier(entry, plan, inputs, loading_type(plan)))
+    scorer = causal_model(load_reward_classifier(entry, plan, inputs, loading_dtype(plan)))
     without_dropout(scorer)
     backbone: Any = scorer.base_model
     if policy.config._attn_implementation == attention.NAME:

@@ -11,7 +11,7 @@ EVALUATION = Path("eval", "metrics.json")
 
 
 class MetricChange(NamedTuple):
-    """A metric before and after training; None where it was not measured."""
+    """A metric before and after training; None where it was not evaluated."""
 
     name: str
     before: float | None
@@ -24,7 +24,7 @@ class MetricChange(NamedTuple):
 
 def compare(document: Mapping[str, Any]) -> list[MetricChange]:
     """Every metric of the evaluations before and after training, in the file's order; nested names are joined by a slash. Durations are left out."""
-    before, after = (numbers(document.get(part)) for part in ("before", "after"))
+    before, after = (numbers(document.get(phase)) for phase in ("before", "after"))
     names = [name for name in dict.fromkeys([*before, *after]) if not name.endswith("seconds")]
     return [MetricChange(name, before.get(name), after.get(name)) for name in names]
 

@@ -182,5 +182,5 @@ def _before_and_after(folder: Path) -> list[str]:
 
 
 def invocation() -> str:
-    """How this program is called on this machine."""
+    """The command that started this program."""
     return "autotrain llm" if Path(sys.argv[0]).name == "autotrain" else "python -m autotrain_llm llm"

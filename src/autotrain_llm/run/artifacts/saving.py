@@ -21,8 +21,9 @@ def save_finished(loaded: Loaded, folder: Path, *, merge: bool, end_of_turn: str
     shutil.rmtree(unfinished, ignore_errors=True)
     model: Any = loaded.model
     if isinstance(model, PeftModel) and merge:
-        whole: Any = model.to(torch.float32)
-        model = whole.merge_and_unload()
+        # In float32: merging in half precision would round the adapter's small changes away.
+        precise: Any = model.to(torch.float32)
+        model = precise.merge_and_unload()
     generates = causal_model(model).can_generate()
     if generates:
         set_end_tokens(model, loaded.tokenizer, end_of_turn)
@@ -30,8 +31,8 @@ def save_finished(loaded: Loaded, folder: Path, *, merge: bool, end_of_turn: str
         model = model.to(loaded.saved_dtype)
     model.save_pretrained(unfinished)
     if isinstance(model, PeftModel) and generates:
-        beneath: Any = model.get_base_model()
-        beneath.generation_config.save_pretrained(unfinished)
+        base: Any = model.get_base_model()
+        base.generation_config.save_pretrained(unfinished)
     loaded.tokenizer.save_pretrained(unfinished)
     names = sorted(entry.name for entry in unfinished.iterdir())
     (unfinished / "README.md").unlink(missing_ok=True)  # PEFT's own; the run writes its card

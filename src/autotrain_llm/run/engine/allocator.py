@@ -1,4 +1,4 @@
-"""Settings of the CPU's allocator and kernel cache: keep freed memory for the next step, and a bounded number of compiled kernels."""
+"""Settings of the CPU's allocator and kernel cache: keep freed memory for the next step, and bound the number of compiled kernels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FEWEST_KERNELS = 128  # a later run of the process may need more than the first
 
 
 def keep_freed_memory() -> bool:
-    """Ask glibc not to return large blocks to the kernel; returns whether that was set.
+    """Ask glibc not to return large blocks to the kernel; returns whether it accepted.
 
     By default every large tensor (from a few hundred kilobytes, at most 32 MB) is an mmap of its own: unmapped after the step and mapped
     again in the next, with the kernel zeroing each page. Keeping the memory gives 2 to 20 % more tokens per second, more with larger
@@ -30,10 +30,11 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(MMAP_THRESHOLD, 1 << 30)) and bool(mallopt(TRIM_THRESHOLD, LARGEST))
 
 
-def limit_cached_kernels(most: int | None) -> None:
-    """Let oneDNN, torch's library for CPUs, cache at most so many compiled kernels, one for each shape of a matrix product.
+def limit_cached_kernels(count: int | None) -> None:
+    """Let oneDNN, torch's library for CPUs, cache at most `count` compiled kernels, one for each shape of a matrix product.
 
-    It reads the limit once, at the first product in half precision: the first run of a process decides. A value from the environment stays.
+    oneDNN reads the limit once, at the first product in half precision: later runs of the process can't change it. An existing value of the
+    environment variable is kept.
     """
-    if most is not None:
-        os.environ.setdefault(KERNELS, str(max(most, FEWEST_KERNELS)))
+    if count is not None:
+        os.environ.setdefault(KERNELS, str(max(count, FEWEST_KERNELS)))

@@ -1,4 +1,4 @@
-"""Prepared preference rows as items of a batch: a prompt with its answers."""
+"""Dataset items of preference tasks: a prompt with its answers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Collate = Callable[[Sequence[PromptGroup]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class AnswerItem:
-    """A prompt with its answers, the reference log-probability of each where it was computed before training, and for a single answer its `label`.
+    """A prompt with its answers; their reference log-probabilities if they are precomputed; for a single answer its `label`.
 
-    `mismatched` is the same prompt with another item's answer.
+    `mismatched` is the same prompt with another item's answer, for KTO's KL estimate.
     """
 
     prompt_group: PromptGroup
@@ -29,17 +29,17 @@ class AnswerItem:
     mismatched: PromptGroup | None = None
 
     def with_mismatched(self) -> PromptGroup:
-        """Its prompt with its own answer and the mismatched one."""
+        """The prompt with its own answer and the mismatched one."""
         assert self.mismatched is not None
         return replace(self.prompt_group, answers=(*self.prompt_group.answers, *self.mismatched.answers))
 
     def padding_item(self) -> AnswerItem:
-        """The same, contributing nothing to the loss."""
+        """The same item, without trained tokens."""
         return replace(self, prompt_group=replace(self.prompt_group, is_padding=True))
 
 
 class Preferences(Dataset[AnswerItem]):
-    """Items with a prompt and `answers_each` answers. `reference` (items, answers_each) is filled where it is computed before training."""
+    """Items with a prompt and `answers_each` answers. `reference` (items, answers_each) is set if it is precomputed."""
 
     answers_each = 2
     mismatches = False
@@ -55,7 +55,7 @@ class Preferences(Dataset[AnswerItem]):
         raise NotImplementedError
 
     def tokens(self, index: int) -> int:
-        """How many tokens an item's prompt and answers have."""
+        """The number of tokens of an item's prompt and answers."""
         prompt_group = self.prompt_group(index)
         return len(prompt_group.prompt) + sum(len(ids) for ids, _ in prompt_group.answers)
 
@@ -66,12 +66,12 @@ class Preferences(Dataset[AnswerItem]):
         return self[index].padding_item()
 
     def collating(self, collate: Collate) -> Callable[[Sequence[AnswerItem]], dict[str, Any]]:
-        """The collate function for items, made of the one for prompt groups."""
+        """The collate function of items, given that of prompt groups."""
         return _AnswerCollator(collate)
 
 
 class Pairs(Preferences):
-    """Each item a prompt with the chosen answer and the rejected one, in this order."""
+    """Items are a prompt with the chosen and the rejected answer, in this order."""
 
     def __init__(self, rows: PairRows) -> None:
         super().__init__()
@@ -94,8 +94,8 @@ class _AnswerCollator:
         batch = self.collate([item.prompt_group for item in items])
         counted = [item for item in items if not item.prompt_group.is_padding]
         if all(item.reference is not None for item in items):
-            ref_logps = [value for item in counted if item.reference is not None for value in item.reference]
-            batch["reference"] = torch.tensor(ref_logps, dtype=torch.float64)
+            reference = [value for item in counted if item.reference is not None for value in item.reference]
+            batch["reference"] = torch.tensor(reference, dtype=torch.float64)
         if all(item.label is not None for item in items):
             batch["labels"] = torch.tensor([bool(item.label) for item in counted], dtype=torch.bool)
         mismatched = [item.mismatched for item in items if item.mismatched is not None]

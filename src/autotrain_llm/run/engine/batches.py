@@ -1,4 +1,4 @@
-"""Batch order: the same for any number of processes, and after a resume."""
+"""The order of rows and their division into batches: independent of the number of processes, and the same in a resumed run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autotrain_llm.run.engine.flat.batch import Row
 
 
 class RowGroups(Dataset[list[Row]]):
-    """Item i is a list of rows: one row, or several that are packed together."""
+    """Item i is a list of rows: a single row, or several that are packed together."""
 
     mismatches = False
 
@@ -33,16 +33,16 @@ class RowGroups(Dataset[list[Row]]):
         return [(ids, np.zeros(len(ids), dtype=bool)) for ids, _ in self[index]]
 
     def collating(self, collate: Callable[[Sequence[Row]], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-        """A collate function for items, given one for rows."""
+        """The collate function of items, given that of rows."""
         return _Collate(collate)
 
 
 class BatchOrder(Sampler[list[Any]]):
-    """Batches of item numbers for one of `processes`: a seeded order for each epoch, cut into steps that all processes share.
+    """Batches of item indices for one of `processes`: a seeded order for each epoch, divided into steps and each step among processes.
 
-    Every item comes once in an epoch; the last step may be short, and a process for which nothing is left in it gets one item that
-    contributes nothing to the loss (its number is negative), because all processes have to take part in a step. With `neighbours`, each number comes
-    with that of the item before it in the step, the first with the last.
+    Every item occurs once in an epoch. The last step may be short; a process without items in it gets a padding item (a negative index),
+    because all processes must take part in a step. With `neighbours`, each index is paired with that of the previous item in the step,
+    the first with the last.
     """
 
     def __init__(
@@ -70,31 +70,31 @@ class BatchOrder(Sampler[list[Any]]):
 
     def __iter__(self) -> Iterator[list[Any]]:
         order = order_of_epoch(self.count, self.seed, self.epoch)
-        together = self.batch_size * self.processes
-        for start in range(0, self.count, together):
-            step = order[start : start + together]
-            before = np.roll(step, 1)
-            share = -(-len(step) // self.processes)
-            mine = slice(self.process * share, (self.process + 1) * share)
-            numbers, others = step[mine].tolist(), before[mine].tolist()
-            if not numbers:
-                numbers, others = [-1 - int(step[0])], [int(before[0])]
-            yield list(zip(numbers, others, strict=True)) if self.neighbours else numbers
+        step_size = self.batch_size * self.processes
+        for start in range(0, self.count, step_size):
+            step = order[start : start + step_size]
+            previous = np.roll(step, 1)
+            size = -(-len(step) // self.processes)
+            own = slice(self.process * size, (self.process + 1) * size)
+            indices, neighbours = step[own].tolist(), previous[own].tolist()
+            if not indices:  # -1 - index, because 0 has no negative
+                indices, neighbours = [-1 - int(step[0])], [int(previous[0])]
+            yield list(zip(indices, neighbours, strict=True)) if self.neighbours else indices
 
 
 class Batches(DataLoader[Any]):
-    """Batches in their order. Never wrapped by accelerate, which would repeat rows to make all batches equal."""
+    """A loader of batches in a given order. It is not prepared by accelerate, which would repeat rows to make all batches equal."""
 
     def __init__(self, items: Any, order: BatchOrder, collate: Callable[[Any], dict[str, Any]]) -> None:
         self.order = order
-        super().__init__(_Numbered(items), batch_sampler=order, collate_fn=items.collating(collate))
+        super().__init__(_ItemsByKey(items), batch_sampler=order, collate_fn=items.collating(collate))
 
     def set_epoch(self, epoch: int) -> None:
         self.order.set_epoch(epoch)
 
 
-class _Numbered(Dataset[Any]):
-    """Reads a negative number as a padding item, and two numbers as an item and the one it is mismatched with."""
+class _ItemsByKey(Dataset[Any]):
+    """Items by the keys of BatchOrder: a negative index is a padding item, a pair is an item and the one it is mismatched with."""
 
     def __init__(self, items: Any) -> None:
         self.items = items
@@ -102,8 +102,8 @@ class _Numbered(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, numbers: int | tuple[int, int]) -> Any:
-        index, other = numbers if isinstance(numbers, tuple) else (numbers, None)
+    def __getitem__(self, key: int | tuple[int, int]) -> Any:
+        index, other = key if isinstance(key, tuple) else (key, None)
         item = self.items[index] if index >= 0 else self.items.padding_item(-1 - index)
         return item if other is None else self.items.mismatched(item, other)
 

@@ -1,4 +1,4 @@
-"""Models that score a text: how they are loaded, and their batches: one flat stream, or padded for encoders and other architectures."""
+"""Classifiers with one label, which score texts: loading, and their flat and padded batch layouts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORWARD_INPUTS = ("input_ids", "position_ids", "segments", "ends")
 
 
 class FlatScores(Flat):
-    """Answers as segments of one stream, each scored at its last token."""
+    """Answers as segments of one flat sequence, each scored at its last token."""
 
     def __init__(self, model: nn.Module, pad_token: int, attention: str | None = None) -> None:
         prepare_classifier(model, attention)
@@ -44,7 +44,7 @@ class FlatScores(Flat):
 
 
 class PaddedScores(Padded):
-    """Answers under one another, each padded on the right; the model's own forward scores them."""
+    """Answers padded on the right and scored by the model's own forward."""
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
         scores = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, 0]
@@ -53,29 +53,29 @@ class PaddedScores(Padded):
 
 
 def _last(ids: torch.Tensor, pad_token: int) -> int:
-    """The place of the last token that is not the padding token, where transformers' classifiers read their score."""
-    places = torch.nonzero(ids != pad_token)
-    return int(places[-1]) if len(places) else len(ids) - 1
+    """The position of the last token that is not padding, where transformers' classifiers read the score."""
+    positions = torch.nonzero(ids != pad_token)
+    return int(positions[-1]) if len(positions) else len(ids) - 1
 
 
-HEADS = ("score", "classifier")  # by which name a head goes: PEFT trains and saves these by itself
+HEADS = ("score", "classifier")  # names of heads in transformers; PEFT trains and saves them without being told
 
 
 def load_classifier(
     located: Located, dtype: torch.dtype, options: Mapping[str, Any], *, trainable_adapter: bool = False
 ) -> tuple[Any, list[str]]:
-    """The classifier of one label at a place, and which modules beside its head got new weights because the files hold none.
+    """The classifier with one label, and the names of modules other than its head that were newly initialised.
 
-    An adapter that scores is put on its base, to go on training or merged; one that generates is merged, and its model gets a head.
+    A classifier's adapter is loaded onto its base, trainable or merged; a generating model's adapter is merged, and the model gets a head.
     """
     if located.kind == ADAPTER and located.base is not None:
-        if not _scores(located):
+        if not _is_classifier_adapter(located):
             return _with_head(from_located(located, dtype, options)), []
         base, _ = load_classifier(located.base, dtype, options)
         model = PeftModel.from_pretrained(base, str(located.folder), is_trainable=trainable_adapter)
         return (model if trainable_adapter else model.merge_and_unload()), []
     source = located.name if located.kind == HUB else str(located.folder)
-    from_pretrained_options = (
+    local_options = (
         options if located.kind == HUB else {name: value for name, value in options.items() if name != "revision"}
     )
     model, loading = AutoModelForSequenceClassification.from_pretrained(
@@ -83,22 +83,22 @@ def load_classifier(
         dtype=dtype,
         use_safetensors=True,
         num_labels=1,
-        ignore_mismatched_sizes=True,  # a head of several labels makes way for a new one
+        ignore_mismatched_sizes=True,  # a head with several labels is replaced
         output_loading_info=True,
-        **from_pretrained_options,
+        **local_options,
     )
     missing = {name.rpartition(".")[0] for name in loading["missing_keys"]}
     return model, sorted(name for name in missing if name.partition(".")[0] not in HEADS)
 
 
-def _scores(located: Located) -> bool:
-    """Whether an adapter was made for a classifier."""
+def _is_classifier_adapter(located: Located) -> bool:
+    """Whether an adapter is one of a classifier."""
     config = read_json(Path(str(located.folder)) / ADAPTER_CONFIG) or {}
     return config.get("task_type") == "SEQ_CLS"
 
 
 def _with_head(generator: Any) -> Any:
-    """A classifier of one label on the layers of a model that generates."""
+    """A classifier with one label on the backbone of a generating model."""
     config = generator.config
     config.num_labels = 1
     scorer = AutoModelForSequenceClassification.from_config(config, dtype=generator.dtype)

@@ -1,6 +1,6 @@
-"""How rows of tokens become the model's input: one flat stream, or padded where an architecture is not known to keep rows apart in a stream.
+"""Batch layouts: rows as one flat sequence, or padded for architectures without known support for the flat one.
 
-Both give the objective the same thing: for each target token its log-probability, and the index of its answer.
+Both give the objective the same: for each target token its log-probability, and the index of the answer it belongs to.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FORWARD_INPUTS = ("input_ids", "position_ids", "segments", "target_positions", "
 class PromptGroup:
     """The answers to one prompt, each a row that continues the prompt's ids.
 
-    A group that `is_padding` contributes nothing to the loss: a process with no rows left in a step still has to take part in it.
+    A padding group has no trained tokens: it lets a process without rows take part in a step.
     """
 
     prompt: np.ndarray
@@ -35,33 +35,39 @@ class PromptGroup:
     is_padding: bool = False
 
     def rows(self) -> list[Row]:
-        """Each answer with the prompt before it."""
-        unseen = np.zeros(len(self.prompt), dtype=bool)
+        """Each answer, preceded by the prompt."""
+        prompt_mask = np.zeros(len(self.prompt), dtype=bool)
         return [
-            (np.concatenate([self.prompt, ids]), np.concatenate([unseen, loss_mask]) & (not self.is_padding))
+            (np.concatenate([self.prompt, ids]), np.concatenate([prompt_mask, loss_mask]) & (not self.is_padding))
             for ids, loss_mask in self.answers
         ]
 
 
 class BatchLayout(Protocol):
-    """`collate` makes a batch of rows, or of prompt groups; `forward` calls the wrapped model with it; `for_generation` makes the model what generate() needs.
+    """How rows or prompt groups become a batch, and how a model is called with it.
 
-    A batch holds its `tokens` and `padding_tokens_saved`, the padding that a padded batch would have added. Its `answers` are the rows, or the
-    answers of the prompt groups that are no padding, one group after the other: their number. `target_answers` (targets,) is the index of
-    each target's answer, `answer_rows` (answers,) the index of the row that each answer ends.
+    A batch contains the number of its `tokens`, the number of `padding_tokens_saved` by the layout, and the number of its `answers`: the
+    rows, or the answers of all prompt groups but padding ones. `target_answers` is the answer that each target belongs to, `answer_rows`
+    the row that each answer ends.
     """
 
     name: str
 
-    def collate(self, items: Sequence[Row] | Sequence[PromptGroup]) -> dict[str, Any]: ...
+    def collate(self, items: Sequence[Row] | Sequence[PromptGroup]) -> dict[str, Any]:
+        """A batch of these rows or prompt groups."""
+        ...
 
-    def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput: ...
+    def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
+        """Call the model, wrapped or not; `compute` says which outputs are needed (`flat.model`)."""
+        ...
 
-    def for_generation(self, model: nn.Module, on: bool) -> None: ...
+    def for_generation(self, model: nn.Module, on: bool) -> None:
+        """Prepare the model for generate(), or with `on` False for training again."""
+        ...
 
 
 class Flat:
-    """Rows as segments of one stream: no padding, attention inside each row, the head only where something is predicted."""
+    """Rows as segments of one flat sequence: no padding, attention within each row, the head at targets only."""
 
     name = "flat"
 
@@ -74,10 +80,10 @@ class Flat:
         batch = flatten(segments, continues)
         batch["tokens"] = int(batch["input_ids"].numel())
         batch["padding_tokens_saved"] = len(rows) * max(len(ids) for ids, _ in rows) - batch["tokens"]
-        answer_indices = _answer_indices(prompt_groups) if answers is None else answers
-        batch["target_answers"] = torch.tensor(answer_indices)[batch["target_segments"]]
-        batch["answers"] = max(answer_indices) + 1
-        batch["answer_rows"] = _rows_of_answers(answer_indices)
+        answers = _answer_indices(prompt_groups) if answers is None else answers
+        batch["target_answers"] = torch.tensor(answers)[batch["target_segments"]]
+        batch["answers"] = max(answers) + 1
+        batch["answer_rows"] = _rows_of_answers(answers)
         return batch
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
@@ -89,7 +95,7 @@ class Flat:
 
 
 class Padded:
-    """Rows under one another, each padded on the right to the longest."""
+    """Rows padded on the right to the longest."""
 
     name = "padded"
 
@@ -98,7 +104,7 @@ class Padded:
 
     def collate(self, items: Sequence[Row] | Sequence[PromptGroup]) -> dict[str, Any]:
         rows, prompt_groups = _rows_and_groups(items)
-        answer_indices = _answer_indices(prompt_groups)
+        answers = _answer_indices(prompt_groups)
         longest = max(len(ids) for ids, _ in rows)
         input_ids = np.full((len(rows), longest), self.pad_token, dtype=np.int64)
         mask = np.zeros((len(rows), longest), dtype=np.int64)
@@ -115,9 +121,9 @@ class Padded:
             "attention_mask": torch.from_numpy(mask),
             "target_positions": torch.from_numpy(positions),
             "target_labels": torch.from_numpy(flat[positions]),
-            "target_answers": torch.tensor(answer_indices)[torch.from_numpy(positions // longest)],
-            "answers": max(answer_indices) + 1,
-            "answer_rows": _rows_of_answers(answer_indices),
+            "target_answers": torch.tensor(answers)[torch.from_numpy(positions // longest)],
+            "answers": max(answers) + 1,
+            "answer_rows": _rows_of_answers(answers),
             "tokens": int(mask.sum()),
             "padding_tokens_saved": 0,
         }
@@ -131,11 +137,11 @@ class Padded:
         return FlatOutput(loss=-logprobs.sum(), logprobs=logprobs, correct=correct)
 
     def for_generation(self, model: nn.Module, on: bool) -> None:
-        """A padded model is as generate() needs it."""
+        """Nothing to do: the model's forward is its own."""
 
 
 def prepare_second_model(layout: BatchLayout, model: nn.Module) -> nn.Module:
-    """A second model, to be called with the batches of this layout."""
+    """Let a second model be called with the batches of this layout; returns it."""
     return prepare_model(model) if isinstance(layout, Flat) else model
 
 
@@ -149,46 +155,44 @@ def _rows_and_groups(items: Sequence[Row] | Sequence[PromptGroup]) -> tuple[list
 
 
 def _answer_indices(prompt_groups: Sequence[PromptGroup]) -> list[int]:
-    """For each row, the index of its answer among those that are no padding, else -1."""
-    answer_indices, count = [], 0
+    """For each row, the index of its answer among those of all groups but padding ones, else -1."""
+    indices, count = [], 0
     for prompt_group in prompt_groups:
         for _ in prompt_group.answers:
-            answer_indices.append(-1 if prompt_group.is_padding else count)
+            indices.append(-1 if prompt_group.is_padding else count)
             count += not prompt_group.is_padding
-    return answer_indices
+    return indices
 
 
-def _rows_of_answers(answer_indices: Sequence[int]) -> torch.Tensor:
-    """For each answer that is no padding, the segment of the stream, or the padded row, that it ends."""
-    return torch.tensor([row for row, index in enumerate(answer_indices) if index >= 0], dtype=torch.int64)
+def _rows_of_answers(answers: Sequence[int]) -> torch.Tensor:
+    """For each answer but padding ones, the index of the segment, or of the padded row, that it ends."""
+    return torch.tensor([row for row, answer in enumerate(answers) if answer >= 0], dtype=torch.int64)
 
 
 def _worth_sharing(prompt_groups: Sequence[PromptGroup]) -> bool:
-    """Whether the prompts that would be computed again make up enough of the batch."""
-    again = sum(len(prompt_group.prompt) * (len(prompt_group.answers) - 1) for prompt_group in prompt_groups)
+    """Whether repeated prompt tokens are a large enough part of the batch to compute each prompt once."""
+    repeated = sum(len(prompt_group.prompt) * (len(prompt_group.answers) - 1) for prompt_group in prompt_groups)
     once = sum(
         len(prompt_group.prompt) + sum(len(ids) for ids, _ in prompt_group.answers) for prompt_group in prompt_groups
     )
-    return again > SHARED_FROM * (again + once)
+    return repeated > SHARED_FROM * (repeated + once)
 
 
 def _segments(prompt_groups: Sequence[PromptGroup]) -> tuple[list[Row], list[int], list[int]]:
-    """Each prompt followed by the answers that continue it: the rows, the row that each continues, and the index of its answer."""
+    """Each shared prompt followed by its answers: the rows, the row that each one continues, and the index of its answer (-1 for prompts)."""
     rows: list[Row] = []
     continues: list[int] = []
     answers: list[int] = []
-    answer_indices = iter(_answer_indices(prompt_groups))
+    indices = iter(_answer_indices(prompt_groups))
     for prompt_group in prompt_groups:
         parent, own = STANDS_ALONE, prompt_group.rows()
         if len(prompt_group.prompt) and len(own) > 1:
             parent = len(rows)
-            own = [
-                (ids, np.asarray(loss_mask) & (not prompt_group.is_padding)) for ids, loss_mask in prompt_group.answers
-            ]
+            own = [(ids, np.asarray(mask) & (not prompt_group.is_padding)) for ids, mask in prompt_group.answers]
             rows.append((prompt_group.prompt, np.zeros(len(prompt_group.prompt), dtype=bool)))
             continues.append(STANDS_ALONE)
             answers.append(-1)
         rows += own
         continues += [parent] * len(own)
-        answers += [next(answer_indices) for _ in own]
+        answers += [next(indices) for _ in own]
     return rows, continues, answers

@@ -1,4 +1,4 @@
-"""Load or create a plan's model and its tokenizer, and add the LoRA adapter."""
+"""Load or create the plan's model with its tokenizer, and add its adapter."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 @dataclass
 class Loaded:
-    """A model ready to be trained, its tokenizer, and the dtype its final weights are saved in."""
+    """A model ready for training, its tokenizer, and the dtype that its finished weights are saved in."""
 
     model: Any
     tokenizer: PreTrainedTokenizerBase
@@ -41,8 +41,8 @@ class Loaded:
 
 
 def load(plan: Plan, inputs: RunInputs) -> Loaded:
-    """The model in the dtype it is trained in: float32 with autocast for full training, the compute dtype for a frozen base."""
-    set_seed(plan.seed)  # a new adapter's weights are random
+    """The model in its training dtype: float32 with autocast for full training, the compute dtype for a frozen base."""
+    set_seed(plan.seed)  # adapters are initialised randomly too
     tokenizer = load_tokenizer(plan, inputs)
     if plan.model.kind == SCRATCH:
         model: Any = new_model(plan.model.shape or {}, tokenizer, plan.seed)
@@ -63,13 +63,13 @@ def load(plan: Plan, inputs: RunInputs) -> Loaded:
 
 
 def loading_dtype(plan: Plan) -> torch.dtype:
-    """Float32 where all of a model is trained, the type it computes in where it is frozen."""
+    """float32 for full training; the compute dtype for a frozen base."""
     name = plan.precision.name
     return DTYPES[name] if plan.adapter is not None and name != "fp16" else torch.float32
 
 
 def loading_options(plan: Plan, token: str | None) -> dict[str, Any]:
-    """The keyword arguments of from_pretrained that the plan decides."""
+    """The plan's keyword arguments of from_pretrained."""
     options: dict[str, Any] = {
         "revision": plan.model.revision,
         "cache_dir": plan.model.cache_dir,
@@ -101,32 +101,32 @@ def quantization(bits: str | None) -> Any:
 def from_located(
     located: Located, dtype: torch.dtype, options: Mapping[str, Any], *, trainable_adapter: bool = False
 ) -> Any:
-    """The located model. An adapter is loaded on its base: trainable, or merged into it for full training."""
+    """The model; an adapter is loaded onto its base, trainable if `trainable_adapter`, else merged."""
     if located.kind == ADAPTER and located.base is not None:
         base = from_located(located.base, dtype, options)
         model = PeftModel.from_pretrained(base, str(located.folder), is_trainable=trainable_adapter)
         return model if trainable_adapter else model.merge_and_unload()
-    # Absolute, because an adapter saves the path of its base and may be loaded from another working directory.
+    # Absolute, because an adapter saves it as the path of its base.
     source = located.name if located.kind == HUB or located.folder is None else str(located.folder.absolute())
-    from_pretrained_options = (
+    local_options = (
         options if located.kind == HUB else {name: value for name, value in options.items() if name != "revision"}
     )
-    return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **from_pretrained_options)
+    return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **local_options)
 
 
 def cast_linear_weights(model: Any, precision: str) -> Any:
-    """Round once what every product under autocast would round anew: the weights of linear layers of a model that stays as it is. What an
-    embedding gives is never rounded, also where its weights are the head's too. Returns the same model."""
+    """Cast the linear weights of a frozen model once, which autocast would otherwise cast at every product. Embeddings stay in float32,
+    because autocast does not cast them, also if they are tied to the head. Returns the same model."""
     if precision != "fp32":
         for module in model.modules():
             if type(module) is torch.nn.Linear and module.weight.dtype == torch.float32:
-                rounded = module.weight.detach().to(DTYPES[precision])
-                module.weight = torch.nn.Parameter(rounded, requires_grad=False)
+                weight = module.weight.detach().to(DTYPES[precision])
+                module.weight = torch.nn.Parameter(weight, requires_grad=False)
     return model
 
 
 def dtype_of(located: Located) -> torch.dtype | None:
-    """The dtype of a model's weights on disk."""
+    """The dtype of a model's files."""
     from autotrain_llm.models.metadata import read_metadata
 
     name = read_metadata(located).dtype
@@ -156,7 +156,7 @@ def lora_config(adapter: AdapterPlan) -> LoraConfig:
 
 
 def load_tokenizer(plan: Plan, inputs: RunInputs) -> PreTrainedTokenizerBase:
-    """The tokenizer that the rows were encoded with, and the chat template that rendered them."""
+    """The tokenizer of the prepared rows, with the chat template that rendered them."""
     tokenizer = AutoTokenizer.from_pretrained(
         str(inputs.tokenizer_folder), trust_remote_code=plan.model.trust_remote_code
     )
@@ -164,13 +164,13 @@ def load_tokenizer(plan: Plan, inputs: RunInputs) -> PreTrainedTokenizerBase:
     if template is not None:
         tokenizer.chat_template = template.source
     if tokenizer.pad_token is None:
-        # Padding is masked by length, never by this token, so the end-of-sequence token can serve.
+        # The end token may serve: rows are separated by their lengths, never by this token.
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     return tokenizer
 
 
 def fit_to_tokenizer(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Set the missing padding token of the model's configs, so that the saved model generates as it was trained."""
+    """Set the model's padding token, and make its generation config writable."""
     generation = getattr(model, "generation_config", None)
     if generation is not None:
         make_writable(generation)
@@ -180,7 +180,7 @@ def fit_to_tokenizer(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def make_writable(settings: GenerationConfig) -> None:
-    """Enable sampling where its settings are given, and drop beam settings without beams: transformers reads both and refuses to save them."""
+    """Correct sampling settings without `do_sample` and beam settings without beams: transformers reads them and refuses to save them."""
     sampling, beams = idle_settings(settings.to_dict())
     if sampling:
         settings.do_sample = True
@@ -189,12 +189,10 @@ def make_writable(settings: GenerationConfig) -> None:
 
 
 def tokenizer_disagrees(tokenizer: PreTrainedTokenizerBase, inputs: RunInputs) -> str | None:
-    """The first of 32 texts that transformers encodes into other ids than the rows' tokenizer; None where they agree."""
+    """The first of up to 32 texts for which transformers' tokenizer gives other ids than the one of the rows; None if all agree."""
     from autotrain_llm.data.dataset import texts
 
     sample = [text for text, _ in zip(texts(inputs.dataset), range(32), strict=False)]
     ours = inputs.tokenizer.encode_batch(sample, add_special_tokens=False)
     theirs = tokenizer(sample, add_special_tokens=False)["input_ids"] if sample else []
-    return next(
-        (text for text, mine, other in zip(sample, ours, theirs, strict=True) if list(mine) != list(other)), None
-    )
+    return next((text for text, own, other in zip(sample, ours, theirs, strict=True) if list(own) != list(other)), None)

@@ -1,4 +1,4 @@
-"""The one training loop: a subclass of transformers' Trainer that takes rows, a layout and an objective, through public hooks only."""
+"""The training loop: a subclass of transformers' Trainer that takes rows, a layout and an objective. It overrides public methods only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from autotrain_llm.run.failures import not_a_number
 class BatchAugmenter(Protocol):
     """Adds to each batch what the objective needs from another model: reference log-probabilities, a teacher's hidden states.
 
-    `stage` is what progress shows during `prepare`; None where that is quick.
+    `stage` is shown as progress during `prepare`; None if that is quick.
     """
 
     stage: str | None
@@ -35,12 +35,12 @@ class BatchAugmenter(Protocol):
     def augment(
         self, batch: dict[str, Any], model: nn.Module, over_processes: Callable[[torch.Tensor], torch.Tensor]
     ) -> dict[str, Any]:
-        """The batch with what it adds. `model` is the policy; `over_processes` sums a tensor over all processes."""
+        """The batch with the additions. `model` is the policy; `over_processes` sums a tensor over all processes."""
         ...
 
 
 class Observer(Protocol):
-    """Measures more than the objective does, at every evaluation."""
+    """Computes metrics beyond the objective's, at every evaluation."""
 
     def measure(self, loop: Loop) -> dict[str, float]:
         """Metrics of the current model, without the prefix `eval_`."""
@@ -51,20 +51,20 @@ class BatchSource(Protocol):
     """Makes training batches during training, in place of a fixed dataset: rollouts of the policy."""
 
     def batches(self, loop: Loop) -> DataLoader[Any]:
-        """The batches of an epoch, each made when it is drawn."""
+        """The batches of an epoch, made lazily."""
         ...
 
-    def on_batch_end(self, measured: Sums) -> None:
-        """Called after each batch with the objective's metrics of it."""
+    def on_batch_end(self, metrics: Sums) -> None:
+        """Called after each batch with its metrics."""
         ...
 
     def saving(self, folder: Path) -> AbstractContextManager[None]:
-        """Wraps the saving of a checkpoint's model, in all processes, and adds what a resumed run needs."""
+        """Wraps the saving of a checkpoint's model, in all processes, and adds the state that a resumed run needs."""
         ...
 
 
 class Loop(Trainer):
-    """Trains on `train_rows`, evaluates on `valid_rows`, both items of tokens."""
+    """Trains on `train_rows` and evaluates on `valid_rows`, both datasets of items."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Loop(Trainer):
         self.source = source
         self.loss_is_scaled_for_ga = True  # the objective's sum is divided by the items of the whole step
         self._pending: list[Sums] = []
-        self.measured: dict[str, float] = {}  # by the evaluation under way, for its observers
+        self.eval_metrics: dict[str, float] = {}  # of the current evaluation, for its observers
         self.throughput = throughput
 
     # --- batches ----------------------------------------------------------------------------------------------------
@@ -105,8 +105,8 @@ class Loop(Trainer):
         return self._batches(rows, self.args.per_device_eval_batch_size, None)
 
     def _batches(self, items: Any, batch_size: int, seed: int | None) -> Batches:
-        share = (self.args.process_index, self.args.world_size)
-        order = BatchOrder(len(items), batch_size, seed, *share, neighbours=items.mismatches)
+        process = (self.args.process_index, self.args.world_size)
+        order = BatchOrder(len(items), batch_size, seed, *process, neighbours=items.mismatches)
         return Batches(items, order, self.layout.collate)
 
     def get_batch_samples(
@@ -119,10 +119,11 @@ class Loop(Trainer):
         return batches, self.over_processes(items)
 
     def on_device(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The batch where the model is."""
+        """The batch on the model's device."""
         return self._prepare_inputs(batch)
 
     def over_processes(self, value: torch.Tensor) -> torch.Tensor:
+        """The sum of a tensor over all processes."""
         return self.accelerator.reduce(value, "sum") if self.args.world_size > 1 else value
 
     # --- the loss ---------------------------------------------------------------------------------------------------
@@ -136,21 +137,21 @@ class Loop(Trainer):
     ) -> Any:
         """The objective's sum over the batch, divided by the items of the whole step.
 
-        DDP averages gradients over processes, so the loss is multiplied by the world size.
+        DDP averages gradients over processes, so each loss is multiplied by their number.
         """
         inputs = self._augmented(model, inputs)
         output = self.layout.forward(model, inputs, self.objective.compute)
         items = num_items_in_batch if num_items_in_batch is not None else self.objective.items(inputs)
         loss = self.objective.loss(output, inputs) * self.args.world_size / items
-        measured = self.objective.batch_metrics(output, inputs)
-        self._pending.append(measured)
+        metrics = self.objective.batch_metrics(output, inputs)
+        self._pending.append(metrics)
         if self.source is not None:
-            self.source.on_batch_end(measured)
+            self.source.on_batch_end(metrics)
         return (loss, output) if return_outputs else loss
 
     def _augmented(self, model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
         for augmenter in self.augmenters:
-            with self.accelerator.autocast():  # which prepares the policy alone
+            with self.accelerator.autocast():  # accelerate adds autocast to the policy's forward only
                 inputs = augmenter.augment(inputs, model, self.over_processes)
         return inputs
 
@@ -167,26 +168,26 @@ class Loop(Trainer):
         with self.source.saving(Path(output_dir)):
             super().save_model(output_dir, _internal_call)
 
-    # --- what is measured -------------------------------------------------------------------------------------------
+    # --- metrics ----------------------------------------------------------------------------------------------------
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add what was measured since the last log, summed over all processes."""
+        """Add the metrics since the last log, over all processes."""
         if "loss" in logs:
-            logs |= self._measured()
+            logs |= self._take_metrics()
             logs |= self.throughput.take(self.args.world_size, self.over_processes, self.args.device)
         super().log(logs, start_time)
 
-    def _measured(self) -> dict[str, float]:
+    def _take_metrics(self) -> dict[str, float]:
         pending, self._pending = self._pending, []
         return self._ratios(pending)
 
-    def _ratios(self, measured: list[Sums]) -> dict[str, float]:
-        """Each measure's sum over what it is divided by, over batches and processes."""
+    def _ratios(self, batches: list[Sums]) -> dict[str, float]:
+        """Each metric: the total of its sums divided by that of its counts, over batches and processes."""
         result = {}
-        for name in dict.fromkeys(name for sums in measured for name in sums):
-            pairs = [sums[name] for sums in measured if name in sums]
-            both = torch.stack([torch.stack([part.double() for part in pair]) for pair in pairs]).sum(0)
-            total, count = self.over_processes(both.float() if both.device.type == "mps" else both).tolist()
+        for name in dict.fromkeys(name for sums in batches for name in sums):
+            pairs = [sums[name] for sums in batches if name in sums]
+            totals = torch.stack([torch.stack([value.double() for value in pair]) for pair in pairs]).sum(0)
+            total, count = self.over_processes(totals.float() if totals.device.type == "mps" else totals).tolist()
             if count:
                 result[name] = total / count
         result |= self.objective.derived_metrics(result)
@@ -195,7 +196,7 @@ class Loop(Trainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Loss and measures of the evaluation rows, each item counting the same whatever batch it is in."""
+        """Loss and metrics of the evaluation rows, as means over items and not over batches."""
         began = time.perf_counter()
         model = self._evaluating_model()
         sums: list[Sums] = []
@@ -207,20 +208,20 @@ class Loop(Trainer):
             loss = self.objective.loss(output, inputs).detach()
             items = torch.tensor(float(self.objective.items(inputs)), device=loss.device)
             sums.append({"loss": (loss, items), **self.objective.batch_metrics(output, inputs)})
-        self.measured = measured = self._ratios(sums)
+        self.eval_metrics = eval_metrics = self._ratios(sums)
         for observer in self.observers:
-            measured |= observer.measure(self)
+            eval_metrics |= observer.measure(self)
         model.train()
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in measured.items()}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in eval_metrics.items()}
         metrics[f"{metric_key_prefix}_seconds"] = round(time.perf_counter() - began, 3)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        self.throughput.leave_out(time.perf_counter() - began)  # evaluation is no training time
+        self.throughput.leave_out(time.perf_counter() - began)  # evaluation does not count as training time
         return metrics
 
     def _evaluating_model(self) -> nn.Module:
-        """The model as it is wrapped for training; before training as it is, because accelerate wraps no model for training that it has
-        wrapped for evaluation."""
+        """The wrapped model in evaluation mode. Before training it is not wrapped yet: accelerate would not wrap a model for training that
+        it has wrapped for evaluation."""
         model = self.model_wrapped
         model.eval()
         return model

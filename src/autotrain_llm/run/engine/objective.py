@@ -21,17 +21,18 @@ MAX_PERPLEXITY_LOSS = 700.0  # exp overflows beyond
 
 
 def no_derived_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """No metric follows from the others."""
+    """No derived metrics."""
     return {}
 
 
 @dataclass(frozen=True)
 class Objective:
-    """compute: what the model's call returns (`flat.model`)
-    loss: the sum over the batch's items
-    items: their number
-    batch_metrics: by name, a sum and its denominator
-    derived_metrics: metrics that follow from those averages; averages whose names begin with _ are for it alone and are not logged"""
+    """A loss with its metrics.
+
+    compute: the outputs that the model's forward must return (`flat.model`). loss: the sum over the batch's items. items: their number.
+    batch_metrics: by name, a sum and its denominator. derived_metrics: metrics computed from those averages; averages whose names start
+    with _ serve only to compute them and are not logged.
+    """
 
     compute: str
     loss: Callable[[FlatOutput, Batch], torch.Tensor]
@@ -41,8 +42,8 @@ class Objective:
 
 
 def next_token() -> Objective:
-    """Cross entropy of the tokens that are trained on, in nats, each counting the same."""
-    return Objective(LOSS, _summed_loss, _targets, _token_measures, _perplexity)
+    """Cross entropy of the trained tokens, in nats: a mean over tokens."""
+    return Objective(LOSS, _summed_loss, _targets, _token_metrics, _perplexity)
 
 
 def _summed_loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
@@ -54,7 +55,7 @@ def _targets(batch: Batch) -> int:
     return int(batch["target_labels"].numel())
 
 
-def _token_measures(output: FlatOutput, batch: Batch) -> Sums:
+def _token_metrics(output: FlatOutput, batch: Batch) -> Sums:
     assert output.correct is not None
     count = torch.tensor(float(output.correct.numel()), device=output.correct.device)
     sums = {"token_accuracy": (output.correct.sum().float(), count)}
@@ -70,5 +71,5 @@ def _perplexity(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def mean_of(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A sum and its count, as measures are given."""
+    """The sum and the count of values: a batch metric that is their mean."""
     return values.detach().sum(), torch.tensor(float(values.numel()), device=values.device)

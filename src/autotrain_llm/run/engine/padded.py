@@ -33,7 +33,7 @@ def prepare_padded(model: nn.Module) -> nn.Module:
 
 
 def padded_head(model: nn.Module) -> Head:
-    """The head of a prepared model; without a weight where what it returns are logits."""
+    """The head of a prepared model; without a weight if the model returns logits."""
     causal = causal_model(model)
     return Head(*head_weights(causal.get_output_embeddings())) if vars(causal)["plain_head"] else Head(None)
 
@@ -66,7 +66,7 @@ def _forward_like(causal: PreTrainedModel, own: Any) -> Any:
 
 
 def _hidden(causal: PreTrainedModel, own: Any, positions: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-    """The input of the head at each target (targets, H), or where the head is more than a product, the logits (targets, V)."""
+    """The input of the head at each target (targets, H), or the logits (targets, V) if the head is not a single product."""
     if not vars(causal)["plain_head"]:
         logits = own(**inputs).logits
         return logits.reshape(-1, logits.shape[-1]).index_select(0, positions)
@@ -77,14 +77,14 @@ def _hidden(causal: PreTrainedModel, own: Any, positions: torch.Tensor, inputs: 
 
 @contextmanager
 def _head_of_one_token(causal: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
-    """Collect the head's inputs, and let it compute a single token of each row."""
+    """Collect the head's inputs, and let it compute only the first token of each row."""
     head_inputs: list[torch.Tensor] = []
 
-    def keep(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    def collect(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         head_inputs.append(inputs[0])
         return (inputs[0][:, :1], *inputs[1:])
 
-    hook = causal.get_output_embeddings().register_forward_pre_hook(keep)
+    hook = causal.get_output_embeddings().register_forward_pre_hook(collect)
     try:
         yield head_inputs
     finally:
@@ -97,7 +97,7 @@ def _is_single_product(causal: PreTrainedModel) -> bool:
         weight, bias = head_weights(causal.get_output_embeddings())
     except (ValueError, AttributeError):  # quantised, with an adapter on it, or none
         return False
-    was = causal.training
+    was_training = causal.training
     ids = torch.arange(1, PROBE_TOKENS + 1, device=causal.device)[None]
     try:
         with torch.no_grad():
@@ -106,7 +106,7 @@ def _is_single_product(causal: PreTrainedModel) -> bool:
             with _head_of_one_token(causal) as head_inputs:
                 causal(input_ids=ids, use_cache=False)
     finally:
-        causal.train(was)
+        causal.train(was_training)
     if len(head_inputs) != 1 or head_inputs[0].shape[:2] != ids.shape:
         return False
     product = nn.functional.linear(head_inputs[0].to(weight.dtype), weight, bias).to(logits.dtype)

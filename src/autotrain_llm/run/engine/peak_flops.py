@@ -8,7 +8,7 @@ from functools import cache
 
 import torch
 
-# Dense bf16 operations per second from the makers' data sheets, by a part of the device's name; the longer name is tried first.
+# Dense bf16 operations per second from the data sheets, by words of the device's name; longer names are tried first.
 BF16_FLOPS_BY_GPU = {
     "A100": 312e12,
     "A10G": 70e12,
@@ -36,7 +36,7 @@ SIZE = {"cpu": 1024, "cuda": 4096}
 
 @dataclass(frozen=True)
 class Peak:
-    """`rate` in operations per second, and where the number comes from."""
+    """`rate` in operations per second, and its source."""
 
     rate: float
     source: str
@@ -57,9 +57,9 @@ def matmul_peak(device: torch.device, dtype: torch.dtype) -> Peak:
 def stated_rate(name: str) -> float | None:
     """The table's rate for a device of this name; a laptop variant, which shares the name, is slower and not in the table."""
     words = name.replace("-", " ").split()
-    for part in sorted(BF16_FLOPS_BY_GPU, key=len, reverse=True):
-        if set(part.split()) <= set(words) and "Laptop" not in words:
-            return BF16_FLOPS_BY_GPU[part]
+    for gpu in sorted(BF16_FLOPS_BY_GPU, key=len, reverse=True):
+        if set(gpu.split()) <= set(words) and "Laptop" not in words:
+            return BF16_FLOPS_BY_GPU[gpu]
     return None
 
 

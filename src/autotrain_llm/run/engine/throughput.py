@@ -17,7 +17,7 @@ EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 @dataclass(frozen=True)
 class FlopsPerItem:
-    """Floating-point operations of a step: for each token that passes the layers, and for each target of the head."""
+    """Floating-point operations per token of the layers, and per target of the head."""
 
     per_token: float
     per_target: float
@@ -27,7 +27,7 @@ class FlopsPerItem:
 
 
 def flops_of(model: torch.nn.Module) -> FlopsPerItem | None:
-    """Six operations for each trained parameter a token meets (two forward, four backward), four for a frozen one.
+    """Six operations per token for each trained parameter (two forward, four backward), four for a frozen one.
 
     The embedding is a look-up and is not counted, the head only at targets. Attention's products of queries and keys, and what gradient
     checkpointing recomputes, are not counted (as in PaLM's MFU, Chowdhery et al. 2022, arXiv:2204.02311, appendix B, but for attention).

@@ -57,7 +57,9 @@ class BertScore:
             return_special_tokens_mask=True,
         ).to(self.encoder.device)
         special = batch.pop("special_tokens_mask").bool()
-        with torch.autocast(self.encoder.device.type, enabled=False):  # in its own dtype, whatever the training's autocast
+        with torch.autocast(
+            self.encoder.device.type, enabled=False
+        ):  # in its own dtype, whatever the training's autocast
             hidden = self.encoder(**batch, output_hidden_states=True).hidden_states[self.layer]
         masks, states = batch["attention_mask"].bool(), normalize(hidden.float(), dim=-1)
         return [(row[mask], ~is_special[mask]) for row, mask, is_special in zip(states, masks, special, strict=True)]

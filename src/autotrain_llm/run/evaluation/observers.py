@@ -222,7 +222,7 @@ class RenamedMetrics:
         self.keys = keys
 
     def measure(self, loop: Loop) -> dict[str, float]:
-        return {name: loop.measured[key] for name, key in self.keys.items() if key in loop.measured}
+        return {name: loop.eval_metrics[key] for name, key in self.keys.items() if key in loop.eval_metrics}
 
 
 @contextmanager

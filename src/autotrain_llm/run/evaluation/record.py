@@ -99,7 +99,9 @@ class Evaluations(TrainerCallback):
         metrics: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        entry = {name.removeprefix(PREFIX): value for name, value in (metrics or {}).items() if name not in NOT_RECORDED}
+        entry = {
+            name.removeprefix(PREFIX): value for name, value in (metrics or {}).items() if name not in NOT_RECORDED
+        }
         if self.phase == DURING:
             self.results[DURING].append({"step": state.global_step, **entry})
         else:

@@ -88,7 +88,9 @@ class Chrf:
         ngrams = (extract_all_char_ngrams(text, self.ORDER) for text in (answer, reference))
         counts = []
         for in_answer, in_reference in zip(*ngrams, strict=True):
-            matches = sum(min(count, in_reference[ngram]) for ngram, count in in_answer.items() if ngram in in_reference)
+            matches = sum(
+                min(count, in_reference[ngram]) for ngram, count in in_answer.items() if ngram in in_reference
+            )
             counts += [sum(in_answer.values()) if in_reference else 0, sum(in_reference.values()), matches]
         return counts
 

@@ -154,9 +154,7 @@ def _encode(
     for prompt, prompt_ids in zip(prompts, ids, strict=True):
         if context_length is not None and len(prompt_ids) >= context_length:
             where = f"{prompt.file}, row {prompt.row}" if prompt.file else "--prompts"
-            message = (
-                f"{where}: {len(prompt_ids)} tokens leave no room for an answer in the model's context of {context_length}"
-            )
+            message = f"{where}: {len(prompt_ids)} tokens leave no room for an answer in the model's context of {context_length}"
             raise _refused(message, prompt.file or None, prompt.row, "a shorter prompt")
     return ids
 

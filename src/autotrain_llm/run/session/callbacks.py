@@ -88,7 +88,9 @@ class Signals(TrainerCallback):
             )
         if self.steps == 0:
             return Interrupted(signum, f"{event} before the first step: there is nothing to resume.")
-        return Interrupted(signum, f"{event} at once; to go on from the newest complete checkpoint: {self.resume_command}")
+        return Interrupted(
+            signum, f"{event} at once; to go on from the newest complete checkpoint: {self.resume_command}"
+        )
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
         # A library that was being loaded may have caught the exception as one of its own.

@@ -20,7 +20,7 @@ from autotrain_llm.run.artifacts import records
 from autotrain_llm.run.artifacts.metric_changes import EVALUATION
 from autotrain_llm.run.artifacts.output_lock import OutputFolder
 from autotrain_llm.run.artifacts.saving import save_finished
-from autotrain_llm.run.engine.allocator import limit_cached_kernels, keep_freed_memory
+from autotrain_llm.run.engine.allocator import keep_freed_memory, limit_cached_kernels
 from autotrain_llm.run.engine.loading import Loaded, tokenizer_disagrees
 from autotrain_llm.run.engine.loop import Loop
 from autotrain_llm.run.evaluation.enhanced import EnhancedEvaluation

@@ -1,8 +1,8 @@
 """`--engine trl` for grpo: TRL's own trainer on the prompts, the answers and the rewards of the same plan.
 
 TRL computes the log-probabilities, the advantages, the loss and the steps. Its dataset holds only indices, in the order in which this
-package's loop takes prompts; the answers come from this package's sampler, with the loop's seeds. Where a rollout batch is one step, both
-take the same steps; where it is several, TRL shuffles the answers among them in its own way. TRL has no smaller rollout batch at the end
+package's loop takes prompts; the answers come from this package's sampler, with the loop's seeds. If a rollout is one step, both take
+the same steps; if it is several, TRL shuffles the answers among them in its own order. TRL has no smaller rollout batch at the end
 of an epoch, and leaves those prompts out.
 """
 
@@ -71,7 +71,7 @@ def grpo(
         eval_dataset=answers.eval_dataset() if valid_rows else None,
         processing_class=loaded.tokenizer,
         callbacks=[RenameRewardLogs(), *callbacks],
-        rollout_func=answers.write,
+        rollout_func=answers.sample,
     )
 
 
@@ -98,7 +98,7 @@ def config_of(plan: Plan, arguments: Mapping[str, Any]) -> dict[str, Any]:
         "epsilon": plan.objective.settings["rl_clip_range"],
         "entropy_coef": plan.objective.settings["rl_entropy_coef"],
         "loss_type": "dapo",
-        "use_bias_correction_kl": False,  # the estimate as DeepSeekMath has it
+        "use_bias_correction_kl": False,  # the k3 estimate as in DeepSeekMath
         "scale_rewards": "group" if rollouts.rl_advantage == GRPO else "none",
         "disable_dropout": False,
         "shuffle_dataset": False,
@@ -128,12 +128,12 @@ class _Rollouts:
         steps = schedule.passes * math.ceil(
             schedule.prompts_of_phase * schedule.answers_each / schedule.answers_of_step
         )
-        phases, number = math.ceil(self.plan.steps / steps), 0
+        rollouts, index = math.ceil(self.plan.steps / steps), 0
         order: list[int] = []
-        while len(order) < phases * schedule.prompts_of_phase:
-            rows = schedule.rows_of(number)
+        while len(order) < rollouts * schedule.prompts_of_phase:
+            rows = schedule.rows_of(index)
             order += rows.tolist() if len(rows) == schedule.prompts_of_phase else []
-            number += 1
+            index += 1
         return order
 
     def train_dataset(self) -> Dataset:
@@ -143,20 +143,20 @@ class _Rollouts:
         valid = self.rows[VALID]
         return Dataset.from_dict({"prompt": [f"{VALID} {index}" for index in range(len(valid or ()))]})
 
-    def write(self, prompts: Sequence[str], trainer: Any) -> dict[str, Any]:
+    def sample(self, prompts: Sequence[str], trainer: Any) -> dict[str, Any]:
         """TRL's `rollout_func`: the answers to prompts, each of which is repeated once per answer."""
-        seen: Counter[str] = Counter()
+        repeats: Counter[str] = Counter()
         prompt_ids, seeds = [], []
         for prompt in prompts:
             split, index = self._split_and_index(prompt)
             prompt_ids.append(self._prompt(prompt))
-            seeds.append(self._seed(split, index, seen[prompt]))
-            seen[prompt] += 1
+            seeds.append(self._seed(split, index, repeats[prompt]))
+            repeats[prompt] += 1
         samples = self.sampler.sample(trainer.model, prompt_ids, seeds)
         return {
             "prompt_ids": [sample.prompt.tolist() for sample in samples],
             "completion_ids": [sample.completion.tolist() for sample in samples],
-            "logprobs": [[[float(one)] for one in sample.logprobs] for sample in samples],
+            "logprobs": [[[float(logprob)] for logprob in sample.logprobs] for sample in samples],
         }
 
     def _split_and_index(self, prompt: str) -> tuple[str, int]:
@@ -176,9 +176,9 @@ class _Rollouts:
         schedule = self.schedule
         if split == VALID:
             return schedule.seeds_of(EVALUATION, count=index + 1)[index]
-        phase, prompt = divmod(index, schedule.prompts_of_phase)
-        number = prompt * schedule.answers_each + repeat
-        return schedule.seeds_of(TRAINING, phase, count=number + 1)[number]
+        rollout, prompt = divmod(index, schedule.prompts_of_phase)
+        answer = prompt * schedule.answers_each + repeat
+        return schedule.seeds_of(TRAINING, rollout, count=answer + 1)[answer]
 
     def score(self, prompts: Sequence[str], completion_ids: Sequence[Sequence[int]], **unused: Any) -> list[float]:
         """TRL's reward function: the total reward of each answer."""

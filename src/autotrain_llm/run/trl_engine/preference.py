@@ -104,11 +104,11 @@ def kto(
 def _reference(plan: Plan, inputs: RunInputs, loaded: Loaded) -> Any:
     """The reference model, without an adapter: TRL would load it by its name, which a new model does not have."""
     without_dropout(loaded.model)
-    decided = plan.objective.reference
-    assert decided is not None
-    other = load_named_reference(plan, inputs) if decided.kind == ANOTHER_MODEL else copy.deepcopy(loaded.model)
+    reference = plan.objective.reference
+    assert reference is not None
+    other = load_named_reference(plan, inputs) if reference.kind == ANOTHER_MODEL else copy.deepcopy(loaded.model)
     if isinstance(other, PeftModel):
-        other = other.merge_and_unload() if decided.kind == ADAPTER_AS_IT_WAS else other.unload()
+        other = other.merge_and_unload() if reference.kind == ADAPTER_AS_IT_WAS else other.unload()
     return other.requires_grad_(False).eval()
 
 
@@ -130,10 +130,10 @@ class _IndexedPairs(IndexedBatches):
         longest = max(len(ids) for ids, _ in rows)
         input_ids = np.full((len(rows), longest), self.pad_token, dtype=np.int64)
         masks = np.zeros((2, len(rows), longest), dtype=np.int64)
-        for index, (ids, trained) in enumerate(rows):
+        for index, (ids, loss_mask) in enumerate(rows):
             input_ids[index, : len(ids)] = ids
             masks[0, index, : len(ids)] = 1
-            masks[1, index, 1 : len(ids)] = np.asarray(trained)[1:]  # nothing predicts the first token
+            masks[1, index, 1 : len(ids)] = np.asarray(loss_mask)[1:]  # nothing predicts the first token
         attention, completion = torch.from_numpy(masks)
         return {
             "input_ids": torch.from_numpy(input_ids),
@@ -149,6 +149,7 @@ class _IndexedAnswers(_IndexedPairs):
         count = len(self.batches[split].order) * self.processes
         twice = [index for index in range(count) for _ in range(2)]
         columns: dict[str, list[Any]] = {name: [text] * len(twice) for name, text in TEXTS_OF_ANSWERS.items()}
+        # Placeholders of both classes, which TRL counts; the batches have the real labels.
         labels = [bool(index % 2) for index in range(len(twice))]
         return Dataset.from_dict({"batch": twice, "split": [split] * len(twice), "label": labels, **columns})
 

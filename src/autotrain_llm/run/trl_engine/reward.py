@@ -38,7 +38,7 @@ def reward(
     callbacks: Sequence[TrainerCallback],
     inputs: RunInputs,
 ) -> RewardTrainer:
-    """TRL's RewardTrainer for a plan of pairs to be ordered. `arguments` are transformers' own, by name."""
+    """TRL's RewardTrainer for a plan of reward modelling. `arguments` are transformers' own, by name."""
     without_dropout(loaded.model)
     config = RewardConfig(
         **shared_arguments(plan, arguments),
@@ -55,7 +55,7 @@ class _IndexedPairs(IndexedBatches):
     """Batches of pairs: all chosen answers, then all rejected ones, each with its prompt."""
 
     def indices(self, split: str) -> Dataset:
-        """TRL takes rows with these two columns for tokenised, and leaves them alone."""
+        """With these two columns TRL treats rows as tokenised and does not process them."""
         indices = super().indices(split)
         for name in ("chosen_ids", "rejected_ids"):
             indices = indices.add_column(name, [[0]] * len(indices))

@@ -368,7 +368,7 @@ def test_every_prompt_comes_once_in_a_pass_over_them_and_in_another_order_in_the
 def test_every_answer_is_learnt_from_once_in_a_pass_whatever_the_number_of_processes(processes: int) -> None:
     _, rollout = a_rollout()
     plan = schedule()
-    assert plan.last_step(rollout) == 4
+    assert plan.end_step(rollout) == 4
     steps = [
         [plan.answers_of(rollout, update, micro_batch, 2 * processes).tolist() for micro_batch in range(2 * processes)]
         for update in range(4)

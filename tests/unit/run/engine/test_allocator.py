@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from autotrain_llm.planning.memory_model import MOST_KERNELS, kernels_kept
-from autotrain_llm.run.engine.allocator import KERNELS, limit_cached_kernels, keep_freed_memory
+from autotrain_llm.run.engine.allocator import KERNELS, keep_freed_memory, limit_cached_kernels
 
 FAULTS = """
 import resource, sys

@@ -33,9 +33,9 @@ from autotrain_llm.run.engine.flat.tiled_head import Head
 from autotrain_llm.run.engine.layouts import BatchLayout, Flat, prepare_second_model
 from autotrain_llm.run.engine.loading import (
     Loaded,
+    cast_linear_weights,
     dtype_of,
     from_located,
-    cast_linear_weights,
     loading_options,
     quantization,
 )
@@ -299,7 +299,7 @@ def load_teacher(plan: Plan, inputs: RunInputs) -> nn.Module:
 
 
 def teacher_dtype(located: Located, plan: Plan) -> torch.dtype:
-    """The dtype of the files; float16 becomes float32 on a CPU, where its narrow range overflows and its kernels are slow."""
+    """The dtype of the files; float16 becomes float32 on a CPU, where its range is too narrow to compute in."""
     while located.base is not None:
         located = located.base
     dtype = dtype_of(located) or torch.float32

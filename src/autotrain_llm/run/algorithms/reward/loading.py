@@ -18,8 +18,8 @@ from autotrain_llm.run.engine.loading import (
     Loaded,
     dtype_of,
     load_tokenizer,
-    loading_options,
     loading_dtype,
+    loading_options,
     lora_config,
 )
 

@@ -281,4 +281,3 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
         else:
             batches.append([index])
     return batches
-

@@ -146,7 +146,7 @@ class RolloutSchedule:
     def seeds_of(self, *key: int, count: int) -> list[int]:
         """`count` sampling seeds, one for each answer, derived from the run's seed and `key`."""
         state = np.random.SeedSequence((self.seed, *key)).generate_state(count, np.uint64)
-        return [int(value) >> 1 for value in state]  # torch.Generator takes 63 bits
+        return [int(value) >> 1 for value in state]  # 63 bits fit a signed integer
 
     def steps_of_pass(self, rollout: Answers) -> int:
         return steps_of_pass(len(rollout.lengths), self.answers_of_step)

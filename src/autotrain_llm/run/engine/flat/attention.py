@@ -114,7 +114,7 @@ def _same_dtype(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 def _max_seqlen_k(segments: Segments) -> int:
-    """The most tokens that any token attends to, itself included."""
+    """The maximal number of tokens that a token attends to, including itself."""
     if "longest" not in segments.cache:
         spans = (segments.depth(index) + length for index, length in enumerate(segments.lengths))
         segments.cache["longest"] = max(spans)
@@ -273,15 +273,15 @@ def _cu_seqlens(segments: Segments, device: torch.device) -> dict[str, torch.Ten
     if cache_key not in segments.cache:
         starts = segments.starts
         lines = [segments.lineage(index) for index in range(len(starts))]
-        spans = [sum(segments.lengths[one] for one in lineage_indices) for lineage_indices in lines]
+        spans = [sum(segments.lengths[index] for index in lineage_indices) for lineage_indices in lines]
         cache = {"queries": _cumulative_lengths(segments.lengths, device), "keys": _cumulative_lengths(spans, device)}
         if segments.chained:
-            places = [
-                torch.arange(starts[one], starts[one] + segments.lengths[one])
+            positions = [
+                torch.arange(starts[index], starts[index] + segments.lengths[index])
                 for lineage_indices in lines
-                for one in lineage_indices
+                for index in lineage_indices
             ]
-            cache["order"] = torch.cat(places).to(device)
+            cache["order"] = torch.cat(positions).to(device)
         segments.cache[cache_key] = cache
     return segments.cache[cache_key]
 

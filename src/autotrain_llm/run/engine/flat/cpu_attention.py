@@ -66,7 +66,7 @@ def blocks_for(segments: Segments, window: int | None, heads: int) -> list[Block
 
 
 def _pack(segments: Segments, window: int | None, heads: int) -> list[Block]:
-    """Neighbours that fit together share a block, the others are cut."""
+    """Adjacent short segments share a block; long ones are divided into several."""
     blocks: list[Block] = []
     group: list[int] = []
     start = 0
@@ -76,7 +76,7 @@ def _pack(segments: Segments, window: int | None, heads: int) -> list[Block]:
             if len(group) == 1:
                 blocks += _cut(start, start, 0, group[0], window, heads)
             else:
-                visible = torch.block_diag(*[_visible(0, one, 0, one, window) for one in group])
+                visible = torch.block_diag(*[_visible(0, size, 0, size, window) for size in group])
                 blocks.append(Block(start, end, start, end, ~visible.bool()))
             start, group = end, []
         group.append(length)

@@ -1,4 +1,4 @@
-"""A student's loss with a teacher, tile by tile over tokens: the task's cross entropy mixed with a divergence from the teacher.
+"""The distillation loss, tile by tile over tokens: the task's cross entropy mixed with the divergence from a teacher.
 
 The teacher's distribution comes from its hidden states and its head, in the same tiles (online), or from its top-k log-probabilities,
 which were cached before training. Hinton et al. 2015, arXiv:1503.02531, for the mixture and the factor T².
@@ -31,8 +31,8 @@ class TeacherHidden:
 
 @dataclass(frozen=True)
 class TopKLogprobs:
-    """A cached teacher: its k likeliest token ids (tokens, k), their log-probabilities at the temperature, and that of all others together
-    (tokens,)."""
+    """A cached teacher: its k likeliest token ids (tokens, k), their log-probabilities at the temperature, and the log-probability of all
+    other tokens together (tokens,)."""
 
     ids: torch.Tensor
     logprobs: torch.Tensor
@@ -41,11 +41,11 @@ class TopKLogprobs:
 
 @dataclass(frozen=True)
 class DistillTarget:
-    """What a batch learns from its teacher.
+    """A teacher's outputs for a batch, and the settings of the loss.
 
-    The loss is `(1 - alpha)` times the task's plus `alpha` times the teacher's. The teacher's part is over the targets at `positions` (all
-    without it), each times `weights` (1 without it), and compares the first `vocab_size` tokens of both vocabularies at the `temperature`.
-    With `teacher_only` the loss is the teacher's part alone, and the labels' log-probabilities carry a gradient for the task's own.
+    The loss is `(1 - alpha)` times the task's plus `alpha` times the divergence. The divergence is summed over the targets at `positions`
+    (None: all) with `weights` (None: 1), over the first `vocab_size` tokens of both vocabularies at the `temperature`. With `teacher_only`
+    the loss is the divergence term alone, and the labels' log-probabilities are differentiable, for the task's own loss.
     """
 
     teacher: TeacherHidden | TopKLogprobs
@@ -60,7 +60,7 @@ class DistillTarget:
 
 @dataclass
 class DistillOutput:
-    """`loss` is a sum with its gradient; `logprobs` and `correct` are of the labels (K,), `divergence` (tokens,) has no gradient."""
+    """`loss` is a differentiable sum; `logprobs` and `correct` are of the labels (K,); `divergence` (tokens,) has no gradient."""
 
     loss: torch.Tensor
     logprobs: torch.Tensor
@@ -156,7 +156,7 @@ class _DistillationTarget:
         return DIVERGENCES[target.divergence](soft, logits[:, : target.vocab_size])
 
     def loss(self) -> torch.Tensor:
-        """Both parts, in the softmax's dtype."""
+        """The sum of both terms, in the softmax's dtype."""
         target = self.target
         divergence = self.divergence if target.weights is None else self.divergence * target.weights
         loss = target.alpha * target.temperature**2 * divergence.sum()

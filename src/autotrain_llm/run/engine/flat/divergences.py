@@ -89,10 +89,10 @@ BUCKETS: dict[str, BucketsDivergence] = {"forward_kl": _forward_kl, "reverse_kl"
 def topk_divergence(
     divergence: str, student: torch.Tensor, ids: torch.Tensor, logprobs: torch.Tensor, rest: torch.Tensor
 ) -> torch.Tensor:
-    """The divergence over the tokens `ids` (tokens, k), each a bucket of its own, and one bucket of all others; over `student` its gradient.
+    """The divergence over k + 1 buckets: each of the tokens `ids` (tokens, k), and all others together. Overwrites `student` with its gradient.
 
-    `logprobs` (tokens, k) and `rest` (tokens,) are the teacher's. Joining tokens makes no divergence larger: this is a lower bound of the one
-    over the whole vocabulary, and equal to it where nothing is left to be joined.
+    `logprobs` (tokens, k) and `rest` (tokens,) are the teacher's. Joining tokens never increases the divergence: this is a lower bound of the one
+    over the full vocabulary, and equal to it if no tokens are joined.
     """
     topk_logits = student.gather(1, ids)
     q, logsumexp = softmax_and_logsumexp(student, student.amax(-1))

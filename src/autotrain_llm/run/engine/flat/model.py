@@ -30,14 +30,14 @@ HIDDEN = "hidden"
 SCORES = "scores"
 VALUES = "values"
 DISTILLED = "distilled"
-VALUE_HEAD = "value_head"  # the name of the module beside the model's own that estimates what is still to come
+VALUE_HEAD = "value_head"  # name of the value head, a submodule of the causal language model
 
 
 FlatCall = Callable[..., "FlatOutput"]  # a prepared model's forward for a call with segments
 
 
 def logit_transform(architecture: Architecture, config: PretrainedConfig) -> LogitTransform:
-    """What this model's head does besides a matrix product."""
+    """What this model's head computes besides a matrix product."""
     scale = 1.0
     if architecture.multiplied_by:
         scale = float(getattr(config, architecture.multiplied_by))
@@ -47,7 +47,7 @@ def logit_transform(architecture: Architecture, config: PretrainedConfig) -> Log
 
 
 def supported(config: PretrainedConfig) -> tuple[bool, str]:
-    """Whether this architecture's attention stays inside segments, and if not, why not."""
+    """Whether this architecture's attention stays within segments; if not, the reason."""
     return keeps_rows_apart({name: getattr(config, name, None) for name in ("model_type", *UNDOING)})
 
 
@@ -85,14 +85,14 @@ def prepare_model(model: torch.nn.Module, own_attention: str | None = None) -> t
     return install(model, _flat_forward, own_attention)
 
 
-def install(model: torch.nn.Module, called: FlatCall, own_attention: str | None = None) -> torch.nn.Module:
-    """Let `called` be the forward of the model's calls with segments; `release_model` undoes it."""
+def install(model: torch.nn.Module, flat_forward: FlatCall, own_attention: str | None = None) -> torch.nn.Module:
+    """Use `flat_forward` for the model's calls with segments; `release_model` undoes it."""
     causal = causal_model(model)
     if "flat" in vars(causal):
         return model
     attention.register()
     own = own_attention or causal.get_correct_attn_implementation(None)
-    vars(causal)["flat"] = _Flat(called, own, vars(causal).get("forward"))
+    vars(causal)["flat"] = _Flat(flat_forward, own, vars(causal).get("forward"))
     causal.forward = MethodType(_forward_like(causal), causal)
     switch(model, on=True)
     return model
@@ -114,7 +114,7 @@ def release_model(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def switch(model: torch.nn.Module, on: bool) -> None:
-    """Give a prepared model the attention over segments, or its own back: for `generate()` and everything else that is padded.
+    """Give a prepared model the attention over segments, or its own back: for `generate()` and all other padded calls.
 
     Calls switch by themselves; `generate()` reads the attention's name before it calls the model, so it has to be switched first.
     """
@@ -138,9 +138,10 @@ def causal_model(model: torch.nn.Module) -> PreTrainedModel:
 
 @dataclass
 class _Flat:
-    """State of a prepared model: its flat forward, its own attention, a forward set on the instance before, which attention is on."""
+    """State of a prepared model: its flat forward, its own attention, a forward that was set on the instance before, and whether the
+    attention over segments is on."""
 
-    called: FlatCall
+    flat_forward: FlatCall
     own_attention: str
     earlier_forward: Any
     on: bool = False
@@ -156,7 +157,7 @@ def _forward_like(causal: PreTrainedModel) -> Any:
     @functools.wraps(type(causal).forward)
     def forward(self: PreTrainedModel, *args: Any, segments: Segments | None = None, **kwargs: Any) -> Any:
         if segments is not None:
-            return _state(self).called(self, segments, **kwargs)
+            return _state(self).flat_forward(self, segments, **kwargs)
         switch(self, on=False)
         earlier = _state(self).earlier_forward
         if earlier is not None:
@@ -182,14 +183,14 @@ def _stream(
     ).last_hidden_state[0]
 
 
-def _through(
+def _target_states(
     backbone: torch.nn.Module,
     segments: Segments,
     input_ids: torch.Tensor,
     position_ids: torch.Tensor,
     target_positions: torch.Tensor,
 ) -> torch.Tensor:
-    """The hidden states (K, H) of another backbone than the model's, at the same positions."""
+    """The hidden states (K, H) of another backbone at the targets' positions, for a value head with a backbone of its own."""
     return _stream(backbone, segments, input_ids, position_ids).index_select(0, target_positions)
 
 
@@ -225,7 +226,7 @@ def _flat_forward(
         value = None
         if compute == VALUES:
             value = causal.get_submodule(VALUE_HEAD)(
-                hidden, lambda backbone: _through(backbone, segments, input_ids, position_ids, target_positions)
+                hidden, lambda backbone: _target_states(backbone, segments, input_ids, position_ids, target_positions)
             )
         return FlatOutput(logprobs=logprobs, correct=statistics.correct, entropy=statistics.entropy, value=value)
     raise ValueError(f"a flat call computes {LOSS}, {LOGPROBS}, {VALUES}, {DISTILLED} or {HIDDEN}, not {compute!r}")
@@ -247,7 +248,7 @@ def flat_head(causal: PreTrainedModel, temperature: float = 1.0) -> Head:
 
 
 def head_weights(head: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The head's weight (V, H) and bias (V,), also where PEFT keeps a trained copy of it.
+    """The head's weight (V, H) and bias (V,), including the tokens that PEFT trains in it.
 
     Raises ValueError for a head that is more than one matrix: an adapter on it, or quantised weights.
     """

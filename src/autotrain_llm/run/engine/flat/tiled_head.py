@@ -31,7 +31,7 @@ class LogitTransform:
 
 @dataclass(frozen=True)
 class Head:
-    """All that turns hidden states (K, H) into logits (K, V): `weight` (V, H), `bias` (V,) and the transform.
+    """The output head, from hidden states (K, H) to logits (K, V): `weight` (V, H), `bias` (V,) and the transform.
 
     Without a weight the hidden states are the logits themselves.
     """
@@ -160,7 +160,7 @@ def softmax_dtype(hidden: torch.Tensor, head: Head) -> torch.dtype:
 
 
 class Target(Protocol):
-    """What the logits are compared with: labels, a teacher."""
+    """The target of the loss: labels, or a teacher."""
 
     def begin_tile(self, tile: slice) -> None:
         """Called before the pieces of each tile, with its rows."""
@@ -315,7 +315,7 @@ class TiledPass:
     ) -> None:
         self.logits = LogitTiles(hidden, head, options, keep=keep)
         self.with_gradient = any(needs_grad) or keep
-        self.dtypes = [None if one is None else one.dtype for one in (hidden, head.weight, head.bias)]
+        self.dtypes = [None if tensor is None else tensor.dtype for tensor in (hidden, head.weight, head.bias)]
         self.hidden_grad = torch.empty_like(self.logits.hidden) if needs_grad[0] else None
         self.weight_grad, self.bias_grad = (
             None if parameter is None or not needed else torch.zeros_like(parameter, dtype=options.softmax)
@@ -365,7 +365,7 @@ class TiledPass:
     def gradients(self) -> list[torch.Tensor | None]:
         """Those of hidden states, weight and bias, each in its own dtype."""
         sums = (self.hidden_grad, self.weight_grad, self.bias_grad)
-        return [None if one is None else one.to(dtype) for one, dtype in zip(sums, self.dtypes, strict=True)]
+        return [None if tensor is None else tensor.to(dtype) for tensor, dtype in zip(sums, self.dtypes, strict=True)]
 
 
 def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
@@ -405,7 +405,9 @@ class _FusedLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        scaled = [None if one is None else one * upstream.to(one.dtype) for one in ctx.saved_tensors]
+        scaled = [
+            None if gradient is None else gradient * upstream.to(gradient.dtype) for gradient in ctx.saved_tensors
+        ]
         return *scaled, None, None, None, None
 
 

@@ -153,7 +153,7 @@ class CachedTeacher:
             "; a lower --distill-temperature or a higher --distill-top-k covers more" if coverage < LOW_COVERAGE else ""
         )
         self.progress.note(
-            f"The teacher's {top_k} likeliest tokens at each position ({origin}) have {coverage:.1%} of its probability{advice}"
+            f"The teacher's top {top_k} tokens at each position ({origin}) have {coverage:.1%} of its probability{advice}"
         )
 
     def _compute(self, teacher: Teacher, side: str, offsets: Any, top_k: int, loop: Loop) -> cache.CachedTopK:

@@ -88,5 +88,5 @@ def _keep(checked: Checked) -> None:
 
 
 def _checked(flags: dict[str, Any]) -> Checked:
-    said = parse_kwargs(flags)
-    return check_arguments(said, read_config_file(said.values.get("config")))
+    arguments = parse_kwargs(flags)
+    return check_arguments(arguments, read_config_file(arguments.values.get("config")))

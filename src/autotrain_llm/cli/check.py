@@ -32,7 +32,7 @@ usage: autotrain check [FILES...] [--flags-only] [--strict] [--format text|json|
 ENDINGS = (".yaml", ".yml", ".json")
 LARGEST = 2**20  # bytes of a config file
 NOT_ENTERED = ("node_modules", "runs", "__pycache__", "venv")
-TELLING = ("trainer", "data_path", "task", "base_model")  # keys that no other kind of file has beside a model
+TRAINING_KEYS = ("trainer", "data_path", "task", "base_model")  # keys that no other kind of file has beside a model
 FORMATS = ("text", "json", "sarif")
 
 
@@ -133,7 +133,7 @@ def is_config(path: Path) -> bool:
     names = {str(key).replace("-", "_") for key in document}
     task = str(document.get("task", "llm"))
     return (
-        bool(names & set(TELLING))
+        bool(names & set(TRAINING_KEYS))
         and task.startswith("llm")
         and len(names & {*PARAMS, "data", "params", "base_model", "task"}) > 1
     )

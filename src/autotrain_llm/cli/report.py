@@ -14,9 +14,9 @@ def run_named(words: Sequence[str]) -> Path | None:
     """The one folder among the words after `autotrain report`; None where they are anything else."""
     rest = list(words)
     if "--format" in rest:
-        place = rest.index("--format")
-        if rest[place + 1 : place + 2] in (["json"], ["text"]):
-            del rest[place : place + 2]
+        index = rest.index("--format")
+        if rest[index + 1 : index + 2] in (["json"], ["text"]):
+            del rest[index : index + 2]
     rest = [word for word in rest if word not in ("--format=json", "--format=text")]
     return Path(rest[0]).expanduser() if len(rest) == 1 and not rest[0].startswith("-") else None
 

@@ -70,11 +70,11 @@ def _result(finding: Finding, index: int) -> dict[str, Any]:
 
 
 def _location(finding: Finding) -> dict[str, Any]:
-    place: dict[str, Any] = {"artifactLocation": {"uri": _address(str(finding.file))}}
+    location: dict[str, Any] = {"artifactLocation": {"uri": _address(str(finding.file))}}
     line = line_of(finding)
     if line is not None:
-        place["region"] = {"startLine": line}
-    return {"physicalLocation": place}
+        location["region"] = {"startLine": line}
+    return {"physicalLocation": location}
 
 
 def _address(file: str) -> str:

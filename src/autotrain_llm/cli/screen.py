@@ -49,11 +49,11 @@ class Screen:
         self.err: TextIO = sys.stderr if self.speaks else Nowhere()
         self.out: TextIO = self.err if json else sys.stdout if self.speaks else Nowhere()
         self._answer: TextIO = sys.stdout
-        self._kept: int | None = None
+        self._real_stdout: int | None = None
 
     def __enter__(self) -> Screen:
         if self.json:
-            self._keep_stdout()
+            self._redirect_stdout()
         return self
 
     def __exit__(
@@ -62,12 +62,12 @@ class Screen:
         if not self.json:
             return
         sys.stdout = self._answer
-        if self._kept is not None:
-            os.dup2(self._kept, 1)
-            os.close(self._kept)
-            self._kept = None
+        if self._real_stdout is not None:
+            os.dup2(self._real_stdout, 1)
+            os.close(self._real_stdout)
+            self._real_stdout = None
 
-    def _keep_stdout(self) -> None:
+    def _redirect_stdout(self) -> None:
         """Send what anybody prints to standard error, from Python or from below it."""
         self._answer.flush()
         sys.stdout = sys.stderr
@@ -76,7 +76,7 @@ class Screen:
         except (OSError, ValueError):  # a test or a notebook put something of its own there
             is_real = False
         if is_real:
-            self._kept = os.dup(1)
+            self._real_stdout = os.dup(1)
             os.dup2(2, 1)
 
     def document(
@@ -105,11 +105,11 @@ class Screen:
 
             content = sarif(findings, succeeded=status == 0)
         text = json.dumps(content, ensure_ascii=False, allow_nan=False, default=str) + "\n"
-        if self._kept is None:
+        if self._real_stdout is None:
             self._answer.write(text)
             self._answer.flush()
         else:
-            _write_all(self._kept, text.encode("utf-8", "backslashreplace"))
+            _write_all(self._real_stdout, text.encode("utf-8", "backslashreplace"))
 
     def finish_with(self, text: str) -> int:
         """Answer with a text and nothing else; as JSON, in the one document. Returns the exit status."""

@@ -19,9 +19,9 @@ def is_terminal(stream: TextIO) -> bool:
 
 def width(stream: TextIO) -> int:
     """Columns to write in: the terminal's, up to a readable line; a fixed number where there is no terminal."""
-    asked = os.environ.get("COLUMNS", "")
-    if asked.isdigit() and int(asked) > 0:
-        return min(int(asked), WIDEST)
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdigit() and int(columns) > 0:
+        return min(int(columns), WIDEST)
     if not is_terminal(stream):
         return PLAIN_WIDTH
     try:

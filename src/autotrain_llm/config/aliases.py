@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Accepted(Record):
-    """`sets` are the parameters it stands for; `says` is the warning when it stands for nothing; `harmless` values need no word."""
+    """`sets` are the parameters it stands for; `warning` is the warning when it stands for nothing; `harmless` values need no word."""
 
     name: str
-    says: str | None = None
+    warning: str | None = None
     sets: Mapping[str, Any] = EMPTY
     takes_value: bool = False
     harmless: tuple[str, ...] = ()

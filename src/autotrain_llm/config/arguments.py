@@ -85,10 +85,10 @@ class ParsedArguments:
         if not switched_off:
             for name, value in accepted.sets.items():
                 self.values.setdefault(name, value)
-        if accepted.says and not switched_off and word not in accepted.harmless:
+        if accepted.warning and not switched_off and word not in accepted.harmless:
             self.findings.append(
                 Finding(
-                    f"{accepted.flag}: {accepted.says}",
+                    f"{accepted.flag}: {accepted.warning}",
                     changes={accepted.name: None},
                     severity=WARNING,
                     parameters=(accepted.name,),

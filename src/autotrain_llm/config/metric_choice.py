@@ -28,10 +28,10 @@ def metrics_for(trainer: Trainer) -> list[Metric]:
 
 def chosen_metrics(config: Config) -> list[Metric]:
     """What is computed: the metrics that were asked for, else those that are usual; none that makes no sense."""
-    trainer, asked = config.trainer_spec, config.eval_metrics
-    if asked is None:
+    trainer, requested = config.trainer_spec, config.eval_metrics
+    if requested is None:
         return [] if only_a_benchmark(config) else [m for m in metrics_for(trainer) if trainer.rows in m.usual]
-    named = {metric.name: metric for metric in map(metric_named, asked) if metric is not None}
+    named = {metric.name: metric for metric in map(metric_named, requested) if metric is not None}
     return [metric for metric in named.values() if metric.makes_sense_for(trainer)]
 
 
@@ -53,21 +53,21 @@ def metric_directions(config: Config) -> dict[str, str]:
     return {EVALUATION + name: direction for name, direction in reported.items()}
 
 
-def can_be_best_at(config: Config) -> dict[str, str]:
+def checkpoint_metrics(config: Config) -> dict[str, str]:
     """The metrics that can say which checkpoint is best. TRL's trainers choose before they have added their own to the loss."""
-    known = metric_directions(config)
-    return {name: known[name] for name in known if name == LOSS} if config.engine == "trl" else known
+    directions = metric_directions(config)
+    return {name: directions[name] for name in directions if name == LOSS} if config.engine == "trl" else directions
 
 
 def best_metric(config: Config) -> tuple[str, str]:
     """What the best checkpoint is best at, and the direction that is better: as was asked for, else what a sweep compares by, else the
     trainer's own first metric."""
-    known = can_be_best_at(config)
-    asked = config.metric_for_best_model
-    if not asked and config.use_sweep and config.sweep_metric in known:
-        asked = config.sweep_metric
-    name = in_full(asked) if asked else next(iter(known), LOSS)
-    return name, known.get(name, MINIMIZE)
+    directions = checkpoint_metrics(config)
+    requested = config.metric_for_best_model
+    if not requested and config.use_sweep and config.sweep_metric in directions:
+        requested = config.sweep_metric
+    name = in_full(requested) if requested else next(iter(directions), LOSS)
+    return name, directions.get(name, MINIMIZE)
 
 
 def chooses_checkpoints(config: Config) -> bool:
@@ -80,21 +80,21 @@ def in_full(name: str) -> str:
     return name if name.startswith(EVALUATION) else EVALUATION + name
 
 
-def so_that_it_is_reported(config: Config, parameter: str, reported: Mapping[str, str]) -> dict[str, Any]:
+def suggest_metric_fix(config: Config, parameter: str, reported: Mapping[str, str]) -> dict[str, Any]:
     """What to change so that the metric which a parameter names is one that the run reports; nothing where no name is near."""
     name = in_full(str(config.value_of(parameter)))
     plain = name.removeprefix(EVALUATION)
     adds = next((metric.name for metric in metrics_for(config.trainer_spec) if plain in metric.reports), None)
     if name in reported or not adds:
         close = nearest(name, reported)
-        return {parameter: close} | _better_way(config, parameter, reported.get(close)) if close else {}
-    asked = config.eval_metrics or ()
+        return {parameter: close} | _direction_change(config, parameter, reported.get(close)) if close else {}
+    requested = config.eval_metrics or ()
     better = next(metric.reports[plain] for metric in metrics_for(config.trainer_spec) if plain in metric.reports)
-    changes = {"use_enhanced_eval": True, "eval_metrics": ",".join([*asked, adds]), parameter: name}
-    return changes | _better_way(config, parameter, better)
+    changes = {"use_enhanced_eval": True, "eval_metrics": ",".join([*requested, adds]), parameter: name}
+    return changes | _direction_change(config, parameter, better)
 
 
-def _better_way(config: Config, parameter: str, better: str | None) -> dict[str, Any]:
+def _direction_change(config: Config, parameter: str, better: str | None) -> dict[str, Any]:
     """The direction of a sweep, where the one that was given is not that of the metric that is put in place of the given one."""
     given = config.sweep_direction if parameter == "sweep_metric" else None
     return {"sweep_direction": better} if given and better and given != better else {}

@@ -22,8 +22,8 @@ IN_THE_QUERY = re.compile(r"([?&](?:password|passwd)=)[^&#]*", re.IGNORECASE)
 
 def direction_of(config: Config) -> str:
     """Which way is better: the metric's own way, else as was asked for."""
-    asked = config.sweep_direction
-    return metric_directions(config).get(config.sweep_metric) or asked or "minimize"
+    requested = config.sweep_direction
+    return metric_directions(config).get(config.sweep_metric) or requested or "minimize"
 
 
 def searchable(trainer: Trainer) -> list[str]:
@@ -44,18 +44,18 @@ def spaces_of(config: Config) -> dict[str, Search]:
     """What is searched: what was written as far as it can be read, else the trainer's own spaces."""
     if config.sweep_params is None:
         return _usual_spaces(config)
-    found: dict[str, Search] = {}
+    spaces: dict[str, Search] = {}
     for name, written in written_spaces(config).items():
         param = PARAMS.get(name.replace("-", "_"))
         search = read_space(param, written)[0] if param else None
         if param and search:
-            found[param.name] = search
-    return found
+            spaces[param.name] = search
+    return spaces
 
 
 def _usual_spaces(config: Config) -> dict[str, Search]:
     """The declared spaces of what this trainer reads; what the metric is made with stays as it is."""
-    names = [name for name in searchable(config.trainer_spec) if name not in moves_the_measure(config)]
+    names = [name for name in searchable(config.trainer_spec) if name not in changes_metric_meaning(config)]
     params = [PARAMS[name] for name in names if PARAMS[name].search and _is_on(config, PARAMS[name])]
     return {param.name: _usual_space(config, param) for param in params}
 
@@ -80,7 +80,7 @@ def _usual_space(config: Config, param: Param) -> Search:
     return search.replace(low=min(low, own or low), high=max(high, own or high))
 
 
-def moves_the_measure(config: Config) -> list[str]:
+def changes_metric_meaning(config: Config) -> list[str]:
     """Parameters that change what the sweep's metric means: a loss, or a reward, of another beta is another quantity."""
     metric = str(config.sweep_metric).removeprefix(EVALUATION)
     if (
@@ -89,8 +89,8 @@ def moves_the_measure(config: Config) -> list[str]:
         return [param.name for param in GROUP["RewardSources"].params] if metric == "reward" else []
     if metric != "loss" and not (metric.startswith("rewards/") and not metric.endswith("accuracies")):
         return []
-    taught = [param.name for param in GROUP["Distillation"].params if param.search]
-    return [*config.trainer_spec.settings, *taught]
+    distillation = [param.name for param in GROUP["Distillation"].params if param.search]
+    return [*config.trainer_spec.settings, *distillation]
 
 
 def own_values(config: Config, spaces: dict[str, Search]) -> dict[str, Any] | None:

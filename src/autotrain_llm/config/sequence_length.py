@@ -25,8 +25,11 @@ def decide_limit(config: Config, context: int | None) -> Limit:
     """
     context = config.model_max_length or context
     max_seq_length = config[Sft].max_seq_length if config.applies("max_seq_length") else None
-    wanted = {"max_seq_length": max_seq_length, "block_size": config.block_size if config.given("block_size") else None}
-    for name, tokens in wanted.items():
+    candidates = {
+        "max_seq_length": max_seq_length,
+        "block_size": config.block_size if config.given("block_size") else None,
+    }
+    for name, tokens in candidates.items():
         if tokens == -1 and context:
             return Limit(context, name, f"--{name.replace('_', '-')} -1: the model's context", given=True)
         if tokens is not None and tokens > 0:

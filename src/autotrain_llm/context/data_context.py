@@ -1,4 +1,4 @@
-"""The rows of one command: read, compared with each other, and as tokens; each looked up when it is first needed and only once."""
+"""The rows of one command: as read, checked against each other, and as tokens. Each is computed on first use and only once."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from autotrain_llm.data.tokenize.teacher_rows import TeacherRows
 
 UNLIMITED = 1 << 30  # tokens
+# Fields of DataRequest that name a column, and the parameters that set them.
 COLUMNS = {
     "text_column": "text_column",
     "prompt_column": "prompt_text_column",
@@ -31,7 +32,7 @@ COLUMNS = {
 
 
 class DataContext:
-    """The rows of a command. What can't be looked up is None, and why is added to `findings`."""
+    """The rows of a command. Rows that can't be read are None, and the reasons are added to `findings`."""
 
     def __init__(
         self,
@@ -52,8 +53,8 @@ class DataContext:
         return was_read and self._request == earlier._request and self._prompt_templates == earlier._prompt_templates
 
     def reuse_from(self, earlier: DataContext) -> None:
-        """Take over the rows where they are the same; as tokens where the tokenizer was taken over too and the preparation is equal; as the
-        teacher sees them where it is also the same teacher."""
+        """Take over the rows that are the same: the tokens if the tokenizer was taken over and the preparation is equal, the teacher's rows
+        if the teacher is the same too."""
         if not self.has_rows_of(earlier):
             return
         names = ["as_written", "row_checks", "dataset"]
@@ -85,7 +86,7 @@ class DataContext:
 
     @property
     def is_partial(self) -> bool:
-        """Whether `--check-rows` left rows unread, as a dry run or a preview may: counts are those of the rows that were read."""
+        """Whether a dry run or a preview stopped reading at `--check-rows`: counts are then those of the rows that were read."""
         return self.as_written is not None and self.as_written.cut_short
 
     @cached_property
@@ -100,7 +101,7 @@ class DataContext:
 
     @property
     def _prompt_templates(self) -> tuple[str | None, str | None]:
-        """The templates of the student's and the teacher's prompts; None where a prompt stays as it is written."""
+        """The templates of the student's and the teacher's prompts; None where prompts are used unchanged."""
         if not self.config.distills:
             return None, None
         student, teacher = self.config.student_prompt_template, self.config.teacher_prompt_template
@@ -161,14 +162,14 @@ class DataContext:
 
     @property
     def _response_only(self) -> bool | None:
-        """Documents are trained on whole, whatever their format; None is the format's own default."""
+        """Whether prompts are left out of the loss: never for documents; None for the default of the format."""
         if self.config.trainer_spec.rows == "documents":
             return False
         return self.config[Sft].response_only_loss if self.config.applies("response_only_loss") else None
 
     @cached_property
     def prepared(self) -> Prepared | None:
-        """The rows as tokens; training uses this very object."""
+        """The rows as tokens; training uses the same object, so that it trains on exactly what was checked."""
         from autotrain_llm.data.tokenize.prepare import prepare
 
         dataset, tokenizer = self.dataset, self.models.tokenizer
@@ -194,7 +195,8 @@ class DataContext:
         if template is None or template == student or prepared is None or rows is None or tokenizer is None:
             return None
         teacher = self.models.teacher
-        whole = dataclasses.replace(
+        # The student's rows are already truncated: the teacher sees the same answers, limited by its context alone.
+        untruncated = dataclasses.replace(
             self.preparation,
             max_length=(teacher.context_length if teacher else None) or UNLIMITED,
             max_prompt_length=None,
@@ -203,8 +205,10 @@ class DataContext:
             sides_given=(),
             packing=False,
         )
-        seen = with_prompts(rows, template)
-        teacher_rows = attempt(lambda: prepare(seen, tokenizer, whole, self.cache, self.progress), self.findings)
+        teacher_dataset = with_prompts(rows, template)
+        teacher_rows = attempt(
+            lambda: prepare(teacher_dataset, tokenizer, untruncated, self.cache, self.progress), self.findings
+        )
         return None if teacher_rows is None else align(prepared, teacher_rows, rows.train, rows.valid)
 
     @property

@@ -1,4 +1,4 @@
-"""The tasks of lm-evaluation-harness that are installed, told from the files of the package: it is not imported, and nothing is asked of a network."""
+"""The installed tasks of lm-evaluation-harness, read from the package's files, without importing it and without a network."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 PACKAGE = "lm_eval"
 INSTALL = 'pip install "lm-eval>=0.4.13,<0.5"'
-NAMED = re.compile(rb"^(?:task|group|tag): *[\"']?([\w.-]+)", re.MULTILINE)
-FILES = (".yaml", ".yml")
+TASK_NAME = re.compile(rb"^(?:task|group|tag): *[\"']?([\w.-]+)", re.MULTILINE)
+TASK_FILE_ENDINGS = (".yaml", ".yml")
 
 
 def is_file(name: str) -> bool:
-    """Whether a task is named by its file."""
-    return name.endswith(FILES)
+    """Whether `--eval-benchmark` names a task by its file."""
+    return name.endswith(TASK_FILE_ENDINGS)
 
 
 @cache
@@ -24,14 +24,14 @@ def task_names() -> frozenset[str]:
 
     spec = find_spec(PACKAGE)
     folders = spec.submodule_search_locations if spec else None
-    found: set[str] = set()
+    tasks: set[str] = set()
     for folder in folders or ():
         for path in (Path(folder) / "tasks").rglob("*.yaml"):
-            found.update(name.decode() for name in NAMED.findall(path.read_bytes()))
-    return frozenset(found)
+            tasks.update(name.decode() for name in TASK_NAME.findall(path.read_bytes()))
+    return frozenset(tasks)
 
 
 def task_of(path: Path) -> str | None:
-    """The name that a task's file gives it; None for a file that names no task."""
-    found = re.search(NAMED, path.read_bytes())
-    return found[1].decode() if found else None
+    """The name in a task's file; None for a file that names no task."""
+    match = re.search(TASK_NAME, path.read_bytes())
+    return match[1].decode() if match else None

@@ -1,4 +1,4 @@
-"""The one lock on files: of an output folder, of a sweep's study and records, and of each trial that is being trained."""
+"""The file lock of output folders, of a sweep's study and records, and of trials in training."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 class FileLock:
-    """An advisory lock (`flock`) on a file of its own, which the system releases when the process ends, however it ends.
+    """An advisory lock (`flock`) on a lock file. The system releases it when the process ends, however it ends.
 
-    One object may be acquired again while it is held, and is released as often. As a context manager it is exclusive and waits.
+    The lock is reentrant: it must be released as often as it was acquired. As a context manager it is exclusive and waits.
     """
 
     def __init__(self, path: Path) -> None:
@@ -19,7 +19,7 @@ class FileLock:
         self._depth = 0
 
     def acquire(self, *, shared: bool = False, wait: bool = True) -> bool:
-        """Lock the file, which is created. False where another process holds the lock and `wait` is off."""
+        """Create the file and lock it. Returns False if another process holds the lock and `wait` is off."""
         mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         while not self._depth:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -28,20 +28,22 @@ class FileLock:
             except BlockingIOError:
                 os.close(descriptor)
                 return False
-            if _is_file(descriptor, self.path):
+            if _is_same_file(descriptor, self.path):
                 self._descriptor = descriptor
                 break
-            os.close(descriptor)  # the holder before has removed the file meanwhile, and another may hold a new one
+            os.close(
+                descriptor
+            )  # the previous owner has removed this file, and another process may have locked a new one
         self._depth += 1
         return True
 
     def write_owner(self) -> None:
-        """Write this process's id into the file, so that whoever is refused can say who holds the lock."""
+        """Write this process's id into the file, so that a process that is refused can say who holds the lock."""
         os.truncate(self._descriptor, 0)
         os.write(self._descriptor, str(os.getpid()).encode())
 
     def share(self) -> None:
-        """Turn an exclusive lock into one that others can hold too."""
+        """Turn an exclusive lock into a shared one."""
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     def release(self) -> None:
@@ -52,7 +54,7 @@ class FileLock:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            pass  # others share it
+            pass  # other processes still share it
         else:
             self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
@@ -65,7 +67,7 @@ class FileLock:
         self.release()
 
 
-def _is_file(descriptor: int, path: Path) -> bool:
+def _is_same_file(descriptor: int, path: Path) -> bool:
     """Whether the open file is still the one at this path."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
@@ -74,7 +76,7 @@ def _is_file(descriptor: int, path: Path) -> bool:
 
 
 def owner_of_lock(path: Path) -> int | None:
-    """The id of the running process that holds the lock, -1 where its file doesn't say; None where nobody does. Changes nothing."""
+    """The id of the process that holds the lock, -1 if its file has no id; None if the lock is free. Changes nothing."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except OSError:

@@ -1,4 +1,4 @@
-"""What this machine computes in and what is installed on it, found out without importing torch."""
+"""The machine that trains: its devices, memory, types and packages, looked up without importing torch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
 FIRST_BF16_GPU = 8.0  # compute capability of the A100
 FIRST_FLASH_GPU = 8.0
 GPU, CPU = "gpu", "cpu"  # kinds of device
-# Where Linux says how much memory a group of processes may take, in its newer and its older form.
+# Memory limit of the control group, which a container sets: cgroup v2 and v1.
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-OF_A_GPU = ("bitsandbytes", "flash_attn", "flash_attn_interface", "vllm")  # packages that only a machine with a GPU has
+GPU_PACKAGES = (
+    "bitsandbytes",
+    "flash_attn",
+    "flash_attn_interface",
+    "vllm",
+)  # packages that only a machine with a GPU has
 
 
 class Gpu(Record):
@@ -28,7 +33,7 @@ class Gpu(Record):
 
 
 class Machine:
-    """Each fact is looked up once, when it is first asked for."""
+    """This machine. Each property is looked up on first use and only once."""
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self.environment = os.environ if environment is None else environment
@@ -50,24 +55,24 @@ class Machine:
         except (OSError, subprocess.SubprocessError):
             return ()
         rows = [[cell.strip() for cell in line.split(",")] for line in answer.splitlines()]
-        found = [(row[0], row[1], self._gpu(*row[2:])) for row in rows if len(row) == 5 and is_number(row[4])]
+        devices = [(row[0], row[1], self._gpu(*row[2:])) for row in rows if len(row) == 5 and is_number(row[4])]
         if visible is None:
-            return tuple(gpu for _, _, gpu in found)
-        wanted = [name.strip() for name in visible.split(",") if name.strip()]
+            return tuple(gpu for _, _, gpu in devices)
+        visible_names = [name.strip() for name in visible.split(",") if name.strip()]
         return tuple(
             gpu
-            for name in wanted
-            for index, uuid, gpu in found
+            for name in visible_names
+            for index, uuid, gpu in devices
             if name == index or (name.startswith("GPU-") and uuid.startswith(name))
         )
 
     def _gpu(self, name: str, memory: str, capability: str) -> Gpu:
-        """A device that shares the machine's memory reports none of its own."""
-        own = int(float(memory)) * 2**20 if is_number(memory) else self.memory
-        return Gpu(name, own, float(capability))
+        """A device that shares the machine's memory reports no size: the machine's is used."""
+        size = int(float(memory)) * 2**20 if is_number(memory) else self.memory
+        return Gpu(name, size, float(capability))
 
     def _program(self, name: str) -> str | None:
-        """Where a program is. `shutil.which` is the same and takes longer to import than all that is done here."""
+        """The path of a program. `shutil.which` does the same, but importing shutil takes longer than all else here."""
         folders = self.environment.get("PATH", os.defpath).split(os.pathsep)
         paths = (os.path.join(folder, name) for folder in folders)  # noqa: PTH118
         return next((path for path in paths if os.access(path, os.X_OK)), None)
@@ -78,7 +83,7 @@ class Machine:
 
     @cached_property
     def computes_bf16(self) -> bool:
-        """Whether bf16 is what the device really computes in, rather than emulates."""
+        """Whether the device computes in bf16 natively and does not emulate it."""
         if self.gpus:
             return all(gpu.capability >= FIRST_BF16_GPU for gpu in self.gpus)
         return any(flag in self.processor_flags for flag in BF16_INSTRUCTIONS)
@@ -93,9 +98,9 @@ class Machine:
 
     @cached_property
     def memory(self) -> int:
-        """Bytes of main memory, or what a container may use of it."""
-        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return min([whole, *(limit for limit in map(_number_in, LIMITS) if limit)])
+        """Bytes of main memory, or of the container's limit if that is lower."""
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return min([total, *(limit for limit in map(_number_in, LIMITS) if limit)])
 
     @property
     def device_memory(self) -> int:
@@ -104,24 +109,25 @@ class Machine:
 
     @property
     def is_as_named(self) -> bool:
-        """Whether the device has as much memory as was named, rather than what is there."""
+        """Whether the device has exactly the memory that `--target-memory` names."""
         return False
 
     @property
     def supposed(self) -> str | None:
-        """What is taken to be true of a device that is not here, in words; None where all of it is this machine's."""
+        """The assumptions about a device that is not here, in words; None for this machine's own device."""
         return None
 
     @property
     def processes(self) -> int:
-        """How many processes train together, as torchrun says; one where what is said is no number."""
-        said = self.environment.get("WORLD_SIZE", "")
-        return int(said) if said.isdecimal() and int(said) > 0 else 1
+        """How many processes train together (torchrun's WORLD_SIZE); 1 if it is not a number."""
+        world_size = self.environment.get("WORLD_SIZE", "")
+        return int(world_size) if world_size.isdecimal() and int(world_size) > 0 else 1
 
     @property
     def is_first_process(self) -> bool:
-        said = self.environment.get("RANK", "")
-        return not said.isdecimal() or int(said) == 0 or int(said) >= self.processes
+        rank = self.environment.get("RANK", "")
+        # A rank outside the world is left over from another launcher: such a process runs alone.
+        return not rank.isdecimal() or int(rank) == 0 or int(rank) >= self.processes
 
     @property
     def hub_token(self) -> str | None:
@@ -138,7 +144,7 @@ class Machine:
 
     @property
     def has_wandb_login(self) -> bool:
-        """Whether a key for Weights & Biases lies in the environment or in .netrc."""
+        """Whether there is a key for Weights & Biases in the environment or in .netrc."""
         import netrc
         from urllib.parse import urlsplit
 
@@ -155,30 +161,30 @@ class Machine:
         return find_spec(name) is not None
 
     def version_of(self, name: str) -> str | None:
-        """The version of an installed package, as its metadata has it; None where that isn't known."""
+        """The version of an installed package from its metadata; None if it is not known."""
         from autotrain_llm.context.versions import version_of
 
         return version_of(name)
 
 
-class Supposed(Machine):
-    """A machine that is not here, with so much memory on the device that trains: a GPU, like this machine's where it has one, or `cpu`."""
+class SimulatedMachine(Machine):
+    """A machine that is not here: its device is a GPU (like this machine's, if it has one) or `cpu`, with `memory` bytes."""
 
     def __init__(self, memory: int, kind: str, here: Machine) -> None:
         super().__init__(here.environment)
-        self.kind, self.here, self.wanted = kind, here, memory
+        self.kind, self.here, self.target_bytes = kind, here, memory
 
     @cached_property
     def gpus(self) -> tuple[Gpu, ...]:
         if self.kind == CPU:
             return ()
-        like = self.here.gpus[:1]
-        name = like[0].name if like else f"with {self.wanted / 2**30:g} GiB"
-        return (Gpu(name, self.wanted, like[0].capability if like else FIRST_BF16_GPU),)
+        template = self.here.gpus[:1]
+        name = template[0].name if template else f"with {self.target_bytes / 2**30:g} GiB"
+        return (Gpu(name, self.target_bytes, template[0].capability if template else FIRST_BF16_GPU),)
 
     @cached_property
     def memory(self) -> int:
-        return self.wanted if self.kind == CPU else self.here.memory
+        return self.target_bytes if self.kind == CPU else self.here.memory
 
     @property
     def is_as_named(self) -> bool:
@@ -192,19 +198,19 @@ class Supposed(Machine):
         return f"{what}, with the packages for it"
 
     def has_package(self, name: str) -> bool:
-        return (self.kind == GPU and name in OF_A_GPU) or self.here.has_package(name)
+        return (self.kind == GPU and name in GPU_PACKAGES) or self.here.has_package(name)
 
     def version_of(self, name: str) -> str | None:
-        """Where packages are taken to be there, they are taken to be the right ones."""
-        return None if self.kind == GPU and name in OF_A_GPU else self.here.version_of(name)
+        """Packages that are assumed to be there are assumed to have a version that works."""
+        return None if self.kind == GPU and name in GPU_PACKAGES else self.here.version_of(name)
 
 
-class Limited(Machine):
-    """This machine, of whose device no more than so much memory may be used."""
+class LimitedMachine(Machine):
+    """This machine, with at most `memory` bytes of its device to use."""
 
     def __init__(self, memory: int, here: Machine) -> None:
         super().__init__(here.environment)
-        self.here, self.wanted = here, memory
+        self.here, self.target_bytes = here, memory
 
     @cached_property
     def gpus(self) -> tuple[Gpu, ...]:
@@ -212,17 +218,17 @@ class Limited(Machine):
 
     @property
     def is_as_named(self) -> bool:
-        return self.wanted <= self.here.device_memory
+        return self.target_bytes <= self.here.device_memory
 
     @property
     def device_memory(self) -> int:
-        return min(self.wanted, self.here.device_memory)
+        return min(self.target_bytes, self.here.device_memory)
 
 
 def target_memory(text: str) -> tuple[str, int] | None:
-    """What `--target-memory` names, `24GiB` or `cpu:16GiB`, as the kind of device and bytes; None for what is no size.
+    """The device kind and bytes that `--target-memory` names (`24GiB`, `cpu:16GiB`); None if the text is not a size.
 
-    GB is taken as GiB: so those count who sell memory.
+    GB is read as GiB: the sizes of memory modules are sold that way.
     """
     import re
 
@@ -232,12 +238,13 @@ def target_memory(text: str) -> tuple[str, int] | None:
 
 
 def machine_for(target: str | None, *, elsewhere: bool) -> Machine:
-    """The machine that a plan is for: this one; with a target and `elsewhere` one that is not here, else as much of this one as that."""
+    """The machine that a plan is for: this one; with a target, a simulated one (`elsewhere`) or this one limited to the target."""
     here = Machine()
-    wanted = target_memory(target) if target else None
-    if wanted is None:
+    device = target_memory(target) if target else None
+    if device is None:
         return here
-    return Supposed(wanted[1], wanted[0], here) if elsewhere else Limited(wanted[1], here)
+    kind, size = device
+    return SimulatedMachine(size, kind, here) if elsewhere else LimitedMachine(size, here)
 
 
 def _number_in(path: Path) -> int | None:
@@ -249,5 +256,5 @@ def _number_in(path: Path) -> int | None:
 
 
 def is_number(text: str) -> bool:
-    """Whether a cell of the driver's answer holds a number: what it can't tell it calls [N/A]."""
+    """Whether a cell of nvidia-smi's output is a number; unknown values are [N/A]."""
     return text.replace(".", "", 1).isdigit()

@@ -1,4 +1,4 @@
-"""The models, tokenizers and new model's shape of one command, each looked up when it is first needed and only once."""
+"""Metadata of the models, the tokenizers, and the shape of a new model, for one command. Each is looked up on first use and only once."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def attempt(look_up: Callable[[], Value], findings: list[Finding]) -> Value | No
 class ModelContext:
     """Metadata of the model, its reference, teacher and reward models; the tokenizer; the shape of a new model.
 
-    What can't be looked up is None, and why is added to `findings`. `texts` gives the texts of the training rows, of which a new model's
-    tokenizer is made; None where the rows can't be read.
+    A value that can't be looked up is None, and the reasons are added to `findings`. `texts` yields the texts of the training rows, on
+    which the tokenizer of a new model is trained; it returns None if the rows can't be read.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class ModelContext:
         self._scratch_folder: tempfile.TemporaryDirectory[str] | None = None
 
     def reuse_from(self, earlier: ModelContext, same_rows: bool) -> None:
-        """Take over the metadata where all parameters of the group Model are equal, and the tokenizer too where it is the model's own or was
-        made from the same rows."""
+        """Take over the metadata if all parameters of the group Model are equal, and the tokenizer if it is the model's own or was trained on
+        the same rows."""
         if any(
             self.config.value_of(param.name) != earlier.config.value_of(param.name) for param in GROUP["Model"].params
         ):
@@ -95,7 +95,7 @@ class ModelContext:
         self._unavailable |= frozenset(parameters)
 
     def secondary(self, parameter: str, name: str | None) -> ModelMetadata | None:
-        """The model, beside the one that is trained, that a parameter names; None where it names none."""
+        """The metadata of another model (reference, teacher, reward model) that a parameter names; None if it names none."""
         if not name or parameter in self._unavailable:
             return None
         if (parameter, name) not in self._secondary:
@@ -109,7 +109,7 @@ class ModelContext:
         return tuple(metadata for metadata in (*own, *self._secondary.values()) if metadata is not None)
 
     def _secondary_metadata(self, name: str, parameter: str) -> ModelMetadata:
-        """Raises Refused; where nobody named the model, the finding names the metric that needs it."""
+        """Raises Refused; if the model is a default, the finding names the metric that needs it."""
         try:
             return self._metadata(name, parameter)
         except Refused as refused:
@@ -136,7 +136,7 @@ class ModelContext:
 
     @cached_property
     def tokenizer_folder(self) -> Path | None:
-        """Where the tokenizer's files are; those of a new model are made from the rows, in a folder that is deleted with this object."""
+        """The folder of the tokenizer's files; a new model's tokenizer is trained on the rows, in a folder that is deleted with this object."""
         if name := self.config.tokenizer:
             metadata = attempt(lambda: self._metadata(name, "tokenizer"), self.findings)
             return metadata.tokenizer_folder or metadata.located.folder if metadata else None
@@ -163,8 +163,8 @@ class ModelContext:
         return attempt(lambda: Tokenizer.load(folder), self.findings) if folder else None
 
     def differing_token(self, other: ModelMetadata) -> str | None:
-        """The first token that another model's tokenizer lacks or has under another id, in words; None where all are equal or can't be
-        compared."""
+        """The first token that another model's tokenizer lacks or maps to another id, in words; None if there is none, or the tokenizers
+        can't be compared."""
         folder = other.tokenizer_folder
         if folder is None:
             return None
@@ -174,7 +174,7 @@ class ModelContext:
         return self._differing[folder]
 
     def moved_tokens(self, other: ModelMetadata) -> tuple[float, str | None]:
-        """The share of tokens that another model's tokenizer has under another id, and the first of them; (0, None) where they can't be
+        """The share of tokens that another model's tokenizer maps to another id, and the first of them; (0, None) if the tokenizers can't be
         compared."""
         own, theirs = self.tokenizer, _tokenizer_in(other.tokenizer_folder)
         return own.moved_tokens(theirs) if own and theirs else (0.0, None)
@@ -218,7 +218,7 @@ def _needed_by_bertscore(finding: Finding) -> Finding:
 
 
 def _tokenizer_in(folder: Path | None) -> Tokenizer | None:
-    """Another model's tokenizer; None where there is none, or it can't be read, which another rule reports."""
+    """Another model's tokenizer; None if there is none, or it can't be read (another rule reports that)."""
     from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 
     try:

@@ -1,4 +1,4 @@
-"""The output folder: where it is, whether it holds a run already, which checkpoint a run goes on from."""
+"""The output folder: its path, whether it holds a run already, and the checkpoint to resume from."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CHECKPOINTS = "checkpoints"
 SWEEP = "sweep"
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)$")
 STATE_FILE = "trainer_state.json"
-LONGEST_NAME = 80  # letters of a model's name in the name of a run
+LONGEST_NAME = 80  # characters of a model's name in the name of a run
 WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json")
 
 
 def nearest_existing(path: Path) -> Path:
-    """The path itself where it is there, else the folder above it that is, in which the rest would be made."""
+    """The path itself if it exists, else its nearest parent that does."""
     absolute = path.absolute()
-    return next(part for part in (absolute, *absolute.parents) if part.exists())
+    return next(ancestor for ancestor in (absolute, *absolute.parents) if ancestor.exists())
 
 
 class Output(Record):
@@ -37,7 +37,7 @@ class Output(Record):
 
     @cached_property
     def holds_run(self) -> str | None:
-        """What shows that a run was written here: the name of a file or folder, else None."""
+        """The name of a file or folder that shows that a run was written here; None if there is none."""
         if not self.folder.is_dir():
             return None
         names = sorted(entry.name for entry in self.folder.iterdir())
@@ -47,18 +47,18 @@ class Output(Record):
 
     @cached_property
     def complete_checkpoints(self) -> tuple[Path, ...]:
-        """Checkpoints that were written to their end, oldest first."""
+        """Checkpoints that were written completely, oldest first."""
         return tuple(path for path in self.checkpoints if is_complete(path))
 
     @cached_property
     def checkpoints(self) -> tuple[Path, ...]:
         folder = self.folder / CHECKPOINTS
-        found = [path for path in folder.iterdir() if CHECKPOINT_NAME.match(path.name)] if folder.is_dir() else []
-        return tuple(sorted(found, key=step_of))
+        folders = [path for path in folder.iterdir() if CHECKPOINT_NAME.match(path.name)] if folder.is_dir() else []
+        return tuple(sorted(folders, key=step_of))
 
     @cached_property
     def checkpoint(self) -> Path | None:
-        """The checkpoint that this command goes on from, where it asks for one and there is one."""
+        """The checkpoint that this command resumes from; None if it does not resume, or there is no complete checkpoint."""
         if self.resume_from:
             path = Path(self.resume_from).expanduser()
             return path if is_complete(path) else None
@@ -68,7 +68,7 @@ class Output(Record):
 
 
 def run_of(checkpoint: Path) -> Path | None:
-    """The run that a checkpoint lies in; None where it lies elsewhere."""
+    """The folder of the run that a checkpoint belongs to; None if it is not in a run's folder."""
     return checkpoint.parent.parent if checkpoint.parent.name == CHECKPOINTS else None
 
 
@@ -78,7 +78,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def is_complete(checkpoint: Path) -> bool:
-    """The state file is written last, so that it marks a whole checkpoint."""
+    """Whether a checkpoint was written completely: its state file is written last."""
     try:
         state = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -88,7 +88,7 @@ def is_complete(checkpoint: Path) -> bool:
 
 
 def earlier_run(folder: Path) -> dict[str, Any]:
-    """What `run.json` says of an earlier run; empty where there is none."""
+    """The content of `run.json`; empty if there is no earlier run."""
     try:
         document = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -97,7 +97,7 @@ def earlier_run(folder: Path) -> dict[str, Any]:
 
 
 def earlier_values(folder: Path) -> dict[str, Any]:
-    """The values that an earlier run had for its parameters; a record that is damaged tells none."""
+    """The parameter values of an earlier run; empty if its record is missing or damaged."""
     plan = earlier_run(folder).get("plan")
     parameters = plan.get("parameters") if isinstance(plan, dict) else None
     cells = parameters if isinstance(parameters, dict) else {}
@@ -105,20 +105,20 @@ def earlier_values(folder: Path) -> dict[str, Any]:
 
 
 def adapter_values(checkpoint: Path) -> dict[str, Any]:
-    """What a checkpoint itself tells of the flags it was made with: whether it holds an adapter, and of what kind."""
+    """The values of LoRA parameters that a checkpoint implies: whether it holds an adapter, and of what kind."""
     path = checkpoint / "adapter_config.json"
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {"peft": path.exists()}
-    if not isinstance(held, dict):
+    if not isinstance(settings, dict):
         return {"peft": True}
     names = {"lora_r": "r", "lora_alpha": "lora_alpha", "use_dora": "use_dora", "use_rslora": "use_rslora"}
-    return {"peft": True, **{name: held[key] for name, key in names.items() if key in held}}
+    return {"peft": True, **{name: settings[key] for name, key in names.items() if key in settings}}
 
 
 def earlier_sweep(folder: Path) -> str | None:
-    """What the sweep in this folder is called; None where there is none."""
+    """The name of the study in this folder; None if there is no sweep."""
     plan = earlier_run(folder).get("plan")
     sweep = plan.get("sweep") if isinstance(plan, dict) else None
     return sweep.get("study") if isinstance(sweep, dict) else None
@@ -139,7 +139,7 @@ def find_output(config: Config) -> Output:
 def _next_free(config: Config) -> Path:
     model = re.sub(r"[^\w.-]+", "-", str(config.model or "model").rstrip("/").split("/")[-1]).strip("-.")[:LONGEST_NAME]
     runs = Path("runs")
-    number = 1
-    while (runs / f"{config.trainer}-{model}-{number}").exists():
-        number += 1
-    return runs / f"{config.trainer}-{model}-{number}"
+    index = 1
+    while (runs / f"{config.trainer}-{model}-{index}").exists():
+        index += 1
+    return runs / f"{config.trainer}-{model}-{index}"

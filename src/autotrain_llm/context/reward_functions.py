@@ -1,4 +1,4 @@
-"""Functions that the user wrote, named as `module:function` or `file.py:function`: found without running them, then loaded and called."""
+"""Reward functions of the user, named `module:function` or `file.py:function`: located without running any code, then loaded and called."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from autotrain_llm.data.example import Example
 
-NOT_THERE, FAILS = "P730", "P731"
-FIRST = ("", "An answer.")  # what a function is asked to score before a run
-WRITTEN = "FILE.py:FUNCTION or MODULE:FUNCTION"
-GIVEN = ("prompts", "completions")
+NOT_FOUND, FAILS = "P730", "P731"
+PROBE_ANSWERS = ("", "An answer.")  # what a function is asked to score before a run
+SYNTAX = "FILE.py:FUNCTION or MODULE:FUNCTION"
+OWN_ARGUMENTS = ("prompts", "completions")
 
 
-class Place(Record):
-    """Where a function is: the words that name it, its own name, and its file, or its module where that is no file's."""
+class FunctionLocation(Record):
+    """Where a function is defined: `written` as the user wrote it, its name, and its file or module."""
 
     written: str
     name: str
@@ -35,53 +35,53 @@ class Place(Record):
 
 
 class FunctionFault(Exception):
-    """The function raised something, or returned what can't be used; the message says what and where, `wants` the columns it lacks."""
+    """The function raised something, or returned what can't be used; the message says what and where. `missing_columns` are arguments that no column provides."""
 
-    def __init__(self, message: str, wants: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, missing_columns: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.wants = tuple(wants)
+        self.missing_columns = tuple(missing_columns)
 
 
-def find_function(written: str, parameter: str) -> Place:
-    """Where a function is. Nothing of the user's is run. Raises Refused."""
+def find_function(written: str, parameter: str) -> FunctionLocation:
+    """Locate a function without running any of the user's code. Raises Refused."""
     where, colon, name = written.rpartition(":")
     if not colon or not where or not name.isidentifier():
-        raise _refused(parameter, f"{written!r} names no function", f"{_flag(parameter)} {WRITTEN}")
+        raise _refused(parameter, f"{written!r} is not the name of a function", f"{_flag(parameter)} {SYNTAX}")
     if where.endswith(".py") or "/" in where:
         return _in_file(written, Path(where).expanduser(), name, parameter)
     return _in_module(written, where, name, parameter)
 
 
-def _in_file(written: str, file: Path, name: str, parameter: str) -> Place:
+def _in_file(written: str, file: Path, name: str, parameter: str) -> FunctionLocation:
     if not file.is_file():
         near = sorted(path.name for path in file.parent.glob("*.py")) if file.parent.is_dir() else []
         close = nearest(file.name, near, cutoff=0.5)
         fix = f"{_flag(parameter)} {file.with_name(close)}:{name}" if close else None
         raise _refused(parameter, f"there is no file {file}", fix)
     _check_name(file, name, written, parameter)
-    return Place(written, name, file=file.absolute())
+    return FunctionLocation(written, name, file=file.absolute())
 
 
-def _in_module(written: str, module: str, name: str, parameter: str) -> Place:
+def _in_module(written: str, module: str, name: str, parameter: str) -> FunctionLocation:
     spec = _spec_of(module)
     if spec is None:
         fix = f"{_flag(parameter)} {module}.py:{name}, or install the package it is in"
         raise _refused(parameter, f"there is no module {module} here or among the installed packages", fix)
     if spec.origin and spec.origin.endswith(".py"):
         _check_name(Path(spec.origin), name, written, parameter)
-    return Place(written, name, module=module)
+    return FunctionLocation(written, name, module=module)
 
 
 def _spec_of(module: str) -> Any:
-    """The specification of a module, found part by part so that no package is imported for it."""
+    """The spec of a module, resolved name by name: `importlib.util.find_spec` would import the parent packages."""
     from importlib.machinery import BuiltinImporter, PathFinder
 
     path: Sequence[str] | None = [str(Path.cwd()), *sys.path]
     spec = None
-    so_far = ""
-    for part in module.split("."):
-        so_far = f"{so_far}.{part}" if so_far else part
-        spec = PathFinder.find_spec(so_far, path) or BuiltinImporter.find_spec(so_far)
+    prefix = ""
+    for name in module.split("."):
+        prefix = f"{prefix}.{name}" if prefix else name
+        spec = PathFinder.find_spec(prefix, path) or BuiltinImporter.find_spec(prefix)
         if spec is None:
             return None
         path = spec.submodule_search_locations
@@ -89,14 +89,14 @@ def _spec_of(module: str) -> Any:
 
 
 def _check_name(file: Path, name: str, written: str, parameter: str) -> None:
-    """That the file defines the name, as far as its text can tell."""
+    """Raise Refused if the file's syntax tree shows that it does not define the name."""
     import ast
 
     try:
         tree = ast.parse(file.read_bytes(), str(file))
     except (SyntaxError, ValueError) as fault:
         line = getattr(fault, "lineno", None)
-        raise _refused(parameter, f"{file}, line {line}, is no valid Python: {fault}", None) from fault
+        raise _refused(parameter, f"{file}, line {line}, is not valid Python: {fault}", None) from fault
     names, functions, is_open = _names_of(tree)
     if name in names or is_open:
         return
@@ -106,7 +106,7 @@ def _check_name(file: Path, name: str, written: str, parameter: str) -> None:
 
 
 def _names_of(tree: Any) -> tuple[set[str], list[str], bool]:
-    """The names that a module's own statements bind to what may be called, its functions, and whether there may be others."""
+    """The names that a module binds to something callable, the names of its functions, and whether it may bind others at run time."""
     import ast
 
     names: set[str] = set()
@@ -122,39 +122,39 @@ def _names_of(tree: Any) -> tuple[set[str], list[str], bool]:
         elif isinstance(statement, ast.Import | ast.ImportFrom):
             names |= {alias.asname or alias.name for alias in statement.names}
             is_open |= any(alias.name == "*" for alias in statement.names)
-        elif isinstance(statement, ast.For | ast.While):  # what a loop binds is seen when it runs
+        elif isinstance(statement, ast.For | ast.While):  # names that a loop binds are only known when it runs
             is_open = True
     return names, functions, is_open or "__getattr__" in names
 
 
 def _statements(block: Any) -> Iterator[Any]:
-    """A module's statements, those under an if, a try or a with among them."""
+    """The statements of a block, including those nested in if, try and with."""
     import ast
 
-    for part in ("body", "handlers", "orelse", "finalbody"):
-        for statement in getattr(block, part, ()):
+    for branch in ("body", "handlers", "orelse", "finalbody"):
+        for statement in getattr(block, branch, ()):
             yield statement
             if isinstance(statement, ast.If | ast.Try | ast.With | ast.ExceptHandler):
                 yield from _statements(statement)
 
 
-def load_function(place: Place) -> Callable[..., Any]:
-    """The function itself, its module imported. Raises FunctionFault."""
-    folder = str(place.file.parent if place.file else Path.cwd())
-    with _on_path(folder), contextlib.redirect_stdout(sys.stderr):
+def load_function(location: FunctionLocation) -> Callable[..., Any]:
+    """Import the module and return the function. Raises FunctionFault."""
+    folder = str(location.file.parent if location.file else Path.cwd())
+    with _importable_from(folder), contextlib.redirect_stdout(sys.stderr):
         try:
-            module = _of_file(place.file) if place.file else importlib.import_module(str(place.module))
+            module = _import_file(location.file) if location.file else importlib.import_module(str(location.module))
         except (Exception, SystemExit) as problem:
-            raise FunctionFault(f"importing it fails: {_in_words(problem, place)}") from problem
-    found: object = getattr(module, place.name, None)
-    if not callable(found):
-        kind = "not there" if found is None else f"{_a(type(found).__name__)}, no function"
-        raise FunctionFault(f"{place.name} is {kind}")
-    return found
+            raise FunctionFault(f"importing it fails: {_describe(problem, location)}") from problem
+    function: object = getattr(module, location.name, None)
+    if not callable(function):
+        kind = "not there" if function is None else f"{_a(type(function).__name__)}, no function"
+        raise FunctionFault(f"{location.name} is {kind}")
+    return function
 
 
-def _of_file(file: Path) -> Any:
-    """The module in a file, the same one for all that ask."""
+def _import_file(file: Path) -> Any:
+    """The module in a file, imported once: all callers share its state."""
     name = f"autotrain_llm_user_{file.stem}_{abs(hash(str(file))):x}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
@@ -170,8 +170,8 @@ def _of_file(file: Path) -> Any:
 
 
 @contextlib.contextmanager
-def _on_path(folder: str) -> Iterator[None]:
-    """With the folder as a place to import from, so that a file finds those beside it."""
+def _importable_from(folder: str) -> Iterator[None]:
+    """Put the folder on sys.path, so that a file can import others from its own folder."""
     sys.path.insert(0, folder)
     try:
         yield
@@ -181,91 +181,95 @@ def _on_path(folder: str) -> Iterator[None]:
 
 
 def call(
-    place: Place,
+    location: FunctionLocation,
     function: Callable[..., Any],
     prompts: Sequence[Any],
     completions: Sequence[str],
     columns: Mapping[str, Sequence[Any]],
 ) -> list[float]:
-    """A number for each completion: the function called by keyword with prompts, completions and each of the columns that it takes.
+    """Call the function and return one score per completion. It is given prompts, completions and the columns that it takes, by keyword.
 
-    What it prints goes to stderr. Raises FunctionFault.
+    Its standard output goes to stderr. Raises FunctionFault.
     """
-    given = {**columns, "prompts": list(prompts), "completions": list(completions)}
-    given = _taken(function, given, columns)
+    arguments = {**columns, "prompts": list(prompts), "completions": list(completions)}
+    arguments = _accepted_arguments(function, arguments, columns)
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            returned = function(**given)
+            returned = function(**arguments)
         except (Exception, SystemExit) as problem:
-            raise FunctionFault(f"raises {_in_words(problem, place)}") from problem
+            raise FunctionFault(f"raises {_describe(problem, location)}") from problem
     return _numbers(returned, completions)
 
 
 def first_call(written: str, parameter: str, row: Example, columns: Sequence[str]) -> Iterator[Finding]:
-    """What goes wrong when the function is loaded and called with two answers to one row, of which one says nothing."""
+    """Load the function and call it with two answers to one row, one of them empty; yield a finding if it fails."""
     try:
-        place = find_function(written, parameter)
-        given = {name: [row.extra.get(name)] * 2 for name in columns}
-        call(place, load_function(place), [row.prompt] * len(FIRST), FIRST, given)
+        location = find_function(written, parameter)
+        arguments = {name: [row.extra.get(name)] * 2 for name in columns}
+        call(location, load_function(location), [row.prompt] * len(PROBE_ANSWERS), PROBE_ANSWERS, arguments)
     except FunctionFault as fault:
         yield Finding(
-            f"{_flag(parameter)} {written}: {fault} (called with two answers to {row.file}, row {row.row}: {' and '.join(map(repr, FIRST))})",
-            fix=_columns_fix(fault.wants, columns, row)
-            if fault.wants
-            else f"a number for any text: def {place.name}(prompts, completions, **columns): return [0.0 for text in completions]",
+            f"{_flag(parameter)} {written}: {fault} (called with two answers to {row.file}, row {row.row}: {' and '.join(map(repr, PROBE_ANSWERS))})",
+            fix=_columns_fix(fault.missing_columns, columns, row)
+            if fault.missing_columns
+            else f"a number for any text: def {location.name}(prompts, completions, **columns): return [0.0 for text in completions]",
             parameters=(parameter,),
-            file=str(place.file) if place.file else None,
+            file=str(location.file) if location.file else None,
             code=FAILS,
         )
 
 
-def _columns_fix(wants: Sequence[str], columns: Sequence[str], row: Example) -> str:
-    """How a function comes by the columns that it wants: more in the rows, or another name in the function."""
-    near = {name: close for name in wants if (close := nearest(name, (*GIVEN, *columns), cutoff=0.7))}
+def _columns_fix(missing_columns: Sequence[str], columns: Sequence[str], row: Example) -> str:
+    """The fix for missing columns: add them to the rows, or rename the argument of the function."""
+    near = {name: close for name in missing_columns if (close := nearest(name, (*OWN_ARGUMENTS, *columns), cutoff=0.7))}
     renamed = "".join(
         f"call {name} {close} in the function, as it is called in the rows, or " for name, close in near.items()
     )
-    missing = " and ".join(wants)
-    named = "a column" if len(wants) == 1 else "columns"
-    return f"{renamed}add {named} {missing} to the rows of {row.file}, or give it a default in the function: {wants[0]}=None"
+    missing = " and ".join(missing_columns)
+    named = "a column" if len(missing_columns) == 1 else "columns"
+    return f"{renamed}add {named} {missing} to the rows of {row.file}, or give it a default in the function: {missing_columns[0]}=None"
 
 
-def _taken(function: Callable[..., Any], given: dict[str, Any], columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the arguments that the function has a place for."""
+def _accepted_arguments(
+    function: Callable[..., Any], arguments: dict[str, Any], columns: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The subset of the arguments that the function accepts. Raises FunctionFault if it requires others."""
     import inspect
 
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # some of what is written in C tells nothing
-        return given
+    except (TypeError, ValueError):  # functions written in C may have no signature
+        return arguments
     kinds = inspect.Parameter
-    if any(one.kind is kinds.VAR_KEYWORD for one in parameters):
-        taken = given
+    if any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters):
+        accepted = arguments
     else:
-        taken = {one.name: given[one.name] for one in parameters if one.name in given}
+        accepted = {
+            parameter.name: arguments[parameter.name] for parameter in parameters if parameter.name in arguments
+        }
     needed = [
-        one.name
-        for one in parameters
-        if one.default is kinds.empty and one.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
+        parameter.name
+        for parameter in parameters
+        if parameter.default is kinds.empty and parameter.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
     ]
-    missing = [name for name in needed if name not in given]
+    missing = [name for name in needed if name not in arguments]
     if missing:
-        there = ", ".join((*GIVEN, *columns))
-        raise FunctionFault(f"wants {', '.join(missing)}, and what there is to give is: {there}", missing)
-    return taken
+        available = ", ".join((*OWN_ARGUMENTS, *columns))
+        raise FunctionFault(f"requires {', '.join(missing)}; the available arguments are: {available}", missing)
+    return accepted
 
 
 def _numbers(returned: Any, completions: Sequence[str]) -> list[float]:
     count = len(completions)
-    wanted = f"a list of {count} numbers, one for each completion"
+    expected = f"a list of {count} numbers, one for each completion"
     if isinstance(returned, str | bytes | Mapping) or not hasattr(returned, "__iter__"):
-        raise FunctionFault(f"returns {_a(type(returned).__name__)}, not {wanted}")
+        raise FunctionFault(f"returns {_a(type(returned).__name__)}, not {expected}")
     try:
         values = list(returned)
-    except TypeError as problem:  # an array of no dimension
-        raise FunctionFault(f"returns {_a(type(returned).__name__)} without a length, not {wanted}") from problem
+    except TypeError as problem:  # an array of zero dimensions
+        raise FunctionFault(f"returns {_a(type(returned).__name__)} without a length, not {expected}") from problem
     if len(values) != count:
-        raise FunctionFault(f"returns {len(values)} {'value' if len(values) == 1 else 'values'}, not {wanted}")
+        raise FunctionFault(f"returns {len(values)} {'value' if len(values) == 1 else 'values'}, not {expected}")
     return [_number(value, text) for value, text in zip(values, completions, strict=True)]
 
 
@@ -279,15 +283,15 @@ def _number(value: Any, text: str) -> float:
     return number
 
 
-def _in_words(problem: BaseException, place: Place) -> str:
-    """An exception and where in the user's own file it came from."""
+def _describe(problem: BaseException, location: FunctionLocation) -> str:
+    """An exception in one line, with the line of the user's file that raised it."""
     import traceback
 
     frames = traceback.extract_tb(problem.__traceback__)
-    own = [frame for frame in frames if place.file is not None and frame.filename == str(place.file)]
-    where = f" ({place.file.name if place.file else ''}, line {own[-1].lineno})" if own else ""
-    said = str(problem).strip().split("\n")[0]
-    return f"{type(problem).__name__}{': ' + said if said else ''}{where}"
+    own = [frame for frame in frames if location.file is not None and frame.filename == str(location.file)]
+    where = f" ({location.file.name if location.file else ''}, line {own[-1].lineno})" if own else ""
+    message = str(problem).strip().split("\n")[0]
+    return f"{type(problem).__name__}{': ' + message if message else ''}{where}"
 
 
 def _a(name: str) -> str:
@@ -299,4 +303,4 @@ def _flag(parameter: str) -> str:
 
 
 def _refused(parameter: str, message: str, fix: str | None) -> Refused:
-    return Refused([Finding(f"{_flag(parameter)}: {message}", fix, (parameter,), code=NOT_THERE)])
+    return Refused([Finding(f"{_flag(parameter)}: {message}", fix, (parameter,), code=NOT_FOUND)])

@@ -1,6 +1,6 @@
-"""Everything that one command has to look up before it can be planned: the machine, the output folder, the models and the rows.
+"""Everything that one command looks up before it is planned: the machine, the output folder, the models and the rows.
 
-Each part is looked up when it is first needed and only once. A part that can't be had is None, and why is in `findings`.
+Each is looked up on first use and only once. A value that can't be looked up is None, and the reasons are in `findings`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class RunContext:
-    """The machine and the output folder, with the `models` and the `data` of one command; what is read most often is an attribute here."""
+    """The machine, the output folder, the `models` and the `data` of one command. The attributes that are read most often are repeated here."""
 
     def __init__(self, config: Config, machine: Machine | None = None, progress: Progress | None = None) -> None:
         self.config = config
@@ -44,8 +44,8 @@ class RunContext:
         return texts(self.dataset) if self.dataset is not None else None
 
     def reuse_from(self, earlier: RunContext) -> None:
-        """Take over what an earlier command of this process has looked up, where this one would look up the same. Its findings are not taken
-        over: they were reported with the earlier command."""
+        """Reuse what an earlier command of this process has looked up, where this one would look up the same. Findings are not copied: they
+        were reported with the earlier command."""
         config, before = self.config, earlier.config
         if (config.target_memory, config.dry_run) == (before.target_memory, before.dry_run):
             self.machine = self.data.machine = earlier.machine

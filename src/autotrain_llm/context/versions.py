@@ -1,4 +1,4 @@
-"""The versions of what decides what a run computes, without importing any of it."""
+"""Versions of the libraries that determine the results of a run, read without importing them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "t
 
 
 def versions() -> dict[str, str]:
-    """This package, Python, and the libraries."""
+    """Versions of this package, Python and the libraries, by name."""
     installed = {package: version for package in PACKAGES if (version := version_of(package)) is not None}
     return {"autotrain-llm": VERSION, "python": platform.python_version(), **installed}
 
 
 def version_of(package: str) -> str | None:
-    """The version of an installed package, as its metadata has it; None where it isn't installed."""
+    """The version of an installed package, from its metadata; None if it isn't installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

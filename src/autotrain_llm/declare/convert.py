@@ -99,15 +99,15 @@ def _float(param: Param, raw: Any) -> float:
     return float(_number(raw, "a number"))
 
 
-def _number(raw: Any, wanted: str) -> float:
+def _number(raw: Any, expected: str) -> float:
     if isinstance(raw, bool):
-        raise BadValue(wanted)
+        raise BadValue(expected)
     try:
         number = float(str(raw).strip().replace("_", ""))
     except ValueError:
-        raise BadValue(wanted) from None
+        raise BadValue(expected) from None
     if number in (float("inf"), float("-inf")) or number != number:
-        raise BadValue(wanted)
+        raise BadValue(expected)
     return number
 
 

@@ -13,15 +13,15 @@ def load_json(text: str) -> Any:
     """What a JSON text holds. Raises ValueError where it is none; a key that stands twice in one object is none, as in YAML."""
     import json
 
-    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        held: dict[str, Any] = {}
+    def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members: dict[str, Any] = {}
         for key, value in pairs:
-            if key in held:
-                raise ValueError(f"{key} stands twice in one object, as {held[key]!r} and as {value!r}")
-            held[key] = value
-        return held
+            if key in members:
+                raise ValueError(f"{key} stands twice in one object, as {members[key]!r} and as {value!r}")
+            members[key] = value
+        return members
 
-    return json.loads(text, object_pairs_hook=made)
+    return json.loads(text, object_pairs_hook=build_object)
 
 
 def load_yaml(text: str) -> Any:

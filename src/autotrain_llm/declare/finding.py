@@ -39,8 +39,8 @@ class Finding(Record):
         def __init__(self, *positional, **named):
             super().__init__(*positional, **named)
             if self.changes:
-                said = ", ".join(part for part in (in_words(self.changes), self.otherwise) if part)
-                self.__dict__["fix"] = said
+                fix = ", ".join(part for part in (in_words(self.changes), self.otherwise) if part)
+                self.__dict__["fix"] = fix
 
     def __hash__(self) -> int:
         return hash((self.code, self.message, self.parameters, self.file, self.row))

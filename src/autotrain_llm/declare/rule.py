@@ -68,17 +68,17 @@ class Rule(Record):
         """What it reads, by name; a group of parameters is the configuration."""
         return frozenset("config" if group else name for name, group in self.arguments.items())
 
-    def check(self, known: Mapping[str, Any]) -> Iterator[Finding]:
+    def check(self, inputs: Mapping[str, Any]) -> Iterator[Finding]:
         """Run it on what is known. Its findings carry its code and, unless they are warnings already, its severity."""
         assert self.function is not None, f"{self.code} is found while reading, and has nothing to check"
         yield from self.apply(
-            **{name: known["config"][group] if group else known[name] for name, group in self.arguments.items()}
+            **{name: inputs["config"][group] if group else inputs[name] for name, group in self.arguments.items()}
         )
 
-    def apply(self, **facts: Any) -> Iterator[Finding]:
+    def apply(self, **inputs: Any) -> Iterator[Finding]:
         """Its function's findings on these facts."""
         assert self.function is not None
-        for finding in self.function(**facts):
+        for finding in self.function(**inputs):
             severity = finding.severity if finding.severity != ERROR else self.severity
             yield finding.replace(code=finding.code or self.code, severity=severity)
 

@@ -50,7 +50,7 @@ def settings() -> list[Param]:
 def _accepted() -> dict[str, str]:
     renamed = {old: f"Accepted for {new}." for old, new in RENAMED.items()}
     return renamed | {
-        accepted.name: f"Accepted: {accepted.says or 'stands for other parameters'}." for accepted in ACCEPTED
+        accepted.name: f"Accepted: {accepted.warning or 'stands for other parameters'}." for accepted in ACCEPTED
     }
 
 

@@ -55,14 +55,14 @@ def teacher_weights(config: Config, context: RunContext, *, half: bool) -> int:
         return 0
     table = (metadata.embedding_rows or 0) * (metadata.hidden_size or 0)
     tables = table * (1 if metadata.is_tied else 2)
-    each = SIZES.get(metadata.dtype or "", 4.0)
+    bytes_each = SIZES.get(metadata.dtype or "", 4.0)
     if config.teacher_quantization:
-        return int(INT4 * max(0, metadata.parameters - tables) + max(each, 2.0) * tables)
+        return int(INT4 * max(0, metadata.parameters - tables) + max(bytes_each, 2.0) * tables)
     if not half:
         return int(
-            (4.0 if metadata.dtype == "float16" and not context.machine.has_cuda else each) * metadata.parameters
+            (4.0 if metadata.dtype == "float16" and not context.machine.has_cuda else bytes_each) * metadata.parameters
         )
     # A head that is the embedding too is rounded in a copy of its own.
-    rounded_head = 2 * table if each > 2 and metadata.is_tied else 0
+    rounded_head = 2 * table if bytes_each > 2 and metadata.is_tied else 0
     unrounded = table if metadata.is_tied else tables - table
-    return int(min(each, 2.0) * (metadata.parameters - unrounded) + each * unrounded) + rounded_head
+    return int(min(bytes_each, 2.0) * (metadata.parameters - unrounded) + bytes_each * unrounded) + rounded_head

@@ -216,8 +216,10 @@ def _reference(config: Config, context: RunContext, schedule: SchedulePlan, memo
 def _layout(config: Config, context: RunContext) -> LayoutPlan:
     """One flat stream where the architecture is known to keep rows apart in it, else padded."""
     packing = bool(config.applies("packing") and config[Sft].packing)
-    known = {"model_type": "llama"} if context.is_scratch else (context.model.config if context.model else None) or {}
-    apart, reason = keeps_rows_apart(known)
+    metadata = (
+        {"model_type": "llama"} if context.is_scratch else (context.model.config if context.model else None) or {}
+    )
+    apart, reason = keeps_rows_apart(metadata)
     if apart and config.applies("model_ref") and context.reference is not None:
         apart, reason = keeps_rows_apart(context.reference.config or {})
     if apart and context.teacher is not None and config.distill_alpha > 0:

@@ -38,8 +38,8 @@ SHARE = 0.9  # of the device, beyond which activations are computed twice unless
 MIN_GAIN = 0.03  # of what the run takes itself: flags that save less are not shown
 OPTIMIZER_STATES = {"sgd": 0, "adafactor": 0, "adamw_bnb_8bit": 0.5, "paged_adamw_8bit": 0.5}
 SUMMED = ("documents", "conversations")  # rows whose loss is a plain sum over tokens
-ITEMS_LOOKED_AT = 1_000_000
-EPOCHS_LOOKED_AT = 16
+MAX_ITEMS = 1_000_000
+MAX_EPOCHS = 16
 SHORTEST, LARGEST = 16, 1 << 20
 RANKS = (4, 8, 16, 32, 64, 128, 256)
 
@@ -55,7 +55,7 @@ class Batch:
     mean: float
 
     @property
-    def unlike(self) -> float:
+    def shortfall(self) -> float:
         """By what share of the largest batch the mean one is smaller."""
         return 1 - self.mean / self.tokens if self.tokens else 0.0
 
@@ -126,21 +126,21 @@ class Memory:
         adapter = adapter_of(self.context.model, shape, config) if config.peft else None
         weight = 2.0 if adapter and self.computes_in == "bf16" and not self.context.is_scratch else 4.0
         scores = spec.rows == "scored"
-        beside, before = self._beside(shape, config, adapter, weight)
+        resident, precompute_bytes = self._other_models(shape, config, adapter, weight)
         statistics = self.context.prepared.statistics if self.context.prepared else {}
         share = 1.0 if spec.samples else statistics.get("trained_token_share") or 1.0
-        written, no_grad_tokens = self._written(config), self._no_grad_tokens(config, batch, full)
-        unlike = min(1.0, batch.unlike / estimate.ALL_UNLIKE) if self.half and not cuda else 0.0
+        answers_at_once, no_grad_tokens = self._answers_at_once(config), self._no_grad_tokens(config, batch, full)
+        shortfall = min(1.0, batch.shortfall / estimate.SHORTFALL_OF_DISTINCT_SHAPES) if self.half and not cuda else 0.0
         several = self.processes > 1
         if several and config.distributed_backend == "ddp":
-            beside["buckets of gradients"] = 4 * estimate.trainable_values(shape, adapter)
+            resident["buckets of gradients"] = 4 * estimate.trainable_values(shape, adapter)
         second, second_adapter = self._second(shape, config, adapter)
         return estimate.Run(
             tokens=batch.tokens,
             targets=0 if scores else max(1, math.ceil(share * batch.tokens)),
             row=batch.row,
             span=batch.span,
-            unlike=batch.unlike,
+            shortfall=batch.shortfall,
             device="cuda" if cuda else "cpu",
             half=self.half,
             padded=self.layout.name == "padded",
@@ -153,16 +153,18 @@ class Memory:
             adapter=adapter,
             scores=scores,
             by_token=not scores and spec.rows not in SUMMED,
-            taught=self._teachers_width(config),
+            teacher_hidden_size=self._teachers_width(config),
             second=second,
             second_adapter=second_adapter,
             merges=bool(adapter and config.merge_adapter),
             no_grad_tokens=no_grad_tokens,
-            kernels=int(unlike * self._kernels(config, batch.tokens, no_grad_tokens)),
-            before=before,
-            cached=int(written * (self._longest(config) + CACHE_GROWTH) * self._cached_token(shape)),
-            written=written,
-            beside=beside,
+            kernels=int(shortfall * self._kernels(config, batch.tokens, no_grad_tokens)),
+            precompute_bytes=precompute_bytes,
+            kv_cache_bytes=int(
+                answers_at_once * (self._longest(config) + CACHE_GROWTH) * self._kv_bytes_of_token(shape)
+            ),
+            answers_at_once=answers_at_once,
+            resident=resident,
             shards=self.processes if config.distributed_backend == "fsdp" and several else 1,
         )
 
@@ -193,11 +195,11 @@ class Memory:
             return decide_phases(config, self.schedule.rows, self.processes).batches
         return config.gradient_accumulation
 
-    def _beside(
+    def _other_models(
         self, shape: estimate.Shape, config: Config, adapter: estimate.Adapter | None, weight: float
     ) -> tuple[dict[str, int], int]:
         """What other models take all the time, by name; and what one takes before the first step and no longer."""
-        context, found, before = self.context, {}, 0
+        context, found, precompute_bytes = self.context, {}, 0
         if config.applies("model_ref"):
             decided = decide_reference(config, context, self.schedule.epochs, short_of_memory=self.short_for_reference)
             if decided.kind == ANOTHER_MODEL:
@@ -210,7 +212,7 @@ class Memory:
             found["reference"] = _copied(shape, anchor.kind, adapter, weight, half=self.half)
         teacher = teacher_weights(config, context, half=self.half)
         if teacher and config.distill_cache:
-            before = teacher
+            precompute_bytes = teacher
         elif teacher:
             found["teacher"] = teacher
         rewards = [context.models.secondary("rl_reward_model_path", source) for source in reward_models(config)]
@@ -221,7 +223,7 @@ class Memory:
             )
         if config.trainer_spec.samples and config.rl_generation == "vllm":
             found["vLLM"] = int(VLLM_SHARE * self.machine.device_memory)
-        return {name: size for name, size in found.items() if size}, before
+        return {name: size for name, size in found.items() if size}, precompute_bytes
 
     def _teachers_width(self, config: Config) -> int | None:
         """How wide the teacher's hidden states are, where its logits are made beside the student's."""
@@ -238,8 +240,8 @@ class Memory:
         total = int(prepared.statistics["total_tokens"])
         if config.applies("model_ref"):
             decided = decide_reference(config, context, self.schedule.epochs, short_of_memory=self.short_for_reference)
-            beside = 2 * batch.tokens if config.applies("kto_beta") else batch.tokens  # kto: mismatched answers too
-            tokens.append(min(NO_GRAD_TOKENS, total) if decided.when == BEFOREHAND else beside)
+            resident = 2 * batch.tokens if config.applies("kto_beta") else batch.tokens  # kto: mismatched answers too
+            tokens.append(min(NO_GRAD_TOKENS, total) if decided.when == BEFOREHAND else resident)
         if config.trainer_spec.samples:
             phase = decide_phases(config, self.schedule.rows, self.processes)
             answers = phase.prompts_of_phase * phase.answers_each * self._longest(config)
@@ -252,7 +254,7 @@ class Memory:
             tokens.append(self._largest(config, prepared.valid, size, 1, None, full).tokens)
         return max(tokens)
 
-    def _written(self, config: Config) -> int:
+    def _answers_at_once(self, config: Config) -> int:
         """How many answers are written at once."""
         if not config.trainer_spec.samples or config.rl_generation == "vllm":
             return 0
@@ -260,7 +262,7 @@ class Memory:
         answers = math.ceil(phase.prompts_of_phase * phase.answers_each / self.processes)
         return min(answers, sequences_at_once(config, self.context))
 
-    def _cached_token(self, shape: estimate.Shape) -> int:
+    def _kv_bytes_of_token(self, shape: estimate.Shape) -> int:
         """Bytes of the keys and values of one token, in the type of attention."""
         return 2 * shape.layers * shape.keys * (2 if self.half else 4)
 
@@ -301,7 +303,7 @@ class Memory:
         left = self.schedule.steps * accumulated * together
         epochs = math.ceil(self.schedule.epochs) if seed is not None else 1
         found: list[Batch] = []
-        for epoch in range(max(1, min(epochs, EPOCHS_LOOKED_AT, ITEMS_LOOKED_AT // len(rows)))):
+        for epoch in range(max(1, min(epochs, MAX_EPOCHS, MAX_ITEMS // len(rows)))):
             lengths, prompts = self._ordered(rows, seed, epoch)
             count = len(lengths) if seed is None else min(left, len(lengths))
             clipped = lengths[:count].clip(max=limit), prompts[:count].clip(max=limit)
@@ -351,7 +353,7 @@ class Memory:
         if config.batch_size > 1:
             yield self._halved(config.batch_size // 2)
         yield from self._shorter(self._longest(config) // 2)
-        yield from self._less_beside()
+        yield from self._less_resident()
         yield from self._smaller_weights()
 
     def _halved(self, size: int) -> dict[str, Any]:
@@ -368,7 +370,7 @@ class Memory:
         if self.config.trainer_spec.samples and self.config.rl_max_new_tokens > SHORTEST:
             yield {"rl_max_new_tokens": self.config.rl_max_new_tokens // 2}
 
-    def _less_beside(self) -> Iterator[dict[str, Any]]:
+    def _less_resident(self) -> Iterator[dict[str, Any]]:
         config = self.config
         if config.applies("rl_value_model") and config[Ppo].rl_value_model in (SEPARATE, OF_REWARD):
             yield {"rl_value_model": SHARED if config[Ppo].rl_value_model == SEPARATE else CORRECTED}
@@ -419,7 +421,7 @@ class Memory:
         config = self.config
         if not checkpointing:
             yield {"gradient_checkpointing": True}
-        yield from self._less_beside()
+        yield from self._less_resident()
         size = config.batch_size // 2
         while size:
             yield self._halved(size)
@@ -529,8 +531,8 @@ def model_shape(context: RunContext) -> estimate.Shape | None:
 
 def metadata_shape(metadata: ModelMetadata) -> estimate.Shape | None:
     """The sizes of a model as its files tell them; of experts, those that a token is sent to."""
-    hidden, layers, words = metadata.hidden_size, metadata.layers, metadata.vocab_size
-    if not hidden or not layers or not words or metadata.parameters is None:
+    hidden, layers, vocab_size = metadata.hidden_size, metadata.layers, metadata.vocab_size
+    if not hidden or not layers or not vocab_size or metadata.parameters is None:
         return None
     experts = metadata.number("num_experts_per_tok") or 1
     inner = experts * (metadata.number("moe_intermediate_size") or metadata.intermediate_size or 4 * hidden)
@@ -539,7 +541,7 @@ def metadata_shape(metadata: ModelMetadata) -> estimate.Shape | None:
     keys = (metadata.number("num_key_value_heads") or heads) * size
     gated = metadata.setting("hidden_act", "hidden_activation") in ("silu", "gelu_pytorch_tanh", "swish")
     return estimate.Shape(
-        metadata.parameters, hidden, inner, layers, words, heads * size, keys, heads, gated, metadata.is_tied
+        metadata.parameters, hidden, inner, layers, vocab_size, heads * size, keys, heads, gated, metadata.is_tied
     )
 
 

@@ -18,12 +18,12 @@ WARM = {"cpu": 40 * MEBI, "cuda": 72 * MEBI}
 # and where batches are of unlike size each brings shapes of its own. The library (oneDNN) keeps the latest 1024. Here it keeps what one step
 # needs, which all layers share, and little more: outside of attention 15 to 20, and in attention, whose blocks get narrower as rows get longer,
 # 42 for rows of 1024 and 318 tokens. With fewer than a step needs, every layer would compile them again.
-KERNEL, KERNELS_BESIDE, TOKENS_OF_A_KERNEL, USUAL_ROW, MOST_KERNELS = 0.6 * MEBI, 40, 24, 1024, 1024
-ALL_UNLIKE = 0.1  # share by which the mean batch is smaller, from which on hardly a shape comes twice
+KERNEL, KERNELS_OUTSIDE_ATTENTION, TOKENS_OF_A_KERNEL, USUAL_ROW, MOST_KERNELS = 0.6 * MEBI, 40, 24, 1024, 1024
+SHORTFALL_OF_DISTINCT_SHAPES = 0.1  # share by which the mean batch is smaller, from which on hardly a shape comes twice
 # Fragmentation of the C library's heap, as a share of what all layers keep: memory freed between tensors that live on can't hold the next
 # aligned block of the same size. Half precision makes more short-lived copies, batches of different size reuse less of what was freed, and
 # checkpointing frees more of it together. A GPU's allocator reuses blocks of the same size and has no such share.
-FRAGMENTATION, FRAGMENTATION_FP32, CHECKPOINTED_SHARE, UNLIKE = 0.42, 0.2, 0.7, 2.0
+FRAGMENTATION, FRAGMENTATION_FP32, CHECKPOINTED_SHARE, SHORTFALL_FRAGMENTATION = 0.42, 0.2, 0.7, 2.0
 # What training goes by as well (run/flat/):
 # Tokens whose logits are held at once. On a processor the size hardly matters between 256 and 1024; below, the matrix products
 # get slower, above, a tile leaves the cache. On a GPU the tile is what keeps the logits below this many bytes in float32.
@@ -42,7 +42,7 @@ SCORE_BUFFERS = 3  # each holds a block's attention scores; all blocks and layer
 # backward of 4,096 tokens in rows of 65 took 21.9 ms to their 30.5, in rows of 100 24.8 to 25.9, of 130 28.5 to 24.7, of 250 37.3 to 27.9.
 SHORT_SPAN = 128
 # Of a GPU's tile whose logits are compared with a teacher's, a part in so many is in float32 at a time, and in so many tensors.
-TAUGHT_PARTS, TAUGHT_TENSORS = 4, 7
+TEACHER_PARTS, TEACHER_TENSORS = 4, 7
 NF4, INT8 = 0.52, 1.02  # bytes of a quantised weight with its share of the scales
 
 
@@ -87,10 +87,10 @@ class Adapter:
 @dataclass(frozen=True)
 class Run:
     """How a run computes. `tokens` and `targets` are those of its largest batch, `row` the longest row of it, `span` the tokens of a token's row in the
-    mean, `unlike` by what share of it the mean batch
-    is smaller; `beside` is what else lies
-    in memory all the time, by name, `before` the bytes of a model that is let go before the first step. `by_token` is an objective of each token's log-probability. `no_grad_tokens` are tokens of the largest
-    batch without gradients; `shards` among how many processes weights, gradients and states are shared out; `cached` the bytes of keys and values of
+    mean, `shortfall` by what share of it the mean batch
+    is smaller; `resident` is what else lies
+    in memory all the time, by name, `precompute_bytes` the bytes of a model that is let go before the first step. `by_token` is an objective of each token's log-probability. `no_grad_tokens` are tokens of the largest
+    batch without gradients; `shards` among how many processes weights, gradients and states are shared out; `kv_cache_bytes` the bytes of keys and values of
     answers that are written; `kernels` how many compiled for a shape are kept; `states` the values that the optimizer keeps of each that is trained.
     `second` is a backbone that is trained beside the model's own, `second_adapter` what of it is trained where that is not all."""
 
@@ -98,7 +98,7 @@ class Run:
     targets: int
     row: int = 0
     span: float = 0.0
-    unlike: float = 0.0
+    shortfall: float = 0.0
     device: str = "cpu"
     half: bool = False
     padded: bool = False
@@ -111,17 +111,17 @@ class Run:
     adapter: Adapter | None = None
     scores: bool = False
     by_token: bool = False
-    taught: int | None = None
+    teacher_hidden_size: int | None = None
     second: Shape | None = None
     second_adapter: Adapter | None = None
     merges: bool = False
     shards: int = 1
     no_grad_tokens: int = 0
-    before: int = 0
-    cached: int = 0
-    written: int = 0
+    precompute_bytes: int = 0
+    kv_cache_bytes: int = 0
+    answers_at_once: int = 0
     kernels: int = 0
-    beside: dict[str, int] = field(default_factory=dict)
+    resident: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
     always = _always(shape, run)
     kept, entry = kept_by_layer(shape, run) * run.tokens, layer_input_bytes(shape, run) * run.tokens
     forward, backward = forward_bytes(shape, run), backward_bytes(shape, run) * run.tokens
-    held = gradients_held(shape, run) if run.accumulates else 0
-    whole = gradients_held(shape, run)
+    accumulated = gradients_held(shape, run) if run.accumulates else 0
+    gradients = gradients_held(shape, run)
     head = head_bytes(shape, run)
     rounded = rounded_weights(shape, run)
     all_kept = (
@@ -158,20 +158,25 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
     found = [
         Peak(
             "when the loss is computed",
-            {**always, "gradients": held, "rounded weights": rounded, "activations": all_kept, "head": head},
+            {**always, "gradients": accumulated, "rounded weights": rounded, "activations": all_kept, "head": head},
         ),
         Peak(
             "when the last layer goes backward",
             {
                 **always,
-                "gradients": held + _of_head(shape, run),
+                "gradients": accumulated + _head_gradient(shape, run),
                 "rounded weights": 0 if run.checkpointing else rounded,
                 "activations": all_kept + (one_layer if run.checkpointing else backward),
             },
         ),
         Peak(
             "when the first layer goes backward",
-            {**always, "gradients": whole, "activations": one_layer + entry, "head": _beside_the_table(shape, run)},
+            {
+                **always,
+                "gradients": gradients,
+                "activations": one_layer + entry,
+                "head": _tied_embedding_gradient(shape, run),
+            },
         ),
     ]
     if run.no_grad_tokens:
@@ -179,13 +184,13 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
         no_grad_head = head_bytes(
             shape, replace(run, tokens=run.no_grad_tokens, targets=run.no_grad_tokens), gradients=False
         )
-        if run.before:
-            without |= {"teacher": run.before, "optimizer": 0}
-        name = "when the teacher is asked" if run.before else "when rows are read without learning"
+        if run.precompute_bytes:
+            without |= {"teacher": run.precompute_bytes, "optimizer": 0}
+        name = "when the teacher is asked" if run.precompute_bytes else "when rows are read without learning"
         found.append(Peak(name, {**always, **without, "head": no_grad_head}))
-    if run.written:
-        logits = run.written * shape.vocabulary * (3 * FLOAT)
-        parts = {"rounded weights": rounded, "answers that are written": run.cached, "head": logits}
+    if run.answers_at_once:
+        logits = run.answers_at_once * shape.vocabulary * (3 * FLOAT)
+        parts = {"rounded weights": rounded, "answers that are written": run.kv_cache_bytes, "head": logits}
         found.append(Peak("when answers are written", {**always, **parts}))
     if run.merges:
         merged = {**always, "weights": FLOAT * shape.parameters}
@@ -204,7 +209,7 @@ def _always(shape: Shape, run: Run) -> dict[str, int]:
         "kernels": WARM[run.device] + int(KERNEL * run.kernels),
         "weights": (weight_bytes(shape, run) + adapter + second) // run.shards,
         "optimizer": int(FLOAT * run.states * trained) // run.shards,
-        **run.beside,
+        **run.resident,
         "rooms of attention": SCORE_BUFFERS * HALF * BLOCK_SCORES if _in_blocks(run) else 0,
         "holes in the heap": fragmentation(shape, run),
     }
@@ -212,7 +217,7 @@ def _always(shape: Shape, run: Run) -> dict[str, int]:
 
 def kernels_kept(tokens: int, row: int) -> int:
     """How many compiled kernels a step with so many tokens, in rows of up to `row`, needs to be kept."""
-    return min(MOST_KERNELS, KERNELS_BESIDE + int(tokens / TOKENS_OF_A_KERNEL * max(1.0, row / USUAL_ROW)))
+    return min(MOST_KERNELS, KERNELS_OUTSIDE_ATTENTION + int(tokens / TOKENS_OF_A_KERNEL * max(1.0, row / USUAL_ROW)))
 
 
 def fragmentation(shape: Shape, run: Run) -> int:
@@ -222,12 +227,12 @@ def fragmentation(shape: Shape, run: Run) -> int:
     share = (
         (FRAGMENTATION if run.half else FRAGMENTATION_FP32)
         * (CHECKPOINTED_SHARE if run.checkpointing else 1)
-        * (1 + UNLIKE * run.unlike)
+        * (1 + SHORTFALL_FRAGMENTATION * run.shortfall)
     )
-    return int(share * kept_by_layers(shape, run, _kept_beside_shares))
+    return int(share * kept_by_layers(shape, run, _kept_without_probabilities))
 
 
-def _kept_beside_shares(shape: Shape, run: Run) -> int:
+def _kept_without_probabilities(shape: Shape, run: Run) -> int:
     """What a layer keeps without attention probabilities, which are few, large and of one size in each layer: they don't fragment the heap."""
     return kept_by_layer(shape, run) - (attention_probabilities_bytes(shape, run) if _in_blocks(run) else 0)
 
@@ -354,47 +359,47 @@ def head_bytes(shape: Shape, run: Run, *, gradients: bool = True) -> int:
     if run.scores:
         return 0
     value = HALF if run.half else FLOAT
-    words = shape.vocabulary
+    vocab_size = shape.vocabulary
     trained = gradients and run.adapter is None
     rounded = HALF * shape.table if run.half and run.weight == FLOAT and not run.quantised else 0
     # A tile's share of the weight's gradient is added to the sum: on a processor rounded, on a GPU in float32.
     added = 0 if not run.half else HALF if run.device == "cpu" else FLOAT
     of_weight = shape.table * (FLOAT + added) if trained else 0
-    if run.padded and run.taught is None:
+    if run.padded and run.teacher_hidden_size is None:
         # Logits of every token, those of the targets in float32 with their logarithms; then these with their gradients.
-        forward = run.tokens * words * value + 2 * run.targets * words * FLOAT
-        backward = 3 * run.targets * words * FLOAT if gradients else 0
+        forward = run.tokens * vocab_size * value + 2 * run.targets * vocab_size * FLOAT
+        backward = 3 * run.targets * vocab_size * FLOAT if gradients else 0
         return rounded + of_weight + max(forward, backward)
-    rows = min(run.targets, tile(run.device, words))
+    rows = min(run.targets, tile(run.device, vocab_size))
     if run.device == "cpu":
-        logits = rows * words * value + min(CPU_PIECE, rows * words) * FLOAT
-    elif run.taught is None:
-        logits = rows * words * (value + 2 * FLOAT)
+        logits = rows * vocab_size * value + min(CPU_PIECE, rows * vocab_size) * FLOAT
+    elif run.teacher_hidden_size is None:
+        logits = rows * vocab_size * (value + 2 * FLOAT)
     else:
-        logits = rows * words * value + taught_rows(rows) * words * TAUGHT_TENSORS * FLOAT
-    if run.by_token and gradients and run.targets * words * value <= KEPT_BYTES:
-        logits += run.targets * words * value
-    if run.taught is not None:
-        logits += rows * words * value + run.targets * run.taught * FLOAT
+        logits = rows * vocab_size * value + taught_rows(rows) * vocab_size * TEACHER_TENSORS * FLOAT
+    if run.by_token and gradients and run.targets * vocab_size * value <= KEPT_BYTES:
+        logits += run.targets * vocab_size * value
+    if run.teacher_hidden_size is not None:
+        logits += rows * vocab_size * value + run.targets * run.teacher_hidden_size * FLOAT
     return rounded + of_weight + logits
 
 
-def tile(device: str, words: int) -> int:
+def tile(device: str, vocab_size: int) -> int:
     """Tokens whose logits, one for each of so many words, are held at once."""
-    return CPU_TILE if device == "cpu" else max(FEWEST_TILE, CUDA_TILE_BYTES // (FLOAT * words))
+    return CPU_TILE if device == "cpu" else max(FEWEST_TILE, CUDA_TILE_BYTES // (FLOAT * vocab_size))
 
 
 def taught_rows(rows: int) -> int:
     """Of so many tokens of a GPU's tile, those whose logits are compared with a teacher's at once."""
-    return min(rows, max(FEWEST_TILE, rows // TAUGHT_PARTS))
+    return min(rows, max(FEWEST_TILE, rows // TEACHER_PARTS))
 
 
-def _of_head(shape: Shape, run: Run) -> int:
+def _head_gradient(shape: Shape, run: Run) -> int:
     """The head's gradient, which waits for that of the embedding where they are one."""
     return 0 if run.adapter or run.scores else FLOAT * shape.table
 
 
-def _beside_the_table(shape: Shape, run: Run) -> int:
+def _tied_embedding_gradient(shape: Shape, run: Run) -> int:
     """The embedding's gradient is made whole before it is added to the head's."""
     return FLOAT * shape.table if shape.tied and not run.adapter and not run.scores else 0
 

@@ -11,22 +11,22 @@ ADAPTER_OFF = "the model without its adapter"
 ADAPTER_AS_IT_WAS = "the model with the adapter it began with"
 COPY = "a copy of the model as it was"
 BEFOREHAND = "once, before training"
-BESIDE = "beside each batch"
+ONLINE = "beside each batch"
 
 
 def decide_reference(config: Config, context: RunContext, epochs: float, *, short_of_memory: bool) -> ReferencePlan:
     """The plan's `reference`: its kind, the model it names, when it is computed, and why."""
     kind = reference_kind(config, context)
     if config.engine == "trl":
-        when, why = BESIDE, "as TRL's trainer does"
+        when, why = ONLINE, "as TRL's trainer does"
     elif config.trainer_spec.parts_pairs:
-        when, why = BESIDE, "each epoch mismatches other answers"
+        when, why = ONLINE, "each epoch mismatches other answers"
     elif epochs > 1:
         when, why = BEFOREHAND, f"every row is seen more than once ({epochs:g} epochs)"
     elif short_of_memory and kind in (ANOTHER_MODEL, COPY):
         when, why = BEFOREHAND, "memory would not hold a second model"
     else:
-        when, why = BESIDE, "no row is seen more than once"
+        when, why = ONLINE, "no row is seen more than once"
     return ReferencePlan(kind, config.model_ref, when, why)
 
 

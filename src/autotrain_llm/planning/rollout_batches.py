@@ -1,4 +1,4 @@
-"""Decide the rollouts of a policy: how answers are sampled and scored, how many at a time, and in how many steps they are trained on."""
+"""Decide the rollouts of a policy: how answers are sampled and scored, how many per rollout, and in how many steps they are trained on."""
 
 from __future__ import annotations
 
@@ -48,35 +48,35 @@ def decide_phases(config: Config, prompts: int, processes: int) -> RolloutSchedu
     each = config[Grpo].rl_num_generations if config.applies("rl_num_generations") else 1
     of_phase = max(1, min(config.rl_chunk_size // each, prompts))
     step = answers_of_step(config, processes)
-    parts = [min(of_phase, prompts - start) for start in range(0, prompts, of_phase)]
+    phases = [min(of_phase, prompts - start) for start in range(0, prompts, of_phase)]
     passes = config.rl_num_ppo_epochs
     return RolloutSchedulePlan(
         prompts=prompts,
         prompts_of_phase=of_phase,
         answers_each=each,
-        phases_of_epoch=len(parts),
+        phases_of_epoch=len(phases),
         passes=passes,
         answers_of_step=step,
         batch_size=min(config.batch_size, math.ceil(step / processes)),
         batches=math.ceil(step / (config.batch_size * processes)),
-        steps_of_epoch=sum(passes * steps_of_pass(part * each, step) for part in parts),
+        steps_of_epoch=sum(passes * steps_of_pass(phase * each, step) for phase in phases),
     )
 
 
 def answers_of_step(config: Config, processes: int) -> int:
-    """`--rl-mini-batch-size`, unless accumulation alone was said."""
+    """Answers of one optimizer step: `--rl-mini-batch-size`, unless only `--gradient-accumulation` was given."""
     accumulated = config.batch_size * config.gradient_accumulation * processes
-    given = config.given("gradient_accumulation") and not config.given("rl_mini_batch_size")
-    return accumulated if given else config.rl_mini_batch_size
+    uses_accumulation = config.given("gradient_accumulation") and not config.given("rl_mini_batch_size")
+    return accumulated if uses_accumulation else config.rl_mini_batch_size
 
 
 def steps_of_pass(answers: int, of_step: int) -> int:
-    """Optimizer steps of one pass over these answers, which are shared out among them evenly."""
+    """Optimizer steps of one pass over these answers, which are split evenly among the steps."""
     return math.ceil(answers / of_step)
 
 
 def decide_anchor(config: Config, context: RunContext) -> ReferencePlan | None:
-    """What a policy is held to, the model as it was; None where nothing holds it."""
+    """The reference of the KL penalty, the policy before training; None where there is no penalty."""
     if config.rl_kl_coef == 0 and config.rl_kl_target is None:
         return None
     return ReferencePlan(reference_kind(config, context), None, EACH_PHASE, "answers are new in each phase")

@@ -53,8 +53,8 @@ def to_json(value: Any) -> Any:
 
 def from_json(cls: type[T], document: Any, path: str = "") -> T:
     """The object of which `to_json` made this. Raises BadDocument for a key that is missing, unknown, or of another type."""
-    made: T = _read(cls, document, path or cls.__name__.lower())
-    return made
+    value: T = _read(cls, document, path or cls.__name__.lower())
+    return value
 
 
 def _read(hint: Any, document: Any, path: str) -> Any:

@@ -73,7 +73,7 @@ def test_something_has_to_score(trainer, prompts, light_llama):
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("score", "names no function"),
+        ("score", "is not the name of a function"),
         ("{folder}/scorer.py:score", "there is no file"),
         ("{folder}/scorers.py:scored", "has no function scored"),
         ("{folder}/scorers.py:LIMIT", "has no function LIMIT"),
@@ -113,7 +113,7 @@ def test_the_nearest_name_is_offered(tmp_path, prompts, light_llama):
         ),
         ("def score(completions, **rest):\n    return [t.split()[0] for t in completions]\n", "IndexError"),
         ("def score(completions, **rest):\n    exit(3)\n", "SystemExit"),
-        ("def score(completions, solution):\n    return [1.0] * 2\n", "wants solution, and what there is to give is"),
+        ("def score(completions, solution):\n    return [1.0] * 2\n", "requires solution"),
         ("import no_such_package_here\ndef score(**rest):\n    return []\n", "importing it fails: ModuleNotFoundError"),
         ("def made():\n    return 3\nscore = made()\n", "score is an int, no function"),
     ],

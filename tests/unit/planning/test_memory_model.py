@@ -187,7 +187,7 @@ def test_a_teachers_logits_take_what_is_said_of_a_gpu(
             distillation_loss(
                 hidden, Head(weight, None, LogitTransform()), labels, DistillTarget(heard, divergence, 2.0, 0.5, words)
             )
-    run = Run(targets, targets, device="cuda", taught=width)
+    run = Run(targets, targets, device="cuda", teacher_hidden_size=width)
     assert estimate.head_bytes(Shape(0, width, 0, 1, words), run) == pytest.approx(counting.most, rel=0.08)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.config.metric_choice import can_be_best_at, in_full, so_that_it_is_reported
+from autotrain_llm.config.metric_choice import checkpoint_metrics, in_full, suggest_metric_fix
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.example import SFT, Example
 from autotrain_llm.declare.finding import WARNING, Finding, in_words
@@ -68,7 +68,7 @@ def the_checkpoint_metric_must_be_measured(config: Config, trainer: Trainer) -> 
     Fix: one of the trainer's metrics, or of those that `--use-enhanced-eval` adds. With `--engine trl` only the loss: TRL's trainers add
     their other metrics after the best checkpoint is chosen.
     """
-    metric, measured = config.metric_for_best_model, can_be_best_at(config)
+    metric, measured = config.metric_for_best_model, checkpoint_metrics(config)
     if not metric or not trainer.metrics or in_full(metric) in measured:
         return
     engine = " with --engine trl" if config.engine == "trl" else ""
@@ -76,7 +76,7 @@ def the_checkpoint_metric_must_be_measured(config: Config, trainer: Trainer) -> 
         f"--metric-for-best-model {metric} is not measured by {trainer.name}{engine}, which measures {', '.join(measured)}",
         changes={"metric_for_best_model": None}
         if engine
-        else so_that_it_is_reported(config, "metric_for_best_model", measured),
+        else suggest_metric_fix(config, "metric_for_best_model", measured),
         parameters=("metric_for_best_model",),
     )
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from autotrain_llm.checks.rules.schedule import learning_rates
-from autotrain_llm.config.metric_choice import metric_directions, so_that_it_is_reported
+from autotrain_llm.config.metric_choice import metric_directions, suggest_metric_fix
 from autotrain_llm.config.registry import GROUP, PARAMS
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.config.search_space import moves_the_measure, searchable, spaces_of, written_spaces
+from autotrain_llm.config.search_space import changes_metric_meaning, searchable, spaces_of, written_spaces
 from autotrain_llm.config.sequence_length import FLAGS as LENGTHS
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.declare.example import SWEEP, of_flags
@@ -163,7 +163,7 @@ def a_sweep_should_not_change_its_own_metric(config: Config) -> Iterator[Finding
     """
     if not config.use_sweep:
         return
-    changing = moves_the_measure(config)
+    changing = changes_metric_meaning(config)
     moved = [name for name in written_spaces(config) if name.replace("-", "_") in changing]
     if moved:
         accuracy = next((name for name in metric_directions(config) if name.endswith(("accuracies", "accuracy"))), None)
@@ -191,7 +191,7 @@ def a_sweep_compares_by_what_the_run_reports(config: Config, trainer: Trainer) -
     if metric not in reported:
         yield Finding(
             f"--sweep-metric {metric} is not reported by {trainer.name}, which reports {', '.join(reported)}",
-            changes=so_that_it_is_reported(config, "sweep_metric", reported),
+            changes=suggest_metric_fix(config, "sweep_metric", reported),
             parameters=("sweep_metric",),
         )
 

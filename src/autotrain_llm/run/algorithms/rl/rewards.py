@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from autotrain_llm.context.reward_functions import FunctionFault, Place, call, find_function, load_function
+from autotrain_llm.context.reward_functions import FunctionFault, FunctionLocation, call, find_function, load_function
 from autotrain_llm.data.chat.template import ChatTemplate, find_template
 from autotrain_llm.data.example import Example, extra_columns
 from autotrain_llm.data.observations import Observations
@@ -128,7 +128,7 @@ def _flat_of(model: nn.Module) -> FlatScores | None:
 class RewardFunction:
     """A function of the user, called with prompts, completions and the other columns of the rows."""
 
-    def __init__(self, place: Place, columns: Sequence[str]) -> None:
+    def __init__(self, place: FunctionLocation, columns: Sequence[str]) -> None:
         self.place, self.columns = place, columns
         self.function = load_function(place)
 

@@ -153,7 +153,7 @@ def test_computed_beside_each_batch_or_beforehand_the_reference_is_the_same(
         before = run("dpo", data, tmp_path / name / "before", **SGD | flags, max_steps=7)
         kinds.add(references(beside)[0])
         assert references(beside)[0] == references(before)[0]
-        assert (references(beside)[1], references(before)[1]) == ("beside each batch", "once, before training")
+        assert (references(beside)[1], references(before)[1]) == ("online, with each batch", "once, before training")
         assert logged(before)[0] == pytest.approx(logged(beside)[0], abs=1e-6)
         at_start = logged(beside, "rewards/margins")[0]
         assert (abs(at_start) < 1e-6) == ("another" not in name), name

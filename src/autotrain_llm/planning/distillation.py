@@ -1,4 +1,4 @@
-"""Decide the teacher, and how what it says reaches the loss."""
+"""Decide the distillation: the teacher, and how its predictions enter the loss."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.plan import DistillPlan, EmbeddingRows
 
-ONLINE = "beside each batch"
+ONLINE = "online, with each batch"
 CACHED = "once, before training"
 SIZES = {"float64": 8.0, "float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
-INT4 = 0.52  # bytes of a value, with its share of the scales
+INT4 = 0.52  # bytes per value, including its part of the scales
 
 
 def decide_distillation(config: Config, context: RunContext) -> DistillPlan | None:
@@ -46,9 +46,9 @@ def _embedding_rows(context: RunContext) -> int | None:
 
 
 def teacher_weights(config: Config, context: RunContext, *, half: bool) -> int:
-    """Bytes of the teacher's weights as they are loaded; 0 where it has no weight in the loss, or its files don't tell how large it is.
+    """Bytes of the teacher's loaded weights; 0 if its weight in the loss is zero or its size is not known.
 
-    Where the student computes in half precision, so do the teacher's linear layers; an embedding that is the head too stays as it is.
+    If the student computes in half precision, the teacher's linear layers do too; a tied embedding keeps its type.
     """
     metadata = context.teacher
     if not context.distills or config.distill_alpha == 0 or metadata is None or metadata.parameters is None:
@@ -62,7 +62,7 @@ def teacher_weights(config: Config, context: RunContext, *, half: bool) -> int:
         return int(
             (4.0 if metadata.dtype == "float16" and not context.machine.has_cuda else bytes_each) * metadata.parameters
         )
-    # A head that is the embedding too is rounded in a copy of its own.
+    # A tied head is rounded into a copy, because the embedding stays in its own type.
     rounded_head = 2 * table if bytes_each > 2 and metadata.is_tied else 0
     unrounded = table if metadata.is_tied else tables - table
     return int(min(bytes_each, 2.0) * (metadata.parameters - unrounded) + bytes_each * unrounded) + rounded_head

@@ -1,4 +1,4 @@
-"""Decide enhanced evaluation: which metrics, on what, when."""
+"""Decide the enhanced evaluation: its metrics, how answers are generated, and the benchmark tasks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from autotrain_llm.context.eval_tasks import is_file
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.metric import Metric
 
-TYPE_CHECKING = False  # flags are checked without the plan's classes, which take longer to make than all else
+TYPE_CHECKING = False  # checks of flags don't load the plan's dataclasses, whose creation takes longer than the checks
 if TYPE_CHECKING:
     from autotrain_llm.planning.plan import AnswersPlan, BertScorePlan, EvalPlan
 
 BERTSCORE = "bertscore"
 ENCODER = "FacebookAI/roberta-base"
-# The layers that BERTScore's authors found to agree best with people (bert-score 0.3.13).
+# The layers that correlate best with human judgement, as published with bert-score 0.3.13.
 BEST_LAYERS = {
     "bert-base-uncased": 9,
     "bert-large-uncased": 18,
@@ -25,25 +25,25 @@ BEST_LAYERS = {
     "distilroberta-base": 5,
     "deberta-xlarge-mnli": 40,
 }
-SHORTEST_CONTEXT = 1024  # tokens, of a new model
+SHORTEST_CONTEXT = 1024  # tokens, for a new model
 
 
 def needs_evaluation_rows(config: Config) -> bool:
-    """Whether enhanced evaluation has something to measure on held-out rows."""
+    """Whether enhanced evaluation computes anything on evaluation rows."""
     if not config.use_enhanced_eval:
         return False
     return bool(config.eval_metrics) or not only_a_benchmark(config)
 
 
 def writes_answers(config: Config) -> bool:
-    """Whether the model is asked to generate."""
+    """Whether the evaluation generates answers."""
     if not config.use_enhanced_eval or not config.applies("eval_samples"):
         return False
     return bool(config.eval_save_predictions) or any(metric.is_of_text for metric in chosen_metrics(config))
 
 
 def encoder_of(config: Config) -> str | None:
-    """The encoder that BERTScore is asked to compare in; None where it isn't asked for."""
+    """The encoder of BERTScore; None if BERTScore is not computed."""
     if not writes_answers(config) or not any(metric.name == BERTSCORE for metric in chosen_metrics(config)):
         return None
     return config.eval_bertscore_model or ENCODER
@@ -84,9 +84,9 @@ def _answers(config: Config, context: RunContext, metrics: list[Metric]) -> Answ
 
 
 def context_of(context: RunContext) -> int:
-    """Tokens that a prompt and its answer may take together."""
-    new = context.shape["max_position_embeddings"] if context.shape else None
-    return context.context_length or new or max(context.limit.tokens, SHORTEST_CONTEXT)
+    """The most tokens that a prompt and its answer may have together."""
+    of_new_model = context.shape["max_position_embeddings"] if context.shape else None
+    return context.context_length or of_new_model or max(context.limit.tokens, SHORTEST_CONTEXT)
 
 
 def _bertscore(config: Config, context: RunContext) -> BertScorePlan | None:

@@ -1,6 +1,6 @@
 """Make a plan from a Config: everything that a run will do is decided here, before a weight is loaded.
 
-Reads the configuration and the context, writes nothing and imports nothing heavy.
+Reads the configuration and the context, writes nothing and imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ SECRET = "(not shown)"
 
 
 def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()) -> Plan:
-    """Decide everything. `context.prepared` holds at least one row."""
+    """The plan of a run. `context.prepared` holds at least one row."""
     layout = _layout(config, context)
     schedule = _schedule(config, context, row_count(context, packing=layout.packing))
     memory = Memory(config, context, layout, schedule)
     precision = _precision(config, context, memory)
     if config.applies("model_ref"):
-        # A second model that memory would not hold beside the training is run before it.
+        # A reference model that does not fit into memory during training is run before it.
         memory = memory.assuming(short_for_reference=memory.is_short(checkpointing=precision.checkpointing))
     rollouts = decide_rollouts(config, context, schedule)
     return Plan(
@@ -93,7 +93,7 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
 
 
 def row_count(context: RunContext, *, packing: bool) -> int:
-    """Rows as the batches count them: packed ones where rows are packed."""
+    """The number of training rows as batches count them: after packing, if rows are packed."""
     assert context.prepared is not None
     if packing:
         return len(pack(context.prepared.train.lengths.tolist(), context.limit.tokens))
@@ -101,14 +101,14 @@ def row_count(context: RunContext, *, packing: bool) -> int:
 
 
 def _answers_of_a_row(context: RunContext, *, parted: bool = False) -> int:
-    """How many answers a prepared row has; with `parted`, as how many rows the trainer takes it."""
+    """How many answers a prepared row has; with `parted`, how many rows the trainer makes of it."""
     assert context.dataset is not None
     spec = context.config.trainer_spec
     return 2 if context.dataset.format == "preference" and (spec.parts_pairs or not parted) else 1
 
 
 def _parameters(config: Config) -> dict[str, ParameterValue]:
-    """Every parameter the trainer reads, with its source; commands and secrets left out."""
+    """Every parameter that the trainer reads, with its source. Commands are left out, secrets are masked."""
     return {
         param.name: ParameterValue(
             SECRET if param.secret and config.value_of(param.name) else _plain(config.value_of(param.name)),
@@ -154,7 +154,7 @@ def _model(config: Config, context: RunContext) -> ModelPlan:
 
 
 def _score_head(config: Config, context: RunContext) -> str | None:
-    """Where a model that scores has its head from; None for one that generates."""
+    """Whether the score head is new or kept from the model's files; None for a model that generates."""
     if config.trainer_spec.rows != "scored":
         return None
     metadata = context.model
@@ -190,10 +190,10 @@ def _data(config: Config, context: RunContext) -> DataPlan:
 
 
 def _not_checked(config: Config, context: RunContext) -> tuple[str, ...]:
-    """What of the rows preflight did not look at, in words."""
+    """What preflight did not check about the rows, in words."""
     most = config.check_rows or 0
     unread = (
-        [f"no more than {plural(most, 'row')} of a side were read, and steps are counted for these"]
+        [f"only {plural(most, 'row')} per split were read, and steps are counted for these"]
         if context.data.is_partial
         else []
     )
@@ -207,14 +207,14 @@ def _objective(config: Config, context: RunContext, reference: ReferencePlan | N
 
 
 def _reference(config: Config, context: RunContext, schedule: SchedulePlan, memory: Memory) -> ReferencePlan | None:
-    """What preferences are compared with, or what a policy is held to; None where there is none."""
+    """The reference model of a preference loss or of a KL penalty; None if there is none."""
     if config.applies("model_ref"):
         return decide_reference(config, context, schedule.epochs, short_of_memory=memory.short_for_reference)
     return decide_anchor(config, context) if config.trainer_spec.samples else None
 
 
 def _layout(config: Config, context: RunContext) -> LayoutPlan:
-    """One flat stream where the architecture is known to keep rows apart in it, else padded."""
+    """Flat (rows concatenated without padding) if every model of the run is known to keep concatenated rows apart, else padded."""
     packing = bool(config.applies("packing") and config[Sft].packing)
     metadata = (
         {"model_type": "llama"} if context.is_scratch else (context.model.config if context.model else None) or {}
@@ -228,16 +228,16 @@ def _layout(config: Config, context: RunContext) -> LayoutPlan:
     if apart and values is not None:
         apart, reason = keeps_rows_apart(values.config or {})
     if context.model and not context.is_scratch and context.model.is_encoder:
-        reason = f"{context.model.model_type} is an encoder: it reads a row from both sides"
+        reason = f"{context.model.model_type} is an encoder: its attention is bidirectional"
     if not apart:
         return LayoutPlan("padded", reason, packing=False)
     if config.engine == "trl" and not packing:
         return LayoutPlan("padded", "TRL's trainer pads", packing=False)
-    return LayoutPlan("packed" if packing else "flat", "rows lie in one stream without padding", packing)
+    return LayoutPlan("packed" if packing else "flat", "rows are concatenated without padding", packing)
 
 
 def _precision(config: Config, context: RunContext, memory: Memory) -> PrecisionPlan:
-    """What was asked for, else bf16 where the device computes in it, and checkpointing where memory would not do without."""
+    """The given precision and checkpointing; else bf16 if the device computes in it, and checkpointing if memory is too short without it."""
     machine = context.machine
     device = f"GPU {machine.gpus[0].name}" if machine.has_cuda else "processor"
     if config.mixed_precision:
@@ -249,9 +249,9 @@ def _precision(config: Config, context: RunContext, memory: Memory) -> Precision
     if config.gradient_checkpointing is not None:
         checkpointing, reason = config.gradient_checkpointing, config.source("gradient_checkpointing")
     elif memory.is_short(checkpointing=False):
-        checkpointing, reason = True, "memory would not do without"
+        checkpointing, reason = True, "activations would not fit into memory"
     else:
-        checkpointing, reason = False, "memory does without"
+        checkpointing, reason = False, "activations fit into memory"
     return PrecisionPlan(name, why, not machine.has_cuda, checkpointing, reason)
 
 
@@ -308,7 +308,7 @@ def _arguments(config: Config, schedule: SchedulePlan, precision: PrecisionPlan)
         gradient_accumulation_steps=schedule.accumulated,
         optim=OPTIMIZER_NAMES.get(config.optimizer, config.optimizer),
         lr_scheduler_type=config.scheduler,
-        warmup_steps=min(math.ceil(steps * config.warmup_ratio), steps - 1),  # the last step has a rate above zero
+        warmup_steps=min(math.ceil(steps * config.warmup_ratio), steps - 1),  # at least the last step has the full rate
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         seed=config.seed,
@@ -334,7 +334,7 @@ def _arguments(config: Config, schedule: SchedulePlan, precision: PrecisionPlan)
 def _adapter(config: Config, context: RunContext) -> AdapterPlan | None:
     if not config.peft:
         return None
-    # A score adapter is saved for the model whose files it began with, which an adapter merged beneath it is no part of.
+    # An adapter for scores is saved for the base model's files, which don't contain an adapter that was merged before training: merge both.
     merged_beneath = context.model is not None and context.model.is_adapter and _score_head(config, context) == NEW_HEAD
     return AdapterPlan(
         r=config.lora_r,
@@ -363,7 +363,7 @@ def _output(config: Config, context: RunContext) -> OutputPlan:
 
 
 def _memory(memory: Memory, checkpointing: bool, target: str | None) -> MemoryPlan:
-    """What the run takes at its peak, of what, and how other flags would change that."""
+    """The peak memory of the run, the device it is planned for, and the effect of other flags."""
     machine, peak = memory.machine, memory.peak(checkpointing=checkpointing)
     peak_bytes = peak.bytes if peak else 0
     change = memory.smallest_fitting_change(checkpointing) if peak_bytes > memory.available else None

@@ -1,4 +1,4 @@
-"""What a run takes of its device's memory, what it would take with other flags, and with which it fits."""
+"""The peak memory of a run, with its own flags and with others, and the smallest change with which it fits."""
 
 from __future__ import annotations
 
@@ -33,11 +33,15 @@ from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED, P
 if TYPE_CHECKING:
     from autotrain_llm.models.metadata import ModelMetadata
 
-MARGIN = 0.2  # of the estimate: by so much less a run may take, so that nothing is refused that is only this far beyond the memory
-SHARE = 0.9  # of the device, beyond which activations are computed twice unless that was said otherwise
-MIN_GAIN = 0.03  # of what the run takes itself: flags that save less are not shown
+MARGIN = 0.2  # tolerated error of the estimate: a run is refused only if it would not fit even with 20 % less
+SHARE = 0.9  # of the device's memory: a run that takes more uses checkpointing, unless the flag was given
+MIN_GAIN = 0.03  # of the run's own memory, without libraries: flags that save less are not shown
 OPTIMIZER_STATES = {"sgd": 0, "adafactor": 0, "adamw_bnb_8bit": 0.5, "paged_adamw_8bit": 0.5}
-SUMMED = ("documents", "conversations")  # rows whose loss is a plain sum over tokens
+SUMMED = (
+    "documents",
+    "conversations",
+)  # kinds of rows whose loss is a sum over tokens, without per-token log-probabilities
+# The largest batch is searched in the first epochs only, in at most so many items.
 MAX_ITEMS = 1_000_000
 MAX_EPOCHS = 16
 SHORTEST, LARGEST = 16, 1 << 20
@@ -46,8 +50,8 @@ RANKS = (4, 8, 16, 32, 64, 128, 256)
 
 @dataclass(frozen=True)
 class Batch:
-    """The largest batch of a run: its tokens as they are computed, its longest row, the tokens of a token's row in the mean, and
-    the tokens of the mean batch."""
+    """The largest batch of a run: `tokens` as they are computed, `row` the tokens of its longest row, `span` the mean row length weighted
+    by tokens, and `mean` the tokens of the mean batch."""
 
     tokens: int
     row: int
@@ -56,12 +60,12 @@ class Batch:
 
     @property
     def shortfall(self) -> float:
-        """By what share of the largest batch the mean one is smaller."""
+        """How much smaller the mean batch is than the largest, as a share of the largest."""
         return 1 - self.mean / self.tokens if self.tokens else 0.0
 
 
 class Memory:
-    """The memory of one run. What isn't known of its model makes every peak None."""
+    """The memory of one run. Every peak is None if the sizes of its model are not known."""
 
     def __init__(self, config: Config, context: RunContext, layout: LayoutPlan, schedule: SchedulePlan) -> None:
         self.config, self.context, self.layout, self.schedule = config, context, layout, schedule
@@ -73,13 +77,13 @@ class Memory:
         self._orders: dict[tuple[int, int], tuple[Any, Any]] = {}
 
     def assuming(self, *, short_for_reference: bool) -> Memory:
-        """The memory of the same run where there is, or is no, room for a reference model beside the training."""
-        other = copy.copy(self)  # shares what it has looked up
+        """The memory of the same run, with a reference model that is run before the training (`short_for_reference`) or during it."""
+        other = copy.copy(self)  # shares the cached batches and orders
         other.short_for_reference = short_for_reference
         return other
 
     def is_short(self, *, checkpointing: bool) -> bool:
-        """Whether the run takes nearly all memory, or more."""
+        """Whether the run takes more than SHARE of the available memory."""
         return self.bytes(checkpointing=checkpointing) > SHARE * self.available
 
     @property
@@ -88,9 +92,9 @@ class Memory:
 
     @property
     def available(self) -> int:
-        """Bytes that each process of this run has."""
-        several = self.processes if not self.machine.has_cuda else 1
-        return self.machine.device_memory // several
+        """Bytes available to each process: processes share main memory, and each has a GPU of its own."""
+        sharing = self.processes if not self.machine.has_cuda else 1
+        return self.machine.device_memory // sharing
 
     @cached_property
     def shape(self) -> estimate.Shape | None:
@@ -98,7 +102,7 @@ class Memory:
 
     @property
     def checkpoint_bytes(self) -> int:
-        """Bytes that a checkpoint takes on disk; 0 where the model's sizes aren't known."""
+        """Bytes that a checkpoint takes on disk; 0 if the model's sizes are not known."""
         if self.shape is None:
             return 0
         adapter = adapter_of(self.context.model, self.shape, self.config) if self.config.peft else None
@@ -106,7 +110,7 @@ class Memory:
         return estimate.checkpoint_bytes(self.shape, adapter, OPTIMIZER_STATES.get(self.config.optimizer, 2), *second)
 
     def peak(self, changes: Mapping[str, Any] | None = None, *, checkpointing: bool, full: bool = False) -> Any:
-        """The largest moment with these parameters changed; `full` takes every row to be as long as the limit allows."""
+        """The peak with these parameters changed; `full` assumes that every row is as long as the limit allows."""
         if self.shape is None:
             return None
         config = self.config.replace(changes) if changes else self.config
@@ -115,10 +119,10 @@ class Memory:
         return estimate.peak(self.shape, self._run(self.shape, config, checkpointing, full))
 
     def bytes(self, changes: Mapping[str, Any] | None = None, *, checkpointing: bool, full: bool = False) -> int:
-        found = self.peak(changes, checkpointing=checkpointing, full=full)
-        return 0 if found is None else found.bytes
+        peak = self.peak(changes, checkpointing=checkpointing, full=full)
+        return 0 if peak is None else peak.bytes
 
-    # --- what goes into the formulas ---------------------------------------------------------------------------------
+    # --- inputs of the formulas ---- ---------------------------------------------------------------------------------
 
     def _run(self, shape: estimate.Shape, config: Config, checkpointing: bool, full: bool) -> estimate.Run:
         spec, cuda = config.trainer_spec, self.machine.has_cuda
@@ -171,7 +175,7 @@ class Memory:
     def _second(
         self, shape: estimate.Shape, config: Config, adapter: estimate.Adapter | None
     ) -> tuple[estimate.Shape | None, estimate.Adapter | None]:
-        """The backbone that values have to themselves, and its adapter where that is all that is trained of it."""
+        """The separate backbone of the value function, and its adapter if only that is trained."""
         if not config.applies("rl_value_model") or config[Ppo].rl_value_model not in (SEPARATE, OF_REWARD):
             return None, None
         values = value_model_of(config, self.context)
@@ -180,14 +184,14 @@ class Memory:
 
     @property
     def kernels_kept(self) -> int | None:
-        """How many compiled kernels a processor is to keep in half precision; None where that is no matter."""
+        """How many compiled kernels to keep on a processor in half precision; None on other devices and in fp32."""
         if self.shape is None or not self.half or self.machine.has_cuda:
             return None
         batch = self._batch(self.config, False)
         return self._kernels(self.config, batch.tokens, self._no_grad_tokens(self.config, batch, False))
 
     def _kernels(self, config: Config, tokens: int, no_grad_tokens: int) -> int:
-        """Those of batches with so many tokens, with gradients and without."""
+        """Kernels to keep for the largest batches with and without gradients."""
         return estimate.kernels_kept(max(tokens, no_grad_tokens), self._longest(config))
 
     def _accumulated(self, config: Config) -> int:
@@ -198,50 +202,50 @@ class Memory:
     def _other_models(
         self, shape: estimate.Shape, config: Config, adapter: estimate.Adapter | None, weight: float
     ) -> tuple[dict[str, int], int]:
-        """What other models take all the time, by name; and what one takes before the first step and no longer."""
-        context, found, precompute_bytes = self.context, {}, 0
+        """Bytes of models that stay in memory during training, by name; and bytes of a teacher that is only run before it."""
+        context, resident, precompute_bytes = self.context, {}, 0
         if config.applies("model_ref"):
             decided = decide_reference(config, context, self.schedule.epochs, short_of_memory=self.short_for_reference)
             if decided.kind == ANOTHER_MODEL:
                 own = metadata_shape(context.reference) if context.reference else None
-                found["reference"] = estimate.frozen_bytes(own or shape, weight, half=self.half)
+                resident["reference"] = estimate.frozen_bytes(own or shape, weight, half=self.half)
             elif decided.when != BEFOREHAND:
-                found["reference"] = _copied(shape, decided.kind, adapter, weight, half=self.half)
+                resident["reference"] = _copied(shape, decided.kind, adapter, weight, half=self.half)
         anchor = decide_anchor(config, context) if config.trainer_spec.samples else None
         if anchor is not None:
-            found["reference"] = _copied(shape, anchor.kind, adapter, weight, half=self.half)
+            resident["reference"] = _copied(shape, anchor.kind, adapter, weight, half=self.half)
         teacher = teacher_weights(config, context, half=self.half)
         if teacher and config.distill_cache:
             precompute_bytes = teacher
         elif teacher:
-            found["teacher"] = teacher
+            resident["teacher"] = teacher
         rewards = [context.models.secondary("rl_reward_model_path", source) for source in reward_models(config)]
         if rewards:
             each = 2 if self.computes_in == "bf16" else 4
-            found["reward models"] = sum(
+            resident["reward models"] = sum(
                 each * (metadata.parameters or 0) for metadata in rewards if metadata is not None
             )
         if config.trainer_spec.samples and config.rl_generation == "vllm":
-            found["vLLM"] = int(VLLM_SHARE * self.machine.device_memory)
-        return {name: size for name, size in found.items() if size}, precompute_bytes
+            resident["vLLM"] = int(VLLM_SHARE * self.machine.device_memory)
+        return {name: size for name, size in resident.items() if size}, precompute_bytes
 
     def _teachers_width(self, config: Config) -> int | None:
-        """How wide the teacher's hidden states are, where its logits are made beside the student's."""
+        """The width of the teacher's hidden states if its logits are computed in the student's pass; else None."""
         if not self.context.distills or config.distill_alpha == 0 or config.distill_cache:
             return None
         metadata = self.context.teacher
         return (metadata.hidden_size if metadata else None) or (self.shape.hidden if self.shape else None)
 
     def _no_grad_tokens(self, config: Config, batch: Batch, full: bool) -> int:
-        """Tokens of the largest batch without gradients."""
+        """Tokens of the largest batch that is computed without gradients: by a reference, reward model or teacher, or in evaluation."""
         context, prepared = self.context, self.context.prepared
         assert prepared is not None
         tokens = [0]
         total = int(prepared.statistics["total_tokens"])
         if config.applies("model_ref"):
             decided = decide_reference(config, context, self.schedule.epochs, short_of_memory=self.short_for_reference)
-            resident = 2 * batch.tokens if config.applies("kto_beta") else batch.tokens  # kto: mismatched answers too
-            tokens.append(min(NO_GRAD_TOKENS, total) if decided.when == BEFOREHAND else resident)
+            online = 2 * batch.tokens if config.applies("kto_beta") else batch.tokens  # kto: mismatched answers too
+            tokens.append(min(NO_GRAD_TOKENS, total) if decided.when == BEFOREHAND else online)
         if config.trainer_spec.samples:
             phase = decide_phases(config, self.schedule.rows, self.processes)
             answers = phase.prompts_of_phase * phase.answers_each * self._longest(config)
@@ -255,7 +259,7 @@ class Memory:
         return max(tokens)
 
     def _answers_at_once(self, config: Config) -> int:
-        """How many answers are written at once."""
+        """How many answers are sampled at once by the model itself; 0 with vLLM."""
         if not config.trainer_spec.samples or config.rl_generation == "vllm":
             return 0
         phase = decide_phases(config, self.schedule.rows, self.processes)
@@ -263,7 +267,7 @@ class Memory:
         return min(answers, sequences_at_once(config, self.context))
 
     def _kv_bytes_of_token(self, shape: estimate.Shape) -> int:
-        """Bytes of the keys and values of one token, in the type of attention."""
+        """Bytes of one token in the KV cache."""
         return 2 * shape.layers * shape.keys * (2 if self.half else 4)
 
     # --- the largest batch ------------------------------------------------------------------------------------------
@@ -294,31 +298,31 @@ class Memory:
         return self._batches[key]
 
     def _largest(self, config: Config, rows: Any, size: int, accumulated: int, seed: int | None, full: bool) -> Batch:
-        """The batch of most tokens, of those that are made of these rows."""
+        """The batch with the most tokens among those that the run makes of these rows."""
         limit, each = self._limit(config), 1 if self._is_single(rows) else 2
         if full or len(rows) == 0 or self.layout.packing:
             tokens = size * each * limit
             return Batch(tokens, limit, limit, tokens)
-        together = size * (self.processes if seed is not None else 1)
-        left = self.schedule.steps * accumulated * together
+        rows_at_once = size * (self.processes if seed is not None else 1)
+        left = self.schedule.steps * accumulated * rows_at_once
         epochs = math.ceil(self.schedule.epochs) if seed is not None else 1
-        found: list[Batch] = []
+        batches: list[Batch] = []
         for epoch in range(max(1, min(epochs, MAX_EPOCHS, MAX_ITEMS // len(rows)))):
             lengths, prompts = self._ordered(rows, seed, epoch)
             count = len(lengths) if seed is None else min(left, len(lengths))
             clipped = lengths[:count].clip(max=limit), prompts[:count].clip(max=limit)
-            found.append(_largest_of(*clipped, size, self.layout.name == "padded"))
+            batches.append(_largest_of(*clipped, size, self.layout.name == "padded"))
             left -= count
             if left <= 0:
                 break
-        return max(found, key=lambda batch: batch.tokens)
+        return max(batches, key=lambda batch: batch.tokens)
 
     def _is_single(self, rows: Any) -> bool:
-        """Whether an item of a batch is one row, rather than two answers to a prompt."""
+        """Whether an item of a batch is a single row and not two answers to a prompt."""
         return rows.lengths.ndim == 1 or self.config.trainer_spec.parts_pairs
 
     def _ordered(self, rows: Any, seed: int | None, epoch: int) -> tuple[Any, Any]:
-        """In the order of an epoch, the tokens of the rows of each item (items, rows), and of the prompt that they share (items,)."""
+        """Token counts in the order of an epoch: of each item's rows (items, rows), and of the prompt that they share (items,)."""
         key = (id(rows), epoch)
         if key not in self._orders:
             import numpy
@@ -331,20 +335,20 @@ class Memory:
             self._orders[key] = lengths[order], prompts[order]
         return self._orders[key]
 
-    # --- with other flags -------------------------------------------------------------------------------------------
+    # --- other flags ----- -------------------------------------------------------------------------------------------
 
     def alternatives(self, checkpointing: bool) -> tuple[AlternativePlan, ...]:
-        """The flags that lower the peak noticeably, each by itself."""
+        """The flags that lower the peak by at least MIN_GAIN, each by itself."""
         if self.shape is None:
             return ()
         now = self.bytes(checkpointing=checkpointing)
         own = now - estimate.LIBRARIES["cuda" if self.machine.has_cuda else "cpu"]
-        found = []
+        alternatives = []
         for changes in self._helpful(checkpointing):
             then = self.bytes(changes, checkpointing=checkpointing)
             if then < now - MIN_GAIN * own:
-                found.append(AlternativePlan(in_words(changes), changes, then))
-        return tuple(found)
+                alternatives.append(AlternativePlan(in_words(changes), changes, then))
+        return tuple(alternatives)
 
     def _helpful(self, checkpointing: bool) -> Iterator[dict[str, Any]]:
         config = self.config
@@ -357,7 +361,7 @@ class Memory:
         yield from self._smaller_weights()
 
     def _halved(self, size: int) -> dict[str, Any]:
-        """A smaller batch, and as many more of them that the step stays what it is."""
+        """A smaller batch with as much more accumulation, so that a step trains on the same rows."""
         config = self.config
         if config.trainer_spec.samples:
             return {"batch_size": size}
@@ -391,7 +395,7 @@ class Memory:
             yield {"quantization": "int4"}
 
     def smallest_fitting_change(self, checkpointing: bool) -> dict[str, Any] | None:
-        """The fewest changes with which it fits, those first that change least of what is learnt; None where none of them do."""
+        """The fewest changes with which the run fits, in the order of how little they change the training; None if none is enough."""
         if self.shape is None:
             return None
         chosen: dict[str, Any] = {}
@@ -417,7 +421,7 @@ class Memory:
         return self.bytes(changes, checkpointing=checkpointing) <= self.available
 
     def _steps_down(self, checkpointing: bool) -> Iterator[dict[str, Any]]:
-        """Ever smaller."""
+        """Changes to apply one after the other, each lowering the peak further."""
         config = self.config
         if not checkpointing:
             yield {"gradient_checkpointing": True}
@@ -439,18 +443,18 @@ class Memory:
             tokens //= 2
 
     def largest(self, checkpointing: bool) -> dict[str, int | None]:
-        """How large a batch, a length and the rank of an adapter may be, each by itself; None where not even the smallest fits."""
+        """The largest batch size, length and adapter rank that fit, each by itself; None if not even the smallest fits."""
         if self.shape is None:
             return {}
         name = self.context.limit.parameter
-        found = {"batch_size": self._most("batch_size", checkpointing), name: self._most(name, checkpointing)}
+        largest = {"batch_size": self._most("batch_size", checkpointing), name: self._most(name, checkpointing)}
         if self.config.peft:
             fitting = [rank for rank in RANKS if self._fits({"lora_r": rank}, checkpointing)]
-            found["lora_r"] = max(fitting, default=None)
-        return found
+            largest["lora_r"] = max(fitting, default=None)
+        return largest
 
     def _most(self, name: str, checkpointing: bool) -> int | None:
-        """By halving an interval: more never takes less. Rows of a length are taken to be all as long as that."""
+        """The largest value that fits, by bisection: memory grows with the value. For a length, all rows are assumed to be that long."""
         full = name != "batch_size"
 
         def fits(value: int) -> bool:
@@ -471,36 +475,39 @@ class Memory:
 
 
 def _copied(shape: estimate.Shape, kind: str, adapter: estimate.Adapter | None, weight: float, *, half: bool) -> int:
-    """Bytes of what is kept of the model as it was."""
+    """Bytes of the reference model, or of the copy of the initial adapter that stands for it."""
     if kind == COPY:
         return estimate.frozen_bytes(shape, weight, half=half)
     return 4 * adapter.values if kind == ADAPTER_AS_IT_WAS and adapter else 0
 
 
 def _largest_of(lengths: Any, prompts: Any, size: int, padded: bool) -> Batch:
-    """The batch of most tokens of items in this order, so many to a batch."""
+    """The batch with the most tokens when items in this order are batched by `size`."""
     import numpy
 
     tokens: list[Any] = []
     rows: list[Any] = []
     spans: list[Any] = []
-    whole = len(lengths) // size * size
-    for part, each in ((slice(0, whole), size), (slice(whole, len(lengths)), len(lengths) - whole)):
-        if not each or part.start == part.stop:
+    in_full_batches = len(lengths) // size * size
+    full = slice(0, in_full_batches), size
+    last = slice(in_full_batches, len(lengths)), len(lengths) - in_full_batches
+    for items, batch_size in (full, last):
+        if not batch_size or items.start == items.stop:
             continue
-        together = lengths[part].reshape(-1, each, lengths.shape[1])
-        longest = together.max(axis=(1, 2))
-        taken = longest * each * lengths.shape[1]
+        batches = lengths[items].reshape(-1, batch_size, lengths.shape[1])
+        longest = batches.max(axis=(1, 2))
+        computed = longest * batch_size * lengths.shape[1]
         if not padded:
-            taken = together.sum(axis=(1, 2))
-            again = prompts[part].reshape(-1, each).sum(axis=1)
-            taken = taken - numpy.where(again > SHARED_FROM * taken, again, 0)
-        tokens.append(taken)
+            computed = batches.sum(axis=(1, 2))
+            # A prompt with two answers is computed once if that saves enough tokens.
+            repeated = prompts[items].reshape(-1, batch_size).sum(axis=1)
+            computed = computed - numpy.where(repeated > SHARED_FROM * computed, repeated, 0)
+        tokens.append(computed)
         rows.append(longest)
-        spans.append((together.astype(float) ** 2).sum(axis=(1, 2)) / numpy.maximum(1, together.sum(axis=(1, 2))))
+        spans.append((batches.astype(float) ** 2).sum(axis=(1, 2)) / numpy.maximum(1, batches.sum(axis=(1, 2))))
     of_batches = numpy.concatenate(tokens)
     most = int(of_batches.argmax())
-    row, span = (numpy.concatenate(found)[most] for found in (rows, spans))
+    row, span = (numpy.concatenate(values)[most] for values in (rows, spans))
     return Batch(int(of_batches[most]), int(row), float(span), float(of_batches.mean()))
 
 
@@ -508,7 +515,7 @@ def _largest_of(lengths: Any, prompts: Any, size: int, padded: bool) -> Batch:
 
 
 def model_shape(context: RunContext) -> estimate.Shape | None:
-    """The sizes that memory follows from; None where the model's files don't tell."""
+    """The sizes of the model that the memory depends on; None if its files don't have them."""
     shape = context.shape or {}
     if not shape:
         return metadata_shape(context.model) if context.model else None
@@ -530,7 +537,7 @@ def model_shape(context: RunContext) -> estimate.Shape | None:
 
 
 def metadata_shape(metadata: ModelMetadata) -> estimate.Shape | None:
-    """The sizes of a model as its files tell them; of experts, those that a token is sent to."""
+    """The sizes in a model's files; of a mixture of experts, only the experts that a token is routed to."""
     hidden, layers, vocab_size = metadata.hidden_size, metadata.layers, metadata.vocab_size
     if not hidden or not layers or not vocab_size or metadata.parameters is None:
         return None
@@ -546,7 +553,7 @@ def metadata_shape(metadata: ModelMetadata) -> estimate.Shape | None:
 
 
 def adapter_of(metadata: ModelMetadata | None, shape: estimate.Shape, config: Config) -> estimate.Adapter:
-    """The adapter that these flags make: on the model's own tensors where its files tell their shapes, else on those of a Llama."""
+    """The adapter of these flags: on the model's own tensors if their shapes are known, else on those of a Llama of its size."""
     targets = tuple(config.target_modules)
     everything = "all-linear" in targets
     sides: list[tuple[int, int]] = []

@@ -45,21 +45,21 @@ def decide_rollouts(config: Config, context: RunContext, schedule: SchedulePlan)
 
 def decide_phases(config: Config, prompts: int, processes: int) -> RolloutSchedulePlan:
     """The sizes of a run's rollout phases for this many training prompts."""
-    each = config[Grpo].rl_num_generations if config.applies("rl_num_generations") else 1
-    of_phase = max(1, min(config.rl_chunk_size // each, prompts))
+    answers_each = config[Grpo].rl_num_generations if config.applies("rl_num_generations") else 1
+    of_phase = max(1, min(config.rl_chunk_size // answers_each, prompts))
     step = answers_of_step(config, processes)
     phases = [min(of_phase, prompts - start) for start in range(0, prompts, of_phase)]
     passes = config.rl_num_ppo_epochs
     return RolloutSchedulePlan(
         prompts=prompts,
         prompts_of_phase=of_phase,
-        answers_each=each,
+        answers_each=answers_each,
         phases_of_epoch=len(phases),
         passes=passes,
         answers_of_step=step,
         batch_size=min(config.batch_size, math.ceil(step / processes)),
         batches=math.ceil(step / (config.batch_size * processes)),
-        steps_of_epoch=sum(passes * steps_of_pass(phase * each, step) for phase in phases),
+        steps_of_epoch=sum(passes * steps_of_pass(phase * answers_each, step) for phase in phases),
     )
 
 

@@ -1,4 +1,4 @@
-"""Decide how a policy's answers are sampled, and what scores them."""
+"""Decide the rewards of a policy's answers, and how many answers are sampled at once."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.kinds import FUNCTION, MISSING_END, MODEL
 
-if TYPE_CHECKING:  # flags are checked without the plan's classes, which take longer to make than all else
+if TYPE_CHECKING:  # checks of flags don't load the plan's dataclasses
     from autotrain_llm.models.metadata import ModelMetadata
     from autotrain_llm.planning.plan import RewardPlan
 
 VALUE = 4  # bytes
-CACHE_SHARE = 0.1  # of the device's memory, for what answers that are being written have read
-MOST_AT_ONCE = {True: 1024, False: 256}  # with CUDA, where a step takes as long for few, and without
-UNKNOWN = 64  # sequences at once of a model whose sizes its files don't tell
+CACHE_SHARE = 0.1  # of the device's memory, for the KV cache of sampling
+MOST_AT_ONCE = {
+    True: 1024,
+    False: 256,
+}  # sequences: with CUDA, where a decoding step takes as long for few as for many, and without
+UNKNOWN = 64  # sequences at once if the model's sizes are not known
 
 
 def reward_models(config: Config) -> tuple[str, ...]:
-    """The models that `--rl-reward-model-path` names, where the trainer reads it."""
+    """The models that `--rl-reward-model-path` names; none if the trainer does not sample answers."""
     return tuple(config.rl_reward_model_path or ()) if config.trainer_spec.samples else ()
 
 
 def reward_functions(config: Config) -> tuple[str, ...]:
-    """The functions that `--rl-reward-fn` names, where the trainer reads it."""
+    """The functions that `--rl-reward-fn` names; none if the trainer does not sample answers."""
     return tuple(config.rl_reward_fn or ()) if config.trainer_spec.samples else ()
 
 
 def rewards_of(config: Config, context: RunContext) -> tuple[RewardPlan, ...]:
-    """What scores an answer: models, functions, and what is taken off where an answer doesn't end."""
+    """The terms of the reward: models, functions, and the penalty for an answer without an end token."""
     from autotrain_llm.planning.plan import RewardPlan
 
     sources = [(MODEL, source) for source in reward_models(config)]
@@ -51,17 +54,17 @@ def rewards_of(config: Config, context: RunContext) -> tuple[RewardPlan, ...]:
     return tuple(rewards)
 
 
-def _short_name(kind: str, source: str, taken: list[str]) -> str:
-    """A short name that no other reward has."""
+def _short_name(kind: str, source: str, names: list[str]) -> str:
+    """A short name that no other reward of the run has."""
     name = source.rpartition(":")[2] if kind == FUNCTION else Path(source.partition("@")[0]).name or source
     unique, count = name, 2
-    while unique in (*taken, MISSING_END):
+    while unique in (*names, MISSING_END):
         unique, count = f"{name}_{count}", count + 1
     return unique
 
 
 def scores_turns(metadata: ModelMetadata, config: Config) -> bool:
-    """Whether the reward model was trained on texts written as turns: as its own run says, else as the policy sees its prompts."""
+    """Whether the reward model reads chat turns: as its own run.json says, else as the policy's prompts are rendered."""
     from autotrain_llm.context.output_dir import CHECKPOINTS
     from autotrain_llm.data.chat.template import NONE
     from autotrain_llm.models.locate import read_json
@@ -77,18 +80,18 @@ def scores_turns(metadata: ModelMetadata, config: Config) -> bool:
 
 
 def sequences_at_once(config: Config, context: RunContext) -> int:
-    """How many answers are written together: what fits into a share of the device's memory."""
-    each = _cached_bytes(context)
-    if each is None or context.prepared is None:
+    """How many answers are sampled together: as many as fit into CACHE_SHARE of the device's memory."""
+    bytes_of_token = _cached_bytes(context)
+    if bytes_of_token is None or context.prepared is None:
         return UNKNOWN
     longest = longest_sequence(config, context)
     assert longest is not None
     most = MOST_AT_ONCE[context.machine.has_cuda]
-    return max(1, min(most, int(CACHE_SHARE * context.machine.device_memory / (each * longest))))
+    return max(1, min(most, int(CACHE_SHARE * context.machine.device_memory / (bytes_of_token * longest))))
 
 
 def longest_sequence(config: Config, context: RunContext) -> int | None:
-    """The tokens of the longest prompt with the longest answer; None where the prompts are not known."""
+    """The tokens of the longest prompt with the longest answer; None if the prompts are not known."""
     if context.prepared is None:
         return None
     lengths = [int(rows.lengths.max()) for rows in (context.prepared.train, context.prepared.valid) if len(rows)]
@@ -96,7 +99,7 @@ def longest_sequence(config: Config, context: RunContext) -> int | None:
 
 
 def _cached_bytes(context: RunContext) -> int | None:
-    """Bytes that a token which was read takes."""
+    """Bytes of one token in the KV cache; None if the model's sizes are not known."""
     metadata, shape = context.model, context.shape or {}
 
     def size(*names: str) -> int | None:

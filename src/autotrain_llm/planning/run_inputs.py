@@ -1,4 +1,4 @@
-"""What a plan is carried out with: prepared rows, examples, the tokenizer, the files of models. All of it follows from the plan."""
+"""The inputs of a run: prepared rows, the dataset, the tokenizer and the files of models. All of them follow from the plan."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 class RunInputs:
     """The rows and files of one run.
 
-    `prepared` are the rows as tokens and `dataset` as they were read, in the same order; `teacher_rows` are those that the teacher sees
-    where its prompts are others. `model` is None for a new model, `reward_models` are by the name that the plan gives their source. `cache`
-    is the folder of prepared rows, beside which others keep theirs. `findings` are what was found before the run, for run.json.
+    `prepared` are the rows as tokens and `dataset` the rows as read, in the same order. `teacher_rows` are the teacher's rows if its prompts
+    differ. `model` is None for a new model, and `reward_models` has the plan's sources as keys. `cache` is the folder of prepared rows; other
+    caches are next to it. `findings` are those of the checks before the run, for run.json.
     """
 
     prepared: Prepared
@@ -47,7 +47,9 @@ class RunInputs:
     is_first_process: bool
     verbose: bool
     findings: tuple[Finding, ...] = ()
-    temporary: Any = field(default=None, repr=False)  # the folder of a new tokenizer, which goes with this object
+    temporary: Any = field(
+        default=None, repr=False
+    )  # keeps the folder of a new tokenizer: it is deleted with this object
 
 
 def inputs_of(plan: Plan, context: RunContext, findings: tuple[Finding, ...] = ()) -> RunInputs:
@@ -69,7 +71,7 @@ def inputs_of(plan: Plan, context: RunContext, findings: tuple[Finding, ...] = (
         model=None if context.is_scratch else context.model,
         reference=context.reference,
         teacher=context.teacher,
-        reward_models={name: inputs for name, inputs in metadata.items() if inputs is not None},
+        reward_models={name: model for name, model in metadata.items() if model is not None},
         teacher_rows=context.teacher_rows if plan.distillation and plan.distillation.is_used else None,
         cache=context.cache,
         token=context.token,
@@ -81,23 +83,21 @@ def inputs_of(plan: Plan, context: RunContext, findings: tuple[Finding, ...] = (
 
 
 def context_of(plan: Plan, progress: Progress | None = None) -> RunContext:
-    """The context of a plan that was read: its rows are read and prepared again, or taken from the cache, and its models looked up.
+    """The context of a saved plan: its rows are read and prepared again, or taken from the cache, and its models looked up.
 
-    Raises Refused where they can't be, or are not those that the plan was made of. Secrets come from the environment.
+    Raises Refused if that fails, or the rows are not those that the plan was made of. Secrets come from the environment.
     """
     context = RunContext(with_evaluation_rows(config_of(plan)), progress=progress)
     if context.prepared is None:
         raise Refused(context.findings)
     if context.prepared.fingerprint != plan.data.fingerprint:
-        message = (
-            f"{plan.data.path}: the rows, or how they become tokens, are not what they were when the plan was made"
-        )
-        raise Refused([Finding(message, "make the plan anew", ("data_path",), file=plan.data.path, code="P117")])
+        message = f"{plan.data.path}: the rows, or their tokenization, have changed since the plan was made"
+        raise Refused([Finding(message, "make the plan again", ("data_path",), file=plan.data.path, code="P117")])
     return context
 
 
 def config_of(plan: Plan) -> Config:
-    """The configuration that a plan was made of: what was given, from where it was given."""
+    """The configuration that a plan was made of: the given values, each with its source."""
     layers: dict[str, dict[str, Any]] = {COMMAND_LINE: {}, CONFIG_FILE: {}}
     for name, parameter in plan.parameters.items():
         if parameter.source in layers and not PARAMS[name].secret:

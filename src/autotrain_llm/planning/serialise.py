@@ -1,6 +1,6 @@
-"""JSON of frozen dataclasses and back, by their fields and type hints.
+"""Convert frozen dataclasses to JSON and back, by their fields and type hints.
 
-The key of a field is its name, and None is null. Where that is not so, the field's metadata says how it is: `json_field`.
+The key of a field is its name, and None is null. `json_field` makes the metadata of a field that differs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class BadDocument(ValueError):
-    """The document is not the JSON of the type that it is read as; the message names the key."""
+    """The document does not match the expected type; the message names the key."""
 
 
 def json_field(
@@ -25,26 +25,26 @@ def json_field(
 ) -> dict[str, Any]:
     """Metadata of a field whose JSON is special.
 
-    `key` is its name in the JSON. Where `omit`, given the object and the value, is true, there is no key. `inline` puts the keys of the
-    value beside those of the object; for a mapping it is a function from the document to the keys that may be among them.
+    `key` is its name in the JSON. The key is left out if `omit(object, value)` is true. `inline` merges the keys of the value into the
+    object; for a mapping it is a function from the document to the keys that may belong to the mapping.
     """
     return {"key": key, "omit": omit, "inline": inline}
 
 
 def omitted_if_none(key: str | None = None) -> dict[str, Any]:
-    """Metadata of a field that has no key where it is None."""
+    """Metadata of a field that is left out if it is None."""
     return json_field(key, omit=lambda _, value: value is None)
 
 
 def to_json(value: Any) -> Any:
-    """What `json.dumps` takes: dataclasses and mappings as dictionaries, tuples as lists."""
+    """A value for `json.dumps`: dataclasses and mappings as dictionaries, tuples as lists."""
     if is_dataclass(value):
         document: dict[str, Any] = {}
         for spec in fields(value):
-            own, omit = getattr(value, spec.name), spec.metadata.get("omit")
-            if omit is not None and omit(value, own):
+            content, omit = getattr(value, spec.name), spec.metadata.get("omit")
+            if omit is not None and omit(value, content):
                 continue
-            document |= to_json(own) if spec.metadata.get("inline") else {_key(spec): to_json(own)}
+            document |= to_json(content) if spec.metadata.get("inline") else {_key(spec): to_json(content)}
         return document
     if isinstance(value, Mapping):
         return {key: to_json(item) for key, item in value.items()}
@@ -52,7 +52,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(cls: type[T], document: Any, path: str = "") -> T:
-    """The object of which `to_json` made this. Raises BadDocument for a key that is missing, unknown, or of another type."""
+    """The inverse of `to_json`. Raises BadDocument for a key that is missing, unknown, or of another type."""
     value: T = _read(cls, document, path or cls.__name__.lower())
     return value
 
@@ -77,7 +77,7 @@ def _read(hint: Any, document: Any, path: str) -> Any:
 
 
 def _read_union(members: tuple[Any, ...], document: Any, path: str) -> Any:
-    """The first member that fits."""
+    """The first member of the union that the document matches."""
     if document is None and type(None) in members:
         return None
     faults = []

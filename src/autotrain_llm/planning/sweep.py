@@ -1,4 +1,4 @@
-"""Decide the trials of a sweep, and what they search."""
+"""Decide the trials of a sweep and their search space."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from autotrain_llm.planning.plan import SweepPlan
 
 
 def decide_sweep(config: Config, context: RunContext) -> SweepPlan | None:
-    """The plan's `sweep`; None where the run has none. The values of the first trial are None where the command leaves one of them open."""
+    """The plan's `sweep`; None if the run has none. `own`, the values of the first trial, is None if the command leaves one of them unset."""
     if not config.use_sweep:
         return None
     spaces = spaces_of(config)
@@ -45,8 +45,8 @@ def decide_sweep(config: Config, context: RunContext) -> SweepPlan | None:
 
 
 def _as_json(search: Search, own: Any) -> dict[str, Any]:
-    """A space as the plan holds it. The user's own value is always one of the choices, because the first trial has it;
-    `added` of them were not written."""
+    """The JSON of a search space. The command's own value is always among the choices, because the first trial has it; `added` is the number
+    of choices added for that."""
     if not search.choices:
         return {"low": search.low, "high": search.high, "log": search.is_log, "step": search.step}
     choices = [list(choice) if isinstance(choice, tuple) else choice for choice in search.choices]
@@ -56,10 +56,10 @@ def _as_json(search: Search, own: Any) -> dict[str, Any]:
 
 
 def _grid_size(spaces: dict[str, Search], own: dict[str, Any] | None) -> int:
-    """All combinations of the choices that were written, and the user's own where it is none of these."""
-    written = {
+    """The number of combinations of the given choices, plus the command's own values if they are not among them."""
+    given = {
         name: [list(choice) if isinstance(choice, tuple) else choice for choice in spaces[name].choices]
         for name in spaces
     }
-    extra = own is not None and any(own[name] not in choices for name, choices in written.items())
-    return math.prod(map(len, written.values())) + extra
+    extra = own is not None and any(own[name] not in choices for name, choices in given.items())
+    return math.prod(map(len, given.values())) + extra

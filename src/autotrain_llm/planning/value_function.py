@@ -1,4 +1,4 @@
-"""Decide where ppo's values come from, and whether a reward model can be that."""
+"""Decide the value function of ppo, and whether a reward model can serve as one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def value_kind(config: Config, context: RunContext) -> str | None:
-    """What `--rl-value-model` says, and where it says nothing the reward model, corrected, if that can be and takes no padding; None where
-    nothing has values."""
+    """`--rl-value-model`; if not given, the corrected reward model if it can serve as a value function and needs no padding, else a shared
+    head. None for trainers without a value function."""
     if not config.applies("rl_value_model"):
         return None
     if config[Ppo].rl_value_model is not None:
@@ -30,31 +30,31 @@ def value_kind(config: Config, context: RunContext) -> str | None:
 
 
 def value_model_of(config: Config, context: RunContext) -> ModelMetadata | None:
-    """The reward model that values begin as; None where they begin as nought, or where it is not known which."""
+    """The reward model that initialises the values; None if they start at zero, or the reward model is not known."""
     return _reward_model(config, context) if value_kind(config, context) in (OF_REWARD, CORRECTED) else None
 
 
 def _reward_model(config: Config, context: RunContext) -> ModelMetadata | None:
-    """The only reward model there is."""
+    """The reward model; None if there is none or more than one."""
     sources = reward_models(config)
     return context.models.secondary("rl_reward_model_path", sources[0]) if len(sources) == 1 else None
 
 
 def unfit(values: ModelMetadata, config: Config, context: RunContext) -> str | None:
-    """Why this reward model can't say what is still to come of an answer, said of it; None where it can."""
+    """Why this reward model can't estimate the return of a partial answer, as a predicate of the model; None if it can."""
     if values.is_encoder or values.is_encoder_decoder:
-        return f"({values.model_type}) reads an answer from both sides, and a value may depend on no token that comes later"
+        return f"({values.model_type}) attends in both directions, and a value may not depend on later tokens"
     if values.score_heads and all("classifier" in name for name in values.score_heads):
-        return f"({values.model_type}) has no score head on its last layer that could be read at every token"
+        return f"({values.model_type}) has no score head on its last layer that can be evaluated at every token"
     different = context.models.differing_token(values)
     if different is not None:
-        return f"has another vocabulary than the policy: {different}"
-    own, theirs = context.model.embedding_rows if context.model else None, values.embedding_rows
-    if own and theirs and theirs < own:
-        return f"has {theirs} tokens, and the policy may write any of {own}"
+        return f"has a vocabulary that differs from the policy's: {different}"
+    policy_rows, rows = context.model.embedding_rows if context.model else None, values.embedding_rows
+    if policy_rows and rows and rows < policy_rows:
+        return f"has {rows} tokens, and the policy may sample any of {policy_rows}"
     longest = longest_sequence(config, context)
     if longest is not None and values.context_length is not None and longest > values.context_length:
-        return f"reads {values.context_length} tokens, and a prompt with its answer has up to {longest}"
+        return f"has a context of {values.context_length} tokens, and a prompt with its answer has up to {longest}"
     if config.peft and config[Ppo].rl_value_model == OF_REWARD:
         for finding in target_modules_exist(values, config.target_modules):
             if finding.severity == ERROR:

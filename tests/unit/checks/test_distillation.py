@@ -53,7 +53,7 @@ def test_a_teacher_on_the_same_tokenizer_is_fine(asked: Path, light_llama: Path,
     result = checked(asked, light_llama, light_teacher)
     assert codes(result) == [] and result.plan is not None
     decided = result.plan.distillation
-    assert decided is not None and decided.teacher == str(light_teacher) and decided.when == "beside each batch"
+    assert decided is not None and decided.teacher == str(light_teacher) and decided.when == "online, with each batch"
     shown = {name: value for _, rows in result.plan.summary() for name, value, _ in rows}
     assert str(light_teacher) in shown["teacher"] and shown["loss"] == "0.5 of the task's, 0.5 T² KL(teacher‖student)"
 

@@ -42,7 +42,7 @@ def test_a_reference_with_the_same_tokenizer_is_fine(data: Path, light_llama: Pa
     result = checked(data, light_llama, model_ref=str(light_teacher))
     assert codes(result) == [] and result.plan is not None
     assert result.plan.objective.reference == ReferencePlan(
-        "another model", str(light_teacher), when="beside each batch", why="no row is seen more than once"
+        "another model", str(light_teacher), when="online, with each batch", why="no row is trained on more than once"
     )
 
 
@@ -80,12 +80,12 @@ def test_a_reference_that_orpo_has_no_use_for_is_not_even_looked_at(data: Path, 
 @pytest.mark.parametrize(
     ("trainer", "flags", "when"),
     [
-        ("dpo", {}, "beside each batch"),
+        ("dpo", {}, "online, with each batch"),
         ("dpo", {"epochs": 2.0}, "once, before training"),
-        ("dpo", {"max_steps": 2}, "beside each batch"),
+        ("dpo", {"max_steps": 2}, "online, with each batch"),
         ("dpo", {"max_steps": 4}, "once, before training"),
-        ("dpo", {"epochs": 2.0, "engine": "trl"}, "beside each batch"),
-        ("kto", {"epochs": 2.0}, "beside each batch"),
+        ("dpo", {"epochs": 2.0, "engine": "trl"}, "online, with each batch"),
+        ("kto", {"epochs": 2.0}, "online, with each batch"),
     ],
 )
 def test_the_plan_says_when_the_reference_is_computed_and_why(
@@ -104,7 +104,7 @@ def test_where_memory_would_not_hold_a_second_model_it_is_computed_beforehand(
     from autotrain_llm.context.machine import Machine
 
     monkeypatch.setattr(Machine, "device_memory", 1000)
-    for flags, when in (({}, "once, before training"), ({"peft": True, "lr": 1e-5}, "beside each batch")):
+    for flags, when in (({}, "once, before training"), ({"peft": True, "lr": 1e-5}, "online, with each batch")):
         plan = checked(data, light_llama, **flags).plan
         assert plan is not None and plan.objective.reference.when == when
 

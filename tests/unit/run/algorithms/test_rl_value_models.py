@@ -256,8 +256,8 @@ def changed(scorer: Path, folder: Path, **config: Any) -> Path:
 @pytest.mark.parametrize(
     ("config", "flags", "said"),
     [
-        ({"model_type": "bert"}, {}, "(bert) reads an answer from both sides"),
-        ({"max_position_embeddings": 40}, {}, "reads 40 tokens, and a prompt with its answer has up to 1"),
+        ({"model_type": "bert"}, {}, "(bert) attends in both directions"),
+        ({"max_position_embeddings": 40}, {}, "has a context of 40 tokens, and a prompt with its answer has up to 1"),
     ],
 )
 def test_a_reward_model_that_cannot_follow_the_policy_is_refused_as_its_value_model_alone(
@@ -285,12 +285,12 @@ def test_a_reward_model_with_another_vocabulary_or_fewer_tokens_is_no_value_mode
     words = (judge / "tokenizer.json").read_text()
     (judge / "tokenizer.json").write_text(words.replace("im_start", "begin"))
     finding = only(checked(prompts, light_llama, rl_reward_model_path=str(judge)), "M187")
-    assert "has another vocabulary" in finding.message and "im_start" in finding.message
+    assert "vocabulary that differs" in finding.message and "im_start" in finding.message
     scorer = models[1]
     rows = json.loads((scorer / "config.json").read_text())["vocab_size"]
     larger = build_llama(tmp_path / "larger", None, vocab_size=rows + 8)
     finding = only(checked(prompts, larger, rl_reward_model_path=str(scorer)), "M187")
-    assert f"has {rows} tokens, and the policy may write any of {rows + 8}" in finding.message
+    assert f"has {rows} tokens, and the policy may sample any of {rows + 8}" in finding.message
 
 
 def test_an_adapter_needs_its_modules_in_both_models(prompts: Path, models: tuple[Path, Path], tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""The memory that a run takes and the bytes it writes, from the shape of its model and the tokens of its largest batch.
+"""The memory of a run and the size of its checkpoints, from the shape of its model and the tokens of its largest batch.
 
-Formulas alone: what is counted is what the libraries allocate, tensor by tensor, in bytes. Which numbers go in is `plan/memory_budget.py`.
+Only formulas: they count the tensors that the libraries allocate, in bytes. `planning/memory_budget.py` decides their inputs.
 """
 
 from __future__ import annotations
@@ -10,46 +10,46 @@ from dataclasses import dataclass, field, replace
 
 FLOAT, HALF = 4, 2
 MEBI = 2**20
-# What a process holds that has torch, transformers, peft and trl loaded; a CUDA context with its kernels.
+# A process that has loaded torch, transformers, peft and trl; on a GPU, the CUDA context with its kernels.
 LIBRARIES = {"cpu": 630 * MEBI, "cuda": 600 * MEBI}
-# What the first steps bring with them: kernels compiled for the shapes met, their scratch space; on a GPU the workspaces of cuBLAS.
+# Allocated by the first steps: compiled kernels and their scratch space; on a GPU, the workspaces of cuBLAS.
 WARM = {"cpu": 40 * MEBI, "cuda": 72 * MEBI}
-# On a processor a matrix product in half precision keeps what was compiled for its shape, half a megabyte and more where it is part of attention,
-# and where batches are of unlike size each brings shapes of its own. The library (oneDNN) keeps the latest 1024. Here it keeps what one step
-# needs, which all layers share, and little more: outside of attention 15 to 20, and in attention, whose blocks get narrower as rows get longer,
+# On a processor oneDNN compiles a kernel for each shape of a matrix product in half precision and caches it: half a megabyte, more in attention.
+# Batches of different size have different shapes. By default oneDNN keeps the latest 1024 kernels; the run limits it to those that one step
+# needs (all layers share them) and a few more: 15 to 20 outside of attention, and in attention, whose blocks get narrower as rows get longer,
 # 42 for rows of 1024 and 318 tokens. With fewer than a step needs, every layer would compile them again.
 KERNEL, KERNELS_OUTSIDE_ATTENTION, TOKENS_OF_A_KERNEL, USUAL_ROW, MOST_KERNELS = 0.6 * MEBI, 40, 24, 1024, 1024
-SHORTFALL_OF_DISTINCT_SHAPES = 0.1  # share by which the mean batch is smaller, from which on hardly a shape comes twice
-# Fragmentation of the C library's heap, as a share of what all layers keep: memory freed between tensors that live on can't hold the next
-# aligned block of the same size. Half precision makes more short-lived copies, batches of different size reuse less of what was freed, and
-# checkpointing frees more of it together. A GPU's allocator reuses blocks of the same size and has no such share.
+SHORTFALL_OF_DISTINCT_SHAPES = 0.1  # from this shortfall of the mean batch on, nearly every batch has shapes of its own
+# Fragmentation of the C library's heap, as a share of the saved activations: a gap between live tensors can't hold the next aligned block of
+# the same size. Half precision makes more short-lived copies, batches of different size reuse fewer gaps, and checkpointing frees larger
+# contiguous pieces. A GPU's allocator reuses blocks of the same size and does not fragment in this way.
 FRAGMENTATION, FRAGMENTATION_FP32, CHECKPOINTED_SHARE, SHORTFALL_FRAGMENTATION = 0.42, 0.2, 0.7, 2.0
-# What training goes by as well (run/flat/):
+# The training code uses these constants too (run/engine/flat/):
 # Tokens whose logits are held at once. On a processor the size hardly matters between 256 and 1024; below, the matrix products
 # get slower, above, a tile leaves the cache. On a GPU the tile is what keeps the logits below this many bytes in float32.
 CPU_TILE = 512
 CUDA_TILE_BYTES, FEWEST_TILE = 1 << 29, 128
-# Logits between whose matrix products everything is done at once: a megabyte in float32, which stays in a core's cache.
+# Logits that are processed at once between the matrix products: a megabyte in float32, which stays in a core's cache.
 CPU_PIECE = 1 << 18
-# What the log-probabilities of a batch keep for their backward pass at most, in bytes: 256 MiB.
+# The most bytes that the log-probabilities of a batch save for their backward pass: 256 MiB.
 KEPT_BYTES = 1 << 28
-# On a processor attention is computed in blocks, of so many scores over all heads, or of so many queries if that is more; and a layer
-# keeps the shares for its backward pass where they are no more bytes than that.
+# On a processor attention is computed in blocks of BLOCK_SCORES scores over all heads, but of at least FEWEST_QUERIES queries. A layer saves
+# the attention probabilities for its backward pass if they take at most KEPT_PROBABILITIES bytes.
 BLOCK_SCORES, FEWEST_QUERIES = 1 << 20, 64
 KEPT_PROBABILITIES = 24 * MEBI
 SCORE_BUFFERS = 3  # each holds a block's attention scores; all blocks and layers share them
-# Up to so many tokens in a segment, torch's kernel for processors is faster in float32 than blocks in half precision are: forward and
-# backward of 4,096 tokens in rows of 65 took 21.9 ms to their 30.5, in rows of 100 24.8 to 25.9, of 130 28.5 to 24.7, of 250 37.3 to 27.9.
+# Up to this row length torch's float32 kernel is faster on processors than blocks in half precision. Forward and backward of 4,096 tokens,
+# kernel against blocks: 21.9 and 30.5 ms in rows of 65 tokens, 24.8 and 25.9 in rows of 100, 28.5 and 24.7 of 130, 37.3 and 27.9 of 250.
 SHORT_SPAN = 128
-# Of a GPU's tile whose logits are compared with a teacher's, a part in so many is in float32 at a time, and in so many tensors.
+# With a teacher, a GPU's tile of logits is converted to float32 in TEACHER_PARTS parts, each held in TEACHER_TENSORS tensors.
 TEACHER_PARTS, TEACHER_TENSORS = 4, 7
-NF4, INT8 = 0.52, 1.02  # bytes of a quantised weight with its share of the scales
+NF4, INT8 = 0.52, 1.02  # bytes per quantised weight, including its part of the scales
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the estimate needs of a model: parameters; hidden and intermediate size, layers, vocabulary; the width of all its queries
-    and of all its keys, and heads; whether the MLP has a gate and the embedding is the head too."""
+    """The sizes of a model that memory depends on. `queries` and `keys` are the widths of all heads together, `gated` is whether the MLP has
+    a gate, `tied` whether the embedding is the head too."""
 
     parameters: int
     hidden: int
@@ -75,7 +75,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Adapter:
-    """LoRA: its values in all layers, by layer the width of what goes into its matrices, their number and rank, and its dropout."""
+    """A LoRA adapter: its `values` in all layers; per layer, the total input `width` of its `matrices`; its rank, and whether it has dropout."""
 
     values: int
     width: int
@@ -86,13 +86,17 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Run:
-    """How a run computes. `tokens` and `targets` are those of its largest batch, `row` the longest row of it, `span` the tokens of a token's row in the
-    mean, `shortfall` by what share of it the mean batch
-    is smaller; `resident` is what else lies
-    in memory all the time, by name, `precompute_bytes` the bytes of a model that is let go before the first step. `by_token` is an objective of each token's log-probability. `no_grad_tokens` are tokens of the largest
-    batch without gradients; `shards` among how many processes weights, gradients and states are shared out; `kv_cache_bytes` the bytes of keys and values of
-    answers that are written; `kernels` how many compiled for a shape are kept; `states` the values that the optimizer keeps of each that is trained.
-    `second` is a backbone that is trained beside the model's own, `second_adapter` what of it is trained where that is not all."""
+    """How a run computes.
+
+    The largest batch: `tokens`, `targets` (tokens in the loss), `row` (its longest row), `span` (mean row length weighted by tokens),
+    `shortfall` (how much smaller the mean batch is, as a share).
+    Computation: `by_token` is whether the loss needs each token's log-probability, `scores` whether the model has a score head,
+    `no_grad_tokens` the largest batch without gradients, `answers_at_once` and `kv_cache_bytes` those of sampling, `kernels` the number of
+    cached oneDNN kernels, `shards` the number of processes among which FSDP splits weights, gradients and optimizer states.
+    Weights: `weight` is bytes per value, `states` the optimizer's values per trained value, `second` a backbone that is trained in addition,
+    `second_adapter` its adapter if only that is trained, `resident` the bytes of other models, by name, `precompute_bytes` those of a
+    teacher that is unloaded before the first step.
+    """
 
     tokens: int
     targets: int
@@ -126,7 +130,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Peak:
-    """The largest moment of a run: what it is called, and the bytes of everything that lies in memory then, by name."""
+    """A moment of a run, and the bytes of everything in memory at that moment, by name."""
 
     moment: str
     parts: dict[str, int]
@@ -137,12 +141,12 @@ class Peak:
 
 
 def peak(shape: Shape, run: Run) -> Peak:
-    """Of all moments the one that takes most."""
-    return max(moments(shape, run), key=lambda found: found.bytes)
+    """The moment with the most memory in use."""
+    return max(moments(shape, run), key=lambda moment: moment.bytes)
 
 
 def moments(shape: Shape, run: Run) -> list[Peak]:
-    """The moments at which a run may hold most: the others lie between two of these."""
+    """The moments that can be the peak of a run; memory in use at any other is below one of these."""
     always = _always(shape, run)
     kept, entry = kept_by_layer(shape, run) * run.tokens, layer_input_bytes(shape, run) * run.tokens
     forward, backward = forward_bytes(shape, run), backward_bytes(shape, run) * run.tokens
@@ -155,13 +159,13 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
         + outside_layer_bytes(shape, run) * run.tokens
     )
     one_layer = kept + backward
-    found = [
+    candidates = [
         Peak(
             "when the loss is computed",
             {**always, "gradients": accumulated, "rounded weights": rounded, "activations": all_kept, "head": head},
         ),
         Peak(
-            "when the last layer goes backward",
+            "in the backward pass of the last layer",
             {
                 **always,
                 "gradients": accumulated + _head_gradient(shape, run),
@@ -170,7 +174,7 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
             },
         ),
         Peak(
-            "when the first layer goes backward",
+            "in the backward pass of the first layer",
             {
                 **always,
                 "gradients": gradients,
@@ -186,20 +190,20 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
         )
         if run.precompute_bytes:
             without |= {"teacher": run.precompute_bytes, "optimizer": 0}
-        name = "when the teacher is asked" if run.precompute_bytes else "when rows are read without learning"
-        found.append(Peak(name, {**always, **without, "head": no_grad_head}))
+        name = "when the teacher runs" if run.precompute_bytes else "in a forward pass without gradients"
+        candidates.append(Peak(name, {**always, **without, "head": no_grad_head}))
     if run.answers_at_once:
         logits = run.answers_at_once * shape.vocabulary * (3 * FLOAT)
-        parts = {"rounded weights": rounded, "answers that are written": run.kv_cache_bytes, "head": logits}
-        found.append(Peak("when answers are written", {**always, **parts}))
+        parts = {"rounded weights": rounded, "KV cache": run.kv_cache_bytes, "head": logits}
+        candidates.append(Peak("when answers are generated", {**always, **parts}))
     if run.merges:
         merged = {**always, "weights": FLOAT * shape.parameters}
-        found.append(Peak("when the adapter is merged", merged))
-    return found
+        candidates.append(Peak("when the adapter is merged", merged))
+    return candidates
 
 
 def _always(shape: Shape, run: Run) -> dict[str, int]:
-    """What lies in memory from the first step to the last."""
+    """What stays in memory from the first step to the last."""
     trained = trainable_values(shape, run.adapter) + second_trained(run.second, run.second_adapter)
     adapter = FLOAT * run.adapter.values if run.adapter else 0
     second = int(run.weight * (run.second.linear + run.second.table)) if run.second else 0
@@ -210,18 +214,18 @@ def _always(shape: Shape, run: Run) -> dict[str, int]:
         "weights": (weight_bytes(shape, run) + adapter + second) // run.shards,
         "optimizer": int(FLOAT * run.states * trained) // run.shards,
         **run.resident,
-        "rooms of attention": SCORE_BUFFERS * HALF * BLOCK_SCORES if _in_blocks(run) else 0,
-        "holes in the heap": fragmentation(shape, run),
+        "attention score buffers": SCORE_BUFFERS * HALF * BLOCK_SCORES if _in_blocks(run) else 0,
+        "heap fragmentation": fragmentation(shape, run),
     }
 
 
 def kernels_kept(tokens: int, row: int) -> int:
-    """How many compiled kernels a step with so many tokens, in rows of up to `row`, needs to be kept."""
+    """How many compiled kernels to cache for a step of `tokens` tokens, in rows of up to `row`."""
     return min(MOST_KERNELS, KERNELS_OUTSIDE_ATTENTION + int(tokens / TOKENS_OF_A_KERNEL * max(1.0, row / USUAL_ROW)))
 
 
 def fragmentation(shape: Shape, run: Run) -> int:
-    """Bytes that the heap of a process holds beyond the tensors in it."""
+    """Bytes of the heap that are free but can't be reused."""
     if run.device != "cpu":
         return 0
     share = (
@@ -233,16 +237,16 @@ def fragmentation(shape: Shape, run: Run) -> int:
 
 
 def _kept_without_probabilities(shape: Shape, run: Run) -> int:
-    """What a layer keeps without attention probabilities, which are few, large and of one size in each layer: they don't fragment the heap."""
+    """Saved activations of a layer without attention probabilities: these are large and of equal size, and don't fragment the heap."""
     return kept_by_layer(shape, run) - (attention_probabilities_bytes(shape, run) if _in_blocks(run) else 0)
 
 
 def weight_bytes(shape: Shape, run: Run) -> int:
-    """The model's weights as they are loaded; quantised ones beside embedding and head, which stay whole."""
+    """Bytes of the loaded weights. Quantisation leaves embedding and head in float32."""
     if run.quantised is None:
         return int(run.weight * shape.parameters)
-    each = NF4 if run.quantised == "int4" else INT8
-    return int(each * shape.linear + FLOAT * (shape.parameters - shape.linear))
+    bytes_each = NF4 if run.quantised == "int4" else INT8
+    return int(bytes_each * shape.linear + FLOAT * (shape.parameters - shape.linear))
 
 
 def trainable_values(shape: Shape, adapter: Adapter | None) -> int:
@@ -250,19 +254,19 @@ def trainable_values(shape: Shape, adapter: Adapter | None) -> int:
 
 
 def gradients_held(shape: Shape, run: Run) -> int:
-    """All gradients, in the type of what is trained: float32."""
+    """Bytes of all gradients, in float32 as the trained weights are."""
     return FLOAT * (trainable_values(shape, run.adapter) + second_trained(run.second, run.second_adapter)) // run.shards
 
 
 def second_trained(second: Shape | None, adapter: Adapter | None) -> int:
-    """What is trained of a second backbone: all of it, or its adapter."""
+    """Trained values of a second backbone: all of them, or those of its adapter."""
     if second is None:
         return 0
     return adapter.values if adapter else second.linear + second.table
 
 
 def rounded_weights(shape: Shape, run: Run) -> int:
-    """Under autocast every float32 weight of a linear layer is rounded once, and kept until it has gone backward."""
+    """Bytes of autocast's half-precision copies of the linear layers, which live until the backward pass of their layer."""
     if not run.half or run.weight != FLOAT or run.quantised:
         return 0
     return HALF * (shape.linear + (run.second.linear if run.second else 0))
@@ -272,7 +276,7 @@ def rounded_weights(shape: Shape, run: Run) -> int:
 
 
 def kept_by_layers(shape: Shape, run: Run, of_layer: Callable[[Shape, Run], int]) -> int:
-    """What all layers keep of a batch, in bytes; `of_layer` says how many of a token."""
+    """Bytes that all layers save for a batch; `of_layer` gives the bytes of one layer per token."""
     kept = shape.layers * of_layer(shape, run)
     if run.second:
         kept += run.second.layers * of_layer(run.second, replace(run, adapter=run.second_adapter))
@@ -280,30 +284,29 @@ def kept_by_layers(shape: Shape, run: Run, of_layer: Callable[[Shape, Run], int]
 
 
 def kept_by_layer(shape: Shape, run: Run) -> int:
-    """What a layer keeps until it goes backward."""
+    """What a layer saves for its backward pass."""
     hidden, inner, value = shape.hidden, shape.intermediate, HALF if run.half else FLOAT
-    products = (4 if shape.gated else 2) * inner * value  # what the activation function and the last product take in
+    products = (4 if shape.gated else 2) * inner * value  # inputs of the activation function and of the last product
     attention = attention_of_layer(shape, run)
     norms = FLOAT * (2 * hidden + 2)
     if run.adapter is None:
-        norms *= 2  # a weight that is trained keeps what it is multiplied with
+        norms *= 2  # the gradient of a trained weight needs its input
         inputs = 5 * hidden + shape.queries if run.half else 2 * hidden + shape.queries
         return norms + value * inputs + attention + products
     adapter = run.adapter
-    taken_in = value * (adapter.width - inner) if run.half else value * (2 * hidden + shape.queries)
+    inputs = value * (adapter.width - inner) if run.half else value * (2 * hidden + shape.queries)
     down = value * adapter.matrices * adapter.rank
-    # On a processor the mask of a dropout is kept as numbers, on a GPU as bytes; what is left of the input is a copy of its own.
+    # A dropout mask is saved as floats on a processor and as bytes on a GPU; the masked input is a copy, counted above.
     mask = adapter.width * ((FLOAT if run.device == "cpu" else 1) if adapter.dropout else 0)
-    return norms + max(0, taken_in) + attention + products + down + mask
+    return norms + max(0, inputs) + attention + products + down + mask
 
 
 def attention_of_layer(shape: Shape, run: Run) -> int:
-    """What attention keeps of a token: queries, keys and values, and, of kernels, the output and a number for each head."""
+    """What attention saves per token: queries, keys and values; with a fused kernel also the output and a float for each head."""
     if _in_blocks(run):
         return HALF * (shape.queries + 2 * shape.keys) + attention_probabilities_bytes(shape, run)
-    short = (
-        run.device == "cpu" and not run.padded and run.span <= SHORT_SPAN
-    )  # then torch's own kernel is given float32
+    # For short rows torch's own kernel is called with float32.
+    short = run.device == "cpu" and not run.padded and run.span <= SHORT_SPAN
     value = HALF if run.half else FLOAT
     scores = FLOAT * shape.heads * (3 if run.eager else 1)
     quadratic = shape.heads * run.row * (2 * value + FLOAT) if run.eager and run.padded else 0
@@ -311,37 +314,37 @@ def attention_of_layer(shape: Shape, run: Run) -> int:
 
 
 def _in_blocks(run: Run) -> bool:
-    """Whether attention is computed in blocks of matrix products, and not by a kernel."""
+    """Whether attention is computed in blocks of matrix products and not by a fused kernel."""
     return run.device == "cpu" and not run.padded and run.half and run.span > SHORT_SPAN
 
 
 def attention_probabilities_bytes(shape: Shape, run: Run) -> int:
-    """Bytes of a layer's shares for each query, where they are kept: of all keys before its block, and of those in it."""
+    """Bytes of the attention probabilities that a layer saves per query: those of all keys up to the end of its block; 0 if they are too large."""
     queries = max(1.0, run.span)
     while queries > FEWEST_QUERIES and queries * run.span * shape.heads > BLOCK_SCORES:
         queries /= 2
-    found = int(HALF * shape.heads * (run.span + queries) / 2)
-    return found if found * run.tokens <= KEPT_PROBABILITIES else 0
+    per_token = int(HALF * shape.heads * (run.span + queries) / 2)
+    return per_token if per_token * run.tokens <= KEPT_PROBABILITIES else 0
 
 
 def layer_input_bytes(shape: Shape, run: Run) -> int:
-    """What goes into a layer: all that is kept of it where activations are computed twice."""
+    """The input of a layer, which is all that checkpointing saves of it."""
     return shape.hidden * (HALF if run.adapter and run.half else FLOAT)
 
 
 def backward_bytes(shape: Shape, run: Run) -> int:
-    """What a layer holds beside that while it goes backward."""
+    """What a layer allocates during its backward pass, in addition to what it saved."""
     return (6 if run.half else 8) * shape.hidden + (6 if run.half else 12) * shape.intermediate
 
 
 def forward_bytes(shape: Shape, run: Run) -> int:
-    """What a layer holds while it is computed without gradients."""
+    """What a layer allocates in a forward pass without gradients."""
     value = HALF if run.half else FLOAT
     return 3 * FLOAT * shape.hidden + value * (2 * shape.queries + 2 * shape.keys + 3 * shape.intermediate)
 
 
 def outside_layer_bytes(shape: Shape, run: Run) -> int:
-    """What lies outside of the layers: the last norm, positions, and the hidden states that something is predicted from."""
+    """Activations outside of the layers: the last norm, rotary positions, and the hidden states of the target tokens."""
     norm = (2 if run.adapter is None else 1) * FLOAT * shape.hidden
     positions = 2 * FLOAT * (shape.queries // max(shape.heads, 1))
     return (
@@ -355,18 +358,18 @@ def outside_layer_bytes(shape: Shape, run: Run) -> int:
 
 
 def head_bytes(shape: Shape, run: Run, *, gradients: bool = True) -> int:
-    """Logits of a tile of tokens with all that is made of them, and the head's weight with its gradient."""
+    """The logits of a tile of tokens with everything computed from them, and the head's rounded weight with its gradient."""
     if run.scores:
         return 0
     value = HALF if run.half else FLOAT
     vocab_size = shape.vocabulary
     trained = gradients and run.adapter is None
     rounded = HALF * shape.table if run.half and run.weight == FLOAT and not run.quantised else 0
-    # A tile's share of the weight's gradient is added to the sum: on a processor rounded, on a GPU in float32.
+    # Each tile adds its gradient of the weight to the sum: on a processor in half precision, on a GPU in float32.
     added = 0 if not run.half else HALF if run.device == "cpu" else FLOAT
     of_weight = shape.table * (FLOAT + added) if trained else 0
     if run.padded and run.teacher_hidden_size is None:
-        # Logits of every token, those of the targets in float32 with their logarithms; then these with their gradients.
+        # Forward: logits of every token, and logits and log-probabilities of the targets in float32. Backward: their gradients too.
         forward = run.tokens * vocab_size * value + 2 * run.targets * vocab_size * FLOAT
         backward = 3 * run.targets * vocab_size * FLOAT if gradients else 0
         return rounded + of_weight + max(forward, backward)
@@ -385,33 +388,33 @@ def head_bytes(shape: Shape, run: Run, *, gradients: bool = True) -> int:
 
 
 def tile(device: str, vocab_size: int) -> int:
-    """Tokens whose logits, one for each of so many words, are held at once."""
+    """The number of tokens whose logits are held at once."""
     return CPU_TILE if device == "cpu" else max(FEWEST_TILE, CUDA_TILE_BYTES // (FLOAT * vocab_size))
 
 
 def taught_rows(rows: int) -> int:
-    """Of so many tokens of a GPU's tile, those whose logits are compared with a teacher's at once."""
+    """How many of the `rows` tokens of a GPU's tile are compared with a teacher at once."""
     return min(rows, max(FEWEST_TILE, rows // TEACHER_PARTS))
 
 
 def _head_gradient(shape: Shape, run: Run) -> int:
-    """The head's gradient, which waits for that of the embedding where they are one."""
+    """The gradient of the head; if tied, it is held until that of the embedding is added."""
     return 0 if run.adapter or run.scores else FLOAT * shape.table
 
 
 def _tied_embedding_gradient(shape: Shape, run: Run) -> int:
-    """The embedding's gradient is made whole before it is added to the head's."""
+    """The gradient of a tied embedding, which is complete before it is added to the head's."""
     return FLOAT * shape.table if shape.tied and not run.adapter and not run.scores else 0
 
 
 def frozen_bytes(shape: Shape, weight: float, *, half: bool) -> int:
-    """A second model that is not trained: of float32 weights, the linear layers are rounded once, the head apart from the embedding."""
+    """Bytes of a model that is not trained. In half precision, float32 linear layers are rounded once, and a tied head into a copy."""
     if not half or weight != FLOAT:
         return int(weight * shape.parameters)
     return HALF * shape.linear + (FLOAT + HALF) * shape.table
 
 
-# What a checkpoint takes on disk.
+# Checkpoints on disk.
 
 
 def checkpoint_bytes(
@@ -421,6 +424,6 @@ def checkpoint_bytes(
     second: Shape | None = None,
     second_adapter: Adapter | None = None,
 ) -> int:
-    """The weights that are trained, and the optimizer's state of them."""
+    """Bytes of the trained weights and their optimizer state."""
     trained = trainable_values(shape, adapter) + second_trained(second, second_adapter)
     return int(trained * FLOAT * (1 + states))

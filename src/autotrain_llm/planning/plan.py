@@ -1,4 +1,4 @@
-"""The plan of a run: everything that is decided before a weight is loaded, typed. `planning/make.py` makes it, `run/` carries it out.
+"""The plan of a run: everything that is decided before a weight is loaded, as dataclasses. `planning/make.py` makes it, `run/` executes it.
 
 Names of fields are the keys of the plan's JSON (`--format json`, run.json), unless a field says otherwise.
 """
@@ -23,8 +23,8 @@ class ParameterValue:
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """The model that is trained. `folder` holds its files, `base` names what an adapter sits on, `shape` are a new model's LlamaConfig
-    arguments, `head` is where a model that scores has its head from, `scores` how many numbers it gives for a text."""
+    """The model that is trained. `folder` holds its files, `base` names the base model of an adapter, `shape` are a new model's LlamaConfig
+    arguments, `head` says whether a score head is new or kept, `scores` is its number of outputs."""
 
     name: str
     kind: str | None
@@ -83,7 +83,7 @@ class LabelledAnswers:
 
 @dataclass(frozen=True)
 class DataPlan:
-    """The rows: where they are from, how they were read, and what they are as tokens. `fingerprint` is of the tokens."""
+    """The rows: their source, format and token statistics. `fingerprint` is a hash of the tokens."""
 
     path: str
     format: str
@@ -106,7 +106,7 @@ class DataPlan:
 
 @dataclass(frozen=True)
 class ReferencePlan:
-    """What a policy is compared with: the kind of model, its name where it is another one, when its log-probabilities are computed."""
+    """The reference model: its kind, its name if it is another model, when its log-probabilities are computed, and why."""
 
     kind: str
     model: str | None
@@ -120,14 +120,14 @@ def _settings_of(document: Mapping[str, Any]) -> Collection[str]:
 
 
 def _has_no_reference(objective: ObjectivePlan, reference: ReferencePlan | None) -> bool:
-    """Whether the trainer compares with none; one that samples and happens to have none has null there."""
+    """Whether the key is left out: the trainer has no reference model. A trainer that samples without a KL penalty has null there."""
     return reference is None and not TRAINERS[objective.name].samples
 
 
 @dataclass(frozen=True)
 class ObjectivePlan:
-    """The loss. `function` makes it from `settings`, the trainer's parameters by name; `trl` makes TRL's own trainer. Both are written
-    `module:name`."""
+    """The loss. `function` is the recipe that builds it from `settings`, the trainer's parameters by name; `trl` builds TRL's trainer. Both
+    are written `module:name`."""
 
     name: str
     function: str | None
@@ -156,7 +156,7 @@ class LayoutPlan:
 
 @dataclass(frozen=True)
 class PrecisionPlan:
-    """What is computed in (bf16, fp16, fp32), on which device, and whether activations are computed twice to save memory."""
+    """The type that is computed in (bf16, fp16, fp32), the device, and whether gradient checkpointing is on."""
 
     name: str
     why: str
@@ -199,14 +199,14 @@ class TrainerArguments:
     fsdp_config: dict[str, Any] | None = field(default=None, metadata=omitted_if_none())
 
     def as_arguments(self) -> dict[str, Any]:
-        """Keyword arguments of TrainingArguments; what is not set is left to its defaults."""
+        """Keyword arguments of TrainingArguments; fields that are None are left to its defaults."""
         arguments: dict[str, Any] = to_json(self)
         return arguments
 
 
 @dataclass(frozen=True)
 class SchedulePlan:
-    """How many steps, of how many rows, and when to log, evaluate and save. `rows` are counted as batches count them."""
+    """The number of steps and rows, and when to log, evaluate and save. `rows` is counted after packing."""
 
     rows: int
     processes: int
@@ -226,7 +226,7 @@ class SchedulePlan:
 
 @dataclass(frozen=True)
 class OutputPlan:
-    """Where the run writes; `checkpoint` is the one that it goes on from."""
+    """The folder of the run; `checkpoint` is the one that it resumes from."""
 
     dir: str
     overwrite: bool
@@ -235,7 +235,8 @@ class OutputPlan:
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """The device that memory was planned for. `supposed` says what is taken to be true of one that `--target-memory` names."""
+    """The device that memory was planned for. `supposed` are the assumptions about a device that is not here, `named` is `--target-memory`,
+    `as_named` whether the device has that much."""
 
     kind: str
     memory_bytes: int
@@ -246,7 +247,7 @@ class DevicePlan:
 
 @dataclass(frozen=True)
 class AlternativePlan:
-    """What the peak would be with other flags."""
+    """The peak memory with other flags."""
 
     flags: str
     changes: dict[str, Any]
@@ -257,8 +258,8 @@ class AlternativePlan:
 class MemoryPlan:
     """The estimate of memory and disk, in bytes.
 
-    `moment` is when the peak is reached and `memory` what lies in memory then, by name. `largest` is how large a parameter may be, each by
-    itself. `smallest_fitting_change` are the fewest flags with which a run that does not fit would.
+    `moment` is when the peak is reached and `memory` its parts in bytes, by name. `largest` are the largest values of parameters with which
+    the run fits, each by itself. `smallest_fitting_change` are the fewest changes with which a run that does not fit would.
     """
 
     peak_memory_bytes: int
@@ -275,7 +276,7 @@ class MemoryPlan:
 
 @dataclass(frozen=True)
 class AdapterPlan:
-    """A LoRA adapter, by the names of its paper; `merge` puts it into the weights when training is over."""
+    """A LoRA adapter, with the names of its paper; `merge` adds it to the weights after training."""
 
     r: int
     alpha: float
@@ -287,7 +288,7 @@ class AdapterPlan:
 
     @property
     def name(self) -> str:
-        """LoRA, DoRA, and either with the scale of rsLoRA."""
+        """LoRA or DoRA, with the prefix rs for the scale of rsLoRA."""
         return ("rs" if self.rslora else "") + ("DoRA" if self.dora else "LoRA")
 
 
@@ -302,7 +303,7 @@ class HubPlan:
 
 @dataclass(frozen=True)
 class EmbeddingRows:
-    """Rows of the embeddings of two models that have not equally many."""
+    """Rows of the embeddings of student and teacher, if they differ."""
 
     student: int
     teacher: int
@@ -310,8 +311,8 @@ class EmbeddingRows:
 
 @dataclass(frozen=True)
 class DistillPlan:
-    """The teacher and the loss. `is_used` is False where its weight in the loss is zero. `tokens` are how many ids the two models are
-    compared over; `embedding_rows` is set where the models have not equally many."""
+    """The teacher and the loss. `is_used` is False if its weight in the loss is zero. `tokens` is the number of token ids that the two models
+    are compared over; `embedding_rows` is set if their numbers differ."""
 
     teacher: str
     kind: str | None
@@ -346,8 +347,8 @@ class SamplingPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class RewardPlan:
-    """One term of the reward: a model, a function, or what is taken off an answer that has no end. `as_turns` is set for models: whether
-    they read texts written as chat turns."""
+    """One term of the reward: a model, a function, or the penalty for an answer without an end token. `as_turns`, set for models, is whether
+    they read texts rendered as chat turns."""
 
     kind: str
     source: str | None
@@ -358,11 +359,10 @@ class RewardPlan:
 
 @dataclass(frozen=True)
 class RolloutSchedulePlan:
-    """How many answers are sampled at a time, and in how many steps they are trained on.
+    """The size of a rollout, and the steps in which its answers are trained on.
 
-    `prompts_of_phase` prompts with `answers_each` answers make a rollout phase; each of `passes` over it takes a step for every
-    `answers_of_step`, in `batches` of at most `batch_size` on each process. Where the prompts of an epoch don't fill its last phase, that
-    one is smaller.
+    A rollout has `prompts_of_phase` prompts with `answers_each` answers each. Each of its `passes` takes one step per `answers_of_step`
+    answers, in `batches` of at most `batch_size` on each process. The last rollout of an epoch may be smaller.
     """
 
     prompts: int
@@ -378,7 +378,7 @@ class RolloutSchedulePlan:
 
 @dataclass(frozen=True)
 class RolloutPlan:
-    """What a policy samples, what scores it, and how scores become advantages. Parameters keep their names."""
+    """How answers are sampled and scored, and how rewards become advantages. Parameters keep their names."""
 
     sampling: SamplingPlan
     rewards: tuple[RewardPlan, ...]
@@ -395,8 +395,8 @@ class RolloutPlan:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """The trials. `space` is what is searched, by parameter; `own` are the command's own values, which the first trial has; `held_out` is
-    the share of rows that the sweep sets aside for evaluation where none were named; `written` whether the space was given."""
+    """The trials. `space` is the search space, by parameter; `own` are the command's own values, which the first trial has; `held_out` is the
+    share of rows held out for evaluation if no evaluation rows are named; `written` is whether `--sweep-params` was given."""
 
     backend: str
     study: str
@@ -416,7 +416,7 @@ class SweepPlan:
 
 @dataclass(frozen=True)
 class BertScorePlan:
-    """The encoder that answers are compared in, and which of its layers."""
+    """The encoder of BERTScore, and the layer whose hidden states it compares."""
 
     model: str
     layer: int | None
@@ -426,7 +426,7 @@ class BertScorePlan:
 
 @dataclass(frozen=True)
 class AnswersPlan:
-    """How evaluation rows are answered, and by what the answers are scored: `module:name` by metric. `rows` is how many of them."""
+    """How answers to `rows` evaluation rows are generated, and the classes that score them: `module:name` by metric."""
 
     scores: dict[str, str | None]
     rows: int
@@ -440,7 +440,8 @@ class AnswersPlan:
 
 @dataclass(frozen=True)
 class EvalPlan:
-    """Enhanced evaluation: what each metric reports, with the better direction; which logged key each loss-side metric is (`measured`)."""
+    """Enhanced evaluation: the names that each metric reports, with the better direction; `measured` are the logged keys of metrics that come
+    from the loss and not from answers."""
 
     metrics: dict[str, dict[str, str]]
     measured: dict[str, str]
@@ -451,7 +452,7 @@ class EvalPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole run. `parameters` holds every value with its source; the other parts are what was decided from them."""
+    """A run. `parameters` holds every value with its source; the other fields are decided from them."""
 
     trainer: str
     parameters: dict[str, ParameterValue]
@@ -483,11 +484,11 @@ class Plan:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Plan:
-        """The plan that was written. Raises BadDocument, which names the key, for what is no plan of this version."""
+        """The inverse of `as_json`. Raises BadDocument, which names the key, if the document is not a plan of this version."""
         return from_json(cls, document, "plan")
 
     def summary(self) -> list[tuple[str, list[tuple[str, str, str]]]]:
-        """Titled sections of rows (name, value, where the value comes from): what a person reads in ten seconds."""
+        """The summary for people: titled sections of rows (name, value, source or reason)."""
         from autotrain_llm.planning.summary import summary
 
         return summary(self)

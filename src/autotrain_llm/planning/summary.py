@@ -1,4 +1,4 @@
-"""A plan in words: the rows that the terminal shows, each a name, a value and where the value comes from."""
+"""The summary of a plan for the terminal: rows of a name, a value, and its source or reason."""
 
 from __future__ import annotations
 
@@ -43,34 +43,34 @@ def _what(plan: Plan) -> list[Row]:
         rows.append(("adapter", f"{adapter.name} of rank {adapter.r} on {targets}", _source(plan, "peft")))
     if reference:
         kind = f"{reference.kind}, {reference.model}" if reference.model else reference.kind
-        rows.append(("compared with", f"{kind}: {reference.when}", reference.why))
+        rows.append(("reference", f"{kind}: {reference.when}", reference.why))
     if plan.rollouts:
-        rows.append(("scored by", _rewards(plan.rollouts), ""))
+        rows.append(("reward", _rewards(plan.rollouts), ""))
         if plan.rollouts.rl_value_model is not None:
-            rows.append(("values from", _values(plan, plan.rollouts), _source(plan, "rl_value_model")))
+            rows.append(("value function", _values(plan, plan.rollouts), _source(plan, "rl_value_model")))
     return rows + (_teacher(plan.distillation) if plan.distillation else [])
 
 
 def _rewards(rollouts: RolloutPlan) -> str:
-    """What scores the answers, in a line."""
-    words = []
+    """The terms of the reward in one line."""
+    terms = []
     for reward in rollouts.rewards:
         if reward.kind == MISSING_END:
-            words.append(f"{-reward.weight:g} off where an answer doesn't end")
+            terms.append(f"{-reward.weight:g} off if an answer has no end token")
         else:
-            words.append(("" if reward.weight == 1 else f"{reward.weight:g} x ") + str(reward.source))
-    return ", ".join(words)
+            terms.append(("" if reward.weight == 1 else f"{reward.weight:g} x ") + str(reward.source))
+    return ", ".join(terms)
 
 
 def _values(plan: Plan, rollouts: RolloutPlan) -> str:
-    """What estimates the rewards still to come, in a line."""
+    """The value function in one line."""
     kind = rollouts.rl_value_model
     if kind == SHARED:
         return "a new head on the policy's last layer"
     source = next((reward.source for reward in rollouts.rewards if reward.kind == MODEL), None)
     if kind == CORRECTED:
         return f"{source}, corrected by a new head on the policy's last layer"
-    how = "with an adapter of its own" if plan.adapter else "trained whole"
+    how = "with an adapter of its own" if plan.adapter else "all weights trained"
     if kind == OF_REWARD:
         return f"a copy of {source} with its score head, {how}"
     return f"a copy of the model with a new head, {how}"
@@ -79,8 +79,8 @@ def _values(plan: Plan, rollouts: RolloutPlan) -> str:
 def _teacher(distillation: DistillPlan) -> list[Row]:
     teacher, sizes = distillation.teacher, distillation.embedding_rows
     if not distillation.is_used:
-        return [("teacher", f"{teacher}, not asked", "--distill-alpha 0")]
-    cached = f", of which the {distillation.top_k} likeliest tokens are kept" if distillation.top_k else ""
+        return [("teacher", f"{teacher}, not run", "--distill-alpha 0")]
+    cached = f", top {distillation.top_k} log-probabilities cached" if distillation.top_k else ""
     quantised = f", in {distillation.quantization}" if distillation.quantization else ""
     size = show_count(distillation.parameters)
     alpha, divergence = distillation.alpha, DIVERGENCES[distillation.loss]
@@ -105,8 +105,8 @@ def _teacher(distillation: DistillPlan) -> list[Row]:
 def _data(plan: Plan) -> list[Row]:
     data, tokens = plan.data, plan.data.tokens
     evaluation = f"{data.eval_rows} for evaluation" if data.eval_rows else "none for evaluation"
-    lost = [(data.truncated_rows, "cut short"), (data.dropped_rows, "dropped")]
-    counts = [f"{data.rows} to train on", evaluation, *(f"{count} {word}" for count, word in lost if count)]
+    shortened = [(data.truncated_rows, "truncated"), (data.dropped_rows, "dropped")]
+    counts = [f"{data.rows} to train on", evaluation, *(f"{count} {outcome}" for count, outcome in shortened if count)]
     return [
         ("data", f"{data.path} ({data.format})", _source(plan, "data_path")),
         ("rows", ", ".join(counts), ""),
@@ -119,8 +119,8 @@ def _data(plan: Plan) -> list[Row]:
 
 def _trained_on(plan: Plan) -> str:
     if plan.rollouts:
-        return "prompts, of which none are trained on"
-    return "read whole" if plan.model.head else f"{plan.data.trained_token_share:.0%} trained on"
+        return "prompts: not trained on"
+    return "scored as a whole" if plan.model.head else f"{plan.data.trained_token_share:.0%} trained on"
 
 
 def _how(plan: Plan) -> list[Row]:
@@ -142,25 +142,26 @@ def _how(plan: Plan) -> list[Row]:
 
 
 def _samples(rollouts: RolloutPlan) -> list[Row]:
-    """How many answers are sampled at a time, and how often they are trained on."""
+    """The size of a rollout, and the number of passes over it."""
     schedule = rollouts.schedule
-    words = f"{plural(schedule.prompts_of_phase * schedule.answers_each, 'answer')} at a time"
+    size = f"{plural(schedule.prompts_of_phase * schedule.answers_each, 'answer')} per rollout"
     if schedule.answers_each > 1:
-        words += f", {schedule.answers_each} to each prompt"
-    return [("samples", words, f"learnt from {plural(schedule.passes, 'time')}")]
+        size += f", {schedule.answers_each} to each prompt"
+    passes = "pass" if schedule.passes == 1 else "passes"
+    return [("samples", size, f"trained on in {schedule.passes} {passes}")]
 
 
 def _trials(plan: Plan, sweep: SweepPlan) -> list[Row]:
     rows = [
         ("trials", f"{sweep.trials}, proposed by {sweep.sampler}", _source(plan, "sweep_n_trials")),
-        ("best at", f"{sweep.metric}, {sweep.direction}d", _source(plan, "sweep_metric")),
+        ("metric", f"{sweep.metric}, {sweep.direction}d", _source(plan, "sweep_metric")),
     ]
     if sweep.held_out:
-        rows.append(("evaluated on", f"a share of {sweep.held_out} of the rows, held out", "none were named"))
+        rows.append(("evaluated on", f"a share of {sweep.held_out} of the rows, held out", "no evaluation rows given"))
     origin = "--sweep-params" if sweep.written else "the trainer's own space"
     rows += [(f"  {name}", describe(read_search(space)), origin) for name, space in sweep.space.items()]
     storage = sweep.storage or "sweep/study.journal"
-    return [*rows, ("study", f"{sweep.study} in {storage}", f"the best {sweep.keep} kept")]
+    return [*rows, ("study", f"{sweep.study} in {storage}", f"keeps the best {sweep.keep}")]
 
 
 def _cost(plan: Plan) -> list[Row]:
@@ -173,7 +174,7 @@ def _cost(plan: Plan) -> list[Row]:
 
 def _memory(memory: MemoryPlan) -> list[Row]:
     if not memory.moment:
-        return [("memory", "not known", "the model's files don't tell its sizes")]
+        return [("memory", "not known", "the sizes of the model are not in its files")]
     device = memory.device
     device_size = f"{device.kind} of {show_bytes(device.memory_bytes)}"
     parts = sorted(memory.memory.items(), key=lambda part: -part[1])[:3]
@@ -183,7 +184,7 @@ def _memory(memory: MemoryPlan) -> list[Row]:
         ("at its peak", f"{memory.moment}: {largest_parts}", ""),
     ]
     if device.supposed:
-        rows.insert(0, ("planned for", device_size, f"--target-memory; taken to be {device.supposed}"))
+        rows.insert(0, ("planned for", device_size, f"--target-memory; assumed: {device.supposed}"))
     elif device.named:
         why = "--target-memory" + ("" if device.as_named else f" {device.named}: more than there is")
         rows.insert(0, ("planned for", device_size, why))
@@ -191,5 +192,5 @@ def _memory(memory: MemoryPlan) -> list[Row]:
         fitting = [
             f"{flag_of(name)} {most}" if most else f"no {flag_of(name)}" for name, most in memory.largest.items()
         ]
-        rows.append(("at most", ", ".join(fitting), "each by itself; rows as long as a length allows"))
+        rows.append(("at most", ", ".join(fitting), "each by itself; lengths assume that all rows are that long"))
     return rows + [(f"  with {other.flags}", show_bytes(other.peak_memory_bytes), "") for other in memory.alternatives]

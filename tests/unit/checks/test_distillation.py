@@ -248,7 +248,7 @@ def test_the_estimate_counts_the_teacher_where_it_stays(asked: Path, light_llama
     asked_before = cost(
         distill_cache=True
     )  # it is let go before the first step, so that what is trained has no state yet
-    assert asked_before.moment == "when the teacher is asked" and "optimizer" not in asked_before.memory
+    assert asked_before.moment == "when the teacher runs" and "optimizer" not in asked_before.memory
 
 
 def test_a_teacher_that_is_laid_out_padded_has_its_student_padded(

@@ -94,7 +94,7 @@ def test_the_plan_says_when_the_reference_is_computed_and_why(
     plan = checked(data, light_llama, trainer, **flags).plan
     assert plan is not None
     assert plan.objective.reference.when == when
-    (line,) = [row for _, part in plan.summary() for row in part if row[0] == "compared with"]
+    (line,) = [row for _, part in plan.summary() for row in part if row[0] == "reference"]
     assert when in line[1] and line[2] == plan.objective.reference.why
 
 

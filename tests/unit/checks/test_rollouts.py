@@ -57,7 +57,7 @@ def test_a_function_or_a_reward_model_is_enough_and_draws_nothing(tmp_path, prom
     both = checked(prompts, light_llama, rl_reward_fn=function(tmp_path, GOOD), rl_reward_model_path=str(light_scorer))
     assert by_function.findings == by_model.findings == both.findings == ()
     assert [entry.name for entry in both.plan.rollouts.rewards] == [light_scorer.name, "score"]
-    said = [row for _, rows in both.plan.summary() for row in rows if row[0] == "scored by"]
+    said = [row for _, rows in both.plan.summary() for row in rows if row[0] == "reward"]
     assert len(said) == 1 and str(light_scorer) in said[0][1] and "scorers.py:score" in said[0][1]
 
 

@@ -328,7 +328,7 @@ def test_a_plan_for_a_gpu_computes_as_that_would(places, monkeypatch):
     assert [plan.precision.name for plan in (here, there, other)] == ["fp32", "bf16", "fp32"]
     assert [plan.precision.cpu for plan in (here, there, other)] == [True, False, True]
     assert there.memory.device.memory_bytes == 24 * GIB
-    assert "holes in the heap" not in there.memory.memory
+    assert "heap fragmentation" not in there.memory.memory
     said = {name: (value, why) for _, part in there.summary() for name, value, why in part}
     assert "bf16" in said["planned for"][1] and "24.0 GiB" in said["memory"][0]
 

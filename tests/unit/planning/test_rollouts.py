@@ -40,7 +40,7 @@ def plan_of(*words: Any, **flags: Any) -> Plan:
 @pytest.mark.parametrize(
     ("trainer", "flags", "steps", "accumulated", "batch"),
     [
-        # 50 prompts are one phase of 50 answers, learnt from four times in two steps of at most 32.
+        # 50 prompts are one phase of 50 answers, trained on in four passes of two steps of at most 32.
         ("ppo", {}, 8, 4, 8),
         ("ppo", {"rl_num_ppo_epochs": 1}, 2, 4, 8),
         # Phases of 32 and 18 answers: a step and a step, twice.
@@ -162,5 +162,5 @@ def test_the_plan_says_how_many_answers_are_sampled_and_how_often_they_are_learn
     rows = {
         name: (value, why) for _, part in plan_of("grpo", light_llama, prompts).summary() for name, value, why in part
     }
-    assert rows["samples"] == ("64 answers at a time, 8 to each prompt", "learnt from 1 time")
+    assert rows["samples"] == ("64 answers per rollout, 8 to each prompt", "trained on in 1 pass")
     assert rows["steps"][0] == "7 of 8 answers x 8 accumulated"

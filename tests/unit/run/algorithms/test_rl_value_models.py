@@ -220,12 +220,12 @@ def test_a_reward_model_of_the_policys_tokenizer_draws_nothing_and_the_plan_says
     for more in ({}, {"rl_reward_fn": functions}, {"peft": True}):
         found = checked(prompts, light_llama, rl_reward_model_path=str(light_scorer), **more)
         assert found.findings == () and found.plan is not None
-        (said,) = [value for _, rows in found.plan.summary() for name, value, _ in rows if name == "values from"]
-        how = "with an adapter of its own" if "peft" in more else "trained whole"
+        (said,) = [value for _, rows in found.plan.summary() for name, value, _ in rows if name == "value function"]
+        how = "with an adapter of its own" if "peft" in more else "all weights trained"
         assert said == f"a copy of {light_scorer} with its score head, {how}"
     found = checked(prompts, light_llama, rl_reward_model_path=str(light_scorer), rl_value_model="corrected")
     assert found.findings == () and found.plan is not None
-    (said,) = [value for _, rows in found.plan.summary() for name, value, _ in rows if name == "values from"]
+    (said,) = [value for _, rows in found.plan.summary() for name, value, _ in rows if name == "value function"]
     assert said == f"{light_scorer}, corrected by a new head on the policy's last layer"
 
 

@@ -79,6 +79,6 @@ def test_a_plan_whose_rows_have_changed_is_refused(llama: Path, tmp_path: Path) 
     data = write_rows(tmp_path / "rows.jsonl", [{"text": f"number {number}"} for number in range(8)])
     made = plan(trainer="sft", model=str(llama), data_path=str(data), output_dir=str(tmp_path / "run"), **USUAL)
     write_rows(data, [{"text": f"another {number}"} for number in range(8)])
-    with pytest.raises(Refused, match="are not what they were when the plan was made"):
+    with pytest.raises(Refused, match="have changed since the plan was made"):
         carry_out_plan(made)
     assert not (tmp_path / "run").exists()

@@ -1,7 +1,7 @@
-"""Parse what a user gave, on the command line, in a config file or from Python, before the sources are layered or checked.
+"""Parse the arguments of the command line, a config file or Python, before the sources are layered and checked.
 
-All of them turn names and raw values into parameters here, so that spelling, other tools' names, switches and bad values are
-answered in the same words wherever they were written.
+All three convert names and raw values here, so that spellings, other tools' names, switches and bad values give the same findings
+everywhere.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class ParsedArguments:
             self.findings.append(_unknown_trainer(name, file))
 
     def _set_accepted(self, accepted: Accepted, raw: Any, file: str | None) -> None:
-        """Apply a flag of another tool; parameters that were given themselves keep their values."""
+        """Apply a flag of another tool; it does not override parameters that are given directly."""
         word = str(raw).strip().lower()
         switched_off = word in FALSE
         if not switched_off:
@@ -99,7 +99,7 @@ class ParsedArguments:
 
 
 def _bad_value(param: Param, raw: Any, fault: BadValue, file: str | None) -> Finding:
-    """A value that is not of the parameter's kind, with what it was probably meant to be."""
+    """The finding for a value of the wrong kind, with the value that was probably meant."""
     empty = isinstance(raw, str) and not raw.strip()
     if empty and not param.required:
         changes = {param.name: None}
@@ -108,7 +108,7 @@ def _bad_value(param: Param, raw: Any, fault: BadValue, file: str | None) -> Fin
         changes = {} if value is None else {param.name: value}
     return Finding(
         f"{param.flag} must be {fault}, got {_shown(param, raw)}"
-        + (": is a variable of the shell not set?" if empty and file is None else ""),
+        + (": is a shell variable not set?" if empty and file is None else ""),
         changes=changes,
         parameters=(param.name,),
         file=file,
@@ -117,11 +117,11 @@ def _bad_value(param: Param, raw: Any, fault: BadValue, file: str | None) -> Fin
 
 
 def _unknown_trainer(name: str, file: str | None) -> Finding:
-    """`sft-lora` holds the name of a trainer, `rlhf` is another tool's word for one, `stf` is a misspelt one."""
+    """The finding for an unknown trainer: `sft-lora` contains a trainer's name, `rlhf` is another tool's name, `stf` is a typo."""
     parts = name.replace("_", "-").replace("+", "-").replace("/", "-").split("-")
-    part = next((part for part in parts if part in TRAINERS), None)
-    trainer = part or choice_meant("trainer", name) or nearest(name, TRAINERS)
-    adapter: dict[str, Any] = {"peft": True} if part and {"lora", "qlora", "peft"} & set(parts) else {}
+    contained = next((part for part in parts if part in TRAINERS), None)
+    trainer = contained or choice_meant("trainer", name) or nearest(name, TRAINERS)
+    adapter: dict[str, Any] = {"peft": True} if contained and {"lora", "qlora", "peft"} & set(parts) else {}
     return Finding(
         f"there is no trainer {name!r}; there are {', '.join(TRAINERS)}",
         changes={"trainer": trainer} | adapter if trainer else EMPTY,
@@ -132,17 +132,17 @@ def _unknown_trainer(name: str, file: str | None) -> Finding:
 
 
 def _shown(param: Param, raw: Any) -> str:
-    """A value as it can be repeated to its user: a secret never is."""
+    """A value as shown in a message; a secret is never shown."""
     if param.secret:
         return "a value that is not shown"
     kind = "the list " if isinstance(raw, list | tuple) and param.kind != "list" else ""
     return repr(raw) if isinstance(raw, str) else kind + plain(raw)
 
 
-def parse_kwargs(given: Mapping[str, Any]) -> ParsedArguments:
-    """Python's keyword arguments."""
+def parse_kwargs(kwargs: Mapping[str, Any]) -> ParsedArguments:
+    """Parse the keyword arguments of a Python call."""
     arguments = ParsedArguments()
-    for name, raw in given.items():
+    for name, raw in kwargs.items():
         arguments.set(name, raw)
     return arguments
 

@@ -16,21 +16,21 @@ from autotrain_llm.declare.finding import WARNING, Finding, Refused
 
 
 def read_config(path: str) -> ParsedArguments:
-    """What the file says. Raises `Refused` when it can't be read at all; wrong keys and values become findings of the result."""
+    """Parse a config file. Raises `Refused` if it can't be read; wrong keys and values become findings of the result."""
     document = load(Path(path), path)
     arguments = ParsedArguments()
-    spelt: dict[str, str] = {}
+    written: dict[str, str] = {}  # by parameter, the key as the file has it
     for name, value, where in sorted(_flatten(document, path), key=_known_first):
-        other = spelt.setdefault(RENAMED.get(name, name).replace("-", "_"), where)
+        other = written.setdefault(RENAMED.get(name, name).replace("-", "_"), where)
         if other != where:
-            message = f"--config {path} says {other} and {where}, which are the same parameter"
+            message = f"--config {path} has {other} and {where}, which are the same parameter"
             arguments.findings.append(Finding(message, "keep one of the two", (name,), file=path, code="P106"))
             continue
         if name in PARAMS and PARAMS[name].command:
             arguments.findings.append(
                 Finding(
-                    f"{where} steers a command and can't stand in a config file",
-                    f"type {PARAMS[name].flag} instead",
+                    f"{where} is an option of the command and can't be in a config file",
+                    f"{PARAMS[name].flag} on the command line",
                     (name,),
                     file=path,
                     code="P105",
@@ -42,14 +42,14 @@ def read_config(path: str) -> ParsedArguments:
 
 
 def _known_first(entry: tuple[str, Any, str]) -> tuple[bool, bool]:
-    """The trainer first, then our own parameters: what another tool's name means depends on them."""
+    """Sort key: the trainer first, then our own parameters, because the meaning of other tools' names depends on them."""
     return entry[0] != "trainer", entry[0] not in PARAMS
 
 
 def load(file: Path, shown: str) -> Mapping[str, Any]:
-    """What a YAML or JSON file holds, which has to be keys and values. Raises Refused."""
+    """Load a YAML or JSON file, which must hold a mapping. Raises Refused."""
     try:
-        text = file.read_text(encoding="utf-8-sig")  # a mark is left out
+        text = file.read_text(encoding="utf-8-sig")  # skips a byte order mark
     except OSError as fault:
         raise Refused(
             [
@@ -86,8 +86,8 @@ def load(file: Path, shown: str) -> Mapping[str, Any]:
         raise Refused(
             [
                 Finding(
-                    f"--config {shown} {_instead(document)} and no parameters; it needs lines such as `lr: 2e-5`",
-                    fix="a line for each parameter, or --model, --data-path, --lr and the others in place of --config",
+                    f"--config {shown} {_instead(document)} and no parameters; it must have lines such as `lr: 2e-5`",
+                    fix="write one line per parameter, or use flags in place of --config",
                     parameters=("config",),
                     file=shown,
                     code="P106",
@@ -98,31 +98,31 @@ def load(file: Path, shown: str) -> Mapping[str, Any]:
 
 
 def _why(text: str, fault: str, file: Path) -> str:
-    """Why a text is neither YAML nor JSON: what it looks like, and the parser's own words."""
+    """Why a text is neither YAML nor JSON: the probable cause, and the parser's message."""
     lines = list(enumerate(text.splitlines(), 1))
-    conflict = next((number for number, line in lines if line.startswith(("<<<<<<< ", ">>>>>>> "))), None)
-    tab = next((number for number, line in lines if line[: len(line) - len(line.lstrip())].count("\t")), None)
-    looks = ""
+    conflict = next((line_number for line_number, line in lines if line.startswith(("<<<<<<< ", ">>>>>>> "))), None)
+    tab = next((line_number for line_number, line in lines if line[: len(line) - len(line.lstrip())].count("\t")), None)
+    cause = ""
     if conflict:
-        looks = f"line {conflict} is a Git merge conflict marker; "
+        cause = f"line {conflict} is a Git merge conflict marker; "
     elif tab and file.suffix != ".json":
-        looks = f"line {tab} begins with a tab, and YAML is indented with spaces; "
+        cause = f"line {tab} begins with a tab, and YAML is indented with spaces; "
     elif file.suffix == ".json" and any(line.lstrip().startswith(("//", "#")) for _, line in lines):
-        looks = "JSON has no comments; "
-    return looks + " ".join(fault.split())
+        cause = "JSON has no comments; "
+    return cause + " ".join(fault.split())
 
 
 def _instead(document: Any) -> str:
-    """What a file holds that has no keys and values."""
+    """What a file holds instead of a mapping, as a predicate."""
     if document is None:
-        return "is empty: it holds comments at most"
+        return "is empty"
     return (
         "holds a list" if isinstance(document, list) else f"is neither YAML nor JSON: it holds {str(document)[:40]!r}"
     )
 
 
 def _flatten(document: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any, str]]:
-    """Names, values and how they were written, whichever of the two shapes the file has."""
+    """Names, values and the keys as written, for both shapes of a config file."""
     if not _is_autotrain(document):
         for key, value in document.items():
             yield str(key).replace("-", "_"), value, str(key)
@@ -168,11 +168,11 @@ def _section(section: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any
 
 
 def _expand(value: Any, where: str, path: str, arguments: ParsedArguments) -> Any:
-    """`${VAR}` is taken from the environment; a variable that isn't set is nothing."""
+    """Replace `${VAR}` by the environment variable; None, with a warning, if it is not set."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\$\{(\w+)\}", value.strip())
     if match and match[1] not in os.environ:
-        message = f"{where} in {path} is taken from the environment variable {match[1]}, which is not set: it counts as not given"
+        message = f"{where} in {path} is taken from the environment variable {match[1]}, which is not set: the parameter is not set"
         arguments.findings.append(Finding(message, f"export {match[1]}=…", (), WARNING, file=path, code="P127"))
     return os.environ.get(match[1]) if match else value

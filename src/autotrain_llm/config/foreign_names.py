@@ -1,4 +1,4 @@
-"""The finding for a name that is no parameter here: what it is called here, why there is no such parameter, or what it is a slip of."""
+"""The finding for an unknown name: the name to use here, why there is no such parameter, or the name that was probably mistyped."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.declare.record import EMPTY
 
-CUTOFF = 0.75  # how similar a name has to be to another to be taken for a slip of it
-ON_THE_HUB = ": a model is uploaded as ACCOUNT/NAME, the --username and the last part of --output-dir"
+CUTOFF = 0.75  # similarity from which a name is taken for a typo of another
+ON_THE_HUB = ": a model is uploaded as ACCOUNT/NAME, from --username and the last component of --output-dir"
 
 
 def unknown(name: str, written: str, raw: Any, file: str | None = None, given: Mapping[str, Any] = EMPTY) -> Finding:
-    """Name the right parameter, and the value where it can be told; `given` is what has been parsed before, the trainer above all."""
+    """Name the right parameter, and its value if it can be derived. `given` are the values parsed so far, which include the trainer."""
     trainer = given.get("trainer")
     parameter = _parameter_meant(name, raw, trainer)
     if parameter and name in BY_TRAINER and not _reads(trainer, parameter):
-        fits = raw is not None and _change_to(PARAMS[parameter], raw)
-        flag = typed(parameter, raw) if fits else flag_of(parameter)
+        is_valid = raw is not None and _change_to(PARAMS[parameter], raw)
+        flag = typed(parameter, raw) if is_valid else flag_of(parameter)
         others = " or ".join(other.name for other in trainers_that_read(parameter))
         message = f"{written} is called {flag_of(parameter)} here, which {trainer} does not read"
         fix = f"leave {written} out, or {flag} with --trainer {others}"
@@ -58,28 +58,30 @@ def unknown(name: str, written: str, raw: Any, file: str | None = None, given: M
 
 
 def _parameter_meant(name: str, raw: Any, trainer: str | None) -> str | None:
-    """The parameter that another tool's name stands for. A name with several meanings is the first that the trainer reads and that can
-    have the value."""
+    """The parameter that another tool's name stands for. If there are several, the first that the trainer reads and that can have the
+    value."""
     if name in ALIASES:
         return ALIASES[name]
     if name in BY_TRAINER:
         candidates = BY_TRAINER[name]
-        possible = [each for each in candidates if raw is None or _change_to(PARAMS[each], raw)] or list(candidates)
-        return next((each for each in possible if _reads(trainer, each)), possible[0])
+        possible = [candidate for candidate in candidates if raw is None or _change_to(PARAMS[candidate], raw)] or list(
+            candidates
+        )
+        return next((candidate for candidate in possible if _reads(trainer, candidate)), possible[0])
     positive = name.removeprefix("no_")
     return positive if positive in PARAMS else None
 
 
 def _reads(trainer: str | None, name: str) -> bool:
-    """Whether the trainer reads a parameter; one that is not known may."""
+    """Whether the trainer reads a parameter; True if the trainer is not known."""
     spec = TRAINERS.get(trainer or "")
     return spec is None or spec.reads(name)
 
 
 def _by_hand(param: Param, raw: Any) -> str:
-    """What to type where the value can't be told."""
+    """The fix if the value can't be derived."""
     if param.name == "warmup_ratio" and raw is not None:
-        return f"--warmup-ratio X, a share: {raw} divided by all steps of the run, which the plan of --dry-run counts; 0.1 is usual"
+        return f"--warmup-ratio X, where X is {raw} divided by the steps of the run (see --dry-run); 0.1 is usual"
     return f"{param.flag} {param.placeholder or '…'}"
 
 
@@ -87,7 +89,7 @@ def _by_hand(param: Param, raw: Any) -> str:
 
 
 def _translated(name: str, param: Param, raw: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters and values that a foreign name and its value stand for; none where that can't be told."""
+    """The parameters and values that a foreign name and its value stand for; empty if that can't be derived."""
     value = _translated_value(name, param, raw)
     if param.name == "push_to_hub":
         return {"push_to_hub": value} | (_name_on_the_hub(raw) if value else {})
@@ -103,7 +105,7 @@ def _translated_value(name: str, param: Param, raw: Any) -> Any:
     word = str(raw).strip().lower()
     if name in STANDS_FOR:
         return None if word in FALSE else STANDS_FOR[name][1]
-    if isinstance(raw, list) and raw and isinstance(raw[0], dict):  # data sets with their settings, as axolotl has them
+    if isinstance(raw, list) and raw and isinstance(raw[0], dict):  # axolotl lists data sets with their settings
         raw = raw[0].get("path", raw)
     if param.name == "trainer":
         return str(raw) if str(raw) in TRAINERS else choice_meant("trainer", str(raw)) or raw
@@ -120,7 +122,7 @@ def _translated_value(name: str, param: Param, raw: Any) -> Any:
 
 
 def _name_on_the_hub(raw: Any) -> dict[str, Any]:
-    """The account and the folder that give a model the name `ACCOUNT/NAME` on the Hub."""
+    """The changes that give a model the name `ACCOUNT/NAME` on the Hub."""
     owner, _, last = str(raw).strip().rpartition("/")
     if raw is None or not last or "/" in owner or last.lower() in TRUE:
         return {}
@@ -128,7 +130,7 @@ def _name_on_the_hub(raw: Any) -> dict[str, Any]:
 
 
 def _change_to(param: Param, value: Any) -> dict[str, Any]:
-    """The change that sets a parameter to a value; none where it can't have it."""
+    """The change that sets a parameter to a value; empty if the value is not valid."""
     if value is None or value is True:
         return {param.name: value} if value is None or param.kind == "switch" else {}
     try:
@@ -142,11 +144,11 @@ def _change_to(param: Param, value: Any) -> dict[str, Any]:
     return {} if steps_for_a_share else {param.name: value}
 
 
-# --- a slip ----------------------------------------------------------------------------------------------------------
+# --- typos -----------------------------------------------------------------------------------------------------------
 
 
 def _closest(name: str, raw: Any) -> tuple[str | None, dict[str, Any]]:
-    """The most similar name and the changes to it; None where none is similar enough, or it could not have this value."""
+    """The most similar name and the changes that use it; None if no name is similar enough or can have this value."""
     close = nearest(name, [*PARAMS, *ACCEPTED_BY_NAME, *RENAMED], cutoff=CUTOFF)
     if close is None:
         alias = nearest(name, ALIASES, cutoff=CUTOFF)

@@ -1,5 +1,5 @@
-"""What a run measures of its evaluation rows, which way is better, and by which of it the best checkpoint is chosen: all that a
-configuration alone tells of it."""
+"""The metrics of a run's evaluation, their better direction, and the metric that selects the best checkpoint: what a configuration alone
+determines."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ EVALUATION, LOSS = "eval_", "eval_loss"
 
 
 def metric_named(name: str) -> Metric | None:
-    """The metric that a name of `--eval-metrics` means, by its own name or another that people write."""
+    """The metric with this name in `--eval-metrics`, or with this alternative name."""
     plain = name.strip().lower().replace("-", "_").removeprefix(EVALUATION)
     return next((metric for metric in METRICS.values() if plain in (metric.name, *metric.also)), None)
 
 
 def metrics_for(trainer: Trainer) -> list[Metric]:
-    """The metrics that make sense for a trainer."""
+    """The metrics that can be computed for a trainer."""
     return [metric for metric in METRICS.values() if metric.makes_sense_for(trainer)]
 
 
 def chosen_metrics(config: Config) -> list[Metric]:
-    """What is computed: the metrics that were asked for, else those that are usual; none that makes no sense."""
+    """The metrics that are computed: the requested ones that apply to the trainer, else the usual ones."""
     trainer, requested = config.trainer_spec, config.eval_metrics
     if requested is None:
         return [] if only_a_benchmark(config) else [m for m in metrics_for(trainer) if trainer.rows in m.usual]
@@ -36,14 +36,14 @@ def chosen_metrics(config: Config) -> list[Metric]:
 
 
 def only_a_benchmark(config: Config) -> bool:
-    """Whether nothing is asked of the evaluation rows: then there need not be any."""
+    """Whether only a benchmark is evaluated, so that no evaluation rows are needed."""
     held_out = config.valid_split or config.eval_dataset_path
     return bool(config.eval_benchmark) and not config.eval_save_predictions and not held_out
 
 
 def metric_directions(config: Config) -> dict[str, str]:
-    """Every `eval_…` that this run reports of its evaluation rows, each with the direction that is better: the trainer's own, a teacher's
-    share of the loss, and what enhanced evaluation adds."""
+    """Every `eval_…` metric that this run reports, with its better direction: the trainer's, those of distillation, and those of enhanced
+    evaluation."""
     reported = dict(config.trainer_spec.metrics)
     if config.applies("use_distillation") and config.use_distillation and config.distill_alpha != 0:
         reported |= {"task_loss": MINIMIZE, "distill_loss": MINIMIZE}
@@ -54,14 +54,14 @@ def metric_directions(config: Config) -> dict[str, str]:
 
 
 def checkpoint_metrics(config: Config) -> dict[str, str]:
-    """The metrics that can say which checkpoint is best. TRL's trainers choose before they have added their own to the loss."""
+    """The metrics that can select the best checkpoint. TRL's trainers select it before they add their own metrics to the loss."""
     directions = metric_directions(config)
     return {name: directions[name] for name in directions if name == LOSS} if config.engine == "trl" else directions
 
 
 def best_metric(config: Config) -> tuple[str, str]:
-    """What the best checkpoint is best at, and the direction that is better: as was asked for, else what a sweep compares by, else the
-    trainer's own first metric."""
+    """The metric that selects the best checkpoint, and its better direction: the requested one, else the sweep's, else the trainer's first
+    metric."""
     directions = checkpoint_metrics(config)
     requested = config.metric_for_best_model
     if not requested and config.use_sweep and config.sweep_metric in directions:
@@ -71,17 +71,17 @@ def best_metric(config: Config) -> tuple[str, str]:
 
 
 def chooses_checkpoints(config: Config) -> bool:
-    """Whether the run tells which of its checkpoints is the best one."""
+    """Whether the run selects its best checkpoint."""
     return bool(config.load_best_model_at_end or config.early_stopping_patience is not None)
 
 
 def in_full(name: str) -> str:
-    """A metric's name as it is reported."""
+    """A metric's name with the prefix `eval_`, as it is reported."""
     return name if name.startswith(EVALUATION) else EVALUATION + name
 
 
 def suggest_metric_fix(config: Config, parameter: str, reported: Mapping[str, str]) -> dict[str, Any]:
-    """What to change so that the metric which a parameter names is one that the run reports; nothing where no name is near."""
+    """The changes with which the run reports the metric that a parameter names; empty if no metric has a similar name."""
     name = in_full(str(config.value_of(parameter)))
     plain = name.removeprefix(EVALUATION)
     adds = next((metric.name for metric in metrics_for(config.trainer_spec) if plain in metric.reports), None)
@@ -95,6 +95,6 @@ def suggest_metric_fix(config: Config, parameter: str, reported: Mapping[str, st
 
 
 def _direction_change(config: Config, parameter: str, better: str | None) -> dict[str, Any]:
-    """The direction of a sweep, where the one that was given is not that of the metric that is put in place of the given one."""
+    """The change of `--sweep-direction` if the given direction is wrong for the suggested metric."""
     given = config.sweep_direction if parameter == "sweep_metric" else None
     return {"sweep_direction": better} if given and better and given != better else {}

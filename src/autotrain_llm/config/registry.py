@@ -1,4 +1,4 @@
-"""Every declared group, parameter, trainer and metric, read once from the folders of declarations; which trainer reads which parameter."""
+"""All declared groups, parameters, trainers and metrics, and which trainer reads which parameter."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFUSED = "refused"
 
 
 def modules_of(package: str, *leave_out: str) -> Iterator[ModuleType]:
-    """Every module of a package of declarations, by name."""
+    """Import every module of a package of declarations, in order of name."""
     folder = import_module(package).__path__[0]
     for entry in sorted(os.listdir(folder)):  # noqa: PTH208 (pathlib is not loaded for --help)
         name = entry.removesuffix(".py")
@@ -62,7 +62,7 @@ READERS: dict[str, tuple[Trainer, ...]] = {
 
 
 def verdict(param: Param, trainer: Trainer) -> str:
-    """Whether the trainer reads the parameter, or it is foreign or unused (dropped with a warning) or refused (an error)."""
+    """READS if the trainer reads the parameter, FOREIGN or UNUSED if it is dropped with a warning, REFUSED if it is an error."""
     if param.name in trainer.unused:
         return UNUSED
     if any(param.group == group.name for group in trainer.group_specs):
@@ -72,5 +72,5 @@ def verdict(param: Param, trainer: Trainer) -> str:
 
 
 def trainers_that_read(name: str) -> tuple[Trainer, ...]:
-    """The trainers a parameter applies to, in the guide's order."""
+    """The trainers that read a parameter, in the order of the guide."""
     return READERS[PARAMS[name].group]

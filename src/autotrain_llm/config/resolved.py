@@ -1,6 +1,6 @@
-"""Every parameter's value and where it came from: command line > config file > the trainer's own default > default.
+"""Every parameter's value and its source: command line > config file > the trainer's default > default.
 
-`resolve` is pure. A value that was *given* is kept apart from an equal default, because only given values are reported as findings.
+`resolve` is pure. A value that is *given* is distinguished from an equal default, because only given values are reported as findings.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Config(
 ):
     """All parameters, flat and frozen: `config.lr`. A parameter of one trainer is read through its group: `config[Dpo].dpo_beta`.
 
-    It is an instance of every group of `params/`, so that a rule can say which of them it reads (`lora: Lora`) and a type checker sees
-    every read.
+    It inherits from every group of `params/`, so that a rule can declare which of them it reads (`lora: Lora`) and a type checker checks
+    every access.
     """
 
     config_file: str | None
@@ -78,7 +78,7 @@ class Config(
         raise AttributeError(f"a Config is frozen: use replace({name}=...)")
 
     def __getitem__(self, group: type[Group]) -> Group:
-        """This configuration as one group of parameters, `config[Dpo]`: all values lie side by side, whatever their group."""
+        """This configuration typed as one group of parameters: `config[Dpo]`. It is the same object, with the values of all groups."""
         return cast(Group, self)
 
     def __iter__(self) -> Iterator[str]:
@@ -90,18 +90,18 @@ class Config(
 
     @property
     def distills(self) -> bool:
-        """Whether the model learns from a teacher."""
+        """Whether the run uses distillation."""
         return bool(self.applies("use_distillation") and self.use_distillation)
 
     def value_of(self, name: str) -> Any:
-        """The value of a parameter whose name comes from a declaration; where the name is known, read the attribute."""
+        """The value of a parameter whose name is only known at run time; otherwise read the attribute."""
         return self._values[name]
 
     def source(self, name: str) -> str:
         return self._sources[name]
 
     def given(self, name: str) -> bool:
-        """Whether the user set it, on the command line or in a file."""
+        """Whether the user set the parameter, on the command line or in a file."""
         return self._sources[name] in (COMMAND_LINE, CONFIG_FILE)
 
     def all_given(self) -> tuple[str, ...]:
@@ -112,7 +112,7 @@ class Config(
         return verdict(PARAMS[name], self.trainer_spec) == READS
 
     def replace(self, changes: Mapping[str, Any], source: str = COMMAND_LINE) -> Config:
-        """A copy in which these parameters were given."""
+        """A copy in which these parameters are given."""
         unknown = [name for name in changes if name not in PARAMS]
         if unknown:
             raise KeyError(f"there is no parameter {unknown[0]!r}")
@@ -121,17 +121,17 @@ class Config(
         )
 
     def without(self, names: Mapping[str, Any] | tuple[str, ...]) -> Config:
-        """A copy in which these parameters were never given."""
-        kept = {name: self._values[name] for name in self.all_given() if name not in names}
-        command_line = {name: value for name, value in kept.items() if self._sources[name] == COMMAND_LINE}
-        from_file = {name: value for name, value in kept.items() if self._sources[name] == CONFIG_FILE}
+        """A copy in which these parameters are not given."""
+        remaining = {name: self._values[name] for name in self.all_given() if name not in names}
+        command_line = {name: value for name, value in remaining.items() if self._sources[name] == COMMAND_LINE}
+        from_file = {name: value for name, value in remaining.items() if self._sources[name] == CONFIG_FILE}
         return resolve(command_line, from_file, self.config_file)
 
 
 def resolve(
     command_line: Mapping[str, Any], from_file: Mapping[str, Any] | None = None, config_file: str | None = None
 ) -> Config:
-    """Layer the sources into a Config. Values are already converted; names are known ones."""
+    """Layer the sources into a Config. Values are already converted, and all names are those of parameters."""
     from_file = from_file or {}
     name = command_line.get("trainer", from_file.get("trainer", PARAMS["trainer"].default))
     trainer = TRAINERS.get(name) or TRAINERS[PARAMS["trainer"].default]

@@ -1,4 +1,4 @@
-"""What a sweep searches, what it compares its trials by and what it is called: all that a configuration alone tells of it."""
+"""The search space of a sweep, the direction of its metric and the name of its study: what a configuration alone determines."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from autotrain_llm.declare.search import read_space
 from autotrain_llm.declare.trainer import Trainer
 
 HELD_OUT = "0.1"  # share of the rows that a sweep sets aside where no evaluation rows are named
-NEW_MODEL_RATES = (1e-4, 1e-2)  # learning rates that a model with random weights can learn at
-PASSWORD = re.compile(r"^([^:]+://[^:/@]*:).*(@)")  # up to the last @: rather too much than half a password
+NEW_MODEL_RATES = (1e-4, 1e-2)  # learning rates for a model with random weights
+PASSWORD = re.compile(r"^([^:]+://[^:/@]*:).*(@)")  # greedy, up to the last @, because a password may contain one
 IN_THE_QUERY = re.compile(r"([?&](?:password|passwd)=)[^&#]*", re.IGNORECASE)
 
 
 def direction_of(config: Config) -> str:
-    """Which way is better: the metric's own way, else as was asked for."""
+    """The better direction: that of the metric if it is known, else `--sweep-direction`, else minimize."""
     requested = config.sweep_direction
     return metric_directions(config).get(config.sweep_metric) or requested or "minimize"
 
 
 def searchable(trainer: Trainer) -> list[str]:
-    """Names of the parameters that the trials of this trainer may differ in."""
+    """Names of the parameters that a sweep with this trainer can search."""
     return [param.name for group in trainer.group_specs for param in group.params if param.searchable]
 
 
 def written_spaces(config: Config) -> dict[str, Any]:
-    """`--sweep-params` by parameter; a whole sweep of Weights & Biases keeps its own under `parameters`."""
+    """`--sweep-params` by parameter. A sweep config of Weights & Biases has the spaces under `parameters`."""
     written = config.sweep_params or {}
     nested = written.get("parameters")
     if isinstance(nested, dict):
@@ -41,7 +41,7 @@ def written_spaces(config: Config) -> dict[str, Any]:
 
 
 def spaces_of(config: Config) -> dict[str, Search]:
-    """What is searched: what was written as far as it can be read, else the trainer's own spaces."""
+    """The search space: `--sweep-params` as far as it can be parsed, else the trainer's usual spaces."""
     if config.sweep_params is None:
         return _usual_spaces(config)
     spaces: dict[str, Search] = {}
@@ -54,7 +54,7 @@ def spaces_of(config: Config) -> dict[str, Search]:
 
 
 def _usual_spaces(config: Config) -> dict[str, Search]:
-    """The declared spaces of what this trainer reads; what the metric is made with stays as it is."""
+    """The declared spaces of the trainer's parameters, except those that change the meaning of the metric."""
     names = [name for name in searchable(config.trainer_spec) if name not in changes_metric_meaning(config)]
     params = [PARAMS[name] for name in names if PARAMS[name].search and _is_on(config, PARAMS[name])]
     return {param.name: _usual_space(config, param) for param in params}
@@ -66,7 +66,7 @@ def _is_on(config: Config, param: Param) -> bool:
 
 
 def _usual_space(config: Config, param: Param) -> Search:
-    """The declared space; for the learning rate, as much of it as the trainer stands, and with the user's own value in it."""
+    """The declared space; for the learning rate, limited to what is plausible for the trainer and extended to the given value."""
     search = param.search
     assert search is not None
     if param.name != "lr" or search.low is None or search.high is None:
@@ -81,11 +81,9 @@ def _usual_space(config: Config, param: Param) -> Search:
 
 
 def changes_metric_meaning(config: Config) -> list[str]:
-    """Parameters that change what the sweep's metric means: a loss, or a reward, of another beta is another quantity."""
+    """Parameters that change the meaning of the sweep's metric: losses with different beta can't be compared."""
     metric = str(config.sweep_metric).removeprefix(EVALUATION)
-    if (
-        config.trainer_spec.samples
-    ):  # answers are scored alike however they were learnt, unless the scores themselves are made otherwise
+    if config.trainer_spec.samples:  # rewards can be compared unless the reward itself changes
         return [param.name for param in GROUP["RewardSources"].params] if metric == "reward" else []
     if metric != "loss" and not (metric.startswith("rewards/") and not metric.endswith("accuracies")):
         return []
@@ -94,7 +92,7 @@ def changes_metric_meaning(config: Config) -> list[str]:
 
 
 def own_values(config: Config, spaces: dict[str, Search]) -> dict[str, Any] | None:
-    """The command's own values of what is searched; None where it leaves one of them open."""
+    """The command's own values of the searched parameters; None if one of them is not set."""
     values = {name: config.value_of(name) for name in spaces}
     if any(value is None and None not in spaces[name].choices for name, value in values.items()):
         return None
@@ -102,18 +100,18 @@ def own_values(config: Config, spaces: dict[str, Search]) -> dict[str, Any] | No
 
 
 def needs_rows(config: Config) -> bool:
-    """Whether evaluation rows are needed and none are named."""
+    """Whether a sweep needs evaluation rows and none are named."""
     named = config.valid_split or config.eval_dataset_path
     return bool(config.use_sweep) and not named and config.eval_strategy != "no"
 
 
 def with_evaluation_rows(config: Config) -> Config:
-    """The configuration, in which a sweep without evaluation rows holds some out. They depend on the seed alone."""
+    """The configuration; a sweep without evaluation rows holds some out. They depend on the seed only."""
     return config.replace({"valid_split": HELD_OUT}, source=DEFAULT) if needs_rows(config) else config
 
 
 def study_name(config: Config) -> str:
-    """What the sweep is called: the same for the same command, wherever it is given and however many trials it asks for."""
+    """The name of the study: the same for the same command on any machine and with any number of trials."""
     if config.sweep_name:
         return str(config.sweep_name)
     compared = ("sweep_metric", "sweep_params")
@@ -124,10 +122,10 @@ def study_name(config: Config) -> str:
 
 
 def _names_the_study(param: Param) -> bool:
-    """Whether studies with different values of it are different studies."""
+    """Whether a different value of the parameter makes a different study."""
     return param.in_study_name and not (param.command or param.machine_specific or param.group == "Sweep")
 
 
 def without_password(url: str) -> str:
-    """A database's address as it can be shown and kept."""
+    """A database's URL with its password masked."""
     return IN_THE_QUERY.sub(r"\1***", PASSWORD.sub(r"\1***\2", url))

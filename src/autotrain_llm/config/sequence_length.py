@@ -1,4 +1,4 @@
-"""How long a row may be: which of several lengths decides, and why."""
+"""The longest allowed row: which of several parameters sets it, and why."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FLAGS = ("max_seq_length", "block_size", "model_max_length")
 
 
 class Limit(Record):
-    """A row's longest length in tokens, the parameter that decided it, and the reason in words."""
+    """The longest allowed row in tokens, the parameter that sets it, the reason in words, and whether the parameter is given."""
 
     tokens: int
     parameter: str
@@ -19,9 +19,9 @@ class Limit(Record):
 
 
 def decide_limit(config: Config, context: int | None) -> Limit:
-    """The first of max_seq_length, block_size and model_max_length that was given; else block_size's default, inside the context.
+    """The first of max_seq_length, block_size and model_max_length that is given; else block_size's default, limited to the context.
 
-    `context` is the model's longest input, None where it isn't known; `--model-max-length` stands in for it where given.
+    `context` is the model's longest input, None if it is not known; `--model-max-length` overrides it.
     """
     context = config.model_max_length or context
     max_seq_length = config[Sft].max_seq_length if config.applies("max_seq_length") else None

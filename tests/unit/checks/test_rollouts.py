@@ -77,7 +77,7 @@ def test_something_has_to_score(trainer, prompts, light_llama):
         ("{folder}/scorer.py:score", "there is no file"),
         ("{folder}/scorers.py:scored", "has no function scored"),
         ("{folder}/scorers.py:LIMIT", "has no function LIMIT"),
-        ("{folder}/broken.py:score", "no valid Python"),
+        ("{folder}/broken.py:score", "not valid Python"),
         ("no_such_module_here:score", "there is no module no_such_module_here"),
         ("json.no_such_part:score", "there is no module json.no_such_part"),
         ("statistics:no_such_function", "has no function no_such_function"),

@@ -84,7 +84,7 @@ def test_it_orders_pairs_that_it_never_saw_and_loads_with_its_head(tmp_path: Pat
 def test_an_encoder_is_laid_out_padded_and_orders_unseen_pairs(bert: Path, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "many.jsonl", [pair(number) for number in range(160)])
     report = run(data, tmp_path / "run", model=str(bert), lr=3e-3, epochs=8)
-    reason = "bert is an encoder: it reads a row from both sides"
+    reason = "bert is an encoder: its attention is bidirectional"
     assert report.plan.layout == LayoutPlan("padded", reason, packing=False)
     assert report.plan.model.architecture == "BertForSequenceClassification"
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run")

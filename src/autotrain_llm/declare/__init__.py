@@ -1,1 +1,1 @@
-"""The words that everything is declared in."""
+"""The classes with which parameters, trainers, metrics and rules are declared."""

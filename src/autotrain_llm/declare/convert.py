@@ -1,4 +1,4 @@
-"""From what was typed, or what a config file holds, to a parameter's value."""
+"""Convert the text of a flag, or a value of a config file, to a parameter's value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FALSE = ("false", "no", "off", "0")
 NOTHING = ("none", "null", "")
 
 
-# What word processors and web pages make of a minus sign, of quotes and of spaces.
+# Typographic hyphens, quotes and spaces of word processors and web pages, and the ASCII characters they stand for.
 TYPESET = str.maketrans(
     dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d", "-")
     | dict.fromkeys("\u2018\u2019\u201a", "'")
@@ -29,10 +29,10 @@ class BadValue(ValueError):
 
 
 def convert(param: Param, raw: Any) -> Any:
-    """The value that `raw` stands for. Raises `BadValue`."""
+    """Convert `raw` to the parameter's kind. Raises `BadValue`."""
     if param.choices and "no" in param.choices and (raw is False or raw == "none"):
-        return "no"  # YAML reads a bare `no` as false, and whoever says none does not mean the default
-    if raw is None or (isinstance(raw, str) and raw.strip().lower() in NOTHING and _may_be_nothing(param)):
+        return "no"  # YAML reads a bare `no` as false, and `none` does not mean the default here
+    if raw is None or (isinstance(raw, str) and raw.strip().lower() in NOTHING and _may_be_none(param)):
         if param.nullable:
             return None
         raise BadValue("given a value")
@@ -42,10 +42,10 @@ def convert(param: Param, raw: Any) -> Any:
 
 
 def mended(param: Param, raw: str) -> Any:
-    """The value that a badly written one was surely meant to be; None where that can't be told.
+    """The value that a malformed text was meant to be; None if that is not certain.
 
-    `1e-4,` and `3.5.` lose what stands behind them, `10%` is 0.1, `0,0001` has a comma for a point, a list has other quotes or none, and a
-    word processor writes other minus signs and quotes.
+    Corrects trailing punctuation (`1e-4,`), percentages (`10%`), decimal commas (`0,0001`), quotes in lists and JSON, and typographic minus
+    signs and quotes.
     """
     text = raw.translate(TYPESET).strip()
     candidates = [text.rstrip(",.;'\"").lstrip("'\"=")]
@@ -66,14 +66,14 @@ def mended(param: Param, raw: str) -> Any:
 
 
 def _share(text: str) -> str:
-    """`10%` as a share."""
+    """`10%` as `0.1`; empty if the text is not a percentage."""
     try:
         return f"{float(text.removesuffix('%').strip()) / 100:g}" if text.endswith("%") else ""
     except ValueError:
         return ""
 
 
-def _may_be_nothing(param: Param) -> bool:
+def _may_be_none(param: Param) -> bool:
     return param.nullable and (param.kind != "str" or bool(param.choices))
 
 
@@ -161,7 +161,7 @@ def _from_json(text: str) -> Any:
 
 
 def _from_file(path: str) -> Any:
-    """What a file holds; YAML reads JSON too."""
+    """The content of a YAML or JSON file: YAML includes JSON."""
     from autotrain_llm.declare.document import load_yaml
 
     try:

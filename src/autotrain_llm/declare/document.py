@@ -1,4 +1,4 @@
-"""Read YAML and JSON as people mean them: `1e-5` is a number, which YAML 1.1 takes for a text because it has no point, and a key stands once."""
+"""Read YAML and JSON strictly: a repeated key is an error, and `1e-5` is a number (YAML 1.1 reads it as text because it has no point)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ WITHOUT_A_POINT = r"^[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$|^[-+]?[0-9][0-9_]*\.[0-9_
 
 
 def load_json(text: str) -> Any:
-    """What a JSON text holds. Raises ValueError where it is none; a key that stands twice in one object is none, as in YAML."""
+    """Parse JSON. Raises ValueError if it is invalid or repeats a key in one object."""
     import json
 
     def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         members: dict[str, Any] = {}
         for key, value in pairs:
             if key in members:
-                raise ValueError(f"{key} stands twice in one object, as {members[key]!r} and as {value!r}")
+                raise ValueError(f"{key} occurs twice in one object, as {members[key]!r} and as {value!r}")
             members[key] = value
         return members
 
@@ -25,13 +25,13 @@ def load_json(text: str) -> Any:
 
 
 def load_yaml(text: str) -> Any:
-    """What a YAML text holds. Raises ValueError where it is none."""
+    """Parse YAML. Raises ValueError if it is invalid or repeats a key in one mapping."""
     import re
 
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Its own class, so that nobody else's YAML is read differently. A key that stands twice is no YAML."""
+        """A class of its own, because resolvers are added to the class and would change all YAML of the process."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             written: dict[Any, int] = {}
@@ -40,7 +40,7 @@ def load_yaml(text: str) -> Any:
                     continue
                 line = key.start_mark.line + 1
                 if key.value in written:
-                    raise yaml.YAMLError(f"{key.value} stands in line {written[key.value]} and again in line {line}")
+                    raise yaml.YAMLError(f"{key.value} is in line {written[key.value]} and again in line {line}")
                 written[key.value] = line
             return super().construct_mapping(node, deep)
 

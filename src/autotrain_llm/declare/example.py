@@ -1,7 +1,7 @@
-"""`Example`: two commands with the files they need, of which one triggers a finding and the other doesn't.
+"""`Example`: two commands with the files they need. One triggers a finding and the other does not.
 
-They stand on the finding's page of the documentation, and a test runs them as they stand there: in an empty folder that holds `MODEL`,
-a model that is in order, `TEACHER`, another with its tokenizer, `SCORER`, a reward model of one score, and `ENCODER`.
+The documentation shows them, and a test runs them as shown, in an empty folder that holds `MODEL`, a valid model; `TEACHER`, another with
+the same tokenizer; `SCORER`, a reward model with one score; and `ENCODER`, an encoder.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from autotrain_llm.declare.record import Record
 
-LINES, WIDTH = 3, 110  # of a file that are shown
+LINES, WIDTH = 3, 110  # how much of a file is shown
 TWO = '{"text": "One."}\n{"text": "Two."}\n'
 CHAT = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}\n'
 ANSWERS = '{"prompt": "Hi", "completion": "Hello"}\n{"prompt": "Bye", "completion": "See you"}\n'
@@ -27,7 +27,7 @@ NEW = "llm --trainer sft --model scratch:1m --lr 1e-3 --epochs 1 --batch-size 2 
 ADAPTER = """mkdir adapter
 echo '{"peft_type": "LORA", "base_model_name_or_path": "MODEL"}' > adapter/adapter_config.json"""
 _HEADER = '{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight":{"dtype":"F32","shape":[1,16],"data_offsets":[0,64]}}'
-# The same with a safetensors file of one matrix: the length of its header in eight bytes, the header, the numbers.
+# An adapter with a safetensors file of one matrix: eight bytes with the length of the header, the header, the values.
 WITH_ADAPTER = f"""{ADAPTER}
 printf '\\{len(_HEADER):03o}\\0\\0\\0\\0\\0\\0\\0%s' '{_HEADER}' > adapter/adapter_model.safetensors
 head -c 64 /dev/zero >> adapter/adapter_model.safetensors"""
@@ -41,11 +41,11 @@ TWO_PROCESSES = "torchrun --nproc-per-node 2 -m autotrain_llm "
 
 
 class Example(Record):
-    """`refuses` and `accepts` are what stands after `autotrain`, behind variables of the environment.
+    """`refuses` and `accepts` are the commands without `autotrain`, after any environment variables.
 
-    `rows` lies in the file `name` for the one, `good` for the other. `before` are lines of a shell that come before both, `wrong` and `right`
-    before one. `on` and `on_right` name the machine or the state of the world in which a command triggers the finding, or doesn't. Commands are
-    checked, as with `--dry-run`; where `runs` is set, they are carried out.
+    The file `name` holds `rows` for the first and `good` for the second. `before` are shell lines before both, `wrong` and `right` those before
+    one of them. `on` and `on_right` name the machine or state that a command needs. Commands are checked, as with `--dry-run`; if `runs` is
+    set, they are executed.
     """
 
     refuses: str
@@ -62,7 +62,7 @@ class Example(Record):
     runs: bool = False
 
     def shown(self) -> str:
-        """Both commands, with what comes before them; files where they are not the same or not the usual ones."""
+        """Both commands with their shell lines, and their files unless these are the usual rows."""
         same = self.rows == self.good and self.encoding == "utf-8"
         for_both = [_lines(self.rows, self.name)] if same and self.rows != TWO else []
         first = [] if same else [_lines(self.rows, self.name)]
@@ -82,10 +82,10 @@ class Example(Record):
 
 
 def typed(command: str) -> str:
-    """A command as it is typed: `autotrain` stands behind variables and is not said twice."""
+    """A command as it is typed: `autotrain` is inserted after environment variables; torchrun names it already."""
     words = command.split(" ")
-    at = next(index for index, word in enumerate(words) if "=" not in word.split("/")[0] or word.startswith("-"))
-    return command if words[at] == "torchrun" else " ".join([*words[:at], "autotrain", *words[at:]])
+    first = next(index for index, word in enumerate(words) if "=" not in word.split("/")[0] or word.startswith("-"))
+    return command if words[first] == "torchrun" else " ".join([*words[:first], "autotrain", *words[first:]])
 
 
 def _heading(what: str, where: str) -> str:
@@ -93,19 +93,19 @@ def _heading(what: str, where: str) -> str:
 
 
 def _lines(text: str, name: str) -> str:
-    """The beginning of a file, as it can be shown."""
+    """The first lines of a file as shell comments."""
     lines = text.replace("\ufeff", "<BOM>").splitlines() or ["(empty)"]
-    cut = [line if len(line) <= WIDTH else f"{line[:WIDTH]}…" for line in lines[:LINES]]
+    beginning = [line if len(line) <= WIDTH else f"{line[:WIDTH]}…" for line in lines[:LINES]]
     more = [f"… ({len(lines)} lines)"] if len(lines) > LINES else []
-    return "\n".join(f"#   {name}: {line}" for line in [*cut, *more])
+    return "\n".join(f"#   {name}: {line}" for line in [*beginning, *more])
 
 
 def of_rows(
     rows: str, good: str = TWO, command: str = SFT, name: str = "rows.jsonl", flags: str = "", **more: Any
 ) -> Example:
     """The same command on two files."""
-    both = f"{command}{name}{flags}"
-    return Example(both, both, rows, good, name, **more)
+    full = f"{command}{name}{flags}"
+    return Example(full, full, rows, good, name, **more)
 
 
 def of_flags(refused: str, accepted: str = "", rows: str = TWO, command: str = SFT, **more: Any) -> Example:
@@ -123,38 +123,38 @@ def of_config(wrong: str, right: str) -> Example:
     return Example("llm --config run.yaml", "llm --config run.yaml", wrong, right, "run.yaml")
 
 
-# ---- machines, and models that are changed
+# ---- machines, and modified models
 
 
 def without_gpu(wrong: str, right: str = "", rows: str = TWO, command: str = SFT) -> Example:
-    """Two commands on a machine that has no GPU, or hides it."""
+    """Two commands on a machine whose GPUs are hidden."""
     return of_flags(wrong, right, rows, "CUDA_VISIBLE_DEVICES= " + command)
 
 
-def where(place: str, wrong: str, right: str = "", rows: str = TWO) -> Example:
+def where(machine: str, wrong: str, right: str = "", rows: str = TWO) -> Example:
     """Two commands on the same machine."""
-    return of_flags(wrong, right, rows, on=place, on_right=place)
+    return of_flags(wrong, right, rows, on=machine, on_right=machine)
 
 
 def of_copy(change: str, wrong: str = "", right: str | None = None, rows: str = TWO, command: str = SFT) -> Example:
-    """The same command on a model and on a copy of it that was changed."""
+    """The same command on a model and on a modified copy."""
     refuses = f"{command.replace('MODEL', 'changed')}rows.jsonl {wrong}".rstrip()
     accepts = f"{command}rows.jsonl {wrong if right is None else right}".rstrip()
     return Example(refuses, accepts, rows, rows, wrong=f"cp -r MODEL changed\n{change}")
 
 
 def of_config_key(old: str, new: str, wrong: str = "", rows: str = TWO, command: str = SFT) -> Example:
-    """A copy with something else in its config.json."""
+    """The same command on a model and on a copy with a modified config.json."""
     return of_copy(f"sed -i.old 's/{old}/{new}/' changed/config.json", wrong, None, rows, command)
 
 
 def of_adapter(wrong: str, right: str = "") -> Example:
-    """The same command on an adapter that was made in two ways."""
+    """The same command on two adapters, made by these shell lines."""
     command = SFT.replace("MODEL", "./adapter") + "rows.jsonl --peft"
     return Example(command, command, wrong=wrong, right=right or WITH_ADAPTER)
 
 
 def of_scorer(change: str, flags: str = "", rows: str = PROMPTS) -> Example:
-    """The same command with a reward model and with a copy of it that was changed."""
+    """The same command with a reward model and with a modified copy."""
     refuses, accepts = (f"{PPO.replace('SCORER', name)}rows.jsonl {flags}".rstrip() for name in ("judge", "SCORER"))
     return Example(refuses, accepts, rows, rows, wrong=f"cp -r SCORER judge\n{change}")

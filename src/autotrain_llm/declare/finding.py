@@ -1,4 +1,4 @@
-"""What a check has to say: one `Finding` per kind of fault, and the exception that carries them out of a function."""
+"""`Finding`, the result of a check, and `Refused`, the exception that carries findings."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ WARNING = "warning"
 
 
 class Finding(Record):
-    """One thing that is wrong, in words a user can act on.
+    """A fault, with a fix that a user can act on.
 
-    `parameters` are field names (`dpo_beta`), `row` counts from 1 at the first data row, `line` is the line of a JSON Lines file.
-    A rule leaves `code` empty: it is stamped with the rule's own. `changes` are a fix that `--fix` can carry out: the value that each
-    parameter is to have, None where it is to be left out. The text of `fix` is then made of it, with `otherwise` ("or …") behind.
+    `parameters` are field names (`dpo_beta`), `row` is counted from 1 at the first data row, `line` is the line of a JSON Lines file.
+    A rule leaves `code` empty: the rule's own code is filled in. `changes` is a fix that `--fix` can apply: the new value of each parameter,
+    None to remove it. The text of `fix` is then derived from it, followed by `otherwise` ("or …").
     """
 
     message: str
@@ -46,7 +46,7 @@ class Finding(Record):
         return hash((self.code, self.message, self.parameters, self.file, self.row))
 
     def as_json(self) -> dict[str, object]:
-        """The finding as CONTRACT's `--format json` prints it; `line` and `changes` only where there are any."""
+        """The finding as `--format json` prints it; `line` and `changes` are left out if empty."""
         document: dict[str, object] = {
             "code": self.code,
             "severity": self.severity,
@@ -64,14 +64,14 @@ class Finding(Record):
 
 
 def in_words(changes: Mapping[str, Any]) -> str:
-    """Changes as a person types them: `--lr 2e-5 --peft`, `remove --peft`."""
-    given = " ".join(typed(name, value) for name, value in changes.items() if value is not None)
-    dropped = ", ".join(flag_of(name) for name, value in changes.items() if value is None)
-    return " and ".join(part for part in (given, f"remove {dropped}" if dropped else "") if part)
+    """Changes as flags: `--lr 2e-5 --peft`, `remove --peft`."""
+    flags = " ".join(typed(name, value) for name, value in changes.items() if value is not None)
+    removed = ", ".join(flag_of(name) for name, value in changes.items() if value is None)
+    return " and ".join(part for part in (flags, f"remove {removed}" if removed else "") if part)
 
 
 def typed(name: str, value: Any) -> str:
-    """A flag and its value, quoted for a shell where that is needed."""
+    """A flag and its value, quoted for a shell if needed."""
     if value is True:
         return flag_of(name)
     if value is False:
@@ -89,7 +89,7 @@ def typed(name: str, value: Any) -> str:
 
 
 class Refused(Exception):
-    """Raised where a run can't go on; carries every finding that was made on the way."""
+    """Raised if a run can't continue; carries all findings so far."""
 
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings = tuple(findings)

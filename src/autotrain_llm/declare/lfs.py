@@ -1,4 +1,4 @@
-"""What lies in place of a large file after a clone without Git LFS."""
+"""Git LFS pointers, which replace large files after a clone without Git LFS."""
 
 from __future__ import annotations
 

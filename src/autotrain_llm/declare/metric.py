@@ -1,4 +1,4 @@
-"""What a metric of enhanced evaluation is to everybody but the code that computes it: a name, which way is better, where it makes sense."""
+"""The declaration of a metric of enhanced evaluation: its names, the better direction, and the trainers it applies to."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from autotrain_llm.declare.trainer import Trainer
 
 MAXIMIZE, MINIMIZE = "maximize", "minimize"
-ANSWERS = ("documents", "conversations", "preferences")  # rows that hold a text to compare an answer with
+ANSWERS = ("documents", "conversations", "preferences")  # kinds of rows with a reference answer
 
 
 class Metric(Record):
     """One name of `--eval-metrics`.
 
-    reports: the names it is reported under, without `eval_`, each with the direction that is better.
-    rows: the row shapes of the trainers it makes sense for; usual: those for which it is computed unless told otherwise.
-    measured_as: names under which an objective may measure it already, the first that is there is taken; empty for a metric of text.
-    score: `module:class` in `run/` that compares generated answers with references; None for what the objective measures.
-    also: other names that people write for it.
-    packages: what it imports beyond what is always there.
+    reports: the names it is reported under, without `eval_`, each with its better direction.
+    rows: the kinds of rows of the trainers it applies to; usual: those for which it is computed by default.
+    measured_as: names under which a trainer may report it already, in order of preference; empty for a metric of generated text.
+    score: `module:class` in `run/` that compares generated answers with references; None for metrics that come from the loss.
+    also: alternative names in `--eval-metrics`.
+    packages: optional packages that it needs.
     """
 
     name: str
@@ -37,15 +37,15 @@ class Metric(Record):
 
     @property
     def is_of_text(self) -> bool:
-        """Whether the model has to generate for it."""
+        """Whether it scores generated answers."""
         return self.score is not None
 
     def makes_sense_for(self, trainer: Trainer) -> bool:
-        """Whether the trainer's rows have what it needs and, where an objective measures it, this one does."""
+        """Whether it can be computed on the trainer's rows; a metric of the loss must be among those that the trainer reports."""
         if trainer.rows not in self.rows:
             return False
         return self.is_of_text or not trainer.metrics or self.key_of(trainer) is not None
 
     def key_of(self, trainer: Trainer) -> str | None:
-        """The name under which the trainer's objective measures it."""
+        """The name under which the trainer reports it; None if it does not."""
         return next((name for name in self.measured_as if name in trainer.metrics), None)

@@ -1,4 +1,4 @@
-"""The name that was probably meant."""
+"""Suggest the name that was probably meant."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The most similar of `names`, or None when nothing is close."""
+    """The most similar of `names`, or None if none is similar enough."""
     from difflib import get_close_matches
 
     table = {name.lower().replace("-", "_"): name for name in names}

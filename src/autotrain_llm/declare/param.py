@@ -1,7 +1,7 @@
-"""A parameter and a group of parameters: the one place where a flag is written down.
+"""The declaration of parameters and groups of parameters, the single source of all flags.
 
 A group is a class whose annotated attributes are made by `param`; `@group` turns them into `Param`s. Everything else (parser, help,
-config keys, schema, guide, matrix, bound checks, search spaces) is read from these objects.
+config keys, schema, guide, matrix, bound checks, search spaces) is derived from these objects.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KINDS = {"bool": "switch", "int": "int", "float": "float", "str": "str", "list[s
 
 
 class Bounds(Record):
-    """The numbers a parameter may have; can check one, describe itself, and name values just outside, for tests."""
+    """The range of a parameter. It checks a value, describes itself, and gives values just outside for tests."""
 
     low: float | None = None
     high: float | None = None
@@ -35,21 +35,21 @@ class Bounds(Record):
         return above and below
 
     def describe(self) -> str:
-        """Words that follow "must be"."""
+        """The range in words, to follow "must be"."""
         if self.low is not None and self.high is not None:
             words = f"between {plain_number(self.low)} and {plain_number(self.high)}"
-            left_out = [
+            excluded = [
                 plain_number(end)
                 for end, is_open in ((self.low, self.low_open), (self.high, self.high_open))
                 if is_open
             ]
-            return f"{words}, without {' and '.join(left_out)}" if left_out else words
+            return f"{words}, without {' and '.join(excluded)}" if excluded else words
         if self.low is not None:
             return f"above {plain_number(self.low)}" if self.low_open else f"{plain_number(self.low)} or more"
         return f"below {plain_number(self.high)}" if self.high_open else f"{plain_number(self.high)} or less"
 
     def bad_values(self) -> list[float]:
-        """Values outside, one or two for each bound."""
+        """Values outside the range, one or two per bound."""
         bad: list[float] = []
         if self.low is not None:
             bad += [self.low - 1] + ([self.low] if self.low_open else [])
@@ -66,7 +66,7 @@ SHARE_BELOW_ONE = Bounds(low=0, high=1, high_open=True)
 
 
 class Search(Record):
-    """Where a sweep looks for a parameter's value: a range, in steps where `step` is given, or a list of choices."""
+    """The search space of a parameter: a range, optionally in steps of `step`, or a list of choices."""
 
     low: float | None = None
     high: float | None = None
@@ -81,43 +81,43 @@ def log(low: float, high: float) -> Search:
 
 
 def linear(low: float, high: float) -> Search:
-    """A range searched evenly."""
+    """A range searched on a linear scale."""
     return Search(low, high)
 
 
 def among(*choices: Any) -> Search:
-    """A handful of values."""
+    """A list of choices."""
     return Search(choices=choices)
 
 
 class Param(Record):
-    """One parameter: everything that is known about it.
+    """The declaration of one parameter.
 
     What a user reads and types:
-        name: the field and the config key. kind: switch, int, float, str, list or json. nullable: None may be given.
-        choices, within: the values it may have. also: values outside `within` that mean something (`-1` for automatic).
-        aliases: other tools' names for it, separated by spaces; choice_aliases: their words for a choice, by choice. Both are only
-        answered with what to use here. former_name: its own earlier name, and replaced_choices: earlier names of choices with
-        today's; both are still accepted.
-        metavar: stands for the value in help. default_words: what the default means, where None says too little.
-        required: has no default and is annotated without None, because nothing reads it before a rule has asked for it.
-        alternative: required as well, unless this other parameter is given.
-        secret: never printed or written. command: steers this one command and is no setting of the training, so that no config
-        file and no sweep can hold it. checking: a command that only checks, left out of the command that `--fix` prints.
+        name: the field and the config key. kind: switch, int, float, str, list or json. nullable: None is allowed.
+        choices, within: the allowed values. also: allowed values outside `within` with a special meaning (`-1` for automatic).
+        aliases: other tools' names for it, separated by spaces; choice_aliases: their words for a choice, by choice. Both are refused
+        with the name to use here. former_name: its own earlier name; replaced_choices: earlier names of choices, with the current
+        ones. Both are still accepted.
+        metavar: the placeholder of the value in help. default_words: the default in words, if its value is not clear.
+        required: has no default but is annotated without None, because a rule refuses the run if it is missing.
+        alternative: required too, unless this other parameter is given.
+        secret: never printed or written. command: an option of the command and not of the training, so that it can't be in a config
+        file or a sweep. checking: an option that only checks, which is left out of the command that `--fix` prints.
 
-    What checks know of it:
-        stage: the first stage of the checks that reads it (model, rows, tokens) and that is skipped while its value is wrong.
-        path: may name a file or folder: "input" is read by the run, "output" is written or resumed.
-        suggested: offered in place of a value outside `within`. usual_range: values outside it draw a warning; without one,
-        the range of `search` says what is usual.
+    What checks use:
+        stage: the first stage of the checks that reads it (model, rows, tokens), which is skipped if its value is invalid.
+        path: it may be a path: "input" is read by the run, "output" is written or resumed.
+        suggested: the fix for a value outside `within`. usual_range: values outside it trigger a warning; the default is the range
+        of `search`.
         counterparts: parameters that other trainers read in its place.
         used_by_inference: has an effect with `--inference`.
-        fixed_on_resume: has to be what the resumed run was started with; that of a mixin, where the mixin is on.
+        fixed_on_resume: must not change when a run is resumed; for a parameter of a mixin, only if the mixin is on.
 
     Sweeps and saved plans:
-        search: where a sweep looks for a value. searchable: whether its trials may differ in it. in_trials: passed on to the trials.
-        in_study_name: part of the digest that names a study. machine_specific: where this machine keeps things and how it reaches
-        them; it may differ beside a saved plan and between the machines of a sweep.
+        search: the usual search space. searchable: whether a sweep may search it. in_trials: passed on to the trials.
+        in_study_name: part of the hash in the name of a study. machine_specific: a path or connection of this machine; it may differ
+        from a saved plan, and between the machines of a sweep.
     """
 
     default: Any
@@ -159,7 +159,7 @@ class Param(Record):
 
     @property
     def placeholder(self) -> str:
-        """What stands for the value in help: `<ratio>`, or the choices."""
+        """The placeholder of the value in help: `<ratio>`, or the choices."""
         if self.kind == "switch":
             return ""
         if self.choices:
@@ -167,11 +167,11 @@ class Param(Record):
         return self.metavar or {"int": "N", "float": "X", "list": "A,B", "json": "JSON"}.get(self.kind, "TEXT")
 
     def in_bounds(self, value: Any) -> bool:
-        """Whether a converted value breaks no bound; None is of no size."""
+        """Whether a converted value is within the bounds; None always is."""
         return value is None or self.within is None or value in self.also or self.within.contains(value)
 
     def default_text(self) -> str:
-        """The default as a reader of help or guide wants it; empty when there is none."""
+        """The default as shown in help and guide; empty if there is none."""
         if self.default_words is not None:
             return self.default_words
         if self.default is None:
@@ -182,7 +182,7 @@ class Param(Record):
 
 
 def flag_of(name: str) -> str:
-    """What is typed for a parameter: `dpo_beta` is `--dpo-beta`."""
+    """The flag of a parameter: `dpo_beta` is `--dpo-beta`."""
     return "--" + name.replace("_", "-")
 
 
@@ -192,11 +192,11 @@ def param(default: Any, help: str, **attributes: Any) -> Any:
 
 
 class Group(Record):
-    """A titled set of parameters. A mixin's group names the `switch` that turns it on and whether it can be carried out yet.
+    """A titled set of parameters. The group of a mixin names the `switch` that turns it on; `available` is whether it is implemented.
 
-    `subject` is what a mixin is called in messages ("Distillation"). `misused` is how grave it is to switch it on where it can't work.
-    `searchable` is False where all trials of a sweep have the same values: what they are compared on. `recipe` is `module:Class` in
-    `run/algorithms`: how a mixin changes the recipe of a trainer.
+    `subject` is the name of a mixin in messages ("Distillation"). `misused` is the severity of using it with a trainer that does not support
+    it. `searchable` is False for model, data and evaluation, which are the same for all trials of a sweep. `recipe` is `module:Class` in
+    `run/algorithms`: the wrapper with which a mixin changes a trainer's recipe.
     """
 
     name: str
@@ -223,7 +223,7 @@ def group(
     searchable: bool = True,
     recipe: str | None = None,
 ) -> Callable[[Class], Class]:
-    """Make a class of parameters a group; `order` is its place in help and guide."""
+    """Declare a class of parameters as a group; `order` is its position in help and guide."""
 
     def read(cls: Class) -> Class:
         summary = (cls.__doc__ or "").strip().split("\n")[0]
@@ -245,7 +245,7 @@ def group_of(cls: type) -> Group:
 
 
 def _completed(param: Param, name: str, annotation: str, group: Group) -> Param:
-    """The parameter with what its annotation and its group say of it."""
+    """The parameter with the fields that follow from its annotation and its group."""
     parts = [part.strip() for part in annotation.split("|")]
     return param.replace(
         name=name,

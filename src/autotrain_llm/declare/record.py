@@ -1,7 +1,7 @@
 """`Record`: a frozen value with named fields.
 
-What a frozen dataclass is, in a few lines: importing `dataclasses` and having it write the methods of the declarations' classes takes
-longer than everything else that `--help` does.
+A minimal frozen dataclass: importing `dataclasses` and generating the methods of the declarations' classes would take longer than everything
+else that `--help` does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EMPTY: Mapping[Any, Any] = MappingProxyType({})
 
 @dataclass_transform(frozen_default=True)
 class Record:
-    """Fields are the annotated names of a subclass, in order; a value beside one is its default."""
+    """Fields are the annotated names of a subclass, in order; an assigned value is the default."""
 
     if TYPE_CHECKING:
         _fields: ClassVar[tuple[str, ...]]
@@ -57,7 +57,7 @@ class Record:
         return tuple(getattr(self, name) for name in self._fields)
 
     def replace(self, **changes: Any) -> Self:
-        """A copy in which these fields have other values."""
+        """A copy with changed fields."""
         return type(self)(**{**self.as_dict(), **changes})
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""What a rule is: one kind of finding, with its code, severity, documentation and example, and where it can, the function that makes it.
+"""The declaration of a rule: one kind of finding, with its code, severity, documentation and example.
 
-A rule is a generator function whose arguments say what it reads. An argument annotated with a group of parameters (`lora: Lora`) is given
-the configuration as that group; any other is given by its name: `config`, `trainer`, `machine`, `output`, `model`, `context`, `plan`.
-What it reads decides when it runs. A finding of code that reads something (a flag, a file, a row) is declared with `declare_finding`, and the
-code that reads calls the declaration's `finding`.
+A rule is a generator function whose arguments declare what it reads. An argument annotated with a group of parameters (`lora: Lora`) gets
+the configuration as that group; the others are passed by name: `config`, `trainer`, `machine`, `output`, `model`, `context`, `plan`.
+They determine when the rule runs. Findings of a parser or loader (of a flag, a file, a row) are declared with `declare_finding`; that code
+then calls the declaration's `finding`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ RuleFunction = Callable[..., Iterator[Finding]]
 class Rule(Record):
     """One kind of finding.
 
-    `refuses` and `accepts` are flags that trigger it and flags that don't; where flags are not enough, `example` has both commands and their
-    files. The rest says what a finding means for the checks that come after it:
+    `refuses` and `accepts` are flags that trigger it and flags that don't; if flags are not enough, `example` has both commands and their
+    files. The other fields say how a finding affects later checks:
 
-    `blocks` is what can't be checked once it is there ("trainer", "config", "output", "model"); `mistyped` parameters were given, in a way
-    that is wrong, so that they are not missing; `suggests` means that its changes are what the user meant, so that other rules judge those;
-    `value_alone` rules hold whatever else is given; `inference` rules are also checked with `--inference`; `roles` are the uses of a model
-    that a rule of models/checks looks at (none: every use); a finding that only `follows_from` another code is left out beside it.
+    `blocks` is what can't be checked after it ("trainer", "config", "output", "model"); with `mistyped`, its parameters count as given, so
+    that they are not reported as missing; with `suggests`, other rules check the values of its `changes` in place of the given ones;
+    `value_alone` rules do not depend on other parameters; `inference` rules are also checked with `--inference`; `roles` are the uses of a
+    model that a rule of models/checks applies to (none: every use); a finding is left out if a code in `follows_from` is reported too.
     """
 
     code: str
@@ -49,12 +49,12 @@ class Rule(Record):
 
     @property
     def name(self) -> str:
-        """The function's name as the sentence that it is; empty where there is no function."""
+        """The function's name as a sentence; empty if there is no function."""
         return " ".join(SPELT.get(word, word) for word in self.function.__name__.split("_")) if self.function else ""
 
     @property
     def subject(self) -> str:
-        """The file that the function stands in: `lora`, `sweep`."""
+        """The module that defines the function: `lora`, `sweep`."""
         return self.function.__module__.rpartition(".")[2] if self.function else ""
 
     @property
@@ -65,18 +65,18 @@ class Rule(Record):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What it reads, by name; a group of parameters is the configuration."""
+        """The names of what it reads; a group of parameters counts as `config`."""
         return frozenset("config" if group else name for name, group in self.arguments.items())
 
     def check(self, inputs: Mapping[str, Any]) -> Iterator[Finding]:
-        """Run it on what is known. Its findings carry its code and, unless they are warnings already, its severity."""
-        assert self.function is not None, f"{self.code} is found while reading, and has nothing to check"
+        """Run it on the inputs that it needs. Its findings get its code and, unless they are warnings, its severity."""
+        assert self.function is not None, f"{self.code} is reported by a parser or loader and has no function to check"
         yield from self.apply(
             **{name: inputs["config"][group] if group else inputs[name] for name, group in self.arguments.items()}
         )
 
     def apply(self, **inputs: Any) -> Iterator[Finding]:
-        """Its function's findings on these facts."""
+        """Call its function with these arguments and yield its findings."""
         assert self.function is not None
         for finding in self.function(**inputs):
             severity = finding.severity if finding.severity != ERROR else self.severity
@@ -85,11 +85,11 @@ class Rule(Record):
     def finding(
         self, message: str, fix: str | None = None, parameters: tuple[str, ...] = (), **details: Any
     ) -> Finding:
-        """A finding of this kind, for code that makes it while it reads. `details` are further fields of `Finding`."""
+        """A finding of this kind, for parsers and loaders. `details` are further fields of `Finding`."""
         return Finding(message, fix, parameters, **{"severity": self.severity, **details}, code=self.code)
 
     def commands(self) -> str:
-        """The two commands of its page, with the files they need, as they are typed."""
+        """The two commands of its documentation, with the files they need."""
         if self.example is not None:
             return self.example.shown()
         return f"# triggers it\nautotrain llm {self.refuses}\n# does not\nautotrain llm {self.accepts}"
@@ -112,11 +112,11 @@ def rule(
 
 
 def _group(function: RuleFunction, argument: str) -> type | None:
-    """The group of parameters that an argument is annotated with; None where it is something else."""
+    """The group of parameters that an argument is annotated with; None if it is not a group."""
     annotated = function.__globals__.get(str(function.__annotations__.get(argument)))
     return annotated if isinstance(annotated, type) and "GROUP" in vars(annotated) else None
 
 
 def declare_finding(code: str, text: str, severity: str = ERROR, **attributes: Any) -> Rule:
-    """Declare a finding that is made where something is read: `text` says what it is, with `Why:` and `Fix:` as a docstring does."""
+    """Declare a finding of a parser or loader. `text` is its documentation, with `Why:` and `Fix:` as in a rule's docstring."""
     return Rule(code, severity, text=text, **attributes)

@@ -1,7 +1,7 @@
-"""From what a user writes as a parameter's search space to a `Search`, in the forms that people write.
+"""Parse a search space as users write it into a `Search`.
 
-`[2, 4, 8]`, `[1e-5, 1e-3, "log"]`, `{"low": 1e-5, "high": 1e-3, "log": true}` with `min` and `max` for the ends, `{"values": [...]}`
-and the words of Weights & Biases (`distribution`, `q`, `value`).
+Accepts `[2, 4, 8]`, `[1e-5, 1e-3, "log"]`, `{"low": 1e-5, "high": 1e-3, "log": true}` with `min` and `max` for the ends, `{"values": [...]}`
+and the keys of Weights & Biases (`distribution`, `q`, `value`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Fault = tuple[str, str | None]  # what is wrong, and what to write instead
 
 SHOWN_RANGE = '{"type": "float", "low": 1e-6, "high": 1e-4, "log": true}'
 KEYS = ("type", "distribution", "low", "high", "min", "max", "log", "scale", "step", "q", "choices", "values", "value")
-# The last item of a list of three: how the range between the other two is searched.
+# The third item of a list with two bounds: the scale of the range.
 SCALES = {"log": True, "linear": False, "uniform": False, "int": False, "float": False}
-# Words for a kind of space, and whether its range is logarithmic.
+# Names of kinds of ranges, and whether the range is logarithmic.
 RANGES = {
     "float": False,
     "int": False,
@@ -39,7 +39,7 @@ CHOICES = ("categorical", "choice", "constant")
 
 
 class Form:
-    """A space as it was written: ends, or choices."""
+    """A parsed space before its values are converted: a range, or choices."""
 
     def __init__(self) -> None:
         self.low: Any = None
@@ -50,7 +50,7 @@ class Form:
 
 
 def read_space(param: Param, space: Any) -> tuple[Search | None, list[Fault]]:
-    """The search that `space` stands for, its values converted; None with what is wrong where it stands for none."""
+    """Parse a space and convert its values; None with the faults if it is invalid."""
     form, faults = _form(param, space)
     if form is None:
         return None, faults
@@ -84,13 +84,13 @@ def _dict(space: dict[str, Any]) -> tuple[Form | None, list[Fault]]:
     if word == "log_uniform":
         faults.append(('the ends of "log_uniform" are exponents', '"log_uniform_values", whose ends are values'))
     elif word is not None and word not in RANGES and word not in CHOICES:
-        faults.append((f"{word!r} is no kind of space", f"one of {', '.join((*RANGES, *CHOICES))}"))
+        faults.append((f"{word!r} is not a kind of space", f"one of {', '.join((*RANGES, *CHOICES))}"))
     if faults:
         return None, faults
     if any(key in space for key in ("choices", "values", "value")):
         choices = space.get("choices", space.get("values", [space.get("value")]))
         form.choices = choices if isinstance(choices, list) else None
-        return (form, []) if form.choices is not None else (None, [(f"{choices!r} is no list of choices", None)])
+        return (form, []) if form.choices is not None else (None, [(f"{choices!r} is not a list of choices", None)])
     form.low, form.high = space.get("low", space.get("min")), space.get("high", space.get("max"))
     form.step = space.get("step", space.get("q"))
     form.is_log = bool(space.get("log")) or space.get("scale") == "log" or RANGES.get(str(word), False)
@@ -101,19 +101,19 @@ def _dict(space: dict[str, Any]) -> tuple[Form | None, list[Fault]]:
 
 def _unknown_key(key: str) -> Fault:
     close = nearest(key, KEYS)
-    return f"{key!r} says nothing about a space", f'"{close}"' if close else None
+    return f"{key!r} is not a key of a search space", f'"{close}"' if close else None
 
 
 def _choices(param: Param, raw: list[Any]) -> tuple[Search | None, list[Fault]]:
     if not raw:
-        return None, [("there is nothing to choose from", None)]
+        return None, [("the list of choices is empty", None)]
     values, faults = _converted(param, raw)
     return (None, faults) if faults else (Search(choices=tuple(dict.fromkeys(values))), [])
 
 
 def _range(param: Param, form: Form) -> tuple[Search | None, list[Fault]]:
     if param.kind not in ("int", "float"):
-        return None, [(f"{param.flag} takes no numbers, so that it has no range", "a list of choices")]
+        return None, [(f"{param.flag} is not a number, so it has no range", "a list of choices")]
     ends, faults = _converted(param, [form.low, form.high])
     if faults:
         return None, faults
@@ -129,7 +129,7 @@ def _faults_of_range(param: Param, form: Form, low: float, high: float) -> Itera
     if low >= high:
         yield f"low {low:g} is not below high {high:g}", f'"low": {high:g}, "high": {low:g}'
     if form.is_log and low <= 0:
-        yield f"a logarithmic range begins above 0, not at {low:g}", '"log": false, or a "low" above 0'
+        yield f"a logarithmic range must begin above 0, got {low:g}", '"log": false, or a "low" above 0'
     if form.step is None:
         return
     if isinstance(form.step, bool) or not isinstance(form.step, int | float) or not form.step > 0:
@@ -137,7 +137,7 @@ def _faults_of_range(param: Param, form: Form, low: float, high: float) -> Itera
     elif form.is_log:
         yield "a logarithmic range has no steps", f'remove "step": {form.step:g}'
     elif param.kind == "int" and form.step != int(form.step):
-        yield f"the step of a whole number is whole, got {form.step:g}", None
+        yield f"the step of a whole number must be whole, got {form.step:g}", None
 
 
 def _converted(param: Param, raw: list[Any]) -> tuple[list[Any], list[Fault]]:
@@ -168,7 +168,7 @@ def _fault_of_value(param: Param, value: Any) -> Fault | None:
 
 
 def read_search(space: dict[str, Any]) -> Search:
-    """A space as a plan holds it, which is JSON."""
+    """The search space in a plan's JSON."""
     return Search(
         space.get("low"),
         space.get("high"),
@@ -179,7 +179,7 @@ def read_search(space: dict[str, Any]) -> Search:
 
 
 def describe(search: Search) -> str:
-    """A space in a few words: `1e-5 to 1e-3, log`, `2, 4 or 8`."""
+    """A space in words: `1e-5 to 1e-3, log`, `2, 4 or 8`."""
     if search.choices:
         *most, last = [plain(choice) for choice in search.choices]
         return f"{', '.join(most)} or {last}" if most else last

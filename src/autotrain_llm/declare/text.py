@@ -1,4 +1,4 @@
-"""Numbers, sizes, durations and values as text, wherever they are shown: findings, plan, progress, report and model card."""
+"""Format numbers, sizes, durations and values as text, for findings, plan, progress, report and model card."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def show_count(number: int | None) -> str:
 
 
 def duration(seconds: object) -> str:
-    """`42.0 s`, `3 min 20 s`, `2 h 5 min`; a dash where it is not known."""
+    """`42.0 s`, `3 min 20 s`, `2 h 5 min`; a dash if it is not known."""
     if not isinstance(seconds, int | float):
         return "–"
     if seconds < 60:

@@ -1,4 +1,4 @@
-"""What a trainer is to everybody but the code that trains: a name, the rows it wants, the groups it reads, what it requires."""
+"""The declaration of a trainer: its name, rows, groups of parameters, requirements and defaults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Usual(Record):
-    """A value people use, with full training and with LoRA: the fix that is offered for a missing parameter."""
+    """The usual value of a required parameter, for full fine-tuning and for LoRA; suggested if the parameter is missing."""
 
     full: Any
     lora: Any
@@ -22,7 +22,7 @@ class Usual(Record):
 
 
 class Example(Record):
-    """A command for the guide: what it shows, and its flags after `autotrain llm --trainer NAME`."""
+    """A command of the guide: its title, and its flags after `autotrain llm --trainer NAME`."""
 
     title: str
     flags: str
@@ -33,19 +33,20 @@ class Trainer(Record):
     """One `--trainer`.
 
     aliases: other tools' words for it, separated by spaces.
-    rows: the row shape it learns from: documents, conversations, preferences, scored or prompts (`data.request`).
-    groups: the classes of parameters it reads; a parameter of no group of its own is foreign to it and is dropped with a warning.
-    unused: parameters it accepts and has no use for, each with the reason.
-    requires: names that must be given; `a|b` is satisfied by either.
-    defaults: its own defaults, in place of the declaration's.
-    learning_rates: lowest and highest that are plausible, for full training and for LoRA.
-    recipe: `module:Class` in `run/algorithms` that trains it; None while it can be checked but not yet trained.
-    settings: names of the parameters that its recipe makes the loss with.
-    parts_pairs: whether a row with two answers is two rows to it.
-    samples: whether it learns from answers that the model writes itself.
-    trl_adapter: `module:function` in `run/` that hands the plan to TRL's trainer for `--engine trl`; None where TRL has none.
+    rows: the kind of rows it trains on: documents, conversations, preferences, scored or prompts (`data.request`).
+    groups: the groups of parameters it reads; parameters of other groups are dropped with a warning.
+    unused: parameters that are accepted without effect, each with the reason.
+    requires: parameters that must be given; `a|b` requires either.
+    usual: usual values of required parameters, which are suggested if they are missing.
+    defaults: defaults that differ from those of the parameters.
+    learning_rates: lowest and highest plausible learning rate, for `full` fine-tuning and for `lora`.
+    recipe: `module:Class` in `run/algorithms` that trains it; None if it can be checked but not trained yet.
+    settings: names of the parameters of its loss.
+    parts_pairs: whether a row with two answers is split into two rows.
+    samples: whether it trains on answers that the model samples.
+    trl_adapter: `module:function` in `run/` that builds TRL's trainer from the plan for `--engine trl`; None if TRL has none.
     examples: commands for the guide.
-    metrics: names of what it reports on evaluation data, each with the direction that is better (minimize or maximize).
+    metrics: the metrics it reports on evaluation rows, each with its better direction (minimize or maximize).
     """
 
     name: str

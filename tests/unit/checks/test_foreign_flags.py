@@ -280,7 +280,7 @@ def test_a_loss_of_dpo_is_said_to_be_dpos(trainer):
 
 def test_steps_of_warm_up_are_said_to_be_a_share(here):
     (finding,) = read(shlex.split("--warmup_steps 10")).findings
-    assert finding.fix.startswith("--warmup-ratio X, a share: 10 divided by all steps of the run")
+    assert finding.fix.startswith("--warmup-ratio X, where X is 10 divided by the steps of the run")
 
 
 def test_a_config_knows_the_steps_wherever_they_stand(here):

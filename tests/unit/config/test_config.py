@@ -358,7 +358,7 @@ def test_a_key_that_stands_twice_is_an_error_in_any_spelling(tmp_path):
     file.write_text("lr: 1e-4\nlr: 1e-5\n")
     with pytest.raises(Refused) as refused:
         read_config(str(file))
-    assert "lr stands in line 1 and again in line 2" in refused.value.findings[0].message
+    assert "lr is in line 1 and again in line 2" in refused.value.findings[0].message
     file.write_text("batch-size: 2\nbatch_size: 4\n")
     assert [finding.code for finding in read_config(str(file)).findings] == ["P106"]
     file.write_text("base: &base {lr: 1e-4}\nnew: {<<: *base, lr: 1e-5}\n")
@@ -378,7 +378,7 @@ def test_a_variable_that_is_not_set_is_said_not_to_be(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("run.json", '{"lr": 1e-5, "lr": 2e-5}', "lr stands twice in one object"),
+        ("run.json", '{"lr": 1e-5, "lr": 2e-5}', "lr occurs twice in one object"),
         ("run.json", '// mine\n{"lr": 1e-5}', "JSON has no comments"),
         ("run.yaml", "lr: 1e-5\n\tepochs: 1\n", "line 2 begins with a tab"),
         ("run.yaml", "<<<<<<< HEAD\nlr: 1e-5\n=======\nlr: 2e-5\n>>>>>>> x\n", "line 1 is a Git merge conflict marker"),

@@ -1,4 +1,4 @@
-"""The command from Python: the same flags as keyword arguments, the same findings, plan and report as objects."""
+"""The Python API: the flags of the command as keyword arguments; findings, plan and report as objects."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 def check(**flags: Any) -> tuple[Finding, ...]:
     """Everything that is wrong with a run: flags, machine, output folder, model files and rows.
 
-    Takes the command's flags by their config names (`lr=2e-5`, `data_path="train.jsonl"`, `config="run.yaml"`). Never raises for what a
-    user can get wrong; an empty result means that the run would start without a word.
+    Takes the flags of the command by their config names (`lr=2e-5`, `data_path="train.jsonl"`, `config="run.yaml"`). Never raises for
+    wrong input; an empty result means that the run would start without findings.
     """
     try:
         return _checked({**flags, "dry_run": True}).findings
-    except Refused as refused:  # a kept plan that can't be read
+    except Refused as refused:  # a saved plan that can't be read
         return refused.findings
 
 
 def plan(**flags: Any) -> Plan:
-    """The plan of a run. Raises `Refused`, which carries the findings, where the run would be refused."""
+    """The plan of a run. Raises `Refused`, which carries the findings, if the run would be refused."""
     checked = _checked({**flags, "dry_run": True})
     if checked.refused or checked.plan is None:
         raise Refused(checked.findings)
-    _keep(checked)
+    _save_plan_if_asked(checked)
     return checked.plan
 
 
 def train(watch: ProgressCallback | None = None, **flags: Any) -> RunReport:
-    """Train. `watch` hears of progress.
+    """Train. `watch` receives the progress.
 
     Raises `Refused` before anything is started, `RunFailed` when the run fails, `Interrupted` (both of `autotrain_llm.run.failures`) when a
     signal ends it; every complete checkpoint is kept.
@@ -46,20 +46,20 @@ def train(watch: ProgressCallback | None = None, **flags: Any) -> RunReport:
     checked = _checked(flags)
     if checked.refused or checked.plan is None:
         raise Refused(checked.findings)
-    _keep(checked)
+    _save_plan_if_asked(checked)
     return carry_out(checked, watch)
 
 
 def carry_out(checked: Checked, watch: ProgressCallback | None = None) -> RunReport:
-    """Carry out what was checked: a run, or a sweep of many. Raises as `train`."""
+    """Carry out a checked run or sweep. Raises as `train`."""
     assert checked.plan is not None
     return _carry_out(checked.plan, checked.context, checked.findings, watch)
 
 
 def carry_out_plan(plan: Plan, watch: ProgressCallback | None = None) -> RunReport:
-    """Carry out a plan alone, as run.json holds it (`Plan.from_json`); its rows are read again.
+    """Carry out a plan without its command, as run.json holds it (`Plan.from_json`); its rows are read again.
 
-    Raises as `train`, and `Refused` too where rows or models are not there, or the rows are not those of the plan.
+    Raises as `train`, and also `Refused` if rows or models are missing or the rows have changed.
     """
     from autotrain_llm.planning.run_inputs import context_of
 
@@ -79,8 +79,8 @@ def _carry_out(
     return sweep(plan, context, findings, watch or ProgressCallback())
 
 
-def _keep(checked: Checked) -> None:
-    """`save_plan`: keep the plan in a file."""
+def _save_plan_if_asked(checked: Checked) -> None:
+    """Write the plan to the file of `save_plan`, if given."""
     if checked.config.save_plan is not None:
         from autotrain_llm.checks.saved_plan import save_plan
 

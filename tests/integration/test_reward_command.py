@@ -167,7 +167,7 @@ def test_the_commands_of_the_guide_train_an_encoder(more: str, bert: Path, pairs
     words = f"llm --trainer reward --model {bert} --data-path {pairs} --lr 2e-5 --epochs 3 --batch-size 16 {more}"
     assert main(shlex.split(f"{words} --output-dir {tmp_path / 'run'}")) == 0
     said = capsys.readouterr()
-    assert "it scores texts and does not generate any" in said.out
+    assert "it scores texts and does not generate" in said.out
     assert "Warning" not in said.err
     card = (tmp_path / "run" / "README.md").read_text()
     assert "pipeline_tag: text-classification" in card

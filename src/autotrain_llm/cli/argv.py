@@ -1,7 +1,7 @@
 """Split a command line into flags and values before argparse reads it.
 
-argparse exits at the first error and takes `-1e-5` for a flag. `join` puts every flag and its value into one word and turns what argparse
-would reject into findings, so that all errors are reported together. Help needs no more than this, so argparse is not loaded here.
+argparse exits at the first error and reads `-1e-5` as a flag. `join` makes one word of each flag and its value, and turns what argparse
+would reject into findings, so that all errors are reported together. `--help` needs only this module, so argparse is not loaded here.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ OPTIONAL_VALUE = SWITCHES | {accepted.name for accepted in ACCEPTED}
 
 
 def join(words: Sequence[str], findings: list[Finding]) -> list[str]:
-    """The same words, each flag spelt with dashes and joined with its value; errors are added to `findings`."""
+    """The words with every flag spelt with dashes and joined to its value; errors are added to `findings`."""
     joined: list[str] = []
     position = 0
     while position < len(words):
         word = plain_dashes(words[position])
         if word != words[position]:
-            message = f"{words[position].partition('=')[0]} begins with a long dash, where a flag has two hyphens"
+            message = f"{words[position].partition('=')[0]} begins with a long dash; a flag begins with two hyphens"
             findings.append(_finding(message, word.partition("=")[0], name_of(word.partition("=")[0]), "P104"))
         position += 1
         if not is_flag(word):
@@ -46,13 +46,13 @@ def join(words: Sequence[str], findings: list[Finding]) -> list[str]:
 
 
 def plain_dashes(word: str) -> str:
-    """A flag whose dashes a word processor or a web page made into one long one."""
+    """Replace a long dash, as word processors and web pages make it, by two hyphens if that gives a flag."""
     rest = word.lstrip("\u2010\u2011\u2012\u2013\u2014\u2015\u2212")
     return f"--{rest}" if rest != word and name_of(f"--{rest.partition('=')[0]}") in PARAMS else word
 
 
 def _given_twice(joined: Sequence[str]) -> Iterator[Finding]:
-    """A warning for each flag that stands in the command with two values. The last counts, as everywhere."""
+    """A warning for each flag that is given with different values. The last one is used, as in other tools."""
     given: dict[str, list[str]] = {}
     for word in joined:
         flag, equals, value = word.partition("=")
@@ -68,7 +68,7 @@ def _given_twice(joined: Sequence[str]) -> Iterator[Finding]:
 
 
 def _one_word(flag: str, value: str | None, findings: list[Finding]) -> Iterator[str]:
-    """A flag and its value as one word that argparse accepts; nothing where it would not."""
+    """A flag and its value as one word that argparse accepts; nothing, but a finding, if it would not."""
     name = name_of(flag)
     positive = name.removeprefix("no_")
     if name not in PARAMS and positive in SWITCHES:
@@ -95,7 +95,7 @@ def takes(name: str, following: str | None) -> bool:
 
 
 def is_flag(word: str) -> bool:
-    """Whether the word is a flag: no number, and no text that merely begins with a dash."""
+    """Whether the word is a flag, and not a negative number or a text that begins with a dash."""
     if not word.startswith("-") or not word.strip("-") or " " in word.partition("=")[0]:
         return False
     try:
@@ -106,7 +106,7 @@ def is_flag(word: str) -> bool:
 
 
 def name_of(flag: str) -> str:
-    """`--dpo-beta`, `--dpo_beta` and `-dpo-beta` name the parameter dpo_beta; an old name is today's."""
+    """`--dpo-beta`, `--dpo_beta` and `-dpo-beta` name the parameter dpo_beta; a former name gives the current one."""
     name = flag.lstrip("-").replace("-", "_") if flag.startswith("--") else flag
     return RENAMED.get(name, name)
 
@@ -116,13 +116,13 @@ def is_known(name: str) -> bool:
 
 
 def last_value(words: Sequence[str], name: str) -> str | None:
-    """The value of one flag without reading the others: for help, which has to answer whatever else was typed."""
-    found = None
+    """The last value of one flag, ignoring errors in the others: `--help` must work with any command."""
+    last = None
     for flag in join(words, []):
         head, equals, value = flag.partition("=")
         if equals and head == flag_of(name):
-            found = value
-    return found
+            last = value
+    return last
 
 
 def _missing_value(param: Param) -> Finding:
@@ -130,7 +130,7 @@ def _missing_value(param: Param) -> Finding:
         fix = f"--trainer {next(iter(TRAINERS))}, or another of {', '.join(TRAINERS)}"
     else:
         fix = f"{param.flag} {param.placeholder}"
-    return _finding(f"{param.flag} needs a value, and none was given", fix, param.name)
+    return _finding(f"{param.flag} needs a value", fix, param.name)
 
 
 def _no_value_wanted(flag: str, name: str, value: str) -> Finding:

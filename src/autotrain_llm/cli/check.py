@@ -1,7 +1,7 @@
 """`autotrain check`: the config files of a repository, checked as `--dry-run` checks them; for a pre-commit hook and for CI.
 
-A path in a config is looked for from this folder, then from the config's own. The output folder is not looked at: that a config has
-been run before is no fault of it.
+Paths in a config are resolved from this folder, then from the config's own. The output folder is not checked: it is no fault of a config
+that it has been run before.
 """
 
 from __future__ import annotations
@@ -27,17 +27,22 @@ DONE = 0
 USAGE = """\
 usage: autotrain check [FILES...] [--flags-only] [--strict] [--format text|json|sarif]
        checks training configs (YAML or JSON); without FILES, all beneath this folder
-       --flags-only   read neither data nor models, and don't ask what this machine can do: for CI
+       --flags-only   check flags only, without data, models or this machine: for CI
        --strict       a warning fails the check, as an error does"""
 ENDINGS = (".yaml", ".yml", ".json")
 LARGEST = 2**20  # bytes of a config file
 NOT_ENTERED = ("node_modules", "runs", "__pycache__", "venv")
-TRAINING_KEYS = ("trainer", "data_path", "task", "base_model")  # keys that no other kind of file has beside a model
+TRAINING_KEYS = (
+    "trainer",
+    "data_path",
+    "task",
+    "base_model",
+)  # keys by which a file is recognised as a training config
 FORMATS = ("text", "json", "sarif")
 
 
 class Options(Record):
-    """The words after `autotrain check`."""
+    """The parsed arguments of `autotrain check`."""
 
     files: tuple[str, ...] = ()
     flags_only: bool = False
@@ -47,7 +52,7 @@ class Options(Record):
 
 
 class Answer(Record):
-    """What was found in one file."""
+    """The result for one file."""
 
     file: str
     findings: tuple[Finding, ...]
@@ -65,7 +70,7 @@ class Answer(Record):
 
 
 def read_options(words: Sequence[str]) -> Options:
-    """Flags and files; what is neither becomes a finding."""
+    """Parse flags and files; unknown flags become findings."""
     files: list[str] = []
     faults: list[Finding] = []
     options: dict[str, Any] = {}
@@ -113,7 +118,7 @@ def _nothing_to_check() -> Finding:
 
 
 def configs_beneath(folder: Path) -> Iterator[str]:
-    """Config files beneath a folder, by what they hold; hidden folders, and those that runs and tools fill, are not entered."""
+    """Config files below a folder, recognised by their content. Hidden folders and those of runs and tools are skipped."""
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in NOT_ENTERED)
         for name in sorted(names):
@@ -123,7 +128,7 @@ def configs_beneath(folder: Path) -> Iterator[str]:
 
 
 def is_config(path: Path) -> bool:
-    """Whether a file holds a trainer, data or a task beside other parameters of ours."""
+    """Whether a file has a key for the trainer, the data or the task, and at least one other of our parameters."""
     from autotrain_llm.config.file import load
 
     try:
@@ -140,20 +145,20 @@ def is_config(path: Path) -> bool:
 
 
 def answer(file: str, options: Options) -> Answer:
-    """What is wrong with one config file. Findings that name no other file are about this one."""
+    """Check one config file. Findings without a file get this one."""
     from autotrain_llm.config.file import read_config
 
     path = Path(file)
     if path.suffix in ENDINGS and path.is_file() and not is_config(path) and _is_readable(path):
-        why = "it holds no trainer, data or task beside other training parameters"
+        why = "it is not a training config: it has no trainer, data path or task with other parameters"
         return Answer(file, (), (UncheckedItem(file, why, "autotrain llm --config FILE --dry-run"),))
     try:
         arguments = read_config(file)
     except Refused as refused:
         return Answer(file, refused.findings)
     checked = _checked(arguments, file, options.flags_only)
-    found = tuple(finding if finding.file else finding.replace(file=file) for finding in checked.findings)
-    return Answer(file, found, checked.not_checked)
+    findings = tuple(finding if finding.file else finding.replace(file=file) for finding in checked.findings)
+    return Answer(file, findings, checked.not_checked)
 
 
 def _is_readable(path: Path) -> bool:
@@ -176,30 +181,28 @@ def _checked(arguments: ParsedArguments, file: str, flags_only: bool) -> Checked
 
 
 def _with_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The same values, in which a path that is not here and is beside the config is that one."""
-    found = dict(values)
+    """The values, with paths that only exist relative to the config's folder resolved from there."""
+    resolved = dict(values)
     for name, value in values.items():
         if PARAMS[name].path and name != "output_dir" and isinstance(value, str) and "\0" not in value:
-            beside = folder / value
-            if len(value) < 256 and not Path(value).exists() and beside.exists():
-                found[name] = str(beside)
-    return found
+            relative = folder / value
+            if len(value) < 256 and not Path(value).exists() and relative.exists():
+                resolved[name] = str(relative)
+    return resolved
 
 
 def _tell(answers: Sequence[Answer], options: Options, screen: Screen) -> int:
     findings = [finding for answer in answers for finding in answer.findings]
     status = REFUSED if refuses(findings, options.strict) else DONE
     if screen.json:
-        left = [item.as_json() for answer in answers for item in answer.not_checked]
+        not_checked = [item.as_json() for answer in answers for item in answer.not_checked]
         files = [answer.as_json(options.strict) for answer in answers]
-        screen.document(status, findings, not_checked=left, files=files)
+        screen.document(status, findings, not_checked=not_checked, files=files)
         return status
     for answer in answers:
         verdict = "refused" if refuses(answer.findings, options.strict) else "in order"
         screen.answer(
-            f"{answer.file}: {verdict}"
-            if answer.findings or not _passed_over(answer)
-            else f"{answer.file}: passed over"
+            f"{answer.file}: {verdict}" if answer.findings or not _is_skipped(answer) else f"{answer.file}: skipped"
         )
         screen.write(unchecked_lines(answer.not_checked))
         screen.write(findings_text(answer.findings, screen.err))
@@ -207,5 +210,5 @@ def _tell(answers: Sequence[Answer], options: Options, screen: Screen) -> int:
     return status
 
 
-def _passed_over(answer: Answer) -> bool:
+def _is_skipped(answer: Answer) -> bool:
     return any(item.what == answer.file for item in answer.not_checked)

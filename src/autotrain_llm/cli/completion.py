@@ -1,7 +1,7 @@
-"""`autotrain completion bash|zsh|fish`: scripts written from the declaration.
+"""`autotrain completion bash|zsh|fish`: scripts generated from the declarations.
 
-The flags stand in the script, so that completing starts no Python. A trainer reads whole groups of parameters, so a script holds each
-group once, and after `--trainer dpo` offers the groups that dpo reads.
+The script contains the flags, so that completion does not start Python. It has each group of parameters once; after `--trainer dpo` it
+offers the groups that dpo reads.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ SHELLS = ("bash", "zsh", "fish")
 COMMANDS = {
     "llm": "train a language model",
     "check": "check training configs",
-    "report": "write the report of a run anew",
+    "report": "rewrite the report of a run",
     "completion": "print a completion script",
-    "--help": "how to call it",
-    "--version": "the version",
+    "--help": "show the usage",
+    "--version": "show the version",
 }
-NEGATED_HELP = "the same, switched off"
+NEGATED_HELP = "turn it off"
 
 
 def script(shell: str) -> str:
@@ -29,7 +29,7 @@ def script(shell: str) -> str:
 
 
 def values_of(param: Param) -> str | tuple[str, ...]:
-    """What may stand after a flag: its choices, "file", "directory", or "" for what can't be guessed."""
+    """What completes the value of a flag: its choices, "file", "directory", or "" for nothing."""
     if param.name == "trainer":
         return tuple(TRAINERS)
     if param.name == "explain":
@@ -47,7 +47,7 @@ def _readers(group: Group) -> list[str]:
 
 
 def _by_values(names: Iterable[str]) -> dict[str | tuple[str, ...], list[str]]:
-    """Value-taking flags, gathered by what may follow them."""
+    """Flags with a value, grouped by what completes it."""
     table: dict[str | tuple[str, ...], list[str]] = {}
     for name in names:
         if PARAMS[name].kind != "switch":
@@ -130,7 +130,7 @@ def _bash_flags(group: Group) -> list[str]:
 
 
 def _bash_case(flags: list[str], values: str | tuple[str, ...]) -> str:
-    """One arm: what is offered after these flags."""
+    """One branch of the case statement: the completion of these flags' values."""
     if values == "file":
         action = 'compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur"))'
     elif values == "directory":
@@ -156,7 +156,7 @@ _autotrain_llm() {{
         [[ $words[i] == --trainer=* ]] && trainer=${{words[i]#--trainer=}}
     done
     local -a specs
-    specs=('--help[show the flags and end]')
+    specs=('--help[show the flags and exit]')
 {groups}
     _arguments -s $specs
 }}
@@ -224,12 +224,12 @@ def _zsh_text(text: str) -> str:
 
 FISH = """\
 # fish completion for autotrain: autotrain completion fish | source
-function __autotrain_offers --description 'whether the trainer that was typed, if any, is one of these'
+function __autotrain_offers --description 'whether the given trainer, if any, is one of these'
     set -l words (commandline -opc)
     test (count $words) -ge 2; and test $words[2] = llm; or return 1
     set -l trainer (string match -r -g -- '^--trainer=(.*)' $words)
-    if set -l place (contains -i -- --trainer $words)
-        set trainer $words[(math $place + 1)]
+    if set -l index (contains -i -- --trainer $words)
+        set trainer $words[(math $index + 1)]
     end
     test -z "$trainer"; or contains -- "$trainer" $argv
 end

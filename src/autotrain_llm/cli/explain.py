@@ -1,4 +1,4 @@
-"""`--explain CODE`: what a finding means, from the docstring of its rule."""
+"""`--explain CODE`: the documentation of a finding, from the docstring of its rule."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from autotrain_llm.declare.nearest import nearest
 
 
 def explain(code: str) -> str:
-    """The documentation of a rule. Raises `Refused` where there is none with this code."""
+    """The documentation of a rule. Raises `Refused` if the code is unknown."""
     from autotrain_llm.checks.rules.every import every_rule
 
-    rules, wanted = every_rule(), code.strip().upper()
-    if wanted in rules:
-        rule = rules[wanted]
+    rules, requested = every_rule(), code.strip().upper()
+    if requested in rules:
+        rule = rules[requested]
         title = f"{rule.code} ({rule.severity})" + (f": {rule.name}" if rule.name else "")
         return "\n\n".join([title, rule.documentation, rule.commands()])
-    close = nearest(wanted, rules)
+    close = nearest(requested, rules)
     raise Refused(
         [
             Finding(

@@ -23,8 +23,8 @@ def print_fixed(arguments: ParsedArguments, from_file: ParsedArguments, screen: 
     status = REFUSED if checked.refused else DONE
     if screen.json:
         plan = None if checked.plan is None else checked.plan.as_json()
-        left = [item.as_json() for item in checked.not_checked]
-        screen.document(status, checked.findings, plan, not_checked=left, fixed=fixed.as_json(written))
+        not_checked = [item.as_json() for item in checked.not_checked]
+        screen.document(status, checked.findings, plan, not_checked=not_checked, fixed=fixed.as_json(written))
         return status
     for finding in fixed.applied:
         screen.write(f"Fixed: {finding.message}\n       {in_words(finding.changes)}   [{finding.code}]")

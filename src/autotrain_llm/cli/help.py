@@ -1,4 +1,4 @@
-"""`--help`: written from the declaration, for all trainers or for one. Returns text; printing is done elsewhere."""
+"""`--help`: generated from the declarations, for all trainers or for one. Returns text and does not print."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOT_YET = "not available yet"
 
 
 def page(trainer: Trainer | None, columns: int, colour: bool) -> str:
-    """The whole page of `autotrain llm --help`, for one trainer if it is given."""
+    """The text of `autotrain llm --help`, for one trainer if given."""
     lines: list[str] = []
     sections = _trainer_page(trainer) if trainer else _full_page()
     for title, rows in sections:
@@ -38,18 +38,18 @@ def _usage(trainer: Trainer | None, columns: int, colour: bool) -> str:
     words += [_required(name) for name in (trainer.requires if trainer else ("model", "data_path"))]
     lines = wrap(" ".join(word.replace(" ", "\0") for word in [*words, "[flags]"]), columns - 21)
     return "\n".join(
-        (head + " " if number == 0 else " " * 21) + line.replace("\0", " ") for number, line in enumerate(lines)
+        (head + " " if index == 0 else " " * 21) + line.replace("\0", " ") for index, line in enumerate(lines)
     )
 
 
 def _required(name: str) -> str:
-    """A requirement as it is typed; of `a|b` the first."""
+    """The flag of a requirement; for `a|b` the first."""
     param = PARAMS[name.split("|")[0]]
     return f"{param.flag} {param.placeholder}"
 
 
 def _full_page() -> Iterator[Section]:
-    yield "", [("", "Trains a language model, and says everything that is wrong before a weight is loaded.")]
+    yield "", [("", "Trains a language model. Everything is checked before any weights are loaded.")]
     yield "Trainers", [(trainer.name, trainer.summary + _marked(trainer)) for trainer in TRAINERS.values()]
     for group in GROUPS:
         yield title_of(group), [_entry(param) for param in group.params]
@@ -66,17 +66,17 @@ def _full_page() -> Iterator[Section]:
 def _trainer_page(trainer: Trainer) -> Iterator[Section]:
     yield "", [("", trainer.summary + _marked(trainer))]
     yield "Required", [_required_entry(trainer, name) for name in trainer.requires]
-    named = {part for name in trainer.requires for part in name.split("|")} | {"trainer"}
-    for group in sorted(GROUPS, key=_is_for_all):  # what is special about the trainer comes first
-        rest = [param for param in group.params if param.name not in named and verdict(param, trainer) == READS]
+    required = {name for names in trainer.requires for name in names.split("|")} | {"trainer"}
+    for group in sorted(GROUPS, key=_is_for_all):  # groups that few trainers read come first
+        rest = [param for param in group.params if param.name not in required and verdict(param, trainer) == READS]
         if rest:
             yield title_of(group, trainer), [_entry(param, trainer) for param in rest]
     unused = [param for param in PARAMS.values() if verdict(param, trainer) == UNUSED]
     if unused:
-        yield "Accepted and not used", [(signature(param), trainer.unused[param.name]) for param in unused]
+        yield "Accepted without effect", [(signature(param), trainer.unused[param.name]) for param in unused]
     refused = [param.flag for param in PARAMS.values() if verdict(param, trainer) == REFUSED]
-    but = f", and {', '.join(refused)} is refused" if refused else ""
-    yield "", [("", f"Every other parameter is dropped with a warning{but}.")]
+    refusal = f", and {', '.join(refused)} is refused" if refused else ""
+    yield "", [("", f"Every other parameter is dropped with a warning{refusal}.")]
 
 
 def _is_for_all(group: Group) -> bool:
@@ -96,7 +96,7 @@ def _required_entry(trainer: Trainer, name: str) -> tuple[str, str]:
 
 
 def title_of(group: Group, trainer: Trainer | None = None) -> str:
-    """A group's title, with the trainers it is for when it isn't for all, and a mark when it can't be carried out yet."""
+    """A group's title, with its trainers if not all read it, and a remark if it is not implemented yet."""
     readers = trainers_that_read(group.params[0].name)
     only = trainer is None and len(readers) < len(TRAINERS)
     title = f"{group.title} ({', '.join(reader.name for reader in readers)})" if only else group.title
@@ -108,7 +108,7 @@ def _marked(trainer: Trainer) -> str:
 
 
 def signature(param: Param) -> str:
-    """The flag and what stands for its value."""
+    """The flag and the placeholder of its value."""
     return f"{param.flag} {param.placeholder}".rstrip()
 
 
@@ -140,7 +140,7 @@ def _bounds(param: Param) -> str:
 
 
 def default_of(param: Param, trainer: Trainer | None = None) -> str:
-    """The default in words: the trainer's own where it has one; an off switch needs no word."""
+    """The default in words: the trainer's if it has one; empty for a switch that is off."""
     if trainer and param.name in trainer.defaults:
         return plain(trainer.defaults[param.name])
     text = param.default_text()
@@ -153,7 +153,7 @@ def _accepted() -> Iterator[tuple[str, str]]:
     for accepted in ACCEPTED:
         yield (
             accepted.flag,
-            f"Stands for {_stands_for(accepted.sets)}." if accepted.sets else "Has no effect, and says why.",
+            f"Stands for {_stands_for(accepted.sets)}." if accepted.sets else "Has no effect; a warning says why.",
         )
 
 
@@ -165,7 +165,7 @@ def _stands_for(sets: Mapping[str, object]) -> str:
 
 
 def _row(left: str, right: str, columns: int, colour: bool) -> list[str]:
-    """One entry in two columns; a long left side gets a line of its own; no left side, the whole width."""
+    """One entry in two columns. A long left side gets its own line; without a left side the text has the full width."""
     if not left:
         return ["  " + line for line in wrap(right, columns - 2)]
     flag, _, placeholder = left.partition(" ")

@@ -25,8 +25,8 @@ def answer_prompts(checked: Checked, screen: Screen) -> int:
         screen.document(0, findings, answers=[answer.as_json() for answer in answers.each])
         return 0
     screen.write(findings_text(findings, screen.err))
-    for number, answer in enumerate(answers.each):
-        screen.answer(("\n" if number else "") + answer_text(answer, screen.quiet, wants_colour(screen.out)))
+    for index, answer in enumerate(answers.each):
+        screen.answer(("\n" if index else "") + answer_text(answer, screen.quiet, wants_colour(screen.out)))
     return 0
 
 

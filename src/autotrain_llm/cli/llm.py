@@ -1,6 +1,6 @@
-"""`autotrain llm`: what was arguments, what was found, what is planned, what is done, in that order.
+"""`autotrain llm`: parse the arguments, check the run, show the plan and the findings, execute the plan.
 
-Whatever can go wrong on the way ends here, as findings or as one line, with the status that belongs to it.
+All failures end here, as findings or as a single line, with their exit status.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from autotrain_llm.checks.preflight import Checked
 
 DONE = 0
-NOTHING_TO_RESUME = "Stopped before training began: nothing was written, there is nothing to resume."
+NOTHING_TO_RESUME = "Stopped before training started: nothing was written, so there is nothing to resume."
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, while nothing runs yet that could be saved."""
+    """SIGTERM before training, when there is nothing to save."""
 
 
 def llm(words: Sequence[str]) -> int:
@@ -46,20 +46,20 @@ def llm(words: Sequence[str]) -> int:
             return stop(INTERRUPTED, NOTHING_TO_RESUME, screen)
         except BrokenPipeError:
             raise
-        except Exception as unforeseen:
-            return fault(unforeseen, screen)
+        except Exception as exception:
+            return fault(exception, screen)
 
 
 @contextmanager
 def _termination_raises() -> Iterator[None]:
-    """SIGTERM as an exception, so that the JSON document is still written. The run has handlers of its own."""
+    """Raise Terminated on SIGTERM, so that the JSON document is still written. Training installs its own handlers."""
 
-    def terminate(number: int, frame: FrameType | None) -> None:
+    def terminate(signal_number: int, frame: FrameType | None) -> None:
         raise Terminated
 
     try:
         before = signal.signal(signal.SIGTERM, terminate)
-    except ValueError:  # not the main thread, which alone gets signals
+    except ValueError:  # only the main thread may install handlers
         yield
         return
     try:
@@ -69,7 +69,7 @@ def _termination_raises() -> Iterator[None]:
 
 
 def _answer(arguments: ParsedArguments, screen: Screen) -> int:
-    """Do the one thing that the flags ask for."""
+    """Carry out the action that the flags select."""
     if arguments.values.get("explain") is not None:
         from autotrain_llm.cli.explain import explain
 
@@ -94,7 +94,7 @@ def _answer(arguments: ParsedArguments, screen: Screen) -> int:
 
 
 def _act(checked: Checked, screen: Screen) -> int:
-    """Refuse, show or carry out what was checked."""
+    """Refuse, show or carry out the checked run."""
     config = checked.config
     if checked.refused:
         return refuse(checked.findings, screen, plan_json(checked), config.strict, checked.not_checked)
@@ -119,21 +119,21 @@ def plan_json(checked: Checked) -> dict[str, Any] | None:
     return None if checked.plan is None else checked.plan.as_json()
 
 
-def _left(checked: Checked) -> list[dict[str, str]]:
+def _not_checked(checked: Checked) -> list[dict[str, str]]:
     return [item.as_json() for item in checked.not_checked]
 
 
 def _show(checked: Checked, screen: Screen) -> int:
     """`--dry-run`: the plan and the findings."""
     if screen.json:
-        screen.document(DONE, checked.findings, plan_json(checked), not_checked=_left(checked))
+        screen.document(DONE, checked.findings, plan_json(checked), not_checked=_not_checked(checked))
     else:
-        _say_plan_and_findings(checked, screen, started=False)
+        _print_plan_and_findings(checked, screen, started=False)
     return DONE
 
 
-def _say_plan_and_findings(checked: Checked, screen: Screen, started: bool) -> None:
-    """The plan first, so that the findings stand nearest to what follows."""
+def _print_plan_and_findings(checked: Checked, screen: Screen, started: bool) -> None:
+    """Print the plan and then the findings, so that these are nearest to the prompt."""
     from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines, write_plan
 
     if checked.plan is not None and not screen.quiet:
@@ -146,27 +146,27 @@ def _say_plan_and_findings(checked: Checked, screen: Screen, started: bool) -> N
 
 
 def _train(checked: Checked, screen: Screen) -> int:
-    """Carry out the plan and say where the model is."""
+    """Carry out the plan and print the report."""
     from autotrain_llm.api import carry_out
     from autotrain_llm.cli.progress import progress
     from autotrain_llm.run.failures import Interrupted, RunFailed
 
     if not screen.json:
-        _say_plan_and_findings(checked, screen, started=True)
+        _print_plan_and_findings(checked, screen, started=True)
     plan = plan_json(checked)
     try:
         report = carry_out(checked, progress(screen, checked.plan.sweep if checked.plan else None))
     except RunFailed as failure:
         return fail(failure.message, failure.fix, screen, checked.findings, plan)
-    except Refused as refused:  # the folder was taken meanwhile, or can't be written
+    except Refused as refused:  # another process has taken the folder since the check, or it can't be written
         return refuse([*checked.findings, *refused.findings], screen, plan)
     except Interrupted as interruption:
         status = TERMINATED if interruption.signal == signal.SIGTERM else INTERRUPTED
         return stop(status, interruption.message, screen, checked.findings, plan)
-    except Exception as unforeseen:
-        return fault(unforeseen, screen, checked.findings, plan)
+    except Exception as exception:
+        return fault(exception, screen, checked.findings, plan)
     if screen.json:
-        screen.document(DONE, checked.findings, plan, report.as_json(), not_checked=_left(checked))
+        screen.document(DONE, checked.findings, plan, report.as_json(), not_checked=_not_checked(checked))
     else:
         from autotrain_llm.cli.render import write_report
 

@@ -1,4 +1,4 @@
-"""`autotrain`: from argv to exit status. What `autotrain llm` does beyond help is in `llm.py`, loaded when it is needed."""
+"""`autotrain`: from argv to exit status. `llm.py` has `autotrain llm`; it is only loaded if more than help is requested."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ usage: autotrain llm --trainer NAME --model MODEL --data-path DATA [flags]
        autotrain llm --help                  every flag
        autotrain llm --trainer dpo --help    the flags of one trainer
        autotrain check [FILES...]            training configs, checked as a dry run checks them
-       autotrain report RUN                  a run's report.html, written anew
+       autotrain report RUN                  rewrites a run's report.html
        autotrain completion bash|zsh|fish    a completion script for your shell
        autotrain --version"""
 
@@ -27,27 +27,29 @@ usage: autotrain llm --trainer NAME --model MODEL --data-path DATA [flags]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    _never_stumble_over_a_letter()
+    _escape_unprintable_characters()
     try:
         status = _command(words)
         sys.stdout.flush()
         return status
-    except KeyboardInterrupt:  # before there was anything to stop
+    except KeyboardInterrupt:  # before a command was started
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has gone; there is nobody left to tell
+    except (
+        BrokenPipeError
+    ):  # the reader of our output has exited; stdout is redirected so that the flush at exit does not fail too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
         return DONE
 
 
-def _never_stumble_over_a_letter() -> None:
-    """A terminal or pipe that can't show a letter gets its number: printing must not fail a run."""
+def _escape_unprintable_characters() -> None:
+    """Escape characters that a terminal or pipe can't encode: printing must not fail a run."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _command(words: list[str]) -> int:
-    """`llm`, `report`, `completion`, `--version`, `--help`; anything else is answered with the usage."""
+    """`llm`, `report`, `completion`, `--version`, `--help`; anything else prints the usage."""
     command = words[0] if words else ""
     if command == "llm" and not _asks_for_help(words):
         from autotrain_llm.cli.llm import llm
@@ -80,12 +82,12 @@ def _asks_for_help(words: list[str]) -> bool:
 
 
 def _wants_json(words: list[str]) -> bool:
-    """Whether this is asked for, told without reading the flags properly: these commands have no others."""
+    """Whether `--format json` is given: these commands have no other flags, so it is not parsed properly."""
     return "--format=json" in words or "--format json" in " ".join(words)
 
 
 def _help_page(words: list[str], screen: Screen) -> str:
-    """The page for the trainer that was named anywhere in the command, else for all."""
+    """The page for the trainer that is named anywhere in the command, else for all."""
     from autotrain_llm.cli.argv import last_value
     from autotrain_llm.cli.help import page
     from autotrain_llm.config.registry import TRAINERS
@@ -109,7 +111,7 @@ def _completion(words: list[str], screen: Screen) -> int:
     shell = words[0] if words else ""
     if shell in SHELLS:
         return screen.finish_with(script(shell).rstrip("\n"))
-    got = f"got {shell!r}" if shell else "and none was given"
+    got = f"got {shell!r}" if shell else "none was given"
     return _misused(f"completion needs a shell ({', '.join(SHELLS)}), {got}", screen, "autotrain completion bash")
 
 

@@ -9,12 +9,10 @@ NAMES = {"learning_rate": "lr", "tokens_per_second": "tokens/s", "eval_loss": "e
 
 
 def metrics_line(metrics: Mapping[str, float]) -> str:
-    """Metrics in one line: the usual ones first, evaluation's after them; bookkeeping is left out."""
+    """Metrics in one line: the usual ones first, then those of evaluation, without timings."""
     shown = [name for name in SHOWN if name in metrics]
-    bookkeeping = ("_per_second", "_seconds")
-    shown += [
-        name for name in metrics if name.startswith("eval_") and name not in SHOWN and not name.endswith(bookkeeping)
-    ]
+    timings = ("_per_second", "_seconds")
+    shown += [name for name in metrics if name.startswith("eval_") and name not in SHOWN and not name.endswith(timings)]
     return "  ".join(f"{NAMES.get(name, name.replace('_', ' '))} {_number(name, metrics[name])}" for name in shown)
 
 

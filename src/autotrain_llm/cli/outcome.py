@@ -1,4 +1,4 @@
-"""How a command ends when it isn't simply done: refused, failed, stopped, or by a fault that nobody foresaw."""
+"""How a command ends if it does not succeed: refused, failed, stopped, or by an unexpected exception."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def refuse(
     strict: bool = False,
     not_checked: Sequence[UncheckedItem] = (),
 ) -> int:
-    """Nothing was started: all findings, and their count nearest the prompt."""
+    """Refuse a run: print all findings, and their count last."""
     if screen.json:
         screen.document(REFUSED, findings, plan, not_checked=[item.as_json() for item in not_checked])
         return REFUSED
@@ -36,7 +36,7 @@ def refuse(
 def fail(
     message: str, fix: str | None, screen: Screen, findings: Sequence[Finding] = (), plan: dict[str, Any] | None = None
 ) -> int:
-    """The run started and failed: what happened, and what to change."""
+    """A run failed: print the cause and the fix."""
     failure = Finding(message, fix, code="R101")
     if screen.json and screen.speaks:
         screen.document(FAILED, [*findings, failure], plan)
@@ -48,7 +48,7 @@ def fail(
 def stop(
     status: int, message: str, screen: Screen, findings: Sequence[Finding] = (), plan: dict[str, Any] | None = None
 ) -> int:
-    """Interrupted or terminated; the last line says how to go on."""
+    """A run was interrupted or terminated: print how to resume."""
     if screen.json:
         screen.document(status, findings, plan, message=message)
     screen.write(message)
@@ -56,15 +56,15 @@ def stop(
 
 
 def fault(
-    unforeseen: Exception, screen: Screen, findings: Sequence[Finding] = (), plan: dict[str, Any] | None = None
+    exception: Exception, screen: Screen, findings: Sequence[Finding] = (), plan: dict[str, Any] | None = None
 ) -> int:
-    """An exception that nobody foresaw is one line; its traceback is there for who asks for it."""
-    name, message = type(unforeseen).__name__, " ".join(str(unforeseen).split())
-    finding = Finding(f"{name}: {message}" if message else name, "--verbose shows where", code="R102")
+    """An unexpected exception: print it in one line, with its traceback only for `--verbose`."""
+    name, message = type(exception).__name__, " ".join(str(exception).split())
+    finding = Finding(f"{name}: {message}" if message else name, "--verbose shows the traceback", code="R102")
     if screen.verbose:
         import traceback
 
-        screen.write("".join(traceback.format_exception(unforeseen)).rstrip())
+        screen.write("".join(traceback.format_exception(exception)).rstrip())
     if screen.json and screen.speaks:
         screen.document(FAILED, [*findings, finding], plan)
     else:

@@ -1,6 +1,6 @@
-"""From the words of a command line to what was arguments: one argparse parser, made from the declaration.
+"""Parse a command line into ParsedArguments, with one argparse parser generated from the declarations.
 
-argparse matches flags and keeps what was given apart from what was not; `argv.join` prepares the words so that it never exits with an error of its own.
+argparse matches the flags. `argv.join` prepares the words so that argparse never exits with an error of its own.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from autotrain_llm.declare.param import Param, flag_of
 
 
 def build_parser(typed: Container[str] | None = None) -> argparse.ArgumentParser:
-    """The parser of `autotrain llm`: every flag of the declaration, with no defaults, so that absence stays visible.
+    """The parser of `autotrain llm`: every declared flag, without defaults, so that only given flags are set.
 
-    With `typed`, only the flags that are among these: a hundred that nobody typed take longer than reading the rest of a command.
+    With `typed`, only these flags: adding a hundred unused ones takes longer than parsing the command.
     """
     parser = argparse.ArgumentParser(
         prog="autotrain llm", argument_default=argparse.SUPPRESS, allow_abbrev=False, add_help=False
@@ -44,17 +44,19 @@ def build_parser(typed: Container[str] | None = None) -> argparse.ArgumentParser
 
 
 def spellings(param: Param) -> list[str]:
-    """The flag and the old names that stand for it, with dashes."""
+    """The flag and its former names, with dashes."""
     return [param.flag, *(flag_of(old) for old, new in RENAMED.items() if new == param.name)]
 
 
 def read(words: Sequence[str]) -> ParsedArguments:
-    """What the words after `autotrain llm` say; every fault in them is a finding of the result."""
+    """Parse the words after `autotrain llm`; faults become findings of the result."""
     arguments = ParsedArguments()
     joined = join(words, arguments.findings)
     typed = {word.partition("=")[0] for word in joined}
     given, rest = build_parser(typed).parse_known_args(joined)
-    trainer_first = sorted(vars(given).items(), key=lambda item: item[0] != "trainer")  # on which foreign names depend
+    trainer_first = sorted(
+        vars(given).items(), key=lambda item: item[0] != "trainer"
+    )  # the meaning of other tools' names depends on it
     for name, raw in trainer_first:
         arguments.set(name, raw)
     arguments.findings.extend(_left_over(rest, joined, arguments.values))
@@ -62,7 +64,7 @@ def read(words: Sequence[str]) -> ParsedArguments:
 
 
 def _left_over(rest: Sequence[str], joined: Sequence[str], given: Mapping[str, Any]) -> Iterator[Finding]:
-    """Findings for what argparse recognised nothing in: unknown flags one by one, stray words by the flag that they stand behind."""
+    """Findings for the words that argparse did not recognise: one for each unknown flag, and one for the stray words after each flag."""
     stray: dict[str, list[str]] = {}
     for word in rest:
         if is_flag(word):
@@ -75,18 +77,18 @@ def _left_over(rest: Sequence[str], joined: Sequence[str], given: Mapping[str, A
         elif word in rest:
             stray.setdefault(before, []).append(word)
     for flag, words in stray.items():
-        yield _belongs_to_none(flag, words)
+        yield _stray_words(flag, words)
 
 
-def _belongs_to_none(before: str, words: Sequence[str]) -> Finding:
-    """Words behind a flag that has its value already: further names of a list, or the rest of a text without quotes."""
+def _stray_words(before: str, words: Sequence[str]) -> Finding:
+    """The finding for words after a flag that has its value already: more items of a list, or the rest of an unquoted text."""
     shown = ", ".join(repr(word) for word in words)
     belongs = "belongs" if len(words) == 1 else "belong"
     flag, equals, value = before.partition("=")
     param = PARAMS.get(name_of(flag)) if equals else None
     if param is None or param.kind not in ("list", "str") or param.choices:
-        return Finding(f"{shown} {belongs} to no flag", "put a text with spaces in quotes, or drop it", code="P121")
-    between = "," if param.kind == "list" else " "
-    whole = between.join([value, *words]) if param.kind == "list" else f'"{between.join([value, *words])}"'
-    message = f"{shown} behind {flag} {value} {belongs} to no flag"
-    return Finding(message, f"{flag} {whole}", (param.name,), code="P121")
+        return Finding(f"{shown} {belongs} to no flag", "quote a text with spaces, or remove it", code="P121")
+    separator = "," if param.kind == "list" else " "
+    full = separator.join([value, *words]) if param.kind == "list" else f'"{separator.join([value, *words])}"'
+    message = f"{shown} after {flag} {value} {belongs} to no flag"
+    return Finding(message, f"{flag} {full}", (param.name,), code="P121")

@@ -1,4 +1,4 @@
-"""Progress of reading and preparing rows: on a terminal's last line, elsewhere a line every 30 seconds; nothing if it is done in a second."""
+"""Progress of reading and preparing rows: on a terminal's last line, elsewhere a line every 30 seconds; nothing in the first second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--preview-data N`: prepared rows as the model sees them, with what is trained on in colour, or between marks without a terminal."""
+"""`--preview-data N`: prepared rows as the model sees them, with trained tokens in colour, or between marks without a terminal."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MARKS = ("⟦", "⟧")
 
 
 def preview_rows(checked: Checked, screen: Screen) -> int:
-    """Print the rows, and what was found on the way; nothing is trained."""
+    """Print the rows and the findings; nothing is trained."""
     from autotrain_llm.cli.render import findings_text
     from autotrain_llm.data.tokenize.preview import preview
 
     prepared, tokenizer = checked.context.prepared, checked.context.tokenizer
-    assert prepared is not None and tokenizer is not None  # else there are errors, and those refuse
+    assert prepared is not None and tokenizer is not None  # otherwise there are errors, and the run is refused
     rows = preview(prepared, tokenizer, checked.config.preview_data or 0)
     if screen.json:
         plan = checked.plan.as_json() if checked.plan else None
@@ -29,15 +29,15 @@ def preview_rows(checked: Checked, screen: Screen) -> int:
         return 0
     colour = wants_colour(screen.out)
     legend = styled("trained on", "bold green", True) if colour else f"{MARKS[0]}trained on{MARKS[1]}"
-    screen.answer(f"{len(rows)} of {len(prepared.train)} rows; what is {legend} is marked so.")
-    for number, row in enumerate(rows, 1):
-        screen.answer(f"\n{styled(f'row {number}', 'bold', colour)}\n{row_text(row, colour)}")
+    screen.answer(f"{len(rows)} of {len(prepared.train)} rows; tokens that are {legend} are marked like this.")
+    for index, row in enumerate(rows, 1):
+        screen.answer(f"\n{styled(f'row {index}', 'bold', colour)}\n{row_text(row, colour)}")
     screen.write(findings_text(checked.findings, screen.err))
     return 0
 
 
 def row_text(row: Sequence[tuple[str, bool]], colour: bool) -> str:
-    """One row in a text; characters that would steer the terminal are spelt out."""
+    """One row as text; control characters are escaped."""
     parts = []
     for text, trained in row:
         visible = "".join(letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1] for letter in text)

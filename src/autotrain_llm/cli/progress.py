@@ -1,4 +1,4 @@
-"""What is seen while a run goes: a live bar on a terminal, a line for each log elsewhere, nothing with `--quiet`."""
+"""The progress of a run: a live bar on a terminal, a line for each log elsewhere, nothing with `--quiet`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def progress(screen: Screen, sweep: SweepPlan | None = None) -> ProgressCallback:
-    """The watch that suits where the command runs; `sweep` is the plan's."""
+    """The callback for this screen; `sweep` is the plan of a sweep."""
     if screen.quiet:
         return ProgressCallback()
     if sweep is not None:
@@ -32,14 +32,14 @@ def progress(screen: Screen, sweep: SweepPlan | None = None) -> ProgressCallback
 
 
 class Clock:
-    """How long the rest takes, if it goes on as it went since the first log. What came before that is mostly warming up."""
+    """Estimates the remaining time from the speed since the first log; the steps before it include warm-up."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
         self.first: tuple[int, float] | None = None
 
     def left(self, step: int) -> float | None:
-        """Seconds; None before there are steps to judge by."""
+        """The remaining seconds; None before the second log."""
         now = time.perf_counter()
         if self.first is None:
             self.first = (step, now)
@@ -48,7 +48,7 @@ class Clock:
 
 
 class Lines(ProgressCallback):
-    """A line for each thing that happens: for logs, pipes and other programs."""
+    """A line for each event: for logs, pipes and other programs."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -66,7 +66,7 @@ class Lines(ProgressCallback):
 
     def start(self, steps: int, done: int) -> None:
         self.clock = Clock(steps)
-        self._write(f"Training, {steps} steps" + (f", going on after step {done}" if done else ""))
+        self._write(f"Training, {steps} steps" + (f", resumed after step {done}" if done else ""))
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         left = self.clock.left(step)
@@ -75,7 +75,7 @@ class Lines(ProgressCallback):
 
 
 class Bar(ProgressCallback):
-    """A bar with steps, time left and the latest numbers; evaluations leave a line above it."""
+    """A bar with steps, remaining time and the latest metrics; evaluations print a line above it."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console

@@ -1,4 +1,4 @@
-"""`--interactive`: asks for what is missing, shows the command it amounts to, and asks before it starts."""
+"""`--interactive`: asks for missing parameters, shows the full command, and asks for confirmation."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ YES = ("", "y", "yes")
 
 
 def ask(values: Mapping[str, Any], from_file: Mapping[str, Any], screen: Screen) -> dict[str, Any] | None:
-    """The values with what was answered; None when the user decided not to start. Raises `Refused` without a terminal."""
+    """The values with the user's answers; None if the user decides not to start. Raises `Refused` without a terminal."""
     if not is_terminal(sys.stdin):
         fix = "leave --interactive out and give the flags, or run it in a terminal"
         raise Refused(
-            [Finding("--interactive has nobody to ask: input is no terminal", fix, ("interactive",), code="P123")]
+            [Finding("--interactive needs a terminal: standard input is not one", fix, ("interactive",), code="P123")]
         )
     answered = dict(values)
     if "trainer" not in answered and "trainer" not in from_file:
@@ -43,7 +43,7 @@ def ask(values: Mapping[str, Any], from_file: Mapping[str, Any], screen: Screen)
 
 
 def _ask_for(param: Param, usual: Any, screen: Screen) -> Any:
-    """Ask until the answer is a value; an empty answer takes what is offered."""
+    """Ask until the answer is valid; an empty answer accepts the suggestion."""
     offered = "" if usual is None else f" [{plain(usual)}]"
     while True:
         raw = _read(f"{param.help}\n{param.flag}{offered}: ", screen)
@@ -72,17 +72,17 @@ def _allowed(param: Param) -> str:
 
 
 def _read(prompt: str, screen: Screen) -> str:
-    """One line from the user. The question goes to standard error, so that it is seen when the answer is piped on."""
+    """Read one line from the user. The question goes to standard error, so that it is visible if standard output is piped."""
     screen.err.write(prompt)
     screen.err.flush()
     line = sys.stdin.readline()
-    if not line:  # end of input: nobody answers any more
+    if not line:  # end of input
         raise KeyboardInterrupt
     return line.strip()
 
 
 def command_line(values: Mapping[str, Any]) -> str:
-    """The command that says these values, quoted for a shell; a secret is named and not shown."""
+    """The command with these values, quoted for a shell; a secret is replaced by a variable."""
     import shlex
 
     words = ["autotrain llm"]

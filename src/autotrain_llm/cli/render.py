@@ -1,4 +1,4 @@
-"""What a user reads: findings, the plan, the report. Returns lines or writes to the stream it is given; decides nothing."""
+"""Render findings, plan and report for the terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REPORT_PAGE = "report.html"
 
 
 def findings_text(findings: Iterable[Finding], stream: TextIO) -> str:
-    """All findings, warnings first and errors last, nearest the prompt."""
+    """All findings: warnings first, errors last, nearest to the prompt."""
     ordered = sorted(findings, key=lambda finding: finding.severity == ERROR)
     columns, colour = width(stream), wants_colour(stream)
     return "\n".join(line for finding in ordered for line in _lines(finding, columns, colour))
@@ -42,19 +42,19 @@ def _lines(finding: Finding, columns: int, colour: bool) -> list[str]:
 
 
 def unchecked_lines(not_checked: Iterable[UncheckedItem]) -> str:
-    """What no finding speaks for or against, a line each."""
+    """A line for each item that was not checked."""
     lines = [f"Not checked: {item.what}: {item.why}" + (f" ({item.how})" if item.how else "") for item in not_checked]
     return "\n".join(lines)
 
 
 def count_line(findings: Sequence[Finding], started: bool) -> str:
-    """`2 errors, 2 warnings. Nothing was started.`; empty when there is nothing to count."""
+    """`2 errors, 2 warnings. Nothing was started.`; empty if a run starts without findings."""
     errors = sum(finding.severity == ERROR for finding in findings)
     warnings = len(findings) - errors
     counts = [
-        f"{number} {word}{'' if number == 1 else 's'}"
-        for number, word in ((errors, "error"), (warnings, "warning"))
-        if number
+        f"{count} {word}{'' if count == 1 else 's'}"
+        for count, word in ((errors, "error"), (warnings, "warning"))
+        if count
     ]
     if not counts:
         return "" if started else NOTHING_STARTED
@@ -128,7 +128,7 @@ def _shown(value: Any) -> str:
 
 
 def write_report(report: RunReport, stream: TextIO) -> None:
-    """Where the model is, what it scored, and the command that tries it."""
+    """Print where the model is, its metrics, and the command to try it."""
     rows = _report_rows(report)
     if not is_terminal(stream):
         left = max(len(name) for name, _ in rows)
@@ -159,21 +159,21 @@ def _report_rows(report: RunReport) -> list[tuple[str, str]]:
     rows += _what_training_changed(report)
     rows.append(("Time", duration(report.seconds)))
     if report.plan.model.head is not None:
-        rows.append(("Use", "it scores texts and does not generate any"))
+        rows.append(("Use", "it scores texts and does not generate"))
     if REPORT_PAGE in report.files:
         rows.append(("Report", str(report.output_dir / REPORT_PAGE)))
     return [*rows, ("Try it", report.try_it)]
 
 
 def sweep_rows(sweep: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a sweep found: how many trials came to what, the best one's values, and which of them matter."""
+    """The result of a sweep: trials by state, and the values of the best trial with their importances."""
     best, own = sweep["best"], sweep["own_metric"]
     states = ", ".join(f"{count} {state}" for state, count in sweep["counts"].items())
     yours = f" (yours: {_shown(own)})" if own is not None else ""
     rows = [("Trials", states), ("Best", f"trial {best['number']}, {sweep['metric']} {_shown(best['metric'])}{yours}")]
-    shares = sweep["importances"]
+    importances = sweep["importances"]
     rows += [
-        (f"  {name}", plain(value) + (f"   importance {shares[name]:.0%}" if name in shares else ""))
+        (f"  {name}", plain(value) + (f"   importance {importances[name]:.0%}" if name in importances else ""))
         for name, value in best["values"].items()
     ]
     return [*rows, ("Again", f"--config {sweep['again']}")]
@@ -185,10 +185,8 @@ def _what_training_changed(report: RunReport) -> list[tuple[str, str]]:
 
     if report.evaluation is None:
         return []
-    compared = [
-        row for row in compare(report.evaluation) if row.change is not None and not row.name.endswith("seconds")
-    ]
-    rows = [("What training changed", "before → after")] if compared else []
-    rows += [(row.name, f"{row.before:.4g} → {row.after:.4g} ({row.change:+.4g})") for row in compared]
+    changes = [row for row in compare(report.evaluation) if row.change is not None and not row.name.endswith("seconds")]
+    rows = [("What training changed", "before → after")] if changes else []
+    rows += [(row.name, f"{row.before:.4g} → {row.after:.4g} ({row.change:+.4g})") for row in changes]
     scored = numbers(report.evaluation.get("benchmark") or {})
     return rows + [(f"benchmark {name}", _shown(value)) for name, value in scored.items()]

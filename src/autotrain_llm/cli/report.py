@@ -1,4 +1,4 @@
-"""`autotrain report RUN`: write a run's report anew, from the files of its folder."""
+"""`autotrain report RUN`: rewrite a run's report from the files of its folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autotrain_llm.declare.finding import Finding
 
 
 def run_named(words: Sequence[str]) -> Path | None:
-    """The one folder among the words after `autotrain report`; None where they are anything else."""
+    """The folder in the words after `autotrain report`; None if they are not exactly one folder."""
     rest = list(words)
     if "--format" in rest:
         index = rest.index("--format")
@@ -24,8 +24,8 @@ def run_named(words: Sequence[str]) -> Path | None:
 def rewrite(folder: Path, screen: Screen) -> int:
     """Write the report and answer with its path."""
     if not (folder / "run.json").is_file():
-        there = "holds no run (there is no run.json)" if folder.is_dir() else "is not a folder"
-        return refuse([Finding(f"{folder} {there}", "the output folder of a run", code="P125")], screen)
+        fault = "holds no run (there is no run.json)" if folder.is_dir() else "is not a folder"
+        return refuse([Finding(f"{folder} {fault}", "give the output folder of a run", code="P125")], screen)
     from autotrain_llm.run.report.write import REPORT, write_report
 
     try:

@@ -1,6 +1,6 @@
-"""Findings as SARIF 2.1.0, the format in which code hosts take the results of checks.
+"""Findings as SARIF 2.1.0, the format in which code hosts import the results of checks.
 
-A fix stands in the message and as a property: SARIF's own fixes are edits of a file, and what is put right here is most often a command.
+A fix is in the message and in a property: a SARIF fix is an edit of a file, and most fixes here change a command.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CONFIG_FILES = (".yaml", ".yml", ".json")
 
 
 def sarif(findings: Iterable[Finding], succeeded: bool = True) -> dict[str, Any]:
-    """The one document: the rules that were broken, with their documentation, and a result for each finding."""
+    """The SARIF document: the violated rules with their documentation, and a result for each finding."""
     findings = list(findings)
     codes = sorted({finding.code for finding in findings})
     driver = {
@@ -78,7 +78,7 @@ def _location(finding: Finding) -> dict[str, Any]:
 
 
 def _address(file: str) -> str:
-    """A path as a relative reference, where it lies beneath this folder, else as a file's address."""
+    """A path as a relative reference if it is below this folder, else as a file URI."""
     from urllib.parse import quote
 
     path = Path(file)
@@ -88,7 +88,7 @@ def _address(file: str) -> str:
 
 
 def line_of(finding: Finding) -> int | None:
-    """The line that a finding speaks of: of a file of rows, or of a config file that gives one of its parameters."""
+    """The line of a finding: in a file of rows, or in a config file that sets one of its parameters."""
     if finding.line is not None:
         return finding.line
     path = Path(str(finding.file))
@@ -102,7 +102,7 @@ def line_of(finding: Finding) -> int | None:
         return None
     for name in finding.parameters:
         key = re.compile(rf"""\s*["']?{re.escape(name).replace("_", "[-_]")}["']?\s*:""")
-        for number, line in enumerate(lines, 1):
+        for line_number, line in enumerate(lines, 1):
             if key.match(line):
-                return number
+                return line_number
     return None

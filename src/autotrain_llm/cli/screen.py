@@ -1,7 +1,7 @@
-"""The two streams of a command: what it answers and what it says beside.
+"""The two streams of a command: its output and its messages.
 
-With `--format json` standard output is one JSON document and nothing else, whoever prints: `Screen` keeps the real one for the document
-and points file descriptor 1 to standard error, so that a library or a worker process that prints can't break it.
+With `--format json` standard output is exactly one JSON document: `Screen` keeps the real standard output for the document and redirects
+file descriptor 1 to standard error, so that a library or a worker process that prints can't break it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STATUS_WORDS = {0: "ok", 1: "failed", 2: "refused", 130: "interrupted", 143: "in
 
 
 def _is_first_process() -> bool:
-    """Whether this process speaks, of several that do the same."""
+    """Whether this is the first of several processes that train together; only that one prints."""
     if not os.environ.get("RANK"):
         return True
     from autotrain_llm.context.machine import Machine
@@ -31,17 +31,17 @@ def _is_first_process() -> bool:
 
 
 class Nowhere(io.StringIO):
-    """A stream that keeps nothing."""
+    """A stream that discards its input."""
 
     def write(self, text: str) -> int:
         return len(text)
 
 
 class Screen:
-    """Where a command writes. `out` is for answers, `err` for everything beside; with JSON both are standard error."""
+    """Where a command writes. `out` is for its output, `err` for messages; with JSON both are standard error."""
 
     def __init__(self, json: bool, quiet: bool = False, verbose: bool = False, sarif: bool = False) -> None:
-        self.json = json or sarif  # the answer is one document, and nothing else
+        self.json = json or sarif  # the output is exactly one document
         self.sarif = sarif
         self.speaks = _is_first_process()
         self.quiet = quiet
@@ -68,12 +68,12 @@ class Screen:
             self._real_stdout = None
 
     def _redirect_stdout(self) -> None:
-        """Send what anybody prints to standard error, from Python or from below it."""
+        """Redirect standard output to standard error, for Python and for native code."""
         self._answer.flush()
         sys.stdout = sys.stderr
         try:
             is_real = self._answer.fileno() == 1
-        except (OSError, ValueError):  # a test or a notebook put something of its own there
+        except (OSError, ValueError):  # a test or a notebook has replaced sys.stdout
             is_real = False
         if is_real:
             self._real_stdout = os.dup(1)
@@ -87,7 +87,7 @@ class Screen:
         report: dict[str, Any] | None = None,
         **more: Any,
     ) -> None:
-        """Write the one JSON document, after whatever else was said."""
+        """Write the JSON document."""
         import json
 
         if not self.speaks:
@@ -112,7 +112,7 @@ class Screen:
             _write_all(self._real_stdout, text.encode("utf-8", "backslashreplace"))
 
     def finish_with(self, text: str) -> int:
-        """Answer with a text and nothing else; as JSON, in the one document. Returns the exit status."""
+        """Print a text as the only output, or as JSON in the document. Returns the exit status."""
         if self.json:
             self.document(0, text=text)
         else:
@@ -120,17 +120,17 @@ class Screen:
         return 0
 
     def answer(self, text: str) -> None:
-        """Print what was asked for."""
+        """Print output."""
         print(text, file=self.out)
 
     def write(self, text: str) -> None:
-        """Print something beside the answer; nothing where there is nothing to say."""
+        """Print a message; nothing if it is empty."""
         if text:
             self.out.flush()
             print(text, file=self.err, flush=True)
 
     def complain(self, text: str) -> None:
-        """Print why a run failed: from whichever of several processes it was."""
+        """Print why a run failed, from any of several processes."""
         print(text, file=self.err if self.speaks else sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What the terminal can show: its width, and whether colour is wanted."""
+"""The width of the terminal, and whether to use colour."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def width(stream: TextIO) -> int:
-    """Columns to write in: the terminal's, up to a readable line; a fixed number where there is no terminal."""
+    """The line width: the terminal's, up to WIDEST; PLAIN_WIDTH without a terminal."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isdigit() and int(columns) > 0:
         return min(int(columns), WIDEST)
@@ -31,12 +31,12 @@ def width(stream: TextIO) -> int:
 
 
 def wants_colour(stream: TextIO) -> bool:
-    """Only a terminal gets colour, and none where NO_COLOR is set (https://no-color.org) or the terminal is dumb."""
+    """Whether to use colour: only on a terminal, unless NO_COLOR is set (https://no-color.org) or TERM is dumb."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def styled(text: str, style: str, colour: bool) -> str:
-    """The text with ANSI codes for `style`, words such as "bold red", where there is colour."""
+    """The text with ANSI codes for `style`, such as "bold red", if `colour` is on."""
     if not colour or not text:
         return text
     codes = ";".join(STYLES[word] for word in style.split())
@@ -44,7 +44,7 @@ def styled(text: str, style: str, colour: bool) -> str:
 
 
 def wrap(text: str, columns: int) -> list[str]:
-    """Break a text at spaces. `textwrap` would cost more time than the whole rest of a page of help."""
+    """Break a text at spaces. Importing `textwrap` takes longer than printing a page of help."""
     lines, line = [], ""
     for word in text.split():
         if line and len(line) + 1 + len(word) > columns:

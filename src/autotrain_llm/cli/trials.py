@@ -1,4 +1,4 @@
-"""What is seen while a sweep goes: a live table of trials on a terminal, two lines for each trial elsewhere."""
+"""The progress of a sweep: a live table of trials on a terminal, two lines for each trial elsewhere."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 STYLES = {"complete": "", "pruned": "dim", "failed": "red", "refused": "red", "interrupted": "yellow"}
 
 
-def words_of(values: Mapping[str, Any]) -> str:
+def values_text(values: Mapping[str, Any]) -> str:
     """`lr 2e-4  batch_size 8`."""
     return "  ".join(f"{name} {plain(value)}" for name, value in values.items())
 
 
 class TrialLines(ProgressCallback):
-    """A line when a trial begins and one when it is over; what the run itself says goes to `inner`."""
+    """A line when a trial starts and one when it ends; the progress of its run goes to `inner`."""
 
     def __init__(self, stream: TextIO, sweep: SweepPlan, inner: ProgressCallback) -> None:
         self.stream, self.sweep, self.inner = stream, sweep, inner
@@ -36,7 +36,7 @@ class TrialLines(ProgressCallback):
 
     def trial(self, number: int, values: Mapping[str, Any], own: bool) -> None:
         yours = " (your values)" if own else ""
-        self._write(f"Trial {number} of {self.sweep.trials}{yours}  {words_of(values)}")
+        self._write(f"Trial {number} of {self.sweep.trials}{yours}  {values_text(values)}")
 
     def trial_done(self, number: int, state: str, metric: float | None, best: bool, why: str = "") -> None:
         outcome = why if metric is None else f"{self.sweep.metric} {metric:.6g}{'  the best so far' if best else ''}"
@@ -59,7 +59,7 @@ class TrialLines(ProgressCallback):
 
 
 class TrialTable(ProgressCallback):
-    """A row for each trial, the best marked, and beneath them what the one that runs is doing."""
+    """A row for each trial, with the best marked, and the progress of the current trial below."""
 
     def __init__(self, stream: TextIO, sweep: SweepPlan) -> None:
         from rich.console import Console
@@ -105,7 +105,7 @@ class TrialTable(ProgressCallback):
         self._show(f"step {step}/{self.steps}  {metrics_line(metrics)}")
 
     def finish(self) -> None:
-        """Leave the table as it is on the terminal."""
+        """Stop updating the table; it stays on the terminal."""
         if self.live is not None:
             self._show("")
             self.live.stop()

@@ -1,1 +1,1 @@
-"""Writers of the documents that follow from the declaration: `python -m autotrain_llm.docs write`, and `--check` in CI."""
+"""Generators of the documents that follow from the declarations: `python -m autotrain_llm.docs write`, and `--check` in CI."""

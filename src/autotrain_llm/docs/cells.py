@@ -1,4 +1,4 @@
-"""How one parameter is described in a table or a line: its value, default, bounds and trainers."""
+"""The description of one parameter in tables and lines: its value, default, bounds and trainers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ KIND_WORDS = {
 LEGEND = {
     REQUIRED: ("●", "required"),
     READS: ("✓", "has an effect"),
-    UNUSED: ("○", "accepted and without effect; said once"),
+    UNUSED: ("○", "accepted without effect; a warning says so"),
     "foreign": ("–", "ignored with a warning; the run is the same as without it"),
     REFUSED: ("✗", "refused"),
 }
 
 
 def state(param: Param, trainer: Trainer) -> str:
-    """A cell of the matrix: one of LEGEND's keys."""
+    """A cell of the matrix: a key of LEGEND."""
     if any(param.name in names.split("|") for names in trainer.requires):
         return REQUIRED
     return verdict(param, trainer)
@@ -38,14 +38,14 @@ def signature(param: Param) -> str:
 
 
 def default(param: Param, trainer: Trainer | None = None) -> str:
-    """The default in words, the trainer's own where it has one; a dash where there is none."""
+    """The default in words: the trainer's if it has one; a dash if there is none."""
     if trainer and param.name in trainer.defaults:
         return plain(trainer.defaults[param.name])
     return param.default_text() or "–"
 
 
 def allowed(param: Param) -> str:
-    """Choices or bounds in words; empty where anything of its kind goes."""
+    """Choices or bounds in words; empty if every value of its kind is allowed."""
     if param.name == "trainer":
         return ", ".join(TRAINERS)
     if param.choices:
@@ -57,11 +57,11 @@ def allowed(param: Param) -> str:
 
 
 def readers(param: Param) -> str:
-    """The trainers a parameter has an effect with."""
+    """The trainers that read a parameter."""
     names = [trainer.name for trainer in trainers_that_read(param.name)]
     return "all" if len(names) == len(TRAINERS) else ", ".join(names)
 
 
 def is_planned(param: Param) -> bool:
-    """Whether the parameter belongs to a mixin that can be checked and not yet carried out."""
+    """Whether the parameter belongs to a mixin that can be checked but is not implemented yet."""
     return not GROUP[param.group].available

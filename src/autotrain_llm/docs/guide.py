@@ -20,7 +20,7 @@ from autotrain_llm.docs import guide_text
 from autotrain_llm.docs.cells import KIND_WORDS, allowed, default, is_planned, readers, signature
 from autotrain_llm.docs.markdown import GENERATED, anchor, block, command, table
 
-NOT_YET = "This version checks it and can't carry it out yet."
+NOT_YET = "This version checks it but does not implement it yet."
 COMMENT_COLUMN = 42
 CHAPTERS = (
     "Cross-cutting features",
@@ -35,7 +35,7 @@ CHAPTERS = (
 def guide() -> str:
     """The whole document."""
     names = [*(_title(trainer) for trainer in TRAINERS.values()), *CHAPTERS]
-    contents = "\n".join(f"{number}. [{name}]({anchor(name)})" for number, name in enumerate(names, 1))
+    contents = "\n".join(f"{index}. [{name}]({anchor(name)})" for index, name in enumerate(names, 1))
     bodies = (
         _mixins(),
         guide_text.MIGRATION,
@@ -83,7 +83,7 @@ def _required(trainer: Trainer, names: str) -> str:
 
 
 def _optional(trainer: Trainer) -> list[str]:
-    """What is the trainer's own; what all trainers read is listed with the first of them."""
+    """The trainer's own parameters; those that all trainers read are listed with the first trainer."""
     own: list[str] = []
     shared: list[str] = []
     for group in GROUPS:
@@ -146,7 +146,7 @@ def _comment(param: Param, trainer: Trainer) -> str:
 
 
 def _incompatible(trainer: Trainer) -> list[str]:
-    """Foreign parameters by the trainers that read them; then what is accepted without effect, and what is refused."""
+    """Ignored parameters with the trainers that read them; then those accepted without effect, and those refused."""
     lines = []
     for group in GROUPS:
         foreign = [param for param in group.params if verdict(param, trainer) == FOREIGN]
@@ -157,7 +157,7 @@ def _incompatible(trainer: Trainer) -> list[str]:
     unused = [param for param in PARAMS.values() if verdict(param, trainer) == UNUSED]
     if unused:
         rows = "\n".join(_line(signature(param), f"{trainer.unused[param.name]}.") for param in unused)
-        parts += ["Accepted and without effect, which is said:", block(rows)]
+        parts += ["Accepted without effect, each with a warning:", block(rows)]
     refused = [param for param in PARAMS.values() if verdict(param, trainer) == REFUSED]
     if refused:
         rows = "\n".join(_line(param.flag, f"Not supported with {trainer.name}.") for param in refused)

@@ -20,7 +20,6 @@ def compatibility() -> str:
         ]
         parts += [f"## {title}", table(head, rows, centred=1)]
     parts.append(
-        "`--epochs` and `--max-steps` satisfy the same requirement: one of them is enough. What is known of a trainer that can't train "
-        "yet is checked all the same."
+        "`--epochs` and `--max-steps` satisfy the same requirement: either is enough. Trainers that are not implemented yet are checked too."
     )
     return "\n\n".join(parts) + "\n"

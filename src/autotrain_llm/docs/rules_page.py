@@ -1,4 +1,4 @@
-"""docs/rules.md: every finding there is, from the docstring of its rule."""
+"""docs/rules.md: every finding, from the docstring of its rule."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from autotrain_llm.docs.markdown import GENERATED, block
 
 INTRODUCTION = """\
 A finding has a code, and `autotrain llm --explain CODE` prints its section of this page. An error refuses the run before anything is started or
-written; a warning says what the run will really do, and with `--strict` it refuses too. Everything that is wrong is reported at once.
+written. A warning says what the run will do; with `--strict` it refuses the run too. All findings are reported together.
 
 For each finding the page shows a command that triggers it and one that doesn't. In them `MODEL` is the folder of a valid Llama, `TEACHER` of
 another with the same tokenizer, `SCORER` of a reward model with one score, and `ENCODER` of an encoder; `rows.jsonl` has two rows of text unless
-its content is shown. Where flags are enough, only those are given, so that other findings say what else the command lacks."""
+its content is shown. If flags are enough, the command has only those, and other findings report what else it lacks."""
 
 
 def rules() -> str:
-    """The page: by code, the rules and the findings that are made while reading commands, models and data."""
+    """The page: all rules, and the findings of parsers and loaders, by code."""
     from autotrain_llm.checks.rules.every import every_rule
 
     return "\n\n".join([GENERATED, "# Rules", INTRODUCTION, *map(_finding, every_rule().values())]) + "\n"

@@ -24,7 +24,7 @@ def schema() -> str:
 
 
 def document() -> dict[str, Any]:
-    """Flat keys, or AutoTrain's own sections where one of its keys is there."""
+    """Flat keys, or AutoTrain's sections if one of its keys is present."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "autotrain llm --config",
@@ -74,7 +74,7 @@ def _parameter(param: Param) -> dict[str, Any]:
 
 
 def _bounds(param: Param) -> dict[str, Any]:
-    """Bounds as keywords; values outside that mean something stand beside them."""
+    """Bounds as JSON Schema keywords, with the allowed values outside them."""
     within = param.within
     assert within is not None
     bounds = {}
@@ -86,7 +86,7 @@ def _bounds(param: Param) -> dict[str, Any]:
 
 
 def _keys(names: list[str], section: str) -> dict[str, Any]:
-    """Properties for names, in both spellings; the one with dashes is accepted and not suggested."""
+    """Properties for names in both spellings; the one with dashes is accepted but not suggested."""
     keys: dict[str, Any] = {}
     for name in names:
         reference = {"$ref": f"#/$defs/{section}/{name}"}
@@ -107,7 +107,7 @@ def _flat() -> dict[str, Any]:
 
 
 def _for_trainer(name: str) -> dict[str, Any]:
-    """What holds once this trainer is chosen: parameters without effect are marked, refused switches must be off."""
+    """The conditions for this trainer: parameters without effect are marked as deprecated, refused switches must be off."""
     trainer = TRAINERS[name]
     marks: dict[str, Any] = {}
     for param in settings():

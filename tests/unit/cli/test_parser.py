@@ -120,7 +120,7 @@ def test_the_parser_holds_every_flag_once_and_no_default():
 def test_words_behind_a_list_are_its_next_names():
     (finding,) = read(shlex.split("--target-modules q_proj v_proj k_proj")).findings
     assert finding.fix == "--target-modules q_proj,v_proj,k_proj"
-    assert read(shlex.split("--lr 1 2")).findings[0].fix == "put a text with spaces in quotes, or drop it"
+    assert read(shlex.split("--lr 1 2")).findings[0].fix == "quote a text with spaces, or remove it"
 
 
 def test_what_has_no_counterpart_here_is_said_to_have_none():

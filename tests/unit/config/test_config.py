@@ -114,7 +114,7 @@ def test_what_steers_a_command_can_not_stand_in_a_file(param, tmp_path):
     for spelling in (param.name, param.name.replace("_", "-")):
         said = read_config(write(tmp_path / "run.yaml", {"lr": 1.0, spelling: True}))
         assert codes(said) == ["P105"] and said.values == {"lr": 1.0}
-        assert said.findings[0].fix == f"type {param.flag} instead"
+        assert said.findings[0].fix == f"{param.flag} on the command line"
 
 
 def test_all_unknown_keys_are_reported_with_the_file_and_the_rest_is_read(tmp_path):

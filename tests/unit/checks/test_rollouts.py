@@ -209,11 +209,11 @@ def test_texts_that_a_reward_model_reads_without_their_start_are_counted(tmp_pat
     assert 64 < tokens < 160
     finding = only(checked(data, light_llama, rl_reward_model_path=str(small), rl_max_new_tokens=32), "M178")
     assert "has a context of 64 tokens" in finding.message and "2 of 8 prompts" in finding.message
-    assert "rows 4, 6" in finding.message and "2 of them by themselves" in finding.message
+    assert "rows 4, 6" in finding.message and "2 of them even alone" in finding.message
     assert (finding.severity, finding.row, finding.file) == ("warning", 4, "mixed.jsonl") and not finding.changes
     large = scorer_that_reads(160, tmp_path / "large")
     long = only(checked(data, light_llama, rl_reward_model_path=str(large), rl_max_new_tokens=150), "M178")
-    assert "0 of them by themselves" in long.message and long.changes == {"rl_max_new_tokens": 160 - tokens}
+    assert "0 of them even alone" in long.message and long.changes == {"rl_max_new_tokens": 160 - tokens}
     assert checked(data, light_llama, rl_reward_model_path=str(large), rl_max_new_tokens=160 - tokens).findings == ()
 
 

@@ -204,7 +204,7 @@ def test_a_named_checkpoint_must_be_there_be_whole_and_be_one(tmp_path):
     assert draws("E405", resume_from_checkpoint=str(whole)) == []
     assert "does not exist" in draws("E405", resume_from_checkpoint=str(tmp_path / "none"))[0]
     assert "damaged" in draws("E405", resume_from_checkpoint=str(part))[0]
-    assert "is no checkpoint" in draws("E405", resume_from_checkpoint=str(tmp_path / "a"))[0]
+    assert "is not a checkpoint" in draws("E405", resume_from_checkpoint=str(tmp_path / "a"))[0]
 
 
 def test_the_fix_for_a_run_in_place_of_a_checkpoint_names_its_newest(tmp_path):
@@ -290,7 +290,7 @@ def test_a_cache_is_a_folder_or_becomes_one(tmp_path):
     (tmp_path / "file").write_text("")
     place = {"output_dir": str(tmp_path / "run")}
     assert "is a file" in draws("E411", cache_dir=str(tmp_path / "file"), **place)[0]
-    assert "lies beneath" in draws("E411", cache_dir=str(tmp_path / "file/cache"), **place)[0]
+    assert "is below" in draws("E411", cache_dir=str(tmp_path / "file/cache"), **place)[0]
     assert draws("E411", cache_dir=str(tmp_path / "new/cache"), **place) == draws("E411", **place) == []
 
 

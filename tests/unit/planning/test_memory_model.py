@@ -422,14 +422,14 @@ def test_what_may_fit_is_a_warning(places):
 
 
 def test_a_plan_that_was_kept_is_the_same_on_a_machine_with_more_memory(places, monkeypatch):
-    from autotrain_llm.checks.saved_plan import OF_THE_PLACE
+    from autotrain_llm.checks.saved_plan import MACHINE_SPECIFIC
 
     plans = []
     for memory in (8 * GIB, 16 * GIB):
         monkeypatch.setattr(Machine, "memory", memory)
         plans.append(plan_of(places, dry_run=False).as_json()["estimate"])
     assert plans[0] != plans[1]
-    compared = [{name: part for name, part in plan.items() if name not in OF_THE_PLACE["estimate"]} for plan in plans]
+    compared = [{name: part for name, part in plan.items() if name not in MACHINE_SPECIFIC["estimate"]} for plan in plans]
     assert compared[0] == compared[1]
 
 

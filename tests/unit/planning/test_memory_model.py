@@ -339,7 +339,7 @@ def test_what_needs_a_gpu_can_be_planned_for_one_and_what_was_assumed_is_said(pl
     assert "E503" in codes(checked(places, **flags))
     found = checked(places, **flags, target_memory="24GiB")
     assert found.findings == ()
-    assert any("taken to be a GPU" in item.why for item in found.not_checked)
+    assert any("assumed to be a GPU" in item.why for item in found.not_checked)
     assert not any("taken to be" in item.why for item in checked(places).not_checked)
 
 

@@ -109,8 +109,8 @@ def test_a_row_that_is_too_long_for_an_encoder_keeps_both_marks_and_the_end_of_i
 
 
 def test_a_tokenizers_marks_are_those_of_encoders_alone(llama: Path, bert: Path) -> None:
-    assert Tokenizer.load(llama).marks == ([], [])
-    assert Tokenizer.load(bert).marks == ([2], [3])
+    assert Tokenizer.load(llama).special_tokens == ([], [])
+    assert Tokenizer.load(bert).special_tokens == ([2], [3])
 
 
 # --- what can be scored ----------------------------------------------------------------------------------------------

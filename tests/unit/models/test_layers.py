@@ -74,7 +74,7 @@ def test_weights_under_the_config_of_another_architecture(tmp_path):
 
 def test_a_table_of_positions_is_as_long_as_the_config_says(tmp_path):
     finding = only(write_model(tmp_path / "m", **of_gpt2(gpt2_shapes(), n_positions=32)))
-    assert "n_positions is 32, and the table of positions has 64 rows" in finding.message
+    assert "n_positions is 32, and the position embedding has 64 rows" in finding.message
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from support.rows import write_rows
         ({"num_attention_heads": 4, "num_key_value_heads": 3}, "num_key_value_heads 3"),
         ({"pad_token_id": 10}, "10 as pad_token_id"),
         ({"rope_scaling": {"rope_type": "stretchy", "factor": 2}}, "'stretchy'"),
-        ({"rope_scaling": {"rope_type": "linear"}}, "gives no factor"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "without factor"),
         ({"rope_scaling": {"rope_type": "linear", "factor": "two"}}, "gives 'two' as factor"),
         ({"hidden_act": "swishy"}, "gives 'swishy' as hidden_act"),
     ],
@@ -164,7 +164,7 @@ def test_rounded_weights_need_a_word_on_how_they_were_rounded(tmp_path):
     folder = write_model(tmp_path / "m")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes().replace(b'"BF16"', b'"I16" '))
-    assert "rounded to whole numbers (I16)" in only(folder).message
+    assert "integers, as of quantised weights (I16)" in only(folder).message
 
 
 # --- what is asked of a model that can't be had from it ---------------------------------------------------------------

@@ -387,3 +387,60 @@ def test_no_code_asks_which_trainer_it_is():
                 names = {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)}
                 wrong += [f"{file}:{node.lineno} {ast.unparse(node)}"] if names & set(TRAINERS) else []
     assert wrong == [], "ask an attribute of declare/trainer.py"
+
+
+# ---- words
+
+
+# Names that said nothing, or said it in words that no paper and no library of the field uses. What replaced them is beside it.
+OLD_NAMES = {
+    "World": "RunContext",
+    "Said": "ParsedArguments",
+    "Watch": "ProgressCallback",
+    "Piece": "RenderedRow",
+    "Twins": "DuplicatePairs",
+    "Companion": "BatchAugmenter",
+    "Family": "PromptGroup",
+    "Rates": "Throughput",
+    "Heard": "TeacherHidden",
+    "Likeliest": "TopKLogprobs",
+    "Lesson": "DistillTarget",
+    "Judge": "Reward",
+    "Writers": "RolloutWorker",
+    "Phase": "RolloutBatch",
+    "Slot": "MicroBatch",
+    **dict.fromkeys(("said", "say", "held", "asked", "heard", "learnt", "seam"), "what it is"),
+    **dict.fromkeys(("lesson", "companion", "family", "judge", "twins", "meanwhile", "world"), "the field's word"),
+}
+OLD_WORDS = ("nought", "learnt", "foretell", "foretold", "price of divergence", "draws a finding", "stands with ")
+
+
+def names_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Every name that a module gives: variables, arguments, attributes of self, functions and classes."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.attr
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.lineno, node.name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_module_uses_the_words_of_the_field(path):
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    wrong = [
+        f"line {line}: {name}, write {OLD_NAMES[name.strip('_')]}"
+        for line, name in names_in(tree)
+        if name.strip("_") in OLD_NAMES
+    ]
+    wrong += [
+        f"line {index}: {word!r}"
+        for index, line in enumerate(text.splitlines(), 1)
+        for word in OLD_WORDS
+        if word in line
+    ]
+    assert wrong == []

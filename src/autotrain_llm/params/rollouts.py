@@ -1,4 +1,4 @@
-"""Where answers that are learnt from come from, and what scores them."""
+"""Where the answers that a policy is trained on come from, and what scores them."""
 
 from __future__ import annotations
 

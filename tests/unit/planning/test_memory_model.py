@@ -429,7 +429,9 @@ def test_a_plan_that_was_kept_is_the_same_on_a_machine_with_more_memory(places, 
         monkeypatch.setattr(Machine, "memory", memory)
         plans.append(plan_of(places, dry_run=False).as_json()["estimate"])
     assert plans[0] != plans[1]
-    compared = [{name: part for name, part in plan.items() if name not in MACHINE_SPECIFIC["estimate"]} for plan in plans]
+    compared = [
+        {name: part for name, part in plan.items() if name not in MACHINE_SPECIFIC["estimate"]} for plan in plans
+    ]
     assert compared[0] == compared[1]
 
 

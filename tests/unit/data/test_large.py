@@ -23,6 +23,9 @@ from autotrain_llm.data.tokenize.prepare import prepare
 from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 
+pytestmark = pytest.mark.slow
+
+
 ROWS = [{"prompt": f"Name thing {number}.", "completion": f"It is\n“{number * 7}”, I think."} for number in range(2500)]
 
 

@@ -27,6 +27,9 @@ from support.models import TEMPLATE, build_llama
 from support.reward_models import build_bert, pair
 from support.rows import write_rows
 
+pytestmark = pytest.mark.slow
+
+
 FUNCTIONS = """
 import numbers_beside
 

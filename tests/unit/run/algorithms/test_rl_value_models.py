@@ -30,6 +30,9 @@ from support.light_models import build_light_model
 from support.models import build_llama
 from support.rows import COLOURS, write_rows
 
+pytestmark = pytest.mark.slow
+
+
 GOOD = "def score(prompts, completions, **columns):\n    return [0.5 for text in completions]\n"
 
 

@@ -8,12 +8,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch.nn.parallel import DistributedDataParallel
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from autotrain_llm.run.engine.flat.batch import flatten
 from autotrain_llm.run.engine.flat.model import prepare_model
+
+pytestmark = pytest.mark.slow
+
 
 STEPS = 3
 LENGTHS = (5, 31, 12, 3)

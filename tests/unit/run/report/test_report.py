@@ -20,6 +20,9 @@ from autotrain_llm.run.report.curves import label, panels, thinned
 from autotrain_llm.run.report.write import try_write_report, write_report
 from support.rows import questions, write_rows
 
+pytestmark = pytest.mark.slow
+
+
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 EMPTY_TAGS = {"meta", "br", "img", "link", "input", "hr", "source"}
 

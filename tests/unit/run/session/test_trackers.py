@@ -19,6 +19,8 @@ from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.engine.peak_flops import measure, stated_rate
 from autotrain_llm.run.session import trackers
 
+pytestmark = pytest.mark.slow
+
 
 class Heard(ProgressCallback):
     def __init__(self) -> None:

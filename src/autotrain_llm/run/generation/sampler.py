@@ -13,7 +13,6 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.reference_model import evaluating
-from autotrain_llm.run.generation.completion_text import texts
 from autotrain_llm.run.generation.decoder import Decoder
 from autotrain_llm.run.generation.types import VLLM, Sample, Sampling
 
@@ -51,10 +50,6 @@ class Sampler:
         self.layout.for_generation(model, True)
         with evaluating(model):
             return self.decoder.complete(causal, prompts, None if greedy else seeds, per_prompt)
-
-    def texts(self, samples: Sequence[Sample]) -> list[str]:
-        """What each completion adds to its prompt as text, special tokens left out."""
-        return texts(samples, self.tokenizer)
 
     def _vllm(self) -> Any:
         if self.engine is None:

@@ -332,4 +332,4 @@ def test_the_answers_of_a_run_are_decoded_with_its_tokenizer(policy, llama):
     prompt = np.array(tokenizer.encode("Which colour", add_special_tokens=False), np.int32)
     answer = np.array([*tokenizer.encode(" is red?", add_special_tokens=False), END], np.int32)
     sampler = Sampler(Flat(policy), tokenizer, [END], Sampling(4))
-    assert sampler.texts([Sample(prompt, answer, True, np.zeros(0, np.float32))]) == [" is red?"]
+    assert texts([Sample(prompt, answer, True, np.zeros(0, np.float32))], sampler.tokenizer) == [" is red?"]

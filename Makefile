@@ -16,12 +16,12 @@ $(READY): setup.cfg constraints.txt
 demo: $(READY)
 	$(BIN)/python examples/tictactoe/demo.py
 
-# The quick tests: all that are not marked slow. `test-all` runs all of them.
+# The quick tests are all that are not marked slow; `test-all` runs the others after them.
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow"
 
-test-all: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+test-all: test
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autotrain_llm.cli.outcome import REFUSED
 from autotrain_llm.cli.screen import Screen
+from autotrain_llm.cli.terminal import command_to, fit_to
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.declare.finding import in_words
 
@@ -27,9 +28,10 @@ def print_fixed(arguments: ParsedArguments, from_file: ParsedArguments, screen: 
         screen.document(status, checked.findings, plan, not_checked=not_checked, fixed=fixed.as_json(written))
         return status
     for finding in fixed.applied:
-        screen.write(f"Fixed: {finding.message}\n       {in_words(finding.changes)}   [{finding.code}]")
-    screen.answer(fixed.command(written))
-    screen.write(unchecked_lines(checked.not_checked))
+        fixes = f"Fixed: {finding.message}\n       {in_words(finding.changes)}   [{finding.code}]"
+        screen.write(fit_to(screen.err, fixes, " " * 7))
+    screen.answer(command_to(screen.out, fixed.command(written)))
+    screen.write(unchecked_lines(checked.not_checked, screen.err))
     screen.write(findings_text(checked.findings, screen.err))
     screen.write(count_line(checked.findings, started=False))
     return status

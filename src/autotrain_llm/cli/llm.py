@@ -139,7 +139,7 @@ def _print_plan_and_findings(checked: Checked, screen: Screen, started: bool) ->
     if checked.plan is not None and not screen.quiet:
         write_plan(checked.plan, screen.out, screen.verbose)
     if not screen.quiet:
-        screen.write(unchecked_lines(checked.not_checked))
+        screen.write(unchecked_lines(checked.not_checked, screen.err))
     screen.write(findings_text(checked.findings, screen.err))
     if not screen.quiet:
         screen.write(count_line(checked.findings, started))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines
 from autotrain_llm.cli.screen import Screen
+from autotrain_llm.cli.terminal import fit_to
 from autotrain_llm.declare.finding import Finding
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def refuse(
     if screen.json:
         screen.document(REFUSED, findings, plan, not_checked=[item.as_json() for item in not_checked])
         return REFUSED
-    screen.write(unchecked_lines(not_checked))
+    screen.write(unchecked_lines(not_checked, screen.err))
     screen.write(findings_text(findings, screen.err))
     only_warnings = strict and all(finding.severity == "warning" for finding in findings)
     screen.write(count_line(findings, started=False) + (" (--strict)" if only_warnings else ""))
@@ -51,7 +52,7 @@ def stop(
     """A run was interrupted or terminated: print how to resume."""
     if screen.json:
         screen.document(status, findings, plan, message=message)
-    screen.write(message)
+    screen.write(fit_to(screen.err, message))
     return status
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from autotrain_llm.cli.metric_text import metrics_line
 from autotrain_llm.cli.screen import Screen
-from autotrain_llm.cli.terminal import is_terminal, wants_colour, width
+from autotrain_llm.cli.terminal import fit, is_terminal, wants_colour, width
 from autotrain_llm.declare.text import duration
 from autotrain_llm.progress import ProgressCallback
 
@@ -126,4 +126,4 @@ class Bar(ProgressCallback):
             self.bar = None
 
     def _print(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print("\n".join(fit(text, self.console.width, "  ")), markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autotrain_llm.cli.screen import Screen
-from autotrain_llm.cli.terminal import is_terminal, styled, wants_colour
+from autotrain_llm.cli.terminal import command_to, fit_to, is_terminal, styled, wants_colour
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.declare.finding import ERROR, Finding, Refused
@@ -28,7 +28,7 @@ def ask(values: Mapping[str, Any], from_file: Mapping[str, Any], screen: Screen)
     answered = dict(values)
     if "trainer" not in answered and "trainer" not in from_file:
         for trainer in TRAINERS.values():
-            screen.write(f"  {trainer.name:<8} {trainer.summary}")
+            screen.write(fit_to(screen.err, f"  {trainer.name:<8} {trainer.summary}", " " * 11))
         answered["trainer"] = _ask_for(PARAMS["trainer"], PARAMS["trainer"].default, screen)
     trainer = TRAINERS[str(answered.get("trainer", from_file.get("trainer")))]
     lora = bool(answered.get("peft", from_file.get("peft")))
@@ -38,7 +38,8 @@ def ask(values: Mapping[str, Any], from_file: Mapping[str, Any], screen: Screen)
             first = alternatives[0]
             usual = trainer.usual.get(first)
             answered[first] = _ask_for(PARAMS[first], usual.value(lora) if usual else None, screen)
-    screen.write(f"\n{styled(command_line(answered), 'bold', wants_colour(screen.err))}\n")
+    command = command_to(screen.err, command_line(answered))
+    screen.write(f"\n{styled(command, 'bold', wants_colour(screen.err))}\n")
     return answered if _read("Start? [Y/n] ", screen).lower() in YES else None
 
 
@@ -56,9 +57,9 @@ def _ask_for(param: Param, usual: Any, screen: Screen) -> Any:
             return value
         for finding in arguments.findings:
             if finding.severity == ERROR:
-                screen.write(finding.message)
+                screen.write(fit_to(screen.err, finding.message))
         if param.name in arguments.values:
-            screen.write(f"{param.flag} must be {_allowed(param)}")
+            screen.write(fit_to(screen.err, f"{param.flag} must be {_allowed(param)}"))
 
 
 def _is_allowed(param: Param, value: Any) -> bool:
@@ -73,7 +74,8 @@ def _allowed(param: Param) -> str:
 
 def _read(prompt: str, screen: Screen) -> str:
     """Read one line from the user. The question goes to standard error, so that it is visible if standard output is piped."""
-    screen.err.write(prompt)
+    *lines, last = fit_to(screen.err, prompt, "").split("\n")
+    screen.err.write("\n".join([*lines, last.rstrip() + " "]))
     screen.err.flush()
     line = sys.stdin.readline()
     if not line:  # end of input

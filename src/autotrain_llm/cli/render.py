@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from autotrain_llm.cli.terminal import is_terminal, styled, wants_colour, width
+from autotrain_llm.cli.terminal import fit, fit_command, fit_to, is_terminal, styled, wants_colour, width
 from autotrain_llm.declare.finding import ERROR, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.text import duration, plain
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NOTHING_STARTED = "Nothing was started."
 WORDS = {"error": ("Error:", "bold red"), "warning": ("Warning:", "bold yellow")}
 FIX_INDENT = " " * 7
+INDENT, GAP = 2, 2  # of the cells of a table
 REPORT_PAGE = "report.html"
 
 
@@ -25,26 +26,37 @@ def findings_text(findings: Iterable[Finding], stream: TextIO) -> str:
     """All findings: warnings first, errors last, nearest to the prompt."""
     ordered = sorted(findings, key=lambda finding: finding.severity == ERROR)
     columns, colour = width(stream), wants_colour(stream)
-    return "\n".join(line for finding in ordered for line in _lines(finding, columns, colour))
+    folds = is_terminal(stream)
+    return "\n".join(line for finding in ordered for line in _lines(finding, columns, colour, folds))
 
 
-def _lines(finding: Finding, columns: int, colour: bool) -> list[str]:
+def _lines(finding: Finding, columns: int, colour: bool, folds: bool) -> list[str]:
     word, style = WORDS[finding.severity]
     flags = " ".join(flag_of(name) for name in finding.parameters)
     tag = f"[{' '.join(part for part in (finding.code, flags) if part)}]"
     first, *others = finding.message.split("\n")
-    gap = max(columns - len(word) - 1 - len(first) - len(tag), 2)
-    lines = [f"{styled(word, style, colour)} {first}{' ' * gap}{styled(tag, 'dim', colour)}"]
-    lines += [FIX_INDENT + line for line in others]
+    first = f"{word} {first}"
+    lines = fit(first, columns, FIX_INDENT) if folds else [first]
+    gap = max(columns - len(lines[-1]) - len(tag), 2)
+    if not folds or len(lines[-1]) + gap + len(tag) <= columns:
+        lines[-1] += " " * gap + styled(tag, "dim", colour)
+    else:
+        room = columns - len(FIX_INDENT)
+        lines += [FIX_INDENT + styled(f"{line:>{room}}", "dim", colour) for line in fit(tag, room)]
+    lines[0] = styled(word, style, colour) + lines[0].removeprefix(word)
+    others = [FIX_INDENT + line for line in others]
+    lines += [part for line in others for part in fit(line, columns, FIX_INDENT)] if folds else others
     if finding.fix:
-        lines.append(f"{FIX_INDENT}{styled('fix:', 'green', colour)} {finding.fix}")
+        fixes = f"{FIX_INDENT}fix: {finding.fix}"
+        first, *others = fit(fixes, columns, FIX_INDENT + " " * 5) if folds else [fixes]
+        lines += [first.replace("fix:", styled("fix:", "green", colour), 1), *others]
     return lines
 
 
-def unchecked_lines(not_checked: Iterable[UncheckedItem]) -> str:
+def unchecked_lines(not_checked: Iterable[UncheckedItem], stream: TextIO) -> str:
     """A line for each item that was not checked."""
     lines = [f"Not checked: {item.what}: {item.why}" + (f" ({item.how})" if item.how else "") for item in not_checked]
-    return "\n".join(lines)
+    return "\n".join(fit_to(stream, line, FIX_INDENT) for line in lines)
 
 
 def count_line(findings: Sequence[Finding], started: bool) -> str:
@@ -70,7 +82,7 @@ def write_plan(plan: Plan, stream: TextIO, verbose: bool) -> None:
             ("All parameters", [(name, cell["value"], cell["source"]) for name, cell in parameters.items()])
         )
     if is_terminal(stream):
-        _plan_tables(sections, stream)
+        stream.write(_plan_tables(sections, width(stream), wants_colour(stream)))
     else:
         stream.write(_plan_lines(sections))
 
@@ -91,25 +103,43 @@ def _plan_lines(sections: Sections) -> str:
     return "\n".join([*lines, ""])
 
 
-def _plan_tables(sections: Sections, stream: TextIO) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _plan_tables(sections: Sections, columns: int, colour: bool) -> str:
+    """The sections for a terminal: what does not fit into a line goes on below it, and nothing is cut off."""
+    rows = {
+        title: [(str(name), _shown(value), *map(str, why)) for name, value, *why in section]
+        for title, section in sections
+    }
+    widths = _widths([row for section in rows.values() for row in section], columns)
+    lines = []
+    for title, section in rows.items():
+        lines.append(styled(title, "bold", colour))
+        lines += [line for row in section for line in _row(row, *widths, columns, colour)]
+    return "\n".join([*lines, ""])
 
-    console = Console(file=stream, width=width(stream), highlight=False)
-    rows = [row for _, section in sections for row in section]
-    names = max((len(str(name)) for name, *_ in rows), default=0)
-    values = min(max((len(_shown(value)) for _, value, *_ in rows), default=0), width(stream) // 2)
-    for title, section in sections:
-        table = Table(
-            box=None, show_header=False, title=Text(title, "bold"), title_justify="left", padding=(0, 2, 0, 0)
-        )
-        table.add_column(style="cyan", width=names, overflow="fold")
-        table.add_column(min_width=values, overflow="fold")
-        table.add_column(style="dim", overflow="fold")
-        for name, value, *why in section:
-            table.add_row(Text(str(name)), Text(_shown(value)), Text(str(why[0]) if why and why[0] else ""))
-        console.print(table)
+
+def _widths(rows: Sequence[tuple[str, ...]], columns: int) -> tuple[int, int]:
+    """Where the values of such rows begin, and how far from there the reasons; longer cells don't count."""
+    left = INDENT + GAP + max((len(name) for name, *_ in rows if len(name) <= columns // 4), default=0)
+    widest = (columns - left) * 2 // 3
+    return left, GAP + max((len(value) for _, value, *_ in rows if len(value) <= widest), default=0)
+
+
+def _row(row: tuple[str, ...], left: int, middle: int, columns: int, colour: bool) -> list[str]:
+    """The lines of a name, a value and perhaps a reason."""
+    name, value, *why = row
+    heads = fit(" " * INDENT + name, columns, " " * (INDENT + GAP))
+    if len(heads[-1]) + GAP > left:  # the value of a long name begins below it
+        heads.append("")
+    body = fit(value, columns - left)
+    if why and why[0]:
+        room = columns - left - len(body[-1]) - len(why[0])
+        gap = max(middle - len(body[-1]), GAP)
+        if room >= GAP:
+            body[-1] += " " * (gap if gap <= room else GAP) + styled(why[0], "dim", colour)
+        else:
+            body += [" " * GAP + styled(line, "dim", colour) for line in fit(why[0], columns - left - GAP)]
+    first = styled(heads[-1].ljust(left), "cyan", colour and bool(heads[-1])) + body[0]
+    return [*(styled(head, "cyan", colour) for head in heads[:-1]), first, *(" " * left + line for line in body[1:])]
 
 
 def _shown(value: Any) -> str:
@@ -134,19 +164,12 @@ def write_report(report: RunReport, stream: TextIO) -> None:
         left = max(len(name) for name, _ in rows)
         stream.write("".join(f"{name:<{left}}  {value}\n" for name, value in rows))
         return
-    from rich.console import Console
-    from rich.panel import Panel
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="cyan", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(name, Text(value))
-    Console(file=stream, width=width(stream), highlight=False).print(
-        Panel(table, title="Done", title_align="left", border_style="green", expand=False)
-    )
+    columns, colour = width(stream), wants_colour(stream)
+    widths = _widths(rows, columns)
+    *others, (name, command) = rows
+    lines = [line for row in others for line in _row(row, *widths, columns, colour)]
+    lines += [" " * INDENT + styled(name, "cyan", colour), *fit_command(command, columns, " " * 2 * INDENT)]
+    stream.write("\n".join([styled("Done", "bold green", colour), *lines, ""]))
 
 
 def _report_rows(report: RunReport) -> list[tuple[str, str]]:

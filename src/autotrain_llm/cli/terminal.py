@@ -43,6 +43,50 @@ def styled(text: str, style: str, colour: bool) -> str:
     return f"\x1b[{codes}m{text}\x1b[0m"
 
 
+def fit(text: str, columns: int, indent: str = "") -> list[str]:
+    """The lines of a text, those that are longer than `columns` broken at spaces; `indent` precedes the broken-off parts.
+
+    A word that is longer than a line stays whole: the terminal folds it, and a path or a command can still be copied.
+    """
+    lines = []
+    for whole in text.split("\n"):
+        body = whole.lstrip(" ")
+        first, *words = body.split(" ")
+        line = " " * (len(whole) - len(body)) + first
+        for word in words:
+            if len(line) + 1 + len(word) > columns:
+                lines.append(line)
+                line = indent + word
+            else:
+                line += f" {word}"
+        lines.append(line)
+    return [line.rstrip() for line in lines]
+
+
+def fit_command(text: str, columns: int, indent: str = "") -> list[str]:
+    """The lines of a command, with backslashes where it is broken between two words: it can be copied as it stands."""
+    import re
+
+    lines = [indent]
+    for word in re.findall(r"""(?:'[^']*'|"[^"]*"|\S)+""", text):
+        if lines[-1].strip() and len(lines[-1]) + len(word) + 3 > columns:
+            lines[-1] += " \\"
+            lines.append(indent + "  " + word)
+        else:
+            lines[-1] += word if not lines[-1].strip() else f" {word}"
+    return lines
+
+
+def fit_to(stream: TextIO, text: str, indent: str = "  ") -> str:
+    """A text as it is printed on a stream: broken at spaces on a terminal, unchanged elsewhere, where other programs read its lines."""
+    return "\n".join(fit(text, width(stream), indent)) if is_terminal(stream) else text
+
+
+def command_to(stream: TextIO, command: str) -> str:
+    """A command as it is printed on a stream: broken between words on a terminal, one line elsewhere."""
+    return "\n".join(fit_command(command, width(stream))) if is_terminal(stream) else command
+
+
 def wrap(text: str, columns: int) -> list[str]:
     """Break a text at spaces. Importing `textwrap` takes longer than printing a page of help."""
     lines, line = [], ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 from autotrain_llm.cli.metric_text import metrics_line
-from autotrain_llm.cli.terminal import wants_colour, width
+from autotrain_llm.cli.terminal import fit, wants_colour, width
 from autotrain_llm.declare.text import plain
 from autotrain_llm.progress import ProgressCallback
 
@@ -92,7 +92,7 @@ class TrialTable(ProgressCallback):
         self._show(text)
 
     def note(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print("\n".join(fit(text, self.console.width, "  ")), markup=False, soft_wrap=True)
 
     def start(self, steps: int, done: int) -> None:
         self.steps = steps

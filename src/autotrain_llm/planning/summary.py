@@ -133,7 +133,7 @@ def _how(plan: Plan) -> list[Row]:
     warmup = plural(arguments.warmup_steps, "step")
     rate = f"{arguments.learning_rate:g}, {plan.parameters['scheduler'].value}, {warmup} of warm-up"
     return [
-        ("steps", f"{plan.steps} of {batch}", f"{schedule.epochs:g} epochs"),
+        ("steps", f"{plan.steps} of {batch}", f"{schedule.epochs:g} epoch{'' if schedule.epochs == 1 else 's'}"),
         *(_samples(plan.rollouts) if plan.rollouts else ()),
         ("learning rate", rate, _source(plan, "lr")),
         ("layout", plan.layout.name, plan.layout.why),

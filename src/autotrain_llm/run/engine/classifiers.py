@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
@@ -16,7 +15,7 @@ from autotrain_llm.run.engine.flat.batch import Row
 from autotrain_llm.run.engine.flat.classifier import prepare_classifier
 from autotrain_llm.run.engine.flat.model import FlatOutput
 from autotrain_llm.run.engine.layouts import Flat, Padded, PromptGroup
-from autotrain_llm.run.engine.loading import from_located
+from autotrain_llm.run.engine.loading import from_located, with_adapter
 
 FORWARD_INPUTS = ("input_ids", "position_ids", "segments", "ends")
 
@@ -72,8 +71,7 @@ def load_classifier(
         if not _is_classifier_adapter(located):
             return _with_head(from_located(located, dtype, options)), []
         base, _ = load_classifier(located.base, dtype, options)
-        model = PeftModel.from_pretrained(base, str(located.folder), is_trainable=trainable_adapter)
-        return (model if trainable_adapter else model.merge_and_unload()), []
+        return with_adapter(base, located, trainable=trainable_adapter), []
     source = located.name if located.kind == HUB else str(located.folder)
     local_options = (
         options if located.kind == HUB else {name: value for name, value in options.items() if name != "revision"}

@@ -104,14 +104,25 @@ def from_located(
     """The model; an adapter is loaded onto its base, trainable if `trainable_adapter`, else merged."""
     if located.kind == ADAPTER and located.base is not None:
         base = from_located(located.base, dtype, options)
-        model = PeftModel.from_pretrained(base, str(located.folder), is_trainable=trainable_adapter)
-        return model if trainable_adapter else model.merge_and_unload()
+        return with_adapter(base, located, trainable=trainable_adapter)
     # Absolute, because an adapter saves it as the path of its base.
     source = located.name if located.kind == HUB or located.folder is None else str(located.folder.absolute())
     local_options = (
         options if located.kind == HUB else {name: value for name, value in options.items() if name != "revision"}
     )
     return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **local_options)
+
+
+def with_adapter(base: Any, located: Located, *, trainable: bool) -> Any:
+    """The base with a saved adapter: `trainable`, or merged into it. PEFT leaves a base frozen; merged, it is trained as it was before."""
+    trained = {name for name, parameter in base.named_parameters() if parameter.requires_grad}
+    model = PeftModel.from_pretrained(base, str(located.folder), is_trainable=trainable)
+    if trainable:
+        return model
+    merged: Any = model.merge_and_unload()
+    for name, parameter in merged.named_parameters():
+        parameter.requires_grad_(name in trained)
+    return merged
 
 
 def cast_linear_weights(model: Any, precision: str) -> Any:

@@ -24,6 +24,7 @@ from autotrain_llm.run.engine.loop import Loop
 from autotrain_llm.run.engine.peak_flops import matmul_peak
 from autotrain_llm.run.engine.throughput import Throughput, flops_of
 from autotrain_llm.run.evaluation.enhanced import EnhancedEvaluation
+from autotrain_llm.run.session.trained_weights import TrainedWeights
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def make_trainer(session: Session, callbacks: Sequence[TrainerCallback]) -> Trai
     assert prepared is not None
     patience = plan.schedule.patience
     stopping = [] if patience is None else [EarlyStoppingCallback(early_stopping_patience=patience)]
-    callbacks = [*callbacks, *stopping, *session.evaluation.callbacks]
+    callbacks = [TrainedWeights(), *callbacks, *stopping, *session.evaluation.callbacks]
     train = recipe.make_dataset(prepared.train)
     evaluates = plan.schedule.evaluate != "no" or session.evaluation.record is not None
     valid = recipe.make_dataset(prepared.valid) if evaluates else None

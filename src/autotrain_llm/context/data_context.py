@@ -128,6 +128,9 @@ class DataContext:
             offline=config.offline,
             token=self.models.token,
             trainer=config.trainer,
+            context_columns=tuple(config.context_columns),
+            ignored_columns=tuple(config.ignore_columns),
+            keeps_columns=config.applies("rl_reward_fn") and bool(config.rl_reward_fn),
             **{field: getattr(config, name) for field, name in columns.items()},
         )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.wording import shown
+from autotrain_llm.data.wording import listed, shown
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.text import plural
 
@@ -14,6 +14,15 @@ from autotrain_llm.declare.text import plural
 Progress = Callable[[str, int, int], None]
 
 
+# Where a column of a role stands in a row, for those whose role doesn't say it.
+WHERE = {
+    "system": "system prompt",
+    "history": "earlier turns",
+    "context": "context before the prompt",
+    "input": "input after the prompt",
+    "choice": "choices after the prompt",
+    "turn mask": "which turns are trained on",
+}
 DATA_FLAG, EVAL_FLAG = "--data-path", "--eval-dataset-path"
 
 
@@ -34,6 +43,8 @@ class Dataset:
     valid_from: str | None = None
     eval_path: str | None = None
     cut_short: bool = False  # whether reading stopped at `most_rows`
+    unused: dict[str, str] = field(default_factory=dict)  # columns that no part of a row is made of, with the reason
+    wrapper: str | None = None  # the column whose objects are the rows
 
     @property
     def in_memory(self) -> bool:
@@ -41,12 +52,15 @@ class Dataset:
         return isinstance(self.train, list) and isinstance(self.valid, list)
 
     def describe(self) -> str:
-        """One line: what was recognised, and how it was mapped."""
-        mapping = ", ".join(f"{shown(column)} → {role}" for role, column in self.columns.items())
-        line = f"{self.path}: {self.format} ({mapping}), {plural(len(self.train), 'row')}"
+        """One line: what was recognised, how it was mapped, and what is not used."""
+        mapping = ", ".join(
+            f"{shown(column)} → {WHERE.get(role.split(' ')[0], role)}" for role, column in self.columns.items()
+        )
+        inside = f" inside {shown(self.wrapper)}" if self.wrapper else ""
+        line = f"{self.path}: {self.format}{inside} ({mapping}), {plural(len(self.train), 'row')}"
         if self.valid:
             line += f"; {plural(len(self.valid), 'row')} for evaluation from {self.valid_from}"
-        return line
+        return f"{line}; not used: {listed(self.unused)}" if self.unused else line
 
 
 def texts(dataset: Dataset) -> Iterator[str]:

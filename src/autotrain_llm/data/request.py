@@ -22,6 +22,7 @@ class DataRequest:
 
     `rows` is one of ROW_SHAPES. `valid_split` is the name of a split, or a share ("0.1") or a number of rows ("200") to hold out.
     `max_samples` limits the rows to train on, `most_rows` those of either side that are read at all. `named` holds the column fields that the user gave; a column given there has to exist.
+    `context_columns` are put before the prompt, `ignored_columns` are not used and not reported. `keeps_columns` says that a reward function is given all columns.
     """
 
     path: str
@@ -32,6 +33,9 @@ class DataRequest:
     text_column: str | None = None
     prompt_column: str | None = None
     rejected_column: str | None = None
+    context_columns: tuple[str, ...] = ()
+    ignored_columns: tuple[str, ...] = ()
+    keeps_columns: bool = False
     named: tuple[str, ...] = ()
     max_samples: int | None = None
     most_rows: int | None = None

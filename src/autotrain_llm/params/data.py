@@ -66,6 +66,22 @@ class Data:
             "text_field"
         ),
     )
+    context_columns: list[str] = param(
+        (),
+        "Columns that are put before the prompt, separated by commas; contexts under their usual names are found without it.",
+        metavar="NAMES",
+        default_words="detected",
+        stage="rows",
+        aliases="context_column context_field field_context",
+    )
+    ignore_columns: list[str] = param(
+        (),
+        "Columns that are not used on purpose, separated by commas: they are neither put into the prompt nor reported.",
+        metavar="NAMES",
+        default_words="none",
+        stage="rows",
+        aliases="drop_columns exclude_columns",
+    )
 
 
 @group("Prompt column", order=21, searchable=False)

@@ -172,6 +172,7 @@ def _data(config: Config, context: RunContext) -> DataPlan:
         path=config.data_path,
         format=dataset.format,
         columns=dict(dataset.columns),
+        unused_columns=dict(dataset.unused),
         recognised=dataset.describe(),
         split=config.train_split,
         evaluation=config.eval_dataset_path or config.valid_split,

@@ -83,11 +83,13 @@ class LabelledAnswers:
 
 @dataclass(frozen=True)
 class DataPlan:
-    """The rows: their source, format and token statistics. `fingerprint` is a hash of the tokens."""
+    """The rows: their source, format and token statistics. `columns` are those that are used, by role, `unused_columns` the others, with the
+    reason; `fingerprint` is a hash of the tokens."""
 
     path: str
     format: str
     columns: dict[str, str]
+    unused_columns: dict[str, str]
     recognised: str
     split: str
     evaluation: str | float | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from autotrain_llm.data.dataset import WHERE
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.search import describe, read_search
 from autotrain_llm.declare.text import plural, show_bytes, show_count
@@ -11,7 +12,7 @@ from autotrain_llm.planning.kinds import KEPT_HEAD, MISSING_END, MODEL, NEW_HEAD
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SHARED
 
 if TYPE_CHECKING:
-    from autotrain_llm.planning.plan import DistillPlan, MemoryPlan, Plan, RolloutPlan, SweepPlan
+    from autotrain_llm.planning.plan import DataPlan, DistillPlan, MemoryPlan, Plan, RolloutPlan, SweepPlan
 
 Row = tuple[str, str, str]
 DIVERGENCES = {"forward_kl": "KL(teacher‖student)", "reverse_kl": "KL(student‖teacher)", "jsd": "Jensen-Shannon"}
@@ -109,12 +110,23 @@ def _data(plan: Plan) -> list[Row]:
     counts = [f"{data.rows} to train on", evaluation, *(f"{count} {outcome}" for count, outcome in shortened if count)]
     return [
         ("data", f"{data.path} ({data.format})", _source(plan, "data_path")),
+        *_columns(data),
         ("rows", ", ".join(counts), ""),
         ("tokens", f"{tokens.p50} median, {tokens.p95} 95th percentile, {tokens.max} longest", _trained_on(plan)),
         ("longest row", f"{plan.length.tokens} tokens", plan.length.why),
         *([plan.data.answers.row()] if plan.data.answers else []),
         *(("not checked", what, "") for what in data.not_checked),
     ]
+
+
+def _columns(data: DataPlan) -> list[Row]:
+    """Where columns beside prompt and answer stand, and which are not used."""
+    beside = [
+        f"{column} → {where}" for role, column in data.columns.items() if (where := WHERE.get(role.split(" ")[0]))
+    ]
+    unused = ", ".join(data.unused_columns)
+    parts = [*beside, *([f"not used: {unused}"] if unused else [])]
+    return [("columns", "; ".join(parts), "")] if parts else []
 
 
 def _trained_on(plan: Plan) -> str:

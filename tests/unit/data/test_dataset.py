@@ -297,7 +297,7 @@ RAW = {
     "D118": ("a.jsonl", b""),
     "D102": ("a.parquet", b"PAR1 and nothing more"),
     "D125": ("a.csv", b"text,id\nunquoted, comma, here,1\n"),
-    "D115": ("a.jsonl", b'{"text": "a"}\n{"text": 5}\n'),
+    "D115": ("a.jsonl", b'{"text": "a"}\n{"text": ["b"]}\n'),
     "D116": ("a.jsonl", b'{"messages": [{"role": "usr", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'),
 }
 
@@ -595,9 +595,9 @@ def test_a_name_that_says_something_else_than_the_lines(tmp_path, name, content,
 
 
 def test_answers_whose_prompts_are_no_text_are_not_learnt_alone(tmp_path):
-    path = write(tmp_path / "rows.jsonl", [{"prompt": 1, "completion": "one"}, {"prompt": 2, "completion": "two"}])
-    (finding,) = refusal(path)
-    assert (finding.code, finding.row, "prompt (numbers)" in finding.message) == ("D110", 1, True)
+    rows = [{"prompt": {"a": 1}, "completion": "one"}, {"prompt": {"a": 2}, "completion": "two"}]
+    (finding,) = refusal(write(tmp_path / "rows.jsonl", rows))
+    assert (finding.code, finding.row, "prompt (objects with a)" in finding.message) == ("D110", 1, True)
 
 
 @pytest.mark.parametrize(

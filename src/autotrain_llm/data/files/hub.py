@@ -6,7 +6,7 @@ import importlib
 import os
 from typing import Any
 
-from autotrain_llm.data.files.read import Stream, Table
+from autotrain_llm.data.files.read import Row, Stream, Table, without_nulls
 from autotrain_llm.data.files.stream import LARGE
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
@@ -48,9 +48,15 @@ def load_splits(hub_id: str, request: DataRequest, observations: Observations, f
 def table_of(rows: Any, name: str, most: int | None) -> Table:
     """The rows of a split, the first `most` of them."""
     if most is None and rows.data.nbytes > LARGE:  # it is mapped by `datasets`
-        return Table(name, Stream((number, None, row) for number, row in enumerate(rows, 1)))
+        return Table(name, Stream((number, None, without_nulls_inside(row)) for number, row in enumerate(rows, 1)))
     count = len(rows) if most is None else min(most, len(rows))
-    return Table(name, [(number, None, row) for number, row in enumerate(rows.select(range(count)), 1)])
+    first = enumerate(rows.select(range(count)), 1)
+    return Table(name, [(number, None, without_nulls_inside(row)) for number, row in first])
+
+
+def without_nulls_inside(row: Row) -> Row:
+    """A row whose lists and objects lack the keys that Arrow added because another row has them."""
+    return {name: without_nulls(value) if isinstance(value, list | dict) else value for name, value in row.items()}
 
 
 def fingerprint_of(rows: Any) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +28,7 @@ from autotrain_llm.data.rules.files import (
     there_are_no_rows,
     two_columns_have_the_same_name,
 )
+from autotrain_llm.data.turns import is_plain_conversation
 from autotrain_llm.data.wording import kind_of, listed
 
 Row = dict[str, Any]
@@ -37,6 +39,8 @@ STRUCTURED = {
 PLAIN = {".txt": "text", ".text": "text", ".md": "document", ".markdown": "document"}
 KINDS = STRUCTURED | PLAIN
 LOOKED_AT = 200  # rows that tell what a file holds
+JSON_START = re.compile(r"\ufeff?\s*(?:\{\s*\"|\[\s*[\[{])")
+SEPARATOR_LINE = re.compile(r"[\"']?sep=(.)[\"']?", re.IGNORECASE)
 ROW_KEYS = ("data", "rows", "train", "examples", "instances", "records", "items")
 
 
@@ -50,10 +54,25 @@ class Table:
 
     file: str
     rows: list[RawRow] | Stream = field(default_factory=list)
+    wrapper: str | None = None
+
+    def unwrapped(self, wrapper: str) -> Table:
+        """The table whose rows are the objects in a column, with the other columns beside their keys."""
+        if isinstance(self.rows, Stream):
+            self.rows.wrapper = wrapper
+            return Table(self.file, self.rows, wrapper)
+        return Table(self.file, [(row, line, unwrapped(cells, wrapper)) for row, line, cells in self.rows], wrapper)
 
     def first(self) -> list[RawRow]:
         """Some of the rows, to see what they are like."""
         return self.rows.head if isinstance(self.rows, Stream) else self.rows[:LOOKED_AT]
+
+
+def unwrapped(cells: Row, wrapper: str) -> Row:
+    """The row in a column of a row, with the other columns."""
+    inside = cells.get(wrapper)
+    others = {name: value for name, value in cells.items() if name != wrapper}
+    return {**others, **inside} if isinstance(inside, dict) else cells
 
 
 class Stream:
@@ -61,6 +80,7 @@ class Stream:
 
     def __init__(self, rows: Iterator[RawRow]) -> None:
         self._rows = rows
+        self.wrapper: str | None = None
         self.head = list(islice(rows, LOOKED_AT))
         self._count = len(self.head)
 
@@ -69,10 +89,9 @@ class Stream:
         return self._count
 
     def __iter__(self) -> Iterator[RawRow]:
-        yield from self.head
-        for row in self._rows:
-            self._count += 1
-            yield row
+        for count, (row, line, cells) in enumerate(chain(self.head, self._rows), 1):
+            self._count = max(self._count, count)
+            yield row, line, cells if self.wrapper is None else unwrapped(cells, self.wrapper)
 
 
 def suffix_of(path: Path) -> str:
@@ -169,6 +188,7 @@ def rows_of_lines(lines: Iterable[str], name: str, observations: Observations) -
         if decoder.doubled:
             _observe_doubled(decoder.doubled, RowPlace(name, row, line), observations)
             decoder.doubled.clear()
+        value = _row_of(value)
         if isinstance(value, dict):
             yield row, line, value
         else:
@@ -231,32 +251,66 @@ def _document(text: str, name: str, observations: Observations) -> Iterator[RawR
 
 
 def _rows_in(value: Any) -> list[Row] | None:
-    """The rows of a parsed JSON document, however they are wrapped."""
+    """The rows of a parsed JSON document, however they are wrapped: a list, a list under a key, columns, or a form that pandas writes."""
+    if is_plain_conversation(value):  # the file is one conversation
+        return [{"messages": value}]
     if isinstance(value, list):
-        return value if value and all(isinstance(row, dict) for row in value) else None
+        list_of_rows = [_row_of(row) for row in value]
+        return list_of_rows if list_of_rows and all(isinstance(row, dict) for row in list_of_rows) else None
     if not isinstance(value, dict):
         return None
+    if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):  # pandas, orient="split"
+        return [
+            dict(zip(value["columns"], cells, strict=False)) for cells in value["data"] if isinstance(cells, list)
+        ] or None
     for key in (*ROW_KEYS, *value):
         rows = value.get(key)
         if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows) and _wraps(key, value):
             return rows
-    lists = list(value.values())
-    if lists and all(isinstance(column, list) and len(column) == len(lists[0]) for column in lists):
-        return [dict(zip(value, cells, strict=True)) for cells in zip(*lists, strict=True)]
+    columns = list(value.values())
+    if columns and all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+        return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
+    if columns and all(isinstance(column, dict) and column for column in columns):
+        if all(key.isdecimal() for key in value):  # orient="index"
+            return columns
+        if all(
+            column.keys() == columns[0].keys() and all(map(str.isdecimal, column)) for column in columns
+        ):  # orient="columns"
+            return [{name: value[name][key] for name in value} for key in columns[0]]
     return [value]
+
+
+def _row_of(value: Any) -> Any:
+    """A row; a list of turns is the row that holds them."""
+    return {"messages": value} if is_plain_conversation(value) else value
 
 
 def _wraps(key: str, value: Row) -> bool:
     """Whether this key holds the rows, and is not a column of the one row that the whole file is."""
-    return key in ROW_KEYS or (len(value) == 1 and key not in ("messages", "conversations", "conversation"))
+    return key in ROW_KEYS or (len(value) == 1 and not is_plain_conversation(value[key]))
 
 
 def _read_text(text: str, name: str, observations: Observations) -> Iterator[RawRow]:
-    """Plain text: where blank lines split it, a paragraph is a document; where there are none, a line is one."""
+    """Plain text: where blank lines split it, a paragraph is a document; where there are none, a line is one. A text that is JSON is read as JSON."""
+    if JSON_START.match(text) and _holds_json(text, name, observations):
+        return _read_json(text, name, observations)
     lines = text.split("\n")
     body = lines[:-1] if lines and not lines[-1].strip() else lines
-    look_for_json_objects(body[:LOOKED_AT], name, observations)
     return rows_of_text(body, all(line.strip() for line in body))
+
+
+def _holds_json(text: str, name: str, observations: Observations) -> bool:
+    """Whether a plain text is a JSON document that holds rows, or lines of JSON objects."""
+    if holds_json_lines(text.split("\n")[:LOOKED_AT], name, observations):
+        return True
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    rows = _rows_in(value)
+    if rows is not None:
+        observe_json(json.dumps(rows[0], ensure_ascii=False), name, observations)
+    return rows is not None
 
 
 def rows_of_text(lines: Iterable[str], by_line: bool) -> Iterator[RawRow]:
@@ -289,7 +343,25 @@ def _read_columns(data: bytes, kind: str, name: str, observations: Observations)
         observe_damaged(kind, name, problem, observations)
         return
     if has_clear_columns(content.column_names, name, observations):
-        yield from ((number, None, row) for number, row in enumerate(content.to_pylist(), 1))
+        yield from ((number, None, row) for number, row in enumerate(rows_of_arrow(content), 1))
+
+
+def rows_of_arrow(table: Any) -> list[Row]:
+    """The rows of a pyarrow table or batch. Inside objects, a key that is null is one that Arrow added because another row has it."""
+    import pyarrow
+
+    rows = table.to_pylist()
+    nested = [field.name for field in table.schema if pyarrow.types.is_nested(field.type)]
+    for row in rows if nested else ():
+        row.update({name: without_nulls(row[name]) for name in nested})
+    return rows
+
+
+def without_nulls(value: Any) -> Any:
+    """A value of an Arrow table without the keys that are null."""
+    if isinstance(value, dict):
+        return {key: without_nulls(part) for key, part in value.items() if part is not None}
+    return [without_nulls(part) for part in value] if isinstance(value, list) else value
 
 
 def arrow_table(data: bytes, kind: str) -> Any:
@@ -386,7 +458,12 @@ def rows_of_table(lines: Iterable[str], kind: str, name: str, observations: Obse
         renamed = str(Path(name).with_suffix(".jsonl"))
         observations.add(a_file_can_not_be_read, file=name, case="JSON as cells", advice=renamed)
         return
+    separator = SEPARATOR_LINE.fullmatch(first.strip())
+    if separator:  # spreadsheets write which separator follows
+        start, first = [], next(lines, "")
+        start.append(first)
     delimiter = "\t" if kind == "tsv" else "," if "," in first else max(",;\t|", key=first.count)
+    delimiter = separator[1] if separator else delimiter
     reader = csv.reader(chain(start, lines), delimiter=delimiter, strict=True)
     row = 0
     try:
@@ -418,13 +495,20 @@ def rows_of_table(lines: Iterable[str], kind: str, name: str, observations: Obse
         )
 
 
-def look_for_json_objects(lines: list[str], name: str, observations: Observations) -> None:
-    """Whether the lines of a plain text are JSON objects."""
+def holds_json_lines(lines: list[str], name: str, observations: Observations) -> bool:
+    """Whether the lines of a plain text are JSON objects, which is reported."""
     first = next((line for line in lines if line.strip()), "")
-    if first.lstrip().startswith("{") and is_object(first) and all(map(is_object, filter(str.strip, lines))):
-        path = Path(name)
-        renamed = str(path.with_suffix("" if path.stem.endswith(".jsonl") else ".jsonl"))
-        observations.add(a_text_file_holds_json_objects, file=name, first=first.strip()[:40], renamed=renamed)
+    is_json = first.lstrip().startswith("{") and is_object(first) and all(map(is_object, filter(str.strip, lines)))
+    if is_json:
+        observe_json(first.strip(), name, observations)
+    return is_json
+
+
+def observe_json(first: str, name: str, observations: Observations) -> None:
+    """A plain text that is JSON and read as such; `first` is its first row."""
+    path = Path(name)
+    renamed = str(path.with_suffix("" if path.stem.endswith((".jsonl", ".json")) else ".jsonl"))
+    observations.add(a_text_file_holds_json_objects, file=name, first=first[:40], renamed=renamed)
 
 
 def observe_damaged(kind: str, name: str, problem: Exception, observations: Observations) -> None:

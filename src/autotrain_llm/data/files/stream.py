@@ -10,14 +10,16 @@ from typing import Any, BinaryIO
 
 from autotrain_llm.data.files.decode import BOM, GZIP_MAGIC, observe_not_utf8
 from autotrain_llm.data.files.read import (
+    JSON_START,
     RawRow,
     Stream,
     Table,
     has_clear_columns,
+    holds_json_lines,
     kind_of_file,
-    look_for_json_objects,
     observe_damaged,
     read_table,
+    rows_of_arrow,
     rows_of_lines,
     rows_of_table,
     rows_of_text,
@@ -88,8 +90,11 @@ def stream_of(path: Path, name: str, observations: Observations, digest: Any) ->
     first = head.removeprefix(BOM).lstrip()[:1]
     if (kind == "lines" and first == b"[") or kind not in ("lines", "csv", "tsv", "text"):
         return None
-    if kind == "text":
-        look_for_json_objects(head.decode("utf-8", "replace").split("\n")[:-1], name, observations)
+    start = head.decode("utf-8", "replace")
+    if kind == "text" and JSON_START.match(start):
+        if first == b"[":
+            return None  # a document
+        kind = "lines" if holds_json_lines(start.split("\n")[:-1], name, observations) else kind
     return _rows(path, kind, name, observations, digest)
 
 
@@ -157,7 +162,7 @@ def _columns(path: Path, kind: str, name: str, observations: Observations, diges
         for batch in _batches(path, kind):
             if not number and not has_clear_columns(batch.schema.names, name, observations):
                 return
-            for row in batch.to_pylist():
+            for row in rows_of_arrow(batch):
                 number += 1
                 yield number, None, row
     except (pyarrow.ArrowException, OSError) as problem:

@@ -7,17 +7,8 @@ import re
 from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
-from autotrain_llm.data.formats.detect import (
-    CHOSEN,
-    QUESTIONS,
-    REJECTED,
-    TEXT,
-    ColumnMapping,
-    Columns,
-    holds_token_ids,
-    recognise,
-)
-from autotrain_llm.data.formats.messages import is_too_deep
+from autotrain_llm.data.formats.column_names import CHOSEN, QUESTIONS, REJECTED, TEXT
+from autotrain_llm.data.formats.detect import ColumnMapping, Columns, holds_token_ids, recognise
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest, column_parameter
 from autotrain_llm.data.rules.columns import (
@@ -30,6 +21,7 @@ from autotrain_llm.data.rules.columns import (
 )
 from autotrain_llm.data.rules.files import the_header_looks_like_a_row
 from autotrain_llm.data.rules.preferences import chosen_and_rejected_are_the_same
+from autotrain_llm.data.turns import is_too_deep
 from autotrain_llm.data.wording import close, kind_of, listed, nearest, plain, shown
 
 WANTED = {
@@ -216,25 +208,26 @@ def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, str 
 
 def check_unused_half(
     columns: Columns, mapping: ColumnMapping, request: DataRequest, name: str, observations: Observations
-) -> None:
-    """Whether the one column that is named holds prompts or answers, and the other half is in a column that is never read."""
+) -> frozenset[str]:
+    """Whether the one column that is named holds prompts or answers, and the other half is in a column that is never read. Returns the
+    columns that were reported."""
     named = request.text_column
     if mapping.format != "text" or named is None or not request.is_named("text_column"):
-        return
+        return frozenset()
     whole = _recognised(columns, request)
     if whole is None or whole.format not in ("alpaca", "prompt/completion"):
-        return
+        return frozenset()
     answers = whole.columns.get("output") or whole.columns["completion"]
     prompts = [column for role, column in whole.columns.items() if role in ("instruction", "prompt")]
     if named not in (*prompts, answers):
-        return
+        return frozenset()
     # `source` alone may as well say where a text is from.
     are_halves = plain(prompts[0]) in QUESTIONS or (plain(prompts[0]), plain(answers)) in HALVES
     other = prompts[0] if named == answers else answers
     here, there = columns.values[named], columns.values[other]
     varies = len(set(map(str, there))) > 1 or len(there) == 1
     if not are_halves or not here or not there or not varies:
-        return
+        return frozenset()
     repeated = sum(str(part) in str(text) for text, part in zip(here, there, strict=False))
     if repeated * 2 < len(there):
         observations.add(
@@ -245,3 +238,5 @@ def check_unused_half(
             answer=answers,
             row=columns.first_row.get(other),
         )
+        return frozenset(whole.columns.values())
+    return frozenset()

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from autotrain_llm.data.example import Example, Message, Side, as_turns
-from autotrain_llm.data.files.read import RawRow, Row, Table
-from autotrain_llm.data.formats.detect import ColumnMapping
-from autotrain_llm.data.formats.messages import conversation, is_conversation, is_too_deep, parsed
+from autotrain_llm.data.files.read import RawRow, Table
+from autotrain_llm.data.formats.account import ColumnAccount
+from autotrain_llm.data.formats.cells import Cells
+from autotrain_llm.data.formats.detect import CONTEXT_ROLE, ColumnMapping
+from autotrain_llm.data.formats.messages import conversation
+from autotrain_llm.data.formats.prompt import PromptWriter
 from autotrain_llm.data.observations import Observations, RowUnusable
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.rules.columns import (
@@ -17,7 +20,7 @@ from autotrain_llm.data.rules.columns import (
     a_cell_is_null,
     a_text_holds_half_a_character,
 )
-from autotrain_llm.data.rules.conversations import turns_are_in_an_unusual_order
+from autotrain_llm.data.rules.conversations import a_turn_mask_does_not_fit, turns_are_in_an_unusual_order
 from autotrain_llm.data.rules.preferences import (
     a_pair_has_no_prompt,
     answers_repeat_their_prompt,
@@ -25,16 +28,17 @@ from autotrain_llm.data.rules.preferences import (
     chosen_and_rejected_are_the_same,
     text_and_turns_are_mixed,
 )
-from autotrain_llm.data.wording import kind_of, shown
+from autotrain_llm.data.turns import is_alternating, is_conversation, parsed
+from autotrain_llm.data.wording import shown
 
 PROMPT_LENGTH = 13  # letters; an answer may begin with a shorter prompt by chance
 HH_TURN = "\n\nAssistant:"
 ALPACA_PREAMBLE = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request."
 )
-UNSEEN = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
-NOT_A_NUMBER = ("nan", "NaN")
 GOOD, BAD = ("true", "yes", "1"), ("false", "no", "0")
+# Roles that only say what the others are; reward functions are given all columns but the main ones.
+BESIDE = ("system", "history", "input", "turn mask")
 
 
 def _check_characters(example: Example) -> None:
@@ -49,19 +53,18 @@ def _check_characters(example: Example) -> None:
             raise RowUnusable(a_text_holds_half_a_character, "half a character", half=half) from problem
 
 
-def is_blank(text: str) -> bool:
-    """Whether a text shows nothing: spaces, and letters that take no room."""
-    return not text or text.isspace() or not text.strip().strip(UNSEEN).strip()
-
-
 class Converter:
-    """Converts the rows of one data set by its layout."""
+    """Converts the rows of one data set by its layout, and keeps account of what in them was not read."""
 
     def __init__(self, mapping: ColumnMapping, request: DataRequest, observations: Observations) -> None:
         self.mapping, self.request, self.observations = mapping, request, observations
         self.columns = mapping.columns
         self.make = MAKERS[mapping.format]
         self.used = set(mapping.columns.values())
+        self.prompt = PromptWriter(mapping)
+        self.account = ColumnAccount(mapping, request, observations)
+        main = [role for role in mapping.columns if role.split(" ")[0] not in (*BESIDE, CONTEXT_ROLE)]
+        self._main = {mapping.columns[role] for role in main}
 
     def convert(self, table: Table) -> list[Example]:
         """The Examples of a table."""
@@ -70,82 +73,70 @@ class Converter:
 
     def converted(self, file: str, raw: RawRow) -> Example | None:
         """The Example of one row; None where it is left out."""
-        row, line, cells = raw
-        extra = {name: value for name, value in cells.items() if name not in self.used}
-        example = Example(file, row, line, extra=extra)
+        number, line, row = raw
+        extra = {name: value for name, value in row.items() if name not in self._main}
+        example = Example(file, number, line, extra=extra)
+        cells = Cells(row, self.columns)
         try:
             self.make(self, example, cells)
             _check_characters(example)
         except RowUnusable as problem:
             self.observations.row(problem.rule, example, problem.group, **problem.facts)
             return None
+        self.account.add(example, cells)
         return example
 
-    def text(self, cells: Row, role: str) -> str:
-        """The text of a cell that has to hold some."""
-        column = self.columns[role]
-        value = cells.get(column)
-        if isinstance(value, str):
-            if is_blank(value):
-                raise RowUnusable(a_cell_is_empty, column=column)
-            if value in NOT_A_NUMBER:
-                raise RowUnusable(a_cell_is_empty, column=column, value=value)
-            return value
-        if value is None:
-            raise self.missing(cells, column)
-        if is_too_deep(value):
-            raise RowUnusable(a_cell_has_the_wrong_type, column=shown(column), case="too deep")
-        raise RowUnusable(a_cell_has_the_wrong_type, column=shown(column), case="not text", content=kind_of(value))
-
-    def optional(self, cells: Row, role: str) -> str:
-        """The text of a cell that may be absent or empty."""
-        value = cells.get(self.columns[role]) if role in self.columns else None
-        return value if isinstance(value, str) else ""
-
-    def side(self, cells: Row, role: str) -> Side:
+    def side(self, example: Example, cells: Cells, role: str) -> Side:
         """Text or turns."""
-        value = cells.get(self.columns[role])
-        if value is not None and is_conversation(value):
-            return conversation(value, shown(self.columns[role]))
-        return self.text(cells, role)
+        column = cells.columns[role]
+        value = cells.row.get(column)
+        is_written = isinstance(value, str) and column in self.mapping.written_turns
+        if is_written or is_conversation(value) or (column in self.mapping.alternating and is_alternating(value)):
+            return self.turns(example, cells, role)
+        return cells.text(role, is_prompt=role in ("prompt", "instruction"))
 
-    def tools(self, cells: Row) -> list[dict[str, Any]] | None:
-        """The tools that a conversation may call."""
-        value = parsed(cells.get(self.columns["tools"])) if "tools" in self.columns else None
-        return value if isinstance(value, list) and value else None
-
-    def with_system(self, cells: Row, turns: list[Message]) -> list[Message]:
-        """The turns, after the row's system prompt where it has one beside them."""
-        system = self.optional(cells, "system")
-        if not system.strip() or (turns and turns[0]["role"] == "system"):
-            return turns
-        return [{"role": "system", "content": system}, *turns]
-
-    def missing(self, cells: Row, column: str) -> RowUnusable:
-        """A cell that has to hold something: null, or not even there, as where rows of two shapes are in one file."""
-        if column in cells or not cells:
-            return RowUnusable(a_cell_is_null, column=column)
-        return RowUnusable(a_cell_is_null, "missing", column=column, case="missing", there=list(cells))
+    def turns(self, example: Example, cells: Cells, role: str) -> list[Message]:
+        """The turns in a cell; tools that are described beside them in the same cell become those of the row."""
+        value = parsed(cells.row.get(cells.columns[role]))
+        cells.taken.add(role)
+        if isinstance(value, dict) and "messages" in value and value.get("tools"):
+            example.tools = [tool for tool in value["tools"] if isinstance(tool, dict)]
+        return conversation(value, shown(cells.columns[role]), cells.unread_in(role))
 
 
-def _text(converter: Converter, example: Example, cells: Row) -> None:
-    example.text = converter.text(cells, "text")
+def _text(converter: Converter, example: Example, cells: Cells) -> None:
+    example.text = converter.prompt.question_with_parts(cells, cells.text("text", is_prompt=True))
 
 
-def _messages(converter: Converter, example: Example, cells: Row) -> None:
+def _messages(converter: Converter, example: Example, cells: Cells) -> None:
     column = converter.columns["messages"]
-    value = cells.get(column)
+    value = cells.row.get(column)
     if value is None:
-        raise converter.missing(cells, column)
+        raise cells.missing(column)
     if value == "":
         raise RowUnusable(a_cell_is_null, column=column, case="empty")
-    turns = conversation(value, shown(column))
+    turns = converter.turns(example, cells, "messages")
     if converter.request.rows == "conversations":
         if len(turns) == 1 and isinstance(parsed(value), dict):
             raise RowUnusable(a_cell_has_the_wrong_type, "one turn", column=shown(column), case="one turn")
         _check_order(converter.observations, example, turns)
-    example.messages = converter.with_system(cells, turns)
-    example.tools = converter.tools(cells)
+    if "turn mask" in cells:
+        turns = _masked(turns, cells)
+    example.messages = converter.prompt.conversation(example, cells, turns)
+
+
+def _masked(turns: list[Message], cells: Cells) -> list[Message]:
+    """The turns with those not trained on that a mask beside them leaves out; it has an item for each turn, or for each of the assistant."""
+    mask = cells.take("turn mask")
+    if mask is None:
+        return turns
+    answers = [at for at, turn in enumerate(turns) if turn["role"] == "assistant"]
+    places = {len(turns): range(len(turns)), len(answers): answers}.get(len(mask))
+    if places is None or not all(item in (0, 1) for item in mask):
+        column = cells.columns["turn mask"]
+        raise RowUnusable(a_turn_mask_does_not_fit, "mask", column=column, items=len(mask), turns=len(turns))
+    left_out = {at for at, item in zip(places, mask, strict=True) if not item} & {*answers}
+    return [{**turn, "weight": 0} if at in left_out else turn for at, turn in enumerate(turns)]
 
 
 def _check_order(observations: Observations, example: Example, turns: list[Message]) -> None:
@@ -171,61 +162,68 @@ def _check_order(observations: Observations, example: Example, turns: list[Messa
         observe("unanswered")
 
 
-def _alpaca(converter: Converter, example: Example, cells: Row) -> None:
-    instruction, given = converter.text(cells, "instruction"), converter.optional(cells, "input").strip()
-    output = converter.text(cells, "output")
-    history = [pair for pair in (cells.get(converter.columns.get("history", "")) or []) if len(pair) == 2]
-    turns: list[Message] = []
-    for question, answer in [*history, (f"{instruction}\n{given}" if given else instruction, output)]:
-        turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    example.messages = converter.with_system(cells, turns)
-    example.prompt = _alpaca_prompt(converter.optional(cells, "system"), history, instruction, given)
+def _alpaca(converter: Converter, example: Example, cells: Cells) -> None:
+    instruction, output = cells.text("instruction", is_prompt=True), cells.text("output")
+    prompt = converter.prompt
+    turns: list[Message] = [{"role": "user", "content": instruction}, {"role": "assistant", "content": output}]
+    example.messages = prompt.conversation(example, cells, turns)
+    given = prompt.question_with_parts(cells, "").strip()
+    example.prompt = _alpaca_prompt(prompt.system(cells), prompt.history(cells), instruction, given)
     example.completion = output
 
 
-def _alpaca_prompt(system: str, history: list[Any], instruction: str, given: str) -> str:
+def _alpaca_prompt(system: str, history: list[Message], instruction: str, given: str) -> str:
     """An instruction in the form that was usual before chat templates."""
     parts = [system.strip() or ALPACA_PREAMBLE]
-    for question, answer in history:
-        parts += [f"### Instruction:\n{question}", f"### Response:\n{answer}"]
+    for turn in history:
+        heading = "### Response:" if turn["role"] == "assistant" else "### Instruction:"
+        parts.append(f"{heading}\n{turn.get('content') or ''}")
     parts.append(f"### Instruction:\n{instruction}")
     if given:
         parts.append(f"### Input:\n{given}")
     return "\n\n".join([*parts, "### Response:\n"])
 
 
-def _pair(converter: Converter, example: Example, cells: Row) -> None:
-    prompt, completion = converter.side(cells, "prompt"), converter.side(cells, "completion")
+def _pair(converter: Converter, example: Example, cells: Cells) -> None:
+    prompt, completion = converter.side(example, cells, "prompt"), converter.side(example, cells, "completion")
     _set_pair(converter, example, cells, prompt, completion)
 
 
-def _set_pair(converter: Converter, example: Example, cells: Row, prompt: Side, completion: Side) -> None:
+def _set_pair(converter: Converter, example: Example, cells: Cells, prompt: Side, completion: Side) -> None:
     """A prompt and its completion; as one conversation where either is made of turns."""
-    if isinstance(prompt, str) and isinstance(completion, str):
-        system = converter.optional(cells, "system").strip()
-        example.prompt, example.completion = (f"{system}\n\n{prompt}" if system else prompt), completion
-        return
-    example.prompt = converter.with_system(cells, as_turns(prompt, "user"))
-    example.completion = as_turns(completion, "assistant")
-    example.tools = converter.tools(cells)
+    if isinstance(completion, list):
+        prompt = as_turns(prompt, "user")
+    example.prompt = converter.prompt.with_parts(example, cells, prompt)
+    example.completion = as_turns(completion, "assistant") if isinstance(example.prompt, list) else completion
 
 
-def _chosen(converter: Converter, example: Example, cells: Row) -> None:
+def _chosen(converter: Converter, example: Example, cells: Cells) -> None:
     """A preference row of which only the chosen answer is trained on."""
-    chosen = converter.side(cells, "chosen")
-    prompt: Side = converter.side(cells, "prompt") if "prompt" in converter.columns else ""
+    chosen = converter.side(example, cells, "chosen")
+    prompt: Side = converter.side(example, cells, "prompt") if "prompt" in converter.columns else ""
     if isinstance(chosen, list) and len(chosen) > 1:
-        example.messages, example.tools = converter.with_system(cells, chosen), converter.tools(cells)
+        before = as_turns(prompt, "user") if prompt else []
+        is_repeated = all(any(turn.get("content") == given.get("content") for turn in chosen) for given in before)
+        turns = chosen if is_repeated else [*before, *chosen]
+        example.messages = converter.prompt.conversation(example, cells, turns)
     elif not prompt:
         example.text = chosen if isinstance(chosen, str) else chosen[0]["content"]
     else:
         _set_pair(converter, example, cells, prompt, chosen)
 
 
-def _labelled(converter: Converter, example: Example, cells: Row) -> None:
-    _pair(converter, example, cells)
+def _labelled(converter: Converter, example: Example, cells: Cells) -> None:
+    if "messages" in cells:
+        turns = converter.turns(example, cells, "messages")
+        users = [at for at, turn in enumerate(turns, 1) if turn["role"] != "assistant"]
+        answer = turns[users[-1] if users else 0 :]
+        if not answer:
+            raise RowUnusable(a_cell_is_empty, column=converter.columns["messages"], case="nothing to judge")
+        _set_pair(converter, example, cells, turns[: len(turns) - len(answer)], answer)
+    else:
+        _pair(converter, example, cells)
     column = converter.columns["label"]
-    value = cells.get(column)
+    value = cells.take("label")
     if value is None:
         raise RowUnusable(a_cell_is_null, column=column)
     word = (f"{value:g}" if isinstance(value, float) else str(value)).strip().lower()
@@ -234,10 +232,10 @@ def _labelled(converter: Converter, example: Example, cells: Row) -> None:
     example.label = word in GOOD
 
 
-def _preference(converter: Converter, example: Example, cells: Row) -> None:
+def _preference(converter: Converter, example: Example, cells: Cells) -> None:
     observations = converter.observations
-    chosen, rejected = converter.side(cells, "chosen"), converter.side(cells, "rejected")
-    prompt: Side | None = _preference_prompt(converter, cells)
+    chosen, rejected = converter.side(example, cells, "chosen"), converter.side(example, cells, "rejected")
+    prompt: Side | None = _preference_prompt(converter, example, cells)
     if isinstance(chosen, str) != isinstance(rejected, str):
         case = "chosen" if isinstance(chosen, str) else "rejected"
         observations.row(text_and_turns_are_mixed, example, case=case)
@@ -246,9 +244,6 @@ def _preference(converter: Converter, example: Example, cells: Row) -> None:
         chosen, rejected = as_turns(chosen, "assistant"), as_turns(rejected, "assistant")
     if isinstance(chosen, list):
         prompt = _turns_before(converter, example, prompt, chosen, rejected)
-        if isinstance(prompt, list):
-            prompt = converter.with_system(cells, prompt)
-        example.tools = converter.tools(cells)
     prompt, chosen, rejected = _split_off_prompt(converter, example, prompt, chosen, rejected)
     for side, answer in (("chosen", chosen), ("rejected", rejected)):
         if isinstance(answer, list) and answer and answer[-1]["role"] == "user":
@@ -262,6 +257,10 @@ def _preference(converter: Converter, example: Example, cells: Row) -> None:
         _check_other_question(observations, example, better, worse)
     if converter.request.rows == "preferences" and not prompt:
         raise RowUnusable(a_pair_has_no_prompt)
+    if prompt:
+        prompt = converter.prompt.with_parts(example, cells, prompt)
+        if isinstance(prompt, list):
+            chosen, rejected = as_turns(chosen, "assistant"), as_turns(rejected, "assistant")
     example.prompt, example.chosen, example.rejected = prompt or None, chosen, rejected
 
 
@@ -294,14 +293,12 @@ def _check_other_question(
     )
 
 
-def _preference_prompt(converter: Converter, cells: Row) -> Side | None:
-    if "prompt" not in converter.columns:
+def _preference_prompt(converter: Converter, example: Example, cells: Cells) -> Side | None:
+    if "prompt" not in cells:
         return None
-    if converter.request.rows == "scored" and not cells.get(converter.columns["prompt"]):
+    if converter.request.rows == "scored" and cells.take("prompt") is None:
         return None
-    prompt = converter.side(cells, "prompt")
-    given = converter.optional(cells, "input").strip()
-    return f"{prompt}\n{given}" if given and isinstance(prompt, str) else prompt
+    return converter.side(example, cells, "prompt")
 
 
 def _turns_before(
@@ -334,19 +331,14 @@ def _shared_text(chosen: str, rejected: str) -> int:
     return max((at for at, character in enumerate(shared) if character.isspace()), default=0)
 
 
-def _prompts(converter: Converter, example: Example, cells: Row) -> None:
-    prompt = converter.side(cells, "prompt")
+def _prompts(converter: Converter, example: Example, cells: Cells) -> None:
+    prompt = converter.side(example, cells, "prompt")
     if isinstance(prompt, list):
-        prompt = converter.with_system(cells, prompt)
         while prompt and prompt[-1]["role"] == "assistant":
             prompt = prompt[:-1]
         if not prompt:
             raise RowUnusable(a_cell_is_empty, column=converter.columns["prompt"], case="nothing to answer")
-    else:
-        given = converter.optional(cells, "input").strip()
-        prompt = f"{prompt}\n{given}" if given else prompt
-    example.prompt = prompt
-    example.tools = converter.tools(cells)
+    example.prompt = converter.prompt.with_parts(example, cells, prompt)
 
 
 def _split_off_prompt(
@@ -383,7 +375,7 @@ def _split_off_prompt(
     return prompt, chosen, rejected
 
 
-MAKERS: dict[str, Callable[[Converter, Example, Row], None]] = {
+MAKERS: dict[str, Callable[[Converter, Example, Cells], None]] = {
     "text": _text,
     "messages": _messages,
     "sharegpt": _messages,

@@ -1,54 +1,76 @@
-"""What the columns of a data set mean, for the row shape that a trainer reads. One function per format, tried in order."""
+"""What the columns of a data set mean, for the row shape that a trainer reads. One function per format, tried in order; then, for every
+format alike, the columns that belong to the prompt beside the question."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.files.read import LOOKED_AT
-from autotrain_llm.data.formats.messages import is_conversation, spelling
+from autotrain_llm.data.formats.column_names import (
+    CHOICES,
+    CHOSEN,
+    COMPLETION,
+    CONTEXT,
+    HISTORY,
+    INPUT,
+    LABEL,
+    MESSAGES,
+    METADATA,
+    ONE_CHOICE,
+    PROMPT,
+    QUESTIONS,
+    REJECTED,
+    SYSTEM,
+    TEXT,
+    TOKENISED,
+    TOOLS,
+    TURN_MASK,
+    files_the_row,
+)
+from autotrain_llm.data.formats.messages import spelling
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
+from autotrain_llm.data.turns import is_alternating, is_conversation, is_written_conversation, parsed
 from autotrain_llm.data.wording import plain
 
-MESSAGES = ("messages", "conversations", "conversation", "chat", "dialogue", "dialog", "turns", "history")
-TEXT = ("text", "content", "document", "body", "article", "story", "passage", "code", "raw_content", "sentence")
-PROMPT = (
-    "prompt", "question", "query", "instruction", "input", "problem", "user", "source", "request", "input_text", "context"
-)  # fmt: skip
-COMPLETION = (
-    "completion", "response", "answer", "output", "target", "solution", "reply", "assistant", "target_text", "output_text",
-    "answers", "generation"
-)  # fmt: skip
-CHOSEN = (
-    "chosen", "chosen_response", "response_chosen", "chosen_text", "preferred", "accepted", "winner", "good",
-    "better", "positive", "response_j", "answer_chosen", "response", "completion", "answer", "output"
-)  # fmt: skip
-REJECTED = (
-    "rejected", "rejected_response", "response_rejected", "rejected_text", "dispreferred", "loser", "bad", "worse",
-    "negative", "response_k", "answer_rejected", "rejected_answer"
-)  # fmt: skip
-LABEL = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
-QUESTIONS = ("prompt", "question", "query", "instruction", "problem", "user", "request")
-TOKENISED = ("input_ids", "labels", "attention_mask", "token_ids")
+# Roles of columns that belong to the prompt; several columns can be contexts or choices.
+CONTEXT_ROLE, CHOICE_ROLE = "context", "choice"
+WORDS_OF_A_TEXT = 4  # on average; names, tags and titles have fewer
 
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """A format's name and which column plays which role in it."""
+    """A format's name and which column plays which role in it.
+
+    `written_turns` are columns of text whose cells are read as turns, `alternating` columns of lists of texts. `first_choice` is the label of the first choice of a question.
+    """
 
     format: str
     columns: dict[str, str] = field(default_factory=dict)
+    written_turns: frozenset[str] = frozenset()
+    alternating: frozenset[str] = frozenset()
+    first_choice: str = "A"
+
+    def several(self, role: str) -> list[str]:
+        """The columns of a role that more than one can play."""
+        return [column for name, column in self.columns.items() if name.split(" ")[0] == role]
+
+    @property
+    def makes_turns(self) -> bool:
+        """Whether earlier turns or tools stand beside the prompt, so that each row is a conversation."""
+        return self.format != "text" and ("history" in self.columns or "tools" in self.columns)
 
 
 class Columns:
     """The columns of some rows: their names, and what kind of value each holds."""
 
     def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
+        self.rows = [row for _, row in zip(range(LOOKED_AT), rows, strict=False)]
         self.values: dict[str, list[Any]] = {}
         self.first_row: dict[str, int] = {}  # by column, the first row that holds something
-        for number, row in zip(range(1, LOOKED_AT + 1), rows, strict=False):
+        for number, row in enumerate(self.rows, 1):
             for name, value in row.items():
                 values = self.values.setdefault(name, [])
                 if value is not None and value != "":
@@ -57,6 +79,7 @@ class Columns:
         self._by_plain: dict[str, str] = {}
         for name in self.values:
             self._by_plain.setdefault(plain(name), name)
+        self._kinds: dict[str, str] = {}
 
     @property
     def names(self) -> list[str]:
@@ -72,54 +95,83 @@ class Columns:
         return None
 
     def kind(self, column: str) -> str:
-        """`text`, `turns`, `flag`, `list`, `number`, `object`, or `nothing` where every cell is empty."""
-        values = self.values[column]
-        if not values:
-            return "nothing"
-        if any(is_conversation(value) for value in values[:5]):
-            return "turns"
-        texts = sum(isinstance(value, str) for value in values)
-        if texts * 2 >= len(values):
-            return "text"
-        first = values[0]
-        if isinstance(first, bool):
-            return "flag"
-        return {list: "list", dict: "object", int: "number", float: "number"}.get(type(first), "other")
+        """`text`, `turns`, `written turns` (text that is turns in every cell), `texts` (lists of them), `flag`, `list`, `number`, `object`,
+        or `nothing` where every cell is empty."""
+        if column not in self._kinds:
+            self._kinds[column] = _kind(self.values[column])
+        return self._kinds[column]
 
     def spelling(self, column: str) -> str:
         """`messages` or `sharegpt`."""
-        return spelling(next((value for value in self.values[column] if is_conversation(value)), None))
+        return spelling(next((value for value in self.values[column] if value), None))
 
     def texts(self) -> list[str]:
         """The columns that hold text."""
         return [name for name in self.names if self.kind(name) == "text"]
 
 
+def _kind(values: list[Any]) -> str:
+    if not values:
+        return "nothing"
+    if any(is_conversation(value) for value in values[:5]):
+        return "turns"
+    if sum(isinstance(value, str) for value in values) * 2 >= len(values):
+        return "written turns" if all(map(is_written_conversation, values)) else "text"
+    first = values[0]
+    if isinstance(first, bool):
+        return "flag"
+    if isinstance(first, list) and any(map(is_alternating, values)) and all(map(_holds_texts, values)):
+        return "texts"
+    return {list: "list", dict: "object", int: "number", float: "number"}.get(type(first), "other")
+
+
+def _holds_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(part, str) for part in value)
+
+
 Recogniser = Callable[[Columns, DataRequest], ColumnMapping | None]
-SIDE = ("text", "turns", "nothing")
+TURNS = ("turns", "written turns")
+SIDE = ("text", *TURNS, "nothing")
+ANSWER = (*SIDE, "number", "flag", "object", "list", "texts")
 
 
 def messages(columns: Columns, request: DataRequest) -> ColumnMapping | None:
-    """A list of turns with role and content, or from and value (ShareGPT)."""
-    named = _named(columns, request, "text_column")
-    column = named or columns.find(MESSAGES, "turns")
-    if column is None and request.text_column is None:
-        turns = [name for name in columns.names if columns.kind(name) == "turns" and not _is_tools(columns, name)]
-        column = turns[0] if len(turns) == 1 else None
-    if column is None or columns.kind(column) != "turns" or _named(columns, request, "prompt_column"):
+    """A list of turns with role and content, from and value (ShareGPT), question and answer, or texts by turns (UltraChat)."""
+    if _named(columns, request, "prompt_column"):
         return None
-    roles = {"messages": column} | _aside(columns)
-    return ColumnMapping(columns.spelling(column), roles)
+    named = _named(columns, request, "text_column")
+    kinds = (*TURNS, "texts")
+    if named is not None or request.text_column is not None:
+        return (
+            ColumnMapping(columns.spelling(named), {"messages": named})
+            if named and columns.kind(named) in kinds
+            else None
+        )
+    column = columns.find(MESSAGES, *kinds)
+    if column is None or plain(column) in HISTORY:
+        others = [name for name in columns.names if columns.kind(name) in TURNS and not _stands_beside(name)]
+        is_alone = len(others) == 1 and pair(columns, request) is None
+        # A history may be all there is of a conversation, and else is only its beginning.
+        if not is_alone and column is not None and _has_answer(columns):
+            return None
+        column = others[0] if is_alone else column or _texts_by_turns(columns)
+    return ColumnMapping(columns.spelling(column), {"messages": column}) if column else None
 
 
-def _is_tools(columns: Columns, name: str) -> bool:
-    return plain(name) in ("tools", "functions")
+def _texts_by_turns(columns: Columns) -> str | None:
+    """A column `data` of lists of texts, where nothing else holds text but what files the row."""
+    column = columns.find(("data",), "texts")
+    others = [name for name in columns.texts() if not all(files_the_row(name, value) for value in columns.values[name])]
+    is_id = all(plain(name) in METADATA or name == column for name in columns.names)
+    return column if column and (is_id or not others) else None
 
 
-def _aside(columns: Columns) -> dict[str, str]:
-    """Columns next to a conversation: its system prompt and its tools."""
-    roles = {"system": columns.find(("system", "system_prompt"), "text"), "tools": columns.find(("tools", "functions"))}
-    return {role: column for role, column in roles.items() if column is not None}
+def _has_answer(columns: Columns) -> bool:
+    return columns.find(COMPLETION, *ANSWER) is not None
+
+
+def _stands_beside(name: str) -> bool:
+    return plain(name) in (*TOOLS, *HISTORY, *SYSTEM)
 
 
 def text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
@@ -127,18 +179,34 @@ def text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     named = _named(columns, request, "text_column")
     if named and columns.kind(named) in ("text", "nothing") and not _named(columns, request, "prompt_column"):
         return ColumnMapping("text", {"text": named})
-    if _named(columns, request, "prompt_column"):
+    if named or _named(columns, request, "prompt_column"):
         return None
     column = columns.find(("text",), "text", "nothing")
-    return ColumnMapping("text", {"text": column}) if column and not named else None
+    if column is None:
+        return None
+    mapping = alpaca(columns, request) or pair(columns, request)
+    if mapping is not None and column not in mapping.columns.values() and not _repeats(columns, column, mapping):
+        return None  # a text that a question is asked about
+    return ColumnMapping("text", {"text": column})
+
+
+def _repeats(columns: Columns, column: str, mapping: ColumnMapping) -> bool:
+    """Whether a column holds the prompt and the answer of most rows once more."""
+    parts = [
+        mapping.columns[role]
+        for role in ("instruction", "prompt", "output", "completion", "chosen")
+        if role in mapping.columns
+    ]
+    rows = [row for row in columns.rows if isinstance(row.get(column), str)]
+    whole = sum(all(str(row.get(part) or "").strip() in row[column] for part in parts) for row in rows)
+    return len(parts) > 1 and whole * 2 > len(rows)
 
 
 def other_text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
-    """A column of text under another usual name, or the only one that holds text."""
+    """A column of text under another usual name; or the only one that holds text, if that looks like prose, and not like names."""
     if _named(columns, request, "text_column"):
         return None
-    texts = columns.texts()
-    column = columns.find(TEXT, "text", "nothing") or (texts[0] if len(texts) == 1 else None)
+    column = columns.find(TEXT, "text", "nothing") or only_text(columns)
     if column is not None and request.rows == "conversations" and plain(column) in QUESTIONS:
         return None  # questions without answers
     if column is not None and plain(column) in COMPLETION and _has_unreadable_prompt(columns):
@@ -146,27 +214,50 @@ def other_text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     return ColumnMapping("text", {"text": column}) if column else None
 
 
+def only_text(columns: Columns) -> str | None:
+    """The only column of text, where its cells look like texts and not like names, and no lists or objects lie unread beside it."""
+    texts = columns.texts()
+    if len(texts) != 1 or unread_beside(columns, texts[0]):
+        return None
+    values = [value for value in columns.values[texts[0]] if isinstance(value, str)]
+    if plain(texts[0]) in (*QUESTIONS, *COMPLETION):
+        return texts[0]
+    if plain(texts[0]) in METADATA or plain(texts[0]) in ("title", "name", "label"):
+        return None
+    looks_like_text = sum(len(value.split()) for value in values) >= WORDS_OF_A_TEXT * len(values)
+    is_without_spaces = sum(len(value) for value in values if not value.isascii()) >= 8 * len(values)
+    return texts[0] if looks_like_text or is_without_spaces else None
+
+
+def unread_beside(columns: Columns, column: str) -> list[str]:
+    """Columns of lists and objects beside a text, but for what only files the row."""
+    return [
+        name
+        for name in columns.names
+        if name != column
+        and columns.kind(name) in ("list", "object", "texts", "turns")
+        and not all(files_the_row(name, value) for value in columns.values[name])
+    ]
+
+
 def _has_unreadable_prompt(columns: Columns) -> bool:
-    """Whether there is a prompt that is no text, such as a number."""
-    return columns.find(PROMPT, "number", "flag", "list", "object") is not None and columns.find(PROMPT, "text") is None
+    """Whether there is a prompt that is no text, such as an object."""
+    return columns.find(PROMPT, "list", "object", "texts") is not None and columns.find(PROMPT, "text") is None
 
 
 def alpaca(columns: Columns, request: DataRequest) -> ColumnMapping | None:
-    """instruction and output, with an optional input, system prompt and history."""
+    """instruction and output; an input, a system prompt and a history may stand beside them."""
     if any(_named(columns, request, name) for name in COLUMN_FLAGS):
         return None
     instruction = columns.find(("instruction",), "text")
-    output = columns.find(("output", "response", "completion", "answer"), "text", "nothing")
-    if instruction is None or output is None:
+    names = ("output", "response", "completion", "answer")
+    output = columns.find(names, "text", "nothing") or columns.find(names, *ANSWER)
+    if instruction is None or output is None or columns.kind(output) in TURNS:
         return None
-    roles = {
-        "instruction": instruction,
-        "input": columns.find(("input", "context"), "text", "nothing"),
-        "output": output,
-        "system": columns.find(("system", "system_prompt"), "text"),
-        "history": columns.find(("history",), "list"),
-    }
-    return ColumnMapping("alpaca", {role: column for role, column in roles.items() if column is not None})
+    given = columns.find(("input", "context"), "text", "nothing")
+    return ColumnMapping(
+        "alpaca", {"instruction": instruction, **({"input": given} if given else {}), "output": output}
+    )
 
 
 def pair(columns: Columns, request: DataRequest) -> ColumnMapping | None:
@@ -175,34 +266,42 @@ def pair(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     completion = _named(columns, request, "text_column")
     if completion and not prompt:
         return None
-    prompt = prompt or columns.find(PROMPT, "text", "turns")
-    completion = completion or columns.find(tuple(n for n in COMPLETION if n != plain(prompt or "")), *SIDE)
+    prompt = prompt or columns.find(PROMPT, "text", *TURNS) or columns.find(QUESTIONS, "number")
+    others = tuple(name for name in COMPLETION if name != plain(prompt or ""))
+    completion = completion or columns.find(others, *SIDE) or columns.find(others, *ANSWER)
     if prompt is None or completion is None or prompt == completion:
         return None
-    return ColumnMapping("prompt/completion", {"prompt": prompt, "completion": completion} | _aside(columns))
+    return ColumnMapping("prompt/completion", {"prompt": prompt, "completion": completion})
 
 
 def preference(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """A chosen and a rejected answer, with a prompt of their own or inside both."""
-    rejected = _named(columns, request, "rejected_column") or columns.find(REJECTED, *SIDE)
-    chosen = _named(columns, request, "text_column") or columns.find(CHOSEN, *SIDE)
+    rejected = (
+        _named(columns, request, "rejected_column") or columns.find(REJECTED, *SIDE) or columns.find(REJECTED, *ANSWER)
+    )
+    others = tuple(name for name in CHOSEN if name != plain(rejected or ""))
+    chosen = _named(columns, request, "text_column") or columns.find(others, *SIDE) or columns.find(others, *ANSWER)
     if rejected is None or chosen is None:
         return None
     roles = {"chosen": chosen, "rejected": rejected}
-    prompt = _named(columns, request, "prompt_column") or columns.find((*PROMPT, *MESSAGES), *SIDE)
-    if prompt is not None and prompt not in roles.values():
+    names = QUESTIONS if columns.kind(chosen) in TURNS and _hold_questions(columns, chosen) else PROMPT
+    prompt = _named(columns, request, "prompt_column") or columns.find((*names, *MESSAGES), *SIDE)
+    if prompt is not None and prompt not in roles.values() and columns.kind(prompt) != "nothing":
         roles = {"prompt": prompt, **roles}
-        extra = columns.find(("input",), "text", "nothing")
-        if plain(prompt) == "instruction" and extra:
-            roles["input"] = extra
-    return ColumnMapping("preference", roles | _aside(columns))
+    return ColumnMapping("preference", roles)
+
+
+def _hold_questions(columns: Columns, column: str) -> bool:
+    """Whether conversations hold more than an answer."""
+    cells = (parsed(value) for value in columns.values[column])
+    return all(isinstance(cell, list) and len(cell) > 1 for cell in cells)
 
 
 def labelled(columns: Columns, request: DataRequest) -> ColumnMapping | None:
-    """prompt, completion and whether it is a good one (KTO's own form)."""
-    label = columns.find(LABEL, "flag", "number", "text")
-    mapping = pair(columns, request) if label else None
-    if label is None or mapping is None or not TRAINERS[request.trainer].parts_pairs:
+    """prompt, completion and whether it is a good one (KTO's own form); or a conversation whose last answer is judged."""
+    label = columns.find(LABEL, "flag", "number", "text") if TRAINERS[request.trainer].parts_pairs else None
+    mapping = (pair(columns, request) or messages(columns, request)) if label else None
+    if label is None or mapping is None or label in mapping.columns.values():
         return None
     return ColumnMapping("prompt/completion/label", mapping.columns | {"label": label})
 
@@ -210,14 +309,11 @@ def labelled(columns: Columns, request: DataRequest) -> ColumnMapping | None:
 def prompts(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """Prompts alone: text or conversations that end before the answer."""
     prompt = _named(columns, request, "prompt_column") or _named(columns, request, "text_column")
-    prompt = prompt or columns.find(("prompt", "query", "question", "instruction", "problem"), "text", "turns")
-    prompt = prompt or columns.find(MESSAGES, "turns") or columns.find((*TEXT, *PROMPT), "text")
+    prompt = prompt or columns.find(("prompt", "query", "question", "instruction", "problem"), "text", *TURNS, "number")
+    prompt = prompt or columns.find(MESSAGES, *TURNS, "texts") or columns.find((*TEXT, *PROMPT), "text")
     if prompt is None and len(columns.texts()) == 1:
-        prompt = columns.texts()[0]
-    if prompt is None:
-        return None
-    extra = columns.find(("input",), "text", "nothing") if plain(prompt) == "instruction" else None
-    return ColumnMapping("prompts", {"prompt": prompt} | ({"input": extra} if extra else {}) | _aside(columns))
+        prompt = only_text(columns)
+    return None if prompt is None else ColumnMapping("prompts", {"prompt": prompt})
 
 
 def chosen_answers(columns: Columns, request: DataRequest) -> ColumnMapping | None:
@@ -239,12 +335,101 @@ RECOGNISERS: dict[str, tuple[Recogniser, ...]] = {
 
 
 def recognise(columns: Columns, request: DataRequest) -> ColumnMapping | None:
-    """The first format that fits the columns, or None."""
+    """The first format that fits the columns, with what stands beside the prompt; or None."""
     for recogniser in RECOGNISERS[request.rows]:
         mapping = recogniser(columns, request)
         if mapping is not None:
-            return mapping
+            return _with_written_turns(_with_prompt_parts(mapping, columns, request), columns)
     return None
+
+
+def _with_prompt_parts(mapping: ColumnMapping, columns: Columns, request: DataRequest) -> ColumnMapping:
+    """The mapping with every other column that belongs to the prompt, whatever the format and the trainer."""
+    roles = dict(mapping.columns)
+
+    def free(column: str | None) -> bool:
+        return column is not None and column not in roles.values() and column not in request.ignored_columns
+
+    def add(role: str, names: Sequence[str], *kinds: str) -> None:
+        column = next((found for name in names if free(found := columns.find((name,), *kinds))), None)
+        if column is not None and role not in roles:
+            roles[role] = column
+
+    contexts: list[str] = [name for name in request.context_columns if name in columns.values and free(name)]
+    if mapping.format != "text":
+        # An object with a text in it, `{"content": "…"}`, is a system prompt as well.
+        add("system", SYSTEM, "text", "object", "turns", "written turns")
+        add("history", HISTORY, "list", "texts", *TURNS, "text")
+        add("tools", TOOLS)
+        add("turn mask", TURN_MASK if "messages" in roles else (), "list")
+        add("input", INPUT, "text", "number", "flag", "object", "list", "texts")
+        known = [name for name in CONTEXT if name not in request.context_columns]
+        found = [column for name in known if (column := columns.find((name,))) is not None and free(column)]
+        contexts += [column for column in found if columns.kind(column) != "nothing"]
+        contexts = [
+            name for name in contexts if name in request.context_columns or not _repeats(columns, name, mapping)
+        ]
+    roles |= {
+        f"{CONTEXT_ROLE} {at}" if at > 1 else CONTEXT_ROLE: name for at, name in enumerate(dict.fromkeys(contexts), 1)
+    }
+    if mapping.format == "text" or mapping.columns.keys() & {"messages"}:
+        return replace(mapping, columns=roles)
+    choices = [name for name in _choices(columns) if free(name)]
+    roles |= {f"{CHOICE_ROLE} {at}" if at > 1 else CHOICE_ROLE: name for at, name in enumerate(choices, 1)}
+    return replace(mapping, columns=roles, first_choice=_first_choice(columns, roles, choices))
+
+
+def _choices(columns: Columns) -> list[str]:
+    """The column of the choices of each question, or the columns of one choice each."""
+    whole = columns.find(CHOICES, "list", "texts", "object", "text")
+    if whole is not None:
+        return [whole]
+    choices_by_name: dict[str, list[tuple[str, str]]] = {}
+    for name in columns.names:
+        match = ONE_CHOICE.fullmatch(plain(name))
+        if match:
+            choices_by_name.setdefault(plain(name)[: match.start(1)], []).append((match[1], name))
+    for of_one_name in choices_by_name.values():
+        signs = [sign for sign, _ in sorted(of_one_name)]
+        if (
+            len(signs) > 1
+            and any("".join(signs) in order for order in ("abcdefgh", "0123456789"))
+            and signs[0] in "a01"
+        ):
+            return [name for _, name in sorted(of_one_name)]
+    return []
+
+
+def _first_choice(columns: Columns, roles: dict[str, str], choices: Sequence[str]) -> str:
+    """The label of the first choice: a letter; or a number where the answers are numbers, 0 where they look like indices."""
+    answer = next((roles[role] for role in ("completion", "output", "chosen") if role in roles), "")
+    answers = columns.values.get(answer, [])
+    digits = {str(value).strip() for value in answers}
+    if not choices or not digits or not all(value.isdigit() and len(value) == 1 for value in digits):
+        return "A"
+    cells = columns.values[choices[0]]
+    most = len(choices) if len(choices) > 1 else max((len(cell) for cell in cells if isinstance(cell, list)), default=0)
+    is_index = all(isinstance(value, int) for value in answers) and max(map(int, digits)) < most
+    return "0" if "0" in digits or is_index else "1"
+
+
+def _with_written_turns(mapping: ColumnMapping, columns: Columns) -> ColumnMapping:
+    """Which columns of text are read as turns. An answer to a prompt of text that happens to be a conversation in JSON stays text."""
+    written = {column for column in mapping.columns.values() if columns.kind(column) == "written turns"}
+    prompt = mapping.columns.get("prompt") or mapping.columns.get("instruction")
+    if prompt is not None and columns.kind(prompt) == "text":
+        answers = {mapping.columns[role] for role in ("completion", "output") if role in mapping.columns}
+        sides = {mapping.columns[role] for role in ("chosen", "rejected") if role in mapping.columns}
+        answers |= {column for column in sides if not _begin_with_prompt(columns, column, prompt)}
+        written -= answers
+    first = {mapping.columns[role] for role in ("messages", "prompt") if role in mapping.columns}
+    alternating = {column for column in first if columns.kind(column) == "texts"}
+    return replace(mapping, written_turns=frozenset(written), alternating=frozenset(alternating))
+
+
+def _begin_with_prompt(columns: Columns, column: str, prompt: str) -> bool:
+    """Whether the turns in a column of text repeat the row's prompt."""
+    return all(str(row.get(prompt)).strip() in str(parsed(row[column])) for row in columns.rows if row.get(column))
 
 
 def _named(columns: Columns, request: DataRequest, column_field: str) -> str | None:
@@ -259,3 +444,15 @@ def holds_token_ids(columns: Columns) -> str | None:
     if column is None or not all(isinstance(value, int) for value in columns.values[column][0][:5]):
         return None
     return column
+
+
+def wrappers(columns: Columns) -> list[str]:
+    """Columns that may hold the rows: objects in each cell, and nothing else but what files the row beside them."""
+    objects = [name for name in columns.names if columns.kind(name) == "object"]
+    return [
+        name
+        for name in objects
+        if len(columns.values[name]) == len(columns.rows)
+        and all(other == name or all(files_the_row(other, value) or not isinstance(value, str) for value in columns.values[other])
+                for other in columns.names)
+    ]  # fmt: skip

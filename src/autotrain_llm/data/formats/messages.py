@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from autotrain_llm.data.example import Message
@@ -14,49 +14,91 @@ from autotrain_llm.data.rules.conversations import (
     a_turn_has_no_content,
     a_turn_holds_something_other_than_text,
 )
+from autotrain_llm.data.turns import (
+    CONTENT_KEYS,
+    KEPT_KEYS,
+    MASKED_KEYS,
+    ROLE_KEYS,
+    ROLES,
+    TRAINED_KEYS,
+    exchange_keys,
+    is_alternating,
+    is_too_deep,
+    parsed,
+)
 from autotrain_llm.data.wording import close, kind_of
 
-ROLE_KEYS = ("role", "from", "speaker", "author")
-CONTENT_KEYS = ("content", "value", "text", "message")
-ROLES = {
-    "user": "user", "human": "user", "prompter": "user", "customer": "user", "question": "user",
-    "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant",
-    "ai": "assistant", "bard": "assistant", "bing": "assistant", "answer": "assistant",
-    "system": "system", "developer": "system",
-    "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool",
-    "function_call": "call", "tool_call": "call",
-}  # fmt: skip
 KEPT_ROLES = ("user", "assistant", "system", "tool")
-KEPT = ("name", "tool_call_id", "reasoning_content", "thinking", "reasoning", "weight")
+# Keys that say which turn it is, and nothing of what is in it.
+NAMES_OF_A_TURN = frozenset(
+    [
+        "id",
+        "uuid",
+        "idx",
+        "index",
+        "turn",
+        "turn_id",
+        "message_id",
+        "msg_id",
+        "parent",
+        "parent_id",
+        "children",
+        "timestamp",
+        "time",
+        "date",
+        "created_at",
+        "updated_at",
+    ]
+)
+OFF, ON = (False, 0, "0", "false", "no"), (True, 1, "1", "true", "yes")
+# What no reader asked for, by its path in the cell, with an example.
+Unread = dict[str, Any]
 
 
-def parsed(value: Any) -> Any:
-    """A list or object written into a text cell, as JSON or as Python writes it; anything else as it is."""
-    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        pass
-    try:
-        return ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return value
+def conversation(value: Any, column: str, unread: Unread | None = None) -> list[Message]:
+    """The turns in a cell; keys that are not read are added to `unread`. Raises RowUnusable where a turn can't be read.
 
-
-def is_turn(value: Any) -> bool:
-    """Whether this is one turn of a conversation."""
-    return (
-        isinstance(value, dict)
-        and any(key in value for key in ROLE_KEYS)
-        and any(key in value for key in (*CONTENT_KEYS, "tool_calls"))
-    )
-
-
-def is_conversation(value: Any) -> bool:
-    """Whether this is a list of turns, or a single one; written into a text cell, too."""
+    A turn with `weight` 0 is not trained on.
+    """
+    unread = {} if unread is None else unread
     value = parsed(value)
-    return is_turn(value) or (isinstance(value, list) and bool(value) and any(is_turn(turn) for turn in value))
+    if isinstance(value, dict) and isinstance(value.get("messages"), list):
+        unread.update({key: part for key, part in value.items() if key not in ("messages", "tools")})
+        value = value["messages"]
+    elif isinstance(value, dict):
+        value = _side_by_side(value)
+    if not isinstance(value, list):
+        raise RowUnusable(a_cell_has_the_wrong_type, column=column, case="not turns", content=kind_of(value))
+    if not value:
+        raise RowUnusable(a_cell_is_empty, column=column)
+    if isinstance(value[0], list) and is_too_deep(value):
+        raise RowUnusable(a_cell_has_the_wrong_type, column=column, case="too deep")
+    if is_alternating(value):
+        return alternating(value)
+    if all(exchange_keys(part) is not None for part in value):
+        return [turn for part in value for turn in _exchange(part, unread)]
+    return [_turn(turn, number, column, unread) for number, turn in enumerate(value, 1)]
+
+
+def alternating(texts: list[str]) -> list[Message]:
+    """Texts as turns of user and assistant, beginning with the user."""
+    return [{"role": KEPT_ROLES[at % 2], "content": text} for at, text in enumerate(texts)]
+
+
+def earlier_turns(value: Any, column: str, unread: Unread) -> list[Message] | str:
+    """A history: pairs, turns, questions with answers or alternating texts, as turns; plain text as it is. Raises RowUnusable for anything else."""
+    value = parsed(value)
+    if isinstance(value, str):
+        return value.strip()
+    if not value:
+        return []
+    if isinstance(value, list) and all(isinstance(part, list) and len(part) == 2 for part in value):
+        texts = [text for pair in value for text in pair]
+        if all(isinstance(text, str) for text in texts):
+            return alternating(texts)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        return alternating(value)
+    return conversation(value, column, unread)
 
 
 def _side_by_side(turn: dict[str, Any]) -> list[dict[str, Any]]:
@@ -68,48 +110,65 @@ def _side_by_side(turn: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(turn, values, strict=True)) for values in zip(*lists, strict=True)]
 
 
-def is_too_deep(value: Any) -> bool:
-    """Whether turns stand in a list within a list, `[[{"role": …}]]`, where a list of turns belongs."""
-    value = parsed(value)
-    inner = next((part for part in value if isinstance(part, list)), None) if isinstance(value, list) else None
-    return inner is not None and (is_conversation(inner) or is_too_deep(inner))
+def _exchange(value: dict[str, Any], unread: Unread) -> Iterator[Message]:
+    """The two turns of a question with its answer, after a system prompt beside them."""
+    question, answer = exchange_keys(value) or ("", "")
+    rest = {key: part for key, part in value.items() if key not in (question, answer)}
+    system = rest.pop("system", None)
+    if isinstance(system, str) and system.strip():
+        yield {"role": "system", "content": system}
+    yield {"role": "user", "content": value[question]}
+    yield {"role": "assistant", "content": value[answer]} | _training(rest, "assistant")
+    _leave(rest, unread)
 
 
-def conversation(value: Any, column: str) -> list[Message]:
-    """The turns in a cell. Raises RowUnusable where a turn can't be read."""
-    value = parsed(value)
-    if isinstance(value, dict):
-        value = _side_by_side(value)
-    if not isinstance(value, list):
-        raise RowUnusable(a_cell_has_the_wrong_type, column=column, case="not turns", content=kind_of(value))
-    if not value:
-        raise RowUnusable(a_cell_is_empty, column=column)
-    if isinstance(value[0], list) and is_too_deep(value):
-        raise RowUnusable(a_cell_has_the_wrong_type, column=column, case="too deep")
-    return [_turn(turn, number, column) for number, turn in enumerate(value, 1)]
-
-
-def _turn(turn: Any, number: int, column: str) -> Message:
+def _turn(turn: Any, number: int, column: str, unread: Unread) -> Message:
     if isinstance(turn, dict) and len(turn) == 2:  # as nearly all are
         role, content = turn.get("role"), turn.get("content")
         if isinstance(content, str) and isinstance(role, str) and role in KEPT_ROLES:
             return {"role": role, "content": content}
     if not isinstance(turn, dict):
         raise RowUnusable(a_cell_has_the_wrong_type, column=column, case="turn", content=kind_of(turn), turn=number)
-    given = next((turn[key] for key in ROLE_KEYS if key in turn), None)
-    role = _role(given, number, column)
+    rest = dict(turn)  # what is read is taken out of it; what is left was not
+    role = _role(rest, number, column)
     message: Message = {"role": role if role != "call" else "assistant"}
-    calls = _calls(turn, role)
-    content = next((turn[key] for key in CONTENT_KEYS if key in turn), None) if role != "call" else None
+    calls = _calls(rest, role, unread)
+    key = next((key for key in CONTENT_KEYS if rest.get(key) is not None), None) if role != "call" else None
+    content = rest.pop(key) if key is not None else None
     if content is not None or not calls:
-        message["content"] = _content(content, number, message["role"], column)
+        message["content"] = _content(content, number, message["role"], column, unread)
     if calls:
         message["tool_calls"] = calls
-    message.update({key: turn[key] for key in KEPT if turn.get(key) is not None})
+    message |= {key: rest.pop(key) for key in KEPT_KEYS if rest.get(key) is not None}
+    message |= _training(rest, message["role"])
+    _leave(rest, unread)
     return message
 
 
-def _role(given: Any, number: int, column: str) -> str:
+def _leave(rest: dict[str, Any], unread: Unread, inside: str = "") -> None:
+    """Remember what is left of an object that was read, but for what is empty and what only numbers it."""
+    for key, value in rest.items():
+        if key not in NAMES_OF_A_TURN and value not in (None, "", [], {}):
+            unread.setdefault(f"{inside}{key}", value)
+
+
+def _training(rest: dict[str, Any], role: str) -> dict[str, int]:
+    """`weight` 0 where a turn is marked as not to be trained on. A mark that has no effect stays in `rest`, so that it is named."""
+    is_trained = True
+    for key in (*TRAINED_KEYS, *MASKED_KEYS):
+        mark = rest[key].strip().lower() if isinstance(rest.get(key), str) else rest.get(key)
+        is_off, is_on = mark in OFF, mark in ON
+        if key in MASKED_KEYS:
+            is_off, is_on = is_on, is_off
+        if is_off or (is_on and role == "assistant"):
+            del rest[key]
+            is_trained = is_trained and not is_off
+    return {} if is_trained or role != "assistant" else {"weight": 0}
+
+
+def _role(rest: dict[str, Any], number: int, column: str) -> str:
+    key = next((key for key in ROLE_KEYS if key in rest), None)
+    given = rest.pop(key) if key is not None else None
     if isinstance(given, dict):  # {"author": {"role": "user"}, …}
         given = given.get("role")
     role = ROLES.get(given.strip().lower()) if isinstance(given, str) else None
@@ -121,11 +180,11 @@ def _role(given: Any, number: int, column: str) -> str:
     )
 
 
-def _content(content: Any, number: int, role: str, column: str) -> str:
+def _content(content: Any, number: int, role: str, column: str, unread: Unread) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "".join(_part(part, number, column) for part in content)
+        return "".join(_part(part, number, column, unread) for part in content)
     if content is None:
         raise RowUnusable(a_turn_has_no_content, turn=number, column=column, role=role)
     if role == "tool" and isinstance(content, dict):
@@ -135,31 +194,55 @@ def _content(content: Any, number: int, role: str, column: str) -> str:
     )
 
 
-def _part(part: Any, number: int, column: str) -> str:
+def _part(part: Any, number: int, column: str, unread: Unread) -> str:
     if isinstance(part, str):
         return part
     is_object = isinstance(part, dict)
-    if is_object and isinstance(part.get("text"), str) and part.get("type", "text") in ("text", "input_text"):
+    if (
+        is_object
+        and isinstance(part.get("text"), str)
+        and part.get("type", "text") in ("text", "input_text", "output_text")
+    ):
+        _leave({key: value for key, value in part.items() if key not in ("type", "text")}, unread, "content.")
         return part["text"]
-    kind = part.get("type", "unknown") if is_object else kind_of(part)
+    kind = part.get("type", next(iter(part), "unknown")) if is_object else kind_of(part)
     raise RowUnusable(a_turn_holds_something_other_than_text, turn=number, column=column, kind=repr(kind))
 
 
-def _calls(turn: dict[str, Any], role: str) -> list[dict[str, Any]]:
+def _calls(rest: dict[str, Any], role: str, unread: Unread) -> list[dict[str, Any]]:
     """Tool calls with their arguments as an object, which is what chat templates expect."""
     if role == "call":
-        content = parsed(next((turn[key] for key in CONTENT_KEYS if key in turn), None))
+        key = next((key for key in CONTENT_KEYS if rest.get(key) is not None), "content")
+        content = parsed(rest.pop(key, None))
         calls = content if isinstance(content, list) else [content]
     else:
-        calls = parsed(turn.get("tool_calls")) or ([turn["function_call"]] if turn.get("function_call") else [])
-    return [_call(call) for call in calls if isinstance(call, dict)]
+        calls = parsed(rest.pop("tool_calls", None)) or []
+        single = rest.pop("function_call", None)
+        calls = calls or ([single] if single else [])
+    return [_call(call, unread) for call in calls if isinstance(call, dict)]
 
 
-def _call(call: dict[str, Any]) -> dict[str, Any]:
-    function = dict(call.get("function") or {key: call[key] for key in ("name", "arguments") if key in call})
-    function["arguments"] = parsed(function.get("arguments", {}))
-    identity = {key: call[key] for key in ("id",) if call.get(key) is not None}
-    return {**identity, "type": "function", "function": function}
+def _call(call: dict[str, Any], unread: Unread) -> dict[str, Any]:
+    rest = dict(call)
+    inner = rest.pop("function", None)
+    function = dict(inner) if isinstance(inner, dict) else {"name": inner} if isinstance(inner, str) else {}
+    for key in ("name", "arguments", "parameters"):
+        if key in rest:
+            function.setdefault(key, rest.pop(key))
+    arguments = function.pop("arguments", None)
+    if arguments is None:
+        arguments = function.pop("parameters", None)
+    identity = {key: rest.pop(key) for key in ("id",) if rest.get(key) is not None}
+    if rest.get("type") == "function":
+        del rest["type"]
+    _leave(rest, unread, "tool_calls.")
+    _leave({key: value for key, value in function.items() if key != "name"}, unread, "tool_calls.function.")
+    named = {"name": function["name"]} if "name" in function else {}
+    return {
+        **identity,
+        "type": "function",
+        "function": named | {"arguments": {} if arguments is None else parsed(arguments)},
+    }
 
 
 def spelling(value: Any) -> str:

@@ -16,7 +16,7 @@ from autotrain_llm.data.disk_examples import DiskExamples, DiskExamplesWriter, k
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.files import hub
 from autotrain_llm.data.files.locate import ALL_ROWS, Source, choose_split, locate
-from autotrain_llm.data.files.read import ColumnTypes, Stream, Table
+from autotrain_llm.data.files.read import ColumnTypes, Stream, Table, unwrapped
 from autotrain_llm.data.files.stream import open_table
 from autotrain_llm.data.formats.column_checks import (
     check_columns,
@@ -26,7 +26,7 @@ from autotrain_llm.data.formats.column_checks import (
     observe_unrecognised,
 )
 from autotrain_llm.data.formats.convert import Converter
-from autotrain_llm.data.formats.detect import ColumnMapping, Columns, recognise
+from autotrain_llm.data.formats.detect import ColumnMapping, Columns, recognise, wrappers
 from autotrain_llm.data.load.split import hold_out, possible_share, rows_to_hold_out
 from autotrain_llm.data.observations import Observations, findings_of
 from autotrain_llm.data.quality.exact_duplicates import check_duplicates, check_overlap
@@ -55,6 +55,7 @@ class _Reading:
     digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
     files: list[str] = field(default_factory=list)
     cut_short: bool = False
+    reported: frozenset[str] = frozenset()  # columns that a finding says are not used
 
 
 def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset:
@@ -70,10 +71,11 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
         raise Refused(observations.findings())
     with _no_garbage_collection():
         tables, valid_tables = _tables(reading)
-        mapping = _column_mapping(reading, tables, DATA_FLAG)
+        mapping, tables = _column_mapping(reading, tables, DATA_FLAG)
         if mapping is None:
             raise Refused(observations.findings())
-        train = _converted(reading, mapping, tables, DATA_FLAG)
+        converter = Converter(mapping, request, observations)
+        train = _converted(reading, converter, tables, DATA_FLAG)
     name = listed(table.file for table in tables)
     if not train:
         # Every row was left out: what was a warning about a row is now why nothing can be trained.
@@ -92,7 +94,10 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
         request.rows,
         eval_path=request.eval_path,
     )
-    _evaluation(reading, dataset, mapping, valid_tables)
+    converter.account.observe(name, reading.reported)
+    dataset.unused = converter.account.unused()
+    dataset.wrapper = tables[0].wrapper
+    _evaluation(reading, dataset, converter, valid_tables)
     if mapping.format == "prompt/completion/label" and len(dataset.train) > 1 and not observations.refused:
         labels = {example.label for example in dataset.train}
         if len(labels) == 1:
@@ -188,29 +193,41 @@ def _read_hub_split(
     return [hub.table_of(splits[split], f"{source.name}/{split}", most)]
 
 
-def _column_mapping(reading: _Reading, tables: list[Table], flag: str) -> ColumnMapping | None:
-    """The mapping of the tables' columns, or None with a finding."""
+def _column_mapping(reading: _Reading, tables: list[Table], flag: str) -> tuple[ColumnMapping | None, list[Table]]:
+    """The mapping of the tables' columns, or None with a finding; and the tables, without an object that wraps each row."""
     request, observations = reading.request, reading.observations
     columns = Columns(cells for table in tables for _, _, cells in table.first())
     name = listed(table.file for table in tables)
+    mapping = recognise(columns, request) if _has_named(columns, request) else None
+    if mapping is None or mapping.format == "text":
+        for wrapper in wrappers(columns):
+            inside = Columns(unwrapped(cells, wrapper) for cells in columns.rows)
+            inner = recognise(inside, request) if _has_named(inside, request) else None
+            if inner is not None and (mapping is None or inner.format != "text"):
+                columns, mapping = inside, inner
+                tables = [table.unwrapped(wrapper) for table in tables]
+                break
     if not check_named_columns(columns, request, name, observations, flag):
         check_header(columns, None, name, observations)
-        return None
-    mapping = recognise(columns, request)
+        return None, tables
     if not any(request.is_named(field) for field in COLUMN_FLAGS):
         check_header(columns, mapping, name, observations)
     if mapping is None:
         observe_unrecognised(columns, request, name, observations, flag)
-        return None
+        return None, tables
     check_columns(columns, mapping, name, observations)
     if flag == DATA_FLAG:
-        check_unused_half(columns, mapping, request, name, observations)
-    return mapping
+        reading.reported |= check_unused_half(columns, mapping, request, name, observations)
+    return mapping, tables
 
 
-def _converted(reading: _Reading, mapping: ColumnMapping, tables: list[Table], flag: str) -> Sequence[Example]:
+def _has_named(columns: Columns, request: DataRequest) -> bool:
+    """Whether all columns that the user named are there."""
+    return all(getattr(request, field) in columns.values for field in COLUMN_FLAGS if request.is_named(field))
+
+
+def _converted(reading: _Reading, converter: Converter, tables: list[Table], flag: str) -> Sequence[Example]:
     """The Examples of some tables: those of large files on disk, and all where any is large."""
-    converter = Converter(mapping, reading.request, reading.observations)
     examples: Sequence[Example]
     if any(isinstance(table.rows, Stream) for table in tables):
         most = reading.request.max_samples if flag == DATA_FLAG else None
@@ -245,7 +262,7 @@ def _on_disk(reading: _Reading, converter: Converter, tables: list[Table], most:
     return writer.stored()
 
 
-def _evaluation(reading: _Reading, dataset: Dataset, mapping: ColumnMapping, valid_tables: list[Table] | None) -> None:
+def _evaluation(reading: _Reading, dataset: Dataset, converter: Converter, valid_tables: list[Table] | None) -> None:
     """Fill the evaluation rows: from a data set of their own, a named split, or rows held out."""
     request, observations = reading.request, reading.observations
     if request.eval_path is not None:
@@ -255,7 +272,9 @@ def _evaluation(reading: _Reading, dataset: Dataset, mapping: ColumnMapping, val
         check_overlap(dataset.train, dataset.valid, EVAL_FLAG, observations)
     elif valid_tables is not None:
         with observations.about("valid_split"):
-            dataset.valid = _converted(reading, mapping, valid_tables, "--valid-split")
+            wrapped = dataset.wrapper
+            tables = [table.unwrapped(wrapped) if wrapped else table for table in valid_tables]
+            dataset.valid = _converted(reading, converter, tables, "--valid-split")
         dataset.valid_from = f"the split {request.valid_split}"
         if not dataset.valid:
             name, flag = listed(table.file for table in valid_tables), f"--valid-split {request.valid_split}"
@@ -294,9 +313,12 @@ def _from_eval_path(reading: _Reading, dataset: Dataset) -> Sequence[Example]:
         split = "train"
     tables = _read_split(reading, source, splits, split, "--valid-split", EVAL_FLAG, None)
     has_rows = any(table.first() for table in tables)
-    mapping = _column_mapping(reading, tables, EVAL_FLAG) if has_rows else None
-    valid = _converted(reading, mapping, tables, EVAL_FLAG) if mapping is not None else []
+    mapping, tables = _column_mapping(reading, tables, EVAL_FLAG) if has_rows else (None, tables)
+    valid: Sequence[Example] = []
     if mapping is not None:
+        converter = Converter(mapping, request, observations)
+        valid = _converted(reading, converter, tables, EVAL_FLAG)
+        converter.account.observe(listed(table.file for table in tables), reading.reported | dataset.unused.keys())
         dataset.valid_format = mapping.format
         if request.rows == "conversations" and (mapping.format == "text") != (dataset.format == "text"):
             formats = {"eval_format": mapping.format, "train_format": dataset.format}

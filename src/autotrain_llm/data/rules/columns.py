@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -130,6 +131,11 @@ def a_cell_is_empty(column: str, value: str = "", case: str = "") -> Iterator[Fi
         what = f"{shown(column)} is {value!r}, as pandas writes an empty cell"
     elif case == "nothing to answer":
         what, fix = f"{shown(column)} has no turn to answer", "delete the row"
+    elif case == "nothing to judge":
+        what, fix = (
+            f"{shown(column)} ends without an answer that the label could judge",
+            "add the answer, or delete the row",
+        )
     yield Finding(f"{what}; the row was left out", fix, DATA)
 
 
@@ -242,3 +248,100 @@ def half_of_each_row_is_not_used(file: str, named: str, prompt: str, answer: str
         changes={"text_column": None},
         otherwise=f"and {shown(prompt)} is answered with {shown(answer)}",
     )
+
+
+# -- what no part of a row is made of ------------------------------------------------------------------------------------------
+
+
+NOTED = '{"prompt": "One?", "completion": "Yes.", "note": "It is easy."}\n{"prompt": "Two?", "completion": "No.", "note": "It is hard."}\n'
+
+
+@rule(
+    "D181",
+    WARNING,
+    example=of_flags("", "--context-columns note", NOTED),
+)
+def columns_are_not_used(file: str, columns: Mapping[str, Any], has_prompt: bool) -> Iterator[Finding]:
+    """Columns of text, lists or objects that differ between rows, and that no part of a training row is made of.
+
+    Why: by their names they are neither prompt nor answer, so the model never sees them; they may be what it needs to answer.
+    Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`. What only identifies or files a row (an id, a
+    link, a language, a category), and what stands in the row already, is not reported.
+    """
+    named = ", ".join(f"{shown(name)} ({_example(value)})" for name, value in columns.items())
+    names = ",".join(columns)
+    names = f"'{names}'" if " " in names else names
+    many = len(columns) > 1
+    before = "the prompt" if has_prompt else "the text"
+    fix = f"--context-columns {names} puts {'them' if many else 'it'} before {before}; --ignore-columns {names} if {'they are' if many else 'it is'} to be left out"
+    message = f"{file}: {'columns that are' if many else 'a column that is'} not used: {named}"
+    yield Finding(message, fix, ("context_columns", "ignore_columns"), file=file)
+
+
+def _example(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return f"{text[:40]!r}…" if len(text) > 40 else repr(text)
+
+
+@rule(
+    "D182",
+    WARNING,
+    example=of_rows(
+        '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello", "mood": "glad"}]}\n',
+        '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}\n',
+        flags=" --chat-template chatml",
+    ),
+)
+def a_key_is_not_used(column: str, key: str, value: str) -> Iterator[Finding]:
+    """A key inside a cell, such as one of a turn, that nothing reads.
+
+    Why: a turn is made of its role, its content, its thoughts and its tool calls; marks such as `loss` or `weight` say whether it is trained on.
+    Fix: write what it says into the content, or remove the key.
+    """
+    what = f"the key {shown(key)} in {shown(column)} is not used ({value!r})"
+    yield Finding(what, "write it into the content if the model has to see it, or remove the key", DATA)
+
+
+@rule(
+    "D183",
+    WARNING,
+    example=of_rows('{"prompt": "One?", "completion": {"a": 1}}\n' * 2, ANSWERS),
+)
+def a_value_is_written_as_json(column: str, value: str) -> Iterator[Finding]:
+    """A list or an object stands where a text belongs, and is written as JSON.
+
+    Why: a model reads text only; JSON is the form that loses nothing.
+    Fix: write it as the text that the model has to read or answer, if that is another.
+    """
+    what = f"{shown(column)} is a list or an object and is written as JSON: {value}"
+    yield Finding(what, "write it as text if the model has to read or answer it in another form", DATA)
+
+
+@rule(
+    "D184",
+    WARNING,
+    example=of_rows(
+        '{"prompt": "One?", "completion": "Yes.", "history": [1, 2]}\n' + ANSWERS,
+        ANSWERS,
+        flags=" --chat-template chatml",
+    ),
+)
+def a_part_of_the_prompt_can_not_be_read(column: str, case: str, content: str = "") -> Iterator[Finding]:
+    """A history, tools or another part of the prompt in a form that can't be read. The row is left out.
+
+    Why: without it the answer would be trained on with another prompt.
+    Fix: a history is a list of turns, of [question, answer] pairs, or of texts by turns; tools are a list of objects.
+    """
+    match case:
+        case "history":
+            what = f"{shown(column)} is {content} that is no list of turns"
+            fix = f"write it as {LIST_OF_TURNS}, or as [[question, answer], …]"
+        case "tools":
+            what, fix = (
+                f"{shown(column)} is {content} that is no list of tools",
+                'write it as [{"type": "function", "function": {…}}]',
+            )
+        case _:
+            what = f"{shown(column)} belongs into the prompt, and the row has no turn of the user for it"
+            fix = "add that turn, or delete the row"
+    yield Finding(f"{what}; the row was left out", fix, DATA)

@@ -112,6 +112,26 @@ def turns_are_in_an_unusual_order(case: str, turn: int = 0, who: str = "") -> It
     yield Finding(what, fix, DATA)
 
 
+@rule(
+    "D185",
+    WARNING,
+    example=of_rows(
+        '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}], "loss_mask": [0, 1, 1]}\n'
+        + CHAT,
+        CHAT,
+        flags=VICUNA,
+    ),
+)
+def a_turn_mask_does_not_fit(column: str, items: int, turns: int) -> Iterator[Finding]:
+    """A mask beside the turns says for each whether it is trained on, and has another number of items. The row is left out.
+
+    Why: it can't be told which turns it means.
+    Fix: one 0 or 1 for each turn, or for each turn of the assistant.
+    """
+    what = f"{column} has {items} items for {turns} turns; the row was left out"
+    yield Finding(what, "give it one 0 or 1 for each turn, or for each turn of the assistant", DATA)
+
+
 # -- finding a template ----------------------------------------------------------------------------------------------------
 
 

@@ -269,10 +269,10 @@ def an_object_has_the_same_key_twice(key: str, file: str = "") -> Iterator[Findi
 
 @rule("D138", WARNING, example=of_rows(TWO, "One.\nTwo.\n", name="rows.txt"))
 def a_text_file_holds_json_objects(file: str, first: str, renamed: str) -> Iterator[Finding]:
-    """A plain text file whose lines are JSON objects.
+    """A plain text file that is a JSON document of rows, or whose lines are JSON objects. It is read as JSON.
 
-    Why: by its name it is plain text, so the braces and keys would be trained on as text.
-    Fix: rename it to `.jsonl`.
+    Why: by its name it is plain text, and its braces and keys would be trained on.
+    Fix: rename it to `.jsonl`, or to `.json` if it is one document.
     """
-    message = f"{file} is read as plain text because of its name, but its lines are JSON objects ({first}…): braces and keys are trained on"
+    message = f"{file} is plain text by its name, but holds JSON ({first}…): it is read as rows with columns"
     yield Finding(message, f"mv {file} {renamed}, and give that as --data-path", DATA, file=file, row=1)

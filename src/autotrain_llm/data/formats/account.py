@@ -1,0 +1,119 @@
+"""The account of each row: what of it no part of the training row is made of. Columns and keys that are text, lists or objects are named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from autotrain_llm.data.example import Example
+from autotrain_llm.data.files.read import LOOKED_AT
+from autotrain_llm.data.formats.cells import Cells, is_empty
+from autotrain_llm.data.formats.column_names import CHOSEN, COMPLETION, LABEL, REJECTED, WEIGHT, files_the_row
+from autotrain_llm.data.formats.detect import ColumnMapping
+from autotrain_llm.data.observations import Observations
+from autotrain_llm.data.request import DataRequest
+from autotrain_llm.data.rules.columns import a_key_is_not_used, a_value_is_written_as_json, columns_are_not_used
+from autotrain_llm.data.turns import ROLE_KEYS
+from autotrain_llm.data.wording import plain
+
+ANSWERS = frozenset((*COMPLETION, *CHOSEN, *REJECTED))
+
+
+@dataclass(slots=True)
+class _UnreadColumn:
+    """A column that is not read: its first value, and what was true of all values so far."""
+
+    first: Any
+    differs: bool = False
+    files_rows: bool = True
+    repeats_row: bool = True
+
+
+class ColumnAccount:
+    """What was not read in the rows of one data set."""
+
+    def __init__(self, mapping: ColumnMapping, request: DataRequest, observations: Observations) -> None:
+        self.mapping, self.request, self.observations = mapping, request, observations
+        self.used = frozenset(mapping.columns.values())
+        self.rows = 0
+        self._unread: dict[str, _UnreadColumn] = {}
+
+    def add(self, example: Example, cells: Cells) -> None:
+        """One row that was converted."""
+        self.rows += 1
+        if len(cells.taken) < len(cells.columns):
+            for role in cells.columns.keys() - cells.taken:
+                self._look(cells.columns[role], cells, example)
+        for name in cells.row:
+            if name not in self.used:
+                self._look(name, cells, example)
+        for column in cells.as_json:
+            text = str(cells.row.get(column))
+            self.observations.row(a_value_is_written_as_json, example, ("JSON", column), column=column, value=text[:60])
+        for column, unread in cells.unread.items():
+            for key, value in unread.items():
+                facts = {"column": column, "key": key, "value": str(value)[:40]}
+                self.observations.row(a_key_is_not_used, example, ("key", column, key), **facts)
+
+    def _look(self, name: str, cells: Cells, example: Example) -> None:
+        value = cells.row.get(name)
+        if is_empty(value):
+            return
+        unread = self._unread.get(name)
+        if unread is None:
+            unread = self._unread[name] = _UnreadColumn(value)
+        elif not unread.differs:
+            unread.differs = value != unread.first
+        if self.rows <= LOOKED_AT:
+            unread.files_rows = unread.files_rows and files_the_row(name, value)
+            unread.repeats_row = unread.repeats_row and _is_in_row(value, example)
+
+    def unused(self) -> dict[str, str]:
+        """Every column that is not read, with the reason."""
+        return {name: self._reason(name, column) for name, column in self._unread.items()}
+
+    def _reason(self, name: str, column: _UnreadColumn) -> str:
+        """`not used` where that has to be said; else why it hasn't."""
+        request = self.request
+        if name in request.ignored_columns:
+            return "ignored"
+        if request.keeps_columns:
+            return "for the reward function"
+        is_judgement = plain(name) in (*LABEL, *WEIGHT) and isinstance(column.first, bool | int | float)
+        if request.rows == "prompts" and (plain(name) in ANSWERS or is_judgement):
+            return "an answer"
+        if self.mapping.format == "chosen answers" and plain(name) in REJECTED:
+            return "a rejected answer"
+        if not isinstance(column.first, str | list | dict) and not is_judgement:
+            return "no text"
+        if column.repeats_row and not is_judgement:
+            return "repeats the row"
+        if column.files_rows and not is_judgement:
+            return "files the row"
+        return "not used" if column.differs or self.rows == 1 else "the same in each row"
+
+    def observe(self, file: str, already: frozenset[str] = frozenset()) -> None:
+        """Report the columns that are not used, but for those that were reported already."""
+        unused = [name for name, reason in self.unused().items() if reason == "not used" and name not in already]
+        if unused:
+            columns = {name: self._unread[name].first for name in unused}
+            self.observations.add(
+                columns_are_not_used, file=file, columns=columns, has_prompt=self.mapping.format != "text"
+            )
+
+
+def _is_in_row(value: Any, example: Example) -> bool:
+    """Whether every text in a value stands in the row already."""
+    texts = [text.strip() for text in _texts(value)]
+    if not texts:
+        return False
+    row = "\n".join(example.strings())
+    return all(text in row for text in texts)
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for key, part in value.items() if key not in ROLE_KEYS for text in _texts(part)]
+    if isinstance(value, list):
+        return [text for part in value for text in _texts(part)]
+    return [] if value is None else [str(value)]

@@ -1,0 +1,103 @@
+"""Cells of a row as text, and which roles and keys of the row were read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from autotrain_llm.data.files.read import Row
+from autotrain_llm.data.formats.messages import Unread
+from autotrain_llm.data.observations import RowUnusable
+from autotrain_llm.data.rules.columns import a_cell_has_the_wrong_type, a_cell_is_empty, a_cell_is_null
+from autotrain_llm.data.turns import is_too_deep, parsed
+from autotrain_llm.data.wording import kind_of, shown
+
+UNSEEN = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
+NOT_A_NUMBER = ("nan", "NaN")
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing: spaces, and letters that take no room."""
+    return not text or text.isspace() or not text.strip().strip(UNSEEN).strip()
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a cell holds nothing: null, no text, no items, or NaN, as pandas writes an empty cell."""
+    if isinstance(value, str):
+        return is_blank(value) or value in NOT_A_NUMBER
+    return value is None or value == [] or value == {} or value != value
+
+
+class Cells:
+    """The cells of one row by role. Reading a role takes it, so that what no format reads can be told.
+
+    `as_json` are columns whose list or object was written as JSON; `unread` are keys inside cells that were not read.
+    """
+
+    __slots__ = ("as_json", "columns", "row", "taken", "unread")
+
+    def __init__(self, row: Row, columns: Mapping[str, str]) -> None:
+        self.row, self.columns = row, columns
+        self.taken: set[str] = set()
+        self.as_json: list[str] = []
+        self.unread: dict[str, Unread] = {}
+
+    def __contains__(self, role: str) -> bool:
+        return role in self.columns
+
+    def take(self, role: str) -> Any:
+        """What stands in the column of a role; None where it has none, or the cell is empty."""
+        self.taken.add(role)
+        value = self.row.get(self.columns[role]) if role in self.columns else None
+        return None if is_empty(value) else value
+
+    def text(self, role: str, *, is_prompt: bool = False) -> str:
+        """The text of a cell that has to hold some. Raises RowUnusable for an empty one, and for a list or an object as a prompt."""
+        column = self.columns[role]
+        value = self.row.get(column)
+        self.taken.add(role)
+        if isinstance(value, str):
+            if is_blank(value):
+                raise RowUnusable(a_cell_is_empty, column=column)
+            if value in NOT_A_NUMBER:
+                raise RowUnusable(a_cell_is_empty, column=column, value=value)
+            return value
+        if is_empty(value) and not isinstance(value, list | dict):
+            raise self.missing(column)
+        if is_too_deep(value):
+            raise RowUnusable(a_cell_has_the_wrong_type, column=shown(column), case="too deep")
+        if is_prompt and isinstance(value, list | dict | bytes):
+            raise RowUnusable(a_cell_has_the_wrong_type, column=shown(column), case="not text", content=kind_of(value))
+        return self.written(value, column)
+
+    def optional(self, role: str) -> str:
+        """The text of a cell that may be absent or empty."""
+        value = self.take(role)
+        return "" if value is None else self.written(value, self.columns[role])
+
+    def written(self, value: Any, column: str) -> str:
+        """A value as text: numbers and booleans as JSON writes them, and lists and objects as JSON."""
+        if isinstance(value, str):
+            return value
+        if isinstance(value, bytes):
+            raise RowUnusable(a_cell_has_the_wrong_type, column=shown(column), case="not text", content=kind_of(value))
+        if isinstance(value, list | dict):
+            self.as_json.append(column)
+        elif not isinstance(value, bool | int | float):
+            return str(value)
+        return json.dumps(value, ensure_ascii=False, default=str)
+
+    def unread_in(self, role: str) -> Unread:
+        """Where a reader of this cell leaves the keys that it doesn't read."""
+        return self.unread.setdefault(self.columns[role], {})
+
+    def parsed(self, role: str) -> Any:
+        """A list or object, also where it is written as text."""
+        return parsed(self.take(role))
+
+    def missing(self, column: str) -> RowUnusable:
+        """A cell that has to hold something: null, or not even there, as where rows of two shapes are in one file."""
+        if column in self.row or not self.row:
+            return RowUnusable(a_cell_is_null, column=column)
+        return RowUnusable(a_cell_is_null, "missing", column=column, case="missing", there=list(self.row))

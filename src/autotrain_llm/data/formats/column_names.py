@@ -1,0 +1,231 @@
+"""The names under which columns of each role are usual. Names are compared without case, and with `_` for spaces and dashes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from autotrain_llm.data.wording import plain
+
+MESSAGES = (
+    "messages", "conversations", "conversation", "chat", "dialogue", "dialog", "dialogs", "dialogues", "turns", "utterances",
+    "contents", "history"
+)  # fmt: skip
+TEXT = ("text", "content", "document", "body", "article", "story", "passage", "code", "raw_content", "sentence")
+PROMPT = (
+    "prompt", "question", "query", "instruction", "input", "problem", "user", "human", "source", "request", "input_text",
+    "context"
+)  # fmt: skip
+COMPLETION = (
+    "completion", "response", "answer", "output", "target", "solution", "reply", "assistant", "gpt", "target_text",
+    "output_text", "answers", "generation"
+)  # fmt: skip
+CHOSEN = (
+    "chosen", "chosen_response", "response_chosen", "chosen_text", "preferred", "preferred_output", "accepted", "winner",
+    "good", "better", "positive", "response_j", "answer_chosen", "response", "completion", "answer", "output"
+)  # fmt: skip
+REJECTED = (
+    "rejected", "rejected_response", "response_rejected", "rejected_text", "dispreferred", "non_preferred_output", "loser",
+    "bad", "worse", "negative", "response_k", "answer_rejected", "rejected_answer"
+)  # fmt: skip
+LABEL = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
+QUESTIONS = ("prompt", "question", "query", "instruction", "problem", "user", "human", "request")
+TOKENISED = ("input_ids", "labels", "attention_mask", "token_ids")
+
+# What belongs to a prompt beside the question.
+SYSTEM = (
+    "system", "system_prompt", "system_message", "system_instruction", "systeminstruction", "system_content", "system_text",
+    "sys_prompt", "sys"
+)  # fmt: skip
+HISTORY = (
+    "history", "chat_history", "conversation_history", "dialog_history", "dialogue_history", "message_history",
+    "previous_messages", "previous_turns", "past_turns"
+)  # fmt: skip
+TOOLS = ("tools", "functions", "available_tools", "tool_definitions", "function_definitions")
+INPUT = ("input", "inputs", "instruction_input", "input_context")
+CONTEXT = (
+    "context", "contexts", "ctx", "ctxs", "context_text", "passage", "passages", "document", "documents", "docs", "article",
+    "paragraph", "paragraphs", "background", "evidence", "knowledge", "references", "retrieved", "retrieved_documents",
+    "search_results", "table", "schema", "sql_context", "story", "text", "body", "premise", "image_caption", "facts"
+)  # fmt: skip
+CHOICES = ("choices", "options", "candidates", "endings", "answer_choices", "multiple_choice_targets")
+# One column for each choice: A, B, C …, option_a …, choice1 …, ending0 ….
+ONE_CHOICE = re.compile(r"(?:(?:option|choice|opt|op|ending|sol)_?)?([a-h]|\d)\Z")
+# A mask beside the turns: whether each is trained on.
+TURN_MASK = ("loss_mask", "train_mask", "turn_mask", "loss_masks")
+WEIGHT = ("weight", "weights", "sample_weight", "loss_weight", "loss_scale")
+
+# Where a row is from and how it is filed, and not what a model learns.
+METADATA = frozenset(
+    [
+        "id",
+        "ids",
+        "_id",
+        "uid",
+        "uuid",
+        "guid",
+        "idx",
+        "index",
+        "key",
+        "row",
+        "row_id",
+        "row_idx",
+        "qid",
+        "pid",
+        "question_id",
+        "prompt_id",
+        "conversation_id",
+        "message_id",
+        "example_id",
+        "sample_id",
+        "problem_id",
+        "task_id",
+        "doc_id",
+        "document_id",
+        "user_id",
+        "session_id",
+        "thread_id",
+        "chat_id",
+        "record_id",
+        "item_id",
+        "hash",
+        "sha",
+        "sha256",
+        "md5",
+        "url",
+        "urls",
+        "uri",
+        "link",
+        "links",
+        "source",
+        "sources",
+        "source_url",
+        "src",
+        "dataset",
+        "dataset_name",
+        "data_source",
+        "origin",
+        "provenance",
+        "corpus",
+        "split",
+        "subset",
+        "config",
+        "lang",
+        "language",
+        "languages",
+        "locale",
+        "date",
+        "datetime",
+        "created",
+        "created_at",
+        "created_utc",
+        "updated",
+        "updated_at",
+        "timestamp",
+        "time",
+        "year",
+        "author",
+        "authors",
+        "user_name",
+        "username",
+        "annotator",
+        "annotator_id",
+        "model",
+        "model_name",
+        "models",
+        "generator",
+        "engine",
+        "license",
+        "licence",
+        "category",
+        "categories",
+        "subcategory",
+        "sub_category",
+        "topic",
+        "topics",
+        "subtopic",
+        "domain",
+        "subject",
+        "subjects",
+        "field",
+        "tag",
+        "tags",
+        "label",
+        "labels",
+        "keywords",
+        "type",
+        "types",
+        "kind",
+        "task",
+        "tasks",
+        "task_type",
+        "task_name",
+        "question_type",
+        "answer_type",
+        "difficulty",
+        "level",
+        "grade",
+        "score",
+        "scores",
+        "rating",
+        "ratings",
+        "quality",
+        "version",
+        "meta",
+        "metadata",
+        "meta_data",
+        "info",
+        "extra_info",
+        "file",
+        "files",
+        "file_name",
+        "filename",
+        "path",
+        "filepath",
+        "repo",
+        "repo_name",
+        "repository",
+        "truncated_cells",
+        "num_tokens",
+        "token_count",
+        "n_tokens",
+        "length",
+        "word_count",
+        "char_count",
+        "stars",
+        "likes",
+        "upvotes",
+        "score_chosen",
+        "score_rejected",
+        "language_code",
+        "lang_id",
+        "toxicity",
+        "is_toxic",
+        "nsfw",
+        "perplexity",
+        "finish_reason",
+        "stop_reason",
+        "temperature",
+        "seed",
+    ]
+)
+SHORT = 120  # characters of a text that files a row
+INSIDE = frozenset((*SYSTEM, *HISTORY, *TOOLS, *INPUT, *CONTEXT, *CHOICES, *QUESTIONS, *COMPLETION, *MESSAGES)) - {
+    "source",
+    "text",
+}
+
+
+def files_the_row(name: str, value: Any) -> bool:
+    """Whether a column only identifies or files a row: by its name, or because the value looks like an id, a path or a code."""
+    if isinstance(value, str):
+        if plain(name) in METADATA:
+            return len(value) <= SHORT
+        is_word = value.isascii() and not any(map(str.isspace, value))
+        return is_word and any(not character.isalpha() for character in value)
+    if plain(name) not in METADATA:
+        return False
+    if isinstance(value, dict) and any(plain(str(key)) in INSIDE for key in value):
+        return False
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return all(not isinstance(part, str | list | dict) or files_the_row(name, part) for part in parts)

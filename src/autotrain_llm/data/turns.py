@@ -1,0 +1,106 @@
+"""What turns of a conversation look like: the keys that they are written with, and whether a value is made of them."""
+
+from __future__ import annotations
+
+import ast
+import json
+from typing import Any
+
+ROLE_KEYS = ("role", "from", "speaker", "author")
+CONTENT_KEYS = ("content", "value", "text", "message", "parts")
+ROLES = {
+    "user": "user", "human": "user", "prompter": "user", "customer": "user", "question": "user",
+    "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant",
+    "ai": "assistant", "bard": "assistant", "bing": "assistant", "answer": "assistant",
+    "system": "system", "developer": "system",
+    "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool",
+    "function_call": "call", "tool_call": "call",
+}  # fmt: skip
+CALL_KEYS = ("tool_calls", "function_call")
+# Given to the chat template as they are.
+THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning")
+KEPT_KEYS = ("name", "tool_call_id", *THOUGHT_KEYS)
+# Whether a turn is trained on, as different tools write it; `masked` says the opposite.
+TRAINED_KEYS = ("loss", "train", "trainable", "weight")
+MASKED_KEYS = ("masked", "mask")
+TURN_KEYS = frozenset((*ROLE_KEYS, *CONTENT_KEYS, *CALL_KEYS, *KEPT_KEYS, *TRAINED_KEYS, *MASKED_KEYS))
+# A question with its answer in one object, `{"human": "…", "assistant": "…"}`.
+QUESTION_KEYS = ("human", "user", "question", "query", "prompt", "instruction", "input")
+ANSWER_KEYS = ("assistant", "gpt", "bot", "model", "answer", "response", "output", "completion")
+
+
+def parsed(value: Any) -> Any:
+    """A list or object written into a text cell, as JSON or as Python writes it; anything else as it is."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return value
+
+
+def is_turn(value: Any) -> bool:
+    """Whether this is one turn of a conversation."""
+    return (
+        isinstance(value, dict)
+        and any(key in value for key in ROLE_KEYS)
+        and any(key in value for key in (*CONTENT_KEYS, "tool_calls"))
+    )
+
+
+def exchange_keys(value: Any) -> tuple[str, str] | None:
+    """The keys of a question and its answer, where an object holds one of each and no role."""
+    if not isinstance(value, dict) or any(key in value for key in ROLE_KEYS):
+        return None
+    questions = [key for key in QUESTION_KEYS if isinstance(value.get(key), str)]
+    answers = [key for key in ANSWER_KEYS if isinstance(value.get(key), str)]
+    return (questions[0], answers[0]) if len(questions) == len(answers) == 1 else None
+
+
+def is_conversation(value: Any) -> bool:
+    """Whether this is a list of turns or of exchanges, a single turn, or an object that holds turns under `messages`."""
+    if isinstance(value, dict) and isinstance(value.get("messages"), list):
+        value = value["messages"]
+    if isinstance(value, list):
+        return any(is_turn(turn) or exchange_keys(turn) is not None for turn in value)
+    return is_turn(value)
+
+
+def is_written_conversation(value: Any) -> bool:
+    """Whether a text cell holds turns and nothing else: each has a role that is known, and only keys of turns."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return False
+    content = parsed(value)
+    if isinstance(content, dict) and not is_turn(content):
+        content = content.get("messages")
+    turns = content if isinstance(content, list) else [content]
+    return bool(turns) and all(_is_plain_turn(turn) for turn in turns)
+
+
+def is_plain_conversation(value: Any) -> bool:
+    """Whether this is a list of turns that have nothing but keys of turns, and roles that are known."""
+    return isinstance(value, list) and bool(value) and all(_is_plain_turn(turn) for turn in value)
+
+
+def _is_plain_turn(turn: Any) -> bool:
+    if not is_turn(turn):
+        return exchange_keys(turn) is not None
+    role = next(turn[key] for key in ROLE_KEYS if key in turn)
+    roles = role if isinstance(role, list) else [role]  # an object of columns
+    return set(turn) <= TURN_KEYS and all(isinstance(role, str) and role.strip().lower() in ROLES for role in roles)
+
+
+def is_too_deep(value: Any) -> bool:
+    """Whether turns stand in a list within a list, `[[{"role": …}]]`, where a list of turns belongs."""
+    value = parsed(value)
+    inner = next((part for part in value if isinstance(part, list)), None) if isinstance(value, list) else None
+    return inner is not None and (is_conversation(inner) or is_too_deep(inner))
+
+
+def is_alternating(value: Any) -> bool:
+    """Whether this is a list of texts, as question and answer by turns."""
+    return isinstance(value, list) and len(value) > 1 and all(isinstance(part, str) for part in value)

@@ -1,0 +1,302 @@
+"""Nothing in a row is dropped without a word: whatever is added to a row is in what the model reads, or a finding names it."""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from autotrain_llm.data.formats.column_names import CHOICES, CONTEXT, HISTORY, INPUT, SYSTEM, TOOLS
+from autotrain_llm.data.load.open import open_data
+from autotrain_llm.data.request import DataRequest
+from autotrain_llm.declare.finding import Refused
+
+USER, ANSWER = {"role": "user", "content": "Where is it?"}, {"role": "assistant", "content": "It is over there."}
+BAD = {"role": "assistant", "content": "I don't know that."}
+SHAREGPT = [{"from": "human", "value": "Where is it?"}, {"from": "gpt", "value": "Over there."}]
+FORMATS = {
+    "text": {"text": "A house stands by the sea."},
+    "messages": {"messages": [USER, ANSWER]},
+    "sharegpt": {"conversations": SHAREGPT},
+    "exchanges": {"conversation": [{"human": "Where is it?", "assistant": "Over there."}]},
+    "alpaca": {"instruction": "Where is it?", "input": "The house.", "output": "Over there."},
+    "pair": {"prompt": "Where is it?", "completion": "Over there."},
+    "pair of turns": {"prompt": [USER], "completion": [ANSWER]},
+    "question": {"question": "Where is it?", "answer": "Over there."},
+    "preference": {"prompt": "Where is it?", "chosen": "Over there.", "rejected": "I don't know."},
+    "preference of turns": {"chosen": [USER, ANSWER], "rejected": [USER, BAD]},
+    "labelled": {"prompt": "Where is it?", "completion": "Over there.", "label": True},
+    "judged": {"messages": [USER, ANSWER], "label": True},
+    "prompts": {"prompt": "Where is the house by the sea?"},
+}
+READS = {
+    "generic": ("documents", "text messages sharegpt exchanges alpaca pair question preference"),
+    "sft": (
+        "conversations",
+        "text messages sharegpt exchanges alpaca pair question preference preference_of_turns pair_of_turns",
+    ),
+    "dpo": ("preferences", "preference preference_of_turns"),
+    "kto": ("preferences", "preference labelled judged"),
+    "reward": ("scored", "preference preference_of_turns"),
+    "ppo": ("prompts", "prompts messages sharegpt pair question alpaca"),
+}
+CASES = [(trainer, name.replace("_", " ")) for trainer, (_, names) in READS.items() for name in names.split()]
+MARK = "zebra number"  # of words, and in no other part of a row
+UNKNOWN = ("note", "hint", "extra text", "Explanation", "persona", "reference_notes", "x1", "thoughts")
+VALUES = {
+    "text": lambda n: f"{MARK} {n}",
+    "texts": lambda n: [f"{MARK} {n}", "one more"],
+    "object": lambda n: {"inner": f"{MARK} {n}", "other": 5},
+    "objects": lambda n: [{"inner": f"{MARK} {n}"}],
+    "system object": lambda n: {"role": "system", "content": f"{MARK} {n}"},
+    "pairs": lambda n: [[f"{MARK} {n}", "Yes."]],
+    "turns": lambda n: [{"role": "user", "content": f"{MARK} {n}"}, {"role": "assistant", "content": "Yes."}],
+    "tools": lambda n: json.dumps([{"type": "function", "function": {"name": f"{MARK} {n}"}}]),
+}
+
+
+def made(folder, trainer, rows, **wanted):
+    """What the model reads of some rows, and everything that is reported about them."""
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    try:
+        dataset = open_data(DataRequest(str(path), READS[trainer][0], trainer=trainer, **wanted))
+    except Refused as refused:
+        return None, " ".join(finding.message for finding in refused.findings)
+    return [forms(example) for example in dataset.train], " ".join(finding.message for finding in dataset.findings)
+
+
+def forms(example):
+    """The forms of a row that can be rendered: turns for a chat template, and text where there is none."""
+    plain = [
+        part for part in (example.prompt, example.completion, example.chosen, example.rejected, example.text) if part
+    ]
+    both = [[example.messages], plain] if example.messages and plain else [[example.messages, *plain]]
+    return [json.dumps([form, example.tools], ensure_ascii=False) for form in both]
+
+
+def is_used_or_named(forms_of_rows, report, name):
+    if forms_of_rows is None:
+        return name in report
+    return name in report or all(f"{MARK} {n}" in form for n, row in enumerate(forms_of_rows) for form in row)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    case=st.sampled_from(CASES),
+    name=st.sampled_from((*SYSTEM, *HISTORY, *TOOLS, *INPUT, *CONTEXT, *CHOICES, *UNKNOWN)),
+    value=st.sampled_from(sorted(VALUES)),
+)
+def test_a_column_that_is_added_is_used_or_named(tmp_path, case, name, value):
+    trainer, format_name = case
+    row = FORMATS[format_name]
+    if name in row:
+        return
+    rows = [{**row, name: VALUES[value](n)} for n in range(3)]
+    assert is_used_or_named(*made(tmp_path, trainer, rows), name)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    case=st.sampled_from(
+        [case for case in CASES if "turns" in case[1] or case[1] in ("messages", "sharegpt", "exchanges", "judged")]
+    ),
+    name=st.sampled_from((*UNKNOWN, "emotion", "train_detail", "annotations", "images", "feedback")),
+    value=st.sampled_from(sorted(VALUES)),
+    turn=st.integers(0, 1),
+)
+def test_a_key_that_is_added_to_a_turn_is_used_or_named(tmp_path, case, name, value, turn):
+    trainer, format_name = case
+    rows = []
+    for n in range(3):
+        row = json.loads(json.dumps(FORMATS[format_name]))
+        column = next(name for name, cell in row.items() if isinstance(cell, list))
+        row[column][turn % len(row[column])][name] = VALUES[value](n)
+        rows.append(row)
+    assert is_used_or_named(*made(tmp_path, trainer, rows), name)
+
+
+@pytest.mark.parametrize("trainer", READS)
+def test_a_context_stands_before_the_question_in_every_trainer(trainer, tmp_path):
+    row = FORMATS["preference" if trainer in ("dpo", "kto", "reward") else "question"]
+    rows = [{**row, "context": f"{MARK} {n}", "system": "Be brief."} for n in range(3)]
+    forms_of_rows, report = made(tmp_path, trainer, rows)
+    assert report == ""
+    assert all(
+        form.index("Be brief.") < form.index(MARK) < form.index("Where is it?") for row in forms_of_rows for form in row
+    )
+
+
+def test_columns_that_are_named_as_ignored_are_neither_used_nor_reported(tmp_path):
+    rows = [{**FORMATS["question"], "context": f"{MARK} {n}", "note": f"{MARK} {n}"} for n in range(3)]
+    forms_of_rows, report = made(tmp_path, "sft", rows, ignored_columns=("context", "note"))
+    assert report == "" and MARK not in str(forms_of_rows)
+    forms_of_rows, report = made(tmp_path, "sft", rows, context_columns=("note",), ignored_columns=("context",))
+    assert report == "" and forms_of_rows[0][0].count(MARK) == 1
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"id": "a-1", "source": "web page", "url": "https://example.org/1", "lang": "en", "category": "open_qa"},
+        {"idx": 5, "score": 0.5, "is_good": True, "meta": {"origin": "forum", "votes": 3}, "tags": ["a", "b"]},
+        {"hash": "9f86d081884c7d65", "created_at": "2024-01-01 10:00", "model": "gpt 4", "empty": "", "none": None},
+        {"copy": "Where is it?"},
+    ],
+)
+@pytest.mark.parametrize("trainer", ["sft", "dpo", "ppo"])
+def test_what_only_files_a_row_draws_nothing(extra, trainer, tmp_path):
+    row = FORMATS["preference" if trainer == "dpo" else "question"]
+    rows = [
+        {**row, **{name: f"{value}{n}" if name in ("id", "url", "hash") else value for name, value in extra.items()}}
+        for n in range(3)
+    ]
+    assert made(tmp_path, trainer, rows)[1] == ""
+
+
+HISTORIES = {
+    "pairs": [["Open?", "From nine."]],
+    "turns": [{"role": "user", "content": "Open?"}, {"role": "assistant", "content": "From nine."}],
+    "sharegpt": [{"from": "human", "value": "Open?"}, {"from": "gpt", "value": "From nine."}],
+    "exchanges": [{"user": "Open?", "assistant": "From nine."}],
+    "flat": ["Open?", "From nine."],
+    "JSON": json.dumps([["Open?", "From nine."]]),
+}
+
+
+@pytest.mark.parametrize("shape", HISTORIES)
+@pytest.mark.parametrize(
+    ("trainer", "format_name"), [("sft", "pair"), ("sft", "alpaca"), ("dpo", "preference"), ("ppo", "prompts")]
+)
+def test_a_history_in_any_shape_comes_before_the_question(shape, trainer, format_name, tmp_path):
+    rows = [{**FORMATS[format_name], "history": HISTORIES[shape]}, {**FORMATS[format_name], "history": None}]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = open_data(DataRequest(str(path), READS[trainer][0], trainer=trainer))
+    turns = dataset.train[0].messages or dataset.train[0].prompt
+    assert turns[:2] == HISTORIES["turns"] and turns[2]["content"].startswith("Where")
+    assert dataset.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(4, "4"), (2.5, "2.5"), (True, "true"), ({"a": [1, None]}, '{"a": [1, null]}'), (["é"], '["é"]')],
+)
+def test_an_answer_that_is_no_text_is_written_as_text(value, text, tmp_path):
+    rows = [{"prompt": "What?", "completion": value}, {"prompt": "And?", "completion": value}]
+    forms_of_rows, report = made(tmp_path, "sft", rows)
+    assert json.dumps(text, ensure_ascii=False) in forms_of_rows[0][0]
+    assert ("written as JSON" in report) == isinstance(value, dict | list)
+
+
+@pytest.mark.parametrize(
+    "mark", [{"loss": False}, {"train": 0}, {"trainable": "false"}, {"weight": 0}, {"masked": True}]
+)
+def test_a_turn_that_is_marked_is_not_trained_on(mark, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"messages": [USER, {**ANSWER, **mark}, USER, {**ANSWER, "content": "Here."}]}) + "\n")
+    dataset = open_data(DataRequest(str(path)))
+    assert [turn.get("weight") for turn in dataset.train[0].messages] == [None, 0, None, None]
+    assert dataset.findings == ()
+
+
+@pytest.mark.parametrize("mask", [[0, 0, 0, 1], [0, 1]])
+def test_a_mask_beside_the_turns_is_kept(mask, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"messages": [USER, ANSWER, USER, ANSWER], "loss_mask": mask}) + "\n")
+    dataset = open_data(DataRequest(str(path)))
+    assert [turn.get("weight") for turn in dataset.train[0].messages] == [None, 0, None, None]
+    with pytest.raises(Refused, match="3 items for 4 turns"):
+        path.write_text(json.dumps({"messages": [USER, ANSWER, USER, ANSWER], "loss_mask": [1, 1, 0]}) + "\n")
+        open_data(DataRequest(str(path)))
+
+
+CONTAINERS = {
+    "turns.json": json.dumps([USER, ANSWER]),
+    "lists.json": json.dumps([[USER, ANSWER]]),
+    "lists.jsonl": json.dumps([USER, ANSWER]) + "\n" + json.dumps([USER, ANSWER]) + "\n",
+    "rows.json": json.dumps({"rows": [{"row_idx": 0, "row": {"messages": [USER, ANSWER]}, "truncated_cells": []}]}),
+    "wrapped.jsonl": json.dumps({"id": "a-1", "data": {"messages": [USER, ANSWER]}}) + "\n",
+    "columns.json": json.dumps({"prompt": {"0": USER["content"]}, "completion": {"0": ANSWER["content"]}}),
+    "index.json": json.dumps({"0": {"prompt": USER["content"], "completion": ANSWER["content"]}}),
+    "split.json": json.dumps(
+        {"columns": ["prompt", "completion"], "index": [0], "data": [[USER["content"], ANSWER["content"]]]}
+    ),
+    "sep.csv": f"sep=;\nprompt;completion\n{USER['content']};{ANSWER['content']}\n",
+    "texts.jsonl": json.dumps({"id": "1", "data": [USER["content"], ANSWER["content"]]}) + "\n",
+    "gemini.jsonl": json.dumps(
+        {
+            "contents": [
+                {"role": "user", "parts": [{"text": USER["content"]}]},
+                {"role": "model", "parts": [{"text": ANSWER["content"]}]},
+            ]
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_rows_are_found_in_every_container(name, tmp_path):
+    (tmp_path / name).write_text(CONTAINERS[name])
+    dataset = open_data(DataRequest(str(tmp_path / name)))
+    example = dataset.train[0]
+    turns = example.messages or [{**USER, "content": example.prompt}, {**ANSWER, "content": example.completion}]
+    assert turns == [USER, ANSWER] and dataset.findings == ()
+
+
+def test_a_text_file_that_is_json_is_read_as_json_and_reported(tmp_path):
+    (tmp_path / "rows.txt").write_text(json.dumps([FORMATS["alpaca"]], indent=2))
+    dataset = open_data(DataRequest(str(tmp_path / "rows.txt"), "documents"))
+    assert dataset.format == "alpaca" and [finding.code for finding in dataset.findings] == ["D138"]
+
+
+def test_an_answer_that_happens_to_be_turns_in_json_is_text(tmp_path):
+    rows = [
+        {"prompt": f"Write a chat as JSON, number {n}.", "completion": json.dumps([USER, ANSWER])} for n in range(2)
+    ]
+    forms_of_rows, report = made(tmp_path, "sft", rows)
+    assert report == "" and json.dumps(json.dumps([USER, ANSWER])) in forms_of_rows[0][0]
+    both = [{"prompt": json.dumps([USER]), "completion": json.dumps([ANSWER])}]
+    assert made(tmp_path, "sft", both) == ([[json.dumps([[None, [USER], [ANSWER]], None])]], "")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"id": "0", "translation": {"en": "The house is red.", "fr": "La maison est rouge."}},
+        {"title": "Houses by the sea", "sections": [{"heading": "One", "body": "Text."}]},
+        {"name": "Anna Berg", "age": 30},
+        {"tag": "blue", "value": 1},
+    ],
+)
+def test_ids_titles_and_names_are_not_trained_on_as_texts(row, tmp_path):
+    forms_of_rows, report = made(tmp_path, "sft", [row, row])
+    assert forms_of_rows is None and all(name in report for name in row)
+
+
+def test_a_text_beside_a_question_is_its_context_and_one_that_repeats_both_is_the_row(tmp_path):
+    about = [{"text": f"{MARK} {n}", "question": "Which number?", "answer": "That one."} for n in range(3)]
+    forms_of_rows, report = made(tmp_path, "sft", about)
+    assert report == "" and all(MARK in row[0] and "Which number?" in row[0] for row in forms_of_rows)
+    whole = [{**row, "text": f"Q: {row['question']} {row['text']} A: {row['answer']}"} for row in about]
+    forms_of_rows, report = made(tmp_path, "sft", whole)
+    assert report == "" and "Q: Which number?" in forms_of_rows[0][0]
+
+
+@pytest.mark.parametrize(
+    ("extra", "lines"),
+    [
+        ({"A": "red", "B": "blue", "answer": "B"}, "A. red\nB. blue"),
+        ({"choices": ["red", "blue"], "answer": 1}, "0. red\n1. blue"),
+        ({"choices": {"text": ["red", "blue"], "label": ["1", "2"]}, "answer": "2"}, "1. red\n2. blue"),
+        ({"option1": "red", "option2": "blue", "answer": "2"}, "1. red\n2. blue"),
+        ({"options": {"A": "red", "B": "blue"}, "answer": "A"}, "A. red\nB. blue"),
+    ],
+)
+def test_choices_stand_below_the_question_with_labels_that_fit_the_answers(extra, lines, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"question": "Which colour?", **extra}) + "\n")
+    dataset = open_data(DataRequest(str(path)))
+    example = dataset.train[0]
+    assert (example.prompt, example.completion) == (f"Which colour?\n{lines}", str(extra["answer"]))
+    assert dataset.findings == ()

@@ -5,7 +5,7 @@ A stage is skipped if something that it depends on is already known to be broken
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.checks.coverage import (
@@ -117,7 +117,7 @@ def preflight(
     if plan is not None and not any(finding.severity == ERROR for finding in found):
         found += _first_calls(config, context)
     not_checked = (*skipped(config, done, broken, STAGES), *unknowable_here(config, context, done))
-    return Checked(given, _ordered(found), context, ignored, plan, not_checked)
+    return Checked(given, _ordered(_without_consequences(found)), context, ignored, plan, not_checked)
 
 
 def _preflight_without_the_config(config: Config, found: list[Finding]) -> Checked:
@@ -260,8 +260,6 @@ def _model_and_rows(
     config: Config, context: RunContext, broken: frozenset[str], done: set[str], facts: Mapping[str, object]
 ) -> list[Finding]:
     """The stages that read files, each if its own flags are in order; those that were reached are added to `done`."""
-    from autotrain_llm.checks.rules.every import RULES
-
     found: list[Finding] = []
     has_model = config.model is not None and not broken & MODEL_FLAGS
     has_rows = config.data_path is not None and not broken & DATA_FLAGS
@@ -281,9 +279,7 @@ def _model_and_rows(
             found += _check(config, known, {"model": context.model, "context": context})
     # Most of the checks across rows have run while the rows were tokenized.
     across_rows = context.row_checks.findings if has_rows else ()
-    found = [*across_rows, *found, *context.findings]
-    codes = {finding.code for finding in found}
-    return [finding for finding in found if not (finding.code in RULES and codes & {*RULES[finding.code].follows_from})]
+    return [*across_rows, *found, *context.findings]
 
 
 def _plan(config: Config, context: RunContext, ignored: tuple[str, ...]) -> Plan | None:
@@ -303,6 +299,15 @@ def _first_calls(config: Config, context: RunContext) -> Iterator[Finding]:
     columns = extra_columns(rows)
     for name in reward_functions(config):
         yield from first_call(name, "rl_reward_fn", rows[0], columns)
+
+
+def _without_consequences(found: Sequence[Finding]) -> list[Finding]:
+    """The findings without those that follow from another one."""
+    from autotrain_llm.checks.rules.every import rule_of
+
+    codes = {finding.code for finding in found}
+    rules = [(finding, rule_of(finding)) for finding in found]
+    return [finding for finding, rule in rules if rule is None or not codes & {*rule.follows_from}]
 
 
 def _ordered(found: Iterable[Finding]) -> tuple[Finding, ...]:

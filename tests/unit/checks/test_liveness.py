@@ -47,6 +47,8 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "max_samples": (20, {}),
     "text_column": ("other", {"data_path": "{columns}"}),
     "prompt_text_column": ("question", {"data_path": "{prompts}"}),
+    "context_columns": ("other", {"data_path": "{columns}"}),
+    "ignore_columns": ("other", {"data_path": "{columns}"}),
     "lr": (3e-4, {}),
     "epochs": (3, {}),
     "max_steps": (5, {}),
@@ -137,7 +139,7 @@ CHANGES |= {
 # An end token changes rows whose ends are the tokenizer's business: texts, not turns that a template ends.
 ON_TEXTS = {"sft": {"add_eos_token": {"data_path": "{columns}"}}}
 CHANGES_OF_TRAINER = {name: {} for name in AVAILABLE} | ON_TEXTS
-CHANGES_OF_PAIRS = {"text_column": "better"}
+CHANGES_OF_PAIRS = {"text_column": "better", "context_columns": "question", "ignore_columns": "question"}
 # Sizes of a phase divide one another.
 CHANGES_OF_SAMPLES = {"batch_size": 2, "rl_chunk_size": 16}
 # What samples needs something that scores.

@@ -260,6 +260,7 @@ NOTED = '{"prompt": "One?", "completion": "Yes.", "note": "It is easy."}\n{"prom
     "D181",
     WARNING,
     example=of_flags("", "--context-columns note", NOTED),
+    follows_from=("P201",),
 )
 def columns_are_not_used(file: str, columns: Mapping[str, Any], has_prompt: bool) -> Iterator[Finding]:
     """Columns of text, lists or objects that differ between rows, and that no part of a training row is made of.

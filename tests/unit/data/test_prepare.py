@@ -346,6 +346,37 @@ def test_what_a_template_leaves_out_or_writes_twice_is_said(template, row, code,
     assert all(words in finding.message for finding in told)
 
 
+THINKING = OWN.replace("<|assistant|>{% endif", "<|assistant|><think>\n{% endif")
+
+
+@pytest.mark.parametrize(
+    ("template", "answer", "found"),
+    [(OWN, "Hello", []), (THINKING, "Hello", ["D192"]), (THINKING, "<think>\nA greeting.\n</think>\n\nHello", [])],
+)
+def test_a_thought_that_only_prompts_open_is_said_where_answers_have_none(template, answer, found, data, tmp_path):
+    rows = data([turns_of(("user", "Hi"), ("assistant", answer))] * 2)
+    told = [finding for finding in findings(rows, made(tmp_path / "t", template=template)) if finding.code == "D192"]
+    assert codes(told) == found
+    assert all("'<think>'" in finding.message and "2 rows" in finding.message for finding in told)
+
+
+def test_a_call_of_which_part_is_left_out_is_said(data, tmp_path):
+    source = OWN.replace("{{ m.content }}", "{{ m.content }}{{ m.tool_calls[0].function if m.tool_calls else '' }}")
+    calls = [{"type": "function", "function": {"name": "add", "arguments": {"a": text}}} for text in ("one", "two")]
+    row = {"messages": [CHAT[0], {"role": "assistant", "content": "", "tool_calls": calls}]}
+    (told,) = [one for one in findings(data([row]), made(tmp_path / "t", template=source)) if one.code == "D131"]
+    assert "part of the tool calls of its turns, such as 'two'" in told.message
+
+
+def test_an_answer_that_can_not_be_told_is_an_error(data, tmp_path):
+    tokenizer = made(
+        tmp_path / "t", template="{{ messages[0].content }}{{ messages[1].content }}{{ messages[3].content }}</s>"
+    )
+    row = turns_of(("user", "Hi"), ("assistant", "Hello"), ("user", "Bye"), ("assistant", "See you"))
+    found = prepare(data([row]), tokenizer, Preparation(512))
+    assert [(one.code, one.severity) for one in found.findings][:1] == [("D191", "error")] and len(found.train) == 0
+
+
 def test_a_weight_of_nought_is_not_called_empty(data, chat):
     row = turns_of(("user", "Hi"), ("assistant", "Hello"))
     row["messages"][1]["weight"] = 0

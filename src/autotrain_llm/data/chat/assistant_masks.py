@@ -1,37 +1,38 @@
-"""Which characters of a rendered conversation are answers: found by rendering it turn by turn, without help from the template.
+"""Which characters of a rendered conversation are answers: found from what the template writes for each turn, without its help.
 
-Most conversations need not be rendered more than once: `skeletons.py` knows where the answers of those with the same roles lie.
-An answer goes from the end of the generation prompt, where the model takes over, through the token that ends its turn.
+Most conversations need not be rendered more than once: `mask_cache.py` knows where the answers of those with the same roles lie. Of the others,
+`trace.py` tells where each part of each turn was written. An answer goes from the end of the generation prompt, where the model takes over,
+through the token that ends its turn. `turn_spans.py` finds that; here it is checked that no part of an answer lies outside, and nothing else inside.
 """
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from autotrain_llm.data.chat.template import ChatTemplate, ChatTemplateError
+from autotrain_llm.data.chat.trace import CONTENT, NAME, THOUGHT, MessagePart, Trace, with_signs
+from autotrain_llm.data.chat.turn_spans import Span, TurnSpans, is_answer
 from autotrain_llm.data.example import Message
-
-Span = tuple[int, int]
-THOUGHT = re.compile(r"(<think>\s*).*?(\s*</think>\s*)", re.DOTALL)
-OPENING = re.compile(r"<think>\s*\Z")
-MARK = "Xq7z{}zq7X"
-MARKS = re.compile(r"Xq7z\d+zq7X")
 
 
 @dataclass
 class Rendered:
-    """A conversation as text, the answers in it, and the turns whose answers could not be found.
+    """A conversation as text, and the answers in it.
 
-    `whole` says that the text was checked to hold the content of each turn, and that the turns hold nothing else.
+    `lost` are turns of which the template writes nothing; `unclear` is the first turn whose answer can't be told from the rest, with the reason;
+    `left_out` are the parts of answers that are not in the text. `whole` says that the text was checked to hold the content of each turn, and
+    that the turns hold nothing else.
     """
 
     text: str
     spans: list[Span]
     lost: list[int]
+    unclear: tuple[int, str] | None = None
+    left_out: list[MessagePart] = field(default_factory=list, compare=False)
     whole: bool = field(default=False, compare=False)
 
 
@@ -39,17 +40,11 @@ def render_with_answers(
     template: ChatTemplate, messages: Sequence[Message], tools: list[dict[str, Any]] | None = None, first: int = 0
 ) -> Rendered:
     """Render a conversation and find its answers, from turn `first` on. Raises TemplateFault where the template refuses it."""
-    answers = [at for at, message in enumerate(messages) if at >= first and is_answer(message)]
-    if template.marks_generation:
-        text, spans = template.render_marked(messages, tools)
-        turns = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
-        if len(spans) == len(turns):
-            return Rendered(text, [span for at, span in zip(turns, spans, strict=True) if at in answers], [])
     text = template.render(messages, tools)
     skeleton_spans = None if tools else template.skeletons.answers(messages, first, text, partial(_of_marks, template))
     if skeleton_spans is not None and not _ends_in_nothing_but_space(template, text, skeleton_spans):
         return Rendered(text, skeleton_spans, [], whole=True)
-    return _turn_by_turn(template, messages, tools, answers, text)
+    return _traced(template, messages, tools, first, text)
 
 
 def _ends_in_nothing_but_space(template: ChatTemplate, text: str, spans: list[Span]) -> bool:
@@ -60,116 +55,126 @@ def _ends_in_nothing_but_space(template: ChatTemplate, text: str, spans: list[Sp
 def _of_marks(template: ChatTemplate, messages: list[Message], first: int) -> tuple[str, list[Span]] | None:
     """The text and the answers of a conversation of placeholders; None where they can't all be found."""
     try:
-        text = template.render(messages)
+        rendered = _traced(template, messages, None, first, template.render(messages))
     except ChatTemplateError:
         return None
-    answers = [at for at, message in enumerate(messages) if at >= first and is_answer(message)]
-    rendered = _turn_by_turn(template, messages, None, answers, text)
-    return None if rendered.lost or len(rendered.spans) != len(answers) else (text, rendered.spans)
+    answers = sum(is_answer(message) for message in messages[first:])
+    return None if len(rendered.spans) != answers else (rendered.text, rendered.spans)
 
 
-def _turn_by_turn(
-    template: ChatTemplate, messages: Sequence[Message], tools: Any, answers: list[int], text: str
+def _traced(
+    template: ChatTemplate, messages: Sequence[Message], tools: list[dict[str, Any]] | None, first: int, text: str
 ) -> Rendered:
-    """The answers of a conversation, each found by rendering what comes before it and what it ends."""
-    spans: list[Span] = []
+    """The answers of a conversation, by where the template writes their parts."""
+    answers = [turn for turn, message in enumerate(messages) if turn >= first and is_answer(message)]
+    signed, pieces = with_signs(messages)
+    trace = _unchanged(template, signed, tools, text)
+    without: frozenset[int] = frozenset()
+    if trace is None:
+        without = _changing(template, messages, tools, text)
+        signed, pieces = with_signs(messages, without)
+        trace = _unchanged(template, signed, tools, text)
+    if trace is None:
+        return Rendered(text, [], [], (answers[0], "what the template writes changes each time") if answers else None)
+    finder = TurnSpans(template, signed, tools, trace, pieces)
+    spans: dict[int, list[Span]] = {}
     lost: list[int] = []
-    by_marks: dict[int, Span] | None = None
-    for at in answers:
-        span = _by_prefix(template, messages, tools, at, text)
-        if span is None:
-            by_marks = _by_marks(template, messages, tools, text) if by_marks is None else by_marks
-            span = by_marks.get(at)
-        if span is None:
-            lost.append(at)
-        elif span[1] > span[0]:
-            spans.append(span)
-    return Rendered(text, spans, lost)
+    for turn in answers:
+        found = finder.of_turn(turn)
+        if isinstance(found, str):
+            return Rendered(text, [], [], (turn, found))
+        if found is None:
+            lost.append(turn)
+        else:
+            spans[turn] = found
+    unclear = _fault(template, trace, pieces, without, spans)
+    if unclear is not None:
+        return Rendered(text, [], [], unclear)
+    written = {piece for _, piece in trace.signs}
+    left_out = [
+        piece
+        for number, piece in enumerate(pieces)
+        if piece.turn in answers and number not in written and number not in without
+    ]
+    return Rendered(text, [span for turn in answers for span in spans.get(turn, ())], lost, left_out=left_out)
 
 
-def is_answer(message: Message) -> bool:
-    """Whether a turn is trained on; `weight` 0 excludes one, as in the OpenAI format."""
-    return message["role"] == "assistant" and message.get("weight", 1) != 0
-
-
-def _by_prefix(template: ChatTemplate, messages: Sequence[Message], tools: Any, at: int, text: str) -> Span | None:
-    """The answer at a turn, where rendering fewer turns gives a beginning of the whole text."""
+def _unchanged(template: ChatTemplate, messages: Sequence[Message], tools: Any, text: str) -> Trace | None:
+    """The trace of messages with signs; None where the signs change what the template writes."""
     try:
-        before = template.render(messages[:at], tools, add_generation_prompt=True)
-        through = text if at == len(messages) - 1 else template.render(messages[: at + 1], tools)
+        trace = template.trace(messages, tools)
     except ChatTemplateError:
         return None
-    if not text.startswith(before) or not text.startswith(through) or len(through) < len(before):
-        return None
-    return len(before), _end(template, text, len(before), len(through))
+    return trace if trace.text == text else None
 
 
-def _end(template: ChatTemplate, text: str, start: int, end: int) -> int:
-    """Where an answer ends: after the token that ends the turn, not after the newline that only separates turns."""
-    stop = template.end_of_turn
-    if stop:
-        for ending in (stop, stop.strip()):
-            at = text.rfind(ending, start, end)
-            if at >= 0:
-                return at + len(ending)
-    if not stop and template.turn_suffix and text.endswith(template.turn_suffix, start, end):
-        return end - len(template.turn_suffix)
-    return start + len(text[start:end].rstrip())
+def _changing(template: ChatTemplate, messages: Sequence[Message], tools: Any, text: str) -> frozenset[int]:
+    """The pieces in which signs change what the template writes, as where it looks for a word."""
+    every = range(len(with_signs(messages)[1]))
+
+    def changing(numbers: Sequence[int]) -> list[int]:
+        signed, _ = with_signs(messages, frozenset(every) - frozenset(numbers))
+        if not numbers or _unchanged(template, signed, tools, text) is not None:
+            return []
+        half = len(numbers) // 2
+        return [*changing(numbers[:half]), *changing(numbers[half:])] if half else list(numbers)
+
+    return frozenset(changing(every))
 
 
-def _by_marks(template: ChatTemplate, messages: Sequence[Message], tools: Any, text: str) -> dict[int, Span]:
-    """The answers of a conversation whose rendering changes with what follows, as where earlier thoughts are taken out.
+def _fault(
+    template: ChatTemplate,
+    trace: Trace,
+    pieces: Sequence[MessagePart],
+    without: frozenset[int],
+    spans: dict[int, list[Span]],
+) -> tuple[int, str] | None:
+    """The first turn whose spans leave out something of it that the template writes, or hold something of another turn; with what it is.
 
-    The conversation is rendered once more with a mark for each answer; the text between the marks is searched for in the original text.
+    It reads the signs alone and knows nothing of how the spans were found.
     """
-    marked = [_marked(message, at) if is_answer(message) else message for at, message in enumerate(messages)]
-    try:
-        rendered = template.render(marked, tools)
-    except ChatTemplateError:
-        return {}
-    pieces = MARKS.split(rendered)
-    marks = [int(mark[4:-4]) for mark in MARKS.findall(rendered)]
-    if not text.startswith(pieces[0]) or not text.endswith(pieces[-1]):
-        return {}
-    spans: dict[int, Span] = {}
-    position = len(pieces[0])
-    for number, mark in enumerate(marks):
-        last = number == len(marks) - 1
-        next_at = len(text) - len(pieces[-1]) if last else text.find(pieces[number + 1], position)
-        if next_at < position:
-            return {}
-        turn = mark // 2
-        start = spans[turn][0] if turn in spans else position
-        spans[turn] = (start, next_at)
-        position = next_at + len(pieces[number + 1])
-    return {
-        turn: (_from_thought(template, text, start), _through_end(template, text, end))
-        for turn, (start, end) in spans.items()
-    }
+    places: dict[int, list[int]] = {}
+    for at, number in trace.signs:
+        places.setdefault(number, []).append(at)
+    stop = (template.end_of_turn or "").strip()
+    for turn, own in spans.items():
+        for number, piece in enumerate(pieces):
+            inside = [at for at in places.get(number, ()) if any(start < at <= end for start, end in own)]
+            if piece.turn != turn:
+                if inside:
+                    return turn, f"it would hold text of turn {piece.turn + 1}"
+            elif number in without:
+                if not _is_written(piece, trace.text, own) and _is_written(piece, trace.text, trace.stretches(turn)):
+                    return turn, f"part of it lies elsewhere: {_words(piece)}"
+            elif number in places and (len(inside) < 2 or _is_repeated(piece, places[number], inside, trace)):
+                return turn, f"part of it lies elsewhere: {_words(piece)}"
+        own_places = [at for number, piece in enumerate(pieces) if piece.turn == turn for at in places.get(number, ())]
+        for start, end, owner in trace.owners:
+            if owner != turn and any(
+                trace.text[max(start, a) : min(end, b)].strip() not in ("", stop)
+                and not any(start <= at <= end for at in own_places)
+                for a, b in own
+            ):
+                return turn, f"it would hold what the template writes for turn {owner + 1}"
+        end = own[-1][1] if own else len(trace.text)
+        ends = template.marks_generation or trace.text.endswith(stop, 0, end)
+        if not ends and trace.text[end:].lstrip().startswith(stop):
+            return turn, f"its end {stop} lies elsewhere"
+    return None
 
 
-def _marked(message: Message, at: int) -> Message:
-    """A message whose content, and whose thought where it has one, is replaced by a mark; tool calls stay."""
-    content = message.get("content")
-    changed = dict(message)
-    if isinstance(content, str) and content:
-        thought, answer = THOUGHT.search(content), MARK.format(2 * at + 1)
-        changed["content"] = answer if thought is None else f"{thought[1]}{MARK.format(2 * at)}{thought[2]}{answer}"
-    for key in ("reasoning_content", "thinking", "reasoning"):
-        if isinstance(changed.get(key), str):
-            changed[key] = MARK.format(2 * at)
-    return changed
+def _is_repeated(piece: MessagePart, places: list[int], inside: list[int], trace: Trace) -> bool:
+    """Whether a piece is written again, neither in the answer nor for another turn; the name of a call may be."""
+    others = [(start, end) for start, end, owner in trace.owners if owner != piece.turn]
+    outside = [at for at in places if at not in inside]
+    return piece.kind != NAME and not all(any(start <= at <= end for start, end in others) for at in outside)
 
 
-def _from_thought(template: ChatTemplate, text: str, start: int) -> int:
-    """The start of an answer: the tag that opens its thought belongs to it, unless the generation prompt gives it."""
-    opening = OPENING.search(text[max(start - 20, 0) : start])
-    if opening is None or OPENING.search(template.generation_prompt):
-        return start
-    return start - len(opening[0])
+def _is_written(piece: MessagePart, text: str, spans: list[Span]) -> bool:
+    words = piece.text.strip()
+    return any(way in text[start:end] for start, end in spans for way in (words, json.dumps(words)[1:-1]))
 
 
-def _through_end(template: ChatTemplate, text: str, end: int) -> int:
-    """The end of an answer whose content ends at `end`: with the token that ends the turn, if that follows."""
-    stop = template.end_of_turn
-    return end + len(stop) if stop and text.startswith(stop, end) else end
+def _words(piece: MessagePart) -> str:
+    what = {CONTENT: "", THOUGHT: "its thought "}.get(piece.kind, "its call ")
+    return f"{what}{piece.text.strip()[:60]!r}"

@@ -6,14 +6,14 @@ import json
 from functools import lru_cache
 from typing import Any
 
-# Private-use characters that stand around what a template marks as generated, and are taken out again.
-GENERATED = ("\U000f0e01", "\U000f0e02")
-REASONING = ("reasoning_content", "thinking", "reasoning")
+from autotrain_llm.data.chat.trace import GENERATED, REASONING, end_of_loop
+
+SIGN_OF_TURN = "sign_of_turn_"  # the name of the function that a traced template calls in its loops
 
 
 @lru_cache(maxsize=64)
-def compiled(source: str, marked: bool = False) -> Any:
-    """A template ready to render; `marked` puts GENERATED around what stands inside `{% generation %}`."""
+def compiled(source: str, traced: bool = False) -> Any:
+    """A template ready to render; `traced` makes it write the signs of `trace.py`: around what stands inside `{% generation %}`, and in its loops."""
     from jinja2 import ext, nodes
     from jinja2.exceptions import SecurityError, TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -28,7 +28,7 @@ def compiled(source: str, marked: bool = False) -> Any:
             return nodes.CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
 
         def _body(self, caller: Any) -> str:
-            return f"{GENERATED[0]}{caller()}{GENERATED[1]}" if marked else caller()
+            return f"{GENERATED[0]}{caller()}{GENERATED[1]}" if traced else caller()
 
     class SafeNamespace(Namespace):
         def __setitem__(self, name: str, value: Any) -> None:
@@ -44,10 +44,50 @@ def compiled(source: str, marked: bool = False) -> Any:
     )
     environment.filters["tojson"] = to_json
     environment.globals.update(raise_exception=raise_exception, strftime_now=strftime_now, namespace=SafeNamespace)
-    return environment.from_string(source)
+    if not traced:
+        return environment.from_string(source)
+    tree = environment._parse(source, None, None)
+    tree.body = _with_signs(tree.body, 0)
+    return environment.from_string(tree)
 
 
-def rendered(source: str, marked: bool, named: dict[str, Any]) -> str:
+def _with_signs(body: list[Any], depth: int) -> list[Any]:
+    """Statements whose loops write which turn they are at, and where they end; not where the text is kept for later, as in macros."""
+    from jinja2 import nodes
+
+    signed: list[Any] = []
+    for node in body:
+        signed.append(node)
+        if isinstance(node, nodes.Macro | nodes.AssignBlock):
+            continue
+        is_loop = isinstance(node, nodes.For)
+        for name in ("body", "elif_", "else_"):
+            if isinstance(getattr(node, name, None), list):
+                setattr(node, name, _with_signs(getattr(node, name), depth + is_loop))
+        if is_loop:
+            place, target = _where_a_turn_is_known(node)
+            if target is not None:
+                function = nodes.Name(SIGN_OF_TURN, "load", lineno=node.lineno)
+                value = nodes.Name(target, "load", lineno=node.lineno)
+                call = nodes.Call(function, [value, nodes.Const(depth)], [], None, None, lineno=node.lineno)
+                node.body.insert(place, nodes.Output([call], lineno=node.lineno))
+            signed.append(nodes.Output([nodes.TemplateData(end_of_loop(depth))], lineno=node.lineno))
+    return signed
+
+
+def _where_a_turn_is_known(loop: Any) -> tuple[int, str | None]:
+    """Where in a loop it is known which turn it is at, and under which name: at its start, or after `{% set m = messages[i] %}`."""
+    from jinja2 import nodes
+
+    if isinstance(loop.iter, nodes.Call) and isinstance(loop.iter.node, nodes.Name) and loop.iter.node.name == "range":
+        for place, node in enumerate(loop.body, 1):
+            if isinstance(node, nodes.Assign):
+                is_item = isinstance(node.node, nodes.Getitem) and isinstance(node.target, nodes.Name)
+                return place, getattr(node.target, "name", None) if is_item else None
+    return 0, loop.target.name if isinstance(loop.target, nodes.Name) else None
+
+
+def rendered(source: str, traced: bool, named: dict[str, Any]) -> str:
     """The text of a template with these names.
 
     The same as jinja's own `render`, but for merging the environment's names into the given ones on each call, which costs it more than
@@ -55,16 +95,16 @@ def rendered(source: str, marked: bool, named: dict[str, Any]) -> str:
     """
     from jinja2.runtime import new_context
 
-    template = compiled(source, marked)
+    template = compiled(source, traced)
     context = new_context(
-        template.environment, template.name, template.blocks, {**_globals_of(source, marked), **named}, shared=True
+        template.environment, template.name, template.blocks, {**_globals_of(source, traced), **named}, shared=True
     )
     return "".join(template.root_render_func(context))
 
 
 @lru_cache(maxsize=64)
-def _globals_of(source: str, marked: bool) -> dict[str, Any]:
-    return dict(compiled(source, marked).globals)
+def _globals_of(source: str, traced: bool) -> dict[str, Any]:
+    return dict(compiled(source, traced).globals)
 
 
 def to_json(
@@ -92,17 +132,3 @@ def as_templates_see(message: dict[str, Any]) -> dict[str, Any]:
     fields = {key: value for key, value in message.items() if value is not None and key != "weight"}
     reasoning = next((fields[key] for key in REASONING if key in fields), None)
     return fields if reasoning is None else {"thinking": reasoning, **fields, "reasoning_content": reasoning}
-
-
-def generated_spans(marked: str) -> tuple[str, list[tuple[int, int]]]:
-    """The text without the marks, and where the marked stretches lie in it."""
-    pieces: list[str] = []
-    spans: list[tuple[int, int]] = []
-    at = 0
-    for number, part in enumerate(marked.split(GENERATED[0])):
-        inside, _, outside = part.partition(GENERATED[1]) if number else ("", "", part)
-        if number:
-            spans.append((at, at + len(inside)))
-        pieces += [inside, outside]
-        at += len(inside) + len(outside)
-    return "".join(pieces), spans

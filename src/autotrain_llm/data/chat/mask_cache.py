@@ -46,13 +46,14 @@ class TemplateSkeleton:
 class TemplateSkeletons:
     """The skeletons of one template, by the roles of a conversation."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
+        self._looks_for_thoughts = THOUGHTS in source
         self._known: dict[tuple[int, tuple[str, ...], tuple[bool, ...]], TemplateSkeleton | None] = {}
 
     def answers(self, messages: Sequence[Message], first: int, text: str, slowly: Slowly) -> list[Span] | None:
         """The spans of the answers from turn `first` on in the text of a conversation; None where the skeleton doesn't fit it."""
         contents = _contents(messages)
-        if contents is None or THOUGHTS in text:
+        if contents is None or (self._looks_for_thoughts and any(THOUGHTS in content for content in contents)):
             return None
         key = (first, tuple(message["role"] for message in messages), tuple(map(bool, contents)))
         if key not in self._known:

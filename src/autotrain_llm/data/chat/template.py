@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from autotrain_llm.data.chat.jinja_engine import as_templates_see, compiled, generated_spans, rendered, strftime_now
+from autotrain_llm.data.chat.jinja_engine import SIGN_OF_TURN, as_templates_see, compiled, rendered, strftime_now
 from autotrain_llm.data.chat.mask_cache import TemplateSkeletons
+from autotrain_llm.data.chat.trace import Trace, read, sign_of_turns
 from autotrain_llm.data.example import Message
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rules.conversations import (
@@ -32,6 +34,8 @@ ALIASES = {
 }
 SENTINEL = "Xq7zXq7z"
 CONTROL_TOKEN = re.compile(r"<\|\w+\|>|<\w+_of_turn>")
+THOUGHT_OPENING = re.compile(r"(?:<think>|\[THINK\])\s*\Z")
+OPEN_TAG = re.compile(r"(<[^<>\s]*|\[[^\[\]\s]*)\Z")
 
 
 class ChatTemplateError(Exception):
@@ -44,7 +48,7 @@ class ChatTemplate:
     def __init__(self, source: str, tokenizer: Tokenizer, name: str = OWN, with_tools: str | None = None) -> None:
         self.source, self.tokenizer, self.name = source, tokenizer, name
         self._with_tools = with_tools
-        self.skeletons = TemplateSkeletons()
+        self.skeletons = TemplateSkeletons(source)
 
     def render(
         self,
@@ -55,20 +59,28 @@ class ChatTemplate:
         """The text of a conversation. Raises TemplateFault where the template refuses it."""
         return self._render(messages, tools, add_generation_prompt, False)
 
-    def render_marked(
-        self, messages: Sequence[Message], tools: list[dict[str, Any]] | None
-    ) -> tuple[str, list[tuple[int, int]]]:
-        """The text, and the stretches that the template itself marks as generated."""
-        return generated_spans(self._render(messages, tools, False, True))
+    def trace(
+        self,
+        messages: Sequence[Message],
+        tools: list[dict[str, Any]] | None = None,
+        add_generation_prompt: bool = False,
+    ) -> Trace:
+        """The text of a conversation with where it comes from. Raises TemplateFault where the template refuses it."""
+        return read(self._render(messages, tools, add_generation_prompt, True))
 
-    def _render(self, messages: Sequence[Message], tools: Any, add_generation_prompt: bool, marked: bool) -> str:
+    def _render(self, messages: Sequence[Message], tools: Any, add_generation_prompt: bool, traced: bool) -> str:
         from jinja2.exceptions import TemplateError
 
         source = self._with_tools if tools and self._with_tools else self.source
         seen = [as_templates_see(message) for message in messages]
+        if any("tool_calls" in message for message in seen) and self.arguments_are_text:
+            seen = [_with_text_arguments(message) for message in seen]
         named = {**self.tokenizer.special, "messages": seen, "tools": tools, "documents": None}
+        if traced:
+            seen[:] = [dict(message) for message in seen]  # each its own object, by which a turn is known
+            named[SIGN_OF_TURN] = sign_of_turns(seen)
         try:
-            return rendered(source, marked, {**named, "add_generation_prompt": add_generation_prompt})
+            return rendered(source, traced, {**named, "add_generation_prompt": add_generation_prompt})
         except TemplateError as problem:
             raise ChatTemplateError(str(problem)) from problem
         except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError) as problem:
@@ -78,6 +90,25 @@ class ChatTemplate:
     def marks_generation(self) -> bool:
         """Whether the template says itself what is generated."""
         return re.search(r"\{%-?\s*generation\s*-?%\}", self.source) is not None
+
+    @cached_property
+    def arguments_are_text(self) -> bool:
+        """Whether the template takes the arguments of a call as JSON text, and fails or writes Python where they are an object."""
+        arguments = {SENTINEL: SENTINEL}
+        call = {"type": "function", "id": "a1b2c3d4e", "function": {"name": SENTINEL, "arguments": arguments}}
+        turns: list[Message] = [{"role": "user", "content": SENTINEL}]
+        turns.append({"role": "assistant", "content": "", "tool_calls": [call]})
+        self.__dict__["arguments_are_text"] = False  # while it is found out
+        try:
+            if str(arguments) not in self.render(turns):
+                return False
+        except ChatTemplateError as problem:
+            if not isinstance(problem.__cause__, TypeError):
+                return False
+        try:
+            return json.dumps(arguments) in self.render([_with_text_arguments(turn) for turn in turns])
+        except ChatTemplateError:
+            return False
 
     @cached_property
     def turn_suffix(self) -> str:
@@ -99,6 +130,18 @@ class ChatTemplate:
             )[2]
         except ChatTemplateError:
             return ""
+
+    @cached_property
+    def prompt_only(self) -> str:
+        """What a prompt that is to be answered ends with, but the template doesn't write before an answer, such as `<think>`; else nothing."""
+        answer = {"role": "assistant", "content": SENTINEL}
+        try:
+            whole = self.render([{"role": "user", "content": SENTINEL}, answer]).partition(SENTINEL)[2]
+        except ChatTemplateError:
+            return ""
+        prompt, written = self.generation_prompt, whole.partition(SENTINEL)[0]
+        common = common_prefix(prompt, written)
+        return "" if common == prompt else prompt[len(without_opening(common)) :]
 
     @cached_property
     def missing_generation_prompt(self) -> str:
@@ -125,6 +168,12 @@ class ChatTemplate:
         return (self.turn_suffix[: control.end()] if control else self.turn_suffix.rstrip()) or None
 
     @cached_property
+    def control_tokens(self) -> re.Pattern[str]:
+        """Any token that is never split, or looks like one that the tokenizer lacks."""
+        tokens = sorted((token for token in self.tokenizer.added_tokens() if token.strip()), key=len, reverse=True)
+        return re.compile("|".join([*map(re.escape, tokens), CONTROL_TOKEN.pattern]))
+
+    @cached_property
     def end_token(self) -> str | None:
         """The single token of the tokenizer that ends a turn; None where a turn ends in plain text or in nothing."""
         end = (self.end_of_turn or "").strip()
@@ -141,6 +190,33 @@ class ChatTemplate:
         """What decides how conversations are rendered, for the fingerprint."""
         dated = "strftime_now" in self.source
         return [self.source, self._with_tools or "", strftime_now("%Y-%m-%d") if dated else ""]
+
+
+def _with_text_arguments(message: Message) -> Message:
+    """A message whose calls have their arguments as JSON text."""
+
+    def as_text(call: Any) -> Any:
+        if not isinstance(call, dict):
+            return call
+        if isinstance(call.get("function"), dict):
+            return {**call, "function": as_text(call["function"])}
+        arguments = call.get("arguments", {})
+        return call if isinstance(arguments, str) else {**call, "arguments": json.dumps(arguments, ensure_ascii=False)}
+
+    calls = message.get("tool_calls")
+    return {**message, "tool_calls": [as_text(call) for call in calls]} if isinstance(calls, list) else message
+
+
+def common_prefix(one: str, other: str) -> str:
+    """What two texts begin with."""
+    if other.startswith(one):
+        return one
+    return one[: next(at for at, (here, there) in enumerate(zip(one, f"{other}\0", strict=False)) if here != there)]
+
+
+def without_opening(common: str) -> str:
+    """What two texts begin with, without a tag at its end that only begins the same in both, and without one that opens a thought."""
+    return THOUGHT_OPENING.sub("", OPEN_TAG.sub("", common))
 
 
 def template_names() -> list[str]:

@@ -21,7 +21,9 @@ SYSTEM = CHAT.replace("[", '[{"role": "system", "content": "Be brief."}, ')
 FOUR_TURNS = CHAT.replace("]", ', {"role": "user", "content": "Bye"}, {"role": "assistant", "content": "See you"}]')
 STRICT = '{% for m in messages %}{% if m.role == "system" %}{{ raise_exception("no system turn") }}{% endif %}{{ m.content }}{% endfor %}'
 UNSYSTEMATIC = '{% for m in messages if m.role != "system" %}{{ m.content }}{{ eos_token }}{% endfor %}'
-SHOUTING = "{% for m in messages %}{{ m.role }}: {{ m.content if loop.last else m.content | upper }}{{ eos_token }}{% endfor %}"
+LAST_ONLY = '{% for m in messages %}{% if m.role == "user" or loop.last %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}'
+BY_NUMBER = "{{ messages[0].content }}: {{ messages[1].content }}. {{ messages[2].content }}: {{ messages[3].content }}{{ eos_token }}"
+OPENING = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant: <think>{% endif %}"
 SILENT = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}"
 THOUGHTLESS = '{% for m in messages %}{{ m.role }}: {{ m.content.split("</think>")[-1] }}{{ eos_token }}{% endfor %}'
 THOUGHTFUL = CHAT.replace("Hello", "<think>A greeting.</think>Hello")
@@ -261,7 +263,7 @@ def the_template_ends_turns_with_an_unknown_token(
         "--chat-template vicuna", "--chat-template '{% for m in messages %}{{ m }}{{ eos_token }}{% endfor %}'", CALL
     ),
 )
-def the_template_leaves_out_tools(case: str) -> Iterator[Finding]:
+def the_template_leaves_out_tools(case: str, missing: str = "") -> Iterator[Finding]:
     """The chat template writes neither the tools of a conversation nor the calls of its turns.
 
     Why: what it leaves out can't be trained on, and a turn that is only a call becomes an empty answer.
@@ -270,6 +272,8 @@ def the_template_leaves_out_tools(case: str) -> Iterator[Finding]:
     what = "the chat template leaves out the tools that are described beside the turns"
     if case == "calls":
         what = "the chat template leaves out the tool calls of its turns: they are not trained on"
+    elif case == "part":
+        what = f"the chat template leaves out part of the tool calls of its turns, such as {missing!r}: it is not trained on"
     yield Finding(
         what, "--chat-template FILE, with one that writes tools, or --model with one that calls tools", TEMPLATE
     )
@@ -301,22 +305,43 @@ def the_template_refuses_a_conversation(problem: str) -> Iterator[Finding]:
     yield Finding(f"the chat template refuses it: {problem}", f"mend or delete the row, or {CHATML}", TEMPLATE)
 
 
-@rule("D148", WARNING, example=of_flags(f"--chat-template '{SHOUTING}'", CHATML, FOUR_TURNS))
-def the_answer_can_not_be_found_in_the_text(case: str, turn: int = 0) -> Iterator[Finding]:
-    """The chat template changes a turn depending on what follows, in a way that hides where its answer is, or writes nothing of it.
+@rule("D148", WARNING, example=of_flags(f"--chat-template '{LAST_ONLY}'", CHATML, FOUR_TURNS))
+def the_template_writes_nothing_of_an_answer(case: str, turn: int = 0) -> Iterator[Finding]:
+    """The chat template leaves out a turn of the assistant.
 
-    Why: which tokens belong to the answer can't be told, so it is not trained on.
+    Why: what it leaves out is not trained on.
     Fix: another template, or one answer per row.
     """
-    fix = f"{CHATML}, or one turn per row"
-    match case:
-        case "changed":
-            what = f"the chat template changes turn {turn} so that its answer can't be told from the rest; it is not trained on"
-        case "dropped":
-            what = f"the chat template writes nothing of turn {turn} (assistant); it is not trained on"
-        case _:
-            what, fix = "the chat template writes nothing of the assistant's turns; the row is not trained on", CHATML
+    if case == "dropped":
+        what = f"the chat template writes nothing of turn {turn} (assistant); it is not trained on"
+        yield Finding(what, f"{CHATML}, or one turn per row", TEMPLATE)
+    else:
+        what = "the chat template writes nothing of the assistant's turns; the row is not trained on"
+        yield Finding(what, CHATML, TEMPLATE)
+
+
+@rule("D191", example=of_flags(f"--chat-template '{BY_NUMBER}'", CHATML, FOUR_TURNS))
+def an_answer_can_not_be_told_from_the_rest(turn: int, why: str) -> Iterator[Finding]:
+    """The chat template writes a conversation in a way that hides which part of its text is an answer.
+
+    Why: part of the answer would not be trained on, or something that is none would be.
+    Fix: another template, or one that marks the answers with `{% generation %}`.
+    """
+    what = f"it can't be told which part of the chat template's text is the answer of turn {turn}: {why}"
+    fix = f"{CHATML}, or --chat-template FILE, with {{% generation %}} and {{% endgeneration %}} around the assistant's part"
     yield Finding(what, fix, TEMPLATE)
+
+
+@rule("D192", WARNING, example=of_flags(f"--chat-template '{OPENING}'", CHATML, CHAT))
+def prompts_end_in_what_answers_are_not_trained_after(opening: str) -> Iterator[Finding]:
+    """The chat template ends a prompt that is to be answered with more than it writes before the answers of these rows, as a rule `<think>`.
+
+    Why: the model will be asked in another way than it is trained, and answers in another way, too.
+    Fix: rows with thoughts, or a copy of the template that ends prompts without it.
+    """
+    what = f"prompts end with {opening.strip()!r} when the model is asked (add_generation_prompt), and its answers here are trained without"
+    fix = f"--chat-template FILE, with a copy of the template that ends prompts without it, {CHATML}"
+    yield Finding(what, f"{fix}, or rows with thoughts (reasoning_content)", TEMPLATE)
 
 
 @rule("D169", WARNING, example=of_flags(f"--chat-template '{THOUGHTLESS}'", CHATML, THOUGHTFUL))

@@ -8,22 +8,25 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, TypeVar
 
-from autotrain_llm.data.chat.assistant_masks import Rendered, is_answer, render_with_answers
-from autotrain_llm.data.chat.jinja_engine import REASONING
+from autotrain_llm.data.chat.assistant_masks import Rendered, render_with_answers
 from autotrain_llm.data.chat.template import NONE, ChatTemplate, ChatTemplateError
+from autotrain_llm.data.chat.trace import ARGUMENT, NAME, REASONING
+from autotrain_llm.data.chat.turn_spans import is_answer
 from autotrain_llm.data.dataset import Dataset
 from autotrain_llm.data.example import Example, Message, Side, as_turns
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rules.conversations import (
     a_chat_template_is_not_applied_to_plain_text,
+    an_answer_can_not_be_told_from_the_rest,
     no_template_is_allowed_for_conversations,
     plain_text_has_no_responses,
-    the_answer_can_not_be_found_in_the_text,
+    prompts_end_in_what_answers_are_not_trained_after,
     the_template_leaves_out_a_turn,
     the_template_leaves_out_part_of_an_answer,
     the_template_leaves_out_tools,
     the_template_refuses_a_conversation,
     the_template_writes_no_generation_prompt,
+    the_template_writes_nothing_of_an_answer,
     there_is_no_chat_template,
 )
 from autotrain_llm.data.rules.tokens import (
@@ -223,11 +226,13 @@ class RowRenderer:
         rendered: Rendered = self._guarded(
             example, lambda template: render_with_answers(template, messages, example.tools, first)
         )
+        if rendered.unclear and wants_answers:
+            turn, why = rendered.unclear
+            self.observations.row(an_answer_can_not_be_told_from_the_rest, example, "unclear", turn=turn + 1, why=why)
+            raise RowSkipped
         if rendered.lost:
             turn = rendered.lost[0] + 1
-            content = str(messages[turn - 1].get("content") or "").strip()
-            case = "changed" if content and content in rendered.text else "dropped"
-            self.observations.row(the_answer_can_not_be_found_in_the_text, example, "lost", case=case, turn=turn)
+            self.observations.row(the_template_writes_nothing_of_an_answer, example, "lost", case="dropped", turn=turn)
         if wants_answers and not rendered.spans:
             if not rendered.lost:
                 self._observe_no_span(example, messages[first:])
@@ -236,7 +241,8 @@ class RowRenderer:
             self._check_left_out(example, messages, rendered.text)
             if not rendered.lost:
                 self._check_answers_whole(example, messages, first, rendered.text)
-            self._check_calls(example, messages, rendered.text)
+            self._check_calls(example, messages, rendered)
+        self._check_prompt(example, rendered)
         end = self.template.end_token if self.template else None
         if end and any(
             is_answer(message) and str(message.get("content") or "").rstrip().endswith(end) for message in messages
@@ -264,13 +270,24 @@ class RowRenderer:
                 self.observations.row(the_template_leaves_out_part_of_an_answer, example, key, **facts)
                 return
 
-    def _check_calls(self, example: Example, messages: list[Message], text: str) -> None:
+    def _check_calls(self, example: Example, messages: list[Message], rendered: Rendered) -> None:
         """Whether the template leaves out the tools of a conversation, or what its turns call."""
-        called = [call["function"].get("name") for message in messages for call in message.get("tool_calls", ())]
-        if any(isinstance(name, str) and name not in text for name in called):
+        calls = [call["function"].get("name") for message in messages for call in message.get("tool_calls", ())]
+        left_out = [piece.text for piece in rendered.left_out if piece.kind in (NAME, ARGUMENT)]
+        if any(isinstance(name, str) and name not in rendered.text for name in calls):
             self.observations.row(the_template_leaves_out_tools, example, case="calls")
-        elif any(name not in text for name in _names(example.tools)):
+        elif left_out:
+            missing = next((words for words in left_out if words not in rendered.text), left_out[0])
+            self.observations.row(the_template_leaves_out_tools, example, "part", case="part", missing=missing)
+        elif any(name not in rendered.text for name in _names(example.tools)):
             self.observations.row(the_template_leaves_out_tools, example, case="tools")
+
+    def _check_prompt(self, example: Example, rendered: Rendered) -> None:
+        """Whether the model will be asked with an end of the prompt that isn't there in training."""
+        opening = self.template.prompt_only if self.template is not None else ""
+        start = rendered.spans[-1][0] if rendered.spans else 0
+        if opening and start and not rendered.text[:start].rstrip().endswith(opening.rstrip()):
+            self.observations.row(prompts_end_in_what_answers_are_not_trained_after, example, opening=opening)
 
     def _closed(self, rendered: Rendered, messages: list[Message], wants_answers: bool) -> RenderedRow:
         """The rendered text; with the end token after a last answer that the template ends with no token."""
@@ -318,6 +335,6 @@ class RowRenderer:
         if answers and all(message.get("weight") == 0 for message in answers):
             self.observations.row(a_conversation_has_no_answer, example, case="weights")
         elif any(_says_something(message) for message in answers):
-            self.observations.row(the_answer_can_not_be_found_in_the_text, example, case="writes nothing")
+            self.observations.row(the_template_writes_nothing_of_an_answer, example, case="writes nothing")
         else:
             self.observations.row(a_conversation_has_no_answer, example, case="all empty")

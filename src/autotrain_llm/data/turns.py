@@ -54,7 +54,7 @@ def is_turn(value: Any) -> bool:
 
 def exchange_keys(value: Any) -> tuple[str, str] | None:
     """The keys of a question and its answer, where an object holds one of each and no role."""
-    if not isinstance(value, dict) or any(key in value for key in ROLE_KEYS):
+    if not isinstance(value, dict) or "role" in value or any(key in value for key in ROLE_KEYS):
         return None
     questions = [key for key in QUESTION_KEYS if isinstance(value.get(key), str)]
     answers = [key for key in ANSWER_KEYS if isinstance(value.get(key), str)]

@@ -164,11 +164,15 @@ def _check_order(observations: Observations, example: Example, turns: list[Messa
 
 def _alpaca(converter: Converter, example: Example, cells: Cells) -> None:
     instruction, output = cells.text("instruction", is_prompt=True), cells.text("output")
-    prompt = converter.prompt
-    turns: list[Message] = [{"role": "user", "content": instruction}, {"role": "assistant", "content": output}]
-    example.messages = prompt.conversation(example, cells, turns)
-    given = prompt.question_with_parts(cells, "").strip()
-    example.prompt = _alpaca_prompt(prompt.system(cells), prompt.history(cells), instruction, given)
+    prompt, system, history = converter.prompt, "", []
+    given = cells.optional("input").strip() if prompt.has_only_input else prompt.question_with_parts(cells, "").strip()
+    question = f"{instruction}\n{given}" if given and prompt.has_only_input else instruction
+    turns: list[Message] = [{"role": "user", "content": question}, {"role": "assistant", "content": output}]
+    if not prompt.has_only_input:
+        system, history = prompt.system(cells), prompt.history(cells)
+        turns = prompt.conversation(example, cells, turns)
+    example.messages = turns
+    example.prompt = _alpaca_prompt(system, history, instruction, given)
     example.completion = output
 
 

@@ -73,9 +73,9 @@ def conversation(value: Any, column: str, unread: Unread | None = None) -> list[
         raise RowUnusable(a_cell_is_empty, column=column)
     if isinstance(value[0], list) and is_too_deep(value):
         raise RowUnusable(a_cell_has_the_wrong_type, column=column, case="too deep")
-    if is_alternating(value):
+    if isinstance(value[0], str) and is_alternating(value):
         return alternating(value)
-    if all(exchange_keys(part) is not None for part in value):
+    if exchange_keys(value[0]) is not None and all(exchange_keys(part) is not None for part in value):
         return [turn for part in value for turn in _exchange(part, unread)]
     return [_turn(turn, number, column, unread) for number, turn in enumerate(value, 1)]
 

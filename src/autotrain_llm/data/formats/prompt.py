@@ -25,6 +25,8 @@ class PromptWriter:
         self.mapping = mapping
         self.contexts = mapping.several(CONTEXT_ROLE)
         self.roles = [role for role in mapping.columns if role.split(" ")[0] in (CONTEXT_ROLE, CHOICE_ROLE)]
+        parts = mapping.columns.keys() & {"system", "history", "tools"}
+        self.has_only_input = not self.roles and not parts
         self.has_parts = bool(self.roles) or bool(mapping.columns.keys() & {"system", "history", "tools", "input"})
 
     def with_parts(self, example: Example, cells: Cells, question: Side) -> Side:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from autotrain_llm.config.registry import TRAINERS
+from support.models import build_other
 from support.short_runs import LORA, short_run
 
 
@@ -28,3 +31,32 @@ def test_an_adapter_without_peft_is_merged_and_all_of_it_is_trained(name: str, a
     merged = AutoModelForCausalLM.from_pretrained(adapter).state_dict()
     unchanged = [key for key, tensor in after.items() if key in merged and torch.equal(tensor, merged[key])]
     assert not unchanged
+
+
+def test_the_first_loss_of_dpo_is_ln_2_although_the_model_has_dropout(llama: Path, tmp_path: Path) -> None:
+    opt = build_other(tmp_path / "opt", "opt", llama, dropout=0.1, max_position_embeddings=256)
+    report = short_run("dpo", opt, tmp_path)
+    assert report.history[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name, trainer in TRAINERS.items() if trainer.samples])
+def test_the_first_ratio_is_1_for_an_adapter_that_was_trained_with_dropout(
+    name: str, llama: Path, tmp_path: Path
+) -> None:
+    short_run("sft", llama, tmp_path, "adapter", **LORA, lora_dropout=0.5, lr=1e-2, max_steps=6)
+    report = short_run(name, tmp_path / "adapter", tmp_path, peft=True)
+    assert report.history[0]["clip_fraction"] == 0
+    assert report.history[0]["approx_kl"] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_every_field_of_config_json_is_that_of_the_source(name: str, llama: Path, tmp_path: Path) -> None:
+    model = build_other(tmp_path / "opt", "opt", llama, dropout=0.1, layerdrop=0.01, max_position_embeddings=256)
+    short_run(name, model, tmp_path, save_strategy="steps", save_steps=1)
+    source = json.loads((model / "config.json").read_text())
+    if TRAINERS[name].trains_a_scorer:
+        # A classifier of one label, whose padding token says where the score is read.
+        source["architectures"] = ["OPTForSequenceClassification"]
+        source |= {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
+    for folder in (tmp_path / "run", tmp_path / "run" / "checkpoints" / "checkpoint-1"):
+        assert json.loads((folder / "config.json").read_text()) == source

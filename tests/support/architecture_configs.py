@@ -1,11 +1,11 @@
-"""Small configurations for each architecture that runs on the flat layout."""
+"""Small configurations of architectures: each that runs on the flat layout, and others, whose rows are padded."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, AutoConfig, PretrainedConfig
 from transformers.masking_utils import eager_mask
 
 from autotrain_llm.models.architectures import ALLOWED
@@ -63,6 +63,62 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "smollm3": {"sliding_window": WINDOW, "use_sliding_window": True, "layer_types": ["sliding_attention", "full_attention"]},
     "starcoder2": {"sliding_window": WINDOW},
 }  # fmt: skip
+
+OLD: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+EXPERTS: dict[str, Any] = {
+    "num_local_experts": 4, "num_experts": 4, "n_routed_experts": 4, "moe_num_experts": 4, "num_experts_per_tok": 2, "moe_k": 2,
+    "moe_intermediate_size": 16, "shared_expert_intermediate_size": 24, "shared_intermediate_size": 24, "decoder_sparse_step": 1,
+}  # fmt: skip
+LATENT: dict[str, Any] = {
+    "q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8, "n_group": 2, "topk_group": 1,
+    "first_k_dense_replace": 1, "num_key_value_heads": 4,
+}  # fmt: skip
+
+# Architectures whose rows are padded. A value of None removes what is usual.
+PADDED: dict[str, dict[str, Any]] = {
+    "biogpt": {},
+    "bloom": {"n_layer": 2, "n_head": 4},
+    "codegen": {**OLD, "n_ctx": 64, "rotary_dim": 4, "head_dim": None, "pad_token_id": None},
+    "deepseek_v3": EXPERTS | LATENT,
+    "ernie4_5_moe": EXPERTS,
+    "falcon": {"head_dim": None},
+    "gpt_neo": {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "window_size": 8},
+    "gptj": {**OLD, "rotary_dim": 4, "head_dim": None},
+    "gpt_oss": EXPERTS,
+    "granitemoe": EXPERTS,
+    "jamba": EXPERTS | {"mamba_d_state": 4, "attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_offset": 1, "use_mamba_kernels": False},
+    "jetmoe": EXPERTS,
+    "mamba": {"state_size": 4, "head_dim": None},
+    "mamba2": {"state_size": 4, "num_heads": 8, "n_groups": 1, "expand": 2, "chunk_size": 8},
+    "mixtral": EXPERTS,
+    "mpt": {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 64, "head_dim": None},
+    "olmoe": EXPERTS,
+    "phimoe": EXPERTS,
+    "qwen2_moe": EXPERTS,
+    "qwen3_moe": EXPERTS,
+    "rwkv": {"attention_hidden_size": 32, "context_length": 64, "pad_token_id": None},
+    "stablelm": {},
+    "xglm": {"d_model": 32, "ffn_dim": 48, "num_layers": 2, "attention_heads": 4},
+}  # fmt: skip
+DECODERS = (*ALLOWED, *PADDED)
+
+
+def small_config(kind: str, **changes: Any) -> PretrainedConfig:
+    """A small configuration of any of these architectures."""
+    values = USUAL | SPECIAL.get(kind, {}) | PADDED.get(kind, {})
+    if values.get("n_embd") or values.get("d_model"):  # names of their own for the usual sizes
+        for name in (
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "max_position_embeddings",
+            "num_key_value_heads",
+        ):
+            values.pop(name, None)
+    return AutoConfig.for_model(
+        kind, **{name: value for name, value in (values | changes).items() if value is not None}
+    )
+
 
 # Their norms multiply by their weight in float32 whatever the model is in, and so sum its gradient in float32.
 NORMS_IN_FLOAT32 = ("cohere", "cohere2", "gemma", "gemma2", "gemma3_text", "helium")

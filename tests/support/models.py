@@ -52,3 +52,18 @@ def build_llama(folder: Path, template: str | None, **changes: Any) -> Path:
     LlamaForCausalLM(LlamaConfig(**{**shape, **changes})).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def build_other(folder: Path, kind: str, tokenizer_of: Path, **changes: Any) -> Path:
+    """Write a small model of another architecture with random weights, and the tokenizer of an existing model."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from support.architecture_configs import small_config
+
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_of)
+    torch.manual_seed(0)
+    config = small_config(kind, **{"vocab_size": len(tokenizer), **changes})
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -57,6 +57,7 @@ TRAINER = Trainer(
         "rl_chunk_size": 64,
         "rl_mini_batch_size": 64,
         "sweep_metric": "eval_reward",
+        "lora_dropout": 0.0,
     },
     learning_rates={"full": (1e-8, 1e-4), "lora": (1e-7, 1e-3)},
     recipe="autotrain_llm.run.algorithms.rl.recipe:Grpo",

@@ -70,7 +70,7 @@ TRAINER = Trainer(
         data_path=Usual("./data/prompts.jsonl", "./data/prompts.jsonl"),
         rl_reward_model_path=Usual("./reward_model", "./reward_model"),
     ),
-    defaults={"sweep_metric": "eval_reward"},
+    defaults={"sweep_metric": "eval_reward", "lora_dropout": 0.0},
     learning_rates={"full": (1e-8, 1e-4), "lora": (1e-7, 1e-3)},
     recipe="autotrain_llm.run.algorithms.rl.recipe:Ppo",
     settings=("rl_clip_range", "rl_value_clip_range", "rl_value_loss_coef", "rl_entropy_coef"),

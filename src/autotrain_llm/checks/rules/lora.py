@@ -96,7 +96,10 @@ def an_adapter_that_is_trained_further_keeps_its_settings(config: Config, model:
         "use_rslora": own.get("use_rslora"),
     }
     for name, value in settings.items():
-        if value is not None and config.given(name) and config.value_of(name) != value:
+        off = (
+            name == "lora_dropout" and config.trainer_spec.samples and not config.lora_dropout
+        )  # which these trainers can
+        if value is not None and config.given(name) and config.value_of(name) != value and not off:
             yield Finding(
                 f"{flag_of(name)} {plain(config.value_of(name))} is ignored: --model {model.name} is an adapter and keeps its own "
                 f"{name.removeprefix('lora_').removeprefix('use_')} of {plain(value)}",

@@ -13,6 +13,7 @@ from autotrain_llm.declare.example import PPO, PROMPTS, Example, of_flags, witho
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.params.lora import Lora
 from autotrain_llm.params.rollouts import SamplingOfAnswers
 from autotrain_llm.trainers.grpo import Grpo
 from autotrain_llm.trainers.spo import Spo
@@ -45,6 +46,22 @@ def completions_should_be_sampled_from_the_whole_distribution(
             f"{' and '.join(flags.values())}: completions are sampled from a truncated distribution, and trained on as if from the whole one",
             changes=dict.fromkeys(flags),
             parameters=tuple(flags),
+        )
+
+
+@rule("P809", WARNING, refuses="--trainer grpo --peft --lora-dropout 0.1", accepts="--trainer grpo --peft")
+def an_adapter_should_have_no_dropout(lora: Lora, trainer: Trainer) -> Iterator[Finding]:
+    """`--lora-dropout` above 0 with a trainer that samples its completions.
+
+    Why: the completions are sampled without dropout. With dropout in training the ratio of new to old policy differs from 1 before the first
+    update, and tokens are clipped for no reason. These trainers have a default of 0.
+    Fix: remove it.
+    """
+    if trainer.samples and lora.peft and lora.lora_dropout > 0:
+        yield Finding(
+            f"--lora-dropout {lora.lora_dropout:g}: the ratio to the policy that sampled the completions does not start at 1",
+            changes={"lora_dropout": None},
+            parameters=("lora_dropout",),
         )
 
 

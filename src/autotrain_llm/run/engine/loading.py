@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 import torch
@@ -46,6 +48,7 @@ def load(plan: Plan, inputs: RunInputs) -> Loaded:
     tokenizer = load_tokenizer(plan, inputs)
     if plan.model.kind == SCRATCH:
         model: Any = new_model(plan.model.shape or {}, tokenizer, plan.seed)
+        keep_config(model)
         return Loaded(model, tokenizer, torch.float32)
     located = inputs.model.located if inputs.model else None
     assert located is not None
@@ -54,6 +57,7 @@ def load(plan: Plan, inputs: RunInputs) -> Loaded:
     options = loading_options(plan, inputs.token)
     model = from_located(located, dtype, options, trainable_adapter=frozen)
     saved_dtype = dtype_of(located) or torch.float32
+    keep_config(model)
     fit_to_tokenizer(model, tokenizer)
     if plan.model.quantization:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
@@ -186,7 +190,7 @@ def fit_to_tokenizer(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     if generation is not None:
         make_writable(generation)
     for config in (model.config, generation):
-        if config is not None and config.pad_token_id is None:
+        if config is not None and getattr(config, "pad_token_id", None) is None:
             config.pad_token_id = tokenizer.pad_token_id
 
 
@@ -197,6 +201,21 @@ def make_writable(settings: GenerationConfig) -> None:
         settings.do_sample = True
     for name in beams:
         setattr(settings, name, None)
+
+
+def keep_config(model: Any) -> None:
+    """Save this config with every checkpoint and with the finished model, whatever training sets in it: use_cache, dropout, a padding token."""
+    causal = model.get_base_model() if isinstance(model, PeftModel) else model
+    original = copy.deepcopy(causal.config)
+
+    def save_pretrained(self: Any, *args: Any, **kwargs: Any) -> None:
+        changed, self.config = self.config, copy.deepcopy(original)
+        try:
+            type(self).save_pretrained(self, *args, **kwargs)
+        finally:
+            self.config = changed
+
+    causal.save_pretrained = MethodType(save_pretrained, causal)
 
 
 def tokenizer_disagrees(tokenizer: PreTrainedTokenizerBase, inputs: RunInputs) -> str | None:

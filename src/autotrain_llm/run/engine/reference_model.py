@@ -140,12 +140,3 @@ def load_named_reference(plan: Plan, inputs: RunInputs) -> nn.Module:
     if located.kind == ADAPTER:
         options.pop("quantization_config", None)  # merging into quantised weights would round the adapter away
     return from_located(located, loading_dtype(plan), options)
-
-
-def without_dropout(model: nn.Module) -> None:
-    """Switch off the model's own dropout, so that policy and reference differ only by training; an adapter's dropout stays on."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Dropout) and "lora_dropout" not in name:
-            module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0

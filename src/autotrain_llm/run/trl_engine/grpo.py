@@ -29,9 +29,9 @@ from autotrain_llm.run.algorithms.rl.rewards import Rewards, load_rewards
 from autotrain_llm.run.algorithms.rl.rollout_buffer import RolloutSchedule
 from autotrain_llm.run.algorithms.rl.rollouts import EVALUATION, TRAINING
 from autotrain_llm.run.artifacts.saving import end_tokens
+from autotrain_llm.run.engine.dropout import without_dropout
 from autotrain_llm.run.engine.layouts import Padded
 from autotrain_llm.run.engine.loading import DTYPES, Loaded
-from autotrain_llm.run.engine.reference_model import without_dropout
 from autotrain_llm.run.generation.sampler import Sampler
 from autotrain_llm.run.generation.types import Sample
 from autotrain_llm.run.trl_engine.sft import RenameLogs, shared_arguments
@@ -60,7 +60,7 @@ def grpo(
     """TRL's GRPOTrainer for a plan of group-relative policy optimisation. `arguments` are transformers' own, by name."""
     assert plan.rollouts is not None
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # `rollout_func` is experimental in TRL
-    without_dropout(loaded.model)
+    without_dropout(loaded.model, of_adapters=not (plan.adapter and plan.adapter.dropout))
     answers = _Rollouts(plan, loaded, inputs, train_rows.rows, valid_rows.rows if valid_rows else None)
     scoring: Any = answers.score
     return GRPOTrainer(

@@ -22,10 +22,11 @@ from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ANOTHER_MO
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.engine.answer_items import AnswerItem, Preferences
 from autotrain_llm.run.engine.batches import Batches
+from autotrain_llm.run.engine.dropout import without_dropout
 from autotrain_llm.run.engine.flat.batch import Row
 from autotrain_llm.run.engine.layouts import PromptGroup
 from autotrain_llm.run.engine.loading import Loaded
-from autotrain_llm.run.engine.reference_model import load_named_reference, without_dropout
+from autotrain_llm.run.engine.reference_model import load_named_reference
 from autotrain_llm.run.trl_engine.sft import (
     TRAIN,
     VALID,

@@ -16,9 +16,9 @@ from trl import RewardConfig, RewardTrainer
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.engine.answer_items import Preferences
+from autotrain_llm.run.engine.dropout import without_dropout
 from autotrain_llm.run.engine.layouts import Padded, PromptGroup
 from autotrain_llm.run.engine.loading import Loaded
-from autotrain_llm.run.engine.reference_model import without_dropout
 from autotrain_llm.run.trl_engine.sft import (
     TRAIN,
     VALID,

@@ -9,10 +9,10 @@ from autotrain_llm.run.algorithms.preference.dataset import UnpairedPreferences
 from autotrain_llm.run.algorithms.preference.reference_logps import make_reference_logps
 from autotrain_llm.run.algorithms.recipe import Recipe, Started
 from autotrain_llm.run.engine.answer_items import Pairs
+from autotrain_llm.run.engine.dropout import without_dropout
 from autotrain_llm.run.engine.loading import Loaded
 from autotrain_llm.run.engine.loop import BatchAugmenter
 from autotrain_llm.run.engine.objective import Objective
-from autotrain_llm.run.engine.reference_model import without_dropout
 
 
 class Orpo(Recipe):

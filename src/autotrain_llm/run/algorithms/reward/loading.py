@@ -17,6 +17,7 @@ from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.loading import (
     Loaded,
     dtype_of,
+    keep_config,
     load_tokenizer,
     loading_dtype,
     loading_options,
@@ -29,7 +30,9 @@ def load_classifier_to_train(plan: Plan, inputs: RunInputs) -> Loaded:
     set_seed(plan.seed)
     tokenizer = load_tokenizer(plan, inputs)
     if plan.model.kind == SCRATCH:
-        return Loaded(_new(plan, tokenizer), tokenizer, torch.float32)
+        new = _new(plan, tokenizer)
+        keep_config(new)
+        return Loaded(new, tokenizer, torch.float32)
     located = inputs.model.located if inputs.model else None
     assert located is not None
     model, new_modules = load_classifier(
@@ -37,6 +40,7 @@ def load_classifier_to_train(plan: Plan, inputs: RunInputs) -> Loaded:
     )
     saved_dtype = dtype_of(located) or torch.float32
     causal_model(model).config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    keep_config(model)
     if plan.model.quantization:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if plan.adapter and not isinstance(model, PeftModel):

@@ -10,10 +10,10 @@ from autotrain_llm.run.algorithms.reward.model_card import how_to_score
 from autotrain_llm.run.algorithms.reward.objective import pairwise
 from autotrain_llm.run.engine.answer_items import Pairs
 from autotrain_llm.run.engine.classifiers import FlatScores, PaddedScores
+from autotrain_llm.run.engine.dropout import without_dropout
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.loading import Loaded
 from autotrain_llm.run.engine.objective import Objective
-from autotrain_llm.run.engine.reference_model import without_dropout
 
 
 class RewardModel(Recipe):

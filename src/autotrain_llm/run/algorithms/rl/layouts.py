@@ -63,6 +63,7 @@ def _padded_forward(
     target_labels: torch.Tensor,
     compute: str,
     temperature: float,
+    **unused: Any,  # PEFT passes all arguments of a causal language model
 ) -> FlatOutput:
     states: list[torch.Tensor] = []
     backbone: nn.Module = causal.base_model

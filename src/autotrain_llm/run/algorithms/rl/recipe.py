@@ -37,11 +37,12 @@ from autotrain_llm.run.algorithms.rl.value_models import (
 )
 from autotrain_llm.run.algorithms.rl.value_tracker import Forgetting
 from autotrain_llm.run.artifacts.saving import end_tokens
+from autotrain_llm.run.engine.dropout import without_dropout
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.loading import DTYPES, Loaded
 from autotrain_llm.run.engine.loop import BatchSource, Observer
 from autotrain_llm.run.engine.objective import Objective
-from autotrain_llm.run.engine.reference_model import load_reference_model, without_dropout
+from autotrain_llm.run.engine.reference_model import load_reference_model
 from autotrain_llm.run.generation.sampler import Sampler
 from autotrain_llm.run.generation.types import Sampling
 
@@ -73,7 +74,7 @@ class PolicyRecipe(Recipe):
         return Prompts(rows)
 
     def prepare(self, loaded: Loaded) -> None:
-        without_dropout(loaded.model)
+        without_dropout(loaded.model, of_adapters=not (self.plan.adapter and self.plan.adapter.dropout))
 
     def add_values(self, model: nn.Module) -> None:
         """Add a value head to the policy, if the algorithm has one."""

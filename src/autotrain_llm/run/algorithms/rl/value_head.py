@@ -43,7 +43,8 @@ def add_value_head(model: nn.Module, kind: str) -> None:
     """Add a new value head to a model; the kind `separate` has a copy of the backbone, with the same parameters trained."""
     causal = causal_model(model)
     backbone = copy.deepcopy(causal.base_model) if kind == SEPARATE else None
-    put_value_head(model, ValueHead(causal.config.get_text_config().hidden_size, backbone))
+    width = causal.get_output_embeddings().weight.shape[-1]  # not always hidden_size: OPT may project its last states
+    put_value_head(model, ValueHead(width, backbone))
 
 
 def put_value_head(model: nn.Module, head: ValueHead) -> None:

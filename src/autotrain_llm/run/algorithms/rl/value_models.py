@@ -15,11 +15,11 @@ from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.algorithms.rl.layouts import PaddedPolicy
 from autotrain_llm.run.algorithms.rl.rewards import RewardModel, Rewards, load_reward_classifier
 from autotrain_llm.run.algorithms.rl.value_head import ValueHead, add_value_head, put_value_head
+from autotrain_llm.run.engine.dropout import without_dropout
 from autotrain_llm.run.engine.flat import attention
 from autotrain_llm.run.engine.flat.model import causal_model, switch
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.loading import loading_dtype, lora_config
-from autotrain_llm.run.engine.reference_model import without_dropout
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD
 
 

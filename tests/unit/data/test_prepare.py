@@ -335,6 +335,10 @@ def turns_of(*said):
          [("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello")], "D136", "leaves out turn 1 (system)"),
         (OWN.replace("{% for m in messages %}", "{% for m in messages if m.role != 'assistant' %}"),
          [("user", "Hi"), ("assistant", "Hello")], "D148", "writes nothing of turn 2"),
+        (OWN.replace("{% for m in messages %}", "{% for m in messages if m.role != 'tool' %}"),
+         [("user", "Hi"), ("tool", '{"sum": "forty"}'), ("assistant", "Hello")], "D136", "leaves out turn 2 (tool)"),
+        (OWN.replace("{{ m.content }}", "{{ m.content | tojson if m.role == 'tool' else m.content }}"),
+         [("user", "Hi"), ("tool", '{"sum": "forty"}'), ("assistant", "Hello")], None, ""),
         (OWN, [("user", "Hi"), ("assistant", "Hello</s>")], "D150", "it is trained on twice"),
         (OWN, [("user", "What does </s> mean?"), ("assistant", "It ends a text.")], None, ""),
     ],
@@ -344,6 +348,14 @@ def test_what_a_template_leaves_out_or_writes_twice_is_said(template, row, code,
     told = [finding for finding in found if finding.code != "D156"]
     assert codes(told) == ([code] if code else [])
     assert all(words in finding.message for finding in told)
+
+
+def test_a_name_that_the_template_leaves_out_is_said(data, chat, tmp_path):
+    row = {"messages": [{**CHAT[0], "name": "Anna"}, CHAT[1]]}
+    (told,) = [finding for finding in findings(data([row]), chat) if finding.code == "D182"]
+    assert "name" in told.message and "Anna" in told.message
+    writes_names = made(tmp_path / "t", template=OWN.replace("{{ m.content }}", "{{ m.name }}{{ m.content }}"))
+    assert "D182" not in codes(findings(data([row]), writes_names))
 
 
 THINKING = OWN.replace("<|assistant|>{% endif", "<|assistant|><think>\n{% endif")

@@ -281,7 +281,7 @@ def the_template_leaves_out_tools(case: str, missing: str = "") -> Iterator[Find
 
 @rule("D136", WARNING, example=of_flags(f"--chat-template '{UNSYSTEMATIC}'", CHATML, SYSTEM))
 def the_template_leaves_out_a_turn(turn: int, role: str) -> Iterator[Finding]:
-    """The chat template leaves out the content of a system or user turn.
+    """The chat template leaves out the content of a system, user or tool turn.
 
     Why: the model never sees it.
     Fix: another template, or write the content into the first user turn.

@@ -15,6 +15,7 @@ from autotrain_llm.data.chat.turn_spans import is_answer
 from autotrain_llm.data.dataset import Dataset
 from autotrain_llm.data.example import Example, Message, Side, as_turns
 from autotrain_llm.data.observations import Observations
+from autotrain_llm.data.rules.columns import a_key_is_not_used
 from autotrain_llm.data.rules.conversations import (
     a_chat_template_is_not_applied_to_plain_text,
     an_answer_can_not_be_told_from_the_rest,
@@ -41,6 +42,7 @@ from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 Span = tuple[int, int]
 Made = TypeVar("Made")
 THOUGHT_TAG = re.compile(r"</?think>|\[/?THINK\]")
+WORD = re.compile(r"\w+")
 RUN = 6  # words of an answer that are shown where they are left out
 
 
@@ -251,13 +253,20 @@ class RowRenderer:
         return self._closed(rendered, messages, wants_answers)
 
     def _check_left_out(self, example: Example, messages: list[Message], text: str) -> None:
-        """Whether the template leaves out a turn of system or user."""
+        """Whether the template leaves out a turn of system, user or tool, or the name of who speaks."""
         for number, message in enumerate(messages, 1):
             content, role = message.get("content"), message["role"]
             words = content.strip() if isinstance(content, str) else ""
-            if role in ("system", "user") and words and words not in text:
+            is_left_out = role in ("system", "user") and words and words not in text
+            if role == "tool":  # templates write results as JSON, with other spaces and escapes
+                is_left_out = bool(words) and not any(word in text for word in WORD.findall(words))
+            if is_left_out:
                 self.observations.row(the_template_leaves_out_a_turn, example, role, turn=number, role=role)
                 return
+            name = message.get("name")
+            if isinstance(name, str) and role != "tool" and name not in text:
+                facts = {"column": next(iter(self.dataset.columns.values())), "key": "name", "value": name[:40]}
+                self.observations.row(a_key_is_not_used, example, "name", **facts)
 
     def _check_answers_whole(self, example: Example, messages: list[Message], first: int, text: str) -> None:
         """Whether the template leaves out part of an answer after the last user turn; of earlier ones thoughts are dropped on purpose."""

@@ -113,7 +113,7 @@ def preflight(
         found += _model_and_rows(config, context, broken, done, facts)
     plan = _plan(config, context, ignored) if not flags_refuse and not context.refused else None
     if plan is not None:
-        found += _check(config, {"trainer": config.trainer_spec}, {"plan": plan})
+        found += _check(config, {"trainer": config.trainer_spec, **facts}, {"plan": plan})
     if plan is not None and not any(finding.severity == ERROR for finding in found):
         found += _first_calls(config, context)
     not_checked = (*skipped(config, done, broken, STAGES), *unknowable_here(config, context, done))

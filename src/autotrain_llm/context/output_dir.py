@@ -17,8 +17,11 @@ CHECKPOINTS = "checkpoints"
 SWEEP = "sweep"
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)$")
 STATE_FILE = "trainer_state.json"
+CHECKPOINT_FILE = "checkpoint.json"  # lists the other files of a checkpoint
 LONGEST_NAME = 80  # characters of a model's name in the name of a run
 WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json")
+STATES = ("optimizer.pt", "scheduler.pt")
+RANDOM_STATE = "rng_state.pth"  # several processes write one each: rng_state_0.pth and so on
 
 
 def nearest_existing(path: Path) -> Path:
@@ -47,8 +50,13 @@ class Output(Record):
 
     @cached_property
     def complete_checkpoints(self) -> tuple[Path, ...]:
-        """Checkpoints that were written completely, oldest first."""
+        """Checkpoints that can be resumed from, oldest first."""
         return tuple(path for path in self.checkpoints if is_complete(path))
+
+    @cached_property
+    def newest(self) -> Path | None:
+        """The newest checkpoint whose writing was finished; it may have been damaged since."""
+        return next((path for path in reversed(self.checkpoints) if was_finished(path)), None)
 
     @cached_property
     def checkpoints(self) -> tuple[Path, ...]:
@@ -58,13 +66,9 @@ class Output(Record):
 
     @cached_property
     def checkpoint(self) -> Path | None:
-        """The checkpoint that this command resumes from; None if it does not resume, or there is no complete checkpoint."""
-        if self.resume_from:
-            path = Path(self.resume_from).expanduser()
-            return path if is_complete(path) else None
-        if self.resume:
-            return self.complete_checkpoints[-1] if self.complete_checkpoints else None
-        return None
+        """The checkpoint that this command resumes from; None if it does not resume, or can't."""
+        path = Path(self.resume_from).expanduser() if self.resume_from else self.newest if self.resume else None
+        return path if path is not None and is_complete(path) else None
 
 
 def run_of(checkpoint: Path) -> Path | None:
@@ -77,23 +81,58 @@ def step_of(checkpoint: Path) -> int:
     return int(match[1]) if match else -1
 
 
+def was_finished(checkpoint: Path) -> bool:
+    """Whether the writing of a checkpoint came to its end: its state file is written last."""
+    return _document(checkpoint / STATE_FILE) is not None
+
+
 def is_complete(checkpoint: Path) -> bool:
-    """Whether a checkpoint was written completely: its state file is written last."""
+    """Whether a checkpoint has everything that a resumed run needs to end as if it had not been stopped."""
+    return was_finished(checkpoint) and not missing_from(checkpoint)
+
+
+def missing_from(checkpoint: Path) -> tuple[str, ...]:
+    """The files that a checkpoint lacks, or has in another size than they were written with: those of every run, and those that its run
+    has listed. One that has no list is of an earlier version, or was not finished."""
+    missing = [name for name in (*STATES, STATE_FILE) if not (checkpoint / name).exists()]
+    missing += [] if any((checkpoint / name).exists() for name in WEIGHTS) else [WEIGHTS[0]]
+    missing += _missing_random_states(checkpoint)
+    listed = (_document(checkpoint / CHECKPOINT_FILE) or {}).get("files")
+    for name, size in (listed if isinstance(listed, dict) else {}).items():
+        path = checkpoint / name
+        if not path.is_file():
+            missing.append(name)
+        elif path.stat().st_size != size:
+            missing.append(f"{name} ({path.stat().st_size} bytes of {size})")
+    return tuple(dict.fromkeys(missing))
+
+
+def _missing_random_states(checkpoint: Path) -> list[str]:
+    """One process writes one file; several write one each, as many as its run had processes."""
+    if (checkpoint / RANDOM_STATE).exists():
+        return []
+    present = {path.name for path in checkpoint.glob("rng_state_*.pth")}
+    run = run_of(checkpoint.absolute())
+    plan = earlier_run(run).get("plan") if run else None
+    schedule = plan.get("schedule") if isinstance(plan, dict) else None
+    processes = schedule.get("processes") if isinstance(schedule, dict) else None
+    count = max(len(present), processes if isinstance(processes, int) and processes > 1 else 0)
+    expected = [f"rng_state_{process}.pth" for process in range(count)] or [RANDOM_STATE]
+    return [name for name in expected if name not in present]
+
+
+def _document(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None if the file is missing or damaged."""
     try:
-        state = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    has_weights = any((checkpoint / name).exists() for name in WEIGHTS)
-    return isinstance(state, dict) and has_weights and (checkpoint / "optimizer.pt").exists()
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def earlier_run(folder: Path) -> dict[str, Any]:
     """The content of `run.json`; empty if there is no earlier run."""
-    try:
-        document = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
+    return _document(folder / RUN_FILE) or {}
 
 
 def earlier_values(folder: Path) -> dict[str, Any]:

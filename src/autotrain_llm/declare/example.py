@@ -35,7 +35,7 @@ SWEEP = "--use-sweep --sweep-n-trials 2 --valid-split 1 "
 RUN = "mkdir -p runs/mine/checkpoints && echo '{}' > runs/mine/run.json"
 CHECKPOINT = (
     f"{RUN}\ncp -r MODEL runs/mine/checkpoints/checkpoint-1\n"
-    "echo '{}' > runs/mine/checkpoints/checkpoint-1/trainer_state.json\ntouch runs/mine/checkpoints/checkpoint-1/optimizer.pt"
+    "cd runs/mine/checkpoints/checkpoint-1\ntouch optimizer.pt scheduler.pt rng_state.pth\necho '{}' > trainer_state.json\ncd ../../../.."
 )
 TWO_PROCESSES = "torchrun --nproc-per-node 2 -m autotrain_llm "
 

@@ -64,6 +64,15 @@ AT_LEAST_ONE = Bounds(low=1)
 SHARE = Bounds(low=0, high=1)
 SHARE_BELOW_ONE = Bounds(low=0, high=1, high_open=True)
 
+# What becomes of another value when a run is resumed (`on_resume`).
+FIXED = "fixed"  # it is refused
+TAKES_EFFECT = "takes effect"  # it is used from the checkpoint on, and the plan says so
+SAME_ROWS = "same rows"  # it is refused if the rows or their tokens differ
+SAME_STEP = "same step"  # it is refused if an optimizer step has another number of rows
+NUMBER_OF_STEPS = "number of steps"  # it is used, and refused if the checkpoint is beyond the new last step
+NO_INFLUENCE = "no influence"  # it is used, and what is trained does not depend on it
+ON_RESUME = (FIXED, TAKES_EFFECT, SAME_ROWS, SAME_STEP, NUMBER_OF_STEPS, NO_INFLUENCE)
+
 
 class Search(Record):
     """The search space of a parameter: a range, optionally in steps of `step`, or a list of choices."""
@@ -112,7 +121,7 @@ class Param(Record):
         of `search`.
         counterparts: parameters that other trainers read in its place.
         used_by_inference: has an effect with `--inference`.
-        fixed_on_resume: must not change when a run is resumed; for a parameter of a mixin, only if the mixin is on.
+        on_resume: what becomes of another value when a run is resumed, one of ON_RESUME. Without it the group's is used.
 
     Sweeps and saved plans:
         search: the usual search space. searchable: whether a sweep may search it. in_trials: passed on to the trials.
@@ -145,7 +154,7 @@ class Param(Record):
     usual_range: tuple[float, float] | None = None
     counterparts: tuple[str, ...] = ()
     used_by_inference: bool = False
-    fixed_on_resume: bool = False
+    on_resume: str = ""
     search: Search | None = None
     searchable: bool = True
     in_trials: bool = True
@@ -210,6 +219,7 @@ class Group(Record):
     searchable: bool = True
     summary: str = ""
     recipe: str | None = None
+    on_resume: str = ""
 
 
 def group(
@@ -222,12 +232,15 @@ def group(
     available: bool = True,
     searchable: bool = True,
     recipe: str | None = None,
+    on_resume: str = "",
 ) -> Callable[[Class], Class]:
     """Declare a class of parameters as a group; `order` is its position in help and guide."""
 
     def read(cls: Class) -> Class:
         summary = (cls.__doc__ or "").strip().split("\n")[0]
-        spec = Group(cls.__name__, title, (), order, switch, subject, misused, available, searchable, summary, recipe)
+        spec = Group(
+            cls.__name__, title, (), order, switch, subject, misused, available, searchable, summary, recipe, on_resume
+        )
         params = tuple(
             _completed(getattr(cls, name), name, annotation, spec) for name, annotation in cls.__annotations__.items()
         )
@@ -255,4 +268,5 @@ def _completed(param: Param, name: str, annotation: str, group: Group) -> Param:
         and group.searchable
         and not (param.command or param.secret or name == group.switch),
         group=group.name,
+        on_resume=param.on_resume or group.on_resume,
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, group, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, NO_INFLUENCE, group, param
 
 
-@group("This command", order=900, searchable=False)
+@group("This command", order=900, searchable=False, on_resume=NO_INFLUENCE)
 class Command:
     """What this command does and prints."""
 

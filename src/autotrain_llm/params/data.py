@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, group, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, SAME_ROWS, group, param
 
 
-@group("Data", order=20, searchable=False)
+@group("Data", order=20, searchable=False, on_resume=SAME_ROWS)
 class Data:
     """The rows to train and evaluate on."""
 
@@ -84,7 +84,7 @@ class Data:
     )
 
 
-@group("Prompt column", order=21, searchable=False)
+@group("Prompt column", order=21, searchable=False, on_resume=SAME_ROWS)
 class PromptColumn:
     """Rows with prompt and answer in separate columns."""
 
@@ -99,7 +99,7 @@ class PromptColumn:
     )
 
 
-@group("Rejected column", order=22, searchable=False)
+@group("Rejected column", order=22, searchable=False, on_resume=SAME_ROWS)
 class RejectedColumn:
     """Rows with a chosen and a rejected answer."""
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, NOT_NEGATIVE, group, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, NOT_NEGATIVE, TAKES_EFFECT, group, param
 
 
-@group("Enhanced evaluation", order=720, switch="use_enhanced_eval", subject="Enhanced evaluation", searchable=False)
+@group(
+    "Enhanced evaluation",
+    order=720,
+    switch="use_enhanced_eval",
+    subject="Enhanced evaluation",
+    searchable=False,
+    on_resume=TAKES_EFFECT,
+)
 class Evaluation:
     """Compute more metrics on the evaluation rows, before, during and after training."""
 
@@ -25,7 +32,14 @@ class Evaluation:
     )
 
 
-@group("Generated answers", order=721, switch="use_enhanced_eval", subject="Enhanced evaluation", searchable=False)
+@group(
+    "Generated answers",
+    order=721,
+    switch="use_enhanced_eval",
+    subject="Enhanced evaluation",
+    searchable=False,
+    on_resume=TAKES_EFFECT,
+)
 class GeneratedAnswers:
     """Answers generated for metrics that compare texts."""
 

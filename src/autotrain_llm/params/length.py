@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import Bounds, group, param
+from autotrain_llm.declare.param import FIXED, Bounds, group, param
 
 LENGTH = Bounds(low=2)
 
@@ -21,12 +21,14 @@ class Length:
             "context_length ctx_len cutoff_len max_context_length max_input_length max_len max_length "
             "max_tokens seq_len seq_length sequence_len"
         ),
+        on_resume=FIXED,
     )
     model_max_length: int | None = param(
         None,
         "Context length of the model, where its files are wrong; also the maximum row length if no other is given.",
         within=LENGTH,
         stage="tokens",
+        on_resume=FIXED,
     )
 
 
@@ -39,10 +41,12 @@ class PairLengths:
         "Maximum prompt length in tokens; a longer prompt keeps its end.",
         within=LENGTH,
         counterparts=("block_size",),
+        on_resume=FIXED,
     )
     max_completion_length: int = param(
         1024,
         "Maximum completion length in tokens; a longer completion keeps its start.",
         within=LENGTH,
         counterparts=("rl_max_new_tokens", "block_size"),
+        on_resume=FIXED,
     )

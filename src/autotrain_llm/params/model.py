@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import group, param
+from autotrain_llm.declare.param import FIXED, NO_INFLUENCE, group, param
 
 
 @group("Model", order=10, searchable=False)
@@ -13,9 +13,9 @@ class Model:
         "generic",
         "Kind of training to run.",
         metavar="NAME",
-        fixed_on_resume=True,
         used_by_inference=True,
         aliases="algo algorithm method rlhf_type stage task train_method trainer_type",
+        on_resume=FIXED,
     )
     model: str = param(
         None,
@@ -23,7 +23,6 @@ class Model:
         metavar="NAME|DIR",
         required=True,
         stage="model",
-        fixed_on_resume=True,
         used_by_inference=True,
         path="input",
         aliases=(
@@ -31,6 +30,7 @@ class Model:
             "lora_model_dir model_id model_id_or_path model_name model_name_or_path model_path "
             "pretrained_model pretrained_model_name_or_path sft_model_path"
         ),
+        on_resume=FIXED,
     )
     tokenizer: str | None = param(
         None,
@@ -41,6 +41,7 @@ class Model:
         used_by_inference=True,
         path="input",
         aliases="tokenizer_dir tokenizer_id tokenizer_name tokenizer_name_or_path tokenizer_path",
+        on_resume=FIXED,
     )
     revision: str | None = param(
         None,
@@ -50,6 +51,7 @@ class Model:
         stage="model",
         used_by_inference=True,
         in_study_name=False,
+        on_resume=FIXED,
     )
     cache_dir: str | None = param(
         None,
@@ -60,13 +62,18 @@ class Model:
         used_by_inference=True,
         path="output",
         machine_specific=True,
+        on_resume=NO_INFLUENCE,
     )
     offline: bool = param(
         False,
         "Use only local and cached files; never access the network.",
         used_by_inference=True,
         machine_specific=True,
+        on_resume=NO_INFLUENCE,
     )
     trust_remote_code: bool = param(
-        False, "Run Python code that comes with the model; only for code you have read.", used_by_inference=True
+        False,
+        "Run Python code that comes with the model; only for code you have read.",
+        used_by_inference=True,
+        on_resume=NO_INFLUENCE,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import group, param
+from autotrain_llm.declare.param import FIXED, NO_INFLUENCE, group, param
 
 
 @group("Output", order=90, searchable=False)
@@ -19,6 +19,7 @@ class Output:
         in_trials=False,
         aliases="checkpoint_dir experiment_name export_dir out_dir output run_name save_dir save_path",
         former_name="project_name",
+        on_resume=NO_INFLUENCE,
     )
     overwrite: bool = param(
         False,
@@ -26,9 +27,14 @@ class Output:
         command=True,
         in_trials=False,
         aliases="overwrite_output_dir",
+        on_resume=NO_INFLUENCE,
     )
     resume: bool = param(
-        False, "Resume from the newest complete checkpoint in the output folder.", command=True, in_trials=False
+        False,
+        "Resume from the newest complete checkpoint in the output folder.",
+        command=True,
+        in_trials=False,
+        on_resume=NO_INFLUENCE,
     )
     resume_from_checkpoint: str | None = param(
         None,
@@ -38,13 +44,17 @@ class Output:
         path="output",
         in_trials=False,
         aliases="resume_from resume_path",
+        on_resume=NO_INFLUENCE,
     )
     engine: str = param(
-        "native", "Training engine: this package's own, or TRL's trainer for comparison.", choices=("native", "trl")
+        "native",
+        "Training engine: this package's own, or TRL's trainer for comparison.",
+        choices=("native", "trl"),
+        on_resume=FIXED,
     )
 
 
-@group("Hugging Face Hub", order=95, searchable=False)
+@group("Hugging Face Hub", order=95, searchable=False, on_resume=NO_INFLUENCE)
 class Hub:
     """Sharing the finished model, and access to gated ones."""
 

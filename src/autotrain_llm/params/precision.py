@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import group, param
+from autotrain_llm.declare.param import FIXED, NO_INFLUENCE, TAKES_EFFECT, group, param
 
 
 @group("Precision, memory and devices", order=50)
@@ -21,6 +21,7 @@ class Precision:
             "bf16": "bfloat16 bf16-mixed auto true use_bf16",
             "fp16": "float16 half 16 amp fp16-mixed use_fp16",
         },
+        on_resume=TAKES_EFFECT,
     )
     gradient_checkpointing: bool | None = param(
         None,
@@ -30,6 +31,7 @@ class Precision:
             "activation_checkpointing enable_activation_checkpointing enable_gradient_checkpointing "
             "use_gradient_checkpointing"
         ),
+        on_resume=NO_INFLUENCE,
     )
     target_memory: str | None = param(
         None,
@@ -37,6 +39,7 @@ class Precision:
         metavar="SIZE",
         default_words="this machine's",
         searchable=False,
+        on_resume=NO_INFLUENCE,
     )
     quantization: str | None = param(
         None,
@@ -48,6 +51,7 @@ class Precision:
             "int4": "4bit 4 nf4 fp4 bnb_4bit q4 qlora use_qlora use_4bit true",
             "int8": "8bit 8 bnb_8bit q8 use_8bit fp8",
         },
+        on_resume=FIXED,
     )
     attn_implementation: str | None = param(
         None,
@@ -63,15 +67,16 @@ class Precision:
             "flash_attention_2": "flash flash_attn fa2 flash_attention use_flash_attention use_flash_attn",
             "sdpa": "auto sdp_attention xformers_attention xformers",
         },
+        on_resume=TAKES_EFFECT,
     )
     distributed_backend: str = param(
         "ddp",
-        "How several processes (torchrun) share the work.",
+        "How several processes (torchrun) share the work; fsdp is refused until sharded models can be saved.",
         choices=("ddp", "fsdp"),
         searchable=False,
-        aliases="ddp_backend deepspeed deepspeed_config fsdp fsdp_config use_deepspeed zero zero_stage",
+        aliases="ddp_backend",
         choice_aliases={
-            "fsdp": "deepspeed deepspeed_config use_deepspeed zero zero_stage zero2 zero3 fsdp_config",
             "ddp": "nccl gloo",
         },
+        on_resume=FIXED,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import Bounds, group, param
+from autotrain_llm.declare.param import FIXED, TAKES_EFFECT, Bounds, group, param
 
 
 @group("Label smoothing", order=605)
@@ -14,6 +14,7 @@ class LabelSmoothing:
         "Assumed share of pairs whose labels are swapped.",
         within=Bounds(low=0, high=0.5, high_open=True),
         aliases="label_smoothing_factor",
+        on_resume=TAKES_EFFECT,
     )
 
 
@@ -28,4 +29,5 @@ class Reference:
         default_words="--model as it was at the start",
         path="input",
         aliases="ref ref_model ref_model_name_or_path ref_model_path reference_model reference_model_path",
+        on_resume=FIXED,
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Bounds, group, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, FIXED, NOT_NEGATIVE, POSITIVE, Bounds, group, param
 
 
-@group("Rewards", order=645)
+@group("Rewards", order=645, on_resume=FIXED)
 class RewardSources:
     """Reward models and reward functions that score completions."""
 
@@ -37,7 +37,7 @@ class RewardSources:
     )
 
 
-@group("Sampling of answers", order=646)
+@group("Sampling of answers", order=646, on_resume=FIXED)
 class SamplingOfAnswers:
     """How completions are sampled."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, Bounds, group, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, NO_INFLUENCE, TAKES_EFFECT, Bounds, group, param
 
 
 @group("Logging, evaluation and checkpoints", order=80)
@@ -17,6 +17,7 @@ class Schedule:
         default_words="about 100 lines a run",
         searchable=False,
         aliases="log_interval log_steps logging_interval",
+        on_resume=NO_INFLUENCE,
     )
     log: list[str] = param(
         (),
@@ -26,6 +27,7 @@ class Schedule:
         searchable=False,
         in_study_name=False,
         aliases="logger metric_logger report report_to tracker",
+        on_resume=NO_INFLUENCE,
     )
     eval_strategy: str | None = param(
         None,
@@ -35,9 +37,14 @@ class Schedule:
         searchable=False,
         aliases="evaluation_strategy",
         choice_aliases={"epoch": "true yes", "no": "false none"},
+        on_resume=TAKES_EFFECT,
     )
     eval_steps: int | None = param(
-        None, "Evaluate every N steps.", within=AT_LEAST_ONE, default_words="a tenth of the run"
+        None,
+        "Evaluate every N steps.",
+        within=AT_LEAST_ONE,
+        default_words="a tenth of the run",
+        on_resume=TAKES_EFFECT,
     )
     eval_batch_size: int | None = param(
         None,
@@ -46,6 +53,7 @@ class Schedule:
         default_words="--batch-size",
         searchable=False,
         aliases="per_device_eval_batch_size",
+        on_resume=NO_INFLUENCE,
     )
     save_strategy: str | None = param(
         None,
@@ -53,19 +61,29 @@ class Schedule:
         choices=("no", "steps", "epoch"),
         default_words="steps with --save-steps, else as --eval-strategy, else epoch",
         choice_aliases={"epoch": "true yes best", "no": "false none"},
+        on_resume=NO_INFLUENCE,
     )
     save_steps: int | None = param(
-        None, "Save a checkpoint every N steps.", within=AT_LEAST_ONE, default_words="the evaluation's, else 500"
+        None,
+        "Save a checkpoint every N steps.",
+        within=AT_LEAST_ONE,
+        default_words="the evaluation's, else 500",
+        on_resume=NO_INFLUENCE,
     )
-    save_total_limit: int = param(2, "Keep at most N checkpoints, the best among them.", within=AT_LEAST_ONE)
+    save_total_limit: int = param(
+        2, "Keep at most N checkpoints, the best among them.", within=AT_LEAST_ONE, on_resume=NO_INFLUENCE
+    )
     load_best_model_at_end: bool = param(
-        False, "Finish with the checkpoint with the best metric instead of the last one."
+        False,
+        "Finish with the checkpoint with the best metric instead of the last one.",
+        on_resume=TAKES_EFFECT,
     )
     metric_for_best_model: str | None = param(
         None,
         "Metric that chooses the best checkpoint, with or without `eval_`.",
         metavar="NAME",
         default_words="the loss, for ppo and grpo the reward, in a sweep its metric",
+        on_resume=TAKES_EFFECT,
     )
     early_stopping_patience: int | None = param(
         None,
@@ -73,4 +91,5 @@ class Schedule:
         within=Bounds(low=1),
         default_words="never",
         aliases="early_stopping",
+        on_resume=TAKES_EFFECT,
     )

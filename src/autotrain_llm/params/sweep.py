@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, POSITIVE, group, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, NO_INFLUENCE, POSITIVE, group, param
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-@group("Hyperparameter sweep", order=710, switch="use_sweep", subject="A sweep", searchable=False)
+@group(
+    "Hyperparameter sweep", order=710, switch="use_sweep", subject="A sweep", searchable=False, on_resume=NO_INFLUENCE
+)
 class Sweep:
     """Train many times and keep the best."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import group, param
+from autotrain_llm.declare.param import FIXED, group, param
 
 
 @group("Chat template", order=62)
@@ -18,6 +18,7 @@ class ChatTemplate:
         used_by_inference=True,
         path="input",
         aliases="chat_format chat_template_path conversation_template prompt_template template template_name",
+        on_resume=FIXED,
     )
 
 
@@ -26,5 +27,8 @@ class EndToken:
     """The end-of-sequence token."""
 
     add_eos_token: bool = param(
-        True, "Append the end-of-sequence token to each text, so that the model learns to stop.", stage="tokens"
+        True,
+        "Append the end-of-sequence token to each text, so that the model learns to stop.",
+        stage="tokens",
+        on_resume=FIXED,
     )

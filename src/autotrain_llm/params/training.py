@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from autotrain_llm.declare.param import (
     AT_LEAST_ONE,
+    FIXED,
     NOT_NEGATIVE,
+    NUMBER_OF_STEPS,
     POSITIVE,
+    SAME_STEP,
     SHARE_BELOW_ONE,
+    TAKES_EFFECT,
     Bounds,
     among,
     group,
@@ -30,6 +34,7 @@ class Training:
         search=log(1e-6, 1e-3),
         required=True,
         aliases="learning_rate rate",
+        on_resume=TAKES_EFFECT,
     )
     epochs: float | None = param(
         None,
@@ -38,6 +43,7 @@ class Training:
         suggested=1,
         alternative="max_steps",
         aliases="epoch max_epochs n_epoch n_epochs num_epochs num_train_epochs total_epochs train_epochs",
+        on_resume=NUMBER_OF_STEPS,
     )
     max_steps: int | None = param(
         None,
@@ -45,6 +51,7 @@ class Training:
         within=AT_LEAST_ONE,
         also=(-1,),
         aliases="max_train_steps num_steps num_train_steps total_steps",
+        on_resume=NUMBER_OF_STEPS,
     )
     batch_size: int = param(
         None,
@@ -58,6 +65,7 @@ class Training:
             "per_device_train_micro_batch_size per_gpu_train_batch_size train_batch_size "
             "train_micro_batch_size_per_gpu"
         ),
+        on_resume=SAME_STEP,
     )
     gradient_accumulation: int = param(
         1,
@@ -68,6 +76,7 @@ class Training:
             "accumulate_grad_batches accumulation_steps grad_accum grad_accumulation_steps "
             "gradient_accumulation_step gradient_accumulation_steps"
         ),
+        on_resume=SAME_STEP,
     )
     seed: int = param(
         42,
@@ -76,6 +85,7 @@ class Training:
         stage="rows",
         used_by_inference=True,
         aliases="data_seed random_seed random_state",
+        on_resume=FIXED,
     )
 
 
@@ -88,13 +98,13 @@ class Optimisation:
         "Optimizer.",
         choices=OPTIMIZERS,
         replaced_choices={"adamw_hf": "adamw_torch", "adamw_torch_fused": "adamw_torch"},
-        fixed_on_resume=True,
         aliases="optim optim_type optimizer_type",
         choice_aliases={
             "adamw_torch": "adam adamw adamw_apex_fused torch",
             "adamw_bnb_8bit": "adamw_8bit adam8bit adamw8bit 8bit",
             "paged_adamw_8bit": "paged_adamw_32bit",
         },
+        on_resume=FIXED,
     )
     scheduler: str = param(
         "linear",
@@ -108,6 +118,7 @@ class Optimisation:
             "warmup_stable_decay": "wsd",
             "constant": "none",
         },
+        on_resume=TAKES_EFFECT,
     )
     warmup_ratio: float = param(
         0.1,
@@ -119,11 +130,15 @@ class Optimisation:
             "lr_warmup_ratio lr_warmup_steps num_warmup num_warmup_steps warmup warmup_fraction "
             "warmup_proportion warmup_steps"
         ),
+        on_resume=TAKES_EFFECT,
     )
-    weight_decay: float = param(0.01, "Weight decay.", within=NOT_NEGATIVE, search=linear(0.0, 0.1), aliases="wd")
+    weight_decay: float = param(
+        0.01, "Weight decay.", within=NOT_NEGATIVE, search=linear(0.0, 0.1), aliases="wd", on_resume=TAKES_EFFECT
+    )
     max_grad_norm: float = param(
         1.0,
         "Clip the gradient norm at this value; 0 turns clipping off.",
         within=NOT_NEGATIVE,
         aliases="clip_grad clip_grad_norm grad_clip gradient_clip gradient_clipping max_grad_clip max_norm",
+        on_resume=TAKES_EFFECT,
     )

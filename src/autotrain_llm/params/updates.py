@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, group, linear, log, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, FIXED, NOT_NEGATIVE, POSITIVE, group, linear, log, param
 
 
-@group("Learning from sampled answers", order=642)
+@group("Learning from sampled answers", order=642, on_resume=FIXED)
 class PolicyUpdates:
     """Each rollout samples and scores completions, then trains on them in several steps."""
 

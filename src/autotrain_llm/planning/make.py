@@ -11,9 +11,11 @@ from typing import Any
 from autotrain_llm.config.metric_choice import best_metric, chooses_checkpoints
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
+from autotrain_llm.context.resumed_run import resumed_run
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.tokenize.pack import pack
 from autotrain_llm.declare.metric import MAXIMIZE
+from autotrain_llm.declare.param import NO_INFLUENCE
 from autotrain_llm.declare.text import plural
 from autotrain_llm.models.architectures import keeps_rows_apart
 from autotrain_llm.models.classifiers import classifier_of
@@ -34,10 +36,12 @@ from autotrain_llm.planning.plan import (
     ObjectivePlan,
     OutputPlan,
     PairedAnswers,
+    ParameterChange,
     ParameterValue,
     Plan,
     PrecisionPlan,
     ReferencePlan,
+    ResumePlan,
     SchedulePlan,
     TokenLengths,
     TrainerArguments,
@@ -89,6 +93,7 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
         rollouts=rollouts,
         engine=config.engine,
         seed=config.seed,
+        resume=_resume(config, context),
     )
 
 
@@ -361,6 +366,20 @@ def _output(config: Config, context: RunContext) -> OutputPlan:
         overwrite=config.overwrite,
         checkpoint=str(output.checkpoint) if output.checkpoint else None,
     )
+
+
+def _resume(config: Config, context: RunContext) -> ResumePlan | None:
+    """What a resumed run does otherwise than before its checkpoint; None for a new run."""
+    run = resumed_run(context.output)
+    if run is None:
+        return None
+    changes = {
+        change.param.name: ParameterChange(change.before, _plain(change.now))
+        for change in run.changes(config)
+        if change.param.on_resume != NO_INFLUENCE
+    }
+    before = run.planned("steps")
+    return ResumePlan(run.step, before if isinstance(before, int) else None, changes)
 
 
 def _memory(memory: Memory, checkpointing: bool, target: str | None) -> MemoryPlan:

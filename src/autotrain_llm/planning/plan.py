@@ -236,6 +236,24 @@ class OutputPlan:
 
 
 @dataclass(frozen=True)
+class ParameterChange:
+    """A parameter's value in the run that is resumed, and the value from the checkpoint on."""
+
+    before: Any
+    now: Any
+
+
+@dataclass(frozen=True)
+class ResumePlan:
+    """The step of the checkpoint that a run resumes from, the number of steps that were planned until then, and the parameters that change
+    at this step."""
+
+    step: int
+    steps_before: int | None
+    changes: dict[str, ParameterChange]
+
+
+@dataclass(frozen=True)
 class DevicePlan:
     """The device that memory was planned for. `supposed` are the assumptions about a device that is not here, `named` is `--target-memory`,
     `as_named` whether the device has that much."""
@@ -478,6 +496,7 @@ class Plan:
     rollouts: RolloutPlan | None
     engine: str
     seed: int
+    resume: ResumePlan | None = field(default=None, metadata=omitted_if_none())
 
     def as_json(self) -> dict[str, Any]:
         """The plan as `--format json` and run.json hold it."""

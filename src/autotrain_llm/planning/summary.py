@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from autotrain_llm.data.dataset import WHERE
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.search import describe, read_search
-from autotrain_llm.declare.text import plural, show_bytes, show_count
+from autotrain_llm.declare.text import plain, plural, show_bytes, show_count
 from autotrain_llm.planning.kinds import KEPT_HEAD, MISSING_END, MODEL, NEW_HEAD
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SHARED
 
 if TYPE_CHECKING:
-    from autotrain_llm.planning.plan import DataPlan, DistillPlan, MemoryPlan, Plan, RolloutPlan, SweepPlan
+    from autotrain_llm.planning.plan import DataPlan, DistillPlan, MemoryPlan, Plan, ResumePlan, RolloutPlan, SweepPlan
 
 Row = tuple[str, str, str]
 DIVERGENCES = {"forward_kl": "KL(teacher‖student)", "reverse_kl": "KL(student‖teacher)", "jsd": "Jensen-Shannon"}
@@ -145,12 +145,26 @@ def _how(plan: Plan) -> list[Row]:
     warmup = plural(arguments.warmup_steps, "step")
     rate = f"{arguments.learning_rate:g}, {plan.parameters['scheduler'].value}, {warmup} of warm-up"
     return [
+        *(_resumed(plan, plan.resume) if plan.resume else ()),
         ("steps", f"{plan.steps} of {batch}", f"{schedule.epochs:g} epoch{'' if schedule.epochs == 1 else 's'}"),
         *(_samples(plan.rollouts) if plan.rollouts else ()),
         ("learning rate", rate, _source(plan, "lr")),
         ("layout", plan.layout.name, plan.layout.why),
         ("precision", plan.precision.name, plan.precision.why),
     ]
+
+
+def _resumed(plan: Plan, resume: ResumePlan) -> list[Row]:
+    """The step that a run resumes after, and the parameters that have another value from there on."""
+    left = plan.steps - resume.step
+    rows = [("resumed", f"after step {resume.step}", f"{plural(left, 'step')} left" if left else "only to be saved")]
+    for name, change in resume.changes.items():
+        was, now = ("not given" if value is None else plain(value) for value in (change.before, change.now))
+        rows.append((f"  {flag_of(name)}", f"{was} until step {resume.step}, then {now}", _source(plan, name)))
+    if resume.steps_before not in (None, plan.steps) and left:
+        why = f"the learning rate goes on as in a run of {plan.steps}"
+        rows.append(("  steps", f"{plan.steps} in place of {resume.steps_before}", why))
+    return rows
 
 
 def _samples(rollouts: RolloutPlan) -> list[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import POSITIVE, group, log, param
+from autotrain_llm.declare.param import FIXED, POSITIVE, TAKES_EFFECT, group, log, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn, RejectedColumn
 from autotrain_llm.params.distillation import Distillation
@@ -43,8 +43,11 @@ class Dpo:
         search=log(0.01, 1.0),
         counterparts=("kto_beta", "orpo_alpha", "rl_kl_coef"),
         aliases="pref_beta",
+        on_resume=TAKES_EFFECT,
     )
-    dpo_loss: str = param("sigmoid", "Loss function, by TRL's name.", choices=LOSSES, aliases="dpo_loss_type pref_loss")
+    dpo_loss: str = param(
+        "sigmoid", "Loss function, by TRL's name.", choices=LOSSES, aliases="dpo_loss_type pref_loss", on_resume=FIXED
+    )
 
 
 TRAINER = Trainer(

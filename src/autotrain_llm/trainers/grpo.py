@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import Bounds, group, param
+from autotrain_llm.declare.param import FIXED, Bounds, group, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.rollouts import RewardSources, SamplingOfAnswers
 from autotrain_llm.params.text import ChatTemplate
@@ -11,7 +11,7 @@ from autotrain_llm.trainers.ppo import MEASURED
 from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 
 
-@group("Group-relative policy optimisation", order=641)
+@group("Group-relative policy optimisation", order=641, on_resume=FIXED)
 class Grpo:
     """Groups of completions and their advantages."""
 

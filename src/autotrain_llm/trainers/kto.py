@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import NOT_NEGATIVE, POSITIVE, group, log, param
+from autotrain_llm.declare.param import NOT_NEGATIVE, POSITIVE, TAKES_EFFECT, group, log, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn, RejectedColumn
 from autotrain_llm.params.evaluation import GeneratedAnswers
@@ -22,18 +22,21 @@ class Kto:
         within=POSITIVE,
         search=log(0.01, 1.0),
         counterparts=("dpo_beta", "orpo_alpha", "rl_kl_coef"),
+        on_resume=TAKES_EFFECT,
     )
     kto_desirable_weight: float = param(
         1.0,
         "Weight of the loss of desirable answers.",
         within=NOT_NEGATIVE,
         aliases="desirable_weight kto_chosen_weight",
+        on_resume=TAKES_EFFECT,
     )
     kto_undesirable_weight: float = param(
         1.0,
         "Weight of the loss of undesirable answers.",
         within=NOT_NEGATIVE,
         aliases="kto_rejected_weight undesirable_weight",
+        on_resume=TAKES_EFFECT,
     )
 
 

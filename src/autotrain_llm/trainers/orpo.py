@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import POSITIVE, group, log, param
+from autotrain_llm.declare.param import POSITIVE, TAKES_EFFECT, group, log, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn, RejectedColumn
 from autotrain_llm.params.distillation import Distillation
@@ -22,6 +22,7 @@ class Orpo:
         within=POSITIVE,
         search=log(0.05, 2.0),
         counterparts=("dpo_beta", "kto_beta"),
+        on_resume=TAKES_EFFECT,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import NOT_NEGATIVE, POSITIVE, SHARE, Bounds, group, param
+from autotrain_llm.declare.param import FIXED, NOT_NEGATIVE, POSITIVE, SHARE, Bounds, group, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.rollouts import RewardSources, SamplingOfAnswers
 from autotrain_llm.params.text import ChatTemplate
@@ -21,7 +21,7 @@ MEASURED = {
 }
 
 
-@group("Proximal policy optimisation", order=640)
+@group("Proximal policy optimisation", order=640, on_resume=FIXED)
 class Ppo:
     """Advantages and the value function of PPO."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, group, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, FIXED, group, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn, RejectedColumn
 from autotrain_llm.params.preferences import LabelSmoothing
@@ -14,7 +14,7 @@ from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 class Reward:
     """Output of the reward model."""
 
-    num_labels: int = param(1, "Scores per answer; preference pairs need 1.", within=AT_LEAST_ONE)
+    num_labels: int = param(1, "Scores per answer; preference pairs need 1.", within=AT_LEAST_ONE, on_resume=FIXED)
 
 
 TRAINER = Trainer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import group, param
+from autotrain_llm.declare.param import FIXED, SAME_ROWS, group, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn
 from autotrain_llm.params.distillation import Distillation
@@ -23,11 +23,13 @@ class Sft:
         default_words="--block-size",
         stage="tokens",
         counterparts=("block_size",),
+        on_resume=FIXED,
     )
     packing: bool = param(
         False,
         "Pack several short rows into one of up to the maximum length; attention keeps them apart.",
         aliases="pack packed sample_packing",
+        on_resume=FIXED,
     )
     response_only_loss: bool | None = param(
         None,
@@ -38,6 +40,7 @@ class Sft:
             "assistant_only_loss completion_only_loss loss_on_completion mask_prompt "
             "train_on_completions_only train_on_responses_only"
         ),
+        on_resume=SAME_ROWS,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Bounds, group, log, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, FIXED, NOT_NEGATIVE, POSITIVE, Bounds, group, log, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.rollouts import RewardSources, SamplingOfAnswers
 from autotrain_llm.params.text import ChatTemplate
@@ -13,7 +13,7 @@ from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 RETENTION = Bounds(low=0, high=1, high_open=True)
 
 
-@group("Single-stream policy optimisation", order=643)
+@group("Single-stream policy optimisation", order=643, on_resume=FIXED)
 class Spo:
     """One answer to each prompt is compared with the prompt's tracked value."""
 

@@ -216,11 +216,6 @@ def test_a_metric_whose_package_is_missing_is_said_with_what_to_install(monkeypa
     assert finding.fix == "pip install rouge-score"
 
 
-def test_fsdp_keeps_the_model_in_parts():
-    (finding,) = drawn("P725", distributed_backend="fsdp", eval_metrics="bleu,perplexity", valid_split="0.1")
-    assert finding.fix == "--eval-metrics perplexity"
-
-
 def test_an_answer_that_fills_the_context_is_refused(whole):
     (finding,) = drawn("P726", **whole, eval_metrics="bleu", eval_max_new_tokens=2048)
     assert finding.fix == "--eval-max-new-tokens 1024"

@@ -163,7 +163,6 @@ def test_a_badly_written_value_is_shown_as_it_was_meant(command, fix):
         ("--use-lora", "--peft"),
         ("--use-lora false", "--no-peft"),
         ("--load-in-4bit", "--quantization int4"),
-        ("--deepspeed ds.json", "--distributed-backend fsdp"),
         ("--bf16", "--mixed-precision bf16"),
         ("--trainer orpo --beta 0.2", "--orpo-alpha 0.2"),
         ("--beta 0.2 --trainer kto", "--kto-beta 0.2"),

@@ -73,18 +73,6 @@ TWINS = {
         machine((NEW_GPU, NEW_GPU)),
         machine((NEW_GPU, NEW_GPU), environment={"WORLD_SIZE": "2"}),
     ),
-    "sharding alone": (
-        "E508",
-        "--distributed-backend fsdp",
-        WITH_GPU,
-        machine((NEW_GPU,), environment={"WORLD_SIZE": "2"}),
-    ),
-    "sharding on processors": (
-        "E508",
-        "--distributed-backend fsdp",
-        machine(environment={"WORLD_SIZE": "2"}),
-        machine((NEW_GPU,), environment={"WORLD_SIZE": "2"}),
-    ),
     "several processes without a folder": (
         "E509",
         "--trainer sft",

@@ -36,7 +36,7 @@ def write_checkpoint(run: Path, step: int, without: str = "") -> Path:
     """A checkpoint as it lies on disk, with one of its files left out."""
     folder = run / "checkpoints" / f"checkpoint-{step}"
     folder.mkdir(parents=True)
-    for name in ("model.safetensors", "optimizer.pt", "trainer_state.json"):
+    for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"):
         if name != without:
             (folder / name).write_text("{}")
     return folder

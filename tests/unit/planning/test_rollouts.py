@@ -86,7 +86,6 @@ def test_two_processes_share_the_answers_of_a_step(
         ("ppo", {"gradient_accumulation": 2, "rl_mini_batch_size": 32}, "P805", "remove --gradient-accumulation"),
         ("ppo", {"rl_kl_target": 6.0, "rl_kl_coef": 0.0}, "P802", "--rl-kl-coef 0.05"),
         ("grpo", {"rl_kl_target": 6.0}, "P802", "--rl-kl-coef 0.05"),
-        ("ppo", {"distributed_backend": "fsdp"}, "P803", "--distributed-backend ddp"),
         ("grpo", {"engine": "trl"}, "P804", "--engine native"),
         ("ppo", {"engine": "trl"}, "P113", None),
     ],

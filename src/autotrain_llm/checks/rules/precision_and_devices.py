@@ -113,26 +113,20 @@ def several_gpus_need_a_launcher(machine: Machine) -> Iterator[Finding]:
         )
 
 
-@rule(
-    "E508",
-    example=Example(
-        f"{ROWS} --distributed-backend fsdp",
-        f"{TWO_PROCESSES}{ROWS} --distributed-backend fsdp{OWN_FOLDER}",
-        on="on a machine with one GPU",
-        on_right=TWO_GPUS,
-    ),
-)
-def sharding_needs_several_processes(config: Config, machine: Machine) -> Iterator[Finding]:
-    """`--distributed-backend fsdp` in a single process, or without CUDA.
+@rule("E508", refuses="--distributed-backend fsdp", accepts="--distributed-backend ddp")
+def sharded_models_are_not_trained_yet(config: Config) -> Iterator[Finding]:
+    """`--distributed-backend fsdp`: the weights divided among the processes.
 
-    Why: FSDP shards the model between processes on GPUs; without them accelerate skips it silently.
-    Fix: start several processes on GPUs, or remove it.
+    Why: the finished model is saved by the first process, which has a part of the weights only, so that it would be lost after the training, and
+    its checkpoints can't be resumed from.
+    Fix: ddp, where each GPU holds the whole model and processes share the rows. `--peft`, `--quantization int4`, `--gradient-checkpointing`
+    and `--optimizer adamw_bnb_8bit` make a large model fit.
     """
-    if config.distributed_backend == "fsdp" and (machine.processes == 1 or not machine.has_cuda):
+    if config.distributed_backend == "fsdp":
         yield Finding(
-            "--distributed-backend fsdp shards the model between processes on CUDA GPUs, and there "
-            + ("is one process" if machine.processes == 1 else "are no GPUs"),
-            fix="torchrun --nproc-per-node <GPUs> -m autotrain_llm llm …, or remove --distributed-backend",
+            "--distributed-backend fsdp can train a model and not save it: each process has a part of the weights, and the first one saves",
+            changes={"distributed_backend": "ddp"},
+            otherwise="with --peft, or --peft --quantization int4, if one GPU has too little memory",
             parameters=("distributed_backend",),
         )
 

@@ -1,4 +1,4 @@
-"""Continuing an earlier run: from which checkpoint, and with the same flags and rows."""
+"""Continuing an earlier run: from which checkpoint, and which parameters may have another value."""
 
 from __future__ import annotations
 
@@ -6,27 +6,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.config.registry import GROUP, PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.output_dir import (
     CHECKPOINT_NAME,
     CHECKPOINTS,
     Output,
-    adapter_values,
-    earlier_run,
-    earlier_values,
     is_complete,
-    run_of,
+    missing_from,
     step_of,
+    was_finished,
 )
+from autotrain_llm.context.resumed_run import ResumedRun, resumed_run
 from autotrain_llm.declare.example import CHECKPOINT, of_flags
 from autotrain_llm.declare.finding import WARNING, Finding
-from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.param import FIXED, SAME_ROWS, TAKES_EFFECT, flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.version import VERSION
 
 if TYPE_CHECKING:
     from autotrain_llm.context.run_context import RunContext
+    from autotrain_llm.planning.plan import Plan
 
 MINE = "--resume --output-dir runs/mine"
 
@@ -63,23 +62,51 @@ def resuming_needs_the_run_to_resume(config: Config) -> Iterator[Finding]:
 
 @rule("E405", example=of_flags(MINE, MINE, wrong="mkdir -p runs/mine", right=CHECKPOINT))
 def resuming_needs_a_complete_checkpoint(config: Config, output: Output) -> Iterator[Finding]:
-    """There is no complete checkpoint to continue from.
+    """There is no complete checkpoint to continue from, or the newest one has lost a file.
 
-    Why: starting from the beginning without a message would look like continuing.
+    Why: starting from the beginning without a message would look like continuing; without the state of the optimizer, the schedule or the
+    random numbers a run ends with other weights. A checkpoint that a run was still writing when it was killed is passed over.
     Fix: name a complete checkpoint, or start a new run.
     """
-    named = config.resume_from_checkpoint
-    if named and output.checkpoint is None:
-        yield _unusable(named)
-    elif config.resume and not named and output.checkpoint is None and not config.use_sweep:
-        damaged = [path.name for path in output.checkpoints]
-        what = f"{', '.join(damaged)} {'is' if len(damaged) == 1 else 'are'} incomplete" if damaged else "there is none"
+    if output.checkpoint is not None or config.use_sweep:
+        return
+    if config.resume_from_checkpoint:
+        yield _unusable(config.resume_from_checkpoint)
+    elif config.resume and output.newest is not None:
+        intact = output.complete_checkpoints
+        yield Finding(
+            f"the newest checkpoint, {output.newest}, {_is_missing(output.newest)}",
+            changes={"resume_from_checkpoint": str(intact[-1]), "resume": None}
+            if intact
+            else _from_the_beginning(output),
+            otherwise="to continue from the newest complete one" if intact else "to start from the beginning",
+            parameters=("resume", "output_dir"),
+        )
+    elif config.resume:
+        unfinished = [path.name for path in output.checkpoints]
+        what = (
+            f"{', '.join(unfinished)} {'is' if len(unfinished) == 1 else 'are'} incomplete"
+            if unfinished
+            else "there is none"
+        )
+        if not output.folder.exists():
+            what = "that folder does not exist"
+        elif not any(output.folder.iterdir()):
+            what = "that folder is empty"
         yield Finding(
             f"--resume needs a complete checkpoint in {output.folder}, and {what}",
-            changes={"resume": None, **({"overwrite": True} if output.holds_run else {})},
+            changes=_from_the_beginning(output),
             otherwise="to start from the beginning",
             parameters=("resume", "output_dir"),
         )
+
+
+def _from_the_beginning(output: Output) -> dict[str, Any]:
+    return {"resume": None, **({"overwrite": True} if output.holds_run else {})}
+
+
+def _is_missing(checkpoint: Path) -> str:
+    return f"is damaged: it lacks {', '.join(missing_from(checkpoint))}"
 
 
 def _unusable(named: str) -> Finding:
@@ -94,8 +121,10 @@ def _unusable(named: str) -> Finding:
     usable = sorted(filter(is_complete, nearby), key=step_of)
     if not path.exists():
         what = "does not exist"
+    elif was_finished(path):
+        what = _is_missing(path)
     elif CHECKPOINT_NAME.search(path.name):
-        what = "is damaged or incomplete"
+        what = "is damaged or was not written to its end"
     else:
         what = "is not a checkpoint, which is a folder named checkpoint-<step>"
     return Finding(
@@ -106,42 +135,71 @@ def _unusable(named: str) -> Finding:
     )
 
 
+def _record(name: str, value: str) -> str:
+    """A shell line that writes the record of a run with this value of a parameter."""
+    return f"""echo '{{"plan": {{"parameters": {{"{name}": {{"value": {value}}}}}}}}}' > runs/mine/run.json"""
+
+
 @rule(
     "E406",
     example=of_flags(
-        MINE,
-        MINE,
-        before=CHECKPOINT,
-        wrong="""echo '{"plan": {"parameters": {"trainer": {"value": "dpo"}}}}' > runs/mine/run.json""",
-        right="""echo '{"plan": {"parameters": {"trainer": {"value": "sft"}}}}' > runs/mine/run.json""",
+        MINE, MINE, before=CHECKPOINT, wrong=_record("trainer", '"dpo"'), right=_record("trainer", '"sft"')
     ),
 )
 def a_resumed_run_must_be_the_same_run(config: Config, output: Output) -> Iterator[Finding]:
-    """The run to continue was started with another trainer, model, adapter or optimizer.
+    """A parameter that can't change within a run has another value than in the run that is resumed: the trainer, the model, the adapter, the
+    optimizer, the seed, lengths, templates, rewards, the teacher.
 
     Why: a checkpoint holds the state of one run; a different run can't continue from it.
-    Fix: the flags of the run that is resumed; its `command.sh` has them.
+    Fix: the flags of the run that is resumed; its `command.sh` has them. To change one of them, start a new run from the last weights, with
+    `--model RUN@last` and without `--resume`.
     """
-    if output.checkpoint is None or config.use_sweep:
+    run = resumed_run(output)
+    if run is None or config.use_sweep:
         return
-    folder, flag = _resumed_folder(output), "resume_from_checkpoint" if output.resume_from else "resume"
-    before = adapter_values(output.checkpoint) | earlier_values(folder)
-    for name in (param.name for param in PARAMS.values() if param.fixed_on_resume):
-        switch = GROUP[PARAMS[name].group].switch
-        if switch and name != switch and not (config.value_of(switch) and before.get(switch)):
-            continue  # the settings of an adapter only matter where there is one
-        was, now = before.get(name), config.value_of(name)
-        if was is not None and not _is_the_same(was, now):
+    for change in run.changes(config):
+        if change.param.on_resume == FIXED and (change.before is not None or change.given):
             yield Finding(
-                f"{flag_of(name)} is {_typed(now)}, and the run in {folder} was started with {_typed(was)}",
-                changes={name: was},
-                parameters=(name, flag),
+                f"{_now(change.param.name, change.now)}, and the run in {run.folder} was started {_with(change.before)}",
+                changes={change.param.name: change.before},
+                parameters=(change.param.name, _flag(output)),
+            )
+
+
+@rule(
+    "E414",
+    WARNING,
+    example=of_flags(
+        f"--max-steps 4 {MINE}",
+        f"--max-steps 4 --scheduler cosine {MINE}",
+        before=CHECKPOINT,
+        wrong=_record("scheduler", '"cosine"'),
+        right=_record("scheduler", '"cosine"'),
+    ),
+)
+def a_parameter_of_the_resumed_run_should_be_given_again(config: Config, output: Output) -> Iterator[Finding]:
+    """A parameter that the run was started with is not given when it is resumed, so that its default is used from there on.
+
+    Why: a new value that is given takes effect from the checkpoint on, and the plan says so. One that is left out may have been forgotten.
+    Fix: give it again; `command.sh` in the folder of the run has all flags.
+    """
+    run = resumed_run(output)
+    if run is None or config.use_sweep:
+        return
+    for change in run.changes(config):
+        name = change.param.name
+        if change.param.on_resume == TAKES_EFFECT and not change.given:
+            yield Finding(
+                f"{_now(name, change.now)} from step {run.step + 1} on, because it is not given, and the run in {run.folder} was started "
+                f"{_with(change.before)}",
+                changes={name: change.before} if change.before is not None else {},
+                fix=f"give {flag_of(name)}",
+                parameters=(name, _flag(output)),
             )
 
 
 @rule(
     "E413",
-    WARNING,
     example=of_flags(
         MINE,
         MINE,
@@ -149,40 +207,173 @@ def a_resumed_run_must_be_the_same_run(config: Config, output: Output) -> Iterat
         wrong=f"""echo '{{"data_fingerprint": "of other rows", "versions": {{"autotrain-llm": "{VERSION}"}}}}' > runs/mine/run.json""",
     ),
 )
-def a_resumed_run_should_have_the_same_rows(config: Config, output: Output, context: RunContext) -> Iterator[Finding]:
-    """The run to continue was started with other rows, another tokenizer, or other lengths or loss masks.
+def a_resumed_run_must_have_the_same_rows(config: Config, output: Output, context: RunContext) -> Iterator[Finding]:
+    """The run to continue was started with other rows: another file, a file that has changed since, or flags that select or read rows
+    differently.
 
-    Why: the checkpoint records how many batches were trained on, not which: that many of the new rows would be skipped.
-    Fix: the flags of the run that is resumed; or a new run that starts from its last checkpoint, `--model RUN@last`.
+    Why: the checkpoint records how many rows were trained on, not which: that many of the new rows would be skipped.
+    Fix: the rows and flags of the run that is resumed; or a new run that starts from its last checkpoint, `--model RUN@last`.
     """
-    if output.checkpoint is None or config.use_sweep or context.prepared is None:
+    run = resumed_run(output)
+    if run is None or config.use_sweep or context.prepared is None:
         return
-    folder = _resumed_folder(output)
-    before = earlier_run(folder)
-    same_version = (before.get("versions") or {}).get("autotrain-llm") == VERSION
-    if same_version and before.get("data_fingerprint") not in (None, context.prepared.fingerprint):
-        yield Finding(
-            f"the rows differ from those that the run in {folder} was started with: other rows or files, another tokenizer, or other lengths or "
-            "loss masks",
-            f"--model {folder}@last, without --resume, starts a new run with them",
-            ("resume_from_checkpoint" if output.resume_from else "resume", "data_path"),
-        )
+    same_version = (run.record.get("versions") or {}).get("autotrain-llm") == VERSION
+    if not same_version or run.record.get("data_fingerprint") in (None, context.prepared.fingerprint):
+        return
+    changed = [change for change in run.changes(config) if change.param.on_resume == SAME_ROWS]
+    if any(change.param.on_resume == FIXED for change in run.changes(config)):
+        return  # a template or a length that is refused makes other rows of the same file
+    new_run = f"--model {run.folder}@last, without --resume, to start a new run with them"
+    flags = ", ".join(f"{flag_of(change.param.name)} was {_typed(change.before)}" for change in changed)
+    yield Finding(
+        f"the rows are not those that the run in {run.folder} was started with: {flags or f'{config.data_path} has changed since'}",
+        fix=None if changed else f"the file as it was; or {new_run}",
+        changes={change.param.name: change.before for change in changed},
+        otherwise=f"or {new_run}",
+        parameters=(_flag(output), *(change.param.name for change in changed), *(() if changed else ("data_path",))),
+    )
 
 
-def _resumed_folder(output: Output) -> Path:
-    """The folder of the run that is resumed; the checkpoint itself where it belongs to no run."""
-    if output.resume_from is None or output.checkpoint is None:
-        return output.folder
-    return run_of(output.checkpoint.absolute()) or output.checkpoint
+@rule(
+    "E415",
+    example=of_flags(
+        MINE,
+        MINE,
+        before=CHECKPOINT,
+        wrong="""echo '{"plan": {"schedule": {"batch_size": 1, "accumulated": 1, "processes": 1}}}' > runs/mine/run.json""",
+        right="""echo '{"plan": {"schedule": {"batch_size": 1, "accumulated": 2, "processes": 1}}}' > runs/mine/run.json""",
+    ),
+)
+def a_resumed_run_must_have_steps_of_the_same_size(config: Config, output: Output, plan: Plan) -> Iterator[Finding]:
+    """An optimizer step has another number of rows than in the run that is resumed: another batch size, accumulation or number of processes.
+
+    Why: the checkpoint records how many steps were taken. With steps of another size that many steps are other rows: some would be skipped,
+    others trained on twice. Their product may be divided differently: half the batch size with twice the accumulation is the same step.
+    Fix: the same product of `--batch-size`, `--gradient-accumulation` and the number of processes.
+    """
+    run = resumed_run(output)
+    if run is None or config.use_sweep:
+        return
+    unit = "answers" if plan.rollouts else "rows"
+    before, processes = _step_before(run, plan), plan.schedule.processes
+    schedule = plan.schedule
+    now = schedule.batch_size * schedule.accumulated * processes
+    if plan.rollouts:
+        now = plan.rollouts.schedule.answers_of_step
+    if before is None or before == now:
+        return
+    yield Finding(
+        f"an optimizer step has {now} {unit} ({_product(schedule.batch_size, schedule.accumulated, processes)}), and in the run in {run.folder} "
+        f"it had {before} ({_product(*(run.planned('schedule', key) for key in STEP))})",
+        changes=_same_step(config, run, before, processes),
+        fix=f"a --batch-size, times --gradient-accumulation, times the processes, of {before}",
+        parameters=("batch_size", "gradient_accumulation", _flag(output)),
+    )
 
 
-def _is_the_same(was: Any, now: Any) -> bool:
-    """Whether two values of a flag mean the same: equal ones, lists in any order, or two names of one folder."""
-    if isinstance(was, list) and isinstance(now, list | tuple):
-        return set(was) == set(now)
-    if isinstance(was, str) and isinstance(now, str) and was != now and Path(now).expanduser().exists():
-        return Path(was).expanduser().resolve() == Path(now).expanduser().resolve()
-    return bool(was == now)
+STEP = ("batch_size", "accumulated", "processes")
+
+
+def _step_before(run: ResumedRun, plan: Plan) -> int | None:
+    """The rows or answers of an optimizer step of the run that is resumed; None if its record does not say."""
+    if plan.rollouts:
+        answers = run.planned("rollouts", "answers_of_step")
+        return answers if isinstance(answers, int) else None
+    batch, accumulated, processes = (run.planned("schedule", key) for key in STEP)
+    sizes = (batch, accumulated, processes)
+    return batch * accumulated * processes if all(isinstance(size, int) for size in sizes) else None
+
+
+def _product(batch: int, accumulated: int, processes: int) -> str:
+    parts = [f"--batch-size {batch}"]
+    parts += [f"--gradient-accumulation {accumulated}"] if accumulated > 1 else []
+    parts += [f"{processes} processes"] if processes > 1 else []
+    return " x ".join(parts)
+
+
+def _same_step(config: Config, run: ResumedRun, before: int, processes: int) -> dict[str, Any]:
+    """The smallest change with which a step has as many rows as before; none if the number of processes rules it out."""
+    batch, accumulated = (run.planned("parameters", name, "value") for name in ("batch_size", "gradient_accumulation"))
+    if run.planned("schedule", "processes") == processes and isinstance(batch, int) and isinstance(accumulated, int):
+        values = {"batch_size": batch, "gradient_accumulation": accumulated}
+        return {name: value for name, value in values.items() if config.value_of(name) != value}
+    if before % (config.batch_size * processes) == 0:
+        return {"gradient_accumulation": before // (config.batch_size * processes)}
+    return {"batch_size": before // processes, "gradient_accumulation": 1} if before % processes == 0 else {}
+
+
+@rule(
+    "E416",
+    example=of_flags(
+        f"--max-steps 2 {MINE}",
+        f"--max-steps 9 {MINE}",
+        before=CHECKPOINT.replace("checkpoint-1", "checkpoint-4"),
+    ),
+)
+def a_resumed_run_must_have_steps_left(config: Config, output: Output, plan: Plan) -> Iterator[Finding]:
+    """The run would end before the step of the checkpoint that it continues from.
+
+    Why: nothing would be trained, and the finished model would have more steps behind it than were requested.
+    Fix: a checkpoint from before that step, or more steps.
+    """
+    run = resumed_run(output)
+    if run is None or config.use_sweep or plan.steps >= run.step:
+        return
+    earlier = [path for path in output.complete_checkpoints if step_of(path) <= plan.steps]
+    flag = "max_steps" if config.max_steps and config.max_steps > 0 else "epochs"
+    changes: dict[str, Any] = {"resume_from_checkpoint": str(earlier[-1])} if earlier else {"max_steps": run.step}
+    yield Finding(
+        f"{flag_of(flag)} {_typed(config.value_of(flag))} ends the run at step {plan.steps}, and {run.checkpoint.name} is of step {run.step}",
+        changes=changes,
+        otherwise="or more steps" if earlier else "to finish with the checkpoint, or more steps to train on",
+        parameters=(flag, _flag(output)),
+    )
+
+
+@rule(
+    "E417",
+    WARNING,
+    example=of_flags(
+        f"--max-steps 1 {MINE}",
+        f"--max-steps 9 {MINE}",
+        before=f"""{CHECKPOINT}
+cp MODEL/model.safetensors runs/mine
+echo '{{"status": "ok"}}' > runs/mine/run.json""",
+    ),
+)
+def a_complete_run_is_not_trained_further(config: Config, output: Output, plan: Plan) -> Iterator[Finding]:
+    """The run to resume is complete: it has reached its last step, or was stopped early.
+
+    Why: nothing is trained. The finished model is saved again from the last checkpoint.
+    Fix: more steps train on; a larger `--early-stopping-patience` continues a run that was stopped early.
+    """
+    run = resumed_run(output)
+    if run is None or config.use_sweep or plan.steps < run.step or not run.is_complete:
+        return
+    patience = plan.schedule.patience
+    stopped = patience is not None and run.evaluations_without_improvement >= patience
+    if run.step < plan.steps and not stopped:
+        return
+    why = f"was stopped early at step {run.step}" if stopped else f"ended with step {run.step} of {plan.steps}"
+    yield Finding(
+        f"the run in {run.folder} is complete, it {why}: nothing is left to train",
+        fix="a larger --early-stopping-patience"
+        if stopped
+        else "more --epochs or --max-steps to train on, or --overwrite to train anew",
+        parameters=(_flag(output), "early_stopping_patience" if stopped else "max_steps"),
+    )
+
+
+def _flag(output: Output) -> str:
+    return "resume_from_checkpoint" if output.resume_from else "resume"
+
+
+def _now(name: str, value: Any) -> str:
+    return f"{flag_of(name)} is {'not given' if value is None else _typed(value)}"
+
+
+def _with(value: Any) -> str:
+    return "without it" if value is None else f"with {_typed(value)}"
 
 
 def _typed(value: Any) -> str:

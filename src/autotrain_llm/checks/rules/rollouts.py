@@ -262,25 +262,6 @@ def an_adaptive_kl_coefficient_must_not_start_at_zero(config: Config, trainer: T
 
 
 @rule(
-    "P803",
-    refuses="--trainer grpo --distributed-backend fsdp",
-    accepts="--trainer grpo --distributed-backend ddp",
-)
-def completions_are_generated_by_a_whole_model(config: Config, trainer: Trainer) -> Iterator[Finding]:
-    """`--distributed-backend fsdp` with a trainer that samples completions.
-
-    Why: FSDP shards the weights over the devices, and each device generates its own completions, token by token, with all of them.
-    Fix: ddp, with `--peft` or `--quantization` if memory is short.
-    """
-    if trainer.samples and config.distributed_backend == "fsdp":
-        yield Finding(
-            f"--distributed-backend fsdp shards the weights, and {trainer.name} generates completions with all of them on each device",
-            changes={"distributed_backend": "ddp"},
-            parameters=("distributed_backend",),
-        )
-
-
-@rule(
     "P807",
     WARNING,
     refuses="--trainer ppo --rl-target-kl 6",

@@ -56,13 +56,18 @@ class Recorder(TrainerCallback):
 class Signals(TrainerCallback):
     """Stops the run on SIGINT or SIGTERM: on the first one after the current step, with a checkpoint; on a second one at once.
 
-    A context manager around training. Several processes stop after the same step.
+    A step counts with everything that belongs to it: its evaluation, and at the end of an epoch those of the epoch. Otherwise a resumed run
+    would never make them, and could end with another model. A context manager around training. Several processes stop after the same step.
     """
 
-    def __init__(self, resume_command: str) -> None:
+    def __init__(self, resume_command: str, *, is_resumed: bool = False) -> None:
         self.resume_command = resume_command
-        self.received: int | None = None
+        self.is_resumed = is_resumed
+        self.received: int | None = None  # by this process or another one
         self.steps = 0
+        self._own: int | None = None
+        self._is_stopping = False
+        self._epoch_ends = False  # with the current step, and its end has not been reached
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
@@ -76,7 +81,7 @@ class Signals(TrainerCallback):
             signal.signal(signum, handler)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        again, self.received = self.received is not None, signum
+        again, self._own, self.received = self._own is not None, signum, signum
         if again or self.steps == 0:
             raise self.interrupted(signum, saved=False)
 
@@ -86,7 +91,7 @@ class Signals(TrainerCallback):
             return Interrupted(
                 signum, f"{event} after step {self.steps}; a checkpoint was saved. To go on: {self.resume_command}"
             )
-        if self.steps == 0:
+        if self.steps == 0 and not self.is_resumed:
             return Interrupted(signum, f"{event} before the first step: there is nothing to resume.")
         return Interrupted(
             signum, f"{event} at once; to go on from the newest complete checkpoint: {self.resume_command}"
@@ -99,16 +104,28 @@ class Signals(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.steps = state.global_step
+        self._epoch_ends = state.global_step >= state.max_steps or float(state.epoch or 0).is_integer()
+        self._stop_if_received(args, control)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._epoch_ends = False
+        self._stop_if_received(args, control)
+
+    def _stop_if_received(self, args: TrainingArguments, control: TrainerControl) -> None:
+        """Save a checkpoint if a process has received a signal, and stop with it."""
         received = self.received or 0
         if args.world_size > 1:
             agreed = torch.tensor(received, device=args.device)
             torch.distributed.all_reduce(agreed, torch.distributed.ReduceOp.MAX)
             received = int(agreed.item())
             self.received = received or None
-        if received:
-            control.should_save = True
-            control.should_evaluate = False
+        if received and not self._epoch_ends:
+            control.should_save = self._is_stopping = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.received is not None:
+        # One process can also stop with a signal that came since the end of the step; several have not agreed on it.
+        if self._is_stopping or (self.received is not None and args.world_size == 1 and not self._epoch_ends):
+            assert self.received is not None
             raise self.interrupted(self.received, saved=True)

@@ -26,8 +26,8 @@ from autotrain_llm.run.engine.loop import Loop
 from autotrain_llm.run.evaluation.enhanced import EnhancedEvaluation
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.report.write import REPORT, try_write_report
-from autotrain_llm.run.session.callbacks import Recorder
-from autotrain_llm.run.session.resume import restore, state_of
+from autotrain_llm.run.session.callbacks import NOT_LOGGED, Recorder
+from autotrain_llm.run.session.resume import is_finished, restore, state_of
 from autotrain_llm.run.session.run_record import RunRecord
 from autotrain_llm.run.session.run_report import RunReport
 from autotrain_llm.run.session.trackers import Trackers
@@ -94,8 +94,11 @@ def _carry_out(
     with Trackers(plan, folder, resumed_at, progress, leader=leader) as trackers:
         metrics_file = records.MetricsFile(folder, resumed_at) if leader else None
         recorder = Recorder(metrics_file, progress, trackers)
-        if checkpoint and resumed_at is not None and resumed_at >= plan.steps:
+        if checkpoint and is_finished(plan, checkpoint):
+            evaluator = make_trainer(session, [recorder]) if evaluation.record else None
             state = _only_to_finish(session, checkpoint, recorder)
+            if evaluator is not None:
+                evaluation.after(evaluator, _step_of_model(plan, state))
         else:
             trainer = make_trainer(session, [recorder, record.signals])
             if isinstance(trainer, Loop) and trainer.throughput.peak is not None:
@@ -109,7 +112,8 @@ def _carry_out(
     has_best = bool(best and plan.arguments.load_best_model_at_end)
     if best and has_best:
         recipe.restore(loaded.model, Path(best))
-    metrics = final_metrics(recorder.history, step_of(Path(best)) if best and has_best else None)
+    history = [*_history_before(state, resumed_at), *recorder.history]
+    metrics = final_metrics(history, step_of(Path(best)) if best and has_best else None)
     if evaluation.record:
         evaluation.record.settle(_step_of_model(plan, state))
 
@@ -150,6 +154,12 @@ def _only_to_finish(session: Session, checkpoint: Path, recorder: Recorder) -> T
     session.recipe.restore(session.loaded.model, source)
     recorder.history += [entry for entry in state.log_history if "train_runtime" not in entry]
     return state
+
+
+def _history_before(state: TrainerState, resumed_at: int | None) -> list[dict[str, float]]:
+    """What was logged before a run was resumed; empty for a new run."""
+    entries = [entry for entry in state.log_history if entry["step"] <= (resumed_at or 0)]
+    return [{name: value for name, value in entry.items() if name not in NOT_LOGGED} for entry in entries]
 
 
 def _step_of_model(plan: Plan, state: TrainerState) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +20,10 @@ class RunRecord:
 
     def __init__(self, plan: Plan, inputs: RunInputs, folder: Path) -> None:
         self.command = records.command_of(plan, folder)
-        self.signals = Signals(f"{records.invocation()} {' '.join(self.command[2:])} --resume")
+        self.signals = Signals(
+            f"{records.invocation()} {shlex.join(self.command[2:])} --resume",
+            is_resumed=plan.output.checkpoint is not None,
+        )
         self.file = records.RunFile(folder, plan, inputs.findings) if inputs.is_first_process else None
         if self.file:
             self.file.write()

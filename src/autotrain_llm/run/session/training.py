@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
 from autotrain_llm.context.output_dir import CHECKPOINTS, step_of
@@ -24,6 +24,7 @@ from autotrain_llm.run.engine.loop import Loop
 from autotrain_llm.run.engine.peak_flops import matmul_peak
 from autotrain_llm.run.engine.throughput import Throughput, flops_of
 from autotrain_llm.run.evaluation.enhanced import EnhancedEvaluation
+from autotrain_llm.run.session.resume import AsPlanned, CheckpointFile, SaveBest, early_stopping
 from autotrain_llm.run.session.trained_weights import TrainedWeights
 
 
@@ -48,8 +49,10 @@ def make_trainer(session: Session, callbacks: Sequence[TrainerCallback]) -> Trai
     plan, recipe, prepared = session.plan, session.recipe, session.inputs.prepared
     assert prepared is not None
     patience = plan.schedule.patience
-    stopping = [] if patience is None else [EarlyStoppingCallback(early_stopping_patience=patience)]
-    callbacks = [TrainedWeights(), *callbacks, *stopping, *session.evaluation.callbacks]
+    first: list[TrainerCallback] = [AsPlanned(session.checkpoint)] if session.checkpoint else []
+    first += [TrainedWeights(), CheckpointFile(), *([SaveBest()] if plan.arguments.load_best_model_at_end else [])]
+    stopping = [] if patience is None else [early_stopping(patience, session.checkpoint)]
+    callbacks = [*first, *callbacks, *stopping, *session.evaluation.callbacks]
     train = recipe.make_dataset(prepared.train)
     evaluates = plan.schedule.evaluate != "no" or session.evaluation.record is not None
     valid = recipe.make_dataset(prepared.valid) if evaluates else None

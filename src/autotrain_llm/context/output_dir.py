@@ -112,11 +112,14 @@ def _missing_random_states(checkpoint: Path) -> list[str]:
     if (checkpoint / RANDOM_STATE).exists():
         return []
     present = {path.name for path in checkpoint.glob("rng_state_*.pth")}
+    numbers = [int(match[1]) for name in present if (match := re.fullmatch(r"rng_state_(\d+)\.pth", name))]
     run = run_of(checkpoint.absolute())
     plan = earlier_run(run).get("plan") if run else None
     schedule = plan.get("schedule") if isinstance(plan, dict) else None
     processes = schedule.get("processes") if isinstance(schedule, dict) else None
-    count = max(len(present), processes if isinstance(processes, int) and processes > 1 else 0)
+    count = max(
+        [0, *(number + 1 for number in numbers), processes if isinstance(processes, int) and processes > 1 else 0]
+    )
     expected = [f"rng_state_{process}.pth" for process in range(count)] or [RANDOM_STATE]
     return [name for name in expected if name not in present]
 

@@ -15,9 +15,10 @@ from autotrain_llm.cli.main import main
 from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import Config, resolve
 from autotrain_llm.context.file_lock import owner_of_lock
-from autotrain_llm.context.output_dir import find_output, is_complete
+from autotrain_llm.context.output_dir import find_output, is_complete, missing_from
 from autotrain_llm.version import VERSION
 from support.paths import find_test
+from support.resumable import FILES, write_checkpoint, write_run
 
 
 def config_of(**flags: object) -> Config:
@@ -30,24 +31,6 @@ def draws(code: str, **flags: object) -> list[str]:
     config = config_of(**flags)
     known = {"config": config, "trainer": config.trainer_spec, "output": find_output(config)}
     return [finding.message for finding in RULES[code].check(known)]
-
-
-def write_checkpoint(run: Path, step: int, without: str = "") -> Path:
-    """A checkpoint as it lies on disk, with one of its files left out."""
-    folder = run / "checkpoints" / f"checkpoint-{step}"
-    folder.mkdir(parents=True)
-    for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"):
-        if name != without:
-            (folder / name).write_text("{}")
-    return folder
-
-
-def write_run(run: Path, status: str = "ok", **parameters: object) -> Path:
-    """A folder that a run has written."""
-    run.mkdir(parents=True, exist_ok=True)
-    cells = {name: {"value": value, "source": "command line"} for name, value in parameters.items()}
-    (run / "run.json").write_text(json.dumps({"status": status, "plan": {"parameters": cells}}))
-    return run
 
 
 # ---- where a run goes
@@ -166,7 +149,7 @@ def test_a_lock_without_a_number_is_still_a_lock(tmp_path):
 # ---- what a run goes on from
 
 
-@pytest.mark.parametrize("without", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
+@pytest.mark.parametrize("without", FILES)
 def test_a_checkpoint_without_one_of_its_files_is_not_complete(without, tmp_path):
     assert is_complete(write_checkpoint(tmp_path / "whole", 1))
     assert not is_complete(write_checkpoint(tmp_path / "part", 1, without))
@@ -190,9 +173,14 @@ def test_resuming_takes_the_newest_complete_checkpoint_by_number(tmp_path):
 
 
 def test_resuming_without_a_complete_checkpoint_is_refused_and_says_why(tmp_path):
+    (message,) = draws("E405", resume=True, output_dir=str(tmp_path / "no folder"))
+    assert "that folder does not exist" in message
+    (message,) = draws("E405", resume=True, output_dir=str(tmp_path))
+    assert "that folder is empty" in message
+    (tmp_path / "notes.txt").write_text("mine")
     (message,) = draws("E405", resume=True, output_dir=str(tmp_path))
     assert "there is none" in message
-    write_checkpoint(tmp_path, 7, without="optimizer.pt")
+    write_checkpoint(tmp_path, 7, without="trainer_state.json")
     (message,) = draws("E405", resume=True, output_dir=str(tmp_path))
     assert "checkpoint-7" in message and "incomplete" in message
     write_checkpoint(tmp_path, 6)
@@ -205,6 +193,42 @@ def test_a_named_checkpoint_must_be_there_be_whole_and_be_one(tmp_path):
     assert "does not exist" in draws("E405", resume_from_checkpoint=str(tmp_path / "none"))[0]
     assert "damaged" in draws("E405", resume_from_checkpoint=str(part))[0]
     assert "is not a checkpoint" in draws("E405", resume_from_checkpoint=str(tmp_path / "a"))[0]
+
+
+@pytest.mark.parametrize("lost", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_newest_checkpoint_that_lost_a_file_is_refused_with_the_newest_intact_one(lost, tmp_path):
+    write_checkpoint(tmp_path, 2)
+    intact = write_checkpoint(tmp_path, 3)
+    write_checkpoint(tmp_path, 4, without=lost)
+    for flags in ({"resume": True}, {"resume_from_checkpoint": str(tmp_path / "checkpoints/checkpoint-4")}):
+        config = config_of(output_dir=str(tmp_path), **flags)
+        (finding,) = RULES["E405"].check({"config": config, "output": find_output(config)})
+        assert "checkpoint-4" in finding.message and f"it lacks {lost}" in finding.message
+        assert finding.fix.startswith(f"--resume-from-checkpoint {intact}")
+        repaired = config.without(finding.changes).replace(finding.changes)
+        assert find_output(repaired).checkpoint == intact
+
+
+def test_a_checkpoint_has_the_files_that_its_run_listed(tmp_path):
+    checkpoint = write_checkpoint(tmp_path, 3)
+    (checkpoint / "scaler.pt").write_text("1234")
+    (checkpoint / "checkpoint.json").write_text('{"files": {"scaler.pt": 4, "optimizer.pt": 2}}')
+    assert missing_from(checkpoint) == ()
+    (checkpoint / "scaler.pt").write_text("12")
+    (checkpoint / "optimizer.pt").unlink()
+    assert missing_from(checkpoint) == ("optimizer.pt", "scaler.pt (2 bytes of 4)")
+
+
+def test_each_of_several_processes_has_a_file_of_random_states(tmp_path):
+    checkpoint = write_checkpoint(tmp_path, 3, without="rng_state.pth")
+    assert missing_from(checkpoint) == ("rng_state.pth",)
+    for process in (0, 2):
+        (checkpoint / f"rng_state_{process}.pth").write_text("")
+    assert missing_from(checkpoint) == ("rng_state_1.pth",)
+    (checkpoint / "rng_state_1.pth").write_text("")
+    assert missing_from(checkpoint) == ()
+    (tmp_path / "run.json").write_text('{"plan": {"schedule": {"processes": 4}}}')
+    assert missing_from(checkpoint) == ("rng_state_3.pth",)
 
 
 def test_the_fix_for_a_run_in_place_of_a_checkpoint_names_its_newest(tmp_path):
@@ -265,7 +289,9 @@ def test_a_resumed_run_goes_on_with_its_rows(tmp_path):
         return list(RULES["E413"].check({"config": config, "output": find_output(config), "context": context}))
 
     (finding,) = said("these", data_fingerprint="those")
-    assert finding.severity == "warning" and f"--model {run}@last" in finding.fix
+    assert (
+        finding.severity == "error" and f"--model {run}@last" in finding.fix and "has changed since" in finding.message
+    )
     assert said("those", data_fingerprint="those") == said("these") == said(None, data_fingerprint="those") == []
     assert said("these", data_fingerprint="those", versions={"autotrain-llm": "0.0.1"}) == []
 
@@ -315,8 +341,10 @@ def test_an_account_has_a_name_that_the_hub_takes(tmp_path):
     assert "--username me@mail.org" in draws("E412", **place, username="me@mail.org")[0]
 
 
-def test_every_rule_on_the_folder_is_tried_here_or_with_the_sweeps():
-    text = "".join(find_test(name).read_text("utf-8") for name in ("test_output.py", "test_sweep_runs.py"))
+def test_every_rule_on_the_folder_is_tried_here_with_resuming_or_with_the_sweeps():
+    text = "".join(
+        find_test(name).read_text("utf-8") for name in ("test_output.py", "test_resume.py", "test_sweep_runs.py")
+    )
     assert all(f'"{rule.code}"' in text for rule in RULES.values() if "output" in rule.needs)
 
 

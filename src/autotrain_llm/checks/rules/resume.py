@@ -224,7 +224,7 @@ def a_resumed_run_must_have_the_same_rows(config: Config, output: Output, contex
     if any(change.param.on_resume == FIXED for change in run.changes(config)):
         return  # a template or a length that is refused makes other rows of the same file
     new_run = f"--model {run.folder}@last, without --resume, to start a new run with them"
-    flags = ", ".join(f"{flag_of(change.param.name)} was {_typed(change.before)}" for change in changed)
+    flags = ", ".join(f"{flag_of(change.param.name)} was {_given(change.before)}" for change in changed)
     yield Finding(
         f"the rows are not those that the run in {run.folder} was started with: {flags or f'{config.data_path} has changed since'}",
         fix=None if changed else f"the file as it was; or {new_run}",
@@ -369,7 +369,11 @@ def _flag(output: Output) -> str:
 
 
 def _now(name: str, value: Any) -> str:
-    return f"{flag_of(name)} is {'not given' if value is None else _typed(value)}"
+    return f"{flag_of(name)} is {_given(value)}"
+
+
+def _given(value: Any) -> str:
+    return "not given" if value is None else _typed(value)
 
 
 def _with(value: Any) -> str:

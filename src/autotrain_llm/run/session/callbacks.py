@@ -66,6 +66,7 @@ class Signals(TrainerCallback):
         self.received: int | None = None  # by this process or another one
         self.steps = 0
         self._own: int | None = None
+        self._has_begun = False  # the first step has: it is waited for
         self._is_stopping = False
         self._epoch_ends = False  # with the current step, and its end has not been reached
         self._handlers: dict[int, Any] = {}
@@ -82,7 +83,7 @@ class Signals(TrainerCallback):
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         again, self._own, self.received = self._own is not None, signum, signum
-        if again or self.steps == 0:
+        if again or not self._has_begun:
             raise self.interrupted(signum, saved=False)
 
     def interrupted(self, signum: int, saved: bool) -> Interrupted:
@@ -92,7 +93,7 @@ class Signals(TrainerCallback):
                 signum, f"{event} after step {self.steps}; a checkpoint was saved. To go on: {self.resume_command}"
             )
         if self.steps == 0 and not self.is_resumed:
-            return Interrupted(signum, f"{event} before the first step: there is nothing to resume.")
+            return Interrupted(signum, f"{event} before the end of the first step: there is nothing to resume.")
         return Interrupted(
             signum, f"{event} at once; to go on from the newest complete checkpoint: {self.resume_command}"
         )
@@ -101,6 +102,7 @@ class Signals(TrainerCallback):
         # A library that was being loaded may have caught the exception as one of its own.
         if self.received is not None and self.steps == 0:
             raise self.interrupted(self.received, saved=False)
+        self._has_begun = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.steps = state.global_step

@@ -85,7 +85,7 @@ def test_another_value_of_a_fixed_parameter_is_refused_with_both_values(param, t
 
 @pytest.mark.parametrize("param", of_class(TAKES_EFFECT))
 def test_a_parameter_that_may_change_is_missed_only_if_it_is_not_given(param, tmp_path):
-    """Its effect is tried in tests/integration/test_resume.py; a plan that differs with it, in test_liveness.py."""
+    """Its effect is tried in tests/integration/test_resumed_runs.py; a plan that differs with it, in test_liveness.py."""
     _, found = resumed(param, tmp_path / "without", given=False)
     (finding,) = found["E414"]
     assert finding.severity == "warning" and param.flag in finding.message and "from step 5 on" in finding.message

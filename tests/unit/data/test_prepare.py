@@ -11,11 +11,13 @@ from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.tokenize.prepare import prepare
 from autotrain_llm.data.tokenize.preview import preview
+from autotrain_llm.data.tokenize.prompt_format import PromptFormat, prompt_to_show
 from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from support.tokenizers import TEXT, made
 
 OWN = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+SYSTEM = {"role": "system", "content": "Be kind."}
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
 
@@ -387,6 +389,34 @@ def test_an_answer_that_can_not_be_told_is_an_error(data, tmp_path):
     row = turns_of(("user", "Hi"), ("assistant", "Hello"), ("user", "Bye"), ("assistant", "See you"))
     found = prepare(data([row]), tokenizer, Preparation(512))
     assert [(one.code, one.severity) for one in found.findings][:1] == [("D191", "error")] and len(found.train) == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "shape", "settings", "written"),
+    [
+        ([{"text": "Blue."}], "conversations", {}, ("text", None, "")),
+        ([{"prompt": "Hi", "completion": "Hello"}], "conversations", {}, ("text", None, "")),
+        ([{"prompt": "Hi", "completion": "Hello"}], "conversations", {"chat_template": "tokenizer"}, ("chat", "tokenizer", "")),
+        ([{"messages": CHAT}], "conversations", {}, ("chat", "tokenizer", "")),
+        ([{"messages": [SYSTEM, *CHAT]}] * 2, "conversations", {}, ("chat", "tokenizer", "Be kind.")),
+        ([{"messages": [SYSTEM, *CHAT]}, {"messages": CHAT}], "conversations", {}, ("chat", "tokenizer", None)),
+        ([{"prompt": "Hi"}], "prompts", {}, ("text", None, "")),
+        ([{"prompt": CHAT[:1]}], "prompts", {}, ("chat", "tokenizer", "")),
+    ],
+)  # fmt: skip
+def test_how_rows_are_written_is_known(rows, shape, settings, written, data, chat, tmp_path):
+    for _ in range(2):  # the second time from the cache
+        prepared = prepare(data(rows, shape), chat, Preparation(64, **settings), tmp_path / "cache")
+        assert prepared.prompt_format == PromptFormat(*written)
+
+
+def test_the_prompt_to_show_is_short_and_one_that_can_be_typed(data):
+    turns = [SYSTEM, *CHAT]
+    rows = [{"prompt": text, "completion": "x"} for text in ("a\nb", "-x", "y" * 100, "Is it blue?")]
+    assert prompt_to_show(data(rows).train, PromptFormat("text")) == "Is it blue?"
+    assert prompt_to_show(data([{"messages": turns}]).train, PromptFormat("chat")) == "Hi"
+    assert prompt_to_show(data([{"text": "The sky is blue.\nYes."}]).train, PromptFormat("text")) == "The sky"
+    assert prompt_to_show(data(rows[:3]).train, PromptFormat("text")) is None
 
 
 def test_a_weight_of_nought_is_not_called_empty(data, chat):

@@ -87,6 +87,23 @@ def _training_parameter(config: Config) -> str | None:
     return "eval_max_new_tokens" if config.use_enhanced_eval and config.applies("eval_max_new_tokens") else None
 
 
+PROMPTS_UNLIKE_ROWS = declare_finding(
+    "P345",
+    """`--inference` writes prompts in another way than the rows were written that the model was trained on.
+
+    Why: the model was trained to answer text that a chat template wrote, or that none wrote, or after a system prompt. Given other text, it can answer as if
+    it had not been trained. A run saves how its rows were written beside the model, in `prompt_format.json`, and `--inference` writes prompts like
+    that; `--chat-template` overrides it.
+    Fix: leave out `--chat-template`, or give prompts like the rows.
+    """,
+    WARNING,
+    example=Example(
+        "llm --inference --model asked --prompts Hi --chat-template chatml --max-new-tokens 2",
+        "llm --inference --model asked --prompts Hi --max-new-tokens 2",
+        before='cp -r MODEL asked\necho \'{"rows": "text"}\' > asked/prompt_format.json',
+        runs=True,
+    ),
+)
 UNUSABLE_PROMPTS = declare_finding(
     "P330",
     """`--prompts` is a file that does not exist or has no prompt, or a prompt can't be answered.

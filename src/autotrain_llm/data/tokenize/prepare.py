@@ -24,6 +24,7 @@ from autotrain_llm.data.rules.tokens import (
 from autotrain_llm.data.tokenize.collect import Collector
 from autotrain_llm.data.tokenize.marker_checks import check_markers
 from autotrain_llm.data.tokenize.pipeline import IdleWork, collect
+from autotrain_llm.data.tokenize.prompt_format import PromptFormat
 from autotrain_llm.data.tokenize.render import RowRenderer
 from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
@@ -31,7 +32,7 @@ from autotrain_llm.data.wording import parameter_of
 from autotrain_llm.declare.finding import Finding
 
 # Raised when the same content and settings give other rows than before.
-FORMAT = 4
+FORMAT = 5
 # Times the median: what costs memory where the limit was given, and what is hardly one row.
 OUTLIER, FAR_OUTLIER = 50, 100
 FEWEST_LENGTHS = 20
@@ -49,6 +50,11 @@ class Prepared:
     template: ChatTemplate | None = None
     from_cache: bool = False
     folder: Folder | None = None  # where the rows lie that are mapped
+
+    @property
+    def prompt_format(self) -> PromptFormat:
+        """How the rows are written, and so how the model has to be asked."""
+        return PromptFormat(**self.statistics["prompt_format"])
 
     @property
     def end_of_turn(self) -> str | None:
@@ -105,6 +111,7 @@ def prepare(
     if not refused:
         _check_result(dataset, renderer, train, valid, observations)
     statistics = _statistics(train, valid, rows)
+    statistics["prompt_format"] = renderer.prompt_format.result(preparation.chat_template).as_json()
     prepared = Prepared(
         rows["train"], rows["valid"], statistics, observations.findings(), fingerprint, used, folder=folder
     )

@@ -36,6 +36,7 @@ from autotrain_llm.data.rules.tokens import (
     a_text_brings_its_own_first_token,
     nothing_marks_where_a_text_ends,
 )
+from autotrain_llm.data.tokenize.prompt_format import PromptFormatCounter
 from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 
@@ -119,6 +120,7 @@ class RowRenderer:
             else conversations
         )
         self.renders = template is not None and self.conversations
+        self.prompt_format = PromptFormatCounter()
         opening, closing = tokenizer.bos_eos
         if preparation.add_eos and tokenizer.eos_id is not None and not closing:
             closing = [tokenizer.eos_id]
@@ -182,6 +184,7 @@ class RowRenderer:
         return [self._answer(example, example.prompt, example.completion)]
 
     def _text(self, example: Example, text: str) -> RenderedRow:
+        self.prompt_format.text()
         eos = self.tokenizer.eos
         if self.preparation.add_eos_given and self.preparation.add_eos and eos and text.rstrip().endswith(eos):
             self.observations.row(a_text_brings_its_own_end_token, example, "text", end=eos, case="text")
@@ -202,6 +205,7 @@ class RowRenderer:
         if self.template_given or isinstance(prompt, list) or isinstance(answer, list):
             turns = [] if prompt is None else as_turns(prompt, "user")
             return self._conversation(example, [*turns, *as_turns(answer, "assistant")], len(turns))
+        self.prompt_format.text()
         question = prompt or ""
         text = question + answer
         spans = [(len(question), len(text))]
@@ -212,13 +216,16 @@ class RowRenderer:
     def _prompt(self, example: Example, prompt: Side) -> RenderedRow:
         if self.template_given or isinstance(prompt, list):
             turns = as_turns(prompt, "user")
+            self.prompt_format.chat(turns)
             text = self._guarded(
                 example, lambda template: template.render(turns, example.tools, add_generation_prompt=True)
             )
             return RenderedRow(text)
+        self.prompt_format.text()
         return RenderedRow(prompt, before=self._opening(example, prompt))
 
     def _conversation(self, example: Example, messages: list[Message], first: int) -> RenderedRow:
+        self.prompt_format.chat(messages)
         wants_answers = self.answers_only or self.pairs
         if wants_answers and not any(message["role"] == "assistant" for message in messages[first:]):
             self.observations.row(a_conversation_has_no_answer, example, case="no assistant")

@@ -15,6 +15,7 @@ from typing import Any
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE
 from autotrain_llm.context.versions import versions
+from autotrain_llm.data.tokenize.prompt_format import RUN_KEY, PromptFormat
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.text import plain, show_count
 from autotrain_llm.planning.plan import Plan
@@ -51,7 +52,9 @@ def finite(value: Any) -> Any:
 class RunFile:
     """`run.json`: written when the run starts, and again with its outcome."""
 
-    def __init__(self, folder: Path, plan: Plan, findings: Sequence[Finding]) -> None:
+    def __init__(
+        self, folder: Path, plan: Plan, findings: Sequence[Finding], prompt_format: PromptFormat | None = None
+    ) -> None:
         self.path = folder / "run.json"
         self.document: dict[str, Any] = {
             "status": "running",
@@ -61,6 +64,7 @@ class RunFile:
             "versions": versions(),
             "seed": plan.seed,
             "data_fingerprint": plan.data.fingerprint,
+            **({RUN_KEY: prompt_format.as_json()} if prompt_format else {}),
             "outcome": {},
             "metrics": {},
             "files": [],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig
 
+from autotrain_llm.data.tokenize.prompt_format import FILE, PromptFormat
 from autotrain_llm.run.artifacts.output_lock import UNFINISHED
 from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.loading import Loaded
 
 
-def save_finished(loaded: Loaded, folder: Path, *, merge: bool, end_of_turn: str | None) -> list[str]:
-    """Write the model, the tokenizer and, for a generating model, the generation config; returns the file names. Files are moved into place when complete."""
+def save_finished(
+    loaded: Loaded, folder: Path, *, merge: bool, end_of_turn: str | None, prompt_format: PromptFormat
+) -> list[str]:
+    """Write the model, the tokenizer, how to ask it and, for a generating model, the generation config; returns the file names. Files are moved into place when complete."""
     unfinished = folder / UNFINISHED
     shutil.rmtree(unfinished, ignore_errors=True)
     model: Any = loaded.model
@@ -34,6 +38,7 @@ def save_finished(loaded: Loaded, folder: Path, *, merge: bool, end_of_turn: str
         base: Any = model.get_base_model()
         base.generation_config.save_pretrained(unfinished)
     loaded.tokenizer.save_pretrained(unfinished)
+    (unfinished / FILE).write_text(json.dumps(prompt_format.as_json(), indent=2, ensure_ascii=False) + "\n", "utf-8")
     names = sorted(entry.name for entry in unfinished.iterdir())
     (unfinished / "README.md").unlink(missing_ok=True)  # PEFT's own; the run writes its card
     for entry in unfinished.iterdir():

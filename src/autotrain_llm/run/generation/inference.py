@@ -20,8 +20,10 @@ from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.tokenize import reward_inputs as scored
+from autotrain_llm.data.tokenize.prompt_format import CHAT, MIXED, TEXT, PromptFormat, read_prompt_format
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
-from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.declare.finding import WARNING, Finding, Refused
+from autotrain_llm.declare.param import flag_of
 from autotrain_llm.models.metadata import ModelMetadata
 from autotrain_llm.run.algorithms.reward import scoring
 from autotrain_llm.run.engine.classifiers import load_classifier
@@ -58,7 +60,9 @@ def infer(context: RunContext) -> Answers:
     config, metadata, tokenizer = context.config, context.model, context.tokenizer
     assert metadata is not None and tokenizer is not None
     prompts, findings = read_prompts(config, "conversations" if metadata.is_classifier else "prompts")
-    ids = _encode(prompts, config, tokenizer, metadata)
+    rendering = _rendering(config, tokenizer, metadata)
+    findings += rendering.findings(prompts, str(config.model))
+    ids = _encode(prompts, rendering, tokenizer, metadata)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = config.mixed_precision or (
         "bf16" if device.type == "cuda" and context.machine.computes_bf16 else "fp32"
@@ -135,22 +139,86 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _encode(
-    prompts: Sequence[Example], config: Config, tokenizer: Tokenizer, metadata: ModelMetadata
-) -> list[list[int]]:
-    """The ids of the prompts, rendered with the model's chat template if it has one, else as plain text."""
+@dataclass(frozen=True)
+class Rendering:
+    """How prompts become text: by `template`, or without one. `given` is what `--chat-template` says, `trained` how the model's rows were written."""
+
+    template: ChatTemplate | None
+    given: str | None
+    trained: PromptFormat | None
+
+    def template_of(self, prompt: Example) -> ChatTemplate | None:
+        """The template for a prompt; None where it is plain text, as the rows were that the model was trained on."""
+        as_text = self.given is None and self.trained is not None and self.trained.rows == TEXT
+        return None if as_text and _turns_of(prompt) is None else self.template
+
+    def turns_of(self, prompt: Example) -> list[Any]:
+        """The turns of a prompt, after the system prompt that all rows of the training began with."""
+        turns = _turns_of(prompt) or [{"role": "user", "content": _plain_prompt(prompt)}]
+        system = self.trained.system if self.trained is not None else ""
+        if not system or turns[0].get("role") == "system":
+            return turns
+        return [{"role": "system", "content": system}, *turns]
+
+    def findings(self, prompts: Sequence[Example], model: str) -> tuple[Finding, ...]:
+        """What of the training's way of writing prompts is not followed."""
+        if self.trained is None or self.trained.rows == MIXED or (self.template is None and self.given is None):
+            return ()
+        texts = any(_turns_of(prompt) is None for prompt in prompts)
+        if self.trained.rows == TEXT and self.template is not None and (self.given or not texts):
+            what = f"{model} was trained on plain text, without a chat template, and the prompts are rendered by one"
+            fix = f"remove {flag_of('chat_template')}" if self.given else "prompts that are text"
+        elif self.trained.rows == CHAT and self.template is None:
+            what = f"{model} was trained on conversations that a chat template rendered, and the prompts are plain text"
+            fix = f"remove {flag_of('chat_template')}"
+        elif self.trained.rows == CHAT and self.trained.system is None and not all(map(_has_system, prompts)):
+            what = f"{model} was trained on conversations with different system prompts, and these prompts have none"
+            fix = "--prompts FILE, with messages that begin with a system prompt"
+        else:
+            return ()
+        return (
+            Finding(
+                f"{what}: its answers can be others than it was trained for",
+                fix,
+                ("chat_template",),
+                WARNING,
+                code="P345",
+            ),
+        )
+
+
+def _has_system(prompt: Example) -> bool:
+    return (_turns_of(prompt) or [{}])[0].get("role") == "system"
+
+
+def _rendering(config: Config, tokenizer: Tokenizer, metadata: ModelMetadata) -> Rendering:
     observations = Observations()
     template = find_template(config.chat_template, tokenizer, observations)
     if observations.refused:
         raise Refused(observations.findings())
+    return Rendering(template, config.chat_template, read_prompt_format(metadata.located.folder))
+
+
+def _encode(
+    prompts: Sequence[Example], rendering: Rendering, tokenizer: Tokenizer, metadata: ModelMetadata
+) -> list[list[int]]:
+    """The ids of the prompts, written as the rows that the model was trained on; by the model's chat template if that is not known."""
     context_length = metadata.context_length
     if metadata.is_classifier:
-        is_set = config.chat_template not in (None, NONE)
-        return scored.ids_within_context(prompts, tokenizer, template, template_given=is_set, context=context_length)
-    if template is None:
-        ids = [_plain(_text_of(prompt), tokenizer) for prompt in prompts]
-    else:
-        ids = tokenizer.encode_batch([_rendered(prompt, template) for prompt in prompts])
+        trained, given = rendering.trained, rendering.given
+        is_set = given != NONE if given is not None else trained is not None and trained.rows == CHAT
+        return scored.ids_within_context(
+            prompts, tokenizer, rendering.template, template_given=is_set, context=context_length
+        )
+    templates = [rendering.template_of(prompt) for prompt in prompts]
+    rendered = [
+        _text_of(prompt) if template is None else _rendered(prompt, rendering.turns_of(prompt), template)
+        for prompt, template in zip(prompts, templates, strict=True)
+    ]
+    ids = [
+        _with_bos(prompt_ids, tokenizer) if template is None else prompt_ids
+        for prompt_ids, template in zip(tokenizer.encode_batch(rendered), templates, strict=True)
+    ]
     for prompt, prompt_ids in zip(prompts, ids, strict=True):
         if context_length is not None and len(prompt_ids) >= context_length:
             where = f"{prompt.file}, row {prompt.row}" if prompt.file else "--prompts"
@@ -159,10 +227,9 @@ def _encode(
     return ids
 
 
-def _plain(text: str, tokenizer: Tokenizer) -> list[int]:
+def _with_bos(ids: list[int], tokenizer: Tokenizer) -> list[int]:
     """The ids of a text with the tokenizer's BOS token, which is not repeated if the text already starts with it."""
     bos, _ = tokenizer.bos_eos
-    ids = tokenizer.encode_batch([text])[0]
     return ids if ids[: len(bos)] == bos else [*bos, *ids]
 
 
@@ -181,8 +248,7 @@ def _plain_prompt(prompt: Example) -> str:
     return str(prompt.prompt or prompt.text or "")
 
 
-def _rendered(prompt: Example, template: ChatTemplate) -> str:
-    turns = _turns_of(prompt) or [{"role": "user", "content": _plain_prompt(prompt)}]
+def _rendered(prompt: Example, turns: list[Any], template: ChatTemplate) -> str:
     try:
         return template.render(turns, prompt.tools, add_generation_prompt=True)
     except ChatTemplateError as problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from typing import Any
 from transformers import TrainerState
 
 from autotrain_llm.context.output_dir import CHECKPOINTS, step_of
+from autotrain_llm.data.tokenize.prompt_format import prompt_to_show
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.progress import ProgressCallback
@@ -127,12 +129,19 @@ def _carry_out(
         recorder.history,
         files,
         records.versions(),
-        f'{records.invocation()} --inference --model {folder} --prompts "…"',
+        _command_to_try(inputs, folder),
         evaluation=evaluation.results(loaded),
     )
     best_folder = os.path.relpath(best, folder) if best else None
     record.finish(report, {"best_checkpoint": best_folder, "steps": state.global_step, **outcome, **recipe.outcome()})
     return report
+
+
+def _command_to_try(inputs: RunInputs, folder: Path) -> str:
+    """A command that asks the finished model one of its own prompts, if a short one is among the first."""
+    prompt = prompt_to_show(inputs.dataset.train, inputs.prepared.prompt_format)
+    words = ["--inference", "--model", str(folder), "--prompts", prompt or "…"]
+    return f"{records.invocation()} {shlex.join(words)}"
 
 
 def _refuse_other_tokens(loaded: Loaded, inputs: RunInputs) -> None:
@@ -191,7 +200,13 @@ def _save(session: Session, steps: int, metrics: dict[str, float], command: list
         return []
     merge = bool(plan.adapter and plan.adapter.merge)
     with recipe.saving(loaded.model, folder):
-        files = save_finished(loaded, folder, merge=merge, end_of_turn=inputs.prepared.end_of_turn)
+        files = save_finished(
+            loaded,
+            folder,
+            merge=merge,
+            end_of_turn=inputs.prepared.end_of_turn,
+            prompt_format=inputs.prepared.prompt_format,
+        )
     records.write_card(folder, plan, steps, metrics, command, recipe.usage())
     if plan.hub:
         from autotrain_llm.run.session.hub import upload

@@ -24,7 +24,11 @@ class RunRecord:
             f"{records.invocation()} {shlex.join(self.command[2:])} --resume",
             is_resumed=plan.output.checkpoint is not None,
         )
-        self.file = records.RunFile(folder, plan, inputs.findings) if inputs.is_first_process else None
+        self.file = (
+            records.RunFile(folder, plan, inputs.findings, inputs.prepared.prompt_format)
+            if inputs.is_first_process
+            else None
+        )
         if self.file:
             self.file.write()
             records.write_command(folder, self.command)

@@ -1,0 +1,99 @@
+"""`PromptFormat`: how the rows that a model was trained on were written, so that it is asked in the same way.
+
+It lies beside the finished model, and in run.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autotrain_llm.data.chat.template import OWN
+from autotrain_llm.data.example import Example, Message
+
+FILE, RUN_KEY = "prompt_format.json", "prompt_format"
+TEXT, CHAT, MIXED = "text", "chat", "mixed"
+FIRST_ROWS, LONGEST = 100, 80  # where a prompt to show is looked for, and its letters
+
+
+@dataclass(frozen=True)
+class PromptFormat:
+    """How training rows were written: as `text`, as `chat` (by a chat template), or `mixed`.
+
+    `template` is what `--chat-template` named, or `tokenizer`; `system` is the system prompt that every conversation began with, empty for
+    none, None where they differ.
+    """
+
+    rows: str
+    template: str | None = None
+    system: str | None = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass
+class PromptFormatCounter:
+    """Counts how rows are written while they are rendered."""
+
+    texts: int = 0
+    chats: int = 0
+    systems: set[str] = field(default_factory=set)
+
+    def text(self) -> None:
+        self.texts += 1
+
+    def chat(self, turns: Sequence[Message]) -> None:
+        self.chats += 1
+        if len(self.systems) < 2:
+            first = turns[0] if turns else {}
+            self.systems.add(str(first.get("content") or "") if first.get("role") == "system" else "")
+
+    def result(self, chat_template: str | None) -> PromptFormat:
+        rows = MIXED if self.texts and self.chats else CHAT if self.chats else TEXT
+        system = next(iter(self.systems), "") if len(self.systems) < 2 else None
+        return PromptFormat(rows, (chat_template or OWN) if self.chats else None, system)
+
+
+def read_prompt_format(folder: Path | None) -> PromptFormat | None:
+    """What lies beside a model, or in the run.json of the run that a checkpoint is of; None for a model that was trained elsewhere."""
+    if folder is None:
+        return None
+    for path in (folder / FILE, folder.parent.parent / "run.json", folder / "run.json"):
+        saved = _object_in(path)
+        document = saved if path.name == FILE else saved.get(RUN_KEY)
+        if isinstance(document, dict) and document.get("rows") in (TEXT, CHAT, MIXED):
+            return PromptFormat(document["rows"], document.get("template"), document.get("system"))
+    return None
+
+
+def _object_in(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def prompt_to_show(examples: Iterable[Example], prompt_format: PromptFormat) -> str | None:
+    """A short prompt of the rows, as it would be typed; None where there is none among the first."""
+    for _, example in zip(range(FIRST_ROWS), examples, strict=False):
+        prompt = _prompt_of(example, prompt_format)
+        if prompt and len(prompt) <= LONGEST and prompt.isprintable() and not prompt.startswith("-"):
+            return prompt
+    return None
+
+
+def _prompt_of(example: Example, prompt_format: PromptFormat) -> str | None:
+    if example.text is not None:
+        words = example.text.split("\n", 1)[0].split()
+        return " ".join(words[: min(4, len(words) // 2)])
+    turns = example.messages if prompt_format.rows != TEXT else None
+    turns = turns or (example.prompt if isinstance(example.prompt, list) else None)
+    if turns is None:
+        return example.prompt if isinstance(example.prompt, str) else None
+    before = [turn for turn in turns[:2] if turn["role"] != "system"]
+    return str(before[0].get("content")) if before and before[0]["role"] == "user" else None

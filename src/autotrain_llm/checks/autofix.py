@@ -1,6 +1,7 @@
 """Apply the fixes of findings: `--fix`.
 
-A finding's `changes` replace the parameters that were given, and everything is checked again, until nothing more can be changed.
+A finding's `changes` replace the parameters that were given, and everything is checked again, until nothing more can be changed. A guess is
+never applied, and no name of another tool replaces a value that was given under the name here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.checks.rules.command_line import UNWRITABLE_FILE
-from autotrain_llm.config.arguments import ParsedArguments
+from autotrain_llm.checks.rules.every import rule_of
+from autotrain_llm.config.arguments import ParsedArguments, parse_changes
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.declare.finding import ERROR, Finding, Refused, in_words, typed
@@ -91,7 +93,9 @@ def fix(arguments: ParsedArguments, from_file: ParsedArguments) -> Fixed:
     file_changed, applied, tried = False, [], set()
     for _ in range(ROUNDS):
         checked = preflight(resolve(command_line, in_file, path), reading)
-        chosen = [finding for finding in _compatible(checked.findings) if _identity(finding) not in tried]
+        given = {**in_file, **command_line}
+        possible = [finding for finding in checked.findings if not _overrides(finding, given)]
+        chosen = [finding for finding in _compatible(possible) if _identity(finding) not in tried]
         if not chosen:
             break
         for finding in chosen:
@@ -117,6 +121,14 @@ def _compatible(findings: Iterable[Finding]) -> list[Finding]:
             chosen.append(finding)
             touched |= names
     return chosen
+
+
+def _overrides(finding: Finding, given: Mapping[str, Any]) -> bool:
+    """Whether a name of another tool would replace another value that was given."""
+    rule = rule_of(finding)
+    if rule is None or not rule.suggests:
+        return False
+    return any(given.get(name, value) != value for name, value in parse_changes(finding.changes).items())
 
 
 def _identity(finding: Finding) -> tuple[str, str]:

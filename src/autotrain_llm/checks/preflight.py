@@ -160,7 +160,7 @@ def _hides_the_trainer(finding: Finding) -> bool:
     """Whether it is not known which trainer is meant, so that nothing that depends on it can be judged."""
     if not _blocks(finding, "trainer"):
         return False
-    renamed = not finding.changes and ALIASES.get(finding.parameters[0]) == "trainer"
+    renamed = not finding.suggestion and ALIASES.get(finding.parameters[0]) == "trainer"
     return finding.parameters == ("trainer",) or renamed
 
 
@@ -171,7 +171,7 @@ def _as_meant(config: Config, found: Iterable[Finding]) -> Config:
     meant = config
     for finding in found:
         rule = rule_of(finding)
-        values = parse_changes(finding.changes) if rule is not None and rule.suggests else {}
+        values = parse_changes(finding.suggestion) if rule is not None and rule.suggests else {}
         new = {name: value for name, value in values.items() if not config.given(name)}
         meant = meant.replace(new, CONFIG_FILE if finding.file else COMMAND_LINE) if new else meant
     # The trainer, and with it its defaults, may be another one now.
@@ -184,7 +184,7 @@ def _mistyped(found: Iterable[Finding]) -> set[str]:
 
     rules = [(finding, rule_of(finding)) for finding in found]
     wrong = [finding for finding, rule in rules if rule is not None and rule.mistyped]
-    return {name for finding in wrong for name in (*finding.parameters, *finding.changes)}
+    return {name for finding in wrong for name in (*finding.parameters, *finding.suggestion)}
 
 
 def _broken(found: Iterable[Finding]) -> frozenset[str]:
@@ -220,7 +220,7 @@ def _missing_parameters(
     from autotrain_llm.checks.rules.bounds import required_parameters_must_be_given
     from autotrain_llm.checks.rules.every import rule_of_function
 
-    suggested = next((finding.changes["trainer"] for finding in found if "trainer" in finding.changes), None)
+    suggested = next((finding.suggestion["trainer"] for finding in found if "trainer" in finding.suggestion), None)
     trainer = config.trainer_spec if trainer_is_known else TRAINERS.get(str(suggested), config.trainer_spec)
     known: dict[str, Any] = {"config": config, "trainer": trainer, "mistyped": mistyped}
     known["trainer_is_known"] = trainer_is_known

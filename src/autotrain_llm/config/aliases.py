@@ -1,7 +1,7 @@
 """Flags of other tools: those that are accepted, and those that are refused with the name to use here.
 
-A name that means exactly one of our parameters is declared on its field (`param(..., aliases="learning_rate")`), as are other tools' words
-for a choice (`choice_aliases`); those for a trainer are on its declaration. This module has what a field can't express.
+A name that means exactly one of our parameters, in the same unit, is declared on its field (`param(..., aliases="learning_rate")`), as are
+other tools' words for a choice (`choice_aliases`); those for a trainer are on its declaration. This module has what a field can't express.
 """
 
 from __future__ import annotations
@@ -99,7 +99,53 @@ BY_TRAINER: dict[str, tuple[str, ...]] = {
     "temperature": ("rl_temperature", "distill_temperature", "eval_temperature"),
     "top_k": ("rl_top_k", "distill_top_k"),
     "top_p": ("rl_top_p",),
-    "lmbda": ("orpo_alpha",),
+}
+# Of these, the parameter that another tool means by the name, for the trainers that read it; any other is only the nearest.
+CERTAIN_BY_TRAINER = {
+    "beta": ("dpo_beta", "kto_beta", "orpo_alpha", "rl_kl_coef"),
+    "loss_type": ("dpo_loss",),
+    "temperature": ("rl_temperature",),
+    "top_k": ("rl_top_k",),
+    "top_p": ("rl_top_p",),
+}
+
+# Aliases that some tools use for something else: DeepSpeed counts the rows of an optimizer step on all devices.
+AMBIGUOUS = frozenset({"train_batch_size"})
+
+# Names that other tools use for something that one of our parameters comes nearest to, with the difference.
+DIFFERENCES: dict[tuple[str, str], str] = {
+    ("batch_size", "it counts the rows of one device and forward pass, and not those of an optimizer step"): (
+        "global_batch_size effective_batch_size total_batch_size"
+    ),
+    ("seed", "it seeds everything random, and not the order of the rows alone"): "data_seed",
+    ("output_dir", "a run is called by its output folder"): "run_name experiment_name",
+    ("model", "training starts from the model in it; --resume-from-checkpoint continues a run"): (
+        "checkpoint checkpoint_dir ckpt_path"
+    ),
+    ("max_samples", "it limits the rows; --sweep-n-trials counts trials, and --rl-num-generations answers"): (
+        "num_samples"
+    ),
+    ("eval_dataset_path", "its rows are evaluated during training, and there is no test afterwards"): "test_file",
+    ("text_column", "it names the text, the messages or the answers; --prompt-text-column names the prompts"): (
+        "column input_column target_column"
+    ),
+    ("block_size", "it limits rows; --rl-max-new-tokens, --eval-max-new-tokens and --max-new-tokens limit answers"): (
+        "max_tokens"
+    ),
+    ("chat_template", "it writes whole conversations, by a well-known name or as Jinja"): "prompt_template",
+    ("target_modules", "it names modules, and not parameters"): "lora_target_parameters target_parameters",
+    ("lora_r", "it is the rank of an adapter; the launcher sets that of a process"): "rank",
+    ("label_smoothing", "it is the share of pairs that are assumed to be swapped, and smooths no tokens"): (
+        "label_smoothing_factor"
+    ),
+    ("rl_kl_coef", "it is the weight of the KL divergence, whose estimator follows from the trainer"): "kl_penalty",
+    ("rl_chunk_size", "it counts answers: prompts times --rl-num-generations"): "rollout_batch_size",
+    ("rl_mini_batch_size", "it counts answers: prompts times --rl-num-generations"): "ppo_mini_batch_size",
+    ("rl_missing_end_penalty", "it is the number that is subtracted from the score"): "non_eos_penalty",
+    ("eval_metrics", "it lists metrics by name, and --use-enhanced-eval turns them on"): "compute_metrics",
+}
+NEAREST = {
+    name: (parameter, difference) for (parameter, difference), names in DIFFERENCES.items() for name in names.split()
 }
 
 # Other tools' choices that are separate trainers here.
@@ -221,7 +267,7 @@ WHY_NOT = {
         "deepspeed deepspeed_config use_deepspeed zero zero_stage fsdp fsdp_config"
     ),
     "the settings of processes follow from --distributed-backend": (
-        "ddp_timeout ddp_find_unused_parameters ddp_bucket_cap_mb bucket_cap_mb fsdp_min_num_params "
+        "ddp_backend ddp_timeout ddp_find_unused_parameters ddp_bucket_cap_mb bucket_cap_mb fsdp_min_num_params "
         "fsdp_transformer_layer_cls_to_wrap deepspeed_plugin accelerator_config"
     ),
     "--gradient-checkpointing has no settings, and activations stay on the device": (
@@ -242,6 +288,13 @@ WHY_NOT = {
     "the model is saved as safetensors, which llama.cpp converts to GGUF": ("gguf save_gguf export_gguf save_method"),
     "the type of the model is read from its files": ("model_type model_author type_of_model is_llama_derived_model"),
     "--use-distillation always matches probabilities, with the divergence --distill-loss": "seq_kd kd_loss_type",
+    "distillation trains on the rows, and never on answers that the student samples; --orpo-alpha weights ORPO's odds ratio": "lmbda",
+    "the rows of --data-path are all used alike: put several files into one folder, and repeat what should count more": (
+        "dataset_mix dataset_mixer mix_ratio mix_strategy interleave_probs dataset_weights data_mix data_mixture"
+    ),
+    "models of text alone are trained": (
+        "image_column images image_dir image_folder image_key image_max_pixels audio_column video_column vision"
+    ),
 }
 
 NO_COUNTERPART = {name: why for why, names in WHY_NOT.items() for name in names.split()}
@@ -252,10 +305,28 @@ ALIASES = {alias: param.name for param in PARAMS.values() for alias in param.ali
 ALIASES |= {name: parameter for name, (parameter, _) in STANDS_FOR.items()} | NEGATED
 
 
+# Trainers of other tools that are one here with a certain setting.
+TRAINER_WITH: dict[str, dict[str, Any]] = {"ipo": {"trainer": "dpo", "dpo_loss": "ipo"}}
+NEAR_TRAINER_WITH: dict[str, dict[str, Any]] = {
+    "lora": {"trainer": "sft", "peft": True},
+    "qlora": {"trainer": "sft", "peft": True, "quantization": "int4"},
+    "rloo": {"trainer": "grpo", "rl_advantage": "rloo"},
+}
+
+
 def choice_meant(parameter: str, word: str) -> str | None:
-    """The choice that another tool's word stands for; None if that is not known."""
+    """The choice that another tool's word stands for, with the same meaning; None if that is not known."""
     if parameter == "trainer":
-        choices = {name: trainer.aliases for name, trainer in TRAINERS.items()}
-    else:
-        choices = dict(PARAMS[parameter].choice_aliases)
+        return _choice({name: trainer.aliases for name, trainer in TRAINERS.items()}, word)
+    return _choice(PARAMS[parameter].choice_aliases, word)
+
+
+def nearest_choice(parameter: str, word: str) -> str | None:
+    """The choice that comes nearest to another tool's word; None if that is not known."""
+    if parameter == "trainer":
+        return _choice({name: trainer.near for name, trainer in TRAINERS.items()}, word)
+    return _choice(PARAMS[parameter].near_choices, word)
+
+
+def _choice(choices: Mapping[str, str], word: str) -> str | None:
     return next((choice for choice, words in choices.items() if word.strip().lower() in words.split()), None)

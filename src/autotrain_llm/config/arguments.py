@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from autotrain_llm.config.aliases import ACCEPTED_BY_NAME, RENAMED, Accepted, choice_meant
-from autotrain_llm.config.foreign_names import unknown
+from autotrain_llm.config.aliases import ACCEPTED_BY_NAME, RENAMED, Accepted
+from autotrain_llm.config.foreign_names import trainer_meant, unknown
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.declare.convert import FALSE, BadValue, convert, mended
 from autotrain_llm.declare.finding import WARNING, Finding
-from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import Param, flag_of
-from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.text import plain
 
 
@@ -118,13 +116,11 @@ def _bad_value(param: Param, raw: Any, fault: BadValue, file: str | None) -> Fin
 
 def _unknown_trainer(name: str, file: str | None) -> Finding:
     """The finding for an unknown trainer: `sft-lora` contains a trainer's name, `rlhf` is another tool's name, `stf` is a typo."""
-    parts = name.replace("_", "-").replace("+", "-").replace("/", "-").split("-")
-    contained = next((part for part in parts if part in TRAINERS), None)
-    trainer = contained or choice_meant("trainer", name) or nearest(name, TRAINERS)
-    adapter: dict[str, Any] = {"peft": True} if contained and {"lora", "qlora", "peft"} & set(parts) else {}
+    changes, guess = trainer_meant(name)
     return Finding(
         f"there is no trainer {name!r}; there are {', '.join(TRAINERS)}",
-        changes={"trainer": trainer} | adapter if trainer else EMPTY,
+        changes=changes,
+        guess=guess,
         parameters=("trainer",),
         file=file,
         code="P303",

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from autotrain_llm.config.aliases import (
     ACCEPTED_BY_NAME,
     ALIASES,
+    AMBIGUOUS,
     BY_TRAINER,
+    CERTAIN_BY_TRAINER,
+    NEAR_TRAINER_WITH,
+    NEAREST,
     NEGATED,
     NO_COUNTERPART,
     RENAMED,
     STANDS_FOR,
+    TRAINER_WITH,
     choice_meant,
+    nearest_choice,
 )
 from autotrain_llm.config.registry import PARAMS, TRAINERS, trainers_that_read
 from autotrain_llm.declare.convert import FALSE, TRUE, BadValue, convert
 from autotrain_llm.declare.finding import Finding, typed
-from autotrain_llm.declare.nearest import nearest
+from autotrain_llm.declare.nearest import nearest, same_spelling
 from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.declare.record import EMPTY
 
@@ -29,6 +35,8 @@ ON_THE_HUB = ": a model is uploaded as ACCOUNT/NAME, from --username and the las
 def unknown(name: str, written: str, raw: Any, file: str | None = None, given: Mapping[str, Any] = EMPTY) -> Finding:
     """Name the right parameter, and its value if it can be derived. `given` are the values parsed so far, which include the trainer."""
     trainer = given.get("trainer")
+    foreign = (*ALIASES, *BY_TRAINER, *NEAREST, *NO_COUNTERPART)
+    name = next((other for other in foreign if same_spelling(other, name)), name)
     parameter = _parameter_meant(name, raw, trainer)
     if parameter and name in BY_TRAINER and not _reads(trainer, parameter):
         is_valid = raw is not None and _change_to(PARAMS[parameter], raw)
@@ -38,23 +46,67 @@ def unknown(name: str, written: str, raw: Any, file: str | None = None, given: M
         fix = f"leave {written} out, or {flag} with --trainer {others}"
         return Finding(message, fix, (name,), file=file, code="P102")
     if parameter:
-        param = PARAMS[parameter]
-        return Finding(
-            f"{written} is called {param.flag} here{ON_THE_HUB if parameter == 'push_to_hub' else ''}",
-            fix=f'{param.flag} "$HF_TOKEN"' if param.secret else _by_hand(param, raw),
-            changes=EMPTY if param.secret else _translated(name, param, raw, given),
-            parameters=(name,),
-            file=file,
-            code="P102",
-        )
+        return _renamed(name, written, PARAMS[parameter], raw, file, given)
+    message = f"there is no parameter {written}"
+    if name in NEAREST:
+        nearest_one, difference = NEAREST[name]
+        param = PARAMS[nearest_one]
+        message += f"; the nearest is {param.flag}, and {difference}"
+        fix = f"{param.flag} {param.placeholder}, or leave {written} out"
+        guess = _translated(name, param, raw, given).changes
+        return Finding(message, fix, (name,), file=file, guess=guess, code="P104")
     if name in NO_COUNTERPART:
-        message = f"there is no parameter {written}: {NO_COUNTERPART[name]}"
-        return Finding(message, f"leave {written} out", (name,), file=file, code="P104")
-    close, changes = _closest(name, raw)
-    hint = f"; did you mean {flag_of(close)}?" if close else ""
+        return Finding(f"{message}: {NO_COUNTERPART[name]}", f"leave {written} out", (name,), file=file, code="P104")
+    close, suggestion = _closest(name, raw)
+    is_certain = close is not None and same_spelling(name, close)
+    changes, meant = (suggestion, EMPTY) if is_certain else (EMPTY, suggestion)
+    message += f"; did you mean {flag_of(close)}?" if close else ""
+    return Finding(message, changes=changes, guess=meant, parameters=(name,), file=file, code="P104")
+
+
+def _renamed(name: str, written: str, param: Param, raw: Any, file: str | None, given: Mapping[str, Any]) -> Finding:
+    """The finding for a parameter that has another name here."""
+    uploads = param.name == "push_to_hub"
+    suggestion, is_certain = Translation({}) if param.secret else _translated(name, param, raw, given)
+    if name in BY_TRAINER:
+        is_certain &= "trainer" in given and param.name in CERTAIN_BY_TRAINER.get(name, ())
+    is_certain &= name not in AMBIGUOUS
+    # A value that has been given is not replaced by that of another name.
+    is_certain &= not any(given.get(other, value) != value for other, value in suggestion.items() if value is not None)
+    details = ON_THE_HUB if uploads else ""
+    if param.choices and isinstance(raw, str) and not is_certain and suggestion:
+        details = f", which has no {raw}"
     return Finding(
-        f"there is no parameter {written}{hint}", changes=changes, parameters=(name,), file=file, code="P104"
+        f"{written} is called {param.flag} here{details}",
+        fix=f'{param.flag} "$HF_TOKEN"' if param.secret else None if suggestion else _by_hand(param, raw, written),
+        changes=suggestion if is_certain else EMPTY,
+        guess=EMPTY if is_certain else suggestion,
+        parameters=(name,),
+        file=file,
+        code="P102",
     )
+
+
+FILLERS = frozenset(["lora", "qlora", "peft", "full", "trainer", "training", "train", "llm", "autotrain"])
+
+
+def trainer_meant(name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The changes that an unknown trainer certainly stands for, and a guess: `sft-lora` contains a trainer's name, `ipo` is another tool's
+    name for a setting, `stf` is a typo."""
+    parts = name.replace("_", "-").replace("+", "-").replace("/", "-").split("-")
+    contained = [part for part in parts if part in TRAINERS]
+    if contained:
+        adapter: dict[str, Any] = {"peft": True} if {"lora", "qlora", "peft"} & set(parts) else {}
+        changes = {"trainer": contained[0], **adapter, **({"quantization": "int4"} if "qlora" in parts else {})}
+        is_certain = len(contained) == 1 and set(parts) - FILLERS == set(contained)
+        return (changes, EMPTY) if is_certain else (EMPTY, changes)
+    if name in TRAINER_WITH:
+        return TRAINER_WITH[name], EMPTY
+    same = choice_meant("trainer", name)
+    if same:
+        return {"trainer": same}, EMPTY
+    near = nearest_choice("trainer", name) or nearest(name, TRAINERS)
+    return EMPTY, NEAR_TRAINER_WITH.get(name) or ({"trainer": near} if near else EMPTY)
 
 
 def _parameter_meant(name: str, raw: Any, trainer: str | None) -> str | None:
@@ -78,47 +130,89 @@ def _reads(trainer: str | None, name: str) -> bool:
     return spec is None or spec.reads(name)
 
 
-def _by_hand(param: Param, raw: Any) -> str:
+def _by_hand(param: Param, raw: Any, written: str) -> str:
     """The fix if the value can't be derived."""
     if param.name == "warmup_ratio" and raw is not None:
         return f"--warmup-ratio X, where X is {raw} divided by the steps of the run (see --dry-run); 0.1 is usual"
-    return f"{param.flag} {param.placeholder or '…'}"
+    if param.kind == "switch":
+        return f"{param.flag} ({param.help.rstrip('.')}), or leave {written} out"
+    return f"{param.flag} {param.placeholder}"
 
 
 # --- the value -------------------------------------------------------------------------------------------------------
 
+SHARES = frozenset(
+    ["lr_warmup_ratio", "warmup_fraction", "warmup_proportion"]
+)  # names of a share; the others count steps
+ADAPTERS: dict[str, dict[str, Any]] = {"qlora": {"quantization": "int4"}, "dora": {"use_dora": True}}
+AUTOMATIC = ("auto", "none")
 
-def _translated(name: str, param: Param, raw: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+
+class Translation(NamedTuple):
     """The parameters and values that a foreign name and its value stand for; empty if that can't be derived."""
-    value = _translated_value(name, param, raw)
-    if param.name == "push_to_hub":
-        return {"push_to_hub": value} | (_name_on_the_hub(raw) if value else {})
-    if param.name == "warmup_ratio":
-        warmup, steps = int(value) if str(value).isdecimal() else 0, given.get("max_steps") or 0
-        if 1 < warmup < steps:
-            return {"warmup_ratio": float(f"{warmup / steps:.4g}")}
-    adds = {"quantization": "int4"} if param.name == "peft" and str(raw).strip().lower() == "qlora" else {}
-    return _change_to(param, value) | adds
+
+    changes: dict[str, Any]
+    is_certain: bool = True
 
 
-def _translated_value(name: str, param: Param, raw: Any) -> Any:
+def _translated(name: str, param: Param, raw: Any, given: Mapping[str, Any]) -> Translation:
     word = str(raw).strip().lower()
     if name in STANDS_FOR:
-        return None if word in FALSE else STANDS_FOR[name][1]
-    if isinstance(raw, list) and raw and isinstance(raw[0], dict):  # axolotl lists data sets with their settings
-        raw = raw[0].get("path", raw)
-    if param.name == "trainer":
-        return str(raw) if str(raw) in TRAINERS else choice_meant("trainer", str(raw)) or raw
-    if param.name == "target_modules" and word in ("all", "all_linear"):
-        return "all-linear"
-    if name in NEGATED:
-        return raw is not None and word in FALSE
+        off = word in (*FALSE, *AUTOMATIC) and raw is not None
+        return Translation({name: None} if off else {param.name: STANDS_FOR[name][1]})
+    if param.name == "push_to_hub":  # nothing is uploaded unless the user says so
+        return Translation({"push_to_hub": True} | _name_on_the_hub(raw), False)
+    if param.name == "warmup_ratio" and name not in SHARES:
+        return Translation(_warmup(raw, given))
     if param.kind == "switch":
-        return not name.startswith("no_") if raw is None else word not in (*FALSE, "full")
-    if param.choices:
-        exact = next((choice for choice in (str(raw), name) if choice in param.choices), None)
-        return exact or choice_meant(param.name, str(raw)) or choice_meant(param.name, name) or raw
-    return True if raw is None else raw
+        return _switched(name, param, None if raw is None else word)
+    if param.choices or param.name == "trainer":
+        return _chosen(name, param, raw)
+    if isinstance(raw, list) and raw and isinstance(raw[0], dict):  # axolotl lists data sets with their settings
+        only_path = len(raw) == 1 and raw[0].keys() == {"path"}
+        return Translation(_change_to(param, raw[0].get("path")) if len(raw) == 1 else {}, only_path)
+    if param.name == "log" and word == "all":
+        return Translation({})
+    if param.name == "target_modules" and word in ("all", "all_linear"):
+        raw = "all-linear"
+    return Translation(_change_to(param, True if raw is None else raw))
+
+
+def _switched(name: str, param: Param, word: str | None) -> Translation:
+    """The change of a switch; `word` is None if the name was given without a value."""
+    if param.name == "peft" and word in ("lora", "qlora", "dora", "full"):
+        return Translation({"peft": word != "full"} | ADAPTERS.get(word, {}))
+    if param.name == "peft" and word not in (None, *TRUE, *FALSE):
+        return Translation({})  # another kind of adapter, or its folder
+    is_on = word not in FALSE
+    value = is_on != (name in NEGATED or name.startswith("no_"))
+    return Translation({param.name: value}, word in (None, *TRUE, *FALSE))
+
+
+def _chosen(name: str, param: Param, raw: Any) -> Translation:
+    """The choice that a value, or the name itself, stands for."""
+    word = str(raw)
+    if param.name == "trainer":
+        changes, guess = ({"trainer": word}, EMPTY) if word in TRAINERS else trainer_meant(word)
+        return Translation(dict(changes or guess), bool(changes))
+    choices = (*param.choices, *param.replaced_choices)
+    exact = next((choice for choice in (word, name) if choice in choices), None)
+    same = exact or choice_meant(param.name, word) or choice_meant(param.name, name)
+    near = None if same else nearest_choice(param.name, word)
+    value = same or near
+    return Translation({param.name: value} if value else {}, near is None)
+
+
+def _warmup(raw: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A number of warm-up steps as a share of the run; a number below 1 is a share in other tools too."""
+    try:
+        warmup = float(raw)
+    except (TypeError, ValueError):
+        return {}
+    steps = given.get("max_steps") or 0
+    if 0 <= warmup < 1:
+        return {"warmup_ratio": raw}
+    return {"warmup_ratio": float(f"{warmup / steps:.4g}")} if warmup < steps else {}
 
 
 def _name_on_the_hub(raw: Any) -> dict[str, Any]:
@@ -132,16 +226,13 @@ def _name_on_the_hub(raw: Any) -> dict[str, Any]:
 def _change_to(param: Param, value: Any) -> dict[str, Any]:
     """The change that sets a parameter to a value; empty if the value is not valid."""
     if value is None or value is True:
-        return {param.name: value} if value is None or param.kind == "switch" else {}
+        return {param.name: True} if value is True and param.kind == "switch" else {}
     try:
         converted = convert(param, value)
     except BadValue:
         return {}
     choices = TRAINERS if param.name == "trainer" else (*param.choices, *param.replaced_choices)
-    if choices and converted is not None and converted not in choices:
-        return {}
-    steps_for_a_share = param.name == "warmup_ratio" and converted > 1
-    return {} if steps_for_a_share else {param.name: value}
+    return {} if choices and converted is not None and converted not in choices else {param.name: value}
 
 
 # --- typos -----------------------------------------------------------------------------------------------------------
@@ -150,9 +241,9 @@ def _change_to(param: Param, value: Any) -> dict[str, Any]:
 def _closest(name: str, raw: Any) -> tuple[str | None, dict[str, Any]]:
     """The most similar name and the changes that use it; None if no name is similar enough or can have this value."""
     close = nearest(name, [*PARAMS, *ACCEPTED_BY_NAME, *RENAMED], cutoff=CUTOFF)
-    if close is None:
+    if close is None or not _is_alike(name, close):
         alias = nearest(name, ALIASES, cutoff=CUTOFF)
-        close = ALIASES[alias] if alias else None
+        close = ALIASES[alias] if alias and _is_alike(name, alias) else None
     if close is None:
         return None, {}
     if close in ACCEPTED_BY_NAME:
@@ -164,3 +255,13 @@ def _closest(name: str, raw: Any) -> tuple[str | None, dict[str, Any]]:
     if changes and param.within and not param.in_bounds(convert(param, raw)):
         changes = {}
     return (param.name, changes) if changes else (None, {})
+
+
+def _is_alike(name: str, other: str) -> bool:
+    """Whether a name may be a typo of another: no word of it is a different word, as in `eval_interval` and `log_interval`."""
+    from difflib import SequenceMatcher
+
+    words, others = name.split("_"), other.split("_")
+    if len(words) != len(others):
+        return SequenceMatcher(None, "".join(words), "".join(others)).ratio() > 0.9
+    return all(SequenceMatcher(None, word, right).ratio() >= 0.6 for word, right in zip(words, others, strict=True))

@@ -13,6 +13,7 @@ from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.trainer import Trainer
 
 EVALUATION, LOSS = "eval_", "eval_loss"
+NEAR = 0.75  # from this similarity on a name may be a typo of another
 
 
 def metric_named(name: str) -> Metric | None:
@@ -80,18 +81,23 @@ def in_full(name: str) -> str:
     return name if name.startswith(EVALUATION) else EVALUATION + name
 
 
-def suggest_metric_fix(config: Config, parameter: str, reported: Mapping[str, str]) -> dict[str, Any]:
-    """The changes with which the run reports the metric that a parameter names; empty if no metric has a similar name."""
+def suggest_metric_fix(
+    config: Config, parameter: str, reported: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The changes with which the run reports the metric that a parameter names; or a guess, the metric with the most similar name, else
+    the one that the trainer is compared by: only that one is better for every trainer when it is better."""
     name = in_full(str(config.value_of(parameter)))
     plain = name.removeprefix(EVALUATION)
     adds = next((metric.name for metric in metrics_for(config.trainer_spec) if plain in metric.reports), None)
     if name in reported or not adds:
-        close = nearest(name, reported)
-        return {parameter: close} | _direction_change(config, parameter, reported.get(close)) if close else {}
+        usual = in_full(str(config.trainer_spec.defaults.get("sweep_metric", next(iter(reported), LOSS))))
+        close = nearest(name, reported, cutoff=NEAR) or (usual if usual in reported else None)
+        guess = {parameter: close} | _direction_change(config, parameter, reported.get(close)) if close else {}
+        return {}, guess
     requested = config.eval_metrics or ()
     better = next(metric.reports[plain] for metric in metrics_for(config.trainer_spec) if plain in metric.reports)
     changes = {"use_enhanced_eval": True, "eval_metrics": ",".join([*requested, adds]), parameter: name}
-    return changes | _direction_change(config, parameter, better)
+    return changes | _direction_change(config, parameter, better), {}
 
 
 def _direction_change(config: Config, parameter: str, better: str | None) -> dict[str, Any]:

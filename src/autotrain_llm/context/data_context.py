@@ -147,6 +147,7 @@ class DataContext:
             max_length=limit.tokens,
             length_given=limit.given,
             length_flag=flag_of(limit.parameter),
+            context=None if config.model_max_length else self.models.context_length,
             block=config.trainer_spec.rows == "documents",
             response_only=self._response_only,
             add_eos=config.add_eos_token if config.applies("add_eos_token") else not scored,

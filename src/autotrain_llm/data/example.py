@@ -88,6 +88,12 @@ class Example:
             sides = (self.text, self.prompt, self.completion, self.chosen, self.rejected)
         return [text for side in sides if side is not None for text in texts_of(side)]
 
+    def answers(self) -> list[str]:
+        """The text that an answer is compared with, piece by piece; all text where no part of the row is an answer."""
+        turns = [turn for turn in self.messages or () if turn.get("role") == "assistant"]
+        sides: tuple[Side | None, ...] = (turns or None, self.completion, self.chosen)
+        return [text for side in sides if side is not None for text in texts_of(side)] or self.strings()
+
 
 def extra_columns(examples: Iterable[Example]) -> tuple[str, ...]:
     """Names of the columns that a trainer doesn't read, in the order in which they occur."""

@@ -67,6 +67,14 @@ def parameter_of(flag: str) -> str:
     return flag.removeprefix("--").replace("-", "_")
 
 
+def raise_limit(flag: str, tokens: int, context: int | None, otherwise: str = "") -> str:
+    """The flag with a limit that holds this many tokens, or what to do if that is more than the model's context."""
+    if context is not None and tokens > context:
+        return f"{otherwise or 'shorten it'}: the model's context is {context} tokens"
+    larger = power_of_two(tokens) if context is None else min(power_of_two(tokens), context)
+    return f"{flag} {larger}" + (f", or {otherwise}" if otherwise else "")
+
+
 def power_of_two(tokens: int) -> int:
     """The power of two that holds this many tokens."""
     return 1 << (tokens - 1).bit_length()

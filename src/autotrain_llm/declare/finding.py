@@ -20,7 +20,8 @@ class Finding(Record):
 
     `parameters` are field names (`dpo_beta`), `row` is counted from 1 at the first data row, `line` is the line of a JSON Lines file.
     A rule leaves `code` empty: the rule's own code is filled in. `changes` is a fix that `--fix` can apply: the new value of each parameter,
-    None to remove it. The text of `fix` is then derived from it, followed by `otherwise` ("or …").
+    None to remove it. `guess` is what was probably meant, in the same form; it is shown and never applied, because only the user can know. The
+    text of `fix` is derived from either, followed by `otherwise` ("or …"); with a guess it can also be given.
     """
 
     message: str
@@ -33,14 +34,20 @@ class Finding(Record):
     code: str = ""
     changes: Mapping[str, Any] = EMPTY
     otherwise: str = ""
+    guess: Mapping[str, Any] = EMPTY
 
     if not TYPE_CHECKING:
 
         def __init__(self, *positional, **named):
             super().__init__(*positional, **named)
-            if self.changes:
-                fix = ", ".join(part for part in (in_words(self.changes), self.otherwise) if part)
+            if self.changes or (self.guess and not self.fix):
+                fix = ", ".join(part for part in (in_words(self.suggestion), self.otherwise) if part)
                 self.__dict__["fix"] = fix
+
+    @property
+    def suggestion(self) -> Mapping[str, Any]:
+        """The parameters and values to use instead, certain or guessed."""
+        return self.changes or self.guess
 
     def __hash__(self) -> int:
         return hash((self.code, self.message, self.parameters, self.file, self.row))

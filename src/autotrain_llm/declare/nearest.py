@@ -5,6 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
+def same_spelling(word: str, other: str) -> bool:
+    """Whether two names are the same but for case, spaces, dashes and underscores."""
+    return _bare(word) == _bare(other)
+
+
+def _bare(word: str) -> str:
+    return "".join(letter for letter in word.casefold() if letter not in " -_")
+
+
 def nearest(word: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The most similar of `names`, or None if none is similar enough."""
     from difflib import get_close_matches

@@ -105,8 +105,9 @@ class Param(Record):
     What a user reads and types:
         name: the field and the config key. kind: switch, int, float, str, list or json. nullable: None is allowed.
         choices, within: the allowed values. also: allowed values outside `within` with a special meaning (`-1` for automatic).
-        aliases: other tools' names for it, separated by spaces; choice_aliases: their words for a choice, by choice. Both are refused
-        with the name to use here. former_name: its own earlier name; replaced_choices: earlier names of choices, with the current
+        aliases: other tools' names for it, separated by spaces; choice_aliases: their words for a choice, by choice. Both mean the
+        same in the same unit, and are refused with the name to use here; near_choices: their words for something else that a choice
+        comes nearest to, which is shown and never put in its place. former_name: its own earlier name; replaced_choices: earlier names of choices, with the current
         ones. Both are still accepted.
         metavar: the placeholder of the value in help. default_words: the default in words, if its value is not clear.
         required: has no default but is annotated without None, because a rule refuses the run if it is missing.
@@ -139,6 +140,7 @@ class Param(Record):
     also: tuple[Any, ...] = ()
     aliases: str = ""
     choice_aliases: Mapping[str, str] = EMPTY
+    near_choices: Mapping[str, str] = EMPTY
     former_name: str = ""
     replaced_choices: Mapping[str, str] = EMPTY
     metavar: str | None = None

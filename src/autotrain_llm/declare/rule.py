@@ -26,7 +26,7 @@ class Rule(Record):
     files. The other fields say how a finding affects later checks:
 
     `blocks` is what can't be checked after it ("trainer", "config", "output", "model"); with `mistyped`, its parameters count as given, so
-    that they are not reported as missing; with `suggests`, other rules check the values of its `changes` in place of the given ones;
+    that they are not reported as missing; with `suggests`, other rules check the values that it suggests in place of the given ones;
     `value_alone` rules do not depend on other parameters; `inference` rules are also checked with `--inference`; `roles` are the uses of a
     model that a rule of models/checks applies to (none: every use); a finding is left out if a code in `follows_from` is reported too.
     """

@@ -32,7 +32,7 @@ class Example(Record):
 class Trainer(Record):
     """One `--trainer`.
 
-    aliases: other tools' words for it, separated by spaces.
+    aliases: other tools' words for it, separated by spaces; near: their words for something that it comes nearest to.
     rows: the kind of rows it trains on: documents, conversations, preferences, scored or prompts (`data.request`).
     groups: the groups of parameters it reads; parameters of other groups are dropped with a warning.
     unused: parameters that are accepted without effect, each with the reason.
@@ -67,6 +67,7 @@ class Trainer(Record):
     unused: Mapping[str, str] = EMPTY
     metrics: Mapping[str, str] = EMPTY
     aliases: str = ""
+    near: str = ""
     order: int = 500
     produces: str = "AutoModelForCausalLM"
     notes: tuple[str, ...] = ()

@@ -80,13 +80,16 @@ class Request:
     def flag(self) -> str:
         return flag_of(self.parameter)
 
-    def refuse(self, kind: Rule, message: str, fix: str | None = None, instead: str | None = None) -> Refused:
-        """The error that ends the search; `instead` is the name that would be right, where it is known."""
+    def refuse(
+        self, kind: Rule, message: str, fix: str | None = None, instead: str | None = None, is_certain: bool = True
+    ) -> Refused:
+        """The error that ends the search; `instead` is the name that would be right, where it is known or can be guessed."""
         if self.parameter == REWARD_MODEL and kind in NOT_THERE:
             message = f"Reward model not found: {message}"
         changes = {self.parameter: instead} if instead and self.parameter != REWARD_MODEL else EMPTY
         fix = f"{self.flag} {instead}" if instead else fix
-        return Refused([kind.finding(message, fix, (self.parameter,), changes=changes)])
+        role = "changes" if is_certain else "guess"
+        return Refused([kind.finding(message, fix, (self.parameter,), **{role: changes})])
 
 
 def locate(
@@ -163,7 +166,7 @@ def _missing_path(name: str, path: Path, request: Request) -> Refused:
     names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir())
     near = get_close_matches(path.name, names, n=1)
     fix = f"{request.flag} <an existing folder or a Hub id>"
-    return request.refuse(NO_SUCH_MODEL, message, fix, str(parent / near[0]) if near else None)
+    return request.refuse(NO_SUCH_MODEL, message, fix, str(parent / near[0]) if near else None, is_certain=False)
 
 
 def _file_instead_of_folder(name: str, path: Path, request: Request) -> Refused:
@@ -298,7 +301,7 @@ def _at_step(run: Path, step: int, checkpoints: dict[int, Path], request: Reques
         f"{request.flag} {run}@step-{step}: the run has no complete checkpoint of step {step} (there are: {steps})"
     )
     near = f"{run}@step-{min(checkpoints, key=lambda other: abs(other - step))}" if checkpoints else None
-    raise request.refuse(NO_SUCH_CHECKPOINT, message, instead=near)
+    raise request.refuse(NO_SUCH_CHECKPOINT, message, instead=near, is_certain=False)
 
 
 def _best_checkpoint(run: Path) -> Path | None:
@@ -314,7 +317,7 @@ def _known_best(run: Path, best: Path, request: Request) -> Path:
     if best.resolve() == run.resolve() and holds_model(run):
         return run
     message = f"{request.flag} {run}@best: its best checkpoint, {best.name}, is no longer there"
-    raise request.refuse(NO_SUCH_CHECKPOINT, message, instead=f"{run}@last")
+    raise request.refuse(NO_SUCH_CHECKPOINT, message, instead=f"{run}@last", is_certain=False)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -42,7 +42,7 @@ class Data:
         stage="rows",
         path="input",
         aliases=(
-            "eval_data eval_data_path eval_dataset eval_dataset_name eval_file test_datasets test_file "
+            "eval_data eval_data_path eval_dataset eval_dataset_name eval_file test_datasets "
             "val_dataset val_file valid_dataset valid_file valid_path validation_dataset validation_file"
         ),
     )
@@ -52,7 +52,7 @@ class Data:
         within=AT_LEAST_ONE,
         default_words="all",
         stage="rows",
-        aliases="max_rows max_train_samples num_samples train_dataset_sample",
+        aliases="max_rows max_train_samples train_dataset_sample",
     )
     text_column: str | None = param(
         None,
@@ -61,8 +61,8 @@ class Data:
         default_words="detected",
         stage="rows",
         aliases=(
-            "answer_column chosen_column chosen_text_column column completion_column dataset_text_field "
-            "field_messages input_column messages_column messages_field messages_key response_column "
+            "answer_column chosen_column chosen_text_column completion_column dataset_text_field "
+            "field_messages messages_column messages_field messages_key response_column "
             "text_field"
         ),
     )

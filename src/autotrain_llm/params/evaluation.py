@@ -22,7 +22,7 @@ class Evaluation:
         "Metrics to compute, as a JSON list or separated by commas.",
         metavar="NAMES",
         default_words="the trainer's usual ones",
-        aliases="compute_metrics metrics",
+        aliases="metrics",
     )
     eval_save_predictions: bool = param(False, "Save every prediction together with its reference.")
     eval_benchmark: list[str] | None = param(

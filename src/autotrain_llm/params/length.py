@@ -19,7 +19,7 @@ class Length:
         stage="tokens",
         aliases=(
             "context_length ctx_len cutoff_len max_context_length max_input_length max_len max_length "
-            "max_tokens seq_len seq_length sequence_len"
+            "seq_len seq_length sequence_len"
         ),
         on_resume=FIXED,
     )

@@ -30,14 +30,14 @@ class Lora:
         "Rank of the adapter.",
         within=AT_LEAST_ONE,
         search=among(8, 16, 32, 64),
-        aliases="lora_dim lora_rank r rank",
+        aliases="lora_dim lora_rank r",
         on_resume=FIXED,
     )
     lora_alpha: float = param(
         32,
         "Scale of the adapter: its output is multiplied by alpha / r, with --use-rslora by alpha / sqrt(r).",
         within=POSITIVE,
-        aliases="alpha_lora lora_a",
+        aliases="alpha_lora",
         on_resume=FIXED,
     )
     lora_dropout: float = param(
@@ -64,9 +64,7 @@ class Lora:
         ("all-linear",),
         "Modules that get an adapter, separated by commas.",
         metavar="NAMES|all-linear",
-        aliases=(
-            "lora_modules lora_target lora_target_modules lora_target_parameters peft_target_modules target_module"
-        ),
+        aliases=("lora_modules lora_target lora_target_modules peft_target_modules target_module"),
         on_resume=FIXED,
     )
     merge_adapter: bool = param(

@@ -17,7 +17,7 @@ class Output:
         path="output",
         machine_specific=True,
         in_trials=False,
-        aliases="checkpoint_dir experiment_name export_dir out_dir output run_name save_dir save_path",
+        aliases="export_dir out_dir output save_dir save_path",
         former_name="project_name",
         on_resume=NO_INFLUENCE,
     )

@@ -18,9 +18,10 @@ class Precision:
         aliases="amp compute_dtype dtype half precision torch_dtype use_bf16 use_fp16",
         choice_aliases={
             "fp32": "no none false float32 32 full float",
-            "bf16": "bfloat16 bf16-mixed auto true use_bf16",
+            "bf16": "bfloat16 bf16-mixed use_bf16",
             "fp16": "float16 half 16 amp fp16-mixed use_fp16",
         },
+        near_choices={"bf16": "auto true"},
         on_resume=TAKES_EFFECT,
     )
     gradient_checkpointing: bool | None = param(
@@ -48,9 +49,10 @@ class Precision:
         default_words="none",
         aliases="bits qlora quant_bits quant_method quantization_bit quantize use_4bit use_8bit use_qlora",
         choice_aliases={
-            "int4": "4bit 4 nf4 fp4 bnb_4bit q4 qlora use_qlora use_4bit true",
-            "int8": "8bit 8 bnb_8bit q8 use_8bit fp8",
+            "int4": "4bit 4 nf4 bnb_4bit q4 qlora use_qlora use_4bit true",
+            "int8": "8bit 8 bnb_8bit q8 use_8bit",
         },
+        near_choices={"int4": "fp4", "int8": "fp8"},
         on_resume=FIXED,
     )
     attn_implementation: str | None = param(
@@ -65,8 +67,9 @@ class Precision:
         ),
         choice_aliases={
             "flash_attention_2": "flash flash_attn fa2 flash_attention use_flash_attention use_flash_attn",
-            "sdpa": "auto sdp_attention xformers_attention xformers",
+            "sdpa": "sdp_attention",
         },
+        near_choices={"sdpa": "auto xformers_attention xformers"},
         on_resume=TAKES_EFFECT,
     )
     distributed_backend: str = param(
@@ -74,9 +77,6 @@ class Precision:
         "How several processes (torchrun) share the work; fsdp is refused until sharded models can be saved.",
         choices=("ddp", "fsdp"),
         searchable=False,
-        aliases="ddp_backend",
-        choice_aliases={
-            "ddp": "nccl gloo",
-        },
+        near_choices={"ddp": "nccl gloo"},
         on_resume=FIXED,
     )

@@ -13,7 +13,6 @@ class LabelSmoothing:
         0.0,
         "Assumed share of pairs whose labels are swapped.",
         within=Bounds(low=0, high=0.5, high_open=True),
-        aliases="label_smoothing_factor",
         on_resume=TAKES_EFFECT,
     )
 

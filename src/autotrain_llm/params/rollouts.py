@@ -33,7 +33,7 @@ class RewardSources:
         0.0,
         "Penalty subtracted from the score of a completion that was cut off before its end token.",
         within=NOT_NEGATIVE,
-        aliases="missing_eos_penalty non_eos_penalty",
+        aliases="missing_eos_penalty",
     )
 
 

@@ -36,7 +36,8 @@ class Schedule:
         default_words="steps with --eval-steps, else epoch where there is evaluation data",
         searchable=False,
         aliases="evaluation_strategy",
-        choice_aliases={"epoch": "true yes", "no": "false none"},
+        choice_aliases={"no": "false none"},
+        near_choices={"epoch": "true yes"},
         on_resume=TAKES_EFFECT,
     )
     eval_steps: int | None = param(
@@ -44,6 +45,7 @@ class Schedule:
         "Evaluate every N steps.",
         within=AT_LEAST_ONE,
         default_words="a tenth of the run",
+        aliases="eval_every eval_freq eval_interval",
         on_resume=TAKES_EFFECT,
     )
     eval_batch_size: int | None = param(
@@ -60,7 +62,8 @@ class Schedule:
         "When to save a checkpoint.",
         choices=("no", "steps", "epoch"),
         default_words="steps with --save-steps, else as --eval-strategy, else epoch",
-        choice_aliases={"epoch": "true yes best", "no": "false none"},
+        choice_aliases={"no": "false none"},
+        near_choices={"epoch": "true yes best"},
         on_resume=NO_INFLUENCE,
     )
     save_steps: int | None = param(
@@ -68,6 +71,7 @@ class Schedule:
         "Save a checkpoint every N steps.",
         within=AT_LEAST_ONE,
         default_words="the evaluation's, else 500",
+        aliases="save_every save_freq save_interval",
         on_resume=NO_INFLUENCE,
     )
     save_total_limit: int = param(

@@ -20,7 +20,7 @@ class Sweep:
         "optuna",
         "Library that proposes the values.",
         choices=("optuna", "wandb"),
-        choice_aliases={"optuna": "ray sigopt none"},
+        near_choices={"optuna": "ray sigopt none"},
     )
     sweep_n_trials: int = param(
         10,

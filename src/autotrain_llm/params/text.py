@@ -17,7 +17,7 @@ class ChatTemplate:
         stage="tokens",
         used_by_inference=True,
         path="input",
-        aliases="chat_format chat_template_path conversation_template prompt_template template template_name",
+        aliases="chat_format chat_template_path conversation_template template template_name",
         on_resume=FIXED,
     )
 

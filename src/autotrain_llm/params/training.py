@@ -33,7 +33,7 @@ class Training:
         within=POSITIVE,
         search=log(1e-6, 1e-3),
         required=True,
-        aliases="learning_rate rate",
+        aliases="learning_rate",
         on_resume=TAKES_EFFECT,
     )
     epochs: float | None = param(
@@ -84,7 +84,7 @@ class Training:
         within=Bounds(low=0, high=2**32 - 1),
         stage="rows",
         used_by_inference=True,
-        aliases="data_seed random_seed random_state",
+        aliases="random_seed random_state",
         on_resume=FIXED,
     )
 
@@ -100,8 +100,12 @@ class Optimisation:
         replaced_choices={"adamw_hf": "adamw_torch", "adamw_torch_fused": "adamw_torch"},
         aliases="optim optim_type optimizer_type",
         choice_aliases={
-            "adamw_torch": "adam adamw adamw_apex_fused torch",
-            "adamw_bnb_8bit": "adamw_8bit adam8bit adamw8bit 8bit",
+            "adamw_torch": "adamw adamw_apex_fused",
+            "adamw_bnb_8bit": "adamw_8bit adamw8bit",
+        },
+        near_choices={
+            "adamw_torch": "adam torch",
+            "adamw_bnb_8bit": "adam8bit 8bit",
             "paged_adamw_8bit": "paged_adamw_32bit",
         },
         on_resume=FIXED,
@@ -112,10 +116,10 @@ class Optimisation:
         choices=SCHEDULERS,
         search=among("linear", "cosine"),
         aliases="lr_decay_style lr_schedule lr_scheduler lr_scheduler_type",
-        choice_aliases={
+        choice_aliases={"warmup_stable_decay": "wsd"},
+        near_choices={
             "cosine": "cosine_with_restarts cosine_with_min_lr",
             "linear": "reduce_lr_on_plateau polynomial",
-            "warmup_stable_decay": "wsd",
             "constant": "none",
         },
         on_resume=TAKES_EFFECT,

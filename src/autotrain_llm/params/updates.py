@@ -15,7 +15,7 @@ class PolicyUpdates:
         within=NOT_NEGATIVE,
         search=log(0.01, 0.5),
         counterparts=("dpo_beta", "kto_beta"),
-        aliases="init_kl_coef kl_coef kl_coefficient kl_penalty",
+        aliases="init_kl_coef kl_coef kl_coefficient",
     )
     rl_kl_target: float | None = param(
         None,
@@ -47,14 +47,14 @@ class PolicyUpdates:
         128,
         "Completions per rollout.",
         within=AT_LEAST_ONE,
-        aliases="generation_batch_size rollout_batch_size",
+        aliases="generation_batch_size",
     )
     rl_mini_batch_size: int = param(
         32,
         "Completions per optimizer step.",
         within=AT_LEAST_ONE,
         counterparts=("batch_size",),
-        aliases="mini_batch_size ppo_mini_batch_size",
+        aliases="mini_batch_size",
     )
     rl_target_kl: float | None = param(
         None,

@@ -52,7 +52,7 @@ class Dpo:
 
 TRAINER = Trainer(
     name="dpo",
-    aliases="ipo simpo cpo",
+    near="simpo cpo",
     title="DPO",
     order=30,
     summary="Direct preference optimisation: train on pairs of a chosen and a rejected answer, with no reward model.",

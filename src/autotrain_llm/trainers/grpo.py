@@ -33,7 +33,6 @@ class Grpo:
 
 TRAINER = Trainer(
     name="grpo",
-    aliases="rloo",
     title="GRPO",
     order=65,
     summary="Group-relative policy optimisation: compare the rewards of several completions of a prompt, with no value model.",
@@ -48,8 +47,6 @@ TRAINER = Trainer(
         lr=Usual(1e-6, 1e-5),
         epochs=Usual(1, 1),
         batch_size=Usual(8, 8),
-        data_path=Usual("./data/prompts.jsonl", "./data/prompts.jsonl"),
-        rl_reward_model_path=Usual("./reward_model", "./reward_model"),
     ),
     defaults={
         "rl_kl_coef": 0.0,

@@ -55,7 +55,7 @@ class Ppo:
 
 TRAINER = Trainer(
     name="ppo",
-    aliases="rlhf rl",
+    near="rlhf rl",
     title="PPO",
     order=60,
     summary="Proximal policy optimisation: train a policy on a reward model's scores of its own completions.",
@@ -67,8 +67,6 @@ TRAINER = Trainer(
         lr=Usual(1e-6, 1e-5),
         epochs=Usual(1, 1),
         batch_size=Usual(4, 8),
-        data_path=Usual("./data/prompts.jsonl", "./data/prompts.jsonl"),
-        rl_reward_model_path=Usual("./reward_model", "./reward_model"),
     ),
     defaults={"sweep_metric": "eval_reward", "lora_dropout": 0.0},
     learning_rates={"full": (1e-8, 1e-4), "lora": (1e-7, 1e-3)},

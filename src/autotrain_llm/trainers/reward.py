@@ -31,7 +31,6 @@ TRAINER = Trainer(
         lr=Usual(2e-5, 2e-5),
         model=Usual("bert-base-uncased", "roberta-large"),
         batch_size=Usual(16, 32),
-        data_path=Usual("./data/preferences.jsonl", "./data/preferences.jsonl"),
     ),
     recipe="autotrain_llm.run.algorithms.reward.recipe:RewardModel",
     settings=("label_smoothing",),

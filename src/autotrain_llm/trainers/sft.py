@@ -46,7 +46,7 @@ class Sft:
 
 TRAINER = Trainer(
     name="sft",
-    aliases="instruct instruction chat finetune full lora",
+    near="instruct instruction chat finetune full",
     title="SFT",
     order=20,
     summary="Supervised fine-tuning on instructions and conversations.",

@@ -28,8 +28,6 @@ REQUIRED = tuple(
 def usual(lr: Usual, **others: Usual) -> dict[str, Usual]:
     """The values offered for what is missing, with this trainer's learning rate."""
     common = {
-        "model": Usual("meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-7b-hf"),
-        "data_path": Usual("./data/train.jsonl", "./data/train.jsonl"),
         "lr": lr,
         "epochs": Usual(3, 3),
         "batch_size": Usual(4, 8),

@@ -53,8 +53,6 @@ TRAINER = Trainer(
         lr=Usual(1e-6, 1e-5),
         epochs=Usual(1, 1),
         batch_size=Usual(8, 8),
-        data_path=Usual("./data/prompts.jsonl", "./data/prompts.jsonl"),
-        rl_reward_model_path=Usual("./reward_model", "./reward_model"),
     ),
     defaults={
         "rl_kl_coef": 0.0,

@@ -75,7 +75,9 @@ def test_evaluation_rows_that_are_nearly_trained_on_are_named(tmp_path: Path) ->
     near = [{**row, "completion": row["completion"] + " so"} for row in rows[10:13]]
     message = looked(tmp_path, rows, evaluation=near + questions(30, seed=1))["D162"]
     assert (
-        "eval.jsonl, row 1" in message and "row 11 of train.jsonl" in message and "3 of 33 evaluation rows" in message
+        "eval.jsonl, row 1" in message
+        and "train.jsonl, which is trained on" in message
+        and "3 of 33 evaluation rows" in message
     )
     assert looked(tmp_path, rows, evaluation=questions(30, seed=1)) == {}
 

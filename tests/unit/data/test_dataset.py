@@ -122,7 +122,7 @@ def test_a_folder_with_splits_is_told_apart_by_names_and_folders(tmp_path):
     dataset = opened(tmp_path / "d", valid_split="validation")
     assert [e.text for e in dataset.train] == ["one", "two, and more", "three"]
     assert [e.text for e in dataset.valid] == ["four"]
-    assert dataset.train[2].file == "d/train-00001-of-00002.jsonl" and dataset.train[2].row == 1
+    assert dataset.train[2].file == str(tmp_path / "d/train-00001-of-00002.jsonl") and dataset.train[2].row == 1
 
 
 def test_a_folder_without_the_split_says_what_it_has(tmp_path):
@@ -479,7 +479,7 @@ def test_rows_that_are_trained_on_and_evaluated_are_a_warning(tmp_path):
     path = write(tmp_path / "train.jsonl", numbered(5))
     shared = write(tmp_path / "eval.jsonl", [{"text": "row 3"}, {"text": "new"}])
     found = of(opened(path, eval_path=str(shared)).findings, "D122")
-    assert "eval.jsonl, row 1" in found.message and "row 4 of train.jsonl" in found.message
+    assert "eval.jsonl, row 1" in found.message and f"row 4 of {tmp_path}/train.jsonl" in found.message
 
 
 def test_empty_evaluation_data_is_an_error(tmp_path):

@@ -154,7 +154,7 @@ def test_a_prompt_column_that_conversations_need_not_have(said):
     (finding,) = said(rows, "preferences", named=tuple(named), **named)
     assert finding.code == "D109" and finding.changes["prompt_text_column"] is None
     (finding,) = said([{**row, "query": "Q"} for row in rows], "preferences", named=tuple(named), **named)
-    assert finding.changes["prompt_text_column"] == "query"
+    assert finding.guess["prompt_text_column"] == "query"
 
 
 def test_messages_that_are_one_object(said):
@@ -311,10 +311,10 @@ def test_a_worse_answer_that_is_not_there_is_not_guessed(said):
     rows = [{"prompt": "Name a colour", "completion": "Blue"}] * 2
     named = {"text_column": "completion", "prompt_column": "prompt", "rejected_column": "rejected"}
     (finding,) = said(rows, "preferences", trainer="dpo", **named, named=tuple(named))
-    assert finding.code == "D109" and not finding.changes and "--trainer sft" in finding.fix
+    assert finding.code == "D109" and not finding.suggestion and "--trainer sft" in finding.fix
     other = [{"prompt": "Name a colour", "completion": "Blue", "worse": "No"}] * 2
     (finding,) = said(other, "preferences", trainer="dpo", **named, named=tuple(named))
-    assert finding.changes["rejected_text_column"] == "worse"
+    assert finding.guess["rejected_text_column"] == "worse" and not finding.changes
 
 
 def test_a_column_that_evaluation_rows_lack_is_theirs_to_mend(said, tmp_path):

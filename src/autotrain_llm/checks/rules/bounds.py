@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from autotrain_llm.config.aliases import OTHER_TRAINER, choice_meant
+from autotrain_llm.config.aliases import OTHER_TRAINER, choice_meant, nearest_choice
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import CONFIG_FILE, Config
 from autotrain_llm.context.machine import target_memory
 from autotrain_llm.declare.example import NEW, Example
 from autotrain_llm.declare.finding import WARNING, Finding
-from autotrain_llm.declare.nearest import nearest
+from autotrain_llm.declare.nearest import nearest, same_spelling
 from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
@@ -32,7 +33,7 @@ def required_parameters_must_be_given(
     """Parameters that the trainer requires are missing.
 
     Why: they decide what is trained, on which data and for how long, and have no default that suits everyone. All missing ones are listed
-    together, each with a value that is typical for this trainer, and for LoRA or full fine-tuning. A prompt column is not required where the
+    together, numbers with a value that is typical for this trainer, and for LoRA or full fine-tuning. A prompt column is not required where the
     rows have none and both answers start with their prompt.
     Fix: the flags that are shown.
     """
@@ -45,14 +46,14 @@ def required_parameters_must_be_given(
         return
     firsts = [names.split("|")[0] for names in missing]
     flags = ", ".join(" or ".join(map(flag_of, names.split("|"))) for names in missing)
-    values = {}
-    for name in firsts:
-        values[name] = plain_number(trainer.usual[name].value(bool(config.peft)))
+    usual = {name: trainer.usual[name].value(bool(config.peft)) for name in firsts if name in trainer.usual}
+    values = {name: plain_number(value) for name, value in usual.items()}
+    shown = [f"{flag_of(name)} {values.get(name, PARAMS[name].placeholder)}" for name in firsts]
     yield Finding(
         f"{trainer.name if trainer_is_known else 'every trainer'} needs {flags}, and {'it was not' if flags.count('--') == 1 else 'none was'} "
         "given",
-        fix=" ".join(f"{flag_of(name)} {value}" for name, value in values.items()),
-        changes=EMPTY if any(PARAMS[name].path for name in firsts) else values,
+        fix=" ".join(shown),
+        changes=values if len(values) == len(firsts) else EMPTY,
         parameters=tuple(firsts),
     )
 
@@ -145,11 +146,16 @@ def a_choice_must_be_one_of_the_choices(config: Config) -> Iterator[Finding]:
         value = config.value_of(param.name)
         if config.given(param.name) and param.choices and value is not None and value not in param.choices:
             trainer = OTHER_TRAINER.get(param.name, {}).get(str(value).lower())
-            close = None if trainer else choice_meant(param.name, str(value)) or nearest(str(value), param.choices)
+            same = choice_meant(param.name, str(value)) or next(
+                filter(partial(same_spelling, str(value)), param.choices), None
+            )
+            near = nearest_choice(param.name, str(value)) or nearest(str(value), param.choices)
+            instead = {"trainer": trainer, param.name: None} if trainer else {param.name: near} if near else EMPTY
             yield Finding(
                 f"{param.flag} must be one of {', '.join(param.choices)}, got {value!r}"
                 + (f", which is a trainer of its own here: {trainer}" if trainer else ""),
-                changes={"trainer": trainer, param.name: None} if trainer else {param.name: close} if close else EMPTY,
+                changes={param.name: same} if same and not trainer else EMPTY,
+                guess=instead,
                 parameters=(param.name,),
                 file=_config_file(config, param.name),
             )

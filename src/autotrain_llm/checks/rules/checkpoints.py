@@ -72,12 +72,14 @@ def the_checkpoint_metric_must_be_measured(config: Config, trainer: Trainer) -> 
     if not metric or not trainer.metrics or in_full(metric) in measured:
         return
     engine = " with --engine trl" if config.engine == "trl" else ""
+    changes, guess = suggest_metric_fix(config, "metric_for_best_model", measured)
+    if engine:
+        changes, guess = {"metric_for_best_model": None}, {}
     yield Finding(
         f"--metric-for-best-model {metric} is not measured by {trainer.name}{engine}, which measures {', '.join(measured)}",
-        changes={"metric_for_best_model": None}
-        if engine
-        else suggest_metric_fix(config, "metric_for_best_model", measured),
         parameters=("metric_for_best_model",),
+        changes=changes,
+        guess=guess,
     )
 
 

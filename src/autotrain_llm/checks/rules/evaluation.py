@@ -164,7 +164,7 @@ def a_metric_must_exist(config: Config, trainer: Trainer) -> Iterator[Finding]:
             right = metric_named(close) if close else None
             yield Finding(
                 f"--eval-metrics: there is no metric {name!r}; {trainer.name} has {', '.join(offered)}",
-                changes={"eval_metrics": [right.name if other == name else other for other in config.eval_metrics]}
+                guess={"eval_metrics": [right.name if other == name else other for other in config.eval_metrics]}
                 if right
                 else EMPTY,
                 parameters=("eval_metrics",),
@@ -352,19 +352,28 @@ def bertscore_uses_a_layer_that_exists(config: Config, context: RunContext) -> I
         '{"prompt": "一", "completion": "二"}\n{"prompt": "三", "completion": "四"}\n',
     ),
 )
-def rouge_counts_latin_letters(config: Config, context: RunContext) -> Iterator[Finding]:
-    """ROUGE of answers that have no Latin letters.
+def words_of_the_answers_can_be_compared(config: Config, context: RunContext) -> Iterator[Finding]:
+    """ROUGE of answers without Latin letters, or BLEU of answers without spaces between their words.
 
-    Why: rouge-score compares words of the letters a to z and of digits; in any other script it finds none and gives 0.
+    Why: rouge-score compares words of the letters a to z and of digits; in any other script it finds none and gives 0. BLEU compares words
+    that are separated by spaces, so that a sentence in Chinese, Japanese or Thai is one word, and the score is 0 unless it is all right.
     Fix: chrf, which compares characters.
     """
-    uses_rouge = writes_answers(config) and "rouge" in [metric.name for metric in chosen_metrics(config)]
-    if not uses_rouge or context.dataset is None:
+    used = [metric.name for metric in chosen_metrics(config)] if writes_answers(config) else []
+    if not {"rouge", "bleu"} & {*used} or context.dataset is None:
         return
-    answers = [text for example in context.dataset.valid[:ROWS_TO_LOOK_AT] for text in example.strings()]
-    if answers and not any(character.isascii() and character.isalnum() for text in answers for character in text):
+    answers = [text for example in context.dataset.valid[:ROWS_TO_LOOK_AT] for text in example.answers()]
+    letters = "".join(answers)
+    if not answers or any(letter.isascii() and letter.isalnum() for letter in letters):
+        return
+    unusable = {"rouge": "counts Latin letters and digits only, and the evaluation rows have none"}
+    if not any(letter.isspace() for letter in letters.strip()):
+        unusable["bleu"] = "compares words between spaces, and the evaluation rows have none"
+    wrong = [name for name in used if name in unusable]
+    if wrong:
+        right = dict.fromkeys("chrf" if name in unusable else name for name in used)
         yield Finding(
-            "--eval-metrics rouge counts Latin letters and digits only, and the evaluation rows have none",
-            changes={"eval_metrics": ["chrf" if name == "rouge" else name for name in config.eval_metrics or ()]},
+            "; ".join(f"--eval-metrics {name} {unusable[name]}" for name in wrong),
+            changes={"eval_metrics": ",".join(right)},
             parameters=("eval_metrics",),
         )

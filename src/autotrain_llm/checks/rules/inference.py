@@ -73,6 +73,7 @@ def training_answers_no_prompts(config: Config) -> Iterator[Finding]:
     for name in ("prompts", "max_new_tokens"):
         if config.given(name) and not config.inference:
             instead = _training_parameter(config) if name == "max_new_tokens" else None
+            instead = None if instead and config.given(instead) else instead
             yield Finding(
                 f"{flag_of(name)} has no effect without --inference, will be ignored",
                 changes={name: None} | ({instead: config.value_of(name)} if instead else {}),

@@ -279,8 +279,8 @@ def early_stopping_needs_a_divergence_that_is_reached(config: Config, trainer: T
     if trainer.samples and limit is not None and limit > REACHED:
         yield Finding(
             f"--rl-target-kl {limit:g} stops training on a rollout at {limit:g} nats per token, which is hardly ever reached",
-            changes={"rl_target_kl": None, "rl_kl_target": limit},
-            otherwise="or --rl-target-kl 0.05",
+            guess={"rl_target_kl": None, "rl_kl_target": limit},
+            otherwise="if that was meant, or --rl-target-kl 0.05",
             parameters=("rl_target_kl",),
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from autotrain_llm.checks.rules.schedule import learning_rates
+from autotrain_llm.config.aliases import ALIASES
 from autotrain_llm.config.metric_choice import metric_directions, suggest_metric_fix
 from autotrain_llm.config.registry import GROUP, PARAMS
 from autotrain_llm.config.resolved import Config
@@ -62,11 +63,13 @@ def a_sweep_searches_parameters_that_the_trainer_reads(config: Config, trainer: 
                 f"; did you mean {close}?" if close else f"; possible are {', '.join(_usual(config, usable))}, …"
             )
             others = {other: values for other, values in spaces.items() if other != name}
+            right = {**others, close: others.get(close, space)} if close else others
+            changes = {"sweep_params": right or None}
+            is_certain = ALIASES.get(field) == close and close not in others
             yield Finding(
                 f"--sweep-params: {name!r} can't be searched: {_why_not(field, trainer)}{suggestion}",
-                changes={
-                    "sweep_params": (others if close is None else {**others, close: others.get(close, space)}) or None
-                },
+                changes=changes if is_certain else EMPTY,
+                guess=EMPTY if is_certain else changes,
                 otherwise=f"which has {close} instead of {name}" if close else f"which leaves out {name}",
                 parameters=("sweep_params",),
             )
@@ -99,8 +102,6 @@ def _usual(config: Config, usable: list[str]) -> list[str]:
 
 def _by_alias(name: str) -> str | None:
     """The parameter that has this name, or nearly, in other tools."""
-    from autotrain_llm.config.aliases import ALIASES
-
     close = nearest(name, ALIASES, cutoff=0.8)
     return ALIASES[close] if close else None
 
@@ -189,9 +190,11 @@ def a_sweep_compares_by_what_the_run_reports(config: Config, trainer: Trainer) -
         return
     metric, reported = str(config.sweep_metric), metric_directions(config)
     if metric not in reported:
+        changes, guess = suggest_metric_fix(config, "sweep_metric", reported)
         yield Finding(
             f"--sweep-metric {metric} is not reported by {trainer.name}, which reports {', '.join(reported)}",
-            changes=suggest_metric_fix(config, "sweep_metric", reported),
+            changes=changes,
+            guess=guess,
             parameters=("sweep_metric",),
         )
 

@@ -33,8 +33,8 @@ class Source:
     single: bool = False
 
     def shown(self, path: Path) -> str:
-        """A file's name as findings give it: `train.jsonl`, or `data/train.jsonl` in a folder."""
-        return path.name if self.root is None else str(path.relative_to(self.root.parent))
+        """A file's path as findings give it, from where the command was typed, so that a command about it can be typed too."""
+        return self.name if self.root is None else str(Path(self.name) / path.relative_to(self.root))
 
 
 def locate(path_name: str, observations: Observations, flag: str = "--data-path") -> Source | None:
@@ -48,7 +48,8 @@ def locate(path_name: str, observations: Observations, flag: str = "--data-path"
         if not looks_like_a_path(path_name) and not _neighbour(path):
             return Source(path_name, hub_id=path_name)
         bare = path_name.strip().strip("\"'\u201c\u201d\u2018\u2019\u00ab\u00bb").strip()
-        near = Path(bare) if bare != path_name and Path(bare).expanduser().exists() else _neighbour(path)
+        unquoted = bare if bare != path_name and Path(bare).expanduser().exists() else None
+        near = None if unquoted else _neighbour(path)
     except PermissionError as problem:
         observations.add(
             a_file_can_not_be_read, file=path_name, case="permission", detail=str(problem.filename), flag=flag
@@ -56,7 +57,12 @@ def locate(path_name: str, observations: Observations, flag: str = "--data-path"
         return None
     case = "address" if "://" in path_name else "several" if "," in path_name else "missing"
     observations.add(
-        the_path_leads_to_no_data, flag=flag, path=path_name, case=case, nearest=str(near) if near else None
+        the_path_leads_to_no_data,
+        flag=flag,
+        path=path_name,
+        case=case,
+        nearest=str(near) if near else None,
+        unquoted=unquoted,
     )
     return None
 
@@ -73,9 +79,9 @@ def _neighbour(path: Path) -> Path | None:
     folder = path.parent
     if not folder.is_dir():
         return None
-    names = [other.name for other in folder.iterdir() if not other.name.startswith(".")]
-    by_stem = {name.split(".")[0]: name for name in names}
-    near = close(path.name, names, cutoff=0.75) or by_stem.get(close(path.name, by_stem, cutoff=0.75) or "")
+    by_stem = {other.name.split(".")[0]: other.name for other in folder.iterdir() if not other.name.startswith(".")}
+    # An ending that is the same says nothing: almost all files of rows have it.
+    near = by_stem.get(close(path.name.split(".")[0], by_stem, cutoff=0.75) or "")
     return folder / near if near else None
 
 

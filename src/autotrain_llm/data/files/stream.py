@@ -135,10 +135,8 @@ def _lines(path: Path, name: str, observations: Observations, digest: Any) -> It
             try:
                 text = raw.decode("utf-8")
             except UnicodeDecodeError as problem:
-                with _opened(path) as again:
-                    observe_not_utf8(
-                        again.read(BLOCK), raw[problem.start], max(at, 0) + problem.start, number, name, observations
-                    )
+                position = max(at, 0) + problem.start
+                observe_not_utf8(raw + file.read(BLOCK), raw[problem.start], position, number, name, observations)
                 raise _NotText from problem
             at += len(raw)
             yield text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
@@ -69,8 +70,18 @@ def _right_columns(columns: Columns, request: DataRequest, absent: list[str]) ->
     # What is named already is no other column, and of prompts and answers alone no worse answer can be guessed.
     named = {getattr(request, field) for field in COLUMN_FLAGS if request.is_named(field)}
     texts = [column for column in columns.texts() if column not in named]
-    guessed = request.rows != "preferences" or (len(texts) == len(absent) == 1 and plain(texts[0]) not in QUESTIONS)
+    guessed = request.rows != "preferences" or (
+        len(texts) == len(absent) == 1 and plain(texts[0]) not in (*QUESTIONS, *CHOSEN)
+    )
+    guessed &= absent[0] != "rejected_column" or request.is_named("text_column")
     return {column_parameter(absent[0]): texts[0]} if texts and guessed else {}
+
+
+def _only_respelt(named: Mapping[str, str], changes: Mapping[str, Any]) -> bool:
+    """Whether each column is the one that was named but for case, spaces, dashes and underscores, or is not needed beside them."""
+    columns = {column_parameter(field): plain(column) for field, column in named.items()}
+    right = {parameter: plain(column) for parameter, column in changes.items() if column is not None}
+    return bool(right) and all(columns.get(parameter) == column for parameter, column in right.items())
 
 
 def _recognised(columns: Columns, request: DataRequest) -> ColumnMapping | None:
@@ -143,6 +154,7 @@ def check_named_columns(
         there=nearest(first, columns.names),
         changes=changes,
         data_flag=data_flag,
+        is_certain=_only_respelt(named, changes),
     )
     return False
 

@@ -12,6 +12,7 @@ from autotrain_llm.data.wording import listed, shown
 from autotrain_llm.declare.example import ANSWERS, DPO, PAIRS, TWO, of_flags, of_rows
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
 
 DATA = (DATA_PARAMETER,)
@@ -20,7 +21,12 @@ LIST_OF_TURNS = '[{"role": "user", "content": "…"}, {"role": "assistant", "con
 
 @rule("D109", example=of_flags("--text-column txet", "--text-column text"))
 def a_named_column_is_not_in_the_data(
-    file: str, absent: Mapping[str, str], there: Sequence[str], changes: Mapping[str, Any], data_flag: str
+    file: str,
+    absent: Mapping[str, str],
+    there: Sequence[str],
+    changes: Mapping[str, Any],
+    data_flag: str,
+    is_certain: bool = False,
 ) -> Iterator[Finding]:
     """A column that a flag names is not in the data.
 
@@ -29,13 +35,14 @@ def a_named_column_is_not_in_the_data(
     """
     named = " and ".join(f"{shown(name)} ({COLUMN_FLAGS[field]})" for field, name in absent.items())
     of_flag, fix = "", None
+    certain, guess = (changes, EMPTY) if is_certain else (EMPTY, changes)
     if data_flag != "--data-path":  # the same flags name the columns of the training rows
         of_flag = f" ({data_flag})"
         fix = f"give these rows the columns of --data-path: rename one to {shown(next(iter(absent.values())))}"
     elif not changes and list(absent) == ["rejected_column"]:
         fix = "add a column with the worse answer to each prompt; or --trainer sft, which needs good answers only"
     message = f"{file}{of_flag} has no column {named}; it has: {listed(there)}"
-    yield Finding(message, fix, tuple(map(column_parameter, absent)), file=file, changes=changes)
+    yield Finding(message, fix, tuple(map(column_parameter, absent)), file=file, changes=certain, guess=guess)
 
 
 @rule("D110", example=of_rows('{"a": 1, "b": 2}\n'))
@@ -174,7 +181,7 @@ def a_cell_has_the_wrong_type(
             fix = "write it as true or false"
         case "column":
             what = f"{flag} {column}: this column of {file} holds {content}, neither text nor messages"
-            yield Finding(what, None, parameters, file=file, row=row, changes=changes or {})
+            yield Finding(what, None, parameters, file=file, row=row, guess=changes or {})
             return
         case "broken turns":
             message = (

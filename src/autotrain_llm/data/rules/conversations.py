@@ -187,7 +187,7 @@ def the_chat_template_can_not_be_used(
             message = f"--chat-template {name}: no such template and no such file (known: {', '.join(known)})"
             if "{" in name:
                 message += "; a template of your own is written in Jinja and loops over the messages: {% for m in messages %}…{% endfor %}"
-            yield Finding(message, None, TEMPLATE, changes={"chat_template": nearest})
+            yield Finding(message, None, TEMPLATE, guess={"chat_template": nearest} if nearest else {})
 
 
 @rule("D142", example=of_flags("--chat-template none", CHATML, CHAT))
@@ -250,7 +250,7 @@ def the_template_ends_turns_with_an_unknown_token(
         "trained on as plain text, several tokens each, and the embedding gets no rows for them"
     )
     otherwise = f"which ends turns with the eos_token, or a --model whose tokenizer has {end}"
-    yield Finding(message, None, TEMPLATE, changes={"chat_template": fitting}, otherwise=otherwise)
+    yield Finding(message, None, TEMPLATE, guess={"chat_template": fitting}, otherwise=otherwise)
 
 
 # -- what a template makes of a row ----------------------------------------------------------------------------------------

@@ -17,14 +17,21 @@ DATA = (DATA_PARAMETER,)
 
 @rule("D101", example=Example(SFT + "./nowhere.jsonl", SFT + "rows.jsonl"))
 def the_path_leads_to_no_data(
-    flag: str, path: str, case: str, nearest: str | None = None, there: str = "", kinds: Sequence[str] = ()
+    flag: str,
+    path: str,
+    case: str,
+    nearest: str | None = None,
+    there: str = "",
+    kinds: Sequence[str] = (),
+    unquoted: str | None = None,
 ) -> Iterator[Finding]:
     """There is no file or folder under the name that was given, or no data in it.
 
     Why: a name with a dot, a leading slash or a data suffix is never looked for on the Hub, so a typing error is not taken for a Hub id.
     Fix: the right path; where a file nearby has almost this name, the finding offers it.
     """
-    fix, changes = None, {parameter_of(flag): nearest} if nearest else {}
+    fix, changes = None, {parameter_of(flag): unquoted} if unquoted else {}
+    guess = {parameter_of(flag): nearest} if nearest else {}
     match case:
         case "address":
             message = f"{flag} {path} is a web address; data is read from local files"
@@ -38,7 +45,7 @@ def the_path_leads_to_no_data(
             message, fix = f"{flag} {path} holds no data file ({there})", f"files can be: {listed(kinds)}"
         case _:
             message = f"{flag} {path}: there is no such file or folder"
-    yield Finding(message, fix, (parameter_of(flag),), changes=changes)
+    yield Finding(message, fix, (parameter_of(flag),), changes=changes, guess=guess)
 
 
 @rule(
@@ -110,19 +117,24 @@ def a_file_is_not_utf8(
     position: int = 0,
     line: int = 0,
     by_null_bytes: bool = False,
+    sample: str = "",
 ) -> Iterator[Finding]:
     """A file of rows is not UTF-8 text.
 
-    Why: read in another encoding, its letters would be wrong. The finding names the first byte that isn't UTF-8, and the encoding that the
-    file was probably saved in.
-    Fix: convert it with the command that is shown.
+    Why: read in another encoding, its letters would be wrong. The finding names the first byte that isn't UTF-8, the encoding that the
+    file was probably saved in, and how the text reads in it.
+    Fix: if it reads right, convert it with the command that is shown; else with the encoding that it was saved in.
     """
     fix = f"iconv -f {encoding} -t UTF-8 {file} > {converted}"
     if by_null_bytes:
         yield Finding(f"{file} is not UTF-8: its null bytes show that it is {encoding}", fix, DATA, file=file)
         return
-    message = f"{file} is not UTF-8: byte 0x{byte:02x} at position {position} (line {line}); it looks like {encoding}"
-    yield Finding(message, f"save it as UTF-8: {fix}", DATA, file=file, line=line)
+    message = f"{file} is not UTF-8: byte 0x{byte:02x} at position {position} (line {line})"
+    if encoding:
+        message += f"; it looks like {encoding}, in which the line reads {sample!r}"
+        yield Finding(message, f"if that reads right: {fix}", DATA, file=file, line=line)
+    else:
+        yield Finding(message, "save it as UTF-8 with the program that wrote it", DATA, file=file, line=line)
 
 
 @rule("D106", WARNING, example=of_rows("\ufefftext\nOne.\nTwo.\n", "text\nOne.\nTwo.\n", name="rows.csv"))
@@ -166,7 +178,7 @@ def the_data_has_no_such_split(
     match case:
         case "Hub":
             message = f"{source} has no split {split!r} ({flag}); it has: {listed(there)}"
-            yield Finding(message, None, parameters[:1], changes={parameters[0]: there[0]})
+            yield Finding(message, None, parameters[:1], guess={parameters[0]: there[0]})
         case "one file":
             message = f"{source} is one file and has no split {split!r} ({flag})"
             yield Finding(message, f"leave out {flag}, or give a folder with {split}.jsonl", parameters)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from autotrain_llm.data.observations import DATA_PARAMETER
 from autotrain_llm.data.request import COLUMN_FLAGS
-from autotrain_llm.data.wording import power_of_two, shown
+from autotrain_llm.data.wording import raise_limit, shown
 from autotrain_llm.declare.example import DPO, PAIR, PAIRS, REWARD, SFT, of_flags, of_rows
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
@@ -166,7 +166,9 @@ def chosen_and_rejected_answer_different_prompts(roles: tuple[str, str], starts:
 
 
 @rule("D173", WARNING, example=of_flags("--max-completion-length 8", "--max-completion-length 64", ALIKE, DPO))
-def both_answers_are_the_same_tokens(parameter: str, limit: int | None = None, enough: int = 0) -> Iterator[Finding]:
+def both_answers_are_the_same_tokens(
+    parameter: str, limit: int | None = None, enough: int = 0, context: int | None = None
+) -> Iterator[Finding]:
     """The chosen and the rejected answer of a row are the same tokens, most often because both are truncated before they differ.
 
     Why: the row is kept, but carries no preference signal.
@@ -178,4 +180,4 @@ def both_answers_are_the_same_tokens(parameter: str, limit: int | None = None, e
         return
     flag = flag_of(parameter)
     what = f"chosen and rejected are the same after truncation to {flag} {limit}: the pair carries no preference signal"
-    yield Finding(what, f"{flag} {power_of_two(enough)}, or delete the row", (parameter,))
+    yield Finding(what, raise_limit(flag, enough, context, "delete the row"), (parameter,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from autotrain_llm.data.observations import DATA_PARAMETER
-from autotrain_llm.data.wording import power_of_two
+from autotrain_llm.data.wording import power_of_two, raise_limit
 from autotrain_llm.declare.example import CHAT, SFT, TWO, Example, of_flags, of_rows
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
@@ -93,7 +93,13 @@ def a_text_brings_its_own_end_token(end: str, case: str) -> Iterator[Finding]:
     example=of_flags("--max-seq-length 16", "--max-seq-length 512", '{"text": "%s"}\n' % ("word " * 40)),
 )
 def a_row_is_truncated(
-    parameter: str, limit: int, length: int, side: str = "", end: str = "end", packing: bool = False
+    parameter: str,
+    limit: int,
+    length: int,
+    side: str = "",
+    end: str = "end",
+    packing: bool = False,
+    context: int | None = None,
 ) -> Iterator[Finding]:
     """A row is longer than the limit that was given.
 
@@ -106,7 +112,7 @@ def a_row_is_truncated(
     else:
         packed = " (--packing joins short rows and never splits long ones)" if packing else ""
         what = f"{length} tokens are more than {flag} {limit}{packed}; the {end} was truncated"
-    yield Finding(what, f"{flag} {power_of_two(length)}, or shorten it", (parameter,))
+    yield Finding(what, raise_limit(flag, length, context, "shorten it"), (parameter,))
 
 
 @rule(
@@ -116,7 +122,7 @@ def a_row_is_truncated(
         "--max-seq-length 16", "--max-seq-length 512", LONG_PROMPT + '{"prompt": "Hi", "completion": "Hello"}\n'
     ),
 )
-def nothing_of_a_row_is_left(parameter: str, limit: int, length: int) -> Iterator[Finding]:
+def nothing_of_a_row_is_left(parameter: str, limit: int, length: int, context: int | None = None) -> Iterator[Finding]:
     """After truncation, a row has no trained tokens. It is left out.
 
     Why: the prompt alone fills the limit, or there is nothing in the row to predict.
@@ -128,7 +134,7 @@ def nothing_of_a_row_is_left(parameter: str, limit: int, length: int) -> Iterato
         return
     flag = flag_of(parameter)
     what = f"its prompt fills {flag} {limit} ({length} tokens in all): no answer is left to train on, and the row was left out"
-    yield Finding(what, f"{flag} {power_of_two(length)}, or delete the row", (parameter,))
+    yield Finding(what, raise_limit(flag, length, context, "shorten or delete the row"), (parameter,))
 
 
 @rule("D153", WARNING, example=of_rows(TWO * 10 + '{"text": "%s"}\n' % ("word " * 4000)))
@@ -171,7 +177,7 @@ def nothing_marks_where_a_text_ends(documents: bool) -> Iterator[Finding]:
 
 @rule("D156", example=of_flags("--max-seq-length 16", "--max-seq-length 512", LONG_PROMPT))
 def no_row_has_trained_tokens(
-    path: str, rows: int, parameter: str, limit: int, longest: int | None
+    path: str, rows: int, parameter: str, limit: int, longest: int | None, context: int | None = None
 ) -> Iterator[Finding]:
     """No row has any trained tokens.
 
@@ -180,7 +186,8 @@ def no_row_has_trained_tokens(
     """
     flag = flag_of(parameter)
     message = f"{path}: no row has trained tokens ({rows} rows, {flag} {limit})"
-    yield Finding(message, f"{flag} {power_of_two(longest)}" if longest else None, DATA, file=path)
+    fix = raise_limit(flag, longest, context, "shorten the prompts") if longest and longest > limit else None
+    yield Finding(message, fix or "give rows with answers", DATA, file=path)
 
 
 @rule("D157", WARNING, example=of_flags("--no-add-eos-token"))

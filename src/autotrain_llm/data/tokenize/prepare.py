@@ -117,7 +117,10 @@ def prepare(
     )
     if cache is not None and not observations.refused:
         document = {
-            "findings": [{**finding.as_dict(), "changes": dict(finding.changes)} for finding in prepared.findings],
+            "findings": [
+                {**finding.as_dict(), "changes": dict(finding.changes), "guess": dict(finding.guess)}
+                for finding in prepared.findings
+            ],
             "statistics": statistics,
         }
         disk.save(cache, fingerprint, rows, document)
@@ -145,6 +148,7 @@ def _check_result(
     if rows and train.dropped == rows and not observations.refused:
         longest = int(train.lengths.max()) if len(train.lengths) else None
         facts = {"parameter": parameter_of(preparation.length_flag), "limit": preparation.max_length}
+        facts["context"] = preparation.context
         observations.add(no_row_has_trained_tokens, path=dataset.path, rows=rows, longest=longest, **facts)
     if dataset.valid and valid.dropped == len(dataset.valid) and train.dropped < rows:
         name = dataset.eval_path or dataset.path

@@ -26,5 +26,6 @@ class Preparation:
     scored: bool = False
     length_flag: str = "--max-seq-length"
     length_given: bool = False
+    context: int | None = None  # the model's, beyond which no limit is suggested
     sides_given: tuple[str, ...] = ()  # which of max_prompt_length and max_completion_length
     add_eos_given: bool = False

@@ -172,9 +172,14 @@ class EncodeBatch:
     # -- what was seen --------------------------------------------------------------------------------------------------
 
     @property
-    def _limit(self) -> dict[str, str | int]:
-        """The parameter of the whole limit, and the limit."""
-        return {"parameter": parameter_of(self.preparation.length_flag), "limit": self.preparation.max_length}
+    def _limit(self) -> dict[str, str | int | None]:
+        """The parameter of the whole limit, the limit, and the highest that is possible."""
+        preparation = self.preparation
+        return {
+            "parameter": parameter_of(preparation.length_flag),
+            "limit": preparation.max_length,
+            "context": preparation.context,
+        }
 
     def _observe_truncated(self, example: Example, length: int) -> None:
         """A limit that nobody gave is never complained of."""
@@ -195,6 +200,7 @@ class EncodeBatch:
             if parameter in preparation.sides_given and limit is not None and length > limit:
                 exceeded = True
                 facts = {"parameter": parameter, "limit": limit, "length": length, "side": side, "end": end}
+                facts["context"] = preparation.context
                 self.observations.row(a_row_is_truncated, example, parameter, **facts)
         if not exceeded and prompt + answer > preparation.max_length:
             self._observe_truncated(example, prompt + answer)
@@ -205,7 +211,12 @@ class EncodeBatch:
         if longest <= left:
             self.observations.row(rule, example, "same tokens", parameter=self._limit["parameter"])
         elif most is not None and left == most:
-            facts = {"parameter": "max_completion_length", "limit": most, "enough": longest}
+            facts = {
+                "parameter": "max_completion_length",
+                "limit": most,
+                "enough": longest,
+                "context": self.preparation.context,
+            }
             self.observations.row(rule, example, "truncated", **facts)
         else:
             self.observations.row(rule, example, "truncated", enough=prompt + longest, **self._limit)

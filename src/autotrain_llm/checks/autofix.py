@@ -25,7 +25,8 @@ ROUNDS = 10
 
 
 class Fixed(Record):
-    """A corrected command: its values by source, the findings whose fixes were applied, and the check of the result."""
+    """A corrected command: its values by source, the findings whose fixes were applied, the check of the result, and the flags that are still
+    wrong, as they were written."""
 
     command_line: dict[str, Any]
     from_file: dict[str, Any]
@@ -33,6 +34,7 @@ class Fixed(Record):
     file_changed: bool
     applied: tuple[Finding, ...]
     checked: Checked
+    unread: tuple[str, ...] = ()
 
     def command(self, written: str | None = None) -> str:
         """The corrected command. `written` is a config file that has all values now."""
@@ -48,7 +50,7 @@ class Fixed(Record):
             f'{PARAMS[name].flag} "$HF_TOKEN"' if PARAMS[name].secret else typed(name, value)
             for name, value in values.items()
         ]
-        return " ".join(["autotrain llm", *words])
+        return " ".join(["autotrain llm", *words, *self.unread])
 
     def as_json(self, written: str | None = None) -> dict[str, Any]:
         applied = [
@@ -94,7 +96,12 @@ def fix(arguments: ParsedArguments, from_file: ParsedArguments) -> Fixed:
     for _ in range(ROUNDS):
         checked = preflight(resolve(command_line, in_file, path), reading)
         given = {**in_file, **command_line}
-        possible = [finding for finding in checked.findings if not _overrides(finding, given)]
+        guessed = {name for finding in checked.findings for name in finding.guess} - {*given}
+        possible = [
+            finding
+            for finding in checked.findings
+            if not _overrides(finding, given) and not guessed & {*finding.parameters}
+        ]
         chosen = [finding for finding in _compatible(possible) if _identity(finding) not in tried]
         if not chosen:
             break
@@ -108,7 +115,9 @@ def fix(arguments: ParsedArguments, from_file: ParsedArguments) -> Fixed:
         checked = preflight(resolve(command_line, in_file, path), reading)
     left = {_identity(finding) for finding in checked.findings}
     lasting = tuple(finding for finding in applied if _identity(finding) not in left)
-    return Fixed(command_line, in_file, path, file_changed, lasting, checked)
+    fixed_names = {name for finding in lasting for name in finding.parameters}
+    unread = tuple(words for name, words in arguments.unread.items() if name not in fixed_names)
+    return Fixed(command_line, in_file, path, file_changed, lasting, checked, unread)
 
 
 def _compatible(findings: Iterable[Finding]) -> list[Finding]:

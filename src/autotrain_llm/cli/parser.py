@@ -6,11 +6,12 @@ argparse matches the flags. `argv.join` prepares the words so that argparse neve
 from __future__ import annotations
 
 import argparse
-from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Any
+import shlex
+from collections.abc import Container, Iterator, Sequence
+from pathlib import Path
 
 from autotrain_llm.cli.argv import is_flag, join, name_of
-from autotrain_llm.config.aliases import ACCEPTED, RENAMED
+from autotrain_llm.config.aliases import ACCEPTED, ALIASES, RENAMED
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.foreign_names import unknown
 from autotrain_llm.config.registry import GROUPS, PARAMS
@@ -59,17 +60,20 @@ def read(words: Sequence[str]) -> ParsedArguments:
     )  # the meaning of other tools' names depends on it
     for name, raw in trainer_first:
         arguments.set(name, raw)
-    arguments.findings.extend(_left_over(rest, joined, arguments.values))
+    arguments.findings.extend(_left_over(rest, joined, arguments))
     return arguments
 
 
-def _left_over(rest: Sequence[str], joined: Sequence[str], given: Mapping[str, Any]) -> Iterator[Finding]:
+def _left_over(rest: Sequence[str], joined: Sequence[str], arguments: ParsedArguments) -> Iterator[Finding]:
     """Findings for the words that argparse did not recognise: one for each unknown flag, and one for the stray words after each flag."""
     stray: dict[str, list[str]] = {}
     for word in rest:
         if is_flag(word):
             flag, equals, value = word.partition("=")
-            yield unknown(flag.lstrip("-").replace("-", "_"), flag, value if equals else None, given=given)
+            name = flag.lstrip("-").replace("-", "_")
+            if ALIASES.get(name) != "token":
+                arguments.unread[name] = f"{flag} {shlex.quote(value)}" if equals else flag
+            yield unknown(name, flag, value if equals else None, given=arguments.values)
     before = ""
     for word in joined:
         if is_flag(word):
@@ -86,7 +90,8 @@ def _stray_words(before: str, words: Sequence[str]) -> Finding:
     belongs = "belongs" if len(words) == 1 else "belong"
     flag, equals, value = before.partition("=")
     param = PARAMS.get(name_of(flag)) if equals else None
-    if param is None or param.kind not in ("list", "str") or param.choices:
+    is_no_path = param is not None and param.path and not Path(" ".join([value, *words])).exists()
+    if param is None or param.kind not in ("list", "str") or param.choices or is_no_path:
         return Finding(f"{shown} {belongs} to no flag", "quote a text with spaces, or remove it", code="P121")
     separator = "," if param.kind == "list" else " "
     full = separator.join([value, *words]) if param.kind == "list" else f'"{separator.join([value, *words])}"'

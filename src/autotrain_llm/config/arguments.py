@@ -13,7 +13,7 @@ from autotrain_llm.config.aliases import ACCEPTED_BY_NAME, RENAMED, Accepted
 from autotrain_llm.config.foreign_names import trainer_meant, unknown
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.declare.convert import FALSE, BadValue, convert, mended
-from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.finding import WARNING, Finding, typed
 from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.declare.text import plain
 
@@ -23,6 +23,9 @@ class ParsedArguments:
 
     def __init__(self, findings: Iterable[Finding] = ()) -> None:
         self.values: dict[str, Any] = {}
+        self.unread: dict[
+            str, str
+        ] = {}  # by name, the flags of the command line that gave a finding and no value, as they were written
         self.findings: list[Finding] = list(findings)
 
     def set(self, name: str, raw: Any, written: str = "", file: str | None = None) -> None:
@@ -44,6 +47,8 @@ class ParsedArguments:
             value = convert(param, raw)
         except BadValue as fault:
             self.findings.append(_bad_value(param, raw, fault, file))
+            if file is None and not param.secret:
+                self.unread[param.name] = typed(param.name, raw)
             return
         if str(raw) in param.replaced_choices:
             self.findings.append(

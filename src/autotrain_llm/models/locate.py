@@ -173,7 +173,9 @@ def _file_instead_of_folder(name: str, path: Path, request: Request) -> Refused:
     if path.suffix == ".gguf":
         return _only_gguf(name, request)
     message = f"{request.flag} {name} is a file; a model is the folder with config.json and the weights"
-    return request.refuse(FILE_INSTEAD_OF_FOLDER, message, instead=str(path.parent))
+    is_beside = (path.parent / "config.json").is_file()
+    fix = f"{request.flag} <the folder of the model>"
+    return request.refuse(FILE_INSTEAD_OF_FOLDER, message, fix, str(path.parent) if is_beside else None)
 
 
 def _only_gguf(name: str, request: Request) -> Refused:

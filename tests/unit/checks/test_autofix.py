@@ -139,7 +139,9 @@ def test_the_changes_of_a_rule_name_parameters_and_end_it(rule):
 IN_THE_ROWS = "M014 M015 M020 M024 M026 M028 M029 M033 M035 M036 M049 M052 M055 M067 M068 M076 M081 M127 M142 M143"
 IN_A_MODEL = "M079 M093 M095 M099 M101 M102 M103 M105 M159 M167 M169 M171"
 UP_TO_THE_USER = "M025 M039 M091 M140 M154 M156 M161 M165"
-ONLY_IN_WORDS = frozenset(f"{IN_THE_ROWS} {IN_A_MODEL} {UP_TO_THE_USER}".split())
+# What was meant is guessed, and shown: a name that is nearly that of a file, a column, a template or a parameter.
+GUESSED = "M003 M006 M041 M046 M113 M149"
+ONLY_IN_WORDS = frozenset(f"{IN_THE_ROWS} {IN_A_MODEL} {UP_TO_THE_USER} {GUESSED}".split())
 
 
 def corpus() -> Any:
@@ -187,3 +189,69 @@ def test_a_fix_that_is_applied_removes_its_finding(case, capsys, tmp_path, monke
     assert (again == 0) == (document["status"] == "ok")
     assert left == [(finding["code"], finding["message"]) for finding in document["findings"]]
     assert bool(mechanical) != (case["id"] in ONLY_IN_WORDS)
+
+
+# ---- what is never applied
+
+
+@pytest.mark.parametrize(
+    ("flags", "kept"),
+    [
+        ("--eval_intervall 500", "--eval_intervall 500"),
+        ("--lerning-rate 1e-4", "--lerning-rate 1e-4"),
+        ("--dataset-mix 0.3,0.7", "--dataset-mix 0.3,0.7"),
+        ("--image-column img", "--image-column img"),
+        ("--run_name mine", "--run_name mine"),
+        ("--train_batch_size 64", "--train_batch_size 64"),
+        ("--model_name_or_path other", "--model_name_or_path other"),
+        ("--hub_model_id me/mine", "--hub_model_id me/mine"),
+        ("--optim paged_adamw_32bit", "--optim paged_adamw_32bit"),
+        ("--scheduler cosine_with_restarts", "--scheduler cosine_with_restarts"),
+        ("--scheduler cosin", "--scheduler cosin"),
+        ("--finetuning_type freeze", "--finetuning_type freeze"),
+        ("--seed seven", "--seed seven"),
+    ],
+)
+def test_a_guess_is_shown_and_the_flag_stays_as_it_was_written(flags, kept, rows, capsys):
+    status, document = answer(f"{GOOD} --data-path {rows} {flags} --fix", capsys)
+    assert status == 2 and kept in document["fixed"]["command"] and document["fixed"]["applied"] == []
+    given = f"autotrain llm {GOOD.replace('--epochs 1 ', '--epochs 1.0 ').replace('1e-3', '0.001')} --data-path {rows}"
+    values = read(shlex.split(given.removeprefix("autotrain llm "))).values
+    fixed = read(shlex.split(document["fixed"]["command"].removeprefix("autotrain llm "))).values
+    assert {name: fixed.get(name) for name in values} == values
+
+
+@pytest.mark.parametrize(
+    ("flags", "changed"),
+    [
+        ("--eval_interval 2 --valid-split 0.2", "--eval-steps 2"),
+        ("--learningRate 1e-4", "--lr 1e-4"),
+        ("--scheduler Cosine", "--scheduler cosine"),
+        ("--max-steps 100 --warmup_steps 10", "--warmup-ratio 0.1"),
+        ("--bf16 false --mixed-precision fp32", "--mixed-precision fp32"),
+    ],
+)
+def test_another_spelling_or_name_of_the_same_is_applied(flags, changed, rows, capsys):
+    command = GOOD.replace("--lr 1e-3 ", "") if "earning" in flags else GOOD
+    status, document = answer(f"{command} --data-path {rows} {flags} --fix", capsys)
+    assert changed.replace("1e-4", "0.0001") in document["fixed"]["command"].replace("1e-4", "0.0001")
+    assert status == 0, document["findings"]
+
+
+def test_a_missing_file_is_never_replaced_by_another_data_set(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("pref.jsonl", "train.jsonl"):
+        (tmp_path / name).write_text('{"text": "One."}\n{"text": "Two."}\n')
+    status, document = answer(f"{GOOD} --data-path nope.jsonl --fix", capsys)
+    assert status == 2 and document["findings"][0]["fix"] is None
+    status, document = answer(f"{GOOD} --data-path trian.jsonl --fix", capsys)
+    assert status == 2 and document["findings"][0]["fix"] == "--data-path train.jsonl"
+    assert "--data-path trian.jsonl" in document["fixed"]["command"]
+
+
+def test_the_good_answers_are_never_offered_as_the_worse_ones(capsys, rows):
+    command = f"--trainer dpo --model scratch:1m --data-path {rows} --lr 1e-3 --epochs 1 --batch-size 2"
+    named = "--prompt-text-column prompt --rejected-text-column rejected"
+    _, document = answer(f"{command} {named} --fix", capsys)
+    assert all("completion" not in str(finding["fix"]) for finding in document["findings"])
+    assert "--rejected-text-column rejected" in document["fixed"]["command"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 import shlex
 import shutil
 import stat
@@ -11,13 +12,16 @@ import subprocess
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autotrain_llm.checks.rules.every import every_rule
 from autotrain_llm.cli.main import main
+from autotrain_llm.cli.parser import read
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.declare.example import Example, typed
+from autotrain_llm.declare.finding import typed as typed_flag
 from support.paths import PROJECT
 
 EXAMPLES = {code: rule.example for code, rule in every_rule().items() if rule.example}
@@ -153,6 +157,7 @@ def prepare(lines: str, runs: bool, patch: pytest.MonkeyPatch, capsys: pytest.Ca
 def test_the_command_of_a_page_draws_its_finding_and_the_other_does_not(
     code, which, tmp_path, monkeypatch, capsys, request
 ):
+    """And a fix that can be typed, typed in its place, ends the finding with a run that is no worse."""
     example: Example = EXAMPLES[code]
     refuses = which == "refuses"
     command, content = (example.refuses, example.rows) if refuses else (example.accepts, example.good)
@@ -171,8 +176,59 @@ def test_the_command_of_a_page_draws_its_finding_and_the_other_does_not(
     assert (code in [finding["code"] for finding in found]) == refuses, found
     if code.startswith("R"):
         assert status == (1 if refuses else 0)
-    else:
-        assert status == (2 if any(finding["severity"] == "error" for finding in found) else 0), found
+        return
+    assert status == (2 if any(finding["severity"] == "error" for finding in found) else 0), found
+    for finding in found:
+        if refuses and finding["code"] == code and " llm " in typed(command):
+            assert_fixes_are_no_worse(typed(command), document, finding, monkeypatch, capsys)
+
+
+def assert_fixes_are_no_worse(
+    line: str, before: dict, finding: dict, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each fix of a finding that is a command, typed: the finding is gone, there is no new error, and as much of each row is trained on."""
+    start, _, flags = line.partition(" llm ")
+    given = read(shlex.split(flags)).values
+    applied = {*finding.get("changes", ())}
+    assert applied & {*given} <= {*finding["parameters"]}, (
+        f"--fix changes a flag that the finding does not name: {applied}"
+    )
+    for changes in typeable_fixes(finding):
+        values = {name: value for name, value in {**given, **changes}.items() if value is not None}
+        words = " ".join(typed_flag(name, value) for name, value in values.items() if name not in ("fix", "dry_run"))
+        _, after = carried_out(f"{start} llm {words}", False, patch, capsys)
+        left = after["findings"]
+        assert (finding["code"], finding["message"]) not in [(one["code"], one["message"]) for one in left], words
+        if "trainer" not in changes:  # another trainer needs other rows
+            assert errors(after) <= errors(before), (words, left)
+        if before.get("plan") and after.get("plan"):
+            one, other = before["plan"]["data"], after["plan"]["data"]
+            assert other["rows"] >= one["rows"] and other["dropped_rows"] <= one["dropped_rows"], (words, one, other)
+            if "truncates" in finding["fix"]:
+                continue
+            assert other["truncated_rows"] <= one["truncated_rows"], (words, one, other)
+            if not {"chat_template", "tokenizer"} & {*changes}:
+                assert other["total_tokens"] >= one["total_tokens"], (words, one, other)
+
+
+def errors(document: dict) -> set[str]:
+    return {finding["code"] for finding in document["findings"] if finding["severity"] == "error"}
+
+
+def typeable_fixes(finding: dict) -> list[dict[str, Any]]:
+    """The changes of each alternative of a fix that is made of flags and values alone."""
+    fixes = [finding["changes"]] if finding.get("changes") else []
+    for text in re.split(r", or |; or | or (?=--)", "" if fixes else finding["fix"] or ""):
+        try:
+            words = shlex.split(text.partition(", ")[0])
+        except ValueError:
+            continue
+        arguments = read(words)
+        placeholders = any(word in ("…", "N", "FILE", "PATH") or word.startswith("<") for word in words)
+        whole = not text.partition(", ")[2].startswith("without")
+        if words and words[0].startswith("--") and not arguments.findings and not placeholders and whole:
+            fixes.append(arguments.values)
+    return fixes
 
 
 def test_every_page_shows_its_commands():

@@ -333,7 +333,8 @@ def rows_fit_into_the_context_of_the_teacher(
     if longest > context_length:
         yield Finding(
             f"--teacher-model {teacher.name} has a context of {context_length} tokens, and rows have up to {longest}",
-            changes={"max_seq_length" if config.applies("max_seq_length") else "block_size": context_length},
+            guess={"max_seq_length" if config.applies("max_seq_length") else "block_size": context_length},
+            otherwise="which truncates longer rows, or a --teacher-model with a longer context",
             parameters=("teacher_model",),
             severity=WARNING if teacher.rope_scaling else ERROR,
         )

@@ -37,13 +37,13 @@ def an_earlier_run_is_kept(config: Config, output: Output) -> Iterator[Finding]:
         yield Finding(
             f"--output-dir {output.folder if output.folder.is_absolute() else config.output_dir} already has a run in it "
             f"({output.holds_run})",
-            changes={"output_dir": _free_folder(output)},
+            changes={"output_dir": free_folder(output)},
             otherwise="or --resume to continue it, or --overwrite to replace it",
             parameters=("output_dir",),
         )
 
 
-def _free_folder(output: Output) -> str:
+def free_folder(output: Output) -> str:
     """A folder of the same name with the next number that is not taken."""
     number = 2
     while output.folder.with_name(f"{output.folder.name}-{number}").exists():
@@ -69,13 +69,13 @@ def inputs_are_not_overwritten(config: Config, output: Output) -> Iterator[Findi
         if _is_the_folder(path, output):
             yield Finding(
                 f"--output-dir and {flag} are the same folder ({path}), which would be overwritten",
-                changes={"output_dir": _free_folder(output)},
+                changes={"output_dir": free_folder(output)},
                 parameters=("output_dir", name),
             )
         elif _is_of_the_run(path, output) and not config.resume:
             yield Finding(
                 f"{flag} {path} is in the earlier run in --output-dir {config.output_dir}, which would be moved aside before it is read",
-                changes={"output_dir": _free_folder(output), "overwrite": None},
+                changes={"output_dir": free_folder(output), "overwrite": None},
                 parameters=("output_dir", name),
             )
         elif _is_in_the_folder(path, output):
@@ -128,7 +128,7 @@ def the_output_folder_must_be_writable(output: Output) -> Iterator[Finding]:
     if folder.exists() and not folder.is_dir():
         yield Finding(
             f"--output-dir {output.folder} is a file",
-            changes={"output_dir": _free_folder(output)},
+            changes={"output_dir": free_folder(output)},
             parameters=("output_dir",),
         )
         return
@@ -160,7 +160,7 @@ def two_runs_do_not_share_a_folder(config: Config, output: Output) -> Iterator[F
         who = f"process {holder}" if holder > 0 else "another process"
         yield Finding(
             f"--output-dir {output.folder} is in use by {who}",
-            changes={"output_dir": _free_folder(output)},
+            changes={"output_dir": free_folder(output)},
             otherwise="or wait",
             parameters=("output_dir",),
         )

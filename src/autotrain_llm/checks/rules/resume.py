@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotrain_llm.checks.rules.output import free_folder
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.output_dir import (
     CHECKPOINT_NAME,
@@ -102,7 +103,7 @@ def resuming_needs_a_complete_checkpoint(config: Config, output: Output) -> Iter
 
 
 def _from_the_beginning(output: Output) -> dict[str, Any]:
-    return {"resume": None, **({"overwrite": True} if output.holds_run else {})}
+    return {"resume": None, **({"output_dir": free_folder(output)} if output.holds_run else {})}
 
 
 def _is_missing(checkpoint: Path) -> str:

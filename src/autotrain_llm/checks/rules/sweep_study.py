@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from autotrain_llm.checks.rules.output import free_folder
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.config.search_space import study_name, without_password
 from autotrain_llm.context.machine import Machine
@@ -169,7 +170,7 @@ def a_resumed_sweep_must_be_the_same_sweep(config: Config, output: Output) -> It
     if earlier is None:
         yield Finding(
             f"--resume continues a sweep, and there is none in {output.folder}",
-            changes={"resume": None},
+            changes={"resume": None, **({"output_dir": free_folder(output)} if output.holds_run else {})},
             otherwise="to start from the beginning",
             parameters=("resume", "output_dir"),
         )

@@ -146,7 +146,6 @@ def a_reward_model_can_score(metadata: ModelMetadata, trainer: str, parameter: s
 
 @rule(
     "M144",
-    blocks="model",
     roles=(LANGUAGE_MODEL,),
     example=of_config_key("^{", '{"quantization_config": {"quant_method": "gptq", "bits": 4}, '),
 )

@@ -50,7 +50,18 @@ HEAVY = {
 }
 HEAVY |= {"evaluate", "sacrebleu", "rouge_score", "lm_eval", "vllm"}
 # Loaded outside run/ only when a function needs them.
-LIGHT = {"numpy", "datasketch", "tokenizers", "jinja2", "yaml", "pyarrow", "rich", "huggingface_hub", "markupsafe"}
+LIGHT = {
+    "numpy",
+    "datasketch",
+    "tokenizers",
+    "charset_normalizer",
+    "jinja2",
+    "yaml",
+    "pyarrow",
+    "rich",
+    "huggingface_hub",
+    "markupsafe",
+}
 # Where a library of HEAVY is loaded outside run/ after all, by name, when nothing lighter would do.
 LOADED_BY_NAME = {"data/files/hub.py": {"datasets"}, "data/tokenizer/tokenizer.py": {"transformers"}}
 

@@ -60,3 +60,19 @@ def test_every_field_of_config_json_is_that_of_the_source(name: str, llama: Path
         source |= {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
     for folder in (tmp_path / "run", tmp_path / "run" / "checkpoints" / "checkpoint-1"):
         assert json.loads((folder / "config.json").read_text()) == source
+
+
+@pytest.mark.parametrize("name", ["sft", "dpo"])
+def test_the_loss_that_balances_routers_is_a_term_of_the_loss(name: str, llama: Path, tmp_path: Path) -> None:
+    histories = {}
+    for weight in (0.0, 2.0):
+        experts = {"output_router_logits": True, "router_aux_loss_coef": weight, "max_position_embeddings": 256}
+        model = build_other(tmp_path / f"mixtral-{weight}", "mixtral", llama, **experts)
+        histories[weight] = short_run(name, model, tmp_path, f"run-{weight}", valid_split=2, eval_steps=1).history
+    plain, balanced = histories[0.0], histories[2.0]
+    assert "router_loss" not in plain[0]
+    assert balanced[0]["loss"] == pytest.approx(plain[0]["loss"] + 2.0 * balanced[0]["router_loss"], abs=1e-5)
+    evaluation = next(entry for entry in balanced if "eval_loss" in entry)
+    if name == "sft":
+        cross_entropy = evaluation["eval_loss"] - 2.0 * evaluation["eval_router_loss"]
+        assert evaluation["eval_perplexity"] == pytest.approx(math.exp(cross_entropy), rel=1e-4)

@@ -28,6 +28,8 @@ def check_models(config: Config, context: RunContext, broken: Collection[str]) -
             config.trainer,
             peft=config.peft,
             target_modules=config.target_modules if config.peft else None,
+            lora_dropout=config.lora_dropout if config.given("lora_dropout") else None,
+            use_dora=config.use_dora,
             trust_remote_code=config.trust_remote_code,
             tokenizer=config.tokenizer,
             tokenizer_folder=context.tokenizer_folder if config.tokenizer else None,

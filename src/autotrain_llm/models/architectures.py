@@ -58,6 +58,39 @@ ALLOWED: dict[str, Architecture] = {
     "starcoder2": PLAIN,
 }
 
+# Mixtures of experts that transformers fuses when it loads them, and whose experts PEFT adapts by the names of single experts' matrices.
+EXPERTS_WITH_LORA = frozenset(
+    [
+        "afmoe",
+        "beam",
+        "cohere2_moe",
+        "deepseek_v2",
+        "deepseek_v3",
+        "deepseek_v32",
+        "dots1",
+        "ernie4_5_moe",
+        "exaone_moe",
+        "flex_olmo",
+        "glm4_moe",
+        "glm4_moe_lite",
+        "glm_moe_dsa",
+        "hunyuan_v1_moe",
+        "longcat_flash",
+        "mellum",
+        "minimax",
+        "minimax_m2",
+        "mixtral",
+        "olmoe",
+        "qwen3_moe",
+        "qwen3_next",
+        "solar_open",
+    ]
+)
+
+# State-space models whose kernels read these matrices without calling their modules, so that PEFT refuses an adapter on them.
+MIXERS = frozenset(["falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"])
+WITHOUT_LORA = ("out_proj", "conv1d")
+
 # Config keys with which an allowed architecture's attention bypasses the registered function, and the reason.
 UNDOING = {
     "use_bidirectional_attention": "attends in both directions",

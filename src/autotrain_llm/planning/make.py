@@ -19,6 +19,7 @@ from autotrain_llm.declare.param import NO_INFLUENCE
 from autotrain_llm.declare.text import plural
 from autotrain_llm.models.architectures import keeps_rows_apart
 from autotrain_llm.models.classifiers import classifier_of
+from autotrain_llm.models.experts import adapts_experts
 from autotrain_llm.planning.distillation import decide_distillation
 from autotrain_llm.planning.evaluation import decide_evaluation
 from autotrain_llm.planning.kinds import KEPT_HEAD, NEW_HEAD
@@ -345,7 +346,7 @@ def _adapter(config: Config, context: RunContext) -> AdapterPlan | None:
     return AdapterPlan(
         r=config.lora_r,
         alpha=config.lora_alpha,
-        dropout=config.lora_dropout,
+        dropout=0.0 if adapts_experts(context.model, config.target_modules) else config.lora_dropout,
         dora=config.use_dora,
         rslora=config.use_rslora,
         target_modules=tuple(config.target_modules),

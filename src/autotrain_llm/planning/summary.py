@@ -41,7 +41,8 @@ def _what(plan: Plan) -> list[Row]:
     ]
     if adapter:
         targets = ", ".join(adapter.target_modules)
-        rows.append(("adapter", f"{adapter.name} of rank {adapter.r} on {targets}", _source(plan, "peft")))
+        dropout = f", dropout {adapter.dropout:g}" if adapter.dropout != plan.parameters["lora_dropout"].value else ""
+        rows.append(("adapter", f"{adapter.name} of rank {adapter.r} on {targets}{dropout}", _source(plan, "peft")))
     if reference:
         kind = f"{reference.kind}, {reference.model}" if reference.model else reference.kind
         rows.append(("reference", f"{kind}: {reference.when}", reference.why))

@@ -1,7 +1,7 @@
 """All checks of a model's files, by the use that is made of the model.
 
 A rule here reads what its arguments name: `metadata` of the model, `parameter` that names it (findings speak of its flag), and of the
-command `trainer` (its name), `peft`, `target_modules`, `trust_remote_code`, `tokenizer` and `tokenizer_folder` where it isn't the
+command `trainer` (its name), `peft`, `target_modules`, `lora_dropout` if it was given, `use_dora`, `trust_remote_code`, `tokenizer` and `tokenizer_folder` where it isn't the
 model's own. A new model (`scratch:`) has no files and no findings.
 """
 
@@ -17,6 +17,7 @@ from autotrain_llm.models.checks import (
     config,
     files,
     generation_config,
+    lora_targets,
     reward_model,
     target_modules,
     task,
@@ -37,6 +38,7 @@ RULES = [
         tokenizer,
         task,
         target_modules,
+        lora_targets,
         reward_model,
     )
     for function in vars(module).values()
@@ -50,6 +52,8 @@ def check_model(
     *,
     peft: bool = False,
     target_modules: str | Iterable[str] | None = None,
+    lora_dropout: float | None = None,
+    use_dora: bool = False,
     trust_remote_code: bool = False,
     tokenizer: str | None = None,
     tokenizer_folder: Path | None = None,
@@ -63,6 +67,8 @@ def check_model(
         trainer=trainer,
         peft=peft,
         target_modules=target_modules if peft else None,
+        lora_dropout=lora_dropout,
+        use_dora=use_dora,
         trust_remote_code=trust_remote_code,
         tokenizer=tokenizer,
         tokenizer_folder=tokenizer_folder,

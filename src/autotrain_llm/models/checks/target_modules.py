@@ -44,7 +44,7 @@ def target_modules_exist(
     unmatched = [
         target
         for target in targets
-        if target not in broken and not any(_matches(target, module) for module in metadata.modules)
+        if target not in broken and not any(matches(target, module) for module in metadata.modules)
     ]
     vectors = [target for target in targets if target not in (*broken, *unmatched) and _only_vectors(target, metadata)]
     if vectors:
@@ -79,7 +79,7 @@ def _is_pattern(target: str) -> bool:
     return True
 
 
-def _matches(target: str, module: str) -> bool:
+def matches(target: str, module: str) -> bool:
     """Whether a target names this module: by its whole name, by the end of it, or as a regular expression for the whole."""
     if is_called(module, target):
         return True
@@ -89,7 +89,7 @@ def _matches(target: str, module: str) -> bool:
 def _only_vectors(target: str, metadata: ModelMetadata) -> bool:
     """Whether all modules that a target names have a single row of weights, as norms do."""
     shapes: Sequence[tuple[int, ...] | None] = [
-        metadata.tensors.get(f"{module}.weight") for module in metadata.modules if _matches(target, module)
+        metadata.tensors.get(f"{module}.weight") for module in metadata.modules if matches(target, module)
     ]
     return bool(shapes) and all(shape is not None and len(shape) == 1 for shape in shapes)
 

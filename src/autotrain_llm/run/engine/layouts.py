@@ -18,6 +18,7 @@ from autotrain_llm.run.engine.flat.batch import STANDS_ALONE, Row, flatten
 from autotrain_llm.run.engine.flat.model import DISTILLED, HIDDEN, FlatOutput, prepare_model, switch
 from autotrain_llm.run.engine.flat.tiled_head import Head, label_logprobs
 from autotrain_llm.run.engine.padded import call_padded
+from autotrain_llm.run.engine.router_loss import router_loss
 
 IGNORED = -100
 FORWARD_INPUTS = ("input_ids", "position_ids", "segments", "target_positions", "target_labels")
@@ -131,10 +132,11 @@ class Padded:
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
         if compute in (DISTILLED, HIDDEN):
             return call_padded(model, batch, compute)
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
+        outputs = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
+        logits = outputs.logits
         target_logits = logits.reshape(-1, logits.shape[-1]).index_select(0, batch["target_positions"])
         logprobs, correct = label_logprobs(target_logits, Head(None), batch["target_labels"])
-        return FlatOutput(loss=-logprobs.sum(), logprobs=logprobs, correct=correct)
+        return FlatOutput(loss=-logprobs.sum(), logprobs=logprobs, correct=correct, router_loss=router_loss(outputs))
 
     def for_generation(self, model: nn.Module, on: bool) -> None:
         """Nothing to do: the model's forward is its own."""

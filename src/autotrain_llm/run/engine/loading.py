@@ -21,6 +21,7 @@ from transformers import (
 )
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from autotrain_llm.models.architectures import MIXERS, WITHOUT_LORA
 from autotrain_llm.models.checks.generation_config import idle_settings
 from autotrain_llm.models.locate import ADAPTER, HUB, SCRATCH, Located
 from autotrain_llm.planning.plan import AdapterPlan, Plan
@@ -62,7 +63,7 @@ def load(plan: Plan, inputs: RunInputs) -> Loaded:
     if plan.model.quantization:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if plan.adapter and not isinstance(model, PeftModel):
-        model = get_peft_model(model, lora_config(plan.adapter), autocast_adapter_dtype=True)
+        model = get_peft_model(model, lora_config(plan.adapter, model), autocast_adapter_dtype=True)
     return Loaded(model, tokenizer, saved_dtype)
 
 
@@ -156,9 +157,12 @@ def new_model(shape: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, seed
     return LlamaForCausalLM(LlamaConfig(**shape, **ids))
 
 
-def lora_config(adapter: AdapterPlan) -> LoraConfig:
-    """PEFT's configuration of a LoRA adapter."""
+def lora_config(adapter: AdapterPlan, model: Any) -> LoraConfig:
+    """PEFT's configuration of a LoRA adapter for this model."""
     targets = adapter.target_modules
+    excluded = {
+        name.rpartition(".")[2] for name, module in model.named_modules() if _can_have_no_lora(name, module, model)
+    }
     return LoraConfig(
         r=adapter.r,
         lora_alpha=adapter.alpha,  # type: ignore[arg-type]
@@ -166,8 +170,19 @@ def lora_config(adapter: AdapterPlan) -> LoraConfig:
         use_dora=adapter.dora,
         use_rslora=adapter.rslora,
         target_modules="all-linear" if targets == ("all-linear",) else list(targets),
+        exclude_modules=sorted(excluded) if excluded and targets == ("all-linear",) else None,
         task_type="CAUSAL_LM",
     )
+
+
+def _can_have_no_lora(name: str, module: Any, model: Any) -> bool:
+    """Whether a linear layer computes something else than a product, as a router does, or is read by kernels without being called."""
+    is_linear = isinstance(module, torch.nn.Linear)
+    own = (
+        type(module).__module__.startswith("transformers.models.")
+        and type(module).forward is not torch.nn.Linear.forward
+    )
+    return is_linear and (own or (model.config.model_type in MIXERS and name.rpartition(".")[2] in WITHOUT_LORA))
 
 
 def load_tokenizer(plan: Plan, inputs: RunInputs) -> PreTrainedTokenizerBase:

@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from autotrain_llm.run.engine.batches import Batches, BatchOrder
+from autotrain_llm.run.engine.flat.model import FlatOutput, causal_model
 from autotrain_llm.run.engine.layouts import BatchLayout
-from autotrain_llm.run.engine.objective import Objective, Sums
+from autotrain_llm.run.engine.objective import ROUTER_LOSS, ROUTER_TERM, Objective, Sums
+from autotrain_llm.run.engine.router_loss import router_weight
 from autotrain_llm.run.engine.throughput import Throughput
 from autotrain_llm.run.failures import not_a_number
 
@@ -91,6 +93,8 @@ class Loop(Trainer):
         self._pending: list[Sums] = []
         self.eval_metrics: dict[str, float] = {}  # of the current evaluation, for its observers
         self.throughput = throughput
+        assert isinstance(self.model, nn.Module)
+        self.router_weight = router_weight(causal_model(self.model).config)
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
@@ -142,12 +146,25 @@ class Loop(Trainer):
         inputs = self._augmented(model, inputs)
         output = self.layout.forward(model, inputs, self.objective.compute)
         items = num_items_in_batch if num_items_in_batch is not None else self.objective.items(inputs)
-        loss = self.objective.loss(output, inputs) * self.args.world_size / items
-        metrics = self.objective.batch_metrics(output, inputs)
+        summed, metrics = self._objective_of(output, inputs)
+        loss = summed * self.args.world_size / items
         self._pending.append(metrics)
         if self.source is not None:
             self.source.on_batch_end(metrics)
         return (loss, output) if return_outputs else loss
+
+    def _objective_of(self, output: FlatOutput, inputs: dict[str, Any]) -> tuple[torch.Tensor, Sums]:
+        """The objective's sum over the batch with its metrics. The loss of a mixture's routers is a term of it, weighted by the batch's items."""
+        loss, metrics = self.objective.loss(output, inputs), self.objective.batch_metrics(output, inputs)
+        if not self.router_weight or output.router_loss is None:
+            return loss, metrics
+        count = torch.tensor(float(self.objective.items(inputs)), device=loss.device)
+        balance = output.router_loss.to(loss.device) * count
+        metrics = {**metrics, ROUTER_LOSS: (balance.detach(), count)}
+        return loss + self.router_weight * balance, {
+            **metrics,
+            ROUTER_TERM: (self.router_weight * balance.detach(), count),
+        }
 
     def _augmented(self, model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
         for augmenter in self.augmenters:
@@ -205,9 +222,10 @@ class Loop(Trainer):
             with torch.no_grad(), self.accelerator.autocast():
                 inputs = self._augmented(model, inputs)
                 output = self.layout.forward(model, inputs, self.objective.compute)
-            loss = self.objective.loss(output, inputs).detach()
+            summed, metrics_of_batch = self._objective_of(output, inputs)
+            loss = summed.detach()
             items = torch.tensor(float(self.objective.items(inputs)), device=loss.device)
-            sums.append({"loss": (loss, items), **self.objective.batch_metrics(output, inputs)})
+            sums.append({"loss": (loss, items), **metrics_of_batch})
         self.eval_metrics = eval_metrics = self._ratios(sums)
         for observer in self.observers:
             eval_metrics |= observer.measure(self)

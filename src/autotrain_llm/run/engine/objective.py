@@ -17,6 +17,8 @@ from autotrain_llm.run.engine.flat.model import LOSS, FlatOutput
 
 Batch = Mapping[str, Any]
 Sums = dict[str, tuple[torch.Tensor, torch.Tensor]]
+ROUTER_LOSS = "router_loss"  # of a mixture of experts, a mean over tokens
+ROUTER_TERM = "_router_term"  # the same as a term of the loss: weighted
 MAX_PERPLEXITY_LOSS = 700.0  # exp overflows beyond
 
 
@@ -67,7 +69,8 @@ def _token_metrics(output: FlatOutput, batch: Batch) -> Sums:
 def _perplexity(metrics: Mapping[str, float]) -> dict[str, float]:
     if "loss" not in metrics:
         return {}
-    return {"perplexity": math.exp(min(metrics["loss"], MAX_PERPLEXITY_LOSS))}
+    cross_entropy = metrics["loss"] - metrics.get(ROUTER_TERM, 0.0)
+    return {"perplexity": math.exp(min(cross_entropy, MAX_PERPLEXITY_LOSS))}
 
 
 def mean_of(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from autotrain_llm.run.engine.flat.model import HIDDEN, FlatOutput, causal_model, distill_output, head_weights
 from autotrain_llm.run.engine.flat.tiled_head import Head
+from autotrain_llm.run.engine.router_loss import router_loss
 
 PROBE_TOKENS = 4
 LOGIT_TOLERANCE = 1e-3  # of the largest logit: two kernels round differently in half precision
@@ -57,22 +58,28 @@ def _forward_like(causal: PreTrainedModel, own: Any) -> Any:
         if target_positions is None:
             return own(*args, **kwargs)
         named = {name: kwargs.pop(name) for name in ("target_labels", "compute", "distill_target")}
-        hidden = _hidden(self, own, target_positions, kwargs)
+        hidden, balance = _hidden(self, own, target_positions, kwargs)
         if named["compute"] == HIDDEN:
             return FlatOutput(hidden=hidden)
-        return distill_output(hidden, padded_head(self), named["target_labels"], named["distill_target"])
+        output = distill_output(hidden, padded_head(self), named["target_labels"], named["distill_target"])
+        output.router_loss = balance
+        return output
 
     return forward
 
 
-def _hidden(causal: PreTrainedModel, own: Any, positions: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-    """The input of the head at each target (targets, H), or the logits (targets, V) if the head is not a single product."""
-    if not vars(causal)["plain_head"]:
-        logits = own(**inputs).logits
-        return logits.reshape(-1, logits.shape[-1]).index_select(0, positions)
-    with _head_of_one_token(causal) as head_inputs:
-        own(**inputs)
-    return head_inputs[0].reshape(-1, head_inputs[0].shape[-1]).index_select(0, positions)
+def _hidden(
+    causal: PreTrainedModel, own: Any, positions: torch.Tensor, inputs: dict[str, Any]
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The input of the head at each target (targets, H), or the logits (targets, V) if the head is not a single product; and the routers' loss."""
+    if vars(causal)["plain_head"]:
+        with _head_of_one_token(causal) as head_inputs:
+            outputs = own(**inputs)
+        states = head_inputs[0]
+    else:
+        outputs = own(**inputs)
+        states = outputs.logits
+    return states.reshape(-1, states.shape[-1]).index_select(0, positions), router_loss(outputs)
 
 
 @contextmanager

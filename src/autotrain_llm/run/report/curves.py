@@ -42,6 +42,7 @@ class Panel(NamedTuple):
 
 QUALITY = (
     PanelSpec("Loss", "", ("loss",)),
+    PanelSpec("Balance of the experts", "router loss, weighted by its coefficient in the loss", ("router_loss",)),
     PanelSpec("Token accuracy", "share of tokens", ("token_accuracy",)),
     PanelSpec("Perplexity", "", ("perplexity",), log_axis=True),
     PanelSpec("Reward", "mean of the answers", ("reward",)),

@@ -21,12 +21,16 @@ from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.engine.batches import Batches, BatchOrder, RowGroups
 from autotrain_llm.run.engine.flat.batch import Row
+from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.layouts import IGNORED
 from autotrain_llm.run.engine.loading import Loaded
+from autotrain_llm.run.engine.objective import ROUTER_LOSS
+from autotrain_llm.run.engine.router_loss import router_weight
 from autotrain_llm.run.failures import not_a_number
 
 TRAIN, VALID = "train", "valid"
 RENAMED = {"mean_token_accuracy": "token_accuracy", "eval_mean_token_accuracy": "eval_token_accuracy"}
+RENAMED |= {"aux_loss": ROUTER_LOSS, "eval_aux_loss": f"eval_{ROUTER_LOSS}"}
 COUNTERS = ("num_tokens", "eval_num_tokens")
 
 
@@ -48,7 +52,9 @@ def sft(
 def constructor_arguments(
     loaded: Loaded, config: Any, indexed: IndexedBatches, rename_logs: RenameLogs, callbacks: Sequence[TrainerCallback]
 ) -> dict[str, Any]:
-    """Keyword arguments that the constructors of all TRL trainers share."""
+    """Keyword arguments that the constructors of all TRL trainers share. TRL balances routers unless it is told not to; here config.json decides."""
+    if hasattr(config, "router_aux_loss_coef"):
+        config.router_aux_loss_coef = router_weight(causal_model(loaded.model).config)
     return {
         "model": loaded.model,
         "args": config,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
@@ -44,7 +45,7 @@ def load_classifier_to_train(plan: Plan, inputs: RunInputs) -> Loaded:
     if plan.model.quantization:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if plan.adapter and not isinstance(model, PeftModel):
-        model = get_peft_model(model, _lora(plan.adapter, new_modules), autocast_adapter_dtype=True)
+        model = get_peft_model(model, _lora(plan.adapter, model, new_modules), autocast_adapter_dtype=True)
     for name, module in causal_model(model).named_children():
         if name in HEADS:
             module.float()
@@ -58,10 +59,10 @@ def _new(plan: Plan, tokenizer: PreTrainedTokenizerBase) -> LlamaForSequenceClas
     )
 
 
-def _lora(adapter: AdapterPlan, new_modules: Iterable[str]) -> LoraConfig:
+def _lora(adapter: AdapterPlan, model: Any, new_modules: Iterable[str]) -> LoraConfig:
     """The adapter's configuration. Newly initialised modules are fully trained and saved with the adapter, since no file has their weights."""
-    config = lora_config(adapter)
+    config = lora_config(adapter, model)
     config.task_type = "SEQ_CLS"
     config.modules_to_save = list(new_modules) or None
-    config.exclude_modules = list(new_modules) or None
+    config.exclude_modules = [*(config.exclude_modules or ()), *new_modules] or None
     return config

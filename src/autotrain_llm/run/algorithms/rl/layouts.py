@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from autotrain_llm.run.engine.flat.model import VALUE_HEAD, VALUES, FlatOutput, causal_model
 from autotrain_llm.run.engine.layouts import FORWARD_INPUTS, Flat, Padded
+from autotrain_llm.run.engine.router_loss import router_loss
 
 PADDED_FORWARD_INPUTS = ("input_ids", "attention_mask", "target_positions", "target_labels")
 
@@ -70,9 +71,10 @@ def _padded_forward(
     hook = backbone.register_forward_hook(lambda module, inputs, output: states.append(output[0]))
     try:
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
-        logits = type(causal).forward(causal, **inputs).logits
+        outputs = type(causal).forward(causal, **inputs)
     finally:
         hook.remove()
+    logits = outputs.logits
     target_logits = _at(logits, target_positions)
     target_logits = (target_logits if target_logits.dtype == torch.float64 else target_logits.float()) / temperature
     log_probs = torch.log_softmax(target_logits, dim=-1)
@@ -85,6 +87,7 @@ def _padded_forward(
         correct=target_logits.detach().argmax(-1) == target_labels,
         entropy=-(log_probs.exp() * log_probs).sum(-1),
         value=value,
+        router_loss=router_loss(outputs),
     )
 
 

@@ -57,7 +57,8 @@ class FlatOutput(ModelOutput):
 
     `loss` is the summed cross entropy of the K targets, in nats; `logprobs` (K,) their log-probabilities; `hidden` (K, H) the hidden states
     that predict them. `correct` (K,) says whether the target is the model's prediction; `entropy` (K,) is in nats. `scores` (answers,) are
-    a classifier's; `value` (K,) is the value head's estimate before each target; `divergence` (tokens,) is that from a teacher.
+    a classifier's; `value` (K,) is the value head's estimate before each target; `divergence` (tokens,) is that from a teacher; `router_loss`
+    the balancing loss of a mixture of experts, a mean over tokens.
     """
 
     loss: torch.Tensor | None = None
@@ -68,6 +69,7 @@ class FlatOutput(ModelOutput):
     scores: torch.Tensor | None = None
     value: torch.Tensor | None = None
     divergence: torch.Tensor | None = None
+    router_loss: torch.Tensor | None = None
 
 
 def prepare_model(model: torch.nn.Module, own_attention: str | None = None) -> torch.nn.Module:

@@ -227,7 +227,7 @@ def _differing(
     shown = "; ".join(words(name, before.get(name), now.get(name)) for name in names[:SHOWN])
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     message = f"{what} have changed since --plan {path} was saved: {shown}{more}"
-    fix = "save the plan again with --save-plan, or restore what it was made from"
+    fix = "save the plan again with --save-plan, or restore what has changed"
     yield PLAN_HAS_CHANGED.finding(message, fix, ("plan",), file=path)
 
 
@@ -237,11 +237,11 @@ def _of_a_file(name: str, before: str | None, now: str | None) -> str:
 
 
 def _difference(name: str, before: Any, now: Any) -> str:
-    return f"{name} {_short(before)} is now {_short(now)}".strip()
+    return f"{name} was {_short(before)} and is now {_short(now)}".strip()
 
 
 def _short(value: Any) -> str:
     if isinstance(value, dict) and set(value) == {"value", "source"}:
         value = value["value"]
-    text = "not there" if value is None else plain(value)
+    text = "not set" if value is None else plain(value)
     return text if len(text) <= 60 else text[:60] + "…"

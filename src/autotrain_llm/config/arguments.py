@@ -112,6 +112,7 @@ def _bad_value(param: Param, raw: Any, fault: BadValue, file: str | None) -> Fin
     return Finding(
         f"{param.flag} must be {fault}, got {_shown(param, raw)}"
         + (": is a shell variable not set?" if empty and file is None else ""),
+        fix=f"{param.flag} {param.placeholder}".strip(),
         changes=changes,
         parameters=(param.name,),
         file=file,

@@ -173,6 +173,6 @@ def _expand(value: Any, where: str, path: str, arguments: ParsedArguments) -> An
         return value
     match = re.fullmatch(r"\$\{(\w+)\}", value.strip())
     if match and match[1] not in os.environ:
-        message = f"{where} in {path} is taken from the environment variable {match[1]}, which is not set: the parameter is not set"
+        message = f"{path} takes {where} from the environment variable {match[1]}, which is not set: {where} counts as not given"
         arguments.findings.append(Finding(message, f"export {match[1]}=…", (), WARNING, file=path, code="P127"))
     return os.environ.get(match[1]) if match else value

@@ -61,7 +61,8 @@ def unknown(name: str, written: str, raw: Any, file: str | None = None, given: M
     is_certain = close is not None and same_spelling(name, close)
     changes, meant = (suggestion, EMPTY) if is_certain else (EMPTY, suggestion)
     message += f"; did you mean {flag_of(close)}?" if close else ""
-    return Finding(message, changes=changes, guess=meant, parameters=(name,), file=file, code="P104")
+    listing = None if close else "autotrain llm --help   lists the parameters"
+    return Finding(message, listing, changes=changes, guess=meant, parameters=(name,), file=file, code="P104")
 
 
 def _renamed(name: str, written: str, param: Param, raw: Any, file: str | None, given: Mapping[str, Any]) -> Finding:

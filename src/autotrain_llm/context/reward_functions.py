@@ -56,7 +56,7 @@ def _in_file(written: str, file: Path, name: str, parameter: str) -> FunctionLoc
     if not file.is_file():
         near = sorted(path.name for path in file.parent.glob("*.py")) if file.parent.is_dir() else []
         close = nearest(file.name, near, cutoff=0.5)
-        fix = f"{_flag(parameter)} {file.with_name(close)}:{name}" if close else None
+        fix = f"{_flag(parameter)} {file.with_name(close) if close else '<an existing file>.py'}:{name}"
         raise _refused(parameter, f"there is no file {file}", fix)
     _check_name(file, name, written, parameter)
     return FunctionLocation(written, name, file=file.absolute())

@@ -106,7 +106,7 @@ def keeps_rows_apart(config: Mapping[str, Any]) -> tuple[bool, str]:
     if kind not in ALLOWED:
         return (
             False,
-            f"{kind} is not among the architectures whose attention was shown to keep rows apart in one stream",
+            f"for the architecture {kind} it is not verified that attention keeps packed rows apart",
         )
     for name, what in UNDOING.items():
         if config.get(name):

@@ -1,4 +1,4 @@
-"""What is found while a model is looked for."""
+"""Findings of the search for a model: by folder, run, checkpoint or Hub id."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_SUCH_MODEL = declare_finding(
 )
 FILE_INSTEAD_OF_FOLDER = declare_finding(
     "M103",
-    """A file was given where a model's folder is needed.
+    """`--model` names a file, and a model is a folder.
 
     Why: a model is a folder with config.json, weights and tokenizer.
     Fix: the folder of the file.
@@ -53,7 +53,7 @@ NO_SUCH_CHECKPOINT = declare_finding(
     """The run has no such checkpoint or step, or no complete one.
 
     Why: a checkpoint that was not saved completely can't be loaded.
-    Fix: the checkpoint that is shown.
+    Fix: use the checkpoint that the finding shows.
     """,
     example=Example(
         SFT.replace("MODEL", "runs/mine@step-40") + "rows.jsonl",
@@ -63,9 +63,9 @@ NO_SUCH_CHECKPOINT = declare_finding(
 )
 NO_BASE_MODEL = declare_finding(
     "M107",
-    """The base model of an adapter can't be found: `base_model_name_or_path` in its adapter_config.json.
+    """The base model of an adapter, `base_model_name_or_path` in its adapter_config.json, can't be found.
 
-    Why: an adapter is a change of its base model's weights.
+    Why: an adapter has only changes to its base model's weights, and can't be used without it.
     Fix: write the base model's folder or Hub id into adapter_config.json.
     """,
     example=of_adapter(WITH_ADAPTER.replace('"MODEL"', '"./nowhere"')),

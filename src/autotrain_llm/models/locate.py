@@ -298,12 +298,13 @@ def select_from_run(run_name: str, choice: str, request: Request) -> Path:
 def _at_step(run: Path, step: int, checkpoints: dict[int, Path], request: Request) -> Path:
     if step in checkpoints:
         return checkpoints[step]
-    steps = ", ".join(str(step) for step in checkpoints) or "none"
-    message = (
-        f"{request.flag} {run}@step-{step}: the run has no complete checkpoint of step {step} (there are: {steps})"
-    )
+    steps = ", ".join(str(step) for step in checkpoints)
+    has = f" (it has those of steps {steps})" if steps else ", nor any other"
+    message = f"{request.flag} {run}@step-{step}: the run has no complete checkpoint of step {step}{has}"
     near = f"{run}@step-{min(checkpoints, key=lambda other: abs(other - step))}" if checkpoints else None
-    raise request.refuse(NO_SUCH_CHECKPOINT, message, instead=near, is_certain=False)
+    near = near or (str(run) if holds_model(run) else None)
+    otherwise = f"{request.flag} <another run>@step-{step}"
+    raise request.refuse(NO_SUCH_CHECKPOINT, message, otherwise, instead=near, is_certain=False)
 
 
 def _best_checkpoint(run: Path) -> Path | None:

@@ -53,7 +53,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
         raise Damaged("holds no tensors")
     end = max((tensor.end for tensor in tensors.values()), default=8 + length)
     if size < end:
-        raise Damaged(f"is truncated: it has {size} bytes, and its header tells of {end}")
+        raise Damaged(f"is truncated: it has {size} bytes, and needs {end} for the tensors in its header")
     return tensors
 
 

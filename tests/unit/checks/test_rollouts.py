@@ -209,11 +209,11 @@ def test_texts_that_a_reward_model_reads_without_their_start_are_counted(tmp_pat
     assert 64 < tokens < 160
     finding = only(checked(data, light_llama, rl_reward_model_path=str(small), rl_max_new_tokens=32), "M178")
     assert "has a context of 64 tokens" in finding.message and "2 of 8 prompts" in finding.message
-    assert "rows 4, 6" in finding.message and "2 of them even alone" in finding.message
+    assert "rows 4, 6" in finding.message and "2 are too long even without a completion" in finding.message
     assert (finding.severity, finding.row, finding.file) == ("warning", 4, str(data)) and not finding.changes
     large = scorer_that_reads(160, tmp_path / "large")
     long = only(checked(data, light_llama, rl_reward_model_path=str(large), rl_max_new_tokens=150), "M178")
-    assert "0 of them even alone" in long.message and long.changes == {"rl_max_new_tokens": 160 - tokens}
+    assert "even without" not in long.message and long.changes == {"rl_max_new_tokens": 160 - tokens}
     assert checked(data, light_llama, rl_reward_model_path=str(large), rl_max_new_tokens=160 - tokens).findings == ()
 
 
@@ -223,10 +223,10 @@ def test_texts_that_a_reward_model_reads_without_their_start_are_counted(tmp_pat
 @pytest.mark.parametrize(
     ("weights", "said"),
     [
-        ("1,2", "has 2 weights, and there are 1 rewards"),
+        ("1,2", "has 2 weights for 1 reward:"),
         ("much", "must be numbers"),
         ("nan", "must be numbers"),
-        ("0", "with only zeros there is no reward"),
+        ("0", "all weights are zero, so every reward is zero"),
     ],
 )
 def test_weights_are_as_many_numbers_as_rewards(weights, said, tmp_path, prompts, light_llama):

@@ -81,7 +81,7 @@ def test_another_version_of_a_package_is_named(kept):
     document["versions"]["torch"] = "1.0"
     kept.write_text(json.dumps(document))
     (finding,) = check(plan=str(kept))
-    assert finding.code == "P117" and "torch 1.0 is now" in finding.message
+    assert finding.code == "P117" and "torch was 1.0 and is now" in finding.message
 
 
 def test_a_machine_on_which_something_else_follows_is_named(kept):
@@ -90,7 +90,7 @@ def test_a_machine_on_which_something_else_follows_is_named(kept):
     document["plan"]["precision"]["name"] = "fp16"
     kept.write_text(json.dumps(document))
     (finding,) = check(plan=str(kept))
-    assert finding.code == "P117" and f"name fp16 is now {here}" in finding.message
+    assert finding.code == "P117" and f"name was fp16 and is now {here}" in finding.message
 
 
 @pytest.mark.parametrize(

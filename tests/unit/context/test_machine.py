@@ -230,7 +230,7 @@ def test_facts_are_looked_up_once(tmp_path, monkeypatch):
     ("environment", "words"),
     [
         ({"WORLD_SIZE": "two", "RANK": "0"}, "WORLD_SIZE is 'two'"),
-        ({"RANK": "3"}, "WORLD_SIZE not set"),
+        ({"RANK": "3"}, "WORLD_SIZE is not set"),
         ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK is 2"),
         ({"RANK": "1", "WORLD_SIZE": "2"}, None),
         ({}, None),

@@ -51,7 +51,7 @@ def test_rows_that_are_nearly_earlier_ones_are_counted(tmp_path: Path) -> None:
     rows = questions(40)
     copies = [{**row, "completion": row["completion"] + " so"} for row in rows[:20]]
     message = looked(tmp_path, rows + copies)["D161"]
-    assert "row 41" in message and "row 1;" in message and "20 of 60" in message
+    assert "row 41" in message and "row 1 (" in message and "20 of 60" in message
 
 
 def test_a_few_near_duplicates_or_exact_ones_are_no_near_duplicates(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_prompt_that_one_answer_repeats(tmp_path):
     prompt = "Name me a colour, please."
     rows = [{"prompt": prompt, "chosen": f"{prompt} Blue.", "rejected": "No."}]
     (finding,) = findings(tmp_path / "rows.jsonl", rows, "preferences")
-    assert (finding.code, "repeated in chosen and not in rejected" in finding.message) == ("D120", True)
+    assert (finding.code, "chosen starts with the prompt and rejected does not" in finding.message) == ("D120", True)
     greeting = [{"prompt": "Hi", "chosen": "Hi there", "rejected": "What?"}]
     assert codes(tmp_path / "rows.jsonl", greeting, "preferences") == []
 

@@ -505,4 +505,4 @@ def test_tokens_that_moved_are_told_from_new_ones(folders):
     vocabulary["A"], vocabulary["B"] = vocabulary["B"], vocabulary["A"]
     moved.backend = Backend.from_str(json.dumps(document))
     share, first = own.moved_tokens(moved)
-    assert share == 2 / own.size and first == f"'A' is {vocabulary['B']} here and {vocabulary['A']} there"
+    assert share == 2 / own.size and first == f"'A' has the id {vocabulary['A']} instead of {vocabulary['B']}"

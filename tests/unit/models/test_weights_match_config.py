@@ -81,7 +81,10 @@ def test_an_adapter_fits_the_model_that_it_names(tmp_path):
     base = write_model(tmp_path / "base")
     name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
     assert codes(write_adapter(tmp_path / "fits", base, {name: (2, 8)})) == []
-    assert "hidden size of 8 there and 16" in only(write_adapter(tmp_path / "other", base, {name: (2, 16)})).message
+    assert (
+        "hidden size of 16 in the adapter and of 8 in the base"
+        in only(write_adapter(tmp_path / "other", base, {name: (2, 16)})).message
+    )
     prompt = write_adapter(tmp_path / "prompt", base, {"prompt_embeddings": (4, 8)}, peft_type="PROMPT_TUNING")
     assert only(prompt).code == "M130"
 

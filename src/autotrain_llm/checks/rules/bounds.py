@@ -74,11 +74,11 @@ def a_value_should_be_of_a_usual_size(config: Config, trainer: Trainer) -> Itera
             continue
         low, high = _usual_range(param)
         if value > high or 0 < value < low:
-            usual = describe(param.search) if param.search else f"up to {plain(high)}"
+            usual = describe(param.search).removesuffix(", log") if param.search else f"up to {plain(high)}"
             yield Finding(
                 f"{param.flag} {plain(value)} is far {'above' if value > high else 'below'} what is usual ({usual})",
                 changes={name: param.default},
-                otherwise="or any value of that range" if param.search else "",
+                otherwise="or another value in that range" if param.search else "",
                 parameters=(name,),
             )
 
@@ -137,10 +137,10 @@ def _config_file(config: Config, name: str) -> str | None:
     blocks="trainer",
 )
 def a_choice_must_be_one_of_the_choices(config: Config) -> Iterator[Finding]:
-    """A value is none of the parameter's choices.
+    """A value is not one of the parameter's choices.
 
-    Why: a misspelt choice must not fall back to something else.
-    Fix: the nearest choice, if one is near.
+    Why: a misspelt choice must not silently become another one.
+    Fix: one of the choices that the finding lists.
     """
     for param in PARAMS.values():
         value = config.value_of(param.name)
@@ -170,9 +170,9 @@ def a_choice_must_be_one_of_the_choices(config: Config) -> Iterator[Finding]:
     blocks="output",
 )
 def a_path_must_be_possible(config: Config) -> Iterator[Finding]:
-    """A path that no file can have.
+    """A path can't exist: `~name` names a user that this machine doesn't have, or a name is too long for a file system.
 
-    Why: `~name` is the home folder of a user, who must exist; and a name can be too long for any file system.
+    Why: a file or folder with this path can be neither read nor created.
     Fix: the whole path, from `/` or from this folder.
     """
     for param in PARAMS.values():
@@ -182,6 +182,7 @@ def a_path_must_be_possible(config: Config) -> Iterator[Finding]:
             if fault:
                 yield Finding(
                     f"{param.flag} {path[:60]}{'…' if len(path) > 60 else ''} {fault}",
+                    fix=f"{param.flag} <the whole path, from / or from this folder>",
                     parameters=(param.name,),
                     file=_config_file(config, param.name),
                 )
@@ -197,7 +198,7 @@ def _fault_of_path(path: str) -> str | None:
     try:
         Path(path).expanduser()
     except RuntimeError:
-        return "starts with the name of a user who has no home folder here"
+        return "starts with ~ and the name of a user who has no home folder on this machine"
     return None
 
 

@@ -41,8 +41,8 @@ RENAMED = declare_finding(
     "P102",
     """A flag or key has another name here.
 
-    Why: it is the name that another tool uses.
-    Fix: the name that is shown.
+    Why: the name is another tool's, such as TRL's or axolotl's.
+    Fix: use the name that the finding shows.
     """,
     blocks="trainer",
     mistyped=True,
@@ -53,7 +53,7 @@ DISTILLATION_IS_NO_TRAINER = declare_finding(
     "P103",
     """`--trainer distillation` was removed.
 
-    Why: distillation is combined with a trainer.
+    Why: distillation is not a trainer of its own: it is added to one.
     Fix: `--trainer sft --use-distillation --teacher-model <name or path>`.
     """,
     blocks="trainer",
@@ -74,8 +74,8 @@ COMMAND_IN_A_FILE = declare_finding(
     "P105",
     """A config file contains a flag that controls a single command, such as `dry_run`.
 
-    Why: a config file describes a training, whatever is done with it.
-    Fix: give it on the command line.
+    Why: a config file describes a training run; whether to start it, only check it or save its plan is up to each command.
+    Fix: give the flag on the command line.
     """,
     example=of_config("dry_run: true\n", "trainer: sft\n"),
 )
@@ -83,17 +83,17 @@ UNREADABLE_CONFIG = declare_finding(
     "P106",
     """The config file can't be read: it is missing, is not UTF-8 text, or is neither YAML nor JSON with parameters as keys.
 
-    Why: it may contain everything that seems to be missing.
-    Fix: what the finding says of the file.
+    Why: without it the required parameters seem to be missing, so nothing else is checked.
+    Fix: correct the file where the finding says.
     """,
     blocks="config",
     example=of_config("lr: [1e-4\n", "lr: 1e-4\n"),
 )
 FOREIGN_FLAG = declare_finding(
     "P110",
-    """A flag of another tool is accepted and has no effect.
+    """A flag of another tool is accepted, but has no effect.
 
-    Why: commands are copied from other tools' guides.
+    Why: commands that were written for other tools keep working.
     Fix: remove it.
     """,
     WARNING,
@@ -101,10 +101,10 @@ FOREIGN_FLAG = declare_finding(
 )
 RENAMED_CHOICE = declare_finding(
     "P111",
-    """A value that older commands use has another name today, which is used.
+    """A value was renamed; the new name is used.
 
     Why: older commands keep working.
-    Fix: today's name.
+    Fix: use the new name.
     """,
     WARNING,
     example=of_flags("--optimizer adamw_hf", "--optimizer adamw_torch"),
@@ -138,10 +138,10 @@ CONTRADICTS_THE_PLAN = declare_finding(
 )
 PLAN_HAS_CHANGED = declare_finding(
     "P117",
-    """What a saved plan was made from has changed since: data, model files, packages, or what follows from the machine.
+    """Something that a saved plan depends on has changed since it was saved: data, model files, packages, or the machine.
 
-    Why: training would not be what was planned. The finding names what differs.
-    Fix: save the plan again, or restore what it was made from.
+    Why: the run would differ from its plan. The finding names what differs.
+    Fix: save the plan again, or restore what has changed.
     """,
     example=Example(
         "llm --plan plan.json", "llm --plan plan.json", before=SAVED, wrong='echo \'{"text": "Three."}\' >> rows.jsonl'
@@ -158,20 +158,20 @@ NO_CONFIGS = declare_finding(
 )
 NO_VALUE = declare_finding(
     "P120",
-    """A flag has no value where it needs one, or has one that it does not take.
+    """A flag lacks its value, or has a value although it takes none.
 
-    Why: the next word would be taken for it.
-    Fix: give the value that is shown.
+    Why: a flag without its value would take the next word on the command line instead.
+    Fix: write the flag as the finding shows.
     """,
     mistyped=True,
     example=of_flags("--seed", "--seed 7"),
 )
 STRAY_WORDS = declare_finding(
     "P121",
-    """Words on the command line that belong to no flag.
+    """A word on the command line belongs to no flag.
 
-    Why: a value with spaces needs quotes.
-    Fix: put it in quotes, or remove it.
+    Why: it is often the rest of a value with spaces that is not in quotes.
+    Fix: put the value in quotes, or remove the word.
     """,
     example=of_flags("stray", "--seed 7"),
 )
@@ -179,16 +179,16 @@ NO_SUCH_COMMAND = declare_finding(
     "P122",
     """There is no such command, flag of a command, or shell.
 
-    Why: nothing can be run.
-    Fix: the name that is shown.
+    Why: without a known command nothing can be run.
+    Fix: use the name that the finding shows.
     """,
     example=Example("tain", "--version"),
 )
 NO_TERMINAL = declare_finding(
     "P123",
-    """`--interactive` asks questions, and there is no terminal to ask them on.
+    """`--interactive` asks questions, and the command does not run in a terminal.
 
-    Why: nobody could answer.
+    Why: nobody could answer them.
     Fix: give the flags, or run it in a terminal.
     """,
     example=of_flags("--interactive"),
@@ -223,20 +223,20 @@ GIVEN_TWICE = declare_finding(
 )
 UNSET_VARIABLE = declare_finding(
     "P127",
-    """A value in a config file comes from an environment variable, `${NAME}`, that is not set.
+    """A config file takes a value from an environment variable, `${NAME}`, that is not set.
 
-    Why: the parameter counts as not given.
-    Fix: set the variable, or write the value.
+    Why: the parameter counts as not given, so its default is used.
+    Fix: set the variable, or write the value into the file.
     """,
     WARNING,
     example=of_config("seed: ${NO_SUCH_SEED}\n", "seed: 7\n"),
 )
 WRONG_KIND = declare_finding(
     "P302",
-    """A value is not of its parameter's type: a number, a switch, a list or JSON.
+    """A value does not have its parameter's type: a number, a switch, a list or JSON.
 
-    Why: it can't be converted.
-    Fix: a value of that type.
+    Why: it can't be converted to that type.
+    Fix: give a value of that type.
     """,
     mistyped=True,
     example=of_flags("--seed seven", "--seed 7"),
@@ -246,11 +246,11 @@ WRONG_KIND = declare_finding(
 
 FAILING_REWARD_FUNCTION = declare_finding(
     "P731",
-    """A reward function fails when it is called with two completions of the first row, one of them empty.
+    """A reward function fails in a trial call, with two completions for the first row, one of them empty.
 
-    Why: it raises, needs a column that the rows don't have, or does not return a number for each. It is called with keyword arguments: `prompts`
-    (texts, or lists of turns, as in the rows), `completions` (texts), and each other column of the rows; a function without `**` gets those that
-    it names.
+    Why: it raises an exception, needs a column that the rows don't have, or does not return one number per completion. It is called with keyword
+    arguments: `prompts` (texts, or lists of turns, as in the rows), `completions` (texts), and each other column of the rows; a function without
+    `**` gets only those that it names.
     Fix: correct the function.
     """,
     example=Example(
@@ -266,14 +266,14 @@ RUN_FAILED = declare_finding(
     "R101",
     """The run started and failed.
 
-    Why: what the message says. Every complete checkpoint is kept.
-    Fix: what the finding suggests; then `--resume` continues from the last complete checkpoint.
+    Why: the message gives the reason. Every complete checkpoint is kept.
+    Fix: change what the finding suggests; then `--resume` continues from the last complete checkpoint.
     """,
     example=Example(f"{TINY} --max-steps 3 --lr 1e38", f"{TINY} --max-steps 3", runs=True),
 )
 UNEXPECTED = declare_finding(
     "R102",
-    """An unexpected error: a fault of this program.
+    """An unexpected error: a bug in this program.
 
     Why: `--verbose` shows where it happened.
     Fix: report it, with the command and what `--verbose` shows.

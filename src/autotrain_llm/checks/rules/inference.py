@@ -109,8 +109,9 @@ UNUSABLE_PROMPTS = declare_finding(
     "P330",
     """`--prompts` is a file that does not exist or has no prompt, or a prompt can't be answered.
 
-    Why: the chat template refuses the prompt, or the prompt leaves no room for an answer in the model's context.
-    Fix: what the finding says of the prompt.
+    Why: without a prompt there is nothing to answer. A prompt can't be answered if the chat template refuses it, or if it leaves no room for an
+    answer in the model's context.
+    Fix: correct the prompt that the finding names.
     """,
     example=Example(
         "llm --inference --model MODEL --prompts nowhere.txt --max-new-tokens 2",

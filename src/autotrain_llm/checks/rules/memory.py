@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def a_run_must_fit_into_memory(plan: Plan) -> Iterator[Finding]:
     """The run needs more memory than the device has: this machine's, or that of `--target-memory`.
 
-    Why: it would fail in the middle of a step, after everything was loaded. The estimate was measured to be within a fifth of what runs need
-    (`benchmarks/memory.py`), so it is an error only if the run would not fit with a fifth less, and otherwise a warning.
-    Fix: the flags that are shown, the smallest change with which the estimate fits; those that don't affect what is learned come first.
+    Why: the run would fail in the middle of a step, after everything was loaded. In measurements the estimate was at most a fifth too high or too
+    low (`benchmarks/memory.py`). So this is an error if even four fifths of the estimate don't fit, and otherwise a warning.
+    Fix: the flags that the finding shows, which are the smallest change that fits; flags that don't change what is learned are tried first.
     """
     from autotrain_llm.declare.text import show_bytes
     from autotrain_llm.planning.memory_budget import MARGIN
@@ -41,7 +41,7 @@ def a_run_must_fit_into_memory(plan: Plan) -> Iterator[Finding]:
     yield Finding(
         f"the run needs about {show_bytes(needed)}, and {whose} has {show_bytes(available)}"
         + ("" if surely else ": it may not fit")
-        + f" ({memory.moment}; {largest[0]}: {show_bytes(largest[1])})",
+        + f" (most {memory.moment}; the largest part is {largest[0]}: {show_bytes(largest[1])})",
         fix=None if changes else "a smaller model, or a device with more memory",
         changes=changes or EMPTY,
         otherwise=f"which needs about {show_bytes(memory.bytes_after_change)}" if memory.bytes_after_change else "",
@@ -54,8 +54,8 @@ def a_run_must_fit_into_memory(plan: Plan) -> Iterator[Finding]:
 def a_run_must_fit_onto_the_disk(plan: Plan) -> Iterator[Finding]:
     """The disk of the output folder has less space than the run's checkpoints and its finished model need.
 
-    Why: a full disk ends a run while it saves, hours after its start. An error where there is no space for a single checkpoint; a warning where
-    there is none for the checkpoints that are kept, the one that is being written and the finished model together.
+    Why: a full disk ends a run while it saves, hours after its start. It is an error if not even one checkpoint fits, and a warning if not all
+    of them fit together: the checkpoints that are kept, the one that is being written and the finished model.
     Fix: fewer checkpoints, none at all, or a folder on another disk.
     """
     from autotrain_llm.declare.text import show_bytes

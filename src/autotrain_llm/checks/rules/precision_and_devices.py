@@ -84,11 +84,11 @@ def flash_attention_needs_its_package_and_a_gpu(precision: Precision, machine: M
     package = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}[kernel]
     reasons = []
     if not machine.has_cuda:
-        reasons.append("a CUDA GPU, and this machine has none")
+        reasons.append("a CUDA GPU (this machine has none)")
     elif any(gpu.capability < FIRST_FLASH_GPU for gpu in machine.gpus):
         reasons.append(f"a newer GPU than {machine.gpus[0].name}")
     if not machine.has_package(package):
-        reasons.append(f"the package {package.replace('_', '-')}, which is not installed")
+        reasons.append(f"the package {package.replace('_', '-')} (not installed)")
     if reasons:
         flag = "--use-flash-attention-2" if kernel.endswith("2") else f"--attn-implementation {kernel}"
         yield Finding(
@@ -150,8 +150,8 @@ def several_processes_need_one_output_folder(config: Config, machine: Machine) -
 def rank_and_world_size_must_be_those_of_a_launcher(machine: Machine) -> Iterator[Finding]:
     """`WORLD_SIZE` or `RANK` in the environment is not a number, or they contradict each other.
 
-    Why: torchrun sets both for each process that it starts. Values left over from something else make a process wait for others that don't
-    exist, or print nothing because it takes itself for one of many.
+    Why: torchrun sets both for each process that it starts. With values left over from something else, a process waits for others that don't
+    exist, or prints nothing because only rank 0 prints.
     Fix: unset them, or start with torchrun.
     """
     values = {name: machine.environment.get(name, "") for name in ("WORLD_SIZE", "RANK")}
@@ -160,7 +160,9 @@ def rank_and_world_size_must_be_those_of_a_launcher(machine: Machine) -> Iterato
     if wrong:
         what = f"the environment variable {wrong[0]} is {values[wrong[0]]!r}, and must be a number, as torchrun sets it"
     elif rank >= machine.processes:
-        what = f"the environment variable RANK is {rank}, which does not exist with WORLD_SIZE {values['WORLD_SIZE'] or 'not set'}"
+        size = values["WORLD_SIZE"]
+        limit = f"WORLD_SIZE is {size}: ranks go from 0 to {int(size) - 1}" if size else "WORLD_SIZE is not set"
+        what = f"the environment variable RANK is {rank}, but {limit}"
     else:
         return
     yield Finding(what, fix="unset RANK WORLD_SIZE LOCAL_RANK, or start with torchrun", parameters=())

@@ -9,6 +9,7 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.example import PPO, PROMPTS, of_flags, of_scorer
 from autotrain_llm.declare.finding import WARNING, Finding, Refused
 from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.text import plural
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.params.rollouts import RewardSources
 
@@ -51,7 +52,8 @@ def a_reward_function_must_exist(sources: RewardSources, trainer: Trainer) -> It
 def every_reward_has_a_weight(sources: RewardSources, trainer: Trainer) -> Iterator[Finding]:
     """`--rl-reward-weights` has more or fewer weights than there are rewards, weights that are not numbers, or only zeros.
 
-    Why: there is one for each model in `--rl-reward-model-path`, then one for each function in `--rl-reward-fn`, in that order.
+    Why: each reward is multiplied by its weight before they are added. The weights are given in the order of the models in
+    `--rl-reward-model-path`, then of the functions in `--rl-reward-fn`.
     Fix: one number for each reward, or none, which gives each a weight of 1.
     """
     models, functions, given = sources.rl_reward_model_path, sources.rl_reward_fn, sources.rl_reward_weights
@@ -71,10 +73,10 @@ def every_reward_has_a_weight(sources: RewardSources, trainer: Trainer) -> Itera
     if wrong:
         message, weights = f"--rl-reward-weights must be numbers, got {wrong[0]!r}", ones
     elif len(given) != len(rewards):
-        message = f"--rl-reward-weights {','.join(given)} has {len(given)} weights, and there are {len(rewards)} rewards: {', '.join(rewards)}"
+        message = f"--rl-reward-weights {','.join(given)} has {plural(len(given), 'weight')} for {plural(len(rewards), 'reward')}: {', '.join(rewards)}"
         weights = [*given, *ones][: len(rewards)]
     elif not any(float(weight) for weight in given):
-        message, weights = f"--rl-reward-weights {','.join(given)}: with only zeros there is no reward", ones
+        message, weights = f"--rl-reward-weights {','.join(given)}: all weights are zero, so every reward is zero", ones
     else:
         return
     yield Finding(message, changes={"rl_reward_weights": ",".join(weights)}, parameters=("rl_reward_weights",))
@@ -97,7 +99,7 @@ def conversations_should_be_scored_by_a_model_with_a_chat_template(
 ) -> Iterator[Finding]:
     """Prompts are conversations, and the reward model's tokenizer has no chat template.
 
-    Why: the turns are joined to one text, a line for each, and scored as that; the reward model was trained on something else.
+    Why: the turns are joined to one text, one line per turn, and scored in that form, which the reward model was not trained on.
     Fix: a reward model that was trained on conversations.
     """
     from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
@@ -124,8 +126,9 @@ def scored_texts_should_fit_into_the_reward_model(
 ) -> Iterator[Finding]:
     """A prompt and its completion are longer than the reward model's context.
 
-    Why: a text that is too long is scored without its start, that is without the prompt or a part of it. Prompts are counted with the reward
-    model's tokenizer, completions as `--rl-max-new-tokens`; the metric `completions/truncated_for_reward` is the share that really was truncated.
+    Why: a text that is too long is scored without its start, so the reward model doesn't see the prompt, or only part of it. The length of a
+    prompt is measured with the reward model's tokenizer, that of a completion is taken as `--rl-max-new-tokens`. In the run, the metric
+    `completions/truncated_for_reward` is the share of texts that were truncated.
     Fix: shorter completions, shorter prompts, or a reward model with a longer context.
     """
     from autotrain_llm.planning.rollouts import reward_models
@@ -144,11 +147,12 @@ def scored_texts_should_fit_into_the_reward_model(
             if not long:
                 continue
             alone = sum(lengths[index] > context_length for index in long)
+            by_themselves = f"; {alone} are too long even without a completion" if alone else ""
             shown = ", ".join(str(rows[index].row) for index in long[:SHOWN]) + (", …" if len(long) > SHOWN else "")
             room = context_length - max(lengths[index] for index in long)
             yield Finding(
                 f"--rl-reward-model-path {name} has a context of {context_length} tokens: with a completion of --rl-max-new-tokens {answer}, "
-                f"{len(long)} of {len(rows)} prompts are too long (rows {shown}), {alone} of them even alone, and are scored without their start",
+                f"{len(long)} of {len(rows)} prompts are too long and are scored without their start (rows {shown}{by_themselves})",
                 changes={"rl_max_new_tokens": room} if room >= LEAST_ANSWER else {},
                 fix=None if room >= LEAST_ANSWER else "shorter prompts, or a reward model with a longer context",
                 otherwise="or a reward model with a longer context",

@@ -290,11 +290,12 @@ def early_stopping_needs_a_divergence_that_is_reached(config: Config, trainer: T
     refuses="--trainer spo --spo-rho-min 0.97",
     accepts="--trainer spo --spo-rho-min 0.9",
 )
-def bounds_of_forgetting_are_in_order(config: Config, trainer: Trainer) -> Iterator[Finding]:
+def the_least_discount_is_below_the_largest(config: Config, trainer: Trainer) -> Iterator[Finding]:
     """`--spo-rho-min` above `--spo-rho-max`.
 
-    Why: of a prompt's earlier rewards a share between the two is kept, and no share is.
-    Fix: the same value for both.
+    Why: the earlier rewards of a prompt are discounted by rho, which is the smaller the more the policy has changed and is clipped to the range
+    between these two values. Here the range is empty.
+    Fix: a minimum that is not above the maximum.
     """
     if not trainer.reads("spo_rho_min"):
         return

@@ -144,7 +144,7 @@ def a_sweep_goes_the_way_that_is_better(config: Config) -> Iterator[Finding]:
     if better and direction in ("minimize", "maximize") and direction != better:
         yield Finding(
             f"--sweep-direction {direction} contradicts --sweep-metric {metric}, of which "
-            f"{'less' if better == 'minimize' else 'more'} is better",
+            f"{'lower' if better == 'minimize' else 'higher'} is better",
             changes={"sweep_direction": better},
             parameters=("sweep_direction", "sweep_metric"),
         )

@@ -32,7 +32,7 @@ OVERLAPPING_SHARE = 0.01
 JUDGED = ("preference", "prompt/completion/label")
 # What a wrong reading leaves behind, and the share of rows from which on it is no quotation.
 DAMAGED = {
-    "a letter that could not be read when the text was made": re.compile("\ufffd"),
+    "a replacement character, in place of one that was lost when the text was made": re.compile("\ufffd"),
     "a null character": re.compile("\0"),
     "UTF-8 that was read as another encoding": re.compile(
         "\u00c3[\u0080-\u00bf\u0178\u0152\u0153]|\u00e2\u20ac[\u0080-\u2122]|\u00c2[\u00a0-\u00bf]"

@@ -31,8 +31,9 @@ def a_named_column_is_not_in_the_data(
     """A column that a flag names is not in the data.
 
     Why: names are compared exactly, spaces and case included.
-    Fix: one of the columns that are there. `absent` are the names, by the field of the request that gives them.
+    Fix: name one of the columns that the finding lists.
     """
+    # `absent` has the names that were given, by the field of the request that gives them.
     named = " and ".join(f"{shown(name)} ({COLUMN_FLAGS[field]})" for field, name in absent.items())
     of_flag, fix = "", None
     certain, guess = (changes, EMPTY) if is_certain else (EMPTY, changes)
@@ -81,10 +82,10 @@ def no_format_fits_the_columns(
 def rows_are_token_ids(file: str, column: str) -> Iterator[Finding]:
     """The rows are token ids.
 
-    Why: it can't be known whose tokenizer made them, so they are not trained on.
-    Fix: decode them with that tokenizer, and name the column of the text.
+    Why: the file doesn't say which tokenizer made them; with another tokenizer the same ids stand for other text.
+    Fix: decode them with the tokenizer that made them, and name the column of the text.
     """
-    message = f"{file} holds token ids ({column}) and no text; it can't be known whose tokenizer made them"
+    message = f"{file} holds token ids ({column}) and no text, and doesn't say which tokenizer made them"
     fix = "decode them with the tokenizer that made them, and name the column: --text-column text"
     yield Finding(message, fix, ("text_column",), file=file)
 
@@ -100,18 +101,18 @@ def rows_are_token_ids(file: str, column: str) -> Iterator[Finding]:
 def an_unused_column_changes_its_type(column: str, here: str, before: str) -> Iterator[Finding]:
     """A column that is not used holds values of different types.
 
-    Why: it does no harm here, but other tools refuse such a file.
-    Fix: make it one type, or remove it.
+    Why: it does no harm here, but other tools, such as `datasets`, refuse such a file.
+    Fix: give the column one type, or remove it.
     """
-    what = f"column {shown(column)} is {here} here and {before} before; it is not used"
+    what = f"column {shown(column)} holds {here}, and in earlier rows {before}; the column is not used"
     yield Finding(what, f"make {shown(column)} one type or remove it", DATA)
 
 
 @rule("D113", WARNING, example=of_rows('{"text": null}\n' + TWO))
 def a_cell_is_null(column: str, case: str = "null", there: Sequence[str] = ()) -> Iterator[Finding]:
-    """A cell that has to hold something is null or missing. The row is left out.
+    """A cell that the trainer needs is null or missing. The row is left out.
 
-    Why: there is nothing to train on in it. Rows of different shapes in one file look like this, too.
+    Why: the row has nothing to train on. Two kinds of rows in one file, with different columns, are reported like this too.
     Fix: fill the cell, or delete the row.
     """
     fix = "fill it or delete the row"
@@ -128,9 +129,10 @@ def a_cell_is_null(column: str, case: str = "null", there: Sequence[str] = ()) -
 
 @rule("D114", WARNING, example=of_rows('{"text": ""}\n' + TWO))
 def a_cell_is_empty(column: str, value: str = "", case: str = "") -> Iterator[Finding]:
-    """A cell that has to hold text is empty. The row is left out.
+    """A cell that the trainer needs is empty. The row is left out.
 
-    Why: there is nothing to train on in it. Spaces, characters without width and `nan`, as pandas writes an empty cell, count as empty.
+    Why: the row has nothing to train on. A cell also counts as empty if it has only spaces or zero-width characters, or `nan`, which is how
+    pandas writes an empty cell.
     Fix: fill the cell, or delete the row.
     """
     what, fix = f"{shown(column)} is empty", "fill it or delete the row"
@@ -223,12 +225,13 @@ def chosen_and_rejected_are_swapped(file: str, chosen: str, rejected: str) -> It
 
 @rule("D130", WARNING, example=of_rows('{"text": "\\ud83d"}\n' + TWO))
 def a_text_holds_half_a_character(half: str) -> Iterator[Finding]:
-    """A text holds half a character, as a text that was cut in the middle of a JSON escape does. The row is left out.
+    """A text holds half a character: an unpaired surrogate, which a text has if it was cut in the middle of a JSON escape. The row is left out.
 
     Why: half of a surrogate pair has no UTF-8 form and can't be tokenised.
-    Fix: mend the text, or delete the row.
+    Fix: correct the text, or delete the row.
     """
-    yield Finding(f"the text holds half a character ({half}); the row was left out", "mend or delete the row", DATA)
+    what = f"the text holds half a character ({half}, an unpaired surrogate); the row was left out"
+    yield Finding(what, "correct the text, or delete the row", DATA)
 
 
 @rule(
@@ -237,13 +240,13 @@ def a_text_holds_half_a_character(half: str) -> Iterator[Finding]:
     example=of_flags("--text-column completion", "--prompt-text-column prompt --text-column completion", ANSWERS),
 )
 def half_of_each_row_is_not_used(file: str, named: str, prompt: str, answer: str, row: int | None) -> Iterator[Finding]:
-    """`--text-column` names the prompts, or the answers, of rows that hold both.
+    """Rows have prompts and answers, and `--text-column` names only one of the two columns.
 
-    Why: the model never sees the other half. Where the named column repeats the other one, nothing is lost and nothing is reported.
-    Fix: leave out `--text-column`, and both are used.
+    Why: the model never sees the other column. If the named column already contains the other one's text, this is not reported.
+    Fix: leave out `--text-column`: then the answer is trained on, after its prompt.
     """
     if named == answer:
-        unused = f"{shown(prompt)}, which holds what they answer, is not used"
+        unused = f"{shown(prompt)}, which holds the prompts, is not used"
     else:
         unused = f"{shown(answer)}, which holds the answers, is not used"
     yield Finding(
@@ -253,11 +256,11 @@ def half_of_each_row_is_not_used(file: str, named: str, prompt: str, answer: str
         file=file,
         row=row,
         changes={"text_column": None},
-        otherwise=f"and {shown(prompt)} is answered with {shown(answer)}",
+        otherwise=f"to train {shown(answer)} as the answer to {shown(prompt)}",
     )
 
 
-# -- what no part of a row is made of ------------------------------------------------------------------------------------------
+# -- columns and keys that are not used ----------------------------------------------------------------------------------------
 
 
 NOTED = '{"prompt": "One?", "completion": "Yes.", "note": "It is easy."}\n{"prompt": "Two?", "completion": "No.", "note": "It is hard."}\n'
@@ -270,19 +273,21 @@ NOTED = '{"prompt": "One?", "completion": "Yes.", "note": "It is easy."}\n{"prom
     follows_from=("P201",),
 )
 def columns_are_not_used(file: str, columns: Mapping[str, Any], has_prompt: bool) -> Iterator[Finding]:
-    """Columns of text, lists or objects that differ between rows, and that no part of a training row is made of.
+    """Columns that hold text, lists or objects are not used for training.
 
-    Why: by their names they are neither prompt nor answer, so the model never sees them; they may be what it needs to answer.
-    Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`. What only identifies or files a row (an id, a
-    link, a language, a category), and what stands in the row already, is not reported.
+    Why: by their names they are neither prompt nor answer, so the model never sees them, though it may need them to answer. Not reported are
+    columns that only identify or sort a row (an id, a link, a language, a category), that are the same in all rows, or whose text is already
+    in the prompt or the answer.
+    Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`.
     """
     named = ", ".join(f"{shown(name)} ({_example(value)})" for name, value in columns.items())
     names = ",".join(columns)
     names = f"'{names}'" if " " in names else names
     many = len(columns) > 1
     before = "the prompt" if has_prompt else "the text"
-    fix = f"--context-columns {names} puts {'them' if many else 'it'} before {before}; --ignore-columns {names} if {'they are' if many else 'it is'} to be left out"
-    message = f"{file}: {'columns that are' if many else 'a column that is'} not used: {named}"
+    them = "them" if many else "it"
+    fix = f"--context-columns {names} puts {them} before {before}; --ignore-columns {names} leaves {them} out without this warning"
+    message = f"{file}: {'these columns are' if many else 'a column is'} not used: {named}"
     yield Finding(message, fix, ("context_columns", "ignore_columns"), file=file)
 
 
@@ -301,10 +306,11 @@ def _example(value: Any) -> str:
     ),
 )
 def a_key_is_not_used(column: str, key: str, value: str) -> Iterator[Finding]:
-    """A key inside a cell, such as one of a turn, that nothing reads.
+    """A key inside a cell, such as a key of a turn, is not used.
 
-    Why: a turn is made of its role, its content, its thoughts and its tool calls; marks such as `loss` or `weight` say whether it is trained on.
-    Fix: write what it says into the content, or remove the key.
+    Why: from a turn only its role, content, reasoning and tool calls are read, and keys such as `loss` or `weight`, which say whether the turn
+    is trained on.
+    Fix: write its value into the content, or remove the key.
     """
     what = f"the key {shown(key)} in {shown(column)} is not used ({value!r})"
     yield Finding(what, "write it into the content if the model has to see it, or remove the key", DATA)
@@ -316,13 +322,13 @@ def a_key_is_not_used(column: str, key: str, value: str) -> Iterator[Finding]:
     example=of_rows('{"prompt": "One?", "completion": {"a": 1}}\n' * 2, ANSWERS),
 )
 def a_value_is_written_as_json(column: str, value: str) -> Iterator[Finding]:
-    """A list or an object stands where a text belongs, and is written as JSON.
+    """A cell holds a list or an object where text is needed. It is converted to JSON.
 
-    Why: a model reads text only; JSON is the form that loses nothing.
-    Fix: write it as the text that the model has to read or answer, if that is another.
+    Why: a model reads text only, and JSON keeps everything that the cell holds.
+    Fix: if the model has to read or write another form than JSON, write the cell as that text.
     """
     what = f"{shown(column)} is a list or an object and is written as JSON: {value}"
-    yield Finding(what, "write it as text if the model has to read or answer it in another form", DATA)
+    yield Finding(what, "write it as text if the model has to read or write another form than JSON", DATA)
 
 
 @rule(
@@ -335,21 +341,21 @@ def a_value_is_written_as_json(column: str, value: str) -> Iterator[Finding]:
     ),
 )
 def a_part_of_the_prompt_can_not_be_read(column: str, case: str, content: str = "") -> Iterator[Finding]:
-    """A history, tools or another part of the prompt in a form that can't be read. The row is left out.
+    """A part of the prompt, such as a history or tools, is in a form that can't be read. The row is left out.
 
-    Why: without it the answer would be trained on with another prompt.
+    Why: without that part, the answer would be trained on after an incomplete prompt.
     Fix: a history is a list of turns, of [question, answer] pairs, or of texts by turns; tools are a list of objects.
     """
     match case:
         case "history":
-            what = f"{shown(column)} is {content} that is no list of turns"
+            what = f"{shown(column)} is {content}, but not a list of turns"
             fix = f"write it as {LIST_OF_TURNS}, or as [[question, answer], …]"
         case "tools":
             what, fix = (
-                f"{shown(column)} is {content} that is no list of tools",
+                f"{shown(column)} is {content}, but not a list of tools",
                 'write it as [{"type": "function", "function": {…}}]',
             )
         case _:
-            what = f"{shown(column)} belongs into the prompt, and the row has no turn of the user for it"
-            fix = "add that turn, or delete the row"
+            what = f"{shown(column)} is part of the prompt, and the row has no user turn that it could be added to"
+            fix = "add a user turn, or delete the row"
     yield Finding(f"{what}; the row was left out", fix, DATA)

@@ -17,22 +17,22 @@ SECRETS = ("check_secrets", DATA_PARAMETER)
 def text_holds_damaged_characters(
     kind: str, characters: str, count: int, rows: int, file: str, row: int, line: int | None
 ) -> Iterator[Finding]:
-    """A share of the rows holds characters that were lost or mangled before the file was written: replacement characters, nulls, or UTF-8
-    that was read as another encoding (\u00c3\u00bc for \u00fc).
+    """Many rows hold characters that were damaged before the file was written: replacement characters, nulls, or UTF-8 that was read as
+    another encoding (\u00c3\u00bc for \u00fc).
 
     Why: the model would be trained to write them.
     Fix: make the file again from its source, reading and writing it as UTF-8.
     """
-    message = f"{file}, row {row}: {kind} ({characters!r}), in {plural(count, 'row')} of {rows}"
+    message = f"{file}, row {row}: holds {kind} ({characters!r}); so do {count} of {plural(rows, 'row')}"
     fix = "make the file again from its source, reading and writing it as UTF-8"
     yield Finding(message, fix, (DATA_PARAMETER,), file=file, row=row, line=line)
 
 
 @rule("D165", WARNING, example=of_rows('{"text": "Use AKIAQ3EGRTW5LMNB7XYZ."}\n' + TWO, flags=" --check-secrets"))
 def a_row_holds_a_secret(name: str, begins: str) -> Iterator[Finding]:
-    """`--check-secrets`: a row holds what has the form of a key, a token or a password.
+    """`--check-secrets`: a row holds text that looks like a key, a token or a password.
 
-    Why: a model can reproduce what it was trained on. What was found is never printed.
+    Why: a model can reproduce what it was trained on. The secret itself is never printed.
     Fix: delete or replace it, and revoke it.
     """
     start = f" ({begins}…)" if begins else ""

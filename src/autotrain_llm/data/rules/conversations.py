@@ -93,11 +93,11 @@ def a_turn_holds_something_other_than_text(turn: int, column: str, kind: str) ->
     example=of_rows(CHAT[:-3] + ', {"role": "user", "content": "And?"}]}\n' + CHAT, CHAT, flags=VICUNA),
 )
 def turns_are_in_an_unusual_order(case: str, turn: int = 0, who: str = "") -> Iterator[Finding]:
-    """The turns of a conversation are in an order that chat models don't know.
+    """The turns of a conversation are in an order that chat models were not trained on. The row is used as it is.
 
-    Why: two turns of the user or of the assistant follow each other, a system turn is not the first, or the last turn is an unanswered one
-    of the user. The row is used as it is.
-    Fix: join the two turns, move the system turn to the start, or take the unanswered turn out.
+    Why: two turns of the user or of the assistant follow each other, a system turn is not the first, or the last turn is the user's and has
+    no answer.
+    Fix: join the two turns, move the system turn to the start, or remove the turn without an answer.
     """
     match case:
         case "doubled":
@@ -107,10 +107,10 @@ def turns_are_in_an_unusual_order(case: str, turn: int = 0, who: str = "") -> It
             what = f"turn {turn} is a system turn; it should be the first, as many chat templates drop or refuse a later one"
             fix = "move it to the beginning"
         case "answer":
-            what, fix = f"{who} ends with a user turn; a preference compares answers", "take the turn out"
+            what, fix = f"{who} ends with a user turn, but it should end with an answer to compare", "remove the turn"
         case _:
             what = "the last turn is the user's and has no answer; it is not trained on"
-            fix = "add the answer, or take the turn out"
+            fix = "add the answer, or remove the turn"
     yield Finding(what, fix, DATA)
 
 
@@ -125,9 +125,10 @@ def turns_are_in_an_unusual_order(case: str, turn: int = 0, who: str = "") -> It
     ),
 )
 def a_turn_mask_does_not_fit(column: str, items: int, turns: int) -> Iterator[Finding]:
-    """A mask beside the turns says for each whether it is trained on, and has another number of items. The row is left out.
+    """The loss mask of a conversation, a list of 0 and 1 that says which turns are trained on, does not have one item per turn. The row is left
+    out.
 
-    Why: it can't be told which turns it means.
+    Why: which item belongs to which turn is unknown.
     Fix: one 0 or 1 for each turn, or for each turn of the assistant.
     """
     what = f"{column} has {items} items for {turns} turns; the row was left out"
@@ -151,8 +152,9 @@ def there_is_no_chat_template(names: Sequence[str], column: str = "", path: str 
     """Conversations need a chat template to become text, and the tokenizer has none.
 
     Why: base models come without one.
-    Fix: `--chat-template chatml` or another name, or the instruct version of the model. `names` are templates under other names than default.
+    Fix: `--chat-template chatml` or another name, or the instruct version of the model.
     """
+    # `names` are the tokenizer's templates under other names than default.
     others = f" called default, only {', '.join(names)}" if names else ""
     changes = {"chat_template": "chatml"}
     parameters = ("chat_template", "model")
@@ -161,7 +163,7 @@ def there_is_no_chat_template(names: Sequence[str], column: str = "", path: str 
         yield Finding(message, None, parameters, changes=changes)
         return
     message = (
-        f"{shown(column)} of {path} holds conversations, and the tokenizer of --model has no chat_template{others}{',' if others else ''} to "
+        f"column {shown(column)} of {path} holds conversations, and the tokenizer of --model has no chat_template{others}{',' if others else ''} to "
         "turn them into text (--chat-template)"
     )
     yield Finding(message, None, parameters, changes=changes, otherwise="or --model with the instruct version")
@@ -197,7 +199,7 @@ def no_template_is_allowed_for_conversations(column: str, path: str) -> Iterator
     Why: without a template they can't become text.
     Fix: leave it out, or write the rows as text.
     """
-    message = f"--chat-template none, and {shown(column)} of {path} holds messages (a list of turns)"
+    message = f"--chat-template none can't be used with conversations: {shown(column)} of {path} holds messages (a list of turns)"
     changes = {"chat_template": None}
     yield Finding(message, None, TEMPLATE, changes=changes, otherwise="or write the rows as text")
 
@@ -224,8 +226,8 @@ def plain_text_has_no_responses(column: str) -> Iterator[Finding]:
     Fix: leave it out, or give rows with messages or with prompt and completion.
     """
     message = (
-        f"--response-only-loss needs answers to tell apart, and {shown(column)} is plain text; "
-        "--chat-template is not applied to text"
+        f"--response-only-loss trains on answers only, and column {shown(column)} is plain text, in which nothing marks "
+        "where an answer begins (--chat-template is not applied to text)"
     )
     yield Finding(
         message,
@@ -240,13 +242,13 @@ def plain_text_has_no_responses(column: str) -> Iterator[Finding]:
 def the_template_ends_turns_with_an_unknown_token(
     template: str, missing: Sequence[str], end: str, eos: str | None, fitting: str
 ) -> Iterator[Finding]:
-    """The chat template that was chosen writes control tokens that the tokenizer doesn't have.
+    """The chat template of `--chat-template` writes control tokens that the tokenizer doesn't have.
 
     Why: they are trained on as plain text, several tokens each, and nothing stops generation at them.
     Fix: a template that ends turns with the tokenizer's eos_token, or a model whose tokenizer has these tokens.
     """
     message = (
-        f"--chat-template {template} writes {' and '.join(missing)}, {no_tokens(missing)} of this tokenizer (its eos_token is {eos}): they are "
+        f"--chat-template {template} writes {enumerated(missing)}, {no_tokens(missing)} of this tokenizer (its eos_token is {eos}): they are "
         "trained on as plain text, several tokens each, and the embedding gets no rows for them"
     )
     otherwise = f"which ends turns with the eos_token, or a --model whose tokenizer has {end}"
@@ -283,7 +285,7 @@ def the_template_leaves_out_tools(case: str, missing: str = "") -> Iterator[Find
 def the_template_leaves_out_a_turn(turn: int, role: str) -> Iterator[Finding]:
     """The chat template leaves out the content of a system, user or tool turn.
 
-    Why: the model never sees it.
+    Why: the model never sees that text, in training or later.
     Fix: another template, or write the content into the first user turn.
     """
     what = f"the chat template leaves out turn {turn} ({role}): the model never sees it"
@@ -297,12 +299,13 @@ def the_template_leaves_out_a_turn(turn: int, role: str) -> Iterator[Finding]:
     ),
 )
 def the_template_refuses_a_conversation(problem: str) -> Iterator[Finding]:
-    """The chat template refuses a conversation, for the reason that is quoted.
+    """The chat template refuses a conversation; the finding quotes its reason.
 
-    Why: many templates take no system turn, or no two turns of one role after each other.
-    Fix: mend or delete the row, or choose another template.
+    Why: many templates allow no system turn, or no two turns of the same role in a row.
+    Fix: correct or delete the row, or choose another template.
     """
-    yield Finding(f"the chat template refuses it: {problem}", f"mend or delete the row, or {CHATML}", TEMPLATE)
+    what = f"the chat template refuses this conversation: {problem}"
+    yield Finding(what, f"correct or delete the row, or {CHATML}", TEMPLATE)
 
 
 @rule("D148", WARNING, example=of_flags(f"--chat-template '{LAST_ONLY}'", CHATML, FOUR_TURNS))
@@ -322,39 +325,42 @@ def the_template_writes_nothing_of_an_answer(case: str, turn: int = 0) -> Iterat
 
 @rule("D191", example=of_flags(f"--chat-template '{BY_NUMBER}'", CHATML, FOUR_TURNS))
 def an_answer_can_not_be_told_from_the_rest(turn: int, why: str) -> Iterator[Finding]:
-    """The chat template writes a conversation in a way that hides which part of its text is an answer.
+    """An answer can't be located in the text that the chat template writes.
 
-    Why: part of the answer would not be trained on, or something that is none would be.
+    Why: part of the answer would not be trained on, or text that is not part of an answer would be.
     Fix: another template, or one that marks the answers with `{% generation %}`.
     """
-    what = f"it can't be told which part of the chat template's text is the answer of turn {turn}: {why}"
+    what = f"the answer of turn {turn} can't be located in the chat template's text: {why}"
     fix = f"{CHATML}, or --chat-template FILE, with {{% generation %}} and {{% endgeneration %}} around the assistant's part"
     yield Finding(what, fix, TEMPLATE)
 
 
 @rule("D192", WARNING, example=of_flags(f"--chat-template '{OPENING}'", CHATML, CHAT))
-def prompts_end_in_what_answers_are_not_trained_after(opening: str) -> Iterator[Finding]:
-    """The chat template ends a prompt that is to be answered with more than it writes before the answers of these rows, as a rule `<think>`.
+def the_generation_prompt_is_not_trained_on(opening: str) -> Iterator[Finding]:
+    """The chat template's generation prompt ends with text, usually `<think>`, that it does not write before the answers of these rows.
 
-    Why: the model will be asked in another way than it is trained, and answers in another way, too.
-    Fix: rows with thoughts, or a copy of the template that ends prompts without it.
+    Why: the finished model is prompted with text after which it was never trained to answer, so it answers differently than in training.
+    Fix: rows with reasoning, or a copy of the template whose generation prompt ends without that text.
     """
-    what = f"prompts end with {opening.strip()!r} when the model is asked (add_generation_prompt), and its answers here are trained without"
+    what = (
+        f"the chat template ends each prompt with {opening.strip()!r} (add_generation_prompt), but writes no such text before the "
+        "answers that are trained on"
+    )
     fix = f"--chat-template FILE, with a copy of the template that ends prompts without it, {CHATML}"
-    yield Finding(what, f"{fix}, or rows with thoughts (reasoning_content)", TEMPLATE)
+    yield Finding(what, f"{fix}, or rows with reasoning (reasoning_content)", TEMPLATE)
 
 
 @rule("D169", WARNING, example=of_flags(f"--chat-template '{THOUGHTLESS}'", CHATML, THOUGHTFUL))
 def the_template_leaves_out_part_of_an_answer(turn: int, key: str, missing: str) -> Iterator[Finding]:
-    """The chat template leaves out part of an answer that is trained on, such as its thoughts.
+    """The chat template leaves out part of an answer that is trained on, such as its reasoning.
 
-    Why: what it leaves out is not trained on. Thoughts of earlier turns, which many templates drop on purpose, are not counted.
-    Fix: a template that writes all of it, or thoughts inside the content: `<think>…</think>`.
+    Why: the model is not trained on that part. Reasoning of earlier turns, which many templates drop on purpose, is not reported.
+    Fix: a template that writes all of it, or reasoning inside the content: `<think>…</think>`.
     """
     which, fix = "", f"--chat-template FILE, with one that writes all of it, or {CHATML}"
     if key != "content":
         which = f" ({key})"
-        fix = "--chat-template FILE, with one that writes thoughts, or write them into content: <think>…</think>"
+        fix = "--chat-template FILE, with one that writes reasoning, or write it into content: <think>…</think>"
     what = f"the chat template leaves out part of turn {turn} (assistant){which}: {missing!r}; it is not trained on"
     yield Finding(what, fix, TEMPLATE)
 
@@ -369,12 +375,12 @@ def the_template_leaves_out_part_of_an_answer(turn: int, key: str, missing: str)
 def the_template_writes_no_generation_prompt(missing: str) -> Iterator[Finding]:
     """The chat template ignores `add_generation_prompt`.
 
-    Why: prompts that are to be answered lack what the template writes before an answer, so the model may go on as the user.
+    Why: prompts lack the text that the template writes before an answer, so the model may continue the user's turn instead of answering.
     Fix: end the template with a generation prompt.
     """
     message = (
-        f"the chat template ignores add_generation_prompt: each prompt ends without the {missing.strip()} that it writes before "
-        "an answer, so the model has to write that itself, or goes on as the user"
+        f"the chat template ignores add_generation_prompt: it writes {missing.strip()!r} before an answer, and each prompt ends "
+        "without that, so the model has to write it itself, or continues the user's turn"
     )
     ending = f"{{% if add_generation_prompt %}}{{{{ {missing!r} }}}}{{% endif %}}"
     yield Finding(message, f"end the template with {ending}, or {CHATML}", TEMPLATE)
@@ -397,19 +403,19 @@ def the_template_writes_no_generation_prompt(missing: str) -> Iterator[Finding]:
 def rows_hold_tokens_of_another_tokenizer(
     markers: Sequence[str], eos: str | None, count: int, of: str, case: str, file: str, row: int, line: int | None
 ) -> Iterator[Finding]:
-    """A share of the rows holds tokens of a well-known chat template or tokenizer, such as `<|im_start|>`, that this tokenizer doesn't know.
+    """Rows hold control tokens of another chat template or tokenizer, such as `<|im_start|>`, that this tokenizer doesn't have.
 
     Why: they are trained on as plain text, several tokens each, and generation doesn't stop at them.
-    Fix: rows with messages, which the template of this model writes, or a model whose tokenizer has them.
+    Fix: rows with messages, to which this model's own template is applied, or a model whose tokenizer has these tokens.
     """
     message = (
         f"{file}, row {row}: its text holds {enumerated(markers)}, {no_tokens(markers)} of this tokenizer (its eos_token is "
-        f"{eos}): read as plain text, in several pieces each ({count} of {of})"
+        f"{eos}): they are trained on as plain text, several tokens each ({count} of {of})"
     )
     mend = {
         "turns": "leave them out of the turns",
         "text": "write the rows as messages, which a chat template turns into text",
-        "end is marked": "leave it out: the end is marked anyway",
+        "end is marked": f"leave it out: {eos} is added at the end anyway",
     }.get(case, f"write {eos}")
     fix = f"{mend}, or --model with one whose tokenizer has {markers[0]}"
     yield Finding(message, fix, (DATA_PARAMETER, "model"), file=file, row=row, line=line)
@@ -419,14 +425,14 @@ def rows_hold_tokens_of_another_tokenizer(
 def turns_hold_the_markers_of_the_template(
     markers: Sequence[str], count: int, of: str, file: str, row: int, line: int | None
 ) -> Iterator[Finding]:
-    """Turns already hold the markers that the chat template writes around them.
+    """Turns already contain the markers that the chat template writes around each turn.
 
-    Why: they occur twice in what the model is trained on.
+    Why: the model would be trained on each marker twice.
     Fix: leave them out of the content, or write the whole conversation as text, in a column `text`.
     """
     message = (
-        f"{file}, row {row}: the content of its turns holds {enumerated(markers)}, which the chat template writes around them "
-        f"as well, so that they occur twice ({count} of {of})"
+        f"{file}, row {row}: the content of its turns holds {enumerated(markers)}, which the chat template writes around each turn "
+        f"as well, so that it occurs twice ({count} of {of})"
     )
     fix = "leave them out of the content, or write the whole conversation as text, in a column text"
     yield Finding(message, fix, DATA, file=file, row=row, line=line)

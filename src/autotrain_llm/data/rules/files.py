@@ -13,6 +13,7 @@ from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.text import plural
 
 DATA = (DATA_PARAMETER,)
+OTHER_DATA = "--data-path <a file or folder of rows>"
 
 
 @rule("D101", example=Example(SFT + "./nowhere.jsonl", SFT + "rows.jsonl"))
@@ -25,10 +26,10 @@ def the_path_leads_to_no_data(
     kinds: Sequence[str] = (),
     unquoted: str | None = None,
 ) -> Iterator[Finding]:
-    """There is no file or folder under the name that was given, or no data in it.
+    """The path does not exist, or the folder has no data in it.
 
     Why: a name with a dot, a leading slash or a data suffix is never looked for on the Hub, so a typing error is not taken for a Hub id.
-    Fix: the right path; where a file nearby has almost this name, the finding offers it.
+    Fix: the right path; if a file nearby has almost this name, the finding suggests it.
     """
     fix, changes = None, {parameter_of(flag): unquoted} if unquoted else {}
     guess = {parameter_of(flag): nearest} if nearest else {}
@@ -45,6 +46,7 @@ def the_path_leads_to_no_data(
             message, fix = f"{flag} {path} holds no data file ({there})", f"files can be: {listed(kinds)}"
         case _:
             message = f"{flag} {path}: there is no such file or folder"
+            fix = None if guess else f"{flag} <an existing file or folder>"
     yield Finding(message, fix, (parameter_of(flag),), changes=changes, guess=guess)
 
 
@@ -55,10 +57,10 @@ def the_path_leads_to_no_data(
 def a_file_can_not_be_read(
     file: str, case: str, detail: str = "", advice: str | None = None, flag: str = "--data-path"
 ) -> Iterator[Finding]:
-    """A file can't be read, or is something else than its name says.
+    """A file can't be read, or its content does not match its name.
 
-    Why: there are no rights to read it, it is damaged, its format is not supported, or it is a Git LFS pointer that was never replaced by the
-    file, an HTML page or an archive.
+    Why: you may not read it, it is damaged, its format is not supported, or it is a Git LFS pointer (a download that was never finished), an
+    HTML page or an archive.
     Fix: as the finding says: set the rights, unpack or download the file again, or save its rows as JSON Lines.
     """
     messages = {
@@ -82,7 +84,7 @@ def a_file_can_not_be_read(
             f"{file} is named as a table, but holds JSON objects, one per line",
             f"mv {file} {advice}, and give that as --data-path",
         ),
-        "columns": (f"{file} is damaged or not a {detail}", None),
+        "columns": (f"{file} is damaged or not a {detail}", "download or save it again"),
     }
     message, fix = messages.get(case, (f"{file} {detail}", advice))
     about = None if case == "saved data set" else file
@@ -95,8 +97,8 @@ def lines_are_not_valid(
 ) -> Iterator[Finding]:
     """A line is not valid JSON, or a row of a CSV file can't be split into cells.
 
-    Why: nothing is trained on a file with broken lines, because it can't be known what else is lost.
-    Fix: mend the line; where its cause is recognised (a trailing comma, Python's quotes, a merge conflict), the finding names it.
+    Why: a broken line is often a sign that more of the file is damaged, so none of its rows are used.
+    Fix: correct the line; if its cause is recognised (a trailing comma, Python's quotes, a merge conflict), the finding names it.
     """
     line = lines[0]
     if row is not None:
@@ -104,7 +106,7 @@ def lines_are_not_valid(
     else:
         message = f"{file}, line {line} {problem}" + (f": {looks_like}" if looks_like else "")
         message += counted(lines, len(lines), "lines")
-    fix = advice.replace("FILE", file) or f"sed -n {line}p {file}   shows it"
+    fix = advice.replace("FILE", file) or f"correct the line, which `sed -n {line}p {file}` shows"
     yield Finding(message, fix, DATA, file=file, row=row, line=line)
 
 
@@ -121,9 +123,9 @@ def a_file_is_not_utf8(
 ) -> Iterator[Finding]:
     """A file of rows is not UTF-8 text.
 
-    Why: read in another encoding, its letters would be wrong. The finding names the first byte that isn't UTF-8, the encoding that the
+    Why: read with the wrong encoding, letters such as ü come out wrong. The finding names the first byte that isn't UTF-8, the encoding that the
     file was probably saved in, and how the text reads in it.
-    Fix: if it reads right, convert it with the command that is shown; else with the encoding that it was saved in.
+    Fix: if it reads right, convert it with the command that the finding shows; if not, with the encoding that it was saved in.
     """
     fix = f"iconv -f {encoding} -t UTF-8 {file} > {converted}"
     if by_null_bytes:
@@ -152,7 +154,7 @@ def a_file_starts_with_a_byte_order_mark(file: str) -> Iterator[Finding]:
 def two_columns_have_the_same_name(file: str, doubled: Sequence[str], header: Sequence[str]) -> Iterator[Finding]:
     """Two columns have the same name.
 
-    Why: which of them is read would depend on the reader.
+    Why: programs differ in which of the two they read.
     Fix: rename one of the two.
     """
     message = f"{file}: duplicate column in the header: {listed(doubled)} (the header is: {listed(header)})"
@@ -169,9 +171,9 @@ def the_data_has_no_such_split(
     data_flag: str = "--data-path",
     first: str = "",
 ) -> Iterator[Finding]:
-    """The data has no split of the name that was given.
+    """The data has no split with the name that was given.
 
-    Why: training on another split than the one that was named would not be noticed.
+    Why: if another split were used instead, nobody would notice.
     Fix: one of the splits that the finding lists, or leave the flag out for a single file.
     """
     parameters = (parameter_of(flag), parameter_of(data_flag))
@@ -211,9 +213,9 @@ def there_are_no_rows(name: str, case: str = "", rows: int = 0) -> Iterator[Find
         case "all left out":
             yield Finding(f"{name}: none of the {plural(rows, 'row')} can be trained on", None, DATA, file=name)
         case "empty":
-            yield Finding(f"{name} is empty", None, DATA, file=name)
+            yield Finding(f"{name} is empty", OTHER_DATA, DATA, file=name)
         case _:
-            yield Finding(f"{name} holds no rows", None, DATA, file=name)
+            yield Finding(f"{name} holds no rows", OTHER_DATA, DATA, file=name)
 
 
 @rule("D125", example=of_rows("text\nOne., and more\n", "text\nOne.\n", name="rows.csv"))
@@ -223,7 +225,7 @@ def a_row_has_another_number_of_cells_than_the_header(case: str, cells: int, col
     Why: with more cells, some text was split at a separator inside it. Cells that are missing count as null, with a warning.
     Fix: quote cells that contain the separator.
     """
-    what = f"has {cells} cells where the header has {columns} columns"
+    what = f"the row has {plural(cells, 'cell')}, and the header has {plural(columns, 'column')}"
     if case == "more":
         yield Finding(what, "put quotes around cells that contain the separator", DATA)
     else:
@@ -257,15 +259,16 @@ def a_data_set_can_not_be_loaded_from_the_hub(
     example=of_rows("This is the first text.\nThis is one more.\n", "text\nThis is the first text.\n", name="rows.csv"),
 )
 def the_header_looks_like_a_row(file: str, cell: str) -> Iterator[Finding]:
-    """The first line of a CSV file names the columns, and here it looks like a row.
+    """The first line of a CSV file should name the columns, but looks like a row.
 
     Why: the file probably has no header, and its first row would be lost.
-    Fix: put the column names first.
+    Fix: add a first line with the column names.
     """
     message = (
         f"{file}: its first line is taken for the header, the names of the columns, but looks like a row: {cell[:60]!r}"
     )
-    yield Finding(message, f"put the names first: sed -i '1i text' {file}", DATA, file=file, line=1)
+    fix = f"if it is one, add a header line: sed -i '1i text' {file}"
+    yield Finding(message, fix, DATA, file=file, line=1)
 
 
 @rule("D137", example=of_rows('{"text": "One.", "text": "Two."}\n', '{"text": "One.", "other": "Two."}\n'))
@@ -281,9 +284,9 @@ def an_object_has_the_same_key_twice(key: str, file: str = "") -> Iterator[Findi
 
 @rule("D138", WARNING, example=of_rows(TWO, "One.\nTwo.\n", name="rows.txt"))
 def a_text_file_holds_json_objects(file: str, first: str, renamed: str) -> Iterator[Finding]:
-    """A plain text file that is a JSON document of rows, or whose lines are JSON objects. It is read as JSON.
+    """A file is plain text by its name, but holds JSON: one document of rows, or an object per line. It is read as JSON.
 
-    Why: by its name it is plain text, and its braces and keys would be trained on.
+    Why: read as plain text, its braces and keys would be trained on.
     Fix: rename it to `.jsonl`, or to `.json` if it is one document.
     """
     message = f"{file} is plain text by its name, but holds JSON ({first}…): it is read as rows with columns"

@@ -26,9 +26,9 @@ ALIKE = PAIR.replace("Hello", "What a fine morning it is today, my friend").repl
 
 @rule("D103", example=of_rows('{"prompt": "Hi", "chosen": "Hello", "rejected": "Hello"}\n' + PAIRS, PAIRS, DPO))
 def chosen_and_rejected_are_the_same(case: str = "", flags: str = "", file: str = "") -> Iterator[Finding]:
-    """The chosen and the rejected answer of a row are the same, apart from spaces around them or at the ends of lines.
+    """The chosen and the rejected answer of a row are the same, apart from spaces around them or at the ends of lines. The row is left out.
 
-    Why: such a pair carries no preference signal. The row is left out; one column for both answers is an error.
+    Why: such a pair carries no preference signal. If both flags name the same column, that is an error.
     Fix: rebuild the pair, or delete the row.
     """
     match case:
@@ -45,19 +45,20 @@ def chosen_and_rejected_are_the_same(case: str = "", flags: str = "", file: str 
 
 @rule("D120", WARNING, example=of_rows('{"prompt": "Hi", "chosen": "Hi Hello", "rejected": "Hi No"}\n', PAIR, DPO))
 def answers_repeat_their_prompt(side: str | None = None) -> Iterator[Finding]:
-    """Both answers repeat their prompt, or one of them does.
+    """Both answers of a row start with the prompt, or only one of them does.
 
-    Why: where both do, the prompt is taken out of them, or it would be trained on. Where only one does, that alone tells them apart, and the
-    model is trained to repeat prompts, or not to.
-    Fix: leave the prompt out of the answers.
+    Why: if both do, the prompt is removed from them, so that it is not trained on. If only one does, the model learns that repeating the prompt
+    is better (or worse), instead of which answer is better.
+    Fix: remove the prompt from the answers.
     """
     if side is None:
-        what = "the prompt is repeated in chosen and rejected; it was taken out of both"
-        yield Finding(what, "leave it out of both answers", DATA)
+        what = "chosen and rejected both start with the prompt; it was removed from both"
+        yield Finding(what, "remove the prompt from both answers", DATA)
         return
     other = "rejected" if side == "chosen" else "chosen"
-    what = f"the prompt is repeated in {side} and not in {other}: the model is trained to repeat it, or not to"
-    yield Finding(what, f"leave it out of {side}", DATA)
+    verdict = "better" if side == "chosen" else "worse"
+    what = f"{side} starts with the prompt and {other} does not: the model would learn that repeating the prompt is {verdict}"
+    yield Finding(what, f"remove the prompt from {side}", DATA)
 
 
 @rule(
@@ -97,8 +98,8 @@ def a_pair_has_no_prompt() -> Iterator[Finding]:
     Fix: name the prompt's column, or write the prompt before both answers.
     """
     flag = COLUMN_FLAGS["prompt_column"]
-    what = f"no prompt: neither a column for it nor a shared beginning of the two answers ({flag})"
-    yield Finding(what, f"{flag} …", DATA)
+    what = "there is no prompt: no column holds it, and chosen and rejected do not start with the same text"
+    yield Finding(what, f"{flag} <the column that holds the prompts>, or write the prompt before both answers", DATA)
 
 
 @rule(
@@ -113,13 +114,13 @@ def a_pair_has_no_prompt() -> Iterator[Finding]:
 def all_answers_have_the_same_label(file: str, answers: int, label: bool) -> Iterator[Finding]:
     """All answers have the same label.
 
-    Why: what makes an answer good can only be learned from good and bad ones.
-    Fix: add answers of the other kind, or train on good answers with sft.
+    Why: the model can learn what makes an answer good only if there are good and bad answers.
+    Fix: add answers with the other label, or train on good answers with sft.
     """
     message = (
         f"{file}: all {answers} answers have the label {str(label).lower()}: there is nothing to compare them with"
     )
-    fix = "add answers of the other kind, or --trainer sft, which needs good answers only"
+    fix = "add answers with the other label, or --trainer sft, which needs good answers only"
     yield Finding(message, fix, DATA, file=file)
 
 
@@ -129,16 +130,16 @@ def all_answers_have_the_same_label(file: str, answers: int, label: bool) -> Ite
     example=of_rows('{"prompt": "Hi", "chosen": "No", "rejected": "Hello"}\n' + PAIRS, PAIRS, DPO),
 )
 def two_rows_contradict_each_other(earlier: int, labelled: bool) -> Iterator[Finding]:
-    """Two rows judge the same thing in opposite ways: of the same two answers to a prompt each is preferred once, or an answer is labelled
-    both good and bad.
+    """Two rows contradict each other: of the same two answers to a prompt one row prefers the first and another the second, or an answer is
+    labelled both good and bad.
 
-    Why: what is learned from one row is unlearned from the other.
-    Fix: keep the judgement that is meant, and delete the other row.
+    Why: the two rows cancel each other out.
+    Fix: keep the row that is right, and delete the other one.
     """
     what = f"prefers the answer that row {earlier} rejects, with the same prompt and the same two answers"
     if labelled:
         what = f"the same prompt and answer as row {earlier}, with the opposite label"
-    yield Finding(what, "keep the judgement that is meant, and delete the other row", DATA)
+    yield Finding(what, "keep the row that is right, and delete the other one", DATA)
 
 
 @rule(
@@ -172,8 +173,9 @@ def both_answers_are_the_same_tokens(
     """The chosen and the rejected answer of a row are the same tokens, most often because both are truncated before they differ.
 
     Why: the row is kept, but carries no preference signal.
-    Fix: a larger limit, or delete the row. `enough` tokens would hold both whole.
+    Fix: a larger limit, or delete the row.
     """
+    # `enough` is the number of tokens that holds both answers whole.
     if limit is None:
         what = "chosen and rejected are the same tokens: the pair carries no preference signal"
         yield Finding(what, REBUILD, (parameter,))

@@ -42,11 +42,11 @@ NEARLY = "".join(f'{{"text": "{text} So."}}\n' for text in TEXTS[:15])
 def no_row_can_be_evaluated(source: str, name: str, parameter: str) -> Iterator[Finding]:
     """The evaluation data has no usable row.
 
-    Why: nothing would be measured.
-    Fix: evaluation rows that hold text.
+    Why: without rows there is nothing to evaluate the model on.
+    Fix: a file whose rows hold text.
     """
     message = f"{source}: {name} is empty: no row of it can be evaluated"
-    yield Finding(message, "give evaluation rows that hold text", (parameter,), file=name)
+    yield Finding(message, "give a file whose rows hold text", (parameter,), file=name)
 
 
 @rule("D122", WARNING, example=of_flags("--eval-dataset-path rows.jsonl", "--valid-split 0.5"))
@@ -72,10 +72,10 @@ def many_rows_are_duplicates(
 ) -> Iterator[Finding]:
     """A large share of the rows repeats earlier ones exactly.
 
-    Why: what is repeated is learned by heart.
+    Why: the model memorises rows that are repeated often.
     Fix: deduplicate the data.
     """
-    message = f"{file}, row {row}: an exact duplicate of an earlier row, as are {repeated} of {rows} rows (one occurs {most} times)"
+    message = f"{file}, row {row}: an exact duplicate of an earlier row; so are {repeated} of {rows} rows (one occurs {most} times)"
     yield Finding(message, f"deduplicate {name}", DATA, file=file, row=row, line=line)
 
 
@@ -83,15 +83,16 @@ def many_rows_are_duplicates(
 def so_many_rows_can_not_be_held_out(
     valid_split: str, rows: int, all_the_same: bool, share: float | None
 ) -> Iterator[Finding]:
-    """That many rows can't be held out for evaluation.
+    """`--valid-split` asks for more rows than can be held out for evaluation.
 
-    Why: both sides need rows, and rows with the same content stay on one side.
-    Fix: a smaller share or number, or evaluation rows of their own. `share` is one that is possible.
+    Why: training and evaluation both need rows, and rows with the same content are kept together.
+    Fix: a smaller share or number, or `--eval-dataset-path` with a separate file.
     """
+    # `share` is one that is possible.
     message = f"--valid-split {valid_split} can't be held out of {plural(rows, 'row')}"
     message += ", which are all the same" if all_the_same else ""
     changes = {} if share is None else {"valid_split": share}
-    fix = "give evaluation rows of their own: --eval-dataset-path ./eval.jsonl"
+    fix = "give a separate file of evaluation rows: --eval-dataset-path ./eval.jsonl"
     yield Finding(message, fix, ("valid_split",), changes=changes)
 
 
@@ -116,7 +117,7 @@ def evaluation_rows_are_of_another_kind(
     """
     message = (
         f"--eval-dataset-path {eval_path} is read as {eval_format}, and --data-path {path} as {train_format}: "
-        "what is measured is not what is trained"
+        "the evaluation loss would not measure what is trained"
     )
     yield Finding(message, f"write both in one format: {train_format}", ("eval_dataset_path", "data_path"))
 
@@ -125,17 +126,18 @@ def evaluation_rows_are_of_another_kind(
 def many_rows_are_near_duplicates(
     file: str, row: int, line: int | None, earlier: int, duplicates: int, rows: int
 ) -> Iterator[Finding]:
-    """A large share of the rows is nearly the same as an earlier one: nine of ten shingles (runs of five words) are in both.
+    """A large share of the rows are near duplicates of earlier ones: at least 90 % of their shingles (five words in a row) are the same.
 
-    Why: near duplicates are weighted as often as they occur. What a tenth of all rows share is left out of the comparison, and so are rows
-    with fewer than twenty shingles besides. Of more than 4000 rows, as many are drawn with the seed.
-    Fix: keep one of each.
+    Why: text that occurs in many rows is trained on that many times, and the model memorises it. Shingles that more than a tenth of the rows
+    contain, such as a common instruction, are not compared; nor are rows with fewer than twenty other shingles. Of more than 4000 rows, 4000
+    are compared, sampled with the seed.
+    Fix: keep one row of each group of near duplicates.
     """
     message = (
-        f"{file}, row {row}: nearly the same as row {earlier}; so are {duplicates} of {rows} rows, "
-        "each sharing nine of ten runs of five words with an earlier one"
+        f"{file}, row {row}: a near duplicate of row {earlier} (at least 90 % of their five-word sequences are the same); "
+        f"{duplicates} of {rows} rows are near duplicates of earlier ones"
     )
-    yield Finding(message, "keep one of each", DATA, file=file, row=row, line=line)
+    yield Finding(message, "keep one row of each group of near duplicates", DATA, file=file, row=row, line=line)
 
 
 @rule(
@@ -158,7 +160,7 @@ def evaluation_rows_are_nearly_trained_on(
     Fix: delete such rows from the evaluation data.
     """
     message = (
-        f"{file}, row {row} ({flag}) is nearly row {trained_row} of {trained_file}, which is trained on: "
+        f"{file}, row {row} ({flag}) is nearly the same as row {trained_row} of {trained_file}, which is trained on: "
         f"{duplicates} of {plural(rows, 'evaluation row')} are near duplicates of training rows, which inflates scores"
     )
     yield Finding(message, f"delete such rows from {file}", (parameter_of(flag),), file=file, row=row, line=line)

@@ -65,7 +65,7 @@ def a_conversation_has_no_answer(case: str, turn: int = 0) -> Iterator[Finding]:
 def a_text_brings_its_own_first_token(bos: str) -> Iterator[Finding]:
     """A text begins with the token that the tokenizer adds at the start.
 
-    Why: twice, it would be another text than the model was trained on. It is kept once.
+    Why: the model was trained on texts that start with one such token, not two. Only one is kept.
     Fix: leave it out of the text.
     """
     what = f"the text starts with {bos}, and the tokenizer adds {bos} (BOS) itself; only one was kept"
@@ -74,9 +74,9 @@ def a_text_brings_its_own_first_token(bos: str) -> Iterator[Finding]:
 
 @rule("D150", WARNING, example=of_rows('{"text": "One.<|endoftext|>"}\n' + TWO, flags=" --add-eos-token"))
 def a_text_brings_its_own_end_token(end: str, case: str) -> Iterator[Finding]:
-    """`--add-eos-token` with texts that already end with that token, or an answer that ends with the token that the chat template writes.
+    """A text already ends with the token that `--add-eos-token` adds, or an answer with the one that the chat template writes after it.
 
-    Why: to a text it is not added twice. In a conversation it is trained on twice.
+    Why: no second token is added to a text. In a conversation the template still writes its own, so the token is trained on twice.
     Fix: leave it out of the data.
     """
     if case == "answer":
@@ -84,7 +84,7 @@ def a_text_brings_its_own_end_token(end: str, case: str) -> Iterator[Finding]:
         yield Finding(what, f"leave {end} out of the turns", DATA)
     else:
         what = f"the text already ends with {end}; --add-eos-token adds no second one"
-        yield Finding(what, f"leave out --add-eos-token, or {end} in the text", ("add_eos_token",))
+        yield Finding(what, f"leave out --add-eos-token, or remove {end} from the text", ("add_eos_token",))
 
 
 @rule(
@@ -101,9 +101,9 @@ def a_row_is_truncated(
     packing: bool = False,
     context: int | None = None,
 ) -> Iterator[Finding]:
-    """A row is longer than the limit that was given.
+    """A row is longer than the limit that was given, and is truncated.
 
-    Why: a text loses its end, and a prompt its start.
+    Why: the model is not trained on the truncated part. A text loses its end, and a prompt its start.
     Fix: a larger limit, or a shorter text.
     """
     flag = flag_of(parameter)
@@ -143,9 +143,11 @@ def one_row_is_far_longer_than_the_others(
 ) -> Iterator[Finding]:
     """One row is far longer than the others.
 
-    Why: under a limit that was given, it decides how much memory a step needs. A row a hundred times the median is hardly one row.
-    Fix: shorten or delete the row, or a limit that the other rows need (`enough` tokens).
+    Why: if a maximum length was given, the longest row decides how much memory a step needs. A row of a hundred times the median length is
+    usually several rows that were joined by mistake.
+    Fix: shorten or delete the row, or a limit that fits the other rows.
     """
+    # `enough` is the number of tokens that the other rows need.
     flag = flag_of(parameter)
     if enough is not None:
         what = (
@@ -192,16 +194,16 @@ def no_row_has_trained_tokens(
 
 @rule("D157", WARNING, example=of_flags("--no-add-eos-token"))
 def no_row_is_trained_on_an_end_token(path: str, rows: int, ends: Sequence[str], case: str) -> Iterator[Finding]:
-    """No row is trained on the token that ends an answer, as where a chat template's own generation marks leave it out.
+    """No row is trained on the token that ends an answer, for example because a chat template has it outside of `{% generation %}`.
 
-    Why: the model learns to answer and not to stop. Rows that were truncated are not counted.
+    Why: the model would learn to answer, but not to stop. Rows that were truncated are not counted.
     Fix: put the end token inside the generation block, choose another template, or `--add-eos-token`.
     """
     end = " or ".join(ends)
     match case:
         case "outside of generation":
-            why = f"the chat template ends turns with {end} outside of what it marks as generated"
-            fix = "put it inside {% generation %} … {% endgeneration %}, or leave these marks out of the template"
+            why = f"the chat template writes {end} after {{% endgeneration %}}, and only text before that is trained on"
+            fix = "put it inside {% generation %} … {% endgeneration %}, or remove these two tags from the template"
         case "template":
             why, fix = f"the chat template writes no {end} after an answer", "--chat-template chatml"
         case _:
@@ -236,5 +238,5 @@ def the_tokenizer_can_not_be_loaded(
         case "pointer":
             what, fix = f"{name} {problem}", f"git -C {folder} lfs pull"
         case _:
-            what, fix = f"{name} can't be read: {problem}", "copy it again"
+            what, fix = f"{name} can't be read: {problem}", f"copy {name} of the base model there again"
     yield Finding(f"--model {folder}: {what}", fix, ("model", "tokenizer"), file=file)

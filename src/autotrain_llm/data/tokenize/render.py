@@ -21,7 +21,7 @@ from autotrain_llm.data.rules.conversations import (
     an_answer_can_not_be_told_from_the_rest,
     no_template_is_allowed_for_conversations,
     plain_text_has_no_responses,
-    prompts_end_in_what_answers_are_not_trained_after,
+    the_generation_prompt_is_not_trained_on,
     the_template_leaves_out_a_turn,
     the_template_leaves_out_part_of_an_answer,
     the_template_leaves_out_tools,
@@ -303,7 +303,7 @@ class RowRenderer:
         opening = self.template.prompt_only if self.template is not None else ""
         start = rendered.spans[-1][0] if rendered.spans else 0
         if opening and start and not rendered.text[:start].rstrip().endswith(opening.rstrip()):
-            self.observations.row(prompts_end_in_what_answers_are_not_trained_after, example, opening=opening)
+            self.observations.row(the_generation_prompt_is_not_trained_on, example, opening=opening)
 
     def _closed(self, rendered: Rendered, messages: list[Message], wants_answers: bool) -> RenderedRow:
         """The rendered text; with the end token after a last answer that the template ends with no token."""

@@ -111,9 +111,11 @@ class Tokenizer:
     def differing_token(self, other: Tokenizer) -> str | None:
         """The first token that `other` has under another id or not at all, in words; None where each of this one's ids means the same."""
         own, theirs = (one.backend.get_vocab(with_added_tokens=True) for one in (self, other))
-        for token, number in sorted(own.items(), key=lambda entry: entry[1]):
-            if theirs.get(token) != number:
-                return f"{token!r} is {number} here and {theirs.get(token, 'nothing')} there"
+        for token, token_id in sorted(own.items(), key=lambda entry: entry[1]):
+            if token not in theirs:
+                return f"{token!r} is missing"
+            if theirs[token] != token_id:
+                return f"{token!r} has the id {theirs[token]} instead of {token_id}"
         return None
 
     def moved_tokens(self, other: Tokenizer) -> tuple[float, str | None]:
@@ -123,8 +125,8 @@ class Tokenizer:
         moved = sorted((own[token], token) for token in both if own[token] != theirs[token])
         if not moved:
             return 0.0, None
-        number, token = moved[0]
-        return len(moved) / len(both), f"{token!r} is {number} here and {theirs[token]} there"
+        token_id, token = moved[0]
+        return len(moved) / len(both), f"{token!r} has the id {theirs[token]} instead of {token_id}"
 
     def added_tokens(self) -> list[str]:
         """All tokens that are never split."""

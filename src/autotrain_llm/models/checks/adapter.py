@@ -88,7 +88,9 @@ def _mismatch(name: str, shape: tuple[int, ...], metadata: ModelMetadata) -> str
         return None
     outputs, inputs = weight
     expected, actual = (inputs, shape[1]) if side == "A" else (outputs, shape[0])
-    return None if expected == actual else f"{module} has a hidden size of {expected} there and {actual} in the adapter"
+    if expected == actual:
+        return None
+    return f"{module} has a hidden size of {actual} in the adapter and of {expected} in the base model"
 
 
 @rule(

@@ -109,11 +109,12 @@ def _impossible(settings: Mapping[str, Any]) -> Iterator[str]:
 def sampling_settings_need_do_sample(
     metadata: ModelMetadata, trainer: str = "sft", parameter: str = "model"
 ) -> Iterator[Finding]:
-    """A generation_config.json with sampling settings, such as temperature or top_p, and no `do_sample: true`; or of beam search without beams.
+    """generation_config.json has sampling settings, such as temperature or top_p, without `do_sample: true`, or beam search settings without
+    `num_beams` above 1.
 
-    Why: transformers reads such a file and refuses to write it again, as it must when the trained model is saved. The finished model is saved with
-    `do_sample: true`, which is what such settings mean, and without those of beam search.
-    Fix: say in the file which is meant.
+    Why: transformers reads such a file, but refuses to write it, which would fail when the trained model is saved. The trained model is saved
+    with `do_sample: true`, which sampling settings need, and without the beam search settings.
+    Fix: add `do_sample: true` (or `num_beams`) to the file, or delete the settings.
     """
     settings, fault = _read(metadata)
     if not _is_saved(parameter, trainer) or fault or settings is None or not metadata.is_causal_lm:
@@ -124,20 +125,20 @@ def sampling_settings_need_do_sample(
     sampling, beams = idle_settings(settings)
     if sampling:
         how = "without do_sample" if settings.get("do_sample") is None else "with do_sample false"
-        message = f"{where} sets {_values(sampling, settings)} {how}, so they have no effect; the trained model is saved with do_sample true"
-        fix = f'"do_sample": true in {NAME}, or delete {" and ".join(sampling)} there'
+        message = f"{where} sets {_values(sampling, settings)} {how}, which has no effect; the trained model is saved with do_sample true"
+        fix = f'set "do_sample": true in {NAME}, or delete {" and ".join(sampling)} there'
         yield Finding(message, fix, (parameter,), file=file)
     if beams:
-        message = f"{where} sets {_values(beams, settings)} without num_beams, so they have no effect; the trained model is saved without them"
-        fix = f"num_beams above 1 in {NAME}, or delete {' and '.join(beams)} there"
+        message = f"{where} sets {_values(beams, settings)} without num_beams, which has no effect; the trained model is saved without that"
+        fix = f"set num_beams above 1 in {NAME}, or delete {' and '.join(beams)} there"
         yield Finding(message, fix, (parameter,), file=file)
 
 
 @rule("M148", WARNING, roles=(LANGUAGE_MODEL,), example=_of_files('{"eos_token_id": 50256}', '{"eos_token_id": 0}'))
 def special_tokens_exist(metadata: ModelMetadata, trainer: str = "sft", parameter: str = "model") -> Iterator[Finding]:
-    """A config.json or generation_config.json with the id of a start, end or padding token that is not in the embedding.
+    """config.json or generation_config.json gives a start, end or padding token an id that is beyond the embedding.
 
-    Why: the model has no such token and never generates it; generation would not stop at it. It is left out of the finished model.
+    Why: the model has no such token, so it never generates it, and generation would not stop at it. The trained model is saved without it.
     Fix: the token's id in the tokenizer.
     """
     rows = metadata.embedding_rows
@@ -153,8 +154,8 @@ def special_tokens_exist(metadata: ModelMetadata, trainer: str = "sft", paramete
             if beyond:
                 yield Finding(
                     f"{flag_of(parameter)} {metadata.name}: {file} gives {', '.join(map(str, beyond))} as {name}, and the model's last token "
-                    f"is {rows - 1}: it is left out of the trained model",
-                    f"the token's id in the tokenizer, as {name}",
+                    f"has the id {rows - 1}: the trained model is saved without it",
+                    f"set {name} in {file} to the token's id in the tokenizer",
                     (parameter,),
                     file=path_of(metadata.folder, file),
                 )

@@ -97,7 +97,9 @@ def read_prompts(config: Config, rows: str = "prompts") -> tuple[list[Example], 
     path = Path(argument).expanduser()
     if not _is_file(path):
         if path.suffix in (".jsonl", ".json", ".csv", ".txt", ".parquet", ".tsv"):
-            raise _refused(f"--prompts {argument}: there is no such file")
+            raise _refused(
+                f"--prompts {argument}: there is no such file", fix="--prompts <an existing file, or a text>"
+            )
         return [Example(file="", row=1, prompt=argument)], ()
     if path.suffix in TEXT_FILES:
         return _lines(path, argument), ()

@@ -58,11 +58,9 @@ class PromptFormatCounter:
         return PromptFormat(rows, (chat_template or OWN) if self.chats else None, system)
 
 
-def read_prompt_format(folder: Path | None) -> PromptFormat | None:
-    """What lies beside a model, or in the run.json of the run that a checkpoint is of; None for a model that was trained elsewhere."""
-    if folder is None:
-        return None
-    for path in (folder / FILE, folder.parent.parent / "run.json", folder / "run.json"):
+def read_prompt_format(folder: Path) -> PromptFormat | None:
+    """What lies beside a model, or in its run.json, as while its run isn't finished; None for a model that was trained elsewhere."""
+    for path in (folder / FILE, folder / "run.json"):
         saved = _object_in(path)
         document = saved if path.name == FILE else saved.get(RUN_KEY)
         if isinstance(document, dict) and document.get("rows") in (TEXT, CHAT, MIXED):

@@ -15,7 +15,8 @@ from typing import Any
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE
 from autotrain_llm.context.versions import versions
-from autotrain_llm.data.tokenize.prompt_format import RUN_KEY, PromptFormat
+from autotrain_llm.data.dataset import Dataset
+from autotrain_llm.data.tokenize.prompt_format import RUN_KEY, PromptFormat, prompt_to_show
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.text import plain, show_count
 from autotrain_llm.planning.plan import Plan
@@ -183,6 +184,12 @@ def _before_and_after(folder: Path) -> list[str]:
     cells = ((row.name, *(f"{value:.6g}" if value is not None else "" for value in row[1:])) for row in compared)
     lines = [f"| {name} | {before} | {after} |" for name, before, after in cells]
     return ["| evaluated | before | after |", "| --- | --- | --- |", *lines, ""]
+
+
+def command_to_try(folder: Path, dataset: Dataset, prompt_format: PromptFormat) -> str:
+    """A command that asks a finished model one of its own prompts, if a short one is among the first."""
+    prompt = prompt_to_show(dataset.train, prompt_format)
+    return f"{invocation()} {shlex.join(['--inference', '--model', str(folder), '--prompts', prompt or '…'])}"
 
 
 def invocation() -> str:

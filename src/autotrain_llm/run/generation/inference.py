@@ -12,6 +12,7 @@ import torch
 from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
 
 from autotrain_llm.config.resolved import Config
+from autotrain_llm.context.output_dir import CHECKPOINTS
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.chat.template import NONE, ChatTemplate, ChatTemplateError, find_template
 from autotrain_llm.data.example import Example, as_turns
@@ -198,7 +199,10 @@ def _rendering(config: Config, tokenizer: Tokenizer, metadata: ModelMetadata) ->
     template = find_template(config.chat_template, tokenizer, observations)
     if observations.refused:
         raise Refused(observations.findings())
-    return Rendering(template, config.chat_template, read_prompt_format(metadata.located.folder))
+    folder = metadata.located.folder
+    if folder is not None and folder.parent.name == CHECKPOINTS:
+        folder = folder.parent.parent
+    return Rendering(template, config.chat_template, read_prompt_format(folder) if folder is not None else None)
 
 
 def _encode(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,7 +12,6 @@ from typing import Any
 from transformers import TrainerState
 
 from autotrain_llm.context.output_dir import CHECKPOINTS, step_of
-from autotrain_llm.data.tokenize.prompt_format import prompt_to_show
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.progress import ProgressCallback
@@ -129,19 +127,12 @@ def _carry_out(
         recorder.history,
         files,
         records.versions(),
-        _command_to_try(inputs, folder),
+        records.command_to_try(folder, inputs.dataset, inputs.prepared.prompt_format),
         evaluation=evaluation.results(loaded),
     )
     best_folder = os.path.relpath(best, folder) if best else None
     record.finish(report, {"best_checkpoint": best_folder, "steps": state.global_step, **outcome, **recipe.outcome()})
     return report
-
-
-def _command_to_try(inputs: RunInputs, folder: Path) -> str:
-    """A command that asks the finished model one of its own prompts, if a short one is among the first."""
-    prompt = prompt_to_show(inputs.dataset.train, inputs.prepared.prompt_format)
-    words = ["--inference", "--model", str(folder), "--prompts", prompt or "…"]
-    return f"{records.invocation()} {shlex.join(words)}"
 
 
 def _refuse_other_tokens(loaded: Loaded, inputs: RunInputs) -> None:

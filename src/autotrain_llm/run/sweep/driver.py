@@ -159,6 +159,8 @@ class _Sweep:
         seconds = round(time.perf_counter() - self.started, 3)
         outcome = {"sweep": sweep_report, "best_checkpoint": checkpoint}
         self.write_run_file("ok", outcome=outcome, metrics=best.metrics, seconds=seconds, files=files)
+        dataset, prepared = self.context.dataset, self.context.prepared
+        assert dataset is not None and prepared is not None
         return RunReport(
             self.plan,
             self.root,
@@ -167,7 +169,7 @@ class _Sweep:
             history_of(self.root / best_here.folder) if best_here else [],
             files,
             records.versions(),
-            f'{records.invocation()} --inference --model {self.root} --prompts "…"',
+            records.command_to_try(self.root, dataset, prepared.prompt_format),
             sweep_report,
         )
 

@@ -70,6 +70,10 @@ CONVERSATIONS = {
         *(ONE, assistant("Let me look.", tool_calls=PARALLEL), tool("twenty", 1), tool("noon", 2, "get_time")),
         assistant("It is 20 at noon."),
     ],
+    "call after a thought": [
+        *(ONE, assistant("<think>\nNeed weather.\n</think>\n\nLet me look.", tool_calls=[WEATHER]), tool("twenty", 1)),
+        *(assistant("<think>\nWarm.\n</think>\n\nIt is 20."), TWO, assistant("Answer two.")),
+    ],
     "ends with a call": [ONE, assistant("", tool_calls=[WEATHER])],
 }  # fmt: skip
 
@@ -203,3 +207,14 @@ def test_a_template_that_hides_its_loop_is_followed_or_refused(plain):
     again = "{% for m in messages %}{{ m.role }}: {{ m.content }}#\n{% endfor %}{{ messages[1].content }}"
     rendered = render_with_answers(ChatTemplate(again, plain), CONVERSATIONS["two turns"])
     assert rendered.unclear == (1, "part of it lies elsewhere: 'Answer one.'")
+
+
+def test_what_a_template_marks_as_generated_is_trained_if_it_is_the_whole_answer(plain):
+    source = (
+        "{% for m in messages %}{{ m.role }}: {% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}"
+        "{% for c in m.tool_calls or [] %}{{ c.function | tojson }}{% endfor %}{% else %}{{ m.content }}{% endif %}</s>{% endfor %}"
+    )
+    rendered = render_with_answers(ChatTemplate(source, plain), CONVERSATIONS["two turns"])
+    assert [rendered.text[start:end] for start, end in rendered.spans] == ["Answer one.", "Answer two."]
+    rendered = render_with_answers(ChatTemplate(source, plain), CONVERSATIONS["parallel calls"], TOOLS)
+    assert rendered.unclear == (1, "part of it lies elsewhere: its call 'get_weather'")

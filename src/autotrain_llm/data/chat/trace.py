@@ -28,13 +28,14 @@ CONTENT, THOUGHT, NAME, ARGUMENT = "content", "thought", "name", "argument"
 
 @dataclass(frozen=True, slots=True)
 class MessagePart:
-    """A stretch of one message without tags. `head` and `tail` are what it has before its first and after its last sign."""
+    """A stretch of one message without tags. `head` and `tail` are what it has before its first and after its last sign, `tags` is before it."""
 
     turn: int
     kind: str
     text: str
     head: str
     tail: str
+    tags: str = ""
 
 
 @dataclass
@@ -67,9 +68,11 @@ def with_signs(
     def signed(text: str, turn: int, kind: str) -> str:
         out: list[str] = []
         known = len(pieces)
-        at = 0
+        at, tags = 0, ""
         for start, end in (*(tag.span() for tag in TAG.finditer(text)), (len(text), len(text))):
-            out += (_signed(text[at:start], turn, kind, pieces, without), text[start:end])
+            count = len(pieces)
+            out += (_signed(text[at:start], turn, kind, pieces, without, tags), text[start:end])
+            tags = (tags + text[at:start] if len(pieces) == count else "") + text[start:end]
             at = end
         return "".join(out) if len(pieces) > known else _signed(text, turn, kind, pieces, without)
 
@@ -111,7 +114,7 @@ def _call_with_signs(call: Any, turn: int, signed: Callable[[str, int, str], str
     return changed
 
 
-def _signed(text: str, turn: int, kind: str, pieces: list[MessagePart], without: frozenset[int]) -> str:
+def _signed(text: str, turn: int, kind: str, pieces: list[MessagePart], without: frozenset[int], tags: str = "") -> str:
     """A piece with a sign after its first letter and one before its last; text that is only spaces is no piece."""
     first = re.search(r"\w", text) or re.search(r"\S", text)
     if first is None or PIECE + len(pieces) > LAST:
@@ -119,7 +122,7 @@ def _signed(text: str, turn: int, kind: str, pieces: list[MessagePart], without:
     last = (LAST_LETTER.match(text) or LAST_CHARACTER.match(text) or first).end()
     begin, end = first.end(), max(last - 1, first.end())
     number = len(pieces)
-    pieces.append(MessagePart(turn, kind, text, text[:begin], text[end:]))
+    pieces.append(MessagePart(turn, kind, text, text[:begin], text[end:], tags))
     if number in without:
         return text
     sign = chr(PIECE + number)
@@ -171,7 +174,7 @@ def read(raw: str) -> Trace:
             start, generation = (at, 1) if not generation else (start, generation + 1)
         elif code == ord(GENERATED[1]):
             generation -= 1
-            if not generation:
+            if not generation and at > start:
                 trace.generated.append((start, at))
     trace.text = "".join(parts)
     return trace

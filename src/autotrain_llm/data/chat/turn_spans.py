@@ -103,7 +103,11 @@ class TurnSpans:
         if is_first:
             start = self._start(turn, run[0], begin)
         else:
-            start = begin if self.pieces[self.trace.signs[run[0]][1]].kind in (CONTENT, THOUGHT) else None
+            at, number = self.trace.signs[run[0]]
+            piece = self.pieces[number]
+            whole = (piece.tags + piece.head).lstrip()
+            start = at - len(whole) if self.text.endswith(whole, 0, at) else begin
+            start = start if piece.kind in (CONTENT, THOUGHT) else None
         if start is None:
             return "where it begins depends on other turns"
         stretch = self._stretch_around(self.trace.signs[run[-1]][0], turn)
@@ -125,7 +129,7 @@ class TurnSpans:
         if start is None:
             return "where it begins depends on other turns"
         stop = self._end(start, start, self._bound(turn, end))
-        return [(start, stop)] if stop > start else []
+        return [(start, stop)] if self.text[start:stop].strip() else []
 
     def _generated(self, turn: int, signs: list[int], stretches: list[Span]) -> list[Span] | None:
         """What the template itself marks as generated at a turn."""

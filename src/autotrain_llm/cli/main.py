@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DONE, INTERRUPTED = 0, 130
+DONE, MISUSED, INTERRUPTED = 0, 2, 130
 USAGE = """\
 usage: autotrain llm --trainer NAME --model MODEL --data-path DATA [flags]
        autotrain llm --help                  every flag
@@ -51,6 +51,10 @@ def _escape_unprintable_characters() -> None:
 def _command(words: list[str]) -> int:
     """`llm`, `report`, `completion`, `--version`, `--help`; anything else prints the usage."""
     command = words[0] if words else ""
+    if words == ["llm"]:
+        with Screen(json=False) as screen:
+            screen.write(USAGE)
+        return MISUSED
     if command == "llm" and not _asks_for_help(words):
         from autotrain_llm.cli.llm import llm
 

@@ -16,5 +16,10 @@ def metrics_line(metrics: Mapping[str, float]) -> str:
     return "  ".join(f"{NAMES.get(name, name.replace('_', ' '))} {_number(name, metrics[name])}" for name in shown)
 
 
+def step_text(step: int, steps: int) -> str:
+    """Where a run is: `step 3/12`; an evaluation before the first step is before the training."""
+    return f"step {step}/{steps}" if step and steps else f"step {step}" if step else "before training"
+
+
 def _number(name: str, value: float) -> str:
     return f"{value:,.0f}" if name == "tokens_per_second" else f"{value:.4g}"

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import fit_to
+from autotrain_llm.config.registry import TRAINERS
+from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE
 from autotrain_llm.declare.finding import Finding
+from autotrain_llm.declare.param import flag_of
 
 if TYPE_CHECKING:
     from autotrain_llm.checks.coverage import UncheckedItem
 
+GIVEN = (COMMAND_LINE, CONFIG_FILE)
 FAILED, REFUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
@@ -59,15 +64,56 @@ def stop(
 def fault(
     exception: Exception, screen: Screen, findings: Sequence[Finding] = (), plan: dict[str, Any] | None = None
 ) -> int:
-    """An unexpected exception: print it in one line, with its traceback only for `--verbose`."""
-    name, message = type(exception).__name__, " ".join(str(exception).split())
-    finding = Finding(f"{name}: {message}" if message else name, "--verbose shows the traceback", code="R102")
-    if screen.verbose:
-        import traceback
+    """An exception that no check foresaw: print it with what can be done, and keep its traceback in a file."""
+    from autotrain_llm.run.failures import explain
 
-        screen.write("".join(traceback.format_exception(exception)).rstrip())
+    known = explain(exception, None)
+    if known is not None:
+        return fail(known.message, known.fix, screen, findings, plan)
+    import traceback
+
+    trace = "".join(traceback.format_exception(exception)).rstrip()
+    name, message = type(exception).__name__, " ".join(str(exception).split())
+    finding = Finding(f"{name}: {message}" if message else name, what_can_be_done(plan, _kept(trace)), code="R102")
+    if screen.verbose:
+        screen.write(trace)
     if screen.json and screen.speaks:
         screen.document(FAILED, [*findings, finding], plan)
     else:
         screen.complain(findings_text([finding], screen.err))
     return FAILED
+
+
+# What a run can do without: each of these is a way through other code.
+DISPENSABLE = (
+    "attn_implementation", "gradient_checkpointing", "use_dora", "use_rslora", "packing", "quantization", "optimizer",
+    "use_distillation", "use_enhanced_eval", "rl_generation", "engine", "log", "target_modules",
+)  # fmt: skip
+
+
+def what_can_be_done(plan: dict[str, Any] | None, trace: str) -> str:
+    """Advice after an unexpected error: go on from a checkpoint, leave out an option that may be the cause, report it."""
+    from autotrain_llm.models.locate import complete_checkpoints
+
+    steps = []
+    parameters = plan["parameters"] if plan else {}
+    given = [name for name in DISPENSABLE if parameters.get(name, {}).get("source") in GIVEN]
+    if plan and complete_checkpoints(Path(plan["output"]["dir"]).expanduser()):
+        steps.append("--resume goes on from the last complete checkpoint")
+    if given:
+        steps.append(f"try it without {', '.join(map(flag_of, given))}, each of which may be the cause")
+    elif plan and TRAINERS[plan["trainer"]].trl_adapter and "engine" not in given and plan.get("sweep") is None:
+        steps.append("--engine trl trains the same with TRL's trainer")
+    return "; ".join([*steps, f"report it with the command and {trace}"])
+
+
+def _kept(trace: str) -> str:
+    """Where the traceback is: a file of its own, which no later command overwrites."""
+    from tempfile import NamedTemporaryFile
+
+    try:
+        with NamedTemporaryFile("w", prefix="autotrain-", suffix=".txt", delete=False, encoding="utf-8") as file:
+            file.write(trace + "\n")
+    except (OSError, UnicodeError):
+        return "what --verbose prints"
+    return f"the traceback in {file.name}"

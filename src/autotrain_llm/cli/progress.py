@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
-from autotrain_llm.cli.metric_text import metrics_line
+from autotrain_llm.cli.metric_text import metrics_line, step_text
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import fit, is_terminal, wants_colour, width
 from autotrain_llm.declare.text import duration
@@ -71,7 +71,7 @@ class Lines(ProgressCallback):
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         left = self.clock.left(step)
         rest = f"  {duration(left)} left" if left else ""
-        self._write(f"step {step}/{self.clock.steps}  {metrics_line(metrics)}{rest}")
+        self._write(f"{step_text(step, self.clock.steps)}  {metrics_line(metrics)}{rest}")
 
 
 class Bar(ProgressCallback):
@@ -113,7 +113,7 @@ class Bar(ProgressCallback):
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         if any(name.startswith("eval_") for name in metrics):
-            self._print(f"step {step}  {metrics_line(metrics)}")
+            self._print(f"{step_text(step, 0)}  {metrics_line(metrics)}")
         elif self.bar is not None:
             self.bar.update(self.task, completed=step, numbers=metrics_line(metrics))
 

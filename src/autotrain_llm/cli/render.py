@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from autotrain_llm.cli.terminal import fit, fit_command, fit_to, is_terminal, styled, wants_colour, width
+from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.declare.finding import ERROR, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.text import duration, plain
@@ -53,9 +54,19 @@ def _lines(finding: Finding, columns: int, colour: bool, folds: bool) -> list[st
     return lines
 
 
-def unchecked_lines(not_checked: Iterable[UncheckedItem], stream: TextIO) -> str:
+def unchecked_lines(not_checked: Sequence[UncheckedItem], stream: TextIO) -> str:
     """A line for each item that was not checked."""
-    lines = [f"Not checked: {item.what}: {item.why}" + (f" ({item.how})" if item.how else "") for item in not_checked]
+    from autotrain_llm.checks.coverage import AGAIN
+
+    # Several stages that one fault keeps from being checked are one line.
+    waiting = [item.what for item in not_checked if item.how == AGAIN]
+    together = len(waiting) > 1
+    lines = [f"Not checked: {'; '.join(waiting)}: {AGAIN}"] if together else []
+    lines += [
+        f"Not checked: {item.what}: {item.why}" + (f" ({item.how})" if item.how else "")
+        for item in not_checked
+        if not (together and item.how == AGAIN)
+    ]
     return "\n".join(fit_to(stream, line, FIX_INDENT) for line in lines)
 
 
@@ -174,18 +185,28 @@ def write_report(report: RunReport, stream: TextIO) -> None:
 
 def _report_rows(report: RunReport) -> list[tuple[str, str]]:
     rows = [("Model", str(report.output_dir)), *(sweep_rows(report.sweep) if report.sweep else [])]
-    rows += [
-        (name.replace("_", " "), _shown(value))
-        for name, value in report.metrics.items()
-        if not name.endswith("_seconds") and not (report.evaluation and name.startswith("eval_"))
-    ]
-    rows += _what_training_changed(report)
-    rows.append(("Time", duration(report.seconds)))
+    rows += [*_headline(report), *_what_training_changed(report)]
+    speed = report.metrics.get("tokens_per_second")
+    rows.append(("Time", duration(report.seconds) + (f", {speed:,.0f} tokens per second" if speed else "")))
     if report.plan.model.head is not None:
         rows.append(("Use", "it scores texts and does not generate"))
     if REPORT_PAGE in report.files:
         rows.append(("Report", str(report.output_dir / REPORT_PAGE)))
     return [*rows, ("Try it", report.try_it)]
+
+
+def _headline(report: RunReport) -> list[tuple[str, str]]:
+    """The metrics by which such a training is judged: in training, and on evaluation rows unless these are listed before and after it."""
+    from autotrain_llm.run.report.curves import label
+
+    rows = []
+    for name in TRAINERS[report.plan.trainer].headline:
+        evaluated = None if report.evaluation else report.metrics.get(f"eval_{name}")
+        values = [(report.metrics.get(name), ""), (evaluated, " on evaluation rows")]
+        shown = [f"{value:.4g}{where}" for value, where in values if value is not None]
+        if shown:
+            rows.append((label(name).capitalize() if label(name).islower() else label(name), ", ".join(shown)))
+    return rows
 
 
 def sweep_rows(sweep: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -205,11 +226,12 @@ def sweep_rows(sweep: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _what_training_changed(report: RunReport) -> list[tuple[str, str]]:
     """The metrics of enhanced evaluation before and after training, and the benchmark's."""
     from autotrain_llm.run.artifacts.metric_changes import compare, numbers
+    from autotrain_llm.run.report.curves import label
 
     if report.evaluation is None:
         return []
     changes = [row for row in compare(report.evaluation) if row.change is not None and not row.name.endswith("seconds")]
     rows = [("What training changed", "before → after")] if changes else []
-    rows += [(row.name, f"{row.before:.4g} → {row.after:.4g} ({row.change:+.4g})") for row in changes]
+    rows += [(label(row.name), f"{row.before:.4g} → {row.after:.4g} ({row.change:+.4g})") for row in changes]
     scored = numbers(report.evaluation.get("benchmark") or {})
-    return rows + [(f"benchmark {name}", _shown(value)) for name, value in scored.items()]
+    return rows + [(f"benchmark {label(name)}", _shown(value)) for name, value in scored.items()]

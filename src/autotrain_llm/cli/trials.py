@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
-from autotrain_llm.cli.metric_text import metrics_line
+from autotrain_llm.cli.metric_text import metrics_line, step_text
 from autotrain_llm.cli.terminal import fit, wants_colour, width
 from autotrain_llm.declare.text import plain
 from autotrain_llm.progress import ProgressCallback
@@ -102,7 +102,7 @@ class TrialTable(ProgressCallback):
         self._show(f"step {step}/{self.steps}  {self.doing.partition('  ')[2]}")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._show(f"step {step}/{self.steps}  {metrics_line(metrics)}")
+        self._show(f"{step_text(step, self.steps)}  {metrics_line(metrics)}")
 
     def finish(self) -> None:
         """Stop updating the table; it stays on the terminal."""

@@ -18,6 +18,12 @@ from autotrain_llm.declare.finding import WARNING, Finding, Refused
 def read_config(path: str) -> ParsedArguments:
     """Parse a config file. Raises `Refused` if it can't be read; wrong keys and values become findings of the result."""
     document = load(Path(path), path)
+    if isinstance(document.get("parameters"), dict) and "method" in document:
+        message = (
+            f"--config {path} is a sweep config of Weights & Biases: it has a search space, and no values to train with"
+        )
+        fix = f"--use-sweep --sweep-params {path}, with the values of the first trial as flags or in a --config of their own"
+        raise Refused([Finding(message, fix, ("config",), file=path, code="P106")])
     arguments = ParsedArguments()
     written: dict[str, str] = {}  # by parameter, the key as the file has it
     for name, value, where in sorted(_flatten(document, path), key=_known_first):

@@ -14,6 +14,23 @@ from autotrain_llm.declare.param import Param, Search
 from autotrain_llm.declare.search import read_space
 from autotrain_llm.declare.trainer import Trainer
 
+# What a sweep config of Weights & Biases has beside `parameters`.
+SETTINGS_OF_WANDB = frozenset(
+    [
+        "program",
+        "method",
+        "metric",
+        "command",
+        "early_terminate",
+        "project",
+        "entity",
+        "name",
+        "description",
+        "run_cap",
+        "controller",
+        "job",
+    ]
+)
 HELD_OUT = "0.1"  # share of the rows that a sweep sets aside where no evaluation rows are named
 NEW_MODEL_RATES = (1e-4, 1e-2)  # learning rates for a model with random weights
 PASSWORD = re.compile(r"^([^:]+://[^:/@]*:).*(@)")  # greedy, up to the last @, because a password may contain one
@@ -32,11 +49,12 @@ def searchable(trainer: Trainer) -> list[str]:
 
 
 def written_spaces(config: Config) -> dict[str, Any]:
-    """`--sweep-params` by parameter. A sweep config of Weights & Biases has the spaces under `parameters`."""
+    """`--sweep-params` by parameter. A sweep config of Weights & Biases has the spaces under `parameters`, beside its own settings."""
     written = config.sweep_params or {}
     nested = written.get("parameters")
     if isinstance(nested, dict):
-        written = {**{name: space for name, space in written.items() if name != "parameters"}, **nested}
+        others = {name: space for name, space in written.items() if name not in ("parameters", *SETTINGS_OF_WANDB)}
+        written = {**others, **nested}
     return {str(name): space for name, space in written.items()}
 
 

@@ -47,6 +47,7 @@ class Trainer(Record):
     trl_adapter: `module:function` in `run/` that builds TRL's trainer from the plan for `--engine trl`; None if TRL has none.
     examples: commands for the guide.
     metrics: the metrics it reports on evaluation rows, each with its better direction (minimize or maximize).
+    headline: the metrics by which a training is judged, which the end of a run shows.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Trainer(Record):
     defaults: Mapping[str, Any] = EMPTY
     unused: Mapping[str, str] = EMPTY
     metrics: Mapping[str, str] = EMPTY
+    headline: tuple[str, ...] = ("loss",)
     aliases: str = ""
     near: str = ""
     order: int = 500

@@ -83,6 +83,7 @@ TRAINER = Trainer(
     recipe="autotrain_llm.run.algorithms.preference.recipe:Dpo",
     trl_adapter="autotrain_llm.run.trl_engine.preference:dpo",
     settings=("dpo_beta", "dpo_loss", "label_smoothing"),
+    headline=("loss", "rewards/accuracies", "rewards/margins"),
     metrics={
         "loss": "minimize",
         "rewards/chosen": "maximize",

@@ -61,6 +61,7 @@ TRAINER = Trainer(
     trl_adapter="autotrain_llm.run.trl_engine.grpo:grpo",
     settings=("rl_clip_range", "rl_entropy_coef"),
     samples=True,
+    headline=("reward", "kl"),
     metrics=MEASURED,
     notes=(
         (

@@ -55,6 +55,7 @@ TRAINER = Trainer(
     trl_adapter="autotrain_llm.run.trl_engine.preference:kto",
     settings=("kto_beta", "kto_desirable_weight", "kto_undesirable_weight"),
     parts_pairs=True,
+    headline=("loss", "rewards/accuracies", "rewards/margins"),
     metrics={
         "loss": "minimize",
         "rewards/chosen": "maximize",

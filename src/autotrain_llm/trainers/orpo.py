@@ -47,6 +47,7 @@ TRAINER = Trainer(
     learning_rates={"full": (1e-8, 1e-4), "lora": (1e-7, 1e-3)},
     recipe="autotrain_llm.run.algorithms.preference.recipe:Orpo",
     settings=("orpo_alpha",),
+    headline=("loss", "rewards/accuracies", "rewards/margins"),
     metrics={
         "loss": "minimize",
         "rewards/chosen": "maximize",

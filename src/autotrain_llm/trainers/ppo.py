@@ -73,6 +73,7 @@ TRAINER = Trainer(
     recipe="autotrain_llm.run.algorithms.rl.recipe:Ppo",
     settings=("rl_clip_range", "rl_value_clip_range", "rl_value_loss_coef", "rl_entropy_coef"),
     samples=True,
+    headline=("reward", "kl"),
     metrics={**MEASURED, "kl": "minimize", "objective/kl": "minimize"},
     notes=(
         (

@@ -35,6 +35,7 @@ TRAINER = Trainer(
     recipe="autotrain_llm.run.algorithms.reward.recipe:RewardModel",
     settings=("label_smoothing",),
     trl_adapter="autotrain_llm.run.trl_engine.reward:reward",
+    headline=("loss", "accuracy", "margin"),
     metrics={
         "loss": "minimize",
         "accuracy": "maximize",

@@ -58,6 +58,7 @@ TRAINER = Trainer(
     learning_rates={"full": (1e-7, 3e-4), "lora": (1e-6, 5e-3)},
     recipe="autotrain_llm.run.algorithms.supervised:NextToken",
     trl_adapter="autotrain_llm.run.trl_engine.sft:sft",
+    headline=("loss", "token_accuracy"),
     metrics={"loss": "minimize", "perplexity": "minimize", "token_accuracy": "maximize"},
     examples=(
         Example(

@@ -74,6 +74,7 @@ TRAINER = Trainer(
         "spo_exploration",
     ),
     samples=True,
+    headline=("reward", "kl"),
     metrics=MEASURED,
     notes=(
         "`--rl-chunk-size` prompts are drawn, answered once each and scored, then trained on, `--rl-mini-batch-size` answers to an "

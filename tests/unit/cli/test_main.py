@@ -186,7 +186,7 @@ def test_a_fault_that_nobody_foresaw_is_one_line_and_its_traceback_is_there_for_
         raise RuntimeError("no such thing\nas this")
 
     monkeypatch.setattr("autotrain_llm.checks.preflight.preflight", broken)
-    assert main(["llm"]) == 1
+    assert main(["llm", "--dry-run"]) == 1
     assert capsys.readouterr().err.startswith("Error: RuntimeError: no such thing as this")
     assert main(["llm", "--verbose"]) == 1
     assert "Traceback" in capsys.readouterr().err
@@ -260,3 +260,64 @@ def test_a_letter_that_the_output_can_not_show_does_not_fail_the_command(encodin
     ]
     run = subprocess.run(command, capture_output=True, env=environment, check=False)
     assert run.returncode == 2 and b"Traceback" not in run.stderr
+
+
+def test_the_command_alone_prints_its_usage_and_no_error(capsys):
+    assert main(["llm"]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("usage: autotrain llm --trainer NAME") and "Error" not in said.err
+
+
+def test_what_one_typo_keeps_from_being_checked_is_one_line(capsys, rows):
+    assert main(["llm", "--trainer", "sft", "--modle", "x", "--data-path", "nowhere.jsonl"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert sum(line.startswith("Not checked") for line in lines) == 1
+    assert "the model's files; the rows" in lines[0]
+
+
+def test_an_evaluation_before_the_first_step_is_before_the_training():
+    from autotrain_llm.cli.progress import Lines
+
+    stream = io.StringIO()
+    lines = Lines(stream)
+    lines.log(0, {"eval_loss": 3.0, "eval_token_accuracy": 0.25})
+    lines.start(4, 0)
+    lines.log(2, {"loss": 2.5})
+    assert stream.getvalue() == (
+        "before training  eval loss 3  eval token accuracy 0.25\nTraining, 4 steps\nstep 2/4  loss 2.5\n"
+    )
+
+
+def test_the_end_of_a_run_shows_what_matters_for_its_trainer(rows, capsys, tmp_path):
+    from autotrain_llm import plan
+    from autotrain_llm.cli.render import write_report
+    from autotrain_llm.run.session.run_report import RunReport
+
+    made = plan(trainer="sft", model="scratch:1m", data_path=rows, lr=1e-3, epochs=1, batch_size=4, valid_split=0.1)
+    metrics = {
+        "loss": 0.123456, "eval_loss": 0.5, "token_accuracy": 0.9, "eval_token_accuracy": 0.8, "padding_saved": 0.0,
+        "mfu": 0.28, "grad_norm": 1.0, "learning_rate": 1e-4, "epoch": 1.0, "tokens_per_second": 1234.5,
+        "eval_perplexity": 1.6487,
+    }  # fmt: skip
+    stream = io.StringIO()
+    report = RunReport(made, tmp_path, metrics, 12.0, try_it="autotrain llm --inference --model runs/x")
+    write_report(report, stream)
+    names = [line.partition("  ")[0] for line in stream.getvalue().splitlines()]
+    assert names == ["Model", "Loss", "Token accuracy", "Time", "Try it"]
+    assert "0.1235, 0.5 on evaluation rows" in stream.getvalue() and "1,234 tokens per second" in stream.getvalue()
+
+
+def test_every_trainer_is_judged_by_metrics_that_it_reports():
+    from autotrain_llm.config.registry import TRAINERS
+
+    for trainer in TRAINERS.values():
+        assert trainer.headline and set(trainer.headline) <= {*trainer.metrics, "kl"}, trainer.name
+
+
+def test_the_command_of_a_run_has_no_flag_that_was_ignored(rows, tmp_path):
+    from autotrain_llm import plan
+    from autotrain_llm.run.artifacts.records import command_of
+
+    made = plan(trainer="sft", model="scratch:1m", data_path=rows, lr=1e-3, epochs=1, batch_size=2, dpo_beta=0.3)
+    assert made.ignored == ("dpo_beta",)
+    assert "--dpo-beta" not in command_of(made, tmp_path)

@@ -284,3 +284,40 @@ def test_a_name_of_another_tool_is_answered_with_ours():
 def test_the_address_of_an_sqlite_file_has_three_slashes(url, drawn):
     config = config_of(trainer="sft", use_sweep=True, sweep_storage=url)
     assert len(list(RULES["P610"].check({"config": config, "machine": machine_for(None, elsewhere=False)}))) == drawn
+
+
+WANDB = """program: train.py
+method: random
+metric:
+  name: eval/loss
+  goal: minimize
+early_terminate:
+  type: hyperband
+parameters:
+  lr:
+    distribution: log_uniform_values
+    min: 1e-5
+    max: 1e-3
+"""
+
+
+def test_a_whole_sweep_config_of_wandb_is_one_finding_with_the_flags_for_its_settings(tmp_path):
+    from autotrain_llm import check
+
+    path = tmp_path / "sweep.yaml"
+    path.write_text(WANDB)
+    sweep = {"trainer": "sft", "use_sweep": True, "sweep_params": str(path)}
+    found = [finding for finding in check(**sweep) if finding.code != "P201"]
+    assert [finding.code for finding in found] == ["P618"]
+    assert "program, method, metric, early_terminate are not read" in found[0].message
+    assert found[0].changes["sweep_sampler"] == "random" and found[0].changes["sweep_metric"] == "eval_loss"
+    assert [finding.code for finding in check(**{**sweep, **found[0].changes})] == ["P201"]
+
+
+def test_a_sweep_config_of_wandb_is_no_config_of_a_training(tmp_path):
+    from autotrain_llm import check
+
+    path = tmp_path / "sweep.yaml"
+    path.write_text(WANDB)
+    (finding,) = check(config=str(path))
+    assert finding.code == "P106" and f"--use-sweep --sweep-params {path}" in str(finding.fix)

@@ -273,10 +273,11 @@ RUN_FAILED = declare_finding(
 )
 UNEXPECTED = declare_finding(
     "R102",
-    """An unexpected error: a bug in this program.
+    """An error that no check foresaw: a bug in this program, or an error of a library.
 
-    Why: `--verbose` shows where it happened.
-    Fix: report it, with the command and what `--verbose` shows.
+    Why: the message is the library's own. Its traceback is kept in a file.
+    Fix: as the finding says: `--resume` if there is a complete checkpoint, the same command without the options that it names, or
+    `--engine trl`; and report it, with the command and the file.
     """,
     example=Example(TINY, TINY, on="where something fails that nobody foresaw", runs=True),
 )

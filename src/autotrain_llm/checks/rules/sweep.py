@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.checks.rules.schedule import learning_rates
 from autotrain_llm.config.aliases import ALIASES
 from autotrain_llm.config.metric_choice import metric_directions, suggest_metric_fix
 from autotrain_llm.config.registry import GROUP, PARAMS
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.config.search_space import changes_metric_meaning, searchable, spaces_of, written_spaces
+from autotrain_llm.config.search_space import (
+    SETTINGS_OF_WANDB,
+    changes_metric_meaning,
+    searchable,
+    spaces_of,
+    written_spaces,
+)
 from autotrain_llm.config.sequence_length import FLAGS as LENGTHS
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.declare.example import SWEEP, of_flags
@@ -81,6 +87,36 @@ def a_sweep_searches_parameters_that_the_trainer_reads(config: Config, trainer: 
                 otherwise=f"or leave out {name}",
                 parameters=("sweep_params", switch),
             )
+
+
+@rule(
+    "P618",
+    refuses="""--use-sweep --sweep-params '{"method": "bayes", "parameters": {"lr": {"min": 1e-5, "max": 1e-4}}}'""",
+    accepts="""--use-sweep --sweep-params '{"lr": {"min": 1e-5, "max": 1e-4}}'""",
+)
+def a_sweep_config_of_wandb_has_other_settings(config: Config) -> Iterator[Finding]:
+    """`--sweep-params` is a whole sweep config of Weights & Biases, with its settings beside `parameters`.
+
+    Why: method, metric and early stopping are flags here; in the file they would have no effect.
+    Fix: the parameters alone, with the flags that are shown.
+    """
+    written = config.sweep_params or {}
+    settings = [name for name in written if name in SETTINGS_OF_WANDB]
+    if not config.use_sweep or not settings or not isinstance(written.get("parameters"), dict):
+        return
+    changes: dict[str, Any] = {"sweep_params": written_spaces(config)}
+    sampler = {"grid": "grid", "random": "random", "bayes": "tpe"}.get(str(written.get("method")))
+    if sampler and not config.given("sweep_sampler"):
+        changes["sweep_sampler"] = sampler
+    metric = written.get("metric")
+    name = str(metric.get("name", "")).replace("/", "_") if isinstance(metric, dict) else ""
+    if name in metric_directions(config) and not config.given("sweep_metric"):
+        changes["sweep_metric"] = name
+    yield Finding(
+        f"--sweep-params is a sweep config of Weights & Biases: {', '.join(settings)} are not read from it",
+        changes=changes,
+        parameters=("sweep_params", "sweep_sampler", "sweep_metric"),
+    )
 
 
 def _is_off(field: str, config: Config) -> bool:

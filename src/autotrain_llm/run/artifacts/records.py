@@ -102,11 +102,13 @@ class MetricsFile:
 
 
 def command_of(plan: Plan, output_dir: Path) -> list[str]:
-    """The command line that repeats this run: every parameter that was set, in a file or on the command line, except secrets."""
+    """The command line that repeats this run: every parameter that was set, in a file or on the command line, except secrets
+    and those that were ignored."""
     words = ["autotrain", "llm"]
     for name, parameter in plan.parameters.items():
         param, value = PARAMS[name], parameter.value
-        if parameter.source not in (COMMAND_LINE, CONFIG_FILE) or param.secret or name == "output_dir":
+        is_given = parameter.source in (COMMAND_LINE, CONFIG_FILE) and name not in plan.ignored
+        if not is_given or param.secret or name == "output_dir":
             continue
         if param.kind == "switch" and value is not None:
             words.append(param.flag if value else f"--no-{param.flag.removeprefix('--')}")

@@ -88,5 +88,6 @@ class Throughput:
             metrics["padding_saved"] = round(saved / (tokens + saved), 4)
         if self.flops is not None and self.peak is not None:
             rate = self.flops.total(tokens, targets) / seconds
-            metrics["mfu"] = round(rate / (self.peak.rate * processes), 4)
+            # The peak is measured in a fraction of a second, in which other work on the machine may have slowed it down.
+            metrics["mfu"] = min(round(rate / (self.peak.rate * processes), 4), 1.0)
         return metrics

@@ -121,6 +121,9 @@ def trainer_arguments(plan: Plan, folder: Path) -> dict[str, Any]:
     }
 
 
+LIBRARIES = r"(accelerate|bitsandbytes|datasets|peft|torch|transformers|trl)(\.|$)"
+
+
 def quiet_libraries(verbose: bool) -> None:
     """Libraries log warnings only with `--verbose`; their progress bars are always off."""
     transformers_logging.disable_progress_bar()
@@ -130,4 +133,5 @@ def quiet_libraries(verbose: bool) -> None:
     transformers_logging.set_verbosity_error()
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)
+    warnings.filterwarnings("ignore", module=LIBRARIES)  # a path and a line of their code
     torch.set_warn_always(False)

@@ -300,3 +300,28 @@ def test_measuring_the_peak_leaves_the_random_state_alone() -> None:
     before = torch.get_rng_state()
     assert measure(torch.device("cpu"), torch.float32, seconds=0.01) > 1e8
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_no_share_of_the_peak_is_above_one() -> None:
+    """The peak is measured in a fraction of a second, in which other work on the machine may have slowed it down."""
+    from autotrain_llm.run.engine.peak_flops import Peak
+    from autotrain_llm.run.engine.throughput import FlopsPerItem, Throughput
+
+    throughput = Throughput(FlopsPerItem(1e9, 1e9), Peak(1.0, "too low"))
+    throughput.add([{"tokens": 20, "padding_tokens_saved": 0, "target_labels": torch.zeros(17)}])
+    assert throughput.take(1, lambda counts: counts, "cpu")["mfu"] == 1.0
+
+
+@pytest.mark.parametrize(("verbose", "shown"), [(False, 0), (True, 1)])
+def test_warnings_of_libraries_with_paths_of_their_code_are_for_verbose_alone(verbose, shown) -> None:
+    import warnings
+
+    from autotrain_llm.run.session.training import quiet_libraries
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        quiet_libraries(verbose)
+        warnings.warn_explicit("a word", UserWarning, "/lib/peft/save.py", 1, module="peft.utils.save_and_load")
+        warnings.warn_explicit("of yours", UserWarning, "/mine/score.py", 1, module="score")
+    quiet_libraries(False)
+    assert len(seen) == 1 + shown

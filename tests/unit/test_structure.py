@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 import subprocess
 import sys
@@ -257,6 +258,23 @@ def test_a_module_keeps_to_the_house_rules(path):
 def test_a_module_says_what_it_is_for(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert not tree.body or ast.get_docstring(tree), "begin with a sentence that says what the module is for"
+
+
+def test_docstrings_name_files_and_exceptions_that_exist():
+    names, wrong = set(vars(builtins)), []
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+    for tree in trees.values():
+        names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        names |= {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    files = {path.name for path in FILES}
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            text = ast.get_docstring(node) or "" if isinstance(node, documented) else ""
+            raised = [name for name in re.findall(r"\b[Rr]aises `?([A-Z]\w+)", text) if name not in names]
+            named = [name for name in re.findall(r"`(?:[\w/]+/)?(\w+\.py)`", text) if name not in files]
+            wrong += [f"{path.relative_to(ROOT)}: {name}" for name in raised + named]
+    assert wrong == []
 
 
 def test_no_module_is_called_after_nothing_in_particular():

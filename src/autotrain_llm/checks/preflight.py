@@ -69,12 +69,9 @@ def preflight(
     output: bool = True,
     progress: Progress | None = None,
 ) -> Checked:
-    """Run every check that can be run.
-
-    `findings` are those of reading the command. What the same is in `earlier`, the context of another command in this process, is reused.
-    Without `files`, only flags are checked: no data, no models, not the machine; without `output`, the output folder is not looked at.
-    `progress` is told how far reading and preparing rows is.
-    """
+    """Run every check that can be run. `findings` are those of reading the command. Whatever is the same in `earlier`, the context of
+    another command in this process, is reused. Without `files`, only flags are checked: no data, no models, not the machine; without
+    `output`, the output folder is not checked. `progress` is called with how far reading and preparing rows is."""
     found = list(findings)
     if any(_blocks(finding, "config") and finding.parameters == ("config",) for finding in found):
         return _preflight_without_the_config(config, found)
@@ -165,7 +162,8 @@ def _hides_the_trainer(finding: Finding) -> bool:
 
 
 def _as_meant(config: Config, found: Iterable[Finding]) -> Config:
-    """The configuration with the parameters that were given under another tool's name, or misspelt: rules judge what was meant."""
+    """The configuration in which parameters that were misspelt, or given under another tool's name, have their probable values, so that the
+    rules judge what was meant."""
     from autotrain_llm.checks.rules.every import rule_of
 
     meant = config
@@ -205,7 +203,7 @@ def ignored_parameters(config: Config) -> tuple[str, ...]:
 
 
 def _check(config: Config, known: Mapping[str, object], new: Mapping[str, object] = EMPTY) -> list[Finding]:
-    """The findings of the rules that need something `new`, and otherwise at most what is `known`; without `new`, of those that need no more."""
+    """Run the rules that need some of the `new` inputs and otherwise only `known` ones; without `new`, those that need only `known` ones."""
     from autotrain_llm.checks.rules.every import RULES
 
     values: dict[str, object] = {"config": config, **known, **new}

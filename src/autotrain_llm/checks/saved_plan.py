@@ -69,7 +69,7 @@ def _given(config: Config, source: str) -> dict[str, Any]:
 
 
 def read_plan(path: str) -> dict[str, Any]:
-    """A saved plan. Raises Refused if the file is none."""
+    """A saved plan. Raises Refused if the file is not one."""
     try:
         document = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, RuntimeError) as fault:
@@ -232,7 +232,7 @@ def _differing(
 
 
 def _of_a_file(name: str, before: str | None, now: str | None) -> str:
-    """A digest would tell nothing."""
+    """Whether a file is new, missing or different; its digests would not help a reader."""
     return f"{name} is {'new' if before is None else 'missing' if now is None else 'different'}"
 
 

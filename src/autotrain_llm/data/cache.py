@@ -36,7 +36,7 @@ def save(folder: Path, fingerprint: str, rows: dict[str, Rows], document: dict[s
 
 
 def _write(path: Path, array: Any) -> None:
-    """An array as `numpy.save` writes it; one that is a mapped file is copied from that, so that the process never holds all of it."""
+    """Write an array in `numpy.save`'s format. A memory-mapped array is copied from its file, so that it is never in memory as a whole."""
     import numpy
 
     mapped = array.filename if isinstance(array, numpy.memmap) else None
@@ -49,7 +49,7 @@ def _write(path: Path, array: Any) -> None:
 
 
 def load(folder: Path, fingerprint: str) -> tuple[dict[str, Rows], dict[str, Any]] | None:
-    """What `save` wrote, memory-mapped; None where it isn't there or is damaged."""
+    """Load what `save` wrote, memory-mapped; None if it is missing or damaged."""
     place = folder / fingerprint
     try:
         document = json.loads((place / DOCUMENT).read_text(encoding="utf-8"))

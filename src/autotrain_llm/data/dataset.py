@@ -52,7 +52,7 @@ class Dataset:
         return isinstance(self.train, list) and isinstance(self.valid, list)
 
     def describe(self) -> str:
-        """One line: what was recognised, how it was mapped, and what is not used."""
+        """One line: the format, the role of each column, and the columns that are not used."""
         mapping = ", ".join(
             f"{shown(column)} → {WHERE.get(role.split(' ')[0], role)}" for role, column in self.columns.items()
         )
@@ -64,6 +64,6 @@ class Dataset:
 
 
 def texts(dataset: Dataset) -> Iterator[str]:
-    """All the text that is trained on, piece by piece, in the order of the rows."""
+    """All text that is trained on, string by string, in the order of the rows."""
     for example in dataset.train:
         yield from example.strings()

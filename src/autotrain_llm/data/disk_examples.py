@@ -1,6 +1,6 @@
 """Examples on disk, for data larger than memory: written once while they are converted, and read again row by row.
 
-A folder goes with the last object that needs it.
+Their folder is removed with the last object that needs it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FILE = "examples.jsonl"
 
 
 class Folder:
-    """A folder of its own among the temporary ones, removed with the last reference to it."""
+    """A temporary folder, removed with the last reference to it."""
 
     def __init__(self, prefix: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
@@ -33,7 +33,7 @@ class Folder:
 
 
 class DiskExamplesWriter:
-    """Takes Examples one by one and gives them back as a sequence."""
+    """Writes Examples to disk one by one; `stored` returns them as a sequence."""
 
     def __init__(self) -> None:
         self._folder = Folder("autotrain-examples-")
@@ -41,7 +41,7 @@ class DiskExamplesWriter:
         self._offsets, self._keys = array("q", [0]), array("Q")
 
     def add(self, example: Example) -> None:
-        """The next one."""
+        """Append an example."""
         row = [getattr(example, name) for name in FIELDS]
         written = json.dumps(row, default=str).encode("ascii") + b"\n"
         self._file.write(written)
@@ -49,7 +49,7 @@ class DiskExamplesWriter:
         self._keys.append(short_key(example))
 
     def stored(self) -> DiskExamples:
-        """All of them."""
+        """All examples that were added."""
         import numpy
 
         self._file.close()
@@ -85,7 +85,7 @@ class DiskExamples(Sequence[Example]):
             yield from self._read(self.indices[start : start + AT_ONCE])
 
     def _read(self, indices: ndarray) -> list[Example]:
-        """The examples of these numbers, those that lie next to each other with one call."""
+        """The examples with these indices; adjacent ones are read with one call."""
         if not len(indices):
             return []
         first, last = int(indices[0]), int(indices[-1])
@@ -101,7 +101,7 @@ class DiskExamples(Sequence[Example]):
         return self._keys[self.indices]
 
     def select(self, places: ndarray) -> DiskExamples:
-        """The examples at these places of this sequence, which are in order."""
+        """The examples at these indices, which are in ascending order."""
         return DiskExamples(self.folder, self._offsets, self._keys, self.indices[places])
 
 

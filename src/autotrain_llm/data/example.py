@@ -35,7 +35,7 @@ class Example:
     _key: bytes = field(default=b"", repr=False, compare=False)
 
     def content(self) -> tuple[Any, ...]:
-        """Everything a model would see of this row."""
+        """Everything of this row that a model would see."""
         return (
             self.text,
             self.messages,
@@ -48,7 +48,7 @@ class Example:
         )
 
     def key(self) -> bytes:
-        """The same for two rows exactly if a model would see the same."""
+        """A digest that is equal for two rows exactly if a model would see the same."""
         if self._key:
             return self._key
         document = self._plainly()
@@ -81,7 +81,7 @@ class Example:
         return f"{' '.join(lengths)} {self.label}\n{''.join(parts)}"
 
     def strings(self) -> list[str]:
-        """All the text of the row, piece by piece."""
+        """All texts of the row."""
         if self.messages is not None:
             sides: tuple[Side | None, ...] = (self.messages, self.chosen, self.rejected)
         else:
@@ -89,7 +89,7 @@ class Example:
         return [text for side in sides if side is not None for text in texts_of(side)]
 
     def answers(self) -> list[str]:
-        """The text that an answer is compared with, piece by piece; all text where no part of the row is an answer."""
+        """The texts of the row's answer; all its texts if no part of the row is an answer."""
         turns = [turn for turn in self.messages or () if turn.get("role") == "assistant"]
         sides: tuple[Side | None, ...] = (turns or None, self.completion, self.chosen)
         return [text for side in sides if side is not None for text in texts_of(side)] or self.strings()

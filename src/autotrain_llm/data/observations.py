@@ -1,7 +1,7 @@
-"""`Observations`: what was seen while data is read. The rules of `rules/` turn it into findings.
+"""`Observations`: what was noticed while data was read. The rules of `rules/` turn it into findings.
 
-Reading code names the rule that an observation is for, and the facts that its message needs. Rows with the same observation become one finding,
-with a count and the first of these rows.
+Reading code names the rule of an observation and gives the values for its message. Rows with the same observation become one finding, with
+a count and the first of these rows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DATA_PARAMETER = "data_path"
 
 
 class Place(Protocol):
-    """Something that lies in a row of a file: an Example, or a `RowPlace`."""
+    """A row of a file: an Example, or a `RowPlace`."""
 
     @property
     def file(self) -> str: ...
@@ -38,7 +38,7 @@ class RowPlace(NamedTuple):
 
 
 class RowUnusable(Exception):
-    """A row that can't be used: the rule that says why, and its facts. `group` is as in `Observations.row`."""
+    """Raised for a row that can't be used: the rule that reports it, and the values for its message. `group` is as in `Observations.row`."""
 
     def __init__(self, rule: RuleFunction, group: Hashable = None, **facts: Any) -> None:
         super().__init__(rule.__name__)
@@ -47,7 +47,8 @@ class RowUnusable(Exception):
 
 @dataclass(slots=True)
 class _Observation:
-    """A rule and its facts; `parameter` names the data that it is about. Of rows, the facts are those of the first."""
+    """A rule and the values for its message; `parameter` names the data that it is about. For several rows, the values are those of the
+    first."""
 
     rule: RuleFunction
     facts: dict[str, Any]
@@ -80,7 +81,7 @@ class Observations:
 
     @contextmanager
     def about(self, parameter: str) -> Iterator[None]:
-        """Inside it, observations are about data that this parameter names, and not `--data-path`."""
+        """Inside the context, observations are about the data of this parameter instead of `--data-path`."""
         self._parameter = parameter
         try:
             yield
@@ -88,11 +89,11 @@ class Observations:
             self._parameter = DATA_PARAMETER
 
     def add(self, rule: RuleFunction, **facts: Any) -> None:
-        """Something that was seen once."""
+        """Record an observation about the data as a whole."""
         self._single.append(_Observation(rule, facts, self._parameter))
 
     def row(self, rule: RuleFunction, at: Place, group: Hashable = None, **facts: Any) -> None:
-        """Something that was seen in a row. Rows of one file with the same rule and `group` (else the same facts) are counted together."""
+        """Record an observation about a row. Rows of one file with the same rule and `group` (else the same values) are counted together."""
         identity = (rule.__name__, at.file, repr(facts) if group is None else group)
         observation = self._rows.get(identity)
         if observation is None:
@@ -105,7 +106,7 @@ class Observations:
             observation.places.append(at)
 
     def findings(self) -> tuple[Finding, ...]:
-        """Everything that was seen, each once: first of the data as a whole, then of its rows."""
+        """Every observation as a finding: first those about the data as a whole, then those about rows."""
         observations = (*self._single, *self._rows.values())
         return tuple(dict.fromkeys(finding for one in observations for finding in one.findings()))
 
@@ -116,7 +117,7 @@ class Observations:
 
 
 def findings_of(rule: RuleFunction, **facts: Any) -> tuple[Finding, ...]:
-    """What a rule makes of some facts."""
+    """The findings of a rule for these values."""
     return tuple(rule.RULE.apply(**facts))  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,5 @@
-"""In what order rows are trained on and how many are in memory at once: the same for training and for the memory estimate of a step."""
+"""The order in which rows are trained on, and how many are in one batch without gradients: the same for training and for the memory
+estimate."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ VLLM_SHARE = 0.3
 
 
 def order_of_epoch(count: int, seed: int | None, epoch: int) -> Any:
-    """The numbers of `count` items as an epoch takes them (count,); without a seed as they lie."""
+    """The order of an epoch's `count` items as indices (count,); without a seed the order of the data."""
     import numpy
 
     if seed is None:
@@ -25,7 +26,7 @@ def order_of_epoch(count: int, seed: int | None, epoch: int) -> Any:
 
 
 def no_grad_batches(lengths: Iterable[int]) -> Iterator[range]:
-    """The numbers of items of so many tokens, as many together as a batch without gradients may hold, and at least one."""
+    """Ranges of items with these lengths in tokens: as many as fit into a batch without gradients, and at least one."""
     start = end = tokens = 0
     for own in lengths:
         if end > start and tokens + own > NO_GRAD_TOKENS:

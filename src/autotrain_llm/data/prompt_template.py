@@ -1,4 +1,4 @@
-"""A data set whose prompts stand in a template: `--student-prompt-template`, `--teacher-prompt-template`."""
+"""Insert the prompts of a data set into a template: `--student-prompt-template`, `--teacher-prompt-template`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PLACE = "{prompt}"
 
 
 def with_prompts(dataset: Dataset, template: str) -> Dataset:
-    """The same rows with each prompt in the template: a text, or in a conversation each turn of the user."""
+    """The same rows with each prompt inserted into the template: a text as a whole, of a conversation each user turn."""
     digest = hashlib.blake2b(f"{dataset.fingerprint}\n{template}".encode(), digest_size=16)
     return dataclasses.replace(
         dataset,

@@ -47,7 +47,7 @@ class DataRequest:
     trainer: str = "sft"
 
     def settings(self) -> dict[str, object]:
-        """What goes into the fingerprint, next to the content of the files."""
+        """The settings that are part of the fingerprint, besides the content of the files."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in NOT_HASHED}
 
     def is_named(self, column_field: str) -> bool:

@@ -1,4 +1,4 @@
-"""`TokenRows`: rows of ids as flat arrays, in memory, in the cache and in training."""
+"""`TokenRows`: rows of token ids as flat arrays, for memory, cache and training."""
 
 from __future__ import annotations
 
@@ -15,11 +15,8 @@ ARRAYS = ("ids", "loss_mask", "offsets", "source", "labels")
 
 @dataclass
 class TokenRows:
-    """Row i is `offsets[i]:offsets[i+1]` of `ids` (int32) and `loss_mask` (bool: this token is to be predicted).
-
-    `source` is the number, from 0, of the Example that a row came from (for blocks: of the first one in it). `labels` are only there for
-    rows that are good or bad as a whole.
-    """
+    """Row i is `offsets[i]:offsets[i+1]` of `ids` (int32) and `loss_mask` (bool: the token is a target). `source` is the index of the
+    Example that a row came from (for a block: of the first Example in it). `labels` are set only for rows that are labelled good or bad."""
 
     ids: ndarray
     loss_mask: ndarray
@@ -43,7 +40,7 @@ class TokenRows:
         return self.offsets[1:] - self.offsets[:-1]
 
     def arrays(self) -> dict[str, ndarray]:
-        """The arrays by name, to be written."""
+        """The arrays by name, for the cache."""
         arrays = {name: getattr(self, name) for name in ARRAYS}
         return {name: array for name, array in arrays.items() if array is not None}
 
@@ -83,7 +80,7 @@ class RowsBuilder:
         self._labels: list[bool] = []
 
     def add(self, ids: Sequence[int], spans: Sequence[tuple[int, int]], source: int, label: bool | None = None) -> None:
-        """A row, of which the tokens in `spans` are trained on."""
+        """Add a row whose tokens in `spans` are trained on."""
         self._ids.fromlist(list(ids))
         self._spans.append(spans)
         self._lengths.append(len(ids))
@@ -107,7 +104,7 @@ class RowsBuilder:
 
 
 def cut_into_blocks(rows: TokenRows, length: int) -> TokenRows:
-    """Rows joined end to end and cut into blocks of `length` tokens. No token is lost; the last block is as short as it is."""
+    """Rows joined end to end and cut into blocks of `length` tokens. No token is lost; the last block may be shorter."""
     import numpy
 
     total = len(rows.ids)

@@ -1,4 +1,4 @@
-"""What turns of a conversation look like: the keys that they are written with, and whether a value is made of them."""
+"""Recognise turns of a conversation by their keys."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ANSWER_KEYS = ("assistant", "gpt", "bot", "model", "answer", "response", "output
 
 
 def parsed(value: Any) -> Any:
-    """A list or object written into a text cell, as JSON or as Python writes it; anything else as it is."""
+    """The list or object that a text cell holds, as JSON or as a Python literal; any other value unchanged."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
     try:
@@ -71,7 +71,7 @@ def is_conversation(value: Any) -> bool:
 
 
 def is_written_conversation(value: Any) -> bool:
-    """Whether a text cell holds turns and nothing else: each has a role that is known, and only keys of turns."""
+    """Whether a text cell holds turns and nothing else: each has a known role, and only keys of turns."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return False
     content = parsed(value)
@@ -82,7 +82,7 @@ def is_written_conversation(value: Any) -> bool:
 
 
 def is_plain_conversation(value: Any) -> bool:
-    """Whether this is a list of turns that have nothing but keys of turns, and roles that are known."""
+    """Whether this is a list of turns with known roles and only keys of turns."""
     return isinstance(value, list) and bool(value) and all(_is_plain_turn(turn) for turn in value)
 
 
@@ -95,12 +95,12 @@ def _is_plain_turn(turn: Any) -> bool:
 
 
 def is_too_deep(value: Any) -> bool:
-    """Whether turns stand in a list within a list, `[[{"role": …}]]`, where a list of turns belongs."""
+    """Whether turns are in a list within a list, `[[{"role": …}]]`, instead of a list of turns."""
     value = parsed(value)
     inner = next((part for part in value if isinstance(part, list)), None) if isinstance(value, list) else None
     return inner is not None and (is_conversation(inner) or is_too_deep(inner))
 
 
 def is_alternating(value: Any) -> bool:
-    """Whether this is a list of texts, as question and answer by turns."""
+    """Whether this is a list of texts, in which question and answer alternate."""
     return isinstance(value, list) and len(value) > 1 and all(isinstance(part, str) for part in value)

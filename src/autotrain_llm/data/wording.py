@@ -8,7 +8,7 @@ from typing import Any
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """`known` with the names most like `name` first; those equal but for case and spaces lead."""
+    """The names `known`, the most similar to `name` first; those that are equal apart from case and spaces come before all others."""
     target = plain(name)
 
     def distance(other: str) -> float:
@@ -20,7 +20,7 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
 
 
 def close(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The one of `known` that `name` was probably meant to be."""
+    """The name in `known` that was probably meant; None if none is similar enough."""
     by_plain = {plain(other): other for other in known}
     matches = difflib.get_close_matches(plain(name), list(by_plain), n=1, cutoff=cutoff)
     return by_plain[matches[0]] if matches else None
@@ -37,14 +37,14 @@ def shown(name: str) -> str:
 
 
 def listed(names: Iterable[str], most: int = 12) -> str:
-    """Names joined by commas, cut where the list gets long."""
+    """Names joined by commas; a long list is shortened."""
     all_names = [shown(name) for name in names]
     text = ", ".join(all_names[:most])
     return text + (f", … ({len(all_names)} in all)" if len(all_names) > most else "")
 
 
 def kind_of(value: Any) -> str:
-    """The type of a value in the words of JSON."""
+    """The type of a value in JSON's words."""
     if value is None:
         return "null"
     if isinstance(value, bool):

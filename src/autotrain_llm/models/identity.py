@@ -47,9 +47,7 @@ def _same_bytes(one: Path, other: Path) -> bool:
 
 def content_of(located: Located, digest_file: Path | None = None) -> str:
     """A digest of a model's weights and config: the same for the same files in any folder. A model on the Hub is identified by its commit.
-
-    Digests are cached in `digest_file` by path, size and modification time, so that no weight file is read twice.
-    """
+    Digests are cached in `digest_file` by path, size and modification time, so that no weight file is read twice."""
     digest = hashlib.blake2b(digest_size=16)
     if located.base is not None:
         digest.update(content_of(located.base, digest_file).encode())

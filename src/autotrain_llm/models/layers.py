@@ -1,7 +1,7 @@
 """Names of the tensors in the layers of common architectures, as the installed transformers saves them.
 
 Pure data, so that weights can be compared with their config.json without building a model; a test compares each entry with the model that
-transformers makes. Only architectures whose layers are all alike are here.
+transformers builds. Only architectures whose layers all have the same modules are listed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Layers:
         return tuple(_spelt(self.needs))
 
     def knows(self, name: str, config: Mapping[str, Any]) -> bool:
-        """Whether a tensor, named from its layer's index on, belongs to such a layer."""
+        """Whether a tensor, named from its layer's index on, belongs to a layer of this architecture."""
         module, _, kind = name.rpartition(".")
         if kind == "bias":
             parts = (part for setting, part in self.biases.items() if setting == ALWAYS or config.get(setting))

@@ -1,7 +1,8 @@
-"""From what a user wrote after `--model` to the folder that holds it.
+"""Locate the folder of the model that a user named.
 
 A local folder, a checkpoint, an earlier run (`runs/sft@best`), an adapter with its base, a Hub id, or a new model. A path that does not
-exist is never looked for on the Hub, and a Hub id never taken for a path. What is wrong with a model that was found is `metadata.py`'s.
+exist is never looked for on the Hub, and a Hub id is never taken for a path. What is wrong with a model that was located is reported by the
+rules in `checks/`.
 """
 
 from __future__ import annotations
@@ -45,12 +46,9 @@ LONGEST_ADAPTER_CHAIN = 4
 
 @dataclass(frozen=True)
 class Located:
-    """Where a model is.
-
-    `name` is what the user wrote, `folder` holds its files (for a Hub id the metadata files alone, None for a new model), `base` is what an
-    adapter sits on, `size` the parameters of a new model. For a model on the Hub `remote_files` are the names of all its files, and
-    `remote_tensors` the shapes in them where the Hub told.
-    """
+    """Where a model is. `name` is what the user wrote, `folder` holds its files (for a Hub id only the metadata files, None for a new
+    model), `base` is the model that an adapter belongs to, `size` the number of parameters of a new model. For a model on the Hub
+    `remote_files` are the names of all its files, and `remote_tensors` the shapes of its tensors, if the Hub lists them."""
 
     name: str
     kind: str
@@ -68,7 +66,7 @@ NOT_THERE = (NO_SUCH_MODEL, FILE_INSTEAD_OF_FOLDER, NO_SUCH_CHECKPOINT, HUB_UNRE
 
 @dataclass(frozen=True)
 class Request:
-    """What a search needs to know besides the name; `parameter` is the flag that findings speak of."""
+    """The settings of a search; `parameter` is the flag that its findings name."""
 
     revision: str | None = None
     cache_dir: str | Path | None = None
@@ -83,7 +81,7 @@ class Request:
     def refuse(
         self, kind: Rule, message: str, fix: str | None = None, instead: str | None = None, is_certain: bool = True
     ) -> Refused:
-        """The error that ends the search; `instead` is the name that would be right, where it is known or can be guessed."""
+        """The error that ends the search; `instead` is the right name, if it is known or can be guessed."""
         if self.parameter == REWARD_MODEL and kind in NOT_THERE:
             message = f"Reward model not found: {message}"
         changes = {self.parameter: instead} if instead and self.parameter != REWARD_MODEL else EMPTY
@@ -101,10 +99,8 @@ def locate(
     token: str | None = None,
     parameter: str = "model",
 ) -> Located:
-    """Find a model by the name a user gave. Raises Refused with the reason when there is none.
-
-    Reads the disk; asks the Hub for metadata files where `name` is a Hub id and `offline` isn't set.
-    """
+    """Find a model by the name that a user gave. Raises Refused if there is none. Reads the disk; asks the Hub for metadata files if `name`
+    is a Hub id, unless `offline` is set."""
     request = Request(revision, cache_dir, offline, token, parameter)
     return _locate(name.strip(), request, depth=0)
 
@@ -308,7 +304,7 @@ def _at_step(run: Path, step: int, checkpoints: dict[int, Path], request: Reques
 
 
 def _best_checkpoint(run: Path) -> Path | None:
-    """What the run's own record calls its best checkpoint; None where nothing was evaluated."""
+    """The best checkpoint in the run's own record; None if nothing was evaluated."""
     outcome = (read_json(run / "run.json") or {}).get("outcome")
     best = outcome.get("best_checkpoint") if isinstance(outcome, dict) else None
     return run / best if isinstance(best, str) and best else None
@@ -324,7 +320,7 @@ def _known_best(run: Path, best: Path, request: Request) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object from a file; None where the file is missing, broken or something else."""
+    """A JSON object from a file; None if the file is missing, broken or holds something else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""What can be known of a model from its files alone: no weights are loaded, no library of models is imported.
+"""What a model's files say about it: no weights are loaded, and no model library is imported.
 
-`read_metadata` collects the facts; what is wrong with them is told in `faults.py`.
+`read_metadata` reads the files; the rules in `checks/` report what is wrong with them.
 """
 
 from __future__ import annotations
@@ -122,11 +122,8 @@ DTYPE_NAMES = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "f
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """A model's metadata. For an adapter: that of its base, with the adapter's own beside it.
-
-    `config` is None where there is none to read, and `config_fault` then says why. `remote_shapes` and `remote_names` stand in for the
-    tensors of a model on the Hub.
-    """
+    """A model's metadata; for an adapter that of its base, with the adapter's own in addition. `config` is None if there is none to read,
+    and `config_fault` is the reason. `remote_shapes` and `remote_names` take the place of the tensors for a model on the Hub."""
 
     located: Located
     config: Mapping[str, Any] | None
@@ -170,7 +167,7 @@ class ModelMetadata:
         return self.model_located.remote_files is not None
 
     def setting(self, *keys: str) -> Any:
-        """The first of these keys that the config sets, there or in the text part of a model of several kinds of input."""
+        """The first of these keys that the config has, at its top level or in the text part of a multimodal model."""
         config = self.config or {}
         text = config.get("text_config")
         for part in (config, text if isinstance(text, dict) else {}):
@@ -233,7 +230,7 @@ class ModelMetadata:
 
     @property
     def num_labels(self) -> int:
-        """How many scores a classifier gives; two where its config doesn't say, as the library takes it."""
+        """The number of scores of a classifier; 2 if its config doesn't say, as in transformers."""
         config = self.config or {}
         names = config.get("id2label")
         if isinstance(names, dict) and names:
@@ -243,13 +240,13 @@ class ModelMetadata:
 
     @property
     def custom_code(self) -> Mapping[str, Any]:
-        """The Python classes that a config wants loaded from the model's own files."""
+        """The Python classes that the config loads from the model's own files."""
         code = (self.config or {}).get("auto_map")
         return code if isinstance(code, dict) else {}
 
     @property
     def quantization(self) -> str | None:
-        """How the weights were quantised (`gptq`, `bitsandbytes`); None for whole ones."""
+        """The method that the weights were quantised with (`gptq`, `bitsandbytes`); None if they are not quantised."""
         quantised = self.setting("quantization_config")
         if not isinstance(quantised, dict):
             return None
@@ -260,7 +257,7 @@ class ModelMetadata:
 
     @property
     def context_length(self) -> int | None:
-        """The longest text the config is made for, in tokens."""
+        """The longest text that the config allows, in tokens."""
         positions = self.number(*CONTEXT_KEYS)
         if positions is None or self.model_type not in COUNT_FROM_PADDING:
             return positions
@@ -269,7 +266,7 @@ class ModelMetadata:
 
     @property
     def rope_scaling(self) -> Mapping[str, Any] | None:
-        """How positions are stretched beyond what was trained on; None for plain positions."""
+        """How positions are scaled beyond the trained ones (RoPE scaling); None if they are not."""
         scaling = self.setting("rope_scaling", "rope_parameters")
         if not isinstance(scaling, dict):
             return None
@@ -304,13 +301,13 @@ class ModelMetadata:
 
     @property
     def is_tied(self) -> bool:
-        """Whether the input embedding is the output head too; the library's default for a config without a word on it."""
+        """Whether the input embedding is also the output head; if the config doesn't say, transformers' default."""
         tied = self.setting("tie_word_embeddings")
         return tied if isinstance(tied, bool) else True
 
     @property
     def dtype(self) -> str | None:
-        """What the weights are stored in, by the config or else by the largest part of the tensors."""
+        """The dtype of the stored weights: the config's, else that of the largest part of the tensors."""
         named = self.setting("dtype", "torch_dtype")
         if isinstance(named, str):
             return named.removeprefix("torch.")
@@ -326,7 +323,7 @@ class ModelMetadata:
 
     @cached_property
     def parameters(self) -> int | None:
-        """How many parameters the model has: counted, else from the files' size, else from the config."""
+        """The number of parameters: counted, else from the files' size, else from the config."""
         if self.tensors and not self.quantization and not self.weights.missing:
             return sum(math.prod(shape) for shape in self.tensors.values())
         return self._parameters_of_shape()
@@ -346,7 +343,7 @@ class ModelMetadata:
 
     @property
     def embedding_rows(self) -> int | None:
-        """How many token ids the model has a vector for: an adapter's own embedding, else the tensor's rows, else the config's word."""
+        """The number of token ids with an embedding: the adapter's own embedding, else the tensor's rows, else the config's vocab_size."""
         for tensors in (self.adapter_weights.tensors, self.weights.tensors):
             rows = [
                 tensor.shape[0] for name, tensor in tensors.items() if EMBEDDING.search(name) and len(tensor.shape) == 2
@@ -367,7 +364,7 @@ class ModelMetadata:
 
     @cached_property
     def linear_modules(self) -> tuple[str, ...]:
-        """Full names of the linear layers that an adapter can sit on: neither embeddings nor heads nor norms."""
+        """Full names of the linear layers that can have an adapter: no embeddings, heads or norms."""
         matrices = {
             name.rpartition(".")[0]
             for name, shape in self.tensors.items()
@@ -385,13 +382,13 @@ class ModelMetadata:
 
     @property
     def score_heads(self) -> tuple[str, ...]:
-        """The tensors that turn a text into a score, of an adapter or of the model."""
+        """The tensors of the score head, of an adapter or of the model."""
         names = (*self.adapter_weights.tensors, *self.tensors)
         return tuple(name for name in names if SCORE_HEAD.search(name))
 
     @cached_property
     def has_blank_head(self) -> bool:
-        """Whether a score head is there and holds nothing but zeros."""
+        """Whether there is a score head, and all its values are zero."""
         for weights in (self.adapter_weights, self.weights):
             heads = [name for name in weights.tensors if SCORE_HEAD.search(name)]
             if heads:
@@ -402,7 +399,7 @@ class ModelMetadata:
 
     @property
     def tokenizer_folder(self) -> Path | None:
-        """Where the tokenizer is: beside an adapter that has its own, else beside the model; None where there is none."""
+        """The folder of the tokenizer: the adapter's, if it has one, else the model's; None if there is none."""
         located: Located | None = self.located
         while located is not None:
             if located.folder is not None and tokenizer_files(located.folder):
@@ -422,7 +419,7 @@ def tokenizer_files(folder: Path) -> tuple[str, ...]:
 
 
 def highest_token_id(tokenizer_folder: Path) -> int | None:
-    """The highest id that a tokenizer can give, read from its tokenizer.json; None where that is missing or of another kind."""
+    """The highest id that a tokenizer can give, from its tokenizer.json; None if that is missing or has another form."""
     spec = read_json(tokenizer_folder / "tokenizer.json")
     if spec is None:
         return None
@@ -436,7 +433,7 @@ def highest_token_id(tokenizer_folder: Path) -> int | None:
 
 
 def tokens_of_config(tokenizer_folder: Path) -> tuple[str, ...]:
-    """Tokens that tokenizer_config.json names and tokenizer.json doesn't have: they get the next free ids when it is loaded."""
+    """Tokens that tokenizer_config.json names and tokenizer.json lacks: they get the next free ids when the tokenizer is loaded."""
     spec, config = read_json(tokenizer_folder / "tokenizer.json"), read_json(tokenizer_folder / "tokenizer_config.json")
     if spec is None or config is None:
         return ()
@@ -452,7 +449,7 @@ def tokens_of_config(tokenizer_folder: Path) -> tuple[str, ...]:
 
 
 def read_metadata(located: Located) -> ModelMetadata:
-    """Read a located model's metadata files. Never raises for what is in them: a broken file is a fact too."""
+    """Read a located model's metadata files. Content never raises an exception: a broken file is recorded for the checks."""
     facts_of = located
     while facts_of.base is not None:
         facts_of = facts_of.base

@@ -21,7 +21,7 @@ PRETENCES = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor of a file: its type as safetensors writes it (`BF16`), its shape, and where its bytes lie in the file."""
+    """One tensor of a file: its type in safetensors' notation (`BF16`), its shape, and the position of its bytes in the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -38,7 +38,7 @@ class Damaged(Exception):
 
 
 def read_header(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name. Raises Damaged for a Git LFS pointer, a truncated file or one that is something else."""
+    """The tensors of a file by name. Raises Damaged if it is a Git LFS pointer, truncated or not a safetensors file."""
     size = path.stat().st_size
     with path.open("rb") as file:
         prefix = file.read(8)
@@ -58,7 +58,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
 
 
 def _pretence(start: bytes) -> str:
-    """What a file is whose first bytes are no length of a header."""
+    """What a file is whose first bytes are not the length of a header."""
     found = (what for mark, what in PRETENCES.items() if start.startswith(mark))
     return next(found, "is truncated or no safetensors file: its header is not whole")
 

@@ -1,6 +1,7 @@
 """`scratch:SIZE`: the shape of a new Llama-architecture model, and a tokenizer trained on the data.
 
-Pure but for the folder that `train_tokenizer` writes. The model itself is built in `run/`, from the shape that `choose_shape` gives.
+No side effects, except the folder that `train_tokenizer` writes. The model itself is built in `run/`, from the shape that `choose_shape`
+returns.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def is_scratch(name: str) -> bool:
 
 
 def parse_size(name: str, parameter: str = "model") -> int:
-    """`scratch:1m` in parameters; raises Refused for a size that is none."""
+    """The number of parameters that `scratch:1m` asks for. Raises Refused if it has no valid size."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmb]?)", name.removeprefix(PREFIX).strip().lower())
     size = round(float(match[1]) * UNITS.get(match[2], 1)) if match else 0
     if size <= 0:
@@ -86,7 +87,7 @@ def show_size(parameters: int) -> str:
 
 
 def count_parameters(shape: dict[str, Any]) -> int:
-    """What a LlamaForCausalLM of this shape holds; tied embeddings count once."""
+    """The number of parameters of a LlamaForCausalLM of this shape; tied embeddings count once."""
     hidden, heads = shape["hidden_size"], shape["num_attention_heads"]
     keys = hidden // heads * shape["num_key_value_heads"]
     attention = 2 * hidden * hidden + 2 * hidden * keys
@@ -181,10 +182,8 @@ class TrainedTokenizer:
 
 
 def choose_vocabulary(data_bytes: int) -> int:
-    """How many tokens a text of that many bytes supports: the next power of two above four times its square root.
-
-    512 up to 16 kB, 4096 at one megabyte, 32768 from 64 MB on.
-    """
+    """The vocabulary size for a text of that many bytes: the next power of two above four times its square root. 512 up to 16 kB, 4096 at
+    one megabyte, 32768 from 64 MB on."""
     rounded: int = 2 ** math.ceil(math.log2(max(4 * math.sqrt(data_bytes), 1)))
     return min(LARGEST_VOCABULARY, max(SMALLEST_VOCABULARY, rounded))
 

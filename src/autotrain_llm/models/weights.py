@@ -19,12 +19,9 @@ OTHERS = (
 
 @dataclass(frozen=True)
 class Weights:
-    """A model's weight files as they lie there.
-
-    `tensors` are the safetensors' tensors by name, `home` the file each is in, `missing` the shards that an index names and that are not
-    there, `damaged` what is wrong with a file, by name. Where there is nothing else, `pickles` are the `.bin` files, and `others` what looks
-    like weights and is none that can be loaded. `index_fault` is what is wrong with an index that can't be read.
-    """
+    """A model's weight files. `tensors` are the safetensors' tensors by name, `home` is the file of each, `missing` are the shards that an
+    index names and that do not exist, `damaged` are the faults of files, by name. Without safetensors, `pickles` are the `.bin` files
+    and `others` the weight files of formats that can't be loaded. `index_fault` is what is wrong with an index that can't be read."""
 
     files: tuple[str, ...] = ()
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
@@ -69,7 +66,7 @@ def _others(folder: Path) -> tuple[str, ...]:
 
 
 def _index_fault(index: Path) -> str | None:
-    """What is wrong with an index file that names no shards."""
+    """What is wrong with an index file that lists no shards."""
     if not index.exists() or _shards(index):
         return None
     document = read_json(index)

@@ -1,4 +1,4 @@
-"""The kinds that a plan names: where a score head comes from, and what a reward comes from."""
+"""Names used in a plan: how a score head was made, and what kind of reward a term is."""
 
 from __future__ import annotations
 

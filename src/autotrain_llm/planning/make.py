@@ -370,7 +370,7 @@ def _output(config: Config, context: RunContext) -> OutputPlan:
 
 
 def _resume(config: Config, context: RunContext) -> ResumePlan | None:
-    """What a resumed run does otherwise than before its checkpoint; None for a new run."""
+    """The step that a run resumes from, and the parameters that change there; None for a new run."""
     run = resumed_run(context.output)
     if run is None:
         return None

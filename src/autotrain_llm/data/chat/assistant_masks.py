@@ -1,8 +1,10 @@
-"""Which characters of a rendered conversation are answers: found from what the template writes for each turn, without its help.
+"""Find the characters of a rendered conversation that are answers, from what the template writes for each turn; the template needs no `{%
+generation %}` tags.
 
-Most conversations need not be rendered more than once: `mask_cache.py` knows where the answers of those with the same roles lie. Of the others,
-`trace.py` tells where each part of each turn was written. An answer goes from the end of the generation prompt, where the model takes over,
-through the token that ends its turn. `turn_spans.py` finds that; here it is checked that no part of an answer lies outside, and nothing else inside.
+Most conversations are rendered only once: `mask_cache.py` has the positions of the answers for conversations with the same roles. For the
+others, `trace.py` records where each part of each turn was written. An answer begins at the end of the generation prompt, where the model
+takes over, and ends after the token that ends its turn. `turn_spans.py` finds these spans; this module checks that they hold the whole
+answer and nothing else.
 """
 
 from __future__ import annotations
@@ -21,12 +23,9 @@ from autotrain_llm.data.example import Message
 
 @dataclass
 class Rendered:
-    """A conversation as text, and the answers in it.
-
-    `lost` are turns of which the template writes nothing; `unclear` is the first turn whose answer can't be told from the rest, with the reason;
-    `left_out` are the parts of answers that are not in the text. `whole` says that the text was checked to hold the content of each turn, and
-    that the turns hold nothing else.
-    """
+    """A conversation as text, and the spans of the answers in it. `lost` are turns of which the template writes nothing; `unclear` is the
+    first turn whose answer can't be located, with the reason; `left_out` are the parts of answers that are not in the text. `whole` is
+    True if the text was checked to hold the content of every turn, and the turns have nothing but content."""
 
     text: str
     spans: list[Span]
@@ -39,7 +38,7 @@ class Rendered:
 def render_with_answers(
     template: ChatTemplate, messages: Sequence[Message], tools: list[dict[str, Any]] | None = None, first: int = 0
 ) -> Rendered:
-    """Render a conversation and find its answers, from turn `first` on. Raises TemplateFault where the template refuses it."""
+    """Render a conversation and find its answers, from turn `first` on. Raises ChatTemplateError if the template refuses it."""
     text = template.render(messages, tools)
     skeleton_spans = None if tools else template.skeletons.answers(messages, first, text, partial(_of_marks, template))
     if skeleton_spans is not None and not _ends_in_nothing_but_space(template, text, skeleton_spans):
@@ -129,10 +128,8 @@ def _fault(
     without: frozenset[int],
     spans: dict[int, list[Span]],
 ) -> tuple[int, str] | None:
-    """The first turn whose spans leave out something of it that the template writes, or hold something of another turn; with what it is.
-
-    It reads the signs alone and knows nothing of how the spans were found.
-    """
+    """The first turn whose spans miss part of what the template writes for it, or hold text of another turn, with the reason. It reads only
+    the signs and does not depend on how the spans were found."""
     places: dict[int, list[int]] = {}
     for at, number in trace.signs:
         places.setdefault(number, []).append(at)
@@ -176,5 +173,5 @@ def _is_written(piece: MessagePart, text: str, spans: list[Span]) -> bool:
 
 
 def _words(piece: MessagePart) -> str:
-    what = {CONTENT: "", THOUGHT: "its thought "}.get(piece.kind, "its call ")
+    what = {CONTENT: "", THOUGHT: "its reasoning "}.get(piece.kind, "its call ")
     return f"{what}{piece.text.strip()[:60]!r}"

@@ -13,7 +13,8 @@ SIGN_OF_TURN = "sign_of_turn_"  # the name of the function that a traced templat
 
 @lru_cache(maxsize=64)
 def compiled(source: str, traced: bool = False) -> Any:
-    """A template ready to render; `traced` makes it write the signs of `trace.py`: around what stands inside `{% generation %}`, and in its loops."""
+    """Compile a template. With `traced` it also writes the signs of `trace.py`: around the text inside `{% generation %}`, and in its
+    loops."""
     from jinja2 import ext, nodes
     from jinja2.exceptions import SecurityError, TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -88,11 +89,8 @@ def _where_a_turn_is_known(loop: Any) -> tuple[int, str | None]:
 
 
 def rendered(source: str, traced: bool, named: dict[str, Any]) -> str:
-    """The text of a template with these names.
-
-    The same as jinja's own `render`, but for merging the environment's names into the given ones on each call, which costs it more than
-    rendering a short conversation does.
-    """
+    """Render a template with these variables: like Jinja's own `render`, but without merging the environment's globals into the variables
+    on each call, which takes longer than rendering a short conversation."""
     from jinja2.runtime import new_context
 
     template = compiled(source, traced)
@@ -119,14 +117,14 @@ def to_json(
 
 
 def strftime_now(pattern: str) -> str:
-    """Today's date, for templates that name it."""
+    """The current date in this format, for templates that write it."""
     from datetime import datetime
 
     return datetime.now().strftime(pattern)
 
 
 def as_templates_see(message: dict[str, Any]) -> dict[str, Any]:
-    """A message without empty fields, its reasoning under every name that templates read it by."""
+    """A message without empty fields, with its reasoning under every name that templates read it by."""
     if len(message) == 2 and message.get("content") is not None:
         return message  # a role and a text, as nearly all are: templates can't change what they are given
     fields = {key: value for key, value in message.items() if value is not None and key != "weight"}

@@ -1,8 +1,8 @@
-"""Where the answers are in conversations with the same roles: found once, with placeholders as contents, then applied to each text.
+"""The positions of the answers in conversations with the same roles: found once, with placeholders as contents, then applied to each text.
 
-A template that writes the same text around the contents of two conversations with the same roles puts their answers in the same places. This is
-checked on each text, character by character, with contents as they are or trimmed; where it fails, the conversation is rendered turn by turn
-(`assistant_masks.py`).
+A template that writes the same text around the contents of two conversations with the same roles puts their answers in the same places.
+This is checked for each text, character by character, with contents as they are or trimmed; if it fails, the conversation is rendered turn
+by turn (`assistant_masks.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Span = tuple[int, int]
 Slowly = Callable[[list[Message], int], tuple[str, list[Span]] | None]
 CONTENT = "Wq5k{}kq5W"
 CONTENTS = re.compile(r"Wq5k(\d+)kq5W")
-# Templates look for thoughts in the content, and move or remove them.
+# Templates look for reasoning in the content, and move or remove it.
 THOUGHTS = "think>"
 MOST_SKELETONS = 512
 
@@ -31,7 +31,7 @@ class TemplateSkeleton:
     answers: list[tuple[int, int, int]]
 
     def answers_in(self, contents: Sequence[str], text: str) -> list[Span] | None:
-        """The spans of the answers; None where the text is anything but these contents with the text around them."""
+        """The spans of the answers; None if the text is not exactly these contents with the skeleton's text around them."""
         parts = [self.around[0]]
         for content, behind in zip(contents, self.around[1:], strict=True):
             parts += (content, behind)

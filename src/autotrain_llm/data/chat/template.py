@@ -39,7 +39,7 @@ OPEN_TAG = re.compile(r"(<[^<>\s]*|\[[^\[\]\s]*)\Z")
 
 
 class ChatTemplateError(Exception):
-    """A template that refuses a conversation, with its own words."""
+    """Raised if a template refuses a conversation; the message is the template's."""
 
 
 class ChatTemplate:
@@ -56,7 +56,7 @@ class ChatTemplate:
         tools: list[dict[str, Any]] | None = None,
         add_generation_prompt: bool = False,
     ) -> str:
-        """The text of a conversation. Raises TemplateFault where the template refuses it."""
+        """The text of a conversation. Raises ChatTemplateError if the template refuses it."""
         return self._render(messages, tools, add_generation_prompt, False)
 
     def trace(
@@ -65,7 +65,7 @@ class ChatTemplate:
         tools: list[dict[str, Any]] | None = None,
         add_generation_prompt: bool = False,
     ) -> Trace:
-        """The text of a conversation with where it comes from. Raises TemplateFault where the template refuses it."""
+        """The text of a conversation with the origin of its characters. Raises ChatTemplateError if the template refuses it."""
         return read(self._render(messages, tools, add_generation_prompt, True))
 
     def _render(self, messages: Sequence[Message], tools: Any, add_generation_prompt: bool, traced: bool) -> str:
@@ -88,12 +88,12 @@ class ChatTemplate:
 
     @cached_property
     def marks_generation(self) -> bool:
-        """Whether the template says itself what is generated."""
+        """Whether the template marks answers with `{% generation %}`."""
         return re.search(r"\{%-?\s*generation\s*-?%\}", self.source) is not None
 
     @cached_property
     def arguments_are_text(self) -> bool:
-        """Whether the template takes the arguments of a call as JSON text, and fails or writes Python where they are an object."""
+        """Whether the template expects the arguments of a call as JSON text, and fails or writes Python if they are an object."""
         arguments = {SENTINEL: SENTINEL}
         call = {"type": "function", "id": "a1b2c3d4e", "function": {"name": SENTINEL, "arguments": arguments}}
         turns: list[Message] = [{"role": "user", "content": SENTINEL}]
@@ -112,7 +112,7 @@ class ChatTemplate:
 
     @cached_property
     def turn_suffix(self) -> str:
-        """What the template writes after the content of a last assistant turn."""
+        """The text that the template writes after the content of a final assistant turn."""
         for turns in (["user", "assistant"], ["system", "user", "assistant"], ["assistant"]):
             messages = [{"role": role, "content": SENTINEL if role == "assistant" else "Hello"} for role in turns]
             try:
@@ -123,7 +123,7 @@ class ChatTemplate:
 
     @cached_property
     def generation_prompt(self) -> str:
-        """What the template writes before an answer that is to be generated, and after a first question."""
+        """The text that the template writes between a first user turn and the answer that is to be generated."""
         try:
             return self.render([{"role": "user", "content": SENTINEL}], add_generation_prompt=True).rpartition(
                 SENTINEL
@@ -133,7 +133,7 @@ class ChatTemplate:
 
     @cached_property
     def prompt_only(self) -> str:
-        """What a prompt that is to be answered ends with, but the template doesn't write before an answer, such as `<think>`; else nothing."""
+        """The text at the end of the generation prompt that the template doesn't write before an answer, such as `<think>`; else empty."""
         answer = {"role": "assistant", "content": SENTINEL}
         try:
             whole = self.render([{"role": "user", "content": SENTINEL}, answer]).partition(SENTINEL)[2]
@@ -145,7 +145,7 @@ class ChatTemplate:
 
     @cached_property
     def missing_generation_prompt(self) -> str:
-        """What the template writes before an answer, where a prompt that asks for one (`add_generation_prompt`) comes without it; else nothing."""
+        """The text that the template writes before an answer, if a prompt with `add_generation_prompt` comes without it; else empty."""
         question = {"role": "user", "content": SENTINEL}
         try:
             asking, alone = (self.render([question], add_generation_prompt=asks) for asks in (True, False))
@@ -169,7 +169,7 @@ class ChatTemplate:
 
     @cached_property
     def control_tokens(self) -> re.Pattern[str]:
-        """Any token that is never split, or looks like one that the tokenizer lacks."""
+        """A pattern that matches every token that is never split, and text that looks like a control token of another tokenizer."""
         tokens = sorted((token for token in self.tokenizer.added_tokens() if token.strip()), key=len, reverse=True)
         return re.compile("|".join([*map(re.escape, tokens), CONTROL_TOKEN.pattern]))
 
@@ -187,7 +187,7 @@ class ChatTemplate:
 
     @property
     def identity(self) -> list[str]:
-        """What decides how conversations are rendered, for the fingerprint."""
+        """Everything that decides how conversations are rendered, for the fingerprint."""
         dated = "strftime_now" in self.source
         return [self.source, self._with_tools or "", strftime_now("%Y-%m-%d") if dated else ""]
 
@@ -208,14 +208,14 @@ def _with_text_arguments(message: Message) -> Message:
 
 
 def common_prefix(one: str, other: str) -> str:
-    """What two texts begin with."""
+    """The longest common prefix of two texts."""
     if other.startswith(one):
         return one
     return one[: next(at for at, (here, there) in enumerate(zip(one, f"{other}\0", strict=False)) if here != there)]
 
 
 def without_opening(common: str) -> str:
-    """What two texts begin with, without a tag at its end that only begins the same in both, and without one that opens a thought."""
+    """The common prefix of two texts, without an incomplete tag at its end, and without a tag that opens the reasoning."""
     return THOUGHT_OPENING.sub("", OPEN_TAG.sub("", common))
 
 
@@ -225,7 +225,7 @@ def template_names() -> list[str]:
 
 
 def find_template(name: str | None, tokenizer: Tokenizer, observations: Observations) -> ChatTemplate | None:
-    """The template that `--chat-template` means (None: the tokenizer's own, if any); None where there is none or with a finding."""
+    """The template that `--chat-template` names (None: the tokenizer's own, if any); None if there is none, or it is reported as unusable."""
     from jinja2.exceptions import TemplateSyntaxError
 
     if name == NONE:
@@ -276,7 +276,7 @@ def _source_of(name: str, tokenizer: Tokenizer, observations: Observations) -> s
 
 
 def check_end_of_turn(template: ChatTemplate, observations: Observations) -> None:
-    """Whether a template that was chosen ends turns with something the tokenizer has no token for."""
+    """Report a template of `--chat-template` that ends turns with text for which the tokenizer has no token."""
     end = (template.end_of_turn or "").strip()
     if template.name != OWN and end in template.missing_tokens:
         observations.add(

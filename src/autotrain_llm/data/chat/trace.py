@@ -1,7 +1,8 @@
-"""`Trace`: the text of a conversation together with where its characters come from.
+"""`Trace`: the text of a conversation together with the origin of its characters.
 
-Two kinds of invisible signs are rendered along and taken out again. Signs inside the parts of messages (contents, thoughts, names and arguments of
-calls) show where each part was written; signs that the template itself writes show which turn its loop over the messages was at.
+Two kinds of signs, invisible marker characters, are rendered with the text and then removed. Signs inside the parts of messages (contents,
+reasoning, names and arguments of calls) show where each part was written; signs that the template itself writes show which turn its loop
+over the messages had reached.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ CONTENT, THOUGHT, NAME, ARGUMENT = "content", "thought", "name", "argument"
 
 @dataclass(frozen=True, slots=True)
 class MessagePart:
-    """A stretch of one message without tags. `head` and `tail` are what it has before its first and after its last sign, `tags` is before it."""
+    """A piece of text of one message, without tags. `head` and `tail` are its text before the first and after the last sign, `tags` the tags before
+    it."""
 
     turn: int
     kind: str
@@ -40,11 +42,8 @@ class MessagePart:
 
 @dataclass
 class Trace:
-    """A rendered text with its signs taken out.
-
-    `signs` are places in the text, each with the number of its piece; `owners` are the stretches that the template wrote while its loop was at
-    a turn; `generated` are those inside `{% generation %}`.
-    """
+    """A rendered text whose signs were removed. `signs` are positions in the text, each with the index of its piece; `owners` are the
+    stretches that the template wrote while its loop was at a turn; `generated` are those inside `{% generation %}`."""
 
     text: str
     signs: list[tuple[int, int]] = field(default_factory=list)
@@ -52,7 +51,7 @@ class Trace:
     generated: list[Span] = field(default_factory=list)
 
     def stretches(self, turn: int) -> list[Span]:
-        """What the template wrote at a turn."""
+        """The stretches that the template wrote at a turn."""
         return [(start, end) for start, end, owner in self.owners if owner == turn]
 
 
@@ -62,7 +61,7 @@ class Trace:
 def with_signs(
     messages: Sequence[Message], without: frozenset[int] = frozenset()
 ) -> tuple[list[Message], list[MessagePart]]:
-    """Messages with two signs in each piece of their parts, but for the pieces of these numbers; and all pieces, by number."""
+    """Put two signs into each piece of the messages, except the pieces with the indices `without`. Returns the messages and all pieces."""
     pieces: list[MessagePart] = []
 
     def signed(text: str, turn: int, kind: str) -> str:
@@ -133,7 +132,8 @@ def _signed(text: str, turn: int, kind: str, pieces: list[MessagePart], without:
 
 
 def sign_of_turns(messages: Sequence[Message]) -> Callable[[Any, int], str]:
-    """What a loop writes first for each of its values: which of these messages it is at, and how deep the loop is."""
+    """The function that a loop calls first for each of its values: its result is a sign with the index of the value among these messages,
+    and the depth of the loop."""
     turns = {id(message): turn for turn, message in enumerate(messages)}
 
     def sign(value: Any, depth: int) -> str:
@@ -144,12 +144,12 @@ def sign_of_turns(messages: Sequence[Message]) -> Callable[[Any, int], str]:
 
 
 def end_of_loop(depth: int) -> str:
-    """What a loop writes last."""
+    """The sign that ends a loop."""
     return f"{chr(DEPTH + depth)}{chr(TURN)}"
 
 
 def read(raw: str) -> Trace:
-    """A rendered text with its signs, as a trace."""
+    """Parse a rendered text with signs into a trace."""
     if "\\ud" in raw:
         raw = ESCAPED.sub(_unescaped, raw)
     trace = Trace("")

@@ -1,4 +1,4 @@
-"""`TurnSpans`: where in a rendered conversation the answer of a turn lies, from the trace of how the template wrote it."""
+"""`TurnSpans`: locate the answer of a turn in a rendered conversation, from the trace of how the template wrote it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TurnSpans:
         self.trace, self.text, self.pieces = trace, trace.text, pieces
 
     def of_turn(self, turn: int) -> list[Span] | str | None:
-        """Where the answer of a turn lies; why it can't be told; or None where the template writes nothing of the turn."""
+        """The spans of a turn's answer; or the reason why it can't be located; or None if the template writes nothing of the turn."""
         signs = self._signs_of(turn)
         stretches = self.trace.stretches(turn)
         if self.template.marks_generation:
@@ -146,10 +146,8 @@ class TurnSpans:
         return own or None
 
     def _start(self, turn: int, index: int, limit: int) -> int | None:
-        """Where the model takes over: after what a prompt that ends before this turn has in common with the text; None where it can't be told.
-
-        `index` is the first sign of the turn, `limit` where its first part begins.
-        """
+        """The position where the model takes over: after the common prefix of the text and of a prompt that ends before this turn; None if
+        it can't be located. `index` is the first sign of the turn, `limit` the position where its first part begins."""
         before = [(at, number) for at, number in self.trace.signs[:index] if self.pieces[number].turn != turn]
         anchor, piece = before[-1] if before else (0, None)
         begins = [start for start, _ in self.trace.stretches(turn) if start <= limit]

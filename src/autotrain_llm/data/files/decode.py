@@ -1,4 +1,4 @@
-"""Bytes of a file to text: gzip, the byte order mark, and what to say where it is not UTF-8."""
+"""Decode the bytes of a file: gzip, the byte order mark, and the finding if the text is not UTF-8."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 def read_bytes(path: Path, name: str, observations: Observations) -> bytes | None:
-    """The file's bytes, unpacked where it is gzip; None with a finding where it can't be read."""
+    """The file's bytes, decompressed if it is gzip; None, with a finding, if it can't be read."""
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if data.startswith(GZIP_MAGIC) else data
@@ -31,7 +31,7 @@ def read_bytes(path: Path, name: str, observations: Observations) -> bytes | Non
 
 
 def decode(data: bytes, name: str, observations: Observations) -> str | None:
-    """The text of a file, or None with a finding that names the first byte that isn't UTF-8."""
+    """The text of a file; None, with a finding that names the first byte that isn't UTF-8."""
     if data.startswith(BOM):
         data = data[len(BOM) :]
         observations.add(a_file_starts_with_a_byte_order_mark, file=name)
@@ -51,7 +51,7 @@ def utf8_name(name: str) -> str:
 
 
 def observe_not_utf8(data: bytes, byte: int, position: int, line: int, name: str, observations: Observations) -> None:
-    """The first byte that isn't UTF-8, and the encoding that was probably used, by the `data` that begins with its line."""
+    """Report the first byte that isn't UTF-8, and the probable encoding, judged from `data`, which begins with the line of that byte."""
     likely = likely_encoding(data)
     observations.add(
         a_file_is_not_utf8,

@@ -14,7 +14,7 @@ from autotrain_llm.data.rules.files import a_data_set_can_not_be_loaded_from_the
 
 
 def load_splits(hub_id: str, request: DataRequest, observations: Observations, flag: str) -> dict[str, Any]:
-    """The splits of a data set on the Hub by name; empty with a finding where it can't be had. `owner/name:config` picks a config."""
+    """The splits of a data set on the Hub by name; empty, with a finding, if it can't be loaded. `owner/name:config` selects a config."""
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if request.offline:
         os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
@@ -60,5 +60,5 @@ def without_nulls_inside(row: Row) -> Row:
 
 
 def fingerprint_of(rows: Any) -> bytes:
-    """What `datasets` itself names the content by."""
+    """The fingerprint that `datasets` gives the content."""
     return str(rows._fingerprint if hasattr(rows, "_fingerprint") else len(rows)).encode()

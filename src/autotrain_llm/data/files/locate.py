@@ -1,4 +1,4 @@
-"""Which files a path means, and which split each belongs to. A path is never taken for a Hub id, nor the other way round."""
+"""Find the files that a path names, and the split that each belongs to. A path is never looked for on the Hub, and a Hub id never on disk."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Source:
 
 
 def locate(path_name: str, observations: Observations, flag: str = "--data-path") -> Source | None:
-    """What is at a path; None with a finding where there is nothing, or nothing that may be read."""
+    """The source of rows that a path names; None, with a finding, if there is nothing at the path or it may not be read."""
     path = Path(path_name).expanduser()
     try:
         if path.is_file():
@@ -108,7 +108,7 @@ def _folder(name: str, path: Path, observations: Observations, flag: str) -> Sou
 
 
 def _saved_splits(path: Path) -> dict[str, list[Path]] | None:
-    """The Arrow files of a folder written by `datasets`' `save_to_disk`; None where it isn't one."""
+    """The Arrow files of a folder that `datasets`' `save_to_disk` wrote; None if it isn't one."""
     names = path / "dataset_dict.json"
     if names.is_file():
         listed_splits = json.loads(names.read_text(encoding="utf-8")).get("splits", [])
@@ -156,7 +156,7 @@ def split_of(file: Path) -> str:
 def choose_split(
     source: Source, name: str, observations: Observations, flag: str, data_flag: str = "--data-path"
 ) -> list[Path]:
-    """The files of a split; empty with a finding where there is no such split."""
+    """The files of a split; empty, with a finding, if there is no such split."""
     splits = source.splits
     canonical = SPLIT_WORDS.get(name.lower(), name)
     for spelling in (name, canonical):

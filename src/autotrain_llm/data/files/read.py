@@ -57,26 +57,27 @@ class Table:
     wrapper: str | None = None
 
     def unwrapped(self, wrapper: str) -> Table:
-        """The table whose rows are the objects in a column, with the other columns beside their keys."""
+        """The table of the objects in the column `wrapper`, with the other columns next to their keys."""
         if isinstance(self.rows, Stream):
             self.rows.wrapper = wrapper
             return Table(self.file, self.rows, wrapper)
         return Table(self.file, [(row, line, unwrapped(cells, wrapper)) for row, line, cells in self.rows], wrapper)
 
     def first(self) -> list[RawRow]:
-        """Some of the rows, to see what they are like."""
+        """The first rows, from which the format is detected."""
         return self.rows.head if isinstance(self.rows, Stream) else self.rows[:LOOKED_AT]
 
 
 def unwrapped(cells: Row, wrapper: str) -> Row:
-    """The row in a column of a row, with the other columns."""
+    """The row inside the column `wrapper` of a row, with the row's other columns."""
     inside = cells.get(wrapper)
     others = {name: value for name, value in cells.items() if name != wrapper}
     return {**others, **inside} if isinstance(inside, dict) else cells
 
 
 class Stream:
-    """Rows of a large file, gone through once, while they are read. The first of them are read at once, and can be looked at before."""
+    """Rows of a large file, read while they are iterated over, which is possible once. The first of them are read at once and can be
+    inspected before."""
 
     def __init__(self, rows: Iterator[RawRow]) -> None:
         self._rows = rows
@@ -95,7 +96,7 @@ class Stream:
 
 
 def suffix_of(path: Path) -> str:
-    """The suffix that says what a file holds, a closing `.gz` aside."""
+    """The suffix that says what a file holds, without a final `.gz`."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
@@ -148,7 +149,7 @@ def _rows_of(data: bytes, kind: str, name: str, observations: Observations) -> I
 
 
 def kind_of_file(path: Path, data: bytes) -> str | None:
-    """What a file holds: by its content where that is certain, else by its name."""
+    """The format of a file: by its content if that is certain, else by its name."""
     if data.startswith(b"PAR1"):
         return "parquet"
     kind = KINDS.get(suffix_of(path))
@@ -172,7 +173,7 @@ def _read_lines(text: str, name: str, observations: Observations) -> Iterator[Ra
 
 
 def rows_of_lines(lines: Iterable[str], name: str, observations: Observations) -> Iterator[RawRow]:
-    """A row for each line that holds an object; what is wrong with lines is reported after the last."""
+    """A row for each line that holds an object; invalid lines are reported after the last line."""
     broken: list[Broken] = []
     decoder, row = _Decoder(), 0
     for line, content in enumerate(lines, 1):
@@ -251,7 +252,7 @@ def _document(text: str, name: str, observations: Observations) -> Iterator[RawR
 
 
 def _rows_in(value: Any) -> list[Row] | None:
-    """The rows of a parsed JSON document, however they are wrapped: a list, a list under a key, columns, or a form that pandas writes."""
+    """The rows of a parsed JSON document in any usual form: a list, a list under a key, columns, or a form that pandas writes."""
     if is_plain_conversation(value):  # the file is one conversation
         return [{"messages": value}]
     if isinstance(value, list):
@@ -399,7 +400,7 @@ class ColumnTypes:
         self._seen: dict[str, type] = {}
 
     def look(self, raw: RawRow) -> None:
-        """The next row."""
+        """Compare the types of another row with those so far."""
         row, line, columns = raw
         for name, value in columns.items():
             if value is None or name in self._passed:
@@ -439,7 +440,7 @@ def _observe_doubled(doubled: dict[int, str], at: RowPlace, observations: Observ
 def _observe_broken(
     broken: list[Broken], file: str, observations: Observations, looks: tuple[str, str] | None = None
 ) -> None:
-    """Lines that are no JSON, with what they look like and what to do about it where that is known of all of them."""
+    """Report lines that are not valid JSON, with the cause and the correction if all have the same known cause."""
     _, problem, content = broken[0]
     looks_like, advice = looks or how_json_broke(content) or ("", "")
     lines = [line for line, *_ in broken]
@@ -496,7 +497,7 @@ def rows_of_table(lines: Iterable[str], kind: str, name: str, observations: Obse
 
 
 def holds_json_lines(lines: list[str], name: str, observations: Observations) -> bool:
-    """Whether the lines of a plain text are JSON objects, which is reported."""
+    """Whether the lines of a plain text are JSON objects; if so, that is reported."""
     first = next((line for line in lines if line.strip()), "")
     is_json = first.lstrip().startswith("{") and is_object(first) and all(map(is_object, filter(str.strip, lines)))
     if is_json:
@@ -505,20 +506,20 @@ def holds_json_lines(lines: list[str], name: str, observations: Observations) ->
 
 
 def observe_json(first: str, name: str, observations: Observations) -> None:
-    """A plain text that is JSON and read as such; `first` is its first row."""
+    """Report a plain text file that is read as JSON; `first` is its first row."""
     path = Path(name)
     renamed = str(path.with_suffix("" if path.stem.endswith((".jsonl", ".json")) else ".jsonl"))
     observations.add(a_text_file_holds_json_objects, file=name, first=first[:40], renamed=renamed)
 
 
 def observe_damaged(kind: str, name: str, problem: Exception, observations: Observations) -> None:
-    """A file of columns that can't be read."""
+    """Report a Parquet or Arrow file that can't be read."""
     first_line = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
     observations.add(a_file_can_not_be_read, file=name, case="columns", detail=f"{kind} file: {first_line}")
 
 
 def has_clear_columns(names: Sequence[str], file: str, observations: Observations) -> bool:
-    """Whether each column has a name of its own; several may have none."""
+    """Whether no two columns have the same name; several may have none."""
     doubled = [name for name, count in Counter(names).items() if count > 1 and name]
     if doubled:
         observations.add(two_columns_have_the_same_name, file=file, doubled=doubled, header=list(names))

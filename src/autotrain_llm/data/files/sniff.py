@@ -1,4 +1,4 @@
-"""What a file holds in truth, told by its first bytes, and what is wrong with a line of JSON, told by how it looks."""
+"""Detect what a file really contains from its first bytes, and why a line is not valid JSON from its text."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BARE_KEY = re.compile(r"\{\s*[A-Za-z_]\w*\s*:")
 
 
 def how_json_broke(line: str) -> tuple[str, str] | None:
-    """Why a line is no JSON, in words, and what would mend it; None where only the parser's own words are left."""
+    """The cause why a line is not valid JSON, and how to correct it; None if the cause is not recognised."""
     text = line.strip()
     if CONFLICT.match(text):
         return "a Git merge conflict marker", "resolve the conflict: keep one side, and delete the three markers"
@@ -73,7 +73,8 @@ def how_json_broke(line: str) -> tuple[str, str] | None:
 
 
 def cells_in_place_of_rows(lines: Sequence[str], file: str) -> tuple[str, str] | None:
-    """What lines of which none is JSON look like, and what to do: a line that names columns, and rows of as many cells."""
+    """What a file looks like that has no line of JSON (a line of column names, and rows with as many cells), and what to do; None if it
+    does not look like that."""
     if len(lines) < 2 or any(line.lstrip()[:1] in ("{", "[") for line in lines):
         return None
     parted = max(",;\t|", key=lines[0].count)
@@ -93,7 +94,7 @@ def cells_in_place_of_rows(lines: Sequence[str], file: str) -> tuple[str, str] |
 
 
 def is_object(line: str) -> bool:
-    """Whether a line is a whole object of JSON."""
+    """Whether a line is one whole JSON object."""
     try:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
@@ -119,7 +120,7 @@ def _parses_twice(text: str) -> bool:
 
 
 class OtherContent(NamedTuple):
-    """What a file is that holds something else than its name says, and what to do about it. `encoding` of a text that is not UTF-8."""
+    """The actual content of a file that does not match its name, and what to do about it. `encoding` is set for text that is not UTF-8."""
 
     what: str
     fix: str
@@ -127,7 +128,7 @@ class OtherContent(NamedTuple):
 
 
 def other_content(data: bytes, name: str, rows: bool = True) -> OtherContent | None:
-    """What a file holds in place of text, or of `rows`; None where nothing speaks against its name."""
+    """What a file contains instead of text, or of `rows`; None if nothing contradicts its name."""
     head = data[:HEAD]
     if head.startswith(LFS_POINTER):
         return OtherContent(NEVER_DOWNLOADED, "git lfs pull, or download it again")

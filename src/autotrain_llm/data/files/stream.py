@@ -1,4 +1,4 @@
-"""Rows of files that are larger than memory, read while they are iterated over. JSON documents and Markdown can only be read whole."""
+"""Rows of files that are larger than memory, read while they are iterated over. JSON documents and Markdown can only be read as a whole."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HEAD = 1 << 16
 
 
 class _NotText(Exception):
-    """What was read is not UTF-8, which has been observed."""
+    """The file is not UTF-8, which has been reported."""
 
 
 def open_table(
@@ -48,7 +48,8 @@ def open_table(
     *,
     beside: Sequence[Path] = (),
 ) -> Table:
-    """The rows of a file (the first `most`), in memory or, where it is large with those `beside` it and they are many, as a `Stream`."""
+    """The rows of a file (the first `most`): in memory, or as a `Stream` if the file is large together with those `beside` it and has many
+    rows."""
     rows = stream_of(path, name, observations, digest) if are_large([path, *beside]) else None
     if rows is None:
         return read_table(path, name, observations, digest, most)
@@ -59,7 +60,7 @@ def open_table(
 
 
 def are_large(paths: Sequence[Path]) -> bool:
-    """Whether the rows of these files together had better not all be in memory."""
+    """Whether the rows of these files together should not all be in memory."""
     return sum(map(_size, paths)) > LARGE
 
 
@@ -72,7 +73,7 @@ def _size(path: Path) -> int:
 
 
 def stream_of(path: Path, name: str, observations: Observations, digest: Any) -> Iterator[RawRow] | None:
-    """The rows of a large file, which is read while they are gone through; None where it can only be read whole."""
+    """The rows of a large file, read while they are iterated over; None if its format can only be read as a whole."""
     try:
         with _opened(path) as file:
             head = file.read(HEAD)

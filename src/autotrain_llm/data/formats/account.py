@@ -1,4 +1,4 @@
-"""The account of each row: what of it no part of the training row is made of. Columns and keys that are text, lists or objects are named."""
+"""Keep account of the columns and keys of each row that are not used for training; those that hold text, lists or objects are reported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _UnreadColumn:
 
 
 class ColumnAccount:
-    """What was not read in the rows of one data set."""
+    """The columns of one data set that were not read."""
 
     def __init__(self, mapping: ColumnMapping, request: DataRequest, observations: Observations) -> None:
         self.mapping, self.request, self.observations = mapping, request, observations
@@ -39,7 +39,7 @@ class ColumnAccount:
         self._unread: dict[str, _UnreadColumn] = {}
 
     def add(self, example: Example, cells: Cells) -> None:
-        """One row that was converted."""
+        """Record what was not read of a row that was converted."""
         self.rows += 1
         if len(cells.taken) < len(cells.columns):
             for role in cells.columns.keys() - cells.taken:
@@ -73,7 +73,7 @@ class ColumnAccount:
         return {name: self._reason(name, column) for name, column in self._unread.items()}
 
     def _reason(self, name: str, column: _UnreadColumn) -> str:
-        """`not used` where that has to be said; else why it hasn't."""
+        """`not used` if the column has to be reported; else the reason why it doesn't."""
         request = self.request
         if name in request.ignored_columns:
             return "ignored"
@@ -93,7 +93,7 @@ class ColumnAccount:
         return "not used" if column.differs or self.rows == 1 else "the same in each row"
 
     def observe(self, file: str, already: frozenset[str] = frozenset()) -> None:
-        """Report the columns that are not used, but for those that were reported already."""
+        """Report the columns that are not used, except those that were reported already."""
         unused = [name for name, reason in self.unused().items() if reason == "not used" and name not in already]
         if unused:
             columns = {name: self._unread[name].first for name in unused}
@@ -103,7 +103,7 @@ class ColumnAccount:
 
 
 def _is_in_row(value: Any, example: Example) -> bool:
-    """Whether every text in a value stands in the row already."""
+    """Whether every text in a value also occurs in the converted row."""
     texts = [text.strip() for text in _texts(value)]
     if not texts:
         return False

@@ -18,22 +18,20 @@ NOT_A_NUMBER = ("nan", "NaN")
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text shows nothing: spaces, and letters that take no room."""
+    """Whether a text has nothing but spaces and zero-width characters."""
     return not text or text.isspace() or not text.strip().strip(UNSEEN).strip()
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a cell holds nothing: null, no text, no items, or NaN, as pandas writes an empty cell."""
+    """Whether a cell is empty: null, no text, no items, or NaN, as pandas writes an empty cell."""
     if isinstance(value, str):
         return is_blank(value) or value in NOT_A_NUMBER
     return value is None or value == [] or value == {} or value != value
 
 
 class Cells:
-    """The cells of one row by role. Reading a role takes it, so that what no format reads can be told.
-
-    `as_json` are columns whose list or object was written as JSON; `unread` are keys inside cells that were not read.
-    """
+    """The cells of one row by role. Taking a role marks it as read, so that columns that no format reads can be reported. `as_json` are
+    columns whose list or object was written as JSON; `unread` are keys inside cells that were not read."""
 
     __slots__ = ("as_json", "columns", "row", "taken", "unread")
 
@@ -47,13 +45,13 @@ class Cells:
         return role in self.columns
 
     def take(self, role: str) -> Any:
-        """What stands in the column of a role; None where it has none, or the cell is empty."""
+        """The value in the column of a role; None if there is no such column, or the cell is empty."""
         self.taken.add(role)
         value = self.row.get(self.columns[role]) if role in self.columns else None
         return None if is_empty(value) else value
 
     def text(self, role: str, *, is_prompt: bool = False) -> str:
-        """The text of a cell that has to hold some. Raises RowUnusable for an empty one, and for a list or an object as a prompt."""
+        """The text of a required cell. Raises RowUnusable if it is empty, or if a prompt is a list or an object."""
         column = self.columns[role]
         value = self.row.get(column)
         self.taken.add(role)
@@ -72,7 +70,7 @@ class Cells:
         return self.written(value, column)
 
     def optional(self, role: str) -> str:
-        """The text of a cell that may be absent or empty."""
+        """The text of an optional cell; empty if it is missing."""
         value = self.take(role)
         return "" if value is None else self.written(value, self.columns[role])
 
@@ -89,15 +87,15 @@ class Cells:
         return json.dumps(value, ensure_ascii=False, default=str)
 
     def unread_in(self, role: str) -> Unread:
-        """Where a reader of this cell leaves the keys that it doesn't read."""
+        """The collection to which the reader of this cell adds the keys that it doesn't read."""
         return self.unread.setdefault(self.columns[role], {})
 
     def parsed(self, role: str) -> Any:
-        """A list or object, also where it is written as text."""
+        """A list or object; also one that the cell has as text."""
         return parsed(self.take(role))
 
     def missing(self, column: str) -> RowUnusable:
-        """A cell that has to hold something: null, or not even there, as where rows of two shapes are in one file."""
+        """The exception for a required cell that is null, or missing because the file has rows of two kinds."""
         if column in self.row or not self.row:
             return RowUnusable(a_cell_is_null, column=column)
         return RowUnusable(a_cell_is_null, "missing", column=column, case="missing", there=list(self.row))

@@ -43,7 +43,7 @@ CELLS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 
 def check_header(columns: Columns, mapping: ColumnMapping | None, name: str, observations: Observations) -> None:
-    """Whether the line that names the columns of a CSV file looks like a row, and nothing else says that it isn't one."""
+    """Report a CSV header that looks like a row, unless something shows that it is a header."""
     if not name.endswith(CELLS) or (mapping is not None and mapping.format != "text"):
         return
     names = columns.names if mapping is None else list(mapping.columns.values())
@@ -53,7 +53,7 @@ def check_header(columns: Columns, mapping: ColumnMapping | None, name: str, obs
 
 
 def _right_columns(columns: Columns, request: DataRequest, absent: list[str]) -> dict[str, Any]:
-    """The columns that would be right: from what is recognised without flags, else the nearest name."""
+    """The columns that were probably meant: those recognised without flags, else those with the nearest names."""
     mapping = _recognised(columns, request)
     if mapping is not None and mapping.format == "preference":
         roles = [(field, role) for field, role in PREFERENCE_ROLES.items() if role in mapping.columns]
@@ -85,7 +85,7 @@ def _only_respelt(named: Mapping[str, str], changes: Mapping[str, Any]) -> bool:
 
 
 def _recognised(columns: Columns, request: DataRequest) -> ColumnMapping | None:
-    """What the columns are without any of them being named."""
+    """The mapping of the columns if none of them is named by a flag."""
     free = dataclasses.replace(request, named=(), text_column=None, prompt_column=None, rejected_column=None)
     return recognise(columns, free)
 
@@ -119,7 +119,7 @@ def _naming_parameters(request: DataRequest) -> tuple[str, ...]:
 
 
 def check_columns(columns: Columns, mapping: ColumnMapping, name: str, observations: Observations) -> None:
-    """What is legal and probably not meant: chosen and rejected swapped, one column for both, turns that are broken text."""
+    """Report columns that are valid but probably a mistake: chosen and rejected swapped, one column for both, turns that are broken text."""
     if mapping.format == "text":
         column = mapping.columns["text"]
         values = [value for value in columns.values[column] if isinstance(value, str)]
@@ -140,7 +140,7 @@ def check_columns(columns: Columns, mapping: ColumnMapping, name: str, observati
 def check_named_columns(
     columns: Columns, request: DataRequest, name: str, observations: Observations, data_flag: str = "--data-path"
 ) -> bool:
-    """Whether all columns that the user named are there; one finding for those that aren't."""
+    """Whether all columns that the user named exist; those that don't are reported in one finding."""
     named = {field: getattr(request, field) for field in COLUMN_FLAGS if request.is_named(field)}
     absent = {field: column for field, column in named.items() if column not in columns.values}
     if not absent or not columns.names:
@@ -162,7 +162,7 @@ def check_named_columns(
 def observe_unrecognised(
     columns: Columns, request: DataRequest, name: str, observations: Observations, data_flag: str = "--data-path"
 ) -> None:
-    """Nothing fits these columns: what the trainer reads, what is there, and why, where that can be told."""
+    """Report that no format fits these columns: what the trainer needs, which columns there are, and the reason, if it is known."""
     ids = holds_token_ids(columns)
     if ids is not None:
         observations.add(rows_are_token_ids, file=name, column=ids)
@@ -221,8 +221,8 @@ def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, str 
 def check_unused_half(
     columns: Columns, mapping: ColumnMapping, request: DataRequest, name: str, observations: Observations
 ) -> frozenset[str]:
-    """Whether the one column that is named holds prompts or answers, and the other half is in a column that is never read. Returns the
-    columns that were reported."""
+    """Report a named column that holds only prompts or only answers, if the other half is in a column that is not read. Returns the columns
+    that were reported."""
     named = request.text_column
     if mapping.format != "text" or named is None or not request.is_named("text_column"):
         return frozenset()

@@ -217,7 +217,7 @@ INSIDE = frozenset((*SYSTEM, *HISTORY, *TOOLS, *INPUT, *CONTEXT, *CHOICES, *QUES
 
 
 def files_the_row(name: str, value: Any) -> bool:
-    """Whether a column only identifies or files a row: by its name, or because the value looks like an id, a path or a code."""
+    """Whether a column only identifies or sorts a row: by its name, or because the value looks like an id, a path or a code."""
     if isinstance(value, str):
         if plain(name) in METADATA:
             return len(value) <= SHORT

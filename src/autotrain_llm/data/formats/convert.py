@@ -42,7 +42,7 @@ BESIDE = ("system", "history", "input", "turn mask")
 
 
 def _check_characters(example: Example) -> None:
-    """Half a character, as a JSON escape that was cut leaves it, can't be tokenised."""
+    """Refuse half a character, which an incomplete JSON escape leaves: it can't be tokenised."""
     for text in example.strings():
         if text.isascii():
             continue
@@ -54,7 +54,7 @@ def _check_characters(example: Example) -> None:
 
 
 class Converter:
-    """Converts the rows of one data set by its layout, and keeps account of what in them was not read."""
+    """Converts the rows of one data set by its column mapping, and records what is not read."""
 
     def __init__(self, mapping: ColumnMapping, request: DataRequest, observations: Observations) -> None:
         self.mapping, self.request, self.observations = mapping, request, observations
@@ -87,7 +87,7 @@ class Converter:
         return example
 
     def side(self, example: Example, cells: Cells, role: str) -> Side:
-        """Text or turns."""
+        """The cell of a role, as text or as turns."""
         column = cells.columns[role]
         value = cells.row.get(column)
         is_written = isinstance(value, str) and column in self.mapping.written_turns
@@ -96,7 +96,7 @@ class Converter:
         return cells.text(role, is_prompt=role in ("prompt", "instruction"))
 
     def turns(self, example: Example, cells: Cells, role: str) -> list[Message]:
-        """The turns in a cell; tools that are described beside them in the same cell become those of the row."""
+        """The turns in a cell; tools that are described in the same cell become the row's tools."""
         value = parsed(cells.row.get(cells.columns[role]))
         cells.taken.add(role)
         if isinstance(value, dict) and "messages" in value and value.get("tools"):
@@ -126,7 +126,7 @@ def _messages(converter: Converter, example: Example, cells: Cells) -> None:
 
 
 def _masked(turns: list[Message], cells: Cells) -> list[Message]:
-    """The turns with those not trained on that a mask beside them leaves out; it has an item for each turn, or for each of the assistant."""
+    """The turns, with weight 0 for those that the row's loss mask excludes; the mask has an item for each turn, or for each assistant turn."""
     mask = cells.take("turn mask")
     if mask is None:
         return turns
@@ -140,7 +140,7 @@ def _masked(turns: list[Message], cells: Cells) -> list[Message]:
 
 
 def _check_order(observations: Observations, example: Example, turns: list[Message]) -> None:
-    """Turns in an order that chat models don't know, however the template takes it."""
+    """Report turns in an order that chat models were not trained on, whatever the template makes of it."""
     roles = [turn["role"] for turn in turns]
 
     def is_doubled(at: int) -> bool:
@@ -177,7 +177,7 @@ def _alpaca(converter: Converter, example: Example, cells: Cells) -> None:
 
 
 def _alpaca_prompt(system: str, history: list[Message], instruction: str, given: str) -> str:
-    """An instruction in the form that was usual before chat templates."""
+    """An instruction in Alpaca's form, which was usual before chat templates."""
     parts = [system.strip() or ALPACA_PREAMBLE]
     for turn in history:
         heading = "### Response:" if turn["role"] == "assistant" else "### Instruction:"
@@ -281,7 +281,8 @@ def _but_for_ends(answer: Side) -> Side:
 def _check_other_question(
     observations: Observations, example: Example, chosen: list[Message], rejected: list[Message]
 ) -> None:
-    """Whether the two answers first differ at a turn of user or system that more follow, so that they answer different prompts."""
+    """Report a pair whose answers belong to different prompts: the conversations first differ in a system or user turn that is not the last
+    turn."""
     at = _shared_turns(chosen, rejected)
     better, worse = chosen[at], rejected[at]
     is_last = at + 1 == min(len(chosen), len(rejected))

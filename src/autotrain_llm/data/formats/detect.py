@@ -1,5 +1,5 @@
-"""What the columns of a data set mean, for the row shape that a trainer reads. One function per format, tried in order; then, for every
-format alike, the columns that belong to the prompt beside the question."""
+"""Detect the format of a data set and the role of each column, for the row shape that a trainer reads. One function per format, tried in
+order; then, for every format, the columns that belong to the prompt besides the question."""
 
 from __future__ import annotations
 
@@ -42,10 +42,8 @@ WORDS_OF_A_TEXT = 4  # on average; names, tags and titles have fewer
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """A format's name and which column plays which role in it.
-
-    `written_turns` are columns of text whose cells are read as turns, `alternating` columns of lists of texts. `first_choice` is the label of the first choice of a question.
-    """
+    """A format's name and the column of each role. `written_turns` are columns of text whose cells are parsed as turns, `alternating`
+    columns of lists of texts. `first_choice` is the label of the first choice of a question."""
 
     format: str
     columns: dict[str, str] = field(default_factory=dict)
@@ -54,12 +52,12 @@ class ColumnMapping:
     first_choice: str = "A"
 
     def several(self, role: str) -> list[str]:
-        """The columns of a role that more than one can play."""
+        """The columns of a role that several columns can have."""
         return [column for name, column in self.columns.items() if name.split(" ")[0] == role]
 
     @property
     def makes_turns(self) -> bool:
-        """Whether earlier turns or tools stand beside the prompt, so that each row is a conversation."""
+        """Whether the prompt has earlier turns or tools, so that each row is a conversation."""
         return self.format != "text" and ("history" in self.columns or "tools" in self.columns)
 
 
@@ -136,7 +134,7 @@ ANSWER = (*SIDE, "number", "flag", "object", "list", "texts")
 
 
 def messages(columns: Columns, request: DataRequest) -> ColumnMapping | None:
-    """A list of turns with role and content, from and value (ShareGPT), question and answer, or texts by turns (UltraChat)."""
+    """A list of turns with role and content, from and value (ShareGPT), question and answer, or alternating texts (UltraChat)."""
     if _named(columns, request, "prompt_column"):
         return None
     named = _named(columns, request, "text_column")
@@ -215,7 +213,7 @@ def other_text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
 
 
 def only_text(columns: Columns) -> str | None:
-    """The only column of text, where its cells look like texts and not like names, and no lists or objects lie unread beside it."""
+    """The only column of text, if its cells look like prose and not like names, and no unread lists or objects are next to it."""
     texts = columns.texts()
     if len(texts) != 1 or unread_beside(columns, texts[0]):
         return None
@@ -230,7 +228,7 @@ def only_text(columns: Columns) -> str | None:
 
 
 def unread_beside(columns: Columns, column: str) -> list[str]:
-    """Columns of lists and objects beside a text, but for what only files the row."""
+    """Columns of lists and objects that would not be read next to this column of text, except those that only identify or sort the row."""
     return [
         name
         for name in columns.names
@@ -246,7 +244,7 @@ def _has_unreadable_prompt(columns: Columns) -> bool:
 
 
 def alpaca(columns: Columns, request: DataRequest) -> ColumnMapping | None:
-    """instruction and output; an input, a system prompt and a history may stand beside them."""
+    """instruction and output; optionally also an input, a system prompt and a history."""
     if any(_named(columns, request, name) for name in COLUMN_FLAGS):
         return None
     instruction = columns.find(("instruction",), "text")
@@ -261,7 +259,7 @@ def alpaca(columns: Columns, request: DataRequest) -> ColumnMapping | None:
 
 
 def pair(columns: Columns, request: DataRequest) -> ColumnMapping | None:
-    """A prompt and what completes it, under any of their usual names."""
+    """A prompt and its completion, under any of their usual names."""
     prompt = _named(columns, request, "prompt_column")
     completion = _named(columns, request, "text_column")
     if completion and not prompt:
@@ -275,7 +273,7 @@ def pair(columns: Columns, request: DataRequest) -> ColumnMapping | None:
 
 
 def preference(columns: Columns, request: DataRequest) -> ColumnMapping | None:
-    """A chosen and a rejected answer, with a prompt of their own or inside both."""
+    """A chosen and a rejected answer; the prompt is in its own column, or at the beginning of both."""
     rejected = (
         _named(columns, request, "rejected_column") or columns.find(REJECTED, *SIDE) or columns.find(REJECTED, *ANSWER)
     )
@@ -298,7 +296,7 @@ def _hold_questions(columns: Columns, column: str) -> bool:
 
 
 def labelled(columns: Columns, request: DataRequest) -> ColumnMapping | None:
-    """prompt, completion and whether it is a good one (KTO's own form); or a conversation whose last answer is judged."""
+    """A prompt, a completion and a label for good or bad (KTO's format); or a conversation whose last answer is labelled."""
     label = columns.find(LABEL, "flag", "number", "text") if TRAINERS[request.trainer].parts_pairs else None
     mapping = (pair(columns, request) or messages(columns, request)) if label else None
     if label is None or mapping is None or label in mapping.columns.values():
@@ -307,7 +305,7 @@ def labelled(columns: Columns, request: DataRequest) -> ColumnMapping | None:
 
 
 def prompts(columns: Columns, request: DataRequest) -> ColumnMapping | None:
-    """Prompts alone: text or conversations that end before the answer."""
+    """Prompts alone: text, or conversations that end before the answer."""
     prompt = _named(columns, request, "prompt_column") or _named(columns, request, "text_column")
     prompt = prompt or columns.find(("prompt", "query", "question", "instruction", "problem"), "text", *TURNS, "number")
     prompt = prompt or columns.find(MESSAGES, *TURNS, "texts") or columns.find((*TEXT, *PROMPT), "text")
@@ -335,7 +333,7 @@ RECOGNISERS: dict[str, tuple[Recogniser, ...]] = {
 
 
 def recognise(columns: Columns, request: DataRequest) -> ColumnMapping | None:
-    """The first format that fits the columns, with what stands beside the prompt; or None."""
+    """The first format that fits the columns, with the columns that belong to the prompt; None if none fits."""
     for recogniser in RECOGNISERS[request.rows]:
         mapping = recogniser(columns, request)
         if mapping is not None:
@@ -439,7 +437,7 @@ def _named(columns: Columns, request: DataRequest, column_field: str) -> str | N
 
 
 def holds_token_ids(columns: Columns) -> str | None:
-    """The name of a column of token ids, where there is one and it is what the rows are made of."""
+    """The name of a column of token ids, if the rows consist of these."""
     column = columns.find(TOKENISED, "list")
     if column is None or not all(isinstance(value, int) for value in columns.values[column][0][:5]):
         return None
@@ -447,7 +445,7 @@ def holds_token_ids(columns: Columns) -> str | None:
 
 
 def wrappers(columns: Columns) -> list[str]:
-    """Columns that may hold the rows: objects in each cell, and nothing else but what files the row beside them."""
+    """Columns that may hold whole rows: an object in each cell, and no other columns but those that only identify or sort the row."""
     objects = [name for name in columns.names if columns.kind(name) == "object"]
     return [
         name

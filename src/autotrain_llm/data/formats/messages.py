@@ -81,7 +81,7 @@ def conversation(value: Any, column: str, unread: Unread | None = None) -> list[
 
 
 def alternating(texts: list[str]) -> list[Message]:
-    """Texts as turns of user and assistant, beginning with the user."""
+    """Texts as alternating turns of user and assistant, the user first."""
     return [{"role": KEPT_ROLES[at % 2], "content": text} for at, text in enumerate(texts)]
 
 
@@ -146,7 +146,7 @@ def _turn(turn: Any, number: int, column: str, unread: Unread) -> Message:
 
 
 def _leave(rest: dict[str, Any], unread: Unread, inside: str = "") -> None:
-    """Remember what is left of an object that was read, but for what is empty and what only numbers it."""
+    """Record the keys of an object that were not read, except empty ones and those that only number it."""
     for key, value in rest.items():
         if key not in NAMES_OF_A_TURN and value not in (None, "", [], {}):
             unread.setdefault(f"{inside}{key}", value)

@@ -1,5 +1,5 @@
-"""What stands beside a question and belongs to the prompt: system prompt, earlier turns, contexts, input, choices and tools. Written in one
-place for every format and every trainer."""
+"""Write the whole prompt of a row, for every format and every trainer: system prompt, earlier turns, contexts, question, input, choices and
+tools."""
 
 from __future__ import annotations
 
@@ -30,10 +30,8 @@ class PromptWriter:
         self.has_parts = bool(self.roles) or bool(mapping.columns.keys() & {"system", "history", "tools", "input"})
 
     def with_parts(self, example: Example, cells: Cells, question: Side) -> Side:
-        """The whole prompt: text for a question that is text, unless earlier turns or tools make a conversation of it; else turns.
-
-        Text is the system prompt, the contexts, the question, its input and its choices, with blank lines between all but the last two.
-        """
+        """The whole prompt: text if the question is text and there are no earlier turns or tools, else turns. Text is the system prompt,
+        the contexts, the question, its input and its choices, with blank lines between all but the last two."""
         if not self.has_parts:
             return question
         if isinstance(question, str) and not self.mapping.makes_turns:
@@ -44,14 +42,14 @@ class PromptWriter:
         return self.conversation(example, cells, turns)
 
     def question_with_parts(self, cells: Cells, question: str) -> str:
-        """A question with its contexts before it, and its input and choices after it; nothing twice."""
+        """A question with its contexts before it, and its input and choices after it; what the question already contains is not repeated."""
         before = [part for part in self._contexts(cells) if part not in question]
         given = cells.optional("input").strip()
         lines = [question, *([given] if given else []), *self._choices(cells, question)]
         return "\n\n".join([*before, "\n".join(lines)])
 
     def conversation(self, example: Example, cells: Cells, turns: list[Message]) -> list[Message]:
-        """The turns of a row with what belongs to the prompt: contexts stand in the first turn of the user, input and choices in the last."""
+        """The turns of a row with the parts of its prompt: contexts in the first user turn, input and choices in the last one."""
         if not self.has_parts:
             return turns
         tools = self.tools(cells)
@@ -73,7 +71,7 @@ class PromptWriter:
         return [*own, *rest]
 
     def _with_contents(self, cells: Cells, turns: list[Message]) -> list[Message]:
-        """The turns with the contexts before the first content of the user, and input and choices after the last."""
+        """The turns with the contexts before the content of the first user turn, and input and choices after that of the last one."""
         users = [at for at, turn in enumerate(turns) if turn["role"] == "user" and isinstance(turn.get("content"), str)]
         if not users:
             raise RowUnusable(
@@ -94,7 +92,7 @@ class PromptWriter:
         return self.mapping.columns[roles[0]]
 
     def system(self, cells: Cells) -> str:
-        """The system prompt; of an object, the text in it."""
+        """The system prompt; if it is an object, the text in it."""
         if "system" not in cells:
             return ""
         value = cells.take("system")

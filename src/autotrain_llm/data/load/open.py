@@ -1,4 +1,4 @@
-"""`open_data`: find, read and convert the rows that a request asks for; a `Dataset`, with the findings."""
+"""`open_data`: find, read and convert the rows that a request asks for. Returns a `Dataset` and its findings."""
 
 from __future__ import annotations
 
@@ -59,10 +59,8 @@ class _Reading:
 
 
 def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset:
-    """Find, read, recognise, convert and split. Raises Refused with all findings where nothing can be trained on.
-
-    `progress` is called with how many rows of large files were read.
-    """
+    """Find, read, recognise, convert and split the rows. Raises Refused with all findings if nothing can be trained on. `progress` is
+    called with the number of rows of large files that were read."""
     reading = _Reading(request, progress)
     observations = reading.observations
     reading.digest.update(json.dumps(request.settings(), sort_keys=True, default=str).encode())
@@ -177,7 +175,7 @@ def _read_split(
 
 
 def _least(*limits: int | None) -> int | None:
-    """The strictest of some limits; one that no file can reach is none."""
+    """The smallest of some limits; None if there is none. sys.maxsize counts as no limit."""
     return min((limit for limit in limits if limit is not None and limit < sys.maxsize), default=None)
 
 
@@ -263,7 +261,7 @@ def _on_disk(reading: _Reading, converter: Converter, tables: list[Table], most:
 
 
 def _evaluation(reading: _Reading, dataset: Dataset, converter: Converter, valid_tables: list[Table] | None) -> None:
-    """Fill the evaluation rows: from a data set of their own, a named split, or rows held out."""
+    """Fill the evaluation rows: from a separate data set, a named split, or rows held out."""
     request, observations = reading.request, reading.observations
     if request.eval_path is not None:
         with observations.about("eval_dataset_path"):
@@ -300,7 +298,7 @@ def _hold_out(reading: _Reading, dataset: Dataset, valid_split: str) -> None:
 
 
 def _from_eval_path(reading: _Reading, dataset: Dataset) -> Sequence[Example]:
-    """The rows of a data set that is there for evaluation only."""
+    """The rows of the data set of `--eval-dataset-path`."""
     request, observations = reading.request, reading.observations
     source = locate(str(request.eval_path), observations, EVAL_FLAG)
     if source is None:

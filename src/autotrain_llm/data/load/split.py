@@ -1,4 +1,4 @@
-"""Training and evaluation rows apart: a seeded hold-out that never parts identical rows, and what both have in common."""
+"""Hold out rows for evaluation: seeded, with identical rows on the same side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from autotrain_llm.data.example import Example
 
 
 def rows_to_hold_out(valid_split: str, rows: int) -> int | None:
-    """How many of `rows` rows a hold-out of this share or number means; None where it is neither."""
+    """The number of rows that `valid_split` holds out of `rows` rows, as a share or a number; None if it is neither."""
     try:
         value = float(valid_split)
     except ValueError:
@@ -21,7 +21,7 @@ def rows_to_hold_out(valid_split: str, rows: int) -> int | None:
 
 
 def hold_out(examples: Sequence[Example], count: int, seed: int) -> tuple[Sequence[Example], Sequence[Example]]:
-    """Rows to train on and about `count` rows to evaluate on; rows with the same content stay on one side, in their order."""
+    """Training rows, and about `count` evaluation rows, each in their order; rows with the same content stay on one side."""
     import numpy
 
     _, first, group = numpy.unique(keys_of(examples), return_index=True, return_inverse=True)
@@ -41,7 +41,7 @@ def hold_out(examples: Sequence[Example], count: int, seed: int) -> tuple[Sequen
 
 
 def possible_share(examples: Sequence[Example], seed: int) -> float | None:
-    """A share or a number of rows that leaves rows on both sides; None where there is none, as where all rows are the same."""
+    """A share or a number of rows to hold out that leaves rows on both sides; None if there is none, for example if all rows are the same."""
     rows = len(examples)
     for share in (0.1, 1, 0.5, rows - 1):
         count = rows_to_hold_out(str(share), rows) or 0

@@ -87,14 +87,14 @@ def _of(
 
 
 def _flag_of(dataset: Dataset) -> str | None:
-    """The flag that evaluation rows of their own came with; None where they were held out of the same rows."""
+    """The flag that names a separate evaluation set; None if its rows were held out of the training data."""
     if dataset.eval_path is not None:
         return EVAL_FLAG
     return "--valid-split" if (dataset.valid_from or "").startswith("the split ") else None
 
 
 def check_letters(rows: Sequence[Example], observations: Observations) -> None:
-    """Whether a share of the rows holds characters that were lost, or read in another encoding than they were written in."""
+    """Report characters that were lost, or decoded with the wrong encoding, if many rows have them."""
     texts_of_rows = [(row, [text for text in row.strings() if not text.isascii() or "\0" in text]) for row in rows]
     suspected = [(row, texts) for row, texts in texts_of_rows if texts]
     for kind, pattern in DAMAGED.items():
@@ -115,7 +115,7 @@ def check_letters(rows: Sequence[Example], observations: Observations) -> None:
 
 
 def check_contradictions(rows: Iterable[Example], observations: Observations) -> None:
-    """Whether the same two answers to one prompt are preferred both ways, or the same answer is labelled both ways."""
+    """Report rows that contradict each other: two answers to one prompt preferred both ways, or one answer labelled both ways."""
     seen: dict[bytes, tuple[bool, int]] = {}
     for row in rows:
         judged = _judgement(row)
@@ -129,7 +129,7 @@ def check_contradictions(rows: Iterable[Example], observations: Observations) ->
 
 
 def _judgement(row: Example) -> tuple[bytes, bool] | None:
-    """What is judged, the same whichever way, and the way; None for a row that judges nothing."""
+    """The content that a row judges, the same for either verdict, and the verdict; None for a row without one."""
     if row.chosen is not None and row.rejected is not None:
         sides = sorted([_written(row.chosen), _written(row.rejected)])
         return _digest([_written(row.prompt), *sides]), _written(row.chosen) == sides[0]
@@ -147,7 +147,7 @@ def _digest(parts: list[str]) -> bytes:
 
 
 def check_near_duplicates(rows: Sequence[Example], observations: Observations) -> None:
-    """Whether a large share of the rows is nearly an earlier one."""
+    """Report near duplicates, if they are a large share of the rows."""
     fewest = max(FEWEST_REPEATED, LARGE_SHARE * len(rows))
     duplicates = near_duplicates(rows, fewest)
     if len(duplicates.pairs) < fewest:
@@ -167,7 +167,7 @@ def check_near_duplicates(rows: Sequence[Example], observations: Observations) -
 def check_near_overlap(
     train: Sequence[Example], valid: Sequence[Example], flag: str, observations: Observations
 ) -> None:
-    """Whether rows of the evaluation data are nearly rows that are trained on."""
+    """Report evaluation rows that are near duplicates of training rows."""
     fewest = max(1, OVERLAPPING_SHARE * len(valid))
     duplicates = near_overlap(train, valid, fewest)
     if len(duplicates.pairs) < fewest:

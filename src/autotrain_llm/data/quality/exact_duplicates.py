@@ -18,7 +18,7 @@ FEWEST_REPEATED = 5
 
 
 def check_duplicates(examples: Sequence[Example], name: str, observations: Observations) -> None:
-    """Whether a large share of the rows repeats an earlier one."""
+    """Report exact duplicates, if they are a large share of the rows."""
     import numpy
 
     _, first, counts = numpy.unique(keys_of(examples), return_index=True, return_counts=True)
@@ -41,7 +41,7 @@ def check_duplicates(examples: Sequence[Example], name: str, observations: Obser
 
 
 def check_overlap(train: Sequence[Example], valid: Sequence[Example], flag: str, observations: Observations) -> None:
-    """Whether rows of the evaluation data are trained on."""
+    """Report evaluation rows that are also training rows."""
     import numpy
 
     if not len(train) or not len(valid):

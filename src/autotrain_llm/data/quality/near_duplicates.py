@@ -1,7 +1,8 @@
-"""Rows that are nearly the same: compared by runs of five words, found with MinHash (Broder, 1997) as `datasketch` has it, then counted exactly.
+"""Near duplicates: rows with nearly the same shingles (five words in a row), found with MinHash (Broder, 1997; `datasketch`), then compared
+exactly.
 
-What a tenth of the rows share, such as a question that they all begin with, says nothing about two of them and is left out first; rows that
-are short without it are not judged. So rows that a program wrote from one pattern are not taken for copies.
+Shingles that more than a tenth of the rows have, such as a common instruction, are left out first, and rows with too few other shingles are
+not compared. So rows that a program wrote from one pattern don't count as duplicates.
 """
 
 from __future__ import annotations
@@ -30,21 +31,21 @@ MIX = 0x9E3779B97F4A7C15  # odd, and far from any power of two
 
 @dataclass
 class DuplicatePairs:
-    """Pairs of rows that are nearly the same: an earlier and a later one; and how many rows were compared."""
+    """Pairs of an earlier row and a later near duplicate of it, and the number of rows that were compared."""
 
     compared: int
     pairs: list[tuple[Example, Example]] = field(default_factory=list)
 
 
 def sampled(rows: Sequence[Example], most: int, seed: int) -> list[Example]:
-    """All rows, or `most` of them drawn with the seed, in their order."""
+    """All rows, or `most` of them, sampled with the seed and in their order."""
     if len(rows) <= most:
         return list(rows)
     return [rows[at] for at in sorted(random.Random(seed).sample(range(len(rows)), most))]
 
 
 def near_duplicates(rows: Sequence[Example], fewest: float = 1) -> DuplicatePairs:
-    """For each row that is nearly an earlier one, both; none at all where there can't be `fewest` of them."""
+    """Each row that is a near duplicate of an earlier one, after that one; no pairs if there can't be `fewest` of them."""
     shingles = _distinctive_shingles(rows)
     likely = _likely(shingles, shingles, 2)
     if len(likely) < fewest:
@@ -53,7 +54,7 @@ def near_duplicates(rows: Sequence[Example], fewest: float = 1) -> DuplicatePair
 
 
 def near_overlap(train: Sequence[Example], valid: Sequence[Example], fewest: float = 1) -> DuplicatePairs:
-    """For each evaluation row that is nearly one that is trained on, both, the latter first; none where there can't be `fewest` of them."""
+    """Each evaluation row that is a near duplicate of a training row, after that row; no pairs if there can't be `fewest` of them."""
     shingles = _distinctive_shingles([*train, *valid])
     trained, evaluated = shingles[: len(train)], shingles[len(train) :]
     likely = _likely(evaluated, trained, 1)
@@ -64,7 +65,7 @@ def near_overlap(train: Sequence[Example], valid: Sequence[Example], fewest: flo
 
 
 def _distinctive_shingles(rows: Sequence[Example]) -> list[ndarray]:
-    """The shingles of each row that are not of a pattern, each once, as numbers; none where too few are left."""
+    """For each row, its shingles as numbers, each once, without common ones; none if too few are left."""
     import numpy
 
     words: defaultdict[str, int] = defaultdict(count(1).__next__)
@@ -98,7 +99,8 @@ def _shingles(row: Example, words: defaultdict[str, int]) -> ndarray:
 
 
 def _likely(shingles: Sequence[ndarray], others: Sequence[ndarray], times: int) -> list[int]:
-    """Rows that can have a near duplicate: nearly all of their shingles occur at least `times` times among the others. In most data there is none."""
+    """Indices of rows that can have a near duplicate: nearly all of their shingles occur at least `times` times in `others`. In most data
+    there is none."""
     import numpy
 
     numbers, counts = numpy.unique(numpy.concatenate([*others, _none()]), return_counts=True)
@@ -118,7 +120,8 @@ Side = tuple[
 
 
 def _paired(first: Side, second: Side) -> list[tuple[Example, Example]]:
-    """Rows of the second side that are nearly one of the first, and that one; where both are the same, an earlier one. Equal rows are no twins."""
+    """Rows of the second side that are near duplicates of one of the first, after that row; if both sides are the same, of an earlier row.
+    Exact duplicates are not paired."""
     (rows, shingles, likely), (others, other_shingles, likely_others) = first, second
     if not likely or not likely_others:
         return []
@@ -144,7 +147,7 @@ def _paired(first: Side, second: Side) -> list[tuple[Example, Example]]:
 
 
 def _hashes(shingles: Sequence[Any], chosen: Sequence[int]) -> list[tuple[int, Any]]:
-    """For each of these rows its MinHash, of the upper halves of its runs' numbers, which are mixed best."""
+    """For each of these rows its MinHash, of the upper halves of its shingles' numbers, which are mixed best."""
     import numpy
     from datasketch import MinHash
 

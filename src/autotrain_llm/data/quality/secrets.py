@@ -20,7 +20,8 @@ SHORTEST_IBAN, LONGEST_IBAN = 15, 34
 
 @dataclass(frozen=True)
 class SecretPattern:
-    """What a secret is called, how it is written, and what shows it is one. `known` letters of it are the same in all, and can be shown."""
+    """A kind of secret: its name, its pattern, and a test that a match is a real one. The first `known` characters are the same for all
+    secrets of the kind, and may be printed."""
 
     name: str
     regex: re.Pattern[str]
@@ -108,7 +109,7 @@ SECRET_PATTERNS = (
 
 
 def check_secrets(rows: Iterable[Example], observations: Observations) -> None:
-    """Rows that hold secrets or personal data, with nothing of what they hold but the beginning that all of a kind share."""
+    """Report rows that hold secrets or personal data. Of a secret only the beginning is printed, if it is the same for all of its kind."""
     for row in rows:
         for pattern, match in _matches(row):
             if pattern.personal:
@@ -119,7 +120,7 @@ def check_secrets(rows: Iterable[Example], observations: Observations) -> None:
 
 
 def _calls(row: Example) -> Iterator[str]:
-    """What tools are called with."""
+    """The arguments of the row's tool calls."""
     sides = (row.messages, row.prompt, row.completion, row.chosen, row.rejected)
     for side in sides:
         if isinstance(side, list):

@@ -1,4 +1,4 @@
-"""`Collector`: the parts of one side of the data put together, in memory or, where they would fill it, in files that are mapped."""
+"""`Collector`: the encoded parts of one split put together, in memory, or in memory-mapped files if they would fill it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Collector:
-    """Takes the parts of one side in their order. With a folder, ids and masks go into files there."""
+    """Collects the parts of one split in order. With a folder, ids and masks are written to files there."""
 
     def __init__(self, folder: Path | None, name: str) -> None:
         self._folder, self._name = folder, name
@@ -24,7 +24,7 @@ class Collector:
         self.tokens = self.trained_tokens = 0
 
     def add(self, part: EncodedRows) -> None:
-        """The next part."""
+        """Append a part."""
         import numpy
 
         self._lengths.append(numpy.asarray(part.lengths, dtype=numpy.int64))
@@ -45,16 +45,16 @@ class Collector:
 
     @property
     def lengths(self) -> ndarray:
-        """Tokens of each example before it was cut."""
+        """The tokens of each example before truncation."""
         return _together(self._lengths)
 
     @property
     def places(self) -> ndarray:
-        """The number of the example of each length."""
+        """The index of the example that each length belongs to."""
         return _together(self._places)
 
     def rows(self) -> Rows:
-        """All rows taken."""
+        """All rows that were added."""
         rows = [side.rows() for side in self._sides.values()]
         return PairRows(*rows) if len(rows) > 1 else rows[0]
 

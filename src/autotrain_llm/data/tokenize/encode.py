@@ -1,4 +1,4 @@
-"""Rendered rows to ids: all of a batch in one call, with what is trained on counted in tokens."""
+"""Convert rendered rows to ids, a batch in one call, and their trained spans from characters to tokens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Encoded:
 
 
 def tokenised(tokenizer: Tokenizer, rendered: list[tuple[int, list[RenderedRow]]]) -> TokenBatch:
-    """What the tokenizer makes of all rendered rows, in one call: all the work that is not Python's own, on all cores."""
+    """Tokenise all rendered rows in one call: the work that runs outside of Python, on all cores."""
     rows = [row for _, rows_of_example in rendered for row in rows_of_example]
     spans = not all(row.whole and row.prompt_end is None for row in rows)
     return TokenBatch(tokenizer, [row.text for row in rows], spans)
@@ -30,7 +30,7 @@ def tokenised(tokenizer: Tokenizer, rendered: list[tuple[int, list[RenderedRow]]
 def encoded_rows(
     rendered: list[tuple[int, list[RenderedRow]]], tokens: TokenBatch
 ) -> Iterator[tuple[int, list[Encoded]]]:
-    """Each example's rows as ids, from what `tokenised` gave."""
+    """Each example's rows as ids, from the result of `tokenised`."""
     aligned = tokens.aligned()
     for at, rows in rendered:
         yield at, [_with_special_tokens(row, *_spans_of(row, next(aligned))) for row in rows]

@@ -1,4 +1,4 @@
-"""Evaluation rows as prompts with a reference answer: what a model is given, and what its answer is compared with."""
+"""Evaluation rows as prompts with a reference answer."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ class EvalPromptBuilder:
         max_prompt_tokens: int,
         max_answer_tokens: int,
     ) -> None:
-        """`chat_template` is what `--chat-template` says: with a name or file, texts are rendered too."""
+        """`chat_template` is the value of `--chat-template`: with a name or file, texts are rendered too."""
         self.tokenizer, self.template = tokenizer, template
         self.template_given = chat_template not in (None, NONE)
         self.max_prompt_tokens, self.max_answer_tokens = max_prompt_tokens, max_answer_tokens
 
     def has_answer(self, example: Example) -> bool:
-        """Whether a row has a prompt and an answer to it, as far as can be told without rendering it."""
+        """Whether a row has a prompt and an answer, as far as this is known without rendering it."""
         return example.text is not None or self._prompt_and_answer(example) is not None
 
     def make(self, example: Example) -> EvalPrompt | None:
-        """The prompt of a row; None for one without an answer: a bad answer, a conversation that ends with the user."""
+        """The prompt of a row; None if it has no answer to compare with: a bad answer, or a conversation that ends with the user."""
         if example.text is not None:
             return self._continuation(example, example.text)
         parts = self._prompt_and_answer(example)

@@ -1,6 +1,6 @@
-"""Tokens of chat templates in the rows' own text: those that the tokenizer doesn't know, and those that the chat template writes once more.
+"""Tokens of chat templates in the rows' own text: those that the tokenizer doesn't have, and those that the chat template writes again.
 
-Only the first rows are searched, and only a share of them with such tokens is a finding: a text may well quote one.
+Only the first rows are searched, and a few rows with such tokens are not reported: a text may quote one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TURN_MARK = re.compile(r"<\|\w+\|>|<\w+_of_turn>|\[/?INST\]|<｜[\w▁]+｜>")
 
 
 def check_markers(renderer: RowRenderer, observations: Observations) -> None:
-    """Look for both in the rows that are trained on."""
+    """Search the training rows for both."""
     rows = list(islice(iter(renderer.dataset.train), LOOKED_AT))
     own = turn_marks(renderer.template) if renderer.template is not None and renderer.renders else []
     if own:
@@ -55,7 +55,7 @@ def _is_new(tokenizer: Tokenizer) -> bool:
 
 
 def turn_marks(template: ChatTemplate) -> list[str]:
-    """The marks that a template writes around the turns of a conversation."""
+    """The markers that a template writes around the turns of a conversation."""
     question, answer = ({"role": role, "content": SENTINEL} for role in ("user", "assistant"))
     try:
         text = template.render([question, answer])

@@ -1,4 +1,4 @@
-"""The work of preparing rows, a batch at a time: while one batch is rendered, the one before is tokenised on all cores."""
+"""Prepare rows a batch at a time: while one batch is rendered, the previous one is tokenised on all cores."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def collect(
     progress: Progress | None,
     idle_work: IdleWork | None = None,
 ) -> Collector:
-    """Take all parts of one side, in their order. `idle_work` is called while the first of them are tokenised."""
+    """Prepare all rows of one split, in order. `idle_work` is called while the first batches are tokenised."""
     with _existing_objects_frozen():
         for one, part in _overlapped(renderer, observations, preparation, examples, idle_work):
             collector.add(part)
@@ -55,7 +55,7 @@ def _existing_objects_frozen() -> Iterator[None]:
 
 
 def batches(examples: Iterable[Example]) -> Iterator[tuple[list[Example], float]]:
-    """The examples in stretches, with how full a batch each is; a single empty one where there are none."""
+    """The examples in batches, each with how full it is (1: full); a single empty batch if there are no examples."""
     batch: list[Example] = []
     letters, full, empty, fill = 0, 0.0, True, FIRST
     for example in examples:

@@ -1,4 +1,4 @@
-"""`prepare`: converted rows to rows of token ids, with what is trained on, what was cut, and what is wrong."""
+"""`prepare`: convert rows to token ids and loss masks, truncate them, and report what is wrong with them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FEWEST_LENGTHS = 20
 
 @dataclass
 class Prepared:
-    """Rows to train and to evaluate on. `findings` are those of `prepare` alone; the data set has its own."""
+    """Training and evaluation rows as tokens. `findings` are those of `prepare` alone; the data set has its own."""
 
     train: Rows
     valid: Rows
@@ -53,7 +53,7 @@ class Prepared:
 
     @property
     def prompt_format(self) -> PromptFormat:
-        """How the rows are written, and so how the model has to be asked."""
+        """The form in which the rows are written, and in which the model has to be prompted."""
         return PromptFormat(**self.statistics["prompt_format"])
 
     @property
@@ -70,10 +70,8 @@ def prepare(
     progress: Progress | None = None,
     idle_work: IdleWork | None = None,
 ) -> Prepared:
-    """Render, tokenise, mask and cut all rows of a data set, or load what was prepared before.
-
-    `progress` is called with how many rows are done. `idle_work` is unrelated work that is done while the tokenizer's threads are busy.
-    """
+    """Render, tokenise, mask and truncate all rows of a data set, or load what was prepared before. `progress` is called with the number of
+    rows that are done. `idle_work` is unrelated work that is done while the tokenizer's threads are busy."""
     observations = Observations()
     template = find_template(preparation.chat_template, tokenizer, observations)
     renderer = RowRenderer(dataset, tokenizer, preparation, template, observations)
@@ -143,7 +141,7 @@ def _fingerprint(
 def _check_result(
     dataset: Dataset, renderer: RowRenderer, train: Collector, valid: Collector, observations: Observations
 ) -> None:
-    """What can only be told from all rows together."""
+    """Report what can only be judged from all rows together."""
     preparation, rows = renderer.preparation, len(dataset.train)
     if rows and train.dropped == rows and not observations.refused:
         longest = int(train.lengths.max()) if len(train.lengths) else None
@@ -166,7 +164,7 @@ def _check_result(
 
 
 def _check_outlier(dataset: Dataset, train: Collector, preparation: Preparation, observations: Observations) -> None:
-    """Whether one row is far longer than the others: by how much memory it takes, or because it can hardly be one row."""
+    """Report one row that is far longer than the others: because of the memory it takes, or because it is probably several rows."""
     import numpy
 
     lengths = train.lengths
@@ -193,7 +191,7 @@ def _check_outlier(dataset: Dataset, train: Collector, preparation: Preparation,
 
 
 def _statistics(train: Collector, valid: Collector, rows: dict[str, Rows]) -> dict[str, Any]:
-    """What the plan shows: lengths before cutting, and what came of it."""
+    """What the plan shows: lengths before truncation, and the number of tokens after it."""
     import numpy
 
     lengths = numpy.sort(train.lengths)
@@ -217,7 +215,8 @@ def _statistics(train: Collector, valid: Collector, rows: dict[str, Rows]) -> di
 
 
 def _answers(rows: Rows) -> dict[str, Any] | None:
-    """What a model can exploit without reading the answers: their lengths (tokens, after truncation), or how many are good."""
+    """Statistics of the answers that a model can exploit without reading them: their lengths in tokens after truncation, or how many are
+    good."""
     import numpy
 
     if isinstance(rows, PairRows) and len(rows):

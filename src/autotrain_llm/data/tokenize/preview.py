@@ -1,4 +1,4 @@
-"""Prepared rows as the model sees them: stretches of text, and whether each is trained on. Colour is the command line's affair."""
+"""Prepared rows as the model sees them: pieces of text, and whether each is trained on. The command line adds colours."""
 
 from __future__ import annotations
 

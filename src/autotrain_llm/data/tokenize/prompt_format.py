@@ -1,6 +1,6 @@
-"""`PromptFormat`: how the rows that a model was trained on were written, so that it is asked in the same way.
+"""`PromptFormat`: the form of the rows that a model was trained on, so that it is later prompted in the same form.
 
-It lies beside the finished model, and in run.json.
+It is saved next to the finished model, and in run.json.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class PromptFormatCounter:
 
 
 def read_prompt_format(folder: Path) -> PromptFormat | None:
-    """What lies beside a model, or in its run.json, as while its run isn't finished; None for a model that was trained elsewhere."""
+    """The format saved next to a model, or in its run.json if the run isn't finished; None for a model that was trained elsewhere."""
     for path in (folder / FILE, folder / "run.json"):
         saved = _object_in(path)
         document = saved if path.name == FILE else saved.get(RUN_KEY)

@@ -1,4 +1,4 @@
-"""`RowRenderer`: each row as the text that will be tokenised, with what of it is trained on and what stands around it."""
+"""`RowRenderer`: each row as the text that will be tokenised, with the spans that are trained on and the special tokens around it."""
 
 from __future__ import annotations
 
@@ -49,10 +49,8 @@ RUN = 6  # words of an answer that are shown where they are left out
 
 @dataclass(slots=True)
 class RenderedRow:
-    """A text to tokenise. `before` and `after` are ids put around it; `whole` trains on everything, else `spans` says on which characters.
-
-    `prompt_end` is where a prompt ends that the model will later be given alone: no token may reach across it.
-    """
+    """A text to tokenise. `before` and `after` are the ids around it; with `whole` all of it is trained on, else the `spans` of characters.
+    At `prompt_end` the prompt ends that the model will later be given by itself: no token may span this position."""
 
     text: str
     spans: list[Span] = field(default_factory=list)
@@ -63,7 +61,7 @@ class RenderedRow:
 
 
 class RowSkipped(Exception):
-    """This row was left out, and why has been observed."""
+    """Raised for a row that is left out; the reason has been reported."""
 
 
 def _names(tools: list[dict[str, Any]] | None) -> list[str]:
@@ -78,7 +76,7 @@ def _says_something(answer: Message) -> bool:
 
 
 def _missing(answer: Message, text: str) -> tuple[str, str] | None:
-    """What of an answer is not in a text, spaces aside: which key of it, and its first words; None where all of it is there."""
+    """The part of an answer that is not in a text, apart from spaces: its key and its first words; None if all of it is there."""
     for key in ("content", *REASONING):
         part = answer.get(key)
         if not isinstance(part, str) or part in text:
@@ -91,7 +89,7 @@ def _missing(answer: Message, text: str) -> tuple[str, str] | None:
 
 
 def _letters(text: str) -> str:
-    """A text without spaces, and without the tags around a thought, which templates write in their own way."""
+    """A text without spaces and without the tags around reasoning, which templates write in their own way."""
     return "".join(THOUGHT_TAG.sub("", text).split())
 
 
@@ -143,7 +141,7 @@ class RowRenderer:
     # -- before any row is rendered -------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Observe how the settings fit the data as a whole."""
+        """Report settings that don't fit the data as a whole."""
         observations, preparation, tokenizer = self.observations, self.preparation, self.tokenizer
         if self.conversations and self.template is None and not observations.refused:
             facts = {"column": next(iter(self.dataset.columns.values())), "path": self.dataset.path}
@@ -193,7 +191,7 @@ class RowRenderer:
         return RenderedRow(text, whole=True, before=self._opening(example, text), after=self.closing)
 
     def _opening(self, example: Example, text: str) -> list[int]:
-        """The ids before a text; not a second one where the text begins with that token itself."""
+        """The ids before a text; no BOS if the text itself begins with it."""
         bos = self.tokenizer.bos
         if self.opening and bos and text.startswith(bos) and self.opening[-1] == self.tokenizer.bos_id:
             self.observations.row(a_text_brings_its_own_first_token, example, bos=bos)
@@ -276,7 +274,7 @@ class RowRenderer:
                 self.observations.row(a_key_is_not_used, example, "name", **facts)
 
     def _check_answers_whole(self, example: Example, messages: list[Message], first: int, text: str) -> None:
-        """Whether the template leaves out part of an answer after the last user turn; of earlier ones thoughts are dropped on purpose."""
+        """Report a template that leaves out part of an answer after the last user turn; reasoning in earlier turns is dropped on purpose."""
         last_user = max((at for at, message in enumerate(messages) if message["role"] == "user"), default=-1)
         for at in range(max(first, last_user + 1), len(messages)):
             missing = _missing(messages[at], text) if is_answer(messages[at]) else None
@@ -299,14 +297,14 @@ class RowRenderer:
             self.observations.row(the_template_leaves_out_tools, example, case="tools")
 
     def _check_prompt(self, example: Example, rendered: Rendered) -> None:
-        """Whether the model will be asked with an end of the prompt that isn't there in training."""
+        """Report a generation prompt that ends with text that is not there in training."""
         opening = self.template.prompt_only if self.template is not None else ""
         start = rendered.spans[-1][0] if rendered.spans else 0
         if opening and start and not rendered.text[:start].rstrip().endswith(opening.rstrip()):
             self.observations.row(the_generation_prompt_is_not_trained_on, example, opening=opening)
 
     def _closed(self, rendered: Rendered, messages: list[Message], wants_answers: bool) -> RenderedRow:
-        """The rendered text; with the end token after a last answer that the template ends with no token."""
+        """The rendered text; with the end token after a final answer if the template writes no token there."""
         text, spans = rendered.text, rendered.spans
         ends_open = self.template is not None and self.template.end_token is None
         last = spans[-1][1] if spans else len(text)
@@ -325,7 +323,7 @@ class RowRenderer:
         return RenderedRow(text, spans, not wants_answers, prompt_end, before=before, after=after or closing)
 
     def _guarded(self, example: Example, make: Callable[[ChatTemplate], Made]) -> Made:
-        """What the template makes of a row; a row that it refuses is left out."""
+        """What `make` returns for the template; a row that the template refuses is left out."""
         if self.template is None:
             raise RowSkipped
         try:
@@ -335,7 +333,7 @@ class RowRenderer:
             raise RowSkipped from problem
 
     def _check_empty_answers(self, example: Example, messages: list[Message], first: int) -> None:
-        """Whether an answer says nothing. A row of which none says anything is left out."""
+        """Report empty answers. A row without any other answer is left out."""
         answers = [at for at, message in enumerate(messages) if at >= first and is_answer(message)]
         empty = [at for at in answers if not _says_something(messages[at])]
         if answers and len(empty) == len(answers):
@@ -346,7 +344,7 @@ class RowRenderer:
             self.observations.row(a_conversation_has_no_answer, example, "one empty", **facts)
 
     def _observe_no_span(self, example: Example, messages: list[Message]) -> None:
-        """Why nothing of a conversation that has answers is trained on."""
+        """Report why no part of a conversation with answers is trained on."""
         answers = [message for message in messages if message["role"] == "assistant"]
         if answers and all(message.get("weight") == 0 for message in answers):
             self.observations.row(a_conversation_has_no_answer, example, case="weights")

@@ -1,4 +1,4 @@
-"""Texts and conversations as a reward model reads them: each rendered as the rows it was trained on."""
+"""Texts and conversations as a reward model reads them: each in the form of the rows it was trained on."""
 
 from __future__ import annotations
 

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Preparation:
-    """How rows become ids.
-
-    `response_only` None is the usual: of prompt and completion and of conversations the answers are trained on, of text everything.
-    `block` joins documents and cuts them into blocks of `max_length`. `…_given` and `length_flag` only serve the findings: what was not
-    given is never complained of. `max_prompt_length` and `max_completion_length` limit the two sides of preference rows.
-    `scored` rows are read whole, exactly as the tokenizer and the chat template write them for anybody who will want a score.
-    """
+    """How rows become ids. `response_only` None is the default: only the answers of prompts with completions and of conversations are
+    trained on, and all of a text. `block` joins documents and cuts them into blocks of `max_length`. `…_given` and `length_flag` are for
+    findings: a limit that was not given is not reported. `max_prompt_length` and `max_completion_length` limit the two sides of
+    preference rows. `scored` rows are not truncated, and are written exactly as they will be when the finished model scores texts."""
 
     max_length: int
     block: bool = False

@@ -1,4 +1,4 @@
-"""The rows as a teacher sees them: the same answers, token for token, after a prompt that may be another."""
+"""The rows as a teacher sees them: the same answers, token for token, after a prompt that may be different."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TeacherRows:
 
 
 class ManyRows(Protocol):
-    """Rows by their number."""
+    """Rows by index."""
 
     def __len__(self) -> int: ...
 
@@ -35,7 +35,7 @@ class ManyRows(Protocol):
 
 
 def answer_rows(rows: Rows) -> ManyRows:
-    """The rows whose targets a teacher is heard at: of a pair the prompt with the chosen answer."""
+    """The rows at whose targets the teacher is evaluated: of a pair the prompt with the chosen answer."""
     return Chosen(rows) if isinstance(rows, PairRows) else rows
 
 
@@ -57,7 +57,7 @@ class Chosen:
 
 
 def targets_of(loss_mask: ndarray) -> ndarray:
-    """The places in a row that are predicted: those that are trained on, but for a first one, which nothing stands before."""
+    """The indices of the tokens of a row that are predicted: those that are trained on, except the first token of the row."""
     import numpy
 
     places = numpy.flatnonzero(loss_mask)
@@ -65,7 +65,7 @@ def targets_of(loss_mask: ndarray) -> ndarray:
 
 
 def align(student: Prepared, teacher: Prepared, train: Sequence[Example], valid: Sequence[Example]) -> TeacherRows:
-    """Find the targets of each of the student's rows in the teacher's row of the same example, which may go on beyond them."""
+    """Find the targets of each of the student's rows in the teacher's row of the same example, which may continue after them."""
     unlike: list[Example] = []
     of_train = _side(student.train, teacher.train, train, unlike)
     return TeacherRows(of_train, _side(student.valid, teacher.valid, valid, unlike), unlike)
@@ -87,7 +87,7 @@ def _side(student: Rows, teacher: Rows, examples: Sequence[Example], unlike: lis
 
 
 def _aligned(own: Row, other: Row) -> tuple[Any, list[tuple[int, int]]] | None:
-    """The teacher's row up to the last of the student's targets, with the spans of these; None where the answers are not the same."""
+    """The teacher's row up to the last of the student's targets, with the spans of these; None if the answers differ."""
     import numpy
 
     (ids, loss_mask), (their_ids, their_loss_mask) = own, other

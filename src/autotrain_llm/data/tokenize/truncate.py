@@ -1,4 +1,4 @@
-"""`EncodeBatch`: some examples of one side of the data, training or evaluation, on their way to rows of ids within the length limits."""
+"""`EncodeBatch`: some examples of the training or the evaluation split, converted to rows of ids within the length limits."""
 
 from __future__ import annotations
 
@@ -21,11 +21,8 @@ Span = tuple[int, int]
 
 @dataclass
 class EncodedRows:
-    """The rows of some examples, with what is counted of them.
-
-    `lengths` are those before truncation, of the examples numbered `places`. `ending` of the `whole` rows, those that were not truncated,
-    are trained on a token that ends an answer.
-    """
+    """The rows of some examples, with their statistics. `lengths` are those before truncation, of the examples with the indices `places`.
+    Of the `whole` rows, which were not truncated, `ending` are trained on a token that ends an answer."""
 
     rows: Rows = field(init=False)
     lengths: list[int] = field(default_factory=list)
@@ -38,7 +35,7 @@ class EncodedRows:
 
 @dataclass
 class EncodeBatch:
-    """Examples, the first of which has the number `start`, on their way to `EncodedRows`."""
+    """Examples that are converted to `EncodedRows`; `start` is the index of the first."""
 
     renderer: RowRenderer
     observations: Observations
@@ -48,7 +45,7 @@ class EncodeBatch:
     encoded: EncodedRows = field(default_factory=EncodedRows)
 
     def render(self) -> list[tuple[int, list[RenderedRow]]]:
-        """The text of each example that is not left out, by its place among these."""
+        """The text of each example that is not left out, with its index in the batch."""
         rendered = []
         for at, example in enumerate(self.examples):
             try:
@@ -58,11 +55,11 @@ class EncodeBatch:
         return rendered
 
     def tokenise(self, rendered: list[tuple[int, list[RenderedRow]]]) -> TokenBatch:
-        """What the tokenizer makes of all texts. Touches nothing else, so that it can go on beside the rest."""
+        """Tokenise all texts. It reads nothing else, so that it can run in another thread."""
         return tokenised(self.renderer.tokenizer, rendered)
 
     def finish(self, rendered: list[tuple[int, list[RenderedRow]]], tokens: TokenBatch) -> EncodedRows:
-        """The rows that come of it."""
+        """Truncate the tokenised rows, and collect them with their statistics."""
         encoded = encoded_rows(rendered, tokens)
         self.encoded.rows = self._pairs(encoded) if self.renderer.pairs else self._rows(encoded)
         return self.encoded
@@ -182,7 +179,7 @@ class EncodeBatch:
         }
 
     def _observe_truncated(self, example: Example, length: int) -> None:
-        """A limit that nobody gave is never complained of."""
+        """Report truncation, if the limit was given."""
         preparation = self.preparation
         if preparation.length_given or preparation.packing:
             facts = {"end": "start" if self.renderer.prompts_only else "end", "packing": preparation.packing}
@@ -234,7 +231,7 @@ def _clipped(spans: list[Span], start: int, length: int) -> list[Span]:
 
 
 def _shared_prompt(better: Encoded, worse: Encoded) -> int:
-    """How many tokens both rows of a pair begin with, up to the first that is trained on."""
+    """The number of tokens that both rows of a pair begin with, before the first that is trained on."""
     most = min(row.spans[0][0] if row.spans else len(row.ids) for row in (better, worse))
     return next((at for at in range(most) if better.ids[at] != worse.ids[at]), most)
 

@@ -1,4 +1,4 @@
-"""Texts to ids, all in one call, and which of a text's tokens hold some of its characters, by the offsets that the tokenizer gives."""
+"""Tokenise texts in one call, and find which tokens hold some characters of a text, by the tokenizer's offsets."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Span = tuple[int, int]
 
 
 class AlignedIds:
-    """The ids of a text. Which tokens hold which characters is found by tokenising beginnings of the text, which any tokenizer can do."""
+    """The ids of a text. Which tokens hold which characters is found by tokenising prefixes of the text, which works with any tokenizer."""
 
     def __init__(self, tokenizer: Tokenizer, text: str, ids: list[int]) -> None:
         self.tokenizer, self.text, self.ids = tokenizer, text, ids
 
     def tokens_of(self, span: Span) -> Span:
-        """The first and one past the last token that hold any of these characters."""
+        """The index of the first token that holds any of these characters, and the one after the last."""
         start, end = span
         return (0, 0) if end <= start else self._tokens(start, end)
 
@@ -33,7 +33,7 @@ class AlignedIds:
         return self.tokenizer.backend.encode(self.text[:position], add_special_tokens=False).ids
 
     def _shared(self, position: int) -> int:
-        """How many ids the text up to a position shares with the whole."""
+        """The number of ids that the text up to a position has in common with the whole text."""
         part = self._beginning(position)
         pairs = enumerate(zip(part, self.ids, strict=False))
         return next((index for index, (a, b) in pairs if a != b), min(len(part), len(self.ids)))
@@ -70,10 +70,10 @@ class _WithOffsets(AlignedIds):
 
 
 class TokenBatch:
-    """What a tokenizer makes of some texts, on all cores. Making it touches nothing else, so that it can be done beside other work."""
+    """Some texts as encoded by a tokenizer, on all cores. Creating it reads nothing else, so that it can run in another thread."""
 
     def __init__(self, tokenizer: Tokenizer, texts: Sequence[str], spans: bool = True) -> None:
-        """`spans` says that characters will be asked for. Offsets cost time (tokenizers 0.23: a tenth to two fifths), so others do without."""
+        """`spans` must be set if the tokens of characters are needed. Offsets cost time (tokenizers 0.23: a tenth to two fifths)."""
         self.tokenizer, self.texts = tokenizer, texts
         backend = tokenizer.offsets_backend if spans else None
         self._offsets = backend is not None
@@ -81,7 +81,7 @@ class TokenBatch:
         self._encodings: list[Any] = encode(list(texts), add_special_tokens=False)
 
     def aligned(self) -> Iterator[AlignedIds]:
-        """Each text's ids, once; an encoding is released as soon as its row is taken, as all together take much memory."""
+        """Each text's ids, once; an encoding is freed as soon as its row is taken, because all together take much memory."""
         encodings = self._encodings
         encodings.reverse()
         for text in self.texts:

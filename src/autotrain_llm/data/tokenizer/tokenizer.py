@@ -31,7 +31,7 @@ NO_LIMIT = 10**9
 
 
 class Tokenizer:
-    """Text to ids and back. `slow` says that transformers had to be loaded for it."""
+    """Text to ids and back. `slow` is True if transformers had to be loaded for it."""
 
     def __init__(self, backend: Any, config: dict[str, Any], templates: dict[str, str], slow: bool = False) -> None:
         self.backend, self.config, self.templates, self.slow = backend, config, templates, slow
@@ -40,7 +40,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: str | Path) -> Tokenizer:
-        """The tokenizer in a folder. Raises Refused where there is none, or it is damaged."""
+        """The tokenizer in a folder. Raises Refused if there is none, or it is damaged."""
         folder = Path(folder)
         config = _read_json(folder / "special_tokens_map.json") | _read_json(folder / "tokenizer_config.json")
         templates = _templates(folder, config)
@@ -76,12 +76,12 @@ class Tokenizer:
 
     @property
     def pad(self) -> str | None:
-        """The token that fills up."""
+        """The padding token."""
         return self.special.get("pad_token")
 
     @property
     def unk(self) -> str | None:
-        """The token for what is unknown."""
+        """The unknown token."""
         return self.special.get("unk_token")
 
     @property
@@ -105,11 +105,11 @@ class Tokenizer:
         return self.id_of(self.unk)
 
     def id_of(self, token: str | None) -> int | None:
-        """The id of a token, None where it is no token."""
+        """The id of a token; None if it is not a token."""
         return None if token is None else self.backend.token_to_id(token)
 
     def differing_token(self, other: Tokenizer) -> str | None:
-        """The first token that `other` has under another id or not at all, in words; None where each of this one's ids means the same."""
+        """The first token that `other` lacks or has under another id, as a clause about `other`; None if both agree on all ids of this one."""
         own, theirs = (one.backend.get_vocab(with_added_tokens=True) for one in (self, other))
         for token, token_id in sorted(own.items(), key=lambda entry: entry[1]):
             if token not in theirs:
@@ -119,7 +119,7 @@ class Tokenizer:
         return None
 
     def moved_tokens(self, other: Tokenizer) -> tuple[float, str | None]:
-        """Of the tokens that both have, the share that `other` has under another id, and the first of them, in words."""
+        """The share of the tokens of both that `other` has under another id, and the first of them, as a clause about `other`."""
         own, theirs = (one.backend.get_vocab(with_added_tokens=True) for one in (self, other))
         both = own.keys() & theirs.keys()
         moved = sorted((own[token], token) for token in both if own[token] != theirs[token])
@@ -136,12 +136,12 @@ class Tokenizer:
 
     @property
     def size(self) -> int:
-        """How many ids there are, added tokens among them."""
+        """The number of ids, with added tokens."""
         return self.backend.get_vocab_size(with_added_tokens=True)
 
     @property
     def model_max_length(self) -> int | None:
-        """The length limit written into the tokenizer, None where it has none."""
+        """The length limit in the tokenizer's config; None if it has none."""
         limit = self.config.get("model_max_length")
         return int(limit) if isinstance(limit, int | float) and limit < NO_LIMIT else None
 
@@ -152,13 +152,13 @@ class Tokenizer:
 
     @property
     def fingerprint(self) -> str:
-        """The same for two tokenizers exactly if they give the same ids and render the same."""
+        """A digest that is equal for two tokenizers exactly if they give the same ids and have the same chat template."""
         written = json.dumps([self.backend.to_str(), self.special, self.templates], sort_keys=True)
         return hashlib.blake2b(written.encode(), digest_size=16).hexdigest()
 
     @property
     def bos_eos(self) -> tuple[list[int], list[int]]:
-        """The ids that this tokenizer puts before and after a text of its own accord."""
+        """The ids that the tokenizer adds before and after a text by itself."""
         if self._frame is None:
             bare = self.backend.encode("a", add_special_tokens=False).ids
             framed = self.backend.encode("a", add_special_tokens=True).ids
@@ -169,7 +169,7 @@ class Tokenizer:
 
     @property
     def special_tokens(self) -> tuple[list[int], list[int]]:
-        """The ids that every text stands between ([CLS] … [SEP]), whoever wrote it: those of an encoder's tokenizer, else none."""
+        """The ids that must surround every text ([CLS] … [SEP]): those of an encoder's tokenizer, else none."""
         return self.bos_eos if "cls_token" in self.special and all(self.bos_eos) else ([], [])
 
     @cached_property
@@ -190,7 +190,7 @@ class Tokenizer:
     # -- text to ids ----------------------------------------------------------------------------------------------------
 
     def encode_batch(self, texts: Sequence[str], add_special_tokens: bool = False) -> list[list[int]]:
-        """The ids of each text, on all cores."""
+        """The ids of each text, computed on all cores."""
         encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
         return [encoding.ids for encoding in encodings]
 
@@ -238,10 +238,8 @@ class _Ids:
 
 
 def _backend(folder: Path, config: dict[str, Any]) -> Any:
-    """The `tokenizers` object, set up as transformers sets it up: no padding, no cutting, all named tokens known.
-
-    `add_bos_token` and `add_eos_token` of tokenizer_config.json say nothing here: with a tokenizer.json, its post-processor decides.
-    """
+    """The `tokenizers` object, set up as transformers does it: no padding, no truncation, all named tokens added. `add_bos_token` and
+    `add_eos_token` of tokenizer_config.json have no effect: with a tokenizer.json, its post-processor decides."""
     from tokenizers import Tokenizer as Backend
 
     path = folder / "tokenizer.json"
@@ -256,7 +254,7 @@ def _backend(folder: Path, config: dict[str, Any]) -> Any:
 
 
 def _unreadable(folder: Path, path: Path, problem: Exception) -> Refused:
-    """A file of a tokenizer that is damaged, or was never downloaded."""
+    """The error for a tokenizer file that is damaged, or was never downloaded."""
     facts = {"case": "damaged", "problem": str(problem)}
     if path.read_bytes().startswith(LFS_POINTER):
         facts = {"case": "pointer", "problem": NEVER_DOWNLOADED}
@@ -264,7 +262,7 @@ def _unreadable(folder: Path, path: Path, problem: Exception) -> Refused:
 
 
 def _add_missing_tokens(backend: Any, config: dict[str, Any]) -> None:
-    """Tokens that only tokenizer_config.json knows of."""
+    """Add the tokens that only tokenizer_config.json has."""
     from tokenizers import AddedToken
 
     listed = config.get("added_tokens_decoder") or {}

@@ -113,6 +113,10 @@ ENCODER_DECODERS = frozenset(
 )
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx")
 EMBEDDING = re.compile(r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|shared|embed_in|tok_embeddings)\.weight$")
+WHOLE_TABLE = re.compile(
+    r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|shared|embed_in|tok_embeddings|lm_head|embed_out)"
+    r"(?:\.(?:base_layer|token_adapter|modules_to_save|default))*\.weight$"
+)
 SCORE_HEAD = re.compile(r"(?:^|\.)(?:score|classifier)(?:\.modules_to_save)?(?:\.(?:default|dense|out_proj))*\.weight$")
 NOT_LINEAR = re.compile(
     r"embed|wte|wpe|norm|ln_|lm_head|embed_out|^score|classifier|relative_attention_bias|rotary|conv1d", re.IGNORECASE
@@ -352,6 +356,16 @@ class ModelMetadata:
                 return max(rows)
         rows = [shape[0] for name, shape in self.remote_shapes.items() if EMBEDDING.search(name) and len(shape) == 2]
         return max(rows) if rows else self.vocab_size
+
+    @property
+    def added_rows(self) -> int | None:
+        """The rows of an adapter's own embedding or head, which has those of added tokens; None if it has neither."""
+        own = [
+            tensor.shape[0]
+            for name, tensor in self.adapter_weights.tensors.items()
+            if WHOLE_TABLE.search(name) and len(tensor.shape) == 2
+        ]
+        return max(own) if own else None
 
     # --- modules ------------------------------------------------------------------------------------------------
 

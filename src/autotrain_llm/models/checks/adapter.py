@@ -6,18 +6,20 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from autotrain_llm.declare.example import ADAPTER, WITH_ADAPTER, of_adapter
+from autotrain_llm.declare.example import ADAPTER, SFT, WITH_ADAPTER, Example, of_adapter
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.models.checks.naming import first_of, path_of
 from autotrain_llm.models.checks.target_modules import is_called
 from autotrain_llm.models.layers import LAYERS
-from autotrain_llm.models.metadata import ModelMetadata
+from autotrain_llm.models.metadata import EMBEDDING, WHOLE_TABLE, ModelMetadata
 
 CONFIG = "adapter_config.json"
+FURTHER = SFT.replace("MODEL", "./adapter") + "rows.jsonl"
 PROMPT_ADAPTERS = frozenset(["PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CARTRIDGE"])
-ADAPTED = re.compile(r"^base_model\.model\.(.+)\.lora_([AB])(?:\.\w+)?\.weight$")
+ADAPTED = re.compile(r"^base_model\.model\.(.+)\.lora_(?:embedding_)?([AB])(?:\.\w+){0,2}$")
+HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out)$")
 # The LoRA matrices by name: the match of ADAPTED, and their shape.
 Matrices = Mapping[str, tuple[re.Match[str], tuple[int, ...]]]
 
@@ -82,13 +84,14 @@ def _mismatch(name: str, shape: tuple[int, ...], metadata: ModelMetadata) -> str
         weight is None
         and metadata.model_type in LAYERS
         and not any(is_called(module, other) or is_called(other, module) for other in metadata.modules)
+        and not (metadata.is_tied and HEAD.search(module))  # which is not stored by itself
     ):
         return f"the adapter has weights for {module}, and the base has no such module"
     if weight is None or len(weight) != 2 or module.endswith(("c_attn", "c_proj", "c_fc")):
         return None
-    outputs, inputs = weight
+    outputs, inputs = reversed(weight) if "lora_embedding" in name else weight
     expected, actual = (inputs, shape[1]) if side == "A" else (outputs, shape[0])
-    if expected == actual:
+    if actual in (expected, metadata.added_rows):  # with added tokens the base is resized first
         return None
     return f"{module} has a hidden size of {actual} in the adapter and of {expected} in the base model"
 
@@ -116,6 +119,64 @@ def adapter_weights_match_their_config(metadata: ModelMetadata, parameter: str =
         yield Finding(
             f"{flag_of(parameter)} {metadata.name}: adapter_config.json and adapter_model.safetensors don't match: {fault}",
             fix="take both from the same place, where the adapter was saved completely",
+            parameters=(parameter,),
+            file=path_of(metadata.located.folder, CONFIG),
+        )
+
+
+@rule(
+    "M193",
+    blocks="model",
+    example=Example(FURTHER + " --peft", FURTHER, on="where ./adapter is on lm_head"),
+)
+def an_adapter_that_is_trained_further_is_not_on_the_head(
+    metadata: ModelMetadata, peft: bool = False, parameter: str = "model"
+) -> Iterator[Finding]:
+    """`--peft` goes on with an adapter that is on the language model's head.
+
+    Why: the loss is computed from the hidden states and the head's weights together, without calling the module, so that its adapter would not
+    be trained.
+    Fix: train without `--peft`, which merges the adapter first; or merge it and train a new adapter on the result.
+    """
+    heads = {match[1] for match in map(ADAPTED.match, metadata.adapter_weights.tensors) if match}
+    heads = {name for name in heads if HEAD.search(name)}
+    if metadata.is_adapter and peft and heads and parameter == "model":
+        yield Finding(
+            f"--model {metadata.name} has an adapter on the head ({first_of(sorted(heads))}), which can't be trained further",
+            changes={"peft": None},
+            otherwise="which merges it into its base and trains all of it",
+            parameters=("peft", parameter),
+        )
+
+
+@rule(
+    "M194",
+    blocks="model",
+    example=Example(FURTHER, FURTHER, on="where ./adapter has an embedding of more rows than MODEL, and no head"),
+)
+def an_adapter_with_added_tokens_has_embedding_and_head(
+    metadata: ModelMetadata, parameter: str = "model"
+) -> Iterator[Finding]:
+    """An adapter that was trained with added tokens has its own embedding and not its own head, or the other way round.
+
+    Why: the base is resized to the adapter's rows, and the rows of the added tokens in the matrix that was not saved would be random.
+    Fix: save the resized base model and name it in adapter_config.json; or train with both in modules_to_save.
+    """
+    rows, base = (
+        metadata.added_rows,
+        next((shape[0] for name, shape in metadata.tensors.items() if EMBEDDING.search(name)), None),
+    )
+    if rows is None or base is None or rows == base or metadata.is_tied:
+        return
+    tables = [name.removesuffix(".weight") for name in metadata.adapter_weights.tensors if WHOLE_TABLE.search(name)]
+    heads = [name for name in tables if re.search(r"\.(?:lm_head|embed_out)(?:\.|$)", name)]
+    if len(heads) in (0, len(tables)):
+        there, absent = ("embedding", "head") if not heads else ("head", "embedding")
+        yield Finding(
+            f"{flag_of(parameter)} {metadata.name}: the adapter has its own {there} of {rows} rows and no {absent}, and its base model has {base} rows "
+            "of each: those of the added tokens would be random",
+            fix=f"resize the base model to {rows} rows as before its training, save it, and write its folder into base_model_name_or_path of "
+            f"{path_of(metadata.located.folder, CONFIG)}",
             parameters=(parameter,),
             file=path_of(metadata.located.folder, CONFIG),
         )

@@ -15,6 +15,7 @@ from autotrain_llm.data.tokenize.prompt_format import FILE, PromptFormat
 from autotrain_llm.run.artifacts.output_lock import UNFINISHED
 from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.loading import Loaded
+from autotrain_llm.run.engine.loading import merge as merge_adapter
 
 
 def save_finished(
@@ -26,8 +27,7 @@ def save_finished(
     model: Any = loaded.model
     if isinstance(model, PeftModel) and merge:
         # In float32: merging in half precision would round the adapter's small changes away.
-        precise: Any = model.to(torch.float32)
-        model = precise.merge_and_unload()
+        model = merge_adapter(model.to(torch.float32))
     generates = causal_model(model).can_generate()
     if generates:
         set_end_tokens(model, loaded.tokenizer, end_of_turn)
@@ -66,7 +66,7 @@ def set_end_tokens(model: Any, tokenizer: Any, end_of_turn: str | None) -> None:
 def end_tokens(model: Any, tokenizer: Any, end_of_turn: str | None) -> list[int]:
     """The tokens that end an answer: those of the generation config, the end of the text and the end of a turn."""
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    configured, vocab_size = base.generation_config.eos_token_id, base.get_input_embeddings().num_embeddings
+    configured, vocab_size = base.generation_config.eos_token_id, base.get_input_embeddings().weight.shape[0]
     ends = [end for end in ([configured] if isinstance(configured, int) else configured or []) if end < vocab_size]
     ends += [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     if end_of_turn is not None:

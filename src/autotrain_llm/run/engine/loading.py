@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft.tuners.lora import LoraLayer
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -24,6 +25,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from autotrain_llm.models.architectures import MIXERS, WITHOUT_LORA
 from autotrain_llm.models.checks.generation_config import idle_settings
 from autotrain_llm.models.locate import ADAPTER, HUB, SCRATCH, Located
+from autotrain_llm.models.metadata import read_metadata
 from autotrain_llm.planning.plan import AdapterPlan, Plan
 from autotrain_llm.planning.run_inputs import RunInputs
 
@@ -119,15 +121,43 @@ def from_located(
 
 
 def with_adapter(base: Any, located: Located, *, trainable: bool) -> Any:
-    """The base with a saved adapter: `trainable`, or merged into it. PEFT leaves a base frozen; merged, it is trained as it was before."""
-    trained = {name for name, parameter in base.named_parameters() if parameter.requires_grad}
+    """The base with a saved adapter: `trainable`, or merged into it. PEFT leaves a base frozen; merged, it is trained as it was before.
+
+    An adapter that was trained with added tokens has its own embedding; the base is resized to it first.
+    """
+    rows = read_metadata(located).added_rows
+    if rows is not None and rows != base.get_input_embeddings().weight.shape[0]:
+        base.resize_token_embeddings(rows, mean_resizing=False)
+    frozen = {name for name, parameter in base.named_parameters() if not parameter.requires_grad}
     model = PeftModel.from_pretrained(base, str(located.folder), is_trainable=trainable)
     if trainable:
         return model
-    merged: Any = model.merge_and_unload()
+    merged: Any = merge(model)
     for name, parameter in merged.named_parameters():
-        parameter.requires_grad_(name in trained)
+        parameter.requires_grad_(parameter.is_floating_point() and name not in frozen)
     return merged
+
+
+def merge(model: PeftModel) -> Any:
+    """The model with its adapter merged. An adapter on one of two tied matrices unties them: it is in neither the other's."""
+    base: Any = model.get_base_model()
+    embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
+    if head is not None and embedding.weight is head.weight:
+        for module in (embedding, head):
+            if isinstance(module, LoraLayer):
+                own: Any = module.get_base_layer()
+                own.weight = torch.nn.Parameter(own.weight.detach().clone(), requires_grad=False)
+    merged: Any = model.merge_and_unload()
+    if not _is_tied(merged):
+        for config in (merged.config, merged.config.get_text_config()):
+            config.tie_word_embeddings = False
+    return merged
+
+
+def _is_tied(model: Any) -> bool:
+    """Whether head and embedding share their weights; also if there is no head."""
+    head = model.get_output_embeddings()
+    return head is None or head.weight.data_ptr() == model.get_input_embeddings().weight.data_ptr()
 
 
 def cast_linear_weights(model: Any, precision: str) -> Any:
@@ -143,8 +173,6 @@ def cast_linear_weights(model: Any, precision: str) -> Any:
 
 def dtype_of(located: Located) -> torch.dtype | None:
     """The dtype of a model's files."""
-    from autotrain_llm.models.metadata import read_metadata
-
     name = read_metadata(located).dtype
     dtype = getattr(torch, name, None) if name else None
     return dtype if isinstance(dtype, torch.dtype) else None
@@ -225,6 +253,8 @@ def keep_config(model: Any) -> None:
 
     def save_pretrained(self: Any, *args: Any, **kwargs: Any) -> None:
         changed, self.config = self.config, copy.deepcopy(original)
+        if not changed.tie_word_embeddings:  # untied by merging an adapter
+            self.config.tie_word_embeddings = False
         try:
             type(self).save_pretrained(self, *args, **kwargs)
         finally:

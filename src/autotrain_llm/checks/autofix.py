@@ -46,11 +46,11 @@ class Fixed(Record):
             }
         elif self.file_changed:
             values = {**self.from_file, **{name: value for name, value in values.items() if name != "config"}}
-        words = [
+        flags = [
             f'{PARAMS[name].flag} "$HF_TOKEN"' if PARAMS[name].secret else typed(name, value)
             for name, value in values.items()
         ]
-        return " ".join(["autotrain llm", *words, *self.unread])
+        return " ".join(["autotrain llm", *flags, *self.unread])
 
     def as_json(self, written: str | None = None) -> dict[str, Any]:
         applied = [
@@ -113,8 +113,8 @@ def fix(arguments: ParsedArguments, from_file: ParsedArguments) -> Fixed:
         reading = [finding for finding in reading if finding not in chosen]
     else:
         checked = preflight(resolve(command_line, in_file, path), reading)
-    left = {_identity(finding) for finding in checked.findings}
-    lasting = tuple(finding for finding in applied if _identity(finding) not in left)
+    remaining = {_identity(finding) for finding in checked.findings}
+    lasting = tuple(finding for finding in applied if _identity(finding) not in remaining)
     fixed_names = {name for finding in lasting for name in finding.parameters}
     unread = tuple(words for name, words in arguments.unread.items() if name not in fixed_names)
     return Fixed(command_line, in_file, path, file_changed, lasting, checked, unread)

@@ -95,51 +95,51 @@ def preflight(
     found += _missing_prompts(missing, meant, mistyped, context, found)
 
     # The machine and the output folder.
-    facts: dict[str, object] = {"machine": context.machine}
+    inputs: dict[str, object] = {"machine": context.machine}
     paths_are_possible = not any(_blocks(finding, "output") for finding in found)
     # Only the first process looks: the others would see what it has just written.
     if output and paths_are_possible and context.machine.is_first_process:
-        facts["output"] = context.output
+        inputs["output"] = context.output
     judged = with_evaluation_rows(meant.without(ignored))
-    found += _check(judged, {"trainer": judged.trainer_spec}, facts)
+    found += _check(judged, {"trainer": judged.trainer_spec}, inputs)
     flags_refuse = any(finding.severity == ERROR for finding in found)
 
     # The files of models and rows, and the plan.
     broken, done = _broken(found), set[str]()
     if trainer_is_known:
-        found += _model_and_rows(config, context, broken, done, facts)
+        found += _model_and_rows(config, context, broken, done, inputs)
     plan = _plan(config, context, ignored) if not flags_refuse and not context.refused else None
     if plan is not None:
-        found += _check(config, {"trainer": config.trainer_spec, **facts}, {"plan": plan})
+        found += _check(config, {"trainer": config.trainer_spec, **inputs}, {"plan": plan})
     if plan is not None and not any(finding.severity == ERROR for finding in found):
         found += _first_calls(config, context)
     not_checked = (*skipped(config, done, broken, STAGES), *unknowable_here(config, context, done))
     return Checked(given, _ordered(_without_consequences(found)), context, ignored, plan, not_checked)
 
 
-def _preflight_without_the_config(config: Config, found: list[Finding]) -> Checked:
+def _preflight_without_the_config(config: Config, findings: list[Finding]) -> Checked:
     """Where the config file can't be read, only the values of single flags can be judged."""
     from autotrain_llm.checks.rules.every import RULES
 
-    found += [finding for rule in RULES.values() if rule.value_alone for finding in rule.check({"config": config})]
-    return Checked(config, _ordered(found), RunContext(config), (), None, without_the_config())
+    findings += [finding for rule in RULES.values() if rule.value_alone for finding in rule.check({"config": config})]
+    return Checked(config, _ordered(findings), RunContext(config), (), None, without_the_config())
 
 
-def _preflight_of_inference(config: Config, found: list[Finding]) -> Checked:
+def _preflight_of_inference(config: Config, findings: list[Finding]) -> Checked:
     """Generating answers trains nothing: only values and the model's files are checked."""
     from autotrain_llm.checks.rules.every import RULES
     from autotrain_llm.models.checks.every import check_model, check_reward_model
 
-    found += [finding for rule in RULES.values() if rule.inference for finding in rule.check({"config": config})]
+    findings += [finding for rule in RULES.values() if rule.inference for finding in rule.check({"config": config})]
     context = RunContext(config)
-    if not any(finding.severity == ERROR for finding in found):
+    if not any(finding.severity == ERROR for finding in findings):
         metadata = context.model
         if metadata is not None:
             is_scorer = metadata.is_classifier
-            found += check_reward_model(metadata, parameter="model") if is_scorer else check_model(metadata, "sft")
-        if metadata is not None and not any(finding.severity == ERROR for finding in found):
+            findings += check_reward_model(metadata, parameter="model") if is_scorer else check_model(metadata, "sft")
+        if metadata is not None and not any(finding.severity == ERROR for finding in findings):
             _ = context.tokenizer
-    return Checked(config, _ordered([*found, *context.findings]), context)
+    return Checked(config, _ordered([*findings, *context.findings]), context)
 
 
 # ---- what findings mean for the checks that follow
@@ -161,13 +161,13 @@ def _hides_the_trainer(finding: Finding) -> bool:
     return finding.parameters == ("trainer",) or renamed
 
 
-def _as_meant(config: Config, found: Iterable[Finding]) -> Config:
+def _as_meant(config: Config, findings: Iterable[Finding]) -> Config:
     """The configuration in which parameters that were misspelt, or given under another tool's name, have their probable values, so that the
     rules judge what was meant."""
     from autotrain_llm.checks.rules.every import rule_of
 
     meant = config
-    for finding in found:
+    for finding in findings:
         rule = rule_of(finding)
         values = parse_changes(finding.suggestion) if rule is not None and rule.suggests else {}
         new = {name: value for name, value in values.items() if not config.given(name)}
@@ -176,18 +176,18 @@ def _as_meant(config: Config, found: Iterable[Finding]) -> Config:
     return config if meant is config else with_evaluation_rows(meant.without(()))
 
 
-def _mistyped(found: Iterable[Finding]) -> set[str]:
+def _mistyped(findings: Iterable[Finding]) -> set[str]:
     """Parameters that were given in a wrong way, and so are not missing."""
     from autotrain_llm.checks.rules.every import rule_of
 
-    rules = [(finding, rule_of(finding)) for finding in found]
+    rules = [(finding, rule_of(finding)) for finding in findings]
     wrong = [finding for finding, rule in rules if rule is not None and rule.mistyped]
     return {name for finding in wrong for name in (*finding.parameters, *finding.suggestion)}
 
 
-def _broken(found: Iterable[Finding]) -> frozenset[str]:
+def _broken(findings: Iterable[Finding]) -> frozenset[str]:
     """Parameters that an error names."""
-    return frozenset(name for finding in found if finding.severity == ERROR for name in finding.parameters)
+    return frozenset(name for finding in findings if finding.severity == ERROR for name in finding.parameters)
 
 
 # ---- flags
@@ -206,27 +206,27 @@ def _check(config: Config, known: Mapping[str, object], new: Mapping[str, object
     """Run the rules that need some of the `new` inputs and otherwise only `known` ones; without `new`, those that need only `known` ones."""
     from autotrain_llm.checks.rules.every import RULES
 
-    values: dict[str, object] = {"config": config, **known, **new}
-    rules = [rule for rule in RULES.values() if rule.function and rule.needs <= values.keys()]
-    return [finding for rule in rules if not new or rule.needs & new.keys() for finding in rule.check(values)]
+    inputs: dict[str, object] = {"config": config, **known, **new}
+    rules = [rule for rule in RULES.values() if rule.function and rule.needs <= inputs.keys()]
+    return [finding for rule in rules if not new or rule.needs & new.keys() for finding in rule.check(inputs)]
 
 
 def _missing_parameters(
-    config: Config, mistyped: Collection[str], found: Iterable[Finding], trainer_is_known: bool
+    config: Config, mistyped: Collection[str], findings: Iterable[Finding], trainer_is_known: bool
 ) -> list[Finding]:
     """The finding about required parameters that were not given; where the trainer is not known, those that all trainers require."""
     from autotrain_llm.checks.rules.bounds import required_parameters_must_be_given
     from autotrain_llm.checks.rules.every import rule_of_function
 
-    suggested = next((finding.suggestion["trainer"] for finding in found if "trainer" in finding.suggestion), None)
+    suggested = next((finding.suggestion["trainer"] for finding in findings if "trainer" in finding.suggestion), None)
     trainer = config.trainer_spec if trainer_is_known else TRAINERS.get(str(suggested), config.trainer_spec)
-    known: dict[str, Any] = {"config": config, "trainer": trainer, "mistyped": mistyped}
-    known["trainer_is_known"] = trainer_is_known
-    return list(rule_of_function(required_parameters_must_be_given).check(known))
+    inputs: dict[str, Any] = {"config": config, "trainer": trainer, "mistyped": mistyped}
+    inputs["trainer_is_known"] = trainer_is_known
+    return list(rule_of_function(required_parameters_must_be_given).check(inputs))
 
 
 def _missing_prompts(
-    missing: list[Finding], config: Config, mistyped: Collection[str], context: RunContext, found: Iterable[Finding]
+    missing: list[Finding], config: Config, mistyped: Collection[str], context: RunContext, findings: Iterable[Finding]
 ) -> list[Finding]:
     """The missing parameters, where the rows tell more of a missing prompt column.
 
@@ -236,7 +236,7 @@ def _missing_prompts(
     from autotrain_llm.data.formats.convert import HH_TURN
 
     names_prompt = any(PROMPT in finding.parameters for finding in missing)
-    if not names_prompt or config.data_path is None or _broken(found) & DATA_FLAGS:
+    if not names_prompt or config.data_path is None or _broken(findings) & DATA_FLAGS:
         return missing
     if context.dataset is None or "prompt" in context.dataset.columns:
         return missing
@@ -255,10 +255,10 @@ def _missing_prompts(
 
 
 def _model_and_rows(
-    config: Config, context: RunContext, broken: frozenset[str], done: set[str], facts: Mapping[str, object]
+    config: Config, context: RunContext, broken: frozenset[str], done: set[str], inputs: Mapping[str, object]
 ) -> list[Finding]:
     """The stages that read files, each if its own flags are in order; those that were reached are added to `done`."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     has_model = config.model is not None and not broken & MODEL_FLAGS
     has_rows = config.data_path is not None and not broken & DATA_FLAGS
     if has_rows:
@@ -266,18 +266,18 @@ def _model_and_rows(
         _ = context.dataset
     if has_model:
         done.add(MODEL)
-        found += check_models(config, context, broken)
-    model_is_usable = not any(_blocks(finding, "model") for finding in found)
+        findings += check_models(config, context, broken)
+    model_is_usable = not any(_blocks(finding, "model") for finding in findings)
     if has_rows and has_model and model_is_usable and not broken & TOKEN_FLAGS:
         _ = context.prepared
         _ = context.shape
         done |= {TOKENS} if context.prepared is not None else set()
-        known = {"trainer": config.trainer_spec, **facts}
+        known_inputs = {"trainer": config.trainer_spec, **inputs}
         if context.model:
-            found += _check(config, known, {"model": context.model, "context": context})
+            findings += _check(config, known_inputs, {"model": context.model, "context": context})
     # Most of the checks across rows have run while the rows were tokenized.
     across_rows = context.row_checks.findings if has_rows else ()
-    return [*across_rows, *found, *context.findings]
+    return [*across_rows, *findings, *context.findings]
 
 
 def _plan(config: Config, context: RunContext, ignored: tuple[str, ...]) -> Plan | None:
@@ -299,16 +299,16 @@ def _first_calls(config: Config, context: RunContext) -> Iterator[Finding]:
         yield from first_call(name, "rl_reward_fn", rows[0], columns)
 
 
-def _without_consequences(found: Sequence[Finding]) -> list[Finding]:
+def _without_consequences(findings: Sequence[Finding]) -> list[Finding]:
     """The findings without those that follow from another one."""
     from autotrain_llm.checks.rules.every import rule_of
 
-    codes = {finding.code for finding in found}
-    rules = [(finding, rule_of(finding)) for finding in found]
+    codes = {finding.code for finding in findings}
+    rules = [(finding, rule_of(finding)) for finding in findings]
     return [finding for finding, rule in rules if rule is None or not codes & {*rule.follows_from}]
 
 
-def _ordered(found: Iterable[Finding]) -> tuple[Finding, ...]:
+def _ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Each finding once, warnings before errors, so that errors are nearest to the prompt."""
-    unique = list(dict.fromkeys(found))
+    unique = list(dict.fromkeys(findings))
     return tuple(finding for severity in (WARNING, ERROR) for finding in unique if finding.severity == severity)

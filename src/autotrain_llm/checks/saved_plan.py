@@ -218,13 +218,13 @@ def _differing(
     now: Mapping[str, Any],
     what: str,
     path: str,
-    words: Callable[[str, Any, Any], str] | None = None,
+    describe: Callable[[str, Any, Any], str] | None = None,
 ) -> Iterator[Finding]:
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if not names:
         return
-    words = words or _difference
-    shown = "; ".join(words(name, before.get(name), now.get(name)) for name in names[:SHOWN])
+    describe = describe or _difference
+    shown = "; ".join(describe(name, before.get(name), now.get(name)) for name in names[:SHOWN])
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     message = f"{what} have changed since --plan {path} was saved: {shown}{more}"
     fix = "save the plan again with --save-plan, or restore what has changed"

@@ -50,10 +50,10 @@ def _write(path: Path, array: Any) -> None:
 
 def load(folder: Path, fingerprint: str) -> tuple[dict[str, Rows], dict[str, Any]] | None:
     """Load what `save` wrote, memory-mapped; None if it is missing or damaged."""
-    place = folder / fingerprint
+    cached = folder / fingerprint
     try:
-        document = json.loads((place / DOCUMENT).read_text(encoding="utf-8"))
-        rows = {name: _load_rows(place, name) for name in ("train", "valid")}
+        document = json.loads((cached / DOCUMENT).read_text(encoding="utf-8"))
+        rows = {name: _load_rows(cached, name) for name in ("train", "valid")}
     except (OSError, ValueError, EOFError):
         return None
     return rows, document
@@ -69,18 +69,18 @@ def _parts(rows: dict[str, Rows]) -> dict[str, TokenRows]:
     return parts
 
 
-def _load_rows(place: Path, name: str) -> Rows:
-    if (place / f"{name}.prompt.ids.npy").is_file():
-        return PairRows(*(_load_part(place, f"{name}.{part}") for part in PARTS))
-    return _load_part(place, name)
+def _load_rows(folder: Path, name: str) -> Rows:
+    if (folder / f"{name}.prompt.ids.npy").is_file():
+        return PairRows(*(_load_part(folder, f"{name}.{part}") for part in PARTS))
+    return _load_part(folder, name)
 
 
-def _load_part(place: Path, name: str) -> TokenRows:
+def _load_part(folder: Path, name: str) -> TokenRows:
     import numpy
 
     arrays: dict[str, Any] = {}
     for array_name in ARRAYS:
-        path = place / f"{name}.{array_name}.npy"
+        path = folder / f"{name}.{array_name}.npy"
         if array_name == "labels" and not path.is_file():
             continue
         # An empty file can't be mapped.

@@ -15,7 +15,23 @@ from autotrain_llm.declare.example import Example
 from autotrain_llm.declare.finding import ERROR, Finding
 from autotrain_llm.declare.record import EMPTY, Record
 
-SPELT = {"cuda": "CUDA", "gpu": "GPU", "gpus": "GPUs", "json": "JSON", "lora": "LoRA", "trl": "TRL"}
+SPELT = {
+    "bertscore": "BERTScore",
+    "cuda": "CUDA",
+    "exo": "EXO",
+    "gpu": "GPU",
+    "gpus": "GPUs",
+    "hub": "Hub",
+    "json": "JSON",
+    "kl": "KL",
+    "kto": "KTO",
+    "latin": "Latin",
+    "lora": "LoRA",
+    "rouge": "ROUGE",
+    "trl": "TRL",
+    "utf8": "UTF-8",
+    "vllm": "vLLM",
+}
 RuleFunction = Callable[..., Iterator[Finding]]
 
 

@@ -9,7 +9,8 @@ from autotrain_llm.docs.markdown import GENERATED, block
 
 INTRODUCTION = """\
 A finding has a code, and `autotrain llm --explain CODE` prints its section of this page. An error refuses the run before anything is started or
-written. A warning says what the run will do; with `--strict` it refuses the run too. All findings are reported together.
+written. A warning says what the run will do; with `--strict` it refuses the run too. All findings are reported together. The heading of a D code names
+the fault in the data; the other headings state the rule that the command breaks.
 
 For each finding the page shows a command that triggers it and one that doesn't. In them `MODEL` is the folder of a valid Llama, `TEACHER` of
 another with the same tokenizer, `SCORER` of a reward model with one score, and `ENCODER` of an encoder; `rows.jsonl` has two rows of text unless

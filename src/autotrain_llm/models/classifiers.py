@@ -37,6 +37,6 @@ def _tables() -> dict[str, dict[str, str]]:
         path = Path(folder, "models", "auto", "modeling_auto.py")
         if path.exists():
             return {
-                found[1]: dict(ENTRY.findall(found[0])) for found in TABLE.finditer(path.read_text(encoding="utf-8"))
+                table[1]: dict(ENTRY.findall(table[0])) for table in TABLE.finditer(path.read_text(encoding="utf-8"))
             }
     return {}

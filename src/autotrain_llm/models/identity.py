@@ -16,10 +16,10 @@ CHUNK_BYTES = 1 << 24
 
 def same_weights(one: ModelMetadata, other: ModelMetadata) -> bool:
     """Whether both have the same weight files: the same paths, or equal sizes and equal bytes at start, middle and end."""
-    left, right = (list(_weight_files(facts.located)) for facts in (one, other))
-    if not left or [path.name for path in left] != [path.name for path in right]:
+    files, other_files = (list(_weight_files(metadata.located)) for metadata in (one, other))
+    if not files or [path.name for path in files] != [path.name for path in other_files]:
         return False
-    return all(_same_bytes(mine, theirs) for mine, theirs in zip(left, right, strict=True))
+    return all(_same_bytes(mine, theirs) for mine, theirs in zip(files, other_files, strict=True))
 
 
 def _weight_files(located: Located) -> Iterator[Path]:

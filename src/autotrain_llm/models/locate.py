@@ -247,13 +247,13 @@ def _base_of(folder: Path, request: Request, depth: int) -> Located:
 
 def complete_checkpoints(run: Path) -> dict[int, Path]:
     """A run's checkpoints by step, oldest first: those whose last file was written."""
-    found: dict[int, Path] = {}
+    checkpoints: dict[int, Path] = {}
     for parent in (run / "checkpoints", run):
         for folder in parent.glob("checkpoint-*"):
             match = CHECKPOINT.fullmatch(folder.name)
             if match and (folder / "trainer_state.json").exists():
-                found.setdefault(int(match[1]), folder)
-    return dict(sorted(found.items()))
+                checkpoints.setdefault(int(match[1]), folder)
+    return dict(sorted(checkpoints.items()))
 
 
 def holds_model(folder: Path) -> bool:
@@ -336,13 +336,15 @@ def _on_hub(name: str, request: Request, depth: int) -> Located:
         message = f"{request.flag} {name} is neither a folder here nor a possible name on the Hub"
         raise request.refuse(NO_SUCH_MODEL, message, f"{request.flag} <an existing folder or a Hub id>")
     try:
-        found = hub.fetch_metadata(name, request.revision, request.cache_dir, request.offline, request.token)
+        repository = hub.fetch_metadata(name, request.revision, request.cache_dir, request.offline, request.token)
     except hub.HubFault as fault:
         raise request.refuse(fault.kind, f"{request.flag} {fault.message}", fault.fix) from fault
-    if holds_adapter(found.folder):
-        base = _base_of(found.folder, request, depth)
-        return Located(name, ADAPTER, found.folder, base, None, found.files, found.tensors)
-    names = found.files if found.files is not None else tuple(file.name for file in found.folder.iterdir())
+    if holds_adapter(repository.folder):
+        base = _base_of(repository.folder, request, depth)
+        return Located(name, ADAPTER, repository.folder, base, None, repository.files, repository.tensors)
+    names = (
+        repository.files if repository.files is not None else tuple(file.name for file in repository.folder.iterdir())
+    )
     if "config.json" not in names and any(file.endswith(".gguf") for file in names):
         raise _only_gguf(name, request)
-    return Located(name, HUB, found.folder, None, None, found.files, found.tensors)
+    return Located(name, HUB, repository.folder, None, None, repository.files, repository.tensors)

@@ -384,8 +384,10 @@ class ModelMetadata:
             for name, shape in self.tensors.items()
             if len(shape) == 2 or name.endswith("qweight")
         }
-        known = matrices if self.tensors else set(self.modules)
-        return tuple(name for name in self.modules if name in known and not NOT_LINEAR.search(name.rpartition(".")[2]))
+        with_matrix = matrices if self.tensors else set(self.modules)
+        return tuple(
+            name for name in self.modules if name in with_matrix and not NOT_LINEAR.search(name.rpartition(".")[2])
+        )
 
     @property
     def linear_names(self) -> tuple[str, ...]:
@@ -452,11 +454,15 @@ def tokens_of_config(tokenizer_folder: Path) -> tuple[str, ...]:
     if spec is None or config is None:
         return ()
     vocabulary = (spec.get("model") or {}).get("vocab")
-    known = {token.get("content") for token in spec.get("added_tokens") or ()}
-    known |= set(vocabulary) if isinstance(vocabulary, dict) else {entry[0] for entry in vocabulary or () if entry}
+    existing_tokens = {token.get("content") for token in spec.get("added_tokens") or ()}
+    existing_tokens |= (
+        set(vocabulary) if isinstance(vocabulary, dict) else {entry[0] for entry in vocabulary or () if entry}
+    )
     named = [config.get(f"{name}_token") for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")]
     texts = [token.get("content") if isinstance(token, dict) else token for token in named]
-    return tuple(dict.fromkeys(text for text in texts if isinstance(text, str) and text and text not in known))
+    return tuple(
+        dict.fromkeys(text for text in texts if isinstance(text, str) and text and text not in existing_tokens)
+    )
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

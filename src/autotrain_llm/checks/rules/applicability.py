@@ -52,7 +52,7 @@ def _trainer_names(name: str) -> str:
 def a_parameter_without_effect_is_ignored(config: Config, trainer: Trainer) -> Iterator[Finding]:
     """A parameter that this trainer accepts and does not use.
 
-    Why: older guides list it for this trainer, so that commands contain it; it has no effect.
+    Why: older guides list it for this trainer, so commands still have it. It has no effect.
     Fix: remove the flag.
     """
     for name in config.all_given():
@@ -99,7 +99,8 @@ def switched_off(config: Config, trainer: Trainer) -> tuple[str, ...]:
 def a_mixin_that_can_not_work_here_is_refused(config: Config, trainer: Trainer) -> Iterator[Finding]:
     """A mixin that this trainer can't be combined with.
 
-    Why: reward and policy training have no answers in their data on whose tokens a teacher could be compared with the student.
+    Why: distillation compares how teacher and student predict the tokens of the answers in the data. A reward model predicts no tokens, and the data
+    of policy training has prompts only.
     Fix: remove the switch.
     """
     for name in config.all_given():

@@ -35,7 +35,7 @@ def required_parameters_must_be_given(
     Why: they decide what is trained, on which data and for how long, and have no default that suits everyone. All missing ones are listed
     together, numbers with a value that is typical for this trainer, and for LoRA or full fine-tuning. A prompt column is not required where the
     rows have none and both answers start with their prompt.
-    Fix: the flags that are shown.
+    Fix: use the flags that the finding shows.
     """
     missing = [
         names
@@ -64,7 +64,7 @@ def a_value_should_be_of_a_usual_size(config: Config, trainer: Trainer) -> Itera
 
     Why: `--dpo-beta 50` keeps the model at its reference, and `--weight-decay 10` shrinks its weights to zero; it is probably a misplaced
     decimal point.
-    Fix: a value in the range that is shown.
+    Fix: a value in the range that the finding shows.
     """
     for name in config.all_given():
         value, param = config.value_of(name), PARAMS[name]
@@ -169,7 +169,7 @@ def a_choice_must_be_one_of_the_choices(config: Config) -> Iterator[Finding]:
     inference=True,
     blocks="output",
 )
-def a_path_must_be_possible(config: Config) -> Iterator[Finding]:
+def a_path_must_be_valid(config: Config) -> Iterator[Finding]:
     """A path can't exist: `~name` names a user that this machine doesn't have, or a name is too long for a file system.
 
     Why: a file or folder with this path can be neither read nor created.
@@ -203,7 +203,7 @@ def _fault_of_path(path: str) -> str | None:
 
 
 @rule("P305", refuses="--target-memory 24", accepts="--target-memory 24GiB", value_alone=True)
-def a_memory_must_be_a_size(config: Config) -> Iterator[Finding]:
+def target_memory_must_be_a_size(config: Config) -> Iterator[Finding]:
     """`--target-memory` is not a size with a unit.
 
     Why: a number alone may be bytes or gigabytes, and the plan would be for another device.

@@ -145,7 +145,7 @@ def documents_have_no_prompts(config: Config, trainer: Trainer) -> Iterator[Find
 
 
 @rule("P508", WARNING, refuses=f"{DISTILS} --distill-top-k 32", accepts=f"{DISTILS} --distill-top-k 32 --distill-cache")
-def top_k_is_for_the_cache(config: Config, trainer: Trainer) -> Iterator[Finding]:
+def distill_top_k_needs_the_cache(config: Config, trainer: Trainer) -> Iterator[Finding]:
     """`--distill-top-k` without `--distill-cache`.
 
     Why: only the cache is limited to the top-k tokens; a teacher that runs alongside each batch is compared over the whole vocabulary.
@@ -283,23 +283,23 @@ def answers_have_the_same_tokens_on_both_sides(
     """
     from autotrain_llm.data.prompt_template import has_prompts
 
-    given = [name for name in TEMPLATES if context.distills and config.value_of(name) is not None]
-    if not given or context.dataset is None or config.trainer_spec.rows == "documents":
+    templates = [name for name in TEMPLATES if context.distills and config.value_of(name) is not None]
+    if not templates or context.dataset is None or config.trainer_spec.rows == "documents":
         return
     if not has_prompts(context.dataset):
         yield Finding(
-            f"{' and '.join(map(flag_of, given))}: the rows of {context.dataset.path} ({context.dataset.format}) have no prompts",
+            f"{' and '.join(map(flag_of, templates))}: the rows of {context.dataset.path} ({context.dataset.format}) have no prompts",
             fix="rows with prompt and completion or with messages, or remove the template",
-            parameters=tuple(given),
+            parameters=tuple(templates),
             file=context.dataset.path,
         )
     elif context.teacher_rows is not None and context.teacher_rows.unlike:
         rows = context.teacher_rows.unlike
-        first = ", ".join(str(example.row) for example in rows[:3]) + (", …" if len(rows) > 3 else "")
+        first_rows = ", ".join(str(example.row) for example in rows[:3]) + (", …" if len(rows) > 3 else "")
         yield Finding(
             f"--teacher-prompt-template: {rows[0].file}, row {rows[0].row}: after the teacher's prompt the answer has different tokens, or "
-            f"does not fit into the teacher's context ({len(rows)} rows: {first})",
-            fix="a template that ends in a line break or a space-free word, or a shorter one",
+            f"does not fit into the teacher's context ({len(rows)} rows: {first_rows})",
+            fix="a template that ends in a line break, or a shorter one",
             parameters=("teacher_prompt_template",),
             file=rows[0].file,
             row=rows[0].row,

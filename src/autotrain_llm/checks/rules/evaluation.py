@@ -104,7 +104,7 @@ def a_metric_makes_sense_for_the_trainer(config: Config, trainer: Trainer) -> It
 
     Why: a reward model scores texts and generates none, so that there is no text to compare; only reward and preference training have pairs;
     and without a reference model there is no KL divergence from one.
-    Fix: the metrics that are listed.
+    Fix: one of the metrics that the finding lists.
     """
     if not config.use_enhanced_eval:
         return
@@ -241,7 +241,7 @@ def answers_that_are_saved_should_be_compared(config: Config, trainer: Trainer) 
 
     Why: perplexity and accuracy are measured on the rows themselves. Answers would be generated only to be saved, which takes longer than all
     the rest of the evaluation.
-    Fix: a metric of generated text, or remove the flag; with `--eval-samples` the answers are taken to be wanted, and this is not reported.
+    Fix: a metric of generated text, or remove the flag. With `--eval-samples` the answers are clearly wanted, and this is not reported.
     """
     if not config.use_enhanced_eval or not trainer.reads("eval_samples") or not config.eval_metrics:
         return

@@ -18,8 +18,8 @@ VARIABLE = re.compile(r"\$\{?\w+\}?|%\w+%")
 
 
 @rule("P336", WARNING, refuses="--username somebody", accepts="--username somebody --push-to-hub --token hf_1")
-def an_account_is_for_uploading(config: Config) -> Iterator[Finding]:
-    """`--username` or `--hub-private` without `--push-to-hub`.
+def an_account_name_needs_an_upload(config: Config) -> Iterator[Finding]:
+    """`--username` or `--hub-private` is given without `--push-to-hub`.
 
     Why: nothing is uploaded unless `--push-to-hub` is given.
     Fix: add it, or remove the flag.

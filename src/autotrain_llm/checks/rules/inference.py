@@ -68,7 +68,7 @@ def training_answers_no_prompts(config: Config) -> Iterator[Finding]:
     """`--prompts` or `--max-new-tokens` without `--inference`.
 
     Why: both are for generating with a finished model; training does not use them, and the value is ignored.
-    Fix: the training parameter that is shown, or remove it.
+    Fix: use the training parameter that the finding shows, or remove it.
     """
     for name in ("prompts", "max_new_tokens"):
         if config.given(name) and not config.inference:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # reading models takes longer to import than refusing a comma
 
 
 @rule("P311", WARNING, refuses="--peft --lora-r 128 --lora-alpha 8", accepts="--peft --lora-r 32 --lora-alpha 64")
-def lora_alpha_should_not_fade_the_adapter(lora: Lora) -> Iterator[Finding]:
+def lora_alpha_should_not_be_far_below_the_rank(lora: Lora) -> Iterator[Finding]:
     """`--lora-alpha` divided by `--lora-r` is far below 1.
 
     Why: the adapter's output is multiplied by alpha / r (with `--use-rslora` by alpha / sqrt(r)); with a small factor the adapter has

@@ -33,7 +33,7 @@ def a_reward_function_must_exist(sources: RewardSources, trainer: Trainer) -> It
 
     Why: every completion is scored by it. It is given as `FILE.py:FUNCTION` or `MODULE:FUNCTION`, and looked for in this folder and among the
     installed packages; nothing in it is executed to find it.
-    Fix: the name that is shown.
+    Fix: use the name that the finding shows.
     """
     from autotrain_llm.context.reward_functions import find_function
 

@@ -267,7 +267,7 @@ def an_adaptive_kl_coefficient_must_not_start_at_zero(config: Config, trainer: T
     refuses="--trainer ppo --rl-target-kl 6",
     accepts="--trainer ppo --rl-target-kl 0.05",
 )
-def early_stopping_needs_a_divergence_that_is_reached(config: Config, trainer: Trainer) -> Iterator[Finding]:
+def early_stopping_needs_a_kl_limit_that_is_reached(config: Config, trainer: Trainer) -> Iterator[Finding]:
     """`--rl-target-kl` above 0.5.
 
     Why: training on a rollout stops when the policy's KL divergence since it was sampled exceeds this many nats per token, as in

@@ -83,7 +83,7 @@ def _is_number(text: str) -> bool:
     refuses="--trainer dpo --prompt-text-column chosen --text-column chosen --rejected-text-column rejected",
     accepts="--trainer dpo --prompt-text-column prompt --text-column chosen --rejected-text-column rejected",
 )
-def a_prompt_is_no_answer(config: Config) -> Iterator[Finding]:
+def prompts_and_answers_have_columns_of_their_own(config: Config) -> Iterator[Finding]:
     """`--prompt-text-column` names the column of an answer.
 
     Why: every answer would be its own prompt.

@@ -22,8 +22,8 @@ def a_learning_rate_should_suit_trainer_and_method(config: Config, trainer: Trai
     """The learning rate is far outside the range that works for this trainer, with full fine-tuning or with LoRA.
 
     Why: too high a rate destroys a pre-trained model within a few steps; too low a rate changes almost nothing and still looks like
-    training. A new model (`scratch:`) needs a high rate and is not judged.
-    Fix: the typical value that is shown.
+    training. A new model (`scratch:`) needs a high rate; its rate is not checked.
+    Fix: use the typical value that the finding shows.
     """
     lr = config.lr
     if lr is None or lr <= 0 or str(config.model or "").startswith("scratch:"):

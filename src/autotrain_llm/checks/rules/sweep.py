@@ -98,7 +98,7 @@ def a_sweep_config_of_wandb_has_other_settings(config: Config) -> Iterator[Findi
     """`--sweep-params` is a whole sweep config of Weights & Biases, with its settings beside `parameters`.
 
     Why: method, metric and early stopping are flags here; in the file they would have no effect.
-    Fix: the parameters alone, with the flags that are shown.
+    Fix: the parameters alone, with the flags that the finding shows.
     """
     written = config.sweep_params or {}
     settings = [name for name in written if name in SETTINGS_OF_WANDB]
@@ -167,7 +167,7 @@ def a_sweep_searches_values_that_are_possible(config: Config, trainer: Trainer) 
     refuses="--use-sweep --sweep-metric eval_loss --sweep-direction maximize",
     accepts="--use-sweep --sweep-metric eval_loss --sweep-direction minimize",
 )
-def a_sweep_goes_the_way_that_is_better(config: Config) -> Iterator[Finding]:
+def the_sweep_direction_matches_the_metric(config: Config) -> Iterator[Finding]:
     """`--sweep-direction` contradicts the metric.
 
     Why: maximising a loss finds the worst trial.
@@ -361,13 +361,13 @@ def _refusals(config: Config, trainer: Trainer, machine: Machine) -> dict[str, s
     """The errors of a command that flags and machine alone tell, by code; without those about sweeps."""
     from autotrain_llm.checks.rules.every import RULES
 
-    known = {"config": config, "trainer": trainer, "machine": machine}
-    rules = [rule for rule in RULES.values() if rule.function and rule.needs <= known.keys()]
+    inputs = {"config": config, "trainer": trainer, "machine": machine}
+    rules = [rule for rule in RULES.values() if rule.function and rule.needs <= inputs.keys()]
     errors = [
         finding
         for rule in rules
         if not rule.subject.startswith("sweep")
-        for finding in rule.check(known)
+        for finding in rule.check(inputs)
         if finding.severity == ERROR
     ]
     return {finding.code: finding.message for finding in errors}
@@ -378,7 +378,7 @@ def searched_learning_rates_should_suit_the_trainer(config: Config, trainer: Tra
     """Every learning rate in `--sweep-params` is far outside the range that works for this trainer.
 
     Why: all trials diverge, or none learns, and the best of them tells nothing. A search that overlaps with what works is not reported.
-    Fix: a search around the value that is shown.
+    Fix: a search around the value that the finding shows.
     """
     search = spaces_of(config).get("lr") if config.use_sweep and config.sweep_params is not None else None
     if search is None or str(config.model or "").startswith("scratch:"):

@@ -34,7 +34,7 @@ def a_study_is_stored_in_a_supported_database(config: Config, machine: Machine) 
     """`--sweep-storage` is not the address of a supported database, or the package that connects to it is missing.
 
     Why: the first trial could not be stored.
-    Fix: an address such as `postgresql://user:password@host/database`; the package that is named.
+    Fix: an address such as `postgresql://user:password@host/database`, or install the package that the finding names.
     """
     if not config.use_sweep or not config.sweep_storage:
         return

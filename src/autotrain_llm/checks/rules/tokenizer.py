@@ -43,11 +43,11 @@ def a_tokenizer_should_give_the_ids_that_the_model_was_trained_with(
     """
     if not config.tokenizer or context.tokenizer is None or model.tokenizer_folder in (None, context.tokenizer_folder):
         return
-    share, first = context.models.moved_tokens(model)
+    share, first_moved = context.models.moved_tokens(model)
     if share >= MOVED_SHARE:
         yield Finding(
             f"--tokenizer {config.tokenizer} gives other ids than the tokenizer in --model {model.name}, which its weights were trained with: "
-            f"{first}",
+            f"{first_moved}",
             changes={"tokenizer": None},
             parameters=("tokenizer", "model"),
         )

@@ -48,10 +48,12 @@ def load_splits(hub_id: str, request: DataRequest, observations: Observations, f
 def table_of(rows: Any, name: str, most: int | None) -> Table:
     """The rows of a split, the first `most` of them."""
     if most is None and rows.data.nbytes > LARGE:  # it is mapped by `datasets`
-        return Table(name, Stream((number, None, without_nulls_inside(row)) for number, row in enumerate(rows, 1)))
+        return Table(
+            name, Stream((row_number, None, without_nulls_inside(row)) for row_number, row in enumerate(rows, 1))
+        )
     count = len(rows) if most is None else min(most, len(rows))
-    first = enumerate(rows.select(range(count)), 1)
-    return Table(name, [(number, None, without_nulls_inside(row)) for number, row in first])
+    selected = enumerate(rows.select(range(count)), 1)
+    return Table(name, [(row_number, None, without_nulls_inside(row)) for row_number, row in selected])
 
 
 def without_nulls_inside(row: Row) -> Row:

@@ -99,9 +99,9 @@ def _folder(name: str, path: Path, observations: Observations, flag: str) -> Sou
     if splits is None:
         splits = _file_splits(path)
     if not splits:
-        there = listed(sorted(item.name for item in path.iterdir())) or "nothing"
+        contents = listed(sorted(item.name for item in path.iterdir())) or "nothing"
         observations.add(
-            the_path_leads_to_no_data, flag=flag, path=name, case="no data file", there=there, kinds=tuple(KINDS)
+            the_path_leads_to_no_data, flag=flag, path=name, case="no data file", contents=contents, kinds=tuple(KINDS)
         )
         return None
     return Source(name, splits, root=path.absolute())
@@ -179,8 +179,8 @@ def choose_split(
         split=name,
         source=source.name,
         case=case,
-        there=files,
+        available=files,
         data_flag=data_flag,
-        first=next(iter(splits), name),
+        suggested=next(iter(splits), name),
     )
     return []

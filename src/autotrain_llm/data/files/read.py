@@ -130,9 +130,9 @@ def read_table(path: Path, name: str, observations: Observations, digest: Any, m
         if suffix == ".py":
             observations.add(a_file_can_not_be_read, file=name, case="script")
         else:
-            known = listed(KINDS)
+            formats = listed(KINDS)
             observations.add(
-                a_file_can_not_be_read, file=name, case="format", detail=suffix or "a file like this", advice=known
+                a_file_can_not_be_read, file=name, case="format", detail=suffix or "a file like this", advice=formats
             )
         return table
     return Table(name, list(islice(_rows_of(data, kind, name, observations), most)))
@@ -241,14 +241,14 @@ def _document(text: str, name: str, observations: Observations) -> Iterator[RawR
     rows = _rows_in(decoder.decode(text))
     if rows is None:
         return None
-    left = dict(decoder.doubled)
-    for number, row in enumerate(rows, 1) if left else ():
-        inside = {known: left.pop(known) for known in map(id, _objects_in(row)) if known in left}
+    doubled = dict(decoder.doubled)
+    for row_number, row in enumerate(rows, 1) if doubled else ():
+        inside = {object_id: doubled.pop(object_id) for object_id in map(id, _objects_in(row)) if object_id in doubled}
         if inside:
-            _observe_doubled(inside, RowPlace(name, number), observations)
-    if left:  # in what holds the rows
-        observations.add(an_object_has_the_same_key_twice, key=next(iter(left.values())), file=name)
-    return ((number, None, row) for number, row in enumerate(rows, 1))
+            _observe_doubled(inside, RowPlace(name, row_number), observations)
+    if doubled:  # in what holds the rows
+        observations.add(an_object_has_the_same_key_twice, key=next(iter(doubled.values())), file=name)
+    return ((row_number, None, row) for row_number, row in enumerate(rows, 1))
 
 
 def _rows_in(value: Any) -> list[Row] | None:
@@ -318,7 +318,7 @@ def rows_of_text(lines: Iterable[str], by_line: bool) -> Iterator[RawRow]:
     """The documents in lines of text."""
     document: list[str] = []
     row, start = 0, 1
-    for number, line in enumerate(chain(lines, [""]), 1):
+    for line_number, line in enumerate(chain(lines, [""]), 1):
         if line.strip():
             document.append(line.rstrip("\r\n"))
         if document and (by_line or not line.strip()):
@@ -326,7 +326,7 @@ def rows_of_text(lines: Iterable[str], by_line: bool) -> Iterator[RawRow]:
             yield row, start, {"text": "\n".join(document)}
             document = []
         if not document:
-            start = number + 1
+            start = line_number + 1
 
 
 def _read_whole(text: str, name: str, observations: Observations) -> Iterator[RawRow]:
@@ -344,7 +344,7 @@ def _read_columns(data: bytes, kind: str, name: str, observations: Observations)
         observe_damaged(kind, name, problem, observations)
         return
     if has_clear_columns(content.column_names, name, observations):
-        yield from ((number, None, row) for number, row in enumerate(rows_of_arrow(content), 1))
+        yield from ((row_number, None, row) for row_number, row in enumerate(rows_of_arrow(content), 1))
 
 
 def rows_of_arrow(table: Any) -> list[Row]:
@@ -405,15 +405,15 @@ class ColumnTypes:
         for name, value in columns.items():
             if value is None or name in self._passed:
                 continue
-            first = self._seen.setdefault(name, type(value))
-            if first is not type(value) and {first, type(value)} != {int, float}:
+            first_type = self._seen.setdefault(name, type(value))
+            if first_type is not type(value) and {first_type, type(value)} != {int, float}:
                 self._passed.add(name)
                 self._observations.row(
                     an_unused_column_changes_its_type,
                     RowPlace(self._file, row, line),
                     column=name,
-                    here=kind_of(value),
-                    before=kind_of(first()),
+                    kind=kind_of(value),
+                    earlier_kind=kind_of(first_type()),
                 )
 
 
@@ -450,20 +450,20 @@ def _observe_broken(
 def rows_of_table(lines: Iterable[str], kind: str, name: str, observations: Observations) -> Iterator[RawRow]:
     """The rows of a CSV or TSV file, below the line that names the columns."""
     csv.field_size_limit(sys.maxsize)
-    lines, start, first = iter(lines), [], ""
-    for first in lines:
-        start.append(first)
-        if first.strip():
+    lines, start, header_line = iter(lines), [], ""
+    for header_line in lines:
+        start.append(header_line)
+        if header_line.strip():
             break
-    if is_object(first):
+    if is_object(header_line):
         renamed = str(Path(name).with_suffix(".jsonl"))
         observations.add(a_file_can_not_be_read, file=name, case="JSON as cells", advice=renamed)
         return
-    separator = SEPARATOR_LINE.fullmatch(first.strip())
+    separator = SEPARATOR_LINE.fullmatch(header_line.strip())
     if separator:  # spreadsheets write which separator follows
-        start, first = [], next(lines, "")
-        start.append(first)
-    delimiter = "\t" if kind == "tsv" else "," if "," in first else max(",;\t|", key=first.count)
+        start, header_line = [], next(lines, "")
+        start.append(header_line)
+    delimiter = "\t" if kind == "tsv" else "," if "," in header_line else max(",;\t|", key=header_line.count)
     delimiter = separator[1] if separator else delimiter
     reader = csv.reader(chain(start, lines), delimiter=delimiter, strict=True)
     row = 0
@@ -498,10 +498,12 @@ def rows_of_table(lines: Iterable[str], kind: str, name: str, observations: Obse
 
 def holds_json_lines(lines: list[str], name: str, observations: Observations) -> bool:
     """Whether the lines of a plain text are JSON objects; if so, that is reported."""
-    first = next((line for line in lines if line.strip()), "")
-    is_json = first.lstrip().startswith("{") and is_object(first) and all(map(is_object, filter(str.strip, lines)))
+    first_line = next((line for line in lines if line.strip()), "")
+    is_json = (
+        first_line.lstrip().startswith("{") and is_object(first_line) and all(map(is_object, filter(str.strip, lines)))
+    )
     if is_json:
-        observe_json(first.strip(), name, observations)
+        observe_json(first_line.strip(), name, observations)
     return is_json
 
 

@@ -125,19 +125,19 @@ def _rows(path: Path, kind: str, name: str, observations: Observations, digest: 
 
 def _lines(path: Path, name: str, observations: Observations, digest: Any) -> Iterator[str]:
     """The lines of a text with what ends them, parted at line feeds alone."""
-    at, number = 0, 0
+    at, line_number = 0, 0
     with _opened(path) as file:
         for raw in file:
             digest.update(raw)
-            number += 1
-            if number == 1 and raw.startswith(BOM):
+            line_number += 1
+            if line_number == 1 and raw.startswith(BOM):
                 observations.add(a_file_starts_with_a_byte_order_mark, file=name)
                 raw, at = raw[len(BOM) :], -len(BOM)
             try:
                 text = raw.decode("utf-8")
             except UnicodeDecodeError as problem:
                 position = max(at, 0) + problem.start
-                observe_not_utf8(raw + file.read(BLOCK), raw[problem.start], position, number, name, observations)
+                observe_not_utf8(raw + file.read(BLOCK), raw[problem.start], position, line_number, name, observations)
                 raise _NotText from problem
             at += len(raw)
             yield text
@@ -156,14 +156,14 @@ def _columns(path: Path, kind: str, name: str, observations: Observations, diges
     with path.open("rb") as file:
         while block := file.read(BLOCK):
             digest.update(block)
-    number = 0
+    row_number = 0
     try:
         for batch in _batches(path, kind):
-            if not number and not has_clear_columns(batch.schema.names, name, observations):
+            if not row_number and not has_clear_columns(batch.schema.names, name, observations):
                 return
             for row in rows_of_arrow(batch):
-                number += 1
-                yield number, None, row
+                row_number += 1
+                yield row_number, None, row
     except (pyarrow.ArrowException, OSError) as problem:
         observe_damaged(kind, name, problem, observations)
 
@@ -191,6 +191,6 @@ def _arrow_batches(mapped: Any) -> Iterator[Any]:
         reader = ipc.open_stream(mapped)
     except pyarrow.ArrowInvalid:
         file = ipc.open_file(mapped)
-        yield from (file.get_batch(number) for number in range(file.num_record_batches))
+        yield from (file.get_batch(batch_index) for batch_index in range(file.num_record_batches))
         return
     yield from reader

@@ -98,4 +98,4 @@ class Cells:
         """The exception for a required cell that is null, or missing because the file has rows of two kinds."""
         if column in self.row or not self.row:
             return RowUnusable(a_cell_is_null, column=column)
-        return RowUnusable(a_cell_is_null, "missing", column=column, case="missing", there=list(self.row))
+        return RowUnusable(a_cell_is_null, "missing", column=column, case="missing", columns=list(self.row))

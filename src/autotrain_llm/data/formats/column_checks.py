@@ -16,8 +16,8 @@ from autotrain_llm.data.rules.columns import (
     a_cell_has_the_wrong_type,
     a_named_column_is_not_in_the_data,
     chosen_and_rejected_are_swapped,
-    half_of_each_row_is_not_used,
     no_format_fits_the_columns,
+    prompts_or_answers_are_not_used,
     rows_are_token_ids,
 )
 from autotrain_llm.data.rules.files import the_header_looks_like_a_row
@@ -145,13 +145,13 @@ def check_named_columns(
     absent = {field: column for field, column in named.items() if column not in columns.values}
     if not absent or not columns.names:
         return True
-    first = next(iter(absent.values()))
+    first_absent = next(iter(absent.values()))
     changes = _right_columns(columns, request, list(absent)) if data_flag == "--data-path" else {}
     observations.add(
         a_named_column_is_not_in_the_data,
         file=name,
         absent=absent,
-        there=nearest(first, columns.names),
+        columns=nearest(first_absent, columns.names),
         changes=changes,
         data_flag=data_flag,
         is_certain=_only_respelt(named, changes),
@@ -176,12 +176,12 @@ def observe_unrecognised(
             return
     for field, column in named.items():
         if column in columns.values and columns.kind(column) not in ("text", "turns", "nothing"):
-            first, texts = columns.values[column][0], columns.texts()
+            first_value, texts = columns.values[column][0], columns.texts()
             observations.add(
                 a_cell_has_the_wrong_type,
                 column=shown(column),
                 case="column",
-                content="empty lists" if first == [] else kind_of(first),
+                content="empty lists" if first_value == [] else kind_of(first_value),
                 flag=COLUMN_FLAGS[field],
                 file=name,
                 row=columns.first_row[column],
@@ -195,7 +195,7 @@ def observe_unrecognised(
         file=name,
         trainer=request.trainer,
         needs=WANTED["labelled" if TRAINERS[request.trainer].parts_pairs else request.rows],
-        there=[_described(columns, column) for column in columns.names[:12]],
+        columns=[_described(columns, column) for column in columns.names[:12]],
         data_flag=data_flag,
         parameters=parameters,
         case=case,
@@ -243,7 +243,7 @@ def check_unused_half(
     repeated = sum(str(part) in str(text) for text, part in zip(here, there, strict=False))
     if repeated * 2 < len(there):
         observations.add(
-            half_of_each_row_is_not_used,
+            prompts_or_answers_are_not_used,
             file=name,
             named=named,
             prompt=prompts[0],

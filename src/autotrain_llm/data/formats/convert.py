@@ -20,7 +20,7 @@ from autotrain_llm.data.rules.columns import (
     a_cell_is_null,
     a_text_holds_half_a_character,
 )
-from autotrain_llm.data.rules.conversations import a_turn_mask_does_not_fit, turns_are_in_an_unusual_order
+from autotrain_llm.data.rules.conversations import the_loss_mask_does_not_match_the_turns, turns_are_in_an_unusual_order
 from autotrain_llm.data.rules.preferences import (
     a_pair_has_no_prompt,
     answers_repeat_their_prompt,
@@ -73,9 +73,9 @@ class Converter:
 
     def converted(self, file: str, raw: RawRow) -> Example | None:
         """The Example of one row; None where it is left out."""
-        number, line, row = raw
+        row_number, line, row = raw
         extra = {name: value for name, value in row.items() if name not in self._main}
-        example = Example(file, number, line, extra=extra)
+        example = Example(file, row_number, line, extra=extra)
         cells = Cells(row, self.columns)
         try:
             self.make(self, example, cells)
@@ -134,7 +134,9 @@ def _masked(turns: list[Message], cells: Cells) -> list[Message]:
     places = {len(turns): range(len(turns)), len(answers): answers}.get(len(mask))
     if places is None or not all(item in (0, 1) for item in mask):
         column = cells.columns["turn mask"]
-        raise RowUnusable(a_turn_mask_does_not_fit, "mask", column=column, items=len(mask), turns=len(turns))
+        raise RowUnusable(
+            the_loss_mask_does_not_match_the_turns, "mask", column=column, items=len(mask), turns=len(turns)
+        )
     left_out = {at for at, item in zip(places, mask, strict=True) if not item} & {*answers}
     return [{**turn, "weight": 0} if at in left_out else turn for at, turn in enumerate(turns)]
 

@@ -77,7 +77,7 @@ def conversation(value: Any, column: str, unread: Unread | None = None) -> list[
         return alternating(value)
     if exchange_keys(value[0]) is not None and all(exchange_keys(part) is not None for part in value):
         return [turn for part in value for turn in _exchange(part, unread)]
-    return [_turn(turn, number, column, unread) for number, turn in enumerate(value, 1)]
+    return [_turn(turn, turn_number, column, unread) for turn_number, turn in enumerate(value, 1)]
 
 
 def alternating(texts: list[str]) -> list[Message]:
@@ -122,21 +122,23 @@ def _exchange(value: dict[str, Any], unread: Unread) -> Iterator[Message]:
     _leave(rest, unread)
 
 
-def _turn(turn: Any, number: int, column: str, unread: Unread) -> Message:
+def _turn(turn: Any, turn_number: int, column: str, unread: Unread) -> Message:
     if isinstance(turn, dict) and len(turn) == 2:  # as nearly all are
         role, content = turn.get("role"), turn.get("content")
         if isinstance(content, str) and isinstance(role, str) and role in KEPT_ROLES:
             return {"role": role, "content": content}
     if not isinstance(turn, dict):
-        raise RowUnusable(a_cell_has_the_wrong_type, column=column, case="turn", content=kind_of(turn), turn=number)
+        raise RowUnusable(
+            a_cell_has_the_wrong_type, column=column, case="turn", content=kind_of(turn), turn=turn_number
+        )
     rest = dict(turn)  # what is read is taken out of it; what is left was not
-    role = _role(rest, number, column)
+    role = _role(rest, turn_number, column)
     message: Message = {"role": role if role != "call" else "assistant"}
     calls = _calls(rest, role, unread)
     key = next((key for key in CONTENT_KEYS if rest.get(key) is not None), None) if role != "call" else None
     content = rest.pop(key) if key is not None else None
     if content is not None or not calls:
-        message["content"] = _content(content, number, message["role"], column, unread)
+        message["content"] = _content(content, turn_number, message["role"], column, unread)
     if calls:
         message["tool_calls"] = calls
     message |= {key: rest.pop(key) for key in KEPT_KEYS if rest.get(key) is not None}
@@ -166,35 +168,39 @@ def _training(rest: dict[str, Any], role: str) -> dict[str, int]:
     return {} if is_trained or role != "assistant" else {"weight": 0}
 
 
-def _role(rest: dict[str, Any], number: int, column: str) -> str:
+def _role(rest: dict[str, Any], turn_number: int, column: str) -> str:
     key = next((key for key in ROLE_KEYS if key in rest), None)
-    given = rest.pop(key) if key is not None else None
-    if isinstance(given, dict):  # {"author": {"role": "user"}, …}
-        given = given.get("role")
-    role = ROLES.get(given.strip().lower()) if isinstance(given, str) else None
+    written_role = rest.pop(key) if key is not None else None
+    if isinstance(written_role, dict):  # {"author": {"role": "user"}, …}
+        written_role = written_role.get("role")
+    role = ROLES.get(written_role.strip().lower()) if isinstance(written_role, str) else None
     if role is not None:
         return role
-    near = close(str(given), ROLES)
+    near = close(str(written_role), ROLES)
     raise RowUnusable(
-        a_turn_has_an_unknown_role, turn=number, column=column, role=repr(given), nearest=ROLES[near] if near else None
+        a_turn_has_an_unknown_role,
+        turn=turn_number,
+        column=column,
+        role=repr(written_role),
+        nearest=ROLES[near] if near else None,
     )
 
 
-def _content(content: Any, number: int, role: str, column: str, unread: Unread) -> str:
+def _content(content: Any, turn_number: int, role: str, column: str, unread: Unread) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "".join(_part(part, number, column, unread) for part in content)
+        return "".join(_part(part, turn_number, column, unread) for part in content)
     if content is None:
-        raise RowUnusable(a_turn_has_no_content, turn=number, column=column, role=role)
+        raise RowUnusable(a_turn_has_no_content, turn=turn_number, column=column, role=role)
     if role == "tool" and isinstance(content, dict):
         return json.dumps(content, ensure_ascii=False)
     raise RowUnusable(
-        a_cell_has_the_wrong_type, column=column, case="content", content=kind_of(content), turn=number, role=role
+        a_cell_has_the_wrong_type, column=column, case="content", content=kind_of(content), turn=turn_number, role=role
     )
 
 
-def _part(part: Any, number: int, column: str, unread: Unread) -> str:
+def _part(part: Any, turn_number: int, column: str, unread: Unread) -> str:
     if isinstance(part, str):
         return part
     is_object = isinstance(part, dict)
@@ -206,7 +212,7 @@ def _part(part: Any, number: int, column: str, unread: Unread) -> str:
         _leave({key: value for key, value in part.items() if key not in ("type", "text")}, unread, "content.")
         return part["text"]
     kind = part.get("type", next(iter(part), "unknown")) if is_object else kind_of(part)
-    raise RowUnusable(a_turn_holds_something_other_than_text, turn=number, column=column, kind=repr(kind))
+    raise RowUnusable(a_turn_holds_something_other_than_text, turn=turn_number, column=column, kind=repr(kind))
 
 
 def _calls(rest: dict[str, Any], role: str, unread: Unread) -> list[dict[str, Any]]:

@@ -34,9 +34,9 @@ from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
 from autotrain_llm.data.rules.files import the_data_has_no_such_split, there_are_no_rows
 from autotrain_llm.data.rules.preferences import all_answers_have_the_same_label
 from autotrain_llm.data.rules.splits import (
-    evaluation_rows_are_of_another_kind,
+    evaluation_rows_have_another_format,
     no_row_can_be_evaluated,
-    so_many_rows_can_not_be_held_out,
+    valid_split_asks_for_too_many_rows,
 )
 from autotrain_llm.data.wording import listed
 from autotrain_llm.declare.finding import ERROR, Refused
@@ -164,13 +164,13 @@ def _read_split(
     tables: list[Table] = []
     paths = choose_split(source, split, reading.observations, flag, data_flag)
     for path in paths:
-        left = None if most is None else most - sum(len(table.rows) for table in tables)
-        if left == 0:
+        remaining = None if most is None else most - sum(len(table.rows) for table in tables)
+        if remaining == 0:
             break
         name = source.shown(path)
         reading.files.append(str(path))
         others = [other for other in paths if other is not path]
-        tables.append(open_table(path, name, reading.observations, reading.digest, left, beside=others))
+        tables.append(open_table(path, name, reading.observations, reading.digest, remaining, beside=others))
     return tables
 
 
@@ -183,7 +183,7 @@ def _read_hub_split(
     reading: _Reading, source: Source, splits: dict[str, Any], split: str, flag: str, most: int | None
 ) -> list[Table]:
     if split not in splits:
-        facts = {"flag": flag, "split": split, "source": source.name, "there": list(splits)}
+        facts = {"flag": flag, "split": split, "source": source.name, "available": list(splits)}
         reading.observations.add(the_data_has_no_such_split, case="Hub", **facts)
         return []
     reading.files.append(f"{source.hub_id}/{split}")
@@ -294,7 +294,7 @@ def _hold_out(reading: _Reading, dataset: Dataset, valid_split: str) -> None:
     share = possible_share(dataset.train, seed)
     all_the_same = share is None and rows > 1 and len(set(keys_of(dataset.train))) == 1
     facts = {"valid_split": valid_split, "rows": rows, "all_the_same": all_the_same, "share": share}
-    reading.observations.add(so_many_rows_can_not_be_held_out, **facts)
+    reading.observations.add(valid_split_asks_for_too_many_rows, **facts)
 
 
 def _from_eval_path(reading: _Reading, dataset: Dataset) -> Sequence[Example]:
@@ -304,9 +304,9 @@ def _from_eval_path(reading: _Reading, dataset: Dataset) -> Sequence[Example]:
     if source is None:
         return []
     splits = _hub_splits(reading, source, EVAL_FLAG)
-    there = splits or source.splits
+    available = splits or source.splits
     named = request.valid_split if request.valid_split is not None and is_split_name(request.valid_split) else None
-    split = named or next((name for name in VALID_SPLITS if name in there), next(iter(there)))
+    split = named or next((name for name in VALID_SPLITS if name in available), next(iter(available)))
     if source.single or split == ALL_ROWS:
         split = "train"
     tables = _read_split(reading, source, splits, split, "--valid-split", EVAL_FLAG, None)
@@ -321,7 +321,7 @@ def _from_eval_path(reading: _Reading, dataset: Dataset) -> Sequence[Example]:
         if request.rows == "conversations" and (mapping.format == "text") != (dataset.format == "text"):
             formats = {"eval_format": mapping.format, "train_format": dataset.format}
             observations.add(
-                evaluation_rows_are_of_another_kind, eval_path=request.eval_path, path=dataset.path, **formats
+                evaluation_rows_have_another_format, eval_path=request.eval_path, path=dataset.path, **formats
             )
     if not valid and (mapping is not None or not has_rows):
         observations.add(no_row_can_be_evaluated, source=EVAL_FLAG, name=source.name, parameter="eval_dataset_path")

@@ -23,7 +23,10 @@ from autotrain_llm.data.quality.near_duplicates import (
 from autotrain_llm.data.quality.secrets import check_secrets
 from autotrain_llm.data.rules.content import text_holds_damaged_characters
 from autotrain_llm.data.rules.preferences import two_rows_contradict_each_other
-from autotrain_llm.data.rules.splits import evaluation_rows_are_nearly_trained_on, many_rows_are_near_duplicates
+from autotrain_llm.data.rules.splits import (
+    evaluation_rows_are_near_duplicates_of_training_rows,
+    many_rows_are_near_duplicates,
+)
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.text import plural
 
@@ -53,21 +56,23 @@ def check_rows(dataset: Dataset, *, most: int | None = None, secrets: bool = Fal
     """Compare the rows of a data set (the first `most` of each side) with each other."""
     observations = Observations()
     train, valid = _first(dataset.train, most), _first(dataset.valid, most)
-    left: list[str] = []
+    not_checked: list[str] = []
     if len(train) < len(dataset.train):
-        left.append(f"rows after the first {most} were not compared with others")
+        not_checked.append(f"rows after the first {most} were not compared with others")
     if dataset.format in JUDGED:
         check_contradictions(train, observations)
-    some, some_valid = sampled(train, MOST_ROWS, seed), sampled(valid, MOST_EVALUATION_ROWS, seed)
-    if len(some) < len(train) or len(some_valid) < len(valid):
-        left.append(f"near duplicates were looked for among {_of(some, train, valid, some_valid)}, drawn with the seed")
-    check_letters(some, observations)
-    check_near_duplicates(some, observations)
-    if some_valid and (flag := _flag_of(dataset)):
-        check_near_overlap(some, some_valid, flag, observations)
+    sample, valid_sample = sampled(train, MOST_ROWS, seed), sampled(valid, MOST_EVALUATION_ROWS, seed)
+    if len(sample) < len(train) or len(valid_sample) < len(valid):
+        not_checked.append(
+            f"near duplicates were only searched for among {_of(sample, train, valid, valid_sample)}, sampled with the seed"
+        )
+    check_letters(sample, observations)
+    check_near_duplicates(sample, observations)
+    if valid_sample and (flag := _flag_of(dataset)):
+        check_near_overlap(sample, valid_sample, flag, observations)
     if secrets:
         check_secrets([*train, *valid] if most else _both(dataset), observations)
-    return RowChecks(observations.findings(), tuple(left))
+    return RowChecks(observations.findings(), tuple(not_checked))
 
 
 def _first(rows: Sequence[Example], most: int | None) -> Sequence[Example]:
@@ -80,10 +85,10 @@ def _both(dataset: Dataset) -> Iterable[Example]:
 
 
 def _of(
-    some: Sequence[Example], train: Sequence[Example], valid: Sequence[Example], some_valid: Sequence[Example]
+    sample: Sequence[Example], train: Sequence[Example], valid: Sequence[Example], valid_sample: Sequence[Example]
 ) -> str:
-    words = f"{len(some)} of {plural(len(train), 'row')}"
-    return words + (f" and {len(some_valid)} of {len(valid)} for evaluation" if valid else "")
+    described = f"{len(sample)} of {plural(len(train), 'row')}"
+    return described + (f" and {len(valid_sample)} of {len(valid)} for evaluation" if valid else "")
 
 
 def _flag_of(dataset: Dataset) -> str | None:
@@ -101,16 +106,16 @@ def check_letters(rows: Sequence[Example], observations: Observations) -> None:
         damaged = [row for row, texts in suspected if any(map(pattern.search, texts))]
         if not damaged or len(damaged) < DAMAGED_SHARE * len(rows):
             continue
-        first = damaged[0]
+        first_damaged = damaged[0]
         observations.add(
             text_holds_damaged_characters,
             kind=kind,
-            characters=next(match[0] for match in map(pattern.search, first.strings()) if match),
+            characters=next(match[0] for match in map(pattern.search, first_damaged.strings()) if match),
             count=len(damaged),
             rows=len(rows),
-            file=first.file,
-            row=first.row,
-            line=first.line,
+            file=first_damaged.file,
+            row=first_damaged.row,
+            line=first_damaged.line,
         )
 
 
@@ -121,8 +126,8 @@ def check_contradictions(rows: Iterable[Example], observations: Observations) ->
         judged = _judgement(row)
         if judged is None:
             continue
-        what, verdict = judged
-        before, earlier = seen.setdefault(what, (verdict, row.row))
+        judged_content, verdict = judged
+        before, earlier = seen.setdefault(judged_content, (verdict, row.row))
         if before != verdict:
             facts = {"earlier": earlier, "labelled": row.label is not None}
             observations.row(two_rows_contradict_each_other, row, "contradicts", **facts)
@@ -174,7 +179,7 @@ def check_near_overlap(
         return
     trained, row = duplicates.pairs[0]
     observations.add(
-        evaluation_rows_are_nearly_trained_on,
+        evaluation_rows_are_near_duplicates_of_training_rows,
         flag=flag,
         file=row.file,
         row=row.row,

@@ -23,7 +23,7 @@ LIST_OF_TURNS = '[{"role": "user", "content": "…"}, {"role": "assistant", "con
 def a_named_column_is_not_in_the_data(
     file: str,
     absent: Mapping[str, str],
-    there: Sequence[str],
+    columns: Sequence[str],
     changes: Mapping[str, Any],
     data_flag: str,
     is_certain: bool = False,
@@ -42,13 +42,13 @@ def a_named_column_is_not_in_the_data(
         fix = f"give these rows the columns of --data-path: rename one to {shown(next(iter(absent.values())))}"
     elif not changes and list(absent) == ["rejected_column"]:
         fix = "add a column with the worse answer to each prompt; or --trainer sft, which needs good answers only"
-    message = f"{file}{of_flag} has no column {named}; it has: {listed(there)}"
+    message = f"{file}{of_flag} has no column {named}; it has: {listed(columns)}"
     yield Finding(message, fix, tuple(map(column_parameter, absent)), file=file, changes=certain, guess=guess)
 
 
 @rule("D110", example=of_rows('{"a": 1, "b": 2}\n'))
 def no_format_fits_the_columns(
-    file: str, trainer: str, needs: str, there: Sequence[str], data_flag: str, parameters: tuple[str, ...], case: str,
+    file: str, trainer: str, needs: str, columns: Sequence[str], data_flag: str, parameters: tuple[str, ...], case: str,
     column: str | None = None, row: int | None = None,
 ) -> Iterator[Finding]:  # fmt: skip
     """None of the known formats fits the columns.
@@ -74,7 +74,7 @@ def no_format_fits_the_columns(
         case _:
             fix = "name the columns: " + " ".join(f"{flag_of(name)} …" for name in parameters)
     of_flag = f" ({data_flag})" if data_flag != "--data-path" else ""
-    message = f"{trainer} needs {needs}, and {file}{of_flag} has: {', '.join(there[:12]) or 'no columns'}"
+    message = f"{trainer} needs {needs}, and {file}{of_flag} has: {', '.join(columns[:12]) or 'no columns'}"
     yield Finding(message, fix, parameters, file=file, row=row)
 
 
@@ -98,18 +98,18 @@ def rows_are_token_ids(file: str, column: str) -> Iterator[Finding]:
         '{"id": 1, "text": "One."}\n{"id": 2, "text": "Two."}\n',
     ),
 )
-def an_unused_column_changes_its_type(column: str, here: str, before: str) -> Iterator[Finding]:
+def an_unused_column_changes_its_type(column: str, kind: str, earlier_kind: str) -> Iterator[Finding]:
     """A column that is not used holds values of different types.
 
     Why: it does no harm here, but other tools, such as `datasets`, refuse such a file.
     Fix: give the column one type, or remove it.
     """
-    what = f"column {shown(column)} holds {here}, and in earlier rows {before}; the column is not used"
+    what = f"column {shown(column)} holds {kind}, and in earlier rows {earlier_kind}; the column is not used"
     yield Finding(what, f"make {shown(column)} one type or remove it", DATA)
 
 
 @rule("D113", WARNING, example=of_rows('{"text": null}\n' + TWO))
-def a_cell_is_null(column: str, case: str = "null", there: Sequence[str] = ()) -> Iterator[Finding]:
+def a_cell_is_null(column: str, case: str = "null", columns: Sequence[str] = ()) -> Iterator[Finding]:
     """A cell that the trainer needs is null or missing. The row is left out.
 
     Why: the row has nothing to train on. Two kinds of rows in one file, with different columns, are reported like this too.
@@ -118,7 +118,7 @@ def a_cell_is_null(column: str, case: str = "null", there: Sequence[str] = ()) -
     fix = "fill it or delete the row"
     match case:
         case "missing":
-            what = f"{shown(column)} is not in the row, which has: {listed(there)}"
+            what = f"{shown(column)} is not in the row, which has: {listed(columns)}"
             fix = "give all rows the same columns, or delete the row"
         case "empty":
             what = f"{shown(column)} is empty"
@@ -239,7 +239,9 @@ def a_text_holds_half_a_character(half: str) -> Iterator[Finding]:
     WARNING,
     example=of_flags("--text-column completion", "--prompt-text-column prompt --text-column completion", ANSWERS),
 )
-def half_of_each_row_is_not_used(file: str, named: str, prompt: str, answer: str, row: int | None) -> Iterator[Finding]:
+def prompts_or_answers_are_not_used(
+    file: str, named: str, prompt: str, answer: str, row: int | None
+) -> Iterator[Finding]:
     """Rows have prompts and answers, and `--text-column` names only one of the two columns.
 
     Why: the model never sees the other column. If the named column already contains the other one's text, this is not reported.

@@ -124,7 +124,7 @@ def turns_are_in_an_unusual_order(case: str, turn: int = 0, who: str = "") -> It
         flags=VICUNA,
     ),
 )
-def a_turn_mask_does_not_fit(column: str, items: int, turns: int) -> Iterator[Finding]:
+def the_loss_mask_does_not_match_the_turns(column: str, items: int, turns: int) -> Iterator[Finding]:
     """The loss mask of a conversation, a list of 0 and 1 that says which turns are trained on, does not have one item per turn. The row is left
     out.
 
@@ -309,7 +309,7 @@ def the_template_refuses_a_conversation(problem: str) -> Iterator[Finding]:
 
 
 @rule("D148", WARNING, example=of_flags(f"--chat-template '{LAST_ONLY}'", CHATML, FOUR_TURNS))
-def the_template_writes_nothing_of_an_answer(case: str, turn: int = 0) -> Iterator[Finding]:
+def the_template_leaves_out_an_answer(case: str, turn: int = 0) -> Iterator[Finding]:
     """The chat template leaves out a turn of the assistant.
 
     Why: what it leaves out is not trained on.
@@ -324,7 +324,7 @@ def the_template_writes_nothing_of_an_answer(case: str, turn: int = 0) -> Iterat
 
 
 @rule("D191", example=of_flags(f"--chat-template '{BY_NUMBER}'", CHATML, FOUR_TURNS))
-def an_answer_can_not_be_told_from_the_rest(turn: int, why: str) -> Iterator[Finding]:
+def an_answer_can_not_be_located(turn: int, why: str) -> Iterator[Finding]:
     """An answer can't be located in the text that the chat template writes.
 
     Why: part of the answer would not be trained on, or text that is not part of an answer would be.

@@ -22,7 +22,7 @@ def the_path_leads_to_no_data(
     path: str,
     case: str,
     nearest: str | None = None,
-    there: str = "",
+    contents: str = "",
     kinds: Sequence[str] = (),
     unquoted: str | None = None,
 ) -> Iterator[Finding]:
@@ -43,7 +43,7 @@ def the_path_leads_to_no_data(
         case "model":
             message, fix = f"{flag} {path} holds a model (config.json), not data", f"{flag} <a file or folder of rows>"
         case "no data file":
-            message, fix = f"{flag} {path} holds no data file ({there})", f"files can be: {listed(kinds)}"
+            message, fix = f"{flag} {path} holds no data file ({contents})", f"files can be: {listed(kinds)}"
         case _:
             message = f"{flag} {path}: there is no such file or folder"
             fix = None if guess else f"{flag} <an existing file or folder>"
@@ -167,9 +167,9 @@ def the_data_has_no_such_split(
     split: str,
     source: str,
     case: str,
-    there: Sequence[str] = (),
+    available: Sequence[str] = (),
     data_flag: str = "--data-path",
-    first: str = "",
+    suggested: str = "",
 ) -> Iterator[Finding]:
     """The data has no split with the name that was given.
 
@@ -179,24 +179,24 @@ def the_data_has_no_such_split(
     parameters = (parameter_of(flag), parameter_of(data_flag))
     match case:
         case "Hub":
-            message = f"{source} has no split {split!r} ({flag}); it has: {listed(there)}"
-            yield Finding(message, None, parameters[:1], guess={parameters[0]: there[0]})
+            message = f"{source} has no split {split!r} ({flag}); it has: {listed(available)}"
+            yield Finding(message, None, parameters[:1], guess={parameters[0]: available[0]})
         case "one file":
             message = f"{source} is one file and has no split {split!r} ({flag})"
             yield Finding(message, f"leave out {flag}, or give a folder with {split}.jsonl", parameters)
         case "a file of its own":
-            message = f"{source} is one file and has no split {split!r} ({flag}), which is a file or folder of its own"
+            message = f"{flag} {split} names a file or folder, and not a split of {source}, which is one file"
             yield Finding(message, f"--eval-dataset-path {split}", parameters)
         case "no rows":
             message = f"{data_flag} {source} has no {split} split ({flag}), and no rows in any other"
             yield Finding(message, f"{data_flag} <a file or folder of rows>", parameters)
         case "slice":
-            message = f"{data_flag} {source} has no {split} split ({flag}); it has: {listed(there)}; a split is one name, without slices or sums"
-            yield Finding(message, f"{flag} {first}, with --max-samples N for its first N rows", parameters)
+            message = f"{data_flag} {source} has no {split} split ({flag}); it has: {listed(available)}; a split is one name, without slices or sums"
+            yield Finding(message, f"{flag} {suggested}, with --max-samples N for its first N rows", parameters)
         case _:
-            message = f"{data_flag} {source} has no {split} split ({flag}); it has: {listed(there)}"
-            suffix = PurePath(there[0]).suffix
-            fix = f"rename a file to {split}{suffix}, give the file itself ({data_flag} {there[0]}), or {flag} {first}"
+            message = f"{data_flag} {source} has no {split} split ({flag}); it has: {listed(available)}"
+            suffix = PurePath(available[0]).suffix
+            fix = f"rename a file to {split}{suffix}, give the file itself ({data_flag} {available[0]}), or {flag} {suggested}"
             yield Finding(message, fix, parameters)
 
 

@@ -80,7 +80,7 @@ def many_rows_are_duplicates(
 
 
 @rule("D129", example=of_flags("--valid-split 5", "--valid-split 1"))
-def so_many_rows_can_not_be_held_out(
+def valid_split_asks_for_too_many_rows(
     valid_split: str, rows: int, all_the_same: bool, share: float | None
 ) -> Iterator[Finding]:
     """`--valid-split` asks for more rows than can be held out for evaluation.
@@ -107,7 +107,7 @@ def so_many_rows_can_not_be_held_out(
         right="""echo '{"prompt": "Bye", "completion": "See you"}' > held_out.jsonl""",
     ),
 )
-def evaluation_rows_are_of_another_kind(
+def evaluation_rows_have_another_format(
     eval_path: str, eval_format: str, path: str, train_format: str
 ) -> Iterator[Finding]:
     """The evaluation rows are plain text and the training rows have answers, or the other way round.
@@ -151,7 +151,7 @@ def many_rows_are_near_duplicates(
         right="""echo '{"text": "Three."}' > held_out.jsonl""",
     ),
 )
-def evaluation_rows_are_nearly_trained_on(
+def evaluation_rows_are_near_duplicates_of_training_rows(
     flag: str, file: str, row: int, line: int | None, trained_file: str, trained_row: int, duplicates: int, rows: int
 ) -> Iterator[Finding]:
     """At least 1 % of the evaluation rows are near duplicates of training rows, compared as for D161.

@@ -62,7 +62,7 @@ def a_conversation_has_no_answer(case: str, turn: int = 0) -> Iterator[Finding]:
         before=f'cp -r MODEL starts\nsed -i.old \'s/"post_processor": null/"post_processor": {PUTS_A_TOKEN_FIRST}/\' starts/tokenizer.json',
     ),
 )
-def a_text_brings_its_own_first_token(bos: str) -> Iterator[Finding]:
+def a_text_already_starts_with_its_first_token(bos: str) -> Iterator[Finding]:
     """A text begins with the token that the tokenizer adds at the start.
 
     Why: the model was trained on texts that start with one such token, not two. Only one is kept.
@@ -73,7 +73,7 @@ def a_text_brings_its_own_first_token(bos: str) -> Iterator[Finding]:
 
 
 @rule("D150", WARNING, example=of_rows('{"text": "One.<|endoftext|>"}\n' + TWO, flags=" --add-eos-token"))
-def a_text_brings_its_own_end_token(end: str, case: str) -> Iterator[Finding]:
+def a_text_already_ends_with_its_end_token(end: str, case: str) -> Iterator[Finding]:
     """A text already ends with the token that `--add-eos-token` adds, or an answer with the one that the chat template writes after it.
 
     Why: no second token is added to a text. In a conversation the template still writes its own, so the token is trained on twice.
@@ -122,7 +122,9 @@ def a_row_is_truncated(
         "--max-seq-length 16", "--max-seq-length 512", LONG_PROMPT + '{"prompt": "Hi", "completion": "Hello"}\n'
     ),
 )
-def nothing_of_a_row_is_left(parameter: str, limit: int, length: int, context: int | None = None) -> Iterator[Finding]:
+def no_trained_tokens_are_left_after_truncation(
+    parameter: str, limit: int, length: int, context: int | None = None
+) -> Iterator[Finding]:
     """After truncation, a row has no trained tokens. It is left out.
 
     Why: the prompt alone fills the limit, or there is nothing in the row to predict.

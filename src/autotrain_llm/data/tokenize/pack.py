@@ -15,14 +15,14 @@ def pack(lengths: Sequence[int], limit: int) -> list[list[int]]:
     """
     groups: list[list[int]] = []
     room: list[tuple[int, int]] = []  # (positions left, group), sorted
-    for row in sorted(range(len(lengths)), key=lambda number: (-int(lengths[number]), number)):
+    for row in sorted(range(len(lengths)), key=lambda index: (-int(lengths[index]), index)):
         length = int(lengths[row])
         at = bisect_left(room, (length, -1))
         if at < len(room):
-            left, group = room.pop(at)
+            free, group = room.pop(at)
             groups[group].append(row)
         else:
-            left, group = limit, len(groups)
+            free, group = limit, len(groups)
             groups.append([row])
-        insort(room, (left - length, group))
+        insort(room, (free - length, group))
     return sorted(sorted(group) for group in groups)

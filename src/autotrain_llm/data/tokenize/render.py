@@ -18,22 +18,22 @@ from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rules.columns import a_key_is_not_used
 from autotrain_llm.data.rules.conversations import (
     a_chat_template_is_not_applied_to_plain_text,
-    an_answer_can_not_be_told_from_the_rest,
+    an_answer_can_not_be_located,
     no_template_is_allowed_for_conversations,
     plain_text_has_no_responses,
     the_generation_prompt_is_not_trained_on,
     the_template_leaves_out_a_turn,
+    the_template_leaves_out_an_answer,
     the_template_leaves_out_part_of_an_answer,
     the_template_leaves_out_tools,
     the_template_refuses_a_conversation,
     the_template_writes_no_generation_prompt,
-    the_template_writes_nothing_of_an_answer,
     there_is_no_chat_template,
 )
 from autotrain_llm.data.rules.tokens import (
     a_conversation_has_no_answer,
-    a_text_brings_its_own_end_token,
-    a_text_brings_its_own_first_token,
+    a_text_already_ends_with_its_end_token,
+    a_text_already_starts_with_its_first_token,
     nothing_marks_where_a_text_ends,
 )
 from autotrain_llm.data.tokenize.prompt_format import PromptFormatCounter
@@ -185,7 +185,7 @@ class RowRenderer:
         self.prompt_format.text()
         eos = self.tokenizer.eos
         if self.preparation.add_eos_given and self.preparation.add_eos and eos and text.rstrip().endswith(eos):
-            self.observations.row(a_text_brings_its_own_end_token, example, "text", end=eos, case="text")
+            self.observations.row(a_text_already_ends_with_its_end_token, example, "text", end=eos, case="text")
         if eos and text.endswith(eos + text[len(text.rstrip()) :]):
             text = text.rstrip()
         return RenderedRow(text, whole=True, before=self._opening(example, text), after=self.closing)
@@ -194,7 +194,7 @@ class RowRenderer:
         """The ids before a text; no BOS if the text itself begins with it."""
         bos = self.tokenizer.bos
         if self.opening and bos and text.startswith(bos) and self.opening[-1] == self.tokenizer.bos_id:
-            self.observations.row(a_text_brings_its_own_first_token, example, bos=bos)
+            self.observations.row(a_text_already_starts_with_its_first_token, example, bos=bos)
             return self.opening[:-1]
         return self.opening
 
@@ -235,11 +235,11 @@ class RowRenderer:
         )
         if rendered.unclear and wants_answers:
             turn, why = rendered.unclear
-            self.observations.row(an_answer_can_not_be_told_from_the_rest, example, "unclear", turn=turn + 1, why=why)
+            self.observations.row(an_answer_can_not_be_located, example, "unclear", turn=turn + 1, why=why)
             raise RowSkipped
         if rendered.lost:
             turn = rendered.lost[0] + 1
-            self.observations.row(the_template_writes_nothing_of_an_answer, example, "lost", case="dropped", turn=turn)
+            self.observations.row(the_template_leaves_out_an_answer, example, "lost", case="dropped", turn=turn)
         if wants_answers and not rendered.spans:
             if not rendered.lost:
                 self._observe_no_span(example, messages[first:])
@@ -254,7 +254,7 @@ class RowRenderer:
         if end and any(
             is_answer(message) and str(message.get("content") or "").rstrip().endswith(end) for message in messages
         ):
-            self.observations.row(a_text_brings_its_own_end_token, example, "answer", end=end, case="answer")
+            self.observations.row(a_text_already_ends_with_its_end_token, example, "answer", end=end, case="answer")
         return self._closed(rendered, messages, wants_answers)
 
     def _check_left_out(self, example: Example, messages: list[Message], text: str) -> None:
@@ -349,6 +349,6 @@ class RowRenderer:
         if answers and all(message.get("weight") == 0 for message in answers):
             self.observations.row(a_conversation_has_no_answer, example, case="weights")
         elif any(_says_something(message) for message in answers):
-            self.observations.row(the_template_writes_nothing_of_an_answer, example, case="writes nothing")
+            self.observations.row(the_template_leaves_out_an_answer, example, case="writes nothing")
         else:
             self.observations.row(a_conversation_has_no_answer, example, case="all empty")

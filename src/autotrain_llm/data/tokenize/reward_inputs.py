@@ -80,7 +80,7 @@ def _rendered(example: Example, turns: list[Message], template: ChatTemplate | N
         return template.render(turns, example.tools)
     except ChatTemplateError as problem:
         message = f"{_where(example)}: the chat template refuses it: {problem}"
-        raise _refused(message, example, "mend the turns") from problem
+        raise _refused(message, example, "correct the turns") from problem
 
 
 def _turns(example: Example, template_given: bool) -> list[Message] | None:

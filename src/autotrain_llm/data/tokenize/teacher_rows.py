@@ -31,7 +31,7 @@ class ManyRows(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, number: int, /) -> Row: ...
+    def __getitem__(self, index: int, /) -> Row: ...
 
 
 def answer_rows(rows: Rows) -> ManyRows:
@@ -48,10 +48,10 @@ class Chosen:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, number: int, /) -> Row:
+    def __getitem__(self, index: int, /) -> Row:
         import numpy
 
-        (prompt, _), (ids, loss_mask) = self.pairs.prompt[number], self.pairs.chosen[number]
+        (prompt, _), (ids, loss_mask) = self.pairs.prompt[index], self.pairs.chosen[index]
         unseen = numpy.zeros(len(prompt), dtype=bool)
         return numpy.concatenate([prompt, ids]), numpy.concatenate([unseen, loss_mask])
 
@@ -93,10 +93,10 @@ def _aligned(own: Row, other: Row) -> tuple[Any, list[tuple[int, int]]] | None:
     (ids, loss_mask), (their_ids, their_loss_mask) = own, other
     targets = targets_of(loss_mask)
     skipped = int(numpy.count_nonzero(loss_mask)) - len(targets)
-    places = numpy.flatnonzero(their_loss_mask)[skipped : skipped + len(targets)]
-    if len(places) < len(targets) or (len(places) and places[0] == 0):
+    target_indices = numpy.flatnonzero(their_loss_mask)[skipped : skipped + len(targets)]
+    if len(target_indices) < len(targets) or (len(target_indices) and target_indices[0] == 0):
         return None
-    if not numpy.array_equal(numpy.asarray(ids)[targets], numpy.asarray(their_ids)[places]):
+    if not numpy.array_equal(numpy.asarray(ids)[targets], numpy.asarray(their_ids)[target_indices]):
         return None
-    end = int(places[-1]) + 1 if len(places) else len(their_ids)
-    return their_ids[:end], [(place, place + 1) for place in places.tolist()]
+    end = int(target_indices[-1]) + 1 if len(target_indices) else len(their_ids)
+    return their_ids[:end], [(index, index + 1) for index in target_indices.tolist()]

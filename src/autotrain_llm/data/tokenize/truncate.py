@@ -9,7 +9,7 @@ from autotrain_llm.data.example import Example
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rows import PairRows, Rows, RowsBuilder
 from autotrain_llm.data.rules.preferences import both_answers_are_the_same_tokens
-from autotrain_llm.data.rules.tokens import a_row_is_truncated, nothing_of_a_row_is_left
+from autotrain_llm.data.rules.tokens import a_row_is_truncated, no_trained_tokens_are_left_after_truncation
 from autotrain_llm.data.tokenize.encode import Encoded, encoded_rows, tokenised
 from autotrain_llm.data.tokenize.render import RenderedRow, RowRenderer, RowSkipped
 from autotrain_llm.data.tokenize.settings import Preparation
@@ -163,8 +163,8 @@ class EncodeBatch:
         if len(prompt) > limit:
             bos = next(iter(self.renderer.special_tokens[0]), self.renderer.tokenizer.bos_id)
             prompt = _keep_end(prompt, limit, bos)
-        left = max(preparation.max_length - len(prompt), 0)
-        return prompt, min(left, preparation.max_completion_length or left)
+        remaining = max(preparation.max_length - len(prompt), 0)
+        return prompt, min(remaining, preparation.max_completion_length or remaining)
 
     # -- what was seen --------------------------------------------------------------------------------------------------
 
@@ -220,7 +220,7 @@ class EncodeBatch:
 
     def _drop(self, example: Example, length: int) -> None:
         case = "no token" if length <= self.preparation.max_length else "nothing left"
-        self.observations.row(nothing_of_a_row_is_left, example, case, length=length, **self._limit)
+        self.observations.row(no_trained_tokens_are_left_after_truncation, example, case, length=length, **self._limit)
         self.encoded.dropped += 1
 
 

@@ -271,12 +271,12 @@ def _add_missing_tokens(backend: Any, config: dict[str, Any]) -> None:
     keep = ("single_word", "lstrip", "rstrip", "normalized", "special")
     for entry in written:
         backend.add_tokens([AddedToken(entry["content"], **{key: entry[key] for key in keep if key in entry})])
-    known = {token.content for token in backend.get_added_tokens_decoder().values()}
+    existing = {token.content for token in backend.get_added_tokens_decoder().values()}
     named = [_content(config[name]) for name in NAMED if config.get(name)]
     more = [
         _content(token) for token in config.get("additional_special_tokens") or config.get("extra_special_tokens") or []
     ]
-    new = [token for token in dict.fromkeys(named + more) if token and token not in known]
+    new = [token for token in dict.fromkeys(named + more) if token and token not in existing]
     if new:
         backend.add_special_tokens(new)
 

@@ -33,7 +33,7 @@ OWN_ROPES = frozenset(["default", "su", "mrope", "axial"])
 
 
 @rule("M128", blocks="model", example=of_config_key('"num_hidden_layers": ', '"num_hidden_layers": "two", "was": '))
-def a_config_is_possible(metadata: ModelMetadata, parameter: str = "model") -> Iterator[Finding]:
+def a_config_is_valid(metadata: ModelMetadata, parameter: str = "model") -> Iterator[Finding]:
     """A config.json from which no model can be built: a size that is not a number, heads that don't divide the hidden size, an unknown RoPE scaling.
 
     Why: transformers fails when it builds the model, after everything else was prepared.
@@ -71,9 +71,9 @@ def _no_division(metadata: ModelMetadata) -> Iterator[str]:
 def _no_positions(metadata: ModelMetadata) -> Iterator[str]:
     scaling = metadata.rope_scaling
     kind = scaling.get("rope_type", scaling.get("type")) if scaling else None
-    known = _table("modeling_rope_utils.py", ROPE_TABLE)
-    if isinstance(kind, str) and known and kind not in known | OWN_ROPES:
-        yield f"scales its positions (rope_scaling) by {kind!r}, which the installed transformers does not know ({', '.join(sorted(known))})"
+    known_kinds = _table("modeling_rope_utils.py", ROPE_TABLE)
+    if isinstance(kind, str) and known_kinds and kind not in known_kinds | OWN_ROPES:
+        yield f"scales its positions (rope_scaling) by {kind!r}, which the installed transformers does not know ({', '.join(sorted(known_kinds))})"
     elif scaling is not None and isinstance(kind, str):
         needed = ROPE_NEEDS.get(kind, ())
         missing = [key for key in needed if scaling.get(key) is None]
@@ -93,9 +93,14 @@ def _no_padding(metadata: ModelMetadata) -> Iterator[str]:
 def _no_activation(metadata: ModelMetadata) -> Iterator[str]:
     """An activation function that transformers does not have, for architectures that look theirs up by name."""
     key = next((key for key in ACTIVATIONS if isinstance(metadata.setting(key), str)), None)
-    known = _table("activations.py", ACTIVATION_TABLE)
-    if key is not None and known and metadata.model_type in LAYERS and metadata.setting(key) not in known:
-        yield f"gives {metadata.setting(key)!r} as {key}, which the installed transformers does not know ({', '.join(sorted(known))})"
+    known_activations = _table("activations.py", ACTIVATION_TABLE)
+    if (
+        key is not None
+        and known_activations
+        and metadata.model_type in LAYERS
+        and metadata.setting(key) not in known_activations
+    ):
+        yield f"gives {metadata.setting(key)!r} as {key}, which the installed transformers does not know ({', '.join(sorted(known_activations))})"
 
 
 @cache

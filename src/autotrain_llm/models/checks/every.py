@@ -85,6 +85,6 @@ def check_encoder(metadata: ModelMetadata, *, parameter: str) -> list[Finding]:
     return _check(ENCODER, metadata=metadata, parameter=parameter, tokenizer=None)
 
 
-def _check(role: str, **known: Any) -> list[Finding]:
+def _check(role: str, **inputs: Any) -> list[Finding]:
     rules = [rule for rule in RULES if not rule.roles or role in rule.roles]
-    return [finding for rule in rules for finding in rule.check(known)]
+    return [finding for rule in rules for finding in rule.check(inputs)]

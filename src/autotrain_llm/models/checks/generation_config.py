@@ -57,7 +57,7 @@ def idle_settings(settings: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     blocks="model",
     example=_of_files('{"temperature": "high"}', '{"temperature": 0.6, "do_sample": true}'),
 )
-def a_generation_config_is_possible(metadata: ModelMetadata, parameter: str = "model") -> Iterator[Finding]:
+def a_generation_config_is_valid(metadata: ModelMetadata, parameter: str = "model") -> Iterator[Finding]:
     """A generation_config.json that is not a JSON object, or has impossible values.
 
     Why: transformers ignores a file that it can't parse, so that the finished model generates in another way than the original; an impossible value

@@ -29,7 +29,7 @@ def target_modules_exist(
     """`--target-modules` names modules that the model does not have, or that are not linear layers.
 
     Why: they get no adapter. An error where none is left, otherwise a warning.
-    Fix: the modules that are shown.
+    Fix: use the modules that the finding shows.
     """
     targets = split_targets(target_modules)
     if not targets or targets == [ALL_LINEAR] or not metadata.modules:

@@ -115,14 +115,17 @@ def _layers(metadata: ModelMetadata) -> Iterator[tuple[str, str]]:
     stacks = {match[1] for match in matches}
     if len(stacks) != 1 or not metadata.layers:
         return
-    there = 1 + max(int(match[2]) for match in matches)
-    if there > metadata.layers and metadata.model_type in LAYERS and not metadata.is_encoder:
-        yield f"num_hidden_layers is {metadata.layers}", f"they have {there}: the additional ones would be left out"
-    if there < metadata.layers:
+    layer_count = 1 + max(int(match[2]) for match in matches)
+    if layer_count > metadata.layers and metadata.model_type in LAYERS and not metadata.is_encoder:
+        yield (
+            f"num_hidden_layers is {metadata.layers}",
+            f"they have {layer_count}: the additional ones would be left out",
+        )
+    if layer_count < metadata.layers:
         stack = stacks.pop()
         yield (
             f"num_hidden_layers is {metadata.layers}",
-            f"they have {there} ({stack}0 to {stack}{there - 1}): the others would be random",
+            f"they have {layer_count} ({stack}0 to {stack}{layer_count - 1}): the others would be random",
         )
 
 
@@ -234,10 +237,10 @@ def _is_a_weight(name: str, names: set[str]) -> bool:
 def _fitting_architecture(metadata: ModelMetadata) -> str:
     """The well-known architecture whose tensors these are, as the end of a fix; empty where there is none."""
     for kind, layers in LAYERS.items():
-        first = _by_layer(metadata.tensors, layers.at).get(0, set())
-        complete = bool(first) and all(f"{name}.weight" in first for name in layers.needed())
-        known = all(layers.knows(name, {}) or not _is_a_weight(name, first) for name in first)
-        if kind != metadata.model_type and complete and known:
+        first_layer = _by_layer(metadata.tensors, layers.at).get(0, set())
+        complete = bool(first_layer) and all(f"{name}.weight" in first_layer for name in layers.needed())
+        no_others = all(layers.knows(name, {}) or not _is_a_weight(name, first_layer) for name in first_layer)
+        if kind != metadata.model_type and complete and no_others:
             return f" (the weights look like those of a {kind})"
     return ""
 

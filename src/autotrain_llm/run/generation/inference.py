@@ -261,7 +261,7 @@ def _rendered(prompt: Example, turns: list[Any], template: ChatTemplate) -> str:
         where = f"{prompt.file}, row {prompt.row}" if prompt.file else "--prompts"
         message = f"{where}: the chat template refuses it: {problem}"
         raise _refused(
-            message, prompt.file or None, prompt.row, "--chat-template chatml, or mend the prompt"
+            message, prompt.file or None, prompt.row, "--chat-template chatml, or correct the prompt"
         ) from problem
 
 

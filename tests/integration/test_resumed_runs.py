@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from autotrain_llm.checks.preflight import preflight
 from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
+from autotrain_llm.context.output_dir import missing_from
 from autotrain_llm.planning.run_inputs import inputs_of
 from autotrain_llm.run.engine.loop import Loop
 from autotrain_llm.run.failures import Interrupted
@@ -109,3 +110,88 @@ def test_a_run_that_is_stopped_at_every_step_ends_as_one_that_was_not(
     assert outcome_of_resumed == outcome
     assert same(weights_of_resumed, weights)
     assert stops == outcome["steps"]
+
+
+def logged(report: RunReport, name: str) -> dict[int, float]:
+    """A metric by step."""
+    return {int(entry["step"]): entry[name] for entry in report.history if name in entry}
+
+
+def groups_of(checkpoint: Path) -> list[dict[str, Any]]:
+    """The settings of the optimizer in a checkpoint."""
+    state = torch.load(checkpoint / "optimizer.pt", weights_only=True)
+    return [{name: value for name, value in group.items() if name != "params"} for group in state["param_groups"]]
+
+
+def test_a_new_learning_rate_schedule_and_weight_decay_are_used_from_the_checkpoint_on(
+    command: dict[str, Any], tmp_path: Path
+) -> None:
+    flags = {**command, "lr": 8e-3, "scheduler": "linear", "warmup_ratio": 0, "max_steps": 8, "save_steps": 4}
+    run(tmp_path / "whole", **flags)
+    checkpoint = str(tmp_path / "whole" / "checkpoints" / "checkpoint-4")
+    rates = {}
+    for name, changes in {
+        "as it was": {},
+        "lr": {"lr": 4e-3},
+        "decay": {"weight_decay": 0.5},
+        "constant": {"scheduler": "constant"},
+        "longer": {"max_steps": 16},
+    }.items():
+        report = run(tmp_path / name, **{**flags, **changes}, resume_from_checkpoint=checkpoint)
+        rates[name] = logged(report, "learning_rate")
+        assert report.plan.resume is not None and set(report.plan.resume.changes) == set(changes)
+        if name == "decay":
+            assert [group["weight_decay"] for group in groups_of(Path(checkpoint))] == [0.01, 0.0]
+            newest = tmp_path / name / "checkpoints" / "checkpoint-8"
+            assert [group["weight_decay"] for group in groups_of(newest)] == [0.5, 0.0]
+    assert rates["as it was"] == pytest.approx({5: 4e-3, 6: 3e-3, 7: 2e-3, 8: 1e-3})
+    assert rates["lr"] == pytest.approx({5: 2e-3, 6: 1.5e-3, 7: 1e-3, 8: 5e-4})
+    assert rates["decay"] == rates["as it was"]
+    assert rates["constant"] == pytest.approx(dict.fromkeys(range(5, 9), 8e-3))
+    assert rates["longer"] == pytest.approx({step: 8e-3 * (17 - step) / 16 for step in range(5, 17)})
+    whole, again, decayed = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("whole", "as it was", "decay")
+    )
+    assert same(whole, again) and not same(whole, decayed)
+
+
+def test_when_to_evaluate_and_when_to_stop_may_change_on_resume(command: dict[str, Any], tmp_path: Path) -> None:
+    """Also where the run until then had neither early stopping nor a best checkpoint."""
+    flags = {**command, "valid_split": "8", "max_steps": 10, "eval_steps": 5, "save_steps": 5, "logging_steps": 5}
+    run(tmp_path / "whole", **flags)
+    checkpoint = str(tmp_path / "whole" / "checkpoints" / "checkpoint-5")
+    changed = {**flags, "eval_steps": 1, "save_steps": 1, "logging_steps": 2, "early_stopping_patience": 2, "lr": 5.0}
+    report = run(tmp_path / "changed", **changed, resume_from_checkpoint=checkpoint)
+    evaluations = logged(report, "eval_loss")
+    last = max(evaluations)
+    assert list(evaluations) == list(range(6, last + 1)) and last < 10
+    assert evaluations[last - 2] == min(evaluations.values()), "two evaluations after the best"
+    assert [step for step in logged(report, "loss") if step % 2 == 0] == list(logged(report, "loss"))
+    outcome = json.loads((tmp_path / "changed" / "run.json").read_text())["outcome"]
+    assert outcome["best_checkpoint"] == f"checkpoints/checkpoint-{last - 2}"
+
+
+def test_half_the_batch_size_with_twice_the_accumulation_goes_on_with_the_same_rows(
+    command: dict[str, Any], tmp_path: Path
+) -> None:
+    """Five rows are left for the last step of an epoch."""
+    flags = {**command, "max_samples": 21, "epochs": 2, "lr": 1e-3, "save_steps": 1, "save_total_limit": 9}
+    whole = run(tmp_path / "whole", **flags)
+    for step in (1, 4):
+        checkpoint = str(tmp_path / "whole" / "checkpoints" / f"checkpoint-{step}")
+        divided = {**flags, "batch_size": 2, "gradient_accumulation": 4, "save_steps": None}
+        named = {name: value for name, value in divided.items() if value is not None}
+        report = run(tmp_path / f"from {step}", **named, resume_from_checkpoint=checkpoint)
+        assert logged(report, "loss") == pytest.approx(
+            {at: loss for at, loss in logged(whole, "loss").items() if at > step}, rel=1e-5
+        )
+
+
+def test_a_checkpoint_lists_what_a_resumed_run_reads(command: dict[str, Any], tmp_path: Path) -> None:
+    run(tmp_path / "run", **command, max_steps=2, save_steps=2)
+    checkpoint = tmp_path / "run" / "checkpoints" / "checkpoint-2"
+    files = json.loads((checkpoint / "checkpoint.json").read_text())["files"]
+    expected = {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
+    assert expected <= set(files) and missing_from(checkpoint) == ()
+    (checkpoint / "scheduler.pt").unlink()
+    assert missing_from(checkpoint) == ("scheduler.pt",)

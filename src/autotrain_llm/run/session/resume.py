@@ -93,6 +93,7 @@ class AsPlanned(TrainerCallback):
         for group, factor in zip(optimizer.param_groups, lr_scheduler.lr_lambdas, strict=True):
             group["initial_lr"] = args.learning_rate
             group["lr"] = args.learning_rate * factor(lr_scheduler.last_epoch)
+        lr_scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]  # what is logged
 
     def _take_best(self, args: TrainingArguments, state: TrainerState) -> None:
         """The best checkpoint so far; none if it was chosen by another metric."""

@@ -164,7 +164,7 @@ def _resumed(plan: Plan, resume: ResumePlan) -> list[Row]:
         rows.append((f"  {flag_of(name)}", f"{was} until step {resume.step}, then {now}", _source(plan, name)))
     if resume.steps_before not in (None, plan.steps) and left:
         why = f"the learning rate goes on as in a run of {plan.steps}"
-        rows.append(("  steps", f"{plan.steps} in place of {resume.steps_before}", why))
+        rows.append(("  length", f"{plan.steps} steps in place of {resume.steps_before}", why))
     return rows
 
 

@@ -77,7 +77,8 @@ def test_another_value_of_a_fixed_parameter_is_refused_with_both_values(param, t
     assert finding.severity == "error" and found["E414"] == []
     before = other_value(param)
     assert finding.changes == {param.name: before}
-    assert str(before[0] if isinstance(before, list) else before) in finding.message and param.flag in finding.message
+    shown = {True: "on", False: "off"}.get(before) if param.kind == "switch" else before
+    assert str(shown[0] if isinstance(shown, list) else shown) in finding.message and param.flag in finding.message
     restored = resolve({**{name: config.value_of(name) for name in config.all_given()}, param.name: before})
     known = {"config": restored, "output": find_output(restored)}
     assert param.name not in [finding.parameters[0] for finding in RULES["E406"].check(known)]
@@ -156,7 +157,7 @@ def test_a_new_value_takes_effect_and_the_plan_says_so(command):
     assert result.findings == () and result.plan is not None
     rows = dict(result.plan.summary())["How"]
     assert ("  --lr", "2e-5 until step 4, then 1e-5", "command line") in rows
-    assert ("  steps", "20 in place of 10", "the learning rate goes on as in a run of 20") in rows
+    assert ("  length", "20 steps in place of 10", "the learning rate goes on as in a run of 20") in rows
     assert result.plan.arguments.learning_rate == 1e-5 and result.plan.arguments.max_steps == 20
 
 
@@ -222,6 +223,19 @@ def test_rows_that_have_changed_are_told_from_flags_that_select_others(command):
     write_rows(rows, questions(44))
     finding = found(command)["E413"]
     assert f"{rows} has changed since" in finding.message and "@last" in finding.fix
+
+
+def test_a_type_that_follows_from_the_machine_is_told_where_it_differs(command):
+    start({**command, "mixed_precision": "fp32"})
+    run_file = Path(command["output_dir"]) / "run.json"
+    record = json.loads(run_file.read_text())
+    record["plan"]["parameters"]["mixed_precision"]["value"] = None
+    record["plan"]["precision"]["name"] = "fp16"
+    run_file.write_text(json.dumps(record))
+    assert "has computed in fp16, and from step 5 on" in found(command)["E418"].message
+    result = checked({**command, "resume": True, "mixed_precision": "fp32"})
+    assert result.findings == () and result.plan is not None and result.plan.resume is not None
+    assert set(result.plan.resume.changes) == {"mixed_precision"}
 
 
 def test_a_length_that_is_refused_is_not_also_called_other_rows(command):

@@ -161,7 +161,7 @@ def a_resumed_run_must_be_the_same_run(config: Config, output: Output) -> Iterat
     for change in run.changes(config):
         if change.param.on_resume == FIXED and (change.before is not None or change.given):
             yield Finding(
-                f"{_now(change.param.name, change.now)}, and the run in {run.folder} was started {_with(change.before)}",
+                f"{change.param.flag} is {_shown(change.now)}, and in the run in {run.folder} it was {_shown(change.before)}",
                 changes={change.param.name: change.before},
                 parameters=(change.param.name, _flag(output)),
             )
@@ -190,13 +190,43 @@ def a_parameter_of_the_resumed_run_should_be_given_again(config: Config, output:
     for change in run.changes(config):
         name = change.param.name
         if change.param.on_resume == TAKES_EFFECT and not change.given:
+            default = change.param.default_text() if change.now is None else _shown(change.now)
             yield Finding(
-                f"{_now(name, change.now)} from step {run.step + 1} on, because it is not given, and the run in {run.folder} was started "
-                f"{_with(change.before)}",
+                f"{change.param.flag} is not given, and the run in {run.folder} was started with {_shown(change.before)}: its default "
+                f"({default}) is used from step {run.step + 1} on",
                 changes={name: change.before} if change.before is not None else {},
-                fix=f"give {flag_of(name)}",
+                fix=f"give {change.param.flag}",
                 parameters=(name, _flag(output)),
             )
+
+
+@rule(
+    "E418",
+    WARNING,
+    example=of_flags(
+        f"--max-steps 4 {MINE}",
+        f"--max-steps 4 --mixed-precision fp32 {MINE}",
+        before=CHECKPOINT,
+        wrong="""echo '{"plan": {"precision": {"name": "fp16"}}}' > runs/mine/run.json""",
+        right="""echo '{"plan": {"precision": {"name": "fp32"}}}' > runs/mine/run.json""",
+    ),
+)
+def a_resumed_run_should_compute_in_the_same_type(config: Config, output: Output, plan: Plan) -> Iterator[Finding]:
+    """`--mixed-precision` is not given, and this machine computes in another type than the one that the run was started on.
+
+    Why: the default follows from the machine. From the checkpoint on the numbers are rounded differently, and the run ends with other weights.
+    Fix: name the type: that of the run, or the new one.
+    """
+    run = resumed_run(output)
+    before = run.planned("precision", "name") if run else None
+    if run is not None and before not in (None, plan.precision.name) and not config.given("mixed_precision"):
+        yield Finding(
+            f"the run in {run.folder} has computed in {before}, and from step {run.step + 1} on it would compute in {plan.precision.name}, "
+            f"because {plan.precision.why}",
+            changes={"mixed_precision": before},
+            otherwise=f"or --mixed-precision {plan.precision.name}",
+            parameters=("mixed_precision", _flag(output)),
+        )
 
 
 @rule(
@@ -225,7 +255,7 @@ def a_resumed_run_must_have_the_same_rows(config: Config, output: Output, contex
     if any(change.param.on_resume == FIXED for change in run.changes(config)):
         return  # a template or a length that is refused makes other rows of the same file
     new_run = f"--model {run.folder}@last, without --resume, to start a new run with them"
-    flags = ", ".join(f"{flag_of(change.param.name)} was {_given(change.before)}" for change in changed)
+    flags = ", ".join(f"{change.param.flag} was {_shown(change.before)}" for change in changed)
     yield Finding(
         f"the rows are not those that the run in {run.folder} was started with: {flags or f'{config.data_path} has changed since'}",
         fix=None if changed else f"the file as it was; or {new_run}",
@@ -265,7 +295,7 @@ def a_resumed_run_must_have_steps_of_the_same_size(config: Config, output: Outpu
         return
     yield Finding(
         f"an optimizer step has {now} {unit} ({_product(schedule.batch_size, schedule.accumulated, processes)}), and in the run in {run.folder} "
-        f"it had {before} ({_product(*(run.planned('schedule', key) for key in STEP))})",
+        f"it had {before} ({_product(*(run.planned('schedule', key) for key in STEP))}): rows would be skipped or trained on twice",
         changes=_same_step(config, run, before, processes),
         fix=f"a --batch-size, times --gradient-accumulation, times the processes, of {before}",
         parameters=("batch_size", "gradient_accumulation", _flag(output)),
@@ -324,7 +354,7 @@ def a_resumed_run_must_have_steps_left(config: Config, output: Output, plan: Pla
     flag = "max_steps" if config.max_steps and config.max_steps > 0 else "epochs"
     changes: dict[str, Any] = {"resume_from_checkpoint": str(earlier[-1])} if earlier else {"max_steps": run.step}
     yield Finding(
-        f"{flag_of(flag)} {_typed(config.value_of(flag))} ends the run at step {plan.steps}, and {run.checkpoint.name} is of step {run.step}",
+        f"{flag_of(flag)} {_shown(config.value_of(flag))} ends the run at step {plan.steps}, and {run.checkpoint.name} is of step {run.step}",
         changes=changes,
         otherwise="or more steps" if earlier else "to finish with the checkpoint, or more steps to train on",
         parameters=(flag, _flag(output)),
@@ -369,17 +399,9 @@ def _flag(output: Output) -> str:
     return "resume_from_checkpoint" if output.resume_from else "resume"
 
 
-def _now(name: str, value: Any) -> str:
-    return f"{flag_of(name)} is {_given(value)}"
-
-
-def _given(value: Any) -> str:
-    return "not given" if value is None else _typed(value)
-
-
-def _with(value: Any) -> str:
-    return "without it" if value is None else f"with {_typed(value)}"
-
-
-def _typed(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return (
+        "not given" if value is None else ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    )

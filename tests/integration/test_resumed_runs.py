@@ -144,6 +144,8 @@ def test_a_new_learning_rate_schedule_and_weight_decay_are_used_from_the_checkpo
             assert [group["weight_decay"] for group in groups_of(Path(checkpoint))] == [0.01, 0.0]
             newest = tmp_path / name / "checkpoints" / "checkpoint-8"
             assert [group["weight_decay"] for group in groups_of(newest)] == [0.5, 0.0]
+    assert "# Until step 4 with: --lr 0.008\n" in (tmp_path / "lr" / "command.sh").read_text()
+    assert "Until" not in (tmp_path / "as it was" / "command.sh").read_text()
     assert rates["as it was"] == pytest.approx({5: 4e-3, 6: 3e-3, 7: 2e-3, 8: 1e-3})
     assert rates["lr"] == pytest.approx({5: 2e-3, 6: 1.5e-3, 7: 1e-3, 8: 5e-4})
     assert rates["decay"] == rates["as it was"]

@@ -17,9 +17,10 @@ from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE
 from autotrain_llm.context.versions import versions
 from autotrain_llm.data.dataset import Dataset
 from autotrain_llm.data.tokenize.prompt_format import RUN_KEY, PromptFormat, prompt_to_show
-from autotrain_llm.declare.finding import Finding
+from autotrain_llm.declare.finding import Finding, typed
+from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.text import plain, show_count
-from autotrain_llm.planning.plan import Plan
+from autotrain_llm.planning.plan import Plan, ResumePlan
 from autotrain_llm.run.artifacts.metric_changes import compared_in
 
 ENDED_EARLY = ("failed", "interrupted")
@@ -122,13 +123,23 @@ def exact(value: Any) -> str:
     return repr(value) if isinstance(value, float) else plain(value)
 
 
-def write_command(folder: Path, words: Sequence[str]) -> None:
-    """Write `command.sh`, to be run from the current folder."""
+def write_command(folder: Path, words: Sequence[str], resume: ResumePlan | None = None) -> None:
+    """Write `command.sh`, to be run from the current folder; of a run that was resumed with other values, they are in a comment."""
     lines = " \\\n  ".join(_in_lines(words))
-    script = f'#!/bin/sh\n# Run from: {shlex.quote(str(Path.cwd()))}\n{lines} "$@"\n'
+    script = f'#!/bin/sh\n# Run from: {shlex.quote(str(Path.cwd()))}\n{_until_resumed(resume)}{lines} "$@"\n'
     path = folder / "command.sh"
     path.write_text(script, encoding="utf-8")
     path.chmod(0o755)
+
+
+def _until_resumed(resume: ResumePlan | None) -> str:
+    if resume is None or not resume.changes:
+        return ""
+    before = [
+        typed(name, change.before) if change.before is not None else f"no {flag_of(name)}"
+        for name, change in resume.changes.items()
+    ]
+    return f"# Until step {resume.step} with: {', '.join(before)}".replace("\n", " ") + "\n"
 
 
 def _in_lines(words: Sequence[str]) -> list[str]:

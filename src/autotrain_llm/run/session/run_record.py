@@ -31,7 +31,7 @@ class RunRecord:
         )
         if self.file:
             self.file.write()
-            records.write_command(folder, self.command)
+            records.write_command(folder, self.command, plan.resume)
 
     def __enter__(self) -> RunRecord:
         self.signals.__enter__()

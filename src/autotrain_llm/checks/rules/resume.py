@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.checks.rules.output import free_folder
 from autotrain_llm.config.resolved import Config
+from autotrain_llm.context.machine import Machine
 from autotrain_llm.context.output_dir import (
     CHECKPOINT_NAME,
     CHECKPOINTS,
@@ -211,20 +212,25 @@ def a_parameter_of_the_resumed_run_should_be_given_again(config: Config, output:
         right="""echo '{"plan": {"precision": {"name": "fp32"}}}' > runs/mine/run.json""",
     ),
 )
-def a_resumed_run_should_compute_in_the_same_type(config: Config, output: Output, plan: Plan) -> Iterator[Finding]:
+def a_resumed_run_should_compute_in_the_same_type(
+    config: Config, output: Output, machine: Machine, plan: Plan
+) -> Iterator[Finding]:
     """`--mixed-precision` is not given, and this machine computes in another type than the one that the run was started on.
 
     Why: the default follows from the machine. From the checkpoint on the numbers are rounded differently, and the run ends with other weights.
-    Fix: name the type: that of the run, or the new one.
+    Fix: name the type: that of the run if this machine computes in it, or the new one.
     """
     run = resumed_run(output)
     before = run.planned("precision", "name") if run else None
     if run is not None and before not in (None, plan.precision.name) and not config.given("mixed_precision"):
+        is_possible = {"fp32": True, "bf16": machine.computes_bf16, "fp16": machine.has_cuda}.get(str(before), False)
         yield Finding(
             f"the run in {run.folder} has computed in {before}, and from step {run.step + 1} on it would compute in {plan.precision.name}, "
             f"because {plan.precision.why}",
-            changes={"mixed_precision": before},
-            otherwise=f"or --mixed-precision {plan.precision.name}",
+            changes={"mixed_precision": before if is_possible else plan.precision.name},
+            otherwise=f"or --mixed-precision {plan.precision.name} to go on in it"
+            if is_possible
+            else f"or a machine that computes in {before}",
             parameters=("mixed_precision", _flag(output)),
         )
 

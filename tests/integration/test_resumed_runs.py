@@ -197,3 +197,24 @@ def test_a_checkpoint_lists_what_a_resumed_run_reads(command: dict[str, Any], tm
     assert expected <= set(files) and missing_from(checkpoint) == ()
     (checkpoint / "scheduler.pt").unlink()
     assert missing_from(checkpoint) == ("scheduler.pt",)
+
+
+def test_a_run_that_goes_another_way_is_resumed_on_that_way(
+    command: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "run"
+    flags = {**command, "lr": 1e-3, "save_steps": 1, "save_total_limit": 9}
+    run(output, **flags, max_steps=5)
+    checkpoints = output / "checkpoints"
+    another_way = {**flags, "max_steps": 5, "lr": 1e-2}
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "training_step", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(output, **another_way, resume_from_checkpoint=str(checkpoints / "checkpoint-2"))
+    assert len(list(checkpoints.iterdir())) == 5, "brought back: nothing was trained"
+    from_second = {"resume_from_checkpoint": str(checkpoints / "checkpoint-2")}
+    assert stopped(output, "training_step", 3, monkeypatch, **another_way, **from_second)
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["checkpoint-1", "checkpoint-2", "checkpoint-3"]
+    report = run(output, **another_way, resume=True)
+    assert report.plan.resume is not None and report.plan.resume.step == 3
+    assert sorted(logged(report, "loss")) == [4, 5] and not list(output.glob(".replaced-*"))

@@ -186,10 +186,18 @@ def test_a_run_that_ends_before_its_checkpoint_is_refused(command):
     write_checkpoint(Path(command["output_dir"]), 3)
     finding = found(command, max_steps=5)["E416"]
     assert "--max-steps 5 ends the run at step 5, and checkpoint-6 is of step 6" in finding.message
-    assert found(command, resume=None, max_steps=5, **finding.changes) == {}
+    assert list(found(command, resume=None, max_steps=5, **finding.changes)) == ["E419"]
     assert found(command, max_steps=2)["E416"].changes == {"max_steps": 6}
     assert found(command, max_steps=6) == {}
     assert "--epochs 0.25 ends the run at step 2" in found(command, max_steps=None, epochs=0.25)["E416"].message
+
+
+def test_a_run_that_goes_another_way_tells_that_later_checkpoints_are_replaced(command, tmp_path):
+    start(command, step=6)
+    earlier = write_checkpoint(Path(command["output_dir"]), 3)
+    finding = found(command, resume=None, resume_from_checkpoint=str(earlier))["E419"]
+    assert "checkpoint-6" in finding.message and finding.changes == {"output_dir": str(tmp_path / "run-2")}
+    assert found(command, resume=None, resume_from_checkpoint=str(earlier), **finding.changes) == {}
 
 
 def test_a_complete_run_says_that_nothing_is_left_to_train(command):

@@ -401,6 +401,36 @@ def a_complete_run_is_not_trained_further(config: Config, output: Output, plan: 
     )
 
 
+@rule(
+    "E419",
+    WARNING,
+    example=of_flags(
+        "--max-steps 4 --resume-from-checkpoint runs/mine/checkpoints/checkpoint-1",
+        "--max-steps 4 --resume-from-checkpoint runs/mine/checkpoints/checkpoint-2",
+        before=f"{CHECKPOINT}\ncp -r runs/mine/checkpoints/checkpoint-1 runs/mine/checkpoints/checkpoint-2",
+    ),
+)
+def later_checkpoints_are_replaced(config: Config, output: Output) -> Iterator[Finding]:
+    """The run continues from a checkpoint that is not the newest in its folder.
+
+    Why: the run goes another way from there, and `--resume` would continue from the later checkpoints. They are set aside, and removed when
+    the run is complete.
+    Fix: another output folder keeps them; `--resume` continues from the newest.
+    """
+    run = resumed_run(output)
+    if run is None or config.use_sweep or run.folder.resolve() != output.folder.resolve():
+        return
+    later = [path.name for path in output.checkpoints if step_of(path) > run.step and was_finished(path)]
+    if later:
+        yield Finding(
+            f"{', '.join(later)} in {output.folder} {'is' if len(later) == 1 else 'are'} later than {run.checkpoint.name}: set aside, and removed "
+            "when this run is complete",
+            changes={"output_dir": free_folder(output)},
+            otherwise="to keep them",
+            parameters=(_flag(output), "output_dir"),
+        )
+
+
 def _flag(output: Output) -> str:
     return "resume_from_checkpoint" if output.resume_from else "resume"
 

@@ -1,4 +1,4 @@
-"""The output folder while a run writes to it: locked, with an earlier run moved aside until this one is complete."""
+"""The output folder while a run writes to it: locked, with an earlier run, or its later checkpoints, moved aside until this one is complete."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 from autotrain_llm.context.file_lock import FileLock
-from autotrain_llm.context.output_dir import CHECKPOINT_NAME, CHECKPOINTS, LOCK_FILE, earlier_run
+from autotrain_llm.context.output_dir import CHECKPOINT_NAME, CHECKPOINTS, LOCK_FILE, earlier_run, step_of
 from autotrain_llm.declare.finding import Finding, Refused
 
 # The files that a run of this program, or a library that it uses, writes at the top of its folder.
@@ -27,11 +28,15 @@ UNFINISHED = ".saving"
 
 
 class OutputFolder:
-    """A context manager: inside it no other run can write to the folder."""
+    """A context manager: inside it no other run can write to the folder.
 
-    def __init__(self, folder: Path, *, overwrite: bool, leader: bool = True) -> None:
+    A run that goes on from a checkpoint in this folder sets later ones aside: they would be the newest, and are of another run now.
+    """
+
+    def __init__(self, folder: Path, *, overwrite: bool, checkpoint: Path | None = None, leader: bool = True) -> None:
         self.path = folder
         self.overwrite = overwrite
+        self.checkpoint = checkpoint
         self.leader = leader  # only one of several processes writes
         self.aside: Path | None = None
         self._created = False
@@ -49,8 +54,7 @@ class OutputFolder:
             if not is_mine:
                 message = f"--output-dir {self.path} is in use by another process"
                 raise Refused([Finding(message, "another --output-dir, or wait", ("output_dir",), code="E404")])
-            if self.overwrite:
-                self._move_aside()
+            self._move_aside(self._run_files() if self.overwrite else self._later_checkpoints())
         return self
 
     def __exit__(
@@ -60,7 +64,9 @@ class OutputFolder:
             return
         shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
         self._lock.release()
-        if kind is not None and self._is_empty():
+        if kind is not None and not self.overwrite and self.aside is not None and not self._later_checkpoints():
+            self._restore()
+        elif kind is not None and self._is_empty():
             if self.aside is not None:
                 self._restore()
             elif self._created:
@@ -78,8 +84,15 @@ class OutputFolder:
         listed = set(earlier_run(self.path).get("files", []))
         return [entry for entry in self.path.iterdir() if RUN_FILES.fullmatch(entry.name) or entry.name in listed]
 
-    def _move_aside(self) -> None:
-        files = self._run_files()
+    def _later_checkpoints(self) -> list[Path]:
+        """The checkpoints after the one that is resumed, if that is in this folder."""
+        folder = self.path / CHECKPOINTS
+        if self.checkpoint is None or self.checkpoint.resolve().parent != folder.resolve():
+            return []
+        step = step_of(self.checkpoint)
+        return [entry for entry in folder.iterdir() if CHECKPOINT_NAME.match(entry.name) and step_of(entry) > step]
+
+    def _move_aside(self, files: Sequence[Path]) -> None:
         if not files:
             return
         self.aside = self.path / f"{ASIDE}{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -90,10 +103,11 @@ class OutputFolder:
     def _restore(self) -> None:
         """Put the earlier run back: the new one left nothing."""
         assert self.aside is not None
-        for entry in self._run_files():
+        target = self.path if self.overwrite else self.path / CHECKPOINTS
+        for entry in self._run_files() if self.overwrite else ():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         for entry in self.aside.iterdir():
-            entry.rename(self.path / entry.name)
+            entry.rename(target / entry.name)
         self.aside.rmdir()
 
     def _is_empty(self) -> bool:
@@ -105,7 +119,6 @@ class OutputFolder:
         return not has_checkpoint and not any(self.path.glob("*.safetensors"))
 
     def complete(self) -> None:
-        """The new run is complete: remove what was moved aside for it, and for failed runs before it."""
-        if self.overwrite:
-            for entry in self.path.glob(f"{ASIDE}*"):
-                shutil.rmtree(entry, ignore_errors=True)
+        """The run is complete: remove what was moved aside for it, and for the attempts before it."""
+        for entry in self.path.glob(f"{ASIDE}*"):
+            shutil.rmtree(entry, ignore_errors=True)

@@ -52,7 +52,11 @@ def execute(
     leader = inputs.is_first_process
     progress = (progress if leader else None) or ProgressCallback()
     quiet_libraries(inputs.verbose)
-    with OutputFolder(Path(plan.output.dir).expanduser(), overwrite=plan.output.overwrite, leader=leader) as folder:
+    checkpoint = Path(plan.output.checkpoint) if plan.output.checkpoint else None
+    output = OutputFolder(
+        Path(plan.output.dir).expanduser(), overwrite=plan.output.overwrite, checkpoint=checkpoint, leader=leader
+    )
+    with output as folder:
         try:
             with RunRecord(plan, inputs, folder.path) as record:
                 report = _carry_out(plan, inputs, load, folder.path, record, progress, leader)

@@ -41,6 +41,10 @@ def texts(question: str, answer: str) -> dict[str, Any]:
     return {"text": f"{question} {answer}"}
 
 
+def instructions(question: str, answer: str) -> dict[str, Any]:
+    return {"instruction": question, "input": "", "output": answer}
+
+
 def answer_of(command: str, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[str, list[str]]:
     capsys.readouterr()
     words = shlex.split(command.removeprefix("python -m autotrain_llm "))
@@ -57,6 +61,7 @@ def answer_of(command: str, capsys: pytest.CaptureFixture[str], *more: str) -> t
         (with_system, "sft", "chat", SYSTEM["content"]),
         (pairs, "orpo", "text", ""),
         (texts, "generic", "text", ""),
+        (instructions, "sft", "text", ""),
     ],
 )
 def test_the_printed_command_gives_the_learnt_answer(
@@ -73,13 +78,17 @@ def test_the_printed_command_gives_the_learnt_answer(
     }
     settings |= {"block_size": 32, "batch_size": 1, "add_eos_token": True} if trainer == "generic" else {}
     settings |= columns if trainer == "orpo" else {}
+    settings |= {"chat_template": "none"} if shape is instructions else {}
     report = train(trainer=trainer, model=str(llama), data_path=str(data), output_dir=str(tmp_path / "run"), **settings)
-    format_of_rows = {"rows": rows, "template": "tokenizer" if rows == "chat" else None, "system": system}
+    template = "tokenizer" if rows == "chat" else "alpaca" if shape is instructions else None
+    format_of_rows = {"rows": rows, "template": template, "system": system}
     assert json.loads((tmp_path / "run" / "prompt_format.json").read_text()) == format_of_rows
     assert json.loads((tmp_path / "run" / "run.json").read_text())["prompt_format"] == format_of_rows
     answer, found = answer_of(report.try_it, capsys)
     assert "--prompts 'red or blue?'" in report.try_it
     assert (answer, found) == ("red comes first.", [])
+    if shape is instructions:  # as a file with its rows, too
+        assert answer_of(report.try_it.replace("'red or blue?'", "") + f" {data}", capsys) == ("red comes first.", [])
     other = ["--chat-template", "none" if rows == "chat" else "tokenizer"]
     assert answer_of(report.try_it, capsys, *other)[1] == ["P345"]
 

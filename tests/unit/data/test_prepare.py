@@ -400,6 +400,7 @@ def test_an_answer_that_can_not_be_told_is_an_error(data, tmp_path):
         ([{"messages": CHAT}], "conversations", {}, ("chat", "tokenizer", "")),
         ([{"messages": [SYSTEM, *CHAT]}] * 2, "conversations", {}, ("chat", "tokenizer", "Be kind.")),
         ([{"messages": [SYSTEM, *CHAT]}, {"messages": CHAT}], "conversations", {}, ("chat", "tokenizer", None)),
+        ([{"instruction": "Hi", "output": "Hello"}], "conversations", {"chat_template": "none"}, ("text", "alpaca", "")),
         ([{"prompt": "Hi"}], "prompts", {}, ("text", None, "")),
         ([{"prompt": CHAT[:1]}], "prompts", {}, ("chat", "tokenizer", "")),
     ],

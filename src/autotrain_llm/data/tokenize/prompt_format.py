@@ -16,6 +16,7 @@ from autotrain_llm.data.example import Example, Message
 
 FILE, RUN_KEY = "prompt_format.json", "prompt_format"
 TEXT, CHAT, MIXED = "text", "chat", "mixed"
+ALPACA = "alpaca"  # the template that writes an instruction as rows are written without a template
 FIRST_ROWS, LONGEST = 100, 80  # where a prompt to show is looked for, and its letters
 
 
@@ -23,7 +24,7 @@ FIRST_ROWS, LONGEST = 100, 80  # where a prompt to show is looked for, and its l
 class PromptFormat:
     """How training rows were written: as `text`, as `chat` (by a chat template), or `mixed`.
 
-    `template` is what `--chat-template` named, or `tokenizer`; `system` is the system prompt that every conversation began with, empty for
+    `template` is what `--chat-template` named, or `tokenizer`; for text, `alpaca` if instructions stand in Alpaca's form. `system` is the system prompt that every conversation began with, empty for
     none, None where they differ.
     """
 
@@ -40,11 +41,13 @@ class PromptFormatCounter:
     """Counts how rows are written while they are rendered."""
 
     texts: int = 0
+    instructions: int = 0
     chats: int = 0
     systems: set[str] = field(default_factory=set)
 
-    def text(self) -> None:
+    def text(self, example: Example) -> None:
         self.texts += 1
+        self.instructions += example.messages is not None
 
     def chat(self, turns: Sequence[Message]) -> None:
         self.chats += 1
@@ -55,7 +58,9 @@ class PromptFormatCounter:
     def result(self, chat_template: str | None) -> PromptFormat:
         rows = MIXED if self.texts and self.chats else CHAT if self.chats else TEXT
         system = next(iter(self.systems), "") if len(self.systems) < 2 else None
-        return PromptFormat(rows, (chat_template or OWN) if self.chats else None, system)
+        if rows == TEXT:
+            return PromptFormat(rows, ALPACA if self.texts and self.instructions == self.texts else None)
+        return PromptFormat(rows, chat_template or OWN, system)
 
 
 def read_prompt_format(folder: Path) -> PromptFormat | None:
@@ -89,7 +94,7 @@ def _prompt_of(example: Example, prompt_format: PromptFormat) -> str | None:
     if example.text is not None:
         words = example.text.split("\n", 1)[0].split()
         return " ".join(words[: min(4, len(words) // 2)])
-    turns = example.messages if prompt_format.rows != TEXT else None
+    turns = example.messages if prompt_format.rows != TEXT or prompt_format.template else None
     turns = turns or (example.prompt if isinstance(example.prompt, list) else None)
     if turns is None:
         return example.prompt if isinstance(example.prompt, str) else None

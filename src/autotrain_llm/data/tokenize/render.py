@@ -182,7 +182,7 @@ class RowRenderer:
         return [self._answer(example, example.prompt, example.completion)]
 
     def _text(self, example: Example, text: str) -> RenderedRow:
-        self.prompt_format.text()
+        self.prompt_format.text(example)
         eos = self.tokenizer.eos
         if self.preparation.add_eos_given and self.preparation.add_eos and eos and text.rstrip().endswith(eos):
             self.observations.row(a_text_already_ends_with_its_end_token, example, "text", end=eos, case="text")
@@ -203,7 +203,7 @@ class RowRenderer:
         if self.template_given or isinstance(prompt, list) or isinstance(answer, list):
             turns = [] if prompt is None else as_turns(prompt, "user")
             return self._conversation(example, [*turns, *as_turns(answer, "assistant")], len(turns))
-        self.prompt_format.text()
+        self.prompt_format.text(example)
         question = prompt or ""
         text = question + answer
         spans = [(len(question), len(text))]
@@ -219,7 +219,7 @@ class RowRenderer:
                 example, lambda template: template.render(turns, example.tools, add_generation_prompt=True)
             )
             return RenderedRow(text)
-        self.prompt_format.text()
+        self.prompt_format.text(example)
         return RenderedRow(prompt, before=self._opening(example, prompt))
 
     def _conversation(self, example: Example, messages: list[Message], first: int) -> RenderedRow:

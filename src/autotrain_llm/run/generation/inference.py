@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.tokenize import reward_inputs as scored
-from autotrain_llm.data.tokenize.prompt_format import CHAT, MIXED, TEXT, PromptFormat, read_prompt_format
+from autotrain_llm.data.tokenize.prompt_format import ALPACA, CHAT, MIXED, TEXT, PromptFormat, read_prompt_format
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import WARNING, Finding, Refused
 from autotrain_llm.declare.param import flag_of
@@ -60,8 +60,11 @@ def infer(context: RunContext) -> Answers:
     """Answer the prompts of a checked command, in order. Raises Refused for prompts that can't be read."""
     config, metadata, tokenizer = context.config, context.model, context.tokenizer
     assert metadata is not None and tokenizer is not None
-    prompts, findings = read_prompts(config, "conversations" if metadata.is_classifier else "prompts")
     rendering = _rendering(config, tokenizer, metadata)
+    if rendering.writes_instructions and not metadata.is_classifier:
+        prompts, findings = _read_instructions(config)
+    else:
+        prompts, findings = read_prompts(config, "conversations" if metadata.is_classifier else "prompts")
     findings += rendering.findings(prompts, str(config.model))
     ids = _encode(prompts, rendering, tokenizer, metadata)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -112,6 +115,19 @@ def read_prompts(config: Config, rows: str = "prompts") -> tuple[list[Example], 
     return list(dataset.train), _for_prompts(dataset.findings)
 
 
+def _read_instructions(config: Config) -> tuple[list[Example], tuple[Finding, ...]]:
+    """The prompts of `--prompts`; of rows with instruction and output, their prompts as rows for training have them, with the output beside."""
+    prompts, findings = read_prompts(config)
+    if prompts[0].file and Path(prompts[0].file).suffix not in TEXT_FILES:
+        try:
+            rows, findings_of_rows = read_prompts(config, "conversations")
+        except Refused:
+            return prompts, findings
+        if all(row.messages is not None and isinstance(row.prompt, str) for row in rows):
+            return [replace(row, messages=None) for row in rows], findings_of_rows
+    return prompts, findings
+
+
 def _lines(path: Path, name: str) -> list[Example]:
     """A prompt for each line that is not empty."""
     observations = Observations()
@@ -150,8 +166,15 @@ class Rendering:
     given: str | None
     trained: PromptFormat | None
 
+    @property
+    def writes_instructions(self) -> bool:
+        """Whether the model was trained on instructions in Alpaca's form, without a chat template."""
+        return self.given is None and self.trained == PromptFormat(TEXT, ALPACA)
+
     def template_of(self, prompt: Example) -> ChatTemplate | None:
         """The template for a prompt; None where it is plain text, as the rows were that the model was trained on."""
+        if self.writes_instructions:
+            return None if prompt.completion is not None else self.template
         as_text = self.given is None and self.trained is not None and self.trained.rows == TEXT
         return None if as_text and _turns_of(prompt) is None else self.template
 
@@ -165,7 +188,12 @@ class Rendering:
 
     def findings(self, prompts: Sequence[Example], model: str) -> tuple[Finding, ...]:
         """What of the training's way of writing prompts is not followed."""
-        if self.trained is None or self.trained.rows == MIXED or (self.template is None and self.given is None):
+        if (
+            self.writes_instructions
+            or self.trained is None
+            or self.trained.rows == MIXED
+            or (self.template is None and self.given is None)
+        ):
             return ()
         texts = any(_turns_of(prompt) is None for prompt in prompts)
         if self.trained.rows == TEXT and self.template is not None and (self.given or not texts):
@@ -195,14 +223,17 @@ def _has_system(prompt: Example) -> bool:
 
 
 def _rendering(config: Config, tokenizer: Tokenizer, metadata: ModelMetadata) -> Rendering:
-    observations = Observations()
-    template = find_template(config.chat_template, tokenizer, observations)
-    if observations.refused:
-        raise Refused(observations.findings())
     folder = metadata.located.folder
     if folder is not None and folder.parent.name == CHECKPOINTS:
         folder = folder.parent.parent
-    return Rendering(template, config.chat_template, read_prompt_format(folder) if folder is not None else None)
+    trained = read_prompt_format(folder) if folder is not None else None
+    in_form = config.chat_template is None and trained is not None and trained.rows == TEXT
+    name = trained.template if in_form and trained is not None else None
+    observations = Observations()
+    template = find_template(name or config.chat_template, tokenizer, observations)
+    if observations.refused:
+        raise Refused(observations.findings())
+    return Rendering(template, config.chat_template, trained)
 
 
 def _encode(

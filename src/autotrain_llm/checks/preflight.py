@@ -41,6 +41,7 @@ def _read_by(stage: str) -> frozenset[str]:
 MODEL_FLAGS, DATA_FLAGS, TOKEN_FLAGS = _read_by("model"), _read_by("rows"), _read_by("tokens")
 STAGES = {MODEL: MODEL_FLAGS, ROWS: DATA_FLAGS, TOKENS: MODEL_FLAGS | DATA_FLAGS | TOKEN_FLAGS}
 PROMPT = "prompt_text_column"
+COLUMN_ROLES = {PROMPT: "prompt", "rejected_text_column": "rejected"}
 ROWS_TO_LOOK_AT = 100
 
 
@@ -235,20 +236,38 @@ def _missing_prompts(
     """
     from autotrain_llm.data.formats.convert import HH_TURN
 
-    names_prompt = any(PROMPT in finding.parameters for finding in missing)
-    if not names_prompt or config.data_path is None or _broken(findings) & DATA_FLAGS:
+    names_columns = any(name in finding.parameters for finding in missing for name in COLUMN_ROLES)
+    if not names_columns or config.data_path is None or _broken(findings) & DATA_FLAGS:
         return missing
-    if context.dataset is None or "prompt" in context.dataset.columns:
-        return missing
+    if context.dataset is None:
+        # Which columns there are is said by the finding about the rows; the usual names are not among them.
+        unknown = {name: "…" for name in COLUMN_ROLES if name in missing[0].parameters}
+        return [_with_columns(missing[0], unknown).replace(changes=EMPTY), *missing[1:]]
     rows = context.dataset.train[:ROWS_TO_LOOK_AT]
-    if all(isinstance(row.prompt, list) or str(row.prompt).endswith(HH_TURN) for row in rows):
-        return _missing_parameters(config, {*mistyped, PROMPT}, (), True)
-    if missing[0].parameters != (PROMPT,):
+    if "prompt" not in context.dataset.columns and all(
+        isinstance(row.prompt, list) or str(row.prompt).endswith(HH_TURN) for row in rows
+    ):
+        missing = _missing_parameters(config, {*mistyped, PROMPT}, (), True)
+    if not missing:
+        return missing
+    missing = [_with_columns(missing[0], context.dataset.columns), *missing[1:]]
+    if "prompt" in context.dataset.columns or missing[0].parameters != (PROMPT,):
         return missing
     texts = [name for name, value in rows[0].extra.items() if isinstance(value, str)]
     add = "add a column prompt to the rows, which have none, and --prompt-text-column prompt"
     fix = f"{typed(PROMPT, texts[0])}, if that holds the prompts; or {add}" if texts else add
     return [missing[0].replace(changes=EMPTY, fix=fix)]
+
+
+def _with_columns(finding: Finding, columns: Mapping[str, str]) -> Finding:
+    """The finding with the columns that were recognised in place of the usual ones."""
+    right = {
+        name: columns[role] for name, role in COLUMN_ROLES.items() if name in finding.parameters and role in columns
+    }
+    fix = finding.fix or ""
+    for name, column in right.items():
+        fix = fix.replace(typed(name, finding.changes.get(name, "")), typed(name, column))
+    return finding.replace(fix=fix, changes={**finding.changes, **right} if finding.changes else EMPTY)
 
 
 # ---- files

@@ -45,6 +45,7 @@ class Dataset:
     cut_short: bool = False  # whether reading stopped at `most_rows`
     unused: dict[str, str] = field(default_factory=dict)  # columns that no part of a row is made of, with the reason
     wrapper: str | None = None  # the column whose objects are the rows
+    first_choice: str = "A"  # the label of the first choice of a question
 
     @property
     def in_memory(self) -> bool:

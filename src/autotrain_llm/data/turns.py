@@ -11,7 +11,7 @@ CONTENT_KEYS = ("content", "value", "text", "message", "parts")
 ROLES = {
     "user": "user", "human": "user", "prompter": "user", "customer": "user", "question": "user",
     "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant",
-    "ai": "assistant", "bard": "assistant", "bing": "assistant", "answer": "assistant",
+    "ai": "assistant", "chatbot": "assistant", "bard": "assistant", "bing": "assistant", "answer": "assistant",
     "system": "system", "developer": "system",
     "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool",
     "function_call": "call", "tool_call": "call",
@@ -41,6 +41,17 @@ def parsed(value: Any) -> Any:
         return ast.literal_eval(value.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return value
+
+
+def is_written_in_python(value: Any) -> bool:
+    """Whether a text is a list or an object as Python prints it, which JSON could not read."""
+    if not isinstance(value, str) or value.strip()[:2] not in ("['", "{'", '["', '{"', "[{"):
+        return False
+    try:
+        json.loads(value)
+    except (ValueError, RecursionError):
+        return isinstance(parsed(value), list | dict)
+    return False
 
 
 def is_turn(value: Any) -> bool:
@@ -82,8 +93,9 @@ def is_written_conversation(value: Any) -> bool:
 
 
 def is_plain_conversation(value: Any) -> bool:
-    """Whether this is a list of turns with known roles and only keys of turns."""
-    return isinstance(value, list) and bool(value) and all(_is_plain_turn(turn) for turn in value)
+    """Whether this is a list of turns with known roles and only keys of turns. A list of questions with answers is not: it may as well be a
+    list of rows."""
+    return isinstance(value, list) and bool(value) and all(is_turn(turn) and _is_plain_turn(turn) for turn in value)
 
 
 def _is_plain_turn(turn: Any) -> bool:

@@ -180,7 +180,7 @@ def test_a_history_in_any_shape_comes_before_the_question(shape, trainer, format
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(4, "4"), (2.5, "2.5"), (True, "true"), ({"a": [1, None]}, '{"a": [1, null]}'), (["é"], '["é"]')],
+    [(4, "4"), (2.5, "2.5"), (True, "true"), ({"a": [1, None]}, '{"a": [1, null]}'), (["é", "b"], '["é", "b"]')],
 )
 def test_an_answer_that_is_no_text_is_written_as_text(value, text, tmp_path):
     rows = [{"prompt": "What?", "completion": value}, {"prompt": "And?", "completion": value}]
@@ -287,7 +287,9 @@ def test_a_text_beside_a_question_is_its_context_and_one_that_repeats_both_is_th
     ("extra", "lines"),
     [
         ({"A": "red", "B": "blue", "answer": "B"}, "A. red\nB. blue"),
-        ({"choices": ["red", "blue"], "answer": 1}, "0. red\n1. blue"),
+        ({"choices": ["red", "blue"], "answer": 0}, "0. red\n1. blue"),
+        ({"choices": ["red", "blue"], "answer": 2}, "1. red\n2. blue"),
+        ({"ending0": "red", "ending1": "blue", "answer": "1"}, "0. red\n1. blue"),
         ({"choices": {"text": ["red", "blue"], "label": ["1", "2"]}, "answer": "2"}, "1. red\n2. blue"),
         ({"option1": "red", "option2": "blue", "answer": "2"}, "1. red\n2. blue"),
         ({"options": {"A": "red", "B": "blue"}, "answer": "A"}, "A. red\nB. blue"),
@@ -300,3 +302,76 @@ def test_choices_stand_below_the_question_with_labels_that_fit_the_answers(extra
     example = dataset.train[0]
     assert (example.prompt, example.completion) == (f"Which colour?\n{lines}", str(extra["answer"]))
     assert dataset.findings == ()
+
+
+def test_answers_that_may_count_from_zero_or_one_are_reported(tmp_path):
+    rows = [{"question": "Which?", "choices": ["red", "blue", "green"], "answer": answer} for answer in ("1", "2")]
+    forms_of_rows, report = made(tmp_path, "sft", rows)
+    assert "0. red" in forms_of_rows[0][0] and "whether the first is 0 or 1" in report
+
+
+def test_a_list_of_questions_with_answers_is_rows_and_no_conversation(tmp_path):
+    rows = [{"question": f"Number {n}?", "answer": f"{MARK} {n}"} for n in range(3)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    dataset = open_data(DataRequest(str(tmp_path / "rows.json")))
+    assert [(row.prompt, row.completion) for row in dataset.train] == [(row["question"], row["answer"]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ({"text": ["copper"], "answer_start": [5]}, "copper"),
+        ({"value": "copper", "aliases": ["Cu"]}, "copper"),
+        (["copper"], "copper"),
+        (["copper", "tin"], '["copper", "tin"]'),
+        ("{'text': ['copper'], 'answer_start': array}", "{'text': ['copper'], 'answer_start': array}"),
+        ("{'text': ['copper'], 'answer_start': [5]}", "copper"),
+        ('{"text": "copper"}', '{"text": "copper"}'),
+    ],
+)
+def test_the_answer_in_an_object_or_a_list_of_one_is_its_text(answer, text, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text((json.dumps({"question": "What is it made of?", "answer": answer}) + "\n") * 2)
+    assert open_data(DataRequest(str(path))).train[0].completion == text
+
+
+@pytest.mark.parametrize(
+    ("row", "names"),
+    [
+        ({"text": "A film.", "label": "good"}, ["label"]),
+        ({"question": "What colour?", "answer": "Red.", "image": "bus.jpg"}, ["image", "images and sounds"]),
+        ({"prompt": "Why?", "chosen": "So.", "rejected": "No.", "better_response_id": 1}, ["better_response_id"]),
+        ({"question": "Why?", "answer": "So.", "rationale": "Since it is."}, ["rationale"]),
+        ({"goal": "Cool it.", "sol1": "Ice.", "sol2": "Fire.", "answer": "1"}, ["goal", "sol1"]),
+        ({"role": "user", "text": "Where is the house?"}, ["one turn of a conversation"]),
+        ({"story": "A cat lived.", "questions": ["Where?"], "answers": {"text": ["Here.", "There."]}}, ["questions"]),
+    ],
+)
+def test_what_says_something_of_the_row_is_named(row, names, tmp_path):
+    other = {
+        name: f"{value} more" if isinstance(value, str) and name not in ("role", "text") else 0 if value == 1 else value
+        for name, value in row.items()
+    }
+    _, report = made(tmp_path, "dpo" if "chosen" in row else "sft", [row, other])
+    assert all(name in report for name in names)
+
+
+def test_a_text_and_its_summary_are_prompt_and_answer(tmp_path):
+    rows = [{"article": f"A long story of {n} days.", "highlights": f"{n} days."} for n in range(2)]
+    forms_of_rows, report = made(tmp_path, "sft", rows)
+    assert report == "" and json.loads(forms_of_rows[0][0])[0][1:] == ["A long story of 0 days.", "0 days."]
+
+
+def test_a_turn_that_is_trained_in_part_is_left_out(tmp_path):
+    row = {"messages": [USER, {**ANSWER, "train_detail": [{"train": False}]}]}
+    _, report = made(tmp_path, "sft", [row, FORMATS["messages"]])
+    assert "train_detail of turn 2" in report and "the row was left out" in report
+
+
+def test_another_last_answer_to_a_conversation_is_its_rejected_one(tmp_path):
+    rows = [{"messages": [USER, ANSWER], "rejected_response": f"{MARK} {n}"} for n in range(2)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    example = open_data(DataRequest(str(path), "preferences", trainer="dpo")).train[1]
+    assert (example.prompt, example.chosen) == ([USER], [ANSWER])
+    assert example.rejected == [{"role": "assistant", "content": f"{MARK} 1"}]

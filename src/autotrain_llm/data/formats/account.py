@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.files.read import LOOKED_AT
 from autotrain_llm.data.formats.cells import Cells, is_empty
-from autotrain_llm.data.formats.column_names import CHOSEN, COMPLETION, LABEL, REJECTED, WEIGHT, files_the_row
+from autotrain_llm.data.formats.column_names import (
+    CHOSEN,
+    COMPLETION,
+    JUDGEMENT,
+    LABEL,
+    MEDIA,
+    OF_THE_ANSWER,
+    PREFERENCE_LABEL,
+    REJECTED,
+    WEIGHT,
+    files_the_row,
+)
 from autotrain_llm.data.formats.detect import ColumnMapping
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
@@ -16,6 +27,9 @@ from autotrain_llm.data.rules.columns import a_key_is_not_used, a_value_is_writt
 from autotrain_llm.data.turns import ROLE_KEYS
 from autotrain_llm.data.wording import plain
 
+PAIRED = ("preference", "chosen answers")
+# Of a category: in how many rows it has to be seen, how often each value on average, and its longest value in characters.
+FEWEST_ROWS, ROWS_OF_A_VALUE, LONGEST = 20, 4, 40
 ANSWERS = frozenset((*COMPLETION, *CHOSEN, *REJECTED))
 
 
@@ -27,6 +41,18 @@ class _UnreadColumn:
     differs: bool = False
     files_rows: bool = True
     repeats_row: bool = True
+    holds_text: bool = False
+    rows: int = 0
+    distinct: set[str] = field(default_factory=set)
+
+    @property
+    def is_category(self) -> bool:
+        """Whether few short values come again and again."""
+        return (
+            self.rows >= FEWEST_ROWS
+            and len(self.distinct) * ROWS_OF_A_VALUE <= self.rows
+            and all(len(value) <= LONGEST for value in self.distinct)
+        )
 
 
 class ColumnAccount:
@@ -51,9 +77,11 @@ class ColumnAccount:
             text = str(cells.row.get(column))
             self.observations.row(a_value_is_written_as_json, example, ("JSON", column), column=column, value=text[:60])
         for column, unread in cells.unread.items():
-            for key, value in unread.items():
-                facts = {"column": column, "key": key, "value": str(value)[:40]}
-                self.observations.row(a_key_is_not_used, example, ("key", column, key), **facts)
+            keys = {key: value for key, value in unread.items() if _is_content(key, value)}
+            if keys:
+                self.observations.row(
+                    a_key_is_not_used, example, ("keys", column, *sorted(keys)), column=column, keys=keys
+                )
 
     def _look(self, name: str, cells: Cells, example: Example) -> None:
         value = cells.row.get(name)
@@ -67,6 +95,9 @@ class ColumnAccount:
         if self.rows <= LOOKED_AT:
             unread.files_rows = unread.files_rows and files_the_row(name, value)
             unread.repeats_row = unread.repeats_row and _is_in_row(value, example)
+            unread.holds_text = unread.holds_text or any(isinstance(text, str) for text in _leaves(value))
+            unread.rows += 1
+            unread.distinct.add(str(value)[: LONGEST + 1])
 
     def unused(self) -> dict[str, str]:
         """Every column that is not read, with the reason."""
@@ -79,16 +110,19 @@ class ColumnAccount:
             return "ignored"
         if request.keeps_columns:
             return "for the reward function"
-        is_judgement = plain(name) in (*LABEL, *WEIGHT) and isinstance(column.first, bool | int | float)
+        names = (*LABEL, *JUDGEMENT, *WEIGHT, *(PREFERENCE_LABEL if self.mapping.format in PAIRED else ()))
+        is_judgement = plain(name) in names or (self.mapping.format in PAIRED and plain(name).startswith("winner"))
+        if plain(name) in MEDIA:
+            return "not used"
         if request.rows == "prompts" and (plain(name) in ANSWERS or is_judgement):
             return "an answer"
         if self.mapping.format == "chosen answers" and plain(name) in REJECTED:
             return "a rejected answer"
-        if not isinstance(column.first, str | list | dict) and not is_judgement:
+        if not column.holds_text and not is_judgement:
             return "no text"
         if column.repeats_row and not is_judgement:
             return "repeats the row"
-        if column.files_rows and not is_judgement:
+        if (column.files_rows or column.is_category) and not is_judgement:
             return "files the row"
         return "not used" if column.differs or self.rows == 1 else "the same in each row"
 
@@ -97,23 +131,32 @@ class ColumnAccount:
         unused = [name for name, reason in self.unused().items() if reason == "not used" and name not in already]
         if unused:
             columns = {name: self._unread[name].first for name in unused}
-            self.observations.add(
-                columns_are_not_used, file=file, columns=columns, has_prompt=self.mapping.format != "text"
-            )
+            kinds = {
+                name: "media" if plain(name) in MEDIA else "answer" if OF_THE_ANSWER.search(plain(name)) else ""
+                for name in unused
+            }
+            where = "the prompt" if self.mapping.format != "text" else "the text"
+            self.observations.add(columns_are_not_used, file=file, columns=columns, kinds=kinds, where=where)
+
+
+def _is_content(key: str, value: Any) -> bool:
+    """Whether a value that was not read holds text, and does more than identify or file the row."""
+    return any(isinstance(leaf, str) for leaf in _leaves(value)) and not files_the_row(key.rpartition(".")[2], value)
 
 
 def _is_in_row(value: Any, example: Example) -> bool:
     """Whether every text in a value also occurs in the converted row."""
-    texts = [text.strip() for text in _texts(value)]
+    texts = [str(leaf).strip() for leaf in _leaves(value)]
     if not texts:
         return False
     row = "\n".join(example.strings())
     return all(text in row for text in texts)
 
 
-def _texts(value: Any) -> list[str]:
+def _leaves(value: Any) -> list[Any]:
+    """What is in a value, inside its lists and objects, but for the roles of turns."""
     if isinstance(value, dict):
-        return [text for key, part in value.items() if key not in ROLE_KEYS for text in _texts(part)]
+        return [leaf for key, part in value.items() if key not in ROLE_KEYS for leaf in _leaves(part)]
     if isinstance(value, list):
-        return [text for part in value for text in _texts(part)]
-    return [] if value is None else [str(value)]
+        return [leaf for part in value for leaf in _leaves(part)]
+    return [] if value is None else [value]

@@ -9,10 +9,12 @@ from typing import Any
 from autotrain_llm.data.files.read import Row
 from autotrain_llm.data.formats.messages import Unread
 from autotrain_llm.data.observations import RowUnusable
+from autotrain_llm.data.request import COLUMN_FLAGS
 from autotrain_llm.data.rules.columns import a_cell_has_the_wrong_type, a_cell_is_empty, a_cell_is_null
 from autotrain_llm.data.turns import is_too_deep, parsed
 from autotrain_llm.data.wording import kind_of, shown
 
+ANSWER_KEYS = ("text", "value", "content", "answer")
 UNSEEN = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 NOT_A_NUMBER = ("nan", "NaN")
 
@@ -66,8 +68,34 @@ class Cells:
         if is_too_deep(value):
             raise RowUnusable(a_cell_has_the_wrong_type, column=shown(column), case="too deep")
         if is_prompt and isinstance(value, list | dict | bytes):
-            raise RowUnusable(a_cell_has_the_wrong_type, column=shown(column), case="not text", content=kind_of(value))
+            facts = {
+                "content": kind_of(value),
+                "flag": COLUMN_FLAGS["prompt_column" if role == "prompt" else "text_column"],
+            }
+            raise RowUnusable(a_cell_has_the_wrong_type, column=shown(column), case="not text", **facts)
         return self.written(value, column)
+
+    def answer(self, role: str, *, is_python: bool = False) -> str:
+        """The text of an answer. Of an object that holds one, `{"text": …}`, and of a list of one, that text; also where Python wrote it as text."""
+        column = self.columns[role]
+        value = parsed(self.row.get(column)) if is_python else self.row.get(column)
+        key = next((key for key in ANSWER_KEYS if isinstance(value, dict) and value.get(key)), None)
+        inner = value[key] if isinstance(value, dict) and key is not None else value
+        texts = (
+            list(dict.fromkeys(inner))
+            if isinstance(inner, list) and all(isinstance(part, str) for part in inner)
+            else []
+        )
+        if isinstance(inner, list) and (len(texts) == 1 or (texts and key is not None)):
+            inner = texts[0]  # of several, as of SQuAD, each is right
+        if not isinstance(inner, str) or inner is value or is_blank(inner):
+            return self.text(role)
+        self.taken.add(role)
+        if isinstance(value, dict):
+            self.unread_in(role).update({name: part for name, part in value.items() if name != key})
+        if len(texts) > 1:
+            self.unread_in(role)["other answers"] = texts[1:]
+        return inner
 
     def optional(self, role: str) -> str:
         """The text of an optional cell; empty if it is missing."""

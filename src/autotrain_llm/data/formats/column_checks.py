@@ -9,16 +9,25 @@ from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.formats.column_names import CHOSEN, QUESTIONS, REJECTED, TEXT
-from autotrain_llm.data.formats.detect import ColumnMapping, Columns, holds_token_ids, recognise
+from autotrain_llm.data.formats.detect import (
+    ColumnMapping,
+    Columns,
+    holds_token_ids,
+    only_text,
+    recognise,
+    rows_are_turns,
+)
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest, column_parameter
 from autotrain_llm.data.rules.columns import (
     a_cell_has_the_wrong_type,
     a_named_column_is_not_in_the_data,
+    answers_are_written_in_python,
     chosen_and_rejected_are_swapped,
     no_format_fits_the_columns,
     prompts_or_answers_are_not_used,
     rows_are_token_ids,
+    the_first_choice_is_assumed,
 )
 from autotrain_llm.data.rules.files import the_header_looks_like_a_row
 from autotrain_llm.data.rules.preferences import chosen_and_rejected_are_the_same
@@ -127,6 +136,12 @@ def check_columns(columns: Columns, mapping: ColumnMapping, name: str, observati
         if values and len(broken) * 2 >= len(values):
             facts = {"column": shown(column), "content": broken[0][:40], "file": name}
             observations.add(a_cell_has_the_wrong_type, case="broken turns", **facts)
+    if mapping.first_is_assumed:
+        observations.add(the_first_choice_is_assumed, file=name, first=mapping.first_choice)
+    for column in sorted(mapping.python_values):
+        observations.add(
+            answers_are_written_in_python, file=name, column=shown(column), value=columns.values[column][0][:60]
+        )
     chosen, rejected = mapping.columns.get("chosen"), mapping.columns.get("rejected")
     if chosen is None or rejected is None:
         return
@@ -176,7 +191,7 @@ def observe_unrecognised(
             return
     for field, column in named.items():
         if column in columns.values and columns.kind(column) not in ("text", "turns", "nothing"):
-            first_value, texts = columns.values[column][0], columns.texts()
+            first_value, prose = columns.values[column][0], columns.find(TEXT, "text") or only_text(columns)
             observations.add(
                 a_cell_has_the_wrong_type,
                 column=shown(column),
@@ -186,7 +201,7 @@ def observe_unrecognised(
                 file=name,
                 row=columns.first_row[column],
                 parameters=(column_parameter(field),),
-                changes={column_parameter(field): texts[0]} if texts else {},
+                changes={column_parameter(field): prose} if prose else {},
             )
             return
     case, column_to_mend = _why_nothing_fits(columns, request)
@@ -212,6 +227,8 @@ def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, str 
         as_documents = dataclasses.replace(request, rows="documents", trainer="generic")
         if recognise(columns, as_documents) is not None:  # a prompt and an answer to it
             return "label", next((name for name in columns.names if columns.kind(name) == "flag"), None)
+    if rows_are_turns(columns):
+        return "turns", None
     number = columns.find(TEXT, "number", "flag")
     if number is not None and not columns.texts():
         return "number", number

@@ -13,12 +13,13 @@ MESSAGES = (
 )  # fmt: skip
 TEXT = ("text", "content", "document", "body", "article", "story", "passage", "code", "raw_content", "sentence")
 PROMPT = (
-    "prompt", "question", "query", "instruction", "input", "problem", "user", "human", "source", "request", "input_text",
+    "prompt", "question", "query", "instruction", "input", "inputs", "problem", "user", "human", "source", "request", "input_text",
     "context"
 )  # fmt: skip
 COMPLETION = (
     "completion", "response", "answer", "output", "target", "solution", "reply", "assistant", "gpt", "target_text",
-    "output_text", "answers", "generation"
+    "output_text", "answers", "targets", "generation", "correct_answer", "final_answer", "generated_solution", "answerkey", "answer_key",
+    "summary", "highlights"
 )  # fmt: skip
 CHOSEN = (
     "chosen", "chosen_response", "response_chosen", "chosen_text", "preferred", "preferred_output", "accepted", "winner",
@@ -29,6 +30,7 @@ REJECTED = (
     "bad", "worse", "negative", "response_k", "answer_rejected", "rejected_answer"
 )  # fmt: skip
 LABEL = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
+JUDGEMENT = ("labels", "is_correct", "correct", "is_good", "is_accepted", "verified")
 QUESTIONS = ("prompt", "question", "query", "instruction", "problem", "user", "human", "request")
 TOKENISED = ("input_ids", "labels", "attention_mask", "token_ids")
 
@@ -45,8 +47,8 @@ TOOLS = ("tools", "functions", "available_tools", "tool_definitions", "function_
 INPUT = ("input", "inputs", "instruction_input", "input_context")
 CONTEXT = (
     "context", "contexts", "ctx", "ctxs", "context_text", "passage", "passages", "document", "documents", "docs", "article",
-    "paragraph", "paragraphs", "background", "evidence", "knowledge", "references", "retrieved", "retrieved_documents",
-    "search_results", "table", "schema", "sql_context", "story", "text", "body", "premise", "image_caption", "facts"
+    "paragraph", "paragraphs", "background", "evidence", "references", "retrieved", "retrieved_documents",
+    "search_results", "table", "schema", "sql_context", "story", "text", "body", "premise"
 )  # fmt: skip
 CHOICES = ("choices", "options", "candidates", "endings", "answer_choices", "multiple_choice_targets")
 # One column for each choice: A, B, C …, option_a …, choice1 …, ending0 ….
@@ -56,160 +58,38 @@ TURN_MASK = ("loss_mask", "train_mask", "turn_mask", "loss_masks")
 WEIGHT = ("weight", "weights", "sample_weight", "loss_weight", "loss_scale")
 
 # Where a row is from and how it is filed, and not what a model learns.
-METADATA = frozenset(
-    [
-        "id",
-        "ids",
-        "_id",
-        "uid",
-        "uuid",
-        "guid",
-        "idx",
-        "index",
-        "key",
-        "row",
-        "row_id",
-        "row_idx",
-        "qid",
-        "pid",
-        "question_id",
-        "prompt_id",
-        "conversation_id",
-        "message_id",
-        "example_id",
-        "sample_id",
-        "problem_id",
-        "task_id",
-        "doc_id",
-        "document_id",
-        "user_id",
-        "session_id",
-        "thread_id",
-        "chat_id",
-        "record_id",
-        "item_id",
-        "hash",
-        "sha",
-        "sha256",
-        "md5",
-        "url",
-        "urls",
-        "uri",
-        "link",
-        "links",
-        "source",
-        "sources",
-        "source_url",
-        "src",
-        "dataset",
-        "dataset_name",
-        "data_source",
-        "origin",
-        "provenance",
-        "corpus",
-        "split",
-        "subset",
-        "config",
-        "lang",
-        "language",
-        "languages",
-        "locale",
-        "date",
-        "datetime",
-        "created",
-        "created_at",
-        "created_utc",
-        "updated",
-        "updated_at",
-        "timestamp",
-        "time",
-        "year",
-        "author",
-        "authors",
-        "user_name",
-        "username",
-        "annotator",
-        "annotator_id",
-        "model",
-        "model_name",
-        "models",
-        "generator",
-        "engine",
-        "license",
-        "licence",
-        "category",
-        "categories",
-        "subcategory",
-        "sub_category",
-        "topic",
-        "topics",
-        "subtopic",
-        "domain",
-        "subject",
-        "subjects",
-        "field",
-        "tag",
-        "tags",
-        "label",
-        "labels",
-        "keywords",
-        "type",
-        "types",
-        "kind",
-        "task",
-        "tasks",
-        "task_type",
-        "task_name",
-        "question_type",
-        "answer_type",
-        "difficulty",
-        "level",
-        "grade",
-        "score",
-        "scores",
-        "rating",
-        "ratings",
-        "quality",
-        "version",
-        "meta",
-        "metadata",
-        "meta_data",
-        "info",
-        "extra_info",
-        "file",
-        "files",
-        "file_name",
-        "filename",
-        "path",
-        "filepath",
-        "repo",
-        "repo_name",
-        "repository",
-        "truncated_cells",
-        "num_tokens",
-        "token_count",
-        "n_tokens",
-        "length",
-        "word_count",
-        "char_count",
-        "stars",
-        "likes",
-        "upvotes",
-        "score_chosen",
-        "score_rejected",
-        "language_code",
-        "lang_id",
-        "toxicity",
-        "is_toxic",
-        "nsfw",
-        "perplexity",
-        "finish_reason",
-        "stop_reason",
-        "temperature",
-        "seed",
-    ]
+METADATA_NAMES = """
+id ids _id uid uuid guid idx index key row row_id row_idx qid pid question_id prompt_id conversation_id message_id example_id sample_id
+problem_id task_id doc_id document_id user_id session_id thread_id chat_id record_id item_id hash sha sha256 md5 url urls uri link links
+source sources source_url src dataset dataset_name data_source origin provenance corpus split subset config lang language languages locale
+date datetime created created_at created_utc updated updated_at timestamp time year author authors user_name username annotator annotator_id
+model model_name models generator engine license licence category categories subcategory sub_category topic topics subtopic domain subject
+subjects field tag tags keywords type types kind task tasks task_type task_name question_type answer_type difficulty level grade score
+scores rating ratings quality version meta metadata meta_data info extra_info file files file_name filename path filepath repo repo_name
+repository truncated_cells num_tokens token_count n_tokens length word_count char_count stars likes upvotes score_chosen score_rejected
+language_code lang_id country state header toxicity is_toxic nsfw perplexity finish_reason stop_reason temperature seed
+"""
+METADATA = frozenset(METADATA_NAMES.split())
+SHORT, FEW = 120, 6  # characters and words of a text that files a row
+FILING = re.compile(
+    r"(?:^|_)(?:id|ids|type|types|model|models|category|lang|language|source|url|name|hash|ip|date|time|license|copyright|configs?|version|"
+    r"count|tokens?|length|scores?|rank|level|domain|subject|from|by|index|num|number|quality|difficulty|status|split)\Z"
 )
-SHORT = 120  # characters of a text that files a row
+# What only a model of images or sounds could read.
+MEDIA_NAMES = """
+image images img image_path image_paths image_url picture pictures photo audio audios video videos pixel_values
+"""
+MEDIA = frozenset(MEDIA_NAMES.split())
+# Which of two answers is the better one, as a column beside them.
+PREFERENCE_LABEL = (
+    "label", "labels", "winner", "preference", "overall_preference", "individual_preference", "better_response_id",
+    "safer_response_id", "preferred", "choice"
+)  # fmt: skip
+# Thoughts and judgements of an answer, which must not stand before the question.
+OF_THE_ANSWER = re.compile(
+    r"answer|response|output|completion|solution|summary|highlight|reason|rationale|explanation|cot\b|_cot|think|thought|critique|"
+    r"reject|chosen|feedback|label|target|preference|analysis|score|proof"
+)
 INSIDE = frozenset((*SYSTEM, *HISTORY, *TOOLS, *INPUT, *CONTEXT, *CHOICES, *QUESTIONS, *COMPLETION, *MESSAGES)) - {
     "source",
     "text",
@@ -218,12 +98,16 @@ INSIDE = frozenset((*SYSTEM, *HISTORY, *TOOLS, *INPUT, *CONTEXT, *CHOICES, *QUES
 
 def files_the_row(name: str, value: Any) -> bool:
     """Whether a column only identifies or sorts a row: by its name, or because the value looks like an id, a path or a code."""
+    name = plain(name)
+    is_named_so = name in METADATA or FILING.search(name) is not None
+    if name in MEDIA or name in COMPLETION or name in REJECTED:
+        return False
     if isinstance(value, str):
-        if plain(name) in METADATA:
-            return len(value) <= SHORT
-        is_word = value.isascii() and not any(map(str.isspace, value))
-        return is_word and any(not character.isalpha() for character in value)
-    if plain(name) not in METADATA:
+        if is_named_so:
+            return len(value) <= SHORT and len(value.split()) <= FEW
+        word = value.strip(".,;:!?'\"()[]")
+        return word.isascii() and not any(map(str.isspace, word)) and any(not character.isalpha() for character in word)
+    if not is_named_so:
         return False
     if isinstance(value, dict) and any(plain(str(key)) in INSIDE for key in value):
         return False

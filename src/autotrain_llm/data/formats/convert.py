@@ -93,7 +93,11 @@ class Converter:
         is_written = isinstance(value, str) and column in self.mapping.written_turns
         if is_written or is_conversation(value) or (column in self.mapping.alternating and is_alternating(value)):
             return self.turns(example, cells, role)
-        return cells.text(role, is_prompt=role in ("prompt", "instruction"))
+        return (
+            cells.text(role, is_prompt=True)
+            if role == "prompt"
+            else cells.answer(role, is_python=column in self.mapping.python_values)
+        )
 
     def turns(self, example: Example, cells: Cells, role: str) -> list[Message]:
         """The turns in a cell; tools that are described in the same cell become the row's tools."""
@@ -165,7 +169,7 @@ def _check_order(observations: Observations, example: Example, turns: list[Messa
 
 
 def _alpaca(converter: Converter, example: Example, cells: Cells) -> None:
-    instruction, output = cells.text("instruction", is_prompt=True), cells.text("output")
+    instruction, output = cells.text("instruction", is_prompt=True), cells.answer("output")
     prompt, system, history = converter.prompt, "", []
     given = cells.optional("input").strip() if prompt.has_only_input else prompt.question_with_parts(cells, "").strip()
     question = f"{instruction}\n{given}" if given and prompt.has_only_input else instruction
@@ -242,6 +246,10 @@ def _preference(converter: Converter, example: Example, cells: Cells) -> None:
     observations = converter.observations
     chosen, rejected = converter.side(example, cells, "chosen"), converter.side(example, cells, "rejected")
     prompt: Side | None = _preference_prompt(converter, example, cells)
+    if (
+        isinstance(chosen, list) and len(chosen) > 1 and isinstance(rejected, str)
+    ):  # another last answer to the same conversation
+        rejected = [*chosen[:-1], *as_turns(rejected, "assistant")]
     if isinstance(chosen, str) != isinstance(rejected, str):
         case = "chosen" if isinstance(chosen, str) else "rejected"
         observations.row(text_and_turns_are_mixed, example, case=case)

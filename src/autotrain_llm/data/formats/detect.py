@@ -32,7 +32,15 @@ from autotrain_llm.data.formats.column_names import (
 )
 from autotrain_llm.data.formats.messages import spelling
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
-from autotrain_llm.data.turns import is_alternating, is_conversation, is_written_conversation, parsed
+from autotrain_llm.data.turns import (
+    ROLE_KEYS,
+    ROLES,
+    is_alternating,
+    is_conversation,
+    is_written_conversation,
+    is_written_in_python,
+    parsed,
+)
 from autotrain_llm.data.wording import plain
 
 # Roles of columns that belong to the prompt; several columns can be contexts or choices.
@@ -42,14 +50,19 @@ WORDS_OF_A_TEXT = 4  # on average; names, tags and titles have fewer
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """A format's name and the column of each role. `written_turns` are columns of text whose cells are parsed as turns, `alternating`
-    columns of lists of texts. `first_choice` is the label of the first choice of a question."""
+    """A format's name and the column of each role.
+
+    `written_turns` are columns of text whose cells are parsed as turns, `alternating` columns of lists of texts, and `python_values`
+    columns of answers that are lists or objects as Python prints them. `first_choice` is the label of the first choice of a question.
+    """
 
     format: str
     columns: dict[str, str] = field(default_factory=dict)
     written_turns: frozenset[str] = frozenset()
     alternating: frozenset[str] = frozenset()
+    python_values: frozenset[str] = frozenset()
     first_choice: str = "A"
+    first_is_assumed: bool = False
 
     def several(self, role: str) -> list[str]:
         """The columns of a role that several columns can have."""
@@ -148,7 +161,7 @@ def messages(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     column = columns.find(MESSAGES, *kinds)
     if column is None or plain(column) in HISTORY:
         others = [name for name in columns.names if columns.kind(name) in TURNS and not _stands_beside(name)]
-        is_alone = len(others) == 1 and pair(columns, request) is None
+        is_alone = len(others) == 1 and pair(columns, request) is None and columns.find(QUESTIONS, "text") is None
         # A history may be all there is of a conversation, and else is only its beginning.
         if not is_alone and column is not None and _has_answer(columns):
             return None
@@ -183,8 +196,10 @@ def text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     if column is None:
         return None
     mapping = alpaca(columns, request) or pair(columns, request)
-    if mapping is not None and column not in mapping.columns.values() and not _repeats(columns, column, mapping):
-        return None  # a text that a question is asked about
+    if mapping is not None and not _repeats(columns, column, mapping):
+        is_prompt = column in mapping.columns.values()
+        if not is_prompt or request.rows == "conversations":
+            return None  # a text that a question is asked about, or that something answers
     return ColumnMapping("text", {"text": column})
 
 
@@ -209,6 +224,13 @@ def other_text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
         return None  # questions without answers
     if column is not None and plain(column) in COMPLETION and _has_unreadable_prompt(columns):
         return None  # answers whose questions would be lost
+    if (
+        column is not None
+        and plain(column) not in COMPLETION
+        and request.rows == "conversations"
+        and _has_answer(columns)
+    ):
+        return None  # texts whose answers would be lost
     return ColumnMapping("text", {"text": column}) if column else None
 
 
@@ -264,12 +286,25 @@ def pair(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     completion = _named(columns, request, "text_column")
     if completion and not prompt:
         return None
-    prompt = prompt or columns.find(PROMPT, "text", *TURNS) or columns.find(QUESTIONS, "number")
+    prompt = prompt or _prompt(columns) or columns.find(QUESTIONS, "number")
     others = tuple(name for name in COMPLETION if name != plain(prompt or ""))
     completion = completion or columns.find(others, *SIDE) or columns.find(others, *ANSWER)
+    if prompt is None and completion is not None and columns.kind(completion) in ("text", "number"):
+        prompt = columns.find((*TEXT, *MESSAGES), "text")  # a text and its summary, a sentence with choices
     if prompt is None or completion is None or prompt == completion:
         return None
     return ColumnMapping("prompt/completion", {"prompt": prompt, "completion": completion})
+
+
+def _prompt(columns: Columns) -> str | None:
+    """A column under the usual name of a prompt; not one that says in a word where the row is from."""
+    for name in PROMPT:
+        column = columns.find((name,), "text", *TURNS)
+        if column is not None and (
+            name not in METADATA or any(" " in str(value).strip() for value in columns.values[column])
+        ):
+            return column
+    return None
 
 
 def preference(columns: Columns, request: DataRequest) -> ColumnMapping | None:
@@ -279,6 +314,7 @@ def preference(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     )
     others = tuple(name for name in CHOSEN if name != plain(rejected or ""))
     chosen = _named(columns, request, "text_column") or columns.find(others, *SIDE) or columns.find(others, *ANSWER)
+    chosen = chosen or (columns.find(MESSAGES, *TURNS) if rejected is not None else None)
     if rejected is None or chosen is None:
         return None
     roles = {"chosen": chosen, "rejected": rejected}
@@ -336,9 +372,17 @@ def recognise(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """The first format that fits the columns, with the columns that belong to the prompt; None if none fits."""
     for recogniser in RECOGNISERS[request.rows]:
         mapping = recogniser(columns, request)
+        if mapping is not None and mapping.format in ("text", "prompts") and rows_are_turns(columns):
+            return None
         if mapping is not None:
             return _with_written_turns(_with_prompt_parts(mapping, columns, request), columns)
     return None
+
+
+def rows_are_turns(columns: Columns) -> bool:
+    """Whether each row is one turn of a conversation: a column holds nothing but the roles of speakers."""
+    column = columns.find((*ROLE_KEYS, "sender"), "text")
+    return column is not None and all(str(value).strip().lower() in ROLES for value in columns.values[column])
 
 
 def _with_prompt_parts(mapping: ColumnMapping, columns: Columns, request: DataRequest) -> ColumnMapping:
@@ -356,7 +400,7 @@ def _with_prompt_parts(mapping: ColumnMapping, columns: Columns, request: DataRe
     contexts: list[str] = [name for name in request.context_columns if name in columns.values and free(name)]
     if mapping.format != "text":
         # An object with a text in it, `{"content": "…"}`, is a system prompt as well.
-        add("system", SYSTEM, "text", "object", "turns", "written turns")
+        add("system", SYSTEM, "text", "object", "list", "texts", *TURNS)
         add("history", HISTORY, "list", "texts", *TURNS, "text")
         add("tools", TOOLS)
         add("turn mask", TURN_MASK if "messages" in roles else (), "list")
@@ -372,9 +416,11 @@ def _with_prompt_parts(mapping: ColumnMapping, columns: Columns, request: DataRe
     }
     if mapping.format == "text" or mapping.columns.keys() & {"messages"}:
         return replace(mapping, columns=roles)
-    choices = [name for name in _choices(columns) if free(name)]
+    choices = _choices(columns)
+    choices = choices if all(map(free, choices)) else []  # one of them is an answer
     roles |= {f"{CHOICE_ROLE} {at}" if at > 1 else CHOICE_ROLE: name for at, name in enumerate(choices, 1)}
-    return replace(mapping, columns=roles, first_choice=_first_choice(columns, roles, choices))
+    first, is_assumed = _first_choice(columns, roles, choices)
+    return replace(mapping, columns=roles, first_choice=first, first_is_assumed=is_assumed)
 
 
 def _choices(columns: Columns) -> list[str]:
@@ -398,17 +444,23 @@ def _choices(columns: Columns) -> list[str]:
     return []
 
 
-def _first_choice(columns: Columns, roles: dict[str, str], choices: Sequence[str]) -> str:
-    """The label of the first choice: a letter; or a number where the answers are numbers, 0 where they look like indices."""
+def _first_choice(columns: Columns, roles: dict[str, str], choices: Sequence[str]) -> tuple[str, bool]:
+    """The label of the first choice: a letter; or, where the answers are numbers, 0 or 1. And whether that number is only assumed."""
     answer = next((roles[role] for role in ("completion", "output", "chosen") if role in roles), "")
-    answers = columns.values.get(answer, [])
-    digits = {str(value).strip() for value in answers}
+    digits = {str(value).strip() for value in columns.values.get(answer, [])}
     if not choices or not digits or not all(value.isdigit() and len(value) == 1 for value in digits):
-        return "A"
+        return "A", False
+    last = plain(choices[0])[-1]
+    if len(choices) > 1 and last.isdigit():  # option1, option2
+        return last, False
     cells = columns.values[choices[0]]
-    most = len(choices) if len(choices) > 1 else max((len(cell) for cell in cells if isinstance(cell, list)), default=0)
-    is_index = all(isinstance(value, int) for value in answers) and max(map(int, digits)) < most
-    return "0" if "0" in digits or is_index else "1"
+    sizes = [len(cell.get("text", cell)) for cell in cells if isinstance(cell, dict)] + [
+        len(cell) for cell in cells if isinstance(cell, list)
+    ]
+    most = len(choices) if len(choices) > 1 else max(sizes, default=0)
+    if str(most) in digits:
+        return "1", False
+    return "0", "0" not in digits
 
 
 def _with_written_turns(mapping: ColumnMapping, columns: Columns) -> ColumnMapping:
@@ -422,7 +474,17 @@ def _with_written_turns(mapping: ColumnMapping, columns: Columns) -> ColumnMappi
         written -= answers
     first = {mapping.columns[role] for role in ("messages", "prompt") if role in mapping.columns}
     alternating = {column for column in first if columns.kind(column) == "texts"}
-    return replace(mapping, written_turns=frozenset(written), alternating=frozenset(alternating))
+    answers = {
+        mapping.columns[role] for role in ("completion", "output", "chosen", "rejected") if role in mapping.columns
+    }
+    printed = {
+        column
+        for column in answers
+        if columns.values[column] and all(map(is_written_in_python, columns.values[column]))
+    }
+    return replace(
+        mapping, written_turns=frozenset(written), alternating=frozenset(alternating), python_values=frozenset(printed)
+    )
 
 
 def _begin_with_prompt(columns: Columns, column: str, prompt: str) -> bool:
@@ -439,7 +501,7 @@ def _named(columns: Columns, request: DataRequest, column_field: str) -> str | N
 def holds_token_ids(columns: Columns) -> str | None:
     """The name of a column of token ids, if the rows consist of these."""
     column = columns.find(TOKENISED, "list")
-    if column is None or not all(isinstance(value, int) for value in columns.values[column][0][:5]):
+    if column is None or not all(type(value) is int for value in columns.values[column][0][:5]):
         return None
     return column
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from autotrain_llm.data.example import Message
 from autotrain_llm.data.observations import RowUnusable
 from autotrain_llm.data.rules.columns import a_cell_has_the_wrong_type, a_cell_is_empty
 from autotrain_llm.data.rules.conversations import (
+    a_mark_can_not_be_followed,
     a_turn_has_an_unknown_role,
     a_turn_has_no_content,
     a_turn_holds_something_other_than_text,
@@ -50,6 +52,7 @@ NAMES_OF_A_TURN = frozenset(
         "updated_at",
     ]
 )
+MARK = re.compile(r"train|loss|mask|weight")
 OFF, ON = (False, 0, "0", "false", "no"), (True, 1, "1", "true", "yes")
 # What no reader asked for, by its path in the cell, with an example.
 Unread = dict[str, Any]
@@ -143,6 +146,10 @@ def _turn(turn: Any, turn_number: int, column: str, unread: Unread) -> Message:
         message["tool_calls"] = calls
     message |= {key: rest.pop(key) for key in KEPT_KEYS if rest.get(key) is not None}
     message |= _training(rest, message["role"])
+    mark = next((key for key in rest if MARK.search(key) and rest[key] not in (None, "", [], {})), None)
+    if mark is not None and message["role"] == "assistant":
+        facts = {"turn": number, "column": column, "key": mark, "value": str(rest[mark])[:40]}
+        raise RowUnusable(a_mark_can_not_be_followed, ("mark", column, mark), **facts)
     _leave(rest, unread)
     return message
 

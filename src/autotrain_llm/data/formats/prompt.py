@@ -97,6 +97,10 @@ class PromptWriter:
             return ""
         value = cells.take("system")
         value = parsed(value) if isinstance(value, str) and value.lstrip()[:2] in ('{"', "{'") else value
+        if isinstance(value, list) and all(
+            isinstance(part, dict) and isinstance(part.get("text"), str) for part in value
+        ):
+            return "".join(part["text"] for part in value)
         value = value[0] if isinstance(value, list) and len(value) == 1 else value
         if isinstance(value, dict):
             key = next((key for key in TEXT_KEYS if value.get(key)), None)

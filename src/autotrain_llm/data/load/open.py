@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import hashlib
 import json
@@ -94,7 +95,7 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
     )
     converter.account.observe(name, reading.reported)
     dataset.unused = converter.account.unused()
-    dataset.wrapper = tables[0].wrapper
+    dataset.wrapper, dataset.first_choice = tables[0].wrapper, mapping.first_choice
     _evaluation(reading, dataset, converter, valid_tables)
     if mapping.format == "prompt/completion/label" and len(dataset.train) > 1 and not observations.refused:
         labels = {example.label for example in dataset.train}
@@ -105,6 +106,9 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
     dataset.findings = observations.findings()
     dataset.files = tuple(reading.files)
     dataset.cut_short = reading.cut_short
+    # What the rows became is part of it, so that prepared rows of another way of converting are never reused.
+    for examples in (dataset.train, dataset.valid):
+        reading.digest.update(keys_of(examples).tobytes())
     dataset.fingerprint = reading.digest.hexdigest()
     return dataset
 
@@ -314,6 +318,8 @@ def _from_eval_path(reading: _Reading, dataset: Dataset) -> Sequence[Example]:
     mapping, tables = _column_mapping(reading, tables, EVAL_FLAG) if has_rows else (None, tables)
     valid: Sequence[Example] = []
     if mapping is not None:
+        # Answers name the choices in the same way as in the training rows.
+        mapping = dataclasses.replace(mapping, first_choice=dataset.first_choice)
         converter = Converter(mapping, request, observations)
         valid = _converted(reading, converter, tables, EVAL_FLAG)
         converter.account.observe(listed(table.file for table in tables), reading.reported | dataset.unused.keys())

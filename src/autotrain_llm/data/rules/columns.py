@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from autotrain_llm.data.observations import DATA_PARAMETER
@@ -67,6 +67,8 @@ def no_format_fits_the_columns(
                 else 'add a column label: "label": true for a good answer, "label": false for a bad one'
             )
             fix = f"{label}; or, for pairs, --text-column with the better and --rejected-text-column with the worse answers"
+        case "turns":
+            fix = 'write each conversation as one row: {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
         case "number":
             fix = f"write {shown(column or '')} as text"
             if file.endswith((".jsonl", ".ndjson")):
@@ -75,6 +77,8 @@ def no_format_fits_the_columns(
             fix = "name the columns: " + " ".join(f"{flag_of(name)} …" for name in parameters)
     of_flag = f" ({data_flag})" if data_flag != "--data-path" else ""
     message = f"{trainer} needs {needs}, and {file}{of_flag} has: {', '.join(columns[:12]) or 'no columns'}"
+    if case == "turns":
+        message += "; each of its rows is one turn of a conversation"
     yield Finding(message, fix, parameters, file=file, row=row)
 
 
@@ -196,7 +200,7 @@ def a_cell_has_the_wrong_type(
         case _:
             what, fix = (
                 f"{column} is {content}, not text",
-                f"write it as text, or name another column ({COLUMN_FLAGS['text_column']})",
+                f"write it as text, or name another column ({flag or COLUMN_FLAGS['text_column']})",
             )
     yield Finding(f"{file}, row {row}: {what}" if file else what, fix, parameters, file=file or None, row=row)
 
@@ -274,23 +278,40 @@ NOTED = '{"prompt": "One?", "completion": "Yes.", "note": "It is easy."}\n{"prom
     example=of_flags("", "--context-columns note", NOTED),
     follows_from=("P201",),
 )
-def columns_are_not_used(file: str, columns: Mapping[str, Any], has_prompt: bool) -> Iterator[Finding]:
-    """Columns that hold text, lists or objects are not used for training.
+def columns_are_not_used(
+    file: str, columns: Mapping[str, Any], kinds: Mapping[str, str], where: str
+) -> Iterator[Finding]:
+    """Columns that hold text, lists or objects are not used for training. `kinds` are `answer` for a column whose name says that it belongs to
+    an answer, and `media` for images and sounds.
 
     Why: by their names they are neither prompt nor answer, so the model never sees them, though it may need them to answer. Not reported are
     columns that only identify or sort a row (an id, a link, a language, a category), that are the same in all rows, or whose text is already
     in the prompt or the answer.
-    Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`.
+    Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`. Thoughts and judgements are written into the answers, or left out.
     """
     named = ", ".join(f"{shown(name)} ({_example(value)})" for name, value in columns.items())
+    contexts = [name for name in columns if not kinds[name]]
+    answers = [name for name in columns if kinds[name] == "answer"]
+    fixes = [f"--context-columns {_names(contexts)} puts {_them(contexts)} before {where}"] if contexts else []
+    if answers:
+        fixes.append(
+            f"write {', '.join(map(shown, answers))} into the answers if the model has to write {_them(answers)}"
+        )
+    what = "these columns are" if len(columns) > 1 else "a column is"
+    media = "; images and sounds can't be trained on" if "media" in kinds.values() else ""
+    fix = "; ".join(
+        [*fixes, f"--ignore-columns {_names(columns)} leaves {_them(list(columns))} out without this warning"]
+    )
+    yield Finding(f"{file}: {what} not used: {named}{media}", fix, ("context_columns", "ignore_columns"), file=file)
+
+
+def _names(columns: Iterable[str]) -> str:
     names = ",".join(columns)
-    names = f"'{names}'" if " " in names else names
-    many = len(columns) > 1
-    before = "the prompt" if has_prompt else "the text"
-    them = "them" if many else "it"
-    fix = f"--context-columns {names} puts {them} before {before}; --ignore-columns {names} leaves {them} out without this warning"
-    message = f"{file}: {'these columns are' if many else 'a column is'} not used: {named}"
-    yield Finding(message, fix, ("context_columns", "ignore_columns"), file=file)
+    return f"'{names}'" if " " in names else names
+
+
+def _them(columns: Sequence[str]) -> str:
+    return "them" if len(columns) > 1 else "it"
 
 
 def _example(value: Any) -> str:
@@ -307,15 +328,20 @@ def _example(value: Any) -> str:
         flags=" --chat-template chatml",
     ),
 )
-def a_key_is_not_used(column: str, key: str, value: str) -> Iterator[Finding]:
-    """A key inside a cell, such as a key of a turn, is not used.
+def a_key_is_not_used(column: str, keys: Mapping[str, Any]) -> Iterator[Finding]:
+    """Keys inside a cell, such as keys of a turn, are not used. Numbers, and keys that only identify or sort the row, are not reported.
 
     Why: from a turn only its role, content, reasoning and tool calls are read, and keys such as `loss` or `weight`, which say whether the turn
     is trained on.
-    Fix: write its value into the content, or remove the key.
+    Fix: write their values into the content, or remove the keys.
     """
-    what = f"the key {shown(key)} in {shown(column)} is not used ({value!r})"
-    yield Finding(what, "write it into the content if the model has to see it, or remove the key", DATA)
+    named = ", ".join(f"{shown(key)} ({_example(value)})" for key, value in keys.items())
+    what = f"{'keys' if len(keys) > 1 else 'a key'} inside {shown(column)} {'are' if len(keys) > 1 else 'is'} not used: {named}"
+    yield Finding(
+        what,
+        f"write {_them(list(keys))} into the content if the model has to see {_them(list(keys))}, or remove {_them(list(keys))}",
+        DATA,
+    )
 
 
 @rule(
@@ -361,3 +387,42 @@ def a_part_of_the_prompt_can_not_be_read(column: str, case: str, content: str = 
             what = f"{shown(column)} is part of the prompt, and the row has no user turn that it could be added to"
             fix = "add a user turn, or delete the row"
     yield Finding(f"{what}; the row was left out", fix, DATA)
+
+
+@rule(
+    "D187",
+    WARNING,
+    example=of_rows(
+        '{"question": "Which?", "choices": ["red", "blue", "green"], "answer": 1}\n{"question": "And which?", "choices": ["one", "two", "four"], "answer": 2}\n',
+        '{"question": "Which?", "choices": ["red", "blue", "green"], "answer": 0}\n{"question": "And which?", "choices": ["one", "two", "four"], "answer": 2}\n',
+    ),
+)
+def the_first_choice_is_assumed(file: str, first: str) -> Iterator[Finding]:
+    """The answers are numbers of choices, and the rows don't show whether the first choice is 0 or 1. It is taken for 0.
+
+    Why: with the other number, each answer would name another choice.
+    Fix: write the answers as letters or as the text of the choice; the choices are then labelled A, B, C.
+    """
+    what = f"{file}: the answers are numbers of choices, and no row shows whether the first is 0 or 1; it is labelled {first}"
+    yield Finding(what, "write the answers as letters (A, B, …), or as the choice's own text", DATA, file=file)
+
+
+@rule(
+    "D188",
+    WARNING,
+    example=of_rows(
+        "prompt,completion\nOne?,\"{'text': ['Yes.']}\"\nTwo?,\"{'text': ['No.']}\"\n",
+        "prompt,completion\nOne?,Yes.\nTwo?,No.\n",
+        name="rows.csv",
+    ),
+)
+def answers_are_written_in_python(file: str, column: str, value: str) -> Iterator[Finding]:
+    """All answers are lists or objects as Python prints them, as where pandas wrote them to a CSV file. The text in them is the answer.
+
+    Why: as they are, the model would learn to write their brackets and quotes.
+    Fix: write the text in them to the file; or write them with `json.dumps`, if the model has to answer in JSON.
+    """
+    what = f"{file}: {column} holds lists or objects as Python prints them ({value}); the text in them is trained on"
+    yield Finding(
+        what, "write that text to the file, or json.dumps of them if the model has to answer in JSON", DATA, file=file
+    )

@@ -135,6 +135,26 @@ def the_loss_mask_does_not_match_the_turns(column: str, items: int, turns: int) 
     yield Finding(what, "give it one 0 or 1 for each turn, or for each turn of the assistant", DATA)
 
 
+@rule(
+    "D186",
+    WARNING,
+    example=of_rows(
+        '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello", "train_detail": [{"train": false}]}]}\n'
+        + CHAT,
+        CHAT,
+        flags=VICUNA,
+    ),
+)
+def a_mark_can_not_be_followed(turn: int, column: str, key: str, value: str) -> Iterator[Finding]:
+    """A turn of the assistant is marked in a form that can't be followed: which part of it is trained on, or how much. The row is left out.
+
+    Why: otherwise more would be trained on than the row says.
+    Fix: mark whole turns, with `"weight": 0` or `1`, or `"train": false` or `true`.
+    """
+    what = f"{key} of turn {turn} of {column} ({value!r}) says what is trained on in a form that can't be followed; the row was left out"
+    yield Finding(what, 'mark whole turns, with "weight": 0 or 1; or remove the key', DATA)
+
+
 # -- finding a template ----------------------------------------------------------------------------------------------------
 
 

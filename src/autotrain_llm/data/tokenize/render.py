@@ -270,7 +270,7 @@ class RowRenderer:
                 return
             name = message.get("name")
             if isinstance(name, str) and role != "tool" and name not in text:
-                facts = {"column": next(iter(self.dataset.columns.values())), "key": "name", "value": name[:40]}
+                facts = {"column": next(iter(self.dataset.columns.values())), "keys": {"name": name}}
                 self.observations.row(a_key_is_not_used, example, "name", **facts)
 
     def _check_answers_whole(self, example: Example, messages: list[Message], first: int, text: str) -> None:

@@ -148,7 +148,7 @@ def _turn(turn: Any, turn_number: int, column: str, unread: Unread) -> Message:
     message |= _training(rest, message["role"])
     mark = next((key for key in rest if MARK.search(key) and rest[key] not in (None, "", [], {})), None)
     if mark is not None and message["role"] == "assistant":
-        facts = {"turn": number, "column": column, "key": mark, "value": str(rest[mark])[:40]}
+        facts = {"turn": turn_number, "column": column, "key": mark, "value": str(rest[mark])[:40]}
         raise RowUnusable(a_mark_can_not_be_followed, ("mark", column, mark), **facts)
     _leave(rest, unread)
     return message

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 from autotrain_llm.config.registry import TRAINERS
@@ -76,3 +77,13 @@ def test_the_loss_that_balances_routers_is_a_term_of_the_loss(name: str, llama: 
     if name == "sft":
         cross_entropy = evaluation["eval_loss"] - 2.0 * evaluation["eval_router_loss"]
         assert evaluation["eval_perplexity"] == pytest.approx(math.exp(cross_entropy), rel=1e-4)
+
+
+def test_the_class_of_an_architecture_adds_no_token_to_a_tokenizer(llama: Path, tmp_path: Path) -> None:
+    """Qwen2Tokenizer, which AutoTokenizer takes for a Qwen2 whatever its files are, adds <|endoftext|>."""
+    model = build_other(tmp_path / "qwen2", "qwen2", llama, max_position_embeddings=256)
+    report = short_run("sft", model, tmp_path)
+    source, saved = (Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in (model, tmp_path / "run"))
+    assert saved.get_vocab() == source.get_vocab()
+    assert report.files
+    assert short_run("sft", tmp_path / "run", tmp_path, "again").files

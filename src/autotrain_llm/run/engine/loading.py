@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MethodType
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
     set_seed,
 )
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -214,10 +216,16 @@ def _can_have_no_lora(name: str, module: Any, model: Any) -> bool:
 
 
 def load_tokenizer(plan: Plan, inputs: RunInputs) -> PreTrainedTokenizerBase:
-    """The tokenizer of the prepared rows, with the chat template that rendered them."""
-    tokenizer = AutoTokenizer.from_pretrained(
-        str(inputs.tokenizer_folder), trust_remote_code=plan.model.trust_remote_code
-    )
+    """The tokenizer of the prepared rows, with the chat template that rendered them.
+
+    AutoTokenizer takes the class of the model's architecture, which may add tokens of its own or split otherwise than the files say.
+    """
+    folder = str(inputs.tokenizer_folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=plan.model.trust_remote_code)
+    if isinstance(tokenizer, PreTrainedTokenizerFast) and (Path(folder) / "tokenizer.json").exists():
+        as_in_files = PreTrainedTokenizerFast.from_pretrained(folder)
+        if len(tokenizer) > len(as_in_files) or tokenizer_disagrees(tokenizer, inputs) is not None:
+            tokenizer = as_in_files
     template = inputs.prepared.template
     if template is not None:
         tokenizer.chat_template = template.source

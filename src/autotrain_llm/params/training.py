@@ -55,7 +55,7 @@ class Training:
     )
     batch_size: int = param(
         None,
-        "Rows per device and batch.",
+        "Rows per device and batch; with ppo, grpo and spo sampled completions.",
         within=AT_LEAST_ONE,
         search=among(2, 4, 8, 16),
         required=True,
@@ -69,7 +69,7 @@ class Training:
     )
     gradient_accumulation: int = param(
         1,
-        "Batches accumulated into one optimizer step.",
+        "Batches accumulated into one optimizer step; with ppo, grpo and spo by default --rl-mini-batch-size / --batch-size.",
         within=AT_LEAST_ONE,
         suggested=1,
         aliases=(

@@ -47,7 +47,9 @@ def decide_phases(config: Config, prompts: int, processes: int) -> RolloutSchedu
     """The sizes of a run's rollout phases for this many training prompts."""
     answers_each = config[Grpo].rl_num_generations if config.applies("rl_num_generations") else 1
     of_phase = max(1, min(config.rl_chunk_size // answers_each, prompts))
-    step = answers_of_step(config, processes)
+    answers = of_phase * answers_each
+    # Split evenly among the steps. With fewer prompts than a rollout has room for, a step has fewer answers than it could.
+    step = math.ceil(answers / steps_of_pass(answers, answers_of_step(config, processes)))
     phases = [min(of_phase, prompts - start) for start in range(0, prompts, of_phase)]
     passes = config.rl_num_ppo_epochs
     return RolloutSchedulePlan(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import pytest
 
 from autotrain_llm.models.architectures import EXPERTS_WITH_LORA, MIXERS
-from autotrain_llm.models.checks.every import check_model
+from autotrain_llm.models.checks.every import RULES, check_model
+from autotrain_llm.models.checks.roles import ENCODER, LANGUAGE_MODEL, SCORER
 from support.model_files import LLAMA, codes, facts_of, llama_shapes, write_model
 
+SHARED = {"metadata", "parameter", "tokenizer"}  # what every role of a model is checked with
 EXPERTS = {
     f"model.layers.{layer}.block_sparse_moe.experts.{expert}.{name}.weight": shape
     for layer in range(2)
@@ -75,3 +78,10 @@ def test_matrices_that_kernels_read_are_refused_by_name(tmp_path: Any) -> None:
     (finding,) = check_model(facts_of(folder), "sft", peft=True, target_modules="in_proj,out_proj")
     assert (finding.code, finding.changes) == ("M192", {"target_modules": "in_proj"})
     assert codes(folder, peft=True, target_modules="all-linear") == []
+
+
+def test_every_rule_about_models_is_told_all_that_it_reads_whatever_the_model_is_for() -> None:
+    known = {LANGUAGE_MODEL: set(signature(check_model).parameters), SCORER: SHARED, ENCODER: SHARED}
+    for rule in RULES:
+        for role in rule.roles or known:
+            assert set(rule.arguments) <= known[role], (rule.code, role)

@@ -11,6 +11,7 @@ from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.models.checks.naming import first_of, path_of
+from autotrain_llm.models.checks.roles import LANGUAGE_MODEL
 from autotrain_llm.models.checks.target_modules import is_called
 from autotrain_llm.models.layers import LAYERS
 from autotrain_llm.models.metadata import EMBEDDING, WHOLE_TABLE, ModelMetadata
@@ -127,6 +128,7 @@ def adapter_weights_match_their_config(metadata: ModelMetadata, parameter: str =
 @rule(
     "M193",
     blocks="model",
+    roles=(LANGUAGE_MODEL,),
     example=Example(FURTHER + " --peft", FURTHER, on="where ./adapter is on lm_head"),
 )
 def an_adapter_that_is_trained_further_is_not_on_the_head(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from autotrain_llm.config.registry import (
     FOREIGN,
     GROUPS,
+    METRICS,
     PARAMS,
     READS,
     REFUSED,
@@ -184,7 +185,20 @@ def _mixins() -> str:
         parts += [f"### {group.title}", f"{group.summary} For {for_whom}."]
         parts += [f"> {NOT_YET}"] if not group.available else []
         parts.append(table(("Flag", "What it does", "Default", "Allowed"), rows))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *_metrics()])
+
+
+def _metrics() -> list[str]:
+    """The names of `--eval-metrics`."""
+    rows = [
+        (
+            f"`{metric.name}`",
+            metric.title,
+            ", ".join(name for name in TRAINERS if metric.makes_sense_for(TRAINERS[name])),
+        )
+        for metric in METRICS.values()
+    ]
+    return ["### Metrics of `--eval-metrics`", table(("Metric", "What it is", "Trainers"), rows)]
 
 
 def _which_trainer() -> str:

@@ -77,12 +77,12 @@ def check_model(
 
 def check_reward_model(metadata: ModelMetadata, *, parameter: str = "rl_reward_model_path") -> list[Finding]:
     """The findings about a model that scores texts."""
-    return _check(SCORER, metadata=metadata, parameter=parameter, tokenizer=None)
+    return _check(SCORER, metadata=metadata, parameter=parameter, tokenizer=None, peft=False)
 
 
 def check_encoder(metadata: ModelMetadata, *, parameter: str) -> list[Finding]:
     """The findings about a model whose hidden states are read, of texts that its own tokenizer encodes."""
-    return _check(ENCODER, metadata=metadata, parameter=parameter, tokenizer=None)
+    return _check(ENCODER, metadata=metadata, parameter=parameter, tokenizer=None, peft=False)
 
 
 def _check(role: str, **inputs: Any) -> list[Finding]:

@@ -173,8 +173,20 @@ def test_a_word_that_a_template_looks_for_is_found_without_changing_it(plain):
     assert texts(plain, "llama-3.1", [ONE, search]) == ['<|python_tag|>brave_search.call(query="rain")<|eom_id|>']
 
 
+def test_a_template_that_counts_letters_is_rendered_a_limited_number_of_times(plain, monkeypatch):
+    source = "{% for m in messages %}{{ m.role }}: {{ m.content | length }}</s>{% endfor %}"
+    rendered, once = [], ChatTemplate.trace
+    monkeypatch.setattr(ChatTemplate, "trace", lambda *given, **more: rendered.append(1) or once(*given, **more))
+    (text,) = texts_of(ChatTemplate(source, plain), [ONE, assistant("<br>one" * 500, reasoning_content="Thought.")])
+    assert text == "assistant: 3500</s>" and len(rendered) < 120
+
+
 def texts(tokenizer, family, messages, tools=None):
-    rendered = render_with_answers(template_of(family, tokenizer), messages, tools)
+    return texts_of(template_of(family, tokenizer), messages, tools)
+
+
+def texts_of(template, messages, tools=None):
+    rendered = render_with_answers(template, messages, tools)
     assert rendered.unclear is None
     return [rendered.text[start:end] for start, end in rendered.spans]
 

@@ -20,6 +20,8 @@ from autotrain_llm.data.chat.trace import CONTENT, NAME, THOUGHT, MessagePart, T
 from autotrain_llm.data.chat.turn_spans import Span, TurnSpans, is_answer
 from autotrain_llm.data.example import Message
 
+MOST_RENDERINGS = 100
+
 
 @dataclass
 class Rendered:
@@ -108,10 +110,15 @@ def _unchanged(template: ChatTemplate, messages: Sequence[Message], tools: Any, 
 
 
 def _changing(template: ChatTemplate, messages: Sequence[Message], tools: Any, text: str) -> frozenset[int]:
-    """The pieces in which signs change what the template writes, as where it looks for a word."""
+    """The pieces in which signs change what the template writes, as where it looks for a word: found by halves, as long as that takes few renderings."""
     every = range(len(with_signs(messages)[1]))
+    renderings = 0
 
     def changing(numbers: Sequence[int]) -> list[int]:
+        nonlocal renderings
+        renderings += 1
+        if renderings > MOST_RENDERINGS:
+            return list(numbers)
         signed, _ = with_signs(messages, frozenset(every) - frozenset(numbers))
         if not numbers or _unchanged(template, signed, tools, text) is not None:
             return []

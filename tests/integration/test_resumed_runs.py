@@ -218,3 +218,15 @@ def test_a_run_that_goes_another_way_is_resumed_on_that_way(
     report = run(output, **another_way, resume=True)
     assert report.plan.resume is not None and report.plan.resume.step == 3
     assert sorted(logged(report, "loss")) == [4, 5] and not list(output.glob(".replaced-*"))
+
+
+def test_a_run_that_is_stopped_in_its_last_step_is_evaluated_after_training(
+    command: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = {**command, "lr": 1e-2, "max_steps": 2, "save_steps": 2, "valid_split": "8", "eval_strategy": "no"}
+    flags |= {"use_enhanced_eval": True, "eval_metrics": "perplexity"}
+    run(tmp_path / "whole", **flags)
+    assert stopped(tmp_path / "stopped", "training_step", 2, monkeypatch, **flags)
+    run(tmp_path / "stopped", **flags, resume=True)
+    whole, resumed = (json.loads((tmp_path / name / "eval/metrics.json").read_text()) for name in ("whole", "stopped"))
+    assert whole["after"]["perplexity"] and resumed == whole

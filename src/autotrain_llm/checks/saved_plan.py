@@ -38,7 +38,7 @@ MACHINE_SPECIFIC = {
     "estimate": ("device", "with", "largest", "way_out", "way_out_bytes"),
     "parameters": tuple(param.name for param in PARAMS.values() if param.machine_specific),
 }
-NOT_COMPARED = ("output", "ignored")
+NOT_COMPARED = ("output", "ignored", "resume")
 # Of a plan that was made from a part of the rows: the parts that don't follow from their number and lengths.
 INDEPENDENT_OF_ROWS = ("trainer", "parameters", "model", "length", "precision", "adapter", "hub", "engine", "seed")
 DATA_KEYS = ("path", "format", "columns", "split", "evaluation", "samples")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from autotrain_llm import check, plan
 from autotrain_llm.declare.finding import Refused
 from support.light_models import build_light_model
+from support.resumable import write_checkpoint
 
 
 @pytest.fixture
@@ -42,6 +44,13 @@ def test_a_kept_plan_comes_out_the_same(command, kept):
     first, again = plan(**command), plan(plan=str(kept))
     assert replace(again, output=first.output, parameters=first.parameters) == first
     assert again.output.dir == first.output.dir
+
+
+def test_the_run_of_a_kept_plan_can_be_resumed(command, kept):
+    write_checkpoint(Path(plan(plan=str(kept)).output.dir), 3)
+    assert codes(plan=str(kept), resume=True) == []
+    resumed = plan(plan=str(kept), resume=True)
+    assert resumed.resume is not None and resumed.resume.step == 3
 
 
 def test_no_secret_is_kept(kept):

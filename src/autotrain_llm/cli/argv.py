@@ -63,7 +63,7 @@ def _given_twice(joined: Sequence[str]) -> Iterator[Finding]:
             from autotrain_llm.declare.finding import WARNING, Finding
 
             shown = "" if PARAMS[name].secret else f": {', then '.join(values)}"
-            message = f"{flag_of(name)} is given {len(values)} times{shown}; the last counts"
+            message = f"{flag_of(name)} is given {len(values)} times{shown}; the last one is used"
             yield Finding(message, "keep one", (name,), WARNING, code="P126")
 
 

@@ -36,7 +36,7 @@ class Preparing:
             self._stream.flush()
 
     def progress(self, what: str, done: int, of: int) -> None:
-        """Report that `done` of `of` rows are ready; `of` is 0 where the number of rows is not known."""
+        """Report that `done` of `of` rows are ready; `of` is 0 if the number of rows is not known."""
         now = time.monotonic()
         wait = TERMINAL_INTERVAL if self._over else FILE_INTERVAL
         if not self._speaks or now - self._since < START_AFTER or now - self._last < wait:

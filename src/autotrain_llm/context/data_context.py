@@ -101,7 +101,7 @@ class DataContext:
 
     @property
     def _prompt_templates(self) -> tuple[str | None, str | None]:
-        """The templates of the student's and the teacher's prompts; None where prompts are used unchanged."""
+        """The templates of the student's and the teacher's prompts; None if prompts are used unchanged."""
         if not self.config.distills:
             return None, None
         student, teacher = self.config.student_prompt_template, self.config.teacher_prompt_template
@@ -189,7 +189,7 @@ class DataContext:
 
     @cached_property
     def teacher_rows(self) -> TeacherRows | None:
-        """The prepared rows as the teacher sees them; None where both see the same."""
+        """The prepared rows as the teacher sees them; None if both see the same."""
         from autotrain_llm.data.prompt_template import with_prompts
         from autotrain_llm.data.tokenize.prepare import prepare
         from autotrain_llm.data.tokenize.teacher_rows import align

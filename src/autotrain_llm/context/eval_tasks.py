@@ -19,7 +19,7 @@ def is_file(name: str) -> bool:
 
 @cache
 def task_names() -> frozenset[str]:
-    """Every task, group and tag that the installed package declares; empty where it isn't installed."""
+    """Every task, group and tag that the installed package declares; empty if it isn't installed."""
     from importlib.util import find_spec
 
     spec = find_spec(PACKAGE)

@@ -23,7 +23,7 @@ Value = TypeVar("Value")
 
 
 def attempt(look_up: Callable[[], Value], findings: list[Finding]) -> Value | None:
-    """The result of a lookup; None where it is refused, for reasons that are added to `findings`."""
+    """The result of a lookup; None if it is refused, for reasons that are added to `findings`."""
     try:
         return look_up()
     except Refused as refused:
@@ -82,7 +82,7 @@ class ModelContext:
 
     @property
     def reference(self) -> ModelMetadata | None:
-        """The model of `--model-ref`; None where it names none."""
+        """The model of `--model-ref`; None if it names none."""
         return self.secondary("model_ref", self.config.model_ref) if self.config.applies("model_ref") else None
 
     @property

@@ -46,7 +46,7 @@ class ResumedRun:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """The content of its `run.json`; empty where that is missing or damaged."""
+        """The content of its `run.json`; empty if that is missing or damaged."""
         return earlier_run(self.folder)
 
     def planned(self, *path: str) -> Any:

@@ -58,7 +58,7 @@ class Example:
         return self._key
 
     def _plainly(self) -> str | None:
-        """The content as one text, with the lengths of its parts before it; None where there is more than texts and turns of a role and a text."""
+        """The content as one text, with the lengths of its parts before it; None if there is more than texts and turns of a role and a text."""
         if self.tools is not None:
             return None
         lengths: list[str] = []

@@ -14,17 +14,17 @@ WRITING = "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"
 
 
 def classifier_of(model_type: str | None) -> str | None:
-    """The sequence classifier of this architecture, such as `LlamaForSequenceClassification`; None where there is none."""
+    """The sequence classifier of this architecture, such as `LlamaForSequenceClassification`; None if there is none."""
     return _tables().get(SCORING, {}).get(model_type or "")
 
 
 def has_classifier(model_type: str) -> bool:
-    """Whether the installed transformers has a sequence classifier of this architecture; True where its tables can't be read."""
+    """Whether the installed transformers has a sequence classifier of this architecture; True if its tables can't be read."""
     return model_type in _tables().get(SCORING, {model_type: ""})
 
 
 def has_generator(model_type: str | None) -> bool:
-    """Whether the installed transformers has a causal language model of this architecture; True where its tables can't be read."""
+    """Whether the installed transformers has a causal language model of this architecture; True if its tables can't be read."""
     return model_type in _tables().get(WRITING, {model_type: ""})
 
 

@@ -371,7 +371,7 @@ class ModelMetadata:
 
     @cached_property
     def modules(self) -> tuple[str, ...]:
-        """Full names of everything that has a weight, `model.layers.0.self_attn.q_proj`; empty where the tensors are unknown."""
+        """Full names of everything that has a weight, `model.layers.0.self_attn.q_proj`; empty if the tensors are unknown."""
         names = self.tensors or dict.fromkeys(self.remote_names, ())
         suffixes = (".weight", ".qweight")
         return tuple(sorted({name.removesuffix(end) for name in names for end in suffixes if name.endswith(end)}))

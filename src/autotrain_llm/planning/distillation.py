@@ -13,7 +13,7 @@ INT4 = 0.52  # bytes per value, including its part of the scales
 
 
 def decide_distillation(config: Config, context: RunContext) -> DistillPlan | None:
-    """The plan's `distillation`; None where the run has none."""
+    """The plan's `distillation`; None if the run has none."""
     if not context.distills:
         return None
     metadata = context.teacher

@@ -50,7 +50,7 @@ def encoder_of(config: Config) -> str | None:
 
 
 def decide_evaluation(config: Config, context: RunContext) -> EvalPlan | None:
-    """The plan's `evaluation`; None where the run has none."""
+    """The plan's `evaluation`; None if the run has none."""
     from autotrain_llm.planning.plan import EvalPlan
 
     if not config.use_enhanced_eval:

@@ -17,7 +17,7 @@ EACH_PHASE = "once for each phase"
 
 
 def decide_rollouts(config: Config, context: RunContext, schedule: SchedulePlan) -> RolloutPlan | None:
-    """The plan's `rollouts`; None where the trainer samples no answers."""
+    """The plan's `rollouts`; None if the trainer samples no answers."""
     if not config.trainer_spec.samples:
         return None
     return RolloutPlan(
@@ -78,7 +78,7 @@ def steps_of_pass(answers: int, of_step: int) -> int:
 
 
 def decide_anchor(config: Config, context: RunContext) -> ReferencePlan | None:
-    """The reference of the KL penalty, the policy before training; None where there is no penalty."""
+    """The reference of the KL penalty, the policy before training; None if there is no penalty."""
     if config.rl_kl_coef == 0 and config.rl_kl_target is None:
         return None
     return ReferencePlan(reference_kind(config, context), None, EACH_PHASE, "answers are new in each phase")

@@ -73,7 +73,7 @@ def a_row_is_not_longer_than_the_context(
     """The maximum length that was given is longer than the model's context.
 
     Why: the model was never trained on positions beyond its context, and some models have none there; the libraries train without a
-    message. Only a warning where the model scales its positions (`rope_scaling`).
+    message. Only a warning if the model scales its positions (`rope_scaling`).
     Fix: the model's context length.
     """
     limit, context_length = context.limit, context.context_length

@@ -83,7 +83,7 @@ def a_run_must_fit_onto_the_disk(plan: Plan) -> Iterator[Finding]:
 
 
 def free_on_disk(folder: Path) -> int | None:
-    """Bytes that are free where a folder is or will be; None where the system doesn't say."""
+    """Bytes that are free where a folder is or will be; None if the system doesn't say."""
     try:
         return shutil.disk_usage(nearest_existing(folder)).free
     except OSError:

@@ -102,8 +102,8 @@ def flash_attention_needs_its_package_and_a_gpu(precision: Precision, machine: M
 def several_gpus_need_a_launcher(machine: Machine) -> Iterator[Finding]:
     """Several GPUs are visible and only one process was started.
 
-    Why: a single process uses several GPUs slowly and not always correctly.
-    Fix: one process for each GPU, or one GPU.
+    Why: in a single process, transformers' Trainer would use `nn.DataParallel` on all of them, which is slow and not always correct.
+    Fix: start one process for each GPU, or use one GPU.
     """
     if len(machine.gpus) > 1 and machine.processes == 1:
         yield Finding(

@@ -116,9 +116,9 @@ def prompts_must_leave_room_for_completions(
 def vllm_needs_its_package_and_a_gpu(config: Config, trainer: Trainer, machine: Machine) -> Iterator[Finding]:
     """`--rl-generation vllm` without a suitable vLLM, without CUDA, in several processes, or with a quantised model.
 
-    Why: vLLM generates in this process and on this GPU, and is not installed by default. The policy's weights are sent to it in bf16, by a call
-    that it has had since 0.11; it can't take quantised ones.
-    Fix: install it, or use the native generation.
+    Why: vLLM generates in the training process and on its GPU, and is not installed by default. After each update it gets the policy's weights in
+    bf16, for which vLLM 0.11 or later is needed; it can't be given quantised weights.
+    Fix: install it, or use `--rl-generation native`.
     """
     if not trainer.samples or config.rl_generation != "vllm":
         return

@@ -334,7 +334,7 @@ def a_grid_should_be_tried_as_a_whole(config: Config) -> Iterator[Finding]:
 def searched_values_are_not_refused(config: Config, trainer: Trainer, machine: Machine) -> Iterator[Finding]:
     """A value of `--sweep-params` with which the command would be refused: it contradicts another flag, or this machine can't do it.
 
-    Why: a trial with that value is refused and tells nothing. An error where no value of a parameter is left.
+    Why: a trial with that value is refused and tells nothing. An error if no value of a parameter is left.
     Fix: leave the value out.
     """
     if not config.use_sweep or config.sweep_params is None:

@@ -54,7 +54,7 @@ def _ends_in_nothing_but_space(template: ChatTemplate, text: str, spans: list[Sp
 
 
 def _of_marks(template: ChatTemplate, messages: list[Message], first: int) -> tuple[str, list[Span]] | None:
-    """The text and the answers of a conversation of placeholders; None where they can't all be found."""
+    """The text and the answers of a conversation of placeholders; None if they can't all be found."""
     try:
         rendered = _traced(template, messages, None, first, template.render(messages))
     except ChatTemplateError:
@@ -101,7 +101,7 @@ def _traced(
 
 
 def _unchanged(template: ChatTemplate, messages: Sequence[Message], tools: Any, text: str) -> Trace | None:
-    """The trace of messages with signs; None where the signs change what the template writes."""
+    """The trace of messages with signs; None if the signs change what the template writes."""
     try:
         trace = template.trace(messages, tools)
     except ChatTemplateError:

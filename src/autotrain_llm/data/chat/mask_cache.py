@@ -51,7 +51,7 @@ class TemplateSkeletons:
         self._known: dict[tuple[int, tuple[str, ...], tuple[bool, ...]], TemplateSkeleton | None] = {}
 
     def answers(self, messages: Sequence[Message], first: int, text: str, slowly: Slowly) -> list[Span] | None:
-        """The spans of the answers from turn `first` on in the text of a conversation; None where the skeleton doesn't fit it."""
+        """The spans of the answers from turn `first` on in the text of a conversation; None if the skeleton doesn't fit it."""
         contents = _contents(messages)
         if contents is None or (self._looks_for_thoughts and any(THOUGHTS in content for content in contents)):
             return None
@@ -88,7 +88,7 @@ def _skeleton(
 ) -> TemplateSkeleton | None:
     """The skeleton of conversations with these roles; `has_text` says which turns have content.
 
-    None where the template writes contents in another order, twice or not at all.
+    None if the template writes contents in another order, twice or not at all.
     """
     turns = [
         (role, CONTENT.format(turn) if says else "")

@@ -159,7 +159,7 @@ class ChatTemplate:
 
     @cached_property
     def end_of_turn(self) -> str | None:
-        """The text that ends an assistant turn, up to its first special token; None where the template writes nothing."""
+        """The text that ends an assistant turn, up to its first special token; None if the template writes nothing."""
         tokens = sorted(filter(None, self.tokenizer.added_tokens()), key=len, reverse=True)
         match = re.search("|".join(map(re.escape, tokens)), self.turn_suffix) if tokens else None
         if match:
@@ -175,7 +175,7 @@ class ChatTemplate:
 
     @cached_property
     def end_token(self) -> str | None:
-        """The single token of the tokenizer that ends a turn; None where a turn ends in plain text or in nothing."""
+        """The single token of the tokenizer that ends a turn; None if a turn ends in plain text or in nothing."""
         end = (self.end_of_turn or "").strip()
         return end if end and self.tokenizer.id_of(end) is not None else None
 

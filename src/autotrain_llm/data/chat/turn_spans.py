@@ -14,7 +14,7 @@ Span = tuple[int, int]
 
 
 def is_answer(message: Message) -> bool:
-    """Whether a turn is trained on; `weight` 0 excludes one, as in the OpenAI format."""
+    """Whether a turn is an answer that is trained on; `weight` 0 excludes it, as in the OpenAI format."""
     return message["role"] == "assistant" and message.get("weight", 1) != 0
 
 

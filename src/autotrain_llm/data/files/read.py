@@ -236,7 +236,7 @@ def _read_json(text: str, name: str, observations: Observations) -> Iterator[Raw
 
 
 def _document(text: str, name: str, observations: Observations) -> Iterator[RawRow] | None:
-    """The rows of a JSON document; None where it holds none."""
+    """The rows of a JSON document; None if it holds none."""
     decoder = _Decoder()
     rows = _rows_in(decoder.decode(text))
     if rows is None:

@@ -72,7 +72,7 @@ class Converter:
         return [example for example in made if example is not None]
 
     def converted(self, file: str, raw: RawRow) -> Example | None:
-        """The Example of one row; None where it is left out."""
+        """The Example of one row; None if it is left out."""
         row_number, line, row = raw
         extra = {name: value for name, value in row.items() if name not in self._main}
         example = Example(file, row_number, line, extra=extra)

@@ -59,7 +59,7 @@ Unread = dict[str, Any]
 
 
 def conversation(value: Any, column: str, unread: Unread | None = None) -> list[Message]:
-    """The turns in a cell; keys that are not read are added to `unread`. Raises RowUnusable where a turn can't be read.
+    """The turns in a cell; keys that are not read are added to `unread`. Raises RowUnusable if a turn can't be read.
 
     A turn with `weight` 0 is not trained on.
     """
@@ -162,7 +162,7 @@ def _leave(rest: dict[str, Any], unread: Unread, inside: str = "") -> None:
 
 
 def _training(rest: dict[str, Any], role: str) -> dict[str, int]:
-    """`weight` 0 where a turn is marked as not to be trained on. A mark that has no effect stays in `rest`, so that it is named."""
+    """`weight` 0 if a turn is marked as not to be trained on. A mark that has no effect stays in `rest`, so that it is named."""
     is_trained = True
     for key in (*TRAINED_KEYS, *MASKED_KEYS):
         mark = rest[key].strip().lower() if isinstance(rest.get(key), str) else rest.get(key)

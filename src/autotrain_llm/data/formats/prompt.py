@@ -118,7 +118,7 @@ class PromptWriter:
         return "" if value is None else cells.written(value, cells.columns["system"])
 
     def history(self, cells: Cells) -> list[Message]:
-        """The turns before the question; a history that is text is one turn of the user. Raises RowUnusable where it can't be read."""
+        """The turns before the question; a history that is text is one turn of the user. Raises RowUnusable if it can't be read."""
         if "history" not in cells:
             return []
         column = cells.columns["history"]

@@ -101,6 +101,6 @@ class EvalPromptBuilder:
 
 
 def _last_answer(turns: Sequence[Message]) -> tuple[list[Message], list[Message]] | None:
-    """The turns before the last answer, and that answer; None where nothing comes before it."""
+    """The turns before the last answer, and that answer; None if nothing comes before it."""
     last = next((at for at in reversed(range(len(turns))) if turns[at].get("role") == "assistant"), 0)
     return (list(turns[:last]), [turns[last]]) if last else None

@@ -25,7 +25,7 @@ class PromptFormat:
     """How training rows were written: as `text`, as `chat` (by a chat template), or `mixed`.
 
     `template` is what `--chat-template` named, or `tokenizer`; for text, `alpaca` if instructions stand in Alpaca's form. `system` is the system prompt that every conversation began with, empty for
-    none, None where they differ.
+    none, None if they differ.
     """
 
     rows: str
@@ -82,7 +82,7 @@ def _object_in(path: Path) -> dict[str, Any]:
 
 
 def prompt_to_show(examples: Iterable[Example], prompt_format: PromptFormat) -> str | None:
-    """A short prompt of the rows, as it would be typed; None where there is none among the first."""
+    """A short prompt of the rows, as it would be typed; None if there is none among the first."""
     for _, example in zip(range(FIRST_ROWS), examples, strict=False):
         prompt = _prompt_of(example, prompt_format)
         if prompt and len(prompt) <= LONGEST and prompt.isprintable() and not prompt.startswith("-"):

@@ -72,7 +72,7 @@ def an_adapter_fits_its_base_model(metadata: ModelMetadata, parameter: str = "mo
 
 
 def _mismatch(name: str, shape: tuple[int, ...], metadata: ModelMetadata) -> str | None:
-    """What is wrong with one matrix of an adapter; None where it fits, or where that is not known."""
+    """What is wrong with one matrix of an adapter; None if it fits, or if that is not known."""
     match, located = ADAPTED.match(name), metadata.located
     # An adapter on another adapter, or on a model whose tensors are not known, can't be compared.
     comparable = located.base is not None and located.base.base is None and bool(metadata.tensors)
@@ -201,7 +201,7 @@ def _not_saved(config: Mapping[str, Any], names: Iterable[str]) -> str | None:
 
 
 def _other_matrices(config: Mapping[str, Any], matrices: Matrices, base: Sequence[str]) -> str | None:
-    """Where rank or modules differ; None where they don't, or where that is not known."""
+    """Where rank or modules differ; None if they don't, or if that is not known."""
     rank = config.get("r")
     ranks = {shape[0] for match, shape in matrices.values() if match[2] == "A" and len(shape) == 2}
     if isinstance(rank, int) and not config.get("rank_pattern") and ranks and ranks != {rank}:

@@ -105,7 +105,7 @@ def _no_activation(metadata: ModelMetadata) -> Iterator[str]:
 
 @cache
 def _table(file: str, pattern: re.Pattern[str]) -> frozenset[str]:
-    """The keys of a table of the installed transformers, read as text; empty where there is none to read."""
+    """The keys of a table of the installed transformers, read as text; empty if there is none to read."""
     from importlib.util import find_spec
 
     spec = find_spec("transformers")

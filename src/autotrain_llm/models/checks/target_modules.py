@@ -28,7 +28,7 @@ def target_modules_exist(
 ) -> Iterator[Finding]:
     """`--target-modules` names modules that the model does not have, or that are not linear layers.
 
-    Why: they get no adapter. An error where none is left, otherwise a warning.
+    Why: they get no adapter. An error if none is left, otherwise a warning.
     Fix: use the modules that the finding shows.
     """
     targets = split_targets(target_modules)

@@ -63,7 +63,7 @@ def _missing_code(metadata: ModelMetadata) -> list[str]:
 
 
 def is_known_architecture(model_type: str) -> bool:
-    """Whether the installed transformers has this model_type, read from its table as text; True where there is no table to read."""
+    """Whether the installed transformers has this model_type, read from its table as text; True if there is no table to read."""
     from importlib.util import find_spec
 
     spec = find_spec("transformers")

@@ -223,7 +223,7 @@ def _by_layer(names: Iterable[str], at: str) -> dict[int, set[str]]:
 
 
 def _wrapper(names: Iterable[str], at: str) -> str | None:
-    """What comes before the names of an architecture's tensors; None where they don't end in those."""
+    """What comes before the names of an architecture's tensors; None if they don't end in those."""
     matches = map(re.compile(rf"(.+\.){re.escape(at)}\d+\.").match, names)
     return next((match[1] for match in matches if match), None)
 
@@ -235,7 +235,7 @@ def _is_a_weight(name: str, names: set[str]) -> bool:
 
 
 def _fitting_architecture(metadata: ModelMetadata) -> str:
-    """The well-known architecture whose tensors these are, as the end of a fix; empty where there is none."""
+    """The well-known architecture whose tensors these are, as the end of a fix; empty if there is none."""
     for kind, layers in LAYERS.items():
         first_layer = _by_layer(metadata.tensors, layers.at).get(0, set())
         complete = bool(first_layer) and all(f"{name}.weight" in first_layer for name in layers.needed())

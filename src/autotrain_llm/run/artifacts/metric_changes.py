@@ -11,7 +11,7 @@ EVALUATION = Path("eval", "metrics.json")
 
 
 class MetricChange(NamedTuple):
-    """A metric before and after training; None where it was not evaluated."""
+    """A metric before and after training; None if it was not evaluated."""
 
     name: str
     before: float | None
@@ -43,7 +43,7 @@ def _numbers(document: Any, name: str) -> Iterator[tuple[str, float]]:
 
 
 def compared_in(folder: Path) -> list[MetricChange]:
-    """The comparison in a run's folder; empty where the file is missing or damaged."""
+    """The comparison in a run's folder; empty if the file is missing or damaged."""
     try:
         document = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -73,7 +73,7 @@ class OutputFolder:
                 shutil.rmtree(self.path, ignore_errors=True)
 
     def _acquire(self) -> bool:
-        """Lock the folder; False where another process writes to it."""
+        """Lock the folder; False if another process writes to it."""
         if not self._lock.acquire(wait=False):
             return False
         self._lock.write_owner()

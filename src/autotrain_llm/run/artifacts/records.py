@@ -27,7 +27,7 @@ ENDED_EARLY = ("failed", "interrupted")
 
 
 def write_text(path: Path, text: str, errors: str = "strict") -> None:
-    """Write a file atomically: readers see the old text or the new one. Raises OSError where it can't be written."""
+    """Write a file atomically: readers see the old text or the new one. Raises OSError if it can't be written."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_text(text, encoding="utf-8", errors=errors)

@@ -172,7 +172,7 @@ class Rendering:
         return self.given is None and self.trained == PromptFormat(TEXT, ALPACA)
 
     def template_of(self, prompt: Example) -> ChatTemplate | None:
-        """The template for a prompt; None where it is plain text, as the rows were that the model was trained on."""
+        """The template for a prompt; None if it is plain text, as the rows were that the model was trained on."""
         if self.writes_instructions:
             return None if prompt.completion is not None else self.template
         as_text = self.given is None and self.trained is not None and self.trained.rows == TEXT

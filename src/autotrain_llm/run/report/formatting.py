@@ -57,7 +57,7 @@ def text(value: Any) -> str:
 
 
 def preview(whole: str) -> str | None:
-    """The beginning of a text that is too long to be seen at once; None where it is not."""
+    """The beginning of a text that is too long to be seen at once; None if it is not."""
     lines = whole.count("\n")
     if len(whole) <= PREVIEW_CHARACTERS + 80 and lines < 12:
         return None

@@ -155,7 +155,7 @@ def _finding(finding: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plan_sections(plan: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str, str]]]]:
-    """The plan in sections, as the terminal shows it; empty where run.json is damaged or of another version."""
+    """The plan in sections, as the terminal shows it; empty if run.json is damaged or of another version."""
     try:
         return Plan.from_json(plan).summary()
     except (TypeError, KeyError, ValueError, AttributeError):

@@ -60,7 +60,7 @@ STYLE: Any = {  # matplotlib types the names of its settings
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Inside, matplotlib is quiet and has this page's settings. Raises ImportError where it is not installed."""
+    """Inside, matplotlib is quiet and has this page's settings. Raises ImportError if it is not installed."""
     log = logging.getLogger("matplotlib")
     level = log.level
     log.setLevel(logging.ERROR)  # it speaks of its fonts when it is first used

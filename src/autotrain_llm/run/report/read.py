@@ -56,7 +56,7 @@ def read_run(folder: Path) -> RunFiles:
 
 
 def _text(files: RunFiles, path: Path) -> str | None:
-    """A file's text; None where there is no such file."""
+    """A file's text; None if there is no such file."""
     try:
         return (files.folder / path).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -124,7 +124,7 @@ def _sweep(document: Any) -> dict[str, Any]:
 
 
 def mapping(document: Any) -> dict[str, Any]:
-    """A document that should be an object; empty where a damaged file holds something else."""
+    """A document that should be an object; empty if a damaged file holds something else."""
     return document if isinstance(document, dict) else {}
 
 

@@ -34,7 +34,7 @@ LOW_TO_HIGH = ("#e8923a", "#bf559b", "#4377d6")
 
 
 def find_study(folder: Path, name: str | None = None) -> Study | None:
-    """The study of this name, else the newest one, in the journal under `sweep/`; None where there is none."""
+    """The study of this name, else the newest one, in the journal under `sweep/`; None if there is none."""
     for path in sorted((folder / "sweep").glob(JOURNALS)):
         try:
             storage = JournalStorage(JournalFileBackend(str(path)))
@@ -47,7 +47,7 @@ def find_study(folder: Path, name: str | None = None) -> Study | None:
 
 
 def study_of(record: Mapping[str, Any]) -> Study | None:
-    """The study that `sweep/trials.json` records; None where it has no search spaces."""
+    """The study that `sweep/trials.json` records; None if it has no search spaces."""
     space = record.get("space")
     if not isinstance(space, dict):
         return None

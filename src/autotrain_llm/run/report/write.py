@@ -16,7 +16,7 @@ REPORT = "report.html"
 
 
 def write_report(folder: Path) -> Path:
-    """Write the report of the run in `folder`; returns its path. Raises OSError where it can't be written."""
+    """Write the report of the run in `folder`; returns its path. Raises OSError if it can't be written."""
     write_text(folder / REPORT, page(read_run(folder)), errors="backslashreplace")
     return folder / REPORT
 

@@ -31,7 +31,7 @@ from autotrain_llm.run.sweep.trial import COMPLETE, INTERRUPTED, REFUSED, Trial,
 
 
 def sweep(plan: Plan, context: RunContext, findings: tuple[Finding, ...], watch: ProgressCallback) -> RunReport:
-    """Carry out a plan with a sweep. Raises RunFailed where no trial completes, Interrupted, or Refused before anything is started."""
+    """Carry out a plan with a sweep. Raises RunFailed if no trial completes, Interrupted, or Refused before anything is started."""
     config = context.config
     assert plan.sweep is not None
     _require_evaluations(plan)

@@ -61,7 +61,7 @@ def _fits(plan: Plan, loaded: Loaded) -> bool:
 
 
 def free_memory() -> int:
-    """Bytes of main memory available without swapping; 0 where the system doesn't say."""
+    """Bytes of main memory available without swapping; 0 if the system doesn't say."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:

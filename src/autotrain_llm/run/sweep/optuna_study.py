@@ -143,7 +143,7 @@ class Study:
         return True
 
     def _claim_trial(self, optuna_trial: optuna.Trial) -> Trial | None:
-        """The trial with a claim on it; None where claiming took so long that another process counted it as lost."""
+        """The trial with a claim on it; None if claiming took so long that another process counted it as lost."""
         claim = self._claim(optuna_trial.number)
         values = {name: self._decoded(name, optuna_trial.params[name]) for name in self.spaces}
         own = bool(optuna_trial.user_attrs.get(OWN))
@@ -313,7 +313,7 @@ def journal(path: Path, lock: Any) -> JournalStorage:
 
 
 def connect(url: str) -> RDBStorage:
-    """The study in a database. Raises Refused where it can't be used; no message has the password in it."""
+    """The study in a database. Raises Refused if it can't be used; no message has the password in it."""
     for attempt in range(CONNECT_ATTEMPTS):
         try:
             with quietly():

@@ -57,7 +57,7 @@ def put_value_head(model: nn.Module, head: ValueHead) -> None:
 
 
 def value_head_of(model: nn.Module) -> ValueHead | None:
-    """The model's value head; None where it has none."""
+    """The model's value head; None if it has none."""
     head = dict(causal_model(model).named_children()).get(VALUE_HEAD)
     return head if isinstance(head, ValueHead) else None
 

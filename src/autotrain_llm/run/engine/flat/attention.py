@@ -63,7 +63,7 @@ def backend(device: str, dtype: torch.dtype, *, softcap: bool = False, dropout: 
 
 @dataclass(frozen=True)
 class AttentionArgs:
-    """A layer's arguments besides queries, keys and values. `window` is None where no segment is longer than it."""
+    """A layer's arguments besides queries, keys and values. `window` is None if no segment is longer than it."""
 
     segments: Segments
     scaling: float
@@ -149,7 +149,7 @@ def _concatenated(parts: tuple[torch.Tensor, ...], lineage_indices: list[int]) -
 def _mask(
     segments: Segments, index: int, window: int | None, always: bool, device: torch.device
 ) -> torch.Tensor | None:
-    """Which tokens of its lineage a segment attends to, or None where that is plain causal attention."""
+    """Which tokens of its lineage a segment attends to, or None if that is plain causal attention."""
     length, depth = segments.lengths[index], segments.depth(index)
     span = depth + length
     narrow = window is not None and window < span

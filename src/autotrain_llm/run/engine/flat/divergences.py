@@ -63,7 +63,7 @@ SMALLEST_REST = (
 
 
 def _expectation_terms(log_prob: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Probabilities times values; 0 where the probability is 0, whatever the value."""
+    """Probabilities times values; 0 if the probability is 0, whatever the value."""
     return torch.where(log_prob.isneginf(), 0.0, log_prob.exp() * value)
 
 

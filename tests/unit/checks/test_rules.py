@@ -78,6 +78,8 @@ def test_every_code_is_declared_once_in_the_source():
 
 @pytest.mark.parametrize("rule", every_rule().values(), ids=code_of)
 def test_a_rule_says_what_is_wrong_why_and_what_to_do(rule):
+    # What a caller gives a rule is nothing to its readers.
+    assert [name for name in rule.arguments if f"`{name}`" in rule.documentation] == [], "write that in a comment"
     first, _, rest = rule.documentation.partition("\n\n")
     assert first.endswith(".") and len(first) > 20
     assert any(line.startswith("Why: ") for line in rest.split("\n"))

@@ -115,7 +115,7 @@ def several_gpus_need_a_launcher(machine: Machine) -> Iterator[Finding]:
 
 @rule("E508", refuses="--distributed-backend fsdp", accepts="--distributed-backend ddp")
 def sharded_models_are_not_trained_yet(config: Config) -> Iterator[Finding]:
-    """`--distributed-backend fsdp`: the weights divided among the processes.
+    """`--distributed-backend fsdp`, which divides the weights among the processes.
 
     Why: the finished model is saved by the first process, which has a part of the weights only, so that it would be lost after the training, and
     its checkpoints can't be resumed from.

@@ -350,7 +350,7 @@ def _same_step(config: Config, run: ResumedRun, before: int, processes: int) -> 
 def a_resumed_run_must_have_steps_left(config: Config, output: Output, plan: Plan) -> Iterator[Finding]:
     """The run would end before the step of the checkpoint that it continues from.
 
-    Why: nothing would be trained, and the finished model would have more steps behind it than were requested.
+    Why: nothing would be trained, and the finished model would have been trained for more steps than requested.
     Fix: a checkpoint from before that step, or more steps.
     """
     run = resumed_run(output)
@@ -413,7 +413,7 @@ def a_complete_run_is_not_trained_further(config: Config, output: Output, plan: 
 def later_checkpoints_are_replaced(config: Config, output: Output) -> Iterator[Finding]:
     """The run continues from a checkpoint that is not the newest in its folder.
 
-    Why: the run goes another way from there, and `--resume` would continue from the later checkpoints. They are set aside, and removed when
+    Why: training takes a different course from there, and `--resume` would continue from the later checkpoints. They are set aside, and removed when
     the run is complete.
     Fix: another output folder keeps them; `--resume` continues from the newest.
     """

@@ -281,14 +281,15 @@ NOTED = '{"prompt": "One?", "completion": "Yes.", "note": "It is easy."}\n{"prom
 def columns_are_not_used(
     file: str, columns: Mapping[str, Any], kinds: Mapping[str, str], where: str
 ) -> Iterator[Finding]:
-    """Columns that hold text, lists or objects are not used for training. `kinds` are `answer` for a column whose name says that it belongs to
-    an answer, and `media` for images and sounds.
+    """Columns that hold text, lists or objects are not used for training.
 
     Why: by their names they are neither prompt nor answer, so the model never sees them, though it may need them to answer. Not reported are
     columns that only identify or sort a row (an id, a link, a language, a category), that are the same in all rows, or whose text is already
     in the prompt or the answer.
-    Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`. Thoughts and judgements are written into the answers, or left out.
+    Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`. Write reasoning and judgements into the answers,
+    or leave them out.
     """
+    # `kinds` are `answer` for a column whose name says that it belongs to an answer, and `media` for images and sounds.
     named = ", ".join(f"{shown(name)} ({_example(value)})" for name, value in columns.items())
     contexts = [name for name in columns if not kinds[name]]
     answers = [name for name in columns if kinds[name] == "answer"]
@@ -398,7 +399,7 @@ def a_part_of_the_prompt_can_not_be_read(column: str, case: str, content: str = 
     ),
 )
 def the_first_choice_is_assumed(file: str, first: str) -> Iterator[Finding]:
-    """The answers are numbers of choices, and the rows don't show whether the first choice is 0 or 1. It is taken for 0.
+    """The answers are numbers of choices, and the rows don't show whether the first choice is 0 or 1. 0 is assumed.
 
     Why: with the other number, each answer would name another choice.
     Fix: write the answers as letters or as the text of the choice; the choices are then labelled A, B, C.
@@ -417,7 +418,8 @@ def the_first_choice_is_assumed(file: str, first: str) -> Iterator[Finding]:
     ),
 )
 def answers_are_written_in_python(file: str, column: str, value: str) -> Iterator[Finding]:
-    """All answers are lists or objects as Python prints them, as where pandas wrote them to a CSV file. The text in them is the answer.
+    """All answers are lists or objects as Python prints them, for example because pandas wrote them to a CSV file. The text in them is used as
+    the answer.
 
     Why: as they are, the model would learn to write their brackets and quotes.
     Fix: write the text in them to the file; or write them with `json.dumps`, if the model has to answer in JSON.

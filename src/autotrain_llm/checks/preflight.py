@@ -240,6 +240,9 @@ def _missing_prompts(
     if not names_columns or config.data_path is None or _broken(findings) & DATA_FLAGS:
         return missing
     if context.dataset is None:
+        # Another finding may name the prompt column together with those that are wrong.
+        if PROMPT in {name for finding in context.findings for name in finding.suggestion}:
+            return _missing_parameters(config, {*mistyped, PROMPT}, findings, True)
         # Which columns there are is said by the finding about the rows; the usual names are not among them.
         unknown = {name: "…" for name in COLUMN_ROLES if name in missing[0].parameters}
         return [_with_columns(missing[0], unknown).replace(changes=EMPTY), *missing[1:]]

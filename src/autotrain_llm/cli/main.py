@@ -6,7 +6,7 @@ import os
 import sys
 
 from autotrain_llm.cli.screen import Screen
-from autotrain_llm.cli.terminal import wants_colour, width
+from autotrain_llm.cli.terminal import fit_to, wants_colour, width
 from autotrain_llm.version import VERSION
 
 TYPE_CHECKING = False
@@ -53,7 +53,7 @@ def _command(words: list[str]) -> int:
     command = words[0] if words else ""
     if words == ["llm"]:
         with Screen(json=False) as screen:
-            screen.write(USAGE)
+            screen.write(fit_to(screen.err, USAGE, " " * 11))
         return MISUSED
     if command == "llm" and not _asks_for_help(words):
         from autotrain_llm.cli.llm import llm
@@ -75,7 +75,7 @@ def _command(words: list[str]) -> int:
         if command == "completion":
             return _completion(words[1:], screen)
         if command in ("-h", "--help", "help", "report"):
-            return screen.finish_with(USAGE)
+            return screen.finish_with(fit_to(screen.out, USAGE, " " * 11))
         if command in ("-V", "--version", "version"):
             return screen.finish_with(f"autotrain {VERSION}")
         return _misused(f"there is no command {command!r}" if command else "a command is missing", screen)
@@ -123,5 +123,5 @@ def _misused(message: str, screen: Screen, fix: str = "autotrain llm --help") ->
     from autotrain_llm.cli.outcome import refuse
     from autotrain_llm.declare.finding import Finding
 
-    screen.write(USAGE)
+    screen.write(fit_to(screen.err, USAGE, " " * 11))
     return refuse([Finding(message, fix, code="P122")], screen)

@@ -8,12 +8,15 @@ SHOWN = ("loss", "reward", "eval_loss", "eval_reward", "learning_rate", "tokens_
 NAMES = {"learning_rate": "lr", "tokens_per_second": "tokens/s", "eval_loss": "eval loss", "eval_reward": "eval reward"}
 
 
-def metrics_line(metrics: Mapping[str, float]) -> str:
-    """Metrics in one line: the usual ones first, then those of evaluation, without timings."""
+def metrics_line(metrics: Mapping[str, float], columns: int | None = None) -> str:
+    """Metrics in one line: the usual ones first, then those of evaluation, without timings; only as many as fit into `columns`."""
     shown = [name for name in SHOWN if name in metrics]
     timings = ("_per_second", "_seconds")
     shown += [name for name in metrics if name.startswith("eval_") and name not in SHOWN and not name.endswith(timings)]
-    return "  ".join(f"{NAMES.get(name, name.replace('_', ' '))} {_number(name, metrics[name])}" for name in shown)
+    parts = [f"{NAMES.get(name, name.replace('_', ' '))} {_number(name, metrics[name])}" for name in shown]
+    while columns is not None and len("  ".join(parts)) > columns and len(parts) > 1:
+        parts.pop()
+    return "  ".join(parts)
 
 
 def step_text(step: int, steps: int) -> str:

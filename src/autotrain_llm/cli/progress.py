@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from autotrain_llm.planning.plan import SweepPlan
 
 
+WIDE = 90  # columns from which there is room for a long bar
+
+
 def progress(screen: Screen, sweep: SweepPlan | None = None) -> ProgressCallback:
     """The callback for this screen; `sweep` is the plan of a sweep."""
     if screen.quiet:
@@ -83,6 +86,7 @@ class Bar(ProgressCallback):
         self.console = Console(
             file=stream, width=width(stream), no_color=not wants_colour(stream), highlight=False, force_terminal=True
         )
+        self._bar_width, self._beside = (24 if self.console.width >= WIDE else 8), 0
         self.bar: Progress | None = None
         self.task: Any = None
 
@@ -96,9 +100,10 @@ class Bar(ProgressCallback):
     def start(self, steps: int, done: int) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        self._beside = len(f"Training  {steps}/{steps} 0:00:00 ")
         columns = (
             TextColumn("Training"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=self._bar_width),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[numbers]}", markup=False),
@@ -115,7 +120,9 @@ class Bar(ProgressCallback):
         if any(name.startswith("eval_") for name in metrics):
             self._print(f"{step_text(step, 0)}  {metrics_line(metrics)}")
         elif self.bar is not None:
-            self.bar.update(self.task, completed=step, numbers=metrics_line(metrics))
+            # A number that is cut off would be another one.
+            room = self.console.width - self._bar_width - self._beside
+            self.bar.update(self.task, completed=step, numbers=metrics_line(metrics, room))
 
     def finish(self) -> None:
         self._close()

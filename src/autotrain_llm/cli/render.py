@@ -139,7 +139,12 @@ def _row(row: tuple[str, ...], left: int, middle: int, columns: int, colour: boo
     """The lines of a name, a value and perhaps a reason."""
     name, value, *why = row
     heads = fit(" " * INDENT + name, columns, " " * (INDENT + GAP))
-    if len(heads[-1]) + GAP > left:  # the value of a long name begins below it
+    if len(heads[-1]) + GAP > left:  # the value of a long name begins behind it if it fits there, else below it
+        if len(heads[-1]) + GAP + len(value) <= columns and not any(why):
+            return [
+                *(styled(head, "cyan", colour) for head in heads[:-1]),
+                styled(heads[-1], "cyan", colour) + " " * GAP + value,
+            ]
         heads.append("")
     body = fit(value, columns - left)
     if why and why[0]:
@@ -231,7 +236,7 @@ def _what_training_changed(report: RunReport) -> list[tuple[str, str]]:
     if report.evaluation is None:
         return []
     changes = [row for row in compare(report.evaluation) if row.change is not None and not row.name.endswith("seconds")]
-    rows = [("What training changed", "before → after")] if changes else []
+    rows = [("On evaluation rows", "before training → after")] if changes else []
     rows += [(label(row.name), f"{row.before:.4g} → {row.after:.4g} ({row.change:+.4g})") for row in changes]
     scored = numbers(report.evaluation.get("benchmark") or {})
     return rows + [(f"benchmark {label(name)}", _shown(value)) for name, value in scored.items()]

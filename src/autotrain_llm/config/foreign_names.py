@@ -28,6 +28,7 @@ from autotrain_llm.declare.nearest import nearest, same_spelling
 from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.declare.record import EMPTY
 
+OF_SAMPLING = frozenset(["temperature", "top_k", "top_p", "do_sample", "min_p"])
 CUTOFF = 0.75  # similarity from which a name is taken for a typo of another
 ON_THE_HUB = ": a model is uploaded as ACCOUNT/NAME, from --username and the last component of --output-dir"
 
@@ -37,6 +38,9 @@ def unknown(name: str, written: str, raw: Any, file: str | None = None, given: M
     trainer = given.get("trainer")
     foreign = (*ALIASES, *BY_TRAINER, *NEAREST, *NO_COUNTERPART)
     name = next((other for other in foreign if same_spelling(other, name)), name)
+    if given.get("inference") and name in OF_SAMPLING:
+        message = f"there is no parameter {written} with --inference: it always gives the most likely answer, and samples none"
+        return Finding(message, f"leave {written} out", (name,), file=file, code="P104")
     parameter = _parameter_meant(name, raw, trainer)
     if parameter and name in BY_TRAINER and not _reads(trainer, parameter):
         is_valid = raw is not None and _change_to(PARAMS[parameter], raw)

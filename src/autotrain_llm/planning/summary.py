@@ -147,7 +147,7 @@ def _how(plan: Plan) -> list[Row]:
     rate = f"{arguments.learning_rate:g}, {plan.parameters['scheduler'].value}, {warmup} of warm-up"
     return [
         *(_resumed(plan, plan.resume) if plan.resume else ()),
-        ("steps", f"{plan.steps} of {batch}", f"{schedule.epochs:g} epoch{'' if schedule.epochs == 1 else 's'}"),
+        ("steps", f"{plan.steps} of {batch}", f"{schedule.epochs:.4g} epoch{'' if schedule.epochs == 1 else 's'}"),
         *(_samples(plan.rollouts) if plan.rollouts else ()),
         ("learning rate", rate, _source(plan, "lr")),
         ("layout", plan.layout.name, plan.layout.why),

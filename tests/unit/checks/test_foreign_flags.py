@@ -351,3 +351,16 @@ def test_a_prompt_inside_both_answers_is_not_missed_whatever_else_is(here, capsy
     (finding,) = found(DPO, capsys)
     assert finding["fix"] == "--prompt-text-column prompt --rejected-text-column rejected"
     assert found(f"{DPO} {finding['fix']}", capsys) == []
+
+
+def test_inference_samples_nothing_and_says_so():
+    (finding,) = read(["--inference", "--model", "x", "--temperature", "0.7"]).findings
+    assert (
+        finding.code == "P104" and "most likely answer" in finding.message and finding.fix == "leave --temperature out"
+    )
+
+
+def test_a_prompt_column_that_another_finding_names_is_not_missed_besides(here, capsys):
+    write_rows(here / "pairs.jsonl", [{"asked": f"Is {n} even?", **PAIRS[n]} for n in range(8)])
+    (finding,) = found(f"{DPO} --rejected-text-column rejectd", capsys)
+    assert finding["code"] == "D109" and "--prompt-text-column" in finding["fix"]

@@ -126,3 +126,27 @@ def test_a_long_path_stays_in_one_piece(plans, columns):
     terminal = Terminal()
     write_plan(plans[0], terminal, False)
     assert str(Path(plans[0].data.path)) in terminal.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_number_beside_the_bar_is_cut_off(width, monkeypatch):
+    from autotrain_llm.cli.progress import Bar
+
+    monkeypatch.setenv("COLUMNS", str(width))
+    terminal = Terminal()
+    bar = Bar(terminal)
+    bar.start(120000, 0)
+    bar.log(99999, {"loss": 1.23456, "learning_rate": 1.234e-5, "tokens_per_second": 123456.0})
+    bar.finish()
+    last = CODES.sub("", terminal.getvalue()).replace("\x1b[?25h", "").rstrip().split("\r")[-1].split("\n")[-1]
+    for name, whole in (("loss", "1.235"), ("lr", "1.234e-05"), ("tokens/s", "123,456")):
+        assert f"{name} {whole}" in last or f"{name} " not in last, last
+    assert "loss 1.235" in last and len(last) <= width
+
+
+def test_the_usage_fits_a_narrow_terminal(monkeypatch, capsys):
+    from autotrain_llm.cli.main import USAGE
+    from autotrain_llm.cli.terminal import fit_to
+
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, fit_to(Terminal(), USAGE, " " * 11).split("\n"))) <= 60

@@ -67,8 +67,9 @@ def fit_command(text: str, columns: int, indent: str = "") -> list[str]:
     """The lines of a command, with backslashes where it is broken between two words: it can be copied as it stands."""
     import re
 
+    quoted = r"""(?:'[^']*'|"[^"]*"|\S)+"""
     lines = [indent]
-    for word in re.findall(r"""(?:'[^']*'|"[^"]*"|\S)+""", text):
+    for word in re.findall(rf"--\S+ (?!-){quoted}|{quoted}", text):  # a flag stays beside its value
         if lines[-1].strip() and len(lines[-1]) + len(word) + 3 > columns:
             lines[-1] += " \\"
             lines.append(indent + "  " + word)

@@ -112,7 +112,9 @@ def _bad_value(param: Param, raw: Any, fault: BadValue, file: str | None) -> Fin
     return Finding(
         f"{param.flag} must be {fault}, got {_shown(param, raw)}"
         + (": is a shell variable not set?" if empty and file is None else ""),
-        fix=f"{param.flag} {param.placeholder}".strip(),
+        fix=f"{param.flag}, or {typed(param.name, False)}"
+        if param.kind == "switch"
+        else f"{param.flag} {param.placeholder}",
         changes=changes,
         parameters=(param.name,),
         file=file,

@@ -243,7 +243,7 @@ def test_a_missing_file_is_never_replaced_by_another_data_set(capsys, tmp_path, 
     for name in ("pref.jsonl", "train.jsonl"):
         (tmp_path / name).write_text('{"text": "One."}\n{"text": "Two."}\n')
     status, document = answer(f"{GOOD} --data-path nope.jsonl --fix", capsys)
-    assert status == 2 and document["findings"][0]["fix"] is None
+    assert status == 2 and document["findings"][0]["fix"] == "--data-path <an existing file or folder>"
     status, document = answer(f"{GOOD} --data-path trian.jsonl --fix", capsys)
     assert status == 2 and document["findings"][0]["fix"] == "--data-path train.jsonl"
     assert "--data-path trian.jsonl" in document["fixed"]["command"]

@@ -148,8 +148,8 @@ def test_a_long_dash_is_told_apart_from_two_hyphens():
         ("--lr 0,0001", "--lr 1e-4"),
         ("--eval-metrics \"['bleu', 'rouge']\"", "--eval-metrics bleu,rouge"),
         ("--sweep-params \"{'lr': [1e-5]}\"", "--sweep-params '{\"lr\": [1e-05]}'"),
-        ("--batch-size 4k", None),
-        ("--peft perhaps", None),
+        ("--batch-size 4k", "--batch-size N"),
+        ("--peft perhaps", "--peft, or --no-peft"),
     ],
 )
 def test_a_badly_written_value_is_shown_as_it_was_meant(command, fix):

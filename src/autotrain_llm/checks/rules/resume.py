@@ -263,7 +263,7 @@ def a_resumed_run_must_have_the_same_rows(config: Config, output: Output, contex
     new_run = f"--model {run.folder}@last, without --resume, to start a new run with them"
     flags = ", ".join(f"{change.param.flag} was {_shown(change.before)}" for change in changed)
     yield Finding(
-        f"the rows are not those that the run in {run.folder} was started with: {flags or f'{config.data_path} has changed since'}",
+        f"the rows are not those that the run in {run.folder} was started with: {flags or f'{config.data_path} has changed since, or its tokenizer or chat template'}",
         fix=None if changed else f"the file as it was; or {new_run}",
         changes={change.param.name: change.before for change in changed},
         otherwise=f"or {new_run}",

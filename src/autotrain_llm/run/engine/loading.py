@@ -207,12 +207,25 @@ def lora_config(adapter: AdapterPlan, model: Any) -> LoraConfig:
 
 def _can_have_no_lora(name: str, module: Any, model: Any) -> bool:
     """Whether a linear layer computes something else than a product, as a router does, or is read by kernels without being called."""
-    is_linear = isinstance(module, torch.nn.Linear)
-    own = (
+    if not isinstance(module, torch.nn.Linear):
+        return False
+    own_forward = (
         type(module).__module__.startswith("transformers.models.")
         and type(module).forward is not torch.nn.Linear.forward
     )
-    return is_linear and (own or (model.config.model_type in MIXERS and name.rpartition(".")[2] in WITHOUT_LORA))
+    kernels_read_it = model.config.model_type in MIXERS and name.rpartition(".")[2] in WITHOUT_LORA
+    return kernels_read_it or (own_forward and not _returns_a_product(module))
+
+
+def _returns_a_product(module: torch.nn.Linear) -> bool:
+    """Whether a subclass of Linear is called as one and returns a tensor, as Falcon's does, or more, as a router does."""
+    inputs = torch.zeros(1, module.in_features, dtype=module.weight.dtype, device=module.weight.device)
+    try:
+        with torch.no_grad():
+            output = module(inputs)
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
+        return False
+    return isinstance(output, torch.Tensor) and output.shape == (1, module.out_features)
 
 
 def load_tokenizer(plan: Plan, inputs: RunInputs) -> PreTrainedTokenizerBase:

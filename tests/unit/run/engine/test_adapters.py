@@ -14,7 +14,9 @@ from transformers import AutoModelForCausalLM
 from autotrain_llm.models.checks.every import check_model
 from autotrain_llm.models.locate import locate
 from autotrain_llm.models.metadata import read_metadata
-from autotrain_llm.run.engine.loading import from_located, keep_config
+from autotrain_llm.planning.plan import AdapterPlan
+from autotrain_llm.run.engine.loading import from_located, keep_config, lora_config
+from support.architecture_configs import small_config
 from support.models import TEMPLATE, build_llama
 
 IDS = torch.arange(3, 30)[None]
@@ -57,3 +59,15 @@ def test_a_merged_adapter_computes_what_the_adapter_computes(kind: str, tied: bo
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
     with torch.no_grad():
         torch.testing.assert_close(again(input_ids=IDS).logits, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "adapted", "left_out"),
+    [("falcon", "query_key_value", "lm_head"), ("phimoe", "q_proj", "router"), ("mamba", "in_proj", "out_proj")],
+)
+def test_all_linear_is_every_linear_layer_that_can_have_an_adapter(kind: str, adapted: str, left_out: str) -> None:
+    model = AutoModelForCausalLM.from_config(small_config(kind))
+    plan = AdapterPlan(2, 4.0, 0.0, False, False, ("all-linear",), False)
+    names = {name for name, _ in get_peft_model(model, lora_config(plan, model)).named_parameters() if "lora_A" in name}
+    assert any(f".{adapted}." in name for name in names)
+    assert not any(f".{left_out}." in name for name in names)

@@ -375,3 +375,63 @@ def test_another_last_answer_to_a_conversation_is_its_rejected_one(tmp_path):
     example = open_data(DataRequest(str(path), "preferences", trainer="dpo")).train[1]
     assert (example.prompt, example.chosen) == ([USER], [ANSWER])
     assert example.rejected == [{"role": "assistant", "content": f"{MARK} 1"}]
+
+
+def test_where_a_pair_is_from_is_never_its_prompt(tmp_path):
+    rows = [
+        {
+            "conversations": SHAREGPT[:1],
+            "chosen": SHAREGPT[1],
+            "rejected": {"from": "gpt", "value": f"No {n}."},
+            "source": f"web{n}",
+        }
+        for n in range(2)
+    ]
+    forms_of_rows, report = made(tmp_path, "reward", rows)
+    assert report == "" and "web" not in forms_of_rows[0][0] and "Where is it?" in forms_of_rows[0][0]
+
+
+@pytest.mark.parametrize(
+    "rejected",
+    ["Here.", [{"role": "assistant", "content": "Here."}], [USER, {"role": "assistant", "content": "Here."}]],
+)
+@pytest.mark.parametrize(("rows", "trainer"), [("preferences", "dpo"), ("scored", "reward"), ("preferences", "kto")])
+def test_both_answers_stand_after_the_same_prompt(rejected, rows, trainer, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"messages": [USER, ANSWER], "rejected_response": rejected}) + "\n")
+    example = open_data(DataRequest(str(path), rows, trainer=trainer)).train[0]
+    assert (example.prompt, example.chosen) == ([USER], [ANSWER])
+    assert example.rejected == [{"role": "assistant", "content": "Here."}]
+
+
+def test_a_conversation_in_place_of_its_prompt_loses_its_answer(tmp_path):
+    rows = [{"conversation": [USER, ANSWER], "chosen": [USER, ANSWER], "rejected": [USER, BAD]}]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(rows[0]) + "\n")
+    example = open_data(DataRequest(str(path), "preferences", trainer="dpo")).train[0]
+    assert (example.prompt, example.chosen, example.rejected) == ([USER], [ANSWER], [BAD])
+
+
+def test_a_refusal_without_content_is_the_answer(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        json.dumps({"messages": [USER, {"role": "assistant", "content": None, "refusal": "I won't say."}]}) + "\n"
+    )
+    assert open_data(DataRequest(str(path))).train[0].messages[1] == {"role": "assistant", "content": "I won't say."}
+
+
+def test_rows_of_another_split_are_reported(tmp_path):
+    rows = [
+        {"prompt": f"Number {n}?", "completion": f"It is {n}.", "split": split}
+        for n, split in enumerate(("train", "TEST"))
+    ]
+    assert "belong to TEST" in made(tmp_path, "sft", rows)[1]
+    assert made(tmp_path, "sft", [{**row, "split": "train"} for row in rows])[1] == ""
+
+
+def test_a_prompt_in_the_markers_of_a_template_is_no_other_text(tmp_path):
+    rows = [
+        {"prompt": f"Where is number {n}?", "completion": "There.", "processed": f"<|u|>Where is number {n}?<|e|>"}
+        for n in range(2)
+    ]
+    assert made(tmp_path, "sft", rows)[1] == ""

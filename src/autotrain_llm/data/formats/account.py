@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotrain_llm.data.example import Example
+from autotrain_llm.data.files.locate import SPLIT_WORDS
 from autotrain_llm.data.files.read import LOOKED_AT
 from autotrain_llm.data.formats.cells import Cells, is_empty
 from autotrain_llm.data.formats.column_names import (
@@ -24,10 +25,13 @@ from autotrain_llm.data.formats.detect import ColumnMapping
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.rules.columns import a_key_is_not_used, a_value_is_written_as_json, columns_are_not_used
+from autotrain_llm.data.rules.splits import rows_belong_to_another_split
 from autotrain_llm.data.turns import ROLE_KEYS
 from autotrain_llm.data.wording import plain
 
 PAIRED = ("preference", "chosen answers")
+# Of a prompt that is repeated: its length, and that of the markers around it, in characters.
+FEWEST_LETTERS, MARKERS = 12, 160
 # Of a category: in how many rows it has to be seen, how often each value on average, and its longest value in characters.
 FEWEST_ROWS, ROWS_OF_A_VALUE, LONGEST = 20, 4, 40
 ANSWERS = frozenset((*COMPLETION, *CHOSEN, *REJECTED))
@@ -128,15 +132,26 @@ class ColumnAccount:
 
     def observe(self, file: str, already: frozenset[str] = frozenset()) -> None:
         """Report the columns that are not used, except those that were reported already."""
+        self._observe_splits(file)
         unused = [name for name, reason in self.unused().items() if reason == "not used" and name not in already]
         if unused:
             columns = {name: self._unread[name].first for name in unused}
-            kinds = {
-                name: "media" if plain(name) in MEDIA else "answer" if OF_THE_ANSWER.search(plain(name)) else ""
-                for name in unused
-            }
+            kinds = {name: self._kind(plain(name)) for name in unused}
             where = "the prompt" if self.mapping.format != "text" else "the text"
             self.observations.add(columns_are_not_used, file=file, columns=columns, kinds=kinds, where=where)
+
+    def _kind(self, name: str) -> str:
+        """What a column that is not used is probably about, for the advice."""
+        if self.mapping.format in PAIRED and (name in PREFERENCE_LABEL or name.startswith("winner")):
+            return "judgement"
+        return "media" if name in MEDIA else "answer" if OF_THE_ANSWER.search(name) else ""
+
+    def _observe_splits(self, file: str) -> None:
+        """Report rows that say of themselves that they belong to another split."""
+        for name, column in self._unread.items():
+            others = sorted({value for value in column.distinct if SPLIT_WORDS.get(value.lower(), "train") != "train"})
+            if plain(name) == "split" and column.differs and others and self.request.train_split == "train":
+                self.observations.add(rows_belong_to_another_split, file=file, column=name, splits=others)
 
 
 def _is_content(key: str, value: Any) -> bool:
@@ -149,7 +164,12 @@ def _is_in_row(value: Any, example: Example) -> bool:
     texts = [str(leaf).strip() for leaf in _leaves(value)]
     if not texts:
         return False
-    row = "\n".join(example.strings())
+    strings = example.strings()
+    row = "\n".join(strings)
+    if isinstance(value, str) and any(
+        len(text) >= FEWEST_LETTERS and text in value and len(value) <= len(text) + MARKERS for text in strings
+    ):
+        return True  # the prompt once more, in a chat template's markers
     return all(text in row for text in texts)
 
 

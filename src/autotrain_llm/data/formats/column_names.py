@@ -62,7 +62,7 @@ METADATA_NAMES = """
 id ids _id uid uuid guid idx index key row row_id row_idx qid pid question_id prompt_id conversation_id message_id example_id sample_id
 problem_id task_id doc_id document_id user_id session_id thread_id chat_id record_id item_id hash sha sha256 md5 url urls uri link links
 source sources source_url src dataset dataset_name data_source origin provenance corpus split subset config lang language languages locale
-date datetime created created_at created_utc updated updated_at timestamp time year author authors user_name username annotator annotator_id
+date datetime created created_at created_utc updated updated_at timestamp time year author authors user_name username annotator annotator_id reviewer submitter versions doi
 model model_name models generator engine license licence category categories subcategory sub_category topic topics subtopic domain subject
 subjects field tag tags keywords type types kind task tasks task_type task_name question_type answer_type difficulty level grade score
 scores rating ratings quality version meta metadata meta_data info extra_info file files file_name filename path filepath repo repo_name
@@ -88,7 +88,7 @@ PREFERENCE_LABEL = (
 # Thoughts and judgements of an answer, which must not stand before the question.
 OF_THE_ANSWER = re.compile(
     r"answer|response|output|completion|solution|summary|highlight|reason|rationale|explanation|cot\b|_cot|think|thought|critique|"
-    r"reject|chosen|feedback|label|target|preference|analysis|score|proof"
+    r"reject|chosen|feedback|justif|verdict|judge|unit_test|candidate|grade|review_|label|target|preference|analysis|score|proof"
 )
 INSIDE = frozenset((*SYSTEM, *HISTORY, *TOOLS, *INPUT, *CONTEXT, *CHOICES, *QUESTIONS, *COMPLETION, *MESSAGES)) - {
     "source",

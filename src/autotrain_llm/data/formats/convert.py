@@ -246,10 +246,10 @@ def _preference(converter: Converter, example: Example, cells: Cells) -> None:
     observations = converter.observations
     chosen, rejected = converter.side(example, cells, "chosen"), converter.side(example, cells, "rejected")
     prompt: Side | None = _preference_prompt(converter, example, cells)
-    if (
-        isinstance(chosen, list) and len(chosen) > 1 and isinstance(rejected, str)
-    ):  # another last answer to the same conversation
-        rejected = [*chosen[:-1], *as_turns(rejected, "assistant")]
+    if prompt is None:
+        chosen, rejected = _after_prompt_of(rejected, chosen), _after_prompt_of(chosen, rejected)
+    elif isinstance(prompt, list) and prompt[-1]["role"] == "assistant" and prompt[-1:] in (chosen[-1:], rejected[-1:]):
+        prompt = prompt[:-1]  # the whole conversation stands where its beginning belongs
     if isinstance(chosen, str) != isinstance(rejected, str):
         case = "chosen" if isinstance(chosen, str) else "rejected"
         observations.row(text_and_turns_are_mixed, example, case=case)
@@ -276,6 +276,17 @@ def _preference(converter: Converter, example: Example, cells: Cells) -> None:
         if isinstance(prompt, list):
             chosen, rejected = as_turns(chosen, "assistant"), as_turns(rejected, "assistant")
     example.prompt, example.chosen, example.rejected = prompt or None, chosen, rejected
+
+
+def _after_prompt_of(other: Side, answer: Side) -> Side:
+    """An answer, after the turns before the other answer where only that one is a whole conversation."""
+    if isinstance(other, str) or not any(turn["role"] == "user" for turn in other):
+        return answer
+    turns = as_turns(answer, "assistant")
+    if any(turn["role"] == "user" for turn in turns):
+        return answer
+    last = max(at for at, turn in enumerate(other) if turn["role"] == "user")
+    return [*other[: last + 1], *turns]
 
 
 def _but_for_ends(answer: Side) -> Side:

@@ -318,8 +318,9 @@ def preference(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     if rejected is None or chosen is None:
         return None
     roles = {"chosen": chosen, "rejected": rejected}
-    names = QUESTIONS if columns.kind(chosen) in TURNS and _hold_questions(columns, chosen) else PROMPT
-    prompt = _named(columns, request, "prompt_column") or columns.find((*names, *MESSAGES), *SIDE)
+    prompt = _named(columns, request, "prompt_column") or columns.find((*QUESTIONS, *MESSAGES), *SIDE)
+    if prompt is None and not (columns.kind(chosen) in TURNS and _hold_questions(columns, chosen)):
+        prompt = _prompt(columns)
     if prompt is not None and prompt not in roles.values() and columns.kind(prompt) != "nothing":
         roles = {"prompt": prompt, **roles}
     return ColumnMapping("preference", roles)
@@ -344,7 +345,7 @@ def prompts(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """Prompts alone: text, or conversations that end before the answer."""
     prompt = _named(columns, request, "prompt_column") or _named(columns, request, "text_column")
     prompt = prompt or columns.find(("prompt", "query", "question", "instruction", "problem"), "text", *TURNS, "number")
-    prompt = prompt or columns.find(MESSAGES, *TURNS, "texts") or columns.find((*TEXT, *PROMPT), "text")
+    prompt = prompt or columns.find(MESSAGES, *TURNS, "texts") or columns.find(TEXT, "text") or _prompt(columns)
     if prompt is None and len(columns.texts()) == 1:
         prompt = only_text(columns)
     return None if prompt is None else ColumnMapping("prompts", {"prompt": prompt})

@@ -139,7 +139,7 @@ def _turn(turn: Any, turn_number: int, column: str, unread: Unread) -> Message:
     message: Message = {"role": role if role != "call" else "assistant"}
     calls = _calls(rest, role, unread)
     key = next((key for key in CONTENT_KEYS if rest.get(key) is not None), None) if role != "call" else None
-    content = rest.pop(key) if key is not None else None
+    content = rest.pop(key) if key is not None else rest.pop("refusal", None)
     if content is not None or not calls:
         message["content"] = _content(content, turn_number, message["role"], column, unread)
     if calls:

@@ -289,14 +289,19 @@ def columns_are_not_used(
     Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`. Write reasoning and judgements into the answers,
     or leave them out.
     """
-    # `kinds` are `answer` for a column whose name says that it belongs to an answer, and `media` for images and sounds.
+    # `kinds` are `answer` for a column whose name says that it belongs to an answer, `judgement` for one that may say which of two answers is better, and `media` for images and sounds.
     named = ", ".join(f"{shown(name)} ({_example(value)})" for name, value in columns.items())
     contexts = [name for name in columns if not kinds[name]]
     answers = [name for name in columns if kinds[name] == "answer"]
+    judgements = [name for name in columns if kinds[name] == "judgement"]
     fixes = [f"--context-columns {_names(contexts)} puts {_them(contexts)} before {where}"] if contexts else []
     if answers:
         fixes.append(
             f"write {', '.join(map(shown, answers))} into the answers if the model has to write {_them(answers)}"
+        )
+    if judgements:
+        fixes.append(
+            f"if {shown(judgements[0])} says which answer is better, put that one into the chosen column of its row"
         )
     what = "these columns are" if len(columns) > 1 else "a column is"
     media = "; images and sounds can't be trained on" if "media" in kinds.values() else ""

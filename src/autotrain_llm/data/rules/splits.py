@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from autotrain_llm.data.observations import DATA_PARAMETER
 from autotrain_llm.data.wording import parameter_of
@@ -164,3 +164,21 @@ def evaluation_rows_are_near_duplicates_of_training_rows(
         f"{duplicates} of {plural(rows, 'evaluation row')} are near duplicates of training rows, which inflates scores"
     )
     yield Finding(message, f"delete such rows from {file}", (parameter_of(flag),), file=file, row=row, line=line)
+
+
+@rule(
+    "D189",
+    WARNING,
+    example=of_rows(
+        '{"text": "One.", "split": "train"}\n{"text": "Two.", "split": "test"}\n',
+        '{"text": "One.", "split": "train"}\n{"text": "Two.", "split": "train"}\n',
+    ),
+)
+def rows_belong_to_another_split(file: str, column: str, splits: Sequence[str]) -> Iterator[Finding]:
+    """Some rows say in a column `split` that they are for validation or for a test, and all rows are trained on.
+
+    Why: what is trained on can't be evaluated on any more.
+    Fix: move these rows to a file of their own, and name it with `--eval-dataset-path`.
+    """
+    what = f"{file}: the column {column} says of some rows that they belong to {', '.join(splits)}; all rows are trained on"
+    yield Finding(what, "move these rows to a file of their own, and --eval-dataset-path with it", DATA, file=file)

@@ -80,4 +80,5 @@ def test_it_is_part_of_the_document_and_of_the_text(command, capsys):
         "not_checked"
     ]
     assert main(words) == 2
-    assert f"Not checked: {MODEL}: --model is not given" in capsys.readouterr().err
+    text = capsys.readouterr().err
+    assert f"Not checked: {MODEL}" in text and "fix: --model" in text

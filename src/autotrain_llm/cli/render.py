@@ -188,9 +188,19 @@ def write_report(report: RunReport, stream: TextIO) -> None:
     stream.write("\n".join([styled("Done", "bold green", colour), *lines, ""]))
 
 
+def _step_of_model(report: RunReport) -> list[tuple[str, str]]:
+    """The step of the finished model, if it is not the last of the planned ones."""
+    step, last, planned = report.model_step, report.last_step, report.plan.steps
+    if step is None or last is None or step == last == planned:
+        return []
+    best = f", the best by {report.plan.arguments.metric_for_best_model}" if step != last else ""
+    stopped = f"; training stopped early, after step {last}" if last < planned else ""
+    return [("Step", f"{step} of {planned}{best}{stopped}")]
+
+
 def _report_rows(report: RunReport) -> list[tuple[str, str]]:
     rows = [("Model", str(report.output_dir)), *(sweep_rows(report.sweep) if report.sweep else [])]
-    rows += [*_headline(report), *_what_training_changed(report)]
+    rows += [*_step_of_model(report), *_headline(report), *_what_training_changed(report)]
     speed = report.metrics.get("tokens_per_second")
     rows.append(("Time", duration(report.seconds) + (f", {speed:,.0f} tokens per second" if speed else "")))
     if report.plan.model.head is not None:

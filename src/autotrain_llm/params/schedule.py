@@ -91,7 +91,7 @@ class Schedule:
     )
     early_stopping_patience: int | None = param(
         None,
-        "Stop after N evaluations in a row without improvement.",
+        "Stop after N evaluations in a row without improvement, and finish with the best checkpoint.",
         within=Bounds(low=1),
         default_words="never",
         aliases="early_stopping",

@@ -315,7 +315,8 @@ def _arguments(config: Config, schedule: SchedulePlan, precision: PrecisionPlan)
         gradient_accumulation_steps=schedule.accumulated,
         optim=OPTIMIZER_NAMES.get(config.optimizer, config.optimizer),
         lr_scheduler_type=config.scheduler,
-        warmup_steps=min(math.ceil(steps * config.warmup_ratio), steps - 1),  # at least the last step has the full rate
+        # At least the last step has the full rate; a constant one has no warm-up.
+        warmup_steps=0 if config.scheduler == "constant" else min(math.ceil(steps * config.warmup_ratio), steps - 1),
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         seed=config.seed,
@@ -343,13 +344,18 @@ def _adapter(config: Config, context: RunContext) -> AdapterPlan | None:
         return None
     # An adapter for scores is saved for the base model's files, which don't contain an adapter that was merged before training: merge both.
     merged_beneath = context.model is not None and context.model.is_adapter and _score_head(config, context) == NEW_HEAD
+    # An adapter that is trained further keeps the settings that it was made with.
+    own = {} if merged_beneath or context.model is None else context.model.adapter_config or {}
+    targets = own.get("target_modules") or config.target_modules
     return AdapterPlan(
-        r=config.lora_r,
-        alpha=config.lora_alpha,
-        dropout=0.0 if adapts_experts(context.model, config.target_modules) else config.lora_dropout,
-        dora=config.use_dora,
-        rslora=config.use_rslora,
-        target_modules=tuple(config.target_modules),
+        r=own.get("r", config.lora_r),
+        alpha=own.get("lora_alpha", config.lora_alpha),
+        dropout=0.0
+        if adapts_experts(context.model, config.target_modules)
+        else own.get("lora_dropout", config.lora_dropout),
+        dora=bool(own.get("use_dora", config.use_dora)),
+        rslora=bool(own.get("use_rslora", config.use_rslora)),
+        target_modules=(targets,) if isinstance(targets, str) else tuple(targets),
         merge=config.merge_adapter or merged_beneath,
     )
 

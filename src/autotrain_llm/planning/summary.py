@@ -143,16 +143,30 @@ def _how(plan: Plan) -> list[Row]:
         batch += f" x {arguments.gradient_accumulation_steps} accumulated"
     if schedule.processes > 1:
         batch += f" x {schedule.processes} processes"
-    warmup = plural(arguments.warmup_steps, "step")
-    rate = f"{arguments.learning_rate:g}, {plan.parameters['scheduler'].value}, {warmup} of warm-up"
+    warmup = plural(arguments.warmup_steps, "step") if arguments.warmup_steps else "no"
+    rate = f"{arguments.learning_rate:g}, {plan.parameters['scheduler'].value}, {warmup}{' of' if arguments.warmup_steps else ''} warm-up"
     return [
         *(_resumed(plan, plan.resume) if plan.resume else ()),
         ("steps", f"{plan.steps} of {batch}", f"{schedule.epochs:.4g} epoch{'' if schedule.epochs == 1 else 's'}"),
         *(_samples(plan.rollouts) if plan.rollouts else ()),
         ("learning rate", rate, _source(plan, "lr")),
+        *_kept(plan),
         ("layout", plan.layout.name, plan.layout.why),
         ("precision", plan.precision.name, plan.precision.why),
     ]
+
+
+def _kept(plan: Plan) -> list[Row]:
+    """Which checkpoint the finished model is, if it is not the last one."""
+    if not plan.arguments.load_best_model_at_end:
+        return []
+    patience = plan.parameters["early_stopping_patience"].value
+    why = (
+        f"after {plural(patience, 'evaluation')} without a better one, training stops"
+        if patience
+        else "--load-best-model-at-end"
+    )
+    return [("finished model", f"the checkpoint with the best {plan.arguments.metric_for_best_model}", why)]
 
 
 def _resumed(plan: Plan, resume: ResumePlan) -> list[Row]:

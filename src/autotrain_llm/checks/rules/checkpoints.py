@@ -38,13 +38,19 @@ def the_best_checkpoint_must_have_been_saved(config: Config) -> Iterator[Finding
         yield Finding(
             "with --eval-strategy no, no checkpoint is evaluated, and there is no best one",
             changes={"eval_strategy": "epoch"},
-            parameters=("load_best_model_at_end", "eval_strategy"),
+            parameters=(
+                "load_best_model_at_end" if config.load_best_model_at_end else "early_stopping_patience",
+                "eval_strategy",
+            ),
         )
     elif saving != evaluating:
         yield Finding(
             f"the best checkpoint might not be saved: --eval-strategy is {evaluating} and --save-strategy is {saving}",
             changes={"save_strategy": evaluating},
-            parameters=("load_best_model_at_end", "save_strategy"),
+            parameters=(
+                "load_best_model_at_end" if config.load_best_model_at_end else "early_stopping_patience",
+                "save_strategy",
+            ),
         )
     elif evaluating == "steps" and config.given("save_steps") and config.given("eval_steps"):
         save, every = config.save_steps, config.eval_steps

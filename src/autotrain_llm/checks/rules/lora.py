@@ -94,15 +94,18 @@ def an_adapter_that_is_trained_further_keeps_its_settings(config: Config, model:
         "lora_dropout": own.get("lora_dropout"),
         "use_dora": own.get("use_dora"),
         "use_rslora": own.get("use_rslora"),
+        "target_modules": own.get("target_modules"),
     }
     for name, value in settings.items():
         off = (
             name == "lora_dropout" and config.trainer_spec.samples and not config.lora_dropout
         )  # which these trainers can
-        if value is not None and config.given(name) and config.value_of(name) != value and not off:
+        given = config.value_of(name)
+        differs = {*given} != {*value} if isinstance(value, list) else given != value
+        if value is not None and config.given(name) and differs and not off:
             yield Finding(
                 f"{flag_of(name)} {plain(config.value_of(name))} is ignored: --model {model.name} is an adapter and keeps its own "
-                f"{name.removeprefix('lora_').removeprefix('use_')} of {plain(value)}",
+                f"{name.removeprefix('lora_').removeprefix('use_').replace('_', ' ')} of {plain(value)}",
                 changes={name: None},
                 parameters=(name, "model"),
             )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.declare.example import DPO, PAIRS, of_flags
+from autotrain_llm.declare.example import DPO, PAIRS, SFT, of_flags, of_rows
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
@@ -16,6 +16,7 @@ from autotrain_llm.trainers.dpo import SMOOTHED, Dpo
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
     from autotrain_llm.context.run_context import RunContext
     from autotrain_llm.models.metadata import ModelMetadata
+    from autotrain_llm.planning.plan import Plan
 
 
 @rule(
@@ -76,6 +77,34 @@ def kto_needs_other_answers_in_a_batch(config: Config, trainer: Trainer) -> Iter
             changes=dict.fromkeys(sizes, 4),
             parameters=tuple(sizes),
         )
+
+
+KTO_ROWS = '{"prompt": "Name a colour.", "completion": "Blue.", "label": true}\n{"prompt": "Name a tree.", "completion": "Stone.", "label": false}\n'
+KTO_OF_THREE = SFT.replace("sft", "kto").replace("1e-4", "5e-7").replace("--batch-size 2", "--batch-size 3")
+
+
+@rule(
+    "P356",
+    WARNING,
+    example=of_rows(KTO_ROWS * 2, KTO_ROWS + KTO_ROWS.splitlines(True)[0], KTO_OF_THREE),
+)
+def the_last_batch_of_kto_should_not_be_one_row(config: Config, trainer: Trainer, plan: Plan) -> Iterator[Finding]:
+    """`--trainer kto`, and the last batch of each epoch has a single row.
+
+    Why: the KL baseline of a batch is estimated from prompts paired with the answers of other rows in it. A single row is paired with its own
+    answer, which is no estimate.
+    Fix: a batch size that leaves no single row.
+    """
+    batch = plan.arguments.per_device_train_batch_size * plan.schedule.processes
+    rows = plan.data.rows
+    if not trainer.reads("kto_desirable_weight") or plan.data.format == "preference" or batch < 3 or rows % batch != 1:
+        return
+    fitting = next(size for size in range(batch - 1, 1, -1) if rows % size != 1 or size == 2)
+    yield Finding(
+        f"with --batch-size {config.batch_size}, the last batch of {rows} rows has one row, whose KL baseline would be estimated from its own answer",
+        changes={"batch_size": fitting},
+        parameters=("batch_size",),
+    )
 
 
 @rule("P355", refuses="--trainer dpo --model-ref scratch:1m", accepts="--trainer dpo --model-ref runs/sft")

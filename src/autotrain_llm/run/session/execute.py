@@ -132,6 +132,8 @@ def _carry_out(
         files,
         records.versions(),
         records.command_to_try(folder, inputs.dataset, inputs.prepared.prompt_format),
+        model_step=_step_of_model(plan, state),
+        last_step=state.global_step,
         evaluation=evaluation.results(loaded),
     )
     best_folder = os.path.relpath(best, folder) if best else None
@@ -173,9 +175,11 @@ def _step_of_model(plan: Plan, state: TrainerState) -> int:
 
 
 def final_metrics(history: list[dict[str, float]], best_step: int | None) -> dict[str, float]:
-    """The last value of each metric; for evaluation metrics, that at `best_step` if the finished model is from there."""
+    """The last value of each metric; if the finished model is that of `best_step`, the last until then, and of evaluation metrics that of this step."""
     metrics: dict[str, float] = {}
     for entry in history:
+        if best_step is not None and entry["step"] > best_step:
+            continue
         if best_step is None or not any(name.startswith("eval_") for name in entry) or entry["step"] == best_step:
             metrics |= {name: value for name, value in entry.items() if name not in NOT_FINAL}
     return metrics

@@ -24,6 +24,8 @@ class RunReport:
     try_it: str = ""
     sweep: dict[str, Any] | None = None  # the trials, if the plan was a sweep
     evaluation: dict[str, Any] | None = None  # metrics before, during and after training, and the benchmark's
+    model_step: int | None = None  # the step whose weights the finished model has, and the last one; None of a sweep
+    last_step: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The `report` of the JSON output."""

@@ -221,10 +221,13 @@ def test_added_tokens_count_and_an_adapter_that_grew_the_embedding_has_room(tmp_
     base = write_model(tmp_path / "base")
     spec = json.loads((base / "tokenizer.json").read_text())
     spec["added_tokens"] = [{"id": 10, "content": "<|new|>"}]
-    grown = {"base_model.model.model.embed_tokens.weight": (11, 8)}
+    grown = {"base_model.model.model.embed_tokens.weight": (11, 8), "base_model.model.lm_head.weight": (11, 8)}
     adapter = write_adapter(tmp_path / "adapter", base, grown)
     (adapter / "tokenizer.json").write_text(json.dumps(spec))
     assert codes(adapter) == []
+    headless = write_adapter(tmp_path / "headless", base, dict([*grown.items()][:1]))
+    (headless / "tokenizer.json").write_text(json.dumps(spec))
+    assert codes(headless) == ["M194"]
     (base / "tokenizer.json").write_text(json.dumps(spec))
     assert codes(base) == ["M132"]
 

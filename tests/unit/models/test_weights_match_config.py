@@ -121,6 +121,13 @@ def test_an_adapter_that_is_the_one_its_config_tells_of(tmp_path, config):
     assert [code for code in codes(folder) if code in ("M130", "M134")] == []
 
 
+def test_an_adapter_on_the_head_is_merged_and_not_trained_further(tmp_path):
+    head = {"base_model.model.lm_head.lora_A.weight": (2, 8), "base_model.model.lm_head.lora_B.weight": (10, 2)}
+    folder = write_adapter(tmp_path / "a", write_model(tmp_path / "base"), head)
+    assert codes(folder, peft=True) == ["M193"]
+    assert codes(folder) == []
+
+
 def test_an_adapter_on_modules_that_the_base_has_not(tmp_path):
     name = "base_model.model.language_model.layers.0.attn.q.lora_A.weight"
     finding = only(write_adapter(tmp_path / "a", write_model(tmp_path / "base"), {name: (2, 8)}))

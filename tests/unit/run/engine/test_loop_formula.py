@@ -169,7 +169,9 @@ def test_adapters_give_the_same_loss_and_gradients_on_both_layouts(
 
     from autotrain_llm.run.engine.loading import lora_config
 
-    chosen = lora_config(AdapterPlan(4, 6.0, 0.0, kind == "dora", kind == "rslora", ("all-linear",), merge=False))
+    chosen = lora_config(
+        AdapterPlan(4, 6.0, 0.0, kind == "dora", kind == "rslora", ("all-linear",), merge=False), model
+    )
     torch.manual_seed(1)
     adapted: Any = get_peft_model(copy.deepcopy(model), chosen).double()
     with torch.no_grad():
@@ -191,7 +193,7 @@ def test_dora_learns_magnitudes_and_rslora_scales_by_the_root_of_the_rank(model:
 
     def adapted(dora: bool, rslora: bool) -> Any:
         adapter = AdapterPlan(16, 8.0, 0.0, dora, rslora, ("q_proj",), merge=False)
-        return get_peft_model(copy.deepcopy(model), lora_config(adapter))
+        return get_peft_model(copy.deepcopy(model), lora_config(adapter, model))
 
     def scale(of: Any) -> float:
         return of.base_model.model.model.layers[0].self_attn.q_proj.scaling["default"]

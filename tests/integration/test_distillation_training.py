@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.distill import teacher as teachers
 from autotrain_llm.run.engine.loading import cast_linear_weights
 from support.models import TEMPLATE, build_llama
+from support.processes import run_together
 from support.rows import COLOURS, questions, write_rows
 
 CLOSE = 1e-5  # of a loss in float32, computed in two ways
@@ -305,13 +303,7 @@ def test_two_processes_train_as_one(
     words += ["--teacher-model", str(tutor), "--distill-cache", str(cache).lower()]
     for name, value in (PAIRS if trainer == "dpo" else {}).items():
         words += ["--" + name.replace("_", "-"), value]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    environment["XDG_CACHE_HOME"] = str(tmp_path / "cache of two")
-    done = subprocess.run(
-        [*launch, "autotrain_llm", *words], env=environment, timeout=300, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_together(words, tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache of two"))
     lines = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
     assert [line["loss"] for line in lines if "loss" in line] == pytest.approx(logged(one), abs=CLOSE)
     assert lines[-1]["eval_loss"] == pytest.approx(logged(one, "eval_loss")[-1], abs=CLOSE)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from autotrain_llm.cli.main import main
 from autotrain_llm.config.registry import METRICS, TRAINERS
 from autotrain_llm.models import architectures
 from autotrain_llm.run.generation.decoder import CachedBatch
+from support.processes import run_together
 from support.reward_models import build_bert, pair
 from support.rows import questions, write_rows
 
@@ -321,10 +320,7 @@ def test_two_processes_evaluate_as_one(chat_rows, llama, tmp_path):
     words += " --use-enhanced-eval --eval-metrics perplexity,bleu,rouge --eval-save-predictions --eval-samples 7 --eval-max-new-tokens 8"
     one, two = tmp_path / "one", tmp_path / "two"
     assert main(["llm", *words.split(), "--batch-size", "8", "--output-dir", str(one)]) == 0
-    together = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611"]
-    together += ["-m", "autotrain_llm", "llm", *words.split(), "--batch-size", "4"]
-    done = subprocess.run([*together, "--output-dir", str(two)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_together(["llm", *words.split(), "--batch-size", "4", "--output-dir", str(two)], tmp_path)
     found = [document(output) for output in (one, two)]
     for phase in ("before", "after"):
         assert found[0][phase] == pytest.approx(found[1][phase], rel=1e-4)

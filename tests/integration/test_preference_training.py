@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from autotrain_llm.api import train
 from autotrain_llm.config.registry import TRAINERS as DECLARED
 from support.models import TEMPLATE, build_llama
+from support.processes import run_together
 from support.rows import COLOURS, write_rows
 
 # A float32's logarithm summed over an answer, twice: between two ways of computing it.
@@ -236,12 +234,7 @@ def test_two_processes_train_as_one(trainer: str, data: Path, llama: Path, tmp_p
     words += ["--gradient-checkpointing", "false"]
     for name, value in NEEDS[trainer].items():
         words += ["--" + name.replace("_", "-"), value]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*launch, "autotrain_llm", *words], env=environment, timeout=180, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_together(words, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
     assert [line["loss"] for line in lines if "loss" in line] == pytest.approx(logged(one), abs=1e-6)
     assert lines[-1]["eval_loss"] == pytest.approx(logged(one, "eval_loss")[-1], abs=1e-6)

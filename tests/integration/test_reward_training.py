@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from autotrain_llm import check, train
 from autotrain_llm.planning.plan import LayoutPlan
 from support.models import TEMPLATE, build_llama
+from support.processes import run_together
 from support.reward_models import build_bert, pair
 from support.rows import write_rows
 
@@ -181,14 +180,9 @@ def test_two_processes_train_the_same_model_as_one(llama: Path, pairs: Path, tmp
     words = "--trainer reward --lr 1e-1 --optimizer sgd --epochs 1 --mixed-precision fp32 --prompt-text-column prompt"
     # 46 pairs in steps of 15 leave the second process nothing to do in the last.
     common = [*words.split(), "--model", str(llama), "--data-path", str(pairs)]
-    one = [sys.executable, "-m", "autotrain_llm", "llm", *common, "--batch-size", "15"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "3", "--standalone"]
-    three = [*launcher, "-m", "autotrain_llm", "llm", *common, "--batch-size", "5"]
-    for name, command in (("one", one), ("three", three)):
-        done = subprocess.run(
-            [*command, "--output-dir", str(tmp_path / name)], capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+    for name, processes, batch in (("one", 1, "15"), ("three", 3, "5")):
+        words = ["llm", *common, "--batch-size", batch, "--output-dir", str(tmp_path / name)]
+        run_together(words, tmp_path, processes)
     close(tmp_path / "one", tmp_path / "three", 2e-6)
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,7 @@ from autotrain_llm.api import train
 from autotrain_llm.config.registry import TRAINERS as DECLARED
 from autotrain_llm.run.algorithms.rl.advantages import discounted, generalised_advantages, token_rewards
 from support.models import TEMPLATE, build_llama
+from support.processes import run_together
 from support.rows import COLOURS, write_rows
 
 REWARD = '''
@@ -200,12 +198,7 @@ def test_two_processes_train_as_one(trainer: str, data: Path, rewards: Path, lla
     words += ["--mixed-precision", "fp32", "--logging-steps", "1", "--warmup-ratio", "0", "--valid-split", "3"]
     words += ["--gradient-checkpointing", "false", "--max-steps", "12"]
     words += {"grpo": ["--rl-num-generations", "4"], "spo": ["--spo-first-answers", "2"]}.get(trainer, [])
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*launch, "autotrain_llm", *words], env=environment, timeout=240, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_together(words, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
     assert [line["reward"] for line in lines if "reward" in line] == pytest.approx(logged(one, "reward"), abs=1e-6)
     assert [line["loss"] for line in lines if "loss" in line] == pytest.approx(logged(one), abs=1e-5)

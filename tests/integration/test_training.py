@@ -21,6 +21,7 @@ from autotrain_llm import train
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.run.failures import Interrupted, RunFailed
 from autotrain_llm.run.session.callbacks import Signals
+from support.processes import run_together
 
 
 def run(data: Path, output: Path, **flags: Any) -> Any:
@@ -142,32 +143,9 @@ def test_two_processes_train_the_same_model_as_one(
     ]
     common += ["--data-path", str(chat_rows), *flags]
     batch = flags[1] if flags[0] == "--batch-size" else "4"
-    one = [
-        sys.executable,
-        "-m",
-        "autotrain_llm",
-        "llm",
-        *common,
-        "--batch-size",
-        str(2 * int(batch)),
-        "--output-dir",
-        str(tmp_path / "one"),
-    ]
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--standalone",
-        "-m",
-        "autotrain_llm",
-        "llm",
-    ]
-    two = [*launcher, *common, "--batch-size", batch, "--output-dir", str(tmp_path / "two")]
-    for words in (one, two):
-        done = subprocess.run(words, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-3000:]
+    for name, processes, rows in (("one", 1, str(2 * int(batch))), ("two", 2, batch)):
+        words = ["llm", *common, "--batch-size", rows, "--output-dir", str(tmp_path / name)]
+        run_together(words, tmp_path, processes)
     alone, together = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, tensor in alone.items():
         torch.testing.assert_close(together[name], tensor, rtol=0, atol=2e-6)
@@ -206,7 +184,7 @@ def wait_for_step(output: Path, step: int) -> None:
 def test_an_interrupt_before_the_first_step_leaves_nothing(chat_rows: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     process = subprocess.Popen(command(chat_rows, output), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    for _ in range(600):
+    for _ in range(6000):
         if (output / "run.json").exists():
             break
         time.sleep(0.01)

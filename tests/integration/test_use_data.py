@@ -28,7 +28,7 @@ CALLING = [
 WRITES_TOOLS = (
     "{% for t in tools or [] %}{{ t['function']['name'] }}{% endfor %}"
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}"
-    "{% for c in m['tool_calls'] or [] %}{{ c['function']['name'] }}{% endfor %}</s>{% endfor %}"
+    "{% for c in m['tool_calls'] or [] %}{{ c['function'] | tojson }}{% endfor %}</s>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 
@@ -94,7 +94,7 @@ def test_a_template_that_writes_tools_and_calls_is_fine(light_llama: Path, tmp_p
 def test_a_json_file_without_rows_is_called_empty(text: str, light_llama: Path, tmp_path: Path) -> None:
     data = tmp_path / "rows.json"
     data.write_text(text)
-    assert found(data, light_llama)["D118"] == ["rows.json holds no rows"]
+    assert found(data, light_llama)["D118"] == [f"{data} holds no rows"]
 
 
 def test_a_string_that_never_ends_is_named_in_plain_words(light_llama: Path, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_string_that_never_ends_is_named_in_plain_words(light_llama: Path, tmp
     data.write_text('{"text": "fine"}\n{"text": "bro\n')
     (message,) = found(data, light_llama)["D104"]
     assert message.startswith(
-        "rows.jsonl, line 2 is not valid JSON: Unterminated string starting at column 10: a text that"
+        f"{data}, line 2 is not valid JSON: Unterminated string starting at column 10: a text that"
     )
 
 

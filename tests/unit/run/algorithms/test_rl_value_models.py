@@ -80,7 +80,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def values_of(found: Checked, prompt_groups: list[PromptGroup]) -> tuple[Any, np.ndarray]:
     """The policy with its value head, and what that says before each token of these answers."""
-    assert found.plan is not None and found.findings == ()
+    assert found.plan is not None and {one.code for one in found.findings} <= {"P809"}
     inputs = inputs_of(found.plan, found.context)
     loaded = load(found.plan, inputs)
     layout = make_recipe(found.plan, inputs).make_layout(loaded)

@@ -15,7 +15,7 @@ Progress = Callable[[str, int, int], None]
 
 
 # Where a column of a role stands in a row, for those whose role doesn't say it.
-WHERE = {
+_WHERE = {
     "system": "system prompt",
     "history": "earlier turns",
     "context": "context before the prompt",
@@ -24,6 +24,16 @@ WHERE = {
     "turn mask": "which turns are trained on",
 }
 DATA_FLAG, EVAL_FLAG = "--data-path", "--eval-dataset-path"
+
+
+def role_kind(role: str) -> str:
+    """The kind of a role that several columns can have: `context` of `context` and of `context 2`."""
+    return role.split(" ")[0] if role[-1:].isdigit() else role
+
+
+def where_in_row(role: str) -> str | None:
+    """Where a column of this role stands in a row, in words; None if its role says it."""
+    return _WHERE.get(role_kind(role))
 
 
 @dataclass
@@ -54,9 +64,7 @@ class Dataset:
 
     def describe(self) -> str:
         """One line: the format, the role of each column, and the columns that are not used."""
-        mapping = ", ".join(
-            f"{shown(column)} → {WHERE.get(role.split(' ')[0], role)}" for role, column in self.columns.items()
-        )
+        mapping = ", ".join(f"{shown(column)} → {where_in_row(role) or role}" for role, column in self.columns.items())
         inside = f" inside {shown(self.wrapper)}" if self.wrapper else ""
         line = f"{self.path}: {self.format}{inside} ({mapping}), {plural(len(self.train), 'row')}"
         if self.valid:

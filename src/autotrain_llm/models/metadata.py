@@ -124,6 +124,17 @@ NOT_LINEAR = re.compile(
 DTYPE_NAMES = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
+# The parameter for each setting of adapter_config.json that is fixed when an adapter is made.
+ADAPTER_SETTINGS = {
+    "lora_r": "r",
+    "lora_alpha": "lora_alpha",
+    "lora_dropout": "lora_dropout",
+    "use_dora": "use_dora",
+    "use_rslora": "use_rslora",
+    "target_modules": "target_modules",
+}
+
+
 @dataclass(frozen=True)
 class ModelMetadata:
     """A model's metadata; for an adapter that of its base, with the adapter's own in addition. `config` is None if there is none to read,
@@ -152,6 +163,13 @@ class ModelMetadata:
     @property
     def is_adapter(self) -> bool:
         return self.located.kind == ADAPTER
+
+    @property
+    def adapter_settings(self) -> dict[str, Any]:
+        """What an adapter was made with, by the parameter of the same meaning; empty for a model that is none."""
+        own = self.adapter_config or {}
+        settings = {name: own.get(ADAPTER_SETTINGS[name]) for name in ADAPTER_SETTINGS}
+        return {name: value for name, value in settings.items() if value is not None}
 
     @property
     def model_located(self) -> Located:

@@ -345,16 +345,16 @@ def _adapter(config: Config, context: RunContext) -> AdapterPlan | None:
     # An adapter for scores is saved for the base model's files, which don't contain an adapter that was merged before training: merge both.
     merged_beneath = context.model is not None and context.model.is_adapter and _score_head(config, context) == NEW_HEAD
     # An adapter that is trained further keeps the settings that it was made with.
-    own = {} if merged_beneath or context.model is None else context.model.adapter_config or {}
-    targets = own.get("target_modules") or config.target_modules
+    own = {} if merged_beneath or context.model is None else context.model.adapter_settings
+    targets = own.get("target_modules", config.target_modules)
     # Trainers that sample turn an adapter's dropout off: the ratio would not start at 1.
     dropout = config.lora_dropout if config.trainer_spec.samples else own.get("lora_dropout", config.lora_dropout)
     return AdapterPlan(
-        r=own.get("r", config.lora_r),
+        r=own.get("lora_r", config.lora_r),
         alpha=own.get("lora_alpha", config.lora_alpha),
         dropout=0.0 if adapts_experts(context.model, config.target_modules) else dropout,
-        dora=bool(own.get("use_dora", config.use_dora)),
-        rslora=bool(own.get("use_rslora", config.use_rslora)),
+        dora=own.get("use_dora", config.use_dora),
+        rslora=own.get("use_rslora", config.use_rslora),
         target_modules=(targets,) if isinstance(targets, str) else tuple(targets),
         merge=config.merge_adapter or merged_beneath,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from autotrain_llm.data.dataset import WHERE
+from autotrain_llm.data.dataset import where_in_row
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.search import describe, read_search
 from autotrain_llm.declare.text import plain, plural, show_bytes, show_count
@@ -122,9 +122,7 @@ def _data(plan: Plan) -> list[Row]:
 
 def _columns(data: DataPlan) -> list[Row]:
     """Where columns beside prompt and answer stand, and which are not used."""
-    beside = [
-        f"{column} → {where}" for role, column in data.columns.items() if (where := WHERE.get(role.split(" ")[0]))
-    ]
+    beside = [f"{column} → {where}" for role, column in data.columns.items() if (where := where_in_row(role))]
     unused = ", ".join(data.unused_columns)
     parts = [*beside, *([f"not used: {unused}"] if unused else [])]
     return [("columns", "; ".join(parts), "")] if parts else []

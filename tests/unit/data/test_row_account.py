@@ -145,7 +145,7 @@ def test_columns_that_are_named_as_ignored_are_neither_used_nor_reported(tmp_pat
     ],
 )
 @pytest.mark.parametrize("trainer", ["sft", "dpo", "ppo"])
-def test_what_only_files_a_row_draws_nothing(extra, trainer, tmp_path):
+def test_metadata_draws_nothing(extra, trainer, tmp_path):
     row = FORMATS["preference" if trainer == "dpo" else "question"]
     rows = [
         {**row, **{name: f"{value}{n}" if name in ("id", "url", "hash") else value for name, value in extra.items()}}

@@ -85,24 +85,15 @@ def an_adapter_that_is_trained_further_keeps_its_settings(config: Config, model:
     ignored.
     Fix: remove the flag; or merge the adapter first and train a new one on the result.
     """
-    own = model.adapter_config
-    if not config.peft or own is None or model.is_classifier:
+    if not config.peft or model.is_classifier:
         return
-    settings = {
-        "lora_r": own.get("r"),
-        "lora_alpha": own.get("lora_alpha"),
-        "lora_dropout": own.get("lora_dropout"),
-        "use_dora": own.get("use_dora"),
-        "use_rslora": own.get("use_rslora"),
-        "target_modules": own.get("target_modules"),
-    }
-    for name, value in settings.items():
+    for name, value in model.adapter_settings.items():
         off = (
             name == "lora_dropout" and config.trainer_spec.samples and not config.lora_dropout
         )  # which these trainers can
         given = config.value_of(name)
         differs = {*given} != {*value} if isinstance(value, list) else given != value
-        if value is not None and config.given(name) and differs and not off:
+        if config.given(name) and differs and not off:
             yield Finding(
                 f"{flag_of(name)} {plain(config.value_of(name))} is ignored: --model {model.name} is an adapter and keeps its own "
                 f"{name.removeprefix('lora_').removeprefix('use_').replace('_', ' ')} of {plain(value)}",

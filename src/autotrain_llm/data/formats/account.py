@@ -19,7 +19,7 @@ from autotrain_llm.data.formats.column_names import (
     PREFERENCE_LABEL,
     REJECTED,
     WEIGHT,
-    files_the_row,
+    is_metadata,
 )
 from autotrain_llm.data.formats.detect import ColumnMapping
 from autotrain_llm.data.observations import Observations
@@ -43,7 +43,7 @@ class _UnreadColumn:
 
     first: Any
     differs: bool = False
-    files_rows: bool = True
+    only_metadata: bool = True
     repeats_row: bool = True
     holds_text: bool = False
     rows: int = 0
@@ -97,7 +97,7 @@ class ColumnAccount:
         elif not unread.differs:
             unread.differs = value != unread.first
         if self.rows <= LOOKED_AT:
-            unread.files_rows = unread.files_rows and files_the_row(name, value)
+            unread.only_metadata = unread.only_metadata and is_metadata(name, value)
             unread.repeats_row = unread.repeats_row and _is_in_row(value, example)
             unread.holds_text = unread.holds_text or any(isinstance(text, str) for text in _leaves(value))
             unread.rows += 1
@@ -114,8 +114,7 @@ class ColumnAccount:
             return "ignored"
         if request.keeps_columns:
             return "for the reward function"
-        names = (*LABEL, *JUDGEMENT, *WEIGHT, *(PREFERENCE_LABEL if self.mapping.format in PAIRED else ()))
-        is_judgement = plain(name) in names or (self.mapping.format in PAIRED and plain(name).startswith("winner"))
+        is_judgement = plain(name) in (*LABEL, *JUDGEMENT, *WEIGHT) or self._says_which_is_better(plain(name))
         if plain(name) in MEDIA:
             return "not used"
         if request.rows == "prompts" and (plain(name) in ANSWERS or is_judgement):
@@ -126,8 +125,8 @@ class ColumnAccount:
             return "no text"
         if column.repeats_row and not is_judgement:
             return "repeats the row"
-        if (column.files_rows or column.is_category) and not is_judgement:
-            return "files the row"
+        if (column.only_metadata or column.is_category) and not is_judgement:
+            return "metadata"
         return "not used" if column.differs or self.rows == 1 else "the same in each row"
 
     def observe(self, file: str, already: frozenset[str] = frozenset()) -> None:
@@ -140,9 +139,13 @@ class ColumnAccount:
             where = "the prompt" if self.mapping.format != "text" else "the text"
             self.observations.add(columns_are_not_used, file=file, columns=columns, kinds=kinds, where=where)
 
+    def _says_which_is_better(self, name: str) -> bool:
+        """Whether a column beside two answers may say which of them is better, by its name."""
+        return self.mapping.format in PAIRED and (name in PREFERENCE_LABEL or name.startswith("winner"))
+
     def _kind(self, name: str) -> str:
         """What a column that is not used is probably about, for the advice."""
-        if self.mapping.format in PAIRED and (name in PREFERENCE_LABEL or name.startswith("winner")):
+        if self._says_which_is_better(name):
             return "judgement"
         return "media" if name in MEDIA else "answer" if OF_THE_ANSWER.search(name) else ""
 
@@ -155,8 +158,8 @@ class ColumnAccount:
 
 
 def _is_content(key: str, value: Any) -> bool:
-    """Whether a value that was not read holds text, and does more than identify or file the row."""
-    return any(isinstance(leaf, str) for leaf in _leaves(value)) and not files_the_row(key.rpartition(".")[2], value)
+    """Whether a value that was not read holds text, and is no metadata."""
+    return any(isinstance(leaf, str) for leaf in _leaves(value)) and not is_metadata(key.rpartition(".")[2], value)
 
 
 def _is_in_row(value: Any, example: Example) -> bool:

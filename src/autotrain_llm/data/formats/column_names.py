@@ -57,7 +57,7 @@ ONE_CHOICE = re.compile(r"(?:(?:option|choice|opt|op|ending|sol)_?)?([a-h]|\d)\Z
 TURN_MASK = ("loss_mask", "train_mask", "turn_mask", "loss_masks")
 WEIGHT = ("weight", "weights", "sample_weight", "loss_weight", "loss_scale")
 
-# Where a row is from and how it is filed, and not what a model learns.
+# Metadata: where a row is from and how it is sorted, and not what a model learns.
 METADATA_NAMES = """
 id ids _id uid uuid guid idx index key row row_id row_idx qid pid question_id prompt_id conversation_id message_id example_id sample_id
 problem_id task_id doc_id document_id user_id session_id thread_id chat_id record_id item_id hash sha sha256 md5 url urls uri link links
@@ -70,8 +70,8 @@ repository truncated_cells num_tokens token_count n_tokens length word_count cha
 language_code lang_id country state header toxicity is_toxic nsfw perplexity finish_reason stop_reason temperature seed
 """
 METADATA = frozenset(METADATA_NAMES.split())
-SHORT, FEW = 120, 6  # characters and words of a text that files a row
-FILING = re.compile(
+SHORT, FEW = 120, 6  # characters and words that metadata has at most
+METADATA_NAME = re.compile(
     r"(?:^|_)(?:id|ids|type|types|model|models|category|lang|language|source|url|name|hash|ip|date|time|license|copyright|configs?|version|"
     r"count|tokens?|length|scores?|rank|level|domain|subject|from|by|index|num|number|quality|difficulty|status|split)\Z"
 )
@@ -96,10 +96,10 @@ INSIDE = frozenset((*SYSTEM, *HISTORY, *TOOLS, *INPUT, *CONTEXT, *CHOICES, *QUES
 }
 
 
-def files_the_row(name: str, value: Any) -> bool:
+def is_metadata(name: str, value: Any) -> bool:
     """Whether a column only identifies or sorts a row: by its name, or because the value looks like an id, a path or a code."""
     name = plain(name)
-    is_named_so = name in METADATA or FILING.search(name) is not None
+    is_named_so = name in METADATA or METADATA_NAME.search(name) is not None
     if name in MEDIA or name in COMPLETION or name in REJECTED:
         return False
     if isinstance(value, str):
@@ -112,4 +112,4 @@ def files_the_row(name: str, value: Any) -> bool:
     if isinstance(value, dict) and any(plain(str(key)) in INSIDE for key in value):
         return False
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return all(not isinstance(part, str | list | dict) or files_the_row(name, part) for part in parts)
+    return all(not isinstance(part, str | list | dict) or is_metadata(name, part) for part in parts)

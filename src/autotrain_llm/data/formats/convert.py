@@ -63,8 +63,8 @@ class Converter:
         self.used = set(mapping.columns.values())
         self.prompt = PromptWriter(mapping)
         self.account = ColumnAccount(mapping, request, observations)
-        main = [role for role in mapping.columns if role.split(" ")[0] not in (*BESIDE, CONTEXT_ROLE)]
-        self._main = {mapping.columns[role] for role in main}
+        beside = mapping.roles(*BESIDE, CONTEXT_ROLE)
+        self._main = {column for role, column in mapping.columns.items() if role not in beside}
 
     def convert(self, table: Table) -> list[Example]:
         """The Examples of a table."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
+from autotrain_llm.data.dataset import role_kind
 from autotrain_llm.data.files.read import LOOKED_AT
 from autotrain_llm.data.formats.column_names import (
     CHOICES,
@@ -28,7 +29,7 @@ from autotrain_llm.data.formats.column_names import (
     TOKENISED,
     TOOLS,
     TURN_MASK,
-    files_the_row,
+    is_metadata,
 )
 from autotrain_llm.data.formats.messages import spelling
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
@@ -64,9 +65,9 @@ class ColumnMapping:
     first_choice: str = "A"
     first_is_assumed: bool = False
 
-    def several(self, role: str) -> list[str]:
-        """The columns of a role that several columns can have."""
-        return [column for name, column in self.columns.items() if name.split(" ")[0] == role]
+    def roles(self, *kinds: str) -> list[str]:
+        """The roles of these kinds; several columns can be contexts or choices."""
+        return [role for role in self.columns if role_kind(role) in kinds]
 
     @property
     def makes_turns(self) -> bool:
@@ -170,9 +171,9 @@ def messages(columns: Columns, request: DataRequest) -> ColumnMapping | None:
 
 
 def _texts_by_turns(columns: Columns) -> str | None:
-    """A column `data` of lists of texts, where nothing else holds text but what files the row."""
+    """A column `data` of lists of texts, where no other column holds text but metadata."""
     column = columns.find(("data",), "texts")
-    others = [name for name in columns.texts() if not all(files_the_row(name, value) for value in columns.values[name])]
+    others = [name for name in columns.texts() if not all(is_metadata(name, value) for value in columns.values[name])]
     is_id = all(plain(name) in METADATA or name == column for name in columns.names)
     return column if column and (is_id or not others) else None
 
@@ -256,7 +257,7 @@ def unread_beside(columns: Columns, column: str) -> list[str]:
         for name in columns.names
         if name != column
         and columns.kind(name) in ("list", "object", "texts", "turns")
-        and not all(files_the_row(name, value) for value in columns.values[name])
+        and not all(is_metadata(name, value) for value in columns.values[name])
     ]
 
 
@@ -514,6 +515,6 @@ def wrappers(columns: Columns) -> list[str]:
         name
         for name in objects
         if len(columns.values[name]) == len(columns.rows)
-        and all(other == name or all(files_the_row(other, value) or not isinstance(value, str) for value in columns.values[other])
+        and all(other == name or all(is_metadata(other, value) or not isinstance(value, str) for value in columns.values[other])
                 for other in columns.names)
     ]  # fmt: skip

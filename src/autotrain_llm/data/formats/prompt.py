@@ -23,11 +23,10 @@ class PromptWriter:
 
     def __init__(self, mapping: ColumnMapping) -> None:
         self.mapping = mapping
-        self.contexts = mapping.several(CONTEXT_ROLE)
-        self.roles = [role for role in mapping.columns if role.split(" ")[0] in (CONTEXT_ROLE, CHOICE_ROLE)]
-        parts = mapping.columns.keys() & {"system", "history", "tools"}
-        self.has_only_input = not self.roles and not parts
-        self.has_parts = bool(self.roles) or bool(mapping.columns.keys() & {"system", "history", "tools", "input"})
+        self.contexts, self.choices = mapping.roles(CONTEXT_ROLE), mapping.roles(CHOICE_ROLE)
+        others = mapping.roles(CONTEXT_ROLE, CHOICE_ROLE, "system", "history", "tools")
+        self.has_only_input = not others
+        self.has_parts = bool(others) or "input" in mapping.columns
 
     def with_parts(self, example: Example, cells: Cells, question: Side) -> Side:
         """The whole prompt: text if the question is text and there are no earlier turns or tools, else turns. Text is the system prompt,
@@ -55,7 +54,7 @@ class PromptWriter:
         tools = self.tools(cells)
         if tools is not None:
             example.tools = tools
-        if self.roles or "input" in self.mapping.columns:
+        if self.contexts or self.choices or "input" in self.mapping.columns:
             turns = self._with_contents(cells, turns)
         begins_with_system = bool(turns) and turns[0]["role"] == "system"
         own, rest = (turns[:1], turns[1:]) if begins_with_system else ([], turns)
@@ -88,8 +87,7 @@ class PromptWriter:
         return turns
 
     def _first_part(self) -> str:
-        roles = [*self.roles, *({"input"} & self.mapping.columns.keys())]
-        return self.mapping.columns[roles[0]]
+        return self.mapping.columns[self.mapping.roles(CONTEXT_ROLE, CHOICE_ROLE, "input")[0]]
 
     def system(self, cells: Cells) -> str:
         """The system prompt; if it is an object, the text in it."""
@@ -97,19 +95,14 @@ class PromptWriter:
             return ""
         value = cells.take("system")
         value = parsed(value) if isinstance(value, str) and value.lstrip()[:2] in ('{"', "{'") else value
-        if isinstance(value, list) and all(
-            isinstance(part, dict) and isinstance(part.get("text"), str) for part in value
-        ):
-            return "".join(part["text"] for part in value)
+        if (text := _text_of_parts(value)) is not None:
+            return text
         value = value[0] if isinstance(value, list) and len(value) == 1 else value
         if isinstance(value, dict):
             key = next((key for key in TEXT_KEYS if value.get(key)), None)
             inner = value.get(key) if key else None
-            if isinstance(inner, list) and all(
-                isinstance(part, dict) and isinstance(part.get("text"), str) for part in inner
-            ):
-                inner = "".join(part["text"] for part in inner)
-            if isinstance(inner, str):
+            inner = inner if isinstance(inner, str) else _text_of_parts(inner)
+            if inner is not None:
                 others = {
                     name: part for name, part in value.items() if name not in (key, "role", "from", "type") and part
                 }
@@ -142,25 +135,17 @@ class PromptWriter:
         return tools
 
     def _contexts(self, cells: Cells) -> list[str]:
-        """The contexts as texts; a list of texts, or of objects that hold a text, one below the other."""
+        """The contexts as texts: a list of texts with blank lines between them, other lists and objects as JSON."""
         texts = []
-        for role in self.roles:
-            if role.split(" ")[0] == CONTEXT_ROLE:
-                value = cells.take(role)
-                parts = value if isinstance(value, list) and all(isinstance(part, str) for part in value) else None
-                text = (
-                    "\n\n".join(parts)
-                    if parts is not None
-                    else ""
-                    if value is None
-                    else cells.written(value, cells.columns[role])
-                )
-                texts.append(text.strip())
+        for role in self.contexts:
+            value = cells.take(role)
+            is_texts = isinstance(value, list) and all(isinstance(part, str) for part in value)
+            texts.append(("\n\n".join(value) if is_texts else cells.optional(role)).strip())
         return [text for text in texts if text]
 
     def _choices(self, cells: Cells, question: str) -> list[str]:
         """The choices of a question, each after its label; none where the question names all of them itself."""
-        roles = [role for role in self.roles if role.split(" ")[0] == CHOICE_ROLE]
+        roles = self.choices
         if not roles:
             return []
         if len(roles) > 1:
@@ -193,6 +178,15 @@ class PromptWriter:
             (self._label(at) if label is None else str(label), _words(choice))
             for at, (label, choice) in enumerate(zip(labels, value or (), strict=True))
         ]
+
+
+def _text_of_parts(value: Any) -> str | None:
+    """The text of content parts, `[{"text": …}, …]`; None if the value is anything else."""
+    if not isinstance(value, list) or not all(
+        isinstance(part, dict) and isinstance(part.get("text"), str) for part in value
+    ):
+        return None
+    return "".join(part["text"] for part in value)
 
 
 def _words(choice: Any) -> str:

@@ -234,8 +234,6 @@ def _missing_prompts(
     It is not missing where the rows have none and both answers start with their prompt; otherwise the fix names the column that is left,
     or says that one has to be added.
     """
-    from autotrain_llm.data.formats.convert import HH_TURN
-
     names_columns = any(name in finding.parameters for finding in missing for name in COLUMN_ROLES)
     if not names_columns or config.data_path is None or _broken(findings) & DATA_FLAGS:
         return missing
@@ -246,6 +244,8 @@ def _missing_prompts(
         # Which columns there are is said by the finding about the rows; the usual names are not among them.
         unknown = {name: "…" for name in COLUMN_ROLES if name in missing[0].parameters}
         return [_with_columns(missing[0], unknown).replace(changes=EMPTY), *missing[1:]]
+    from autotrain_llm.data.formats.convert import HH_TURN  # checks of flags alone don't need the code that reads rows
+
     rows = context.dataset.train[:ROWS_TO_LOOK_AT]
     if "prompt" not in context.dataset.columns and all(
         isinstance(row.prompt, list) or str(row.prompt).endswith(HH_TURN) for row in rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from typing import Any
@@ -130,6 +129,8 @@ def with_evaluation_rows(config: Config) -> Config:
 
 def study_name(config: Config) -> str:
     """The name of the study: the same for the same command on any machine and with any number of trials."""
+    import hashlib  # of sweeps alone: loading OpenSSL takes longer than checking flags
+
     if config.sweep_name:
         return str(config.sweep_name)
     compared = ("sweep_metric", "sweep_params")

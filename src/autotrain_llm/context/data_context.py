@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -190,6 +189,8 @@ class DataContext:
     @cached_property
     def teacher_rows(self) -> TeacherRows | None:
         """The prepared rows as the teacher sees them; None if both see the same."""
+        from dataclasses import replace
+
         from autotrain_llm.data.prompt_template import with_prompts
         from autotrain_llm.data.tokenize.prepare import prepare
         from autotrain_llm.data.tokenize.teacher_rows import align
@@ -200,7 +201,7 @@ class DataContext:
             return None
         teacher = self.models.teacher
         # The student's rows are already truncated: the teacher sees the same answers, limited by its context alone.
-        untruncated = dataclasses.replace(
+        untruncated = replace(
             self.preparation,
             max_length=(teacher.context_length if teacher else None) or UNLIMITED,
             max_prompt_length=None,

@@ -29,7 +29,7 @@ import json, sys
 from autotrain_llm.cli.main import main
 status = main(sys.argv[1:])
 sys.stdout.flush()
-print(json.dumps([status, sorted({name.partition(".")[0] for name in sys.modules})]), file=sys.stderr)
+print(json.dumps([status, sorted(sys.modules)]), file=sys.stderr)
 """
 COMMANDS = {
     "help": (0, ["llm", "--help"]),
@@ -59,6 +59,14 @@ def test_a_command_that_does_not_train_loads_no_heavy_library(name, tmp_path):
     got, modules = json.loads(run.stderr.splitlines()[-1])
     assert got == status, run.stderr
     assert HEAVY & set(modules) == set()
+
+
+def test_refusing_flags_loads_neither_dataclasses_nor_hashlib_nor_the_code_that_reads_rows():
+    words = COMMANDS["refused"][1]
+    run = subprocess.run([sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, check=False)
+    _, modules = json.loads(run.stderr.splitlines()[-1])
+    assert {"dataclasses", "inspect", "hashlib"} & set(modules) == set()
+    assert [name for name in modules if name.startswith("autotrain_llm.data.")] == []
 
 
 def test_help_loads_neither_argparse_nor_dataclasses_nor_the_rules():

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from autotrain_llm.checks.rules.command_line import UNWRITABLE_FILE
 from autotrain_llm.checks.rules.every import rule_of
 from autotrain_llm.config.arguments import ParsedArguments, parse_changes
+from autotrain_llm.config.layers import Layer
 from autotrain_llm.config.registry import PARAMS
-from autotrain_llm.config.resolved import resolve
+from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, resolve_layers
 from autotrain_llm.declare.finding import ERROR, Finding, Refused, in_words, typed
 from autotrain_llm.declare.record import Record
 
@@ -93,8 +94,15 @@ def fix(arguments: ParsedArguments, from_file: ParsedArguments) -> Fixed:
     command_line["dry_run"] = True
     reading = [*arguments.findings, *from_file.findings]
     file_changed, applied, tried = False, [], set()
+    origins = {COMMAND_LINE: arguments.origins, CONFIG_FILE: from_file.origins}
+
+    def checked_again() -> Checked:
+        values = {COMMAND_LINE: command_line, CONFIG_FILE: in_file}
+        layers = {source: Layer(values[source], origins[source]) for source in values}
+        return preflight(resolve_layers(layers, path), reading)
+
     for _ in range(ROUNDS):
-        checked = preflight(resolve(command_line, in_file, path), reading)
+        checked = checked_again()
         given = {**in_file, **command_line}
         guessed = {name for finding in checked.findings for name in finding.guess} - {*given}
         possible = [
@@ -112,7 +120,7 @@ def fix(arguments: ParsedArguments, from_file: ParsedArguments) -> Fixed:
         applied += chosen
         reading = [finding for finding in reading if finding not in chosen]
     else:
-        checked = preflight(resolve(command_line, in_file, path), reading)
+        checked = checked_again()
     remaining = {_identity(finding) for finding in checked.findings}
     lasting = tuple(finding for finding in applied if _identity(finding) not in remaining)
     fixed_names = {name for finding in lasting for name in finding.parameters}

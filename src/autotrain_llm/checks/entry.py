@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.file import read_config
-from autotrain_llm.config.resolved import resolve
+from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, resolve_layers
 from autotrain_llm.declare.finding import Refused
 
 if TYPE_CHECKING:
@@ -35,6 +35,5 @@ def check_arguments(
         from autotrain_llm.checks.saved_plan import check_plan
 
         return check_plan(arguments.values, from_file.values, findings, progress)
-    return preflight(
-        resolve(arguments.values, from_file.values, arguments.values.get("config")), findings, progress=progress
-    )
+    layers = {COMMAND_LINE: arguments.layer, CONFIG_FILE: from_file.layer}
+    return preflight(resolve_layers(layers, arguments.values.get("config")), findings, progress=progress)

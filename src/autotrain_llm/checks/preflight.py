@@ -21,6 +21,7 @@ from autotrain_llm.checks.coverage import (
 from autotrain_llm.checks.models import check_models
 from autotrain_llm.config.aliases import ALIASES
 from autotrain_llm.config.arguments import parse_changes
+from autotrain_llm.config.layers import Origin
 from autotrain_llm.config.registry import FOREIGN, PARAMS, TRAINERS, UNUSED, verdict
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, Config
 from autotrain_llm.config.search_space import with_evaluation_rows
@@ -172,7 +173,8 @@ def _as_meant(config: Config, findings: Iterable[Finding]) -> Config:
         rule = rule_of(finding)
         values = parse_changes(finding.suggestion) if rule is not None and rule.suggests else {}
         new = {name: value for name, value in values.items() if not config.given(name)}
-        meant = meant.replace(new, CONFIG_FILE if finding.file else COMMAND_LINE) if new else meant
+        source = CONFIG_FILE if finding.file else COMMAND_LINE
+        meant = meant.replace(new, source, Origin(finding.file)) if new else meant
     # The trainer, and with it its defaults, may be another one now.
     return config if meant is config else with_evaluation_rows(meant.without(()))
 

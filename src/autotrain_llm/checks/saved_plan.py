@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.checks.autofix import write_or_refuse
 from autotrain_llm.checks.rules.command_line import CONTRADICTS_THE_PLAN, NO_PLAN, PLAN_HAS_CHANGED
+from autotrain_llm.config.layers import NOWHERE, Layer, Origin
 from autotrain_llm.config.registry import PARAMS
-from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, Config, resolve
+from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, GIVEN, Config, resolve_layers
 from autotrain_llm.context.versions import versions
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.declare.param import flag_of
@@ -49,12 +50,15 @@ def save_plan(checked: Checked, path: str) -> None:
     """Write the plan of a check. Raises Refused if it can't be written."""
     assert checked.plan is not None
     config = checked.config
-    given = {source: _given(config, source) for source in (COMMAND_LINE, CONFIG_FILE)}
+    given = {source: _given(config, source) for source in GIVEN}
     given[COMMAND_LINE].setdefault("output_dir", checked.plan.output.dir)
     document = {
         "form": FORM,
         "given": given,
         "config_file": config.config_file,
+        "origins": {
+            name: config.origin(name).as_dict() for name in config.all_given() if config.origin(name) != NOWHERE
+        },
         "first_rows": config.check_rows if checked.context.data.is_partial else None,
         "plan": checked.plan.as_json(),
         "files": fingerprints(checked),
@@ -103,9 +107,12 @@ def check_plan(
 
     path = command_line["plan"]
     saved = read_plan(path)
-    typed, in_file = (_converted(saved["given"][source], path) for source in (COMMAND_LINE, CONFIG_FILE))
+    origins = {name: Origin(**origin) for name, origin in saved.get("origins", {}).items()}
+    layers = {source: Layer(_converted(values, path), origins) for source, values in saved["given"].items()}
     overrides = {name: value for name, value in command_line.items() if _may_differ(name)}
-    config = resolve({**typed, **overrides}, in_file, saved.get("config_file"))
+    typed = {name: origin for name, origin in origins.items() if name not in overrides}
+    layers[COMMAND_LINE] = Layer({**layers[COMMAND_LINE].values, **overrides}, typed)
+    config = resolve_layers(layers, saved.get("config_file"))
     contradictions = _contradictions({**from_file, **command_line}, config, path)
     checked = preflight(config, [*findings, *contradictions], progress=progress)
     drift = tuple(_drift(saved, checked, path))
@@ -241,7 +248,7 @@ def _difference(name: str, before: Any, now: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, dict) and set(value) == {"value", "source"}:
+    if isinstance(value, dict) and {"value", "source"} <= set(value):
         value = value["value"]
     text = "not set" if value is None else plain(value)
     return text if len(text) <= 60 else text[:60] + "…"

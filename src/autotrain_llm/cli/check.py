@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 DONE = 0
 USAGE = """\
 usage: autotrain check [FILES...] [--flags-only] [--strict] [--format text|json|sarif]
-       checks training configs (YAML or JSON); without FILES, all beneath this folder
+       checks training configs (YAML, JSON or Python); without FILES, all YAML and
+       JSON beneath this folder, those that others extend as a part of these
        --flags-only   check flags only, without data, models or this machine: for CI
        --strict       a warning fails the check, as an error does"""
 ENDINGS = (".yaml", ".yml", ".json")
 LARGEST = 2**20  # bytes of a config file
 NOT_ENTERED = ("node_modules", "runs", "__pycache__", "venv")
 TRAINING_KEYS = (
+    "extends",
     "trainer",
     "data_path",
     "task",
@@ -106,7 +108,7 @@ def check(words: Sequence[str]) -> int:
     with Screen(options.form == "json", sarif=options.form == "sarif") as screen:
         if options.findings:
             return refuse(options.findings, screen)
-        files = options.files or tuple(configs_beneath(Path()))
+        files = options.files or tuple(without_bases([*configs_beneath(Path())]))
         if not files:
             return refuse([_nothing_to_check()], screen)
         return _tell([answer(file, options) for file in files], options, screen)
@@ -127,6 +129,19 @@ def configs_beneath(folder: Path) -> Iterator[str]:
                 yield str(path)
 
 
+def without_bases(files: Sequence[str]) -> Iterator[str]:
+    """The config files that no other of them extends: those are checked as a part of the others."""
+    from autotrain_llm.config.file import parts_of
+
+    bases = set()
+    for file in files:
+        try:
+            bases |= {Path(part.file).resolve() for part in parts_of(file)[:-1]}
+        except Refused:  # it is reported when the file is checked
+            continue
+    yield from (file for file in files if Path(file).resolve() not in bases)
+
+
 def is_config(path: Path) -> bool:
     """Whether a file has a key for the trainer, the data or the task, and at least one other of our parameters."""
     from autotrain_llm.config.file import load
@@ -140,7 +155,7 @@ def is_config(path: Path) -> bool:
     return (
         bool(names & set(TRAINING_KEYS))
         and task.startswith("llm")
-        and len(names & {*PARAMS, "data", "params", "base_model", "task"}) > 1
+        and len(names & {*PARAMS, "data", "params", "base_model", "task", "extends"}) > 1
     )
 
 
@@ -173,10 +188,12 @@ def _is_readable(path: Path) -> bool:
 
 def _checked(arguments: ParsedArguments, file: str, flags_only: bool) -> Checked:
     from autotrain_llm.checks.preflight import preflight
-    from autotrain_llm.config.resolved import resolve
+    from autotrain_llm.config.layers import Layer
+    from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, resolve_layers
 
     values = arguments.values if flags_only else _with_paths(arguments.values, Path(file).parent)
-    config = resolve({"dry_run": True}, values, file)
+    layers = {COMMAND_LINE: Layer({"dry_run": True}), CONFIG_FILE: Layer(values, arguments.origins)}
+    config = resolve_layers(layers, file)
     return preflight(config, arguments.findings, files=not flags_only, output=False)
 
 

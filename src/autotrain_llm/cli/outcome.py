@@ -10,14 +10,13 @@ from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import fit_to
 from autotrain_llm.config.registry import TRAINERS
-from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE
+from autotrain_llm.config.resolved import GIVEN
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import flag_of
 
 if TYPE_CHECKING:
     from autotrain_llm.checks.coverage import UncheckedItem
 
-GIVEN = (COMMAND_LINE, CONFIG_FILE)
 FAILED, REFUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 

@@ -88,10 +88,8 @@ def write_plan(plan: Plan, stream: TextIO, verbose: bool) -> None:
     """The plan as tables on a terminal, as lines elsewhere; `verbose` adds every parameter with its source."""
     sections = [(title, list(rows)) for title, rows in plan.summary()]
     if verbose:
-        parameters = plan.as_json()["parameters"]
-        sections.append(
-            ("All parameters", [(name, cell["value"], cell["source"]) for name, cell in parameters.items()])
-        )
+        rows = [(name, parameter.value, parameter.described()) for name, parameter in plan.parameters.items()]
+        sections.append(("All parameters", rows))
     if is_terminal(stream):
         stream.write(_plan_tables(sections, width(stream), wants_colour(stream)))
     else:

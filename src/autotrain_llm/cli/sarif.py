@@ -15,7 +15,7 @@ from autotrain_llm.declare.param import flag_of
 from autotrain_llm.version import VERSION
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
-CONFIG_FILES = (".yaml", ".yml", ".json")
+CONFIG_FILES = (".yaml", ".yml", ".json", ".py")
 
 
 def sarif(findings: Iterable[Finding], succeeded: bool = True) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def line_of(finding: Finding) -> int | None:
     except (OSError, ValueError):
         return None
     for name in finding.parameters:
-        key = re.compile(rf"""\s*["']?{re.escape(name).replace("_", "[-_]")}["']?\s*:""")
+        key = re.compile(rf"""\s*["']?{re.escape(name).replace("_", "[-_]")}["']?\s*[:=]""")
         for line_number, line in enumerate(lines, 1):
             if key.match(line):
                 return line_number

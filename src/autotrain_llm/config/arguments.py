@@ -11,6 +11,7 @@ from typing import Any
 
 from autotrain_llm.config.aliases import ACCEPTED_BY_NAME, RENAMED, Accepted
 from autotrain_llm.config.foreign_names import trainer_meant, unknown
+from autotrain_llm.config.layers import NOWHERE, Layer, Origin
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.declare.convert import FALSE, BadValue, convert, mended
 from autotrain_llm.declare.finding import WARNING, Finding, typed
@@ -26,12 +27,18 @@ class ParsedArguments:
         self.unread: dict[
             str, str
         ] = {}  # by name, the flags of the command line that gave a finding and no value, as they were written
+        self.origins: dict[str, Origin] = {}  # of values that a file sets, or that were given under another name
         self.findings: list[Finding] = list(findings)
+
+    @property
+    def layer(self) -> Layer:
+        return Layer(self.values, self.origins)
 
     def set(self, name: str, raw: Any, written: str = "", file: str | None = None) -> None:
         """Set a parameter, named in any spelling, to a raw value; `written` is how the user wrote the name (`--dpo_beta`, `params.lr`)."""
         name = name.replace("-", "_")
         written = written or flag_of(name)
+        origin = Origin(file, written.strip("'") if name in RENAMED else None)
         name = RENAMED.get(name, name)
         if name == "trainer":
             self._set_trainer(raw, file)
@@ -41,6 +48,9 @@ class ParsedArguments:
             self._set_accepted(ACCEPTED_BY_NAME[name], raw, file)
         else:
             self.findings.append(unknown(name, written, raw, file, self.values))
+        self.origins.pop(name, None)
+        if name in self.values and origin != NOWHERE:
+            self.origins[name] = origin
 
     def _set_parameter(self, param: Param, raw: Any, file: str | None) -> None:
         try:

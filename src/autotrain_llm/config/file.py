@@ -1,80 +1,165 @@
-"""Read a `--config` file: YAML or JSON with flags as keys, or AutoTrain's own YAML shape."""
+"""Read a `--config` file and those that it extends: YAML or JSON with flags as keys, AutoTrain's own YAML shape, or Python that is not run."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from autotrain_llm.config.aliases import RENAMED
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.declare.document import load_json, load_yaml
 from autotrain_llm.declare.finding import WARNING, Finding, Refused
+from autotrain_llm.declare.nearest import nearest
+from autotrain_llm.declare.record import Record
+
+EXTENDS = "extends"
+
+
+class ConfigPart(Record):
+    """What one file, or one section of a file, sets: keys and values as written, without `extends`. `file` is its path as shown, `findings`
+    are those of reading it."""
+
+    file: str
+    document: Mapping[str, Any]
+    findings: tuple[Finding, ...] = ()
+
+
+class Entry(NamedTuple):
+    """One key of a part: the name of a parameter in any spelling, its value, the key as written, and the file."""
+
+    name: str
+    value: Any
+    where: str
+    file: str
+
+    @property
+    def parameter(self) -> str:
+        return RENAMED.get(self.name, self.name).replace("-", "_")
 
 
 def read_config(path: str) -> ParsedArguments:
     """Parse a config file. Raises `Refused` if it can't be read; wrong keys and values become findings of the result."""
-    document = load(Path(path), path)
-    if isinstance(document.get("parameters"), dict) and "method" in document:
+    return parse_parts(parts_of(path))
+
+
+def parts_of(path: str) -> list[ConfigPart]:
+    """What a config file and those that it extends set, the most general first. Raises `Refused` if one of them can't be read."""
+    return _unique(_chain(path, ()))
+
+
+def _chain(path: str, extended_by: tuple[str, ...]) -> Iterator[ConfigPart]:
+    """A file's part after those of the files that it extends. `extended_by` are the files on the way to this one."""
+    file = Path(path)
+    if file.suffix == ".py":
+        from autotrain_llm.config.python_file import read_python
+
+        parts = [ConfigPart(*part) for part in read_python(_text(file, path), path)]
+    else:
+        parts = [ConfigPart(path, load(file, path))]
+    way = (*extended_by, path)
+    for part in parts:
+        for base in _bases(part):
+            yield from _chain(_base_path(base, part.file, way), way)
+        yield part.replace(document={key: value for key, value in part.document.items() if key != EXTENDS})
+
+
+def _bases(part: ConfigPart) -> list[str]:
+    """The files that a part extends, as written."""
+    if EXTENDS not in part.document:
+        return []
+    extends = part.document[EXTENDS]
+    names = [extends] if isinstance(extends, str) else extends
+    if isinstance(names, list | tuple) and all(isinstance(name, str) and name.strip() for name in names):
+        return list(names)
+    message = f"--config {part.file} extends {extends!r}, which is no file"
+    raise Refused(
+        [_of_extends(message, "extends: base.yaml, or a list of files, of which a later one wins", part.file)]
+    )
+
+
+def _base_path(base: str, file: str, way: Sequence[str]) -> str:
+    """The path of a file that another extends: relative to that one. Raises `Refused` if it is not there, or extends the other."""
+    folder = Path(file).parent
+    path = folder / Path(base.strip()).expanduser()
+    if not path.is_file():
+        near = (
+            nearest(path.name, sorted(entry.name for entry in path.parent.glob("*.*")))
+            if path.parent.is_dir()
+            else None
+        )
+        fix = f"extends: {Path(base).with_name(near)}" if near else "extends: <a file, relative to this one>"
+        raise Refused([_of_extends(f"--config {file} extends {base}, and there is no file {path}", fix, file)])
+    circle = next((index for index, other in enumerate(way) if path.samefile(other)), None)
+    if circle is not None:
+        files = ", which extends ".join([*way[circle:], str(path)])
+        raise Refused([_of_extends(f"--config {files}: a circle", "remove one of these lines `extends:`", file)])
+    return str(path)
+
+
+def _of_extends(message: str, fix: str, file: str) -> Finding:
+    return Finding(message, fix, ("config",), file=file, code="P128")
+
+
+def _unique(parts: Iterable[ConfigPart]) -> list[ConfigPart]:
+    """The parts, one that is reached on several ways only where it is read first: it is the more general."""
+    unique: list[ConfigPart] = []
+    for part in parts:
+        if part not in unique:
+            unique.append(part)
+    return unique
+
+
+def parse_parts(parts: Sequence[ConfigPart]) -> ParsedArguments:
+    """Parse parts of which a later one takes precedence. A value that a later part replaces is not looked at."""
+    arguments = ParsedArguments(finding for part in parts for finding in part.findings)
+    entries = [entry for part in parts for entry in _entries(part, arguments)]
+    latest = {entry.parameter: entry for entry in entries}
+    for entry in sorted(latest.values(), key=_known_first):
+        variable = _variable(entry.value)
+        if variable is not None and variable not in os.environ:
+            arguments.findings.append(_unset(variable, entry))
+        else:
+            value = entry.value if variable is None else os.environ[variable]
+            arguments.set(entry.name, value, written=f"{entry.where!r}", file=entry.file)
+    return arguments
+
+
+def _entries(part: ConfigPart, arguments: ParsedArguments) -> Iterator[Entry]:
+    """The keys of a part that can stand in a file, each once; the others are findings. Raises `Refused` for a sweep config."""
+    path = part.file
+    if isinstance(part.document.get("parameters"), dict) and "method" in part.document:
         message = (
             f"--config {path} is a sweep config of Weights & Biases: it has a search space, and no values to train with"
         )
         fix = f"--use-sweep --sweep-params {path}, with the values of the first trial as flags or in a --config of their own"
         raise Refused([Finding(message, fix, ("config",), file=path, code="P106")])
-    arguments = ParsedArguments()
     written: dict[str, str] = {}  # by parameter, the key as the file has it
-    for name, value, where in sorted(_flatten(document, path), key=_known_first):
-        other = written.setdefault(RENAMED.get(name, name).replace("-", "_"), where)
+    for entry in sorted((Entry(*flat, path) for flat in _flatten(part.document)), key=_known_first):
+        name, where = entry.name, entry.where
+        other = written.setdefault(entry.parameter, where)
         if other != where:
             message = f"--config {path} has {other} and {where}, which are the same parameter"
             arguments.findings.append(Finding(message, "keep one of the two", (name,), file=path, code="P106"))
-            continue
-        if name in PARAMS and PARAMS[name].command:
-            arguments.findings.append(
-                Finding(
-                    f"{where} is an option of the command and can't be in a config file",
-                    f"{PARAMS[name].flag} on the command line",
-                    (name,),
-                    file=path,
-                    code="P105",
-                )
-            )
-            continue
-        arguments.set(name, _expand(value, where, path, arguments), written=f"{where!r}", file=path)
-    return arguments
+        elif name in PARAMS and PARAMS[name].command:
+            message = f"{where} is an option of the command and can't be in a config file"
+            fix = f"{PARAMS[name].flag} on the command line"
+            arguments.findings.append(Finding(message, fix, (name,), file=path, code="P105"))
+        else:
+            yield entry
 
 
-def _known_first(entry: tuple[str, Any, str]) -> tuple[bool, bool]:
+def _known_first(entry: Entry) -> tuple[bool, bool]:
     """Sort key: the trainer first, then our own parameters, because the meaning of other tools' names depends on them."""
-    return entry[0] != "trainer", entry[0] not in PARAMS
+    return entry.name != "trainer", entry.name not in PARAMS
 
 
 def load(file: Path, shown: str) -> Mapping[str, Any]:
     """Load a YAML or JSON file, which must hold a mapping. Raises Refused."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")  # skips a byte order mark
-    except OSError as fault:
-        raise Refused(
-            [
-                Finding(
-                    f"--config {shown} can't be read: {fault.strerror}", parameters=("config",), file=shown, code="P106"
-                )
-            ]
-        ) from None
-    except UnicodeDecodeError as fault:
-        raise Refused(
-            [
-                Finding(
-                    f"--config {shown} is not UTF-8 text (byte {fault.start})",
-                    parameters=("config",),
-                    file=shown,
-                    code="P106",
-                )
-            ]
-        ) from None
+    text = _text(file, shown)
     try:
         document = load_json(text) if file.suffix == ".json" else load_yaml(text)
     except ValueError as fault:
@@ -103,6 +188,17 @@ def load(file: Path, shown: str) -> Mapping[str, Any]:
     return document
 
 
+def _text(file: Path, shown: str) -> str:
+    """The text of a config file. Raises Refused."""
+    try:
+        return file.read_text(encoding="utf-8-sig")  # skips a byte order mark
+    except OSError as fault:
+        why = f"can't be read: {fault.strerror}"
+    except UnicodeDecodeError as fault:
+        why = f"is not UTF-8 text (byte {fault.start})"
+    raise Refused([Finding(f"--config {shown} {why}", parameters=("config",), file=shown, code="P106")])
+
+
 def _why(text: str, fault: str, file: Path) -> str:
     """Why a text is neither YAML nor JSON: the probable cause, and the parser's message."""
     lines = list(enumerate(text.splitlines(), 1))
@@ -127,7 +223,7 @@ def _instead(document: Any) -> str:
     )
 
 
-def _flatten(document: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any, str]]:
+def _flatten(document: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
     """Names, values and the keys as written, for both shapes of a config file."""
     if not _is_autotrain(document):
         for key, value in document.items():
@@ -173,12 +269,12 @@ def _section(section: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any
             yield str(key), value, where
 
 
-def _expand(value: Any, where: str, path: str, arguments: ParsedArguments) -> Any:
-    """Replace `${VAR}` by the environment variable; None, with a warning, if it is not set."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\$\{(\w+)\}", value.strip())
-    if match and match[1] not in os.environ:
-        message = f"{path} takes {where} from the environment variable {match[1]}, which is not set: {where} counts as not given"
-        arguments.findings.append(Finding(message, f"export {match[1]}=…", (), WARNING, file=path, code="P127"))
-    return os.environ.get(match[1]) if match else value
+def _variable(value: Any) -> str | None:
+    """The environment variable that a value is taken from, if it is `${NAME}`."""
+    match = re.fullmatch(r"\$\{(\w+)\}", value.strip()) if isinstance(value, str) else None
+    return match[1] if match else None
+
+
+def _unset(variable: str, entry: Entry) -> Finding:
+    message = f"{entry.file} takes {entry.where} from the environment variable {variable}, which is not set: {entry.where} counts as not given"
+    return Finding(message, f"export {variable}=…", (), WARNING, file=entry.file, code="P127")

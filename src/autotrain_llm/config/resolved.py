@@ -1,14 +1,16 @@
-"""Every parameter's value and its source: command line > config file > the trainer's default > default.
+"""Every parameter's value and its source: command line > config file > preset > the trainer's default > default.
 
 `resolve` is pure. A value that is *given* is distinguished from an equal default, because only given values are reported as findings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
+from autotrain_llm.config.layers import NO_LAYER, NOWHERE, Layer, Origin
 from autotrain_llm.config.registry import PARAMS, READS, TRAINERS, verdict
+from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.params.command import Command
 from autotrain_llm.params.data import Data, PromptColumn, RejectedColumn
@@ -30,8 +32,10 @@ from autotrain_llm.params.updates import PolicyUpdates
 Group = TypeVar("Group")
 COMMAND_LINE = "command line"
 CONFIG_FILE = "config file"
+PRESET = "preset"
 TRAINER_DEFAULT = "trainer default"
 DEFAULT = "default"
+GIVEN = (COMMAND_LINE, CONFIG_FILE, PRESET)  # from the highest precedence
 
 
 class Config(
@@ -70,9 +74,17 @@ class Config(
     config_file: str | None
     _values: Mapping[str, Any]
     _sources: Mapping[str, str]
+    _origins: Mapping[str, Origin]
 
-    def __init__(self, values: Mapping[str, Any], sources: Mapping[str, str], config_file: str | None = None) -> None:
-        vars(self).update(values, config_file=config_file, _values=dict(values), _sources=dict(sources))
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        sources: Mapping[str, str],
+        config_file: str | None = None,
+        origins: Mapping[str, Origin] = EMPTY,
+    ) -> None:
+        own = {"_values": dict(values), "_sources": dict(sources), "_origins": dict(origins)}
+        vars(self).update(values, config_file=config_file, **own)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Config is frozen: use replace({name}=...)")
@@ -100,9 +112,13 @@ class Config(
     def source(self, name: str) -> str:
         return self._sources[name]
 
+    def origin(self, name: str) -> Origin:
+        """The file that sets the parameter, and its name there."""
+        return self._origins.get(name, NOWHERE)
+
     def given(self, name: str) -> bool:
-        """Whether the user set the parameter, on the command line or in a file."""
-        return self._sources[name] in (COMMAND_LINE, CONFIG_FILE)
+        """Whether the user set the parameter, on the command line, in a file or by a preset."""
+        return self._sources[name] in GIVEN
 
     def all_given(self) -> tuple[str, ...]:
         return tuple(name for name in self._values if self.given(name))
@@ -111,36 +127,55 @@ class Config(
         """Whether this config's trainer reads the parameter."""
         return verdict(PARAMS[name], self.trainer_spec) == READS
 
-    def replace(self, changes: Mapping[str, Any], source: str = COMMAND_LINE) -> Config:
+    def replace(self, changes: Mapping[str, Any], source: str = COMMAND_LINE, origin: Origin = NOWHERE) -> Config:
         """A copy in which these parameters are given."""
         unknown = [name for name in changes if name not in PARAMS]
         if unknown:
             raise KeyError(f"there is no parameter {unknown[0]!r}")
-        return Config(
-            {**self._values, **changes}, {**self._sources, **dict.fromkeys(changes, source)}, self.config_file
-        )
+        origins = {**self._origins, **dict.fromkeys(changes, origin)}
+        sources = {**self._sources, **dict.fromkeys(changes, source)}
+        return Config({**self._values, **changes}, sources, self.config_file, origins)
 
     def without(self, names: Mapping[str, Any] | tuple[str, ...]) -> Config:
         """A copy in which these parameters are not given."""
-        remaining = {name: self._values[name] for name in self.all_given() if name not in names}
-        command_line = {name: value for name, value in remaining.items() if self._sources[name] == COMMAND_LINE}
-        from_file = {name: value for name, value in remaining.items() if self._sources[name] == CONFIG_FILE}
-        return resolve(command_line, from_file, self.config_file)
+        layers = {source: self.layer(source, names) for source in GIVEN}
+        return resolve_layers(layers, self.config_file)
+
+    def layer(self, source: str, left_out: Mapping[str, Any] | tuple[str, ...] = ()) -> Layer:
+        """The values that come from one source, except those that are left out."""
+        names = [name for name in self._values if self._sources[name] == source and name not in left_out]
+        return Layer({name: self._values[name] for name in names}, {name: self.origin(name) for name in names})
 
 
 def resolve(
     command_line: Mapping[str, Any], from_file: Mapping[str, Any] | None = None, config_file: str | None = None
 ) -> Config:
-    """Layer the sources into a Config. Values are already converted, and all names are those of parameters."""
-    from_file = from_file or {}
-    name = command_line.get("trainer", from_file.get("trainer", PARAMS["trainer"].default))
-    trainer = TRAINERS.get(name) or TRAINERS[PARAMS["trainer"].default]
-    layers = ((COMMAND_LINE, command_line), (CONFIG_FILE, from_file), (TRAINER_DEFAULT, trainer.defaults))
+    """Layer values of the command line and of a config file into a Config."""
+    return resolve_layers({COMMAND_LINE: Layer(command_line), CONFIG_FILE: Layer(from_file or {})}, config_file)
+
+
+def resolve_layers(layers: Mapping[str, Layer], config_file: str | None = None) -> Config:
+    """Layer the sources into a Config, each of GIVEN over the next. Values are converted, and all names are those of parameters."""
+    given = [(source, layers.get(source, NO_LAYER)) for source in GIVEN]
+    trainer = trainer_of(layer.values for _, layer in given)
+    every = (*given, (TRAINER_DEFAULT, Layer(trainer.defaults)))
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
+    origins: dict[str, Origin] = {}
     for param in PARAMS.values():
-        source, layer = next(((source, layer) for source, layer in layers if param.name in layer), (DEFAULT, None))
-        values[param.name] = param.default if layer is None else layer[param.name]
+        source, layer = next(
+            ((source, layer) for source, layer in every if param.name in layer.values), (DEFAULT, None)
+        )
+        values[param.name] = param.default if layer is None else layer.values[param.name]
         sources[param.name] = source
+        if layer is not None and param.name in layer.origins:
+            origins[param.name] = layer.origins[param.name]
     values["trainer"] = trainer.name
-    return Config(values, sources, config_file)
+    return Config(values, sources, config_file, origins)
+
+
+def trainer_of(layers: Iterable[Mapping[str, Any]]) -> Trainer:
+    """The trainer that layers of values name, from the highest precedence; the default if none does."""
+    default = PARAMS["trainer"].default
+    name = next((values["trainer"] for values in layers if "trainer" in values), default)
+    return TRAINERS.get(name) or TRAINERS[default]

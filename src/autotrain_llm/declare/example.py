@@ -123,6 +123,11 @@ def of_config(wrong: str, right: str) -> Example:
     return Example("llm --config run.yaml", "llm --config run.yaml", wrong, right, "run.yaml")
 
 
+def of_python(wrong: str, right: str) -> Example:
+    """The same command with two Python configs."""
+    return Example("llm --config run.py", "llm --config run.py", wrong, right, "run.py")
+
+
 # ---- machines, and modified models
 
 

@@ -11,7 +11,7 @@ class Command:
 
     config: str | None = param(
         None,
-        "Read parameters from a YAML or JSON file; the command line takes precedence.",
+        "Read parameters from a YAML, JSON or Python file; the command line takes precedence.",
         metavar="FILE",
         command=True,
     )

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.config.arguments import parse_kwargs
+from autotrain_llm.config.layers import Layer, Origin
 from autotrain_llm.config.registry import PARAMS
-from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, Config, resolve
+from autotrain_llm.config.resolved import GIVEN, Config, resolve_layers
 from autotrain_llm.config.search_space import with_evaluation_rows
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.finding import Finding, Refused
@@ -98,11 +99,13 @@ def context_of(plan: Plan, progress: Progress | None = None) -> RunContext:
 
 def config_of(plan: Plan) -> Config:
     """The configuration that a plan was made of: the given values, each with its source."""
-    layers: dict[str, dict[str, Any]] = {COMMAND_LINE: {}, CONFIG_FILE: {}}
-    for name, parameter in plan.parameters.items():
-        if parameter.source in layers and not PARAMS[name].secret:
-            layers[parameter.source][name] = parameter.value
-    command_line, from_file = (parse_kwargs(values) for values in layers.values())
-    if command_line.findings or from_file.findings:
-        raise Refused([*command_line.findings, *from_file.findings])
-    return resolve(command_line.values, from_file.values)
+    layers = {}
+    for source in GIVEN:
+        given = {
+            name: cell for name, cell in plan.parameters.items() if cell.source == source and not PARAMS[name].secret
+        }
+        parsed = parse_kwargs({name: cell.value for name, cell in given.items()})
+        if parsed.findings:
+            raise Refused(parsed.findings)
+        layers[source] = Layer(parsed.values, {name: Origin(cell.file, cell.written) for name, cell in given.items()})
+    return resolve_layers(layers)

@@ -28,7 +28,7 @@ def summary(plan: Plan) -> list[tuple[str, list[Row]]]:
 
 
 def _source(plan: Plan, parameter: str) -> str:
-    return plan.parameters[parameter].source
+    return plan.parameters[parameter].described()
 
 
 def _what(plan: Plan) -> list[Row]:

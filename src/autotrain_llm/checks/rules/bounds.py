@@ -10,7 +10,7 @@ from typing import Any
 
 from autotrain_llm.config.aliases import OTHER_TRAINER, choice_meant, nearest_choice
 from autotrain_llm.config.registry import PARAMS
-from autotrain_llm.config.resolved import CONFIG_FILE, Config
+from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.machine import target_memory
 from autotrain_llm.declare.example import NEW, Example
 from autotrain_llm.declare.finding import WARNING, Finding
@@ -107,7 +107,7 @@ def a_number_must_be_inside_its_bounds(config: Config) -> Iterator[Finding]:
                 f"{param.flag} must be {param.within.describe()}, got {plain(value)}",
                 changes={param.name: param.suggested} if param.suggested is not None else _nearest_bound(param, value),
                 parameters=(param.name,),
-                file=_config_file(config, param.name),
+                file=config.origin(param.name).file,
             )
 
 
@@ -121,11 +121,6 @@ def _nearest_bound(param: Param, value: Any) -> Mapping[str, Any]:
     if bounds.high is not None and value > bounds.high and not bounds.high_open:
         return {param.name: bounds.high}
     return EMPTY
-
-
-def _config_file(config: Config, name: str) -> str | None:
-    """The config file, if the value comes from it."""
-    return config.config_file if config.source(name) == CONFIG_FILE else None
 
 
 @rule(
@@ -157,7 +152,7 @@ def a_choice_must_be_one_of_the_choices(config: Config) -> Iterator[Finding]:
                 changes={param.name: same} if same and not trainer else EMPTY,
                 guess=instead,
                 parameters=(param.name,),
-                file=_config_file(config, param.name),
+                file=config.origin(param.name).file,
             )
 
 
@@ -184,7 +179,7 @@ def a_path_must_be_valid(config: Config) -> Iterator[Finding]:
                     f"{param.flag} {path[:60]}{'…' if len(path) > 60 else ''} {fault}",
                     fix=f"{param.flag} <the whole path, from / or from this folder>",
                     parameters=(param.name,),
-                    file=_config_file(config, param.name),
+                    file=config.origin(param.name).file,
                 )
 
 
@@ -218,5 +213,5 @@ def target_memory_must_be_a_size(config: Config) -> Iterator[Finding]:
         fix="--target-memory 24GiB, or cpu:16GiB for a machine without a GPU",
         changes={"target_memory": with_unit} if target_memory(with_unit) else EMPTY,
         parameters=("target_memory",),
-        file=_config_file(config, "target_memory"),
+        file=config.origin("target_memory").file,
     )

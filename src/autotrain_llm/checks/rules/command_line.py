@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.declare.example import NEW, PPO, PROMPTS, SFT, Example, of_config, of_flags
+from autotrain_llm.declare.example import NEW, PPO, PROMPTS, SFT, Example, of_config, of_flags, of_python
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import declare_finding, rule
@@ -81,7 +81,7 @@ COMMAND_IN_A_FILE = declare_finding(
 )
 UNREADABLE_CONFIG = declare_finding(
     "P106",
-    """The config file can't be read: it is missing, is not UTF-8 text, or is neither YAML nor JSON with parameters as keys.
+    """The config file can't be read: it is missing, is not UTF-8 text, or is neither YAML, JSON nor Python with parameters.
 
     Why: without it the required parameters seem to be missing, so nothing else is checked.
     Fix: correct the file where the finding says.
@@ -230,6 +230,39 @@ UNSET_VARIABLE = declare_finding(
     """,
     WARNING,
     example=of_config("seed: ${NO_SUCH_SEED}\n", "seed: 7\n"),
+)
+NO_BASE_CONFIG = declare_finding(
+    "P128",
+    """A config file extends a file that does not exist, or that extends the first one again.
+
+    Why: `extends` names one file, or a list of files of which a later one wins. Their paths are relative to the file that names them, and
+    what they set is used where the file itself sets nothing.
+    Fix: name a file that exists, or remove the line that closes the circle.
+    """,
+    blocks="config",
+    example=of_config("extends: nowhere.yaml\nlr: 1e-4\n", "lr: 1e-4\n"),
+)
+NO_LITERAL = declare_finding(
+    "P129",
+    """A Python config has something that is no literal: a call, a calculation, a name, or a statement other than an assignment.
+
+    Why: a Python config is read and not run, so that checking it can do nothing else. Read are assignments of literals, the defaults of a
+    class, and the keywords of a call of a class.
+    Fix: write the value itself, or give it on the command line.
+    """,
+    mistyped=True,
+    example=of_python("lr = float('1e-4')\n", "lr = 1e-4\n"),
+)
+NOT_RUN = declare_finding(
+    "P130",
+    """A Python config has functions, or takes a class from a file that is not next to it.
+
+    Why: a Python config is read and not run: what a function would do, `__post_init__` too, has no effect, and the defaults of a class that
+    is elsewhere are not known.
+    Fix: write the values as literals.
+    """,
+    WARNING,
+    example=of_python("lr = 1e-4\ndef schedule(): return 'cosine'\n", "lr = 1e-4\nscheduler = 'cosine'\n"),
 )
 WRONG_KIND = declare_finding(
     "P302",

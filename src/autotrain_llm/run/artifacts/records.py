@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.config.registry import PARAMS
-from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE
+from autotrain_llm.config.resolved import GIVEN
 from autotrain_llm.context.versions import versions
 from autotrain_llm.data.dataset import Dataset
 from autotrain_llm.data.tokenize.prompt_format import RUN_KEY, PromptFormat, prompt_to_show
@@ -108,7 +108,7 @@ def command_of(plan: Plan, output_dir: Path) -> list[str]:
     words = ["autotrain", "llm"]
     for name, parameter in plan.parameters.items():
         param, value = PARAMS[name], parameter.value
-        is_given = parameter.source in (COMMAND_LINE, CONFIG_FILE) and name not in plan.ignored
+        is_given = parameter.source in GIVEN and name not in plan.ignored
         if not is_given or param.secret or name == "output_dir":
             continue
         if param.kind == "switch" and value is not None:

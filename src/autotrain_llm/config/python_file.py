@@ -26,7 +26,7 @@ WITHOUT_SETTINGS = (
     "SimpleNamespace",
 )
 FIELDS = ("field", "Field")  # `dataclasses.field`, `pydantic.Field`
-EMPTY_OF = {"list": [], "dict": {}, "tuple": ()}
+EMPTY_OF: dict[str, Any] = {"list": [], "dict": {}, "tuple": ()}
 
 Part = tuple[str, dict[str, Any], tuple[Finding, ...]]
 

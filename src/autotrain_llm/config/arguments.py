@@ -75,7 +75,7 @@ class ParsedArguments:
 
     def _set_trainer(self, raw: Any, file: str | None) -> None:
         name = str(raw).strip().lower()
-        name = "generic" if name in ("", "default") else name
+        name = PARAMS["trainer"].default if name in ("", "default") else name
         if name in TRAINERS:
             self.values["trainer"] = name
         elif name == "distillation":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 INTRODUCTION = """\
 `autotrain llm` has one set of flags and several trainers. This guide says, for each trainer, which flags it needs, which it reads, and
-what happens with the rest. It is generated from the declarations that the program itself reads, so it is always up to date.
+what happens with the rest. Without `--trainer` it is sft. It is generated from the declarations that the program itself reads, so it is always up to date.
 
 - `autotrain llm --trainer NAME --help` shows the same in a terminal.
 - [docs/compatibility.md](docs/compatibility.md) is the whole matrix, parameter by trainer.
@@ -37,9 +37,9 @@ folder or a Hub id. A model that is only available over an API, such as gpt-4, c
 
 ### Commands and configs of AutoTrain
 
-`--project-name` means `--output-dir`, and YAML files with `task`, `base_model`, `data`, `params` and `hub` are read as they are. Flags
-without a meaning here are accepted with a warning. Names from other tools (`--learning-rate`, `--num-train-epochs`, `--use-peft`, …) are
-refused with the name to use."""
+`--project-name` means `--output-dir`, and YAML files with `task`, `base_model`, `data`, `params` and `hub` are read as they are. `task: llm`
+and `trainer: default` mean sft here, where AutoTrain means generic. Flags without a meaning here are accepted with a warning. Names from
+other tools (`--learning-rate`, `--num-train-epochs`, `--use-peft`, …) are refused with the name to use."""
 
 VALIDATION = """\
 A command is checked before any weights are loaded: its flags, this machine, the model's files, the rows of the data. All findings are

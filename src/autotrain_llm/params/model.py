@@ -10,7 +10,7 @@ class Model:
     """The model to train and its files."""
 
     trainer: str = param(
-        "generic",
+        "sft",
         "Kind of training to run.",
         metavar="NAME",
         used_by_inference=True,

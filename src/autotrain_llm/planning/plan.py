@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
+from autotrain_llm.config.resolved import DEFAULT
 from autotrain_llm.planning.serialise import from_json, json_field, omitted_if_none, to_json
 
 
@@ -505,6 +506,11 @@ class Plan:
     engine: str
     seed: int
     resume: ResumePlan | None = field(default=None, metadata=omitted_if_none())
+
+    @property
+    def default_trainer_on_texts(self) -> bool:
+        """Whether no trainer was given and the rows are plain texts, for which there is a trainer of their own."""
+        return self.parameters["trainer"].source == DEFAULT and self.data.format == "text"
 
     def as_json(self) -> dict[str, Any]:
         """The plan as `--format json` and run.json hold it."""

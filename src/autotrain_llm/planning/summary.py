@@ -36,7 +36,7 @@ def _what(plan: Plan) -> list[Row]:
     head = HEADS.get(model.head or "", "")
     size = show_count(model.parameters)
     rows = [
-        ("trainer", plan.trainer, _source(plan, "trainer")),
+        ("trainer", plan.trainer, _source_of_trainer(plan)),
         ("model", f"{model.name} ({model.architecture}{head}, {size} parameters)", _source(plan, "model")),
     ]
     if adapter:
@@ -51,6 +51,12 @@ def _what(plan: Plan) -> list[Row]:
         if plan.rollouts.rl_value_model is not None:
             rows.append(("value function", _values(plan, plan.rollouts), _source(plan, "rl_value_model")))
     return rows + (_teacher(plan.distillation) if plan.distillation else [])
+
+
+def _source_of_trainer(plan: Plan) -> str:
+    """Where the trainer came from; by default, plain text is trained on row by row, and the trainer that makes blocks of it is named."""
+    source = _source(plan, "trainer")
+    return f"{source}; --trainer generic makes blocks of texts" if plan.default_trainer_on_texts else source
 
 
 def _rewards(rollouts: RolloutPlan) -> str:

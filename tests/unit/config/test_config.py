@@ -249,11 +249,17 @@ def test_a_token_from_a_file_is_never_printed(tmp_path, monkeypatch, capsys, cha
 
 
 @pytest.mark.parametrize(
-    ("task", "trainer"), [("llm", "generic"), ("llm-sft", "sft"), ("llm:dpo", "dpo"), ("llm-orpo", "orpo")]
+    ("task", "trainer"), [("llm", "sft"), ("llm-generic", "generic"), ("llm-sft", "sft"), ("llm:dpo", "dpo"), ("llm-orpo", "orpo")]
 )
 def test_a_task_names_its_trainer(task, trainer, tmp_path):
     said = read_config(write(tmp_path / "run.yml", {"task": task, "base_model": "m"}))
     assert said.findings == [] and resolve({}, said.values).trainer == trainer
+
+
+@pytest.mark.parametrize("named", [{}, {"trainer": ""}, {"trainer": "default"}])
+def test_without_a_trainers_name_it_is_sft(named):
+    arguments = parse_kwargs(named)
+    assert arguments.findings == [] and resolve(arguments.values).trainer == "sft"
 
 
 def test_a_task_that_is_none_of_ours_is_a_finding(tmp_path):

@@ -95,3 +95,15 @@ def test_an_unknown_key_a_missing_one_and_a_wrong_type_are_named(light_llama: Pa
     missing = {name: value for name, value in written["rollouts"]["sampling"].items() if name != "temperature"}
     with pytest.raises(BadDocument, match=r"plan\.rollouts\.sampling has no 'temperature'"):
         Plan.from_json({**written, "rollouts": {**written["rollouts"], "sampling": missing}})
+
+
+def test_the_plan_names_generic_where_the_trainer_is_the_default_and_rows_are_plain_text(
+    light_llama: Path, rows: dict[str, Path]
+) -> None:
+    def line(kind: str, **flags: Any) -> tuple[str, str, str]:
+        (_, what), *_ = plan(model=str(light_llama), data_path=str(rows[kind]), **USUAL, **flags).summary()
+        return what[0]
+
+    assert line("documents") == ("trainer", "sft", "default; --trainer generic makes blocks of texts")
+    assert line("documents", trainer="sft") == ("trainer", "sft", "command line")
+    assert line("conversations") == ("trainer", "sft", "default")

@@ -6,15 +6,20 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.declare.example import DPO, PAIRS, SFT, Example, of_config_key, of_flags
+from autotrain_llm.declare.example import DPO, PAIRS, SFT, Example, of_config_key, of_flags, of_rows
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.text import plural
 from autotrain_llm.trainers.sft import Sft
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
     from autotrain_llm.context.run_context import RunContext
     from autotrain_llm.models.metadata import ModelMetadata
+    from autotrain_llm.planning.plan import Plan
+
+WITHOUT_TRAINER = SFT.replace("--trainer sft ", "")
+LONG_TEXTS = f'{{"text": "{"word " * 40}"}}\n' * 2
 
 
 @rule(
@@ -152,3 +157,20 @@ def packing_needs_an_architecture_that_keeps_rows_apart(
     apart, reason = keeps_rows_apart(model.config or {})
     if config.applies("packing") and sft.packing and not apart and not context.is_scratch:
         yield Finding(f"--packing is ignored: {reason}", changes={"packing": None}, parameters=("packing",))
+
+
+@rule("P340", WARNING, example=of_rows(LONG_TEXTS, command=WITHOUT_TRAINER, flags=" --block-size 16"))
+def long_texts_should_have_a_trainer_that_splits_them(plan: Plan) -> Iterator[Finding]:
+    """No `--trainer` is given, and plain texts are longer than the maximum length.
+
+    Why: without `--trainer` it is sft, which trains on each text as a row of its own and on no more of it than fits.
+    Fix: `--trainer generic`, which joins all texts and splits them into blocks, so that every token is trained on; or `--trainer sft`.
+    """
+    truncated = plan.data.truncated_rows
+    if plan.default_trainer_on_texts and truncated:
+        yield Finding(
+            f"no --trainer is given, so it is sft, which trains on the first {plan.length.tokens} tokens of each text: "
+            f"{truncated} of {plural(plan.data.rows, 'text')} {'is' if truncated == 1 else 'are'} longer",
+            fix="--trainer generic, which splits texts into blocks, or --trainer sft",
+            parameters=("trainer",),
+        )

@@ -249,7 +249,8 @@ def test_a_token_from_a_file_is_never_printed(tmp_path, monkeypatch, capsys, cha
 
 
 @pytest.mark.parametrize(
-    ("task", "trainer"), [("llm", "sft"), ("llm-generic", "generic"), ("llm-sft", "sft"), ("llm:dpo", "dpo"), ("llm-orpo", "orpo")]
+    ("task", "trainer"),
+    [("llm", "sft"), ("llm-generic", "generic"), ("llm-sft", "sft"), ("llm:dpo", "dpo"), ("llm-orpo", "orpo")],
 )
 def test_a_task_names_its_trainer(task, trainer, tmp_path):
     said = read_config(write(tmp_path / "run.yml", {"task": task, "base_model": "m"}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -151,14 +152,17 @@ def test_two_processes_train_the_same_model_as_one(
         torch.testing.assert_close(together[name], tensor, rtol=0, atol=2e-6)
 
 
-def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights(chat_rows: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_weights(
+    signum: signal.Signals, status: int, chat_rows: Path, tmp_path: Path
+) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert subprocess.run(command(chat_rows, whole), capture_output=True, timeout=300).returncode == 0
     process = subprocess.Popen(command(chat_rows, broken), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     wait_for_step(broken, 30)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signum)
     _, said = process.communicate(timeout=120)
-    assert process.returncode == 143
+    assert process.returncode == status
     assert "--resume" in said.strip().splitlines()[-1]
     assert json.loads((broken / "run.json").read_text())["status"] == "interrupted"
     assert not (broken / "model.safetensors").exists()
@@ -167,6 +171,14 @@ def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights(chat_rows:
     assert same(weights(whole), weights(broken))
     steps = [json.loads(line)["step"] for line in (broken / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
+
+
+def test_a_run_whose_reader_has_gone_trains_to_its_end(chat_rows: Path, tmp_path: Path) -> None:
+    line = f"{shlex.join(command(chat_rows, tmp_path / 'run'))} 2>&1 | head -n 2; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
+    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "ok"
+    assert (tmp_path / "run/model.safetensors").exists()
 
 
 def wait_for_step(output: Path, step: int) -> None:

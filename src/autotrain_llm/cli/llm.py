@@ -6,16 +6,16 @@ All failures end here, as findings or as a single line, with their exit status.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.cli.outcome import INTERRUPTED, TERMINATED, fail, fault, refuse, stop
+from autotrain_llm.cli.outcome import fail, fault, refuse, stop
 from autotrain_llm.cli.parser import read
 from autotrain_llm.cli.preparing import Preparing
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.config.arguments import ParsedArguments
+from autotrain_llm.context.signals import STOPPING, exit_status, handled
 from autotrain_llm.declare.finding import Refused
 
 if TYPE_CHECKING:
@@ -25,8 +25,12 @@ DONE = 0
 NOTHING_TO_RESUME = "Stopped before training started: nothing was written, so there is nothing to resume."
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM before training, when there is nothing to save."""
+class Stopped(KeyboardInterrupt):
+    """SIGTERM or SIGHUP before training, when there is nothing to save. Training installs its own handlers."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
 
 
 def llm(words: Sequence[str]) -> int:
@@ -36,36 +40,21 @@ def llm(words: Sequence[str]) -> int:
     form, quiet, verbose = values.get("format"), bool(values.get("quiet")), bool(values.get("verbose"))
     with Screen(form == "json", quiet, verbose, form == "sarif") as screen:
         try:
-            with _termination_raises():
+            with handled(_stop, tuple(signum for signum in STOPPING if signum != signal.SIGINT)):
                 return _answer(arguments, screen)
         except Refused as refused:
             return refuse(refused.findings, screen)
-        except Terminated:
-            return stop(TERMINATED, NOTHING_TO_RESUME, screen)
+        except Stopped as stopped:
+            return stop(exit_status(stopped.signum), NOTHING_TO_RESUME, screen)
         except KeyboardInterrupt:
-            return stop(INTERRUPTED, NOTHING_TO_RESUME, screen)
-        except BrokenPipeError:
-            raise
+            return stop(exit_status(signal.SIGINT), NOTHING_TO_RESUME, screen)
         except Exception as exception:
             return fault(exception, screen)
 
 
-@contextmanager
-def _termination_raises() -> Iterator[None]:
-    """Raise Terminated on SIGTERM, so that the JSON document is still written. Training installs its own handlers."""
-
-    def terminate(signal_number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    try:
-        before = signal.signal(signal.SIGTERM, terminate)
-    except ValueError:  # only the main thread may install handlers
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _stop(signum: int, frame: FrameType | None) -> None:
+    """Raises, so that the JSON document is still written."""
+    raise Stopped(signum)
 
 
 def _answer(arguments: ParsedArguments, screen: Screen) -> int:
@@ -161,8 +150,7 @@ def _train(checked: Checked, screen: Screen) -> int:
     except Refused as refused:  # another process has taken the folder since the check, or it can't be written
         return refuse([*checked.findings, *refused.findings], screen, plan)
     except Interrupted as interruption:
-        status = TERMINATED if interruption.signal == signal.SIGTERM else INTERRUPTED
-        return stop(status, interruption.message, screen, checked.findings, plan)
+        return stop(exit_status(interruption.signal), interruption.message, screen, checked.findings, plan)
     except Exception as exception:
         return fault(exception, screen, checked.findings, plan)
     if screen.json:

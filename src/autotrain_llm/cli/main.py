@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
+from autotrain_llm.cli import streams
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import fit_to, wants_colour, width
 from autotrain_llm.version import VERSION
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DONE, MISUSED, INTERRUPTED = 0, 2, 130
+DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 USAGE = """\
 usage: autotrain llm --trainer NAME --model MODEL --data-path DATA [flags]
        autotrain llm --help                  every flag
@@ -27,25 +27,17 @@ usage: autotrain llm --trainer NAME --model MODEL --data-path DATA [flags]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    _escape_unprintable_characters()
+    streams.install()
     try:
         status = _command(words)
-        sys.stdout.flush()
-        return status
     except KeyboardInterrupt:  # before a command was started
         return INTERRUPTED
-    except (
-        BrokenPipeError
-    ):  # the reader of our output has exited; stdout is redirected so that the flush at exit does not fail too
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
-        return DONE
-
-
-def _escape_unprintable_characters() -> None:
-    """Escape characters that a terminal or pipe can't encode: printing must not fail a run."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    sys.stdout.flush()
+    lost = streams.failure_of(sys.stdout)
+    if lost is None:
+        return status
+    print(f"Error: standard output could not be written in full: {lost.strerror}", file=sys.stderr)
+    return status or FAILED
 
 
 def _command(words: list[str]) -> int:

@@ -17,7 +17,7 @@ from autotrain_llm.declare.param import flag_of
 if TYPE_CHECKING:
     from autotrain_llm.checks.coverage import UncheckedItem
 
-FAILED, REFUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+FAILED, REFUSED = 1, 2
 
 
 def refuse(

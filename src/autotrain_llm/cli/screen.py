@@ -10,6 +10,8 @@ import io
 import os
 import sys
 
+from autotrain_llm.cli import streams
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from autotrain_llm.declare.finding import Finding
 
-STATUS_WORDS = {0: "ok", 1: "failed", 2: "refused", 130: "interrupted", 143: "interrupted"}
+STATUS_WORDS = {0: "ok", 1: "failed", 2: "refused", 129: "interrupted", 130: "interrupted", 143: "interrupted"}
 
 
 def _is_first_process() -> bool:
@@ -109,7 +111,7 @@ class Screen:
             self._answer.write(text)
             self._answer.flush()
         else:
-            _write_all(self._real_stdout, text.encode("utf-8", "backslashreplace"))
+            streams.write_beside(self._answer, self._real_stdout, text.encode("utf-8", "backslashreplace"))
 
     def finish_with(self, text: str) -> int:
         """Print a text as the only output, or as JSON in the document. Returns the exit status."""
@@ -132,8 +134,3 @@ class Screen:
     def complain(self, text: str) -> None:
         """Print why a run failed, from any of several processes."""
         print(text, file=self.err if self.speaks else sys.stderr, flush=True)
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(descriptor, content) :]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.config.resolved import Config
+from autotrain_llm.declare.digests import BYTES, is_unchanged
 from autotrain_llm.declare.record import Record
 
 RUN_FILE = "run.json"
@@ -17,7 +18,7 @@ CHECKPOINTS = "checkpoints"
 SWEEP = "sweep"
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)$")
 STATE_FILE = "trainer_state.json"
-CHECKPOINT_FILE = "checkpoint.json"  # lists the other files of a checkpoint
+CHECKPOINT_FILE = "checkpoint.json"  # lists the other files of a checkpoint, with size and digest; written last
 LONGEST_NAME = 80  # characters of a model's name in the name of a run
 WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json")
 STATES = ("optimizer.pt", "scheduler.pt")
@@ -59,6 +60,11 @@ class Output(Record):
         return next((path for path in reversed(self.checkpoints) if was_finished(path)), None)
 
     @cached_property
+    def newest_intact(self) -> Path | None:
+        """The newest checkpoint whose files are all there and unchanged."""
+        return next((path for path in reversed(self.checkpoints) if is_intact(path)), None)
+
+    @cached_property
     def checkpoints(self) -> tuple[Path, ...]:
         folder = self.folder / CHECKPOINTS
         folders = [path for path in folder.iterdir() if CHECKPOINT_NAME.match(path.name)] if folder.is_dir() else []
@@ -67,8 +73,10 @@ class Output(Record):
     @cached_property
     def checkpoint(self) -> Path | None:
         """The checkpoint that this command resumes from; None if it does not resume, or can't."""
-        path = Path(self.resume_from).expanduser() if self.resume_from else self.newest if self.resume else None
-        return path if path is not None and is_complete(path) else None
+        if not self.resume_from:
+            return self.newest_intact if self.resume else None
+        path = Path(self.resume_from).expanduser()
+        return path if is_intact(path) else None
 
 
 def run_of(checkpoint: Path) -> Path | None:
@@ -91,15 +99,34 @@ def is_complete(checkpoint: Path) -> bool:
     return was_finished(checkpoint) and not missing_from(checkpoint)
 
 
+def is_intact(checkpoint: Path) -> bool:
+    """Whether a checkpoint is complete and none of its files has changed since they were written. Reads all of them."""
+    return is_complete(checkpoint) and not changed_in(checkpoint)
+
+
+def changed_in(checkpoint: Path) -> tuple[str, ...]:
+    """The files of a checkpoint whose content is not what was written. A checkpoint of an earlier version has no digests."""
+    return tuple(
+        name
+        for name, entry in _listed_files(checkpoint).items()
+        if isinstance(entry, dict) and (checkpoint / name).exists() and not is_unchanged(checkpoint / name, entry)
+    )
+
+
+def _listed_files(checkpoint: Path) -> dict[str, Any]:
+    """What the list of a checkpoint has for each of its files: size and digest; empty without a list."""
+    files = (_document(checkpoint / CHECKPOINT_FILE) or {}).get("files")
+    return files if isinstance(files, dict) else {}
+
+
 def missing_from(checkpoint: Path) -> tuple[str, ...]:
     """The files that a checkpoint lacks, or has in another size than they were written with: those of every run, and those that its run
     has listed. One that has no list is of an earlier version, or was not finished."""
     missing = [name for name in (*STATES, STATE_FILE) if not (checkpoint / name).exists()]
     missing += [] if any((checkpoint / name).exists() for name in WEIGHTS) else [WEIGHTS[0]]
     missing += _missing_random_states(checkpoint)
-    listed = (_document(checkpoint / CHECKPOINT_FILE) or {}).get("files")
-    for name, size in (listed if isinstance(listed, dict) else {}).items():
-        path = checkpoint / name
+    for name, entry in _listed_files(checkpoint).items():
+        path, size = checkpoint / name, entry.get(BYTES) if isinstance(entry, dict) else entry
         if not path.is_file():
             missing.append(name)
         elif path.stat().st_size != size:

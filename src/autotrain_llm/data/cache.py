@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.data.rows import ARRAYS, PARTS, PairRows, Rows, TokenRows
+from autotrain_llm.declare import digests
 
 DOCUMENT = "prepared.json"
+FILES = "files"  # the key of the arrays' sizes and digests
 BLOCK = 1 << 20
 
 
@@ -26,7 +28,8 @@ def save(folder: Path, fingerprint: str, rows: dict[str, Rows], document: dict[s
         for name, part in _parts(rows).items():
             for array_name, array in part.arrays().items():
                 _write(beside / f"{name}.{array_name}.npy", array)
-        (beside / DOCUMENT).write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+        content = {**document, FILES: digests.listed(beside, beside.glob("*.npy"))}
+        (beside / DOCUMENT).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
         if load(folder, fingerprint) is None:
             shutil.rmtree(target, ignore_errors=True)  # what is damaged makes room
         beside.rename(target)
@@ -53,8 +56,11 @@ def load(folder: Path, fingerprint: str) -> tuple[dict[str, Rows], dict[str, Any
     cached = folder / fingerprint
     try:
         document = json.loads((cached / DOCUMENT).read_text(encoding="utf-8"))
+        # Damage that keeps the shape of an array would train other rows without a word.
+        if not all(digests.is_unchanged(cached / name, entry) for name, entry in document[FILES].items()):
+            return None
         rows = {name: _load_rows(cached, name) for name in ("train", "valid")}
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError):
         return None
     return rows, document
 

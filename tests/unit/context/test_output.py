@@ -16,6 +16,7 @@ from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import Config, resolve
 from autotrain_llm.context.file_lock import owner_of_lock
 from autotrain_llm.context.output_dir import find_output, is_complete, missing_from
+from autotrain_llm.declare import digests
 from autotrain_llm.version import VERSION
 from support.paths import find_test
 from support.resumable import FILES, write_checkpoint, write_run
@@ -196,17 +197,34 @@ def test_a_named_checkpoint_must_be_there_be_whole_and_be_one(tmp_path):
 
 
 @pytest.mark.parametrize("lost", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
-def test_a_newest_checkpoint_that_lost_a_file_is_refused_with_the_newest_intact_one(lost, tmp_path):
+def test_a_newest_checkpoint_that_lost_a_file_is_passed_over_for_the_newest_intact_one_and_named(lost, tmp_path):
     write_checkpoint(tmp_path, 2)
     intact = write_checkpoint(tmp_path, 3)
-    write_checkpoint(tmp_path, 4, without=lost)
-    for flags in ({"resume": True}, {"resume_from_checkpoint": str(tmp_path / "checkpoints/checkpoint-4")}):
-        config = config_of(output_dir=str(tmp_path), **flags)
-        (finding,) = RULES["E405"].check({"config": config, "output": find_output(config)})
-        assert "checkpoint-4" in finding.message and f"it lacks {lost}" in finding.message
-        assert finding.fix.startswith(f"--resume-from-checkpoint {intact}")
-        repaired = config.without(finding.changes).replace(finding.changes)
-        assert find_output(repaired).checkpoint == intact
+    damaged = write_checkpoint(tmp_path, 4, without=lost)
+    assert find_output(config_of(output_dir=str(tmp_path), resume=True)).checkpoint == intact
+    assert draws("E405", resume=True, output_dir=str(tmp_path)) == []
+    (message,) = draws("E420", resume=True, output_dir=str(tmp_path))
+    assert "checkpoint-4" in message and f"it lacks {lost}" in message and "goes on from checkpoint-3" in message
+    config = config_of(output_dir=str(tmp_path), resume_from_checkpoint=str(damaged))
+    (finding,) = RULES["E405"].check({"config": config, "output": find_output(config)})
+    assert f"it lacks {lost}" in finding.message and finding.fix.startswith(f"--resume-from-checkpoint {intact}")
+    repaired = config.without(finding.changes).replace(finding.changes)
+    assert find_output(repaired).checkpoint == intact
+
+
+def test_one_changed_byte_of_a_checkpoint_is_named_and_an_earlier_one_resumed(tmp_path):
+    for step in (3, 4):
+        folder = write_checkpoint(tmp_path, step)
+        (folder / "scheduler.pt").write_bytes(b"state of the schedule")
+        files = digests.listed(folder, [path for path in folder.iterdir() if path.suffix != ".json"])
+        (folder / "checkpoint.json").write_text(json.dumps({"files": files}))
+    assert draws("E420", resume=True, output_dir=str(tmp_path)) == []
+    (folder / "scheduler.pt").write_bytes(b"state of the Schedule")
+    (message,) = draws("E420", resume=True, output_dir=str(tmp_path))
+    assert "scheduler.pt changed after it was written" in message
+    (tmp_path / "checkpoints/checkpoint-3/rng_state.pth").write_bytes(b"longer")
+    (message,) = draws("E405", resume=True, output_dir=str(tmp_path))
+    assert "checkpoint-4" in message and "no earlier one is intact" in message
 
 
 def test_a_checkpoint_has_the_files_that_its_run_listed(tmp_path):

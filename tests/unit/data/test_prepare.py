@@ -293,6 +293,17 @@ def test_a_damaged_cache_is_prepared_anew(data, chat, tmp_path):
     assert prepare(data(rows), chat, Preparation(64), tmp_path / "cache").from_cache
 
 
+def test_one_changed_token_of_the_cache_is_found(data, chat, tmp_path):
+    rows = [{"messages": CHAT}]
+    first = prepare(data(rows), chat, Preparation(64), tmp_path / "cache")
+    file = tmp_path / "cache" / first.fingerprint / "train.ids.npy"
+    content = bytearray(file.read_bytes())
+    content[-4] ^= 1
+    file.write_bytes(content)
+    again = prepare(data(rows), chat, Preparation(64), tmp_path / "cache")
+    assert not again.from_cache and preview(first, chat, 9) == preview(again, chat, 9)
+
+
 def fill(arguments):
     path, folder, cache = arguments
     dataset = open_data(DataRequest(path))

@@ -13,7 +13,8 @@ from autotrain_llm.context.output_dir import (
     CHECKPOINT_NAME,
     CHECKPOINTS,
     Output,
-    is_complete,
+    changed_in,
+    is_intact,
     missing_from,
     step_of,
     was_finished,
@@ -64,7 +65,7 @@ def resuming_needs_the_run_to_resume(config: Config) -> Iterator[Finding]:
 
 @rule("E405", example=of_flags(MINE, MINE, wrong="mkdir -p runs/mine", right=CHECKPOINT))
 def resuming_needs_a_complete_checkpoint(config: Config, output: Output) -> Iterator[Finding]:
-    """There is no complete checkpoint to continue from, or the newest one has lost a file.
+    """There is no intact checkpoint to continue from: none is complete, or the only ones have lost a file or were changed.
 
     Why: starting from the beginning without a message would look like continuing; without the state of the optimizer, the schedule or the
     random numbers a run ends with other weights. A checkpoint that a run was still writing when it was killed is passed over.
@@ -75,13 +76,10 @@ def resuming_needs_a_complete_checkpoint(config: Config, output: Output) -> Iter
     if config.resume_from_checkpoint:
         yield _unusable(config.resume_from_checkpoint)
     elif config.resume and output.newest is not None:
-        intact = output.complete_checkpoints
         yield Finding(
-            f"the newest checkpoint, {output.newest}, {_is_missing(output.newest)}",
-            changes={"resume_from_checkpoint": str(intact[-1]), "resume": None}
-            if intact
-            else _from_the_beginning(output),
-            otherwise="to continue from the newest complete one" if intact else "to start from the beginning",
+            f"the newest checkpoint, {output.newest}, {_damage(output.newest)}, and no earlier one is intact",
+            changes=_from_the_beginning(output),
+            otherwise="to start from the beginning",
             parameters=("resume", "output_dir"),
         )
     elif config.resume:
@@ -107,8 +105,39 @@ def _from_the_beginning(output: Output) -> dict[str, Any]:
     return {"resume": None, **({"output_dir": free_folder(output)} if output.holds_run else {})}
 
 
-def _is_missing(checkpoint: Path) -> str:
-    return f"is damaged: it lacks {', '.join(missing_from(checkpoint))}"
+def _damage(checkpoint: Path) -> str:
+    """What is wrong with a checkpoint that is not intact, as a predicate."""
+    missing = missing_from(checkpoint)
+    if missing:
+        return f"is damaged: it lacks {', '.join(missing)}"
+    return f"is damaged: {', '.join(changed_in(checkpoint))} changed after it was written"
+
+
+@rule(
+    "E420",
+    WARNING,
+    example=of_flags(
+        MINE,
+        MINE,
+        before=f"{CHECKPOINT}\ncp -r runs/mine/checkpoints/checkpoint-1 runs/mine/checkpoints/checkpoint-2",
+        wrong="rm runs/mine/checkpoints/checkpoint-2/scheduler.pt",
+    ),
+)
+def the_newest_checkpoint_is_damaged(config: Config, output: Output) -> Iterator[Finding]:
+    """The newest checkpoint has lost a file, or one was changed after it was written: the run goes on from the newest intact one before it.
+
+    Why: each checkpoint lists its files with their sizes and digests. A damaged state resumes to other weights; an earlier intact one ends with
+    the same as a run that was never stopped, and only repeats some steps.
+    Fix: nothing has to be done. Look at the disk that damaged it.
+    """
+    if config.resume_from_checkpoint or config.use_sweep or output.checkpoint is None or output.newest is None:
+        return
+    if output.checkpoint != output.newest:
+        yield Finding(
+            f"the newest checkpoint, {output.newest.name}, {_damage(output.newest)}: the run goes on from {output.checkpoint.name}",
+            fix=f"nothing, or look what is wrong with the disk of {output.folder}",
+            parameters=("resume", "output_dir"),
+        )
 
 
 def _unusable(named: str) -> Finding:
@@ -120,18 +149,18 @@ def _unusable(named: str) -> Finding:
         for entry in folder.iterdir()
         if CHECKPOINT_NAME.match(entry.name)
     ]
-    usable = sorted(filter(is_complete, nearby), key=step_of)
+    usable = next((str(path) for path in sorted(nearby, key=step_of, reverse=True) if is_intact(path)), None)
     if not path.exists():
         what = "does not exist"
     elif was_finished(path):
-        what = _is_missing(path)
+        what = _damage(path)
     elif CHECKPOINT_NAME.search(path.name):
         what = "is damaged or was not written to its end"
     else:
         what = "is not a checkpoint, which is a folder named checkpoint-<step>"
     return Finding(
         f"--resume-from-checkpoint {named} {what}",
-        changes={"resume_from_checkpoint": str(usable[-1]) if usable else None},
+        changes={"resume_from_checkpoint": usable},
         otherwise="" if usable else "to start from the beginning",
         parameters=("resume_from_checkpoint",),
     )

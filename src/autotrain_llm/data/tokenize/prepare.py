@@ -32,7 +32,7 @@ from autotrain_llm.data.wording import parameter_of
 from autotrain_llm.declare.finding import Finding
 
 # Raised when the same content and settings give other rows than before.
-FORMAT = 6
+FORMAT = 7
 # Times the median: what costs memory where the limit was given, and what is hardly one row.
 OUTLIER, FAR_OUTLIER = 50, 100
 FEWEST_LENGTHS = 20

@@ -126,20 +126,26 @@ def exact(value: Any) -> str:
 def write_command(folder: Path, words: Sequence[str], resume: ResumePlan | None = None) -> None:
     """Write `command.sh`, to be run from the current folder; of a run that was resumed with other values, they are in a comment."""
     lines = " \\\n  ".join(_in_lines(words))
-    script = f'#!/bin/sh\n# Run from: {shlex.quote(str(Path.cwd()))}\n{_until_resumed(resume)}{lines} "$@"\n'
+    comments = "".join(f"# {_one_line(text)}\n" for text in [f"Run from: {Path.cwd()}", *_until_resumed(resume)])
+    script = f'#!/bin/sh\n{comments}{lines} "$@"\n'
     path = folder / "command.sh"
     path.write_text(script, encoding="utf-8")
     path.chmod(0o755)
 
 
-def _until_resumed(resume: ResumePlan | None) -> str:
+def _one_line(text: str) -> str:
+    """A text for a comment of a script: a line break or another control character would end it, and what follows would be executed."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _until_resumed(resume: ResumePlan | None) -> list[str]:
     if resume is None or not resume.changes:
-        return ""
+        return []
     before = [
         typed(name, change.before) if change.before is not None else f"no {flag_of(name)}"
         for name, change in resume.changes.items()
     ]
-    return f"# Until step {resume.step} with: {', '.join(before)}".replace("\n", " ") + "\n"
+    return [f"Until step {resume.step} with: {', '.join(before)}"]
 
 
 def _in_lines(words: Sequence[str]) -> list[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import threading
+from contextlib import ExitStack
 from types import FrameType
 from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from autotrain_llm.context.signals import event, handled
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts.records import MetricsFile
 from autotrain_llm.run.failures import Interrupted
@@ -54,7 +54,7 @@ class Recorder(TrainerCallback):
 
 
 class Signals(TrainerCallback):
-    """Stops the run on SIGINT or SIGTERM: on the first one after the current step, with a checkpoint; on a second one at once.
+    """Stops the run on SIGINT, SIGTERM or SIGHUP: on the first one after the current step, with a checkpoint; on a second one at once.
 
     A step counts with everything that belongs to it: its evaluation, and at the end of an epoch those of the epoch. Otherwise a resumed run
     would never make them, and could end with another model. A context manager around training. Several processes stop after the same step.
@@ -69,17 +69,14 @@ class Signals(TrainerCallback):
         self._has_begun = False  # the first step has: it is waited for
         self._is_stopping = False
         self._epoch_ends = False  # with the current step, and its end has not been reached
-        self._handlers: dict[int, Any] = {}
+        self._handlers = ExitStack()
 
     def __enter__(self) -> Signals:
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[signum] = signal.signal(signum, self._receive)
+        self._handlers.enter_context(handled(self._receive))
         return self
 
     def __exit__(self, *details: Any) -> None:
-        for signum, handler in self._handlers.items():
-            signal.signal(signum, handler)
+        self._handlers.close()
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         again, self._own, self.received = self._own is not None, signum, signum
@@ -87,15 +84,15 @@ class Signals(TrainerCallback):
             raise self.interrupted(signum, saved=False)
 
     def interrupted(self, signum: int, saved: bool) -> Interrupted:
-        event = "Terminated" if signum == signal.SIGTERM else "Interrupted"
+        what = event(signum)
         if saved:
             return Interrupted(
-                signum, f"{event} after step {self.steps}; a checkpoint was saved. To go on: {self.resume_command}"
+                signum, f"{what} after step {self.steps}; a checkpoint was saved. To go on: {self.resume_command}"
             )
         if self.steps == 0 and not self.is_resumed:
-            return Interrupted(signum, f"{event} before the end of the first step: there is nothing to resume.")
+            return Interrupted(signum, f"{what} before the end of the first step: there is nothing to resume.")
         return Interrupted(
-            signum, f"{event} at once; to go on from the newest complete checkpoint: {self.resume_command}"
+            signum, f"{what} at once; to go on from the newest complete checkpoint: {self.resume_command}"
         )
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:

@@ -12,6 +12,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl,
 
 from autotrain_llm.context.output_dir import CHECKPOINT_FILE, STATE_FILE
 from autotrain_llm.context.resumed_run import EARLY_STOPPING
+from autotrain_llm.declare import digests
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.run.artifacts.records import write_json
 from autotrain_llm.run.engine.loading import Loaded
@@ -53,19 +54,16 @@ def is_finished(plan: Plan, checkpoint: Path) -> bool:
 
 
 class CheckpointFile(TrainerCallback):
-    """Lists the files of each checkpoint that a resumed run reads, with their sizes, so that one that has lost a file is not resumed from; in
-    the first process only."""
+    """Lists the files of each checkpoint that a resumed run reads, with their sizes and digests, so that one that has lost or changed a file is
+    not resumed from; in the first process only."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if not args.should_save:
             return
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        sizes = {
-            path.relative_to(folder).as_posix(): path.stat().st_size
-            for path in sorted(folder.rglob("*"))
-            if path.suffix in READ or path.name == STATE_FILE
-        }
-        write_json(folder / CHECKPOINT_FILE, {"files": sizes, METRIC: args.metric_for_best_model})
+        read = [path for path in folder.rglob("*") if path.suffix in READ or path.name == STATE_FILE]
+        files = digests.listed(folder, read)
+        write_json(folder / CHECKPOINT_FILE, {"files": files, METRIC: args.metric_for_best_model})
 
 
 class AsPlanned(TrainerCallback):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import shlex
-import signal
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from typing import Any
 from autotrain_llm.context.file_lock import FileLock
 from autotrain_llm.context.output_dir import SWEEP
 from autotrain_llm.context.run_context import RunContext
+from autotrain_llm.context.signals import event, handled
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.planning.plan import Plan, SweepPlan
 from autotrain_llm.progress import ProgressCallback
@@ -103,8 +102,7 @@ class _Sweep:
                 return self._report(trials, importances)
         except Interrupted as stopped:
             done = sum(trial.state == COMPLETE for trial in study.trials()) if study else 0
-            word = "Terminated" if stopped.signal == signal.SIGTERM else "Interrupted"
-            message = f"{word}; {done} of {self.sweep.trials} trials are complete. To go on: {self.resume_command}"
+            message = f"{event(stopped.signal)}; {done} of {self.sweep.trials} trials are complete. To go on: {self.resume_command}"
             self.write_run_file("interrupted", outcome={"message": message})
             raise Interrupted(stopped.signal, message) from stopped
         except RunFailed as failure:
@@ -195,19 +193,12 @@ def command_of(plan: Plan, root: Path, sweep: SweepPlan) -> list[str]:
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Between trials a signal ends the sweep at once; during a trial the run's own handlers do."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def stop(signum: int, frame: FrameType | None) -> None:
         raise Interrupted(signum, "Interrupted between trials")
 
-    handlers: dict[int, Any] = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled(stop):
         yield
-    finally:
-        for signum, handler in handlers.items():
-            signal.signal(signum, handler)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -15,12 +17,15 @@ import numpy as np
 import torch
 
 from autotrain_llm.data.tokenize.teacher_rows import ManyRows, targets_of
+from autotrain_llm.declare import digests
 from autotrain_llm.run.algorithms.distill.dataset import Collate
 from autotrain_llm.run.engine.flat.distillation_loss import TopKLogprobs
 
 # Increase it when the same rows, weights and settings give other values than before.
-FORMAT = 1
+FORMAT = 2
 DOCUMENT = "kept.json"
+BLOCK = 1 << 20  # bytes
+FILES = "files"  # the key of their sizes and digests
 TYPES = {"ids": np.int32, "logprobs": np.float32, "rest": np.float32}
 
 
@@ -88,7 +93,20 @@ class CacheWriter:
     def _array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         if self.temporary is None or 0 in shape:  # an empty array can't be memory-mapped
             return np.zeros(shape, dtype=TYPES[name])
-        return np.lib.format.open_memmap(self.temporary / f"{name}.npy", mode="w+", dtype=TYPES[name], shape=shape)
+        path = self.temporary / f"{name}.npy"
+        try:
+            # Allocated before it is mapped: the first write to a page that the disk has no room for would kill the process (SIGBUS).
+            allocate(path, shape, TYPES[name])
+        except OSError:
+            self._give_up_the_folder()
+            return np.zeros(shape, dtype=TYPES[name])
+        return np.load(path, mmap_mode="r+", allow_pickle=False)
+
+    def _give_up_the_folder(self) -> None:
+        """The rest is kept in memory: a cache that can't be written only means that the next run computes it again. Arrays that are mapped already
+        stay usable, because a file that is open outlives its name."""
+        self.abandon()
+        self.temporary = None
 
     def put(self, rows: range, topk: TopKLogprobs) -> None:
         """Write the values at the targets of these rows, in their order."""
@@ -112,7 +130,8 @@ class CacheWriter:
             else:
                 np.save(temporary / f"{name}.npy", array, allow_pickle=False)
         # Written last: a folder without it is incomplete, and `read` ignores it.
-        (temporary / DOCUMENT).write_text(json.dumps({"targets": int(self.offsets[-1])}), encoding="utf-8")
+        document = {"targets": int(self.offsets[-1]), FILES: digests.listed(temporary, temporary.glob("*.npy"))}
+        (temporary / DOCUMENT).write_text(json.dumps(document), encoding="utf-8")
         if path.exists():
             shutil.rmtree(path)  # `read` found it damaged
         temporary.rename(path)
@@ -124,17 +143,34 @@ class CacheWriter:
 
 def read(path: Path | None, offsets: np.ndarray, top_k: int) -> CachedTopK | None:
     """The cached arrays, memory-mapped; None if there are none or they are damaged."""
-    if path is None or not (path / DOCUMENT).is_file():
+    if path is None:
         return None
     try:
+        files = json.loads((path / DOCUMENT).read_text(encoding="utf-8"))[FILES]
+        if not all(digests.is_unchanged(path / f"{name}.npy", files[f"{name}.npy"]) for name in TYPES):
+            return None
         arrays = {name: _load(path / f"{name}.npy") for name in TYPES}
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
         return None
     total = int(offsets[-1])
     shapes = {"ids": (total, top_k), "logprobs": (total, top_k), "rest": (total,)}
     if any(arrays[name].shape != shape for name, shape in shapes.items()):
         return None
     return CachedTopK(**arrays, offsets=offsets)
+
+
+def allocate(path: Path, shape: tuple[int, ...], dtype: type) -> None:
+    """Write an array of zeros in `numpy.save`'s format, with room on the disk for all of it. Raises OSError if there is none."""
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.flush()
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), file.tell(), size)
+            return
+        for start in range(0, size, BLOCK):  # macOS
+            file.write(bytes(min(BLOCK, size - start)))
 
 
 def _load(path: Path) -> np.ndarray:

@@ -1,0 +1,40 @@
+"""The signals that stop a run, and what they are called. SIGHUP is sent when a terminal or a connection is closed."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGHUP = getattr(signal, "SIGHUP", None)  # Windows has none
+STOPPING = tuple(signum for signum in (signal.SIGINT, signal.SIGTERM, SIGHUP) if signum is not None)
+EVENTS = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated", SIGHUP: "Terminal closed"}
+
+
+def event(signum: int) -> str:
+    """`Terminated`: how a message begins that says why a run has stopped."""
+    return EVENTS.get(signum, "Interrupted")
+
+
+def exit_status(signum: int) -> int:
+    """The exit status of a command that a signal has stopped, as shells have it: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+    return 128 + signum
+
+
+@contextmanager
+def handled(handler: Callable[[int, FrameType | None], None], signals: tuple[int, ...] = STOPPING) -> Iterator[None]:
+    """Handlers for these signals; one that is ignored stays ignored, as `nohup` has it. Does nothing outside of the main thread, where no
+    handler can be installed."""
+    before = {}
+    try:
+        for signum in signals:
+            if signal.getsignal(signum) != signal.SIG_IGN:
+                before[signum] = signal.signal(signum, handler)
+    except ValueError:
+        pass
+    try:
+        yield
+    finally:
+        for signum, earlier in before.items():
+            signal.signal(signum, earlier)

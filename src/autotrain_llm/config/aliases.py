@@ -125,6 +125,9 @@ DIFFERENCES: dict[tuple[str, str], str] = {
     ("max_samples", "it limits the rows; --sweep-n-trials counts trials, and --rl-num-generations answers"): (
         "num_samples"
     ),
+    ("eval_batches", "it counts batches of --eval-batch-size rows, of all devices together"): (
+        "max_eval_samples limit_val_batches limit_eval_batches eval_limit"
+    ),
     ("eval_dataset_path", "its rows are evaluated during training, and there is no test afterwards"): "test_file",
     ("text_column", "it names the text, the messages or the answers; --prompt-text-column names the prompts"): (
         "column input_column target_column"
@@ -299,8 +302,8 @@ WHY_NOT = {
 
 NO_COUNTERPART = {name: why for why, names in WHY_NOT.items() for name in names.split()}
 
-# Earlier names of our own parameters, which are still accepted, and other tools' names for them.
-RENAMED = {param.former_name: param.name for param in PARAMS.values() if param.former_name}
+# Other spellings of our own parameters, which are accepted, and other tools' names for them, which are answered.
+RENAMED = {name: param.name for param in PARAMS.values() for name in param.spellings.split()}
 ALIASES = {alias: param.name for param in PARAMS.values() for alias in param.aliases.split()}
 ALIASES |= {name: parameter for name, (parameter, _) in STANDS_FOR.items()} | NEGATED
 

@@ -76,6 +76,8 @@ def _renamed(name: str, written: str, param: Param, raw: Any, file: str | None, 
     if name in BY_TRAINER:
         is_certain &= "trainer" in given and param.name in CERTAIN_BY_TRAINER.get(name, ())
     is_certain &= name not in AMBIGUOUS
+    # Where the trainer reads no such parameter, the name probably stands for something else: `epsilon` for that of Adam.
+    is_certain &= _reads(given.get("trainer"), param.name)
     # A value that has been given is not replaced by that of another name.
     is_certain &= not any(given.get(other, value) != value for other, value in suggestion.items() if value is not None)
     details = ON_THE_HUB if uploads else ""

@@ -25,6 +25,13 @@ def order_of_epoch(count: int, seed: int | None, epoch: int) -> Any:
     return numpy.random.default_rng((seed, epoch)).permutation(count)
 
 
+def choose_rows(rows: int, count: int, seed: int) -> Any:
+    """The indices of `count` of `rows` rows in ascending order, drawn with the seed (count,); a smaller choice is part of a larger one."""
+    import numpy
+
+    return numpy.sort(numpy.random.default_rng(seed).permutation(rows)[:count])
+
+
 def no_grad_batches(lengths: Iterable[int]) -> Iterator[range]:
     """Ranges of items with these lengths in tokens: as many as fit into a batch without gradients, and at least one."""
     start = end = tokens = 0

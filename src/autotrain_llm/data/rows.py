@@ -39,6 +39,17 @@ class TokenRows:
         """The number of tokens of each row."""
         return self.offsets[1:] - self.offsets[:-1]
 
+    def select(self, places: ndarray) -> TokenRows:
+        """The rows at these indices."""
+        import numpy
+
+        lengths = self.lengths[places]
+        offsets = numpy.zeros(len(places) + 1, dtype=numpy.int64)
+        numpy.cumsum(lengths, out=offsets[1:])
+        tokens = numpy.repeat(self.offsets[places] - offsets[:-1], lengths) + numpy.arange(int(offsets[-1]))
+        labels = None if self.labels is None else self.labels[places]
+        return TokenRows(self.ids[tokens], self.loss_mask[tokens], offsets, self.source[places], labels)
+
     def arrays(self) -> dict[str, ndarray]:
         """The arrays by name, for the cache."""
         arrays = {name: getattr(self, name) for name in ARRAYS}
@@ -63,6 +74,15 @@ class PairRows:
 
         prompt = self.prompt.lengths
         return numpy.stack([prompt + self.chosen.lengths, prompt + self.rejected.lengths], axis=1)
+
+    @property
+    def source(self) -> ndarray:
+        """The index of the Example that each row came from."""
+        return self.prompt.source
+
+    def select(self, places: ndarray) -> PairRows:
+        """The rows at these indices."""
+        return PairRows(*(part.select(places) for part in (self.prompt, self.chosen, self.rejected)))
 
 
 Rows = TokenRows | PairRows

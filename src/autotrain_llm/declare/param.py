@@ -107,8 +107,8 @@ class Param(Record):
         choices, within: the allowed values. also: allowed values outside `within` with a special meaning (`-1` for automatic).
         aliases: other tools' names for it, separated by spaces; choice_aliases: their words for a choice, by choice. Both mean the
         same in the same unit, and are refused with the name to use here; near_choices: their words for something else that a choice
-        comes nearest to, which is shown and never put in its place. former_name: its own earlier name; replaced_choices: earlier names of choices, with the current
-        ones. Both are still accepted.
+        comes nearest to, which is shown and never put in its place. spellings: other names that are accepted for it, separated by
+        spaces; replaced_choices: earlier names of choices, with the current ones, which are still accepted.
         metavar: the placeholder of the value in help. default_words: the default in words, if its value is not clear.
         required: has no default but is annotated without None, because a rule refuses the run if it is missing.
         alternative: required too, unless this other parameter is given.
@@ -141,7 +141,7 @@ class Param(Record):
     aliases: str = ""
     choice_aliases: Mapping[str, str] = EMPTY
     near_choices: Mapping[str, str] = EMPTY
-    former_name: str = ""
+    spellings: str = ""
     replaced_choices: Mapping[str, str] = EMPTY
     metavar: str | None = None
     default_words: str | None = None

@@ -18,7 +18,7 @@ class Output:
         machine_specific=True,
         in_trials=False,
         aliases="export_dir out_dir output save_dir save_path",
-        former_name="project_name",
+        spellings="project_name",
         on_resume=NO_INFLUENCE,
     )
     overwrite: bool = param(

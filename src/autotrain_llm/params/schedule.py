@@ -45,7 +45,17 @@ class Schedule:
         "Evaluate every N steps.",
         within=AT_LEAST_ONE,
         default_words="a tenth of the run",
-        aliases="eval_every eval_freq eval_interval",
+        aliases="eval_every eval_freq",
+        spellings="eval_interval",
+        on_resume=TAKES_EFFECT,
+    )
+    eval_batches: int | None = param(
+        None,
+        "Evaluate on at most N batches of --eval-batch-size rows: the same rows at each evaluation, chosen with --seed.",
+        within=AT_LEAST_ONE,
+        default_words="all evaluation rows",
+        searchable=False,
+        aliases="eval_iters max_eval_batches num_eval_batches",
         on_resume=TAKES_EFFECT,
     )
     eval_batch_size: int | None = param(
@@ -55,7 +65,7 @@ class Schedule:
         default_words="--batch-size",
         searchable=False,
         aliases="per_device_eval_batch_size",
-        on_resume=NO_INFLUENCE,
+        on_resume=TAKES_EFFECT,
     )
     save_strategy: str | None = param(
         None,

@@ -66,10 +66,28 @@ def decide_evaluation(config: Config, context: RunContext) -> EvalPlan | None:
     )
 
 
+def items_of_a_row(context: RunContext) -> int:
+    """How many items of a batch the trainer makes of a prepared row: kto makes two of a pair."""
+    assert context.dataset is not None
+    return 2 if context.dataset.format == "preference" and context.config.trainer_spec.parts_pairs else 1
+
+
+def evaluated_rows(config: Config, context: RunContext) -> int:
+    """How many prepared rows each evaluation goes over: those of `--eval-batches` batches, of all processes together."""
+    assert context.prepared is not None
+    rows = len(context.prepared.valid)
+    if config.eval_batches is None:
+        return rows
+    batch_size = config.eval_batch_size or config.batch_size
+    return min(rows, max(1, config.eval_batches * batch_size // items_of_a_row(context)))
+
+
 def _answers(config: Config, context: RunContext, metrics: list[Metric]) -> AnswersPlan:
     from autotrain_llm.planning.plan import AnswersPlan
 
     rows = len(context.dataset.valid) if context.dataset else 0
+    if config.eval_batches is not None:
+        rows = min(rows, evaluated_rows(config, context))
     most = config.eval_samples
     return AnswersPlan(
         scores={metric.name: metric.score for metric in metrics if metric.is_of_text},

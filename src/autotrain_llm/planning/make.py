@@ -21,7 +21,7 @@ from autotrain_llm.models.architectures import keeps_rows_apart
 from autotrain_llm.models.classifiers import classifier_of
 from autotrain_llm.models.experts import adapts_experts
 from autotrain_llm.planning.distillation import decide_distillation
-from autotrain_llm.planning.evaluation import decide_evaluation
+from autotrain_llm.planning.evaluation import decide_evaluation, evaluated_rows, items_of_a_row
 from autotrain_llm.planning.kinds import KEPT_HEAD, NEW_HEAD
 from autotrain_llm.planning.memory_budget import Memory
 from autotrain_llm.planning.plan import (
@@ -103,14 +103,7 @@ def row_count(context: RunContext, *, packing: bool) -> int:
     assert context.prepared is not None
     if packing:
         return len(pack(context.prepared.train.lengths.tolist(), context.limit.tokens))
-    return len(context.prepared.train) * _answers_of_a_row(context, parted=True)
-
-
-def _answers_of_a_row(context: RunContext, *, parted: bool = False) -> int:
-    """How many answers a prepared row has; with `parted`, how many rows the trainer makes of it."""
-    assert context.dataset is not None
-    spec = context.config.trainer_spec
-    return 2 if context.dataset.format == "preference" and (spec.parts_pairs or not parted) else 1
+    return len(context.prepared.train) * items_of_a_row(context)
 
 
 def _parameters(config: Config) -> dict[str, ParameterValue]:
@@ -188,6 +181,7 @@ def _data(config: Config, context: RunContext) -> DataPlan:
         fingerprint=prepared.fingerprint,
         rows=statistics["rows"],
         eval_rows=statistics["eval_rows"],
+        evaluated_rows=evaluated_rows(config, context),
         tokens=TokenLengths(**statistics["tokens"]),
         total_tokens=statistics["total_tokens"],
         truncated_rows=statistics["truncated_rows"],

@@ -93,7 +93,7 @@ class LabelledAnswers:
 @dataclass(frozen=True)
 class DataPlan:
     """The rows: their source, format and token statistics. `columns` are those that are used, by role, `unused_columns` the others, with the
-    reason; `fingerprint` is a hash of the tokens."""
+    reason; `fingerprint` is a hash of the tokens. Each evaluation goes over `evaluated_rows` of the `eval_rows`."""
 
     path: str
     format: str
@@ -106,6 +106,7 @@ class DataPlan:
     fingerprint: str
     rows: int
     eval_rows: int
+    evaluated_rows: int
     tokens: TokenLengths
     total_tokens: int
     truncated_rows: int

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class RunInputs:
     """The rows and files of one run.
 
-    `prepared` are the rows as tokens and `dataset` the rows as read, in the same order. `teacher_rows` are the teacher's rows if its prompts
+    `prepared` are the rows as tokens and `dataset` the rows as read, in the same order; of the evaluation rows `prepared` has those that the
+    plan evaluates. `teacher_rows` are the teacher's rows if its prompts
     differ. `model` is None for a new model, and `reward_models` has the plan's sources as keys. `cache` is the folder of prepared rows; other
     caches are next to it. `findings` are those of the checks before the run, for run.json.
     """
@@ -63,9 +64,11 @@ def inputs_of(plan: Plan, context: RunContext, findings: tuple[Finding, ...] = (
     )
     if prepared is None or dataset is None or tokenizer is None or folder is None:
         raise Refused(context.findings)
+    evaluated, seed = plan.data.evaluated_rows, plan.seed
+    teacher_rows = context.teacher_rows if plan.distillation and plan.distillation.is_used else None
     metadata = {name: context.models.secondary("rl_reward_model_path", name) for name in reward_models(context.config)}
     return RunInputs(
-        prepared=prepared,
+        prepared=prepared.evaluating(evaluated, seed),
         dataset=dataset,
         tokenizer=tokenizer,
         tokenizer_folder=folder,
@@ -73,7 +76,7 @@ def inputs_of(plan: Plan, context: RunContext, findings: tuple[Finding, ...] = (
         reference=context.reference,
         teacher=context.teacher,
         reward_models={name: model for name, model in metadata.items() if model is not None},
-        teacher_rows=context.teacher_rows if plan.distillation and plan.distillation.is_used else None,
+        teacher_rows=teacher_rows.evaluating(evaluated, seed) if teacher_rows else None,
         cache=context.cache,
         token=context.token,
         is_first_process=context.machine.is_first_process,

@@ -11,7 +11,8 @@ import pytest
 
 from autotrain_llm.cli.main import main
 from autotrain_llm.cli.parser import read
-from autotrain_llm.config.aliases import ALIASES, BY_TRAINER, NO_COUNTERPART
+from autotrain_llm.config.aliases import ALIASES, BY_TRAINER, NO_COUNTERPART, RENAMED
+from autotrain_llm.config.foreign_names import unknown
 from autotrain_llm.config.registry import PARAMS
 from support.rows import write_rows
 
@@ -364,3 +365,56 @@ def test_a_prompt_column_that_another_finding_names_is_not_missed_besides(here, 
     write_rows(here / "pairs.jsonl", [{"asked": f"Is {n} even?", **PAIRS[n]} for n in range(8)])
     (finding,) = found(f"{DPO} --rejected-text-column rejectd", capsys)
     assert finding["code"] == "D109" and "--prompt-text-column" in finding["fix"]
+
+
+# ---- a name that is only similar has another meaning
+
+
+@pytest.mark.parametrize("name", ["eval_interval", "eval-interval"])
+def test_the_interval_of_evaluations_has_two_names(name, capsys):
+    assert found(f"{SFT} --valid-split 2 --eval-strategy steps --{name} 1", capsys) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "never"),
+    [
+        ("--eval-batches 50", "eval_batch_size"),
+        ("--eval-interval 500", "logging_steps"),
+        ("--max-eval-samples 50", "eval_samples"),
+        ("--limit-val-batches 5", "eval_batch_size"),
+        ("--save-batches 5", "save_steps"),
+        ("--log-batches 5", "logging_steps"),
+        ("--eval-epochs 2", "eval_steps"),
+        ("--warmup-epochs 2", "warmup_ratio"),
+        ("--group-size 128", "rl_num_generations"),
+        ("--epsilon 1e-8", "rl_clip_range"),
+        ("--gamma 0.5", "rl_gamma"),
+        ("--reward-model x", "rl_reward_model_path"),
+    ],
+)
+def test_a_fix_never_gives_a_name_another_meaning(written, never, capsys):
+    findings = found(f"{SFT} --valid-split 2 {written}", capsys)
+    assert all(finding.get("changes", {}).get(never) is None for finding in findings)
+
+
+# Another tool's word for the same: what it stands for is certain only where the trainer reads it.
+@pytest.mark.parametrize(
+    ("name", "parameter", "trainer"), [("gamma", "rl_gamma", "ppo"), ("group_size", "rl_num_generations", "grpo")]
+)
+def test_a_name_stands_for_what_the_trainer_reads(name, parameter, trainer):
+    certain = unknown(name, f"--{name}", "0.5" if parameter == "rl_gamma" else "8", given={"trainer": trainer})
+    assert parameter in certain.changes
+    unsure = unknown(name, f"--{name}", "0.5", given={"trainer": "sft"})
+    assert not unsure.changes and unsure.fix is not None
+
+
+@pytest.mark.parametrize("name", [param.name for param in PARAMS.values() if param.group in ("Schedule", "Evaluation")])
+def test_a_mistyped_name_is_only_guessed(name):
+    """One word of a name replaced by another word of the field."""
+    words = name.split("_")
+    for index, word in enumerate(words):
+        for other in ("steps", "batches", "size", "epochs", "samples", "length", "ratio", "loss"):
+            written = "_".join([*words[:index], other, *words[index + 1 :]])
+            known = {*PARAMS, *ALIASES, *RENAMED, *BY_TRAINER}
+            if other != word and written not in known and f"no_{written}" not in known:
+                assert not unknown(written, f"--{written}", "1").changes, written

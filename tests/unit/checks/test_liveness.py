@@ -80,6 +80,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "eval_strategy": ("steps", EVALUATING),
     "eval_steps": (3, {**BY_STEPS, "save_steps": 6}),
     "eval_batch_size": (2, EVALUATING),
+    "eval_batches": (1, {**EVALUATING, "eval_batch_size": 2, "block_size": 32}),
     "save_strategy": ("no", {}),
     "save_steps": (7, {"save_strategy": "steps"}),
     "save_total_limit": (1, {}),

@@ -11,9 +11,10 @@ from autotrain_llm.checks.rules.schedule import training_items
 from autotrain_llm.config.metric_choice import chosen_metrics, metric_named, metrics_for
 from autotrain_llm.config.registry import METRICS
 from autotrain_llm.config.resolved import Config
+from autotrain_llm.config.search_space import spaces_of
 from autotrain_llm.context.eval_tasks import INSTALL, PACKAGE, is_file, task_names, task_of
 from autotrain_llm.context.machine import Machine
-from autotrain_llm.declare.example import ANSWERS, of_flags, where
+from autotrain_llm.declare.example import ANSWERS, SWEEP, of_flags, where
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.metric import Metric
 from autotrain_llm.declare.nearest import nearest
@@ -48,6 +49,7 @@ def evaluation_needs_rows_to_evaluate_on(config: Config) -> Iterator[Finding]:
     needs_rows = {
         f"--eval-strategy {config.eval_strategy}": config.eval_strategy in ("steps", "epoch"),
         "--eval-steps": config.given("eval_steps"),
+        "--eval-batches": config.eval_batches is not None,
         "--load-best-model-at-end": config.load_best_model_at_end,
         "--early-stopping-patience": config.early_stopping_patience is not None,
         "--use-enhanced-eval": needs_evaluation_rows(config),
@@ -59,6 +61,47 @@ def evaluation_needs_rows_to_evaluate_on(config: Config) -> Iterator[Finding]:
             changes={"valid_split": 0.1},
             otherwise="or --eval-dataset-path FILE",
             parameters=tuple(flag.split()[0].removeprefix("--").replace("-", "_") for flag in flags),
+        )
+
+
+@rule(
+    "P140",
+    WARNING,
+    refuses="--eval-batches 2 --valid-split 0.1 --eval-strategy no",
+    accepts="--eval-batches 2 --valid-split 0.1 --eval-strategy epoch",
+)
+def a_limit_of_evaluation_needs_an_evaluation(config: Config) -> Iterator[Finding]:
+    """`--eval-batches` with `--eval-strategy no`, and without enhanced evaluation.
+
+    Why: nothing is evaluated, so that there is nothing to limit.
+    Fix: remove one of the two.
+    """
+    if config.eval_batches is not None and config.eval_strategy == "no" and not needs_evaluation_rows(config):
+        yield Finding(
+            f"--eval-batches {config.eval_batches} has no effect: with --eval-strategy no nothing is evaluated",
+            changes={"eval_batches": None},
+            otherwise="or remove --eval-strategy no",
+            parameters=("eval_batches", "eval_strategy"),
+        )
+
+
+@rule(
+    "P141",
+    refuses=f"{SWEEP}--eval-batches 2 --sweep-params '{{\"batch_size\": [2, 4]}}'",
+    accepts=f"{SWEEP}--eval-batches 2 --eval-batch-size 2 --sweep-params '{{\"batch_size\": [2, 4]}}'",
+)
+def trials_are_evaluated_on_the_same_rows(config: Config) -> Iterator[Finding]:
+    """A sweep searches `--batch-size`, and `--eval-batches` counts batches of that size.
+
+    Why: each trial would be evaluated on as many rows as its batch size makes, and their metrics could not be compared.
+    Fix: `--eval-batch-size` is the same for all trials.
+    """
+    counts_batches = config.eval_batches is not None and config.eval_batch_size is None
+    if config.use_sweep and counts_batches and "batch_size" in spaces_of(config):
+        yield Finding(
+            f"--eval-batches {config.eval_batches} counts batches of --batch-size rows, which the sweep changes from trial to trial",
+            changes={"eval_batch_size": config.batch_size or 8},
+            parameters=("eval_batches", "eval_batch_size"),
         )
 
 

@@ -14,6 +14,7 @@ from autotrain_llm.data.chat.template import ChatTemplate, check_end_of_turn, fi
 from autotrain_llm.data.dataset import Dataset, Progress
 from autotrain_llm.data.disk_examples import Folder
 from autotrain_llm.data.observations import Observations
+from autotrain_llm.data.order import choose_rows
 from autotrain_llm.data.rows import PairRows, Rows, TokenRows, cut_into_blocks
 from autotrain_llm.data.rules.splits import no_row_can_be_evaluated
 from autotrain_llm.data.rules.tokens import (
@@ -50,6 +51,18 @@ class Prepared:
     template: ChatTemplate | None = None
     from_cache: bool = False
     folder: Folder | None = None  # where the rows lie that are mapped
+    choice: str = ""  # which evaluation rows are left, where some were chosen
+
+    def evaluating(self, count: int, seed: int) -> Prepared:
+        """The same rows with `count` of the evaluation rows, chosen with the seed."""
+        if count >= len(self.valid):
+            return self
+        chosen = self.valid.select(choose_rows(len(self.valid), count, seed))
+        return dataclasses.replace(self, valid=chosen, choice=f"-{count}-{seed}")
+
+    def fingerprint_of(self, side: str) -> str:
+        """A hash of the rows of one side, train or valid, for what is cached about them."""
+        return self.fingerprint + (self.choice if side == "valid" else "")
 
     @property
     def prompt_format(self) -> PromptFormat:

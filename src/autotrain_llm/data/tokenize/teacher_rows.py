@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autotrain_llm.data.example import Example
+from autotrain_llm.data.order import choose_rows
 from autotrain_llm.data.rows import PairRows, Rows, RowsBuilder, TokenRows
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ class TeacherRows:
     train: TokenRows
     valid: TokenRows
     unlike: list[Example]
+
+    def evaluating(self, count: int, seed: int) -> TeacherRows:
+        """The same rows with `count` of the evaluation rows, the choice of `Prepared.evaluating`."""
+        if count >= len(self.valid):
+            return self
+        return TeacherRows(self.train, self.valid.select(choose_rows(len(self.valid), count, seed)), self.unlike)
 
 
 class ManyRows(Protocol):

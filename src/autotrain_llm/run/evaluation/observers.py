@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -87,7 +87,8 @@ class GeneratedAnswers:
             max_prompt_tokens=max(1, settings.max_prompt_tokens),
             max_answer_tokens=settings.max_new_tokens,
         )
-        self.rows = self._sample_rows(settings.rows)
+        evaluated = plan.data.evaluated_rows < plan.data.eval_rows
+        self.rows = self._sample_rows(settings.rows, {*inputs.prepared.valid.source.tolist()} if evaluated else None)
         self.predictor = Predictor(
             loaded.tokenizer,
             end_tokens(loaded.model, loaded.tokenizer, inputs.prepared.end_of_turn),
@@ -100,10 +101,11 @@ class GeneratedAnswers:
         )
         self.scores = {name: _make_score(name, entry, settings) for name, entry in settings.scores.items()}
 
-    def _sample_rows(self, count: int) -> list[int]:
-        """The indices of `count` rows that have a reference answer, in ascending order."""
+    def _sample_rows(self, count: int, among: Collection[int] | None) -> list[int]:
+        """The indices of `count` rows that have a reference answer, in ascending order; of these rows only where some were chosen."""
         order = np.random.default_rng(self.seed).permutation(len(self.examples)).tolist()
-        return sorted([row for row in order if self.builder.has_answer(self.examples[row])][:count])
+        rows = [row for row in order if among is None or row in among]
+        return sorted([row for row in rows if self.builder.has_answer(self.examples[row])][:count])
 
     def measure(self, loop: Loop) -> dict[str, float]:
         """The scores, the fraction of answers with an end token, and the mean length of answers in tokens."""

@@ -267,7 +267,7 @@ def _cache_path(plan: Plan, inputs: RunInputs, vocab_size: int, side: str) -> Pa
         distillation.quantization,
         distillation.teacher_prompt_template,
     ]
-    rows = [inputs.prepared.fingerprint, side, plan.layout.name == "padded"]
+    rows = [inputs.prepared.fingerprint_of(side), side, plan.layout.name == "padded"]
     return cache.cache_path(folder, *rows, weights, vocab_size, plan.precision.name, *settings)
 
 

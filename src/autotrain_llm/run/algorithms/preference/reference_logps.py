@@ -100,21 +100,23 @@ def make_reference_logps(plan: Plan, inputs: RunInputs, loaded: Loaded, layout: 
     cache = None
     if plan.objective.reference and plan.objective.reference.when == BEFOREHAND:
         folder = inputs.cache.parent / "references" if inputs.cache else None
-        cache = LogprobCache(folder, inputs.prepared.fingerprint, plan.precision.name)
+        cache = LogprobCache(folder, inputs.prepared.fingerprint_of, plan.precision.name)
     return ReferenceLogps(layout, load_reference_model(plan, inputs, loaded, layout), cache)
 
 
 class LogprobCache:
     """Reference log-probabilities on disk, named by the content of rows and weights; without a folder nothing is cached."""
 
-    def __init__(self, folder: Path | None, *settings: object) -> None:
-        self.folder, self.settings = folder, settings
+    def __init__(self, folder: Path | None, fingerprint_of: Callable[[str], str], *settings: object) -> None:
+        self.folder, self.fingerprint_of, self.settings = folder, fingerprint_of, settings
 
     def path(self, side: str, source: ReferenceModel) -> Path | None:
         """The file for one split of the data; None without a folder."""
         if self.folder is None:
             return None
-        digest = hashlib.blake2b(json.dumps([FORMAT, side, *self.settings]).encode(), digest_size=16)
+        digest = hashlib.blake2b(
+            json.dumps([FORMAT, side, self.fingerprint_of(side), *self.settings]).encode(), digest_size=16
+        )
         for name, tensor in source.weights():
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

@@ -141,9 +141,7 @@ def _bounds(param: Param) -> str:
 
 def default_of(param: Param, trainer: Trainer | None = None) -> str:
     """The default in words: the trainer's if it has one; empty for a switch that is off."""
-    if trainer and param.name in trainer.defaults:
-        return plain(trainer.defaults[param.name])
-    text = param.default_text()
+    text = trainer.default_text(param) if trainer else param.default_text()
     return "" if param.kind == "switch" and text == "off" else text
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import Group, group_of
+from autotrain_llm.declare.param import Group, Param, group_of
 from autotrain_llm.declare.record import EMPTY, Record
+from autotrain_llm.declare.text import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Trainer(Record):
     unused: parameters that are accepted without effect, each with the reason.
     requires: parameters that must be given; `a|b` requires either.
     usual: usual values of required parameters, which are suggested if they are missing.
-    defaults: defaults that differ from those of the parameters.
+    defaults: defaults that differ from those of the parameters; None where the value follows from other parameters, as `default_words` say.
     learning_rates: lowest and highest plausible learning rate, for `full` fine-tuning and for `lora`.
     recipe: `module:Class` in `run/algorithms` that trains it; None if it can be checked but not trained yet.
     settings: names of the parameters of its loss.
@@ -65,6 +66,7 @@ class Trainer(Record):
     samples: bool = False
     trl_adapter: str | None = None
     defaults: Mapping[str, Any] = EMPTY
+    default_words: Mapping[str, str] = EMPTY
     unused: Mapping[str, str] = EMPTY
     metrics: Mapping[str, str] = EMPTY
     headline: tuple[str, ...] = ("loss",)
@@ -83,6 +85,12 @@ class Trainer(Record):
     @property
     def group_specs(self) -> tuple[Group, ...]:
         return tuple(group_of(cls) for cls in self.groups)
+
+    def default_text(self, param: Param) -> str:
+        """The default of a parameter in words, with this trainer; empty if there is none."""
+        if param.name not in self.defaults:
+            return param.default_text()
+        return self.default_words.get(param.name) or plain(self.defaults[param.name])
 
     def reads(self, name: str) -> bool:
         """Whether the parameter belongs to a group this trainer reads."""

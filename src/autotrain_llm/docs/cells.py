@@ -39,9 +39,7 @@ def signature(param: Param) -> str:
 
 def default(param: Param, trainer: Trainer | None = None) -> str:
     """The default in words: the trainer's if it has one; a dash if there is none."""
-    if trainer and param.name in trainer.defaults:
-        return plain(trainer.defaults[param.name])
-    return param.default_text() or "–"
+    return (trainer.default_text(param) if trainer else param.default_text()) or "–"
 
 
 def allowed(param: Param) -> str:

@@ -69,7 +69,7 @@ class Training:
     )
     gradient_accumulation: int = param(
         1,
-        "Batches accumulated into one optimizer step; with ppo, grpo and spo by default --rl-mini-batch-size / --batch-size.",
+        "Batches accumulated into one optimizer step.",
         within=AT_LEAST_ONE,
         suggested=1,
         aliases=(

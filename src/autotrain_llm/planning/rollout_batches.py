@@ -8,7 +8,7 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.plan import ReferencePlan, RolloutPlan, RolloutSchedulePlan, SamplingPlan, SchedulePlan
 from autotrain_llm.planning.reference_model import reference_kind
-from autotrain_llm.planning.rollouts import longest_sequence, rewards_of, sequences_at_once
+from autotrain_llm.planning.rollouts import answers_of_step, longest_sequence, rewards_of, sequences_at_once
 from autotrain_llm.planning.value_function import value_kind
 from autotrain_llm.trainers.grpo import Grpo
 from autotrain_llm.trainers.ppo import Ppo
@@ -63,13 +63,6 @@ def decide_phases(config: Config, prompts: int, processes: int) -> RolloutSchedu
         batches=math.ceil(step / (config.batch_size * processes)),
         steps_of_epoch=sum(passes * steps_of_pass(phase * answers_each, step) for phase in phases),
     )
-
-
-def answers_of_step(config: Config, processes: int) -> int:
-    """Answers of one optimizer step: `--rl-mini-batch-size`, unless only `--gradient-accumulation` was given."""
-    accumulated = config.batch_size * config.gradient_accumulation * processes
-    uses_accumulation = config.given("gradient_accumulation") and not config.given("rl_mini_batch_size")
-    return accumulated if uses_accumulation else config.rl_mini_batch_size
 
 
 def steps_of_pass(answers: int, of_step: int) -> int:

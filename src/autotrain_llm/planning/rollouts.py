@@ -32,6 +32,13 @@ def reward_functions(config: Config) -> tuple[str, ...]:
     return tuple(config.rl_reward_fn or ()) if config.trainer_spec.samples else ()
 
 
+def answers_of_step(config: Config, processes: int) -> int:
+    """Answers of one optimizer step: `--rl-mini-batch-size`, unless only `--gradient-accumulation` was given, which has no default here."""
+    if config.gradient_accumulation and not config.given("rl_mini_batch_size"):
+        return config.batch_size * config.gradient_accumulation * processes
+    return config.rl_mini_batch_size
+
+
 def rewards_of(config: Config, context: RunContext) -> tuple[RewardPlan, ...]:
     """The terms of the reward: models, functions, and the penalty for an answer without an end token."""
     from autotrain_llm.planning.plan import RewardPlan

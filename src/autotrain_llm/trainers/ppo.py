@@ -7,7 +7,7 @@ from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.rollouts import RewardSources, SamplingOfAnswers
 from autotrain_llm.params.text import ChatTemplate
 from autotrain_llm.params.updates import PolicyUpdates
-from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
+from autotrain_llm.trainers.shared import CORE, IN_WORDS, REQUIRED, STEP_OF_ANSWERS, usual
 
 # What values come from.
 SHARED, SEPARATE, OF_REWARD, CORRECTED = "shared", "separate", "reward", "corrected"
@@ -68,7 +68,8 @@ TRAINER = Trainer(
         epochs=Usual(1, 1),
         batch_size=Usual(4, 8),
     ),
-    defaults={"sweep_metric": "eval_reward", "lora_dropout": 0.0},
+    defaults={"sweep_metric": "eval_reward", "lora_dropout": 0.0, **STEP_OF_ANSWERS},
+    default_words=IN_WORDS,
     learning_rates={"full": (1e-8, 1e-4), "lora": (1e-7, 1e-3)},
     recipe="autotrain_llm.run.algorithms.rl.recipe:Ppo",
     settings=("rl_clip_range", "rl_value_clip_range", "rl_value_loss_coef", "rl_entropy_coef"),

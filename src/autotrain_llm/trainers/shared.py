@@ -25,6 +25,11 @@ REQUIRED = tuple(
 )
 
 
+# The batches of a step follow from its answers, in trainers that sample them.
+STEP_OF_ANSWERS = {"gradient_accumulation": None}
+IN_WORDS = {"gradient_accumulation": "--rl-mini-batch-size / --batch-size"}
+
+
 def usual(lr: Usual, **others: Usual) -> dict[str, Usual]:
     """The values offered for what is missing, with this trainer's learning rate."""
     common = {

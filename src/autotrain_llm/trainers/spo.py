@@ -8,7 +8,7 @@ from autotrain_llm.params.rollouts import RewardSources, SamplingOfAnswers
 from autotrain_llm.params.text import ChatTemplate
 from autotrain_llm.params.updates import PolicyUpdates
 from autotrain_llm.trainers.ppo import MEASURED
-from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
+from autotrain_llm.trainers.shared import CORE, IN_WORDS, REQUIRED, STEP_OF_ANSWERS, usual
 
 RETENTION = Bounds(low=0, high=1, high_open=True)
 
@@ -61,7 +61,9 @@ TRAINER = Trainer(
         "rl_mini_batch_size": 64,
         "sweep_metric": "eval_reward",
         "lora_dropout": 0.0,
+        **STEP_OF_ANSWERS,
     },
+    default_words=IN_WORDS,
     learning_rates={"full": (1e-8, 1e-4), "lora": (1e-7, 1e-3)},
     recipe="autotrain_llm.run.algorithms.rl.recipe:Spo",
     settings=(

@@ -88,6 +88,25 @@ def test_two_processes_share_the_answers_of_a_step(
         ("grpo", {"rl_kl_target": 6.0}, "P802", "--rl-kl-coef 0.05"),
         ("grpo", {"engine": "trl"}, "P804", "--engine native"),
         ("ppo", {"engine": "trl"}, "P113", None),
+        (
+            "ppo",
+            {"gradient_accumulation": 1},
+            "P810",
+            "--rl-mini-batch-size 8, or remove --gradient-accumulation for steps of 32",
+        ),
+        (
+            "spo",
+            {"gradient_accumulation": 2},
+            "P810",
+            "--rl-mini-batch-size 16, or remove --gradient-accumulation for steps of 64",
+        ),
+        ("ppo", {"batch_size": 64}, "P811", "--batch-size 32, or --rl-mini-batch-size 64 for larger steps"),
+        (
+            "grpo",
+            {"batch_size": 128, "rl_chunk_size": 128},
+            "P811",
+            "--batch-size 64, or --rl-mini-batch-size 128 for larger steps",
+        ),
     ],
 )
 def test_sizes_and_prices_that_do_not_go_together_are_found(
@@ -117,6 +136,38 @@ def test_sizes_that_are_put_right_as_it_is_said_divide(
     assert checked(trainer, light_llama, prompts, **flags | changes).findings == ()
 
 
+def test_a_batch_that_is_lowered_is_said_to_be_so_for_each_process(
+    light_llama: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = {"batch_size": 32, "output_dir": str(prompts.parent / "run")}
+    assert checked("ppo", light_llama, prompts, **flags).findings == ()
+    monkeypatch.setattr(Machine, "processes", 2)
+    (finding,) = checked("ppo", light_llama, prompts, **flags).findings
+    assert finding.fix == "--batch-size 16, or --rl-mini-batch-size 64 for larger steps"
+    assert checked("ppo", light_llama, prompts, **flags | dict(finding.changes)).findings == ()
+
+
+@pytest.mark.parametrize(("trainer", "step"), [("ppo", 32), ("grpo", 64), ("spo", 64)])
+def test_what_accumulation_makes_of_a_step_stays_when_its_finding_is_fixed(
+    trainer: str, step: int, light_llama: Path, prompts: Path
+) -> None:
+    def sizes(**flags: Any) -> tuple[int, int]:
+        result = checked(trainer, light_llama, prompts, rl_chunk_size=64, **flags)
+        assert result.plan is not None and result.plan.rollouts is not None
+        return result.plan.steps, result.plan.rollouts.schedule.answers_of_step
+
+    flags: dict[str, Any] = {"gradient_accumulation": 2, "rl_num_ppo_epochs": 1}
+    (finding,) = checked(trainer, light_llama, prompts, rl_chunk_size=64, **flags).findings
+    assert sizes(**flags) == sizes(**flags, **finding.changes) != sizes(rl_num_ppo_epochs=1)
+    assert checked(trainer, light_llama, prompts, rl_chunk_size=64, **flags, **finding.changes).findings == ()
+    assert checked(trainer, light_llama, prompts, gradient_accumulation=step // 8).findings == ()
+
+
+def test_without_accumulation_its_value_follows_from_the_step(light_llama: Path, prompts: Path) -> None:
+    value = plan_of("ppo", light_llama, prompts).parameters["gradient_accumulation"]
+    assert (value.value, value.source) == (None, "trainer default")
+
+
 def test_a_sweep_does_not_search_what_its_reward_is_made_of(light_llama: Path, prompts: Path) -> None:
     def codes(searched: str, metric: str) -> set[str]:
         flags = {"use_sweep": True, "sweep_params": {searched: [0.1, 0.3]}, "sweep_metric": metric}
@@ -134,7 +185,9 @@ def test_trl_has_nowhere_to_load_a_new_model_a_second_time_from(light_llama: Pat
     assert "P806" not in codes(Path("scratch:1m"), 0.0) | codes(light_llama, 0.04)
 
 
-@pytest.mark.parametrize("flags", [{}, {"gradient_accumulation": 4}, {"rl_kl_coef": 0.05, "rl_kl_target": 6.0}])
+@pytest.mark.parametrize(
+    "flags", [{}, {"gradient_accumulation": 4, "rl_mini_batch_size": 32}, {"rl_kl_coef": 0.05, "rl_kl_target": 6.0}]
+)
 @pytest.mark.parametrize("trainer", ["ppo", "grpo"])
 def test_a_clean_command_draws_no_finding(
     trainer: str, flags: dict[str, Any], light_llama: Path, prompts: Path

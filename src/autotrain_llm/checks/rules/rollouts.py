@@ -12,9 +12,11 @@ from autotrain_llm.context.machine import Machine
 from autotrain_llm.declare.example import PPO, PROMPTS, Example, of_flags, without_gpu
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.text import plural
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.params.lora import Lora
 from autotrain_llm.params.rollouts import SamplingOfAnswers
+from autotrain_llm.planning.rollouts import answers_of_step
 from autotrain_llm.trainers.grpo import Grpo
 from autotrain_llm.trainers.spo import Spo
 
@@ -239,6 +241,60 @@ def accumulation_agrees_with_the_mini_batch_size(
             f"--gradient-accumulation {accumulation} makes steps of {per_step} completions, and --rl-mini-batch-size is {mini}",
             changes={"gradient_accumulation": None},
             parameters=both,
+        )
+
+
+@rule(
+    "P810",
+    WARNING,
+    example=of_flags("--gradient-accumulation 1", "--gradient-accumulation 1 --rl-mini-batch-size 2", PROMPTS, PPO),
+)
+def accumulation_sets_the_completions_of_a_step(
+    config: Config, trainer: Trainer, machine: Machine
+) -> Iterator[Finding]:
+    """`--gradient-accumulation` without `--rl-mini-batch-size`.
+
+    Why: the completions of an optimizer step are then `--batch-size` times `--gradient-accumulation` in each process, in place of the default
+    of `--rl-mini-batch-size`, and the number of steps changes with them.
+    Fix: `--rl-mini-batch-size` with that number, or leave `--gradient-accumulation` out.
+    """
+    given = [name for name in ("gradient_accumulation", "rl_mini_batch_size") if config.given(name)]
+    if not trainer.samples or given != ["gradient_accumulation"] or not config.batch_size:
+        return
+    step, usual = answers_of_step(config, machine.processes), config.rl_mini_batch_size
+    if step >= 1 and step != usual:
+        yield Finding(
+            f"--gradient-accumulation {config.gradient_accumulation} makes steps of {plural(step, 'completion')}, in place of the {usual} "
+            "of --rl-mini-batch-size",
+            changes={"rl_mini_batch_size": step},
+            otherwise=f"or remove --gradient-accumulation for steps of {usual}",
+            parameters=("gradient_accumulation", "rl_mini_batch_size"),
+        )
+
+
+@rule(
+    "P811",
+    WARNING,
+    example=of_flags("--batch-size 64", "--batch-size 32", PROMPTS, PPO.replace("--batch-size 2 ", "")),
+)
+def a_batch_is_not_more_than_a_step(config: Config, trainer: Trainer, machine: Machine) -> Iterator[Finding]:
+    """`--batch-size` is more than the completions of an optimizer step.
+
+    Why: a forward pass never has more completions than its step, which has `--rl-mini-batch-size`, divided among the processes.
+    Fix: the smaller `--batch-size`; or a larger `--rl-mini-batch-size`, which makes fewer and larger steps.
+    """
+    if not trainer.samples or not config.batch_size or not config.given("batch_size"):
+        return
+    step, processes = answers_of_step(config, machine.processes), machine.processes
+    most = math.ceil(step / processes)
+    if 1 <= most < config.batch_size:
+        shared = f", {most} in each of {processes} processes" if processes > 1 else ""
+        yield Finding(
+            f"--batch-size {config.batch_size} is lowered to {most}: an optimizer step has {plural(step, 'completion')} "
+            f"(--rl-mini-batch-size){shared}",
+            changes={"batch_size": most},
+            otherwise=f"or --rl-mini-batch-size {config.batch_size * processes} for larger steps",
+            parameters=("batch_size", "rl_mini_batch_size"),
         )
 
 

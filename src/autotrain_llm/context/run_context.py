@@ -16,7 +16,7 @@ from autotrain_llm.context.data_context import DataContext
 from autotrain_llm.context.machine import Machine, machine_for
 from autotrain_llm.context.model_context import ModelContext
 from autotrain_llm.context.output_dir import Output, find_output
-from autotrain_llm.declare.finding import ERROR, Finding
+from autotrain_llm.declare.finding import ERROR, Finding, Refused
 
 if TYPE_CHECKING:
     from autotrain_llm.data.dataset import Dataset, Progress
@@ -39,9 +39,17 @@ class RunContext:
         self.data = DataContext(config, self.models, self.machine, self.findings, progress)
 
     def _texts(self) -> Iterator[str] | None:
+        """The text that the tokenizer of a new model is trained on. Raises Refused if the rows have none."""
         from autotrain_llm.data.dataset import texts
+        from autotrain_llm.data.observations import findings_of
+        from autotrain_llm.data.rules.token_rows import a_new_tokenizer_needs_text
 
-        return texts(self.dataset) if self.dataset is not None else None
+        if self.dataset is None:
+            return None
+        if next(texts(self.dataset), None) is None:
+            facts = {"file": self.dataset.path, "model": str(self.config.model)}
+            raise Refused(findings_of(a_new_tokenizer_needs_text, **facts))
+        return texts(self.dataset)
 
     def reuse_from(self, earlier: RunContext) -> None:
         """Reuse what an earlier command of this process has looked up, where this one would look up the same. Findings are not copied: they

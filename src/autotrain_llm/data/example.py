@@ -17,7 +17,8 @@ class Example:
     """One row. Which fields are filled follows from the data set's format.
 
     `row` counts from 1 in its own file; `line` is the line of a JSON Lines or text file. An instruction row (Alpaca) has both forms:
-    `messages` for a chat template, `prompt` and `completion` for where there is none.
+    `messages` for a chat template, `prompt` and `completion` for where there is none. A row that is tokens already has `input_ids` and no text;
+    `loss_mask` is then None if all of them are trained on.
     """
 
     file: str
@@ -31,11 +32,13 @@ class Example:
     rejected: Side | None = None
     label: bool | None = None
     tools: list[dict[str, Any]] | None = None
+    input_ids: list[int] | None = None
+    loss_mask: list[bool] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     _key: bytes = field(default=b"", repr=False, compare=False)
 
     def content(self) -> tuple[Any, ...]:
-        """Everything of this row that a model would see."""
+        """Everything of this row that a model would see, as text or turns."""
         return (
             self.text,
             self.messages,
@@ -51,7 +54,7 @@ class Example:
         """A digest that is equal for two rows exactly if a model would see the same."""
         if self._key:
             return self._key
-        document = self._plainly()
+        document = self._plainly() if self.input_ids is None else json.dumps([self.input_ids, self.loss_mask])
         if document is None:
             document = json.dumps(self.content(), ensure_ascii=True, sort_keys=True, default=str)
         self._key = hashlib.blake2b(document.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -28,12 +28,13 @@ FORMATS = {
     "labelled": {"prompt": "Where is it?", "completion": "Over there.", "label": True},
     "judged": {"messages": [USER, ANSWER], "label": True},
     "prompts": {"prompt": "Where is the house by the sea?"},
+    "tokens": {"input_ids": [5, 6, 2], "labels": [-100, 6, 2]},
 }
 READS = {
-    "generic": ("documents", "text messages sharegpt exchanges alpaca pair question preference"),
+    "generic": ("documents", "text messages sharegpt exchanges alpaca pair question preference tokens"),
     "sft": (
         "conversations",
-        "text messages sharegpt exchanges alpaca pair question preference preference_of_turns pair_of_turns",
+        "text messages sharegpt exchanges alpaca pair question preference preference_of_turns pair_of_turns tokens",
     ),
     "dpo": ("preferences", "preference preference_of_turns"),
     "kto": ("preferences", "preference labelled judged"),

@@ -10,6 +10,7 @@ from autotrain_llm.data.files.locate import SPLIT_WORDS
 from autotrain_llm.data.files.read import LOOKED_AT
 from autotrain_llm.data.formats.cells import Cells, is_empty
 from autotrain_llm.data.formats.column_names import (
+    BESIDE_TOKENS,
     CHOSEN,
     COMPLETION,
     JUDGEMENT,
@@ -22,6 +23,7 @@ from autotrain_llm.data.formats.column_names import (
     is_metadata,
 )
 from autotrain_llm.data.formats.detect import ColumnMapping
+from autotrain_llm.data.formats.token_rows import IDS, TOKENS
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.rules.columns import a_key_is_not_used, a_value_is_written_as_json, columns_are_not_used
@@ -46,6 +48,7 @@ class _UnreadColumn:
     only_metadata: bool = True
     repeats_row: bool = True
     holds_text: bool = False
+    is_beside_ids: bool = True  # has an item for each token of the row
     rows: int = 0
     distinct: set[str] = field(default_factory=set)
 
@@ -100,6 +103,8 @@ class ColumnAccount:
             unread.only_metadata = unread.only_metadata and is_metadata(name, value)
             unread.repeats_row = unread.repeats_row and _is_in_row(value, example)
             unread.holds_text = unread.holds_text or any(isinstance(text, str) for text in _leaves(value))
+            ids = cells.row.get(self.mapping.columns.get(IDS, ""))
+            unread.is_beside_ids &= isinstance(value, list) and isinstance(ids, list) and len(value) == len(ids)
             unread.rows += 1
             unread.distinct.add(str(value)[: LONGEST + 1])
 
@@ -114,6 +119,8 @@ class ColumnAccount:
             return "ignored"
         if request.keeps_columns:
             return "for the reward function"
+        if self.mapping.format == TOKENS and column.is_beside_ids and plain(name) not in BESIDE_TOKENS:
+            return "not used"
         is_judgement = plain(name) in (*LABEL, *JUDGEMENT, *WEIGHT) or self._says_which_is_better(plain(name))
         if plain(name) in MEDIA:
             return "not used"
@@ -145,6 +152,8 @@ class ColumnAccount:
 
     def _kind(self, name: str) -> str:
         """What a column that is not used is probably about, for the advice."""
+        if self.mapping.format == TOKENS:
+            return "tokens"
         if self._says_which_is_better(name):
             return "judgement"
         return "media" if name in MEDIA else "answer" if OF_THE_ANSWER.search(name) else ""

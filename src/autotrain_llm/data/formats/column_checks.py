@@ -9,14 +9,9 @@ from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.formats.column_names import CHOSEN, QUESTIONS, REJECTED, TEXT
-from autotrain_llm.data.formats.detect import (
-    ColumnMapping,
-    Columns,
-    holds_token_ids,
-    only_text,
-    recognise,
-    rows_are_turns,
-)
+from autotrain_llm.data.formats.columns import Columns
+from autotrain_llm.data.formats.detect import ColumnMapping, only_text, recognise, rows_are_turns
+from autotrain_llm.data.formats.token_rows import TOKENS, holds_token_ids, token_columns
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest, column_parameter
 from autotrain_llm.data.rules.columns import (
@@ -31,6 +26,7 @@ from autotrain_llm.data.rules.columns import (
 )
 from autotrain_llm.data.rules.files import the_header_looks_like_a_row
 from autotrain_llm.data.rules.preferences import chosen_and_rejected_are_the_same
+from autotrain_llm.data.rules.token_rows import token_ids_beside_text_are_not_used
 from autotrain_llm.data.turns import is_too_deep
 from autotrain_llm.data.wording import close, kind_of, listed, nearest, plain, shown
 
@@ -42,6 +38,7 @@ WANTED = {
     "prompts": "a prompt",
     "labelled": "a prompt, an answer and a label (true or false), or a prompt, a chosen and a rejected answer",
 }
+TRAINED_AS_TOKENS = ("documents", "conversations")
 PREFERENCE_ROLES = {"prompt_column": "prompt", "text_column": "chosen", "rejected_column": "rejected"}
 
 
@@ -152,6 +149,17 @@ def check_columns(columns: Columns, mapping: ColumnMapping, name: str, observati
         observations.add(chosen_and_rejected_are_swapped, file=name, chosen=chosen, rejected=rejected)
 
 
+def check_token_ids(
+    columns: Columns, mapping: ColumnMapping, request: DataRequest, name: str, observations: Observations
+) -> None:
+    """Report token ids that are not used because the rows have text too."""
+    roles = token_columns(columns, None, request.ignored_columns) if request.rows in TRAINED_AS_TOKENS else None
+    if roles is not None and mapping.format != TOKENS:
+        used = mapping.columns.values()
+        ids = [column for column in roles.values() if column not in used]
+        observations.add(token_ids_beside_text_are_not_used, file=name, ids=ids)
+
+
 def check_named_columns(
     columns: Columns, request: DataRequest, name: str, observations: Observations, data_flag: str = "--data-path"
 ) -> bool:
@@ -180,7 +188,8 @@ def observe_unrecognised(
     """Report that no format fits these columns: what the trainer needs, which columns there are, and the reason, if it is known."""
     ids = holds_token_ids(columns)
     if ids is not None:
-        observations.add(rows_are_token_ids, file=name, column=ids)
+        needs = WANTED["labelled" if TRAINERS[request.trainer].parts_pairs else request.rows]
+        observations.add(rows_are_token_ids, file=name, column=ids, trainer=request.trainer, needs=needs)
         return
     parameters = _naming_parameters(request)
     named = {field: getattr(request, field) for field in COLUMN_FLAGS if request.is_named(field)}

@@ -32,7 +32,16 @@ REJECTED = (
 LABEL = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
 JUDGEMENT = ("labels", "is_correct", "correct", "is_good", "is_accepted", "verified")
 QUESTIONS = ("prompt", "question", "query", "instruction", "problem", "user", "human", "request")
-TOKENISED = ("input_ids", "labels", "attention_mask", "token_ids")
+# Rows that are tokens already: their ids, which of them are trained on, and which are no padding.
+TOKEN_IDS = ("input_ids", "token_ids", "tokens")
+TOKEN_LABELS = ("labels",)
+TOKEN_MASK = (
+    "loss_mask", "completion_mask", "assistant_masks", "assistant_mask", "assistant_tokens_mask", "response_mask", "train_mask"
+)  # fmt: skip
+ATTENTION_MASK = ("attention_mask",)
+TOKENISED = (*TOKEN_IDS, *TOKEN_LABELS, *ATTENTION_MASK)
+# What tokenizers and packing write beside them, and training needs not.
+BESIDE_TOKENS = ("token_type_ids", "special_tokens_mask", "offset_mapping", "word_ids", "overflow_to_sample_mapping")
 
 # What belongs to a prompt beside the question.
 SYSTEM = (

@@ -12,6 +12,7 @@ from autotrain_llm.data.formats.cells import Cells
 from autotrain_llm.data.formats.detect import CONTEXT_ROLE, ColumnMapping
 from autotrain_llm.data.formats.messages import conversation
 from autotrain_llm.data.formats.prompt import PromptWriter
+from autotrain_llm.data.formats.token_rows import TOKENS, read_tokens
 from autotrain_llm.data.observations import Observations, RowUnusable
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.rules.columns import (
@@ -411,4 +412,5 @@ MAKERS: dict[str, Callable[[Converter, Example, Cells], None]] = {
     "chosen answers": _chosen,
     "preference": _preference,
     "prompts": _prompts,
+    TOKENS: lambda _, example, cells: read_tokens(example, cells),
 }

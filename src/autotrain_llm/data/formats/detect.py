@@ -3,13 +3,11 @@ order; then, for every format, the columns that belong to the prompt besides the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.dataset import role_kind
-from autotrain_llm.data.files.read import LOOKED_AT
 from autotrain_llm.data.formats.column_names import (
     CHOICES,
     CHOSEN,
@@ -26,19 +24,16 @@ from autotrain_llm.data.formats.column_names import (
     REJECTED,
     SYSTEM,
     TEXT,
-    TOKENISED,
     TOOLS,
     TURN_MASK,
     is_metadata,
 )
-from autotrain_llm.data.formats.messages import spelling
+from autotrain_llm.data.formats.columns import Columns
+from autotrain_llm.data.formats.token_rows import TOKENS, token_columns
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
 from autotrain_llm.data.turns import (
     ROLE_KEYS,
     ROLES,
-    is_alternating,
-    is_conversation,
-    is_written_conversation,
     is_written_in_python,
     parsed,
 )
@@ -73,72 +68,6 @@ class ColumnMapping:
     def makes_turns(self) -> bool:
         """Whether the prompt has earlier turns or tools, so that each row is a conversation."""
         return self.format != "text" and ("history" in self.columns or "tools" in self.columns)
-
-
-class Columns:
-    """The columns of some rows: their names, and what kind of value each holds."""
-
-    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
-        self.rows = [row for _, row in zip(range(LOOKED_AT), rows, strict=False)]
-        self.values: dict[str, list[Any]] = {}
-        self.first_row: dict[str, int] = {}  # by column, the first row that holds something
-        for number, row in enumerate(self.rows, 1):
-            for name, value in row.items():
-                values = self.values.setdefault(name, [])
-                if value is not None and value != "":
-                    values.append(value)
-                    self.first_row.setdefault(name, number)
-        self._by_plain: dict[str, str] = {}
-        for name in self.values:
-            self._by_plain.setdefault(plain(name), name)
-        self._kinds: dict[str, str] = {}
-
-    @property
-    def names(self) -> list[str]:
-        """The names as they are in the file, in its order."""
-        return list(self.values)
-
-    def find(self, names: Sequence[str], *kinds: str) -> str | None:
-        """The first column under one of these names that holds one of these kinds of value."""
-        for name in names:
-            column = self._by_plain.get(name)
-            if column is not None and (not kinds or self.kind(column) in kinds):
-                return column
-        return None
-
-    def kind(self, column: str) -> str:
-        """`text`, `turns`, `written turns` (text that is turns in every cell), `texts` (lists of them), `flag`, `list`, `number`, `object`,
-        or `nothing` where every cell is empty."""
-        if column not in self._kinds:
-            self._kinds[column] = _kind(self.values[column])
-        return self._kinds[column]
-
-    def spelling(self, column: str) -> str:
-        """`messages` or `sharegpt`."""
-        return spelling(next((value for value in self.values[column] if value), None))
-
-    def texts(self) -> list[str]:
-        """The columns that hold text."""
-        return [name for name in self.names if self.kind(name) == "text"]
-
-
-def _kind(values: list[Any]) -> str:
-    if not values:
-        return "nothing"
-    if any(is_conversation(value) for value in values[:5]):
-        return "turns"
-    if sum(isinstance(value, str) for value in values) * 2 >= len(values):
-        return "written turns" if all(map(is_written_conversation, values)) else "text"
-    first = values[0]
-    if isinstance(first, bool):
-        return "flag"
-    if isinstance(first, list) and any(map(is_alternating, values)) and all(map(_holds_texts, values)):
-        return "texts"
-    return {list: "list", dict: "object", int: "number", float: "number"}.get(type(first), "other")
-
-
-def _holds_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(part, str) for part in value)
 
 
 Recogniser = Callable[[Columns, DataRequest], ColumnMapping | None]
@@ -361,9 +290,17 @@ def chosen_answers(columns: Columns, request: DataRequest) -> ColumnMapping | No
     return ColumnMapping("chosen answers", roles)
 
 
+def tokens(columns: Columns, request: DataRequest) -> ColumnMapping | None:
+    """Token ids, with labels or masks."""
+    if _named(columns, request, "prompt_column"):
+        return None
+    roles = token_columns(columns, _named(columns, request, "text_column"), request.ignored_columns)
+    return ColumnMapping(TOKENS, roles) if roles else None
+
+
 RECOGNISERS: dict[str, tuple[Recogniser, ...]] = {
-    "documents": (text, messages, alpaca, chosen_answers, pair, other_text),
-    "conversations": (messages, text, alpaca, chosen_answers, pair, other_text),
+    "documents": (text, messages, alpaca, chosen_answers, pair, tokens, other_text),
+    "conversations": (messages, text, alpaca, chosen_answers, pair, tokens, other_text),
     "preferences": (labelled, preference),
     "scored": (preference,),
     "prompts": (prompts,),
@@ -376,6 +313,8 @@ def recognise(columns: Columns, request: DataRequest) -> ColumnMapping | None:
         mapping = recogniser(columns, request)
         if mapping is not None and mapping.format in ("text", "prompts") and rows_are_turns(columns):
             return None
+        if mapping is not None and mapping.format == TOKENS:
+            return mapping
         if mapping is not None:
             return _with_written_turns(_with_prompt_parts(mapping, columns, request), columns)
     return None
@@ -498,14 +437,6 @@ def _named(columns: Columns, request: DataRequest, column_field: str) -> str | N
     """The column that a field of the request names, where the data has it."""
     name = getattr(request, column_field)
     return name if name in columns.values else None
-
-
-def holds_token_ids(columns: Columns) -> str | None:
-    """The name of a column of token ids, if the rows consist of these."""
-    column = columns.find(TOKENISED, "list")
-    if column is None or not all(type(value) is int for value in columns.values[column][0][:5]):
-        return None
-    return column
 
 
 def wrappers(columns: Columns) -> list[str]:

@@ -23,11 +23,14 @@ from autotrain_llm.data.formats.column_checks import (
     check_columns,
     check_header,
     check_named_columns,
+    check_token_ids,
     check_unused_half,
     observe_unrecognised,
 )
+from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.convert import Converter
-from autotrain_llm.data.formats.detect import ColumnMapping, Columns, recognise, wrappers
+from autotrain_llm.data.formats.detect import ColumnMapping, recognise, wrappers
+from autotrain_llm.data.formats.token_rows import TOKENS
 from autotrain_llm.data.load.split import hold_out, possible_share, rows_to_hold_out
 from autotrain_llm.data.observations import Observations, findings_of
 from autotrain_llm.data.quality.exact_duplicates import check_duplicates, check_overlap
@@ -218,6 +221,7 @@ def _column_mapping(reading: _Reading, tables: list[Table], flag: str) -> tuple[
         observe_unrecognised(columns, request, name, observations, flag)
         return None, tables
     check_columns(columns, mapping, name, observations)
+    check_token_ids(columns, mapping, request, name, observations)
     if flag == DATA_FLAG:
         reading.reported |= check_unused_half(columns, mapping, request, name, observations)
     return mapping, tables
@@ -324,7 +328,7 @@ def _from_eval_path(reading: _Reading, dataset: Dataset) -> Sequence[Example]:
         valid = _converted(reading, converter, tables, EVAL_FLAG)
         converter.account.observe(listed(table.file for table in tables), reading.reported | dataset.unused.keys())
         dataset.valid_format = mapping.format
-        if request.rows == "conversations" and (mapping.format == "text") != (dataset.format == "text"):
+        if request.rows == "conversations" and _kind_of(mapping.format) != _kind_of(dataset.format):
             formats = {"eval_format": mapping.format, "train_format": dataset.format}
             observations.add(
                 evaluation_rows_have_another_format, eval_path=request.eval_path, path=dataset.path, **formats
@@ -332,6 +336,11 @@ def _from_eval_path(reading: _Reading, dataset: Dataset) -> Sequence[Example]:
     if not valid and (mapping is not None or not has_rows):
         observations.add(no_row_can_be_evaluated, source=EVAL_FLAG, name=source.name, parameter="eval_dataset_path")
     return valid
+
+
+def _kind_of(format_name: str) -> str:
+    """What rows of a format are: text, tokens, or answers."""
+    return format_name if format_name in ("text", TOKENS) else "answers"
 
 
 def is_split_name(valid_split: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from autotrain_llm.data.observations import DATA_PARAMETER
 from autotrain_llm.data.request import COLUMN_FLAGS, column_parameter
 from autotrain_llm.data.wording import listed, shown
-from autotrain_llm.declare.example import ANSWERS, DPO, PAIRS, TWO, of_flags, of_rows
+from autotrain_llm.declare.example import ANSWERS, DPO, PAIRS, PPO, PROMPTS, TWO, Example, of_flags, of_rows
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY
@@ -82,16 +82,22 @@ def no_format_fits_the_columns(
     yield Finding(message, fix, parameters, file=file, row=row)
 
 
-@rule("D111", example=of_rows('{"input_ids": [1, 2, 3]}\n'))
-def rows_are_token_ids(file: str, column: str) -> Iterator[Finding]:
-    """The rows are token ids.
+@rule(
+    "D111",
+    example=Example(PPO + "rows.jsonl", PPO + "rows.jsonl", rows='{"input_ids": [1, 2, 3]}\n', good=PROMPTS),
+)
+def rows_are_token_ids(file: str, column: str, trainer: str, needs: str) -> Iterator[Finding]:
+    """The rows are token ids, and the trainer needs text.
 
-    Why: the file doesn't say which tokenizer made them; with another tokenizer the same ids stand for other text.
-    Fix: decode them with the tokenizer that made them, and name the column of the text.
+    Why: `sft` and `generic` train on rows of tokens as they are. Other trainers make pairs, scores or prompts of text, and cut prompts and
+    answers at limits of their own.
+    Fix: decode the rows with the tokenizer that made them; or `--trainer sft`.
     """
-    message = f"{file} holds token ids ({column}) and no text, and doesn't say which tokenizer made them"
-    fix = "decode them with the tokenizer that made them, and name the column: --text-column text"
-    yield Finding(message, fix, ("text_column",), file=file)
+    message = f"{file} holds token ids ({column}), and {trainer} needs {needs}, as text or turns"
+    fix = (
+        "decode them with the tokenizer that made them; or --trainer sft or generic, which train on tokens as they are"
+    )
+    yield Finding(message, fix, ("trainer", "text_column"), file=file)
 
 
 @rule(
@@ -295,6 +301,9 @@ def columns_are_not_used(
     answers = [name for name in columns if kinds[name] == "answer"]
     judgements = [name for name in columns if kinds[name] == "judgement"]
     fixes = [f"--context-columns {_names(contexts)} puts {_them(contexts)} before {where}"] if contexts else []
+    masks = [name for name, value in columns.items() if kinds[name] == "tokens" and isinstance(value, list)]
+    if masks:
+        fixes.append(f"rename {shown(masks[0])} to loss_mask if it says which tokens are trained on")
     if answers:
         fixes.append(
             f"write {', '.join(map(shown, answers))} into the answers if the model has to write {_them(answers)}"

@@ -22,7 +22,7 @@ class Encoded:
 
 def tokenised(tokenizer: Tokenizer, rendered: list[tuple[int, list[RenderedRow]]]) -> TokenBatch:
     """Tokenise all rendered rows in one call: the work that runs outside of Python, on all cores."""
-    rows = [row for _, rows_of_example in rendered for row in rows_of_example]
+    rows = [row for _, rows_of_example in rendered for row in rows_of_example if row.ids is None]
     spans = not all(row.whole and row.prompt_end is None for row in rows)
     return TokenBatch(tokenizer, [row.text for row in rows], spans)
 
@@ -33,7 +33,15 @@ def encoded_rows(
     """Each example's rows as ids, from the result of `tokenised`."""
     aligned = tokens.aligned()
     for at, rows in rendered:
-        yield at, [_with_special_tokens(row, *_spans_of(row, next(aligned))) for row in rows]
+        yield (
+            at,
+            [
+                Encoded(row.ids, row.spans)
+                if row.ids is not None
+                else _with_special_tokens(row, *_spans_of(row, next(aligned)))
+                for row in rows
+            ],
+        )
 
 
 def _spans_of(row: RenderedRow, aligned: AlignedIds) -> tuple[list[int], list[Span]]:

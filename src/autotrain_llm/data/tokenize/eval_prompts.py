@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 from autotrain_llm.data.chat.template import NONE, ChatTemplate, ChatTemplateError
 from autotrain_llm.data.example import Example, Message, Side, as_turns, texts_of
@@ -45,12 +46,16 @@ class EvalPromptBuilder:
 
     def has_answer(self, example: Example) -> bool:
         """Whether a row has a prompt and an answer, as far as this is known without rendering it."""
+        if example.input_ids is not None:
+            return _end_of_prompt(example) > 0
         return example.text is not None or self._prompt_and_answer(example) is not None
 
     def make(self, example: Example) -> EvalPrompt | None:
         """The prompt of a row; None if it has no answer to compare with: a bad answer, or a conversation that ends with the user."""
         if example.text is not None:
             return self._continuation(example, example.text)
+        if example.input_ids is not None:
+            return self._of_tokens(example, example.input_ids)
         parts = self._prompt_and_answer(example)
         if parts is None:
             return None
@@ -98,6 +103,30 @@ class EvalPromptBuilder:
         prompt = [*self.tokenizer.bos_eos[0], *ids[:half]][-self.max_prompt_tokens :]
         reference = self.tokenizer.decode(ids[half : half + self.max_answer_tokens], skip_special_tokens=True)
         return EvalPrompt(example, self.tokenizer.decode(ids[:half]), prompt, reference) if reference.strip() else None
+
+    def _of_tokens(self, example: Example, ids: list[int]) -> EvalPrompt | None:
+        """The prompt of a row of tokens, and of what follows it the tokens that are trained on."""
+        start, trained = _end_of_prompt(example), example.loss_mask
+        answer = (
+            ids[start : start + self.max_answer_tokens]
+            if trained is None
+            else list(compress(ids[start:], trained[start:]))
+        )
+        reference = self.tokenizer.decode(answer, skip_special_tokens=True)
+        if not start or not reference.strip():
+            return None
+        return EvalPrompt(
+            example, self.tokenizer.decode(ids[:start]), ids[:start][-self.max_prompt_tokens :], reference
+        )
+
+
+def _end_of_prompt(example: Example) -> int:
+    """Where the prompt of a row of tokens ends: before the last run of tokens that are trained on, or in the middle of a row without labels."""
+    ids, trained = example.input_ids or [], example.loss_mask
+    if trained is None:
+        return len(ids) // 2 if len(ids) >= FEWEST_TOKENS_OF_A_TEXT else 0
+    starts = [at for at in range(1, len(ids)) if trained[at] and not trained[at - 1]]
+    return starts[-1] if starts else 0
 
 
 def _last_answer(turns: Sequence[Message]) -> tuple[list[Message], list[Message]] | None:

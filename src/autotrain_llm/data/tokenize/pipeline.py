@@ -60,7 +60,7 @@ def batches(examples: Iterable[Example]) -> Iterator[tuple[list[Example], float]
     letters, full, empty, fill = 0, 0.0, True, FIRST
     for example in examples:
         batch.append(example)
-        letters += sum(map(len, example.strings()))
+        letters += sum(map(len, example.strings())) + len(example.input_ids or ())
         full = max(len(batch) / MOST_ROWS, letters / MOST_LETTERS)
         if full >= fill:
             yield batch, full

@@ -14,6 +14,7 @@ from autotrain_llm.data.chat.trace import ARGUMENT, NAME, REASONING
 from autotrain_llm.data.chat.turn_spans import is_answer
 from autotrain_llm.data.dataset import Dataset
 from autotrain_llm.data.example import Example, Message, Side, as_turns
+from autotrain_llm.data.formats.token_rows import TOKENS
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rules.columns import a_key_is_not_used
 from autotrain_llm.data.rules.conversations import (
@@ -29,6 +30,11 @@ from autotrain_llm.data.rules.conversations import (
     the_template_refuses_a_conversation,
     the_template_writes_no_generation_prompt,
     there_is_no_chat_template,
+)
+from autotrain_llm.data.rules.token_rows import (
+    an_id_is_not_in_the_vocabulary,
+    flags_of_text_do_not_apply_to_tokens,
+    rows_are_trained_on_padding,
 )
 from autotrain_llm.data.rules.tokens import (
     a_conversation_has_no_answer,
@@ -50,7 +56,8 @@ RUN = 6  # words of an answer that are shown where they are left out
 @dataclass(slots=True)
 class RenderedRow:
     """A text to tokenise. `before` and `after` are the ids around it; with `whole` all of it is trained on, else the `spans` of characters.
-    At `prompt_end` the prompt ends that the model will later be given by itself: no token may span this position."""
+    At `prompt_end` the prompt ends that the model will later be given by itself: no token may span this position. A row that is tokens already
+    has `ids` in place of text, and its spans are those of tokens."""
 
     text: str
     spans: list[Span] = field(default_factory=list)
@@ -58,10 +65,21 @@ class RenderedRow:
     prompt_end: int | None = None
     before: list[int] = field(default_factory=list)
     after: list[int] = field(default_factory=list)
+    ids: list[int] | None = None
 
 
 class RowSkipped(Exception):
     """Raised for a row that is left out; the reason has been reported."""
+
+
+def _spans_of(loss_mask: list[bool]) -> list[Span]:
+    """The runs of tokens that are trained on."""
+    edges = [
+        at
+        for at in range(len(loss_mask) + 1)
+        if (at < len(loss_mask) and loss_mask[at]) != (at > 0 and loss_mask[at - 1])
+    ]
+    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def _names(tools: list[dict[str, Any]] | None) -> list[str]:
@@ -156,6 +174,15 @@ class RowRenderer:
             if self.template_given:
                 template = preparation.chat_template
                 observations.add(a_chat_template_is_not_applied_to_plain_text, template=template, column=column)
+        if self.dataset.format == TOKENS:
+            given = {
+                "chat_template": self.template_given,
+                "response_only_loss": preparation.response_only is not None and not preparation.block,
+                "add_eos_token": preparation.add_eos_given,
+            }
+            if any(given.values()):
+                observations.add(flags_of_text_do_not_apply_to_tokens, flags=[name for name in given if given[name]])
+            return
         if self.prompts_only and self.renders and self.template is not None:
             missing = self.template.missing_generation_prompt
             if missing:
@@ -171,6 +198,8 @@ class RowRenderer:
         """One text, or for a pair the prompt with each of its two answers. Raises RowSkipped for a row that is left out."""
         if example.text is not None:
             return [self._text(example, example.text)]
+        if example.input_ids is not None:
+            return [self._tokens(example, example.input_ids)]
         if self.pairs:
             sides = (example.chosen, example.rejected)
             return [self._answer(example, example.prompt, side) for side in sides if side is not None]
@@ -189,6 +218,22 @@ class RowRenderer:
         if eos and text.endswith(eos + text[len(text.rstrip()) :]):
             text = text.rstrip()
         return RenderedRow(text, whole=True, before=self._opening(example, text), after=self.closing)
+
+    def _tokens(self, example: Example, ids: list[int]) -> RenderedRow:
+        """A row that is tokens already: it is checked, and trained on as it is."""
+        self.prompt_format.text(example)
+        size = self.tokenizer.ids_end
+        for unknown in (min(ids), max(ids)):
+            if not 0 <= unknown < size:
+                self.observations.row(an_id_is_not_in_the_vocabulary, example, unknown < 0, id=unknown, size=size)
+                raise RowSkipped
+        spans = [(0, len(ids))] if example.loss_mask is None else _spans_of(example.loss_mask)
+        pad, trained = self.tokenizer.pad_id, spans and (spans[0][0] == 0, spans[-1][1] == len(ids))
+        if pad is not None and pad != self.tokenizer.eos_id and len(ids) > 1 and trained:
+            is_padded = [trained[0] and ids[0] == ids[1] == pad, trained[1] and ids[-1] == ids[-2] == pad]
+            if any(is_padded):
+                self.observations.row(rows_are_trained_on_padding, example, "padding", pad=self.tokenizer.pad)
+        return RenderedRow("", spans, ids=ids)
 
     def _opening(self, example: Example, text: str) -> list[int]:
         """The ids before a text; no BOS if the text itself begins with it."""

@@ -181,7 +181,7 @@ class EncodeBatch:
     def _observe_truncated(self, example: Example, length: int) -> None:
         """Report truncation, if the limit was given."""
         preparation = self.preparation
-        if preparation.length_given or preparation.packing:
+        if preparation.length_given or preparation.packing or example.input_ids is not None:
             facts = {"end": "start" if self.renderer.prompts_only else "end", "packing": preparation.packing}
             self.observations.row(a_row_is_truncated, example, "whole", length=length, **facts, **self._limit)
 

@@ -139,6 +139,11 @@ class Tokenizer:
         """The number of ids, with added tokens."""
         return self.backend.get_vocab_size(with_added_tokens=True)
 
+    @cached_property
+    def ids_end(self) -> int:
+        """The number after the largest id: some tokenizers leave numbers out."""
+        return max(self.backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
     @property
     def model_max_length(self) -> int | None:
         """The length limit in the tokenizer's config; None if it has none."""

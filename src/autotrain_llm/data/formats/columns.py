@@ -1,0 +1,77 @@
+"""The columns of some rows: their names, and the kind of value that each holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from autotrain_llm.data.files.read import LOOKED_AT
+from autotrain_llm.data.formats.messages import spelling
+from autotrain_llm.data.turns import is_alternating, is_conversation, is_written_conversation
+from autotrain_llm.data.wording import plain
+
+
+class Columns:
+    """The columns of some rows: their names, and what kind of value each holds."""
+
+    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
+        self.rows = [row for _, row in zip(range(LOOKED_AT), rows, strict=False)]
+        self.values: dict[str, list[Any]] = {}
+        self.first_row: dict[str, int] = {}  # by column, the first row that holds something
+        for number, row in enumerate(self.rows, 1):
+            for name, value in row.items():
+                values = self.values.setdefault(name, [])
+                if value is not None and value != "":
+                    values.append(value)
+                    self.first_row.setdefault(name, number)
+        self._by_plain: dict[str, str] = {}
+        for name in self.values:
+            self._by_plain.setdefault(plain(name), name)
+        self._kinds: dict[str, str] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """The names as they are in the file, in its order."""
+        return list(self.values)
+
+    def find(self, names: Sequence[str], *kinds: str) -> str | None:
+        """The first column under one of these names that holds one of these kinds of value."""
+        for name in names:
+            column = self._by_plain.get(name)
+            if column is not None and (not kinds or self.kind(column) in kinds):
+                return column
+        return None
+
+    def kind(self, column: str) -> str:
+        """`text`, `turns`, `written turns` (text that is turns in every cell), `texts` (lists of them), `flag`, `list`, `number`, `object`,
+        or `nothing` where every cell is empty."""
+        if column not in self._kinds:
+            self._kinds[column] = _kind(self.values[column])
+        return self._kinds[column]
+
+    def spelling(self, column: str) -> str:
+        """`messages` or `sharegpt`."""
+        return spelling(next((value for value in self.values[column] if value), None))
+
+    def texts(self) -> list[str]:
+        """The columns that hold text."""
+        return [name for name in self.names if self.kind(name) == "text"]
+
+
+def _kind(values: list[Any]) -> str:
+    if not values:
+        return "nothing"
+    if any(is_conversation(value) for value in values[:5]):
+        return "turns"
+    if sum(isinstance(value, str) for value in values) * 2 >= len(values):
+        return "written turns" if all(map(is_written_conversation, values)) else "text"
+    first = values[0]
+    if isinstance(first, bool):
+        return "flag"
+    if isinstance(first, list) and any(map(is_alternating, values)) and all(map(_holds_texts, values)):
+        return "texts"
+    return {list: "list", dict: "object", int: "number", float: "number"}.get(type(first), "other")
+
+
+def _holds_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(part, str) for part in value)

@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint docs check-docs benchmarks clean
+.PHONY: demo test test-all test-trackers lint docs check-docs benchmarks clean
 
 $(READY): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,11 @@ test: $(READY)
 
 test-all: test
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m slow
+
+# The trackers' packages are not needed for anything else; without them the tests that read back what was logged are skipped.
+test-trackers: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[trackers]"
+	$(BIN)/python -m pytest tests/unit/run/session/test_trackers.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import Record
+from autotrain_llm.planning.trackers import SERVERS, sends_to_a_server
 
 if TYPE_CHECKING:
+    from autotrain_llm.context.machine import Machine
     from autotrain_llm.context.run_context import RunContext
     from autotrain_llm.models.metadata import ModelMetadata
 
 # The stages of preflight that read files, in their order, and the parameter without which there is nothing to read.
 MODEL, ROWS, TOKENS = "the model's files", "the rows", "the rows as tokens, the memory they take, and the plan"
 NEEDED = {MODEL: "model", ROWS: "data_path"}
-LOGINS = ("wandb", "trackio")
 AGAIN = "fix the findings, and check again"
 
 
@@ -70,7 +71,7 @@ def _reason(
 
 def unknowable_here(config: Config, context: RunContext, done: Iterable[str]) -> tuple[UncheckedItem, ...]:
     """What can't be known here and now."""
-    items = [*_of_the_models(config, context), *_of_services(config), *_of_the_device(config, context)]
+    items = [*_of_the_models(config, context), *_of_services(config, context.machine), *_of_the_device(config, context)]
     return (*items, *(_of_the_rows(context) if ROWS in done else ()))
 
 
@@ -107,18 +108,17 @@ def _of_the_rows(context: RunContext) -> Iterator[UncheckedItem]:
         yield UncheckedItem("comparisons of all rows with each other", words, "a larger --check-rows")
 
 
-def _of_services(config: Config) -> Iterator[UncheckedItem]:
+def _of_services(config: Config, machine: Machine) -> Iterator[UncheckedItem]:
     if config.push_to_hub:
         why = "nothing is sent to the Hub before the model is finished"
         yield UncheckedItem(
             "whether the token may write to the Hub", why, "hf auth whoami, and the token's role in its settings"
         )
-    for name in LOGINS:
-        if name in config.log:
+    for name in config.log:
+        if sends_to_a_server(name, config, machine):
             why = "nothing is sent before the run starts"
-            yield UncheckedItem(
-                f"whether {name} accepts the login", why, f"{name} login" if name == "wandb" else "hf auth whoami"
-            )
+            how = "wandb login" if name == "wandb" else f"the value of {' or '.join(SERVERS[name])}"
+            yield UncheckedItem(f"whether the server of {name} accepts what is sent", why, how)
     if config.use_sweep:
         why = "their values are chosen during the sweep, and each trial is checked before it starts"
         yield UncheckedItem("the trials of the sweep", why, "a dry run with the values of one trial")

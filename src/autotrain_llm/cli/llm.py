@@ -154,7 +154,8 @@ def _train(checked: Checked, screen: Screen) -> int:
     except Exception as exception:
         return fault(exception, screen, checked.findings, plan)
     if screen.json:
-        screen.document(DONE, checked.findings, plan, report.as_json(), not_checked=_not_checked(checked))
+        findings = [*checked.findings, *report.observations]
+        screen.document(DONE, findings, plan, report.as_json(), not_checked=_not_checked(checked))
     else:
         from autotrain_llm.cli.render import write_report
 

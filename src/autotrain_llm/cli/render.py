@@ -201,6 +201,9 @@ def _report_rows(report: RunReport) -> list[tuple[str, str]]:
     rows += [*_step_of_model(report), *_headline(report), *_what_training_changed(report)]
     speed = report.metrics.get("tokens_per_second")
     rows.append(("Time", duration(report.seconds) + (f", {speed:,.0f} tokens per second" if speed else "")))
+    for finding in report.observations:
+        rows.append((finding.severity.capitalize(), f"{finding.message} [{finding.code}]"))
+        rows += [("  fix", finding.fix)] if finding.fix else []
     if report.plan.model.head is not None:
         rows.append(("Use", "it scores texts and does not generate"))
     if REPORT_PAGE in report.files:

@@ -118,7 +118,10 @@ DIFFERENCES: dict[tuple[str, str], str] = {
         "global_batch_size effective_batch_size total_batch_size"
     ),
     ("seed", "it seeds everything random, and not the order of the rows alone"): "data_seed",
-    ("output_dir", "a run is called by its output folder"): "run_name experiment_name",
+    (
+        "run_name",
+        "--output-dir is the run's folder, and --run-name its name in the trackers of --log",
+    ): "experiment_name",
     ("model", "training starts from the model in it; --resume-from-checkpoint continues a run"): (
         "checkpoint checkpoint_dir ckpt_path"
     ),
@@ -188,9 +191,8 @@ WHY_NOT = {
     "the fastest types and kernels of the GPU are chosen automatically": (
         "tf32 bf16_full_eval torch_compile compile torch_compile_backend torch_compile_mode tuner_backend"
     ),
-    "--log wandb turns it on, and WANDB_PROJECT, WANDB_ENTITY and wandb's other environment variables configure it": (
-        "wandb_project wandb_entity wandb_name wandb_run_name wandb_run_id wandb_run_group wandb_dir wandb_mode "
-        "wandb_log_model wandb_watch wandb_tags use_wandb_project"
+    "--log wandb turns it on, and WANDB_ENTITY, WANDB_MODE and wandb's other environment variables configure it": (
+        "wandb_entity wandb_run_id wandb_run_group wandb_dir wandb_mode wandb_log_model wandb_watch wandb_tags"
     ),
     "--quantization int4 is NF4 with double quantization, computed in bf16": (
         "bnb_4bit_quant_type bnb_4bit_compute_dtype bnb_4bit_use_double_quant bnb_4bit_quant_storage "

@@ -21,12 +21,33 @@ class Schedule:
     )
     log: list[str] = param(
         (),
-        "Also log to these trackers: tensorboard, wandb, trackio.",
+        "Also log to these trackers: tensorboard, wandb, trackio, mlflow.",
         metavar="NAMES",
         default_words="none",
         searchable=False,
         in_study_name=False,
         aliases="logger metric_logger report report_to tracker",
+        on_resume=NO_INFLUENCE,
+    )
+    tracker_project: str | None = param(
+        None,
+        "Project of the run in the trackers of --log (MLflow's experiment). WANDB_PROJECT, TRACKIO_PROJECT and MLFLOW_EXPERIMENT_NAME win over it.",
+        metavar="NAME",
+        default_words="autotrain-<trainer>",
+        searchable=False,
+        in_study_name=False,
+        aliases="wandb_project trackio_project mlflow_experiment_name use_wandb_project",
+        on_resume=NO_INFLUENCE,
+    )
+    run_name: str | None = param(
+        None,
+        "Name of the run in the trackers of --log.",
+        metavar="NAME",
+        default_words="the name of the output folder",
+        searchable=False,
+        in_study_name=False,
+        in_trials=False,
+        aliases="wandb_name wandb_run_name",
         on_resume=NO_INFLUENCE,
     )
     eval_strategy: str | None = param(

@@ -51,6 +51,7 @@ from autotrain_llm.planning.reference_model import decide_reference
 from autotrain_llm.planning.rollout_batches import decide_anchor, decide_phases, decide_rollouts
 from autotrain_llm.planning.schedule import asked_evaluation, asked_saving
 from autotrain_llm.planning.sweep import decide_sweep
+from autotrain_llm.planning.trackers import decide_trackers
 from autotrain_llm.planning.value_function import value_model_of
 from autotrain_llm.trainers.reward import Reward
 from autotrain_llm.trainers.sft import Sft
@@ -293,7 +294,7 @@ def _schedule(config: Config, context: RunContext, rows: int) -> SchedulePlan:
         save_steps=save_steps,
         log_steps=log,
         patience=config.early_stopping_patience,
-        trackers=tuple(config.log),
+        trackers=decide_trackers(config, context.machine.environment),
     )
 
 

@@ -217,6 +217,14 @@ class TrainerArguments:
 
 
 @dataclass(frozen=True)
+class TrackerPlan:
+    """A tracker of `--log`, and the project in which it has the run."""
+
+    name: str
+    project: str
+
+
+@dataclass(frozen=True)
 class SchedulePlan:
     """The number of steps and rows, and when to log, evaluate and save. `rows` is counted after packing."""
 
@@ -233,7 +241,7 @@ class SchedulePlan:
     save_steps: int
     log_steps: int
     patience: int | None
-    trackers: tuple[str, ...]
+    trackers: tuple[TrackerPlan, ...]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,12 @@ from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.rule import Rule, RuleFunction
 
 # Modules and packages of other rooms that declare findings.
-ELSEWHERE = ("autotrain_llm.models.findings", "autotrain_llm.models.checks", "autotrain_llm.data.rules")
+ELSEWHERE = (
+    "autotrain_llm.models.findings",
+    "autotrain_llm.models.checks",
+    "autotrain_llm.data.rules",
+    "autotrain_llm.checks.observations",
+)
 
 
 def _rules_of(module: ModuleType) -> Iterator[Rule]:

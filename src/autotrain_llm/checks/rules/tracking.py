@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.machine import Machine
-from autotrain_llm.declare.example import where
-from autotrain_llm.declare.finding import Finding
+from autotrain_llm.declare.example import of_flags, where
+from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.params.schedule import Schedule
+from autotrain_llm.planning.trackers import TRACKERS, named_by_environment
 
-TRACKERS = ("tensorboard", "wandb", "trackio")
+OF_TRACKERS = ("tracker_project", "run_name")
 
 
 @rule("P319", refuses="--log tensorbord", accepts="--log tensorboard")
@@ -18,7 +21,7 @@ def a_tracker_must_be_one_that_is_supported(schedule: Schedule) -> Iterator[Find
     """`--log` names something that is not a supported tracker.
 
     Why: a log that goes nowhere is noticed only after the run.
-    Fix: tensorboard, wandb, trackio, or several separated by commas.
+    Fix: tensorboard, wandb, trackio, mlflow, or several separated by commas.
     """
     unknown = [name for name in schedule.log if name not in TRACKERS]
     if unknown:
@@ -42,4 +45,52 @@ def a_tracker_must_be_installed(schedule: Schedule, machine: Machine) -> Iterato
                 f"--log {name} needs the package {name}, which is not installed",
                 fix=f'pip install "autotrain-llm[{name}]"',
                 parameters=("log",),
+            )
+
+
+@rule("P739", WARNING, refuses="--run-name first", accepts="--log tensorboard --run-name first")
+def a_name_for_trackers_needs_a_tracker(config: Config) -> Iterator[Finding]:
+    """`--tracker-project` or `--run-name` without `--log`.
+
+    Why: they name the run where a tracker shows it. Its folder is `--output-dir`, and a tracker logs only if `--log` names it.
+    Fix: name a tracker, or remove the flag.
+    """
+    if config.log:
+        return
+    for name in OF_TRACKERS:
+        if config.given(name):
+            yield Finding(
+                f"{flag_of(name)} has no effect without --log",
+                changes={name: None},
+                otherwise=f"or --log with one of {', '.join(TRACKERS)}",
+                parameters=(name,),
+            )
+
+
+@rule(
+    "P737",
+    WARNING,
+    example=of_flags(
+        "--log tensorboard,wandb --tracker-project mine",
+        "--log tensorboard,wandb",
+        command="WANDB_PROJECT=ours llm --trainer sft --model MODEL --lr 1e-4 --epochs 1 --batch-size 2 --data-path ",
+        on="where wandb is installed",
+        on_right="where wandb is installed",
+    ),
+)
+def the_environment_names_another_project(config: Config, machine: Machine) -> Iterator[Finding]:
+    """`--tracker-project` and a tracker's own environment variable name different projects.
+
+    Why: the variable is for one tracker, the flag for all of them, so the variable wins for its tracker.
+    Fix: unset the variable, or remove the flag.
+    """
+    if not config.given("tracker_project"):
+        return
+    for name in config.log:
+        other = named_by_environment(name, machine.environment) if name in TRACKERS else None
+        if other and other != config.tracker_project:
+            yield Finding(
+                f"--tracker-project {config.tracker_project} is not used for {name}: {TRACKERS[name]} names the project {other}",
+                fix=f"unset {TRACKERS[name]}",
+                parameters=("tracker_project",),
             )

@@ -72,6 +72,10 @@ class RunFile:
             "files": [],
         }
 
+    def add_findings(self, findings: Sequence[Finding]) -> None:
+        """Add what was found out about the run itself; it is written with the next `write`."""
+        self.document["findings"] += [finding.as_json() for finding in findings]
+
     def write(self, **changes: Any) -> None:
         """Write the file again. For a run that failed or was interrupted, a write error (such as a full disk) must not hide the reason."""
         self.document |= changes

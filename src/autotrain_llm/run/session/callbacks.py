@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from autotrain_llm.checks.observations import History, observe
 from autotrain_llm.context.signals import event, handled
+from autotrain_llm.planning.plan import Plan
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts.records import MetricsFile
 from autotrain_llm.run.failures import Interrupted
@@ -19,13 +22,17 @@ NOT_LOGGED = ("total_flos", "train_runtime", "train_samples_per_second", "train_
 
 
 class Recorder(TrainerCallback):
-    """Writes metrics.jsonl, and forwards metrics to the trackers and to the progress callback; in the first process only."""
+    """Writes metrics.jsonl, forwards metrics to the trackers and to the progress callback, and reports what they say; in the first process only."""
 
-    def __init__(self, metrics: MetricsFile | None, progress: ProgressCallback, trackers: Trackers) -> None:
+    def __init__(
+        self, metrics: MetricsFile | None, progress: ProgressCallback, trackers: Trackers, plan: Plan, folder: Path
+    ) -> None:
         self.metrics = metrics
         self.progress = progress
         self.trackers = trackers
+        self.plan, self.folder = plan, folder
         self.history: list[dict[str, float]] = []
+        self.observed: set[str] = set()  # codes, each reported once
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -51,6 +58,15 @@ class Recorder(TrainerCallback):
             self.metrics.add(state.global_step, logged)
         self.trackers.log(state.global_step, logged)
         self.progress.log(state.global_step, logged)
+        self._observe()
+
+    def _observe(self) -> None:
+        """Report what the metrics already say for certain."""
+        for finding in observe(self.plan, History(tuple(self.history), str(self.folder))):
+            if finding.code not in self.observed:
+                self.observed.add(finding.code)
+                fix = f"; fix: {finding.fix}" if finding.fix else ""
+                self.progress.note(f"{finding.severity.capitalize()}: {finding.message} [{finding.code}]{fix}")
 
 
 class Signals(TrainerCallback):

@@ -11,7 +11,9 @@ from typing import Any
 
 from transformers import TrainerState
 
+from autotrain_llm.checks.observations import History, observe
 from autotrain_llm.context.output_dir import CHECKPOINTS, step_of
+from autotrain_llm.models.locate import complete_checkpoints
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.progress import ProgressCallback
@@ -95,50 +97,59 @@ def _carry_out(
     session = Session(plan, inputs, recipe, loaded, layout, evaluation, folder, checkpoint, progress, leader)
 
     outcome: dict[str, Any] = {}
-    with Trackers(plan, folder, resumed_at, progress, leader=leader) as trackers:
+    with Trackers(plan, inputs.findings, folder, resumed_at, progress, leader=leader) as trackers:
         metrics_file = records.MetricsFile(folder, resumed_at) if leader else None
-        recorder = Recorder(metrics_file, progress, trackers)
-        if checkpoint and is_finished(plan, checkpoint):
-            evaluator = make_trainer(session, [recorder]) if evaluation.record else None
-            state = _only_to_finish(session, checkpoint, recorder)
-            if evaluator is not None:
-                evaluation.after(evaluator, _step_of_model(plan, state))
-        else:
-            trainer = make_trainer(session, [recorder, record.signals])
-            if isinstance(trainer, Loop) and trainer.throughput.peak is not None:
-                outcome["matmul_peak"] = asdict(trainer.throughput.peak)
-            evaluation.before(trainer)
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-            state = trainer.state
-            evaluation.after(trainer, _step_of_model(plan, state))
+        recorder = Recorder(metrics_file, progress, trackers, plan, folder)
+        state = _train(session, recorder, record, outcome)
 
-    best = state.best_model_checkpoint if plan.schedule.evaluate != "no" else None
-    has_best = bool(best and plan.arguments.load_best_model_at_end)
-    if best and has_best:
-        recipe.restore(loaded.model, Path(best))
-    history = [*_history_before(state, resumed_at), *recorder.history]
-    metrics = final_metrics(history, step_of(Path(best)) if best and has_best else None)
-    if evaluation.record:
-        evaluation.record.settle(_step_of_model(plan, state))
+        best = state.best_model_checkpoint if plan.schedule.evaluate != "no" else None
+        has_best = bool(best and plan.arguments.load_best_model_at_end)
+        if best and has_best:
+            recipe.restore(loaded.model, Path(best))
+        history = [*_history_before(state, resumed_at), *recorder.history]
+        metrics = final_metrics(history, step_of(Path(best)) if best and has_best else None)
+        if evaluation.record:
+            evaluation.record.settle(_step_of_model(plan, state))
+        observations = observe(plan, History(tuple(history), str(folder), True, tuple(complete_checkpoints(folder))))
+        trackers.add_findings(state.global_step, observations)
 
-    progress.stage("Saving")
-    files = _save(session, state.global_step, metrics, record.command)
-    report = RunReport(
-        plan,
-        folder,
-        metrics,
-        round(time.perf_counter() - began, 3),
-        recorder.history,
-        files,
-        records.versions(),
-        records.command_to_try(folder, inputs.dataset, inputs.prepared.prompt_format),
-        model_step=_step_of_model(plan, state),
-        last_step=state.global_step,
-        evaluation=evaluation.results(loaded),
-    )
+        progress.stage("Saving")
+        files = _save(session, state.global_step, metrics, record.command)
+        report = RunReport(
+            plan,
+            folder,
+            metrics,
+            round(time.perf_counter() - began, 3),
+            recorder.history,
+            files,
+            records.versions(),
+            records.command_to_try(folder, inputs.dataset, inputs.prepared.prompt_format),
+            model_step=_step_of_model(plan, state),
+            last_step=state.global_step,
+            evaluation=evaluation.results(loaded),
+            observations=observations,
+        )
     best_folder = os.path.relpath(best, folder) if best else None
     record.finish(report, {"best_checkpoint": best_folder, "steps": state.global_step, **outcome, **recipe.outcome()})
     return report
+
+
+def _train(session: Session, recorder: Recorder, record: RunRecord, outcome: dict[str, Any]) -> TrainerState:
+    """Train and evaluate, or only finish a run that was stopped after its last step. What a run's record has of it is added to `outcome`."""
+    plan, evaluation, checkpoint = session.plan, session.evaluation, session.checkpoint
+    if checkpoint and is_finished(plan, checkpoint):
+        evaluator = make_trainer(session, [recorder]) if evaluation.record else None
+        state = _only_to_finish(session, checkpoint, recorder)
+        if evaluator is not None:
+            evaluation.after(evaluator, _step_of_model(plan, state))
+        return state
+    trainer = make_trainer(session, [recorder, record.signals])
+    if isinstance(trainer, Loop) and trainer.throughput.peak is not None:
+        outcome["matmul_peak"] = asdict(trainer.throughput.peak)
+    evaluation.before(trainer)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    evaluation.after(trainer, _step_of_model(plan, trainer.state))
+    return trainer.state
 
 
 def _refuse_other_tokens(loaded: Loaded, inputs: RunInputs) -> None:

@@ -52,6 +52,8 @@ class RunRecord:
 
     def finish(self, report: RunReport, outcome: dict[str, Any]) -> None:
         """Record that the run is complete."""
+        if self.file and report.observations:
+            self.file.add_findings(report.observations)
         self._write(status="ok", outcome=outcome, metrics=report.metrics, seconds=report.seconds, files=report.files)
 
     def _write(self, **changes: Any) -> None:

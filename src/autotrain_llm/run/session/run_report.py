@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autotrain_llm.declare.finding import Finding
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.run.artifacts import records
 
@@ -26,6 +27,7 @@ class RunReport:
     evaluation: dict[str, Any] | None = None  # metrics before, during and after training, and the benchmark's
     model_step: int | None = None  # the step whose weights the finished model has, and the last one; None of a sweep
     last_step: int | None = None
+    observations: tuple[Finding, ...] = ()  # what the metrics say about the run
 
     def as_json(self) -> dict[str, Any]:
         """The `report` of the JSON output."""
@@ -37,6 +39,7 @@ class RunReport:
             "files": self.files,
             "versions": self.versions,
             "try_it": self.try_it,
+            **({"observations": [one.as_json() for one in self.observations]} if self.observations else {}),
             **sweep,
             **({} if self.evaluation is None else {"evaluation": records.finite(self.evaluation)}),
         }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import logging as transformers_logging
@@ -127,6 +128,7 @@ LIBRARIES = r"(accelerate|bitsandbytes|datasets|peft|torch|transformers|trl)(\.|
 def quiet_libraries(verbose: bool) -> None:
     """Libraries log warnings only with `--verbose`; their progress bars are always off."""
     transformers_logging.disable_progress_bar()
+    datasets.disable_progress_bars()
     if verbose:
         transformers_logging.set_verbosity_info()
         return

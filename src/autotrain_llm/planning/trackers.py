@@ -1,0 +1,49 @@
+"""The trackers of `--log`, and the project of a run in each of them."""
+
+from __future__ import annotations
+
+from autotrain_llm.config.resolved import Config
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from autotrain_llm.context.machine import Machine
+    from autotrain_llm.planning.plan import TrackerPlan
+
+# The environment variable with which each names its project.
+TRACKERS = {
+    "tensorboard": None,
+    "wandb": "WANDB_PROJECT",
+    "trackio": "TRACKIO_PROJECT",
+    "mlflow": "MLFLOW_EXPERIMENT_NAME",
+}
+
+# The environment variables that name a server to send to; Weights & Biases sends wherever there is a login.
+SERVERS = {
+    "trackio": ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL", "TRACKIO_BUCKET_ID"),
+    "mlflow": ("MLFLOW_TRACKING_URI",),
+}
+
+
+def sends_to_a_server(tracker: str, config: Config, machine: Machine) -> bool:
+    """Whether the tracker sends what it logs to a server."""
+    if config.offline:
+        return False
+    if tracker == "wandb":
+        return machine.has_wandb_login and machine.environment.get("WANDB_MODE", "online") == "online"
+    return any(machine.environment.get(name) for name in SERVERS.get(tracker, ()))
+
+
+def named_by_environment(tracker: str, environment: Mapping[str, str]) -> str | None:
+    """The project that the tracker's environment variable names."""
+    variable = TRACKERS[tracker]
+    return (environment.get(variable) if variable else None) or None
+
+
+def decide_trackers(config: Config, environment: Mapping[str, str]) -> tuple[TrackerPlan, ...]:
+    """The trackers of a run, each with its project."""
+    from autotrain_llm.planning.plan import TrackerPlan
+
+    usual = config.tracker_project or f"autotrain-{config.trainer}"
+    return tuple(TrackerPlan(name, named_by_environment(name, environment) or usual) for name in config.log)

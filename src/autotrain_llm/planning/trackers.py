@@ -41,9 +41,14 @@ def named_by_environment(tracker: str, environment: Mapping[str, str]) -> str | 
     return (environment.get(variable) if variable else None) or None
 
 
+def project_of(tracker: str, config: Config, environment: Mapping[str, str]) -> str:
+    """The project of a run in a tracker."""
+    usual = config.tracker_project or f"autotrain-{config.trainer}"
+    return named_by_environment(tracker, environment) or usual
+
+
 def decide_trackers(config: Config, environment: Mapping[str, str]) -> tuple[TrackerPlan, ...]:
     """The trackers of a run, each with its project."""
     from autotrain_llm.planning.plan import TrackerPlan
 
-    usual = config.tracker_project or f"autotrain-{config.trainer}"
-    return tuple(TrackerPlan(name, named_by_environment(name, environment) or usual) for name in config.log)
+    return tuple(TrackerPlan(name, project_of(name, config, environment)) for name in config.log)

@@ -18,8 +18,8 @@ from typing import Any
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.context.output_dir import SWEEP
 from autotrain_llm.planning.plan import SweepPlan
+from autotrain_llm.planning.trackers import project_of
 from autotrain_llm.run.failures import RunFailed
-from autotrain_llm.run.session.trackers import PROJECT
 from autotrain_llm.run.sweep.records import read_trials
 from autotrain_llm.run.sweep.trial import COMPLETE, RUNNING, Trial, Trials, folder_of
 
@@ -38,8 +38,9 @@ def wandb_trials(
     remaining = sweep.trials - len(agent.done)
     if remaining > 0 and not agent.is_late():
         try:
-            sweep_id = _sweep_id(wandb, sweep, root)
-            wandb.agent(sweep_id, function=agent.server_trial, count=remaining, project=PROJECT)
+            usual = project_of("wandb", trials.base, os.environ)
+            sweep_id, project = _identify(wandb, sweep, root, usual)
+            wandb.agent(sweep_id, function=agent.server_trial, count=remaining, project=project)
         except Exception as fault:  # whatever the package raises without its server
             raise RunFailed(
                 f"Weights & Biases gave no more trials ({type(fault).__name__}: {fault})", "--resume"
@@ -71,14 +72,15 @@ def _parameter(name: str, space: Mapping[str, Any]) -> dict[str, Any]:
     return {"distribution": kind, "min": space["low"], "max": space["high"], **steps}
 
 
-def _sweep_id(wandb: Any, sweep: SweepPlan, root: Path) -> str:
-    """The id of the sweep on the server: that of this folder, or of a new sweep."""
+def _identify(wandb: Any, sweep: SweepPlan, root: Path, project: str) -> tuple[str, str]:
+    """The id of the sweep on the server and its project: those of this folder, or of a new sweep in this project."""
     path = root / SWEEP / ID_FILE
     if path.exists():
-        return str(json.loads(path.read_text(encoding="utf-8"))["id"])
-    sweep_id = str(wandb.sweep(sweep_config(sweep), project=PROJECT))
-    path.write_text(json.dumps({"id": sweep_id, "project": PROJECT}) + "\n", encoding="utf-8")
-    return sweep_id
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return str(document["id"]), str(document["project"])
+    sweep_id = str(wandb.sweep(sweep_config(sweep), project=project))
+    path.write_text(json.dumps({"id": sweep_id, "project": project}) + "\n", encoding="utf-8")
+    return sweep_id, project
 
 
 class _Agent:

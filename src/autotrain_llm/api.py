@@ -88,5 +88,5 @@ def _save_plan_if_asked(checked: Checked) -> None:
 
 
 def _checked(flags: dict[str, Any]) -> Checked:
-    arguments = parse_kwargs(flags)
-    return check_arguments(arguments, read_config_file(arguments.values.get("config")))
+    from_file = read_config_file(flags.get("config"))
+    return check_arguments(parse_kwargs(flags, from_file.values.get("trainer")), from_file)

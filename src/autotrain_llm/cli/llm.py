@@ -41,7 +41,7 @@ def llm(words: Sequence[str]) -> int:
     with Screen(form == "json", quiet, verbose, form == "sarif") as screen:
         try:
             with handled(_stop, tuple(signum for signum in STOPPING if signum != signal.SIGINT)):
-                return _answer(arguments, screen)
+                return _answer(words, arguments, screen)
         except Refused as refused:
             return refuse(refused.findings, screen)
         except Stopped as stopped:
@@ -57,7 +57,7 @@ def _stop(signum: int, frame: FrameType | None) -> None:
     raise Stopped(signum)
 
 
-def _answer(arguments: ParsedArguments, screen: Screen) -> int:
+def _answer(words: Sequence[str], arguments: ParsedArguments, screen: Screen) -> int:
     """Carry out the action that the flags select."""
     if arguments.values.get("explain") is not None:
         from autotrain_llm.cli.explain import explain
@@ -66,6 +66,8 @@ def _answer(arguments: ParsedArguments, screen: Screen) -> int:
     from autotrain_llm.checks.entry import check_arguments, read_config_file
 
     from_file = read_config_file(arguments.values.get("config"))
+    if "trainer" in from_file.values and "trainer" not in arguments.values:
+        arguments = read(words, from_file.values["trainer"])  # the meaning of other tools' names depends on it
     if arguments.values.get("interactive"):
         from autotrain_llm.cli.questions import ask
 

@@ -10,9 +10,9 @@ import shlex
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
-from autotrain_llm.cli.argv import is_flag, join, name_of
-from autotrain_llm.config.aliases import ACCEPTED, ALIASES, RENAMED
-from autotrain_llm.config.arguments import ParsedArguments
+from autotrain_llm.cli.argv import is_flag, join, name_of, plain_dashes
+from autotrain_llm.config.aliases import ACCEPTED, ALIASES
+from autotrain_llm.config.arguments import ParsedArguments, known_first
 from autotrain_llm.config.foreign_names import unknown
 from autotrain_llm.config.registry import GROUPS, PARAMS
 from autotrain_llm.declare.finding import Finding
@@ -45,23 +45,32 @@ def build_parser(typed: Container[str] | None = None) -> argparse.ArgumentParser
 
 
 def spellings(param: Param) -> list[str]:
-    """The flag and its former names, with dashes."""
-    return [param.flag, *(flag_of(old) for old, new in RENAMED.items() if new == param.name)]
+    """The flag and the other names that are accepted for it, with dashes."""
+    return [param.flag, *map(flag_of, param.spellings.split())]
 
 
-def read(words: Sequence[str]) -> ParsedArguments:
-    """Parse the words after `autotrain llm`; faults become findings of the result."""
-    arguments = ParsedArguments()
+def read(words: Sequence[str], trainer: str | None = None) -> ParsedArguments:
+    """Parse the words after `autotrain llm`; faults become findings of the result. `trainer` is the one that a config file names."""
+    arguments = ParsedArguments(trainer=trainer)
     joined = join(words, arguments.findings)
     typed = {word.partition("=")[0] for word in joined}
     given, rest = build_parser(typed).parse_known_args(joined)
-    trainer_first = sorted(
-        vars(given).items(), key=lambda item: item[0] != "trainer"
-    )  # the meaning of other tools' names depends on it
-    for name, raw in trainer_first:
-        arguments.set(name, raw)
+    written = _other_names(words)
+    for name, raw in sorted(vars(given).items(), key=lambda item: known_first(item[0])):
+        arguments.set(name, raw, written.get(name, ""))
     arguments.findings.extend(_left_over(rest, joined, arguments))
     return arguments
+
+
+def _other_names(words: Sequence[str]) -> dict[str, str]:
+    """By parameter, the other name under which it was given last, as it was written."""
+    written: dict[str, str] = {}
+    for word in map(plain_dashes, words):
+        flag = word.partition("=")[0]
+        if is_flag(word) and name_of(flag) in PARAMS:
+            is_own = flag.lstrip("-").replace("-", "_") == name_of(flag)
+            written[name_of(flag)] = "" if is_own else flag
+    return written
 
 
 def _left_over(rest: Sequence[str], joined: Sequence[str], arguments: ParsedArguments) -> Iterator[Finding]:
@@ -71,9 +80,12 @@ def _left_over(rest: Sequence[str], joined: Sequence[str], arguments: ParsedArgu
         if is_flag(word):
             flag, equals, value = word.partition("=")
             name = flag.lstrip("-").replace("-", "_")
+            if arguments.parameter_meant(name) in PARAMS and equals:  # a name that depends on the trainer
+                arguments.set(name, value, flag)
+                continue
             if ALIASES.get(name) != "token":
                 arguments.unread[name] = f"{flag} {shlex.quote(value)}" if equals else flag
-            yield unknown(name, flag, value if equals else None, given=arguments.values)
+            yield unknown(name, flag, value if equals else None, given=arguments.known())
     before = ""
     for word in joined:
         if is_flag(word):

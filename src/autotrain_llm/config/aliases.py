@@ -1,6 +1,7 @@
 """Flags of other tools: those that are accepted, and those that are refused with the name to use here.
 
-A name that means exactly one of our parameters, in the same unit, is declared on its field (`param(..., aliases="learning_rate")`), as are
+A name that means exactly one of our parameters, in the same unit, is declared on its field (`param(..., aliases="learning_rate")`; those that are
+accepted are its `spellings`), as are
 other tools' words for a choice (`choice_aliases`); those for a trainer are on its declaration. This module has what a field can't express.
 """
 
@@ -62,6 +63,7 @@ ACCEPTED = (
         harmless=("false",),
     ),
     Accepted("disable_gradient_checkpointing", sets={"gradient_checkpointing": False}),
+    Accepted("use_wandb", sets={"log": ("wandb",)}),
     Accepted("use_flash_attention_2", sets={"attn_implementation": "flash_attention_2"}),
 )
 ACCEPTED_BY_NAME = {accepted.name: accepted for accepted in ACCEPTED}
@@ -75,7 +77,6 @@ STANDS_FOR = {
     "use_int4": ("quantization", "int4"),
     "use_int8": ("quantization", "int8"),
     "wandb": ("log", "wandb"),
-    "use_wandb": ("log", "wandb"),
     "lora_target_linear": ("target_modules", "all-linear"),
     "use_dpo": ("trainer", "dpo"),
     "use_ppo": ("trainer", "ppo"),
@@ -100,6 +101,8 @@ BY_TRAINER: dict[str, tuple[str, ...]] = {
     "top_k": ("rl_top_k", "distill_top_k"),
     "top_p": ("rl_top_p",),
 }
+# Of these names, those that are accepted where the trainer is known and reads one of the parameters.
+ACCEPTED_BY_TRAINER = ("beta",)
 # Of these, the parameter that another tool means by the name, for the trainers that read it; any other is only the nearest.
 CERTAIN_BY_TRAINER = {
     "beta": ("dpo_beta", "kto_beta", "orpo_alpha", "rl_kl_coef"),
@@ -108,6 +111,10 @@ CERTAIN_BY_TRAINER = {
     "top_k": ("rl_top_k",),
     "top_p": ("rl_top_p",),
 }
+
+# Blocks of parameters of other tools' configs, with the names inside that mean one of ours; other names in them are read as if they stood
+# outside.
+BLOCKS: dict[str, dict[str, str]] = {"dpo_args": {"beta": "dpo_beta", "max_length": "block_size"}}
 
 # Aliases that some tools use for something else: DeepSpeed counts the rows of an optimizer step on all devices.
 AMBIGUOUS = frozenset({"train_batch_size"})
@@ -308,6 +315,7 @@ NO_COUNTERPART = {name: why for why, names in WHY_NOT.items() for name in names.
 RENAMED = {name: param.name for param in PARAMS.values() for name in param.spellings.split()}
 ALIASES = {alias: param.name for param in PARAMS.values() for alias in param.aliases.split()}
 ALIASES |= {name: parameter for name, (parameter, _) in STANDS_FOR.items()} | NEGATED
+OTHER_NAMES = {**ALIASES, **RENAMED}
 
 
 # Trainers of other tools that are one here with a certain setting.

@@ -6,10 +6,17 @@ everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from autotrain_llm.config.aliases import ACCEPTED_BY_NAME, RENAMED, Accepted
+from autotrain_llm.config.aliases import (
+    ACCEPTED_BY_NAME,
+    ACCEPTED_BY_TRAINER,
+    BLOCKS,
+    BY_TRAINER,
+    RENAMED,
+    Accepted,
+)
 from autotrain_llm.config.foreign_names import trainer_meant, unknown
 from autotrain_llm.config.layers import NOWHERE, Layer, Origin
 from autotrain_llm.config.registry import PARAMS, TRAINERS
@@ -20,15 +27,19 @@ from autotrain_llm.declare.text import plain
 
 
 class ParsedArguments:
-    """Converted values by parameter, and findings about what could not be converted."""
+    """Converted values by parameter, and findings about what could not be converted.
 
-    def __init__(self, findings: Iterable[Finding] = ()) -> None:
+    `trainer` is the one that a source of lower precedence names, if this one doesn't: some names of other tools depend on it.
+    """
+
+    def __init__(self, findings: Iterable[Finding] = (), trainer: str | None = None) -> None:
         self.values: dict[str, Any] = {}
         self.unread: dict[
             str, str
         ] = {}  # by name, the flags of the command line that gave a finding and no value, as they were written
         self.origins: dict[str, Origin] = {}  # of values that a file sets, or that were given under another name
         self.findings: list[Finding] = list(findings)
+        self._trainer = trainer
 
     @property
     def layer(self) -> Layer:
@@ -38,19 +49,32 @@ class ParsedArguments:
         """Set a parameter, named in any spelling, to a raw value; `written` is how the user wrote the name (`--dpo_beta`, `params.lr`)."""
         name = name.replace("-", "_")
         written = written or flag_of(name)
-        origin = Origin(file, written.strip("'") if name in RENAMED else None)
-        name = RENAMED.get(name, name)
-        if name == "trainer":
+        parameter = self.parameter_meant(name)
+        if parameter == "trainer":
             self._set_trainer(raw, file)
-        elif name in PARAMS:
-            self._set_parameter(PARAMS[name], raw, file)
-        elif name in ACCEPTED_BY_NAME:
-            self._set_accepted(ACCEPTED_BY_NAME[name], raw, file)
+        elif parameter in PARAMS:
+            self._set_parameter(PARAMS[parameter], raw, file)
+        elif parameter in ACCEPTED_BY_NAME:
+            self._set_accepted(ACCEPTED_BY_NAME[parameter], raw, written, file)
         else:
-            self.findings.append(unknown(name, written, raw, file, self.values))
-        self.origins.pop(name, None)
-        if name in self.values and origin != NOWHERE:
-            self.origins[name] = origin
+            self.findings.append(unknown(name, written, raw, file, self.known()))
+        self._note_origin(parameter, Origin(file, None if _names(written, parameter) else written.strip("'")))
+
+    def parameter_meant(self, name: str) -> str:
+        """The parameter that a name means, if the name is accepted for it; otherwise the name."""
+        if name in ACCEPTED_BY_TRAINER:
+            trainer = TRAINERS.get(self.known().get("trainer", ""))
+            return next((other for other in BY_TRAINER[name] if trainer and trainer.reads(other)), name)
+        return RENAMED.get(name, name)
+
+    def known(self) -> dict[str, Any]:
+        """The values, with the trainer that a source of lower precedence names."""
+        return {"trainer": self._trainer, **self.values} if self._trainer else self.values
+
+    def _note_origin(self, parameter: str, origin: Origin) -> None:
+        self.origins.pop(parameter, None)
+        if parameter in self.values and origin != NOWHERE:
+            self.origins[parameter] = origin
 
     def _set_parameter(self, param: Param, raw: Any, file: str | None) -> None:
         try:
@@ -91,13 +115,17 @@ class ParsedArguments:
         else:
             self.findings.append(_unknown_trainer(name, file))
 
-    def _set_accepted(self, accepted: Accepted, raw: Any, file: str | None) -> None:
-        """Apply a flag of another tool; it does not override parameters that are given directly."""
+    def _set_accepted(self, accepted: Accepted, raw: Any, written: str, file: str | None) -> None:
+        """Apply a flag of another tool; it does not override parameters that are given directly, and adds to a list."""
         word = str(raw).strip().lower()
         switched_off = word in FALSE
-        if not switched_off:
-            for name, value in accepted.sets.items():
-                self.values.setdefault(name, value)
+        for name, value in ({} if switched_off else accepted.sets).items():
+            given = self.values.get(name)
+            if isinstance(value, tuple) and given:
+                self.values[name] = (*given, *(item for item in value if item not in given))
+            elif given is None:
+                self.values[name] = value
+                self._note_origin(name, Origin(file, written.strip("'")))
         if accepted.warning and not switched_off and word not in accepted.harmless:
             self.findings.append(
                 Finding(
@@ -153,10 +181,31 @@ def _shown(param: Param, raw: Any) -> str:
     return repr(raw) if isinstance(raw, str) else kind + plain(raw)
 
 
-def parse_kwargs(kwargs: Mapping[str, Any]) -> ParsedArguments:
-    """Parse the keyword arguments of a Python call."""
-    arguments = ParsedArguments()
-    for name, raw in kwargs.items():
+def _names(written: str, parameter: str) -> bool:
+    """Whether a name as it was written is the parameter's own, in any spelling and any section of a file."""
+    return written.strip("'").rpartition(".")[2].lstrip("-").replace("-", "_") == parameter
+
+
+def known_first(name: str) -> tuple[bool, bool]:
+    """Sort key for names: the trainer first, then our own parameters, because the meaning of other tools' names depends on them."""
+    parameter = RENAMED.get(name, name)
+    return parameter != "trainer", parameter not in PARAMS
+
+
+def outside_of_blocks(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A name with its value; of a block of another tool (`dpo_args`), the names that it holds, the parameter's own where they mean one."""
+    if name not in BLOCKS or not isinstance(value, Mapping):
+        yield name, value
+        return
+    for inner, item in value.items():
+        yield BLOCKS[name].get(str(inner), str(inner)), item
+
+
+def parse_kwargs(kwargs: Mapping[str, Any], trainer: str | None = None) -> ParsedArguments:
+    """Parse the keyword arguments of a Python call. `trainer` is the one that a config file names."""
+    arguments = ParsedArguments(trainer=trainer)
+    flat = [pair for name, raw in kwargs.items() for pair in outside_of_blocks(name, raw)]
+    for name, raw in sorted(flat, key=lambda pair: known_first(pair[0])):
         arguments.set(name, raw)
     return arguments
 

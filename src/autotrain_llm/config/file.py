@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autotrain_llm.config.aliases import RENAMED
-from autotrain_llm.config.arguments import ParsedArguments
+from autotrain_llm.config.aliases import BLOCKS
+from autotrain_llm.config.arguments import ParsedArguments, known_first, outside_of_blocks
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.declare.document import load_json, load_yaml
 from autotrain_llm.declare.finding import WARNING, Finding, Refused
@@ -29,16 +29,12 @@ class ConfigPart(Record):
 
 
 class Entry(NamedTuple):
-    """One key of a part: the name of a parameter in any spelling, its value, the key as written, and the file."""
+    """One key of a part: its name with underscores, its value, the key as written, and the file."""
 
     name: str
     value: Any
     where: str
     file: str
-
-    @property
-    def parameter(self) -> str:
-        return RENAMED.get(self.name, self.name).replace("-", "_")
 
 
 def read_config(path: str) -> ParsedArguments:
@@ -117,19 +113,17 @@ def parse_parts(parts: Sequence[ConfigPart]) -> ParsedArguments:
     """Parse parts of which a later one takes precedence. A value that a later part replaces is not looked at."""
     arguments = ParsedArguments(finding for part in parts for finding in part.findings)
     entries = [entry for part in parts for entry in _entries(part, arguments)]
-    latest = {entry.parameter: entry for entry in entries}
-    for entry in sorted(latest.values(), key=_known_first):
-        variable = _variable(entry.value)
-        if variable is not None and variable not in os.environ:
-            arguments.findings.append(_unset(variable, entry))
-        else:
-            value = entry.value if variable is None else os.environ[variable]
-            arguments.set(entry.name, value, written=f"{entry.where!r}", file=entry.file)
+    of_trainer = [entry for entry in entries if arguments.parameter_meant(entry.name) == "trainer"]
+    for entry in _latest(of_trainer, arguments):  # the meaning of other names depends on it
+        _set(entry, arguments)
+    others = [entry for entry in entries if entry not in of_trainer]
+    for entry in sorted(_latest(others, arguments), key=lambda entry: known_first(entry.name)):
+        _set(entry, arguments)
     return arguments
 
 
 def _entries(part: ConfigPart, arguments: ParsedArguments) -> Iterator[Entry]:
-    """The keys of a part that can stand in a file, each once; the others are findings. Raises `Refused` for a sweep config."""
+    """The keys of a part that can stand in a file; the others are findings. Raises `Refused` for a sweep config."""
     path = part.file
     if isinstance(part.document.get("parameters"), dict) and "method" in part.document:
         message = (
@@ -137,24 +131,40 @@ def _entries(part: ConfigPart, arguments: ParsedArguments) -> Iterator[Entry]:
         )
         fix = f"--use-sweep --sweep-params {path}, with the values of the first trial as flags or in a --config of their own"
         raise Refused([Finding(message, fix, ("config",), file=path, code="P106")])
-    written: dict[str, str] = {}  # by parameter, the key as the file has it
-    for entry in sorted((Entry(*flat, path) for flat in _flatten(part.document)), key=_known_first):
-        name, where = entry.name, entry.where
-        other = written.setdefault(entry.parameter, where)
-        if other != where:
-            message = f"--config {path} has {other} and {where}, which are the same parameter"
-            arguments.findings.append(Finding(message, "keep one of the two", (name,), file=path, code="P106"))
-        elif name in PARAMS and PARAMS[name].command:
-            message = f"{where} is an option of the command and can't be in a config file"
-            fix = f"{PARAMS[name].flag} on the command line"
-            arguments.findings.append(Finding(message, fix, (name,), file=path, code="P105"))
+    entries = [Entry(*flat, path) for flat in _flatten(part.document)]
+    for entry in sorted(entries, key=lambda entry: known_first(entry.name)):
+        param = PARAMS.get(entry.name)
+        if param is not None and param.command:
+            message = f"{entry.where} is an option of the command and can't be in a config file"
+            fix = f"{param.flag} on the command line"
+            arguments.findings.append(Finding(message, fix, (param.name,), file=path, code="P105"))
         else:
             yield entry
 
 
-def _known_first(entry: Entry) -> tuple[bool, bool]:
-    """Sort key: the trainer first, then our own parameters, because the meaning of other tools' names depends on them."""
-    return entry.name != "trainer", entry.name not in PARAMS
+def _latest(entries: Iterable[Entry], arguments: ParsedArguments) -> list[Entry]:
+    """For each parameter its last entry; two of the same file are a finding, and the first is used."""
+    latest: dict[str, Entry] = {}
+    for entry in entries:
+        parameter = arguments.parameter_meant(entry.name)
+        other = latest.get(parameter)
+        if other is not None and other.file == entry.file:
+            message = f"--config {entry.file} has {other.where} and {entry.where}, which are the same parameter"
+            finding = Finding(message, "keep one of the two", (parameter,), file=entry.file, code="P106")
+            arguments.findings.append(finding)
+        else:
+            latest[parameter] = entry
+    return list(latest.values())
+
+
+def _set(entry: Entry, arguments: ParsedArguments) -> None:
+    """Set the value of an entry, from the environment if it is `${NAME}`."""
+    variable = _variable(entry.value)
+    if variable is not None and variable not in os.environ:
+        arguments.findings.append(_unset(variable, entry))
+        return
+    value = entry.value if variable is None else os.environ[variable]
+    arguments.set(entry.name, value, written=f"{entry.where!r}", file=entry.file)
 
 
 def load(file: Path, shown: str) -> Mapping[str, Any]:
@@ -227,7 +237,7 @@ def _flatten(document: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
     """Names, values and the keys as written, for both shapes of a config file."""
     if not _is_autotrain(document):
         for key, value in document.items():
-            yield str(key).replace("-", "_"), value, str(key)
+            yield from _key(str(key).replace("-", "_"), value, str(key))
         return
     for key, value in document.items():
         if key == "task":
@@ -239,7 +249,17 @@ def _flatten(document: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
         elif key == "log":
             yield "log", [] if value in (None, "none") else [value] if isinstance(value, str) else value, key
         else:
-            yield str(key), value, str(key)
+            yield from _key(str(key), value, str(key))
+
+
+def _key(name: str, value: Any, where: str) -> Iterator[tuple[str, Any, str]]:
+    """A key; of a block of another tool, the keys in it."""
+    if name in BLOCKS and isinstance(value, Mapping):
+        for inner, item in value.items():
+            for meant, _ in outside_of_blocks(name, {inner: item}):
+                yield meant, item, f"{where}.{inner}"
+    else:
+        yield name, value, where
 
 
 def _is_autotrain(document: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from autotrain_llm.config.aliases import (
     NEAREST,
     NEGATED,
     NO_COUNTERPART,
+    OTHER_NAMES,
     RENAMED,
     STANDS_FOR,
     TRAINER_WITH,
@@ -36,7 +37,7 @@ ON_THE_HUB = ": a model is uploaded as ACCOUNT/NAME, from --username and the las
 def unknown(name: str, written: str, raw: Any, file: str | None = None, given: Mapping[str, Any] = EMPTY) -> Finding:
     """Name the right parameter, and its value if it can be derived. `given` are the values parsed so far, which include the trainer."""
     trainer = given.get("trainer")
-    foreign = (*ALIASES, *BY_TRAINER, *NEAREST, *NO_COUNTERPART)
+    foreign = (*OTHER_NAMES, *BY_TRAINER, *NEAREST, *NO_COUNTERPART)
     name = next((other for other in foreign if same_spelling(other, name)), name)
     if given.get("inference") and name in OF_SAMPLING:
         message = f"there is no parameter {written} with --inference: it always gives the most likely answer, and samples none"
@@ -119,8 +120,8 @@ def trainer_meant(name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
 def _parameter_meant(name: str, raw: Any, trainer: str | None) -> str | None:
     """The parameter that another tool's name stands for. If there are several, the first that the trainer reads and that can have the
     value."""
-    if name in ALIASES:
-        return ALIASES[name]
+    if name in OTHER_NAMES:
+        return OTHER_NAMES[name]
     if name in BY_TRAINER:
         candidates = BY_TRAINER[name]
         possible = [candidate for candidate in candidates if raw is None or _change_to(PARAMS[candidate], raw)] or list(

@@ -17,10 +17,11 @@ class Data:
         stage="rows",
         path="input",
         aliases=(
-            "data data_dir data_file data_files dataset dataset_dir dataset_file dataset_name dataset_path "
+            "data data_dir data_file dataset dataset_dir dataset_file dataset_name dataset_path "
             "datasets train_data train_data_path train_dataset train_dataset_path train_file train_path "
             "training_data"
         ),
+        spellings="data_files data_cache_path",
     )
     train_split: str = param(
         "train", "Split to train on.", metavar="NAME", stage="rows", aliases="dataset_split dataset_train_split split"

@@ -14,7 +14,8 @@ class Model:
         "Kind of training to run.",
         metavar="NAME",
         used_by_inference=True,
-        aliases="algo algorithm method rlhf_type stage task train_method trainer_type",
+        aliases="algo algorithm method rlhf_type stage task train_method",
+        spellings="trainer_type training_type",
         on_resume=FIXED,
     )
     model: str = param(
@@ -27,9 +28,10 @@ class Model:
         path="input",
         aliases=(
             "adapter_name_or_path adapter_path base_model base_model_name_or_path init_adapter "
-            "lora_model_dir model_id model_id_or_path model_name model_name_or_path model_path "
+            "lora_model_dir model_id model_id_or_path model_name_or_path model_path "
             "pretrained_model pretrained_model_name_or_path sft_model_path"
         ),
+        spellings="model_name from_weight path",
         on_resume=FIXED,
     )
     tokenizer: str | None = param(

@@ -33,7 +33,7 @@ class Training:
         within=POSITIVE,
         search=log(1e-6, 1e-3),
         required=True,
-        aliases="learning_rate",
+        spellings="learning_rate",
         on_resume=TAKES_EFFECT,
     )
     epochs: float | None = param(

@@ -60,14 +60,14 @@ def test_the_text_of_a_fix_is_made_of_its_changes():
 
 def test_what_can_be_put_right_is_put_right_round_after_round(rows, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    wrong = f"--trainer sft --model scratch:1m --data-path {rows} --learning-rate 1e-3 --epochs 0 --batch-size 4 --dpo-beta 0.1"
+    wrong = f"--trainer sft --model scratch:1m --data-path {rows} --lr 1e-3 --epochs 0 --bs 4 --dpo-beta 0.1"
     status, document = answer(f"{wrong} --warmup-ratio 1.0 --fix", capsys)
     assert status == 0 and document["findings"] == []
     assert {applied["code"] for applied in document["fixed"]["applied"]} == {"P101", "P102", "P301"}
     fixed = document["fixed"]["command"]
     assert (
         fixed
-        == f"autotrain llm --trainer sft --model scratch:1m --data-path {rows} --epochs 1.0 --batch-size 4 --warmup-ratio 0.1 --lr 0.001"
+        == f"autotrain llm --trainer sft --model scratch:1m --data-path {rows} --lr 0.001 --epochs 1.0 --warmup-ratio 0.1 --batch-size 4"
     )
     assert list(tmp_path.iterdir()) == []  # nothing is trained, nothing is written
     status, document = answer(f"{fixed.removeprefix('autotrain llm ')} --dry-run", capsys)
@@ -89,9 +89,7 @@ def test_fixes_that_take_turns_come_to_an_end(rows, capsys):
 
 def test_a_corrected_config_says_the_same_as_the_corrected_command(rows, capsys, tmp_path):
     config = tmp_path / "run.yaml"
-    config.write_text(
-        f"trainer: sft\nmodel: scratch:1m\ndata_path: {rows}\nlearning_rate: 1e-3\nepochs: 0\nbatch_size: 4\n"
-    )
+    config.write_text(f"trainer: sft\nmodel: scratch:1m\ndata_path: {rows}\nlr: 1e-3\nepochs: 0\nbs: 4\n")
     status, document = answer(f"--config {config} --fix", capsys)
     assert (
         status == 0 and "--config" not in document["fixed"]["command"] and "--lr 0.001" in document["fixed"]["command"]

@@ -73,7 +73,7 @@ def test_nothing_is_missed_beside_a_config_that_can_not_be_read(text, here, caps
 
 
 def test_a_config_that_can_be_read_is_missed_something_in(here, capsys):
-    (here / "run.yaml").write_text("trainer: sft\nlearning-rate: 1e-4\nlr: 1e-4\n")
+    (here / "run.yaml").write_text("trainer: sft\nbatch-size: 4\nbatch_size: 4\n")
     assert "P201" in codes(found("--config run.yaml", capsys))
 
 

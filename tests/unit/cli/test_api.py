@@ -107,7 +107,7 @@ def test_a_config_file_without_data_is_checked_like_flags(command, tmp_path):
     [
         "--trainer sft --dpo-beta 0.1",
         "--trainer ppo --use-distillation true --epochs 0 --lora-r 8",
-        "--trainer dpo --model scratch:1m --lr 5 --scheduler cosin --nonsense 3 --learning-rate 3",
+        "--trainer dpo --model scratch:1m --lr 5 --scheduler cosin --nonsense 3 --grad-accum 3",
         "--trainer sftt --lr x",
         "--data-path nowhere.jsonl --model ./nowhere --lr 1e-5 --epochs 1 --batch-size 1",
         "--inference true",

@@ -118,14 +118,12 @@ def test_what_steers_a_command_can_not_stand_in_a_file(param, tmp_path):
 
 
 def test_all_unknown_keys_are_reported_with_the_file_and_the_rest_is_read(tmp_path):
-    path = write(
-        tmp_path / "run.yaml", {"lerning_rate": 1, "learning_rate": 2e-5, "epochs": 1, "zzz": 1, "batch": {"a": 1}}
-    )
+    path = write(tmp_path / "run.yaml", {"lerning_rate": 1, "num_epochs": 2, "lr": 1, "zzz": 1, "batch": {"a": 1}})
     said = read_config(path)
-    assert said.values == {"epochs": 1.0}
+    assert said.values == {"lr": 1.0}
     assert sorted(codes(said)) == ["P102", "P104", "P104", "P104"]
     assert all(finding.file == path for finding in said.findings)
-    assert any(finding.fix == "--lr 2e-5" for finding in said.findings)
+    assert any(finding.fix == "--epochs 2" for finding in said.findings)
 
 
 def test_bad_values_are_reported_together_with_the_file(tmp_path):

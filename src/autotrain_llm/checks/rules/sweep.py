@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.checks.rules.schedule import learning_rates
-from autotrain_llm.config.aliases import ALIASES
+from autotrain_llm.config.aliases import OTHER_NAMES
 from autotrain_llm.config.metric_choice import metric_directions, suggest_metric_fix
 from autotrain_llm.config.registry import GROUP, PARAMS
 from autotrain_llm.config.resolved import Config
@@ -71,7 +71,7 @@ def a_sweep_searches_parameters_that_the_trainer_reads(config: Config, trainer: 
             others = {other: values for other, values in spaces.items() if other != name}
             right = {**others, close: others.get(close, space)} if close else others
             changes = {"sweep_params": right or None}
-            is_certain = ALIASES.get(field) == close and close not in others
+            is_certain = OTHER_NAMES.get(field) == close and close not in others
             yield Finding(
                 f"--sweep-params: {name!r} can't be searched: {_why_not(field, trainer)}{suggestion}",
                 changes=changes if is_certain else EMPTY,
@@ -138,8 +138,8 @@ def _usual(config: Config, usable: list[str]) -> list[str]:
 
 def _by_alias(name: str) -> str | None:
     """The parameter that has this name, or nearly, in other tools."""
-    close = nearest(name, ALIASES, cutoff=0.8)
-    return ALIASES[close] if close else None
+    close = nearest(name, OTHER_NAMES, cutoff=0.8)
+    return OTHER_NAMES[close] if close else None
 
 
 @rule(

@@ -15,6 +15,7 @@ from autotrain_llm.cli.parser import read
 from autotrain_llm.cli.preparing import Preparing
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.config.arguments import ParsedArguments
+from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.context.signals import STOPPING, exit_status, handled
 from autotrain_llm.declare.finding import Refused
 
@@ -127,6 +128,8 @@ def _print_plan_and_findings(checked: Checked, screen: Screen, started: bool) ->
     """Print the plan and then the findings, so that these are nearest to the prompt."""
     from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines, write_plan
 
+    if checked.plan is not None and screen.verbose:
+        screen.write(f"Using trainer type: {checked.plan.trainer}")
     if checked.plan is not None and not screen.quiet:
         write_plan(checked.plan, screen.out, screen.verbose)
     if not screen.quiet:
@@ -144,6 +147,8 @@ def _train(checked: Checked, screen: Screen) -> int:
 
     if not screen.json:
         _print_plan_and_findings(checked, screen, started=True)
+    if screen.verbose and checked.plan is not None:
+        screen.write(f"Initializing {TRAINERS[checked.plan.trainer].title} trainer...")
     plan = plan_json(checked)
     try:
         report = carry_out(checked, progress(screen, checked.plan.sweep if checked.plan else None))

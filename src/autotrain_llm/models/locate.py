@@ -1,6 +1,6 @@
 """Locate the folder of the model that a user named.
 
-A local folder, a checkpoint, an earlier run (`runs/sft@best`), an adapter with its base, a Hub id, or a new model. A path that does not
+A local folder, a checkpoint (`runs/sft/checkpoint-40`, in the run's folder or in its `checkpoints/`), an earlier run (`runs/sft@best`), an adapter with its base, a Hub id, or a new model. A path that does not
 exist is never looked for on the Hub, and a Hub id is never taken for a path. What is wrong with a model that was located is reported by the
 rules in `checks/`.
 """
@@ -35,6 +35,7 @@ FOLDER, ADAPTER, SCRATCH, HUB = "folder", "adapter", "scratch", "hub"
 
 ADAPTER_CONFIG = "adapter_config.json"
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+NAMED_CHECKPOINT = re.compile(r"(?P<run>.+?)(?:/checkpoints)?/checkpoint-(?P<step>\d+)/?")
 SELECTED_RUN = re.compile(r"(?P<run>.+)@(?P<choice>best|last|step-\d+)")
 # Families whose weights their makers don't give out. `gpt-oss`, `gpt2` and `gemma` are others, and can be had.
 CLOSED_MODEL = re.compile(
@@ -118,6 +119,11 @@ def _locate(name: str, request: Request, depth: int) -> Located:
     selected = SELECTED_RUN.fullmatch(name)
     if selected:
         return _in_folder(name, select_from_run(selected["run"], selected["choice"], request), request, depth)
+    checkpoint = NAMED_CHECKPOINT.fullmatch(name)
+    if checkpoint and Path(checkpoint["run"]).expanduser().is_dir():
+        return _in_folder(
+            name, _named_checkpoint(name, checkpoint["run"], int(checkpoint["step"]), request), request, depth
+        )
     if CLOSED_MODEL.fullmatch(name):
         raise _closed_model(name, request)
     if is_path_like(name):
@@ -198,6 +204,11 @@ def _in_folder(name: str, folder: Path, request: Request, depth: int) -> Located
         if any(folder.glob("*.gguf")):
             raise _only_gguf(name, request)
         checkpoints = complete_checkpoints(folder)
+        if checkpoints and folder.name == "checkpoints":
+            steps = ", ".join(str(step) for step in checkpoints)
+            message = f"{request.flag} {name} is the folder of a run's checkpoints (steps {steps}), and no model itself"
+            last = str(list(checkpoints.values())[-1])
+            raise request.refuse(NO_SUCH_CHECKPOINT, message, instead=last, is_certain=False)
         if checkpoints:
             steps = ", ".join(str(step) for step in checkpoints)
             message = f"{request.flag} {name} contains no finished model, only checkpoints of an unfinished run (steps {steps})"
@@ -291,16 +302,44 @@ def select_from_run(run_name: str, choice: str, request: Request) -> Path:
     raise request.refuse(NO_SUCH_CHECKPOINT, message, f"run it again, or name another: {request.flag} <run>@{choice}")
 
 
+def _named_checkpoint(name: str, run_name: str, step: int, request: Request) -> Path:
+    """The folder that `run/checkpoint-40` or `run/checkpoints/checkpoint-40` names, where it is not exactly there."""
+    run = Path(run_name).expanduser()
+    checkpoints = complete_checkpoints(run)
+    if step in checkpoints:
+        return checkpoints[step]
+    near = _nearest(step, checkpoints)
+    instead = str(checkpoints[near]) if near is not None else None
+    raise _no_such_step(name, run, step, checkpoints, instead, f"{request.flag} <a run>/checkpoint-{step}", request)
+
+
 def _at_step(run: Path, step: int, checkpoints: dict[int, Path], request: Request) -> Path:
     if step in checkpoints:
         return checkpoints[step]
+    near = _nearest(step, checkpoints)
+    instead = f"{run}@step-{near}" if near is not None else None
+    otherwise = f"{request.flag} <another run>@step-{step}"
+    raise _no_such_step(f"{run}@step-{step}", run, step, checkpoints, instead, otherwise, request)
+
+
+def _nearest(step: int, checkpoints: Mapping[int, Path]) -> int | None:
+    return min(checkpoints, key=lambda other: abs(other - step)) if checkpoints else None
+
+
+def _no_such_step(
+    name: str,
+    run: Path,
+    step: int,
+    checkpoints: Mapping[int, Path],
+    instead: str | None,
+    otherwise: str,
+    request: Request,
+) -> Refused:
     steps = ", ".join(str(step) for step in checkpoints)
     has = f" (it has those of steps {steps})" if steps else ", nor any other"
-    message = f"{request.flag} {run}@step-{step}: the run has no complete checkpoint of step {step}{has}"
-    near = f"{run}@step-{min(checkpoints, key=lambda other: abs(other - step))}" if checkpoints else None
-    near = near or (str(run) if holds_model(run) else None)
-    otherwise = f"{request.flag} <another run>@step-{step}"
-    raise request.refuse(NO_SUCH_CHECKPOINT, message, otherwise, instead=near, is_certain=False)
+    message = f"{request.flag} {name}: the run has no complete checkpoint of step {step}{has}"
+    near = instead or (str(run) if holds_model(run) else None)
+    return request.refuse(NO_SUCH_CHECKPOINT, message, otherwise, instead=near, is_certain=False)
 
 
 def _best_checkpoint(run: Path) -> Path | None:

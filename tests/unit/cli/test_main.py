@@ -15,6 +15,7 @@ import pytest
 
 from autotrain_llm.cli.main import main
 from autotrain_llm.cli.preparing import Preparing
+from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.version import VERSION
 
 TRAIN = ["llm", "--trainer", "sft", "--model", "scratch:1m", "--lr", "1e-3", "--epochs", "1", "--batch-size", "2"]
@@ -107,7 +108,19 @@ def test_quiet_leaves_the_plan_out_and_verbose_shows_every_parameter(rows, capsy
     main([*command, "--quiet"])
     assert capsys.readouterr().out == ""
     main([*command, "--verbose"])
-    assert "gradient_accumulation" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "gradient_accumulation" in out and "Using trainer type: sft" in err.splitlines()
+
+
+def test_verbose_names_the_trainer_before_it_is_loaded(rows, capsys, monkeypatch):
+    def carry_out(*_):
+        raise RunFailed("stopped here", None)
+
+    monkeypatch.setattr("autotrain_llm.api.carry_out", carry_out)
+    for flags, expected in (["--verbose"], True), ([], False):
+        assert main([*TRAIN, "--data-path", rows, *flags]) == 1
+        lines = capsys.readouterr().err.splitlines()
+        assert [line in lines for line in ("Using trainer type: sft", "Initializing SFT trainer...")] == [expected] * 2
 
 
 def test_a_config_file_is_read_and_the_command_line_wins(rows, tmp_path, capsys):

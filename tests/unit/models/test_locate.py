@@ -278,3 +278,43 @@ def test_a_checkpoint_folder_is_a_model_and_a_run_that_is_not_there_is_not(work)
     assert refusal("runs/dpo@best").code == "M102"
     (work / "runs/empty").mkdir()
     assert refusal("runs/empty@last").code == "M106"
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("parameter", ["model", "teacher_model", "model_ref", "rl_reward_model_path"])
+def test_a_checkpoint_is_named_beside_the_run_or_in_its_folder_of_checkpoints(work, finished, parameter):
+    run = work / "runs" / "sft"
+    folder = write_checkpoint(run, 942)
+    if finished:
+        write_model(run)
+    for name in ("runs/sft/checkpoint-942", "runs/sft/checkpoints/checkpoint-942", "./runs/sft/checkpoint-942/"):
+        located = locate(name, parameter=parameter, offline=True)
+        assert located.name == name and located.folder.resolve() == folder.resolve()
+
+
+def test_a_checkpoint_beside_the_run_as_other_tools_write_it_is_found_both_ways(work):
+    run = work / "run"
+    folder = write_checkpoint(run, 5)
+    folder.rename(run / "checkpoint-5")
+    for name in ("run/checkpoint-5", "run/checkpoints/checkpoint-5"):
+        assert locate(name).folder.resolve() == (run / "checkpoint-5").resolve()
+
+
+@pytest.mark.parametrize("name", ["run/checkpoint-943", "run/checkpoints/checkpoint-943"])
+def test_a_checkpoint_that_is_not_there_is_answered_with_those_that_are(work, name):
+    write_model(work / "run")
+    write_checkpoint(work / "run", 5)
+    write_checkpoint(work / "run", 942)
+    write_checkpoint(work / "run", 943, complete=False).rename(work / "run" / "checkpoints" / "other")
+    finding = refusal(name)
+    assert "it has those of steps 5, 942" in finding.message and finding.guess == {
+        "model": "run/checkpoints/checkpoint-942"
+    }
+
+
+def test_the_folder_of_checkpoints_is_no_model_and_its_last_one_is_named(work):
+    write_model(work / "run")
+    write_checkpoint(work / "run", 5)
+    write_checkpoint(work / "run", 10)
+    finding = refusal("run/checkpoints")
+    assert "unfinished" not in finding.message and finding.guess == {"model": "run/checkpoints/checkpoint-10"}

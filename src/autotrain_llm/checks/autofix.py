@@ -17,6 +17,7 @@ from autotrain_llm.config.layers import Layer
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, resolve_layers
 from autotrain_llm.declare.finding import ERROR, Finding, Refused, in_words, typed
+from autotrain_llm.declare.param import Param
 from autotrain_llm.declare.record import Record
 
 if TYPE_CHECKING:
@@ -65,10 +66,13 @@ class Fixed(Record):
         import yaml
 
         given = {**self.from_file, **self.command_line}
-        values = {
-            name: _plain(value) for name, value in given.items() if not (PARAMS[name].command or PARAMS[name].secret)
-        }
+        values = {name: _plain(value) for name, value in given.items() if _may_be_written(PARAMS[name])}
         write_or_refuse(path, "write_config", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def _may_be_written(param: Param) -> bool:
+    """Whether a parameter may stand in a config file."""
+    return not param.secret and (param.in_files or not param.command)
 
 
 def write_or_refuse(path: str, parameter: str, text: str) -> None:

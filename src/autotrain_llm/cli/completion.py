@@ -15,6 +15,7 @@ SHELLS = ("bash", "zsh", "fish")
 COMMANDS = {
     "llm": "train a language model",
     "check": "check training configs",
+    "presets": "show what presets set",
     "report": "rewrite the report of a run",
     "completion": "print a completion script",
     "--help": "show the usage",
@@ -87,6 +88,7 @@ _autotrain() {{
     fi
     case "${{COMP_WORDS[1]}}" in
         check) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -W "--flags-only --strict --format" -- "$cur")); return ;;
+        presets) COMPREPLY=($(compgen -W "{presets} --format" -- "$cur")); return ;;
         report) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$cur")); return ;;
         completion) (( COMP_CWORD == 2 )) && COMPREPLY=($(compgen -W "{shells}" -- "$cur")); return ;;
         llm) ;;
@@ -120,6 +122,7 @@ def _bash() -> str:
         all_groups=" ".join(f"${name}" for name in names.values()),
         commands=" ".join(COMMANDS),
         shells=" ".join(SHELLS),
+        presets=" ".join(PARAMS["preset"].choices),
         values="\n".join(_bash_case(flags, values) for values, flags in _by_values(PARAMS).items()),
     )
 
@@ -171,6 +174,8 @@ _autotrain() {{
         _autotrain_llm
     elif [[ $words[2] == check ]]; then
         _arguments '*:config:_files' --flags-only --strict '--format:format:(text json sarif)'
+    elif [[ $words[2] == presets ]]; then
+        _arguments '*:preset:({presets})' '--format:format:(text json)'
     elif [[ $words[2] == report ]]; then
         _files -/
     elif [[ $words[2] == completion ]] && (( CURRENT == 3 )); then
@@ -192,6 +197,7 @@ def _zsh() -> str:
         groups="\n".join(_zsh_group(group) for group in GROUPS),
         commands=" ".join(f"'{name}:{help}'" for name, help in COMMANDS.items()),
         shells=" ".join(SHELLS),
+        presets=" ".join(PARAMS["preset"].choices),
     )
 
 
@@ -237,6 +243,7 @@ end
 complete -c autotrain -f
 {commands}
 complete -c autotrain -n '__fish_seen_subcommand_from check' -F -a '--flags-only --strict --format'
+complete -c autotrain -n '__fish_seen_subcommand_from presets' -x -a '{presets} --format'
 complete -c autotrain -n '__fish_seen_subcommand_from report' -x -a '(__fish_complete_directories)'
 complete -c autotrain -n '__fish_seen_subcommand_from completion' -x -a '{shells}'
 {flags}
@@ -248,6 +255,7 @@ def _fish() -> str:
     return FISH.format(
         commands="\n".join(words),
         shells=" ".join(SHELLS),
+        presets=" ".join(PARAMS["preset"].choices),
         flags="\n".join(line for group in GROUPS for param in group.params for line in _fish_lines(param, group)),
     )
 

@@ -19,6 +19,7 @@ usage: autotrain llm --trainer NAME --model MODEL --data-path DATA [flags]
        autotrain llm --help                  every flag
        autotrain llm --trainer dpo --help    the flags of one trainer
        autotrain check [FILES...]            training configs, checked as a dry run checks them
+       autotrain presets [NAME]              presets: what they set, and why
        autotrain report RUN                  rewrites a run's report.html
        autotrain completion bash|zsh|fish    a completion script for your shell
        autotrain --version"""
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(words: list[str]) -> int:
-    """`llm`, `report`, `completion`, `--version`, `--help`; anything else prints the usage."""
+    """`llm`, `check`, `presets`, `report`, `completion`, `--version`, `--help`; anything else prints the usage."""
     command = words[0] if words else ""
     if words == ["llm"]:
         with Screen(json=False) as screen:
@@ -62,6 +63,11 @@ def _command(words: list[str]) -> int:
             return screen.finish_with(OF_CHECK)
         if command == "llm":
             return screen.finish_with(_help_page(words, screen))
+        if command == "presets":
+            from autotrain_llm.cli.presets import USAGE as OF_PRESETS
+            from autotrain_llm.cli.presets import presets
+
+            return screen.finish_with(OF_PRESETS) if _asks_for_help(words) else presets(words[1:], screen)
         if command == "report" and not _asks_for_help(words):
             return _report(words[1:], screen)
         if command == "completion":

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
 
 
 class Origin(Record):
-    """`file` is the config file that sets a value, and `written` the name under which it was given if that is another than ours."""
+    """`file` is the config file that sets a value, `written` the name under which it was given if that is another than ours, and `preset` the
+    preset that sets it."""
 
     file: str | None = None
     written: str | None = None
+    preset: str | None = None
 
 
 class Layer(Record):

@@ -155,7 +155,16 @@ def resolve(
 
 
 def resolve_layers(layers: Mapping[str, Layer], config_file: str | None = None) -> Config:
-    """Layer the sources into a Config, each of GIVEN over the next. Values are converted, and all names are those of parameters."""
+    """Layer the sources into a Config, each of GIVEN over the next. Values are converted, and all names are those of parameters.
+
+    A preset that a layer names is read from this package, unless its layer is among the sources.
+    """
+    above = [layers.get(source, NO_LAYER) for source in GIVEN]
+    preset = next((layer.values["preset"] for layer in above if "preset" in layer.values), None)
+    if PRESET not in layers and preset in PARAMS["preset"].choices:
+        from autotrain_llm.config.presets import preset_layer
+
+        layers = {**layers, PRESET: preset_layer(preset, above)}
     given = [(source, layers.get(source, NO_LAYER)) for source in GIVEN]
     trainer = trainer_of(layer.values for _, layer in given)
     every = (*given, (TRAINER_DEFAULT, Layer(trainer.defaults)))

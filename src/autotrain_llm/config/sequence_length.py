@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.record import Record
 from autotrain_llm.trainers.sft import Sft
@@ -36,7 +37,7 @@ def decide_limit(config: Config, context: int | None) -> Limit:
             return Limit(tokens, name, f"--{name.replace('_', '-')}", given=True)
     if config.model_max_length:
         return Limit(config.model_max_length, "model_max_length", "--model-max-length", given=True)
-    default = config.block_size
+    default = config.block_size if config.block_size > 0 else PARAMS["block_size"].default
     if context is not None and context < default:
         return Limit(context, "block_size", f"the model's context, shorter than the default of {default}", given=False)
     return Limit(default, "block_size", "default", given=False)

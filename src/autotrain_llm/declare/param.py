@@ -112,8 +112,8 @@ class Param(Record):
         metavar: the placeholder of the value in help. default_words: the default in words, if its value is not clear.
         required: has no default but is annotated without None, because a rule refuses the run if it is missing.
         alternative: required too, unless this other parameter is given.
-        secret: never printed or written. command: an option of the command and not of the training, so that it can't be in a config
-        file or a sweep. checking: an option that only checks, which is left out of the command that `--fix` prints.
+        secret: never printed or written. command: an option of the command and not of the training, so that it can't be in a sweep, or in
+        a config file unless in_files is set. checking: an option that only checks, which is left out of the command that `--fix` prints.
 
     What checks use:
         stage: the first stage of the checks that reads it (model, rows, tokens), which is skipped if its value is invalid.
@@ -149,6 +149,7 @@ class Param(Record):
     alternative: str = ""
     secret: bool = False
     command: bool = False
+    in_files: bool = False
     checking: bool = False
     stage: str = ""
     path: str = ""

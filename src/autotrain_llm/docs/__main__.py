@@ -9,12 +9,14 @@ from pathlib import Path
 
 from autotrain_llm.docs.guide import guide
 from autotrain_llm.docs.matrix import compatibility
+from autotrain_llm.docs.presets_page import presets
 from autotrain_llm.docs.rules_page import rules
 from autotrain_llm.docs.schema import schema
 
 DOCUMENTS: dict[str, Callable[[], str]] = {
     "PARAMETER_GUIDE.md": guide,
     "docs/compatibility.md": compatibility,
+    "docs/presets.md": presets,
     "docs/rules.md": rules,
     "docs/schema.json": schema,
 }

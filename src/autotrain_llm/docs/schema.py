@@ -44,7 +44,7 @@ def document() -> dict[str, Any]:
 
 def settings() -> list[Param]:
     """The parameters a config file may hold."""
-    return [param for param in PARAMS.values() if not param.command]
+    return [param for param in PARAMS.values() if not param.command or param.in_files]
 
 
 def _accepted() -> dict[str, str]:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from autotrain_llm.declare.param import AT_LEAST_ONE, NO_INFLUENCE, group, param
+
+# The presets of this package: YAML files, which `config/presets.py` reads.
+FOLDER = os.path.join(os.path.dirname(__file__), "..", "presets")  # noqa: PTH118, PTH120 (pathlib is not loaded for --help)
+PRESETS = tuple(sorted(name.removesuffix(".yaml") for name in os.listdir(FOLDER)))  # noqa: PTH208
 
 
 @group("This command", order=900, searchable=False, on_resume=NO_INFLUENCE)
@@ -14,6 +20,14 @@ class Command:
         "Read parameters from a YAML, JSON or Python file; the command line takes precedence.",
         metavar="FILE",
         command=True,
+    )
+    preset: str | None = param(
+        None,
+        "Start from the settings of a preset; config file and command line take precedence. `autotrain presets` shows what they set.",
+        choices=PRESETS,
+        metavar="NAME",
+        command=True,
+        in_files=True,
     )
     dry_run: bool = param(
         False,

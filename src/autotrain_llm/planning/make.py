@@ -113,8 +113,7 @@ def _parameters(config: Config) -> dict[str, ParameterValue]:
         param.name: ParameterValue(
             SECRET if param.secret and config.value_of(param.name) else _plain(config.value_of(param.name)),
             config.source(param.name),
-            config.origin(param.name).file,
-            config.origin(param.name).written,
+            **config.origin(param.name).as_dict(),
         )
         for param in PARAMS.values()
         if config.applies(param.name) and not param.command

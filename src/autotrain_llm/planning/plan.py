@@ -16,17 +16,18 @@ from autotrain_llm.planning.serialise import from_json, json_field, omitted_if_n
 
 @dataclass(frozen=True)
 class ParameterValue:
-    """The value of a parameter, and where it comes from: the command line, a config file, a preset, a default. `file` is the config file that
-    sets it, and `written` the name under which it was given if that is another than ours."""
+    """The value of a parameter, and where it comes from: the command line, a config file, a preset, a default. `file` and `preset` are the config
+    file or preset that sets it, and `written` is the name under which it was given if that is another than ours."""
 
     value: Any
     source: str
     file: str | None = field(default=None, metadata=omitted_if_none())
     written: str | None = field(default=None, metadata=omitted_if_none())
+    preset: str | None = field(default=None, metadata=omitted_if_none())
 
     def described(self) -> str:
         """The source in words: `config file base.yaml (learning_rate)`."""
-        words = [self.source, self.file or "", f"({self.written})" if self.written else ""]
+        words = [self.source, self.file or self.preset or "", f"({self.written})" if self.written else ""]
         return " ".join(word for word in words if word)
 
 

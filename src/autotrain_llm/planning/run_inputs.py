@@ -110,5 +110,7 @@ def config_of(plan: Plan) -> Config:
         parsed = parse_kwargs({name: cell.value for name, cell in given.items()})
         if parsed.findings:
             raise Refused(parsed.findings)
-        layers[source] = Layer(parsed.values, {name: Origin(cell.file, cell.written) for name, cell in given.items()})
+        layers[source] = Layer(
+            parsed.values, {name: Origin(cell.file, cell.written, cell.preset) for name, cell in given.items()}
+        )
     return resolve_layers(layers)

@@ -48,6 +48,33 @@ def _trainer_names(name: str) -> str:
     return f"{', '.join(titles[:-1])} and {titles[-1]} trainers"
 
 
+@rule(
+    "P131",
+    WARNING,
+    refuses="--preset preference-after-sft --trainer sft",
+    accepts="--preset preference-after-sft --trainer kto",
+)
+def a_preset_is_made_for_some_trainers(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """A preset is used with a trainer that it is not made for.
+
+    Why: its values are chosen for other trainers, and those that this trainer does not read are left out.
+    Fix: another preset (`autotrain presets` lists them), or one of its trainers.
+    """
+    if config.preset not in PARAMS["preset"].choices:
+        return
+    from autotrain_llm.config.presets import read_preset
+
+    preset = read_preset(config.preset)
+    if preset.trainers and trainer.name not in preset.trainers:
+        unread = ", ".join(map(flag_of, preset.unread(trainer)))
+        left_out = f", and {trainer.name} does not read its {unread}" if unread else ""
+        yield Finding(
+            f"--preset {preset.name} is made for {', '.join(preset.trainers)}, and not for {trainer.name}{left_out}",
+            fix="autotrain presets   lists the others",
+            parameters=("preset", "trainer"),
+        )
+
+
 @rule("P107", WARNING, refuses="--trainer orpo --model-ref other", accepts="--trainer dpo --model-ref other")
 def a_parameter_without_effect_is_ignored(config: Config, trainer: Trainer) -> Iterator[Finding]:
     """A parameter that this trainer accepts and does not use.

@@ -264,6 +264,15 @@ NOT_RUN = declare_finding(
     WARNING,
     example=of_python("lr = 1e-4\ndef schedule(): return 'cosine'\n", "lr = 1e-4\nscheduler = 'cosine'\n"),
 )
+NO_SUCH_PRESET = declare_finding(
+    "P132",
+    """`autotrain presets` was given a name that no preset has.
+
+    Why: there is nothing to show.
+    Fix: the nearest name, or no name, which lists all presets.
+    """,
+    example=Example("presets qlra", "presets qlora"),
+)
 WRONG_KIND = declare_finding(
     "P302",
     """A value does not have its parameter's type: a number, a switch, a list or JSON.

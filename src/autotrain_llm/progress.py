@@ -32,3 +32,13 @@ class ProgressCallback:
 
     def trial_done(self, number: int, state: str, metric: float | None, best: bool, why: str = "") -> None:
         """A trial has ended with this `state` (complete, pruned, failed, refused or interrupted); `best` of all so far; `why` it has no metric."""
+
+
+class PipelineProgress(ProgressCallback):
+    """Receives the progress of a pipeline. Its stages report theirs on standard error, each from its own process."""
+
+    def stage_begins(self, name: str, number: int, total: int, action: str) -> None:
+        """The stage `name` starts, one of `total` that are trained; `action` is how: train, train again or resume."""
+
+    def stage_ends(self, result: Any) -> None:
+        """A stage has ended; `result` is its StageResult."""

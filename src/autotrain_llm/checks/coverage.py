@@ -5,12 +5,13 @@ Listed are stages that an earlier error made meaningless, and what can't be know
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.param import flag_of
-from autotrain_llm.declare.record import Record
+from autotrain_llm.declare.record import EMPTY, Record
+from autotrain_llm.declare.text import plain
 from autotrain_llm.planning.trackers import SERVERS, sends_to_a_server
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MODEL, ROWS, TOKENS = "the model's files", "the rows", "the rows as tokens, the memory they take, and the plan"
 NEEDED = {MODEL: "model", ROWS: "data_path"}
 AGAIN = "fix the findings, and check again"
+WHEN_IT_IS_THERE = "checked when it is there, before the training that needs it"
 
 
 class UncheckedItem(Record):
@@ -48,11 +50,22 @@ def without_the_config() -> tuple[UncheckedItem, ...]:
 
 
 def skipped(
-    config: Config, done: Iterable[str], broken: Iterable[str], flags: dict[str, frozenset[str]]
+    config: Config,
+    done: Iterable[str],
+    broken: Iterable[str],
+    flags: dict[str, frozenset[str]],
+    deferred: Mapping[str, str] = EMPTY,
 ) -> tuple[UncheckedItem, ...]:
-    """The stages that were not reached. `broken` are parameters that an error names, `flags` those that a stage depends on."""
-    missing = [stage for stage in (MODEL, ROWS, TOKENS) if stage not in done]
-    return tuple(UncheckedItem(stage, _reason(config, stage, done, broken, flags), AGAIN) for stage in missing)
+    """The stages that were not reached. `broken` are parameters that an error names, `flags` those that a stage depends on, `deferred` those
+    whose files are written by another run before this one, with the reason."""
+    items = [
+        UncheckedItem(f"{flag_of(name)} {plain(config.value_of(name))}", why, WHEN_IT_IS_THERE)
+        for name, why in deferred.items()
+    ]
+    for stage in (MODEL, ROWS, TOKENS):
+        if stage not in done and not (deferred.keys() & flags[stage]):
+            items.append(UncheckedItem(stage, _reason(config, stage, done, broken, flags), AGAIN))
+    return (*items, *([UncheckedItem("the plan", "it depends on these", WHEN_IT_IS_THERE)] if deferred else ()))
 
 
 def _reason(
@@ -77,7 +90,7 @@ def unknowable_here(config: Config, context: RunContext, done: Iterable[str]) ->
 
 def _of_the_models(config: Config, context: RunContext) -> Iterator[UncheckedItem]:
     for metadata in context.models.looked_up:
-        if metadata.is_scratch:
+        if metadata.is_scratch or metadata.model_located.planned:
             continue
         if metadata.is_remote:
             why = "they are on the Hub, which lists their names and shapes; the run downloads them"

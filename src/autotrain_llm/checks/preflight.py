@@ -32,6 +32,7 @@ from autotrain_llm.planning.rollouts import reward_functions
 
 if TYPE_CHECKING:
     from autotrain_llm.data.dataset import Progress
+    from autotrain_llm.models.planned import PlannedModels
     from autotrain_llm.planning.plan import Plan
 
 
@@ -70,10 +71,13 @@ def preflight(
     files: bool = True,
     output: bool = True,
     progress: Progress | None = None,
+    planned: PlannedModels | None = None,
+    deferred: Mapping[str, str] = EMPTY,
 ) -> Checked:
     """Run every check that can be run. `findings` are those of reading the command. Whatever is the same in `earlier`, the context of
     another command in this process, is reused. Without `files`, only flags are checked: no data, no models, not the machine; without
-    `output`, the output folder is not checked. `progress` is called with how far reading and preparing rows is."""
+    `output`, the output folder is not checked. `progress` is called with how far reading and preparing rows is. `planned` are models that
+    earlier stages will write; `deferred` are parameters that name other files of these, with the reason why they can't be read yet."""
     found = list(findings)
     if any(_blocks(finding, "config") and finding.parameters == ("config",) for finding in found):
         return _preflight_without_the_config(config, found)
@@ -89,12 +93,12 @@ def preflight(
     trainer_is_known = not any(map(_hides_the_trainer, found))
     ignored = ignored_parameters(meant) if trainer_is_known else ()
     given, config = config, with_evaluation_rows(config.without(ignored))
-    context = RunContext(config, progress=progress)
+    context = RunContext(config, progress=progress, planned=planned)
     if earlier is not None:
         context.reuse_from(earlier)
     if not files:
         return Checked(given, _ordered([*found, *missing]), context, ignored, None, flags_alone())
-    found += _missing_prompts(missing, meant, mistyped, context, found)
+    found += missing if deferred else _missing_prompts(missing, meant, mistyped, context, found)
 
     # The machine and the output folder.
     inputs: dict[str, object] = {"machine": context.machine}
@@ -107,15 +111,16 @@ def preflight(
     flags_refuse = any(finding.severity == ERROR for finding in found)
 
     # The files of models and rows, and the plan.
-    broken, done = _broken(found), set[str]()
+    broken, done = _broken(found) | deferred.keys(), set[str]()
     if trainer_is_known:
         found += _model_and_rows(config, context, broken, done, inputs)
-    plan = _plan(config, context, ignored) if not flags_refuse and not context.refused else None
+    can_be_planned = not (flags_refuse or context.refused or deferred)
+    plan = _plan(config, context, ignored) if can_be_planned else None
     if plan is not None:
         found += _check(config, {"trainer": config.trainer_spec, **inputs}, {"plan": plan})
     if plan is not None and not any(finding.severity == ERROR for finding in found):
         found += _first_calls(config, context)
-    not_checked = (*skipped(config, done, broken, STAGES), *unknowable_here(config, context, done))
+    not_checked = (*skipped(config, done, broken, STAGES, deferred), *unknowable_here(config, context, done))
     return Checked(given, _ordered(_without_consequences(found)), context, ignored, plan, not_checked)
 
 

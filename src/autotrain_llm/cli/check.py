@@ -39,6 +39,7 @@ TRAINING_KEYS = (
     "data_path",
     "task",
     "base_model",
+    "stages",
 )  # keys by which a file is recognised as a training config
 FORMATS = ("text", "json", "sarif")
 
@@ -155,7 +156,7 @@ def is_config(path: Path) -> bool:
     return (
         bool(names & set(TRAINING_KEYS))
         and task.startswith("llm")
-        and len(names & {*PARAMS, "data", "params", "base_model", "task", "extends"}) > 1
+        and len(names & {*PARAMS, "data", "params", "base_model", "task", "extends", "stages"}) > 1
     )
 
 

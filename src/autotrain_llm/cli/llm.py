@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def llm(words: Sequence[str]) -> int:
     form, quiet, verbose = values.get("format"), bool(values.get("quiet")), bool(values.get("verbose"))
     with Screen(form == "json", quiet, verbose, form == "sarif") as screen:
         try:
-            with handled(_stop, tuple(signum for signum in STOPPING if signum != signal.SIGINT)):
+            with stop_raises():
                 return _answer(words, arguments, screen)
         except Refused as refused:
             return refuse(refused.findings, screen)
@@ -51,6 +52,11 @@ def llm(words: Sequence[str]) -> int:
             return stop(exit_status(signal.SIGINT), NOTHING_TO_RESUME, screen)
         except Exception as exception:
             return fault(exception, screen)
+
+
+def stop_raises() -> AbstractContextManager[None]:
+    """A context in which signals that stop a command raise Stopped, or KeyboardInterrupt for SIGINT."""
+    return handled(_stop, tuple(signum for signum in STOPPING if signum != signal.SIGINT))
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
@@ -66,7 +72,16 @@ def _answer(words: Sequence[str], arguments: ParsedArguments, screen: Screen) ->
         return screen.finish_with(explain(arguments.values["explain"]))
     from autotrain_llm.checks.entry import check_arguments, read_config_file
 
-    from_file = read_config_file(arguments.values.get("config"))
+    path = arguments.values.get("config")
+    if path is not None and arguments.values.get("plan") is None:
+        from autotrain_llm.config.stages import has_stages, read_pipeline
+
+        pipeline = read_pipeline(path, arguments.values.get("output_dir")) if has_stages(path) else None
+        if pipeline is not None:
+            from autotrain_llm.cli.stages import answer
+
+            return answer(pipeline, arguments, screen)
+    from_file = read_config_file(path)
     if "trainer" in from_file.values and "trainer" not in arguments.values:
         arguments = read(words, from_file.values["trainer"])  # the meaning of other tools' names depends on it
     if arguments.values.get("interactive"):

@@ -56,6 +56,10 @@ def _command(words: list[str]) -> int:
         from autotrain_llm.cli.check import check
 
         return check(words[1:])
+    if words == ["stage-process"]:  # started by the driver of a pipeline alone
+        from autotrain_llm.cli.stage_process import stage_process
+
+        return stage_process()
     with Screen(json=_wants_json(words)) as screen:
         if command == "check":
             from autotrain_llm.cli.check import USAGE as OF_CHECK

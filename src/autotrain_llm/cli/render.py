@@ -90,13 +90,18 @@ def write_plan(plan: Plan, stream: TextIO, verbose: bool) -> None:
     if verbose:
         rows = [(name, parameter.value, parameter.described()) for name, parameter in plan.parameters.items()]
         sections.append(("All parameters", rows))
-    if is_terminal(stream):
-        stream.write(_plan_tables(sections, width(stream), wants_colour(stream)))
-    else:
-        stream.write(_plan_lines(sections))
+    write_sections(sections, stream)
 
 
 Sections = Sequence[tuple[str, Sequence[tuple[Any, ...]]]]
+
+
+def write_sections(sections: Sections, stream: TextIO, style: str = "bold") -> None:
+    """Titled rows of a name, a value and perhaps a reason: as tables on a terminal, as lines elsewhere."""
+    if is_terminal(stream):
+        stream.write(_plan_tables(sections, width(stream), wants_colour(stream), style))
+    else:
+        stream.write(_plan_lines(sections))
 
 
 def _plan_lines(sections: Sections) -> str:
@@ -112,7 +117,7 @@ def _plan_lines(sections: Sections) -> str:
     return "\n".join([*lines, ""])
 
 
-def _plan_tables(sections: Sections, columns: int, colour: bool) -> str:
+def _plan_tables(sections: Sections, columns: int, colour: bool, style: str) -> str:
     """The sections for a terminal: what does not fit into a line goes on below it, and nothing is cut off."""
     rows = {
         title: [(str(name), _shown(value), *map(str, why)) for name, value, *why in section]
@@ -121,7 +126,7 @@ def _plan_tables(sections: Sections, columns: int, colour: bool) -> str:
     widths = _widths([row for section in rows.values() for row in section], columns)
     lines = []
     for title, section in rows.items():
-        lines.append(styled(title, "bold", colour))
+        lines.append(styled(title, style, colour))
         lines += [line for row in section for line in _row(row, *widths, columns, colour)]
     return "\n".join([*lines, ""])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from autotrain_llm.cli.outcome import fail, refuse
 from autotrain_llm.cli.screen import Screen
+from autotrain_llm.context.pipeline_record import PIPELINE_FILE
 from autotrain_llm.declare.finding import Finding
 
 
@@ -23,7 +24,7 @@ def run_named(words: Sequence[str]) -> Path | None:
 
 def rewrite(folder: Path, screen: Screen) -> int:
     """Write the report and answer with its path."""
-    if not (folder / "run.json").is_file():
+    if not any((folder / name).is_file() for name in ("run.json", PIPELINE_FILE)):
         fault = "holds no run (there is no run.json)" if folder.is_dir() else "is not a folder"
         return refuse([Finding(f"{folder} {fault}", "give the output folder of a run", code="P125")], screen)
     from autotrain_llm.run.report.write import REPORT, write_report

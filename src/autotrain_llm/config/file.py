@@ -56,11 +56,16 @@ def _chain(path: str, extended_by: tuple[str, ...]) -> Iterator[ConfigPart]:
         parts = [ConfigPart(*part) for part in read_python(_text(file, path), path)]
     else:
         parts = [ConfigPart(path, load(file, path))]
-    way = (*extended_by, path)
     for part in parts:
-        for base in _bases(part):
-            yield from _chain(_base_path(base, part.file, way), way)
-        yield part.replace(document={key: value for key, value in part.document.items() if key != EXTENDS})
+        yield from with_bases(part, (*extended_by, path))
+
+
+def with_bases(part: ConfigPart, way: tuple[str, ...] = ()) -> Iterator[ConfigPart]:
+    """A part after those of the files that it extends, without its `extends`. `way` are the files that lead to it, its own among them. Raises
+    `Refused` if a file can't be read."""
+    for base in _bases(part):
+        yield from _chain(_base_path(base, part.file, way), way)
+    yield part.replace(document={key: value for key, value in part.document.items() if key != EXTENDS})
 
 
 def _bases(part: ConfigPart) -> list[str]:

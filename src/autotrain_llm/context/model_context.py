@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
     from autotrain_llm.models.metadata import ModelMetadata
+    from autotrain_llm.models.planned import PlannedModels
 
 MIN_CONTEXT = 1024  # tokens that a new model takes at least
 Value = TypeVar("Value")
@@ -35,7 +36,8 @@ class ModelContext:
     """Metadata of the model, its reference, teacher and reward models; the tokenizer; the shape of a new model.
 
     A value that can't be looked up is None, and the reasons are added to `findings`. `texts` yields the texts of the training rows, on
-    which the tokenizer of a new model is trained; it returns None if the rows can't be read.
+    which the tokenizer of a new model is trained; it returns None if the rows can't be read. `planned` are models that earlier stages will
+    write.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class ModelContext:
         token: str | None,
         findings: list[Finding],
         texts: Callable[[], Iterator[str] | None],
+        planned: PlannedModels | None = None,
     ) -> None:
         self.config = config
+        self.planned = planned
         self.token = token
         self.findings = findings
         self._texts = texts
@@ -122,7 +126,8 @@ class ModelContext:
         from autotrain_llm.models.metadata import read_metadata
 
         config = self.config
-        located = locate(
+        planned = self.planned.find(name) if self.planned is not None else None
+        located = planned or locate(
             name,
             revision=config.revision if parameter == "model" else None,
             cache_dir=config.cache_dir,

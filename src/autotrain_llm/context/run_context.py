@@ -25,17 +25,24 @@ if TYPE_CHECKING:
     from autotrain_llm.data.tokenize.teacher_rows import TeacherRows
     from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
     from autotrain_llm.models.metadata import ModelMetadata
+    from autotrain_llm.models.planned import PlannedModels
 
 
 class RunContext:
     """The machine, the output folder, the `models` and the `data` of one command. The attributes that are read most often are repeated here."""
 
-    def __init__(self, config: Config, machine: Machine | None = None, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        machine: Machine | None = None,
+        progress: Progress | None = None,
+        planned: PlannedModels | None = None,
+    ) -> None:
         self.config = config
         self.machine = machine or machine_for(config.target_memory, elsewhere=bool(config.dry_run))
         self.findings: list[Finding] = []
         token = config.token or self.machine.hub_token
-        self.models = ModelContext(config, token, self.findings, self._texts)
+        self.models = ModelContext(config, token, self.findings, self._texts, planned)
         self.data = DataContext(config, self.models, self.machine, self.findings, progress)
 
     def _texts(self) -> Iterator[str] | None:

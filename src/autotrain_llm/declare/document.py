@@ -49,3 +49,28 @@ def load_yaml(text: str) -> Any:
         return yaml.load(text, Loader=Loader)  # a SafeLoader
     except yaml.YAMLError as fault:
         raise ValueError(str(fault)) from None
+
+
+def lines_of(text: str) -> dict[tuple[str | int, ...], int]:
+    """The line of every key and list item of a YAML or JSON text, by the keys and indices that lead to it; empty if it can't be parsed."""
+    import yaml
+
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return {}
+    lines: dict[tuple[str | int, ...], int] = {}
+
+    def visit(node: Any, path: tuple[str | int, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                at = (*path, str(key.value))
+                lines[at] = key.start_mark.line + 1
+                visit(value, at)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                lines[*path, index] = item.start_mark.line + 1
+                visit(item, (*path, index))
+
+    visit(root, ())
+    return lines

@@ -48,8 +48,9 @@ LONGEST_ADAPTER_CHAIN = 4
 @dataclass(frozen=True)
 class Located:
     """Where a model is. `name` is what the user wrote, `folder` holds its files (for a Hub id only the metadata files, None for a new
-    model), `base` is the model that an adapter belongs to, `size` the number of parameters of a new model. For a model on the Hub
-    `remote_files` are the names of all its files, and `remote_tensors` the shapes of its tensors, if the Hub lists them."""
+    model), `base` is the model that an adapter belongs to, `size` the number of parameters of a new model. For a model whose weights are not
+    on this disk `remote_files` are the names of all its files, and `remote_tensors` the shapes of its tensors, if they are known.
+    `planned` is where a model that an earlier stage will write is going to be; until then `folder` has the files that follow from its plan."""
 
     name: str
     kind: str
@@ -58,6 +59,12 @@ class Located:
     size: int | None = None
     remote_files: tuple[str, ...] | None = None
     remote_tensors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    planned: Path | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The folder of the model's files when the run starts."""
+        return self.planned or self.folder
 
 
 REWARD_MODEL = "rl_reward_model_path"

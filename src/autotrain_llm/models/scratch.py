@@ -96,6 +96,27 @@ def count_parameters(shape: dict[str, Any]) -> int:
     return int(tables * shape["vocab_size"] * hidden + shape["num_hidden_layers"] * layer + hidden)
 
 
+def tensor_shapes(shape: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The tensors of a LlamaForCausalLM of this shape, as it is saved: a tied head is not stored by itself."""
+    hidden, inner, rows = shape["hidden_size"], shape["intermediate_size"], shape["vocab_size"]
+    keys = hidden // shape["num_attention_heads"] * shape["num_key_value_heads"]
+    layer = {
+        "self_attn.q_proj": (hidden, hidden),
+        "self_attn.k_proj": (keys, hidden),
+        "self_attn.v_proj": (keys, hidden),
+        "self_attn.o_proj": (hidden, hidden),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+        "input_layernorm": (hidden,),
+        "post_attention_layernorm": (hidden,),
+    }
+    tensors: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (rows, hidden), "model.norm.weight": (hidden,)}
+    for index in range(shape["num_hidden_layers"]):
+        tensors |= {f"model.layers.{index}.{module}.weight": size for module, size in layer.items()}
+    return tensors if shape["tie_word_embeddings"] else {**tensors, "lm_head.weight": (rows, hidden)}
+
+
 def choose_shape(parameters: int, vocab_size: int, context: int) -> dict[str, Any]:
     """The arguments of a LlamaConfig of about that many parameters (within 15 %).
 

@@ -29,6 +29,18 @@ class Command:
         command=True,
         in_files=True,
     )
+    from_stage: str | None = param(
+        None,
+        "With a config of stages: train this stage and all after it, also those that are finished; earlier ones are used as they are.",
+        metavar="NAME",
+        command=True,
+    )
+    only: str | None = param(
+        None,
+        "With a config of stages: train this stage alone, also if it is finished; earlier ones are used as they are.",
+        metavar="NAME",
+        command=True,
+    )
     dry_run: bool = param(
         False,
         "Check everything and print the plan; load no weights, train nothing, write nothing.",

@@ -22,7 +22,7 @@ def decide_distillation(config: Config, context: RunContext) -> DistillPlan | No
     return DistillPlan(
         teacher=str(config.teacher_model),
         kind=metadata.located.kind if metadata else None,
-        folder=str(metadata.located.folder) if metadata and metadata.located.folder else None,
+        folder=str(metadata.located.path) if metadata and metadata.located.path else None,
         architecture=next(iter(metadata.architectures), metadata.model_type) if metadata else None,
         parameters=metadata.parameters if metadata else None,
         quantization=config.teacher_quantization,

@@ -136,7 +136,7 @@ def _model(config: Config, context: RunContext) -> ModelPlan:
     return ModelPlan(
         name=config.model,
         kind=located.kind if located else "scratch",
-        folder=str(located.folder) if located and located.folder else None,
+        folder=str(located.path) if located and located.path else None,
         base=base.name if base and base is not located else None,
         architecture=architecture if head is None else classifier_of(model_type),
         model_type=model_type,

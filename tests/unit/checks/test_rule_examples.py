@@ -176,7 +176,7 @@ def test_the_command_of_a_page_draws_its_finding_and_the_other_does_not(
     lines = "\n".join((example.before, example.wrong if refuses else example.right))
     (tmp_path / example.name).write_bytes(content.encode(example.encoding))
     for name, fixture in MODELS.items():
-        if name in command + lines:
+        if name in command + lines + content:
             shutil.copytree(request.getfixturevalue(fixture), tmp_path / name)
     monkeypatch.chdir(tmp_path)
     prepare(lines, example.runs, monkeypatch, capsys)

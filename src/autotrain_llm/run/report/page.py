@@ -47,13 +47,16 @@ def page(files: RunFiles) -> str:
     except ImportError:
         if quality or speed:
             files.notes.append("There are no plots: matplotlib is not installed (pip install matplotlib).")
-    style = Markup(_resource("page.css"))  # the package's own file
-    return _template().render(
-        _contents(files), sweep=sweep, quality=plots[0], speed=plots[1], study=plots[2], style=style
+    style = Markup(resource("page.css"))  # the package's own file
+    return (
+        make_environment()
+        .from_string(resource("page.html.jinja"))
+        .render(_contents(files), sweep=sweep, quality=plots[0], speed=plots[1], study=plots[2], style=style)
     )
 
 
-def _template() -> jinja2.Template:
+def make_environment() -> jinja2.Environment:
+    """The settings and filters of all pages; every text is escaped."""
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -66,7 +69,7 @@ def _template() -> jinja2.Template:
         "truncated": formatting.truncated,
         "is_wide": _is_wide,
     }
-    return environment.from_string(_resource("page.html.jinja"))
+    return environment
 
 
 def _is_wide(plot: str) -> bool:
@@ -75,7 +78,8 @@ def _is_wide(plot: str) -> bool:
     return width > 2.3 * height
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """A file of this folder as text."""
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 

@@ -10,14 +10,16 @@ from pathlib import Path
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts.records import write_text
 from autotrain_llm.run.report.page import page
+from autotrain_llm.run.report.pipeline import holds_pipeline, pipeline_page
 from autotrain_llm.run.report.read import read_run
 
 REPORT = "report.html"
 
 
 def write_report(folder: Path) -> Path:
-    """Write the report of the run in `folder`; returns its path. Raises OSError if it can't be written."""
-    write_text(folder / REPORT, page(read_run(folder)), errors="backslashreplace")
+    """Write the report of the run or the pipeline in `folder`; returns its path. Raises OSError if it can't be written."""
+    content = pipeline_page(folder) if holds_pipeline(folder) else page(read_run(folder))
+    write_text(folder / REPORT, content, errors="backslashreplace")
     return folder / REPORT
 
 

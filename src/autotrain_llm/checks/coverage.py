@@ -74,7 +74,7 @@ def _reason(
     if stage == TOKENS and set(NEEDED) - set(done):
         return "they need the model's files and the rows"
     needed = NEEDED.get(stage)
-    if needed and config.value_of(needed) is None:
+    if needed and config.value_of(needed) is None and not (stage == ROWS and config.data_config):
         return f"{flag_of(needed)} is not given"
     wrong = sorted(set(broken) & flags[stage])
     if wrong:

@@ -289,7 +289,7 @@ def _model_and_rows(
     """The stages that read files, each if its own flags are in order; those that were reached are added to `done`."""
     findings: list[Finding] = []
     has_model = config.model is not None and not broken & MODEL_FLAGS
-    has_rows = config.data_path is not None and not broken & DATA_FLAGS
+    has_rows = config.rows_from is not None and not broken & DATA_FLAGS
     if has_rows:
         done.add(ROWS)
         _ = context.dataset

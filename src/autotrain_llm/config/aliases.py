@@ -301,8 +301,8 @@ WHY_NOT = {
     "the type of the model is read from its files": ("model_type model_author type_of_model is_llama_derived_model"),
     "--use-distillation always matches probabilities, with the divergence --distill-loss": "seq_kd kd_loss_type",
     "distillation trains on the rows, and never on answers that the student samples; --orpo-alpha weights ORPO's odds ratio": "lmbda",
-    "the rows of --data-path are all used alike: put several files into one folder, and repeat what should count more": (
-        "dataset_mix dataset_mixer mix_ratio mix_strategy interleave_probs dataset_weights data_mix data_mixture"
+    "a file for --data-config lists data sets with their weights": (
+        "dataset_mix dataset_mixer mix_ratio mix_strategy interleave_probs dataset_weights"
     ),
     "models of text alone are trained": (
         "image_column images image_dir image_folder image_key image_max_pixels audio_column video_column vision"

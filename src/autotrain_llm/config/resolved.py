@@ -101,6 +101,11 @@ class Config(
         return TRAINERS[self.trainer]
 
     @property
+    def rows_from(self) -> str | None:
+        """Where the rows come from: `--data-path`, or the file of a mixture."""
+        return self.data_path or self.data_config
+
+    @property
     def distills(self) -> bool:
         """Whether the run uses distillation."""
         return bool(self.applies("use_distillation") and self.use_distillation)

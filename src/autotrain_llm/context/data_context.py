@@ -15,11 +15,14 @@ from autotrain_llm.trainers.sft import Sft
 
 if TYPE_CHECKING:
     from autotrain_llm.data.dataset import Dataset, Progress
+    from autotrain_llm.data.mixture.config import MixtureConfig
     from autotrain_llm.data.quality.cross_row_checks import RowChecks
     from autotrain_llm.data.request import DataRequest
+    from autotrain_llm.data.tokenize.pipeline import IdleWork
     from autotrain_llm.data.tokenize.prepare import Prepared
     from autotrain_llm.data.tokenize.settings import Preparation
     from autotrain_llm.data.tokenize.teacher_rows import TeacherRows
+    from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 
 UNLIMITED = 1 << 30  # tokens
 # Fields of DataRequest that name a column, and the parameters that set them.
@@ -28,6 +31,16 @@ COLUMNS = {
     "prompt_column": "prompt_text_column",
     "rejected_column": "rejected_text_column",
 }
+
+
+def _templated(rows: Dataset, template: str) -> Dataset:
+    """The rows with their prompts in a template; those of a mixture source by source."""
+    from autotrain_llm.data.mixture.dataset import MixedDataset
+    from autotrain_llm.data.prompt_template import with_prompts
+
+    if isinstance(rows, MixedDataset):
+        return rows.map(lambda source: with_prompts(source, template))
+    return with_prompts(rows, template)
 
 
 class DataContext:
@@ -49,14 +62,15 @@ class DataContext:
     def has_rows_of(self, earlier: DataContext) -> bool:
         """Whether an earlier command has read the rows that this one would read: the same request, and the same prompt templates."""
         was_read = "dataset" in vars(earlier)
-        return was_read and self._request == earlier._request and self._prompt_templates == earlier._prompt_templates
+        same_rows = self._request == earlier._request and self._mixture_text == earlier._mixture_text
+        return was_read and same_rows and self._prompt_templates == earlier._prompt_templates
 
     def reuse_from(self, earlier: DataContext) -> None:
         """Take over the rows that are the same: the tokens if the tokenizer was taken over and the preparation is equal, the teacher's rows
         if the teacher is the same too."""
         if not self.has_rows_of(earlier):
             return
-        names = ["as_written", "row_checks", "dataset"]
+        names = ["as_written", "row_checks", "dataset", "mixture"]
         if "tokenizer" in vars(self.models) and "prepared" in vars(earlier) and self.preparation == earlier.preparation:
             names.append("prepared")
             if self.config.teacher_model == earlier.config.teacher_model:
@@ -68,17 +82,48 @@ class DataContext:
     @cached_property
     def dataset(self) -> Dataset | None:
         """The rows with their prompts as the student sees them."""
-        from autotrain_llm.data.prompt_template import with_prompts
-
         rows, template = self.as_written, self._prompt_templates[0]
-        return rows if rows is None or template is None else with_prompts(rows, template)
+        return rows if rows is None or template is None else _templated(rows, template)
+
+    @cached_property
+    def mixture(self) -> MixtureConfig | None:
+        """The description of a mixture, from the file of `--data-config`; None without one, or if it can't be used."""
+        from autotrain_llm.data.mixture.read import read_mixture
+
+        path, rows = self.config.data_config, self.config.trainer_spec.rows
+        read = None if path is None else attempt(lambda: read_mixture(path, rows), self.findings)
+        if read is None:
+            return None
+        mixture, findings = read
+        self.findings += findings
+        return mixture
+
+    @cached_property
+    def _mixture_text(self) -> str | None:
+        """The text of the mixture's file."""
+        path = self.config.data_config
+        try:
+            return None if path is None else Path(path).expanduser().read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return None
 
     @cached_property
     def as_written(self) -> Dataset | None:
         """The rows: located, read, their format detected, converted."""
         from autotrain_llm.data.load.open import open_data
+        from autotrain_llm.data.mixture.open import open_mixture
 
-        dataset = attempt(lambda: open_data(self._request, self.progress), self.findings)
+        mixture = self.mixture
+        if mixture is None and self.config.data_config is not None:
+            return None
+        dataset: Dataset | None = attempt(
+            lambda: (
+                open_data(self._request, self.progress)
+                if mixture is None
+                else open_mixture(mixture, self._request, self.progress)
+            ),
+            self.findings,
+        )
         if dataset is not None:
             self.findings += dataset.findings
         return dataset
@@ -111,10 +156,11 @@ class DataContext:
         from autotrain_llm.data.request import DataRequest
 
         config = self.config
-        columns = {field: name for field, name in COLUMNS.items() if config.applies(name)}
+        named_in_file = config.data_config is not None
+        columns = {field: name for field, name in COLUMNS.items() if config.applies(name) and not named_in_file}
         only_checked = bool(config.dry_run) or config.preview_data is not None
         return DataRequest(
-            path=config.data_path,
+            path=config.rows_from or "",
             rows=config.trainer_spec.rows,
             train_split=config.train_split,
             valid_split=config.valid_split,
@@ -173,26 +219,34 @@ class DataContext:
     @cached_property
     def prepared(self) -> Prepared | None:
         """The rows as tokens; training uses the same object, so that it trains on exactly what was checked."""
-        from autotrain_llm.data.tokenize.prepare import prepare
-
         dataset, tokenizer = self.dataset, self.models.tokenizer
         if dataset is None or tokenizer is None:
             return None
         prepared = attempt(
-            lambda: prepare(dataset, tokenizer, self.preparation, self.cache, self.progress, lambda: self.row_checks),
-            self.findings,
+            lambda: self._prepare(dataset, tokenizer, self.preparation, lambda: self.row_checks), self.findings
         )
         if prepared is not None:
             self.findings += prepared.findings
         return prepared
+
+    def _prepare(
+        self, dataset: Dataset, tokenizer: Tokenizer, preparation: Preparation, idle_work: IdleWork | None = None
+    ) -> Prepared:
+        """Rows as tokens; those of a mixture source by source."""
+        from autotrain_llm.data.mixture.dataset import MixedDataset
+        from autotrain_llm.data.mixture.prepare import prepare_mixture
+        from autotrain_llm.data.tokenize.prepare import prepare
+
+        cache, progress = self.cache, self.progress
+        if isinstance(dataset, MixedDataset):
+            return prepare_mixture(dataset, tokenizer, preparation, self.config.seed, cache, progress, idle_work)
+        return prepare(dataset, tokenizer, preparation, cache, progress, idle_work)
 
     @cached_property
     def teacher_rows(self) -> TeacherRows | None:
         """The prepared rows as the teacher sees them; None if both see the same."""
         from dataclasses import replace
 
-        from autotrain_llm.data.prompt_template import with_prompts
-        from autotrain_llm.data.tokenize.prepare import prepare
         from autotrain_llm.data.tokenize.teacher_rows import align
 
         prepared, rows, tokenizer = self.prepared, self.as_written, self.models.tokenizer
@@ -210,10 +264,8 @@ class DataContext:
             sides_given=(),
             packing=False,
         )
-        teacher_dataset = with_prompts(rows, template)
-        teacher_rows = attempt(
-            lambda: prepare(teacher_dataset, tokenizer, untruncated, self.cache, self.progress), self.findings
-        )
+        teacher_dataset = _templated(rows, template)
+        teacher_rows = attempt(lambda: self._prepare(teacher_dataset, tokenizer, untruncated), self.findings)
         return None if teacher_rows is None else align(prepared, teacher_rows, rows.train, rows.valid)
 
     @property

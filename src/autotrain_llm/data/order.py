@@ -4,7 +4,8 @@ estimate."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 # From this share of a batch's tokens on, the second copies of its prompts cost more than segments that continue others do.
 SHARED_FROM = 0.05
@@ -14,15 +15,89 @@ NO_GRAD_TOKENS, SCORED_TOKENS = 8192, 16384
 CACHE_GROWTH = 64
 # Of a GPU's memory, what vLLM takes.
 VLLM_SHARE = 0.3
+# Part of the seeds of a mixture: where in an epoch the items of each source stand, and in which order they come.
+PLACES, ITEMS = 0, 1
 
 
-def order_of_epoch(count: int, seed: int | None, epoch: int) -> Any:
-    """The order of an epoch's `count` items as indices (count,); without a seed the order of the data."""
-    import numpy
+class EpochOrder(Protocol):
+    """The order in which items are used in each epoch. Its length is the number of items of an epoch, the same in all of them."""
 
-    if seed is None:
-        return numpy.arange(count)
-    return numpy.random.default_rng((seed, epoch)).permutation(count)
+    def __len__(self) -> int: ...
+
+    def of_epoch(self, epoch: int) -> Any:
+        """The indices of the epoch's items, in order: (length,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class DataOrder:
+    """All items of a range, in the order of the data."""
+
+    items: range
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def of_epoch(self, epoch: int) -> Any:
+        import numpy
+
+        return numpy.arange(self.items.start, self.items.stop)
+
+
+@dataclass(frozen=True)
+class ShuffledOrder:
+    """All items, in an order that the seed and the epoch decide."""
+
+    count: int
+    seed: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def of_epoch(self, epoch: int) -> Any:
+        import numpy
+
+        return numpy.random.default_rng((self.seed, epoch)).permutation(self.count)
+
+
+@dataclass(frozen=True)
+class MixtureOrder:
+    """Of each source a certain number of items in each epoch, shuffled together.
+
+    `sizes` are the items that each source has, one source after the other, and `counts` those of an epoch. The items of a source follow
+    one seeded permutation of all of them after another, through all epochs: none is used again before all have been used as often.
+    """
+
+    sizes: tuple[int, ...]
+    counts: tuple[int, ...]
+    seed: int
+
+    def __len__(self) -> int:
+        return sum(self.counts)
+
+    def of_epoch(self, epoch: int) -> Any:
+        import numpy
+
+        places = numpy.random.default_rng((self.seed, epoch, PLACES)).permutation(len(self))
+        order = numpy.empty(len(self), dtype=numpy.int64)
+        start = first = 0
+        for source, (size, count) in enumerate(zip(self.sizes, self.counts, strict=True)):
+            own = numpy.sort(places[start : start + count])
+            order[own] = first + self._items_of(source, size, epoch * count, count)
+            start, first = start + count, first + size
+        return order
+
+    def _items_of(self, source: int, size: int, begin: int, count: int) -> Any:
+        """The items of a source from position `begin` of its permutations on."""
+        import numpy
+
+        parts = [numpy.zeros(0, dtype=numpy.int64)]
+        while count:
+            passes, at = divmod(begin, size)
+            part = numpy.random.default_rng((self.seed, passes, source, ITEMS)).permutation(size)[at : at + count]
+            parts.append(part)
+            begin, count = begin + len(part), count - len(part)
+        return numpy.concatenate(parts)
 
 
 def choose_rows(rows: int, count: int, seed: int) -> Any:

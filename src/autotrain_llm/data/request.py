@@ -13,7 +13,8 @@ COLUMN_FLAGS = {
     "rejected_column": "--rejected-text-column",
 }
 # Where the data comes from and who may read it changes nothing about the rows themselves.
-NOT_HASHED = ("token", "cache_dir", "offline", "path", "eval_path")
+NOT_HASHED = ("token", "cache_dir", "offline", "path", "eval_path", "bytes_beside")
+Where = tuple[tuple[str, tuple[object, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class DataRequest:
     `rows` is one of ROW_SHAPES. `valid_split` is the name of a split, or a share ("0.1") or a number of rows ("200") to hold out.
     `max_samples` limits the rows to train on, `most_rows` those of either side that are read at all. `named` holds the column fields that the user gave; a column given there has to exist.
     `context_columns` are put before the prompt, `ignored_columns` are not used and not reported. `keeps_columns` says that a reward function is given all columns.
+    `where` are the values of columns with which a row is used at all; `format` is the only format that is recognised. `bytes_beside` is the size
+    of the files that other requests of the same run read: together they decide whether rows are held in memory.
     """
 
     path: str
@@ -36,6 +39,9 @@ class DataRequest:
     context_columns: tuple[str, ...] = ()
     ignored_columns: tuple[str, ...] = ()
     keeps_columns: bool = False
+    where: Where = ()
+    format: str | None = None
+    bytes_beside: int = 0
     named: tuple[str, ...] = ()
     max_samples: int | None = None
     most_rows: int | None = None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,10 +52,46 @@ class TokenRows:
         labels = None if self.labels is None else self.labels[places]
         return TokenRows(self.ids[tokens], self.loss_mask[tokens], offsets, self.source[places], labels)
 
+    @property
+    def parts(self) -> Sequence[TokenRows]:
+        """The rows of each source of a mixture, which follow one another; the rows themselves otherwise."""
+        return (self,)
+
     def arrays(self) -> dict[str, ndarray]:
         """The arrays by name, for the cache."""
         arrays = {name: getattr(self, name) for name in ARRAYS}
         return {name: array for name, array in arrays.items() if array is not None}
+
+
+class JoinedRows(TokenRows):
+    """The rows of several sources, one source after the other, without a copy of their tokens: it has no `ids` and no `loss_mask` of its
+    own. `source` are indices into the Examples of all sources, of which each source has as many as `examples` says."""
+
+    def __init__(self, parts: Sequence[TokenRows], examples: Sequence[int]) -> None:
+        import numpy
+
+        self._parts, self._examples = tuple(parts), tuple(examples)
+        self._starts = [0, *accumulate(len(part) for part in parts)]
+        self.offsets = numpy.zeros(self._starts[-1] + 1, dtype=numpy.int64)
+        numpy.cumsum(numpy.concatenate([part.lengths for part in parts]), out=self.offsets[1:])
+        before = accumulate(examples, initial=0)
+        self.source = numpy.concatenate([part.source + start for part, start in zip(parts, before, strict=False)])
+        labels = [part.labels for part in parts if part.labels is not None]
+        self.labels = numpy.concatenate(labels) if labels else None
+
+    @property
+    def parts(self) -> Sequence[TokenRows]:
+        return self._parts
+
+    def select(self, places: ndarray) -> TokenRows:
+        ends = pairwise(self._starts)
+        own = [places[(places >= start) & (places < end)] - start for start, end in ends]
+        return JoinedRows([part.select(at) for part, at in zip(self._parts, own, strict=True)], self._examples)
+
+    def __getitem__(self, row: int) -> tuple[ndarray, ndarray]:
+        row = range(len(self))[row]
+        part = bisect_right(self._starts, row) - 1
+        return self._parts[part][row - self._starts[part]]
 
 
 @dataclass
@@ -84,9 +122,23 @@ class PairRows:
         """The rows at these indices."""
         return PairRows(*(part.select(places) for part in (self.prompt, self.chosen, self.rejected)))
 
+    @property
+    def parts(self) -> Sequence[PairRows]:
+        """The rows of each source of a mixture, which follow one another; the rows themselves otherwise."""
+        sides = (self.prompt.parts, self.chosen.parts, self.rejected.parts)
+        return [PairRows(*part) for part in zip(*sides, strict=True)] if len(sides[0]) > 1 else (self,)
+
 
 Rows = TokenRows | PairRows
 PARTS = ("prompt", "chosen", "rejected")
+
+
+def join_rows(parts: Sequence[Rows], examples: Sequence[int]) -> Rows:
+    """The rows of several sources, which are all of one kind, as rows of one data set. `examples` are the numbers of their Examples."""
+    pairs = [part for part in parts if isinstance(part, PairRows)]
+    if pairs:
+        return PairRows(*(JoinedRows([getattr(part, side) for part in pairs], examples) for side in PARTS))
+    return JoinedRows([part for part in parts if isinstance(part, TokenRows)], examples)
 
 
 class RowsBuilder:

@@ -24,6 +24,15 @@ REWARD = DPO.replace("dpo", "reward").replace("5e-7", "1e-5")
 PPO = "llm --trainer ppo --model MODEL --rl-reward-model-path SCORER --lr 1e-5 --epochs 1 --batch-size 2 --data-path "
 NEW = "llm --trainer sft --model scratch:1m --lr 1e-3 --epochs 1 --batch-size 2 --data-path rows.jsonl"
 
+MIXTURE = "llm --trainer sft --model MODEL --lr 1e-4 --epochs 1 --batch-size 2 --data-config mix.yaml"
+# Two sources of four texts each, and a mixture of them.
+TWO_SOURCES = """for n in 1 2 3 4; do echo "{\\"text\\": \\"One, $n.\\", \\"lang\\": \\"en\\"}"; done > one.jsonl
+for n in 1 2 3 4; do echo "{\\"text\\": \\"Two, $n.\\", \\"lang\\": \\"de\\"}"; done > two.jsonl"""
+SOURCES = """sources:
+  - {name: one, path: one.jsonl, weight: 0.5}
+  - {name: two, path: two.jsonl, weight: 0.5}
+"""
+
 ADAPTER = """mkdir adapter
 echo '{"peft_type": "LORA", "base_model_name_or_path": "MODEL"}' > adapter/adapter_config.json"""
 _HEADER = '{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight":{"dtype":"F32","shape":[1,16],"data_offsets":[0,64]}}'
@@ -117,6 +126,12 @@ def of_flags(refused: str, accepted: str = "", rows: str = TWO, command: str = S
 def of_model(wrong: str, right: str = "MODEL") -> Example:
     """The same command with two models."""
     return Example(SFT.replace("MODEL", wrong) + "rows.jsonl", SFT.replace("MODEL", right) + "rows.jsonl")
+
+
+def of_mixture(wrong: str, right: str = SOURCES, before: str = TWO_SOURCES, flags: str = "") -> Example:
+    """The same command with two mixtures."""
+    command = MIXTURE + flags
+    return Example(command, command, wrong, right, "mix.yaml", before=before)
 
 
 def of_config(wrong: str, right: str) -> Example:

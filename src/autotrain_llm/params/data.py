@@ -14,6 +14,7 @@ class Data:
         "Training data: a file, a folder with splits, a saved data set, or a Hub id.",
         metavar="PATH",
         required=True,
+        alternative="data_config",
         stage="rows",
         path="input",
         aliases=(
@@ -22,6 +23,14 @@ class Data:
             "training_data"
         ),
         spellings="data_files data_cache_path",
+    )
+    data_config: str | None = param(
+        None,
+        "A mixture of several data sets with their weights, as a YAML file, in place of `--data-path`.",
+        metavar="FILE",
+        stage="rows",
+        path="input",
+        aliases="data_mix data_mixture dataset_config dataset_mixture mixture mixture_config",
     )
     train_split: str = param(
         "train", "Split to train on.", metavar="NAME", stage="rows", aliases="dataset_split dataset_train_split split"

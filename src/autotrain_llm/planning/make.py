@@ -13,7 +13,7 @@ from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.resumed_run import resumed_run
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.data.tokenize.pack import pack
+from autotrain_llm.data.mixture.mixture import Mixture
 from autotrain_llm.declare.metric import MAXIMIZE
 from autotrain_llm.declare.param import NO_INFLUENCE
 from autotrain_llm.declare.text import plural
@@ -21,9 +21,10 @@ from autotrain_llm.models.architectures import keeps_rows_apart
 from autotrain_llm.models.classifiers import classifier_of
 from autotrain_llm.models.experts import adapts_experts
 from autotrain_llm.planning.distillation import decide_distillation
-from autotrain_llm.planning.evaluation import decide_evaluation, evaluated_rows, items_of_a_row
+from autotrain_llm.planning.evaluation import decide_evaluation, evaluated_rows
 from autotrain_llm.planning.kinds import KEPT_HEAD, NEW_HEAD
 from autotrain_llm.planning.memory_budget import Memory
+from autotrain_llm.planning.order import epoch_order
 from autotrain_llm.planning.plan import (
     AdapterPlan,
     DataPlan,
@@ -44,6 +45,7 @@ from autotrain_llm.planning.plan import (
     ReferencePlan,
     ResumePlan,
     SchedulePlan,
+    SourcePlan,
     TokenLengths,
     TrainerArguments,
 )
@@ -100,11 +102,8 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
 
 
 def row_count(context: RunContext, *, packing: bool) -> int:
-    """The number of training rows as batches count them: after packing, if rows are packed."""
-    assert context.prepared is not None
-    if packing:
-        return len(pack(context.prepared.train.lengths.tolist(), context.limit.tokens))
-    return len(context.prepared.train) * items_of_a_row(context)
+    """The number of training rows of an epoch as batches count them: after packing, if rows are packed."""
+    return len(epoch_order(context, packing=packing))
 
 
 def _parameters(config: Config) -> dict[str, ParameterValue]:
@@ -170,13 +169,15 @@ def _data(config: Config, context: RunContext) -> DataPlan:
     statistics = prepared.statistics
     answers = statistics["answers"]
     return DataPlan(
-        path=config.data_path,
+        path=config.rows_from or "",
         format=dataset.format,
         columns=dict(dataset.columns),
         unused_columns=dict(dataset.unused),
         recognised=dataset.describe(),
         split=config.train_split,
-        evaluation=config.eval_dataset_path or config.valid_split,
+        evaluation=context.data.mixture.validation
+        if context.data.mixture
+        else config.eval_dataset_path or config.valid_split,
         samples=config.max_samples,
         fingerprint=prepared.fingerprint,
         rows=statistics["rows"],
@@ -189,6 +190,28 @@ def _data(config: Config, context: RunContext) -> DataPlan:
         trained_token_share=statistics["trained_token_share"],
         answers=answers and (LabelledAnswers if "good" in answers else PairedAnswers)(**answers),
         not_checked=_not_checked(config, context),
+        sources=_sources(prepared.mixture) if prepared.mixture else None,
+    )
+
+
+def _sources(mixture: Mixture) -> tuple[SourcePlan, ...]:
+    counts = mixture.counts([source.rows for source in mixture.sources])
+    return tuple(
+        SourcePlan(
+            name=source.name,
+            path=source.path,
+            format=source.format,
+            weight=source.weight,
+            rows=source.rows,
+            eval_rows=source.eval_rows,
+            tokens=source.tokens,
+            rows_of_epoch=count,
+            passes=round(source.passes, 6),
+            share_of_rows=round(mixture.share_of_rows(source), 6),
+            share_of_tokens=round(mixture.share_of_tokens(source), 6),
+            fingerprint=source.fingerprint,
+        )
+        for source, count in zip(mixture.sources, counts, strict=True)
     )
 
 

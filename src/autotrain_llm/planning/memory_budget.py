@@ -17,12 +17,14 @@ from autotrain_llm.data.order import (
     SCORED_TOKENS,
     SHARED_FROM,
     VLLM_SHARE,
-    order_of_epoch,
+    DataOrder,
+    EpochOrder,
 )
 from autotrain_llm.declare.finding import in_words
 from autotrain_llm.models.checks.target_modules import is_called
 from autotrain_llm.planning import memory_model as estimate
 from autotrain_llm.planning.distillation import teacher_weights
+from autotrain_llm.planning.order import epoch_order, evaluation_orders
 from autotrain_llm.planning.plan import AlternativePlan, LayoutPlan, SchedulePlan
 from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ANOTHER_MODEL, BEFOREHAND, COPY, decide_reference
 from autotrain_llm.planning.rollout_batches import decide_anchor, decide_phases
@@ -74,7 +76,7 @@ class Memory:
         self.processes = schedule.processes
         self.short_for_reference = False
         self._batches: dict[tuple[Any, ...], Batch] = {}
-        self._orders: dict[tuple[int, int], tuple[Any, Any]] = {}
+        self._orders: dict[tuple[EpochOrder, int], tuple[Any, Any]] = {}
 
     def assuming(self, *, short_for_reference: bool) -> Memory:
         """The memory of the same run, with a reference model that is run before the training (`short_for_reference`) or during it."""
@@ -255,7 +257,8 @@ class Memory:
             tokens.append(min(NO_GRAD_TOKENS, total) if config.distill_cache else batch.tokens)
         if self.schedule.evaluate != "no" and len(prepared.valid):
             size = config.eval_batch_size or config.batch_size
-            tokens.append(self._largest(config, prepared.valid, size, 1, None, full).tokens)
+            for order in evaluation_orders(context):
+                tokens.append(self._largest(config, prepared.valid, order, size, 1, full).tokens)
         return max(tokens)
 
     def _answers_at_once(self, config: Config) -> int:
@@ -292,24 +295,25 @@ class Memory:
             return Batch(tokens, row, row, tokens)
         key = (config.batch_size, self._limit(config), full, config.gradient_accumulation)
         if key not in self._batches:
+            order = epoch_order(self.context, packing=False)
             self._batches[key] = self._largest(
-                config, prepared.train, config.batch_size, config.gradient_accumulation, config.seed, full
+                config, prepared.train, order, config.batch_size, config.gradient_accumulation, full
             )
         return self._batches[key]
 
-    def _largest(self, config: Config, rows: Any, size: int, accumulated: int, seed: int | None, full: bool) -> Batch:
+    def _largest(self, config: Config, rows: Any, order: EpochOrder, size: int, accumulated: int, full: bool) -> Batch:
         """The batch with the most tokens among those that the run makes of these rows."""
         limit, each = self._limit(config), 1 if self._is_single(rows) else 2
         if full or len(rows) == 0 or self.layout.packing:
             tokens = size * each * limit
             return Batch(tokens, limit, limit, tokens)
-        rows_at_once = size * (self.processes if seed is not None else 1)
-        left = self.schedule.steps * accumulated * rows_at_once
-        epochs = math.ceil(self.schedule.epochs) if seed is not None else 1
+        evaluates = isinstance(order, DataOrder)
+        left = self.schedule.steps * accumulated * size * self.processes
+        epochs = 1 if evaluates else math.ceil(self.schedule.epochs)
         batches: list[Batch] = []
-        for epoch in range(max(1, min(epochs, MAX_EPOCHS, MAX_ITEMS // len(rows)))):
-            lengths, prompts = self._ordered(rows, seed, epoch)
-            count = len(lengths) if seed is None else min(left, len(lengths))
+        for epoch in range(max(1, min(epochs, MAX_EPOCHS, MAX_ITEMS // len(order)))):
+            lengths, prompts = self._ordered(rows, order, epoch)
+            count = len(lengths) if evaluates else min(left, len(lengths))
             clipped = lengths[:count].clip(max=limit), prompts[:count].clip(max=limit)
             batches.append(_largest_of(*clipped, size, self.layout.name == "padded"))
             left -= count
@@ -321,9 +325,9 @@ class Memory:
         """Whether an item of a batch is a single row and not two answers to a prompt."""
         return rows.lengths.ndim == 1 or self.config.trainer_spec.parts_pairs
 
-    def _ordered(self, rows: Any, seed: int | None, epoch: int) -> tuple[Any, Any]:
+    def _ordered(self, rows: Any, order: EpochOrder, epoch: int) -> tuple[Any, Any]:
         """Token counts in the order of an epoch: of each item's rows (items, rows), and of the prompt that they share (items,)."""
-        key = (id(rows), epoch)
+        key = (order, epoch)
         if key not in self._orders:
             import numpy
 
@@ -331,8 +335,8 @@ class Memory:
             single = self._is_single(rows)
             lengths = lengths.reshape(-1, 1) if single else lengths
             prompts = numpy.zeros(len(lengths), dtype=numpy.int64) if single else rows.prompt.lengths
-            order = order_of_epoch(len(lengths), seed, epoch)
-            self._orders[key] = lengths[order], prompts[order]
+            indices = order.of_epoch(epoch)
+            self._orders[key] = lengths[indices], prompts[indices]
         return self._orders[key]
 
     # --- other flags ----- -------------------------------------------------------------------------------------------

@@ -92,9 +92,29 @@ class LabelledAnswers:
 
 
 @dataclass(frozen=True)
+class SourcePlan:
+    """A source of a mixture: its rows and tokens to train on, how many of its rows an epoch has (`rows_of_epoch`), how often that goes
+    through all of them (`passes`), and the shares of an epoch's rows and tokens. `weight` is None in a mixture without weights."""
+
+    name: str
+    path: str
+    format: str
+    weight: float | None
+    rows: int
+    eval_rows: int
+    tokens: int
+    rows_of_epoch: int
+    passes: float
+    share_of_rows: float
+    share_of_tokens: float
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class DataPlan:
     """The rows: their source, format and token statistics. `columns` are those that are used, by role, `unused_columns` the others, with the
-    reason; `fingerprint` is a hash of the tokens. Each evaluation goes over `evaluated_rows` of the `eval_rows`."""
+    reason; `fingerprint` is a hash of the tokens. Each evaluation goes over `evaluated_rows` of the `eval_rows`. `sources` are those of a
+    mixture; without one, None."""
 
     path: str
     format: str
@@ -115,6 +135,7 @@ class DataPlan:
     trained_token_share: float
     answers: PairedAnswers | LabelledAnswers | None
     not_checked: tuple[str, ...]
+    sources: tuple[SourcePlan, ...] | None = field(default=None, metadata=omitted_if_none())
 
 
 @dataclass(frozen=True)

@@ -96,8 +96,14 @@ def context_of(plan: Plan, progress: Progress | None = None) -> RunContext:
         raise Refused(context.findings)
     if context.prepared.fingerprint != plan.data.fingerprint:
         message = f"{plan.data.path}: the rows, or their tokenization, have changed since the plan was made"
-        raise Refused([Finding(message, "make the plan again", ("data_path",), file=plan.data.path, code="P117")])
+        raise Refused(
+            [Finding(message, "make the plan again", (_rows_parameter(plan),), file=plan.data.path, code="P117")]
+        )
     return context
+
+
+def _rows_parameter(plan: Plan) -> str:
+    return "data_path" if plan.data.sources is None else "data_config"
 
 
 def config_of(plan: Plan) -> Config:

@@ -12,7 +12,18 @@ from autotrain_llm.planning.kinds import KEPT_HEAD, MISSING_END, MODEL, NEW_HEAD
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SHARED
 
 if TYPE_CHECKING:
-    from autotrain_llm.planning.plan import DataPlan, DistillPlan, MemoryPlan, Plan, ResumePlan, RolloutPlan, SweepPlan
+    from collections.abc import Sequence
+
+    from autotrain_llm.planning.plan import (
+        DataPlan,
+        DistillPlan,
+        MemoryPlan,
+        Plan,
+        ResumePlan,
+        RolloutPlan,
+        SourcePlan,
+        SweepPlan,
+    )
 
 Row = tuple[str, str, str]
 DIVERGENCES = {"forward_kl": "KL(teacher‖student)", "reverse_kl": "KL(student‖teacher)", "jsd": "Jensen-Shannon"}
@@ -117,8 +128,10 @@ def _data(plan: Plan) -> list[Row]:
         evaluation = f"{data.evaluated_rows} of {evaluation}"
     shortened = [(data.truncated_rows, "truncated"), (data.dropped_rows, "dropped")]
     counts = [f"{data.rows} to train on", evaluation, *(f"{count} {outcome}" for count, outcome in shortened if count)]
+    source = _source(plan, "data_path" if data.sources is None else "data_config")
     return [
-        ("data", f"{data.path} ({data.format})", _source(plan, "data_path")),
+        ("data", f"{data.path} ({data.format})", source),
+        *(_sources(data.sources) if data.sources is not None else ()),
         *_columns(data),
         ("rows", ", ".join(counts), ""),
         ("tokens", f"{tokens.p50} median, {tokens.p95} 95th percentile, {tokens.max} longest", _trained_on(plan)),
@@ -126,6 +139,20 @@ def _data(plan: Plan) -> list[Row]:
         *([plan.data.answers.row()] if plan.data.answers else []),
         *(("not checked", what, "") for what in data.not_checked),
     ]
+
+
+def _sources(sources: Sequence[SourcePlan]) -> list[Row]:
+    """What an epoch has of each source of a mixture."""
+    rows = []
+    for source in sources:
+        share = f"{source.share_of_rows:.1%} of the rows, {source.share_of_tokens:.1%} of the tokens"
+        used = (
+            f"repeated {source.passes:.3g} times" if source.passes > 1 else f"{source.passes:.3g} of its {source.rows}"
+        )
+        if source.passes == 1:
+            used = "each row once"
+        rows.append((f"  {source.name}", f"{plural(source.rows_of_epoch, 'row')} per epoch: {share}", used))
+    return rows
 
 
 def _columns(data: DataPlan) -> list[Row]:

@@ -40,8 +40,14 @@ def decide_sweep(config: Config, context: RunContext) -> SweepPlan | None:
         written=config.sweep_params is not None,
         space={name: _as_json(search, own[name] if own else None) for name, search in spaces.items()},
         own=own,
-        held_out=HELD_OUT if not (config.given("valid_split") or config.eval_dataset_path) else None,
+        held_out=None if _has_rows(config, context) else HELD_OUT,
     )
+
+
+def _has_rows(config: Config, context: RunContext) -> bool:
+    """Whether evaluation rows were named: by a flag, or by a mixture."""
+    mixture = context.data.mixture
+    return config.given("valid_split") or bool(config.eval_dataset_path) or bool(mixture and mixture.is_validated)
 
 
 def _as_json(search: Search, own: Any) -> dict[str, Any]:

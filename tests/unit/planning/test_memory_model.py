@@ -225,6 +225,7 @@ def test_merging_an_adapter_holds_the_whole_model_in_float32():
 
 @pytest.mark.parametrize(("size", "epochs", "accumulated"), [(4, 1, 1), (7, 3, 2), (40, 2, 1)])
 def test_the_largest_batch_is_the_largest_of_those_that_are_trained_on(size, epochs, accumulated, places):
+    from autotrain_llm.data.order import ShuffledOrder
     from autotrain_llm.planning.memory_budget import Memory
     from autotrain_llm.run.engine.batches import BatchOrder
 
@@ -232,7 +233,7 @@ def test_the_largest_batch_is_the_largest_of_those_that_are_trained_on(size, epo
     assert found.plan is not None and found.context.prepared is not None
     memory = Memory(found.config, found.context, found.plan.layout, found.plan.schedule)
     lengths, order, sums = found.context.prepared.train.lengths, None, []
-    order = BatchOrder(len(lengths), size, found.config.seed)
+    order = BatchOrder(ShuffledOrder(len(lengths), found.config.seed), size)
     for epoch in range(epochs):
         order.set_epoch(epoch)
         sums += [int(lengths[batch].sum()) for batch in order]

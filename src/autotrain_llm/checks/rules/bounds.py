@@ -23,6 +23,8 @@ from autotrain_llm.declare.text import plain, plain_number
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.trainers.shared import REQUIRED
 
+# Columns that a mixture names in its file, if they have to be named.
+COLUMN_FLAGS = ("prompt_text_column", "rejected_text_column")
 LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, on every common file system
 
 
@@ -41,6 +43,7 @@ def required_parameters_must_be_given(
         names
         for names in (trainer.requires if trainer_is_known else REQUIRED)
         if not any(config.value_of(name) is not None or name in mistyped for name in names.split("|"))
+        and not (config.data_config and names in COLUMN_FLAGS)
     ]
     if not missing:
         return

@@ -36,16 +36,8 @@ EVALUATES = "--use-enhanced-eval --valid-split 1 --eval-metrics "
 BENCHMARKS = "--use-enhanced-eval --valid-split 1"
 
 
-@rule("P314", refuses="--eval-strategy steps", accepts="--eval-strategy steps --valid-split 0.1")
-def evaluation_needs_rows_to_evaluate_on(config: Config) -> Iterator[Finding]:
-    """Flags that need evaluation rows, and no flag that provides them.
-
-    Why: early stopping, the best checkpoint and every `eval_…` metric come from evaluation; without rows they would fail after the first
-    epoch.
-    Fix: name a split, hold out a share, or give a file.
-    """
-    if config.valid_split or config.eval_dataset_path:
-        return
+def flags_that_need_rows(config: Config) -> list[str]:
+    """The flags that ask for an evaluation, as they were given."""
     needs_rows = {
         f"--eval-strategy {config.eval_strategy}": config.eval_strategy in ("steps", "epoch"),
         "--eval-steps": config.given("eval_steps"),
@@ -54,7 +46,20 @@ def evaluation_needs_rows_to_evaluate_on(config: Config) -> Iterator[Finding]:
         "--early-stopping-patience": config.early_stopping_patience is not None,
         "--use-enhanced-eval": needs_evaluation_rows(config),
     }
-    flags = [flag for flag, needs in needs_rows.items() if needs]
+    return [flag for flag, needs in needs_rows.items() if needs]
+
+
+@rule("P314", refuses="--eval-strategy steps", accepts="--eval-strategy steps --valid-split 0.1")
+def evaluation_needs_rows_to_evaluate_on(config: Config) -> Iterator[Finding]:
+    """Flags that need evaluation rows, and no flag that provides them.
+
+    Why: early stopping, the best checkpoint and every `eval_…` metric come from evaluation; without rows they would fail after the first
+    epoch.
+    Fix: name a split, hold out a share, or give a file.
+    """
+    if config.valid_split or config.eval_dataset_path or config.data_config:
+        return  # a mixture may have its own
+    flags = flags_that_need_rows(config)
     if flags:
         yield Finding(
             f"{', '.join(flags)} {'needs' if len(flags) == 1 else 'need'} evaluation rows, and there are none",

@@ -122,8 +122,10 @@ def a_step_should_not_need_more_rows_than_there_are(
 
 
 def training_items(context: RunContext, trainer: Trainer) -> int:
-    """The number of training items, as the trainer counts them: kto trains on the two answers of a pair separately. 0 without rows."""
-    if context.prepared is None:
-        return 0
-    apart = trainer.parts_pairs and context.dataset is not None and context.dataset.format == "preference"
-    return len(context.prepared.train) * (2 if apart else 1)
+    """The number of training items of an epoch, as the trainer counts them: kto trains on the two answers of a pair separately. 0 without
+    rows."""
+    from autotrain_llm.planning.order import epoch_order
+
+    return (
+        len(epoch_order(context, packing=False)) if context.prepared is not None and len(context.prepared.train) else 0
+    )

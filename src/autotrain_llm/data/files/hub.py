@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
-from autotrain_llm.data.files.read import Row, Stream, Table, without_nulls
+from autotrain_llm.data.files.filter import RowFilter
+from autotrain_llm.data.files.read import RawRow, Row, Stream, Table, without_nulls
 from autotrain_llm.data.files.stream import LARGE
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
@@ -45,12 +48,15 @@ def load_splits(hub_id: str, request: DataRequest, observations: Observations, f
     return dict(loaded) if hasattr(loaded, "keys") else {"train": loaded}
 
 
-def table_of(rows: Any, name: str, most: int | None) -> Table:
-    """The rows of a split, the first `most` of them."""
-    if most is None and rows.data.nbytes > LARGE:  # it is mapped by `datasets`
-        return Table(
-            name, Stream((row_number, None, without_nulls_inside(row)) for row_number, row in enumerate(rows, 1))
-        )
+def table_of(rows: Any, name: str, most: int | None, keep: RowFilter | None = None, bytes_beside: int = 0) -> Table:
+    """The rows of a split that `keep` passes, the first `most` of them."""
+    all_rows: Iterator[RawRow] = (
+        (row_number, None, without_nulls_inside(row)) for row_number, row in enumerate(rows, 1)
+    )
+    if most is None and rows.data.nbytes + bytes_beside > LARGE:  # it is mapped by `datasets`
+        return Table(name, Stream(all_rows if keep is None else keep(all_rows)))
+    if keep is not None:
+        return Table(name, list(islice(keep(all_rows), most)))
     count = len(rows) if most is None else min(most, len(rows))
     selected = enumerate(rows.select(range(count)), 1)
     return Table(name, [(row_number, None, without_nulls_inside(row)) for row_number, row in selected])

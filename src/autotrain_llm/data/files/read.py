@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.data.files.decode import decode, read_bytes, utf8_name
+from autotrain_llm.data.files.filter import RowFilter
 from autotrain_llm.data.files.sniff import cells_in_place_of_rows, how_json_broke, is_object, other_content
 from autotrain_llm.data.observations import Observations, RowPlace
 from autotrain_llm.data.rules.columns import an_unused_column_changes_its_type
@@ -103,8 +104,15 @@ def suffix_of(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def read_table(path: Path, name: str, observations: Observations, digest: Any, most: int | None = None) -> Table:
-    """The rows of a file (the first `most`); `digest` is fed its bytes, so that content is read and hashed once."""
+def read_table(
+    path: Path,
+    name: str,
+    observations: Observations,
+    digest: Any,
+    most: int | None = None,
+    keep: RowFilter | None = None,
+) -> Table:
+    """The rows of a file that `keep` passes (the first `most`); `digest` is fed its bytes, so that content is read and hashed once."""
     data = read_bytes(path, name, observations)
     table = Table(name)
     if data is None:
@@ -135,7 +143,8 @@ def read_table(path: Path, name: str, observations: Observations, digest: Any, m
                 a_file_can_not_be_read, file=name, case="format", detail=suffix or "a file like this", advice=formats
             )
         return table
-    return Table(name, list(islice(_rows_of(data, kind, name, observations), most)))
+    rows = _rows_of(data, kind, name, observations)
+    return Table(name, list(islice(rows if keep is None else keep(rows), most)))
 
 
 def _rows_of(data: bytes, kind: str, name: str, observations: Observations) -> Iterator[RawRow]:

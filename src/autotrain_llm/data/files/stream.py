@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from autotrain_llm.data.files.decode import BOM, GZIP_MAGIC, observe_not_utf8
+from autotrain_llm.data.files.filter import RowFilter
 from autotrain_llm.data.files.read import (
     JSON_START,
     RawRow,
@@ -47,24 +48,29 @@ def open_table(
     most: int | None = None,
     *,
     beside: Sequence[Path] = (),
+    bytes_beside: int = 0,
+    keep: RowFilter | None = None,
 ) -> Table:
-    """The rows of a file (the first `most`): in memory, or as a `Stream` if the file is large together with those `beside` it and has many
-    rows."""
-    rows = stream_of(path, name, observations, digest) if are_large([path, *beside]) else None
+    """The rows of a file that `keep` passes (the first `most`): in memory, or as a `Stream` if the file is large together with those
+    `beside` it, and with more files of `bytes_beside`, and has many rows."""
+    is_large = are_large([path, *beside], bytes_beside)
+    rows = stream_of(path, name, observations, digest) if is_large else None
     if rows is None:
-        return read_table(path, name, observations, digest, most)
+        return read_table(path, name, observations, digest, most, keep)
+    rows = rows if keep is None else keep(rows)
     digest.update(name.encode("utf-8", "surrogateescape"))
     if most is not None and most <= ROWS:
         return Table(name, list(islice(rows, most)))
     return Table(name, Stream(rows if most is None else islice(rows, most)))
 
 
-def are_large(paths: Sequence[Path]) -> bool:
+def are_large(paths: Sequence[Path], bytes_beside: int = 0) -> bool:
     """Whether the rows of these files together should not all be in memory."""
-    return sum(map(_size, paths)) > LARGE
+    return sum(map(size_of, paths)) + bytes_beside > LARGE
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """The bytes of a file's text, about as many as unpacked; 0 if it can't be looked up."""
     try:
         size = path.stat().st_size
     except OSError:

@@ -307,10 +307,22 @@ RECOGNISERS: dict[str, tuple[Recogniser, ...]] = {
 }
 
 
+# The formats that can be recognised for each shape of rows, as `DataRequest.format` names them.
+FORMATS: dict[str, tuple[str, ...]] = {
+    "documents": ("text", "messages", "sharegpt", "alpaca", "chosen answers", "prompt/completion"),
+    "conversations": ("messages", "sharegpt", "text", "alpaca", "chosen answers", "prompt/completion"),
+    "preferences": ("prompt/completion/label", "preference"),
+    "scored": ("preference",),
+    "prompts": ("prompts",),
+}
+
+
 def recognise(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """The first format that fits the columns, with the columns that belong to the prompt; None if none fits."""
     for recogniser in RECOGNISERS[request.rows]:
         mapping = recogniser(columns, request)
+        if mapping is not None and request.format not in (None, mapping.format):
+            continue
         if mapping is not None and mapping.format in ("text", "prompts") and rows_are_turns(columns):
             return None
         if mapping is not None and mapping.format == TOKENS:

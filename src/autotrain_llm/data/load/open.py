@@ -16,6 +16,7 @@ from autotrain_llm.data.dataset import DATA_FLAG, EVAL_FLAG, Dataset, Progress
 from autotrain_llm.data.disk_examples import DiskExamples, DiskExamplesWriter, keys_of
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.files import hub
+from autotrain_llm.data.files.filter import RowFilter
 from autotrain_llm.data.files.locate import ALL_ROWS, Source, choose_split, locate
 from autotrain_llm.data.files.read import ColumnTypes, Stream, Table, unwrapped
 from autotrain_llm.data.files.stream import open_table
@@ -36,6 +37,7 @@ from autotrain_llm.data.observations import Observations, findings_of
 from autotrain_llm.data.quality.exact_duplicates import check_duplicates, check_overlap
 from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
 from autotrain_llm.data.rules.files import the_data_has_no_such_split, there_are_no_rows
+from autotrain_llm.data.rules.mixture import no_row_has_the_wanted_values, the_rows_have_another_format
 from autotrain_llm.data.rules.preferences import all_answers_have_the_same_label
 from autotrain_llm.data.rules.splits import (
     evaluation_rows_have_another_format,
@@ -60,12 +62,13 @@ class _Reading:
     files: list[str] = field(default_factory=list)
     cut_short: bool = False
     reported: frozenset[str] = frozenset()  # columns that a finding says are not used
+    keep: RowFilter | None = None
 
 
 def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset:
     """Find, read, recognise, convert and split the rows. Raises Refused with all findings if nothing can be trained on. `progress` is
     called with the number of rows of large files that were read."""
-    reading = _Reading(request, progress)
+    reading = _Reading(request, progress, keep=RowFilter(request.where) if request.where else None)
     observations = reading.observations
     reading.digest.update(json.dumps(request.settings(), sort_keys=True, default=str).encode())
     if request.max_samples is not None and request.max_samples < 1:
@@ -141,9 +144,31 @@ def _tables(reading: _Reading) -> tuple[list[Table], list[Table] | None]:
         valid = _read_split(reading, source, splits, request.valid_split, "--valid-split", DATA_FLAG, None)
     if not any(table.first() for table in tables) or valid == []:
         if not observations.refused:
-            observations.add(there_are_no_rows, name=listed(table.file for table in tables) or request.path)
+            _observe_no_rows(reading, listed(table.file for table in tables) or request.path)
         raise Refused(observations.findings())
     return tables, valid
+
+
+def _observe_no_rows(reading: _Reading, name: str) -> None:
+    """Report that there are no rows: none at all, or none with the wanted values."""
+    keep = reading.keep
+    if keep is None or not keep.seen:
+        reading.observations.add(there_are_no_rows, name=name)
+        return
+    # A column without the wanted values, or the rows that have those of one column don't have those of another.
+    lacking = next(
+        (column for column, allowed in keep.where if allowed.isdisjoint(keep.values[column])), keep.where[0][0]
+    )
+    counts = keep.values[lacking]
+    reading.observations.add(
+        no_row_has_the_wanted_values,
+        name=name,
+        column=lacking,
+        where=reading.request.where,
+        values=tuple(value for value, _ in counts.most_common()),
+        columns=tuple(keep.columns),
+        rows=keep.seen,
+    )
 
 
 def _hub_splits(reading: _Reading, source: Source, flag: str) -> dict[str, Any]:
@@ -177,7 +202,18 @@ def _read_split(
         name = source.shown(path)
         reading.files.append(str(path))
         others = [other for other in paths if other is not path]
-        tables.append(open_table(path, name, reading.observations, reading.digest, remaining, beside=others))
+        size = reading.request.bytes_beside
+        table = open_table(
+            path,
+            name,
+            reading.observations,
+            reading.digest,
+            remaining,
+            beside=others,
+            bytes_beside=size,
+            keep=reading.keep,
+        )
+        tables.append(table)
     return tables
 
 
@@ -195,7 +231,8 @@ def _read_hub_split(
         return []
     reading.files.append(f"{source.hub_id}/{split}")
     reading.digest.update(hub.fingerprint_of(splits[split]))
-    return [hub.table_of(splits[split], f"{source.name}/{split}", most)]
+    size, name = reading.request.bytes_beside, f"{source.name}/{split}"
+    return [hub.table_of(splits[split], name, most, reading.keep, size)]
 
 
 def _column_mapping(reading: _Reading, tables: list[Table], flag: str) -> tuple[ColumnMapping | None, list[Table]]:
@@ -217,6 +254,11 @@ def _column_mapping(reading: _Reading, tables: list[Table], flag: str) -> tuple[
         return None, tables
     if not any(request.is_named(field) for field in COLUMN_FLAGS):
         check_header(columns, mapping, name, observations)
+    other = _other_format(columns, request) if mapping is None else None
+    if other is not None:
+        facts = {"file": name, "wanted": request.format, "recognised": other.format}
+        observations.add(the_rows_have_another_format, **facts)
+        return None, tables
     if mapping is None:
         observe_unrecognised(columns, request, name, observations, flag)
         return None, tables
@@ -225,6 +267,11 @@ def _column_mapping(reading: _Reading, tables: list[Table], flag: str) -> tuple[
     if flag == DATA_FLAG:
         reading.reported |= check_unused_half(columns, mapping, request, name, observations)
     return mapping, tables
+
+
+def _other_format(columns: Columns, request: DataRequest) -> ColumnMapping | None:
+    """The mapping of rows that have another format than the one that the request asks for."""
+    return None if request.format is None else recognise(columns, dataclasses.replace(request, format=None))
 
 
 def _has_named(columns: Columns, request: DataRequest) -> bool:

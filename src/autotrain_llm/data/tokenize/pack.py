@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 
+from autotrain_llm.data.rows import Rows
+
 
 def pack(lengths: Sequence[int], limit: int) -> list[list[int]]:
     """Groups of row numbers whose lengths add up to at most `limit`, each row in one group.
@@ -26,3 +28,12 @@ def pack(lengths: Sequence[int], limit: int) -> list[list[int]]:
             groups.append([row])
         insort(room, (free - length, group))
     return sorted(sorted(group) for group in groups)
+
+
+def pack_rows(rows: Rows, limit: int) -> list[list[int]]:
+    """Packs of row indices; rows of different sources are never in one pack."""
+    packs, start = [], 0
+    for part in rows.parts:
+        packs += [[start + index for index in group] for group in pack(part.lengths.tolist(), limit)]
+        start += len(part)
+    return packs

@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.data import cache as disk
 from autotrain_llm.data.chat.template import ChatTemplate, check_end_of_turn, find_template
@@ -25,12 +25,17 @@ from autotrain_llm.data.rules.tokens import (
 from autotrain_llm.data.tokenize.collect import Collector
 from autotrain_llm.data.tokenize.marker_checks import check_markers
 from autotrain_llm.data.tokenize.pipeline import IdleWork, collect
-from autotrain_llm.data.tokenize.prompt_format import PromptFormat
+from autotrain_llm.data.tokenize.prompt_format import PromptFormat, join_prompt_formats
 from autotrain_llm.data.tokenize.render import RowRenderer
 from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.data.wording import parameter_of
 from autotrain_llm.declare.finding import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from autotrain_llm.data.mixture.mixture import Mixture
 
 # Raised when the same content and settings give other rows than before.
 FORMAT = 7
@@ -50,7 +55,8 @@ class Prepared:
     fingerprint: str
     template: ChatTemplate | None = None
     from_cache: bool = False
-    folder: Folder | None = None  # where the rows lie that are mapped
+    folders: tuple[Folder, ...] = ()  # where the rows lie that are mapped
+    mixture: Mixture | None = None
     choice: str = ""  # which evaluation rows are left, where some were chosen
 
     def evaluating(self, count: int, seed: int) -> Prepared:
@@ -124,7 +130,13 @@ def prepare(
     statistics = _statistics(train, valid, rows)
     statistics["prompt_format"] = renderer.prompt_format.result(preparation.chat_template).as_json()
     prepared = Prepared(
-        rows["train"], rows["valid"], statistics, observations.findings(), fingerprint, used, folder=folder
+        rows["train"],
+        rows["valid"],
+        statistics,
+        observations.findings(),
+        fingerprint,
+        used,
+        folders=(folder,) if folder else (),
     )
     if cache is not None and not observations.refused:
         document = {
@@ -207,24 +219,62 @@ def _statistics(train: Collector, valid: Collector, rows: dict[str, Rows]) -> di
     """What the plan shows: lengths before truncation, and the number of tokens after it."""
     import numpy
 
-    lengths = numpy.sort(train.lengths)
-
-    def quantile(share: float) -> int:
-        return int(lengths[min(int(share * len(lengths)), len(lengths) - 1)]) if len(lengths) else 0
-
+    lengths, counts = numpy.unique(train.lengths, return_counts=True)
     return {
         "rows": len(rows["train"]),
         "eval_rows": len(rows["valid"]),
-        "tokens": {"p50": quantile(0.5), "p95": quantile(0.95), "max": int(lengths[-1]) if len(lengths) else 0},
+        "tokens": _quantiles(lengths, counts),
         "total_tokens": train.tokens,
         "trained_tokens": train.trained_tokens,
-        "trained_token_share": round(train.trained_tokens / train.tokens, 4) if train.tokens else 0.0,
+        "trained_token_share": _share(train.trained_tokens, train.tokens),
         "truncated_rows": train.truncated,
         "dropped_rows": train.dropped,
         "eval_truncated_rows": valid.truncated,
         "eval_dropped_rows": valid.dropped,
         "answers": _answers(rows["train"]),
+        "lengths": [lengths.tolist(), counts.tolist()],
     }
+
+
+ADDED = (
+    "rows", "eval_rows", "total_tokens", "trained_tokens", "truncated_rows", "dropped_rows", "eval_truncated_rows",
+    "eval_dropped_rows",
+)  # fmt: skip
+
+
+def join_statistics(parts: Sequence[dict[str, Any]], train: Rows) -> dict[str, Any]:
+    """The statistics of several prepared data sets as one, whose training rows are `train`."""
+    import numpy
+
+    added = {key: sum(part[key] for part in parts) for key in ADDED}
+    lengths, counts = (numpy.concatenate([part["lengths"][index] for part in parts]) for index in (0, 1))
+    values, places = numpy.unique(lengths, return_inverse=True)
+    together = numpy.bincount(places, counts, len(values)).astype(numpy.int64)
+    return {
+        **added,
+        "tokens": _quantiles(values.astype(numpy.int64), together),
+        "trained_token_share": _share(added["trained_tokens"], added["total_tokens"]),
+        "answers": _answers(train),
+        "lengths": [values.tolist(), together.tolist()],
+        "prompt_format": join_prompt_formats([PromptFormat(**part["prompt_format"]) for part in parts]).as_json(),
+    }
+
+
+def _share(trained: int, tokens: int) -> float:
+    return round(trained / tokens, 4) if tokens else 0.0
+
+
+def _quantiles(lengths: Any, counts: Any) -> dict[str, int]:
+    """Median, 95th percentile and maximum of lengths in ascending order, each of which occurs `counts` times."""
+    import numpy
+
+    ends = numpy.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+
+    def quantile(share: float) -> int:
+        return int(lengths[numpy.searchsorted(ends, min(int(share * total), total - 1), side="right")]) if total else 0
+
+    return {"p50": quantile(0.5), "p95": quantile(0.95), "max": int(lengths[-1]) if total else 0}
 
 
 def _answers(rows: Rows) -> dict[str, Any] | None:

@@ -63,6 +63,18 @@ class PromptFormatCounter:
         return PromptFormat(rows, chat_template or OWN, system)
 
 
+def join_prompt_formats(formats: Sequence[PromptFormat]) -> PromptFormat:
+    """The form of rows that are of these forms: mixed, where some are conversations and others are not."""
+    rows = formats[0].rows if len({one.rows for one in formats}) == 1 else MIXED
+    templates = {one.template for one in formats if rows == TEXT or one.rows != TEXT}
+    systems = {one.system for one in formats if one.rows != TEXT} or {""}
+    return PromptFormat(
+        rows,
+        next(iter(templates)) if len(templates) == 1 else None,
+        next(iter(systems)) if len(systems) == 1 else None,
+    )
+
+
 def read_prompt_format(folder: Path) -> PromptFormat | None:
     """The format saved next to a model, or in its run.json if the run isn't finished; None for a model that was trained elsewhere."""
     for path in (folder / FILE, folder / "run.json"):

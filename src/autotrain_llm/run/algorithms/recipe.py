@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from autotrain_llm.config.registry import GROUPS
-from autotrain_llm.data.tokenize.pack import pack
+from autotrain_llm.data.tokenize.pack import pack_rows
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.progress import ProgressCallback
@@ -73,7 +73,7 @@ class Recipe:
 
     def make_dataset(self, rows: Any) -> Any:
         """The dataset of items that batches are made of, from prepared rows."""
-        packs = pack(rows.lengths.tolist(), self.plan.length.tokens) if self.plan.layout.packing else None
+        packs = pack_rows(rows, self.plan.length.tokens) if self.plan.layout.packing else None
         return RowGroups(rows, packs)
 
     def prepare(self, loaded: Loaded) -> None:

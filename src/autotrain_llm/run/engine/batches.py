@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from autotrain_llm.data.order import order_of_epoch
+from autotrain_llm.data.order import EpochOrder
+from autotrain_llm.data.rows import Rows
 from autotrain_llm.run.engine.flat.batch import Row
 
 
@@ -37,26 +38,34 @@ class RowGroups(Dataset[list[Row]]):
         return _Collate(collate)
 
 
-class BatchOrder(Sampler[list[Any]]):
-    """Batches of item indices for one of `processes`: a seeded order for each epoch, divided into steps and each step among processes.
+def items_of_parts(items: Any, rows: Rows) -> list[int]:
+    """How many items are made of each part of the rows: the sources of a mixture, which are packed separately."""
+    sizes = [len(part) for part in rows.parts]
+    groups = items.groups if isinstance(items, RowGroups) else None
+    if groups is None:
+        return [size * len(items) // len(rows) for size in sizes] if len(rows) else [0 for _ in sizes]
+    parts = np.searchsorted(np.cumsum(sizes), [group[0] for group in groups], side="right")
+    return np.bincount(parts, minlength=len(sizes)).tolist()
 
-    Every item occurs once in an epoch. The last step may be short; a process without items in it gets a padding item (a negative index),
+
+class BatchOrder(Sampler[list[Any]]):
+    """Batches of item indices for one of `processes`: the order of each epoch, divided into steps and each step among processes.
+
+    The last step may be short; a process without items in it gets a padding item (a negative index),
     because all processes must take part in a step. With `neighbours`, each index is paired with that of the previous item in the step,
     the first with the last.
     """
 
     def __init__(
         self,
-        count: int,
+        order: EpochOrder,
         batch_size: int,
-        seed: int | None,
         process: int = 0,
         processes: int = 1,
         neighbours: bool = False,
     ) -> None:
-        self.count = count
+        self.order = order
         self.batch_size = batch_size
-        self.seed = seed
         self.process = process
         self.processes = processes
         self.neighbours = neighbours
@@ -66,12 +75,12 @@ class BatchOrder(Sampler[list[Any]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.count // (self.batch_size * self.processes))
+        return -(-len(self.order) // (self.batch_size * self.processes))
 
     def __iter__(self) -> Iterator[list[Any]]:
-        order = order_of_epoch(self.count, self.seed, self.epoch)
+        order = self.order.of_epoch(self.epoch)
         step_size = self.batch_size * self.processes
-        for start in range(0, self.count, step_size):
+        for start in range(0, len(order), step_size):
             step = order[start : start + step_size]
             previous = np.roll(step, 1)
             size = -(-len(step) // self.processes)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
+from autotrain_llm.data.order import DataOrder, EpochOrder, ShuffledOrder
 from autotrain_llm.run.engine.batches import Batches, BatchOrder
 from autotrain_llm.run.engine.flat.model import FlatOutput, causal_model
 from autotrain_llm.run.engine.layouts import BatchLayout
@@ -65,8 +67,25 @@ class BatchSource(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Part:
+    """Evaluation items of one source: their indices, its name, and the names of the metrics that are logged for it."""
+
+    items: range
+    name: str | None = None
+    headline: tuple[str, ...] = ()
+
+    def reported(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """The metrics of this part, under its name."""
+        return {f"{self.name}_{name}": metrics[name] for name in self.headline if name in metrics}
+
+
 class Loop(Trainer):
-    """Trains on `train_rows` and evaluates on `valid_rows`, both datasets of items."""
+    """Trains on `train_rows` and evaluates on `valid_rows`, both datasets of items.
+
+    `train_order` is that of a mixture; without it, all rows are shuffled in each epoch. `valid_parts` divides the evaluation items into
+    parts that are evaluated one after the other; of those with a name, the metrics `headline` are logged separately too.
+    """
 
     def __init__(
         self,
@@ -79,11 +98,15 @@ class Loop(Trainer):
         augmenters: Sequence[BatchAugmenter] = (),
         observers: Sequence[Observer] = (),
         source: BatchSource | None = None,
+        train_order: EpochOrder | None = None,
+        valid_parts: Sequence[Part] = (),
         **settings: Any,
     ) -> None:
         super().__init__(train_dataset=train_rows, eval_dataset=valid_rows, **settings)
         self.train_rows = train_rows
         self.valid_rows = valid_rows
+        self.train_order = train_order
+        self.valid_parts = valid_parts
         self.layout: BatchLayout = layout
         self.objective: Objective = objective
         self.augmenters = augmenters
@@ -101,17 +124,23 @@ class Loop(Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         if self.source is not None:
             return self.source.batches(self)
-        return self._batches(self.train_rows, self.args.per_device_train_batch_size, self.args.data_seed)
+        seed = self.args.data_seed
+        assert seed is not None
+        order = self.train_order or ShuffledOrder(len(self.train_rows), seed)
+        return self._batches(self.train_rows, self.args.per_device_train_batch_size, order)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Batches:
         rows = eval_dataset or self.valid_rows
         assert rows is not None, "nothing to evaluate on"
-        return self._batches(rows, self.args.per_device_eval_batch_size, None)
+        return self._evaluation_batches(rows, range(len(rows)))
 
-    def _batches(self, items: Any, batch_size: int, seed: int | None) -> Batches:
+    def _evaluation_batches(self, rows: Any, items: range) -> Batches:
+        return self._batches(rows, self.args.per_device_eval_batch_size, DataOrder(items))
+
+    def _batches(self, items: Any, batch_size: int, order: EpochOrder) -> Batches:
         process = (self.args.process_index, self.args.world_size)
-        order = BatchOrder(len(items), batch_size, seed, *process, neighbours=items.mismatches)
-        return Batches(items, order, self.layout.collate)
+        batches = BatchOrder(order, batch_size, *process, neighbours=items.mismatches)
+        return Batches(items, batches, self.layout.collate)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -216,17 +245,15 @@ class Loop(Trainer):
         """Loss and metrics of the evaluation rows, as means over items and not over batches."""
         began = time.perf_counter()
         model = self._evaluating_model()
+        rows = eval_dataset or self.valid_rows
+        assert rows is not None, "nothing to evaluate on"
         sums: list[Sums] = []
-        for inputs in self.get_eval_dataloader(eval_dataset):
-            inputs = self.on_device(inputs)
-            with torch.no_grad(), self.accelerator.autocast():
-                inputs = self._augmented(model, inputs)
-                output = self.layout.forward(model, inputs, self.objective.compute)
-            summed, metrics_of_batch = self._objective_of(output, inputs)
-            loss = summed.detach()
-            items = torch.tensor(float(self.objective.items(inputs)), device=loss.device)
-            sums.append({"loss": (loss, items), **metrics_of_batch})
-        self.eval_metrics = eval_metrics = self._ratios(sums)
+        of_parts: dict[str, float] = {}
+        for part in self.valid_parts or [Part(range(len(rows)))]:
+            of_part = [self._evaluated(model, batch) for batch in self._evaluation_batches(rows, part.items)]
+            sums += of_part
+            of_parts |= part.reported(self._ratios(of_part)) if part.name else {}
+        self.eval_metrics = eval_metrics = self._ratios(sums) | of_parts
         for observer in self.observers:
             eval_metrics |= observer.measure(self)
         model.train()
@@ -236,6 +263,17 @@ class Loop(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.throughput.leave_out(time.perf_counter() - began)  # evaluation does not count as training time
         return metrics
+
+    def _evaluated(self, model: nn.Module, inputs: dict[str, Any]) -> Sums:
+        """The loss and the metrics of a batch."""
+        inputs = self.on_device(inputs)
+        with torch.no_grad(), self.accelerator.autocast():
+            inputs = self._augmented(model, inputs)
+            output = self.layout.forward(model, inputs, self.objective.compute)
+        summed, metrics = self._objective_of(output, inputs)
+        loss = summed.detach()
+        items = torch.tensor(float(self.objective.items(inputs)), device=loss.device)
+        return {"loss": (loss, items), **metrics}
 
     def _evaluating_model(self) -> nn.Module:
         """The wrapped model in evaluation mode. Before training it is not wrapped yet: accelerate would not wrap a model for training that

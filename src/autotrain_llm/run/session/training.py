@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
+from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.context.output_dir import CHECKPOINTS, step_of
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.recipe import Recipe, Started, load_entry
+from autotrain_llm.run.engine.batches import items_of_parts
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.loading import DTYPES, Loaded
-from autotrain_llm.run.engine.loop import Loop
+from autotrain_llm.run.engine.loop import Loop, Part
 from autotrain_llm.run.engine.peak_flops import matmul_peak
 from autotrain_llm.run.engine.throughput import Throughput, flops_of
 from autotrain_llm.run.evaluation.enhanced import EnhancedEvaluation
@@ -83,6 +86,8 @@ def _make_loop(session: Session, train: Any, valid: Any, callbacks: list[Trainer
     device = torch.device("cpu" if plan.precision.cpu else "cuda")
     peak = matmul_peak(device, DTYPES[plan.precision.name]) if flops else None
     source, observers = recipe.make_source(started)
+    prepared = session.inputs.prepared
+    mixture = prepared.mixture
     loop = Loop(
         model=loaded.model,
         args=TrainingArguments(**trainer_arguments(plan, session.folder)),
@@ -96,12 +101,28 @@ def _make_loop(session: Session, train: Any, valid: Any, callbacks: list[Trainer
         augmenters=augmenters,
         observers=[*observers, *session.evaluation.observers(session.inputs, loaded, layout)],
         source=source,
+        train_order=mixture.order(items_of_parts(train, prepared.train)) if mixture else None,
+        valid_parts=_parts(session, valid) if mixture and valid is not None else (),
     )
     for augmenter in augmenters:
         if augmenter.stage:
             session.progress.stage(augmenter.stage)
         augmenter.prepare(loop)
     return loop
+
+
+def _parts(session: Session, valid: Any) -> list[Part]:
+    """The evaluation items of each source of a mixture."""
+    prepared = session.inputs.prepared
+    assert prepared.mixture is not None
+    headline = TRAINERS[session.plan.trainer].headline
+    sizes = items_of_parts(valid, prepared.valid)
+    ends = [sum(sizes[:index]) for index in range(len(sizes) + 1)]
+    return [
+        Part(range(start, end), source.name if source.has_own_loss else None, headline)
+        for source, (start, end) in zip(prepared.mixture.sources, pairwise(ends), strict=True)
+        if end > start
+    ]
 
 
 def trainer_arguments(plan: Plan, folder: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from autotrain_llm.data.order import DataOrder, ShuffledOrder
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.engine.batches import Batches, BatchOrder, RowGroups
@@ -104,9 +105,10 @@ class IndexedBatches(TrainerCallback):
     def _batches(self, items: Any, plan: Plan, split: str) -> Batches:
         arguments = plan.arguments
         size = arguments.per_device_train_batch_size if split == TRAIN else arguments.per_device_eval_batch_size
-        seed = arguments.data_seed if split == TRAIN else None
-        order = BatchOrder(len(items), size, seed, self.process, self.processes, neighbours=items.mismatches)
-        return Batches(items, order, self.lay_out)
+        count = len(items)
+        order = ShuffledOrder(count, arguments.data_seed) if split == TRAIN else DataOrder(range(count))
+        batches = BatchOrder(order, size, self.process, self.processes, neighbours=items.mismatches)
+        return Batches(items, batches, self.lay_out)
 
     def indices(self, split: str) -> Dataset:
         """A dataset with an item for each batch of all processes; accelerate deals them out in turn."""

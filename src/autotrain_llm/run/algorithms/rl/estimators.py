@@ -129,7 +129,7 @@ class SingleStreamAdvantages(AdvantageEstimator):
         """Before the first rollout, sample and score `first_answers` answers to every prompt, at most a rollout's number at a time."""
         if self.tracker is not None:
             return
-        count, each = schedule.prompts, self.first_answers
+        count, each = len(worker.prompts), self.first_answers
         chunks = -(-count * each // (schedule.prompts_of_phase * schedule.answers_each))
         rewards = []
         for index, rows in enumerate(np.array_split(np.arange(count), min(chunks, count))):
@@ -140,7 +140,13 @@ class SingleStreamAdvantages(AdvantageEstimator):
 
     def prompts(self, schedule: RolloutSchedule, index: int) -> np.ndarray:
         assert self.tracker is not None
-        return self.tracker.sample_rows(len(schedule.rows_of(index)), self.exploration, self.seed, index)
+        rows, mixture = schedule.rows_of(index), schedule.mixture
+        if mixture is None:
+            return self.tracker.sample_rows(len(rows), self.exploration, self.seed, index)
+        # The mixture decides how many prompts of each source there are, and the tracker which of them.
+        sources = np.searchsorted(np.cumsum(mixture.sizes), rows, side="right")
+        counts = np.bincount(sources, minlength=len(mixture.sizes)).tolist()
+        return self.tracker.sample_of_sources(counts, mixture.sizes, self.exploration, self.seed, index)
 
     def estimate(self, rollout: RolloutBatch, previous: RolloutBatch | None, worker: RolloutWorker, loop: Loop) -> None:
         assert self.tracker is not None
@@ -148,7 +154,8 @@ class SingleStreamAdvantages(AdvantageEstimator):
         rollout.divergence = self._divergence(rollout.rows, worker, loop)
         advantages = single_stream_advantages(rollout.rewards, rollout.tracked_values)
         rollout.advantages = np.repeat(advantages, rollout.lengths)
-        self.tracker.update(rollout.rows, rollout.rewards, rollout.divergence)
+        for round_ in _rounds(rollout.rows):
+            self.tracker.update(rollout.rows[round_], rollout.rewards[round_], rollout.divergence[round_])
         for index, row in enumerate(rollout.rows.tolist()):
             self.last.put(row, rollout.completion(index), rollout.logprobs[rollout.tokens_of([index])])
 
@@ -181,3 +188,12 @@ class SingleStreamAdvantages(AdvantageEstimator):
 
     def restore(self, folder: Path) -> None:
         self.tracker, self.last = load_tracker(self.forgetting, folder)
+
+
+def _rounds(rows: np.ndarray) -> list[np.ndarray]:
+    """The positions of each prompt's first answer, then of its second, and so on: a rollout of a mixture can have a prompt more than once."""
+    order = np.argsort(rows, kind="stable")
+    _, starts, counts = np.unique(rows[order], return_index=True, return_counts=True)
+    occurrence = np.empty(len(rows), dtype=np.int64)
+    occurrence[order] = np.arange(len(rows)) - np.repeat(starts, counts)
+    return [np.flatnonzero(occurrence == index) for index in range(int(counts.max(initial=0)))]

@@ -94,14 +94,18 @@ class PolicyRecipe(Recipe):
         baseline = self.prefix_baseline(rewards, layout)
         worker = RolloutWorker(started.train.rows, layout, sampler, rewards, reference, baseline)
         samples = SampleLog(started.folder, started.step) if started.folder is not None else None
-        schedule = RolloutSchedule.of(self.rollouts.schedule, plan.seed)
+        prepared = self.inputs.prepared
+        mixture = prepared.mixture
+        sizes = [len(part) for part in prepared.train.parts]
+        schedule = RolloutSchedule.of(self.rollouts.schedule, plan.seed, mixture.order(sizes) if mixture else None)
         source = RolloutSource(worker, schedule, self.make_estimator(), self.rollouts, samples)
         if started.checkpoint is not None:
             source.restore(loaded.model, started.checkpoint)
         if started.valid is None:
             return source, []
         held_out = RolloutWorker(started.valid.rows, layout, sampler, rewards.on(self.inputs, "valid"), reference)
-        return source, [HeldOutRewards(held_out, plan.seed)]
+        sources = mixture.evaluated([len(part) for part in prepared.valid.parts]) if mixture else {}
+        return source, [HeldOutRewards(held_out, plan.seed, sources)]
 
     def files(self) -> tuple[str, ...]:
         return (SAMPLES, FILE)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from autotrain_llm.data.order import MixtureOrder, ShuffledOrder
 from autotrain_llm.planning.plan import RolloutSchedulePlan
 from autotrain_llm.planning.rollout_batches import steps_of_pass
 from autotrain_llm.run.engine.layouts import PromptGroup
@@ -132,15 +133,17 @@ class RolloutSchedule:
     answers_of_step: int
     batches: int
     steps_of_epoch: int
+    mixture: MixtureOrder | None = None
 
     @classmethod
-    def of(cls, plan: RolloutSchedulePlan, seed: int) -> RolloutSchedule:
-        return cls(seed, **{item.name: getattr(plan, item.name) for item in fields(cls) if item.name != "seed"})
+    def of(cls, plan: RolloutSchedulePlan, seed: int, mixture: MixtureOrder | None = None) -> RolloutSchedule:
+        planned = {item.name: getattr(plan, item.name) for item in fields(cls) if item.name not in ("seed", "mixture")}
+        return cls(seed, **planned, mixture=mixture)
 
     def rows_of(self, number: int) -> np.ndarray:
-        """The prompts of rollout `number`: each epoch's seeded order of all prompts, divided into rollouts."""
+        """The prompts of rollout `number`: each epoch's seeded order of all prompts, or that of a mixture, divided into rollouts."""
         epoch, part = divmod(number, self.phases_of_epoch)
-        order = np.random.default_rng((self.seed, epoch)).permutation(self.prompts)
+        order = (self.mixture or ShuffledOrder(self.prompts, self.seed)).of_epoch(epoch)
         return order[part * self.prompts_of_phase : (part + 1) * self.prompts_of_phase]
 
     def seeds_of(self, *key: int, count: int) -> list[int]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 TRAINING, EVALUATION = 0, 1  # part of the sampling seeds
 EXACT = torch.float64  # dtype of sums
 SAMPLES = "samples.jsonl"
+OF_SOURCES = ("reward",)  # metrics with a value for each answer, which are logged for each source of a mixture too
 SAMPLES_PER_ROLLOUT = 4  # answers of each rollout that are logged
 
 
@@ -326,10 +328,11 @@ def divergence_metrics(answers: Answers, log_ratios: np.ndarray) -> dict[str, np
 
 
 class HeldOutRewards:
-    """Samples and scores one answer to each held-out prompt, with the same seeds in every evaluation."""
+    """Samples and scores one answer to each held-out prompt, with the same seeds in every evaluation. `sources` are the prompts of each
+    source of a mixture."""
 
-    def __init__(self, worker: RolloutWorker, seed: int) -> None:
-        self.worker, self.seed = worker, seed
+    def __init__(self, worker: RolloutWorker, seed: int, sources: Mapping[str, range] = MappingProxyType({})) -> None:
+        self.worker, self.seed, self.sources = worker, seed, sources
 
     def measure(self, loop: Loop) -> dict[str, float]:
         rows = np.arange(len(self.worker.prompts))
@@ -340,7 +343,13 @@ class HeldOutRewards:
         metrics["entropy"] = columns["entropy"]
         if "reference" in columns:
             metrics |= divergence_metrics(answers, columns["logprobs"] - columns["reference"])
-        return {name: float(values.mean()) for name, values in metrics.items()}
+        of_sources = {
+            f"{source}_{name}": float(metrics[name][own.start : own.stop].mean())
+            for source, own in self.sources.items()
+            for name in OF_SOURCES
+            if name in metrics
+        }
+        return {name: float(values.mean()) for name, values in metrics.items()} | of_sources
 
 
 class SampleLog:

@@ -73,8 +73,25 @@ class ValueTracker:
 
     def sample_rows(self, count: int, exploration: float, *seed: int) -> np.ndarray:
         """`count` different prompts, sampled with their priorities as weights."""
-        weights = self.priorities(exploration)
-        return np.random.default_rng((*seed, PROMPT_SEED)).choice(
+        return self._sample(range(len(self.weight)), count, exploration, (*seed, PROMPT_SEED))
+
+    def sample_of_sources(
+        self, counts: Sequence[int], sizes: Sequence[int], exploration: float, *seed: int
+    ) -> np.ndarray:
+        """Of each source of a mixture this many prompts, sampled like `sample_rows`; of a source with fewer prompts, all of them as often as
+        needed. The sources have `sizes` prompts, one source after the other."""
+        drawn, start = [], 0
+        for source, (count, size) in enumerate(zip(counts, sizes, strict=True)):
+            own = range(start, start + size)
+            whole, rest = divmod(count, size)
+            drawn += [np.asarray(own)] * whole
+            drawn.append(self._sample(own, rest, exploration, (*seed, PROMPT_SEED, source)))
+            start += size
+        return np.concatenate(drawn)
+
+    def _sample(self, among: range, count: int, exploration: float, seed: tuple[int, ...]) -> np.ndarray:
+        weights = self.priorities(exploration)[among.start : among.stop]
+        return among.start + np.random.default_rng(seed).choice(
             len(weights), count, replace=False, p=weights / weights.sum()
         )
 

@@ -1,0 +1,31 @@
+"""The order in which a run goes through its rows: that of training, from the rows of a mixture or of one data set, and that of evaluation."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from autotrain_llm.context.run_context import RunContext
+from autotrain_llm.data.mixture.mixture import items_of_sources
+from autotrain_llm.data.order import DataOrder, EpochOrder, ShuffledOrder
+from autotrain_llm.planning.evaluation import items_of_a_row
+
+
+def epoch_order(context: RunContext, *, packing: bool) -> EpochOrder:
+    """The order of an epoch's items: rows, packs of them, or the answers of each."""
+    prepared = context.prepared
+    assert prepared is not None
+    length = context.limit.tokens if packing else None
+    items = items_of_sources(prepared.train, items_of_a_row(context), length)
+    return prepared.mixture.order(items) if prepared.mixture else ShuffledOrder(sum(items), context.config.seed)
+
+
+def evaluation_orders(context: RunContext) -> list[DataOrder]:
+    """The orders of evaluation: the sources of a mixture are evaluated one after the other."""
+    prepared = context.prepared
+    assert prepared is not None
+    each = items_of_a_row(context)
+    if prepared.mixture is None:
+        return [DataOrder(range(each * len(prepared.valid)))]
+    items = items_of_sources(prepared.valid, each, None)
+    ends = [sum(items[:index]) for index in range(len(items) + 1)]
+    return [DataOrder(range(start, end)) for start, end in pairwise(ends) if end > start]

@@ -5,7 +5,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all test-trackers lint docs check-docs benchmarks clean
+SECONDS ?= 60
+
+.PHONY: demo test test-all test-trackers fuzz lint docs check-docs benchmarks clean
 
 $(READY): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +29,10 @@ test-all: test
 test-trackers: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[trackers]"
 	$(BIN)/python -m pytest tests/unit/run/session/test_trackers.py
+
+# Damaged and hostile input for the checks, for as long as one likes: `make fuzz SECONDS=3600`.
+fuzz: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

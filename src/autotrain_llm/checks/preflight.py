@@ -92,7 +92,9 @@ def preflight(
     found += _check(meant, {"trainer": meant.trainer_spec} if trainer_is_known else {})
     trainer_is_known = not any(map(_hides_the_trainer, found))
     ignored = ignored_parameters(meant) if trainer_is_known else ()
-    given, config = config, with_evaluation_rows(config.without(ignored))
+    # What is out of bounds is reported: the checks that follow see the default in its place, so that none of them has to be able to bear it.
+    outside = _out_of_bounds(config)
+    given, config = config, with_evaluation_rows(config.without((*ignored, *outside)))
     context = RunContext(config, progress=progress, planned=planned)
     if earlier is not None:
         context.reuse_from(earlier)
@@ -106,7 +108,7 @@ def preflight(
     # Only the first process looks: the others would see what it has just written.
     if output and paths_are_possible and context.machine.is_first_process:
         inputs["output"] = context.output
-    judged = with_evaluation_rows(meant.without(ignored))
+    judged = with_evaluation_rows(meant.without((*ignored, *outside)))
     found += _check(judged, {"trainer": judged.trainer_spec}, inputs)
     flags_refuse = any(finding.severity == ERROR for finding in found)
 
@@ -208,6 +210,15 @@ def ignored_parameters(config: Config) -> tuple[str, ...]:
     trainer = config.trainer_spec
     foreign = [name for name in config.all_given() if verdict(PARAMS[name], trainer) in (FOREIGN, UNUSED)]
     return (*foreign, *switched_off(config, trainer))
+
+
+def _out_of_bounds(config: Config) -> tuple[str, ...]:
+    """Parameters whose value can't be used."""
+    return tuple(
+        name
+        for name in config.all_given()
+        if isinstance(config.value_of(name), int | float) and not PARAMS[name].in_bounds(config.value_of(name))
+    )
 
 
 def _check(config: Config, known: Mapping[str, object], new: Mapping[str, object] = EMPTY) -> list[Finding]:

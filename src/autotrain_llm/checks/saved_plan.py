@@ -21,6 +21,7 @@ from autotrain_llm.config.layers import NOWHERE, Layer, Origin
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, GIVEN, Config, resolve_layers
 from autotrain_llm.context.versions import versions
+from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.text import plain
@@ -75,7 +76,7 @@ def _given(config: Config, source: str) -> dict[str, Any]:
 def read_plan(path: str) -> dict[str, Any]:
     """A saved plan. Raises Refused if the file is not one."""
     try:
-        document = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+        document = parse_json(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, RuntimeError) as fault:
         raise _unusable(path, f"can't be read: {fault.strerror if isinstance(fault, OSError) else fault}") from None
     except ValueError:

@@ -102,6 +102,8 @@ def _stray_words(before: str, words: Sequence[str]) -> Finding:
     belongs = "belongs" if len(words) == 1 else "belong"
     flag, equals, value = before.partition("=")
     param = PARAMS.get(name_of(flag)) if equals else None
+    if param is not None and param.secret:
+        return Finding(f"words after {flag} belong to no flag", "quote a text with spaces, or remove it", code="P121")
     is_no_path = param is not None and param.path and not Path(" ".join([value, *words])).exists()
     if param is None or param.kind not in ("list", "str") or param.choices or is_no_path:
         return Finding(f"{shown} {belongs} to no flag", "quote a text with spaces, or remove it", code="P121")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from autotrain_llm.cli.metric_text import metrics_line, step_text
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import fit, is_terminal, wants_colour, width
+from autotrain_llm.declare.showable import showable
 from autotrain_llm.declare.text import duration
 from autotrain_llm.progress import ProgressCallback
 
@@ -58,7 +59,7 @@ class Lines(ProgressCallback):
         self.clock = Clock(0)
 
     def _write(self, text: str) -> None:
-        self.stream.write(text + "\n")
+        self.stream.write(showable(text) + "\n")
         self.stream.flush()
 
     def stage(self, text: str) -> None:
@@ -133,4 +134,4 @@ class Bar(ProgressCallback):
             self.bar = None
 
     def _print(self, text: str) -> None:
-        self.console.print("\n".join(fit(text, self.console.width, "  ")), markup=False, soft_wrap=True)
+        self.console.print("\n".join(fit(showable(text), self.console.width, "  ")), markup=False, soft_wrap=True)

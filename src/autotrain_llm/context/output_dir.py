@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.digests import BYTES, is_unchanged
+from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.record import Record
 
 RUN_FILE = "run.json"
@@ -154,7 +154,7 @@ def _missing_random_states(checkpoint: Path) -> list[str]:
 def _document(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file; None if the file is missing or damaged."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return document if isinstance(document, dict) else None
@@ -177,7 +177,7 @@ def adapter_values(checkpoint: Path) -> dict[str, Any]:
     """The values of LoRA parameters that a checkpoint implies: whether it holds an adapter, and of what kind."""
     path = checkpoint / "adapter_config.json"
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {"peft": path.exists()}
     if not isinstance(settings, dict):

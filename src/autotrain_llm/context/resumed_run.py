@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from autotrain_llm.context.output_dir import (
     run_of,
     step_of,
 )
+from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.param import Param
 from autotrain_llm.declare.record import Record
 
@@ -65,7 +65,7 @@ class ResumedRun:
     def evaluations_without_improvement(self) -> int:
         """The count of early stopping at the checkpoint."""
         try:
-            state = json.loads((self.checkpoint / STATE_FILE).read_text(encoding="utf-8"))
+            state = parse_json((self.checkpoint / STATE_FILE).read_text(encoding="utf-8"))
             return int(state["stateful_callbacks"][EARLY_STOPPING]["attributes"]["early_stopping_patience_counter"])
         except (OSError, ValueError, KeyError, TypeError):
             return 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-import json
 from typing import Any
+
+from autotrain_llm.declare.document import parse_json
 
 ROLE_KEYS = ("role", "from", "speaker", "author")
 CONTENT_KEYS = ("content", "value", "text", "message", "parts")
@@ -34,8 +35,8 @@ def parsed(value: Any) -> Any:
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
     try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
+        return parse_json(value)
+    except ValueError:
         pass
     try:
         return ast.literal_eval(value.strip())
@@ -48,8 +49,8 @@ def is_written_in_python(value: Any) -> bool:
     if not isinstance(value, str) or value.strip()[:2] not in ("['", "{'", '["', '{"', "[{"):
         return False
     try:
-        json.loads(value)
-    except (ValueError, RecursionError):
+        parse_json(value)
+    except ValueError:
         return isinstance(parsed(value), list | dict)
     return False
 

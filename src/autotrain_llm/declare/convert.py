@@ -126,10 +126,10 @@ def _list(param: Param, raw: Any) -> tuple[str, ...]:
     if isinstance(raw, str):
         text = raw.strip()
         if text.startswith("["):
-            import json
+            from autotrain_llm.declare.document import parse_json
 
             try:
-                raw = json.loads(text)
+                raw = parse_json(text)
             except ValueError as fault:
                 raise BadValue(f"a JSON list or names separated by commas ({fault})") from None
         else:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
+
+DEEPEST, MOST_VALUES = 100, 100_000  # a config has a few levels, and some dozens of values
+TOO_DEEP = "it is nested too deeply"
 
 WITHOUT_A_POINT = r"^[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$|^[-+]?[0-9][0-9_]*\.[0-9_]*[eE][0-9]+$"
 
@@ -17,15 +21,29 @@ def load_json(text: str) -> Any:
         members: dict[str, Any] = {}
         for key, value in pairs:
             if key in members:
-                raise ValueError(f"{key} occurs twice in one object, as {members[key]!r} and as {value!r}")
+                raise ValueError(f"{key} occurs twice in one object")
             members[key] = value
         return members
 
-    return json.loads(text, object_pairs_hook=build_object)
+    try:
+        return json.loads(text, object_pairs_hook=build_object)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON of any source. Raises ValueError if it is invalid or nested too deeply."""
+    import json
+
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
 
 
 def load_yaml(text: str) -> Any:
-    """Parse YAML. Raises ValueError if it is invalid or repeats a key in one mapping."""
+    """Parse YAML. Raises ValueError if it is invalid, repeats a key in one mapping, or is nested or repeated by aliases without bound. The
+    message has no text of the document, which may hold a secret."""
     import re
 
     import yaml
@@ -46,9 +64,53 @@ def load_yaml(text: str) -> Any:
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(WITHOUT_A_POINT), list("-+0123456789"))
     try:
+        _check_size(yaml.parse(text, Loader=yaml.SafeLoader))
         return yaml.load(text, Loader=Loader)  # a SafeLoader
+    except yaml.MarkedYAMLError as fault:
+        raise ValueError(_where(fault)) from None
     except yaml.YAMLError as fault:
         raise ValueError(str(fault)) from None
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+
+
+def _where(fault: Any) -> str:
+    """A parser's message with its place, but without the text that it quotes; marks of YAML's grammar are kept."""
+    import re
+
+    mark = fault.problem_mark or fault.context_mark
+    place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    words = ", ".join(part for part in (fault.context, fault.problem) if part)
+    return re.sub(r"'[^'<]{3,}'|\"[^\"<]{3,}\"", "a text that is not shown", words) + place
+
+
+def _check_size(events: Iterable[Any]) -> None:
+    """Raise ValueError if a document is nested too deeply, or has too many values when its aliases are replaced by what they name."""
+    import yaml
+
+    sizes: dict[str, int] = {}  # by anchor
+    open_nodes: list[tuple[str | None, int]] = [(None, 0)]  # anchor, and the values so far
+    for event in events:
+        size = 0
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, 1))
+            if len(open_nodes) > DEEPEST:
+                raise ValueError(TOO_DEEP)
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_nodes.pop()
+            if anchor:
+                sizes[anchor] = size
+        elif isinstance(event, yaml.AliasEvent):
+            size = sizes.get(event.anchor or "", 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            size = 1
+            if event.anchor:
+                sizes[event.anchor] = size
+        anchor, values = open_nodes[-1]
+        open_nodes[-1] = (anchor, values + size)
+        if values + size > MOST_VALUES:
+            raise ValueError(f"it has more than {MOST_VALUES} values when its aliases are replaced by what they name")
 
 
 def lines_of(text: str) -> dict[tuple[str | int, ...], int]:
@@ -56,8 +118,9 @@ def lines_of(text: str) -> dict[tuple[str | int, ...], int]:
     import yaml
 
     try:
+        _check_size(yaml.parse(text, Loader=yaml.SafeLoader))
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         return {}
     lines: dict[tuple[str | int, ...], int] = {}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY, Record
+from autotrain_llm.declare.showable import showable
 from autotrain_llm.declare.text import plain
 
 TYPE_CHECKING = False
@@ -21,7 +22,8 @@ class Finding(Record):
     `parameters` are field names (`dpo_beta`), `row` is counted from 1 at the first data row, `line` is the line of a JSON Lines file.
     A rule leaves `code` empty: the rule's own code is filled in. `changes` is a fix that `--fix` can apply: the new value of each parameter,
     None to remove it. `guess` is what was probably meant, in the same form; it is shown and never applied, because only the user can know. The
-    text of `fix` is derived from either, followed by `otherwise` ("or …"); with a guess it can also be given.
+    text of `fix` is derived from either, followed by `otherwise` ("or …"); with a guess it can also be given. Texts are made showable: no
+    credentials, no control characters.
     """
 
     message: str
@@ -43,6 +45,9 @@ class Finding(Record):
             if self.changes or (self.guess and not self.fix):
                 fix = ", ".join(part for part in (in_words(self.suggestion), self.otherwise) if part)
                 self.__dict__["fix"] = fix
+            for name in ("message", "fix", "file"):
+                if self.__dict__.get(name):
+                    self.__dict__[name] = showable(self.__dict__[name])
 
     @property
     def suggestion(self) -> Mapping[str, Any]:
@@ -66,7 +71,9 @@ class Finding(Record):
         if self.line is not None:
             document["line"] = self.line
         if self.changes:
-            document["changes"] = dict(self.changes)
+            document["changes"] = {
+                name: showable(value) if isinstance(value, str) else value for name, value in self.changes.items()
+            }
         return document
 
 

@@ -40,7 +40,9 @@ class HubFault(Exception):
 
 def is_repository_name(name: str) -> bool:
     """Whether the Hub could have a model of this name: `model` or `owner/model`, at most 96 characters."""
-    return len(name) <= 96 and bool(REPOSITORY_NAME.fullmatch(name)) and "--" not in name and ".." not in name
+    if len(name) > 96 or not REPOSITORY_NAME.fullmatch(name) or "--" in name or ".." in name:
+        return False
+    return not any(part[0] in "-." or part[-1] in "-." for part in name.split("/")) and not name.endswith(".git")
 
 
 def fetch_metadata(

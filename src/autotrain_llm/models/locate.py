@@ -7,13 +7,13 @@ rules in `checks/`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY
@@ -368,7 +368,7 @@ def _known_best(run: Path, best: Path, request: Request) -> Path:
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object from a file; None if the file is missing, broken or holds something else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
 from autotrain_llm.models.locate import ADAPTER, ADAPTER_CONFIG, SCRATCH, Located, read_json
 from autotrain_llm.models.safetensors_header import is_all_zero
@@ -514,13 +514,13 @@ def read_config(path: Path) -> tuple[dict[str, Any] | None, str | None]:
         text = path.read_text(encoding="utf-8")
         if text.startswith(LFS_POINTER.decode()):
             return None, NEVER_DOWNLOADED
-        value = json.loads(text)
+        value = parse_json(text)
     except FileNotFoundError:
         return None, "is missing"
     except UnicodeDecodeError:
         return None, "is no text"
-    except json.JSONDecodeError as error:
-        return None, f"is no JSON ({error.msg} in line {error.lineno})"
+    except ValueError as error:
+        return None, f"is no JSON ({getattr(error, 'msg', error)} in line {getattr(error, 'lineno', 1)})"
     except OSError as error:
         return None, f"can't be read ({error.strerror})"
     return (value, None) if isinstance(value, dict) else (None, "is no JSON object")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.lfs import LFS_POINTER
 
 LARGEST_HEADER = 100_000_000
@@ -65,7 +65,7 @@ def _pretence(start: bytes) -> str:
 
 def _parse(text: bytes, begin: int) -> dict[str, Tensor]:
     try:
-        entries = json.loads(text)
+        entries = parse_json(text)
         entries.pop("__metadata__", None)
         return {
             name: Tensor(

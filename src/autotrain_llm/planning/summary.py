@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from autotrain_llm.data.dataset import where_in_row
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.search import describe, read_search
+from autotrain_llm.declare.showable import showable
 from autotrain_llm.declare.text import plain, plural, show_bytes, show_count
 from autotrain_llm.planning.kinds import KEPT_HEAD, MISSING_END, MODEL, NEW_HEAD
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SHARED
@@ -35,7 +36,8 @@ def summary(plan: Plan) -> list[tuple[str, list[Row]]]:
     sections = [("What", _what(plan)), ("Data", _data(plan)), ("How", _how(plan))]
     if plan.sweep:
         sections.append(("Sweep", _trials(plan, plan.sweep)))
-    return [*sections, ("Cost and output", _cost(plan))]
+    sections.append(("Cost and output", _cost(plan)))
+    return [(title, [tuple(map(showable, row)) for row in rows]) for title, rows in sections]  # type: ignore[misc]
 
 
 def _source(plan: Plan, parameter: str) -> str:

@@ -132,6 +132,8 @@ def an_evaluation_comes_before_the_run_is_over(
         return
     rows, steps = training_items(context, trainer), config.max_steps or -1
     if steps < 0:
+        if not config.batch_size:  # missing, which is reported
+            return
         rows_per_step = config.batch_size * config.gradient_accumulation * context.machine.processes
         steps = max(1, math.ceil(math.ceil(rows / rows_per_step) * (config.epochs or 1)))
     if rows and every > steps:

@@ -6,6 +6,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
+from autotrain_llm.data.chat.limits import JOIN, STEP, Steps, check_widths, joined, limited, limited_environment
 from autotrain_llm.data.chat.trace import GENERATED, REASONING, end_of_loop
 
 SIGN_OF_TURN = "sign_of_turn_"  # the name of the function that a traced template calls in its loops
@@ -13,11 +14,10 @@ SIGN_OF_TURN = "sign_of_turn_"  # the name of the function that a traced templat
 
 @lru_cache(maxsize=64)
 def compiled(source: str, traced: bool = False) -> Any:
-    """Compile a template. With `traced` it also writes the signs of `trace.py`: around the text inside `{% generation %}`, and in its
+    """Compile a template, with limits on what it may do. With `traced` it also writes the signs of `trace.py`: around the text inside `{% generation %}`, and in its
     loops."""
     from jinja2 import ext, nodes
     from jinja2.exceptions import SecurityError, TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
     from jinja2.utils import Namespace
 
     class Generation(ext.Extension):
@@ -40,16 +40,13 @@ def compiled(source: str, traced: bool = False) -> Any:
     def raise_exception(message: str) -> None:
         raise TemplateError(message)
 
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, ext.loopcontrols]
-    )
+    environment = limited_environment()(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, ext.loopcontrols])
     environment.filters["tojson"] = to_json
     environment.globals.update(raise_exception=raise_exception, strftime_now=strftime_now, namespace=SafeNamespace)
-    if not traced:
-        return environment.from_string(source)
-    tree = environment._parse(source, None, None)
-    tree.body = _with_signs(tree.body, 0)
-    return environment.from_string(tree)
+    tree = environment.parse(source)
+    if traced:
+        tree.body = _with_signs(tree.body, 0)
+    return environment.from_string(limited(tree))
 
 
 def _with_signs(body: list[Any], depth: int) -> list[Any]:
@@ -95,7 +92,11 @@ def rendered(source: str, traced: bool, named: dict[str, Any]) -> str:
 
     template = compiled(source, traced)
     context = new_context(
-        template.environment, template.name, template.blocks, {**_globals_of(source, traced), **named}, shared=True
+        template.environment,
+        template.name,
+        template.blocks,
+        {**_globals_of(source, traced), STEP: Steps().step, JOIN: joined, **named},
+        shared=True,
     )
     return "".join(template.root_render_func(context))
 
@@ -113,6 +114,7 @@ def to_json(
     sort_keys: bool = False,
 ) -> str:
     """JSON as transformers' templates write it: jinja's own filter escapes for HTML."""
+    check_widths(indent)
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 

@@ -83,7 +83,15 @@ class ChatTemplate:
             return rendered(source, traced, {**named, "add_generation_prompt": add_generation_prompt})
         except TemplateError as problem:
             raise ChatTemplateError(str(problem)) from problem
-        except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError) as problem:
+        except (
+            TypeError,
+            ValueError,
+            LookupError,
+            AttributeError,
+            ArithmeticError,
+            RecursionError,
+            MemoryError,
+        ) as problem:
             raise ChatTemplateError(f"{type(problem).__name__}: {problem}") from problem
 
     @cached_property
@@ -226,7 +234,7 @@ def template_names() -> list[str]:
 
 def find_template(name: str | None, tokenizer: Tokenizer, observations: Observations) -> ChatTemplate | None:
     """The template that `--chat-template` names (None: the tokenizer's own, if any); None if there is none, or it is reported as unusable."""
-    from jinja2.exceptions import TemplateSyntaxError
+    from jinja2.exceptions import TemplateError
 
     if name == NONE:
         return None
@@ -243,8 +251,9 @@ def find_template(name: str | None, tokenizer: Tokenizer, observations: Observat
         template = ChatTemplate(source, tokenizer, str(name))
     try:
         compiled(template.source)
-    except TemplateSyntaxError as problem:
-        facts = {"case": "syntax", "detail": problem.message, "line": problem.lineno}
+    except (TemplateError, ValueError, ArithmeticError, TypeError, RecursionError, MemoryError, SyntaxError) as problem:
+        detail = getattr(problem, "message", None) or str(problem) or type(problem).__name__
+        facts = {"case": "syntax", "detail": detail, "line": getattr(problem, "lineno", None) or 1}
         observations.add(the_chat_template_can_not_be_used, name=template.name, **facts)
         return None
     return template

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from autotrain_llm.data.files.read import KINDS, PLAIN, STRUCTURED, suffix_of
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rules.files import a_file_can_not_be_read, the_data_has_no_such_split, the_path_leads_to_no_data
 from autotrain_llm.data.wording import close, listed
+from autotrain_llm.declare.document import parse_json
 
 SPLIT_WORDS = {
     "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
@@ -90,7 +90,7 @@ def _folder(name: str, path: Path, observations: Observations, flag: str) -> Sou
         splits = _saved_splits(path)
     except PermissionError:
         raise
-    except (OSError, ValueError, KeyError, AttributeError) as problem:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as problem:
         observations.add(a_file_can_not_be_read, file=name, case="saved data set", detail=str(problem), flag=flag)
         return None
     if splits is None and (path / "config.json").is_file() and any((path / file).exists() for file in OF_A_MODEL):
@@ -111,7 +111,7 @@ def _saved_splits(path: Path) -> dict[str, list[Path]] | None:
     """The Arrow files of a folder that `datasets`' `save_to_disk` wrote; None if it isn't one."""
     names = path / "dataset_dict.json"
     if names.is_file():
-        listed_splits = json.loads(names.read_text(encoding="utf-8")).get("splits", [])
+        listed_splits = parse_json(names.read_text(encoding="utf-8")).get("splits", [])
         return {split: _arrow_files(path / split) for split in listed_splits}
     if (path / "state.json").is_file() and any(path.glob("*.arrow")):
         return {"train": _arrow_files(path)}
@@ -119,7 +119,7 @@ def _saved_splits(path: Path) -> dict[str, list[Path]] | None:
 
 
 def _arrow_files(folder: Path) -> list[Path]:
-    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    state = parse_json((folder / "state.json").read_text(encoding="utf-8"))
     return [(folder / file["filename"]).absolute() for file in state.get("_data_files", [])]
 
 

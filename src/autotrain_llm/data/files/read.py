@@ -31,6 +31,7 @@ from autotrain_llm.data.rules.files import (
 )
 from autotrain_llm.data.turns import is_plain_conversation
 from autotrain_llm.data.wording import kind_of, listed
+from autotrain_llm.declare.document import parse_json
 
 Row = dict[str, Any]
 STRUCTURED = {
@@ -174,7 +175,7 @@ def _read_lines(text: str, name: str, observations: Observations) -> Iterator[Ra
     if text.lstrip().startswith("["):
         try:
             rows = _document(text, name, observations)
-        except (ValueError, RecursionError):  # lines that are arrays, or that begin like one
+        except ValueError:  # lines that are arrays, or that begin like one
             rows = None
         if rows is not None:
             return rows
@@ -314,8 +315,8 @@ def _holds_json(text: str, name: str, observations: Observations) -> bool:
     if holds_json_lines(text.split("\n")[:LOOKED_AT], name, observations):
         return True
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse_json(text)
+    except ValueError:
         return False
     rows = _rows_in(value)
     if rows is not None:
@@ -352,14 +353,26 @@ def _read_columns(data: bytes, kind: str, name: str, observations: Observations)
     except (pyarrow.ArrowException, OSError) as problem:
         observe_damaged(kind, name, problem, observations)
         return
-    if has_clear_columns(content.column_names, name, observations):
-        yield from ((row_number, None, row) for row_number, row in enumerate(rows_of_arrow(content), 1))
+    if not has_clear_columns(content.column_names, name, observations):
+        return
+    try:
+        rows = rows_of_arrow(content)
+    except pyarrow.ArrowException as problem:
+        observe_damaged(kind, name, problem, observations)
+        return
+    yield from ((row_number, None, row) for row_number, row in enumerate(rows, 1))
 
 
 def rows_of_arrow(table: Any) -> list[Row]:
-    """The rows of a pyarrow table or batch. Inside objects, a key that is null is one that Arrow added because another row has it."""
+    """The rows of a pyarrow table or batch. Inside objects, a key that is null is one that Arrow added because another row has it.
+
+    Raises pyarrow.ArrowInvalid for values that are damaged.
+    """
     import pyarrow
 
+    table.validate(
+        full=True
+    )  # an offset that points nowhere would end the process, and text that is no UTF-8 the reading
     rows = table.to_pylist()
     nested = [field.name for field in table.schema if pyarrow.types.is_nested(field.type)]
     for row in rows if nested else ():

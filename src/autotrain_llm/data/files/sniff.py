@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
 
 HEAD = 4096
@@ -96,15 +97,15 @@ def cells_in_place_of_rows(lines: Sequence[str], file: str) -> tuple[str, str] |
 def is_object(line: str) -> bool:
     """Whether a line is one whole JSON object."""
     try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
+        return isinstance(parse_json(line), dict)
+    except ValueError:
         return False
 
 
 def _parses(text: str) -> bool:
     try:
-        json.loads(text)
-    except (ValueError, RecursionError):
+        parse_json(text)
+    except ValueError:
         return False
     return True
 
@@ -114,7 +115,7 @@ def _parses_twice(text: str) -> bool:
     try:
         _, end = json.JSONDecoder().raw_decode(text)
         json.JSONDecoder().raw_decode(text[end:].lstrip())
-    except (ValueError, RecursionError):
+    except ValueError:
         return False
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ def rows_to_hold_out(valid_split: str, rows: int) -> int | None:
         value = float(valid_split)
     except ValueError:
         return None
-    if value <= 0 or (value >= 1 and "." in valid_split):
+    if not 0 < value < math.inf or (value >= 1 and "." in valid_split):
         return 0  # neither a share of the rows nor a number of them
     return round(rows * value) or 1 if value < 1 else int(value)
 

@@ -5,7 +5,6 @@ It is saved next to the finished model, and in run.json.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from autotrain_llm.data.chat.template import OWN
 from autotrain_llm.data.example import Example, Message
+from autotrain_llm.declare.document import parse_json
 
 FILE, RUN_KEY = "prompt_format.json", "prompt_format"
 TEXT, CHAT, MIXED = "text", "chat", "mixed"
@@ -87,7 +87,7 @@ def read_prompt_format(folder: Path) -> PromptFormat | None:
 
 def _object_in(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}

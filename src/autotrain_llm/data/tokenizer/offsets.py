@@ -77,8 +77,7 @@ class TokenBatch:
         self.tokenizer, self.texts = tokenizer, texts
         backend = tokenizer.offsets_backend if spans else None
         self._offsets = backend is not None
-        encode = tokenizer.backend.encode_batch_fast if backend is None else backend.encode_batch
-        self._encodings: list[Any] = encode(list(texts), add_special_tokens=False)
+        self._encodings = tokenizer.encodings(texts, offsets_by=backend)
 
     def aligned(self) -> Iterator[AlignedIds]:
         """Each text's ids, once; an encoding is freed as soon as its row is taken, because all together take much memory."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from autotrain_llm.data.observations import findings_of
 from autotrain_llm.data.rules.tokens import the_tokenizer_can_not_be_loaded
+from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
 
@@ -33,8 +34,10 @@ NO_LIMIT = 10**9
 class Tokenizer:
     """Text to ids and back. `slow` is True if transformers had to be loaded for it."""
 
-    def __init__(self, backend: Any, config: dict[str, Any], templates: dict[str, str], slow: bool = False) -> None:
-        self.backend, self.config, self.templates, self.slow = backend, config, templates, slow
+    def __init__(
+        self, backend: Any, config: dict[str, Any], templates: dict[str, str], slow: bool = False, folder: str = ""
+    ) -> None:
+        self.backend, self.config, self.templates, self.slow, self.folder = backend, config, templates, slow, folder
         self.special = {name: _content(config.get(name)) for name in NAMED if config.get(name)}
         self._frame: tuple[list[int], list[int]] | None = None
 
@@ -45,7 +48,7 @@ class Tokenizer:
         config = _read_json(folder / "special_tokens_map.json") | _read_json(folder / "tokenizer_config.json")
         templates = _templates(folder, config)
         if (folder / "tokenizer.json").is_file():
-            return cls(_backend(folder, config), config, templates)
+            return cls(_backend(folder, config), config, templates, folder=str(folder))
         if any((folder / name).is_file() for name in SLOW_FILES):
             return cls._load_slow(folder, config, templates)
         raise Refused(findings_of(the_tokenizer_can_not_be_loaded, folder=str(folder), case="missing"))
@@ -60,7 +63,7 @@ class Tokenizer:
             raise Refused(findings_of(the_tokenizer_can_not_be_loaded, folder=str(folder), **facts)) from problem
         named = {name: str(value) for name, value in whole.special_tokens_map.items() if name in NAMED}
         backend = getattr(whole, "backend_tokenizer", None) or _SlowBackend(whole)
-        return cls(backend, config | named, templates, slow=True)
+        return cls(backend, config | named, templates, slow=True, folder=str(folder))
 
     # -- special tokens -------------------------------------------------------------------------------------------------
 
@@ -196,8 +199,22 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str], add_special_tokens: bool = False) -> list[list[int]]:
         """The ids of each text, computed on all cores."""
-        encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
-        return [encoding.ids for encoding in encodings]
+        return [encoding.ids for encoding in self.encodings(texts, add_special_tokens=add_special_tokens)]
+
+    def encodings(self, texts: Sequence[str], add_special_tokens: bool = False, offsets_by: Any = None) -> list[Any]:
+        """The encoding of each text, computed on all cores; with the offsets of `offsets_by`, the `offsets_backend`.
+
+        Raises Refused where the tokenizer breaks off: a regular expression of its pre-tokenizer can fail on a long text.
+        """
+        encode = self.backend.encode_batch_fast if offsets_by is None else offsets_by.encode_batch
+        try:
+            encoded: list[Any] = encode(list(texts), add_special_tokens=add_special_tokens)
+        except BaseException as problem:
+            if not is_panic(problem):
+                raise
+            facts = {"case": "panic", "problem": str(problem), "longest": max(map(len, texts))}
+            raise Refused(findings_of(the_tokenizer_can_not_be_loaded, folder=self.folder, **facts)) from None
+        return encoded
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
         """The text of some ids."""
@@ -250,19 +267,29 @@ def _backend(folder: Path, config: dict[str, Any]) -> Any:
     path = folder / "tokenizer.json"
     try:
         backend = Backend.from_file(str(path))
-    except Exception as problem:  # the Rust side raises plain Exception
-        raise _unreadable(folder, path, problem) from problem
+    except BaseException as problem:  # the Rust side raises plain Exception, or panics
+        if not isinstance(problem, Exception) and not is_panic(problem):
+            raise
+        raise _unreadable(folder, path, problem) from None
     backend.no_padding()
     backend.no_truncation()
     _add_missing_tokens(backend, config)
     return backend
 
 
-def _unreadable(folder: Path, path: Path, problem: Exception) -> Refused:
-    """The error for a tokenizer file that is damaged, or was never downloaded."""
-    facts = {"case": "damaged", "problem": str(problem)}
-    if path.read_bytes().startswith(LFS_POINTER):
-        facts = {"case": "pointer", "problem": NEVER_DOWNLOADED}
+def is_panic(problem: BaseException) -> bool:
+    """Whether an exception is a panic of a library that is written in Rust. PyO3 raises it past `except Exception`."""
+    return type(problem).__name__ == "PanicException"
+
+
+def _unreadable(folder: Path, path: Path, problem: BaseException) -> Refused:
+    """The error for a tokenizer file that is damaged, may not be read, or was never downloaded."""
+    facts = {"case": "damaged", "problem": getattr(problem, "strerror", None) or str(problem)}
+    try:
+        if path.read_bytes().startswith(LFS_POINTER):
+            facts = {"case": "pointer", "problem": NEVER_DOWNLOADED}
+    except OSError as unreadable:
+        facts["problem"] = str(unreadable.strerror)
     return Refused(findings_of(the_tokenizer_can_not_be_loaded, folder=str(folder), file=str(path), **facts))
 
 
@@ -295,8 +322,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as problem:
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
         raise _unreadable(path.parent, path, problem) from problem
     if not isinstance(value, dict):
         raise _unreadable(path.parent, path, ValueError("it holds no JSON object"))
@@ -306,7 +333,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _read_template(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as problem:
+    except (OSError, UnicodeDecodeError) as problem:
         raise _unreadable(path.parent, path, problem) from problem
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from autotrain_llm.declare.document import parse_json
 
 EVALUATION = Path("eval", "metrics.json")
 
@@ -45,7 +46,7 @@ def _numbers(document: Any, name: str) -> Iterator[tuple[str, float]]:
 def compared_in(folder: Path) -> list[MetricChange]:
     """The comparison in a run's folder; empty if the file is missing or damaged."""
     try:
-        document = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+        document = parse_json((folder / EVALUATION).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
     return compare(document) if isinstance(document, dict) else []

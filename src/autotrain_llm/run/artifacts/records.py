@@ -17,6 +17,7 @@ from autotrain_llm.config.resolved import GIVEN
 from autotrain_llm.context.versions import versions
 from autotrain_llm.data.dataset import Dataset
 from autotrain_llm.data.tokenize.prompt_format import RUN_KEY, PromptFormat, prompt_to_show
+from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.finding import Finding, typed
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.text import plain, show_count
@@ -37,7 +38,8 @@ def write_text(path: Path, text: str, errors: str = "strict") -> None:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(finite(document), indent=2, ensure_ascii=False) + "\n")
+    # A lone surrogate, as in the name of a file that is no UTF-8, becomes its JSON escape.
+    write_text(path, json.dumps(finite(document), indent=2, ensure_ascii=False) + "\n", errors="backslashreplace")
 
 
 def finite(value: Any) -> Any:
@@ -98,7 +100,7 @@ class MetricsFile:
         if not self.path.exists():
             return []
         lines = self.path.read_text(encoding="utf-8").splitlines()
-        return [line for line in lines if line.strip() and json.loads(line).get("step", 0) <= step]
+        return [line for line in lines if line.strip() and parse_json(line).get("step", 0) <= step]
 
     def add(self, step: int, metrics: Mapping[str, Any]) -> None:
         line = json.dumps(finite({"step": step, "time": round(time.time(), 3), **metrics}))
@@ -133,7 +135,7 @@ def write_command(folder: Path, words: Sequence[str], resume: ResumePlan | None 
     comments = "".join(f"# {_one_line(text)}\n" for text in [f"Run from: {Path.cwd()}", *_until_resumed(resume)])
     script = f'#!/bin/sh\n{comments}{lines} "$@"\n'
     path = folder / "command.sh"
-    path.write_text(script, encoding="utf-8")
+    path.write_text(script, encoding="utf-8", errors="surrogateescape")  # names of files that are no UTF-8
     path.chmod(0o755)
 
 
@@ -196,7 +198,8 @@ def write_card(
         "",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()) + ".",
     ]
-    (folder / "README.md").write_text("\n".join([*header, *lines]) + "\n", encoding="utf-8")
+    text = "\n".join([*header, *lines]) + "\n"
+    (folder / "README.md").write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _before_and_after(folder: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from autotrain_llm.declare.document import parse_json
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts.metric_changes import EVALUATION
 from autotrain_llm.run.artifacts.records import write_json
@@ -44,7 +44,7 @@ class Evaluations(TrainerCallback):
     def _load(self, step: int) -> None:
         """Read the record up to the step of the checkpoint."""
         try:
-            document = json.loads(self.path.read_text(encoding="utf-8"))
+            document = parse_json(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return
         self.results[BEFORE] = document.get(BEFORE)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autotrain_llm.declare.document import parse_json
 from autotrain_llm.run.artifacts.metric_changes import EVALUATION
 
 MAX_PREDICTIONS = 16
@@ -71,7 +71,7 @@ def _document(files: RunFiles, path: Path) -> Any:
     if text is None:
         return None
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as problem:
         files.notes.append(f"{path} is not valid JSON and is skipped: {problem}.")
         return None
@@ -86,7 +86,7 @@ def _lines(files: RunFiles, path: Path, only: set[int] | None = None) -> Iterato
                 if not line.strip() or (only is not None and index not in only):
                     continue
                 try:
-                    row = json.loads(line)
+                    row = parse_json(line)
                 except ValueError:
                     row = None
                 if isinstance(row, dict):

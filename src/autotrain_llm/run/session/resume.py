@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +12,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl,
 from autotrain_llm.context.output_dir import CHECKPOINT_FILE, STATE_FILE
 from autotrain_llm.context.resumed_run import EARLY_STOPPING
 from autotrain_llm.declare import digests
+from autotrain_llm.declare.document import parse_json
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.run.artifacts.records import write_json
 from autotrain_llm.run.engine.loading import Loaded
@@ -96,7 +96,7 @@ class AsPlanned(TrainerCallback):
     def _take_best(self, args: TrainingArguments, state: TrainerState) -> None:
         """The best checkpoint so far; none if it was chosen by another metric."""
         try:
-            metric = json.loads((self.checkpoint / CHECKPOINT_FILE).read_text(encoding="utf-8")).get(METRIC)
+            metric = parse_json((self.checkpoint / CHECKPOINT_FILE).read_text(encoding="utf-8")).get(METRIC)
         except (OSError, ValueError):
             metric = args.metric_for_best_model  # a checkpoint of an earlier version does not say
         if metric != args.metric_for_best_model:
@@ -135,7 +135,7 @@ def restore(loaded: Loaded, checkpoint: Path) -> None:
     index = checkpoint / "model.safetensors.index.json"
     names = ["model.safetensors"]
     if index.exists():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(parse_json(index.read_text(encoding="utf-8"))["weight_map"].values()))
     weights: dict[str, Any] = {}
     for name in names:
         weights |= load_file(checkpoint / name)

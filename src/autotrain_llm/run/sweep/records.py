@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.output_dir import CHECKPOINTS, SWEEP, earlier_run
+from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.text import plain
 from autotrain_llm.planning.plan import SweepPlan
 from autotrain_llm.run.artifacts.output_lock import UNFINISHED
@@ -140,14 +140,14 @@ def history_of(folder: Path) -> list[dict[str, float]]:
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
-    entries = [json.loads(line) for line in lines if line.strip()]
+    entries = [parse_json(line) for line in lines if line.strip()]
     return [{name: value for name, value in entry.items() if name != "time"} for entry in entries]
 
 
 def read_trials(root: Path) -> list[Trial]:
     """The trials in `trials.json`."""
     try:
-        document = json.loads((root / SWEEP / "trials.json").read_text(encoding="utf-8"))
+        document = parse_json((root / SWEEP / "trials.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
     return [Trial.from_json(entry) for entry in document["trials"]]

@@ -5,7 +5,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# For `make fuzz`: how long, and a number that makes its cases the same each time.
 SECONDS ?= 60
+SEED ?= $(shell date +%s)
 
 .PHONY: demo test test-all test-trackers fuzz lint docs check-docs benchmarks clean
 
@@ -32,7 +34,7 @@ test-trackers: $(READY)
 
 # Damaged and hostile input for the checks, for as long as one likes: `make fuzz SECONDS=3600`.
 fuzz: $(READY)
-	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS)
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) --seed $(SEED)
 
 lint: $(READY)
 	$(BIN)/ruff check .

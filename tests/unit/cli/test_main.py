@@ -129,7 +129,7 @@ def test_a_config_file_is_read_and_the_command_line_wins(rows, tmp_path, capsys)
     assert main(["llm", "--config", str(path), "--lr", "0.001", "--dry-run", "--format", "json"]) == 0
     parameters = document(capsys)["plan"]["parameters"]
     assert parameters["lr"] == {"value": 0.001, "source": "command line"}
-    assert parameters["batch_size"] == {"value": 2, "source": "config file"}
+    assert parameters["batch_size"] == {"value": 2, "source": "config file", "file": str(path)}
 
 
 def test_a_config_file_that_can_not_be_read_is_a_finding_beside_the_others(tmp_path, capsys):

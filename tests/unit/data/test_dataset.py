@@ -45,6 +45,12 @@ def of(findings, code):
     return found
 
 
+def test_rows_of_token_ids_are_an_error_where_the_trainer_needs_text(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"input_ids": [1, 2], "labels": [1, 2]}\n')
+    (found,) = refusal(tmp_path / "a.jsonl", "prompts", trainer="ppo")
+    assert (found.code, found.severity) == ("D111", "error") and "a.jsonl" in found.message
+
+
 # -- file formats ----------------------------------------------------------------------------------------------------------
 
 
@@ -292,7 +298,6 @@ RAW = {
     "D104": ("a.jsonl", b'{"text": "ok"}\n{"text": "broken" "x": 1}\n'),
     "D105": ("a.jsonl", '{"text": "中文数据"}\n'.encode("gb18030")),
     "D107": ("a.csv", b"text,text\na,b\n"),
-    "D111": ("a.jsonl", b'{"input_ids": [1, 2], "labels": [1, 2]}\n'),
     "D110": ("a.jsonl", b'{"x": 1, "y": 2}\n'),
     "D118": ("a.jsonl", b""),
     "D102": ("a.parquet", b"PAR1 and nothing more"),

@@ -23,6 +23,8 @@ for name, value in {
     os.environ.setdefault(name, value)
 
 
+ROOT = Path(__file__).parent.parent
+KEPT_BY_TOOLS = {"__pycache__", "build", "dist", "autotrain_llm.egg-info"}
 pytest_plugins = ("support.config_reads",)
 
 
@@ -84,3 +86,19 @@ def light_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_light_model(
         tmp_path_factory.mktemp("light") / "encoder", model_type="bert", architectures=["BertForMaskedLM"]
     )
+
+
+def _files_of_the_checkout() -> frozenset[str]:
+    """What lies in the folders that tests and typed commands could write into by mistake, without what tools keep there."""
+    folders = [ROOT, ROOT / "tests", ROOT / "src"]
+    names = (path for folder in folders for path in folder.iterdir() if not path.name.startswith("."))
+    return frozenset(str(path.relative_to(ROOT)) for path in names if path.name not in KEPT_BY_TOOLS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def checkout_stays_as_it_is() -> Iterator[None]:
+    """No test may leave a file in the checkout: commands are typed in a folder of their own."""
+    before = _files_of_the_checkout()
+    yield
+    left = sorted(_files_of_the_checkout() - before)
+    assert not left, f"tests left files in the checkout: {left}"

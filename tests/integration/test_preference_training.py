@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,19 @@ def test_an_adapter_that_is_trained_on_is_compared_with_itself_and_not_with_its_
     rewards = logged(report, "rewards/chosen")
     assert abs(rewards[0]) < 1e-6 < abs(rewards[-1])
     assert sorted(path.name for path in report.output_dir.glob("adapter_model*")) == ["adapter_model.safetensors"]
+
+
+@pytest.mark.parametrize("trainer", ["dpo", "kto"])
+def test_training_that_goes_on_from_an_adapter_with_dropout_starts_as_its_reference(
+    trainer: str, data: Path, llama: Path, tmp_path: Path
+) -> None:
+    made = run("orpo", data, tmp_path / "adapter", model=str(llama), peft=True, lora_r=4, lora_dropout=0.3, lr=1e-2)
+    report = run(trainer, data, tmp_path / "run", model=str(made.output_dir), peft=True, max_steps=2, lr=1e-2)
+    # Two equal models: -log σ(0) for a pair, and 1 - σ(0) for a single answer.
+    assert logged(report, "loss")[0] == pytest.approx(math.log(2) if trainer == "dpo" else 0.5, abs=1e-6)
+    assert report.plan.adapter is not None and report.plan.adapter.dropout == 0
+    again = run("orpo", data, tmp_path / "orpo", model=str(made.output_dir), peft=True, max_steps=1)
+    assert again.plan.adapter is not None and again.plan.adapter.dropout == 0.3
 
 
 def test_what_the_reference_said_is_kept_by_content(

@@ -260,7 +260,7 @@ def _missing_prompts(
         if PROMPT in {name for finding in context.findings for name in finding.suggestion}:
             return _missing_parameters(config, {*mistyped, PROMPT}, findings, True)
         # Which columns there are is said by the finding about the rows; the usual names are not among them.
-        unknown = {name: "…" for name in COLUMN_ROLES if name in missing[0].parameters}
+        unknown = {role: "…" for name, role in COLUMN_ROLES.items() if name in missing[0].parameters}
         return [_with_columns(missing[0], unknown).replace(changes=EMPTY), *missing[1:]]
     from autotrain_llm.data.formats.convert import HH_TURN  # checks of flags alone don't need the code that reads rows
 

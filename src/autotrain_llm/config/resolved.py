@@ -13,7 +13,7 @@ from autotrain_llm.config.registry import PARAMS, READS, TRAINERS, verdict
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.params.command import Command
-from autotrain_llm.params.data import Data, PromptColumn, RejectedColumn
+from autotrain_llm.params.data import Data, PromptColumn, ReasoningColumn, RejectedColumn
 from autotrain_llm.params.distillation import Distillation
 from autotrain_llm.params.evaluation import Evaluation, GeneratedAnswers
 from autotrain_llm.params.length import Length, PairLengths
@@ -42,6 +42,7 @@ class Config(
     Model,
     Data,
     PromptColumn,
+    ReasoningColumn,
     RejectedColumn,
     Training,
     Optimisation,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 UNLIMITED = 1 << 30  # tokens
 # Fields of DataRequest that name a column, and the parameters that set them.
 COLUMNS = {
+    "reasoning_column": "reasoning_column",
     "text_column": "text_column",
     "prompt_column": "prompt_text_column",
     "rejected_column": "rejected_text_column",

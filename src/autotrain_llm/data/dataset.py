@@ -21,6 +21,7 @@ _WHERE = {
     "context": "context before the prompt",
     "input": "input after the prompt",
     "choice": "choices after the prompt",
+    "reasoning": "reasoning before the answer",
     "turn mask": "which turns are trained on",
 }
 DATA_FLAG, EVAL_FLAG = "--data-path", "--eval-dataset-path"

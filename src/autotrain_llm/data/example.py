@@ -19,6 +19,7 @@ class Example:
     `row` counts from 1 in its own file; `line` is the line of a JSON Lines or text file. An instruction row (Alpaca) has both forms:
     `messages` for a chat template, `prompt` and `completion` for where there is none. A row that is tokens already has `input_ids` and no text;
     `loss_mask` is then None if all of them are trained on.
+    `reasoning` comes before the last answer.
     """
 
     file: str
@@ -34,6 +35,7 @@ class Example:
     tools: list[dict[str, Any]] | None = None
     input_ids: list[int] | None = None
     loss_mask: list[bool] | None = None
+    reasoning: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     _key: bytes = field(default=b"", repr=False, compare=False)
 
@@ -48,6 +50,7 @@ class Example:
             self.rejected,
             self.label,
             self.tools,
+            self.reasoning,
         )
 
     def key(self) -> bytes:
@@ -62,7 +65,7 @@ class Example:
 
     def _plainly(self) -> str | None:
         """The content as one text, with the lengths of its parts before it; None if there is more than texts and turns of a role and a text."""
-        if self.tools is not None:
+        if self.tools is not None or self.reasoning is not None:
             return None
         lengths: list[str] = []
         parts: list[str] = []
@@ -89,7 +92,8 @@ class Example:
             sides: tuple[Side | None, ...] = (self.messages, self.chosen, self.rejected)
         else:
             sides = (self.text, self.prompt, self.completion, self.chosen, self.rejected)
-        return [text for side in sides if side is not None for text in texts_of(side)]
+        reasoning = [] if self.reasoning is None else [self.reasoning]
+        return [text for side in sides if side is not None for text in texts_of(side)] + reasoning
 
     def answers(self) -> list[str]:
         """The texts of the row's answer; all its texts if no part of the row is an answer."""

@@ -11,7 +11,10 @@ COLUMN_FLAGS = {
     "text_column": "--text-column",
     "prompt_column": "--prompt-text-column",
     "rejected_column": "--rejected-text-column",
+    "reasoning_column": "--reasoning-column",
 }
+# The columns that decide what a row is; reasoning only comes before its answer.
+SIDES = ("text_column", "prompt_column", "rejected_column")
 # Where the data comes from and who may read it changes nothing about the rows themselves.
 NOT_HASHED = ("token", "cache_dir", "offline", "path", "eval_path", "bytes_beside")
 Where = tuple[tuple[str, tuple[object, ...]], ...]
@@ -36,6 +39,7 @@ class DataRequest:
     text_column: str | None = None
     prompt_column: str | None = None
     rejected_column: str | None = None
+    reasoning_column: str | None = None
     context_columns: tuple[str, ...] = ()
     ignored_columns: tuple[str, ...] = ()
     keeps_columns: bool = False

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 from typing import Any
 
+from autotrain_llm.data.wording import plain
 from autotrain_llm.declare.document import parse_json
 
 ROLE_KEYS = ("role", "from", "speaker", "author")
@@ -17,6 +19,10 @@ ROLES = {
     "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool",
     "function_call": "call", "tool_call": "call",
 }  # fmt: skip
+# Who speaks, as a flag: the role of a turn where it is true.
+SPEAKER_FLAGS = {
+    "is_human": "user", "is_user": "user", "from_user": "user", "is_bot": "assistant", "is_assistant": "assistant", "is_ai": "assistant",
+}  # fmt: skip
 CALL_KEYS = ("tool_calls", "function_call")
 # Given to the chat template as they are.
 THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning")
@@ -24,10 +30,11 @@ KEPT_KEYS = ("name", "tool_call_id", *THOUGHT_KEYS)
 # Whether a turn is trained on, as different tools write it; `masked` says the opposite.
 TRAINED_KEYS = ("loss", "train", "trainable", "weight")
 MASKED_KEYS = ("masked", "mask")
-TURN_KEYS = frozenset((*ROLE_KEYS, *CONTENT_KEYS, *CALL_KEYS, *KEPT_KEYS, *TRAINED_KEYS, *MASKED_KEYS))
+TURN_KEYS = frozenset((*ROLE_KEYS, *CONTENT_KEYS, *CALL_KEYS, *KEPT_KEYS, *TRAINED_KEYS, *MASKED_KEYS, *SPEAKER_FLAGS))
 # A question with its answer in one object, `{"human": "…", "assistant": "…"}`.
 QUESTION_KEYS = ("human", "user", "question", "query", "prompt", "instruction", "input")
-ANSWER_KEYS = ("assistant", "gpt", "bot", "model", "answer", "response", "output", "completion")
+ANSWER_KEYS = ("assistant", "gpt", "bot", "model", "answer", "response", "output", "completion", "moss")
+NUMBERED = re.compile(r"turn_?(\d+)")
 
 
 def parsed(value: Any) -> Any:
@@ -59,7 +66,7 @@ def is_turn(value: Any) -> bool:
     """Whether this is one turn of a conversation."""
     return (
         isinstance(value, dict)
-        and any(key in value for key in ROLE_KEYS)
+        and (any(key in value for key in ROLE_KEYS) or any(type(value.get(key)) is bool for key in SPEAKER_FLAGS))
         and any(key in value for key in (*CONTENT_KEYS, "tool_calls"))
     )
 
@@ -68,15 +75,40 @@ def exchange_keys(value: Any) -> tuple[str, str] | None:
     """The keys of a question and its answer, where an object holds one of each and no role."""
     if not isinstance(value, dict) or "role" in value or any(key in value for key in ROLE_KEYS):
         return None
-    questions = [key for key in QUESTION_KEYS if isinstance(value.get(key), str)]
-    answers = [key for key in ANSWER_KEYS if isinstance(value.get(key), str)]
+    questions = [key for key in value if plain(str(key)) in QUESTION_KEYS and isinstance(value[key], str)]
+    answers = [key for key in value if plain(str(key)) in ANSWER_KEYS and isinstance(value[key], str)]
     return (questions[0], answers[0]) if len(questions) == len(answers) == 1 else None
 
 
+def turns_inside(value: Any) -> tuple[Any, dict[str, Any]]:
+    """The turns that an object wraps, and its other keys: under `messages`, as one `message`, as an answer of OpenAI's API, or as `turn_1`,
+    `turn_2`, … Any other value unchanged."""
+    if not isinstance(value, dict):
+        return value, {}
+    if isinstance(value.get("messages"), list):
+        return value["messages"], {key: part for key, part in value.items() if key != "messages"}
+    if is_turn(value.get("message")) and not is_turn(value):
+        return [value["message"]], {key: part for key, part in value.items() if key != "message"}
+    choices = value.get("choices")
+    if (
+        isinstance(choices, list)
+        and len(choices) == 1
+        and isinstance(choices[0], dict)
+        and is_turn(choices[0].get("message"))
+    ):
+        return [choices[0]["message"]], {key: part for key, part in value.items() if key != "choices"}
+    numbers = [NUMBERED.fullmatch(plain(str(key))) for key in value]
+    if numbers and all(numbers) and all(isinstance(part, dict) for part in value.values()):
+        by_number = sorted(
+            (int(number[1]), part) for number, part in zip(numbers, value.values(), strict=True) if number
+        )
+        return [part for _, part in by_number], {}
+    return value, {}
+
+
 def is_conversation(value: Any) -> bool:
-    """Whether this is a list of turns or of exchanges, a single turn, or an object that holds turns under `messages`."""
-    if isinstance(value, dict) and isinstance(value.get("messages"), list):
-        value = value["messages"]
+    """Whether this is a list of turns or of exchanges, a single turn, or an object that wraps turns."""
+    value, _ = turns_inside(value)
     if isinstance(value, list):
         return any(is_turn(turn) or exchange_keys(turn) is not None for turn in value)
     return is_turn(value)

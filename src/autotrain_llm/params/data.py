@@ -109,6 +109,19 @@ class PromptColumn:
     )
 
 
+@group("Reasoning column", order=23, searchable=False, on_resume=SAME_ROWS)
+class ReasoningColumn:
+    """Rows with the reasoning that leads to an answer in a column of its own."""
+
+    reasoning_column: str | None = param(
+        None,
+        "Column with the reasoning before each answer: trained on as the chat template writes reasoning, else between <think> tags.",
+        metavar="NAME",
+        stage="rows",
+        aliases="cot_column rationale_column thinking_column thought_column",
+    )
+
+
 @group("Rejected column", order=22, searchable=False, on_resume=SAME_ROWS)
 class RejectedColumn:
     """Rows with a chosen and a rejected answer."""

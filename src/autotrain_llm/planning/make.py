@@ -187,6 +187,7 @@ def _data(config: Config, context: RunContext) -> DataPlan:
         total_tokens=statistics["total_tokens"],
         truncated_rows=statistics["truncated_rows"],
         dropped_rows=statistics["dropped_rows"],
+        rows_without_earlier_thoughts=statistics["rows_without_earlier_thoughts"],
         trained_token_share=statistics["trained_token_share"],
         answers=answers and (LabelledAnswers if "good" in answers else PairedAnswers)(**answers),
         not_checked=_not_checked(config, context),
@@ -366,8 +367,11 @@ def _adapter(config: Config, context: RunContext) -> AdapterPlan | None:
     # An adapter that is trained further keeps the settings that it was made with.
     own = {} if merged_beneath or context.model is None else context.model.adapter_settings
     targets = own.get("target_modules", config.target_modules)
-    # Trainers that sample turn an adapter's dropout off: the ratio would not start at 1.
-    dropout = config.lora_dropout if config.trainer_spec.samples else own.get("lora_dropout", config.lora_dropout)
+    dropout = own.get("lora_dropout", config.lora_dropout)
+    if config.trainer_spec.samples:
+        dropout = config.lora_dropout  # 0 by default: the ratio would not start at 1
+    elif own and config.applies("model_ref") and not (config.given("lora_dropout") and config.lora_dropout):
+        dropout = 0.0  # model and reference are the same at first, and the loss has to say so
     return AdapterPlan(
         r=own.get("lora_r", config.lora_r),
         alpha=own.get("lora_alpha", config.lora_alpha),

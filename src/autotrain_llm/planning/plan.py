@@ -132,6 +132,7 @@ class DataPlan:
     total_tokens: int
     truncated_rows: int
     dropped_rows: int
+    rows_without_earlier_thoughts: int
     trained_token_share: float
     answers: PairedAnswers | LabelledAnswers | None
     not_checked: tuple[str, ...]

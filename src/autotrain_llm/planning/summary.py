@@ -135,7 +135,7 @@ def _data(plan: Plan) -> list[Row]:
         ("data", f"{data.path} ({data.format})", source),
         *(_sources(data.sources) if data.sources is not None else ()),
         *_columns(data),
-        ("rows", ", ".join(counts), ""),
+        ("rows", ", ".join(counts), _left_out(data)),
         ("tokens", f"{tokens.p50} median, {tokens.p95} 95th percentile, {tokens.max} longest", _trained_on(plan)),
         ("longest row", f"{plan.length.tokens} tokens", plan.length.why),
         *([plan.data.answers.row()] if plan.data.answers else []),
@@ -155,6 +155,12 @@ def _sources(sources: Sequence[SourcePlan]) -> list[Row]:
             used = "each row once"
         rows.append((f"  {source.name}", f"{plural(source.rows_of_epoch, 'row')} per epoch: {share}", used))
     return rows
+
+
+def _left_out(data: DataPlan) -> str:
+    """What a template leaves out on purpose."""
+    count = data.rows_without_earlier_thoughts
+    return f"the template leaves out the reasoning of earlier turns in {plural(count, 'row')}" if count else ""
 
 
 def _columns(data: DataPlan) -> list[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autotrain_llm.declare.param import FIXED, SAME_ROWS, group, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
-from autotrain_llm.params.data import PromptColumn
+from autotrain_llm.params.data import PromptColumn, ReasoningColumn
 from autotrain_llm.params.distillation import Distillation
 from autotrain_llm.params.evaluation import GeneratedAnswers
 from autotrain_llm.params.length import LENGTH
@@ -52,7 +52,7 @@ TRAINER = Trainer(
     summary="Supervised fine-tuning on instructions and conversations.",
     purpose="Teaches a model to answer: rows are conversations, prompts with answers, or texts, and the answers are trained on.",
     rows="conversations",
-    groups=(*CORE, PromptColumn, ChatTemplate, EndToken, Sft, Distillation, GeneratedAnswers),
+    groups=(*CORE, PromptColumn, ReasoningColumn, ChatTemplate, EndToken, Sft, Distillation, GeneratedAnswers),
     requires=REQUIRED,
     usual=usual(lr=Usual(2e-5, 2e-4)),
     learning_rates={"full": (1e-7, 3e-4), "lora": (1e-6, 5e-3)},

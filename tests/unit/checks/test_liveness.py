@@ -49,6 +49,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "prompt_text_column": ("question", {"data_path": "{prompts}"}),
     "context_columns": ("other", {"data_path": "{columns}"}),
     "ignore_columns": ("other", {"data_path": "{columns}"}),
+    "reasoning_column": ("other", {"data_path": "{columns}"}),
     "lr": (3e-4, {}),
     "epochs": (3, {}),
     "max_steps": (5, {}),

@@ -428,7 +428,11 @@ def test_the_prompt_to_show_is_short_and_one_that_can_be_typed(data):
     assert prompt_to_show(data(rows).train, PromptFormat("text")) == "Is it blue?"
     assert prompt_to_show(data([{"messages": turns}]).train, PromptFormat("chat")) == "Hi"
     assert prompt_to_show(data([{"text": "The sky is blue.\nYes."}]).train, PromptFormat("text")) == "The sky"
-    assert prompt_to_show(data(rows[:3]).train, PromptFormat("text")) is None
+    assert prompt_to_show(data(rows[:3]).train, PromptFormat("text")) == "a b"
+    words = [{"prompt": "-- " + "word " * 40 + "\nend", "completion": "x"}]
+    assert prompt_to_show(data(words).train, PromptFormat("text")) == " ".join(["word"] * 16)
+    assert prompt_to_show(data(rows[2:3]).train, PromptFormat("text")) == "y" * 80
+    assert prompt_to_show([], PromptFormat("text")) == "Hello"
 
 
 def test_a_weight_of_nought_is_not_called_empty(data, chat):

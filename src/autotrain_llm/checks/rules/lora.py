@@ -88,9 +88,8 @@ def an_adapter_that_is_trained_further_keeps_its_settings(config: Config, model:
     if not config.peft or model.is_classifier:
         return
     for name, value in model.adapter_settings.items():
-        off = (
-            name == "lora_dropout" and config.trainer_spec.samples and not config.lora_dropout
-        )  # which these trainers can
+        turns_it_off = config.trainer_spec.samples or config.applies("model_ref")
+        off = name == "lora_dropout" and turns_it_off and not config.lora_dropout
         given = config.value_of(name)
         differs = {*given} != {*value} if isinstance(value, list) else given != value
         if config.given(name) and differs and not off:

@@ -11,7 +11,7 @@ from typing import Any
 
 from autotrain_llm.data.chat.jinja_engine import SIGN_OF_TURN, as_templates_see, compiled, rendered, strftime_now
 from autotrain_llm.data.chat.mask_cache import TemplateSkeletons
-from autotrain_llm.data.chat.trace import Trace, read, sign_of_turns
+from autotrain_llm.data.chat.trace import REASONING, Trace, read, sign_of_turns
 from autotrain_llm.data.example import Message
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rules.conversations import (
@@ -98,6 +98,15 @@ class ChatTemplate:
     def marks_generation(self) -> bool:
         """Whether the template marks answers with `{% generation %}`."""
         return re.search(r"\{%-?\s*generation\s*-?%\}", self.source) is not None
+
+    @cached_property
+    def writes_reasoning(self) -> bool:
+        """Whether the template writes the reasoning of a final answer."""
+        answer = {"role": "assistant", "content": "Hello", REASONING[0]: SENTINEL}
+        try:
+            return SENTINEL in self.render([{"role": "user", "content": "Hello"}, answer])
+        except ChatTemplateError:
+            return False
 
     @cached_property
     def arguments_are_text(self) -> bool:

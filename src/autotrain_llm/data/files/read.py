@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice, zip_longest
 from pathlib import Path
@@ -41,6 +41,7 @@ STRUCTURED = {
 PLAIN = {".txt": "text", ".text": "text", ".md": "document", ".markdown": "document"}
 KINDS = STRUCTURED | PLAIN
 LOOKED_AT = 200  # rows that tell what a file holds
+BETWEEN_OBJECTS = re.compile(r"[\s,]*")
 JSON_START = re.compile(r"\ufeff?\s*(?:\{\s*\"|\[\s*[\[{])")
 SEPARATOR_LINE = re.compile(r"[\"']?sep=(.)[\"']?", re.IGNORECASE)
 ROW_KEYS = ("data", "rows", "train", "examples", "instances", "records", "items")
@@ -65,6 +66,28 @@ class Table:
             return Table(self.file, self.rows, wrapper)
         return Table(self.file, [(row, line, unwrapped(cells, wrapper)) for row, line, cells in self.rows], wrapper)
 
+    def exploded(self, column: str) -> Table:
+        """A table with a row for each object in the lists of a column, with the other columns next to its keys."""
+        rows = [
+            (line, {name: value for name, value in cells.items() if name != column} | inside)
+            for _, line, cells in self.rows
+            for inside in cells.get(column) or ()
+            if isinstance(inside, dict)
+        ]
+        return Table(self.file, [(number, line, cells) for number, (line, cells) in enumerate(rows, 1)], self.wrapper)
+
+    def limited(self, most: int) -> Table:
+        """The table with its first rows."""
+        return Table(self.file, self.rows[:most], self.wrapper) if isinstance(self.rows, list) else self
+
+    def changed(self, change: Callable[[Row], Row | None]) -> Table:
+        """The table of changed rows, without those of which nothing is left."""
+        if isinstance(self.rows, Stream):
+            self.rows.change = change
+            return self
+        rows = ((row, line, change(cells)) for row, line, cells in self.rows)
+        return Table(self.file, [(row, line, cells) for row, line, cells in rows if cells is not None], self.wrapper)
+
     def first(self) -> list[RawRow]:
         """The first rows, from which the format is detected."""
         return self.rows.head if isinstance(self.rows, Stream) else self.rows[:LOOKED_AT]
@@ -84,6 +107,7 @@ class Stream:
     def __init__(self, rows: Iterator[RawRow]) -> None:
         self._rows = rows
         self.wrapper: str | None = None
+        self.change: Callable[[Row], Row | None] | None = None
         self.head = list(islice(rows, LOOKED_AT))
         self._count = len(self.head)
 
@@ -94,7 +118,10 @@ class Stream:
     def __iter__(self) -> Iterator[RawRow]:
         for count, (row, line, cells) in enumerate(chain(self.head, self._rows), 1):
             self._count = max(self._count, count)
-            yield row, line, cells if self.wrapper is None else unwrapped(cells, self.wrapper)
+            whole = cells if self.wrapper is None else unwrapped(cells, self.wrapper)
+            changed = whole if self.change is None else self.change(whole)
+            if changed is not None:
+                yield row, line, changed
 
 
 def suffix_of(path: Path) -> str:
@@ -179,7 +206,31 @@ def _read_lines(text: str, name: str, observations: Observations) -> Iterator[Ra
             rows = None
         if rows is not None:
             return rows
-    return rows_of_lines(text.split("\n"), name, observations)
+    objects = _objects_in_a_row(text, name, observations)
+    return rows_of_lines(text.split("\n"), name, observations) if objects is None else objects
+
+
+def _objects_in_a_row(text: str, name: str, observations: Observations) -> Iterator[RawRow] | None:
+    """The rows of a text of objects that follow one another, over several lines each, or with commas between them as in an array without
+    brackets; None for lines of one object each, and for anything else."""
+    first_line = text.lstrip().partition("\n")[0]
+    if not first_line.startswith("{") or is_object(first_line):
+        return None
+    decoder, rows, at = _Decoder(), list[Row](), 0
+    while (at := BETWEEN_OBJECTS.match(text, at).end()) < len(text):  # type: ignore[union-attr]
+        try:
+            value, end = decoder.decode_at(text, at)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(value, dict):
+            return None
+        rows.append(value)
+        at = end
+    for number, row in enumerate(rows, 1) if decoder.doubled else ():
+        inside = {id(part): decoder.doubled[id(part)] for part in _objects_in(row) if id(part) in decoder.doubled}
+        if inside:
+            _observe_doubled(inside, RowPlace(name, number), observations)
+    return ((number, None, row) for number, row in enumerate(rows, 1))
 
 
 def rows_of_lines(lines: Iterable[str], name: str, observations: Observations) -> Iterator[RawRow]:
@@ -315,10 +366,10 @@ def _holds_json(text: str, name: str, observations: Observations) -> bool:
     if holds_json_lines(text.split("\n")[:LOOKED_AT], name, observations):
         return True
     try:
-        value = parse_json(text)
+        rows = _rows_in(parse_json(text))
     except ValueError:
-        return False
-    rows = _rows_in(value)
+        objects = _objects_in_a_row(text, name, Observations())
+        rows = None if objects is None else [row for *_, row in objects]
     if rows is not None:
         observe_json(json.dumps(rows[0], ensure_ascii=False), name, observations)
     return rows is not None
@@ -444,7 +495,8 @@ class _Decoder:
 
     def __init__(self) -> None:
         self.doubled: dict[int, str] = {}
-        self.decode = json.JSONDecoder(object_pairs_hook=self._object).decode
+        decoder = json.JSONDecoder(object_pairs_hook=self._object)
+        self.decode, self.decode_at = decoder.decode, decoder.raw_decode
 
     def _object(self, pairs: list[tuple[str, Any]]) -> Row:
         made = dict(pairs)

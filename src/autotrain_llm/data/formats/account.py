@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from autotrain_llm.data.example import Example
+from autotrain_llm.data.example import Example, texts_of
 from autotrain_llm.data.files.locate import SPLIT_WORDS
 from autotrain_llm.data.files.read import LOOKED_AT
 from autotrain_llm.data.formats.cells import Cells, is_empty
@@ -18,6 +18,7 @@ from autotrain_llm.data.formats.column_names import (
     MEDIA,
     OF_THE_ANSWER,
     PREFERENCE_LABEL,
+    REASONING,
     REJECTED,
     WEIGHT,
     is_metadata,
@@ -34,6 +35,8 @@ from autotrain_llm.data.wording import plain
 PAIRED = ("preference", "chosen answers")
 # Of a prompt that is repeated: its length, and that of the markers around it, in characters.
 FEWEST_LETTERS, MARKERS = 12, 160
+# Of an answer that another column gives away: its length in characters; a shorter one may well be found in the context.
+LEAST_ANSWER = 40
 # Of a category: in how many rows it has to be seen, how often each value on average, and its longest value in characters.
 FEWEST_ROWS, ROWS_OF_A_VALUE, LONGEST = 20, 4, 40
 ANSWERS = frozenset((*COMPLETION, *CHOSEN, *REJECTED))
@@ -50,7 +53,18 @@ class _UnreadColumn:
     holds_text: bool = False
     is_beside_ids: bool = True  # has an item for each token of the row
     rows: int = 0
+    rows_with_answer: int = 0  # rows of which the value repeats an answer
+    markers: frozenset[str] | None = None  # words around the row's own texts in the first row
     distinct: set[str] = field(default_factory=set)
+
+    def look_for_repetition(self, value: Any, example: Example) -> None:
+        """Record whether a value says what is in the converted row, and whether it says what is in the answer."""
+        if self.repeats_row and not _is_in_row(value, example):
+            markers = _markers_around(value, example.strings())
+            self.markers = markers if self.markers is None else self.markers
+            # A chat template has the same words around every row; a text that quotes the row has others each time.
+            self.repeats_row = markers is not None and self.markers is not None and markers <= self.markers
+        self.rows_with_answer += _gives_answer_away(value, example)
 
     @property
     def is_category(self) -> bool:
@@ -101,7 +115,7 @@ class ColumnAccount:
             unread.differs = value != unread.first
         if self.rows <= LOOKED_AT:
             unread.only_metadata = unread.only_metadata and is_metadata(name, value)
-            unread.repeats_row = unread.repeats_row and _is_in_row(value, example)
+            unread.look_for_repetition(value, example)
             unread.holds_text = unread.holds_text or any(isinstance(text, str) for text in _leaves(value))
             ids = cells.row.get(self.mapping.columns.get(IDS, ""))
             unread.is_beside_ids &= isinstance(value, list) and isinstance(ids, list) and len(value) == len(ids)
@@ -142,7 +156,7 @@ class ColumnAccount:
         unused = [name for name, reason in self.unused().items() if reason == "not used" and name not in already]
         if unused:
             columns = {name: self._unread[name].first for name in unused}
-            kinds = {name: self._kind(plain(name)) for name in unused}
+            kinds = {name: self._kind(name) for name in unused}
             where = "the prompt" if self.mapping.format != "text" else "the text"
             self.observations.add(columns_are_not_used, file=file, columns=columns, kinds=kinds, where=where)
 
@@ -150,13 +164,19 @@ class ColumnAccount:
         """Whether a column beside two answers may say which of them is better, by its name."""
         return self.mapping.format in PAIRED and (name in PREFERENCE_LABEL or name.startswith("winner"))
 
-    def _kind(self, name: str) -> str:
+    def _kind(self, column: str) -> str:
         """What a column that is not used is probably about, for the advice."""
         if self.mapping.format == TOKENS:
             return "tokens"
+        name, unread = plain(column), self._unread[column]
         if self._says_which_is_better(name):
             return "judgement"
-        return "media" if name in MEDIA else "answer" if OF_THE_ANSWER.search(name) else ""
+        if name in MEDIA:
+            return "media"
+        can_be_joined = self.request.rows == "conversations" and self.mapping.format not in ("text", "chosen answers")
+        if can_be_joined and "reasoning" not in self.mapping.columns and REASONING.search(name):
+            return "reasoning"
+        return "answer" if OF_THE_ANSWER.search(name) or unread.rows_with_answer * 2 >= unread.rows else ""
 
     def _observe_splits(self, file: str) -> None:
         """Report rows that say of themselves that they belong to another split."""
@@ -176,13 +196,29 @@ def _is_in_row(value: Any, example: Example) -> bool:
     texts = [str(leaf).strip() for leaf in _leaves(value)]
     if not texts:
         return False
-    strings = example.strings()
-    row = "\n".join(strings)
-    if isinstance(value, str) and any(
-        len(text) >= FEWEST_LETTERS and text in value and len(value) <= len(text) + MARKERS for text in strings
-    ):
-        return True  # the prompt once more, in a chat template's markers
+    row = "\n".join(example.strings())
     return all(text in row for text in texts)
+
+
+def _markers_around(value: Any, strings: list[str]) -> frozenset[str] | None:
+    """The words around the row's own texts in a value that repeats them, as those of a chat template; None if it has none of them, or much more."""
+    if not isinstance(value, str):
+        return None
+    rest = value
+    for text in sorted(strings, key=len, reverse=True):
+        rest = rest.replace(text, "\n") if len(text) >= FEWEST_LETTERS else rest
+    return frozenset(rest.split()) if len(rest) < len(value) and len(rest) <= MARKERS else None
+
+
+def _gives_answer_away(value: Any, example: Example) -> bool:
+    """Whether a text in a value has the row's answer in it, or is in that answer."""
+    if example.text is not None:
+        return False
+    answers = [*example.answers(), *(texts_of(example.rejected) if example.rejected is not None else ())]
+    texts = [leaf for leaf in _leaves(value) if isinstance(leaf, str) and len(leaf) >= LEAST_ANSWER]
+    return any(
+        len(answer) >= LEAST_ANSWER and (answer in text or text in answer) for text in texts for answer in answers
+    )
 
 
 def _leaves(value: Any) -> list[Any]:

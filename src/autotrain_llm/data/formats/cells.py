@@ -31,6 +31,14 @@ def is_empty(value: Any) -> bool:
     return value is None or value == [] or value == {} or value != value
 
 
+def _are_found_answers(value: list[Any]) -> bool:
+    """Whether this is a list of answers that were found in a context, `[{"text": "…", "answer_start": 5}, …]`."""
+    return bool(value) and all(
+        isinstance(answer, dict) and isinstance(answer.get("text"), str) and "answer_start" in answer
+        for answer in value
+    )
+
+
 class Cells:
     """The cells of one row by role. Taking a role marks it as read, so that columns that no format reads can be reported. `as_json` are
     columns whose list or object was written as JSON; `unread` are keys inside cells that were not read."""
@@ -79,6 +87,8 @@ class Cells:
         """The text of an answer. Of an object that holds one, `{"text": …}`, and of a list of one, that text; also where Python wrote it as text."""
         column = self.columns[role]
         value = parsed(self.row.get(column)) if is_python else self.row.get(column)
+        if isinstance(value, list) and _are_found_answers(value):  # of SQuAD, where each is right
+            value = {"text": [answer["text"] for answer in value]}
         key = next((key for key in ANSWER_KEYS if isinstance(value, dict) and value.get(key)), None)
         inner = value[key] if isinstance(value, dict) and key is not None else value
         texts = (

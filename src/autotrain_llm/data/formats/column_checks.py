@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
-from autotrain_llm.data.formats.column_names import CHOSEN, QUESTIONS, REJECTED, TEXT
+from autotrain_llm.data.formats.column_names import CHOSEN, COMPLETION, QUESTIONS, REJECTED, TEXT, is_metadata
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.detect import ColumnMapping, only_text, recognise, rows_are_turns
+from autotrain_llm.data.formats.judged import LISTS_OF_ANSWERS, signs_of_two_answers
 from autotrain_llm.data.formats.token_rows import TOKENS, holds_token_ids, token_columns
 from autotrain_llm.data.observations import Observations
-from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest, column_parameter
+from autotrain_llm.data.request import COLUMN_FLAGS, SIDES, DataRequest, column_parameter
 from autotrain_llm.data.rules.columns import (
     a_cell_has_the_wrong_type,
     a_named_column_is_not_in_the_data,
     answers_are_written_in_python,
     chosen_and_rejected_are_swapped,
     no_format_fits_the_columns,
+    prompts_are_lists_written_as_text,
     prompts_or_answers_are_not_used,
     rows_are_token_ids,
     the_first_choice_is_assumed,
@@ -27,7 +29,7 @@ from autotrain_llm.data.rules.columns import (
 from autotrain_llm.data.rules.files import the_header_looks_like_a_row
 from autotrain_llm.data.rules.preferences import chosen_and_rejected_are_the_same
 from autotrain_llm.data.rules.token_rows import token_ids_beside_text_are_not_used
-from autotrain_llm.data.turns import is_too_deep
+from autotrain_llm.data.turns import is_too_deep, parsed
 from autotrain_llm.data.wording import close, kind_of, listed, nearest, plain, shown
 
 WANTED = {
@@ -43,6 +45,10 @@ PREFERENCE_ROLES = {"prompt_column": "prompt", "text_column": "chosen", "rejecte
 
 
 LIKE_TURNS = re.compile(r"""\s*\[\s*\{\s*['"]?(?:role|from|content|value)\b""")
+OPPOSITES = (
+    ("thumbs_up", "thumbs_down"), ("up", "down"), ("good", "bad"), ("like", "dislike"), ("positive", "negative"), ("yes", "no"),
+    ("safe", "unsafe"), ("correct", "incorrect"), ("accepted", "rejected"), ("true", "false"), ("👍", "👎")
+)  # fmt: skip
 SENTENCE_WORDS = 4  # as many words are a sentence, and no name of a column
 HALVES = (("input", "output"), ("source", "target"), ("input_text", "target_text"), ("input_text", "output_text"))
 CELLS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -121,7 +127,25 @@ def _naming_parameters(request: DataRequest) -> tuple[str, ...]:
         return ("prompt_text_column", "text_column", "rejected_text_column")
     if request.rows == "scored":
         return ("text_column", "rejected_text_column")
-    return ("text_column",)
+    return ("prompt_text_column", "text_column") if request.rows == "conversations" else ("text_column",)
+
+
+def _likely_columns(columns: Columns, request: DataRequest) -> dict[str, list[str]]:
+    """By parameter, the columns that may be meant by it: a word of their name is usual for it, and they hold text or turns."""
+    readable = [name for name in columns.names if columns.kind(name) in ("text", "turns", "written turns")]
+    readable = [name for name in readable if not all(is_metadata(name, value) for value in columns.values[name])]
+
+    def with_words(words: Collection[str]) -> list[str]:
+        found = [name for name in readable if {*plain(name).split("_")} & {*words}]
+        return [name for name in found if plain(name).split("_")[-1] in words] or found
+
+    prompts = [name for name in readable if plain(name) in QUESTIONS] or with_words(
+        (*QUESTIONS, "task", "goal", "input")
+    )
+    answers = [name for name in with_words((*COMPLETION, "decision", "conclusion", "code")) if name not in prompts]
+    if request.rows == "conversations":
+        return {"prompt_text_column": prompts, "text_column": answers}
+    return {"prompt_text_column": prompts} if request.rows == "preferences" else {}
 
 
 def check_columns(columns: Columns, mapping: ColumnMapping, name: str, observations: Observations) -> None:
@@ -139,6 +163,10 @@ def check_columns(columns: Columns, mapping: ColumnMapping, name: str, observati
         observations.add(
             answers_are_written_in_python, file=name, column=shown(column), value=columns.values[column][0][:60]
         )
+    prompt = mapping.columns.get("prompt") or mapping.columns.get("instruction")
+    if prompt is not None and columns.values[prompt] and all(map(_is_written_list, columns.values[prompt])):
+        first = columns.values[prompt][0][:60]
+        observations.add(prompts_are_lists_written_as_text, file=name, column=shown(prompt), value=first)
     chosen, rejected = mapping.columns.get("chosen"), mapping.columns.get("rejected")
     if chosen is None or rejected is None:
         return
@@ -158,6 +186,14 @@ def check_token_ids(
         used = mapping.columns.values()
         ids = [column for column in roles.values() if column not in used]
         observations.add(token_ids_beside_text_are_not_used, file=name, ids=ids)
+
+
+def _is_written_list(value: Any) -> bool:
+    """Whether a text is a list of texts, as JSON or Python writes it."""
+    if not isinstance(value, str) or value.strip()[:2] not in ("['", '["'):
+        return False
+    texts = parsed(value)
+    return isinstance(texts, list) and all(isinstance(text, str) for text in texts)
 
 
 def check_named_columns(
@@ -192,7 +228,7 @@ def observe_unrecognised(
         observations.add(rows_are_token_ids, file=name, column=ids, trainer=request.trainer, needs=needs)
         return
     parameters = _naming_parameters(request)
-    named = {field: getattr(request, field) for field in COLUMN_FLAGS if request.is_named(field)}
+    named = {field: getattr(request, field) for field in SIDES if request.is_named(field)}
     for column, values in columns.values.items():
         if values and is_too_deep(values[0]) and (not named or column in named.values()):
             facts = {"column": shown(column), "case": "too deep", "file": name, "row": columns.first_row[column]}
@@ -214,6 +250,12 @@ def observe_unrecognised(
             )
             return
     case, column_to_mend = _why_nothing_fits(columns, request)
+    answers: tuple[str, ...] = ()
+    if case == "names" and request.rows in ("preferences", "scored"):
+        listed_answers = columns.find((*LISTS_OF_ANSWERS, *COMPLETION), "texts")
+        answers = tuple((signs_of_two_answers(columns) or {}).values())
+        case = "two answers" if answers else "list of answers" if listed_answers else case
+        answers = answers or (listed_answers,) if listed_answers else answers
     observations.add(
         no_format_fits_the_columns,
         file=name,
@@ -222,9 +264,19 @@ def observe_unrecognised(
         columns=[_described(columns, column) for column in columns.names[:12]],
         data_flag=data_flag,
         parameters=parameters,
+        likely=_likely_columns(columns, request) if case == "names" else {},
         case=case,
+        answers=answers,
         column=column_to_mend,
         row=min(columns.first_row.values(), default=None),
+    )
+
+
+def _says_good_or_bad(columns: Columns, name: str) -> bool:
+    """Whether a column is true or false in each row, or one of two opposite words."""
+    words = {plain(str(value)) for value in columns.values[name]}
+    return columns.kind(name) == "flag" or (
+        columns.kind(name) == "text" and any(words == {*pair} for pair in OPPOSITES)
     )
 
 
@@ -235,7 +287,7 @@ def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, str 
     if TRAINERS[request.trainer].parts_pairs and request.rejected_column not in columns.values:
         as_documents = dataclasses.replace(request, rows="documents", trainer="generic")
         if recognise(columns, as_documents) is not None:  # a prompt and an answer to it
-            return "label", next((name for name in columns.names if columns.kind(name) == "flag"), None)
+            return "label", next((name for name in columns.names if _says_good_or_bad(columns, name)), None)
     if rows_are_turns(columns):
         return "turns", None
     number = columns.find(TEXT, "number", "flag")

@@ -7,6 +7,15 @@ from typing import Any
 
 from autotrain_llm.data.wording import plain
 
+# Question and answer in the languages in which people name columns after them.
+QUESTION_WORDS = (
+    "frage", "pregunta", "pergunta", "domanda", "vraag", "fråga", "spørsmål", "pytanie", "otázka", "soru", "вопрос", "питання", "سؤال",
+    "प्रश्न", "pertanyaan", "câu_hỏi", "问题", "問題", "提问", "质问", "質問", "指令", "질문"
+)  # fmt: skip
+ANSWER_WORDS = (
+    "antwort", "respuesta", "resposta", "risposta", "réponse", "reponse", "antwoord", "svar", "odpowiedź", "odpověď", "cevap", "ответ",
+    "відповідь", "جواب", "उत्तर", "jawaban", "trả_lời", "câu_trả_lời", "答案", "回答", "输出", "答え", "답변"
+)  # fmt: skip
 MESSAGES = (
     "messages", "conversations", "conversation", "chat", "dialogue", "dialog", "dialogs", "dialogues", "turns", "utterances",
     "contents", "history"
@@ -14,12 +23,12 @@ MESSAGES = (
 TEXT = ("text", "content", "document", "body", "article", "story", "passage", "code", "raw_content", "sentence")
 PROMPT = (
     "prompt", "question", "query", "instruction", "input", "inputs", "problem", "user", "human", "source", "request", "input_text",
-    "context"
+    "context", *QUESTION_WORDS
 )  # fmt: skip
 COMPLETION = (
     "completion", "response", "answer", "output", "target", "solution", "reply", "assistant", "gpt", "target_text",
     "output_text", "answers", "targets", "generation", "correct_answer", "final_answer", "generated_solution", "answerkey", "answer_key",
-    "summary", "highlights"
+    "summary", "highlights", "outputs", "correct_option", "correct_choice", "correct_index", "cop", *ANSWER_WORDS
 )  # fmt: skip
 CHOSEN = (
     "chosen", "chosen_response", "response_chosen", "chosen_text", "preferred", "preferred_output", "accepted", "winner",
@@ -31,7 +40,7 @@ REJECTED = (
 )  # fmt: skip
 LABEL = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
 JUDGEMENT = ("labels", "is_correct", "correct", "is_good", "is_accepted", "verified")
-QUESTIONS = ("prompt", "question", "query", "instruction", "problem", "user", "human", "request")
+QUESTIONS = ("prompt", "question", "query", "instruction", "problem", "user", "human", "request", *QUESTION_WORDS)
 # Rows that are tokens already: their ids, which of them are trained on, and which are no padding.
 TOKEN_IDS = ("input_ids", "token_ids", "tokens")
 TOKEN_LABELS = ("labels",)
@@ -46,7 +55,7 @@ BESIDE_TOKENS = ("token_type_ids", "special_tokens_mask", "offset_mapping", "wor
 # What belongs to a prompt beside the question.
 SYSTEM = (
     "system", "system_prompt", "system_message", "system_instruction", "systeminstruction", "system_content", "system_text",
-    "sys_prompt", "sys"
+    "sys_prompt", "sys", "meta_instruction"
 )  # fmt: skip
 HISTORY = (
     "history", "chat_history", "conversation_history", "dialog_history", "dialogue_history", "message_history",
@@ -55,7 +64,7 @@ HISTORY = (
 TOOLS = ("tools", "functions", "available_tools", "tool_definitions", "function_definitions")
 INPUT = ("input", "inputs", "instruction_input", "input_context")
 CONTEXT = (
-    "context", "contexts", "ctx", "ctxs", "context_text", "passage", "passages", "document", "documents", "docs", "article",
+    "definition", "task_definition", "context", "contexts", "ctx", "ctxs", "context_text", "passage", "passages", "document", "documents", "docs", "article",
     "paragraph", "paragraphs", "background", "evidence", "references", "retrieved", "retrieved_documents",
     "search_results", "table", "schema", "sql_context", "story", "text", "body", "premise"
 )  # fmt: skip
@@ -84,6 +93,7 @@ METADATA_NAME = re.compile(
     r"(?:^|_)(?:id|ids|type|types|model|models|category|lang|language|source|url|name|hash|ip|date|time|license|copyright|configs?|version|"
     r"count|tokens?|length|scores?|rank|level|domain|subject|from|by|index|num|number|quality|difficulty|status|split)\Z"
 )
+LIKE_A_CODE = re.compile(r"[\w.:;/\\#@$&%+=~?!*,|<>-]+", re.ASCII)
 # What only a model of images or sounds could read.
 MEDIA_NAMES = """
 image images img image_path image_paths image_url picture pictures photo audio audios video videos pixel_values
@@ -97,8 +107,14 @@ PREFERENCE_LABEL = (
 # Thoughts and judgements of an answer, which must not stand before the question.
 OF_THE_ANSWER = re.compile(
     r"answer|response|output|completion|solution|summary|highlight|reason|rationale|explanation|cot\b|_cot|think|thought|critique|"
-    r"reject|chosen|feedback|justif|verdict|judge|unit_test|candidate|grade|review_|label|target|preference|analysis|score|proof"
+    r"reject|chosen|feedback|justif|verdict|judge|unit_test|candidate|grade|review_|label|target|preference|analysis|score|proof|"
+    r"generation|attempt|trajector|decision|conclusion"
 )
+REASONING = re.compile(
+    r"\A(?:\w+_)?(?:reasoning|thinking|thoughts?|cot|chain_of_thought|rationale|scratchpad|reasoning_(?:content|trace|steps|chain)|thinking_trajector(?:y|ies))\Z"
+)
+# Wrong answers, which may be as short as a code.
+WRONG_ANSWERS = re.compile(r"distractor|wrong|incorrect")
 INSIDE = frozenset((*SYSTEM, *HISTORY, *TOOLS, *INPUT, *CONTEXT, *CHOICES, *QUESTIONS, *COMPLETION, *MESSAGES)) - {
     "source",
     "text",
@@ -114,8 +130,10 @@ def is_metadata(name: str, value: Any) -> bool:
     if isinstance(value, str):
         if is_named_so:
             return len(value) <= SHORT and len(value.split()) <= FEW
+        if WRONG_ANSWERS.search(name):
+            return False
         word = value.strip(".,;:!?'\"()[]")
-        return word.isascii() and not any(map(str.isspace, word)) and any(not character.isalpha() for character in word)
+        return LIKE_A_CODE.fullmatch(word) is not None and any(not character.isalpha() for character in word)
     if not is_named_so:
         return False
     if isinstance(value, dict) and any(plain(str(key)) in INSIDE for key in value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from autotrain_llm.data.rules.columns import (
     a_cell_is_empty,
     a_cell_is_null,
     a_text_holds_half_a_character,
+    reasoning_can_not_be_joined,
 )
 from autotrain_llm.data.rules.conversations import the_loss_mask_does_not_match_the_turns, turns_are_in_an_unusual_order
 from autotrain_llm.data.rules.preferences import (
@@ -29,11 +31,12 @@ from autotrain_llm.data.rules.preferences import (
     chosen_and_rejected_are_the_same,
     text_and_turns_are_mixed,
 )
-from autotrain_llm.data.turns import is_alternating, is_conversation, parsed
+from autotrain_llm.data.turns import THOUGHT_KEYS, is_alternating, is_conversation, is_turn, parsed
 from autotrain_llm.data.wording import shown
 
 PROMPT_LENGTH = 13  # letters; an answer may begin with a shorter prompt by chance
 HH_TURN = "\n\nAssistant:"
+THOUGHT = re.compile(r"\s*(?:<think>|<thinking>|\[THINK\])")
 ALPACA_PREAMBLE = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request."
 )
@@ -52,6 +55,14 @@ def _check_characters(example: Example) -> None:
         except UnicodeEncodeError as problem:
             half = f"\\u{ord(text[problem.start]):04x}"
             raise RowUnusable(a_text_holds_half_a_character, "half a character", half=half) from problem
+
+
+def _last_answer(example: Example) -> Message | None:
+    """The answer that a row ends with, as a turn."""
+    if isinstance(example.completion, str):
+        return {"role": "assistant", "content": example.completion}
+    turns = example.messages or example.completion or ()
+    return turns[-1] if turns and turns[-1]["role"] == "assistant" else None
 
 
 class Converter:
@@ -80,12 +91,30 @@ class Converter:
         cells = Cells(row, self.columns)
         try:
             self.make(self, example, cells)
+            if "reasoning" in cells:
+                self._add_reasoning(example, cells)
             _check_characters(example)
         except RowUnusable as problem:
             self.observations.row(problem.rule, example, problem.group, **problem.facts)
             return None
         self.account.add(example, cells)
         return example
+
+    def _add_reasoning(self, example: Example, cells: Cells) -> None:
+        """The reasoning before the row's last answer: a text, or the texts of its steps. An answer that has some already keeps its own."""
+        value = cells.take("reasoning")
+        steps = value if isinstance(value, list) and all(isinstance(step, str) for step in value) else None
+        reasoning = ("\n\n".join(steps) if steps is not None else cells.optional("reasoning")).strip()
+        if not reasoning:
+            return
+        column = self.columns["reasoning"]
+        answer = _last_answer(example)
+        if answer is None:
+            self.observations.row(reasoning_can_not_be_joined, example, "no answer", column=column, case="no answer")
+        elif THOUGHT.match(str(answer.get("content") or "")) or any(answer.get(key) for key in THOUGHT_KEYS):
+            self.observations.row(reasoning_can_not_be_joined, example, "its own", column=column, case="its own")
+        else:
+            example.reasoning = reasoning
 
     def side(self, example: Example, cells: Cells, role: str) -> Side:
         """The cell of a role, as text or as turns."""
@@ -123,7 +152,8 @@ def _messages(converter: Converter, example: Example, cells: Cells) -> None:
     turns = converter.turns(example, cells, "messages")
     if converter.request.rows == "conversations":
         if len(turns) == 1 and isinstance(parsed(value), dict):
-            raise RowUnusable(a_cell_has_the_wrong_type, "one turn", column=shown(column), case="one turn")
+            case = "one turn" if is_turn(parsed(value)) else "no prompt"
+            raise RowUnusable(a_cell_has_the_wrong_type, case, column=shown(column), case=case)
         _check_order(converter.observations, example, turns)
     if "turn mask" in cells:
         turns = _masked(turns, cells)

@@ -30,7 +30,7 @@ from autotrain_llm.data.formats.column_names import (
 )
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.token_rows import TOKENS, token_columns
-from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
+from autotrain_llm.data.request import SIDES, DataRequest
 from autotrain_llm.data.turns import (
     ROLE_KEYS,
     ROLES,
@@ -41,6 +41,7 @@ from autotrain_llm.data.wording import plain
 
 # Roles of columns that belong to the prompt; several columns can be contexts or choices.
 CONTEXT_ROLE, CHOICE_ROLE = "context", "choice"
+NESTED_ROWS = {"paragraphs": "qas", "qas": "question"}  # by the column, a key of each of its rows
 WORDS_OF_A_TEXT = 4  # on average; names, tags and titles have fewer
 
 
@@ -197,7 +198,7 @@ def _has_unreadable_prompt(columns: Columns) -> bool:
 
 def alpaca(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """instruction and output; optionally also an input, a system prompt and a history."""
-    if any(_named(columns, request, name) for name in COLUMN_FLAGS):
+    if any(_named(columns, request, name) for name in SIDES):
         return None
     instruction = columns.find(("instruction",), "text")
     names = ("output", "response", "completion", "answer")
@@ -350,6 +351,8 @@ def _with_prompt_parts(mapping: ColumnMapping, columns: Columns, request: DataRe
         if column is not None and role not in roles:
             roles[role] = column
 
+    if request.reasoning_column in columns.values and free(request.reasoning_column):
+        roles["reasoning"] = request.reasoning_column
     contexts: list[str] = [name for name in request.context_columns if name in columns.values and free(name)]
     if mapping.format != "text":
         # An object with a text in it, `{"content": "…"}`, is a system prompt as well.
@@ -449,6 +452,16 @@ def _named(columns: Columns, request: DataRequest, column_field: str) -> str | N
     """The column that a field of the request names, where the data has it."""
     name = getattr(request, column_field)
     return name if name in columns.values else None
+
+
+def nested_rows(columns: Columns) -> str | None:
+    """A column whose lists hold the rows, as `paragraphs` and `qas` of SQuAD's files do."""
+    for name, key in NESTED_ROWS.items():
+        column = columns.find((name,), "list")
+        cells = columns.values[column] if column is not None else []
+        if cells and all(isinstance(part, dict) and key in part for cell in cells for part in cell):
+            return column
+    return None
 
 
 def wrappers(columns: Columns) -> list[str]:

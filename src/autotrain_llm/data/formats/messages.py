@@ -22,11 +22,13 @@ from autotrain_llm.data.turns import (
     MASKED_KEYS,
     ROLE_KEYS,
     ROLES,
+    SPEAKER_FLAGS,
     TRAINED_KEYS,
     exchange_keys,
     is_alternating,
     is_too_deep,
     parsed,
+    turns_inside,
 )
 from autotrain_llm.data.wording import close, kind_of
 
@@ -54,6 +56,11 @@ NAMES_OF_A_TURN = frozenset(
 )
 MARK = re.compile(r"train|loss|mask|weight")
 OFF, ON = (False, 0, "0", "false", "no"), (True, 1, "1", "true", "yes")
+# Blocks of Anthropic's API inside the content of a turn.
+CALL_BLOCK, RESULT_BLOCK = "tool_use", "tool_result"
+THOUGHT_BLOCKS = {"thinking": "thinking", "reasoning": "text"}
+# The text of a turn in MOSS's tags, `<|Human|>: …<eoh>`.
+TAGGED = re.compile(r"\s*<\|[\w ]+\|>:(.*?)(?:<eo\w>)?\s*", re.DOTALL)
 # What no reader asked for, by its path in the cell, with an example.
 Unread = dict[str, Any]
 
@@ -65,10 +72,9 @@ def conversation(value: Any, column: str, unread: Unread | None = None) -> list[
     """
     unread = {} if unread is None else unread
     value = parsed(value)
-    if isinstance(value, dict) and isinstance(value.get("messages"), list):
-        unread.update({key: part for key, part in value.items() if key not in ("messages", "tools")})
-        value = value["messages"]
-    elif isinstance(value, dict):
+    value, others = turns_inside(value)
+    unread.update({key: part for key, part in others.items() if key != "tools"})
+    if isinstance(value, dict):
         value = _side_by_side(value)
     if not isinstance(value, list):
         raise RowUnusable(a_cell_has_the_wrong_type, column=column, case="not turns", content=kind_of(value))
@@ -80,7 +86,9 @@ def conversation(value: Any, column: str, unread: Unread | None = None) -> list[
         return alternating(value)
     if exchange_keys(value[0]) is not None and all(exchange_keys(part) is not None for part in value):
         return [turn for part in value for turn in _exchange(part, unread)]
-    return [_turn(turn, turn_number, column, unread) for turn_number, turn in enumerate(value, 1)]
+    return [
+        message for turn_number, turn in enumerate(value, 1) for message in _turns(turn, turn_number, column, unread)
+    ]
 
 
 def alternating(texts: list[str]) -> list[Message]:
@@ -116,13 +124,39 @@ def _side_by_side(turn: dict[str, Any]) -> list[dict[str, Any]]:
 def _exchange(value: dict[str, Any], unread: Unread) -> Iterator[Message]:
     """The two turns of a question with its answer, after a system prompt beside them."""
     question, answer = exchange_keys(value) or ("", "")
-    rest = {key: part for key, part in value.items() if key not in (question, answer)}
+    rest = {key: _without_tags(part) for key, part in value.items() if key not in (question, answer)}
     system = rest.pop("system", None)
     if isinstance(system, str) and system.strip():
         yield {"role": "system", "content": system}
-    yield {"role": "user", "content": value[question]}
-    yield {"role": "assistant", "content": value[answer]} | _training(rest, "assistant")
+    yield {"role": "user", "content": _without_tags(value[question])}
+    yield {"role": "assistant", "content": _without_tags(value[answer])} | _training(rest, "assistant")
     _leave(rest, unread)
+
+
+def _without_tags(part: Any) -> Any:
+    """A text without MOSS's tags around it; empty where they have `None` between them."""
+    tagged = TAGGED.fullmatch(part) if isinstance(part, str) else None
+    if tagged is None:
+        return part
+    return "" if tagged[1].strip() == "None" else tagged[1].strip()
+
+
+def _turns(turn: Any, turn_number: int, column: str, unread: Unread) -> Iterator[Message]:
+    """The messages of one turn: the results of tools among its blocks are turns of their own, before the rest of it."""
+    blocks = turn.get("content") if isinstance(turn, dict) else None
+    if not isinstance(blocks, list):
+        yield _turn(turn, turn_number, column, unread)
+        return
+    results = [block for block in blocks if isinstance(block, dict) and block.get("type") == RESULT_BLOCK]
+    for block in results:
+        rest = {key: part for key, part in block.items() if key != "type"}
+        content, call_id = rest.pop("content", None), rest.pop("tool_use_id", None)
+        text = _content("" if content is None else content, turn_number, "tool", column, unread)
+        yield {"role": "tool", "content": text} | ({} if call_id is None else {"tool_call_id": call_id})
+        _leave({key: part for key, part in rest.items() if part is not False}, unread, "content.")
+    if len(results) < len(blocks) or not blocks:
+        others = [block for block in blocks if not any(block is result for result in results)]
+        yield _turn({**turn, "content": others} if results else turn, turn_number, column, unread)
 
 
 def _turn(turn: Any, turn_number: int, column: str, unread: Unread) -> Message:
@@ -138,7 +172,11 @@ def _turn(turn: Any, turn_number: int, column: str, unread: Unread) -> Message:
     role = _role(rest, turn_number, column)
     message: Message = {"role": role if role != "call" else "assistant"}
     calls = _calls(rest, role, unread)
+    if isinstance(rest.get("content"), list):
+        calls += _take_blocks(rest, unread)
     key = next((key for key in CONTENT_KEYS if rest.get(key) is not None), None) if role != "call" else None
+    if key is None and role == "system" and rest.get("system_prompt") is not None:
+        key = "system_prompt"
     content = rest.pop(key) if key is not None else rest.pop("refusal", None)
     if content is not None or not calls:
         message["content"] = _content(content, turn_number, message["role"], column, unread)
@@ -152,6 +190,29 @@ def _turn(turn: Any, turn_number: int, column: str, unread: Unread) -> Message:
         raise RowUnusable(a_mark_can_not_be_followed, ("mark", column, mark), **facts)
     _leave(rest, unread)
     return message
+
+
+def _take_blocks(rest: dict[str, Any], unread: Unread) -> list[dict[str, Any]]:
+    """Take calls of tools and thoughts out of the blocks of a turn's content; the calls are returned, the thoughts are put beside the content."""
+    calls, thoughts, others = [], [], []
+    for block in rest["content"]:
+        kind = block.get("type") if isinstance(block, dict) else None
+        if kind == CALL_BLOCK:
+            inner = {key: part for key, part in block.items() if key not in ("type", "input")}
+            calls.append(_call(inner | {"arguments": block.get("input")}, unread))
+        elif kind in THOUGHT_BLOCKS and isinstance(block.get(THOUGHT_BLOCKS[kind]), str):
+            thoughts.append(block[THOUGHT_BLOCKS[kind]])
+            ignored = ("type", "signature", THOUGHT_BLOCKS[kind])
+            _leave({key: part for key, part in block.items() if key not in ignored}, unread, "content.")
+        else:
+            others.append(block)
+    if thoughts:
+        rest.setdefault("reasoning_content", "\n\n".join(thoughts))
+    if calls or thoughts:
+        rest["content"] = others or None
+        if not others and not calls:
+            rest["content"] = ""
+    return calls
 
 
 def _leave(rest: dict[str, Any], unread: Unread, inside: str = "") -> None:
@@ -178,6 +239,10 @@ def _training(rest: dict[str, Any], role: str) -> dict[str, int]:
 def _role(rest: dict[str, Any], turn_number: int, column: str) -> str:
     key = next((key for key in ROLE_KEYS if key in rest), None)
     written_role = rest.pop(key) if key is not None else None
+    flag = next((name for name in SPEAKER_FLAGS if key is None and type(rest.get(name)) is bool), None)
+    if flag is not None:
+        others = {"user": "assistant", "assistant": "user"}
+        return SPEAKER_FLAGS[flag] if rest.pop(flag) else others[SPEAKER_FLAGS[flag]]
     if isinstance(written_role, dict):  # {"author": {"role": "user"}, …}
         written_role = written_role.get("role")
     role = ROLES.get(written_role.strip().lower()) if isinstance(written_role, str) else None

@@ -128,7 +128,7 @@ class PromptWriter:
         value = cells.parsed("tools")
         if value is None:
             return None
-        tools = [parsed(tool) for tool in (value if isinstance(value, list) else [value])]
+        tools = [_tool(parsed(tool)) for tool in (value if isinstance(value, list) else [value])]
         if not all(isinstance(tool, dict) for tool in tools):
             facts = {"column": cells.columns["tools"], "case": "tools", "content": kind_of(value)}
             raise RowUnusable(a_part_of_the_prompt_can_not_be_read, "tools", **facts)
@@ -178,6 +178,14 @@ class PromptWriter:
             (self._label(at) if label is None else str(label), _words(choice))
             for at, (label, choice) in enumerate(zip(labels, value or (), strict=True))
         ]
+
+
+def _tool(tool: Any) -> Any:
+    """A tool that Anthropic's API describes, with its `input_schema`, as chat templates expect it; any other unchanged."""
+    if not isinstance(tool, dict) or not isinstance(tool.get("input_schema"), dict):
+        return tool
+    function = {key: part for key, part in tool.items() if key != "input_schema"}
+    return {"type": "function", "function": function | {"parameters": tool["input_schema"]}}
 
 
 def _text_of_parts(value: Any) -> str | None:

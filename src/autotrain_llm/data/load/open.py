@@ -7,9 +7,10 @@ import gc
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import methodcaller
 from typing import Any
 
 from autotrain_llm.data.dataset import DATA_FLAG, EVAL_FLAG, Dataset, Progress
@@ -30,15 +31,20 @@ from autotrain_llm.data.formats.column_checks import (
 )
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.convert import Converter
-from autotrain_llm.data.formats.detect import ColumnMapping, recognise, wrappers
+from autotrain_llm.data.formats.detect import ColumnMapping, nested_rows, recognise, wrappers
+from autotrain_llm.data.formats.judged import judged_answers
 from autotrain_llm.data.formats.token_rows import TOKENS
 from autotrain_llm.data.load.split import hold_out, possible_share, rows_to_hold_out
-from autotrain_llm.data.observations import Observations, findings_of
+from autotrain_llm.data.observations import Observations, RowPlace, findings_of
 from autotrain_llm.data.quality.exact_duplicates import check_duplicates, check_overlap
-from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
+from autotrain_llm.data.request import COLUMN_FLAGS, SIDES, DataRequest
 from autotrain_llm.data.rules.files import the_data_has_no_such_split, there_are_no_rows
 from autotrain_llm.data.rules.mixture import no_row_has_the_wanted_values, the_rows_have_another_format
-from autotrain_llm.data.rules.preferences import all_answers_have_the_same_label
+from autotrain_llm.data.rules.preferences import (
+    all_answers_have_the_same_label,
+    no_answer_is_judged_better,
+    pairs_are_made_of_judged_answers,
+)
 from autotrain_llm.data.rules.splits import (
     evaluation_rows_have_another_format,
     no_row_can_be_evaluated,
@@ -63,6 +69,14 @@ class _Reading:
     cut_short: bool = False
     reported: frozenset[str] = frozenset()  # columns that a finding says are not used
     keep: RowFilter | None = None
+    reshaping: list[Callable[[Table], Table]] = field(
+        default_factory=list
+    )  # from tables as they were read to those that are converted
+
+    def reshape(self, tables: list[Table], change: Callable[[Table], Table]) -> list[Table]:
+        """The changed tables; the tables of an evaluation split are changed in the same way later."""
+        self.reshaping.append(change)
+        return [change(table) for table in tables]
 
 
 def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset:
@@ -240,19 +254,26 @@ def _column_mapping(reading: _Reading, tables: list[Table], flag: str) -> tuple[
     request, observations = reading.request, reading.observations
     columns = Columns(cells for table in tables for _, _, cells in table.first())
     name = listed(table.file for table in tables)
+    while (nested := nested_rows(columns)) is not None and not any(isinstance(table.rows, Stream) for table in tables):
+        tables = reading.reshape(tables, methodcaller("exploded", nested))
+        if flag == DATA_FLAG and request.max_samples is not None:
+            tables = _limited(tables, request.max_samples)
+        columns = Columns(cells for table in tables for _, _, cells in table.first())
     mapping = recognise(columns, request) if _has_named(columns, request) else None
+    if mapping is None and request.rows in ("preferences", "scored"):
+        columns, mapping, tables = _with_pairs(reading, columns, tables, name)
     if mapping is None or mapping.format == "text":
         for wrapper in wrappers(columns):
             inside = Columns(unwrapped(cells, wrapper) for cells in columns.rows)
             inner = recognise(inside, request) if _has_named(inside, request) else None
             if inner is not None and (mapping is None or inner.format != "text"):
                 columns, mapping = inside, inner
-                tables = [table.unwrapped(wrapper) for table in tables]
+                tables = reading.reshape(tables, methodcaller("unwrapped", wrapper))
                 break
     if not check_named_columns(columns, request, name, observations, flag):
         check_header(columns, None, name, observations)
         return None, tables
-    if not any(request.is_named(field) for field in COLUMN_FLAGS):
+    if not any(request.is_named(field) for field in SIDES):
         check_header(columns, mapping, name, observations)
     other = _other_format(columns, request) if mapping is None else None
     if other is not None:
@@ -272,6 +293,35 @@ def _column_mapping(reading: _Reading, tables: list[Table], flag: str) -> tuple[
 def _other_format(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """The mapping of rows that have another format than the one that the request asks for."""
     return None if request.format is None else recognise(columns, dataclasses.replace(request, format=None))
+
+
+def _limited(tables: list[Table], most: int) -> list[Table]:
+    """The first rows of some tables, together as many as are wanted."""
+    limited = []
+    for table in tables:
+        limited.append(table.limited(most))
+        most -= len(limited[-1].rows)
+    return limited
+
+
+def _with_pairs(
+    reading: _Reading, columns: Columns, tables: list[Table], name: str
+) -> tuple[Columns, ColumnMapping | None, list[Table]]:
+    """The columns, their mapping and the tables, with pairs made of judged answers; unchanged, without a mapping, if nothing judges them."""
+    request = reading.request
+    judged = judged_answers(columns)
+    if judged is None:
+        return columns, None, tables
+    paired = Columns(row for cells in columns.rows if (row := judged.pair(cells)) is not None)
+    mapping = recognise(paired, request) if _has_named(paired, request) else None
+    if mapping is None:
+        return columns, None, tables
+    reading.observations.add(pairs_are_made_of_judged_answers, file=name, how=judged.how)
+    for table in tables:
+        for number, line, cells in () if isinstance(table.rows, Stream) else table.rows:
+            if judged.pair(cells) is None:
+                reading.observations.row(no_answer_is_judged_better, RowPlace(table.file, number, line))
+    return paired, mapping, reading.reshape(tables, methodcaller("changed", judged.pair))
 
 
 def _has_named(columns: Columns, request: DataRequest) -> bool:
@@ -325,8 +375,9 @@ def _evaluation(reading: _Reading, dataset: Dataset, converter: Converter, valid
         check_overlap(dataset.train, dataset.valid, EVAL_FLAG, observations)
     elif valid_tables is not None:
         with observations.about("valid_split"):
-            wrapped = dataset.wrapper
-            tables = [table.unwrapped(wrapped) if wrapped else table for table in valid_tables]
+            tables = valid_tables
+            for change in reading.reshaping:
+                tables = [change(table) for table in tables]
             dataset.valid = _converted(reading, converter, tables, "--valid-split")
         dataset.valid_from = f"the split {request.valid_split}"
         if not dataset.valid:

@@ -49,7 +49,7 @@ def a_named_column_is_not_in_the_data(
 @rule("D110", example=of_rows('{"a": 1, "b": 2}\n'))
 def no_format_fits_the_columns(
     file: str, trainer: str, needs: str, columns: Sequence[str], data_flag: str, parameters: tuple[str, ...], case: str,
-    column: str | None = None, row: int | None = None,
+    likely: Mapping[str, Sequence[str]] = EMPTY, answers: Sequence[str] = (), column: str | None = None, row: int | None = None,
 ) -> Iterator[Finding]:  # fmt: skip
     """None of the known formats fits the columns.
 
@@ -67,6 +67,14 @@ def no_format_fits_the_columns(
                 else 'add a column label: "label": true for a good answer, "label": false for a bad one'
             )
             fix = f"{label}; or, for pairs, --text-column with the better and --rejected-text-column with the worse answers"
+        case "list of answers":
+            fix = f"write the better one of {shown(answers[0])} into a column chosen, and another into rejected"
+        case "two answers":
+            first, second = map(shown, answers)
+            fix = (
+                f"write the better of {first} and {second} into a column chosen, and the other into rejected; or, if the better one always is in "
+                f"the same column: --text-column {first} --rejected-text-column {second}, or the other way round"
+            )
         case "turns":
             fix = 'write each conversation as one row: {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
         case "number":
@@ -74,12 +82,18 @@ def no_format_fits_the_columns(
             if file.endswith((".jsonl", ".ndjson")):
                 fix = f"write it as text: jq -c '.[\"{column}\"] |= tostring' {file} > texts.jsonl"
         case _:
-            fix = "name the columns: " + " ".join(f"{flag_of(name)} …" for name in parameters)
+            fix = "name the columns: " + " ".join(_naming(name, likely.get(name, ())) for name in parameters)
     of_flag = f" ({data_flag})" if data_flag != "--data-path" else ""
     message = f"{trainer} needs {needs}, and {file}{of_flag} has: {', '.join(columns[:12]) or 'no columns'}"
     if case == "turns":
         message += "; each of its rows is one turn of a conversation"
     yield Finding(message, fix, parameters, file=file, row=row)
+
+
+def _naming(parameter: str, likely: Sequence[str]) -> str:
+    """A flag that names a column, with the columns that may be meant by it."""
+    first, *others = map(shown, likely[:3]) if likely else ["…"]
+    return f"{flag_of(parameter)} {first}" + (f" (or {' or '.join(others)})" if others else "")
 
 
 @rule(
@@ -179,6 +193,9 @@ def a_cell_has_the_wrong_type(
         case "one turn":
             what = f"{column} is one turn, an object, and not a list of turns"
             fix = f"write the turns as one list: {LIST_OF_TURNS}"
+        case "no prompt":
+            what = f"{column} holds an answer, and no prompt that it answers"
+            fix = f"join each answer with its prompt: {LIST_OF_TURNS}"
         case "not turns":
             what = f"{column} is {content}, not a list of turns"
         case "turn":
@@ -292,18 +309,21 @@ def columns_are_not_used(
     Why: by their names they are neither prompt nor answer, so the model never sees them, though it may need them to answer. Not reported are
     columns that only identify or sort a row (an id, a link, a language, a category), that are the same in all rows, or whose text is already
     in the prompt or the answer.
-    Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`. Write reasoning and judgements into the answers,
-    or leave them out.
+    Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`. Reasoning is joined to the answers with
+    `--reasoning-column`; write judgements into the answers, or leave them out.
     """
-    # `kinds` are `answer` for a column whose name says that it belongs to an answer, `judgement` for one that may say which of two answers is better, and `media` for images and sounds.
+    # `kinds` are `answer` for a column whose name says that it belongs to an answer, `judgement` for one that may say which of two answers is better, `reasoning` for one that leads to the answer, and `media` for images and sounds.
     named = ", ".join(f"{shown(name)} ({_example(value)})" for name, value in columns.items())
     contexts = [name for name in columns if not kinds[name]]
     answers = [name for name in columns if kinds[name] == "answer"]
     judgements = [name for name in columns if kinds[name] == "judgement"]
+    thoughts = [name for name in columns if kinds[name] == "reasoning"]
     fixes = [f"--context-columns {_names(contexts)} puts {_them(contexts)} before {where}"] if contexts else []
     masks = [name for name, value in columns.items() if kinds[name] == "tokens" and isinstance(value, list)]
     if masks:
         fixes.append(f"rename {shown(masks[0])} to loss_mask if it says which tokens are trained on")
+    if thoughts:
+        fixes.append(f"--reasoning-column {_names(thoughts[:1])} trains on it as the reasoning before the answer")
     if answers:
         fixes.append(
             f"write {', '.join(map(shown, answers))} into the answers if the model has to write {_them(answers)}"
@@ -420,6 +440,50 @@ def the_first_choice_is_assumed(file: str, first: str) -> Iterator[Finding]:
     """
     what = f"{file}: the answers are numbers of choices, and no row shows whether the first is 0 or 1; it is labelled {first}"
     yield Finding(what, "write the answers as letters (A, B, …), or as the choice's own text", DATA, file=file)
+
+
+REASONED = """{"question": "One?", "answer": "1", "thinking": "One is one."}
+{"question": "Two?", "answer": "2", "thinking": "Two is two."}
+"""
+
+
+@rule(
+    "D196",
+    WARNING,
+    example=of_rows(REASONED.replace('"1"', '"<think>Yes.</think>1"'), REASONED, flags=" --reasoning-column thinking"),
+)
+def reasoning_can_not_be_joined(column: str, case: str) -> Iterator[Finding]:
+    """The reasoning of a row, from the column of `--reasoning-column`, is not used: the row ends without an answer, or its answer has reasoning of
+    its own.
+
+    Why: reasoning is trained on between the prompt and the answer that follows from it, once.
+    Fix: leave out `--reasoning-column`, or give the row an answer without reasoning.
+    """
+    what = "has no answer that it could stand before" if case == "no answer" else "has reasoning in its answer"
+    yield Finding(
+        f"{shown(column)} is not used (--reasoning-column): the row {what}",
+        "leave out --reasoning-column, or correct the row",
+        ("reasoning_column",),
+    )
+
+
+@rule(
+    "D195",
+    WARNING,
+    example=of_rows(
+        '{"prompt": "[\\"One?\\", \\"Two?\\"]", "completion": "Yes."}\n{"prompt": "[\\"Three?\\"]", "completion": "No."}\n',
+        '{"prompt": "One? Two?", "completion": "Yes."}\n{"prompt": "Three?", "completion": "No."}\n',
+    ),
+)
+def prompts_are_lists_written_as_text(file: str, column: str, value: str) -> Iterator[Finding]:
+    """All prompts are lists of texts that are written as text, for example because the rows were saved as CSV. They are trained on as they are.
+
+    Why: the model would be asked in brackets and quotes, and several questions of a conversation would stand in one.
+    Fix: write the questions and answers of each row as messages, or the one question as text.
+    """
+    what = f"{file}: each cell of {column} is a list written as text ({value}), and its brackets and quotes are part of the prompt"
+    fix = f"write the questions and answers as {LIST_OF_TURNS}, or one question as text"
+    yield Finding(what, fix, DATA, file=file)
 
 
 @rule(

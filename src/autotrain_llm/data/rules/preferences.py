@@ -43,6 +43,35 @@ def chosen_and_rejected_are_the_same(case: str = "", flags: str = "", file: str 
             yield Finding(what, REBUILD, DATA, WARNING)
 
 
+JUDGED = """{"prompt": "Hi", "response_a": "Hello", "response_b": "No", "winner": "a"}
+{"prompt": "Bye", "response_a": "What", "response_b": "See you", "winner": "b"}
+"""
+TIE = '{"prompt": "Morning", "response_a": "Hello", "response_b": "Hey", "winner": "tie"}\n'
+READ = DPO.replace("--text-column chosen ", "")
+
+
+@rule("D193", WARNING, example=of_rows(JUDGED, PAIRS, READ))
+def pairs_are_made_of_judged_answers(file: str, how: str) -> Iterator[Finding]:
+    """The rows have several answers and a judgement of them, and pairs are made of these: the better, or best, answer is chosen, and the worse, or
+    worst, one rejected.
+
+    Why: which of several answers are compared is a choice that changes what is trained. Answers between the best and the worst are not used.
+    Fix: if that is not what you want, write the pairs into columns `chosen` and `rejected`.
+    """
+    message = f"{file}: the rows judge several answers, and a pair is made of each row: {how}"
+    yield Finding(message, "write chosen and rejected into the rows if other pairs are wanted", DATA, file=file)
+
+
+@rule("D194", WARNING, example=of_rows(JUDGED + TIE, PAIRS, READ))
+def no_answer_is_judged_better() -> Iterator[Finding]:
+    """None of a row's answers is judged better than another: a tie, equal ratings, or only one answer. The row is left out.
+
+    Why: such a row carries no preference.
+    Fix: delete the row, or judge it.
+    """
+    yield Finding("no answer is judged better than another; the row was left out", "delete the row", DATA)
+
+
 @rule("D120", WARNING, example=of_rows('{"prompt": "Hi", "chosen": "Hi Hello", "rejected": "Hi No"}\n', PAIR, DPO))
 def answers_repeat_their_prompt(side: str | None = None) -> Iterator[Finding]:
     """Both answers of a row start with the prompt, or only one of them does.

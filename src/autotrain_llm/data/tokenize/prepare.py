@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from autotrain_llm.data.mixture.mixture import Mixture
 
 # Raised when the same content and settings give other rows than before.
-FORMAT = 7
+FORMAT = 8
 # Times the median: what costs memory where the limit was given, and what is hardly one row.
 OUTLIER, FAR_OUTLIER = 50, 100
 FEWEST_LENGTHS = 20
@@ -129,6 +129,7 @@ def prepare(
         _check_result(dataset, renderer, train, valid, observations)
     statistics = _statistics(train, valid, rows)
     statistics["prompt_format"] = renderer.prompt_format.result(preparation.chat_template).as_json()
+    statistics["rows_without_earlier_thoughts"] = renderer.rows_without_earlier_thoughts
     prepared = Prepared(
         rows["train"],
         rows["valid"],

@@ -18,6 +18,7 @@ FILE, RUN_KEY = "prompt_format.json", "prompt_format"
 TEXT, CHAT, MIXED = "text", "chat", "mixed"
 ALPACA = "alpaca"  # the template that writes an instruction as rows are written without a template
 FIRST_ROWS, LONGEST = 100, 80  # where a prompt to show is looked for, and its letters
+GREETING = "Hello"  # where no row begins with a prompt
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,22 @@ def _object_in(path: Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def prompt_to_show(examples: Iterable[Example], prompt_format: PromptFormat) -> str | None:
-    """A short prompt of the rows, as it would be typed; None if there is none among the first."""
+def prompt_to_show(examples: Iterable[Example], prompt_format: PromptFormat) -> str:
+    """A short prompt of the rows, as it would be typed; else the beginning of one."""
+    beginning = ""
     for _, example in zip(range(FIRST_ROWS), examples, strict=False):
         prompt = _prompt_of(example, prompt_format)
         if prompt and len(prompt) <= LONGEST and prompt.isprintable() and not prompt.startswith("-"):
             return prompt
-    return None
+        beginning = beginning or _beginning_of(prompt or "")
+    return beginning or GREETING
+
+
+def _beginning_of(prompt: str) -> str:
+    """The first words of a prompt on one line, as many as are short; of a language without spaces its first characters."""
+    words = "".join(character if character.isprintable() else " " for character in prompt).split()
+    line = " ".join(words).lstrip("-").lstrip()
+    return line if len(line) <= LONGEST else line[: LONGEST + 1].rpartition(" ")[0] or line[:LONGEST]
 
 
 def _prompt_of(example: Example, prompt_format: PromptFormat) -> str | None:

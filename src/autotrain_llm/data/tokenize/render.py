@@ -93,6 +93,11 @@ def _says_something(answer: Message) -> bool:
     return bool(str(answer.get("content") or "").strip()) or any(answer.get(key) for key in ("tool_calls", *REASONING))
 
 
+def _thinks(answer: Message) -> bool:
+    """Whether an answer has reasoning, of its own or in its content."""
+    return any(answer.get(key) for key in REASONING) or THOUGHT_TAG.search(str(answer.get("content") or "")) is not None
+
+
 def _missing(answer: Message, text: str) -> tuple[str, str] | None:
     """The part of an answer that is not in a text, apart from spaces: its key and its first words; None if all of it is there."""
     for key in ("content", *REASONING):
@@ -104,6 +109,11 @@ def _missing(answer: Message, text: str) -> tuple[str, str] | None:
             runs = (" ".join(words[at : at + RUN]) for at in range(0, len(words), RUN))
             return key, next((run for run in runs if _letters(run) not in written), " ".join(words[:RUN]))[:60]
     return None
+
+
+def _between_tags(reasoning: str) -> str:
+    """Reasoning as models write it before an answer, where no template says otherwise."""
+    return f"<think>\n{reasoning}\n</think>\n\n"
 
 
 def _letters(text: str) -> str:
@@ -137,6 +147,7 @@ class RowRenderer:
         )
         self.renders = template is not None and self.conversations
         self.prompt_format = PromptFormatCounter()
+        self.rows_without_earlier_thoughts = 0
         opening, closing = tokenizer.bos_eos
         if preparation.add_eos and tokenizer.eos_id is not None and not closing:
             closing = [tokenizer.eos_id]
@@ -206,9 +217,18 @@ class RowRenderer:
         if self.prompts_only and example.prompt is not None:
             return [self._prompt(example, example.prompt)]
         if example.messages is not None and self.is_conversation(example):
-            return [self._conversation(example, example.messages, 0)]
+            return [self._conversation(example, self._with_reasoning(example.messages, example.reasoning), 0)]
         assert example.completion is not None
         return [self._answer(example, example.prompt, example.completion)]
+
+    def _with_reasoning(self, turns: list[Message], reasoning: str | None) -> list[Message]:
+        """The turns with reasoning before the last answer, as the template writes it; between tags if it writes none."""
+        if reasoning is None:
+            return turns
+        *before, last = turns
+        if self.template is not None and self.template.writes_reasoning:
+            return [*before, {**last, REASONING[0]: reasoning}]
+        return [*before, {**last, "content": f"{_between_tags(reasoning)}{last.get('content') or ''}"}]
 
     def _text(self, example: Example, text: str) -> RenderedRow:
         self.prompt_format.text(example)
@@ -247,9 +267,11 @@ class RowRenderer:
         """A prompt and what follows it."""
         if self.template_given or isinstance(prompt, list) or isinstance(answer, list):
             turns = [] if prompt is None else as_turns(prompt, "user")
-            return self._conversation(example, [*turns, *as_turns(answer, "assistant")], len(turns))
+            answers = self._with_reasoning(as_turns(answer, "assistant"), example.reasoning)
+            return self._conversation(example, [*turns, *answers], len(turns))
         self.prompt_format.text(example)
         question = prompt or ""
+        answer = answer if example.reasoning is None else _between_tags(example.reasoning) + answer
         text = question + answer
         spans = [(len(question), len(text))]
         before = self._opening(example, text)
@@ -321,6 +343,10 @@ class RowRenderer:
     def _check_answers_whole(self, example: Example, messages: list[Message], first: int, text: str) -> None:
         """Report a template that leaves out part of an answer after the last user turn; reasoning in earlier turns is dropped on purpose."""
         last_user = max((at for at, message in enumerate(messages) if message["role"] == "user"), default=-1)
+        earlier = (messages[at] for at in range(first, last_user) if is_answer(messages[at]))
+        self.rows_without_earlier_thoughts += any(
+            _thinks(turn) and _missing(turn, text) is not None for turn in earlier
+        )
         for at in range(max(first, last_user + 1), len(messages)):
             missing = _missing(messages[at], text) if is_answer(messages[at]) else None
             if missing is not None:

@@ -213,9 +213,9 @@ def _before_and_after(folder: Path) -> list[str]:
 
 
 def command_to_try(folder: Path, dataset: Dataset, prompt_format: PromptFormat) -> str:
-    """A command that asks a finished model one of its own prompts, if a short one is among the first."""
+    """A command that asks a finished model one of its own prompts, or the beginning of one if none of the first is short."""
     prompt = prompt_to_show(dataset.train, prompt_format)
-    return f"{invocation()} {shlex.join(['--inference', '--model', str(folder), '--prompts', prompt or '…'])}"
+    return f"{invocation()} {shlex.join(['--inference', '--model', str(folder), '--prompts', prompt])}"
 
 
 def invocation() -> str:

@@ -58,7 +58,7 @@ def dpo(
         loss_type=[settings["dpo_loss"]],
         label_smoothing=settings["label_smoothing"],
         max_length=None,
-        disable_dropout=False,  # the model's own is switched off here, an adapter's stays on
+        disable_dropout=False,  # what has to be off is switched off here
         train_sampling_strategy="sequential",
     )
     rows = {TRAIN: train_rows, VALID: valid_rows}
@@ -104,7 +104,7 @@ def kto(
 
 def _reference(plan: Plan, inputs: RunInputs, loaded: Loaded) -> Any:
     """The reference model, without an adapter: TRL would load it by its name, which a new model does not have."""
-    without_dropout(loaded.model)
+    without_dropout(loaded.model, of_adapters=not (plan.adapter and plan.adapter.dropout))
     reference = plan.objective.reference
     assert reference is not None
     other = load_named_reference(plan, inputs) if reference.kind == ANOTHER_MODEL else copy.deepcopy(loaded.model)

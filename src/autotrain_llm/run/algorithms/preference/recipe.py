@@ -27,7 +27,7 @@ class Orpo(Recipe):
         return Pairs(rows)
 
     def prepare(self, loaded: Loaded) -> None:
-        without_dropout(loaded.model)
+        without_dropout(loaded.model, of_adapters=not (self.plan.adapter and self.plan.adapter.dropout))
 
 
 class Dpo(Orpo):

@@ -1,0 +1,384 @@
+"""Shapes of rows that people have besides the well-known ones: what is made of them, and what is said about it."""
+
+import json
+
+import pytest
+
+from autotrain_llm.data.load.open import open_data
+from autotrain_llm.data.request import DataRequest
+from autotrain_llm.declare.finding import Refused
+
+ROWS = {"sft": "conversations", "dpo": "preferences", "reward": "scored", "kto": "preferences", "generic": "documents"}
+LONG = "It stands by the sea, where the road ends, and it has a red door {}."
+
+
+def opened(folder, rows, trainer="sft", name="rows.jsonl", **wanted):
+    text = rows if isinstance(rows, str) else "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / name).write_text(text, encoding="utf-8")
+    return open_data(DataRequest(str(folder / name), ROWS[trainer], trainer=trainer, **wanted))
+
+
+def codes(dataset):
+    return [finding.code for finding in dataset.findings]
+
+
+def turns(*texts):
+    return [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
+
+
+# -- turns -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_flag_can_say_who_speaks(tmp_path):
+    row = {"conversation": [{"message": "Hi", "is_human": True}, {"message": "Hello", "is_human": False}]}
+    assert opened(tmp_path, [row]).train[0].messages == turns("Hi", "Hello")
+    row = {"messages": [{"text": "Hi", "is_bot": False}, {"text": "Hello", "is_bot": True}]}
+    assert opened(tmp_path, [row]).train[0].messages == turns("Hi", "Hello")
+
+
+def test_a_system_turn_may_have_its_text_under_system_prompt(tmp_path):
+    system = {"role": "system", "system_prompt": "Be brief.", "text": None}
+    row = {"trajectory": [system, {"role": "user", "text": "Hi"}, {"role": "ai", "text": "Hello"}]}
+    assert opened(tmp_path, [row]).train[0].messages == [
+        {"role": "system", "content": "Be brief."},
+        *turns("Hi", "Hello"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        {"message": {"role": "assistant", "content": "Hello"}},
+        {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}]},
+        {"messages": [{"role": "assistant", "content": "Hello"}]},
+    ],
+)
+def test_turns_that_an_object_wraps_are_read(cell, tmp_path):
+    rows = [{"inputs": {"messages": turns("Hi")}, "outputs": cell}]
+    dataset = opened(tmp_path, rows)
+    assert (dataset.train[0].prompt, dataset.train[0].completion) == (turns("Hi"), turns("", "Hello")[1:])
+    assert dataset.findings == ()
+
+
+def test_numbered_turns_in_tags_are_read_and_their_other_parts_named(tmp_path):
+    turn = {
+        "Human": "<|Human|>: Hi<eoh>\n",
+        "Inner Thoughts": "<|Inner Thoughts|>: None<eot>\n",
+        "Commands": "<|Commands|>: None<eoc>\n",
+        "MOSS": "<|MOSS|>: Hello<eom>\n",
+    }
+    again = turn | {"Human": "<|Human|>: And?<eoh>\n", "MOSS": "<|MOSS|>: Bye<eom>\n"}
+    row = {"meta_instruction": "Be kind.", "chat": {"turn_2": again, "turn_1": turn}}
+    dataset = opened(tmp_path, [row, row | {"id": 2}])
+    assert dataset.train[0].messages == [
+        {"role": "system", "content": "Be kind."},
+        *turns("Hi", "Hello", "And?", "Bye"),
+    ]
+    assert "D182" not in codes(dataset)
+    searching = {"chat": {"turn_1": turn | {"Commands": "<|Commands|>: Search('Oslo')<eoc>\n"}}}
+    assert "Search('Oslo')" in next(f.message for f in opened(tmp_path, [searching]).findings if f.code == "D182")
+
+
+BLOCKS = [
+    {"role": "user", "content": "How warm is it?"},
+    {
+        "role": "assistant",
+        "content": [
+            {"type": "thinking", "thinking": "I have to look.", "signature": "abc"},
+            {"type": "text", "text": "I look."},
+            {"type": "tool_use", "id": "t1", "name": "warmth", "input": {"city": "Oslo"}},
+        ],
+    },
+    {
+        "role": "user",
+        "content": [
+            {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "12"}]},
+            {"type": "text", "text": "Well?"},
+        ],
+    },
+    {"role": "assistant", "content": [{"type": "text", "text": "Twelve."}]},
+]
+
+
+def test_blocks_of_calls_results_and_thoughts_become_turns(tmp_path):
+    tool = {"name": "warmth", "description": "How warm", "input_schema": {"type": "object", "properties": {}}}
+    dataset = opened(tmp_path, [{"messages": BLOCKS, "tools": [tool]}])
+    example = dataset.train[0]
+    call = {"id": "t1", "type": "function", "function": {"name": "warmth", "arguments": {"city": "Oslo"}}}
+    assert example.messages == [
+        {"role": "user", "content": "How warm is it?"},
+        {
+            "role": "assistant",
+            "content": "I look.",
+            "tool_calls": [call],
+            "reasoning_content": "I have to look.",
+        },
+        {"role": "tool", "content": "12", "tool_call_id": "t1"},
+        {"role": "user", "content": "Well?"},
+        {"role": "assistant", "content": "Twelve."},
+    ]
+    assert example.tools == [
+        {
+            "type": "function",
+            "function": {
+                "name": "warmth",
+                "description": "How warm",
+                "parameters": {"type": "object", "properties": {}},
+            },
+        }
+    ]
+    assert dataset.findings == ()
+
+
+def test_a_turn_of_nothing_but_calls_has_no_content(tmp_path):
+    calling = {"role": "assistant", "content": [BLOCKS[1]["content"][2]]}
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "12"}]}
+    messages = opened(tmp_path, [{"messages": [BLOCKS[0], calling, result, BLOCKS[3]]}]).train[0].messages
+    assert [turn["role"] for turn in messages] == ["user", "assistant", "tool", "assistant"]
+    assert "content" not in messages[1]
+
+
+# -- nested rows, and names ------------------------------------------------------------------------------------------------
+
+
+def test_questions_that_are_nested_in_paragraphs_are_rows(tmp_path):
+    answer = {"text": "By the sea", "answer_start": 11}
+    questions = [
+        {"id": "q1", "question": "Where is it?", "answers": [answer]},
+        {"id": "q2", "question": "What stands there?", "answers": [{"text": "The house", "answer_start": 0}, answer]},
+    ]
+    paragraph = {"context": "The house stands by the sea.", "qas": questions}
+    document = {"version": "1.1", "data": [{"title": "House", "paragraphs": [paragraph]}]}
+    dataset = opened(tmp_path, json.dumps(document), name="train.json")
+    assert [example.completion for example in dataset.train] == ["By the sea", "The house"]
+    assert dataset.train[0].prompt == "The house stands by the sea.\n\nWhere is it?"
+    assert len(opened(tmp_path, json.dumps(document), name="train.json", max_samples=1).train) == 1
+
+
+def test_entities_with_their_places_stay_json(tmp_path):
+    rows = [{"prompt": f"Find names {n}.", "completion": [{"text": "Bob", "label": "person"}]} for n in range(2)]
+    assert json.loads(opened(tmp_path, rows).train[0].completion) == [{"text": "Bob", "label": "person"}]
+
+
+def test_the_definition_of_a_task_stands_before_its_input(tmp_path):
+    rows = [
+        {"definition": f"Say where the {thing} is.", "inputs": "The road?", "targets": "There."}
+        for thing in ("sea", "door")
+    ]
+    dataset = opened(tmp_path, rows)
+    assert dataset.train[1].prompt == "Say where the door is.\n\nThe road?"
+    assert dataset.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"), [("Frage", "Antwort"), ("pregunta", "respuesta"), ("问题", "回答"), ("вопрос", "ответ")]
+)
+def test_columns_are_found_under_their_names_in_other_languages(question, answer, tmp_path):
+    dataset = opened(tmp_path, [{"Nr": 1, question: "Where is it?", answer: "There."}])
+    assert (dataset.train[0].prompt, dataset.train[0].completion) == ("Where is it?", "There.")
+
+
+def test_columns_that_may_be_meant_are_offered(tmp_path):
+    rows = [
+        {"question": f"Does it work {n}?", "long_answer": f"It does work {n}.", "final_decision": "It may"}
+        for n in range(2)
+    ]
+    with pytest.raises(Refused) as refused:
+        opened(tmp_path, rows)
+    fix = refused.value.findings[0].fix
+    assert fix == "name the columns: --prompt-text-column question --text-column long_answer (or final_decision)"
+
+
+def test_prompts_that_are_lists_in_text_are_named(tmp_path):
+    rows = [{"prompt": json.dumps([f"Where {n}?", "And?"]), "completion": "There."} for n in range(2)]
+    assert codes(opened(tmp_path, rows)) == ["D195"]
+    rows[1]["prompt"] = "Where?"
+    assert codes(opened(tmp_path, rows)) == []
+
+
+# -- columns that are not used ---------------------------------------------------------------------------------------------
+
+
+def test_a_text_that_quotes_the_answer_is_named_and_not_offered_as_context(tmp_path):
+    rows = [
+        {
+            "question": f"Where is it {n}?",
+            "answer": LONG.format(n),
+            "story": "",
+            "tale": f"Ann asked {n}: {LONG.format(n)}",
+        }
+        for n in range(4)
+    ]
+    finding = opened(tmp_path, rows).findings[0]
+    assert finding.code == "D181" and "tale" in finding.message
+    assert "--context-columns" not in finding.fix and "into the answers" in finding.fix
+
+
+def test_a_prompt_in_a_template_is_no_other_text(tmp_path):
+    rows = [
+        {
+            "question": f"Where is the house {n}?",
+            "answer": LONG.format(n),
+            "rendered": f"<|user|>\nWhere is the house {n}?\n<|assistant|>\n",
+        }
+        for n in range(4)
+    ]
+    assert opened(tmp_path, rows).findings == ()
+
+
+def test_wrong_answers_are_named_however_short(tmp_path):
+    rows = [{"question": f"What is {n}?", "correct_answer": f"H{n}O", "distractor1": f"C{n}H"} for n in range(3)]
+    assert "distractor1" in opened(tmp_path, rows).findings[0].message
+
+
+# -- judged answers --------------------------------------------------------------------------------------------------------
+
+
+def pair_of(dataset):
+    return [(example.chosen, example.rejected) for example in dataset.train]
+
+
+@pytest.mark.parametrize(
+    "verdicts",
+    [
+        [{"winner": "model_a"}, {"winner": "model_b"}, {"winner": "tie (bothbad)"}],
+        [{"better_response_id": "A"}, {"better_response_id": "B"}, {"better_response_id": "same"}],
+        [
+            {"winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0},
+            {"winner_model_a": 0, "winner_model_b": 1, "winner_tie": 0},
+            {"winner_model_a": 0, "winner_model_b": 0, "winner_tie": 1},
+        ],
+    ],
+)
+@pytest.mark.parametrize("trainer", ["dpo", "reward"])
+def test_the_better_of_two_answers_is_chosen_and_ties_are_left_out(verdicts, trainer, tmp_path):
+    rows = [
+        {"prompt": f"Which {n}?", "response_a": f"First {n}", "response_b": f"Second {n}", **verdict}
+        for n, verdict in enumerate(verdicts)
+    ]
+    dataset = opened(tmp_path, rows, trainer)
+    assert pair_of(dataset) == [("First 0", "Second 0"), ("Second 1", "First 1")]
+    assert codes(dataset) == ["D193", "D194"]
+
+
+def test_a_verdict_may_be_the_number_of_the_answer(tmp_path):
+    rows = [
+        {"prompt": f"Which {n}?", "response_0": f"First {n}", "response_1": f"Second {n}", "better_response_id": n % 2}
+        for n in range(2)
+    ]
+    assert pair_of(opened(tmp_path, rows, "dpo")) == [("First 0", "Second 0"), ("Second 1", "First 1")]
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        lambda n: {"overall_preference": (-2, 3)[n]},  # nobody says which sign is which answer
+        lambda n: {"better_response_id": n, "safer_response_id": 1 - n},  # two verdicts
+        lambda n: {"winner": ("left", "right")[n]},
+    ],
+)
+def test_a_verdict_that_is_not_clear_is_not_read(verdict, tmp_path):
+    rows = [
+        {"prompt": f"Which {n}?", "response_0": f"First {n}", "response_1": f"Second {n}", **verdict(n)}
+        for n in range(2)
+    ]
+    with pytest.raises(Refused) as refused:
+        opened(tmp_path, rows, "dpo")
+    assert "better of response_0 and response_1 into a column chosen" in refused.value.findings[0].fix
+
+
+def test_named_columns_are_the_pair_whatever_judges_them(tmp_path):
+    rows = [
+        {"prompt": f"Which {n}?", "response_a": f"First {n}", "response_b": f"Second {n}", "winner": "ab"[n]}
+        for n in range(2)
+    ]
+    named = {"text_column": "response_a", "rejected_column": "response_b", "named": ("text_column", "rejected_column")}
+    dataset = opened(tmp_path, rows, "dpo", **named)
+    assert pair_of(dataset) == [("First 0", "Second 0"), ("First 1", "Second 1")]
+    assert codes(dataset) == ["D181"]  # `winner` may say otherwise
+
+
+@pytest.mark.parametrize(("key", "ratings"), [("overall_score", (2.0, "7.5", 5)), ("rank", (3.0, 1.0, 2.0))])
+def test_the_best_rated_answer_is_chosen_and_the_worst_rejected(key, ratings, tmp_path):
+    answers = [{"model": f"m{n}", "response": f"Answer {n}", key: rating} for n, rating in enumerate(ratings)]
+    rows = [{"instruction": "Which?", "completions": answers}, {"instruction": "Or?", "completions": answers[:1]}]
+    dataset = opened(tmp_path, rows, "dpo")
+    assert pair_of(dataset) == [("Answer 1", "Answer 0")]
+    assert codes(dataset) == ["D193", "D194"]
+    assert ("lowest rank is chosen" if key == "rank" else "highest overall_score is chosen") in dataset.findings[
+        0
+    ].message
+
+
+def test_ratings_may_be_in_a_list_of_their_own(tmp_path):
+    rows = [{"prompt": "Which?", "responses": ["One.", "Two.", "Three."], "scores": [0.1, 0.9, 0.5]}]
+    assert pair_of(opened(tmp_path, rows, "dpo")) == [("Two.", "One.")]
+
+
+def test_an_evaluation_split_is_read_as_the_training_split(tmp_path):
+    for split in ("train", "validation"):
+        rows = [
+            {
+                "prompt": f"Which {split} {n}?",
+                "response_a": f"First {n}",
+                "response_b": f"Second {n}",
+                "winner": "ab"[n],
+            }
+            for n in range(2)
+        ]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = open_data(DataRequest(str(tmp_path), "preferences", trainer="dpo", valid_split="validation"))
+    assert [(example.chosen, example.rejected) for example in dataset.valid] == pair_of(dataset)
+
+
+# -- files -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows.txt"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"prompt": "A", "completion": "B"},\n{"prompt": "C", "completion": "D"},\n',
+        '{"prompt": "A", "completion": "B"}, {"prompt": "C", "completion": "D"}',
+        '{"prompt": "A", "completion": "B"}{"prompt": "C", "completion": "D"}\n',
+        '{\n "prompt": "A",\n "completion": "B"\n},\n{\n "prompt": "C",\n "completion": "D"\n}\n',
+        '{\n "prompt": "A",\n "completion": "B"\n}\n{\n "prompt": "C",\n "completion": "D"\n}\n',
+    ],
+)
+def test_objects_that_follow_one_another_are_rows(text, name, tmp_path):
+    dataset = opened(tmp_path, text, name=name)
+    assert [(example.prompt, example.completion) for example in dataset.train] == [("A", "B"), ("C", "D")]
+    assert codes(dataset) == (["D138"] if name == "rows.txt" else [])
+
+
+def test_a_key_that_occurs_twice_is_found_in_such_objects(tmp_path):
+    text = '{"prompt": "A", "completion": "B"},\n{"prompt": "C", "prompt": "E", "completion": "D"}\n'
+    (finding,) = opened(tmp_path, text).findings
+    assert finding.code == "D137" and finding.row == 2
+
+
+# -- what is refused says why ----------------------------------------------------------------------------------------------
+
+
+def refused(folder, rows, trainer="sft"):
+    with pytest.raises(Refused) as problem:
+        opened(folder, rows, trainer)
+    return problem.value.findings[0]
+
+
+def test_answers_without_prompts_are_told_as_such(tmp_path):
+    answer = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}}]}
+    finding = refused(tmp_path, [{"custom_id": f"r{n}", "response": {"body": answer}} for n in range(2)])
+    assert "holds an answer, and no prompt" in finding.message and "join each answer" in finding.fix
+
+
+def test_a_label_in_words_is_found(tmp_path):
+    rows = [
+        {"prompt": f"Which {n}?", "completion": "One.", "feedback": f"thumbs_{('up', 'down')[n]}"} for n in range(2)
+    ]
+    assert refused(tmp_path, rows, "kto").fix.startswith("rename feedback to label")
+
+
+def test_a_list_of_answers_is_told_apart_from_a_pair(tmp_path):
+    finding = refused(tmp_path, [{"instruction": "Which?", "output": ["One.", "Two."]}], "dpo")
+    assert finding.fix == "write the better one of output into a column chosen, and another into rejected"

@@ -33,6 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _command(words)
     except KeyboardInterrupt:  # before a command was started
         return INTERRUPTED
+    except Exception as exception:  # `llm` has answered its own
+        from autotrain_llm.cli.outcome import fault
+
+        with Screen(json=_wants_json(words)) as screen:
+            status = fault(exception, screen)
     sys.stdout.flush()
     lost = streams.failure_of(sys.stdout)
     if lost is None:

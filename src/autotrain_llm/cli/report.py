@@ -22,10 +22,17 @@ def run_named(words: Sequence[str]) -> Path | None:
     return Path(rest[0]).expanduser() if len(rest) == 1 and not rest[0].startswith("-") else None
 
 
+def _why_not(folder: Path) -> str:
+    return "holds no run (there is no run.json)" if folder.is_dir() else "is not a folder"
+
+
 def rewrite(folder: Path, screen: Screen) -> int:
     """Write the report and answer with its path."""
-    if not any((folder / name).is_file() for name in ("run.json", PIPELINE_FILE)):
-        fault = "holds no run (there is no run.json)" if folder.is_dir() else "is not a folder"
+    try:
+        fault = None if any((folder / name).is_file() for name in ("run.json", PIPELINE_FILE)) else _why_not(folder)
+    except OSError as problem:  # a name that is too long
+        fault = f"can't be read: {problem.strerror}"
+    if fault is not None:
         return refuse([Finding(f"{folder} {fault}", "give the output folder of a run", code="P125")], screen)
     from autotrain_llm.run.report.write import REPORT, write_report
 

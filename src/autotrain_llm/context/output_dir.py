@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.config.resolved import Config
+from autotrain_llm.context.file_lock import owner_of_lock
 from autotrain_llm.declare.digests import BYTES, is_unchanged
 from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.record import Record
@@ -19,6 +20,7 @@ SWEEP = "sweep"
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)$")
 STATE_FILE = "trainer_state.json"
 CHECKPOINT_FILE = "checkpoint.json"  # lists the other files of a checkpoint, with size and digest; written last
+KILLED = "killed"  # the status of a run that had no time to write how it ended
 LONGEST_NAME = 80  # characters of a model's name in the name of a run
 WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json")
 STATES = ("optimizer.pt", "scheduler.pt")
@@ -163,6 +165,14 @@ def _document(path: Path) -> dict[str, Any] | None:
 def earlier_run(folder: Path) -> dict[str, Any]:
     """The content of `run.json`; empty if there is no earlier run."""
     return _document(folder / RUN_FILE) or {}
+
+
+def status_of(folder: Path) -> str | None:
+    """How the run in this folder ended: its own word, `killed` where it says `running` and no process holds the folder; None without a run."""
+    status = earlier_run(folder).get("status")
+    if status == "running" and owner_of_lock(folder / LOCK_FILE) is None:
+        return KILLED
+    return str(status) if status else None
 
 
 def earlier_values(folder: Path) -> dict[str, Any]:

@@ -54,7 +54,12 @@ class OutputFolder:
             if not is_mine:
                 message = f"--output-dir {self.path} is in use by another process"
                 raise Refused([Finding(message, "another --output-dir, or wait", ("output_dir",), code="E404")])
-            self._move_aside(self._run_files() if self.overwrite else self._later_checkpoints())
+            try:
+                self._move_aside(self._run_files() if self.overwrite else self._later_checkpoints())
+            except OSError as problem:
+                self._lock.release()
+                message = f"{problem.filename or self.path}: {problem.strerror or problem}: the earlier run in {self.path} stays as it was"
+                raise Refused([Finding(message, "another --output-dir", ("output_dir",), code="E403")]) from problem
         return self
 
     def __exit__(
@@ -97,8 +102,17 @@ class OutputFolder:
             return
         self.aside = self.path / f"{ASIDE}{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         self.aside.mkdir()
-        for entry in files:
-            entry.rename(self.aside / entry.name)
+        moved: list[Path] = []
+        try:
+            for entry in files:
+                entry.rename(self.aside / entry.name)
+                moved.append(entry)
+        except OSError:
+            for entry in moved:
+                (self.aside / entry.name).rename(entry)
+            self.aside.rmdir()
+            self.aside = None
+            raise
 
     def _restore(self) -> None:
         """Put the earlier run back: the new one left nothing."""

@@ -93,6 +93,8 @@ class MetricsFile:
 
     def __init__(self, folder: Path, resumed_at: int | None) -> None:
         self.path = folder / "metrics.jsonl"
+        if self.path.is_symlink():
+            self.path.unlink()  # what it leads to is not this run's
         lines = self._lines_up_to(resumed_at) if resumed_at is not None else []
         self.path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 

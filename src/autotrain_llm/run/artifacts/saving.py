@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,23 @@ def save_finished(
     (unfinished / FILE).write_text(json.dumps(prompt_format.as_json(), indent=2, ensure_ascii=False) + "\n", "utf-8")
     names = sorted(entry.name for entry in unfinished.iterdir())
     (unfinished / "README.md").unlink(missing_ok=True)  # PEFT's own; the run writes its card
+    readable = 0o666 & ~_mask()
     for entry in unfinished.iterdir():
+        if entry.is_file():
+            entry.chmod(readable)  # safetensors writes files that only their owner may read
         target = folder / entry.name
         if target.is_dir():
             shutil.rmtree(target)
         entry.replace(target)
     unfinished.rmdir()
     return [name for name in names if name != "README.md"]
+
+
+def _mask() -> int:
+    """The permissions that this process takes away from the files that it makes."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def set_end_tokens(model: Any, tokenizer: Any, end_of_turn: str | None) -> None:

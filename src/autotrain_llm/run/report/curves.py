@@ -126,7 +126,8 @@ def _logged_curves(log: Sequence[Mapping[str, Any]]) -> list[Series]:
 def _evaluation_curves(log: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any]) -> list[Series]:
     """The metrics of `eval/metrics.json` by step: `before` is step 0, `after` the last one."""
     last = max((entry["step"] for entry in log), default=0)
-    during = [entry for entry in evaluation.get("during") or [] if isinstance(entry, dict)]
+    listed = evaluation.get("during")
+    during = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
     of_steps: list[tuple[Any, Any]] = [(0, evaluation.get("before")), (last, evaluation.get("after"))]
     of_steps[1:1] = [(entry.get("step"), entry) for entry in during]
     points: dict[str, dict[float, float]] = {}

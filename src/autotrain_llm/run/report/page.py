@@ -11,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from autotrain_llm.config.registry import PARAMS
+from autotrain_llm.context.output_dir import KILLED
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.text import duration
 from autotrain_llm.planning.make import SECRET
@@ -28,6 +29,7 @@ STATES = {
     "failed": ("Failed", "bad"),
     "interrupted": ("Interrupted", "fair"),
     "running": ("Not finished", "fair"),
+    KILLED: ("Killed", "bad"),
 }
 Plot = tuple[str, str, Markup]  # title, unit, SVG
 Row = tuple[Any, ...]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autotrain_llm.context.output_dir import status_of
 from autotrain_llm.declare.document import parse_json
 from autotrain_llm.run.artifacts.metric_changes import EVALUATION
 
@@ -43,6 +44,8 @@ def read_run(folder: Path) -> RunFiles:
     """Everything that a report shows of the run in `folder`."""
     files = RunFiles(folder)
     files.run = mapping(_document(files, Path("run.json")))
+    if files.run.get("status") == "running":
+        files.run["status"] = status_of(folder)
     files.log = [entry for entry in _lines(files, Path("metrics.jsonl")) if is_number(entry.get("step"))][
         -MAX_LOG_LINES:
     ]

@@ -23,6 +23,7 @@ from autotrain_llm.data.rules.columns import (
     a_text_holds_half_a_character,
     reasoning_can_not_be_joined,
 )
+from autotrain_llm.data.rules.content import a_row_is_too_large
 from autotrain_llm.data.rules.conversations import the_loss_mask_does_not_match_the_turns, turns_are_in_an_unusual_order
 from autotrain_llm.data.rules.preferences import (
     a_pair_has_no_prompt,
@@ -35,6 +36,7 @@ from autotrain_llm.data.turns import THOUGHT_KEYS, is_alternating, is_conversati
 from autotrain_llm.data.wording import shown
 
 PROMPT_LENGTH = 13  # letters; an answer may begin with a shorter prompt by chance
+LARGEST_ROW = 10_000_000  # characters
 HH_TURN = "\n\nAssistant:"
 THOUGHT = re.compile(r"\s*(?:<think>|<thinking>|\[THINK\])")
 ALPACA_PREAMBLE = (
@@ -94,6 +96,7 @@ class Converter:
             if "reasoning" in cells:
                 self._add_reasoning(example, cells)
             _check_characters(example)
+            _check_size(example)
         except RowUnusable as problem:
             self.observations.row(problem.rule, example, problem.group, **problem.facts)
             return None
@@ -136,6 +139,13 @@ class Converter:
         if isinstance(value, dict) and "messages" in value and value.get("tools"):
             example.tools = [tool for tool in value["tools"] if isinstance(tool, dict)]
         return conversation(value, shown(cells.columns[role]), cells.unread_in(role))
+
+
+def _check_size(example: Example) -> None:
+    """Tokenising one text takes some hundred bytes of memory a character, all at once."""
+    characters = sum(map(len, example.strings()))
+    if characters > LARGEST_ROW:
+        raise RowUnusable(a_row_is_too_large, characters=characters, most=LARGEST_ROW)
 
 
 def _text(converter: Converter, example: Example, cells: Cells) -> None:

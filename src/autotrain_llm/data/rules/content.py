@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autotrain_llm.data.observations import DATA_PARAMETER
-from autotrain_llm.declare.example import TWO, of_rows
+from autotrain_llm.declare.example import SFT, TWO, Example, of_rows
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.text import plural
@@ -26,6 +26,26 @@ def text_holds_damaged_characters(
     message = f"{file}, row {row}: holds {kind} ({characters!r}); so do {count} of {plural(rows, 'row')}"
     fix = "make the file again from its source, reading and writing it as UTF-8"
     yield Finding(message, fix, (DATA_PARAMETER,), file=file, row=row, line=line)
+
+
+@rule(
+    "D174",
+    example=Example(
+        SFT + "big.jsonl",
+        SFT + "rows.jsonl",
+        TWO,
+        TWO,
+        wrong="""(printf '{"text": "'; head -c 11000000 /dev/zero | tr '\\0' x; echo '"}') > big.jsonl""",
+    ),
+)
+def a_row_is_too_large(characters: int, most: int) -> Iterator[Finding]:
+    """A row has more than ten million characters. It is left out.
+
+    Why: a text is tokenised as a whole, which takes some hundred bytes of memory for each character. It is probably several rows, or no text.
+    Fix: split it into rows; a file of text is one row for each paragraph, or for each line where there are no blank lines.
+    """
+    what = f"has {characters:,} characters, and a row may have {most:,}: it is left out"
+    yield Finding(what, "split it into several rows", (DATA_PARAMETER,))
 
 
 @rule("D165", WARNING, example=of_rows('{"text": "Use AKIAQ3EGRTW5LMNB7XYZ."}\n' + TWO, flags=" --check-secrets"))

@@ -238,7 +238,7 @@ def _statistics(train: Collector, valid: Collector, rows: dict[str, Rows]) -> di
 
 
 ADDED = (
-    "rows", "eval_rows", "total_tokens", "trained_tokens", "truncated_rows", "dropped_rows", "eval_truncated_rows",
+    "rows", "eval_rows", "total_tokens", "trained_tokens", "truncated_rows", "dropped_rows", "rows_without_earlier_thoughts", "eval_truncated_rows",
     "eval_dropped_rows",
 )  # fmt: skip
 

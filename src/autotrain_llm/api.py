@@ -12,6 +12,7 @@ from autotrain_llm.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from autotrain_llm.context.run_context import RunContext
+    from autotrain_llm.data.prepared.info import PreparedInfo
     from autotrain_llm.planning.plan import Plan
     from autotrain_llm.run.session.run_report import RunReport
 
@@ -35,6 +36,20 @@ def plan(**flags: Any) -> Plan:
         raise Refused(checked.findings)
     _save_plan_if_asked(checked)
     return checked.plan
+
+
+def prepare(**flags: Any) -> PreparedInfo:
+    """Write rows, normalised, and with `model` or `tokenizer` their tokens, into the folder `output_dir`, as `autotrain prepare` does.
+
+    Returns what was written, as its `dataset_info.json` has it. Raises `Refused`, and nothing is written then.
+    """
+    from autotrain_llm.checks.preparation import check_prepare_arguments, write_prepared
+
+    arguments = parse_kwargs(flags)
+    checked = check_prepare_arguments(arguments, read_config_file(arguments.values.get("config")))
+    if checked.refused:
+        raise Refused(checked.findings)
+    return write_prepared(checked)[0]
 
 
 def train(watch: ProgressCallback | None = None, **flags: Any) -> RunReport:

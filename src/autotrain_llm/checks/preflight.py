@@ -24,7 +24,7 @@ from autotrain_llm.config.arguments import parse_changes
 from autotrain_llm.config.layers import Origin
 from autotrain_llm.config.registry import FOREIGN, PARAMS, TRAINERS, UNUSED, verdict
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, Config
-from autotrain_llm.config.search_space import with_evaluation_rows
+from autotrain_llm.context.evaluation_rows import with_evaluation_rows
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding, typed
 from autotrain_llm.declare.record import EMPTY, Record
@@ -85,7 +85,7 @@ def preflight(
         return _preflight_of_inference(config, found)
 
     # Flags alone.
-    config = with_evaluation_rows(config)
+    config = with_evaluation_rows(config, files=files)
     meant, mistyped = _as_meant(config, found), _mistyped(found)
     trainer_is_known = not any(map(_hides_the_trainer, found))
     missing = _missing_parameters(meant, mistyped, found, trainer_is_known)
@@ -94,7 +94,7 @@ def preflight(
     ignored = ignored_parameters(meant) if trainer_is_known else ()
     # What is out of bounds is reported: the checks that follow see the default in its place, so that none of them has to be able to bear it.
     outside = _out_of_bounds(config)
-    given, config = config, with_evaluation_rows(config.without((*ignored, *outside)))
+    given, config = config, with_evaluation_rows(config.without((*ignored, *outside)), files=files)
     context = RunContext(config, progress=progress, planned=planned)
     if earlier is not None:
         context.reuse_from(earlier)

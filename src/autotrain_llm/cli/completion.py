@@ -14,6 +14,7 @@ from autotrain_llm.declare.param import Group, Param
 SHELLS = ("bash", "zsh", "fish")
 COMMANDS = {
     "llm": "train a language model",
+    "prepare": "write rows and tokens to train on",
     "check": "check training configs",
     "presets": "show what presets set",
     "report": "rewrite the report of a run",
@@ -91,7 +92,7 @@ _autotrain() {{
         presets) COMPREPLY=($(compgen -W "{presets} --format" -- "$cur")); return ;;
         report) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$cur")); return ;;
         completion) (( COMP_CWORD == 2 )) && COMPREPLY=($(compgen -W "{shells}" -- "$cur")); return ;;
-        llm) ;;
+        llm|prepare) ;;
         *) return ;;
     esac
     prev="${{prev//_/-}}"
@@ -169,7 +170,7 @@ _autotrain() {{
         local -a commands
         commands=({commands})
         _describe command commands
-    elif [[ $words[2] == llm ]]; then
+    elif [[ $words[2] == (llm|prepare) ]]; then
         shift words; (( CURRENT-- ))
         _autotrain_llm
     elif [[ $words[2] == check ]]; then
@@ -232,7 +233,7 @@ FISH = """\
 # fish completion for autotrain: autotrain completion fish | source
 function __autotrain_offers --description 'whether the given trainer, if any, is one of these'
     set -l words (commandline -opc)
-    test (count $words) -ge 2; and test $words[2] = llm; or return 1
+    test (count $words) -ge 2; and contains -- $words[2] llm prepare; or return 1
     set -l trainer (string match -r -g -- '^--trainer=(.*)' $words)
     if set -l index (contains -i -- --trainer $words)
         set trainer $words[(math $index + 1)]

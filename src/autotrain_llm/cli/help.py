@@ -32,6 +32,23 @@ def page(trainer: Trainer | None, columns: int, colour: bool) -> str:
     return "\n".join([_usage(trainer, columns, colour), *lines, ""])
 
 
+def prepare_page(columns: int, colour: bool) -> str:
+    """The text of `autotrain prepare --help`: the flags that decide on rows and tokens."""
+    from autotrain_llm.checks.preparation import READS
+    from autotrain_llm.cli.prepare import SUMMARY, USAGE
+
+    lines = [*wrap(USAGE, columns), "", *wrap(SUMMARY, columns)]
+    for group in GROUPS:
+        params = [param for param in group.params if param.name in READS]
+        lines += ["", styled(title_of(group), "bold", colour)] if params else []
+        for param in params:
+            flag, text = _entry(param)
+            if param.name == "trainer":
+                text = text.replace(f"[default: {param.default}]", "[default: by the format of the rows]")
+            lines += _row(flag, text, columns, colour)
+    return "\n".join([*lines, ""])
+
+
 def _usage(trainer: Trainer | None, columns: int, colour: bool) -> str:
     head = styled("usage:", "bold", colour) + " autotrain llm"
     words = [f"--trainer {trainer.name}" if trainer else "--trainer NAME"]

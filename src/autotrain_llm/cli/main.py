@@ -18,6 +18,7 @@ USAGE = """\
 usage: autotrain llm --trainer NAME --model MODEL --data-path DATA [flags]
        autotrain llm --help                  every flag
        autotrain llm --trainer dpo --help    the flags of one trainer
+       autotrain prepare --data-path DATA --output-dir DIR   writes rows, and tokens, to train on
        autotrain check [FILES...]            training configs, checked as a dry run checks them
        autotrain presets [NAME]              presets: what they set, and why
        autotrain report RUN                  rewrites a run's report.html
@@ -57,6 +58,10 @@ def _command(words: list[str]) -> int:
         from autotrain_llm.cli.llm import llm
 
         return llm(words[1:])
+    if command == "prepare" and not _asks_for_help(words):
+        from autotrain_llm.cli.prepare import prepare
+
+        return prepare(words[1:])
     if command == "check" and not _asks_for_help(words):
         from autotrain_llm.cli.check import check
 
@@ -66,6 +71,10 @@ def _command(words: list[str]) -> int:
 
         return stage_process()
     with Screen(json=_wants_json(words)) as screen:
+        if command == "prepare":
+            from autotrain_llm.cli.help import prepare_page
+
+            return screen.finish_with(prepare_page(width(screen.out), wants_colour(screen.out)))
         if command == "check":
             from autotrain_llm.cli.check import USAGE as OF_CHECK
 

@@ -122,7 +122,7 @@ def needs_rows(config: Config) -> bool:
     return bool(config.use_sweep) and not named and config.eval_strategy != "no"
 
 
-def with_evaluation_rows(config: Config) -> Config:
+def with_held_out_rows(config: Config) -> Config:
     """The configuration; a sweep without evaluation rows holds some out. They depend on the seed only."""
     return config.replace({"valid_split": HELD_OUT}, source=DEFAULT) if needs_rows(config) else config
 

@@ -16,6 +16,7 @@ from autotrain_llm.trainers.sft import Sft
 if TYPE_CHECKING:
     from autotrain_llm.data.dataset import Dataset, Progress
     from autotrain_llm.data.mixture.config import MixtureConfig
+    from autotrain_llm.data.prepared.info import PreparedFolder
     from autotrain_llm.data.quality.cross_row_checks import RowChecks
     from autotrain_llm.data.request import DataRequest
     from autotrain_llm.data.tokenize.pipeline import IdleWork
@@ -63,7 +64,7 @@ class DataContext:
     def has_rows_of(self, earlier: DataContext) -> bool:
         """Whether an earlier command has read the rows that this one would read: the same request, and the same prompt templates."""
         was_read = "dataset" in vars(earlier)
-        same_rows = self._request == earlier._request and self._mixture_text == earlier._mixture_text
+        same_rows = self.request == earlier.request and self._mixture_text == earlier._mixture_text
         return was_read and same_rows and self._prompt_templates == earlier._prompt_templates
 
     def reuse_from(self, earlier: DataContext) -> None:
@@ -119,9 +120,9 @@ class DataContext:
             return None
         dataset: Dataset | None = attempt(
             lambda: (
-                open_data(self._request, self.progress)
+                open_data(self.request, self.progress)
                 if mixture is None
-                else open_mixture(mixture, self._request, self.progress)
+                else open_mixture(mixture, self.request, self.progress)
             ),
             self.findings,
         )
@@ -153,7 +154,8 @@ class DataContext:
         return student, student if teacher is None else teacher
 
     @property
-    def _request(self) -> DataRequest:
+    def request(self) -> DataRequest:
+        """Which rows are read."""
         from autotrain_llm.data.request import DataRequest
 
         config = self.config
@@ -224,16 +226,22 @@ class DataContext:
         if dataset is None or tokenizer is None:
             return None
         prepared = attempt(
-            lambda: self._prepare(dataset, tokenizer, self.preparation, lambda: self.row_checks), self.findings
+            lambda: self._prepare(dataset, tokenizer, self.preparation, lambda: self.row_checks, self.stored),
+            self.findings,
         )
         if prepared is not None:
             self.findings += prepared.findings
         return prepared
 
     def _prepare(
-        self, dataset: Dataset, tokenizer: Tokenizer, preparation: Preparation, idle_work: IdleWork | None = None
+        self,
+        dataset: Dataset,
+        tokenizer: Tokenizer,
+        preparation: Preparation,
+        idle_work: IdleWork | None = None,
+        stored: Path | None = None,
     ) -> Prepared:
-        """Rows as tokens; those of a mixture source by source."""
+        """Rows as tokens; those of a mixture source by source. `stored` is a folder that may have them."""
         from autotrain_llm.data.mixture.dataset import MixedDataset
         from autotrain_llm.data.mixture.prepare import prepare_mixture
         from autotrain_llm.data.tokenize.prepare import prepare
@@ -241,7 +249,7 @@ class DataContext:
         cache, progress = self.cache, self.progress
         if isinstance(dataset, MixedDataset):
             return prepare_mixture(dataset, tokenizer, preparation, self.config.seed, cache, progress, idle_work)
-        return prepare(dataset, tokenizer, preparation, cache, progress, idle_work)
+        return prepare(dataset, tokenizer, preparation, cache, progress, idle_work, stored)
 
     @cached_property
     def teacher_rows(self) -> TeacherRows | None:
@@ -268,6 +276,18 @@ class DataContext:
         teacher_dataset = _templated(rows, template)
         teacher_rows = attempt(lambda: self._prepare(teacher_dataset, tokenizer, untruncated), self.findings)
         return None if teacher_rows is None else align(prepared, teacher_rows, rows.train, rows.valid)
+
+    @cached_property
+    def prepared_folder(self) -> PreparedFolder | None:
+        """The folder that `autotrain prepare` wrote, if the rows are read from one."""
+        from autotrain_llm.data.prepared.info import prepared_folder
+
+        return prepared_folder(self.config.data_path)
+
+    @property
+    def stored(self) -> Path | None:
+        """The rows of a prepared folder as tokens."""
+        return None if self.prepared_folder is None else self.prepared_folder.tokens
 
     @property
     def cache(self) -> Path | None:

@@ -82,6 +82,8 @@ class ModelContext:
 
     @cached_property
     def model(self) -> ModelMetadata | None:
+        if self.config.model is None:  # rows can be prepared with a tokenizer alone
+            return None
         return attempt(lambda: self._metadata(self.config.model, "model"), self.findings)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, SAME_ROWS, group, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, NO_INFLUENCE, SAME_ROWS, group, param
 
 
 @group("Data", order=20, searchable=False, on_resume=SAME_ROWS)
@@ -31,6 +31,12 @@ class Data:
         stage="rows",
         path="input",
         aliases="data_mix data_mixture dataset_config dataset_mixture mixture mixture_config",
+    )
+    use_prepared: bool = param(
+        False,
+        "Refuse to run unless --data-path is what `autotrain prepare` wrote, of the same files, settings, tokenizer and lengths.",
+        aliases="use_prepared_data",
+        on_resume=NO_INFLUENCE,
     )
     train_split: str = param(
         "train", "Split to train on.", metavar="NAME", stage="rows", aliases="dataset_split dataset_train_split split"

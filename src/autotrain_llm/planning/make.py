@@ -183,6 +183,7 @@ def _data(config: Config, context: RunContext) -> DataPlan:
         rows=statistics["rows"],
         eval_rows=statistics["eval_rows"],
         evaluated_rows=evaluated_rows(config, context),
+        prepared=_prepared(config, context),
         tokens=TokenLengths(**statistics["tokens"]),
         total_tokens=statistics["total_tokens"],
         truncated_rows=statistics["truncated_rows"],
@@ -214,6 +215,12 @@ def _sources(mixture: Mixture) -> tuple[SourcePlan, ...]:
         )
         for source, count in zip(mixture.sources, counts, strict=True)
     )
+
+
+def _prepared(config: Config, context: RunContext) -> str | None:
+    """How a prepared folder is used; None if the rows are something else."""
+    how = "compared with its source" if config.use_prepared else "read as it is"
+    return how if context.data.prepared_folder is not None else None
 
 
 def _not_checked(config: Config, context: RunContext) -> tuple[str, ...]:

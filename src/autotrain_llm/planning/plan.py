@@ -113,8 +113,8 @@ class SourcePlan:
 @dataclass(frozen=True)
 class DataPlan:
     """The rows: their source, format and token statistics. `columns` are those that are used, by role, `unused_columns` the others, with the
-    reason; `fingerprint` is a hash of the tokens. Each evaluation goes over `evaluated_rows` of the `eval_rows`. `sources` are those of a
-    mixture; without one, None."""
+    reason; `fingerprint` is a hash of the tokens. Each evaluation goes over `evaluated_rows` of the `eval_rows`. `prepared` says of a folder that
+    `autotrain prepare` wrote how it is used. `sources` are those of a mixture; without one, None."""
 
     path: str
     format: str
@@ -128,6 +128,7 @@ class DataPlan:
     rows: int
     eval_rows: int
     evaluated_rows: int
+    prepared: str | None
     tokens: TokenLengths
     total_tokens: int
     truncated_rows: int

@@ -11,7 +11,7 @@ from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.layers import Layer, Origin
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import GIVEN, Config, resolve_layers
-from autotrain_llm.config.search_space import with_evaluation_rows
+from autotrain_llm.context.evaluation_rows import with_evaluation_rows
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.planning.plan import Plan

@@ -101,9 +101,19 @@ def test_the_shell_reads_its_script_without_a_fault(shell, scripts):
 
 
 def test_bash_completes_commands_flags_choices_and_files(scripts):
-    assert bash(scripts, "autotrain", "") == {"llm", "check", "presets", "report", "completion", "--help", "--version"}
+    assert bash(scripts, "autotrain", "") == {
+        "llm",
+        "prepare",
+        "check",
+        "presets",
+        "report",
+        "completion",
+        "--help",
+        "--version",
+    }
     assert bash(scripts, "autotrain", "completion", "") == set(SHELLS)
     assert bash(scripts, "autotrain", "presets", "") == {*PARAMS["preset"].choices, "--format"}
+    assert {"--data-path", "--output-dir", "--model"} <= bash(scripts, "autotrain", "prepare", "--")
     assert bash(scripts, "autotrain", "llm", "--preset", "ql") == {"qlora"}
     assert bash(scripts, "autotrain", "llm", "--rejected") == {"--rejected-text-column"}
     assert bash(scripts, "autotrain", "llm", "--rejected_t") == {"--rejected-text-column"}
@@ -124,7 +134,16 @@ def test_bash_offers_only_what_the_trainer_that_was_typed_reads(trainer, scripts
 
 @needs_fish
 def test_fish_completes_commands_flags_choices_and_files(scripts):
-    assert fish(scripts, "autotrain ") == {"llm", "check", "presets", "report", "completion", "--help", "--version"}
+    assert fish(scripts, "autotrain ") == {
+        "llm",
+        "prepare",
+        "check",
+        "presets",
+        "report",
+        "completion",
+        "--help",
+        "--version",
+    }
     assert fish(scripts, "autotrain completion ") == set(SHELLS)
     assert fish(scripts, "autotrain llm --optimizer ") == set(PARAMS["optimizer"].choices)
     assert fish(scripts, "autotrain llm --data-path ") >= set(SHELLS)

@@ -16,7 +16,15 @@ SPLIT_WORDS = {
     "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
     "dev": "validation", "eval": "validation", "evaluation": "validation", "test": "test", "testing": "test",
 }  # fmt: skip
-NOT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json", "package.json"}
+NOT_DATA = {
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+    "state.json",
+    "config.json",
+    "package.json",
+    "prepared.json",
+}
 OF_A_MODEL = ("tokenizer.json", "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?\Z")
 ALL_ROWS = "all"

@@ -36,6 +36,8 @@ from autotrain_llm.data.formats.judged import judged_answers
 from autotrain_llm.data.formats.token_rows import TOKENS
 from autotrain_llm.data.load.split import hold_out, possible_share, rows_to_hold_out
 from autotrain_llm.data.observations import Observations, RowPlace, findings_of
+from autotrain_llm.data.prepared.convert import PreparedRows, prepared_rows_of
+from autotrain_llm.data.prepared.info import PreparedFolder
 from autotrain_llm.data.quality.exact_duplicates import check_duplicates, check_overlap
 from autotrain_llm.data.request import COLUMN_FLAGS, SIDES, DataRequest
 from autotrain_llm.data.rules.files import the_data_has_no_such_split, there_are_no_rows
@@ -69,6 +71,7 @@ class _Reading:
     cut_short: bool = False
     reported: frozenset[str] = frozenset()  # columns that a finding says are not used
     keep: RowFilter | None = None
+    prepared: PreparedFolder | None = None  # the folder that the rows of the data path were prepared in
     reshaping: list[Callable[[Table], Table]] = field(
         default_factory=list
     )  # from tables as they were read to those that are converted
@@ -88,12 +91,14 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
     if request.max_samples is not None and request.max_samples < 1:
         observations.add(there_are_no_rows, name=request.path, case="max_samples", rows=request.max_samples)
         raise Refused(observations.findings())
+    reading.prepared = prepared_rows_of(request, observations)
     with _no_garbage_collection():
         tables, valid_tables = _tables(reading)
         mapping, tables = _column_mapping(reading, tables, DATA_FLAG)
         if mapping is None:
             raise Refused(observations.findings())
-        converter = Converter(mapping, request, observations)
+        prepared = reading.prepared
+        converter = PreparedRows(prepared.info, request) if prepared else Converter(mapping, request, observations)
         train = _converted(reading, converter, tables, DATA_FLAG)
     name = listed(table.file for table in tables)
     if not train:
@@ -126,6 +131,8 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
     dataset.findings = observations.findings()
     dataset.files = tuple(reading.files)
     dataset.cut_short = reading.cut_short
+    if reading.prepared is not None:  # the files and the flags that they were read with change nothing about them
+        reading.digest = hashlib.blake2b(f"prepared {request.rows}".encode(), digest_size=16)
     # What the rows became is part of it, so that prepared rows of another way of converting are never reused.
     for examples in (dataset.train, dataset.valid):
         reading.digest.update(keys_of(examples).tobytes())
@@ -252,6 +259,9 @@ def _read_hub_split(
 def _column_mapping(reading: _Reading, tables: list[Table], flag: str) -> tuple[ColumnMapping | None, list[Table]]:
     """The mapping of the tables' columns, or None with a finding; and the tables, without an object that wraps each row."""
     request, observations = reading.request, reading.observations
+    if reading.prepared is not None and flag == DATA_FLAG:
+        info = reading.prepared.info
+        return ColumnMapping(info.format, info.columns), tables
     columns = Columns(cells for table in tables for _, _, cells in table.first())
     name = listed(table.file for table in tables)
     while (nested := nested_rows(columns)) is not None and not any(isinstance(table.rows, Stream) for table in tables):
@@ -329,7 +339,9 @@ def _has_named(columns: Columns, request: DataRequest) -> bool:
     return all(getattr(request, field) in columns.values for field in COLUMN_FLAGS if request.is_named(field))
 
 
-def _converted(reading: _Reading, converter: Converter, tables: list[Table], flag: str) -> Sequence[Example]:
+def _converted(
+    reading: _Reading, converter: Converter | PreparedRows, tables: list[Table], flag: str
+) -> Sequence[Example]:
     """The Examples of some tables: those of large files on disk, and all where any is large."""
     examples: Sequence[Example]
     if any(isinstance(table.rows, Stream) for table in tables):
@@ -347,7 +359,9 @@ def _converted(reading: _Reading, converter: Converter, tables: list[Table], fla
     return examples
 
 
-def _on_disk(reading: _Reading, converter: Converter, tables: list[Table], most: int | None) -> DiskExamples:
+def _on_disk(
+    reading: _Reading, converter: Converter | PreparedRows, tables: list[Table], most: int | None
+) -> DiskExamples:
     """The Examples of the first `most` rows, on disk. How many rows a large file has is known when it was gone through."""
     writer, read = DiskExamplesWriter(), 0
     for table in tables:
@@ -365,7 +379,9 @@ def _on_disk(reading: _Reading, converter: Converter, tables: list[Table], most:
     return writer.stored()
 
 
-def _evaluation(reading: _Reading, dataset: Dataset, converter: Converter, valid_tables: list[Table] | None) -> None:
+def _evaluation(
+    reading: _Reading, dataset: Dataset, converter: Converter | PreparedRows, valid_tables: list[Table] | None
+) -> None:
     """Fill the evaluation rows: from a separate data set, a named split, or rows held out."""
     request, observations = reading.request, reading.observations
     if request.eval_path is not None:

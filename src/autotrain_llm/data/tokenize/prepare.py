@@ -88,15 +88,17 @@ def prepare(
     cache: Path | None = None,
     progress: Progress | None = None,
     idle_work: IdleWork | None = None,
+    stored: Path | None = None,
 ) -> Prepared:
     """Render, tokenise, mask and truncate all rows of a data set, or load what was prepared before. `progress` is called with the number of
-    rows that are done. `idle_work` is unrelated work that is done while the tokenizer's threads are busy."""
+    rows that are done. `stored` is another folder of prepared rows, which is only read. `idle_work` is unrelated work that is done while the tokenizer's threads are busy."""
     observations = Observations()
     template = find_template(preparation.chat_template, tokenizer, observations)
     renderer = RowRenderer(dataset, tokenizer, preparation, template, observations)
     used = template if renderer.renders else None
     fingerprint = _fingerprint(dataset, tokenizer, preparation, template)
-    cached = disk.load(cache, fingerprint) if cache is not None else None
+    found = (disk.load(folder, fingerprint) for folder in (stored, cache) if folder is not None)
+    cached = next((loaded for loaded in found if loaded is not None), None)
     if cached is not None:
         rows, document = cached
         findings = tuple(

@@ -1,0 +1,80 @@
+"""The rows of a mixture as one data set: those of its first epoch, in their order."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+from autotrain_llm.data.dataset import Dataset
+from autotrain_llm.data.example import Example
+from autotrain_llm.data.mixture.config import TOKENS
+from autotrain_llm.data.mixture.dataset import MixedDataset
+from autotrain_llm.data.mixture.mixture import passes_of, rounded
+from autotrain_llm.data.observations import findings_of
+from autotrain_llm.data.order import MixtureOrder
+from autotrain_llm.data.rules.prepared import weights_by_tokens_need_a_tokenizer
+from autotrain_llm.declare.finding import Refused
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+    from autotrain_llm.data.tokenize.prepare import Prepared
+
+
+class OrderedExamples(Sequence[Example]):
+    """Rows in another order, in which a row may come several times or not at all."""
+
+    def __init__(self, rows: Sequence[Example], indices: ndarray) -> None:
+        self._rows, self._indices = rows, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, at: int) -> Example: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Example]: ...
+    def __getitem__(self, at: int | slice) -> Example | list[Example]:
+        if isinstance(at, slice):
+            return [self._rows[index] for index in self._indices[at].tolist()]
+        return self._rows[int(self._indices[at])]
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self._rows[index] for index in self._indices.tolist())
+
+
+def first_epoch(dataset: MixedDataset, seed: int, prepared: Prepared | None) -> tuple[Dataset, dict[str, Any]]:
+    """The data set whose training rows are those of the mixture's first epoch, and what each source gives to it. `seed` is that of a mixture
+    that has none. With `prepared`, the rows as tokens, rows that were dropped are no part of it, as in a run.
+
+    Raises Refused if the weights are shares of tokens and there are none.
+    """
+    import numpy
+
+    config, rows = dataset.config, [len(source.train) for source in dataset.sources]
+    if prepared is not None and prepared.mixture is not None:
+        are_blocks = dataset.rows == "documents"  # of several texts, which are all written
+        order = prepared.mixture.order(rows if are_blocks else [len(part) for part in prepared.train.parts])
+        indices = order.of_epoch(0)
+        indices = indices if are_blocks else prepared.train.source[indices]
+    elif config.weights_by == TOKENS:
+        raise Refused(findings_of(weights_by_tokens_need_a_tokenizer, file=config.file))
+    else:
+        counts = rounded([passes * size for passes, size in zip(passes_of(config, rows, rows), rows, strict=True)])
+        order = MixtureOrder(tuple(rows), counts, seed if config.seed is None else config.seed)
+        indices = order.of_epoch(0)
+    sources = [
+        {
+            "name": one.name,
+            "path": one.path,
+            "format": source.format,
+            "weight": one.weight,
+            "rows": len(source.train),
+            "rows_written": count,
+        }
+        for one, source, count in zip(config.sources, dataset.sources, order.counts, strict=True)
+    ]
+    described = {"file": config.file, "weights_by": config.weights_by, "seed": order.seed, "sources": sources}
+    rows_of_epoch = OrderedExamples(dataset.train, numpy.asarray(indices))
+    return dataclasses.replace(dataset, train=rows_of_epoch, files=(config.file, *dataset.files)), described

@@ -252,7 +252,7 @@ WHY_NOT = {
         "system system_prompt default_system system_message"
     ),
     "--data-path owner/name:config selects a configuration of a data set on the Hub": (
-        "dataset_config dataset_config_name dataset_subset subset data_config"
+        "dataset_config dataset_config_name dataset_subset subset"
     ),
     "rows are shuffled in each epoch, seeded by --seed": (
         "shuffle shuffle_dataset dataset_shuffle train_dataloader_shuffle shuffle_buffer_size"

@@ -30,7 +30,7 @@ class Data:
         metavar="FILE",
         stage="rows",
         path="input",
-        aliases="data_mix data_mixture dataset_config dataset_mixture mixture mixture_config",
+        aliases="data_mix data_mixture dataset_mixture mixture mixture_config",
     )
     use_prepared: bool = param(
         False,

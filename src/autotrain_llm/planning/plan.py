@@ -242,10 +242,11 @@ class TrainerArguments:
 
 @dataclass(frozen=True)
 class TrackerPlan:
-    """A tracker of `--log`, and the project in which it has the run."""
+    """A tracker of `--log`, the project in which it has the run, and the run's name in it; None for that of the output folder."""
 
     name: str
     project: str
+    run_name: str | None = None
 
 
 @dataclass(frozen=True)

@@ -51,4 +51,4 @@ def decide_trackers(config: Config, environment: Mapping[str, str]) -> tuple[Tra
     """The trackers of a run, each with its project."""
     from autotrain_llm.planning.plan import TrackerPlan
 
-    return tuple(TrackerPlan(name, project_of(name, config, environment)) for name in config.log)
+    return tuple(TrackerPlan(name, project_of(name, config, environment), config.run_name) for name in config.log)

@@ -199,7 +199,7 @@ def test_a_fix_that_is_applied_removes_its_finding(case, capsys, tmp_path, monke
         ("--lerning-rate 1e-4", "--lerning-rate 1e-4"),
         ("--dataset-mix 0.3,0.7", "--dataset-mix 0.3,0.7"),
         ("--image-column img", "--image-column img"),
-        ("--run_name mine", "--run_name mine"),
+        ("--experiment_name mine", "--experiment_name mine"),
         ("--train_batch_size 64", "--train_batch_size 64"),
         ("--model_name_or_path other", "--model_name_or_path other"),
         ("--hub_model_id me/mine", "--hub_model_id me/mine"),

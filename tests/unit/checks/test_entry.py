@@ -97,7 +97,7 @@ def test_every_way_to_a_run_leads_through_preflight():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("carry_out", "execute")
     }
-    assert callers <= {"api.py", "cli/llm.py", "run/sweep/trial.py", "run/sweep/driver.py"}
+    assert callers <= {"api.py", "cli/llm.py", "cli/stage_process.py", "run/sweep/trial.py", "run/sweep/driver.py"}
     for name in callers:
         assert any(word in (root / name).read_text(encoding="utf-8") for word in ("preflight(", "check_arguments(")), (
             name

@@ -26,7 +26,7 @@ PARTS_THAT_ONLY_REPEAT = ("parameters", "ignored")
 
 # Flags that open the branches in which the others are looked at.
 EVERYTHING_ON = {"peft": True, "push_to_hub": True, "hub_private": False, "valid_split": "0.25"}
-EVERYTHING_ON |= {"use_sweep": True, "use_enhanced_eval": True, "load_best_model_at_end": True}
+EVERYTHING_ON |= {"log": "tensorboard", "use_sweep": True, "use_enhanced_eval": True, "load_best_model_at_end": True}
 TAUGHT = {"use_distillation": True, "teacher_model": "{other_model}"}
 
 # Another value than the default for each parameter, and the flags without which it would have nothing to act on.
@@ -34,6 +34,8 @@ EVALUATING = {"valid_split": "0.25"}
 BY_STEPS = {**EVALUATING, "eval_strategy": "steps", "save_strategy": "steps"}
 SHARING = {"push_to_hub": True}
 CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "tracker_project": ("mine", {"log": "tensorboard"}),
+    "run_name": ("first", {"log": "tensorboard"}),
     "model": ("{other_model}", {}),
     "tokenizer": ("{other_model}", {}),
     "revision": ("v2", {}),

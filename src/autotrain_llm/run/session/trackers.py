@@ -83,12 +83,11 @@ class Trackers:
     ) -> None:
         self.progress = progress
         self.notes: queue.SimpleQueue[str] = queue.SimpleQueue()
-        name = plan.parameters["run_name"].value if "run_name" in plan.parameters else None
         self.connections = [
             _Connection(
                 tracker.name,
                 TrackedRun(
-                    name=name or folder.resolve().name,
+                    name=tracker.run_name or folder.resolve().name,
                     project=tracker.project,
                     folder=folder / LOGS / tracker.name,
                     resumed_at=resumed_at,

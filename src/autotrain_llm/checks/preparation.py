@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autotrain_llm.checks.preflight import Checked, ignored_parameters
@@ -108,20 +107,17 @@ def check_preparation(config: Config, findings: Iterable[Finding], progress: Pro
 
 def with_usual_trainer(config: Config) -> Config:
     """The configuration with the trainer that rows of this kind are usually for, if none is given."""
-    if config.given("trainer") or not config.data_path:
+    if config.given("trainer") or not config.rows_from:
         return config
     from autotrain_llm.data.formats.column_names import QUESTIONS
-    from autotrain_llm.data.load.open import open_data
     from autotrain_llm.data.wording import plain
 
     for name, formats in USUAL.items():
         tried = config.replace({"trainer": name})
-        request = replace(RunContext(tried).data.request, most_rows=LOOKED_AT, valid_split=None, eval_path=None)
-        try:
-            dataset = open_data(request)
-            questions_alone = dataset.format == "text" and plain(dataset.columns["text"]) in QUESTIONS
-            if dataset.format in formats and not questions_alone:
-                return tried
-        except Refused:
+        dataset = RunContext(tried.replace({"dry_run": True, "check_rows": LOOKED_AT})).dataset
+        if dataset is None:
             continue
+        questions_alone = dataset.format == "text" and plain(dataset.columns["text"]) in QUESTIONS
+        if {*dataset.format.split(", ")} <= {*formats} and not questions_alone:
+            return tried
     return config

@@ -135,6 +135,13 @@ def test_without_a_trainer_the_rows_decide(name, trainer, here, capsys):
     assert status == 0 and document["prepared"]["trainer"] == trainer
 
 
+def test_the_rows_of_a_mixture_decide_too(here, capsys):
+    write_rows(here / "a.jsonl", [{**FORMATS["preference"], "n": n} for n in range(3)])
+    (here / "mix.yaml").write_text("sources: [{name: a, path: a.jsonl}]")
+    status, document = run(capsys, "prepare", "--data-config", "mix.yaml", "--output-dir", "made")
+    assert status == 0 and document["prepared"]["trainer"] == "dpo" and document["prepared"]["shape"] == "preference"
+
+
 # ---- tokens
 
 

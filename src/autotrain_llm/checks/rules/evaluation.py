@@ -21,8 +21,15 @@ from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.text import plural
 from autotrain_llm.declare.trainer import Trainer
-from autotrain_llm.planning.evaluation import context_of, encoder_of, needs_evaluation_rows, writes_answers
+from autotrain_llm.planning.evaluation import (
+    context_of,
+    encoder_of,
+    evaluated_rows,
+    needs_evaluation_rows,
+    writes_answers,
+)
 from autotrain_llm.planning.schedule import asked_evaluation
 from autotrain_llm.trainers.sft import Sft
 
@@ -107,6 +114,35 @@ def trials_are_evaluated_on_the_same_rows(config: Config) -> Iterator[Finding]:
             f"--eval-batches {config.eval_batches} counts batches of --batch-size rows, which the sweep changes from trial to trial",
             changes={"eval_batch_size": config.batch_size or 8},
             parameters=("eval_batches", "eval_batch_size"),
+        )
+
+
+FEW_BATCHES = "--use-enhanced-eval --valid-split 2 --eval-metrics exact_match --eval-batches 1 --eval-batch-size 1"
+
+
+@rule(
+    "P147",
+    WARNING,
+    example=of_flags(f"{FEW_BATCHES} --eval-samples 2", f"{FEW_BATCHES} --eval-samples 1", ANSWERS * 2),
+)
+def answers_are_generated_for_evaluated_rows(config: Config, context: RunContext) -> Iterator[Finding]:
+    """`--eval-samples` is more than the rows that `--eval-batches` leaves to be evaluated.
+
+    Why: answers are generated for rows that are evaluated, so that all metrics are about the same rows.
+    Fix: more batches, or fewer answers.
+    """
+    if config.eval_batches is None or not config.given("eval_samples") or not writes_answers(config):
+        return
+    if context.prepared is None or context.dataset is None:
+        return
+    evaluated, answers = evaluated_rows(config, context), config.eval_samples
+    wanted = len(context.dataset.valid) if answers < 0 else min(answers, len(context.dataset.valid))
+    if wanted > evaluated:
+        yield Finding(
+            f"--eval-samples {answers}: answers are generated for the {plural(evaluated, 'row')} that --eval-batches {config.eval_batches} leaves",
+            changes={"eval_samples": evaluated},
+            otherwise="or a larger --eval-batches",
+            parameters=("eval_samples", "eval_batches"),
         )
 
 

@@ -142,10 +142,10 @@ def test_values_may_have_pythons_own_types(command, chat_rows):
     assert made.adapter is not None and made.adapter.target_modules == ("q_proj", "v_proj")
 
 
-def test_the_package_hands_out_three_functions_and_its_version_even_after_a_plan_was_made(command):
+def test_the_package_hands_out_four_functions_and_its_version_even_after_a_plan_was_made(command):
     plan(**command)  # loads the modules that make it; none of them may take a function's place
-    assert set(autotrain_llm.__all__) == {"__version__", "check", "plan", "train"}
-    assert all(callable(getattr(autotrain_llm, name)) for name in ("check", "plan", "train"))
+    assert set(autotrain_llm.__all__) == {"__version__", "check", "plan", "prepare", "train"}
+    assert all(callable(getattr(autotrain_llm, name)) for name in ("check", "plan", "prepare", "train"))
     with pytest.raises(AttributeError, match="no attribute 'chek'"):
         _ = autotrain_llm.chek
 
@@ -154,7 +154,7 @@ def test_the_package_hands_out_three_functions_and_its_version_even_after_a_plan
     "program",
     [
         "import autotrain_llm",
-        "from autotrain_llm import check, plan, train",
+        "from autotrain_llm import check, plan, prepare, train",
         "from autotrain_llm import check; assert check(trainer='sft', dpo_beta=0.1, epochs=0)",
     ],
 )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from autotrain_llm.api import check
 from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.tokenize.prepare import prepare
@@ -109,3 +110,13 @@ def test_thoughts_of_earlier_turns_that_a_template_drops_are_counted(tmp_path):
         result = prepare(open_data(DataRequest(str(path), "conversations")), tokenizer, Preparation(512))
         assert result.statistics["rows_without_earlier_thoughts"] == 1
         assert result.findings == ()
+
+
+def test_a_source_of_a_mixture_has_a_reasoning_column_of_its_own(tmp_path):
+    write_rows(tmp_path / "a.jsonl", [{**ROW, "question": f"Where is it {n}?"} for n in range(4)])
+    write_rows(tmp_path / "b.jsonl", [{"prompt": f"Who {n}?", "completion": "You."} for n in range(4)])
+    mixture = tmp_path / "mix.yaml"
+    mixture.write_text("sources:\n- {path: a.jsonl, reasoning_column: thinking}\n- path: b.jsonl\n")
+    flags = {"trainer": "sft", "model": "scratch:100k", "lr": 1e-3, "epochs": 1, "batch_size": 2}
+    assert check(**flags, data_config=str(mixture)) == ()
+    assert [one.code for one in check(**flags, data_config=str(mixture), reasoning_column="thinking")] == ["D213"]

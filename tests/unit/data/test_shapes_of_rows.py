@@ -85,7 +85,7 @@ BLOCKS = [
         "role": "assistant",
         "content": [
             {"type": "thinking", "thinking": "I have to look.", "signature": "abc"},
-            {"type": "text", "text": "I look."},
+            {"type": "text", "text": "I look.", "cache_control": {"type": "ephemeral"}},
             {"type": "tool_use", "id": "t1", "name": "warmth", "input": {"city": "Oslo"}},
         ],
     },

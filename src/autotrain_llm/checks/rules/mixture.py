@@ -22,6 +22,7 @@ OF_SOURCES = {
     "text_column": "text_column",
     "prompt_text_column": "prompt_text_column",
     "rejected_text_column": "rejected_text_column",
+    "reasoning_column": "reasoning_column",
     "context_columns": "context_columns",
     "ignore_columns": "ignore_columns",
 }

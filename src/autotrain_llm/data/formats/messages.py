@@ -52,6 +52,7 @@ NAMES_OF_A_TURN = frozenset(
         "date",
         "created_at",
         "updated_at",
+        "cache_control",
     ]
 )
 MARK = re.compile(r"train|loss|mask|weight")

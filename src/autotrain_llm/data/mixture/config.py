@@ -25,6 +25,7 @@ class SourceConfig:
     text_column: str | None = None
     prompt_text_column: str | None = None
     rejected_text_column: str | None = None
+    reasoning_column: str | None = None
     context_columns: tuple[str, ...] = ()
     ignore_columns: tuple[str, ...] = ()
     line: int = 1

@@ -110,6 +110,7 @@ def _request(
         "text_column": source.text_column,
         "prompt_column": source.prompt_text_column,
         "rejected_column": source.rejected_text_column,
+        "reasoning_column": source.reasoning_column,
     }
     return dataclasses.replace(
         request,
@@ -129,6 +130,7 @@ def _request(
         text_column=source.text_column,
         prompt_column=source.prompt_text_column,
         rejected_column=source.rejected_text_column,
+        reasoning_column=source.reasoning_column,
     )
 
 

@@ -64,7 +64,7 @@ class _Reader:
         self.readers_of_source: dict[str, Callable[[Any], Any]] = {
             "name": _text, "path": _text, "weight": _positive, "format": self._format, "split": _text, "where": _where,
             "max_samples": _count, "validation": _validation, "text_column": _text, "prompt_text_column": _text,
-            "rejected_text_column": _text, "context_columns": _texts, "ignore_columns": _texts,
+            "rejected_text_column": _text, "reasoning_column": _text, "context_columns": _texts, "ignore_columns": _texts,
         }  # fmt: skip
         self.readers: dict[str, Callable[[Any], Any]] = {
             "sources": _sources, "weights_by": _weights_by, "total": _count, "epochs_of": _text,

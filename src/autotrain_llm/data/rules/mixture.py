@@ -260,6 +260,7 @@ KEYS = {
     "--text-column": "text_column:",
     "--prompt-text-column": "prompt_text_column:",
     "--rejected-text-column": "rejected_text_column:",
+    "--reasoning-column": "reasoning_column:",
     "--context-columns": "context_columns:",
     "--ignore-columns": "ignore_columns:",
 }

@@ -24,10 +24,30 @@ COLUMNS = {"prompt_text_column": "prompt", "text_column": "chosen", "rejected_te
 LORA = {"peft": True, "lora_r": 4}
 
 
-def short_run(name: str, model: Path, folder: Path, output: str = "run", **changes: Any) -> Any:
-    """Two steps of a trainer, with what it needs in `folder`; `changes` are further parameters. Returns the report."""
+MIXTURE = """sources:
+  - {name: one, path: one.jsonl, weight: 0.5}
+  - {name: two, path: two.jsonl, weight: 0.5}
+total: 8
+validation: 1
+"""
+
+
+def write_mixture(name: str, folder: Path, text: str = MIXTURE) -> Path:
+    """The rows of a trainer in two sources, of 5 and of 3 rows."""
+    rows = ROWS[TRAINERS[name].rows]
+    write_rows(folder / "one.jsonl", rows[:5])
+    write_rows(folder / "two.jsonl", rows[5:])
+    (folder / "mix.yaml").write_text(text)
+    return folder / "mix.yaml"
+
+
+def short_run(
+    name: str, model: Path, folder: Path, output: str = "run", mixture: str | None = None, **changes: Any
+) -> Any:
+    """Two steps of a trainer, with what it needs in `folder`; `changes` are further parameters. With `mixture`, its rows are in two sources.
+    Returns the report."""
     trainer, flags = TRAINERS[name], dict[str, Any]()
-    if trainer.rows in ("preferences", "scored"):
+    if trainer.rows in ("preferences", "scored") and mixture is None:
         flags |= {column: value for column, value in COLUMNS.items() if trainer.reads(column)}
     if trainer.samples:
         (folder / "score.py").write_text(SCORE)
@@ -35,10 +55,13 @@ def short_run(name: str, model: Path, folder: Path, output: str = "run", **chang
         flags |= {"rl_chunk_size": 4, "rl_mini_batch_size": 4, "rl_num_ppo_epochs": 1}
         flags |= {"rl_num_generations": 2} if trainer.reads("rl_num_generations") else {}
     usual = {"lr": 1e-3, "max_steps": 2, "batch_size": 4, "logging_steps": 1, "mixed_precision": "fp32"}
+    if mixture is None:
+        rows = {"data_path": str(write_rows(folder / f"{trainer.rows}.jsonl", ROWS[trainer.rows]))}
+    else:
+        rows = {"data_config": str(write_mixture(name, folder, mixture))}
     return train(
         trainer=name,
         model=str(model),
-        data_path=str(write_rows(folder / f"{trainer.rows}.jsonl", ROWS[trainer.rows])),
         output_dir=str(folder / output),
-        **{**usual, **flags, **changes},
+        **{**usual, **flags, **rows, **changes},
     )

@@ -17,21 +17,25 @@ MARKS = ("⟦", "⟧")
 def preview_rows(checked: Checked, screen: Screen) -> int:
     """Print the rows and the findings; nothing is trained."""
     from autotrain_llm.cli.render import findings_text
-    from autotrain_llm.data.tokenize.preview import preview
+    from autotrain_llm.data.tokenize.preview import preview, rows_to_show
 
     prepared, tokenizer = checked.context.prepared, checked.context.tokenizer
     assert prepared is not None and tokenizer is not None  # otherwise there are errors, and the run is refused
-    rows = preview(prepared, tokenizer, checked.config.preview_data or 0)
+    count = checked.config.preview_data or 0
+    rows = preview(prepared, tokenizer, count)
+    sources = [source for source, _ in rows_to_show(prepared, count)]
     if screen.json:
         plan = checked.plan.as_json() if checked.plan else None
         shown = [[{"text": text, "trained": trained} for text, trained in row] for row in rows]
-        screen.document(0, checked.findings, plan, preview=shown)
+        more = {"preview_sources": sources} if prepared.mixture else {}
+        screen.document(0, checked.findings, plan, preview=shown, **more)
         return 0
     colour = wants_colour(screen.out)
     legend = styled("trained on", "bold green", True) if colour else f"{MARKS[0]}trained on{MARKS[1]}"
     screen.answer(f"{len(rows)} of {len(prepared.train)} rows; tokens that are {legend} are marked like this.")
-    for index, row in enumerate(rows, 1):
-        screen.answer(f"\n{styled(f'row {index}', 'bold', colour)}\n{row_text(row, colour)}")
+    for index, (source, row) in enumerate(zip(sources, rows, strict=True), 1):
+        title = f"row {index}" if source is None else f"row {index}, of {source}"
+        screen.answer(f"\n{styled(title, 'bold', colour)}\n{row_text(row, colour)}")
     screen.write(findings_text(checked.findings, screen.err))
     return 0
 

@@ -13,7 +13,6 @@ from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.resumed_run import resumed_run
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.data.mixture.mixture import Mixture
 from autotrain_llm.declare.metric import MAXIMIZE
 from autotrain_llm.declare.param import NO_INFLUENCE
 from autotrain_llm.declare.text import plural
@@ -45,13 +44,13 @@ from autotrain_llm.planning.plan import (
     ReferencePlan,
     ResumePlan,
     SchedulePlan,
-    SourcePlan,
     TokenLengths,
     TrainerArguments,
 )
 from autotrain_llm.planning.reference_model import decide_reference
 from autotrain_llm.planning.rollout_batches import decide_anchor, decide_phases, decide_rollouts
 from autotrain_llm.planning.schedule import asked_evaluation, asked_saving
+from autotrain_llm.planning.sources import plan_sources
 from autotrain_llm.planning.sweep import decide_sweep
 from autotrain_llm.planning.trackers import decide_trackers
 from autotrain_llm.planning.value_function import value_model_of
@@ -192,28 +191,7 @@ def _data(config: Config, context: RunContext) -> DataPlan:
         trained_token_share=statistics["trained_token_share"],
         answers=answers and (LabelledAnswers if "good" in answers else PairedAnswers)(**answers),
         not_checked=_not_checked(config, context),
-        sources=_sources(prepared.mixture) if prepared.mixture else None,
-    )
-
-
-def _sources(mixture: Mixture) -> tuple[SourcePlan, ...]:
-    counts = mixture.counts([source.rows for source in mixture.sources])
-    return tuple(
-        SourcePlan(
-            name=source.name,
-            path=source.path,
-            format=source.format,
-            weight=source.weight,
-            rows=source.rows,
-            eval_rows=source.eval_rows,
-            tokens=source.tokens,
-            rows_of_epoch=count,
-            passes=round(source.passes, 6),
-            share_of_rows=round(mixture.share_of_rows(source), 6),
-            share_of_tokens=round(mixture.share_of_tokens(source), 6),
-            fingerprint=source.fingerprint,
-        )
-        for source, count in zip(mixture.sources, counts, strict=True)
+        sources=plan_sources(prepared.mixture) if prepared.mixture else None,
     )
 
 

@@ -12,10 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotrain_llm.api import check, plan
+from autotrain_llm.data.files import stream
+from autotrain_llm.data.files.filter import RowFilter
+from autotrain_llm.data.formats.convert import MAKERS
+from autotrain_llm.data.formats.detect import FORMATS
+from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.mixture.config import MixtureConfig, SourceConfig
 from autotrain_llm.data.mixture.hold_out import hold_out_of_sources
 from autotrain_llm.data.mixture.mixture import passes_of, rounded
 from autotrain_llm.data.order import MixtureOrder
+from autotrain_llm.data.request import DataRequest
 from support.rows import write_rows
 
 
@@ -179,6 +185,35 @@ def test_a_filter_and_a_limit_select_rows_before_they_are_weighed(sources: Path,
     assert [source.rows for source in planned(sources, text, light_llama).data.sources] == [15, 10]
 
 
+def test_a_filter_compares_values_as_they_are_written(tmp_path: Path):
+    keep = RowFilter((("year", (2020,)), ("tags", ("web",))))
+    rows = [
+        (1, None, {"year": "2020", "tags": ["web", "api"]}),
+        (2, None, {"year": 2020, "tags": "web"}),
+        (3, None, {"year": 2021, "tags": "web"}),
+        (4, None, {"tags": "web"}),
+    ]
+    assert [number for number, _, _ in keep(rows)] == [1, 2] and (keep.seen, keep.passed) == (4, 2)
+
+
+def test_every_format_can_be_named():
+    named = {name for names in FORMATS.values() for name in names}
+    assert named == set(MAKERS)
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["in memory", "on disk"])
+def test_a_filter_selects_the_same_rows_of_small_and_large_files(
+    large: bool, sources: Path, monkeypatch: pytest.MonkeyPatch
+):
+    if large:
+        monkeypatch.setattr(stream, "LARGE", 0)
+        monkeypatch.setattr(stream, "ROWS", 0)  # a few rows of a large file are held in memory
+    request = DataRequest(str(sources / "a.jsonl"), where=(("kind", (0, 2)),), max_samples=7)
+    dataset = open_data(request)
+    assert isinstance(dataset.train, list) is not large
+    assert [example.row for example in dataset.train] == [1, 3, 4, 6, 7, 9, 10]
+
+
 def test_paths_are_beside_the_file_of_the_mixture(sources: Path, light_llama: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(sources.parent)
     assert [source.rows for source in planned(sources, TWO, light_llama).data.sources] == [30, 10]
@@ -197,6 +232,7 @@ def test_paths_are_beside_the_file_of_the_mixture(sources: Path, light_llama: Pa
         (TWO.replace("path: a.jsonl", "path: nowhere.jsonl"), "D101", 2, "no such file"),
         (TWO.replace("weight: 0.75", "weight: 0.75, where: {kind: 7}"), "D205", 2, "0, 1, 2"),
         (TWO.replace("weight: 0.75", "weight: 0.75, where: {color: red}"), "D205", 2, "no column color"),
+        (TWO.replace("weight: 0.75", "weight: 0.75, where: {lang: [en, no]}"), "D202", 2, '"no"'),
         (f"{TWO}total: 100\n", "D208", 3, "repeated 2.5 times"),
         (f"{TWO}validation: 10\n", "D209", 3, "leaves none of them"),
         (TWO.replace("weight: 0.75", "weight: 0.75, text_column: wrong"), "D109", 2, "text_column"),

@@ -277,7 +277,8 @@ def a_resumed_run_must_have_the_same_rows(config: Config, output: Output, contex
     """The run to continue was started with other rows: another file, a file that has changed since, or flags that select or read rows
     differently.
 
-    Why: the checkpoint records how many rows were trained on, not which: that many of the new rows would be skipped.
+    Why: the checkpoint records how many rows were trained on, not which: that many of the new rows would be skipped. Of a mixture the finding
+    names the sources that have changed.
     Fix: the rows and flags of the run that is resumed; or a new run that starts from its last checkpoint, `--model RUN@last`.
     """
     run = resumed_run(output)
@@ -292,12 +293,32 @@ def a_resumed_run_must_have_the_same_rows(config: Config, output: Output, contex
     new_run = f"--model {run.folder}@last, without --resume, to start a new run with them"
     flags = ", ".join(f"{change.param.flag} was {_shown(change.before)}" for change in changed)
     yield Finding(
-        f"the rows are not those that the run in {run.folder} was started with: {flags or f'{config.data_path} has changed since, or its tokenizer or chat template'}",
+        f"the rows are not those that the run in {run.folder} was started with: {flags or _changed_rows(run, config, context)}",
         fix=None if changed else f"the file as it was; or {new_run}",
         changes={change.param.name: change.before for change in changed},
         otherwise=f"or {new_run}",
-        parameters=(_flag(output), *(change.param.name for change in changed), *(() if changed else ("data_path",))),
+        parameters=(
+            _flag(output),
+            *(change.param.name for change in changed),
+            *(() if changed else (_rows_flag(config),)),
+        ),
     )
+
+
+def _rows_flag(config: Config) -> str:
+    return "data_config" if config.data_config else "data_path"
+
+
+def _changed_rows(run: ResumedRun, config: Config, context: RunContext) -> str:
+    """What has changed if no flag has: the rows, or in a mixture the sources by name."""
+    from autotrain_llm.planning.sources import changed_sources
+
+    before, prepared = run.planned("data", "sources"), context.prepared
+    if prepared is not None and prepared.mixture is not None and isinstance(before, list):
+        changes = changed_sources(before, prepared.mixture)
+        if changes:
+            return f"in {config.data_config}, {', '.join(changes)}"
+    return f"{config.rows_from} has changed since, or its tokenizer or chat template"
 
 
 @rule(

@@ -310,8 +310,8 @@ RECOGNISERS: dict[str, tuple[Recogniser, ...]] = {
 
 # The formats that can be recognised for each shape of rows, as `DataRequest.format` names them.
 FORMATS: dict[str, tuple[str, ...]] = {
-    "documents": ("text", "messages", "sharegpt", "alpaca", "chosen answers", "prompt/completion"),
-    "conversations": ("messages", "sharegpt", "text", "alpaca", "chosen answers", "prompt/completion"),
+    "documents": ("text", "messages", "sharegpt", "alpaca", "chosen answers", "prompt/completion", TOKENS),
+    "conversations": ("messages", "sharegpt", "text", "alpaca", "chosen answers", "prompt/completion", TOKENS),
     "preferences": ("prompt/completion/label", "preference"),
     "scored": ("preference",),
     "prompts": ("prompts",),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.data.dataset import Progress
+from autotrain_llm.data.formats.token_rows import TOKENS as TOKEN_ROWS
 from autotrain_llm.data.mixture.config import TOKENS, MixtureConfig
 from autotrain_llm.data.mixture.dataset import MixedDataset
 from autotrain_llm.data.mixture.mixture import MixedSource, Mixture, passes_of
@@ -57,7 +58,7 @@ def prepare_mixture(
     observations = Observations()
     _check_epoch(config, mixture, observations)
     if not preparation.block:
-        _check_forms(config, parts, observations)
+        _check_forms(dataset, parts, observations)
     findings += observations.findings()
     train = join_rows([part.train for part in parts], [len(source.train) for source in dataset.sources])
     valid = join_rows([part.valid for part in parts], [len(source.valid) for source in dataset.sources])
@@ -117,12 +118,17 @@ def _check_epoch(config: MixtureConfig, mixture: Mixture, observations: Observat
             observations.add(a_source_is_repeated, **place, passes=source.passes, rows=source.rows, drawn=count)
 
 
-def _check_forms(config: MixtureConfig, parts: Sequence[Prepared], observations: Observations) -> None:
-    """Report the first source that is written in another form than the first."""
-    forms = [part.prompt_format.rows for part in parts]
-    for one, form in zip(config.sources, forms, strict=True):
-        if form != forms[0]:
-            place: dict[str, Any] = {"file": config.file, "line": one.line, "name": one.name, "form": FORMS[form]}
-            other, other_form = config.sources[0].name, FORMS[forms[0]]
-            observations.add(sources_are_written_in_different_forms, **place, other=other, other_form=other_form)
+def _check_forms(dataset: MixedDataset, parts: Sequence[Prepared], observations: Observations) -> None:
+    """Report the first source that is written in another form than the first. Rows that are tokens have no form that is known."""
+    forms = [
+        (one, part.prompt_format.rows)
+        for one, source, part in zip(dataset.config.sources, dataset.sources, parts, strict=True)
+        if source.format != TOKEN_ROWS
+    ]
+    for one, form in forms:
+        other, other_form = forms[0]
+        if form != other_form:
+            place: dict[str, Any] = {"file": dataset.path, "line": one.line, "name": one.name, "form": FORMS[form]}
+            facts = {"other": other.name, "other_form": FORMS[other_form]}
+            observations.add(sources_are_written_in_different_forms, **place, **facts)
             return

@@ -27,6 +27,7 @@ from autotrain_llm.declare.text import plain_number
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 # Names under which the loss would be mistaken for another metric: `eval_router_loss`, `eval_task_loss`.
 TAKEN = frozenset({"router", "task", "distill"})
+SWITCH = "tag:yaml.org,2002:bool"
 ROW_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt")
 # Weights that add up to one of these are shares or percentages.
 WHOLES, EXACT = (1.0, 100.0), 1e-6
@@ -61,6 +62,7 @@ class _Reader:
         self.folder = Path(path).expanduser().parent
         self.observations = Observations()
         self.lines: dict[tuple[str | int, ...], int] = {}
+        self.words: dict[tuple[str | int, ...], str] = {}
         self.readers_of_source: dict[str, Callable[[Any], Any]] = {
             "name": _text, "path": _text, "weight": _positive, "format": self._format, "split": _text, "where": _where,
             "max_samples": _count, "validation": _validation, "text_column": _text, "prompt_text_column": _text,
@@ -98,7 +100,7 @@ class _Reader:
             self._refuse("unreadable", detail=f"it is not UTF-8 text (byte {fault.start})")
         try:
             document = load_yaml(text)
-            self.lines = lines_of(text)
+            self.lines, self.words = lines_of(text), _words_read_as_switches(text)
         except ValueError as fault:
             line = re.search(r"line (\d+)", str(fault))
             self._refuse("syntax", detail=" ".join(str(fault).split()), line=int(line[1]) if line else 1)
@@ -168,6 +170,10 @@ class _Reader:
         if not isinstance(entry, dict):
             self._unusable(at, f"source {index + 1}", f"is {kind_of(entry)}, and no mapping", "{name: …, path: …}")
             return None
+        for path, word in self.words.items():
+            if path[:3] == (*at, "where"):
+                problem = "is true or false in YAML, and not the word"
+                self._unusable(path, f"where: {word}", problem, f'where: {{{path[3]}: "{word}"}}')
         values = self._values(entry, self.readers_of_source, at, f"source {entry.get('name', index + 1)}")
         if entry.get("path") is None and not any(OTHER_KEYS.get(str(key)) == "path" for key in entry):
             self._unusable(
@@ -247,6 +253,26 @@ class _Reader:
             place: dict[str, Any] = {"file": self.path, "line": self._line(("sources",))}
             self.observations.add(the_weights_of_a_mixture_do_not_add_up, **place, total=total, shares=tuple(shares))
         return tuple(replace(source, weight=share) for source, (_, share) in zip(sources, shares, strict=True))
+
+
+def _words_read_as_switches(text: str) -> dict[tuple[str | int, ...], str]:
+    """Words such as `no` (Norwegian) that YAML reads as true or false, by the keys and indices that lead to them."""
+    import yaml
+
+    words: dict[tuple[str | int, ...], str] = {}
+
+    def walk(node: Any, path: tuple[str | int, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                walk(value, (*path, str(key.value)))
+        elif isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                walk(item, (*path, index))
+        elif node is not None and node.tag == SWITCH and node.value.lower() not in ("true", "false"):
+            words[path] = node.value
+
+    walk(yaml.compose(text, Loader=yaml.SafeLoader), ())
+    return words
 
 
 def _name_of(path: str) -> str:

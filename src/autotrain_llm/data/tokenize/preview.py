@@ -12,14 +12,22 @@ Segment = tuple[str, bool]
 
 
 def preview(prepared: Prepared, tokenizer: Tokenizer, count: int) -> list[list[Segment]]:
-    """The first `count` training rows, each as (text, trained on) segments; of a pair both answers follow their prompt."""
-    rows = prepared.train
+    """The training rows to show, each as (text, trained on) segments; of a pair both answers follow their prompt."""
+    rows, indices = prepared.train, [index for _, index in rows_to_show(prepared, count)]
     if isinstance(rows, PairRows):
         parts = (rows.prompt, rows.chosen, rows.rejected)
-        return [
-            [segment for part in parts for segment in _row(tokenizer, *part[at])] for at in range(min(count, len(rows)))
-        ]
-    return [_row(tokenizer, *rows[at]) for at in range(min(count, len(rows)))]
+        return [[segment for part in parts for segment in _row(tokenizer, *part[at])] for at in indices]
+    return [_row(tokenizer, *rows[at]) for at in indices]
+
+
+def rows_to_show(prepared: Prepared, count: int) -> list[tuple[str | None, int]]:
+    """The first `count` training rows of each source, with its name: None without a mixture."""
+    names = [source.name for source in prepared.mixture.sources] if prepared.mixture else [None]
+    shown, start = list[tuple[str | None, int]](), 0
+    for name, part in zip(names, prepared.train.parts, strict=True):
+        shown += [(name, start + at) for at in range(min(count, len(part)))]
+        start += len(part)
+    return shown
 
 
 def _row(tokenizer: Tokenizer, ids: Any, loss_mask: Any) -> list[Segment]:

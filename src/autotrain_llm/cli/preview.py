@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import styled, wants_colour
@@ -27,7 +27,7 @@ def preview_rows(checked: Checked, screen: Screen) -> int:
     if screen.json:
         plan = checked.plan.as_json() if checked.plan else None
         shown = [[{"text": text, "trained": trained} for text, trained in row] for row in rows]
-        more = {"preview_sources": sources} if prepared.mixture else {}
+        more: dict[str, Any] = {"preview_sources": sources} if prepared.mixture else {}
         screen.document(0, checked.findings, plan, preview=shown, **more)
         return 0
     colour = wants_colour(screen.out)

@@ -23,10 +23,11 @@ def preview(prepared: Prepared, tokenizer: Tokenizer, count: int) -> list[list[S
 def rows_to_show(prepared: Prepared, count: int) -> list[tuple[str | None, int]]:
     """The first `count` training rows of each source, with its name: None without a mixture."""
     names = [source.name for source in prepared.mixture.sources] if prepared.mixture else [None]
+    sizes = [len(part) for part in prepared.train.parts]
     shown, start = list[tuple[str | None, int]](), 0
-    for name, part in zip(names, prepared.train.parts, strict=True):
-        shown += [(name, start + at) for at in range(min(count, len(part)))]
-        start += len(part)
+    for name, size in zip(names, sizes, strict=True):
+        shown += [(name, start + at) for at in range(min(count, size))]
+        start += size
     return shown
 
 

@@ -119,7 +119,7 @@ def test_a_run_is_not_resumed_with_another_mixture(llama: Path, tmp_path: Path):
     with pytest.raises(Refused, match=r"in .*mix.yaml, an epoch goes through one"):
         short_run("sft", llama, tmp_path, "other", other, **usual, resume_from_checkpoint=checkpoint)
     third = MIXTURE.replace("total", "  - {name: three, path: three.jsonl, weight: 0.5}\ntotal")
-    write_rows(tmp_path / "three.jsonl", [{"prompt": "a new one?", "completion": "yes"}] * 3)
+    write_rows(tmp_path / "three.jsonl", [{"prompt": f"new {number}?", "completion": "yes"} for number in range(3)])
     with pytest.raises(Refused, match="three is new"):
         short_run("sft", llama, tmp_path, "other", third, **usual, resume_from_checkpoint=checkpoint)
 

@@ -16,10 +16,9 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 def sums(count: int) -> list[dict[str, Any]]:
     """Conversations about sums; `level` says whether a number has two digits."""
-    rng = random.Random(1)
+    pairs = [(left, right) for left in range(1, 60) for right in range(1, 10)]
     rows = []
-    for _ in range(count):
-        left, right = rng.randrange(1, 30), rng.randrange(1, 10)
+    for left, right in random.Random(1).sample(pairs, count):
         turns = [("user", f"What is {left} + {right}?"), ("assistant", f"{left} + {right} = {left + right}.")]
         messages = [{"role": role, "content": content} for role, content in turns]
         rows.append({"messages": messages, "level": "easy" if left < 10 else "hard"})

@@ -63,11 +63,15 @@ class Fixed(Record):
 
     def write_config(self, path: str) -> None:
         """Write all values as YAML, without secrets. Raises Refused if it can't be written."""
-        import yaml
+        write_or_refuse(path, "write_config", config_text({**self.from_file, **self.command_line}))
 
-        given = {**self.from_file, **self.command_line}
-        values = {name: _plain(value) for name, value in given.items() if _may_be_written(PARAMS[name])}
-        write_or_refuse(path, "write_config", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+def config_text(given: Mapping[str, Any]) -> str:
+    """Values as the YAML of a config file, without secrets and options of the command."""
+    import yaml
+
+    values = {name: _plain(value) for name, value in given.items() if _may_be_written(PARAMS[name])}
+    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 def _may_be_written(param: Param) -> bool:

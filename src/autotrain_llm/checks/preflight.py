@@ -280,6 +280,15 @@ def _missing_prompts(
     return [missing[0].replace(changes=EMPTY, fix=fix)]
 
 
+def missing_parameters(findings: Iterable[Finding]) -> tuple[str, ...]:
+    """The required parameters that these findings of a check say are not given."""
+    from autotrain_llm.checks.rules.bounds import required_parameters_must_be_given
+    from autotrain_llm.checks.rules.every import rule_of_function
+
+    code = rule_of_function(required_parameters_must_be_given).code
+    return tuple(name for finding in findings if finding.code == code for name in finding.parameters)
+
+
 def _with_columns(finding: Finding, columns: Mapping[str, str]) -> Finding:
     """The finding with the columns that were recognised in place of the usual ones."""
     right = {

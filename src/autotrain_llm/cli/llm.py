@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.cli.outcome import fail, fault, refuse, stop
+from autotrain_llm.cli.outcome import REFUSED, fail, fault, refuse, show_checked, stop
 from autotrain_llm.cli.parser import read
 from autotrain_llm.cli.preparing import Preparing
 from autotrain_llm.cli.screen import Screen
@@ -87,10 +87,10 @@ def _answer(words: Sequence[str], arguments: ParsedArguments, screen: Screen) ->
     if arguments.values.get("interactive"):
         from autotrain_llm.cli.questions import ask
 
-        answered = ask(arguments.values, from_file.values, screen)
+        answered = ask(arguments, from_file, screen)
         if answered is None:
             return screen.finish_with("Not started.")
-        arguments.values = dict(answered)
+        return _act(answered, screen, was_shown=True)
     if arguments.values.get("fix"):
         from autotrain_llm.cli.fix import print_fixed
 
@@ -100,10 +100,12 @@ def _answer(words: Sequence[str], arguments: ParsedArguments, screen: Screen) ->
     return _act(checked, screen)
 
 
-def _act(checked: Checked, screen: Screen) -> int:
-    """Refuse, show or carry out the checked run."""
+def _act(checked: Checked, screen: Screen, was_shown: bool = False) -> int:
+    """Refuse, show or carry out the checked run; its plan and findings have been shown if `was_shown`."""
     config = checked.config
     if checked.refused:
+        if was_shown and not screen.json:
+            return REFUSED
         return refuse(checked.findings, screen, plan_json(checked), config.strict, checked.not_checked)
     if config.save_plan is not None and checked.plan is not None:
         from autotrain_llm.checks.saved_plan import save_plan
@@ -118,8 +120,8 @@ def _act(checked: Checked, screen: Screen) -> int:
 
         return preview_rows(checked, screen)
     if config.dry_run:
-        return _show(checked, screen)
-    return _train(checked, screen)
+        return _show(checked, screen, was_shown)
+    return _train(checked, screen, was_shown)
 
 
 def plan_json(checked: Checked) -> dict[str, Any] | None:
@@ -130,38 +132,23 @@ def _not_checked(checked: Checked) -> list[dict[str, str]]:
     return [item.as_json() for item in checked.not_checked]
 
 
-def _show(checked: Checked, screen: Screen) -> int:
+def _show(checked: Checked, screen: Screen, was_shown: bool) -> int:
     """`--dry-run`: the plan and the findings."""
     if screen.json:
         screen.document(DONE, checked.findings, plan_json(checked), not_checked=_not_checked(checked))
-    else:
-        _print_plan_and_findings(checked, screen, started=False)
+    elif not was_shown:
+        show_checked(checked, screen, started=False)
     return DONE
 
 
-def _print_plan_and_findings(checked: Checked, screen: Screen, started: bool) -> None:
-    """Print the plan and then the findings, so that these are nearest to the prompt."""
-    from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines, write_plan
-
-    if checked.plan is not None and screen.verbose:
-        screen.write(f"Using trainer type: {checked.plan.trainer}")
-    if checked.plan is not None and not screen.quiet:
-        write_plan(checked.plan, screen.out, screen.verbose)
-    if not screen.quiet:
-        screen.write(unchecked_lines(checked.not_checked, screen.err))
-    screen.write(findings_text(checked.findings, screen.err))
-    if not screen.quiet:
-        screen.write(count_line(checked.findings, started))
-
-
-def _train(checked: Checked, screen: Screen) -> int:
+def _train(checked: Checked, screen: Screen, was_shown: bool) -> int:
     """Carry out the plan and print the report."""
     from autotrain_llm.api import carry_out
     from autotrain_llm.cli.progress import progress
     from autotrain_llm.run.failures import Interrupted, RunFailed
 
-    if not screen.json:
-        _print_plan_and_findings(checked, screen, started=True)
+    if not screen.json and not was_shown:
+        show_checked(checked, screen, started=True)
     if screen.verbose and checked.plan is not None:
         screen.write(f"Initializing {TRAINERS[checked.plan.trainer].title} trainer...")
     plan = plan_json(checked)

@@ -1,4 +1,4 @@
-"""How a command ends if it does not succeed: refused, failed, stopped, or by an unexpected exception."""
+"""What a command shows of its check, and how it ends if it does not succeed: refused, failed, stopped, or by an unexpected exception."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines
+from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines, write_plan
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import fit_to
 from autotrain_llm.config.registry import TRAINERS
@@ -16,8 +16,22 @@ from autotrain_llm.declare.param import flag_of
 
 if TYPE_CHECKING:
     from autotrain_llm.checks.coverage import UncheckedItem
+    from autotrain_llm.checks.preflight import Checked
 
 FAILED, REFUSED = 1, 2
+
+
+def show_checked(checked: Checked, screen: Screen, started: bool) -> None:
+    """Print the plan and then the findings, so that these are nearest to the prompt."""
+    if checked.plan is not None and screen.verbose:
+        screen.write(f"Using trainer type: {checked.plan.trainer}")
+    if checked.plan is not None and not screen.quiet:
+        write_plan(checked.plan, screen.out, screen.verbose)
+    if not screen.quiet:
+        screen.write(unchecked_lines(checked.not_checked, screen.err))
+    screen.write(findings_text(checked.findings, screen.err))
+    if not screen.quiet:
+        screen.write(count_line(checked.findings, started))
 
 
 def refuse(

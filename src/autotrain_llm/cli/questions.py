@@ -28,7 +28,7 @@ from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, Config, resolve_layers
 from autotrain_llm.config.search_space import NEW_MODEL_RATES
 from autotrain_llm.declare.finding import ERROR, Finding, Refused
-from autotrain_llm.declare.param import Param
+from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.declare.text import plain
 from autotrain_llm.declare.trainer import Trainer
 
@@ -239,7 +239,8 @@ class Interview:
         return None if any(finding.severity == ERROR for finding in parsed.findings) else dict(parsed.values) or None
 
     def _accept(self, answer: Answer) -> bool:
-        """Whether an answer is valid beside those before it. What the rules say of it is shown."""
+        """Whether an answer is valid beside those before it. What the rules say of it is shown; where that is about an earlier answer, the user
+        decides."""
         before, config = self._config(), self._config(answer)
         if not config.given("trainer"):
             return True
@@ -251,7 +252,12 @@ class Interview:
 
         new = [finding for finding in self._checked(config).findings if finding not in known and concerns(finding)]
         self._show(new)
-        return not any(finding.severity == ERROR for finding in new)
+        errors = [finding for finding in new if finding.severity == ERROR]
+        if not errors or any(answer.keys() & {*finding.parameters} for finding in errors):
+            return not errors
+        names = dict.fromkeys(flag_of(name) for finding in errors for name in finding.parameters)
+        about = f"That is about {', '.join(names)}, which can be changed at the end. " if names else ""
+        return self.dialogue.confirm(f"{about}Keep this answer?", default=False)
 
     def _show(self, findings: Sequence[Finding]) -> None:
         self.screen.write(findings_text(findings, self.screen.err))

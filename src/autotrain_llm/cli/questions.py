@@ -109,7 +109,7 @@ class Interview:
 
     def _next_question(self) -> Callable[[], Answer] | None:
         config = self._config()
-        if config.data_path is None:
+        if config.data_path is None and config.data_config is None:
             return self._ask_data
         if not config.given("trainer"):
             return self._ask_trainer
@@ -155,11 +155,7 @@ class Interview:
         self.dialogue.heading("Trainer")
         choices = [Choice(trainer.name, f"{trainer.summary} Needs {needs(trainer)}.") for trainer in TRAINERS.values()]
         self.dialogue.choices(choices)
-        if self.suited is None:  # the data were given on the command line
-            try:
-                self.suited = _suited(self._config())
-            except Refused:  # the check of the trainer says what is wrong with them
-                self.suited = None
+        self._look_at_the_rows()
         usual = self.suited.trainers[0] if self.suited else PARAMS["trainer"].default
         while True:
             answer = self._read_value(PARAMS["trainer"], choices, usual)
@@ -287,12 +283,17 @@ class Interview:
         """The columns of the rows, for a parameter that names one."""
         if not param.name.endswith("_column"):
             return []
-        if self.suited is None:
+        self._look_at_the_rows()
+        return list(self.suited.columns) if self.suited else []
+
+    def _look_at_the_rows(self) -> None:
+        """Recognise rows that were given on the command line or in a file; what is wrong with them is found by the check of each answer."""
+        config = self._config()
+        if self.suited is None and config.data_path is not None:
             try:
-                self.suited = _suited(self._config())
-            except Refused:  # a finding about the data is shown with the plan
-                return []
-        return list(self.suited.columns)
+                self.suited = _suited(config)
+            except Refused:
+                self.suited = None
 
     def _column_of(self, param: Param) -> str | None:
         """The column that was recognised for a parameter."""

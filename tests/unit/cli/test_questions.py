@@ -202,15 +202,12 @@ def test_a_run_that_is_refused_ends_where_nothing_is_typed(answers, capsys):
     assert "nowhere.jsonl" in err and err.count("Nothing was started.") == 1
 
 
-def test_a_fault_of_an_earlier_answer_is_shown_when_it_is_found_and_changed_at_the_end(answers, capsys):
-    letters = [f"{chr(0x4E00 + 7 * n)}{chr(0x4E03 + 7 * n)} {chr(0x5E00 + 5 * n)}" for n in range(2000)]
-    write_rows(Path("many.jsonl"), [{"prompt": text, "chosen": text[::-1], "rejected": text} for text in letters])
-    command = "llm --interactive --trainer dpo --model scratch:100k --data-path many.jsonl --lr 1e-3 --epochs 1 --batch-size 2"
-    answers("", "", "n", "", "y", "--model scratch:1m", "", "n")
-    assert main(command.split()) == 0
+def test_a_fault_of_an_earlier_answer_is_shown_when_it_is_found_and_the_user_decides(answers, capsys):
+    answers("dpo", "n", "dpo", "back", "generic", "scratch:1m", "", "", "", "", "n")
+    assert main(["llm", "--interactive", "--data-path", "texts.jsonl"]) == 0
     err = capsys.readouterr().err
-    assert "is too small for its vocabulary" in err and err.count("That is about --model") == 2
-    assert "--model scratch:1m" in err.split("autotrain llm")[-1]
+    assert err.count("Keep this answer?") == 2 and "This is the first question." in err
+    assert "--trainer generic --model scratch:1m" in err
 
 
 def test_the_end_of_input_starts_nothing(answers):

@@ -282,11 +282,15 @@ def _missing_prompts(
 
 def missing_parameters(findings: Iterable[Finding]) -> tuple[str, ...]:
     """The required parameters that these findings of a check say are not given."""
+    return tuple(name for finding in findings if is_about_missing(finding) for name in finding.parameters)
+
+
+def is_about_missing(finding: Finding) -> bool:
+    """Whether a finding says that required parameters are not given."""
     from autotrain_llm.checks.rules.bounds import required_parameters_must_be_given
     from autotrain_llm.checks.rules.every import rule_of_function
 
-    code = rule_of_function(required_parameters_must_be_given).code
-    return tuple(name for finding in findings if finding.code == code for name in finding.parameters)
+    return finding.code == rule_of_function(required_parameters_must_be_given).code
 
 
 def _with_columns(finding: Finding, columns: Mapping[str, str]) -> Finding:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.checks.entry import check_arguments
-from autotrain_llm.checks.preflight import Checked, missing_parameters, preflight
+from autotrain_llm.checks.preflight import Checked, is_about_missing, missing_parameters, preflight
 from autotrain_llm.cli.outcome import show_checked
 from autotrain_llm.cli.parser import read
 from autotrain_llm.cli.preparing import Preparing
@@ -241,12 +241,8 @@ class Interview:
         if not config.given("trainer"):
             return True
         known = set(self._checked(before).findings) if before.given("trainer") else set()
-        given = {*config.all_given()}
-
-        def concerns(finding: Finding) -> bool:
-            return bool(answer.keys() & {*finding.parameters}) or given >= {*finding.parameters}
-
-        new = [finding for finding in self._checked(config).findings if finding not in known and concerns(finding)]
+        found = [finding for finding in self._checked(config).findings if not is_about_missing(finding)]
+        new = [finding for finding in found if finding not in known]
         self._show(new)
         errors = [finding for finding in new if finding.severity == ERROR]
         if not errors or any(answer.keys() & {*finding.parameters} for finding in errors):
@@ -273,10 +269,12 @@ class Interview:
         return resolve_layers(layers, self.arguments.values.get("config"))
 
     def _checked(self, config: Config) -> Checked:
-        """Preflight of an unfinished command; what the check before it has read is reused."""
+        """Preflight of an unfinished command. What the check before it has read is reused, unless an error was found, which would not be found
+        again."""
         with Preparing(self.screen) as preparing:
             checked = preflight(config, earlier=self._context, output=False, progress=preparing.progress)
-        self._context = checked.context
+        is_in_order = all(finding.severity != ERROR or is_about_missing(finding) for finding in checked.findings)
+        self._context = checked.context if is_in_order else None
         return checked
 
     def _columns(self, param: Param) -> list[str]:

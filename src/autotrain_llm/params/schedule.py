@@ -36,7 +36,8 @@ class Schedule:
         default_words="autotrain-<trainer>",
         searchable=False,
         in_study_name=False,
-        aliases="wandb_project trackio_project mlflow_experiment_name use_wandb_project",
+        aliases="trackio_project mlflow_experiment_name use_wandb_project",
+        spellings="wandb_project",
         on_resume=NO_INFLUENCE,
     )
     run_name: str | None = param(

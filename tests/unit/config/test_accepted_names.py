@@ -44,6 +44,7 @@ WORDS = [
     ("--data_cache_path prepared", "data_path", "prepared"),
     ("--learning_rate 2e-5", "lr", 2e-5),
     ("--project_name mine", "output_dir", "mine"),
+    ("--wandb_project mine", "tracker_project", "mine"),
 ]
 
 

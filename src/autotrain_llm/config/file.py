@@ -17,6 +17,7 @@ from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.record import Record
 
 EXTENDS = "extends"
+DEEPEST = 20  # files that extend one another
 
 
 class ConfigPart(Record):
@@ -47,8 +48,9 @@ def parts_of(path: str) -> list[ConfigPart]:
     return _unique(_chain(path, ()))
 
 
-def _chain(path: str, extended_by: tuple[str, ...]) -> Iterator[ConfigPart]:
-    """A file's part after those of the files that it extends. `extended_by` are the files on the way to this one."""
+def _chain(path: str, extended_by: tuple[str, ...], read: set[str] | None = None) -> Iterator[ConfigPart]:
+    """A file's part after those of the files that it extends. `extended_by` are the files on the way to this one, `read` those that were read
+    already: a file is read once, where it is the more general."""
     file = Path(path)
     if file.suffix == ".py":
         from autotrain_llm.config.python_file import read_python
@@ -57,14 +59,18 @@ def _chain(path: str, extended_by: tuple[str, ...]) -> Iterator[ConfigPart]:
     else:
         parts = [ConfigPart(path, load(file, path))]
     for part in parts:
-        yield from with_bases(part, (*extended_by, path))
+        yield from with_bases(part, (*extended_by, path), read)
 
 
-def with_bases(part: ConfigPart, way: tuple[str, ...] = ()) -> Iterator[ConfigPart]:
+def with_bases(part: ConfigPart, way: tuple[str, ...] = (), read: set[str] | None = None) -> Iterator[ConfigPart]:
     """A part after those of the files that it extends, without its `extends`. `way` are the files that lead to it, its own among them. Raises
     `Refused` if a file can't be read."""
+    read = set() if read is None else read
     for base in _bases(part):
-        yield from _chain(_base_path(base, part.file, way), way)
+        path = _base_path(base, part.file, way)
+        if os.path.realpath(path) not in read:
+            read.add(os.path.realpath(path))
+            yield from _chain(path, way, read)
     yield part.replace(document={key: value for key, value in part.document.items() if key != EXTENDS})
 
 
@@ -98,6 +104,9 @@ def _base_path(base: str, file: str, way: Sequence[str]) -> str:
     if circle is not None:
         files = ", which extends ".join([*way[circle:], str(path)])
         raise Refused([_of_extends(f"--config {files}: a circle", "remove one of these lines `extends:`", file)])
+    if len(way) > DEEPEST:
+        message = f"--config {way[0]} extends files that extend others, more than {DEEPEST} deep"
+        raise Refused([_of_extends(message, "extend fewer files", file)])
     return str(path)
 
 

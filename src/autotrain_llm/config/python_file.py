@@ -8,7 +8,7 @@ finding with its line.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def read_python(text: str, shown: str) -> list[Part]:
 class _Module:
     """One Python file: its classes and imports by name, and what is written at its top level."""
 
-    def __init__(self, text: str, shown: str, read: Sequence[str] = ()) -> None:
+    def __init__(self, text: str, shown: str, read: set[tuple[str, str]] | None = None) -> None:
         try:
             self.body = ast.parse(text).body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as fault:
@@ -65,7 +65,7 @@ class _Module:
             message = f"--config {shown} is no Python that can be read{line}: {why}"
             raise Refused([Finding(message, None, ("config",), file=shown, code="P106")]) from None
         self.shown = shown
-        self.read = (*read, shown)
+        self.read = set() if read is None else read  # files and classes that were read already
         self.findings: list[Finding] = []
         self.not_run: dict[str, int] = {}  # functions and blocks, with their lines
         self.classes = {node.name: node for node in self.body if isinstance(node, ast.ClassDef)}
@@ -214,19 +214,27 @@ class _Module:
         """The settings of a class of another file; a warning if the file is not here."""
         node, original = self.imports.get(name, (None, name))
         path = self._module_file(node) if node is not None else None
-        if path is None or str(path) in self.read:
+        if (str(path), original) in self.read:
+            return
+        self.read.add((str(path), original))
+        other = self._module_at(path) if path is not None else None
+        if other is None or original not in other.classes:
             line = node.lineno if node is not None else 1
             message = f"--config {self.shown} takes {name} from elsewhere: its own defaults are not read"
             self._report(message, "write the values into this file", line, WARNING, "P130")
-            return
-        other = _Module(path.read_text(encoding="utf-8-sig"), str(path), self.read)
-        if original not in other.classes:
             return
         for base in other._bases(other.classes[original]):
             yield from other._imported(base)
         defaults = other.defaults(other.classes[original])
         other._report_not_run()
         yield str(path), defaults, tuple(other.findings)
+
+    def _module_at(self, path: Path) -> _Module | None:
+        """Another file, if it can be read."""
+        try:
+            return _Module(path.read_text(encoding="utf-8-sig"), str(path), self.read)
+        except (OSError, UnicodeDecodeError, Refused):
+            return None
 
     def _module_file(self, node: ast.ImportFrom) -> Path | None:
         """The file of an imported module, from this file's folder or the one above it."""

@@ -123,6 +123,20 @@ def test_a_circle_is_shown_as_it_goes():
     assert "self.yaml, which extends self.yaml" in refusal("self.yaml").message
 
 
+def test_files_that_extend_one_another_in_many_ways_or_deeply_are_read_once_or_refused():
+    for level in range(15):
+        write(
+            f"c{level}.yaml", f"extends: [c{level + 1}.yaml, c{level + 1}.yaml, ./c{level + 1}.yaml]\nseed: {level}\n"
+        )
+    write("c15.yaml", "lr: 1e-5\n")
+    assert read_config("c0.yaml").values == {"seed": 0, "lr": 1e-5}
+    assert len(parts_of("c0.yaml")) == 16
+    for level in range(100):
+        write(f"d{level}.yaml", f"extends: d{level + 1}.yaml\n")
+    write("d100.yaml", "lr: 1e-5\n")
+    assert "more than 20 deep" in refusal("d0.yaml").message
+
+
 def test_a_fault_in_a_file_that_is_extended_names_that_file(capsys):
     write("base.yaml", "lr: -1\nlerning: 2\n")
     write("run.yaml", "extends: base.yaml\ntrainer: sft\n")

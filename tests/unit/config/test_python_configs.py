@@ -107,6 +107,13 @@ def test_two_files_that_take_a_class_from_each_other_are_no_endless_way(here):
     assert read_config("a.py").values == {"seed": 1, "lr": 1e-5}
 
 
+@pytest.mark.parametrize("content", [b"class A:\n    lr = \xe9\n", b"class A(:\n", b"B = 3\n"])
+def test_a_file_beside_it_that_can_not_be_read_is_a_warning(content, here):
+    (here / "base.py").write_bytes(content)
+    arguments = read("from base import A\nclass Config(A):\n    seed = 1\n")
+    assert [one.code for one in arguments.findings] == ["P130"] and arguments.values == {"seed": 1}
+
+
 @pytest.mark.parametrize(
     ("line", "names"),
     [

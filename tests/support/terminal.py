@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import struct
 import subprocess
@@ -13,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+OVERWRITTEN = r"\r\x1b\[K[^\r\n\x1b]*"  # a line of progress, which a busy machine shows and another does not
 PATIENCE = 240.0  # seconds without any output after which the command counts as stuck
 
 
@@ -24,7 +26,7 @@ def in_terminal(
     environment: Mapping[str, str] | None = None,
 ) -> tuple[str, int]:
     """Run a command in a terminal of this width. `answers` are pairs of a text to wait for and a line to type. Returns what was on the screen,
-    with the typed lines, and the exit status."""
+    with the typed lines and without progress, and the exit status."""
     terminal, other_end = pty.openpty()
     fcntl.ioctl(other_end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     variables = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
@@ -41,7 +43,7 @@ def in_terminal(
             os.write(terminal, (left.pop(0)[1] + "\n").encode())
     os.close(terminal)
     assert not left, f"never asked: {left[0][0]!r}\n{screen}"
-    return screen.replace("\r\n", "\n"), process.wait()
+    return re.sub(OVERWRITTEN, "", screen.replace("\r\n", "\n")), process.wait()
 
 
 def _read(terminal: int) -> str | None:

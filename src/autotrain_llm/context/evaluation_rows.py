@@ -9,10 +9,13 @@ from autotrain_llm.config.search_space import with_held_out_rows
 def with_evaluation_rows(config: Config, *, files: bool = True) -> Config:
     """The configuration with the evaluation rows of a prepared folder, or a share for a sweep that has none. Without `files` no folder is
     looked into."""
-    if files and config.data_path and not (config.valid_split or config.eval_dataset_path):
+    if files and config.data_path and not config.eval_dataset_path:
         from autotrain_llm.data.prepared.info import VALIDATION, prepared_folder
 
         prepared = prepared_folder(config.data_path)
-        if prepared is not None and prepared.has_validation:
-            return config.replace({"valid_split": VALIDATION}, source=DEFAULT)
+        # A share that is named again is the one that was held out when the rows were prepared.
+        same = prepared is not None and config.valid_split in (None, prepared.info.parameters.get("valid_split"))
+        if prepared is not None and prepared.has_validation and same:
+            source = DEFAULT if config.valid_split is None else config.source("valid_split")
+            return config.replace({"valid_split": VALIDATION}, source=source)
     return with_held_out_rows(config)

@@ -292,6 +292,12 @@ def trained(capsys: pytest.CaptureFixture[str], model: Path, *flags: str) -> tup
 INSISTS = ("--data-path", "made", "--use-prepared", "--max-seq-length", "64")
 
 
+def test_the_share_that_was_held_out_can_be_named_again(made, light_llama, capsys):
+    status, document = trained(capsys, light_llama, *INSISTS, "--valid-split", "2")
+    data = document["plan"]["data"]
+    assert (status, codes(document)) == (0, []) and (data["rows"], data["eval_rows"]) == (6, 2)
+
+
 def test_what_is_unchanged_is_used(made, light_llama, capsys):
     status, document = trained(capsys, light_llama, *INSISTS)
     assert (status, codes(document)) == (0, [])
@@ -322,6 +328,7 @@ def test_another_file_is_an_error_that_names_it(change, message, made, light_lla
         (("--max-seq-length", "32"), "P146", "--max-seq-length is 32, and was 64"),
         (("--no-response-only-loss",), "P146", "--response-only-loss is false"),
         (("--no-add-eos-token",), "P146", "--add-eos-token is false"),
+        (("--valid-split", "3"), "P145", "--valid-split is 3, and was 2"),
         (("--max-samples", "2"), "P145", "--max-samples is 2, and was not given"),
         (("--data-path", "rows.jsonl"), "P145", "rows.jsonl is not a folder that prepare wrote"),
         (("--trainer", "dpo"), "P145", "were prepared for sft"),

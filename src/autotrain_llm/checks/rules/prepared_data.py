@@ -31,7 +31,7 @@ LENGTHS = {
 
 
 # Settings of the rows that a run may give once more.
-SETTINGS = ("max_samples", "context_columns", "ignore_columns", "seed")
+SETTINGS = ("valid_split", "eval_dataset_path", "max_samples", "context_columns", "ignore_columns", "seed")
 
 
 class PrepareCommand(Record):
@@ -161,10 +161,14 @@ def _changed_sources(info: PreparedInfo) -> Iterator[Finding]:
 
 def _changed_settings(config: Config, info: PreparedInfo) -> Iterator[Finding]:
     """Settings of the rows that were given now, and had another value."""
+    from autotrain_llm.data.prepared.info import VALIDATION
+
     if info.rows != config.trainer_spec.rows:
         yield _changed("the rows", f"were prepared for {info.trainer}, and {config.trainer} reads others", ("trainer",))
     for name in SETTINGS:
         before, now = info.parameters.get(name), as_list(config.value_of(name)) if config.given(name) else None
+        if name == "valid_split" and now == VALIDATION:  # that of the folder
+            continue
         if now is not None and now != before and not (name == "seed" and not info.parameters.get("valid_split")):
             was = "not given" if before is None else plain(before)
             yield _changed(flag_of(name), f"is {plain(now)}, and was {was} when the rows were prepared", (name,))

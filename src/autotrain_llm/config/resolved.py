@@ -25,7 +25,7 @@ from autotrain_llm.params.preferences import LabelSmoothing, Reference
 from autotrain_llm.params.rollouts import RewardSources, SamplingOfAnswers
 from autotrain_llm.params.schedule import Schedule
 from autotrain_llm.params.sweep import Sweep
-from autotrain_llm.params.text import ChatTemplate, EndToken
+from autotrain_llm.params.text import ChatTemplate, EndToken, TokenWeights
 from autotrain_llm.params.training import Optimisation, Training
 from autotrain_llm.params.updates import PolicyUpdates
 
@@ -51,6 +51,7 @@ class Config(
     PairLengths,
     ChatTemplate,
     EndToken,
+    TokenWeights,
     Lora,
     Schedule,
     Output,

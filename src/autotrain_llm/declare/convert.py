@@ -143,7 +143,7 @@ def _json(param: Param, raw: Any) -> dict[str, Any]:
     if isinstance(raw, str):
         raw = _from_file(raw.strip()) if _names_a_file(param, raw) else _from_json(raw)
     if not isinstance(raw, dict):
-        raise BadValue('a JSON object, such as {"lr": [1e-5, 1e-4]}')
+        raise BadValue('a JSON object, such as {"name": value}')
     return raw
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from autotrain_llm.declare.param import FIXED, group, param
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 @group("Chat template", order=62)
 class ChatTemplate:
@@ -30,5 +34,19 @@ class EndToken:
         True,
         "Append the end-of-sequence token to each text, so that the model learns to stop.",
         stage="tokens",
+        on_resume=FIXED,
+    )
+
+
+@group("Weights of tokens", order=64)
+class TokenWeights:
+    """How much each token counts in the loss."""
+
+    token_weights: dict[str, Any] | None = param(
+        None,
+        "Weights of chosen tokens in the training loss, as JSON or in a file; every other token has weight 1.",
+        metavar="JSON|FILE",
+        default_words="1 for every token",
+        searchable=False,
         on_resume=FIXED,
     )

@@ -56,6 +56,15 @@ def _what(plan: Plan) -> list[Row]:
         targets = ", ".join(adapter.target_modules)
         dropout = f", dropout {adapter.dropout:g}" if adapter.dropout != plan.parameters["lora_dropout"].value else ""
         rows.append(("adapter", f"{adapter.name} of rank {adapter.r} on {targets}{dropout}", _source(plan, "peft")))
+    weights = plan.objective.settings.get("token_weights")
+    if weights:
+        rows.append(
+            (
+                "token weights",
+                ", ".join(f"{text} {plain(weight)}" for text, weight in weights.items()),
+                "of every other token: 1",
+            )
+        )
     if reference:
         kind = f"{reference.kind}, {reference.model}" if reference.model else reference.kind
         rows.append(("reference", f"{kind}: {reference.when}", reference.why))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.distillation import Distillation
 from autotrain_llm.params.evaluation import GeneratedAnswers
-from autotrain_llm.params.text import EndToken
+from autotrain_llm.params.text import EndToken, TokenWeights
 from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 
 TRAINER = Trainer(
@@ -19,11 +19,12 @@ TRAINER = Trainer(
         "blocks, and every token is trained on."
     ),
     rows="documents",
-    groups=(*CORE, EndToken, Distillation, GeneratedAnswers),
+    groups=(*CORE, EndToken, TokenWeights, Distillation, GeneratedAnswers),
     requires=REQUIRED,
     usual=usual(lr=Usual(2e-5, 2e-4)),
     learning_rates={"full": (1e-7, 3e-4), "lora": (1e-6, 5e-3)},
     recipe="autotrain_llm.run.algorithms.supervised:NextToken",
+    settings=("token_weights",),
     trl_adapter="autotrain_llm.run.trl_engine.sft:sft",
     headline=("loss", "token_accuracy"),
     metrics={"loss": "minimize", "perplexity": "minimize", "token_accuracy": "maximize"},

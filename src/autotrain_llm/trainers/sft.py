@@ -8,7 +8,7 @@ from autotrain_llm.params.data import PromptColumn, ReasoningColumn
 from autotrain_llm.params.distillation import Distillation
 from autotrain_llm.params.evaluation import GeneratedAnswers
 from autotrain_llm.params.length import LENGTH
-from autotrain_llm.params.text import ChatTemplate, EndToken
+from autotrain_llm.params.text import ChatTemplate, EndToken, TokenWeights
 from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 
 
@@ -52,11 +52,12 @@ TRAINER = Trainer(
     summary="Supervised fine-tuning on instructions and conversations.",
     purpose="Teaches a model to answer: rows are conversations, prompts with answers, or texts, and the answers are trained on.",
     rows="conversations",
-    groups=(*CORE, PromptColumn, ReasoningColumn, ChatTemplate, EndToken, Sft, Distillation, GeneratedAnswers),
+    groups=(*CORE, PromptColumn, ReasoningColumn, ChatTemplate, EndToken, TokenWeights, Sft, Distillation, GeneratedAnswers),
     requires=REQUIRED,
     usual=usual(lr=Usual(2e-5, 2e-4)),
     learning_rates={"full": (1e-7, 3e-4), "lora": (1e-6, 5e-3)},
     recipe="autotrain_llm.run.algorithms.supervised:NextToken",
+    settings=("token_weights",),
     trl_adapter="autotrain_llm.run.trl_engine.sft:sft",
     headline=("loss", "token_accuracy"),
     metrics={"loss": "minimize", "perplexity": "minimize", "token_accuracy": "maximize"},

@@ -71,6 +71,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "block_size": (24, {}),
     "model_max_length": (24, {}),
     "chat_template": ("llama3", {}),
+    "token_weights": ({"?": 10}, {}),
     "add_eos_token": (False, {}),
     "peft": (True, {}),
     "lora_r": (4, {"peft": True}),

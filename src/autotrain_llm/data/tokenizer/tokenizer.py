@@ -216,6 +216,11 @@ class Tokenizer:
             raise Refused(findings_of(the_tokenizer_can_not_be_loaded, folder=self.folder, **facts)) from None
         return encoded
 
+    def single_token(self, text: str) -> int | None:
+        """The id of a text that is one token: as it is encoded, or as the vocabulary writes it (`\u0120think`); None if it is neither."""
+        (ids,) = self.encode_batch([text])
+        return ids[0] if len(ids) == 1 and ids[0] != self.unk_id else self.id_of(text)
+
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
         """The text of some ids."""
         return self.backend.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)

@@ -21,6 +21,7 @@ from autotrain_llm.run.engine.padded import call_padded
 from autotrain_llm.run.engine.router_loss import router_loss
 
 IGNORED = -100
+TARGET_WEIGHTS = "target_weights"  # of each target in the loss; not in a batch whose targets all have weight 1
 FORWARD_INPUTS = ("input_ids", "position_ids", "segments", "target_positions", "target_labels")
 
 
@@ -88,8 +89,9 @@ class Flat:
         return batch
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
+        inputs = {name: batch[name] for name in FORWARD_INPUTS} | ({TARGET_WEIGHTS: batch.get(TARGET_WEIGHTS)})
         distill_target = {"distill_target": batch["distill_target"]} if compute == DISTILLED else {}
-        return model(**{name: batch[name] for name in FORWARD_INPUTS}, **distill_target, compute=compute)
+        return model(**inputs, **distill_target, compute=compute)
 
     def for_generation(self, model: nn.Module, on: bool) -> None:
         switch(model, on=not on)
@@ -136,7 +138,9 @@ class Padded:
         logits = outputs.logits
         target_logits = logits.reshape(-1, logits.shape[-1]).index_select(0, batch["target_positions"])
         logprobs, correct = label_logprobs(target_logits, Head(None), batch["target_labels"])
-        return FlatOutput(loss=-logprobs.sum(), logprobs=logprobs, correct=correct, router_loss=router_loss(outputs))
+        weights = batch.get(TARGET_WEIGHTS)
+        loss = -(logprobs if weights is None else logprobs * weights).sum()
+        return FlatOutput(loss=loss, logprobs=logprobs, correct=correct, router_loss=router_loss(outputs))
 
     def for_generation(self, model: nn.Module, on: bool) -> None:
         """Nothing to do: the model's forward is its own."""

@@ -46,6 +46,7 @@ def call_padded(model: nn.Module, batch: Mapping[str, Any], compute: str) -> Fla
         **{name: batch[name] for name in names},
         compute=compute,
         distill_target=batch.get("distill_target"),
+        target_weights=batch.get("target_weights"),
         use_cache=False,
     )
 
@@ -57,11 +58,13 @@ def _forward_like(causal: PreTrainedModel, own: Any) -> Any:
     def forward(self: PreTrainedModel, *args: Any, target_positions: torch.Tensor | None = None, **kwargs: Any) -> Any:
         if target_positions is None:
             return own(*args, **kwargs)
-        named = {name: kwargs.pop(name) for name in ("target_labels", "compute", "distill_target")}
+        named = {name: kwargs.pop(name) for name in ("target_labels", "compute", "distill_target", "target_weights")}
         hidden, balance = _hidden(self, own, target_positions, kwargs)
         if named["compute"] == HIDDEN:
             return FlatOutput(hidden=hidden)
-        output = distill_output(hidden, padded_head(self), named["target_labels"], named["distill_target"])
+        output = distill_output(
+            hidden, padded_head(self), named["target_labels"], named["distill_target"], named["target_weights"]
+        )
         output.router_loss = balance
         return output
 

@@ -60,6 +60,21 @@ def test_loss_gradients_and_statistics_equal_the_formula(variant):
         assert equal(mine, formula)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_labels_with_weights_are_torchs_weighted_cross_entropy(variant):
+    with_bias, logits = VARIANTS[variant]
+    tensors, labels = inputs(with_bias)
+    of_class = torch.rand(WORDS, dtype=torch.float64) * 10
+    expected = torch.nn.functional.nll_loss(
+        written_out(tensors, labels, logits), labels, weight=of_class, reduction="sum"
+    )
+    weighted = {"label_weights": of_class[labels], "transform": logits, "tile": TILE}
+    loss, statistics = linear_cross_entropy(tensors[0], tensors[1], labels, tensors[2], **weighted)
+    assert equal(loss, expected) and not equal(loss, -statistics.logprobs.sum())
+    for mine, formula in zip(gradients_of(3 * loss, tensors), gradients_of(3 * expected, tensors), strict=True):
+        assert equal(mine, formula)
+
+
 @pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_log_probabilities_take_any_gradient_per_token(variant, kept, monkeypatch):

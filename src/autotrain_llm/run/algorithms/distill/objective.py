@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 
 from autotrain_llm.run.engine.flat.model import DISTILLED, FlatOutput
+from autotrain_llm.run.engine.layouts import TARGET_WEIGHTS
 from autotrain_llm.run.engine.logps import lengths
 from autotrain_llm.run.engine.objective import Batch, Objective, Sums
 
@@ -32,7 +33,7 @@ def distilled(task: Objective, alpha: float, temperature: float, *, pairs: bool)
     def batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
         assert output.logprobs is not None and output.divergence is not None
         items = torch.tensor(float(task.items(batch)), device=output.divergence.device)
-        task_loss = -output.logprobs.detach().sum() if of_tokens else task.loss(output, batch).detach()
+        task_loss = _of_labels(output, batch) if of_tokens else task.loss(output, batch).detach()
         weights = batch["distill_target"].weights
         divergence = output.divergence if weights is None else output.divergence * weights
         return {
@@ -47,6 +48,13 @@ def distilled(task: Objective, alpha: float, temperature: float, *, pairs: bool)
         return task.derived_metrics({**metrics, **task_loss})
 
     return replace(task, compute=DISTILLED, loss=loss, batch_metrics=batch_metrics, derived_metrics=derived_metrics)
+
+
+def _of_labels(output: FlatOutput, batch: Batch) -> torch.Tensor:
+    """The summed cross entropy of the labels, each times its weight."""
+    assert output.logprobs is not None
+    logprobs, weights = output.logprobs.detach(), batch.get(TARGET_WEIGHTS)
+    return -(logprobs if weights is None else logprobs * weights).sum()
 
 
 def of_chosen(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -69,15 +69,24 @@ class DistillOutput:
 
 
 def distillation_loss(
-    hidden: torch.Tensor, head: Head, labels: torch.Tensor, target: DistillTarget, *, tile: int | None = None
+    hidden: torch.Tensor,
+    head: Head,
+    labels: torch.Tensor,
+    target: DistillTarget,
+    *,
+    label_weights: torch.Tensor | None = None,
+    tile: int | None = None,
 ) -> DistillOutput:
-    """`(1 - α) Σ -log q(label) + α T² Σ weight · divergence`, in nats, of K hidden states (K, H) and labels (K,)."""
+    """`(1 - α) Σ -log q(label) + α T² Σ weight · divergence`, in nats, of K hidden states (K, H) and labels (K,).
+
+    `label_weights` (K,) multiply the terms of the labels, and not the divergence.
+    """
     if target.teacher_only:
         logprobs, correct = label_logprobs(hidden, head, labels, tile)
         if target.positions is not None:
             hidden = hidden.index_select(0, target.positions)
     options = TileOptions.of(hidden, head, tile, with_teacher=True)
-    tiled = _DistillationTarget(hidden, labels, target, options)
+    tiled = _DistillationTarget(hidden, labels, target, options, label_weights)
     loss = fused_loss(hidden, head, tiled, options)
     if tiled.task is not None:
         logprobs, correct = tiled.task.logprobs, tiled.task.correct
@@ -112,9 +121,16 @@ class _DistillationTarget:
     """The target of a tiled pass: labels and a teacher, or a teacher alone."""
 
     @torch.no_grad()
-    def __init__(self, hidden: torch.Tensor, labels: torch.Tensor, target: DistillTarget, options: TileOptions) -> None:
+    def __init__(
+        self,
+        hidden: torch.Tensor,
+        labels: torch.Tensor,
+        target: DistillTarget,
+        options: TileOptions,
+        label_weights: torch.Tensor | None,
+    ) -> None:
         self.target = target
-        self.task = None if target.teacher_only else LabelTarget(labels, options.softmax)
+        self.task = None if target.teacher_only else LabelTarget(labels, options.softmax, weights=label_weights)
         count, teacher = hidden.shape[0], target.teacher
         self.divergence = hidden.new_zeros(count, dtype=options.softmax)
         self.soft = hidden.new_empty(min(options.piece, count), target.vocab_size, dtype=options.softmax)
@@ -160,4 +176,4 @@ class _DistillationTarget:
         target = self.target
         divergence = self.divergence if target.weights is None else self.divergence * target.weights
         loss = target.alpha * target.temperature**2 * divergence.sum()
-        return loss if self.task is None else loss - (1 - target.alpha) * self.task.logprobs.sum()
+        return loss if self.task is None else loss + (1 - target.alpha) * self.task.loss()

@@ -55,7 +55,7 @@ def supported(config: PretrainedConfig) -> tuple[bool, str]:
 class FlatOutput(ModelOutput):
     """What a flat call returns. `compute` decides which of `loss`, `logprobs` and `hidden` carries a gradient.
 
-    `loss` is the summed cross entropy of the K targets, in nats; `logprobs` (K,) their log-probabilities; `hidden` (K, H) the hidden states
+    `loss` is the summed cross entropy of the K targets, in nats, each times its weight if the batch has `target_weights`; `logprobs` (K,) their log-probabilities; `hidden` (K, H) the hidden states
     that predict them. `correct` (K,) says whether the target is the model's prediction; `entropy` (K,) is in nats. `scores` (answers,) are
     a classifier's; `value` (K,) is the value head's estimate before each target; `divergence` (tokens,) is that from a teacher; `router_loss`
     the balancing loss of a mixture of experts, a mean over tokens.
@@ -207,6 +207,7 @@ def _flat_forward(
     compute: str = LOSS,
     with_entropy: bool = False,
     temperature: float = 1.0,
+    target_weights: torch.Tensor | None = None,
     distill_target: DistillTarget | None = None,
     **unused: Any,
 ) -> FlatOutput:
@@ -215,11 +216,13 @@ def _flat_forward(
         return FlatOutput(hidden=hidden)
     head = flat_head(causal, temperature)
     if compute == DISTILLED:
-        return distill_output(hidden, head, target_labels, distill_target)
+        return distill_output(hidden, head, target_labels, distill_target, target_weights)
     assert head.weight is not None
     options: dict[str, Any] = {"bias": head.bias, "transform": head.transform, "with_entropy": with_entropy}
     if compute == LOSS:
-        loss, statistics = linear_cross_entropy(hidden, head.weight, target_labels, **options)
+        loss, statistics = linear_cross_entropy(
+            hidden, head.weight, target_labels, label_weights=target_weights, **options
+        )
         return FlatOutput(
             loss=loss, logprobs=statistics.logprobs, correct=statistics.correct, entropy=statistics.entropy
         )
@@ -235,11 +238,15 @@ def _flat_forward(
 
 
 def distill_output(
-    hidden: torch.Tensor, head: Head, labels: torch.Tensor, distill_target: DistillTarget | None
+    hidden: torch.Tensor,
+    head: Head,
+    labels: torch.Tensor,
+    distill_target: DistillTarget | None,
+    label_weights: torch.Tensor | None = None,
 ) -> FlatOutput:
     """The loss with a teacher, and the labels' log-probabilities."""
     assert distill_target is not None, "the batch has no distill_target"
-    output = distillation_loss(hidden, head, labels, distill_target)
+    output = distillation_loss(hidden, head, labels, distill_target, label_weights=label_weights)
     return FlatOutput(loss=output.loss, logprobs=output.logprobs, correct=output.correct, divergence=output.divergence)
 
 

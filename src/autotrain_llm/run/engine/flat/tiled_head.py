@@ -64,18 +64,19 @@ def linear_cross_entropy(
     labels: torch.Tensor,
     bias: torch.Tensor | None = None,
     *,
+    label_weights: torch.Tensor | None = None,
     transform: LogitTransform = LogitTransform(),
     with_entropy: bool = False,
     tile: int | None = None,
 ) -> tuple[torch.Tensor, TokenStatistics]:
-    """The summed cross entropy of K labels, in nats, and their statistics.
+    """The summed cross entropy of K labels, in nats, each times its weight, and their statistics.
 
-    `hidden` is (K, H), `weight` (V, H), `bias` (V,), `labels` (K,). Under autocast the matrix products are in its dtype and the softmax
+    `hidden` is (K, H), `weight` (V, H), `bias` (V,), `labels` and `label_weights` (K,). Under autocast the matrix products are in its dtype and the softmax
     is in float32. The gradients are computed in this call, for whatever requires one; backward only scales them. The weight's gradient
     is accumulated in float32 across tiles.
     """
     head = Head(weight, bias, transform)
-    target = LabelTarget(labels, softmax_dtype(hidden, head), with_entropy=with_entropy)
+    target = LabelTarget(labels, softmax_dtype(hidden, head), with_entropy=with_entropy, weights=label_weights)
     loss = fused_loss(hidden, head, target, TileOptions.of(hidden, head, tile))
     return loss, target.statistics()
 
@@ -179,7 +180,7 @@ class Target(Protocol):
 class LabelTarget:
     """-log p(label) of each row: the gradient is p - onehot(label).
 
-    `weights` (K,) multiplies each row's gradient; `entropy_weights` (K,) adds so many times the gradient of its entropy.
+    `weights` (K,) multiplies each row's loss and gradient; `entropy_weights` (K,) adds so many times the gradient of its entropy.
     """
 
     def __init__(
@@ -229,7 +230,7 @@ class LabelTarget:
         return gradient.mul_(self.entropy_weights[rows, None])
 
     def loss(self) -> torch.Tensor:
-        return -self.logprobs.sum()
+        return -(self.logprobs if self.weights is None else self.logprobs * self.weights).sum()
 
     def statistics(self) -> TokenStatistics:
         return TokenStatistics(self.logprobs, self.correct, self.entropy if self.with_entropy else None)

@@ -32,5 +32,8 @@ def answer_prompts(checked: Checked, screen: Screen) -> int:
 
 def answer_text(answer: Answer, quiet: bool, colour: bool) -> str:
     """The prompt and its answer or score; with `quiet`, without the prompt."""
-    text = f"{answer.score:.4f}" if answer.text is None else answer.text.strip()
+    if answer.scores is not None:
+        text = "\n".join(f"{name} {score:.4f}" for name, score in answer.scores.items())
+    else:
+        text = f"{answer.score:.4f}" if answer.text is None else answer.text.strip()
     return text if quiet else f"{styled('> ' + answer.prompt, 'bold', colour)}\n{text}"

@@ -221,7 +221,7 @@ def _headline(report: RunReport) -> list[tuple[str, str]]:
     from autotrain_llm.run.report.curves import label
 
     rows = []
-    for name in TRAINERS[report.plan.trainer].headline:
+    for name in TRAINERS[report.plan.trainer].with_values(report.plan.values).headline:
         evaluated = None if report.evaluation else report.metrics.get(f"eval_{name}")
         values = [(report.metrics.get(name), ""), (evaluated, " on evaluation rows")]
         shown = [f"{value:.4g}{where}" for value, where in values if value is not None]

@@ -100,7 +100,7 @@ class Config(
 
     @property
     def trainer_spec(self) -> Trainer:
-        return TRAINERS[self.trainer]
+        return TRAINERS[self.trainer].with_values(self._values)
 
     @property
     def rows_from(self) -> str | None:

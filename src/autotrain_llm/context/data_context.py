@@ -11,6 +11,7 @@ from autotrain_llm.context.machine import Machine
 from autotrain_llm.context.model_context import ModelContext, attempt
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import flag_of
+from autotrain_llm.trainers.reward import Reward
 from autotrain_llm.trainers.sft import Sft
 
 if TYPE_CHECKING:
@@ -159,8 +160,13 @@ class DataContext:
         from autotrain_llm.data.request import DataRequest
 
         config = self.config
-        named_in_file = config.data_config is not None
-        columns = {field: name for field, name in COLUMNS.items() if config.applies(name) and not named_in_file}
+        # The default names are those of pairs.
+        by_default, named_in_file = config.trainer_spec.rows != "graded", config.data_config is not None
+        columns = {
+            field: name
+            for field, name in COLUMNS.items()
+            if config.applies(name) and not named_in_file and (by_default or config.given(name))
+        }
         only_checked = bool(config.dry_run) or config.preview_data is not None
         return DataRequest(
             path=config.rows_from or "",
@@ -178,6 +184,7 @@ class DataContext:
             trainer=config.trainer,
             context_columns=tuple(config.context_columns),
             ignored_columns=tuple(config.ignore_columns),
+            num_labels=config[Reward].num_labels if config.applies("num_labels") else 1,
             keeps_columns=config.applies("rl_reward_fn") and bool(config.rl_reward_fn),
             **{field: getattr(config, name) for field, name in columns.items()},
         )
@@ -190,7 +197,7 @@ class DataContext:
         from autotrain_llm.data.tokenize.settings import Preparation
 
         config, limit = self.config, self.models.limit
-        scored = config.trainer_spec.rows == "scored"
+        scored = config.trainer_spec.trains_a_scorer
         return Preparation(
             max_length=limit.tokens,
             length_given=limit.given,

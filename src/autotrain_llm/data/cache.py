@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from autotrain_llm.data.rows import ARRAYS, PARTS, PairRows, Rows, TokenRows
+from autotrain_llm.data.rows import ARRAYS, OPTIONAL, PARTS, PairRows, Rows, TokenRows
 from autotrain_llm.declare import digests
 
 DOCUMENT = "prepared.json"
@@ -87,7 +87,7 @@ def _load_part(folder: Path, name: str) -> TokenRows:
     arrays: dict[str, Any] = {}
     for array_name in ARRAYS:
         path = folder / f"{name}.{array_name}.npy"
-        if array_name == "labels" and not path.is_file():
+        if array_name in OPTIONAL and not path.is_file():
             continue
         # An empty file can't be mapped.
         try:

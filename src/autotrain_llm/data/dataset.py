@@ -57,6 +57,7 @@ class Dataset:
     unused: dict[str, str] = field(default_factory=dict)  # columns that no part of a row is made of, with the reason
     wrapper: str | None = None  # the column whose objects are the rows
     first_choice: str = "A"  # the label of the first choice of a question
+    labels: tuple[str, ...] = ()  # the names of the scores, or of the classes, of graded rows
 
     @property
     def in_memory(self) -> bool:

@@ -19,7 +19,8 @@ class Example:
     `row` counts from 1 in its own file; `line` is the line of a JSON Lines or text file. An instruction row (Alpaca) has both forms:
     `messages` for a chat template, `prompt` and `completion` for where there is none. A row that is tokens already has `input_ids` and no text;
     `loss_mask` is then None if all of them are trained on.
-    `reasoning` comes before the last answer.
+    `reasoning` comes before the last answer. A graded row has `scores`, in the order of the data set's labels, or the
+    name of its class.
     """
 
     file: str
@@ -32,6 +33,8 @@ class Example:
     chosen: Side | None = None
     rejected: Side | None = None
     label: bool | None = None
+    scores: list[float] | None = None
+    class_name: str | None = None
     tools: list[dict[str, Any]] | None = None
     input_ids: list[int] | None = None
     loss_mask: list[bool] | None = None
@@ -49,6 +52,8 @@ class Example:
             self.chosen,
             self.rejected,
             self.label,
+            self.scores,
+            self.class_name,
             self.tools,
             self.reasoning,
         )
@@ -84,7 +89,8 @@ class Example:
                     lengths += (str(len(role)), str(len(content)))
                     parts += (role, content)
                 lengths.append("]")
-        return f"{' '.join(lengths)} {self.label}\n{''.join(parts)}"
+        grade = self.label if self.scores is self.class_name is None else (self.scores, self.class_name)
+        return f"{' '.join(lengths)} {grade}\n{''.join(parts)}"
 
     def strings(self) -> list[str]:
         """All texts of the row."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 
 from autotrain_llm.data.wording import parameter_of
 
-ROW_SHAPES = ("documents", "conversations", "preferences", "scored", "prompts")
+ROW_SHAPES = ("documents", "conversations", "preferences", "scored", "graded", "prompts")
 COLUMN_FLAGS = {
     "text_column": "--text-column",
     "prompt_column": "--prompt-text-column",
@@ -26,7 +26,7 @@ class DataRequest:
 
     `rows` is one of ROW_SHAPES. `valid_split` is the name of a split, or a share ("0.1") or a number of rows ("200") to hold out.
     `max_samples` limits the rows to train on, `most_rows` those of either side that are read at all. `named` holds the column fields that the user gave; a column given there has to exist.
-    `context_columns` are put before the prompt, `ignored_columns` are not used and not reported. `keeps_columns` says that a reward function is given all columns.
+    `num_labels` is the number of scores or classes of graded rows. `context_columns` are put before the prompt, `ignored_columns` are not used and not reported. `keeps_columns` says that a reward function is given all columns.
     `where` are the values of columns with which a row is used at all; `format` is the only format that is recognised. `bytes_beside` is the size
     of the files that other requests of the same run read: together they decide whether rows are held in memory.
     """
@@ -43,6 +43,7 @@ class DataRequest:
     context_columns: tuple[str, ...] = ()
     ignored_columns: tuple[str, ...] = ()
     keeps_columns: bool = False
+    num_labels: int = 1
     where: Where = ()
     format: str | None = None
     bytes_beside: int = 0

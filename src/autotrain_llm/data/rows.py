@@ -12,19 +12,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy import ndarray
 
-ARRAYS = ("ids", "loss_mask", "offsets", "source", "labels")
+ARRAYS = ("ids", "loss_mask", "offsets", "source", "labels", "scores")
+OPTIONAL = ("labels", "scores")
 
 
 @dataclass
 class TokenRows:
     """Row i is `offsets[i]:offsets[i+1]` of `ids` (int32) and `loss_mask` (bool: the token is a target). `source` is the index of the
-    Example that a row came from (for a block: of the first Example in it). `labels` are set only for rows that are labelled good or bad."""
+    Example that a row came from (for a block: of the first Example in it). `labels` are set only for rows that are labelled good or bad, and
+    `scores` (rows, scores; float64) only for graded rows: their scores, or the index of their class."""
 
     ids: ndarray
     loss_mask: ndarray
     offsets: ndarray
     source: ndarray
     labels: ndarray | None = None
+    scores: ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -50,7 +53,8 @@ class TokenRows:
         numpy.cumsum(lengths, out=offsets[1:])
         tokens = numpy.repeat(self.offsets[places] - offsets[:-1], lengths) + numpy.arange(int(offsets[-1]))
         labels = None if self.labels is None else self.labels[places]
-        return TokenRows(self.ids[tokens], self.loss_mask[tokens], offsets, self.source[places], labels)
+        scores = None if self.scores is None else self.scores[places]
+        return TokenRows(self.ids[tokens], self.loss_mask[tokens], offsets, self.source[places], labels, scores)
 
     @property
     def parts(self) -> Sequence[TokenRows]:
@@ -150,9 +154,19 @@ class RowsBuilder:
         self._lengths: list[int] = []
         self._source: list[int] = []
         self._labels: list[bool] = []
+        self._scores: list[Sequence[float]] = []
 
-    def add(self, ids: Sequence[int], spans: Sequence[tuple[int, int]], source: int, label: bool | None = None) -> None:
+    def add(
+        self,
+        ids: Sequence[int],
+        spans: Sequence[tuple[int, int]],
+        source: int,
+        label: bool | None = None,
+        scores: Sequence[float] | None = None,
+    ) -> None:
         """Add a row whose tokens in `spans` are trained on."""
+        if scores is not None:
+            self._scores.append(scores)
         self._ids.fromlist(list(ids))
         self._spans.append(spans)
         self._lengths.append(len(ids))
@@ -172,7 +186,8 @@ class RowsBuilder:
             for start, end in spans:
                 loss_mask[at + start : at + min(end, length)] = True
         labels = numpy.array(self._labels, dtype=bool) if self._labels else None
-        return TokenRows(ids, loss_mask, offsets, numpy.array(self._source, dtype=numpy.int64), labels)
+        scores = numpy.array(self._scores, dtype=numpy.float64) if self._scores else None
+        return TokenRows(ids, loss_mask, offsets, numpy.array(self._source, dtype=numpy.int64), labels, scores)
 
 
 def cut_into_blocks(rows: TokenRows, length: int) -> TokenRows:

@@ -34,7 +34,8 @@ class Trainer(Record):
     """One `--trainer`.
 
     aliases: other tools' words for it, separated by spaces; near: their words for something that it comes nearest to.
-    rows: the kind of rows it trains on: documents, conversations, preferences, scored or prompts (`data.request`).
+    rows: the kind of rows it trains on: documents, conversations, preferences, scored, graded or prompts (`data.request`).
+    variant: the declaration in its place where the parameter `varies_with` is above 1: other rows, recipe and metrics, and the same parameters.
     groups: the groups of parameters it reads; parameters of other groups are dropped with a warning.
     unused: parameters that are accepted without effect, each with the reason.
     requires: parameters that must be given; `a|b` requires either.
@@ -73,6 +74,8 @@ class Trainer(Record):
     aliases: str = ""
     near: str = ""
     order: int = 500
+    varies_with: str = ""
+    variant: Trainer | None = None
     produces: str = "AutoModelForCausalLM"
     notes: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
@@ -80,7 +83,12 @@ class Trainer(Record):
     @property
     def trains_a_scorer(self) -> bool:
         """Whether the trained model gives scores and generates no text."""
-        return self.rows == "scored"
+        return self.rows in ("scored", "graded")
+
+    def with_values(self, values: Mapping[str, Any]) -> Trainer:
+        """This trainer, or its variant where these values of parameters ask for it."""
+        is_varied = self.variant is not None and (values.get(self.varies_with) or 0) > 1
+        return self.variant if is_varied and self.variant is not None else self
 
     @property
     def group_specs(self) -> tuple[Group, ...]:

@@ -261,6 +261,39 @@ class ModelMetadata:
         return count if isinstance(count, int) else 2
 
     @property
+    def score_names(self) -> tuple[str, ...]:
+        """The names of a classifier's outputs in order: those of its config; of an adapter, those that its run recorded, else numbers."""
+        if not self.is_adapter:
+            names = (self.config or {}).get("id2label")
+            by_number = {str(number): str(name) for number, name in names.items()} if isinstance(names, dict) else {}
+            return tuple(by_number.get(str(at), f"LABEL_{at}") for at in range(self.num_labels))
+        recorded = self._recorded_outputs.get("labels")
+        heads = [
+            self.adapter_weights.tensors[name] for name in self.score_heads if name in self.adapter_weights.tensors
+        ]
+        count = next((tensor.shape[0] for tensor in heads if len(tensor.shape) == 2), 1)
+        if isinstance(recorded, list) and len(recorded) == count:
+            return tuple(map(str, recorded))
+        return tuple(f"LABEL_{at}" for at in range(count))
+
+    @property
+    def gives_scores(self) -> bool:
+        """Whether each output of a classifier is a score: it has only one, or was trained by regression. Else they are logits of classes."""
+        recorded = self._recorded_outputs if self.is_adapter else self.config or {}
+        return len(self.score_names) == 1 or recorded.get("problem_type") == "regression"
+
+    @cached_property
+    def _recorded_outputs(self) -> Mapping[str, Any]:
+        """What the run that wrote this folder has recorded of the model's outputs."""
+        folder = self.located.folder
+        if folder is None:
+            return {}
+        root = folder.parent.parent if folder.parent.name == "checkpoints" else folder
+        plan = (read_json(root / "run.json") or {}).get("plan") if (root / "run.json").is_file() else None
+        model = plan.get("model") if isinstance(plan, dict) else None
+        return model if isinstance(model, dict) else {}
+
+    @property
     def custom_code(self) -> Mapping[str, Any]:
         """The Python classes that the config loads from the model's own files."""
         code = (self.config or {}).get("auto_map")

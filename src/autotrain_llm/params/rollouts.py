@@ -24,8 +24,8 @@ class RewardSources:
     )
     rl_reward_weights: list[str] | None = param(
         None,
-        "Weight of each reward: models first, then functions.",
-        metavar="X,Y",
+        "Weight of each reward: models first, then functions; or by name, also of a model's outputs.",
+        metavar="X,Y|NAME=X",
         default_words="1 for each",
         aliases="reward_weights",
     )

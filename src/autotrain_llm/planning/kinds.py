@@ -3,4 +3,5 @@
 from __future__ import annotations
 
 NEW_HEAD, KEPT_HEAD = "new", "kept"
+REGRESSION, CLASSES = "regression", "single_label_classification"  # problem_type of transformers
 MODEL, FUNCTION, MISSING_END = "model", "function", "missing_end"

@@ -21,7 +21,7 @@ from autotrain_llm.models.classifiers import classifier_of
 from autotrain_llm.models.experts import adapts_experts
 from autotrain_llm.planning.distillation import decide_distillation
 from autotrain_llm.planning.evaluation import decide_evaluation, evaluated_rows
-from autotrain_llm.planning.kinds import KEPT_HEAD, NEW_HEAD
+from autotrain_llm.planning.kinds import CLASSES, KEPT_HEAD, NEW_HEAD, REGRESSION
 from autotrain_llm.planning.memory_budget import Memory
 from autotrain_llm.planning.order import epoch_order
 from autotrain_llm.planning.plan import (
@@ -149,16 +149,28 @@ def _model(config: Config, context: RunContext) -> ModelPlan:
         trust_remote_code=config.trust_remote_code,
         quantization=config.quantization,
         attention=config.attn_implementation,
+        **_outputs(config, context),
     )
+
+
+def _outputs(config: Config, context: RunContext) -> dict[str, Any]:
+    """The names of a reward model's outputs and what they are, where it has several."""
+    if config.trainer_spec.rows != "graded" or context.dataset is None:
+        return {}
+    problem_type = CLASSES if "class" in context.dataset.columns else REGRESSION
+    return {"labels": context.dataset.labels, "problem_type": problem_type}
 
 
 def _score_head(config: Config, context: RunContext) -> str | None:
     """Whether the score head is new or kept from the model's files; None for a model that generates."""
-    if config.trainer_spec.rows != "scored":
+    if not config.trainer_spec.trains_a_scorer:
         return None
     metadata = context.model
     if metadata is None or context.is_scratch or not metadata.is_classifier:
         return NEW_HEAD
+    if config.trainer_spec.rows == "graded":
+        labels = context.dataset.labels if context.dataset else ()
+        return KEPT_HEAD if metadata.score_names == labels else NEW_HEAD
     return KEPT_HEAD if metadata.is_adapter or metadata.num_labels == 1 else NEW_HEAD
 
 

@@ -131,7 +131,7 @@ class Memory:
         batch = self._batch(config, full)
         adapter = adapter_of(self.context.model, shape, config) if config.peft else None
         weight = 2.0 if adapter and self.computes_in == "bf16" and not self.context.is_scratch else 4.0
-        scores = spec.rows == "scored"
+        scores = spec.trains_a_scorer
         resident, precompute_bytes = self._other_models(shape, config, adapter, weight)
         statistics = self.context.prepared.statistics if self.context.prepared else {}
         share = 1.0 if spec.samples else statistics.get("trained_token_share") or 1.0

@@ -34,7 +34,8 @@ class ParameterValue:
 @dataclass(frozen=True)
 class ModelPlan:
     """The model that is trained. `folder` holds its files, `base` names the base model of an adapter, `shape` are a new model's LlamaConfig
-    arguments, `head` says whether a score head is new or kept, `scores` is its number of outputs."""
+    arguments, `head` says whether a score head is new or kept, `scores` is its number of outputs. Where there are several, `labels` are their
+    names and `problem_type` is that of transformers: regression for scores, single_label_classification for classes."""
 
     name: str
     kind: str | None
@@ -53,6 +54,8 @@ class ModelPlan:
     trust_remote_code: bool
     quantization: str | None
     attention: str | None
+    labels: tuple[str, ...] | None = field(default=None, metadata=omitted_if_none())
+    problem_type: str | None = field(default=None, metadata=omitted_if_none())
 
 
 @dataclass(frozen=True)
@@ -411,13 +414,14 @@ class SamplingPlan:
 @dataclass(frozen=True, kw_only=True)
 class RewardPlan:
     """One term of the reward: a model, a function, or the penalty for an answer without an end token. `as_turns`, set for models, is whether
-    they read texts rendered as chat turns."""
+    they read texts rendered as chat turns; `output` is the index of the output that a model with several is read at."""
 
     kind: str
     source: str | None
     as_turns: bool | None = field(default=None, metadata=omitted_if_none())
     name: str
     weight: float
+    output: int | None = field(default=None, metadata=omitted_if_none())
 
 
 @dataclass(frozen=True)
@@ -540,6 +544,11 @@ class Plan:
     engine: str
     seed: int
     resume: ResumePlan | None = field(default=None, metadata=omitted_if_none())
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values of the parameters."""
+        return {name: cell.value for name, cell in self.parameters.items()}
 
     @property
     def default_trainer_on_texts(self) -> bool:

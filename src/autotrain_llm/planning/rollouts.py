@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,24 +47,47 @@ def rewards_of(config: Config, context: RunContext) -> tuple[RewardPlan, ...]:
     sources = [(MODEL, source) for source in reward_models(config)]
     sources += [(FUNCTION, source) for source in reward_functions(config)]
     rewards: list[RewardPlan] = []
-    weights = config.rl_reward_weights or ()
     for index, (kind, source) in enumerate(sources):
-        as_turns = None
+        as_turns, outputs = None, ()
         if kind == MODEL:
             metadata = context.models.secondary("rl_reward_model_path", source)
             as_turns = metadata is not None and scores_turns(metadata, config)
-        name = _short_name(kind, source, [reward.name for reward in rewards])
-        weight = float(weights[index]) if index < len(weights) else 1.0
-        rewards.append(RewardPlan(kind=kind, source=source, as_turns=as_turns, name=name, weight=weight))
+            outputs = metadata.score_names if metadata is not None and metadata.is_classifier else ()
+        for output, label in enumerate(outputs) if len(outputs) > 1 else [(None, _name_of(kind, source))]:
+            name = _unique(label, [reward.name for reward in rewards])
+            weight = _weight(config.rl_reward_weights, index, name)
+            rewards.append(
+                RewardPlan(kind=kind, source=source, as_turns=as_turns, name=name, weight=weight, output=output)
+            )
     if config.rl_missing_end_penalty:
         penalty = -config.rl_missing_end_penalty
         rewards.append(RewardPlan(kind=MISSING_END, source=None, name=MISSING_END, weight=penalty))
     return tuple(rewards)
 
 
-def _short_name(kind: str, source: str, names: list[str]) -> str:
-    """A short name that no other reward of the run has."""
-    name = source.rpartition(":")[2] if kind == FUNCTION else Path(source.partition("@")[0]).name or source
+def named_weights(weights: Sequence[str]) -> dict[str, str]:
+    """Weights that are given by the names of rewards, `helpfulness=0.7`; empty if they are numbers alone."""
+    parts = [weight.rpartition("=") for weight in weights]
+    return {name.strip(): weight.strip() for name, _, weight in parts if name.strip()}
+
+
+def _weight(weights: Sequence[str] | None, index: int, name: str) -> float:
+    """The weight of a reward: that of its name, else of its source; 0 where others are named, and 1 where no weights are given."""
+    if not weights:
+        return 1.0
+    named = named_weights(weights)
+    if named:
+        return float(named.get(name, 0.0))
+    return float(weights[index]) if index < len(weights) else 1.0
+
+
+def _name_of(kind: str, source: str) -> str:
+    """A short name of a model or a function."""
+    return source.rpartition(":")[2] if kind == FUNCTION else Path(source.partition("@")[0]).name or source
+
+
+def _unique(name: str, names: list[str]) -> str:
+    """The name, numbered if another reward of the run has it."""
     unique, count = name, 2
     while unique in (*names, MISSING_END):
         unique, count = f"{name}_{count}", count + 1

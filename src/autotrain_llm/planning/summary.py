@@ -9,7 +9,7 @@ from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.search import describe, read_search
 from autotrain_llm.declare.showable import showable
 from autotrain_llm.declare.text import plain, plural, show_bytes, show_count
-from autotrain_llm.planning.kinds import KEPT_HEAD, MISSING_END, MODEL, NEW_HEAD
+from autotrain_llm.planning.kinds import CLASSES, KEPT_HEAD, MISSING_END, MODEL, NEW_HEAD
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SHARED
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ def _what(plan: Plan) -> list[Row]:
         ("trainer", plan.trainer, _source_of_trainer(plan)),
         ("model", f"{model.name} ({model.architecture}{head}, {size} parameters)", _source(plan, "model")),
     ]
+    if model.labels:
+        kind = "classes" if model.problem_type == CLASSES else "scores"
+        rows.append((kind, ", ".join(model.labels), "cross entropy" if kind == "classes" else "mean squared error"))
     if adapter:
         targets = ", ".join(adapter.target_modules)
         dropout = f", dropout {adapter.dropout:g}" if adapter.dropout != plan.parameters["lora_dropout"].value else ""
@@ -88,7 +91,8 @@ def _rewards(rollouts: RolloutPlan) -> str:
         if reward.kind == MISSING_END:
             terms.append(f"{-reward.weight:g} off if an answer has no end token")
         else:
-            terms.append(("" if reward.weight == 1 else f"{reward.weight:g} x ") + str(reward.source))
+            output = "" if reward.output is None else f"{reward.name} of "
+            terms.append(("" if reward.weight == 1 else f"{reward.weight:g} x ") + output + str(reward.source))
     return ", ".join(terms)
 
 

@@ -44,6 +44,8 @@ def unfit(values: ModelMetadata, config: Config, context: RunContext) -> str | N
     """Why this reward model can't estimate the return of a partial answer, as a predicate of the model; None if it can."""
     if values.is_encoder or values.is_encoder_decoder:
         return f"({values.model_type}) attends in both directions, and a value may not depend on later tokens"
+    if len(values.score_names) > 1:
+        return f"has {len(values.score_names)} outputs, and a value is one number"
     if values.score_heads and all("classifier" in name for name in values.score_heads):
         return f"({values.model_type}) has no score head on its last layer that can be evaluated at every token"
     different = context.models.differing_token(values)

@@ -14,10 +14,16 @@ from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 class Reward:
     """Output of the reward model."""
 
-    num_labels: int = param(1, "Scores per answer; preference pairs need 1.", within=AT_LEAST_ONE, on_resume=FIXED)
+    num_labels: int = param(
+        1,
+        "Scores of an answer: 1 for preference pairs; more for rows with several scores, or with a class.",
+        within=AT_LEAST_ONE,
+        stage="rows",
+        on_resume=FIXED,
+    )
 
 
-TRAINER = Trainer(
+PAIRWISE = Trainer(
     name="reward",
     aliases="rm reward_model reward_modeling",
     title="Reward",
@@ -33,7 +39,7 @@ TRAINER = Trainer(
         batch_size=Usual(16, 32),
     ),
     recipe="autotrain_llm.run.algorithms.reward.recipe:RewardModel",
-    settings=("label_smoothing",),
+    settings=("label_smoothing", "num_labels"),
     trl_adapter="autotrain_llm.run.trl_engine.reward:reward",
     headline=("loss", "accuracy", "margin"),
     metrics={
@@ -50,6 +56,10 @@ TRAINER = Trainer(
     notes=(
         "The output is a scorer: `AutoModelForSequenceClassification`, one score for each input; it cannot generate text.",
         "Texts are scored as the tokenizer writes them, with nothing added. An adapter's files don't say how many scores its base is to give: `AutoPeftModelForSequenceClassification.from_pretrained(folder, num_labels=1)`.",
+        (
+            "With `--num-labels N`, rows have several scores or a class instead of a chosen and a rejected answer, and the model has N outputs with their "
+            "names: scores are learned by mean squared error, classes by cross entropy. See docs/rewards.md."
+        ),
         "On evaluation pairs it reports accuracy, margin, the mean score of each side, and calibration: the expected calibration error of the sigmoid of the margin in ten bins, 0 where confidence is right as often as it says.",
     ),
     examples=(
@@ -61,5 +71,17 @@ TRAINER = Trainer(
             "With LoRA",
             "--model roberta-large --data-path ./data/preferences.jsonl --lr 2e-5 --epochs 3 --batch-size 32 --rejected-text-column rejected --peft --lora-r 8",
         ),
+    ),
+)
+
+# Answers with several scores, or with a class.
+TRAINER = PAIRWISE.replace(
+    varies_with="num_labels",
+    variant=PAIRWISE.replace(
+        rows="graded",
+        recipe="autotrain_llm.run.algorithms.reward.recipe:GradedModel",
+        trl_adapter=None,
+        headline=("loss", "mse", "correlation", "accuracy"),
+        metrics={"loss": "minimize", "mse": "minimize", "correlation": "maximize", "accuracy": "maximize"},
     ),
 )

@@ -212,7 +212,7 @@ def a_metric_makes_sense_for_the_trainer(config: Config, trainer: Trainer) -> It
 
 def _why_not(metric: Metric, trainer: Trainer) -> str:
     """Why a metric makes no sense for a trainer."""
-    if trainer.rows == "scored":
+    if trainer.trains_a_scorer:
         if metric.name in ("perplexity", "token_accuracy"):
             return "a reward model scores and predicts no tokens"
         if metric.is_of_text:
@@ -358,7 +358,7 @@ def a_benchmark_is_one_that_is_installed(config: Config, trainer: Trainer, machi
     tasks = config.eval_benchmark
     if not config.use_enhanced_eval or not tasks:
         return
-    if trainer.rows == "scored":
+    if trainer.trains_a_scorer:
         yield _benchmark("a reward model scores and does not generate", "remove --eval-benchmark")
         return
     if not machine.has_package(PACKAGE):

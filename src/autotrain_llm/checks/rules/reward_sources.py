@@ -12,6 +12,7 @@ from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.text import plural
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.params.rollouts import RewardSources
+from autotrain_llm.planning.rollouts import named_weights, reward_models, rewards_of
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
     from autotrain_llm.context.run_context import RunContext
@@ -69,6 +70,19 @@ def every_reward_has_a_weight(sources: RewardSources, trainer: Trainer) -> Itera
         )
     if given is None or not rewards:
         return
+    named = named_weights(given)
+    if named and len(named) == len(given):
+        wrong = [name for name, weight in named.items() if not _is_finite(weight)]
+        if wrong or not any(float(weight) for weight in named.values()):
+            message = (
+                f"must be numbers, got {wrong[0]}={named[wrong[0]]}"
+                if wrong
+                else "are all zero, so every reward is zero"
+            )
+            yield Finding(
+                f"--rl-reward-weights {message}", changes={"rl_reward_weights": None}, parameters=("rl_reward_weights",)
+            )
+        return
     wrong, ones = [weight for weight in given if not _is_finite(weight)], ["1"] * len(rewards)
     if wrong:
         message, weights = f"--rl-reward-weights must be numbers, got {wrong[0]!r}", ones
@@ -87,6 +101,49 @@ def _is_finite(word: str) -> bool:
         return abs(float(word)) < float("inf")
     except ValueError:
         return False
+
+
+SEVERAL = """sed -i.old 's/"LABEL_0"/"kind", "1": "short"}, "problem_type": "regression", "x": {"0": "y"/' judge/config.json"""
+
+
+@rule("P709", example=of_flags("--rl-reward-weights kind=1", "--rl-reward-weights SCORER=1", PROMPTS, PPO))
+def a_named_weight_is_that_of_a_reward(config: Config, trainer: Trainer, context: RunContext) -> Iterator[Finding]:
+    """`--rl-reward-weights NAME=X` with a name that no reward has.
+
+    Why: the names are those of the outputs of a reward model with several, else of the model's folder or of the function. A reward that is not
+    named has weight 0.
+    Fix: the names that the finding shows.
+    """
+    named = named_weights(config.rl_reward_weights or ()) if trainer.samples else {}
+    names = [reward.name for reward in rewards_of(config, context) if reward.source is not None] if named else []
+    unknown = [name for name in named if name not in names]
+    if unknown:
+        yield Finding(
+            f"--rl-reward-weights: there is no reward {', '.join(unknown)}; there are {', '.join(names)}",
+            guess={"rl_reward_weights": ",".join(f"{name}=1" for name in names)},
+            parameters=("rl_reward_weights",),
+        )
+
+
+@rule("P710", WARNING, example=of_scorer(SEVERAL))
+def the_outputs_of_a_reward_model_have_weights(
+    config: Config, trainer: Trainer, context: RunContext
+) -> Iterator[Finding]:
+    """A reward model has several outputs, and no weights for them are given.
+
+    Why: they are added with equal weights, whatever they measure and however large they are: a score of verbosity counts as one of helpfulness.
+    Fix: `--rl-reward-weights` with a weight for each name.
+    """
+    if not trainer.samples or named_weights(config.rl_reward_weights or ()):
+        return
+    for source in reward_models(config):
+        names = [reward.name for reward in rewards_of(config, context) if reward.source == source]
+        if len(names) > 1:
+            yield Finding(
+                f"--rl-reward-model-path {source} has {len(names)} outputs ({', '.join(names)}), which are added with equal weights",
+                guess={"rl_reward_weights": ",".join(f"{name}=1" for name in names)},
+                parameters=("rl_reward_model_path", "rl_reward_weights"),
+            )
 
 
 @rule(

@@ -10,7 +10,7 @@ from typing import Any
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.formats.column_names import CHOSEN, COMPLETION, QUESTIONS, REJECTED, TEXT, is_metadata
 from autotrain_llm.data.formats.columns import Columns
-from autotrain_llm.data.formats.detect import ColumnMapping, only_text, recognise, rows_are_turns
+from autotrain_llm.data.formats.detect import ColumnMapping, only_text, preference, recognise, rows_are_turns
 from autotrain_llm.data.formats.judged import LISTS_OF_ANSWERS, signs_of_two_answers
 from autotrain_llm.data.formats.token_rows import TOKENS, holds_token_ids, token_columns
 from autotrain_llm.data.observations import Observations
@@ -28,6 +28,7 @@ from autotrain_llm.data.rules.columns import (
 )
 from autotrain_llm.data.rules.files import the_header_looks_like_a_row
 from autotrain_llm.data.rules.preferences import chosen_and_rejected_are_the_same
+from autotrain_llm.data.rules.scores import pairs_are_ordered_by_one_score
 from autotrain_llm.data.rules.token_rows import token_ids_beside_text_are_not_used
 from autotrain_llm.data.turns import is_too_deep, parsed
 from autotrain_llm.data.wording import close, kind_of, listed, nearest, plain, shown
@@ -37,6 +38,7 @@ WANTED = {
     "conversations": "messages, prompt and completion, instruction and output, or text",
     "preferences": "a prompt, a chosen and a rejected answer",
     "scored": "a chosen and a rejected answer",
+    "graded": "a prompt, an answer, and several scores or a class",
     "prompts": "a prompt",
     "labelled": "a prompt, an answer and a label (true or false), or a prompt, a chosen and a rejected answer",
 }
@@ -228,6 +230,9 @@ def observe_unrecognised(
         observations.add(rows_are_token_ids, file=name, column=ids, trainer=request.trainer, needs=needs)
         return
     parameters = _naming_parameters(request)
+    if request.rows == "graded" and preference(columns, request) is not None:
+        observations.add(pairs_are_ordered_by_one_score, num_labels=request.num_labels, file=name)
+        return
     named = {field: getattr(request, field) for field in SIDES if request.is_named(field)}
     for column, values in columns.values.items():
         if values and is_too_deep(values[0]) and (not named or column in named.values()):

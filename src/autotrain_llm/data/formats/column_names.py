@@ -40,6 +40,9 @@ REJECTED = (
 )  # fmt: skip
 LABEL = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
 JUDGEMENT = ("labels", "is_correct", "correct", "is_good", "is_accepted", "verified")
+# Several scores of an answer in one cell, and its class.
+SCORES = ("scores", "score", "ratings", "rating", "attributes", "rewards", "labels", "grades")
+CLASS = ("label", "class", "class_label", "category", "labels", "rating", "score", "grade")
 QUESTIONS = ("prompt", "question", "query", "instruction", "problem", "user", "human", "request", *QUESTION_WORDS)
 # Rows that are tokens already: their ids, which of them are trained on, and which are no padding.
 TOKEN_IDS = ("input_ids", "token_ids", "tokens")

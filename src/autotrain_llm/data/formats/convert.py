@@ -10,7 +10,8 @@ from autotrain_llm.data.example import Example, Message, Side, as_turns
 from autotrain_llm.data.files.read import RawRow, Table
 from autotrain_llm.data.formats.account import ColumnAccount
 from autotrain_llm.data.formats.cells import Cells
-from autotrain_llm.data.formats.detect import CONTEXT_ROLE, ColumnMapping
+from autotrain_llm.data.formats.detect import CONTEXT_ROLE, GRADED, ColumnMapping
+from autotrain_llm.data.formats.graded import GradeReader
 from autotrain_llm.data.formats.messages import conversation
 from autotrain_llm.data.formats.prompt import PromptWriter
 from autotrain_llm.data.formats.token_rows import TOKENS, read_tokens
@@ -76,6 +77,7 @@ class Converter:
         self.make = MAKERS[mapping.format]
         self.used = set(mapping.columns.values())
         self.prompt = PromptWriter(mapping)
+        self.grades = GradeReader(mapping.columns, request.num_labels)
         self.account = ColumnAccount(mapping, request, observations)
         beside = mapping.roles(*BESIDE, CONTEXT_ROLE)
         self._main = {column for role, column in mapping.columns.items() if role not in beside}
@@ -283,6 +285,14 @@ def _labelled(converter: Converter, example: Example, cells: Cells) -> None:
     example.label = word in GOOD
 
 
+def _graded(converter: Converter, example: Example, cells: Cells) -> None:
+    if "messages" in cells:
+        example.messages = converter.prompt.conversation(example, cells, converter.turns(example, cells, "messages"))
+    else:
+        _pair(converter, example, cells)
+    converter.grades.read(example, cells)
+
+
 def _preference(converter: Converter, example: Example, cells: Cells) -> None:
     observations = converter.observations
     chosen, rejected = converter.side(example, cells, "chosen"), converter.side(example, cells, "rejected")
@@ -450,6 +460,7 @@ MAKERS: dict[str, Callable[[Converter, Example, Cells], None]] = {
     "prompt/completion": _pair,
     "prompt/completion/label": _labelled,
     "chosen answers": _chosen,
+    GRADED: _graded,
     "preference": _preference,
     "prompts": _prompts,
     TOKENS: lambda _, example, cells: read_tokens(example, cells),

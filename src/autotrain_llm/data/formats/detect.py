@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.dataset import role_kind
 from autotrain_llm.data.formats.column_names import (
     CHOICES,
     CHOSEN,
+    CLASS,
     COMPLETION,
     CONTEXT,
     HISTORY,
@@ -22,6 +24,7 @@ from autotrain_llm.data.formats.column_names import (
     PROMPT,
     QUESTIONS,
     REJECTED,
+    SCORES,
     SYSTEM,
     TEXT,
     TOOLS,
@@ -41,6 +44,7 @@ from autotrain_llm.data.wording import plain
 
 # Roles of columns that belong to the prompt; several columns can be contexts or choices.
 CONTEXT_ROLE, CHOICE_ROLE = "context", "choice"
+GRADED = "prompt/completion/scores"  # the format of answers with several scores, or with a class
 NESTED_ROWS = {"paragraphs": "qas", "qas": "question"}  # by the column, a key of each of its rows
 WORDS_OF_A_TEXT = 4  # on average; names, tags and titles have fewer
 
@@ -272,6 +276,44 @@ def labelled(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     return ColumnMapping("prompt/completion/label", mapping.columns | {"label": label})
 
 
+def graded(columns: Columns, request: DataRequest) -> ColumnMapping | None:
+    """An answer with several scores, in one cell or in a column each, or with its class."""
+    mapping = pair(columns, request) or messages(columns, request)
+    if mapping is None:
+        return None
+
+    def free(column: str | None) -> bool:
+        return column is not None and column not in (*mapping.columns.values(), *request.ignored_columns)
+
+    scores = next((name for name in SCORES if free(columns.find((name,), "list", "object"))), None)
+    if scores is not None:
+        return ColumnMapping(GRADED, mapping.columns | {"scores": str(columns.find((scores,), "list", "object"))})
+    label = next((column for name in CLASS if free(column := columns.find((name,), "text", "number", "flag"))), None)
+    numbers = [name for name in columns.names if free(name) and _holds_numbers(columns, name)]
+    of_content = [name for name in numbers if not is_metadata(name, 0)]
+    fitting = next((names for names in (numbers, of_content) if len(names) == request.num_labels), None)
+    if fitting is None and label is not None:
+        return ColumnMapping(GRADED, mapping.columns | {"class": label})
+    chosen = fitting or (numbers if len(numbers) > 1 else [])
+    roles = {f"score {at}": name for at, name in enumerate(chosen, 1)}
+    return ColumnMapping(GRADED, mapping.columns | roles) if roles else None
+
+
+def _holds_numbers(columns: Columns, name: str) -> bool:
+    """Whether a column holds numbers, also where its cells are text, as in CSV."""
+    return columns.kind(name) == "number" or (
+        columns.kind(name) == "text" and all(is_number(value) for value in columns.values[name])
+    )
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, or text that is one."""
+    try:
+        return not isinstance(value, bool) and float(value) is not None
+    except (TypeError, ValueError):
+        return False
+
+
 def prompts(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """Prompts alone: text, or conversations that end before the answer."""
     prompt = _named(columns, request, "prompt_column") or _named(columns, request, "text_column")
@@ -304,6 +346,7 @@ RECOGNISERS: dict[str, tuple[Recogniser, ...]] = {
     "conversations": (messages, text, alpaca, chosen_answers, pair, tokens, other_text),
     "preferences": (labelled, preference),
     "scored": (preference,),
+    "graded": (graded,),
     "prompts": (prompts,),
 }
 

@@ -31,7 +31,8 @@ from autotrain_llm.data.formats.column_checks import (
 )
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.convert import Converter
-from autotrain_llm.data.formats.detect import ColumnMapping, nested_rows, recognise, wrappers
+from autotrain_llm.data.formats.detect import GRADED, ColumnMapping, nested_rows, recognise, wrappers
+from autotrain_llm.data.formats.graded import labels_of
 from autotrain_llm.data.formats.judged import judged_answers
 from autotrain_llm.data.formats.token_rows import TOKENS
 from autotrain_llm.data.load.split import hold_out, possible_share, rows_to_hold_out
@@ -47,6 +48,7 @@ from autotrain_llm.data.rules.preferences import (
     no_answer_is_judged_better,
     pairs_are_made_of_judged_answers,
 )
+from autotrain_llm.data.rules.scores import a_class_is_only_evaluated
 from autotrain_llm.data.rules.splits import (
     evaluation_rows_have_another_format,
     no_row_can_be_evaluated,
@@ -127,6 +129,9 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
         if len(labels) == 1:
             facts = {"answers": len(dataset.train), "label": labels.pop()}
             observations.add(all_answers_have_the_same_label, file=name, **facts)
+    if mapping.format == GRADED and not observations.refused:
+        dataset.labels = labels_of(converter.grades, dataset.train, name, observations)
+        _check_classes(dataset, observations)
     check_duplicates(dataset.train, name, observations)
     dataset.findings = observations.findings()
     dataset.files = tuple(reading.files)
@@ -138,6 +143,13 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
         reading.digest.update(keys_of(examples).tobytes())
     dataset.fingerprint = reading.digest.hexdigest()
     return dataset
+
+
+def _check_classes(dataset: Dataset, observations: Observations) -> None:
+    """Evaluation rows of a class that no training row has."""
+    for example in dataset.valid:
+        if example.class_name is not None and example.class_name not in dataset.labels:
+            observations.row(a_class_is_only_evaluated, example, name=example.class_name)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from autotrain_llm.data.rows import PARTS, PairRows, Rows, TokenRows
+from autotrain_llm.data.rows import OPTIONAL, PARTS, PairRows, Rows, TokenRows
 from autotrain_llm.data.tokenize.truncate import EncodedRows
 
 if TYPE_CHECKING:
@@ -75,13 +75,15 @@ class _Side:
         self._loss_mask: list[ndarray] = []
         self._lengths: list[ndarray] = []
         self._source: list[ndarray] = []
-        self._labels: list[ndarray] = []
+        self._optional: dict[str, list[ndarray]] = {name: [] for name in OPTIONAL}
 
     def add(self, rows: TokenRows) -> None:
         self._lengths.append(rows.lengths)
         self._source.append(rows.source)
-        if rows.labels is not None:
-            self._labels.append(rows.labels)
+        for name, arrays in self._optional.items():
+            array = getattr(rows, name)
+            if array is not None:
+                arrays.append(array)
         if self._files:
             for file, array in zip(self._files, (rows.ids, rows.loss_mask), strict=True):
                 array.tofile(file)
@@ -96,8 +98,8 @@ class _Side:
         offsets = numpy.zeros(len(lengths) + 1, dtype=numpy.int64)
         numpy.cumsum(lengths, out=offsets[1:])
         ids, loss_mask = self._arrays()
-        labels = _together(self._labels) if self._labels else None
-        return TokenRows(ids, loss_mask, offsets, _together(self._source), labels)
+        optional = {name: _together(arrays) for name, arrays in self._optional.items() if arrays}
+        return TokenRows(ids, loss_mask, offsets, _together(self._source), **optional)
 
     def _arrays(self) -> tuple[ndarray, ndarray]:
         import numpy

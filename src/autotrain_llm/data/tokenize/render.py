@@ -14,6 +14,7 @@ from autotrain_llm.data.chat.trace import ARGUMENT, NAME, REASONING
 from autotrain_llm.data.chat.turn_spans import is_answer
 from autotrain_llm.data.dataset import Dataset
 from autotrain_llm.data.example import Example, Message, Side, as_turns
+from autotrain_llm.data.formats.detect import GRADED
 from autotrain_llm.data.formats.token_rows import TOKENS
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rules.columns import a_key_is_not_used
@@ -137,7 +138,7 @@ class RowRenderer:
         self.template, self.observations = template, observations
         self.template_given = preparation.chat_template not in (None, NONE)
         self.pairs = dataset.format == "preference"
-        self.labelled = dataset.format == "prompt/completion/label"
+        self.labelled = dataset.format in ("prompt/completion/label", GRADED)
         self.prompts_only = dataset.format == "prompts"
         self.answers_only = preparation.response_only is not False
         self.conversations = (
@@ -202,6 +203,12 @@ class RowRenderer:
             observations.add(nothing_marks_where_a_text_ends, documents=True)
         elif preparation.add_eos and not self.closing and not self.conversations:
             observations.add(nothing_marks_where_a_text_ends, documents=False)
+
+    def grade(self, example: Example) -> list[float] | None:
+        """The scores of a graded row, or the index of its class; None for other rows."""
+        if example.class_name is not None:
+            return [float(self.dataset.labels.index(example.class_name))]
+        return example.scores
 
     # -- rows -----------------------------------------------------------------------------------------------------------
 

@@ -81,7 +81,7 @@ class EncodeBatch:
                 continue
             if len(ids) == len(row.ids):
                 self._count_end(ids, spans)
-            builder.add(ids, spans, source, example.label)
+            builder.add(ids, spans, source, example.label, self.renderer.grade(example))
         return builder.built()
 
     def _pairs(self, encoded: Iterable[tuple[int, list[Encoded]]]) -> PairRows:

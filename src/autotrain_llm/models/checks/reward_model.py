@@ -43,15 +43,16 @@ def a_reward_model_is_a_classifier(metadata: ModelMetadata, parameter: str = REW
     example=of_scorer("""sed -i.old 's/"LABEL_0"/"bad", "1": "good"/' judge/config.json"""),
 )
 def a_reward_is_one_number(metadata: ModelMetadata, parameter: str = REWARD_MODEL) -> Iterator[Finding]:
-    """A classifier with several labels as the reward model.
+    """A classifier of several classes as the reward model.
 
-    Why: a reward is one number.
-    Fix: a reward model with `--num-labels 1`.
+    Why: the outputs of a classifier are logits of classes, of which none is a reward. A model with several scores was trained by regression, and its
+    config says so (`problem_type`).
+    Fix: a reward model with one score, or with several, which `--trainer reward --num-labels N` trains.
     """
-    is_whole = metadata.adapter_config is None and metadata.config is not None
-    if metadata.is_classifier and is_whole and metadata.num_labels != 1:
-        message = f"{label(metadata, parameter)} has {metadata.num_labels} labels, and a reward is one number"
-        yield Finding(message, fix="train a reward model with --num-labels 1", parameters=(parameter,))
+    if parameter == REWARD_MODEL and metadata.is_classifier and metadata.config and not metadata.gives_scores:
+        count = len(metadata.score_names)
+        message = f"{label(metadata, parameter)} has {count} labels, which are classes, and a reward is one number"
+        yield Finding(message, fix="train a reward model with --trainer reward", parameters=(parameter,))
 
 
 @rule(

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from autotrain_llm.data.rows import PairRows
+from autotrain_llm.run.engine.flat.batch import Row
 from autotrain_llm.run.engine.layouts import PromptGroup
 
 Collate = Callable[[Sequence[PromptGroup]], dict[str, Any]]
@@ -18,7 +19,8 @@ Collate = Callable[[Sequence[PromptGroup]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class AnswerItem:
-    """A prompt with its answers; their reference log-probabilities if they are precomputed; for a single answer its `label`.
+    """A prompt with its answers; their reference log-probabilities if they are precomputed; for a single answer its `label`, or its
+    `scores` (N,), which a reward model learns.
 
     `mismatched` is the same prompt with another item's answer, for KTO's KL estimate.
     """
@@ -26,6 +28,7 @@ class AnswerItem:
     prompt_group: PromptGroup
     reference: np.ndarray | None = None
     label: bool | None = None
+    scores: np.ndarray | None = None
     mismatched: PromptGroup | None = None
 
     def with_mismatched(self) -> PromptGroup:
@@ -84,6 +87,13 @@ class Pairs(Preferences):
         return PromptGroup(self.rows.prompt[index][0], (self.rows.chosen[index], self.rows.rejected[index]))
 
 
+def split_at_answer(row: Row) -> tuple[np.ndarray, Row]:
+    """A row's prompt (the tokens before the first trained one) and its answer."""
+    ids, loss_mask = (np.asarray(array) for array in row)
+    start = int(np.argmax(loss_mask))
+    return ids[:start], (ids[start:], loss_mask[start:])
+
+
 class _AnswerCollator:
     """Collates the prompt groups of a batch and adds reference log-probabilities and labels, in the order of the answers."""
 
@@ -98,6 +108,9 @@ class _AnswerCollator:
             batch["reference"] = torch.tensor(reference, dtype=torch.float64)
         if all(item.label is not None for item in items):
             batch["labels"] = torch.tensor([bool(item.label) for item in counted], dtype=torch.bool)
+        if all(item.scores is not None for item in items):
+            scores = np.asarray([item.scores for item in items], dtype=np.float64)
+            batch["scores"] = torch.from_numpy(scores[[not item.prompt_group.is_padding for item in items]])
         mismatched = [item.mismatched for item in items if item.mismatched is not None]
         if mismatched:
             batch["mismatched"] = self.collate(mismatched)

@@ -1,4 +1,4 @@
-"""Classifiers with one label, which score texts: loading, and their flat and padded batch layouts."""
+"""Classifiers, which score texts: loading, and their flat and padded batch layouts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class PaddedScores(Padded):
     """Answers padded on the right and scored by the model's own forward."""
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
-        scores = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, 0]
+        scores = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        scores = scores[:, 0] if scores.shape[1] == 1 else scores
         scores = scores.index_select(0, batch["answer_rows"])
         return FlatOutput(scores=scores if scores.dtype == torch.float64 else scores.float())
 
@@ -61,16 +62,21 @@ HEADS = ("score", "classifier")  # names of heads in transformers; PEFT trains a
 
 
 def load_classifier(
-    located: Located, dtype: torch.dtype, options: Mapping[str, Any], *, trainable_adapter: bool = False
+    located: Located,
+    dtype: torch.dtype,
+    options: Mapping[str, Any],
+    *,
+    trainable_adapter: bool = False,
+    num_labels: int = 1,
 ) -> tuple[Any, list[str]]:
-    """The classifier with one label, and the names of modules other than its head that were newly initialised.
+    """The classifier with this number of labels, and the names of modules other than its head that were newly initialised.
 
     A classifier's adapter is loaded onto its base, trainable or merged; a generating model's adapter is merged, and the model gets a head.
     """
     if located.kind == ADAPTER and located.base is not None:
         if not _is_classifier_adapter(located):
-            return _with_head(from_located(located, dtype, options)), []
-        base, _ = load_classifier(located.base, dtype, options)
+            return _with_head(from_located(located, dtype, options), num_labels), []
+        base, _ = load_classifier(located.base, dtype, options, num_labels=num_labels)
         return with_adapter(base, located, trainable=trainable_adapter), []
     source = located.name if located.kind == HUB else str(located.folder)
     local_options = (
@@ -80,8 +86,8 @@ def load_classifier(
         source,
         dtype=dtype,
         use_safetensors=True,
-        num_labels=1,
-        ignore_mismatched_sizes=True,  # a head with several labels is replaced
+        num_labels=num_labels,
+        ignore_mismatched_sizes=True,  # a head with another number of labels is replaced
         output_loading_info=True,
         **local_options,
     )
@@ -95,10 +101,10 @@ def _is_classifier_adapter(located: Located) -> bool:
     return config.get("task_type") == "SEQ_CLS"
 
 
-def _with_head(generator: Any) -> Any:
-    """A classifier with one label on the backbone of a generating model."""
+def _with_head(generator: Any, num_labels: int) -> Any:
+    """A classifier with this number of labels on the backbone of a generating model."""
     config = generator.config
-    config.num_labels = 1
+    config.num_labels = num_labels
     scorer = AutoModelForSequenceClassification.from_config(config, dtype=generator.dtype)
     scorer.base_model.load_state_dict(generator.base_model.state_dict())
     return scorer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,7 +19,15 @@ from autotrain_llm.data.order import DataOrder, EpochOrder, ShuffledOrder
 from autotrain_llm.run.engine.batches import Batches, BatchOrder
 from autotrain_llm.run.engine.flat.model import FlatOutput, causal_model
 from autotrain_llm.run.engine.layouts import BatchLayout
-from autotrain_llm.run.engine.objective import ROUTER_LOSS, ROUTER_TERM, Objective, Sums
+from autotrain_llm.run.engine.objective import (
+    ROUTER_LOSS,
+    ROUTER_TERM,
+    Extremes,
+    Objective,
+    Sums,
+    is_minimum,
+    widen,
+)
 from autotrain_llm.run.engine.router_loss import router_weight
 from autotrain_llm.run.engine.throughput import Throughput
 from autotrain_llm.run.failures import not_a_number
@@ -114,6 +123,7 @@ class Loop(Trainer):
         self.source = source
         self.loss_is_scaled_for_ga = True  # the objective's sum is divided by the items of the whole step
         self._pending: list[Sums] = []
+        self._extremes: Extremes = {}
         self.eval_metrics: dict[str, float] = {}  # of the current evaluation, for its observers
         self.throughput = throughput
         assert isinstance(self.model, nn.Module)
@@ -178,6 +188,7 @@ class Loop(Trainer):
         summed, metrics = self._objective_of(output, inputs)
         loss = summed * self.args.world_size / items
         self._pending.append(metrics)
+        widen(self._extremes, self.objective.extremes(output, inputs))
         if self.source is not None:
             self.source.on_batch_end(metrics)
         return (loss, output) if return_outputs else loss
@@ -225,10 +236,11 @@ class Loop(Trainer):
 
     def _take_metrics(self) -> dict[str, float]:
         pending, self._pending = self._pending, []
-        return self._ratios(pending)
+        extremes, self._extremes = self._extremes, {}
+        return self._ratios(pending, extremes)
 
-    def _ratios(self, batches: list[Sums]) -> dict[str, float]:
-        """Each metric: the total of its sums divided by that of its counts, over batches and processes."""
+    def _ratios(self, batches: list[Sums], extremes: Extremes) -> dict[str, float]:
+        """Each metric: the total of its sums divided by that of its counts, over batches and processes; and the extremes over all processes."""
         result = {}
         for name in dict.fromkeys(name for sums in batches for name in sums):
             pairs = [sums[name] for sums in batches if name in sums]
@@ -236,8 +248,16 @@ class Loop(Trainer):
             total, count = self.over_processes(totals.float() if totals.device.type == "mps" else totals).tolist()
             if count:
                 result[name] = total / count
+        result |= {name: value for name in extremes if math.isfinite(value := self._furthest(name, extremes[name]))}
         result |= self.objective.derived_metrics(result)
         return {name: value for name, value in result.items() if not name.startswith("_")}
+
+    def _furthest(self, name: str, value: torch.Tensor) -> float:
+        """The extreme of all processes: each adds its own at its place."""
+        values = torch.zeros(self.args.world_size, dtype=value.dtype, device=value.device)
+        values[self.args.process_index] = value
+        values = self.over_processes(values)
+        return float(values.min() if is_minimum(name) else values.max())
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
@@ -248,12 +268,13 @@ class Loop(Trainer):
         rows = eval_dataset or self.valid_rows
         assert rows is not None, "nothing to evaluate on"
         sums: list[Sums] = []
+        extremes: Extremes = {}
         of_parts: dict[str, float] = {}
         for part in self.valid_parts or [Part(range(len(rows)))]:
-            of_part = [self._evaluated(model, batch) for batch in self._evaluation_batches(rows, part.items)]
+            of_part = [self._evaluated(model, batch, extremes) for batch in self._evaluation_batches(rows, part.items)]
             sums += of_part
-            of_parts |= part.reported(self._ratios(of_part)) if part.name else {}
-        self.eval_metrics = eval_metrics = self._ratios(sums) | of_parts
+            of_parts |= part.reported(self._ratios(of_part, {})) if part.name else {}
+        self.eval_metrics = eval_metrics = self._ratios(sums, extremes) | of_parts
         for observer in self.observers:
             eval_metrics |= observer.measure(self)
         model.train()
@@ -264,13 +285,14 @@ class Loop(Trainer):
         self.throughput.leave_out(time.perf_counter() - began)  # evaluation does not count as training time
         return metrics
 
-    def _evaluated(self, model: nn.Module, inputs: dict[str, Any]) -> Sums:
-        """The loss and the metrics of a batch."""
+    def _evaluated(self, model: nn.Module, inputs: dict[str, Any], extremes: Extremes) -> Sums:
+        """The loss and the metrics of a batch; the extremes so far are widened by its own."""
         inputs = self.on_device(inputs)
         with torch.no_grad(), self.accelerator.autocast():
             inputs = self._augmented(model, inputs)
             output = self.layout.forward(model, inputs, self.objective.compute)
         summed, metrics = self._objective_of(output, inputs)
+        widen(extremes, self.objective.extremes(output, inputs))
         loss = summed.detach()
         items = torch.tensor(float(self.objective.items(inputs)), device=loss.device)
         return {"loss": (loss, items), **metrics}

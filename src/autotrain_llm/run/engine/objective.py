@@ -17,6 +17,7 @@ from autotrain_llm.run.engine.flat.model import LOSS, FlatOutput
 
 Batch = Mapping[str, Any]
 Sums = dict[str, tuple[torch.Tensor, torch.Tensor]]
+Extremes = dict[str, torch.Tensor]
 ROUTER_LOSS = "router_loss"  # of a mixture of experts, a mean over tokens
 ROUTER_TERM = "_router_term"  # the same as a term of the loss: weighted
 MAX_PERPLEXITY_LOSS = 700.0  # exp overflows beyond
@@ -27,13 +28,19 @@ def no_derived_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     return {}
 
 
+def no_extremes(output: FlatOutput, batch: Batch) -> dict[str, torch.Tensor]:
+    """No metrics that are extremes."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Objective:
     """A loss with its metrics.
 
     compute: the outputs that the model's forward must return (`flat.model`). loss: the sum over the batch's items. items: their number.
     batch_metrics: by name, a sum and its denominator. derived_metrics: metrics computed from those averages; averages whose names start
-    with _ serve only to compute them and are not logged.
+    with _ serve only to compute them and are not logged. extremes: values of which the smallest (names with min_) or the largest (max_) over
+    all batches and processes is logged.
     """
 
     compute: str
@@ -41,6 +48,7 @@ class Objective:
     items: Callable[[Batch], int]
     batch_metrics: Callable[[FlatOutput, Batch], Sums]
     derived_metrics: Callable[[Mapping[str, float]], dict[str, float]] = no_derived_metrics
+    extremes: Callable[[FlatOutput, Batch], dict[str, torch.Tensor]] = no_extremes
 
 
 def next_token() -> Objective:
@@ -71,6 +79,19 @@ def _perplexity(metrics: Mapping[str, float]) -> dict[str, float]:
         return {}
     cross_entropy = metrics["loss"] - metrics.get(ROUTER_TERM, 0.0)
     return {"perplexity": math.exp(min(cross_entropy, MAX_PERPLEXITY_LOSS))}
+
+
+def is_minimum(name: str) -> bool:
+    """Whether an extreme is the smallest of its values, and not the largest."""
+    return name.startswith("min_")
+
+
+def widen(extremes: Extremes, values: Mapping[str, torch.Tensor]) -> None:
+    """Add the values of a batch to the extremes so far; a batch without values leaves infinity, which is further than any."""
+    for name, of_batch in values.items():
+        limit = of_batch.new_full((1,), math.inf if is_minimum(name) else -math.inf)
+        known = torch.cat([extremes[name].reshape(1) if name in extremes else limit, of_batch.reshape(-1)])
+        extremes[name] = known.min() if is_minimum(name) else known.max()
 
 
 def mean_of(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

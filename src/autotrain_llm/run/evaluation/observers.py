@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.rows import PairRows
+from autotrain_llm.data.rows import PairRows, TokenRows
 from autotrain_llm.data.tokenize.eval_prompts import EvalPrompt, EvalPromptBuilder
 from autotrain_llm.planning.evaluation import BERTSCORE
 from autotrain_llm.planning.plan import AnswersPlan, Plan
@@ -217,6 +217,44 @@ class ScoredPairs:
         }
 
 
+class GradedPredictions:
+    """Writes the outputs of a reward model with several for each evaluation row, next to the row's scores or class. It adds no metrics."""
+
+    def __init__(self, inputs: RunInputs, predictions: Predictions, labels: Sequence[str]) -> None:
+        rows = inputs.prepared.valid
+        assert isinstance(rows, TokenRows)
+        self.examples, self.source, self.predictions, self.labels = (
+            inputs.dataset.valid,
+            rows.source,
+            predictions,
+            labels,
+        )
+
+    def measure(self, loop: Loop) -> dict[str, float]:
+        batches = loop.get_eval_dataloader()
+        model = model_of(loop).eval()
+        with self.predictions.writing(loop) as file, torch.no_grad(), loop.accelerator.autocast():
+            for indices, batch in zip(batches.order, batches, strict=True):
+                output = loop.layout.forward(model, loop.on_device(batch), loop.objective.compute)
+                assert output.scores is not None
+                rows = [index for index in indices if index >= 0]  # negative: a padding item, which has no scores
+                for row, scores in zip(rows, output.scores.float().reshape(len(rows), -1).tolist(), strict=True):
+                    file.write(json.dumps(self._line(row, scores, loop), ensure_ascii=False) + "\n")
+        return {}
+
+    def _line(self, row: int, scores: Sequence[float], loop: Loop) -> dict[str, Any]:
+        example = self.examples[int(self.source[row])]
+        of_row = example.class_name if example.scores is None else dict(zip(self.labels, example.scores, strict=True))
+        return {
+            "step": loop.state.global_step,
+            **_place(example),
+            "prompt": example.prompt if example.messages is None else example.messages,
+            "answer": example.completion,
+            "reference": of_row,
+            "scores": {label: round(score, 6) for label, score in zip(self.labels, scores, strict=True)},
+        }
+
+
 class RenamedMetrics:
     """The objective's metrics under the names of the requested metrics."""
 
@@ -257,6 +295,8 @@ def make_observers(
     observers: list[Observer] = [RenamedMetrics(plan.evaluation.measured)]
     if plan.evaluation.answers:
         observers.append(GeneratedAnswers(plan, inputs, loaded, layout, predictions))
+    elif predictions is not None and plan.model.labels is not None:
+        observers.append(GradedPredictions(inputs, predictions, plan.model.labels))
     elif predictions is not None and plan.model.head is not None:
         observers.append(ScoredPairs(inputs, predictions))
     return observers

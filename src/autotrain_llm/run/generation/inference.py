@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,14 +38,17 @@ TEXT_FILES = (".txt", "")
 
 @dataclass(frozen=True)
 class Answer:
-    """A prompt with its completion or its score."""
+    """A prompt with its completion, its score, or several outputs by name: scores, or the probabilities of classes."""
 
     prompt: str
     text: str | None = None
     score: float | None = None
+    scores: Mapping[str, float] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {"prompt": self.prompt, **({"score": self.score} if self.text is None else {"text": self.text})}
+        if self.text is not None:
+            return {"prompt": self.prompt, "text": self.text}
+        return {"prompt": self.prompt, **({"score": self.score} if self.scores is None else {"scores": self.scores})}
 
 
 @dataclass(frozen=True)
@@ -73,14 +76,24 @@ def infer(context: RunContext) -> Answers:
     )
     options = _options(config, context.token)
     if metadata.is_classifier:
-        scorer, _ = load_classifier(metadata.located, DTYPES[precision], options)
+        names = metadata.score_names
+        scorer, _ = load_classifier(metadata.located, DTYPES[precision], options, num_labels=len(names))
         pad_token = scorer.config.get_text_config().pad_token_id
         scores = scoring.scores(scorer.to(device).eval(), ids, _padding(tokenizer) if pad_token is None else pad_token)
-        return Answers(
-            findings, (Answer(shown(prompt), score=score) for prompt, score in zip(prompts, scores, strict=True))
-        )
+        return Answers(findings, _scored(prompts, scores, metadata))
     model = from_located(metadata.located, DTYPES[precision], options).to(device).eval()
     return Answers(findings, _complete(model, tokenizer, prompts, ids, config.max_new_tokens, metadata.context_length))
+
+
+def _scored(prompts: Sequence[Example], outputs: Iterable[list[float]], metadata: ModelMetadata) -> Iterator[Answer]:
+    """Each prompt with its score; with several outputs, the scores by their names, or the probabilities of the classes."""
+    names = metadata.score_names
+    for prompt, values in zip(prompts, outputs, strict=True):
+        if len(names) == 1:
+            yield Answer(shown(prompt), score=values[0])
+        else:
+            given = values if metadata.gives_scores else torch.tensor(values).double().softmax(-1).tolist()
+            yield Answer(shown(prompt), scores=dict(zip(names, given, strict=True)))
 
 
 def _options(config: Config, token: str | None) -> dict[str, Any]:

@@ -54,7 +54,7 @@ QUALITY = (
     PanelSpec("Ranking accuracy", "share of pairs", ("accuracy",)),
     PanelSpec("Score margin", "chosen − rejected", ("margin",)),
     PanelSpec("Mean scores", "", ("chosen_reward", "rejected_reward", "mean_reward")),
-    PanelSpec("Score range", "per batch", ("min_reward", "max_reward")),
+    PanelSpec("Score range", "lowest and highest", ("min_reward", "max_reward")),
     PanelSpec("Expected calibration error", "share", ("calibration",)),
     PanelSpec("KL to the reference model", "nats per token", ("kl",)),
     PanelSpec("KL per answer", "nats", ("objective/kl",)),

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from autotrain_llm.data.rows import PairRows, Rows
-from autotrain_llm.run.engine.answer_items import AnswerItem, Preferences
-from autotrain_llm.run.engine.flat.batch import Row
+from autotrain_llm.run.engine.answer_items import AnswerItem, Preferences, split_at_answer
 from autotrain_llm.run.engine.layouts import PromptGroup
 
 
@@ -29,7 +26,7 @@ class UnpairedPreferences(Preferences):
         if isinstance(self.rows, PairRows):
             pair, side = divmod(index, 2)
             return PromptGroup(self.rows.prompt[pair][0], ((self.rows.rejected if side else self.rows.chosen)[pair],))
-        prompt, answer = _split_at_answer(self.rows[index])
+        prompt, answer = split_at_answer(self.rows[index])
         return PromptGroup(prompt, (answer,))
 
     def label(self, index: int) -> bool:
@@ -45,10 +42,3 @@ class UnpairedPreferences(Preferences):
     def mismatched(self, item: AnswerItem, other: int) -> AnswerItem:
         """`item` with the answer of another item as a mismatched answer, for KTO's KL estimate."""
         return replace(item, mismatched=replace(item.prompt_group, answers=self.prompt_group(other).answers))
-
-
-def _split_at_answer(row: Row) -> tuple[np.ndarray, Row]:
-    """A row's prompt (the tokens before the first trained one) and its answer."""
-    ids, loss_mask = (np.asarray(array) for array in row)
-    start = int(np.argmax(loss_mask))
-    return ids[:start], (ids[start:], loss_mask[start:])

@@ -1,4 +1,4 @@
-"""Load or create a reward model: a classifier with one label. A missing head is initialised from the run's seed."""
+"""Load or create a reward model: a classifier. A missing head is initialised from the run's seed."""
 
 from __future__ import annotations
 
@@ -32,15 +32,21 @@ def load_classifier_to_train(plan: Plan, inputs: RunInputs) -> Loaded:
     tokenizer = load_tokenizer(plan, inputs)
     if plan.model.kind == SCRATCH:
         new = _new(plan, tokenizer)
+        _name_outputs(new, plan)
         keep_config(new)
         return Loaded(new, tokenizer, torch.float32)
     located = inputs.model.located if inputs.model else None
     assert located is not None
     model, new_modules = load_classifier(
-        located, loading_dtype(plan), loading_options(plan, inputs.token), trainable_adapter=plan.adapter is not None
+        located,
+        loading_dtype(plan),
+        loading_options(plan, inputs.token),
+        trainable_adapter=plan.adapter is not None,
+        num_labels=plan.model.scores or 1,
     )
     saved_dtype = dtype_of(located) or torch.float32
     causal_model(model).config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    _name_outputs(model, plan)
     keep_config(model)
     if plan.model.quantization:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
@@ -50,6 +56,15 @@ def load_classifier_to_train(plan: Plan, inputs: RunInputs) -> Loaded:
         if name in HEADS:
             module.float()
     return Loaded(model, tokenizer, saved_dtype)
+
+
+def _name_outputs(model: Any, plan: Plan) -> None:
+    """Write the names of several outputs, and what they are, into the model's config."""
+    if plan.model.labels is not None:
+        config = causal_model(model).config
+        config.id2label = dict(enumerate(plan.model.labels))
+        config.label2id = {label: at for at, label in config.id2label.items()}
+        config.problem_type = plan.model.problem_type
 
 
 def _new(plan: Plan, tokenizer: PreTrainedTokenizerBase) -> LlamaForSequenceClassification:

@@ -26,7 +26,7 @@ def pairwise(settings: Mapping[str, Any]) -> Objective:
         chosen, rejected = _sides(output)
         return pairwise_loss(chosen, rejected, smoothing).sum()
 
-    return Objective(SCORES, loss, _pairs, _batch_metrics, _calibration)
+    return Objective(SCORES, loss, _pairs, _batch_metrics, _calibration, _extremes)
 
 
 def pairwise_loss(chosen: torch.Tensor, rejected: torch.Tensor, smoothing: float) -> torch.Tensor:
@@ -45,7 +45,7 @@ def _pairs(batch: Batch) -> int:
 
 
 def _batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
-    """Under TRL's names: accuracy, margin, mean_reward, and min_reward and max_reward of each batch, averaged over batches."""
+    """Under TRL's names: accuracy, margin and mean_reward."""
     chosen, rejected = (side.detach().double() for side in _sides(output))
     both = torch.cat([chosen, rejected])
     return {
@@ -54,10 +54,14 @@ def _batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
         "chosen_reward": mean_of(chosen),
         "rejected_reward": mean_of(rejected),
         "mean_reward": mean_of(both),
-        "min_reward": mean_of(both.sort().values[:1]),  # a slice, not an index: a batch without pairs counts nothing
-        "max_reward": mean_of(both.sort().values[-1:]),
         **_bins(chosen - rejected),
     }
+
+
+def _extremes(output: FlatOutput, batch: Batch) -> dict[str, torch.Tensor]:
+    """The smallest and the largest score of an answer; TRL averages those of its batches."""
+    assert output.scores is not None
+    return {"min_reward": output.scores.detach(), "max_reward": output.scores.detach()}
 
 
 def _bins(margin: torch.Tensor) -> Sums:

@@ -1,10 +1,13 @@
-"""The recipe of reward: a classifier with one label, trained to score the chosen answer above the rejected one."""
+"""The recipes of reward: a classifier with one label, trained to score the chosen answer above the rejected one; or with several, trained on the
+scores or the class of each answer."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from autotrain_llm.planning.kinds import CLASSES
 from autotrain_llm.run.algorithms.recipe import Recipe
+from autotrain_llm.run.algorithms.reward.graded import GradedAnswers, classification, regression
 from autotrain_llm.run.algorithms.reward.loading import load_classifier_to_train
 from autotrain_llm.run.algorithms.reward.model_card import how_to_score
 from autotrain_llm.run.algorithms.reward.objective import pairwise
@@ -41,3 +44,15 @@ class RewardModel(Recipe):
 
     def usage(self) -> list[str]:
         return how_to_score(self.plan)
+
+
+class GradedModel(RewardModel):
+    """Single answers with several scores, or with a class."""
+
+    def make_objective(self) -> Objective:
+        labels = self.plan.model.labels
+        assert labels is not None
+        return (classification if self.plan.model.problem_type == CLASSES else regression)(labels)
+
+    def make_dataset(self, rows: Any) -> Any:
+        return GradedAnswers(rows)

@@ -13,8 +13,8 @@ BATCH = 16
 
 
 @torch.inference_mode()
-def scores(model: Any, rows: Sequence[list[int]], padding: int) -> Iterator[float]:
-    """The score of each row, in batches. Without a padding token the model can't find a padded row's end: it gets one row at a time."""
+def scores(model: Any, rows: Sequence[list[int]], padding: int) -> Iterator[list[float]]:
+    """The scores of each row, one for each output, in batches. Without a padding token the model can't find a padded row's end: it gets one row at a time."""
     layout = PaddedScores(padding)
     size = BATCH if model.config.get_text_config().pad_token_id is not None else 1
     for start in range(0, len(rows), size):
@@ -24,4 +24,4 @@ def scores(model: Any, rows: Sequence[list[int]], padding: int) -> Iterator[floa
         }
         batch_scores = layout.forward(model, batch, layout.name).scores
         assert batch_scores is not None
-        yield from batch_scores.tolist()
+        yield from batch_scores.reshape(len(rows[start : start + size]), -1).tolist()

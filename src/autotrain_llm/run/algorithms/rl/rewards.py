@@ -36,15 +36,15 @@ NO_TOKEN = -1
 
 
 class Reward(Protocol):
-    """A source of reward. `score` returns a score for each answer; `examples` are the rows of their prompts, one for each answer."""
+    """A source of reward. `score` returns a score for each answer, or several; `examples` are the rows of their prompts, one for each answer."""
 
     def score(
         self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
-    ) -> Sequence[float]: ...
+    ) -> Sequence[float] | Sequence[Sequence[float]]: ...
 
 
 class RewardModel:
-    """A frozen classifier with one label. Texts are rendered as in its training; one longer than its context is truncated on the left."""
+    """A frozen classifier. Texts are rendered as in its training; one longer than its context is truncated on the left."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class RewardModel:
 
     def score(
         self, examples: Sequence[Example], completions: Sequence[str], samples: Sequence[Sample]
-    ) -> Sequence[float]:
+    ) -> Sequence[Sequence[float]]:
         try:
             rows = ids_of(
                 [answered(example, text, self.template) for example, text in zip(examples, completions, strict=True)],
@@ -76,7 +76,7 @@ class RewardModel:
             raise RunFailed(f"the reward model can't read an answer: {refused.findings[0].message}") from refused
         self.truncated = np.asarray([self.context is not None and len(ids) > self.context for ids in rows], dtype=bool)
         rows = [self._within_context(ids) for ids in rows]
-        scores = np.zeros(len(rows))
+        scores = np.zeros((len(rows), causal_model(self.model).config.num_labels))
         self.model.to(self.device)
         for members in _batches([len(row) for row in rows]):
             scores[members] = self._scores([rows[index] for index in members])
@@ -99,7 +99,7 @@ class RewardModel:
             }
             scores = layout.forward(self.model, batch, layout.name).scores
         assert scores is not None
-        return scores.double().cpu().numpy()
+        return scores.double().cpu().numpy().reshape(len(rows), -1)
 
     @contextmanager
     def _padding_token(self, rows: Sequence[list[int]]) -> Iterator[int]:
@@ -152,7 +152,7 @@ class MissingEndPenalty:
 class Rewards:
     """The reward sources of a run and their weights, for the prompts of one split.
 
-    names: of the sources, in the order of the columns that a call returns.
+    names: of the rewards, in the order of the columns that a call returns. A source gives as many columns as it has outputs.
     """
 
     names: tuple[str, ...]
@@ -163,17 +163,20 @@ class Rewards:
     rows: TokenRows
 
     def __call__(self, rows: Sequence[int], samples: Sequence[Sample]) -> np.ndarray:
-        """Scores (answers, sources) in float64; `rows` are the indices of the samples' prompts among the prepared rows. Raises RunFailed."""
-        scores = np.zeros((len(samples), len(self.names)))
+        """Scores (answers, rewards) in float64; `rows` are the indices of the samples' prompts among the prepared rows. Raises RunFailed."""
         if not samples:
-            return scores
+            return np.zeros((0, len(self.names)))
         examples = [self.examples[int(self.rows.source[row])] for row in rows]
         completions = texts(samples, self.tokenizer)
-        for column, (name, reward) in enumerate(zip(self.names, self.sources, strict=True)):
+        columns: list[np.ndarray] = []
+        for reward in self.sources:
+            name = self.names[sum(column.shape[1] for column in columns)]
             try:
-                scores[:, column] = reward.score(examples, completions, samples)
+                scored = reward.score(examples, completions, samples)
             except FunctionFault as fault:
                 raise RunFailed(f"the reward function {name} {fault}", "correct it, then --resume") from fault
+            columns.append(np.asarray(scored, dtype=np.float64).reshape(len(samples), -1))
+        scores = np.concatenate(columns, axis=1)
         if not np.isfinite(scores).all():
             name = self.names[int(np.argwhere(~np.isfinite(scores))[0][1])]
             raise RunFailed(f"the reward {name} is not a number for some answer")
@@ -214,7 +217,8 @@ def load_rewards(plan: Plan, inputs: RunInputs, loaded: Loaded, side: str = "tra
     rewards = Rewards(
         names=tuple(entry.name for entry in entries),
         weights=np.asarray([entry.weight for entry in entries]),
-        sources=tuple(_load_reward(entry, plan, inputs) for entry in entries),
+        # The outputs of one model follow one another.
+        sources=tuple(_load_reward(entry, plan, inputs) for entry in entries if not entry.output),
         tokenizer=loaded.tokenizer,
         examples=inputs.dataset.train,
         rows=inputs.prepared.train,
@@ -254,7 +258,7 @@ def load_reward_classifier(entry: RewardPlan, plan: Plan, inputs: RunInputs, dty
     options = loading_options(plan, inputs.token)
     for of_the_policy in ("revision", "quantization_config", "attn_implementation"):
         options.pop(of_the_policy, None)
-    model, _ = load_classifier(metadata.located, dtype, options)
+    model, _ = load_classifier(metadata.located, dtype, options, num_labels=len(metadata.score_names))
     return model
 
 

@@ -43,4 +43,4 @@ def _scores(
     # In half precision the difference of two scores would lose most of its digits, and float32 costs nothing: the head is one row.
     with torch.autocast(hidden.device.type, enabled=False):
         scores = head(hidden.to(next(head.parameters()).dtype))
-    return FlatOutput(scores=scores[:, 0])
+    return FlatOutput(scores=scores[:, 0] if scores.shape[1] == 1 else scores)

@@ -57,7 +57,7 @@ class FlatOutput(ModelOutput):
 
     `loss` is the summed cross entropy of the K targets, in nats, each times its weight if the batch has `target_weights`; `logprobs` (K,) their log-probabilities; `hidden` (K, H) the hidden states
     that predict them. `correct` (K,) says whether the target is the model's prediction; `entropy` (K,) is in nats. `scores` (answers,) are
-    a classifier's; `value` (K,) is the value head's estimate before each target; `divergence` (tokens,) is that from a teacher; `router_loss`
+    a classifier's, (answers, N) where it has N outputs; `value` (K,) is the value head's estimate before each target; `divergence` (tokens,) is that from a teacher; `router_loss`
     the balancing loss of a mixture of experts, a mean over tokens.
     """
 

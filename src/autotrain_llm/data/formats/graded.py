@@ -1,0 +1,97 @@
+"""Rows with several scores of an answer, or with its class: reading them, and the names of the model's outputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from autotrain_llm.data.example import Example
+from autotrain_llm.data.formats.cells import Cells
+from autotrain_llm.data.formats.detect import is_number
+from autotrain_llm.data.observations import Observations, RowUnusable
+from autotrain_llm.data.rules.scores import (
+    every_row_has_all_scores,
+    every_score_varies,
+    the_classes_are_as_many_as_the_labels,
+    the_columns_of_scores_are_as_many_as_the_labels,
+)
+
+
+class GradeReader:
+    """Reads the scores or the class of each row. `labels` are the names of the scores; those of classes are known when all rows are read."""
+
+    def __init__(self, columns: dict[str, str], num_labels: int) -> None:
+        self.columns, self.num_labels = columns, num_labels
+        self.of_columns = [role for role in columns if role.startswith("score ")]
+        self.labels = tuple(columns[role] for role in self.of_columns)
+
+    def read(self, example: Example, cells: Cells) -> None:
+        """Set the example's scores or its class. Raises RowUnusable."""
+        if "class" in cells:
+            value = cells.take("class")
+            if value is None:
+                raise RowUnusable(every_row_has_all_scores, "missing", column=self.columns["class"], case="missing")
+            example.class_name = f"{value:g}" if isinstance(value, float) else str(value).strip()
+        elif "scores" in cells:
+            example.scores = self._of_one_cell(cells.take("scores"))
+        else:
+            example.scores = [self._number(cells.take(role), self.columns[role]) for role in self.of_columns]
+
+    def _of_one_cell(self, value: Any) -> list[float]:
+        column = self.columns["scores"]
+        if value is None:
+            raise RowUnusable(every_row_has_all_scores, "missing", column=column, case="missing")
+        if isinstance(value, dict):
+            self.labels = self.labels or tuple(value)
+            if set(value) != set(self.labels):
+                facts = {"content": list(value), "names": self.labels}
+                raise RowUnusable(every_row_has_all_scores, "keys", column=column, case="keys", **facts)
+            value = [value[name] for name in self.labels]
+        self.labels = self.labels or tuple(f"score_{at}" for at in range(1, self.num_labels + 1))
+        if len(value) != self.num_labels:
+            facts = {"found": len(value), "num_labels": self.num_labels}
+            raise RowUnusable(every_row_has_all_scores, "count", column=column, case="count", **facts)
+        return [self._number(score, column) for score in value]
+
+    def _number(self, value: Any, column: str) -> float:
+        if value is None:
+            raise RowUnusable(every_row_has_all_scores, "missing", column=column, case="missing")
+        if not is_number(value) or not math.isfinite(float(value)):
+            raise RowUnusable(every_row_has_all_scores, "number", column=column, content=value)
+        return float(value)
+
+
+def labels_of(reader: GradeReader, train: Sequence[Example], file: str, observations: Observations) -> tuple[str, ...]:
+    """The names of the model's outputs, in order; reports numbers of scores or classes that don't match `--num-labels`."""
+    num_labels = reader.num_labels
+    if "class" not in reader.columns:
+        if reader.of_columns and len(reader.labels) != num_labels:
+            facts = {"columns": reader.labels, "num_labels": num_labels}
+            observations.add(the_columns_of_scores_are_as_many_as_the_labels, file=file, **facts)
+        else:
+            _check_variation(reader.labels, train, file, observations)
+        return reader.labels
+    found = sorted({str(example.class_name) for example in train}, key=_order_of_class)
+    numbers = [str(number) for number in range(num_labels)]
+    if len(found) > 1 and set(found) <= set(numbers):
+        return tuple(numbers)
+    if len(found) != num_labels:
+        facts = {"column": reader.columns["class"], "names": found, "num_labels": num_labels}
+        observations.add(the_classes_are_as_many_as_the_labels, file=file, **facts)
+    return tuple(found)
+
+
+def _order_of_class(name: str) -> tuple[bool, float, str]:
+    """Numbers by their size, then names."""
+    return (False, float(name), "") if is_number(name) else (True, 0.0, name)
+
+
+def _check_variation(labels: Sequence[str], train: Sequence[Example], file: str, observations: Observations) -> None:
+    first = train[0].scores or []
+    varied = [False] * len(first)
+    for example in train:
+        varied = [was or one != other for was, one, other in zip(varied, first, example.scores or (), strict=True)]
+    same = [label for label, varies in zip(labels, varied, strict=True) if not varies]
+    if same and len(train) > 1:
+        observations.add(every_score_varies, names=same, file=file)

@@ -89,7 +89,7 @@ class Example:
                     lengths += (str(len(role)), str(len(content)))
                     parts += (role, content)
                 lengths.append("]")
-        grade = self.label if self.scores is self.class_name is None else (self.scores, self.class_name)
+        grade = self.label if self.scores is None and self.class_name is None else (self.scores, self.class_name)
         return f"{' '.join(lengths)} {grade}\n{''.join(parts)}"
 
     def strings(self) -> list[str]:

@@ -50,8 +50,8 @@ class GradeReader:
             value = [value[name] for name in self.labels]
         self.labels = self.labels or tuple(f"score_{at}" for at in range(1, self.num_labels + 1))
         if len(value) != self.num_labels:
-            facts = {"found": len(value), "num_labels": self.num_labels}
-            raise RowUnusable(every_row_has_all_scores, "count", column=column, case="count", **facts)
+            sizes = {"found": len(value), "num_labels": self.num_labels}
+            raise RowUnusable(every_row_has_all_scores, "count", column=column, case="count", **sizes)
         return [self._number(score, column) for score in value]
 
     def _number(self, value: Any, column: str) -> float:

@@ -20,6 +20,7 @@ from autotrain_llm.run.engine.classifiers import FlatScores, PaddedScores
 from autotrain_llm.run.engine.flat.classifier import prepare_classifier
 from autotrain_llm.run.engine.flat.model import FlatOutput, release_model
 from autotrain_llm.run.engine.layouts import PromptGroup
+from autotrain_llm.run.engine.objective import widen
 from support.architecture_configs import NORMS_IN_FLOAT32, OWN, SPECIAL, USUAL, VOCABULARY
 
 PAD = 0
@@ -213,6 +214,9 @@ def measured(scores: list[float]) -> dict[str, float]:
     output = FlatOutput(scores=torch.tensor(scores))
     sums = objective.batch_metrics(output, {"answers": len(scores)})
     ratios = {name: float(total / count) for name, (total, count) in sums.items() if count}
+    extremes: dict[str, torch.Tensor] = {}
+    widen(extremes, objective.extremes(output, {"answers": len(scores)}))
+    ratios |= {name: float(value) for name, value in extremes.items()}
     return ratios | objective.derived_metrics(ratios | {"loss": 0.0})
 
 
@@ -238,3 +242,11 @@ def test_calibration_is_the_gap_between_confidence_and_accuracy() -> None:
     assert measured(right_at_three_quarters + half_at_three_quarters)["calibration"] == pytest.approx(
         0.5 * 0.25 + 0.5 * excess, abs=1e-6
     )
+
+
+def test_the_extremes_are_those_of_all_batches() -> None:
+    extremes: dict[str, torch.Tensor] = {}
+    for scores in ([2.0, -1.0], [0.5, 1.5], []):
+        output = FlatOutput(scores=torch.tensor(scores))
+        widen(extremes, pairwise({"label_smoothing": 0.0}).extremes(output, {"answers": len(scores)}))
+    assert {name: float(value) for name, value in extremes.items()} == {"min_reward": -1.0, "max_reward": 2.0}

@@ -11,10 +11,19 @@ def how_to_score(plan: Plan) -> list[str]:
     name = "AutoPeftModelForSequenceClassification" if adapter else "AutoModelForSequenceClassification"
     package = "peft" if adapter else "transformers"
     # An adapter's files record neither the number of labels nor the padding token of its base.
-    settings = ", num_labels=1, pad_token_id=tokenizer.pad_token_id" if adapter else ""
-    return [
+    labels = plan.model.labels or ("score",)
+    settings = f", num_labels={len(labels)}, pad_token_id=tokenizer.pad_token_id" if adapter else ""
+    is_pairwise = plan.model.labels is None
+    what = [
         "This model scores a text and does not generate any: the higher of two scores is that of the better answer. The difference of two",
         "scores is the logarithm of the odds.",
+    ]
+    if not is_pairwise:
+        what = [
+            f"This model gives a text {len(labels)} outputs and does not generate any, in this order: {', '.join(labels)}."
+        ]
+    return [
+        *what,
         "",
         "```python",
         *([] if adapter else ["from transformers import AutoModelForSequenceClassification, AutoTokenizer"]),
@@ -23,7 +32,7 @@ def how_to_score(plan: Plan) -> list[str]:
         'tokenizer = AutoTokenizer.from_pretrained("FOLDER")',
         f'model = {name}.from_pretrained("FOLDER"{settings}).eval()',
         'inputs = tokenizer(["prompt and one answer", "prompt and another"], return_tensors="pt", padding=True)',
-        "scores = model(**inputs).logits[:, 0]",
+        f"scores = model(**inputs).logits{'[:, 0]' if is_pairwise else ''}",
         "```",
         "",
         "Texts are scored as the tokenizer writes them, with nothing added; conversations as",

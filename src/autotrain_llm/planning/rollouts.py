@@ -48,12 +48,14 @@ def rewards_of(config: Config, context: RunContext) -> tuple[RewardPlan, ...]:
     sources += [(FUNCTION, source) for source in reward_functions(config)]
     rewards: list[RewardPlan] = []
     for index, (kind, source) in enumerate(sources):
-        as_turns, outputs = None, ()
+        as_turns: bool | None = None
+        outputs: tuple[str, ...] = ()
         if kind == MODEL:
             metadata = context.models.secondary("rl_reward_model_path", source)
             as_turns = metadata is not None and scores_turns(metadata, config)
             outputs = metadata.score_names if metadata is not None and metadata.is_classifier else ()
-        for output, label in enumerate(outputs) if len(outputs) > 1 else [(None, _name_of(kind, source))]:
+        whole: list[tuple[int | None, str]] = [(None, _name_of(kind, source))]
+        for output, label in enumerate(outputs) if len(outputs) > 1 else whole:
             name = _unique(label, [reward.name for reward in rewards])
             weight = _weight(config.rl_reward_weights, index, name)
             rewards.append(

@@ -129,7 +129,7 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
         if len(labels) == 1:
             facts = {"answers": len(dataset.train), "label": labels.pop()}
             observations.add(all_answers_have_the_same_label, file=name, **facts)
-    if mapping.format == GRADED and not observations.refused:
+    if mapping.format == GRADED and isinstance(converter, Converter) and not observations.refused:
         dataset.labels = labels_of(converter.grades, dataset.train, name, observations)
         _check_classes(dataset, observations)
     check_duplicates(dataset.train, name, observations)

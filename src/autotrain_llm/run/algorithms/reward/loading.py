@@ -61,7 +61,7 @@ def load_classifier_to_train(plan: Plan, inputs: RunInputs) -> Loaded:
 def _name_outputs(model: Any, plan: Plan) -> None:
     """Write the names of several outputs, and what they are, into the model's config."""
     if plan.model.labels is not None:
-        config = causal_model(model).config
+        config: Any = causal_model(model).config
         config.id2label = dict(enumerate(plan.model.labels))
         config.label2id = {label: at for at, label in config.id2label.items()}
         config.problem_type = plan.model.problem_type

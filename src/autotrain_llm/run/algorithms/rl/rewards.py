@@ -76,7 +76,7 @@ class RewardModel:
             raise RunFailed(f"the reward model can't read an answer: {refused.findings[0].message}") from refused
         self.truncated = np.asarray([self.context is not None and len(ids) > self.context for ids in rows], dtype=bool)
         rows = [self._within_context(ids) for ids in rows]
-        scores = np.zeros((len(rows), causal_model(self.model).config.num_labels))
+        scores = np.zeros((len(rows), int(causal_model(self.model).config.num_labels or 1)))
         self.model.to(self.device)
         for members in _batches([len(row) for row in rows]):
             scores[members] = self._scores([rows[index] for index in members])

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from signal import SIGINT
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.checks.entry import check_arguments, read_config_file
+from autotrain_llm.checks.entry import check_arguments, read_config_file, read_stages
 from autotrain_llm.checks.preflight import Checked
+from autotrain_llm.checks.rules.stages import NOT_FOR_STAGES
 from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.declare.finding import Finding, Refused
-from autotrain_llm.progress import ProgressCallback
+from autotrain_llm.progress import PipelineProgress, ProgressCallback
 
 if TYPE_CHECKING:
+    from autotrain_llm.checks.stages import CheckedPipeline
     from autotrain_llm.context.run_context import RunContext
     from autotrain_llm.data.prepared.info import PreparedInfo
     from autotrain_llm.planning.plan import Plan
+    from autotrain_llm.run.pipeline.results import PipelineReport
     from autotrain_llm.run.session.run_report import RunReport
 
 
@@ -24,13 +28,15 @@ def check(**flags: Any) -> tuple[Finding, ...]:
     wrong input; an empty result means that the run would start without findings.
     """
     try:
-        return _checked({**flags, "dry_run": True}).findings
-    except Refused as refused:  # a saved plan that can't be read
+        stages = _checked_stages({**flags, "dry_run": True})
+        return stages.findings if stages is not None else _checked({**flags, "dry_run": True}).findings
+    except Refused as refused:  # a saved plan, or a file that a config extends, that can't be read
         return refused.findings
 
 
 def plan(**flags: Any) -> Plan:
     """The plan of a run. Raises `Refused`, which carries the findings, if the run would be refused."""
+    _refuse_stages(flags, "plan")
     checked = _checked({**flags, "dry_run": True})
     if checked.refused or checked.plan is None:
         raise Refused(checked.findings)
@@ -58,11 +64,65 @@ def train(watch: ProgressCallback | None = None, **flags: Any) -> RunReport:
     Raises `Refused` before anything is started, `RunFailed` when the run fails, `Interrupted` (both of `autotrain_llm.run.failures`) when a
     signal ends it; every complete checkpoint is kept.
     """
+    _refuse_stages(flags, "train")
     checked = _checked(flags)
     if checked.refused or checked.plan is None:
         raise Refused(checked.findings)
     _save_plan_if_asked(checked)
     return carry_out(checked, watch)
+
+
+def plan_stages(**flags: Any) -> CheckedPipeline:
+    """The plans of a config of stages: `.stages`, each with its `action` (train, train again, resume, keep), `why` and `checked.plan`. Raises
+    `Refused` if the command would be refused, or the config has no stages."""
+    return _accepted_stages({**flags, "dry_run": True}, "plan")
+
+
+def train_stages(watch: PipelineProgress | None = None, **flags: Any) -> PipelineReport:
+    """Train the stages of a config; `watch` is told when one begins and ends. Each stage is trained in a process of its own, which writes its
+    progress to standard error unless `quiet` is given.
+
+    Raises `Refused` before anything is started, `RunFailed` when a stage fails, `Interrupted` when a signal ends it; the same call goes on there.
+    """
+    checked = _accepted_stages(flags, "train")
+    from autotrain_llm.run.failures import Interrupted, RunFailed
+    from autotrain_llm.run.pipeline.driver import train_pipeline
+    from autotrain_llm.run.pipeline.results import INTERRUPTED
+
+    report = train_pipeline(checked, watch, quiet=bool(flags.get("quiet")), verbose=bool(flags.get("verbose")))
+    ended = report.ended_early
+    if ended is None:
+        return report
+    message = f"stage {ended.name}: {ended.message or '; '.join(str(finding['message']) for finding in ended.findings)}"
+    if ended.status == INTERRUPTED:
+        raise Interrupted(report.signal or SIGINT, message)
+    raise RunFailed(message, ended.fix)
+
+
+def _accepted_stages(flags: dict[str, Any], call: str) -> CheckedPipeline:
+    checked = _checked_stages(flags)
+    if checked is None:
+        message = f"{call}_stages is for a config with stages, and {flags.get('config') or 'no config'} has none"
+        raise Refused([NOT_FOR_STAGES.finding(message, f"{call}(…)", ("config",))])
+    if checked.refused:
+        raise Refused(checked.findings)
+    return checked
+
+
+def _checked_stages(flags: dict[str, Any]) -> CheckedPipeline | None:
+    """The check of a config of stages; None if there are none."""
+    from autotrain_llm.checks.stages import check_stages
+
+    arguments = parse_kwargs(flags)
+    pipeline = read_stages(arguments)
+    return None if pipeline is None else check_stages(pipeline, arguments)
+
+
+def _refuse_stages(flags: dict[str, Any], call: str) -> None:
+    """Refuse a config of stages where a call is about one run."""
+    if read_stages(parse_kwargs(flags)) is not None:
+        message = f"{flags['config']} has stages, and {call} is about one run"
+        raise Refused([NOT_FOR_STAGES.finding(message, f"{call}_stages(config={flags['config']!r})", ("config",))])
 
 
 def carry_out(checked: Checked, watch: ProgressCallback | None = None) -> RunReport:

@@ -36,3 +36,12 @@ def test_the_mixture_runs_as_its_file_describes_it(tmp_path: Path) -> None:
     sums, letters = report.plan.data.sources
     assert (sums.rows_of_epoch, letters.rows_of_epoch) == (84, 36) and letters.passes > 1 > sums.passes
     assert {"eval_loss", "eval_sums_loss", "eval_letters_loss"} <= report.metrics.keys()
+
+
+def test_the_pipeline_example_trains_its_six_stages_and_measures_them(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "pipeline" / "run.py"), "--quick"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert rows == ["stage", "---", "(random moves)", "pretrain", "midtrain", "sft", "dpo", "ppo"]
+    assert "The reward model" in done.stdout

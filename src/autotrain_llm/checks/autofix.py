@@ -118,7 +118,7 @@ def fix(arguments: ParsedArguments, from_file: ParsedArguments) -> Fixed:
             for finding in checked.findings
             if not _overrides(finding, given) and not guessed & {*finding.parameters}
         ]
-        chosen = [finding for finding in _compatible(possible) if _identity(finding) not in tried]
+        chosen = [finding for finding in compatible(possible) if _identity(finding) not in tried]
         if not chosen:
             break
         for finding in chosen:
@@ -136,7 +136,7 @@ def fix(arguments: ParsedArguments, from_file: ParsedArguments) -> Fixed:
     return Fixed(command_line, in_file, path, file_changed, lasting, checked, unread)
 
 
-def _compatible(findings: Iterable[Finding]) -> list[Finding]:
+def compatible(findings: Iterable[Finding]) -> list[Finding]:
     """Findings whose changes concern different parameters, errors first; the others are left for the next round."""
     chosen: list[Finding] = []
     touched: set[str] = set()

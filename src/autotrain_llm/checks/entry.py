@@ -11,6 +11,7 @@ from autotrain_llm.declare.finding import Refused
 
 if TYPE_CHECKING:
     from autotrain_llm.checks.preflight import Checked
+    from autotrain_llm.config.stages import Pipeline
     from autotrain_llm.data.dataset import Progress
 
 
@@ -22,6 +23,24 @@ def read_config_file(path: str | None) -> ParsedArguments:
         return read_config(path)
     except Refused as refused:
         return ParsedArguments(findings=list(refused.findings))
+
+
+def read_stages(arguments: ParsedArguments) -> Pipeline | None:
+    """The stages of the config file that a command names, itself or by a saved plan, whose flags are then added to the arguments; None if
+    it has none. Raises Refused if a file that it extends can't be read."""
+    if arguments.values.get("plan") is not None:
+        from autotrain_llm.checks.saved_stages import read_saved_stages, with_saved_flags
+
+        saved = read_saved_stages(arguments.values["plan"])
+        if saved is None:
+            return None
+        with_saved_flags(arguments, saved)
+    path = arguments.values.get("config")
+    if path is None:
+        return None
+    from autotrain_llm.config.stages import has_stages, read_pipeline
+
+    return read_pipeline(path, arguments.values.get("output_dir")) if has_stages(path) else None
 
 
 def check_arguments(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from autotrain_llm.checks.preflight import Checked
     from autotrain_llm.data.dataset import Progress
     from autotrain_llm.models.locate import Located
+    from autotrain_llm.planning.plan import Plan
 
 FORM = 1  # version of the file format
 WHOLE = 64 * 2**20  # bytes up to which a whole file is digested; of larger ones header, ends and size
@@ -195,16 +196,24 @@ def digest(path: Path) -> str:
 
 def _drift(saved: Mapping[str, Any], checked: Checked, path: str) -> Iterator[Finding]:
     """What has changed since the plan was saved."""
-    yield from _differing(saved["versions"], versions(), "the packages", path)
+    yield from differing_versions(saved["versions"], path)
     if checked.plan is None:
         return  # other findings say why there is none
     yield from _differing(saved["files"], fingerprints(checked), "the files", path, _of_a_file)
-    now = json.loads(json.dumps(checked.plan.as_json(), default=list))
     whole = saved.get("first_rows") is None and not checked.context.data.is_partial
+    yield from differing_parts(saved["plan"], checked.plan, path, whole)
+
+
+def differing_versions(saved: Mapping[str, Any], path: str) -> Iterator[Finding]:
+    """The packages that have changed since a plan was saved."""
+    yield from _differing(saved, versions(), "the packages", path)
+
+
+def differing_parts(saved: Mapping[str, Any], plan: Plan, path: str, whole: bool = True) -> Iterator[Finding]:
+    """The parts of a plan that differ from a saved one; without `whole`, those that don't follow from the number of rows."""
+    now = json.loads(json.dumps(plan.as_json(), default=list))
     for part, left_out in _compared(now, whole).items():
-        yield from _differing(
-            _flat(saved["plan"].get(part), left_out), _flat(now[part], left_out), f"the plan's {part}", path
-        )
+        yield from _differing(_flat(saved.get(part), left_out), _flat(now[part], left_out), f"the plan's {part}", path)
 
 
 def _compared(plan: Mapping[str, Any], whole: bool) -> dict[str, tuple[str, ...]]:

@@ -23,6 +23,7 @@ from autotrain_llm.checks.rules.stages import (
     stages_are_selected_in_a_config_of_stages,
 )
 from autotrain_llm.checks.saved_plan import digest, fingerprints
+from autotrain_llm.checks.saved_stages import changes_since, read_saved_stages
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.layers import Layer
 from autotrain_llm.config.registry import PARAMS
@@ -51,20 +52,9 @@ if TYPE_CHECKING:
 
 TRAIN, AGAIN, RESUME, KEEP, LEAVE_OUT = "train", "train again", "resume", "keep", "leave out"
 # Flags that are about one run. The stages are resumed without being asked to; `--overwrite` trains all of them again.
-OF_ONE_RUN = ("inference", "preview_data", "resume_from_checkpoint", "prompts")
-WHOLE_COMMAND = (
-    "config",
-    "from_stage",
-    "only",
-    "output_dir",
-    "overwrite",
-    "resume",
-    "strict",
-    "format",
-    "save_plan",
-    "fix",
-    "write_config",
-)
+OF_ONE_RUN = ("inference", "preview_data", "resume_from_checkpoint", "prompts", "interactive")
+OF_EACH_STAGE = ("dry_run", "check_rows", "check_secrets", "quiet", "verbose", "preset")
+OF_THE_COMMAND = frozenset(param.name for param in PARAMS.values() if param.command) - {*OF_EACH_STAGE} | {"output_dir"}
 UNCHANGED = "finished and unchanged"
 MANY = 2  # reasons that are written out
 
@@ -121,7 +111,7 @@ class CheckedPipeline(Record):
                 item if len(stages) == everywhere else item.replace(what=f"stage {', '.join(stages)}: {item.what}")
                 for item, stages in names.items()
             ),
-            *([UncheckedItem(weights, why)] if uses and len(trained) > 1 else []),
+            *([UncheckedItem(weights, why)] if uses and self.planned is not None and len(trained) > 1 else []),
         )
 
 
@@ -134,7 +124,12 @@ def check_stages(
     output: bool = True,
 ) -> CheckedPipeline:
     """Check every stage. `arguments` are those of the command line, `files` and `output` as in `preflight`. Nothing is written."""
-    return _Checker(pipeline, arguments, progress, files=files, output=output).check()
+    checked = _Checker(pipeline, arguments, progress, files=files, output=output).check()
+    path = arguments.values.get("plan")
+    saved = read_saved_stages(path) if path is not None else None
+    if saved is None:
+        return checked
+    return checked.replace(findings=(*checked.findings, *changes_since(saved, checked, str(path))))
 
 
 class _Checker:
@@ -222,8 +217,7 @@ class _Checker:
 
     def _layers(self, stage: Stage, shared: frozenset[str]) -> dict[str, Layer]:
         """The stage's values by source. What several stages share is left out where it has no effect and others read it."""
-        left_out = {*WHOLE_COMMAND, *OF_ONE_RUN}
-        layers = {COMMAND_LINE: _without(self.arguments.layer, left_out), CONFIG_FILE: stage.arguments.layer}
+        layers = {COMMAND_LINE: _without(self.arguments.layer, OF_THE_COMMAND), CONFIG_FILE: stage.arguments.layer}
         ignored = set(ignored_parameters(resolve_layers(layers))) - stage.own
         if stage is self.pipeline.stages[0]:  # it reports what no stage reads
             ignored &= shared
@@ -307,6 +301,7 @@ class _Checker:
     def _checked(self, layers: Mapping[str, Layer], stage: Stage, earlier: Checked | None = None) -> Checked:
         return preflight(
             resolve_layers(layers, self.pipeline.path),
+            stage.findings,
             earlier=earlier.context if earlier else None,
             files=self.files,
             output=self.output,
@@ -317,6 +312,8 @@ class _Checker:
 
     def _deferred(self, stage: Stage) -> Iterator[tuple[str, str]]:
         """Parameters that name what an earlier stage will write and that its plan does not tell, with the reason."""
+        for name in stage.lost & PARAMS.keys():
+            yield name, "it names no earlier stage"
         for reference in stage.uses:
             earlier = self.done[reference.name]
             if not self.files or reference.parameter not in PARAMS:
@@ -349,10 +346,8 @@ class _Checker:
             path = Path(value) if isinstance(value, str) and "\0" not in value else None
             if path is not None and self.files and len(str(value)) < 4096 and path.is_file():
                 files.setdefault(str(path), digest(path))
-        written = [
-            self.pipeline.folder.expanduser().resolve(),
-            *([self.planned.home.resolve()] if self.planned else []),
-        ]
+        written = [other.folder.expanduser().resolve() for other in self.pipeline.stages]
+        written += [self.planned.home.resolve()] if self.planned else []
         return Inputs(
             _parameters(config.without(checked.ignored)),
             {name: content for name, content in files.items() if not _is_below(Path(name), written)},

@@ -7,7 +7,7 @@ that it has been run before.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from autotrain_llm.declare.record import Record
 
 if TYPE_CHECKING:
     from autotrain_llm.checks.preflight import Checked
+    from autotrain_llm.checks.stages import CheckedPipeline
 
 DONE = 0
 USAGE = """\
@@ -39,7 +40,6 @@ TRAINING_KEYS = (
     "data_path",
     "task",
     "base_model",
-    "stages",
 )  # keys by which a file is recognised as a training config
 FORMATS = ("text", "json", "sarif")
 
@@ -153,11 +153,19 @@ def is_config(path: Path) -> bool:
         return False
     names = {str(key).replace("-", "_") for key in document}
     task = str(document.get("task", "llm"))
-    return (
+    is_single = (
         bool(names & set(TRAINING_KEYS))
         and task.startswith("llm")
-        and len(names & {*PARAMS, "data", "params", "base_model", "task", "extends", "stages"}) > 1
+        and len(names & {*PARAMS, "data", "params", "base_model", "task", "extends"}) > 1
     )
+    return is_single or _has_stages(document)
+
+
+def _has_stages(document: Mapping[str, Any]) -> bool:
+    """Whether a document has stages of a training: other programs' files have stages too."""
+    stages = document.get("stages")
+    entries = stages.values() if isinstance(stages, dict) else stages if isinstance(stages, list) else ()
+    return any(isinstance(entry, dict) and set(TRAINING_KEYS) & set(entry) for entry in entries)
 
 
 def answer(file: str, options: Options) -> Answer:
@@ -169,10 +177,9 @@ def answer(file: str, options: Options) -> Answer:
         why = "it is not a training config: it has no trainer, data path or task with other parameters"
         return Answer(file, (), (UncheckedItem(file, why, "autotrain llm --config FILE --dry-run"),))
     try:
-        arguments = read_config(file)
+        checked = _checked_stages(file, options.flags_only) or _checked(read_config(file), file, options.flags_only)
     except Refused as refused:
         return Answer(file, refused.findings)
-    checked = _checked(arguments, file, options.flags_only)
     findings = tuple(finding if finding.file else finding.replace(file=file) for finding in checked.findings)
     return Answer(file, findings, checked.not_checked)
 
@@ -196,6 +203,22 @@ def _checked(arguments: ParsedArguments, file: str, flags_only: bool) -> Checked
     layers = {COMMAND_LINE: Layer({"dry_run": True}), CONFIG_FILE: Layer(values, arguments.origins)}
     config = resolve_layers(layers, file)
     return preflight(config, arguments.findings, files=not flags_only, output=False)
+
+
+def _checked_stages(file: str, flags_only: bool) -> CheckedPipeline | None:
+    """The check of a config of stages; None if the file has none."""
+    from autotrain_llm.checks.stages import check_stages
+    from autotrain_llm.config.stages import has_stages, read_pipeline
+
+    pipeline = read_pipeline(file) if has_stages(file) else None
+    if pipeline is None:
+        return None
+    for stage in pipeline.stages:
+        values = stage.arguments.values
+        stage.arguments.values = values if flags_only else _with_paths(values, Path(file).parent)
+    arguments = ParsedArguments()
+    arguments.values["dry_run"] = True
+    return check_stages(pipeline, arguments, files=not flags_only, output=False)
 
 
 def _with_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:

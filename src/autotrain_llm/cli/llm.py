@@ -70,18 +70,14 @@ def _answer(words: Sequence[str], arguments: ParsedArguments, screen: Screen) ->
         from autotrain_llm.cli.explain import explain
 
         return screen.finish_with(explain(arguments.values["explain"]))
-    from autotrain_llm.checks.entry import check_arguments, read_config_file
+    from autotrain_llm.checks.entry import check_arguments, read_config_file, read_stages
 
-    path = arguments.values.get("config")
-    if path is not None and arguments.values.get("plan") is None:
-        from autotrain_llm.config.stages import has_stages, read_pipeline
+    pipeline = read_stages(arguments)
+    if pipeline is not None:
+        from autotrain_llm.cli.stages import answer
 
-        pipeline = read_pipeline(path, arguments.values.get("output_dir")) if has_stages(path) else None
-        if pipeline is not None:
-            from autotrain_llm.cli.stages import answer
-
-            return answer(pipeline, arguments, screen)
-    from_file = read_config_file(path)
+        return answer(pipeline, arguments, screen)
+    from_file = read_config_file(arguments.values.get("config"))
     if "trainer" in from_file.values and "trainer" not in arguments.values:
         arguments = read(words, from_file.values["trainer"])  # the meaning of other tools' names depends on it
     if arguments.values.get("interactive"):

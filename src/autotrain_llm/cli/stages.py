@@ -17,7 +17,7 @@ from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.resolved import resolve_layers
 from autotrain_llm.config.stages import Pipeline
 from autotrain_llm.context.signals import exit_status
-from autotrain_llm.declare.finding import Finding
+from autotrain_llm.declare.finding import Finding, in_words
 from autotrain_llm.declare.text import duration, plural
 from autotrain_llm.progress import PipelineProgress
 
@@ -31,13 +31,42 @@ REPORT_PAGE = "report.html"
 
 def answer(pipeline: Pipeline, arguments: ParsedArguments, screen: Screen) -> int:
     """Carry out the command and return the exit status."""
+    if arguments.values.get("fix"):
+        return _print_fixed(pipeline, arguments, screen)
     with Preparing(screen) as preparing:
         checked = check_stages(pipeline, arguments, preparing.progress)
     if checked.refused:
         return _refuse(checked, screen)
+    if arguments.values.get("save_plan") is not None:
+        from autotrain_llm.checks.saved_stages import save_stages
+
+        save_stages(checked, arguments, arguments.values["save_plan"])
     if arguments.values.get("dry_run"):
         return _show(checked, screen)
     return _train(checked, screen)
+
+
+def _print_fixed(pipeline: Pipeline, arguments: ParsedArguments, screen: Screen) -> int:
+    """`--fix`: the corrected config, the fixes that were applied, and the findings that remain."""
+    from autotrain_llm.checks.fix_stages import fix_stages
+
+    written = arguments.values.pop("write_config", None)
+    fixed = fix_stages(pipeline, arguments)
+    if written is not None:
+        fixed.write(written)
+    checked = fixed.checked
+    status = REFUSED if checked.refused else DONE
+    if screen.json:
+        not_checked = [item.as_json() for item in checked.not_checked]
+        stages = stages_json(checked)
+        screen.document(status, checked.findings, not_checked=not_checked, stages=stages, fixed=fixed.as_json())
+        return status
+    for finding in fixed.applied:
+        fixes = f"Fixed: {finding.message}\n       {in_words(finding.changes)}   [{finding.code}]"
+        screen.write(fit_to(screen.err, fixes, " " * 7))
+    screen.answer(f"autotrain llm --config {written}" if written is not None else fixed.text().rstrip())
+    _write_findings(checked, screen, started=False)
+    return status
 
 
 def stages_json(checked: CheckedPipeline) -> list[dict[str, Any]]:

@@ -45,7 +45,8 @@ class Reference(Record):
 
 class Stage(Record):
     """One stage: its arguments from the file, with what stands above; `own` are the parameters that it sets itself, `written` its keys and
-    values as they are in the file, `uses` the references to earlier stages, `lines` where its keys are, `line` where it begins."""
+    values as they are in the file, `uses` the references to earlier stages, `lost` the parameters that name no earlier stage, `lines` where its
+    keys are, `line` where it begins, `findings` those of reading its keys."""
 
     name: str
     folder: Path
@@ -53,8 +54,10 @@ class Stage(Record):
     own: frozenset[str]
     written: Mapping[str, Any]
     uses: tuple[Reference, ...]
+    lost: frozenset[str]
     lines: Mapping[str, int]
     line: int | None
+    findings: tuple[Finding, ...] = ()
 
 
 class Pipeline(Record):
@@ -74,12 +77,18 @@ class Pipeline(Record):
         return {stage.name: stage for stage in self.stages}
 
 
-def read_pipeline(path: str, output_dir: str | None = None) -> Pipeline | None:
+def read_pipeline(
+    path: str, output_dir: str | None = None, written: Sequence[Mapping[str, Any]] | None = None
+) -> Pipeline | None:
     """Read a config of stages; None if the file has none. Raises Refused if it, or a file that it extends, can't be read. `output_dir` is that
-    of the command line."""
+    of the command line; `written` are stages to read in place of those in the file."""
     parts = parts_of(path)
     with_stages = [part for part in parts if STAGES in part.document]
-    return _Reader(path, parts, with_stages[-1], output_dir).read() if with_stages else None
+    if not with_stages:
+        return None
+    own = with_stages[-1]
+    own = own if written is None else own.replace(document={**own.document, STAGES: list(written)})
+    return _Reader(path, parts, own, output_dir).read()
 
 
 def has_stages(path: str) -> bool:
@@ -91,7 +100,7 @@ def has_stages(path: str) -> bool:
 
 
 def _without(part: ConfigPart, *keys: str) -> ConfigPart:
-    return part.replace(document={key: value for key, value in part.document.items() if _parameter(key) not in keys})
+    return part.replace(document={key: value for key, value in part.document.items() if parameter_of(key) not in keys})
 
 
 class _Reader:
@@ -125,12 +134,14 @@ class _Reader:
 
     @cached_property
     def lines_above(self) -> dict[str, int]:
-        return {_parameter(str(way[0])): line for way, line in self.lines.items() if len(way) == 1}
+        return {parameter_of(str(way[0])): line for way, line in self.lines.items() if len(way) == 1}
 
     def _folder(self, output_dir: str | None) -> Path:
         """The folder of the pipeline; without one it has the name of its file, so that the same command goes on in it."""
         documents = [part.document for part in reversed(self.shared)]
-        values = (value for document in documents for key, value in document.items() if _parameter(key) == "output_dir")
+        values = (
+            value for document in documents for key, value in document.items() if parameter_of(key) == "output_dir"
+        )
         written = next(values, None)
         return Path(output_dir or (written if isinstance(written, str) and written else f"runs/{Path(self.path).stem}"))
 
@@ -200,7 +211,7 @@ class _Reader:
         names: list[str],
         above: ParsedArguments,
     ) -> Stage:
-        lines = {_parameter(str(at[-1])): line for at, line in self.lines.items() if at[:-1] == way}
+        lines = {parameter_of(str(at[-1])): line for at, line in self.lines.items() if at[:-1] == way}
         mine = {key: value for key, value in written.items() if not self._belongs_above(name, key, lines)}
         references: list[Reference] = []
 
@@ -211,24 +222,22 @@ class _Reader:
         own = [
             resolved(_without(part, *ABOVE)) for part in with_bases(ConfigPart(self.own.file, mine), (self.own.file,))
         ]
-        set_here = frozenset(_parameter(key) for part in own for key in part.document)
+        set_here = frozenset(parameter_of(key) for part in own for key in part.document)
         inherited = [resolved(_without(part, *ABOVE, *set_here)) for part in self.shared]
         uses = tuple(one for one in references if self._is_earlier(one, names[:index], names, lines))
         parsed = parse_parts([*inherited, *own])
         known = set(above.findings)
-        self.findings += [
-            self._of_stage(finding, name, lines, way) for finding in parsed.findings if finding not in known
-        ]
+        findings = tuple(self._of_stage(one, lines, way) for one in parsed.findings if one not in known)
         parsed.findings = []
         folder = self.folder / name
         parsed.values["output_dir"] = str(folder)
         parsed.origins["output_dir"] = Origin(self.own.file)
-        return Stage(
-            name, folder, parsed, frozenset(parse_parts(own).values), written, uses, lines, self.lines.get(way)
-        )
+        set_by_it, line = frozenset(parse_parts(own).values), self.lines.get(way)
+        lost = frozenset(one.parameter for one in references if one not in uses)
+        return Stage(name, folder, parsed, set_by_it, written, uses, lost, lines, line, findings)
 
     def _belongs_above(self, name: str, key: str, lines: Mapping[str, int]) -> bool:
-        if _parameter(key) not in ABOVE:
+        if parameter_of(key) not in ABOVE:
             return False
         what = (
             "stages can't have stages of their own"
@@ -236,7 +245,7 @@ class _Reader:
             else f"{key} belongs above the stages: each stage is written to a folder in it"
         )
         fix = f"remove it: the stage is written to {self.folder / name}" if key != STAGES else "one list of stages"
-        self._add("P154", f"{self.path}, stage {name}: {what}", fix, line=lines.get(_parameter(key)))
+        self._add("P154", f"{self.path}, stage {name}: {what}", fix, line=lines.get(parameter_of(key)))
         return True
 
     def _resolve(self, value: Any, key: str, stage: str, names: Sequence[str], references: list[Reference]) -> Any:
@@ -245,7 +254,7 @@ class _Reader:
             return [self._resolve(item, key, stage, names, references) for item in value]
         if not isinstance(value, str):
             return value
-        parameter = _parameter(key)
+        parameter = parameter_of(key)
 
         def folder(match: re.Match[str]) -> str:
             references.append(Reference(stage, key, parameter, match[1].strip()))
@@ -314,13 +323,13 @@ class _Reader:
 
     # --- findings
 
-    def _of_stage(self, finding: Finding, name: str, lines: Mapping[str, int], way: tuple[str | int, ...]) -> Finding:
+    def _of_stage(self, finding: Finding, lines: Mapping[str, int], way: tuple[str | int, ...]) -> Finding:
         at = self._with_line(finding, {**self.lines_above, **lines})
-        return in_stage(name, at if at.line else at.replace(line=self.lines.get(way)))
+        return at if at.line else at.replace(line=self.lines.get(way))
 
     def _with_line(self, finding: Finding, lines: Mapping[str, int]) -> Finding:
         words = [*finding.parameters, *re.findall(r"'([^']+)'", finding.message)]
-        line = next((lines[_parameter(word)] for word in words if _parameter(word) in lines), None)
+        line = next((lines[parameter_of(word)] for word in words if parameter_of(word) in lines), None)
         is_elsewhere = finding.line or finding.file not in (None, self.own.file)
         return finding if line is None or is_elsewhere else finding.replace(line=line)
 
@@ -345,12 +354,12 @@ def _named_in(written: Mapping[str, Any]) -> Iterator[str]:
     for key, value in written.items():
         for text in value if isinstance(value, list) else [value]:
             yield from (name.strip() for name in REFERENCE.findall(str(text)))
-            model = MODEL_OF.fullmatch(str(text).strip()) if _parameter(key) in MODELS else None
+            model = MODEL_OF.fullmatch(str(text).strip()) if parameter_of(key) in MODELS else None
             if model is not None:
                 yield model["stage"]
 
 
-def _parameter(key: str) -> str:
+def parameter_of(key: str) -> str:
     """The parameter of a key in any spelling."""
     name = str(key).replace("-", "_")
     return RENAMED.get(name, name)

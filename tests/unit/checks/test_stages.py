@@ -263,3 +263,129 @@ def test_a_folder_that_another_process_writes_to_is_refused(config, tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "E555" in codes(checked(config))
     assert "E555" not in codes(checked(config))
+
+
+# ---- the other ways to check
+
+
+def run(capsys, *words):
+    from autotrain_llm.cli.main import main
+
+    status = main([*words, "--format", "json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def test_a_dry_run_lists_the_stages_with_their_plans(tmp_path, capsys):
+    write_pipeline(tmp_path, ALL)
+    status, document = run(capsys, "llm", "--config", "pipeline.yaml", "--dry-run")
+    assert status == 0 and document["plan"] is None
+    assert [(one["name"], one["action"]) for one in document["stages"]] == [(stage["name"], "train") for stage in ALL]
+    assert [one["uses"] for one in document["stages"]] == [[], ["pretrain"], ["sft"], ["sft"], ["dpo", "reward"]]
+    assert all(one["plan"]["trainer"] for one in document["stages"])
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_as_text_fits_a_narrow_terminal(tmp_path, capsys, monkeypatch):
+    from autotrain_llm.cli.main import main
+
+    monkeypatch.setenv("COLUMNS", "80")
+    write_pipeline(tmp_path, [pretrain(), sft()])
+    assert main(["llm", "--config", "pipeline.yaml", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Stages\n") and "Stage pretrain" in said and "train: not trained yet" in said
+
+
+def test_strict_refuses_a_warning_of_any_stage(tmp_path, capsys):
+    write_pipeline(tmp_path, [pretrain(), sft(dpo_beta=0.1)])
+    assert run(capsys, "llm", "--config", "pipeline.yaml", "--dry-run")[0] == 0
+    assert run(capsys, "llm", "--config", "pipeline.yaml", "--dry-run", "--strict")[0] == 2
+
+
+def test_the_check_command_knows_stages_and_files_of_other_programs(tmp_path, capsys):
+    (tmp_path / "configs").mkdir()
+    write_pipeline(tmp_path, [pretrain(), sft(lr=-1.0)]).rename(tmp_path / "configs/pipeline.yaml")
+    (tmp_path / "azure-pipelines.yml").write_text("stages:\n- stage: Build\n  jobs: []\n")
+    status, document = run(capsys, "check")
+    assert status == 2 and [one["file"] for one in document["files"]] == ["configs/pipeline.yaml"]
+    assert {one["code"] for one in document["findings"]} == {"P301"}
+    assert run(capsys, "check", "--flags-only")[0] == 2
+
+
+def test_fix_corrects_the_stage_and_keeps_references(tmp_path, capsys):
+    import yaml
+
+    write_pipeline(tmp_path, [pretrain(), sft(optimizer="adamw_hf", dpo_beta=0.1)])
+    status, document = run(capsys, "llm", "--config", "pipeline.yaml", "--fix", "--write-config", "fixed.yaml")
+    assert status == 0 and {one["code"] for one in document["fixed"]["applied"]} == {"P101", "P111"}
+    written = yaml.safe_load((tmp_path / "fixed.yaml").read_text())
+    assert written["stages"][1] == {**sft(), "optimizer": "adamw_torch"} and written["output_dir"] == "runs/p"
+    assert codes(checked(tmp_path / "fixed.yaml")) == []
+
+
+def test_a_saved_plan_is_refused_when_a_stage_has_changed(tmp_path, capsys):
+    write_pipeline(tmp_path, [pretrain(), sft()])
+    assert (
+        run(capsys, "llm", "--config", "pipeline.yaml", "--dry-run", "--save-plan", "plan.json", "--seed", "3")[0] == 0
+    )
+    status, document = run(capsys, "llm", "--plan", "plan.json", "--dry-run")
+    assert status == 0 and document["stages"][0]["plan"]["seed"] == 3
+    assert run(capsys, "llm", "--plan", "plan.json", "--dry-run", "--seed", "4")[0] == 2
+    write_pipeline(tmp_path, [pretrain(), sft(lr=1e-5)])
+    status, document = run(capsys, "llm", "--plan", "plan.json", "--dry-run")
+    assert status == 2 and {one["code"] for one in document["findings"]} == {"P117"}
+    assert all(one["message"].startswith("stage sft: ") for one in document["findings"])
+
+
+def test_a_config_of_stages_can_extend_others(tmp_path):
+    (tmp_path / "base.yaml").write_text("dpo_beta: 0.4\n")
+    (tmp_path / "short.yaml").write_text("max_steps: 3\n")
+    result = checked(
+        write_pipeline(tmp_path, [sft(model="scratch:100k"), dpo(extends="short.yaml")], extends="base.yaml")
+    )
+    assert codes(result) == []
+    assert plan_of(result, "dpo").steps == 3
+    assert plan_of(result, "dpo").parameters["dpo_beta"].value == 0.4
+    assert plan_of(result, "sft").steps != 3
+
+
+def test_a_preset_stands_above_or_in_a_stage(light_llama, tmp_path):
+    result = checked(
+        write_pipeline(tmp_path, [sft(model=str(light_llama), preset="lora-24gb"), sft(name="more", model="sft")])
+    )
+    assert plan_of(result, "sft").adapter is not None and plan_of(result, "more").adapter is None
+
+
+def test_calls_about_one_run_name_those_about_stages(tmp_path):
+    import autotrain_llm
+    from autotrain_llm.declare.finding import Refused
+
+    path = str(write_pipeline(tmp_path, [pretrain(), sft()]))
+    for name in ("plan", "train"):
+        with pytest.raises(Refused) as refused:
+            getattr(autotrain_llm, name)(config=path)
+        assert f"{name}_stages(" in str(refused.value.findings[0].fix)
+    assert autotrain_llm.check(config=path) == ()
+    assert [check.action for check in autotrain_llm.plan_stages(config=path).stages] == ["train", "train"]
+    (tmp_path / "one.yaml").write_text("trainer: sft\n")
+    with pytest.raises(Refused, match="has none"):
+        autotrain_llm.plan_stages(config=str(tmp_path / "one.yaml"))
+
+
+def test_rows_of_a_stage_are_those_of_a_tokenizer_that_transformers_saved_again():
+    """A saved tokenizer has a post-processor that does nothing; its rows are the same, and cached once."""
+    from autotrain_llm.data.tokenizer.tokenizer import _without_idle_processor
+
+    piece = {"Sequence": {"id": "A", "type_id": 0}}
+    idle = {"type": "TemplateProcessing", "single": [piece], "pair": [piece, piece], "special_tokens": {}}
+    adds = {**idle, "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, piece]}
+    text = [json.dumps({"post_processor": one}, separators=(",", ":")) for one in (None, idle, adds)]
+    none, without, other = map(_without_idle_processor, text)
+    assert none == without and other != without
+
+
+def test_a_fault_of_one_key_brings_no_others(tmp_path):
+    """As in the config of one run: a value that can't be read is not missing, and a stage that doesn't exist is no folder that is missing."""
+    result = checked(
+        write_pipeline(tmp_path, [pretrain(), sft(lr="x", model="${stages.pretrian}"), dpo(trainer="dpoo")])
+    )
+    assert sorted(one.code for one in result.findings if one.severity == "error") == ["P152", "P302", "P303"]

@@ -142,10 +142,11 @@ def test_values_may_have_pythons_own_types(command, chat_rows):
     assert made.adapter is not None and made.adapter.target_modules == ("q_proj", "v_proj")
 
 
-def test_the_package_hands_out_four_functions_and_its_version_even_after_a_plan_was_made(command):
+def test_the_package_hands_out_its_functions_and_its_version_even_after_a_plan_was_made(command):
     plan(**command)  # loads the modules that make it; none of them may take a function's place
-    assert set(autotrain_llm.__all__) == {"__version__", "check", "plan", "prepare", "train"}
-    assert all(callable(getattr(autotrain_llm, name)) for name in ("check", "plan", "prepare", "train"))
+    functions = {"check", "plan", "plan_stages", "prepare", "train", "train_stages"}
+    assert set(autotrain_llm.__all__) == {"__version__", *functions}
+    assert all(callable(getattr(autotrain_llm, name)) for name in functions)
     with pytest.raises(AttributeError, match="no attribute 'chek'"):
         _ = autotrain_llm.chek
 

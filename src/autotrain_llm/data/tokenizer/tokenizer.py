@@ -161,7 +161,9 @@ class Tokenizer:
     @property
     def fingerprint(self) -> str:
         """A digest that is equal for two tokenizers exactly if they give the same ids and have the same chat template."""
-        written = json.dumps([self.backend.to_str(), self.special, self.templates], sort_keys=True)
+        written = json.dumps(
+            [_without_idle_processor(self.backend.to_str()), self.special, self.templates], sort_keys=True
+        )
         return hashlib.blake2b(written.encode(), digest_size=16).hexdigest()
 
     @property
@@ -316,6 +318,18 @@ def _add_missing_tokens(backend: Any, config: dict[str, Any]) -> None:
     new = [token for token in dict.fromkeys(named + more) if token and token not in existing]
     if new:
         backend.add_special_tokens(new)
+
+
+def _without_idle_processor(backend: str) -> str:
+    """A backend as JSON without a post-processor that adds nothing: transformers writes one when it saves a tokenizer that has none."""
+    if '"special_tokens":{}' not in backend:
+        return backend
+    document = json.loads(backend)
+    processor = document.get("post_processor") or {}
+    pieces = [piece for name in ("single", "pair") for piece in processor.get(name, ())]
+    if processor.get("type") == "TemplateProcessing" and all("Sequence" in piece for piece in pieces):
+        document["post_processor"] = None
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
 def _content(token: Any) -> str:

@@ -1,0 +1,77 @@
+"""Trainers of other packages: the example package, installed beside this one, and packages at fault."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.rows import write_rows
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "plugin"
+
+
+def run(*words: str, beside: Path) -> subprocess.CompletedProcess[str]:
+    """The program with another folder of packages."""
+    paths = os.pathsep.join([str(beside), *filter(None, sys.path)])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    return subprocess.run(
+        [sys.executable, "-m", "autotrain_llm", *words], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def package(folder: Path, code: str, entry: str = "offered:TRAINER") -> Path:
+    """A package that offers a trainer, as if it had been installed."""
+    (folder / "offered-1.0.dist-info").mkdir(parents=True)
+    (folder / "offered-1.0.dist-info" / "entry_points.txt").write_text(f"[autotrain_llm.trainers]\nmine = {entry}\n")
+    (folder / "offered.py").write_text(code)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_example_package_adds_a_trainer(llama: Path, tmp_path: Path) -> None:
+    source = shutil.copytree(EXAMPLE, tmp_path / "source")  # building writes into it
+    target = tmp_path / "packages"
+    install = ["-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(target), str(source)]
+    subprocess.run([sys.executable, *install], check=True, capture_output=True)
+    assert "--simpo-gamma" in run("llm", "--trainer", "simpo", "--help", beside=target).stdout
+    pairs = [{"prompt": f"Number {at}: ", "chosen": "red, it is", "rejected": "no"} for at in range(16)]
+    rows = write_rows(tmp_path / "pairs.jsonl", pairs)
+    command = (
+        f"llm --trainer simpo --model {llama} --data-path {rows} --lr 1e-4 --epochs 8 --batch-size 4 --simpo-gamma 0.3"
+    )
+    command += " --prompt-text-column prompt --rejected-text-column rejected --logging-steps 1 --format json"
+    done = run(*command.split(), "--output-dir", str(tmp_path / "run"), beside=target)
+    document = json.loads(done.stdout)
+    assert done.returncode == 0, document
+    assert document["plan"]["trainer"] == "simpo" and document["findings"] == []
+    lines = (json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines())
+    history = [line for line in lines if "rewards/margins" in line]
+    assert history[-1]["loss"] < history[0]["loss"] and history[-1]["rewards/margins"] > history[0]["rewards/margins"]
+
+
+@pytest.mark.parametrize(
+    ("code", "entry", "problem"),
+    [
+        ("raise RuntimeError('broken')", "offered:TRAINER", "RuntimeError: broken"),
+        ("TRAINER = 1", "offered:TRAINER", "is of type int, and not a Trainer"),
+        ("from autotrain_llm.trainers.sft import TRAINER", "offered:TRAINER", "there is a trainer sft already"),
+        ("", "nowhere:TRAINER", "No module named 'nowhere'"),
+    ],
+)
+def test_a_package_at_fault_is_named_and_the_rest_works(code: str, entry: str, problem: str, tmp_path: Path) -> None:
+    """The finding is P712."""
+    beside = package(tmp_path / "packages", code, entry)
+    dry = run("llm", "--trainer", "sft", "--dry-run", "--format", "json", beside=beside)
+    found = {finding["code"]: finding["message"] for finding in json.loads(dry.stdout)["findings"]}
+    assert problem in found["P712"] and "the package offered" in found["P712"]
+
+
+def test_without_such_a_package_there_is_no_finding(tmp_path: Path) -> None:
+    dry = run("llm", "--trainer", "sft", "--dry-run", "--format", "json", beside=tmp_path)
+    assert "P712" not in {finding["code"] for finding in json.loads(dry.stdout)["findings"]}

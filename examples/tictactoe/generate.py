@@ -1,11 +1,15 @@
 """Write training data for tic-tac-toe: every position with a short thought and the best move by full search.
 
     python generate.py --output-dir data [--seed 0] [--test-share 0.15] [--rows N] [--pairs N] [--prompts N]
+    python generate.py --output-dir data --thoughts template|llm [--thought-model MODEL]
 
 `sft.jsonl` (prompt, completion) · `pairs.jsonl` (prompt, chosen, rejected) · `prompts.jsonl` (prompt, board) · `test_sft.jsonl`,
 `test_pairs.jsonl` and `test_positions.jsonl` of positions that are in no training file, not even rotated or mirrored.
 `texts.jsonl` (text) has positions and thoughts without a move. `mixed.jsonl` (prompt, completion) has an expert's and a beginner's answer to 60 %
 of the training positions, `new_prompts.jsonl` (prompt, board) the positions that it leaves out and all openings, which `prompts.jsonl` has too.
+
+With `--thoughts`, `tictactoe_sft_METHOD.jsonl` (prompt, completion) and `tictactoe_dpo_METHOD.jsonl` (prompt, chosen, rejected) too: thoughts by the rule
+(template), or written by the model of `--thought-model` (llm). The moves are those of full search in both.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from game import LINES, best_moves, canonical, empty_cells, move_scores, mover, open_positions
+from thoughts import LLM, TEMPLATE, as_thought, ask, question
 
 # The score of a fork, a move that wins with the move after next.
 FORK_SCORE = 7
@@ -49,6 +54,8 @@ def main() -> None:
         "test_pairs.jsonl": pair_rows([board for board in test if worse_moves(board)], random_source),
         "test_positions.jsonl": position_rows(test),
     }
+    if options.thoughts is not None:
+        files |= thought_files(train, options, random.Random(options.seed))
     for name, rows in files.items():
         print(f"{write_rows(folder / name, rows):6d} rows  {folder / name}")
 
@@ -62,7 +69,14 @@ def parse_options() -> argparse.Namespace:
     )
     for name in ("rows", "pairs", "prompts"):
         parser.add_argument(f"--{name}", type=int, help=f"number of {name}; by default one for each training position")
-    return parser.parse_args()
+    parser.add_argument("--thoughts", choices=(TEMPLATE, LLM), help="write the files with thoughts of this method too")
+    parser.add_argument("--thought-model", metavar="MODEL", help="the model that writes the thoughts of --thoughts llm")
+    options = parser.parse_args()
+    if options.thoughts == LLM and not options.thought_model:
+        parser.error("--thoughts llm needs --thought-model: a folder, a run or a Hub id")
+    if options.thought_model and options.thoughts != LLM:
+        parser.error("--thought-model is for --thoughts llm")
+    return options
 
 
 # --- which positions ------------------------------------------------------------------------------------------------
@@ -229,6 +243,43 @@ def write_mistake(board: str, cell: int) -> str:
         return f"{lines}\n {' '.join(words)}\n move {cell + 1}"
     mistaken = re.sub(rf"(win|block) {good}\b", rf"\1 {cell + 1}", lines)
     return f"{mistaken}\n move {cell + 1}"
+
+
+def thought_files(train: list[str], options: argparse.Namespace, random_source: random.Random) -> dict[str, list[dict]]:
+    """The rows of both files with thoughts of the chosen method, by file name."""
+    best = [(board, preferred_move(board)) for board in choose(train, options.rows, random_source)]
+    undecided = [board for board in train if worse_moves(board)]
+    pairs = [
+        (board, preferred_move(board), random_source.choice(worse_moves(board)))
+        for board in choose(undecided, options.pairs, random_source)
+    ]
+    wanted = [*best, *((board, good) for board, good, _ in pairs), *((board, bad) for board, _, bad in pairs)]
+    answers = dict.fromkeys(wanted, "")
+    if options.thoughts == LLM:
+        texts = ask(options.thought_model, [question(board, cell) for board, cell in answers])
+        answers = dict(zip(answers, map(as_thought, texts), strict=True))
+        written = sum(map(bool, answers.values()))
+        print(f"{written:6d} of {len(answers)} thoughts are by {options.thought_model}, the others by the rule")
+    sft = [
+        {"prompt": write_prompt(board), "completion": answer_for(board, cell, answers[board, cell])}
+        for board, cell in best
+    ]
+    dpo = [
+        {
+            "prompt": write_prompt(board),
+            "chosen": answer_for(board, good, answers[board, good]),
+            "rejected": answer_for(board, bad, answers[board, bad]),
+        }
+        for board, good, bad in pairs
+    ]
+    return {f"tictactoe_sft_{options.thoughts}.jsonl": sft, f"tictactoe_dpo_{options.thoughts}.jsonl": dpo}
+
+
+def answer_for(board: str, cell: int, thought: str) -> str:
+    """An answer that ends in this cell, with this thought; with the rule's where it is empty."""
+    if thought:
+        return f" {thought}\n move {cell + 1}"
+    return write_completion(board) if cell == preferred_move(board) else write_mistake(board, cell)
 
 
 def prompt_rows(positions: Iterable[str]) -> Iterator[dict]:

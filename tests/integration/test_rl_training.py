@@ -417,3 +417,50 @@ def test_the_guides_two_steps_train_a_reward_model_on_an_encoder_and_a_policy_fr
         report, "reward"
     )
     assert np.isfinite(report.metrics["eval_reward"]) and (report.output_dir / "adapter_model.safetensors").exists()
+
+
+# ---- enhanced evaluation
+
+ANSWERED = [{"prompt": row["prompt"], "answer": "red and blue"} for row in PROMPTS[:12]] + PROMPTS[12:24]
+
+
+@TRAINERS
+def test_answers_of_an_evaluation_are_compared_with_those_of_the_rows_and_saved(trainer, rewards, tmp_path, llama):
+    data = write_rows(tmp_path / "answered.jsonl", ANSWERED)
+    flags = {"use_enhanced_eval": True, "eval_metrics": "reward,kl,chrf,exact_match", "eval_save_predictions": True}
+    report = run(
+        trainer,
+        data,
+        rewards,
+        tmp_path / "run",
+        model=str(llama),
+        valid_split="0.5",
+        rl_kl_coef=0.0,
+        max_steps=2,
+        **flags,
+    )
+    saved = [json.loads(line) for line in (tmp_path / "run" / "eval" / "predictions.jsonl").read_text().splitlines()]
+    before = (tmp_path / "run" / "eval" / "predictions_before.jsonl").read_text().splitlines()
+    assert len(saved) == len(before) == 12
+    answered = [row for row in saved if row["reference"] is not None]
+    assert 0 < len(answered) < 12
+    for row in saved:
+        assert {"reward", "rewards/vowels", "objective/kl"} <= row["scores"].keys()
+        assert ("chrf" in row["scores"]) == (row["reference"] is not None)
+    after = report.evaluation["after"]
+    assert after["reward"] == pytest.approx(np.mean([row["scores"]["reward"] for row in saved]), abs=1e-6)
+    assert after["objective/kl"] == pytest.approx(np.mean([row["scores"]["objective/kl"] for row in saved]), abs=1e-6)
+    matches = [row["scores"]["exact_match"] for row in answered]
+    assert after["exact_match"] == pytest.approx(np.mean(matches), abs=1e-6)
+    assert report.evaluation["before"]["kl"] == pytest.approx(0, abs=CLOSE)
+    assert report.plan.objective.reference.when == "in each evaluation"
+    assert "kl_coef" not in report.history[-1]
+
+
+def test_measuring_the_divergence_changes_nothing_about_the_training(data, rewards, tmp_path, llama):
+    found = {}
+    for name, metrics in (("with", "reward,kl"), ("without", "reward")):
+        flags = {"use_enhanced_eval": True, "eval_metrics": metrics, "valid_split": "0.5", "max_steps": 2}
+        run("grpo", data, rewards, tmp_path / name, model=str(llama), **flags)
+        found[name] = weights(tmp_path / name)
+    assert furthest(found["with"], found["without"]) == 0

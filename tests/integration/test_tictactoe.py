@@ -263,6 +263,67 @@ def test_a_move_is_read_from_the_end_of_an_answer(text, cell):
     assert read_move(text) == cell
 
 
+@pytest.mark.quick
+def test_thoughts_by_the_rule_make_files_for_sft_and_dpo(tmp_path):
+    from game import best_moves
+    from generate import read_move
+
+    generate_into(tmp_path, "--thoughts", "template", "--rows", "20", "--pairs", "20")
+    rows, pairs = (rows_of(tmp_path / f"tictactoe_{kind}_template.jsonl") for kind in ("sft", "dpo"))
+    assert len(rows) == len(pairs) == 20
+    for row in rows:
+        assert read_move(row["completion"]) in best_moves(board_of(row["prompt"]))
+    for row in pairs:
+        best = best_moves(board_of(row["prompt"]))
+        assert read_move(row["chosen"]) in best
+        assert read_move(row["rejected"]) not in best
+
+
+def test_thoughts_of_a_model_stand_before_the_moves_of_full_search(tmp_path):
+    """A model that was trained here to answer every such question with the same sentence."""
+    from game import best_moves, open_positions
+    from generate import preferred_move, read_move
+    from thoughts import question
+
+    said = "it wins or it keeps the game open"
+    lines = [
+        json.dumps({"prompt": question(board, preferred_move(board)), "completion": said})
+        for board in open_positions()[::40]
+    ]
+    (tmp_path / "questions.jsonl").write_text("\n".join(lines) + "\n")
+    model = tmp_path / "explains"
+    flags = f"--trainer sft --model scratch:300k --data-path {tmp_path / 'questions.jsonl'} --lr 5e-3 --epochs 6 --batch-size 16"
+    assert main(["llm", *flags.split(), "--output-dir", str(model), "--save-strategy", "no", "--quiet"]) == 0
+    generate_into(tmp_path, "--thoughts", "llm", "--thought-model", str(model), "--rows", "8", "--pairs", "8")
+    rows, pairs = (rows_of(tmp_path / f"tictactoe_{kind}_llm.jsonl") for kind in ("sft", "dpo"))
+    assert len(rows) == len(pairs) == 8
+    answers = [row["completion"] for row in rows] + [row["chosen"] for row in pairs]
+    assert sum(said in answer for answer in answers) > len(answers) / 2
+    assert any(said in row["rejected"] for row in pairs)
+    for row in rows:
+        assert read_move(row["completion"]) in best_moves(board_of(row["prompt"]))
+    for row in pairs:
+        assert read_move(row["chosen"]) in best_moves(board_of(row["prompt"]))
+        assert read_move(row["rejected"]) not in best_moves(board_of(row["prompt"]))
+
+
+@pytest.mark.parametrize("words", [["--thoughts", "llm"], ["--thoughts", "template", "--thought-model", "x"]])
+def test_a_model_for_thoughts_is_named_where_it_is_asked(tmp_path, words):
+    command = [sys.executable, str(EXAMPLE / "generate.py"), "--output-dir", str(tmp_path), *words]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "--thought-model" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_that_names_a_move_is_no_thought():
+    from thoughts import as_thought
+
+    assert as_thought("  It blocks\nthe row. ") == "It blocks the row."
+    assert as_thought("so it is move 5") == as_thought("  ") == ""
+    assert len(as_thought("word " * 200).split()) == 60
+
+
 # --- the judge ------------------------------------------------------------------------------------------------------
 
 

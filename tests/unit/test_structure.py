@@ -64,7 +64,11 @@ LIGHT = {
     "markupsafe",
 }
 # Where a library of HEAVY is loaded outside run/ after all, by name, when nothing lighter would do.
-LOADED_BY_NAME = {"data/files/hub.py": {"datasets"}, "data/tokenizer/tokenizer.py": {"transformers"}}
+LOADED_BY_NAME = {
+    "context/library_metrics.py": {"evaluate"},
+    "data/files/hub.py": {"datasets"},
+    "data/tokenizer/tokenizer.py": {"transformers"},
+}
 
 
 class Import(NamedTuple):

@@ -22,6 +22,7 @@ from autotrain_llm.checks.models import check_models
 from autotrain_llm.config.aliases import ALIASES
 from autotrain_llm.config.arguments import parse_changes
 from autotrain_llm.config.layers import Origin
+from autotrain_llm.config.metric_choice import library_sources
 from autotrain_llm.config.registry import FOREIGN, PARAMS, TRAINERS, UNUSED, verdict
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, Config
 from autotrain_llm.context.evaluation_rows import with_evaluation_rows
@@ -342,7 +343,8 @@ def _plan(config: Config, context: RunContext, ignored: tuple[str, ...]) -> Plan
 
 
 def _first_calls(config: Config, context: RunContext) -> Iterator[Finding]:
-    """The errors of calling each reward function for the first time."""
+    """The errors of calling each reward function and each metric of the library `evaluate` for the first time."""
+    from autotrain_llm.checks.rules.evaluation import first_scores
     from autotrain_llm.context.reward_functions import first_call
     from autotrain_llm.data.example import extra_columns
 
@@ -350,6 +352,8 @@ def _first_calls(config: Config, context: RunContext) -> Iterator[Finding]:
     columns = extra_columns(rows)
     for name in reward_functions(config):
         yield from first_call(name, "rl_reward_fn", rows[0], columns)
+    for source in library_sources(config):
+        yield from first_scores(source, config.offline)
 
 
 def _without_consequences(findings: Sequence[Finding]) -> list[Finding]:

@@ -8,18 +8,49 @@ from typing import Any
 
 from autotrain_llm.config.registry import METRICS
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.declare.metric import MINIMIZE, Metric
+from autotrain_llm.declare.metric import MAXIMIZE, MINIMIZE, REFERENCES, Metric
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.trainer import Trainer
 
-EVALUATION, LOSS = "eval_", "eval_loss"
+EVALUATION, LOSS, KL = "eval_", "eval_loss", "kl"
+LIBRARY = "evaluate:"  # before the name or folder of a metric of that library
+# Metrics of texts in that library of which less is better; it doesn't say so itself.
+LOWER_IS_BETTER = frozenset(
+    {"wer", "cer", "ter", "character", "perplexity", "mae", "mse", "mape", "smape", "brier_score", "toxicity"}
+)
 NEAR = 0.75  # from this similarity on a name may be a typo of another
 
 
 def metric_named(name: str) -> Metric | None:
-    """The metric with this name in `--eval-metrics`, or with this alternative name."""
+    """The metric with this name in `--eval-metrics`, or with this alternative name; after `evaluate:` one of that library."""
+    if name.strip().startswith(LIBRARY):
+        return library_metric(name.strip().removeprefix(LIBRARY))
     plain = name.strip().lower().replace("-", "_").removeprefix(EVALUATION)
     return next((metric for metric in METRICS.values() if plain in (metric.name, *metric.also)), None)
+
+
+def library_metric(source: str) -> Metric | None:
+    """A metric of the library `evaluate`, by its name on the Hub or as a folder with a script; None without a name."""
+    stem = source.rstrip("/").rpartition("/")[2].removesuffix(".py").replace("-", "_")
+    if not stem:
+        return None
+    is_own = stem in METRICS or any(stem in metric.reports for metric in METRICS.values())
+    return Metric(
+        name=f"evaluate_{stem}" if is_own else stem,
+        title=f"the metric {source} of the library evaluate",
+        reports={f"evaluate_{stem}" if is_own else stem: MINIMIZE if stem in LOWER_IS_BETTER else MAXIMIZE},
+        rows=REFERENCES,
+        score=f"{LIBRARY}{source}",
+        packages=("evaluate",),
+    )
+
+
+def library_sources(config: Config) -> list[str]:
+    """The names and folders of the metrics of the library `evaluate` that the run computes."""
+    metrics = chosen_metrics(config) if config.use_enhanced_eval else []
+    return [
+        metric.score.removeprefix(LIBRARY) for metric in metrics if metric.score and metric.score.startswith(LIBRARY)
+    ]
 
 
 def metrics_for(trainer: Trainer) -> list[Metric]:
@@ -31,9 +62,22 @@ def chosen_metrics(config: Config) -> list[Metric]:
     """The metrics that are computed: the requested ones that apply to the trainer, else the usual ones."""
     trainer, requested = config.trainer_spec, config.eval_metrics
     if requested is None:
-        return [] if only_a_benchmark(config) else [m for m in metrics_for(trainer) if trainer.rows in m.usual]
+        usual = [metric for metric in metrics_for(trainer) if trainer.rows in metric.usual]
+        costly = {KL} if trainer.samples and not penalises_divergence(config) and not config.peft else set()
+        return [] if only_a_benchmark(config) else [metric for metric in usual if metric.name not in costly]
     named = {metric.name: metric for metric in map(metric_named, requested) if metric is not None}
     return [metric for metric in named.values() if metric.makes_sense_for(trainer)]
+
+
+def penalises_divergence(config: Config) -> bool:
+    """Whether a policy is held to its reference model by a penalty on their divergence."""
+    return config.rl_kl_coef != 0 or config.rl_kl_target is not None
+
+
+def measures_divergence(config: Config) -> bool:
+    """Whether a run that samples answers has a reference model, for the penalty or only to measure the divergence."""
+    is_metric = config.use_enhanced_eval and any(metric.name == KL for metric in chosen_metrics(config))
+    return penalises_divergence(config) or is_metric
 
 
 def only_a_benchmark(config: Config) -> bool:
@@ -46,6 +90,8 @@ def metric_directions(config: Config) -> dict[str, str]:
     """Every `eval_…` metric that this run reports, with its better direction: the trainer's, those of distillation, and those of enhanced
     evaluation."""
     reported = dict(config.trainer_spec.metrics)
+    if config.trainer_spec.samples and not measures_divergence(config):
+        reported = {name: better for name, better in reported.items() if name.rpartition("/")[2] != KL}
     if config.applies("use_distillation") and config.use_distillation and config.distill_alpha != 0:
         reported |= {"task_loss": MINIMIZE, "distill_loss": MINIMIZE}
     if config.use_enhanced_eval:

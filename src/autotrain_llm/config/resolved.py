@@ -15,7 +15,7 @@ from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.params.command import Command
 from autotrain_llm.params.data import Data, PromptColumn, ReasoningColumn, RejectedColumn
 from autotrain_llm.params.distillation import Distillation
-from autotrain_llm.params.evaluation import Evaluation, GeneratedAnswers
+from autotrain_llm.params.evaluation import ComparedAnswers, Evaluation, GeneratedAnswers
 from autotrain_llm.params.length import Length, PairLengths
 from autotrain_llm.params.lora import Lora
 from autotrain_llm.params.model import Model
@@ -64,6 +64,7 @@ class Config(
     Sweep,
     Evaluation,
     GeneratedAnswers,
+    ComparedAnswers,
     Distillation,
     Command,
 ):

@@ -23,6 +23,7 @@ _WHERE = {
     "choice": "choices after the prompt",
     "reasoning": "reasoning before the answer",
     "turn mask": "which turns are trained on",
+    "reference": "the answer that evaluations compare with",
 }
 DATA_FLAG, EVAL_FLAG = "--data-path", "--eval-dataset-path"
 

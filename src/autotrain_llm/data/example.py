@@ -18,9 +18,9 @@ class Example:
 
     `row` counts from 1 in its own file; `line` is the line of a JSON Lines or text file. An instruction row (Alpaca) has both forms:
     `messages` for a chat template, `prompt` and `completion` for where there is none. A row that is tokens already has `input_ids` and no text;
-    `loss_mask` is then None if all of them are trained on.
-    `reasoning` comes before the last answer. A graded row has `scores`, in the order of the data set's labels, or the
-    name of its class.
+    `loss_mask` is then None if all of them are trained on. `reasoning` comes before the last answer. A graded row has `scores`, in the order of the
+    data set's labels, or the name of its class. `reference` is the answer in a row of which only the prompt is trained with: no model sees it, and
+    evaluation compares with it.
     """
 
     file: str
@@ -39,6 +39,7 @@ class Example:
     input_ids: list[int] | None = None
     loss_mask: list[bool] | None = None
     reasoning: str | None = None
+    reference: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     _key: bytes = field(default=b"", repr=False, compare=False)
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from autotrain_llm.declare.trainer import Trainer
 
 MAXIMIZE, MINIMIZE = "maximize", "minimize"
-ANSWERS = ("documents", "conversations", "preferences")  # kinds of rows with a reference answer
+ANSWERS = ("documents", "conversations", "preferences")  # kinds of rows whose answers are trained on
+REFERENCES = (*ANSWERS, "prompts")  # kinds of rows that can have an answer to compare with
 
 
 class Metric(Record):

@@ -41,6 +41,7 @@ class Trainer(Record):
     requires: parameters that must be given; `a|b` requires either.
     usual: usual values of required parameters, which are suggested if they are missing.
     defaults: defaults that differ from those of the parameters; None where the value follows from other parameters, as `default_words` say.
+    usual_ranks: lowest and highest usual rank of an adapter.
     learning_rates: lowest and highest plausible learning rate, for `full` fine-tuning and for `lora`.
     recipe: `module:Class` in `run/algorithms` that trains it; None if it can be checked but not trained yet.
     settings: names of the parameters of its loss.
@@ -63,6 +64,7 @@ class Trainer(Record):
     learning_rates: Mapping[str, tuple[float, float]]
     recipe: str | None = None
     settings: tuple[str, ...] = ()
+    usual_ranks: tuple[int, int] = (8, 16)
     parts_pairs: bool = False
     samples: bool = False
     trl_adapter: str | None = None

@@ -20,6 +20,7 @@ from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.docs import guide_text
 from autotrain_llm.docs.cells import KIND_WORDS, allowed, default, is_planned, readers, signature
 from autotrain_llm.docs.markdown import GENERATED, anchor, block, command, table
+from autotrain_llm.docs.matrix import CHAPTER, matrix
 
 NOT_YET = "This version checks it but does not implement it yet."
 COMMENT_COLUMN = 42
@@ -29,6 +30,8 @@ CHAPTERS = (
     "Parameter validation",
     "Best practices",
     "Troubleshooting",
+    "Support",
+    CHAPTER,
     "Every parameter",
 )
 
@@ -41,8 +44,10 @@ def guide() -> str:
         _mixins(),
         guide_text.MIGRATION,
         guide_text.VALIDATION,
-        guide_text.BEST_PRACTICES.format(which_trainer=_which_trainer()),
+        guide_text.BEST_PRACTICES.format(which_trainer=_which_trainer(), usual_values=_usual_values()),
         guide_text.TROUBLESHOOTING,
+        guide_text.SUPPORT,
+        matrix(),
         _every_parameter(),
     )
     parts = [GENERATED, "# Parameter guide", guide_text.INTRODUCTION, "## Contents", contents]
@@ -203,6 +208,22 @@ def _metrics() -> list[str]:
 
 def _which_trainer() -> str:
     return "\n".join(f"- **{trainer.name}:** {trainer.summary}" for trainer in TRAINERS.values())
+
+
+def _usual_values() -> str:
+    """The values that each trainer is usually started with."""
+    rows = []
+    for trainer in TRAINERS.values():
+        rates, batch, epochs = (trainer.usual[name] for name in ("lr", "batch_size", "epochs"))
+        low, high = trainer.usual_ranks
+        batches = (
+            plain(batch.full) if batch.full == batch.lora else f"{plain(batch.full)}, with LoRA {plain(batch.lora)}"
+        )
+        rows.append(
+            (f"`{trainer.name}`", plain(rates.full), plain(rates.lora), f"{low} to {high}", batches, plain(epochs.full))
+        )
+    head = ("Trainer", "`--lr`, all weights", "`--lr` with LoRA", "`--lora-r`", "`--batch-size`", "`--epochs`")
+    return table(head, rows)
 
 
 def _every_parameter() -> str:

@@ -7,7 +7,7 @@ INTRODUCTION = """\
 what happens with the rest. Without `--trainer` it is sft. It is generated from the declarations that the program itself reads, so it is always up to date.
 
 - `autotrain llm --trainer NAME --help` shows the same in a terminal.
-- [docs/compatibility.md](docs/compatibility.md) is the whole matrix, parameter by trainer.
+- The [compatibility matrix](#compatibility-matrix) is the whole table, parameter by trainer.
 - [docs/rules.md](docs/rules.md) explains every finding; [docs/schema.json](docs/schema.json) lets an editor check config files.
 
 Flags are written with dashes; underscores are accepted too. A switch takes `--x`, `--x true`, `--x false` and `--no-x`. The command line
@@ -76,13 +76,25 @@ Start with the smallest command that `--dry-run` accepts: trainer, model, data, 
 
 `--batch-size` is the number of rows per device and forward pass. The plan estimates the memory, shows what takes most of it, and the effect
 of other flags. The effective batch size is `--batch-size` times `--gradient-accumulation` times the number of devices, so a small card
-can train with a large batch by accumulating more. As a start: 8 to 16 rows for models under 7B parameters, 4 to 8 up to 13B, 1 to 4
-above.
+can train with a large batch by accumulating more. As a start:
+
+| Parameters of the model | `--batch-size` |
+| --- | --- |
+| under 7B | 8 to 16 |
+| 7B to 13B | 4 to 8 |
+| above 13B | 1 to 4 |
 
 `--dry-run --target-memory 24GiB` plans for a card that is not in this machine: it shows whether the run fits, the largest batch size,
 length and adapter rank that fit, each by itself, and otherwise the flags with which it would (`--fix` prints that command). `cpu:16GiB` is
 a machine without a GPU. Without `--dry-run` it limits the memory of this machine's device. A run is refused if it would not fit even
 with 20 % less memory than estimated.
+
+### Start from usual values
+
+What each trainer is usually started with. A reinforced or aligned model starts from a trained one and needs a lower learning rate than one that learns
+to answer; an adapter needs a higher one than all weights. Preferences are learned with adapters of a higher rank than answers.
+
+{usual_values}
 
 ### Choose the trainer by the data
 
@@ -101,12 +113,15 @@ with 20 % less memory than estimated.
 `--preview-data 3` prints prepared rows with the trained tokens marked. It often explains a disappointing run."""
 
 TROUBLESHOOTING = """\
-### A parameter is unknown
+### A parameter is not recognised
 
-The message suggests the most similar name. Flags can't be abbreviated. Which trainer reads a parameter is in
-[docs/compatibility.md](docs/compatibility.md).
+The message suggests the most similar name. Flags can't be abbreviated. Whether a parameter applies to the trainer is in the
+[compatibility matrix](#compatibility-matrix): one that it does not read is ignored with a warning (P101).
 
-### The reward model is refused
+### The reward model is not found, or refused
+
+Look whether the training of the reward model was completed: its last line was "Done", and `run.json` in its folder has the status `ok`. The path is that
+folder, not one of its checkpoints' parents.
 
 `--rl-reward-model-path` needs the output folder of a finished `--trainer reward` run, or any sequence classifier with one label. A
 language model has no score head. A random head would give random rewards, so the run is refused.
@@ -114,14 +129,32 @@ language model has no score head. A random head would give random rewards, so th
 ### Memory runs out
 
 The run ends with status 1 and keeps every complete checkpoint. Halve `--batch-size` and double `--gradient-accumulation`: the result is
-the same. Then try the list under “Save memory in this order”. `--resume` continues from the newest checkpoint.
+the same. Then `--mixed-precision bf16`, `--peft`, a smaller `--block-size`, and the rest of the list under “Save memory in this order”. `--resume` continues from the newest checkpoint.
 
-### Evaluation loss goes up while training loss goes down
+### The validation loss increases
 
-The model overfits: use fewer `--epochs`, a lower `--lr`, or more rows. `--load-best-model-at-end` with
-`--early-stopping-patience 2` keeps the best checkpoint. If both rise, the learning rate is too high, or `--warmup-ratio` too small.
+The end of the run says at which step it was lowest (P740), with what to type. If the training loss goes down meanwhile, the model overfits: use fewer
+`--epochs`, a lower `--lr`, or more rows. `--load-best-model-at-end` with `--early-stopping-patience 2` keeps the best checkpoint. If both rise, the
+learning rate is too high, or `--warmup-ratio` too small. If it is high from the start, look at the data: `--preview-data 3` shows what is trained on,
+and findings name duplicates, rows in the wrong format, and rows that are in both parts.
+
+### The reward does not change
+
+If the rewards of sampled answers never differ, nothing is learned from them: P741 says so while the run goes on. `samples.jsonl` has the answers
+with their rewards. The reward has to tell apart answers that are all wrong, too, such as one with partial credit.
 
 ### The loss falls and the answers are bad
 
 Look at `--preview-data`: is the chat template the model's own, and are the right tokens trained on? A model that never stops was trained
 without its end token (`--no-add-eos-token`)."""
+
+SUPPORT = """\
+- **Documentation:** `autotrain llm --help NAME` explains a parameter, `autotrain llm --explain CODE` a finding; the pages of [docs/](docs/) are listed
+  in the [README](README.md).
+- **Checks:** `--dry-run` shows the plan and everything that is wrong without starting; `--preview-data 3` shows what the model sees.
+- **Issues:** report them where you got this package from, with the command, the last lines, `run.json` of the output folder (it has versions, plan and
+  findings, and no secrets), and after an unexpected error the file with the traceback that its message names. `--engine trl` trains the same plan with
+  TRL's trainer, which tells a fault of this package from one of the data or the libraries.
+- **Commands and configs of AutoTrain**, which are understood here, are described in its
+  [documentation](https://huggingface.co/docs/autotrain); its own issues are at
+  [huggingface/autotrain-advanced](https://github.com/huggingface/autotrain-advanced/issues)."""

@@ -19,7 +19,7 @@ class Evaluation:
     use_enhanced_eval: bool = param(False, "Compute more metrics than the loss, before, during and after training.")
     eval_metrics: list[str] | None = param(
         None,
-        "Metrics to compute, as a JSON list or separated by commas.",
+        "Metrics to compute, as a JSON list or separated by commas; evaluate:NAME or evaluate:FOLDER is one of the library evaluate.",
         metavar="NAMES",
         default_words="the trainer's usual ones",
         aliases="metrics",
@@ -55,6 +55,19 @@ class GeneratedAnswers:
     eval_temperature: float = param(
         0.0, "Sampling temperature of these answers; 0 is greedy decoding.", within=NOT_NEGATIVE
     )
+
+
+@group(
+    "Comparison with reference answers",
+    order=722,
+    switch="use_enhanced_eval",
+    subject="Enhanced evaluation",
+    searchable=False,
+    on_resume=TAKES_EFFECT,
+)
+class ComparedAnswers:
+    """How answers are compared with those of the evaluation rows."""
+
     eval_bertscore_model: str | None = param(
         None,
         "Encoder for BERTScore: a folder or a Hub id.",

@@ -6,7 +6,6 @@ from autotrain_llm.config.metric_choice import chosen_metrics, only_a_benchmark
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.eval_tasks import is_file
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.declare.metric import Metric
 
 TYPE_CHECKING = False  # checks of flags don't load the plan's dataclasses, whose creation takes longer than the checks
 if TYPE_CHECKING:
@@ -42,9 +41,14 @@ def writes_answers(config: Config) -> bool:
     return bool(config.eval_save_predictions) or any(metric.is_of_text for metric in chosen_metrics(config))
 
 
+def compares_texts(config: Config) -> bool:
+    """Whether the evaluation compares answers with those of its rows."""
+    return config.use_enhanced_eval and any(metric.is_of_text for metric in chosen_metrics(config))
+
+
 def encoder_of(config: Config) -> str | None:
     """The encoder of BERTScore; None if BERTScore is not computed."""
-    if not writes_answers(config) or not any(metric.name == BERTSCORE for metric in chosen_metrics(config)):
+    if not config.use_enhanced_eval or not any(metric.name == BERTSCORE for metric in chosen_metrics(config)):
         return None
     return config.eval_bertscore_model or ENCODER
 
@@ -57,10 +61,14 @@ def decide_evaluation(config: Config, context: RunContext) -> EvalPlan | None:
         return None
     metrics = chosen_metrics(config)
     trainer = config.trainer_spec
+    if trainer.samples and not has_references(context):
+        metrics = [metric for metric in metrics if not metric.is_of_text]
     return EvalPlan(
         metrics={metric.name: dict(metric.reports) for metric in metrics},
         measured={metric.name: metric.key_of(trainer) or metric.name for metric in metrics if not metric.is_of_text},
-        answers=_answers(config, context, metrics) if writes_answers(config) else None,
+        scores={metric.name: metric.score for metric in metrics if metric.is_of_text},
+        bertscore=_bertscore(config, context),
+        answers=_answers(config, context) if writes_answers(config) else None,
         predictions=config.eval_save_predictions,
         benchmark=tuple(_task(name) for name in config.eval_benchmark or ()),
     )
@@ -82,7 +90,12 @@ def evaluated_rows(config: Config, context: RunContext) -> int:
     return min(rows, max(1, config.eval_batches * batch_size // items_of_a_row(context)))
 
 
-def _answers(config: Config, context: RunContext, metrics: list[Metric]) -> AnswersPlan:
+def has_references(context: RunContext) -> bool:
+    """Whether any evaluation row of a trainer that samples answers has an answer to compare with."""
+    return any(example.reference for example in context.dataset.valid) if context.dataset else False
+
+
+def _answers(config: Config, context: RunContext) -> AnswersPlan:
     from autotrain_llm.planning.plan import AnswersPlan
 
     rows = len(context.dataset.valid) if context.dataset else 0
@@ -90,14 +103,12 @@ def _answers(config: Config, context: RunContext, metrics: list[Metric]) -> Answ
         rows = min(rows, evaluated_rows(config, context))
     most = config.eval_samples
     return AnswersPlan(
-        scores={metric.name: metric.score for metric in metrics if metric.is_of_text},
         rows=rows if most < 0 else min(most, rows),
         max_new_tokens=config.eval_max_new_tokens,
         temperature=config.eval_temperature,
         max_prompt_tokens=context_of(context) - config.eval_max_new_tokens,
         batch=config.eval_batch_size or config.batch_size,
         seed=config.seed,
-        bertscore=_bertscore(config, context),
     )
 
 

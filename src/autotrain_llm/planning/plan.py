@@ -493,25 +493,26 @@ class BertScorePlan:
 
 @dataclass(frozen=True)
 class AnswersPlan:
-    """How answers to `rows` evaluation rows are generated, and the classes that score them: `module:name` by metric."""
+    """How answers to `rows` evaluation rows are generated."""
 
-    scores: dict[str, str | None]
     rows: int
     max_new_tokens: int
     temperature: float
     max_prompt_tokens: int = field(metadata=json_field("room"))
     batch: int
     seed: int
-    bertscore: BertScorePlan | None
 
 
 @dataclass(frozen=True)
 class EvalPlan:
     """Enhanced evaluation: the names that each metric reports, with the better direction; `measured` are the logged keys of metrics that come
-    from the loss and not from answers."""
+    from the loss and not from texts, `scores` what compares texts: `module:name` by metric. `answers` is None where no answers are generated for it:
+    ppo, grpo and spo sample theirs in any evaluation."""
 
     metrics: dict[str, dict[str, str]]
     measured: dict[str, str]
+    scores: dict[str, str | None]
+    bertscore: BertScorePlan | None
     answers: AnswersPlan | None
     predictions: bool
     benchmark: tuple[str, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from autotrain_llm.config.metric_choice import measures_divergence, penalises_divergence
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.planning.plan import ReferencePlan, RolloutPlan, RolloutSchedulePlan, SamplingPlan, SchedulePlan
@@ -14,6 +15,7 @@ from autotrain_llm.trainers.grpo import Grpo
 from autotrain_llm.trainers.ppo import Ppo
 
 EACH_PHASE = "once for each phase"
+IN_EVALUATION = "in each evaluation"
 
 
 def decide_rollouts(config: Config, context: RunContext, schedule: SchedulePlan) -> RolloutPlan | None:
@@ -71,7 +73,9 @@ def steps_of_pass(answers: int, of_step: int) -> int:
 
 
 def decide_anchor(config: Config, context: RunContext) -> ReferencePlan | None:
-    """The reference of the KL penalty, the policy before training; None if there is no penalty."""
-    if config.rl_kl_coef == 0 and config.rl_kl_target is None:
+    """The reference of the KL penalty and of the divergence in evaluations, the policy before training; None if neither is computed."""
+    if not measures_divergence(config):
         return None
+    if not penalises_divergence(config):
+        return ReferencePlan(reference_kind(config, context), None, IN_EVALUATION, "the divergence is a metric")
     return ReferencePlan(reference_kind(config, context), None, EACH_PHASE, "answers are new in each phase")

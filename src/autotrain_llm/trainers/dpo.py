@@ -6,7 +6,7 @@ from autotrain_llm.declare.param import FIXED, POSITIVE, TAKES_EFFECT, group, lo
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn, RejectedColumn
 from autotrain_llm.params.distillation import Distillation
-from autotrain_llm.params.evaluation import GeneratedAnswers
+from autotrain_llm.params.evaluation import ComparedAnswers, GeneratedAnswers
 from autotrain_llm.params.length import PairLengths
 from autotrain_llm.params.preferences import LabelSmoothing, Reference
 from autotrain_llm.params.text import ChatTemplate
@@ -69,16 +69,18 @@ TRAINER = Trainer(
         Reference,
         Distillation,
         GeneratedAnswers,
+        ComparedAnswers,
     ),
     requires=(*REQUIRED, "prompt_text_column", "rejected_text_column"),
     usual=usual(
-        lr=Usual(5e-7, 2e-5),
+        lr=Usual(5e-7, 5e-6),
         epochs=Usual(2, 2),
         batch_size=Usual(2, 4),
         prompt_text_column=Usual("prompt", "prompt"),
         rejected_text_column=Usual("rejected", "rejected"),
     ),
     defaults={"text_column": "chosen"},
+    usual_ranks=(32, 64),
     learning_rates={"full": (1e-8, 5e-5), "lora": (1e-7, 1e-3)},
     recipe="autotrain_llm.run.algorithms.preference.recipe:Dpo",
     trl_adapter="autotrain_llm.run.trl_engine.preference:dpo",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.distillation import Distillation
-from autotrain_llm.params.evaluation import GeneratedAnswers
+from autotrain_llm.params.evaluation import ComparedAnswers, GeneratedAnswers
 from autotrain_llm.params.text import EndToken, TokenWeights
 from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
 
@@ -19,7 +19,7 @@ TRAINER = Trainer(
         "blocks, and every token is trained on."
     ),
     rows="documents",
-    groups=(*CORE, EndToken, TokenWeights, Distillation, GeneratedAnswers),
+    groups=(*CORE, EndToken, TokenWeights, Distillation, GeneratedAnswers, ComparedAnswers),
     requires=REQUIRED,
     usual=usual(lr=Usual(2e-5, 2e-4)),
     learning_rates={"full": (1e-7, 3e-4), "lora": (1e-6, 5e-3)},

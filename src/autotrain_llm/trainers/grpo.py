@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autotrain_llm.declare.param import FIXED, Bounds, group, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
+from autotrain_llm.params.evaluation import ComparedAnswers
 from autotrain_llm.params.rollouts import RewardSources, SamplingOfAnswers
 from autotrain_llm.params.text import ChatTemplate
 from autotrain_llm.params.updates import PolicyUpdates
@@ -41,7 +42,7 @@ TRAINER = Trainer(
         "group's mean more likely."
     ),
     rows="prompts",
-    groups=(*CORE, ChatTemplate, RewardSources, SamplingOfAnswers, PolicyUpdates, Grpo),
+    groups=(*CORE, ChatTemplate, RewardSources, SamplingOfAnswers, PolicyUpdates, Grpo, ComparedAnswers),
     requires=(*REQUIRED, "rl_reward_model_path|rl_reward_fn"),
     usual=usual(
         lr=Usual(1e-6, 1e-5),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from autotrain_llm.declare.param import NOT_NEGATIVE, POSITIVE, TAKES_EFFECT, group, log, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn, RejectedColumn
-from autotrain_llm.params.evaluation import GeneratedAnswers
+from autotrain_llm.params.evaluation import ComparedAnswers, GeneratedAnswers
 from autotrain_llm.params.length import PairLengths
 from autotrain_llm.params.preferences import Reference
 from autotrain_llm.params.text import ChatTemplate
@@ -47,9 +47,20 @@ TRAINER = Trainer(
     summary="Kahneman-Tversky optimisation: train on single answers that are labelled good or bad.",
     purpose="Needs no pairs: each row is a prompt, an answer and its label. Pairs are split into two such rows.",
     rows="preferences",
-    groups=(*CORE, PromptColumn, RejectedColumn, PairLengths, ChatTemplate, Kto, Reference, GeneratedAnswers),
+    groups=(
+        *CORE,
+        PromptColumn,
+        RejectedColumn,
+        PairLengths,
+        ChatTemplate,
+        Kto,
+        Reference,
+        GeneratedAnswers,
+        ComparedAnswers,
+    ),
     requires=REQUIRED,
     usual=usual(lr=Usual(5e-7, 2e-5), epochs=Usual(2, 2)),
+    usual_ranks=(32, 64),
     learning_rates={"full": (1e-8, 5e-5), "lora": (1e-7, 1e-3)},
     recipe="autotrain_llm.run.algorithms.preference.recipe:Kto",
     trl_adapter="autotrain_llm.run.trl_engine.preference:kto",

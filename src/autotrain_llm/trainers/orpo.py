@@ -6,7 +6,7 @@ from autotrain_llm.declare.param import POSITIVE, TAKES_EFFECT, group, log, para
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn, RejectedColumn
 from autotrain_llm.params.distillation import Distillation
-from autotrain_llm.params.evaluation import GeneratedAnswers
+from autotrain_llm.params.evaluation import ComparedAnswers, GeneratedAnswers
 from autotrain_llm.params.length import PairLengths
 from autotrain_llm.params.text import ChatTemplate
 from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
@@ -33,7 +33,17 @@ TRAINER = Trainer(
     summary="Odds-ratio preference optimisation: supervised training and preferences in one loss, with no reference model.",
     purpose="Trains on the chosen answer and, in the same step, raises its odds over the rejected one.",
     rows="preferences",
-    groups=(*CORE, PromptColumn, RejectedColumn, PairLengths, ChatTemplate, Orpo, Distillation, GeneratedAnswers),
+    groups=(
+        *CORE,
+        PromptColumn,
+        RejectedColumn,
+        PairLengths,
+        ChatTemplate,
+        Orpo,
+        Distillation,
+        GeneratedAnswers,
+        ComparedAnswers,
+    ),
     requires=(*REQUIRED, "prompt_text_column", "rejected_text_column"),
     usual=usual(
         lr=Usual(8e-6, 2e-5),
@@ -44,6 +54,7 @@ TRAINER = Trainer(
     ),
     defaults={"text_column": "chosen"},
     unused={"model_ref": "ORPO has no reference model"},
+    usual_ranks=(32, 64),
     learning_rates={"full": (1e-8, 1e-4), "lora": (1e-7, 1e-3)},
     recipe="autotrain_llm.run.algorithms.preference.recipe:Orpo",
     settings=("orpo_alpha",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autotrain_llm.declare.param import FIXED, NOT_NEGATIVE, POSITIVE, SHARE, Bounds, group, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
+from autotrain_llm.params.evaluation import ComparedAnswers
 from autotrain_llm.params.rollouts import RewardSources, SamplingOfAnswers
 from autotrain_llm.params.text import ChatTemplate
 from autotrain_llm.params.updates import PolicyUpdates
@@ -12,12 +13,14 @@ from autotrain_llm.trainers.shared import CORE, IN_WORDS, REQUIRED, STEP_OF_ANSW
 # What values come from.
 SHARED, SEPARATE, OF_REWARD, CORRECTED = "shared", "separate", "reward", "corrected"
 
-# What both trainers that sample report of the prompts that were held out.
+# What trainers that sample report of the prompts that were held out; the divergence if there is a reference model.
 MEASURED = {
     "reward": "maximize",
     "completions/mean_length": "minimize",
     "completions/finished": "maximize",
     "entropy": "maximize",
+    "kl": "minimize",
+    "objective/kl": "minimize",
 }
 
 
@@ -61,7 +64,7 @@ TRAINER = Trainer(
     summary="Proximal policy optimisation: train a policy on a reward model's scores of its own completions.",
     purpose="Samples completions, scores them with a reward model, and updates the policy with a clipped objective and a value function.",
     rows="prompts",
-    groups=(*CORE, ChatTemplate, RewardSources, SamplingOfAnswers, PolicyUpdates, Ppo),
+    groups=(*CORE, ChatTemplate, RewardSources, SamplingOfAnswers, PolicyUpdates, Ppo, ComparedAnswers),
     requires=(*REQUIRED, "rl_reward_model_path|rl_reward_fn"),
     usual=usual(
         lr=Usual(1e-6, 1e-5),
@@ -75,7 +78,7 @@ TRAINER = Trainer(
     settings=("rl_clip_range", "rl_value_clip_range", "rl_value_loss_coef", "rl_entropy_coef"),
     samples=True,
     headline=("reward", "kl"),
-    metrics={**MEASURED, "kl": "minimize", "objective/kl": "minimize"},
+    metrics=MEASURED,
     notes=(
         (
             "`--rl-chunk-size` completions are sampled and scored, which is one rollout, then trained on for `--rl-num-ppo-epochs` passes: `--rl-mini-batch-size` "

@@ -6,7 +6,7 @@ from autotrain_llm.declare.param import FIXED, SAME_ROWS, group, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn, ReasoningColumn
 from autotrain_llm.params.distillation import Distillation
-from autotrain_llm.params.evaluation import GeneratedAnswers
+from autotrain_llm.params.evaluation import ComparedAnswers, GeneratedAnswers
 from autotrain_llm.params.length import LENGTH
 from autotrain_llm.params.text import ChatTemplate, EndToken, TokenWeights
 from autotrain_llm.trainers.shared import CORE, REQUIRED, usual
@@ -62,6 +62,7 @@ TRAINER = Trainer(
         Sft,
         Distillation,
         GeneratedAnswers,
+        ComparedAnswers,
     ),
     requires=REQUIRED,
     usual=usual(lr=Usual(2e-5, 2e-4)),

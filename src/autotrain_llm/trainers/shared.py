@@ -35,6 +35,6 @@ def usual(lr: Usual, **others: Usual) -> dict[str, Usual]:
     common = {
         "lr": lr,
         "epochs": Usual(3, 3),
-        "batch_size": Usual(4, 8),
+        "batch_size": Usual(8, 8),
     }
     return {**common, **others}

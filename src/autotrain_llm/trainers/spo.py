@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autotrain_llm.declare.param import AT_LEAST_ONE, FIXED, NOT_NEGATIVE, POSITIVE, Bounds, group, log, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
+from autotrain_llm.params.evaluation import ComparedAnswers
 from autotrain_llm.params.rollouts import RewardSources, SamplingOfAnswers
 from autotrain_llm.params.text import ChatTemplate
 from autotrain_llm.params.updates import PolicyUpdates
@@ -47,7 +48,7 @@ TRAINER = Trainer(
     purpose="Samples one answer to each prompt, scores it, and moves the model toward answers that scored above what their prompt was "
     "expected to bring. Prompts whose reward is uncertain are drawn more often.",
     rows="prompts",
-    groups=(*CORE, ChatTemplate, RewardSources, SamplingOfAnswers, PolicyUpdates, Spo),
+    groups=(*CORE, ChatTemplate, RewardSources, SamplingOfAnswers, PolicyUpdates, Spo, ComparedAnswers),
     requires=(*REQUIRED, "rl_reward_model_path|rl_reward_fn"),
     usual=usual(
         lr=Usual(1e-6, 1e-5),

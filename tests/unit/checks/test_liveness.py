@@ -263,7 +263,7 @@ def settings_of(trainer: str) -> list[str]:
 @pytest.mark.parametrize("trainer", AVAILABLE)
 def test_every_parameter_that_a_trainer_reads_is_looked_at_when_the_plan_is_made(trainer, places, reads):
     taught = {**TAUGHT, "distill_cache": True} if TRAINERS[trainer].reads("use_distillation") else {}
-    answering = ANSWERING if TRAINERS[trainer].reads("eval_samples") else {}
+    answering = ANSWERING if TRAINERS[trainer].reads("eval_bertscore_model") else {}
     result = checked(trainer, places, {**EVERYTHING_ON, **taught, **answering})
     assert result.plan is not None
     assert set(settings_of(trainer)) - reads == set()

@@ -16,7 +16,7 @@ from autotrain_llm.docs.__main__ import DOCUMENTS, outdated, write
 from autotrain_llm.docs.cells import LEGEND, REQUIRED
 from autotrain_llm.docs.guide import guide
 from autotrain_llm.docs.markdown import anchor
-from autotrain_llm.docs.matrix import compatibility
+from autotrain_llm.docs.matrix import matrix
 from autotrain_llm.docs.schema import document, settings
 from support.paths import PROJECT
 
@@ -109,7 +109,7 @@ def test_no_flag_is_named_that_does_not_exist():
 
 
 def test_a_cell_of_the_matrix_is_the_verdict():
-    lines = compatibility().splitlines()
+    lines = matrix().splitlines()
     signs = {state: sign for state, (sign, _) in LEGEND.items()}
     for param in PARAMS.values():
         row = next(line for line in lines if line.startswith(f"| `{param.flag}` |"))

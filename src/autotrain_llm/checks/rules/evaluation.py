@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autotrain_llm.checks.rules.schedule import training_items
-from autotrain_llm.config.metric_choice import chosen_metrics, metric_named, metrics_for
+from autotrain_llm.config.metric_choice import LIBRARY, chosen_metrics, library_sources, metric_named, metrics_for
 from autotrain_llm.config.registry import METRICS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.config.search_space import spaces_of
 from autotrain_llm.context.eval_tasks import INSTALL, PACKAGE, is_file, task_names, task_of
+from autotrain_llm.context.library_metrics import PROBE, MetricFault, compute, is_folder, missing_packages, script_of
 from autotrain_llm.context.machine import Machine
-from autotrain_llm.declare.example import ANSWERS, SWEEP, of_flags, where
+from autotrain_llm.declare.example import ANSWERS, PPO, PROMPTS, SFT, SWEEP, Example, of_flags, where
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.metric import Metric
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY
-from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.rule import declare_finding, rule
 from autotrain_llm.declare.text import plural
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.planning.evaluation import (
+    compares_texts,
     context_of,
     encoder_of,
     evaluated_rows,
+    has_references,
     needs_evaluation_rows,
     writes_answers,
 )
@@ -218,7 +222,7 @@ def _why_not(metric: Metric, trainer: Trainer) -> str:
         if metric.is_of_text:
             return "a reward model scores and does not generate"
     elif trainer.rows == "prompts" and "prompts" not in metric.rows:
-        return f"{trainer.name} trains on prompts alone, and there is no answer to compare with"
+        return f"{trainer.name} trains on prompts, and on no tokens or pairs of its rows"
     elif metric.name == "kl":
         return f"{trainer.name} has no reference model to differ from"
     elif "scored" in metric.rows:
@@ -249,7 +253,7 @@ def a_metric_must_exist(config: Config, trainer: Trainer) -> Iterator[Finding]:
             close = nearest(name, [alias for metric in METRICS.values() for alias in (metric.name, *metric.also)])
             right = metric_named(close) if close else None
             yield Finding(
-                f"--eval-metrics: there is no metric {name!r}; {trainer.name} has {', '.join(offered)}",
+                f"--eval-metrics: there is no metric {name!r}; {trainer.name} has {', '.join(offered)}, and {LIBRARY}NAME is one of the library evaluate",
                 guess={"eval_metrics": [right.name if other == name else other for other in config.eval_metrics]}
                 if right
                 else EMPTY,
@@ -295,17 +299,11 @@ def settings_of_generated_answers_need_a_metric_of_text(config: Config, trainer:
     Why: perplexity and accuracy are measured on the rows themselves; nothing is generated for them, and the flag has no effect.
     Fix: add a metric of generated text, or remove the flag.
     """
-    if config.use_enhanced_eval and trainer.samples and config.eval_save_predictions:
-        yield Finding(
-            f"--eval-save-predictions has no effect: {trainer.name} always saves samples of its completions in samples.jsonl",
-            changes={"eval_save_predictions": None},
-            parameters=("eval_save_predictions",),
-        )
-    if not config.use_enhanced_eval or not trainer.reads("eval_samples"):
+    if not config.use_enhanced_eval:
         return
     writes, encoder = writes_answers(config), encoder_of(config)
-    unused = [name for name in OF_ANSWERS if config.given(name) and not writes]
-    unused += [name for name in OF_BERTSCORE if config.given(name) and encoder is None]
+    unused = [name for name in OF_ANSWERS if config.given(name) and trainer.reads(name) and not writes]
+    unused += [name for name in OF_BERTSCORE if config.given(name) and trainer.reads(name) and encoder is None]
     for name in unused:
         metric, reason = ("bertscore", "is bertscore") if name in OF_BERTSCORE else ("rouge", "compares answers")
         yield Finding(
@@ -445,10 +443,14 @@ def words_of_the_answers_can_be_compared(config: Config, context: RunContext) ->
     that are separated by spaces, so that a sentence in Chinese, Japanese or Thai is one word, and the score is 0 unless it is all right.
     Fix: chrf, which compares characters.
     """
-    used = [metric.name for metric in chosen_metrics(config)] if writes_answers(config) else []
+    used = [metric.name for metric in chosen_metrics(config)] if compares_texts(config) else []
     if not {"rouge", "bleu"} & {*used} or context.dataset is None:
         return
-    answers = [text for example in context.dataset.valid[:ROWS_TO_LOOK_AT] for text in example.answers()]
+    rows = context.dataset.valid[:ROWS_TO_LOOK_AT]
+    if config.trainer_spec.samples:
+        answers = [row.reference for row in rows if row.reference]
+    else:
+        answers = [text for row in rows for text in row.answers()]
     letters = "".join(answers)
     if not answers or any(letter.isascii() and letter.isalnum() for letter in letters):
         return
@@ -462,4 +464,154 @@ def words_of_the_answers_can_be_compared(config: Config, context: RunContext) ->
             "; ".join(f"--eval-metrics {name} {unusable[name]}" for name in wrong),
             changes={"eval_metrics": ",".join(right)},
             parameters=("eval_metrics",),
+        )
+
+
+@rule(
+    "P742",
+    example=Example(
+        f"{PPO}rows.jsonl {EVALUATES}rouge",
+        f"{PPO}rows.jsonl {EVALUATES}rouge",
+        PROMPTS,
+        ANSWERS,
+    ),
+)
+def a_text_metric_has_an_answer_to_compare_with(
+    config: Config, trainer: Trainer, context: RunContext
+) -> Iterator[Finding]:
+    """ppo, grpo or spo with a metric that compares texts, and no evaluation row has an answer.
+
+    Why: their rows need a prompt only, and without an answer in any of them there is nothing to compare the sampled answers with. A column such as
+    `answer`, `completion` or `reference`, or the one that `--text-column` names beside the prompt column, is that answer, as is the last turn of
+    a conversation.
+    Fix: evaluation rows with answers, or metrics that need none.
+    """
+    if not config.use_enhanced_eval or not trainer.samples or context.dataset is None or has_references(context):
+        return
+    textual = {name for metric in metrics_for(trainer) if metric.is_of_text for name in metric.reports}
+    named = [name for name in config.eval_metrics or () if (metric := metric_named(name)) and metric.is_of_text]
+    if named:
+        others = [name for name in config.eval_metrics or () if name not in named]
+        yield Finding(
+            f"--eval-metrics {', '.join(named)}: no evaluation row has an answer to compare with",
+            changes={"eval_metrics": ",".join(others) or None},
+            otherwise="or --eval-dataset-path FILE, with rows that have a column answer",
+            parameters=("eval_metrics",),
+        )
+    for parameter in ("metric_for_best_model", "sweep_metric"):
+        value = str(config.value_of(parameter) or "")
+        if config.given(parameter) and value.removeprefix("eval_") in textual:
+            yield Finding(
+                f"{flag_of(parameter)} {value}: no evaluation row has an answer to compare with",
+                changes={parameter: "eval_reward"},
+                parameters=(parameter,),
+            )
+
+
+METRIC_SCRIPT = """mkdir same
+cat > same/same.py <<'END'
+import datasets
+import evaluate
+import json
+
+class Same(evaluate.Metric):
+    def _info(self):
+        text = datasets.Value("string")
+        features = datasets.Features({"predictions": text, "references": text})
+        return evaluate.MetricInfo(description="", citation="", features=features)
+
+    def _compute(self, predictions, references):
+        return {"same": sum(a == b for a, b in zip(predictions, references)) / len(predictions)}
+END"""
+OF_LIBRARY = f"{SFT}rows.jsonl {EVALUATES}{LIBRARY}"
+
+
+def _of_library(source: str = "./same", wrong: str = "") -> Example:
+    """A metric of the library that fails, and one that doesn't."""
+    return Example(OF_LIBRARY + source, f"{OF_LIBRARY}./same", ANSWERS, ANSWERS, before=METRIC_SCRIPT, wrong=wrong)
+
+
+@rule("P743", example=_of_library("./some"))
+def a_metric_in_a_folder_has_a_script(config: Config) -> Iterator[Finding]:
+    """`--eval-metrics evaluate:FOLDER`, and the folder has no script of its name.
+
+    Why: a metric of the library `evaluate` in a folder `some` is the class in its script of the same name. A name that is no folder is looked up on the Hub; what
+    starts with `.`, `/` or `~` or ends with `.py` is a folder or script.
+    Fix: the path of the folder or of the script.
+    """
+    for source in library_sources(config):
+        if is_folder(source) and script_of(source) is None:
+            path = Path(source).expanduser()
+            what = f"{path} has no {path.resolve().name}.py" if path.is_dir() else f"there is no {source}"
+            yield Finding(
+                f"--eval-metrics {LIBRARY}{source}: {what}",
+                fix="the folder of the metric, with a script of its name, or that script",
+                parameters=("eval_metrics",),
+                file=source,
+            )
+
+
+@rule("P744", example=_of_library("wer"))
+def a_metric_from_the_hub_is_code_of_others(config: Config) -> Iterator[Finding]:
+    """`--eval-metrics evaluate:NAME` without `--trust-remote-code`.
+
+    Why: the library `evaluate` has no metrics itself. It downloads a script from the Hub, `evaluate-metric/NAME` or `OWNER/NAME`, and runs it. Like
+    all code from there, it runs only if that is asked for.
+    Fix: read the script and add `--trust-remote-code`, or download it and name its folder, which needs neither the flag nor a network.
+    """
+    for source in library_sources(config):
+        if not is_folder(source) and not config.trust_remote_code:
+            place = source if "/" in source else f"evaluate-metric/{source}"
+            yield Finding(
+                f"--eval-metrics {LIBRARY}{source} downloads a script from the Hub (spaces/{place}) and runs it",
+                fix="read that script, then add --trust-remote-code; or download it, and name its folder: "
+                f"--eval-metrics {LIBRARY}./{source.rpartition('/')[2]}",
+                parameters=("eval_metrics", "trust_remote_code"),
+            )
+
+
+@rule("E560", example=_of_library(wrong="echo 'import not_installed' >> same/same.py"))
+def a_metric_in_a_folder_has_the_packages_it_needs(config: Config) -> Iterator[Finding]:
+    """The script of `--eval-metrics evaluate:FOLDER` imports a package that is not installed.
+
+    Why: it would fail at the first evaluation. The script is read for this and not run.
+    Fix: install the package.
+    """
+    for source in library_sources(config):
+        script = script_of(source) if is_folder(source) else None
+        missing: list[str] = []
+        with suppress(MetricFault):  # the first call reports it
+            missing = missing_packages(script) if script else []
+        if missing:
+            yield Finding(
+                f"--eval-metrics {LIBRARY}{source} imports {', '.join(missing)}, which is not installed",
+                fix=f"pip install {' '.join(missing)}",
+                parameters=("eval_metrics",),
+                file=str(script),
+            )
+
+
+METRIC_FAILS = declare_finding(
+    "P745",
+    """A metric of the library `evaluate` can't be loaded, or fails for two answers and two references.
+
+    Why: it is called once before anything else is loaded, with texts, as an evaluation does: a metric of classes or of numbers takes none, one that
+    needs more than predictions and references can't be computed, and a name that the Hub doesn't have, or that was never downloaded where there is
+    no network, can't be loaded.
+    Fix: what the error says; or another metric.
+    """,
+    example=_of_library(wrong="sed -i 's/return {.*/return {}/' same/same.py"),
+    follows_from=("E560", "P743", "P744"),
+)
+
+
+def first_scores(source: str, is_offline: bool) -> Iterator[Finding]:
+    """Load a metric of the library and call it with two answers; yield a finding if it fails."""
+    try:
+        compute(source, is_offline, *PROBE)
+    except MetricFault as fault:
+        yield METRIC_FAILS.finding(
+            f"--eval-metrics {LIBRARY}{source} fails for two answers and two references: {fault}",
+            "a metric that compares texts, or correct it",
+            ("eval_metrics",),
         )

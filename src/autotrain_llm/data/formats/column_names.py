@@ -38,6 +38,7 @@ REJECTED = (
     "rejected", "rejected_response", "response_rejected", "rejected_text", "dispreferred", "non_preferred_output", "loser",
     "bad", "worse", "negative", "response_k", "answer_rejected", "rejected_answer"
 )  # fmt: skip
+REFERENCE = tuple(dict.fromkeys((*COMPLETION, *CHOSEN, "reference", "reference_answer", "ground_truth", "expected")))
 LABEL = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
 JUDGEMENT = ("labels", "is_correct", "correct", "is_good", "is_accepted", "verified")
 # Several scores of an answer in one cell, and its class.

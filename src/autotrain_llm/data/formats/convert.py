@@ -45,7 +45,7 @@ ALPACA_PREAMBLE = (
 )
 GOOD, BAD = ("true", "yes", "1"), ("false", "no", "0")
 # Roles that only say what the others are; reward functions are given all columns but the main ones.
-BESIDE = ("system", "history", "input", "turn mask")
+BESIDE = ("system", "history", "input", "turn mask", "reference")
 
 
 def _check_characters(example: Example) -> None:
@@ -411,11 +411,26 @@ def _shared_text(chosen: str, rejected: str) -> int:
 def _prompts(converter: Converter, example: Example, cells: Cells) -> None:
     prompt = converter.side(example, cells, "prompt")
     if isinstance(prompt, list):
+        turns = prompt
         while prompt and prompt[-1]["role"] == "assistant":
             prompt = prompt[:-1]
         if not prompt:
             raise RowUnusable(a_cell_is_empty, column=converter.columns["prompt"], case="nothing to answer")
+        example.reference = _as_reference(turns[len(prompt) :][:1])
+    if "reference" in cells:
+        example.reference = _as_reference(parsed(cells.take("reference")))
     example.prompt = converter.prompt.with_parts(example, cells, prompt)
+
+
+def _as_reference(value: Any) -> str | None:
+    """An answer to compare with: a text, a number, the first of several, or the last turn; None for anything else. Half a character is replaced."""
+    if isinstance(value, list) and value:
+        value = value[-1] if isinstance(value[-1], dict) else value[0]
+    if isinstance(value, dict):
+        value = value.get("content", value.get("value", value.get("text")))
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
+        return None
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def _split_off_prompt(

@@ -23,6 +23,7 @@ from autotrain_llm.data.formats.column_names import (
     ONE_CHOICE,
     PROMPT,
     QUESTIONS,
+    REFERENCE,
     REJECTED,
     SCORES,
     SYSTEM,
@@ -321,7 +322,11 @@ def prompts(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     prompt = prompt or columns.find(MESSAGES, *TURNS, "texts") or columns.find(TEXT, "text") or _prompt(columns)
     if prompt is None and len(columns.texts()) == 1:
         prompt = only_text(columns)
-    return None if prompt is None else ColumnMapping("prompts", {"prompt": prompt})
+    if prompt is None:
+        return None
+    reference = _named(columns, request, "text_column") or columns.find(REFERENCE, "text", "number", *TURNS, "texts")
+    beside = {"reference": reference} if reference not in (None, prompt) else {}
+    return ColumnMapping("prompts", {"prompt": prompt, **beside})
 
 
 def chosen_answers(columns: Columns, request: DataRequest) -> ColumnMapping | None:

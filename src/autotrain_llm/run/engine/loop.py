@@ -17,6 +17,7 @@ from transformers import Trainer
 
 from autotrain_llm.data.order import DataOrder, EpochOrder, ShuffledOrder
 from autotrain_llm.run.engine.batches import Batches, BatchOrder
+from autotrain_llm.run.engine.eval_answers import EvalAnswer
 from autotrain_llm.run.engine.flat.model import FlatOutput, causal_model
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.objective import (
@@ -125,6 +126,7 @@ class Loop(Trainer):
         self._pending: list[Sums] = []
         self._extremes: Extremes = {}
         self.eval_metrics: dict[str, float] = {}  # of the current evaluation, for its observers
+        self.eval_answers: list[EvalAnswer] = []  # sampled by this process in the current evaluation, for its observers
         self.throughput = throughput
         assert isinstance(self.model, nn.Module)
         self.router_weight = router_weight(causal_model(self.model).config)

@@ -1,6 +1,7 @@
-"""The scores as metrics of Hugging Face's `evaluate`, which contains none itself and would download and run a script for each.
+"""Both ways between the scores and Hugging Face's library `evaluate`: a metric of the library as a score, and the scores as metrics of it.
 
-`evaluate.combine([Bleu(), Rouge()])` works offline: nothing is looked up by name.
+The library contains no metrics itself and downloads and runs a script for each. `evaluate.combine([Bleu(), Rouge()])` works offline: nothing is
+looked up by name.
 """
 
 from __future__ import annotations
@@ -11,10 +12,39 @@ from typing import Any
 import evaluate
 from datasets import Features, Value
 
+from autotrain_llm.config.metric_choice import LIBRARY
+from autotrain_llm.context.library_metrics import MetricFault, compute
 from autotrain_llm.run.evaluation import bertscore, scores
 from autotrain_llm.run.evaluation.scores import Score
+from autotrain_llm.run.failures import RunFailed
 
 BATCH = 64
+
+
+class LibraryScore:
+    """A metric of the library. Its state is all pairs of texts: the library has no sums that could be added up over processes.
+
+    `name` is the name that its value is reported under. Of several numbers the one that is called like the metric is its value, else the first;
+    the others are reported with their names behind it.
+    """
+
+    def __init__(self, name: str, source: str, is_offline: bool) -> None:
+        self.name, self.source, self.is_offline = name, source, is_offline
+        self.pairs: list[tuple[str, str]] = []
+
+    def result(self) -> dict[str, float]:
+        """The scores of all pairs; empty without any. Raises RunFailed."""
+        if not self.pairs:
+            return {}
+        answers, references = map(list, zip(*self.pairs, strict=True))
+        try:
+            numbers = compute(self.source, self.is_offline, answers, references)
+        except MetricFault as fault:
+            raise RunFailed(
+                f"--eval-metrics {LIBRARY}{self.source} failed: {fault}", "correct it, then --resume"
+            ) from fault
+        own = next((key for key in numbers if self.name.endswith(key.replace("-", "_"))), next(iter(numbers)))
+        return {self.name if key == own else f"{self.name}_{key}": value for key, value in numbers.items()}
 
 
 class TextMetric(evaluate.Metric):

@@ -1,4 +1,4 @@
-"""Observers of the loop's evaluations: scores of generated answers, reward scores of pairs, and the objective's metrics under other names."""
+"""Observers of the loop's evaluations: scores of generated and of sampled answers, reward scores of pairs, and the objective's metrics under other names."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 from torch import nn
 from transformers import PreTrainedModel
 
+from autotrain_llm.config.metric_choice import LIBRARY
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.rows import PairRows, TokenRows
 from autotrain_llm.data.tokenize.eval_prompts import EvalPrompt, EvalPromptBuilder
 from autotrain_llm.planning.evaluation import BERTSCORE
-from autotrain_llm.planning.plan import AnswersPlan, Plan
+from autotrain_llm.planning.plan import EvalPlan, Plan
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.artifacts.saving import end_tokens
 from autotrain_llm.run.engine.flat.model import causal_model
@@ -27,7 +29,8 @@ from autotrain_llm.run.engine.loading import DTYPES, Loaded
 from autotrain_llm.run.engine.loop import Loop, Observer
 from autotrain_llm.run.evaluation.predict import Prediction, Predictor
 
-if TYPE_CHECKING:  # its imports (sacrebleu, rouge-score) are loaded only if a metric needs them
+if TYPE_CHECKING:  # their imports (evaluate, sacrebleu, rouge-score) are loaded only if a metric needs them
+    from autotrain_llm.run.evaluation.library import LibraryScore
     from autotrain_llm.run.evaluation.scores import Score
 
 
@@ -65,6 +68,67 @@ class Predictions:
         joined.replace(self.folder / self.name)
 
 
+class Scores:
+    """What compares answers with references, for the metrics of a plan. Each process adds its own rows."""
+
+    def __init__(self, plan: Plan) -> None:
+        assert plan.evaluation is not None
+        entries = plan.evaluation.scores
+        of_library = {name: entry for name, entry in entries.items() if entry and entry.startswith(LIBRARY)}
+        self.scores = {
+            name: _make_score(name, entry, plan.evaluation) for name, entry in entries.items() if name not in of_library
+        }
+        self.library: list[LibraryScore] = []
+        if of_library:
+            from autotrain_llm.run.evaluation.library import LibraryScore
+
+            self.library = [
+                LibraryScore(name, entry.removeprefix(LIBRARY), plan.model.offline)
+                for name, entry in of_library.items()
+            ]
+
+    def start(self, loop: Loop) -> None:
+        """Forget the rows of the last evaluation."""
+        for name, score in self.scores.items():
+            score.sums[:] = 0
+            if name == BERTSCORE:
+                score.to(loop.args.device)  # type: ignore[attr-defined]
+        for metric in self.library:
+            metric.pairs = []
+
+    def add(self, texts: Sequence[str], references: Sequence[str]) -> list[dict[str, float]]:
+        """Add rows; returns the scores of each, without those that are computed of all rows together."""
+        for metric in self.library:
+            metric.pairs += zip(texts, references, strict=True)
+        scored = [score.add(texts, references) for score in self.scores.values()]
+        return [{name: value for rows in scored for name, value in rows[at].items()} for at in range(len(texts))]
+
+    def results(self, loop: Loop) -> dict[str, float]:
+        """The scores of the rows of all processes, by metric."""
+        metrics: dict[str, float] = {}
+        for score in self.scores.values():
+            score.sums[:] = _all_reduce_sum(score.sums, loop)
+            metrics |= score.result()
+        for metric in self.library:
+            if loop.args.world_size > 1:
+                metric.pairs = gather_object(metric.pairs)
+            metrics |= metric.result()
+        return metrics
+
+
+def _make_score(name: str, entry: str | None, plan: EvalPlan) -> Score:
+    """The score of a metric; `entry` names its class as `module:Class`."""
+    if name == BERTSCORE:
+        from autotrain_llm.run.evaluation import bertscore
+
+        assert plan.bertscore is not None
+        return bertscore.of_plan(plan.bertscore)
+    assert entry is not None
+    module, class_name = entry.split(":")
+    score: Score = getattr(import_module(module), class_name)()
+    return score
+
+
 class GeneratedAnswers:
     """Generates answers to evaluation rows and scores them against the references.
 
@@ -99,7 +163,7 @@ class GeneratedAnswers:
             seed=settings.seed,
             precision=DTYPES[plan.precision.name],
         )
-        self.scores = {name: _make_score(name, entry, settings) for name, entry in settings.scores.items()}
+        self.scores = Scores(plan)
 
     def _sample_rows(self, count: int, among: Collection[int] | None) -> list[int]:
         """The indices of `count` rows that have a reference answer, in ascending order; of these rows only where some were chosen."""
@@ -109,18 +173,12 @@ class GeneratedAnswers:
 
     def measure(self, loop: Loop) -> dict[str, float]:
         """The scores, the fraction of answers with an end token, and the mean length of answers in tokens."""
-        for name, score in self.scores.items():
-            score.sums[:] = 0
-            if name == BERTSCORE:
-                score.to(loop.args.device)  # type: ignore[attr-defined]
+        self.scores.start(loop)
         counts = np.zeros(3)
         with self._for_generation(loop) as causal, _file(self.predictions, loop) as file:
             for predictions in self.predictor.predictions(causal, self._prompts(loop)):
                 counts += self._score(predictions, file, loop.state.global_step)
-        metrics: dict[str, float] = {}
-        for score in self.scores.values():
-            score.sums[:] = _all_reduce_sum(score.sums, loop)
-            metrics |= score.result()
+        metrics = self.scores.results(loop)
         rows, finished, tokens = _all_reduce_sum(counts, loop)
         return metrics | ({"answers/finished": finished / rows, "answers/tokens": tokens / rows} if rows else {})
 
@@ -135,10 +193,9 @@ class GeneratedAnswers:
         """Score and write predictions; returns their number, how many are finished, and their tokens."""
         texts = [prediction.text for prediction in predictions]
         references = [prediction.prompt.reference.strip() for prediction in predictions]
-        scored = [score.add(texts, references) for score in self.scores.values()]
+        scored = self.scores.add(texts, references)
         if file is not None:
-            for index, prediction in enumerate(predictions):
-                scores = {name: value for rows in scored for name, value in rows[index].items()}
+            for prediction, scores in zip(predictions, scored, strict=True):
                 file.write(json.dumps(_line(prediction, scores, step), ensure_ascii=False) + "\n")
         return [len(predictions), sum(row.finished for row in predictions), sum(row.tokens for row in predictions)]
 
@@ -150,19 +207,6 @@ class GeneratedAnswers:
             yield causal_model(model_of(loop))
         finally:
             self.layout.for_generation(model_of(loop), False)
-
-
-def _make_score(name: str, entry: str | None, plan: AnswersPlan) -> Score:
-    """The score of a metric; `entry` names its class as `module:Class`."""
-    if name == BERTSCORE:
-        from autotrain_llm.run.evaluation import bertscore
-
-        assert plan.bertscore is not None
-        return bertscore.of_plan(plan.bertscore)
-    assert entry is not None
-    module, class_name = entry.split(":")
-    score: Score = getattr(import_module(module), class_name)()
-    return score
 
 
 def _line(prediction: Prediction, scores: Mapping[str, float], step: int) -> dict[str, Any]:
@@ -183,6 +227,43 @@ def _line(prediction: Prediction, scores: Mapping[str, float], step: int) -> dic
 
 def _place(example: Example) -> dict[str, Any]:
     return {"file": example.file, "row": example.row}
+
+
+class SampledAnswers:
+    """Compares the answers that a policy has sampled in this evaluation with those of the rows, where they have one, and writes them to the
+    predictions file with their rewards."""
+
+    def __init__(self, plan: Plan, inputs: RunInputs, predictions: Predictions | None) -> None:
+        rows = inputs.prepared.valid
+        assert isinstance(rows, TokenRows)
+        self.examples, self.source = inputs.dataset.valid, rows.source
+        self.scores, self.predictions = Scores(plan), predictions
+
+    def measure(self, loop: Loop) -> dict[str, float]:
+        self.scores.start(loop)
+        examples = [self.examples[int(self.source[answer.row])] for answer in loop.eval_answers]
+        pairs = [
+            (answer, example) for answer, example in zip(loop.eval_answers, examples, strict=True) if example.reference
+        ]
+        texts, references = (
+            [answer.text.strip() for answer, _ in pairs],
+            [str(row.reference).strip() for _, row in pairs],
+        )
+        compared = iter(self.scores.add(texts, references))
+        with _file(self.predictions, loop) as file:
+            for answer, example in zip(loop.eval_answers, examples, strict=True) if file is not None else ():
+                scores = {**answer.scores, **(next(compared) if example.reference else {})}
+                line = {
+                    "step": loop.state.global_step,
+                    **_place(example),
+                    "prompt": answer.prompt,
+                    "reference": example.reference,
+                    "prediction": answer.text.strip(),
+                    "finished": answer.finished,
+                    "scores": {name: round(value, 6) for name, value in scores.items()},
+                }
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        return self.scores.results(loop)
 
 
 class ScoredPairs:
@@ -293,7 +374,10 @@ def make_observers(
     """The observers of the plan's evaluation."""
     assert plan.evaluation is not None
     observers: list[Observer] = [RenamedMetrics(plan.evaluation.measured)]
-    if plan.evaluation.answers:
+    if plan.rollouts is not None:
+        if plan.evaluation.scores or predictions is not None:
+            observers.append(SampledAnswers(plan, inputs, predictions))
+    elif plan.evaluation.answers:
         observers.append(GeneratedAnswers(plan, inputs, loaded, layout, predictions))
     elif predictions is not None and plan.model.labels is not None:
         observers.append(GradedPredictions(inputs, predictions, plan.model.labels))

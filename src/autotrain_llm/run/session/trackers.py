@@ -234,6 +234,7 @@ class _Wandb:
     """Weights & Biases: online with a login, else offline, for `wandb sync`."""
 
     def __init__(self, run: TrackedRun) -> None:
+        os.environ.setdefault("WANDB_SILENT", "true")
         # Keep its caches out of the home folder.
         for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR"):
             os.environ.setdefault(name, str(run.folder / "cache"))

@@ -55,6 +55,11 @@ class PolicyRecipe(Recipe):
         assert self.plan.rollouts is not None
         return self.plan.rollouts
 
+    @property
+    def is_penalised(self) -> bool:
+        """Whether the divergence from the reference model is part of the loss or the reward; else it is only measured in evaluations."""
+        return self.rollouts.rl_kl_coef != 0 or self.rollouts.rl_kl_target is not None
+
     def make_estimator(self) -> AdvantageEstimator:
         """How scores become advantages."""
         raise NotImplementedError
@@ -92,7 +97,8 @@ class PolicyRecipe(Recipe):
         self.add_values(loaded.model)
         rewards = load_rewards(plan, self.inputs, loaded)
         baseline = self.prefix_baseline(rewards, layout)
-        worker = RolloutWorker(started.train.rows, layout, sampler, rewards, reference, baseline)
+        penalty = reference if self.is_penalised else None
+        worker = RolloutWorker(started.train.rows, layout, sampler, rewards, penalty, baseline)
         samples = SampleLog(started.folder, started.step) if started.folder is not None else None
         prepared = self.inputs.prepared
         mixture = prepared.mixture
@@ -105,7 +111,8 @@ class PolicyRecipe(Recipe):
             return source, []
         held_out = RolloutWorker(started.valid.rows, layout, sampler, rewards.on(self.inputs, "valid"), reference)
         sources = mixture.evaluated([len(part) for part in prepared.valid.parts]) if mixture else {}
-        return source, [HeldOutRewards(held_out, plan.seed, sources)]
+        compared = plan.evaluation is not None and bool(plan.evaluation.scores or plan.evaluation.predictions)
+        return source, [HeldOutRewards(held_out, plan.seed, sources, shares_answers=compared)]
 
     def files(self) -> tuple[str, ...]:
         return (SAMPLES, FILE)

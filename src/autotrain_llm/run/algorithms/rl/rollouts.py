@@ -43,6 +43,7 @@ from autotrain_llm.run.algorithms.rl.value_head import (
     without_value_head,
 )
 from autotrain_llm.run.algorithms.rl.value_models import PrefixRewardBaseline
+from autotrain_llm.run.engine.eval_answers import EvalAnswer
 from autotrain_llm.run.engine.flat.model import LOGPROBS, VALUES
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.objective import Sums
@@ -328,11 +329,21 @@ def divergence_metrics(answers: Answers, log_ratios: np.ndarray) -> dict[str, np
 
 
 class HeldOutRewards:
-    """Samples and scores one answer to each held-out prompt, with the same seeds in every evaluation. `sources` are the prompts of each
-    source of a mixture."""
+    """Samples and scores one answer to each held-out prompt, with the same seeds in every evaluation.
 
-    def __init__(self, worker: RolloutWorker, seed: int, sources: Mapping[str, range] = MappingProxyType({})) -> None:
-        self.worker, self.seed, self.sources = worker, seed, sources
+    `sources` are the prompts of each source of a mixture. With `shares_answers` this process's part of the answers is left in the loop for other
+    observers.
+    """
+
+    def __init__(
+        self,
+        worker: RolloutWorker,
+        seed: int,
+        sources: Mapping[str, range] = MappingProxyType({}),
+        *,
+        shares_answers: bool = False,
+    ) -> None:
+        self.worker, self.seed, self.sources, self.shares_answers = worker, seed, sources, shares_answers
 
     def measure(self, loop: Loop) -> dict[str, float]:
         rows = np.arange(len(self.worker.prompts))
@@ -343,6 +354,8 @@ class HeldOutRewards:
         metrics["entropy"] = columns["entropy"]
         if "reference" in columns:
             metrics |= divergence_metrics(answers, columns["logprobs"] - columns["reference"])
+        if self.shares_answers:
+            loop.eval_answers = self._own_answers(answers, metrics, loop)
         of_sources = {
             f"{source}_{name}": float(metrics[name][own.start : own.stop].mean())
             for source, own in self.sources.items()
@@ -350,6 +363,31 @@ class HeldOutRewards:
             if name in metrics
         }
         return {name: float(values.mean()) for name, values in metrics.items()} | of_sources
+
+    def _own_answers(self, answers: Answers, metrics: dict[str, np.ndarray], loop: Loop) -> list[EvalAnswer]:
+        """This process's part of the answers as text, with the metrics that have a value for each."""
+        tokenizer = self.worker.sampler.tokenizer
+        own = range(loop.args.process_index, len(answers.rows), loop.args.world_size)
+        samples = [
+            Sample(
+                np.asarray(self.worker.prompts[int(answers.rows[index])][0], dtype=np.int32),
+                answers.completion(index),
+                bool(answers.finished[index]),
+                np.zeros(0, dtype=np.float32),
+            )
+            for index in own
+        ]
+        named = {name: metrics[name] for name in metrics if name.startswith(("reward", "objective/kl"))}
+        return [
+            EvalAnswer(
+                int(answers.rows[index]),
+                str(tokenizer.decode(sample.prompt.tolist())),
+                text,
+                sample.finished,
+                {name: float(values[index]) for name, values in named.items()},
+            )
+            for index, sample, text in zip(own, samples, texts(samples, tokenizer), strict=True)
+        ]
 
 
 class SampleLog:

@@ -1,0 +1,19 @@
+"""The example that trains sft and dpo on the same pairs runs as it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from support.paths import PROJECT
+
+
+def test_sft_and_dpo_are_compared_on_the_same_pairs(tmp_path: Path) -> None:
+    script = PROJECT / "examples" / "sft_vs_dpo" / "compare.py"
+    made = subprocess.run(
+        [sys.executable, str(script), "--quick", "--output-dir", str(tmp_path)], capture_output=True, text=True
+    )
+    assert made.returncode == 0, made.stderr
+    players = [line.split("|")[1].strip() for line in made.stdout.splitlines() if line.startswith("| ")]
+    assert [player for player in players if player in ("before", "sft", "dpo")] == ["before", "sft", "dpo"]

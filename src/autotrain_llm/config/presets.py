@@ -65,7 +65,10 @@ class Preset(Record):
         teacher = " --teacher-model Qwen/Qwen2.5-7B-Instruct" if "use_distillation" in self.values else ""
         required = [name for name in self.trainer.requires if name in self.trainer.usual and name not in self.values]
         columns = "".join(f" {typed(name, self.usual(name))}" for name in required)
-        return f"autotrain llm --preset {self.name} --model {model} --data-path ./data/train.jsonl{teacher}{columns}"
+        trainer = f" --trainer {self.trainer.name}" if "trainer" in self.values else ""
+        gpu = " --target-memory 24GiB --dry-run" if "quantization" in self.values else ""  # a plan on a machine without one
+        start = f"autotrain llm --preset {self.name}{trainer} --model {model}"
+        return f"{start} --data-path ./data/train.jsonl{teacher}{columns}{gpu}"
 
     def as_json(self) -> dict[str, Any]:
         """The preset as `--format json` has it; `usual` stands for the trainer's usual value."""

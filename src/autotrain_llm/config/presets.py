@@ -66,7 +66,7 @@ class Preset(Record):
         required = [name for name in self.trainer.requires if name in self.trainer.usual and name not in self.values]
         columns = "".join(f" {typed(name, self.usual(name))}" for name in required)
         trainer = f" --trainer {self.trainer.name}" if "trainer" in self.values else ""
-        gpu = " --target-memory 24GiB --dry-run" if "quantization" in self.values else ""  # a plan on a machine without one
+        gpu = " --target-memory 24GiB --dry-run" if "quantization" in self.values else ""
         start = f"autotrain llm --preset {self.name}{trainer} --model {model}"
         return f"{start} --data-path ./data/train.jsonl{teacher}{columns}{gpu}"
 

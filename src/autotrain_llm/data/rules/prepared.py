@@ -35,7 +35,7 @@ def prepared_rows_were_changed(folder: str, files: Sequence[str]) -> Iterator[Fi
 @rule(
     "D231",
     WARNING,
-    example=Example(READS + " --valid-split 1", READS, before=MADE, rows='{"text": "One."}\n{"text": "Two."}\n{"text": "Three."}\n',
+    example=Example(READS + " --valid-split 0.5", READS, before=MADE, rows='{"text": "One."}\n{"text": "Two."}\n{"text": "Three."}\n',
                     good='{"text": "One."}\n{"text": "Two."}\n{"text": "Three."}\n'),
 )  # fmt: skip
 def the_prepared_evaluation_rows_are_not_used(folder: str, flag: str) -> Iterator[Finding]:

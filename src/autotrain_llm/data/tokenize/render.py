@@ -69,6 +69,9 @@ class RenderedRow:
     ids: list[int] | None = None
 
 
+NO_CLASS = -1.0  # of an evaluation row whose class no training row has, which has been reported
+
+
 class RowSkipped(Exception):
     """Raised for a row that is left out; the reason has been reported."""
 
@@ -207,7 +210,8 @@ class RowRenderer:
     def grade(self, example: Example) -> list[float] | None:
         """The scores of a graded row, or the index of its class; None for other rows."""
         if example.class_name is not None:
-            return [float(self.dataset.labels.index(example.class_name))]
+            labels = self.dataset.labels
+            return [float(labels.index(example.class_name)) if example.class_name in labels else NO_CLASS]
         return example.scores
 
     # -- rows -----------------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ NEEDS = {
     "documents": "texts",
     "conversations": "conversations, prompts with answers, or texts",
     "preferences": "pairs of a chosen and a rejected answer to a prompt",
+    "graded": "answers with several scores each, or with a class",
     "scored": "pairs of a chosen and a rejected answer to a prompt",
     "prompts": "prompts, and a reward model or function",
 }

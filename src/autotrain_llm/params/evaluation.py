@@ -58,7 +58,7 @@ class GeneratedAnswers:
 
 
 @group(
-    "Comparison with reference answers",
+    "Reference answers",
     order=722,
     switch="use_enhanced_eval",
     subject="Enhanced evaluation",

@@ -43,6 +43,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "offline": (True, {}),
     "trust_remote_code": (True, {}),
     "data_path": ("{other_rows}", {}),
+    "data_config": ("{mixture}", {}),
     "train_split": ("test", {"data_path": "{splits}"}),
     "valid_split": ("0.25", {}),
     "eval_dataset_path": ("{other_rows}", {}),
@@ -211,16 +212,26 @@ def a_machine_that_can_do_everything(monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "key-from-the-environment")
 
 
+def mixture_of(folder: Path, rows: str) -> Path:
+    """A mixture of a single source."""
+    file = folder / "mix.yaml"
+    file.write_text(f"sources:\n  - {{name: one, path: {rows!r}, weight: 1}}\n")
+    return file
+
+
 def checked(trainer: str, places: dict[str, str], flags: dict[str, Any]) -> Checked:
     """The check of a small command with these flags."""
     command = {"trainer": trainer, "model": places["model"], "data_path": places[trainer], "lr": 1e-4, "epochs": 2}
     command |= {"batch_size": 4, "dry_run": True}
+    places = places | {"mixture": str(mixture_of(Path(places["folder"]), places[trainer]))}
     if trainer in PAIRED:
         places = places | {name[6:]: place for name, place in places.items() if name.startswith("pairs:")}
         command |= COLUMNS_OF_PAIRS
     if trainer in SAMPLING:
         command |= {"rl_reward_fn": "{score}"}
     command |= flags
+    if "data_config" in flags:
+        command = {name: value for name, value in command.items() if name not in ("data_path", *COLUMNS_OF_PAIRS)}
     said = parse_kwargs({name: filled(value, places) for name, value in command.items()})
     assert said.findings == []
     return preflight(resolve(said.values))

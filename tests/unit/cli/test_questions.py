@@ -68,7 +68,7 @@ def test_what_is_missing_is_asked_for_with_numbers_or_names_and_the_command_is_s
     answers("texts.jsonl", "2", "1", "", "1", "", "", "n")
     assert main(["llm", "--interactive"]) == 0
     out, err = capsys.readouterr()
-    shown = "--data-path texts.jsonl --trainer sft --model scratch:1m --lr 0.001 --epochs 1 --batch-size 4"
+    shown = "--data-path texts.jsonl --trainer sft --model scratch:1m --lr 0.001 --epochs 1 --batch-size 8"
     assert f"autotrain llm {shown}" in err and "Not started." in out
     expected = ["--data-path", "--trainer", "--model", "--lr", "--epochs", "--batch-size", "Save this", "Start?"]
     assert [name for name in asked(err) if name not in ("--interactive",)] == expected

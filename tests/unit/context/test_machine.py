@@ -79,6 +79,12 @@ TWINS = {
         machine(environment={"WORLD_SIZE": "2"}),
         PLAIN,
     ),
+    "another project in the environment": (
+        "P737",
+        "--log tensorboard,wandb --tracker-project mine",
+        machine(packages=("tensorboard", "wandb"), environment={"WANDB_PROJECT": "theirs"}),
+        WITH_ALL,
+    ),
     "what a launcher left behind": ("E511", "", machine(environment={"RANK": "3"}), PLAIN),
     "a sweep of several processes": ("P613", "--use-sweep", machine(environment={"WORLD_SIZE": "2"}), PLAIN),
 }

@@ -304,7 +304,7 @@ def test_a_resumed_run_goes_on_with_its_rows(tmp_path):
 
     def said(fingerprint, **record):
         (run / "run.json").write_text(json.dumps({"versions": {"autotrain-llm": VERSION}, **record}))
-        context = SimpleNamespace(prepared=fingerprint and SimpleNamespace(fingerprint=fingerprint))
+        context = SimpleNamespace(prepared=fingerprint and SimpleNamespace(fingerprint=fingerprint, mixture=None))
         return list(RULES["E413"].check({"config": config, "output": find_output(config), "context": context}))
 
     (finding,) = said("these", data_fingerprint="those")

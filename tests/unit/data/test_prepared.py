@@ -70,7 +70,7 @@ def test_rows_that_are_written_and_read_again_are_the_same(trainer, name, here, 
     ]
     assert made.format == source.format and {*codes_of(made)} <= {*codes_of(source)}
     (keys,) = {tuple(json.loads(line)) for line in (here / "made" / "train.jsonl").read_text().splitlines()}
-    assert set(made.columns.values()) >= {key for key in keys if key in PARTS} - {"tools"}
+    assert set(made.columns.values()) >= {key for key in keys if key in PARTS} - {"tools", "reference"}
 
 
 @pytest.mark.parametrize(
@@ -478,6 +478,16 @@ def test_the_folder_of_a_run_s_config_is_not_written_to(here, capsys):
     assert run(capsys, "prepare", "--config", "run.yaml", "--output-dir", "made")[0] == 0
 
 
+REFUSED = ("scores", "class_name")
+
+
+def test_rows_with_several_scores_are_not_prepared_without_their_scores(here, capsys):
+    write_rows(here / "rows.jsonl", [{"prompt": "Hi", "answer": "Hello", "scores": [1, 2]}] * 2)
+    flags = ("--trainer", "reward", "--num-labels", "2", "--data-path", "rows.jsonl")
+    status, document = run(capsys, "prepare", *flags, "--output-dir", "made")
+    assert status == 2 and "D233" in codes(document) and not (here / "made").exists()
+
+
 def test_every_part_of_an_example_is_written():
     beside = {"file", "row", "line", "extra", "_key"}
-    assert {field.name for field in fields(Example)} == {*PARTS, *beside}
+    assert {field.name for field in fields(Example)} == {*PARTS, *beside, *REFUSED}

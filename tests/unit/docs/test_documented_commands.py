@@ -175,8 +175,9 @@ def test_a_documented_command_passes_its_checks(document, command, local, capsys
         assert main(["llm", *words]) == 0
         return
     status, findings = dry_run(words, capsys)
-    there = [finding for finding in findings if finding["code"] != "P113"]  # a trainer or mixin that comes later
-    assert there == [] and status == (2 if findings else 0)
+    # M180: the steps of a preset are larger than the few rows here.
+    there = [finding for finding in findings if finding["code"] != "M180"]
+    assert there == [] and status == 0
 
 
 @pytest.mark.parametrize("command", SHOWING_A_FAULT)

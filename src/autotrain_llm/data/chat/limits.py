@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-MOST_STEPS = 1_000_000  # of all loops of one rendering together
+MOST_STEPS = 200_000  # of all loops of one rendering together
 LONGEST = 20_000_000  # characters, items or bits of one value
 WIDEST = 10_000  # characters that a text is padded or indented to
 STEP, JOIN = "step_of_a_loop_", "joined_"  # names of functions in templates

@@ -197,7 +197,7 @@ def _observe_no_rows(reading: _Reading, name: str) -> None:
         no_row_has_the_wanted_values,
         name=name,
         column=lacking,
-        where=reading.request.where,
+        wanted=reading.request.where,
         values=tuple(value for value, _ in counts.most_common()),
         columns=tuple(keep.columns),
         rows=keep.seen,

@@ -113,7 +113,7 @@ def _check_epoch(config: MixtureConfig, mixture: Mixture, observations: Observat
         if count == 0:
             share = mixture.share_of_tokens(source) if config.weights_by == TOKENS else mixture.share_of_rows(source)
             total = config.total or sum(counts)
-            observations.add(a_source_gives_no_row, **place, share=share, unit=unit, total=total)
+            observations.add(a_source_gives_no_row, **place, share=share, unit=unit, size=total)
         elif source.passes > 1 + SLIGHTLY:
             observations.add(a_source_is_repeated, **place, passes=source.passes, rows=source.rows, drawn=count)
 

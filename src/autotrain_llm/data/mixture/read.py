@@ -206,7 +206,7 @@ class _Reader:
     def _check_names(self, sources: Sequence[SourceConfig]) -> None:
         lines: dict[str, int] = {}
         for source in sources:
-            place: dict[str, Any] = {"file": self.path, "line": source.line, "name": source.name}
+            place: dict[str, Any] = {"file": self.path, "line": source.line, "source": source.name}
             usable = re.sub(r"[^A-Za-z0-9_-]+", "_", source.name).strip("_-") or "source"
             if NAME.fullmatch(source.name) is None:
                 self.observations.add(the_name_of_a_source_can_not_be_used, **place, case="letters", suggested=usable)

@@ -117,9 +117,9 @@ def prepared_folder(path_name: str | None) -> PreparedFolder | None:
     """The prepared rows at a path; None if they are something else, or written by another version."""
     if path_name is None:
         return None
-    folder = Path(path_name).expanduser()
     try:
+        folder = Path(path_name).expanduser()
         document = json.loads((folder / INFO).read_text(encoding="utf-8"))
         return PreparedFolder(folder, PreparedInfo.from_json(document))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError):  # RuntimeError: `~` of nobody
         return None

@@ -12,13 +12,15 @@ from autotrain_llm.data.example import Example, Message, Side, as_turns
 from autotrain_llm.data.formats.token_rows import TOKENS
 
 PARTS = (
-    "text", "messages", "prompt", "completion", "chosen", "rejected", "label", "tools", "input_ids", "loss_mask", "reasoning"
+    "text", "messages", "prompt", "completion", "chosen", "rejected", "label", "tools", "input_ids", "loss_mask", "reasoning",
+    "reference",
 )  # fmt: skip
 ROLE_OF = {"prompt": "user", "completion": "assistant", "chosen": "assistant", "rejected": "assistant"}
 SIDES = tuple(ROLE_OF)
 # Columns of these roles are written into the prompt already.
 MERGED = ("system", "history", "input", "turn mask", "context")
 TEXT, MESSAGES, PAIRS, LABELLED, PROMPTS = "text", "messages", "preference", "prompt/completion/label", "prompts"
+GRADED = "prompt/completion/scores"
 ANSWERS, BOTH = "prompt/completion", "messages and prompt/completion"
 COLUMNS = {
     TEXT: ("text",),
@@ -44,6 +46,8 @@ def shape_of(example: Example) -> Shape:
     turns = any(isinstance(getattr(example, name), list) for name in SIDES)
     if example.input_ids is not None:
         return Shape(TOKENS, False)
+    if example.scores is not None or example.class_name is not None:
+        return Shape(GRADED, turns)
     if example.text is not None:
         return Shape(TEXT, False)
     if example.chosen is not None:
@@ -58,6 +62,8 @@ def shape_of(example: Example) -> Shape:
 def common_shape(shapes: Collection[Shape]) -> Shape | None:
     """The shape that rows of these shapes can all be written in; None if there is none."""
     names = {shape.name for shape in shapes}
+    if GRADED in names:
+        return None
     if len(names) == 1:
         return Shape(names.pop(), any(shape.turns for shape in shapes))
     return Shape(MESSAGES, False) if names <= {MESSAGES, BOTH, ANSWERS} else None

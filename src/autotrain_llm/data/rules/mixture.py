@@ -87,7 +87,7 @@ def the_weights_of_a_mixture_do_not_add_up(
 
 @rule("D204", example=of_mixture(SOURCES.replace("name: two", "name: one")))
 def the_name_of_a_source_can_not_be_used(
-    file: str, line: int, name: str, case: str, other: int = 0, suggested: str = ""
+    file: str, line: int, source: str, case: str, other: int = 0, suggested: str = ""
 ) -> Iterator[Finding]:
     """Two sources of a mixture have the same name, or a name can't be part of a metric's name.
 
@@ -96,11 +96,11 @@ def the_name_of_a_source_can_not_be_used(
     """
     match case:
         case "twice":
-            message = f"{file}, line {line}: the source of line {other} is called {name!r} too"
+            message = f"{file}, line {line}: the source of line {other} is called {source!r} too"
         case "taken":
-            message = f"{file}, line {line}: a source can't be called {name!r}: the run reports eval_{name}_loss for something else"
+            message = f"{file}, line {line}: a source can't be called {source!r}: the run reports eval_{source}_loss for something else"
         case _:
-            message = f"{file}, line {line}: {name!r} can't be part of the name of a metric"
+            message = f"{file}, line {line}: {source!r} can't be part of the name of a metric"
     yield Finding(message, f"name: {suggested}", CONFIG, file=file, line=line)
 
 
@@ -114,7 +114,7 @@ def the_name_of_a_source_can_not_be_used(
 def no_row_has_the_wanted_values(
     name: str,
     column: str,
-    where: Sequence[tuple[str, Sequence[object]]],
+    wanted: Sequence[tuple[str, Sequence[object]]],
     values: Sequence[str],
     columns: Sequence[str],
     rows: int,
@@ -124,8 +124,8 @@ def no_row_has_the_wanted_values(
     Why: there is nothing to train on.
     Fix: a value that the column has; the finding lists them, the most frequent first.
     """
-    wanted = "; ".join(f"{key} {' or '.join(map(str, options))}" for key, options in where)
-    message = f"{name}: none of the {plural(rows, 'row')} passes where ({wanted})"
+    conditions = "; ".join(f"{key} {' or '.join(map(str, options))}" for key, options in wanted)
+    message = f"{name}: none of the {plural(rows, 'row')} passes where ({conditions})"
     if column not in columns and not values:
         yield Finding(f"{message}: there is no column {column}", f"its columns are {listed(columns)}", CONFIG)
     else:
@@ -198,7 +198,7 @@ def a_source_is_repeated(file: str, line: int, name: str, passes: float, rows: i
 
 @rule("D209", example=of_mixture(f"{SOURCES}validation: 4\n", f"{SOURCES}validation: 0.25\n"))
 def a_source_has_no_rows_to_hold_out(
-    file: str, line: int, name: str, validation: str, rows: int, case: str
+    file: str, line: int, name: str, asked: str, rows: int, case: str
 ) -> Iterator[Finding]:
     """`validation` asks for no rows of a source, or for all of them.
 
@@ -207,7 +207,7 @@ def a_source_has_no_rows_to_hold_out(
     Fix: another share or number of rows, for all sources or, as a key of the source, for this one.
     """
     what = "leaves none of them to train on" if case == "all" else "holds none of them out"
-    message = f"{file}, line {line}: {name} has {plural(rows, 'row')}, and validation: {validation} {what}"
+    message = f"{file}, line {line}: {name} has {plural(rows, 'row')}, and validation: {asked} {what}"
     fix = "a smaller share" if case == "all" else "a larger share"
     yield Finding(message, f"{fix}, or `validation: none` in this source", CONFIG, file=file, line=line)
 
@@ -216,13 +216,13 @@ def a_source_has_no_rows_to_hold_out(
     "D210",
     example=of_mixture(SOURCES.replace("weight: 0.5", "weight: 0.99", 1).replace("0.5}", "0.01}") + "total: 4\n"),
 )
-def a_source_gives_no_row(file: str, line: int, name: str, share: float, unit: str, total: int) -> Iterator[Finding]:
+def a_source_gives_no_row(file: str, line: int, name: str, share: float, unit: str, size: int) -> Iterator[Finding]:
     """The share of a source comes to no row of an epoch.
 
     Why: nothing of it would be trained on.
     Fix: a larger `total`, or a larger weight.
     """
-    message = f"{file}, line {line}: {share:.2%} of an epoch of {plural(total, unit)} is no row of {name}"
+    message = f"{file}, line {line}: {share:.2%} of an epoch of {plural(size, unit)} is no row of {name}"
     yield Finding(message, "a larger total, or a larger weight", CONFIG, file=file, line=line)
 
 

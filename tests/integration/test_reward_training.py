@@ -212,7 +212,8 @@ def test_trls_trainer_takes_the_same_steps(kind: str, lora: bool, llama: Path, b
     # An encoder's head has a bias, whose gradient is nothing but rounding in a difference of two scores: Adam would make steps of it.
     flags |= {"gradient_checkpointing": False, "max_steps": 10, "optimizer": "sgd", "lr": 1e-1}
     ours, theirs = (run(pairs, tmp_path / name, **flags, engine=name) for name in ("native", "trl"))
-    for name in ("loss", "accuracy", "margin", "min_reward", "mean_reward", "max_reward"):
+    # TRL's lowest and highest score are means over batches, ours are those of all rows.
+    for name in ("loss", "accuracy", "margin", "mean_reward"):
         left, right = ([entry[name] for entry in report.history if name in entry] for report in (ours, theirs))
         assert len(left) == 10
         assert right == pytest.approx(left, rel=1e-6, abs=5e-6), name  # scores are sums in float32

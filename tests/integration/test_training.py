@@ -152,20 +152,27 @@ def test_two_processes_train_the_same_model_as_one(
         torch.testing.assert_close(together[name], tensor, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_weights(
-    signum: signal.Signals, status: int, chat_rows: Path, tmp_path: Path
-) -> None:
+def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_weights(chat_rows: Path, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert subprocess.run(command(chat_rows, whole), capture_output=True, timeout=300).returncode == 0
-    process = subprocess.Popen(command(chat_rows, broken), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    wait_for_step(broken, 30)
-    process.send_signal(signum)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == status
-    assert "--resume" in said.strip().splitlines()[-1]
-    assert json.loads((broken / "run.json").read_text())["status"] == "interrupted"
-    assert not (broken / "model.safetensors").exists()
+    for signum, status, step, more in (
+        (signal.SIGHUP, 129, 10, ()),
+        (signal.SIGTERM, 143, 30, ("--resume",)),
+    ):
+        process = subprocess.Popen(
+            command(chat_rows, broken, *more),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may be run under nohup
+        )
+        wait_for_step(broken, step)
+        process.send_signal(signum)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == status
+        assert "--resume" in said.strip().splitlines()[-1]
+        assert json.loads((broken / "run.json").read_text())["status"] == "interrupted"
+        assert not (broken / "model.safetensors").exists()
     done = subprocess.run(command(chat_rows, broken, "--resume"), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert same(weights(whole), weights(broken))

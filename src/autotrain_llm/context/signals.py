@@ -24,12 +24,13 @@ def exit_status(signum: int) -> int:
 
 @contextmanager
 def handled(handler: Callable[[int, FrameType | None], None], signals: tuple[int, ...] = STOPPING) -> Iterator[None]:
-    """Handlers for these signals; one that is ignored stays ignored, as `nohup` has it. Does nothing outside of the main thread, where no
+    """Handlers for these signals; a SIGHUP that is ignored stays ignored, as `nohup` has it. Does nothing outside of the main thread, where no
     handler can be installed."""
     before = {}
     try:
         for signum in signals:
-            if signal.getsignal(signum) != signal.SIG_IGN:
+            # A shell lets its background jobs ignore SIGINT: one that is sent to them all the same is meant.
+            if signum != SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:
                 before[signum] = signal.signal(signum, handler)
     except ValueError:
         pass

@@ -97,7 +97,6 @@ def test_a_step_is_that_of_the_formula(
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-5)
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("kind", ["lists", "columns", "objects", "turns"])
 def test_scores_are_learned_and_have_names(kind: str, rows: dict[str, Path], llama: Path, tmp_path: Path) -> None:
     flags = flags_of(kind, rows, llama, epochs=12, valid_split="6")
@@ -111,7 +110,6 @@ def test_scores_are_learned_and_have_names(kind: str, rows: dict[str, Path], lla
     assert report.metrics["eval_mse"] == pytest.approx(sum(each) / 2) == pytest.approx(report.metrics["eval_loss"])
 
 
-@pytest.mark.quick
 def test_an_adapter_learns_scores_and_gives_them_as_rewards(
     rows: dict[str, Path], llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,7 +135,6 @@ def test_an_adapter_learns_scores_and_gives_them_as_rewards(
     assert [finding.code for finding in check(**{**flags, "rl_reward_weights": None}, **sampling)] == ["P710"]
 
 
-@pytest.mark.quick
 def test_classes_are_learned_and_are_no_rewards(
     rows: dict[str, Path], llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,7 +186,6 @@ def test_two_processes_train_as_one_and_report_the_extremes_of_all(
             assert values[0] and values[0] == pytest.approx(values[1], abs=1e-5)
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -211,7 +207,6 @@ def test_a_row_without_all_its_scores_is_found(
     assert all(finding.row == 6 for finding in found if finding.code == code)
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     ("kind", "flags", "code"),
     [

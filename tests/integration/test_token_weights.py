@@ -104,7 +104,6 @@ def test_a_step_is_that_of_the_formula(
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-5)
 
 
-@pytest.mark.quick
 def test_a_weight_of_one_changes_nothing_and_evaluation_has_no_weights(
     data: dict[str, Path], llama: Path, tmp_path: Path
 ) -> None:
@@ -129,7 +128,6 @@ def test_two_processes_train_as_one(data: dict[str, Path], llama: Path, tmp_path
         torch.testing.assert_close(together[name], tensor, rtol=0, atol=2e-6)
 
 
-@pytest.mark.quick
 def test_a_model_writes_a_token_as_often_as_its_weighted_share(llama: Path, tmp_path: Path) -> None:
     """Two ends of an answer are equally frequent; the loss is smallest where each has its share of the weights."""
     rows = [{"prompt": f"Number {number}: ", "completion": f"red{end}"} for number in range(16) for end in ".,"]
@@ -151,7 +149,6 @@ def test_a_model_writes_a_token_as_often_as_its_weighted_share(llama: Path, tmp_
     assert share(weighted.output_dir) == pytest.approx(0.9, abs=0.07)
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     ("weights", "code"),
     [

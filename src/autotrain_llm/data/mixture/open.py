@@ -173,7 +173,7 @@ def _held_out(
         config.sources, sources, plans, hold_out_of_sources(keys, counts, seed), strict=True
     ):
         if plan.share is not None and (mask.all() or not mask.any()):
-            place = {"file": config.file, "line": one.line, "name": one.name, "asked": plan.share}
+            place = {"file": config.file, "line": one.line, "name": one.name, "share": plan.share}
             case = "all" if mask.all() else "none"
             observations.add(a_source_has_no_rows_to_hold_out, **place, rows=len(mask), case=case)
         if plan.share is None or mask.all() or not mask.any():

@@ -198,7 +198,7 @@ def a_source_is_repeated(file: str, line: int, name: str, passes: float, rows: i
 
 @rule("D209", example=of_mixture(f"{SOURCES}validation: 4\n", f"{SOURCES}validation: 0.25\n"))
 def a_source_has_no_rows_to_hold_out(
-    file: str, line: int, name: str, asked: str, rows: int, case: str
+    file: str, line: int, name: str, share: str, rows: int, case: str
 ) -> Iterator[Finding]:
     """`validation` asks for no rows of a source, or for all of them.
 
@@ -207,7 +207,7 @@ def a_source_has_no_rows_to_hold_out(
     Fix: another share or number of rows, for all sources or, as a key of the source, for this one.
     """
     what = "leaves none of them to train on" if case == "all" else "holds none of them out"
-    message = f"{file}, line {line}: {name} has {plural(rows, 'row')}, and validation: {asked} {what}"
+    message = f"{file}, line {line}: {name} has {plural(rows, 'row')}, and validation: {share} {what}"
     fix = "a smaller share" if case == "all" else "a larger share"
     yield Finding(message, f"{fix}, or `validation: none` in this source", CONFIG, file=file, line=line)
 

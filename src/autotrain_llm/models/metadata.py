@@ -490,8 +490,10 @@ def highest_token_id(tokenizer_folder: Path) -> int | None:
     spec = read_json(tokenizer_folder / "tokenizer.json")
     if spec is None:
         return None
-    vocabulary = (spec.get("model") or {}).get("vocab")
-    ids = [token["id"] for token in spec.get("added_tokens") or () if isinstance(token.get("id"), int)]
+    model, added = spec.get("model"), spec.get("added_tokens")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    tokens = [token for token in added if isinstance(token, dict)] if isinstance(added, list) else []
+    ids = [token["id"] for token in tokens if isinstance(token.get("id"), int)]
     if isinstance(vocabulary, dict):
         ids += [value for value in vocabulary.values() if isinstance(value, int)]
     elif isinstance(vocabulary, list):

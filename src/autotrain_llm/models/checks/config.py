@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -54,7 +55,8 @@ def a_config_is_valid(metadata: ModelMetadata, parameter: str = "model") -> Iter
 def _no_numbers(metadata: ModelMetadata) -> Iterator[str]:
     for key in COUNTS:
         value = metadata.setting(key)
-        if isinstance(value, str | bool) or (isinstance(value, int | float) and (value <= 0 or value != int(value))):
+        is_count = isinstance(value, int | float) and 0 < value < math.inf and value == int(value)
+        if isinstance(value, str | bool) or (isinstance(value, int | float) and not is_count):
             yield f"gives {value!r} as {key}"
 
 

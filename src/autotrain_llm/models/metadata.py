@@ -485,14 +485,19 @@ def tokenizer_files(folder: Path) -> tuple[str, ...]:
     return tuple(name for name in TOKENIZER_FILES if (folder / name).exists())
 
 
+def _tokens_of(spec: Mapping[str, Any]) -> tuple[Any, list[dict[str, Any]]]:
+    """The vocabulary of a tokenizer.json, whatever it is, and those of its added tokens that have the form of one."""
+    model, added = spec.get("model"), spec.get("added_tokens")
+    tokens = [token for token in added if isinstance(token, dict)] if isinstance(added, list) else []
+    return model.get("vocab") if isinstance(model, dict) else None, tokens
+
+
 def highest_token_id(tokenizer_folder: Path) -> int | None:
     """The highest id that a tokenizer can give, from its tokenizer.json; None if that is missing or has another form."""
     spec = read_json(tokenizer_folder / "tokenizer.json")
     if spec is None:
         return None
-    model, added = spec.get("model"), spec.get("added_tokens")
-    vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    tokens = [token for token in added if isinstance(token, dict)] if isinstance(added, list) else []
+    vocabulary, tokens = _tokens_of(spec)
     ids = [token["id"] for token in tokens if isinstance(token.get("id"), int)]
     if isinstance(vocabulary, dict):
         ids += [value for value in vocabulary.values() if isinstance(value, int)]
@@ -506,11 +511,12 @@ def tokens_of_config(tokenizer_folder: Path) -> tuple[str, ...]:
     spec, config = read_json(tokenizer_folder / "tokenizer.json"), read_json(tokenizer_folder / "tokenizer_config.json")
     if spec is None or config is None:
         return ()
-    vocabulary = (spec.get("model") or {}).get("vocab")
-    existing_tokens = {token.get("content") for token in spec.get("added_tokens") or ()}
-    existing_tokens |= (
-        set(vocabulary) if isinstance(vocabulary, dict) else {entry[0] for entry in vocabulary or () if entry}
-    )
+    vocabulary, tokens = _tokens_of(spec)
+    existing_tokens = {str(token.get("content")) for token in tokens}
+    if isinstance(vocabulary, dict):
+        existing_tokens |= set(vocabulary)
+    elif isinstance(vocabulary, list):
+        existing_tokens |= {str(entry[0]) for entry in vocabulary if isinstance(entry, list) and entry}
     named = [config.get(f"{name}_token") for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")]
     texts = [token.get("content") if isinstance(token, dict) else token for token in named]
     return tuple(

@@ -64,7 +64,8 @@ def _given_twice(joined: Sequence[str]) -> Iterator[Finding]:
 
             shown = "" if PARAMS[name].secret else f": {', then '.join(values)}"
             message = f"{flag_of(name)} is given {len(values)} times{shown}; the last one is used"
-            yield Finding(message, "keep one", (name,), WARNING, code="P126")
+            fix = "keep one; or list both in a file for --data-config" if name == "data_path" else "keep one"
+            yield Finding(message, fix, (name,), WARNING, code="P126")
 
 
 def _one_word(flag: str, value: str | None, findings: list[Finding]) -> Iterator[str]:

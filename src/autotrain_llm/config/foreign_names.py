@@ -70,6 +70,9 @@ def unknown(name: str, written: str, raw: Any, file: str | None = None, given: M
     return Finding(message, listing, changes=changes, guess=meant, parameters=(name,), file=file, code="P104")
 
 
+A_MIXTURE = "--data-config FILE, a YAML file that lists the data sets, with their weights (docs/mixtures.md)"
+
+
 def _renamed(name: str, written: str, param: Param, raw: Any, file: str | None, given: Mapping[str, Any]) -> Finding:
     """The finding for a parameter that has another name here."""
     uploads = param.name == "push_to_hub"
@@ -144,7 +147,14 @@ def _by_hand(param: Param, raw: Any, written: str) -> str:
         return f"--warmup-ratio X, where X is {raw} divided by the steps of the run (see --dry-run); 0.1 is usual"
     if param.kind == "switch":
         return f"{param.flag} ({param.help.rstrip('.')}), or leave {written} out"
+    if param.name == "data_path" and _names_several(raw):
+        return A_MIXTURE
     return f"{param.flag} {param.placeholder}"
+
+
+def _names_several(raw: Any) -> bool:
+    """Whether a value names several data sets: a list, or names with commas (LLaMA-Factory)."""
+    return len(raw) > 1 if isinstance(raw, list | tuple) else isinstance(raw, str) and "," in raw
 
 
 # --- the value -------------------------------------------------------------------------------------------------------
@@ -179,7 +189,7 @@ def _translated(name: str, param: Param, raw: Any, given: Mapping[str, Any]) -> 
     if isinstance(raw, list) and raw and isinstance(raw[0], dict):  # axolotl lists data sets with their settings
         only_path = len(raw) == 1 and raw[0].keys() == {"path"}
         return Translation(_change_to(param, raw[0].get("path")) if len(raw) == 1 else {}, only_path)
-    if param.name == "log" and word == "all":
+    if (param.name == "log" and word == "all") or (param.name == "data_path" and _names_several(raw)):
         return Translation({})
     if param.name == "target_modules" and word in ("all", "all_linear"):
         raw = "all-linear"

@@ -47,7 +47,7 @@ class Data:
         metavar="NAME|SHARE|N",
         stage="rows",
         aliases=(
-            "dataset_eval_split dataset_test_split eval_ratio eval_split split_dataset_ratio test_size "
+            "dataset_eval_split dataset_test_split eval_ratio eval_split split_dataset_ratio test_size test_split_size "
             "val_ratio val_set_size val_size val_split valid_size validation_split"
         ),
     )

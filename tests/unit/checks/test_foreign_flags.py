@@ -420,3 +420,17 @@ def test_a_mistyped_name_is_only_guessed(name):
             known = {*PARAMS, *ALIASES, *RENAMED, *BY_TRAINER}
             if other != word and written not in known and f"no_{written}" not in known:
                 assert not unknown(written, f"--{written}", "1").changes, written
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "datasets:\n  - path: a.jsonl\n    type: alpaca\n  - path: b.jsonl\n",
+        "datasets: [a.jsonl, b.jsonl]\n",
+        "dataset: identity,alpaca_en_demo\n",
+    ],
+)
+def test_several_data_sets_of_another_tool_s_config_are_a_mixture(lines, here, capsys):
+    (here / "run.yaml").write_text(f"trainer: sft\nmodel: scratch:1m\nlr: 1e-3\nepochs: 1\nbatch_size: 4\n{lines}")
+    (finding,) = found("--config run.yaml", capsys)
+    assert finding["code"] == "P102" and finding["fix"].startswith("--data-config FILE") and "changes" not in finding

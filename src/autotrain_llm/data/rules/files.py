@@ -40,6 +40,8 @@ def the_path_leads_to_no_data(
         case "several":
             message = f"{flag} {path}: there is no such file or folder; it takes one path, not several"
             fix = "put the files into one folder, and give the folder"
+            if flag == "--data-path":
+                fix += "; or list them in a file for --data-config, with their weights"
         case "model":
             message, fix = f"{flag} {path} holds a model (config.json), not data", f"{flag} <a file or folder of rows>"
         case "no data file":

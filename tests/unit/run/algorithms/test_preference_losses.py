@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -333,6 +335,62 @@ def test_the_odds_of_a_certain_answer_are_finite() -> None:
     value.backward()
     assert torch.isfinite(value).all() and torch.isfinite(certain.grad).all()
     assert float(log_odds(torch.tensor(math.log(0.25)))) == pytest.approx(math.log(1 / 3), abs=1e-6)
+
+
+# ---- simpo, which the example of a package with a trainer adds
+
+BETA, GAMMA = 2.5, 0.7
+PLUGIN = Path(__file__).parents[4] / "examples" / "plugin"
+
+
+@pytest.fixture
+def simpo(monkeypatch: pytest.MonkeyPatch) -> Objective:
+    monkeypatch.syspath_prepend(PLUGIN)
+    made: Objective = import_module("autotrain_simpo.recipe").simpo({"simpo_beta": BETA, "simpo_gamma": GAMMA})
+    return made
+
+
+def simpo_formula(c: Any, r: Any, rc: Any, rr: Any, nc: int, nr: int) -> Any:
+    """-log sigmoid(beta / |y_w| log pi(y_w | x) - beta / |y_l| log pi(y_l | x) - gamma): equation 6 of Meng, Xia and Chen 2024."""
+    return -torch.log(1 / (1 + torch.exp(-(BETA / nc * c - BETA / nr * r - GAMMA))))
+
+
+@pytest.mark.parametrize("accumulated", [1, 3])
+def test_simpo_is_its_formula(
+    accumulated: int,
+    layout: str,
+    policy: LlamaForCausalLM,
+    reference: LlamaForCausalLM,
+    simpo: Objective,
+    tmp_path: Path,
+) -> None:
+    rows = made_pairs()
+    found = looped(policy, None, layout, simpo, Pairs(rows), tmp_path, 5 if accumulated == 1 else 2, accumulated)
+    assert_equal(found, of_pairs(policy, reference, rows, simpo_formula))
+
+
+def test_simpo_is_that_of_trl(policy: LlamaForCausalLM, simpo: Objective, tmp_path: Path) -> None:
+    """TRL subtracts gamma / beta from the difference of the means, and multiplies the rest by beta."""
+    cpo = import_module("trl.experimental.cpo").CPOTrainer
+    rows = made_pairs()
+    model = copy.deepcopy(policy)
+    settings = {"beta": BETA, "simpo_gamma": GAMMA, "loss_type": "simpo", "label_smoothing": 0.0, "alpha": 0.0}
+    losses = []
+    for number in range(len(rows)):
+        prompt, answers = both_sides(rows, number)
+        means = []
+        for ids, trained in answers:
+            whole = torch.tensor(np.concatenate([prompt, ids]).astype(np.int64))[None]
+            labels = torch.full_like(whole, -100)
+            labels[0, len(prompt) :] = torch.tensor(np.where(trained, ids, -100).astype(np.int64))
+            logits = model(input_ids=whole, use_cache=False).logits
+            means.append(cpo.get_batch_logps(logits, labels, average_log_prob=True))
+        device = SimpleNamespace(device=torch.device("cpu"))
+        losses.append(cpo.cpo_loss(SimpleNamespace(accelerator=device, **settings), *means)[0])
+    loss = torch.cat(losses).mean()
+    loss.backward()
+    found = looped(policy, None, "padded", simpo, Pairs(rows), tmp_path, len(rows))
+    assert_equal(found, (float(loss.detach()), gradients(model)))
 
 
 # ---- kto

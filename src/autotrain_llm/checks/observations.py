@@ -71,8 +71,10 @@ def the_loss_on_evaluation_rows_is_lowest_at_the_end(plan: Plan, history: Histor
     on other rows than the one of that step. A rise of less than 1 % is not reported, nor is one after which the best checkpoint was restored.
     Fix: `--load-best-model-at-end`, fewer steps, or a lower `--lr`. If the checkpoint of the best step was kept, it can be used as it is.
     """
+    if not history.is_over or plan.arguments.load_best_model_at_end:
+        return
     losses = history.curve(EVAL_LOSS)
-    if not history.is_over or len(losses) < 2 or plan.arguments.load_best_model_at_end:
+    if len(losses) < 2:
         return
     step, lowest = min(losses, key=lambda point: point[1])
     last_step, last = losses[-1]

@@ -27,7 +27,7 @@ def is_folder(source: str) -> bool:
 
 
 def script_of(source: str) -> Path | None:
-    """The script of a metric in a folder; None if there is none."""
+    """The script of a metric in a folder; None if there is none, as of a name."""
     path = Path(source).expanduser()
     script = path if path.suffix == ".py" else path / f"{path.resolve().name}.py"
     return script if script.is_file() else None
@@ -53,7 +53,7 @@ def missing_packages(script: Path) -> list[str]:
 
 def load_metric(source: str, is_offline: bool) -> Any:
     """The metric as an object of the library. Raises MetricFault."""
-    script = script_of(source) if is_folder(source) else None
+    script = script_of(source)
     try:
         with contextlib.redirect_stdout(sys.stderr):
             return (

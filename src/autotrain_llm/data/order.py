@@ -3,8 +3,9 @@ estimate."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, Protocol
 
 # From this share of a batch's tokens on, the second copies of its prompts cost more than segments that continue others do.
@@ -98,6 +99,20 @@ class MixtureOrder:
             parts.append(part)
             begin, count = begin + len(part), count - len(part)
         return numpy.concatenate(parts)
+
+
+def ranges_of(counts: Iterable[int]) -> list[range]:
+    """This many items each, one part after the other: the range of each part."""
+    return [range(start, end) for start, end in pairwise(accumulate(counts, initial=0))]
+
+
+def counts_of(items: Any, sizes: Sequence[int]) -> list[int]:
+    """How many of these items belong to each part, if the parts have so many, one after the other."""
+    import numpy
+
+    parts = numpy.searchsorted(numpy.cumsum(sizes), items, side="right")
+    counts: list[int] = numpy.bincount(parts, minlength=len(sizes)).tolist()
+    return counts
 
 
 def choose_rows(rows: int, count: int, seed: int) -> Any:

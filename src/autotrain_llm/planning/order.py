@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.mixture.mixture import items_of_sources
-from autotrain_llm.data.order import DataOrder, EpochOrder, ShuffledOrder
+from autotrain_llm.data.order import DataOrder, EpochOrder, ShuffledOrder, ranges_of
 from autotrain_llm.planning.evaluation import items_of_a_row
 
 
@@ -26,6 +24,4 @@ def evaluation_orders(context: RunContext) -> list[DataOrder]:
     each = items_of_a_row(context)
     if prepared.mixture is None:
         return [DataOrder(range(each * len(prepared.valid)))]
-    items = items_of_sources(prepared.valid, each, None)
-    ends = [sum(items[:index]) for index in range(len(items) + 1)]
-    return [DataOrder(range(start, end)) for start, end in pairwise(ends) if end > start]
+    return [DataOrder(own) for own in ranges_of(items_of_sources(prepared.valid, each, None)) if own]

@@ -161,11 +161,11 @@ def _sources(sources: Sequence[SourcePlan]) -> list[Row]:
     rows = []
     for source in sources:
         share = f"{source.share_of_rows:.1%} of the rows, {source.share_of_tokens:.1%} of the tokens"
-        used = (
-            f"repeated {source.passes:.3g} times" if source.passes > 1 else f"{source.passes:.3g} of its {source.rows}"
-        )
-        if source.passes == 1:
-            used = "each row once"
+        used = "each row once"
+        if source.passes > 1:
+            used = f"repeated {source.passes:.3g} times"
+        elif source.passes < 1:
+            used = f"{source.passes:.3g} of its {source.rows}"
         rows.append((f"  {source.name}", f"{plural(source.rows_of_epoch, 'row')} per epoch: {share}", used))
     return rows
 

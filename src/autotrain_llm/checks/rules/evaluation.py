@@ -578,7 +578,7 @@ def a_metric_in_a_folder_has_the_packages_it_needs(config: Config) -> Iterator[F
     Fix: install the package.
     """
     for source in library_sources(config):
-        script = script_of(source) if is_folder(source) else None
+        script = script_of(source)
         missing: list[str] = []
         with suppress(MetricFault):  # the first call reports it
             missing = missing_packages(script) if script else []

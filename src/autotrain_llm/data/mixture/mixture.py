@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 from autotrain_llm.data.mixture.config import TOKENS, MixtureConfig
-from autotrain_llm.data.order import MixtureOrder
+from autotrain_llm.data.order import MixtureOrder, ranges_of
 from autotrain_llm.data.rows import Rows
 from autotrain_llm.data.tokenize.pack import pack
 
@@ -56,11 +55,10 @@ class Mixture:
 
     def evaluated(self, items: Sequence[int]) -> dict[str, range]:
         """The evaluation items with a loss of their own, by source, if the sources have this many."""
-        starts = [0, *accumulate(items)]
         return {
-            source.name: range(start, start + count)
-            for source, start, count in zip(self.sources, starts, items, strict=False)
-            if source.has_own_loss and count
+            source.name: own
+            for source, own in zip(self.sources, ranges_of(items), strict=True)
+            if source.has_own_loss and own
         }
 
 

@@ -12,6 +12,7 @@ from autotrain_llm.data.example import Example
 from autotrain_llm.data.prepared.info import SourceInfo, SplitInfo
 from autotrain_llm.data.prepared.rows import ExtraColumns, Shape, in_shape, line_of, row_of
 from autotrain_llm.declare.digests import digest
+from autotrain_llm.declare.umask import permitted
 
 
 @contextmanager
@@ -22,18 +23,10 @@ def complete_folder(target: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
+        temporary.chmod(permitted(0o777))
         temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _umask() -> int:
-    import os
-
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def write_rows(path: Path, examples: Iterable[Example], shape: Shape, extra: ExtraColumns) -> SplitInfo:

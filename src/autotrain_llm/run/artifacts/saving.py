@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from peft import PeftModel
 from transformers import GenerationConfig
 
 from autotrain_llm.data.tokenize.prompt_format import FILE, PromptFormat
+from autotrain_llm.declare.umask import permitted
 from autotrain_llm.run.artifacts.output_lock import UNFINISHED
 from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.loading import Loaded
@@ -42,7 +42,7 @@ def save_finished(
     (unfinished / FILE).write_text(json.dumps(prompt_format.as_json(), indent=2, ensure_ascii=False) + "\n", "utf-8")
     names = sorted(entry.name for entry in unfinished.iterdir())
     (unfinished / "README.md").unlink(missing_ok=True)  # PEFT's own; the run writes its card
-    readable = 0o666 & ~_mask()
+    readable = permitted(0o666)
     for entry in unfinished.iterdir():
         if entry.is_file():
             entry.chmod(readable)  # safetensors writes files that only their owner may read
@@ -52,13 +52,6 @@ def save_finished(
         entry.replace(target)
     unfinished.rmdir()
     return [name for name in names if name != "README.md"]
-
-
-def _mask() -> int:
-    """The permissions that this process takes away from the files that it makes."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def set_end_tokens(model: Any, tokenizer: Any, end_of_turn: str | None) -> None:

@@ -87,11 +87,11 @@ class Pairs(Preferences):
         return PromptGroup(self.rows.prompt[index][0], (self.rows.chosen[index], self.rows.rejected[index]))
 
 
-def split_at_answer(row: Row) -> tuple[np.ndarray, Row]:
+def split_at_answer(row: Row) -> PromptGroup:
     """A row's prompt (the tokens before the first trained one) and its answer."""
     ids, loss_mask = (np.asarray(array) for array in row)
     start = int(np.argmax(loss_mask))
-    return ids[:start], (ids[start:], loss_mask[start:])
+    return PromptGroup(ids[:start], ((ids[start:], loss_mask[start:]),))
 
 
 class _AnswerCollator:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from autotrain_llm.data.order import EpochOrder
+from autotrain_llm.data.order import EpochOrder, counts_of
 from autotrain_llm.data.rows import Rows
 from autotrain_llm.run.engine.flat.batch import Row
 
@@ -44,8 +44,7 @@ def items_of_parts(items: Any, rows: Rows) -> list[int]:
     groups = items.groups if isinstance(items, RowGroups) else None
     if groups is None:
         return [size * len(items) // len(rows) for size in sizes] if len(rows) else [0 for _ in sizes]
-    parts = np.searchsorted(np.cumsum(sizes), [group[0] for group in groups], side="right")
-    return np.bincount(parts, minlength=len(sizes)).tolist()
+    return counts_of([group[0] for group in groups], sizes)
 
 
 class BatchOrder(Sampler[list[Any]]):

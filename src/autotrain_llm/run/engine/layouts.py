@@ -16,7 +16,7 @@ from torch import nn
 from autotrain_llm.data.order import SHARED_FROM
 from autotrain_llm.run.engine.flat.batch import STANDS_ALONE, Row, flatten
 from autotrain_llm.run.engine.flat.model import DISTILLED, HIDDEN, FlatOutput, prepare_model, switch
-from autotrain_llm.run.engine.flat.tiled_head import Head, label_logprobs
+from autotrain_llm.run.engine.flat.tiled_head import Head, label_logprobs, weighted
 from autotrain_llm.run.engine.padded import call_padded
 from autotrain_llm.run.engine.router_loss import router_loss
 
@@ -89,7 +89,7 @@ class Flat:
         return batch
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
-        inputs = {name: batch[name] for name in FORWARD_INPUTS} | ({TARGET_WEIGHTS: batch.get(TARGET_WEIGHTS)})
+        inputs = {name: batch[name] for name in FORWARD_INPUTS} | {TARGET_WEIGHTS: batch.get(TARGET_WEIGHTS)}
         distill_target = {"distill_target": batch["distill_target"]} if compute == DISTILLED else {}
         return model(**inputs, **distill_target, compute=compute)
 
@@ -138,8 +138,7 @@ class Padded:
         logits = outputs.logits
         target_logits = logits.reshape(-1, logits.shape[-1]).index_select(0, batch["target_positions"])
         logprobs, correct = label_logprobs(target_logits, Head(None), batch["target_labels"])
-        weights = batch.get(TARGET_WEIGHTS)
-        loss = -(logprobs if weights is None else logprobs * weights).sum()
+        loss = -weighted(logprobs, batch.get(TARGET_WEIGHTS)).sum()
         return FlatOutput(loss=loss, logprobs=logprobs, correct=correct, router_loss=router_loss(outputs))
 
     def for_generation(self, model: nn.Module, on: bool) -> None:

@@ -221,8 +221,12 @@ def _line(prediction: Prediction, scores: Mapping[str, float], step: int) -> dic
         **rejected,
         "prediction": prediction.text,
         "finished": prediction.finished,
-        "scores": {name: round(value, 6) for name, value in scores.items()},
+        "scores": _rounded(scores),
     }
+
+
+def _rounded(scores: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in scores.items()}
 
 
 def _place(example: Example) -> dict[str, Any]:
@@ -241,17 +245,11 @@ class SampledAnswers:
 
     def measure(self, loop: Loop) -> dict[str, float]:
         self.scores.start(loop)
-        examples = [self.examples[int(self.source[answer.row])] for answer in loop.eval_answers]
-        pairs = [
-            (answer, example) for answer, example in zip(loop.eval_answers, examples, strict=True) if example.reference
-        ]
-        texts, references = (
-            [answer.text.strip() for answer, _ in pairs],
-            [str(row.reference).strip() for _, row in pairs],
-        )
-        compared = iter(self.scores.add(texts, references))
+        rows = [(answer, self.examples[int(self.source[answer.row])]) for answer in loop.eval_answers]
+        pairs = [(answer.text.strip(), example.reference.strip()) for answer, example in rows if example.reference]
+        compared = iter(self.scores.add([text for text, _ in pairs], [reference for _, reference in pairs]))
         with _file(self.predictions, loop) as file:
-            for answer, example in zip(loop.eval_answers, examples, strict=True) if file is not None else ():
+            for answer, example in rows if file is not None else ():
                 scores = {**answer.scores, **(next(compared) if example.reference else {})}
                 line = {
                     "step": loop.state.global_step,
@@ -260,56 +258,22 @@ class SampledAnswers:
                     "reference": example.reference,
                     "prediction": answer.text.strip(),
                     "finished": answer.finished,
-                    "scores": {name: round(value, 6) for name, value in scores.items()},
+                    "scores": _rounded(scores),
                 }
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
         return self.scores.results(loop)
 
 
-class ScoredPairs:
-    """Writes the reward model's score of each answer of a pair to the predictions file. It adds no metrics to the objective's."""
+class RewardScores:
+    """Writes a reward model's scores of each evaluation row to the predictions file: for a pair that of each answer, else each output of a
+    model with several. It adds no metrics to the objective's."""
 
-    def __init__(self, inputs: RunInputs, predictions: Predictions) -> None:
+    def __init__(self, inputs: RunInputs, predictions: Predictions, labels: Sequence[str] | None) -> None:
         rows = inputs.prepared.valid
-        assert isinstance(rows, PairRows)
-        self.examples, self.source, self.predictions = inputs.dataset.valid, rows.prompt.source, predictions
-
-    def measure(self, loop: Loop) -> dict[str, float]:
-        batches = loop.get_eval_dataloader()
-        model = model_of(loop).eval()
-        with self.predictions.writing(loop) as file, torch.no_grad(), loop.accelerator.autocast():
-            for indices, batch in zip(batches.order, batches, strict=True):
-                output = loop.layout.forward(model, loop.on_device(batch), loop.objective.compute)
-                scores = output.scores.float().tolist() if output.scores is not None else []
-                rows = [index for index in indices if index >= 0]  # negative: a padding item, which has no scores
-                for row, chosen, rejected in zip(rows, scores[0::2], scores[1::2], strict=True):
-                    file.write(json.dumps(self._line(row, chosen, rejected, loop), ensure_ascii=False) + "\n")
-        return {}
-
-    def _line(self, row: int, chosen: float, rejected: float, loop: Loop) -> dict[str, Any]:
-        example = self.examples[int(self.source[row])]
-        return {
-            "step": loop.state.global_step,
-            **_place(example),
-            "prompt": example.prompt,
-            "chosen": example.chosen,
-            "rejected": example.rejected,
-            "scores": {"chosen": round(chosen, 6), "rejected": round(rejected, 6)},
-        }
-
-
-class GradedPredictions:
-    """Writes the outputs of a reward model with several for each evaluation row, next to the row's scores or class. It adds no metrics."""
-
-    def __init__(self, inputs: RunInputs, predictions: Predictions, labels: Sequence[str]) -> None:
-        rows = inputs.prepared.valid
-        assert isinstance(rows, TokenRows)
-        self.examples, self.source, self.predictions, self.labels = (
-            inputs.dataset.valid,
-            rows.source,
-            predictions,
-            labels,
-        )
+        self.are_pairs = isinstance(rows, PairRows)
+        self.source = rows.prompt.source if isinstance(rows, PairRows) else rows.source
+        self.examples, self.predictions = inputs.dataset.valid, predictions
+        self.labels = labels or ("chosen", "rejected")
 
     def measure(self, loop: Loop) -> dict[str, float]:
         batches = loop.get_eval_dataloader()
@@ -319,20 +283,29 @@ class GradedPredictions:
                 output = loop.layout.forward(model, loop.on_device(batch), loop.objective.compute)
                 assert output.scores is not None
                 rows = [index for index in indices if index >= 0]  # negative: a padding item, which has no scores
-                for row, scores in zip(rows, output.scores.float().reshape(len(rows), -1).tolist(), strict=True):
+                for row, scores in zip(rows, output.scores.float().reshape(-1, len(self.labels)).tolist(), strict=True):
                     file.write(json.dumps(self._line(row, scores, loop), ensure_ascii=False) + "\n")
         return {}
 
     def _line(self, row: int, scores: Sequence[float], loop: Loop) -> dict[str, Any]:
         example = self.examples[int(self.source[row])]
-        of_row = example.class_name if example.scores is None else dict(zip(self.labels, example.scores, strict=True))
         return {
             "step": loop.state.global_step,
             **_place(example),
+            **self._of_row(example),
+            "scores": _rounded(dict(zip(self.labels, scores, strict=True))),
+        }
+
+    def _of_row(self, example: Example) -> dict[str, Any]:
+        """The texts of a row, and the scores or the class that it has itself."""
+        if self.are_pairs:
+            return {"prompt": example.prompt, "chosen": example.chosen, "rejected": example.rejected}
+        return {
             "prompt": example.prompt if example.messages is None else example.messages,
             "answer": example.completion,
-            "reference": of_row,
-            "scores": {label: round(score, 6) for label, score in zip(self.labels, scores, strict=True)},
+            "reference": example.class_name
+            if example.scores is None
+            else dict(zip(self.labels, example.scores, strict=True)),
         }
 
 
@@ -379,8 +352,6 @@ def make_observers(
             observers.append(SampledAnswers(plan, inputs, predictions))
     elif plan.evaluation.answers:
         observers.append(GeneratedAnswers(plan, inputs, loaded, layout, predictions))
-    elif predictions is not None and plan.model.labels is not None:
-        observers.append(GradedPredictions(inputs, predictions, plan.model.labels))
     elif predictions is not None and plan.model.head is not None:
-        observers.append(ScoredPairs(inputs, predictions))
+        observers.append(RewardScores(inputs, predictions, plan.model.labels))
     return observers

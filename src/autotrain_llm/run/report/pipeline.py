@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.context.output_dir import earlier_run
 from autotrain_llm.context.pipeline_record import PIPELINE_FILE, PipelineRecord, StageRecord, read_record
 from autotrain_llm.declare.text import duration, plural
@@ -67,7 +68,7 @@ def _row(folder: Path, stage: StageRecord) -> StageRow:
     run = earlier_run(folder / stage.name)
     plan, outcome = mapping(run.get("plan")), mapping(run.get("outcome"))
     state, mood = STATES.get(stage.status, NOT_STARTED)
-    trainer = str(plan.get("trainer") or stage.inputs.parameters.get("trainer") or "generic")
+    trainer = str(plan.get("trainer") or stage.inputs.parameters.get("trainer") or PARAMS["trainer"].default)
     summary = summary_of(folder / stage.name, trainer, stage.seconds)
     return StageRow(
         stage.name,

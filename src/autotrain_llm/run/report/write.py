@@ -10,10 +10,8 @@ from pathlib import Path
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts.records import write_text
 from autotrain_llm.run.report.page import page
-from autotrain_llm.run.report.pipeline import holds_pipeline, pipeline_page
+from autotrain_llm.run.report.pipeline import REPORT, holds_pipeline, pipeline_page
 from autotrain_llm.run.report.read import read_run
-
-REPORT = "report.html"
 
 
 def write_report(folder: Path) -> Path:

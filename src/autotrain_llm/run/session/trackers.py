@@ -182,10 +182,10 @@ class _Connection(threading.Thread):
 
 def _earlier_run(run: TrackedRun) -> str | None:
     """The tracker's identifier of the run that is resumed."""
+    if run.resumed_at is None:
+        return None
     try:
-        return (
-            (run.folder / "run_id").read_text(encoding="utf-8").strip() or None if run.resumed_at is not None else None
-        )
+        return (run.folder / "run_id").read_text(encoding="utf-8").strip() or None
     except OSError:
         return None
 
@@ -261,12 +261,16 @@ class _Wandb:
                 x_disable_meta=True,  # it has the command line, and so a token
                 init_timeout=CONNECT_SECONDS,
                 finish_timeout=CONNECT_SECONDS,
+                finish_timeout_raises=True,
             ),
         )
         _remember_run(run, self.run.id)
-        if mode == "offline":
-            folder = Path(self.run.dir).parent
-            run.note(f"--log wandb is offline and writes to {run.folder}; to upload: wandb sync {folder}")
+        self.upload = f"wandb sync {Path(self.run.dir).parent}"
+        # It decides by more than the mode: dryrun is offline too.
+        if self.run.offline:
+            run.note(f"--log wandb is offline and writes to {run.folder}; to upload: {self.upload}")
+        elif self.run.disabled:
+            run.note(f"--log wandb logs nothing: WANDB_MODE is {mode}")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self.run.log(dict(metrics), step=step)
@@ -276,7 +280,11 @@ class _Wandb:
         self.run.config.update({"findings": self.findings}, allow_val_change=True)
 
     def close(self, status: str) -> None:
-        self.run.finish(exit_code=0 if status == FINISHED else 1)
+        try:
+            self.run.finish(exit_code=0 if status == FINISHED else 1)
+        except TimeoutError as fault:
+            reason = f"it has not finished after {CONNECT_SECONDS} s; to upload what is missing: {self.upload}"
+            raise TimeoutError(reason) from fault
 
 
 class _Trackio:

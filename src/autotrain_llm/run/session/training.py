@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.context.output_dir import CHECKPOINTS, step_of
+from autotrain_llm.data.order import ranges_of
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.progress import ProgressCallback
@@ -116,12 +116,11 @@ def _parts(session: Session, valid: Any) -> list[Part]:
     prepared = session.inputs.prepared
     assert prepared.mixture is not None
     headline = TRAINERS[session.plan.trainer].headline
-    sizes = items_of_parts(valid, prepared.valid)
-    ends = [sum(sizes[:index]) for index in range(len(sizes) + 1)]
+    parts = ranges_of(items_of_parts(valid, prepared.valid))
     return [
-        Part(range(start, end), source.name if source.has_own_loss else None, headline)
-        for source, (start, end) in zip(prepared.mixture.sources, pairwise(ends), strict=True)
-        if end > start
+        Part(own, source.name if source.has_own_loss else None, headline)
+        for source, own in zip(prepared.mixture.sources, parts, strict=True)
+        if own
     ]
 
 

@@ -547,6 +547,15 @@ def test_the_model_card_tells_what_was_evaluated_before_and_after(tiny, tmp_path
 # ---- in a browser
 
 
+def test_a_stage_without_a_run_or_a_given_trainer_has_the_default_one(tmp_path):
+    inputs = {"parameters": {"lr": 1e-4}, "files": {}, "stages": {}}
+    stage = {"name": "first", "inputs": inputs, "replaces": None, "status": "failed", "seconds": 1.0, "selection": None}
+    document = {"form": 1, "status": "failed", "config": "stages.yaml", "selection": None, "stages": [stage]}
+    (tmp_path / "pipeline.json").write_text(json.dumps(document))
+    page = write_report(tmp_path).read_text()
+    assert '<td class="name">first</td><td>sft</td>' in page
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium")
 def test_a_browser_shows_it(tmp_path):
     folder = write_sweep(write_folder(tmp_path / "run"))

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -309,7 +311,14 @@ def log_records(data: bytes) -> Iterator[bytes]:
             record = b""
 
 
+@pytest.fixture
+def new_session() -> None:
+    """Weights & Biases reads its environment variables once in a process, unless its session is ended."""
+    import_module("wandb").teardown()
+
+
 @installed_only("wandb")
+@pytest.mark.usefixtures("new_session")
 def test_wandb_without_an_answer_of_its_server_stops_nothing(
     chat_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,11 +326,68 @@ def test_wandb_without_an_answer_of_its_server_stops_nothing(
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(trackers, "CONNECT_SECONDS", 2)
-    monkeypatch.setattr(trackers, "CLOSE_SECONDS", 30.0)
+    monkeypatch.setattr(trackers, "CLOSE_SECONDS", 120.0)  # starting its service takes long on a busy machine
     lines, heard = run(chat_rows, tmp_path / "run", "wandb")
     assert len(lines) == 6
     assert len(heard.notes) == 1
     assert heard.notes[0].startswith("--log wandb failed")
+
+
+class TakesNoData(BaseHTTPRequestHandler):
+    """A server of Weights & Biases that opens runs, and then fails whatever it is sent."""
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        opens = "UpsertBucket" in request.get("query", "")
+        self.send_response(200 if opens else 503)
+        name = request["variables"]["name"] if opens else ""
+        project = {"id": "p", "name": "autotrain-sft", "entity": {"id": "e", "name": "us"}}
+        run = {"id": "r", "name": name, "displayName": "run", "config": "{}", "project": project, "historyLineCount": 0}
+        answer = json.dumps({"data": {"upsertBucket": {"bucket": run, "inserted": True}}}).encode()
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *words: Any) -> None:
+        pass
+
+
+@installed_only("wandb")
+@pytest.mark.usefixtures("new_session")
+def test_wandb_without_its_server_at_the_end_is_said_to_lack_data(
+    chat_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes what it could not send to its file."""
+    monkeypatch.setattr(trackers, "CONNECT_SECONDS", 3)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    with ThreadingHTTPServer(("127.0.0.1", 0), TakesNoData) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        lines, heard = run(chat_rows, tmp_path / "run", "wandb")
+        server.shutdown()
+    assert len(lines) == 6
+    (file,) = (tmp_path / "run" / "logs" / "wandb").rglob("*.wandb")
+    assert heard.notes == [
+        "--log wandb failed and is not used any more: it has not finished after 3 s; to upload what is missing: "
+        f"wandb sync {file.parent}"
+    ]
+    history, *_ = read_wandb(file)
+    assert history == [(line["step"], pytest.approx(numbers(line))) for line in lines]
+
+
+@installed_only("wandb")
+@pytest.mark.usefixtures("new_session")
+@pytest.mark.parametrize(("mode", "said"), [("dryrun", "is offline and writes to"), ("disabled", "logs nothing")])
+def test_wandb_in_a_mode_that_sends_nothing_is_said_to_send_nothing(
+    chat_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, said: str
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", mode)
+    lines, heard = run(chat_rows, tmp_path / "run", "wandb")
+    assert len(lines) == 6
+    (note,) = heard.notes
+    assert note.startswith(f"--log wandb {said}")
 
 
 @installed_only("trackio")

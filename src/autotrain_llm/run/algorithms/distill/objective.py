@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 
 from autotrain_llm.run.engine.flat.model import DISTILLED, FlatOutput
+from autotrain_llm.run.engine.flat.tiled_head import weighted
 from autotrain_llm.run.engine.layouts import TARGET_WEIGHTS
 from autotrain_llm.run.engine.logps import lengths
 from autotrain_llm.run.engine.objective import Batch, Objective, Sums
@@ -34,8 +35,7 @@ def distilled(task: Objective, alpha: float, temperature: float, *, pairs: bool)
         assert output.logprobs is not None and output.divergence is not None
         items = torch.tensor(float(task.items(batch)), device=output.divergence.device)
         task_loss = _of_labels(output, batch) if of_tokens else task.loss(output, batch).detach()
-        weights = batch["distill_target"].weights
-        divergence = output.divergence if weights is None else output.divergence * weights
+        divergence = weighted(output.divergence, batch["distill_target"].weights)
         return {
             **task.batch_metrics(output, batch),
             "task_loss": (task_loss, items),
@@ -53,8 +53,7 @@ def distilled(task: Objective, alpha: float, temperature: float, *, pairs: bool)
 def _of_labels(output: FlatOutput, batch: Batch) -> torch.Tensor:
     """The summed cross entropy of the labels, each times its weight."""
     assert output.logprobs is not None
-    logprobs, weights = output.logprobs.detach(), batch.get(TARGET_WEIGHTS)
-    return -(logprobs if weights is None else logprobs * weights).sum()
+    return -weighted(output.logprobs.detach(), batch.get(TARGET_WEIGHTS)).sum()
 
 
 def of_chosen(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -26,8 +26,7 @@ class UnpairedPreferences(Preferences):
         if isinstance(self.rows, PairRows):
             pair, side = divmod(index, 2)
             return PromptGroup(self.rows.prompt[pair][0], ((self.rows.rejected if side else self.rows.chosen)[pair],))
-        prompt, answer = split_at_answer(self.rows[index])
-        return PromptGroup(prompt, (answer,))
+        return split_at_answer(self.rows[index])
 
     def label(self, index: int) -> bool:
         """Whether the item's answer is labelled good."""

@@ -30,8 +30,7 @@ class GradedAnswers(Preferences):
         return len(self.rows)
 
     def prompt_group(self, index: int) -> PromptGroup:
-        prompt, answer = split_at_answer(self.rows[index])
-        return PromptGroup(prompt, (answer,))
+        return split_at_answer(self.rows[index])
 
     def __getitem__(self, index: int) -> AnswerItem:
         assert self.rows.scores is not None, "rows without scores"
@@ -45,11 +44,9 @@ def regression(labels: Sequence[str]) -> Objective:
     Metrics: `mse`, and `mse/NAME` and Pearson's `correlation/NAME` of each score; `correlation` is their mean.
     """
 
-    def squared_errors(output: FlatOutput, batch: Batch) -> torch.Tensor:
-        return (_outputs(output, len(labels)) - batch["scores"].to(_outputs(output, len(labels)).dtype)) ** 2
-
     def loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
-        return squared_errors(output, batch).mean(-1).sum()
+        scores = _outputs(output, len(labels))
+        return ((scores - batch["scores"].to(scores.dtype)) ** 2).mean(-1).sum()
 
     def batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
         scores, targets = _outputs(output, len(labels)).detach().double(), batch["scores"].double()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autotrain_llm.data.order import counts_of
 from autotrain_llm.run.algorithms.rl.advantages import (
     GROUP_ADVANTAGES,
     discounted,
@@ -144,8 +145,7 @@ class SingleStreamAdvantages(AdvantageEstimator):
         if mixture is None:
             return self.tracker.sample_rows(len(rows), self.exploration, self.seed, index)
         # The mixture decides how many prompts of each source there are, and the tracker which of them.
-        sources = np.searchsorted(np.cumsum(mixture.sizes), rows, side="right")
-        counts = np.bincount(sources, minlength=len(mixture.sizes)).tolist()
+        counts = counts_of(rows, mixture.sizes)
         return self.tracker.sample_of_sources(counts, mixture.sizes, self.exploration, self.seed, index)
 
     def estimate(self, rollout: RolloutBatch, previous: RolloutBatch | None, worker: RolloutWorker, loop: Loop) -> None:

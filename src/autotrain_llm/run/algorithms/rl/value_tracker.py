@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from autotrain_llm.data.order import ranges_of
+
 FILE = "value_tracker.npz"
 EPSILON = 1e-8  # added to a standard deviation before dividing by it
 PROMPT_SEED = 2  # part of the seed for sampling prompts, so that it differs from the run's other seeds
@@ -80,13 +82,11 @@ class ValueTracker:
     ) -> np.ndarray:
         """Of each source of a mixture this many prompts, sampled like `sample_rows`; of a source with fewer prompts, all of them as often as
         needed. The sources have `sizes` prompts, one source after the other."""
-        drawn, start = [], 0
-        for source, (count, size) in enumerate(zip(counts, sizes, strict=True)):
-            own = range(start, start + size)
-            whole, rest = divmod(count, size)
+        drawn = []
+        for source, (count, own) in enumerate(zip(counts, ranges_of(sizes), strict=True)):
+            whole, rest = divmod(count, len(own))
             drawn += [np.asarray(own)] * whole
             drawn.append(self._sample(own, rest, exploration, (*seed, PROMPT_SEED, source)))
-            start += size
         return np.concatenate(drawn)
 
     def _sample(self, among: range, count: int, exploration: float, seed: tuple[int, ...]) -> np.ndarray:

@@ -18,6 +18,7 @@ from autotrain_llm.run.engine.flat.tiled_head import (
     TileOptions,
     fused_loss,
     label_logprobs,
+    weighted,
 )
 
 
@@ -174,6 +175,5 @@ class _DistillationTarget:
     def loss(self) -> torch.Tensor:
         """The sum of both terms, in the softmax's dtype."""
         target = self.target
-        divergence = self.divergence if target.weights is None else self.divergence * target.weights
-        loss = target.alpha * target.temperature**2 * divergence.sum()
+        loss = target.alpha * target.temperature**2 * weighted(self.divergence, target.weights).sum()
         return loss if self.task is None else loss + (1 - target.alpha) * self.task.loss()

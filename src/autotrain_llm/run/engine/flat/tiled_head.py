@@ -156,6 +156,11 @@ def product_dtype(hidden: torch.Tensor, head: Head) -> torch.dtype:
     )
 
 
+def weighted(values: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """Each value times its weight; without weights all weigh 1."""
+    return values if weights is None else values * weights
+
+
 def softmax_dtype(hidden: torch.Tensor, head: Head) -> torch.dtype:
     return torch.float64 if product_dtype(hidden, head) == torch.float64 else torch.float32
 
@@ -230,7 +235,7 @@ class LabelTarget:
         return gradient.mul_(self.entropy_weights[rows, None])
 
     def loss(self) -> torch.Tensor:
-        return -(self.logprobs if self.weights is None else self.logprobs * self.weights).sum()
+        return -weighted(self.logprobs, self.weights).sum()
 
     def statistics(self) -> TokenStatistics:
         return TokenStatistics(self.logprobs, self.correct, self.entropy if self.with_entropy else None)

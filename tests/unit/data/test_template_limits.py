@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from autotrain_llm.data.chat import limits
 from autotrain_llm.data.chat.jinja_engine import rendered
 
 MESSAGES = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello, you"}]
@@ -43,6 +44,25 @@ def test_a_template_without_bound_is_stopped(source):
 
 
 @pytest.mark.parametrize(
+    "source",
+    [
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+        "{% macro f() %}{{ caller() }}{{ caller() }}{% endmacro %}" + "{% call f() %}" * 60 + "{% endcall %}" * 60,
+        "".join(
+            f"{{% block b{n} %}}{{{{ self.b{n + 1}() }}}}{{{{ self.b{n + 1}() }}}}{{% endblock %}}" for n in range(60)
+        )
+        + "{% block b60 %}{% endblock %}",
+        "{% for a in range(99999) %}{% for b in range(99999) if false %}{% endfor %}{% endfor %}",
+        "{% set step_ = namespace %}{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    ],
+)
+def test_whatever_can_run_again_is_counted(source, monkeypatch):
+    monkeypatch.setattr(limits, "MOST_STEPS", 20_000)
+    with pytest.raises(limits.LimitExceeded, match="20000 steps"):
+        written(source)
+
+
+@pytest.mark.parametrize(
     ("source", "expected"),
     [
         ("{{ 'a'|center(5) }}|{{ 'a'.ljust(3) }}|{{ '%03d' % 7 }}|{{ '{:>4}'.format(1) }}", "  a  |a  |007|   1"),
@@ -53,6 +73,12 @@ def test_a_template_without_bound_is_stopped(source):
         ("{% for m in messages %}{{ loop.index }}{% if not loop.last %},{% endif %}{% endfor %}", "1,2"),
         ("{% for i in range(messages|length) %}{% set m = messages[i] %}{{ m.role }}{% endfor %}", "userassistant"),
         ("{{ bos_token + 'a' * 3 }}{{ 'x\ny'|indent(2) }}", "<s>aaax\n  y"),
+        ("{% for m in messages if m.role == 'user' %}{{ m.content }}{% else %}nobody{% endfor %}", "Hi"),
+        ("{% macro f(n) %}{{ n }}{% if n %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(3) }}", "3210"),
+        (
+            "{% for a in [[1, [2]]] recursive %}{% if a is iterable %}({{ loop(a) }}){% else %}{{ a }}{% endif %}{% endfor %}",
+            "(1(2))",
+        ),
         ("{{ {'a': [1]}|tojson(indent=2) }}", '{\n  "a": [\n    1\n  ]\n}'),
     ],
 )

@@ -6,7 +6,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from autotrain_llm.data.chat.limits import JOIN, STEP, Steps, check_widths, joined, limited, limited_environment
+from autotrain_llm.data.chat.limits import STEPS, Steps, check_widths, limited, limited_environment
 from autotrain_llm.data.chat.trace import GENERATED, REASONING, end_of_loop
 
 SIGN_OF_TURN = "sign_of_turn_"  # the name of the function that a traced template calls in its loops
@@ -95,7 +95,7 @@ def rendered(source: str, traced: bool, named: dict[str, Any]) -> str:
         template.environment,
         template.name,
         template.blocks,
-        {**_globals_of(source, traced), STEP: Steps().step, JOIN: joined, **named},
+        {**_globals_of(source, traced), STEPS: Steps(), **named},
         shared=True,
     )
     return "".join(template.root_render_func(context))

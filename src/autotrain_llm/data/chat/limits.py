@@ -11,10 +11,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-MOST_STEPS = 200_000  # of all loops of one rendering together
+MOST_STEPS = 200_000  # of all loops, macros and blocks of one rendering together
 LONGEST = 20_000_000  # characters, items or bits of one value
 WIDEST = 10_000  # characters that a text is padded or indented to
-STEP, JOIN = "step_of_a_loop_", "joined_"  # names of functions in templates
+STEP, JOIN = "step_", "joined_"  # names of filters
+STEPS = "steps so far"  # the key of a rendering's `Steps` in its context: no name, so that no template can set it
 PADDING = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
 WIDTH = re.compile(r"[%{:<>^=.][-+# 0]*(\d+)")
 
@@ -24,20 +25,20 @@ class LimitExceeded(ValueError):
 
 
 class Steps:
-    """Counts the steps of all loops of one rendering."""
+    """Counts the steps of one rendering."""
 
     def __init__(self) -> None:
         self.left = MOST_STEPS
 
-    def step(self) -> str:
-        """Nothing to write. Raises LimitExceeded after `MOST_STEPS`."""
+    def step(self) -> bool:
+        """True, for the condition of a loop. Raises LimitExceeded after `MOST_STEPS`."""
         self.left -= 1
         if self.left < 0:
-            raise LimitExceeded(f"its loops have more than {MOST_STEPS} steps")
-        return ""
+            raise LimitExceeded(f"its loops and macros have more than {MOST_STEPS} steps")
+        return True
 
 
-def joined(*parts: Any) -> str:
+def _joined(parts: tuple[Any, ...]) -> str:
     """What `~` writes. Raises LimitExceeded if it is longer than `LONGEST` characters."""
     texts = [str(part) for part in parts]
     _check_length(sum(map(len, texts)))
@@ -45,26 +46,38 @@ def joined(*parts: Any) -> str:
 
 
 def limited(tree: Any) -> Any:
-    """The parsed template with its loops counted and its `~` limited: `STEP` and `JOIN` have to be among its variables."""
+    """The parsed template with whatever can run again counted and its `~` limited, both by filters, which the compiled template calls directly. Its
+    context has to have a `Steps` under `STEPS`."""
     from jinja2 import nodes
     from jinja2.visitor import NodeTransformer
+
+    def filtered(node: Any, name: str, at: Any) -> Any:
+        return nodes.Filter(node, name, [], [], None, None, lineno=at.lineno, environment=at.environment)
 
     class Joins(NodeTransformer):
         def visit_Concat(self, node: Any) -> Any:
             self.generic_visit(node)
-            name = nodes.Name(JOIN, "load", lineno=node.lineno)
-            return nodes.Call(name, node.nodes, [], None, None, lineno=node.lineno, environment=node.environment)
+            return filtered(nodes.Tuple(node.nodes, "load", lineno=node.lineno), JOIN, node)
 
-    for loop in list(tree.find_all(nodes.For)):
-        call = nodes.Call(nodes.Name(STEP, "load", lineno=loop.lineno), [], [], None, None, lineno=loop.lineno)
-        loop.body.insert(0, nodes.Output([call], lineno=loop.lineno))
+    for part in list(tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock, nodes.Block))):
+        step = filtered(nodes.Const(None, lineno=part.lineno), STEP, part)
+        if isinstance(part, nodes.For) and part.test is not None:  # counts also what the loop leaves out
+            part.test = nodes.And(step, part.test, lineno=part.lineno)
+        else:
+            part.body.insert(0, nodes.ExprStmt(step, lineno=part.lineno))
     return Joins().visit(tree)
 
 
 @lru_cache(maxsize=1)
 def limited_environment() -> type:
     """Jinja's sandbox, with limits on numbers, lengths and widths, as a class: jinja2 is imported where a template is used."""
+    from jinja2.runtime import Context
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2.utils import pass_context
+
+    @pass_context
+    def step(context: Context, _: None) -> bool:
+        return bool(context.parent[STEPS].step())
 
     class LimitedEnvironment(ImmutableSandboxedEnvironment):
         intercepted_binops = frozenset(["*", "**", "+", "%"])
@@ -77,8 +90,14 @@ def limited_environment() -> type:
             self.filters["format"] = lambda text, *values: self.call_binop(None, "%", str(text), values)
             self.filters["replace"] = lambda text, old, new, *count: _replaced(str(text), str(old), str(new), *count)
             self.filters["join"] = _with_a_bounded_result(self.filters["join"])
+            self.filters |= {STEP: step, JOIN: _joined}
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            if operator == "+":  # is in nearly every template, and makes nothing longer than what is there already
+                both = left + right
+                if isinstance(both, str | list | tuple):
+                    _check_length(len(both))
+                return both
             _check_length(_size_of(operator, left, right))
             return super().call_binop(context, operator, left, right)
 
@@ -94,10 +113,10 @@ def limited_environment() -> type:
             return checked
 
         def call(self, context: Any, function: Any, *arguments: Any, **named: Any) -> Any:
-            owner, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
-            if isinstance(owner, str) and name in PADDING:
+            owner = getattr(function, "__self__", None)
+            if isinstance(owner, str) and function.__name__ in PADDING:
                 check_widths(owner, *arguments, *named.values())
-            elif isinstance(owner, str) and name == "replace":
+            elif isinstance(owner, str) and function.__name__ == "replace":
                 return _replaced(owner, *arguments)
             return super().call(context, function, *arguments, **named)
 
@@ -113,8 +132,6 @@ def _size_of(operator: str, left: Any, right: Any) -> float:
             check_widths(left, *(right if isinstance(right, tuple) else (right,)))
         return 0
     lengths = [len(value) for value in (left, right) if isinstance(value, str | list | tuple)]
-    if operator == "+":
-        return sum(lengths)
     return lengths[0] * next((value for value in (left, right) if isinstance(value, int)), 0) if lengths else 0
 
 

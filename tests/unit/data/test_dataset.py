@@ -553,6 +553,21 @@ def test_a_key_that_stands_twice_in_an_object_is_refused(tmp_path, name, content
     assert (finding.code, finding.severity, finding.row) == ("D137", "error", row)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.jsonl", "[" * 100_000),
+        ("rows.jsonl", '{"text": ' * 100_000),
+        ("rows.jsonl", '{"text": "One."}{"text": ' + "[" * 100_000),
+        ("rows.json", "[" * 100_000 + "]" * 100_000),
+        ("rows.json", '{"text": ' * 100_000),
+    ],
+)
+def test_json_that_is_nested_without_end_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    assert "is not valid JSON" in str(refusal(tmp_path / name, "documents"))
+
+
 def test_a_key_that_stands_in_each_turn_is_no_fault(tmp_path):
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     assert opened(write(tmp_path / "rows.jsonl", [{"messages": turns}])).findings == ()

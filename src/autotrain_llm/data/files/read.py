@@ -31,7 +31,7 @@ from autotrain_llm.data.rules.files import (
 )
 from autotrain_llm.data.turns import is_plain_conversation
 from autotrain_llm.data.wording import kind_of, listed
-from autotrain_llm.declare.document import parse_json
+from autotrain_llm.declare.document import TOO_DEEP, parse_json
 
 Row = dict[str, Any]
 STRUCTURED = {
@@ -220,16 +220,13 @@ def _objects_in_a_row(text: str, name: str, observations: Observations) -> Itera
     while (at := BETWEEN_OBJECTS.match(text, at).end()) < len(text):  # type: ignore[union-attr]
         try:
             value, end = decoder.decode_at(text, at)
-        except (ValueError, RecursionError):
+        except ValueError:
             return None
         if not isinstance(value, dict):
             return None
         rows.append(value)
         at = end
-    for number, row in enumerate(rows, 1) if decoder.doubled else ():
-        inside = {id(part): decoder.doubled[id(part)] for part in _objects_in(row) if id(part) in decoder.doubled}
-        if inside:
-            _observe_doubled(inside, RowPlace(name, number), observations)
+    _observe_doubled_in(rows, decoder.doubled, name, observations)
     return ((number, None, row) for number, row in enumerate(rows, 1))
 
 
@@ -243,7 +240,7 @@ def rows_of_lines(lines: Iterable[str], name: str, observations: Observations) -
         row += 1
         try:
             value = decoder.decode(content.removesuffix("\n"))
-        except (ValueError, RecursionError) as problem:
+        except ValueError as problem:
             broken.append((line, _json_problem(problem), content))
             decoder.doubled.clear()
             continue
@@ -288,6 +285,9 @@ def _read_json(text: str, name: str, observations: Observations) -> Iterator[Raw
         cells = cells_in_place_of_rows(list(filter(str.strip, lines[:LOOKED_AT])), name)
         _observe_broken([(problem.lineno, _json_problem(problem), line)], name, observations, cells)
         return
+    except ValueError as problem:  # too deep
+        _observe_broken([(1, _json_problem(problem), "")], name, observations)
+        return
     if rows is not None:
         yield from rows
     elif text.strip() == "[]":
@@ -302,13 +302,9 @@ def _document(text: str, name: str, observations: Observations) -> Iterator[RawR
     rows = _rows_in(decoder.decode(text))
     if rows is None:
         return None
-    doubled = dict(decoder.doubled)
-    for row_number, row in enumerate(rows, 1) if doubled else ():
-        inside = {object_id: doubled.pop(object_id) for object_id in map(id, _objects_in(row)) if object_id in doubled}
-        if inside:
-            _observe_doubled(inside, RowPlace(name, row_number), observations)
-    if doubled:  # in what holds the rows
-        observations.add(an_object_has_the_same_key_twice, key=next(iter(doubled.values())), file=name)
+    _observe_doubled_in(rows, decoder.doubled, name, observations)
+    if decoder.doubled:  # in what holds the rows
+        observations.add(an_object_has_the_same_key_twice, key=next(iter(decoder.doubled.values())), file=name)
     return ((row_number, None, row) for row_number, row in enumerate(rows, 1))
 
 
@@ -491,12 +487,28 @@ class ColumnTypes:
 
 
 class _Decoder:
-    """Reads JSON. `doubled` are objects in which a key occurs more than once, by identity, with that key; only its last value is read."""
+    """Reads JSON. `doubled` are objects in which a key occurs more than once, by identity, with that key; only its last value is read.
+
+    Raises ValueError like `parse_json`, which would make a decoder for each line.
+    """
 
     def __init__(self) -> None:
         self.doubled: dict[int, str] = {}
-        decoder = json.JSONDecoder(object_pairs_hook=self._object)
-        self.decode, self.decode_at = decoder.decode, decoder.raw_decode
+        self._decoder = json.JSONDecoder(object_pairs_hook=self._object)
+
+    def decode(self, text: str) -> Any:
+        """The value of a text."""
+        try:
+            return self._decoder.decode(text)
+        except RecursionError:
+            raise ValueError(TOO_DEEP) from None
+
+    def decode_at(self, text: str, start: int) -> tuple[Any, int]:
+        """The value that begins at a place in a text, and where it ends."""
+        try:
+            return self._decoder.raw_decode(text, start)
+        except RecursionError:
+            raise ValueError(TOO_DEEP) from None
 
     def _object(self, pairs: list[tuple[str, Any]]) -> Row:
         made = dict(pairs)
@@ -509,6 +521,14 @@ class _Decoder:
 def _observe_doubled(doubled: dict[int, str], at: RowPlace, observations: Observations) -> None:
     key = next(iter(doubled.values()))
     observations.row(an_object_has_the_same_key_twice, at, "duplicate key", key=key)
+
+
+def _observe_doubled_in(rows: list[Row], doubled: dict[int, str], name: str, observations: Observations) -> None:
+    """Report the objects of `doubled` that are in rows, and take them out of it."""
+    for row_number, row in enumerate(rows, 1) if doubled else ():
+        inside = {object_id: doubled.pop(object_id) for object_id in map(id, _objects_in(row)) if object_id in doubled}
+        if inside:
+            _observe_doubled(inside, RowPlace(name, row_number), observations)
 
 
 def _observe_broken(

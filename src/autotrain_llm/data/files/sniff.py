@@ -115,7 +115,7 @@ def _parses_twice(text: str) -> bool:
     try:
         _, end = json.JSONDecoder().raw_decode(text)
         json.JSONDecoder().raw_decode(text[end:].lstrip())
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

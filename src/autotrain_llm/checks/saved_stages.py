@@ -18,6 +18,7 @@ from autotrain_llm.config.arguments import ParsedArguments, parse_kwargs
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.stages import STAGES, in_stage
 from autotrain_llm.context.versions import versions
+from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import flag_of
 
@@ -42,7 +43,7 @@ def save_stages(checked: CheckedPipeline, arguments: ParsedArguments, path: str)
 def read_saved_stages(path: str) -> dict[str, Any] | None:
     """A file that `save_stages` wrote; None if it is another."""
     try:
-        document = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+        document = parse_json(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, RuntimeError, ValueError):
         return None
     is_saved = isinstance(document, dict) and document.get("form") == FORM and isinstance(document.get(STAGES), dict)

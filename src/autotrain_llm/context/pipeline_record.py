@@ -5,12 +5,12 @@ It is written when a stage starts, so that its folder can be told from one that 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from autotrain_llm.context.output_dir import WEIGHTS, earlier_run
+from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.record import EMPTY, Record
 
 PIPELINE_FILE = "pipeline.json"
@@ -66,7 +66,7 @@ class PipelineRecord(Record):
 def read_record(folder: Path) -> PipelineRecord | None:
     """The record in a folder; None if there is none, or it is damaged."""
     try:
-        document = json.loads((folder / PIPELINE_FILE).read_text(encoding="utf-8"))
+        document = parse_json((folder / PIPELINE_FILE).read_text(encoding="utf-8"))
         if document["form"] != FORM:
             return None
         stages = [StageRecord(**{**stage, "inputs": Inputs(**stage["inputs"])}) for stage in document["stages"]]

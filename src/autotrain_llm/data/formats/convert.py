@@ -48,9 +48,9 @@ GOOD, BAD = ("true", "yes", "1"), ("false", "no", "0")
 BESIDE = ("system", "history", "input", "turn mask", "reference")
 
 
-def _check_characters(example: Example) -> None:
+def _check_characters(texts: list[str]) -> None:
     """Refuse half a character, which an incomplete JSON escape leaves: it can't be tokenised."""
-    for text in example.strings():
+    for text in texts:
         if text.isascii():
             continue
         try:
@@ -97,8 +97,9 @@ class Converter:
             self.make(self, example, cells)
             if "reasoning" in cells:
                 self._add_reasoning(example, cells)
-            _check_characters(example)
-            _check_size(example)
+            texts = example.strings()
+            _check_characters(texts)
+            _check_size(texts)
         except RowUnusable as problem:
             self.observations.row(problem.rule, example, problem.group, **problem.facts)
             return None
@@ -143,9 +144,9 @@ class Converter:
         return conversation(value, shown(cells.columns[role]), cells.unread_in(role))
 
 
-def _check_size(example: Example) -> None:
+def _check_size(texts: list[str]) -> None:
     """Tokenising one text takes some hundred bytes of memory a character, all at once."""
-    characters = sum(map(len, example.strings()))
+    characters = sum(map(len, texts))
     if characters > LARGEST_ROW:
         raise RowUnusable(a_row_is_too_large, characters=characters, most=LARGEST_ROW)
 

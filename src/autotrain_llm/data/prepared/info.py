@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from autotrain_llm.declare.digests import is_unchanged
+from autotrain_llm.declare.document import parse_json
 
 INFO, TOKENS_FOLDER = "dataset_info.json", "tokens"
 TRAIN, VALIDATION = "train", "validation"
@@ -119,7 +119,7 @@ def prepared_folder(path_name: str | None) -> PreparedFolder | None:
         return None
     try:
         folder = Path(path_name).expanduser()
-        document = json.loads((folder / INFO).read_text(encoding="utf-8"))
+        document = parse_json((folder / INFO).read_text(encoding="utf-8"))
         return PreparedFolder(folder, PreparedInfo.from_json(document))
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError):  # RuntimeError: `~` of nobody
         return None

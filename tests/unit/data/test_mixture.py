@@ -251,3 +251,12 @@ def test_a_fault_is_found_with_its_line(
     said = f"{finding.message} {finding.fix}"
     assert words in said and finding.parameters == ("data_config",)
     assert finding.line == line and finding.file == str(sources / "mix.yaml")
+
+
+@pytest.mark.parametrize("key", ["", ", format: preference"])
+def test_rows_with_several_scores_are_not_mixed(key: str, sources: Path, light_llama: Path) -> None:
+    write_rows(sources / "a.jsonl", [{"prompt": "Hi", "answer": "Hello", "scores": [1, 2]}] * 3)
+    write_rows(sources / "b.jsonl", [{"prompt": "Bye", "answer": "See you", "scores": [2, 1]}] * 3)
+    text = TWO.replace("weight: 0.75", f"weight: 0.75{key}")
+    found = faults(sources, text, light_llama, trainer="reward", num_labels=2, max_seq_length=None)
+    assert "D217" in found and "num_labels" in found["D217"].parameters

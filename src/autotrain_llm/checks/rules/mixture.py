@@ -11,6 +11,7 @@ from autotrain_llm.declare.example import MIXTURE, SOURCES, TWO_SOURCES, Example
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.trainer import Trainer
 
 if TYPE_CHECKING:
     from autotrain_llm.context.run_context import RunContext
@@ -128,4 +129,23 @@ def a_mixture_is_evaluated_on_rows_of_it(config: Config, context: RunContext) ->
             f"{', '.join(flags)} {'needs' if len(flags) == 1 else 'need'} evaluation rows, and {mixture.file} names none",
             fix=f"write validation: 0.1 into {mixture.file}, which holds out a tenth of each source",
             parameters=(*(flag.split()[0].removeprefix("--").replace("-", "_") for flag in flags), "data_config"),
+        )
+
+
+@rule(
+    "D217",
+    refuses="--trainer reward --data-config mix.yaml --num-labels 2",
+    accepts="--trainer reward --data-config mix.yaml",
+)
+def rows_with_several_scores_are_of_one_data_set(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--num-labels` above 1 with `--data-config`.
+
+    Why: the scores or classes of a row are those that the data set has names for, and sources would each have their own.
+    Fix: write all rows into one data set, and name it with `--data-path`.
+    """
+    if config.data_config and trainer.rows == "graded":
+        yield Finding(
+            f"--data-config {config.data_config}: rows with several scores or a class can't be mixed",
+            fix="write them into one data set, and name it with --data-path",
+            parameters=("num_labels", "data_config"),
         )

@@ -11,6 +11,7 @@ from autotrain_llm.checks.rules.prepared_data import UNWRITABLE_FOLDER, PrepareC
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import CONFIG_FILE, Config, resolve
+from autotrain_llm.context.model_context import attempt
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.finding import ERROR, Finding, Refused
 
@@ -95,14 +96,24 @@ def check_preparation(config: Config, findings: Iterable[Finding], progress: Pro
     config = config.without(ignored)
     context = RunContext(config, progress=progress)
     if not any(finding.severity == ERROR for finding in found):
-        _ = context.dataset
-        if context.dataset is not None and reads_tokens(config):
-            _ = (
-                context.prepared if config.dry_run else context.tokenizer
-            )  # the rows are tokenised when they are written
-        found += [*context.row_checks.findings, *context.findings]
+        found += _check_rows(config, context)
     ordered = sorted(dict.fromkeys(found), key=lambda finding: finding.severity == ERROR)
     return Checked(config, tuple(ordered), context, ignored)
+
+
+def _check_rows(config: Config, context: RunContext) -> list[Finding]:
+    """The findings about the rows, and about what is made of them."""
+    from autotrain_llm.data.mixture.dataset import MixedDataset
+    from autotrain_llm.data.prepared.mixed import mixture_of_rows
+
+    dataset, found = context.dataset, list[Finding]()
+    if dataset is not None and reads_tokens(config):
+        # The rows are tokenised when they are written; those of a mixture before, because it decides by their tokens which are.
+        _ = context.prepared if config.dry_run or config.data_config else context.tokenizer
+    elif isinstance(dataset, MixedDataset):
+        mixed = attempt(lambda: mixture_of_rows(dataset, config.seed), found)
+        found += mixed[1] if mixed else ()
+    return [*context.row_checks.findings, *context.findings, *found]
 
 
 def with_usual_trainer(config: Config) -> Config:

@@ -430,6 +430,29 @@ def test_weights_by_tokens_need_a_tokenizer(mixed, light_llama, capsys):
     assert run(capsys, "prepare", *flags, "--tokenizer", str(light_llama))[0] == 0
 
 
+@pytest.mark.parametrize("end", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("mixture", "tokens", "error", "warning"),
+    [
+        (MIX.replace("0.25}", "0.01}"), False, ["D210"], []),
+        (MIX.replace("0.25}", "0.01}"), True, ["D210"], []),
+        (MIX.replace("0.75", "0.5"), False, [], ["D208"]),
+        (MIX.replace("0.75", "0.5"), True, [], ["D208"]),
+        (MIX.replace("total: 8", "weights_by: tokens"), False, ["D234"], []),
+    ],
+)
+def test_an_epoch_of_a_mixture_is_checked_before_it_is_written(
+    mixture, tokens, error, warning, end, mixed, light_llama, capsys
+):
+    (mixed / "mix.yaml").write_text(mixture)
+    flags = ["--trainer", "sft", "--data-config", "mix.yaml", "--chat-template", "chatml", *end]
+    flags += ["--tokenizer", str(light_llama)] if tokens else []
+    status, document = run(capsys, "prepare", *flags, "--output-dir", "made")
+    assert (status, codes(document, "error")) == (2 if error else 0, error)
+    assert {*warning} <= {*codes(document, "warning")}
+    assert (mixed / "made").exists() is not bool(error or end)
+
+
 # ---- from Python, and large files
 
 

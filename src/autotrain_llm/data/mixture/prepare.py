@@ -54,9 +54,12 @@ def prepare_mixture(
         findings += [in_mixture(finding, config.file, one.line, one.name) for finding in part.findings]
     if any(finding.severity == ERROR for finding in findings):
         raise Refused(findings)
-    mixture = _mixture(dataset, parts, config.seed if config.seed is not None else seed)
+    rows, eval_rows, tokens = (
+        [part.statistics[key] for part in parts] for key in ("rows", "eval_rows", "total_tokens")
+    )
+    mixture = mixture_of(dataset, rows, eval_rows, tokens, [part.fingerprint for part in parts], seed)
     observations = Observations()
-    _check_epoch(config, mixture, observations)
+    check_epoch(config, mixture, observations)
     if not preparation.block:
         _check_forms(dataset, parts, observations)
     findings += observations.findings()
@@ -75,27 +78,33 @@ def prepare_mixture(
     )
 
 
-def _mixture(dataset: MixedDataset, parts: Sequence[Prepared], seed: int) -> Mixture:
+def mixture_of(
+    dataset: MixedDataset,
+    rows: Sequence[int],
+    eval_rows: Sequence[int],
+    tokens: Sequence[int],
+    fingerprints: Sequence[str],
+    seed: int,
+) -> Mixture:
+    """The mixture of sources that have this many rows and tokens. `seed` is that of a mixture that has none."""
     config = dataset.config
-    rows, tokens = ([part.statistics[key] for part in parts] for key in ("rows", "total_tokens"))
     passes = passes_of(config, rows, tokens)
-    sources = []
-    for index, (one, source, part) in enumerate(zip(config.sources, dataset.sources, parts, strict=True)):
-        sources.append(
-            MixedSource(
-                name=one.name,
-                path=one.path,
-                format=source.format,
-                weight=one.weight,
-                rows=rows[index],
-                eval_rows=part.statistics["eval_rows"],
-                tokens=tokens[index],
-                passes=passes[index],
-                has_own_loss=dataset.names[index] is not None,
-                fingerprint=part.fingerprint,
-            )
+    sources = tuple(
+        MixedSource(
+            name=one.name,
+            path=one.path,
+            format=source.format,
+            weight=one.weight,
+            rows=rows[index],
+            eval_rows=eval_rows[index],
+            tokens=tokens[index],
+            passes=passes[index],
+            has_own_loss=dataset.names[index] is not None,
+            fingerprint=fingerprints[index],
         )
-    return Mixture(tuple(sources), config.weights_by, seed)
+        for index, (one, source) in enumerate(zip(config.sources, dataset.sources, strict=True))
+    )
+    return Mixture(sources, config.weights_by, seed if config.seed is None else config.seed)
 
 
 def _fingerprint(mixture: Mixture) -> str:
@@ -104,7 +113,7 @@ def _fingerprint(mixture: Mixture) -> str:
     return hashlib.blake2b(json.dumps([mixture.seed, sources]).encode(), digest_size=16).hexdigest()
 
 
-def _check_epoch(config: MixtureConfig, mixture: Mixture, observations: Observations) -> None:
+def check_epoch(config: MixtureConfig, mixture: Mixture, observations: Observations) -> None:
     """Report sources of which no row is used, and those that are repeated."""
     counts = mixture.counts([source.rows for source in mixture.sources])
     unit = "token" if config.weights_by == TOKENS else "row"

@@ -10,11 +10,11 @@ from autotrain_llm.data.dataset import Dataset
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.mixture.config import TOKENS
 from autotrain_llm.data.mixture.dataset import MixedDataset
-from autotrain_llm.data.mixture.mixture import passes_of, rounded
-from autotrain_llm.data.observations import findings_of
-from autotrain_llm.data.order import MixtureOrder
+from autotrain_llm.data.mixture.mixture import Mixture
+from autotrain_llm.data.mixture.prepare import check_epoch, mixture_of
+from autotrain_llm.data.observations import Observations, findings_of
 from autotrain_llm.data.rules.prepared import weights_by_tokens_need_a_tokenizer
-from autotrain_llm.declare.finding import Refused
+from autotrain_llm.declare.finding import Finding, Refused
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -44,6 +44,21 @@ class OrderedExamples(Sequence[Example]):
         return (self._rows[index] for index in self._indices.tolist())
 
 
+def mixture_of_rows(dataset: MixedDataset, seed: int) -> tuple[Mixture, tuple[Finding, ...]]:
+    """The mixture of rows that are not tokenised, and the findings about its epoch. `seed` is that of a mixture that has none.
+
+    Raises Refused if the weights are shares of tokens.
+    """
+    config, sources = dataset.config, dataset.sources
+    if config.weights_by == TOKENS:
+        raise Refused(findings_of(weights_by_tokens_need_a_tokenizer, file=config.file))
+    rows, eval_rows = [len(source.train) for source in sources], [len(source.valid) for source in sources]
+    mixture = mixture_of(dataset, rows, eval_rows, [0] * len(rows), [source.fingerprint for source in sources], seed)
+    observations = Observations()
+    check_epoch(config, mixture, observations)
+    return mixture, observations.findings()
+
+
 def first_epoch(dataset: MixedDataset, seed: int, prepared: Prepared | None) -> tuple[Dataset, dict[str, Any]]:
     """The data set whose training rows are those of the mixture's first epoch, and what each source gives to it. `seed` is that of a mixture
     that has none. With `prepared`, the rows as tokens, rows that were dropped are no part of it, as in a run.
@@ -53,17 +68,15 @@ def first_epoch(dataset: MixedDataset, seed: int, prepared: Prepared | None) -> 
     import numpy
 
     config, rows = dataset.config, [len(source.train) for source in dataset.sources]
-    if prepared is not None and prepared.mixture is not None:
-        are_blocks = dataset.rows == "documents"  # of several texts, which are all written
-        order = prepared.mixture.order(rows if are_blocks else [len(part) for part in prepared.train.parts])
+    mixture = prepared.mixture if prepared is not None else None
+    if mixture is None:
+        mixture, _ = mixture_of_rows(dataset, seed)
+    if prepared is None or dataset.rows == "documents":  # blocks are of several texts, which are all written
+        order = mixture.order(rows)
         indices = order.of_epoch(0)
-        indices = indices if are_blocks else prepared.train.source[indices]
-    elif config.weights_by == TOKENS:
-        raise Refused(findings_of(weights_by_tokens_need_a_tokenizer, file=config.file))
     else:
-        counts = rounded([passes * size for passes, size in zip(passes_of(config, rows, rows), rows, strict=True)])
-        order = MixtureOrder(tuple(rows), counts, seed if config.seed is None else config.seed)
-        indices = order.of_epoch(0)
+        order = mixture.order([len(part) for part in prepared.train.parts])
+        indices = prepared.train.source[order.of_epoch(0)]
     sources = [
         {
             "name": one.name,

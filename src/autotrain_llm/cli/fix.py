@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from autotrain_llm.cli.outcome import REFUSED
+from autotrain_llm.cli.outcome import REFUSED, show_fixes
 from autotrain_llm.cli.screen import Screen
-from autotrain_llm.cli.terminal import command_to, fit_to
+from autotrain_llm.cli.terminal import command_to
 from autotrain_llm.config.arguments import ParsedArguments
-from autotrain_llm.declare.finding import in_words
 
 DONE = 0
 
@@ -24,12 +23,10 @@ def print_fixed(arguments: ParsedArguments, from_file: ParsedArguments, screen: 
     status = REFUSED if checked.refused else DONE
     if screen.json:
         plan = None if checked.plan is None else checked.plan.as_json()
-        not_checked = [item.as_json() for item in checked.not_checked]
-        screen.document(status, checked.findings, plan, not_checked=not_checked, fixed=fixed.as_json(written))
+        fixes = fixed.as_json(written)
+        screen.document(status, checked.findings, plan, not_checked=checked.not_checked, fixed=fixes)
         return status
-    for finding in fixed.applied:
-        fixes = f"Fixed: {finding.message}\n       {in_words(finding.changes)}   [{finding.code}]"
-        screen.write(fit_to(screen.err, fixes, " " * 7))
+    show_fixes(fixed.applied, screen)
     screen.answer(command_to(screen.out, fixed.command(written)))
     screen.write(unchecked_lines(checked.not_checked, screen.err))
     screen.write(findings_text(checked.findings, screen.err))

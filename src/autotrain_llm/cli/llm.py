@@ -5,19 +5,16 @@ All failures end here, as findings or as a single line, with their exit status.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.cli.outcome import REFUSED, fail, fault, refuse, show_checked, stop
+from autotrain_llm.cli.outcome import REFUSED, ended, fail, fault, refuse, show_checked, stop
 from autotrain_llm.cli.parser import read
 from autotrain_llm.cli.preparing import Preparing
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.registry import TRAINERS
-from autotrain_llm.context.signals import STOPPING, exit_status, handled
+from autotrain_llm.context.signals import exit_status
 from autotrain_llm.declare.finding import Refused
 
 if TYPE_CHECKING:
@@ -27,41 +24,13 @@ DONE = 0
 NOTHING_TO_RESUME = "Stopped before training started: nothing was written, so there is nothing to resume."
 
 
-class Stopped(KeyboardInterrupt):
-    """SIGTERM or SIGHUP before training, when there is nothing to save. Training installs its own handlers."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signum = signum
-
-
 def llm(words: Sequence[str]) -> int:
     """Carry out the words after `autotrain llm` and return the exit status."""
     arguments = read(words)
     values = arguments.values
     form, quiet, verbose = values.get("format"), bool(values.get("quiet")), bool(values.get("verbose"))
     with Screen(form == "json", quiet, verbose, form == "sarif") as screen:
-        try:
-            with stop_raises():
-                return _answer(words, arguments, screen)
-        except Refused as refused:
-            return refuse(refused.findings, screen)
-        except Stopped as stopped:
-            return stop(exit_status(stopped.signum), NOTHING_TO_RESUME, screen)
-        except KeyboardInterrupt:
-            return stop(exit_status(signal.SIGINT), NOTHING_TO_RESUME, screen)
-        except Exception as exception:
-            return fault(exception, screen)
-
-
-def stop_raises() -> AbstractContextManager[None]:
-    """A context in which signals that stop a command raise Stopped, or KeyboardInterrupt for SIGINT."""
-    return handled(_stop, tuple(signum for signum in STOPPING if signum != signal.SIGINT))
-
-
-def _stop(signum: int, frame: FrameType | None) -> None:
-    """Raises, so that the JSON document is still written."""
-    raise Stopped(signum)
+        return ended(lambda: _answer(words, arguments, screen), screen, NOTHING_TO_RESUME)
 
 
 def _answer(words: Sequence[str], arguments: ParsedArguments, screen: Screen) -> int:
@@ -124,14 +93,10 @@ def plan_json(checked: Checked) -> dict[str, Any] | None:
     return None if checked.plan is None else checked.plan.as_json()
 
 
-def _not_checked(checked: Checked) -> list[dict[str, str]]:
-    return [item.as_json() for item in checked.not_checked]
-
-
 def _show(checked: Checked, screen: Screen, was_shown: bool) -> int:
     """`--dry-run`: the plan and the findings."""
     if screen.json:
-        screen.document(DONE, checked.findings, plan_json(checked), not_checked=_not_checked(checked))
+        screen.document(DONE, checked.findings, plan_json(checked), not_checked=checked.not_checked)
     elif not was_shown:
         show_checked(checked, screen, started=False)
     return DONE
@@ -160,7 +125,7 @@ def _train(checked: Checked, screen: Screen, was_shown: bool) -> int:
         return fault(exception, screen, checked.findings, plan)
     if screen.json:
         findings = [*checked.findings, *report.observations]
-        screen.document(DONE, findings, plan, report.as_json(), not_checked=_not_checked(checked))
+        screen.document(DONE, findings, plan, report.as_json(), checked.not_checked)
     else:
         from autotrain_llm.cli.render import write_report
 

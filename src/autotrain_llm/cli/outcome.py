@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,8 @@ from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import fit_to
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.config.resolved import GIVEN
-from autotrain_llm.declare.finding import Finding
+from autotrain_llm.context.signals import exit_status, signal_of, stop_raises
+from autotrain_llm.declare.finding import Finding, Refused, in_words
 from autotrain_llm.declare.param import flag_of
 
 if TYPE_CHECKING:
@@ -27,11 +28,38 @@ def show_checked(checked: Checked, screen: Screen, started: bool) -> None:
         screen.write(f"Using trainer type: {checked.plan.trainer}")
     if checked.plan is not None and not screen.quiet:
         write_plan(checked.plan, screen.out, screen.verbose)
+    show_findings(checked.findings, checked.not_checked, screen, started)
+
+
+def show_findings(
+    findings: Sequence[Finding], not_checked: Sequence[UncheckedItem], screen: Screen, started: bool
+) -> None:
+    """Print what was not checked, the findings and their count."""
     if not screen.quiet:
-        screen.write(unchecked_lines(checked.not_checked, screen.err))
-    screen.write(findings_text(checked.findings, screen.err))
+        screen.write(unchecked_lines(not_checked, screen.err))
+    screen.write(findings_text(findings, screen.err))
     if not screen.quiet:
-        screen.write(count_line(checked.findings, started))
+        screen.write(count_line(findings, started))
+
+
+def show_fixes(applied: Sequence[Finding], screen: Screen) -> None:
+    """Print the findings whose fixes `--fix` has applied."""
+    for finding in applied:
+        text = f"Fixed: {finding.message}\n       {in_words(finding.changes)}   [{finding.code}]"
+        screen.write(fit_to(screen.err, text, " " * 7))
+
+
+def ended(command: Callable[[], int], screen: Screen, when_stopped: str) -> int:
+    """Carry out a command and return its exit status, whichever way it ends. `when_stopped` is told if a signal stops it before training."""
+    try:
+        with stop_raises():
+            return command()
+    except Refused as refused:
+        return refuse(refused.findings, screen)
+    except KeyboardInterrupt as stopped:
+        return stop(exit_status(signal_of(stopped)), when_stopped, screen)
+    except Exception as exception:
+        return fault(exception, screen)
 
 
 def refuse(
@@ -43,7 +71,7 @@ def refuse(
 ) -> int:
     """Refuse a run: print all findings, and their count last."""
     if screen.json:
-        screen.document(REFUSED, findings, plan, not_checked=[item.as_json() for item in not_checked])
+        screen.document(REFUSED, findings, plan, not_checked=not_checked)
         return REFUSED
     screen.write(unchecked_lines(not_checked, screen.err))
     screen.write(findings_text(findings, screen.err))

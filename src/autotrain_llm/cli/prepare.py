@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.cli.llm import Stopped, stop_raises
-from autotrain_llm.cli.outcome import fault, refuse, stop
+from autotrain_llm.cli.outcome import ended, refuse
 from autotrain_llm.cli.parser import read
 from autotrain_llm.cli.preparing import Preparing
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import fit_to
-from autotrain_llm.context.signals import exit_status
-from autotrain_llm.declare.finding import Refused, typed
+from autotrain_llm.declare.finding import typed
 from autotrain_llm.declare.text import plural
 
 if TYPE_CHECKING:
     from autotrain_llm.checks.preflight import Checked
+    from autotrain_llm.config.arguments import ParsedArguments
     from autotrain_llm.data.prepared.info import PreparedInfo
 
 DONE = 0
@@ -37,27 +35,21 @@ def prepare(words: Sequence[str]) -> int:
     values = arguments.values
     form = values.get("format")
     with Screen(form == "json", bool(values.get("quiet")), bool(values.get("verbose")), form == "sarif") as screen:
-        try:
-            from autotrain_llm.checks.entry import read_config_file
-            from autotrain_llm.checks.preparation import check_prepare_arguments
+        return ended(lambda: _answer(arguments, screen), screen, NOTHING_WRITTEN)
 
-            from_file = read_config_file(values.get("config"))
-            with stop_raises(), Preparing(screen) as preparing:
-                checked = check_prepare_arguments(arguments, from_file, preparing.progress)
-                if checked.refused:
-                    return refuse(checked.findings, screen, strict=bool(checked.config.strict))
-                is_named = "trainer" in values or "trainer" in from_file.values
-                return _write(checked, screen, preparing, is_named)
-        except Refused as refused:
-            return refuse(refused.findings, screen)
-        except Stopped as stopped:
-            return stop(exit_status(stopped.signum), NOTHING_WRITTEN, screen)
-        except KeyboardInterrupt:
-            return stop(exit_status(signal.SIGINT), NOTHING_WRITTEN, screen)
-        except BrokenPipeError:
-            raise
-        except Exception as exception:
-            return fault(exception, screen)
+
+def _answer(arguments: ParsedArguments, screen: Screen) -> int:
+    """Check the command and carry it out."""
+    from autotrain_llm.checks.entry import read_config_file
+    from autotrain_llm.checks.preparation import check_prepare_arguments
+
+    from_file = read_config_file(arguments.values.get("config"))
+    with Preparing(screen) as preparing:
+        checked = check_prepare_arguments(arguments, from_file, preparing.progress)
+        if checked.refused:
+            return refuse(checked.findings, screen, strict=bool(checked.config.strict))
+        is_named = "trainer" in arguments.values or "trainer" in from_file.values
+        return _write(checked, screen, preparing, is_named)
 
 
 def _write(checked: Checked, screen: Screen, preparing: Preparing, is_named: bool) -> int:

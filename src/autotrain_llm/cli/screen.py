@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, TextIO
 
+    from autotrain_llm.checks.coverage import UncheckedItem
     from autotrain_llm.declare.finding import Finding
 
 STATUS_WORDS = {0: "ok", 1: "failed", 2: "refused", 129: "interrupted", 130: "interrupted", 143: "interrupted"}
@@ -87,9 +88,10 @@ class Screen:
         findings: Iterable[Finding] = (),
         plan: dict[str, Any] | None = None,
         report: dict[str, Any] | None = None,
+        not_checked: Iterable[UncheckedItem] | None = None,
         **more: Any,
     ) -> None:
-        """Write the JSON document."""
+        """Write the JSON document. Without `not_checked` it has no such key."""
         import json
 
         if not self.speaks:
@@ -100,6 +102,7 @@ class Screen:
             "findings": [finding.as_json() for finding in findings],
             "plan": plan,
             "report": report,
+            **({} if not_checked is None else {"not_checked": [item.as_json() for item in not_checked]}),
             **more,
         }
         if self.sarif:

@@ -7,12 +7,12 @@ import signal
 import sys
 from typing import Any
 
-from autotrain_llm.cli.llm import Stopped, plan_json, stop_raises
+from autotrain_llm.cli.llm import plan_json
 from autotrain_llm.cli.outcome import fail, fault, refuse
 from autotrain_llm.cli.progress import progress
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.config.layers import Layer, Origin
-from autotrain_llm.context.signals import STOPPING, exit_status
+from autotrain_llm.context.signals import STOPPING, exit_status, signal_of, stop_raises
 from autotrain_llm.declare.finding import Refused
 
 DONE = 0
@@ -32,8 +32,7 @@ def stage_process() -> int:
         except Refused as refused:
             return refuse(refused.findings, screen)
         except KeyboardInterrupt as stopped:
-            signum = stopped.signum if isinstance(stopped, Stopped) else signal.SIGINT
-            return _stopped(exit_status(signum), "Stopped before its training started.", screen)
+            return _stopped(exit_status(signal_of(stopped)), "Stopped before its training started.", screen)
         except Exception as exception:
             return fault(exception, screen)
 
@@ -56,7 +55,7 @@ def _train(order: dict[str, Any], screen: Screen) -> int:
     except Refused as refused:
         return refuse([*checked.findings, *refused.findings], screen, plan)
     except Interrupted as interruption:
-        return _stopped(exit_status(interruption.signal), interruption.message.split(" To go on")[0], screen)
+        return _stopped(exit_status(interruption.signal), interruption.what, screen)
     screen.document(DONE, checked.findings, plan, report.as_json())
     return DONE
 

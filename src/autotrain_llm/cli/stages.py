@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.checks.stages import CheckedPipeline, StageCheck, check_stages
-from autotrain_llm.cli.outcome import FAILED, REFUSED, refuse
+from autotrain_llm.cli.outcome import FAILED, REFUSED, refuse, show_findings, show_fixes
 from autotrain_llm.cli.preparing import Preparing
-from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines, write_sections
+from autotrain_llm.cli.render import findings_text, write_sections
 from autotrain_llm.cli.screen import Screen
-from autotrain_llm.cli.terminal import fit_to, is_terminal, styled, wants_colour
+from autotrain_llm.cli.terminal import fit_to, styled, wants_colour
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.resolved import resolve_layers
 from autotrain_llm.config.stages import Pipeline
 from autotrain_llm.context.signals import exit_status
-from autotrain_llm.declare.finding import Finding, in_words
+from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.text import duration, plural
 from autotrain_llm.progress import PipelineProgress
 
@@ -57,21 +57,27 @@ def _print_fixed(pipeline: Pipeline, arguments: ParsedArguments, screen: Screen)
     checked = fixed.checked
     status = REFUSED if checked.refused else DONE
     if screen.json:
-        not_checked = [item.as_json() for item in checked.not_checked]
-        stages = stages_json(checked)
-        screen.document(status, checked.findings, not_checked=not_checked, stages=stages, fixed=fixed.as_json())
+        _write_document(status, checked, screen, fixed=fixed.as_json())
         return status
-    for finding in fixed.applied:
-        fixes = f"Fixed: {finding.message}\n       {in_words(finding.changes)}   [{finding.code}]"
-        screen.write(fit_to(screen.err, fixes, " " * 7))
+    show_fixes(fixed.applied, screen)
     screen.answer(f"autotrain llm --config {written}" if written is not None else fixed.text().rstrip())
-    _write_findings(checked, screen, started=False)
+    show_findings(checked.findings, checked.not_checked, screen, started=False)
     return status
 
 
-def stages_json(checked: CheckedPipeline) -> list[dict[str, Any]]:
-    """The stages as `--format json` shows them."""
-    return [_stage_json(check) for check in checked.stages]
+def _write_document(
+    status: int,
+    checked: CheckedPipeline,
+    screen: Screen,
+    report: PipelineReport | None = None,
+    ended: Sequence[Finding] = (),
+    **more: Any,
+) -> None:
+    """The JSON document of a command with stages; `ended` are findings of stages that did not end well."""
+    stages = [_stage_json(check) for check in checked.stages]
+    findings = [*checked.findings, *ended]
+    document = None if report is None else report.as_json()
+    screen.document(status, findings, None, document, checked.not_checked, stages=stages, **more)
 
 
 def _stage_json(check: StageCheck) -> dict[str, Any]:
@@ -94,8 +100,7 @@ def _plan_of(check: StageCheck) -> Plan | None:
 
 def _refuse(checked: CheckedPipeline, screen: Screen) -> int:
     if screen.json:
-        not_checked = [item.as_json() for item in checked.not_checked]
-        screen.document(REFUSED, checked.findings, not_checked=not_checked, stages=stages_json(checked))
+        _write_document(REFUSED, checked, screen)
         return REFUSED
     return refuse(checked.findings, screen, None, checked.strict, checked.not_checked)
 
@@ -103,8 +108,7 @@ def _refuse(checked: CheckedPipeline, screen: Screen) -> int:
 def _show(checked: CheckedPipeline, screen: Screen) -> int:
     """`--dry-run`: a table of the stages, the plan of each, and the findings."""
     if screen.json:
-        not_checked = [item.as_json() for item in checked.not_checked]
-        screen.document(DONE, checked.findings, not_checked=not_checked, stages=stages_json(checked))
+        _write_document(DONE, checked, screen)
         return DONE
     _write_stages(checked, screen)
     if not screen.quiet:
@@ -114,7 +118,7 @@ def _show(checked: CheckedPipeline, screen: Screen) -> int:
                 title = f"Stage {check.stage.name}"
                 screen.answer("\n" + styled(title, "bold", wants_colour(screen.out)))
                 write_sections(plan.summary(), screen.out)
-    _write_findings(checked, screen, started=False)
+    show_findings(checked.findings, checked.not_checked, screen, started=False)
     return DONE
 
 
@@ -132,14 +136,6 @@ def _in_short(check: StageCheck) -> str:
     sources = dict.fromkeys(reference.name for reference in check.stage.uses)
     start = ", ".join(sources) or plan.model.name
     return f"{plan.trainer} from {start}, {plural(plan.steps, 'step')}, {plural(plan.data.rows, 'row')}"
-
-
-def _write_findings(checked: CheckedPipeline, screen: Screen, started: bool) -> None:
-    if not screen.quiet:
-        screen.write(unchecked_lines(checked.not_checked, screen.err))
-    screen.write(findings_text(checked.findings, screen.err))
-    if not screen.quiet:
-        screen.write(count_line(checked.findings, started))
 
 
 # --- training
@@ -168,23 +164,17 @@ def _train(checked: CheckedPipeline, screen: Screen) -> int:
 
     if not screen.json:
         _write_stages(checked, screen)
-        _write_findings(checked, screen, started=True)
+        show_findings(checked.findings, checked.not_checked, screen, started=True)
     watch = PipelineProgress() if screen.quiet else Headings(screen)
     report = train_pipeline(checked, watch, quiet=screen.quiet, verbose=screen.verbose)
     status = _status(report)
     ended = [_as_finding(finding, stage) for stage in report.stages for finding in _end_of(stage)]
+    message = _message(report)
     if screen.json:
-        not_checked = [item.as_json() for item in checked.not_checked]
-        findings = [*checked.findings, *ended]
-        message = _message(report)
-        more = {"message": message} if message else {}
-        screen.document(
-            status, findings, None, report.as_json(), not_checked=not_checked, stages=stages_json(checked), **more
-        )
+        _write_document(status, checked, screen, report, ended, **({"message": message} if message else {}))
         return status
     _write_report(report, screen)
     screen.write(findings_text(ended, screen.err))
-    message = _message(report)
     if message:
         screen.write(fit_to(screen.err, message))
     return status
@@ -251,9 +241,5 @@ def _write_report(report: PipelineReport, screen: Screen) -> None:
     rows.append(("Time", duration(report.seconds), ""))
     if (Path(report.output_dir) / REPORT_PAGE).exists():
         rows.append(("Report", str(report.output_dir / REPORT_PAGE), ""))
-    done = report.status == "ok"
-    title = "Done" if done else "Not finished"
-    if is_terminal(screen.out):
-        write_sections([(title, rows)], screen.out, "bold green" if done else "bold yellow")
-    else:
-        write_sections([(title, rows)], screen.out)
+    title, style = ("Done", "bold green") if report.status == "ok" else ("Not finished", "bold yellow")
+    write_sections([(title, rows)], screen.out, style)

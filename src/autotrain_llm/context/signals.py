@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 SIGHUP = getattr(signal, "SIGHUP", None)  # Windows has none
 STOPPING = tuple(signum for signum in (signal.SIGINT, signal.SIGTERM, SIGHUP) if signum is not None)
 EVENTS = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated", SIGHUP: "Terminal closed"}
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal before training, when there is nothing to save. Training installs its own handlers."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
 
 
 def event(signum: int) -> str:
@@ -39,3 +47,17 @@ def handled(handler: Callable[[int, FrameType | None], None], signals: tuple[int
     finally:
         for signum, earlier in before.items():
             signal.signal(signum, earlier)
+
+
+def stop_raises() -> AbstractContextManager[None]:
+    """A context in which signals that stop a command raise Stopped, so that the JSON document is still written."""
+    return handled(_stop)
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    raise Stopped(signum)
+
+
+def signal_of(stopped: KeyboardInterrupt) -> int:
+    """The signal that has stopped a command. The end of the input of a question counts as Ctrl-C."""
+    return stopped.signum if isinstance(stopped, Stopped) else signal.SIGINT

@@ -226,6 +226,20 @@ def test_a_termination_while_checking_is_told_and_has_its_status(monkeypatch, ca
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_ctrl_c_while_checking_reaches_a_background_job_too(monkeypatch, capsys):
+    """A shell lets its background jobs ignore SIGINT."""
+    monkeypatch.setattr(
+        "autotrain_llm.checks.preflight.preflight", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)
+    )
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert main(["llm", "--format", "json"]) == 130
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert document(capsys)["status"] == "interrupted"
+
+
 def test_what_libraries_print_never_reaches_standard_output_beside_the_document():
     program = (
         "import os, sys\n"

@@ -27,7 +27,7 @@ def read_config_file(path: str | None) -> ParsedArguments:
 
 def read_stages(arguments: ParsedArguments) -> Pipeline | None:
     """The stages of the config file that a command names, itself or by a saved plan, whose flags are then added to the arguments; None if
-    it has none. Raises Refused if a file that it extends can't be read."""
+    it has none. Raises Refused if a file that a stage extends can't be read."""
     if arguments.values.get("plan") is not None:
         from autotrain_llm.checks.saved_stages import read_saved_stages, with_saved_flags
 
@@ -38,9 +38,9 @@ def read_stages(arguments: ParsedArguments) -> Pipeline | None:
     path = arguments.values.get("config")
     if path is None:
         return None
-    from autotrain_llm.config.stages import has_stages, read_pipeline
+    from autotrain_llm.config.stages import read_pipeline
 
-    return read_pipeline(path, arguments.values.get("output_dir")) if has_stages(path) else None
+    return read_pipeline(path, arguments.values.get("output_dir"))
 
 
 def check_arguments(

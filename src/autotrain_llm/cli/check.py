@@ -208,9 +208,9 @@ def _checked(arguments: ParsedArguments, file: str, flags_only: bool) -> Checked
 def _checked_stages(file: str, flags_only: bool) -> CheckedPipeline | None:
     """The check of a config of stages; None if the file has none."""
     from autotrain_llm.checks.stages import check_stages
-    from autotrain_llm.config.stages import has_stages, read_pipeline
+    from autotrain_llm.config.stages import read_pipeline
 
-    pipeline = read_pipeline(file) if has_stages(file) else None
+    pipeline = read_pipeline(file)
     if pipeline is None:
         return None
     for stage in pipeline.stages:
@@ -236,7 +236,7 @@ def _tell(answers: Sequence[Answer], options: Options, screen: Screen) -> int:
     findings = [finding for answer in answers for finding in answer.findings]
     status = REFUSED if refuses(findings, options.strict) else DONE
     if screen.json:
-        not_checked = [item.as_json() for answer in answers for item in answer.not_checked]
+        not_checked = [item for answer in answers for item in answer.not_checked]
         files = [answer.as_json(options.strict) for answer in answers]
         screen.document(status, findings, not_checked=not_checked, files=files)
         return status

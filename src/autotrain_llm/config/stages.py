@@ -80,23 +80,19 @@ class Pipeline(Record):
 def read_pipeline(
     path: str, output_dir: str | None = None, written: Sequence[Mapping[str, Any]] | None = None
 ) -> Pipeline | None:
-    """Read a config of stages; None if the file has none. Raises Refused if it, or a file that it extends, can't be read. `output_dir` is that
-    of the command line; `written` are stages to read in place of those in the file."""
-    parts = parts_of(path)
+    """Read a config of stages; None if the file has none, or can't be read: reading it as the config of one run says why. Raises Refused if a
+    file that a stage extends can't be read. `output_dir` is that of the command line; `written` are stages to read in place of those in the
+    file."""
+    try:
+        parts = parts_of(path)
+    except Refused:
+        return None
     with_stages = [part for part in parts if STAGES in part.document]
     if not with_stages:
         return None
     own = with_stages[-1]
     own = own if written is None else own.replace(document={**own.document, STAGES: list(written)})
     return _Reader(path, parts, own, output_dir).read()
-
-
-def has_stages(path: str) -> bool:
-    """Whether a config file has stages; False if it can't be read."""
-    try:
-        return any(STAGES in part.document for part in parts_of(path))
-    except Refused:
-        return False
 
 
 def _without(part: ConfigPart, *keys: str) -> ConfigPart:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from autotrain_llm.checks.entry import check_arguments, read_config_file, read_stages
 from autotrain_llm.checks.preflight import Checked
 from autotrain_llm.checks.rules.stages import NOT_FOR_STAGES
-from autotrain_llm.config.arguments import parse_kwargs
+from autotrain_llm.config.arguments import ParsedArguments, parse_kwargs
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.progress import PipelineProgress, ProgressCallback
 
@@ -28,7 +28,7 @@ def check(**flags: Any) -> tuple[Finding, ...]:
     wrong input; an empty result means that the run would start without findings.
     """
     try:
-        stages = _checked_stages({**flags, "dry_run": True})
+        stages = _checked_stages(parse_kwargs({**flags, "dry_run": True}))
         return stages.findings if stages is not None else _checked({**flags, "dry_run": True}).findings
     except Refused as refused:  # a saved plan, or a file that a config extends, that can't be read
         return refused.findings
@@ -100,29 +100,36 @@ def train_stages(watch: PipelineProgress | None = None, **flags: Any) -> Pipelin
 
 
 def _accepted_stages(flags: dict[str, Any], call: str) -> CheckedPipeline:
-    checked = _checked_stages(flags)
+    """The check of a config of stages, saved if `save_plan` is given. Raises Refused."""
+    arguments = parse_kwargs(flags)
+    checked = _checked_stages(arguments)
     if checked is None:
         message = f"{call}_stages is for a config with stages, and {flags.get('config') or 'no config'} has none"
         raise Refused([NOT_FOR_STAGES.finding(message, f"{call}(…)", ("config",))])
     if checked.refused:
         raise Refused(checked.findings)
+    if arguments.values.get("save_plan") is not None:
+        from autotrain_llm.checks.saved_stages import save_stages
+
+        save_stages(checked, arguments, arguments.values["save_plan"])
     return checked
 
 
-def _checked_stages(flags: dict[str, Any]) -> CheckedPipeline | None:
+def _checked_stages(arguments: ParsedArguments) -> CheckedPipeline | None:
     """The check of a config of stages; None if there are none."""
     from autotrain_llm.checks.stages import check_stages
 
-    arguments = parse_kwargs(flags)
     pipeline = read_stages(arguments)
     return None if pipeline is None else check_stages(pipeline, arguments)
 
 
 def _refuse_stages(flags: dict[str, Any], call: str) -> None:
     """Refuse a config of stages where a call is about one run."""
-    if read_stages(parse_kwargs(flags)) is not None:
-        message = f"{flags['config']} has stages, and {call} is about one run"
-        raise Refused([NOT_FOR_STAGES.finding(message, f"{call}_stages(config={flags['config']!r})", ("config",))])
+    pipeline = read_stages(parse_kwargs(flags))
+    if pipeline is not None:
+        name = "config" if flags.get("config") is not None else "plan"
+        message = f"{pipeline.path} has stages, and {call} is about one run"
+        raise Refused([NOT_FOR_STAGES.finding(message, f"{call}_stages({name}={flags[name]!r})", (name,))])
 
 
 def carry_out(checked: Checked, watch: ProgressCallback | None = None) -> RunReport:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 TRAIN, AGAIN, RESUME, KEEP, LEAVE_OUT = "train", "train again", "resume", "keep", "leave out"
 # Flags that are about one run. The stages are resumed without being asked to; `--overwrite` trains all of them again.
 OF_ONE_RUN = ("inference", "preview_data", "resume_from_checkpoint", "prompts", "interactive")
-OF_EACH_STAGE = ("dry_run", "check_rows", "check_secrets", "quiet", "verbose", "preset")
+OF_EACH_STAGE = ("dry_run", "check_rows", "check_secrets", "strict", "quiet", "verbose", "preset")
 OF_THE_COMMAND = frozenset(param.name for param in PARAMS.values() if param.command) - {*OF_EACH_STAGE} | {"output_dir"}
 UNCHANGED = "finished and unchanged"
 MANY = 2  # reasons that are written out

@@ -301,6 +301,13 @@ def test_strict_refuses_a_warning_of_any_stage(tmp_path, capsys):
     assert run(capsys, "llm", "--config", "pipeline.yaml", "--dry-run", "--strict")[0] == 2
 
 
+def test_strict_holds_for_what_is_found_when_a_stage_starts(tmp_path):
+    """Rows that an earlier stage writes are checked then."""
+    result = checked(write_pipeline(tmp_path, [pretrain(), sft()]), strict=True)
+    assert all(check.checked.config.strict for check in result.stages) and not result.refused
+    assert all("strict" not in check.checked.plan.as_json()["parameters"] for check in result.stages)
+
+
 def test_the_check_command_knows_stages_and_files_of_other_programs(tmp_path, capsys):
     (tmp_path / "configs").mkdir()
     write_pipeline(tmp_path, [pretrain(), sft(lr=-1.0)]).rename(tmp_path / "configs/pipeline.yaml")
@@ -369,6 +376,18 @@ def test_calls_about_one_run_name_those_about_stages(tmp_path):
     (tmp_path / "one.yaml").write_text("trainer: sft\n")
     with pytest.raises(Refused, match="has none"):
         autotrain_llm.plan_stages(config=str(tmp_path / "one.yaml"))
+
+
+def test_plans_of_stages_are_saved_from_python_too_and_a_call_about_one_run_refuses_them(tmp_path):
+    import autotrain_llm
+    from autotrain_llm.declare.finding import Refused
+
+    path = str(write_pipeline(tmp_path, [pretrain(), sft()]))
+    autotrain_llm.plan_stages(config=path, save_plan="saved.json")
+    assert json.loads((tmp_path / "saved.json").read_text())["stages"].keys() == {"pretrain", "sft"}
+    with pytest.raises(Refused) as refused:
+        autotrain_llm.plan(plan="saved.json")
+    assert refused.value.findings[0].fix == "plan_stages(plan='saved.json')"
 
 
 def test_rows_of_a_stage_are_those_of_a_tokenizer_that_transformers_saved_again():

@@ -140,7 +140,6 @@ class _Driver:
         return {
             "layers": {source: _layer_json(layer) for source, layer in check.layers.items()},
             "config": self.checked.pipeline.path,
-            "strict": self.checked.strict,
             **self.output,
         }
 

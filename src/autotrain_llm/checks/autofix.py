@@ -6,7 +6,7 @@ never applied, and no name of another tool replaces a value that was given under
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,15 +55,19 @@ class Fixed(Record):
         return " ".join(["autotrain llm", *flags, *self.unread])
 
     def as_json(self, written: str | None = None) -> dict[str, Any]:
-        applied = [
-            {"code": finding.code, "changes": dict(finding.changes), "fix": in_words(finding.changes)}
-            for finding in self.applied
-        ]
-        return {"command": self.command(written), "applied": applied}
+        return {"command": self.command(written), "applied": applied_json(self.applied)}
 
     def write_config(self, path: str) -> None:
         """Write all values as YAML, without secrets. Raises Refused if it can't be written."""
         write_or_refuse(path, "write_config", config_text({**self.from_file, **self.command_line}))
+
+
+def applied_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """The findings whose fixes were applied, as the JSON output has them."""
+    return [
+        {"code": finding.code, "changes": dict(finding.changes), "fix": in_words(finding.changes)}
+        for finding in findings
+    ]
 
 
 def config_text(given: Mapping[str, Any]) -> str:
@@ -111,14 +115,8 @@ def fix(arguments: ParsedArguments, from_file: ParsedArguments) -> Fixed:
 
     for _ in range(ROUNDS):
         checked = checked_again()
-        given = {**in_file, **command_line}
-        guessed = {name for finding in checked.findings for name in finding.guess} - {*given}
-        possible = [
-            finding
-            for finding in checked.findings
-            if not _overrides(finding, given) and not guessed & {*finding.parameters}
-        ]
-        chosen = [finding for finding in compatible(possible) if _identity(finding) not in tried]
+        possible = fixable(checked.findings, {**in_file, **command_line})
+        chosen = [finding for finding in possible if _identity(finding) not in tried]
         if not chosen:
             break
         for finding in chosen:
@@ -136,7 +134,15 @@ def fix(arguments: ParsedArguments, from_file: ParsedArguments) -> Fixed:
     return Fixed(command_line, in_file, path, file_changed, lasting, checked, unread)
 
 
-def compatible(findings: Iterable[Finding]) -> list[Finding]:
+def fixable(findings: Sequence[Finding], given: Mapping[str, Any]) -> list[Finding]:
+    """Findings with a fix that is certain and that can be applied together, beside the parameters that are given."""
+    guessed = {name for finding in findings for name in finding.guess} - {*given}
+    return _compatible(
+        [finding for finding in findings if not _overrides(finding, given) and not guessed & {*finding.parameters}]
+    )
+
+
+def _compatible(findings: Iterable[Finding]) -> list[Finding]:
     """Findings whose changes concern different parameters, errors first; the others are left for the next round."""
     chosen: list[Finding] = []
     touched: set[str] = set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.checks.autofix import ROUNDS, compatible, write_or_refuse
+from autotrain_llm.checks.autofix import ROUNDS, applied_json, fixable, write_or_refuse
 from autotrain_llm.checks.stages import check_stages
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.file import parts_of
@@ -38,11 +38,7 @@ class FixedStages(Record):
         write_or_refuse(path, "write_config", self.text())
 
     def as_json(self) -> dict[str, Any]:
-        applied = [
-            {"code": finding.code, "changes": dict(finding.changes), "fix": in_words(finding.changes)}
-            for finding in self.applied
-        ]
-        return {"config": self.text(), "applied": applied}
+        return {"config": self.text(), "applied": applied_json(self.applied)}
 
 
 def fix_stages(pipeline: Pipeline, arguments: ParsedArguments) -> FixedStages:
@@ -53,7 +49,9 @@ def fix_stages(pipeline: Pipeline, arguments: ParsedArguments) -> FixedStages:
     tried: set[tuple[str, str]] = set()
     for _ in range(ROUNDS):
         checked = check_stages(pipeline, arguments)
-        chosen = [(index, finding) for index, finding in _fixable(checked) if _identity(finding) not in tried]
+        chosen = [
+            (index, finding) for index, finding in _fixable(checked, arguments) if _identity(finding) not in tried
+        ]
         if not chosen:
             break
         for index, finding in chosen:
@@ -63,15 +61,18 @@ def fix_stages(pipeline: Pipeline, arguments: ParsedArguments) -> FixedStages:
         again = read_pipeline(pipeline.path, arguments.values.get("output_dir"), stages)
         assert again is not None
         pipeline = again
+    else:
+        checked = check_stages(pipeline, arguments)
     remaining = {_identity(finding) for finding in checked.findings}
     lasting = tuple(finding for finding in applied if _identity(finding) not in remaining)
     return FixedStages(tuple(stages), lasting, checked)
 
 
-def _fixable(checked: CheckedPipeline) -> Iterator[tuple[int, Finding]]:
+def _fixable(checked: CheckedPipeline, arguments: ParsedArguments) -> Iterator[tuple[int, Finding]]:
     """Findings with a certain fix, each with the index of its stage. One about the whole command is left to the user."""
     for index, check in enumerate(checked.stages):
-        yield from ((index, finding) for finding in compatible(check.findings))
+        given = {**check.stage.arguments.values, **arguments.values}
+        yield from ((index, finding) for finding in fixable(check.findings, given))
 
 
 def _identity(finding: Finding) -> tuple[str, str]:

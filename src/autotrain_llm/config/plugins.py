@@ -33,15 +33,17 @@ def installed_trainers(
     """The trainers of installed packages, and those that can't be used. `names` are taken already, and `parameters` with
     the group of each."""
     trainers: dict[str, Trainer] = {}
+    groups = dict(parameters)
     faults: list[PluginFault] = []
     for package, entry in _entries():
         trainer, problem = _load(entry)
         if trainer is not None:
-            problem = _conflict(trainer, {*names, *trainers}, parameters)
+            problem = _conflict(trainer, {*names, *trainers}, groups)
         if trainer is None or problem:
             faults.append(PluginFault(package, entry, problem))
         else:
             trainers[trainer.name] = trainer
+            groups |= {param.name: group.name for group in trainer.group_specs for param in group.params}
     return list(trainers.values()), faults
 
 

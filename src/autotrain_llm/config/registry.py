@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-    from autotrain_llm.config.plugins import PluginFault
     from autotrain_llm.declare.metric import Metric
     from autotrain_llm.declare.param import Group, Param
     from autotrain_llm.declare.trainer import Trainer
@@ -53,20 +52,18 @@ def _metrics() -> dict[str, Metric]:
     return {module.METRIC.name: module.METRIC for module in modules_of("autotrain_llm.metrics")}
 
 
-def _plugins() -> tuple[list[Trainer], list[PluginFault]]:
-    taken = {param.name: group.name for group in _groups() for param in group.params}
-    return installed_trainers(_trainers(), taken)
-
-
-PLUGINS, PLUGIN_FAULTS = _plugins()
+OWN_GROUPS, OWN_TRAINERS = _groups(), _trainers()
+PLUGINS, PLUGIN_FAULTS = installed_trainers(
+    OWN_TRAINERS, {param.name: group.name for group in OWN_GROUPS for param in group.params}
+)
 GROUPS: tuple[Group, ...] = tuple(
     {
-        group.name: group for group in (*_groups(), *(group for plugin in PLUGINS for group in plugin.group_specs))
+        group.name: group for group in (*OWN_GROUPS, *(group for plugin in PLUGINS for group in plugin.group_specs))
     }.values()
 )
 GROUP: dict[str, Group] = {group.name: group for group in GROUPS}
 PARAMS: dict[str, Param] = {param.name: param for group in GROUPS for param in group.params}
-TRAINERS: dict[str, Trainer] = _trainers() | {plugin.name: plugin for plugin in PLUGINS}
+TRAINERS: dict[str, Trainer] = OWN_TRAINERS | {plugin.name: plugin for plugin in PLUGINS}
 METRICS: dict[str, Metric] = _metrics()
 READERS: dict[str, tuple[Trainer, ...]] = {
     name: tuple(trainer for trainer in TRAINERS.values() if any(spec.name == name for spec in trainer.group_specs))

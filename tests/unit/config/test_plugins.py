@@ -72,6 +72,28 @@ def test_a_package_at_fault_is_named_and_the_rest_works(code: str, entry: str, p
     assert problem in found["P712"] and "the package offered" in found["P712"]
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_two_packages_can_not_have_the_same_parameter(shared: bool, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        parameter = "margin" if shared else f"margin_{name}"
+        code = f"""
+from __future__ import annotations
+from autotrain_llm.declare.param import group, param
+from autotrain_llm.trainers.sft import TRAINER as SFT
+@group("Of {name}")
+class {name.title()}:
+    {parameter}: float = param(0.1, "A margin.")
+TRAINER = SFT.replace(name="{name}", groups=(*SFT.groups, {name.title()}))
+"""
+        package(tmp_path / name, code, f"{name}:TRAINER")
+        (tmp_path / name / "offered.py").rename(tmp_path / f"{name}.py")
+        (tmp_path / name / "offered-1.0.dist-info").rename(tmp_path / f"{name}-1.0.dist-info")
+    dry = run("llm", "--trainer", "first", "--dry-run", "--format", "json", beside=tmp_path)
+    faults = [one["message"] for one in json.loads(dry.stdout)["findings"] if one["code"] == "P712"]
+    assert len(faults) == shared
+    assert all("second:TRAINER" in one and "parameter margin is one of another trainer" in one for one in faults)
+
+
 def test_without_such_a_package_there_is_no_finding(tmp_path: Path) -> None:
     dry = run("llm", "--trainer", "sft", "--dry-run", "--format", "json", beside=tmp_path)
     assert "P712" not in {finding["code"] for finding in json.loads(dry.stdout)["findings"]}

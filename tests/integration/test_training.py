@@ -214,6 +214,13 @@ def test_an_interrupt_before_the_first_step_leaves_nothing(chat_rows: Path, tmp_
     assert not output.exists()
 
 
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_run_that_is_a_part_of_another_one_can_say_how_it_stopped_without_its_own_command(saved: bool) -> None:
+    stopped = Signals("autotrain llm … --resume", is_resumed=True).interrupted(signal.SIGTERM, saved)
+    assert stopped.message.endswith("autotrain llm … --resume")
+    assert stopped.what.startswith("Terminated ") and stopped.what.endswith(".") and "autotrain" not in stopped.what
+
+
 def test_an_interrupt_that_a_library_takes_for_a_failure_of_its_own_ends_the_run_before_its_first_step() -> None:
     with Signals("autotrain llm … --resume") as signals:
         signals.on_step_begin()

@@ -16,12 +16,14 @@ class RunFailed(Exception):
 
 
 class Interrupted(Exception):
-    """A signal ended the run; a checkpoint was saved first where there was something to save."""
+    """A signal ended the run; a checkpoint was saved first where there was something to save. `what` is the message without the command that
+    goes on, where the run is a part of another one."""
 
-    def __init__(self, signal: int, message: str) -> None:
+    def __init__(self, signal: int, message: str, what: str = "") -> None:
         super().__init__(message)
         self.signal = signal
         self.message = message
+        self.what = what or message
 
 
 def not_a_number(step: int) -> RunFailed:

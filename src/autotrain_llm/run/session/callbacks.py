@@ -100,16 +100,14 @@ class Signals(TrainerCallback):
             raise self.interrupted(signum, saved=False)
 
     def interrupted(self, signum: int, saved: bool) -> Interrupted:
-        what = event(signum)
         if saved:
-            return Interrupted(
-                signum, f"{what} after step {self.steps}; a checkpoint was saved. To go on: {self.resume_command}"
-            )
+            what = f"{event(signum)} after step {self.steps}; a checkpoint was saved."
+            return Interrupted(signum, f"{what} To go on: {self.resume_command}", what)
         if self.steps == 0 and not self.is_resumed:
-            return Interrupted(signum, f"{what} before the end of the first step: there is nothing to resume.")
-        return Interrupted(
-            signum, f"{what} at once; to go on from the newest complete checkpoint: {self.resume_command}"
-        )
+            return Interrupted(signum, f"{event(signum)} before the end of the first step: there is nothing to resume.")
+        what = f"{event(signum)} at once"
+        message = f"{what}; to go on from the newest complete checkpoint: {self.resume_command}"
+        return Interrupted(signum, message, f"{what}.")
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
         # A library that was being loaded may have caught the exception as one of its own.

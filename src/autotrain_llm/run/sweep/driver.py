@@ -102,9 +102,10 @@ class _Sweep:
                 return self._report(trials, importances)
         except Interrupted as stopped:
             done = sum(trial.state == COMPLETE for trial in study.trials()) if study else 0
-            message = f"{event(stopped.signal)}; {done} of {self.sweep.trials} trials are complete. To go on: {self.resume_command}"
+            what = f"{event(stopped.signal)}; {done} of {self.sweep.trials} trials are complete."
+            message = f"{what} To go on: {self.resume_command}"
             self.write_run_file("interrupted", outcome={"message": message})
-            raise Interrupted(stopped.signal, message) from stopped
+            raise Interrupted(stopped.signal, message, what) from stopped
         except RunFailed as failure:
             self.write_run_file("failed", outcome={"failure": failure.message, "fix": failure.fix})
             raise

@@ -131,7 +131,7 @@ class Trials:
         except Pruned as pruned:
             trial.state, trial.failure = PRUNED, pruned.message
         except Interrupted as stopped:
-            trial.state, trial.failure = INTERRUPTED, stopped.message.split(" To go on")[0]
+            trial.state, trial.failure = INTERRUPTED, stopped.what
             raise
         except RunFailed as failure:
             trial.state, trial.failure = FAILED, failure.message

@@ -26,57 +26,32 @@ def write_stage_rows(folder: Path) -> None:
     write_rows(folder / "prompts.jsonl", [{"prompt": row["prompt"]} for row in PAIRS])
 
 
+def _stage(trainer: str, changes: Mapping[str, Any], **usual: Any) -> dict[str, Any]:
+    """A stage with the name of its trainer, and changes to its usual values."""
+    return {"name": trainer, "trainer": trainer, **usual, **changes}
+
+
 def pretrain(**changes: Any) -> dict[str, Any]:
-    return {
-        "name": "pretrain",
-        "trainer": "generic",
-        "model": "scratch:100k",
-        "data_path": "text.jsonl",
-        "lr": 1e-3,
-        "block_size": 32,
-        **changes,
-    }
+    usual = {"model": "scratch:100k", "data_path": "text.jsonl", "lr": 1e-3, "block_size": 32}
+    return _stage("generic", {"name": "pretrain", **changes}, **usual)
 
 
 def sft(**changes: Any) -> dict[str, Any]:
-    return {
-        "name": "sft",
-        "trainer": "sft",
-        "model": "${stages.pretrain}",
-        "data_path": "chat.jsonl",
-        "lr": 2e-5,
-        **changes,
-    }
+    return _stage("sft", changes, model="${stages.pretrain}", data_path="chat.jsonl", lr=2e-5)
 
 
 def dpo(**changes: Any) -> dict[str, Any]:
-    return {
-        "name": "dpo",
-        "trainer": "dpo",
-        "model": "sft@best",
-        "data_path": "pairs.jsonl",
-        "lr": 1e-6,
-        **COLUMNS,
-        **changes,
-    }
+    return _stage("dpo", changes, model="sft@best", data_path="pairs.jsonl", lr=1e-6, **COLUMNS)
 
 
 def reward(**changes: Any) -> dict[str, Any]:
-    return {
-        "name": "reward",
-        "trainer": "reward",
-        "model": "sft",
-        "data_path": "pairs.jsonl",
-        "lr": 1e-5,
-        **COLUMNS,
-        **changes,
-    }
+    return _stage("reward", changes, model="sft", data_path="pairs.jsonl", lr=1e-5, **COLUMNS)
 
 
 def ppo(**changes: Any) -> dict[str, Any]:
     sizes = {"rl_max_new_tokens": 6, "rl_chunk_size": 8, "rl_mini_batch_size": 4, "rl_num_ppo_epochs": 1}
     models = {"model": "${stages.dpo}", "rl_reward_model_path": "${stages.reward}"}
-    return {"name": "ppo", "trainer": "ppo", "data_path": "prompts.jsonl", "lr": 1e-5, **models, **sizes, **changes}
+    return _stage("ppo", changes, data_path="prompts.jsonl", lr=1e-5, **models, **sizes)
 
 
 def write_pipeline(folder: Path, stages: Sequence[Mapping[str, Any]] | Mapping[str, Any], **shared: Any) -> Path:

@@ -21,6 +21,7 @@ COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 ))
 _autotrain
 printf '%s\\n' "${COMPREPLY[@]}"
 """
+COMMANDS = {"llm", "prepare", "check", "presets", "report", "completion", "--help", "--version"}
 
 
 class Terminal:
@@ -101,16 +102,7 @@ def test_the_shell_reads_its_script_without_a_fault(shell, scripts):
 
 
 def test_bash_completes_commands_flags_choices_and_files(scripts):
-    assert bash(scripts, "autotrain", "") == {
-        "llm",
-        "prepare",
-        "check",
-        "presets",
-        "report",
-        "completion",
-        "--help",
-        "--version",
-    }
+    assert bash(scripts, "autotrain", "") == COMMANDS
     assert bash(scripts, "autotrain", "completion", "") == set(SHELLS)
     assert bash(scripts, "autotrain", "presets", "") == {*PARAMS["preset"].choices, "--format"}
     assert {"--data-path", "--output-dir", "--model"} <= bash(scripts, "autotrain", "prepare", "--")
@@ -134,16 +126,7 @@ def test_bash_offers_only_what_the_trainer_that_was_typed_reads(trainer, scripts
 
 @needs_fish
 def test_fish_completes_commands_flags_choices_and_files(scripts):
-    assert fish(scripts, "autotrain ") == {
-        "llm",
-        "prepare",
-        "check",
-        "presets",
-        "report",
-        "completion",
-        "--help",
-        "--version",
-    }
+    assert fish(scripts, "autotrain ") == COMMANDS
     assert fish(scripts, "autotrain completion ") == set(SHELLS)
     assert fish(scripts, "autotrain llm --optimizer ") == set(PARAMS["optimizer"].choices)
     assert fish(scripts, "autotrain llm --data-path ") >= set(SHELLS)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from autotrain_llm.declare.garbage import existing_objects_frozen
 from support.light_models import build_light_model
 from support.models import TEMPLATE, build_llama
 from support.rows import COLOURS, questions, write_rows
@@ -24,6 +26,7 @@ for name, value in {
 
 
 ROOT = Path(__file__).parent.parent
+MANY_OBJECTS = 100_000  # fewer than a library has, and more than a test makes
 KEPT_BY_TOOLS = {"__pycache__", "build", "dist", "autotrain_llm.egg-info"}
 pytest_plugins = ("support.config_reads",)
 
@@ -53,6 +56,26 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     """Prepared rows are cached in the test's own folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def libraries_stay() -> Iterator[None]:
+    with existing_objects_frozen():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def loaded_libraries_frozen(libraries_stay: None) -> None:
+    """Each training collects garbage, which takes longer than the training where it goes through all libraries that were loaded until then."""
+    if len(gc.get_objects()) > MANY_OBJECTS:
+        gc.collect()
+        gc.freeze()
+
+
+@pytest.fixture
+def pages_without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short run takes no longer to train than its plots take to draw."""
+    monkeypatch.setattr("autotrain_llm.run.report.page._plots", lambda drawn, notes: [])
 
 
 @pytest.fixture(scope="session")

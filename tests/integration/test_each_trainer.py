@@ -1,4 +1,4 @@
-"""A short run of every trainer: what a change breaks first."""
+"""A short run of every trainer, with its report: what a change breaks first."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from support.short_runs import LORA, short_run
 pytestmark = pytest.mark.quick
 
 
-@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "lora", [pytest.param(False, marks=pytest.mark.drawn, id="full"), pytest.param(True, id="lora")]
+)
 @pytest.mark.parametrize("name", TRAINERS)
 def test_a_trainer_trains_and_leaves_a_model(name: str, lora: bool, llama: Path, tmp_path: Path) -> None:
     report = short_run(name, llama, tmp_path, **(LORA if lora else {}))
     losses = [json.loads(line).get("loss") for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert len([loss for loss in losses if loss is not None and math.isfinite(loss)]) >= 2
     assert ("adapter_model.safetensors" if lora else "model.safetensors") in report.files
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert lora or (page.count("<svg") > 3 and "could not be drawn" not in page)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +27,6 @@ BY_STEPS = {"max_steps": 10, "eval_steps": 1, "early_stopping_patience": 3}
 SAVING_LESS = {"max_steps": 10, "eval_steps": 1, "save_steps": 2, "early_stopping_patience": 3}
 BY_EPOCHS = {"epochs": 5, "eval_strategy": "epoch", "early_stopping_patience": 1}
 CHOOSING = {"valid_split": "8", "load_best_model_at_end": True}
-
-
-@pytest.fixture(autouse=True)
-def quick_garbage_collection() -> Iterator[None]:
-    """Each training collects garbage: what was imported until now is left out."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

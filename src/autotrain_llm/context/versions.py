@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib import metadata
 
 from autotrain_llm.version import VERSION
@@ -16,6 +17,7 @@ def versions() -> dict[str, str]:
     return {"autotrain-llm": VERSION, "python": platform.python_version(), **installed}
 
 
+@cache
 def version_of(package: str) -> str | None:
     """The version of an installed package, from its metadata; None if it isn't installed."""
     try:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from autotrain_llm.data.dataset import Progress
@@ -17,6 +15,7 @@ from autotrain_llm.data.tokenize.render import RenderedRow, RowRenderer
 from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenize.truncate import EncodeBatch, EncodedRows
 from autotrain_llm.data.tokenizer.offsets import TokenBatch
+from autotrain_llm.declare.garbage import existing_objects_frozen
 
 IdleWork = Callable[[], object]
 # A batch is full with whichever comes first. While it is tokenised a letter takes some hundred bytes, so that long rows are taken by few.
@@ -36,22 +35,12 @@ def collect(
     idle_work: IdleWork | None = None,
 ) -> Collector:
     """Prepare all rows of one split, in order. `idle_work` is called while the first batches are tokenised."""
-    with _existing_objects_frozen():
+    with existing_objects_frozen():
         for one, part in _overlapped(renderer, observations, preparation, examples, idle_work):
             collector.add(part)
             if progress is not None and one.examples:
                 progress("Preparing rows", one.start + len(one.examples), len(examples))
     return collector
-
-
-@contextmanager
-def _existing_objects_frozen() -> Iterator[None]:
-    """Keep what is there already, the rows above all, out of garbage collection, which would go through it again and again."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def batches(examples: Iterable[Example]) -> Iterator[tuple[list[Example], float]]:

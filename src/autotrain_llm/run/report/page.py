@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 from typing import Any
 
@@ -50,15 +50,14 @@ def page(files: RunFiles) -> str:
         if quality or speed:
             files.notes.append("There are no plots: matplotlib is not installed (pip install matplotlib).")
     style = Markup(resource("page.css"))  # the package's own file
-    return (
-        make_environment()
-        .from_string(resource("page.html.jinja"))
-        .render(_contents(files), sweep=sweep, quality=plots[0], speed=plots[1], study=plots[2], style=style)
+    return template("page.html.jinja").render(
+        _contents(files), sweep=sweep, quality=plots[0], speed=plots[1], study=plots[2], style=style
     )
 
 
-def make_environment() -> jinja2.Environment:
-    """The settings and filters of all pages; every text is escaped."""
+@cache
+def template(name: str) -> jinja2.Template:
+    """A page's template, with the filters of all pages; every text is escaped."""
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -71,7 +70,7 @@ def make_environment() -> jinja2.Environment:
         "truncated": formatting.truncated,
         "is_wide": _is_wide,
     }
-    return environment
+    return environment.from_string(resource(name))
 
 
 def _is_wide(plot: str) -> bool:

@@ -14,7 +14,7 @@ from autotrain_llm.context.pipeline_record import PIPELINE_FILE, PipelineRecord,
 from autotrain_llm.declare.text import duration, plural
 from autotrain_llm.run.pipeline.results import StageSummary, summary_of
 from autotrain_llm.run.report.curves import label
-from autotrain_llm.run.report.page import STATES, make_environment, resource
+from autotrain_llm.run.report.page import STATES, resource, template
 from autotrain_llm.run.report.read import mapping
 
 REPORT = "report.html"
@@ -50,17 +50,13 @@ def pipeline_page(folder: Path) -> str:
     rows = [_row(folder, stage) for stage in record.stages.values()]
     state, mood = STATES["ok"] if record.status == "ok" else STATES["running"]
     total = sum(stage.seconds for stage in record.stages.values())
-    return (
-        make_environment()
-        .from_string(resource("pipeline.html.jinja"))
-        .render(
-            name=folder.resolve().name,
-            state=state,
-            mood=mood,
-            summary=f"{plural(len(rows), 'stage')} of {record.config}, {duration(total)}",
-            stages=rows,
-            style=Markup(resource("page.css")),  # the package's own file
-        )
+    return template("pipeline.html.jinja").render(
+        name=folder.resolve().name,
+        state=state,
+        mood=mood,
+        summary=f"{plural(len(rows), 'stage')} of {record.config}, {duration(total)}",
+        stages=rows,
+        style=Markup(resource("page.css")),  # the package's own file
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import shlex
 import time
 from collections.abc import Iterable, Iterator
@@ -17,6 +16,7 @@ from autotrain_llm.context.output_dir import SWEEP
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.context.signals import event, handled
 from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.declare.garbage import existing_objects_frozen
 from autotrain_llm.planning.plan import Plan, SweepPlan
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts import records
@@ -91,7 +91,7 @@ class _Sweep:
     def carry_out(self, study: Study | None) -> RunReport:
         """Carry out all trials; returns the report."""
         try:
-            with interruptible(), frozen_garbage():
+            with interruptible(), existing_objects_frozen():
                 if study is not None:
                     self._optuna_trials(study)
                     trials, importances = study.trials(), study.importances()
@@ -200,13 +200,3 @@ def interruptible() -> Iterator[None]:
 
     with handled(stop):
         yield
-
-
-@contextmanager
-def frozen_garbage() -> Iterator[None]:
-    """Collections after each trial skip the objects that exist before the first one: the libraries have hundreds of thousands."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

@@ -26,7 +26,7 @@ from autotrain_llm.run.engine.peak_flops import measure, stated_rate
 from autotrain_llm.run.failures import Interrupted
 from autotrain_llm.run.session import trackers
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("pages_without_plots")]
 SETTINGS = {"trainer": "sft", "model": "scratch:100k", "lr": 1e-3, "epochs": 1, "batch_size": 8, "logging_steps": 1}
 SECRET = "hf_mustnotbeseen"
 

@@ -22,7 +22,7 @@ from autotrain_llm.declare.param import Param, flag_of
 def build_parser(typed: Container[str] | None = None) -> argparse.ArgumentParser:
     """The parser of `autotrain llm`: every declared flag, without defaults, so that only given flags are set.
 
-    With `typed`, only these flags: adding a hundred unused ones takes longer than parsing the command.
+    With `typed`, only these flags, and of them those that this command has: adding a hundred unused ones takes longer than parsing it.
     """
     parser = argparse.ArgumentParser(
         prog="autotrain llm", argument_default=argparse.SUPPRESS, allow_abbrev=False, add_help=False
@@ -30,6 +30,8 @@ def build_parser(typed: Container[str] | None = None) -> argparse.ArgumentParser
     for group in GROUPS:
         section = parser.add_argument_group(group.title, group.summary)
         for param in group.params:
+            if typed is not None and param.answering and "--inference" not in typed:
+                continue
             flags = [flag for flag in spellings(param) if typed is None or flag in typed]
             if not flags:
                 continue
@@ -80,7 +82,7 @@ def _left_over(rest: Sequence[str], joined: Sequence[str], arguments: ParsedArgu
         if is_flag(word):
             flag, equals, value = word.partition("=")
             name = flag.lstrip("-").replace("-", "_")
-            if arguments.parameter_meant(name) in PARAMS and equals:  # a name that depends on the trainer
+            if arguments.has(arguments.parameter_meant(name)) and equals:  # a name that depends on the trainer
                 arguments.set(name, value, flag)
                 continue
             if ALIASES.get(name) != "token":

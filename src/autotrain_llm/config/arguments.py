@@ -19,7 +19,7 @@ from autotrain_llm.config.aliases import (
 )
 from autotrain_llm.config.foreign_names import trainer_meant, unknown
 from autotrain_llm.config.layers import NOWHERE, Layer, Origin
-from autotrain_llm.config.registry import PARAMS, TRAINERS
+from autotrain_llm.config.registry import ANSWERING, PARAMS, TRAINERS
 from autotrain_llm.declare.convert import FALSE, BadValue, convert, mended
 from autotrain_llm.declare.finding import WARNING, Finding, typed
 from autotrain_llm.declare.param import Param, flag_of
@@ -52,7 +52,7 @@ class ParsedArguments:
         parameter = self.parameter_meant(name)
         if parameter == "trainer":
             self._set_trainer(raw, file)
-        elif parameter in PARAMS:
+        elif self.has(parameter):
             self._set_parameter(PARAMS[parameter], raw, file)
         elif parameter in ACCEPTED_BY_NAME:
             self._set_accepted(ACCEPTED_BY_NAME[parameter], raw, written, file)
@@ -66,6 +66,10 @@ class ParsedArguments:
             trainer = TRAINERS.get(self.known().get("trainer", ""))
             return next((other for other in BY_TRAINER[name] if trainer and trainer.reads(other)), name)
         return RENAMED.get(name, name)
+
+    def has(self, name: str) -> bool:
+        """Whether this command has a parameter of this name."""
+        return name in PARAMS and (name not in ANSWERING or bool(self.values.get("inference")))
 
     def known(self) -> dict[str, Any]:
         """The values, with the trainer that a source of lower precedence names."""
@@ -187,9 +191,10 @@ def _names(written: str, parameter: str) -> bool:
 
 
 def known_first(name: str) -> tuple[bool, bool]:
-    """Sort key for names: the trainer first, then our own parameters, because the meaning of other tools' names depends on them."""
+    """Sort key for names: the trainer and the kind of command first, then our own parameters, because the meaning of other names depends on
+    them."""
     parameter = RENAMED.get(name, name)
-    return parameter != "trainer", parameter not in PARAMS
+    return parameter not in ("trainer", "inference"), parameter not in PARAMS
 
 
 def outside_of_blocks(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -148,7 +148,7 @@ def _entries(part: ConfigPart, arguments: ParsedArguments) -> Iterator[Entry]:
     entries = [Entry(*flat, path) for flat in _flatten(part.document)]
     for entry in sorted(entries, key=lambda entry: known_first(entry.name)):
         param = PARAMS.get(entry.name)
-        if param is not None and param.command and not param.in_files:
+        if param is not None and param.command and not (param.in_files or param.answering):
             message = f"{entry.where} is an option of the command and can't be in a config file"
             fix = f"{param.flag} on the command line"
             arguments.findings.append(Finding(message, fix, (param.name,), file=path, code="P105"))

@@ -22,14 +22,14 @@ from autotrain_llm.config.aliases import (
     choice_meant,
     nearest_choice,
 )
-from autotrain_llm.config.registry import PARAMS, TRAINERS, trainers_that_read
+from autotrain_llm.config.registry import ANSWERING, PARAMS, TRAINERS, trainers_that_read
 from autotrain_llm.declare.convert import FALSE, TRUE, BadValue, convert
 from autotrain_llm.declare.finding import Finding, typed
 from autotrain_llm.declare.nearest import nearest, same_spelling
 from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.declare.record import EMPTY
 
-OF_SAMPLING = frozenset(["temperature", "top_k", "top_p", "do_sample", "min_p"])
+OF_SAMPLING = frozenset(["do_sample", "min_p"])
 CUTOFF = 0.75  # similarity from which a name is taken for a typo of another
 ON_THE_HUB = ": a model is uploaded as ACCOUNT/NAME, from --username and the last component of --output-dir"
 
@@ -40,8 +40,8 @@ def unknown(name: str, written: str, raw: Any, file: str | None = None, given: M
     foreign = (*OTHER_NAMES, *BY_TRAINER, *NEAREST, *NO_COUNTERPART)
     name = next((other for other in foreign if same_spelling(other, name)), name)
     if given.get("inference") and name in OF_SAMPLING:
-        message = f"there is no parameter {written} with --inference: it always gives the most likely answer, and samples none"
-        return Finding(message, f"leave {written} out", (name,), file=file, code="P104")
+        message = f"there is no parameter {written}: answers are sampled with a --temperature above 0, and --top-k and --top-p limit them"
+        return Finding(message, f"--temperature 0.7, or leave {written} out", (name,), file=file, code="P104")
     parameter = _parameter_meant(name, raw, trainer)
     if parameter and name in BY_TRAINER and not _reads(trainer, parameter):
         is_valid = raw is not None and _change_to(PARAMS[parameter], raw)
@@ -62,7 +62,7 @@ def unknown(name: str, written: str, raw: Any, file: str | None = None, given: M
         return Finding(message, fix, (name,), file=file, guess=guess, code="P104")
     if name in NO_COUNTERPART:
         return Finding(f"{message}: {NO_COUNTERPART[name]}", f"leave {written} out", (name,), file=file, code="P104")
-    close, suggestion = _closest(name, raw)
+    close, suggestion = _closest(name, raw, is_answering=bool(given.get("inference")))
     is_certain = close is not None and same_spelling(name, close)
     changes, meant = (suggestion, EMPTY) if is_certain else (EMPTY, suggestion)
     message += f"; did you mean {flag_of(close)}?" if close else ""
@@ -132,7 +132,7 @@ def _parameter_meant(name: str, raw: Any, trainer: str | None) -> str | None:
         )
         return next((candidate for candidate in possible if _reads(trainer, candidate)), possible[0])
     positive = name.removeprefix("no_")
-    return positive if positive in PARAMS else None
+    return positive if positive in PARAMS and positive not in ANSWERING else None
 
 
 def _reads(trainer: str | None, name: str) -> bool:
@@ -256,9 +256,10 @@ def _change_to(param: Param, value: Any) -> dict[str, Any]:
 # --- typos -----------------------------------------------------------------------------------------------------------
 
 
-def _closest(name: str, raw: Any) -> tuple[str | None, dict[str, Any]]:
+def _closest(name: str, raw: Any, is_answering: bool) -> tuple[str | None, dict[str, Any]]:
     """The most similar name and the changes that use it; None if no name is similar enough or can have this value."""
-    close = nearest(name, [*PARAMS, *ACCEPTED_BY_NAME, *RENAMED], cutoff=CUTOFF)
+    names = [known for known in (*PARAMS, *ACCEPTED_BY_NAME, *RENAMED) if is_answering or known not in ANSWERING]
+    close = nearest(name, names, cutoff=CUTOFF)
     if close is None or not _is_alike(name, close):
         alias = nearest(name, ALIASES, cutoff=CUTOFF)
         close = ALIASES[alias] if alias and _is_alike(name, alias) else None

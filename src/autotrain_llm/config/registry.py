@@ -63,6 +63,8 @@ GROUPS: tuple[Group, ...] = tuple(
 )
 GROUP: dict[str, Group] = {group.name: group for group in GROUPS}
 PARAMS: dict[str, Param] = {param.name: param for group in GROUPS for param in group.params}
+# Those that a command has only if it answers prompts.
+ANSWERING = frozenset(name for name, param in PARAMS.items() if param.answering)
 TRAINERS: dict[str, Trainer] = OWN_TRAINERS | {plugin.name: plugin for plugin in PLUGINS}
 METRICS: dict[str, Metric] = _metrics()
 READERS: dict[str, tuple[Trainer, ...]] = {

@@ -12,6 +12,7 @@ from autotrain_llm.config.layers import NO_LAYER, NOWHERE, Layer, Origin
 from autotrain_llm.config.registry import PARAMS, READS, TRAINERS, verdict
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.params.answering import Answering
 from autotrain_llm.params.command import Command
 from autotrain_llm.params.data import Data, PromptColumn, ReasoningColumn, RejectedColumn
 from autotrain_llm.params.distillation import Distillation
@@ -66,6 +67,7 @@ class Config(
     GeneratedAnswers,
     ComparedAnswers,
     Distillation,
+    Answering,
     Command,
 ):
     """All parameters, flat and frozen: `config.lr`. A parameter of one trainer is read through its group: `config[Dpo].dpo_beta`.

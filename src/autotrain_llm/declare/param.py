@@ -121,7 +121,8 @@ class Param(Record):
         suggested: the fix for a value outside `within`. usual_range: values outside it trigger a warning; the default is the range
         of `search`.
         counterparts: parameters that other trainers read in its place.
-        used_by_inference: has an effect with `--inference`.
+        used_by_inference: has an effect with `--inference`. answering: is a parameter of commands that answer prompts alone; in other
+        commands, where it can mean several things, its name is answered as another tool's.
         on_resume: what becomes of another value when a run is resumed, one of ON_RESUME. Without it the group's is used.
 
     Sweeps and saved plans:
@@ -157,6 +158,7 @@ class Param(Record):
     usual_range: tuple[float, float] | None = None
     counterparts: tuple[str, ...] = ()
     used_by_inference: bool = False
+    answering: bool = False
     on_resume: str = ""
     search: Search | None = None
     searchable: bool = True

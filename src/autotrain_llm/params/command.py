@@ -110,15 +110,5 @@ class Command:
         within=AT_LEAST_ONE,
         command=True,
     )
-    inference: bool = param(False, "Generate answers to --prompts with --model instead of training.", command=True)
-    prompts: str | None = param(
-        None,
-        "With --inference: a prompt, or a file with one prompt or row per line.",
-        metavar="TEXT|FILE",
-        command=True,
-    )
-    max_new_tokens: int = param(
-        256, "With --inference: maximum number of generated tokens per answer.", within=AT_LEAST_ONE, command=True
-    )
     quiet: bool = param(False, "Print only findings and the result.", command=True)
     verbose: bool = param(False, "Print every parameter of the plan and the libraries' log messages.", command=True)

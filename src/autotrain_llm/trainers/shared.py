@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autotrain_llm.declare.param import group_of
 from autotrain_llm.declare.trainer import Usual
+from autotrain_llm.params.answering import Answering
 from autotrain_llm.params.command import Command
 from autotrain_llm.params.data import Data
 from autotrain_llm.params.evaluation import Evaluation
@@ -16,7 +17,22 @@ from autotrain_llm.params.schedule import Schedule
 from autotrain_llm.params.sweep import Sweep
 from autotrain_llm.params.training import Optimisation, Training
 
-CORE = (Model, Data, Training, Optimisation, Precision, Length, Lora, Schedule, Output, Hub, Sweep, Evaluation, Command)
+CORE = (
+    Model,
+    Data,
+    Training,
+    Optimisation,
+    Precision,
+    Length,
+    Lora,
+    Schedule,
+    Output,
+    Hub,
+    Sweep,
+    Evaluation,
+    Answering,
+    Command,
+)
 REQUIRED = tuple(
     f"{param.name}|{param.alternative}" if param.alternative else param.name
     for group in CORE

@@ -12,8 +12,9 @@ import pytest
 from autotrain_llm.cli.main import main
 from autotrain_llm.cli.parser import read
 from autotrain_llm.config.aliases import ALIASES, BY_TRAINER, NO_COUNTERPART, RENAMED
+from autotrain_llm.config.file import read_config
 from autotrain_llm.config.foreign_names import unknown
-from autotrain_llm.config.registry import PARAMS
+from autotrain_llm.config.registry import ANSWERING, PARAMS
 from support.rows import write_rows
 
 PAIRS = [
@@ -333,7 +334,7 @@ def test_a_slip_is_answered_with_the_name_that_was_meant(flags):
 
 def test_no_flag_of_another_tool_is_listed_twice():
     assert not set(ALIASES) & set(NO_COUNTERPART) and not set(BY_TRAINER) & (set(ALIASES) | set(NO_COUNTERPART))
-    assert not set(PARAMS) & (set(ALIASES) | set(NO_COUNTERPART) | set(BY_TRAINER))
+    assert not (set(PARAMS) - ANSWERING) & (set(ALIASES) | set(NO_COUNTERPART) | set(BY_TRAINER))
 
 
 def test_a_prompt_inside_both_answers_is_not_missed_whatever_else_is(here, capsys):
@@ -356,11 +357,34 @@ def test_a_prompt_inside_both_answers_is_not_missed_whatever_else_is(here, capsy
     assert found(f"{DPO} {finding['fix']}", capsys) == []
 
 
-def test_inference_samples_nothing_and_says_so():
-    (finding,) = read(["--inference", "--model", "x", "--temperature", "0.7"]).findings
-    assert (
-        finding.code == "P104" and "most likely answer" in finding.message and finding.fix == "leave --temperature out"
-    )
+@pytest.mark.parametrize("name", sorted(ANSWERING))
+def test_a_name_of_answering_means_something_else_to_a_training(name):
+    """`--temperature` samples the answers of --inference; to grpo it is another tool's name for --rl-temperature."""
+    param = PARAMS[name]
+    value = "2" if param.kind == "int" else "0.5" if param.kind == "float" else "words"
+    answering = read(["--inference", "--model", "x", "--prompts", "Hi", param.flag, value])
+    assert answering.findings == [] and str(answering.values[name]) == value
+    for words in (["--trainer", "grpo"], ["--trainer", "sft"], []):
+        training = read([*words, param.flag, value])
+        (finding,) = training.findings
+        assert finding.code in ("P102", "P104") and name not in training.values and name in training.unread
+        assert finding == unknown(name, param.flag, value, given=training.values)
+        assert param.flag not in (finding.fix or "").replace(f"leave {param.flag} out", "")
+
+
+def test_the_temperature_of_a_training_is_that_of_its_answers(tmp_path):
+    (finding,) = read(["--trainer", "grpo", "--temperature", "0.7"]).findings
+    assert finding.code == "P102" and dict(finding.changes) == {"rl_temperature": "0.7"}
+    (tmp_path / "run.yaml").write_text("trainer: grpo\ntemperature: 0.7\n")
+    (finding,) = read_config(str(tmp_path / "run.yaml")).findings
+    assert finding.code == "P102" and finding.changes["rl_temperature"] == 0.7
+    assert "did you mean" not in read(["--trainer", "sft", "--temprature", "0.7"]).findings[0].message
+    assert "--temperature" in read(["--inference", "--temprature", "0.7"]).findings[0].message
+
+
+def test_other_words_of_sampling_are_answered_with_the_temperature():
+    (finding,) = read(["--inference", "--model", "x", "--do-sample"]).findings
+    assert finding.code == "P104" and finding.fix == "--temperature 0.7, or leave --do-sample out"
 
 
 def test_a_prompt_column_that_another_finding_names_is_not_missed_besides(here, capsys):

@@ -18,7 +18,7 @@ from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, DEFAULT, TR
 from autotrain_llm.declare.finding import Refused
 
 SETTINGS = [param for param in PARAMS.values() if not param.command]
-COMMANDS = [param for param in PARAMS.values() if param.command and not param.in_files]
+COMMANDS = [param for param in PARAMS.values() if param.command and not (param.in_files or param.answering)]
 AUTOTRAIN = """
 task: llm-sft
 base_model: some/model

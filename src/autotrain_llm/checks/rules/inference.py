@@ -10,6 +10,7 @@ from autotrain_llm.declare.example import Example
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import declare_finding, rule
+from autotrain_llm.params.answering import Answering
 
 
 @rule(
@@ -88,14 +89,39 @@ def _training_parameter(config: Config) -> str | None:
     return "eval_max_new_tokens" if config.use_enhanced_eval and config.applies("eval_max_new_tokens") else None
 
 
+@rule(
+    "P205",
+    WARNING,
+    refuses='--inference --model runs/mine --prompts "Hello" --top-p 0.9',
+    accepts='--inference --model runs/mine --prompts "Hello" --temperature 0.7 --top-p 0.9',
+    inference=True,
+)
+def the_likeliest_token_is_not_sampled(config: Answering) -> Iterator[Finding]:
+    """`--top-k` or `--top-p` without a `--temperature` above 0.
+
+    Why: at temperature 0 the most likely token is always taken, and a limit on less likely ones changes nothing.
+    Fix: give a temperature, or remove the flag.
+    """
+    limits = [
+        name for name, value in (("top_k", config.top_k), ("top_p", config.top_p)) if value != PARAMS[name].default
+    ]
+    if limits and not config.temperature:
+        yield Finding(
+            f"{' and '.join(map(flag_of, limits))} {'have' if len(limits) > 1 else 'has'} no effect at temperature 0",
+            fix=f"--temperature 0.7, or remove {' and '.join(map(flag_of, limits))}",
+            guess={"temperature": 0.7},
+            parameters=tuple(limits),
+        )
+
+
 PROMPTS_UNLIKE_ROWS = declare_finding(
     "P345",
     """`--inference` writes prompts in another way than the rows were written that the model was trained on.
 
     Why: the model was trained to answer text that a chat template wrote, or that none wrote, or after a system prompt. Given other text, it can answer as if
     it had not been trained. A run saves how its rows were written beside the model, in `prompt_format.json`, and `--inference` writes prompts like
-    that; `--chat-template` overrides it.
-    Fix: leave out `--chat-template`, or give prompts like the rows.
+    that; `--chat-template` and `--system` override it.
+    Fix: leave out the flag that the finding names, or give prompts like the rows.
     """,
     WARNING,
     example=Example(
@@ -107,7 +133,7 @@ PROMPTS_UNLIKE_ROWS = declare_finding(
 )
 UNUSABLE_PROMPTS = declare_finding(
     "P330",
-    """`--prompts` is a file that does not exist or has no prompt, or a prompt can't be answered.
+    """`--prompts` is a file that does not exist or has no prompt (or `-`, and standard input has none), or a prompt can't be answered.
 
     Why: without a prompt there is nothing to answer. A prompt can't be answered if the chat template refuses it, or if it leaves no room for an
     answer in the model's context.

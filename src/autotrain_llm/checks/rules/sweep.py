@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from autotrain_llm.checks.rules.schedule import learning_rates
 from autotrain_llm.config.aliases import OTHER_NAMES
 from autotrain_llm.config.metric_choice import metric_directions, suggest_metric_fix
-from autotrain_llm.config.registry import GROUP, PARAMS
+from autotrain_llm.config.registry import ANSWERING, GROUP, PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.config.search_space import (
     SETTINGS_OF_WANDB,
@@ -126,7 +126,7 @@ def _is_off(field: str, config: Config) -> bool:
 
 
 def _why_not(field: str, trainer: Trainer) -> str:
-    if field not in PARAMS:
+    if field not in PARAMS or field in ANSWERING:
         return "there is no such parameter"
     return "it must be the same for all trials" if trainer.reads(field) else f"{trainer.name} does not read it"
 

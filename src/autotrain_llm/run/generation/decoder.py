@@ -6,7 +6,7 @@ removed from the batch. Architectures without such a cache use their own `genera
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from itertools import groupby
@@ -39,7 +39,7 @@ class Decoder:
     """Completes prompts: greedily, or sampling each sequence with random numbers of its own.
 
     end_tokens: ids that end a completion. precision: the dtype of matrix products. processors: transformers' logits processors, such as a
-    repetition penalty. A completion depends on the model, its prompt and its seed; the other sequences of its batch change its logits by
+    repetition penalty. on_tokens: called with the tokens of each step, as soon as they are chosen. A completion depends on the model, its prompt and its seed; the other sequences of its batch change its logits by
     rounding errors only.
     """
 
@@ -49,9 +49,10 @@ class Decoder:
         sampling: Sampling,
         precision: torch.dtype = torch.float32,
         processors: LogitsProcessorList | None = None,
+        on_tokens: Callable[[list[int]], None] | None = None,
     ) -> None:
         self.end_tokens, self.sampling, self.precision = sorted(set(end_tokens)), sampling, precision
-        self.processors = processors
+        self.processors, self.on_tokens = processors, on_tokens
 
     def complete(
         self,
@@ -101,6 +102,8 @@ class Decoder:
             logits = self.processors(ids, logits.float())  # type: ignore[arg-type]
         logps = distribution(logits, self.sampling)
         tokens = logits.argmax(dim=-1) if greedy else sample_token(logps, uniform)
+        if self.on_tokens is not None:
+            self.on_tokens(tokens.tolist())
         return tokens, logps.gather(1, tokens[:, None]).squeeze(1)
 
 

@@ -63,3 +63,11 @@ def test_a_completion_stays_within_the_context(model):
 def test_seeds_must_match_the_completions(model):
     with pytest.raises(ValueError, match="need 4 seeds, not 1"):
         Decoder([], Sampling(3)).complete(model, [np.asarray(prompt) for prompt in PROMPTS], [1])
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_the_tokens_of_each_step_are_told_as_they_are_chosen(model, sampled):
+    told: list[int] = []
+    decoder = Decoder([], Sampling(12, temperature=0.9), on_tokens=lambda tokens: told.extend(tokens))
+    (sample,) = decoder.complete(model, [np.asarray(PROMPTS[0], dtype=np.int32)], [5] if sampled else None)
+    assert told == sample.completion.tolist()

@@ -324,6 +324,7 @@ NEAR_TRAINER_WITH: dict[str, dict[str, Any]] = {
     "lora": {"trainer": "sft", "peft": True},
     "qlora": {"trainer": "sft", "peft": True, "quantization": "int4"},
     "rloo": {"trainer": "grpo", "rl_advantage": "rloo"},
+    "distill_reason": {"trainer": "sft", "token_weights": '{"<think>": 10, "</think>": 10}'},
 }
 
 

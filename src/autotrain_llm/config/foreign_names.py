@@ -117,7 +117,7 @@ def trainer_meant(name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     if same:
         return {"trainer": same}, EMPTY
     near = nearest_choice("trainer", name) or nearest(name, TRAINERS)
-    return EMPTY, NEAR_TRAINER_WITH.get(name) or ({"trainer": near} if near else EMPTY)
+    return EMPTY, NEAR_TRAINER_WITH.get(name.replace("-", "_")) or ({"trainer": near} if near else EMPTY)
 
 
 def _parameter_meant(name: str, raw: Any, trainer: str | None) -> str | None:

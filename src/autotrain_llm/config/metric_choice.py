@@ -18,7 +18,7 @@ LIBRARY = "evaluate:"  # before the name or folder of a metric of that library
 LOWER_IS_BETTER = frozenset(
     {"wer", "cer", "ter", "character", "perplexity", "mae", "mse", "mape", "smape", "brier_score", "toxicity"}
 )
-NEAR = 0.75  # from this similarity on a name may be a typo of another
+NEAR = 0.65  # from this similarity on, without the prefix, a name may be a typo of another
 
 
 def metric_named(name: str) -> Metric | None:
@@ -137,7 +137,9 @@ def suggest_metric_fix(
     adds = next((metric.name for metric in metrics_for(config.trainer_spec) if plain in metric.reports), None)
     if name in reported or not adds:
         usual = in_full(str(config.trainer_spec.defaults.get("sweep_metric", next(iter(reported), LOSS))))
-        close = nearest(name, reported, cutoff=NEAR) or (usual if usual in reported else None)
+        # Without the prefix that all have, which would make every name like every other.
+        near = nearest(plain, [other.removeprefix(EVALUATION) for other in reported], cutoff=NEAR)
+        close = EVALUATION + near if near else usual if usual in reported else None
         guess = {parameter: close} | _direction_change(config, parameter, reported.get(close)) if close else {}
         return {}, guess
     requested = config.eval_metrics or ()

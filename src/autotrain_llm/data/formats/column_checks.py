@@ -10,6 +10,7 @@ from typing import Any
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.formats.column_names import CHOSEN, COMPLETION, QUESTIONS, REJECTED, TEXT, is_metadata
 from autotrain_llm.data.formats.columns import Columns
+from autotrain_llm.data.formats.convert import HH_TURN
 from autotrain_llm.data.formats.detect import ColumnMapping, only_text, preference, recognise, rows_are_turns
 from autotrain_llm.data.formats.judged import LISTS_OF_ANSWERS, signs_of_two_answers
 from autotrain_llm.data.formats.token_rows import TOKENS, holds_token_ids, token_columns
@@ -72,14 +73,15 @@ def _right_columns(columns: Columns, request: DataRequest, absent: list[str]) ->
     if mapping is not None and mapping.format == "preference":
         roles = [(field, role) for field, role in PREFERENCE_ROLES.items() if role in mapping.columns]
         right: dict[str, Any] = {column_parameter(field): mapping.columns[role] for field, role in roles}
-        begin_with_it = "prompt" not in mapping.columns and columns.kind(mapping.columns["chosen"]) == "turns"
-        if begin_with_it and "prompt_column" in absent:
-            right |= {column_parameter("prompt_column"): None}
-        return right
+        if "prompt" in mapping.columns or "prompt_column" not in absent:
+            return right
+        prompt = column_parameter("prompt_column")
+        if prompt not in TRAINERS[request.trainer].requires or _begin_with_prompts(columns, mapping.columns["chosen"]):
+            return right | {prompt: None}
     near = {column_parameter(field): close(getattr(request, field), columns.names) for field in absent}
     if all(near.values()):
         return near
-    if mapping is not None:
+    if mapping is not None and mapping.format != "preference":
         return dict.fromkeys(near)
     # What is named already is no other column, and of prompts and answers alone no worse answer can be guessed.
     named = {getattr(request, field) for field in COLUMN_FLAGS if request.is_named(field)}
@@ -89,6 +91,11 @@ def _right_columns(columns: Columns, request: DataRequest, absent: list[str]) ->
     )
     guessed &= absent[0] != "rejected_column" or request.is_named("text_column")
     return {column_parameter(absent[0]): texts[0]} if texts and guessed else {}
+
+
+def _begin_with_prompts(columns: Columns, chosen: str) -> bool:
+    """Whether the answers are conversations, as turns or written with a mark before each answer, which have their prompts in them."""
+    return columns.kind(chosen) == "turns" or all(HH_TURN in str(value) for value in columns.values[chosen])
 
 
 def _only_respelt(named: Mapping[str, str], changes: Mapping[str, Any]) -> bool:

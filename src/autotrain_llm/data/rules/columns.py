@@ -42,6 +42,8 @@ def a_named_column_is_not_in_the_data(
         fix = f"give these rows the columns of --data-path: rename one to {shown(next(iter(absent.values())))}"
     elif not changes and list(absent) == ["rejected_column"]:
         fix = "add a column with the worse answer to each prompt; or --trainer sft, which needs good answers only"
+    elif not changes and "prompt_column" in absent:
+        fix = f"add a column {shown(absent['prompt_column'])} with the prompts, or name another column that has them"
     message = f"{file}{of_flag} has no column {named}; it has: {listed(columns)}"
     yield Finding(message, fix, tuple(map(column_parameter, absent)), file=file, changes=certain, guess=guess)
 

@@ -15,6 +15,7 @@ SHELLS = ("bash", "zsh", "fish")
 COMMANDS = {
     "llm": "train a language model",
     "prepare": "write rows and tokens to train on",
+    "chat": "talk with a finished model",
     "check": "check training configs",
     "presets": "show what presets set",
     "report": "rewrite the report of a run",
@@ -92,6 +93,7 @@ _autotrain() {{
         presets) COMPREPLY=($(compgen -W "{presets} --format" -- "$cur")); return ;;
         report) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$cur")); return ;;
         completion) (( COMP_CWORD == 2 )) && COMPREPLY=($(compgen -W "{shells}" -- "$cur")); return ;;
+        chat) (( COMP_CWORD == 2 )) && [[ $cur != -* ]] && {{ compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$cur")); return; }} ;;
         llm|prepare) ;;
         *) return ;;
     esac
@@ -170,7 +172,9 @@ _autotrain() {{
         local -a commands
         commands=({commands})
         _describe command commands
-    elif [[ $words[2] == (llm|prepare) ]]; then
+    elif [[ $words[2] == chat ]] && (( CURRENT == 3 )) && [[ $PREFIX != -* ]]; then
+        _files -/
+    elif [[ $words[2] == (llm|prepare|chat) ]]; then
         shift words; (( CURRENT-- ))
         _autotrain_llm
     elif [[ $words[2] == check ]]; then
@@ -233,7 +237,7 @@ FISH = """\
 # fish completion for autotrain: autotrain completion fish | source
 function __autotrain_offers --description 'whether the given trainer, if any, is one of these'
     set -l words (commandline -opc)
-    test (count $words) -ge 2; and contains -- $words[2] llm prepare; or return 1
+    test (count $words) -ge 2; and contains -- $words[2] llm prepare chat; or return 1
     set -l trainer (string match -r -g -- '^--trainer=(.*)' $words)
     if set -l index (contains -i -- --trainer $words)
         set trainer $words[(math $index + 1)]
@@ -246,6 +250,7 @@ complete -c autotrain -f
 complete -c autotrain -n '__fish_seen_subcommand_from check' -F -a '--flags-only --strict --format'
 complete -c autotrain -n '__fish_seen_subcommand_from presets' -x -a '{presets} --format'
 complete -c autotrain -n '__fish_seen_subcommand_from report' -x -a '(__fish_complete_directories)'
+complete -c autotrain -n '__fish_seen_subcommand_from chat' -a '(__fish_complete_directories)'
 complete -c autotrain -n '__fish_seen_subcommand_from completion' -x -a '{shells}'
 {flags}
 """

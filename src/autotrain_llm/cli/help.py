@@ -6,6 +6,7 @@ from autotrain_llm.cli.terminal import styled, wrap
 from autotrain_llm.config.aliases import ACCEPTED, RENAMED
 from autotrain_llm.config.registry import GROUPS, PARAMS, READS, REFUSED, TRAINERS, UNUSED, trainers_that_read, verdict
 from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.text import plain
 
 TYPE_CHECKING = False
@@ -37,16 +38,34 @@ def prepare_page(columns: int, colour: bool) -> str:
     from autotrain_llm.checks.preparation import READS
     from autotrain_llm.cli.prepare import SUMMARY, USAGE
 
-    lines = [*wrap(USAGE, columns), "", *wrap(SUMMARY, columns)]
+    defaults = {"trainer": "by the format of the rows"}
+    return "\n".join([*_page_of_command(USAGE, SUMMARY, READS, columns, colour, defaults), ""])
+
+
+def chat_page(columns: int, colour: bool) -> str:
+    """The text of `autotrain chat --help`: what can be typed in it, and the flags that decide on answers."""
+    from autotrain_llm.checks.chat import READS
+    from autotrain_llm.cli.chat import COMMANDS, SUMMARY, USAGE
+
+    lines = _page_of_command(USAGE, SUMMARY, READS - {"model"}, columns, colour)
+    typed = [line for row in COMMANDS.items() for line in _row(*row, columns, colour)]
+    return "\n".join([*lines, "", styled("Typed in the conversation", "bold", colour), *typed, ""])
+
+
+def _page_of_command(
+    usage: str, summary: str, reads: frozenset[str], columns: int, colour: bool, defaults: Mapping[str, str] = EMPTY
+) -> list[str]:
+    """The lines of a page on a command that reads some of the parameters; `defaults` are those that differ, in words."""
+    lines = [*wrap(usage, columns), "", *wrap(summary, columns)]
     for group in GROUPS:
-        params = [param for param in group.params if param.name in READS]
+        params = [param for param in group.params if param.name in reads]
         lines += ["", styled(title_of(group), "bold", colour)] if params else []
         for param in params:
             flag, text = _entry(param)
-            if param.name == "trainer":
-                text = text.replace(f"[default: {param.default}]", "[default: by the format of the rows]")
+            if param.name in defaults:
+                text = text.replace(f"[default: {param.default}]", f"[default: {defaults[param.name]}]")
             lines += _row(flag, text, columns, colour)
-    return "\n".join([*lines, ""])
+    return lines
 
 
 def _usage(trainer: Trainer | None, columns: int, colour: bool) -> str:

@@ -19,6 +19,7 @@ usage: autotrain llm --trainer NAME --model MODEL --data-path DATA [flags]
        autotrain llm --help                  every flag
        autotrain llm --trainer dpo --help    the flags of one trainer
        autotrain prepare --data-path DATA --output-dir DIR   writes rows, and tokens, to train on
+       autotrain chat RUN [--against base]   talks with a finished model, or with two side by side
        autotrain check [FILES...]            training configs, checked as a dry run checks them
        autotrain presets [NAME]              presets: what they set, and why
        autotrain report RUN                  rewrites a run's report.html
@@ -62,6 +63,10 @@ def _command(words: list[str]) -> int:
         from autotrain_llm.cli.prepare import prepare
 
         return prepare(words[1:])
+    if command == "chat" and not _asks_for_help(words):
+        from autotrain_llm.cli.chat import chat
+
+        return chat(words[1:])
     if command == "check" and not _asks_for_help(words):
         from autotrain_llm.cli.check import check
 
@@ -75,6 +80,10 @@ def _command(words: list[str]) -> int:
             from autotrain_llm.cli.help import prepare_page
 
             return screen.finish_with(prepare_page(width(screen.out), wants_colour(screen.out)))
+        if command == "chat":
+            from autotrain_llm.cli.help import chat_page
+
+            return screen.finish_with(chat_page(width(screen.out), wants_colour(screen.out)))
         if command == "check":
             from autotrain_llm.cli.check import USAGE as OF_CHECK
 

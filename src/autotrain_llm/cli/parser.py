@@ -51,8 +51,9 @@ def spellings(param: Param) -> list[str]:
     return [param.flag, *map(flag_of, param.spellings.split())]
 
 
-def read(words: Sequence[str], trainer: str | None = None) -> ParsedArguments:
-    """Parse the words after `autotrain llm`; faults become findings of the result. `trainer` is the one that a config file names."""
+def read(words: Sequence[str], trainer: str | None = None, positional: str | None = None) -> ParsedArguments:
+    """Parse the words after `autotrain llm`; faults become findings of the result. `trainer` is the one that a config file names. A word that
+    belongs to no flag is the value of `positional`, if it is not given by its flag."""
     arguments = ParsedArguments(trainer=trainer)
     joined = join(words, arguments.findings)
     typed = {word.partition("=")[0] for word in joined}
@@ -60,6 +61,11 @@ def read(words: Sequence[str], trainer: str | None = None) -> ParsedArguments:
     written = _other_names(words)
     for name, raw in sorted(vars(given).items(), key=lambda item: known_first(item[0])):
         arguments.set(name, raw, written.get(name, ""))
+    stray = next((word for word in rest if not is_flag(word)), None)
+    if positional is not None and stray is not None and positional not in arguments.values:
+        arguments.set(positional, stray)
+        rest.remove(stray)
+        joined.remove(stray)
     arguments.findings.extend(_left_over(rest, joined, arguments))
     return arguments
 

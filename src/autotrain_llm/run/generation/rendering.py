@@ -58,6 +58,13 @@ class Rendering:
             return turns
         return [{"role": "system", "content": self.system_prompt}, *turns]
 
+    def text_of(self, prompt: Example) -> str:
+        """A prompt as text. Raises ChatTemplateError if the template refuses it."""
+        template = self.template_of(prompt)
+        if template is None:
+            return _text_of(prompt)
+        return template.render(self.turns_of(prompt), prompt.tools, add_generation_prompt=True)
+
     def findings(self, prompts: Sequence[Example], model: str) -> tuple[Finding, ...]:
         """What of the training's way of writing prompts is not followed."""
         if self.system and not any(map(self.template_of, prompts)):
@@ -129,21 +136,28 @@ def encode_prompts(
         return scored.ids_within_context(
             prompts, tokenizer, rendering.template, template_given=is_set, context=context_length
         )
-    templates = [rendering.template_of(prompt) for prompt in prompts]
-    rendered = [
-        _text_of(prompt) if template is None else _rendered(prompt, rendering.turns_of(prompt), template)
-        for prompt, template in zip(prompts, templates, strict=True)
-    ]
-    ids = [
-        _with_bos(prompt_ids, tokenizer) if template is None else prompt_ids
-        for prompt_ids, template in zip(tokenizer.encode_batch(rendered), templates, strict=True)
-    ]
+    ids = _ids(prompts, [_rendered(prompt, rendering) for prompt in prompts], rendering, tokenizer)
     for prompt, prompt_ids in zip(prompts, ids, strict=True):
         if context_length is not None and len(prompt_ids) >= context_length:
             where = f"{prompt.file}, row {prompt.row}" if prompt.file else "--prompts"
             message = f"{where}: {len(prompt_ids)} tokens leave no room for an answer in the model's context of {context_length}"
             raise refused_prompt(message, prompt.file or None, prompt.row, "a shorter prompt")
     return ids
+
+
+def ids_of_prompt(prompt: Example, rendering: Rendering, tokenizer: Tokenizer) -> list[int]:
+    """The ids of one prompt, of any length. Raises ChatTemplateError if the template refuses it."""
+    return _ids([prompt], [rendering.text_of(prompt)], rendering, tokenizer)[0]
+
+
+def _ids(
+    prompts: Sequence[Example], texts: Sequence[str], rendering: Rendering, tokenizer: Tokenizer
+) -> list[list[int]]:
+    """The ids of rendered prompts; those that no template writes begin with the BOS token."""
+    return [
+        _with_bos(ids, tokenizer) if rendering.template_of(prompt) is None else ids
+        for ids, prompt in zip(tokenizer.encode_batch(texts), prompts, strict=True)
+    ]
 
 
 def _with_bos(ids: list[int], tokenizer: Tokenizer) -> list[int]:
@@ -167,9 +181,9 @@ def _plain_prompt(prompt: Example) -> str:
     return str(prompt.prompt or prompt.text or "")
 
 
-def _rendered(prompt: Example, turns: list[Any], template: ChatTemplate) -> str:
+def _rendered(prompt: Example, rendering: Rendering) -> str:
     try:
-        return template.render(turns, prompt.tools, add_generation_prompt=True)
+        return rendering.text_of(prompt)
     except ChatTemplateError as problem:
         where = f"{prompt.file}, row {prompt.row}" if prompt.file else "--prompts"
         message = f"{where}: the chat template refuses it: {problem}"

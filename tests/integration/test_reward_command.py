@@ -182,7 +182,7 @@ def test_the_code_of_the_card_gives_scores(bert: Path, pairs: Path, tmp_path: Pa
     words = f"llm --trainer reward --model {bert} --data-path {pairs} --lr 2e-5 --max-steps 2 --batch-size 16 --peft"
     assert main(shlex.split(f"{words} --output-dir {tmp_path / 'run'}")) == 0
     card = (tmp_path / "run" / "README.md").read_text()
-    code = card.partition("```python\n")[2].partition("```")[0].replace("FOLDER", str(tmp_path / "run"))
+    code = card.partition("```python\n")[2].partition("```")[0]
     names: dict[str, Any] = {}
     exec(compile(code, "card", "exec"), names)
     assert names["scores"].shape == (2,)

@@ -13,7 +13,29 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from autotrain_llm.declare.finding import Finding
+
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+# Words that begin one of our commands: no other tool's meaning of them is looked for.
+NAMES = frozenset(
+    [
+        "llm",
+        "prepare",
+        "chat",
+        "export",
+        "check",
+        "presets",
+        "report",
+        "completion",
+        "help",
+        "version",
+        "stage-process",
+        "--help",
+        "-h",
+        "--version",
+        "-V",
+    ]
+)
 USAGE = """\
 usage: autotrain llm --trainer NAME --model MODEL --data-path DATA [flags]
        autotrain llm --help                  every flag
@@ -49,7 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(words: list[str]) -> int:
-    """`llm`, `check`, `presets`, `report`, `completion`, `--version`, `--help`; anything else prints the usage."""
+    """One of our commands; anything else is carried out as one of them, or answered with the usage and what to type."""
+    if words and words[0] not in NAMES:
+        from autotrain_llm.cli.other_commands import as_ours
+
+        words = as_ours(words)
     command = words[0] if words else ""
     if words == ["llm"]:
         with Screen(json=False) as screen:
@@ -103,7 +129,9 @@ def _command(words: list[str]) -> int:
             return screen.finish_with(fit_to(screen.out, USAGE, " " * 11))
         if command in ("-V", "--version", "version"):
             return screen.finish_with(f"autotrain {VERSION}")
-        return _misused(f"there is no command {command!r}" if command else "a command is missing", screen)
+        from autotrain_llm.cli.other_commands import answer_to
+
+        return _misused(answer_to(words), screen)
 
 
 def _asks_for_help(words: list[str]) -> bool:
@@ -127,26 +155,31 @@ def _help_page(words: list[str], screen: Screen) -> str:
 
 def _report(words: list[str], screen: Screen) -> int:
     from autotrain_llm.cli.report import rewrite, run_named
+    from autotrain_llm.declare.finding import Finding
 
     folder = run_named(words)
     if folder is None:
-        return _misused("report needs the folder of one run", screen, "autotrain report runs/mine")
+        return _misused(
+            Finding("report needs the folder of one run", "autotrain report runs/mine", code="P122"), screen
+        )
     return rewrite(folder, screen)
 
 
 def _completion(words: list[str], screen: Screen) -> int:
     from autotrain_llm.cli.completion import SHELLS, script
+    from autotrain_llm.declare.finding import Finding
 
     shell = words[0] if words else ""
     if shell in SHELLS:
         return screen.finish_with(script(shell).rstrip("\n"))
     got = f"got {shell!r}" if shell else "none was given"
-    return _misused(f"completion needs a shell ({', '.join(SHELLS)}), {got}", screen, "autotrain completion bash")
+    message = f"completion needs a shell ({', '.join(SHELLS)}), {got}"
+    return _misused(Finding(message, "autotrain completion bash", code="P122"), screen)
 
 
-def _misused(message: str, screen: Screen, fix: str = "autotrain llm --help") -> int:
+def _misused(finding: Finding, screen: Screen) -> int:
+    """Print the usage and what is wrong with the command."""
     from autotrain_llm.cli.outcome import refuse
-    from autotrain_llm.declare.finding import Finding
 
     screen.write(fit_to(screen.err, USAGE, " " * 11))
-    return refuse([Finding(message, fix, code="P122")], screen)
+    return refuse([finding], screen)

@@ -37,7 +37,8 @@ folder or a Hub id. A model that is only available over an API, such as gpt-4, c
 
 ### Commands and configs of AutoTrain
 
-`--project-name` means `--output-dir`, and YAML files with `task`, `base_model`, `data`, `params` and `hub` are read as they are. `task: llm`
+`autotrain --config FILE` is carried out as `autotrain llm --config FILE`, and `autotrain sft …`, as TRL has it, as `autotrain llm --trainer sft …`; a command that
+there is not, such as `autotrain app`, is answered with what to type. `--project-name` means `--output-dir`, and YAML files with `task`, `base_model`, `data`, `params` and `hub` are read as they are. `task: llm`
 and `trainer: default` mean sft here, where AutoTrain means generic. Flags without a meaning here are accepted with a warning. Some names that mean
 the same in other tools are accepted (`--learning-rate`, `--model-name`, `--data-files`, `--trainer-type`, `--use-wandb`, with a trainer that has one
 `--beta`, and the block `dpo_args` of a config): the plan shows under which name a value was given, and `--help` lists them. Other names from other

@@ -1,4 +1,4 @@
-"""The files that a run writes next to its model: run.json, metrics.jsonl, command.sh and the model card. None contains a secret."""
+"""The files that a run writes next to its model: run.json, metrics.jsonl and command.sh. None contains a secret."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from autotrain_llm.data.tokenize.prompt_format import RUN_KEY, PromptFormat, pro
 from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.finding import Finding, typed
 from autotrain_llm.declare.param import flag_of
-from autotrain_llm.declare.text import plain, show_count
+from autotrain_llm.declare.text import plain
 from autotrain_llm.planning.plan import Plan, ResumePlan
-from autotrain_llm.run.artifacts.metric_changes import compared_in
 
 ENDED_EARLY = ("failed", "interrupted")
 
@@ -133,7 +132,7 @@ def exact(value: Any) -> str:
 
 def write_command(folder: Path, words: Sequence[str], resume: ResumePlan | None = None) -> None:
     """Write `command.sh`, to be run from the current folder; of a run that was resumed with other values, they are in a comment."""
-    lines = " \\\n  ".join(_in_lines(words))
+    lines = " \\\n  ".join(in_lines(words))
     comments = "".join(f"# {_one_line(text)}\n" for text in [f"Run from: {Path.cwd()}", *_until_resumed(resume)])
     script = f'#!/bin/sh\n{comments}{lines} "$@"\n'
     path = folder / "command.sh"
@@ -156,7 +155,8 @@ def _until_resumed(resume: ResumePlan | None) -> list[str]:
     return [f"Until step {resume.step} with: {', '.join(before)}"]
 
 
-def _in_lines(words: Sequence[str]) -> list[str]:
+def in_lines(words: Sequence[str]) -> list[str]:
+    """The words of a command, quoted, with a line for each flag and its value."""
     lines: list[str] = []
     for word in words:
         if word.startswith("--") or not lines:
@@ -164,54 +164,6 @@ def _in_lines(words: Sequence[str]) -> list[str]:
         else:
             lines[-1] += " " + shlex.quote(word)
     return lines
-
-
-def write_card(
-    folder: Path, plan: Plan, steps: int, metrics: Mapping[str, Any], words: Sequence[str], usage: Sequence[str] = ()
-) -> None:
-    """Write the model card: base model, data, metrics, command and versions; `usage` are lines on how to use the model."""
-    base = plan.model.name
-    is_new = plan.model.kind == "scratch"
-    header = ["---", "library_name: " + ("peft" if plan.adapter and not plan.adapter.merge else "transformers")]
-    header += [] if is_new or plan.model.kind != "hub" else [f"base_model: {base}"]
-    task = "text-generation" if plan.model.head is None else "text-classification"
-    header += [f"pipeline_tag: {task}", "tags:", "- autotrain-llm", f"- {plan.trainer}", "---", ""]
-    size = show_count(plan.model.parameters)
-    start = (
-        f"a new {plan.model.architecture} of {size} parameters"
-        if is_new
-        else f"`{base}` ({plan.model.architecture}, {size} parameters)"
-    )
-    data = plan.data
-    lines = [
-        f"# {folder.name}",
-        "",
-        f"Trained with `{plan.trainer}` from {start} on `{data.path}`: {data.rows} rows, {data.total_tokens} tokens, {steps} steps.",
-        "",
-        *usage,
-        "| metric | value |",
-        "| --- | --- |",
-        *(f"| {name} | {value:.6g} |" for name, value in metrics.items() if isinstance(value, int | float)),
-        "",
-        *_before_and_after(folder),
-        "```sh",
-        " \\\n  ".join(_in_lines(words)),
-        "```",
-        "",
-        "Versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()) + ".",
-    ]
-    text = "\n".join([*header, *lines]) + "\n"
-    (folder / "README.md").write_text(text, encoding="utf-8", errors="backslashreplace")
-
-
-def _before_and_after(folder: Path) -> list[str]:
-    """A table of the evaluations before and after training; empty without them."""
-    compared = compared_in(folder)
-    if not compared:
-        return []
-    cells = ((row.name, *(f"{value:.6g}" if value is not None else "" for value in row[1:])) for row in compared)
-    lines = [f"| {name} | {before} | {after} |" for name, before, after in cells]
-    return ["| evaluated | before | after |", "| --- | --- | --- |", *lines, ""]
 
 
 def command_to_try(folder: Path, dataset: Dataset, prompt_format: PromptFormat) -> str:

@@ -20,6 +20,7 @@ from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.recipe import make_recipe
 from autotrain_llm.run.artifacts import records
 from autotrain_llm.run.artifacts.metric_changes import EVALUATION
+from autotrain_llm.run.artifacts.model_card import ModelCard
 from autotrain_llm.run.artifacts.output_lock import OutputFolder
 from autotrain_llm.run.artifacts.saving import save_finished
 from autotrain_llm.run.engine.allocator import keep_freed_memory, limit_cached_kernels
@@ -217,7 +218,9 @@ def _save(session: Session, steps: int, metrics: dict[str, float], command: list
             end_of_turn=inputs.prepared.end_of_turn,
             prompt_format=inputs.prepared.prompt_format,
         )
-    records.write_card(folder, plan, steps, metrics, command, recipe.usage())
+    source = inputs.model.located if inputs.model else None
+    card = ModelCard(folder, plan, inputs.prepared.prompt_format, inputs.tokenizer, source, recipe.usage())
+    card.write(steps, metrics, command)
     if plan.hub:
         from autotrain_llm.run.session.hub import upload
 

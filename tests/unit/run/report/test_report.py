@@ -14,7 +14,7 @@ import pytest
 from autotrain_llm import train
 from autotrain_llm.cli.main import main
 from autotrain_llm.progress import ProgressCallback
-from autotrain_llm.run.artifacts import records
+from autotrain_llm.run.artifacts.model_card import ModelCard
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.report.curves import label, panels, thinned
 from autotrain_llm.run.report.write import try_write_report, write_report
@@ -531,14 +531,14 @@ def test_a_sweep_whose_trials_all_failed_is_still_a_page(tmp_path):
 
 
 def test_the_model_card_tells_what_was_evaluated_before_and_after(tiny, tmp_path, monkeypatch):
-    write = records.write_card
+    write = ModelCard.write
 
-    def with_evaluation(folder: Path, *rest: Any) -> None:
-        (folder / "eval").mkdir()
-        (folder / "eval/metrics.json").write_text('{"before": {"bleu": 2.5}, "after": {"bleu": 5, "chrf": 7}}')
-        write(folder, *rest)
+    def with_evaluation(card: ModelCard, *rest: Any) -> None:
+        (card.folder / "eval").mkdir()
+        (card.folder / "eval/metrics.json").write_text('{"before": {"bleu": 2.5}, "after": {"bleu": 5, "chrf": 7}}')
+        write(card, *rest)
 
-    monkeypatch.setattr(records, "write_card", with_evaluation)
+    monkeypatch.setattr(ModelCard, "write", with_evaluation)
     train(**tiny)
     card = (tmp_path / "run/README.md").read_text()
     assert "| evaluated | before | after |" in card and "| bleu | 2.5 | 5 |" in card and "| chrf |  | 7 |" in card

@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from autotrain_llm.declare import bounded
 from fuzz.isolated import SECRET, carry_out
 from fuzz.targets import TARGETS, Seeds
 
@@ -28,6 +29,7 @@ from fuzz.targets import TARGETS, Seeds
 def main() -> int:
     options = _options()
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_TOKEN": SECRET, "NO_COLOR": "1", "CUDA_VISIBLE_DEVICES": ""}
+    bounded.SECONDS = 3  # so that what is tried in a child process ends within the time of a case
     names = options.target or list(TARGETS)
     kinds: Counter[str] = Counter()
     cases: Counter[str] = Counter()

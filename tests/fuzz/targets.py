@@ -244,6 +244,47 @@ HOSTILE_TEMPLATES = (
     "{{ 1/0 }}", "{{ 2**100000 }}", "{% break %}", "{{ x.y.z }}", "{{ messages[99].content }}", "{{ ''.__class__.__mro__ }}", "{% include 'x' %}",
     "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "{{ 'a'|center(999999999) }}", "{{ messages|tojson(indent=99999999) }}",
     "{{ lipsum(n=99999) }}", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ raise_exception('no') }}", "{{ 'a' * 10**10 }}", "{% set ns = namespace(x=1) %}{{ ns }}",
+    "{% set n = namespace(l=[1]) %}{% for i in range(60) %}{% set n.l = [n.l, n.l] %}{% endfor %}{{ n.l }}",
+    "{% set n = namespace(l=[]) %}{% for i in range(1000) %}{% set n.l = n.l + ['a' * (9999999 - i)] %}{% endfor %}",
+    "{% set s = 'a' * 9999999 %}{% for i in range(99999) %}{{ s[1:]|upper|length }}{% endfor %}",
+)  # fmt: skip
+
+
+def tokenizers(seeds: Seeds, numbers: random.Random, folder: Path) -> Case:
+    """A tokenizer that does what none does: expressions that go back, normalizers that multiply, ids and tokens beyond measure."""
+    texts = ("a" * 21 + "b", "word word. " * 9, " " * 4000, "x1" * 2000, "Hi")
+    rows = [{"text": numbers.choice(texts) * numbers.choice((1, 3, 10))} for _ in range(6)]
+    (folder / "rows.jsonl").write_bytes(_lines(rows))
+    model = folder / "model"
+    model.mkdir()
+    for path in seeds.model.iterdir():
+        (model / path.name).write_bytes(path.read_bytes())
+    written = json.loads((model / "tokenizer.json").read_text())
+    change = numbers.randrange(4)
+    if change == 0:
+        pattern = {"Regex": numbers.choice(EXPRESSIONS)}
+        written["pre_tokenizer"] = {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
+    elif change == 1:
+        longer = {
+            "type": "Replace",
+            "pattern": {"String": numbers.choice("a ew")},
+            "content": numbers.choice(("aa", "ee" * 99, "  ")),
+        }
+        written["normalizer"] = {"type": "Sequence", "normalizers": [longer] * numbers.choice((1, 8, 60))}
+    elif change == 2:
+        vocabulary = written["model"]["vocab"]
+        vocabulary[numbers.choice(sorted(vocabulary))] = numbers.choice((10**4, 10**7, 10**9, 2**32 - 1))
+    else:
+        first, count = len(written["model"]["vocab"]) + 100, numbers.choice((10, 3000))
+        more = [{**written["added_tokens"][0], "id": first + n, "content": f"<{n}>"} for n in range(count)]
+        written["added_tokens"] = (written["added_tokens"] + more) * numbers.choice((1, 2))
+    (model / "tokenizer.json").write_bytes(json_bytes(written))
+    how = ("--model", "scratch:100k", "--tokenizer", "model") if numbers.random() < 0.7 else ("--model", "model")
+    return ["llm", *how, *RUN, "--data-path", "rows.jsonl", "--trainer", numbers.choice(("sft", "generic")), *SHOWN]
+
+
+EXPRESSIONS = (
+    "(a+)+$", r"(\w+\s?)+$", r"(x+x+)+y", r"(\s*\s*)*z", r"(?:a|a)*b", r"(.*)*\1q", r"((a{1,99}){1,99}){1,99}b", "", "a", "(?=a)*", "[", r"\p{L}+",
 )  # fmt: skip
 
 TARGETS: dict[str, Callable[[Seeds, random.Random, Path], Case]] = {
@@ -252,4 +293,5 @@ TARGETS: dict[str, Callable[[Seeds, random.Random, Path], Case]] = {
     "data-files": data_files,
     "model-files": model_files,
     "templates": templates,
+    "tokenizers": tokenizers,
 }

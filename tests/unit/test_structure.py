@@ -244,7 +244,8 @@ def test_a_module_keeps_to_the_house_rules(path):
             wrong.append(f"{file}:{line} {name}: run no text as code")
         if name == "print" and part_of(file) != "cli":
             wrong.append(f"{file}:{line} print: say it with a Finding or through Watch")
-        if name in ("exit", "quit", "sys.exit", "os._exit") and not file.endswith("__main__.py"):
+        ends_a_child = name == "os._exit" and file == "declare/bounded.py"
+        if name in ("exit", "quit", "sys.exit", "os._exit") and not (file.endswith("__main__.py") or ends_a_child):
             wrong.append(f"{file}:{line} {name}: return a status, or raise")
         if (
             name == "getattr"

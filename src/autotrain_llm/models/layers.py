@@ -7,8 +7,9 @@ transformers builds. Only architectures whose layers all have the same modules a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 ALWAYS = ""  # in place of a setting: biases that are always there
@@ -29,7 +30,7 @@ class Layers:
 
     def needed(self) -> tuple[str, ...]:
         """The modules of each layer, `self_attn.q_proj`."""
-        return tuple(_spelt(self.needs))
+        return _spelt(self.needs)
 
     def knows(self, name: str, config: Mapping[str, Any]) -> bool:
         """Whether a tensor, named from its layer's index on, belongs to a layer of this architecture."""
@@ -40,12 +41,15 @@ class Layers:
         return kind != "weight" or module in self.needed() or any(map(module.startswith, _spelt(self.may)))
 
 
-def _spelt(names: str) -> Iterator[str]:
+@cache  # asked for each tensor
+def _spelt(names: str) -> tuple[str, ...]:
     """`mlp.{up,down}_proj` is `mlp.up_proj` and `mlp.down_proj`."""
+    spelt: list[str] = []
     for name in names.split():
         group = GROUP.search(name)
         choices = group[1].split(",") if group else []
-        yield from (f"{name[: group.start()]}{one}{name[group.end() :]}" for one in choices) if group else [name]
+        spelt += (f"{name[: group.start()]}{one}{name[group.end() :]}" for one in choices) if group else [name]
+    return tuple(spelt)
 
 
 AT = "model.layers."

@@ -40,7 +40,9 @@ def compiled(source: str, traced: bool = False) -> Any:
     def raise_exception(message: str) -> None:
         raise TemplateError(message)
 
-    environment = limited_environment()(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, ext.loopcontrols])
+    # Not optimized: constants would be computed here, before the template is tried with limits of time and memory.
+    settings = {"trim_blocks": True, "lstrip_blocks": True, "optimized": False}
+    environment = limited_environment()(**settings, extensions=[Generation, ext.loopcontrols])
     environment.filters["tojson"] = to_json
     environment.globals.update(raise_exception=raise_exception, strftime_now=strftime_now, namespace=SafeNamespace)
     tree = environment.parse(source)

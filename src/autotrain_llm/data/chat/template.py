@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from autotrain_llm.data.rules.conversations import (
 )
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.data.wording import close, plain
+from autotrain_llm.declare.bounded import breach
 
 FOLDER = Path(__file__).parent / "templates"
 OWN, NONE = "tokenizer", "none"
@@ -90,9 +92,29 @@ class ChatTemplate:
             AttributeError,
             ArithmeticError,
             RecursionError,
-            MemoryError,
         ) as problem:
             raise ChatTemplateError(f"{type(problem).__name__}: {problem}") from problem
+
+    def compile(self) -> None:
+        """Compile the template, for text and for traces. Raises jinja2's TemplateError, or what Python has against an expression in it."""
+        for source in filter(None, (self.source, self._with_tools)):
+            compiled(source)
+            compiled(source, traced=True)
+
+    def render_examples(self) -> None:
+        """Render short conversations: one turn of each side, a system prompt and a question, a call of a tool."""
+        question, answer = {"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}
+        call = {"type": "function", "id": "a1b2c3d4e", "function": {"name": "clock", "arguments": {"zone": "UTC"}}}
+        tool = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
+        calling = {"role": "assistant", "content": "", "tool_calls": [call]}
+        conversations: list[list[Message]] = [
+            [question, answer],
+            [{"role": "system", "content": "Be brief."}, question, answer, question],
+            [question, calling, {"role": "tool", "name": "clock", "content": "12:00"}, answer],
+        ]
+        for messages, tools in zip(conversations, (None, None, [tool]), strict=True):
+            with suppress(ChatTemplateError):
+                self.render(messages, tools, add_generation_prompt=messages[-1] is question)
 
     @cached_property
     def marks_generation(self) -> bool:
@@ -177,7 +199,8 @@ class ChatTemplate:
     @cached_property
     def end_of_turn(self) -> str | None:
         """The text that ends an assistant turn, up to its first special token; None if the template writes nothing."""
-        tokens = sorted(filter(None, self.tokenizer.added_tokens()), key=len, reverse=True)
+        written = [token for token in self.tokenizer.added_tokens() if token and token in self.turn_suffix]
+        tokens = sorted(written, key=len, reverse=True)
         match = re.search("|".join(map(re.escape, tokens)), self.turn_suffix) if tokens else None
         if match:
             return self.turn_suffix[: match.end()]
@@ -241,8 +264,13 @@ def template_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.jinja"))
 
 
-def find_template(name: str | None, tokenizer: Tokenizer, observations: Observations) -> ChatTemplate | None:
-    """The template that `--chat-template` names (None: the tokenizer's own, if any); None if there is none, or it is reported as unusable."""
+def find_template(
+    name: str | None, tokenizer: Tokenizer, observations: Observations, *, tries: bool = True
+) -> ChatTemplate | None:
+    """The template that `--chat-template` names (None: the tokenizer's own, if any); None if there is none, or it is reported as unusable.
+
+    Without `tries`, the caller finds out with rows of its own whether it takes too much time or memory.
+    """
     from jinja2.exceptions import TemplateError
 
     if name == NONE:
@@ -254,27 +282,51 @@ def find_template(name: str | None, tokenizer: Tokenizer, observations: Observat
             return None
         template = ChatTemplate(tokenizer.chat_template, tokenizer, OWN, tokenizer.templates.get("tool_use"))
     else:
-        source = _source_of(str(name), tokenizer, observations)
+        source = _built_in(str(name)) or _source_of(str(name), tokenizer, observations)
         if source is None:
             return None
         template = ChatTemplate(source, tokenizer, str(name))
     try:
-        compiled(template.source)
+        template.compile()
     except (TemplateError, ValueError, ArithmeticError, TypeError, RecursionError, MemoryError, SyntaxError) as problem:
         detail = getattr(problem, "message", None) or str(problem) or type(problem).__name__
         facts = {"case": "syntax", "detail": detail, "line": getattr(problem, "lineno", None) or 1}
         observations.add(the_chat_template_can_not_be_used, name=template.name, **facts)
         return None
+    too_much = _breach_of(template) if tries and not _built_in(template.name) else None
+    if too_much is not None:
+        facts = {"case": "limits", "detail": f"it {too_much} for a conversation of a few words"}
+        observations.add(the_chat_template_can_not_be_used, name=template.name, **facts)
+        return None
     return template
 
 
-def _source_of(name: str, tokenizer: Tokenizer, observations: Observations) -> str | None:
-    """The text of a template that is named, written out, in a file, or one of the tokenizer's."""
+def _breach_of(template: ChatTemplate) -> str | None:
+    """How a template takes more time or memory for short conversations than any can need, as a clause; None if it doesn't. Its steps and values
+    are limited too (`limits.py`), but not what it makes of them all together."""
+    sources = (template.source, template._with_tools)
+    if sources in _BEARABLE:
+        return None
+    too_much = breach(template.render_examples)
+    if too_much is None:
+        _BEARABLE.add(sources)
+    return too_much
+
+
+_BEARABLE: set[tuple[str, str | None]] = set()  # tried by this process
+
+
+def _built_in(name: str) -> str | None:
+    """The text of a template that comes with this package, by its name or another tool's; None for any other."""
     names = {plain(known): known for known in template_names()} | {
         plain(alias): name for alias, name in ALIASES.items()
     }
-    if plain(name) in names:
-        return (FOLDER / f"{names[plain(name)]}.jinja").read_text(encoding="utf-8")
+    known = names.get(plain(name))
+    return None if known is None else (FOLDER / f"{known}.jinja").read_text(encoding="utf-8")
+
+
+def _source_of(name: str, tokenizer: Tokenizer, observations: Observations) -> str | None:
+    """The text of a template that is written out, in a file, or one of the tokenizer's."""
     path = Path(name).expanduser()
     if "{%" in name or "{{" in name:
         return name

@@ -193,12 +193,14 @@ def there_is_no_chat_template(names: Sequence[str], column: str = "", path: str 
 def the_chat_template_can_not_be_used(
     name: str, case: str, detail: str = "", known: Sequence[str] = (), nearest: str = "", line: int | None = None
 ) -> Iterator[Finding]:
-    """`--chat-template` names no known template and no file, or its template is not valid Jinja.
+    """`--chat-template` names no known template and no file, or its template is not valid Jinja, or takes far more time or memory than a template needs.
 
     Why: without a template conversations can't become text.
     Fix: the nearest name, the path of a file, or a valid template.
     """
     match case:
+        case "limits":
+            yield Finding(f"--chat-template {name}: {detail}", "another --chat-template, such as chatml", TEMPLATE)
         case "unreadable":
             yield Finding(f"--chat-template {name} can't be read as text: {detail}", None, TEMPLATE, file=name)
         case "syntax":

@@ -225,7 +225,7 @@ def no_row_is_trained_on_an_end_token(path: str, rows: int, ends: Sequence[str],
 def the_tokenizer_can_not_be_loaded(
     folder: str, case: str, problem: str = "", file: str | None = None, longest: int = 0
 ) -> Iterator[Finding]:
-    """The tokenizer of the model is missing or damaged, or breaks off on a text.
+    """The tokenizer of the model is missing or damaged, breaks off on a text, or takes far more time or memory than a tokenizer needs.
 
     Why: without it text can't become tokens.
     Fix: copy the tokenizer files of the base model there, or give `--tokenizer FOLDER`.
@@ -239,6 +239,8 @@ def the_tokenizer_can_not_be_loaded(
             what, fix = f"its tokenizer can't be loaded: {problem}", None
         case "pointer":
             what, fix = f"{name} {problem}", f"git -C {folder} lfs pull"
+        case "limits":
+            what, fix = f"its tokenizer: {problem}", "--tokenizer FOLDER with another one"
         case "panic":
             what = f"its tokenizer breaks off on the rows, the longest of which has {longest} characters ({problem})"
             fix = (

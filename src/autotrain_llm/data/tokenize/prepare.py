@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,24 +15,27 @@ from autotrain_llm.data import cache as disk
 from autotrain_llm.data.chat.template import ChatTemplate, check_end_of_turn, find_template
 from autotrain_llm.data.dataset import Dataset, Progress
 from autotrain_llm.data.disk_examples import Folder
-from autotrain_llm.data.observations import Observations
+from autotrain_llm.data.observations import Observations, findings_of
 from autotrain_llm.data.order import choose_rows
 from autotrain_llm.data.rows import PairRows, Rows, TokenRows, cut_into_blocks
+from autotrain_llm.data.rules.conversations import the_chat_template_can_not_be_used
 from autotrain_llm.data.rules.splits import no_row_can_be_evaluated
 from autotrain_llm.data.rules.tokens import (
     no_row_has_trained_tokens,
     no_row_is_trained_on_an_end_token,
     one_row_is_far_longer_than_the_others,
+    the_tokenizer_can_not_be_loaded,
 )
 from autotrain_llm.data.tokenize.collect import Collector
 from autotrain_llm.data.tokenize.marker_checks import check_markers
 from autotrain_llm.data.tokenize.pipeline import IdleWork, collect
 from autotrain_llm.data.tokenize.prompt_format import PromptFormat, join_prompt_formats
-from autotrain_llm.data.tokenize.render import RowRenderer
+from autotrain_llm.data.tokenize.render import RowRenderer, RowSkipped
 from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.data.wording import parameter_of
-from autotrain_llm.declare.finding import Finding
+from autotrain_llm.declare.bounded import breach
+from autotrain_llm.declare.finding import Finding, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +47,7 @@ FORMAT = 8
 # Times the median: what costs memory where the limit was given, and what is hardly one row.
 OUTLIER, FAR_OUTLIER = 50, 100
 FEWEST_LENGTHS = 20
+ROWS_TRIED, LETTERS_TRIED = 8, 20_000  # the first rows that are no longer than this
 
 
 @dataclass
@@ -93,7 +99,8 @@ def prepare(
     """Render, tokenise, mask and truncate all rows of a data set, or load what was prepared before. `progress` is called with the number of
     rows that are done. `stored` is another folder of prepared rows, which is only read. `idle_work` is unrelated work that is done while the tokenizer's threads are busy."""
     observations = Observations()
-    template = find_template(preparation.chat_template, tokenizer, observations)
+    template = find_template(preparation.chat_template, tokenizer, observations, tries=False)
+    _try_first_rows(dataset, tokenizer, preparation, template)
     renderer = RowRenderer(dataset, tokenizer, preparation, template, observations)
     used = template if renderer.renders else None
     fingerprint = _fingerprint(dataset, tokenizer, preparation, template)
@@ -151,6 +158,31 @@ def prepare(
         }
         disk.save(cache, fingerprint, rows, document)
     return prepared
+
+
+def _try_first_rows(
+    dataset: Dataset, tokenizer: Tokenizer, preparation: Preparation, template: ChatTemplate | None
+) -> None:
+    """Raises Refused if the first rows take the template or the tokenizer more time or memory than any can need: both come from somebody else."""
+    first = islice(dataset.train, ROWS_TRIED)
+    rows = [row for row in first if sum(map(len, row.strings())) < LETTERS_TRIED]
+
+    def texts() -> list[str]:
+        renderer = RowRenderer(dataset, tokenizer, preparation, template, Observations(), conversations=True)
+        made = []
+        for row in rows:
+            with suppress(RowSkipped):
+                made += [part.text[:LETTERS_TRIED] for part in renderer.make(row)]
+        return made
+
+    too_much = breach(lambda: tokenizer.encode_batch(texts()))
+    if too_much is None:
+        return
+    problem = f"it {too_much} for the first rows"
+    contents = [content for row in rows for content in row.strings()]
+    if template is not None and breach(lambda: tokenizer.encode_batch(contents)) is None:
+        raise Refused(findings_of(the_chat_template_can_not_be_used, name=template.name, case="limits", detail=problem))
+    raise Refused(findings_of(the_tokenizer_can_not_be_loaded, folder=tokenizer.folder, case="limits", problem=problem))
 
 
 def _blocks(rows: Rows, preparation: Preparation) -> Rows:

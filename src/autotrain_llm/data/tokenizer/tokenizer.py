@@ -13,6 +13,7 @@ from typing import Any
 
 from autotrain_llm.data.observations import findings_of
 from autotrain_llm.data.rules.tokens import the_tokenizer_can_not_be_loaded
+from autotrain_llm.declare.bounded import breach
 from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
@@ -29,6 +30,9 @@ SLOW_FILES = (
 )
 # transformers writes this for "no limit known".
 NO_LIMIT = 10**9
+# The tokenizers in use have up to a million ids, and files of up to 60 MB. One that is written out takes time and memory by its highest id.
+HIGHEST_ID = 1 << 24
+LARGE = 64 << 20  # bytes
 
 
 class Tokenizer:
@@ -48,6 +52,9 @@ class Tokenizer:
         config = _read_json(folder / "special_tokens_map.json") | _read_json(folder / "tokenizer_config.json")
         templates = _templates(folder, config)
         if (folder / "tokenizer.json").is_file():
+            if _size_of_files(folder) > LARGE:
+                work = lambda: cls(_backend(folder, config), config, templates).use_all_tokens()  # noqa: E731
+                _refuse_breach(folder, breach(work))
             return cls(_backend(folder, config), config, templates, folder=str(folder))
         if any((folder / name).is_file() for name in SLOW_FILES):
             return cls._load_slow(folder, config, templates)
@@ -134,6 +141,11 @@ class Tokenizer:
     def added_tokens(self) -> list[str]:
         """All tokens that are never split."""
         return [str(token.content) for token in self.backend.get_added_tokens_decoder().values()]
+
+    def use_all_tokens(self) -> None:
+        """Do once what takes time for each token of the vocabulary."""
+        self.added_tokens()
+        self.fingerprint  # noqa: B018
 
     # -- what it is -----------------------------------------------------------------------------------------------------
 
@@ -278,10 +290,30 @@ def _backend(folder: Path, config: dict[str, Any]) -> Any:
         if not isinstance(problem, Exception) and not is_panic(problem):
             raise
         raise _unreadable(folder, path, problem) from None
+    highest = max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
+    if highest > HIGHEST_ID:
+        raise _unreadable(
+            folder,
+            path,
+            ValueError(f"it gives a token the id {highest}, and the largest vocabularies have {HIGHEST_ID} ids"),
+        )
     backend.no_padding()
     backend.no_truncation()
     _add_missing_tokens(backend, config)
     return backend
+
+
+def _size_of_files(folder: Path) -> int:
+    """The bytes of the files that tokens are read from."""
+    names = ("tokenizer.json", "tokenizer_config.json")
+    return sum((folder / name).stat().st_size for name in names if (folder / name).is_file())
+
+
+def _refuse_breach(folder: Path, too_much: str | None) -> None:
+    """Raises Refused if the loading of a tokenizer takes too much time or memory: `too_much` says what."""
+    if too_much is not None:
+        facts = {"case": "limits", "problem": f"loading it {too_much}"}
+        raise Refused(findings_of(the_tokenizer_can_not_be_loaded, folder=str(folder), **facts))
 
 
 def is_panic(problem: BaseException) -> bool:
@@ -308,8 +340,10 @@ def _add_missing_tokens(backend: Any, config: dict[str, Any]) -> None:
     by_id = [listed[key] for key in sorted(listed, key=int)]
     written = [entry for entry in by_id if isinstance(entry, dict) and backend.token_to_id(entry["content"]) is None]
     keep = ("single_word", "lstrip", "rstrip", "normalized", "special")
-    for entry in written:
-        backend.add_tokens([AddedToken(entry["content"], **{key: entry[key] for key in keep if key in entry})])
+    # In one call: the backend builds its search for added tokens anew with each.
+    backend.add_tokens(
+        [AddedToken(entry["content"], **{key: entry[key] for key in keep if key in entry}) for entry in written]
+    )
     existing = {token.content for token in backend.get_added_tokens_decoder().values()}
     named = [_content(config[name]) for name in NAMED if config.get(name)]
     more = [

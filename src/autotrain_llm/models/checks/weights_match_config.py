@@ -27,6 +27,7 @@ SHARED_WIDTH = frozenset(
     ["arcee", "cohere", "cohere2", "granite", "llama", "mistral", "olmo", "olmo2", "qwen2", "smollm3", "stablelm", "starcoder2"]
 )  # fmt: skip
 POSITIONS = re.compile(r"(?:^|\.)(?:wpe|embed_positions|position_embeddings)\.weight$")
+OF_FIRST_LAYER = re.compile(r"(?:^|\.)0\.")
 HEAD = re.compile(r"lm_head|embed_out|output_projection|(?:^|\.)output\.")
 SAME_PLACE = "take both from the same place: the config.json that the weights were saved with"
 
@@ -236,8 +237,9 @@ def _is_a_weight(name: str, names: set[str]) -> bool:
 
 def _fitting_architecture(metadata: ModelMetadata) -> str:
     """The well-known architecture whose tensors these are, as the end of a fix; empty if there is none."""
+    first = [name for name in metadata.tensors if OF_FIRST_LAYER.search(name)]
     for kind, layers in LAYERS.items():
-        first_layer = _by_layer(metadata.tensors, layers.at).get(0, set())
+        first_layer = _by_layer(first, layers.at).get(0, set())
         complete = bool(first_layer) and all(f"{name}.weight" in first_layer for name in layers.needed())
         no_others = all(layers.knows(name, {}) or not _is_a_weight(name, first_layer) for name in first_layer)
         if kind != metadata.model_type and complete and no_others:

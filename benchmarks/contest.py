@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def drawn(rows: Sequence[dict[str, str]], count: int) -> list[dict[str, str]]:
     return [rows[index] for index in indices[:count]]
 
 
-def made_texts(random: np.random.Generator, lengths: Sequence[int]) -> Iterator[str]:
+def made_texts(random: np.random.Generator, lengths: Iterable[int]) -> Iterator[str]:
     """Texts of random words, `lengths` words each."""
     words = ["".join(chr(97 + letter) for letter in random.integers(0, 26, 1 + index % 7)) for index in range(4000)]
     return (" ".join(random.choice(words, length)) for length in lengths)
@@ -189,11 +189,11 @@ def prepared_rows(work: Path, flags: Mapping[str, Any], count: int) -> Any:
     return checked.context.prepared.train
 
 
-def keep(work: Path, **columns: Sequence[np.ndarray]) -> None:
+def keep(work: Path, **columns: Sequence[Sequence[int] | np.ndarray]) -> None:
     """Write columns of arrays of unequal length for the engines."""
     arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
     arrays |= {f"{name} lengths": np.array([len(part) for part in parts]) for name, parts in columns.items()}
-    np.savez(work / "rows.npz", **arrays)
+    np.savez(work / "rows.npz", allow_pickle=False, **arrays)
 
 
 def kept(work: Path, name: str) -> list[np.ndarray]:

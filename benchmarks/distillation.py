@@ -79,9 +79,10 @@ def prepare(work: Path, options: argparse.Namespace) -> None:
     plain = {name: value for name, value in flags(work, options, "unused").items() if "distill" not in name}
     plain.pop("teacher_model")
     prepared = contest.prepared_rows(work, plain, len(rows))
+    from autotrain_llm.data.order import ShuffledOrder
     from autotrain_llm.run.engine.batches import BatchOrder
 
-    order = [index for batch in BatchOrder(len(rows), options.batch, SEED) for index in batch]
+    order = [index for batch in BatchOrder(ShuffledOrder(len(rows), SEED), options.batch) for index in batch]
     ids, trained = zip(*(prepared[index] for index in order), strict=True)
     contest.keep(work, ids=ids, trained=trained)
 

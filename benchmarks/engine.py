@@ -27,7 +27,7 @@ from autotrain_llm.run.engine.flat import attention
 from autotrain_llm.run.engine.flat.batch import Row, flatten
 from autotrain_llm.run.engine.flat.model import prepare_model
 
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "1m": {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,
            "num_key_value_heads": 2, "vocab_size": 8192},
     "9m": {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 8, "num_attention_heads": 8,
@@ -180,8 +180,8 @@ def report(
     print(f"{options.size} on {name}, torch {torch.__version__}; flat attention: {kind}")
     print(f"{tokens // len(batches)} real tokens a step, {1 - tokens / cells:.0%} of the padded batch is padding")
     print(f"matrix products: {best / 1e12:.2f} TFLOP/s")
-    for contender, took in seconds.items():
-        middle = statistics.median(took)
+    for contender, times in seconds.items():
+        middle = statistics.median(times)
         share = work / middle / best
         print(
             f"{contender:>14}: {tokens / middle:9.0f} tokens/s, {share:.0%} of that in needed operations; losses",

@@ -99,12 +99,13 @@ def prepare(work: Path, options: argparse.Namespace) -> None:
     rows = contest.drawn(untruncated(work, pairs), items // 2 if options.trainer == KTO else items)
     contest.write_rows(work, rows)
     prepared = contest.prepared_rows(work, flags(work, options, "unused"), len(rows))
+    from autotrain_llm.data.order import ShuffledOrder
     from autotrain_llm.run.algorithms.preference.dataset import UnpairedPreferences
     from autotrain_llm.run.engine.answer_items import Pairs
     from autotrain_llm.run.engine.batches import BatchOrder
 
     items = (UnpairedPreferences if options.trainer == KTO else Pairs)(prepared)
-    order = [index for batch in BatchOrder(len(items), options.batch, SEED) for index in batch]
+    order = [index for batch in BatchOrder(ShuffledOrder(len(items), SEED), options.batch) for index in batch]
     prompt_groups = [items.prompt_group(index) for index in order]
     answers = {f"answer {side}": [one.answers[side][0] for one in prompt_groups] for side in range(items.answers_each)}
     contest.keep(

@@ -74,7 +74,7 @@ def checked(data: Path, tokenizer: Path) -> Any:
     from autotrain_llm.checks.preflight import preflight
     from autotrain_llm.config.resolved import resolve
 
-    values = {"trainer": "sft", "model": SIZE, "tokenizer": str(tokenizer), "data_path": str(data)}
+    values: dict[str, Any] = {"trainer": "sft", "model": SIZE, "tokenizer": str(tokenizer), "data_path": str(data)}
     values |= {"lr": 1e-4, "epochs": 1, "batch_size": 4, "max_seq_length": 4096, "dry_run": True}
     result = preflight(resolve(values, {}, None))
     assert not result.refused and result.context.prepared is not None, result.findings

@@ -70,9 +70,10 @@ def prepare(work: Path, options: argparse.Namespace) -> None:
     contest.write_rows(work, rows)
     contest.write_model(work / "model", [text for row in rows for text in row.values()], options.size)
     prepared = contest.prepared_rows(work, flags(work, options, "unused"), len(rows))
+    from autotrain_llm.data.order import ShuffledOrder
     from autotrain_llm.run.engine.batches import BatchOrder
 
-    order = [index for batch in BatchOrder(len(rows), options.batch, SEED) for index in batch]
+    order = [index for batch in BatchOrder(ShuffledOrder(len(rows), SEED), options.batch) for index in batch]
     ids, trained = zip(*(prepared[index] for index in order), strict=True)
     contest.keep(work, ids=ids, trained=trained)
 
@@ -203,7 +204,7 @@ def work_of(options: argparse.Namespace, tokens: int, targets: int) -> float:
     model.tie_weights()
     needed = flops_of(model)
     assert needed is not None
-    return needed.of(tokens, targets)
+    return needed.total(tokens, targets)
 
 
 # All engines, in alternating rounds.

@@ -48,6 +48,7 @@ HEAVY = {
     "pydantic",
     "safetensors",
     "matplotlib",
+    "gguf",
 }
 HEAVY |= {"evaluate", "sacrebleu", "rouge_score", "lm_eval", "vllm"}
 # Loaded outside run/ only when a function needs them.

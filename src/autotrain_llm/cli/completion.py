@@ -16,6 +16,7 @@ COMMANDS = {
     "llm": "train a language model",
     "prepare": "write rows and tokens to train on",
     "chat": "talk with a finished model",
+    "export": "write a trained model for other programs",
     "check": "check training configs",
     "presets": "show what presets set",
     "report": "rewrite the report of a run",
@@ -91,6 +92,7 @@ _autotrain() {{
     case "${{COMP_WORDS[1]}}" in
         check) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -W "--flags-only --strict --format" -- "$cur")); return ;;
         presets) COMPREPLY=($(compgen -W "{presets} --format" -- "$cur")); return ;;
+        export) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -W "--to --dtype --output-dir --chat-template --dry-run --quiet --format" -- "$cur")); return ;;
         report) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$cur")); return ;;
         completion) (( COMP_CWORD == 2 )) && COMPREPLY=($(compgen -W "{shells}" -- "$cur")); return ;;
         chat) (( COMP_CWORD == 2 )) && [[ $cur != -* ]] && {{ compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$cur")); return; }} ;;

@@ -42,6 +42,7 @@ usage: autotrain llm --trainer NAME --model MODEL --data-path DATA [flags]
        autotrain llm --trainer dpo --help    the flags of one trainer
        autotrain prepare --data-path DATA --output-dir DIR   writes rows, and tokens, to train on
        autotrain chat RUN [--against base]   talks with a finished model, or with two side by side
+       autotrain export RUN --to merged|adapter|gguf|ollama   writes a trained model for other programs
        autotrain check [FILES...]            training configs, checked as a dry run checks them
        autotrain presets [NAME]              presets: what they set, and why
        autotrain report RUN                  rewrites a run's report.html
@@ -97,6 +98,10 @@ def _command(words: list[str]) -> int:
         from autotrain_llm.cli.check import check
 
         return check(words[1:])
+    if command == "export" and not _asks_for_help(words):
+        from autotrain_llm.cli.export import export
+
+        return export(words[1:])
     if words == ["stage-process"]:  # started by the driver of a pipeline alone
         from autotrain_llm.cli.stage_process import stage_process
 
@@ -114,6 +119,10 @@ def _command(words: list[str]) -> int:
             from autotrain_llm.cli.check import USAGE as OF_CHECK
 
             return screen.finish_with(OF_CHECK)
+        if command == "export":
+            from autotrain_llm.cli.export import USAGE as OF_EXPORT
+
+            return screen.finish_with(OF_EXPORT)
         if command == "llm":
             return screen.finish_with(_help_page(words, screen))
         if command == "presets":

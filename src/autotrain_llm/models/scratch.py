@@ -37,8 +37,6 @@ SMALLEST_VOCABULARY = 512
 LARGEST_VOCABULARY = 32_768
 # Text to train a tokenizer on: merges from the first 64 MB hardly change with more.
 LARGEST_SAMPLE_BYTES = 64_000_000
-# Words, single digits, runs of signs, each with the space before it; then spaces and line ends.
-WORD_PATTERN = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
@@ -234,14 +232,12 @@ def _take_sample(texts: Iterator[str]) -> tuple[list[str], int]:
 
 
 def _train(sample: list[str], vocabulary: int) -> Any:  # a tokenizers.Tokenizer
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
+    # Single digits, then words and runs of signs as GPT-2 splits them: what llama.cpp calls smollm.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(WORD_PATTERN), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

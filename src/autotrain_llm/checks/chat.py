@@ -49,7 +49,7 @@ def _check_models(config: Config, context: RunContext) -> list[Finding]:
     if config.against is not None:
         name = second_model(config.against, first)
         if name is None:
-            message = f"--against base: it is not known from which model the training of {config.model} started"
+            message = f"--against base: {config.model} started from a new model, or nothing says from which other one"
             return [*found, NO_STARTING_MODEL.finding(message, "--against <name or folder>", ("against",))]
         second = context.models.secondary("against", name)
         found += [] if second is None else _check_model(second, "against")

@@ -25,6 +25,7 @@ from autotrain_llm.run.artifacts.metric_changes import compared_in
 from autotrain_llm.run.artifacts.records import in_lines
 
 CARD = "README.md"
+NAME = "tuned"  # of the model in other programs
 ON_THE_HUB = re.compile(r"(?P<id>\w[\w.-]*/[\w.-]+)(?::[\w.-]+)?")  # with the configuration of a data set
 LICENCE = ("license", "license_name", "license_link")
 PLACEHOLDER = '"FOLDER"'  # of a recipe's code, for the model's address
@@ -55,7 +56,7 @@ class ModelCard:
         """Write the card; `words` are the command. Raises OSError if it can't be written."""
         sections = [
             [f"# {self.folder.resolve().name}", "", *self._summary(steps), ""],
-            [line.replace(PLACEHOLDER, json.dumps(self.address)) for line in self.usage] or self._how_to_use(),
+            [line.replace(PLACEHOLDER, _quoted(self.address)) for line in self.usage] or self._how_to_use(),
             self._data(),
             ["| metric | value |", "| --- | --- |"],
             [f"| {name} | {value:.6g} |" for name, value in metrics.items() if isinstance(value, int | float)],
@@ -186,7 +187,7 @@ class ModelCard:
             "",
             "```sh",
             f"autotrain export {address} --to ollama --output-dir exported",
-            f"ollama create {shlex.quote(_name_for_ollama(self.folder))} -f exported/Modelfile",
+            f"ollama create {NAME} -f exported/Modelfile",
             "```",
             "",
         ]
@@ -196,7 +197,7 @@ class ModelCard:
         name = "AutoPeftModelForCausalLM" if self.is_adapter else "AutoModelForCausalLM"
         imports = [f"from peft import {name}"] if self.is_adapter else []
         imports.append("from transformers import " + ("AutoTokenizer" if self.is_adapter else f"{name}, AutoTokenizer"))
-        address = json.dumps(self.address)
+        address = _quoted(self.address)
         return [
             *imports,
             "",
@@ -213,11 +214,11 @@ class ModelCard:
             name = self.prompt_format.template
             template = find_template(name, self.tokenizer, Observations()) if name else None
             text = template.render([question], add_generation_prompt=True) if template else "Hello"
-            return [f'inputs = tokenizer({json.dumps(text)}, return_tensors="pt")']
+            return [f'inputs = tokenizer({_quoted(text)}, return_tensors="pt")']
         system = self.prompt_format.system
         messages = [*([{"role": "system", "content": system}] if system else []), question]
         return [
-            f"messages = {json.dumps(messages)}",
+            f"messages = {_quoted(messages)}",
             'inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)',
         ]
 
@@ -228,10 +229,14 @@ class ModelCard:
         if adapter.dora:  # vLLM has no DoRA
             return [f"autotrain export {address} --to merged --output-dir merged", "vllm serve merged"]
         base = self.plan.model.base or self.plan.model.name
+        module = shlex.quote(f"{NAME}={self.address}")
         rank = f" --max-lora-rank {adapter.r}" if adapter.r > MAX_RANK_OF_VLLM else ""
-        return [
-            f"vllm serve {shlex.quote(base)} --enable-lora --lora-modules {shlex.quote(f'tuned={self.address}')}{rank}"
-        ]
+        return [f"vllm serve {shlex.quote(base)} --enable-lora --lora-modules {module}{rank}"]
+
+
+def _quoted(value: Any) -> str:
+    """A text, or lists and dictionaries of texts, as Python code."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def metadata_of(folder: Path) -> dict[str, Any]:
@@ -248,10 +253,6 @@ def id_on_the_hub(path: str) -> str | None:
     """The id of a data set on the Hub; None for a file or folder."""
     match = ON_THE_HUB.fullmatch(path)
     return match["id"] if match and not Path(path).suffix and not Path(path).exists() else None
-
-
-def _name_for_ollama(folder: Path) -> str:
-    return re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-.") or "model"
 
 
 def _before_and_after(folder: Path) -> list[str]:

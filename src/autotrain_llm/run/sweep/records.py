@@ -117,7 +117,7 @@ class SweepRecords:
             shutil.rmtree(self.root / CHECKPOINTS, ignore_errors=True)
             _link(source / CHECKPOINTS, self.root / CHECKPOINTS)
         card = (source / "README.md").read_text(encoding="utf-8")
-        card = card.replace(str(source), str(self.root)).replace(f"# {source.name}\n", f"# {self.root.name}\n", 1)
+        card = card.replace(str(source), str(self.root)).replace(source.name, self.root.name)
         write_text(self.root / "README.md", card)
         checkpoint = run.get("outcome", {}).get("best_checkpoint")
         return [*names, "README.md"], checkpoint

@@ -12,7 +12,9 @@ import pytest
 
 from autotrain_llm.cli.main import main
 from autotrain_llm.config.resolved import resolve
+from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.run.generation.answering import AnsweringModel, PromptSeeds
+from autotrain_llm.run.generation.completion_text import StreamedText
 from autotrain_llm.run.generation.prompts import read_prompts
 
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [40], [100, 101, 102], [7, 7], [40]]
@@ -66,3 +68,13 @@ def test_standard_input_without_a_line_is_refused(monkeypatch, llama, capsys):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n \n")))
     assert main(["llm", "--inference", "--model", str(llama), "--prompts", "-"]) == 2
     assert "--prompts standard input contains no prompt" in capsys.readouterr().err
+
+
+def test_a_character_of_several_tokens_is_written_once_it_is_whole(llama):
+    tokenizer, text = Tokenizer.load(llama), "a\u00e9 \U0001f642 b"
+    ids, pieces = tokenizer.encode_batch([f" {text}\n"])[0], []
+    stream = StreamedText(tokenizer, [2], pieces.append)
+    for token in [*ids, 2, 5, 6]:  # what follows an end token is none of the answer
+        stream.add(token)
+    assert stream.finish() == text == "".join(pieces) and len(pieces) > 3
+    assert not any("\ufffd" in piece for piece in pieces)

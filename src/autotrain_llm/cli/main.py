@@ -78,6 +78,8 @@ def _command(words: list[str]) -> int:
 
         words = as_ours(words)
     command = words[0] if words else ""
+    if command.partition("=")[0] == "--config":  # AutoTrain's own spelling
+        command, words = "llm", ["llm", *words]
     if words == ["llm"]:
         with Screen(json=False) as screen:
             screen.write(fit_to(screen.err, USAGE, " " * 11))

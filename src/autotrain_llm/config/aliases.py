@@ -217,7 +217,7 @@ WHY_NOT = {
     ),
     "training updates all weights, or with --peft an adapter": (
         "freeze_trainable_layers freeze_trainable_modules freeze_vit unfrozen_parameters freeze_parameters "
-        "full_finetuning full_finetune freeze_layers"
+        "full_finetuning full_finetune freeze_layers num_layers lora_layers"
     ),
     "positions and attention come from the model's config.json, which can be edited": (
         "rope_scaling rope_theta shift_attn s2_attention longlora"

@@ -84,7 +84,7 @@ def _renamed(name: str, written: str, param: Param, raw: Any, file: str | None, 
     is_certain &= _reads(given.get("trainer"), param.name)
     # A value that has been given is not replaced by that of another name.
     is_certain &= not any(given.get(other, value) != value for other, value in suggestion.items() if value is not None)
-    details = ON_THE_HUB if uploads else ""
+    details = ON_THE_HUB if uploads else _left_of_a_list(raw)
     if param.choices and isinstance(raw, str) and not is_certain and suggestion:
         details = f", which has no {raw}"
     return Finding(
@@ -96,6 +96,17 @@ def _renamed(name: str, written: str, param: Param, raw: Any, file: str | None, 
         file=file,
         code="P102",
     )
+
+
+def _left_of_a_list(raw: Any) -> str:
+    """What is said of the settings in a list of data sets, as axolotl writes it, besides their paths."""
+    settings = (
+        dict.fromkeys(key for part in raw if isinstance(part, dict) for key in part) if isinstance(raw, list) else {}
+    )
+    others = [key for key in settings if key != "path"]
+    if not others:
+        return ""
+    return f", which takes no {', '.join(others)}: columns and turns are recognised by their names, or named with --text-column"
 
 
 FILLERS = frozenset(["lora", "qlora", "peft", "full", "trainer", "training", "train", "llm", "autotrain"])

@@ -16,7 +16,8 @@ Side = str | list[Message]
 class Example:
     """One row. Which fields are filled follows from the data set's format.
 
-    `row` counts from 1 in its own file; `line` is the line of a JSON Lines or text file. An instruction row (Alpaca) has both forms:
+    `row` counts from 1 in its own file; `line` is the line of a JSON Lines or text file. `trained_spans` are the parts of `text` that are trained
+    on, as characters from and to; None for all of it. An instruction row (Alpaca) has both forms:
     `messages` for a chat template, `prompt` and `completion` for where there is none. A row that is tokens already has `input_ids` and no text;
     `loss_mask` is then None if all of them are trained on. `reasoning` comes before the last answer. A graded row has `scores`, in the order of the
     data set's labels, or the name of its class. `reference` is the answer in a row of which only the prompt is trained with: no model sees it, and
@@ -27,6 +28,7 @@ class Example:
     row: int
     line: int | None = None
     text: str | None = None
+    trained_spans: list[tuple[int, int]] | None = None
     messages: list[Message] | None = None
     prompt: Side | None = None
     completion: Side | None = None
@@ -47,6 +49,7 @@ class Example:
         """Everything of this row that a model would see, as text or turns."""
         return (
             self.text,
+            self.trained_spans,
             self.messages,
             self.prompt,
             self.completion,
@@ -71,7 +74,7 @@ class Example:
 
     def _plainly(self) -> str | None:
         """The content as one text, with the lengths of its parts before it; None if there is more than texts and turns of a role and a text."""
-        if self.tools is not None or self.reasoning is not None:
+        if self.tools is not None or self.reasoning is not None or self.trained_spans is not None:
             return None
         lengths: list[str] = []
         parts: list[str] = []

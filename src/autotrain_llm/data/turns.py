@@ -9,12 +9,12 @@ from typing import Any
 from autotrain_llm.data.wording import plain
 from autotrain_llm.declare.document import parse_json
 
-ROLE_KEYS = ("role", "from", "speaker", "author")
+ROLE_KEYS = ("role", "from", "speaker", "author", "sender")
 CONTENT_KEYS = ("content", "value", "text", "message", "parts")
 ROLES = {
-    "user": "user", "human": "user", "prompter": "user", "customer": "user", "question": "user",
+    "user": "user", "human": "user", "prompter": "user", "customer": "user", "client": "user", "question": "user",
     "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant",
-    "ai": "assistant", "chatbot": "assistant", "bard": "assistant", "bing": "assistant", "answer": "assistant",
+    "ai": "assistant", "chatbot": "assistant", "bard": "assistant", "bing": "assistant", "answer": "assistant", "agent": "assistant",
     "system": "system", "developer": "system",
     "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool",
     "function_call": "call", "tool_call": "call",
@@ -31,6 +31,14 @@ KEPT_KEYS = ("name", "tool_call_id", *THOUGHT_KEYS)
 TRAINED_KEYS = ("loss", "train", "trainable", "weight")
 MASKED_KEYS = ("masked", "mask")
 TURN_KEYS = frozenset((*ROLE_KEYS, *CONTENT_KEYS, *CALL_KEYS, *KEPT_KEYS, *TRAINED_KEYS, *MASKED_KEYS, *SPEAKER_FLAGS))
+SPOKEN_KEYS = frozenset((*CONTENT_KEYS, *CALL_KEYS, "system_prompt", "refusal"))
+# Keys that say which turn it is, and nothing of what is in it.
+NUMBERS = frozenset(
+    (
+        "id", "uuid", "idx", "index", "turn", "turn_id", "message_id", "msg_id", "parent", "parent_id", "children", "timestamp", "time",
+        "date", "created_at", "updated_at", "cache_control",
+    )
+)  # fmt: skip
 # A question with its answer in one object, `{"human": "…", "assistant": "…"}`.
 QUESTION_KEYS = ("human", "user", "question", "query", "prompt", "instruction", "input")
 ANSWER_KEYS = ("assistant", "gpt", "bot", "model", "answer", "response", "output", "completion", "moss")
@@ -67,8 +75,22 @@ def is_turn(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and (any(key in value for key in ROLE_KEYS) or any(type(value.get(key)) is bool for key in SPEAKER_FLAGS))
-        and any(key in value for key in (*CONTENT_KEYS, "tool_calls"))
+        and (any(key in value for key in (*CONTENT_KEYS, "tool_calls")) or content_key(value) is not None)
     )
+
+
+def content_key(turn: dict[str, Any]) -> str | None:
+    """The key of a turn's content: one of the usual ones, or the only other text beside a known role; None if there is none, or it is null."""
+    usual = next((key for key in CONTENT_KEYS if turn.get(key) is not None), None)
+    if usual is not None or not turn.keys().isdisjoint(SPOKEN_KEYS):
+        return usual
+    role = next((turn[key] for key in ROLE_KEYS if isinstance(turn.get(key), str)), "")
+    if role.strip().lower() not in ROLES:
+        return None
+    texts = [
+        key for key, value in turn.items() if isinstance(value, str) and key not in TURN_KEYS and key not in NUMBERS
+    ]
+    return texts[0] if len(texts) == 1 else None
 
 
 def exchange_keys(value: Any) -> tuple[str, str] | None:

@@ -77,9 +77,9 @@ class Data:
         default_words="detected",
         stage="rows",
         aliases=(
-            "answer_column chosen_column chosen_text_column completion_column dataset_text_field "
-            "field_messages messages_column messages_field messages_key response_column "
-            "text_field"
+            "answer_column chosen_column chosen_key chosen_text_column completion_column dataset_text_field "
+            "field_messages messages_column messages_field messages_key output_key response_column "
+            "text_field text_key"
         ),
     )
     context_columns: list[str] = param(
@@ -111,7 +111,7 @@ class PromptColumn:
         default_words="detected",
         stage="rows",
         counterparts=("text_column",),
-        aliases="instruction_column prompt_column prompt_field question_column",
+        aliases="dataset_prompt_column input_key instruction_column prompt_column prompt_field prompt_key question_column",
     )
 
 
@@ -133,5 +133,9 @@ class RejectedColumn:
     """Rows with a chosen and a rejected answer."""
 
     rejected_text_column: str | None = param(
-        None, "Column with the rejected answer.", metavar="NAME", stage="rows", aliases="rejected_column rejected_field"
+        None,
+        "Column with the rejected answer.",
+        metavar="NAME",
+        stage="rows",
+        aliases="rejected_column rejected_field rejected_key",
     )

@@ -50,7 +50,7 @@ class Training:
         "Stop after N optimizer steps, whatever --epochs says.",
         within=AT_LEAST_ONE,
         also=(-1,),
-        aliases="max_train_steps num_steps num_train_steps total_steps",
+        aliases="iterations iters max_train_steps num_steps num_train_steps total_steps",
         on_resume=NUMBER_OF_STEPS,
     )
     batch_size: int = param(

@@ -37,7 +37,7 @@ class Sft:
         default_words="on for rows with prompt and answer",
         stage="tokens",
         aliases=(
-            "assistant_only_loss completion_only_loss loss_on_completion mask_prompt "
+            "answer_only_loss assistant_only_loss completion_only_loss loss_on_completion mask_prompt "
             "train_on_completions_only train_on_responses_only"
         ),
         on_resume=SAME_ROWS,

@@ -132,6 +132,14 @@ def test_a_config_file_is_read_and_the_command_line_wins(rows, tmp_path, capsys)
     assert parameters["batch_size"] == {"value": 2, "source": "config file", "file": str(path)}
 
 
+def test_a_config_file_is_read_without_llm_as_autotrain_does(rows, tmp_path, capsys):
+    config = tmp_path / "run.yaml"
+    config.write_text(f"trainer: sft\nmodel: scratch:1m\ndata_path: {rows}\nlr: 0.001\nepochs: 2\nbatch_size: 4\n")
+    for words in (["--config", str(config)], [f"--config={config}"]):
+        assert main([*words, "--dry-run", "--format", "json"]) == 0
+        assert document(capsys)["plan"]["parameters"]["epochs"]["value"] == 2
+
+
 def test_a_config_file_that_can_not_be_read_is_a_finding_beside_the_others(tmp_path, capsys):
     assert main(["llm", "--config", str(tmp_path / "none.yaml"), "--nonsense", "--format", "json"]) == 2
     assert {"P104", "P106"} <= {finding["code"] for finding in document(capsys)["findings"]}

@@ -447,3 +447,49 @@ def test_a_side_that_was_cut_names_the_limit_that_was_given(data, plain):
     found = findings(data(rows, "preferences"), plain, sides_given=tuple(given), **given)
     assert [(finding.code, finding.parameters) for finding in found] == [("D151", (name,)) for name in given]
     assert findings(data(rows, "preferences"), plain, **given) == ()
+
+
+# -- conversations that are texts, and texts in segments -------------------------------------------------------------------
+
+
+HH = {"prompt": "\n\nHuman: What is tin?\n\nAssistant:", "chosen": " A metal.", "rejected": " A tree."}
+SPOKEN = [
+    ({"text": "### Human: Name a bird.### Assistant: The wren."}, "conversations"),
+    ({"text": "A chat. USER: Name a bird. ASSISTANT: The wren."}, "conversations"),
+    ({"text": "**User:** Name a bird.\n\n**Assistant:** The wren."}, "conversations"),
+    ({"text": "### Instruction:\nName a bird.\n\n### Response:\nThe wren."}, "conversations"),
+    (HH, "preferences"),
+    (HH, "scored"),
+    ({"prompt": "Human: Name a bird.\nAssistant:"}, "prompts"),
+]
+
+
+@pytest.mark.parametrize(("row", "shape"), SPOKEN)
+def test_a_conversation_in_one_text_is_said_where_the_model_has_a_template(row, shape, data, chat, plain):
+    dataset = data([row, row | {"id": 2}], shape, trainer={"preferences": "dpo", "scored": "reward"}.get(shape, "sft"))
+    scored = {"scored": shape == "scored"}
+    assert "D197" in codes(findings(dataset, chat, **scored))
+    assert "D197" not in codes(findings(dataset, chat, chat_template="none", **scored))
+    assert "D197" not in codes(findings(dataset, plain, **scored))
+    assert "D197" not in codes(findings(dataset, chat, block=True))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Assistant: Hello.\nHuman: Hi.", "The user: a person.", "Question: 2 + 2?\nAnswer: 4", "User: see the manual."],
+)
+def test_other_texts_with_colons_are_no_conversations(text, data, chat):
+    assert codes(findings(data([{"text": text}, {"text": text + " "}]), chat)) == []
+
+
+def test_only_the_marked_segments_of_a_text_are_trained_on(data, plain):
+    row = {"segments": [{"label": False, "text": "2 + 2 = "}, {"label": True, "text": "4"}]}
+    other = {"segments": [{"label": True, "text": "One"}, {"label": False, "text": " and two"}]}
+    dataset = data([row, other])
+    assert segments(dataset, plain) == [
+        [("2 + 2 = ", False), ("4</s>", True)],
+        [("One", True), (" and two</s>", False)],
+    ]
+    assert segments(dataset, plain, response_only=False)[0] == [("2 + 2 = 4</s>", True)]
+    blocks = prepare(data([row, other], "documents"), plain, Preparation(64, block=True, response_only=False)).train
+    assert 0 < blocks.loss_mask.sum() < len(blocks.ids)

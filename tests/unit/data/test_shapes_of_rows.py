@@ -138,6 +138,113 @@ def test_a_turn_of_nothing_but_calls_has_no_content(tmp_path):
     assert "content" not in messages[1]
 
 
+GEMINI = [
+    {"role": "user", "parts": [{"text": "How warm is it?"}]},
+    {
+        "role": "model",
+        "parts": [
+            {"text": "I have to look.", "thought": True},
+            {"functionCall": {"name": "warmth", "args": {"city": "Oslo"}}},
+        ],
+    },
+    {"role": "user", "parts": [{"functionResponse": {"name": "warmth", "response": {"degrees": 12}}}]},
+    {"role": "model", "parts": [{"text": "Twelve."}]},
+]
+BEDROCK = [
+    {"role": "user", "content": [{"text": "How warm is it?"}]},
+    {
+        "role": "assistant",
+        "content": [
+            {"reasoningContent": {"reasoningText": {"text": "I have to look.", "signature": "abc"}}},
+            {"toolUse": {"toolUseId": "t1", "name": "warmth", "input": {"city": "Oslo"}}},
+        ],
+    },
+    {"role": "user", "content": [{"toolResult": {"toolUseId": "t1", "content": [{"json": {"degrees": 12}}]}}]},
+    {"role": "assistant", "content": [{"text": "Twelve."}]},
+]
+PARTS_WITH_TYPES = [
+    {"role": "user", "content": [{"type": "text", "text": "How warm is it?"}]},
+    {
+        "role": "assistant",
+        "content": [
+            {"type": "reasoning", "text": "I have to look."},
+            {"type": "tool-call", "toolCallId": "t1", "toolName": "warmth", "args": {"city": "Oslo"}},
+        ],
+    },
+    {
+        "role": "tool",
+        "content": [{"type": "tool_result", "call_id": "t1", "name": "warmth", "result": {"degrees": 12}}],
+    },
+    {"role": "assistant", "content": "Twelve."},
+]
+GEMINI_TOOLS = [{"functionDeclarations": [{"name": "warmth", "parameters": {"type": "object"}}]}]
+BEDROCK_TOOLS = {"tools": [{"toolSpec": {"name": "warmth", "inputSchema": {"json": {"type": "object"}}}}]}
+
+
+@pytest.mark.parametrize(
+    ("row", "call_id"),
+    [
+        ({"contents": GEMINI, "tools": GEMINI_TOOLS}, {}),
+        ({"messages": BEDROCK, "toolConfig": BEDROCK_TOOLS}, {"id": "t1"}),
+        ({"messages": PARTS_WITH_TYPES, "tools": [{"name": "warmth"}]}, {"id": "t1"}),
+    ],
+)
+def test_calls_and_results_are_read_as_each_api_writes_them(row, call_id, tmp_path):
+    dataset = opened(tmp_path, [row])
+    _, calling, result, answer = dataset.train[0].messages
+    call = call_id | {"type": "function", "function": {"name": "warmth", "arguments": {"city": "Oslo"}}}
+    assert (calling["tool_calls"], calling["reasoning_content"]) == ([call], "I have to look.")
+    assert (result["role"], result["content"], answer["content"]) == ("tool", '{"degrees": 12}', "Twelve.")
+    assert [tool.get("function", tool)["name"] for tool in dataset.train[0].tools] == ["warmth"]
+    assert dataset.findings == ()
+
+
+def test_an_image_beside_a_call_is_still_refused(tmp_path):
+    with_image = [{**GEMINI[0], "parts": [{"inlineData": {"mimeType": "image/png", "data": "aGk="}}]}, *GEMINI[1:]]
+    with pytest.raises(Refused) as refused:
+        opened(tmp_path, [{"contents": with_image}])
+    assert "'inlineData'" in refused.value.findings[0].message
+
+
+def test_a_known_speaker_with_one_text_is_a_turn_whatever_its_key(tmp_path):
+    row = {"dialogue": [{"speaker": "customer", "said": "Hi"}, {"sender": "agent", "body": "Hello", "id": "m2"}]}
+    dataset = opened(tmp_path, [row])
+    assert (dataset.train[0].messages, dataset.findings) == (turns("Hi", "Hello"), ())
+    with pytest.raises(Refused):  # which of two texts was said is not known
+        opened(tmp_path, [{"dialogue": [{"speaker": "customer", "said": "Hi", "meant": "Help"}]}])
+
+
+# -- texts in segments -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mark", "off", "on"), [("label", False, True), ("train", 0, 1), ("masked", True, False)])
+def test_segments_are_one_text_of_which_the_marked_parts_are_trained_on(mark, off, on, tmp_path):
+    segments = [
+        {mark: off, "text": "2 + 2 = "},
+        {mark: on, "text": "4"},
+        {mark: off, "text": ", and "},
+        {mark: on, "text": "so on."},
+    ]
+    for trainer in ("sft", "generic"):
+        dataset = opened(tmp_path, [{"segments": segments}], trainer)
+        assert (dataset.format, dataset.train[0].text) == ("text", "2 + 2 = 4, and so on.")
+        assert dataset.train[0].trained_spans == [(8, 9), (15, 21)]
+        assert dataset.findings == ()
+
+
+def test_segments_under_another_name_are_read_where_they_are_named(tmp_path):
+    rows = [{"parts": [{"label": False, "text": "One "}, {"label": True, "text": "two", "note": "Why so?"}]}]
+    dataset = opened(tmp_path, rows, text_column="parts", named=("text_column",))
+    assert dataset.train[0].trained_spans == [(4, 7)]
+    assert "Why so?" in dataset.findings[0].message
+
+
+def test_segments_of_which_none_is_trained_on_are_left_out(tmp_path):
+    rows = [{"segments": [{"label": on, "text": "One"}]} for on in (False, True)]
+    dataset = opened(tmp_path, rows)
+    assert (len(dataset.train), codes(dataset)) == (1, ["D114"])
+
+
 # -- nested rows, and names ------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +336,46 @@ def test_a_prompt_in_a_template_is_no_other_text(tmp_path):
 def test_wrong_answers_are_named_however_short(tmp_path):
     rows = [{"question": f"What is {n}?", "correct_answer": f"H{n}O", "distractor1": f"C{n}H"} for n in range(3)]
     assert "distractor1" in opened(tmp_path, rows).findings[0].message
+
+
+def test_what_judges_or_steers_an_answer_is_named_though_it_is_no_text(tmp_path):
+    rows = [
+        {"text": f"Step {n}. So it is {n}.", "value": [n / 2, 1.0], "chat_template_kwargs": {"enable_thinking": n > 0}}
+        for n in range(3)
+    ]
+    finding = opened(tmp_path, rows).findings[0]
+    assert finding.code == "D181" and "value" in finding.message and "chat_template_kwargs" in finding.message
+    assert finding.fix == "--ignore-columns value,chat_template_kwargs leaves them out without this warning"
+
+
+def test_tools_inside_metadata_are_named_though_they_are_the_same_in_each_row(tmp_path):
+    rows = [{"messages": turns(f"Hi {n}", "Hello"), "metadata": {"tools": [{"name": "warmth"}]}} for n in range(3)]
+    finding = opened(tmp_path, rows).findings[0]
+    assert finding.code == "D181" and "move tools out of metadata" in finding.fix
+
+
+def test_a_label_of_a_turn_is_named_though_it_looks_like_a_code(tmp_path):
+    question, answer = turns("Hi", "Hello")
+    dataset = opened(tmp_path, [{"messages": [question, answer | {"label": "quality:4,humor:0"}]}])
+    assert codes(dataset) == ["D182"]
+
+
+@pytest.mark.parametrize("trainer", ["sft", "kto", "reward"])
+def test_steps_with_a_label_each_are_told_from_token_ids(trainer, tmp_path):
+    rows = [{"prompt": f"{n} + 1?", "completions": ["First.", "Then."], "labels": [True, n > 0]} for n in range(2)]
+    with pytest.raises(Refused) as refused:
+        opened(tmp_path, rows, trainer)
+    finding = refused.value.findings[0]
+    assert finding.code == "D110" and "the steps of an answer" in finding.message and "--trainer kto" in finding.fix
+
+
+def test_an_empty_list_of_turns_is_no_answer(tmp_path):
+    rows = [
+        {"prompt": turns("Hi"), "chosen": turns("", "Hello")[1:], "rejected": rejected}
+        for rejected in ([], turns("", "No")[1:])
+    ]
+    dataset = opened(tmp_path, rows, "dpo")
+    assert (len(dataset.train), codes(dataset)) == (1, ["D114"])
 
 
 # -- judged answers --------------------------------------------------------------------------------------------------------

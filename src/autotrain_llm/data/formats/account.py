@@ -20,6 +20,9 @@ from autotrain_llm.data.formats.column_names import (
     PREFERENCE_LABEL,
     REASONING,
     REJECTED,
+    SETTINGS,
+    SYSTEM,
+    TOOLS,
     WEIGHT,
     is_metadata,
 )
@@ -135,7 +138,9 @@ class ColumnAccount:
             return "for the reward function"
         if self.mapping.format == TOKENS and column.is_beside_ids and plain(name) not in BESIDE_TOKENS:
             return "not used"
-        is_judgement = plain(name) in (*LABEL, *JUDGEMENT, *WEIGHT) or self._says_which_is_better(plain(name))
+        is_judgement = plain(name) in (*LABEL, *JUDGEMENT, *WEIGHT, *SETTINGS) or self._says_which_is_better(
+            plain(name)
+        )
         if plain(name) in MEDIA:
             return "not used"
         if request.rows == "prompts" and (plain(name) in ANSWERS or is_judgement):
@@ -148,7 +153,9 @@ class ColumnAccount:
             return "repeats the row"
         if (column.only_metadata or column.is_category) and not is_judgement:
             return "metadata"
-        return "not used" if column.differs or self.rows == 1 else "the same in each row"
+        # A part of the prompt that is the same for all rows is no less a part of it.
+        is_reported = column.differs or self.rows == 1 or _parts_of_prompt(column.first)
+        return "not used" if is_reported else "the same in each row"
 
     def observe(self, file: str, already: frozenset[str] = frozenset()) -> None:
         """Report the columns that are not used, except those that were reported already."""
@@ -157,8 +164,11 @@ class ColumnAccount:
         if unused:
             columns = {name: self._unread[name].first for name in unused}
             kinds = {name: self._kind(name) for name in unused}
+            inside = {name: _parts_of_prompt(columns[name]) for name in unused}
             where = "the prompt" if self.mapping.format != "text" else "the text"
-            self.observations.add(columns_are_not_used, file=file, columns=columns, kinds=kinds, where=where)
+            self.observations.add(
+                columns_are_not_used, file=file, columns=columns, kinds=kinds, inside=inside, where=where
+            )
 
     def _says_which_is_better(self, name: str) -> bool:
         """Whether a column beside two answers may say which of them is better, by its name."""
@@ -173,6 +183,10 @@ class ColumnAccount:
             return "judgement"
         if name in MEDIA:
             return "media"
+        if _parts_of_prompt(unread.first):
+            return "inside"
+        if not unread.holds_text:
+            return "setting"
         can_be_joined = self.request.rows == "conversations" and self.mapping.format not in ("text", "chosen answers")
         if can_be_joined and "reasoning" not in self.mapping.columns and REASONING.search(name):
             return "reasoning"
@@ -186,8 +200,16 @@ class ColumnAccount:
                 self.observations.add(rows_belong_to_another_split, file=file, column=name, splits=others)
 
 
+def _parts_of_prompt(value: Any) -> list[str]:
+    """The keys of an object under which there are tools or a system prompt."""
+    cells = value.items() if isinstance(value, dict) else ()
+    return [str(key) for key, part in cells if plain(str(key)) in (*SYSTEM, *TOOLS) and not is_empty(part)]
+
+
 def _is_content(key: str, value: Any) -> bool:
-    """Whether a value that was not read holds text, and is no metadata."""
+    """Whether a value that was not read holds text, and is no metadata, or judges what it stands beside."""
+    if plain(key.rpartition(".")[2]) in (*LABEL, *JUDGEMENT):
+        return not is_empty(value)
     return any(isinstance(leaf, str) for leaf in _leaves(value)) and not is_metadata(key.rpartition(".")[2], value)
 
 

@@ -8,7 +8,16 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
-from autotrain_llm.data.formats.column_names import CHOSEN, COMPLETION, QUESTIONS, REJECTED, TEXT, is_metadata
+from autotrain_llm.data.formats.column_names import (
+    CHOSEN,
+    COMPLETION,
+    JUDGEMENT,
+    LABEL,
+    QUESTIONS,
+    REJECTED,
+    TEXT,
+    is_metadata,
+)
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.convert import HH_TURN
 from autotrain_llm.data.formats.detect import ColumnMapping, only_text, preference, recognise, rows_are_turns
@@ -52,6 +61,7 @@ OPPOSITES = (
     ("thumbs_up", "thumbs_down"), ("up", "down"), ("good", "bad"), ("like", "dislike"), ("positive", "negative"), ("yes", "no"),
     ("safe", "unsafe"), ("correct", "incorrect"), ("accepted", "rejected"), ("true", "false"), ("👍", "👎")
 )  # fmt: skip
+LISTS_OF_STEPS = (*LISTS_OF_ANSWERS, "steps", "solution_steps", "step_texts")
 SENTENCE_WORDS = 4  # as many words are a sentence, and no name of a column
 HALVES = (("input", "output"), ("source", "target"), ("input_text", "target_text"), ("input_text", "output_text"))
 CELLS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -302,10 +312,22 @@ def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, str 
             return "label", next((name for name in columns.names if _says_good_or_bad(columns, name)), None)
     if rows_are_turns(columns):
         return "turns", None
+    if (steps := _labelled_steps(columns)) is not None:
+        return "steps", steps
     number = columns.find(TEXT, "number", "flag")
     if number is not None and not columns.texts():
         return "number", number
     return "names", None
+
+
+def _labelled_steps(columns: Columns) -> str | None:
+    """A column with the steps of an answer, next to a list that says of each whether it is right; None if there is none."""
+    steps, labels = columns.find(LISTS_OF_STEPS, "texts"), columns.find((*LABEL, *JUDGEMENT), "list")
+    if steps is None or labels is None:
+        return None
+    pairs = [(row.get(steps) or [], row.get(labels) or []) for row in columns.rows]
+    are_labels = all(len(one) == len(other) and all(item in (-1, 0, 1) for item in other) for one, other in pairs)
+    return steps if are_labels else None
 
 
 def check_unused_half(

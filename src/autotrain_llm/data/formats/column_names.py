@@ -40,7 +40,20 @@ REJECTED = (
 )  # fmt: skip
 REFERENCE = tuple(dict.fromkeys((*COMPLETION, *CHOSEN, "reference", "reference_answer", "ground_truth", "expected")))
 LABEL = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
-JUDGEMENT = ("labels", "is_correct", "correct", "is_good", "is_accepted", "verified")
+JUDGEMENT = (
+    "labels", "is_correct", "correct", "is_good", "is_accepted", "verified", "value", "values", "step_labels", "step_rewards", "step_scores",
+    "completion_ratings",
+)  # fmt: skip
+# What other tools give to the chat template or take into the loss, row by row, without any text in it.
+SETTINGS = (
+    "chat_template_kwargs",
+    "template_kwargs",
+    "enable_thinking",
+    "thinking_budget",
+    "margin",
+    "advantage",
+    "advantages",
+)
 # Several scores of an answer in one cell, and its class.
 SCORES = ("scores", "score", "ratings", "rating", "attributes", "rewards", "labels", "grades")
 CLASS = ("label", "class", "class_label", "category", "labels", "rating", "score", "grade")
@@ -65,7 +78,10 @@ HISTORY = (
     "history", "chat_history", "conversation_history", "dialog_history", "dialogue_history", "message_history",
     "previous_messages", "previous_turns", "past_turns"
 )  # fmt: skip
-TOOLS = ("tools", "functions", "available_tools", "tool_definitions", "function_definitions")
+TOOLS = (
+    "tools", "functions", "available_tools", "tool_definitions", "function_definitions", "function_declarations", "functiondeclarations",
+)  # fmt: skip
+TOOL_CONFIG = ("toolconfig", "tool_config")  # of Bedrock, with the tools inside
 INPUT = ("input", "inputs", "instruction_input", "input_context")
 CONTEXT = (
     "definition", "task_definition", "context", "contexts", "ctx", "ctxs", "context_text", "passage", "passages", "document", "documents", "docs", "article",

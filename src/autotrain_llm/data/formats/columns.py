@@ -7,6 +7,7 @@ from typing import Any
 
 from autotrain_llm.data.files.read import LOOKED_AT
 from autotrain_llm.data.formats.messages import spelling
+from autotrain_llm.data.formats.segments import SEGMENTS, is_segments
 from autotrain_llm.data.turns import is_alternating, is_conversation, is_written_conversation
 from autotrain_llm.data.wording import plain
 
@@ -43,8 +44,8 @@ class Columns:
         return None
 
     def kind(self, column: str) -> str:
-        """`text`, `turns`, `written turns` (text that is turns in every cell), `texts` (lists of them), `flag`, `list`, `number`, `object`,
-        or `nothing` where every cell is empty."""
+        """`text`, `turns`, `written turns` (text that is turns in every cell), `texts` (lists of them), `segments`, `flag`, `list`, `number`,
+        `object`, or `nothing` where every cell is empty."""
         if column not in self._kinds:
             self._kinds[column] = _kind(self.values[column])
         return self._kinds[column]
@@ -66,6 +67,8 @@ def _kind(values: list[Any]) -> str:
     if sum(isinstance(value, str) for value in values) * 2 >= len(values):
         return "written turns" if all(map(is_written_conversation, values)) else "text"
     first = values[0]
+    if all(map(is_segments, values)):
+        return SEGMENTS
     if isinstance(first, bool):
         return "flag"
     if isinstance(first, list) and any(map(is_alternating, values)) and all(map(_holds_texts, values)):

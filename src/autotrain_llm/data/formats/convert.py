@@ -14,6 +14,7 @@ from autotrain_llm.data.formats.detect import CONTEXT_ROLE, GRADED, ColumnMappin
 from autotrain_llm.data.formats.graded import GradeReader
 from autotrain_llm.data.formats.messages import conversation
 from autotrain_llm.data.formats.prompt import PromptWriter
+from autotrain_llm.data.formats.segments import is_segments, joined
 from autotrain_llm.data.formats.token_rows import TOKENS, read_tokens
 from autotrain_llm.data.observations import Observations, RowUnusable
 from autotrain_llm.data.request import DataRequest
@@ -126,6 +127,8 @@ class Converter:
         """The cell of a role, as text or as turns."""
         column = cells.columns[role]
         value = cells.row.get(column)
+        if value == [] and column in self.mapping.turns:
+            raise RowUnusable(a_cell_is_empty, column=column)
         is_written = isinstance(value, str) and column in self.mapping.written_turns
         if is_written or is_conversation(value) or (column in self.mapping.alternating and is_alternating(value)):
             return self.turns(example, cells, role)
@@ -152,7 +155,17 @@ def _check_size(texts: list[str]) -> None:
 
 
 def _text(converter: Converter, example: Example, cells: Cells) -> None:
-    example.text = converter.prompt.question_with_parts(cells, cells.text("text", is_prompt=True))
+    value = cells.row.get(converter.columns["text"])
+    if not is_segments(value):
+        example.text = converter.prompt.question_with_parts(cells, cells.text("text", is_prompt=True))
+        return
+    cells.taken.add("text")
+    text, spans = joined(value, cells.unread_in("text"))
+    if not spans:
+        raise RowUnusable(a_cell_is_empty, column=converter.columns["text"], case="nothing trained")
+    example.text = converter.prompt.question_with_parts(cells, text)
+    before = len(example.text) - len(text)
+    example.trained_spans = [(start + before, end + before) for start, end in spans]
 
 
 def _messages(converter: Converter, example: Example, cells: Cells) -> None:

@@ -28,11 +28,13 @@ from autotrain_llm.data.formats.column_names import (
     SCORES,
     SYSTEM,
     TEXT,
+    TOOL_CONFIG,
     TOOLS,
     TURN_MASK,
     is_metadata,
 )
 from autotrain_llm.data.formats.columns import Columns
+from autotrain_llm.data.formats.segments import SEGMENTS
 from autotrain_llm.data.formats.token_rows import TOKENS, token_columns
 from autotrain_llm.data.request import SIDES, DataRequest
 from autotrain_llm.data.turns import (
@@ -54,12 +56,13 @@ WORDS_OF_A_TEXT = 4  # on average; names, tags and titles have fewer
 class ColumnMapping:
     """A format's name and the column of each role.
 
-    `written_turns` are columns of text whose cells are parsed as turns, `alternating` columns of lists of texts, and `python_values`
+    `turns` are columns of lists of turns, `written_turns` columns of text whose cells are parsed as turns, `alternating` columns of lists of texts, and `python_values`
     columns of answers that are lists or objects as Python prints them. `first_choice` is the label of the first choice of a question.
     """
 
     format: str
     columns: dict[str, str] = field(default_factory=dict)
+    turns: frozenset[str] = frozenset()
     written_turns: frozenset[str] = frozenset()
     alternating: frozenset[str] = frozenset()
     python_values: frozenset[str] = frozenset()
@@ -124,10 +127,13 @@ def _stands_beside(name: str) -> bool:
 def text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """A column of text."""
     named = _named(columns, request, "text_column")
-    if named and columns.kind(named) in ("text", "nothing") and not _named(columns, request, "prompt_column"):
+    if named and columns.kind(named) in ("text", "nothing", SEGMENTS) and not _named(columns, request, "prompt_column"):
         return ColumnMapping("text", {"text": named})
     if named or _named(columns, request, "prompt_column"):
         return None
+    column = columns.find((SEGMENTS,), SEGMENTS)
+    if column is not None:
+        return ColumnMapping("text", {"text": column})
     column = columns.find(("text",), "text", "nothing")
     if column is None:
         return None
@@ -383,7 +389,7 @@ def recognise(columns: Columns, request: DataRequest) -> ColumnMapping | None:
 
 def rows_are_turns(columns: Columns) -> bool:
     """Whether each row is one turn of a conversation: a column holds nothing but the roles of speakers."""
-    column = columns.find((*ROLE_KEYS, "sender"), "text")
+    column = columns.find(ROLE_KEYS, "text")
     return column is not None and all(str(value).strip().lower() in ROLES for value in columns.values[column])
 
 
@@ -407,6 +413,9 @@ def _with_prompt_parts(mapping: ColumnMapping, columns: Columns, request: DataRe
         add("system", SYSTEM, "text", "object", "list", "texts", *TURNS)
         add("history", HISTORY, "list", "texts", *TURNS, "text")
         add("tools", TOOLS)
+        config = columns.find(TOOL_CONFIG, "object")
+        if config is not None and all("tools" in cell for cell in columns.values[config] if isinstance(cell, dict)):
+            add("tools", TOOL_CONFIG)
         add("turn mask", TURN_MASK if "messages" in roles else (), "list")
         add("input", INPUT, "text", "number", "flag", "object", "list", "texts")
         known = [name for name in CONTEXT if name not in request.context_columns]
@@ -487,7 +496,11 @@ def _with_written_turns(mapping: ColumnMapping, columns: Columns) -> ColumnMappi
         if columns.values[column] and all(map(is_written_in_python, columns.values[column]))
     }
     return replace(
-        mapping, written_turns=frozenset(written), alternating=frozenset(alternating), python_values=frozenset(printed)
+        mapping,
+        turns=frozenset(column for column in mapping.columns.values() if columns.kind(column) == "turns"),
+        written_turns=frozenset(written),
+        alternating=frozenset(alternating),
+        python_values=frozenset(printed),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from autotrain_llm.data.example import Message
+from autotrain_llm.data.formats.blocks import CALL, RESULT, THOUGHT, read_block
 from autotrain_llm.data.observations import RowUnusable
 from autotrain_llm.data.rules.columns import a_cell_has_the_wrong_type, a_cell_is_empty
 from autotrain_llm.data.rules.conversations import (
@@ -20,10 +21,12 @@ from autotrain_llm.data.turns import (
     CONTENT_KEYS,
     KEPT_KEYS,
     MASKED_KEYS,
+    NUMBERS,
     ROLE_KEYS,
     ROLES,
     SPEAKER_FLAGS,
     TRAINED_KEYS,
+    content_key,
     exchange_keys,
     is_alternating,
     is_too_deep,
@@ -33,33 +36,8 @@ from autotrain_llm.data.turns import (
 from autotrain_llm.data.wording import close, kind_of
 
 KEPT_ROLES = ("user", "assistant", "system", "tool")
-# Keys that say which turn it is, and nothing of what is in it.
-NAMES_OF_A_TURN = frozenset(
-    [
-        "id",
-        "uuid",
-        "idx",
-        "index",
-        "turn",
-        "turn_id",
-        "message_id",
-        "msg_id",
-        "parent",
-        "parent_id",
-        "children",
-        "timestamp",
-        "time",
-        "date",
-        "created_at",
-        "updated_at",
-        "cache_control",
-    ]
-)
 MARK = re.compile(r"train|loss|mask|weight")
 OFF, ON = (False, 0, "0", "false", "no"), (True, 1, "1", "true", "yes")
-# Blocks of Anthropic's API inside the content of a turn.
-CALL_BLOCK, RESULT_BLOCK = "tool_use", "tool_result"
-THOUGHT_BLOCKS = {"thinking": "thinking", "reasoning": "text"}
 # The text of a turn in MOSS's tags, `<|Human|>: …<eoh>`.
 TAGGED = re.compile(r"\s*<\|[\w ]+\|>:(.*?)(?:<eo\w>)?\s*", re.DOTALL)
 # What no reader asked for, by its path in the cell, with an example.
@@ -144,20 +122,24 @@ def _without_tags(part: Any) -> Any:
 
 def _turns(turn: Any, turn_number: int, column: str, unread: Unread) -> Iterator[Message]:
     """The messages of one turn: the results of tools among its blocks are turns of their own, before the rest of it."""
-    blocks = turn.get("content") if isinstance(turn, dict) else None
+    key = content_key(turn) if isinstance(turn, dict) else None
+    blocks = turn[key] if key is not None else None
     if not isinstance(blocks, list):
         yield _turn(turn, turn_number, column, unread)
         return
-    results = [block for block in blocks if isinstance(block, dict) and block.get("type") == RESULT_BLOCK]
-    for block in results:
-        rest = {key: part for key, part in block.items() if key != "type"}
-        content, call_id = rest.pop("content", None), rest.pop("tool_use_id", None)
-        text = _content("" if content is None else content, turn_number, "tool", column, unread)
-        yield {"role": "tool", "content": text} | ({} if call_id is None else {"tool_call_id": call_id})
-        _leave({key: part for key, part in rest.items() if part is not False}, unread, "content.")
-    if len(results) < len(blocks) or not blocks:
-        others = [block for block in blocks if not any(block is result for result in results)]
-        yield _turn({**turn, "content": others} if results else turn, turn_number, column, unread)
+    others = []
+    for part in blocks:
+        block = read_block(part)
+        if block is None or block.kind != RESULT:
+            others.append(part)
+            continue
+        content = "" if block.content is None else block.content
+        text = _content(content, turn_number, "tool", column, unread)
+        named = {"name": block.name, "tool_call_id": block.id}
+        yield {"role": "tool", "content": text} | {key: value for key, value in named.items() if value is not None}
+        _leave({key: part for key, part in block.rest.items() if part is not False}, unread, "content.")
+    if others or not blocks:
+        yield _turn({**turn, key: others} if len(others) < len(blocks) else turn, turn_number, column, unread)
 
 
 def _turn(turn: Any, turn_number: int, column: str, unread: Unread) -> Message:
@@ -170,12 +152,14 @@ def _turn(turn: Any, turn_number: int, column: str, unread: Unread) -> Message:
             a_cell_has_the_wrong_type, column=column, case="turn", content=kind_of(turn), turn=turn_number
         )
     rest = dict(turn)  # what is read is taken out of it; what is left was not
+    key = content_key(turn)
     role = _role(rest, turn_number, column)
     message: Message = {"role": role if role != "call" else "assistant"}
     calls = _calls(rest, role, unread)
-    if isinstance(rest.get("content"), list):
-        calls += _take_blocks(rest, unread)
-    key = next((key for key in CONTENT_KEYS if rest.get(key) is not None), None) if role != "call" else None
+    key = key if role != "call" else None
+    if key is not None and isinstance(rest[key], list):
+        calls += _take_blocks(rest, key, unread)
+        key = key if rest[key] is not None else None
     if key is None and role == "system" and rest.get("system_prompt") is not None:
         key = "system_prompt"
     content = rest.pop(key) if key is not None else rest.pop("refusal", None)
@@ -193,33 +177,30 @@ def _turn(turn: Any, turn_number: int, column: str, unread: Unread) -> Message:
     return message
 
 
-def _take_blocks(rest: dict[str, Any], unread: Unread) -> list[dict[str, Any]]:
+def _take_blocks(rest: dict[str, Any], key: str, unread: Unread) -> list[dict[str, Any]]:
     """Take calls of tools and thoughts out of the blocks of a turn's content; the calls are returned, the thoughts are put beside the content."""
     calls, thoughts, others = [], [], []
-    for block in rest["content"]:
-        kind = block.get("type") if isinstance(block, dict) else None
-        if kind == CALL_BLOCK:
-            inner = {key: part for key, part in block.items() if key not in ("type", "input")}
-            calls.append(_call(inner | {"arguments": block.get("input")}, unread))
-        elif kind in THOUGHT_BLOCKS and isinstance(block.get(THOUGHT_BLOCKS[kind]), str):
-            thoughts.append(block[THOUGHT_BLOCKS[kind]])
-            ignored = ("type", "signature", THOUGHT_BLOCKS[kind])
-            _leave({key: part for key, part in block.items() if key not in ignored}, unread, "content.")
-        else:
-            others.append(block)
+    for part in rest[key]:
+        block = read_block(part)
+        if block is None:
+            others.append(part)
+        elif block.kind == CALL:
+            named = {"id": block.id, "name": block.name, "arguments": block.content}
+            calls.append(_call(named | block.rest, unread))
+        elif block.kind == THOUGHT:
+            thoughts.append(block.content)
+            _leave(block.rest, unread, "content.")
     if thoughts:
         rest.setdefault("reasoning_content", "\n\n".join(thoughts))
     if calls or thoughts:
-        rest["content"] = others or None
-        if not others and not calls:
-            rest["content"] = ""
+        rest[key] = others or (None if calls else "")
     return calls
 
 
 def _leave(rest: dict[str, Any], unread: Unread, inside: str = "") -> None:
     """Record the keys of an object that were not read, except empty ones and those that only number it."""
     for key, value in rest.items():
-        if key not in NAMES_OF_A_TURN and value not in (None, "", [], {}):
+        if key not in NUMBERS and value not in (None, "", [], {}):
             unread.setdefault(f"{inside}{key}", value)
 
 
@@ -263,14 +244,21 @@ def _content(content: Any, turn_number: int, role: str, column: str, unread: Unr
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "".join(_part(part, turn_number, column, unread) for part in content)
+        parts = (_json_part(part) if role == "tool" else part for part in content)
+        return "".join(_part(part, turn_number, column, unread) for part in parts)
     if content is None:
         raise RowUnusable(a_turn_has_no_content, turn=turn_number, column=column, role=role)
-    if role == "tool" and isinstance(content, dict):
+    if role == "tool" and isinstance(content, dict | int | float):
         return json.dumps(content, ensure_ascii=False)
     raise RowUnusable(
         a_cell_has_the_wrong_type, column=column, case="content", content=kind_of(content), turn=turn_number, role=role
     )
+
+
+def _json_part(part: Any) -> Any:
+    """A part of a tool's result that is an object, as Bedrock writes it, as text; any other part unchanged."""
+    is_object = isinstance(part, dict) and part.keys() == {"json"}
+    return json.dumps(part["json"], ensure_ascii=False) if is_object else part
 
 
 def _part(part: Any, turn_number: int, column: str, unread: Unread) -> str:

@@ -15,6 +15,7 @@ from autotrain_llm.data.rules.columns import a_part_of_the_prompt_can_not_be_rea
 from autotrain_llm.data.turns import CONTENT_KEYS, parsed
 from autotrain_llm.data.wording import kind_of, shown
 
+DECLARATIONS = ("functionDeclarations", "function_declarations")
 TEXT_KEYS = (*CONTENT_KEYS, "prompt", "system")
 
 
@@ -128,7 +129,11 @@ class PromptWriter:
         value = cells.parsed("tools")
         if value is None:
             return None
-        tools = [_tool(parsed(tool)) for tool in (value if isinstance(value, list) else [value])]
+        if isinstance(value, dict) and isinstance(value.get("tools"), list):  # Bedrock's toolConfig
+            cells.unread_in("tools").update({key: part for key, part in value.items() if key != "tools"})
+            value = value["tools"]
+        described = (parsed(tool) for tool in (value if isinstance(value, list) else [value]))
+        tools = [_tool(tool) for part in described for tool in _declared(part)]
         if not all(isinstance(tool, dict) for tool in tools):
             facts = {"column": cells.columns["tools"], "case": "tools", "content": kind_of(value)}
             raise RowUnusable(a_part_of_the_prompt_can_not_be_read, "tools", **facts)
@@ -180,12 +185,26 @@ class PromptWriter:
         ]
 
 
+def _declared(part: Any) -> list[Any]:
+    """The tools in one item of a list: several where Gemini's API declares its functions together."""
+    inside = next(
+        (part[key] for key in DECLARATIONS if isinstance(part, dict) and isinstance(part.get(key), list)), None
+    )
+    return [part] if inside is None else inside
+
+
 def _tool(tool: Any) -> Any:
-    """A tool that Anthropic's API describes, with its `input_schema`, as chat templates expect it; any other unchanged."""
-    if not isinstance(tool, dict) or not isinstance(tool.get("input_schema"), dict):
+    """A tool that the API of Anthropic or Bedrock describes, as chat templates expect it; any other unchanged."""
+    if not isinstance(tool, dict):
         return tool
-    function = {key: part for key, part in tool.items() if key != "input_schema"}
-    return {"type": "function", "function": function | {"parameters": tool["input_schema"]}}
+    inner = tool.get("toolSpec")
+    described = inner if isinstance(inner, dict) else tool
+    key = next((key for key in ("input_schema", "inputSchema") if isinstance(described.get(key), dict)), None)
+    if key is None:
+        return tool
+    schema = described[key]
+    function = {name: part for name, part in described.items() if name != key}
+    return {"type": "function", "function": function | {"parameters": schema.get("json", schema)}}
 
 
 def _text_of_parts(value: Any) -> str | None:

@@ -36,7 +36,7 @@ def token_columns(columns: Columns, named: str | None, ignored: Sequence[str]) -
         found = (columns.find((name,), "list", "text") for name in names)
         return [name for name in found if name is not None and name not in ignored and _holds_integers(columns, name)]
 
-    ids = [named] if named is not None and _holds_integers(columns, named) else integers(TOKEN_IDS)
+    ids = [named] if named is not None and _holds_ids(columns, named) else integers(TOKEN_IDS)
     if not ids or (named is not None and ids != [named]):
         return None
     roles = {IDS: ids[0]}
@@ -50,7 +50,13 @@ def holds_token_ids(columns: Columns) -> str | None:
     """The name of a column of token ids under a usual name; None if there is none. A pair has three, as `prompt_input_ids`."""
     pairs = ("prompt_input_ids", "chosen_input_ids", "rejected_input_ids")
     names = (columns.find((name,), "list", "text") for name in (*TOKEN_IDS, *pairs, *TOKENISED))
-    return next((name for name in names if name is not None and _holds_integers(columns, name)), None)
+    return next((name for name in names if name is not None and _holds_ids(columns, name)), None)
+
+
+def _holds_ids(columns: Columns, name: str) -> bool:
+    """Whether the cells are lists of whole numbers; a list of true and false says something else."""
+    lists = [cell for cell in map(parsed, columns.values.get(name, ())) if isinstance(cell, list) and cell]
+    return _holds_integers(columns, name) and not any(isinstance(cell[0], bool) for cell in lists[:5])
 
 
 def _holds_integers(columns: Columns, name: str) -> bool:

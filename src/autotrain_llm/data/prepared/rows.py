@@ -12,7 +12,7 @@ from autotrain_llm.data.example import Example, Message, Side, as_turns
 from autotrain_llm.data.formats.token_rows import TOKENS
 
 PARTS = (
-    "text", "messages", "prompt", "completion", "chosen", "rejected", "label", "tools", "input_ids", "loss_mask", "reasoning",
+    "text", "trained_spans", "messages", "prompt", "completion", "chosen", "rejected", "label", "tools", "input_ids", "loss_mask", "reasoning",
     "reference",
 )  # fmt: skip
 ROLE_OF = {"prompt": "user", "completion": "assistant", "chosen": "assistant", "rejected": "assistant"}

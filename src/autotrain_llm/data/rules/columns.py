@@ -79,6 +79,11 @@ def no_format_fits_the_columns(
             )
         case "turns":
             fix = 'write each conversation as one row: {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
+        case "steps":
+            fix = (
+                f"join {shown(column or '')} to one answer, in the rows in which all are right, for --trainer sft; or make a row of each of them, "
+                "with its label, for --trainer kto"
+            )
         case "number":
             fix = f"write {shown(column or '')} as text"
             if file.endswith((".jsonl", ".ndjson")):
@@ -89,6 +94,11 @@ def no_format_fits_the_columns(
     message = f"{trainer} needs {needs}, and {file}{of_flag} has: {', '.join(columns[:12]) or 'no columns'}"
     if case == "turns":
         message += "; each of its rows is one turn of a conversation"
+    if case == "steps":
+        message += (
+            f"; {shown(column or '')} holds several texts with a label each, as the steps of an answer have, and no trainer scores steps (a "
+            "process reward model)"
+        )
     yield Finding(message, fix, parameters, file=file, row=row)
 
 
@@ -166,6 +176,11 @@ def a_cell_is_empty(column: str, value: str = "", case: str = "") -> Iterator[Fi
         what = f"{shown(column)} is {value!r}, as pandas writes an empty cell"
     elif case == "nothing to answer":
         what, fix = f"{shown(column)} has no turn to answer", "delete the row"
+    elif case == "nothing trained":
+        what, fix = (
+            f"{shown(column)} has no segment that is trained on",
+            "mark its answers as trained, or delete the row",
+        )
     elif case == "nothing to judge":
         what, fix = (
             f"{shown(column)} ends without an answer that the label could judge",
@@ -304,7 +319,7 @@ NOTED = '{"prompt": "One?", "completion": "Yes.", "note": "It is easy."}\n{"prom
     follows_from=("P201",),
 )
 def columns_are_not_used(
-    file: str, columns: Mapping[str, Any], kinds: Mapping[str, str], where: str
+    file: str, columns: Mapping[str, Any], kinds: Mapping[str, str], inside: Mapping[str, Sequence[str]], where: str
 ) -> Iterator[Finding]:
     """Columns that hold text, lists or objects are not used for training.
 
@@ -314,7 +329,7 @@ def columns_are_not_used(
     Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`. Reasoning is joined to the answers with
     `--reasoning-column`; write judgements into the answers, or leave them out.
     """
-    # `kinds` are `answer` for a column whose name says that it belongs to an answer, `judgement` for one that may say which of two answers is better, `reasoning` for one that leads to the answer, and `media` for images and sounds.
+    # `kinds` are `answer` for a column whose name says that it belongs to an answer, `judgement` for one that may say which of two answers is better, `reasoning` for one that leads to the answer, `media` for images and sounds, `setting` for what is no text and has no effect here, and `inside` for an object with tools or a system prompt in it.
     named = ", ".join(f"{shown(name)} ({_example(value)})" for name, value in columns.items())
     contexts = [name for name in columns if not kinds[name]]
     answers = [name for name in columns if kinds[name] == "answer"]
@@ -333,6 +348,11 @@ def columns_are_not_used(
     if judgements:
         fixes.append(
             f"if {shown(judgements[0])} says which answer is better, put that one into the chosen column of its row"
+        )
+    hidden = next((name for name in columns if kinds[name] == "inside"), None)
+    if hidden is not None:
+        fixes.append(
+            f"move {listed(inside[hidden])} out of {shown(hidden)} into columns of the rows, where the model is given them"
         )
     what = "these columns are" if len(columns) > 1 else "a column is"
     media = "; images and sounds can't be trained on" if "media" in kinds.values() else ""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from autotrain_llm.data.observations import DATA_PARAMETER
 from autotrain_llm.data.wording import shown
-from autotrain_llm.declare.example import CHAT, PPO, SFT, Example, of_flags, of_rows
+from autotrain_llm.declare.example import CHAT, DPO, PAIRS, PPO, SFT, Example, of_flags, of_rows
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
 
@@ -28,6 +28,7 @@ SILENT = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_e
 THOUGHTLESS = '{% for m in messages %}{{ m.role }}: {{ m.content.split("</think>")[-1] }}{{ eos_token }}{% endfor %}'
 THOUGHTFUL = CHAT.replace("Hello", "<think>A greeting.</think>Hello")
 MARKED = '{"text": "<|im_start|>user\\nHi<|im_end|>"}\n{"text": "<|im_start|>user\\nBye<|im_end|>"}\n'
+SPOKEN = PAIRS.replace('"Hi"', r'"\n\nHuman: Hi\n\nAssistant:"').replace('"Bye"', r'"\n\nHuman: Bye\n\nAssistant:"')
 VICUNA = " --chat-template vicuna"
 
 
@@ -238,6 +239,30 @@ def a_chat_template_is_not_applied_to_plain_text(template: str, column: str) -> 
     )
     changes = {"chat_template": None}
     yield Finding(message, None, TEMPLATE, changes=changes, otherwise="or give rows with messages")
+
+
+@rule("D197", WARNING, example=of_rows(SPOKEN, PAIRS, command=DPO, flags=VICUNA))
+def texts_are_written_conversations(
+    user: str, assistant: str, count: int, of: str, is_text: bool, file: str, row: int, line: int | None
+) -> Iterator[Finding]:
+    """Texts hold conversations with the names of their speakers, and the model has a chat template.
+
+    Why: a conversation that is a text is no turns: the model's chat template does not write it, and in plain text the questions are trained
+    on like the answers. A finished model then has to be asked in the same words, and not through its chat template.
+    Fix: write each conversation as messages; or `--chat-template none`, if the model is to be asked with such texts.
+    """
+    what = f"{user!r} and {assistant!r} in its text are the speakers of a conversation, which is not read as turns ({count} of {of})"
+    trained = ", and its questions are trained on like its answers" if is_text else ""
+    yield Finding(
+        f"{what}: the chat template does not write it{trained}",
+        None,
+        TEMPLATE,
+        file=file,
+        row=row,
+        line=line,
+        guess={"chat_template": "none"},
+        otherwise='if the model is to be asked with such texts; or write each as {"messages": [{"role": "user", "content": "…"}, …]}',
+    )
 
 
 @rule("D144", example=of_flags("--response-only-loss"))

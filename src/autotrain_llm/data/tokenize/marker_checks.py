@@ -1,4 +1,5 @@
-"""Tokens of chat templates in the rows' own text: those that the tokenizer doesn't have, and those that the chat template writes again.
+"""What chat templates write, in the rows' own text: tokens that the tokenizer doesn't have, tokens that the chat template writes again, and the
+names of speakers in a conversation that is one text.
 
 Only the first rows are searched, and a few rows with such tokens are not reported: a text may quote one.
 """
@@ -15,6 +16,7 @@ from autotrain_llm.data.example import Example
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rules.conversations import (
     rows_hold_tokens_of_another_tokenizer,
+    texts_are_written_conversations,
     turns_hold_the_markers_of_the_template,
 )
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
@@ -38,10 +40,22 @@ FIRST_OF_NEW = ("<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>")
 # Markers around turns, which never occur in one.
 TURN_MARK = re.compile(r"<\|\w+\|>|<\w+_of_turn>|\[/?INST\]|<｜[\w▁]+｜>")
 
+# The name of a speaker, at the start of a line or after `###`; or in capitals anywhere, as Vicuna writes it.
+NAMES = {
+    "human": "user", "user": "user", "prompter": "user", "customer": "user", "instruction": "user",
+    "assistant": "assistant", "ai": "assistant", "bot": "assistant", "gpt": "assistant", "chatbot": "assistant", "response": "assistant",
+}  # fmt: skip
+ONE_NAME = "|".join(NAMES)
+SPEAKER = re.compile(
+    rf"(?:(?:\A|\n)[ \t]*(?:\*\*)?|#{{2,4}}[ \t]*)({ONE_NAME})(?:\*\*)?[ \t]*:|\b(USER|ASSISTANT):", re.IGNORECASE
+)
+MOST_BEFORE = 400  # characters of a preamble before the first speaker
+
 
 def check_markers(renderer: RowRenderer, observations: Observations) -> None:
-    """Search the training rows for both."""
+    """Search the training rows for all of them."""
     rows = list(islice(iter(renderer.dataset.train), LOOKED_AT))
+    _check_speakers(renderer, rows, observations)
     own = turn_marks(renderer.template) if renderer.template is not None and renderer.renders else []
     if own:
         _check_twice(renderer, rows, own, observations)
@@ -77,6 +91,40 @@ def _check_twice(renderer: RowRenderer, rows: list[Example], own: list[str], obs
             marked.append((row, [marker for marker in own if marker in markers]))
     if _are_many(marked, rows):
         observations.add(turns_hold_the_markers_of_the_template, **_facts(renderer, marked, rows))
+
+
+def _check_speakers(renderer: RowRenderer, rows: list[Example], observations: Observations) -> None:
+    """Whether most texts are conversations of which the model's chat template writes nothing."""
+    if renderer.template is None or renderer.preparation.block:
+        return
+    spoken = [(row, list(names)) for row in rows if (names := speakers_in(_texts_before_answers(row)))]
+    if not spoken or len(spoken) * 2 < len(rows):
+        return
+    user, assistant = spoken[0][1]
+    facts = _facts(renderer, spoken, rows)
+    del facts["markers"]
+    is_text = spoken[0][0].text is not None and not renderer.preparation.scored
+    observations.add(texts_are_written_conversations, user=user, assistant=assistant, is_text=is_text, **facts)
+
+
+def _texts_before_answers(row: Example) -> str:
+    """The text of a row, or its prompt and answer where they are texts."""
+    sides = (row.text, row.prompt, row.completion, row.chosen) if row.messages is None else ()
+    return "".join(side[:LETTERS] for side in sides if isinstance(side, str))
+
+
+def speakers_in(text: str) -> tuple[str, str] | None:
+    """The names of the first two speakers of a conversation that is one text, as they are written; None if it is no such text."""
+    first: tuple[str, str] | None = None
+    for match in SPEAKER.finditer(text):
+        name = match[1] or match[2]
+        role, written = NAMES[name.lower()], f"{name}:"
+        if first is None and (role != "user" or match.start() > MOST_BEFORE):
+            return None
+        if first is not None and role == "assistant":
+            return first[1], written
+        first = first or (role, written)
+    return None
 
 
 def _check_unknown(renderer: RowRenderer, rows: list[Example], own: list[str], observations: Observations) -> None:

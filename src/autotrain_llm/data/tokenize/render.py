@@ -184,7 +184,8 @@ class RowRenderer:
                 observations.add(there_is_no_chat_template, names=tuple(tokenizer.templates), **facts)
         if self.dataset.format == "text":
             column = self.dataset.columns["text"]
-            if preparation.response_only:
+            first = next(iter(self.dataset.train), None)
+            if preparation.response_only and (first is None or first.trained_spans is None):
                 observations.add(plain_text_has_no_responses, column=column)
             if self.template_given:
                 template = preparation.chat_template
@@ -248,7 +249,12 @@ class RowRenderer:
             self.observations.row(a_text_already_ends_with_its_end_token, example, "text", end=eos, case="text")
         if eos and text.endswith(eos + text[len(text.rstrip()) :]):
             text = text.rstrip()
-        return RenderedRow(text, whole=True, before=self._opening(example, text), after=self.closing)
+        before = self._opening(example, text)
+        trains_on_all = self.preparation.response_only is False and not self.preparation.block
+        if example.trained_spans is None or trains_on_all:
+            return RenderedRow(text, whole=True, before=before, after=self.closing)
+        spans = [(start, min(end, len(text))) for start, end in example.trained_spans if start < len(text)]
+        return RenderedRow(text, spans, before=before, after=self.closing)
 
     def _tokens(self, example: Example, ids: list[int]) -> RenderedRow:
         """A row that is tokens already: it is checked, and trained on as it is."""

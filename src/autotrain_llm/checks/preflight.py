@@ -273,12 +273,13 @@ def _missing_prompts(
     if not missing:
         return missing
     missing = [_with_columns(missing[0], context.dataset.columns), *missing[1:]]
-    if "prompt" in context.dataset.columns or missing[0].parameters != (PROMPT,):
+    if "prompt" in context.dataset.columns or PROMPT not in missing[0].parameters:
         return missing
     texts = [name for name, value in rows[0].extra.items() if isinstance(value, str)]
     add = "add a column prompt to the rows, which have none, and --prompt-text-column prompt"
     fix = f"{typed(PROMPT, texts[0])}, if that holds the prompts; or {add}" if texts else add
-    return [missing[0].replace(changes=EMPTY, fix=fix)]
+    others = (missing[0].fix or "").replace(typed(PROMPT, missing[0].changes.get(PROMPT, "")), "").strip()
+    return [missing[0].replace(changes=EMPTY, fix=f"{others}, and {fix}" if others else fix)]
 
 
 def missing_parameters(findings: Iterable[Finding]) -> tuple[str, ...]:

@@ -184,6 +184,7 @@ WHY_NOT = {
         "group_by_length pad_to_multiple_of padding_free packing_strategy pad_to_sequence_len eval_packing "
         "eval_sample_packing multipack_real_batches group_by_modality_length length_column_name neat_packing"
     ),
+    "turns are written with the model's chat template, which --chat-template replaces": "apply_chat_template",
     "the tokens come from the tokenizer's files, which can be edited": (
         "pad_token special_tokens resize_vocab eos_token bos_token add_special_tokens add_bos_token "
         "use_fast_tokenizer tokenizer_use_fast add_tokens"

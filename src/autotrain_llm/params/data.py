@@ -77,7 +77,7 @@ class Data:
         default_words="detected",
         stage="rows",
         aliases=(
-            "answer_column chosen_column chosen_key chosen_text_column completion_column dataset_text_field "
+            "answer_column chosen_column chosen_key chosen_text_column completion_column conversation_column dataset_conversation_field dataset_text_field "
             "field_messages messages_column messages_field messages_key output_key response_column "
             "text_field text_key"
         ),

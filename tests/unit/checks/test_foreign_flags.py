@@ -205,6 +205,8 @@ def test_a_prompt_that_is_nowhere_is_to_be_added_and_one_that_is_there_to_be_nam
     write_rows(here / "pairs.jsonl", rows)
     (finding,) = found(f"{DPO} --rejected-text-column rejected", capsys)
     assert finding["code"] == "P201" and finding["fix"].startswith("add a column prompt to the rows")
+    (finding,) = found(DPO, capsys)
+    assert finding["fix"].startswith("--rejected-text-column rejected, and add a column prompt to the rows")
     write_rows(here / "pairs.jsonl", [{"asked": f"What is {n}?", **row} for n, row in enumerate(rows)])
     (finding,) = found(f"{DPO} --rejected-text-column rejected", capsys)
     first, _, _ = finding["fix"].partition(",")

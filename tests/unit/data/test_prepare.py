@@ -457,6 +457,7 @@ SPOKEN = [
     ({"text": "### Human: Name a bird.### Assistant: The wren."}, "conversations"),
     ({"text": "A chat. USER: Name a bird. ASSISTANT: The wren."}, "conversations"),
     ({"text": "**User:** Name a bird.\n\n**Assistant:** The wren."}, "conversations"),
+    ({"text": "[INST] Name a bird. [/INST] The wren."}, "conversations"),
     ({"text": "### Instruction:\nName a bird.\n\n### Response:\nThe wren."}, "conversations"),
     (HH, "preferences"),
     (HH, "scored"),

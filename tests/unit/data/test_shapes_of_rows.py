@@ -360,6 +360,20 @@ def test_a_label_of_a_turn_is_named_though_it_looks_like_a_code(tmp_path):
     assert codes(dataset) == ["D182"]
 
 
+def test_a_judgement_beside_an_answer_is_named_though_it_is_a_number(tmp_path):
+    rows = [{"query": f"Is {n} a metal?", "response": "Yes.", "feedback": n / 3} for n in range(3)]
+    assert "feedback" in opened(tmp_path, rows).findings[0].message
+
+
+def test_references_that_are_answers_are_no_part_of_the_prompt(tmp_path):
+    rows = [{"prompt": f"{n} + 1?", "references": {"answer": str(n + 1)}} for n in range(3)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = open_data(DataRequest(str(path), "prompts", trainer="grpo", keeps_columns=True))
+    assert (dataset.train[0].prompt, dataset.findings) == ("0 + 1?", ())
+    assert dataset.train[0].extra["references"] == {"answer": "1"}
+
+
 @pytest.mark.parametrize("trainer", ["sft", "kto", "reward"])
 def test_steps_with_a_label_each_are_told_from_token_ids(trainer, tmp_path):
     rows = [{"prompt": f"{n} + 1?", "completions": ["First.", "Then."], "labels": [True, n > 0]} for n in range(2)]
@@ -376,6 +390,26 @@ def test_an_empty_list_of_turns_is_no_answer(tmp_path):
     ]
     dataset = opened(tmp_path, rows, "dpo")
     assert (len(dataset.train), codes(dataset)) == (1, ["D114"])
+
+
+def test_all_columns_of_rows_that_fit_nothing_are_listed_and_answers_are_no_prompts(tmp_path):
+    rows = [
+        {
+            **{f"id_{at}": at for at in range(20)},
+            "history": f"Why {n}?",
+            "human_ref_A": "Because.",
+            "human_ref_B": f"So {n}.",
+        }
+        for n in range(3)
+    ]
+    for trainer, fix in (
+        ("reward", "write the better of human_ref_A"),
+        ("sft", "name the columns: --prompt-text-column …"),
+    ):
+        with pytest.raises(Refused) as refused:
+            opened(tmp_path, rows, trainer)
+        finding = refused.value.findings[0]
+        assert finding.message.endswith(", and 7 more") and finding.fix.startswith(fix)
 
 
 # -- judged answers --------------------------------------------------------------------------------------------------------

@@ -127,6 +127,8 @@ def _described(columns: Columns, column: str) -> str:
     if kind in ("text", "turns"):
         return shown(column)
     first = next(iter(columns.values[column]), None)
+    if columns.values[column] and all(value in ([], {}) for value in columns.values[column]):
+        return f"{shown(column)} (empty {'lists' if kind == 'list' else 'objects'})"
     contents = {
         "nothing": "nothing",
         "list": "lists",
@@ -152,7 +154,12 @@ def _naming_parameters(request: DataRequest) -> tuple[str, ...]:
 def _likely_columns(columns: Columns, request: DataRequest) -> dict[str, list[str]]:
     """By parameter, the columns that may be meant by it: a word of their name is usual for it, and they hold text or turns."""
     readable = [name for name in columns.names if columns.kind(name) in ("text", "turns", "written turns")]
-    readable = [name for name in readable if not all(is_metadata(name, value) for value in columns.values[name])]
+    two_answers = (signs_of_two_answers(columns) or {}).values()
+    readable = [
+        name
+        for name in readable
+        if name not in two_answers and not all(is_metadata(name, value) for value in columns.values[name])
+    ]
 
     def with_words(words: Collection[str]) -> list[str]:
         found = [name for name in readable if {*plain(name).split("_")} & {*words}]
@@ -283,7 +290,7 @@ def observe_unrecognised(
         file=name,
         trainer=request.trainer,
         needs=WANTED["labelled" if TRAINERS[request.trainer].parts_pairs else request.rows],
-        columns=[_described(columns, column) for column in columns.names[:12]],
+        columns=[_described(columns, column) for column in columns.names],
         data_flag=data_flag,
         parameters=parameters,
         likely=_likely_columns(columns, request) if case == "names" else {},

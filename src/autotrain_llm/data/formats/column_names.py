@@ -42,7 +42,7 @@ REFERENCE = tuple(dict.fromkeys((*COMPLETION, *CHOSEN, "reference", "reference_a
 LABEL = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
 JUDGEMENT = (
     "labels", "is_correct", "correct", "is_good", "is_accepted", "verified", "value", "values", "step_labels", "step_rewards", "step_scores",
-    "completion_ratings",
+    "completion_ratings", "reward", "rewards", "feedback",
 )  # fmt: skip
 # What other tools give to the chat template or take into the loss, row by row, without any text in it.
 SETTINGS = (

@@ -420,6 +420,8 @@ def _with_prompt_parts(mapping: ColumnMapping, columns: Columns, request: DataRe
         add("input", INPUT, "text", "number", "flag", "object", "list", "texts")
         known = [name for name in CONTEXT if name not in request.context_columns]
         found = [column for name in known if (column := columns.find((name,))) is not None and free(column)]
+        # `references` that are an object are answers to compare with.
+        found = [column for column in found if plain(column) != "references" or columns.kind(column) != "object"]
         contexts += [column for column in found if columns.kind(column) != "nothing"]
         contexts = [
             name for name in contexts if name in request.context_columns or not _repeats(columns, name, mapping)

@@ -14,7 +14,9 @@ from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.turns import is_conversation, parsed
 from autotrain_llm.data.wording import plain
 
-ANSWERS = re.compile(r"response|answer|completion|output|conversation|reply|generation|summary|assistant|text")
+ANSWERS = re.compile(
+    r"response|answer|completion|output|conversation|reply|generation|summary|assistant|text|\bref\Z|_ref\Z"
+)
 SIGNS = {"a": "b", "0": "1", "1": "2"}
 VERDICT = re.compile(r"winner|prefer|better|best|chosen|choice|verdict|vote|safer|judg")
 TIES = re.compile(r"tie|both|equal|same|neither|none|draw|unsure|skip")

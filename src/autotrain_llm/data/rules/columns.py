@@ -16,6 +16,7 @@ from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
 
 DATA = (DATA_PARAMETER,)
+MOST_COLUMNS = 16  # that are listed
 LIST_OF_TURNS = '[{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
 
 
@@ -91,7 +92,9 @@ def no_format_fits_the_columns(
         case _:
             fix = "name the columns: " + " ".join(_naming(name, likely.get(name, ())) for name in parameters)
     of_flag = f" ({data_flag})" if data_flag != "--data-path" else ""
-    message = f"{trainer} needs {needs}, and {file}{of_flag} has: {', '.join(columns[:12]) or 'no columns'}"
+    message = f"{trainer} needs {needs}, and {file}{of_flag} has: {', '.join(columns[:MOST_COLUMNS]) or 'no columns'}"
+    if len(columns) > MOST_COLUMNS:
+        message += f", and {len(columns) - MOST_COLUMNS} more"
     if case == "turns":
         message += "; each of its rows is one turn of a conversation"
     if case == "steps":

@@ -40,14 +40,18 @@ FIRST_OF_NEW = ("<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>")
 # Markers around turns, which never occur in one.
 TURN_MARK = re.compile(r"<\|\w+\|>|<\w+_of_turn>|\[/?INST\]|<｜[\w▁]+｜>")
 
-# The name of a speaker, at the start of a line or after `###`; or in capitals anywhere, as Vicuna writes it.
+# The name of a speaker, at the start of a line or after `###`; or in capitals anywhere, as Vicuna writes it; or a marker of a chat template.
 NAMES = {
-    "human": "user", "user": "user", "prompter": "user", "customer": "user", "instruction": "user",
+    "human": "user", "user": "user", "prompter": "user", "customer": "user", "instruction": "user", "[inst]": "user", "<|user|>": "user",
+    "<|prompter|>": "user",
     "assistant": "assistant", "ai": "assistant", "bot": "assistant", "gpt": "assistant", "chatbot": "assistant", "response": "assistant",
+    "[/inst]": "assistant", "<|assistant|>": "assistant",
 }  # fmt: skip
-ONE_NAME = "|".join(NAMES)
+ONE_NAME = "|".join(name for name in NAMES if name.isalpha())
+ONE_MARKER = "|".join(re.escape(name) for name in NAMES if not name.isalpha())
 SPEAKER = re.compile(
-    rf"(?:(?:\A|\n)[ \t]*(?:\*\*)?|#{{2,4}}[ \t]*)({ONE_NAME})(?:\*\*)?[ \t]*:|\b(USER|ASSISTANT):", re.IGNORECASE
+    rf"((?:(?:\A|\n)[ \t]*(?:\*\*)?|#{{2,4}}[ \t]*)(?:{ONE_NAME})(?:\*\*)?[ \t]*:|\b(?-i:USER|ASSISTANT):|{ONE_MARKER})",
+    re.IGNORECASE,
 )
 MOST_BEFORE = 400  # characters of a preamble before the first speaker
 
@@ -97,7 +101,9 @@ def _check_speakers(renderer: RowRenderer, rows: list[Example], observations: Ob
     """Whether most texts are conversations of which the model's chat template writes nothing."""
     if renderer.template is None or renderer.preparation.block:
         return
-    spoken = [(row, list(names)) for row in rows if (names := speakers_in(_texts_before_answers(row)))]
+    own = turn_marks(renderer.template)
+    found = [(row, names) for row in rows if (names := speakers_in(_texts_before_answers(row)))]
+    spoken = [(row, list(names)) for row, names in found if own.count(names[0]) == 0]
     if not spoken or len(spoken) * 2 < len(rows):
         return
     user, assistant = spoken[0][1]
@@ -117,8 +123,8 @@ def speakers_in(text: str) -> tuple[str, str] | None:
     """The names of the first two speakers of a conversation that is one text, as they are written; None if it is no such text."""
     first: tuple[str, str] | None = None
     for match in SPEAKER.finditer(text):
-        name = match[1] or match[2]
-        role, written = NAMES[name.lower()], f"{name}:"
+        written = match[1].strip(" \t\n*#")
+        role = NAMES[written.rstrip(" \t*:").lower()]
         if first is None and (role != "user" or match.start() > MOST_BEFORE):
             return None
         if first is not None and role == "assistant":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from autotrain_llm.data.turns import MASKED_KEYS, TRAINED_KEYS
 
@@ -11,7 +11,7 @@ MARKS = ("label", *TRAINED_KEYS, *MASKED_KEYS)
 Span = tuple[int, int]
 
 
-def is_segments(value: Any) -> bool:
+def is_segments(value: Any) -> TypeGuard[list[dict[str, Any]]]:
     """Whether this is a list of texts with a mark of whether each is trained on."""
     return isinstance(value, list) and bool(value) and all(_mark_of(part) is not None for part in value)
 

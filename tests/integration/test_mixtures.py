@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from autotrain_llm import check, plan, train
 from autotrain_llm.config.registry import TRAINERS
@@ -19,6 +21,7 @@ from autotrain_llm.data.order import MixtureOrder
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.run.engine.batches import BatchOrder
 from support.models import TEMPLATE, build_llama
+from support.processes import run_together
 from support.rows import write_rows
 from support.short_runs import MIXTURE, short_run, write_mixture
 
@@ -159,6 +162,18 @@ def test_trials_of_a_sweep_hold_out_rows_of_each_source(llama: Path, tmp_path: P
     sweep = {"use_sweep": True, "sweep_n_trials": 2, "sweep_params": {"lr": [1e-3, 1e-2]}}
     report = short_run("sft", llama, tmp_path, mixture=text, **sweep)
     assert report is not None and (tmp_path / "run" / "sweep").exists()
+
+
+def test_two_processes_train_on_a_mixture_as_one(llama: Path, tmp_path: Path):
+    text = MIXTURE.replace("validation: 1\n", "").replace("weight: 0.5}\ntotal", "weight: 1.5}\ntotal")
+    mixture = write_mixture("sft", tmp_path, text)
+    common = f"llm --trainer sft --model {llama} --data-config {mixture} --lr 0.05 --optimizer sgd --epochs 2 --mixed-precision fp32"
+    for name, processes, rows in (("one", 1, 4), ("two", 2, 2)):
+        words = [*common.split(), "--batch-size", str(rows), "--output-dir", str(tmp_path / name)]
+        run_together(words, tmp_path, processes)
+    alone, together = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for name, tensor in alone.items():
+        torch.testing.assert_close(together[name], tensor, rtol=0, atol=2e-6)
 
 
 def test_processes_share_the_steps_of_a_mixture():

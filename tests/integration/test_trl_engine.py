@@ -14,6 +14,7 @@ from autotrain_llm.api import plan, train
 from autotrain_llm.checks.rules.every import RULES
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.planning.plan import LayoutPlan
+from support.short_runs import short_run
 
 LOSS, WEIGHTS = 1e-6, 1e-5  # of the loss a share: a float32 near 5 can differ from its neighbour by 5e-7
 
@@ -47,6 +48,26 @@ def same_run(native: Any, trl: Any, weights: str = "model.safetensors") -> None:
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         torch.testing.assert_close(theirs[name], tensor, rtol=0, atol=WEIGHTS)
+
+
+WEIGHED = """sources:
+  - {name: one, path: one.jsonl, weight: 0.25}
+  - {name: two, path: two.jsonl, weight: 0.75}
+total: 8
+"""
+
+
+@pytest.mark.parametrize("name", ["sft", "dpo", "grpo"])
+def test_both_engines_follow_the_order_of_a_mixture(name: str, llama: Path, tmp_path: Path) -> None:
+    native, trl = (
+        short_run(name, llama, tmp_path, engine, mixture=WEIGHED, engine=engine, batch_size=2, max_steps=4)
+        for engine in ("native", "trl")
+    )
+    assert [source.rows_of_epoch for source in native.plan.data.sources] == [2, 6]
+    assert losses(trl) == pytest.approx(losses(native), rel=1e-5, abs=1e-6)
+    ours, theirs = (load_file(report.output_dir / "model.safetensors") for report in (native, trl))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(theirs[name], tensor, rtol=0, atol=1e-4)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from autotrain_llm.checks.rules.evaluation import flags_that_need_rows
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.example import MIXTURE, SOURCES, TWO_SOURCES, Example, of_mixture
-from autotrain_llm.declare.finding import Finding
+from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
@@ -63,20 +63,20 @@ def a_mixture_has_its_own_settings_of_its_sources(config: Config) -> Iterator[Fi
 
 @rule(
     "D214",
-    refuses="--data-config mix.yaml --engine trl",
-    accepts="--data-config mix.yaml --engine native",
+    WARNING,
+    example=of_mixture(f"{SOURCES}validation: 0.25\n", SOURCES, flags=" --engine trl"),
 )
-def the_trl_engine_has_no_mixtures(config: Config) -> Iterator[Finding]:
-    """`--engine trl` with `--data-config`.
+def the_trl_engine_measures_no_loss_of_a_source(config: Config, context: RunContext) -> Iterator[Finding]:
+    """`--engine trl` with a mixture that has evaluation rows.
 
-    Why: TRL's trainers have an order of their own, which would neither keep the weights of the sources nor go through all rows of a source
-    before it repeats one.
-    Fix: the native engine.
+    Why: TRL's trainers follow the order of the mixture, but evaluate all rows as one: the losses and metrics of single sources are missing.
+    Fix: the native engine, if they are needed.
     """
-    if config.data_config and config.engine == "trl":
+    mixture = context.data.mixture
+    if config.engine == "trl" and mixture is not None and (mixture.is_validated or config.valid_split):
         yield Finding(
-            f"--engine trl can't follow the order of a mixture, --data-config {config.data_config}",
-            changes={"engine": "native"},
+            f"--engine trl evaluates the rows of {config.data_config} together, and measures no loss of each source",
+            guess={"engine": "native"},
             parameters=("engine", "data_config"),
         )
 

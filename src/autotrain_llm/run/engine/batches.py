@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from autotrain_llm.data.order import EpochOrder, counts_of
+from autotrain_llm.data.order import EpochOrder, ShuffledOrder, counts_of
 from autotrain_llm.data.rows import Rows
+from autotrain_llm.data.tokenize.prepare import Prepared
 from autotrain_llm.run.engine.flat.batch import Row
 
 
@@ -45,6 +46,13 @@ def items_of_parts(items: Any, rows: Rows) -> list[int]:
     if groups is None:
         return [size * len(items) // len(rows) for size in sizes] if len(rows) else [0 for _ in sizes]
     return counts_of([group[0] for group in groups], sizes)
+
+
+def training_order(items: Any, prepared: Prepared, seed: int) -> EpochOrder:
+    """The order of the items of these rows: that of their mixture, otherwise all of them, shuffled in each epoch with the seed."""
+    if prepared.mixture is None:
+        return ShuffledOrder(len(items), seed)
+    return prepared.mixture.order(items_of_parts(items, prepared.train))
 
 
 class BatchOrder(Sampler[list[Any]]):

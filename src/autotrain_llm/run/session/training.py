@@ -21,7 +21,7 @@ from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.recipe import Recipe, Started, load_entry
-from autotrain_llm.run.engine.batches import items_of_parts
+from autotrain_llm.run.engine.batches import items_of_parts, training_order
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.loading import DTYPES, Loaded
 from autotrain_llm.run.engine.loop import Loop, Part
@@ -87,7 +87,6 @@ def _make_loop(session: Session, train: Any, valid: Any, callbacks: list[Trainer
     peak = matmul_peak(device, DTYPES[plan.precision.name]) if flops else None
     source, observers = recipe.make_source(started)
     prepared = session.inputs.prepared
-    mixture = prepared.mixture
     loop = Loop(
         model=loaded.model,
         args=TrainingArguments(**trainer_arguments(plan, session.folder)),
@@ -101,8 +100,8 @@ def _make_loop(session: Session, train: Any, valid: Any, callbacks: list[Trainer
         augmenters=augmenters,
         observers=[*observers, *session.evaluation.observers(session.inputs, loaded, layout)],
         source=source,
-        train_order=mixture.order(items_of_parts(train, prepared.train)) if mixture else None,
-        valid_parts=_parts(session, valid) if mixture and valid is not None else (),
+        train_order=training_order(train, prepared, plan.arguments.data_seed),
+        valid_parts=_parts(session, valid) if prepared.mixture and valid is not None else (),
     )
     for augmenter in augmenters:
         if augmenter.stage:

@@ -112,7 +112,7 @@ class _Rollouts:
         self, plan: Plan, loaded: Loaded, inputs: RunInputs, train: TokenRows, valid: TokenRows | None
     ) -> None:
         assert plan.rollouts is not None
-        self.plan, self.schedule = plan, RolloutSchedule.of(plan.rollouts.schedule, plan.seed)
+        self.plan, self.schedule = plan, RolloutSchedule.of(plan.rollouts.schedule, plan.seed, inputs.prepared)
         ends = end_tokens(loaded.model, loaded.tokenizer, inputs.prepared.end_of_turn)
         layout = Padded(int(loaded.tokenizer.pad_token_id))
         self.ends = ends

@@ -62,7 +62,7 @@ def dpo(
         train_sampling_strategy="sequential",
     )
     rows = {TRAIN: train_rows, VALID: valid_rows}
-    indexed = _IndexedPairs(plan, config, int(loaded.tokenizer.pad_token_id), rows)
+    indexed = _IndexedPairs(inputs, plan, config, loaded, rows)
     return DPOTrainer(
         ref_model=_reference(plan, inputs, loaded),
         **constructor_arguments(loaded, config, indexed, RenameLogs(of_tokens=False), callbacks),
@@ -95,7 +95,7 @@ def kto(
         train_sampling_strategy="sequential",
     )
     rows = {TRAIN: train_rows, VALID: valid_rows}
-    indexed = _IndexedAnswers(plan, config, int(loaded.tokenizer.pad_token_id), rows)
+    indexed = _IndexedAnswers(inputs, plan, config, loaded, rows)
     return KTOTrainer(
         ref_model=_reference(plan, inputs, loaded),
         **constructor_arguments(loaded, config, indexed, RenameLogs(of_tokens=False), callbacks),

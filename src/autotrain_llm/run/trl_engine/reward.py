@@ -47,7 +47,7 @@ def reward(
         train_sampling_strategy="sequential",
     )
     rows = {TRAIN: train_rows, VALID: valid_rows}
-    indexed = _IndexedPairs(plan, config, int(loaded.tokenizer.pad_token_id), rows)
+    indexed = _IndexedPairs(inputs, plan, config, loaded, rows)
     return RewardTrainer(**constructor_arguments(loaded, config, indexed, RenameLogs(of_tokens=False), callbacks))
 
 

@@ -17,10 +17,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from autotrain_llm.data.order import DataOrder, ShuffledOrder
+from autotrain_llm.data.order import DataOrder
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.run_inputs import RunInputs
-from autotrain_llm.run.engine.batches import Batches, BatchOrder, RowGroups
+from autotrain_llm.run.engine.batches import Batches, BatchOrder, RowGroups, training_order
 from autotrain_llm.run.engine.flat.batch import Row
 from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.layouts import IGNORED
@@ -46,7 +46,7 @@ def sft(
 ) -> SFTTrainer:
     """TRL's SFTTrainer for a plan of next-token prediction. `arguments` are transformers' own, by name."""
     config = sft_config(plan, arguments)
-    indexed = IndexedBatches(plan, config, int(loaded.tokenizer.pad_token_id), {TRAIN: train_rows, VALID: valid_rows})
+    indexed = IndexedBatches(inputs, plan, config, loaded, {TRAIN: train_rows, VALID: valid_rows})
     return SFTTrainer(**constructor_arguments(loaded, config, indexed, RenameLogs(), callbacks))
 
 
@@ -93,20 +93,25 @@ def sft_config(plan: Plan, arguments: Mapping[str, Any]) -> SFTConfig:
 class IndexedBatches(TrainerCallback):
     """The batches of an epoch by index."""
 
-    def __init__(self, plan: Plan, config: TrainingArguments, pad_token: int, rows: Mapping[str, Any]) -> None:
-        self.pad_token = pad_token
+    def __init__(
+        self, inputs: RunInputs, plan: Plan, config: TrainingArguments, loaded: Loaded, rows: Mapping[str, Any]
+    ) -> None:
+        self.prepared = inputs.prepared
+        self.pad_token = int(loaded.tokenizer.pad_token_id)
         self.processes = config.world_size
         self.process = config.process_index
         # Packed rows are one stream; position ids that restart at 0 keep them apart.
-        self.examples = DataCollatorForLanguageModeling(pad_token, padding_free=bool(plan.layout.packing))
+        self.examples = DataCollatorForLanguageModeling(self.pad_token, padding_free=bool(plan.layout.packing))
         self.batches = {split: self._batches(items, plan, split) for split, items in rows.items() if items is not None}
         self.order: dict[str, list[list[int]]] = {}
 
     def _batches(self, items: Any, plan: Plan, split: str) -> Batches:
         arguments = plan.arguments
         size = arguments.per_device_train_batch_size if split == TRAIN else arguments.per_device_eval_batch_size
-        count = len(items)
-        order = ShuffledOrder(count, arguments.data_seed) if split == TRAIN else DataOrder(range(count))
+        is_training = split == TRAIN
+        order = (
+            training_order(items, self.prepared, arguments.data_seed) if is_training else DataOrder(range(len(items)))
+        )
         batches = BatchOrder(order, size, self.process, self.processes, neighbours=items.mismatches)
         return Batches(items, batches, self.lay_out)
 

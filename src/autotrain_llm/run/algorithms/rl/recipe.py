@@ -101,16 +101,15 @@ class PolicyRecipe(Recipe):
         worker = RolloutWorker(started.train.rows, layout, sampler, rewards, penalty, baseline)
         samples = SampleLog(started.folder, started.step) if started.folder is not None else None
         prepared = self.inputs.prepared
-        mixture = prepared.mixture
-        sizes = [len(part) for part in prepared.train.parts]
-        schedule = RolloutSchedule.of(self.rollouts.schedule, plan.seed, mixture.order(sizes) if mixture else None)
+        schedule = RolloutSchedule.of(self.rollouts.schedule, plan.seed, prepared)
         source = RolloutSource(worker, schedule, self.make_estimator(), self.rollouts, samples)
         if started.checkpoint is not None:
             source.restore(loaded.model, started.checkpoint)
         if started.valid is None:
             return source, []
         held_out = RolloutWorker(started.valid.rows, layout, sampler, rewards.on(self.inputs, "valid"), reference)
-        sources = mixture.evaluated([len(part) for part in prepared.valid.parts]) if mixture else {}
+        sizes = [len(part) for part in prepared.valid.parts]
+        sources = prepared.mixture.evaluated(sizes) if prepared.mixture else {}
         compared = plan.evaluation is not None and bool(plan.evaluation.scores or plan.evaluation.predictions)
         return source, [HeldOutRewards(held_out, plan.seed, sources, shares_answers=compared)]
 

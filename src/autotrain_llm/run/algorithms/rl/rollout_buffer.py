@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from autotrain_llm.data.order import MixtureOrder, ShuffledOrder
+from autotrain_llm.data.tokenize.prepare import Prepared
 from autotrain_llm.planning.plan import RolloutSchedulePlan
 from autotrain_llm.planning.rollout_batches import steps_of_pass
 from autotrain_llm.run.engine.layouts import PromptGroup
@@ -136,7 +137,9 @@ class RolloutSchedule:
     mixture: MixtureOrder | None = None
 
     @classmethod
-    def of(cls, plan: RolloutSchedulePlan, seed: int, mixture: MixtureOrder | None = None) -> RolloutSchedule:
+    def of(cls, plan: RolloutSchedulePlan, seed: int, prepared: Prepared) -> RolloutSchedule:
+        sizes = [len(part) for part in prepared.train.parts]
+        mixture = prepared.mixture.order(sizes) if prepared.mixture else None
         planned = {item.name: getattr(plan, item.name) for item in fields(cls) if item.name not in ("seed", "mixture")}
         return cls(seed, **planned, mixture=mixture)
 

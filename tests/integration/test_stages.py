@@ -21,6 +21,8 @@ STEPS = {"save_strategy": "steps", "save_steps": 4, "logging_steps": 1}
 # Long enough to be stopped in the middle.
 LONG = {"max_steps": 60, "lr": 1e-4, **STEPS}
 NEW = {"model": "scratch:100k"}
+# A mixture in place of the rows and columns of one data set.
+MIXED = {"data_path": None, "prompt_text_column": None, "rejected_text_column": None, "data_config": "mix.yaml"}
 # dpo goes on from sft, and reward from neither.
 STAGES = [sft(**NEW, **LONG), reward(**NEW), dpo()]
 ORDER = ["sft", "reward", "dpo"]
@@ -147,3 +149,25 @@ def test_a_pipeline_up_to_ppo_answers_with_one_document(tmp_path, monkeypatch, c
     assert [stage["status"] for stage in document["report"]["stages"]] == ["ok"] * 5
     assert [stage["action"] for stage in document["stages"]] == ["train"] * 5
     assert document["report"]["stages"][4]["metric"]["name"] == "reward"
+
+
+def test_a_stopped_sweep_of_a_stage_goes_on_and_a_later_stage_trains_on_a_mixture(tmp_path, monkeypatch):
+    searched = {"use_sweep": True, "sweep_n_trials": 3, "sweep_params": {"lr": [1e-3, 2e-3]}, "valid_split": 0.25}
+    path = write_pipeline(tmp_path, [sft(**NEW, **searched, max_steps=6, lr=1e-3), dpo(**MIXED)])
+    (tmp_path / "mix.yaml").write_text(
+        "sources:\n  - {name: a, path: pairs.jsonl}\n  - {name: b, path: pairs_too.jsonl}\n"
+    )
+    (tmp_path / "pairs_too.jsonl").write_text((tmp_path / "pairs.jsonl").read_text().replace("Like", "Want"))
+    pipeline = start(path)
+    trials = tmp_path / "runs/p/sft/sweep/trials.csv"
+    while pipeline.poll() is None and not trials.exists():
+        time.sleep(0.05)
+    pipeline.send_signal(signal.SIGINT)
+    assert pipeline.wait() == 130, pipeline.communicate()[1]
+    assert actions(tmp_path, monkeypatch) == {"sft": "resume", "dpo": "train"}
+    done = start(path)
+    assert done.wait() == 0, done.communicate()[1]
+    states = [trial["state"] for trial in json.loads(trials.with_suffix(".json").read_text())["trials"]]
+    assert states.count("complete") == 3
+    plan = json.loads((tmp_path / "runs/p/dpo/run.json").read_text())["plan"]
+    assert [source["rows_of_epoch"] for source in plan["data"]["sources"]] == [8, 8]

@@ -31,7 +31,7 @@ from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, Config, res
 from autotrain_llm.config.stages import MODELS, Pipeline, Stage, in_stage
 from autotrain_llm.context.file_lock import owner_of_lock
 from autotrain_llm.context.machine import Machine
-from autotrain_llm.context.output_dir import LOCK_FILE, RUN_FILE, Output
+from autotrain_llm.context.output_dir import LOCK_FILE, RUN_FILE, Output, earlier_sweep
 from autotrain_llm.context.pipeline_record import (
     Inputs,
     PipelineRecord,
@@ -284,7 +284,7 @@ class _Checker:
         over = _with_flag(layers, "overwrite") if holds_run else layers
         checked = self._checked(over, stage)
         inputs = self._inputs(stage, checked)
-        action, why = self._action(stage, inputs, holds_run=holds_run)
+        action, why = self._action(stage, inputs, holds_run=holds_run, is_sweep=bool(checked.config.use_sweep))
         findings = self._of_another_run(stage, holds_run)
         if action == KEEP:  # its findings were reported when it was trained
             return StageCheck(stage, action, why, over, inputs, checked, tuple(findings))
@@ -360,7 +360,7 @@ class _Checker:
         run = None if earlier is None or earlier.runs else run_in(self.pipeline.by_name[name].folder.expanduser())
         return f"{name} {run or '(to come)'}"
 
-    def _action(self, stage: Stage, inputs: Inputs, *, holds_run: bool) -> tuple[str, str]:
+    def _action(self, stage: Stage, inputs: Inputs, *, holds_run: bool, is_sweep: bool) -> tuple[str, str]:
         """What is done with a stage, and why."""
         record, folder = self.known.get(stage.name), stage.folder.expanduser()
         if not self.output or (not holds_run and record is None):
@@ -382,6 +382,8 @@ class _Checker:
         checkpoint = Output(folder, True, True, None).checkpoint if is_own else None
         if checkpoint is not None:
             return RESUME, f"it was stopped; goes on after {checkpoint.name.replace('-', ' ')}"
+        if is_own and is_sweep and earlier_sweep(folder) is not None:
+            return RESUME, "its sweep was stopped; goes on with the trials that are left"
         return AGAIN, "it was stopped before its first checkpoint"
 
     def _forced(self, stage: Stage) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import re
 import shlex
@@ -151,16 +152,14 @@ def carried_out(
 
 
 def prepare(lines: str, runs: bool, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """What comes before a command, by a shell or by the program itself."""
-    script = []
-    for line in filter(None, lines.split("\n")):
-        if line.startswith("autotrain "):
-            status, document = carried_out(line, runs, patch, capsys)
-            assert status == 0, document["findings"]
-        else:
-            script.append(line)
-    if script:
-        subprocess.run(["/bin/sh", "-euc", "\n".join(script)], check=True)
+    """What comes before a command, by a shell or by the program itself, in its order."""
+    for is_ours, group in itertools.groupby(lines.split("\n"), lambda line: line.startswith("autotrain ")):
+        if is_ours:
+            for line in group:
+                status, document = carried_out(line, runs, patch, capsys)
+                assert status == 0, document["findings"]
+        elif script := "\n".join(group).strip():
+            subprocess.run(["/bin/sh", "-euc", script], check=True)
 
 
 @pytest.mark.parametrize("code", EXAMPLES)

@@ -36,7 +36,7 @@ def rows_come_from_a_path_or_a_mixture(config: Config) -> Iterator[Finding]:
     Why: each says where all rows come from.
     Fix: keep one, or make the path a source of the mixture.
     """
-    if config.given("data_path") and config.data_config:
+    if config.data_path is not None and config.data_config:
         yield Finding(
             f"--data-path {config.data_path} and --data-config {config.data_config} both say where the rows come from",
             fix=f"keep one of them; or add to the sources of {config.data_config}: {{path: {config.data_path}}}",
@@ -51,7 +51,8 @@ def a_mixture_has_its_own_settings_of_its_sources(config: Config) -> Iterator[Fi
     Why: the sources of a mixture have columns, splits and limits of their own, and which of them were meant is not clear.
     Fix: the key of the same meaning in each source that is meant.
     """
-    given = [name for name in OF_SOURCES if config.data_config and config.given(name) and config.applies(name)]
+    written = [name for name in OF_SOURCES if config.given(name) and config.value_of(name) is not None]
+    given = [name for name in written if config.data_config and config.applies(name)]
     if given:
         flags, keys = ", ".join(map(flag_of, given)), ", ".join(f"{OF_SOURCES[name]}: …" for name in given)
         yield Finding(

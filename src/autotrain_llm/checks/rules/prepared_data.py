@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.machine import Machine
-from autotrain_llm.declare.example import SFT, Example
+from autotrain_llm.declare.example import SFT, SOURCES, TWO_SOURCES, Example
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import Record
@@ -104,6 +104,39 @@ Fix: a folder in a place with room that can be written.
         "prepare --trainer sft --data-path rows.jsonl --output-dir notes.txt/made", PREPARE, wrong="touch notes.txt"
     ),
 )
+
+
+@rule(
+    "D235",
+    WARNING,
+    example=Example(
+        SFT.replace("--epochs 1", "--epochs 2") + "made",
+        SFT + "made",
+        before=f"""{TWO_SOURCES}
+cat > mix.yaml <<'END'
+{SOURCES.replace("0.5", "0.25", 1).replace("0.5", "0.75", 1)}END
+autotrain prepare --trainer sft --data-config mix.yaml --output-dir made""",
+    ),
+)
+def every_epoch_has_the_rows_of_the_first(config: Config, context: RunContext) -> Iterator[Finding]:
+    """Several epochs on a folder that `autotrain prepare` wrote from a mixture, of whose sources an epoch has a part.
+
+    Why: the folder has the rows of the mixture's first epoch, and every epoch goes through these. On the mixture itself, the next epoch goes on with
+    rows that were not used yet.
+    Fix: train on the mixture, which needs no preparation; or one epoch; or none, if the same rows are meant.
+    """
+    prepared = context.data.prepared_folder
+    mixture = prepared.info.mixture if prepared is not None else None
+    if mixture is None or (config.epochs or 0) <= 1:
+        return
+    left = [source["name"] for source in mixture["sources"] if source["rows_written"] < source["rows"]]
+    if left:
+        yield Finding(
+            f"{config.data_path} has the first epoch of {mixture['file']}, which all {plain(config.epochs)} epochs go through: the rows of {', '.join(left)} "
+            "that are not in it are never used",
+            fix=f"--data-config {mixture['file']} in place of --data-path, which goes on to other rows in each epoch",
+            parameters=("data_path", "epochs"),
+        )
 
 
 # ---- --use-prepared

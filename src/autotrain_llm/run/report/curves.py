@@ -51,7 +51,9 @@ QUALITY = (
     PanelSpec("Reward margin", "chosen − rejected", ("rewards/margins",)),
     PanelSpec("Preference accuracy", "share of pairs", ("rewards/accuracies",)),
     PanelSpec("Log-probabilities", "nats per answer", ("logps/chosen", "logps/rejected")),
-    PanelSpec("Ranking accuracy", "share of pairs", ("accuracy",)),
+    PanelSpec(
+        "Accuracy", "share of pairs that are ranked, or of answers that are classified, correctly", ("accuracy",)
+    ),
     PanelSpec("Score margin", "chosen − rejected", ("margin",)),
     PanelSpec("Mean scores", "", ("chosen_reward", "rejected_reward", "mean_reward")),
     PanelSpec("Score range", "lowest and highest", ("min_reward", "max_reward")),

@@ -145,7 +145,10 @@ DIFFERENCES: dict[tuple[str, str], str] = {
     ("block_size", "it limits rows; --rl-max-new-tokens, --eval-max-new-tokens and --max-new-tokens limit answers"): (
         "max_tokens"
     ),
-    ("chat_template", "it writes whole conversations, by a well-known name or as Jinja"): "prompt_template",
+    (
+        "chat_template",
+        "it writes whole conversations, by a well-known name or as Jinja",
+    ): "prompt_template input_template",
     ("target_modules", "it names modules, and not parameters"): "lora_target_parameters target_parameters",
     ("lora_r", "it is the rank of an adapter; the launcher sets that of a process"): "rank",
     ("label_smoothing", "it is the share of pairs that are assumed to be swapped, and smooths no tokens"): (
@@ -184,7 +187,9 @@ WHY_NOT = {
         "group_by_length pad_to_multiple_of padding_free packing_strategy pad_to_sequence_len eval_packing "
         "eval_sample_packing multipack_real_batches group_by_modality_length length_column_name neat_packing"
     ),
-    "turns are written with the model's chat template, which --chat-template replaces": "apply_chat_template",
+    "turns are written with the model's chat template, which --chat-template replaces": (
+        "apply_chat_template use_hf_tokenizer_chat_template multiturn"
+    ),
     "the tokens come from the tokenizer's files, which can be edited": (
         "pad_token special_tokens resize_vocab eos_token bos_token add_special_tokens add_bos_token "
         "use_fast_tokenizer tokenizer_use_fast add_tokens"
@@ -250,7 +255,7 @@ WHY_NOT = {
         "response_template instruction_template response_part instruction_part"
     ),
     "a system prompt belongs in the rows: as the first turn, or in a column system": (
-        "system system_prompt default_system system_message"
+        "system system_prompt default_system system_message new_system_prompt"
     ),
     "--data-path owner/name:config selects a configuration of a data set on the Hub": (
         "dataset_config dataset_config_name dataset_subset subset"

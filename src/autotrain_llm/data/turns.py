@@ -23,6 +23,7 @@ ROLES = {
 SPEAKER_FLAGS = {
     "is_human": "user", "is_user": "user", "from_user": "user", "is_bot": "assistant", "is_assistant": "assistant", "is_ai": "assistant",
 }  # fmt: skip
+LANGCHAIN = ("human", "ai", "system", "tool")  # the types of its messages
 CALL_KEYS = ("tool_calls", "function_call")
 # Given to the chat template as they are.
 THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning")
@@ -70,8 +71,44 @@ def is_written_in_python(value: Any) -> bool:
     return False
 
 
+def as_spoken(value: Any) -> Any:
+    """A message of LangChain, `{"type": "human", "data": {"content": "…"}}`, as a turn with a role; any other value unchanged."""
+    if not isinstance(value, dict) or value.get("type") not in LANGCHAIN or any(key in value for key in ROLE_KEYS):
+        return value
+    inner = value.get("data")
+    rest = {**inner} if isinstance(inner, dict) else {key: part for key, part in value.items() if key != "data"}
+    return {**rest, "role": rest.pop("type", value["type"])}
+
+
+def turns_of_tree(nodes: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """The turns of a conversation that is a tree of messages, as ChatGPT exports it: the newest branch. None for any other object."""
+    if not nodes or not all(
+        isinstance(node, dict) and "message" in node and "children" in node for node in nodes.values()
+    ):
+        return None
+    node = next((node for node in nodes.values() if node.get("parent") not in nodes), None)
+    turns: list[dict[str, Any]] = []
+    seen = 0
+    while isinstance(node, dict) and seen < len(nodes):
+        seen += 1
+        turn = _turn_of_node(node["message"])
+        turns += [] if turn is None else [turn]
+        node = nodes.get(node["children"][-1]) if node["children"] else None
+    return turns
+
+
+def _turn_of_node(message: Any) -> dict[str, Any] | None:
+    """The turn in a message of an exported conversation; None for one that is empty, as hidden ones are."""
+    author, content = (message.get("author"), message.get("content")) if isinstance(message, dict) else (None, None)
+    if not isinstance(author, dict) or not isinstance(content, dict):
+        return None
+    parts = content.get("parts", content.get("text"))
+    return {"role": author.get("role"), "content": parts} if parts not in (None, "", [], [""]) else None
+
+
 def is_turn(value: Any) -> bool:
     """Whether this is one turn of a conversation."""
+    value = as_spoken(value)
     return (
         isinstance(value, dict)
         and (any(key in value for key in ROLE_KEYS) or any(type(value.get(key)) is bool for key in SPEAKER_FLAGS))
@@ -103,8 +140,8 @@ def exchange_keys(value: Any) -> tuple[str, str] | None:
 
 
 def turns_inside(value: Any) -> tuple[Any, dict[str, Any]]:
-    """The turns that an object wraps, and its other keys: under `messages`, as one `message`, as an answer of OpenAI's API, or as `turn_1`,
-    `turn_2`, … Any other value unchanged."""
+    """The turns that an object wraps, and its other keys: under `messages`, as one `message`, as an answer of OpenAI's API, as a tree of messages, or
+    as `turn_1`, `turn_2`, … Any other value unchanged."""
     if not isinstance(value, dict):
         return value, {}
     if isinstance(value.get("messages"), list):
@@ -119,6 +156,9 @@ def turns_inside(value: Any) -> tuple[Any, dict[str, Any]]:
         and is_turn(choices[0].get("message"))
     ):
         return [choices[0]["message"]], {key: part for key, part in value.items() if key != "choices"}
+    of_tree = turns_of_tree(value)
+    if of_tree is not None:
+        return of_tree, {}
     numbers = [NUMBERED.fullmatch(plain(str(key))) for key in value]
     if numbers and all(numbers) and all(isinstance(part, dict) for part in value.values()):
         by_number = sorted(
@@ -156,6 +196,7 @@ def is_plain_conversation(value: Any) -> bool:
 def _is_plain_turn(turn: Any) -> bool:
     if not is_turn(turn):
         return exchange_keys(turn) is not None
+    turn = as_spoken(turn)
     role = next(turn[key] for key in ROLE_KEYS if key in turn)
     roles = role if isinstance(role, list) else [role]  # an object of columns
     return set(turn) <= TURN_KEYS and all(isinstance(role, str) and role.strip().lower() in ROLES for role in roles)

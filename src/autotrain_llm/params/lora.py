@@ -22,7 +22,9 @@ class Lora:
     peft: bool = param(
         False,
         "Train a LoRA adapter instead of the whole model.",
-        aliases=("adapter finetuning_type lora lora_type peft_type sft_type train_type tuner_type use_lora use_peft"),
+        aliases=(
+            "adapter fine_tune_type finetuning_type lora lora_type peft_type sft_type train_type tuner_type use_lora use_peft"
+        ),
         on_resume=FIXED,
     )
     lora_r: int = param(

@@ -16,7 +16,7 @@ class Schedule:
         also=(-1,),
         default_words="about 100 lines a run",
         searchable=False,
-        aliases="log_interval log_steps logging_interval",
+        aliases="log_interval log_steps logging_interval steps_per_report",
         on_resume=NO_INFLUENCE,
     )
     log: list[str] = param(

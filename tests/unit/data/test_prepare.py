@@ -494,3 +494,11 @@ def test_only_the_marked_segments_of_a_text_are_trained_on(data, plain):
     assert segments(dataset, plain, response_only=False)[0] == [("2 + 2 = 4</s>", True)]
     blocks = prepare(data([row, other], "documents"), plain, Preparation(64, block=True, response_only=False)).train
     assert 0 < blocks.loss_mask.sum() < len(blocks.ids)
+
+
+def test_turns_that_are_marked_off_are_left_out_where_prompts_are_trained_on_too(data, chat):
+    off = {"role": "assistant", "content": "Bad", "loss": False}
+    dataset = data([{"messages": [CHAT[0], off, *CHAT]}, {"messages": CHAT}], "documents")
+    everything = segments(dataset, chat, response_only=False)
+    assert [text for text, is_trained in everything[0] if not is_trained] == ["Bad</s>"]
+    assert len(everything[1]) == 1

@@ -214,6 +214,51 @@ def test_a_known_speaker_with_one_text_is_a_turn_whatever_its_key(tmp_path):
         opened(tmp_path, [{"dialogue": [{"speaker": "customer", "said": "Hi", "meant": "Help"}]}])
 
 
+def test_messages_of_langchain_are_turns(tmp_path):
+    call = {"name": "warmth", "args": {"city": "Oslo"}, "id": "t1", "type": "tool_call"}
+    asked = [
+        {"type": "system", "data": {"content": "Be brief.", "additional_kwargs": {}, "type": "system"}},
+        {"type": "human", "content": "How warm is it?"},
+        {"type": "ai", "content": "", "tool_calls": [call]},
+        {"type": "tool", "content": "12", "tool_call_id": "t1"},
+    ]
+    rows = [{"inputs": {"messages": asked}, "outputs": {"generations": [[{"text": "Twelve."}]]}}]
+    dataset = opened(tmp_path, rows)
+    assert [turn["role"] for turn in dataset.train[0].prompt] == ["system", "user", "assistant", "tool"]
+    assert dataset.train[0].prompt[2]["tool_calls"][0]["function"] == {"name": "warmth", "arguments": {"city": "Oslo"}}
+    assert (dataset.train[0].completion, dataset.findings) == (turns("", "Twelve.")[1:], ())
+
+
+def test_the_newest_branch_of_an_exported_conversation_is_read(tmp_path):
+    def node(number, parent, children, role="user", *parts):
+        message = {"author": {"role": role}, "content": {"content_type": "text", "parts": [*parts]}} if parts else None
+        return {"id": number, "parent": parent, "children": children, "message": message}
+
+    mapping = {
+        "d": node("d", "b", [], "assistant", "The crow."),
+        "root": node("root", None, ["s"]),
+        "s": node("s", "root", ["a", "b"], "system", ""),
+        "a": node("a", "s", ["c"], "user", "Name a fish."),
+        "c": node("c", "a", [], "assistant", "The pike."),
+        "b": node("b", "s", ["d"], "user", "Name ", "a bird."),
+    }
+    dataset = opened(tmp_path, [{"id": "1", "title": "Birds", "mapping": mapping}])
+    assert dataset.train[0].messages == turns("Name a bird.", "The crow.")
+
+
+def test_a_question_beside_the_turns_that_hold_it_is_not_written_twice(tmp_path):
+    rows = [
+        {
+            "input": f"Which of them is metal {n}?",
+            "messages": turns(f"Which of them is metal {n}?\nA. Tin\nB. Oak", "A"),
+        }
+        for n in range(2)
+    ]
+    assert opened(tmp_path, rows).train[0].messages == rows[0]["messages"]
+    rows = [{"input": str(n), "messages": turns("Double the number, which has 1 digit.", "2")} for n in range(1, 3)]
+    assert opened(tmp_path, rows).train[0].messages[0]["content"].endswith("\n1")
+
+
 # -- texts in segments -----------------------------------------------------------------------------------------------------
 
 

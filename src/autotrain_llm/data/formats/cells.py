@@ -39,6 +39,14 @@ def _are_found_answers(value: list[Any]) -> bool:
     )
 
 
+def _only_generation(value: Any) -> Any:
+    """The answer in a result of LangChain, `{"generations": [[{"text": "…"}]]}`, where it is the only one; any other value unchanged."""
+    inner = value.get("generations") if isinstance(value, dict) else None
+    while isinstance(inner, list) and len(inner) == 1:
+        inner = inner[0]
+    return inner if isinstance(inner, dict) and isinstance(inner.get("text"), str) else value
+
+
 class Cells:
     """The cells of one row by role. Taking a role marks it as read, so that columns that no format reads can be reported. `as_json` are
     columns whose list or object was written as JSON; `unread` are keys inside cells that were not read."""
@@ -87,6 +95,7 @@ class Cells:
         """The text of an answer. Of an object that holds one, `{"text": …}`, and of a list of one, that text; also where Python wrote it as text."""
         column = self.columns[role]
         value = parsed(self.row.get(column)) if is_python else self.row.get(column)
+        value = _only_generation(value)
         if isinstance(value, list) and _are_found_answers(value):  # of SQuAD, where each is right
             value = {"text": [answer["text"] for answer in value]}
         key = next((key for key in ANSWER_KEYS if isinstance(value, dict) and value.get(key)), None)

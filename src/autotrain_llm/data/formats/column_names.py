@@ -18,12 +18,12 @@ ANSWER_WORDS = (
 )  # fmt: skip
 MESSAGES = (
     "messages", "conversations", "conversation", "chat", "dialogue", "dialog", "dialogs", "dialogues", "turns", "utterances",
-    "contents", "history"
+    "contents", "mapping", "history"
 )  # fmt: skip
 TEXT = ("text", "content", "document", "body", "article", "story", "passage", "code", "raw_content", "sentence")
 PROMPT = (
     "prompt", "question", "query", "instruction", "input", "inputs", "problem", "user", "human", "source", "request", "input_text",
-    "context", *QUESTION_WORDS
+    "context", "anchor", *QUESTION_WORDS
 )  # fmt: skip
 COMPLETION = (
     "completion", "response", "answer", "output", "target", "solution", "reply", "assistant", "gpt", "target_text",

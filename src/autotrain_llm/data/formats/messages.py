@@ -26,6 +26,7 @@ from autotrain_llm.data.turns import (
     ROLES,
     SPEAKER_FLAGS,
     TRAINED_KEYS,
+    as_spoken,
     content_key,
     exchange_keys,
     is_alternating,
@@ -66,7 +67,9 @@ def conversation(value: Any, column: str, unread: Unread | None = None) -> list[
     if exchange_keys(value[0]) is not None and all(exchange_keys(part) is not None for part in value):
         return [turn for part in value for turn in _exchange(part, unread)]
     return [
-        message for turn_number, turn in enumerate(value, 1) for message in _turns(turn, turn_number, column, unread)
+        message
+        for turn_number, turn in enumerate(map(as_spoken, value), 1)
+        for message in _turns(turn, turn_number, column, unread)
     ]
 
 
@@ -293,6 +296,8 @@ def _call(call: dict[str, Any], unread: Unread) -> dict[str, Any]:
     rest = dict(call)
     inner = rest.pop("function", None)
     function = dict(inner) if isinstance(inner, dict) else {"name": inner} if isinstance(inner, str) else {}
+    if "args" in rest:  # LangChain
+        rest.setdefault("arguments", rest.pop("args"))
     for key in ("name", "arguments", "parameters"):
         if key in rest:
             function.setdefault(key, rest.pop(key))

@@ -15,6 +15,7 @@ from autotrain_llm.data.rules.columns import a_part_of_the_prompt_can_not_be_rea
 from autotrain_llm.data.turns import CONTENT_KEYS, parsed
 from autotrain_llm.data.wording import kind_of, shown
 
+SHORTEST = 20  # characters; a shorter input may stand in the turns by chance
 DECLARATIONS = ("functionDeclarations", "function_declarations")
 TEXT_KEYS = (*CONTENT_KEYS, "prompt", "system")
 
@@ -81,7 +82,8 @@ class PromptWriter:
         everything = "\n".join(turns[at]["content"] for at in users)
         first, last = turns[users[0]], turns[users[-1]]
         given = cells.optional("input").strip()
-        after = [*([given] if given else []), *self._choices(cells, everything)]
+        is_repeated = given in everything.splitlines() or (len(given) > SHORTEST and given in everything)
+        after = [*([given] if given and not is_repeated else []), *self._choices(cells, everything)]
         before = [part for part in self._contexts(cells) if part not in everything]
         first["content"] = "\n\n".join([*before, first["content"]])
         last["content"] = "\n".join([last["content"], *after])

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from autotrain_llm.data.mixture.mixture import Mixture
 
 # Raised when the same content and settings give other rows, or other findings, than before.
-FORMAT = 10
+FORMAT = 11
 # Times the median: what costs memory where the limit was given, and what is hardly one row.
 OUTLIER, FAR_OUTLIER = 50, 100
 FEWEST_LENGTHS = 20

@@ -93,6 +93,11 @@ def _names(tools: list[dict[str, Any]] | None) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
+def _is_marked_off(message: Message) -> bool:
+    """Whether a turn of the assistant is marked as not to be trained on."""
+    return message["role"] == "assistant" and message.get("weight") == 0
+
+
 def _says_something(answer: Message) -> bool:
     return bool(str(answer.get("content") or "").strip()) or any(answer.get(key) for key in ("tool_calls", *REASONING))
 
@@ -339,7 +344,21 @@ class RowRenderer:
             is_answer(message) and str(message.get("content") or "").rstrip().endswith(end) for message in messages
         ):
             self.observations.row(a_text_already_ends_with_its_end_token, example, "answer", end=end, case="answer")
+        if not wants_answers and any(_is_marked_off(message) for message in messages):
+            rendered.spans = self._all_but_marked(example, messages, rendered.text)
+            return self._closed(rendered, messages, True)
         return self._closed(rendered, messages, wants_answers)
+
+    def _all_but_marked(self, example: Example, messages: list[Message], text: str) -> list[Span]:
+        """Everything but the turns that are marked as not to be trained on, where prompts are trained on too."""
+        marks = ({} if _is_marked_off(message) else {"weight": 0} for message in messages)
+        flipped = [
+            {key: value for key, value in message.items() if key != "weight"} | mark
+            for message, mark in zip(messages, marks, strict=True)
+        ]
+        marked = self._guarded(example, lambda template: render_with_answers(template, flipped, example.tools))
+        edges = [0, *chain.from_iterable(marked.spans), len(text)]
+        return [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if end > start]
 
     def _check_left_out(self, example: Example, messages: list[Message], text: str) -> None:
         """Whether the template leaves out a turn of system, user or tool, or the name of who speaks."""

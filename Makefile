@@ -9,6 +9,9 @@ READY := $(VENV)/.ready
 SECONDS ?= 60
 SEED ?= $(shell date +%s)
 
+# Processes that the tests start would compile the package again each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-all test-trackers fuzz lint docs check-docs benchmarks clean
 
 $(READY): setup.cfg constraints.txt
@@ -30,7 +33,7 @@ test-all: test
 # The trackers' packages are not needed for anything else; without them the tests that read back what was logged are skipped.
 test-trackers: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[trackers]"
-	$(BIN)/python -m pytest tests/unit/run/session/test_trackers.py
+	$(BIN)/python -m pytest -m tracker tests/unit/run/session/test_trackers.py
 
 # Damaged and hostile input for the checks, for as long as one likes: `make fuzz SECONDS=3600`.
 fuzz: $(READY)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from autotrain_llm import train
+from support.fork_server import forked_python
 from support.paths import PROJECT
 
 EXAMPLES = PROJECT / "examples"
@@ -39,7 +40,7 @@ def test_the_mixture_runs_as_its_file_describes_it(tmp_path: Path) -> None:
 
 
 def test_the_pipeline_example_trains_its_six_stages_and_measures_them(tmp_path: Path) -> None:
-    command = [sys.executable, str(EXAMPLES / "pipeline" / "run.py"), "--quick"]
+    command = [forked_python(), str(EXAMPLES / "pipeline" / "run.py"), "--quick"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line.startswith("| ")]

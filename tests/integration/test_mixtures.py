@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.order import MixtureOrder
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.run.engine.batches import BatchOrder
+from support.fork_server import forked_python
 from support.models import TEMPLATE, build_llama
 from support.processes import run_together
 from support.rows import write_rows
@@ -129,11 +129,11 @@ def test_a_run_is_not_resumed_with_another_mixture(llama: Path, tmp_path: Path):
 
 def test_a_saved_plan_of_a_mixture_trains_the_same_weights_in_a_new_process(llama: Path, tmp_path: Path):
     short_run("sft", llama, tmp_path, "first", MIXTURE, seed=3, max_steps=3)
-    subprocess.run([sys.executable, "-c", AGAIN, str(tmp_path / "first"), str(tmp_path / "again")], check=True)
+    subprocess.run([forked_python(), "-c", AGAIN, str(tmp_path / "first"), str(tmp_path / "again")], check=True)
     assert digest(tmp_path / "first") == digest(tmp_path / "again")
     write_mixture("sft", tmp_path, MIXTURE.replace("total: 8", "total: 6"))
     failed = subprocess.run(
-        [sys.executable, "-c", AGAIN, str(tmp_path / "first"), str(tmp_path / "third")], capture_output=True, text=True
+        [forked_python(), "-c", AGAIN, str(tmp_path / "first"), str(tmp_path / "third")], capture_output=True, text=True
     )
     assert failed.returncode and "have changed since the plan was made" in failed.stderr
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from autotrain_llm import train
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.planning.plan import Plan
+from support.fork_server import forked_python
 from support.models import TEMPLATE, build_llama
 from support.rows import write_rows
 
@@ -66,7 +66,7 @@ def test_a_plan_that_is_read_back_trains_the_same_weights(
     first, again = tmp_path / "first", tmp_path / "again"
     command = {"trainer": trainer, "model": str(llama), "data_path": str(data), "output_dir": str(first)}
     report = train(**{**command, **USUAL, **flags})
-    subprocess.run([sys.executable, "-c", SCRIPT, str(first), str(again)], check=True)
+    subprocess.run([forked_python(), "-c", SCRIPT, str(first), str(again)], check=True)
     assert digest(first) == digest(again)
     assert "Cost and output" in (first / "report.html").read_text(encoding="utf-8")
     assert Plan.from_json(report.plan.as_json()) == report.plan

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
+from support.fork_server import forked_python
 from support.paths import PROJECT
 
 
 def test_sft_and_dpo_are_compared_on_the_same_pairs(tmp_path: Path) -> None:
     script = PROJECT / "examples" / "sft_vs_dpo" / "compare.py"
     made = subprocess.run(
-        [sys.executable, str(script), "--quick", "--output-dir", str(tmp_path)], capture_output=True, text=True
+        [forked_python(), str(script), "--quick", "--output-dir", str(tmp_path)], capture_output=True, text=True
     )
     assert made.returncode == 0, made.stderr
     table = made.stdout.partition("games against a random player:")[2]

@@ -15,6 +15,7 @@ import pytest
 
 from autotrain_llm.cli.main import main
 from autotrain_llm.context.file_lock import owner_of_lock
+from support.fork_server import forked_python
 from support.stages import checked, dpo, ppo, pretrain, reward, sft, write_pipeline
 
 STEPS = {"save_strategy": "steps", "save_steps": 4, "logging_steps": 1}
@@ -47,7 +48,7 @@ def finished(tmp_path_factory) -> Path:
 
 
 def start(path: Path, *words: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "autotrain_llm", "llm", "--config", path.name, *words]
+    command = [forked_python(), "-m", "autotrain_llm", "llm", "--config", path.name, *words]
     environment = {**os.environ, "XDG_CACHE_HOME": str(path.parent / "cache")}
     return subprocess.Popen(
         command, cwd=path.parent, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -144,6 +145,7 @@ def test_a_changed_stage_and_what_depends_on_it_is_trained_again(finished, tmp_p
 def test_a_pipeline_up_to_ppo_answers_with_one_document(tmp_path, monkeypatch, capsys):
     path = write_pipeline(tmp_path, [pretrain(), sft(), dpo(), reward(), ppo()])
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", forked_python())
     assert main(["llm", "--config", path.name, "--format", "json", "--quiet"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert [stage["status"] for stage in document["report"]["stages"]] == ["ok"] * 5

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from urllib.parse import quote
 
 import pytest
 
+from support.fork_server import forked_python
 from support.rows import questions, write_rows
 
 PASSWORD = "wo:rd@1/2"
@@ -56,7 +56,7 @@ def flags(llama, tmp_path) -> dict:
 
 def worker(flags: dict, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", WORKER, json.dumps(flags), *words],
+        [forked_python(), "-c", WORKER, json.dumps(flags), *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from autotrain_llm.cli.main import main
+from support.fork_server import forked_python
 from support.paths import PROJECT
 
 EXAMPLE = PROJECT / "examples" / "tictactoe"
@@ -279,7 +280,7 @@ def test_thoughts_by_the_rule_make_files_for_sft_and_dpo(tmp_path):
         assert read_move(row["rejected"]) not in best
 
 
-def test_thoughts_of_a_model_stand_before_the_moves_of_full_search(tmp_path):
+def test_thoughts_of_a_model_stand_before_the_moves_of_full_search(tmp_path, monkeypatch):
     """A model that was trained here to answer every such question with the same sentence."""
     from game import best_moves, open_positions
     from generate import preferred_move, read_move
@@ -294,6 +295,7 @@ def test_thoughts_of_a_model_stand_before_the_moves_of_full_search(tmp_path):
     model = tmp_path / "explains"
     flags = f"--trainer sft --model scratch:300k --data-path {tmp_path / 'questions.jsonl'} --lr 5e-3 --epochs 6 --batch-size 16"
     assert main(["llm", *flags.split(), "--output-dir", str(model), "--save-strategy", "no", "--quiet"]) == 0
+    monkeypatch.setattr(sys, "executable", forked_python())
     generate_into(tmp_path, "--thoughts", "llm", "--thought-model", str(model), "--rows", "8", "--pairs", "8")
     rows, pairs = (rows_of(tmp_path / f"tictactoe_{kind}_llm.jsonl") for kind in ("sft", "dpo"))
     assert len(rows) == len(pairs) == 8

@@ -22,6 +22,7 @@ from autotrain_llm import train
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.run.failures import Interrupted, RunFailed
 from autotrain_llm.run.session.callbacks import Signals
+from support.fork_server import forked_python
 from support.processes import run_together
 
 
@@ -42,7 +43,7 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
 def command(data: Path, output: Path, *flags: str) -> list[str]:
     words = "--trainer sft --model scratch:100k --lr 3e-3 --epochs 8 --batch-size 4 --mixed-precision fp32 --save-strategy steps --save-steps 20"
     return [
-        sys.executable,
+        forked_python(),
         "-m",
         "autotrain_llm",
         "llm",

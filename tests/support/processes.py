@@ -1,64 +1,38 @@
-"""Several processes of one run, with the environment that torchrun gives them. They are forked from a server that has imported the libraries, so that
-not every process of every test has to."""
+"""Several processes of one run, with the environment that torchrun gives them."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import socket
-import sys
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-LIBRARIES = [
-    "torch",
-    "transformers",
-    "peft",
-    "accelerate",
-    "autotrain_llm.cli.main",
-    "autotrain_llm.run.session.execute",
-]
-
-
-def _process(words: Sequence[str], environment: dict[str, str], output: str) -> None:
-    os.environ.update(environment)
-    with Path(output).open("w") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    from autotrain_llm.cli.main import main
-
-    sys.exit(main(list(words)))
+from support.fork_server import forked_python
 
 
 def run_together(
     words: Sequence[str], folder: Path, processes: int = 2, timeout: float = 300, **environment: str
 ) -> None:
     """Run `autotrain WORDS` in several processes. Asserts that each ends with status 0."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(LIBRARIES)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {
-        "WORLD_SIZE": str(processes),
-        "LOCAL_WORLD_SIZE": str(processes),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
+    shared = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     shared |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **environment}
     outputs = [folder / f"process-{rank}.txt" for rank in range(processes)]
-    started = [
-        context.Process(
-            target=_process, args=(words, shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, str(output))
-        )
-        for rank, output in enumerate(outputs)
-    ]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join(timeout)
-    written = "\n".join(output.read_text() for output in outputs if output.exists())
-    for process in started:
-        if process.is_alive():
+    started = []
+    for rank, output in enumerate(outputs):
+        own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        with output.open("w") as file:
+            command = [forked_python(), "-m", "autotrain_llm", *words]
+            started.append(
+                subprocess.Popen(command, env=os.environ | shared | own, stdout=file, stderr=subprocess.STDOUT)
+            )
+    try:
+        statuses = [process.wait(timeout) for process in started]
+    finally:
+        for process in started:
             process.kill()
-    assert [process.exitcode for process in started] == [0] * processes, written[-3000:]
+    assert statuses == [0] * processes, "\n".join(output.read_text() for output in outputs)[-3000:]

@@ -77,7 +77,7 @@ def verdict(param: Param, trainer: Trainer) -> str:
     """READS if the trainer reads the parameter, FOREIGN or UNUSED if it is dropped with a warning, REFUSED if it is an error."""
     if param.name in trainer.unused:
         return UNUSED
-    if any(param.group == group.name for group in trainer.group_specs):
+    if trainer.reads(param.name):
         return READS
     group = GROUP[param.group]
     return REFUSED if group.misused == "error" and param.name == group.switch else FOREIGN

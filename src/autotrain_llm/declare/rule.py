@@ -9,6 +9,7 @@ then calls the declaration's `finding`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from autotrain_llm.declare.example import Example
@@ -79,7 +80,7 @@ class Rule(Record):
 
         return cleandoc(self.text or (self.function and self.function.__doc__) or "")
 
-    @property
+    @cached_property
     def needs(self) -> frozenset[str]:
         """The names of what it reads; a group of parameters counts as `config`."""
         return frozenset("config" if group else name for name, group in self.arguments.items())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from autotrain_llm.declare.param import Group, Param, group_of
 from autotrain_llm.declare.record import EMPTY, Record
 from autotrain_llm.declare.text import plain
@@ -92,9 +94,14 @@ class Trainer(Record):
         is_varied = self.variant is not None and (values.get(self.varies_with) or 0) > 1
         return self.variant if is_varied and self.variant is not None else self
 
-    @property
+    @cached_property
     def group_specs(self) -> tuple[Group, ...]:
         return tuple(group_of(cls) for cls in self.groups)
+
+    @cached_property
+    def read_names(self) -> frozenset[str]:
+        """The names of the parameters that this trainer's groups have."""
+        return frozenset(param.name for group in self.group_specs for param in group.params)
 
     def default_text(self, param: Param) -> str:
         """The default of a parameter in words, with this trainer; empty if there is none."""
@@ -104,4 +111,4 @@ class Trainer(Record):
 
     def reads(self, name: str) -> bool:
         """Whether the parameter belongs to a group this trainer reads."""
-        return any(param.name == name for group in self.group_specs for param in group.params)
+        return name in self.read_names

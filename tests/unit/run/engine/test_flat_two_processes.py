@@ -49,9 +49,11 @@ def train(rank: int, world: int) -> dict[str, torch.Tensor]:
 
 
 def test_two_processes_end_with_the_weights_of_one(tmp_path):
+    from support.fork_server import forked_python  # not on the path of the program
+
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     launch = [
-        sys.executable,
+        forked_python(),
         "-m",
         "torch.distributed.run",
         "--standalone",

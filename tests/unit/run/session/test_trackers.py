@@ -6,9 +6,8 @@ import json
 import sqlite3
 import struct
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from importlib.util import find_spec
@@ -25,14 +24,17 @@ from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.engine.peak_flops import measure, stated_rate
 from autotrain_llm.run.failures import Interrupted
 from autotrain_llm.run.session import trackers
+from support.fork_server import forked_python
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("pages_without_plots")]
 SETTINGS = {"trainer": "sft", "model": "scratch:100k", "lr": 1e-3, "epochs": 1, "batch_size": 8, "logging_steps": 1}
 SECRET = "hf_mustnotbeseen"
 
 
-def installed_only(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(find_spec(name) is None, reason=f'pip install "autotrain-llm[{name}]"')
+def installed_only(name: str) -> Callable[[Any], Any]:
+    """For a test that needs the package of a tracker."""
+    skipped = pytest.mark.skipif(find_spec(name) is None, reason=f'pip install "autotrain-llm[{name}]"')
+    return lambda test: pytest.mark.tracker(skipped(test))
 
 
 class Heard(ProgressCallback):
@@ -100,7 +102,7 @@ def command(data: Path, folder: Path, log: str, *flags: str) -> subprocess.Compl
     for name, value in SETTINGS.items():
         words += ["--" + name.replace("_", "-"), str(value)]
     made = subprocess.run(
-        [sys.executable, "-m", "autotrain_llm", "llm", *words], capture_output=True, text=True, timeout=300
+        [forked_python(), "-m", "autotrain_llm", "llm", *words], capture_output=True, text=True, timeout=300
     )
     assert made.returncode == 0, made.stderr
     return made

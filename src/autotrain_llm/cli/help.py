@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from autotrain_llm.cli.terminal import styled, wrap
-from autotrain_llm.config.aliases import ACCEPTED, RENAMED
-from autotrain_llm.config.registry import GROUPS, PARAMS, READS, REFUSED, TRAINERS, UNUSED, trainers_that_read, verdict
+from autotrain_llm.config.aliases import ACCEPTED, ALIASES, RENAMED
+from autotrain_llm.config.registry import (
+    GROUP,
+    GROUPS,
+    PARAMS,
+    READS,
+    REFUSED,
+    TRAINERS,
+    UNUSED,
+    trainers_that_read,
+    verdict,
+)
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.text import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from autotrain_llm.declare.param import Group, Param
     from autotrain_llm.declare.trainer import Trainer
@@ -20,17 +30,58 @@ if TYPE_CHECKING:
 
 FLAG_COLUMN = 30
 NOT_YET = "not available yet"
+HELP_ON_MORE = (
+    "`autotrain llm --help NAME` explains a flag or a topic, `--trainer dpo --help` what one trainer reads, and `--help-all` every flag. "
+    "A switch takes --x, --x true, --x false and --no-x."
+)
 
 
-def page(trainer: Trainer | None, columns: int, colour: bool) -> str:
-    """The text of `autotrain llm --help`, for one trainer if given."""
+def page(trainer: Trainer | None, columns: int, colour: bool, whole: bool = True) -> str:
+    """The text of `autotrain llm --help-all`, for one trainer if given; without `whole` that of `--help`, which explains what most runs set
+    and lists the other flags by topic."""
+    if whole:
+        sections = _trainer_page(trainer) if trainer else _full_page()
+    else:
+        sections = _short_trainer_page(trainer) if trainer else _short_page()
+    return "\n".join([_usage(trainer, columns, colour), *_lines(sections, columns, colour), ""])
+
+
+def topic_page(topic: str, columns: int, colour: bool) -> str | None:
+    """The text of `autotrain llm --help TOPIC`: a parameter by any of its names, or the groups with these words in their titles; None if there
+    is none."""
+    name = topic.lstrip("-").replace("-", "_").lower()
+    groups = [group for group in GROUPS if name.replace("_", " ") in group.title.lower()]
+    spelt = {other: param for param in PARAMS.values() for other in param.spellings.split()}
+    param = PARAMS.get(name) or (None if groups else spelt.get(name) or PARAMS.get(ALIASES.get(name, "")))
+    if param is not None:
+        sections = [(param.flag, _about(param))]
+    else:
+        sections = [(title_of(group), [("", group.summary), *map(_entry, group.params)]) for group in groups]
+    return "\n".join([*_lines(sections, columns, colour)[1:], ""]) if sections else None
+
+
+def _about(param: Param) -> list[tuple[str, str]]:
+    """What is to know of one parameter."""
+    left, text = _entry(param)
+    readers = trainers_that_read(param.name)
+    rows = [(left, text)]
+    if len(readers) < len(TRAINERS):
+        rows.append(("", f"Read by {', '.join(reader.name for reader in readers)}."))
+    group = GROUP[param.group]
+    rows.append(("", f"{group.title}: {group.summary}"))
+    if param.spellings or param.aliases:
+        names = " ".join(filter(None, (param.spellings, param.aliases))).split()
+        rows.append(("", f"Other tools call it {', '.join(map(flag_of, names))}."))
+    return rows
+
+
+def _lines(sections: Iterable[Section], columns: int, colour: bool) -> list[str]:
     lines: list[str] = []
-    sections = _trainer_page(trainer) if trainer else _full_page()
     for title, rows in sections:
         lines += ["", styled(title, "bold", colour)] if title else [""]
         for left, right in rows:
             lines += _row(left, right, columns, colour)
-    return "\n".join([_usage(trainer, columns, colour), *lines, ""])
+    return lines
 
 
 def prepare_page(columns: int, colour: bool) -> str:
@@ -82,6 +133,35 @@ def _required(name: str) -> str:
     """The flag of a requirement; for `a|b` the first."""
     param = PARAMS[name.split("|")[0]]
     return f"{param.flag} {param.placeholder}"
+
+
+def _short_page() -> Iterator[Section]:
+    yield "", [("", "Trains a language model. Everything is checked before any weights are loaded.")]
+    yield "Trainers", [(trainer.name, trainer.summary + _marked(trainer)) for trainer in TRAINERS.values()]
+    yield "What most runs set", [_entry(param) for param in PARAMS.values() if param.usual]
+    yield "Everything else, by topic", [_topic(group) for group in GROUPS if any(not one.usual for one in group.params)]
+    yield "", [("", HELP_ON_MORE)]
+
+
+def _short_trainer_page(trainer: Trainer) -> Iterator[Section]:
+    yield "", [("", trainer.summary + _marked(trainer))]
+    yield "Required", [_required_entry(trainer, name) for name in trainer.requires]
+    required = {name for names in trainer.requires for name in names.split("|")} | {"trainer"}
+    applying = [group for group in GROUPS if any(verdict(param, trainer) == READS for param in group.params)]
+    for group in applying:
+        rest = [param for param in group.params if param.name not in required and verdict(param, trainer) == READS]
+        if rest and not _is_for_all(group):
+            yield title_of(group, trainer), [_entry(param, trainer) for param in rest]
+    usual = [param for param in PARAMS.values() if param.usual and param.name not in required]
+    yield "What most runs set", [_entry(param, trainer) for param in usual if verdict(param, trainer) == READS]
+    yield "Everything else, by topic", [_topic(group, trainer) for group in applying if _is_for_all(group)]
+    yield "", [("", HELP_ON_MORE)]
+
+
+def _topic(group: Group, trainer: Trainer | None = None) -> tuple[str, str]:
+    """A group's title and its flags."""
+    flags = [one.flag for one in group.params if not one.usual and (trainer is None or verdict(one, trainer) == READS)]
+    return title_of(group, trainer), ", ".join(flags)
 
 
 def _full_page() -> Iterator[Section]:

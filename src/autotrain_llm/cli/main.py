@@ -38,7 +38,7 @@ NAMES = frozenset(
 )
 USAGE = """\
 usage: autotrain llm --trainer NAME --model MODEL --data-path DATA [flags]
-       autotrain llm --help                  every flag
+       autotrain llm --help                  what most runs set; --help-all: every flag; --help NAME: one
        autotrain llm --trainer dpo --help    the flags of one trainer
        autotrain prepare --data-path DATA --output-dir DIR   writes rows, and tokens, to train on
        autotrain chat RUN [--against base]   talks with a finished model, or with two side by side
@@ -126,7 +126,7 @@ def _command(words: list[str]) -> int:
 
             return screen.finish_with(OF_EXPORT)
         if command == "llm":
-            return screen.finish_with(_help_page(words, screen))
+            return _help(words, screen)
         if command == "presets":
             from autotrain_llm.cli.presets import USAGE as OF_PRESETS
             from autotrain_llm.cli.presets import presets
@@ -146,7 +146,7 @@ def _command(words: list[str]) -> int:
 
 
 def _asks_for_help(words: list[str]) -> bool:
-    return "--help" in words or "-h" in words
+    return not {"--help", "-h", "--help-all"}.isdisjoint(words)
 
 
 def _wants_json(words: list[str]) -> bool:
@@ -154,14 +154,28 @@ def _wants_json(words: list[str]) -> bool:
     return "--format=json" in words or "--format json" in " ".join(words)
 
 
-def _help_page(words: list[str], screen: Screen) -> str:
-    """The page for the trainer that is named anywhere in the command, else for all."""
+def _help(words: list[str], screen: Screen) -> int:
+    """Print the page on what is named after `--help`, else for the trainer that is named anywhere in the command, else for all."""
     from autotrain_llm.cli.argv import last_value
-    from autotrain_llm.cli.help import page
-    from autotrain_llm.config.registry import TRAINERS
+    from autotrain_llm.cli.help import page, topic_page
+    from autotrain_llm.config.registry import PARAMS, TRAINERS
 
-    trainer = TRAINERS.get((last_value(words, "trainer") or "").lower())
-    return page(trainer, width(screen.out), wants_colour(screen.out))
+    columns, colour = width(screen.out), wants_colour(screen.out)
+    asked = next((at for at, word in enumerate(words) if word in ("--help", "-h")), len(words))
+    topic = next((word for word in words[asked + 1 : asked + 2] if not word.startswith("--trainer")), "")
+    trainer = TRAINERS.get((last_value(words, "trainer") or topic).lower())
+    if not topic or trainer is not None:
+        return screen.finish_with(page(trainer, columns, colour, whole="--help-all" in words))
+    text = topic_page(topic, columns, colour)
+    if text is not None:
+        return screen.finish_with(text)
+    from autotrain_llm.declare.finding import Finding
+    from autotrain_llm.declare.nearest import nearest
+    from autotrain_llm.declare.param import flag_of
+
+    close = nearest(topic.lstrip("-").replace("-", "_"), PARAMS)
+    fix = f"autotrain llm --help {flag_of(close)}" if close else "autotrain llm --help   lists the topics"
+    return _misused(Finding(f"there is no flag or topic {topic}", fix, code="P122"), screen)
 
 
 def _report(words: list[str], screen: Screen) -> int:

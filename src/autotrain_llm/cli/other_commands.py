@@ -42,7 +42,7 @@ OTHER_COMMANDS = (
         "autotrain export RUN --to gguf --output-dir DIR",
     ),
     OtherCommand(
-        "setup install update-torch", "nothing has to be set up", "autotrain llm --help, which lists every flag"
+        "setup install update-torch", "nothing has to be set up", "autotrain llm --help, which lists the flags"
     ),
     OtherCommand(
         "spacerunner launch cloud cloud-train endpoint",

@@ -112,6 +112,7 @@ class Param(Record):
         metavar: the placeholder of the value in help. default_words: the default in words, if its value is not clear.
         required: has no default but is annotated without None, because a rule refuses the run if it is missing.
         alternative: required too, unless this other parameter is given.
+        usual: what most runs set, so that the short help explains it.
         secret: never printed or written. command: an option of the command and not of the training, so that it can't be in a sweep, or in
         a config file unless in_files is set. checking: an option that only checks, which is left out of the command that `--fix` prints.
 
@@ -148,6 +149,7 @@ class Param(Record):
     default_words: str | None = None
     required: bool = False
     alternative: str = ""
+    usual: bool = False
     secret: bool = False
     command: bool = False
     in_files: bool = False

@@ -18,12 +18,14 @@ class Command:
     config: str | None = param(
         None,
         "Read parameters from a YAML, JSON or Python file; the command line takes precedence.",
+        usual=True,
         metavar="FILE",
         command=True,
     )
     preset: str | None = param(
         None,
         "Start from the settings of a preset; config file and command line take precedence. `autotrain presets` shows what they set.",
+        usual=True,
         choices=PRESETS,
         metavar="NAME",
         command=True,
@@ -44,6 +46,7 @@ class Command:
     dry_run: bool = param(
         False,
         "Check everything and print the plan; load no weights, train nothing, write nothing.",
+        usual=True,
         command=True,
         checking=True,
     )
@@ -101,6 +104,7 @@ class Command:
     interactive: bool = param(
         False,
         "Ask for missing parameters, print the resulting command, and ask before starting it.",
+        usual=True,
         command=True,
         checking=True,
     )

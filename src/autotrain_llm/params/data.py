@@ -12,6 +12,7 @@ class Data:
     data_path: str = param(
         None,
         "Training data: a file, a folder with splits, a saved data set, or a Hub id.",
+        usual=True,
         metavar="PATH",
         required=True,
         alternative="data_config",
@@ -27,6 +28,7 @@ class Data:
     data_config: str | None = param(
         None,
         "A mixture of several data sets with their weights, as a YAML file, in place of `--data-path`.",
+        usual=True,
         metavar="FILE",
         stage="rows",
         path="input",
@@ -44,6 +46,7 @@ class Data:
     valid_split: str | None = param(
         None,
         "Evaluation rows: a split's name, or a share (`0.1`) or number (`200`) of the training rows to hold out.",
+        usual=True,
         metavar="NAME|SHARE|N",
         stage="rows",
         aliases=(

@@ -19,7 +19,7 @@ class Distillation:
     """Train on a teacher's token probabilities together with the task."""
 
     use_distillation: bool = param(
-        False, "Train on a teacher's token probabilities as well as on the rows.", on_resume=FIXED
+        False, "Train on a teacher's token probabilities as well as on the rows.", usual=True, on_resume=FIXED
     )
     teacher_model: str | None = param(
         None,

@@ -16,7 +16,9 @@ from autotrain_llm.declare.param import AT_LEAST_ONE, NOT_NEGATIVE, TAKES_EFFECT
 class Evaluation:
     """Compute more metrics on the evaluation rows, before, during and after training."""
 
-    use_enhanced_eval: bool = param(False, "Compute more metrics than the loss, before, during and after training.")
+    use_enhanced_eval: bool = param(
+        False, "Compute more metrics than the loss, before, during and after training.", usual=True
+    )
     eval_metrics: list[str] | None = param(
         None,
         "Metrics to compute, as a JSON list or separated by commas; evaluate:NAME or evaluate:FOLDER is one of the library evaluate.",

@@ -12,6 +12,7 @@ class Model:
     trainer: str = param(
         "sft",
         "Kind of training to run.",
+        usual=True,
         metavar="NAME",
         used_by_inference=True,
         aliases="algo algorithm method rlhf_type stage task train_method",
@@ -21,6 +22,7 @@ class Model:
     model: str = param(
         None,
         "Model to start from: a folder, a Hub id, an earlier run (`runs/sft@best`), or `scratch:SIZE` for a new one.",
+        usual=True,
         metavar="NAME|DIR",
         required=True,
         stage="model",

@@ -12,6 +12,7 @@ class Output:
     output_dir: str | None = param(
         None,
         "Output folder for the model, checkpoints, logs and report.",
+        usual=True,
         metavar="DIR",
         default_words="runs/<trainer>-<model>-<number>",
         path="output",
@@ -32,6 +33,7 @@ class Output:
     resume: bool = param(
         False,
         "Resume from the newest complete checkpoint in the output folder.",
+        usual=True,
         command=True,
         in_trials=False,
         on_resume=NO_INFLUENCE,

@@ -22,6 +22,7 @@ class Schedule:
     log: list[str] = param(
         (),
         "Also log to these trackers: tensorboard, wandb, trackio, mlflow.",
+        usual=True,
         metavar="NAMES",
         default_words="none",
         searchable=False,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Sweep:
     """Train many times and keep the best."""
 
-    use_sweep: bool = param(False, "Search for good hyperparameters by training many times.")
+    use_sweep: bool = param(False, "Search for good hyperparameters by training many times.", usual=True)
     sweep_backend: str = param(
         "optuna",
         "Library that proposes the values.",

@@ -16,6 +16,7 @@ class ChatTemplate:
     chat_template: str | None = param(
         None,
         "Chat template that conversations are written with: a well-known name, a file, `tokenizer` or `none`.",
+        usual=True,
         metavar="NAME|FILE",
         default_words="the tokenizer's own",
         stage="tokens",

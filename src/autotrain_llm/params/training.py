@@ -30,6 +30,7 @@ class Training:
     lr: float = param(
         None,
         "Peak learning rate.",
+        usual=True,
         within=POSITIVE,
         search=log(1e-6, 1e-3),
         required=True,
@@ -39,6 +40,7 @@ class Training:
     epochs: float | None = param(
         None,
         "Passes over the training rows.",
+        usual=True,
         within=POSITIVE,
         suggested=1,
         alternative="max_steps",
@@ -56,6 +58,7 @@ class Training:
     batch_size: int = param(
         None,
         "Rows per device and batch; with ppo, grpo and spo sampled completions.",
+        usual=True,
         within=AT_LEAST_ONE,
         search=among(2, 4, 8, 16),
         required=True,

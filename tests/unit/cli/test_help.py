@@ -66,3 +66,55 @@ def test_help_follows_the_width_that_is_asked_for(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "72")
     main(["llm", "--help"])
     assert max(len(line) for line in capsys.readouterr().out.splitlines()) <= 72
+
+
+def test_the_short_page_names_every_flag_once_and_explains_what_most_runs_set():
+    text = page(None, 100, False, whole=False)
+    explained = FLAG.findall(text)
+    assert explained == [param.flag for param in PARAMS.values() if param.usual]
+    named = re.findall(
+        r"--[a-z0-9-]+", text.partition("Everything else, by topic")[2].partition("`autotrain llm --help NAME`")[0]
+    )
+    assert sorted([*explained, *named]) == sorted(
+        [*(param.flag for param in PARAMS.values()), "--inference"]
+    )  # also in a title
+    assert len(text.splitlines()) < len(page(None, 100, False).splitlines()) / 2
+
+
+@pytest.mark.parametrize("trainer", TRAINERS.values(), ids=lambda trainer: trainer.name)
+def test_the_short_page_of_a_trainer_names_all_that_it_reads(trainer):
+    text = page(trainer, 100, False, whole=False)
+    named = set(re.findall(r"--[a-z0-9-]+", text))
+    assert {param.flag for param in PARAMS.values() if verdict(param, trainer) == READS} <= named | {"--trainer"}
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_no_line_of_a_short_page_is_wider_than_the_terminal(columns):
+    for trainer in (None, TRAINERS["dpo"]):
+        assert max(len(line) for line in page(trainer, columns, False, whole=False).splitlines()) <= columns
+
+
+@pytest.mark.parametrize(
+    ("topic", "has", "has_not"),
+    [
+        ("--lora-r", ["--lora-r", "LoRA:"], ["--lora-alpha"]),
+        ("lora", ["--lora-r", "--lora-alpha"], ["--lr "]),
+        ("learning_rate", ["--lr"], ["--lora-r"]),
+        ("sweep", ["--sweep-n-trials"], ["--lr "]),
+        ("dpo", ["--dpo-beta"], ["--orpo-alpha"]),
+    ],
+)
+def test_help_on_a_flag_a_topic_or_a_trainer(topic, has, has_not, capsys):
+    assert main(["llm", "--help", topic]) == 0
+    out = capsys.readouterr().out
+    assert all(one in out for one in has) and not any(one in out for one in has_not)
+
+
+def test_help_on_what_there_is_not_names_what_is_near(capsys):
+    assert main(["llm", "--help", "lora-rr"]) == 2
+    assert "autotrain llm --help --lora-r" in capsys.readouterr().err
+
+
+def test_help_all_is_the_whole_page(capsys):
+    assert main(["llm", "--help-all"]) == 0
+    assert FLAG.findall(capsys.readouterr().out) == FLAG.findall(page(None, 100, False))

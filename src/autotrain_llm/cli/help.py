@@ -282,10 +282,12 @@ def _row(left: str, right: str, columns: int, colour: bool) -> list[str]:
     """One entry in two columns. A long left side gets its own line; without a left side the text has the full width."""
     if not left:
         return ["  " + line for line in wrap(right, columns - 2)]
+    indent = min(FLAG_COLUMN, columns // 2 - 4)
     flag, _, placeholder = left.partition(" ")
     shown = f"  {styled(flag, 'cyan', colour)} {placeholder}".rstrip()
-    body = wrap(right, max(columns - FLAG_COLUMN, 20))
-    if len(left) + 2 >= FLAG_COLUMN:
-        return [shown, *(" " * FLAG_COLUMN + line for line in body)]
-    first = shown + " " * (FLAG_COLUMN - 2 - len(left)) + body[0]
-    return [first, *(" " * FLAG_COLUMN + line for line in body[1:])]
+    body = wrap(right, max(columns - indent, 20))
+    if len(left) + 2 >= indent:
+        heading = [shown] if len(left) + 2 <= columns else ["  " + line for line in wrap(left, columns - 2)]
+        return [*heading, *(" " * indent + line for line in body)]
+    first = shown + " " * (indent - 2 - len(left)) + body[0]
+    return [first, *(" " * indent + line for line in body[1:])]

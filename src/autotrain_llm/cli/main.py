@@ -161,8 +161,8 @@ def _help(words: list[str], screen: Screen) -> int:
     from autotrain_llm.config.registry import PARAMS, TRAINERS
 
     columns, colour = width(screen.out), wants_colour(screen.out)
-    asked = next((at for at, word in enumerate(words) if word in ("--help", "-h")), len(words))
-    topic = next((word for word in words[asked + 1 : asked + 2] if not word.startswith("--trainer")), "")
+    position = next((at for at, word in enumerate(words) if word in ("--help", "-h")), len(words))
+    topic = next((word for word in words[position + 1 : position + 2] if not word.startswith("--trainer")), "")
     trainer = TRAINERS.get((last_value(words, "trainer") or topic).lower())
     if not topic or trainer is not None:
         return screen.finish_with(page(trainer, columns, colour, whole="--help-all" in words))

@@ -18,9 +18,11 @@ from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context.output_dir import missing_from
 from autotrain_llm.planning.run_inputs import inputs_of
 from autotrain_llm.run.engine.loop import Loop
+from autotrain_llm.run.engine.states import load_state
 from autotrain_llm.run.failures import Interrupted
 from autotrain_llm.run.session.execute import execute
 from autotrain_llm.run.session.run_report import RunReport
+from support.resumable import FILES
 from support.rows import write_rows
 
 BY_STEPS = {"max_steps": 10, "eval_steps": 1, "early_stopping_patience": 3}
@@ -110,7 +112,7 @@ def logged(report: RunReport, name: str) -> dict[int, float]:
 
 def groups_of(checkpoint: Path) -> list[dict[str, Any]]:
     """The settings of the optimizer in a checkpoint."""
-    state = torch.load(checkpoint / "optimizer.pt", weights_only=True)
+    state = load_state(checkpoint / "optimizer.safetensors")
     return [{name: value for name, value in group.items() if name != "params"} for group in state["param_groups"]]
 
 
@@ -184,10 +186,10 @@ def test_a_checkpoint_lists_what_a_resumed_run_reads(command: dict[str, Any], tm
     run(tmp_path / "run", **command, max_steps=2, save_steps=2)
     checkpoint = tmp_path / "run" / "checkpoints" / "checkpoint-2"
     files = json.loads((checkpoint / "checkpoint.json").read_text())["files"]
-    expected = {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
+    expected = set(FILES)
     assert expected <= set(files) and missing_from(checkpoint) == ()
-    (checkpoint / "scheduler.pt").unlink()
-    assert missing_from(checkpoint) == ("scheduler.pt",)
+    (checkpoint / "scheduler.safetensors").unlink()
+    assert missing_from(checkpoint) == ("scheduler.safetensors",)
 
 
 def test_a_run_that_goes_another_way_is_resumed_on_that_way(

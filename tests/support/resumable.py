@@ -6,7 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+FILES = (
+    "model.safetensors",
+    "optimizer.safetensors",
+    "scheduler.safetensors",
+    "rng_state.safetensors",
+    "trainer_state.json",
+)
 
 
 def write_checkpoint(run: Path, step: int, without: str = "") -> Path:

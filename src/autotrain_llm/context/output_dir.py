@@ -23,8 +23,10 @@ CHECKPOINT_FILE = "checkpoint.json"  # lists the other files of a checkpoint, wi
 KILLED = "killed"  # the status of a run that had no time to write how it ended
 LONGEST_NAME = 80  # characters of a model's name in the name of a run
 WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json")
-STATES = ("optimizer.pt", "scheduler.pt")
-RANDOM_STATE = "rng_state.pth"  # several processes write one each: rng_state_0.pth and so on
+# The states of a checkpoint; several processes write one of random numbers each: rng_state_0.safetensors and so on.
+STATES, RANDOM_STATE = ("optimizer", "scheduler"), "rng_state"
+# How they are written, and how earlier versions, TRL's trainers and states that are no plain tensors have them.
+PLAIN, BY_TORCH = ".safetensors", (".pt", ".pth")
 
 
 def nearest_existing(path: Path) -> Path:
@@ -124,7 +126,8 @@ def _listed_files(checkpoint: Path) -> dict[str, Any]:
 def missing_from(checkpoint: Path) -> tuple[str, ...]:
     """The files that a checkpoint lacks, or has in another size than they were written with: those of every run, and those that its run
     has listed. One that has no list is of an earlier version, or was not finished."""
-    missing = [name for name in (*STATES, STATE_FILE) if not (checkpoint / name).exists()]
+    missing = [name + PLAIN for name in STATES if not _has_state(checkpoint, name)]
+    missing += [] if (checkpoint / STATE_FILE).exists() else [STATE_FILE]
     missing += [] if any((checkpoint / name).exists() for name in WEIGHTS) else [WEIGHTS[0]]
     missing += _missing_random_states(checkpoint)
     for name, entry in _listed_files(checkpoint).items():
@@ -138,10 +141,10 @@ def missing_from(checkpoint: Path) -> tuple[str, ...]:
 
 def _missing_random_states(checkpoint: Path) -> list[str]:
     """One process writes one file; several write one each, as many as its run had processes."""
-    if (checkpoint / RANDOM_STATE).exists():
+    if _has_state(checkpoint, RANDOM_STATE):
         return []
-    present = {path.name for path in checkpoint.glob("rng_state_*.pth")}
-    numbers = [int(match[1]) for name in present if (match := re.fullmatch(r"rng_state_(\d+)\.pth", name))]
+    present = {path.stem for path in checkpoint.glob(f"{RANDOM_STATE}_*") if path.suffix in (PLAIN, *BY_TORCH)}
+    numbers = [int(match[1]) for name in present if (match := re.fullmatch(RANDOM_STATE + r"_(\d+)", name))]
     run = run_of(checkpoint.absolute())
     plan = earlier_run(run).get("plan") if run else None
     schedule = plan.get("schedule") if isinstance(plan, dict) else None
@@ -149,8 +152,12 @@ def _missing_random_states(checkpoint: Path) -> list[str]:
     count = max(
         [0, *(number + 1 for number in numbers), processes if isinstance(processes, int) and processes > 1 else 0]
     )
-    expected = [f"rng_state_{process}.pth" for process in range(count)] or [RANDOM_STATE]
-    return [name for name in expected if name not in present]
+    expected = [f"{RANDOM_STATE}_{process}" for process in range(count)] or [RANDOM_STATE]
+    return [name + PLAIN for name in expected if name not in present]
+
+
+def _has_state(checkpoint: Path, name: str) -> bool:
+    return any((checkpoint / (name + suffix)).exists() for suffix in (PLAIN, *BY_TORCH))
 
 
 def _document(path: Path) -> dict[str, Any] | None:

@@ -44,7 +44,7 @@ SWEEP = "--use-sweep --sweep-n-trials 2 --valid-split 1 "
 RUN = "mkdir -p runs/mine/checkpoints && echo '{}' > runs/mine/run.json"
 CHECKPOINT = (
     f"{RUN}\ncp -r MODEL runs/mine/checkpoints/checkpoint-1\n"
-    "cd runs/mine/checkpoints/checkpoint-1\ntouch optimizer.pt scheduler.pt rng_state.pth\necho '{}' > trainer_state.json\ncd ../../../.."
+    "cd runs/mine/checkpoints/checkpoint-1\ntouch optimizer.safetensors scheduler.safetensors rng_state.safetensors\necho '{}' > trainer_state.json\ncd ../../../.."
 )
 TWO_PROCESSES = "torchrun --nproc-per-node 2 -m autotrain_llm "
 

@@ -80,7 +80,7 @@ def test_a_resumed_run_and_a_trial_are_told_what_a_new_run_is(command, fault, tm
     assert [finding for finding in expected if finding not in told(trial.findings)] == []
     checkpoint = tmp_path / "out" / "checkpoints" / "checkpoint-3"
     checkpoint.mkdir(parents=True)
-    for name in ("model.safetensors", "optimizer.pt"):
+    for name in ("model.safetensors", "optimizer.safetensors"):
         (checkpoint / name).write_bytes(b"")
     (checkpoint / "trainer_state.json").write_text('{"global_step": 3}')
     going_on = {"output_dir": str(tmp_path / "out"), "resume": True}

@@ -189,14 +189,19 @@ def test_resuming_without_a_complete_checkpoint_is_refused_and_says_why(tmp_path
 
 
 def test_a_named_checkpoint_must_be_there_be_whole_and_be_one(tmp_path):
-    whole, part = write_checkpoint(tmp_path / "a", 3), write_checkpoint(tmp_path / "b", 3, without="optimizer.pt")
+    whole, part = (
+        write_checkpoint(tmp_path / "a", 3),
+        write_checkpoint(tmp_path / "b", 3, without="optimizer.safetensors"),
+    )
     assert draws("E405", resume_from_checkpoint=str(whole)) == []
     assert "does not exist" in draws("E405", resume_from_checkpoint=str(tmp_path / "none"))[0]
     assert "damaged" in draws("E405", resume_from_checkpoint=str(part))[0]
     assert "is not a checkpoint" in draws("E405", resume_from_checkpoint=str(tmp_path / "a"))[0]
 
 
-@pytest.mark.parametrize("lost", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
+@pytest.mark.parametrize(
+    "lost", ["model.safetensors", "optimizer.safetensors", "scheduler.safetensors", "rng_state.safetensors"]
+)
 def test_a_newest_checkpoint_that_lost_a_file_is_passed_over_for_the_newest_intact_one_and_named(lost, tmp_path):
     write_checkpoint(tmp_path, 2)
     intact = write_checkpoint(tmp_path, 3)
@@ -215,38 +220,38 @@ def test_a_newest_checkpoint_that_lost_a_file_is_passed_over_for_the_newest_inta
 def test_one_changed_byte_of_a_checkpoint_is_named_and_an_earlier_one_resumed(tmp_path):
     for step in (3, 4):
         folder = write_checkpoint(tmp_path, step)
-        (folder / "scheduler.pt").write_bytes(b"state of the schedule")
+        (folder / "scheduler.safetensors").write_bytes(b"state of the schedule")
         files = digests.listed(folder, [path for path in folder.iterdir() if path.suffix != ".json"])
         (folder / "checkpoint.json").write_text(json.dumps({"files": files}))
     assert draws("E420", resume=True, output_dir=str(tmp_path)) == []
-    (folder / "scheduler.pt").write_bytes(b"state of the Schedule")
+    (folder / "scheduler.safetensors").write_bytes(b"state of the Schedule")
     (message,) = draws("E420", resume=True, output_dir=str(tmp_path))
-    assert "scheduler.pt changed after it was written" in message
-    (tmp_path / "checkpoints/checkpoint-3/rng_state.pth").write_bytes(b"longer")
+    assert "scheduler.safetensors changed after it was written" in message
+    (tmp_path / "checkpoints/checkpoint-3/rng_state.safetensors").write_bytes(b"longer")
     (message,) = draws("E405", resume=True, output_dir=str(tmp_path))
     assert "checkpoint-4" in message and "no earlier one is intact" in message
 
 
 def test_a_checkpoint_has_the_files_that_its_run_listed(tmp_path):
     checkpoint = write_checkpoint(tmp_path, 3)
-    (checkpoint / "scaler.pt").write_text("1234")
-    (checkpoint / "checkpoint.json").write_text('{"files": {"scaler.pt": 4, "optimizer.pt": 2}}')
+    (checkpoint / "scaler.safetensors").write_text("1234")
+    (checkpoint / "checkpoint.json").write_text('{"files": {"scaler.safetensors": 4, "optimizer.safetensors": 2}}')
     assert missing_from(checkpoint) == ()
-    (checkpoint / "scaler.pt").write_text("12")
-    (checkpoint / "optimizer.pt").unlink()
-    assert missing_from(checkpoint) == ("optimizer.pt", "scaler.pt (2 bytes of 4)")
+    (checkpoint / "scaler.safetensors").write_text("12")
+    (checkpoint / "optimizer.safetensors").unlink()
+    assert missing_from(checkpoint) == ("optimizer.safetensors", "scaler.safetensors (2 bytes of 4)")
 
 
 def test_each_of_several_processes_has_a_file_of_random_states(tmp_path):
-    checkpoint = write_checkpoint(tmp_path, 3, without="rng_state.pth")
-    assert missing_from(checkpoint) == ("rng_state.pth",)
+    checkpoint = write_checkpoint(tmp_path, 3, without="rng_state.safetensors")
+    assert missing_from(checkpoint) == ("rng_state.safetensors",)
     for process in (0, 2):
-        (checkpoint / f"rng_state_{process}.pth").write_text("")
-    assert missing_from(checkpoint) == ("rng_state_1.pth",)
-    (checkpoint / "rng_state_1.pth").write_text("")
+        (checkpoint / f"rng_state_{process}.safetensors").write_text("")
+    assert missing_from(checkpoint) == ("rng_state_1.safetensors",)
+    (checkpoint / "rng_state_1.safetensors").write_text("")
     assert missing_from(checkpoint) == ()
     (tmp_path / "run.json").write_text('{"plan": {"schedule": {"processes": 4}}}')
-    assert missing_from(checkpoint) == ("rng_state_3.pth",)
+    assert missing_from(checkpoint) == ("rng_state_3.safetensors",)
 
 
 def test_the_fix_for_a_run_in_place_of_a_checkpoint_names_its_newest(tmp_path):

@@ -120,7 +120,7 @@ def _damage(checkpoint: Path) -> str:
         MINE,
         MINE,
         before=f"{CHECKPOINT}\ncp -r runs/mine/checkpoints/checkpoint-1 runs/mine/checkpoints/checkpoint-2",
-        wrong="rm runs/mine/checkpoints/checkpoint-2/scheduler.pt",
+        wrong="rm runs/mine/checkpoints/checkpoint-2/scheduler.safetensors",
     ),
 )
 def the_newest_checkpoint_is_damaged(config: Config, output: Output) -> Iterator[Finding]:

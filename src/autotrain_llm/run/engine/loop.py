@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import Trainer
 
 from autotrain_llm.data.order import DataOrder, EpochOrder, ShuffledOrder
 from autotrain_llm.run.engine.batches import Batches, BatchOrder
@@ -30,6 +29,7 @@ from autotrain_llm.run.engine.objective import (
     widen,
 )
 from autotrain_llm.run.engine.router_loss import router_weight
+from autotrain_llm.run.engine.states import PlainStates
 from autotrain_llm.run.engine.throughput import Throughput
 from autotrain_llm.run.failures import not_a_number
 
@@ -90,7 +90,7 @@ class Part:
         return {f"{self.name}_{name}": metrics[name] for name in self.headline if name in metrics}
 
 
-class Loop(Trainer):
+class Loop(PlainStates):
     """Trains on `train_rows` and evaluates on `valid_rows`, both datasets of items.
 
     `train_order` is that of a mixture; without it, all rows are shuffled in each epoch. `valid_parts` divides the evaluation items into

@@ -13,6 +13,7 @@ from autotrain_llm.context.output_dir import CHECKPOINT_FILE, STATE_FILE
 from autotrain_llm.context.resumed_run import EARLY_STOPPING
 from autotrain_llm.declare import digests
 from autotrain_llm.declare.document import parse_json
+from autotrain_llm.declare.umask import permitted
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.run.artifacts.records import write_json
 from autotrain_llm.run.engine.loading import Loaded
@@ -62,6 +63,9 @@ class CheckpointFile(TrainerCallback):
             return
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         read = [path for path in folder.rglob("*") if path.suffix in READ or path.name == STATE_FILE]
+        readable = permitted(0o666)
+        for path in read:
+            path.chmod(readable)  # safetensors writes files that only their owner may read
         files = digests.listed(folder, read)
         write_json(folder / CHECKPOINT_FILE, {"files": files, METRIC: args.metric_for_best_model})
 

@@ -24,6 +24,7 @@ from autotrain_llm.run.failures import Interrupted, RunFailed
 from autotrain_llm.run.session.callbacks import Signals
 from support.fork_server import forked_python
 from support.processes import run_together
+from support.resumable import write_checkpoint
 
 
 def run(data: Path, output: Path, **flags: Any) -> Any:
@@ -216,14 +217,19 @@ def test_an_interrupt_before_the_first_step_leaves_nothing(chat_rows: Path, tmp_
 
 
 @pytest.mark.parametrize("saved", [True, False])
-def test_a_run_that_is_a_part_of_another_one_can_say_how_it_stopped_without_its_own_command(saved: bool) -> None:
-    stopped = Signals("autotrain llm … --resume", is_resumed=True).interrupted(signal.SIGTERM, saved)
+def test_a_run_that_is_a_part_of_another_one_can_say_how_it_stopped_without_its_own_command(
+    saved: bool, tmp_path: Path
+) -> None:
+    write_checkpoint(tmp_path, 3)
+    stopped = Signals("autotrain llm … --resume", tmp_path, is_resumed=True).interrupted(signal.SIGTERM, saved)
     assert stopped.message.endswith("autotrain llm … --resume")
     assert stopped.what.startswith("Terminated ") and stopped.what.endswith(".") and "autotrain" not in stopped.what
 
 
-def test_an_interrupt_that_a_library_takes_for_a_failure_of_its_own_ends_the_run_before_its_first_step() -> None:
-    with Signals("autotrain llm … --resume") as signals:
+def test_an_interrupt_that_a_library_takes_for_a_failure_of_its_own_ends_the_run_before_its_first_step(
+    tmp_path: Path,
+) -> None:
+    with Signals("autotrain llm … --resume", tmp_path) as signals:
         signals.on_step_begin()
         with contextlib.suppress(Exception):  # as a library does that looks whether it can import another
             signal.raise_signal(signal.SIGINT)

@@ -6,6 +6,7 @@ All failures end here, as findings or as a single line, with their exit status.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.cli.outcome import REFUSED, ended, fail, fault, refuse, show_checked, stop
@@ -14,7 +15,7 @@ from autotrain_llm.cli.preparing import Preparing
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.registry import TRAINERS
-from autotrain_llm.context.signals import exit_status
+from autotrain_llm.context.signals import exit_status, signal_of
 from autotrain_llm.declare.finding import Refused
 
 if TYPE_CHECKING:
@@ -89,6 +90,16 @@ def _act(checked: Checked, screen: Screen, was_shown: bool = False) -> int:
     return _train(checked, screen, was_shown)
 
 
+def _what_is_left(plan: dict[str, Any] | None) -> str:
+    """The last line of a run that a signal stopped before it handled signals, or after."""
+    from autotrain_llm.context.output_dir import checkpoints_in, is_complete
+
+    folder = Path(plan["output"]["dir"]).expanduser() if plan else Path()
+    if plan and any(map(is_complete, checkpoints_in(folder))):
+        return f"Stopped at once; {folder} has complete checkpoints: the same command with --resume goes on."
+    return "Stopped at once: there is no complete checkpoint, so there is nothing to resume."
+
+
 def plan_json(checked: Checked) -> dict[str, Any] | None:
     return None if checked.plan is None else checked.plan.as_json()
 
@@ -121,6 +132,8 @@ def _train(checked: Checked, screen: Screen, was_shown: bool) -> int:
         return refuse([*checked.findings, *refused.findings], screen, plan)
     except Interrupted as interruption:
         return stop(exit_status(interruption.signal), interruption.message, screen, checked.findings, plan)
+    except KeyboardInterrupt as stopped:
+        return stop(exit_status(signal_of(stopped)), _what_is_left(plan), screen, checked.findings, plan)
     except Exception as exception:
         return fault(exception, screen, checked.findings, plan)
     if screen.json:

@@ -70,9 +70,7 @@ class Output(Record):
 
     @cached_property
     def checkpoints(self) -> tuple[Path, ...]:
-        folder = self.folder / CHECKPOINTS
-        folders = [path for path in folder.iterdir() if CHECKPOINT_NAME.match(path.name)] if folder.is_dir() else []
-        return tuple(sorted(folders, key=step_of))
+        return checkpoints_in(self.folder)
 
     @cached_property
     def checkpoint(self) -> Path | None:
@@ -81,6 +79,13 @@ class Output(Record):
             return self.newest_intact if self.resume else None
         path = Path(self.resume_from).expanduser()
         return path if is_intact(path) else None
+
+
+def checkpoints_in(run: Path) -> tuple[Path, ...]:
+    """The checkpoints of a run, oldest first, also those that are not complete."""
+    folder = run / CHECKPOINTS
+    folders = [path for path in folder.iterdir() if CHECKPOINT_NAME.match(path.name)] if folder.is_dir() else []
+    return tuple(sorted(folders, key=step_of))
 
 
 def run_of(checkpoint: Path) -> Path | None:

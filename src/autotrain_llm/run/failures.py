@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 from collections.abc import Iterable
+from pathlib import Path
+
+from autotrain_llm.context.output_dir import checkpoints_in, is_complete
 
 
 class RunFailed(Exception):
@@ -45,27 +50,34 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memo
 GPU_FAULTS = ("CUDA error", "device-side assert", "cuDNN error", "CUBLAS_STATUS", "NCCL error")
 
 
-def explain(fault: BaseException, steps_done: int | None) -> RunFailed | None:
+def explain(fault: BaseException, steps_done: int | None, folder: Path | None = None) -> RunFailed | None:
     """The failure, with what can be done, behind a library's exception: memory, disk, files, network, GPU, packages; None for any other.
 
-    `steps_done` is None before the training.
+    `steps_done` is None before the training. `folder` is the output folder of the run, where it has one.
     """
     where = (
         "before training" if steps_done is None else f"after {steps_done} steps" if steps_done else "in the first step"
     )
-    kept, again = (f"; {KEPT}", "--resume") if steps_done is not None else ("", "the same command again")
+    goes_on = steps_done is not None and (folder is None or any(map(is_complete, checkpoints_in(folder))))
+    kept, again = (f"; {KEPT}", "--resume") if goes_on else ("", "the same command again")
     text, kind = " ".join(str(fault).split()), type(fault).__name__
-    number = fault.errno if isinstance(fault, OSError) else None
+    number = _number_of(fault, text)
+    path = getattr(fault, "filename", None) if isinstance(fault, OSError) else None
+    place = f"{path or folder}: " if path or folder else ""
     if kind == "OutOfMemoryError" or isinstance(fault, MemoryError) or _has(text.lower(), OUT_OF_MEMORY):
         fix = "a smaller --batch-size with more --gradient-accumulation, a smaller --block-size, --gradient-checkpointing, or --peft"
         return RunFailed(f"out of memory {where}", fix)
     cut_short = "inline_container" in text and "unexpected pos" in text  # torch.save's error on a full disk
     if number in FULL or cut_short or _has(text, FULL_DISK):
         fix = f"free some space, then {again}; or a smaller --save-total-limit"
-        return RunFailed(f"the disk is full, or its quota is used up, {where}{kept}", fix)
+        return RunFailed(f"{place}the disk is full, or its quota is used up, {where}{kept}", fix)
+    is_missing = number == errno.ENOENT or "does not exist" in text
+    if is_missing and steps_done is not None and folder is not None and not folder.is_dir():
+        fix = "the same command again; or if it was moved, --resume with its new place as --output-dir"
+        return RunFailed(f"{folder}: the output folder was removed or moved {where}", fix)
     if _has(text, FAILED_WRITES):
         fix = f"look whether the disk of --output-dir is full or broken (df -h), then {again}"
-        return RunFailed(f"a checkpoint could not be written {where}: {text}{kept}", fix)
+        return RunFailed(f"{place}a checkpoint could not be written {where}: {text}{kept}", fix)
     if _has(text, GPU_FAULTS):
         fix = f"CUDA_LAUNCH_BLOCKING=1 before the command names the operation; nvidia-smi shows the state of the GPU; then {again}"
         return RunFailed(f"the GPU reported an error {where}: {text[:SHOWN]}{kept}", fix)
@@ -77,10 +89,18 @@ def explain(fault: BaseException, steps_done: int | None) -> RunFailed | None:
     if kind in NO_NETWORK or _has(text, NO_NETWORK):
         fix = "the same command again; or download model and data first, and give their folders"
         return RunFailed(f"the network failed {where}: {text[:SHOWN]}{kept}", fix)
-    if isinstance(fault, OSError) and fault.filename and fault.strerror:
-        fix = FILE_FIXES.get(number or 0, "look at that file")
-        return RunFailed(f"{fault.filename}: {fault.strerror} ({where}){kept}", f"{fix}, then {again}")
+    if number is not None and (path or (folder and number in FILE_FIXES)):
+        fix = FILE_FIXES.get(number, "look at that file")
+        return RunFailed(f"{place}{os.strerror(number)} ({where}){kept}", f"{fix}, then {again}")
     return None
+
+
+def _number_of(fault: BaseException, text: str) -> int | None:
+    """The system's number of a failure; libraries in Rust, as safetensors, have it in their text."""
+    if isinstance(fault, OSError) and fault.errno:
+        return fault.errno
+    match = re.search(r"\(os error (\d+)\)", text)
+    return int(match[1]) if match else None
 
 
 def _has(text: str, phrases: Iterable[str]) -> bool:

@@ -12,6 +12,7 @@ import pytest
 
 from autotrain_llm.cli.main import main
 from autotrain_llm.run.failures import explain
+from support.resumable import write_checkpoint
 from support.rows import write_rows
 
 NEW = "--trainer sft --model scratch:1m --lr 1e-3 --epochs 1 --batch-size 2"
@@ -83,3 +84,42 @@ def test_a_file_that_may_not_be_read_is_named_before_training(rows, monkeypatch,
     assert (status, finding["code"]) == (1, "R101")
     assert finding["message"] == "/models/mine/tokenizer.json: Permission denied (before training)"
     assert finding["fix"] == "give yourself the rights to it (chmod u+rwX), then the same command again"
+
+
+class SafetensorError(Exception):
+    """As safetensors reports a failed write: in words alone."""
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (SafetensorError("Error while serializing: I/O error: File too large (os error 27)"), "ulimit -f"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "free some space"),
+        (SafetensorError("I/O error: Input/output error (os error 5)"), "this one reports errors"),
+        (OSError(errno.EROFS, "Read-only file system"), "--output-dir on a disk that can be written to"),
+        (RuntimeError("basic_ios::clear: iostream error"), "df -h"),
+    ],
+)
+def test_a_failed_write_that_names_no_file_names_the_output_folder_and_what_is_true_of_it(fault, words, tmp_path):
+    failure = explain(fault, 7, tmp_path)
+    assert failure is not None and failure.message.startswith(f"{tmp_path}: ") and words in failure.fix
+    assert "checkpoint is kept" not in failure.message and "the same command again" in failure.fix
+    write_checkpoint(tmp_path, 5)
+    failure = explain(fault, 7, tmp_path)
+    assert failure is not None and "checkpoint is kept" in failure.message and "--resume" in failure.fix
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "gone/metrics.jsonl"),
+        RuntimeError("Parent directory gone/checkpoints/checkpoint-3 does not exist."),
+        SafetensorError("I/O error: No such file or directory (os error 2)"),
+    ],
+)
+def test_an_output_folder_that_is_gone_is_said_and_nothing_in_it_is_promised(fault, tmp_path):
+    failure = explain(fault, 7, tmp_path / "gone")
+    assert failure is not None and failure.message.endswith(
+        "gone: the output folder was removed or moved after 7 steps"
+    )
+    assert "kept" not in failure.message and "--output-dir" in failure.fix

@@ -12,6 +12,7 @@ from types import TracebackType
 
 from autotrain_llm.context.file_lock import FileLock
 from autotrain_llm.context.output_dir import CHECKPOINT_NAME, CHECKPOINTS, LOCK_FILE, earlier_run, step_of
+from autotrain_llm.context.signals import held_back
 from autotrain_llm.declare.finding import Finding, Refused
 
 # The files that a run of this program, or a library that it uses, writes at the top of its folder.
@@ -65,8 +66,11 @@ class OutputFolder:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.leader:
-            return
+        if self.leader:
+            with held_back():
+                self._leave(kind)
+
+    def _leave(self, kind: type[BaseException] | None) -> None:
         shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
         self._lock.release()
         if kind is not None and not self.overwrite and self.aside is not None and not self._later_checkpoints():

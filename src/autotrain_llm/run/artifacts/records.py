@@ -8,7 +8,8 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,27 @@ from autotrain_llm.declare.text import plain
 from autotrain_llm.planning.plan import Plan, ResumePlan
 
 ENDED_EARLY = ("failed", "interrupted")
+RUNNING, FAILED = b'"status": "running"', b'"status": "failed"'  # as run.json has them
+
+
+@contextmanager
+def named_in_errors(path: Path) -> Iterator[None]:
+    """A context that adds the path to an OSError without one: a failed write does not say which file it was."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.filename is None:
+            problem.filename = str(path)
+        raise
 
 
 def write_text(path: Path, text: str, errors: str = "strict") -> None:
     """Write a file atomically: readers see the old text or the new one. Raises OSError if it can't be written."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_text(text, encoding="utf-8", errors=errors)
-        unfinished.replace(path)
+        with named_in_errors(path):
+            unfinished.write_text(text, encoding="utf-8", errors=errors)
+            unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -85,6 +99,17 @@ class RunFile:
         except OSError:
             if self.document["status"] not in ENDED_EARLY:
                 raise
+            with suppress(OSError):
+                self._write_failed()
+
+    def _write_failed(self) -> None:
+        """Change the status alone, in the file as it is: this needs no space on a full disk."""
+        content = self.path.read_bytes()
+        at = content.find(RUNNING)
+        if at >= 0:
+            with self.path.open("r+b") as file:
+                file.seek(at)
+                file.write(FAILED.ljust(len(RUNNING)))
 
 
 class MetricsFile:
@@ -95,7 +120,8 @@ class MetricsFile:
         if self.path.is_symlink():
             self.path.unlink()  # what it leads to is not this run's
         lines = self._lines_up_to(resumed_at) if resumed_at is not None else []
-        self.path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        with named_in_errors(self.path):
+            self.path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
     def _lines_up_to(self, step: int) -> list[str]:
         if not self.path.exists():
@@ -105,7 +131,7 @@ class MetricsFile:
 
     def add(self, step: int, metrics: Mapping[str, Any]) -> None:
         line = json.dumps(finite({"step": step, "time": round(time.time(), 3), **metrics}))
-        with self.path.open("a", encoding="utf-8") as file:
+        with named_in_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
 

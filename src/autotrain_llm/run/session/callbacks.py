@@ -11,6 +11,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from autotrain_llm.checks.observations import History, observe
+from autotrain_llm.context.output_dir import checkpoints_in, is_complete
 from autotrain_llm.context.signals import event, handled
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.progress import ProgressCallback
@@ -76,14 +77,16 @@ class Signals(TrainerCallback):
     would never make them, and could end with another model. A context manager around training. Several processes stop after the same step.
     """
 
-    def __init__(self, resume_command: str, *, is_resumed: bool = False) -> None:
+    def __init__(self, resume_command: str, folder: Path, *, is_resumed: bool = False) -> None:
         self.resume_command = resume_command
+        self.folder = folder
         self.is_resumed = is_resumed
         self.received: int | None = None  # by this process or another one
         self.steps = 0
         self._own: int | None = None
         self._has_begun = False  # the first step has: it is waited for
         self._is_stopping = False
+        self._is_ending = False  # at once, after a second signal
         self._epoch_ends = False  # with the current step, and its end has not been reached
         self._handlers = ExitStack()
 
@@ -95,8 +98,11 @@ class Signals(TrainerCallback):
         self._handlers.close()
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
+        if self._is_ending:
+            return  # what is left is written: it takes a moment
         again, self._own, self.received = self._own is not None, signum, signum
         if again or not self._has_begun:
+            self._is_ending = True
             raise self.interrupted(signum, saved=False)
 
     def interrupted(self, signum: int, saved: bool) -> Interrupted:
@@ -105,6 +111,9 @@ class Signals(TrainerCallback):
             return Interrupted(signum, f"{what} To go on: {self.resume_command}", what)
         if self.steps == 0 and not self.is_resumed:
             return Interrupted(signum, f"{event(signum)} before the end of the first step: there is nothing to resume.")
+        if not any(map(is_complete, checkpoints_in(self.folder))):
+            what = f"{event(signum)} at once, before a checkpoint was complete: there is nothing to resume."
+            return Interrupted(signum, f"{what} The same command starts again.", what)
         what = f"{event(signum)} at once"
         message = f"{what}; to go on from the newest complete checkpoint: {self.resume_command}"
         return Interrupted(signum, message, f"{what}.")

@@ -13,6 +13,7 @@ from transformers import TrainerState
 
 from autotrain_llm.checks.observations import History, observe
 from autotrain_llm.context.output_dir import CHECKPOINTS, step_of
+from autotrain_llm.context.signals import held_back
 from autotrain_llm.models.locate import complete_checkpoints
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.run_inputs import RunInputs
@@ -64,9 +65,10 @@ def execute(
             with RunRecord(plan, inputs, folder.path) as record:
                 report = _carry_out(plan, inputs, load, folder.path, record, progress, leader)
         finally:
-            progress.finish()
-            if leader and with_page:
-                try_write_report(folder.path, progress)
+            with held_back():
+                progress.finish()
+                if leader and with_page:
+                    try_write_report(folder.path, progress)
         if leader:
             folder.complete()
     return report

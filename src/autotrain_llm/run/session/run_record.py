@@ -19,9 +19,11 @@ class RunRecord:
     """A context manager around a run: handles signals, records the outcome, and turns a library's exception into a RunFailed with a fix."""
 
     def __init__(self, plan: Plan, inputs: RunInputs, folder: Path) -> None:
+        self.folder = folder
         self.command = records.command_of(plan, folder)
         self.signals = Signals(
             f"{records.invocation()} {shlex.join(self.command[2:])} --resume",
+            folder,
             is_resumed=plan.output.checkpoint is not None,
         )
         self.file = (
@@ -38,13 +40,19 @@ class RunRecord:
         return self
 
     def __exit__(self, kind: type | None, fault: BaseException | None, traceback: TracebackType | None) -> None:
-        self.signals.__exit__(kind, fault, traceback)
+        try:
+            self._record_end(fault)
+        finally:
+            self.signals.__exit__(kind, fault, traceback)
+
+    def _record_end(self, fault: BaseException | None) -> None:
+        """Write how the run ended, unless it is complete. Raises RunFailed for an exception whose cause is known."""
         if fault is None:
             return
         if isinstance(fault, Interrupted):
             self._write(status="interrupted", outcome={"message": fault.message})
             return
-        failure = fault if isinstance(fault, RunFailed) else explain(fault, self.signals.steps)
+        failure = fault if isinstance(fault, RunFailed) else explain(fault, self.signals.steps, self.folder)
         message = failure.message if failure else f"{type(fault).__name__}: {fault}"
         self._write(status="failed", outcome={"failure": message, "fix": failure.fix if failure else None})
         if failure is not None and failure is not fault:

@@ -159,9 +159,9 @@ class Dialogue:
         from autotrain_llm.run.generation.chat import Unanswerable
 
         if len(self.speakers) > 1:
-            self._write(styled(f"{speaker.name}:", "bold", self.colour) + "\n")
+            self._write(styled(visible(f"{speaker.name}:"), "bold", self.colour) + "\n")
         try:
-            reply = speaker.answer(text, self._write)
+            reply = speaker.answer(text, self._write_piece)
         except Unanswerable as problem:
             self._fail(f"{problem}. /reset begins a new conversation.")
             return None
@@ -171,9 +171,13 @@ class Dialogue:
             self._tell(NOTES[reply.end], "dim")
         return reply.end
 
+    def _write_piece(self, text: str) -> None:
+        """A piece of an answer. A model may write characters that a terminal obeys."""
+        self._write(visible(text) if self.in_terminal else text)
+
     def _write(self, text: str) -> None:
         if not self.screen.json:
-            self.screen.out.write(visible(text) if self.in_terminal else text)
+            self.screen.out.write(text)
             self.screen.out.flush()
 
     # ---- commands

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 from autotrain_llm.cli import streams
 from autotrain_llm.cli.screen import Screen
@@ -16,26 +17,11 @@ if TYPE_CHECKING:
     from autotrain_llm.declare.finding import Finding
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+# Carried out by the function of the command's name in the module of that name, which opens the streams itself.
+OF_A_MODULE = ("llm", "prepare", "chat", "export", "check")
+HELP, VERSION_WORDS = ("-h", "--help", "help"), ("-V", "--version", "version")
 # Words that begin one of our commands: no other tool's meaning of them is looked for.
-NAMES = frozenset(
-    [
-        "llm",
-        "prepare",
-        "chat",
-        "export",
-        "check",
-        "presets",
-        "report",
-        "completion",
-        "help",
-        "version",
-        "stage-process",
-        "--help",
-        "-h",
-        "--version",
-        "-V",
-    ]
-)
+NAMES = frozenset([*OF_A_MODULE, "presets", "report", "completion", "stage-process", *HELP, *VERSION_WORDS])
 USAGE = """\
 usage: autotrain llm --trainer NAME --model MODEL --data-path DATA [flags]
        autotrain llm --help                  what most runs set; --help-all: every flag; --help NAME: one
@@ -78,71 +64,52 @@ def _command(words: list[str]) -> int:
 
         words = as_ours(words)
     command = words[0] if words else ""
-    if command.partition("=")[0] == "--config":  # AutoTrain's own spelling
-        command, words = "llm", ["llm", *words]
-    if words == ["llm"]:
-        with Screen(json=False) as screen:
-            screen.write(fit_to(screen.err, USAGE, " " * 11))
-        return MISUSED
-    if command == "llm" and not _asks_for_help(words):
-        from autotrain_llm.cli.llm import llm
-
-        return llm(words[1:])
-    if command == "prepare" and not _asks_for_help(words):
-        from autotrain_llm.cli.prepare import prepare
-
-        return prepare(words[1:])
-    if command == "chat" and not _asks_for_help(words):
-        from autotrain_llm.cli.chat import chat
-
-        return chat(words[1:])
-    if command == "check" and not _asks_for_help(words):
-        from autotrain_llm.cli.check import check
-
-        return check(words[1:])
-    if command == "export" and not _asks_for_help(words):
-        from autotrain_llm.cli.export import export
-
-        return export(words[1:])
+    asks_for_help = _asks_for_help(words)
+    if command in OF_A_MODULE and not asks_for_help and words != ["llm"]:
+        status: int = getattr(import_module(f"autotrain_llm.cli.{command}"), command)(words[1:])
+        return status
     if words == ["stage-process"]:  # started by the driver of a pipeline alone
         from autotrain_llm.cli.stage_process import stage_process
 
         return stage_process()
     with Screen(json=_wants_json(words)) as screen:
-        if command == "prepare":
-            from autotrain_llm.cli.help import prepare_page
-
-            return screen.finish_with(prepare_page(width(screen.out), wants_colour(screen.out)))
-        if command == "chat":
-            from autotrain_llm.cli.help import chat_page
-
-            return screen.finish_with(chat_page(width(screen.out), wants_colour(screen.out)))
-        if command == "check":
-            from autotrain_llm.cli.check import USAGE as OF_CHECK
-
-            return screen.finish_with(OF_CHECK)
-        if command == "export":
-            from autotrain_llm.cli.export import USAGE as OF_EXPORT
-
-            return screen.finish_with(OF_EXPORT)
+        if words == ["llm"]:
+            screen.write(fit_to(screen.err, USAGE, " " * 11))
+            return MISUSED
         if command == "llm":
             return _help(words, screen)
-        if command == "presets":
-            from autotrain_llm.cli.presets import USAGE as OF_PRESETS
+        if command == "presets" and not asks_for_help:
             from autotrain_llm.cli.presets import presets
 
-            return screen.finish_with(OF_PRESETS) if _asks_for_help(words) else presets(words[1:], screen)
-        if command == "report" and not _asks_for_help(words):
+            return presets(words[1:], screen)
+        if command == "report" and not asks_for_help:
             return _report(words[1:], screen)
         if command == "completion":
             return _completion(words[1:], screen)
-        if command in ("-h", "--help", "help", "report"):
-            return screen.finish_with(fit_to(screen.out, USAGE, " " * 11))
-        if command in ("-V", "--version", "version"):
+        if command in VERSION_WORDS:
             return screen.finish_with(f"autotrain {VERSION}")
+        if command in NAMES:
+            return screen.finish_with(_page(command, screen))
         from autotrain_llm.cli.other_commands import answer_to
 
         return _misused(answer_to(words), screen)
+
+
+def _page(command: str, screen: Screen) -> str:
+    """The help of a command other than `llm`."""
+    columns, colour = width(screen.out), wants_colour(screen.out)
+    if command == "prepare":
+        from autotrain_llm.cli.help import prepare_page
+
+        return prepare_page(columns, colour)
+    if command == "chat":
+        from autotrain_llm.cli.help import chat_page
+
+        return chat_page(columns, colour)
+    if command in ("export", "check", "presets"):
+        usage: str = import_module(f"autotrain_llm.cli.{command}").USAGE
+        return usage
+    return fit_to(screen.out, USAGE, " " * 11)
 
 
 def _asks_for_help(words: list[str]) -> bool:

@@ -7,16 +7,19 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from autotrain_llm.checks.chat import check_chat_arguments
+from autotrain_llm.cli.chat import Dialogue
 from autotrain_llm.cli.main import main
 from autotrain_llm.cli.parser import read
 from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.tokenize.prompt_format import FILE
+from autotrain_llm.run.generation.chat import Reply
 from support.models import TEMPLATE, build_llama
 from support.terminal import in_terminal
 
@@ -253,6 +256,18 @@ def test_the_help_names_every_flag_that_is_read_and_every_command(capsys):
     ):
         assert words in page
     assert "--lr" not in page
+
+
+def test_a_terminal_obeys_the_names_and_not_the_answers(monkeypatch):
+    lines = iter(["red?", "/exit"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    speaker = SimpleNamespace(name="mine")
+    speaker.answer = lambda text, write: (write("\x1b[2J" + text), Reply(text, "finished"))[1]
+    screen = SimpleNamespace(json=False, quiet=True, out=io.StringIO(), err=io.StringIO())
+    dialogue = Dialogue([speaker, speaker], screen, in_terminal=True)
+    dialogue.colour = True
+    dialogue.run()
+    assert screen.out.getvalue() == 2 * "\x1b[1mmine:\x1b[0m\n\\x1b[2Jred?\n"
 
 
 @pytest.mark.slow

@@ -41,6 +41,9 @@ COMMANDS = {
     "refused": (2, ["llm", "--trainer", "sft", "--dpo-beta", "0.2", "--epochs", "0"]),
     "refused as JSON": (2, ["llm", "--trainer", "ppo", "--use-distillation", "--format", "json"]),
     "config": (2, ["llm", "--config", "run.yaml"]),
+    "help of chat": (0, ["chat", "--help"]),
+    "chat refused": (2, ["chat", "nowhere/at-all", "--against", "base"]),
+    "a command of another tool": (2, ["tools", "merge-llm-adapter"]),
 }
 
 

@@ -71,6 +71,7 @@ def test_merging_is_an_export_with_the_values_that_were_given(capsys):
     [
         ("chta", "autotrain chat …"),
         ("lmm", "autotrain llm …"),
+        ("exprot", "autotrain export …"),
         ("orop", "autotrain orpo …"),
         ("ipo", "autotrain llm --trainer dpo --dpo-loss ipo …"),
         ("sft-lora", "autotrain llm --trainer sft --peft …"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,8 @@ for name, value in {
 
 
 ROOT = Path(__file__).parent.parent
-MANY_OBJECTS = 100_000  # fewer than a library has, and more than a test makes
+TESTS = count()
+MODULES_OF_A_LIBRARY = 50
 KEPT_BY_TOOLS = {"__pycache__", "build", "dist", "autotrain_llm.egg-info"}
 pytest_plugins = ("support.config_reads",)
 
@@ -52,24 +55,25 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Prepared rows are cached in the test's own folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    yield
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prepared rows are cached in a folder of the test's own. Who caches something makes it: most tests write no files and need none."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "caches" / str(next(TESTS))))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def libraries_stay() -> Iterator[None]:
+@pytest.fixture(scope="session")
+def frozen_modules() -> Iterator[list[int]]:
+    """How many modules had been loaded when objects were frozen."""
     with existing_objects_frozen():
-        yield
+        yield [len(sys.modules)]
 
 
 @pytest.fixture(autouse=True)
-def loaded_libraries_frozen(libraries_stay: None) -> None:
+def loaded_libraries_frozen(frozen_modules: list[int]) -> None:
     """Each training collects garbage, which takes longer than the training where it goes through all libraries that were loaded until then."""
-    if len(gc.get_objects()) > MANY_OBJECTS:
+    if len(sys.modules) > frozen_modules[-1] + MODULES_OF_A_LIBRARY:
         gc.collect()
         gc.freeze()
+        frozen_modules.append(len(sys.modules))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -201,7 +202,9 @@ def test_what_the_teacher_said_is_kept_by_rows_weights_and_settings(
     for other in ({"distill_top_k": 4}, {"distill_temperature": 1.0}, {"max_samples": 8}):
         run("sft", data, tmp_path / "other", llama, **{**flags, **other}, overwrite=True)
     assert len(loaded) == 4
-    folders = [path for path in (tmp_path / "cache/autotrain-llm/distillation").iterdir() if path.is_dir()]
+    folders = [
+        path for path in Path(os.environ["XDG_CACHE_HOME"], "autotrain-llm/distillation").iterdir() if path.is_dir()
+    ]
     (folders[0] / "ids.npy").write_bytes(b"damaged")
     shutil.rmtree(folders[1])
     for other in ({}, {"distill_top_k": 4}, {"distill_temperature": 1.0}, {"max_samples": 8}):

@@ -103,7 +103,7 @@ UNDOING = {
 def keeps_rows_apart(config: Mapping[str, Any]) -> tuple[bool, str]:
     """Whether the attention of a model with this config.json stays inside segments, and if not, why not."""
     kind = config.get("model_type")
-    if kind not in ALLOWED:
+    if not isinstance(kind, str) or kind not in ALLOWED:
         return (
             False,
             f"for the architecture {kind} it is not verified that attention keeps packed rows apart",

@@ -76,7 +76,7 @@ def _parse(text: bytes, begin: int) -> dict[str, Tensor]:
             )
             for name, entry in entries.items()
         }
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise Damaged("is no safetensors file: its header can't be read") from error
 
 

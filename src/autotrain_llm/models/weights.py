@@ -41,7 +41,7 @@ def read_weights(folder: Path, stem: str = "model") -> Weights:
         single = folder / f"{stem}.safetensors"
         paths = [single] if single.exists() else sorted(folder.glob("model*.safetensors")) if stem == "model" else []
         expected = [path.name for path in paths]
-    present = [name for name in expected if (folder / name).exists()]
+    present = [name for name in expected if (folder / name).is_file()]
     tensors: dict[str, Tensor] = {}
     home: dict[str, Path] = {}
     damaged: dict[str, str] = {}

@@ -105,3 +105,20 @@ def test_many_tokens_of_the_config_are_added_in_one_call(tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"added_tokens_decoder": more}))
     tokenizer = Tokenizer.load(tmp_path / "t")
     assert tokenizer.encode_batch(["<more 19999>"]) == [[tokenizer.id_of("<more 19999>")]]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"added_tokens_decoder": [1]},
+        {"added_tokens_decoder": {"a": 5}},
+        {"additional_special_tokens": 5},
+        {"bos_token": {"x": 1}},
+    ],
+    ids=str,
+)
+def test_a_tokenizer_config_with_values_of_another_type_is_refused(tmp_path, changes):
+    made(tmp_path / "t")
+    path = tmp_path / "t" / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert "tokenizer_config.json can't be read" in refused(lambda: Tokenizer.load(tmp_path / "t"))

@@ -104,8 +104,15 @@ def _folder(name: str, path: Path, observations: Observations, flag: str) -> Sou
     if splits is None and (path / "config.json").is_file() and any((path / file).exists() for file in OF_A_MODEL):
         observations.add(the_path_leads_to_no_data, flag=flag, path=name, case="model")
         return None
-    if splits is None:
-        splits = _file_splits(path)
+    try:
+        splits = _file_splits(path) if splits is None else splits
+    except FileNotFoundError as problem:  # a folder of a running system, /proc or /
+        facts = {
+            "detail": f"changes while it is read: {problem.filename} is gone",
+            "advice": "name the folder of the rows",
+        }
+        observations.add(a_file_can_not_be_read, file=name, case="changing", flag=flag, **facts)
+        return None
     if not splits:
         contents = listed(sorted(item.name for item in path.iterdir())) or "nothing"
         observations.add(

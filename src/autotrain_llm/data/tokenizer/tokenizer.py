@@ -49,6 +49,14 @@ class Tokenizer:
     def load(cls, folder: str | Path) -> Tokenizer:
         """The tokenizer in a folder. Raises Refused if there is none, or it is damaged."""
         folder = Path(folder)
+        try:
+            return cls._load(folder)
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as problem:
+            path = folder / "tokenizer_config.json"  # a value of another type than transformers writes
+            raise _unreadable(folder, path, problem) from problem
+
+    @classmethod
+    def _load(cls, folder: Path) -> Tokenizer:
         config = _read_json(folder / "special_tokens_map.json") | _read_json(folder / "tokenizer_config.json")
         templates = _templates(folder, config)
         if (folder / "tokenizer.json").is_file():

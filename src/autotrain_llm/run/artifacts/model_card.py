@@ -22,7 +22,7 @@ from autotrain_llm.declare.text import show_count
 from autotrain_llm.models.locate import ADAPTER, HUB, SCRATCH, Located
 from autotrain_llm.planning.plan import DataPlan, Plan
 from autotrain_llm.run.artifacts.metric_changes import compared_in
-from autotrain_llm.run.artifacts.records import in_lines
+from autotrain_llm.run.artifacts.records import in_lines, write_text
 
 CARD = "README.md"
 NAME = "tuned"  # of the model in other programs
@@ -65,7 +65,7 @@ class ModelCard:
             ["Versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()) + "."],
         ]
         lines = ["---", self._metadata(metrics).to_yaml(), "---", "", *(line for part in sections for line in part)]
-        (self.folder / CARD).write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
+        write_text(self.folder / CARD, "\n".join(lines) + "\n", errors="backslashreplace")
 
     # ---- metadata
 

@@ -26,6 +26,7 @@ RUN_FILES = re.compile(
 )
 ASIDE = ".replaced-"
 UNFINISHED = ".saving"
+UNFINISHED_FILE = re.compile(r"\.(.+)\.\d+")
 
 
 class OutputFolder:
@@ -57,6 +58,7 @@ class OutputFolder:
                 raise Refused([Finding(message, "another --output-dir, or wait", ("output_dir",), code="E404")])
             try:
                 self._move_aside(self._run_files() if self.overwrite else self._later_checkpoints())
+                self._remove_leftovers()
             except OSError as problem:
                 self._lock.release()
                 message = f"{problem.filename or self.path}: {problem.strerror or problem}: the earlier run in {self.path} stays as it was"
@@ -87,6 +89,16 @@ class OutputFolder:
             return False
         self._lock.write_owner()
         return True
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a killed process was writing (`.run.json.<process>`), and links in place of a run's files: what they lead to is not the
+        run's, and must not be written to."""
+        for entry in self.path.iterdir():
+            match = UNFINISHED_FILE.fullmatch(entry.name)
+            is_unfinished = match is not None and RUN_FILES.fullmatch(match[1]) is not None and entry.is_file()
+            is_link = entry.is_symlink() and not entry.is_dir() and RUN_FILES.fullmatch(entry.name) is not None
+            if is_unfinished or is_link:
+                entry.unlink(missing_ok=True)
 
     def _run_files(self) -> list[Path]:
         """The files of an earlier run; others are never touched."""

@@ -22,6 +22,7 @@ from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.finding import Finding, typed
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.text import plain
+from autotrain_llm.declare.umask import permitted
 from autotrain_llm.planning.plan import Plan, ResumePlan
 
 ENDED_EARLY = ("failed", "interrupted")
@@ -162,8 +163,8 @@ def write_command(folder: Path, words: Sequence[str], resume: ResumePlan | None 
     comments = "".join(f"# {_one_line(text)}\n" for text in [f"Run from: {Path.cwd()}", *_until_resumed(resume)])
     script = f'#!/bin/sh\n{comments}{lines} "$@"\n'
     path = folder / "command.sh"
-    path.write_text(script, encoding="utf-8", errors="surrogateescape")  # names of files that are no UTF-8
-    path.chmod(0o755)
+    write_text(path, script, errors="surrogateescape")  # names of files that are no UTF-8
+    path.chmod(permitted(0o777))
 
 
 def _one_line(text: str) -> str:

@@ -80,3 +80,16 @@ def test_a_report_is_written_whatever_the_evaluation_holds(evaluation, tmp_path,
     (tmp_path / "eval" / "metrics.json").write_text(evaluation)
     assert main(["report", str(tmp_path)]) == 0
     assert "Killed" in (tmp_path / "report.html").read_text()
+
+
+def test_leftovers_of_a_killed_process_and_links_in_place_of_a_runs_files_are_removed(earlier, tmp_path):
+    (tmp_path / "other.jsonl").write_text("not this run's\n")
+    (earlier / "samples.jsonl").symlink_to(tmp_path / "other.jsonl")
+    (earlier / "command.sh").symlink_to(tmp_path / "nowhere")
+    (earlier / "mine.link").symlink_to(tmp_path / "other.jsonl")
+    for name in (".run.json.4711", ".report.html.12", ".mine.3"):
+        (earlier / name).write_text("{")
+    with OutputFolder(earlier, overwrite=False):
+        assert {".mine.3", "mine.link", "run.json"} <= set(contents(earlier))
+        left = {".run.json.4711", ".report.html.12", "samples.jsonl", "command.sh"} & set(contents(earlier))
+    assert left == set() and (tmp_path / "other.jsonl").read_text() == "not this run's\n"

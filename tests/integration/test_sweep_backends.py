@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from autotrain_llm import train
-from autotrain_llm.planning.plan import SweepPlan
 from support.rows import questions, write_rows
 from support.sweeps import trials_in
 
@@ -124,70 +123,3 @@ def test_no_trial_begins_after_the_time_is_over(flags):
 
     with pytest.raises(RunFailed, match="no trial was started within --sweep-timeout"):
         train(**flags, sweep_timeout=1e-6)
-
-
-# ---- a study in a database
-
-
-@pytest.fixture
-def machine(tmp_path, monkeypatch):
-    """What makes one more machine's view of a study of two trials, in which nothing is waited for."""
-    from autotrain_llm.run.sweep import optuna_study as study
-
-    monkeypatch.setattr(study, "GRACE", 0.05)
-    monkeypatch.setattr(study, "POLL", 0.03)
-    sweep = SweepPlan(
-        backend="optuna",
-        study="shared",
-        storage="sqlite",
-        trials=2,
-        timeout=None,
-        metric="eval_loss",
-        direction="minimize",
-        sampler="random",
-        pruner="none",
-        keep=1,
-        written=True,
-        space={"lr": {"low": 1e-5, "high": 1e-3, "log": True, "step": None}},
-        own={"lr": 1e-4},
-        held_out=None,
-    )
-
-    def make(name: str) -> study.Study:
-        (tmp_path / name / "sweep").mkdir(parents=True)
-        lock = study.FileLock(tmp_path / name / "sweep" / ".writing")
-        return study.Study(sweep, tmp_path / name, 1, study.connect(f"sqlite:///{tmp_path / 'study.db'}"), lock)
-
-    return make
-
-
-def test_a_machine_killed_before_its_first_heartbeat_loses_its_trial_to_another(machine):
-    killed, other = machine("killed"), machine("other")
-    asked = killed.study.ask(killed.spaces)  # and not a word after that
-    assert (asked.number, asked.params) == (0, {"lr": 1e-4})
-    done = []
-    while (trial := other.next()) is not None:
-        trial.state, trial.metric = "complete", 1.0
-        other.tell(trial)
-        done.append(trial)
-    states = {trial.number: trial.state for trial in other.trials()}
-    assert states[0] == "lost" and sorted(states.values()) == ["complete", "complete", "lost"]
-    (again,) = [trial for trial in done if trial.own]
-    assert again.values == {"lr": 1e-4}
-
-
-def test_a_trial_that_was_taken_for_lost_before_it_was_claimed_is_not_carried_out_twice(machine, monkeypatch):
-    from autotrain_llm.run.sweep import optuna_study as study
-
-    slow, other = machine("slow"), machine("other")
-    claim = slow._claim
-
-    def much_later(number: int) -> study.Heartbeat:
-        other.study.tell(number, state=study.TrialState.FAIL)
-        monkeypatch.setattr(slow, "_claim", claim)
-        return claim(number)
-
-    monkeypatch.setattr(slow, "_claim", much_later)
-    trial = slow.next()
-    assert trial is not None and trial.number == 1
-    slow.tell(trial)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
-import pwd
-import shutil
 import signal
-import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,17 +13,19 @@ from urllib.parse import quote
 
 import pytest
 
+from support.databases import PASSWORD, PostgreSQL, Server, postgresql_programs, running
 from support.fork_server import forked_python
 from support.rows import questions, write_rows
+from support.studies import carry_out, open_study, results, sweep_plan
 
-PASSWORD = "wo:rd@1/2"
+COUNTER = itertools.count()
 # One process of a sweep: says when a trial has begun, and where it is told to, stays in it.
 WORKER = """
 import json, os, sys, time
 from autotrain_llm import train
-from autotrain_llm.run.sweep import optuna_study as study
+from autotrain_llm.run.sweep import claims, study
 from autotrain_llm.progress import ProgressCallback
-study.HEARTBEAT, study.GRACE, study.POLL = 1, 4, 0.2
+claims.HEARTBEAT, claims.GRACE, study.POLL = 1, 4, 0.2
 flags = json.loads(sys.argv[1])
 
 class Says(ProgressCallback):
@@ -90,13 +88,11 @@ def trials_in(folder: Path) -> list[dict]:
     return json.loads((folder / "sweep" / "trials.json").read_text())["trials"]
 
 
-def lost_and_found(trials: list[dict], number: int) -> None:
-    """The killed process's trial was carried out by another, with the same values, and no other was done twice."""
-    lost = next(trial for trial in trials if trial["number"] == number)
-    complete = [trial for trial in trials if trial["state"] == "complete"]
-    assert lost["state"] == "lost" and len(complete) == 4
-    assert [trial["values"] for trial in complete].count(lost["values"]) == 1
-    assert len({json.dumps(trial["values"]) for trial in complete}) == 4
+def carried_on(trials: list[dict], killed: int) -> None:
+    """The killed process's trial was carried out by another, under its number."""
+    assert [(trial["number"], trial["state"]) for trial in trials] == [(number, "complete") for number in range(4)]
+    assert [trial["number"] for trial in trials if trial["kills"]] == [killed]
+    assert len({json.dumps(trial["values"]) for trial in trials}) == 4
 
 
 def test_processes_share_a_folder_and_one_that_is_killed_loses_its_trial_to_another(flags, tmp_path):
@@ -105,7 +101,7 @@ def test_processes_share_a_folder_and_one_that_is_killed_loses_its_trial_to_anot
     together = [worker({**flags, "resume": True}) for _ in range(2)]
     said = [finished(process) for process in together]
     trials = trials_in(tmp_path / "swept")
-    lost_and_found(trials, number)
+    carried_on(trials, number)
     done = [line.split()[1] for lines in said for line in lines if line.startswith("done")]
     assert len(done) == len(set(done)) == 4  # each trial by one of them
     assert said[0][-1] == said[1][-1]  # both report the same best
@@ -116,51 +112,20 @@ def test_processes_share_a_folder_and_one_that_is_killed_loses_its_trial_to_anot
 # ---- PostgreSQL
 
 
-def programs() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    on_path = shutil.which("initdb")
-    return found[-1].parent if found else Path(on_path).parent if on_path else None
-
-
-def unprivileged() -> str | None:
-    """Whom PostgreSQL may run as: it refuses to be root."""
-    if os.getuid() != 0:
-        return None
-    names = {user.pw_name for user in pwd.getpwall()}
-    return next((name for name in ("postgres", "nobody") if name in names), None)
-
-
 @pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    """The address, password included, of a database in a cluster of its own."""
+def server() -> Iterator[Server]:
     pytest.importorskip("psycopg")
-    found = programs()
-    if found is None:
+    programs = postgresql_programs()
+    if programs is None:
         pytest.skip("there is no PostgreSQL on this machine")
-    folder, user = Path(tempfile.mkdtemp(prefix="autotrain-postgres-")), unprivileged()
-    (folder / "password").write_text(PASSWORD)
-    if user is not None:
-        entry = pwd.getpwnam(user)
-        for path in (folder, folder / "password"):
-            os.chown(path, entry.pw_uid, entry.pw_gid)
+    with running(PostgreSQL(programs)) as server:
+        yield server
 
-    def run(*words: str) -> None:
-        subprocess.run(
-            [str(found / words[0]), *words[1:]], user=user, cwd=folder, check=True, capture_output=True, timeout=120
-        )
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    cluster = ["-D", str(folder / "cluster")]
-    run("initdb", *cluster, "-U", "me", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}", "-N")
-    settings = f"-h 127.0.0.1 -p {port} -k {folder} -c fsync=off"
-    run("pg_ctl", *cluster, "-l", str(folder / "log"), "-o", settings, "-w", "start")
-    try:
-        yield f"postgresql://me:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/postgres"
-    finally:
-        run("pg_ctl", *cluster, "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+@pytest.fixture
+def database(server) -> str:
+    """The address, password included, of a database of the test's own."""
+    return server.url(f"studies_{next(COUNTER)}")
 
 
 def test_machines_share_a_database_and_one_that_is_killed_loses_its_trial_to_another(flags, tmp_path, database):
@@ -170,7 +135,7 @@ def test_machines_share_a_database_and_one_that_is_killed_loses_its_trial_to_ano
     together = [worker({**flags, "output_dir": str(tmp_path / name)}) for name in ("second", "third")]
     said = [finished(process) for process in together]
     for name in ("second", "third"):
-        lost_and_found(trials_in(tmp_path / name), number)
+        carried_on(trials_in(tmp_path / name), number)
     assert said[0][-1] == said[1][-1]
     done = [line.split()[1] for lines in said for line in lines if line.startswith("done")]
     assert len(done) == len(set(done)) == 4
@@ -190,3 +155,20 @@ def test_a_wrong_password_is_refused_without_being_shown(flags, tmp_path, databa
     (finding,) = refused.value.findings
     assert finding.code == "E409" and "password authentication failed" in finding.message
     assert "secretly" not in finding.message and not (tmp_path / "none").exists()
+
+
+def test_a_sweep_waits_for_a_database_that_is_restarted(server, database, tmp_path):
+    sweep = sweep_plan(trials=6, sampler="tpe", pruner="median")
+    undisturbed = open_study(sweep, tmp_path / "undisturbed")
+    carry_out(undisturbed)
+    study, evaluations = open_study(sweep, tmp_path / "restarted", database), itertools.count()
+    notes: list[str] = []
+    study.note, study.pause = notes.append, lambda seconds: server.start()
+
+    def restart() -> None:
+        if next(evaluations) in (5, 11):
+            server.stop()
+
+    carry_out(study, restart)
+    assert results(study) == results(undisturbed)
+    assert len(notes) == 2 and "can't be reached; trying again" in notes[0] and PASSWORD not in str(notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -47,6 +48,10 @@ class Heard(ProgressCallback):
         self.begun: list[tuple] = []
         self.over: list[tuple] = []
         self.notes: list[str] = []
+        self.steps: list[int] = []
+
+    def step(self, step):
+        self.steps.append(step)
 
     def trial(self, number, values, own):
         self.begun.append((number, dict(values), own))
@@ -219,31 +224,65 @@ def test_a_sweep_that_goes_on_proposes_what_it_would_have_proposed(flags):
 
 
 class StopsInTrial(ProgressCallback):
-    """Ctrl-C after the first step of a trial."""
+    """Ctrl-C in a step of a trial."""
 
-    def __init__(self, number: int) -> None:
-        self.wanted, self.now = number, -1
+    def __init__(self, number: int, step: int) -> None:
+        self.wanted, self.now, self.at = number, -1, step
 
     def trial(self, number, values, own):
         self.now = number
 
     def step(self, step):
-        if self.now == self.wanted:
+        if self.now == self.wanted and step == self.at:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_an_interrupted_trial_leaves_a_checkpoint_and_is_run_again(flags):
-    with pytest.raises(Interrupted, match=r"1 of 2 trials are complete. To go on: .*--resume") as stopped:
-        train(StopsInTrial(1), **flags)
+def test_a_trial_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_sweep(flags):
+    flags |= {"max_steps": 6, "eval_strategy": "steps", "eval_steps": 2, "sweep_n_trials": 3, "sweep_sampler": "random"}
+    with pytest.raises(Interrupted, match=r"1 of 3 trials are complete. To go on: .*--resume") as stopped:
+        train(StopsInTrial(1, step=2), **flags)
     assert stopped.value.signal == signal.SIGINT
     assert json.loads(Path("swept/run.json").read_text())["status"] == "interrupted"
     first, cut = trials_in("swept")
-    assert cut["state"] == "interrupted" and (Path("swept") / cut["folder"] / "checkpoints").is_dir()
-    report = train(**flags, resume=True)
-    assert report.sweep["counts"] == {"complete": 2, "interrupted": 1}
-    again = trials_in("swept")[2]
-    assert again["values"] == cut["values"] and again["state"] == "complete"
-    assert trials_in("swept")[0] == first
+    assert cut["state"] == "interrupted" and (Path("swept") / cut["folder"] / "checkpoints" / "checkpoint-2").is_dir()
+    heard = Heard()
+    train(heard, **flags, resume=True)
+    assert heard.steps[0] == 3 and [number for number, *_ in heard.begun] == [1, 2]
+    train(**{**flags, "output_dir": "undisturbed"})
+    same = ("number", "values", "state", "metric", "intermediate")
+    resumed, undisturbed = (
+        [{key: trial[key] for key in same} for trial in trials_in(name)] for name in ("swept", "undisturbed")
+    )
+    assert resumed == undisturbed and trials_in("swept")[0] == first
+    assert Path("swept/model.safetensors").read_bytes() == Path("undisturbed/model.safetensors").read_bytes()
+
+
+def test_a_full_disk_is_no_result_of_a_trial(flags, monkeypatch):
+    from autotrain_llm.run.artifacts import records
+
+    def full(*given, **named):
+        raise OSError(errno.ENOSPC, "No space left on device", "model.safetensors")
+
+    with monkeypatch.context() as patched, pytest.raises(RunFailed, match="the disk is full"):
+        patched.setattr(records, "write_card", full)
+        train(**flags)
+    assert json.loads(Path("swept/run.json").read_text())["status"] == "failed"
+    assert [trial["state"] for trial in trials_in("swept")] == ["interrupted"]
+    assert train(**flags, resume=True).sweep["counts"] == {"complete": 2}
+
+
+class StopsWhileSaving(ProgressCallback):
+    """Ctrl-C when a run saves its model, which it finishes all the same."""
+
+    def stage(self, text):
+        if text == "Saving":
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_signal_that_a_trial_has_no_use_for_stops_the_sweep(flags):
+    with pytest.raises(Interrupted, match="1 of 2 trials are complete"):
+        train(StopsWhileSaving(), **flags)
+    assert [trial["state"] for trial in trials_in("swept")] == ["complete"]
 
 
 def test_what_to_resume_must_be_there_and_be_the_same(flags):

@@ -44,6 +44,7 @@ HEAVY = {
     "peft",
     "datasets",
     "optuna",
+    "sqlalchemy",
     "accelerate",
     "pydantic",
     "safetensors",

@@ -20,6 +20,10 @@ class RunFailed(Exception):
         self.fix = fix
 
 
+class EnvironmentFailed(RunFailed):
+    """A failure that has nothing to do with the values of the run, such as a full disk: the same run can go on once that is mended."""
+
+
 class Interrupted(Exception):
     """A signal ended the run; a checkpoint was saved first where there was something to save. `what` is the message without the command that
     goes on, where the run is a part of another one."""
@@ -50,12 +54,14 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memo
 GPU_FAULTS = ("CUDA error", "device-side assert", "cuDNN error", "CUBLAS_STATUS", "NCCL error")
 
 
-def explain(fault: BaseException, steps_done: int | None, folder: Path | None = None) -> RunFailed | None:
+def explain(
+    fault: BaseException, steps_done: int | None, folder: Path | None = None, where: str | None = None
+) -> RunFailed | None:
     """The failure, with what can be done, behind a library's exception: memory, disk, files, network, GPU, packages; None for any other.
 
-    `steps_done` is None before the training. `folder` is the output folder of the run, where it has one.
+    `steps_done` is None before the training; `where` takes the place of what it says. `folder` is the output folder of the run, where it has one.
     """
-    where = (
+    where = where or (
         "before training" if steps_done is None else f"after {steps_done} steps" if steps_done else "in the first step"
     )
     goes_on = steps_done is not None and (folder is None or any(map(is_complete, checkpoints_in(folder))))
@@ -70,14 +76,14 @@ def explain(fault: BaseException, steps_done: int | None, folder: Path | None = 
     cut_short = "inline_container" in text and "unexpected pos" in text  # torch.save's error on a full disk
     if number in FULL or cut_short or _has(text, FULL_DISK):
         fix = f"free some space, then {again}; or a smaller --save-total-limit"
-        return RunFailed(f"{place}the disk is full, or its quota is used up, {where}{kept}", fix)
+        return EnvironmentFailed(f"{place}the disk is full, or its quota is used up, {where}{kept}", fix)
     is_missing = number == errno.ENOENT or "does not exist" in text
     if is_missing and steps_done is not None and folder is not None and not folder.is_dir():
         fix = "the same command again; or if it was moved, --resume with its new place as --output-dir"
         return RunFailed(f"{folder}: the output folder was removed or moved {where}", fix)
     if _has(text, FAILED_WRITES):
         fix = f"look whether the disk of --output-dir is full or broken (df -h), then {again}"
-        return RunFailed(f"{place}a checkpoint could not be written {where}: {text}{kept}", fix)
+        return EnvironmentFailed(f"{place}a checkpoint could not be written {where}: {text}{kept}", fix)
     if _has(text, GPU_FAULTS):
         fix = f"CUDA_LAUNCH_BLOCKING=1 before the command names the operation; nvidia-smi shows the state of the GPU; then {again}"
         return RunFailed(f"the GPU reported an error {where}: {text[:SHOWN]}{kept}", fix)

@@ -8,7 +8,9 @@ from autotrain_llm.checks.rules.output import free_folder
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.config.search_space import study_name, without_password
 from autotrain_llm.context.machine import Machine
+from autotrain_llm.context.output_dir import SWEEP as SWEEP_FOLDER
 from autotrain_llm.context.output_dir import Output, earlier_sweep
+from autotrain_llm.context.study_file import JOURNAL, read_study_file
 from autotrain_llm.declare.example import NEW, RUN, SFT, SWEEP, TWO_PROCESSES, Example, of_flags
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
@@ -182,11 +184,37 @@ def a_resumed_sweep_must_be_the_same_sweep(config: Config, output: Output) -> It
         )
 
 
+@rule(
+    "E421",
+    WARNING,
+    example=of_flags(
+        SWEEP + "--resume --output-dir runs/mine",
+        SWEEP + "--output-dir runs/other",
+        before="""mkdir -p runs/mine/sweep
+echo '{"op_code": 0, "work' > runs/mine/sweep/study.journal""",
+    ),
+)
+def the_file_of_a_study_should_be_intact(config: Config, output: Output) -> Iterator[Finding]:
+    """`sweep/study.journal`, the study of a sweep that is resumed, is cut, garbled or missing.
+
+    Why: its trials are what the sweep goes on from. The sweep is restored from the intact lines and from `sweep/trials.json`, and the damaged file is kept;
+    a trial of which neither has the result is carried out again, with the same values.
+    Fix: nothing has to be done; look whether the disk is full or broken.
+    """
+    if not config.use_sweep or not config.resume or config.sweep_storage or config.sweep_backend != "optuna":
+        return
+    folder = output.folder / SWEEP_FOLDER
+    damage = read_study_file(folder / JOURNAL).damage if folder.is_dir() else None
+    if damage:
+        message = f"{folder / JOURNAL} {damage}: the sweep is restored from its intact lines and from trials.json"
+        yield Finding(message, fix="look whether the disk is full or broken (df -h, dmesg)", parameters=("resume",))
+
+
 # Found when a sweep starts.
 
 STUDY_OF_OTHER_VALUES = declare_finding(
     "E408",
-    """`--sweep-name` names a study in the database of `--sweep-storage` that searches something else.
+    """`--sweep-name` names a study in the database of `--sweep-storage` that searches something else, or that another program made.
 
     Why: trials of different searches can't be compared.
     Fix: another name.

@@ -127,13 +127,21 @@ class MetricsFile:
     def _lines_up_to(self, step: int) -> list[str]:
         if not self.path.exists():
             return []
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        return [line for line in lines if line.strip() and parse_json(line).get("step", 0) <= step]
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [line for line in lines if _is_up_to(line, step)]
 
     def add(self, step: int, metrics: Mapping[str, Any]) -> None:
         line = json.dumps(finite({"step": step, "time": round(time.time(), 3), **metrics}))
         with named_in_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+
+def _is_up_to(line: str, step: int) -> bool:
+    """Whether a line is complete and not after a step: a run that is killed may leave its last one cut."""
+    try:
+        return bool(parse_json(line).get("step", 0) <= step)
+    except (ValueError, AttributeError, TypeError):
+        return False
 
 
 def command_of(plan: Plan, output_dir: Path) -> list[str]:

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from autotrain_llm.context.file_lock import FileLock
 from autotrain_llm.context.output_dir import SWEEP
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.context.signals import event, handled
+from autotrain_llm.context.signals import event
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.declare.garbage import existing_objects_frozen
 from autotrain_llm.planning.plan import Plan, SweepPlan
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts import records
-from autotrain_llm.run.failures import Interrupted, RunFailed
+from autotrain_llm.run.failures import Interrupted, RunFailed, explain
 from autotrain_llm.run.report.write import REPORT, try_write_report
 from autotrain_llm.run.session.run_report import RunReport
+from autotrain_llm.run.sweep.database import Database, connect
 from autotrain_llm.run.sweep.folder import STUDY_LOCK, SweepFolder
-from autotrain_llm.run.sweep.optuna_study import Study, connect
-from autotrain_llm.run.sweep.records import SweepRecords, best_of, history_of, summary
-from autotrain_llm.run.sweep.trial import COMPLETE, INTERRUPTED, REFUSED, Trial, Trials
+from autotrain_llm.run.sweep.records import SweepRecords, best_of, summary
+from autotrain_llm.run.sweep.restore import restored_study
+from autotrain_llm.run.sweep.stops import Stops
+from autotrain_llm.run.sweep.study import Study
+from autotrain_llm.run.sweep.trial import COMPLETE, INTERRUPTED, REFUSED, RUNNING, Trial, Trials, history_of
 
 
 def sweep(plan: Plan, context: RunContext, findings: tuple[Finding, ...], watch: ProgressCallback) -> RunReport:
@@ -34,14 +35,15 @@ def sweep(plan: Plan, context: RunContext, findings: tuple[Finding, ...], watch:
     config = context.config
     assert plan.sweep is not None
     _require_evaluations(plan)
-    storage = connect(config.sweep_storage) if config.sweep_storage and config.sweep_backend == "optuna" else None
+    database = connect(config.sweep_storage) if config.sweep_storage and config.sweep_backend == "optuna" else None
     may_join = bool(config.resume or config.sweep_storage)
     root = context.output.folder
-    with SweepFolder(root, overwrite=config.overwrite, study=plan.sweep.study, may_join=may_join) as folder:
-        run = _Sweep(plan, context, findings, folder.path, watch)
-        study = (
-            Study(plan.sweep, folder.path, plan.seed, storage, run.lock) if config.sweep_backend == "optuna" else None
-        )
+    with (
+        SweepFolder(root, overwrite=config.overwrite, study=plan.sweep.study, may_join=may_join) as folder,
+        Stops() as stops,
+    ):
+        run = _Sweep(plan, context, findings, folder.path, watch, stops)
+        study = run.open_study(database) if config.sweep_backend == "optuna" else None
         run.write_run_file("running")
         folder.let_others_join()
         try:
@@ -65,17 +67,30 @@ class _Sweep:
     """One process's part in a sweep."""
 
     def __init__(
-        self, plan: Plan, context: RunContext, findings: tuple[Finding, ...], root: Path, watch: ProgressCallback
+        self,
+        plan: Plan,
+        context: RunContext,
+        findings: tuple[Finding, ...],
+        root: Path,
+        watch: ProgressCallback,
+        stops: Stops,
     ) -> None:
         assert plan.sweep is not None
-        self.plan, self.sweep, self.root, self.watch = plan, plan.sweep, root, watch
+        self.plan, self.sweep, self.root, self.watch, self.stops = plan, plan.sweep, root, watch, stops
         self.context = context
+        self.complete = 0  # trials
         self.lock = FileLock(root / SWEEP / STUDY_LOCK)
         self.started = time.perf_counter()
         self.trials = Trials(plan, context, findings, root, watch)
         self.records = SweepRecords(root, plan.sweep, self.trials.base)
         self.run_file = records.RunFile(root, plan, findings)
         self.command = command_of(plan, root, self.sweep)
+
+    def open_study(self, database: Database | None) -> Study:
+        """The study in the output folder or in the database, with what its damaged file has lost."""
+        return restored_study(
+            self.sweep, self.root, self.plan.seed, database, self.lock, pause=self.stops.pause, note=self.watch.note
+        )
 
     def write_run_file(self, status: str, **more: Any) -> None:
         self.run_file.write(status=status, **more)
@@ -91,37 +106,40 @@ class _Sweep:
     def carry_out(self, study: Study | None) -> RunReport:
         """Carry out all trials; returns the report."""
         try:
-            with interruptible(), existing_objects_frozen():
+            with existing_objects_frozen():
                 if study is not None:
                     self._optuna_trials(study)
                     trials, importances = study.trials(), study.importances()
                 else:
                     from autotrain_llm.run.sweep.wandb_agent import wandb_trials
 
-                    trials, importances = wandb_trials(self.sweep, self.root, self.trials, self.write_records), {}
+                    with self.stops.at_once():
+                        trials, importances = wandb_trials(self.sweep, self.root, self.trials, self.write_records), {}
                 return self._report(trials, importances)
         except Interrupted as stopped:
-            done = sum(trial.state == COMPLETE for trial in study.trials()) if study else 0
-            what = f"{event(stopped.signal)}; {done} of {self.sweep.trials} trials are complete."
+            what = f"{event(stopped.signal)}; {self.complete} of {self.sweep.trials} trials are complete."
             message = f"{what} To go on: {self.resume_command}"
             self.write_run_file("interrupted", outcome={"message": message})
             raise Interrupted(stopped.signal, message, what) from stopped
-        except RunFailed as failure:
-            self.write_run_file("failed", outcome={"failure": failure.message, "fix": failure.fix})
-            raise
+        except Exception as fault:
+            failure = fault if isinstance(fault, RunFailed) else explain(fault, 0, where="between two trials")
+            shown = failure.message if failure else f"{type(fault).__name__}: {fault}"
+            self.write_run_file("failed", outcome={"failure": shown, "fix": failure.fix if failure else None})
+            if failure is None or failure is fault:
+                raise
+            raise failure from fault
         finally:
             self.watch.finish()
 
     def _optuna_trials(self, study: Study) -> None:
-        while (trial := study.next()) is not None:
-            self.write_records(study.trials())
+        while (trial := self._next(study)) is not None:
             try:
-                self.trials.carry_out(trial, partial(study.should_prune, trial))
-            except BaseException as fault:
-                if trial.state != INTERRUPTED and not isinstance(fault, Exception):
-                    trial.state = INTERRUPTED
-                raise
+                self.write_records(study.trials())
+                with self.stops.at_once():
+                    self.trials.carry_out(trial, partial(study.should_prune, trial))
             finally:
+                if trial.state == RUNNING:  # it ended with an exception that is not about this trial
+                    trial.state = INTERRUPTED
                 study.tell(trial)
                 trials = study.trials()
                 self.write_records(trials, study.importances())
@@ -129,10 +147,16 @@ class _Sweep:
                 is_best = best is not None and best.number == trial.number
                 self.watch.trial_done(trial.number, trial.state, trial.metric, is_best, trial.why)
 
+    def _next(self, study: Study) -> Trial | None:
+        self.stops.check()
+        return study.next()
+
     def write_records(self, trials: Iterable[Trial], importances: dict[str, float] | None = None) -> None:
         """Write the records, one process at a time."""
+        trials = list(trials)
+        self.complete = sum(trial.state == COMPLETE for trial in trials)
         with self.lock:
-            self.records.write(list(trials), importances)
+            self.records.write(trials, importances)
 
     def _report(self, trials: list[Trial], importances: dict[str, float]) -> RunReport:
         best = best_of(trials, self.sweep.direction)
@@ -152,7 +176,8 @@ class _Sweep:
             from autotrain_llm.run.session.hub import upload
 
             self.watch.stage("Uploading")
-            self.watch.note(f"Uploaded to {upload(self.root, self.plan.hub, self.context.token)}")
+            with self.stops.at_once():
+                self.watch.note(f"Uploaded to {upload(self.root, self.plan.hub, self.context.token)}")
         sweep_report = summary(trials, self.sweep, importances) | {"again": str(self.root / SWEEP / "best.yaml")}
         files = sorted([*files, "command.sh", REPORT, "run.json", SWEEP])
         seconds = round(time.perf_counter() - self.started, 3)
@@ -189,14 +214,3 @@ def command_of(plan: Plan, root: Path, sweep: SweepPlan) -> list[str]:
     """The command again, with the address of a database but not its password."""
     words = records.command_of(plan, root)
     return [*words, "--sweep-storage", sweep.storage.replace(":***@", "@")] if sweep.storage else words
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Between trials a signal ends the sweep at once; during a trial the run's own handlers do."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise Interrupted(signum, "Interrupted between trials")
-
-    with handled(stop):
-        yield

@@ -87,11 +87,8 @@ class SweepRecords:
     def _remove_models(self, trials: Sequence[Trial]) -> None:
         here = [trial for trial in trials if (self.root / trial.folder).is_dir()]
         best_numbers = {trial.number for trial in ranked(here, self.sweep.direction)[: self.sweep.keep]}
-        best_numbers |= {
-            trial.number for trial in here[-1:] if trial.state == INTERRUPTED
-        }  # until the next trial is over
         for trial in here:
-            if trial.number not in best_numbers and trial.state != RUNNING:
+            if trial.number not in best_numbers and trial.state not in (RUNNING, INTERRUPTED):
                 remove_model(self.root / trial.folder)
 
     def copy_to_root(self, best: Trial) -> tuple[list[str], str | None]:
@@ -134,23 +131,13 @@ def remove_model(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def history_of(folder: Path) -> list[dict[str, float]]:
-    """The logged metrics of a run, a dictionary a step."""
-    try:
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    entries = [parse_json(line) for line in lines if line.strip()]
-    return [{name: value for name, value in entry.items() if name != "time"} for entry in entries]
-
-
 def read_trials(root: Path) -> list[Trial]:
-    """The trials in `trials.json`."""
+    """The trials in `trials.json`; none if it is missing or damaged."""
     try:
         document = parse_json((root / SWEEP / "trials.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return [Trial.from_json(entry) for entry in document["trials"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
-    return [Trial.from_json(entry) for entry in document["trials"]]
 
 
 def _link(source: Path, target: Path) -> None:

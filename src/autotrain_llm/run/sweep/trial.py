@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,16 +13,18 @@ from typing import Any
 
 import torch
 
-from autotrain_llm.checks.preflight import preflight
+from autotrain_llm.checks.preflight import Checked, preflight
 from autotrain_llm.config.metric_choice import best_metric, chooses_checkpoints
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
+from autotrain_llm.context.output_dir import find_output, status_of, step_of
 from autotrain_llm.context.run_context import RunContext
+from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.planning.plan import Plan, SweepPlan
 from autotrain_llm.planning.run_inputs import inputs_of
 from autotrain_llm.progress import ProgressCallback
-from autotrain_llm.run.failures import Interrupted, RunFailed
+from autotrain_llm.run.failures import EnvironmentFailed, Interrupted, RunFailed
 from autotrain_llm.run.session.execute import execute
 from autotrain_llm.run.session.run_report import RunReport
 from autotrain_llm.run.sweep.initial_weights import InitialWeights
@@ -34,7 +37,7 @@ ShouldPrune = Callable[[float], bool]  # given the metric of an evaluation, whet
 @dataclass
 class Trial:
     """One trial and its result. `own` marks the trial with the command's own values, `intermediate` is the metric by step, `findings` why it was
-    refused, and `folder` relative to the output folder of the `host` that ran it."""
+    refused, `folder` relative to the output folder of the `host` that ran it, and `kills` how often its process was killed."""
 
     number: int
     values: dict[str, Any]
@@ -48,6 +51,7 @@ class Trial:
     failure: str | None = None
     folder: str = ""
     host: str = ""
+    kills: int = 0
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -71,6 +75,10 @@ def folder_of(number: int) -> str:
 
 class Pruned(RunFailed):
     """The pruner stopped the trial early."""
+
+
+class StudyUnreachable(EnvironmentFailed):
+    """The study can't be read or written any more."""
 
 
 class TrialProgress(ProgressCallback):
@@ -123,37 +131,50 @@ class Trials:
         self.weights = InitialWeights()
 
     def carry_out(self, trial: Trial, should_prune: ShouldPrune) -> None:
-        """Run a trial and write its result into `trial`. Raises Interrupted, and RunFailed where the disk is full; other failures are the trial's."""
+        """Run a trial and write its result into `trial`. Raises Interrupted, and EnvironmentFailed where no trial could succeed (a full disk): the
+        trial is carried on when the sweep is. Other failures are the trial's."""
         began = time.perf_counter()
-        self.watch.trial(trial.number, trial.values, trial.own)
         try:
+            self.watch.trial(trial.number, trial.values, trial.own)
             self._run(trial, should_prune)
         except Pruned as pruned:
             trial.state, trial.failure = PRUNED, pruned.message
         except Interrupted as stopped:
             trial.state, trial.failure = INTERRUPTED, stopped.what
             raise
+        except EnvironmentFailed as failure:
+            trial.state, trial.failure = INTERRUPTED, failure.message
+            raise
         except RunFailed as failure:
             trial.state, trial.failure = FAILED, failure.message
-            if failure.message.startswith("the disk is full"):
-                raise
         except Exception as unforeseen:
             trial.state, trial.failure = FAILED, " ".join(f"{type(unforeseen).__name__}: {unforeseen}".split())
         finally:
-            trial.seconds = round(time.perf_counter() - began, 3)
+            trial.seconds = round(trial.seconds + time.perf_counter() - began, 3)
             release_memory()
 
     def _run(self, trial: Trial, should_prune: ShouldPrune) -> None:
-        config = config_of(self.base, trial.values, self.folder / trial.folder)
-        checked = preflight(config, earlier=self.context)
+        folder = self.folder / trial.folder
+        checked = self._checked(config_of(self.base, trial.values, folder), folder)
         trial.findings = [finding.as_json() for finding in checked.findings if finding not in self.command_findings]
         if checked.refused or checked.plan is None:
             trial.state = REFUSED
             return
-        (self.folder / trial.folder).mkdir(parents=True, exist_ok=True)  # so that a run that fails leaves its records
+        folder.mkdir(parents=True, exist_ok=True)  # so that a run that fails leaves its records
+        checkpoint = checked.plan.output.checkpoint
+        trial.intermediate = _evaluations(folder, self.sweep.metric, step_of(Path(checkpoint))) if checkpoint else {}
         watch = TrialProgress(self.watch, self.sweep.metric, trial, should_prune)
         inputs = inputs_of(checked.plan, checked.context, checked.findings)
         self._record(trial, execute(checked.plan, inputs, watch, self.weights, with_page=False))
+
+    def _checked(self, config: Config, folder: Path) -> Checked:
+        """The check of a trial that goes on from its newest checkpoint, if it was stopped and has one, or begins again."""
+        if status_of(folder) not in (None, "ok") and find_output(config).newest_intact is not None:
+            checked = preflight(config.replace({"resume": True}), earlier=self.context)
+            if not checked.refused:
+                return checked
+        shutil.rmtree(folder, ignore_errors=True)
+        return preflight(config, earlier=self.context)
 
     def _record(self, trial: Trial, report: RunReport) -> None:
         metric = report.metrics.get(self.sweep.metric)
@@ -163,6 +184,28 @@ class Trials:
             trial.state, trial.failure = FAILED, f"{self.sweep.metric} {reason}"
         else:
             trial.state, trial.metric = COMPLETE, float(metric)
+
+
+def _evaluations(folder: Path, metric: str, until: int) -> dict[int, float]:
+    """The metric of the evaluations before a run was stopped, by step."""
+    entries = [entry for entry in history_of(folder) if 0 < entry.get("step", 0) <= until]
+    return {int(entry["step"]): entry[metric] for entry in entries if entry.get(metric) is not None}
+
+
+def history_of(folder: Path) -> list[dict[str, float]]:
+    """The logged metrics of a run, a dictionary a step. The last line of a run that was killed may be cut."""
+    try:
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    entries = []
+    for line in lines:
+        try:
+            entry = parse_json(line)
+        except ValueError:
+            continue
+        entries.append({name: value for name, value in entry.items() if name != "time"})
+    return entries
 
 
 def base_of(config: Config, sweep: SweepPlan) -> Config:

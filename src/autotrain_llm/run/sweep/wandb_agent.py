@@ -21,7 +21,7 @@ from autotrain_llm.planning.plan import SweepPlan
 from autotrain_llm.planning.trackers import project_of
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.sweep.records import read_trials
-from autotrain_llm.run.sweep.trial import COMPLETE, RUNNING, Trial, Trials, folder_of
+from autotrain_llm.run.sweep.trial import COMPLETE, INTERRUPTED, RUNNING, Trial, Trials, folder_of
 
 ID_FILE = "wandb.json"
 METHODS = {"tpe": "bayes", "random": "random", "grid": "grid"}
@@ -33,6 +33,8 @@ def wandb_trials(
     """Carry out the trials; returns them with those of earlier processes in this folder."""
     wandb = import_module("wandb")
     agent = _Agent(wandb, sweep, root, trials, write_records)
+    for trial in agent.unfinished:
+        agent.carry_out(trial.values, own=trial.own, earlier=trial)
     if sweep.own and not agent.done:
         agent.carry_out(sweep.own, own=True)
     remaining = sweep.trials - len(agent.done)
@@ -96,8 +98,10 @@ class _Agent:
     ) -> None:
         self.wandb, self.sweep, self.root, self.trials = wandb, sweep, root, trials
         self.write_records = write_records
-        self.done = [trial for trial in read_trials(root) if trial.state != RUNNING]
-        self.next_number = 1 + max((trial.number for trial in read_trials(root)), default=-1)
+        known = read_trials(root)
+        self.unfinished = [trial for trial in known if trial.state in (RUNNING, INTERRUPTED)]
+        self.done = [trial for trial in known if trial.state not in (RUNNING, INTERRUPTED)]
+        self.next_number = 1 + max((trial.number for trial in known), default=-1)
         self.deadline = None if sweep.timeout is None else time.monotonic() + sweep.timeout
 
     def is_late(self) -> bool:
@@ -118,9 +122,10 @@ class _Agent:
             else:
                 run.finish(exit_code=1)
 
-    def carry_out(self, values: Mapping[str, Any], *, own: bool) -> Trial:
-        """Carry out one trial and write the records."""
-        number, self.next_number = self.next_number, self.next_number + 1
+    def carry_out(self, values: Mapping[str, Any], *, own: bool, earlier: Trial | None = None) -> Trial:
+        """Carry out one trial, a new one or one that was stopped `earlier`, and write the records."""
+        number = earlier.number if earlier else self.next_number
+        self.next_number = max(self.next_number, number + 1)
         typed = {
             name: int(value) if PARAMS[name].kind == "int" and value is not None else value
             for name, value in values.items()
@@ -129,7 +134,7 @@ class _Agent:
         try:
             self.trials.carry_out(trial, lambda value: False)
         finally:
-            self.done.append(trial)
+            self.done = sorted([*self.done, trial], key=lambda done: done.number)
             self.write_records(self.done)
             self.trials.watch.trial_done(trial.number, trial.state, trial.metric, False, trial.why)
         return trial

@@ -94,6 +94,7 @@ NEGATED = {
 # Names whose meaning depends on the trainer: the first of these parameters that it reads.
 BY_TRAINER: dict[str, tuple[str, ...]] = {
     "beta": ("dpo_beta", "kto_beta", "orpo_alpha", "rl_kl_coef"),
+    "rl_beta": ("dpo_beta", "kto_beta", "orpo_alpha", "rl_kl_coef"),
     "loss_type": ("dpo_loss", "rl_advantage", "distill_loss"),
     "alpha": ("orpo_alpha", "distill_alpha"),
     "loss": ("dpo_loss", "rl_advantage", "distill_loss"),
@@ -186,6 +187,9 @@ WHY_NOT = {
     "rows are laid out without padding where the model allows it": (
         "group_by_length pad_to_multiple_of padding_free packing_strategy pad_to_sequence_len eval_packing "
         "eval_sample_packing multipack_real_batches group_by_modality_length length_column_name neat_packing"
+    ),
+    "tools are read from a column tools, and the tokens of answers follow from the chat template": (
+        "tool_key tools_key loss_mask_type"
     ),
     "turns are written with the model's chat template, which --chat-template replaces": (
         "apply_chat_template use_hf_tokenizer_chat_template multiturn"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -174,6 +175,7 @@ SHARES = frozenset(
     ["lr_warmup_ratio", "warmup_fraction", "warmup_proportion"]
 )  # names of a share; the others count steps
 ADAPTERS: dict[str, dict[str, Any]] = {"qlora": {"quantization": "int4"}, "dora": {"use_dora": True}}
+SAMPLED = re.compile(r"(.+)#([1-9]\d*)")  # a data set and the number of its rows that are used
 AUTOMATIC = ("auto", "none")
 
 
@@ -200,6 +202,9 @@ def _translated(name: str, param: Param, raw: Any, given: Mapping[str, Any]) -> 
     if isinstance(raw, list) and raw and isinstance(raw[0], dict):  # axolotl lists data sets with their settings
         only_path = len(raw) == 1 and raw[0].keys() == {"path"}
         return Translation(_change_to(param, raw[0].get("path")) if len(raw) == 1 else {}, only_path)
+    sampled = SAMPLED.fullmatch(raw) if param.name == "data_path" and isinstance(raw, str) else None
+    if sampled is not None:  # ms-swift
+        return Translation(_change_to(param, sampled[1]) | {"max_samples": int(sampled[2])})
     if (param.name == "log" and word == "all") or (param.name == "data_path" and _names_several(raw)):
         return Translation({})
     if param.name == "target_modules" and word in ("all", "all_linear"):

@@ -15,7 +15,7 @@ class Model:
         usual=True,
         metavar="NAME",
         used_by_inference=True,
-        aliases="algo algorithm method rlhf_type stage task train_method",
+        aliases="algo algorithm method rl rlhf_type stage task train_method",
         spellings="trainer_type training_type",
         on_resume=FIXED,
     )

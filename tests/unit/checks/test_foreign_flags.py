@@ -460,3 +460,8 @@ def test_several_data_sets_of_another_tool_s_config_are_a_mixture(lines, here, c
     (here / "run.yaml").write_text(f"trainer: sft\nmodel: scratch:1m\nlr: 1e-3\nepochs: 1\nbatch_size: 4\n{lines}")
     (finding,) = found("--config run.yaml", capsys)
     assert finding["code"] == "P102" and finding["fix"].startswith("--data-config FILE") and "changes" not in finding
+
+
+def test_the_number_of_rows_after_a_data_set_is_its_own_parameter(capsys):
+    (finding,) = found(SFT.replace("--data-path rows.jsonl", "--dataset rows.jsonl#2"), capsys)
+    assert (finding["code"], finding["fix"]) == ("P102", "--data-path rows.jsonl --max-samples 2")

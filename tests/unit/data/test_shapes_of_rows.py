@@ -259,6 +259,17 @@ def test_a_question_beside_the_turns_that_hold_it_is_not_written_twice(tmp_path)
     assert opened(tmp_path, rows).train[0].messages[0]["content"].endswith("\n1")
 
 
+def test_an_exchange_without_a_question_is_an_answer_alone(tmp_path):
+    row = {
+        "conversation": [{"system": "Be brief.", "input": "", "output": "Hello"}, {"input": "And?", "output": "Bye"}]
+    }
+    assert opened(tmp_path, [row]).train[0].messages == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "assistant", "content": "Hello"},
+        *turns("And?", "Bye"),
+    ]
+
+
 # -- texts in segments -----------------------------------------------------------------------------------------------------
 
 
@@ -431,10 +442,22 @@ def test_steps_with_a_label_each_are_told_from_token_ids(trainer, tmp_path):
 def test_an_empty_list_of_turns_is_no_answer(tmp_path):
     rows = [
         {"prompt": turns("Hi"), "chosen": turns("", "Hello")[1:], "rejected": rejected}
-        for rejected in ([], turns("", "No")[1:])
+        for rejected in ([], turns("", "")[1:], turns("", "No")[1:])
     ]
     dataset = opened(tmp_path, rows, "dpo")
     assert (len(dataset.train), codes(dataset)) == (1, ["D114"])
+
+
+def test_solutions_by_several_models_are_no_choices_and_numbered_ones_are(tmp_path):
+    def prompt_of(row):
+        (tmp_path / "rows.jsonl").write_text(
+            "".join(json.dumps(row | {"problem": f"{n} + 1?"}) + "\n" for n in range(3))
+        )
+        request = DataRequest(str(tmp_path / "rows.jsonl"), "prompts", trainer="grpo", keeps_columns=True)
+        return open_data(request).train[0].prompt
+
+    assert prompt_of({"sol_a": "One.", "sol_b": "It is one."}) == "0 + 1?"
+    assert prompt_of({"sol1": "One.", "sol2": "Two."}) == "0 + 1?\nA. One.\nB. Two."
 
 
 def test_all_columns_of_rows_that_fit_nothing_are_listed_and_answers_are_no_prompts(tmp_path):

@@ -90,7 +90,7 @@ CONTEXT = (
 )  # fmt: skip
 CHOICES = ("choices", "options", "candidates", "endings", "answer_choices", "multiple_choice_targets")
 # One column for each choice: A, B, C …, option_a …, choice1 …, ending0 ….
-ONE_CHOICE = re.compile(r"(?:(?:option|choice|opt|op|ending|sol)_?)?([a-h]|\d)\Z")
+ONE_CHOICE = re.compile(r"(?:(?:option|choice|opt|op|ending|sol(?=_?\d))_?)?([a-h]|\d)\Z")
 # A mask beside the turns: whether each is trained on.
 TURN_MASK = ("loss_mask", "train_mask", "turn_mask", "loss_masks")
 WEIGHT = ("weight", "weights", "sample_weight", "loss_weight", "loss_scale")

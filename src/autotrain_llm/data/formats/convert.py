@@ -327,6 +327,9 @@ def _preference(converter: Converter, example: Example, cells: Cells) -> None:
     for side, answer in (("chosen", chosen), ("rejected", rejected)):
         if isinstance(answer, list) and answer and answer[-1]["role"] == "user":
             observations.row(turns_are_in_an_unusual_order, example, case="answer", who=side)
+    for role, answer in (("chosen", chosen), ("rejected", rejected)):
+        if isinstance(answer, list) and not any(map(_says_something, answer)):
+            raise RowUnusable(a_cell_is_empty, column=converter.columns[role])
     if chosen == rejected:
         raise RowUnusable(chosen_and_rejected_are_the_same)
     better, worse = _but_for_ends(chosen), _but_for_ends(rejected)
@@ -341,6 +344,13 @@ def _preference(converter: Converter, example: Example, cells: Cells) -> None:
         if isinstance(prompt, list):
             chosen, rejected = as_turns(chosen, "assistant"), as_turns(rejected, "assistant")
     example.prompt, example.chosen, example.rejected = prompt or None, chosen, rejected
+
+
+def _says_something(turn: Message) -> bool:
+    """Whether a turn has any content, call or reasoning."""
+    return bool(str(turn.get("content") or "").strip() or turn.get("tool_calls")) or any(
+        turn.get(key) for key in THOUGHT_KEYS
+    )
 
 
 def _after_prompt_of(other: Side, answer: Side) -> Side:

@@ -273,7 +273,8 @@ def _missing_prompts(
     if not missing:
         return missing
     missing = [_with_columns(missing[0], context.dataset.columns), *missing[1:]]
-    if "prompt" in context.dataset.columns or PROMPT not in missing[0].parameters:
+    is_other = context.dataset.format != "preference"  # the rows were read for the trainer that other flags name
+    if is_other or "prompt" in context.dataset.columns or PROMPT not in missing[0].parameters:
         return missing
     texts = [name for name, value in rows[0].extra.items() if isinstance(value, str)]
     add = "add a column prompt to the rows, which have none, and --prompt-text-column prompt"

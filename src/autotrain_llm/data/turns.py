@@ -16,7 +16,8 @@ ROLES = {
     "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant",
     "ai": "assistant", "chatbot": "assistant", "bard": "assistant", "bing": "assistant", "answer": "assistant", "agent": "assistant",
     "system": "system", "developer": "system",
-    "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool",
+    "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool", "tool_output": "tool",
+    "tool_result": "tool",
     "function_call": "call", "tool_call": "call",
 }  # fmt: skip
 # Who speaks, as a flag: the role of a turn where it is true.
@@ -177,14 +178,14 @@ def is_conversation(value: Any) -> bool:
 
 
 def is_written_conversation(value: Any) -> bool:
-    """Whether a text cell holds turns and nothing else: each has a known role, and only keys of turns."""
+    """Whether a text cell holds turns and nothing else: each has only keys of turns, and one of them a known role; an unknown one is named."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return False
     content = parsed(value)
     if isinstance(content, dict) and not is_turn(content):
         content = content.get("messages")
     turns = content if isinstance(content, list) else [content]
-    return bool(turns) and all(_is_plain_turn(turn) for turn in turns)
+    return bool(turns) and all(_has_keys_of_turns(turn) for turn in turns) and any(map(_is_plain_turn, turns))
 
 
 def is_plain_conversation(value: Any) -> bool:
@@ -193,11 +194,17 @@ def is_plain_conversation(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(is_turn(turn) and _is_plain_turn(turn) for turn in value)
 
 
+def _has_keys_of_turns(turn: Any) -> bool:
+    if not is_turn(turn):
+        return exchange_keys(turn) is not None
+    return set(as_spoken(turn)) <= TURN_KEYS
+
+
 def _is_plain_turn(turn: Any) -> bool:
     if not is_turn(turn):
         return exchange_keys(turn) is not None
     turn = as_spoken(turn)
-    role = next(turn[key] for key in ROLE_KEYS if key in turn)
+    role = next((turn[key] for key in ROLE_KEYS if key in turn), None)
     roles = role if isinstance(role, list) else [role]  # an object of columns
     return set(turn) <= TURN_KEYS and all(isinstance(role, str) and role.strip().lower() in ROLES for role in roles)
 

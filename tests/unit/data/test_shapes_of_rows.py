@@ -270,6 +270,13 @@ def test_an_exchange_without_a_question_is_an_answer_alone(tmp_path):
     ]
 
 
+def test_turns_in_text_with_an_unknown_role_are_no_plain_text(tmp_path):
+    asked = [*turns("Hi")[:1], {"role": "reasoning", "content": "A greeting."}, {"role": "answer", "content": "Hello"}]
+    with pytest.raises(Refused) as refused:
+        opened(tmp_path, [{"messages": json.dumps(asked)}])
+    assert refused.value.findings[0].code == "D116" and "'reasoning'" in refused.value.findings[0].message
+
+
 # -- texts in segments -----------------------------------------------------------------------------------------------------
 
 
@@ -408,6 +415,15 @@ def test_tools_inside_metadata_are_named_though_they_are_the_same_in_each_row(tm
     rows = [{"messages": turns(f"Hi {n}", "Hello"), "metadata": {"tools": [{"name": "warmth"}]}} for n in range(3)]
     finding = opened(tmp_path, rows).findings[0]
     assert finding.code == "D181" and "move tools out of metadata" in finding.fix
+
+
+def test_rows_that_follow_each_other_are_named(tmp_path):
+    rows = [
+        {"id": str(n), "parent_id": str(n - 1) if n else None, "instruction": f"And {n}?", "output": "Yes."}
+        for n in range(3)
+    ]
+    finding = opened(tmp_path, rows).findings[0]
+    assert finding.code == "D181" and "if parent_id says which row comes before" in finding.fix
 
 
 def test_a_label_of_a_turn_is_named_though_it_looks_like_a_code(tmp_path):

@@ -15,6 +15,7 @@ from autotrain_llm.data.formats.column_names import (
     COMPLETION,
     JUDGEMENT,
     LABEL,
+    LINKS,
     MEDIA,
     OF_THE_ANSWER,
     PREFERENCE_LABEL,
@@ -136,6 +137,8 @@ class ColumnAccount:
             return "ignored"
         if request.keeps_columns:
             return "for the reward function"
+        if plain(name) in LINKS:
+            return "not used"
         if self.mapping.format == TOKENS and column.is_beside_ids and plain(name) not in BESIDE_TOKENS:
             return "not used"
         is_judgement = plain(name) in (*LABEL, *JUDGEMENT, *WEIGHT, *SETTINGS) or self._says_which_is_better(
@@ -179,6 +182,8 @@ class ColumnAccount:
         if self.mapping.format == TOKENS:
             return "tokens"
         name, unread = plain(column), self._unread[column]
+        if name in LINKS:
+            return "link"
         if self._says_which_is_better(name):
             return "judgement"
         if name in MEDIA:

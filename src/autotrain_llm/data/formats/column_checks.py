@@ -161,13 +161,15 @@ def _likely_columns(columns: Columns, request: DataRequest) -> dict[str, list[st
         if name not in two_answers and not all(is_metadata(name, value) for value in columns.values[name])
     ]
 
+    asking = (*QUESTIONS, "task", "goal", "input")
+
     def with_words(words: Collection[str]) -> list[str]:
         found = [name for name in readable if {*plain(name).split("_")} & {*words}]
+        if words is asking:  # `human_summary` is an answer
+            found = [name for name in found if plain(name).split("_")[-1] not in COMPLETION]
         return [name for name in found if plain(name).split("_")[-1] in words] or found
 
-    prompts = [name for name in readable if plain(name) in QUESTIONS] or with_words(
-        (*QUESTIONS, "task", "goal", "input")
-    )
+    prompts = [name for name in readable if plain(name) in QUESTIONS] or with_words(asking)
     answers = [name for name in with_words((*COMPLETION, "decision", "conclusion", "code")) if name not in prompts]
     if request.rows == "conversations":
         return {"prompt_text_column": prompts, "text_column": answers}

@@ -114,6 +114,8 @@ METADATA_NAME = re.compile(
     r"count|tokens?|length|scores?|rank|level|domain|subject|from|by|index|num|number|quality|difficulty|status|split)\Z"
 )
 LIKE_A_CODE = re.compile(r"[\w.:;/\\#@$&%+=~?!*,|<>-]+", re.ASCII)
+# The row that comes before this one in a conversation of several rows.
+LINKS = ("parent_id", "parent_message_id", "reply_to", "in_reply_to", "previous_id")
 # What only a model of images or sounds could read.
 MEDIA_NAMES = """
 image images img image_path image_paths image_url picture pictures photo audio audios video videos pixel_values

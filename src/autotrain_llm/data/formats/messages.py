@@ -110,9 +110,9 @@ def _exchange(value: dict[str, Any], unread: Unread) -> Iterator[Message]:
     system = rest.pop("system", None)
     if isinstance(system, str) and system.strip():
         yield {"role": "system", "content": system}
-    asked = _without_tags(value[question])
-    if asked.strip():  # without a question the answer is all there is, as where texts are trained on
-        yield {"role": "user", "content": asked}
+    asking = _without_tags(value[question])
+    if asking.strip():  # without a question the answer is all there is, as where texts are trained on
+        yield {"role": "user", "content": asking}
     yield {"role": "assistant", "content": _without_tags(value[answer])} | _training(rest, "assistant")
     _leave(rest, unread)
 

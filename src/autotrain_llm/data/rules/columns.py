@@ -332,7 +332,7 @@ def columns_are_not_used(
     Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`. Reasoning is joined to the answers with
     `--reasoning-column`; write judgements into the answers, or leave them out.
     """
-    # `kinds` are `answer` for a column whose name says that it belongs to an answer, `judgement` for one that may say which of two answers is better, `reasoning` for one that leads to the answer, `media` for images and sounds, `setting` for what is no text and has no effect here, and `inside` for an object with tools or a system prompt in it.
+    # `kinds` are `answer` for a column whose name says that it belongs to an answer, `judgement` for one that may say which of two answers is better, `reasoning` for one that leads to the answer, `media` for images and sounds, `link` for the row that comes before, `setting` for what is no text and has no effect here, and `inside` for an object with tools or a system prompt in it.
     named = ", ".join(f"{shown(name)} ({_example(value)})" for name, value in columns.items())
     contexts = [name for name in columns if not kinds[name]]
     answers = [name for name in columns if kinds[name] == "answer"]
@@ -351,6 +351,11 @@ def columns_are_not_used(
     if judgements:
         fixes.append(
             f"if {shown(judgements[0])} says which answer is better, put that one into the chosen column of its row"
+        )
+    link = next((name for name in columns if kinds[name] == "link"), None)
+    if link is not None:
+        fixes.append(
+            f"if {shown(link)} says which row comes before, write the turns of each conversation as one row, as messages"
         )
     hidden = next((name for name in columns if kinds[name] == "inside"), None)
     if hidden is not None:

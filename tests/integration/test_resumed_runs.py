@@ -223,3 +223,19 @@ def test_a_run_that_is_stopped_in_its_last_step_is_evaluated_after_training(
     run(tmp_path / "stopped", **flags, resume=True)
     whole, resumed = (json.loads((tmp_path / name / "eval/metrics.json").read_text()) for name in ("whole", "stopped"))
     assert whole["after"]["perplexity"] and resumed == whole
+
+
+def test_a_checkpoint_has_no_pickle_and_one_of_an_earlier_version_with_pickles_is_resumed_from(
+    command: dict[str, Any], tmp_path: Path
+) -> None:
+    flags = {**command, "lr": 1e-3, "max_steps": 4, "save_steps": 2}
+    run(tmp_path / "whole", **flags)
+    checkpoint = tmp_path / "whole" / "checkpoints" / "checkpoint-2"
+    assert {path.suffix for path in checkpoint.iterdir()} <= {".json", ".safetensors", ".jinja"}
+    for name, earlier in {"optimizer": ".pt", "scheduler": ".pt", "rng_state": ".pth"}.items():
+        path = checkpoint / f"{name}.safetensors"
+        torch.save(load_state(path), path.with_suffix(earlier))
+        path.unlink()
+    (checkpoint / "checkpoint.json").unlink()
+    run(tmp_path / "again", **flags, resume_from_checkpoint=str(checkpoint))
+    assert same(*(load_file(tmp_path / name / "model.safetensors") for name in ("whole", "again")))

@@ -49,11 +49,13 @@ def _be_the_child(work: Callable[[], object]) -> None:
     """Never returns."""
     status = 0
     try:
+        import faulthandler
         import gc
         import resource
         import signal
 
         gc.disable()  # it would copy all pages of memory that both processes share
+        faulthandler.disable()  # writes to the screen even so
         for name in BY_OTHERS:
             signal.signal(getattr(signal, name), signal.SIG_DFL)
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a fork has none of the threads

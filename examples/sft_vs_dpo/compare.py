@@ -2,45 +2,60 @@
 
     python compare.py [--output-dir runs/sft_vs_dpo] [--quick]
 
-The pairs are the tic-tac-toe positions of ../tictactoe, each with a right and a wrong answer. The model before has learnt experts' and beginners'
-answers alike. `sft.yaml` and `dpo.yaml` have the settings side by side. At the end one table on test positions. No download and no GPU.
+The task: five letters are sorted (../pipeline/letters.py). A pair has an expert's answer and a careless one; the model before has learnt both alike.
+`sft.yaml` and `dpo.yaml` have the settings side by side. At the end one table on test tasks. No download and no GPU.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "tictactoe"))
+sys.path.insert(0, str(HERE.parent / "pipeline"))
 
-import demo  # noqa: E402
-from stages import FULL, QUICK, Stages, parser_of  # noqa: E402
+import letters  # noqa: E402
 
-BEFORE = "before"
+ANSWERS, PAIRS, FEW = 6000, 1500, 32
+BEFORE = (
+    "--trainer sft --model scratch:250k --lr 4e-3 --batch-size 64 --epochs 3 --mixed-precision fp32 --save-strategy no"
+)
 
 
 def main() -> None:
-    options = parser_of(__doc__, "runs/sft_vs_dpo").parse_args()
-    stages = Stages(options.output_dir, QUICK if options.quick else FULL)
-    stages.write_data()
-    stages.train(BEFORE, "sft", f"scratch:{stages.scale.size}", "mixed")
-    for name in ("sft", "dpo"):
-        demo.run(command(stages, name))
-    stages.show({name: stages.model(name) for name in (BEFORE, "sft", "dpo")})
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output-dir", type=Path, default=Path("runs/sft_vs_dpo"), help="folder for rows and models")
+    parser.add_argument("--quick", action="store_true", help="a few tasks and two steps of each training, as a test")
+    options = parser.parse_args()
+    folder, most = options.output_dir, FEW if options.quick else None
+    folder.mkdir(parents=True, exist_ok=True)
+    train, test = letters.tasks(ANSWERS + PAIRS)
+    letters.write_rows(folder / "answers.jsonl", letters.answers(train[:ANSWERS][:most]))
+    letters.write_rows(folder / "pairs.jsonl", letters.better_writers(train[ANSWERS:][:most]))
+    model = ["--model", str(folder / "before"), "--data-path", str(folder / "pairs.jsonl")]
+    commands = {
+        "before": [*BEFORE.split(), "--data-path", str(folder / "answers.jsonl")],
+        "sft": ["--config", str(HERE / "sft.yaml"), *model],
+        "dpo": ["--config", str(HERE / "dpo.yaml"), *model],
+    }
+    few_steps = ["--max-steps", "2"] if options.quick else []
+    seconds = {name: run(folder / name, [*words, *few_steps]) for name, words in commands.items()}
+    print(f"\n{len(test)} test tasks; {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}:\n")
+    print("| model | seconds | letters in their places | right answers |\n| --- | --- | --- | --- |")
+    for name in commands:
+        print(f"| {name} | {seconds[name]:.0f} | {letters.judge(folder / name, test)} |", flush=True)
 
 
-def command(stages: Stages, name: str) -> list[str]:
-    """The words that train the model further on the pairs with the config of this name."""
-    words = ["-m", "autotrain_llm", "llm", "--config", str(HERE / f"{name}.yaml"), "--model", stages.model(BEFORE)]
-    return [
-        *words,
-        "--data-path",
-        str(stages.data / "pairs.jsonl"),
-        "--output-dir",
-        str(stages.folder / name),
-        "--overwrite",
-    ]
+def run(output: Path, words: list[str]) -> float:
+    """Train, and return the seconds that it took."""
+    started = time.monotonic()
+    command = [sys.executable, "-m", "autotrain_llm", "llm", *words, "--output-dir", str(output), "--overwrite"]
+    subprocess.run(command, check=True)
+    return time.monotonic() - started
 
 
 if __name__ == "__main__":

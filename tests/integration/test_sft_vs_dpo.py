@@ -15,6 +15,5 @@ def test_sft_and_dpo_are_compared_on_the_same_pairs(tmp_path: Path) -> None:
         [forked_python(), str(script), "--quick", "--output-dir", str(tmp_path)], capture_output=True, text=True
     )
     assert made.returncode == 0, made.stderr
-    table = made.stdout.partition("games against a random player:")[2]
-    players = [line.split()[0] for line in table.splitlines() if line.split()]
-    assert [player for player in players if player in ("before", "sft", "dpo")] == ["before", "sft", "dpo"]
+    rows = [line.split("|")[1].strip() for line in made.stdout.splitlines() if line.startswith("| ")]
+    assert rows == ["model", "---", "before", "sft", "dpo"]

@@ -100,10 +100,12 @@ def prepare(
     rows that are done. `stored` is another folder of prepared rows, which is only read. `idle_work` is unrelated work that is done while the tokenizer's threads are busy."""
     observations = Observations()
     template = find_template(preparation.chat_template, tokenizer, observations, tries=False)
-    _try_first_rows(dataset, tokenizer, preparation, template)
+    fingerprint = _fingerprint(dataset, tokenizer, preparation, template)
+    if fingerprint not in _BEARABLE:
+        _try_first_rows(dataset, tokenizer, preparation, template)
+        _BEARABLE.add(fingerprint)
     renderer = RowRenderer(dataset, tokenizer, preparation, template, observations)
     used = template if renderer.renders else None
-    fingerprint = _fingerprint(dataset, tokenizer, preparation, template)
     found = (disk.load(folder, fingerprint) for folder in (stored, cache) if folder is not None)
     cached = next((loaded for loaded in found if loaded is not None), None)
     if cached is not None:
@@ -158,6 +160,9 @@ def prepare(
         }
         disk.save(cache, fingerprint, rows, document)
     return prepared
+
+
+_BEARABLE: set[str] = set()  # what was tried by this process: rows, tokenizer, template and settings
 
 
 def _try_first_rows(

@@ -12,7 +12,7 @@ SEED ?= $(shell date +%s)
 # Processes that the tests start would compile the package again each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all test-trackers fuzz lint docs check-docs benchmarks clean
+.PHONY: demo test test-all test-trackers fuzz fuzz-kills fuzz-databases lint docs check-docs benchmarks clean
 
 $(READY): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,13 @@ test-trackers: $(READY)
 # Damaged and hostile input for the checks, for as long as one likes: `make fuzz SECONDS=3600`.
 fuzz: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) --seed $(SEED)
+
+# Runs, sweeps and stages that are killed and resumed, and studies in databases: they take minutes.
+fuzz-kills: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m fuzz.kills --seed $(SEED)
+
+fuzz-databases: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m fuzz.databases
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def open_study(sweep: SweepPlan, root: Path, url: str | None = None) -> Study:
     (root / "sweep").mkdir(parents=True, exist_ok=True)
     lock = FileLock(root / "sweep" / ".writing")
     database = connect(url) if url else None
-    return restored_study(sweep, root, 1, database, lock, pause=lambda seconds: None, note=print)
+    return restored_study(sweep, root, 1, database, lock, pause=lambda seconds: time.sleep(0.02), note=print)
 
 
 def carry_out(study: Study, evaluated: Callable[[], None] = lambda: None) -> None:

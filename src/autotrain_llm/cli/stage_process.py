@@ -22,7 +22,10 @@ def stage_process() -> int:
     """Carry out the order of a pipeline's driver and return the exit status of the run."""
     from autotrain_llm.run.pipeline.process import end_with_parent
 
-    order: dict[str, Any] = json.loads(sys.stdin.readline())
+    line = sys.stdin.readline()
+    if not line.endswith("\n"):  # the driver was killed before it had given the order
+        return exit_status(signal.SIGTERM)
+    order: dict[str, Any] = json.loads(line)
     end_with_parent()
     with Screen(json=True, quiet=order["quiet"], verbose=order["verbose"]) as screen:
         try:

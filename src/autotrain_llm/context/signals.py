@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
@@ -33,13 +34,31 @@ def exit_status(signum: int) -> int:
 @contextmanager
 def handled(handler: Callable[[int, FrameType | None], None], signals: tuple[int, ...] = STOPPING) -> Iterator[None]:
     """Handlers for these signals; a SIGHUP that is ignored stays ignored, as `nohup` has it. Does nothing outside of the main thread, where no
-    handler can be installed."""
+    handler can be installed.
+
+    Python swallows what a handler raises while a destructor or the callback of a weak reference runs, and prints its traceback. A handler remembers the
+    signal itself; the traceback is left out here.
+    """
     before = {}
+    raised: list[BaseException] = []
+
+    def remembered(signum: int, frame: FrameType | None) -> None:
+        try:
+            handler(signum, frame)
+        except BaseException as stop:
+            raised.append(stop)
+            raise
+
+    def unraisable(swallowed: sys.UnraisableHookArgs) -> None:
+        if not any(swallowed.exc_value is stop for stop in raised):
+            shown(swallowed)
+
+    shown, sys.unraisablehook = sys.unraisablehook, unraisable
     try:
         for signum in signals:
             # A shell lets its background jobs ignore SIGINT: one that is sent to them all the same is meant.
             if signum != SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:
-                before[signum] = signal.signal(signum, handler)
+                before[signum] = signal.signal(signum, remembered)
     except ValueError:
         pass
     try:
@@ -47,6 +66,7 @@ def handled(handler: Callable[[int, FrameType | None], None], signals: tuple[int
     finally:
         for signum, earlier in before.items():
             signal.signal(signum, earlier)
+        sys.unraisablehook = shown
 
 
 def held_back() -> AbstractContextManager[None]:

@@ -35,10 +35,16 @@ def name_of(param: Param) -> str:
     return param.name
 
 
+def answering(param: Param) -> dict[str, Any]:
+    """What a command needs besides for this parameter to be meant: elsewhere its name can be another tool's for something else."""
+    return {"inference": True} if param.answering and param.name != "inference" else {}
+
+
 def from_command_line(param: Param, raw: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Codes of the findings about one parameter, through the real command."""
     trainer = trainers_that_read(param.name)[0].name
-    assert main(["llm", "--trainer", trainer, f"{param.flag}={raw}", "--format", "json"]) == 2
+    flags = ["--inference"] if answering(param) else []
+    assert main(["llm", "--trainer", trainer, *flags, f"{param.flag}={raw}", "--format", "json"]) == 2
     out = capsys.readouterr().out
     return about(param, json.loads(out)["findings"])
 
@@ -61,7 +67,8 @@ def from_file(param: Param, raw: Any, folder: Path) -> list[str]:
 def from_python(param: Param, raw: Any) -> list[str]:
     """The same through keyword arguments."""
     trainer = trainers_that_read(param.name)[0].name
-    return about(param, [finding.as_json() for finding in check(**{"trainer": trainer, param.name: raw})])
+    flags = {"trainer": trainer, **answering(param), param.name: raw}
+    return about(param, [finding.as_json() for finding in check(**flags)])
 
 
 def everywhere(param: Param, raw: Any, code: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,7 +173,8 @@ def test_what_is_no_number_in_python_is_refused(param, raw):
 @pytest.mark.parametrize("param", [param for param in NUMBERS if param.kind == "int"], ids=name_of)
 def test_half_a_number_is_refused_where_a_whole_one_belongs(param, tmp_path, capsys):
     everywhere(param, 2.5, "P302", tmp_path, capsys)
-    assert parse_kwargs({param.name: "1e1"}).values == parse_kwargs({param.name: 10.0}).values == {param.name: 10}
+    for raw in ("1e1", 10.0):
+        assert parse_kwargs({**answering(param), param.name: raw}).values == {**answering(param), param.name: 10}
 
 
 @pytest.mark.parametrize("param", [param for param in SETTINGS if param.kind == "switch"], ids=name_of)
@@ -198,17 +206,17 @@ def test_a_text_is_no_table_and_holds_no_null_character(param):
 
 @pytest.mark.parametrize("param", [p for p in PARAMS.values() if p.kind != "list" and p.name != "trainer"], ids=name_of)
 def test_nothing_stands_for_the_default_only_where_nothing_is_a_value(param):
-    said = parse_kwargs({param.name: None})
+    said = parse_kwargs({**answering(param), param.name: None})
     if param.nullable:
-        assert said.values == {param.name: None} and said.findings == []
+        assert said.values == {**answering(param), param.name: None} and said.findings == []
     else:
-        assert said.values == {} and [finding.code for finding in said.findings] == ["P302"]
+        assert said.values == answering(param) and [finding.code for finding in said.findings] == ["P302"]
 
 
 @pytest.mark.parametrize("param", NUMBERS, ids=name_of)
 def test_an_empty_word_is_no_number(param, capsys):
     if param.nullable:
-        assert parse_kwargs({param.name: ""}).values == {param.name: None}
+        assert parse_kwargs({**answering(param), param.name: ""}).values == {**answering(param), param.name: None}
     else:
         assert from_command_line(param, "", capsys) == ["P302"]
 

@@ -256,6 +256,7 @@ STRANGE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("param", TEXTS, ids=name_of)
 def test_no_text_ends_in_a_traceback(param, few_rows, light_llama, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

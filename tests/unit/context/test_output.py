@@ -379,6 +379,16 @@ def test_a_damaged_record_of_an_earlier_run_ends_in_no_traceback(tmp_path):
         assert draws("E406", output_dir=str(tmp_path), resume=True) == []
 
 
+def test_a_damaged_study_is_said_where_a_sweep_is_resumed(tmp_path):
+    (tmp_path / "sweep").mkdir()
+    journal = tmp_path / "sweep" / "study.journal"
+    journal.write_text('{"op_code": 0, "work')
+    flags = {"output_dir": str(tmp_path), "use_sweep": True, "resume": True}
+    (message,) = draws("E421", **flags)
+    assert str(journal) in message
+    assert draws("E421", **{**flags, "resume": False}) == draws("E421", **{**flags, "use_sweep": False}) == []
+
+
 def test_nothing_is_written_by_a_refused_command(tmp_path, capsys):
     before = sorted(tmp_path.rglob("*"))
     words = ["--trainer", "sft", "--output-dir", str(tmp_path / "run"), "--model", "scratch:1m", "--epochs", "0"]

@@ -9,7 +9,7 @@ from autotrain_llm.checks.rules.every import RULES
 from autotrain_llm.checks.rules.export import OLLAMA, TEMPLATE_OF_A_MODELFILE, ExportCommand
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.resolved import Config, resolve
-from autotrain_llm.context.output_dir import CHECKPOINTS
+from autotrain_llm.context.output_dir import CHECKPOINT_NAME, CHECKPOINTS
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.chat.modelfile import can_be_quoted, turn_texts
 from autotrain_llm.data.chat.template import NONE, ChatTemplate, find_template
@@ -81,9 +81,10 @@ def check_export(arguments: ParsedArguments, to: str | None, dtype: str | None) 
 def default_folder(model: str, form: str) -> str:
     """The folder that is written where none is named: beside the model's, or for a model on the Hub here."""
     path = Path(model.partition("@")[0]).expanduser()
-    if path.parent.name == CHECKPOINTS:
-        path = path.parent.parent.with_name(f"{path.parent.parent.name}-{path.name}")
-    return f"{path if path.parent.is_dir() and path.is_dir() else path.name}-{form}"
+    run = path.parent.parent if path.parent.name == CHECKPOINTS else path.parent
+    if CHECKPOINT_NAME.fullmatch(path.name) and run.is_dir():
+        return f"{run}-{path.name}-{form}"
+    return f"{path if path.is_dir() else path.name}-{form}"
 
 
 def _check(inputs: dict[str, object]) -> list[Finding]:

@@ -56,5 +56,6 @@ def test_the_folder_lies_beside_the_model(tmp_path: Any) -> None:
     checkpoint.mkdir(parents=True)
     assert default_folder(str(tmp_path / "mine"), "gguf") == f"{tmp_path}/mine-gguf"
     assert default_folder(str(checkpoint), "merged") == f"{tmp_path}/mine-checkpoint-4-merged"
+    assert default_folder(f"{tmp_path}/mine/checkpoint-4", "merged") == f"{tmp_path}/mine-checkpoint-4-merged"
     assert default_folder(f"{tmp_path}/mine@best", "adapter") == f"{tmp_path}/mine-adapter"
     assert default_folder("org/model", "gguf") == "model-gguf"

@@ -162,8 +162,8 @@ def test_a_stopped_sweep_of_a_stage_goes_on_and_a_later_stage_trains_on_a_mixtur
     (tmp_path / "pairs_too.jsonl").write_text((tmp_path / "pairs.jsonl").read_text().replace("Like", "Want"))
     pipeline = start(path)
     trials = tmp_path / "runs/p/sft/sweep/trials.csv"
-    while pipeline.poll() is None and not trials.exists():
-        time.sleep(0.05)
+    while pipeline.poll() is None and not (trials.exists() and "complete" in trials.read_text()):
+        time.sleep(0.02)
     pipeline.send_signal(signal.SIGINT)
     assert pipeline.wait() == 130, pipeline.communicate()[1]
     assert actions(tmp_path, monkeypatch) == {"sft": "resume", "dpo": "train"}

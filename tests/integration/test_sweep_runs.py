@@ -258,13 +258,13 @@ def test_a_trial_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_sweep(
 
 
 def test_a_full_disk_is_no_result_of_a_trial(flags, monkeypatch):
-    from autotrain_llm.run.artifacts import records
+    from autotrain_llm.run.artifacts.model_card import ModelCard
 
     def full(*given, **named):
         raise OSError(errno.ENOSPC, "No space left on device", "model.safetensors")
 
     with monkeypatch.context() as patched, pytest.raises(RunFailed, match="the disk is full"):
-        patched.setattr(records, "write_card", full)
+        patched.setattr(ModelCard, "write", full)
         train(**flags)
     assert json.loads(Path("swept/run.json").read_text())["status"] == "failed"
     assert [trial["state"] for trial in trials_in("swept")] == ["interrupted"]

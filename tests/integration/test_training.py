@@ -58,7 +58,7 @@ def command(data: Path, output: Path, *flags: str) -> list[str]:
 
 
 def test_sft_learns_conversations_and_its_model_answers(chat_rows: Path, tmp_path: Path) -> None:
-    report = run(chat_rows, tmp_path / "run", model="scratch:200k", epochs=80, lr=1e-2)
+    report = run(chat_rows, tmp_path / "run", model="scratch:250k", epochs=80, lr=5e-3)
     assert report.history[0]["loss"] > 4
     assert report.metrics["loss"] < 0.5
     answer = pipeline("text-generation", model=str(tmp_path / "run"))

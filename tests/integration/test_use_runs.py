@@ -110,7 +110,7 @@ def test_a_folder_that_cannot_be_made_is_refused_and_not_a_fault(tmp_path: Path)
     assert refused.value.findings[0].code == "E403"
 
 
-def test_a_full_disk_is_told_even_where_run_json_cannot_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_run_that_seems_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = object.__new__(records.RunFile)
     file.path, file.document = tmp_path / "run.json", {"status": "running"}
     file.write()
@@ -122,7 +122,7 @@ def test_a_full_disk_is_told_even_where_run_json_cannot_say_so(tmp_path: Path, m
     with pytest.raises(OSError, match="No space"):
         file.write(status="ok")
     file.write(status="failed")
-    assert json.loads((tmp_path / "run.json").read_text()) == {"status": "running"}
+    assert json.loads((tmp_path / "run.json").read_text()) == {"status": "failed"}
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
 
 

@@ -103,7 +103,7 @@ def serve(folder: Path) -> dict[str, Any] | None:
             order = _received(client)
             process = os.fork()
             if process == 0:
-                return order
+                return {**order, "pipe": (ended, tell)}
             for descriptor in order["streams"]:
                 os.close(descriptor)
             processes[process] = client
@@ -137,7 +137,11 @@ def carry_out(order: dict[str, Any]) -> None:
     signal.set_wakeup_fd(-1)
     for target, descriptor in enumerate(order["streams"]):
         os.dup2(descriptor, target)
-    os.closerange(3, 1 << 16)
+    # The server's sockets are closed with their objects. What a library has opened stays open: its object would close the number once more at the
+    # end, which may be another file's by then.
+    for descriptor in (*order["streams"], *order["pipe"]):
+        if descriptor > 2:
+            os.close(descriptor)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for signum in order["ignored"]:
         signal.signal(signum, signal.SIG_IGN)

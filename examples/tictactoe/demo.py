@@ -1,6 +1,6 @@
 """Train a model to play tic-tac-toe from scratch: generate positions, train a new model of a million parameters, compare its play before and after.
 
-    python demo.py [--output-dir runs/tictactoe] [--size 1m] [--epochs 10] [--games 200]
+    python demo.py [--output-dir runs/tictactoe] [--size 1m] [--epochs 6] [--games 200]
 
 No download and no GPU: a few minutes on two cores.
 """
@@ -46,7 +46,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output-dir", type=Path, default=Path("runs/tictactoe"), help="folder for data and models")
     parser.add_argument("--size", default="1m", help="size of the new model")
-    parser.add_argument("--epochs", default="10", help="epochs over the positions")
+    parser.add_argument("--epochs", default="6", help="epochs over the positions")
     parser.add_argument("--games", type=int, default=200, help="games against a random player")
     return parser.parse_args()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from autotrain_llm.checks.command_flags import CommandFlags
 from autotrain_llm.checks.preflight import Checked
-from autotrain_llm.checks.rules.chat import NO_STARTING_MODEL, SCORER_CANNOT_CHAT, ChatCommand
+from autotrain_llm.checks.rules.chat import NO_STARTING_MODEL, SCORER_CANNOT_CHAT
 from autotrain_llm.checks.rules.every import RULES
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.registry import ANSWERING, PARAMS
@@ -24,20 +25,19 @@ READS = (
 def check_chat_arguments(arguments: ParsedArguments) -> Checked:
     """Check the command of `autotrain chat`."""
     config = resolve({name: value for name, value in arguments.values.items() if name != "inference"})
-    command = ChatCommand(tuple(config.all_given()), READS)
+    command = CommandFlags(tuple(config.all_given()), READS)
     mistyped = {name for finding in arguments.findings for name in finding.parameters}  # and so not missing
     found = list(arguments.findings)
     inputs = {"config": config, "chat": command}
     for rule in RULES.values():
         if rule.function and rule.needs <= inputs.keys() and (rule.inference or "chat" in rule.needs):
             found += [finding for finding in rule.check(inputs) if not mistyped & {*finding.parameters}]
-    ignored = tuple(name for name in command.given if name not in READS)
-    config = config.without(ignored)
+    config = config.without(command.unread)
     context = RunContext(config)
     if not any(finding.severity == ERROR for finding in found):
         found += _check_models(config, context)
     ordered = sorted(dict.fromkeys([*found, *context.findings]), key=lambda finding: finding.severity == ERROR)
-    return Checked(config, tuple(ordered), context, ignored)
+    return Checked(config, tuple(ordered), context, command.unread)
 
 
 def _check_models(config: Config, context: RunContext) -> list[Finding]:

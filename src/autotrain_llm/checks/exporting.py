@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from autotrain_llm.checks.command_flags import CommandFlags
 from autotrain_llm.checks.rules.every import RULES
 from autotrain_llm.checks.rules.export import OLLAMA, TEMPLATE_OF_A_MODELFILE, ExportCommand
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.resolved import Config, resolve
 from autotrain_llm.context.output_dir import CHECKPOINT_NAME, CHECKPOINTS
 from autotrain_llm.context.run_context import RunContext
+from autotrain_llm.context.trained_format import trained_format
 from autotrain_llm.data.chat.modelfile import can_be_quoted, turn_texts
 from autotrain_llm.data.chat.template import NONE, ChatTemplate, find_template
 from autotrain_llm.data.observations import Observations
-from autotrain_llm.data.tokenize.prompt_format import CHAT, TEXT, PromptFormat, read_prompt_format
+from autotrain_llm.data.tokenize.prompt_format import CHAT, TEXT, PromptFormat
 from autotrain_llm.declare.finding import ERROR, Finding
 from autotrain_llm.declare.record import Record
 
@@ -22,7 +24,6 @@ READS = frozenset(
     [
         "model",
         "output_dir",
-        "tokenizer",
         "chat_template",
         "revision",
         "cache_dir",
@@ -61,10 +62,11 @@ def check_export(arguments: ParsedArguments, to: str | None, dtype: str | None) 
     """Check the command of `autotrain export`."""
     config = resolve(arguments.values, {}, None)
     dtype = SPELT.get(dtype.lower(), dtype.lower()) if dtype else None
-    command = ExportCommand(to=to, dtype=dtype, given=tuple(config.all_given()), reads=READS)
+    command = ExportCommand(to=to, dtype=dtype, flags=CommandFlags(tuple(config.all_given()), READS))
     if config.model and not config.given("output_dir"):
         config = config.replace({"output_dir": default_folder(config.model, to or "")})
     found = [*arguments.findings]
+    config = config.without(command.flags.unread)
     context = RunContext(config)
     found += _check({"config": config, "export": command, "machine": context.machine})
     if any(finding.severity == ERROR for finding in found):
@@ -111,10 +113,7 @@ def _template(
     config: Config, context: RunContext, found: list[Finding]
 ) -> tuple[ChatTemplate | None, PromptFormat | None]:
     """The chat template by which the model is prompted (None: by plain text), and how its rows were written, where that is known."""
-    folder = context.model.located.folder if context.model is not None else None
-    if folder is not None and folder.parent.name == CHECKPOINTS:
-        folder = folder.parent.parent
-    trained = read_prompt_format(folder) if folder is not None else None
+    trained = trained_format(context.model) if context.model is not None else None
     name = config.chat_template
     if name is None and trained is not None and trained.rows == TEXT:
         name = trained.template or NONE

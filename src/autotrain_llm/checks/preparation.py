@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from autotrain_llm.checks.command_flags import CommandFlags
 from autotrain_llm.checks.preflight import Checked, ignored_parameters
 from autotrain_llm.checks.rules.every import RULES
-from autotrain_llm.checks.rules.prepared_data import UNWRITABLE_FOLDER, PrepareCommand, as_list
+from autotrain_llm.checks.rules.prepared_data import UNWRITABLE_FOLDER, as_list
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import CONFIG_FILE, Config, resolve
@@ -83,7 +84,7 @@ def reads_tokens(config: Config) -> bool:
 
 def check_preparation(config: Config, findings: Iterable[Finding], progress: Progress | None = None) -> Checked:
     """Run every check that has to do with rows and tokens."""
-    command = PrepareCommand(tuple(name for name in config.all_given() if config.source(name) != CONFIG_FILE), READS)
+    command = CommandFlags(tuple(name for name in config.all_given() if config.source(name) != CONFIG_FILE), READS)
     found = list(findings)
     mistyped = {name for finding in found for name in finding.suggestion}  # and so not missing
     inputs = {"config": config, "trainer": config.trainer_spec, "command": command}

@@ -59,3 +59,11 @@ def test_the_folder_lies_beside_the_model(tmp_path: Any) -> None:
     assert default_folder(f"{tmp_path}/mine/checkpoint-4", "merged") == f"{tmp_path}/mine-checkpoint-4-merged"
     assert default_folder(f"{tmp_path}/mine@best", "adapter") == f"{tmp_path}/mine-adapter"
     assert default_folder("org/model", "gguf") == "model-gguf"
+
+
+def test_what_is_not_read_is_said_and_left_out(light_llama: Any, tmp_path: Any) -> None:
+    own, rest = split_words([str(light_llama), "--to", "gguf", "--tokenizer", "nowhere", "--lr", "1e-4"])
+    checked = check_export(read([*rest, "--output-dir", str(tmp_path / "made")]), own["to"], None)
+    (finding,) = checked.findings
+    assert finding.code == "E604" and set(finding.parameters) == {"tokenizer", "lr"}
+    assert not checked.config.given("tokenizer")

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from autotrain_llm.checks.command_flags import CommandFlags
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.example import Example
 from autotrain_llm.declare.finding import WARNING, Finding
-from autotrain_llm.declare.param import flag_of
-from autotrain_llm.declare.record import Record
 from autotrain_llm.declare.rule import declare_finding, rule
 
 CHAT = "chat MODEL --dry-run"
 
 
-class ChatCommand(Record):
-    """The command line of `autotrain chat`: the parameters of `autotrain llm` that it was given, and those that it reads."""
-
-    given: tuple[str, ...] = ()
-    reads: frozenset[str] = frozenset()
-
-
 @rule("P206", example=Example("chat --dry-run", CHAT))
-def chat_needs_a_trained_model(config: Config, chat: ChatCommand) -> Iterator[Finding]:
+def chat_needs_a_trained_model(config: Config, chat: CommandFlags) -> Iterator[Finding]:
     """`autotrain chat` without a model, or with a new one.
 
     Why: nobody answers, or a model with random weights.
@@ -36,16 +28,13 @@ def chat_needs_a_trained_model(config: Config, chat: ChatCommand) -> Iterator[Fi
 
 
 @rule("P207", WARNING, example=Example(f"{CHAT} --lr 1e-4", CHAT))
-def chat_trains_nothing(chat: ChatCommand) -> Iterator[Finding]:
+def chat_trains_nothing(chat: CommandFlags) -> Iterator[Finding]:
     """A flag of `autotrain chat` that has no effect on answers.
 
     Why: answers depend on the model, the chat template, the precision and the settings of sampling, and on nothing else.
     Fix: remove the flag.
     """
-    names = tuple(name for name in chat.given if name not in chat.reads)
-    if names:
-        what = f"{', '.join(map(flag_of, names))} {'have' if len(names) > 1 else 'has'} no effect on a chat, will be ignored"
-        yield Finding(what, None, names, changes=dict.fromkeys(names))
+    yield from chat.without_effect(" on a chat, will be ignored")
 
 
 @rule(

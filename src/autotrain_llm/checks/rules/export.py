@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autotrain_llm.checks.command_flags import CommandFlags, in_the_way
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.declare.example import Example
@@ -25,13 +25,11 @@ EXPORT = "export MODEL --to merged --output-dir made"
 
 
 class ExportCommand(Record):
-    """The command line of `autotrain export`: the form and the dtype as they were written, and which parameters of `autotrain llm` it was given
-    and reads."""
+    """The command line of `autotrain export`, with the form and the dtype as they were written."""
 
     to: str | None = None
     dtype: str | None = None
-    given: tuple[str, ...] = ()
-    reads: frozenset[str] = frozenset()
+    flags: CommandFlags = CommandFlags()
 
     @property
     def is_gguf(self) -> bool:
@@ -85,13 +83,8 @@ def export_writes_a_new_folder(config: Config, export: ExportCommand) -> Iterato
     Why: nothing is ever written over what is there.
     Fix: another folder, or remove this one.
     """
-    folder = Path(config.output_dir).expanduser() if config.output_dir else None
-    if folder is None or not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    free = next(path for number in range(2, 10_000) if not (path := Path(f"{config.output_dir}-{number}")).exists())
-    what = "is not empty" if folder.is_dir() else "is a file"
-    message = f"--output-dir {config.output_dir} {what}, and export writes over nothing"
-    yield Finding(message, None, ("output_dir",), guess={"output_dir": str(free)})
+    if config.output_dir:
+        yield from in_the_way(config.output_dir, "export")
 
 
 @rule("E604", WARNING, example=Example(f"{EXPORT} --lr 1e-4", EXPORT))
@@ -101,12 +94,7 @@ def export_trains_nothing(export: ExportCommand) -> Iterator[Finding]:
     Why: only where the model is and where it is written matters; the value is ignored.
     Fix: remove it.
     """
-    unused = [name for name in export.given if name not in export.reads]
-    if unused:
-        from autotrain_llm.declare.param import flag_of
-
-        message = f"{', '.join(map(flag_of, unused))} has no effect on an export, will be ignored"
-        yield Finding(message, parameters=tuple(unused), changes=dict.fromkeys(unused))
+    yield from export.flags.without_effect(" on an export, will be ignored")
 
 
 @rule("E605", example=Example("export MODEL --to adapter --output-dir made", EXPORT))

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotrain_llm.checks.command_flags import CommandFlags, in_the_way
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.declare.example import SFT, SOURCES, TWO_SOURCES, Example
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
-from autotrain_llm.declare.record import Record
 from autotrain_llm.declare.rule import declare_finding, rule
 from autotrain_llm.declare.text import plain
 
@@ -34,18 +34,11 @@ LENGTHS = {
 SETTINGS = ("valid_split", "eval_dataset_path", "max_samples", "context_columns", "ignore_columns", "seed")
 
 
-class PrepareCommand(Record):
-    """The command line of `autotrain prepare`: what was given, and which of it the command reads."""
-
-    given: tuple[str, ...] = ()
-    reads: frozenset[str] = frozenset()
-
-
 @rule(
     "P142",
     example=Example("prepare --data-path rows.jsonl --trainer sft", PREPARE),
 )
-def prepare_needs_rows_and_a_folder(config: Config, command: PrepareCommand) -> Iterator[Finding]:
+def prepare_needs_rows_and_a_folder(config: Config, command: CommandFlags) -> Iterator[Finding]:
     """`autotrain prepare` without `--data-path` (or `--data-config`), or without `--output-dir`.
 
     Why: there is nothing to read, or nowhere to write it.
@@ -59,38 +52,24 @@ def prepare_needs_rows_and_a_folder(config: Config, command: PrepareCommand) -> 
 
 
 @rule("P143", example=Example(PREPARE, PREPARE, wrong="mkdir made && touch made/notes.txt"))
-def prepare_writes_a_new_folder(config: Config, command: PrepareCommand) -> Iterator[Finding]:
+def prepare_writes_a_new_folder(config: Config, command: CommandFlags) -> Iterator[Finding]:
     """The `--output-dir` of `autotrain prepare` is there already, and not empty.
 
     Why: nothing is ever written over what is there.
     Fix: another folder, or remove this one.
     """
-    folder = Path(config.output_dir).expanduser() if config.output_dir else None
-    if (
-        folder is None
-        or "output_dir" not in command.given
-        or not folder.exists()
-        or (folder.is_dir() and not any(folder.iterdir()))
-    ):
-        return
-    free = next(path for number in range(2, 10_000) if not (path := Path(f"{config.output_dir}-{number}")).exists())
-    what = "is not empty" if folder.is_dir() else "is a file"
-    message = f"--output-dir {config.output_dir} {what}, and prepare writes over nothing"
-    yield Finding(message, None, ("output_dir",), guess={"output_dir": str(free)})
+    if config.output_dir and "output_dir" in command.given:
+        yield from in_the_way(config.output_dir, "prepare")
 
 
 @rule("P144", WARNING, example=Example(f"{PREPARE} --lr 1e-4", PREPARE))
-def prepare_reads_no_flags_of_training(config: Config, command: PrepareCommand) -> Iterator[Finding]:
+def prepare_reads_no_flags_of_training(config: Config, command: CommandFlags) -> Iterator[Finding]:
     """A flag of `autotrain prepare` that has nothing to do with rows or tokens.
 
     Why: rows are prepared and nothing is trained. Flags of a config file that are about training are passed over without a warning.
     Fix: remove the flag, and give it to `autotrain llm`.
     """
-    names = tuple(name for name in command.given if name not in command.reads)
-    if names:
-        flags = ", ".join(map(flag_of, names))
-        what = f"{flags} {'have' if len(names) > 1 else 'has'} no effect: prepare reads rows and trains nothing"
-        yield Finding(what, None, names, changes=dict.fromkeys(names))
+    yield from command.without_effect(": prepare reads rows and trains nothing")
 
 
 UNWRITABLE_FOLDER = declare_finding(

@@ -15,13 +15,13 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import GenerationConfig
 
-from autotrain_llm.checks.exporting import CheckedExport
+from autotrain_llm.checks.exporting import SPELT, CheckedExport
 from autotrain_llm.checks.rules.export import ADAPTER, OLLAMA
 from autotrain_llm.data.chat.modelfile import can_be_quoted, modelfile, turn_texts
 from autotrain_llm.data.prepared.write import complete_folder
 from autotrain_llm.data.tokenize.prompt_format import CHAT, FILE
 from autotrain_llm.declare.umask import permitted
-from autotrain_llm.models.metadata import ModelMetadata
+from autotrain_llm.models.metadata import DTYPE_NAMES, ModelMetadata
 from autotrain_llm.run.engine.classifiers import load_classifier
 from autotrain_llm.run.engine.loading import DTYPES, dtype_of, from_located, keep_config, make_writable
 from autotrain_llm.run.engine.loading import merge as merge_adapter
@@ -87,7 +87,8 @@ def _write_adapter(checked: CheckedExport, folder: Path) -> str:
         save_file(tensors, folder / weights.name, metadata={"format": "pt"})
     shutil.copyfile(source / "adapter_config.json", folder / "adapter_config.json")
     _copy_companions(checked, folder)
-    return dtype or str(next(iter(load_file(weights).values())).dtype).removeprefix("torch.")
+    stored = next(iter(metadata.adapter_weights.tensors.values())).dtype
+    return dtype or SPELT.get(DTYPE_NAMES.get(stored, ""), stored)
 
 
 def _write_model(checked: CheckedExport, folder: Path) -> tuple[str, float | None]:

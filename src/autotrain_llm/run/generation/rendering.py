@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.context.output_dir import CHECKPOINTS
+from autotrain_llm.context.trained_format import trained_format
 from autotrain_llm.data.chat.template import NONE, ChatTemplate, ChatTemplateError, find_template
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.tokenize import reward_inputs as scored
-from autotrain_llm.data.tokenize.prompt_format import ALPACA, CHAT, MIXED, TEXT, PromptFormat, read_prompt_format
+from autotrain_llm.data.tokenize.prompt_format import ALPACA, CHAT, MIXED, TEXT, PromptFormat
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import WARNING, Finding, Refused
 from autotrain_llm.models.metadata import ModelMetadata
@@ -111,10 +111,7 @@ def _has_system(prompt: Example) -> bool:
 
 def rendering_of(config: Config, tokenizer: Tokenizer, metadata: ModelMetadata) -> Rendering:
     """How a model is prompted. Raises Refused if `--chat-template` can't be used."""
-    folder = metadata.located.folder
-    if folder is not None and folder.parent.name == CHECKPOINTS:
-        folder = folder.parent.parent
-    trained = read_prompt_format(folder) if folder is not None else None
+    trained = trained_format(metadata)
     in_form = config.chat_template is None and trained is not None and trained.rows == TEXT
     name = trained.template if in_form and trained is not None else None
     observations = Observations()

@@ -259,6 +259,11 @@ def test_a_modelfile_lies_beside_the_file_of_a_tuned_model(tuned: Path, tmp_path
     assert by_llama_cpp(folder / "mine-fp32.gguf") == greedy(with_adapter(tuned), tuned)
 
 
+def test_a_modelfile_without_a_translated_template_has_none(tuned: Path, tmp_path: Path) -> None:
+    folder = exported(tuned, tmp_path / "mine", "--to", "ollama", "--chat-template", "llama-2")
+    assert "TEMPLATE" not in (folder / "Modelfile").read_text()
+
+
 def test_nothing_is_written_over_what_is_there(tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     assert main(["export", str(tuned), "--to", "merged", "--output-dir", str(tmp_path)]) == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autotrain_llm.data.chat.modelfile import modelfile, turn_texts
+from autotrain_llm.data.chat.modelfile import AS_IT_IS, modelfile, turn_texts
 from autotrain_llm.data.chat.template import ChatTemplate, find_template, template_names
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
@@ -33,7 +33,7 @@ def test_a_template_is_written_turn_by_turn(tokenizer):
 def test_a_default_system_prompt_is_the_modelfile_s(tokenizer):
     texts = turn_texts(ChatTemplate(WITH_DEFAULT, tokenizer))
     assert texts is not None and texts.default_system == "You help."
-    text = modelfile("model.gguf", texts, ["<|im_end|>", "<|im_end|>"], "", 512)
+    text = modelfile("model.gguf", texts.as_go(), ["<|im_end|>", "<|im_end|>"], texts.default_system, 512)
     assert 'SYSTEM """You help."""\nPARAMETER stop "<|im_end|>"\nPARAMETER num_ctx 512\n' in text
     assert text.startswith('FROM ./model.gguf\nTEMPLATE """{{ range')
 
@@ -43,7 +43,11 @@ def test_a_template_that_depends_on_other_turns_is_not_translated(tokenizer):
 
 
 def test_plain_text_is_handed_on_as_it_is():
-    assert modelfile("m.gguf", None, [], "", None) == 'FROM ./m.gguf\nTEMPLATE """{{ .Prompt }}"""\n'
+    assert modelfile("m.gguf", AS_IT_IS, [], "", None) == 'FROM ./m.gguf\nTEMPLATE """{{ .Prompt }}"""\n'
+
+
+def test_a_template_that_is_not_translated_is_left_to_the_file_of_weights():
+    assert modelfile("m.gguf", None, ["</s>"], "", None) == 'FROM ./m.gguf\nPARAMETER stop "</s>"\n'
 
 
 def test_most_of_the_package_s_templates_are_translated(tokenizer):

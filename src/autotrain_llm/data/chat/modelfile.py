@@ -14,6 +14,7 @@ from autotrain_llm.data.example import Message
 
 SYSTEM, FIRST, ANSWER, SECOND = "Xq7sXq7s", "Xq7uXq7u", "Xq7aXq7a", "Xq7vXq7v"
 QUOTES = '"""'
+AS_IT_IS = "{{ .Prompt }}"  # the template of a model that was trained on plain text
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,11 @@ def turn_texts(template: ChatTemplate) -> TurnTexts | None:
     return found if _agrees(found, template) else None
 
 
-def modelfile(weights: str, texts: TurnTexts | None, stops: Sequence[str], system: str, context: int | None) -> str:
-    """The text of a Modelfile for the file of weights beside it. Without `texts` the prompt is handed to the model as it is."""
-    # llama.cpp writes the BOS token itself.
-    template = "{{ .Prompt }}" if texts is None else texts.as_go()
-    system = system or (texts.default_system if texts is not None else "")
-    lines = [f"FROM ./{weights}", f"TEMPLATE {QUOTES}{template}{QUOTES}"]
+def modelfile(weights: str, template: str | None, stops: Sequence[str], system: str, context: int | None) -> str:
+    """The text of a Modelfile for the file of weights beside it. `template` is in Go's language; without one Ollama looks whether it knows that of
+    the weights' file."""
+    lines = [f"FROM ./{weights}"]
+    lines += [f"TEMPLATE {QUOTES}{template}{QUOTES}"] if template is not None else []
     lines += [f"SYSTEM {QUOTES}{system}{QUOTES}"] if system else []
     lines += [f'PARAMETER stop "{_escaped(stop)}"' for stop in dict.fromkeys(stops) if stop.strip()]
     lines += [f"PARAMETER num_ctx {context}"] if context else []

@@ -17,7 +17,7 @@ from transformers import GenerationConfig
 
 from autotrain_llm.checks.exporting import SPELT, CheckedExport
 from autotrain_llm.checks.rules.export import ADAPTER, OLLAMA
-from autotrain_llm.data.chat.modelfile import can_be_quoted, modelfile, turn_texts
+from autotrain_llm.data.chat.modelfile import AS_IT_IS, can_be_quoted, modelfile, turn_texts
 from autotrain_llm.data.prepared.write import complete_folder
 from autotrain_llm.data.tokenize.prompt_format import CHAT, FILE
 from autotrain_llm.declare.umask import permitted
@@ -211,10 +211,12 @@ def _write_modelfile(checked: CheckedExport, model: Any, folder: Path, weights: 
     texts = turn_texts(template) if template is not None else None
     system = (trained.system or "") if trained is not None and trained.rows == CHAT else ""
     if not can_be_quoted(texts, system):
-        texts = None
+        texts, system = None, ""
+    written = AS_IT_IS if template is None else texts.as_go() if texts is not None else None
+    system = system or (texts.default_system if texts is not None else "")
     ends = model.generation_config.eos_token_id
     ids = [ends] if isinstance(ends, int) else list(ends or ())
     stops = [template.end_of_turn] if template is not None and template.end_of_turn else []
     stops += [tokenizer.decode([number], skip_special_tokens=False) for number in ids]
-    text = modelfile(weights, texts, [stop.strip() for stop in stops], system, _model_of(checked).context_length)
+    text = modelfile(weights, written, [stop.strip() for stop in stops], system, _model_of(checked).context_length)
     (folder / "Modelfile").write_text(text, encoding="utf-8")

@@ -32,6 +32,7 @@ ORDER = (
     {"checks"},
     {"run"},
     {"api"},
+    {"app"},
     {"cli", "docs"},
     {"__init__", "__main__"},
 )
@@ -65,6 +66,8 @@ LIGHT = {
     "huggingface_hub",
     "markupsafe",
 }
+# What serves the pages of the app, which is loaded by its command alone.
+OF_THE_APP = {"starlette", "uvicorn", "jinja2", "markupsafe"}
 # Where a library of HEAVY is loaded outside run/ after all, by name, when nothing lighter would do.
 LOADED_BY_NAME = {
     "context/library_metrics.py": {"evaluate"},
@@ -172,6 +175,15 @@ def test_run_is_entered_inside_functions_only():
     assert wrong == [], "load run/ in the function that starts a run"
 
 
+def test_the_app_is_entered_inside_functions_only():
+    wrong = [
+        str(found)
+        for found in IMPORTS
+        if "app" in own_parts(found) and part_of(found.file) != "app" and not (found.function or found.typing)
+    ]
+    assert wrong == [], "its packages are an extra: load app/ in the function that serves it"
+
+
 def test_heavy_libraries_are_imported_in_run_alone():
     wrong = [str(found) for found in IMPORTS if library(found) in HEAVY and part_of(found.file) != "run"]
     assert wrong == [], "everything up to the plan works on files; what needs the library belongs in run/"
@@ -198,13 +210,16 @@ def test_other_libraries_are_loaded_where_they_are_needed():
     wrong = [
         str(found)
         for found in IMPORTS
-        if library(found) in LIGHT and part_of(found.file) != "run" and not (found.function or found.typing)
+        if library(found) in LIGHT | OF_THE_APP
+        and part_of(found.file) != "run"
+        and not (part_of(found.file) == "app" and library(found) in OF_THE_APP)
+        and not (found.function or found.typing)
     ]
     assert wrong == [], "import it inside the function: `--help` and a refused command must stay quick"
 
 
 def test_no_library_is_imported_that_is_not_named_here():
-    known = HEAVY | LIGHT | set(sys.stdlib_module_names) | {"autotrain_llm", ""}
+    known = HEAVY | LIGHT | OF_THE_APP | set(sys.stdlib_module_names) | {"autotrain_llm", ""}
     assert sorted({library(found) for found in IMPORTS} - known) == []
 
 

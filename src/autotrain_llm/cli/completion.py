@@ -17,6 +17,7 @@ COMMANDS = {
     "prepare": "write rows and tokens to train on",
     "chat": "talk with a finished model",
     "export": "write a trained model for other programs",
+    "app": "the same in a browser",
     "check": "check training configs",
     "presets": "show what presets set",
     "report": "rewrite the report of a run",
@@ -93,6 +94,7 @@ _autotrain() {{
         check) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -W "--flags-only --strict --format" -- "$cur")); return ;;
         presets) COMPREPLY=($(compgen -W "{presets} --format" -- "$cur")); return ;;
         export) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -W "--to --dtype --output-dir --chat-template --dry-run --quiet --format" -- "$cur")); return ;;
+        app) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -W "--port --no-browser --host --dry-run" -- "$cur")); return ;;
         report) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$cur")); return ;;
         completion) (( COMP_CWORD == 2 )) && COMPREPLY=($(compgen -W "{shells}" -- "$cur")); return ;;
         chat) (( COMP_CWORD == 2 )) && [[ $cur != -* ]] && {{ compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$cur")); return; }} ;;
@@ -181,6 +183,8 @@ _autotrain() {{
         _autotrain_llm
     elif [[ $words[2] == check ]]; then
         _arguments '*:config:_files' --flags-only --strict '--format:format:(text json sarif)'
+    elif [[ $words[2] == app ]]; then
+        _arguments '*:folder:_files -/' '--port:port:' --no-browser '--host:address:' --dry-run
     elif [[ $words[2] == presets ]]; then
         _arguments '*:preset:({presets})' '--format:format:(text json)'
     elif [[ $words[2] == report ]]; then
@@ -251,6 +255,7 @@ complete -c autotrain -f
 {commands}
 complete -c autotrain -n '__fish_seen_subcommand_from check' -F -a '--flags-only --strict --format'
 complete -c autotrain -n '__fish_seen_subcommand_from presets' -x -a '{presets} --format'
+complete -c autotrain -n '__fish_seen_subcommand_from app' -x -a '(__fish_complete_directories) --port --no-browser --host --dry-run'
 complete -c autotrain -n '__fish_seen_subcommand_from report' -x -a '(__fish_complete_directories)'
 complete -c autotrain -n '__fish_seen_subcommand_from chat' -a '(__fish_complete_directories)'
 complete -c autotrain -n '__fish_seen_subcommand_from completion' -x -a '{shells}'

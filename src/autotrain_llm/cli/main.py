@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 # Carried out by the function of the command's name in the module of that name, which opens the streams itself.
-OF_A_MODULE = ("llm", "prepare", "chat", "export", "check")
+OF_A_MODULE = ("llm", "prepare", "chat", "export", "check", "app")
 HELP, VERSION_WORDS = ("-h", "--help", "help"), ("-V", "--version", "version")
 # Words that begin one of our commands: no other tool's meaning of them is looked for.
 NAMES = frozenset([*OF_A_MODULE, "presets", "report", "completion", "stage-process", *HELP, *VERSION_WORDS])
@@ -29,6 +29,7 @@ usage: autotrain llm --trainer NAME --model MODEL --data-path DATA [flags]
        autotrain prepare --data-path DATA --output-dir DIR   writes rows, and tokens, to train on
        autotrain chat RUN [--against base]   talks with a finished model, or with two side by side
        autotrain export RUN --to merged|adapter|gguf|ollama   writes a trained model for other programs
+       autotrain app [FOLDER...]             the same in a browser: compose, start, follow, compare
        autotrain check [FILES...]            training configs, checked as a dry run checks them
        autotrain presets [NAME]              presets: what they set, and why
        autotrain report RUN                  rewrites a run's report.html
@@ -106,7 +107,7 @@ def _page(command: str, screen: Screen) -> str:
         from autotrain_llm.cli.help import chat_page
 
         return chat_page(columns, colour)
-    if command in ("export", "check", "presets"):
+    if command in ("export", "check", "presets", "app"):
         usage: str = import_module(f"autotrain_llm.cli.{command}").USAGE
         return usage
     return fit_to(screen.out, USAGE, " " * 11)

@@ -55,9 +55,9 @@ OTHER_COMMANDS = (
         "from autotrain_llm import train, in Python (docs/python.md); vllm serve RUN for a finished model",
     ),
     OtherCommand(
-        "app webui webchat web ui gui board",
-        "there is no page in a browser yet",
-        "autotrain llm --interactive, which asks for what is missing; autotrain chat RUN talks with the result, and report.html in its folder shows the curves",
+        "webui webchat web ui gui board studio",
+        "the pages in a browser are served by `app`",
+        "autotrain app, which composes, starts, follows, compares and tries runs",
     ),
     OtherCommand(
         "train run finetune fine-tune",

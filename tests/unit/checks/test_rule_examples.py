@@ -109,6 +109,7 @@ WHERE = {
     "on a machine with a Tesla T4": has_gpus(("Tesla T4", 7.5)),
     "where wandb is installed": has("wandb"),
     "where wandb is not installed": has_no("wandb"),
+    "where starlette is not installed": has_no("starlette"),
     "where gguf is not installed": has_no("gguf"),
     "where sacrebleu is not installed": has_no("sacrebleu"),
     "where lm-evaluation-harness is not installed": has_no("lm_eval"),

@@ -21,7 +21,19 @@ COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 ))
 _autotrain
 printf '%s\\n' "${COMPREPLY[@]}"
 """
-COMMANDS = {"llm", "prepare", "chat", "export", "check", "presets", "report", "completion", "--help", "--version"}
+COMMANDS = {
+    "llm",
+    "prepare",
+    "chat",
+    "export",
+    "app",
+    "check",
+    "presets",
+    "report",
+    "completion",
+    "--help",
+    "--version",
+}
 
 
 class Terminal:

@@ -43,6 +43,8 @@ COMMANDS = {
     "config": (2, ["llm", "--config", "run.yaml"]),
     "help of chat": (0, ["chat", "--help"]),
     "chat refused": (2, ["chat", "nowhere/at-all", "--against", "base"]),
+    "help of app": (0, ["app", "--help"]),
+    "app refused": (2, ["app", "nowhere"]),
     "a command of another tool": (2, ["tools", "merge-llm-adapter"]),
 }
 

@@ -1,0 +1,156 @@
+"""The check of a form, as a document: in this process for flags alone, in a process of its own for files and rows.
+
+It is the check of the command line; what it finds is written down for a page, with the values that each fix would set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotrain_llm.app.values import OFFERED, FormCommand, as_text
+from autotrain_llm.checks.preflight import Checked, is_about_missing, preflight
+from autotrain_llm.config.layers import Layer
+from autotrain_llm.config.registry import PARAMS
+from autotrain_llm.config.resolved import COMMAND_LINE, Config, resolve_layers
+from autotrain_llm.declare.finding import ERROR, Finding, Refused, in_words
+from autotrain_llm.declare.showable import showable, visible
+
+if TYPE_CHECKING:
+    from autotrain_llm.context.run_context import RunContext
+    from autotrain_llm.data.dataset import Dataset
+
+SHOWN_ROWS = 4
+MOST_CHARACTERS = 4000  # of one row
+Document = dict[str, Any]
+
+
+def check_flags(command: FormCommand) -> Document:
+    """The findings of the flags alone, which takes milliseconds."""
+    checked = preflight(_config(command), command.findings, files=False)
+    return {"findings": _findings(checked.findings)}
+
+
+class FileCheck:
+    """Checks one form after another, and reuses what it has read of files that have not changed since."""
+
+    def __init__(self) -> None:
+        self._earlier: RunContext | None = None
+        self._stamps: dict[str, tuple[int, int]] = {}
+
+    def check(self, command: FormCommand) -> Document:
+        """Everything: flags, machine, output folder, files, rows and the plan, and the first rows as the model will see them."""
+        config = _config(command)
+        stamps = _stamps(config)
+        earlier = self._earlier if stamps == self._stamps else None
+        checked = preflight(config, command.findings, earlier=earlier)
+        in_order = all(finding.severity != ERROR or is_about_missing(finding) for finding in checked.findings)
+        self._earlier, self._stamps = (checked.context if in_order else None), stamps
+        return {
+            "findings": _findings(checked.findings),
+            "refused": checked.refused,
+            "plan": None if checked.plan is None else checked.plan.summary(),
+            "not_checked": [item.as_json() for item in checked.not_checked],
+            "data": _data(checked),
+            "suited": _suited(checked),
+        }
+
+
+def _config(command: FormCommand) -> Config:
+    values = {**command.values, "dry_run": True}
+    return resolve_layers({COMMAND_LINE: Layer(values, command.arguments.origins)})
+
+
+def _stamps(config: Config) -> dict[str, tuple[int, int]]:
+    """When the files that the form names were written, and their sizes: a check of changed files reads them again."""
+    stamps = {}
+    for name in config.all_given():
+        value = config.value_of(name)
+        if PARAMS[name].path and isinstance(value, str):
+            try:
+                stat = Path(value).expanduser().stat()
+            except (OSError, RuntimeError, ValueError):
+                continue
+            stamps[name] = (stat.st_mtime_ns, stat.st_size)
+    return stamps
+
+
+def finding_json(finding: Finding) -> Document:
+    """A finding for a page. `fix_of` are the texts that its fix puts into the form; `certain` says whether it is no guess."""
+    suggestion = {name: value for name, value in finding.suggestion.items() if name in OFFERED}
+    place = [showable(finding.file) if finding.file else "", f"row {finding.row}" if finding.row else ""]
+    return {
+        "code": finding.code,
+        "severity": finding.severity,
+        "message": finding.message,
+        "fix": finding.fix or "",
+        "parameters": [name for name in finding.parameters if name in PARAMS],
+        "place": ", ".join(part for part in place if part),
+        "certain": bool(finding.changes),
+        "button": showable(in_words(suggestion)) if suggestion and len(suggestion) == len(finding.suggestion) else "",
+        "fix_of": {name: as_text(value) for name, value in suggestion.items()},
+    }
+
+
+def _findings(findings: tuple[Finding, ...]) -> list[Document]:
+    return [finding_json(finding) for finding in sorted(findings, key=lambda finding: finding.severity != ERROR)]
+
+
+def _data(checked: Checked) -> Document | None:
+    """How the rows were recognised, and the first of them: as the model will see them, else as they were read."""
+    dataset = checked.context.dataset if checked.config.rows_from and "dataset" in vars(checked.context.data) else None
+    if dataset is None:
+        return None
+    prepared, tokenizer = vars(checked.context.data).get("prepared"), checked.context.tokenizer
+    rows: list[list[tuple[str, bool]]] = []
+    if prepared is not None and tokenizer is not None:
+        from autotrain_llm.data.tokenize.preview import preview
+
+        rows = preview(prepared, tokenizer, SHOWN_ROWS)
+    return {
+        "path": showable(dataset.path),
+        "format": dataset.format,
+        "rows": len(dataset.train),
+        "valid": len(dataset.valid),
+        "valid_from": dataset.valid_from,
+        "columns": [(showable(str(column)), role) for role, column in dataset.columns.items()],
+        "unused": [(showable(str(column)), str(why)) for column, why in dataset.unused.items()],
+        "as_tokens": bool(rows),
+        "shown": [_cut(row) for row in rows or _as_read(dataset)],
+    }
+
+
+def _as_read(dataset: Dataset) -> list[list[tuple[str, bool]]]:
+    return [[("\n".join(example.strings()), False)] for example in dataset.train[:SHOWN_ROWS]]
+
+
+def _cut(row: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    """A row up to the longest that is shown, with characters that can't be seen as escapes."""
+    left, shown = MOST_CHARACTERS, []
+    for text, trained in row:
+        if left <= 0:
+            shown.append((" …", False))
+            break
+        shown.append((visible(text[:left]), trained))
+        left -= len(text)
+    return shown
+
+
+def _suited(checked: Checked) -> Document | None:
+    """The trainers that the rows suit, where the chosen one could not read them."""
+    from autotrain_llm.data.load.suited import suited_trainers
+
+    config, data = checked.config, checked.context.data
+    if config.data_path is None or vars(data).get("dataset") is not None:
+        return None
+    try:
+        suited = suited_trainers(data.request)
+    except Refused:
+        return None
+    return {"rows": suited.rows, "trainers": list(suited.trainers)}
+
+
+def texts_in(order: Mapping[str, Any]) -> dict[str, str]:
+    """The texts of the form in an order to the process of a check."""
+    return {str(name): str(text) for name, text in order.items()}

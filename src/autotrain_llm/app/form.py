@@ -1,0 +1,175 @@
+"""The form of a run, from the declarations: its fields, those that most runs set first, and what applies to the trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autotrain_llm.app.values import OFFERED, as_text
+from autotrain_llm.config.registry import GROUPS, PARAMS, READS, TRAINERS, verdict
+from autotrain_llm.declare.param import Param, flag_of
+from autotrain_llm.declare.text import plain
+from autotrain_llm.declare.trainer import Trainer
+
+# Words of a parameter's name that are written in another way than by themselves.
+SPELT = {
+    "lr": "learning rate",
+    "peft": "LoRA adapter",
+    "lora": "LoRA",
+    "r": "rank",
+    "rl": "RL",
+    "dpo": "DPO",
+    "orpo": "ORPO",
+    "kto": "KTO",
+    "spo": "SPO",
+    "ppo": "PPO",
+    "kl": "KL",
+    "eos": "EOS",
+    "eval": "evaluation",
+    "valid": "evaluation",
+    "dir": "folder",
+    "fn": "function",
+    "n": "number of",
+    "grad": "gradient",
+    "hub": "Hub",
+    "dora": "DoRA",
+    "rslora": "rsLoRA",
+    "bertscore": "BERTScore",
+}
+FIRST = ("model", "data_path")
+LONG = ("json",)  # kinds of values that take several lines
+AREAS = ("student_prompt_template", "teacher_prompt_template")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field: what it is called and explained with, how it is entered, and its text."""
+
+    name: str
+    label: str
+    flag: str
+    help: str
+    control: str  # select, switch, secret, area or text
+    choices: tuple[tuple[str, str], ...]  # of a select: value and label
+    default: str
+    bounds: str
+    needed: str  # "required", or for one of several "required, or --max-steps"; empty for an optional one
+    applies: bool
+    value: str
+    suggestions: str  # the list that completes it: models, data or nothing
+    numeric: bool
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part of the form."""
+
+    title: str
+    summary: str
+    fields: tuple[Field, ...]
+
+
+@dataclass(frozen=True)
+class Form:
+    """The form for one trainer: `first` is what most runs set, `more` all others in their groups."""
+
+    trainer: Trainer
+    first: tuple[Field, ...]
+    more: tuple[Section, ...]
+
+
+def form_for(texts: Mapping[str, str]) -> Form:
+    """The form with these texts. A parameter that does not apply to the trainer is in it only if it is set."""
+    trainer = TRAINERS.get(texts.get("trainer", ""), TRAINERS[PARAMS["trainer"].default])
+    required = _required(trainer)
+    alternatives = {param.alternative for param in PARAMS.values()}
+    shown = [name for name in OFFERED if name != "trainer" and (_applies(PARAMS[name], trainer) or name in texts)]
+    first = [name for name in shown if name in required or (PARAMS[name].usual and name not in alternatives)]
+    ordered = sorted(first, key=lambda name: (name not in FIRST, name not in required, first.index(name)))
+    in_first = {*ordered}
+    more = []
+    for group in GROUPS:
+        names = [param.name for param in group.params if param.name in shown and param.name not in in_first]
+        if names:
+            fields = tuple(field_of(PARAMS[name], trainer, texts, required) for name in names)
+            more.append(Section(group.title, group.summary, fields))
+    return Form(trainer, tuple(field_of(PARAMS[name], trainer, texts, required) for name in ordered), tuple(more))
+
+
+def _required(trainer: Trainer) -> dict[str, str]:
+    """The parameters that a trainer requires, with what is said of each. Of several, of which one is enough, those that stand in for another
+    are left out."""
+    stand_ins = {param.alternative for param in PARAMS.values()}
+    required = {}
+    for names in trainer.requires:
+        for name in names.split("|"):
+            others = [flag_of(other) for other in names.split("|") if other != name]
+            if name not in stand_ins:
+                required[name] = ", or ".join(["required", *others])
+    return required
+
+
+def _applies(param: Param, trainer: Trainer) -> bool:
+    return verdict(param, trainer) == READS
+
+
+def field_of(param: Param, trainer: Trainer, texts: Mapping[str, str], required: Mapping[str, str]) -> Field:
+    """The field of a parameter, with its default for the trainer in words; a required one shows the usual value in its place."""
+    default = trainer.default_text(param)
+    usual = trainer.usual.get(param.name)
+    if usual is not None:
+        default = f"usual: {plain(usual.value(texts.get('peft') == 'true'))}"
+    return Field(
+        name=param.name,
+        label=label_of(param.name),
+        flag=param.flag,
+        help=param.help,
+        control=_control(param, default),
+        choices=_choices(param, default),
+        default=default,
+        bounds=param.within.describe() if param.within else "",
+        needed=required.get(param.name, ""),
+        applies=_applies(param, trainer),
+        value="" if param.secret else texts.get(param.name, ""),
+        suggestions=_suggestions(param),
+        numeric=param.kind in ("int", "float"),
+    )
+
+
+def label_of(name: str) -> str:
+    """A parameter's name in words: `lora_r` is "LoRA rank"."""
+    words = " ".join(SPELT.get(word, word) for word in name.removeprefix("use_").split("_"))
+    return words[0].upper() + words[1:]
+
+
+def _control(param: Param, default: str) -> str:
+    if param.secret:
+        return "secret"
+    if param.kind == "switch":
+        return "switch" if default == "off" and not param.nullable else "select"
+    if param.choices:
+        return "select"
+    return "area" if param.kind in LONG or param.name in AREAS else "text"
+
+
+def _choices(param: Param, default: str) -> tuple[tuple[str, str], ...]:
+    unset = ("", f"default: {default}" if default else "not set")
+    if param.kind == "switch":
+        return (unset, ("true", "on"), ("false", "off"))
+    return (unset, *((choice, choice) for choice in param.choices)) if param.choices else ()
+
+
+def _suggestions(param: Param) -> str:
+    if param.stage == "model" or "model" in param.name:
+        return "models" if param.path == "input" and param.kind == "str" else ""
+    return "data" if param.path == "input" and param.stage == "rows" else ""
+
+
+def texts_of_run(values: Mapping[str, object], given: Mapping[str, object]) -> dict[str, str]:
+    """The texts of a form that begins as an earlier run did: its parameters that were given, without its output folder."""
+    left_out = {"output_dir", "overwrite"}
+    return {
+        name: as_text(values[name])
+        for name in given
+        if name in OFFERED and name in values and name not in left_out and not PARAMS[name].secret
+    }

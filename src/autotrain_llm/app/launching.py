@@ -1,0 +1,168 @@
+"""Runs as processes of their own: started, stopped, resumed. They are the command line's, and go on when the server ends.
+
+What a process writes to its terminal is kept beside the runs, in `runs/.app`: a run that was refused has no folder of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from autotrain_llm.app.folders import Folders, Outside
+from autotrain_llm.app.runs import FINISHING, OK, STARTING
+from autotrain_llm.context.file_lock import owner_of_lock
+from autotrain_llm.context.output_dir import LOCK_FILE, RUN_FILE, earlier_run
+from autotrain_llm.declare.document import parse_json
+
+KEPT = Path("runs", ".app")
+REFUSED_STATUS = 2
+MOST_OUTPUT = 16 * 1024  # bytes of the end of what a process wrote that are shown
+
+
+class Launcher:
+    """Starts commands in `home`. `program` are the words before those of `autotrain`."""
+
+    def __init__(self, folders: Folders, program: Sequence[str] = (sys.executable, "-m", "autotrain_llm")) -> None:
+        self.folders, self.program = folders, tuple(program)
+        self._own: dict[Path, subprocess.Popen[bytes]] = {}
+
+    def start(
+        self, words: Sequence[str], folder: Path, environment: Mapping[str, str], where: Path | None = None
+    ) -> None:
+        """Start `autotrain llm WORDS`, which writes to `folder`, in a session of its own. No shell sees a word."""
+        log = self._kept(folder, ".log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*self.program, "llm", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=where or self.folders.home,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **environment},
+                start_new_session=True,
+            )
+        self._own[folder] = process
+        record = {"folder": str(folder), "pid": process.pid, "started": time.time()}
+        self._kept(folder, ".json").write_text(json.dumps(record), encoding="utf-8")
+
+    def process_of(self, folder: Path) -> int | None:
+        """The process that writes to a folder, or was started to; None if there is none."""
+        own = self._own.get(folder)
+        if own is not None and own.poll() is None:
+            return own.pid
+        owner = owner_of_lock(folder / LOCK_FILE)
+        if owner is not None and owner > 0:
+            return owner
+        return self._of_an_earlier_server(folder)
+
+    def _of_an_earlier_server(self, folder: Path) -> int | None:
+        """The process that an earlier server has started, if it is still that one: it was started when the record says."""
+        if folder in self._own:
+            return None
+        record = self._record(folder)
+        pid = record.get("pid")
+        if not isinstance(pid, int):
+            return None
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return None
+        return pid if b"autotrain_llm" in words and folder.name.encode() in words else None
+
+    def state_of(self, folder: Path) -> str | None:
+        """What the process of a folder says of the run, where its files don't: it is starting, writes its report, or was refused. None if they do."""
+        own = self._own.get(folder)
+        if own is not None and own.poll() == REFUSED_STATUS:
+            return "refused" if not (folder / RUN_FILE).exists() else None
+        if owner_of_lock(folder / LOCK_FILE) is not None:
+            return FINISHING if earlier_run(folder).get("status") == OK else None
+        if self.process_of(folder) is not None:
+            return STARTING
+        if self._record(folder) and not (folder / RUN_FILE).exists():
+            return "refused" if own is None or own.returncode == REFUSED_STATUS else "failed"
+        return None
+
+    def stop(self, folder: Path) -> bool:
+        """Ask the process of a folder to save a checkpoint and end; False if there is none."""
+        pid = self.process_of(folder)
+        if pid is None:
+            return False
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def output_of(self, folder: Path) -> str:
+        """The end of what the process of a folder wrote; empty if it was not started here."""
+        try:
+            with self._kept(folder, ".log").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - MOST_OUTPUT))
+                return file.read().decode("utf-8", errors="replace")
+        except OSError:
+            return ""
+
+    def waiting(self) -> list[Path]:
+        """The folders of processes that have not written a run yet, or were refused; the newest last."""
+        found = []
+        for path in (self.folders.home / KEPT).glob("*.json"):
+            folder = Path(str(_read(path).get("folder", "")))
+            with suppress(Outside):
+                if self.folders.resolve(str(folder)) == folder and not (folder / RUN_FILE).exists():
+                    found.append((path.stat().st_mtime, folder))
+        return [folder for _, folder in sorted(found)]
+
+    def forget(self, folder: Path) -> None:
+        """Remove what is kept of a process that has ended."""
+        for ending in (".json", ".log"):
+            self._kept(folder, ending).unlink(missing_ok=True)
+        self._own.pop(folder, None)
+
+    def _record(self, folder: Path) -> dict[str, Any]:
+        return _read(self._kept(folder, ".json"))
+
+    def _kept(self, folder: Path, ending: str) -> Path:
+        digest = sha256(str(folder).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+        return self.folders.home / KEPT / f"{folder.name[:60]}-{digest}{ending}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def words_to_resume(folder: Path, run: Mapping[str, Any]) -> list[str] | None:
+    """The words that resume a run: those that were set when it was started, and `--resume`. None for the record of another version."""
+    from autotrain_llm.planning.plan import Plan
+    from autotrain_llm.run.artifacts.records import command_of
+
+    try:
+        words = command_of(Plan.from_json(run["plan"]), folder)
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return None
+    return [*words[2:], "--resume"]
+
+
+def started_in(folder: Path, folders: Folders) -> Path:
+    """The folder in which a run was started, from which its relative paths are resolved, as command.sh has it."""
+    mark = "# Run from: "
+    with suppress(OSError, Outside):
+        for line in (folder / "command.sh").read_text(encoding="utf-8", errors="replace").splitlines()[:3]:
+            if line.startswith(mark):
+                where = folders.resolve(line.removeprefix(mark))
+                if where.is_dir():
+                    return where
+    return folders.home

@@ -1,0 +1,56 @@
+"""The other end of `workers.py`: reads orders and writes answers, and keeps standard output free of what libraries print."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+Write = Callable[[Mapping[str, Any]], None]
+
+
+def writer() -> Write:
+    """Writes parts of answers; what else is written to standard output goes to standard error from now on."""
+    sys.stdout.flush()
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+
+    def write(part: Mapping[str, Any]) -> None:
+        out.write(json.dumps(part, default=list) + "\n")
+        out.flush()
+
+    return write
+
+
+def orders() -> Iterator[dict[str, Any]]:
+    """Orders until the server ends."""
+    for line in iter(sys.stdin.readline, ""):
+        if line.endswith("\n"):
+            yield json.loads(line)
+
+
+def check_orders() -> int:
+    """Check one form after another."""
+    from autotrain_llm.app.checking import FileCheck, finding_json, texts_in
+    from autotrain_llm.app.folders import Folders
+    from autotrain_llm.app.values import read_form
+    from autotrain_llm.declare.finding import Finding, Refused
+
+    write = writer()
+    check = FileCheck()
+    for order in orders():
+        folders = Folders(tuple(Path(root) for root in order["roots"]))
+        try:
+            document = check.check(read_form(texts_in(order["texts"]), folders))
+        except Refused as refused:
+            document = {"findings": [finding_json(finding) for finding in refused.findings], "refused": True}
+        except Exception as fault:  # what no check foresaw is a finding here too
+            check = FileCheck()
+            finding = Finding(f"{type(fault).__name__}: {fault}", code="R102")
+            document = {"findings": [finding_json(finding)], "refused": True}
+        write({**document, "end": True})
+    return 0

@@ -1,0 +1,371 @@
+"""Runs as the pages show them: a line of the list, the live view of one, and several compared. All is read from the files of their folders."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotrain_llm.app.drawing import Chart, Curve, chart
+from autotrain_llm.config.registry import PARAMS, TRAINERS
+from autotrain_llm.config.resolved import GIVEN
+from autotrain_llm.context.file_lock import owner_of_lock
+from autotrain_llm.context.output_dir import KILLED, LOCK_FILE, RUN_FILE, checkpoints_in, is_complete
+from autotrain_llm.context.pipeline_record import read_record
+from autotrain_llm.declare.document import parse_json
+from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.showable import showable
+from autotrain_llm.declare.text import duration, plain
+
+if TYPE_CHECKING:
+    from autotrain_llm.run.report.read import RunFiles
+    from autotrain_llm.run.report.trials import Sweep
+
+METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
+RUNNING, STARTING, FINISHING, OK = "running", "starting", "finishing", "ok"
+STATES = {
+    OK: ("Finished", "good"),
+    "failed": ("Failed", "bad"),
+    "interrupted": ("Stopped", "fair"),
+    RUNNING: ("Running", "live"),
+    STARTING: ("Starting", "live"),
+    FINISHING: ("Finishing", "live"),
+    "refused": ("Refused", "bad"),
+    KILLED: ("Killed", "bad"),
+}
+RESUMABLE = ("failed", "interrupted", KILLED)
+TAIL = 16 * 1024  # bytes at the end of metrics.jsonl in which its last line is looked for
+SHOWN_SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Line:
+    """A run in the list."""
+
+    folder: str
+    name: str
+    state: str
+    trainer: str
+    model: str
+    data: str
+    kind: str  # what it is besides a run: sweep, stages
+    step: int
+    steps: int
+    headline: tuple[tuple[str, float], ...]  # metric in words, value
+    started: str
+    seconds: float | None
+
+    @property
+    def badge(self) -> tuple[str, str]:
+        return STATES.get(self.state, (self.state or "Unknown", "fair"))
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in (RUNNING, STARTING, FINISHING)
+
+    @property
+    def share(self) -> float:
+        return min(1.0, self.step / self.steps) if self.steps else 0.0
+
+    @property
+    def took(self) -> str:
+        return duration(self.seconds) if self.seconds is not None else ""
+
+    @property
+    def metrics(self) -> str:
+        return ", ".join(f"{name} {value:.4g}" for name, value in self.headline)
+
+    def matches(self, words: Sequence[str]) -> bool:
+        """Whether all words occur in what the line shows."""
+        text = " ".join([self.folder, self.badge[0], self.trainer, self.model, self.data, self.kind]).lower()
+        return all(word in text for word in words)
+
+
+def line_of(folder: Path, shown: str) -> Line:
+    """A run's line. What its files don't have, or have in a damaged form, is empty."""
+    run = _document(folder)
+    plan = _mapping(run.get("plan"))
+    data, model = _mapping(plan.get("data")), _mapping(plan.get("model"))
+    state = str(run.get("status") or "")
+    if state == RUNNING and owner_of_lock(folder / LOCK_FILE) is None:
+        state = KILLED
+    kind = "sweep" if plan.get("sweep") else ""
+    if not run:
+        record = read_record(folder)
+        kind, state = ("stages", record.status) if record is not None else ("", "")
+    steps = plan.get("steps") if isinstance(plan.get("steps"), int) else 0
+    last = _last_metrics(folder)
+    metrics = {**last, **_numbers(run.get("metrics"))} if state == OK else last
+    return Line(
+        folder=shown,
+        name=showable(folder.name),
+        state=state,
+        trainer=str(plan.get("trainer", "")),
+        model=showable(str(model.get("name", ""))),
+        data=showable(str(data.get("path", ""))),
+        kind=kind,
+        step=int(last.get("step", 0)),
+        steps=steps or 0,
+        headline=_headline(str(plan.get("trainer", "")), plan, metrics),
+        started=str(run.get("started", "")).replace("T", " ")[:16],
+        seconds=run["seconds"] if isinstance(run.get("seconds"), int | float) else None,
+    )
+
+
+def _headline(name: str, plan: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    from autotrain_llm.run.report.curves import label
+
+    trainer = TRAINERS.get(name)
+    if trainer is None:
+        return ()
+    values = {key: _mapping(cell).get("value") for key, cell in _mapping(plan.get("parameters")).items()}
+    names = trainer.with_values({key: value for key, value in values.items() if isinstance(value, int)}).headline
+    chosen = [found for metric in names for found in (f"eval_{metric}", metric) if found in metrics]
+    return tuple((label(metric), metrics[metric]) for metric in chosen[:2])
+
+
+def _document(folder: Path) -> dict[str, Any]:
+    """The content of run.json; empty if it is missing or damaged."""
+    try:
+        stat = (folder / RUN_FILE).stat()
+        return _read_document(folder / RUN_FILE, stat.st_mtime_ns, stat.st_size)
+    except (OSError, ValueError):
+        return {}
+
+
+@lru_cache(maxsize=512)
+def _read_document(path: Path, modified: int, size: int) -> dict[str, Any]:
+    return _mapping(parse_json(path.read_text(encoding="utf-8", errors="replace")))
+
+
+def _last_metrics(folder: Path) -> dict[str, float]:
+    """The newest value of each metric in the last lines of metrics.jsonl."""
+    try:
+        with (folder / METRICS).open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - TAIL))
+            lines = file.read().decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    values: dict[str, float] = {}
+    for line in lines:
+        try:
+            values |= _numbers(parse_json(line))
+        except ValueError:  # the first, cut where reading began, or the last, which is being written
+            continue
+    return values
+
+
+def _numbers(document: Any) -> dict[str, float]:
+    return {
+        str(name): value
+        for name, value in _mapping(document).items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def _mapping(document: Any) -> dict[str, Any]:
+    return document if isinstance(document, dict) else {}
+
+
+# ---- one run
+
+
+@dataclass(frozen=True)
+class View:
+    """What the page of a run shows besides its report; it is made again while the run goes on."""
+
+    line: Line
+    left: str  # time until it ends, in words
+    tiles: list[tuple[str, str]]
+    quality: list[Chart]
+    speed: list[Chart]
+    samples: list[dict[str, Any]]
+    sweep: Sweep | None
+    stages: list[Line]
+    failure: str
+    fix: str
+    notes: list[str]
+    plan: list[tuple[str, list[tuple[str, str, str]]]]
+    findings: list[dict[str, Any]]
+    command: str
+    has_report: bool
+    can_resume: bool
+    can_answer: bool
+
+
+def view_of(folder: Path, shown: str, state: str | None = None) -> View:
+    """The view of a run. `state` is what its process says of it, where its files don't say it yet."""
+    from autotrain_llm.run.report.curves import panels
+    from autotrain_llm.run.report.read import read_run
+    from autotrain_llm.run.report.trials import sweep_of
+
+    files = read_run(folder)
+    line = line_of(folder, shown)
+    if state is not None:
+        line = Line(**{**vars(line), "state": state})
+    quality, speed = panels(files.log, files.evaluation)
+    outcome = _mapping(files.run.get("outcome"))
+    plan = _mapping(files.run.get("plan"))
+    produces = TRAINERS[line.trainer].produces if line.trainer in TRAINERS else ""
+    record = read_record(folder)
+    stages = [line_of(folder / name, f"{shown}/{name}") for name in record.stages] if record is not None else []
+    return View(
+        line=line,
+        left=_time_left(line, files.log) if line.is_live else "",
+        tiles=_tiles(line, files),
+        quality=[_chart(panel) for panel in quality],
+        speed=[_chart(panel) for panel in speed],
+        samples=[_sample(row) for row in files.samples.shown[-SHOWN_SAMPLES:][::-1]],
+        sweep=sweep_of(files),
+        stages=stages,
+        failure=showable(str(outcome.get("failure") or outcome.get("message") or "")),
+        fix=showable(str(outcome.get("fix") or "")),
+        notes=files.notes,
+        plan=_plan(plan),
+        findings=[_finding(finding) for finding in files.run.get("findings") or [] if isinstance(finding, dict)],
+        command=files.command,
+        has_report=(folder / "report.html").is_file(),
+        can_resume=line.state in RESUMABLE and any(map(is_complete, checkpoints_in(folder))),
+        can_answer=line.state == OK and produces == "AutoModelForCausalLM" and not stages,
+    )
+
+
+def _finding(finding: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(finding.get(name) or "") for name in ("severity", "message", "code", "fix")}
+
+
+def _chart(panel: Any) -> Chart:
+    """A panel of the report as a chart: what is measured in training and in evaluation has one colour."""
+    from autotrain_llm.run.report.curves import label
+
+    bases = list(dict.fromkeys(series.name.removeprefix("eval_") for series in panel.series))
+    curves = [
+        Curve(label(series.name), series.points, bases.index(series.name.removeprefix("eval_")), series.evaluated)
+        for series in panel.series
+    ]
+    return chart(panel.title, panel.unit, curves, panel.log_axis)
+
+
+def _time_left(line: Line, log: Sequence[Mapping[str, Any]]) -> str:
+    """The time until the last step, at the speed of this run so far."""
+    timed = [(entry["step"], entry["time"]) for entry in log if isinstance(entry.get("time"), int | float)]
+    if len(timed) < 2 or timed[-1][0] <= timed[0][0] or not line.steps:
+        return ""
+    each = (timed[-1][1] - timed[0][1]) / (timed[-1][0] - timed[0][0])
+    return duration(each * max(0, line.steps - line.step))
+
+
+def _tiles(line: Line, files: RunFiles) -> list[tuple[str, str]]:
+    """The headline of the run: how far it is, its metrics now and how they began."""
+    tiles = [("step", f"{line.step:,} of {line.steps:,}")] if line.steps else []
+    for name, value in line.headline:
+        tiles.append((name, f"{value:.4g}"))
+    best = _mapping(files.run.get("outcome")).get("best_checkpoint")
+    if best:
+        tiles.append(("best checkpoint", str(best).rpartition("/")[2]))
+    if line.seconds is not None:
+        tiles.append(("duration", duration(line.seconds)))
+    elif line.is_live and line.started:
+        tiles.append(("running for", _since(str(files.run.get("started", "")))))
+    return tiles
+
+
+def _since(started: str) -> str:
+    try:
+        begin = datetime.strptime(started, "%Y-%m-%dT%H:%M:%S%z")
+    except ValueError:
+        return "–"
+    return duration((datetime.now(begin.tzinfo) - begin).total_seconds())
+
+
+def _sample(row: Mapping[str, Any]) -> dict[str, Any]:
+    from autotrain_llm.run.report.formatting import text
+
+    answer = next((row[name] for name in ("answer", "completion", "prediction") if name in row), "")
+    return {
+        "step": row.get("step"),
+        "prompt": text(row.get("prompt"))[-1200:],
+        "answer": text(answer)[:2400],
+        "reward": row.get("reward"),
+    }
+
+
+def _plan(plan: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    from autotrain_llm.planning.plan import Plan
+
+    try:
+        return Plan.from_json(plan).summary()
+    except (TypeError, KeyError, ValueError, AttributeError):  # damaged, or of another version
+        return []
+
+
+# ---- several runs
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several runs: in what their plans differ, their results, and their curves over each other."""
+
+    lines: list[Line]
+    differences: list[tuple[str, list[str]]]
+    equal: int  # parameters that were set and are the same in all
+    results: list[tuple[str, list[str]]]
+    charts: list[Chart]
+
+
+def comparison_of(runs: Sequence[tuple[Path, str]]) -> Comparison:
+    """Compare runs: (folder, path as shown)."""
+    from autotrain_llm.run.report.curves import label, panels
+    from autotrain_llm.run.report.read import read_run
+
+    lines = [line_of(folder, shown) for folder, shown in runs]
+    documents = [_document(folder) for folder, _ in runs]
+    cells = [_mapping(_mapping(document.get("plan")).get("parameters")) for document in documents]
+    differences, equal = _differences(cells)
+    metrics = [
+        _numbers(document.get("metrics")) or _last_metrics(runs[index][0]) for index, document in enumerate(documents)
+    ]
+    left_out = ("step", "time", "epoch")
+    names = [
+        name
+        for name in dict.fromkeys(name for values in metrics for name in values)
+        if name not in left_out and not name.endswith("_seconds")
+    ]
+    results = [
+        (label(name), [f"{values[name]:.4g}" if name in values else "–" for values in metrics]) for name in names
+    ]
+    charts: dict[str, tuple[str, bool, list[Curve]]] = {}
+    for index, (folder, _) in enumerate(runs):
+        files = read_run(folder)
+        for panel in panels(files.log, files.evaluation)[0]:
+            for series in panel.series:
+                title = label(series.name)
+                _, _, curves = charts.setdefault(title, (panel.unit, panel.log_axis, []))
+                curves.append(Curve(lines[index].folder, series.points, index))
+    drawn = [chart(title, unit, curves, is_log) for title, (unit, is_log, curves) in charts.items()]
+    return Comparison(lines, differences, equal, results, drawn)
+
+
+def _differences(cells: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, list[str]]], int]:
+    """The parameters that are not the same in all runs, and how many that were set are."""
+    rows, equal = [], 0
+    for name in dict.fromkeys(name for run in cells for name in run):
+        if name in PARAMS and (PARAMS[name].secret or name == "output_dir" or PARAMS[name].checking):
+            continue
+        values = [_mapping(run.get(name)).get("value") for run in cells]
+        if len({json.dumps(value, sort_keys=True) for value in values}) > 1:
+            rows.append((flag_of(name), [_value(value) for value in values]))
+        elif any(_mapping(run.get(name)).get("source") in GIVEN for run in cells):
+            equal += 1
+    return rows, equal
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "–"
+    return showable(json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else plain(value))

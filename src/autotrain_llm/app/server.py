@@ -1,0 +1,483 @@
+"""The pages and what they can do. Routes read files and start processes; nothing here trains, loads a model or runs longer than a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from autotrain_llm.app.access import Guard
+from autotrain_llm.app.checking import check_flags
+from autotrain_llm.app.folders import UPLOADS, Folders, Outside
+from autotrain_llm.app.form import field_of, form_for, label_of, texts_of_run
+from autotrain_llm.app.launching import Launcher, started_in, words_to_resume
+from autotrain_llm.app.runs import RUNNING, STARTING, Line, comparison_of, line_of, view_of
+from autotrain_llm.app.values import FormCommand, read_form, with_changes
+from autotrain_llm.app.workers import Checks, Ended, Worker
+from autotrain_llm.config.registry import PARAMS, TRAINERS
+from autotrain_llm.context.output_dir import RUN_FILE, earlier_run
+from autotrain_llm.context.pipeline_record import PIPELINE_FILE
+from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.showable import showable
+
+HERE = Path(__file__).parent
+EVERY = 0.5  # seconds between two looks at the files of a run that is followed
+LARGEST_BODY = 4 * 2**20  # bytes of a form
+ROOM = 2**30  # bytes that an upload leaves free on the disk
+SIZES = ("scratch:100k", "scratch:1m", "scratch:5m", "scratch:25m", "scratch:100m")
+# A report is the work of another process: it stands in a frame of its own, without scripts and without this app's address.
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'self'"
+
+
+class AppServer:
+    """The app: its folders, its processes and its pages."""
+
+    def __init__(self, folders: Folders, launcher: Launcher | None = None) -> None:
+        self.folders = folders
+        self.launcher = launcher or Launcher(folders)
+        self.checks = Checks(folders.home)
+        self.answering: Worker | None = None
+        self.opened: dict[str, Any] = {}
+        self.pages = _environment()
+
+    def application(self) -> Starlette:
+        """The ASGI application, without the guard before it."""
+        routes = [
+            Route("/", self.first_page),
+            Route("/compose", self.compose),
+            Route("/compose/fields", self.fields, methods=["POST"]),
+            Route("/compose/flags", self.flags, methods=["POST"]),
+            Route("/compose/files", self.files, methods=["POST"]),
+            Route("/compose/start", self.start, methods=["POST"]),
+            Route("/upload", self.upload, methods=["POST"]),
+            Route("/runs", self.runs),
+            Route("/compare", self.compare),
+            Route("/run", self.run),
+            Route("/run/events", self.events),
+            Route("/run/report", self.report),
+            Route("/run/stop", self.stop, methods=["POST"]),
+            Route("/run/resume", self.resume, methods=["POST"]),
+            Route("/run/forget", self.forget, methods=["POST"]),
+            Route("/try", self.try_page),
+            Route("/try/open", self.try_open, methods=["POST"]),
+            Route("/try/say", self.try_say, methods=["POST"]),
+            Route("/try/stop", self.try_stop, methods=["POST"]),
+            Route("/rule/{code}", self.rule),
+            Mount("/static", StaticFiles(directory=HERE / "static")),
+        ]
+        handlers: Mapping[Any, Any] = {HTTPException: self._problem, Outside: self._problem}
+        return Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        yield
+        await self.checks.close()
+        if self.answering is not None:
+            await self.answering.close()
+
+    # ---- answers
+
+    def _page(self, name: str, status: int = 200, **content: Any) -> HTMLResponse:
+        return HTMLResponse(self._html(name, **content), status)
+
+    def _html(self, name: str, **content: Any) -> str:
+        return self.pages.get_template(name).render(folders=self.folders, **content)
+
+    async def _problem(self, request: Request, problem: Exception) -> Response:
+        status = problem.status_code if isinstance(problem, HTTPException) else 403
+        text = str(problem.detail) if isinstance(problem, HTTPException) else str(problem)
+        if request.method != "GET":
+            return JSONResponse({"problem": showable(text)}, status)
+        return self._page("problem.html.jinja", status, text=showable(text), page="")
+
+    def _folder(self, request: Request) -> tuple[Path, str]:
+        """The folder that a request is about, and its path as shown. Raises Outside."""
+        folder = self.folders.resolve(request.query_params.get("folder", ""))
+        return folder, self.folders.shown(folder)
+
+    def _run(self, request: Request) -> tuple[Path, str]:
+        """The same, if there is a run in it, or one was started for it."""
+        folder, shown = self._folder(request)
+        is_there = any((folder / name).is_file() for name in (RUN_FILE, PIPELINE_FILE))
+        if not is_there and self.launcher.state_of(folder) is None:
+            raise HTTPException(404, f"There is no run in {shown}.")
+        return folder, shown
+
+    # ---- compose
+
+    async def first_page(self, request: Request) -> Response:
+        return RedirectResponse("/runs" if self._lines() else "/compose", 303)
+
+    async def compose(self, request: Request) -> Response:
+        texts: dict[str, str] = {"trainer": PARAMS["trainer"].default}
+        if "from" in request.query_params:
+            run = earlier_run(self.folders.resolve(request.query_params["from"]))
+            cells = run.get("plan", {}).get("parameters", {}) if isinstance(run.get("plan"), dict) else {}
+            given = {
+                name: cell for name, cell in cells.items() if cell.get("source") not in ("default", "trainer default")
+            }
+            texts |= texts_of_run({name: cell.get("value") for name, cell in cells.items()}, given)
+        if request.query_params.get("model"):
+            texts["model"] = request.query_params["model"]
+        form = form_for(texts)
+        choice = field_of(PARAMS["trainer"], form.trainer, texts, {})
+        lines = [line for line in self._lines() if line.state == "ok"]
+        return self._page(
+            "compose.html.jinja",
+            page="compose",
+            form=form,
+            trainer=choice,
+            trainers=list(TRAINERS.values()),
+            models=[*SIZES, *(line.folder for line in lines[:40])],
+            data=self.folders.data_files(),
+            uploads=UPLOADS,
+        )
+
+    async def fields(self, request: Request) -> Response:
+        """The fields for the trainer and the texts of the form, after a fix where one is to be applied."""
+        body = await _body(request)
+        command = self._command(body)
+        texts = with_changes(command.texts, _mapping(body.get("changes")))
+        return JSONResponse(
+            {"html": self._html("fields.html.jinja", form=form_for(texts)), "trainer": texts.get("trainer", "")}
+        )
+
+    async def flags(self, request: Request) -> Response:
+        command = self._command(await _body(request))
+        return JSONResponse(self._checked(check_flags(command), command))
+
+    async def files(self, request: Request) -> Response:
+        body = await _body(request)
+        command = self._command(body)
+        order = {"texts": command.texts, "roots": [str(root) for root in self.folders.roots]}
+        try:
+            document = await self.checks.check(str(body.get("form", "")), order)
+        except Ended:
+            return JSONResponse({"superseded": True}, 409)
+        parts = {
+            "plan": self._html(
+                "plan.html.jinja", plan=document.get("plan"), not_checked=document.get("not_checked") or []
+            ),
+            "data": self._html("data.html.jinja", data=document.get("data"), suited=document.get("suited")),
+            "ready": not document.get("refused", True),
+        }
+        return JSONResponse({**self._checked(document, command), **parts})
+
+    def _command(self, body: Mapping[str, Any]) -> FormCommand:
+        try:
+            return read_form(_mapping(body.get("values")), self.folders)
+        except KeyError as name:
+            raise HTTPException(400, f"The form has no field {name}.") from None
+
+    def _checked(self, document: Mapping[str, Any], command: FormCommand) -> dict[str, Any]:
+        """Findings as HTML, those of a field by its name, and the texts to copy."""
+        findings = document["findings"]
+        by_field: dict[str, list[dict[str, Any]]] = {}
+        general = []
+        for finding in findings:
+            names = [name for name in finding["parameters"] if name in command.texts] or finding["parameters"]
+            if names:
+                by_field.setdefault(names[0], []).append(finding)
+            else:
+                general.append(finding)
+        errors = sum(finding["severity"] == "error" for finding in findings)
+        return {
+            "fields": {
+                name: {
+                    "html": self._html("findings.html.jinja", findings=found),
+                    "error": any(one["severity"] == "error" for one in found),
+                }
+                for name, found in by_field.items()
+            },
+            "general": self._html("findings.html.jinja", findings=general),
+            "errors": errors,
+            "warnings": len(findings) - errors,
+            "command": command.text(),
+            "config": command.config(),
+        }
+
+    async def start(self, request: Request) -> Response:
+        command = self._command(await _body(request))
+        errors = [finding for finding in command.findings if finding.severity == "error"]
+        if errors:
+            return JSONResponse({"problem": errors[0].message}, 422)
+        folder = self._output_folder(command)
+        if self.launcher.process_of(folder) is not None:
+            return JSONResponse({"problem": f"{self.folders.shown(folder)} is in use by another run."}, 409)
+        words = [word for word in command.words() if not word.startswith("--output-dir=")]
+        words.append(f"--output-dir={self.folders.shown(folder)}")
+        self.launcher.start(words, folder, command.environment())
+        return JSONResponse({"location": _address("/run", self.folders.shown(folder))})
+
+    def _output_folder(self, command: FormCommand) -> Path:
+        """The folder of the form, else the next free one, which no run that is starting has either. Raises Outside."""
+        named = command.values.get("output_dir")
+        if named:
+            return self.folders.resolve(str(named))
+        model = str(command.values.get("model") or "model").rstrip("/").rpartition("/")[2]
+        stem = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in model).strip("-.")[:80]
+        trainer = command.values.get("trainer", PARAMS["trainer"].default)
+        taken = {path.name for path in self.launcher.waiting()}
+        for index in range(1, 100_000):
+            folder = self.folders.resolve(f"runs/{trainer}-{stem or 'model'}-{index}")
+            if not folder.exists() and folder.name not in taken:
+                return folder
+        raise HTTPException(409, "There is no free name below runs/.")
+
+    async def upload(self, request: Request) -> Response:
+        """Write a file of rows below `uploads/`, under a name that is free."""
+        path = self.folders.new_upload(request.query_params.get("name", ""))
+        part = path.with_name(f".{path.name}.part")
+        try:
+            with part.open("xb") as file:
+                async for chunk in request.stream():
+                    if shutil.disk_usage(path.parent).free < ROOM + len(chunk):
+                        raise HTTPException(507, "The disk is almost full: the file was not kept.")
+                    file.write(chunk)
+            part.rename(path)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except OSError as problem:
+            raise HTTPException(
+                500, f"{self.folders.shown(path)} can't be written: {problem.strerror or problem}"
+            ) from None
+        finally:
+            part.unlink(missing_ok=True)
+        return JSONResponse({"path": self.folders.shown(path)})
+
+    # ---- runs
+
+    def _lines(self) -> list[Line]:
+        """All runs, also those that are starting or were refused, the newest first."""
+        found = {folder: line_of(folder, self.folders.shown(folder)) for folder in self.folders.runs()}
+        for folder in self.launcher.waiting():
+            state = self.launcher.state_of(folder)
+            if folder not in found and state is not None:
+                found[folder] = Line(**{**vars(line_of(folder, self.folders.shown(folder))), "state": state})
+        is_new = ("", *(line.started for line in found.values()))
+        return sorted(found.values(), key=lambda line: line.started or max(is_new) + "~", reverse=True)
+
+    async def runs(self, request: Request) -> Response:
+        lines = await asyncio.to_thread(self._lines)
+        name = "runs_rows.html.jinja" if request.query_params.get("rows") else "runs.html.jinja"
+        return self._page(name, page="runs", lines=lines)
+
+    async def compare(self, request: Request) -> Response:
+        folders = [self.folders.resolve(text) for text in request.query_params.getlist("folder")]
+        runs = [
+            (folder, self.folders.shown(folder)) for folder in dict.fromkeys(folders) if (folder / RUN_FILE).is_file()
+        ]
+        if len(runs) < 2:
+            raise HTTPException(400, "Choose two runs or more in the list, to compare them.")
+        compared = await asyncio.to_thread(comparison_of, runs)
+        return self._page("compare.html.jinja", page="runs", compared=compared)
+
+    def _live(self, folder: Path, shown: str) -> tuple[str, bool]:
+        """The part of a run's page that changes while it goes on, and whether it does."""
+        state = self.launcher.state_of(folder)
+        view = view_of(folder, shown, state)
+        output = "" if view.line.state == "ok" else self.launcher.output_of(folder)
+        if view.line.state == RUNNING and view.line.step:
+            output = ""
+        return self._html("live.html.jinja", view=view, output=output), view.line.is_live
+
+    async def run(self, request: Request) -> Response:
+        folder, shown = self._run(request)
+        html, is_live = await asyncio.to_thread(self._live, folder, shown)
+        view = view_of(folder, shown, self.launcher.state_of(folder))
+        return self._page(
+            "run.html.jinja", page="runs", view=view, live=Markup(html), is_live=is_live
+        )  # a page's own part
+
+    async def events(self, request: Request) -> Response:
+        """The changing part of a run's page, each time its files have changed; at the end, word that the page is to be loaded again."""
+        folder, shown = self._run(request)
+        return StreamingResponse(self._follow(folder, shown, request), media_type="text/event-stream")
+
+    async def _follow(self, folder: Path, shown: str, request: Request) -> AsyncIterator[str]:
+        seen: Any = None
+        while not await request.is_disconnected():
+            stamp = await asyncio.to_thread(self._stamp, folder)
+            if stamp != seen:
+                seen = stamp
+                html, is_live = await asyncio.to_thread(self._live, folder, shown)
+                yield f"data: {json.dumps(html)}\n\n"
+                if not is_live:
+                    yield "event: ended\ndata: 1\n\n"
+                    return
+            await asyncio.sleep(EVERY)
+
+    def _stamp(self, folder: Path) -> Any:
+        """Changes with the files that a run writes as it goes on, and with the state of its process."""
+        stamps: list[Any] = [
+            self.launcher.state_of(folder),
+            line_of(folder, "").state,
+            len(self.launcher.output_of(folder)),
+        ]
+        for name in (RUN_FILE, "metrics.jsonl", "samples.jsonl", "report.html", PIPELINE_FILE, "sweep/trials.json"):
+            with suppress(OSError):
+                stat = (folder / name).stat()
+                stamps.append((name, stat.st_mtime_ns, stat.st_size))
+        return stamps
+
+    async def report(self, request: Request) -> Response:
+        folder, shown = self._run(request)
+        path = self.folders.resolve(str(folder / "report.html"))
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            raise HTTPException(404, f"{shown} has no report yet.") from None
+        return HTMLResponse(text, headers={"content-security-policy": REPORT_POLICY})
+
+    async def stop(self, request: Request) -> Response:
+        folder, shown = self._run(request)
+        if not self.launcher.stop(folder):
+            raise HTTPException(409, f"No process that can be stopped writes to {shown}.")
+        return JSONResponse({"stopped": shown})
+
+    async def resume(self, request: Request) -> Response:
+        folder, shown = self._run(request)
+        if self.launcher.process_of(folder) is not None:
+            raise HTTPException(409, f"{shown} is running.")
+        words = words_to_resume(folder, earlier_run(folder))
+        if words is None:
+            raise HTTPException(
+                409,
+                f"{shown} was written by another version: resume it with the command in its command.sh, and --resume.",
+            )
+        self.launcher.start(words, folder, {}, started_in(folder, self.folders))
+        return JSONResponse({"location": _address("/run", shown)})
+
+    async def forget(self, request: Request) -> Response:
+        """Remove the record of a command that was refused, of which there is no run."""
+        folder, shown = self._run(request)
+        if (folder / RUN_FILE).exists() or self.launcher.process_of(folder) is not None:
+            raise HTTPException(409, f"{shown} is a run: nothing of it is removed here.")
+        self.launcher.forget(folder)
+        return JSONResponse({"location": "/runs"})
+
+    # ---- try
+
+    async def try_page(self, request: Request) -> Response:
+        lines = [line for line in self._lines() if line.state == "ok"]
+        chosen = request.query_params.get("folder", "")
+        return self._page("try.html.jinja", page="try", lines=lines, chosen=chosen)
+
+    async def try_open(self, request: Request) -> Response:
+        body = await _body(request)
+        settings = {
+            name: str(body.get(name) or "").strip()
+            for name in ("model", "against", "temperature", "max_new_tokens", "system")
+        }
+        for name in ("model", "against"):
+            if settings[name] and settings[name] != "base":
+                self.folders.resolve(settings[name].partition("@")[0])
+        if self.answering is not None:
+            self.answering.stop()
+        self.answering = Worker("answer", self.folders.home)
+        try:
+            parts = [part async for part in self.answering.ask({"open": settings})]
+        except Ended:
+            raise HTTPException(
+                500, "The process that loads the models has ended: there may be too little memory for them."
+            ) from None
+        opened = next((part["opened"] for part in parts if "opened" in part), None)
+        findings = [finding for part in parts for finding in part.get("findings", ())]
+        return JSONResponse({"opened": opened, "findings": self._html("findings.html.jinja", findings=findings)})
+
+    async def try_say(self, request: Request) -> Response:
+        """Pieces of the answers, as lines of JSON."""
+        body = await _body(request)
+        worker = self.answering
+        if worker is None or worker.is_busy:
+            raise HTTPException(409, "Load a model first, and wait for its last answer.")
+        order = {"reset": True} if body.get("reset") else {"say": str(body.get("text", ""))}
+
+        async def pieces() -> AsyncIterator[str]:
+            try:
+                async for part in worker.ask(order):
+                    yield json.dumps(part) + "\n"
+            except Ended:
+                yield json.dumps({"lost": True}) + "\n"
+
+        return StreamingResponse(pieces(), media_type="application/x-ndjson")
+
+    async def try_stop(self, request: Request) -> Response:
+        if self.answering is not None:
+            self.answering.interrupt()
+        return JSONResponse({})
+
+    # ---- rules
+
+    async def rule(self, request: Request) -> Response:
+        from autotrain_llm.checks.rules.every import every_rule
+
+        rule = every_rule().get(request.path_params["code"])
+        if rule is None:
+            raise HTTPException(404, "There is no such finding.")
+        return self._page("rule.html.jinja", page="", rule=rule)
+
+
+def _environment() -> jinja2.Environment:
+    """Templates, in which every text is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "pages"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"code": _with_code, "flag": flag_of, "label": label_of, "address": _address}
+    environment.globals["starting"] = STARTING
+    return environment
+
+
+def _with_code(text: str) -> Markup:
+    """A text of the declarations, with what stands between backticks as code."""
+    parts = str(text).split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
+    )
+
+
+def _address(page: str, folder: str) -> str:
+    return f"{page}?folder={quote(folder, safe='/')}"
+
+
+def _mapping(document: Any) -> dict[str, Any]:
+    return document if isinstance(document, dict) else {}
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """The JSON object of a request."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            raise HTTPException(413, "That is too long.")
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise HTTPException(400, "The request is not a JSON object.")
+    return document
+
+
+def guarded(server: AppServer, token: str, port: int, names: tuple[str, ...] = ()) -> Guard:
+    """The application behind its guard."""
+    return Guard(server.application(), token, port, names)

@@ -1,0 +1,346 @@
+// The pages' own script. Each page is made by the server; this sends what is entered, and puts what comes back in its place.
+"use strict";
+
+const one = (selector, inside = document) => inside.querySelector(selector);
+const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
+
+function tell(text) {
+  const told = one("#told");
+  told.textContent = text;
+  told.classList.add("shown");
+  clearTimeout(tell.timer);
+  tell.timer = setTimeout(() => told.classList.remove("shown"), 5000);
+}
+
+async function post(address, body, signal) {
+  const response = await fetch(address, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" }, signal });
+  const answer = await response.json().catch(() => ({ problem: "The app does not answer: was it ended?" }));
+  return { ...answer, status: response.status };
+}
+
+// Reaches the server or says that it can't; null where the request was given up for a later one.
+async function asked(address, body, signal) {
+  try {
+    return await post(address, body, signal);
+  } catch (problem) {
+    if (problem.name !== "AbortError") tell("The app does not answer: was it ended?");
+    return null;
+  }
+}
+
+document.addEventListener("click", async (event) => {
+  const copied = event.target.closest("[data-copy]");
+  if (copied) {
+    try {
+      await navigator.clipboard.writeText(one("#" + copied.dataset.copy).textContent);
+      tell("Copied.");
+    } catch {
+      getSelection().selectAllChildren(one("#" + copied.dataset.copy));
+      tell("Selected: copy it with the keyboard.");
+    }
+  }
+  const acting = event.target.closest("[data-post]");
+  if (acting && (!acting.dataset.ask || confirm(acting.dataset.ask))) {
+    acting.disabled = true;
+    const answer = await asked(acting.dataset.post + "?folder=" + encodeURIComponent(one("[data-run]").dataset.run), {});
+    if (answer && answer.problem) { tell(answer.problem); acting.disabled = false; }
+    else if (answer && answer.location) location.assign(answer.location);
+    else if (answer) tell("It saves a checkpoint, and stops.");
+  }
+});
+
+// ---- compose
+
+function compose() {
+  const form = one("#form"), fields = one("#fields"), start = one("#start"), state = one("#state");
+  const id = crypto.getRandomValues(new Uint32Array(2)).join("-");
+  let abandon = null, waiting = 0, turn = 0;
+
+  const values = () => Object.fromEntries([...new FormData(form)].filter(([name, value]) => typeof value === "string" && value.trim() !== ""));
+
+  function show(answer, isWhole) {
+    for (const place of all("[data-found]", form)) {
+      const found = answer.fields[place.dataset.found];
+      if (!isWhole && !found && place.dataset.whole) continue;  // files were read for it: it stays until they are read again
+      place.innerHTML = found ? found.html : "";
+      if (isWhole && found) place.dataset.whole = "1"; else delete place.dataset.whole;
+      const control = one("#f-" + place.dataset.found);
+      if (control) found && found.error ? control.setAttribute("aria-invalid", "true") : control.removeAttribute("aria-invalid");
+      if (found && found.error) place.closest("details")?.setAttribute("open", "");
+    }
+    const elsewhere = Object.keys(answer.fields).filter((name) => !one(`[data-found="${CSS.escape(name)}"]`, form));
+    one("#general").innerHTML = answer.general + elsewhere.map((name) => answer.fields[name].html).join("");
+    one("#command").textContent = answer.command;
+    one("#config").textContent = answer.config;
+  }
+
+  function count(answer) {
+    const { errors, warnings } = answer;
+    const number = (n, word) => n + " " + word + (n === 1 ? "" : "s");
+    const words = [errors && number(errors, "error"), warnings && number(warnings, "warning")].filter(Boolean).join(", ");
+    state.className = "state " + (errors ? "bad" : answer.ready ? "good" : "");
+    state.textContent = answer.ready ? (words ? "Ready, " + words : "Ready to start") : words || "Not ready";
+  }
+
+  async function check() {
+    abandon?.abort();
+    abandon = new AbortController();
+    const { signal } = abandon, mine = ++turn, sent = values();
+    start.disabled = true;
+    state.className = "state";
+    state.textContent = "Checking …";
+    const quick = await asked("/compose/flags", { values: sent }, signal);
+    if (!quick || mine !== turn) return;
+    if (quick.problem) return tell(quick.problem);
+    show(quick, false);
+    if (quick.errors) { state.className = "state bad"; state.textContent = "Checking files …"; }
+    const whole = await asked("/compose/files", { values: sent, form: id }, signal);
+    if (!whole || mine !== turn || whole.superseded) return;
+    if (whole.problem) return tell(whole.problem);
+    show(whole, true);
+    one("#data").innerHTML = whole.data;
+    one("#plan").innerHTML = whole.plan;
+    start.disabled = !whole.ready;
+    count(whole);
+  }
+
+  function soon(delay) {
+    clearTimeout(waiting);
+    waiting = setTimeout(check, delay);
+  }
+
+  // Makes the fields again: for another trainer, or with the fix of a finding.
+  async function remake(changes) {
+    const secrets = all("input[type=password]", form).map((input) => [input.name, input.value]);
+    const open = one("#more").open, focused = document.activeElement?.id;
+    const answer = await asked("/compose/fields", { values: values(), changes });
+    if (!answer || answer.problem) return answer && tell(answer.problem);
+    fields.innerHTML = answer.html;
+    if (answer.trainer) one("#f-trainer").value = answer.trainer;
+    one("#more").open = open;
+    for (const [name, value] of secrets) if (one("#f-" + name)) one("#f-" + name).value = value;
+    const first = Object.keys(changes)[0];
+    (document.getElementById(focused) || (first && one("#f-" + first)) || form).focus();
+    await check();
+  }
+
+  function search() {
+    const words = one("#search").value.toLowerCase().split(/\s+/).filter(Boolean);
+    let any = false;
+    for (const section of all("[data-section]", form)) {
+      const shown = all(".field", section).filter((field) => (field.hidden = !words.every((word) => field.dataset.words.includes(word)), !field.hidden));
+      section.hidden = !shown.length;
+      any ||= shown.length > 0;
+    }
+    one(".none", form).hidden = any;
+  }
+
+  async function upload(file) {
+    tell("Copying " + file.name + " …");
+    try {
+      const response = await fetch("/upload?name=" + encodeURIComponent(file.name), { method: "POST", body: file });
+      const answer = await response.json();
+      if (answer.problem) return tell(answer.problem);
+      tell("Copied to " + answer.path + ".");
+      await remake({ data_path: answer.path });
+    } catch {
+      tell(file.name + " could not be copied.");
+    }
+  }
+
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("input", (event) => {
+    if (event.target.id === "search") search();
+    else if (event.target.type !== "file") soon(350);
+  });
+  form.addEventListener("change", (event) => {
+    if (event.target.type === "file") { if (event.target.files[0]) upload(event.target.files[0]); }
+    else if (event.target.name === "trainer" || event.target.name === "peft") remake({});
+    else if (event.target.id !== "search") soon(50);
+  });
+  document.addEventListener("click", (event) => {
+    const fix = event.target.closest("[data-changes]");
+    if (fix) remake(JSON.parse(fix.dataset.changes));
+  });
+  for (const kind of ["dragover", "dragleave", "drop"]) {
+    document.addEventListener(kind, (event) => {
+      if (!event.dataTransfer || ![...event.dataTransfer.types].includes("Files")) return;
+      event.preventDefault();
+      one("[data-drop]")?.classList.toggle("over", kind === "dragover");
+      if (kind === "drop" && event.dataTransfer.files[0]) upload(event.dataTransfer.files[0]);
+    });
+  }
+  start.addEventListener("click", async () => {
+    start.disabled = true;
+    state.textContent = "Starting …";
+    const answer = await asked("/compose/start", { values: values() });
+    if (answer && answer.location) location.assign(answer.location);
+    else { start.disabled = false; if (answer && answer.problem) tell(answer.problem); }
+  });
+  addEventListener("pageshow", () => soon(0));
+}
+
+// ---- runs
+
+function runs() {
+  const body = one("#rows"), filter = one("#filter"), button = one("#compare-button");
+  const heads = all("thead th");
+
+  function refine() {
+    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const shown = all("tr", body).filter((row) => {
+      const text = row.textContent.toLowerCase() + " " + row.dataset.folder.toLowerCase();
+      return !(row.hidden = !words.every((word) => text.includes(word)));
+    });
+    one("#none").hidden = shown.length > 0;
+  }
+  function sort() {
+    const at = heads.findIndex((head) => head.hasAttribute("aria-sort"));
+    const direction = heads[at].getAttribute("aria-sort") === "ascending" ? 1 : -1;
+    const isNumber = one("button", heads[at]).dataset.sort === "number";
+    const key = (row) => row.children[at].dataset.value;
+    const rows = all("tr", body).sort((a, b) => {
+      const [x, y] = [key(a), key(b)];
+      if (x === "" || y === "") return (x === "") - (y === "");
+      return direction * (isNumber ? x - y : x.localeCompare(y, undefined, { numeric: true }));
+    });
+    body.append(...rows);
+  }
+  function chosen() {
+    const count = all("input[name=folder]:checked", body).length;
+    button.disabled = count < 2;
+    button.textContent = count > 1 ? "Compare " + count : "Compare";
+  }
+  async function renew() {
+    if (document.hidden || document.activeElement?.closest("#rows a")) return;
+    const response = await fetch("/runs?rows=1").catch(() => null);
+    if (!response || !response.ok) return;
+    const checked = new Set(all("input[name=folder]:checked", body).map((box) => box.value));
+    const focused = document.activeElement?.closest("#rows") ? document.activeElement.value : null;
+    body.innerHTML = await response.text();
+    for (const box of all("input[name=folder]", body)) {
+      box.checked = checked.has(box.value);
+      if (focused !== null && box.value === focused) box.focus();
+    }
+    sort(); refine(); chosen();
+  }
+  for (const head of heads) {
+    one("button", head)?.addEventListener("click", () => {
+      const next = head.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", next);
+      sort();
+    });
+  }
+  filter.addEventListener("input", refine);
+  body.addEventListener("change", chosen);
+  setInterval(renew, 3000);
+  refine(); chosen();
+}
+
+// ---- a run that is going on
+
+function follow(folder) {
+  const events = new EventSource("/run/events?folder=" + encodeURIComponent(folder));
+  events.onmessage = (event) => {
+    const live = one("#live"), open = all("details", live).map((part) => part.open);
+    live.innerHTML = JSON.parse(event.data);
+    all("details", live).forEach((part, index) => (part.open = open[index] || false));
+    const output = one(".output", live);
+    if (output) output.scrollTop = output.scrollHeight;
+  };
+  events.addEventListener("ended", () => { events.close(); location.reload(); });
+}
+
+// ---- try
+
+function trying() {
+  const open = one("#open"), talk = one("#talk"), message = one("#message"), log = one("#exchanges"), halt = one("#halt");
+  let names = [];
+
+  open.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const load = one("#load"), loading = one("#loading");
+    load.disabled = true;
+    loading.textContent = "Loading …";
+    const answer = await asked("/try/open", Object.fromEntries(new FormData(open)));
+    load.disabled = false;
+    loading.textContent = "";
+    if (!answer) return;
+    if (answer.problem) return tell(answer.problem);
+    one("#open-findings").innerHTML = answer.findings;
+    talk.hidden = !answer.opened;
+    if (!answer.opened) return;
+    names = answer.opened.map((speaker) => speaker.name);
+    log.replaceChildren();
+    one("#heads").replaceChildren(...names.map((name) => Object.assign(document.createElement("div"), { textContent: name })));
+    message.focus();
+  });
+  open.addEventListener("click", (event) => {
+    const fix = event.target.closest("[data-changes]");
+    if (!fix) return;
+    for (const [name, value] of Object.entries(JSON.parse(fix.dataset.changes))) if (open.elements[name]) open.elements[name].value = value;
+    open.requestSubmit();
+  });
+
+  function made(kind, text = "") {
+    return Object.assign(document.createElement("div"), { className: kind, textContent: text });
+  }
+
+  async function say(text) {
+    const sides = made("sides"), answers = names.map((name) => {
+      const answer = made("answer"), words = document.createElement("span");
+      answer.append(Object.assign(document.createElement("span"), { className: "who", textContent: name }), words);
+      sides.append(answer);
+      return { answer, words };
+    });
+    log.append(made("asked", text), sides);
+    sides.scrollIntoView({ block: "nearest" });
+    one("#send").disabled = true;
+    halt.disabled = false;
+    try {
+      const response = await fetch("/try/say", { method: "POST", body: JSON.stringify({ text }), headers: { "content-type": "application/json" } });
+      if (!response.ok) throw new Error((await response.json()).problem);
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      for (let rest = "", part = await reader.read(); !part.done; part = await reader.read()) {
+        const lines = (rest + part.value).split("\n");
+        rest = lines.pop();
+        for (const line of lines) piece(JSON.parse(line), answers);
+      }
+    } catch (problem) {
+      tell(problem.message || "The answer was lost.");
+    }
+    one("#send").disabled = false;
+    halt.disabled = true;
+    message.focus();
+  }
+  function piece(part, answers) {
+    if (part.lost) return tell("The process that answers has ended: load the models again.");
+    if (part.piece) answers[part.speaker].words.append(part.piece);
+    const notes = { "cut off": "(cut off at the longest answer)", stopped: "(stopped)" };
+    const note = part.note || notes[part.ended] || (part.ended && !answers[part.speaker].words.textContent ? "(an empty answer)" : "");
+    if (note) answers[part.speaker].answer.append(Object.assign(document.createElement("span"), { className: "note", textContent: note }));
+  }
+
+  one("#say").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const text = message.value.trim();
+    if (!text || one("#send").disabled) return;
+    message.value = "";
+    say(text);
+  });
+  message.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); one("#say").requestSubmit(); }
+  });
+  halt.addEventListener("click", () => asked("/try/stop", {}));
+  one("#again").addEventListener("click", async () => {
+    await fetch("/try/say", { method: "POST", body: JSON.stringify({ reset: true }), headers: { "content-type": "application/json" } }).catch(() => null);
+    log.replaceChildren();
+    message.focus();
+  });
+}
+
+if (one("[data-compose]")) compose();
+if (one("[data-runs]")) runs();
+if (one("[data-try]")) trying();
+if (one("[data-run][data-live]")) follow(one("[data-run]").dataset.run);

@@ -1,0 +1,378 @@
+"""The pages of the app through their routes, without a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("starlette", reason="the extra [app] is not installed")
+from starlette.testclient import TestClient
+
+from autotrain_llm.api import plan
+from autotrain_llm.app.checking import FileCheck
+from autotrain_llm.app.folders import Folders
+from autotrain_llm.app.launching import Launcher
+from autotrain_llm.app.server import AppServer, guarded
+from autotrain_llm.app.values import read_form
+from support.rows import questions, write_rows
+
+TOKEN, PORT = "right-token", 8420
+HERE = f"http://127.0.0.1:{PORT}"
+EVIL = "<script>alert(1)</script>"
+# A stand-in for a run: it says what it was given, writes run.json as a run does, and waits to be stopped.
+STAND_IN = """
+import fcntl, json, os, pathlib, signal, sys, time
+words = sys.argv[1:]
+folder = pathlib.Path(next(word for word in words if word.startswith("--output-dir=")).partition("=")[2])
+if "--max-steps=1" in words:
+    print("Error: refused"); sys.exit(2)
+folder.mkdir(parents=True)
+lock = (folder / ".lock").open("w"); fcntl.flock(lock, fcntl.LOCK_EX); lock.write(str(os.getpid())); lock.flush()
+run = {"status": "running", "started": "2026-01-01T00:00:00+0000", "words": words, "token": os.environ.get("HF_TOKEN")}
+(folder / "run.json").write_text(json.dumps(run))
+def stop(*_):
+    (folder / "run.json").write_text(json.dumps(run | {"status": "interrupted"})); sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+print("training", flush=True)
+time.sleep(60)
+"""
+
+
+class Pages:
+    """A client of the app in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folders = Folders((folder.resolve(),))
+        self.server = AppServer(folders, Launcher(folders, (sys.executable, "-c", STAND_IN)))
+        cookies = {f"autotrain-{PORT}": TOKEN}
+        self.client = TestClient(
+            guarded(self.server, TOKEN, PORT), base_url=HERE, headers={"origin": HERE}, cookies=cookies
+        )
+
+    def get(self, path: str, status: int = 200) -> str:
+        answer = self.client.get(path)
+        assert answer.status_code == status, answer.text
+        return answer.text
+
+    def post(self, path: str, body: Any = None, status: int = 200) -> dict[str, Any]:
+        answer = self.client.post(path, json={} if body is None else body)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+
+@pytest.fixture
+def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pages:
+    monkeypatch.chdir(tmp_path)
+    return Pages(tmp_path)
+
+
+@pytest.fixture
+def planned(tmp_path_factory, light_llama) -> dict[str, Any]:
+    """The plan of a run, as its record has it."""
+    rows = write_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl", questions(12))
+    return plan(
+        model=str(light_llama), data_path=str(rows), lr=1e-4, epochs=1, batch_size=4, output_dir="runs/a"
+    ).as_json()
+
+
+def write_run(
+    folder: Path, plan: dict[str, Any], status: str = "ok", losses: tuple[float, ...] = (3.0, 2.0), **more: Any
+) -> Path:
+    folder.mkdir(parents=True)
+    metrics = {"loss": losses[-1], "token_accuracy": 0.5}
+    run = {
+        "status": status,
+        "started": "2026-01-02T03:04:05+0000",
+        "plan": plan,
+        "findings": [],
+        "metrics": metrics,
+        "seconds": 4.0,
+        **more,
+    }
+    (folder / "run.json").write_text(json.dumps(run))
+    lines = [{"step": step, "time": 100.0 + step, "loss": loss} for step, loss in enumerate(losses, 1)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+# ---- compose
+
+
+def test_an_empty_folder_begins_with_the_form(pages):
+    text = pages.get("/")
+    assert 'id="f-model"' in text and "All other settings" in text
+    assert "runs/" not in pages.get("/runs") or "No runs yet" in pages.get("/runs")
+
+
+def test_flags_are_checked_at_once_beside_their_fields_with_a_button_for_a_certain_fix(pages):
+    found = pages.post("/compose/flags", {"values": {"trainer": "sft", "dpo_beta": "0.2", "lr": "1e-4,"}})
+    assert found["fields"]["lr"]["error"] and not found["fields"]["dpo_beta"]["error"]
+    assert "Apply" in found["fields"]["lr"]["html"] and "--lr 1e-4" in found["fields"]["lr"]["html"]
+    assert found["command"] == "autotrain llm \\\n  --trainer sft \\\n  --dpo-beta 0.2"
+    assert found["config"] == "trainer: sft\ndpo_beta: 0.2\n"
+
+
+def test_the_fix_of_a_finding_is_in_the_fields_that_are_made_again(pages):
+    answer = pages.post(
+        "/compose/fields",
+        {"values": {"trainer": "sft", "lr": "1e-4,", "dpo_beta": "1"}, "changes": {"lr": 1e-4, "dpo_beta": None}},
+    )
+    assert 'name="lr" value="1e-4"' in answer["html"] and "dpo_beta" not in answer["html"]
+    assert (
+        "rejected_text_column" in pages.post("/compose/fields", {"values": {}, "changes": {"trainer": "dpo"}})["html"]
+    )
+
+
+@pytest.mark.parametrize("values", [{"config": "x.yaml"}, {"<b>": "1"}])
+def test_a_form_with_other_names_is_refused(pages, values):
+    assert "no field" in pages.post("/compose/flags", {"values": values}, status=400)["problem"]
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b"{", b"\xff"])
+def test_a_body_that_is_no_object_is_refused(pages, body):
+    assert pages.client.post("/compose/flags", content=body).status_code == 400
+
+
+def test_a_whole_check_gives_the_plan_and_the_rows_with_trained_parts(tmp_path, light_llama, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "rows.jsonl", questions(12))
+    folders = Folders((tmp_path.resolve(), light_llama.resolve()))
+    form = {"model": str(light_llama), "data_path": "rows.jsonl", "lr": "1e-4", "epochs": "1", "batch_size": "4"}
+    check = FileCheck()
+    document = check.check(read_form(form, folders))
+    assert not document["refused"], document["findings"]
+    assert next(title for title, _ in document["plan"]) == "What" and document["data"]["format"] == "messages"
+    assert document["data"]["as_tokens"]
+    trained = "".join(text for row in document["data"]["shown"] for text, is_trained in row if is_trained)
+    assert "comes first." in trained and "Number" not in trained
+    again = check.check(read_form({**form, "lr": "2e-4"}, folders))
+    assert again["data"] == document["data"] and not again["refused"]
+    write_rows(tmp_path / "rows.jsonl", questions(10))
+    assert check.check(read_form(form, folders))["data"]["rows"] == 10  # another file under the same name
+
+
+def test_rows_are_shown_before_there_is_a_model_and_other_trainers_are_offered_where_they_do_not_suit(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "rows.jsonl", [{"prompt": "red?", "completion": "blue", "note": "x"}] * 3)
+    check, folders = FileCheck(), Folders((tmp_path.resolve(),))
+    document = check.check(read_form({"data_path": "rows.jsonl"}, folders))
+    assert document["refused"] and not document["data"]["as_tokens"] and "red?" in document["data"]["shown"][0][0][0]
+    document = check.check(read_form({"trainer": "reward", "data_path": "rows.jsonl"}, folders))
+    assert document["data"] is None and "sft" in document["suited"]["trainers"]
+
+
+def test_the_check_runs_in_a_process_of_its_own(pages, light_llama):
+    write_rows(pages.folder / "rows.jsonl", questions(12))
+    values = {"data_path": "rows.jsonl", "model": "scratch:100k", "lr": "1e-3", "epochs": "1", "batch_size": "4"}
+    with pages.client:
+        found = pages.post("/compose/files", {"values": values, "form": "1"})
+    assert found["ready"], found
+    assert "<mark>" in found["data"] and "<dt>steps</dt>" in found["plan"]
+
+
+# ---- starting and stopping
+
+
+def start(pages: Pages, **values: str) -> Path:
+    location = pages.post(
+        "/compose/start", {"values": {"trainer": "sft", "model": "scratch:1m", "lr": "1e-3", **values}}
+    )["location"]
+    return pages.folder / location.partition("=")[2]
+
+
+def wait_for(condition: Any, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_a_run_is_a_process_of_its_own_that_is_stopped_by_a_signal(pages):
+    folder = start(pages, token="hf_abcdefghijklmnop", lora_r="8")
+    assert folder == pages.folder / "runs" / "sft-scratch-1m-1"
+    assert "Starting" in pages.get("/runs") or "Running" in pages.get("/runs")
+    wait_for((folder / "run.json").exists)
+    run = json.loads((folder / "run.json").read_text())
+    assert run["words"][0] == "llm" and "--lora-r=8" in run["words"] and run["token"] == "hf_abcdefghijklmnop"
+    kept = "".join(path.read_text() for path in (pages.folder / "runs" / ".app").iterdir())
+    assert "hf_abc" not in kept and "hf_abc" not in " ".join(run["words"])
+    pid = pages.server.launcher.process_of(folder)
+    assert os.getsid(pid) == pid != os.getsid(0)  # the end of this process, or its terminal, is not its end
+    assert "Running" in pages.get("/run?folder=runs/sft-scratch-1m-1")
+    assert start(pages).name == "sft-scratch-1m-2"
+    for name in ("sft-scratch-1m-1", "sft-scratch-1m-2"):
+        wait_for((pages.folder / "runs" / name / ".lock").exists)
+        pages.post(f"/run/stop?folder=runs/{name}")
+    wait_for(lambda: json.loads((folder / "run.json").read_text())["status"] == "interrupted")
+    wait_for(lambda: pages.server.launcher.process_of(folder) is None)
+    assert "Stopped" in pages.get("/run?folder=runs/sft-scratch-1m-1")
+    assert "No process" in pages.post("/run/stop?folder=runs/sft-scratch-1m-1", status=409)["problem"]
+
+
+def test_a_run_that_is_refused_says_why_and_can_be_taken_from_the_list(pages):
+    folder = start(pages, max_steps="1")
+    wait_for(lambda: pages.server.launcher.process_of(folder) is None)
+    text = pages.get("/run?folder=runs/sft-scratch-1m-1")
+    assert "Refused" in text and "Error: refused" in text and "Refused" in pages.get("/runs")
+    pages.post("/run/forget?folder=runs/sft-scratch-1m-1")
+    assert "Refused" not in pages.get("/runs") and pages.get("/run?folder=runs/sft-scratch-1m-1", status=404)
+
+
+def test_a_form_with_a_bad_value_starts_nothing(pages):
+    pages.post("/compose/start", {"values": {"lr": "fast"}}, status=422)
+    pages.post("/compose/start", {"values": {"data_path": "/etc/passwd"}}, status=422)
+    assert not (pages.folder / "runs").exists()
+
+
+def test_a_run_is_resumed_with_its_own_words(pages, planned):
+    folder = write_run(pages.folder / "runs" / "a", planned, "interrupted")
+    (folder / "run.json").rename(folder / "kept.json")
+    from autotrain_llm.app.launching import words_to_resume
+
+    words = words_to_resume(folder, json.loads((folder / "kept.json").read_text()))
+    assert words is not None and words[-1] == "--resume" and "--lr" in words and str(folder) in words
+    assert words_to_resume(folder, {"plan": {"trainer": 3}}) is None
+
+
+# ---- runs
+
+
+def test_the_list_has_every_run_and_a_damaged_one(pages, planned):
+    write_run(pages.folder / "runs" / "a", planned)
+    write_run(pages.folder / "elsewhere" / "b", {**planned, "steps": 40}, "running")
+    (pages.folder / "runs" / "broken").mkdir()
+    (pages.folder / "runs" / "broken" / "run.json").write_text("{")
+    text = pages.get("/runs")
+    for words in ("Finished", "Killed", "elsewhere/b", "runs/broken", "loss <b>2</b>"):
+        assert words in text
+    assert "runs/a" in pages.get("/runs?rows=1") and "<html" not in pages.get("/runs?rows=1")
+
+
+def test_the_page_of_a_run_has_its_curves_plan_report_and_command(pages, planned):
+    folder = write_run(pages.folder / "runs" / "a", planned, losses=(3.0, 2.5, 2.0))
+    (folder / "report.html").write_text("<h1>The report</h1>")
+    (folder / "samples.jsonl").write_text(
+        json.dumps({"step": 2, "prompt": "red?", "answer": EVIL, "reward": 0.5}) + "\n"
+    )
+    text = pages.get("/run?folder=runs/a")
+    assert "<polyline" in text and "<dt>trainer</dt>" in text and 'sandbox=""' in text and "Try it" in text
+    assert EVIL not in text and "&lt;script&gt;" in text
+    report = pages.client.get("/run/report?folder=runs/a")
+    assert "The report" in report.text and "sandbox" in report.headers["content-security-policy"]
+    assert "script-src" not in report.headers["content-security-policy"]
+
+
+def test_two_runs_are_compared_by_what_differs_and_by_their_curves(pages, planned):
+    other = json.loads(json.dumps(planned))
+    other["parameters"]["lr"]["value"] = 0.007
+    write_run(pages.folder / "runs" / "a", planned)
+    write_run(pages.folder / "runs" / "b", other, losses=(4.0, 1.0))
+    text = pages.get("/compare?folder=runs/a&folder=runs/b")
+    assert "0.007" in text and "--batch-size" not in text and text.count("<polyline") >= 2
+    pages.get("/compare?folder=runs/a&folder=runs/a", status=400)
+
+
+def test_a_run_that_goes_on_is_sent_as_it_changes_until_it_ends(pages, planned):
+    folder = write_run(pages.folder / "runs" / "a", planned)
+    with pages.client.stream("GET", "/run/events?folder=runs/a") as answer:
+        text = "".join(answer.iter_text())
+    assert text.startswith("data: ") and "polyline" in text and text.endswith("event: ended\ndata: 1\n\n")
+    assert folder.exists()
+
+
+def test_an_earlier_run_fills_the_form(pages, planned):
+    write_run(pages.folder / "runs" / "a", planned)
+    text = pages.get("/compose?from=runs/a")
+    assert 'name="lr" value="1e-4"' in text and "runs/a" not in text.partition('id="f-output_dir"')[2][:200]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/run?folder=/etc",
+        "/run?folder=..",
+        "/run/report?folder=../x",
+        "/run/events?folder=/",
+        "/compose?from=/etc",
+        "/compare?folder=/etc",
+    ],
+)
+def test_no_page_shows_a_folder_outside(pages, address):
+    assert "outside" in pages.get(address, status=403)
+
+
+def test_a_report_that_is_a_link_to_elsewhere_is_not_shown(pages, planned, tmp_path_factory):
+    secret = tmp_path_factory.mktemp("secret") / "secret.html"
+    secret.write_text("secret")
+    folder = write_run(pages.folder / "runs" / "a", planned)
+    (folder / "report.html").symlink_to(secret)
+    assert "secret</" not in pages.get("/run/report?folder=runs/a", status=403)
+
+
+@pytest.mark.parametrize("path", ["/static/../server.py", "/static/%2e%2e/server.py", "/nowhere"])
+def test_other_files_are_not_served(pages, path):
+    assert pages.client.get(path).status_code == 404
+
+
+def test_names_from_files_are_escaped_everywhere(pages, planned):
+    plan = json.loads(json.dumps(planned))
+    plan["model"]["name"] = plan["data"]["path"] = EVIL
+    name = "runs/<img src=x>"
+    write_run(
+        pages.folder / name,
+        plan,
+        "failed",
+        outcome={"failure": EVIL, "fix": EVIL},
+        findings=[{"message": EVIL, "code": "P101"}],
+    )
+    write_run(pages.folder / "runs" / "b", planned)
+    for page in ("/runs", f"/run?folder={name}", f"/compare?folder={name}&folder=runs/b", "/try", "/compose"):
+        text = pages.get(page)
+        assert EVIL not in text and "<img" not in text, page
+
+
+# ---- files
+
+
+def test_a_file_is_uploaded_beside_the_others_and_offered(pages):
+    answer = pages.client.post("/upload?name=my rows.jsonl", content=b'{"text": "a"}\n').json()
+    assert answer == {"path": "uploads/my-rows.jsonl"}
+    assert (pages.folder / "uploads" / "my-rows.jsonl").read_bytes() == b'{"text": "a"}\n'
+    assert pages.client.post("/upload?name=run.py", content=b"x").status_code == 403
+    assert [path.name for path in (pages.folder / "uploads").iterdir()] == ["my-rows.jsonl"]
+    assert "uploads/my-rows.jsonl" in pages.get("/compose")
+
+
+def test_a_rule_has_its_page(pages):
+    assert "autotrain llm" in pages.get("/rule/P101")
+    pages.get("/rule/X999", status=404)
+
+
+def test_try_refuses_what_is_not_a_model_with_its_finding(pages):
+    with pages.client:
+        answer = pages.post("/try/open", {"model": "nowhere"})
+        assert answer["opened"] is None and "nowhere" in answer["findings"]
+        assert "Load a model" in pages.post("/try/say", {"text": "x"}, status=200).get("problem", "Load a model")
+    pages.post("/try/open", {"model": "/etc"}, status=403)
+
+
+def test_the_command_prints_an_address_with_a_token_and_ends_with_its_runs_left(tmp_path):
+    words = [sys.executable, "-m", "autotrain_llm", "app", "--no-browser", str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert line.startswith("autotrain app: http://127.0.0.1:84") and len(line.partition("?token=")[2]) > 40
+    assert process.returncode == 0 and "Traceback" not in err

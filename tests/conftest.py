@@ -76,12 +76,6 @@ def loaded_libraries_frozen(frozen_modules: list[int]) -> None:
         frozen_modules.append(len(sys.modules))
 
 
-@pytest.fixture
-def pages_without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A short run takes no longer to train than its plots take to draw."""
-    monkeypatch.setattr("autotrain_llm.run.report.page._plots", lambda drawn, notes: [])
-
-
 @pytest.fixture(scope="session")
 def light_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama that can be checked and not be loaded; its context is 2048 tokens."""

@@ -6,12 +6,34 @@ importing this loads none of the heavy libraries.
 
 from autotrain_llm.version import VERSION as __version__
 
-__all__ = ["__version__", "check", "plan", "plan_stages", "prepare", "train", "train_stages"]
+# The module of each public name.
+_HOMES = {
+    "check": "api",
+    "plan": "api",
+    "plan_stages": "api",
+    "prepare": "api",
+    "train": "notebook",
+    "train_stages": "api",
+    "Finding": "declare.finding",
+    "Interrupted": "run.failures",
+    "PipelineProgress": "progress",
+    "PipelineReport": "run.pipeline.results",
+    "Plan": "planning.plan",
+    "ProgressCallback": "progress",
+    "Refused": "declare.finding",
+    "RunFailed": "run.failures",
+    "RunReport": "run.session.run_report",
+}
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> object:
-    if name in __all__:
-        from autotrain_llm import api
+    if name in _HOMES:
+        from importlib import import_module
 
-        return getattr(api, name)
+        return getattr(import_module(f"autotrain_llm.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -61,15 +61,20 @@ def prepare(**flags: Any) -> PreparedInfo:
 def train(watch: ProgressCallback | None = None, **flags: Any) -> RunReport:
     """Train. `watch` receives the progress.
 
-    Raises `Refused` before anything is started, `RunFailed` when the run fails, `Interrupted` (both of `autotrain_llm.run.failures`) when a
-    signal ends it; every complete checkpoint is kept.
+    Raises `Refused` before anything is started, `RunFailed` when the run fails, `Interrupted` when a signal ends it; every complete checkpoint is
+    kept.
     """
+    return carry_out(checked_to_train(flags), watch)
+
+
+def checked_to_train(flags: dict[str, Any]) -> Checked:
+    """The check of a run that may start, with its plan. Raises `Refused`."""
     _refuse_stages(flags, "train")
     checked = _checked(flags)
     if checked.refused or checked.plan is None:
         raise Refused(checked.findings)
     _save_plan_if_asked(checked)
-    return carry_out(checked, watch)
+    return checked
 
 
 def plan_stages(**flags: Any) -> CheckedPipeline:

@@ -1,5 +1,4 @@
-"""Tests in this folder train models or run whole commands: they are slow unless they are marked quick. Reports of their runs have plots in
-those that are marked drawn."""
+"""Tests in this folder train models or run whole commands: they are slow unless they are marked quick."""
 
 from __future__ import annotations
 
@@ -14,9 +13,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents and item.get_closest_marker("quick") is None:
             item.add_marker(pytest.mark.slow)
-
-
-@pytest.fixture(autouse=True)
-def plots_where_they_are_looked_at(request: pytest.FixtureRequest) -> None:
-    if request.node.get_closest_marker("drawn") is None:
-        request.getfixturevalue("pages_without_plots")

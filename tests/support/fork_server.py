@@ -33,12 +33,11 @@ LIBRARIES = [
     "transformers.models.llama.modeling_llama",
     "peft",
     "accelerate",
-    "matplotlib.backends.backend_svg",
     "autotrain_llm.cli.main",
     "autotrain_llm.cli.llm",
     "autotrain_llm.run.session.execute",
     "autotrain_llm.run.algorithms.supervised",
-    "autotrain_llm.run.report.plots",
+    "autotrain_llm.run.report.write",
     "autotrain_llm.run.sweep.driver",
 ]
 

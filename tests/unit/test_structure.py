@@ -34,6 +34,7 @@ ORDER = (
     {"api"},
     {"app"},
     {"cli", "docs"},
+    {"notebook"},
     {"__init__", "__main__"},
 )
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
@@ -49,7 +50,6 @@ HEAVY = {
     "accelerate",
     "pydantic",
     "safetensors",
-    "matplotlib",
     "gguf",
 }
 HEAVY |= {"evaluate", "sacrebleu", "rouge_score", "lm_eval", "vllm"}

@@ -22,19 +22,21 @@ if TYPE_CHECKING:
 # The stages of preflight that read files, in their order, and the parameter without which there is nothing to read.
 MODEL, ROWS, TOKENS = "the model's files", "the rows", "the rows as tokens, the memory they take, and the plan"
 NEEDED = {MODEL: "model", ROWS: "data_path"}
+LARGE = 10**8  # parameters
 AGAIN = "fix the findings, and check again"
 WHEN_IT_IS_THERE = "checked when it is there, before the training that needs it"
 
 
 class UncheckedItem(Record):
-    """One thing that was not checked."""
+    """One thing that was not checked. Documents have all of them, the terminal those that `matters` for deciding what to do next."""
 
     what: str
     why: str
     how: str = ""
+    matters: bool = True
 
     def as_json(self) -> dict[str, str]:
-        return self.as_dict()
+        return {"what": self.what, "why": self.why, "how": self.how}
 
 
 def flags_alone() -> tuple[UncheckedItem, ...]:
@@ -134,7 +136,8 @@ def _of_services(config: Config, machine: Machine) -> Iterator[UncheckedItem]:
             yield UncheckedItem(f"whether the server of {name} accepts what is sent", why, how)
     if config.use_sweep:
         why = "their values are chosen during the sweep, and each trial is checked before it starts"
-        yield UncheckedItem("the trials of the sweep", why, "a dry run with the values of one trial")
+        how = "a dry run with the values of one trial"
+        yield UncheckedItem("the trials of the sweep", why, how, matters=False)
 
 
 def _of_the_device(config: Config, context: RunContext) -> Iterator[UncheckedItem]:
@@ -146,4 +149,11 @@ def _of_the_device(config: Config, context: RunContext) -> Iterator[UncheckedIte
         yield UncheckedItem("the number formats of that device, and the packages installed there", why, here)
     elif config.dry_run and not machine.has_cuda and not config.target_memory:
         why = "this machine has none; the plan's estimate is for its processor"
-        yield UncheckedItem("whether it fits into the memory of a GPU", why, "--target-memory with the GPU's memory")
+        how = "--target-memory with the GPU's memory"
+        yield UncheckedItem("whether it fits into the memory of a GPU", why, how, matters=_needs_a_gpu(context))
+
+
+def _needs_a_gpu(context: RunContext) -> bool:
+    """Whether a model is so large that its memory is a question, and a processor slow."""
+    sizes = [metadata.parameters for metadata in context.models.looked_up if not metadata.is_scratch]
+    return any(size is None or size >= LARGE for size in sizes)

@@ -245,8 +245,8 @@ def _tell(answers: Sequence[Answer], options: Options, screen: Screen) -> int:
         screen.answer(
             f"{answer.file}: {verdict}" if answer.findings or not _is_skipped(answer) else f"{answer.file}: skipped"
         )
-        screen.write(unchecked_lines(answer.not_checked, screen.err))
         screen.write(findings_text(answer.findings, screen.err))
+        screen.write(unchecked_lines(answer.not_checked, screen.err))
     screen.write(count_line(findings, started=True))
     return status
 

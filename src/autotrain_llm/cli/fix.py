@@ -28,7 +28,7 @@ def print_fixed(arguments: ParsedArguments, from_file: ParsedArguments, screen: 
         return status
     show_fixes(fixed.applied, screen)
     screen.answer(command_to(screen.out, fixed.command(written)))
-    screen.write(unchecked_lines(checked.not_checked, screen.err))
     screen.write(findings_text(checked.findings, screen.err))
+    screen.write(unchecked_lines(checked.not_checked, screen.err))
     screen.write(count_line(checked.findings, started=False))
     return status

@@ -34,11 +34,10 @@ def show_checked(checked: Checked, screen: Screen, started: bool) -> None:
 def show_findings(
     findings: Sequence[Finding], not_checked: Sequence[UncheckedItem], screen: Screen, started: bool
 ) -> None:
-    """Print what was not checked, the findings and their count."""
-    if not screen.quiet:
-        screen.write(unchecked_lines(not_checked, screen.err))
+    """Print the findings, what was not checked, and the count of the findings."""
     screen.write(findings_text(findings, screen.err))
     if not screen.quiet:
+        screen.write(unchecked_lines(not_checked, screen.err))
         screen.write(count_line(findings, started))
 
 
@@ -73,8 +72,8 @@ def refuse(
     if screen.json:
         screen.document(REFUSED, findings, plan, not_checked=not_checked)
         return REFUSED
-    screen.write(unchecked_lines(not_checked, screen.err))
     screen.write(findings_text(findings, screen.err))
+    screen.write(unchecked_lines(not_checked, screen.err))
     only_warnings = strict and all(finding.severity == "warning" for finding in findings)
     screen.write(count_line(findings, started=False) + (" (--strict)" if only_warnings else ""))
     return REFUSED

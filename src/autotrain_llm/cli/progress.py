@@ -24,15 +24,18 @@ WIDE = 90  # columns from which there is room for a long bar
 
 def progress(screen: Screen, sweep: SweepPlan | None = None) -> ProgressCallback:
     """The callback for this screen; `sweep` is the plan of a sweep."""
-    if screen.quiet:
-        return ProgressCallback()
+    return ProgressCallback() if screen.quiet else progress_on(screen.err, sweep, verbose=screen.verbose)
+
+
+def progress_on(stream: TextIO, sweep: SweepPlan | None = None, *, verbose: bool = False) -> ProgressCallback:
+    """The callback that shows the progress of a run, or of a sweep's trials, on a stream."""
     if sweep is not None:
         from autotrain_llm.cli.trials import TrialLines, TrialTable
 
-        if is_terminal(screen.err):
-            return TrialTable(screen.err, sweep)
-        return TrialLines(screen.err, sweep, Lines(screen.err) if screen.verbose else ProgressCallback())
-    return Bar(screen.err) if is_terminal(screen.err) else Lines(screen.err)
+        if is_terminal(stream):
+            return TrialTable(stream, sweep)
+        return TrialLines(stream, sweep, Lines(stream) if verbose else ProgressCallback())
+    return Bar(stream) if is_terminal(stream) else Lines(stream)
 
 
 class Clock:

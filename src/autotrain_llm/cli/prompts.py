@@ -6,9 +6,9 @@ KeyboardInterrupt.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
+from autotrain_llm.cli.line_input import read_line
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import fit, is_terminal, styled, wants_colour, width
 from autotrain_llm.declare.record import Record
@@ -52,24 +52,22 @@ class Dialogue:
             first, *others = fit(text, self._columns, " " * (digits + 3))
             self._write(styled(head, "cyan", self._colour) + first.removeprefix(head), *others)
 
-    def read(self, question: str, offered: str | None = None) -> str:
-        """One line without spaces around it; empty input is the offered answer. Raises Back."""
+    def read(self, question: str, offered: str | None = None, choices: Sequence[Choice] = ()) -> str:
+        """One line without spaces around it; empty input is the offered answer, and Tab completes paths and choices. Raises Back."""
         prompt = f"{question}{f' [{offered}]' if offered else ''}:"
         *lines, last = fit(prompt, self._columns)
         self._write(*lines)
-        self.screen.err.write(f"{last} ")
-        self.screen.err.flush()
-        line = sys.stdin.readline()
-        if not line:  # end of input
-            self.screen.err.write("\n")
-            raise KeyboardInterrupt
+        try:
+            line = read_line(f"{last} ", self.screen.err, [choice.name for choice in choices])
+        except EOFError:
+            raise KeyboardInterrupt from None
         if line.strip().lower() in BACK:
             raise Back
         return line.strip() or (offered or "")
 
     def read_choice(self, question: str, choices: Sequence[Choice], offered: str | None = None) -> str:
         """The name of a choice, from its number or as it was typed; what is no choice is returned as it is."""
-        answer = self.read(question, offered)
+        answer = self.read(question, offered, choices)
         if answer.isdigit() and 1 <= int(answer) <= len(choices):
             return choices[int(answer) - 1].name
         return answer

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any, TextIO
 
 from autotrain_llm.cli.terminal import fit, fit_command, fit_to, is_terminal, styled, wants_colour, width
-from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.declare.finding import ERROR, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.text import duration, plain
@@ -21,6 +23,7 @@ WORDS = {"error": ("Error:", "bold red"), "warning": ("Warning:", "bold yellow")
 FIX_INDENT = " " * 7
 INDENT, GAP = 2, 2  # of the cells of a table
 REPORT_PAGE = "report.html"
+SHORT_SOURCES = {"command line": "given", "config file": "", "trainer default": "default"}
 
 
 def findings_text(findings: Iterable[Finding], stream: TextIO) -> str:
@@ -55,9 +58,10 @@ def _lines(finding: Finding, columns: int, colour: bool, folds: bool) -> list[st
 
 
 def unchecked_lines(not_checked: Sequence[UncheckedItem], stream: TextIO) -> str:
-    """A line for each item that was not checked."""
+    """A line for each item that was not checked and matters for whether the run does what was meant."""
     from autotrain_llm.checks.coverage import AGAIN
 
+    not_checked = [item for item in not_checked if item.matters]
     # Several stages that one fault keeps from being checked are one line.
     waiting = [item.what for item in not_checked if item.how == AGAIN]
     together = len(waiting) > 1
@@ -118,27 +122,32 @@ def _plan_lines(sections: Sections) -> str:
 
 
 def _plan_tables(sections: Sections, columns: int, colour: bool, style: str) -> str:
-    """The sections for a terminal: what does not fit into a line goes on below it, and nothing is cut off."""
+    """The sections for a terminal: names, and values with their reason behind them. What does not fit into a line goes on below it, and nothing is
+    cut off. Rows whose name is indented are a table of their own, below the row that they belong to."""
     rows = {
         title: [(str(name), _shown(value), *map(str, why)) for name, value, *why in section]
         for title, section in sections
     }
-    widths = _widths([row for section in rows.values() for row in section], columns)
+    left = _left([row for section in rows.values() for row in section], columns)
     lines = []
     for title, section in rows.items():
         lines.append(styled(title, style, colour))
-        lines += [line for row in section for line in _row(row, *widths, columns, colour)]
+        for is_inner, group in groupby(section, key=lambda row: row[0].startswith(" ")):
+            if is_inner:
+                lines += _inner_table(list(group), left, columns, colour)
+                continue
+            for row in group:
+                lines += _row(row, left, columns, colour)
     return "\n".join([*lines, ""])
 
 
-def _widths(rows: Sequence[tuple[str, ...]], columns: int) -> tuple[int, int]:
-    """Where the values of such rows begin, and how far from there the reasons; longer cells don't count."""
-    left = INDENT + GAP + max((len(name) for name, *_ in rows if len(name) <= columns // 4), default=0)
-    widest = (columns - left) * 2 // 3
-    return left, GAP + max((len(value) for _, value, *_ in rows if len(value) <= widest), default=0)
+def _left(rows: Sequence[tuple[str, ...]], columns: int) -> int:
+    """Where the values of such rows begin: behind the longest name that is no longer than a quarter of a line."""
+    names = [name for name, *_ in rows if not name.startswith(" ") and len(name) <= columns // 4]
+    return INDENT + GAP + max(map(len, names), default=0)
 
 
-def _row(row: tuple[str, ...], left: int, middle: int, columns: int, colour: bool) -> list[str]:
+def _row(row: tuple[str, ...], left: int, columns: int, colour: bool) -> list[str]:
     """The lines of a name, a value and perhaps a reason."""
     name, value, *why = row
     heads = fit(" " * INDENT + name, columns, " " * (INDENT + GAP))
@@ -149,16 +158,50 @@ def _row(row: tuple[str, ...], left: int, middle: int, columns: int, colour: boo
                 styled(heads[-1], "cyan", colour) + " " * GAP + value,
             ]
         heads.append("")
-    body = fit(value, columns - left)
-    if why and why[0]:
-        room = columns - left - len(body[-1]) - len(why[0])
-        gap = max(middle - len(body[-1]), GAP)
-        if room >= GAP:
-            body[-1] += " " * (gap if gap <= room else GAP) + styled(why[0], "dim", colour)
-        else:
-            body += [" " * GAP + styled(line, "dim", colour) for line in fit(why[0], columns - left - GAP)]
+    body = _value(value, why[0] if why else "", columns - left, colour)
     first = styled(heads[-1].ljust(left), "cyan", colour and bool(heads[-1])) + body[0]
     return [*(styled(head, "cyan", colour) for head in heads[:-1]), first, *(" " * left + line for line in body[1:])]
+
+
+def _value(value: str, why: str, columns: int, colour: bool) -> list[str]:
+    """The lines of a value and of its reason, which begins behind it."""
+    body, reason = fit(value, columns), short_source(why)
+    if not reason:
+        return body
+    filled = len(body[-1]) + GAP
+    if filled + len(reason.split(" ")[0]) > columns:
+        return body + [styled(line, "dim", colour) for line in fit(reason, columns)]
+    first, *others = fit("x" * filled + reason, columns)  # what is there already stands for a part of the first word
+    body[-1] += " " * GAP + styled(first[filled:], "dim", colour)
+    return body + [styled(line, "dim", colour) for line in others]
+
+
+def short_source(why: str) -> str:
+    """Where a value comes from, in a word where there is one: the name of a file in place of `config file NAME`."""
+    for long, short in SHORT_SOURCES.items():
+        if why == long or why.startswith((f"{long} ", f"{long};")):
+            return f"{short}{why.removeprefix(long)}".strip()
+    return why
+
+
+def _inner_table(rows: Sequence[tuple[str, ...]], left: int, columns: int, colour: bool) -> list[str]:
+    """Rows that belong to the one above them, in two columns of their own."""
+    shown = [(name.strip(), _with_reason(value, *why)) for name, value, *why in rows]
+    room = columns - left
+    narrow = max(len(value) for _, value in shown)
+    widest = max(room // 2, room - narrow - GAP)
+    names = min(max(len(name) for name, _ in shown), widest)
+    lines = []
+    for name, value in shown:
+        cells = zip_longest(fit(name, names), fit(value, room - names - GAP), fillvalue="")
+        lines += [
+            f"{' ' * left}{styled(head.ljust(names), 'cyan', colour)}{' ' * GAP}{body}".rstrip() for head, body in cells
+        ]
+    return lines
+
+
+def _with_reason(value: str, why: str = "") -> str:
+    return f"{value}{' ' * GAP}{short_source(why)}" if why else value
 
 
 def _shown(value: Any) -> str:
@@ -177,18 +220,44 @@ def _shown(value: Any) -> str:
 
 
 def write_report(report: RunReport, stream: TextIO) -> None:
-    """Print where the model is, its metrics, and the command to try it."""
-    rows = _report_rows(report)
+    """Print where the model is, the numbers by which it is judged, and what can be done with it."""
+    rows, commands = _report_rows(report), next_steps(report)
     if not is_terminal(stream):
-        left = max(len(name) for name, _ in rows)
-        stream.write("".join(f"{name:<{left}}  {value}\n" for name, value in rows))
+        left = max(len(name) for name, _ in (*rows, *commands))
+        stream.write("".join(f"{name:<{left}}  {value}\n" for name, value in (*rows, *commands)))
         return
     columns, colour = width(stream), wants_colour(stream)
-    widths = _widths(rows, columns)
-    *others, (name, command) = rows
-    lines = [line for row in others for line in _row(row, *widths, columns, colour)]
-    lines += [" " * INDENT + styled(name, "cyan", colour), *fit_command(command, columns, " " * 2 * INDENT)]
-    stream.write("\n".join([styled("Done", "bold green", colour), *lines, ""]))
+    lines = [styled("Done", "bold green", colour)]
+    left = _left((*rows, *commands), columns)
+    lines += [line for row in rows for line in _row(row, left, columns, colour)]
+    for name, command in commands:
+        fitted = fit_command(command, columns, " " * left)
+        lines += [styled(f"{' ' * INDENT}{name}".ljust(left), "cyan", colour) + fitted[0].lstrip(), *fitted[1:]]
+    stream.write("\n".join([*lines, ""]))
+
+
+def next_steps(report: RunReport) -> list[tuple[str, str]]:
+    """What can be done with a finished model, each with its command."""
+    from autotrain_llm.planning.trackers import command_to_look
+
+    plan, folder = report.plan, shlex.quote(str(report.output_dir))
+    program = report.try_it.partition(" llm ")[0] or "autotrain"
+    looks = (command_to_look(tracker, report.output_dir, os.environ) for tracker in plan.schedule.trackers)
+    steps = [("Curves", command) for command in looks if command]
+    if plan.model.head is None:
+        steps.append(("Chat", f"{program} chat {folder}"))
+        form = _form_to_export(plan)
+        steps += [("Export", f"{program} export {folder} --to {form}")] if form else []
+    return [*steps, ("Try it", report.try_it)]
+
+
+def _form_to_export(plan: Plan) -> str | None:
+    """The form of a finished model that other programs are most likely to want; None where it has one that they read."""
+    from autotrain_llm.models.gguf import ARCHITECTURES
+
+    if plan.adapter is not None and not plan.adapter.merge:
+        return "merged"
+    return "gguf" if plan.model.model_type in ARCHITECTURES else None
 
 
 def _step_of_model(report: RunReport) -> list[tuple[str, str]]:
@@ -203,56 +272,39 @@ def _step_of_model(report: RunReport) -> list[tuple[str, str]]:
 
 def _report_rows(report: RunReport) -> list[tuple[str, str]]:
     rows = [("Model", str(report.output_dir)), *(sweep_rows(report.sweep) if report.sweep else [])]
-    rows += [*_step_of_model(report), *_headline(report), *_what_training_changed(report)]
+    rows += [*_step_of_model(report), *((one.title, one.in_words()) for one in report.headlines()), *_benchmark(report)]
     speed = report.metrics.get("tokens_per_second")
     rows.append(("Time", duration(report.seconds) + (f", {speed:,.0f} tokens per second" if speed else "")))
     for finding in report.observations:
         rows.append((finding.severity.capitalize(), f"{finding.message} [{finding.code}]"))
-        rows += [("  fix", finding.fix)] if finding.fix else []
+        rows += [("fix", finding.fix)] if finding.fix else []
     if report.plan.model.head is not None:
         rows.append(("Use", "it scores texts and does not generate"))
     if REPORT_PAGE in report.files:
         rows.append(("Report", str(report.output_dir / REPORT_PAGE)))
-    return [*rows, ("Try it", report.try_it)]
-
-
-def _headline(report: RunReport) -> list[tuple[str, str]]:
-    """The metrics by which such a training is judged: in training, and on evaluation rows unless these are listed before and after it."""
-    from autotrain_llm.run.report.curves import label
-
-    rows = []
-    for name in TRAINERS[report.plan.trainer].with_values(report.plan.values).headline:
-        evaluated = None if report.evaluation else report.metrics.get(f"eval_{name}")
-        values = [(report.metrics.get(name), ""), (evaluated, " on evaluation rows")]
-        shown = [f"{value:.4g}{where}" for value, where in values if value is not None]
-        if shown:
-            rows.append((label(name).capitalize() if label(name).islower() else label(name), ", ".join(shown)))
     return rows
 
 
+def _benchmark(report: RunReport) -> list[tuple[str, str]]:
+    """The numbers of a benchmark."""
+    from autotrain_llm.run.artifacts.metric_changes import numbers
+    from autotrain_llm.run.report.curves import label
+
+    scored = numbers((report.evaluation or {}).get("benchmark") or {})
+    return [(f"Benchmark {label(name)}", _shown(value)) for name, value in scored.items()]
+
+
 def sweep_rows(sweep: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The result of a sweep: trials by state, and the values of the best trial with their importances."""
+    """The result of a sweep: trials by state, and the values of the best trial, with importances after many trials."""
+    from autotrain_llm.run.artifacts.importances import credible_importances
+
     best, own = sweep["best"], sweep["own_metric"]
     states = ", ".join(f"{count} {state}" for state, count in sweep["counts"].items())
     yours = f" (yours: {_shown(own)})" if own is not None else ""
     rows = [("Trials", states), ("Best", f"trial {best['number']}, {sweep['metric']} {_shown(best['metric'])}{yours}")]
-    importances = sweep["importances"]
+    importances = credible_importances(sweep["importances"], sweep["counts"].get("complete", 0))
     rows += [
-        (f"  {name}", plain(value) + (f"   importance {importances[name]:.0%}" if name in importances else ""))
+        (name, plain(value) + (f"  importance about {importances[name]:.0%}" if name in importances else ""))
         for name, value in best["values"].items()
     ]
     return [*rows, ("Again", f"--config {sweep['again']}")]
-
-
-def _what_training_changed(report: RunReport) -> list[tuple[str, str]]:
-    """The metrics of enhanced evaluation before and after training, and the benchmark's."""
-    from autotrain_llm.run.artifacts.metric_changes import compare, numbers
-    from autotrain_llm.run.report.curves import label
-
-    if report.evaluation is None:
-        return []
-    changes = [row for row in compare(report.evaluation) if row.change is not None and not row.name.endswith("seconds")]
-    rows = [("On evaluation rows", "before training → after")] if changes else []
-    rows += [(label(row.name), f"{row.before:.4g} → {row.after:.4g} ({row.change:+.4g})") for row in changes]
-    scored = numbers(report.evaluation.get("benchmark") or {})
-    return rows + [(f"benchmark {label(name)}", _shown(value)) for name, value in scored.items()]

@@ -94,6 +94,11 @@ class Config(
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Config is frozen: use replace({name}=...)")
 
+    def __repr__(self) -> str:
+        """What was given, without secrets."""
+        given = (name for name in self._values if self.given(name) and not PARAMS[name].secret)
+        return f"Config({', '.join(f'{name}={self._values[name]!r}' for name in given)})"
+
     def __getitem__(self, group: type[Group]) -> Group:
         """This configuration typed as one group of parameters: `config[Dpo]`. It is the same object, with the values of all groups."""
         return cast(Group, self)

@@ -17,6 +17,7 @@ RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
 CHECKPOINTS = "checkpoints"
 SWEEP = "sweep"
+TRAINED_ROWS = "trained_rows.json"  # a few rows as the run trains on them
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)$")
 STATE_FILE = "trainer_state.json"
 CHECKPOINT_FILE = "checkpoint.json"  # lists the other files of a checkpoint, with size and digest; written last

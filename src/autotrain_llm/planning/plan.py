@@ -556,6 +556,15 @@ class Plan:
         """Whether no trainer was given and the rows are plain texts, for which there is a trainer of their own."""
         return self.parameters["trainer"].source == DEFAULT and self.data.format == "text"
 
+    def __repr__(self) -> str:
+        return f"<Plan: {self.trainer} of {self.model.name}, {self.data.rows} rows, {self.steps} steps>"
+
+    def _repr_html_(self) -> str:
+        """The summary as notebooks show it."""
+        from autotrain_llm.planning.summary import summary_html
+
+        return summary_html(repr(self)[1:-1], self.summary())
+
     def as_json(self) -> dict[str, Any]:
         """The plan as `--format json` and run.json hold it."""
         document: dict[str, Any] = to_json(self)

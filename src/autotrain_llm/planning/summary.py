@@ -40,6 +40,19 @@ def summary(plan: Plan) -> list[tuple[str, list[Row]]]:
     return [(title, [tuple(map(showable, row)) for row in rows]) for title, rows in sections]  # type: ignore[misc]
 
 
+def summary_html(title: str, sections: Sequence[tuple[str, Sequence[tuple[str, ...]]]]) -> str:
+    """Sections of rows as HTML, a table in a box that can be closed; all texts are escaped."""
+    from html import escape
+
+    lines = [f"<details open><summary>{escape(title)}</summary><table>"]
+    for name, rows in sections:
+        lines += [f'<tr><th colspan="3" style="text-align: left">{escape(name)}</th></tr>'] if name else []
+        for row in rows:
+            cells = "".join(f'<td style="text-align: left">{escape(cell.strip())}</td>' for cell in row)
+            lines.append(f"<tr>{cells}</tr>")
+    return "".join([*lines, "</table></details>"])
+
+
 def _source(plan: Plan, parameter: str) -> str:
     return plan.parameters[parameter].described()
 
@@ -276,6 +289,7 @@ def _memory(memory: MemoryPlan) -> list[Row]:
     largest_parts = ", ".join(f"{name} {show_bytes(size)}" for name, size in parts)
     rows = [
         ("memory", f"about {show_bytes(memory.peak_memory_bytes)} of the {device_size}", "estimated"),
+        *((f"  with {other.flags}", show_bytes(other.peak_memory_bytes), "") for other in memory.alternatives),
         ("at its peak", f"{memory.moment}: {largest_parts}", ""),
     ]
     if device.supposed:
@@ -288,4 +302,4 @@ def _memory(memory: MemoryPlan) -> list[Row]:
             f"{flag_of(name)} {most}" if most else f"no {flag_of(name)}" for name, most in memory.largest.items()
         ]
         rows.append(("at most", ", ".join(fitting), "each by itself; lengths assume that all rows are that long"))
-    return rows + [(f"  with {other.flags}", show_bytes(other.peak_memory_bytes), "") for other in memory.alternatives]
+    return rows

@@ -7,9 +7,12 @@ from autotrain_llm.config.resolved import Config
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from autotrain_llm.context.machine import Machine
     from autotrain_llm.planning.plan import TrackerPlan
+
+LOGS = "logs"  # the folder of trackers' files in that of a run
 
 # The environment variable with which each names its project.
 TRACKERS = {
@@ -24,6 +27,20 @@ SERVERS = {
     "trackio": ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL", "TRACKIO_BUCKET_ID"),
     "mlflow": ("MLFLOW_TRACKING_URI",),
 }
+
+
+def command_to_look(tracker: TrackerPlan, folder: Path, environment: Mapping[str, str]) -> str | None:
+    """The command that shows the runs of a project; None where they are on a server, or have to be sent to one first."""
+    import shlex
+
+    if any(environment.get(name) for name in SERVERS.get(tracker.name, ())):
+        return None
+    database = f"sqlite:///{folder / LOGS / 'mlflow' / 'mlflow.db'}"
+    return {
+        "tensorboard": f"tensorboard --logdir {shlex.quote(str(folder.parent))}",
+        "trackio": f"trackio show --project {shlex.quote(tracker.project)}",
+        "mlflow": f"mlflow ui --backend-store-uri {shlex.quote(database)}",
+    }.get(tracker.name)
 
 
 def sends_to_a_server(tracker: str, config: Config, machine: Machine) -> bool:

@@ -75,7 +75,6 @@ def length(prompts, completions, **columns):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("pages_without_plots")
 @pytest.mark.parametrize(
     ("trainer", "reward", "said"),
     [

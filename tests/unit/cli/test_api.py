@@ -13,7 +13,9 @@ import pytest
 
 import autotrain_llm
 from autotrain_llm import check, plan, train
+from autotrain_llm.checks.preflight import preflight
 from autotrain_llm.cli.main import main
+from autotrain_llm.config.resolved import resolve
 from autotrain_llm.declare.finding import Finding, Refused
 
 HEAVY = {
@@ -133,6 +135,7 @@ def test_the_plan_is_that_of_the_command(command, capsys):
 def test_a_plan_holds_no_secret(command, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_environment")
     made = plan(**command, push_to_hub=True, token="hf_given")
+    assert "hf_given" not in repr(preflight(resolve({**command, "token": "hf_given"})).config)
     assert "hf_" not in json.dumps(made.as_json()) and made.parameters["token"].value == "(not shown)"
     assert "hf_given" not in repr(made)
 
@@ -145,8 +148,11 @@ def test_values_may_have_pythons_own_types(command, chat_rows):
 def test_the_package_hands_out_its_functions_and_its_version_even_after_a_plan_was_made(command):
     plan(**command)  # loads the modules that make it; none of them may take a function's place
     functions = {"check", "plan", "plan_stages", "prepare", "train", "train_stages"}
-    assert set(autotrain_llm.__all__) == {"__version__", *functions}
-    assert all(callable(getattr(autotrain_llm, name)) for name in functions)
+    classes = {"Finding", "Plan", "RunReport", "PipelineReport", "ProgressCallback", "PipelineProgress"}
+    exceptions = {"Refused", "RunFailed", "Interrupted"}
+    assert dir(autotrain_llm) == sorted(["__version__", *functions, *classes, *exceptions])
+    assert all(callable(getattr(autotrain_llm, name)) for name in functions | classes)
+    assert all(issubclass(getattr(autotrain_llm, name), BaseException) for name in exceptions)
     with pytest.raises(AttributeError, match="no attribute 'chek'"):
         _ = autotrain_llm.chek
 
@@ -172,3 +178,29 @@ def test_a_whole_plan_is_made_without_torch_and_its_relatives(command):
     )
     run = subprocess.run([sys.executable, "-c", told, json.dumps(command)], capture_output=True, text=True, check=True)
     assert HEAVY & set(run.stdout.split()) <= {"numpy"}
+
+
+def test_plan_report_and_config_are_short_in_a_shell_and_tables_in_a_notebook(command, tmp_path):
+    from autotrain_llm import RunReport
+
+    made = plan(**{**command, "run_name": "<script>alert(1)</script>"})
+    assert repr(made).startswith("<Plan: sft of ") and len(repr(made)) < 300
+    report = RunReport(made, tmp_path / "<b>run</b>", {"loss": 1.5, "padding_saved": 0.0}, 12.0, try_it="autotrain llm")
+    assert "loss 1.5, 12.0 s" in repr(report) and "padding" not in repr(report)
+    assert repr(resolve({"lr": 1e-3})) == "Config(lr=0.001)"
+    for shown in (made, report):
+        page = shown._repr_html_()
+        assert "<table>" in page and "<script" not in page and "<b>" not in page and len(page) < 8000
+
+
+def test_progress_is_shown_where_it_is_asked_for(command, monkeypatch, capsys):
+    from autotrain_llm import api
+
+    monkeypatch.setattr(api, "carry_out", lambda checked, watch=None: watch)
+    watch = train(**command, progress=True)
+    watch.start(2, 0)
+    watch.log(1, {"loss": 1.5})
+    assert capsys.readouterr().err == "Training, 2 steps\nstep 1/2  loss 1.5\n"
+    assert train(**command) is None
+    with pytest.raises(TypeError, match="either"):
+        train(watch, progress=True, **command)

@@ -21,7 +21,6 @@ HEAVY = {
     "numpy",
     "pyarrow",
     "rich",
-    "matplotlib",
     "jinja2",
 }
 PROGRAM = """

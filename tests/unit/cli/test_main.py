@@ -307,7 +307,7 @@ def test_what_one_typo_keeps_from_being_checked_is_one_line(capsys, rows):
     assert main(["llm", "--trainer", "sft", "--modle", "x", "--data-path", "nowhere.jsonl"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert sum(line.startswith("Not checked") for line in lines) == 1
-    assert "the model's files; the rows" in lines[0]
+    assert "the model's files; the rows" in lines[-2] and lines[-1].startswith("3 errors")
 
 
 def test_an_evaluation_before_the_first_step_is_before_the_training():
@@ -338,8 +338,32 @@ def test_the_end_of_a_run_shows_what_matters_for_its_trainer(rows, capsys, tmp_p
     report = RunReport(made, tmp_path, metrics, 12.0, try_it="autotrain llm --inference --model runs/x")
     write_report(report, stream)
     names = [line.partition("  ")[0] for line in stream.getvalue().splitlines()]
-    assert names == ["Model", "Loss", "Token accuracy", "Time", "Try it"]
-    assert "0.1235, 0.5 on evaluation rows" in stream.getvalue() and "1,234 tokens per second" in stream.getvalue()
+    assert names == [
+        "Model", "Evaluation loss", "Loss", "Evaluation token accuracy", "Token accuracy", "Time", "Chat", "Export", "Try it"
+    ]  # fmt: skip
+    assert (
+        f"autotrain export {tmp_path} --to gguf" in stream.getvalue() and "1,234 tokens per second" in stream.getvalue()
+    )
+
+
+def test_the_end_of_a_run_shows_the_way_of_its_numbers_and_how_to_look_at_them(rows, light_llama, tmp_path):
+    from autotrain_llm import plan
+    from autotrain_llm.cli.render import write_report
+    from autotrain_llm.run.session.run_report import RunReport
+
+    words = {"trainer": "sft", "model": str(light_llama), "data_path": rows, "lr": 1e-4, "epochs": 1, "batch_size": 4}
+    made = plan(**words, peft=True, lora_r=2, valid_split=0.1, log="tensorboard,trackio", tracker_project="ours")
+    losses = {1: 5.0, 2: 1.25, 3: 1.5}
+    entries = [{"step": step, "eval_loss": loss, "loss": loss / 2} for step, loss in losses.items()]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    evaluation = {"before": {"loss": 6.0, "bleu": 1.0}, "during": [], "after": {"loss": 1.5, "bleu": 30.0}}
+    report = RunReport(made, tmp_path, {"loss": 0.75}, 12.0, try_it="autotrain llm --inference", evaluation=evaluation)
+    stream = io.StringIO()
+    write_report(report, stream)
+    shown = " ".join(stream.getvalue().split())
+    assert "Evaluation loss 6 → 1.5, best 1.25 at step 2 Evaluation BLEU 1 → 30 Loss 2.5 → 0.75, best" in shown
+    assert f"Curves tensorboard --logdir {tmp_path.parent} Curves trackio show --project ours" in shown
+    assert f"autotrain export {tmp_path} --to merged" in shown
 
 
 def test_every_trainer_is_judged_by_metrics_that_it_reports():

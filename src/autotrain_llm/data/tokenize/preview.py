@@ -1,4 +1,4 @@
-"""Prepared rows as the model sees them: pieces of text, and whether each is trained on. The command line adds colours."""
+"""Prepared rows as the model sees them: pieces of text, and whether each is trained on. The command line and pages add colours."""
 
 from __future__ import annotations
 
@@ -9,15 +9,28 @@ from autotrain_llm.data.tokenize.prepare import Prepared
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 
 Segment = tuple[str, bool]
+Part = tuple[str, list[Segment]]
 
 
 def preview(prepared: Prepared, tokenizer: Tokenizer, count: int) -> list[list[Segment]]:
     """The training rows to show, each as (text, trained on) segments; of a pair both answers follow their prompt."""
-    rows, indices = prepared.train, [index for _, index in rows_to_show(prepared, count)]
+    return [
+        [segment for _, segments in parts for segment in segments]
+        for _, parts in preview_parts(prepared, tokenizer, count)
+    ]
+
+
+def preview_parts(prepared: Prepared, tokenizer: Tokenizer, count: int) -> list[tuple[str | None, list[Part]]]:
+    """The same with the name of a mixture's source, and in parts with names: `row`, or of a pair `prompt`, `chosen` and `rejected`."""
+    rows = prepared.train
     if isinstance(rows, PairRows):
-        parts = (rows.prompt, rows.chosen, rows.rejected)
-        return [[segment for part in parts for segment in _row(tokenizer, *part[at])] for at in indices]
-    return [_row(tokenizer, *rows[at]) for at in indices]
+        named = {"prompt": rows.prompt, "chosen": rows.chosen, "rejected": rows.rejected}
+    else:
+        named = {"row": rows}
+    return [
+        (source, [(name, _row(tokenizer, *part[at])) for name, part in named.items()])
+        for source, at in rows_to_show(prepared, count)
+    ]
 
 
 def rows_to_show(prepared: Prepared, count: int) -> list[tuple[str | None, int]]:

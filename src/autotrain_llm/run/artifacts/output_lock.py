@@ -17,7 +17,7 @@ from autotrain_llm.declare.finding import Finding, Refused
 
 # The files that a run of this program, or a library that it uses, writes at the top of its folder.
 RUN_FILES = re.compile(
-    r"""run\.json|metrics\.jsonl|command\.sh|README\.md|report\.html|samples\.jsonl|value_head\.safetensors|best\.yaml|checkpoints|eval|sweep|logs
+    r"""run\.json|metrics\.jsonl|command\.sh|README\.md|report\.html|samples\.jsonl|trained_rows\.json|value_head\.safetensors|best\.yaml|checkpoints|eval|sweep|logs
     |config\.json|generation_config\.json|prompt_format\.json|chat_template\.(jinja|json)
     |model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|adapter_(config\.json|model\.safetensors)
     |tokenizer(_config)?\.json|tokenizer\.model|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt

@@ -11,6 +11,7 @@ from autotrain_llm.run.report.read import is_number
 
 MAX_POINTS = 240  # per curve: as many as a plot of that width can show
 NOT_METRICS = ("step", "time", "epoch")
+SAME = 1e-9  # relative difference up to which two values are the same
 Point = tuple[float, float]
 
 
@@ -58,7 +59,7 @@ QUALITY = (
     PanelSpec("Mean scores", "", ("chosen_reward", "rejected_reward", "mean_reward")),
     PanelSpec("Score range", "lowest and highest", ("min_reward", "max_reward")),
     PanelSpec("Expected calibration error", "share", ("calibration",)),
-    PanelSpec("KL to the reference model", "nats per token", ("kl",)),
+    PanelSpec("KL estimate", "mean log-ratio to the reference model, nats", ("kl",)),
     PanelSpec("KL per answer", "nats", ("objective/kl",)),
     PanelSpec("KL coefficient", "", ("kl_coef",)),
     PanelSpec("ORPO loss terms", "nats", ("nll_loss", "log_odds_ratio", "log_odds_chosen")),
@@ -73,6 +74,10 @@ QUALITY = (
     PanelSpec("Finished answers", "share of answers", ("completions/finished",)),
     PanelSpec("Answers truncated for the reward model", "share of answers", ("completions/truncated_for_reward",)),
     PanelSpec("Entropy", "nats per token", ("entropy",)),
+    PanelSpec("BLEU", "0 to 100", ("bleu",)),
+    PanelSpec("ROUGE", "F-measure", ("rouge1", "rouge2", "rougeL")),
+    PanelSpec("Answers that end", "share of answers", ("answers/finished",)),
+    PanelSpec("Length of answers", "tokens", ("answers/tokens",)),
 )
 SPEED = (
     PanelSpec("Learning rate", "", ("learning_rate",)),
@@ -94,38 +99,79 @@ def label(metric: str) -> str:
     return f"evaluation {words}" if metric.startswith("eval_") else words
 
 
-def panels(log: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any]) -> tuple[list[Panel], list[Panel]]:
-    """How good the model is, and how the run went. A metric without a panel of its own gets one under its name."""
-    curves = {series.name: series for series in [*_evaluation_curves(log, evaluation), *_logged_curves(log)]}
+def panels(
+    log: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any], first: Sequence[str] = ("loss",)
+) -> tuple[list[Panel], list[Panel]]:
+    """How good the model is, and how the run went. A metric without a panel of its own gets one under its name; the panels of the metrics
+    `first` come first. Left out are curves that never change, unless they are of `first`, and those that another panel has already."""
+    curves = _curves(points_of(log, evaluation), first)
     others = dict.fromkeys(name for name in map(_without_prefix, curves) if name not in SPECS)
-    quality = (*QUALITY, *(PanelSpec(label(name), "", (name,)) for name in others))
-    return _with_curves(quality, curves), _with_curves(SPEED, curves)
+    quality = [*QUALITY, *(PanelSpec(label(name), "", (name,)) for name in others)]
+    quality.sort(
+        key=lambda spec: min((first.index(name) for name in spec.metrics if name in first), default=len(first))
+    )
+    drawn = _with_curves(quality, curves)
+    return drawn, _with_curves(SPEED, curves)
+
+
+def unchanged(
+    log: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any], first: Sequence[str] = ("loss",)
+) -> list[tuple[str, float]]:
+    """The metrics that had the same value at every log, with that value: they have no curve."""
+    constant = {name: of_metric for name, of_metric in points_of(log, evaluation).items() if _is_constant(of_metric)}
+    return [
+        (name, of_metric[0][1])
+        for name, of_metric in constant.items()
+        if _without_prefix(name) not in first and len(of_metric) > 1
+    ]
+
+
+def _curves(points: Mapping[str, Sequence[Point]], first: Sequence[str]) -> dict[str, Series]:
+    """A series for each metric that changes; one value is no curve, except for the loss."""
+    return {
+        name: Series(name, thinned(of_metric), name.startswith("eval_"))
+        for name, of_metric in points.items()
+        if (len(of_metric) > 1 or name in ("eval_loss", "loss"))
+        and (_without_prefix(name) in first or len(of_metric) == 1 or not _is_constant(of_metric))
+    }
+
+
+def _is_constant(points: Sequence[Point]) -> bool:
+    values = [value for _, value in points]
+    return max(values) - min(values) <= SAME * max(map(abs, values))
 
 
 def _with_curves(specs: Iterable[PanelSpec], curves: Mapping[str, Series]) -> list[Panel]:
-    drawn = []
+    drawn: list[Panel] = []
+    seen: list[list[Point]] = []
     for spec in specs:
         names = [name for metric in spec.metrics for name in (metric, f"eval_{metric}") if name in curves]
-        if names:
-            drawn.append(Panel(spec.title, spec.unit, [curves[name] for name in names], spec.log_axis))
+        of_panel = [curves[name] for name in names if curves[name].points not in seen]
+        if of_panel:
+            drawn.append(Panel(spec.title, spec.unit, of_panel, spec.log_axis))
+            seen += [series.points for series in of_panel if len(series.points) > 2]
     return drawn
 
 
-def _logged_curves(log: Sequence[Mapping[str, Any]]) -> list[Series]:
-    """A series for each metric that was logged twice or more; one value is no curve, except for the loss."""
+def points_of(log: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any]) -> dict[str, list[Point]]:
+    """(step, value) of every metric, in order of steps: of the log, and of the evaluations in `eval/metrics.json`, which the log lacks where
+    they were made before or after training."""
+    points = _logged_points(log)
+    for name, evaluated in _evaluated_points(log, evaluation).items():
+        points[name] = sorted((dict(evaluated) | dict(points.get(name, ()))).items())
+    return points
+
+
+def _logged_points(log: Sequence[Mapping[str, Any]]) -> dict[str, list[Point]]:
     points: dict[str, list[Point]] = {}
     for entry in log:
         for name, value in entry.items():
             if _is_metric(name) and is_number(value) and math.isfinite(value):
                 points.setdefault(name, []).append((entry["step"], value))
-    return [
-        Series(name, thinned(of_metric), name.startswith("eval_"))
-        for name, of_metric in points.items()
-        if len(of_metric) > 1 or name in ("eval_loss", "loss")
-    ]
+    return points
 
 
-def _evaluation_curves(log: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any]) -> list[Series]:
+def _evaluated_points(log: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any]) -> dict[str, list[Point]]:
     """The metrics of `eval/metrics.json` by step: `before` is step 0, `after` the last one."""
     last = max((entry["step"] for entry in log), default=0)
     listed = evaluation.get("during")
@@ -137,9 +183,7 @@ def _evaluation_curves(log: Sequence[Mapping[str, Any]], evaluation: Mapping[str
         for name, value in numbers(document).items():
             if is_number(step) and _is_metric(name) and math.isfinite(value):
                 points.setdefault(f"eval_{_without_prefix(name)}", {})[step] = value
-    return [
-        Series(name, thinned(sorted(by_step.items())), True) for name, by_step in points.items() if len(by_step) > 1
-    ]
+    return {name: sorted(by_step.items()) for name, by_step in points.items() if len(by_step) > 1}
 
 
 def thinned(points: Sequence[Point], most: int = MAX_POINTS) -> list[Point]:

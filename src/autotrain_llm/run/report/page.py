@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
+from hashlib import sha256
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup
@@ -13,17 +15,20 @@ from markupsafe import Markup
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.context.output_dir import KILLED
 from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.text import duration
 from autotrain_llm.planning.make import SECRET
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.run.artifacts.metric_changes import compare, numbers
 from autotrain_llm.run.report import formatting
-from autotrain_llm.run.report.curves import SPEED, Panel, label, panels
-from autotrain_llm.run.report.read import Rows, RunFiles, mapping
+from autotrain_llm.run.report.curves import Panel, label, panels, unchanged
+from autotrain_llm.run.report.headline import MOST, Headline, headlines, trainer_of
+from autotrain_llm.run.report.plots import draw
+from autotrain_llm.run.report.read import Place, Rows, RunFiles, mapping, place_of
+from autotrain_llm.run.report.study import plots_of
 from autotrain_llm.run.report.trials import Sweep, sweep_of
 
 DEFAULTS = ("default", "trainer default")
-MAX_TILES = 12
 STATES = {
     "ok": ("Finished", "good"),
     "failed": ("Failed", "bad"),
@@ -38,21 +43,26 @@ NOT_SCORES = ("step", "phase", "row", "index")
 
 def page(files: RunFiles) -> str:
     """The whole page for what a run left in its folder."""
-    from autotrain_llm.run.report.plots import drawing
-
     sweep = sweep_of(files)
-    quality, speed = panels(files.log, files.evaluation)
-    plots: list[list[Plot]] = [[], [], []]
-    try:
-        with drawing():
-            plots = [_panel_plots(quality, files.notes), _panel_plots(speed, files.notes), _study_plots(files, sweep)]
-    except ImportError:
-        if quality or speed:
-            files.notes.append("There are no plots: matplotlib is not installed (pip install matplotlib).")
-    style = Markup(resource("page.css"))  # the package's own file
+    first = trainer_of(mapping(files.run.get("plan"))).headline
+    quality, speed = panels(files.log, files.evaluation, first)
+    script = resource("plots.js")
     return template("page.html.jinja").render(
-        _contents(files), sweep=sweep, quality=plots[0], speed=plots[1], study=plots[2], style=style
+        _contents(files),
+        sweep=sweep,
+        quality=_panel_plots(quality, files.notes),
+        speed=_panel_plots(speed, files.notes),
+        unchanged=[(label(name), value) for name, value in unchanged(files.log, files.evaluation, first)],
+        study=_study_plots(files, sweep),
+        style=style(),
+        script=Markup(script),  # the package's own file, as the style is
+        script_hash=b64encode(sha256(script.encode()).digest()).decode(),
     )
+
+
+def style() -> Markup:
+    """The styles of a page and of its plots."""
+    return Markup(resource("page.css") + resource("plots.css"))
 
 
 @cache
@@ -68,15 +78,8 @@ def template(name: str) -> jinja2.Template:
         "flag": flag_of,
         "preview": formatting.preview,
         "truncated": formatting.truncated,
-        "is_wide": _is_wide,
     }
     return environment.from_string(resource(name))
-
-
-def _is_wide(plot: str) -> bool:
-    """Whether a plot is so much wider than high that it gets a line of the page to itself."""
-    _, _, width, height = (float(part) for part in plot.split('viewBox="')[1].split('"')[0].split())
-    return width > 2.3 * height
 
 
 def resource(name: str) -> str:
@@ -98,11 +101,12 @@ def _contents(files: RunFiles) -> dict[str, Any]:
         "summary": _summary(plan, outcome),
         "failure": outcome.get("failure") or outcome.get("message"),
         "fix": outcome.get("fix"),
-        "tiles": _tiles(run, outcome),
+        "tiles": _tiles(files, outcome),
         "findings": [_finding(finding) for finding in run.get("findings") or [] if isinstance(finding, dict)],
         "compared": compare(files.evaluation),
         "benchmark": _table(files.benchmark),
-        "predictions": _answers(files.predictions),
+        "predictions": _answers(files.predictions, files.predictions_before),
+        "trained_rows": [_trained_row(row) for row in files.trained_rows],
         "prediction_count": files.predictions.total,
         "samples": _answers(files.samples),
         "sample_count": files.samples.total,
@@ -128,22 +132,32 @@ def _summary(plan: Mapping[str, Any], outcome: Mapping[str, Any]) -> str:
         return ""
 
 
-def _tiles(run: Mapping[str, Any], outcome: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The figures at the top."""
-    metrics = mapping(run.get("metrics"))
-    values = {name: value for name, value in numbers(metrics).items() if not name.endswith("_seconds")}
-    tiles = [(label(name), formatting.short(values[name])) for name in sorted(values, key=_tile_rank)][:MAX_TILES]
+class Tile(NamedTuple):
+    """A number at the top: its name, the last value, how it changed, and the best value if that is another."""
+
+    title: str
+    value: str
+    change: str
+    best: str
+
+
+def _tiles(files: RunFiles, outcome: Mapping[str, Any]) -> list[Tile]:
+    """The few numbers at the top."""
+    run = files.run
+    tiles = [_tile(one) for one in headlines(mapping(run.get("plan")), files.log, files.evaluation)]
+    if not tiles:  # a run without a log
+        metrics = numbers(mapping(run.get("metrics")))
+        tiles = [Tile(label(name), formatting.short(metrics[name]), "", "") for name in list(metrics)[:MOST]]
     if "seconds" in run:
-        tiles.append(("duration", duration(run["seconds"])))
-    if outcome.get("best_checkpoint"):
-        tiles.append(("best checkpoint", str(outcome["best_checkpoint"]).rpartition("/")[2]))
+        best = str(outcome.get("best_checkpoint") or "").rpartition("/")[2]
+        tiles.append(Tile("Duration", duration(run["seconds"]), "", f"best checkpoint: {best}" if best else ""))
     return tiles
 
 
-def _tile_rank(metric: str) -> int:
-    """The loss and the evaluation come first, speed last."""
-    last = {name for spec in SPEED for name in spec.metrics}
-    return 0 if metric == "loss" else 1 if metric.startswith("eval_") else 3 if metric in last else 2
+def _tile(headline: Headline) -> Tile:
+    first, last = headline.first[1], headline.last[1]
+    change = f"from {formatting.short(first)}, {formatting.change(last - first, first)}" if headline.changed else ""
+    return Tile(headline.title, formatting.short(last), change, headline.best_in_words().removeprefix(", "))
 
 
 def _finding(finding: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,21 +203,49 @@ def _command(script: str) -> str:
     return "\n".join(line for line in script.splitlines() if not line.startswith("#!")).replace(' "$@"', "").strip()
 
 
-def _answers(rows: Rows) -> list[dict[str, Any]]:
-    """The prompt, reference, model output and scores of each row."""
+def _answers(rows: Rows, before: Mapping[Place, Mapping[str, Any]] = EMPTY) -> list[dict[str, Any]]:
+    """The prompt, reference, model output and scores of each row; the output before training stands beside that after it."""
     answers = []
     for row in rows.shown:
-        output = next((row[name] for name in ("prediction", "completion", "answer") if name in row), None)
-        texts = [("prompt", row.get("prompt")), ("reference", row.get("reference")), ("output", output)]
+        earlier, output = _output(before.get(place_of(row), {})), _output(row)
+        texts = [("prompt", row.get("prompt")), ("reference", row.get("reference"))]
+        sides = [("before training", earlier), ("after training", output)]
+        if earlier is None:
+            texts, sides = [*texts, ("output", output)], []
         scores = {name: value for name, value in numbers(row).items() if name not in NOT_SCORES}
         answers.append(
             {
                 "step": row.get("step"),
                 "texts": [(title, formatting.text(text)) for title, text in texts if text is not None],
+                "sides": [(title, formatting.text(text)) for title, text in sides if text is not None],
                 "scores": [(name.removeprefix("scores/"), value) for name, value in scores.items()],
             }
         )
     return answers
+
+
+def _output(row: Mapping[str, Any]) -> Any:
+    return next((row[name] for name in ("prediction", "completion", "answer") if name in row), None)
+
+
+def _trained_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of trained_rows.json: its source, and its parts as texts that are trained on or not."""
+    listed = row.get("parts")
+    parts = [part for part in listed if isinstance(part, dict)] if isinstance(listed, list) else []
+    return {
+        "source": row.get("source"),
+        "parts": [
+            (
+                str(part.get("name", "")),
+                [
+                    (str(text.get("text", "")), bool(text.get("trained")))
+                    for text in part.get("texts") or ()
+                    if isinstance(text, dict)
+                ],
+            )
+            for part in parts
+        ],
+    }
 
 
 def _table(document: Any) -> tuple[list[str], list[Row]] | None:
@@ -230,31 +272,21 @@ def _cells(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _panel_plots(drawn: Sequence[Panel], notes: list[str]) -> list[Plot]:
-    from autotrain_llm.run.report.plots import draw
-
     return _plots([(panel.title, panel.unit, partial(draw, panel)) for panel in drawn], notes)
 
 
 def _study_plots(files: RunFiles, sweep: Sweep | None) -> list[Plot]:
-    """Optuna's plots; none where neither the journal nor the record of the trials has the search spaces."""
     if sweep is None:
         return []
-    from autotrain_llm.run.report.study import find_study, plots_of, quiet_optuna, study_of
-
-    with quiet_optuna():
-        study = find_study(files.folder, sweep.study) or study_of(files.sweep)
-    if study is None:
-        files.notes.append("There are no plots of the sweep: sweep/ has neither a journal nor the search spaces.")
-        return []
-    return _plots([(title, "", draw) for title, draw in plots_of(study, label(sweep.metric))], files.notes)
+    return _plots([(title, "", drawing) for title, drawing in plots_of(files.sweep, label(sweep.metric))], files.notes)
 
 
 def _plots(drawn: Sequence[tuple[str, str, Callable[[], str]]], notes: list[str]) -> list[Plot]:
-    """Draw each; one that fails is a note, and the others are there."""
+    """Draw each; one that fails, on values of a damaged file, is a note, and the others are there."""
     plots = []
-    for title, unit, draw in drawn:
+    for title, unit, drawing in drawn:
         try:
-            plots.append((title, unit, Markup(draw())))  # matplotlib escapes the text that it writes
-        except Exception as fault:
+            plots.append((title, unit, Markup(drawing())))  # it escapes the texts that it writes
+        except (ValueError, TypeError, OverflowError, ZeroDivisionError) as fault:
             notes.append(f"“{title}” could not be drawn: {type(fault).__name__}: {fault}")
     return plots

@@ -6,15 +6,13 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from markupsafe import Markup
-
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.context.output_dir import earlier_run
 from autotrain_llm.context.pipeline_record import PIPELINE_FILE, PipelineRecord, StageRecord, read_record
 from autotrain_llm.declare.text import duration, plural
 from autotrain_llm.run.pipeline.results import StageSummary, summary_of
 from autotrain_llm.run.report.curves import label
-from autotrain_llm.run.report.page import STATES, resource, template
+from autotrain_llm.run.report.page import STATES, style, template
 from autotrain_llm.run.report.read import mapping
 
 REPORT = "report.html"
@@ -56,7 +54,7 @@ def pipeline_page(folder: Path) -> str:
         mood=mood,
         summary=f"{plural(len(rows), 'stage')} of {record.config}, {duration(total)}",
         stages=rows,
-        style=Markup(resource("page.css")),  # the package's own file
+        style=style(),
     )
 
 

@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autotrain_llm.context.output_dir import status_of
+from autotrain_llm.context.output_dir import TRAINED_ROWS, status_of
 from autotrain_llm.declare.document import parse_json
 from autotrain_llm.run.artifacts.metric_changes import EVALUATION
 
 MAX_PREDICTIONS = 16
+BEFORE_TRAINING = Path("eval", "predictions_before.jsonl")
 MAX_SAMPLES = 24
 MAX_LOG_LINES = 200_000  # lines of metrics.jsonl
+
+
+Place = tuple[str, str]  # of a row: its file, and its number there
 
 
 @dataclass
@@ -35,6 +39,8 @@ class RunFiles:
     evaluation: dict[str, Any] = field(default_factory=dict)
     benchmark: Any = None
     predictions: Rows = field(default_factory=Rows)
+    predictions_before: dict[Place, dict[str, Any]] = field(default_factory=dict)
+    trained_rows: list[dict[str, Any]] = field(default_factory=list)
     samples: Rows = field(default_factory=Rows)
     sweep: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -46,16 +52,34 @@ def read_run(folder: Path) -> RunFiles:
     files.run = mapping(_document(files, Path("run.json")))
     if files.run.get("status") == "running":
         files.run["status"] = status_of(folder)
-    files.log = [entry for entry in _lines(files, Path("metrics.jsonl")) if is_number(entry.get("step"))][
-        -MAX_LOG_LINES:
-    ]
+    files.log = _log(files)
     files.command = _text(files, Path("command.sh")) or ""
     files.evaluation = mapping(_document(files, EVALUATION))
     files.benchmark = _document(files, Path("eval", "benchmark.json"))
     files.predictions = _spread(files, Path("eval", "predictions.jsonl"), MAX_PREDICTIONS)
+    shown = {place_of(row) for row in files.predictions.shown}
+    files.predictions_before = {
+        place: row for row in _lines(files, BEFORE_TRAINING) if (place := place_of(row)) in shown
+    }
+    rows = mapping(_document(files, Path(TRAINED_ROWS))).get("rows")
+    files.trained_rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     files.samples = _spread(files, Path("samples.jsonl"), MAX_SAMPLES)
     files.sweep = _sweep(_document(files, Path("sweep", "trials.json")))
     return files
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; empty without one."""
+    return _log(RunFiles(folder))
+
+
+def _log(files: RunFiles) -> list[dict[str, Any]]:
+    return [entry for entry in _lines(files, Path("metrics.jsonl")) if is_number(entry.get("step"))][-MAX_LOG_LINES:]
+
+
+def place_of(row: dict[str, Any]) -> Place:
+    """Which row of the data a prediction is of."""
+    return str(row.get("file")), str(row.get("row"))
 
 
 def _text(files: RunFiles, path: Path) -> str | None:

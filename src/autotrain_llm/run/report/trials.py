@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from autotrain_llm.declare.text import duration, plural
+from autotrain_llm.run.artifacts.importances import CAVEAT, credible_importances
 from autotrain_llm.run.report import formatting
 from autotrain_llm.run.report.read import RunFiles, mapping
 
@@ -38,6 +39,8 @@ class Sweep(NamedTuple):
     best: list[tuple[str, str]]
     best_metric: str
     importances: list[tuple[str, str, int]]
+    caveat: str
+    best_number: Any
 
 
 def sweep_of(files: RunFiles) -> Sweep | None:
@@ -50,6 +53,7 @@ def sweep_of(files: RunFiles) -> Sweep | None:
     columns = list(dict.fromkeys(str(name) for trial in trials for name in _values(trial)))
     listed = [_trial(trial, columns, best_number) for trial in trials]
     chosen: dict[str, Any] = next((trial for trial in trials if trial.get("number") == best_number), {})
+    complete = sum(trial.state == "complete" for trial in listed)
     return Sweep(
         study=_sweep_plan(files).get("study"),
         metric=_metric_name(files),
@@ -60,7 +64,9 @@ def sweep_of(files: RunFiles) -> Sweep | None:
         states=_states(listed),
         best=[(str(name), formatting.exact(_rounded(value, 6))) for name, value in _values(chosen).items()],
         best_metric=formatting.short(_score(chosen)),
-        importances=_importances(files.sweep.get("importances")),
+        importances=_importances(files.sweep.get("importances"), complete),
+        caveat=CAVEAT.format(complete),
+        best_number=chosen.get("number"),
     )
 
 
@@ -119,10 +125,7 @@ def _states(trials: list[Trial]) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items())
 
 
-def _importances(document: Any) -> list[tuple[str, str, int]]:
+def _importances(document: Any, complete: int) -> list[tuple[str, str, int]]:
     """(parameter, share as text, per cent), the most important first."""
-    if not isinstance(document, dict):
-        return []
-    shares = [(str(name), share) for name, share in document.items() if isinstance(share, int | float)]
-    ordered = sorted(shares, key=lambda item: -item[1])
-    return [(name, f"{share:.0%}", max(0, min(100, round(100 * share)))) for name, share in ordered]
+    shares = credible_importances(document, complete)
+    return [(name, f"{share:.0%}", max(0, min(100, round(100 * share)))) for name, share in shares.items()]

@@ -1,6 +1,6 @@
 """`report.html`: one page about a run, written from the files of its folder alone, so that it can be written again at any time.
 
-It loads nothing and has no script: styles and plots are inside the page. The plots are matplotlib's, which only this folder imports.
+It loads nothing: styles, plots and the script that shows the values of a plot are inside the page, whose policy allows nothing else.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any
 from transformers import TrainerState
 
 from autotrain_llm.checks.observations import History, observe
-from autotrain_llm.context.output_dir import CHECKPOINTS, step_of
+from autotrain_llm.context.output_dir import CHECKPOINTS, TRAINED_ROWS, step_of
 from autotrain_llm.context.signals import held_back
 from autotrain_llm.models.locate import complete_checkpoints
 from autotrain_llm.planning.plan import Plan
@@ -24,6 +24,7 @@ from autotrain_llm.run.artifacts.metric_changes import EVALUATION
 from autotrain_llm.run.artifacts.model_card import ModelCard
 from autotrain_llm.run.artifacts.output_lock import OutputFolder
 from autotrain_llm.run.artifacts.saving import save_finished
+from autotrain_llm.run.artifacts.trained_rows import write_trained_rows
 from autotrain_llm.run.engine.allocator import keep_freed_memory, limit_cached_kernels
 from autotrain_llm.run.engine.loading import Loaded, tokenizer_disagrees
 from autotrain_llm.run.engine.loop import Loop
@@ -90,6 +91,8 @@ def _carry_out(
 
     progress.stage(f"Loading {plan.model.name}")
     recipe = make_recipe(plan, inputs)
+    if leader and not plan.rollouts:  # whose prompts aren't trained on; samples.jsonl has the answers that are
+        write_trained_rows(folder, inputs.prepared, inputs.tokenizer)
     loaded = load(plan, inputs) if load else recipe.load()
     _refuse_other_tokens(loaded, inputs)
     layout = recipe.make_layout(loaded)
@@ -228,5 +231,5 @@ def _save(session: Session, steps: int, metrics: dict[str, float], command: list
 
         session.progress.stage("Uploading")
         session.progress.note(f"Uploaded to {upload(folder, plan.hub, inputs.token)}")
-    written = [name for name in (*recipe.files(), EVALUATION.parent.name) if (folder / name).exists()]
+    written = [name for name in (*recipe.files(), EVALUATION.parent.name, TRAINED_ROWS) if (folder / name).exists()]
     return sorted([*files, *written, "README.md", "command.sh", "metrics.jsonl", REPORT, "run.json", CHECKPOINTS])

@@ -7,10 +7,13 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+from autotrain_llm.context.output_dir import TRAINED_ROWS
 from autotrain_llm.planning.plan import HubPlan
 from autotrain_llm.run.failures import RunFailed
+from autotrain_llm.run.report.write import REPORT
 
-NOT_UPLOADED = ["checkpoints/*", ".*", "sweep/*", "logs/*"]
+# A page with rows of the data is for whoever trained, and not part of the model.
+NOT_UPLOADED = ["checkpoints/*", ".*", "sweep/*", "logs/*", REPORT, TRAINED_ROWS]
 
 
 def upload(folder: Path, hub: HubPlan, token: str | None) -> str:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.declare.finding import Finding
+from autotrain_llm.declare.text import duration
 from autotrain_llm.planning.plan import Plan
+from autotrain_llm.planning.summary import summary_html
 from autotrain_llm.run.artifacts import records
+
+if TYPE_CHECKING:
+    from autotrain_llm.run.report.headline import Headline
 
 
 @dataclass
@@ -28,6 +33,24 @@ class RunReport:
     model_step: int | None = None  # the step whose weights the finished model has, and the last one; None of a sweep
     last_step: int | None = None
     observations: tuple[Finding, ...] = ()  # what the metrics say about the run
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{one.title.lower()} {one.last[1]:.4g}" for one in self.headlines())
+        return f"<RunReport: {self.output_dir}: {numbers or 'no metrics'}, {duration(self.seconds)}>"
+
+    def _repr_html_(self) -> str:
+        """The numbers, the folder and what to do next, as notebooks show them."""
+        rows = [(one.title, one.in_words()) for one in self.headlines()]
+        rows += [("Model", str(self.output_dir)), ("Time", duration(self.seconds)), ("Try it", self.try_it)]
+        return summary_html(f"{self.plan.trainer} of {self.plan.model.name}", [("", rows)])
+
+    def headlines(self) -> list[Headline]:
+        """The few numbers by which the training is judged, with their first, last and best value."""
+        from autotrain_llm.run.report.headline import headlines
+        from autotrain_llm.run.report.read import read_log
+
+        log = read_log(self.output_dir) or self.history or [{"step": self.last_step or 0, **self.metrics}]
+        return headlines(self.plan.as_json(), log, self.evaluation or {})
 
     def as_json(self) -> dict[str, Any]:
         """The `report` of the JSON output."""

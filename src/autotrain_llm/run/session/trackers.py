@@ -1,8 +1,9 @@
-"""`--log`: send a run to experiment trackers: the metrics of metrics.jsonl under the same names, the parameters, the plan and the findings.
+"""`--log`: send a run to experiment trackers: the metrics of metrics.jsonl, the parameters, the plan and the findings.
 
-transformers' own callbacks for these trackers rename the metrics, log its TrainingArguments in place of the plan, and stop the run if one
+Metrics have the names that transformers and TRL give them there, so that runs of all tools compare: in groups (`train/loss`, `eval/loss`), with MLflow
+as they are. transformers' own callbacks for these trackers rename the metrics, log its TrainingArguments in place of the plan, and stop the run if one
 fails. Here each tracker is called in a thread of its own: one that raises, hangs or can't keep up is dropped with a note. Trackers write to the
-run's folder, under `logs`; none asks for a login, prints, or connects to a server that neither a login nor its environment variable names.
+run's folder, under `logs`, Trackio to its own database of the project; none asks for a login, prints, or connects to a server that neither a login nor its environment variable names.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from typing import Any, Protocol
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.planning.plan import Plan
-from autotrain_llm.planning.trackers import SERVERS
+from autotrain_llm.planning.trackers import LOGS, SERVERS
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.failures import Interrupted
 
-LOGS = "logs"
 CONNECT_SECONDS = 30
 CLOSE_SECONDS = 60.0  # for all trackers of a run together
+EVALUATED = "eval_"
 MAX_WAITING = 10_000  # calls that a tracker may be behind
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"  # MLflow's words for how a run ended
 PARAMETERS_PER_CALL, PARAMETER_LENGTH = 100, 6000  # MLflow's limits
@@ -194,6 +195,14 @@ def _remember_run(run: TrackedRun, identifier: str) -> None:
     (run.folder / "run_id").write_text(identifier + "\n", encoding="utf-8")
 
 
+def grouped(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics under the names of transformers' `rewrite_logs`: `eval/loss`, and `train/loss` for what is measured in training."""
+    return {
+        f"eval/{name.removeprefix(EVALUATED)}" if name.startswith(EVALUATED) else f"train/{name}": value
+        for name, value in metrics.items()
+    }
+
+
 def _in_words(findings: Sequence[Mapping[str, Any]]) -> str:
     """Findings as a list in Markdown."""
     lines = [f"- {one['severity']} {one['code']}: {one['message']}" for one in findings]
@@ -215,7 +224,7 @@ class _TensorBoard:
         self.writer.flush()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        for name, value in metrics.items():
+        for name, value in grouped(metrics).items():
             self.writer.add_scalar(name, value, step)
         self.writer.flush()
 
@@ -273,7 +282,7 @@ class _Wandb:
             run.note(f"--log wandb logs nothing: WANDB_MODE is {mode}")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self.run.log(dict(metrics), step=step)
+        self.run.log(grouped(metrics), step=step)
 
     def add_findings(self, step: int, findings: Sequence[Mapping[str, Any]]) -> None:
         self.findings += findings
@@ -288,28 +297,27 @@ class _Wandb:
 
 
 class _Trackio:
-    """A database that `trackio show` reads."""
+    """Trackio's own database of the project, in TRACKIO_DIR or its usual folder, so that `trackio show` compares all runs."""
 
     def __init__(self, run: TrackedRun) -> None:
-        os.environ.setdefault("TRACKIO_DIR", str(run.folder))
         self.trackio = import_module("trackio")
         for name in ("trackio", "trackio.run", "trackio.utils"):  # it has no quiet mode
             vars(import_module(name))["print"] = lambda *texts, **options: None
         with _hidden(SERVERS["trackio"] if run.is_offline else ()):
-            self.trackio.init(
+            opened = self.trackio.init(
                 project=run.project,
                 name=run.name,
                 config={**run.parameters, "plan": run.plan, "findings": list(run.findings)},
                 resume="never" if run.resumed_at is None else "allow",
                 embed=False,
             )
-        # It reads TRACKIO_DIR at its first import: a second run in this process writes to the folder of the first.
-        actual = Path(import_module("trackio.utils").TRACKIO_DIR)
-        if actual != run.folder:
-            run.note(f"--log trackio writes to {actual}")
+        # It finds the run to resume by its name, and takes the newest.
+        if _earlier_run(run) not in (None, opened.id):
+            raise RuntimeError(f"project {run.project} has a newer run called {run.name}; --run-name tells them apart")
+        _remember_run(run, opened.id)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self.trackio.log(dict(metrics), step=step)
+        self.trackio.log(grouped(metrics), step=step)
 
     def add_findings(self, step: int, findings: Sequence[Mapping[str, Any]]) -> None:
         self.trackio.log({"findings": self.trackio.Markdown(_in_words(findings))}, step=step)

@@ -12,7 +12,7 @@ from typing import Any
 
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.context.output_dir import CHECKPOINTS, SWEEP, earlier_run
+from autotrain_llm.context.output_dir import CHECKPOINTS, SWEEP, TRAINED_ROWS, earlier_run
 from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.text import plain
 from autotrain_llm.planning.plan import SweepPlan
@@ -21,7 +21,9 @@ from autotrain_llm.run.artifacts.records import finite, write_json, write_text
 from autotrain_llm.run.sweep.trial import COMPLETE, INTERRUPTED, RUNNING, Trial
 
 # The files of a trial's folder that stay when its model is removed.
-KEPT_FILES = frozenset(("run.json", "metrics.jsonl", "command.sh", "README.md", "report.html", "eval", "logs"))
+KEPT_FILES = frozenset(
+    ("run.json", "metrics.jsonl", "command.sh", "README.md", "report.html", TRAINED_ROWS, "eval", "logs")
+)
 # The files of the best trial that are not copied to the root, where the sweep has its own.
 NOT_COPIED = frozenset(("run.json", "command.sh", "README.md", "report.html", CHECKPOINTS))
 

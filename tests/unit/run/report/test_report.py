@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import json
 import shutil
 import subprocess
@@ -16,12 +19,11 @@ from autotrain_llm.cli.main import main
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts.model_card import ModelCard
 from autotrain_llm.run.failures import RunFailed
-from autotrain_llm.run.report.curves import label, panels, thinned
+from autotrain_llm.run.report.curves import label, panels, thinned, unchanged
+from autotrain_llm.run.report.plots import draw
+from autotrain_llm.run.report.svg import step_axis, ticks, value_axis
 from autotrain_llm.run.report.write import try_write_report, write_report
 from support.rows import questions, write_rows
-
-pytestmark = pytest.mark.slow
-
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 EMPTY_TAGS = {"meta", "br", "img", "link", "input", "hr", "source"}
@@ -62,7 +64,7 @@ class Page(HTMLParser):
             self.wrong.append(tag)
 
     def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
+        if self.open[-1:] not in (["style"], ["script"]):
             self.words.append(data)
 
     @property
@@ -71,14 +73,18 @@ class Page(HTMLParser):
 
 
 def read_page(folder: Path) -> Page:
-    """The page of a folder, which is whole, loads nothing and runs nothing."""
+    """The page of a folder, which is whole, loads nothing and runs nothing but its own script."""
     text = (folder / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert page.wrong == [] and page.open == []
     assert len(page.ids) == len(set(page.ids))
-    assert [address for address in page.addresses if not address.startswith(("#", "data:image/png;base64,"))] == []
+    assert [address for address in page.addresses if not address.startswith("#")] == []
     assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(page.ids)
-    assert {"script", "link", "iframe", "object", "embed", "img"} & set(page.tags) == set()
+    assert {"link", "iframe", "object", "embed", "img"} & set(page.tags) == set()
+    assert page.tags.count("script") == 1
+    script = text.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in text
     assert not any(name.startswith("on") for name in page.attributes)
     assert "@import" not in text and "url(http" not in text
     return page
@@ -109,44 +115,32 @@ def write_folder(folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def write_sweep(folder: Path, trials: int = 12) -> Path:
-    """A study in a journal and the list of its trials; the third trial fails."""
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+def write_sweep(folder: Path, trials: int = 24) -> Path:
+    """The record of a sweep; its third trial fails."""
     (folder / "sweep").mkdir()
-    storage = JournalStorage(JournalFileBackend(str(folder / "sweep" / "study.journal")))
-    study = optuna.create_study(storage=storage, study_name="sweep", sampler=optuna.samplers.TPESampler(seed=1))
-    listed = []
+    listed: list[dict[str, Any]] = []
     for number in range(trials):
-        trial = study.ask()
         values = {
-            "lr": trial.suggest_float("lr", 1e-5, 1e-2, log=True),
-            "lora_r": trial.suggest_int("lora_r", 4, 64),
-            "scheduler": trial.suggest_categorical("scheduler", ["linear", "cosine", "a$b$"]),
+            "lr": 10 ** (-5 + number % 7 / 2),
+            "lora_r": 4 + number * 5 % 61,
+            "scheduler": ["linear", "cosine", "a$b$"][number % 3],
         }
         score = 1 + abs(values["lr"] - 1e-3) * 100 + values["lora_r"] / 100
-        way = {step: score + 1 / step for step in (1, 2, 3)}
         entry = {
             "number": number,
             "values": values,
-            "intermediate": way,
+            "intermediate": {str(step): score + 1 / step for step in (1, 2, 3)},
             "seconds": 12.5,
             "folder": f"sweep/trial-{number}",
         }
-        if number == 2:
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            listed.append(entry | {"state": "failed", "metric": None, "failure": f"out of memory {EVIL}"})
-            continue
-        for step, value in way.items():
-            trial.report(value, step)
-        study.tell(trial, score)
-        listed.append(entry | {"state": "complete", "metric": score})
+        failed = {"state": "failed", "metric": None, "failure": f"out of memory {EVIL}"}
+        listed.append(entry | (failed if number == 2 else {"state": "complete", "metric": score}))
+    complete = [trial for trial in listed if trial["state"] == "complete"]
     document = {
         "metric": "eval_loss",
-        "best": study.best_trial.number,
+        "direction": "minimize",
+        "space": {"lr": {"low": 1e-5, "high": 1e-2, "log": True, "step": None}},
+        "best": min(complete, key=lambda trial: trial["metric"])["number"],
         "importances": {"lr": 0.75, "lora_r": 0.2, "scheduler": 0.05},
         "trials": listed,
     }
@@ -176,6 +170,7 @@ def tiny(llama: Path, tmp_path: Path) -> dict[str, Any]:
 # ---- of real runs
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_report_with_its_findings_plan_curves_and_versions(tiny, tmp_path):
     report = train(**tiny)
     page = read_page(tmp_path / "run")
@@ -185,12 +180,14 @@ def test_a_run_leaves_a_report_with_its_findings_plan_curves_and_versions(tiny, 
     assert "Finished" in page.text and "P101 --dpo-beta" in page.text and "fix: remove --dpo-beta" in page.text
     assert "--lr 0.001 command line" in page.text and "--weight-decay 0.01 default" in page.text
     assert f"torch {report.versions['torch']}" in page.text and "autotrain llm \\ --trainer sft" in page.text
-    assert "evaluation loss" in page.text
+    assert "Evaluation loss" in page.text and "Rows as they were trained" in page.text
+    assert '<span class="trained">' in (tmp_path / "run" / "report.html").read_text()
     for title in ("Loss", "Token accuracy", "Perplexity", "Learning rate", "Speed"):
         assert title in page.text
     assert page.tags.count("svg") >= 7 and "could not be drawn" not in page.text
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_leaves_a_report_of_how_far_it_got(tiny, tmp_path):
     (tmp_path / "run").mkdir()
     with pytest.raises(RunFailed):
@@ -201,6 +198,7 @@ def test_a_run_that_fails_leaves_a_report_of_how_far_it_got(tiny, tmp_path):
     assert "Failed" in page.text and "not a number" in page.text and "Fix: a lower --lr" in page.text
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_how_to_go_on(tiny, tmp_path):
     import os
     import signal
@@ -230,6 +228,7 @@ def test_a_report_that_cannot_be_written_is_a_note_and_no_failure(tmp_path):
     assert note.startswith("report.html could not be written") and "autotrain report" in note
 
 
+@pytest.mark.slow
 def test_a_secret_is_never_in_it(tiny, tmp_path):
     train(**tiny, token="hf_verysecret")
     assert "hf_verysecret" not in (tmp_path / "run/report.html").read_text()
@@ -328,7 +327,53 @@ def test_whatever_texts_hold_is_shown_and_never_run(tmp_path):
     (folder / "command.sh").write_text(f"#!/bin/sh\nautotrain llm --model '{EVIL}'\n")
     write_report(folder)
     page = read_page(folder)
-    assert page.text.count("<script>") > 20 and "<script" not in (folder / "report.html").read_text()
+    assert page.text.count("<script>") > 20 and page.tags.count("script") == 1
+
+
+def test_answers_before_and_after_training_stand_side_by_side(tmp_path):
+    folder = write_folder(tmp_path / "run")
+    (folder / "eval").mkdir()
+    rows = [{"file": "a.jsonl", "row": n, "prompt": f"question {n}?", "reference": "r"} for n in range(3)]
+    write_rows(
+        folder / "eval/predictions_before.jsonl", [{**row, "prediction": f"early {row['row']}"} for row in rows[:2]]
+    )
+    write_rows(folder / "eval/predictions.jsonl", [{**row, "prediction": f"late {row['row']}"} for row in rows])
+    write_report(folder)
+    text = read_page(folder).text
+    assert "question 1? reference r before training early 1 after training late 1" in text
+    assert "question 2? reference r output late 2" in text
+
+
+def test_trained_tokens_of_rows_are_marked(tmp_path):
+    folder = write_folder(tmp_path / "run")
+    texts = [{"text": f"Say it {EVIL}", "trained": False}, {"text": f"It {EVIL}", "trained": True}]
+    rows = [{"source": None, "parts": [{"name": "row", "texts": texts}]}, {"parts": 3}, {"parts": [{"texts": [{}, 1]}]}]
+    (folder / "trained_rows.json").write_text(json.dumps({"rows": [*rows, 5]}))
+    write_report(folder)
+    read_page(folder)
+    page = (folder / "report.html").read_text()
+    assert "Say it &lt;script" in page and '<span class="trained">It &lt;script' in page
+
+
+def test_the_numbers_at_the_top_are_few_with_their_change_and_the_best_step(tmp_path):
+    folder = write_folder(tmp_path / "run", seconds=3.0, plan={"trainer": "ppo"})
+    curve = {
+        "loss": lambda step: step / 2,
+        "reward": lambda step: [1, 5, 2][step - 1],
+        "kl": float,
+        "padding_saved": lambda _: 0,
+    }
+    write_rows(folder / "metrics.jsonl", log_of(3, **curve))
+    write_report(folder)
+    page = read_page(folder)
+    assert "Reward 2 from 1, +1 (+100%) best 5 at step 2" in page.text
+    assert (
+        page.text.index("Reward mean of the answers") < page.text.index("Loss")
+        and "The same at every log: padding saved 0." in page.text
+    )
+    (folder / "run.json").write_text("{}")
+    write_report(folder)
+    assert "Loss 1.5 from 0.5, +1 (+200%) best 0.5 at step 1" in read_page(folder).text
 
 
 def test_what_was_measured_before_and_after_stands_side_by_side(tmp_path):
@@ -438,7 +483,8 @@ def test_curves_that_belong_together_share_a_plot_and_unknown_ones_get_their_own
         "learning_rate",
         "my_metric",
     )
-    learning, running = panels(log_of(3, **dict.fromkeys(names, float), epoch=float, eval_seconds=float), {})
+    curves = {name: lambda step, factor=factor: step * factor for factor, name in enumerate(names, 1)}
+    learning, running = panels(log_of(3, **curves, epoch=float, eval_seconds=float), {})
     drawn = {panel.title: [series.name for series in panel.series] for panel in [*learning, *running]}
     assert drawn == {
         "Loss": ["loss", "eval_loss"],
@@ -448,75 +494,79 @@ def test_curves_that_belong_together_share_a_plot_and_unknown_ones_get_their_own
     }
 
 
-def test_without_matplotlib_there_is_a_page_without_plots(tmp_path, monkeypatch):
-    import sys
+def test_curves_that_never_change_or_are_drawn_already_are_left_out():
+    curves = {
+        "loss": float,
+        "advantage_std": lambda _: 1.0,
+        "reward": lambda step: step**2,
+        "rewards/mine": lambda step: step**2,
+    }
+    log = log_of(4, **curves, kl=lambda _: 0.0, learning_rate=lambda _: 1e-3)
+    learning, running = panels(log, {}, ("reward", "kl"))
+    assert [panel.title for panel in learning] == ["Reward", "KL estimate", "Loss"] and running == []
+    assert unchanged(log, {}, ("reward", "kl")) == [("advantage_std", 1.0), ("learning_rate", 1e-3)]
 
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    folder = write_folder(tmp_path / "run")
-    write_rows(folder / "metrics.jsonl", log_of(3, loss=float))
-    write_report(folder)
-    page = read_page(folder)
-    assert "matplotlib is not installed" in page.text and "svg" not in page.tags
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        (0, 1),
+        (0.9999991, 1.0000004),
+        (-3, 12),
+        (1e-6, 5e-6),
+        (0, 123456),
+        (1.2e7, 9.9e8),
+        (41.13, 41.17),
+        (-0.002, 0.001),
+    ],
+)
+def test_ticks_are_round_and_no_two_are_alike(low, high):
+    shown = ticks(low, high, 5)
+    texts = [text for _, text in shown]
+    assert 3 <= len(shown) <= 7 and len(set(texts)) == len(texts)
+    for value, text in shown:
+        assert low <= value <= high or value == pytest.approx(low) or value == pytest.approx(high)
+        assert float(text.replace("−", "-").replace(",", "")) == pytest.approx(value, rel=1e-6, abs=(high - low) / 1000)
 
 
-def test_drawing_leaves_matplotlib_as_it_was(tmp_path):
-    import matplotlib
+def test_steps_have_whole_numbers_and_a_wide_range_a_logarithmic_axis():
+    assert [text for _, text in step_axis([1, 4]).ticks] == ["1", "2", "3", "4"]
+    assert [text for _, text in step_axis([7]).ticks] == ["7"]
+    assert [text for _, text in value_axis([1.0, 1e6], is_log=True).ticks][:2] == ["1", "10"]
 
-    folder = write_sweep(write_folder(tmp_path / "run"), trials=4)
-    before = dict(matplotlib.rcParams)
-    write_report(folder)
-    assert dict(matplotlib.rcParams) == before
-    import matplotlib.pyplot as pyplot
 
-    assert pyplot.get_fignums() == []
+def test_a_plot_carries_the_values_that_its_script_shows():
+    (panel,), _ = panels(log_of(3, loss=lambda step: 1 / 3**step), {})
+    svg = draw(panel)
+    data = json.loads(html.unescape(svg.split('data-plot="')[1].split('"')[0]))
+    (curve,) = data["curves"]
+    assert (curve["name"], curve["x"], curve["y"]) == ("training", [1, 2, 3], [0.33333, 0.11111, 0.037037])
+    assert len(curve["at"]) == 3 and curve["at"] == sorted(curve["at"])
 
 
 # ---- sweeps
 
 
-def test_a_sweep_shows_its_trials_the_best_values_importances_and_optunas_plots(tmp_path):
+def test_a_sweep_comes_first_with_its_trials_the_best_values_importances_and_plots(tmp_path):
     folder = write_sweep(write_folder(tmp_path / "run"))
+    write_rows(folder / "metrics.jsonl", log_of(3, loss=float))
     write_report(folder)
     page = read_page(folder)
-    assert "12 trials: 11 complete, 1 failed" in page.text and "Best values: evaluation loss" in page.text
-    assert "--lr 75%" in page.text and "out of memory <script>" in page.text
-    for title in (
-        "Optimisation history",
-        "Parameter importances",
-        "Intermediate values",
-        "evaluation loss by",
-        "Parallel coordinates",
-    ):
-        assert title in page.text
-    assert "could not be drawn" not in page.text and page.tags.count("svg") == 5
+    assert "24 trials: 23 complete, 1 failed" in page.text and "Best values: evaluation loss" in page.text
+    assert (
+        "--lr 75%" in page.text and "an estimate from 23 trials" in page.text and "out of memory <script>" in page.text
+    )
+    for what in ("by trial", "during the trials", "by lr", "by lora_r", "by scheduler"):
+        assert f"evaluation loss {what}" in page.text
+    assert "could not be drawn" not in page.text and page.tags.count("svg") == 6
+    assert page.text.index("24 trials") < page.text.index("Curves of trial 0, the best")
     assert (folder / "report.html").stat().st_size < 300_000
 
 
-def test_a_sweep_without_its_storage_has_the_table_alone(tmp_path):
-    folder = write_sweep(write_folder(tmp_path / "run"), trials=3)
-    (folder / "sweep/study.journal").unlink()
+def test_importances_of_few_trials_are_not_shown(tmp_path):
+    folder = write_sweep(write_folder(tmp_path / "run"), trials=12)
     write_report(folder)
-    page = read_page(folder)
-    assert "neither a journal nor the search spaces" in page.text and "3 trials" in page.text and "svg" not in page.tags
-
-
-def test_a_study_in_a_database_is_drawn_from_the_record_of_its_trials(tmp_path):
-    folder = write_sweep(write_folder(tmp_path / "run"))
-    (folder / "sweep/study.journal").unlink()
-    record = json.loads((folder / "sweep/trials.json").read_text())
-    for trial in record["trials"]:
-        trial["values"]["target_modules"] = ["q_proj", "v_proj"] if trial["number"] % 2 else ["all-linear"]
-    record["direction"] = "minimize"
-    record["space"] = {
-        "lr": {"low": 1e-5, "high": 1e-2, "log": True, "step": None},
-        "lora_r": {"low": 4, "high": 64, "log": False, "step": None},
-        "scheduler": {"choices": ["linear", "cosine", "a$b$"]},
-        "target_modules": {"choices": [["all-linear"], ["q_proj", "v_proj"]]},
-    }
-    (folder / "sweep/trials.json").write_text(json.dumps(record))
-    write_report(folder)
-    page = read_page(folder)
-    assert page.tags.count("svg") == 5 and "could not be drawn" not in page.text and "About this page" not in page.text
+    assert "importances" not in read_page(folder).text
 
 
 def test_a_sweep_whose_trials_all_failed_is_still_a_page(tmp_path):
@@ -530,6 +580,7 @@ def test_a_sweep_whose_trials_all_failed_is_still_a_page(tmp_path):
 # ---- the model card
 
 
+@pytest.mark.slow
 def test_the_model_card_tells_what_was_evaluated_before_and_after(tiny, tmp_path, monkeypatch):
     write = ModelCard.write
 

@@ -1,4 +1,4 @@
-"""Trackers beside metrics.jsonl: the same numbers under the same names, in the run's folder, and no tracker stops a run."""
+"""Trackers beside metrics.jsonl: the same numbers, under the names of transformers, and no tracker stops a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from autotrain_llm.run.failures import Interrupted
 from autotrain_llm.run.session import trackers
 from support.fork_server import forked_python
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("pages_without_plots")]
+pytestmark = pytest.mark.slow
 SETTINGS = {"trainer": "sft", "model": "scratch:100k", "lr": 1e-3, "epochs": 1, "batch_size": 8, "logging_steps": 1}
 SECRET = "hf_mustnotbeseen"
 
@@ -246,8 +246,9 @@ def test_tensorboard_s_files_hold_the_numbers_the_plan_and_the_findings(chat_row
     lines, heard = run(chat_rows, tmp_path / "run", "tensorboard", valid_split="8", run_name="a/b")
     read = EventAccumulator(str(tmp_path / "run" / "logs" / "tensorboard" / "autotrain-sft" / "a-b"))
     read.Reload()
-    names = {name for line in lines for name in numbers(line)}
-    assert set(read.Tags()["scalars"]) == names
+    lines = [{"step": line["step"], **trackers.grouped(numbers(line))} for line in lines]
+    names = {name for line in lines for name in line} - {"step"}
+    assert set(read.Tags()["scalars"]) == names and {"train/loss", "eval/loss"} <= names
     for name in names:
         written = [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in lines if name in line]
         assert [(event.step, event.value) for event in read.Scalars(name)] == written
@@ -269,7 +270,7 @@ def test_wandb_offline_holds_the_numbers_and_is_said_to_be_offline(
     assert f"--log wandb is offline and writes to {folder}; to upload: wandb sync {folder}" in made.stderr
     (file,) = folder.rglob("*.wandb")
     history, config, names = read_wandb(file)
-    expected = [(line["step"], pytest.approx(numbers(line))) for line in lines_of(tmp_path / "run")]
+    expected = [(line["step"], pytest.approx(trackers.grouped(numbers(line)))) for line in lines_of(tmp_path / "run")]
     assert history == expected
     assert config["lr"] == 1e-3
     assert config["plan"]["trainer"] == "sft"
@@ -376,7 +377,7 @@ def test_wandb_without_its_server_at_the_end_is_said_to_lack_data(
         f"wandb sync {file.parent}"
     ]
     history, *_ = read_wandb(file)
-    assert history == [(line["step"], pytest.approx(numbers(line))) for line in lines]
+    assert history == [(line["step"], pytest.approx(trackers.grouped(numbers(line)))) for line in lines]
 
 
 @installed_only("wandb")
@@ -393,18 +394,24 @@ def test_wandb_in_a_mode_that_sends_nothing_is_said_to_send_nothing(
 
 
 @installed_only("trackio")
-def test_trackio_s_database_holds_the_numbers_and_nothing_is_printed(chat_rows: Path, tmp_path: Path) -> None:
-    made = command(chat_rows, tmp_path / "run", "trackio", "--token", SECRET, "--quiet", "--run-name", "first")
-    assert made.stderr == ""
-    assert "Trackio" not in made.stdout
-    folder = tmp_path / "run" / "logs" / "trackio"
+def test_runs_of_a_project_share_a_database_of_trackio_and_nothing_is_printed(
+    chat_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "trackio"
+    monkeypatch.setenv("TRACKIO_DIR", str(folder))
+    for name in ("first", "second"):
+        made = command(chat_rows, tmp_path / name, "trackio", "--token", SECRET, "--quiet")
+        assert made.stderr == ""
+        assert "Trackio" not in made.stdout
     with sqlite3.connect(folder / "autotrain-sft.db") as database:
-        rows = database.execute(
-            "select step, metrics from metrics where run_name = 'first' order by step, id"
-        ).fetchall()
+        rows = database.execute("select run_name, step, metrics from metrics order by id").fetchall()
         (config,) = database.execute("select config from configs").fetchone()
-    expected = [(line["step"], pytest.approx(numbers(line))) for line in lines_of(tmp_path / "run")]
-    assert [(step, json.loads(metrics)) for step, metrics in rows] == expected
+    expected = [
+        (name, line["step"], pytest.approx(trackers.grouped(numbers(line))))
+        for name in ("first", "second")
+        for line in lines_of(tmp_path / name)
+    ]
+    assert [(name, step, json.loads(metrics)) for name, step, metrics in rows] == expected
     assert json.loads(config)["lr"] == 1e-3
     assert json.loads(config)["plan"]["trainer"] == "sft"
     assert not any(SECRET.encode() in path.read_bytes() for path in folder.rglob("*") if path.is_file())

@@ -389,7 +389,7 @@ def test_what_was_measured_before_and_after_stands_side_by_side(tmp_path):
     write_report(folder)
     page = read_page(folder)
     assert (
-        "bleu 2 5 +3 (+150%)" in page.text
+        "BLEU 2 5 +3 (+150%)" in page.text
         and "rouge/rougeL 0.5 0.25 −0.25 (−50%)" in page.text
         and "new – 1" in page.text
     )

@@ -12,7 +12,7 @@ SEED ?= $(shell date +%s)
 # Processes that the tests start would compile the package again each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all test-trackers fuzz fuzz-kills fuzz-databases lint docs check-docs benchmarks clean
+.PHONY: demo test test-all snapshots test-trackers fuzz fuzz-kills fuzz-databases lint docs check-docs benchmarks clean
 
 $(READY): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,10 @@ test: $(READY)
 
 test-all: test
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m slow
+
+# What the terminal shows, as tests/snapshots/ has it: written again after a change that is meant.
+snapshots: $(READY)
+	WRITE_SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/unit/cli/test_snapshots.py
 
 # The trackers' packages are not needed for anything else; without them the tests that read back what was logged are skipped.
 test-trackers: $(READY)

@@ -78,7 +78,7 @@ def _about(param: Param) -> list[tuple[str, str]]:
 def _lines(sections: Iterable[Section], columns: int, colour: bool) -> list[str]:
     lines: list[str] = []
     for title, rows in sections:
-        lines += ["", styled(title, "bold", colour)] if title else [""]
+        lines += ["", *(styled(line, "bold", colour) for line in wrap(title, columns))] if title else [""]
         for left, right in rows:
             lines += _row(left, right, columns, colour)
     return lines

@@ -232,7 +232,11 @@ def write_report(report: RunReport, stream: TextIO) -> None:
     lines += [line for row in rows for line in _row(row, left, columns, colour)]
     for name, command in commands:
         fitted = fit_command(command, columns, " " * left)
-        lines += [styled(f"{' ' * INDENT}{name}".ljust(left), "cyan", colour) + fitted[0].lstrip(), *fitted[1:]]
+        head = styled(f"{' ' * INDENT}{name}".ljust(left), "cyan", colour)
+        if max(map(len, fitted)) <= columns:
+            lines += [head + fitted[0].lstrip(), *fitted[1:]]
+        else:
+            lines += [head.rstrip(), *fit_command(command, columns, " " * 2 * INDENT)]
     stream.write("\n".join([*lines, ""]))
 
 

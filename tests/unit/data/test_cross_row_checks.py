@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import string
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,40 @@ SECRETS = {
 }
 
 
+def letters(count: int, alphabet: str = string.ascii_letters + string.digits) -> str:
+    """Random characters: a key that is written out would be taken for one that has leaked."""
+    return "".join(random.Random(count + len(alphabet)).choices(alphabet, k=count))
+
+
+HEX = "0123456789abcdef"
+SECRETS |= {
+    "an AWS secret key": f"aws_secret_access_key = {letters(40)}",
+    "an Azure key": f"AccountName=x;AccountKey={letters(86)}==",
+    "a Google API key": "AIza" + letters(35),
+    "a Google OAuth secret": "GOCSPX-" + letters(28),
+    "a Slack token": f"xoxb-{letters(12, string.digits)}-{letters(24)}",
+    "a Slack webhook": f"https://hooks.slack.com/services/T{letters(8).upper()}/B{letters(9).upper()}/{letters(24)}",
+    "a Discord token": f"M{letters(23)}.{letters(6)}.{letters(27)}",
+    "a Discord webhook": f"https://discord.com/api/webhooks/{letters(18, '123456789')}/{letters(68)}",
+    "a Telegram bot token": f"{letters(10, '123456789')}:AA{letters(33)}",
+    "a Twilio key": "SK" + letters(32, HEX),
+    "a Mailchimp key": letters(32, HEX) + "-us12",
+    "a PyPI token": "pypi-AgEIcHlwaS5vcmc" + letters(60),
+    "a DigitalOcean token": "dop_v1_" + letters(64, HEX),
+    "a Groq key": "gsk_" + letters(52),
+    "an NVIDIA key": "nvapi-" + letters(64),
+    "a Databricks token": "dapi" + letters(32, HEX),
+    "a Shopify token": "shpat_" + letters(32, HEX),
+    "a Replicate token": "r8_" + letters(37),
+    "a GitLab token": "glpat-" + letters(20),
+    "a Stripe key": "sk_live_" + letters(24),
+    "an npm token": "npm_" + letters(36),
+    "a SendGrid key": f"SG.{letters(22)}.{letters(43)}",
+    "a signed web token (JWT)": f"eyJ{letters(20)}.eyJ{letters(30)}.{letters(40)}",
+    "a password or key that is set": 'password="Tr0ub4dor&3x"',
+}
+
+
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_is_found_and_not_printed(name: str, tmp_path: Path) -> None:
     rows = [*questions(2), {"prompt": "Who?", "completion": f"It is {SECRETS[name]}, I think."}]
@@ -153,6 +188,10 @@ def test_a_secret_is_found_and_not_printed(name: str, tmp_path: Path) -> None:
         "1234567890123456 and 3.14159265358979 and 2024-05-17",
         "calculation for 355909190063-746 and 4212883012996",
         "the risk-assessment-of-a-very-long-compound-word",
+        "password = request.form['password1']",
+        "api_key: your-api-key-1234",
+        "export OPENAI_API_KEY=$KEY2",
+        "def login(password: str, token: str = 'none')",
     ],
 )
 def test_what_only_looks_like_a_secret_is_left_alone(text: str, tmp_path: Path) -> None:

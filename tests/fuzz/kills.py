@@ -21,7 +21,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,15 +117,21 @@ def stages_command(folder: Path) -> Command:
     return Command("stages", "stages", ["llm", "--config", str(path)])
 
 
-def commands(kind: str | None, folder: Path) -> Iterator[Callable[[random.Random], Command]]:
-    """Makers of commands, one kind after the other."""
+def commands(kind: str | None, folder: Path) -> Iterator[list[Callable[[], Command]]]:
+    """Makers of the commands of each kind."""
     if kind in (None, "run"):
         runs = [(name, False) for name in sorted(TRAINERS)] + [(name, True) for name in WITH_LORA]
-        yield lambda draw: trainer_command(*draw.choice(runs), folder)
+        yield [partial(trainer_command, name, lora, folder) for name, lora in runs]
     if kind in (None, "sweep"):
-        yield lambda draw: sweep_command(*draw.choice(SEARCHES), folder)
+        yield [partial(sweep_command, sampler, pruner, folder) for sampler, pruner in SEARCHES]
     if kind in (None, "stages"):
-        yield lambda draw: stages_command(folder)
+        yield [partial(stages_command, folder)]
+
+
+def command_at(index: int, kinds: Sequence[Sequence[Callable[[], Command]]]) -> Command:
+    """The command of a case: one kind after the other, and of each kind one command after the other, so that none is left out by chance."""
+    number, kind = divmod(index, len(kinds))
+    return kinds[kind][number % len(kinds[kind])]()
 
 
 class Attempt(NamedTuple):
@@ -244,10 +251,10 @@ def main() -> int:
         assert Case(Command("run", "base", base), folder, folder / "base").run().status == 0, (
             folder / "base.log"
         ).read_text()
-        makers = list(commands(options.kind, folder))
+        kinds = list(commands(options.kind, folder))
         for index in range(options.first, options.first + options.cases):
             draw = random.Random(f"{options.seed}/{index}")
-            command = makers[index % len(makers)](draw)
+            command = command_at(index, kinds)
             if command.name not in undisturbed:
                 began, case = time.monotonic(), Case(command, folder, folder / f"undisturbed-{len(undisturbed)}")
                 assert case.run().status == 0, case.log.read_text()[-3000:]

@@ -16,6 +16,16 @@ from hypothesis import strategies as st
 
 from autotrain_llm.cli.main import main
 from autotrain_llm.config.registry import PARAMS, TRAINERS
+from fuzz.kills import command_at, commands
+
+
+@pytest.mark.quick
+def test_kills_meet_every_trainer_search_and_kind_in_turn(tmp_path):
+    kinds = list(commands(None, tmp_path))
+    most = len(kinds) * max(map(len, kinds))
+    names = [command_at(index, kinds).name for index in range(most)]
+    assert {*TRAINERS, "stages"} <= {*names} and len({*names}) == sum(map(len, kinds))
+
 
 FIXED = settings(
     max_examples=60,

@@ -22,6 +22,18 @@ TRAINED: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
         [{"question": f"{n}?", "chosen": f"It is {n}.", "rejected": "No.", "system": "Count."} for n in range(24)],
         {"prompt_text_column": "prompt", "rejected_text_column": "rejected"},
     ),
+    "reward": (
+        [
+            {
+                "prompt": f"{n}?",
+                "answer": f"It is {n}.",
+                "scores": {"help": n % 5, "length": n / 24},
+                "system": "Count.",
+            }
+            for n in range(24)
+        ],
+        {"num_labels": 2},
+    ),
     "grpo": (
         [{"prompt": f"What is {n}?", "answer": n} for n in range(12)],
         {"rl_max_new_tokens": 4, "rl_chunk_size": 4, "rl_mini_batch_size": 4, "rl_num_generations": 2},
@@ -45,8 +57,10 @@ def test_a_prepared_folder_trains_the_weights_of_its_source(trainer, llama, tmp_
         "--output-dir",
         "made",
     ]
-    length = ["--block-size", str(flags["block_size"])] if "block_size" in flags else []
-    assert main([*words, "--model", str(llama), *length]) == 0
+    for name in ("block_size", "num_labels"):
+        if name in flags:
+            words += [f"--{name.replace('_', '-')}", str(flags[name])]
+    assert main([*words, "--model", str(llama)]) == 0
     usual = {
         "trainer": trainer,
         "model": str(llama),
@@ -64,7 +78,7 @@ def test_a_prepared_folder_trains_the_weights_of_its_source(trainer, llama, tmp_
     report = train(**usual, data_path="made", output_dir="from-folder", use_prepared=True)
     source, made = (load_file(Path(name) / "model.safetensors") for name in ("from-source", "from-folder"))
     before = load_file(llama / "model.safetensors")
-    assert any(not torch.equal(source[name], before[name]) for name in source)
+    assert any(not torch.equal(source[name], before[name]) for name in source if name in before)
     assert all(torch.equal(source[name], made[name]) for name in source)
     plans = [
         json.loads((Path(name) / "run.json").read_text())["plan"]["data"] for name in ("from-source", "from-folder")

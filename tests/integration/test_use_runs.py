@@ -35,6 +35,14 @@ def answered(capfd: pytest.CaptureFixture[str], model: Path, prompts: object, *m
     return status, json.loads(capfd.readouterr().out)
 
 
+def test_quiet_answers_are_one_after_the_other(llama: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    prompts = write_rows(tmp_path / "prompts.jsonl", [{"prompt": "red"}, {"prompt": "blue"}])
+    words = ["llm", "--inference", "--model", str(llama), "--prompts", str(prompts), "--max-new-tokens", "2"]
+    assert main([*words, "--temperature", "0", "--quiet"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) == 2, lines
+
+
 def test_prompts_that_are_left_out_are_said_beside_the_answers(
     llama: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,7 +120,7 @@ def test_a_folder_that_cannot_be_made_is_refused_and_not_a_fault(tmp_path: Path)
 
 def test_a_full_disk_leaves_no_run_that_seems_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = object.__new__(records.RunFile)
-    file.path, file.document = tmp_path / "run.json", {"status": "running"}
+    file.path, file.document = tmp_path / "run.json", {"status": "running", "plan": {}}
     file.write()
 
     def full(*details: Any, **named: Any) -> None:
@@ -122,7 +130,7 @@ def test_a_full_disk_leaves_no_run_that_seems_to_run(tmp_path: Path, monkeypatch
     with pytest.raises(OSError, match="No space"):
         file.write(status="ok")
     file.write(status="failed")
-    assert json.loads((tmp_path / "run.json").read_text()) == {"status": "failed"}
+    assert json.loads((tmp_path / "run.json").read_text()) == {"status": "failed", "plan": {}}
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
 
 

@@ -121,6 +121,8 @@ def with_usual_trainer(config: Config) -> Config:
     """The configuration with the trainer that rows of this kind are usually for, if none is given."""
     if config.given("trainer") or not config.rows_from:
         return config
+    if config.given("num_labels"):
+        return config.replace({"trainer": "reward"})
     from autotrain_llm.data.formats.column_names import QUESTIONS
     from autotrain_llm.data.wording import plain
 

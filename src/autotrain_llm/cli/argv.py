@@ -22,8 +22,9 @@ SWITCHES = frozenset(name for name, param in PARAMS.items() if param.kind == "sw
 OPTIONAL_VALUE = SWITCHES | {accepted.name for accepted in ACCEPTED}
 
 
-def join(words: Sequence[str], findings: list[Finding]) -> list[str]:
-    """The words with every flag spelt with dashes and joined to its value; errors are added to `findings`."""
+def join(words: Sequence[str], findings: list[Finding], has_positional: bool = False) -> list[str]:
+    """The words with every flag spelt with dashes and joined to its value; errors are added to `findings`. With `has_positional`, a word after a
+    switch can be one of its own: `chat --offline runs/mine`."""
     joined: list[str] = []
     position = 0
     while position < len(words):
@@ -37,9 +38,11 @@ def join(words: Sequence[str], findings: list[Finding]) -> list[str]:
             continue
         flag, equals, value = word.partition("=")
         following = words[position] if position < len(words) else None
-        if not equals and takes(name_of(flag), following):
+        if not equals and takes(name_of(flag), following, has_positional):
             value, equals = str(following), "="
             position += 1
+        elif not equals and has_positional and name_of(flag) in SWITCHES:
+            value, equals = "true", "="  # argparse would take the next word for its value
         joined.extend(_one_word(flag, value if equals else None, findings))
     findings.extend(_given_twice(joined))
     return joined
@@ -85,10 +88,12 @@ def _one_word(flag: str, value: str | None, findings: list[Finding]) -> Iterator
         yield flag_of(name) if is_known(name) else flag
 
 
-def takes(name: str, following: str | None) -> bool:
+def takes(name: str, following: str | None, has_positional: bool = False) -> bool:
     """Whether the next word is this flag's value. A minus followed by a number is a value, never a flag."""
     if following is None or is_flag(following):
         return False
+    if has_positional and name in SWITCHES:
+        return following.lower() in TRUE + FALSE
     if name in PARAMS or not is_known(name):
         return not (name not in PARAMS and name.removeprefix("no_") in SWITCHES)
     wants_text = any(accepted.name == name and accepted.takes_value for accepted in ACCEPTED)

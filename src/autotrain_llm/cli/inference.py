@@ -26,7 +26,9 @@ def answer_prompts(checked: Checked, screen: Screen) -> int:
         return 0
     screen.write(findings_text(findings, screen.err))
     for index, answer in enumerate(answers.each):
-        screen.answer(("\n" if index else "") + answer_text(answer, screen.quiet, wants_colour(screen.out)))
+        screen.answer(
+            ("\n" if index and not screen.quiet else "") + answer_text(answer, screen.quiet, wants_colour(screen.out))
+        )
     return 0
 
 

@@ -55,7 +55,7 @@ def read(words: Sequence[str], trainer: str | None = None, positional: str | Non
     """Parse the words after `autotrain llm`; faults become findings of the result. `trainer` is the one that a config file names. A word that
     belongs to no flag is the value of `positional`, if it is not given by its flag."""
     arguments = ParsedArguments(trainer=trainer)
-    joined = join(words, arguments.findings)
+    joined = join(words, arguments.findings, has_positional=positional is not None)
     typed = {word.partition("=")[0] for word in joined}
     given, rest = build_parser(typed).parse_known_args(joined)
     written = _other_names(words)

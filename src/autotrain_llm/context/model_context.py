@@ -13,9 +13,8 @@ from autotrain_llm.config.sequence_length import Limit, decide_limit
 from autotrain_llm.declare.finding import Finding, Refused
 
 if TYPE_CHECKING:
-    import tempfile
-
     from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
+    from autotrain_llm.declare.temporary import TemporaryFolder
     from autotrain_llm.models.metadata import ModelMetadata
     from autotrain_llm.models.planned import PlannedModels
 
@@ -56,7 +55,7 @@ class ModelContext:
         self._unavailable: frozenset[str] = frozenset()
         self._secondary: dict[tuple[str, str], ModelMetadata | None] = {}
         self._differing: dict[Path, str | None] = {}
-        self._scratch_folder: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch_folder: TemporaryFolder | None = None
 
     def reuse_from(self, earlier: ModelContext, same_rows: bool) -> None:
         """Take over the metadata if all parameters of the group Model are equal, and the tokenizer if it is the model's own or was trained on
@@ -152,15 +151,14 @@ class ModelContext:
         return self.model.tokenizer_folder if self.model else None
 
     def _train_tokenizer(self) -> Path | None:
-        import tempfile
-
+        from autotrain_llm.declare.temporary import TemporaryFolder
         from autotrain_llm.models.scratch import train_tokenizer
 
         texts = self._texts()
         if texts is None:
             return None
-        self._scratch_folder = tempfile.TemporaryDirectory(prefix="autotrain-tokenizer-")
-        return train_tokenizer(texts, Path(self._scratch_folder.name)).folder
+        self._scratch_folder = TemporaryFolder("tokenizer")
+        return train_tokenizer(texts, self._scratch_folder.path).folder
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:

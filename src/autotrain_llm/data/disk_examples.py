@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from autotrain_llm.data.example import Example
+from autotrain_llm.declare.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -24,19 +23,11 @@ AT_ONCE = 500  # rows that are read together
 FILE = "examples.jsonl"
 
 
-class Folder:
-    """A temporary folder, removed with the last reference to it."""
-
-    def __init__(self, prefix: str) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
-        self.path = Path(self._folder.name)
-
-
 class DiskExamplesWriter:
     """Writes Examples to disk one by one; `stored` returns them as a sequence."""
 
     def __init__(self) -> None:
-        self._folder = Folder("autotrain-examples-")
+        self._folder = TemporaryFolder("examples")
         self._file = (self._folder.path / FILE).open("wb")
         self._offsets, self._keys = array("q", [0]), array("Q")
 
@@ -61,7 +52,7 @@ class DiskExamplesWriter:
 class DiskExamples(Sequence[Example]):
     """Examples in a file. Each access makes a new object, so changes to one are not kept."""
 
-    def __init__(self, folder: Folder, offsets: ndarray, keys: ndarray, indices: ndarray) -> None:
+    def __init__(self, folder: TemporaryFolder, offsets: ndarray, keys: ndarray, indices: ndarray) -> None:
         self.folder, self._offsets, self._keys, self.indices = folder, offsets, keys, indices
         self._file = os.open(folder.path / FILE, os.O_RDONLY)
 

@@ -99,7 +99,7 @@ NOT_ON_THE_HUB = declare_finding(
 )
 NO_SIZE = declare_finding(
     "M111",
-    """`scratch:` is not followed by a size.
+    """`scratch:` is not followed by a size, or by one beyond 300 billion parameters.
 
     Why: a new model has about as many parameters as the size says.
     Fix: a number with k, m or b, such as `scratch:1m` or `scratch:0.5b`.

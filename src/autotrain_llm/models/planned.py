@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from autotrain_llm.declare.temporary import TemporaryFolder
 from autotrain_llm.models.locate import SELECTED_RUN, Located
 
 
@@ -23,12 +23,12 @@ class PlannedModels:
     `FOLDER@best` or a checkpoint below it. `home` is a temporary folder for their files, deleted with this object."""
 
     def __init__(self) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="autotrain-planned-")
+        self._temporary = TemporaryFolder("planned")
         self._by_folder: dict[Path, PlannedModel] = {}
 
     @property
     def home(self) -> Path:
-        return Path(self._temporary.name)
+        return self._temporary.path
 
     def add(self, folder: Path, model: PlannedModel) -> None:
         self._by_folder[folder.resolve()] = model

@@ -20,7 +20,11 @@ from autotrain_llm.models.findings import NO_SIZE, VOCABULARY_TOO_LARGE
 
 PREFIX = "scratch:"
 UNITS = {"k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
+LARGEST = 300 * UNITS["b"]
 TOLERANCE = 0.15
+NARROWEST = 32
+# Steps of 16 where one of 32 would be half of the width.
+WIDTHS = (NARROWEST, *range(48, 128, 16), *range(128, 256, 32), *range(256, 1024, 64), *range(1024, 16385, 256))
 
 END_OF_TEXT = "<|endoftext|>"
 PAD = "<|pad|>"
@@ -65,12 +69,12 @@ def is_scratch(name: str) -> bool:
 def parse_size(name: str, parameter: str = "model") -> int:
     """The number of parameters that `scratch:1m` asks for. Raises Refused if it has no valid size."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmb]?)", name.removeprefix(PREFIX).strip().lower())
-    size = round(float(match[1]) * UNITS.get(match[2], 1)) if match else 0
-    if size <= 0:
+    size = float(match[1]) * UNITS.get(match[2], 1) if match else 0
+    if not 1 <= size <= LARGEST:
         flag = flag_of(parameter)
-        message = f"{flag} {name}: a size is needed, a number with k, m or b"
+        message = f"{flag} {name}: a size is needed, a number with k, m or b, up to {show_size(LARGEST)}"
         raise Refused([NO_SIZE.finding(message, f"{flag} scratch:1m", (parameter,))])
-    return size
+    return round(size)
 
 
 def show_size(parameters: int) -> str:
@@ -116,53 +120,78 @@ def tensor_shapes(shape: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def choose_shape(parameters: int, vocab_size: int, context: int) -> dict[str, Any]:
-    """The arguments of a LlamaConfig of about that many parameters (within 15 %).
+    """The arguments of a LlamaConfig of about that many parameters (within 15 %), about half as many layers as the square root of its width.
 
     `vocab_size` is rounded up to a multiple of 16. Raises Refused when the vocabulary leaves no room for layers.
     """
-    rows = math.ceil(vocab_size / 16) * 16
-    candidates = _close_candidates(parameters, rows)
-    if not candidates:
+    shape = _best_shape(parameters, math.ceil(vocab_size / 16) * 16)
+    if shape is None:
         raise Refused([vocabulary_too_large(parameters, vocab_size)])
-    best = min(candidates, key=lambda shape: _cost(shape, parameters))
-    return {**best, "max_position_embeddings": context}
+    return {**shape, "max_position_embeddings": context}
 
 
 def vocabulary_too_large(parameters: int, vocab_size: int) -> Finding:
-    """A new model too small for its vocabulary: even the narrowest embedding leaves no parameters for layers."""
+    """A new model too small for its vocabulary: the embedding of every width leaves too few parameters for layers, or too many."""
     rows = math.ceil(vocab_size / 16) * 16
     # The narrowest model is 32 wide; what its embedding takes is where to begin looking for a size that works.
-    larger = (show_size(rows * 32 * tenths // 10) for tenths in range(11, 100))
-    enough = next(size for size in larger if _close_candidates(parse_size(size), rows))
+    larger = (parse_size(show_size(rows * NARROWEST * tenths // 10)) for tenths in range(11, 100))
+    enough = next(size for size in larger if size > parameters and _best_shape(size, rows) is not None)
     return VOCABULARY_TOO_LARGE.finding(
         f"--model scratch:{show_size(parameters)} is too small for its vocabulary: "
         f"{vocab_size} tokens leave no room for layers",
-        changes={"model": f"scratch:{enough}"},
+        changes={"model": f"scratch:{show_size(enough)}"},
         otherwise="or a smaller --tokenizer",
         parameters=("model",),
     )
 
 
-def _close_candidates(parameters: int, vocab_size: int) -> list[dict[str, Any]]:
-    shapes = _candidates(parameters, vocab_size)
-    return [shape for shape in shapes if _size_error(shape, parameters) <= TOLERANCE]
+def _best_shape(parameters: int, vocab_size: int) -> dict[str, Any] | None:
+    """The shape of the width that suits this size best; None if none comes within 15 %.
 
-
-def _candidates(parameters: int, vocab_size: int) -> Iterator[dict[str, Any]]:
+    Which width suits is decided before the layers are counted, so that a larger model is not narrower.
+    """
     tied = parameters < 1_000_000_000
-    for hidden in (*range(32, 512, 32), *range(512, 1024, 64), *range(1024, 16385, 256)):
-        shape = _with_width(hidden, vocab_size, tied)
-        layer = count_parameters({**shape, "num_hidden_layers": 1}) - count_parameters(
-            {**shape, "num_hidden_layers": 0}
-        )
-        exact_layers = (parameters - count_parameters({**shape, "num_hidden_layers": 0})) / layer
-        for layers in {math.floor(exact_layers), math.ceil(exact_layers)}:
-            if 2 <= layers <= 128:
-                yield {**shape, "num_hidden_layers": layers}
+    shapes = (_with_width(width, vocab_size, tied) for width in WIDTHS)
+    for shape in sorted(shapes, key=lambda shape: _unsuitability(shape, parameters)):
+        usual = usual_depth(shape["hidden_size"])
+        exact = (parameters - _size(shape, 0)) / (_size(shape, 1) - _size(shape, 0))
+        layers = min(max(round(exact), 2, math.ceil(usual / 2)), math.floor(1.5 * usual))
+        inner = _inner_width(shape, layers, parameters)
+        if exact >= 1 and inner is not None:
+            return {**shape, "intermediate_size": inner, "num_hidden_layers": layers}
+    return None
+
+
+def _inner_width(shape: dict[str, Any], layers: int, parameters: int) -> int | None:
+    """The width of the MLPs: the usual one, or what comes closest to the size, from two to four times the model's width."""
+    hidden, usual = shape["hidden_size"], shape["intermediate_size"]
+
+    def error(inner: int) -> float:
+        return abs(_size({**shape, "intermediate_size": inner}, layers) / parameters - 1)
+
+    closest = min(range(2 * hidden, 4 * hidden + 1, 32), key=error)
+    return next((inner for inner in (usual, closest) if error(inner) <= TOLERANCE), None)
+
+
+def usual_depth(width: int) -> float:
+    """The number of layers of a model of this width: 4 at 64, 8 at 256, 16 at 1024, 32 at 4096, about that of GPT-2 and Llama."""
+    return math.sqrt(width) / 2
+
+
+def _unsuitability(shape: dict[str, Any], parameters: int) -> float:
+    """How far the size of the usual model of this width is from `parameters`, as a ratio on a logarithmic scale. Widths of whole heads of 32
+    are preferred."""
+    usual = usual_depth(shape["hidden_size"])
+    size = _size(shape, 0) + usual * (_size(shape, 1) - _size(shape, 0))
+    return abs(math.log(parameters / size)) + (0.3 if shape["hidden_size"] % 32 else 0)
+
+
+def _size(shape: dict[str, Any], layers: int) -> int:
+    return count_parameters({**shape, "num_hidden_layers": layers})
 
 
 def _with_width(hidden: int, vocab_size: int, tied: bool) -> dict[str, Any]:
-    head = 64 if hidden >= 256 and hidden % 64 == 0 else 32
+    head = 64 if hidden >= 256 and hidden % 64 == 0 else 32 if hidden % 32 == 0 else 16
     heads = hidden // head
     return {
         "vocab_size": vocab_size,
@@ -173,18 +202,6 @@ def _with_width(hidden: int, vocab_size: int, tied: bool) -> dict[str, Any]:
         "num_key_value_heads": heads // 4 if hidden >= 1024 and heads % 4 == 0 else heads,
         "tie_word_embeddings": tied,
     }
-
-
-def _size_error(shape: dict[str, Any], parameters: int) -> float:
-    return abs(count_parameters(shape) - parameters) / parameters
-
-
-def _cost(shape: dict[str, Any], parameters: int) -> float:
-    """How far a shape is from the usual: width 48 times the depth in a small model, 128 times at 7B; at least four layers."""
-    ratio = 48 * max(1.0, parameters / 25_000_000) ** 0.17
-    slenderness = abs(math.log(shape["hidden_size"] / shape["num_hidden_layers"] / ratio))
-    shallow: int = max(0, 4 - shape["num_hidden_layers"])
-    return slenderness + 4 * _size_error(shape, parameters) + 2 * shallow
 
 
 # --- the tokenizer --------------------------------------------------------------------------------------------------

@@ -231,6 +231,9 @@ def test_the_starting_model_of_a_run_is_in_its_record(chatty, here, capsys):
 def test_the_model_may_stand_anywhere_and_a_second_word_is_stray(chatty):
     for words in ([str(chatty), "--seed", "1"], ["--seed", "1", str(chatty)], ["--model", str(chatty), "--seed", "1"]):
         assert read(["--inference=true", *words], positional="model").values["model"] == str(chatty)
+    for words in (["--offline", str(chatty)], ["--offline", "true", str(chatty)], ["--no-offline", str(chatty)]):
+        read_words = read(["--inference=true", *words], positional="model")
+        assert read_words.values["model"] == str(chatty) and read_words.values["offline"] is (words[0] == "--offline")
     arguments = read(["--inference=true", "one", "two"], positional="model")
     assert arguments.values["model"] == "one" and [finding.code for finding in arguments.findings] == ["P121"]
 

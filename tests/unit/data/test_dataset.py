@@ -120,6 +120,16 @@ def test_a_folder_written_by_datasets_is_read_without_it(tmp_path):
     assert opened(tmp_path / "single").train[1].messages == CHAT
 
 
+def test_a_folder_that_holds_a_whole_disk_is_not_searched_for_rows(tmp_path, monkeypatch):
+    for number in range(3):
+        write(tmp_path / str(number) / "rows.jsonl", TWO)
+        write(tmp_path / ".hidden" / f"{number}.jsonl", TWO)
+    monkeypatch.setattr("autotrain_llm.data.files.locate.MOST_ENTRIES", 10)
+    assert len(opened(tmp_path).train) == 6
+    monkeypatch.setattr("autotrain_llm.data.files.locate.MOST_ENTRIES", 5)
+    assert "holds more than 5 files and folders" in of(refusal(tmp_path), "D101").message
+
+
 def test_a_folder_with_splits_is_told_apart_by_names_and_folders(tmp_path):
     write(tmp_path / "d" / "train-00000-of-00002.jsonl", TWO)
     write(tmp_path / "d" / "train-00001-of-00002.jsonl", [{"text": "three"}])

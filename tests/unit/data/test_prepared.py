@@ -240,6 +240,11 @@ def test_an_info_of_something_else_is_none(damage, here):
         ({Shape("messages", False), Shape("messages and prompt/completion", False)}, Shape("messages", False)),
         ({Shape("text", False), Shape("messages", False)}, None),
         ({Shape("tokens", False), Shape("messages", False)}, None),
+        (
+            {Shape("messages", False, "scores"), Shape("prompt/completion", True, "scores")},
+            Shape("messages", False, "scores"),
+        ),
+        ({Shape("messages", False, "scores"), Shape("messages", False, "class_name")}, None),
     ],
 )
 def test_the_shape_of_several(names, common):
@@ -501,16 +506,45 @@ def test_the_folder_of_a_run_s_config_is_not_written_to(here, capsys):
     assert run(capsys, "prepare", "--config", "run.yaml", "--output-dir", "made")[0] == 0
 
 
-REFUSED = ("scores", "class_name")
+ANSWER = {"prompt": "Hi", "answer": "Hello"}
+TURNS = {"messages": FORMATS["messages"]["messages"]}
+GRADES: dict[str, list[dict[str, Any]]] = {
+    "list": [{**ANSWER, "scores": [1, 2.5]}, {**ANSWER, "scores": [0, 1]}],
+    "object": [{**ANSWER, "scores": {"help": 1, "length": 2}}, {**ANSWER, "scores": {"length": 0, "help": 3}}],
+    "columns": [{**ANSWER, "help": 1, "length": 2, "id": "x"}, {**ANSWER, "help": 2, "length": 0, "id": "y"}],
+    "classes": [{**ANSWER, "label": "good"}, {**ANSWER, "answer": "What", "label": "bad"}],
+    "numbered classes": [{**ANSWER, "label": 1}, {**ANSWER, "answer": "What", "label": 0}],
+    "turns": [{**TURNS, "scores": [1, 2]}, {**TURNS, "scores": [2, 1]}],
+    "turns and texts": [{**TURNS, "class": "good"}, {**TURNS, "class": "bad"}],
+}
 
 
-def test_rows_with_several_scores_are_not_prepared_without_their_scores(here, capsys):
-    write_rows(here / "rows.jsonl", [{"prompt": "Hi", "answer": "Hello", "scores": [1, 2]}] * 2)
-    flags = ("--trainer", "reward", "--num-labels", "2", "--data-path", "rows.jsonl")
+@pytest.mark.parametrize("kind", GRADES)
+def test_graded_rows_keep_their_scores_and_classes_by_name(kind, here, light_llama, capsys):
+    write_rows(here / "rows.jsonl", [{**row, "n": "x" * n} for n in range(2) for row in GRADES[kind]])
+    flags = ("--num-labels", "2", "--data-path", "rows.jsonl", "--model", str(light_llama), "--chat-template", "chatml")
     status, document = run(capsys, "prepare", *flags, "--output-dir", "made")
-    assert status == 2 and "D233" in codes(document) and not (here / "made").exists()
+    assert status == 0 and document["prepared"]["trainer"] == "reward", document["findings"]
+    source, made, unlike = (
+        open_data(DataRequest(path, "graded", trainer="reward", num_labels=2))
+        for path in ("rows.jsonl", "made", "made/train.jsonl")
+    )
+    assert list(map(parts, made.train)) == list(map(parts, source.train)) == list(map(parts, unlike.train))
+    assert made.labels == source.labels == unlike.labels and made.format == source.format
+    context = checked("reward", light_llama, num_labels=2, chat_template="chatml")
+    assert context.prepared.from_cache and not context.findings
+
+
+def test_another_number_of_scores_is_not_that_of_the_folder(here, light_llama, capsys):
+    write_rows(here / "rows.jsonl", GRADES["list"])
+    flags = ("--num-labels", "2", "--data-path", "rows.jsonl", "--output-dir", "made")
+    assert run(capsys, "prepare", *flags)[0] == 0
+    status, document = trained(
+        capsys, light_llama, "--trainer", "reward", "--num-labels", "3", "--data-path", "made", "--use-prepared"
+    )
+    assert status == 2 and codes(document, "error") == ["P145"]
 
 
 def test_every_part_of_an_example_is_written():
     beside = {"file", "row", "line", "extra", "_key"}
-    assert {field.name for field in fields(Example)} == {*PARTS, *beside, *REFUSED}
+    assert {field.name for field in fields(Example)} == {*PARTS, *beside}

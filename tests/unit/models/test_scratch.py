@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from autotrain_llm.declare.finding import Refused
@@ -19,6 +19,7 @@ from autotrain_llm.models.scratch import (
     parse_size,
     show_size,
     train_tokenizer,
+    usual_depth,
 )
 
 TEXTS = [f"Question {number}: what is {number} and {number + 1}? Äpfel, 苹果 and\n\n  spaces." for number in range(200)]
@@ -44,7 +45,9 @@ def test_a_size_is_read_as_written(name, size):
     assert parse_size(f"scratch:{name}") == size
 
 
-@pytest.mark.parametrize("name", ["scratch:", "scratch:big", "scratch:0m", "scratch:-1m", "scratch:1t", "scratch:1 2m"])
+@pytest.mark.parametrize(
+    "name", ["scratch:", "scratch:big", "scratch:0m", "scratch:-1m", "scratch:1t", "scratch:1 2m", "scratch:500b"]
+)
 def test_a_size_that_is_none_is_refused_by_name(name):
     with pytest.raises(Refused) as refused:
         parse_size(name, "teacher_model")
@@ -53,19 +56,49 @@ def test_a_size_that_is_none_is_refused_by_name(name):
     assert name in finding.message
 
 
-@pytest.mark.parametrize("vocabulary", [300, 512, 4096, 16_384])
-@pytest.mark.parametrize("size", [1_000_000, 2_000_000, 5_000_000, 9_000_000, 25_000_000, 135_000_000, 500_000_000])
-def test_a_shape_has_the_size_asked_for_and_whole_heads(size, vocabulary):
-    if vocabulary * 32 > size * 0.8:
-        pytest.skip("too small for its vocabulary, which has a test of its own")
+@given(
+    size=st.floats(5, 10).map(lambda exponent: round(10**exponent)),
+    vocabulary=st.sampled_from([300, 512, 1000, 4096, 16_384, 32_768]),
+    growth=st.floats(1, 4),
+)
+def test_a_shape_has_the_size_asked_for_whole_heads_and_usual_proportions_and_a_larger_model_is_not_narrower(
+    size, vocabulary, growth
+):
+    assume(vocabulary * 32 < size * 0.6)  # models too small for their vocabulary have a test of their own
     shape = choose_shape(size, vocabulary, 256)
     assert abs(count_parameters(shape) / size - 1) <= 0.15
-    assert shape["hidden_size"] // shape["num_attention_heads"] in (32, 64)
-    assert shape["hidden_size"] % shape["num_attention_heads"] == 0
-    assert shape["num_attention_heads"] % shape["num_key_value_heads"] == 0
+    width, heads = shape["hidden_size"], shape["num_attention_heads"]
+    assert width // heads in (16, 32, 64) and width % heads == 0
+    assert heads % shape["num_key_value_heads"] == 0
     assert shape["vocab_size"] >= vocabulary
     assert all(shape[key] % 16 == 0 for key in ("vocab_size", "hidden_size", "intermediate_size"))
     assert shape["max_position_embeddings"] == 256
+    assert 0.5 <= shape["num_hidden_layers"] / usual_depth(width) <= 1.5
+    assert 2 <= shape["intermediate_size"] / width <= 4
+    larger = choose_shape(round(size * growth), vocabulary, 256)
+    assert larger["hidden_size"] >= width or (larger["tie_word_embeddings"] != shape["tie_word_embeddings"])
+
+
+@pytest.mark.parametrize(
+    ("size", "vocabulary", "layers", "width"),
+    [
+        ("100k", 512, 3, 48),
+        ("200k", 512, 3, 64),
+        ("200k", 1024, 3, 64),
+        ("250k", 512, 4, 64),
+        ("500k", 512, 4, 96),
+        ("1m", 1024, 4, 128),
+        ("3m", 1024, 6, 192),
+        ("10m", 4096, 7, 320),
+        ("25m", 8192, 9, 448),
+        ("100m", 32_768, 13, 704),
+        ("1b", 32_768, 20, 2048),
+        ("7b", 32_768, 34, 4352),
+    ],
+)
+def test_well_known_sizes_have_the_depth_and_width_that_people_choose(size, vocabulary, layers, width):
+    shape = choose_shape(parse_size(size), vocabulary, 256)
+    assert (shape["num_hidden_layers"], shape["hidden_size"]) == (layers, width)
 
 
 @pytest.mark.parametrize(("size", "vocabulary"), [(1_000_000, 319), (5_000_000, 4096), (1_000_000_000, 512)])

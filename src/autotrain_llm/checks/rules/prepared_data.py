@@ -31,7 +31,15 @@ LENGTHS = {
 
 
 # Settings of the rows that a run may give once more.
-SETTINGS = ("valid_split", "eval_dataset_path", "max_samples", "context_columns", "ignore_columns", "seed")
+SETTINGS = (
+    "valid_split",
+    "eval_dataset_path",
+    "max_samples",
+    "context_columns",
+    "ignore_columns",
+    "num_labels",
+    "seed",
+)
 
 
 @rule(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +30,11 @@ NOT_DATA = {
 OF_A_MODEL = ("tokenizer.json", "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?\Z")
 ALL_ROWS = "all"
+MOST_ENTRIES = 100_000  # files and folders that are looked at for rows; a whole disk has millions
+
+
+class TooManyFiles(Exception):
+    """A folder that holds more than MOST_ENTRIES files and folders."""
 
 
 @dataclass
@@ -113,6 +120,9 @@ def _folder(name: str, path: Path, observations: Observations, flag: str) -> Sou
         }
         observations.add(a_file_can_not_be_read, file=name, case="changing", flag=flag, **facts)
         return None
+    except TooManyFiles:
+        observations.add(the_path_leads_to_no_data, flag=flag, path=name, case="too many files", contents=MOST_ENTRIES)
+        return None
     if not splits:
         contents = listed(sorted(item.name for item in path.iterdir())) or "nothing"
         observations.add(
@@ -139,7 +149,7 @@ def _arrow_files(folder: Path) -> list[Path]:
 
 
 def _file_splits(path: Path) -> dict[str, list[Path]]:
-    files = [file.absolute() for file in sorted(path.rglob("*")) if _is_data(file, path)]
+    files = sorted(file.absolute() for file in files_below(path) if _is_data(file))
     structured = [file for file in files if suffix_of(file) in STRUCTURED]
     plain = [file for file in files if suffix_of(file) in PLAIN and file.stem.lower() not in ("readme", "license")]
     splits: dict[str, list[Path]] = {}
@@ -148,9 +158,24 @@ def _file_splits(path: Path) -> dict[str, list[Path]]:
     return splits
 
 
-def _is_data(file: Path, root: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
-    return file.is_file() and not hidden and file.name not in NOT_DATA and suffix_of(file) in KINDS
+def files_below(folder: Path) -> Iterator[Path]:
+    """What is in a folder and those below it, but hidden names and folders; links to folders are not followed. Raises TooManyFiles."""
+    seen = 0
+    for root, folders, names in os.walk(folder, onerror=_unless_forbidden):
+        seen += len(folders) + len(names)
+        if seen > MOST_ENTRIES:
+            raise TooManyFiles
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(root, name) for name in names if not name.startswith("."))
+
+
+def _unless_forbidden(problem: OSError) -> None:
+    if not isinstance(problem, PermissionError):
+        raise problem
+
+
+def _is_data(file: Path) -> bool:
+    return suffix_of(file) in KINDS and file.name not in NOT_DATA and file.is_file()
 
 
 def split_of(file: Path) -> str:

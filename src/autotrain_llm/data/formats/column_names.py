@@ -56,7 +56,7 @@ SETTINGS = (
 )
 # Several scores of an answer in one cell, and its class.
 SCORES = ("scores", "score", "ratings", "rating", "attributes", "rewards", "labels", "grades")
-CLASS = ("label", "class", "class_label", "category", "labels", "rating", "score", "grade")
+CLASS = ("label", "class", "class_name", "class_label", "category", "labels", "rating", "score", "grade")
 QUESTIONS = ("prompt", "question", "query", "instruction", "problem", "user", "human", "request", *QUESTION_WORDS)
 # Rows that are tokens already: their ids, which of them are trained on, and which are no padding.
 TOKEN_IDS = ("input_ids", "token_ids", "tokens")

@@ -11,7 +11,7 @@ from autotrain_llm.data.files.read import RawRow, Table
 from autotrain_llm.data.formats.account import ColumnAccount
 from autotrain_llm.data.formats.cells import Cells
 from autotrain_llm.data.formats.detect import CONTEXT_ROLE, GRADED, ColumnMapping
-from autotrain_llm.data.formats.graded import GradeReader
+from autotrain_llm.data.formats.graded import GradedAs, GradeReader
 from autotrain_llm.data.formats.messages import conversation
 from autotrain_llm.data.formats.prompt import PromptWriter
 from autotrain_llm.data.formats.segments import is_segments, joined
@@ -72,16 +72,27 @@ def _last_answer(example: Example) -> Message | None:
 class Converter:
     """Converts the rows of one data set by its column mapping, and records what is not read."""
 
-    def __init__(self, mapping: ColumnMapping, request: DataRequest, observations: Observations) -> None:
+    def __init__(
+        self,
+        mapping: ColumnMapping,
+        request: DataRequest,
+        observations: Observations,
+        graded_as: GradedAs | None = None,
+    ) -> None:
         self.mapping, self.request, self.observations = mapping, request, observations
         self.columns = mapping.columns
         self.make = MAKERS[mapping.format]
         self.used = set(mapping.columns.values())
         self.prompt = PromptWriter(mapping)
-        self.grades = GradeReader(mapping.columns, request.num_labels)
+        self.grades = GradeReader(mapping.columns, request.num_labels, graded_as)
         self.account = ColumnAccount(mapping, request, observations)
         beside = mapping.roles(*BESIDE, CONTEXT_ROLE)
         self._main = {column for role, column in mapping.columns.items() if role not in beside}
+
+    @property
+    def graded_as(self) -> GradedAs:
+        """How the rows that were converted are graded."""
+        return self.grades.graded_as
 
     def convert(self, table: Table) -> list[Example]:
         """The Examples of a table."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.formats.cells import Cells
@@ -18,16 +18,36 @@ from autotrain_llm.data.rules.scores import (
 )
 
 
-class GradeReader:
-    """Reads the scores or the class of each row. `labels` are the names of the scores; those of classes are known when all rows are read."""
+class GradedAs(NamedTuple):
+    """The names of the scores of rows, in order; or of their classes."""
 
-    def __init__(self, columns: dict[str, str], num_labels: int) -> None:
-        self.columns, self.num_labels = columns, num_labels
+    labels: tuple[str, ...]
+    classes: bool
+
+
+class GradeReader:
+    """Reads the scores or the class of each row. `labels` are the names of the scores; those of classes are known when all rows are read.
+    Evaluation rows are read `like` those that are trained on: their scores have the same names, in whatever order."""
+
+    def __init__(self, columns: dict[str, str], num_labels: int, like: GradedAs | None = None) -> None:
+        self.columns, self.num_labels, self.like = columns, num_labels, like
         self.of_columns = [role for role in columns if role.startswith("score ")]
         self.labels = tuple(columns[role] for role in self.of_columns)
+        if like is not None and not like.classes:
+            if self.of_columns and set(self.labels) == set(like.labels):
+                self.of_columns.sort(key=lambda role: like.labels.index(columns[role]))
+            self.labels = like.labels
+
+    @property
+    def graded_as(self) -> GradedAs:
+        """How the rows that were read are graded."""
+        return GradedAs(self.labels, "class" in self.columns)
 
     def read(self, example: Example, cells: Cells) -> None:
         """Set the example's scores or its class. Raises RowUnusable."""
+        if self.like is not None and self.like.classes != self.graded_as.classes:
+            column = next(iter(self.columns[role] for role in ("class", "scores", *self.of_columns) if role in cells))
+            raise RowUnusable(every_row_has_all_scores, "kind", column=column, case="kind", found=self.like.classes)
         if "class" in cells:
             value = cells.take("class")
             if value is None:
@@ -36,6 +56,10 @@ class GradeReader:
         elif "scores" in cells:
             example.scores = self._of_one_cell(cells.take("scores"))
         else:
+            names = tuple(self.columns[role] for role in self.of_columns)
+            if self.like is not None and names != self.labels:
+                facts = {"column": names[0], "content": names, "names": self.labels}
+                raise RowUnusable(every_row_has_all_scores, "keys", case="keys", **facts)
             example.scores = [self._number(cells.take(role), self.columns[role]) for role in self.of_columns]
 
     def _of_one_cell(self, value: Any) -> list[float]:

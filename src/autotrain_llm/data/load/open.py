@@ -32,7 +32,7 @@ from autotrain_llm.data.formats.column_checks import (
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.convert import Converter
 from autotrain_llm.data.formats.detect import GRADED, ColumnMapping, nested_rows, recognise, wrappers
-from autotrain_llm.data.formats.graded import labels_of
+from autotrain_llm.data.formats.graded import GradedAs, labels_of
 from autotrain_llm.data.formats.judged import judged_answers
 from autotrain_llm.data.formats.token_rows import TOKENS
 from autotrain_llm.data.load.split import hold_out, possible_share, rows_to_hold_out
@@ -129,8 +129,11 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
         if len(labels) == 1:
             facts = {"answers": len(dataset.train), "label": labels.pop()}
             observations.add(all_answers_have_the_same_label, file=name, **facts)
-    if mapping.format == GRADED and isinstance(converter, Converter) and not observations.refused:
-        dataset.labels = labels_of(converter.grades, dataset.train, name, observations)
+    if mapping.format == GRADED and not observations.refused:
+        if isinstance(converter, Converter):
+            dataset.labels = labels_of(converter.grades, dataset.train, name, observations)
+        else:
+            dataset.labels = converter.graded_as.labels
         _check_classes(dataset, observations)
     check_duplicates(dataset.train, name, observations)
     dataset.findings = observations.findings()
@@ -398,7 +401,7 @@ def _evaluation(
     request, observations = reading.request, reading.observations
     if request.eval_path is not None:
         with observations.about("eval_dataset_path"):
-            dataset.valid = _from_eval_path(reading, dataset)
+            dataset.valid = _from_eval_path(reading, dataset, converter.graded_as)
         dataset.valid_from = f"{EVAL_FLAG} {request.eval_path}"
         check_overlap(dataset.train, dataset.valid, EVAL_FLAG, observations)
     elif valid_tables is not None:
@@ -431,7 +434,7 @@ def _hold_out(reading: _Reading, dataset: Dataset, valid_split: str) -> None:
     reading.observations.add(valid_split_asks_for_too_many_rows, **facts)
 
 
-def _from_eval_path(reading: _Reading, dataset: Dataset) -> Sequence[Example]:
+def _from_eval_path(reading: _Reading, dataset: Dataset, graded_as: GradedAs) -> Sequence[Example]:
     """The rows of the data set of `--eval-dataset-path`."""
     request, observations = reading.request, reading.observations
     source = locate(str(request.eval_path), observations, EVAL_FLAG)
@@ -450,7 +453,7 @@ def _from_eval_path(reading: _Reading, dataset: Dataset) -> Sequence[Example]:
     if mapping is not None:
         # Answers name the choices in the same way as in the training rows.
         mapping = dataclasses.replace(mapping, first_choice=dataset.first_choice)
-        converter = Converter(mapping, request, observations)
+        converter = Converter(mapping, request, observations, graded_as if mapping.format == GRADED else None)
         valid = _converted(reading, converter, tables, EVAL_FLAG)
         converter.account.observe(listed(table.file for table in tables), reading.reported | dataset.unused.keys())
         dataset.valid_format = mapping.format

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from autotrain_llm.data.dataset import Dataset, Progress
 from autotrain_llm.data.disk_examples import keys_of, select_rows
-from autotrain_llm.data.files.locate import looks_like_a_path
+from autotrain_llm.data.files.locate import TooManyFiles, files_below, looks_like_a_path
 from autotrain_llm.data.files.stream import size_of
 from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.load.split import rows_to_hold_out
@@ -138,7 +139,9 @@ def _size_at(path_name: str) -> int:
     """The bytes of a file, or of all files of a folder; 0 for a data set on the Hub."""
     path = Path(path_name).expanduser()
     if path.is_dir():
-        return sum(size_of(file) for file in path.rglob("*") if file.is_file())
+        with suppress(TooManyFiles):  # reported when the source is opened
+            return sum(size_of(file) for file in files_below(path) if file.is_file())
+        return 0
     return size_of(path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.files.read import RawRow, Table
+from autotrain_llm.data.formats.graded import GradedAs
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.prepared.info import PreparedFolder, PreparedInfo, prepared_folder
 from autotrain_llm.data.prepared.rows import LABELLED, PARTS, example_of
@@ -38,6 +39,8 @@ def _fits(info: PreparedInfo, request: DataRequest) -> bool:
     """Whether the rows were prepared for this shape of rows, and no flag asks for other columns."""
     if info.rows != request.rows or (info.shape == LABELLED and not TRAINERS[request.trainer].parts_pairs):
         return False
+    if request.rows == "graded" and len(info.labels) != request.num_labels:
+        return False
     if request.train_split not in info.splits or request.context_columns:
         return False
     named = {field: getattr(request, field) for field in COLUMN_FLAGS if request.is_named(field)}
@@ -51,6 +54,11 @@ class PreparedRows:
         self.info, self.request = info, request
         self.used = set(PARTS)
         self.account = self
+
+    @property
+    def graded_as(self) -> GradedAs:
+        """The names of the scores or classes."""
+        return GradedAs(self.info.labels, "class_name" in self.info.columns)
 
     def convert(self, table: Table) -> list[Example]:
         """The Examples of a table."""

@@ -54,7 +54,7 @@ class PreparedInfo:
 
     `rows` is the shape of rows that the trainer reads, and `format` that of the source; `shape` and `columns` are those of the files.
     `parameters` are those that were given, `unused` the columns that no part of a row is made of, with the reason, and `renamed` columns that
-    have another name in the source. `left_out` counts the rows of the source that were not written.
+    have another name in the source. `labels` are the names of the scores, or of the classes, of graded rows.
     """
 
     trainer: str
@@ -68,6 +68,7 @@ class PreparedInfo:
     fingerprint: str
     unused: dict[str, str] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
     mixture: dict[str, Any] | None = None
     tokens: TokensInfo | None = None
@@ -86,7 +87,8 @@ class PreparedInfo:
         values = {name: value for name, value in document.items() if name not in ("prepared_by", "format_version")}
         values["splits"] = {name: SplitInfo(**split) for name, split in values["splits"].items()}
         values["sources"] = tuple(SourceInfo(**source) for source in values["sources"])
-        values["findings"] = tuple(values.get("findings", ()))
+        for name in ("findings", "labels"):
+            values[name] = tuple(values.get(name, ()))
         values["tokens"] = TokensInfo(**values["tokens"]) if values.get("tokens") else None
         return cls(**values)
 

@@ -19,7 +19,6 @@ from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.prepared.info import INFO, TOKENS_FOLDER, TRAIN, VALIDATION, PreparedInfo, TokensInfo
 from autotrain_llm.data.prepared.rows import (
     BOTH,
-    COLUMNS,
     PROMPTS,
     ExtraColumns,
     Shape,
@@ -75,20 +74,23 @@ def make_prepared(
     with complete_folder(Path(target).expanduser()) as folder:
         sides = {TRAIN: dataset.train, VALIDATION: dataset.valid}
         splits = {
-            name: write_rows(folder / f"{name}.jsonl", rows, shape, extra) for name, rows in sides.items() if len(rows)
+            name: write_rows(folder / f"{name}.jsonl", rows, shape, extra, dataset.labels)
+            for name, rows in sides.items()
+            if len(rows)
         }
         info = PreparedInfo(
             trainer=request.trainer,
             rows=request.rows,
             format=dataset.format if mixture is None else FORMATS.get(shape.name, shape.name),
             shape=shape.name,
-            columns={name: name for name in COLUMNS[shape.name]},
+            columns={name: name for name in shape.columns},
             splits=splits,
             sources=source_infos(dataset.files),
             parameters=parameters,
             fingerprint=dataset.fingerprint,
             unused={name: reason for name, reason in dataset.unused.items() if name not in left_out},
             renamed=extra.renamed,
+            labels=dataset.labels,
             mixture=mixture,
             version=VERSION,
         )
@@ -116,12 +118,11 @@ def _shape(dataset: Dataset, observations: Observations) -> Shape | None:
     """The shape of all rows; None, with a finding, if there is none."""
     shapes = {shape_of(example) for example in chain(dataset.train, dataset.valid)}
     shape = common_shape(shapes)
-    names = sorted({f"{one.name} of turns" if one.turns else one.name for one in shapes})
+    names = sorted({one.title for one in shapes})
     if shape is None:
         observations.add(rows_have_no_common_shape, file=dataset.path, shapes=names)
     elif len(shapes) > 1:
-        written = f"{shape.name} of turns" if shape.turns else shape.name
-        observations.add(rows_are_written_in_one_shape, file=dataset.path, shapes=names, shape=written)
+        observations.add(rows_are_written_in_one_shape, file=dataset.path, shapes=names, shape=shape.title)
     return shape
 
 
@@ -139,6 +140,7 @@ def _write_tokens(
         rows=request.rows,
         valid_split=VALIDATION if VALIDATION in info.splits else None,
         trainer=request.trainer,
+        num_labels=request.num_labels,
     )
     cache = folder / TOKENS_FOLDER
     prepared = prepare(open_data(own), settings.tokenizer, settings.preparation, cache, progress)

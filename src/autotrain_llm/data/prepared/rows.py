@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -12,15 +12,14 @@ from autotrain_llm.data.example import Example, Message, Side, as_turns
 from autotrain_llm.data.formats.token_rows import TOKENS
 
 PARTS = (
-    "text", "trained_spans", "messages", "prompt", "completion", "chosen", "rejected", "label", "tools", "input_ids", "loss_mask", "reasoning",
-    "reference",
+    "text", "trained_spans", "messages", "prompt", "completion", "chosen", "rejected", "label", "scores", "class_name", "tools", "input_ids",
+    "loss_mask", "reasoning", "reference",
 )  # fmt: skip
 ROLE_OF = {"prompt": "user", "completion": "assistant", "chosen": "assistant", "rejected": "assistant"}
 SIDES = tuple(ROLE_OF)
 # Columns of these roles are written into the prompt already.
 MERGED = ("system", "history", "input", "turn mask", "context")
 TEXT, MESSAGES, PAIRS, LABELLED, PROMPTS = "text", "messages", "preference", "prompt/completion/label", "prompts"
-GRADED = "prompt/completion/scores"
 ANSWERS, BOTH = "prompt/completion", "messages and prompt/completion"
 COLUMNS = {
     TEXT: ("text",),
@@ -35,10 +34,22 @@ COLUMNS = {
 
 
 class Shape(NamedTuple):
-    """Which columns a row has, and whether its sides are turns."""
+    """Which columns a row has, and whether its sides are turns. `grade` is the column of its scores or of its class."""
 
     name: str
     turns: bool
+    grade: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The shape in words: `prompt/completion of turns with scores`."""
+        grade = {"scores": " with scores", "class_name": " with a class"}.get(self.grade or "", "")
+        return f"{self.name}{' of turns' if self.turns else ''}{grade}"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that every row has; those of tokens may lack the mask."""
+        return (*COLUMNS[self.name], *([self.grade] if self.grade else []))
 
 
 def shape_of(example: Example) -> Shape:
@@ -46,8 +57,7 @@ def shape_of(example: Example) -> Shape:
     turns = any(isinstance(getattr(example, name), list) for name in SIDES)
     if example.input_ids is not None:
         return Shape(TOKENS, False)
-    if example.scores is not None or example.class_name is not None:
-        return Shape(GRADED, turns)
+    grade = "scores" if example.scores is not None else "class_name" if example.class_name is not None else None
     if example.text is not None:
         return Shape(TEXT, False)
     if example.chosen is not None:
@@ -55,18 +65,18 @@ def shape_of(example: Example) -> Shape:
     if example.label is not None:
         return Shape(LABELLED, turns)
     if example.messages is not None:
-        return Shape(BOTH if example.completion is not None else MESSAGES, turns)
-    return Shape(ANSWERS if example.completion is not None else PROMPTS, turns)
+        return Shape(BOTH if example.completion is not None else MESSAGES, turns, grade)
+    return Shape(ANSWERS if example.completion is not None else PROMPTS, turns, grade)
 
 
 def common_shape(shapes: Collection[Shape]) -> Shape | None:
     """The shape that rows of these shapes can all be written in; None if there is none."""
-    names = {shape.name for shape in shapes}
-    if GRADED in names:
+    names, grades = {shape.name for shape in shapes}, {shape.grade for shape in shapes}
+    if len(grades) > 1:
         return None
     if len(names) == 1:
-        return Shape(names.pop(), any(shape.turns for shape in shapes))
-    return Shape(MESSAGES, False) if names <= {MESSAGES, BOTH, ANSWERS} else None
+        return Shape(names.pop(), any(shape.turns for shape in shapes), *grades)
+    return Shape(MESSAGES, False, *grades) if names <= {MESSAGES, BOTH, ANSWERS} else None
 
 
 def in_shape(example: Example, shape: Shape) -> Example:
@@ -113,9 +123,11 @@ def merged_columns(columns: Mapping[str, str]) -> frozenset[str]:
     return frozenset(column for role, column in columns.items() if role_kind(role) in MERGED)
 
 
-def row_of(example: Example, extra: ExtraColumns) -> dict[str, Any]:
-    """An example as a row."""
+def row_of(example: Example, extra: ExtraColumns, labels: Sequence[str] = ()) -> dict[str, Any]:
+    """An example as a row; `labels` are the names of its scores."""
     parts = {name: getattr(example, name) for name in PARTS}
+    if example.scores is not None:
+        parts["scores"] = dict(zip(labels, example.scores, strict=True))
     return {**{name: part for name, part in parts.items() if part is not None}, **extra.of(example)}
 
 
@@ -138,5 +150,7 @@ def _without_nan(value: Any) -> Any:
 def example_of(file: str, number: int, line: int | None, row: Mapping[str, Any], renamed: Mapping[str, str]) -> Example:
     """The example of a row that `row_of` made."""
     parts: dict[str, Any] = {name: row.get(name) for name in PARTS}
+    if parts["scores"] is not None:
+        parts["scores"] = list(parts["scores"].values())
     extra = {renamed.get(name, name): value for name, value in row.items() if name not in PARTS}
     return Example(file, number, line, **parts, extra=extra)

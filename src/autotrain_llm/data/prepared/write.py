@@ -29,12 +29,14 @@ def complete_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_rows(path: Path, examples: Iterable[Example], shape: Shape, extra: ExtraColumns) -> SplitInfo:
-    """Write a file of JSON Lines, a row at a time."""
+def write_rows(
+    path: Path, examples: Iterable[Example], shape: Shape, extra: ExtraColumns, labels: Sequence[str] = ()
+) -> SplitInfo:
+    """Write a file of JSON Lines, a row at a time. `labels` are the names of the scores of a row."""
     rows = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for example in examples:
-            file.write(line_of(row_of(in_shape(example, shape), extra)) + "\n")
+            file.write(line_of(row_of(in_shape(example, shape), extra, labels)) + "\n")
             rows += 1
     return SplitInfo(path.name, rows, path.stat().st_size, digest(path))
 

@@ -22,13 +22,14 @@ def the_path_leads_to_no_data(
     path: str,
     case: str,
     nearest: str | None = None,
-    contents: str = "",
+    contents: str | int = "",
     kinds: Sequence[str] = (),
     unquoted: str | None = None,
 ) -> Iterator[Finding]:
-    """The path does not exist, or the folder has no data in it.
+    """The path does not exist, or the folder has no data in it, or too much to look through.
 
-    Why: a name with a dot, a leading slash or a data suffix is never looked for on the Hub, so a typing error is not taken for a Hub id.
+    Why: a name with a dot, a leading slash or a data suffix is never looked for on the Hub, so a typing error is not taken for a Hub id. All files of
+    a folder and those below it are rows; of one with more than 100,000 files and folders, a whole disk, that is not meant.
     Fix: the right path; if a file nearby has almost this name, the finding suggests it.
     """
     fix, changes = None, {parameter_of(flag): unquoted} if unquoted else {}
@@ -46,6 +47,11 @@ def the_path_leads_to_no_data(
             message, fix = f"{flag} {path} holds a model (config.json), not data", f"{flag} <a file or folder of rows>"
         case "no data file":
             message, fix = f"{flag} {path} holds no data file ({contents})", f"files can be: {listed(kinds)}"
+        case "too many files":
+            message = (
+                f"{flag} {path} holds more than {contents:,} files and folders, all of which would be searched for rows"
+            )
+            fix = f"{flag} <the folder or file of the rows>; many small files are better written as one of JSON Lines"
         case _:
             message = f"{flag} {path}: there is no such file or folder"
             fix = None if guess else f"{flag} <an existing file or folder>"

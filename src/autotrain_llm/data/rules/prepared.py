@@ -97,14 +97,10 @@ def weights_by_tokens_need_a_tokenizer(file: str) -> Iterator[Finding]:
     ),
 )
 def rows_have_no_common_shape(file: str, shapes: Sequence[str]) -> Iterator[Finding]:
-    """Rows of shapes that can't be written in one file: texts beside conversations, tokens beside either; or rows with several scores.
+    """Rows of shapes that can't be written in one file: texts beside conversations, tokens beside either.
 
-    Why: the rows of one file have the same columns. The names of scores and classes would not be in the file.
-    Fix: prepare rows of each shape into a folder of their own; rows with several scores are trained on from their own file.
+    Why: the rows of one file have the same columns.
+    Fix: prepare rows of each shape into a folder of their own.
     """
-    if len(shapes) == 1:
-        message = f"{file} has rows with several scores or a class, which are not prepared"
-        yield Finding(message, "autotrain llm --data-path with the file itself", DATA, file=file)
-        return
     what = f"{file} has rows of several shapes ({listed(shapes)}), which can't be written in one file"
     yield Finding(what, "prepare each into a folder of its own; a mixture can read both folders", DATA, file=file)

@@ -41,7 +41,7 @@ def pairs_are_ordered_by_one_score(num_labels: int, file: str) -> Iterator[Findi
 def every_row_has_all_scores(
     column: str, case: str = "", content: Any = None, found: int = 0, num_labels: int = 0, names: Sequence[str] = ()
 ) -> Iterator[Finding]:
-    """A row has more or fewer scores than the others, a score is missing, or it is not a number.
+    """A row has more or fewer scores than the others, or others, a score is missing, or it is not a number.
 
     Why: each output of the model is compared with the score of its name; without it there is nothing to compare with.
     Fix: complete the row, or delete it.
@@ -53,6 +53,9 @@ def every_row_has_all_scores(
             message = (
                 f"{shown(column)} has the scores {', '.join(map(str, content))}, and other rows have {', '.join(names)}"
             )
+        case "kind":
+            kinds = ("scores", "a class")
+            message = f"{shown(column)} has {kinds[not found]}, and the rows that are trained on have {kinds[found]}"
         case "missing":
             message = f"{shown(column)} is empty"
         case _:

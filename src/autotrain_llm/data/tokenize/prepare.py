@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from autotrain_llm.data import cache as disk
 from autotrain_llm.data.chat.template import ChatTemplate, check_end_of_turn, find_template
 from autotrain_llm.data.dataset import Dataset, Progress
-from autotrain_llm.data.disk_examples import Folder
 from autotrain_llm.data.observations import Observations, findings_of
 from autotrain_llm.data.order import choose_rows
 from autotrain_llm.data.rows import PairRows, Rows, TokenRows, cut_into_blocks
@@ -36,6 +35,7 @@ from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.data.wording import parameter_of
 from autotrain_llm.declare.bounded import breach
 from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.declare.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +61,7 @@ class Prepared:
     fingerprint: str
     template: ChatTemplate | None = None
     from_cache: bool = False
-    folders: tuple[Folder, ...] = ()  # where the rows lie that are mapped
+    folders: tuple[TemporaryFolder, ...] = ()  # where the rows lie that are mapped
     mixture: Mixture | None = None
     choice: str = ""  # which evaluation rows are left, where some were chosen
 
@@ -117,7 +117,7 @@ def prepare(
     renderer.check()
     if not observations.refused:
         check_markers(renderer, observations)
-    folder = None if dataset.in_memory else Folder("autotrain-rows-")  # for ids that are not held in memory
+    folder = None if dataset.in_memory else TemporaryFolder("rows")  # for ids that are not held in memory
     refused = observations.refused
     if used is not None and not refused:
         check_end_of_turn(used, observations)

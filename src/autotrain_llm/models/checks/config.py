@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from autotrain_llm.declare.example import of_config_key
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.models.checks.naming import path_of
+from autotrain_llm.models.checks.setting_types import torch_dtypes, wrong_types
 from autotrain_llm.models.layers import LAYERS
 from autotrain_llm.models.metadata import ModelMetadata
 
@@ -22,19 +22,6 @@ COUNTS = (
     "num_key_value_heads", "vocab_size", "intermediate_size", "max_position_embeddings", "n_positions",
     "head_dim",
 )  # fmt: skip
-# transformers 5.23 checks the types of these when it reads the file.
-NUMBERS = (
-    "rms_norm_eps",
-    "layer_norm_eps",
-    "layer_norm_epsilon",
-    "rope_theta",
-    "initializer_range",
-    "attention_dropout",
-)
-SWITCHES = ("use_cache", "tie_word_embeddings", "attention_bias", "mlp_bias")
-TEXTS = ("hidden_act", "activation_function", "hidden_activation", "dtype", "torch_dtype")
-OBJECTS = ("rope_scaling", "rope_parameters", "quantization_config", "auto_map", "id2label", "label2id")
-IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
 ROPE_TABLE = re.compile(r"^ROPE_INIT_FUNCTIONS\b.*?^\}", re.MULTILINE | re.DOTALL)
 ACTIVATION_TABLE = re.compile(r"^ACT2CLS\b.*?^\}", re.MULTILINE | re.DOTALL)
 ACTIVATIONS = ("hidden_act", "activation_function", "hidden_activation", "activation")
@@ -57,7 +44,7 @@ def a_config_is_valid(metadata: ModelMetadata, parameter: str = "model") -> Iter
     """
     if metadata.config is None or metadata.model_type is None or metadata.custom_code:
         return
-    faults = (_no_numbers, _other_types, _no_division, _no_positions, _no_padding, _no_activation)
+    faults = (_wrong_values, _no_dtype, _no_division, _no_positions, _no_padding, _no_activation)
     for fault in (fault for faults_of in faults for fault in faults_of(metadata)):
         yield Finding(
             f"{flag_of(parameter)} {metadata.name}: its config.json {fault}, and no model can be built from it",
@@ -67,34 +54,30 @@ def a_config_is_valid(metadata: ModelMetadata, parameter: str = "model") -> Iter
         )
 
 
-def _no_numbers(metadata: ModelMetadata) -> Iterator[str]:
+def _wrong_values(metadata: ModelMetadata) -> Iterator[str]:
+    """Settings of another type than transformers insists on, and sizes that are no positive numbers."""
+    config = metadata.config or {}
+    wrong = {
+        name: f"gives {_short(value)} as {name}, which has to be {types}" for name, value, types in wrong_types(config)
+    }
     for key in COUNTS:
         value = metadata.setting(key)
         is_count = isinstance(value, int | float) and 0 < value < math.inf and value == int(value)
         if isinstance(value, str | bool) or (isinstance(value, int | float) and not is_count):
-            yield f"gives {value!r} as {key}"
+            wrong.setdefault(key, f"gives {_short(value)} as {key}")
+    return iter(wrong.values())
 
 
-def _other_types(metadata: ModelMetadata) -> Iterator[str]:
-    """Settings of another type than they have in every architecture."""
-    wanted: tuple[tuple[str, tuple[str, ...], Callable[[Any], bool]], ...] = (
-        ("a number", NUMBERS, lambda value: not isinstance(value, str | bool)),
-        ("true or false", SWITCHES, lambda value: not isinstance(value, str | list | dict)),
-        ("a text", TEXTS, lambda value: isinstance(value, str | dict)),
-        ("an object", OBJECTS, lambda value: isinstance(value, dict)),
-        ("the id of a token", IDS, _are_ids),
-    )
-    for what, keys, fits in wanted:
-        for key in keys:
-            value = metadata.setting(key)
-            if value is not None and not fits(value):
-                yield f"gives {value!r} as {key}, which has to be {what}"
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
-def _are_ids(value: Any) -> bool:
-    return all(
-        isinstance(one, int) and not isinstance(one, bool) for one in (value if isinstance(value, list) else [value])
-    )
+def _no_dtype(metadata: ModelMetadata) -> Iterator[str]:
+    name, known_dtypes = metadata.setting("dtype", "torch_dtype"), torch_dtypes()
+    if isinstance(name, str) and known_dtypes and name not in known_dtypes:
+        known = ("float32", "bfloat16", "float16")
+        yield f"gives {_short(name)} as dtype, which the installed torch does not know ({', '.join(known)}, …)"
 
 
 def _no_division(metadata: ModelMetadata) -> Iterator[str]:

@@ -26,7 +26,9 @@ from autotrain_llm.declare.umask import permitted
 from autotrain_llm.planning.plan import Plan, ResumePlan
 
 ENDED_EARLY = ("failed", "interrupted")
-RUNNING, FAILED = b'"status": "running"', b'"status": "failed"'  # as run.json has them
+# The first line of run.json while a run goes on: with room for how it ends, which is then written in place on a full disk.
+RUNNING = '"status": "running",'
+ROOM = max(map(len, ENDED_EARLY)) - len("running")
 
 
 @contextmanager
@@ -52,8 +54,9 @@ def write_text(path: Path, text: str, errors: str = "strict") -> None:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    text = json.dumps(finite(document), indent=2, ensure_ascii=False).replace(RUNNING, RUNNING + " " * ROOM, 1)
     # A lone surrogate, as in the name of a file that is no UTF-8, becomes its JSON escape.
-    write_text(path, json.dumps(finite(document), indent=2, ensure_ascii=False) + "\n", errors="backslashreplace")
+    write_text(path, text + "\n", errors="backslashreplace")
 
 
 def finite(value: Any) -> Any:
@@ -101,16 +104,16 @@ class RunFile:
             if self.document["status"] not in ENDED_EARLY:
                 raise
             with suppress(OSError):
-                self._write_failed()
+                self._write_status()
 
-    def _write_failed(self) -> None:
+    def _write_status(self) -> None:
         """Change the status alone, in the file as it is: this needs no space on a full disk."""
-        content = self.path.read_bytes()
-        at = content.find(RUNNING)
+        before = (RUNNING + " " * ROOM).encode()
+        at = self.path.read_bytes().find(before)
         if at >= 0:
             with self.path.open("r+b") as file:
                 file.seek(at)
-                file.write(FAILED.ljust(len(RUNNING)))
+                file.write(f'"status": "{self.document["status"]}",'.encode().ljust(len(before)))
 
 
 class MetricsFile:

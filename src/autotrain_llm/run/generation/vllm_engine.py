@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from transformers import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from autotrain_llm.data.order import VLLM_SHARE
+from autotrain_llm.declare.temporary import TemporaryFolder
 from autotrain_llm.run.engine.flat.model import VALUE_HEAD, causal_model
 from autotrain_llm.run.generation.types import Sample, Sampling
 
@@ -33,7 +33,7 @@ class Engine:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, end_tokens: Sequence[int], sampling: Sampling) -> None:
         self.tokenizer, self.end_tokens, self.sampling = tokenizer, list(end_tokens), sampling
         self.llm: Any = None
-        self.folder: tempfile.TemporaryDirectory[str] | None = None
+        self.folder: TemporaryFolder | None = None
 
     def sample(
         self, model: nn.Module, prompts: Sequence[np.ndarray], seeds: Sequence[int], per_prompt: int, greedy: bool
@@ -60,12 +60,12 @@ class Engine:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         from vllm import LLM
 
-        self.folder = tempfile.TemporaryDirectory(prefix="autotrain-vllm-")
-        causal.config.save_pretrained(self.folder.name)
-        self.tokenizer.save_pretrained(self.folder.name)
+        self.folder = TemporaryFolder("vllm")
+        causal.config.save_pretrained(str(self.folder.path))
+        self.tokenizer.save_pretrained(str(self.folder.path))
         with _random_state_preserved():  # vLLM seeds the process's generators, which training uses too
             return LLM(
-                model=self.folder.name,
+                model=str(self.folder.path),
                 load_format="dummy",
                 dtype="bfloat16",
                 # Not the model's full context: the cache would need room for a sequence of that length.

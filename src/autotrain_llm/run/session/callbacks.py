@@ -97,6 +97,10 @@ class Signals(TrainerCallback):
     def __exit__(self, *details: Any) -> None:
         self._handlers.close()
 
+    def ignore(self) -> None:
+        """Ignore further signals: the run has ended, and how it did is written."""
+        self._is_ending = True
+
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if self._is_ending:
             return  # what is left is written: it takes a moment

@@ -40,6 +40,7 @@ class RunRecord:
         return self
 
     def __exit__(self, kind: type | None, fault: BaseException | None, traceback: TracebackType | None) -> None:
+        self.signals.ignore()
         try:
             self._record_end(fault)
         finally:

@@ -9,7 +9,7 @@ import resource
 import pytest
 
 from autotrain_llm.run.artifacts import records
-from autotrain_llm.run.artifacts.records import MetricsFile, RunFile
+from autotrain_llm.run.artifacts.records import ENDED_EARLY, MetricsFile, RunFile
 
 
 @pytest.fixture
@@ -20,14 +20,16 @@ def run_file(tmp_path):
     return file
 
 
-def test_the_status_of_a_failed_run_is_written_where_nothing_else_can_be(run_file, monkeypatch):
+@pytest.mark.parametrize("status", ENDED_EARLY)
+def test_the_status_of_a_run_that_ended_early_is_written_where_nothing_else_can_be(status, run_file, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    before = json.loads(run_file.path.read_text())
+    before, size = json.loads(run_file.path.read_text()), run_file.path.stat().st_size
     monkeypatch.setattr(records, "write_json", full)
-    run_file.write(status="failed", outcome={"failure": "the disk is full"})
-    assert json.loads(run_file.path.read_text()) == before | {"status": "failed"}
+    run_file.write(status=status, outcome={"failure": "the disk is full"})
+    assert json.loads(run_file.path.read_text()) == before | {"status": status}
+    assert run_file.path.stat().st_size == size
     with pytest.raises(OSError, match="No space left"):
         run_file.write(status="ok")
 

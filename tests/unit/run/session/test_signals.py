@@ -37,3 +37,11 @@ def test_with_a_complete_checkpoint_a_second_signal_says_how_to_go_on_from_it(tm
     write_checkpoint(tmp_path, 4)
     write_checkpoint(tmp_path, 5, without="optimizer.safetensors")
     assert stopped_twice(tmp_path).message.endswith("newest complete checkpoint: autotrain llm --resume")
+
+
+def test_a_signal_while_the_end_is_written_changes_nothing(tmp_path):
+    with Signals("autotrain llm --resume", tmp_path) as signals:
+        signals.on_step_begin()
+        signal.raise_signal(signal.SIGINT)
+        signals.ignore()
+        signal.raise_signal(signal.SIGINT)

@@ -82,7 +82,7 @@ class Distillation:
     )
     teacher_quantization: str | None = param(
         None,
-        "Load the teacher in 4 bits (CUDA).",
+        "Load the teacher in 4 bits, with bitsandbytes.",
         choices=("int4",),
         default_words="its own data type",
         on_resume=FIXED,

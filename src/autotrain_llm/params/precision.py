@@ -44,7 +44,7 @@ class Precision:
     )
     quantization: str | None = param(
         None,
-        "Load the frozen base in 4 or 8 bits (CUDA, with --peft).",
+        "Load the frozen base in 4 or 8 bits, with bitsandbytes (with --peft).",
         choices=("int4", "int8"),
         default_words="none",
         aliases="bits qlora quant_bits quant_method quantization_bit quantize use_4bit use_8bit use_qlora",

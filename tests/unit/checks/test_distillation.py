@@ -220,12 +220,12 @@ def test_the_trl_engine_is_refused(asked: Path, light_llama: Path, light_teacher
     assert codes(checked(asked, light_llama, light_teacher, engine="trl")) == ["P505"]
 
 
-def test_four_bits_need_cuda(
+def test_four_bits_need_bitsandbytes(
     asked: Path, light_llama: Path, light_teacher: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Machine, "has_package", lambda self, name: True)
+    monkeypatch.setattr(Machine, "has_package", lambda self, name: False)
     assert codes(checked(asked, light_llama, light_teacher, teacher_quantization="int4")) == ["E521"]
-    monkeypatch.setattr(Machine, "gpus", (Gpu("H200", 140 * 2**30, 9.0),))
+    monkeypatch.setattr(Machine, "has_package", lambda self, name: True)
     assert "E521" not in codes(checked(asked, light_llama, light_teacher, teacher_quantization="int4"))
 
 

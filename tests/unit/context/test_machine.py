@@ -48,8 +48,14 @@ TWINS = {
     "fp16 without CUDA": ("E501", "--mixed-precision fp16", PLAIN, WITH_GPU),
     "bf16 on an old GPU": ("E502", "--mixed-precision bf16", machine((OLD_GPU,)), WITH_GPU),
     "bf16 on an old processor": ("E502", "--mixed-precision bf16", PLAIN, machine(flags=BF16_FLAGS)),
-    "4 bits without CUDA": ("E503", "--peft --quantization int4", machine(packages=("bitsandbytes",)), WITH_ALL),
     "4 bits without the package": ("E503", "--peft --quantization int4", WITH_GPU, WITH_ALL),
+    "4 bits on a processor": ("E503", "--peft --quantization int4", PLAIN, machine(packages=("bitsandbytes",))),
+    "an 8-bit optimizer without CUDA": (
+        "E503",
+        "--optimizer adamw_bnb_8bit",
+        machine(packages=("bitsandbytes",)),
+        WITH_ALL,
+    ),
     "an 8-bit optimizer": ("E503", "--optimizer adamw_bnb_8bit", WITH_GPU, WITH_ALL),
     "flash attention without CUDA": ("E504", "--use-flash-attention-2", PLAIN, WITH_ALL),
     "flash attention on an old GPU": (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.machine import Machine
-from autotrain_llm.declare.example import of_config_key, without_gpu
+from autotrain_llm.declare.example import of_config_key, where, without_gpu
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
@@ -20,9 +20,8 @@ if TYPE_CHECKING:  # reading models takes longer to import than refusing a comma
     from autotrain_llm.context.run_context import RunContext
     from autotrain_llm.models.metadata import ModelMetadata
 
-NEED_CUDA = frozenset(["bitsandbytes", "gptq", "awq", "aqlm", "hqq", "eetq", "quip", "fp8", "fbgemm_fp8", "vptq"])
-NO_GPU = "needs a CUDA GPU, and this machine has none"
-INSTALL = 'pip install "autotrain-llm[gpu]"'
+NEED_CUDA = frozenset(["gptq", "awq", "aqlm", "hqq", "eetq", "quip", "fp8", "fbgemm_fp8", "vptq"])
+INSTALL = "pip install bitsandbytes"
 
 
 @rule("P317", refuses="--quantization int4", accepts="--quantization int4 --peft")
@@ -55,48 +54,44 @@ def a_quantised_base_is_not_merged_into(precision: Precision, lora: Lora) -> Ite
         )
 
 
-@rule("E503", example=without_gpu("--peft --quantization int4", "--peft"))
-def quantization_needs_cuda_and_bitsandbytes(
-    precision: Precision, config: Config, machine: Machine
-) -> Iterator[Finding]:
-    """`--quantization` or an 8-bit optimizer without CUDA or without bitsandbytes.
+@rule("E503", example=without_gpu("--optimizer adamw_bnb_8bit"))
+def quantization_needs_bitsandbytes(precision: Precision, config: Config, machine: Machine) -> Iterator[Finding]:
+    """`--quantization` or an 8-bit optimizer without the package bitsandbytes; the optimizer also without CUDA.
 
-    Why: the kernels come with that package and exist for CUDA only.
+    Why: the kernels come with that package. Those of weights in 4 and 8 bits exist for processors too, those of optimizers for GPUs only.
     Fix: install it, or remove the flag.
     """
-    for name, value in (("quantization", precision.quantization), ("optimizer", config.optimizer)):
-        if value in PARAMS[name].choices and (name == "quantization" or str(value).endswith("8bit")):
-            yield from needs_bitsandbytes(name, str(value), machine)
+    if precision.quantization in PARAMS["quantization"].choices:
+        yield from needs_bitsandbytes("quantization", precision.quantization, machine)
+    if config.optimizer in PARAMS["optimizer"].choices and config.optimizer.endswith("8bit"):
+        if not machine.has_cuda:
+            message = f"--optimizer {config.optimizer} needs a CUDA GPU, and this machine has none"
+            yield Finding(message, changes={"optimizer": None}, parameters=("optimizer",))
+        yield from needs_bitsandbytes("optimizer", config.optimizer, machine)
 
 
-def needs_bitsandbytes(name: str, value: str, machine: Machine, otherwise: str = "") -> Iterator[Finding]:
-    """A setting that only bitsandbytes can carry out, on a machine where it can't."""
-    if not machine.has_cuda:
-        yield Finding(
-            f"{flag_of(name)} {value} {NO_GPU}", changes={name: None}, otherwise=otherwise, parameters=(name,)
-        )
+def needs_bitsandbytes(name: str, value: str, machine: Machine) -> Iterator[Finding]:
+    """A setting that only bitsandbytes can carry out, where it is not installed."""
     if not machine.has_package("bitsandbytes"):
         yield Finding(f"{flag_of(name)} {value} needs the package bitsandbytes", INSTALL, (name,))
 
 
 @rule(
     "E521",
-    example=without_gpu(
+    example=where(
+        "where bitsandbytes is not installed",
         "--use-distillation --teacher-model TEACHER --teacher-quantization int4",
         "--use-distillation --teacher-model TEACHER",
     ),
 )
-def a_quantised_teacher_needs_cuda_and_bitsandbytes(
-    config: Config, trainer: Trainer, machine: Machine
-) -> Iterator[Finding]:
-    """`--teacher-quantization` without CUDA or without bitsandbytes.
+def a_quantised_teacher_needs_bitsandbytes(config: Config, trainer: Trainer, machine: Machine) -> Iterator[Finding]:
+    """`--teacher-quantization` without the package bitsandbytes.
 
-    Why: the kernels come with that package and exist for CUDA only.
-    Fix: remove it, or use `--distill-cache`, which needs the teacher in memory only before training.
+    Why: the kernels come with that package.
+    Fix: install it; or remove the flag, and use `--distill-cache`, which needs the teacher in memory only before training.
     """
     if trainer.reads("use_distillation") and config.use_distillation and config.teacher_quantization:
-        otherwise = "and with --distill-cache its memory is needed only before training"
-        yield from needs_bitsandbytes("teacher_quantization", config.teacher_quantization, machine, otherwise)
+        yield from needs_bitsandbytes("teacher_quantization", config.teacher_quantization, machine)
 
 
 @rule(
@@ -106,7 +101,7 @@ def a_quantised_teacher_needs_cuda_and_bitsandbytes(
 def a_quantised_model_is_used_as_it_is(config: Config, model: ModelMetadata, context: RunContext) -> Iterator[Finding]:
     """A model that is already quantised, and a flag or a machine that it can't be used with.
 
-    Why: its kernels exist for CUDA only; its weights can't be quantised a second time, and merging an adapter into them rounds it away.
+    Why: the kernels of most methods exist for CUDA only; its weights can't be quantised a second time, and merging an adapter into them rounds it away.
     Fix: use the original model in full precision.
     """
     if not model.quantization:

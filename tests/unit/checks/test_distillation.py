@@ -11,7 +11,7 @@ import pytest
 
 from autotrain_llm.checks.preflight import Checked, preflight
 from autotrain_llm.config.resolved import resolve
-from autotrain_llm.context.machine import Gpu, Machine
+from autotrain_llm.context.machine import Machine
 from autotrain_llm.planning.plan import MemoryPlan
 from support.rows import questions, write_rows
 

@@ -6,6 +6,7 @@ argparse matches the flags. `argv.join` prepares the words so that argparse neve
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
@@ -13,10 +14,13 @@ from pathlib import Path
 from autotrain_llm.cli.argv import is_flag, join, name_of, plain_dashes
 from autotrain_llm.config.aliases import ACCEPTED, ALIASES
 from autotrain_llm.config.arguments import ParsedArguments, known_first
-from autotrain_llm.config.foreign_names import unknown
+from autotrain_llm.config.foreign_names import is_known_elsewhere, unknown
 from autotrain_llm.config.registry import GROUPS, PARAMS
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import Param, flag_of
+
+# `optimizer.lr=2e-5`: a parameter as torchtune and verl take it on the command line, with sections before its name.
+ASSIGNMENT = re.compile(r"\+{0,2}([A-Za-z_][\w-]*(?:\.[\w-]+)*)=(.*)", re.DOTALL)
 
 
 def build_parser(typed: Container[str] | None = None) -> argparse.ArgumentParser:
@@ -99,7 +103,13 @@ def _left_over(rest: Sequence[str], joined: Sequence[str], arguments: ParsedArgu
         if is_flag(word):
             before = word
         elif word in rest:
-            stray.setdefault(before, []).append(word)
+            assignment = ASSIGNMENT.fullmatch(word)
+            if assignment and ("." in assignment[1] or is_known_elsewhere(assignment[1])):
+                name = assignment[1].replace("-", "_")
+                arguments.unread[name] = shlex.quote(word)
+                yield unknown(name, f"{assignment[1]}=", assignment[2], given=arguments.known())
+            else:
+                stray.setdefault(before, []).append(word)
     for flag, words in stray.items():
         yield _stray_words(flag, words)
 

@@ -117,6 +117,26 @@ CERTAIN_BY_TRAINER = {
 # outside.
 BLOCKS: dict[str, dict[str, str]] = {"dpo_args": {"beta": "dpo_beta", "max_length": "block_size"}}
 
+# Keys with the sections that they stand in, as torchtune, verl and LitGPT write them (`dataset.source=…`), whose last name alone would not tell.
+IN_SECTIONS = {
+    "checkpointer.checkpoint_dir": "model",
+    "model.path": "model",
+    "model.partial_pretrain": "model",
+    "tokenizer.path": "tokenizer",
+    "tokenizer.max_seq_len": "block_size",
+    "dataset.source": "data_path",
+    "dataset.data_files": "data_path",
+    "data.json_path": "data_path",
+    "data.val_split_fraction": "valid_split",
+    "data.prompt_key": "text_column",
+    "data.max_response_length": "rl_max_new_tokens",
+    "rollout.n": "rl_num_generations",
+    "data.train_files": "data_path",
+    "data.val_files": "eval_dataset_path",
+    "optimizer._component_": "optimizer",
+    "lr_scheduler._component_": "scheduler",
+}
+
 # Aliases that some tools use for something else: DeepSpeed counts the rows of an optimizer step on all devices.
 AMBIGUOUS = frozenset({"train_batch_size"})
 
@@ -151,9 +171,15 @@ DIFFERENCES: dict[tuple[str, str], str] = {
         "it writes whole conversations, by a well-known name or as Jinja",
     ): "prompt_template input_template",
     ("target_modules", "it names modules, and not parameters"): "lora_target_parameters target_parameters",
+    ("target_modules", "it names those of the MLP as well, and all-linear is every linear layer"): (
+        "lora_attn_modules apply_lora_to_mlp apply_lora_to_output"
+    ),
     ("lora_r", "it is the rank of an adapter; the launcher sets that of a process"): "rank",
     ("label_smoothing", "it is the share of pairs that are assumed to be swapped, and smooths no tokens"): (
         "label_smoothing_factor"
+    ),
+    ("rl_reward_fn", "it names the file and its function, as FILE:FUNCTION"): (
+        "custom_reward_function.path custom_reward_function.name"
     ),
     ("rl_kl_coef", "it is the weight of the KL divergence, whose estimator follows from the trainer"): "kl_penalty",
     ("rl_chunk_size", "it counts answers: prompts times --rl-num-generations"): "rollout_batch_size",
@@ -253,7 +279,7 @@ WHY_NOT = {
         "num_mini_batches local_rollout_forward_batch_size steps_per_generation min_p repetition_penalty"
     ),
     "which tokens are trained on follows from the trainer and --response-only-loss": (
-        "label_names label_pad_token_id mask_history mask_truncated_completions roles_to_train"
+        "label_names label_pad_token_id mask_history mask_truncated_completions roles_to_train collator_name"
     ),
     "--response-only-loss trains on the answers only, and the chat template marks them": (
         "response_template instruction_template response_part instruction_part"

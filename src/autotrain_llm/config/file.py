@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autotrain_llm.config.aliases import BLOCKS
+from autotrain_llm.config.aliases import BLOCKS, NEAREST, NO_COUNTERPART
 from autotrain_llm.config.arguments import ParsedArguments, known_first, outside_of_blocks
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.declare.document import load_json, load_yaml
@@ -267,13 +267,22 @@ def _flatten(document: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
 
 
 def _key(name: str, value: Any, where: str) -> Iterator[tuple[str, Any, str]]:
-    """A key; of a block of another tool, the keys in it."""
+    """A key; of a section of another tool's config, the keys in it, and of one of its blocks what they mean."""
     if name in BLOCKS and isinstance(value, Mapping):
         for inner, item in value.items():
             for meant, _ in outside_of_blocks(name, {inner: item}):
                 yield meant, item, f"{where}.{inner}"
+    elif isinstance(value, Mapping) and value and not _is_one_value(name):
+        for inner, item in value.items():
+            yield from _key(f"{name}.{inner}".replace("-", "_"), item, f"{where}.{inner}")
     else:
         yield name, value, where
+
+
+def _is_one_value(name: str) -> bool:
+    """Whether a mapping under this name is one value: of a parameter that takes one, or of another tool's that is answered as a whole."""
+    last = name.rpartition(".")[2]
+    return last in NO_COUNTERPART or last in NEAREST or (last in PARAMS and PARAMS[last].kind == "json")
 
 
 def _is_autotrain(document: Mapping[str, Any]) -> bool:
@@ -297,6 +306,8 @@ def _section(section: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any
             for column, name in value.items():
                 if name is not None:
                     yield str(column), name, f"{where}.{column}"
+        elif isinstance(value, Mapping):
+            yield from _key(f"{section}.{key}", value, where)
         elif section == "data":
             yield "data_path" if key == "path" else str(key), value, where
         else:

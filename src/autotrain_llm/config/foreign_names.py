@@ -12,6 +12,7 @@ from autotrain_llm.config.aliases import (
     AMBIGUOUS,
     BY_TRAINER,
     CERTAIN_BY_TRAINER,
+    IN_SECTIONS,
     NEAR_TRAINER_WITH,
     NEAREST,
     NEGATED,
@@ -31,18 +32,42 @@ from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.declare.record import EMPTY
 
 OF_SAMPLING = frozenset(["do_sample", "min_p"])
+# What LitGPT calls kinds of files and well-known data sets, as the value of --data.
+ROWS_OF_OTHERS = frozenset(
+    [
+        "JSON",
+        "TextFiles",
+        "LitData",
+        "Alpaca",
+        "Alpaca2k",
+        "AlpacaGPT4",
+        "Deita",
+        "Dolly",
+        "FLAN",
+        "LIMA",
+        "LongForm",
+        "OpenWebText",
+        "TinyLlama",
+        "TinyStories",
+    ]
+)
 CUTOFF = 0.75  # similarity from which a name is taken for a typo of another
 ON_THE_HUB = ": a model is uploaded as ACCOUNT/NAME, from --username and the last component of --output-dir"
 
 
 def unknown(name: str, written: str, raw: Any, file: str | None = None, given: Mapping[str, Any] = EMPTY) -> Finding:
     """Name the right parameter, and its value if it can be derived. `given` are the values parsed so far, which include the trainer."""
+    if "." in name or _is_ours(name, given):
+        return _in_section(name, written, raw, file, given)
     trainer = given.get("trainer")
     foreign = (*OTHER_NAMES, *BY_TRAINER, *NEAREST, *NO_COUNTERPART)
     name = next((other for other in foreign if same_spelling(other, name)), name)
     if given.get("inference") and name in OF_SAMPLING:
         message = f"there is no parameter {written}: answers are sampled with a --temperature above 0, and --top-k and --top-p limit them"
         return Finding(message, f"--temperature 0.7, or leave {written} out", (name,), file=file, code="P104")
+    if name == "data" and raw in ROWS_OF_OTHERS:
+        message = f"there is no parameter {written} {raw}: how rows are written is recognised from them"
+        return Finding(message, f"leave {written} out", (name,), file=file, code="P104")
     parameter = _parameter_meant(name, raw, trainer)
     if parameter and name in BY_TRAINER and not _reads(trainer, parameter):
         is_valid = raw is not None and _change_to(PARAMS[parameter], raw)
@@ -55,12 +80,7 @@ def unknown(name: str, written: str, raw: Any, file: str | None = None, given: M
         return _renamed(name, written, PARAMS[parameter], raw, file, given)
     message = f"there is no parameter {written}"
     if name in NEAREST:
-        nearest_one, difference = NEAREST[name]
-        param = PARAMS[nearest_one]
-        message += f"; the nearest is {param.flag}, and {difference}"
-        fix = f"{param.flag} {param.placeholder}, or leave {written} out"
-        guess = _translated(name, param, raw, given).changes
-        return Finding(message, fix, (name,), file=file, guess=guess, code="P104")
+        return _nearest(name, written, raw, file, given)
     if name in NO_COUNTERPART:
         return Finding(f"{message}: {NO_COUNTERPART[name]}", f"leave {written} out", (name,), file=file, code="P104")
     close, suggestion = _closest(name, raw, is_answering=bool(given.get("inference")))
@@ -69,6 +89,45 @@ def unknown(name: str, written: str, raw: Any, file: str | None = None, given: M
     message += f"; did you mean {flag_of(close)}?" if close else ""
     listing = None if close else "autotrain llm --help   lists the parameters"
     return Finding(message, listing, changes=changes, guess=meant, parameters=(name,), file=file, code="P104")
+
+
+def _in_section(name: str, written: str, raw: Any, file: str | None, given: Mapping[str, Any]) -> Finding:
+    """The finding for a name with the sections before it, as torchtune, verl, LitGPT and Oumi write parameters, or for one of ours in a form in which
+    it can't be given."""
+    *sections, last = name.split(".")
+    key = ".".join([*sections[-1:], last])
+    if key in NEAREST:
+        return _nearest(key, written, raw, file, given)
+    parameter = IN_SECTIONS.get(key) or OTHER_NAMES.get(last) or (last if _is_ours(last, given) else None)
+    if parameter is None:
+        return unknown(last, written, raw, file, given)
+    trainer = given.get("trainer")
+    if not _reads(trainer, parameter):
+        others = " or ".join(other.name for other in trainers_that_read(parameter))
+        message = f"{written} is called {flag_of(parameter)} here, which {trainer} does not read; {others} does"
+        return Finding(message, f"leave {written} out", (last,), file=file, code="P102")
+    return _renamed(last, written, PARAMS[parameter], raw, file, given)
+
+
+def _is_ours(name: str, given: Mapping[str, Any]) -> bool:
+    """Whether a name is a parameter of this command."""
+    return name in PARAMS and (name not in ANSWERING or bool(given.get("inference")))
+
+
+def _nearest(name: str, written: str, raw: Any, file: str | None, given: Mapping[str, Any]) -> Finding:
+    """The finding for a name that one of our parameters comes nearest to."""
+    nearest_one, difference = NEAREST[name]
+    param = PARAMS[nearest_one]
+    message = f"there is no parameter {written}; the nearest is {param.flag}, and {difference}"
+    fix = f"{param.flag} {param.placeholder}, or leave {written} out"
+    guess = EMPTY if "." in name else _translated(name, param, raw, given).changes
+    return Finding(message, fix, (name.rpartition(".")[2],), file=file, guess=guess, code="P104")
+
+
+def is_known_elsewhere(name: str) -> bool:
+    """Whether a name is one of ours, or known from another tool."""
+    known = (PARAMS, OTHER_NAMES, BY_TRAINER, NEAREST, NO_COUNTERPART)
+    return any(name.replace("-", "_") in names for names in known)
 
 
 A_MIXTURE = "--data-config FILE, a YAML file that lists the data sets, with their weights (docs/mixtures.md)"
@@ -104,13 +163,13 @@ def _left_of_a_list(raw: Any) -> str:
     settings = (
         dict.fromkeys(key for part in raw if isinstance(part, dict) for key in part) if isinstance(raw, list) else {}
     )
-    others = [key for key in settings if key != "path"]
+    others = [key for key in settings if key not in ("path", "dataset_path", "data_path")]
     if not others:
         return ""
     return f", which takes no {', '.join(others)}: columns and turns are recognised by their names, or named with --text-column"
 
 
-FILLERS = frozenset(["lora", "qlora", "peft", "full", "trainer", "training", "train", "llm", "autotrain"])
+FILLERS = frozenset(["trl", "lora", "qlora", "peft", "full", "trainer", "training", "train", "llm", "autotrain"])
 
 
 def trainer_meant(name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -200,8 +259,8 @@ def _translated(name: str, param: Param, raw: Any, given: Mapping[str, Any]) -> 
     if param.choices or param.name == "trainer":
         return _chosen(name, param, raw)
     if isinstance(raw, list) and raw and isinstance(raw[0], dict):  # axolotl lists data sets with their settings
-        only_path = len(raw) == 1 and raw[0].keys() == {"path"}
-        return Translation(_change_to(param, raw[0].get("path")) if len(raw) == 1 else {}, only_path)
+        path = next((raw[0][key] for key in ("path", "dataset_path", "data_path") if raw[0].get(key)), None)
+        return Translation(_change_to(param, path) if len(raw) == 1 else {}, len(raw) == len(raw[0]) == 1)
     sampled = SAMPLED.fullmatch(raw) if param.name == "data_path" and isinstance(raw, str) else None
     if sampled is not None:  # ms-swift
         return Translation(_change_to(param, sampled[1]) | {"max_samples": int(sampled[2])})

@@ -57,6 +57,7 @@ class Dataset:
     cut_short: bool = False  # whether reading stopped at `most_rows`
     unused: dict[str, str] = field(default_factory=dict)  # columns that no part of a row is made of, with the reason
     wrapper: str | None = None  # the column whose objects are the rows
+    turns: str | None = None  # how turns are told, in words, where the rows don't say it
     first_choice: str = "A"  # the label of the first choice of a question
     labels: tuple[str, ...] = ()  # the names of the scores, or of the classes, of graded rows
 
@@ -69,7 +70,8 @@ class Dataset:
         """One line: the format, the role of each column, and the columns that are not used."""
         mapping = ", ".join(f"{shown(column)} → {where_in_row(role) or role}" for role, column in self.columns.items())
         inside = f" inside {shown(self.wrapper)}" if self.wrapper else ""
-        line = f"{self.path}: {self.format}{inside} ({mapping}), {plural(len(self.train), 'row')}"
+        turns = f", {self.turns}" if self.turns else ""
+        line = f"{self.path}: {self.format}{turns}{inside} ({mapping}), {plural(len(self.train), 'row')}"
         if self.valid:
             line += f"; {plural(len(self.valid), 'row')} for evaluation from {self.valid_from}"
         return f"{line}; not used: {listed(self.unused)}" if self.unused else line

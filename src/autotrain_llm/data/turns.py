@@ -17,7 +17,7 @@ ROLES = {
     "ai": "assistant", "chatbot": "assistant", "bard": "assistant", "bing": "assistant", "answer": "assistant", "agent": "assistant",
     "system": "system", "developer": "system",
     "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool", "tool_output": "tool",
-    "tool_result": "tool",
+    "tool_result": "tool", "environment": "tool", "env": "tool",
     "function_call": "call", "tool_call": "call",
 }  # fmt: skip
 # Who speaks, as a flag: the role of a turn where it is true.

@@ -204,6 +204,7 @@ def _data(config: Config, context: RunContext) -> DataPlan:
         answers=answers and (LabelledAnswers if "good" in answers else PairedAnswers)(**answers),
         not_checked=_not_checked(config, context),
         sources=plan_sources(prepared.mixture) if prepared.mixture else None,
+        turns=dataset.turns,
     )
 
 

@@ -117,7 +117,7 @@ class SourcePlan:
 class DataPlan:
     """The rows: their source, format and token statistics. `columns` are those that are used, by role, `unused_columns` the others, with the
     reason; `fingerprint` is a hash of the tokens. Each evaluation goes over `evaluated_rows` of the `eval_rows`. `prepared` says of a folder that
-    `autotrain prepare` wrote how it is used. `sources` are those of a mixture; without one, None."""
+    `autotrain prepare` wrote how it is used, `turns` how turns are told where the rows don't say it. `sources` are those of a mixture; without one, None."""
 
     path: str
     format: str
@@ -141,6 +141,7 @@ class DataPlan:
     answers: PairedAnswers | LabelledAnswers | None
     not_checked: tuple[str, ...]
     sources: tuple[SourcePlan, ...] | None = field(default=None, metadata=omitted_if_none())
+    turns: str | None = field(default=None, metadata=omitted_if_none())
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,11 @@ def _data(plan: Plan) -> list[Row]:
     counts = [f"{data.rows} to train on", evaluation, *(f"{count} {outcome}" for count, outcome in shortened if count)]
     source = _source(plan, "data_path" if data.sources is None else "data_config")
     return [
-        ("data", f"{data.path} ({data.format}{', prepared' if data.prepared else ''})", source),
+        (
+            "data",
+            f"{data.path} ({', '.join(filter(None, (data.format, data.turns, data.prepared and 'prepared')))})",
+            source,
+        ),
         *(_sources(data.sources) if data.sources is not None else ()),
         *_columns(data),
         ("rows", ", ".join(counts), _left_out(data)),

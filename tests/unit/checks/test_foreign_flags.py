@@ -465,3 +465,106 @@ def test_several_data_sets_of_another_tool_s_config_are_a_mixture(lines, here, c
 def test_the_number_of_rows_after_a_data_set_is_its_own_parameter(capsys):
     (finding,) = found(SFT.replace("--data-path rows.jsonl", "--dataset rows.jsonl#2"), capsys)
     assert (finding["code"], finding["fix"]) == ("P102", "--data-path rows.jsonl --max-samples 2")
+
+
+# ---- key=value without dashes
+
+TUNED = "tokenizer.path=MODEL checkpointer.checkpoint_dir=scratch:1m dataset.source=rows.jsonl optimizer.lr=2e-5 epochs=1 batch_size=2"
+
+
+@pytest.mark.parametrize(
+    ("word", "flag"),
+    [
+        ("batch_size=4", "--batch-size 4"),
+        ("optimizer.lr=2e-5", "--lr 2e-5"),
+        ("model.lora_rank=16", "--lora-r 16"),
+        ("model.lora_alpha=32", "--lora-alpha 32"),
+        ("dataset.packed=True", "--packing"),
+        ("dataset.source=rows.jsonl", "--data-path rows.jsonl"),
+        ("checkpointer.checkpoint_dir=models/llama", "--model models/llama"),
+        ("tokenizer.max_seq_len=2048", "--block-size 2048"),
+        ("gradient_accumulation_steps=8", "--gradient-accumulation 8"),
+        ("enable_activation_checkpointing=True", "--gradient-checkpointing"),
+        ("actor_rollout_ref.model.path=models/llama", "--model models/llama"),
+        ("actor_rollout_ref.actor.optim.lr=1e-6", "--lr 1e-6"),
+        ("data.train_files=rows.parquet", "--data-path rows.parquet"),
+        ("+trainer.total_epochs=2", "--epochs 2"),
+        ("model.apply_lora_to_mlp=True", "--target-modules"),
+        ("compile=True", "leave compile= out"),
+        ("metric_logger.frobs=3", "--help"),
+    ],
+)
+def test_a_parameter_without_dashes_is_answered_with_its_flag(word, flag):
+    (finding,) = read(["--trainer", "sft", word]).findings
+    assert flag in finding.fix and finding.code in ("P102", "P104")
+
+
+def test_what_is_given_without_dashes_is_not_missing_besides(capsys):
+    findings = found(f"--trainer sft {TUNED}", capsys)
+    assert codes(findings) == ["P102"] * 6
+
+
+def test_the_fixes_of_parameters_without_dashes_work_when_typed(capsys):
+    fixes = [finding["fix"] for finding in found(f"--trainer sft {TUNED.partition(' ')[2]}", capsys)]
+    assert codes(found(f"--trainer sft {' '.join(fixes)}", capsys)) == []
+
+
+@pytest.mark.parametrize("words", ["stray", "--run-name my first=try", "a=b"])
+def test_words_that_are_no_parameter_are_stray(words):
+    assert codes([one.as_json() for one in read(shlex.split(words)).findings]) == ["P121"]
+
+
+# ---- sections
+
+SECTIONS = """
+model:
+  model_name: scratch:1m
+  model_max_length: 512
+data:
+  train:
+    datasets:
+      - dataset_name: text_sft
+        dataset_path: rows.jsonl
+    collator_name: text_completions_only
+training:
+  trainer_type: TRL_SFT
+  use_peft: true
+  num_train_epochs: 1
+  per_device_train_batch_size: 2
+  learning_rate: 2.0e-04
+  lr_scheduler_type: cosine
+  optimizer: adamw_torch
+peft:
+  lora_r: 8
+  lora_target_modules: [q_proj, v_proj]
+"""
+
+
+def test_each_key_in_the_sections_of_another_tool_s_config_is_answered(here, capsys):
+    (here / "train.yaml").write_text(SECTIONS)
+    findings = found("--config train.yaml", capsys)
+    fixes = " ".join(finding["fix"] for finding in findings)
+    for flag in (
+        "--model scratch:1m", "--model-max-length 512", "--data-path rows.jsonl", "leave 'data.train.collator_name' out", "--trainer sft", "--peft",
+        "--epochs 1", "--batch-size 2", "--lr 2e-4", "--scheduler cosine", "--optimizer adamw_torch", "--lora-r 8",
+        "--target-modules q_proj,v_proj",
+    ):  # fmt: skip
+        assert flag in fixes
+    assert {*codes(findings)} == {"P102", "P104", "P322"}  # and a new model gets no adapter
+
+
+@pytest.mark.parametrize(
+    ("flags", "fix"),
+    [
+        ("--data JSON", "leave --data out"),
+        ("--data.json_path rows.jsonl", "--data-path rows.jsonl"),
+        ("--data.val_split_fraction 0.1", "--valid-split 0.1"),
+        ("--data.mask_prompt true", "--response-only-loss"),
+        ("--train.epochs 2", "--epochs 2"),
+        ("--train.micro_batch_size 4", "--batch-size 4"),
+        ("--precision bf16-true", "--mixed-precision bf16"),
+    ],
+)
+def test_a_flag_with_sections_is_answered(flags, fix):
+    (finding,) = read(["--trainer", "sft", *shlex.split(flags)]).findings
+    assert finding.fix == fix

@@ -534,22 +534,109 @@ def test_a_verdict_may_be_the_number_of_the_answer(tmp_path):
     assert pair_of(opened(tmp_path, rows, "dpo")) == [("First 0", "Second 0"), ("Second 1", "First 1")]
 
 
+# How two answers are named, by the signs of the two.
+NAMES = {
+    "a and b": ("response_a", "response_b"),
+    "A and B": ("human_ref_A", "human_ref_B"),
+    "0 and 1": ("response_0", "response_1"),
+    "1 and 2": ("answer_1", "answer_2"),
+    "joined": ("response1", "response2"),
+}
+# How rows say which answer is better: the cells of a row, from the signs of the better and the worse answer, and whether the first is better.
+JUDGEMENTS = {
+    "its name": lambda better, worse, first: {"winner": f"model_{better}"},
+    "its sign": lambda better, worse, first: {"preferred": better},
+    "its place": lambda better, worse, first: {"better": "first" if first else "second"},
+    "flags": lambda better, worse, first: {f"winner_model_{better}": 1, f"winner_model_{worse}": 0},
+    "scores": lambda better, worse, first: {f"score_{better}": 7, f"score_{worse}": 3},
+    "scores and a label": lambda better, worse, first: {
+        f"score_{better}": 7,
+        f"score_{worse}": 3,
+        "labels": int(first),
+    },
+    "ratings within the name": lambda better, worse, first: {
+        f"response_{better}_rating": 4.5,
+        f"response_{worse}_rating": 4,
+    },
+    "ranks": lambda better, worse, first: {f"rank_{better}": 1, f"rank_{worse}": 2},
+    "a number with a sign": lambda better, worse, first: {"overall_preference": -2 if first else 1},
+    "two that agree": lambda better, worse, first: {"better_response_id": better, "safer_response_id": better},
+}
+
+
+@pytest.mark.parametrize("judgement", JUDGEMENTS)
+@pytest.mark.parametrize("names", NAMES)
+def test_the_better_answer_is_found_however_it_is_named_and_judged(names, judgement, tmp_path):
+    first, second = NAMES[names]
+    rows = []
+    for n in range(6):
+        signs = [first[-1], second[-1]] if n % 2 else [second[-1], first[-1]]
+        rows.append(
+            {
+                "prompt": f"Which {n}?",
+                first: f"First {n}",
+                second: f"Second {n}",
+                **JUDGEMENTS[judgement](*signs, bool(n % 2)),
+            }
+        )
+    dataset = opened(tmp_path, rows, "dpo")
+    both = [(f"First {n}", f"Second {n}") for n in range(6)]
+    assert pair_of(dataset) == [pair if n % 2 else pair[::-1] for n, pair in enumerate(both)]
+    assert codes(dataset) == ["D193"]
+
+
+def test_judgements_that_contradict_each_other_are_refused_with_a_fix_that_works(tmp_path):
+    rows = [
+        {"prompt": f"Which {n}?", "response_0": f"First {n}", "response_1": f"Second {n}", "better": n, "safer": n}
+        for n in range(2)
+    ]
+    rows.append({**rows[0], "prompt": "And?", "safer": 1})
+    with pytest.raises(Refused) as refused:
+        opened(tmp_path, rows, "dpo")
+    (finding,) = refused.value.findings
+    assert (finding.code, finding.row, finding.guess) == ("D198", 3, {"ignore_columns": ["safer"]})
+    first = [("First 0", "Second 0"), ("Second 1", "First 1")]
+    for ignored, third in (("safer", first[0]), ("better", first[0][::-1])):
+        assert pair_of(opened(tmp_path, rows, "dpo", ignored_columns=(ignored,))) == [*first, third]
+
+
+def test_a_judgement_that_contradicts_another_after_the_first_rows_leaves_its_row_out(tmp_path):
+    rows = [
+        {
+            "prompt": f"Which {n}?",
+            "response_0": f"First {n}",
+            "response_1": f"Second {n}",
+            "better": n % 2,
+            "safer": n % 2,
+        }
+        for n in range(300)
+    ]
+    rows[250]["safer"] = 1
+    dataset = opened(tmp_path, rows, "dpo")
+    assert len(dataset.train) == 299 and codes(dataset) == ["D193", "D194"]
+
+
 @pytest.mark.parametrize(
     "verdict",
     [
-        lambda n: {"overall_preference": (-2, 3)[n]},  # nobody says which sign is which answer
-        lambda n: {"better_response_id": n, "safer_response_id": 1 - n},  # two verdicts
+        lambda n: {"preference": (-2, 1)[n]},
+        lambda n: {"preference": ("-1", "2")[n]},
+        lambda n: {"preference": (-2, 3)[n]},  # nobody says which sign is which answer
         lambda n: {"winner": ("left", "right")[n]},
+        lambda n: {"score": (0.5, 0.7)[n]},  # of which answer?
+        lambda n: {"labels": n},
     ],
 )
-def test_a_verdict_that_is_not_clear_is_not_read(verdict, tmp_path):
+@pytest.mark.parametrize("signs", ["ab", "12"])
+def test_a_verdict_that_is_not_clear_is_not_read(signs, verdict, tmp_path):
+    one, two = signs
     rows = [
-        {"prompt": f"Which {n}?", "response_0": f"First {n}", "response_1": f"Second {n}", **verdict(n)}
+        {"prompt": f"Which {n}?", f"response_{one}": f"First {n}", f"response_{two}": f"Second {n}", **verdict(n)}
         for n in range(2)
     ]
     with pytest.raises(Refused) as refused:
         opened(tmp_path, rows, "dpo")
-    assert "better of response_0 and response_1 into a column chosen" in refused.value.findings[0].fix
+    assert f"better of response_{one} and response_{two} into a column chosen" in refused.value.findings[0].fix
 
 
 def test_named_columns_are_the_pair_whatever_judges_them(tmp_path):
@@ -647,3 +734,203 @@ def test_a_label_in_words_is_found(tmp_path):
 def test_a_list_of_answers_is_told_apart_from_a_pair(tmp_path):
     finding = refused(tmp_path, [{"instruction": "Which?", "output": ["One.", "Two."]}], "dpo")
     assert finding.fix == "write the better one of output into a column chosen, and another into rejected"
+
+
+# -- texts that are turns --------------------------------------------------------------------------------------------------
+
+TALKS = {
+    "roles": ("User: Hi", "Bot: Hello"),
+    "names": ("Anna: Hi", "Dr. Ben Stone: Hello"),
+    "a line below the name": ("Human:\nHi", "Assistant:\nHello"),
+    "bold names": ("**Q:** Who?", "**A:** She."),
+    "other names in bold": ("**Anna**: Hi", "**Ben**: Hello"),
+    "names in brackets": ("[Anna]: Hi", "[Ben]: Hello"),
+    "an exported chat": ("[12/03/24, 10:15:02 PM] Anna: Hi", "[12/03/24, 10:16:40 PM] Ben: Hello"),
+    "another export": ("12.03.24, 22:15 - Anna: Hi", "12.03.24, 22:16 - Ben: Hello"),
+    "another alphabet": ("Вопрос: Кто?", "Ответ: Она."),
+    "wide colons": ("问：谁？", "答：她。"),
+}
+
+
+@pytest.mark.parametrize("between", ["\n\n", "\n"], ids=["paragraphs", "lines"])
+@pytest.mark.parametrize("talk", TALKS)
+def test_a_text_file_of_turns_is_named(talk, between, tmp_path):
+    one, other = TALKS[talk]
+    texts = [f"{(one, other)[n % 2]} {n}" for n in range(8)]
+    dataset = opened(tmp_path, between.join(texts), name="talk.txt")
+    if between == "\n" and "\n" in one:  # a name and what is said are lines of their own
+        return
+    assert codes(dataset) == ["D199"], dataset.train[0].text
+
+
+@pytest.mark.parametrize("trainer", ["sft", "generic"])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [f"Title {n}: a book" for n in range(6)],
+        [f"User: Hi {n}\nBot: Hello" for n in range(6)],  # whole conversations
+        [f"{name}: To be, {n}" for n, name in enumerate(["Romeo", "Juliet", "Nurse", "Romeo", "Nurse", "Juliet"])],
+        ["Note: it rains.", "It rains.", "Warning: it pours.", "It is dry.", "So it goes.", "See https://a.example"],
+        [f"http://a.example/{n}" if n % 2 else f"https://b.example/{n}" for n in range(6)],
+        [f"{name}: {n}" for n, name in enumerate(["good", "good", "bad", "good", "bad", "bad", "bad", "good", "good"])],
+        ["Pro: it is cheap.", "Con: it is loud."],
+        [f"{n}:30 the train leaves" for n in range(6)],
+    ],
+)
+def test_texts_that_begin_with_other_words_are_texts(texts, trainer, tmp_path):
+    assert codes(opened(tmp_path, "\n\n".join(texts), trainer, name="texts.txt")) == []
+
+
+# -- several answers in a cell ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trainer", ["dpo", "reward"])
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "pairs"),
+    [
+        (["a", "b", "c"], ["x", "y", "z"], ["ax", "by", "cz"]),
+        (["a", "b"], "x", ["ax", "bx"]),
+        ("a", ["x", "y"], ["ax", "ay"]),
+    ],
+)
+def test_each_of_several_answers_is_a_row_of_its_own(chosen, rejected, pairs, trainer, tmp_path):
+    rows = [
+        {"prompt": "Which?", "chosen": chosen, "rejected": rejected},
+        {"prompt": "Or?", "chosen": chosen, "rejected": rejected},
+    ]
+    dataset = opened(tmp_path, rows, trainer)
+    assert pair_of(dataset) == [tuple(pair) for pair in pairs * 2]
+    assert codes(dataset) == ["D193"]
+
+
+def test_lists_of_answers_that_end_early_lose_nothing_without_a_word(tmp_path):
+    row = {"prompt": "Which?", "chosen": ["a", "b"], "rejected": ["x", "y"]}
+    dataset = opened(tmp_path, [row] * 200 + [{**row, "rejected": ["x"]}, {**row, "chosen": [], "rejected": []}], "dpo")
+    assert len(dataset.train) == 401 and {"D193", "D113"} <= {*codes(dataset)}
+
+
+# -- what is named ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mask", "loss_mask", "completion_mask", "train_mask"])
+@pytest.mark.parametrize("trainer", ["sft", "generic"])
+def test_a_mask_beside_a_text_is_named(name, trainer, tmp_path):
+    rows = [{"text": "It was signed in 1921.", name: [0, 0, 0, 0, 1]}, {"text": "Built in 1903.", name: [0, 0, 1]}]
+    (finding,) = opened(tmp_path, rows, trainer).findings
+    assert finding.code == "D181" and name in finding.message and "segments" in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("key", "call"), [("function_calls", "look(name='x')"), ("action", "look"), ("toolcalls", ["look"])]
+)
+def test_what_a_turn_has_in_place_of_content_is_named(key, call, tmp_path):
+    answer = {"role": "assistant", "content": None, key: call}
+    row = {"messages": [*turns("Hi"), answer, {"role": "environment", "content": "x"}, *turns("", "Bye")[1:]]}
+    with pytest.raises(Refused) as refused:
+        opened(tmp_path, [row])
+    finding = refused.value.findings[0]
+    assert (finding.code, key in finding.message, key in finding.fix) == ("D117", True, True)
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_said"),
+    [
+        (["Let me think.\n<think>", "Let me think.\n<think>"], True),
+        (["First, <think>", "Well, <think>"], True),
+        (["Step 1:", "Step 1:", "Step 1:"], True),
+        (["Yes.", "No."], False),
+        (["Yes."], False),
+        (["<think>So.</think>Yes.", "<think>Or.</think>No."], False),
+    ],
+)
+def test_an_answer_that_a_prompt_starts_is_said_to_be_left_out(answers, is_said, tmp_path):
+    rows = [{"prompt": turns(f"Which {n}?", answer)} for n, answer in enumerate(answers)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    dataset = open_data(DataRequest(str(tmp_path / "rows.jsonl"), "prompts", trainer="grpo"))
+    assert dataset.train[0].prompt == turns("Which 0?") and dataset.train[0].reference == answers[0]
+    assert codes(dataset) == (["D240"] if is_said else [])
+
+
+# -- tables ----------------------------------------------------------------------------------------------------------------
+
+QUOTED = ["It is cold; but it is wide, too.", "It is dry.", "It's here"]
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_cells_are_parted_as_all_lines_show(separator, quote, end, tmp_path):
+    cells = [text.replace(quote, quote * 2) for text in QUOTED]
+    lines = [f"topic{separator}text", *(f"sea{separator}{quote}{cell}{quote}" for cell in cells)]
+    dataset = opened(tmp_path, end.join(lines) + end, name="rows.csv")
+    assert [row.text for row in dataset.train] == QUOTED
+    assert codes(dataset) == (["D236"] if quote == "'" else [])
+
+
+def test_a_table_with_commas_in_its_header_has_commas_whatever_its_rows_lack(tmp_path):
+    dataset = opened(tmp_path, "prompt,completion\nOne; two?,Yes; no.\nThree; four?\n", name="rows.csv")
+    assert dataset.train[0].completion == "Yes; no." and len(dataset.train) == 1
+
+
+def test_scores_of_one_answer_are_offered_as_outputs(tmp_path):
+    rows = [{"prompt": f"Which {n}?", "response": "This.", "helpfulness": n, "verbosity": 1} for n in range(4)]
+    with pytest.raises(Refused) as refused:
+        opened(tmp_path, rows, "reward")
+    finding = refused.value.findings[0]
+    assert "--num-labels 2" in finding.fix and "helpfulness" in finding.fix and "chosen" in finding.fix
+
+
+def test_a_list_of_answers_with_more_is_to_be_a_row_each(tmp_path):
+    rows = [{"query": f"Which {n}?", "replies": [{"reply": "This.", "like": n, "dislike": 1}]} for n in range(3)]
+    with pytest.raises(Refused) as refused:
+        opened(tmp_path, rows, "kto")
+    finding = refused.value.findings[0]
+    assert (
+        "replies" in finding.fix
+        and "completion" in finding.fix
+        and "label" in finding.fix
+        and "like, dislike" in finding.message
+    )
+
+
+def test_a_judged_conversation_in_one_text_is_told_with_its_label(tmp_path):
+    rows = [
+        {
+            "chat_id": f"c{n}",
+            "conversation": f"Nyx: Hi {n}\nUser: Hello\nNyx: Come in.",
+            "thumbs_up": n % 2 > 0,
+            "feedback": "good, really",
+        }
+        for n in range(4)
+    ]
+    with pytest.raises(Refused) as refused:
+        opened(tmp_path, rows, "kto")
+    fix = refused.value.findings[0].fix
+    assert "conversation as a list of turns" in fix and "thumbs_up is then the label" in fix
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"id": "a-1", "topic": "sea", "score": 0.5, "of": {"lang": "en", "n": 3}}, {"system": "Be brief."}]
+)
+@pytest.mark.parametrize("name", ["metadata", "json_metadata", "meta", "extra_info"])
+@pytest.mark.parametrize("as_text", [True, False])
+def test_metadata_is_quiet_in_any_form_unless_a_prompt_is_in_it(name, metadata, as_text, tmp_path):
+    rows = [
+        {
+            "messages": turns("Hi", f"Hello {n}"),
+            name: json.dumps(metadata | {"n": n}) if as_text else metadata | {"n": n},
+        }
+        for n in range(3)
+    ]
+    assert codes(opened(tmp_path, rows)) == (["D181"] if "system" in metadata else [])
+
+
+@pytest.mark.parametrize("more", [{}, {"winner": "neither"}])
+def test_the_names_of_pairs_that_are_not_made_are_not_missed(more, tmp_path):
+    """`--rejected-text-column rejected` is what a command for judged answers has; what is wrong is that nothing judges them."""
+    rows = [
+        {"prompt": f"Which {n}?", "response_a": f"First {n}", "response_b": f"Second {n}", **more} for n in range(2)
+    ]
+    with pytest.raises(Refused) as refused:
+        opened(tmp_path, rows, "dpo", rejected_column="rejected", named=("rejected_column",))
+    assert [finding.code for finding in refused.value.findings] == ["D110"]

@@ -32,12 +32,15 @@ def one_length_should_be_given(config: Config) -> Iterator[Finding]:
     """Two flags give the maximum length of a row, with different values.
 
     Why: `--max-seq-length`, `--block-size` and `--model-max-length` all set it. The first of them, in this order, that was given is used;
-    the plan shows which.
+    the plan shows which. A `--model-max-length` above the length of a row is the model's context, and no other length.
     Fix: keep one.
     """
     names = ("max_seq_length", "block_size", "model_max_length")
     lengths = {name: config.value_of(name) for name in names if config.given(name) and config.applies(name)}
     lengths = {name: length for name, length in lengths.items() if length not in (None, -1)}
+    context = lengths.get("model_max_length", 0)
+    if len(lengths) > 1 and context >= next(iter(lengths.values())):
+        del lengths["model_max_length"]
     if len(set(lengths.values())) > 1:
         flags = [f"{flag_of(name)} {length}" for name, length in lengths.items()]
         used, *others = lengths

@@ -37,15 +37,19 @@ def completions_should_be_sampled_from_the_whole_distribution(
     """`--rl-top-k` or `--rl-top-p` truncates the distribution that completions are sampled from.
 
     Why: the policy update uses the probabilities of softmax(logits / temperature), without truncation. Completions from a truncated
-    distribution are off-policy, and tokens that were cut off are never explored.
+    distribution are off-policy, and tokens that were cut off are never explored. With `--rl-top-k 1` all completions of a prompt are the same: grpo,
+    which compares them, has nothing to learn from.
     Fix: remove it; `--rl-temperature` below 1 makes likely tokens likelier without truncation.
     """
     top_k, top_p = sampling.rl_top_k, sampling.rl_top_p
     flags = {"rl_top_k": f"--rl-top-k {top_k}"} if top_k > 0 else {}
     flags |= {"rl_top_p": f"--rl-top-p {top_p:g}"} if 0 < top_p < 1 else {}
     if trainer.samples and flags:
+        what = "completions are sampled from a truncated distribution, and trained on as if from the whole one"
+        if top_k == 1 and trainer.reads("rl_num_generations"):
+            what = "all completions of a prompt are the same, so none is better than another, and nothing is learned"
         yield Finding(
-            f"{' and '.join(flags.values())}: completions are sampled from a truncated distribution, and trained on as if from the whole one",
+            f"{' and '.join(flags.values())}: {what}",
             changes=dict.fromkeys(flags),
             parameters=tuple(flags),
         )

@@ -16,7 +16,7 @@ from typing import Any
 
 from autotrain_llm.data.files.decode import decode, read_bytes, utf8_name
 from autotrain_llm.data.files.filter import RowFilter
-from autotrain_llm.data.files.sniff import cells_in_place_of_rows, how_json_broke, is_object, other_content
+from autotrain_llm.data.files.sniff import cells_in_place_of_rows, dialect_of, how_json_broke, is_object, other_content
 from autotrain_llm.data.observations import Observations, RowPlace
 from autotrain_llm.data.rules.columns import an_unused_column_changes_its_type
 from autotrain_llm.data.rules.files import (
@@ -25,6 +25,7 @@ from autotrain_llm.data.rules.files import (
     a_row_has_another_number_of_cells_than_the_header,
     a_text_file_holds_json_objects,
     an_object_has_the_same_key_twice,
+    cells_have_single_quotes,
     lines_are_not_valid,
     there_are_no_rows,
     two_columns_have_the_same_name,
@@ -76,6 +77,15 @@ class Table:
         ]
         return Table(self.file, [(number, line, cells) for number, (line, cells) in enumerate(rows, 1)], self.wrapper)
 
+    def spread(self, columns: Sequence[str]) -> Table:
+        """A table with a row for each place in the lists of these columns, which have as many items, with the other cells in each of them."""
+        rows = [
+            (line, cells | {name: _item(cells.get(name), place) for name in columns})
+            for _, line, cells in self.rows
+            for place in range(max(1, *(len(cells[name]) for name in columns if isinstance(cells.get(name), list))))
+        ]
+        return Table(self.file, [(number, line, cells) for number, (line, cells) in enumerate(rows, 1)], self.wrapper)
+
     def limited(self, most: int) -> Table:
         """The table with its first rows."""
         return Table(self.file, self.rows[:most], self.wrapper) if isinstance(self.rows, list) else self
@@ -91,6 +101,11 @@ class Table:
     def first(self) -> list[RawRow]:
         """The first rows, from which the format is detected."""
         return self.rows.head if isinstance(self.rows, Stream) else self.rows[:LOOKED_AT]
+
+
+def _item(value: Any, place: int) -> Any:
+    """What a list has at a place; None beyond its end. Anything else stays as it is."""
+    return (value[place] if place < len(value) else None) if isinstance(value, list) else value
 
 
 def unwrapped(cells: Row, wrapper: str) -> Row:
@@ -557,9 +572,12 @@ def rows_of_table(lines: Iterable[str], kind: str, name: str, observations: Obse
     if separator:  # spreadsheets write which separator follows
         start, header_line = [], next(lines, "")
         start.append(header_line)
+    start += islice(lines, LOOKED_AT)
     delimiter = "\t" if kind == "tsv" else "," if "," in header_line else max(",;\t|", key=header_line.count)
-    delimiter = separator[1] if separator else delimiter
-    reader = csv.reader(chain(start, lines), delimiter=delimiter, strict=True)
+    dialect = dialect_of(start, separator[1] if separator else delimiter)
+    if dialect.quote == "'":
+        observations.add(cells_have_single_quotes, file=name, separator=dialect.separator)
+    reader = csv.reader(chain(start, lines), delimiter=dialect.separator, quotechar=dialect.quote, strict=True)
     row = 0
     try:
         header = next(filter(None, reader), [])

@@ -41,6 +41,38 @@ LONE_COLUMNS = ("text", "content", "prompt", "question", "instruction", "sentenc
 BARE_KEY = re.compile(r"\{\s*[A-Za-z_]\w*\s*:")
 
 
+class Dialect(NamedTuple):
+    """What parts the cells of a table, and what is around one with such a sign in it."""
+
+    separator: str
+    quote: str
+
+
+def dialect_of(lines: Sequence[str], separator: str) -> Dialect:
+    """The dialect in which all of the first lines have as many cells: with this separator, if that is one, or if none is."""
+    usual = Dialect(separator, '"')
+    others = [Dialect(sign, quote) for quote in "'\"" for sign in dict.fromkeys((separator, *",;\t|"))]
+    return next((dialect for dialect in (others[0], usual, *others) if _is_even(lines, dialect)), usual)
+
+
+def _is_even(lines: Sequence[str], dialect: Dialect) -> bool:
+    """Whether lines have as many cells each in a dialect, and more than one; the last of them may be broken off. Single quotes have to be around whole
+    cells of most lines."""
+    if dialect.quote == "'":
+        sign = re.escape(dialect.separator)
+        quoted = re.compile(rf"(?:^|{sign})'.*'(?:{sign}|\s*$)", re.DOTALL)
+        if sum(quoted.search(line) is not None for line in lines) * 2 <= len(lines):
+            return False
+    sizes = []
+    try:
+        for cells in csv.reader(lines, delimiter=dialect.separator, quotechar=dialect.quote, strict=True):
+            sizes += [len(cells)] if cells else []
+    except csv.Error as problem:
+        if "unexpected end" not in str(problem):
+            return False
+    return len(sizes) > 0 and set(sizes) == {sizes[0]} and sizes[0] > 1
+
+
 def how_json_broke(line: str) -> tuple[str, str] | None:
     """The cause why a line is not valid JSON, and how to correct it; None if the cause is not recognised."""
     text = line.strip()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from autotrain_llm.data.example import Example, texts_of
+from autotrain_llm.data.example import Example, Message, texts_of
 from autotrain_llm.data.files.locate import SPLIT_WORDS
 from autotrain_llm.data.files.read import LOOKED_AT
 from autotrain_llm.data.formats.cells import Cells, is_empty
@@ -23,7 +24,9 @@ from autotrain_llm.data.formats.column_names import (
     REJECTED,
     SETTINGS,
     SYSTEM,
+    TOKEN_MASK,
     TOOLS,
+    TURN_MASK,
     WEIGHT,
     is_metadata,
 )
@@ -32,6 +35,7 @@ from autotrain_llm.data.formats.token_rows import IDS, TOKENS
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.rules.columns import a_key_is_not_used, a_value_is_written_as_json, columns_are_not_used
+from autotrain_llm.data.rules.conversations import started_answers_are_left_out
 from autotrain_llm.data.rules.splits import rows_belong_to_another_split
 from autotrain_llm.data.turns import ROLE_KEYS
 from autotrain_llm.data.wording import plain
@@ -43,6 +47,8 @@ FEWEST_LETTERS, MARKERS = 12, 160
 LEAST_ANSWER = 40
 # Of a category: in how many rows it has to be seen, how often each value on average, and its longest value in characters.
 FEWEST_ROWS, ROWS_OF_A_VALUE, LONGEST = 20, 4, 40
+MASKS = ("mask", "masks", *TURN_MASK, *TOKEN_MASK)
+OPEN_TAG = re.compile(r"<[\w|]+>\s*\Z")
 ANSWERS = frozenset((*COMPLETION, *CHOSEN, *REJECTED))
 
 
@@ -87,6 +93,8 @@ class ColumnAccount:
         self.mapping, self.request, self.observations = mapping, request, observations
         self.used = frozenset(mapping.columns.values())
         self.rows = 0
+        self._answers: set[str] = set()  # turns of the assistant that prompts end with, up to two different ones
+        self._answered = 0  # rows that end with one
         self._unread: dict[str, _UnreadColumn] = {}
 
     def add(self, example: Example, cells: Cells) -> None:
@@ -107,6 +115,12 @@ class ColumnAccount:
                 self.observations.row(
                     a_key_is_not_used, example, ("keys", column, *sorted(keys)), column=column, keys=keys
                 )
+
+    def look_at_answer(self, turns: list[Message]) -> None:
+        """Record the turns of the assistant that a prompt ended with, and that were left out of it."""
+        self._answered += bool(turns)
+        if turns and len(self._answers) < 2:
+            self._answers.add(str(turns[-1].get("content") or ""))
 
     def _look(self, name: str, cells: Cells, example: Example) -> None:
         value = cells.row.get(name)
@@ -141,7 +155,7 @@ class ColumnAccount:
             return "not used"
         if self.mapping.format == TOKENS and column.is_beside_ids and plain(name) not in BESIDE_TOKENS:
             return "not used"
-        is_judgement = plain(name) in (*LABEL, *JUDGEMENT, *WEIGHT, *SETTINGS) or self._says_which_is_better(
+        is_judgement = plain(name) in (*LABEL, *JUDGEMENT, *WEIGHT, *SETTINGS, *MASKS) or self._says_which_is_better(
             plain(name)
         )
         if plain(name) in MEDIA:
@@ -163,6 +177,11 @@ class ColumnAccount:
     def observe(self, file: str, already: frozenset[str] = frozenset()) -> None:
         """Report the columns that are not used, except those that were reported already."""
         self._observe_splits(file)
+        started = [
+            answer for answer in self._answers if OPEN_TAG.search(answer) or len(self._answers) < min(2, self._answered)
+        ]
+        if started:
+            self.observations.add(started_answers_are_left_out, file=file, start=started[0], rows=self._answered)
         unused = [name for name, reason in self.unused().items() if reason == "not used" and name not in already]
         if unused:
             columns = {name: self._unread[name].first for name in unused}
@@ -190,6 +209,8 @@ class ColumnAccount:
             return "media"
         if _parts_of_prompt(unread.first):
             return "inside"
+        if name in MASKS and self.mapping.format == "text":
+            return "mask"
         if not unread.holds_text:
             return "setting"
         can_be_joined = self.request.rows == "conversations" and self.mapping.format not in ("text", "chosen answers")

@@ -21,7 +21,8 @@ from autotrain_llm.data.formats.column_names import (
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.convert import HH_TURN
 from autotrain_llm.data.formats.detect import ColumnMapping, only_text, preference, recognise, rows_are_turns
-from autotrain_llm.data.formats.judged import LISTS_OF_ANSWERS, signs_of_two_answers
+from autotrain_llm.data.formats.judged import LISTS_OF_ANSWERS, contradiction, signs_of_two_answers
+from autotrain_llm.data.formats.speakers import is_spoken, two_speakers
 from autotrain_llm.data.formats.token_rows import TOKENS, holds_token_ids, token_columns
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import COLUMN_FLAGS, SIDES, DataRequest, column_parameter
@@ -36,8 +37,9 @@ from autotrain_llm.data.rules.columns import (
     rows_are_token_ids,
     the_first_choice_is_assumed,
 )
+from autotrain_llm.data.rules.conversations import each_text_is_one_turn
 from autotrain_llm.data.rules.files import the_header_looks_like_a_row
-from autotrain_llm.data.rules.preferences import chosen_and_rejected_are_the_same
+from autotrain_llm.data.rules.preferences import chosen_and_rejected_are_the_same, judgements_contradict_each_other
 from autotrain_llm.data.rules.scores import pairs_are_ordered_by_one_score
 from autotrain_llm.data.rules.token_rows import token_ids_beside_text_are_not_used
 from autotrain_llm.data.turns import is_too_deep, parsed
@@ -74,7 +76,7 @@ def check_header(columns: Columns, mapping: ColumnMapping | None, name: str, obs
     names = columns.names if mapping is None else list(mapping.columns.values())
     sentence = next((cell for cell in names if len(cell.split()) >= SENTENCE_WORDS and "_" not in cell), None)
     if sentence is not None:
-        observations.add(the_header_looks_like_a_row, file=name, cell=sentence)
+        observations.add(the_header_looks_like_a_row, file=name, cell=sentence, cells=len(columns.names))
 
 
 def _right_columns(columns: Columns, request: DataRequest, absent: list[str]) -> dict[str, Any]:
@@ -185,6 +187,10 @@ def check_columns(columns: Columns, mapping: ColumnMapping, name: str, observati
         if values and len(broken) * 2 >= len(values):
             facts = {"column": shown(column), "content": broken[0][:40], "file": name}
             observations.add(a_cell_has_the_wrong_type, case="broken turns", **facts)
+    text = mapping.columns.get("prompt" if mapping.format == "prompts" else "text")
+    speakers = two_speakers(columns.values[text]) if text is not None else None
+    if speakers is not None:
+        observations.add(each_text_is_one_turn, file=name, first=speakers[0], second=speakers[1])
     if mapping.first_is_assumed:
         observations.add(the_first_choice_is_assumed, file=name, first=mapping.first_choice)
     for column in sorted(mapping.python_values):
@@ -246,6 +252,13 @@ def check_named_columns(
     return False
 
 
+def lacks_a_pair(columns: Columns, request: DataRequest) -> bool:
+    """Whether only the names of pairs that would be made of two answers are not in the data."""
+    named = [getattr(request, field) for field in SIDES if request.is_named(field)]
+    absent = {column for column in named if column not in columns.values}
+    return bool(absent) and absent <= {"chosen", "rejected"} and signs_of_two_answers(columns) is not None
+
+
 def observe_unrecognised(
     columns: Columns, request: DataRequest, name: str, observations: Observations, data_flag: str = "--data-path"
 ) -> None:
@@ -280,6 +293,16 @@ def observe_unrecognised(
                 changes={column_parameter(field): prose} if prose else {},
             )
             return
+    contradictory = (
+        contradiction(columns, request.ignored_columns) if request.rows in ("preferences", "scored") else None
+    )
+    if contradictory is not None:
+        first, second, row = contradictory
+        judgements = (first.columns, second.columns)
+        observations.add(
+            judgements_contradict_each_other, file=name, judgements=judgements, row=row, ignored=request.ignored_columns
+        )
+        return
     case, column_to_mend = _why_nothing_fits(columns, request)
     answers: tuple[str, ...] = ()
     if case == "names" and request.rows in ("preferences", "scored"):
@@ -319,14 +342,45 @@ def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, str 
         as_documents = dataclasses.replace(request, rows="documents", trainer="generic")
         if recognise(columns, as_documents) is not None:  # a prompt and an answer to it
             return "label", next((name for name in columns.names if _says_good_or_bad(columns, name)), None)
+        spoken = next((name for name in columns.texts() if all(map(is_spoken, columns.values[name]))), None)
+        label = columns.find(LABEL) or next((name for name in columns.names if _says_good_or_bad(columns, name)), None)
+        if spoken is not None and label is not None:
+            return "judged text", f"{spoken},{label}"
     if rows_are_turns(columns):
         return "turns", None
+    if request.rows == "scored" and (scores := _scores_of_answers(columns, request)):
+        return "scores", ",".join(scores)
+    if (items := _answers_with_more(columns)) is not None:
+        return "items", items
     if (steps := _labelled_steps(columns)) is not None:
         return "steps", steps
     number = columns.find(TEXT, "number", "flag")
     if number is not None and not columns.texts():
         return "number", number
     return "names", None
+
+
+def _scores_of_answers(columns: Columns, request: DataRequest) -> list[str]:
+    """Columns with scores of one answer to a prompt, as regression has them."""
+    numbers = [name for name in columns.names if columns.kind(name) == "number" and not is_metadata(name, 0)]
+    regression = dataclasses.replace(request, rows="graded", num_labels=len(numbers))
+    mapping = recognise(columns, regression) if len(numbers) > 1 else None
+    roles = mapping.columns if mapping is not None else {}
+    return [column for role, column in roles.items() if role.startswith("score ")]
+
+
+def _answers_with_more(columns: Columns) -> str | None:
+    """A column with a list of objects in each row, each with a text among other things."""
+    lists = [name for name in columns.names if columns.kind(name) == "list"]
+    return next((name for name in lists if all(map(_has_text, columns.values[name]))), None)
+
+
+def _has_text(cell: Any) -> bool:
+    return (
+        isinstance(cell, list)
+        and bool(cell)
+        and all(isinstance(part, dict) and any(isinstance(value, str) for value in part.values()) for part in cell)
+    )
 
 
 def _labelled_steps(columns: Columns) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from autotrain_llm.data.turns import parsed
 from autotrain_llm.data.wording import plain
 
 # Question and answer in the languages in which people name columns after them.
@@ -111,7 +112,7 @@ METADATA = frozenset(METADATA_NAMES.split())
 SHORT, FEW = 120, 6  # characters and words that metadata has at most
 METADATA_NAME = re.compile(
     r"(?:^|_)(?:id|ids|type|types|model|models|category|lang|language|source|url|name|hash|ip|date|time|license|copyright|configs?|version|"
-    r"count|tokens?|length|scores?|rank|level|domain|subject|from|by|index|num|number|quality|difficulty|status|split)\Z"
+    r"count|tokens?|length|scores?|rank|level|domain|subject|from|by|index|num|number|quality|difficulty|status|split|metadata|meta)\Z"
 )
 LIKE_A_CODE = re.compile(r"[\w.:;/\\#@$&%+=~?!*,|<>-]+", re.ASCII)
 # The row that comes before this one in a conversation of several rows.
@@ -149,6 +150,8 @@ def is_metadata(name: str, value: Any) -> bool:
     is_named_so = name in METADATA or METADATA_NAME.search(name) is not None
     if name in MEDIA or name in COMPLETION or name in REJECTED:
         return False
+    if is_named_so and isinstance(value, str) and value.lstrip()[:1] == "{":
+        value = parsed(value)
     if isinstance(value, str):
         if is_named_so:
             return len(value) <= SHORT and len(value.split()) <= FEW

@@ -452,6 +452,7 @@ def _prompts(converter: Converter, example: Example, cells: Cells) -> None:
         if not prompt:
             raise RowUnusable(a_cell_is_empty, column=converter.columns["prompt"], case="nothing to answer")
         example.reference = _as_reference(turns[len(prompt) :][:1])
+        converter.account.look_at_answer(turns[len(prompt) :])
     if "reference" in cells:
         example.reference = _as_reference(parsed(cells.take("reference")))
     example.prompt = converter.prompt.with_parts(example, cells, prompt)

@@ -4,12 +4,12 @@ answers with a rating of each. Only what the rows say in so many words is read; 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 from autotrain_llm.data.files.read import Row
-from autotrain_llm.data.formats.column_names import CHOSEN, REJECTED
+from autotrain_llm.data.formats.column_names import CHOSEN, PREFERENCE_LABEL, REJECTED, is_metadata
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.turns import is_conversation, parsed
 from autotrain_llm.data.wording import plain
@@ -19,6 +19,12 @@ ANSWERS = re.compile(
 )
 SIGNS = {"a": "b", "0": "1", "1": "2"}
 VERDICT = re.compile(r"winner|prefer|better|best|chosen|choice|verdict|vote|safer|judg")
+# Numbers of which those below 0 are for the first answer and those above for the second, as the data sets that have them document.
+SIGNED = ("overall_preference", "preference_strength")
+RATING = re.compile(r"(?:\A|_)(?:score|rating|reward|rank|votes|upvotes|elo)(?:_|\Z)")
+SIGN_WITHIN = re.compile(r"(.*?)_?((?<![a-z0-9])[ab012]|(?<=[a-z])[012])(?![a-z0-9])_?(.*)")
+LIKE_A_NUMBER = re.compile(r"[+_]?\d*\.?\d+")  # with `_` for a minus
+ORDER = ("first", "second")
 TIES = re.compile(r"tie|both|equal|same|neither|none|draw|unsure|skip")
 TEXT_KEYS = ("response", "answer", "completion", "output", "generation", "text", "content")
 RATING_KEYS = ("overall_score", "rating", "score", "reward", "rank")
@@ -55,11 +61,34 @@ class JudgedAnswers:
         return others | {"chosen": sides[0], "rejected": sides[1]}
 
 
-def judged_answers(columns: Columns) -> JudgedAnswers | None:
-    """How these rows are made into pairs; None if they have a pair already, or no judgement that can be read without a guess."""
+@dataclass(frozen=True)
+class Judgement:
+    """What says which of two answers is the better one: the columns that say so, how in words, and for a row the sign of that answer (None for a
+    tie)."""
+
+    columns: tuple[str, ...]
+    how: str
+    sign_of: Callable[[Row], str | None]
+
+
+def judged_answers(columns: Columns, ignored: Collection[str] = ()) -> JudgedAnswers | None:
+    """How these rows are made into pairs; None if they have a pair already, or no judgement that can be read without a guess. `ignored` are
+    columns that judge nothing."""
     if columns.find(REJECTED) is not None or columns.find(CHOSEN[:4]) is not None:
         return None
-    return _two_answers(columns) or _rated_objects(columns) or _rated_lists(columns)
+    return _two_answers(columns, ignored) or _rated_objects(columns) or _rated_lists(columns)
+
+
+def lists_of_answers(columns: Columns, chosen: str | None, rejected: str | None) -> tuple[str, ...]:
+    """Columns of chosen and rejected answers, under these or their usual names, that hold lists: as many of each in every row, or of one side beside
+    a single answer of the other. Empty if there are no such lists."""
+    sides = (chosen or columns.find(CHOSEN), rejected or columns.find(REJECTED))
+    kinds = {columns.kind(side) if side in columns.values else "" for side in sides}
+    if "texts" not in kinds or not kinds <= {"texts", "text"}:
+        return ()
+    lists = tuple(str(side) for side in sides if columns.kind(str(side)) == "texts")
+    sizes = [{len(row[name]) if isinstance(row.get(name), list) else 0 for name in lists} for row in columns.rows]
+    return lists if all(len(of_row) == 1 for of_row in sizes) else ()
 
 
 def signs_of_two_answers(columns: Columns) -> dict[str, str] | None:
@@ -69,55 +98,149 @@ def signs_of_two_answers(columns: Columns) -> dict[str, str] | None:
         match = re.fullmatch(r"(.*?)_?([ab012])", plain(name))
         if match and ANSWERS.search(match[1]) and columns.kind(name) in ("text", "turns", "written turns"):
             by_stem.setdefault(match[1], {})[match[2]] = name
-    pairs = [signs for signs in by_stem.values() if len(signs) == 2 and SIGNS.get(min(signs)) == max(signs)]
+    pairs = [signs for signs in by_stem.values() if _are_two(signs)]
     return dict(sorted(pairs[0].items())) if len(pairs) == 1 else None
 
 
-def _two_answers(columns: Columns) -> JudgedAnswers | None:
-    """`response_a`, `response_b` and `winner`; the verdict has to name one of the two in every row that is no tie."""
+def _are_two(signs: Collection[str]) -> bool:
+    """Whether these are the signs of two answers."""
+    return len(signs) == 2 and SIGNS.get(min(signs)) == max(signs)
+
+
+def contradiction(columns: Columns, ignored: Collection[str] = ()) -> tuple[Judgement, Judgement, int] | None:
+    """Two judgements of two answers that name different ones, and the first row where they do; None if there are none."""
     signs = signs_of_two_answers(columns)
-    if signs is None:
+    judgements = _judgements(columns, signs, ignored) if signs is not None else []
+    for other in judgements[1:]:
+        for number, row in enumerate(columns.rows, 1):
+            if {judgements[0].sign_of(row), other.sign_of(row)} == {*(signs or ())}:
+                return judgements[0], other, number
+    return None
+
+
+def _two_answers(columns: Columns, ignored: Collection[str]) -> JudgedAnswers | None:
+    """`response_a`, `response_b` and one judgement, or several that agree; the verdict has to name one of the two in every row that is no tie."""
+    signs = signs_of_two_answers(columns)
+    judgements = _judgements(columns, signs, ignored) if signs is not None else []
+    if signs is None or not judgements or contradiction(columns, ignored) is not None:
         return None
-    (one, first), (two, second) = signs.items()
-    verdicts = [name for name in columns.names if VERDICT.search(plain(name)) and name not in (first, second)]
-    named = [name for name in verdicts if _names_one(columns.values[name], one, two)]
-    flags = {sign: [name for name in verdicts if _is_flag_of(columns, name, sign)] for sign in (one, two)}
-    if len(named) == 1:
-        verdict = named[0]
-        used: tuple[str, ...] = (verdict,)
-
-        def sign_of(row: Row) -> str | None:
-            return _sign(row.get(verdict), one, two)
-
-        how = f"{verdict} names the better one"
-    elif not named and all(len(names) == 1 for names in flags.values()):
-        of_one, of_two = flags[one][0], flags[two][0]
-        stem = plain(of_one)[: -len(one)]
-        used = tuple(name for name in verdicts if plain(name).startswith(stem[:4]))
-
-        def sign_of(row: Row) -> str | None:
-            marks = (_is_on(row.get(of_one)), _is_on(row.get(of_two)))
-            return None if marks[0] == marks[1] else one if marks[0] else two
-
-        how = f"{of_one} and {of_two} mark the better one"
-    else:
-        return None
+    (one, first), (_, second) = signs.items()
+    how = "; ".join([judgements[0].how, *(f"{_and(other.columns)} agrees" for other in judgements[1:])])
 
     def compare(row: Row) -> tuple[Any, Any] | None:
-        sign = sign_of(row)
-        if sign is None:
+        named = {sign for judgement in judgements if (sign := judgement.sign_of(row)) is not None}
+        if len(named) != 1 or judgements[0].sign_of(row) is None:
             return None
-        return (row.get(first), row.get(second)) if sign == one else (row.get(second), row.get(first))
+        return (row.get(first), row.get(second)) if named == {one} else (row.get(second), row.get(first))
 
-    return JudgedAnswers((first, second), used, f"{first} against {second}: {how}", compare)
+    used = [
+        *(column for judgement in judgements for column in judgement.columns),
+        *_echoes(columns, signs, judgements[0]),
+    ]
+    return JudgedAnswers((first, second), tuple(used), f"{first} against {second}: {how}", compare)
+
+
+def _judgements(columns: Columns, signs: dict[str, str], ignored: Collection[str]) -> list[Judgement]:
+    """Everything that says in so many words which of two answers is better: a name, a flag of each, a rating of each, a number with a sign."""
+    one, two = signs
+    free = [name for name in columns.names if name not in signs.values() and name not in ignored]
+    verdicts = [name for name in free if VERDICT.search(plain(name))]
+    flags = {sign: [name for name in verdicts if _is_flag_of(columns, name, sign)] for sign in (one, two)}
+    are_flags = all(len(names) == 1 for names in flags.values())
+    flagged = [name for names in flags.values() for name in names] if are_flags else []
+    named = [name for name in verdicts if name not in flagged and _names_one(columns.values[name], one, two)]
+    if not named and one.isalpha():  # letters that are nothing but those of the answers
+        others = [name for name in free if not is_metadata(name, "")]
+        named = [name for name in others if _names_one(columns.values[name], one, two)]
+    found = [Judgement((name,), f"{name} names the better one", _by_name(name, one, two)) for name in named]
+    if are_flags and not named:
+        found.append(_by_flags(flags[one][0], flags[two][0], one, two, verdicts))
+    ratings = _ratings_by_sign(columns, [name for name in free if name not in verdicts])
+    found += [_by_rating(rated[one], rated[two], one, two) for rated in ratings if rated.keys() == {one, two}]
+    found += [
+        Judgement((name,), f"{name} is below 0 where {signs[one]} is better, and above where {signs[two]} is", _by_side(name, one, two))
+        for name in free
+        if plain(name) in SIGNED and _has_both_sides(columns.values[name])
+    ]  # fmt: skip
+    return found
+
+
+def _by_name(verdict: str, one: str, two: str) -> Callable[[Row], str | None]:
+    return lambda row: _sign(row.get(verdict), one, two)
+
+
+def _by_side(number: str, one: str, two: str) -> Callable[[Row], str | None]:
+    def sign_of(row: Row) -> str | None:
+        value = _number(row.get(number))
+        return None if not value else one if value < 0 else two
+
+    return sign_of
+
+
+def _has_both_sides(values: list[Any]) -> bool:
+    """Whether numbers are below and above 0."""
+    numbers = [_number(value) for value in values]
+    known = [number for number in numbers if number is not None]
+    return len(known) == len(numbers) > 0 and min(known) < 0 < max(known)
+
+
+def _by_flags(of_one: str, of_two: str, one: str, two: str, verdicts: list[str]) -> Judgement:
+    stem = plain(of_one)[: -len(one)]
+    used = tuple(name for name in verdicts if plain(name).startswith(stem[:4]))
+
+    def sign_of(row: Row) -> str | None:
+        marks = (_is_on(row.get(of_one)), _is_on(row.get(of_two)))
+        return None if marks[0] == marks[1] else one if marks[0] else two
+
+    return Judgement(used, f"{of_one} and {of_two} mark the better one", sign_of)
+
+
+def _by_rating(of_one: str, of_two: str, one: str, two: str) -> Judgement:
+    better = "lower" if "rank" in plain(of_one) else "higher"
+
+    def sign_of(row: Row) -> str | None:
+        pair = _best_and_worst([one, two], [row.get(of_one), row.get(of_two)], of_one)
+        return None if pair is None else str(pair[0])
+
+    return Judgement((of_one, of_two), f"the one with the {better} of {of_one} and {of_two} is better", sign_of)
+
+
+def _ratings_by_sign(columns: Columns, names: list[str]) -> list[dict[str, str]]:
+    """Columns of numbers that rate an answer each, `score_A` and `score_B` or `response_1_rating` and `response_2_rating`, by the signs of the answers."""
+    by_name: dict[str, dict[str, str]] = {}
+    for name in names:
+        match = SIGN_WITHIN.fullmatch(plain(name))
+        without = f"{match[1]}_{match[3]}" if match else ""
+        if match and RATING.search(without) and all(_number(value) is not None for value in columns.values[name]):
+            by_name.setdefault(without, {})[match[2]] = name
+    return [signs for signs in by_name.values() if _are_two(signs)]
+
+
+def _echoes(columns: Columns, signs: dict[str, str], judgement: Judgement) -> list[str]:
+    """Columns that say the same as a judgement in two values of their own, such as labels of 0 and 1 beside scores."""
+    names = [name for name in columns.names if plain(name) in PREFERENCE_LABEL and name not in judgement.columns]
+    found = []
+    for name in names:
+        pairs = {(str(row.get(name)), sign) for row in columns.rows if (sign := judgement.sign_of(row)) is not None}
+        if len(pairs) == 2 and len({value for value, _ in pairs}) == 2 and {sign for _, sign in pairs} == signs.keys():
+            found.append(name)
+    return found
+
+
+def _and(names: tuple[str, ...]) -> str:
+    return " and ".join(names)
 
 
 def _sign(value: Any, one: str, two: str) -> str | None:
-    """Which of two answers a verdict names, `model_a`, `B` or 1; None for a tie."""
+    """Which of two answers a verdict names, `model_a`, `B`, 1 or `second`; None for a tie."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     words = plain(f"{value:g}" if isinstance(value, float) else str(value))
-    last = re.fullmatch(r"(?:.*[^a-z0-9])?([ab012])", words)
+    if LIKE_A_NUMBER.fullmatch(words) and words not in ("0", "1", "2"):
+        return None  # -1 names no answer
+    if words.partition("_")[0] in ORDER:
+        return (one, two)[ORDER.index(words.partition("_")[0])]
+    last = re.fullmatch(r"(?:.*[^a-z0-9])?(?:response|answer|model|option|completion)?([ab012])", words)
     return last[1] if last and last[1] in (one, two) else None
 
 

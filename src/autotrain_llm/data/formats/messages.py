@@ -168,7 +168,14 @@ def _turn(turn: Any, turn_number: int, column: str, unread: Unread) -> Message:
     if key is None and role == "system" and rest.get("system_prompt") is not None:
         key = "system_prompt"
     content = rest.pop(key) if key is not None else rest.pop("refusal", None)
-    if content is not None or not calls:
+    if content is None and not calls:
+        named = (*NUMBERS, "name", "tool_call_id")
+        unread_keys = [
+            key for key, value in rest.items() if value and isinstance(value, str | list | dict) and key not in named
+        ]
+        facts = {"turn": turn_number, "column": column, "role": message["role"], "others": unread_keys}
+        raise RowUnusable(a_turn_has_no_content, ("no content", *unread_keys), **facts)
+    if content is not None:
         message["content"] = _content(content, turn_number, message["role"], column, unread)
     if calls:
         message["tool_calls"] = calls
@@ -251,8 +258,6 @@ def _content(content: Any, turn_number: int, role: str, column: str, unread: Unr
     if isinstance(content, list):
         parts = (_json_part(part) if role == "tool" else part for part in content)
         return "".join(_part(part, turn_number, column, unread) for part in parts)
-    if content is None:
-        raise RowUnusable(a_turn_has_no_content, turn=turn_number, column=column, role=role)
     if role == "tool" and isinstance(content, dict | int | float):
         return json.dumps(content, ensure_ascii=False)
     raise RowUnusable(

@@ -27,13 +27,14 @@ from autotrain_llm.data.formats.column_checks import (
     check_named_columns,
     check_token_ids,
     check_unused_half,
+    lacks_a_pair,
     observe_unrecognised,
 )
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.convert import Converter
 from autotrain_llm.data.formats.detect import GRADED, ColumnMapping, nested_rows, recognise, wrappers
 from autotrain_llm.data.formats.graded import GradedAs, labels_of
-from autotrain_llm.data.formats.judged import judged_answers
+from autotrain_llm.data.formats.judged import judged_answers, lists_of_answers
 from autotrain_llm.data.formats.token_rows import TOKENS
 from autotrain_llm.data.load.split import hold_out, possible_share, rows_to_hold_out
 from autotrain_llm.data.observations import Observations, RowPlace, findings_of
@@ -58,6 +59,7 @@ from autotrain_llm.data.wording import listed
 from autotrain_llm.declare.finding import ERROR, Refused
 
 VALID_SPLITS = ("validation", "test", "train", ALL_ROWS)
+BY_TURNS = "texts taken as turns of user and assistant, the user first"
 EACH = 1000  # rows between two calls of `progress`
 
 
@@ -122,6 +124,7 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
     )
     converter.account.observe(name, reading.reported)
     dataset.unused = converter.account.unused()
+    dataset.turns = BY_TURNS if mapping.alternating else None
     dataset.wrapper, dataset.first_choice = tables[0].wrapper, mapping.first_choice
     _evaluation(reading, dataset, converter, valid_tables)
     if mapping.format == "prompt/completion/label" and len(dataset.train) > 1 and not observations.refused:
@@ -284,6 +287,8 @@ def _column_mapping(reading: _Reading, tables: list[Table], flag: str) -> tuple[
         if flag == DATA_FLAG and request.max_samples is not None:
             tables = _limited(tables, request.max_samples)
         columns = Columns(cells for table in tables for _, _, cells in table.first())
+    if request.rows in ("preferences", "scored") and not any(isinstance(table.rows, Stream) for table in tables):
+        columns, tables = _with_each_answer(reading, columns, tables, name)
     mapping = recognise(columns, request) if _has_named(columns, request) else None
     if mapping is None and request.rows in ("preferences", "scored"):
         columns, mapping, tables = _with_pairs(reading, columns, tables, name)
@@ -295,6 +300,9 @@ def _column_mapping(reading: _Reading, tables: list[Table], flag: str) -> tuple[
                 columns, mapping = inside, inner
                 tables = reading.reshape(tables, methodcaller("unwrapped", wrapper))
                 break
+    if mapping is None and lacks_a_pair(columns, request):
+        observe_unrecognised(columns, request, name, observations, flag)
+        return None, tables
     if not check_named_columns(columns, request, name, observations, flag):
         check_header(columns, None, name, observations)
         return None, tables
@@ -329,12 +337,26 @@ def _limited(tables: list[Table], most: int) -> list[Table]:
     return limited
 
 
+def _with_each_answer(
+    reading: _Reading, columns: Columns, tables: list[Table], name: str
+) -> tuple[Columns, list[Table]]:
+    """The columns and tables, with a row for each of the answers where a cell has a list of them."""
+    lists = lists_of_answers(columns, reading.request.text_column, reading.request.rejected_column)
+    if not lists:
+        return columns, tables
+    how = f"each answer of {' and of '.join(lists)} is a row of its own"
+    how += ", with the one at the same place of the other" if len(lists) > 1 else ""
+    reading.observations.add(pairs_are_made_of_judged_answers, file=name, how=how)
+    tables = reading.reshape(tables, methodcaller("spread", lists))
+    return Columns(cells for table in tables for _, _, cells in table.first()), tables
+
+
 def _with_pairs(
     reading: _Reading, columns: Columns, tables: list[Table], name: str
 ) -> tuple[Columns, ColumnMapping | None, list[Table]]:
     """The columns, their mapping and the tables, with pairs made of judged answers; unchanged, without a mapping, if nothing judges them."""
     request = reading.request
-    judged = judged_answers(columns)
+    judged = judged_answers(columns, request.ignored_columns)
     if judged is None:
         return columns, None, tables
     paired = Columns(row for cells in columns.rows if (row := judged.pair(cells)) is not None)

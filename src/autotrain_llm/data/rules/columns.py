@@ -80,6 +80,20 @@ def no_format_fits_the_columns(
             )
         case "turns":
             fix = 'write each conversation as one row: {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
+        case "scores":
+            names = (column or "").split(",")
+            fix = (
+                f"--num-labels {len(names)}, which trains a model with these scores as its outputs: {', '.join(names)}; or, for pairs, a row of two "
+                "answers to each prompt, the one with the better score in chosen and the other in rejected"
+            )
+        case "judged text":
+            text, label = map(shown, (column or "").split(","))
+            fix = f"write {text} as a list of turns, or its last turn into completion and what is before it into prompt"
+            fix += f"; {label} is then the label" + ("" if label == "label" else ", under the name label")
+        case "items":
+            fix = f"write a row for each item of {shown(column or '')}, with its text as completion and label: true or false"
+            if "label" not in needs:
+                fix = f"write a row for each item of {shown(column or '')}, with its text in a column of its own; for pairs, two of them in chosen and rejected"
         case "steps":
             fix = (
                 f"join {shown(column or '')} to one answer, in the rows in which all are right, for --trainer sft; or make a row of each of them, "
@@ -332,13 +346,17 @@ def columns_are_not_used(
     Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`. Reasoning is joined to the answers with
     `--reasoning-column`; write judgements into the answers, or leave them out.
     """
-    # `kinds` are `answer` for a column whose name says that it belongs to an answer, `judgement` for one that may say which of two answers is better, `reasoning` for one that leads to the answer, `media` for images and sounds, `link` for the row that comes before, `setting` for what is no text and has no effect here, and `inside` for an object with tools or a system prompt in it.
+    # `kinds` are `answer` for a column whose name says that it belongs to an answer, `judgement` for one that may say which of two answers is better, `reasoning` for one that leads to the answer, `media` for images and sounds, `link` for the row that comes before, `setting` for what is no text and has no effect here, `mask` for what says which parts of a text are trained on, and `inside` for an object with tools or a system prompt in it.
     named = ", ".join(f"{shown(name)} ({_example(value)})" for name, value in columns.items())
     contexts = [name for name in columns if not kinds[name]]
     answers = [name for name in columns if kinds[name] == "answer"]
     judgements = [name for name in columns if kinds[name] == "judgement"]
     thoughts = [name for name in columns if kinds[name] == "reasoning"]
     fixes = [f"--context-columns {_names(contexts)} puts {_them(contexts)} before {where}"] if contexts else []
+    if "mask" in kinds.values():
+        fixes.append(
+            'to train parts of a text, write it as segments: [{"label": false, "text": "…"}, {"label": true, "text": "…"}]'
+        )
     masks = [name for name, value in columns.items() if kinds[name] == "tokens" and isinstance(value, list)]
     if masks:
         fixes.append(f"rename {shown(masks[0])} to loss_mask if it says which tokens are trained on")
@@ -363,7 +381,11 @@ def columns_are_not_used(
             f"move {listed(inside[hidden])} out of {shown(hidden)} into columns of the rows, where the model is given them"
         )
     what = "these columns are" if len(columns) > 1 else "a column is"
-    media = "; images and sounds can't be trained on" if "media" in kinds.values() else ""
+    media = (
+        "; images and sounds can't be trained on, and the rows are trained on without them"
+        if "media" in kinds.values()
+        else ""
+    )
     fix = "; ".join(
         [*fixes, f"--ignore-columns {_names(columns)} leaves {_them(list(columns))} out without this warning"]
     )

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from autotrain_llm.data.observations import DATA_PARAMETER
 from autotrain_llm.data.wording import shown
-from autotrain_llm.declare.example import CHAT, DPO, PAIRS, PPO, SFT, Example, of_flags, of_rows
+from autotrain_llm.declare.example import CHAT, DPO, PAIRS, PPO, PROMPTS, SFT, Example, of_flags, of_rows
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.text import plural
 
 DATA = (DATA_PARAMETER,)
 TEMPLATE = ("chat_template",)
@@ -63,14 +64,19 @@ def a_turn_has_an_unknown_role(turn: int, column: str, role: str, nearest: str |
         '{"messages": [{"role": "user"}, {"role": "assistant", "content": "Hello"}]}\n' + CHAT, CHAT, flags=f" {CHATML}"
     ),
 )
-def a_turn_has_no_content(turn: int, column: str, role: str) -> Iterator[Finding]:
-    """A turn of a conversation has neither content nor tool calls. The row is left out.
+def a_turn_has_no_content(turn: int, column: str, role: str, others: Sequence[str] = ()) -> Iterator[Finding]:
+    """A turn of a conversation has neither content nor tool calls. The row is left out. What else it has is named, where that is not read.
 
     Why: what the turn should say is missing from the data.
     Fix: fill it, or delete the row.
     """
     what = f"turn {turn} of {column} ({role}) has no content (null); the row was left out"
-    yield Finding(what, "fill it or delete the row", DATA)
+    fix = "fill it or delete the row"
+    if others:
+        names = enumerated(list(map(shown, others)))
+        what = f"turn {turn} of {column} ({role}) has no content (null), and {names} in it is not read; the row was left out"
+        fix = f"write {names} as its content, or as tool_calls if it is a call of a tool"
+    yield Finding(what, fix, DATA)
 
 
 @rule(
@@ -262,6 +268,54 @@ def texts_are_written_conversations(
         line=line,
         guess={"chat_template": "none"},
         otherwise='if the model is to be asked with such texts; or write each as {"messages": [{"role": "user", "content": "…"}, …]}',
+    )
+
+
+@rule(
+    "D199",
+    WARNING,
+    example=of_rows(
+        "User: Hi\n\nBot: Hello\n\nUser: Bye\n\nBot: See you\n", "One text.\n\nAnother text.\n", name="rows.txt"
+    ),
+)
+def each_text_is_one_turn(file: str, first: str, second: str) -> Iterator[Finding]:
+    """The texts begin with the names of two speakers, by turns: they are the turns of conversations, and each is trained on as a text of its own.
+
+    Why: a file of text is one row for each paragraph, or for each line where there are no blank lines. An answer is then trained on without its
+    question, and which turns belong together can't be seen from a text.
+    Fix: write each conversation as messages, a row each; or, as text, without blank lines inside it and with one after it.
+    """
+    yield Finding(
+        f"{file}: its texts are the turns of a conversation, of {first!r} and {second!r} by turns, and each is a row of its own: no answer is "
+        "trained on after its question",
+        'write each conversation as one row: {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}; or, as text, '
+        "without blank lines inside it and with one after it",
+        DATA,
+        file=file,
+    )
+
+
+STARTED = (
+    '{"prompt": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Let me think.\\n<think>"}]}\n'
+    '{"prompt": [{"role": "user", "content": "Bye"}, {"role": "assistant", "content": "Let me think.\\n<think>"}]}\n'
+)
+
+
+@rule("D240", WARNING, example=of_rows(STARTED, PROMPTS, PPO))
+def started_answers_are_left_out(file: str, start: str, rows: int) -> Iterator[Finding]:
+    """Prompts end with a turn of the assistant that only starts an answer: it is the same in all rows, or ends with a tag that it opens. It is left
+    out.
+
+    Why: answers are sampled after what the chat template writes before an answer, and an answer of the row is only compared with, so the start has no
+    effect.
+    Fix: delete that turn, and ask for such a beginning in the prompt; or a chat template that writes it before each answer (`add_generation_prompt`).
+    """
+    yield Finding(
+        f"{file}: prompts end with a turn of the assistant that starts an answer, {start[-60:]!r} ({plural(rows, 'row')}); it is left out, and answers "
+        "are sampled without it",
+        "delete that turn and ask for such a beginning in the prompt; or --chat-template FILE, with one that writes it before each answer",
+        (DATA_PARAMETER, "chat_template"),
+        file=file,
     )
 
 

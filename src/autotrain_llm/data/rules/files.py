@@ -266,7 +266,7 @@ def a_data_set_can_not_be_loaded_from_the_hub(
     WARNING,
     example=of_rows("This is the first text.\nThis is one more.\n", "text\nThis is the first text.\n", name="rows.csv"),
 )
-def the_header_looks_like_a_row(file: str, cell: str) -> Iterator[Finding]:
+def the_header_looks_like_a_row(file: str, cell: str, cells: int = 1) -> Iterator[Finding]:
     """The first line of a CSV file should name the columns, but looks like a row.
 
     Why: the file probably has no header, and its first row would be lost.
@@ -276,7 +276,28 @@ def the_header_looks_like_a_row(file: str, cell: str) -> Iterator[Finding]:
         f"{file}: its first line is taken for the header, the names of the columns, but looks like a row: {cell[:60]!r}"
     )
     fix = f"if it is one, add a header line: sed -i '1i text' {file}"
+    if cells > 1:
+        fix = f"if it is one, add a line above it with {cells} names, parted like the cells, one of which is text"
     yield Finding(message, fix, DATA, file=file, line=1)
+
+
+@rule(
+    "D236",
+    WARNING,
+    example=of_rows(
+        "topic;text\n'Sea';'It is cold; but it is wide.'\n'Hill';'It is high, and dry.'\n",
+        'topic;text\n"Sea";"It is cold; but it is wide."\n"Hill";"It is high, and dry."\n',
+        name="rows.csv",
+    ),
+)
+def cells_have_single_quotes(file: str, separator: str) -> Iterator[Finding]:
+    """The cells of a CSV file have single quotes around them, and are read without these.
+
+    Why: CSV has double quotes; with them, this file would have another number of cells in each line.
+    Fix: nothing, if the rows are right; else save the file with double quotes.
+    """
+    message = f"{file}: its cells are parted by {separator!r}, with single quotes around them, and are read so"
+    yield Finding(message, "save it with double quotes, if that is not meant", DATA, file=file)
 
 
 @rule("D137", example=of_rows('{"text": "One.", "text": "Two."}\n', '{"text": "One.", "other": "Two."}\n'))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from autotrain_llm.data.observations import DATA_PARAMETER
 from autotrain_llm.data.request import COLUMN_FLAGS
 from autotrain_llm.data.wording import raise_limit, shown
-from autotrain_llm.declare.example import DPO, PAIR, PAIRS, REWARD, SFT, of_flags, of_rows
+from autotrain_llm.declare.example import DPO, PAIR, PAIRS, REWARD, SFT, Example, of_flags, of_rows
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
@@ -46,25 +46,56 @@ def chosen_and_rejected_are_the_same(case: str = "", flags: str = "", file: str 
 JUDGED = """{"prompt": "Hi", "response_a": "Hello", "response_b": "No", "winner": "a"}
 {"prompt": "Bye", "response_a": "What", "response_b": "See you", "winner": "b"}
 """
+TWO_JUDGEMENTS = JUDGED.replace('"winner": "a"', '"winner": "a", "safer": "b"').replace(
+    '"winner": "b"}', '"winner": "b", "safer": "a"}'
+)
 TIE = '{"prompt": "Morning", "response_a": "Hello", "response_b": "Hey", "winner": "tie"}\n'
 READ = DPO.replace("--text-column chosen ", "")
 
 
 @rule("D193", WARNING, example=of_rows(JUDGED, PAIRS, READ))
 def pairs_are_made_of_judged_answers(file: str, how: str) -> Iterator[Finding]:
-    """The rows have several answers and a judgement of them, and pairs are made of these: the better, or best, answer is chosen, and the worse, or
-    worst, one rejected.
+    """The rows have several answers, and pairs are made of them: by a judgement of them the better, or best, answer is chosen, and the worse, or worst,
+    one rejected; of lists of chosen or of rejected answers each is a row of its own.
 
-    Why: which of several answers are compared is a choice that changes what is trained. Answers between the best and the worst are not used.
+    Why: which of several answers are compared is a choice that changes what is trained. Judged answers between the best and the worst are not used.
     Fix: if that is not what you want, write the pairs into columns `chosen` and `rejected`.
     """
-    message = f"{file}: the rows judge several answers, and a pair is made of each row: {how}"
+    message = f"{file}: the rows have several answers, and pairs are made of them: {how}"
     yield Finding(message, "write chosen and rejected into the rows if other pairs are wanted", DATA, file=file)
+
+
+@rule(
+    "D198",
+    example=Example(
+        f"{READ}rows.jsonl", f"{READ}rows.jsonl --ignore-columns safer", rows=TWO_JUDGEMENTS, good=TWO_JUDGEMENTS
+    ),
+)
+def judgements_contradict_each_other(
+    file: str, judgements: tuple[Sequence[str], Sequence[str]], row: int, ignored: Sequence[str]
+) -> Iterator[Finding]:
+    """Two judgements of the same two answers name different ones, such as which is more helpful and which is safer.
+
+    Why: only one of them can say which answer is chosen, and which of the two is meant is your decision.
+    Fix: `--ignore-columns` with the one that does not decide; the other is then read.
+    """
+    first, second = (" and ".join(map(shown, columns)) for columns in judgements)
+    message = f"{file}: {first} and {second} both say which of two answers is better, and name different ones (first in row {row})"
+    yield Finding(
+        message,
+        None,
+        ("ignore_columns",),
+        file=file,
+        row=row,
+        guess={"ignore_columns": [*ignored, *judgements[1]]},
+        otherwise=f"to go by {first}; or --ignore-columns {','.join((*ignored, *judgements[0]))}, to go by {second}",
+    )
 
 
 @rule("D194", WARNING, example=of_rows(JUDGED + TIE, PAIRS, READ))
 def no_answer_is_judged_better() -> Iterator[Finding]:
-    """None of a row's answers is judged better than another: a tie, equal ratings, or only one answer. The row is left out.
+    """None of a row's answers is judged better than another: a tie, equal ratings, only one answer, or two judgements that name different ones. The
+    row is left out.
 
     Why: such a row carries no preference.
     Fix: delete the row, or judge it.

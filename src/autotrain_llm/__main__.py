@@ -5,12 +5,16 @@ Until the program has its own handlers, and after it has given them up, Ctrl-C e
 
 from __future__ import annotations
 
-import signal
 import sys
 
-# A shell lets its background jobs ignore it, which stays so.
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+try:
+    import signal
+
+    # A shell lets its background jobs ignore it, which stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+except KeyboardInterrupt:
+    sys.exit(130)
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from autotrain_llm.run.report.read import is_number
 
 MAX_POINTS = 240  # per curve: as many as a plot of that width can show
 NOT_METRICS = ("step", "time", "epoch")
-SAME = 1e-9  # relative difference up to which two values are the same
+SAME = 1e-6  # relative difference up to which two values are the same
 Point = tuple[float, float]
 
 
@@ -62,6 +62,7 @@ QUALITY = (
     PanelSpec("KL estimate", "mean log-ratio to the reference model, nats", ("kl",)),
     PanelSpec("KL per answer", "nats", ("objective/kl",)),
     PanelSpec("KL coefficient", "", ("kl_coef",)),
+    PanelSpec("KL of the updates", "to the policy that sampled, nats per token", ("approx_kl",)),
     PanelSpec("ORPO loss terms", "nats", ("nll_loss", "log_odds_ratio", "log_odds_chosen")),
     PanelSpec("Distillation loss terms", "nats", ("task_loss", "distill_loss")),
     PanelSpec("Policy loss", "", ("policy_loss",)),

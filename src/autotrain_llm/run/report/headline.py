@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from autotrain_llm.config.metric_choice import KL
 from autotrain_llm.config.registry import METRICS, PARAMS, TRAINERS
 from autotrain_llm.declare.metric import MAXIMIZE
 from autotrain_llm.declare.trainer import Trainer
@@ -89,6 +90,8 @@ def _headline(name: str, points: Sequence[Point], trainer: Trainer) -> Headline:
 
 
 def _direction(name: str, trainer: Trainer) -> str | None:
-    """The better direction of a metric; None if it has none."""
+    """The better direction of a metric; None if it has none, as a divergence, which is smallest before anything is learned."""
+    if name.rpartition("/")[2] == KL:
+        return None
     reported = {key: better for metric in METRICS.values() for key, better in metric.reports.items()}
     return {**reported, **trainer.metrics}.get(name)

@@ -32,11 +32,12 @@ def legend(curves: list[svg.Curve]) -> str:
     """The names of curves beside their colours; nothing for none."""
     if not curves:
         return ""
-    keys = (
-        f'<span><i class="c{curve.colour}{" dashed" if "dashed" in curve.style else ""}"></i>{escape(curve.name)}</span>'
-        for curve in curves
-    )
+    keys = (f'<span><i class="c{curve.colour}{_look(curve)}"></i>{escape(curve.name)}</span>' for curve in curves)
     return f'<div class="keys">{"".join(keys)}</div>'
+
+
+def _look(curve: svg.Curve) -> str:
+    return " dashed" if "dashed" in curve.style else " dots" if curve.style == ("dots",) else ""
 
 
 def _curve(series: Series, bases: list[str]) -> svg.Curve:

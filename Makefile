@@ -12,7 +12,7 @@ SEED ?= $(shell date +%s)
 # Processes that the tests start would compile the package again each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all snapshots test-trackers fuzz fuzz-kills fuzz-databases lint docs check-docs benchmarks clean
+.PHONY: demo test test-all snapshots test-trackers fuzz fuzz-kills fuzz-databases lint docs check-docs docs-site pictures package benchmarks clean
 
 $(READY): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -54,12 +54,32 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lint]"
+	$(BIN)/actionlint -shellcheck= -pyflakes=
+	! [ -x $(BIN)/hadolint ] || $(BIN)/hadolint Dockerfile Dockerfile.cuda
 
 docs: $(READY)
 	$(BIN)/python -m autotrain_llm.docs write
 
 check-docs: $(READY)
 	$(BIN)/python -m autotrain_llm.docs --check
+
+# The pages as a site with search, in build/site. A link that leads nowhere is an error.
+docs-site: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/python -m pytest tests/integration/test_site.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# The pictures of README.md, from real output: docs/images/make.py.
+pictures: $(READY)
+	$(BIN)/python docs/images/make.py
+
+# dist/ with the package as source and as a wheel, both checked.
+package: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[package]"
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 benchmarks: $(READY)
 	$(BIN)/python benchmarks/startup.py

@@ -68,6 +68,8 @@ LIGHT = {
 }
 # What serves the pages of the app, which is loaded by its command alone.
 OF_THE_APP = {"starlette", "uvicorn", "jinja2", "markupsafe"}
+# What builds the documentation site: `docs/site.py` is a hook of it.
+OF_THE_SITE = {"mkdocs"}
 # Where a library of HEAVY is loaded outside run/ after all, by name, when nothing lighter would do.
 LOADED_BY_NAME = {
     "context/library_metrics.py": {"evaluate"},
@@ -219,7 +221,7 @@ def test_other_libraries_are_loaded_where_they_are_needed():
 
 
 def test_no_library_is_imported_that_is_not_named_here():
-    known = HEAVY | LIGHT | OF_THE_APP | set(sys.stdlib_module_names) | {"autotrain_llm", ""}
+    known = HEAVY | LIGHT | OF_THE_APP | OF_THE_SITE | set(sys.stdlib_module_names) | {"autotrain_llm", ""}
     assert sorted({library(found) for found in IMPORTS} - known) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from functools import cached_property
 from importlib.util import find_spec
@@ -80,6 +81,11 @@ class Machine:
     @property
     def has_cuda(self) -> bool:
         return bool(self.gpus)
+
+    @property
+    def has_unused_gpu(self) -> bool:
+        """Whether this is a Mac whose GPU torch knows as `mps`: it trains on its processor."""
+        return sys.platform == "darwin" and os.uname().machine == "arm64" and not self.gpus
 
     @cached_property
     def computes_bf16(self) -> bool:

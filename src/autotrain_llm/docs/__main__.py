@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from autotrain_llm.docs.blocks import filled
 from autotrain_llm.docs.guide import guide
 from autotrain_llm.docs.matrix import compatibility
 from autotrain_llm.docs.presets_page import presets
@@ -28,13 +29,24 @@ def write(root: Path) -> list[str]:
     for name in changed:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(DOCUMENTS[name](), encoding="utf-8")
+        path.write_text(DOCUMENTS[name]() if name in DOCUMENTS else _filled(root, name), encoding="utf-8")
     return changed
 
 
 def outdated(root: Path) -> list[str]:
     """Documents that are missing or differ from what the declarations say."""
-    return [name for name, make in DOCUMENTS.items() if _content(root / name) != make()]
+    documents = [name for name, make in DOCUMENTS.items() if _content(root / name) != make()]
+    return documents + [name for name in _pages(root) if _content(root / name) != _filled(root, name)]
+
+
+def _pages(root: Path) -> list[str]:
+    """The pages that are written by hand, some parts of which are generated."""
+    names = [path.relative_to(root).as_posix() for path in sorted((root / "docs").rglob("*.md"))]
+    return [name for name in names if name not in DOCUMENTS]
+
+
+def _filled(root: Path, name: str) -> str:
+    return filled((root / name).read_text(encoding="utf-8"), name)
 
 
 def _content(path: Path) -> str | None:

@@ -38,7 +38,7 @@ CHAPTERS = (
 
 def guide() -> str:
     """The whole document."""
-    names = [*(_title(trainer) for trainer in TRAINERS.values()), *CHAPTERS]
+    names = [*(trainer_title(trainer) for trainer in TRAINERS.values()), *CHAPTERS]
     contents = "\n".join(f"{index}. [{name}]({anchor(name)})" for index, name in enumerate(names, 1))
     bodies = (
         _mixins(),
@@ -56,13 +56,14 @@ def guide() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _title(trainer: Trainer) -> str:
+def trainer_title(trainer: Trainer) -> str:
+    """The heading of a trainer's chapter."""
     return f"{trainer.title} trainer"
 
 
 def _trainer(trainer: Trainer) -> str:
     """Purpose, Required, Optional by group, Incompatible, Example usage."""
-    parts = [f"## {_title(trainer)}", "### Purpose", f"{trainer.summary} {trainer.purpose}"]
+    parts = [f"## {trainer_title(trainer)}", "### Purpose", f"{trainer.summary} {trainer.purpose}"]
     parts += [f"> {NOT_YET}"] if trainer.recipe is None else []
     parts += ["### Required parameters", block("\n".join(_required(trainer, names) for names in trainer.requires))]
     parts += ["### Optional parameters", *_optional(trainer)]
@@ -105,7 +106,9 @@ def _optional(trainer: Trainer) -> list[str]:
     text = (
         []
         if trainer is first
-        else [f"Everything in the list of the [{_title(first)}]({anchor(_title(first))}) that all trainers read, and:"]
+        else [
+            f"Everything in the list of the [{trainer_title(first)}]({anchor(trainer_title(first))}) that all trainers read, and:"
+        ]
     )
     return [*text, block("\n\n".join([*own, *shared, _switches(trainer)]))]
 

@@ -271,6 +271,8 @@ def _precision(config: Config, context: RunContext, memory: Memory) -> Precision
         name, why = "bf16", f"the {device} computes in it"
     else:
         name, why = "fp32", f"the {device} does not compute in bf16"
+    if machine.has_unused_gpu:
+        why += "; trained on the processor: Apple's GPU (mps) is not used"
     if config.gradient_checkpointing is not None:
         checkpointing, reason = config.gradient_checkpointing, config.source("gradient_checkpointing")
     elif memory.is_short(checkpointing=False):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import shlex
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from autotrain_llm import plan
 from autotrain_llm.checks.rules.every import RULES
 from autotrain_llm.cli.parser import read
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context.machine import Gpu, Machine
 from support.paths import TESTS
+from support.rows import write_rows
 
 NEW_GPU = Gpu("NVIDIA H200", 141 * 2**30, 9.0)
 OLD_GPU = Gpu("Tesla T4", 16 * 2**30, 7.5)
@@ -258,3 +261,25 @@ def test_what_is_left_of_a_launcher_is_said_and_silences_nobody(environment, wor
         found
     ) == bool(words)
     assert machine.is_first_process == (environment != {"RANK": "1", "WORLD_SIZE": "2"})
+
+
+@pytest.mark.parametrize(
+    ("platform", "processor", "gpus", "unused"),
+    [
+        ("darwin", "arm64", (), True),
+        ("darwin", "x86_64", (), False),
+        ("linux", "arm64", (), False),
+    ],
+)
+def test_the_gpu_of_a_mac_is_not_used(platform, processor, gpus, unused, monkeypatch):
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr("os.uname", lambda: SimpleNamespace(machine=processor))
+    assert machine(gpus).has_unused_gpu is unused
+
+
+def test_the_plan_of_a_mac_says_that_it_trains_on_the_processor(tmp_path, monkeypatch):
+    monkeypatch.setattr(Machine, "has_unused_gpu", True)
+    rows = write_rows(tmp_path / "rows.jsonl", [{"text": f"A text with the number {number}."} for number in range(8)])
+    made = plan(trainer="sft", model="scratch:100k", data_path=str(rows), lr=1e-3, epochs=1, batch_size=4)
+    assert made.precision.cpu and "Apple's GPU (mps) is not used" in made.precision.why
+    assert any("mps" in str(line) for line in made.summary())

@@ -1,9 +1,9 @@
-"""Every command that the documents show passes its checks, with local models in place of Hub ids and local rows in place of theirs."""
+"""Every command that the documents show passes its checks, with local models in place of Hub ids and of runs, and local rows in place of those that
+a page doesn't make."""
 
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from pathlib import Path
 
@@ -12,43 +12,32 @@ import pytest
 from autotrain_llm import check
 from autotrain_llm.cli.main import main
 from autotrain_llm.config.registry import TRAINERS
+from support.model_files import ADAPTED, write_adapter
+from support.pages import PAGES, Page
 from support.paths import PROJECT
 from support.rows import COLOURS, questions
 
-ROOT = PROJECT
-REFERENCE = ROOT.parent / "shared" / "reference" / "parameter_guide.md"
-DOCUMENTS = [
-    ROOT / "README.md",
-    ROOT / "PARAMETER_GUIDE.md",
-    *sorted((ROOT / "examples").rglob("*.md")),
-    *sorted((ROOT / "docs").rglob("*.md")),
-    *([REFERENCE] if REFERENCE.exists() else []),
-]
 # Commands of the guide that show what a fault is answered with.
 SHOWING_A_FAULT = {
     "autotrain llm --trainer sft --dpo-beta 0.1": {"P101", "P201"},
     "autotrain llm --trainer ppo --use-distillation": {"P112", "P201"},
 }
+CONFIG = "trainer: sft\nmodel: m\ndata_path: rows.jsonl\nlr: 1e-5\nepochs: 1\nbatch_size: 4\n"
 ANSWERED_AT_ONCE = ("--help", "-h", "--explain", "--version")
 MODEL_FLAGS = ("--model", "--model-ref", "--teacher-model", "--rl-reward-model-path", "--tokenizer")
 DATA_FLAGS = ("--data-path", "--eval-dataset-path")
 
 
-def commands_in(path: Path) -> list[str]:
-    """The commands in the shell blocks of a Markdown file, each on one line."""
-    blocks = re.findall(
-        r"^```(?:bash|sh|shell|console)?\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    found = (line.strip().removeprefix("$ ") for line in lines)
-    return [" ".join(line.split()) for line in found if line.startswith("autotrain llm ")]
+COMMANDS = [(page, command) for page in PAGES for command in page.of("llm ")]
+OTHER_COMMANDS = [
+    (page, command)
+    for page in PAGES
+    for command in page.of("chat", "export", "prepare", "check", "presets", "completion", "app", "--")
+]
 
 
-def name_of(path: Path) -> str:
-    return path.name if path == REFERENCE else path.relative_to(ROOT).as_posix()
-
-
-COMMANDS = [(name_of(path), command) for path in DOCUMENTS for command in commands_in(path)]
+def identify(value: Page | str) -> str:
+    return value.name if isinstance(value, Page) else "-".join(value.split()[1:5])
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +62,8 @@ class Local:
                 words[at + 1] = str(self.rows(values, words[at + 1], flag))
             elif flag == "--rl-reward-fn":
                 words[at + 1] = self.function(words[at + 1])
-            elif flag == "--config":
-                words[at + 1] = str(ROOT / words[at + 1])
+            elif flag == "--config" and not Path(words[at + 1]).exists():
+                words[at + 1] = str(PROJECT / words[at + 1])
         return words
 
     def model(self, flag: str, name: str) -> str:
@@ -84,17 +73,29 @@ class Local:
         if "bert" in name:
             return str(self.models["encoder"])
         kinds = {"--teacher-model": "teacher", "--rl-reward-model-path": "scorer"}
-        return str(self.models[kinds.get(flag, "llama")])
+        return str(self.called(self.models[kinds.get(flag, "llama")], name))
+
+    def called(self, model: Path, name: str) -> Path:
+        """The model, in a folder of the name that the command has for it: a reward is weighted by the name of its model."""
+        link = self.folder / "models" / Path(name).name
+        link.parent.mkdir(exist_ok=True)
+        if not link.exists():
+            link.symlink_to(model)
+        return link
 
     def function(self, name: str) -> str:
         """A file of that name with the function."""
         file, function = name.split(":")
+        if Path(file).exists():  # the page shows it
+            return name
         path = self.folder / Path(file).name
         path.write_text(f"def {function}(prompts, completions, **columns):\n    return [0.0 for text in completions]\n")
         return f"{path}:{function}"
 
     def rows(self, values: dict[str, str], name: str, flag: str) -> Path:
-        """A file of that name with the rows that the trainer and the column flags ask for."""
+        """A file of that name with the rows that the trainer and the column flags ask for, unless the page makes one."""
+        if Path(name).exists():
+            return Path(name)
         path = self.folder / flag.strip("-") / Path(name).name
         path.parent.mkdir(exist_ok=True)
         shape = TRAINERS[values.get("--trainer", "generic")].rows
@@ -138,6 +139,12 @@ ROWS = {"documents": texts, "conversations": conversations, "preferences": pairs
 
 
 @pytest.fixture
+def adapter(tmp_path, light_llama) -> Path:
+    """An adapter of the light Llama, which is 16 wide."""
+    return write_adapter(tmp_path / "adapter", light_llama, {ADAPTED: (2, 16)}, r=2)
+
+
+@pytest.fixture
 def local(tmp_path, monkeypatch, light_llama, light_teacher, light_scorer, light_encoder) -> Local:
     monkeypatch.chdir(tmp_path)
     models = {"llama": light_llama, "teacher": light_teacher, "scorer": light_scorer, "encoder": light_encoder}
@@ -159,17 +166,18 @@ def dry_run(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, 
 
 
 def test_there_are_commands_in_the_documents_that_show_some():
-    shown = {document for document, _ in COMMANDS}
-    assert {"README.md", "PARAMETER_GUIDE.md", "examples/tictactoe/README.md"} <= shown
-    assert len(COMMANDS) > 20
+    shown = {page.name for page, _ in COMMANDS}
+    assert {"README.md", "PARAMETER_GUIDE.md", "examples/tictactoe/README.md", "docs/tutorial.md"} <= shown
+    assert {f"docs/trainers/{trainer}.md" for trainer in TRAINERS} <= shown
+    assert "docs/inference.md" in {page.name for page, _ in OTHER_COMMANDS}
 
 
-@pytest.mark.parametrize(
-    ("document", "command"), COMMANDS, ids=[f"{where}-{n}" for n, (where, _) in enumerate(COMMANDS)]
-)
-def test_a_documented_command_passes_its_checks(document, command, local, capsys):
+@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=identify)
+def test_a_documented_command_passes_its_checks(page, command, local, capsys):
     if command in SHOWING_A_FAULT:
         return
+    if page.scripts:
+        page.prepare(local.folder)
     words = local.words(command)
     if any(flag in words for flag in ANSWERED_AT_ONCE):
         assert main(["llm", *words]) == 0
@@ -178,6 +186,28 @@ def test_a_documented_command_passes_its_checks(document, command, local, capsys
     # M180: the steps of a preset are larger than the few rows here.
     there = [finding for finding in findings if finding["code"] != "M180"]
     assert there == [] and status == 0
+
+
+@pytest.mark.parametrize(("page", "command"), OTHER_COMMANDS, ids=identify)
+def test_a_documented_command_beside_llm_passes_its_checks(page, command, local, adapter, capsys):
+    if page.scripts:
+        page.prepare(local.folder)
+    name, *words = shlex.split(command, comments=True)[1:]
+    if name in ("chat", "export"):
+        of_adapter = "adapter" in words
+        words[0] = str(adapter) if of_adapter else local.model("--model", words[0])
+        words = [word if before != "--against" else words[0] for before, word in zip(["", *words], words, strict=False)]
+        words += ["--dry-run", *(["--output-dir", "made"] if name == "export" else [])]
+    elif name == "app":
+        words += ["--dry-run"]
+    elif name == "prepare":
+        words = [*local.words(f"autotrain prepare {shlex.join(words)}"), "--dry-run"]
+    elif name == "check":
+        (local.folder / "configs").mkdir()
+        (local.folder / "configs" / "run.yaml").write_text(CONFIG)
+        words = [word.replace("*", "run") for word in words[: words.index(">") if ">" in words else None]]
+        words += [] if "--flags-only" in words else ["--flags-only"]
+    assert main([name, *words]) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", SHOWING_A_FAULT)

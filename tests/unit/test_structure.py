@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import re
 import subprocess
 import sys
@@ -92,9 +93,21 @@ class Import(NamedTuple):
         return f"{self.file}:{self.line} imports {self.module}"
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """A module as its syntax tree, which every test reads and none changes."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    """All nodes of a module."""
+    return list(ast.walk(tree_of(path)))
+
+
 def imports_of(path: Path) -> Iterator[Import]:
     """Every import of a file, wherever it stands in it."""
-    yield from _imports(ast.parse(path.read_text(encoding="utf-8")), path.relative_to(ROOT).as_posix(), None, False)
+    yield from _imports(tree_of(path), path.relative_to(ROOT).as_posix(), None, False)
 
 
 def _imports(node: ast.AST, file: str, function: str | None, typing: bool) -> Iterator[Import]:
@@ -196,12 +209,9 @@ def test_a_heavy_library_is_loaded_by_name_only_where_it_is_said_here():
     for path in FILES:
         file = path.relative_to(ROOT).as_posix()
         names = {
-            str(node.args[0].value).split(".")[0]
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.Call)
-            and ast.unparse(node.func).endswith("import_module")
-            and node.args
-            and isinstance(node.args[0], ast.Constant)
+            str(call.args[0].value).split(".")[0]
+            for _, name, call in calls(path)
+            if name.endswith("import_module") and call.args and isinstance(call.args[0], ast.Constant)
         }
         if part_of(file) != "run" and names & HEAVY:
             loaded[file] = names & HEAVY
@@ -248,10 +258,9 @@ def test_no_private_name_is_imported_from_another_part():
 # ---- what no module does
 
 
-def calls(path: Path) -> Iterator[tuple[int, str, ast.Call]]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call):
-            yield node.lineno, ast.unparse(node.func), node
+@functools.cache
+def calls(path: Path) -> list[tuple[int, str, ast.Call]]:
+    return [(node.lineno, ast.unparse(node.func), node) for node in nodes_of(path) if isinstance(node, ast.Call)]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -280,20 +289,19 @@ def test_a_module_keeps_to_the_house_rules(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_module_says_what_it_is_for(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     assert not tree.body or ast.get_docstring(tree), "begin with a sentence that says what the module is for"
 
 
 def test_docstrings_name_files_and_exceptions_that_exist():
     names, wrong = set(vars(builtins)), []
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
-    for tree in trees.values():
-        names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        names |= {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    for path in FILES:
+        names |= {node.id for node in nodes_of(path) if isinstance(node, ast.Name)}
+        names |= {node.name for node in nodes_of(path) if isinstance(node, ast.ClassDef)}
     files = {path.name for path in FILES}
     documented = ast.Module | ast.ClassDef | ast.FunctionDef
-    for path, tree in trees.items():
-        for node in ast.walk(tree):
+    for path in FILES:
+        for node in nodes_of(path):
             text = ast.get_docstring(node) or "" if isinstance(node, documented) else ""
             raised = [name for name in re.findall(r"\b[Rr]aises `?([A-Z]\w+)", text) if name not in names]
             named = [name for name in re.findall(r"`(?:[\w/]+/)?(\w+\.py)`", text) if name not in files]
@@ -310,7 +318,7 @@ def test_nothing_is_caught_without_a_name():
     wrong = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes_of(path)
         if isinstance(node, ast.ExceptHandler) and node.type is None
     ]
     assert wrong == []
@@ -344,7 +352,7 @@ def test_no_code_of_a_finding_is_compared_with_a_literal():
     wrong = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes_of(path)
         if isinstance(node, ast.Compare)
         for part in ast.walk(node)
         if isinstance(part, ast.Constant) and isinstance(part.value, str) and code.fullmatch(part.value)
@@ -435,10 +443,11 @@ def test_no_code_asks_which_trainer_it_is():
         file = path.relative_to(ROOT).as_posix()
         if file.startswith(("trainers/", "run/algorithms/", "run/trl_engine/")):
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Compare) and "trainer" in ast.unparse(node):
+        for node in nodes_of(path):
+            if isinstance(node, ast.Compare):
                 names = {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)}
-                wrong += [f"{file}:{node.lineno} {ast.unparse(node)}"] if names & set(TRAINERS) else []
+                if names & set(TRAINERS) and "trainer" in ast.unparse(node):
+                    wrong.append(f"{file}:{node.lineno} {ast.unparse(node)}")
     assert wrong == [], "ask an attribute of declare/trainer.py"
 
 
@@ -468,9 +477,9 @@ OLD_NAMES = {
 OLD_WORDS = ("nought", "learnt", "foretell", "foretold", "price of divergence", "draws a finding", "stands with ")
 
 
-def names_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def names_in(path: Path) -> Iterator[tuple[int, str]]:
     """Every name that a module gives: variables, arguments, attributes of self, functions and classes."""
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.lineno, node.id
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
@@ -484,10 +493,9 @@ def names_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_module_uses_the_words_of_the_field(path):
     text = path.read_text(encoding="utf-8")
-    tree = ast.parse(text)
     wrong = [
         f"line {line}: {name}, write {OLD_NAMES[name.strip('_')]}"
-        for line, name in names_in(tree)
+        for line, name in names_in(path)
         if name.strip("_") in OLD_NAMES
     ]
     wrong += [

@@ -305,7 +305,14 @@ def test_a_mixin_that_is_not_there_yet_is_refused_and_so_has_no_effect_to_miss(g
 # ---- every value counts
 
 
-@pytest.mark.parametrize(("trainer", "name"), [(t, name) for t in AVAILABLE for name in settings_of(t)])
+def each_parameter_quickly_once() -> list[Any]:
+    """Every parameter with every trainer that reads it; slow with all but the first."""
+    cases = [(trainer, name) for trainer in AVAILABLE for name in settings_of(trainer)]
+    first = {name: trainer for trainer, name in reversed(cases)}
+    return [pytest.param(*case, marks=() if first[case[1]] == case[0] else pytest.mark.slow) for case in cases]
+
+
+@pytest.mark.parametrize(("trainer", "name"), each_parameter_quickly_once())
 def test_another_value_makes_another_plan(trainer, name, places):
     if name == "trainer":
         pytest.skip("another trainer is another run altogether")

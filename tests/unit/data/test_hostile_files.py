@@ -18,6 +18,8 @@ from autotrain_llm.declare import bounded
 from autotrain_llm.declare.finding import Refused
 from support.tokenizers import made
 
+pytestmark = pytest.mark.strangers_files
+
 NESTED = "{% set n = namespace(l=[1]) %}{% for i in range(60) %}{% set n.l = [n.l, n.l] %}{% endfor %}{{ n.l }}"
 HOARD = "{% set n = namespace(l=[]) %}{% for i in range(1000) %}{% set n.l = n.l + ['a' * (9999999 - i)] %}{% endfor %}"
 COPIES = "{% set s = 'a' * 9999999 %}{% for i in range(99999) %}{{ s[1:]|upper|length }}{% endfor %}"

@@ -158,7 +158,7 @@ def is_metadata(name: str, value: Any) -> bool:
         if WRONG_ANSWERS.search(name):
             return False
         word = value.strip(".,;:!?'\"()[]")
-        return LIKE_A_CODE.fullmatch(word) is not None and any(not character.isalpha() for character in word)
+        return not word.isalpha() and LIKE_A_CODE.fullmatch(word) is not None
     if not is_named_so:
         return False
     if isinstance(value, dict) and any(plain(str(key)) in INSIDE for key in value):

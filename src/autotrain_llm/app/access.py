@@ -34,9 +34,9 @@ HEADERS = {
 }
 READING = ("GET", "HEAD")
 # The address of this page has the token, which a redirect would take along: the page leads on by itself, without it.
-WELCOME = '<!DOCTYPE html><html lang="en"><title>autotrain</title><meta http-equiv="refresh" content="0; url=/"><a href="/">Go on</a></html>'
+WELCOME = '<!DOCTYPE html><html lang="en"><title>autotrain</title><link rel="icon" href="data:,"><meta http-equiv="refresh" content="0; url=/"><a href="/">Go on</a></html>'
 REFUSED = (
-    '<!DOCTYPE html><html lang="en"><title>autotrain</title><h1>This address needs its token</h1>'
+    '<!DOCTYPE html><html lang="en"><title>autotrain</title><link rel="icon" href="data:,"><h1>This address needs its token</h1>'
     "<p>Open the whole address that <code>autotrain app</code> printed when it was started.</p></html>"
 )
 

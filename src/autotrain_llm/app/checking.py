@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.app.values import OFFERED, FormCommand, as_text
-from autotrain_llm.checks.preflight import Checked, is_about_missing, preflight
+from autotrain_llm.checks.preflight import COLUMN_ROLES, Checked, is_about_missing, preflight
 from autotrain_llm.config.layers import Layer
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import COMMAND_LINE, Config, resolve_layers
+from autotrain_llm.config.search_space import usual_value
 from autotrain_llm.declare.finding import ERROR, Finding, Refused, in_words
 from autotrain_llm.declare.showable import showable, visible
 
@@ -29,7 +30,7 @@ Document = dict[str, Any]
 def check_flags(command: FormCommand) -> Document:
     """The findings of the flags alone, which takes milliseconds."""
     checked = preflight(_config(command), command.findings, files=False)
-    return {"findings": _findings(checked.findings)}
+    return {"findings": _findings(checked)}
 
 
 class FileCheck:
@@ -48,7 +49,7 @@ class FileCheck:
         in_order = all(finding.severity != ERROR or is_about_missing(finding) for finding in checked.findings)
         self._earlier, self._stamps = (checked.context if in_order else None), stamps
         return {
-            "findings": _findings(checked.findings),
+            "findings": _findings(checked),
             "refused": checked.refused,
             "plan": None if checked.plan is None else checked.plan.summary(),
             "not_checked": [item.as_json() for item in checked.not_checked],
@@ -93,8 +94,20 @@ def finding_json(finding: Finding) -> Document:
     }
 
 
-def _findings(findings: tuple[Finding, ...]) -> list[Document]:
-    return [finding_json(finding) for finding in sorted(findings, key=lambda finding: finding.severity != ERROR)]
+def _findings(checked: Checked) -> list[Document]:
+    ordered = sorted(checked.findings, key=lambda finding: finding.severity != ERROR)
+    return [_missing(finding, checked) if is_about_missing(finding) else finding_json(finding) for finding in ordered]
+
+
+def _missing(finding: Finding, checked: Checked) -> Document:
+    """The finding about what is missing, with the usual values and the columns that were recognised in place of its fix."""
+    config, dataset = checked.config, vars(checked.context.data).get("dataset")
+    usual = {name: usual_value(config, name) for name in finding.parameters}
+    columns = {name: dataset.columns.get(role) for name, role in COLUMN_ROLES.items()} if dataset is not None else {}
+    found = {name: columns.get(name) or value for name, value in usual.items()}
+    guess = {name: value for name, value in found.items() if value is not None}
+    document = finding_json(Finding(finding.message, None, finding.parameters, code=finding.code, guess=guess))
+    return {**document, "missing": True}
 
 
 def _data(checked: Checked) -> Document | None:
@@ -138,15 +151,18 @@ def _cut(row: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
 
 
 def _suited(checked: Checked) -> Document | None:
-    """The trainers that the rows suit, where the chosen one could not read them."""
+    """The trainers that the rows suit, where the chosen one can't read them, or is not one of these and leaves columns unused."""
     from autotrain_llm.data.load.suited import suited_trainers
 
     config, data = checked.config, checked.context.data
-    if config.data_path is None or vars(data).get("dataset") is not None:
+    dataset = vars(data).get("dataset")
+    if config.data_path is None or (dataset is not None and not dataset.unused):
         return None
     try:
         suited = suited_trainers(data.request)
     except Refused:
+        return None
+    if dataset is not None and config.trainer in suited.trainers:
         return None
     return {"rows": suited.rows, "trainers": list(suited.trainers)}
 

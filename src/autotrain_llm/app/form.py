@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from autotrain_llm.app.values import OFFERED, as_text
 from autotrain_llm.config.registry import GROUPS, PARAMS, READS, TRAINERS, verdict
+from autotrain_llm.config.resolved import resolve
+from autotrain_llm.config.search_space import usual_value
 from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.declare.text import plain
 from autotrain_llm.declare.trainer import Trainer
@@ -80,7 +82,7 @@ class Form:
 
 def form_for(texts: Mapping[str, str]) -> Form:
     """The form with these texts. A parameter that does not apply to the trainer is in it only if it is set."""
-    trainer = TRAINERS.get(texts.get("trainer", ""), TRAINERS[PARAMS["trainer"].default])
+    trainer = trainer_in(texts)
     required = _required(trainer)
     alternatives = {param.alternative for param in PARAMS.values()}
     shown = [name for name in OFFERED if name != "trainer" and (_applies(PARAMS[name], trainer) or name in texts)]
@@ -115,10 +117,7 @@ def _applies(param: Param, trainer: Trainer) -> bool:
 
 def field_of(param: Param, trainer: Trainer, texts: Mapping[str, str], required: Mapping[str, str]) -> Field:
     """The field of a parameter, with its default for the trainer in words; a required one shows the usual value in its place."""
-    default = trainer.default_text(param)
-    usual = trainer.usual.get(param.name)
-    if usual is not None:
-        default = f"usual: {plain(usual.value(texts.get('peft') == 'true'))}"
+    default = usual_texts(texts).get(param.name) or trainer.default_text(param)
     return Field(
         name=param.name,
         label=label_of(param.name),
@@ -134,6 +133,18 @@ def field_of(param: Param, trainer: Trainer, texts: Mapping[str, str], required:
         suggestions=_suggestions(param),
         numeric=param.kind in ("int", "float"),
     )
+
+
+def usual_texts(texts: Mapping[str, str]) -> dict[str, str]:
+    """What stands in the empty fields of required values: the usual ones of the trainer, for a new model and for an adapter."""
+    trainer = trainer_in(texts)
+    config = resolve({"trainer": trainer.name, "model": texts.get("model"), "peft": texts.get("peft") == "true"})
+    return {name: f"usual: {plain(usual_value(config, name))}" for name in trainer.usual}
+
+
+def trainer_in(texts: Mapping[str, str]) -> Trainer:
+    """The trainer that a form names, else the one by default."""
+    return TRAINERS.get(texts.get("trainer", ""), TRAINERS[PARAMS["trainer"].default])
 
 
 def label_of(name: str) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.app.folders import Folders, Outside
-from autotrain_llm.app.runs import FINISHING, OK, STARTING
+from autotrain_llm.app.runs import FINISHING, RUNNING, STARTING
 from autotrain_llm.context.file_lock import owner_of_lock
 from autotrain_llm.context.output_dir import LOCK_FILE, RUN_FILE, earlier_run
 from autotrain_llm.declare.document import parse_json
@@ -80,17 +80,17 @@ class Launcher:
         return pid if b"autotrain_llm" in words and folder.name.encode() in words else None
 
     def state_of(self, folder: Path) -> str | None:
-        """What the process of a folder says of the run, where its files don't: it is starting, writes its report, or was refused. None if they do."""
-        own = self._own.get(folder)
-        if own is not None and own.poll() == REFUSED_STATUS:
-            return "refused" if not (folder / RUN_FILE).exists() else None
-        if owner_of_lock(folder / LOCK_FILE) is not None:
-            return FINISHING if earlier_run(folder).get("status") == OK else None
+        """What the process of a folder says of the run, where its files don't: it is starting, it has ended its training and not yet all that
+        follows, or it was refused. None if they do."""
+        own, record = self._own.get(folder), self._record(folder)
+        run = earlier_run(folder)
+        if own is not None and own.poll() is not None and not run:
+            return "refused" if own.returncode == REFUSED_STATUS else "failed"
         if self.process_of(folder) is not None:
-            return STARTING
-        if self._record(folder) and not (folder / RUN_FILE).exists():
-            return "refused" if own is None or own.returncode == REFUSED_STATUS else "failed"
-        return None
+            if not run or _written(folder / RUN_FILE) < float(record.get("started") or 0):
+                return STARTING  # what is there is of the run before
+            return None if run.get("status") == RUNNING else FINISHING
+        return "refused" if record and not run else None
 
     def stop(self, folder: Path) -> bool:
         """Ask the process of a folder to save a checkpoint and end; False if there is none."""
@@ -134,6 +134,14 @@ class Launcher:
     def _kept(self, folder: Path, ending: str) -> Path:
         digest = sha256(str(folder).encode("utf-8", "surrogateescape")).hexdigest()[:12]
         return self.folders.home / KEPT / f"{folder.name[:60]}-{digest}{ending}"
+
+
+def _written(path: Path) -> float:
+    """When a file was last written; 0 if it is not there."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _read(path: Path) -> dict[str, Any]:

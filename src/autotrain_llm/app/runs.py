@@ -320,7 +320,7 @@ class Comparison:
 
 def comparison_of(runs: Sequence[tuple[Path, str]]) -> Comparison:
     """Compare runs: (folder, path as shown)."""
-    from autotrain_llm.run.report.curves import label, panels
+    from autotrain_llm.run.report.curves import SPEED, label, panels
     from autotrain_llm.run.report.read import read_run
 
     lines = [line_of(folder, shown) for folder, shown in runs]
@@ -330,7 +330,8 @@ def comparison_of(runs: Sequence[tuple[Path, str]]) -> Comparison:
     metrics = [
         _numbers(document.get("metrics")) or _last_metrics(runs[index][0]) for index, document in enumerate(documents)
     ]
-    left_out = ("step", "time", "epoch")
+    left_out = {"step", "time", "epoch", *(metric for spec in SPEED for metric in spec.metrics)}
+    short_names = len({line.name for line in lines}) == len(lines)
     names = [
         name
         for name in dict.fromkeys(name for values in metrics for name in values)
@@ -346,8 +347,10 @@ def comparison_of(runs: Sequence[tuple[Path, str]]) -> Comparison:
             for series in panel.series:
                 title = label(series.name)
                 _, _, curves = charts.setdefault(title, (panel.unit, panel.log_axis, []))
-                curves.append(Curve(lines[index].folder, series.points, index))
-    drawn = [chart(title, unit, curves, is_log) for title, (unit, is_log, curves) in charts.items()]
+                curves.append(Curve(lines[index].name if short_names else lines[index].folder, series.points, index))
+    drawn = [
+        chart(title[0].upper() + title[1:], unit, curves, is_log) for title, (unit, is_log, curves) in charts.items()
+    ]
     return Comparison(lines, differences, equal, results, drawn)
 
 
@@ -368,4 +371,6 @@ def _differences(cells: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, li
 def _value(value: Any) -> str:
     if value is None:
         return "–"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e6:
+        return str(int(value))
     return showable(json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else plain(value))

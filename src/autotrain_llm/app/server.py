@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -23,9 +24,9 @@ from starlette.staticfiles import StaticFiles
 from autotrain_llm.app.access import Guard
 from autotrain_llm.app.checking import check_flags
 from autotrain_llm.app.folders import UPLOADS, Folders, Outside
-from autotrain_llm.app.form import field_of, form_for, label_of, texts_of_run
+from autotrain_llm.app.form import field_of, form_for, label_of, texts_of_run, usual_texts
 from autotrain_llm.app.launching import Launcher, started_in, words_to_resume
-from autotrain_llm.app.runs import RUNNING, STARTING, Line, comparison_of, line_of, view_of
+from autotrain_llm.app.runs import STARTING, Line, comparison_of, line_of, view_of
 from autotrain_llm.app.values import FormCommand, read_form, with_changes
 from autotrain_llm.app.workers import Checks, Ended, Worker
 from autotrain_llm.config.registry import PARAMS, TRAINERS
@@ -190,7 +191,7 @@ class AppServer:
         general = []
         for finding in findings:
             names = [name for name in finding["parameters"] if name in command.texts] or finding["parameters"]
-            if names:
+            if names and not finding.get("missing"):
                 by_field.setdefault(names[0], []).append(finding)
             else:
                 general.append(finding)
@@ -204,6 +205,8 @@ class AppServer:
                 for name, found in by_field.items()
             },
             "general": self._html("findings.html.jinja", findings=general),
+            "missing": [name for finding in findings if finding.get("missing") for name in finding["parameters"]],
+            "usual": usual_texts(command.texts),
             "errors": errors,
             "warnings": len(findings) - errors,
             "command": command.text(),
@@ -290,10 +293,7 @@ class AppServer:
         """The part of a run's page that changes while it goes on, and whether it does."""
         state = self.launcher.state_of(folder)
         view = view_of(folder, shown, state)
-        output = "" if view.line.state == "ok" else self.launcher.output_of(folder)
-        if view.line.state == RUNNING and view.line.step:
-            output = ""
-        return self._html("live.html.jinja", view=view, output=output), view.line.is_live
+        return self._html("live.html.jinja", view=view, output=self.launcher.output_of(folder)), view.line.is_live
 
     async def run(self, request: Request) -> Response:
         folder, shown = self._run(request)
@@ -374,8 +374,12 @@ class AppServer:
 
     async def try_page(self, request: Request) -> Response:
         lines = [line for line in self._lines() if line.state == "ok"]
-        chosen = request.query_params.get("folder", "")
-        return self._page("try.html.jinja", page="try", lines=lines, chosen=chosen)
+        chosen = request.query_params.get("folder") or (lines[0].folder if lines else "")
+        model = next((line.model for line in lines if line.folder == chosen), "")
+        against = (
+            "" if not model or model.startswith("scratch:") else "base"
+        )  # a new model has nothing to be compared with
+        return self._page("try.html.jinja", page="try", lines=lines, chosen=chosen, against=against)
 
     async def try_open(self, request: Request) -> Response:
         body = await _body(request)
@@ -429,7 +433,8 @@ class AppServer:
         rule = every_rule().get(request.path_params["code"])
         if rule is None:
             raise HTTPException(404, "There is no such finding.")
-        return self._page("rule.html.jinja", page="", rule=rule)
+        parts = re.split(r"\n\n|\n(?=Why:|Fix:)", rule.documentation)
+        return self._page("rule.html.jinja", page="", rule=rule, paragraphs=[" ".join(part.split()) for part in parts])
 
 
 def _environment() -> jinja2.Environment:

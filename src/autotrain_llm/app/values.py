@@ -7,8 +7,10 @@ part of any text.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from autotrain_llm.app.folders import Folders, Outside
@@ -84,7 +86,8 @@ def read_form(form: Mapping[str, Any], folders: Folders) -> FormCommand:
     outside = {name: fault for name, text in texts.items() if (fault := _outside(PARAMS[name], text, folders))}
     arguments = parse_kwargs({name: text for name, text in texts.items() if name not in outside})
     for name, fault in outside.items():
-        fix = f"autotrain app . {fault[1]}, with the folder that it is in, or a copy of it in one of these"
+        folder = Path(fault[1]).parent if Path(fault[1]).suffix else fault[1]
+        fix = f"start the app with it too, as in: autotrain app . {shlex.quote(str(folder))}"
         arguments.findings.append(OUTSIDE_OF_FOLDERS.finding(f"{PARAMS[name].flag}: {fault[0]}", fix, (name,)))
     arguments.values = {name: arguments.values[name] for name in PARAMS if name in arguments.values}
     return FormCommand(texts, arguments)

@@ -7,7 +7,6 @@ loads torch.
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +25,7 @@ from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.layers import Layer
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, Config, resolve_layers
-from autotrain_llm.config.search_space import NEW_MODEL_RATES
+from autotrain_llm.config.search_space import usual_value
 from autotrain_llm.declare.finding import ERROR, Finding, Refused
 from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.declare.text import plain
@@ -352,15 +351,6 @@ def needs(trainer: Trainer) -> str:
     """What a trainer needs, in words."""
     labelled = ", or answers that are labelled good or bad" if trainer.parts_pairs else ""
     return NEEDS[trainer.rows] + labelled
-
-
-def usual_value(config: Config, name: str) -> Any:
-    """The trainer's usual value of a required parameter; a new model learns with a higher rate than one that was trained before."""
-    if name == "lr" and str(config.model).startswith("scratch:"):
-        low, high = NEW_MODEL_RATES
-        return math.sqrt(low * high)
-    usual = config.trainer_spec.usual.get(name)
-    return None if usual is None else usual.value(bool(config.peft))
 
 
 def _alternatives(config: Config, name: str) -> list[str]:

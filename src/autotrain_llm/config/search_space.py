@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -148,3 +149,12 @@ def _names_the_study(param: Param) -> bool:
 def without_password(url: str) -> str:
     """A database's URL with its password masked."""
     return IN_THE_QUERY.sub(r"\1***", PASSWORD.sub(r"\1***\2", url))
+
+
+def usual_value(config: Config, name: str) -> Any:
+    """The trainer's usual value of a required parameter; a new model learns with a higher rate than one that was trained before."""
+    if name == "lr" and str(config.model).startswith("scratch:"):
+        low, high = NEW_MODEL_RATES
+        return math.sqrt(low * high)
+    usual = config.trainer_spec.usual.get(name)
+    return None if usual is None else usual.value(bool(config.peft))

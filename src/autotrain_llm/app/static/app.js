@@ -68,6 +68,11 @@ function compose() {
       if (control) found && found.error ? control.setAttribute("aria-invalid", "true") : control.removeAttribute("aria-invalid");
       if (found && found.error) place.closest("details")?.setAttribute("open", "");
     }
+    for (const field of all(".field", form)) field.classList.toggle("missing", answer.missing.includes(field.dataset.name));
+    for (const [name, words] of Object.entries(answer.usual)) {
+      const control = one("#f-" + name);
+      if (control) control.placeholder = words;
+    }
     const elsewhere = Object.keys(answer.fields).filter((name) => !one(`[data-found="${CSS.escape(name)}"]`, form));
     one("#general").innerHTML = answer.general + elsewhere.map((name) => answer.fields[name].html).join("");
     one("#command").textContent = answer.command;
@@ -112,10 +117,15 @@ function compose() {
   // Makes the fields again: for another trainer, or with the fix of a finding.
   async function remake(changes) {
     const secrets = all("input[type=password]", form).map((input) => [input.name, input.value]);
-    const open = one("#more").open, focused = document.activeElement?.id;
-    const answer = await asked("/compose/fields", { values: values(), changes });
+    const sent = values();
+    const answer = await asked("/compose/fields", { values: sent, changes });
     if (!answer || answer.problem) return answer && tell(answer.problem);
+    const open = one("#more").open, focused = document.activeElement?.id, now = values();
     fields.innerHTML = answer.html;
+    for (const [name, value] of Object.entries(now)) {  // what was typed in the meantime
+      const control = one("#f-" + name);
+      if (control && control.type !== "checkbox" && value !== sent[name] && !(name in changes)) control.value = value;
+    }
     if (answer.trainer) one("#f-trainer").value = answer.trainer;
     one("#more").open = open;
     for (const [name, value] of secrets) if (one("#f-" + name)) one("#f-" + name).value = value;

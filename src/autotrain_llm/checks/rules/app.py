@@ -31,5 +31,6 @@ OUTSIDE_OF_FOLDERS = declare_finding(
     Why: a page in a browser must not reach other files of this machine.
     Fix: start the app with that folder too, as in `autotrain app . /data`.
     """,
+    mistyped=True,
     example=Example("app --dry-run", "app --dry-run", on="in the form, with a path outside of its folders"),
 )

@@ -193,7 +193,8 @@ def _mistyped(findings: Iterable[Finding]) -> set[str]:
 
     rules = [(finding, rule_of(finding)) for finding in findings]
     wrong = [finding for finding, rule in rules if rule is not None and rule.mistyped]
-    return {ALIASES.get(name, name) for finding in wrong for name in (*finding.parameters, *finding.suggestion)}
+    names = (name for finding in wrong for name in (*finding.parameters, *finding.suggestion))
+    return {ALIASES.get(name.rpartition(".")[2], name) for name in names}  # `optimizer.lr` has its section before it
 
 
 def _broken(findings: Iterable[Finding]) -> frozenset[str]:

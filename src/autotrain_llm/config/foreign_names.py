@@ -58,7 +58,7 @@ ON_THE_HUB = ": a model is uploaded as ACCOUNT/NAME, from --username and the las
 def unknown(name: str, written: str, raw: Any, file: str | None = None, given: Mapping[str, Any] = EMPTY) -> Finding:
     """Name the right parameter, and its value if it can be derived. `given` are the values parsed so far, which include the trainer."""
     if "." in name or _is_ours(name, given):
-        return _in_section(name, written, raw, file, given)
+        return _in_section(name, written, raw, file, given).replace(parameters=(name,))
     trainer = given.get("trainer")
     foreign = (*OTHER_NAMES, *BY_TRAINER, *NEAREST, *NO_COUNTERPART)
     name = next((other for other in foreign if same_spelling(other, name)), name)

@@ -509,6 +509,16 @@ def test_the_fixes_of_parameters_without_dashes_work_when_typed(capsys):
     assert codes(found(f"--trainer sft {' '.join(fixes)}", capsys)) == []
 
 
+def test_a_corrected_command_has_each_parameter_once(capsys):
+    words = (
+        f"--trainer sft --data.json_path rows.jsonl {TUNED.partition(' ')[2].replace('dataset.source=rows.jsonl', '')}"
+    )
+    assert main(["llm", *shlex.split(words), "--fix", "--dry-run"]) == 0
+    output = capsys.readouterr()
+    (command,) = [line for line in (output.out + output.err).splitlines() if line.startswith("autotrain llm ")]
+    assert "." not in command.replace("rows.jsonl", "").replace("epochs 1.0", "") and "=" not in command
+
+
 @pytest.mark.parametrize("words", ["stray", "--run-name my first=try", "a=b"])
 def test_words_that_are_no_parameter_are_stray(words):
     assert codes([one.as_json() for one in read(shlex.split(words)).findings]) == ["P121"]

@@ -934,3 +934,14 @@ def test_the_names_of_pairs_that_are_not_made_are_not_missed(more, tmp_path):
     with pytest.raises(Refused) as refused:
         opened(tmp_path, rows, "dpo", rejected_column="rejected", named=("rejected_column",))
     assert [finding.code for finding in refused.value.findings] == ["D110"]
+
+
+@pytest.mark.parametrize(
+    "name", ["gold_standard_solution", "verification_info", "ground_truth_code", "test_cases", "reference_solution"]
+)
+def test_what_answers_could_be_compared_with_is_for_a_reward_function(name, tmp_path):
+    rows = [{"prompt": f"What is {n} plus {n}?", name: f"It is {2 * n}, of course."} for n in range(3)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (finding,) = open_data(DataRequest(str(tmp_path / "rows.jsonl"), "prompts", trainer="ppo")).findings
+    assert finding.code == "D181" and f"--rl-reward-fn is given {name}" in finding.fix
+    assert "--context-columns" not in finding.fix

@@ -216,7 +216,9 @@ class ColumnAccount:
         can_be_joined = self.request.rows == "conversations" and self.mapping.format not in ("text", "chosen answers")
         if can_be_joined and "reasoning" not in self.mapping.columns and REASONING.search(name):
             return "reasoning"
-        return "answer" if OF_THE_ANSWER.search(name) or unread.rows_with_answer * 2 >= unread.rows else ""
+        if OF_THE_ANSWER.search(name) or unread.rows_with_answer * 2 >= unread.rows:
+            return "reward" if self.request.rows == "prompts" else "answer"
+        return ""
 
     def _observe_splits(self, file: str) -> None:
         """Report rows that say of themselves that they belong to another split."""

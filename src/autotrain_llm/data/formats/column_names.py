@@ -131,7 +131,7 @@ PREFERENCE_LABEL = (
 OF_THE_ANSWER = re.compile(
     r"answer|response|output|completion|solution|summary|highlight|reason|rationale|explanation|cot\b|_cot|think|thought|critique|"
     r"reject|chosen|feedback|justif|verdict|judge|unit_test|candidate|grade|review_|label|target|preference|analysis|score|proof|"
-    r"generation|attempt|trajector|decision|conclusion"
+    r"generation|attempt|trajector|decision|conclusion|verif|gold|ground_truth|checker|test_case"
 )
 REASONING = re.compile(
     r"\A(?:\w+_)?(?:reasoning|thinking|thoughts?|cot|chain_of_thought|rationale|scratchpad|reasoning_(?:content|trace|steps|chain)|thinking_trajector(?:y|ies))\Z"

@@ -346,7 +346,7 @@ def columns_are_not_used(
     Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`. Reasoning is joined to the answers with
     `--reasoning-column`; write judgements into the answers, or leave them out.
     """
-    # `kinds` are `answer` for a column whose name says that it belongs to an answer, `judgement` for one that may say which of two answers is better, `reasoning` for one that leads to the answer, `media` for images and sounds, `link` for the row that comes before, `setting` for what is no text and has no effect here, `mask` for what says which parts of a text are trained on, and `inside` for an object with tools or a system prompt in it.
+    # `kinds` are `answer` for a column whose name says that it belongs to an answer, `reward` for one that sampled answers could be compared with, `judgement` for one that may say which of two answers is better, `reasoning` for one that leads to the answer, `media` for images and sounds, `link` for the row that comes before, `setting` for what is no text and has no effect here, `mask` for what says which parts of a text are trained on, and `inside` for an object with tools or a system prompt in it.
     named = ", ".join(f"{shown(name)} ({_example(value)})" for name, value in columns.items())
     contexts = [name for name in columns if not kinds[name]]
     answers = [name for name in columns if kinds[name] == "answer"]
@@ -366,6 +366,9 @@ def columns_are_not_used(
         fixes.append(
             f"write {', '.join(map(shown, answers))} into the answers if the model has to write {_them(answers)}"
         )
+    rewards = [name for name in columns if kinds[name] == "reward"]
+    if rewards:
+        fixes.append(f"a function of --rl-reward-fn is given {', '.join(map(shown, rewards))}, to score answers by")
     if judgements:
         fixes.append(
             f"if {shown(judgements[0])} says which answer is better, put that one into the chosen column of its row"

@@ -131,6 +131,7 @@ def _serve(folders: Folders, options: Options, screen: Screen) -> int:
     host = options.host if options.host not in ("0.0.0.0", "::") else socket.gethostname()
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/?token={token}"
     listening.listen()
+    page = Path(f"~/.cache/autotrain-llm/app-{port}.html").expanduser()
     with suppress(KeyboardInterrupt):  # uvicorn raises it again when it has ended
         if not is_loopback:
             screen.write(fit_to(screen.err, EXPOSED))
@@ -139,7 +140,7 @@ def _serve(folders: Folders, options: Options, screen: Screen) -> int:
         screen.write(fit_to(screen.err, f"Serves {served}. Ctrl-C ends it; runs that were started go on."))
         screen.out.flush()
         if options.browser:
-            _open_browser(address, port)
+            _open_browser(address, page)
         config = uvicorn.Config(
             application,
             log_level="warning",
@@ -151,6 +152,7 @@ def _serve(folders: Folders, options: Options, screen: Screen) -> int:
             server_header=False,
         )
         uvicorn.Server(config).run(sockets=[listening])
+    page.unlink(missing_ok=True)
     screen.write(STOPPED)
     return DONE
 
@@ -180,14 +182,13 @@ def _listen(options: Options) -> socket.socket | Finding:
     return NOT_SERVED.finding(f"{options.host} can't be listened on at {where}: {reason}", "another --port")
 
 
-def _open_browser(address: str, port: int) -> None:
-    """Open the address by a file that only this user can read: the words of a browser's process are seen by everyone on the machine."""
+def _open_browser(address: str, page: Path) -> None:
+    """Open the address by a file that only this user can read: the words of a browser's process are seen by everyone on the machine. The file is
+    removed when the app ends."""
     import webbrowser
 
-    folder = Path("~/.cache/autotrain-llm").expanduser()
-    page = folder / f"app-{port}.html"
     with suppress(OSError, webbrowser.Error):
-        folder.mkdir(parents=True, exist_ok=True)
+        page.parent.mkdir(parents=True, exist_ok=True)
         page.unlink(missing_ok=True)
         page.touch(mode=0o600)
         page.write_text(

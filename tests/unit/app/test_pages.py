@@ -283,6 +283,30 @@ def test_two_runs_are_compared_by_what_differs_and_by_their_curves(pages, planne
     pages.get("/compare?folder=runs/a&folder=runs/a", status=400)
 
 
+def test_the_trials_of_a_sweep_are_listed_with_the_best(pages, planned):
+    folder = write_run(pages.folder / "runs" / "a", planned)
+    (folder / "sweep").mkdir()
+    trials = [
+        {"number": n, "state": "complete", "values": {"lr": 0.1 * n}, "metric": 1.0 - n / 10, "seconds": 1.0}
+        for n in range(3)
+    ]
+    (folder / "sweep" / "trials.json").write_text(json.dumps({"metric": "eval_loss", "best": 2, "trials": trials}))
+    text = pages.get("/run?folder=runs/a")
+    assert "3 trials" in text and text.count('<span class="badge good">best</span>') == 1 and "0.8" in text
+
+
+def test_what_is_missing_is_offered_with_usual_values_and_recognised_columns(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "pairs.jsonl", [{"question": f"{n}?", "good": "yes", "bad": "no"} for n in range(3)])
+    folders = Folders((tmp_path.resolve(),))
+    form = {"trainer": "dpo", "data_path": "pairs.jsonl", "text_column": "good"}
+    (missing,) = [one for one in FileCheck().check(read_form(form, folders))["findings"] if one.get("missing")]
+    assert missing["fix_of"]["epochs"] == "2" and not missing["certain"] and "model" in missing["parameters"]
+    new = read_form({**form, "model": "scratch:1m"}, folders)
+    (missing,) = [one for one in FileCheck().check(new)["findings"] if one.get("missing")]
+    assert missing["fix_of"]["lr"] == "0.001"
+
+
 def test_a_run_that_goes_on_is_sent_as_it_changes_until_it_ends(pages, planned):
     folder = write_run(pages.folder / "runs" / "a", planned)
     with pages.client.stream("GET", "/run/events?folder=runs/a") as answer:

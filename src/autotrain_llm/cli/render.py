@@ -110,7 +110,7 @@ def write_sections(sections: Sections, stream: TextIO, style: str = "bold") -> N
 
 def _plan_lines(sections: Sections) -> str:
     rows = [(str(name), _shown(value)) for _, section in sections for name, value, *_ in section]
-    left = min(max((len(name) for name, _ in rows), default=0), 32)
+    left = min(max((len(name) for name, _ in rows if not name.startswith(" ")), default=0), 32)
     middle = min(max((len(value) for _, value in rows), default=0), 48)
     lines = []
     for title, section in sections:

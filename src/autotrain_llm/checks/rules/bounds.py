@@ -13,7 +13,7 @@ from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.machine import target_memory
 from autotrain_llm.declare.example import NEW, Example
-from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.finding import WARNING, Finding, typed
 from autotrain_llm.declare.nearest import nearest, same_spelling
 from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.declare.record import EMPTY
@@ -152,6 +152,9 @@ def a_choice_must_be_one_of_the_choices(config: Config) -> Iterator[Finding]:
             yield Finding(
                 f"{param.flag} must be one of {', '.join(param.choices)}, got {value!r}"
                 + (f", which is a trainer of its own here: {trainer}" if trainer else ""),
+                fix=None
+                if instead or same or not param.default
+                else f"{typed(param.name, param.default)}, the default",
                 changes={param.name: same} if same and not trainer else EMPTY,
                 guess=instead,
                 parameters=(param.name,),

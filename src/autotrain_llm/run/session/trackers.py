@@ -259,7 +259,7 @@ class _Wandb:
             name=run.name,
             id=earlier,
             resume="allow" if earlier else None,
-            dir=str(run.folder),
+            dir=str(run.folder.parent),  # in which it makes a folder `wandb`
             config={**run.parameters, "plan": run.plan, "findings": self.findings},
             mode=mode,
             settings=wandb.Settings(

@@ -50,13 +50,13 @@ fuzz-kills: $(READY)
 fuzz-databases: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m fuzz.databases
 
+# The linters of workflows and Dockerfiles run where they are installed.
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lint]"
-	$(BIN)/actionlint -shellcheck= -pyflakes=
-	! [ -x $(BIN)/hadolint ] || $(BIN)/hadolint Dockerfile Dockerfile.cuda
+	! command -v actionlint >/dev/null || actionlint -shellcheck= -pyflakes=
+	! command -v hadolint >/dev/null || hadolint Dockerfile Dockerfile.cuda
 
 docs: $(READY)
 	$(BIN)/python -m autotrain_llm.docs write

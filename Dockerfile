@@ -9,8 +9,8 @@ COPY LICENSE README.md pyproject.toml setup.cfg setup.py ./
 COPY src ./src
 RUN pip install --no-cache-dir --constraint constraints.txt ".[tensorboard,gguf]" && rm -rf /source
 
-RUN useradd --create-home trainer && mkdir /work && chown trainer /work
-USER trainer
+RUN useradd --create-home --uid 1000 trainer && mkdir /work && chown trainer /work
+USER 1000
 WORKDIR /work
 ENTRYPOINT ["autotrain"]
 CMD ["--help"]

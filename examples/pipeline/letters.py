@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -53,31 +54,57 @@ def careless(task: Task) -> str:
     return answer_of(task)
 
 
-def mistaken(task: Task, source: random.Random) -> str:
-    """An answer that is nearly right: two letters change places, or one is another letter."""
+def mistaken(task: Task, mistakes: int, source: random.Random) -> str:
+    """An answer with so many mistakes: neighbours that change places, a letter that the task has not or has once only, or one that is missing."""
     letters = sorted(task)
-    first, second = source.sample(range(LENGTH), 2)
-    if source.random() < 0.5:
-        letters[first], letters[second] = letters[second], letters[first]
-    else:
-        letters[first] = source.choice([letter for letter in LETTERS if letter not in task])
+    while mistakes or letters == sorted(task):
+        at = source.randrange(len(letters) - 1)
+        kind = source.randrange(4)
+        if kind == 0:
+            letters[at : at + 2] = reversed(letters[at : at + 2])
+        elif kind == 1:
+            letters[at] = source.choice([letter for letter in LETTERS if letter not in task])
+        elif kind == 2:
+            letters[at] = source.choice(letters)
+        elif len(letters) > 3:
+            del letters[at]
+        mistakes = max(mistakes - 1, 0)
     return answer_of(letters)
 
 
-class Judgement(NamedTuple):
-    """The shares of letters in their right places, and of answers in which all are."""
+def uses_its_letters(prompts: Sequence[str], completions: Sequence[str], **columns: object) -> list[float]:
+    """A reward by rule: minus the letters of each task that its answer lacks, and those that it has too many. Their order is left to the reward model."""
+    rewards = []
+    for prompt, completion in zip(prompts, completions, strict=True):
+        wanted, written = Counter(prompt.split()[:LENGTH]), Counter(completion.split())
+        rewards.append(-float(((wanted - written) + (written - wanted)).total()))
+    return rewards
 
+
+class Judgement(NamedTuple):
+    """The shares of letters that come after the one before them in the alphabet, of letters in their right places, and of right answers."""
+
+    order: float
     places: float
     right: float
 
     def __str__(self) -> str:
-        return f"{self.places:.1%} | {self.right:.1%}"
+        return f"{self.order:.1%} | {self.places:.1%} | {self.right:.1%}"
 
 
-def judge(model: Path, test: Sequence[Task]) -> Judgement:
-    """The judgement of a model's answers to these tasks: the most likely ones."""
-    shares = [right_places(task, answer) for task, answer in zip(test, answers_by(model, test), strict=True)]
-    return Judgement(sum(shares) / len(shares), shares.count(1.0) / len(shares))
+def judge(model: Path, test: Sequence[Task], untrained: bool = False) -> Judgement:
+    """The judgement of a model's answers to these tasks: the most likely ones. With `untrained`, of a new model of its shape."""
+    answers = answers_by(model, test, untrained)
+    places = [right_places(task, answer) for task, answer in zip(test, answers, strict=True)]
+    order = [share_in_order(answer) for answer in answers]
+    return Judgement(sum(order) / len(test), sum(places) / len(test), places.count(1.0) / len(test))
+
+
+def share_in_order(answer: str) -> float:
+    """The share of five letters that are single letters, the first or after the one before."""
+    letters = ["", *answer.split()[:LENGTH]]
+    pairs = itertools.pairwise(letters)
+    return sum(before < letter for before, letter in pairs if letter in tuple(LETTERS)) / LENGTH
 
 
 def right_places(task: Task, answer: str) -> float:
@@ -86,13 +113,17 @@ def right_places(task: Task, answer: str) -> float:
     return sum(map(str.__eq__, letters, sorted(task))) / LENGTH if len(letters) == LENGTH else 0.0
 
 
-def answers_by(folder: Path, test: Sequence[Task]) -> list[str]:
+def answers_by(folder: Path, test: Sequence[Task], untrained: bool = False) -> list[str]:
     """What a model answers to each task. All prompts have the same number of tokens, so none is padded."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    torch.manual_seed(0)
+    if untrained:
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)).eval()
+    else:
+        model = AutoModelForCausalLM.from_pretrained(folder).eval()
     inputs = tokenizer([prompt_of(task) for task in test], return_tensors="pt")
     with torch.inference_mode():
         tokens = model.generate(inputs.input_ids, max_new_tokens=LENGTH + 2, do_sample=False)
@@ -126,10 +157,15 @@ def better_writers(tasks: Sequence[Task]) -> Iterator[dict[str, str]]:
 
 
 def better_answers(tasks: Sequence[Task], seed: int) -> Iterator[dict[str, str]]:
-    """The right answer preferred to one with a mistake."""
+    """The answer with fewer mistakes preferred to the one with more; in two of three pairs it is the right one."""
     source = random.Random(seed)
     for task in tasks:
-        yield {"prompt": prompt_of(task), "chosen": expert(task), "rejected": mistaken(task, source)}
+        fewer = source.choice((0, 0, 1))
+        chosen = mistaken(task, fewer, source) if fewer else expert(task)
+        rejected = chosen
+        while rejected in (chosen, expert(task)):
+            rejected = mistaken(task, fewer + source.choice((1, 1, 2)), source)
+        yield {"prompt": prompt_of(task), "chosen": chosen, "rejected": rejected}
 
 
 def prompts(tasks: Sequence[Task]) -> Iterator[dict[str, str]]:

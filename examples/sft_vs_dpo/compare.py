@@ -47,7 +47,8 @@ def main() -> None:
     print(f"\n{len(test)} test tasks; {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}:\n")
     print("| model | seconds | letters in their places | right answers |\n| --- | --- | --- | --- |")
     for name in commands:
-        print(f"| {name} | {seconds[name]:.0f} | {letters.judge(folder / name, test)} |", flush=True)
+        judged = letters.judge(folder / name, test)
+        print(f"| {name} | {seconds[name]:.0f} | {judged.places:.1%} | {judged.right:.1%} |", flush=True)
 
 
 def run(output: Path, words: list[str]) -> float:

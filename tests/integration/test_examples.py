@@ -44,5 +44,5 @@ def test_the_pipeline_example_trains_its_six_stages_and_measures_them(tmp_path: 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert rows == ["stage", "---", "(random moves)", "pretrain", "midtrain", "sft", "dpo", "ppo"]
+    assert rows == ["stage", "---", "new model", "pretrain", "midtrain", "sft", "dpo", "ppo"]
     assert "The reward model" in done.stdout

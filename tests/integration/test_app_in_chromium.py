@@ -89,7 +89,9 @@ def visit(browser: Any, address: str) -> Iterator[Any]:
 
     yield begin
     for each in visits:
-        assert each.faults == []
+        assert [
+            fault for fault in each.faults if "frame is sandboxed" not in fault
+        ] == []  # a report's own script is left out
         assert all(url.startswith((each.home, "data:")) for url in each.requests), "another host was asked"
         each.context.close()
 

@@ -124,7 +124,7 @@ function compose() {
     fields.innerHTML = answer.html;
     for (const [name, value] of Object.entries(now)) {  // what was typed in the meantime
       const control = one("#f-" + name);
-      if (control && control.type !== "checkbox" && value !== sent[name] && !(name in changes)) control.value = value;
+      if (control && control.type !== "checkbox" && value !== sent[name]) control.value = value;
     }
     if (answer.trainer) one("#f-trainer").value = answer.trainer;
     one("#more").open = open;

@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from autotrain_llm.declare.garbage import existing_objects_frozen
 from support.light_models import build_light_model
@@ -26,6 +27,9 @@ for name, value in {
 }.items():
     os.environ.setdefault(name, value)
 
+# How long an example takes depends on what else the machine does.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 ROOT = Path(__file__).parent.parent
 TESTS = count()

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from autotrain_llm.cli.main import main
+from autotrain_llm.context.machine import Machine
 from autotrain_llm.cli.parser import read
 from autotrain_llm.cli.questions import NEEDS, command_line
 from autotrain_llm.config.registry import TRAINERS
@@ -104,11 +105,12 @@ def test_the_way_of_training_decides_the_usual_learning_rate(answers, capsys, ll
     assert "--peft --lr 2e-4" in err and "usual learning rate 2e-4" in err
 
 
-def test_qlora_without_a_gpu_is_refused_at_once(answers, capsys, llama):
+def test_qlora_without_its_package_is_refused_at_once(answers, capsys, llama, monkeypatch):
+    monkeypatch.setattr(Machine, "has_package", lambda self, name: name != "bitsandbytes")
     answers("3", "1", "", "", "", "", "n")
     assert main(["llm", "--interactive", "--trainer", "sft", "--data-path", "texts.jsonl", "--model", str(llama)]) == 0
     err = capsys.readouterr().err
-    assert err.index("needs a CUDA GPU") < err.index("--lr [") and "--no-peft" in err
+    assert err.index("needs the package bitsandbytes") < err.index("--lr [") and "--no-peft" in err
 
 
 def test_a_bad_answer_is_asked_for_again_by_the_rules_of_preflight(answers, capsys):

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from autotrain_llm.cli.main import main
-from autotrain_llm.context.machine import Machine
 from autotrain_llm.cli.parser import read
 from autotrain_llm.cli.questions import NEEDS, command_line
 from autotrain_llm.config.registry import TRAINERS
+from autotrain_llm.context.machine import Machine
 from autotrain_llm.data.load.suited import suited_trainers
 from autotrain_llm.data.request import ROW_SHAPES, DataRequest
 from autotrain_llm.declare.finding import Refused

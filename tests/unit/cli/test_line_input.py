@@ -63,6 +63,7 @@ def test_ctrl_c_while_the_program_is_imported_shows_no_traceback():
     # The first thing that the program imports sends the signal.
     program = (
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # in the background a shell has it ignored
         "class Sends:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'autotrain_llm.cli.main': os.kill(os.getpid(), signal.SIGINT)\n"

@@ -15,6 +15,7 @@ import pytest
 
 from autotrain_llm.cli.main import main
 from autotrain_llm.cli.preparing import Preparing
+from autotrain_llm.context.machine import Machine
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.version import VERSION
 
@@ -346,11 +347,14 @@ def test_the_end_of_a_run_shows_what_matters_for_its_trainer(rows, capsys, tmp_p
     )
 
 
-def test_the_end_of_a_run_shows_the_way_of_its_numbers_and_how_to_look_at_them(rows, light_llama, tmp_path):
+def test_the_end_of_a_run_shows_the_way_of_its_numbers_and_how_to_look_at_them(
+    rows, light_llama, tmp_path, monkeypatch
+):
     from autotrain_llm import plan
     from autotrain_llm.cli.render import write_report
     from autotrain_llm.run.session.run_report import RunReport
 
+    monkeypatch.setattr(Machine, "has_package", lambda self, name: True)
     words = {"trainer": "sft", "model": str(light_llama), "data_path": rows, "lr": 1e-4, "epochs": 1, "batch_size": 4}
     made = plan(**words, peft=True, lora_r=2, valid_split=0.1, log="tensorboard,trackio", tracker_project="ours")
     losses = {1: 5.0, 2: 1.25, 3: 1.5}

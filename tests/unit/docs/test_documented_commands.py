@@ -77,8 +77,8 @@ class Local:
 
     def called(self, model: Path, name: str) -> Path:
         """The model, in a folder of the name that the command has for it: a reward is weighted by the name of its model."""
-        link = self.folder / "models" / Path(name).name
-        link.parent.mkdir(exist_ok=True)
+        link = self.folder / "models" / model.name / Path(name).name
+        link.parent.mkdir(parents=True, exist_ok=True)
         if not link.exists():
             link.symlink_to(model)
         return link

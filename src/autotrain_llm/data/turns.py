@@ -113,7 +113,7 @@ def is_turn(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and (any(key in value for key in ROLE_KEYS) or any(type(value.get(key)) is bool for key in SPEAKER_FLAGS))
-        and (any(key in value for key in (*CONTENT_KEYS, "tool_calls")) or content_key(value) is not None)
+        and (any(key in value for key in (*CONTENT_KEYS, *CALL_KEYS)) or content_key(value) is not None)
     )
 
 

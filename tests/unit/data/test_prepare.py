@@ -196,6 +196,14 @@ def test_a_row_that_the_template_refuses_is_named(data, plain):
     assert (found.code, found.row, found.severity) == ("D146", 2, "error") and "no system turn" in found.message
 
 
+def test_a_template_that_refuses_a_turn_that_is_only_a_call_is_said_to_write_no_calls(data, plain):
+    strict = "{% for m in messages %}{{ m.role + m['content'] }}{{ eos_token }}{% endfor %}"
+    calling = {"role": "assistant", "content": None, "function_call": '{"name": "add", "arguments": {"a": 1}}'}
+    (found,) = findings(data([{"messages": CHAT}, {"messages": [CHAT[0], calling]}]), plain, chat_template=strict)
+    assert (found.code, found.row) == ("D146", 2) and "writes no calls of tools" in found.message
+    assert "one that calls tools" in found.fix
+
+
 def test_conversations_without_an_answer_are_left_out_and_refused_when_all_are(data, chat):
     prepared = prepare(data([{"messages": CHAT}, {"messages": CHAT[:1]}]), chat, Preparation(64))
     assert codes(prepared.findings) == ["D147"] and len(prepared.train) == 1 and prepared.train.source.tolist() == [0]

@@ -130,6 +130,34 @@ def test_blocks_of_calls_results_and_thoughts_become_turns(tmp_path):
     assert dataset.findings == ()
 
 
+@pytest.mark.parametrize("as_text", [True, False])
+def test_calls_results_and_functions_in_the_older_form_are_read(as_text, tmp_path):
+    call, functions = {"name": "warmth", "arguments": '{"place": "Bergen"}'}, [{"name": "warmth", "parameters": {}}]
+    cell = [
+        {"role": "user", "content": "How warm?", "function_call": None},
+        {"role": "assistant", "content": None, "function_call": json.dumps(call) if as_text else call},
+        {"role": "function", "name": "warmth", "content": "12", "function_call": None},
+        {"role": "assistant", "content": "12 degrees.", "function_call": None},
+    ]
+    row = {"conversation": cell, "functions": json.dumps(functions) if as_text else functions}
+    dataset = opened(tmp_path, [row])
+    read = {"name": "warmth", "arguments": {"place": "Bergen"}}
+    assert dataset.train[0].messages == [
+        {"role": "user", "content": "How warm?"},
+        {"role": "assistant", "tool_calls": [{"type": "function", "function": read}]},
+        {"role": "tool", "name": "warmth", "content": "12"},
+        {"role": "assistant", "content": "12 degrees."},
+    ]
+    assert dataset.train[0].tools == [{"type": "function", "function": functions[0]}] and codes(dataset) == []
+
+
+def test_a_function_call_that_can_not_be_read_is_named(tmp_path):
+    calling = {"role": "assistant", "content": None, "function_call": "warmth('Bergen')"}
+    rows = [{"messages": turns("Hi", "Hello")}, {"messages": [*turns("How warm?"), calling]}]
+    (finding,) = opened(tmp_path, rows).findings
+    assert (finding.code, finding.row) == ("D117", 2) and "function_call" in finding.message
+
+
 def test_a_turn_of_nothing_but_calls_has_no_content(tmp_path):
     calling = {"role": "assistant", "content": [BLOCKS[1]["content"][2]]}
     result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "12"}]}

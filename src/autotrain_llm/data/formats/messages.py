@@ -294,7 +294,10 @@ def _calls(rest: dict[str, Any], role: str, unread: Unread) -> list[dict[str, An
         calls = content if isinstance(content, list) else [content]
     else:
         calls = parsed(rest.pop("tool_calls", None)) or []
-        single = rest.pop("function_call", None)
+        # OpenAI's older form has one call, and some data sets write it as JSON; text that is no call stays, so that it is named.
+        single = parsed(rest.get("function_call"))
+        if isinstance(single, dict) or not single:
+            rest.pop("function_call", None)
         calls = calls or ([single] if single else [])
     return [_call(call, unread) for call in calls if isinstance(call, dict)]
 

@@ -196,9 +196,11 @@ def _declared(part: Any) -> list[Any]:
 
 
 def _tool(tool: Any) -> Any:
-    """A tool that the API of Anthropic or Bedrock describes, as chat templates expect it; any other unchanged."""
+    """A tool as chat templates expect it, where the API of Anthropic or Bedrock describes it, or OpenAI's older `functions`; any other unchanged."""
     if not isinstance(tool, dict):
         return tool
+    if isinstance(tool.get("name"), str) and isinstance(tool.get("parameters"), dict) and "type" not in tool:
+        return {"type": "function", "function": tool}
     inner = tool.get("toolSpec")
     described = inner if isinstance(inner, dict) else tool
     key = next((key for key in ("input_schema", "inputSchema") if isinstance(described.get(key), dict)), None)

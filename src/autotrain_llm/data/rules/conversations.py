@@ -14,6 +14,7 @@ from autotrain_llm.declare.text import plural
 DATA = (DATA_PARAMETER,)
 TEMPLATE = ("chat_template",)
 CHATML = "--chat-template chatml"
+WRITES_TOOLS = "--chat-template FILE, with one that writes tools, or --model with one that calls tools"
 CALL = (
     '{"tools": [{"type": "function", "function": {"name": "weather"}}], "messages": [{"role": "user", "content": "Rain?"}, '
     '{"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "weather", "arguments": {}}}]}]}\n'
@@ -377,9 +378,7 @@ def the_template_leaves_out_tools(case: str, missing: str = "") -> Iterator[Find
         what = "the chat template leaves out the tool calls of its turns: they are not trained on"
     elif case == "part":
         what = f"the chat template leaves out part of the tool calls of its turns, such as {missing!r}: it is not trained on"
-    yield Finding(
-        what, "--chat-template FILE, with one that writes tools, or --model with one that calls tools", TEMPLATE
-    )
+    yield Finding(what, WRITES_TOOLS, TEMPLATE)
 
 
 @rule("D136", WARNING, example=of_flags(f"--chat-template '{UNSYSTEMATIC}'", CHATML, SYSTEM))
@@ -399,14 +398,18 @@ def the_template_leaves_out_a_turn(turn: int, role: str) -> Iterator[Finding]:
         CHAT + SYSTEM, CHAT, flags=" --chat-template strict.jinja", before=f"echo '{STRICT}' > strict.jinja"
     ),
 )
-def the_template_refuses_a_conversation(problem: str) -> Iterator[Finding]:
-    """The chat template refuses a conversation; the finding quotes its reason.
+def the_template_refuses_a_conversation(problem: str, writes_calls: bool = True) -> Iterator[Finding]:
+    """The chat template refuses a conversation; the finding quotes its reason, and says if a turn calls a tool and the template writes no calls.
 
-    Why: many templates allow no system turn, or no two turns of the same role in a row.
+    Why: many templates allow no system turn, no two turns of the same role in a row, or no turn that is only a call of a tool.
     Fix: correct or delete the row, or choose another template.
     """
-    what = f"the chat template refuses this conversation: {problem}"
-    yield Finding(what, f"correct or delete the row, or {CHATML}", TEMPLATE)
+    what = "the chat template refuses this conversation"
+    if writes_calls:
+        yield Finding(f"{what}: {problem}", f"correct or delete the row, or {CHATML}", TEMPLATE)
+    else:
+        what += f", which calls tools: it writes no calls of tools ({problem})"
+        yield Finding(what, WRITES_TOOLS, TEMPLATE)
 
 
 @rule("D148", WARNING, example=of_flags(f"--chat-template '{LAST_ONLY}'", CHATML, FOUR_TURNS))

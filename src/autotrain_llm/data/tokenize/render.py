@@ -98,6 +98,12 @@ def _is_marked_off(message: Message) -> bool:
     return message["role"] == "assistant" and message.get("weight") == 0
 
 
+def _calls_tools(example: Example) -> bool:
+    """Whether a turn of the row calls a tool."""
+    sides = (example.messages, example.prompt, example.completion, example.chosen, example.rejected)
+    return any(turn.get("tool_calls") for side in sides if isinstance(side, list) for turn in side)
+
+
 def _says_something(answer: Message) -> bool:
     return bool(str(answer.get("content") or "").strip()) or any(answer.get(key) for key in ("tool_calls", *REASONING))
 
@@ -436,7 +442,9 @@ class RowRenderer:
         try:
             return make(self.template)
         except ChatTemplateError as problem:
-            self.observations.row(the_template_refuses_a_conversation, example, problem=str(problem))
+            writes_calls = "tool_calls" in self.template.source or not _calls_tools(example)
+            facts = {"problem": str(problem), "writes_calls": writes_calls}
+            self.observations.row(the_template_refuses_a_conversation, example, **facts)
             raise RowSkipped from problem
 
     def _check_empty_answers(self, example: Example, messages: list[Message], first: int) -> None:

@@ -130,6 +130,16 @@ def test_blocks_of_calls_results_and_thoughts_become_turns(tmp_path):
     assert dataset.findings == ()
 
 
+def test_an_exported_chat_of_people_is_refused_with_their_names_and_the_keys_of_its_turns(tmp_path):
+    said = [{"id": 1, "from": "Ida", "text": "Coming?"}, {"id": 2, "from": "Per", "text": ["Yes, ", {"text": "x"}]}]
+    export = {"name": "Ida", "messages": [{"id": 0, "type": "service", "text": ""}, *said]}
+    with pytest.raises(Refused) as refused:
+        opened(tmp_path, json.dumps(export), name="result.json")
+    finding = refused.value.findings[0]
+    assert finding.code == "D116" and "from (Ida, Per), text (Coming?), type (service)" in finding.message
+    assert '"role": "assistant"' in finding.fix
+
+
 @pytest.mark.parametrize("as_text", [True, False])
 def test_calls_results_and_functions_in_the_older_form_are_read(as_text, tmp_path):
     call, functions = {"name": "warmth", "arguments": '{"place": "Bergen"}'}, [{"name": "warmth", "parameters": {}}]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from autotrain_llm.data.example import Message
@@ -34,8 +34,9 @@ from autotrain_llm.data.turns import (
     parsed,
     turns_inside,
 )
-from autotrain_llm.data.wording import close, kind_of
+from autotrain_llm.data.wording import close, kind_of, shown
 
+EXAMPLE = 30  # characters of a text that a finding shows
 KEPT_ROLES = ("user", "assistant", "system", "tool")
 MARK = re.compile(r"train|loss|mask|weight")
 OFF, ON = (False, 0, "0", "false", "no"), (True, 1, "1", "true", "yes")
@@ -66,11 +67,18 @@ def conversation(value: Any, column: str, unread: Unread | None = None) -> list[
         return alternating(value)
     if exchange_keys(value[0]) is not None and all(exchange_keys(part) is not None for part in value):
         return [turn for part in value for turn in _exchange(part, unread)]
-    return [
-        message
-        for turn_number, turn in enumerate(map(as_spoken, value), 1)
-        for message in _turns(turn, turn_number, column, unread)
-    ]
+    turns = list(map(as_spoken, value))
+    try:
+        return [
+            message
+            for turn_number, turn in enumerate(turns, 1)
+            for message in _turns(turn, turn_number, column, unread)
+        ]
+    except RowUnusable as problem:
+        if problem.rule is not a_turn_has_an_unknown_role or len(turns) < 2 or any(map(_has_known_role, turns)):
+            raise
+        keys = keys_with_examples([turn for turn in turns if isinstance(turn, dict)])
+        raise RowUnusable(problem.rule, ("no role", column), **problem.facts, keys=keys) from problem
 
 
 def alternating(texts: list[str]) -> list[Message]:
@@ -228,6 +236,32 @@ def _training(rest: dict[str, Any], role: str) -> dict[str, int]:
             del rest[key]
             is_trained = is_trained and not is_off
     return {} if is_trained or role != "assistant" else {"weight": 0}
+
+
+def _has_known_role(turn: Any) -> bool:
+    """Whether a turn says in any of the known ways who speaks."""
+    try:
+        return isinstance(turn, dict) and bool(_role(dict(turn), 1, ""))
+    except RowUnusable:
+        return False
+
+
+def keys_with_examples(objects: Sequence[dict[str, Any]]) -> list[str]:
+    """The keys of these objects under which texts are, with up to three different ones; those that may say who speaks and what come first."""
+    texts: dict[str, list[str]] = {}
+    for one in objects:
+        for key, value in one.items():
+            if isinstance(value, str) and value.strip() and key not in NUMBERS:
+                found = texts.setdefault(key, [])
+                if len(found) < 3 and value not in found:
+                    found.append(value)
+    first = [key for key in (*ROLE_KEYS, *CONTENT_KEYS) if key in texts]
+    names = [*first, *(key for key in texts if key not in first)]
+    return [f"{shown(key)} ({', '.join(map(_beginning, texts[key]))})" for key in names]
+
+
+def _beginning(text: str) -> str:
+    return shown(text) if len(text) <= EXAMPLE else f"{text[:EXAMPLE]!r}…"
 
 
 def _role(rest: dict[str, Any], turn_number: int, column: str) -> str:

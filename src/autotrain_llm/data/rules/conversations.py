@@ -47,12 +47,20 @@ def no_tokens(names: Sequence[str]) -> str:
 
 
 @rule("D116", example=of_rows(CHAT.replace("assistant", "robot"), CHAT, flags=f" {CHATML}"))
-def a_turn_has_an_unknown_role(turn: int, column: str, role: str, nearest: str | None) -> Iterator[Finding]:
-    """A turn of a conversation has an unknown role.
+def a_turn_has_an_unknown_role(
+    turn: int, column: str, role: str, nearest: str | None, keys: Sequence[str] = ()
+) -> Iterator[Finding]:
+    """A turn of a conversation has an unknown role. Where no turn has a known one, the finding names what the turns have.
 
     Why: whether a turn is trained on depends on its role, so it is never guessed.
-    Fix: one of user, assistant, system and tool.
+    Fix: one of user, assistant, system and tool; of people, as in an exported chat, the one whose words are learned is the assistant.
     """
+    if keys:
+        what = f"no turn of {column} has a role that is known; the turns have: {', '.join(keys[:6])}"
+        needed = '{"role": "user", "content": "…"} or {"role": "assistant", "content": "…"}'
+        fix = f"write each turn as {needed}; the assistant is the one whose words are to be learned"
+        yield Finding(what, fix, DATA)
+        return
     perhaps = f" ({role} is perhaps {nearest})" if nearest else ""
     what = f"turn {turn} of {column} has an unknown role {role}"
     yield Finding(what, f"roles can be: user, assistant, system, tool{perhaps}", DATA)

@@ -26,8 +26,8 @@ from autotrain_llm.params.answering import Answering
 
 # Parameters of the command that say something about the run, and those that other pages have.
 OF_THE_COMMAND = ("preset", "overwrite")
-VARIABLES = {"token": "HF_TOKEN", "sweep_storage": "SWEEP_STORAGE"}
-ENVIRONMENT = {"token": "HF_TOKEN"}  # variables that the command reads by itself
+# Variables that the command reads by itself.
+ENVIRONMENT = {name: param.variable for name, param in PARAMS.items() if param.variable}
 NAMES_A_PATH = ("FILE", "DIR", "PATH")
 
 
@@ -57,9 +57,7 @@ class FormCommand:
     def text(self) -> str:
         """The command to copy; a secret is the name of a variable."""
         flags = [
-            f'{PARAMS[name].flag} "${VARIABLES[name]}"'
-            if PARAMS[name].secret
-            else without_credentials(typed(name, _short(value)))
+            PARAMS[name].with_variable if PARAMS[name].secret else without_credentials(typed(name, _short(value)))
             for name, value in self.values.items()
         ]
         return " \\\n  ".join(["autotrain llm", *flags])

@@ -49,8 +49,7 @@ class Fixed(Record):
         elif self.file_changed:
             values = {**self.from_file, **{name: value for name, value in values.items() if name != "config"}}
         flags = [
-            f'{PARAMS[name].flag} "$HF_TOKEN"' if PARAMS[name].secret else typed(name, value)
-            for name, value in values.items()
+            PARAMS[name].with_variable if PARAMS[name].secret else typed(name, value) for name, value in values.items()
         ]
         return " ".join(["autotrain llm", *flags, *self.unread])
 

@@ -387,7 +387,7 @@ def command_line(values: Mapping[str, Any]) -> str:
         if name == "interactive":
             continue
         if param.secret:
-            words.append(f'{param.flag} "$HF_TOKEN"')
+            words.append(param.with_variable)
         elif param.kind == "switch" and isinstance(value, bool):
             words.append(param.flag if value else f"--no-{param.flag.removeprefix('--')}")
         else:

@@ -149,7 +149,7 @@ def _renamed(name: str, written: str, param: Param, raw: Any, file: str | None, 
         details = f", which has no {raw}"
     return Finding(
         f"{written} is called {param.flag} here{details}",
-        fix=f'{param.flag} "$HF_TOKEN"' if param.secret else None if suggestion else _by_hand(param, raw, written),
+        fix=param.with_variable if param.secret else None if suggestion else _by_hand(param, raw, written),
         changes=suggestion if is_certain else EMPTY,
         guess=EMPTY if is_certain else suggestion,
         parameters=(name,),

@@ -113,8 +113,9 @@ class Param(Record):
         required: has no default but is annotated without None, because a rule refuses the run if it is missing.
         alternative: required too, unless this other parameter is given.
         usual: what most runs set, so that the short help explains it.
-        secret: never printed or written. command: an option of the command and not of the training, so that it can't be in a sweep, or in
-        a config file unless in_files is set. checking: an option that only checks, which is left out of the command that `--fix` prints.
+        secret: never printed or written. variable: the environment variable that is read in its place.
+        command: an option of the command and not of the training, so that it can't be in a sweep, or in a config file unless in_files
+        is set. checking: an option that only checks, which is left out of the command that `--fix` prints.
 
     What checks use:
         stage: the first stage of the checks that reads it (model, rows, tokens), which is skipped if its value is invalid.
@@ -151,6 +152,7 @@ class Param(Record):
     alternative: str = ""
     usual: bool = False
     secret: bool = False
+    variable: str = ""
     command: bool = False
     in_files: bool = False
     checking: bool = False
@@ -181,6 +183,11 @@ class Param(Record):
         if self.choices:
             return "|".join(self.choices)
         return self.metavar or {"int": "N", "float": "X", "list": "A,B", "json": "JSON"}.get(self.kind, "TEXT")
+
+    @property
+    def with_variable(self) -> str:
+        """What is shown of a secret in a command: its flag, with a variable of the shell."""
+        return f'{self.flag} "${self.variable or self.name.upper()}"'
 
     def in_bounds(self, value: Any) -> bool:
         """Whether a converted value is within the bounds; None always is."""

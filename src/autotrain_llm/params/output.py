@@ -80,6 +80,7 @@ class Hub:
         None,
         "Hub access token; prefer the variable HF_TOKEN, which no shell history records.",
         secret=True,
+        variable="HF_TOKEN",
         default_words="HF_TOKEN",
         used_by_inference=True,
         machine_specific=True,

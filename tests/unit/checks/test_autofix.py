@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from autotrain_llm.checks.autofix import Fixed
 from autotrain_llm.checks.rules.every import RULES
 from autotrain_llm.cli.main import main
 from autotrain_llm.cli.parser import read
@@ -100,6 +101,12 @@ def test_a_corrected_config_says_the_same_as_the_corrected_command(rows, capsys,
     assert "hf_secret" not in written.read_text() + json.dumps(document)
     status, document = answer(f"--config {written} --dry-run", capsys)
     assert status == 0 and document["findings"] == [] and document["plan"]["parameters"]["lr"]["value"] == 1e-3
+
+
+def test_each_secret_of_a_corrected_command_is_a_variable_of_its_own():
+    given = {"token": "hf_secret", "sweep_storage": "postgresql://me:secret@db/x"}
+    command = Fixed(given, {}, None, False, (), None).command()
+    assert command == 'autotrain llm --token "$HF_TOKEN" --sweep-storage "$SWEEP_STORAGE"'
 
 
 def test_a_config_that_is_in_order_stays_in_the_command(rows, capsys, tmp_path):

@@ -368,3 +368,5 @@ def test_the_command_that_is_shown_says_the_same_again():
 
 def test_a_secret_is_not_part_of_the_command():
     assert command_line({"token": "hf_secret"}) == 'autotrain llm --token "$HF_TOKEN"'
+    stored = command_line({"sweep_storage": "postgresql://me:secret@db/x"})
+    assert stored == 'autotrain llm --sweep-storage "$SWEEP_STORAGE"'

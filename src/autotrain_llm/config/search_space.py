@@ -151,10 +151,11 @@ def without_password(url: str) -> str:
     return IN_THE_QUERY.sub(r"\1***", PASSWORD.sub(r"\1***\2", url))
 
 
-def usual_value(config: Config, name: str) -> Any:
-    """The trainer's usual value of a required parameter; a new model learns with a higher rate than one that was trained before."""
+def usual_value(config: Config, name: str, trainer: Trainer | None = None) -> Any:
+    """The usual value of a required parameter for a trainer, by default the config's; a new model learns with a higher rate than one that was
+    trained before."""
     if name == "lr" and str(config.model).startswith("scratch:"):
         low, high = NEW_MODEL_RATES
         return math.sqrt(low * high)
-    usual = config.trainer_spec.usual.get(name)
+    usual = (trainer or config.trainer_spec).usual.get(name)
     return None if usual is None else usual.value(bool(config.peft))

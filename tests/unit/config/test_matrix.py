@@ -235,6 +235,12 @@ def test_the_usual_learning_rate_is_higher_with_lora():
     assert "--lr 2e-05" in rates[0] and "--lr 0.0002" in rates[1]
 
 
+@pytest.mark.parametrize("trainer", TRAINER_NAMES)
+def test_the_usual_learning_rate_of_a_new_model_is_that_of_random_weights(trainer):
+    found = checked({"trainer": trainer, "model": "scratch:1m"}).findings
+    assert "--lr 0.001 " in next(f.fix for f in found if f.code == "P201")
+
+
 @pytest.mark.parametrize("trainer", ["generic", "sft"])
 def test_a_run_with_what_is_ignored_is_the_run_without_it(trainer, light_llama: Path, chat_rows: Path, text_rows: Path):
     rows = text_rows if trainer == "generic" else chat_rows

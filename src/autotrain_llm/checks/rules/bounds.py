@@ -11,6 +11,7 @@ from typing import Any
 from autotrain_llm.config.aliases import OTHER_TRAINER, choice_meant, nearest_choice
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
+from autotrain_llm.config.search_space import usual_value
 from autotrain_llm.context.machine import target_memory
 from autotrain_llm.declare.example import NEW, Example
 from autotrain_llm.declare.finding import WARNING, Finding, typed
@@ -35,8 +36,8 @@ def required_parameters_must_be_given(
     """Parameters that the trainer requires are missing.
 
     Why: they decide what is trained, on which data and for how long, and have no default that suits everyone. All missing ones are listed
-    together, numbers with a value that is typical for this trainer, and for LoRA or full fine-tuning. A prompt column is not required where the
-    rows have none and both answers start with their prompt.
+    together, numbers with a value that is typical for this trainer, and for LoRA, full fine-tuning or a new model. A prompt column is not required
+    where the rows have none and both answers start with their prompt.
     Fix: use the flags that the finding shows.
     """
     missing = [
@@ -49,8 +50,7 @@ def required_parameters_must_be_given(
         return
     firsts = [names.split("|")[0] for names in missing]
     flags = ", ".join(" or ".join(map(flag_of, names.split("|"))) for names in missing)
-    usual = {name: trainer.usual[name].value(bool(config.peft)) for name in firsts if name in trainer.usual}
-    values = {name: plain_number(value) for name, value in usual.items()}
+    values = {name: plain_number(usual_value(config, name, trainer)) for name in firsts if name in trainer.usual}
     shown = [f"{flag_of(name)} {values.get(name, PARAMS[name].placeholder)}" for name in firsts]
     yield Finding(
         f"{trainer.name if trainer_is_known else 'every trainer'} needs {flags}, and {'it was not' if flags.count('--') == 1 else 'none was'} "

@@ -39,12 +39,13 @@ def exact(value: Any) -> str:
 
 
 def change(difference: float | None, before: float | None) -> str:
-    """A difference with its sign, and as a share of what was before."""
+    """A difference with its sign, and as a share of what was before; one that rounds to nothing is left out."""
     if difference is None:
         return ""
     sign = "+" if difference > 0 else "−" if difference < 0 else "±"
-    share = f" ({sign}{abs(difference / before):.0%})" if before else ""
-    return f"{sign}{short(abs(difference))}{share}"
+    share = f"{abs(difference / before):.0%}" if before else ""
+    is_shown = share and (share != "0%" or not difference)
+    return f"{sign}{short(abs(difference))}{f' ({sign}{share})' if is_shown else ''}"
 
 
 def text(value: Any) -> str:

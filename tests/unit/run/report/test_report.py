@@ -19,6 +19,7 @@ from autotrain_llm.cli.main import main
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts.model_card import ModelCard
 from autotrain_llm.run.failures import RunFailed
+from autotrain_llm.run.report import formatting
 from autotrain_llm.run.report.curves import label, panels, thinned, unchanged
 from autotrain_llm.run.report.plots import draw
 from autotrain_llm.run.report.svg import step_axis, ticks, value_axis
@@ -374,6 +375,14 @@ def test_the_numbers_at_the_top_are_few_with_their_change_and_the_best_step(tmp_
     (folder / "run.json").write_text("{}")
     write_report(folder)
     assert "Loss 1.5 from 0.5, +1 (+200%) best 0.5 at step 1" in read_page(folder).text
+
+
+@pytest.mark.parametrize(
+    ("difference", "before", "words"),
+    [(-0.01, 5.0, "−0.01"), (-0.05, 5.0, "−0.05 (−1%)"), (0.0, 5.0, "±0 (±0%)"), (1.0, 0.0, "+1"), (None, 1.0, "")],
+)
+def test_a_change_is_a_share_of_what_was_before_where_it_is_not_nothing(difference, before, words):
+    assert formatting.change(difference, before) == words
 
 
 def test_what_was_measured_before_and_after_stands_side_by_side(tmp_path):

@@ -21,7 +21,7 @@ from autotrain_llm.app.folders import Folders, Outside
 from autotrain_llm.app.runs import FINISHING, RUNNING, STARTING
 from autotrain_llm.context.file_lock import owner_of_lock
 from autotrain_llm.context.output_dir import LOCK_FILE, RUN_FILE, earlier_run
-from autotrain_llm.declare.document import parse_json
+from autotrain_llm.declare.document import mapping, parse_json
 
 KEPT = Path("runs", ".app")
 REFUSED_STATUS = 2
@@ -66,7 +66,7 @@ class Launcher:
         return self._of_an_earlier_server(folder)
 
     def _of_an_earlier_server(self, folder: Path) -> int | None:
-        """The process that an earlier server has started, if it is still that one: it was started when the record says."""
+        """The process that an earlier server has started, if it is still that one: its words name the folder."""
         if folder in self._own:
             return None
         record = self._record(folder)
@@ -146,10 +146,9 @@ def _written(path: Path) -> float:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = parse_json(path.read_text(encoding="utf-8"))
+        return mapping(parse_json(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
-    return document if isinstance(document, dict) else {}
 
 
 def words_to_resume(folder: Path, run: Mapping[str, Any]) -> list[str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from autotrain_llm.config.resolved import GIVEN
 from autotrain_llm.context.file_lock import owner_of_lock
 from autotrain_llm.context.output_dir import KILLED, LOCK_FILE, RUN_FILE, checkpoints_in, is_complete
 from autotrain_llm.context.pipeline_record import read_record
-from autotrain_llm.declare.document import parse_json
+from autotrain_llm.declare.document import mapping, parse_json
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.showable import showable
 from autotrain_llm.declare.text import duration, plain
@@ -89,8 +89,8 @@ class Line:
 def line_of(folder: Path, shown: str) -> Line:
     """A run's line. What its files don't have, or have in a damaged form, is empty."""
     run = _document(folder)
-    plan = _mapping(run.get("plan"))
-    data, model = _mapping(plan.get("data")), _mapping(plan.get("model"))
+    plan = mapping(run.get("plan"))
+    data, model = mapping(plan.get("data")), mapping(plan.get("model"))
     state = str(run.get("status") or "")
     if state == RUNNING and owner_of_lock(folder / LOCK_FILE) is None:
         state = KILLED
@@ -111,21 +111,19 @@ def line_of(folder: Path, shown: str) -> Line:
         kind=kind,
         step=int(last.get("step", 0)),
         steps=steps or 0,
-        headline=_headline(str(plan.get("trainer", "")), plan, metrics),
+        headline=_headline(plan, metrics),
         started=str(run.get("started", "")).replace("T", " ")[:16],
         seconds=run["seconds"] if isinstance(run.get("seconds"), int | float) else None,
     )
 
 
-def _headline(name: str, plan: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+def _headline(plan: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
     from autotrain_llm.run.report.curves import label
+    from autotrain_llm.run.report.headline import trainer_of
 
-    trainer = TRAINERS.get(name)
-    if trainer is None:
+    if str(plan.get("trainer")) not in TRAINERS:
         return ()
-    values = {key: _mapping(cell).get("value") for key, cell in _mapping(plan.get("parameters")).items()}
-    names = trainer.with_values({key: value for key, value in values.items() if isinstance(value, int)}).headline
-    chosen = [found for metric in names for found in (f"eval_{metric}", metric) if found in metrics]
+    chosen = [found for metric in trainer_of(plan).headline for found in (f"eval_{metric}", metric) if found in metrics]
     return tuple((label(metric), metrics[metric]) for metric in chosen[:2])
 
 
@@ -140,7 +138,7 @@ def _document(folder: Path) -> dict[str, Any]:
 
 @lru_cache(maxsize=512)
 def _read_document(path: Path, modified: int, size: int) -> dict[str, Any]:
-    return _mapping(parse_json(path.read_text(encoding="utf-8", errors="replace")))
+    return mapping(parse_json(path.read_text(encoding="utf-8", errors="replace")))
 
 
 def _last_metrics(folder: Path) -> dict[str, float]:
@@ -163,13 +161,9 @@ def _last_metrics(folder: Path) -> dict[str, float]:
 def _numbers(document: Any) -> dict[str, float]:
     return {
         str(name): value
-        for name, value in _mapping(document).items()
+        for name, value in mapping(document).items()
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     }
-
-
-def _mapping(document: Any) -> dict[str, Any]:
-    return document if isinstance(document, dict) else {}
 
 
 # ---- one run
@@ -200,6 +194,7 @@ class View:
 
 def view_of(folder: Path, shown: str, state: str | None = None) -> View:
     """The view of a run. `state` is what its process says of it, where its files don't say it yet."""
+    from autotrain_llm.planning.plan import summary_of
     from autotrain_llm.run.report.curves import panels
     from autotrain_llm.run.report.read import read_run
     from autotrain_llm.run.report.trials import sweep_of
@@ -207,10 +202,9 @@ def view_of(folder: Path, shown: str, state: str | None = None) -> View:
     files = read_run(folder)
     line = line_of(folder, shown)
     if state is not None:
-        line = Line(**{**vars(line), "state": state})
+        line = replace(line, state=state)
     quality, speed = panels(files.log, files.evaluation)
-    outcome = _mapping(files.run.get("outcome"))
-    plan = _mapping(files.run.get("plan"))
+    outcome = mapping(files.run.get("outcome"))
     produces = TRAINERS[line.trainer].produces if line.trainer in TRAINERS else ""
     record = read_record(folder)
     stages = [line_of(folder / name, f"{shown}/{name}") for name in record.stages] if record is not None else []
@@ -226,7 +220,7 @@ def view_of(folder: Path, shown: str, state: str | None = None) -> View:
         failure=showable(str(outcome.get("failure") or outcome.get("message") or "")),
         fix=showable(str(outcome.get("fix") or "")),
         notes=files.notes,
-        plan=_plan(plan),
+        plan=summary_of(mapping(files.run.get("plan"))),
         findings=[_finding(finding) for finding in files.run.get("findings") or [] if isinstance(finding, dict)],
         command=files.command,
         has_report=(folder / "report.html").is_file(),
@@ -261,11 +255,11 @@ def _time_left(line: Line, log: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _tiles(line: Line, files: RunFiles) -> list[tuple[str, str]]:
-    """The headline of the run: how far it is, its metrics now and how they began."""
+    """The headline of the run: how far it is, its metrics now, and how long it took."""
     tiles = [("step", f"{line.step:,} of {line.steps:,}")] if line.steps else []
     for name, value in line.headline:
         tiles.append((name, f"{value:.4g}"))
-    best = _mapping(files.run.get("outcome")).get("best_checkpoint")
+    best = mapping(files.run.get("outcome")).get("best_checkpoint")
     if best:
         tiles.append(("best checkpoint", str(best).rpartition("/")[2]))
     if line.seconds is not None:
@@ -295,15 +289,6 @@ def _sample(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _plan(plan: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str, str]]]]:
-    from autotrain_llm.planning.plan import Plan
-
-    try:
-        return Plan.from_json(plan).summary()
-    except (TypeError, KeyError, ValueError, AttributeError):  # damaged, or of another version
-        return []
-
-
 # ---- several runs
 
 
@@ -325,7 +310,7 @@ def comparison_of(runs: Sequence[tuple[Path, str]]) -> Comparison:
 
     lines = [line_of(folder, shown) for folder, shown in runs]
     documents = [_document(folder) for folder, _ in runs]
-    cells = [_mapping(_mapping(document.get("plan")).get("parameters")) for document in documents]
+    cells = [mapping(mapping(document.get("plan")).get("parameters")) for document in documents]
     differences, equal = _differences(cells)
     metrics = [
         _numbers(document.get("metrics")) or _last_metrics(runs[index][0]) for index, document in enumerate(documents)
@@ -360,10 +345,10 @@ def _differences(cells: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, li
     for name in dict.fromkeys(name for run in cells for name in run):
         if name in PARAMS and (PARAMS[name].secret or name == "output_dir" or PARAMS[name].checking):
             continue
-        values = [_mapping(run.get(name)).get("value") for run in cells]
+        values = [mapping(run.get(name)).get("value") for run in cells]
         if len({json.dumps(value, sort_keys=True) for value in values}) > 1:
             rows.append((flag_of(name), [_value(value) for value in values]))
-        elif any(_mapping(run.get(name)).get("source") in GIVEN for run in cells):
+        elif any(mapping(run.get(name)).get("source") in GIVEN for run in cells):
             equal += 1
     return rows, equal
 

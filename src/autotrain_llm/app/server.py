@@ -32,6 +32,7 @@ from autotrain_llm.app.workers import Checks, Ended, Worker
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.context.output_dir import RUN_FILE, earlier_run
 from autotrain_llm.context.pipeline_record import PIPELINE_FILE
+from autotrain_llm.declare.document import mapping
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.showable import showable
 
@@ -152,7 +153,7 @@ class AppServer:
         """The fields for the trainer and the texts of the form, after a fix where one is to be applied."""
         body = await _body(request)
         command = self._command(body)
-        texts = with_changes(command.texts, _mapping(body.get("changes")))
+        texts = with_changes(command.texts, mapping(body.get("changes")))
         return JSONResponse(
             {"html": self._html("fields.html.jinja", form=form_for(texts)), "trainer": texts.get("trainer", "")}
         )
@@ -180,7 +181,7 @@ class AppServer:
 
     def _command(self, body: Mapping[str, Any]) -> FormCommand:
         try:
-            return read_form(_mapping(body.get("values")), self.folders)
+            return read_form(mapping(body.get("values")), self.folders)
         except KeyError as name:
             raise HTTPException(400, f"The form has no field {name}.") from None
 
@@ -461,10 +462,6 @@ def _with_code(text: str) -> Markup:
 
 def _address(page: str, folder: str) -> str:
     return f"{page}?folder={quote(folder, safe='/')}"
-
-
-def _mapping(document: Any) -> dict[str, Any]:
-    return document if isinstance(document, dict) else {}
 
 
 async def _body(request: Request) -> dict[str, Any]:

@@ -41,6 +41,11 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError(TOO_DEEP) from None
 
 
+def mapping(document: Any) -> dict[str, Any]:
+    """A document that should be an object; empty if a damaged file holds something else."""
+    return document if isinstance(document, dict) else {}
+
+
 def load_yaml(text: str) -> Any:
     """Parse YAML. Raises ValueError if it is invalid, repeats a key in one mapping, or is nested or repeated by aliases without bound. The
     message has no text of the document, which may hold a secret."""

@@ -581,3 +581,11 @@ class Plan:
         from autotrain_llm.planning.summary import summary
 
         return summary(self)
+
+
+def summary_of(document: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """The summary of a plan as run.json holds it; empty if that is damaged or of another version."""
+    try:
+        return Plan.from_json(document).summary()
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return []

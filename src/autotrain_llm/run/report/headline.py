@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from autotrain_llm.config.metric_choice import KL
 from autotrain_llm.config.registry import METRICS, PARAMS, TRAINERS
+from autotrain_llm.declare.document import mapping
 from autotrain_llm.declare.metric import MAXIMIZE
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.run.artifacts.metric_changes import compare
 from autotrain_llm.run.report.curves import Point, label, points_of
-from autotrain_llm.run.report.read import mapping
 
 MOST = 4
 

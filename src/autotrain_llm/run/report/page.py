@@ -14,17 +14,18 @@ from markupsafe import Markup
 
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.context.output_dir import KILLED
+from autotrain_llm.declare.document import mapping
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.text import duration
 from autotrain_llm.planning.make import SECRET
-from autotrain_llm.planning.plan import Plan
+from autotrain_llm.planning.plan import summary_of
 from autotrain_llm.run.artifacts.metric_changes import compare, numbers
 from autotrain_llm.run.report import formatting
 from autotrain_llm.run.report.curves import Panel, label, panels, unchanged
 from autotrain_llm.run.report.headline import MOST, Headline, headlines, trainer_of
 from autotrain_llm.run.report.plots import draw
-from autotrain_llm.run.report.read import Place, Rows, RunFiles, mapping, place_of
+from autotrain_llm.run.report.read import Place, Rows, RunFiles, place_of
 from autotrain_llm.run.report.study import plots_of
 from autotrain_llm.run.report.trials import Sweep, sweep_of
 
@@ -110,7 +111,7 @@ def _contents(files: RunFiles) -> dict[str, Any]:
         "prediction_count": files.predictions.total,
         "samples": _answers(files.samples),
         "sample_count": files.samples.total,
-        "plan": _plan_sections(plan),
+        "plan": summary_of(plan),
         "given": _parameters(plan, given=True),
         "defaults": _parameters(plan, given=False),
         "ignored": [flag_of(str(name)) for name in plan.get("ignored") or []],
@@ -171,14 +172,6 @@ def _finding(finding: Mapping[str, Any]) -> dict[str, Any]:
         "flags": [flag_of(name) for name in names],
         "location": ", ".join(str(part) for part in location if part),
     }
-
-
-def _plan_sections(plan: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str, str]]]]:
-    """The plan in sections, as the terminal shows it; empty if run.json is damaged or of another version."""
-    try:
-        return Plan.from_json(plan).summary()
-    except (TypeError, KeyError, ValueError, AttributeError):
-        return []
 
 
 def _parameters(plan: Mapping[str, Any], *, given: bool) -> list[tuple[str, str, str]]:

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.context.output_dir import earlier_run
 from autotrain_llm.context.pipeline_record import PIPELINE_FILE, PipelineRecord, StageRecord, read_record
+from autotrain_llm.declare.document import mapping
 from autotrain_llm.declare.text import duration, plural
 from autotrain_llm.run.pipeline.results import StageSummary, summary_of
 from autotrain_llm.run.report.curves import label
 from autotrain_llm.run.report.page import STATES, style, template
-from autotrain_llm.run.report.read import mapping
 
 REPORT = "report.html"
 NOT_STARTED = ("Not started", "fair")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.context.output_dir import TRAINED_ROWS, status_of
-from autotrain_llm.declare.document import parse_json
+from autotrain_llm.declare.document import mapping, parse_json
 from autotrain_llm.run.artifacts.metric_changes import EVALUATION
 
 MAX_PREDICTIONS = 16
@@ -148,11 +148,6 @@ def _sweep(document: Any) -> dict[str, Any]:
     if not isinstance(trials, list):
         return {}
     return {**record, "trials": [trial for trial in trials if isinstance(trial, dict)]}
-
-
-def mapping(document: Any) -> dict[str, Any]:
-    """A document that should be an object; empty if a damaged file holds something else."""
-    return document if isinstance(document, dict) else {}
 
 
 def is_number(value: Any) -> bool:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from autotrain_llm.declare.document import mapping
 from autotrain_llm.declare.text import plain
 from autotrain_llm.run.report import svg
 from autotrain_llm.run.report.plots import LOG_AXIS_RATIO, legend
-from autotrain_llm.run.report.read import is_number, mapping
+from autotrain_llm.run.report.read import is_number
+from autotrain_llm.run.report.trials import score_of, values_of
 
 MAX_LINES = 40  # of trials in one plot
 Drawing = tuple[str, Callable[[], str]]  # the title, and what draws the plot
@@ -39,10 +41,9 @@ def plots_of(record: Mapping[str, Any], metric: str) -> Iterator[Drawing]:
 
 def _completed(record: Mapping[str, Any]) -> Iterator[Done]:
     for trial in record.get("trials", ()):
-        score, number = trial.get("metric", trial.get("value")), trial.get("number")
-        values = trial.get("values") or trial.get("params")
+        score, number = score_of(trial), trial.get("number")
         if trial.get("state") == "complete" and is_number(score) and math.isfinite(score) and is_number(number):
-            yield number, score, mapping(values)
+            yield number, score, values_of(trial)
 
 
 def _reported(trial: Mapping[str, Any]) -> list[svg.Point]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from autotrain_llm.declare.document import mapping
 from autotrain_llm.declare.text import duration, plural
 from autotrain_llm.run.artifacts.importances import CAVEAT, credible_importances
 from autotrain_llm.run.report import formatting
-from autotrain_llm.run.report.read import RunFiles, mapping
+from autotrain_llm.run.report.read import RunFiles
 
 MAX_TRIALS = 200
 
@@ -50,7 +51,7 @@ def sweep_of(files: RunFiles) -> Sweep | None:
         return None
     best = files.sweep.get("best")
     best_number = best.get("number") if isinstance(best, dict) else best
-    columns = list(dict.fromkeys(str(name) for trial in trials for name in _values(trial)))
+    columns = list(dict.fromkeys(str(name) for trial in trials for name in values_of(trial)))
     listed = [_trial(trial, columns, best_number) for trial in trials]
     chosen: dict[str, Any] = next((trial for trial in trials if trial.get("number") == best_number), {})
     complete = sum(trial.state == "complete" for trial in listed)
@@ -62,8 +63,8 @@ def sweep_of(files: RunFiles) -> Sweep | None:
         left_out=max(len(listed) - MAX_TRIALS, 0),
         total=plural(len(listed), "trial"),
         states=_states(listed),
-        best=[(str(name), formatting.exact(_rounded(value, 6))) for name, value in _values(chosen).items()],
-        best_metric=formatting.short(_score(chosen)),
+        best=[(str(name), formatting.exact(_rounded(value, 6))) for name, value in values_of(chosen).items()],
+        best_metric=formatting.short(score_of(chosen)),
         importances=_importances(files.sweep.get("importances"), complete),
         caveat=CAVEAT.format(complete),
         best_number=chosen.get("number"),
@@ -82,12 +83,12 @@ def _sweep_plan(files: RunFiles) -> dict[str, Any]:
 
 
 def _trial(trial: Mapping[str, Any], columns: list[str], best: Any) -> Trial:
-    values = _values(trial)
+    values = values_of(trial)
     return Trial(
         number=trial.get("number", ""),
         state=str(trial.get("state", "")).lower(),
         cells=[formatting.exact(_rounded(values[name])) if name in values else "" for name in columns],
-        metric=formatting.short(_score(trial)),
+        metric=formatting.short(score_of(trial)),
         time=duration(trial.get("seconds")),
         why=_why(trial),
         folder=str(trial.get("folder") or ""),
@@ -95,12 +96,13 @@ def _trial(trial: Mapping[str, Any], columns: list[str], best: Any) -> Trial:
     )
 
 
-def _values(trial: Mapping[str, Any]) -> Mapping[str, Any]:
-    values = trial.get("values") or trial.get("params")
-    return values if isinstance(values, dict) else {}
+def values_of(trial: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values that a trial tried, also under Optuna's name for them."""
+    return mapping(trial.get("values") or trial.get("params"))
 
 
-def _score(trial: Mapping[str, Any]) -> Any:
+def score_of(trial: Mapping[str, Any]) -> Any:
+    """The metric of a trial, also under Optuna's name for it."""
     return trial.get("metric", trial.get("value"))
 
 

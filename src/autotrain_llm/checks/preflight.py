@@ -63,6 +63,12 @@ class Checked(Record):
         """Whether the run may not start: an error, or with `--strict` any finding."""
         return any(finding.severity == ERROR or self.config.strict for finding in self.findings)
 
+    @property
+    def is_in_order(self) -> bool:
+        """Whether there is no error but that required parameters are missing: what was read can be reused only then, because an error that was
+        found would not be found again."""
+        return all(finding.severity != ERROR or is_about_missing(finding) for finding in self.findings)
+
 
 def preflight(
     config: Config,

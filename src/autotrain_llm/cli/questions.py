@@ -273,8 +273,7 @@ class Interview:
         again."""
         with Preparing(self.screen) as preparing:
             checked = preflight(config, earlier=self._context, output=False, progress=preparing.progress)
-        is_in_order = all(finding.severity != ERROR or is_about_missing(finding) for finding in checked.findings)
-        self._context = checked.context if is_in_order else None
+        self._context = checked.context if checked.is_in_order else None
         return checked
 
     def _columns(self, param: Param) -> list[str]:

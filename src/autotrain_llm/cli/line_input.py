@@ -51,8 +51,11 @@ def _completing(choices: Sequence[str]) -> Iterator[None]:
 
 
 def _completer(choices: Sequence[str]) -> Callable[[str, int], str | None]:
+    found: list[str] = []
+
     def complete(text: str, state: int) -> str | None:
-        found = completions(text, choices)
+        if state == 0:  # the first call for a text; the others ask for what else was found
+            found[:] = completions(text, choices)
         return found[state] if state < len(found) else None
 
     return complete

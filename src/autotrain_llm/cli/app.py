@@ -65,7 +65,7 @@ def read_options(words: Sequence[str]) -> Options:
         name = flag.replace("_", "-")
         if name in ("--port", "--host", "--format"):
             value = value if equals else rest.pop(0) if rest else ""
-            if name == "--port" and not (value.isdigit() and 0 < int(value) < 2**16):
+            if name == "--port" and not (value.isdecimal() and 0 < int(value) < 2**16):
                 faults.append(
                     NOT_SERVED.finding(f"--port must be a number up to 65535, got {value!r}", f"--port {FIRST_PORT}")
                 )
@@ -134,7 +134,7 @@ def _serve(folders: Folders, options: Options, screen: Screen) -> int:
     page = Path(f"~/.cache/autotrain-llm/app-{port}.html").expanduser()
     with suppress(KeyboardInterrupt):  # uvicorn raises it again when it has ended
         if not is_loopback:
-            screen.write(fit_to(screen.err, EXPOSED))
+            screen.write(fit_to(screen.err, EXPOSED.format(port=port)))
         screen.answer(f"autotrain app: {address}")
         served = ", ".join(map(str, folders.roots))
         screen.write(fit_to(screen.err, f"Serves {served}. Ctrl-C ends it; runs that were started go on."))
@@ -159,7 +159,7 @@ def _serve(folders: Folders, options: Options, screen: Screen) -> int:
 
 EXPOSED = (
     "Warning: other machines reach this app. Whoever has its address can read these folders and train, and the network can read along: "
-    "the pages are not encrypted. A tunnel is safer: ssh -L 8420:127.0.0.1:8420 HOST."
+    "the pages are not encrypted. A tunnel is safer: ssh -L {port}:127.0.0.1:{port} HOST."
 )
 
 

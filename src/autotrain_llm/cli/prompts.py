@@ -68,7 +68,7 @@ class Dialogue:
     def read_choice(self, question: str, choices: Sequence[Choice], offered: str | None = None) -> str:
         """The name of a choice, from its number or as it was typed; what is no choice is returned as it is."""
         answer = self.read(question, offered, choices)
-        if answer.isdigit() and 1 <= int(answer) <= len(choices):
+        if answer.isdecimal() and 1 <= int(answer) <= len(choices):
             return choices[int(answer) - 1].name
         return answer
 

@@ -49,7 +49,7 @@ def _completed(record: Mapping[str, Any]) -> Iterator[Done]:
 def _reported(trial: Mapping[str, Any]) -> list[svg.Point]:
     """What a trial reported by step."""
     entries = mapping(trial.get("intermediate")).items()
-    points = [(float(step), value) for step, value in entries if str(step).isdigit() and is_number(value)]
+    points = [(float(step), value) for step, value in entries if str(step).isdecimal() and is_number(value)]
     return sorted(point for point in points if math.isfinite(point[1]))
 
 

@@ -1,0 +1,19 @@
+"""`autotrain app`: what the words after it mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from autotrain_llm.cli.app import Options, read_options
+
+
+def test_flags_and_folders_are_read_in_any_order():
+    assert read_options(["runs", "--port=8080", "--no_browser", "data"]) == Options(
+        folders=("runs", "data"), port=8080, browser=False
+    )
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "²", "http", ""])
+def test_a_port_is_a_number(port):
+    (fault,) = read_options([f"--port={port}"]).findings
+    assert fault.message.startswith("--port must be a number up to 65535")

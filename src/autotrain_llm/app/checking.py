@@ -5,7 +5,6 @@ It is the check of the command line; what it finds is written down for a page, w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +45,7 @@ class FileCheck:
         stamps = _stamps(config)
         earlier = self._earlier if stamps == self._stamps else None
         checked = preflight(config, command.findings, earlier=earlier)
-        in_order = all(finding.severity != ERROR or is_about_missing(finding) for finding in checked.findings)
-        self._earlier, self._stamps = (checked.context if in_order else None), stamps
+        self._earlier, self._stamps = (checked.context if checked.is_in_order else None), stamps
         return {
             "findings": _findings(checked),
             "refused": checked.refused,
@@ -122,11 +120,9 @@ def _data(checked: Checked) -> Document | None:
 
         rows = preview(prepared, tokenizer, SHOWN_ROWS)
     return {
-        "path": showable(dataset.path),
         "format": dataset.format,
         "rows": len(dataset.train),
         "valid": len(dataset.valid),
-        "valid_from": dataset.valid_from,
         "columns": [(showable(str(column)), role) for role, column in dataset.columns.items()],
         "unused": [(showable(str(column)), str(why)) for column, why in dataset.unused.items()],
         "as_tokens": bool(rows),
@@ -165,8 +161,3 @@ def _suited(checked: Checked) -> Document | None:
     if dataset is not None and config.trainer in suited.trainers:
         return None
     return {"rows": suited.rows, "trainers": list(suited.trainers)}
-
-
-def texts_in(order: Mapping[str, Any]) -> dict[str, str]:
-    """The texts of the form in an order to the process of a check."""
-    return {str(name): str(text) for name, text in order.items()}

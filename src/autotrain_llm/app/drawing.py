@@ -49,8 +49,6 @@ class Chart:
     height: int = HEIGHT
     left: int = LEFT
     right: int = WIDTH - RIGHT
-    bottom: int = HEIGHT - BOTTOM
-    top: int = TOP
 
 
 def chart(title: str, unit: str, curves: Sequence[Curve], log_axis: bool = False) -> Chart:

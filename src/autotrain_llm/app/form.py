@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autotrain_llm.app.values import OFFERED, as_text
@@ -39,6 +39,7 @@ SPELT = {
     "bertscore": "BERTScore",
 }
 FIRST = ("model", "data_path")
+STAND_INS = frozenset(param.alternative for param in PARAMS.values())  # that can be given in place of another
 LONG = ("json",)  # kinds of values that take several lines
 AREAS = ("student_prompt_template", "teacher_prompt_template")
 
@@ -83,30 +84,31 @@ class Form:
 def form_for(texts: Mapping[str, str]) -> Form:
     """The form with these texts. A parameter that does not apply to the trainer is in it only if it is set."""
     trainer = trainer_in(texts)
-    required = _required(trainer)
-    alternatives = {param.alternative for param in PARAMS.values()}
+    required, usual = _required(trainer), usual_texts(texts)
+
+    def fields(names: Sequence[str]) -> tuple[Field, ...]:
+        return tuple(_field(PARAMS[name], trainer, texts, required, usual) for name in names)
+
     shown = [name for name in OFFERED if name != "trainer" and (_applies(PARAMS[name], trainer) or name in texts)]
-    first = [name for name in shown if name in required or (PARAMS[name].usual and name not in alternatives)]
+    first = [name for name in shown if name in required or (PARAMS[name].usual and name not in STAND_INS)]
     ordered = sorted(first, key=lambda name: (name not in FIRST, name not in required, first.index(name)))
     in_first = {*ordered}
     more = []
     for group in GROUPS:
         names = [param.name for param in group.params if param.name in shown and param.name not in in_first]
         if names:
-            fields = tuple(field_of(PARAMS[name], trainer, texts, required) for name in names)
-            more.append(Section(group.title, group.summary, fields))
-    return Form(trainer, tuple(field_of(PARAMS[name], trainer, texts, required) for name in ordered), tuple(more))
+            more.append(Section(group.title, group.summary, fields(names)))
+    return Form(trainer, fields(ordered), tuple(more))
 
 
 def _required(trainer: Trainer) -> dict[str, str]:
     """The parameters that a trainer requires, with what is said of each. Of several, of which one is enough, those that stand in for another
     are left out."""
-    stand_ins = {param.alternative for param in PARAMS.values()}
     required = {}
     for names in trainer.requires:
         for name in names.split("|"):
             others = [flag_of(other) for other in names.split("|") if other != name]
-            if name not in stand_ins:
+            if name not in STAND_INS:
                 required[name] = ", or ".join(["required", *others])
     return required
 
@@ -115,9 +117,11 @@ def _applies(param: Param, trainer: Trainer) -> bool:
     return verdict(param, trainer) == READS
 
 
-def field_of(param: Param, trainer: Trainer, texts: Mapping[str, str], required: Mapping[str, str]) -> Field:
+def _field(
+    param: Param, trainer: Trainer, texts: Mapping[str, str], required: Mapping[str, str], usual: Mapping[str, str]
+) -> Field:
     """The field of a parameter, with its default for the trainer in words; a required one shows the usual value in its place."""
-    default = usual_texts(texts).get(param.name) or trainer.default_text(param)
+    default = usual.get(param.name) or trainer.default_text(param)
     return Field(
         name=param.name,
         label=label_of(param.name),
@@ -176,11 +180,11 @@ def _suggestions(param: Param) -> str:
     return "data" if param.path == "input" and param.stage == "rows" else ""
 
 
-def texts_of_run(values: Mapping[str, object], given: Mapping[str, object]) -> dict[str, str]:
+def texts_of_run(given: Mapping[str, object]) -> dict[str, str]:
     """The texts of a form that begins as an earlier run did: its parameters that were given, without its output folder."""
     left_out = {"output_dir", "overwrite"}
     return {
-        name: as_text(values[name])
-        for name in given
-        if name in OFFERED and name in values and name not in left_out and not PARAMS[name].secret
+        name: as_text(value)
+        for name, value in given.items()
+        if name in OFFERED and name not in left_out and not PARAMS[name].secret
     }

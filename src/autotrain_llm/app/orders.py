@@ -35,7 +35,7 @@ def orders() -> Iterator[dict[str, Any]]:
 
 def check_orders() -> int:
     """Check one form after another."""
-    from autotrain_llm.app.checking import FileCheck, finding_json, texts_in
+    from autotrain_llm.app.checking import FileCheck, finding_json
     from autotrain_llm.app.folders import Folders
     from autotrain_llm.app.values import read_form
     from autotrain_llm.declare.finding import Finding, Refused
@@ -45,7 +45,7 @@ def check_orders() -> int:
     for order in orders():
         folders = Folders(tuple(Path(root) for root in order["roots"]))
         try:
-            document = check.check(read_form(texts_in(order["texts"]), folders))
+            document = check.check(read_form(order["texts"], folders))
         except Refused as refused:
             document = {"findings": [finding_json(finding) for finding in refused.findings], "refused": True}
         except Exception as fault:  # what no check foresaw is a finding here too

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,18 +23,19 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from autotrain_llm.app.access import Guard
+from autotrain_llm.app.answering import SETTINGS
 from autotrain_llm.app.checking import check_flags
-from autotrain_llm.app.folders import UPLOADS, Folders, Outside
-from autotrain_llm.app.form import field_of, form_for, label_of, texts_of_run, usual_texts
+from autotrain_llm.app.folders import Folders, Outside
+from autotrain_llm.app.form import form_for, texts_of_run, usual_texts
 from autotrain_llm.app.launching import Launcher, started_in, words_to_resume
-from autotrain_llm.app.runs import STARTING, Line, comparison_of, line_of, view_of
+from autotrain_llm.app.runs import STARTING, Line, View, comparison_of, line_of, view_of
 from autotrain_llm.app.values import FormCommand, read_form, with_changes
 from autotrain_llm.app.workers import Checks, Ended, Worker
 from autotrain_llm.config.registry import PARAMS, TRAINERS
+from autotrain_llm.config.resolved import DEFAULT, TRAINER_DEFAULT
 from autotrain_llm.context.output_dir import RUN_FILE, earlier_run
 from autotrain_llm.context.pipeline_record import PIPELINE_FILE
 from autotrain_llm.declare.document import mapping
-from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.showable import showable
 
 HERE = Path(__file__).parent
@@ -53,7 +55,6 @@ class AppServer:
         self.launcher = launcher or Launcher(folders)
         self.checks = Checks(folders.home)
         self.answering: Worker | None = None
-        self.opened: dict[str, Any] = {}
         self.pages = _environment()
 
     def application(self) -> Starlette:
@@ -122,31 +123,29 @@ class AppServer:
     # ---- compose
 
     async def first_page(self, request: Request) -> Response:
-        return RedirectResponse("/runs" if self._lines() else "/compose", 303)
+        return RedirectResponse("/runs" if await asyncio.to_thread(self._lines) else "/compose", 303)
 
     async def compose(self, request: Request) -> Response:
         texts: dict[str, str] = {"trainer": PARAMS["trainer"].default}
         if "from" in request.query_params:
             run = earlier_run(self.folders.resolve(request.query_params["from"]))
-            cells = run.get("plan", {}).get("parameters", {}) if isinstance(run.get("plan"), dict) else {}
+            cells = mapping(mapping(run.get("plan")).get("parameters"))
             given = {
-                name: cell for name, cell in cells.items() if cell.get("source") not in ("default", "trainer default")
+                name: cell.get("value")
+                for name, cell in cells.items()
+                if isinstance(cell, dict) and cell.get("source") not in (DEFAULT, TRAINER_DEFAULT)
             }
-            texts |= texts_of_run({name: cell.get("value") for name, cell in cells.items()}, given)
+            texts |= texts_of_run(given)
         if request.query_params.get("model"):
             texts["model"] = request.query_params["model"]
-        form = form_for(texts)
-        choice = field_of(PARAMS["trainer"], form.trainer, texts, {})
-        lines = [line for line in self._lines() if line.state == "ok"]
+        lines = [line for line in await asyncio.to_thread(self._lines) if line.state == "ok"]
         return self._page(
             "compose.html.jinja",
             page="compose",
-            form=form,
-            trainer=choice,
+            form=form_for(texts),
             trainers=list(TRAINERS.values()),
             models=[*SIZES, *(line.folder for line in lines[:40])],
             data=self.folders.data_files(),
-            uploads=UPLOADS,
         )
 
     async def fields(self, request: Request) -> Response:
@@ -271,7 +270,7 @@ class AppServer:
         for folder in self.launcher.waiting():
             state = self.launcher.state_of(folder)
             if folder not in found and state is not None:
-                found[folder] = Line(**{**vars(line_of(folder, self.folders.shown(folder))), "state": state})
+                found[folder] = replace(line_of(folder, self.folders.shown(folder)), state=state)
         is_new = ("", *(line.started for line in found.values()))
         return sorted(found.values(), key=lambda line: line.started or max(is_new) + "~", reverse=True)
 
@@ -290,19 +289,15 @@ class AppServer:
         compared = await asyncio.to_thread(comparison_of, runs)
         return self._page("compare.html.jinja", page="runs", compared=compared)
 
-    def _live(self, folder: Path, shown: str) -> tuple[str, bool]:
-        """The part of a run's page that changes while it goes on, and whether it does."""
-        state = self.launcher.state_of(folder)
-        view = view_of(folder, shown, state)
-        return self._html("live.html.jinja", view=view, output=self.launcher.output_of(folder)), view.line.is_live
+    def _live(self, folder: Path, shown: str) -> tuple[View, str]:
+        """A run, and the part of its page that changes while it goes on."""
+        view = view_of(folder, shown, self.launcher.state_of(folder))
+        return view, self._html("live.html.jinja", view=view, output=self.launcher.output_of(folder))
 
     async def run(self, request: Request) -> Response:
         folder, shown = self._run(request)
-        html, is_live = await asyncio.to_thread(self._live, folder, shown)
-        view = view_of(folder, shown, self.launcher.state_of(folder))
-        return self._page(
-            "run.html.jinja", page="runs", view=view, live=Markup(html), is_live=is_live
-        )  # a page's own part
+        view, html = await asyncio.to_thread(self._live, folder, shown)
+        return self._page("run.html.jinja", page="runs", view=view, live=Markup(html))  # a page's own part
 
     async def events(self, request: Request) -> Response:
         """The changing part of a run's page, each time its files have changed; at the end, word that the page is to be loaded again."""
@@ -315,9 +310,9 @@ class AppServer:
             stamp = await asyncio.to_thread(self._stamp, folder)
             if stamp != seen:
                 seen = stamp
-                html, is_live = await asyncio.to_thread(self._live, folder, shown)
+                view, html = await asyncio.to_thread(self._live, folder, shown)
                 yield f"data: {json.dumps(html)}\n\n"
-                if not is_live:
+                if not view.line.is_live:
                     yield "event: ended\ndata: 1\n\n"
                     return
             await asyncio.sleep(EVERY)
@@ -374,7 +369,7 @@ class AppServer:
     # ---- try
 
     async def try_page(self, request: Request) -> Response:
-        lines = [line for line in self._lines() if line.state == "ok"]
+        lines = [line for line in await asyncio.to_thread(self._lines) if line.state == "ok"]
         chosen = request.query_params.get("folder") or (lines[0].folder if lines else "")
         model = next((line.model for line in lines if line.folder == chosen), "")
         against = (
@@ -384,10 +379,7 @@ class AppServer:
 
     async def try_open(self, request: Request) -> Response:
         body = await _body(request)
-        settings = {
-            name: str(body.get(name) or "").strip()
-            for name in ("model", "against", "temperature", "max_new_tokens", "system")
-        }
+        settings = {name: str(body.get(name) or "").strip() for name in SETTINGS}
         for name in ("model", "against"):
             if settings[name] and settings[name] != "base":
                 self.folders.resolve(settings[name].partition("@")[0])
@@ -447,7 +439,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"code": _with_code, "flag": flag_of, "label": label_of, "address": _address}
+    environment.filters |= {"code": _with_code, "address": _address}
     environment.globals["starting"] = STARTING
     return environment
 

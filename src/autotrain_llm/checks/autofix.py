@@ -39,13 +39,12 @@ class Fixed(Record):
     unread: tuple[str, ...] = ()
 
     def command(self, written: str | None = None) -> str:
-        """The corrected command. `written` is a config file that has all values now."""
+        """The corrected command. `written` is a config file that has all values now but secrets, which stay in the command."""
         values = {name: value for name, value in self.command_line.items() if not PARAMS[name].checking}
         if written is not None:
-            values = {
-                "config": written,
-                **{name: value for name, value in values.items() if PARAMS[name].command and name != "config"},
-            }
+            secrets = {name: value for name, value in {**self.from_file, **values}.items() if PARAMS[name].secret}
+            kept = {name: value for name, value in values.items() if PARAMS[name].command and name != "config"}
+            values = {"config": written, **kept, **secrets}
         elif self.file_changed:
             values = {**self.from_file, **{name: value for name, value in values.items() if name != "config"}}
         flags = [

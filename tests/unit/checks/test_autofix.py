@@ -98,6 +98,7 @@ def test_a_corrected_config_says_the_same_as_the_corrected_command(rows, capsys,
     written = tmp_path / "fixed.yaml"
     status, document = answer(f"--config {config} --token hf_secret --fix --write-config {written}", capsys)
     assert status == 0 and document["fixed"]["command"].startswith(f"autotrain llm --config {written}")
+    assert document["fixed"]["command"].endswith(' --token "$HF_TOKEN"')
     assert "hf_secret" not in written.read_text() + json.dumps(document)
     status, document = answer(f"--config {written} --dry-run", capsys)
     assert status == 0 and document["findings"] == [] and document["plan"]["parameters"]["lr"]["value"] == 1e-3

@@ -82,7 +82,8 @@ def _log_axis(low: float, high: float) -> Axis:
         within = [value for value in at if low <= value <= high]
         if len(within) > 2:
             break
-    return Axis(low, high, [(value, number(value)) for value in within], is_log=True)
+    marks = [(value, number(value)) for value in within] if len(within) > 1 else ticks(low, high, 5)
+    return Axis(low, high, marks, is_log=True)
 
 
 def ticks(low: float, high: float, count: int, *, whole: bool = False) -> list[tuple[float, str]]:

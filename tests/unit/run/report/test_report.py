@@ -542,6 +542,7 @@ def test_steps_have_whole_numbers_and_a_wide_range_a_logarithmic_axis():
     assert [text for _, text in step_axis([1, 4]).ticks] == ["1", "2", "3", "4"]
     assert [text for _, text in step_axis([7]).ticks] == ["7"]
     assert [text for _, text in value_axis([1.0, 1e6], is_log=True).ticks][:2] == ["1", "10"]
+    assert 3 <= len(value_axis([3.1e-4, 3.3e-4], is_log=True).ticks) <= 7  # of a sweep whose trials lie close together
 
 
 def test_a_plot_carries_the_values_that_its_script_shows():

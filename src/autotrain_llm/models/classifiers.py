@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from pathlib import Path
+
+from autotrain_llm.models.package_source import source_of
 
 TABLE = re.compile(r"^(MODEL_FOR_\w+_MAPPING_NAMES) = .*?^\)", re.MULTILINE | re.DOTALL)
 ENTRY = re.compile(r'\(\s*"([\w.-]+)",\s*"(\w+)"\s*,?\s*\)')
@@ -30,13 +31,5 @@ def has_generator(model_type: str | None) -> bool:
 
 @cache
 def _tables() -> dict[str, dict[str, str]]:
-    from importlib.util import find_spec
-
-    spec = find_spec("transformers")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder, "models", "auto", "modeling_auto.py")
-        if path.exists():
-            return {
-                table[1]: dict(ENTRY.findall(table[0])) for table in TABLE.finditer(path.read_text(encoding="utf-8"))
-            }
-    return {}
+    tables = TABLE.finditer(source_of("transformers", "models/auto/modeling_auto.py"))
+    return {table[1]: dict(ENTRY.findall(table[0])) for table in tables}

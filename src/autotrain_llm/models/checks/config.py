@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 from autotrain_llm.declare.example import of_config_key
 from autotrain_llm.declare.finding import Finding
@@ -16,6 +15,7 @@ from autotrain_llm.models.checks.naming import path_of
 from autotrain_llm.models.checks.setting_types import torch_dtypes, wrong_types
 from autotrain_llm.models.layers import LAYERS
 from autotrain_llm.models.metadata import ModelMetadata
+from autotrain_llm.models.package_source import source_of
 
 COUNTS = (
     "hidden_size", "n_embd", "d_model", "num_hidden_layers", "n_layer", "num_layers", "num_attention_heads", "n_head",
@@ -128,12 +128,5 @@ def _no_activation(metadata: ModelMetadata) -> Iterator[str]:
 @cache
 def _table(file: str, pattern: re.Pattern[str]) -> frozenset[str]:
     """The keys of a table of the installed transformers, read as text; empty if there is none to read."""
-    from importlib.util import find_spec
-
-    spec = find_spec("transformers")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder, file)
-        table = pattern.search(path.read_text(encoding="utf-8")) if path.exists() else None
-        if table:
-            return frozenset(re.findall(r'^\s*"(\w+)":', table[0], re.MULTILINE))
-    return frozenset()
+    table = pattern.search(source_of("transformers", file))
+    return frozenset(re.findall(r'^\s*"(\w+)":', table[0], re.MULTILINE)) if table else frozenset()

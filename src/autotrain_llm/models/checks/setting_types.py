@@ -10,9 +10,9 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
+
+from autotrain_llm.models.package_source import source_of
 
 ROOT_CLASS, ROOT_FILE = "PreTrainedConfig", "configuration_utils.py"
 MAPPINGS = "models/auto/auto_mappings.py"
@@ -75,14 +75,14 @@ def _or_null(annotation: ast.expr) -> ast.expr:
 @cache
 def torch_dtypes() -> frozenset[str]:
     """The names of torch's dtypes, from its stubs; empty if there are none to read."""
-    text = _source("torch", "_C/__init__.pyi")
+    text = source_of("torch", "_C/__init__.pyi")
     return frozenset(re.findall(r"^(\w+): dtype = \.\.\.$", text, re.MULTILINE))
 
 
 @cache
 def _mappings() -> tuple[dict[str, str], dict[str, str]]:
     """The configuration class of each architecture, and the module of those that are not called like it."""
-    text = _source("transformers", MAPPINGS)
+    text = source_of("transformers", MAPPINGS)
     tables = (text.partition(f"\n{name} = ")[2].partition("\n)")[0] for name in TABLES)
     classes, modules = (dict(MAPPING.findall(table)) for table in tables)
     return classes, modules
@@ -122,17 +122,7 @@ def _defined_in(tree: ast.Module, file: str, class_name: str) -> tuple[str, str]
 
 @cache
 def _tree(file: str) -> ast.Module:
-    return ast.parse(_source("transformers", file))
-
-
-def _source(package: str, file: str) -> str:
-    """The text of a file of an installed package; empty if it has none."""
-    spec = find_spec(package)
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder, file)
-        if path.is_file():
-            return path.read_text(encoding="utf-8")
-    return ""
+    return ast.parse(source_of("transformers", file))
 
 
 # --- values and their types -----------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.declare.example import PAIRS, REWARD, of_config_key, of_model
@@ -14,6 +13,7 @@ from autotrain_llm.models.checks.naming import first_of, label, path_of
 from autotrain_llm.models.checks.roles import LANGUAGE_MODEL
 from autotrain_llm.models.classifiers import has_classifier, has_generator
 from autotrain_llm.models.metadata import ModelMetadata
+from autotrain_llm.models.package_source import source_of
 
 
 @rule(
@@ -64,16 +64,8 @@ def _missing_code(metadata: ModelMetadata) -> list[str]:
 
 def is_known_architecture(model_type: str) -> bool:
     """Whether the installed transformers has this model_type, read from its table as text; True if there is no table to read."""
-    from importlib.util import find_spec
-
-    spec = find_spec("transformers")
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    tables = [
-        Path(folder, "models", "auto", name)
-        for folder in folders
-        for name in ("auto_mappings.py", "configuration_auto.py")
-    ]
-    texts = [table.read_text(encoding="utf-8") for table in tables if table.exists()]
+    files = ("models/auto/auto_mappings.py", "models/auto/configuration_auto.py")
+    texts = [text for file in files if (text := source_of("transformers", file))]
     return not texts or any(f'("{model_type}", ' in text for text in texts)
 
 

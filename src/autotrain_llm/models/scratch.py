@@ -155,9 +155,11 @@ def _best_shape(parameters: int, vocab_size: int) -> dict[str, Any] | None:
     for shape in sorted(shapes, key=lambda shape: _unsuitability(shape, parameters)):
         usual = usual_depth(shape["hidden_size"])
         exact = (parameters - _size(shape, 0)) / (_size(shape, 1) - _size(shape, 0))
+        if exact < 1:
+            continue
         layers = min(max(round(exact), 2, math.ceil(usual / 2)), math.floor(1.5 * usual))
         inner = _inner_width(shape, layers, parameters)
-        if exact >= 1 and inner is not None:
+        if inner is not None:
             return {**shape, "intermediate_size": inner, "num_hidden_layers": layers}
     return None
 
@@ -169,8 +171,8 @@ def _inner_width(shape: dict[str, Any], layers: int, parameters: int) -> int | N
     def error(inner: int) -> float:
         return abs(_size({**shape, "intermediate_size": inner}, layers) / parameters - 1)
 
-    closest = min(range(2 * hidden, 4 * hidden + 1, 32), key=error)
-    return next((inner for inner in (usual, closest) if error(inner) <= TOLERANCE), None)
+    inner = usual if error(usual) <= TOLERANCE else min(range(2 * hidden, 4 * hidden + 1, 32), key=error)
+    return inner if error(inner) <= TOLERANCE else None
 
 
 def usual_depth(width: int) -> float:

@@ -18,6 +18,7 @@ from autotrain_llm.docs.rules_page import heading, paragraphs_of
 
 BLOCK = re.compile(r"(<!-- generated: (?P<request>[^>]+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 RULES, GUIDE, METRICS = "docs/rules.md", "PARAMETER_GUIDE.md", "docs/metrics.md"
+LABELLED = ("prompt/completion/label",)
 
 
 def filled(text: str, page: str) -> str:
@@ -57,10 +58,8 @@ def _trainer(link: Link, name: str) -> str:
 
 
 def _rows(trainer: Trainer) -> str:
-    words = [words for _, shapes, words in KINDS if trainer.rows in shapes]
-    if trainer.parts_pairs:
-        return ", or ".join(words)
-    return ", or ".join(word for word in words if word != "answers that are labelled good or bad")
+    kinds = [(formats, words) for formats, shapes, words in KINDS if trainer.rows in shapes]
+    return ", or ".join(words for formats, words in kinds if trainer.parts_pairs or formats != LABELLED)
 
 
 def _flags(names: str) -> str:

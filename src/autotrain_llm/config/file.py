@@ -281,7 +281,7 @@ def _key(name: str, value: Any, where: str) -> Iterator[tuple[str, Any, str]]:
 
 def _is_one_value(name: str) -> bool:
     """Whether a mapping under this name is one value: of a parameter that takes one, or of another tool's that is answered as a whole."""
-    last = name.rpartition(".")[2]
+    last = name.rpartition(".")[2].replace("-", "_")
     return last in NO_COUNTERPART or last in NEAREST or (last in PARAMS and PARAMS[last].kind == "json")
 
 
@@ -306,7 +306,7 @@ def _section(section: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any
             for column, name in value.items():
                 if name is not None:
                     yield str(column), name, f"{where}.{column}"
-        elif isinstance(value, Mapping):
+        elif isinstance(value, Mapping) and not _is_one_value(str(key)):
             yield from _key(f"{section}.{key}", value, where)
         elif section == "data":
             yield "data_path" if key == "path" else str(key), value, where

@@ -132,6 +132,17 @@ def test_a_config_file_may_hold_numbers_as_people_write_them(tmp_path):
     assert spaces_of(resolve({}, said.values)) == {"lr": Search(1e-5, 1e-3, is_log=True)}
 
 
+@pytest.mark.parametrize("name", ["sweep_params", "sweep-params"])
+def test_ranges_may_stand_in_a_section_of_parameters(name, tmp_path):
+    from autotrain_llm.config.file import read_config
+
+    path = tmp_path / "run.yaml"
+    path.write_text(f"task: llm-sft\nparams:\n  use_sweep: true\n  lr: 2e-5\n  {name}:\n    lr: [1e-5, 1e-3, log]\n")
+    said = read_config(str(path))
+    assert said.findings == []
+    assert spaces_of(resolve({}, said.values)) == {"lr": Search(1e-5, 1e-3, is_log=True)}
+
+
 # ---- where nothing is written
 
 

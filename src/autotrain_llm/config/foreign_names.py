@@ -51,6 +51,7 @@ ROWS_OF_OTHERS = frozenset(
         "TinyStories",
     ]
 )
+PATHS = ("path", "dataset_path", "data_path")  # where the rows lie, in a list of data sets with their settings
 CUTOFF = 0.75  # similarity from which a name is taken for a typo of another
 ON_THE_HUB = ": a model is uploaded as ACCOUNT/NAME, from --username and the last component of --output-dir"
 
@@ -106,7 +107,10 @@ def _in_section(name: str, written: str, raw: Any, file: str | None, given: Mapp
         others = " or ".join(other.name for other in trainers_that_read(parameter))
         message = f"{written} is called {flag_of(parameter)} here, which {trainer} does not read; {others} does"
         return Finding(message, f"leave {written} out", (last,), file=file, code="P102")
-    return _renamed(last, written, PARAMS[parameter], raw, file, given)
+    # torchtune and verl have no switch for an adapter: a model with a rank has one.
+    has_adapter = key == "model.lora_rank" and "peft" not in given and str(raw).lower() not in FALSE
+    also = {"peft": True} if has_adapter else EMPTY
+    return _renamed(last, written, PARAMS[parameter], raw, file, given, also)
 
 
 def _is_ours(name: str, given: Mapping[str, Any]) -> bool:
@@ -133,10 +137,19 @@ def is_known_elsewhere(name: str) -> bool:
 A_MIXTURE = "--data-config FILE, a YAML file that lists the data sets, with their weights (docs/mixtures.md)"
 
 
-def _renamed(name: str, written: str, param: Param, raw: Any, file: str | None, given: Mapping[str, Any]) -> Finding:
-    """The finding for a parameter that has another name here."""
+def _renamed(
+    name: str,
+    written: str,
+    param: Param,
+    raw: Any,
+    file: str | None,
+    given: Mapping[str, Any],
+    also: Mapping[str, Any] = EMPTY,
+) -> Finding:
+    """The finding for a parameter that has another name here; `also` is what has to be set with it."""
     uploads = param.name == "push_to_hub"
     suggestion, is_certain = Translation({}) if param.secret else _translated(name, param, raw, given)
+    suggestion = {**suggestion, **also} if suggestion else {}
     if name in BY_TRAINER:
         is_certain &= "trainer" in given and param.name in CERTAIN_BY_TRAINER.get(name, ())
     is_certain &= name not in AMBIGUOUS
@@ -163,7 +176,7 @@ def _left_of_a_list(raw: Any) -> str:
     settings = (
         dict.fromkeys(key for part in raw if isinstance(part, dict) for key in part) if isinstance(raw, list) else {}
     )
-    others = [key for key in settings if key not in ("path", "dataset_path", "data_path")]
+    others = [key for key in settings if key not in PATHS]
     if not others:
         return ""
     return f", which takes no {', '.join(others)}: columns and turns are recognised by their names, or named with --text-column"
@@ -259,7 +272,7 @@ def _translated(name: str, param: Param, raw: Any, given: Mapping[str, Any]) -> 
     if param.choices or param.name == "trainer":
         return _chosen(name, param, raw)
     if isinstance(raw, list) and raw and isinstance(raw[0], dict):  # axolotl lists data sets with their settings
-        path = next((raw[0][key] for key in ("path", "dataset_path", "data_path") if raw[0].get(key)), None)
+        path = next((raw[0][key] for key in PATHS if raw[0].get(key)), None)
         return Translation(_change_to(param, path) if len(raw) == 1 else {}, len(raw) == len(raw[0]) == 1)
     sampled = SAMPLED.fullmatch(raw) if param.name == "data_path" and isinstance(raw, str) else None
     if sampled is not None:  # ms-swift

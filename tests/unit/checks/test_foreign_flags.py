@@ -499,6 +499,21 @@ def test_a_parameter_without_dashes_is_answered_with_its_flag(word, flag):
     assert flag in finding.fix and finding.code in ("P102", "P104")
 
 
+@pytest.mark.parametrize(
+    ("words", "fix"),
+    [
+        ("model.lora_rank=16", "--lora-r 16 --peft"),
+        ("actor_rollout_ref.model.lora_rank=16", "--lora-r 16 --peft"),
+        ("model.lora_rank=16 --peft", "--lora-r 16"),
+        ("model.lora_rank=0", "--lora-r 0"),
+        ("peft.lora_rank=16", "--lora-r 16"),
+    ],
+)
+def test_the_rank_of_a_model_is_answered_with_the_switch_that_it_needs(words, fix):
+    (finding,) = read(["--trainer", "sft", *words.split()]).findings
+    assert finding.fix == fix
+
+
 def test_what_is_given_without_dashes_is_not_missing_besides(capsys):
     findings = found(f"--trainer sft {TUNED}", capsys)
     assert codes(findings) == ["P102"] * 6

@@ -677,6 +677,23 @@ def test_a_verdict_that_is_not_clear_is_not_read(signs, verdict, tmp_path):
     assert f"better of response_{one} and response_{two} into a column chosen" in refused.value.findings[0].fix
 
 
+def test_a_judgement_beside_the_one_that_is_read_needs_nothing_but_to_be_ignored(tmp_path):
+    rows = [
+        {
+            "prompt": f"Which {n}?",
+            "response1": f"First {n}",
+            "response2": f"Second {n}",
+            "overall_preference": (-2, 1)[n % 2],
+            "individual_preference": [{"score": (-2, 1)[n % 2], "reasoning": f"It says more, {n} times."}],
+        }
+        for n in range(4)
+    ]
+    dataset = opened(tmp_path, rows, "dpo")
+    assert pair_of(dataset)[:2] == [("First 0", "Second 0"), ("Second 1", "First 1")]
+    (finding,) = [finding for finding in dataset.findings if finding.code == "D181"]
+    assert finding.fix.startswith("--ignore-columns individual_preference")
+
+
 def test_named_columns_are_the_pair_whatever_judges_them(tmp_path):
     rows = [
         {"prompt": f"Which {n}?", "response_a": f"First {n}", "response_b": f"Second {n}", "winner": "ab"[n]}
@@ -847,6 +864,12 @@ def test_lists_of_answers_that_end_early_lose_nothing_without_a_word(tmp_path):
     assert len(dataset.train) == 401 and {"D193", "D113"} <= {*codes(dataset)}
 
 
+def test_a_row_without_a_list_of_answers_stays_as_it_is_beside_those_with_one(tmp_path):
+    row = {"prompt": "Which?", "chosen": "a", "rejected": ["x", "y"]}
+    dataset = opened(tmp_path, [row, {**row, "rejected": None}], "dpo")
+    assert pair_of(dataset) == [("a", "x"), ("a", "y")] and {"D193", "D113"} <= {*codes(dataset)}
+
+
 # -- what is named ---------------------------------------------------------------------------------------------------------
 
 
@@ -887,6 +910,7 @@ def test_an_answer_that_a_prompt_starts_is_said_to_be_left_out(answers, is_said,
     dataset = open_data(DataRequest(str(tmp_path / "rows.jsonl"), "prompts", trainer="grpo"))
     assert dataset.train[0].prompt == turns("Which 0?") and dataset.train[0].reference == answers[0]
     assert codes(dataset) == (["D240"] if is_said else [])
+    assert not is_said or repr(answers[0]) in dataset.findings[0].message
 
 
 # -- tables ----------------------------------------------------------------------------------------------------------------
@@ -945,6 +969,25 @@ def test_a_judged_conversation_in_one_text_is_told_with_its_label(tmp_path):
         opened(tmp_path, rows, "kto")
     fix = refused.value.findings[0].fix
     assert "conversation as a list of turns" in fix and "thumbs_up is then the label" in fix
+
+
+def test_a_comma_in_a_name_parts_no_columns(tmp_path):
+    rows = [{"prompt": f"Which {n}?", "response": "This.", "help, in all": n, "verbosity": 1} for n in range(4)]
+    with pytest.raises(Refused) as refused:
+        opened(tmp_path, rows, "reward")
+    assert "--num-labels 2, " in refused.value.findings[0].fix
+    rows = [
+        {
+            "chat, in full": f"Nyx: Hi {n}\nUser: Hello\nNyx: Come in.",
+            "thumbs_up": n % 2 > 0,
+            "feedback": "good, really",
+        }
+        for n in range(4)
+    ]
+    with pytest.raises(Refused) as refused:
+        opened(tmp_path, rows, "kto")
+    fix = refused.value.findings[0].fix
+    assert "chat, in full" in fix and "thumbs_up is then the label" in fix
 
 
 @pytest.mark.parametrize(

@@ -75,15 +75,22 @@ class Table:
             for inside in cells.get(column) or ()
             if isinstance(inside, dict)
         ]
-        return Table(self.file, [(number, line, cells) for number, (line, cells) in enumerate(rows, 1)], self.wrapper)
+        return self._numbered(rows)
 
     def spread(self, columns: Sequence[str]) -> Table:
-        """A table with a row for each place in the lists of these columns, which have as many items, with the other cells in each of them."""
-        rows = [
-            (line, cells | {name: _item(cells.get(name), place) for name in columns})
-            for _, line, cells in self.rows
-            for place in range(max(1, *(len(cells[name]) for name in columns if isinstance(cells.get(name), list))))
-        ]
+        """A table with a row for each place in the lists of these columns, which have as many items, with the other cells in each of them. A row
+        without such a list stays as it is."""
+        rows: list[tuple[int | None, Row]] = []
+        for _, line, cells in self.rows:
+            sizes = [len(cells[name]) for name in columns if isinstance(cells.get(name), list)]
+            rows += [
+                (line, cells | {name: _item(cells.get(name), place) for name in columns})
+                for place in range(max([1, *sizes]))
+            ]
+        return self._numbered(rows)
+
+    def _numbered(self, rows: Sequence[tuple[int | None, Row]]) -> Table:
+        """A table of other rows of this file, each with its line, counted from 1."""
         return Table(self.file, [(number, line, cells) for number, (line, cells) in enumerate(rows, 1)], self.wrapper)
 
     def limited(self, most: int) -> Table:

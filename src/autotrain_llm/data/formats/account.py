@@ -93,7 +93,7 @@ class ColumnAccount:
         self.mapping, self.request, self.observations = mapping, request, observations
         self.used = frozenset(mapping.columns.values())
         self.rows = 0
-        self._answers: set[str] = set()  # turns of the assistant that prompts end with, up to two different ones
+        self._answers: dict[str, None] = {}  # turns of the assistant that prompts end with, up to two different ones
         self._answered = 0  # rows that end with one
         self._unread: dict[str, _UnreadColumn] = {}
 
@@ -120,7 +120,7 @@ class ColumnAccount:
         """Record the turns of the assistant that a prompt ended with, and that were left out of it."""
         self._answered += bool(turns)
         if turns and len(self._answers) < 2:
-            self._answers.add(str(turns[-1].get("content") or ""))
+            self._answers.setdefault(str(turns[-1].get("content") or ""))
 
     def _look(self, name: str, cells: Cells, example: Example) -> None:
         value = cells.row.get(name)
@@ -204,7 +204,8 @@ class ColumnAccount:
         if name in LINKS:
             return "link"
         if self._says_which_is_better(name):
-            return "judgement"
+            # Where pairs were made by another judgement, nothing is to be done with this one.
+            return "setting" if self.mapping.is_judged else "judgement"
         if name in MEDIA:
             return "media"
         if _parts_of_prompt(unread.first):

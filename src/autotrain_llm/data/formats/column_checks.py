@@ -303,13 +303,12 @@ def observe_unrecognised(
             judgements_contradict_each_other, file=name, judgements=judgements, row=row, ignored=request.ignored_columns
         )
         return
-    case, column_to_mend = _why_nothing_fits(columns, request)
-    answers: tuple[str, ...] = ()
+    case, about = _why_nothing_fits(columns, request)
     if case == "names" and request.rows in ("preferences", "scored"):
         listed_answers = columns.find((*LISTS_OF_ANSWERS, *COMPLETION), "texts")
-        answers = tuple((signs_of_two_answers(columns) or {}).values())
-        case = "two answers" if answers else "list of answers" if listed_answers else case
-        answers = answers or (listed_answers,) if listed_answers else answers
+        about = tuple((signs_of_two_answers(columns) or {}).values())
+        case = "two answers" if about else "list of answers" if listed_answers else case
+        about = about or (listed_answers,) if listed_answers else about
     observations.add(
         no_format_fits_the_columns,
         file=name,
@@ -320,8 +319,7 @@ def observe_unrecognised(
         parameters=parameters,
         likely=_likely_columns(columns, request) if case == "names" else {},
         case=case,
-        answers=answers,
-        column=column_to_mend,
+        about=about,
         row=min(columns.first_row.values(), default=None),
     )
 
@@ -334,30 +332,30 @@ def _says_good_or_bad(columns: Columns, name: str) -> bool:
     )
 
 
-def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, str | None]:
-    """Undecoded bytes, a label that is missing, numbers in place of text, or only the names; and the column to change."""
+def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, tuple[str, ...]]:
+    """Undecoded bytes, a label that is missing, numbers in place of text, or only the names; and the columns that this is about."""
     if any(isinstance(value, bytes) for values in columns.values.values() for value in values[:1]):
-        return "bytes", None
+        return "bytes", ()
     if TRAINERS[request.trainer].parts_pairs and request.rejected_column not in columns.values:
         as_documents = dataclasses.replace(request, rows="documents", trainer="generic")
         if recognise(columns, as_documents) is not None:  # a prompt and an answer to it
-            return "label", next((name for name in columns.names if _says_good_or_bad(columns, name)), None)
+            return "label", tuple(name for name in columns.names if _says_good_or_bad(columns, name))[:1]
         spoken = next((name for name in columns.texts() if all(map(is_spoken, columns.values[name]))), None)
         label = columns.find(LABEL) or next((name for name in columns.names if _says_good_or_bad(columns, name)), None)
         if spoken is not None and label is not None:
-            return "judged text", f"{spoken},{label}"
+            return "judged text", (spoken, label)
     if rows_are_turns(columns):
-        return "turns", None
+        return "turns", ()
     if request.rows == "scored" and (scores := _scores_of_answers(columns, request)):
-        return "scores", ",".join(scores)
+        return "scores", tuple(scores)
     if (items := _answers_with_more(columns)) is not None:
-        return "items", items
+        return "items", (items,)
     if (steps := _labelled_steps(columns)) is not None:
-        return "steps", steps
+        return "steps", (steps,)
     number = columns.find(TEXT, "number", "flag")
     if number is not None and not columns.texts():
-        return "number", number
-    return "names", None
+        return "number", (number,)
+    return "names", ()
 
 
 def _scores_of_answers(columns: Columns, request: DataRequest) -> list[str]:

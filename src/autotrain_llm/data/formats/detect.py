@@ -58,6 +58,7 @@ class ColumnMapping:
 
     `turns` are columns of lists of turns, `written_turns` columns of text whose cells are parsed as turns, `alternating` columns of lists of texts, and `python_values`
     columns of answers that are lists or objects as Python prints them. `first_choice` is the label of the first choice of a question.
+    `is_judged`: the pairs were made of several answers, by a judgement of them.
     """
 
     format: str
@@ -68,6 +69,7 @@ class ColumnMapping:
     python_values: frozenset[str] = frozenset()
     first_choice: str = "A"
     first_is_assumed: bool = False
+    is_judged: bool = False
 
     def roles(self, *kinds: str) -> list[str]:
         """The roles of these kinds; several columns can be contexts or choices."""

@@ -110,10 +110,13 @@ def _are_two(signs: Collection[str]) -> bool:
 def contradiction(columns: Columns, ignored: Collection[str] = ()) -> tuple[Judgement, Judgement, int] | None:
     """Two judgements of two answers that name different ones, and the first row where they do; None if there are none."""
     signs = signs_of_two_answers(columns)
-    judgements = _judgements(columns, signs, ignored) if signs is not None else []
+    return None if signs is None else _contradiction_of(_judgements(columns, signs, ignored), columns)
+
+
+def _contradiction_of(judgements: list[Judgement], columns: Columns) -> tuple[Judgement, Judgement, int] | None:
     for other in judgements[1:]:
         for number, row in enumerate(columns.rows, 1):
-            if {judgements[0].sign_of(row), other.sign_of(row)} == {*(signs or ())}:
+            if len({judgements[0].sign_of(row), other.sign_of(row)} - {None}) == 2:
                 return judgements[0], other, number
     return None
 
@@ -121,11 +124,13 @@ def contradiction(columns: Columns, ignored: Collection[str] = ()) -> tuple[Judg
 def _two_answers(columns: Columns, ignored: Collection[str]) -> JudgedAnswers | None:
     """`response_a`, `response_b` and one judgement, or several that agree; the verdict has to name one of the two in every row that is no tie."""
     signs = signs_of_two_answers(columns)
-    judgements = _judgements(columns, signs, ignored) if signs is not None else []
-    if signs is None or not judgements or contradiction(columns, ignored) is not None:
+    if signs is None:
+        return None
+    judgements = _judgements(columns, signs, ignored)
+    if not judgements or _contradiction_of(judgements, columns) is not None:
         return None
     (one, first), (_, second) = signs.items()
-    how = "; ".join([judgements[0].how, *(f"{_and(other.columns)} agrees" for other in judgements[1:])])
+    how = "; ".join([judgements[0].how, *(f"{' and '.join(other.columns)} agrees" for other in judgements[1:])])
 
     def compare(row: Row) -> tuple[Any, Any] | None:
         named = {sign for judgement in judgements if (sign := judgement.sign_of(row)) is not None}
@@ -225,10 +230,6 @@ def _echoes(columns: Columns, signs: dict[str, str], judgement: Judgement) -> li
         if len(pairs) == 2 and len({value for value, _ in pairs}) == 2 and {sign for _, sign in pairs} == signs.keys():
             found.append(name)
     return found
-
-
-def _and(names: tuple[str, ...]) -> str:
-    return " and ".join(names)
 
 
 def _sign(value: Any, one: str, two: str) -> str | None:

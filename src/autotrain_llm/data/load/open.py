@@ -368,7 +368,8 @@ def _with_pairs(
         for number, line, cells in () if isinstance(table.rows, Stream) else table.rows:
             if judged.pair(cells) is None:
                 reading.observations.row(no_answer_is_judged_better, RowPlace(table.file, number, line))
-    return paired, mapping, reading.reshape(tables, methodcaller("changed", judged.pair))
+    tables = reading.reshape(tables, methodcaller("changed", judged.pair))
+    return paired, dataclasses.replace(mapping, is_judged=True), tables
 
 
 def _has_named(columns: Columns, request: DataRequest) -> bool:

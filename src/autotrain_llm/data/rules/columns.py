@@ -52,7 +52,7 @@ def a_named_column_is_not_in_the_data(
 @rule("D110", example=of_rows('{"a": 1, "b": 2}\n'))
 def no_format_fits_the_columns(
     file: str, trainer: str, needs: str, columns: Sequence[str], data_flag: str, parameters: tuple[str, ...], case: str,
-    likely: Mapping[str, Sequence[str]] = EMPTY, answers: Sequence[str] = (), column: str | None = None, row: int | None = None,
+    likely: Mapping[str, Sequence[str]] = EMPTY, about: Sequence[str] = (), row: int | None = None,
 ) -> Iterator[Finding]:  # fmt: skip
     """None of the known formats fits the columns.
 
@@ -60,20 +60,22 @@ def no_format_fits_the_columns(
     nor the content of these columns show which is which.
     Fix: name the columns with flags, or rename them.
     """
+    # `about` are the columns that the case is about.
+    first = shown(about[0]) if about else ""
     match case:
         case "bytes":
             fix = "save the column as text (UTF-8)"
         case "label":
             label = (
-                f"rename {shown(column)} to label, if it says whether an answer is good"
-                if column
+                f"rename {first} to label, if it says whether an answer is good"
+                if about
                 else 'add a column label: "label": true for a good answer, "label": false for a bad one'
             )
             fix = f"{label}; or, for pairs, --text-column with the better and --rejected-text-column with the worse answers"
         case "list of answers":
-            fix = f"write the better one of {shown(answers[0])} into a column chosen, and another into rejected"
+            fix = f"write the better one of {first} into a column chosen, and another into rejected"
         case "two answers":
-            first, second = map(shown, answers)
+            second = shown(about[1])
             fix = (
                 f"write the better of {first} and {second} into a column chosen, and the other into rejected; or, if the better one always is in "
                 f"the same column: --text-column {first} --rejected-text-column {second}, or the other way round"
@@ -81,28 +83,29 @@ def no_format_fits_the_columns(
         case "turns":
             fix = 'write each conversation as one row: {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
         case "scores":
-            names = (column or "").split(",")
             fix = (
-                f"--num-labels {len(names)}, which trains a model with these scores as its outputs: {', '.join(names)}; or, for pairs, a row of two "
+                f"--num-labels {len(about)}, which trains a model with these scores as its outputs: {', '.join(about)}; or, for pairs, a row of two "
                 "answers to each prompt, the one with the better score in chosen and the other in rejected"
             )
         case "judged text":
-            text, label = map(shown, (column or "").split(","))
-            fix = f"write {text} as a list of turns, or its last turn into completion and what is before it into prompt"
+            label = shown(about[1])
+            fix = (
+                f"write {first} as a list of turns, or its last turn into completion and what is before it into prompt"
+            )
             fix += f"; {label} is then the label" + ("" if label == "label" else ", under the name label")
         case "items":
-            fix = f"write a row for each item of {shown(column or '')}, with its text as completion and label: true or false"
+            fix = f"write a row for each item of {first}, with its text as completion and label: true or false"
             if "label" not in needs:
-                fix = f"write a row for each item of {shown(column or '')}, with its text in a column of its own; for pairs, two of them in chosen and rejected"
+                fix = f"write a row for each item of {first}, with its text in a column of its own; for pairs, two of them in chosen and rejected"
         case "steps":
             fix = (
-                f"join {shown(column or '')} to one answer, in the rows in which all are right, for --trainer sft; or make a row of each of them, "
+                f"join {first} to one answer, in the rows in which all are right, for --trainer sft; or make a row of each of them, "
                 "with its label, for --trainer kto"
             )
         case "number":
-            fix = f"write {shown(column or '')} as text"
+            fix = f"write {first} as text"
             if file.endswith((".jsonl", ".ndjson")):
-                fix = f"write it as text: jq -c '.[\"{column}\"] |= tostring' {file} > texts.jsonl"
+                fix = f"write it as text: jq -c '.[\"{about[0]}\"] |= tostring' {file} > texts.jsonl"
         case _:
             fix = "name the columns: " + " ".join(_naming(name, likely.get(name, ())) for name in parameters)
     of_flag = f" ({data_flag})" if data_flag != "--data-path" else ""
@@ -113,7 +116,7 @@ def no_format_fits_the_columns(
         message += "; each of its rows is one turn of a conversation"
     if case == "steps":
         message += (
-            f"; {shown(column or '')} holds several texts with a label each, as the steps of an answer have, and no trainer scores steps (a "
+            f"; {first} holds several texts with a label each, as the steps of an answer have, and no trainer scores steps (a "
             "process reward model)"
         )
     yield Finding(message, fix, parameters, file=file, row=row)
@@ -346,7 +349,7 @@ def columns_are_not_used(
     Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`. Reasoning is joined to the answers with
     `--reasoning-column`; write judgements into the answers, or leave them out.
     """
-    # `kinds` are `answer` for a column whose name says that it belongs to an answer, `reward` for one that sampled answers could be compared with, `judgement` for one that may say which of two answers is better, `reasoning` for one that leads to the answer, `media` for images and sounds, `link` for the row that comes before, `setting` for what is no text and has no effect here, `mask` for what says which parts of a text are trained on, and `inside` for an object with tools or a system prompt in it.
+    # `kinds` are `answer` for a column whose name says that it belongs to an answer, `reward` for one that sampled answers could be compared with, `judgement` for one that may say which of two answers is better, `reasoning` for one that leads to the answer, `media` for images and sounds, `link` for the row that comes before, `setting` for what has no effect here: what is no text, or a judgement beside the one that pairs are made by, `mask` for what says which parts of a text are trained on, and `inside` for an object with tools or a system prompt in it.
     named = ", ".join(f"{shown(name)} ({_example(value)})" for name, value in columns.items())
     contexts = [name for name in columns if not kinds[name]]
     answers = [name for name in columns if kinds[name] == "answer"]

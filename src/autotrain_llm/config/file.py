@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autotrain_llm.config.aliases import BLOCKS, NEAREST, NO_COUNTERPART
+from autotrain_llm.config.aliases import BLOCKS, IN_SECTIONS, NEAREST, NO_COUNTERPART
 from autotrain_llm.config.arguments import ParsedArguments, known_first, outside_of_blocks
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.declare.document import load_json, load_yaml
@@ -308,6 +308,8 @@ def _section(section: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any
                     yield str(column), name, f"{where}.{column}"
         elif isinstance(value, Mapping) and not _is_one_value(str(key)):
             yield from _key(f"{section}.{key}", value, where)
+        elif where in IN_SECTIONS:
+            yield where, value, where
         elif section == "data":
             yield "data_path" if key == "path" else str(key), value, where
         else:

@@ -593,3 +593,9 @@ def test_each_key_in_the_sections_of_another_tool_s_config_is_answered(here, cap
 def test_a_flag_with_sections_is_answered(flags, fix):
     (finding,) = read(["--trainer", "sft", *shlex.split(flags)]).findings
     assert finding.fix == fix
+
+
+def test_a_key_in_a_section_means_the_same_in_a_file(here, capsys):
+    (here / "verl.yaml").write_text("data:\n  train_files: rows.jsonl\n  prompt_key: question\n")
+    fixes = {finding["fix"] for finding in found("--trainer grpo --config verl.yaml", capsys)}
+    assert {"--data-path rows.jsonl", "--text-column question"} <= fixes

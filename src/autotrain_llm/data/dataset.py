@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.wording import listed, shown
+from autotrain_llm.data.wording import shown
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.text import plural
 
@@ -25,6 +25,10 @@ _WHERE = {
     "turn mask": "which turns are trained on",
     "reference": "the answer that evaluations compare with",
 }
+# Roles that only say what the others are; reward functions are given all columns but the main ones.
+BESIDE = ("system", "history", "input", "turn mask", "reference", "context")
+# Reasons why no part of a row is made of a column.
+FOR_REWARDS, REPEATS_ROW = "for the reward function", "repeats the row"
 DATA_FLAG, EVAL_FLAG = "--data-path", "--eval-dataset-path"
 
 
@@ -36,6 +40,19 @@ def role_kind(role: str) -> str:
 def where_in_row(role: str) -> str | None:
     """Where a column of this role stands in a row, in words; None if its role says it."""
     return _WHERE.get(role_kind(role))
+
+
+def unused_in_words(columns: Mapping[str, str], unused: Mapping[str, str]) -> list[str]:
+    """Which columns reward functions are given, and which are not used: of `columns`, by role, and those of which no part of a row is made."""
+    given = [column for column, reason in unused.items() if reason == FOR_REWARDS]
+    if given:
+        given = [*(column for role, column in columns.items() if role_kind(role) in BESIDE), *given]
+    others = [(shown(column), reason) for column, reason in unused.items() if reason != FOR_REWARDS]
+    left = [f"{column} ({reason})" if reason == REPEATS_ROW else column for column, reason in others]
+    return [
+        *([f"given to the reward function: {', '.join(map(shown, given))}"] if given else []),
+        *([f"not used: {', '.join(left)}"] if left else []),
+    ]
 
 
 @dataclass
@@ -74,7 +91,7 @@ class Dataset:
         line = f"{self.path}: {self.format}{turns}{inside} ({mapping}), {plural(len(self.train), 'row')}"
         if self.valid:
             line += f"; {plural(len(self.valid), 'row')} for evaluation from {self.valid_from}"
-        return f"{line}; not used: {listed(self.unused)}" if self.unused else line
+        return "; ".join([line, *unused_in_words(self.columns, self.unused)])
 
 
 def texts(dataset: Dataset) -> Iterator[str]:

@@ -169,6 +169,14 @@ def turns_inside(value: Any) -> tuple[Any, dict[str, Any]]:
     return value, {}
 
 
+def texts_of_turns(value: Any) -> list[str]:
+    """The texts of the turns in a cell, in their order."""
+    inside, _ = turns_inside(parsed(value))
+    turns = map(as_spoken, inside if isinstance(inside, list) else [inside])
+    contents = [turn.get(content_key(turn) or "") for turn in turns if isinstance(turn, dict)]
+    return [content.strip() for content in contents if isinstance(content, str) and content.strip()]
+
+
 def is_conversation(value: Any) -> bool:
     """Whether this is a list of turns or of exchanges, a single turn, or an object that wraps turns."""
     value, _ = turns_inside(value)

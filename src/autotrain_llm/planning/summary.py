@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from autotrain_llm.data.dataset import where_in_row
+from autotrain_llm.data.dataset import unused_in_words, where_in_row
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.search import describe, read_search
 from autotrain_llm.declare.showable import showable
@@ -194,10 +194,9 @@ def _left_out(data: DataPlan) -> str:
 
 
 def _columns(data: DataPlan) -> list[Row]:
-    """Where columns beside prompt and answer stand, and which are not used."""
+    """Where columns beside prompt and answer stand, which are given to reward functions, and which are not used."""
     beside = [f"{column} → {where}" for role, column in data.columns.items() if (where := where_in_row(role))]
-    unused = ", ".join(data.unused_columns)
-    parts = [*beside, *([f"not used: {unused}"] if unused else [])]
+    parts = [*beside, *unused_in_words(data.columns, data.unused_columns)]
     return [("columns", "; ".join(parts), "")] if parts else []
 
 

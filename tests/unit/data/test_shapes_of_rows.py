@@ -893,6 +893,30 @@ def test_what_a_turn_has_in_place_of_content_is_named(key, call, tmp_path):
     assert (finding.code, key in finding.message, key in finding.fix) == ("D117", True, True)
 
 
+def test_a_context_that_writes_out_the_turns_of_the_prompt_is_not_joined_to_it(tmp_path):
+    asked = [turns("Which?"), turns("Who?", "Bo.", "And when was it?")]
+    rows = [
+        {"messages": one, "context": "".join(f"<|{turn['role']}|>{turn['content']}\n" for turn in one)} for one in asked
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "rows.jsonl").write_text(text, encoding="utf-8")
+    dataset = open_data(DataRequest(str(tmp_path / "rows.jsonl"), "prompts", trainer="grpo"))
+    assert [example.prompt for example in dataset.train] == asked
+    assert dataset.describe().endswith("not used: context (repeats the row)") and dataset.findings == ()
+    passages = [{**row, "context": f"{row['context']} It says: {n} more."} for n, row in enumerate(rows)]
+    joined = opened(tmp_path, [{**row, "messages": [*row["messages"], *turns("", "Yes.")[1:]]} for row in passages])
+    assert "more." in joined.train[0].messages[0]["content"]
+
+
+def test_columns_that_a_reward_function_is_given_are_not_called_unused(tmp_path):
+    row = {"problem": "How many divisors has 84?", "answer": "12", "solution": "84 = 2 * 2 * 3 * 7", "level": 3}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    request = DataRequest(str(tmp_path / "rows.jsonl"), "prompts", trainer="grpo", keeps_columns=True)
+    dataset = open_data(request)
+    assert [*dataset.train[0].extra] == ["answer", "solution", "level"]
+    assert dataset.describe().endswith("; given to the reward function: answer, solution, level")
+
+
 @pytest.mark.parametrize(
     ("answers", "is_said"),
     [

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from autotrain_llm.data.dataset import FOR_REWARDS, REPEATS_ROW
 from autotrain_llm.data.example import Example, Message, texts_of
 from autotrain_llm.data.files.locate import SPLIT_WORDS
 from autotrain_llm.data.files.read import LOOKED_AT
@@ -150,7 +151,9 @@ class ColumnAccount:
         if name in request.ignored_columns:
             return "ignored"
         if request.keeps_columns:
-            return "for the reward function"
+            return FOR_REWARDS
+        if name in self.mapping.repeating:
+            return REPEATS_ROW
         if plain(name) in LINKS:
             return "not used"
         if self.mapping.format == TOKENS and column.is_beside_ids and plain(name) not in BESIDE_TOKENS:
@@ -167,7 +170,7 @@ class ColumnAccount:
         if not column.holds_text and not is_judgement:
             return "no text"
         if column.repeats_row and not is_judgement:
-            return "repeats the row"
+            return REPEATS_ROW
         if (column.only_metadata or column.is_category) and not is_judgement:
             return "metadata"
         # A part of the prompt that is the same for all rows is no less a part of it.

@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from autotrain_llm.data.dataset import BESIDE
 from autotrain_llm.data.example import Example, Message, Side, as_turns
 from autotrain_llm.data.files.read import RawRow, Table
 from autotrain_llm.data.formats.account import ColumnAccount
 from autotrain_llm.data.formats.cells import Cells
-from autotrain_llm.data.formats.detect import CONTEXT_ROLE, GRADED, ColumnMapping
+from autotrain_llm.data.formats.detect import GRADED, ColumnMapping
 from autotrain_llm.data.formats.graded import GradedAs, GradeReader
 from autotrain_llm.data.formats.messages import conversation
 from autotrain_llm.data.formats.prompt import PromptWriter
@@ -45,8 +46,6 @@ ALPACA_PREAMBLE = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request."
 )
 GOOD, BAD = ("true", "yes", "1"), ("false", "no", "0")
-# Roles that only say what the others are; reward functions are given all columns but the main ones.
-BESIDE = ("system", "history", "input", "turn mask", "reference")
 
 
 def _check_characters(texts: list[str]) -> None:
@@ -86,7 +85,7 @@ class Converter:
         self.prompt = PromptWriter(mapping)
         self.grades = GradeReader(mapping.columns, request.num_labels, graded_as)
         self.account = ColumnAccount(mapping, request, observations)
-        beside = mapping.roles(*BESIDE, CONTEXT_ROLE)
+        beside = mapping.roles(*BESIDE)
         self._main = {column for role, column in mapping.columns.items() if role not in beside}
 
     @property

@@ -42,6 +42,7 @@ from autotrain_llm.data.turns import (
     ROLES,
     is_written_in_python,
     parsed,
+    texts_of_turns,
 )
 from autotrain_llm.data.wording import plain
 
@@ -49,6 +50,7 @@ from autotrain_llm.data.wording import plain
 CONTEXT_ROLE, CHOICE_ROLE = "context", "choice"
 GRADED = "prompt/completion/scores"  # the format of answers with several scores, or with a class
 NESTED_ROWS = {"paragraphs": "qas", "qas": "question"}  # by the column, a key of each of its rows
+MARKERS_OF_A_TURN = 80  # characters
 WORDS_OF_A_TEXT = 4  # on average; names, tags and titles have fewer
 
 
@@ -57,8 +59,8 @@ class ColumnMapping:
     """A format's name and the column of each role.
 
     `turns` are columns of lists of turns, `written_turns` columns of text whose cells are parsed as turns, `alternating` columns of lists of texts, and `python_values`
-    columns of answers that are lists or objects as Python prints them. `first_choice` is the label of the first choice of a question.
-    `is_judged`: the pairs were made of several answers, by a judgement of them.
+    columns of answers that are lists or objects as Python prints them. `repeating` are contexts that only write out the turns of the prompt. `first_choice` is the label of the first choice of a
+    question. `is_judged`: the pairs were made of several answers, by a judgement of them.
     """
 
     format: str
@@ -67,6 +69,7 @@ class ColumnMapping:
     written_turns: frozenset[str] = frozenset()
     alternating: frozenset[str] = frozenset()
     python_values: frozenset[str] = frozenset()
+    repeating: frozenset[str] = frozenset()
     first_choice: str = "A"
     first_is_assumed: bool = False
     is_judged: bool = False
@@ -157,6 +160,32 @@ def _repeats(columns: Columns, column: str, mapping: ColumnMapping) -> bool:
     rows = [row for row in columns.rows if isinstance(row.get(column), str)]
     whole = sum(all(str(row.get(part) or "").strip() in row[column] for part in parts) for row in rows)
     return len(parts) > 1 and whole * 2 > len(rows)
+
+
+def _writes_out_turns(columns: Columns, column: str, mapping: ColumnMapping) -> bool:
+    """Whether a column holds the prompt's turns as one text, with the same words around them in all rows, as a chat template has."""
+    turns = next((mapping.columns[role] for role in ("prompt", "messages") if role in mapping.columns), None)
+    if turns is None or columns.kind(turns) not in TURNS:
+        return False
+    rows = [row for row in columns.rows if isinstance(row.get(column), str) and row.get(turns)]
+    around = [_words_around(row[column], texts_of_turns(row[turns])) for row in rows]
+    most = max((words for words in around if words is not None), key=len, default=frozenset())
+    return len(rows) > 1 and all(words is not None and words <= most for words in around)
+
+
+def _words_around(text: str, contents: Sequence[str]) -> frozenset[str] | None:
+    """The words of a text around these contents, one after the other; None if they are not all in it, or there is much more. An answer that
+    only the turns have may be missing."""
+    end, between = 0, []
+    for at, content in enumerate(contents):
+        start = text.find(content, end)
+        if start < 0 and (not at or at + 1 < len(contents)):
+            return None
+        if start >= 0:
+            between.append(text[end:start])
+            end = start + len(content)
+    rest = "\n".join([*between, text[end:]])
+    return frozenset(rest.split()) if contents and len(rest) <= MARKERS_OF_A_TURN * (len(contents) + 1) else None
 
 
 def other_text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
@@ -425,9 +454,11 @@ def _with_prompt_parts(mapping: ColumnMapping, columns: Columns, request: DataRe
         # `references` that are an object are answers to compare with.
         found = [column for column in found if plain(column) != "references" or columns.kind(column) != "object"]
         contexts += [column for column in found if columns.kind(column) != "nothing"]
-        contexts = [
-            name for name in contexts if name in request.context_columns or not _repeats(columns, name, mapping)
-        ]
+        guessed = [name for name in contexts if name not in request.context_columns]
+        repeating = frozenset(name for name in guessed if _writes_out_turns(columns, name, mapping))
+        repeated = [*repeating, *(name for name in guessed if _repeats(columns, name, mapping))]
+        contexts = [name for name in contexts if name not in repeated]
+        mapping = replace(mapping, repeating=repeating)
     roles |= {
         f"{CONTEXT_ROLE} {at}" if at > 1 else CONTEXT_ROLE: name for at, name in enumerate(dict.fromkeys(contexts), 1)
     }

@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from autotrain_llm.cli.argv import is_flag, join, name_of, plain_dashes
 from autotrain_llm.config.aliases import ACCEPTED, ALIASES
@@ -86,18 +87,47 @@ def _other_names(words: Sequence[str]) -> dict[str, str]:
 
 
 def _left_over(rest: Sequence[str], joined: Sequence[str], arguments: ParsedArguments) -> Iterator[Finding]:
-    """Findings for the words that argparse did not recognise: one for each unknown flag, and one for the stray words after each flag."""
+    """Findings for the words that argparse did not recognise: one for each unknown flag, and one for the stray words after each flag.
+
+    Names that are known from other tools are read first, because what they stand for is given: no guess about another name replaces it.
+    """
+    assignments, stray = _words_without_flag(rest, joined)
+    flags = list(filter(is_flag, rest))
+    found: dict[int, Finding] = {}
+    meant: dict[str, Any] = {}
+    for position, word in sorted(enumerate(flags), key=lambda item: not is_known_elsewhere(_bare(item[1]))):
+        flag, equals, value = word.partition("=")
+        name = _bare(word)
+        if arguments.has(arguments.parameter_meant(name)) and equals:  # a name that depends on the trainer
+            arguments.set(name, value, flag)
+            continue
+        if equals and name in ALIASES and PARAMS[ALIASES[name]].kind == "list":
+            value = ",".join([value, *stray.pop(word, ())])
+        if ALIASES.get(name) != "token":
+            arguments.unread[name] = f"{flag} {shlex.quote(value)}" if equals else flag
+        finding = unknown(name, flag, value if equals else None, given=meant | arguments.known())
+        meant |= {other: item for other, item in finding.changes.items() if other != "trainer"}
+        found[position] = finding
+    yield from (found[position] for position in sorted(found))
+    for word, assigned, value in assignments:
+        name = assigned.replace("-", "_")
+        arguments.unread[name] = shlex.quote(word)
+        yield unknown(name, f"{assigned}=", value, given=arguments.known())
+    for flag, words in stray.items():
+        yield _stray_words(flag, words)
+
+
+def _bare(word: str) -> str:
+    """The name in a flag, with or without its value."""
+    return word.partition("=")[0].lstrip("-").replace("-", "_")
+
+
+def _words_without_flag(
+    rest: Sequence[str], joined: Sequence[str]
+) -> tuple[list[tuple[str, str, str]], dict[str, list[str]]]:
+    """Words that assign a value, each with the name and the value, and the other words by the flag that they stand after."""
+    assignments: list[tuple[str, str, str]] = []
     stray: dict[str, list[str]] = {}
-    for word in rest:
-        if is_flag(word):
-            flag, equals, value = word.partition("=")
-            name = flag.lstrip("-").replace("-", "_")
-            if arguments.has(arguments.parameter_meant(name)) and equals:  # a name that depends on the trainer
-                arguments.set(name, value, flag)
-                continue
-            if ALIASES.get(name) != "token":
-                arguments.unread[name] = f"{flag} {shlex.quote(value)}" if equals else flag
-            yield unknown(name, flag, value if equals else None, given=arguments.known())
     before = ""
     for word in joined:
         if is_flag(word):
@@ -105,13 +135,10 @@ def _left_over(rest: Sequence[str], joined: Sequence[str], arguments: ParsedArgu
         elif word in rest:
             assignment = ASSIGNMENT.fullmatch(word)
             if assignment and ("." in assignment[1] or is_known_elsewhere(assignment[1])):
-                name = assignment[1].replace("-", "_")
-                arguments.unread[name] = shlex.quote(word)
-                yield unknown(name, f"{assignment[1]}=", assignment[2], given=arguments.known())
+                assignments.append((word, assignment[1], assignment[2]))
             else:
                 stray.setdefault(before, []).append(word)
-    for flag, words in stray.items():
-        yield _stray_words(flag, words)
+    return assignments, stray
 
 
 def _stray_words(before: str, words: Sequence[str]) -> Finding:

@@ -72,6 +72,7 @@ ACCEPTED_BY_NAME = {accepted.name: accepted for accepted in ACCEPTED}
 STANDS_FOR = {
     "fp16": ("mixed_precision", "fp16"),
     "bf16": ("mixed_precision", "bf16"),
+    "pure_bf16": ("mixed_precision", "bf16"),
     "load_in_4bit": ("quantization", "int4"),
     "load_in_8bit": ("quantization", "int8"),
     "use_int4": ("quantization", "int4"),
@@ -125,6 +126,7 @@ IN_SECTIONS = {
     "tokenizer.path": "tokenizer",
     "tokenizer.max_seq_len": "block_size",
     "dataset.source": "data_path",
+    "custom_dataset.file": "data_path",
     "dataset.data_files": "data_path",
     "data.json_path": "data_path",
     "data.val_split_fraction": "valid_split",
@@ -212,7 +214,7 @@ WHY_NOT = {
     "this is always on": "remove_unused_columns save_safetensors do_train do_eval average_tokens_across_devices",
     "rows are laid out without padding where the model allows it": (
         "group_by_length pad_to_multiple_of padding_free packing_strategy pad_to_sequence_len eval_packing "
-        "eval_sample_packing multipack_real_batches group_by_modality_length length_column_name neat_packing"
+        "eval_sample_packing multipack_real_batches group_by_modality_length length_column_name neat_packing batching_strategy"
     ),
     "tools are read from a column tools, and the tokens of answers follow from the chat template": (
         "tool_key tools_key loss_mask_type"
@@ -228,7 +230,7 @@ WHY_NOT = {
         "modules_to_save lora_modules_to_save additional_target"
     ),
     "the adapter's other settings follow from the trainer": (
-        "lora_bias lora_task_type task_type fan_in_fan_out init_lora_weights pissa_init layers_to_transform "
+        "bias lora_bias lora_task_type task_type fan_in_fan_out init_lora_weights pissa_init layers_to_transform "
         "layer_replication rank_pattern alpha_pattern loraplus_lr_ratio lora_plus_lr_ratio loraplus_lr_embedding"
     ),
     "the fastest types and kernels of the GPU are chosen automatically": (
@@ -300,6 +302,7 @@ WHY_NOT = {
         "logging_dir logging_first_step logging_strategy log_level disable_tqdm plot_loss profiler "
         "include_tokens_per_second include_num_input_tokens_seen log_completions debug"
     ),
+    "the model is always saved, in --output-dir": "save_model",
     "a checkpoint always holds everything that --resume needs": "save_only_model save_lora_only",
     "a resumed run always continues with the next row": "ignore_data_skip",
     "the better direction of every metric is known": "greater_is_better",
@@ -312,7 +315,7 @@ WHY_NOT = {
     ),
     "--save-strategy and --save-steps set when to save": "saves_per_epoch",
     "each GPU holds the whole model, and torchrun divides the rows among them; --peft, --quantization int4 and --gradient-checkpointing save memory": (
-        "deepspeed deepspeed_config use_deepspeed zero zero_stage fsdp fsdp_config accelerate_config"
+        "deepspeed deepspeed_config use_deepspeed zero zero_stage fsdp enable_fsdp fsdp_config accelerate_config"
     ),
     "the settings of processes follow from --distributed-backend": (
         "ddp_backend ddp_timeout ddp_find_unused_parameters ddp_bucket_cap_mb bucket_cap_mb fsdp_min_num_params "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from autotrain_llm.config.aliases import (
@@ -26,10 +27,11 @@ from autotrain_llm.config.aliases import (
 )
 from autotrain_llm.config.registry import ANSWERING, PARAMS, TRAINERS, trainers_that_read
 from autotrain_llm.declare.convert import FALSE, TRUE, BadValue, convert
-from autotrain_llm.declare.finding import Finding, typed
+from autotrain_llm.declare.finding import Finding, in_words, typed
 from autotrain_llm.declare.nearest import nearest, same_spelling
 from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.declare.record import EMPTY
+from autotrain_llm.declare.text import plain
 
 OF_SAMPLING = frozenset(["do_sample", "min_p"])
 # What LitGPT calls kinds of files and well-known data sets, as the value of --data.
@@ -52,7 +54,9 @@ ROWS_OF_OTHERS = frozenset(
     ]
 )
 PATHS = ("path", "dataset_path", "data_path")  # where the rows lie, in a list of data sets with their settings
-CUTOFF = 0.75  # similarity from which a name is taken for a typo of another
+# Similarity from which a name is taken for a typo of one of ours, and for one of another tool's.
+CUTOFF, FOREIGN_CUTOFF = 0.75, 0.85
+DATA = ("data_path", "eval_dataset_path")
 ON_THE_HUB = ": a model is uploaded as ACCOUNT/NAME, from --username and the last component of --output-dir"
 
 
@@ -85,6 +89,8 @@ def unknown(name: str, written: str, raw: Any, file: str | None = None, given: M
     if name in NO_COUNTERPART:
         return Finding(f"{message}: {NO_COUNTERPART[name]}", f"leave {written} out", (name,), file=file, code="P104")
     close, suggestion = _closest(name, raw, is_answering=bool(given.get("inference")))
+    if _replaced(suggestion, given):
+        return Finding(message, f"leave {written} out", (name,), file=file, code="P104")
     is_certain = close is not None and same_spelling(name, close)
     changes, meant = (suggestion, EMPTY) if is_certain else (EMPTY, suggestion)
     message += f"; did you mean {flag_of(close)}?" if close else ""
@@ -149,15 +155,20 @@ def _renamed(
     """The finding for a parameter that has another name here; `also` is what has to be set with it."""
     uploads = param.name == "push_to_hub"
     suggestion, is_certain = Translation({}) if param.secret else _translated(name, param, raw, given)
+    fault = _fault_of_form(param, suggestion.get(param.name))
+    if fault:
+        suggestion = {}
     suggestion = {**suggestion, **also} if suggestion else {}
     if name in BY_TRAINER:
         is_certain &= "trainer" in given and param.name in CERTAIN_BY_TRAINER.get(name, ())
     is_certain &= name not in AMBIGUOUS
     # Where the trainer reads no such parameter, the name probably stands for something else: `epsilon` for that of Adam.
     is_certain &= _reads(given.get("trainer"), param.name)
-    # A value that has been given is not replaced by that of another name.
-    is_certain &= not any(given.get(other, value) != value for other, value in suggestion.items() if value is not None)
-    details = ON_THE_HUB if uploads else _left_of_a_list(raw)
+    details = fault or (ON_THE_HUB if uploads else _left_of_a_list(raw))
+    replaced = _replaced(suggestion, given)
+    if replaced:  # a value that has been given is not replaced by that of another name
+        fix = f"leave {written} out, or {in_words(suggestion)} in place of {in_words(replaced)}"
+        return Finding(f"{written} is called {param.flag} here{details}", fix, (name,), file=file, code="P102")
     if param.choices and isinstance(raw, str) and not is_certain and suggestion:
         details = f", which has no {raw}"
     return Finding(
@@ -169,6 +180,38 @@ def _renamed(
         file=file,
         code="P102",
     )
+
+
+def _replaced(suggestion: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that were given, and that changes would replace by others."""
+    return {
+        name: given[name]
+        for name, value in suggestion.items()
+        if value is not None and given.get(name) is not None and plain(given[name]) != plain(_converted(name, value))
+    }
+
+
+def _converted(name: str, value: Any) -> Any:
+    try:
+        return convert(PARAMS[name], value) if name in PARAMS else value
+    except BadValue:
+        return value
+
+
+def _fault_of_form(param: Param, value: Any) -> str:
+    """Why what another tool's flag was given can't be the value of ours, as far as its form tells; empty if it can."""
+    if value is None:
+        return ""
+    items = convert(param, value) if param.kind == "list" else [value]
+    wrong = [item for item in items if param.form and not re.fullmatch(param.form, str(item))]
+    if wrong:
+        return f", and {' and '.join(map(repr, wrong))} can't be its value"
+    if param.name not in DATA or not isinstance(value, str):
+        return ""
+    if value.endswith(".py"):
+        return f", and {value} holds a program, not rows"
+    is_name = "/" not in value and "." not in value and "\\" not in value
+    return f", and there is no file or folder {value!r}" if is_name and not Path(value).exists() else ""
 
 
 def _left_of_a_list(raw: Any) -> str:
@@ -349,7 +392,7 @@ def _closest(name: str, raw: Any, is_answering: bool) -> tuple[str | None, dict[
     names = [known for known in (*PARAMS, *ACCEPTED_BY_NAME, *RENAMED) if is_answering or known not in ANSWERING]
     close = nearest(name, names, cutoff=CUTOFF)
     if close is None or not _is_alike(name, close):
-        alias = nearest(name, ALIASES, cutoff=CUTOFF)
+        alias = nearest(name, ALIASES, cutoff=FOREIGN_CUTOFF)
         close = ALIASES[alias] if alias and _is_alike(name, alias) else None
     if close is None:
         return None, {}

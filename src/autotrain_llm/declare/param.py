@@ -120,6 +120,7 @@ class Param(Record):
     What checks use:
         stage: the first stage of the checks that reads it (model, rows, tokens), which is skipped if its value is invalid.
         path: it may be a path: "input" is read by the run, "output" is written or resumed.
+        form: a regular expression that each of its values matches; what another tool's flag was given is taken over only if it does.
         suggested: the fix for a value outside `within`. usual_range: values outside it trigger a warning; the default is the range
         of `search`.
         counterparts: parameters that other trainers read in its place.
@@ -158,6 +159,7 @@ class Param(Record):
     checking: bool = False
     stage: str = ""
     path: str = ""
+    form: str = ""
     suggested: Any = None
     usual_range: tuple[float, float] | None = None
     counterparts: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ class Lora:
         "Train a LoRA adapter instead of the whole model.",
         usual=True,
         aliases=(
-            "adapter fine_tune_type finetuning_type lora lora_type peft_type sft_type train_type tuner_type use_lora use_peft"
+            "adapter fine_tune_type finetuning_type lora lora_type peft_method peft_type sft_type train_type tuner_type use_lora use_peft"
         ),
         on_resume=FIXED,
     )

@@ -20,6 +20,7 @@ class RewardSources:
         None,
         "Reward function, called with keyword arguments prompts, completions and the row's other columns; several are summed.",
         metavar="MODULE:FUNCTION|FILE.py:FUNCTION",
+        form=r".+:\w+",
         aliases="reward_fn reward_func reward_funcs reward_function",
     )
     rl_reward_weights: list[str] | None = param(

@@ -64,7 +64,7 @@ class Training:
         required=True,
         suggested=8,
         aliases=(
-            "bs micro_batch_size micro_train_batch_size per_device_batch_size per_device_train_batch_size "
+            "batch_size_training bs micro_batch_size micro_train_batch_size per_device_batch_size per_device_train_batch_size "
             "per_device_train_micro_batch_size per_gpu_train_batch_size train_batch_size "
             "train_micro_batch_size_per_gpu"
         ),

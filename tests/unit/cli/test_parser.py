@@ -221,3 +221,36 @@ def test_a_text_that_is_empty_is_no_value(flags):
 
 def test_an_empty_token_is_none():
     assert values("--token ''") == {"token": ""}
+
+
+def test_a_value_that_can_not_be_ours_is_not_taken_over_from_another_tools_flag():
+    (finding,) = read(shlex.split("--trainer grpo --reward_funcs accuracy format")).findings
+    assert finding.fix == "--rl-reward-fn MODULE:FUNCTION|FILE.py:FUNCTION" and not finding.suggestion
+    assert "'accuracy' and 'format' can't be its value" in finding.message
+    (finding,) = read(shlex.split("--reward_funcs rewards.py:score statistics:mean")).findings
+    assert finding.fix == "--rl-reward-fn rewards.py:score,statistics:mean"
+
+
+def test_a_data_set_of_another_tool_is_named_only_if_it_can_be_one_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["--dataset", "custom_dataset"]
+    assert [finding.fix for finding in read(command).findings] == ["--data-path PATH"]
+    (tmp_path / "custom_dataset").mkdir()
+    assert [finding.fix for finding in read(command).findings] == ["--data-path custom_dataset"]
+    assert [finding.fix for finding in read(["--dataset", "a/b"]).findings] == ["--data-path a/b"]
+    (finding,) = read(["--custom_dataset.file", "custom_dataset.py"]).findings
+    assert finding.fix == "--data-path PATH" and "a program" in finding.message
+
+
+@pytest.mark.parametrize("given", ["--quantization int4", "--load_in_4bit"])
+def test_no_guess_replaces_what_is_given(given):
+    last = read(shlex.split(f"{given} --quantisatoin none")).findings[-1]
+    assert (last.code, last.fix) == ("P104", "leave --quantisatoin out") and not last.suggestion
+
+
+def test_another_tools_name_does_not_replace_what_is_given_and_says_so():
+    (finding,) = read(shlex.split("--batch-size 8 --per_device_train_batch_size 4")).findings
+    assert not finding.suggestion
+    assert finding.fix == "leave --per_device_train_batch_size out, or --batch-size 4 in place of --batch-size 8"
+    (finding,) = read(shlex.split("--batch-size 4 --per_device_train_batch_size 4")).findings
+    assert finding.changes == {"batch_size": "4"}

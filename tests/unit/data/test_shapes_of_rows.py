@@ -1,6 +1,7 @@
 """Shapes of rows that people have besides the well-known ones: what is made of them, and what is said about it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -906,6 +907,19 @@ def test_a_context_that_writes_out_the_turns_of_the_prompt_is_not_joined_to_it(t
     passages = [{**row, "context": f"{row['context']} It says: {n} more."} for n, row in enumerate(rows)]
     joined = opened(tmp_path, [{**row, "messages": [*row["messages"], *turns("", "Yes.")[1:]]} for row in passages])
     assert "more." in joined.train[0].messages[0]["content"]
+
+
+def test_rows_of_numbers_alone_need_a_prompt_that_is_written(tmp_path):
+    rows = [{"target": 98, "nums": [44, 19, 35]}, {"target": 64, "nums": [63, 95, 96]}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    request = DataRequest(str(tmp_path / "rows.jsonl"), "prompts", trainer="grpo", keeps_columns=True)
+    with pytest.raises(Refused) as refused:
+        open_data(request)
+    (finding,) = refused.value.findings
+    assert "target (numbers), nums (lists)" in finding.message and "--text-column" not in finding.fix
+    assert '{"prompt": "… 98 … [44, 19, 35] …", "target": 98, "nums": [44, 19, 35]}' in finding.fix
+    (warned,) = open_data(replace(request, text_column="target", named=("text_column",))).findings
+    assert warned.code == "D241" and "98 and 64" in warned.message
 
 
 def test_columns_that_a_reward_function_is_given_are_not_called_unused(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -20,7 +21,14 @@ from autotrain_llm.data.formats.column_names import (
 )
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.convert import HH_TURN
-from autotrain_llm.data.formats.detect import ColumnMapping, only_text, preference, recognise, rows_are_turns
+from autotrain_llm.data.formats.detect import (
+    ColumnMapping,
+    holds_numbers,
+    only_text,
+    preference,
+    recognise,
+    rows_are_turns,
+)
 from autotrain_llm.data.formats.judged import LISTS_OF_ANSWERS, contradiction, signs_of_two_answers
 from autotrain_llm.data.formats.speakers import is_spoken, two_speakers
 from autotrain_llm.data.formats.token_rows import TOKENS, holds_token_ids, token_columns
@@ -33,6 +41,7 @@ from autotrain_llm.data.rules.columns import (
     chosen_and_rejected_are_swapped,
     no_format_fits_the_columns,
     prompts_are_lists_written_as_text,
+    prompts_are_numbers,
     prompts_or_answers_are_not_used,
     rows_are_token_ids,
     the_first_choice_is_assumed,
@@ -201,6 +210,8 @@ def check_columns(columns: Columns, mapping: ColumnMapping, name: str, observati
     if prompt is not None and columns.values[prompt] and all(map(_is_written_list, columns.values[prompt])):
         first = columns.values[prompt][0][:60]
         observations.add(prompts_are_lists_written_as_text, file=name, column=shown(prompt), value=first)
+    if prompt is not None and mapping.format == "prompts" and columns.values[prompt] and holds_numbers(columns, prompt):
+        observations.add(prompts_are_numbers, file=name, column=shown(prompt), values=columns.values[prompt][:2])
     chosen, rejected = mapping.columns.get("chosen"), mapping.columns.get("rejected")
     if chosen is None or rejected is None:
         return
@@ -355,7 +366,16 @@ def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, tupl
     number = columns.find(TEXT, "number", "flag")
     if number is not None and not columns.texts():
         return "number", (number,)
+    if request.rows == "prompts" and columns.names and all(map(columns.holds_no_words, columns.names)):
+        return "no prompt", (_with_a_prompt(columns),)
     return "names", ()
+
+
+def _with_a_prompt(columns: Columns) -> str:
+    """The first row with a prompt in which its values stand."""
+    row = dict(list(columns.rows[0].items())[:3])
+    values = [json.dumps(value, ensure_ascii=False, default=str) for value in row.values()]
+    return json.dumps({"prompt": f"… {' … '.join(values)} …", **row}, ensure_ascii=False, default=str)
 
 
 def _scores_of_answers(columns: Columns, request: DataRequest) -> list[str]:

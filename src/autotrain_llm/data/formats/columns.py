@@ -54,6 +54,11 @@ class Columns:
         """`messages` or `sharegpt`."""
         return spelling(next((value for value in self.values[column] if value), None))
 
+    def holds_no_words(self, column: str) -> bool:
+        """Whether a column holds numbers, true and false, lists of these, or nothing."""
+        parts = [part for value in self.values[column] for part in (value if isinstance(value, list) else [value])]
+        return all(part is None or isinstance(part, int | float) for part in parts)
+
     def texts(self) -> list[str]:
         """The columns that hold text."""
         return [name for name in self.names if self.kind(name) == "text"]

@@ -327,7 +327,7 @@ def graded(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     if scores is not None:
         return ColumnMapping(GRADED, mapping.columns | {"scores": str(columns.find((scores,), "list", "object"))})
     label = next((column for name in CLASS if free(column := columns.find((name,), "text", "number", "flag"))), None)
-    numbers = [name for name in columns.names if free(name) and _holds_numbers(columns, name)]
+    numbers = [name for name in columns.names if free(name) and holds_numbers(columns, name)]
     of_content = [name for name in numbers if not is_metadata(name, 0)]
     fitting = next((names for names in (numbers, of_content) if len(names) == request.num_labels), None)
     if fitting is None and label is not None:
@@ -337,7 +337,7 @@ def graded(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     return ColumnMapping(GRADED, mapping.columns | roles) if roles else None
 
 
-def _holds_numbers(columns: Columns, name: str) -> bool:
+def holds_numbers(columns: Columns, name: str) -> bool:
     """Whether a column holds numbers, also where its cells are text, as in CSV."""
     return columns.kind(name) == "number" or (
         columns.kind(name) == "text" and all(is_number(value) for value in columns.values[name])

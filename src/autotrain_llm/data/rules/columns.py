@@ -60,7 +60,7 @@ def no_format_fits_the_columns(
     nor the content of these columns show which is which.
     Fix: name the columns with flags, or rename them.
     """
-    # `about` are the columns that the case is about.
+    # `about` are the columns that the case is about; of `no prompt` a row with a prompt.
     first = shown(about[0]) if about else ""
     match case:
         case "bytes":
@@ -106,12 +106,16 @@ def no_format_fits_the_columns(
             fix = f"write {first} as text"
             if file.endswith((".jsonl", ".ndjson")):
                 fix = f"write it as text: jq -c '.[\"{about[0]}\"] |= tostring' {file} > texts.jsonl"
+        case "no prompt":
+            fix = f"write a prompt into a column of each row, such as {about[0]}"
         case _:
             fix = "name the columns: " + " ".join(_naming(name, likely.get(name, ())) for name in parameters)
     of_flag = f" ({data_flag})" if data_flag != "--data-path" else ""
     message = f"{trainer} needs {needs}, and {file}{of_flag} has: {', '.join(columns[:MOST_COLUMNS]) or 'no columns'}"
     if len(columns) > MOST_COLUMNS:
         message += f", and {len(columns) - MOST_COLUMNS} more"
+    if case == "no prompt":
+        message += "; none of these is text that a model could be asked"
     if case == "turns":
         message += "; each of its rows is one turn of a conversation"
     if case == "steps":
@@ -541,6 +545,19 @@ def prompts_are_lists_written_as_text(file: str, column: str, value: str) -> Ite
     """
     what = f"{file}: each cell of {column} is a list written as text ({value}), and its brackets and quotes are part of the prompt"
     fix = f"write the questions and answers as {LIST_OF_TURNS}, or one question as text"
+    yield Finding(what, fix, DATA, file=file)
+
+
+@rule("D241", WARNING, example=of_rows('{"prompt": 98}\n{"prompt": 64}\n', PROMPTS, PPO))
+def prompts_are_numbers(file: str, column: str, values: Sequence[Any]) -> Iterator[Finding]:
+    """All prompts are numbers alone.
+
+    Why: a number asks nothing, so the sampled answers have nothing to do with the task.
+    Fix: write what is asked, with the number in it, into a column of its own.
+    """
+    numbers = " and ".join(map(str, values))
+    what = f"{file}: {column} holds numbers alone, so that the prompts are {numbers}"
+    fix = f'write what is asked of the model into a column of each row, such as {{"prompt": "… {values[0]} …"}}'
     yield Finding(what, fix, DATA, file=file)
 
 

@@ -244,6 +244,18 @@ def test_another_spelling_or_name_of_the_same_is_applied(flags, changed, rows, c
     assert status == 0, document["findings"]
 
 
+def test_a_flag_of_a_group_that_is_off_offers_the_switch_and_leaves_the_choice():
+    from autotrain_llm.checks.rules.every import RULES
+    from autotrain_llm.config.resolved import resolve
+
+    config = resolve(read(shlex.split("--trainer sft --model some/model --lora-r 8")).values)
+    (finding,) = RULES["P108"].check({"config": config, "trainer": config.trainer_spec})
+    assert finding.fix == "--peft, or remove --lora-r" and not finding.changes
+    config = resolve(read(shlex.split("--trainer sft --model scratch:1m --lora-r 8")).values)
+    (finding,) = RULES["P108"].check({"config": config, "trainer": config.trainer_spec})
+    assert finding.changes == {"lora_r": None} and "a new model is trained as a whole" in finding.message
+
+
 def test_a_missing_file_is_never_replaced_by_another_data_set(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("pref.jsonl", "train.jsonl"):

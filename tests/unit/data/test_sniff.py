@@ -21,6 +21,7 @@ ROWS = "".join(json.dumps({"text": f"Text number {number}."}) + "\n" for number 
         ("rows.csv", b"<!DOCTYPE html>\n<html><body>Sign in</body></html>", "HTML page"),
         ("rows.xlsx", b"PK\x03\x04abcd", "a spreadsheet"),
         ("rows.jsonl", b"PK\x03\x04abcd", "a zip archive"),
+        ("rows.jsonl.zst", b"\x28\xb5\x2f\xfdabcd", "a zstd archive"),
         ("rows.txt", b"%PDF-1.4", "a PDF"),
         ("rows.pkl", b"\x80\x04\x95", "pickle"),
         ("rows.jsonl", ROWS.encode("utf-16-le"), "UTF-16LE"),
@@ -33,6 +34,12 @@ def test_a_file_that_pretends_is_told_for_what_it_is(tmp_path, name, data, words
         open_data(DataRequest(str(tmp_path / name)))
     assert words in refused.value.findings[0].message
     assert refused.value.findings[0].fix
+
+
+def test_an_archive_is_answered_with_the_command_that_unpacks_it():
+    (zst, named) = (other_content(b"\x28\xb5\x2f\xfdabcd", name) for name in ("00.jsonl.zst", "my rows.zst"))
+    assert zst is not None and "(zstd -d 00.jsonl.zst)" in zst.fix
+    assert named is not None and "(zstd -d 'my rows.zst')" in named.fix
 
 
 @pytest.mark.parametrize("data", [ROWS.encode(), b"<html> is a word of this text", "日本語".encode(), b""])

@@ -100,14 +100,13 @@ def a_parameter_of_a_mixin_that_is_off_is_ignored(config: Config, trainer: Train
     """
     for name in switched_off(config, trainer):
         switch = GROUP[PARAMS[name].group].switch or ""
-        # A new model can't be trained with an adapter.
-        remove = switch == "peft" and str(config.model or "").startswith("scratch:")
-        yield Finding(
-            f"{flag_of(name)} has no effect without {flag_of(switch)}, will be ignored",
-            changes={name: None} if remove else {switch: True},
-            otherwise="" if remove else f"or remove {flag_of(name)}",
-            parameters=(name,),
-        )
+        without = f"{flag_of(name)} has no effect without {flag_of(switch)}"
+        if switch == "peft" and str(config.model or "").startswith("scratch:"):
+            message = f"{without}, and a new model is trained as a whole; will be ignored"
+            yield Finding(message, changes={name: None}, parameters=(name,))
+        else:  # only the user knows whether the flag or the switch was meant
+            otherwise = f"or remove {flag_of(name)}"
+            yield Finding(f"{without}, will be ignored", guess={switch: True}, otherwise=otherwise, parameters=(name,))
 
 
 def switched_off(config: Config, trainer: Trainer) -> tuple[str, ...]:

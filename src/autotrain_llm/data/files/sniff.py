@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +14,15 @@ from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
 
 HEAD = 4096
-UNPACK, AS_ROWS = "unpack it, and give the file that is in it", "save its rows as JSON Lines, CSV or Parquet"
+UNPACK = "unpack it ({command}), and give the file that is in it"
+AS_ROWS = "save its rows as JSON Lines, CSV or Parquet"
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 KINDS = {
-    **dict.fromkeys(ZIP, ("a zip archive", UNPACK)),
-    b"\xfd7zXZ\x00": ("an xz archive", UNPACK),
-    b"BZh": ("a bzip2 archive", UNPACK),
-    b"\x28\xb5\x2f\xfd": ("a zstd archive", UNPACK),
-    b"7z\xbc\xaf\x27\x1c": ("a 7z archive", UNPACK),
+    **dict.fromkeys(ZIP, ("a zip archive", UNPACK.format(command="unzip {file}"))),
+    b"\xfd7zXZ\x00": ("an xz archive", UNPACK.format(command="xz -dk {file}")),
+    b"BZh": ("a bzip2 archive", UNPACK.format(command="bzip2 -dk {file}")),
+    b"\x28\xb5\x2f\xfd": ("a zstd archive", UNPACK.format(command="zstd -d {file}")),
+    b"7z\xbc\xaf\x27\x1c": ("a 7z archive", UNPACK.format(command="7z x {file}")),
     b"%PDF": ("a PDF", "save its text as JSON Lines"),
     b"\x93NUMPY": ("a NumPy array", AS_ROWS),
     b"\x89HDF": ("an HDF5 file", AS_ROWS),
@@ -171,7 +173,7 @@ def other_content(data: bytes, name: str, rows: bool = True) -> OtherContent | N
     for mark, kind in KINDS.items():
         if head.startswith(mark):
             what, fix = OFFICE.get(Path(name).suffix.lower(), kind) if mark in ZIP else kind
-            return OtherContent(f"is {what}", fix)
+            return OtherContent(f"is {what}", fix.replace("{file}", shlex.quote(name)))
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return OtherContent("is a Python pickle, which can run code when it is read", AS_ROWS)
     # UTF-16 without a mark reads as UTF-8 with a null after, or before, nearly every letter.

@@ -145,8 +145,8 @@ def test_the_changes_of_a_rule_name_parameters_and_end_it(rule):
 IN_THE_ROWS = "M007 M014 M015 M020 M024 M026 M028 M029 M033 M035 M036 M049 M052 M055 M067 M068 M076 M081 M127 M142 M143"
 IN_A_MODEL = "M079 M093 M095 M099 M101 M102 M103 M105 M159 "
 UP_TO_THE_USER = "M025 M039 M091 M140 M154 M156 M161 "
-# What was meant is guessed, and shown: a name that is nearly that of a file, a column, a template or a parameter.
-GUESSED = "M003 M006 M041 M046 M113 M149"
+# What was meant is guessed, and shown: a name that is nearly that of a file, a column, a template or a parameter, or the switch of a group.
+GUESSED = "M003 M006 M041 M046 M112 M113 M149"
 ONLY_IN_WORDS = frozenset(f"{IN_THE_ROWS} {IN_A_MODEL} {UP_TO_THE_USER} {GUESSED}".split())
 
 

@@ -19,7 +19,7 @@ from autotrain_llm.checks.coverage import (
     without_the_config,
 )
 from autotrain_llm.checks.models import check_models
-from autotrain_llm.config.aliases import ALIASES
+from autotrain_llm.config.aliases import ALIASES, meant_by
 from autotrain_llm.config.arguments import parse_changes
 from autotrain_llm.config.layers import Origin
 from autotrain_llm.config.metric_choice import library_sources
@@ -200,7 +200,7 @@ def _mistyped(findings: Iterable[Finding]) -> set[str]:
     rules = [(finding, rule_of(finding)) for finding in findings]
     wrong = [finding for finding, rule in rules if rule is not None and rule.mistyped]
     names = (name for finding in wrong for name in (*finding.parameters, *finding.suggestion))
-    return {ALIASES.get(name.rpartition(".")[2], name) for name in names}  # `optimizer.lr` has its section before it
+    return set(map(meant_by, names))
 
 
 def _broken(findings: Iterable[Finding]) -> frozenset[str]:

@@ -357,6 +357,12 @@ ALIASES |= {name: parameter for name, (parameter, _) in STANDS_FOR.items()} | NE
 OTHER_NAMES = {**ALIASES, **RENAMED}
 
 
+def meant_by(name: str) -> str:
+    """The parameter that a name stands for, with or without sections before it (`optimizer.lr`); otherwise the name."""
+    *sections, last = name.split(".")
+    return IN_SECTIONS.get(".".join([*sections[-1:], last])) or ALIASES.get(last, name)
+
+
 # Trainers of other tools that are one here with a certain setting.
 TRAINER_WITH: dict[str, dict[str, Any]] = {"ipo": {"trainer": "dpo", "dpo_loss": "ipo"}}
 NEAR_TRAINER_WITH: dict[str, dict[str, Any]] = {

@@ -599,3 +599,8 @@ def test_a_key_in_a_section_means_the_same_in_a_file(here, capsys):
     (here / "verl.yaml").write_text("data:\n  train_files: rows.jsonl\n  prompt_key: question\n")
     fixes = {finding["fix"] for finding in found("--trainer grpo --config verl.yaml", capsys)}
     assert {"--data-path rows.jsonl", "--text-column question"} <= fixes
+
+
+def test_what_another_tools_name_in_a_section_stands_for_is_not_asked_for_again(capsys):
+    without_data = SFT.replace("--data-path rows.jsonl", "--custom_dataset.file rows.py --data.train_files rows.py")
+    assert codes(found(without_data, capsys)) == ["P102", "P102"]

@@ -72,7 +72,7 @@ class Visit:
         self.page.on("console", self._complain)
         self.page.on("dialog", lambda dialog: dialog.accept())
         self.page.goto(address)
-        self.page.wait_for_url("**/*o*")  # the page behind the address with the token
+        self.page.wait_for_url(lambda url: "token" not in url)  # the page that the address leads on to
 
     def _complain(self, said: Any) -> None:
         if said.type == "error" and "frame is sandboxed" not in said.text:  # a report's own script is left out

@@ -310,9 +310,9 @@ def test_the_report_on_the_terminal_says_what_training_changed(chat_rows, llama,
     assert main(["llm", *words.split()]) == 0
     said = capsys.readouterr().out
     found = document(tmp_path / "run")
-    before, after = found["before"]["perplexity"], found["after"]["perplexity"]
-    assert f"{before:.4g} → {after:.4g} ({after - before:+.4g})" in said
-    assert "eval perplexity" not in said
+    before, after = found["before"]["loss"], found["after"]["loss"]
+    assert f"Evaluation loss {before:.4g} → {after:.4g}" in " ".join(said.split())
+    assert "perplexity" not in said  # it follows from the loss
 
 
 def test_two_processes_evaluate_as_one(chat_rows, llama, tmp_path):

@@ -130,7 +130,6 @@ def _serve(folders: Folders, options: Options, screen: Screen) -> int:
     application = guarded(AppServer(folders), token, port, () if is_loopback else (options.host, socket.gethostname()))
     host = options.host if options.host not in ("0.0.0.0", "::") else socket.gethostname()
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/?token={token}"
-    listening.listen()
     page = Path(f"~/.cache/autotrain-llm/app-{port}.html").expanduser()
     with suppress(KeyboardInterrupt):  # uvicorn raises it again when it has ended
         if not is_loopback:
@@ -173,6 +172,7 @@ def _listen(options: Options) -> socket.socket | Finding:
             listening = socket.socket(*kind)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(place)
+            listening.listen()  # two apps may bind one port, and only one can listen
         except OSError as fault:
             problem = fault
             continue

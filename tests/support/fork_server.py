@@ -141,7 +141,10 @@ def carry_out(order: dict[str, Any]) -> None:
     for descriptor in (*order["streams"], *order["pipe"]):
         if descriptor > 2:
             os.close(descriptor)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # As a Python begins whose parent ignores these, and no others: the server may itself have been started where some are ignored.
+    for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for signum in order["ignored"]:
         signal.signal(signum, signal.SIG_IGN)
     os.environ.clear()

@@ -20,7 +20,7 @@ from autotrain_llm.context.pipeline_record import read_record
 from autotrain_llm.declare.document import mapping, parse_json
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.showable import showable
-from autotrain_llm.declare.text import duration, plain
+from autotrain_llm.declare.text import duration, plain, without_point
 
 if TYPE_CHECKING:
     from autotrain_llm.run.report.read import RunFiles
@@ -356,6 +356,4 @@ def _differences(cells: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, li
 def _value(value: Any) -> str:
     if value is None:
         return "–"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e6:
-        return str(int(value))
-    return showable(json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else plain(value))
+    return showable(json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else plain(without_point(value)))

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.app.folders import Folders, Outside
-from autotrain_llm.checks.autofix import config_text
+from autotrain_llm.checks.autofix import config_text, typed_flags
 from autotrain_llm.checks.rules.app import OUTSIDE_OF_FOLDERS
 from autotrain_llm.config.arguments import ParsedArguments, parse_kwargs
 from autotrain_llm.config.registry import PARAMS
-from autotrain_llm.declare.finding import Finding, typed
+from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import Param
 from autotrain_llm.declare.showable import without_credentials
-from autotrain_llm.declare.text import plain
+from autotrain_llm.declare.text import exact, without_point
 from autotrain_llm.params.answering import Answering
 
 # Parameters of the command that say something about the run, and those that other pages have.
@@ -56,11 +56,8 @@ class FormCommand:
 
     def text(self) -> str:
         """The command to copy; a secret is the name of a variable."""
-        flags = [
-            PARAMS[name].with_variable if PARAMS[name].secret else without_credentials(typed(name, _short(value)))
-            for name, value in self.values.items()
-        ]
-        return " \\\n  ".join(["autotrain llm", *flags])
+        flags = typed_flags({name: without_point(value) for name, value in self.values.items()})
+        return " \\\n  ".join(["autotrain llm", *map(without_credentials, flags)])
 
     def config(self) -> str:
         """The YAML of a config file, without secrets."""
@@ -127,13 +124,7 @@ def as_text(value: Any) -> str:
         return ""
     if isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
-    value = _short(value)
-    return repr(value) if isinstance(value, float) and float(plain(value)) != value else plain(value)
-
-
-def _short(value: Any) -> Any:
-    """A whole number without its point."""
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e6 else value
+    return exact(without_point(value))
 
 
 def with_changes(texts: Mapping[str, str], changes: Mapping[str, Any]) -> dict[str, str]:

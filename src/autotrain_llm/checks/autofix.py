@@ -19,6 +19,7 @@ from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, resolve_lay
 from autotrain_llm.declare.finding import ERROR, Finding, Refused, in_words, typed
 from autotrain_llm.declare.param import Param
 from autotrain_llm.declare.record import Record
+from autotrain_llm.declare.text import exact
 
 if TYPE_CHECKING:
     from autotrain_llm.checks.preflight import Checked
@@ -47,10 +48,7 @@ class Fixed(Record):
             values = {"config": written, **kept, **secrets}
         elif self.file_changed:
             values = {**self.from_file, **{name: value for name, value in values.items() if name != "config"}}
-        flags = [
-            PARAMS[name].with_variable if PARAMS[name].secret else typed(name, value) for name, value in values.items()
-        ]
-        return " ".join(["autotrain llm", *flags, *self.unread])
+        return " ".join(["autotrain llm", *typed_flags(values), *self.unread])
 
     def as_json(self, written: str | None = None) -> dict[str, Any]:
         return {"command": self.command(written), "applied": applied_json(self.applied)}
@@ -58,6 +56,20 @@ class Fixed(Record):
     def write_config(self, path: str) -> None:
         """Write all values as YAML, without secrets. Raises Refused if it can't be written."""
         write_or_refuse(path, "write_config", config_text({**self.from_file, **self.command_line}))
+
+
+def typed_flags(values: Mapping[str, Any]) -> list[str]:
+    """Values as the flags of a command, quoted for a shell; a secret is a variable of it."""
+    return [
+        PARAMS[name].with_variable if PARAMS[name].secret else typed(name, _to_type(value))
+        for name, value in values.items()
+    ]
+
+
+def _to_type(value: Any) -> Any:
+    if value is None:
+        return "none"
+    return exact(value) if isinstance(value, float) else value
 
 
 def applied_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:

@@ -6,13 +6,13 @@ loads torch.
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotrain_llm.checks.autofix import config_text, typed_flags, write_or_refuse
 from autotrain_llm.checks.entry import check_arguments
 from autotrain_llm.checks.preflight import Checked, is_about_missing, missing_parameters, preflight
 from autotrain_llm.cli.outcome import show_checked
@@ -28,7 +28,7 @@ from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, Config, res
 from autotrain_llm.config.search_space import usual_value
 from autotrain_llm.declare.finding import ERROR, Finding, Refused
 from autotrain_llm.declare.param import Param, flag_of
-from autotrain_llm.declare.text import plain
+from autotrain_llm.declare.text import plain, without_point
 from autotrain_llm.declare.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -325,8 +325,6 @@ class Interview:
 
     def _save_config(self) -> None:
         """Write the parameters to a config file, if the user gives a name; over another file only if the user agrees."""
-        from autotrain_llm.checks.autofix import config_text, write_or_refuse
-
         while True:
             name = self.dialogue.read("Save this as a config? A file name, or Enter for none")
             if not name:
@@ -380,24 +378,5 @@ def _runs() -> list[str]:
 
 def command_line(values: Mapping[str, Any]) -> str:
     """The command with these values, quoted for a shell; a secret is replaced by a variable."""
-    words = ["autotrain llm"]
-    for name, value in values.items():
-        param = PARAMS[name]
-        if name == "interactive":
-            continue
-        if param.secret:
-            words.append(param.with_variable)
-        elif param.kind == "switch" and isinstance(value, bool):
-            words.append(param.flag if value else f"--no-{param.flag.removeprefix('--')}")
-        else:
-            typed = _typed(value)
-            words.append(f"{param.flag}{'=' if typed.startswith('--') else ' '}{shlex.quote(typed)}")
-    return " ".join(words)
-
-
-def _typed(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e6:
-        return str(int(value))
-    return json.dumps(value) if isinstance(value, dict) else plain(value)
+    shown = {name: without_point(value) for name, value in values.items() if name != "interactive"}
+    return " ".join(["autotrain llm", *typed_flags(shown)])

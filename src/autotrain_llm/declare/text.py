@@ -25,6 +25,17 @@ def plain(value: Any) -> str:
     return str(value)
 
 
+def exact(value: Any) -> str:
+    """The same, with every digit of a number."""
+    text = plain(value)
+    return repr(value) if isinstance(value, float) and float(text) != value else text
+
+
+def without_point(value: Any) -> Any:
+    """A whole number without its point; any other value as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e6 else value
+
+
 def plural(count: int, word: str) -> str:
     """`1 row`, `2 rows`."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"

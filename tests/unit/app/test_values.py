@@ -31,6 +31,7 @@ def test_the_words_of_the_process_mean_what_the_form_means(folders):
     command = read_form(form, folders)
     assert command.findings == []
     assert read(command.words()).values == command.values
+    assert read(shlex.split(command.text().replace("\\\n", ""))[2:]).values == command.values
     assert command.values["epochs"] == 0.1234567890123 and command.values["hub_private"] is False
 
 

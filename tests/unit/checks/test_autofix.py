@@ -110,6 +110,13 @@ def test_each_secret_of_a_corrected_command_is_a_variable_of_its_own():
     assert command == 'autotrain llm --token "$HF_TOKEN" --sweep-storage "$SWEEP_STORAGE"'
 
 
+def test_a_corrected_command_has_every_digit_of_a_value():
+    command = Fixed(
+        {"lr": 1.23456789e-5, "max_grad_norm": 0.3, "quantization": None}, {}, None, False, (), None
+    ).command()
+    assert command == "autotrain llm --lr 1.23456789e-05 --max-grad-norm 0.3 --quantization none"
+
+
 def test_a_config_that_is_in_order_stays_in_the_command(rows, capsys, tmp_path):
     config = tmp_path / "run.yaml"
     config.write_text(f"trainer: sft\nmodel: scratch:1m\ndata_path: {rows}\nlr: 1e-3\nbatch_size: 4\n")

@@ -359,7 +359,7 @@ def test_the_command_that_is_shown_says_the_same_again():
     said = read(
         shlex.split(
             "--trainer sft --model 'a b' --peft --no-push-to-hub --eval-metrics '[\"bleu\", \"rouge\"]' --lr 1e-7 "
-            "--sweep-params '{\"lr\": [1, 2]}' --quantization none --lora-alpha 32 --seed 7 --prompts=--x"
+            "--sweep-params '{\"lr\": [1, 2]}' --quantization none --lora-alpha 32 --weight-decay 0.123456789 --seed 7 --prompts=--x"
         )
     )
     again = read(shlex.split(command_line(said.values))[2:])

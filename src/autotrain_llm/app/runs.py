@@ -195,7 +195,7 @@ class View:
 def view_of(folder: Path, shown: str, state: str | None = None) -> View:
     """The view of a run. `state` is what its process says of it, where its files don't say it yet."""
     from autotrain_llm.planning.plan import summary_of
-    from autotrain_llm.run.report.curves import panels
+    from autotrain_llm.run.report.curves import panels, points_of
     from autotrain_llm.run.report.read import read_run
     from autotrain_llm.run.report.trials import sweep_of
 
@@ -203,7 +203,7 @@ def view_of(folder: Path, shown: str, state: str | None = None) -> View:
     line = line_of(folder, shown)
     if state is not None:
         line = replace(line, state=state)
-    quality, speed = panels(files.log, files.evaluation)
+    quality, speed = panels(points_of(files.log, files.evaluation))
     outcome = mapping(files.run.get("outcome"))
     produces = TRAINERS[line.trainer].produces if line.trainer in TRAINERS else ""
     record = read_record(folder)
@@ -279,12 +279,12 @@ def _since(started: str) -> str:
 
 def _sample(row: Mapping[str, Any]) -> dict[str, Any]:
     from autotrain_llm.run.report.formatting import text
+    from autotrain_llm.run.report.read import output_of
 
-    answer = next((row[name] for name in ("answer", "completion", "prediction") if name in row), "")
     return {
         "step": row.get("step"),
         "prompt": text(row.get("prompt"))[-1200:],
-        "answer": text(answer)[:2400],
+        "answer": text(output_of(row))[:2400],
         "reward": row.get("reward"),
     }
 
@@ -305,7 +305,7 @@ class Comparison:
 
 def comparison_of(runs: Sequence[tuple[Path, str]]) -> Comparison:
     """Compare runs: (folder, path as shown)."""
-    from autotrain_llm.run.report.curves import SPEED, label, panels
+    from autotrain_llm.run.report.curves import SPEED, label, panels, points_of
     from autotrain_llm.run.report.read import read_run
 
     lines = [line_of(folder, shown) for folder, shown in runs]
@@ -328,7 +328,7 @@ def comparison_of(runs: Sequence[tuple[Path, str]]) -> Comparison:
     charts: dict[str, tuple[str, bool, list[Curve]]] = {}
     for index, (folder, _) in enumerate(runs):
         files = read_run(folder)
-        for panel in panels(files.log, files.evaluation)[0]:
+        for panel in panels(points_of(files.log, files.evaluation))[0]:
             for series in panel.series:
                 title = label(series.name)
                 _, _, curves = charts.setdefault(title, (panel.unit, panel.log_axis, []))

@@ -13,6 +13,7 @@ MAX_POINTS = 240  # per curve: as many as a plot of that width can show
 NOT_METRICS = ("step", "time", "epoch")
 SAME = 1e-6  # relative difference up to which two values are the same
 Point = tuple[float, float]
+PointsOf = Mapping[str, Sequence[Point]]  # by metric
 
 
 class Series(NamedTuple):
@@ -100,12 +101,10 @@ def label(metric: str) -> str:
     return f"evaluation {words}" if metric.startswith("eval_") else words
 
 
-def panels(
-    log: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any], first: Sequence[str] = ("loss",)
-) -> tuple[list[Panel], list[Panel]]:
-    """How good the model is, and how the run went. A metric without a panel of its own gets one under its name; the panels of the metrics
+def panels(points: PointsOf, first: Sequence[str] = ("loss",)) -> tuple[list[Panel], list[Panel]]:
+    """How good the model is, and how the run went, from the points of each metric. A metric without a panel of its own gets one under its name; the panels of the metrics
     `first` come first. Left out are curves that never change, unless they are of `first`, and those that another panel has already."""
-    curves = _curves(points_of(log, evaluation), first)
+    curves = _curves(points, first)
     others = dict.fromkeys(name for name in map(_without_prefix, curves) if name not in SPECS)
     quality = [*QUALITY, *(PanelSpec(label(name), "", (name,)) for name in others)]
     quality.sort(
@@ -115,11 +114,9 @@ def panels(
     return drawn, _with_curves(SPEED, curves)
 
 
-def unchanged(
-    log: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any], first: Sequence[str] = ("loss",)
-) -> list[tuple[str, float]]:
+def unchanged(points: PointsOf, first: Sequence[str] = ("loss",)) -> list[tuple[str, float]]:
     """The metrics that had the same value at every log, with that value: they have no curve."""
-    constant = {name: of_metric for name, of_metric in points_of(log, evaluation).items() if _is_constant(of_metric)}
+    constant = {name: of_metric for name, of_metric in points.items() if _is_constant(of_metric)}
     return [
         (name, of_metric[0][1])
         for name, of_metric in constant.items()
@@ -127,7 +124,7 @@ def unchanged(
     ]
 
 
-def _curves(points: Mapping[str, Sequence[Point]], first: Sequence[str]) -> dict[str, Series]:
+def _curves(points: PointsOf, first: Sequence[str]) -> dict[str, Series]:
     """A series for each metric that changes; one value is no curve, except for the loss."""
     return {
         name: Series(name, thinned(of_metric), name.startswith("eval_"))

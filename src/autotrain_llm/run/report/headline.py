@@ -11,7 +11,7 @@ from autotrain_llm.declare.document import mapping
 from autotrain_llm.declare.metric import MAXIMIZE
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.run.artifacts.metric_changes import compare
-from autotrain_llm.run.report.curves import Point, label, points_of
+from autotrain_llm.run.report.curves import Point, PointsOf, label
 
 MOST = 4
 
@@ -47,13 +47,10 @@ class Headline(NamedTuple):
         return f", best {self.best[1]:.4g} {where}"
 
 
-def headlines(
-    plan: Mapping[str, Any], log: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any]
-) -> list[Headline]:
+def headlines(plan: Mapping[str, Any], points: PointsOf, evaluation: Mapping[str, Any]) -> list[Headline]:
     """At most MOST numbers of a run: the first of its trainer's headline metrics, on evaluation rows if there are any; what enhanced evaluation adds;
-    then the others. `plan` is the plan as JSON."""
+    then the others. `plan` is the plan as JSON, `points` are those of each metric."""
     trainer = trainer_of(plan)
-    points = points_of(log, evaluation)
     evaluated = [f"eval_{name}" for name in trainer.headline]
     added = [f"eval_{name}" for name in _scores_of_texts(evaluation)]
     names = [evaluated[0], *added, trainer.headline[0], *evaluated, *trainer.headline]

@@ -22,10 +22,10 @@ from autotrain_llm.planning.make import SECRET
 from autotrain_llm.planning.plan import summary_of
 from autotrain_llm.run.artifacts.metric_changes import compare, numbers
 from autotrain_llm.run.report import formatting
-from autotrain_llm.run.report.curves import Panel, label, panels, unchanged
+from autotrain_llm.run.report.curves import Panel, PointsOf, label, panels, points_of, unchanged
 from autotrain_llm.run.report.headline import MOST, Headline, headlines, trainer_of
 from autotrain_llm.run.report.plots import draw
-from autotrain_llm.run.report.read import Place, Rows, RunFiles, place_of
+from autotrain_llm.run.report.read import Place, Rows, RunFiles, output_of, place_of
 from autotrain_llm.run.report.study import plots_of
 from autotrain_llm.run.report.trials import Sweep, sweep_of
 
@@ -46,14 +46,15 @@ def page(files: RunFiles) -> str:
     """The whole page for what a run left in its folder."""
     sweep = sweep_of(files)
     first = trainer_of(mapping(files.run.get("plan"))).headline
-    quality, speed = panels(files.log, files.evaluation, first)
+    points = points_of(files.log, files.evaluation)
+    quality, speed = panels(points, first)
     script = resource("plots.js")
     return template("page.html.jinja").render(
-        _contents(files),
+        _contents(files, points),
         sweep=sweep,
         quality=_panel_plots(quality, files.notes),
         speed=_panel_plots(speed, files.notes),
-        unchanged=[(label(name), value) for name, value in unchanged(files.log, files.evaluation, first)],
+        unchanged=[(label(name), value) for name, value in unchanged(points, first)],
         study=_study_plots(files, sweep),
         style=style(),
         script=Markup(script),  # the package's own file, as the style is
@@ -88,7 +89,7 @@ def resource(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _contents(files: RunFiles) -> dict[str, Any]:
+def _contents(files: RunFiles, points: PointsOf) -> dict[str, Any]:
     """Everything that the template shows but the sweep and the plots."""
     run = files.run
     plan = mapping(run.get("plan"))
@@ -102,7 +103,7 @@ def _contents(files: RunFiles) -> dict[str, Any]:
         "summary": _summary(plan, outcome),
         "failure": outcome.get("failure") or outcome.get("message"),
         "fix": outcome.get("fix"),
-        "tiles": _tiles(files, outcome),
+        "tiles": _tiles(files, points, outcome),
         "findings": [_finding(finding) for finding in run.get("findings") or [] if isinstance(finding, dict)],
         "compared": compare(files.evaluation),
         "benchmark": _table(files.benchmark),
@@ -142,10 +143,10 @@ class Tile(NamedTuple):
     best: str
 
 
-def _tiles(files: RunFiles, outcome: Mapping[str, Any]) -> list[Tile]:
+def _tiles(files: RunFiles, points: PointsOf, outcome: Mapping[str, Any]) -> list[Tile]:
     """The few numbers at the top."""
     run = files.run
-    tiles = [_tile(one) for one in headlines(mapping(run.get("plan")), files.log, files.evaluation)]
+    tiles = [_tile(one) for one in headlines(mapping(run.get("plan")), points, files.evaluation)]
     if not tiles:  # a run without a log
         metrics = numbers(mapping(run.get("metrics")))
         tiles = [Tile(label(name), formatting.short(metrics[name]), "", "") for name in list(metrics)[:MOST]]
@@ -200,7 +201,7 @@ def _answers(rows: Rows, before: Mapping[Place, Mapping[str, Any]] = EMPTY) -> l
     """The prompt, reference, model output and scores of each row; the output before training stands beside that after it."""
     answers = []
     for row in rows.shown:
-        earlier, output = _output(before.get(place_of(row), {})), _output(row)
+        earlier, output = output_of(before.get(place_of(row), {})), output_of(row)
         texts = [("prompt", row.get("prompt")), ("reference", row.get("reference"))]
         sides = [("before training", earlier), ("after training", output)]
         if earlier is None:
@@ -215,10 +216,6 @@ def _answers(rows: Rows, before: Mapping[Place, Mapping[str, Any]] = EMPTY) -> l
             }
         )
     return answers
-
-
-def _output(row: Mapping[str, Any]) -> Any:
-    return next((row[name] for name in ("prediction", "completion", "answer") if name in row), None)
 
 
 def _trained_row(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,11 @@ def _log(files: RunFiles) -> list[dict[str, Any]]:
 def place_of(row: dict[str, Any]) -> Place:
     """Which row of the data a prediction is of."""
     return str(row.get("file")), str(row.get("row"))
+
+
+def output_of(row: Mapping[str, Any]) -> Any:
+    """What a model wrote to a row; None if it only scored it."""
+    return next((row[name] for name in ("prediction", "completion", "answer") if name in row), None)
 
 
 def _text(files: RunFiles, path: Path) -> str | None:

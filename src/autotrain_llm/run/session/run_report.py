@@ -46,11 +46,13 @@ class RunReport:
 
     def headlines(self) -> list[Headline]:
         """The few numbers by which the training is judged, with their first, last and best value."""
+        from autotrain_llm.run.report.curves import points_of
         from autotrain_llm.run.report.headline import headlines
         from autotrain_llm.run.report.read import read_log
 
         log = read_log(self.output_dir) or self.history or [{"step": self.last_step or 0, **self.metrics}]
-        return headlines(self.plan.as_json(), log, self.evaluation or {})
+        evaluation = self.evaluation or {}
+        return headlines(self.plan.as_json(), points_of(log, evaluation), evaluation)
 
     def as_json(self) -> dict[str, Any]:
         """The `report` of the JSON output."""

@@ -20,7 +20,7 @@ from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts.model_card import ModelCard
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.report import formatting
-from autotrain_llm.run.report.curves import label, panels, thinned, unchanged
+from autotrain_llm.run.report.curves import label, panels, points_of, thinned, unchanged
 from autotrain_llm.run.report.plots import draw
 from autotrain_llm.run.report.svg import step_axis, ticks, value_axis
 from autotrain_llm.run.report.write import try_write_report, write_report
@@ -402,7 +402,7 @@ def test_what_was_measured_before_and_after_stands_side_by_side(tmp_path):
         and "rouge/rougeL 0.5 0.25 −0.25 (−50%)" in page.text
         and "new – 1" in page.text
     )
-    learning, _ = panels(log_of(9, loss=float), document)
+    learning, _ = panels(points_of(log_of(9, loss=float), document))
     assert [series.points for panel in learning for series in panel.series if series.name == "eval_bleu"] == [
         [(0, 2.0), (5, 3.0), (9, 5.0)]
     ]
@@ -493,7 +493,7 @@ def test_curves_that_belong_together_share_a_plot_and_unknown_ones_get_their_own
         "my_metric",
     )
     curves = {name: lambda step, factor=factor: step * factor for factor, name in enumerate(names, 1)}
-    learning, running = panels(log_of(3, **curves, epoch=float, eval_seconds=float), {})
+    learning, running = panels(points_of(log_of(3, **curves, epoch=float, eval_seconds=float), {}))
     drawn = {panel.title: [series.name for series in panel.series] for panel in [*learning, *running]}
     assert drawn == {
         "Loss": ["loss", "eval_loss"],
@@ -511,9 +511,10 @@ def test_curves_that_never_change_or_are_drawn_already_are_left_out():
         "rewards/mine": lambda step: step**2,
     }
     log = log_of(4, **curves, kl=lambda _: 0.0, learning_rate=lambda _: 1e-3)
-    learning, running = panels(log, {}, ("reward", "kl"))
+    points = points_of(log, {})
+    learning, running = panels(points, ("reward", "kl"))
     assert [panel.title for panel in learning] == ["Reward", "KL estimate", "Loss"] and running == []
-    assert unchanged(log, {}, ("reward", "kl")) == [("advantage_std", 1.0), ("learning_rate", 1e-3)]
+    assert unchanged(points, ("reward", "kl")) == [("advantage_std", 1.0), ("learning_rate", 1e-3)]
 
 
 @pytest.mark.parametrize(
@@ -546,7 +547,7 @@ def test_steps_have_whole_numbers_and_a_wide_range_a_logarithmic_axis():
 
 
 def test_a_plot_carries_the_values_that_its_script_shows():
-    (panel,), _ = panels(log_of(3, loss=lambda step: 1 / 3**step), {})
+    (panel,), _ = panels(points_of(log_of(3, loss=lambda step: 1 / 3**step), {}))
     svg = draw(panel)
     data = json.loads(html.unescape(svg.split('data-plot="')[1].split('"')[0]))
     (curve,) = data["curves"]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from autotrain_llm.context.output_dir import CHECKPOINTS, RUN_FILE, SWEEP
 from autotrain_llm.context.pipeline_record import PIPELINE_FILE
+from autotrain_llm.data.files.read import ROW_ENDINGS
 
-DATA_ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
 UPLOADS = "uploads"
 DEEPEST, MOST_FOLDERS, MOST_FILES = 4, 4000, 100
 NOT_ENTERED = frozenset({"node_modules", "__pycache__", CHECKPOINTS, "eval", "logs", "site-packages"})
@@ -52,7 +52,7 @@ class Folders:
             if RUN_FILE in names or PIPELINE_FILE in names:
                 continue
             for name, entry in names.items():
-                if name.endswith(DATA_ENDINGS) and entry.is_file(follow_symlinks=False):
+                if name.endswith(ROW_ENDINGS) and entry.is_file(follow_symlinks=False):
                     found.append((entry.stat(follow_symlinks=False).st_mtime, self.shown(folder / name)))
         return [name for _, name in sorted(found, reverse=True)[:MOST_FILES]]
 
@@ -88,8 +88,8 @@ class Folders:
         """A path for a file that is uploaded, which no file has. Raises Outside for a name that is not one of a file of rows."""
         stem, ending = os.path.splitext(re.sub(r"[^\w.-]+", "-", name.replace("\\", "/").rpartition("/")[2]))  # noqa: PTH122
         stem, ending = stem.lstrip(".-")[:80], ending.lower()
-        if not stem or ending not in DATA_ENDINGS:
-            raise Outside(f"{name!r} is not the name of a file of rows: {', '.join(DATA_ENDINGS)}")
+        if not stem or ending not in ROW_ENDINGS:
+            raise Outside(f"{name!r} is not the name of a file of rows: {', '.join(ROW_ENDINGS)}")
         folder = self.resolve(UPLOADS)
         folder.mkdir(exist_ok=True)
         candidates = [stem, *(f"{stem}-{number}" for number in range(2, 10_000))]

@@ -35,6 +35,7 @@ from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.config.resolved import DEFAULT, TRAINER_DEFAULT
 from autotrain_llm.context.output_dir import RUN_FILE, earlier_run
 from autotrain_llm.context.pipeline_record import PIPELINE_FILE
+from autotrain_llm.data.files.read import ROW_ENDINGS
 from autotrain_llm.declare.document import mapping
 from autotrain_llm.declare.showable import showable
 
@@ -322,7 +323,7 @@ class AppServer:
         stamps: list[Any] = [
             self.launcher.state_of(folder),
             line_of(folder, "").state,
-            len(self.launcher.output_of(folder)),
+            self.launcher.output_of(folder),
         ]
         for name in (RUN_FILE, "metrics.jsonl", "samples.jsonl", "report.html", PIPELINE_FILE, "sweep/trials.json"):
             with suppress(OSError):
@@ -440,7 +441,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"code": _with_code, "address": _address}
-    environment.globals["starting"] = STARTING
+    environment.globals |= {"starting": STARTING, "row_endings": ROW_ENDINGS}
     return environment
 
 

@@ -26,6 +26,7 @@ from autotrain_llm.config.layers import Layer
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, Config, resolve_layers
 from autotrain_llm.config.search_space import usual_value
+from autotrain_llm.data.files.read import ROW_ENDINGS
 from autotrain_llm.declare.finding import ERROR, Finding, Refused
 from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.declare.text import plain, without_point
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 FIRST_ROWS = 100  # that answers are checked with
 OFFERED = 9  # files or runs that are listed
-DATA_ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
 CONFIG_ENDINGS = (".yaml", ".yml")
 NEEDS = {
     "documents": "texts",
@@ -366,7 +366,7 @@ def _suited(config: Config) -> SuitedTrainers:
 def _data_files() -> list[str]:
     """Files of rows in this folder and in `data/`."""
     found = [path for folder in (Path(), Path("data")) if folder.is_dir() for path in sorted(folder.iterdir())]
-    return [str(path) for path in found if path.suffix in DATA_ENDINGS and path.is_file()][:OFFERED]
+    return [str(path) for path in found if path.suffix in ROW_ENDINGS and path.is_file()][:OFFERED]
 
 
 def _runs() -> list[str]:

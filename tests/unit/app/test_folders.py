@@ -64,11 +64,18 @@ def test_runs_and_files_of_rows_are_found_and_results_and_links_are_not(folders)
     ):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text("{}")
-    for name in ("rows.jsonl", "data/more.csv", "runs/a/metrics.jsonl", ".hidden.jsonl/x.jsonl", "notes.md"):
+    for name in (
+        "rows.jsonl",
+        "data/more.csv",
+        "all.ndjson",
+        "runs/a/metrics.jsonl",
+        ".hidden.jsonl/x.jsonl",
+        "notes.md",
+    ):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text("x")
     assert {folders.shown(folder) for folder in folders.runs()} == {"runs/a", "runs/pipe", "runs/pipe/base"}
-    assert set(folders.data_files()) == {"rows.jsonl", "data/more.csv"}
+    assert set(folders.data_files()) == {"rows.jsonl", "data/more.csv", "all.ndjson"}
 
 
 @pytest.mark.parametrize(
@@ -78,6 +85,7 @@ def test_runs_and_files_of_rows_are_found_and_results_and_links_are_not(folders)
         ("../../etc/cron.csv", "cron.csv"),
         (r"C:\me\Meine Daten.CSV", "Meine-Daten.csv"),
         (".rows.json", "rows.json"),
+        ("rows.ndjson", "rows.ndjson"),
     ],
 )
 def test_an_uploaded_file_has_a_plain_name_below_uploads_and_replaces_none(folders, name, kept):

@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from autotrain_llm.api import plan
 from autotrain_llm.app.checking import FileCheck
 from autotrain_llm.app.folders import Folders
-from autotrain_llm.app.launching import Launcher
+from autotrain_llm.app.launching import MOST_OUTPUT, Launcher
 from autotrain_llm.app.server import AppServer, guarded
 from autotrain_llm.app.values import read_form
 from support.rows import questions, write_rows
@@ -313,6 +313,13 @@ def test_a_run_that_goes_on_is_sent_as_it_changes_until_it_ends(pages, planned):
         text = "".join(answer.iter_text())
     assert text.startswith("data: ") and "polyline" in text and text.endswith("event: ended\ndata: 1\n\n")
     assert folder.exists()
+
+
+def test_what_a_process_writes_is_a_change_also_after_much_of_it(pages, planned, monkeypatch):
+    folder = write_run(pages.folder / "runs" / "a", planned)
+    outputs = iter(["a" * MOST_OUTPUT, "a" * (MOST_OUTPUT - 1) + "b"])
+    monkeypatch.setattr(pages.server.launcher, "output_of", lambda _: next(outputs))
+    assert pages.server._stamp(folder) != pages.server._stamp(folder)
 
 
 def test_an_earlier_run_fills_the_form(pages, planned):

@@ -41,6 +41,7 @@ STRUCTURED = {
 }  # fmt: skip
 PLAIN = {".txt": "text", ".text": "text", ".md": "document", ".markdown": "document"}
 KINDS = STRUCTURED | PLAIN
+ROW_ENDINGS = (*STRUCTURED, ".txt")  # of files that are taken for rows by their names; a .md can be any text
 LOOKED_AT = 200  # rows that tell what a file holds
 BETWEEN_OBJECTS = re.compile(r"[\s,]*")
 JSON_START = re.compile(r"\ufeff?\s*(?:\{\s*\"|\[\s*[\[{])")

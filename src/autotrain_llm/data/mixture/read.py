@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.data.files.locate import looks_like_a_path
+from autotrain_llm.data.files.read import ROW_ENDINGS
 from autotrain_llm.data.formats.detect import FORMATS
 from autotrain_llm.data.mixture.config import NONE, ROWS, TOKENS, MixtureConfig, SourceConfig
 from autotrain_llm.data.observations import Observations
@@ -28,7 +29,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 # Names under which the loss would be mistaken for another metric: `eval_router_loss`, `eval_task_loss`.
 TAKEN = frozenset({"router", "task", "distill"})
 SWITCH = "tag:yaml.org,2002:bool"
-ROW_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt")
+NO_MIXTURES = tuple(ending for ending in ROW_ENDINGS if ending != ".json")
 # Weights that add up to one of these are shares or percentages.
 WHOLES, EXACT = (1.0, 100.0), 1e-6
 OTHER_KEYS = {
@@ -90,7 +91,7 @@ class _Reader:
 
     def _document(self) -> Mapping[str, Any]:
         path = Path(self.path).expanduser()
-        if path.name.lower().removesuffix(".gz").endswith(ROW_SUFFIXES):
+        if path.name.lower().removesuffix(".gz").endswith(NO_MIXTURES):
             self._refuse("rows")
         try:
             text = path.read_text(encoding="utf-8-sig")

@@ -10,6 +10,7 @@ from pathlib import Path
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.data.example import Example, as_turns
 from autotrain_llm.data.files.decode import decode, read_bytes
+from autotrain_llm.data.files.read import ROW_ENDINGS
 from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
@@ -27,7 +28,7 @@ def read_prompts(config: Config, rows: str = "prompts") -> tuple[list[Example], 
         return _lines(sys.stdin.buffer.read(), ITS_NAME), ()
     path = Path(argument).expanduser()
     if not _is_file(path):
-        if path.suffix in (".jsonl", ".json", ".csv", ".txt", ".parquet", ".tsv"):
+        if path.suffix in ROW_ENDINGS:
             raise refused_prompt(
                 f"--prompts {argument}: there is no such file", fix="--prompts <an existing file, or a text>"
             )

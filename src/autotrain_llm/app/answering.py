@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.app.checking import finding_json
+from autotrain_llm.app.checking import finding_json, refusal
 from autotrain_llm.app.orders import Write, orders, writer
-from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.declare.finding import Refused
 
 if TYPE_CHECKING:
     from autotrain_llm.run.generation.chat import Speaker
@@ -33,11 +33,8 @@ def answer_orders() -> int:
                     speaker.reset()
         except KeyboardInterrupt:  # between two answers
             pass
-        except Refused as refused:
-            write({"findings": [finding_json(finding) for finding in refused.findings], "refused": True})
         except Exception as fault:
-            finding = Finding(f"{type(fault).__name__}: {fault}", code="R102")
-            write({"findings": [finding_json(finding)], "refused": True})
+            write(refusal(fault))
         write({"end": True})
     return 0
 

@@ -92,6 +92,13 @@ def finding_json(finding: Finding) -> Document:
     }
 
 
+def refusal(fault: Exception) -> Document:
+    """What has refused an order of the server; what no check foresaw is a finding here too."""
+    unforeseen = Finding(f"{type(fault).__name__}: {fault}", code="R102")
+    findings = fault.findings if isinstance(fault, Refused) else (unforeseen,)
+    return {"findings": [finding_json(finding) for finding in findings], "refused": True}
+
+
 def _findings(checked: Checked) -> list[Document]:
     ordered = sorted(checked.findings, key=lambda finding: finding.severity != ERROR)
     return [_missing(finding, checked) if is_about_missing(finding) else finding_json(finding) for finding in ordered]

@@ -35,10 +35,9 @@ def orders() -> Iterator[dict[str, Any]]:
 
 def check_orders() -> int:
     """Check one form after another."""
-    from autotrain_llm.app.checking import FileCheck, finding_json
+    from autotrain_llm.app.checking import FileCheck, refusal
     from autotrain_llm.app.folders import Folders
     from autotrain_llm.app.values import read_form
-    from autotrain_llm.declare.finding import Finding, Refused
 
     write = writer()
     check = FileCheck()
@@ -46,11 +45,8 @@ def check_orders() -> int:
         folders = Folders(tuple(Path(root) for root in order["roots"]))
         try:
             document = check.check(read_form(order["texts"], folders))
-        except Refused as refused:
-            document = {"findings": [finding_json(finding) for finding in refused.findings], "refused": True}
-        except Exception as fault:  # what no check foresaw is a finding here too
+        except Exception as fault:
             check = FileCheck()
-            finding = Finding(f"{type(fault).__name__}: {fault}", code="R102")
-            document = {"findings": [finding_json(finding)], "refused": True}
+            document = refusal(fault)
         write({**document, "end": True})
     return 0

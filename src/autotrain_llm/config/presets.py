@@ -57,7 +57,7 @@ class Preset(Record):
 
     def usual(self, name: str) -> Any:
         """The value that `usual` stands for with its own trainer."""
-        return usual_value(name, self.trainer, bool(self.values.get("peft")))
+        return meaning_of_usual(name, self.trainer, bool(self.values.get("peft")))
 
     def command(self) -> str:
         """A command that starts from the preset."""
@@ -107,7 +107,7 @@ def preset_layer(name: str, above: Sequence[Layer]) -> Layer:
         switch = GROUP[PARAMS[key].group].switch
         is_off = switch not in (None, key) and not given.get(switch, settings.get(switch))
         if key not in unread and not is_off and not _has_alternative(key, given):
-            arguments.set(key, usual_value(key, trainer, lora) if value == USUAL else value)
+            arguments.set(key, meaning_of_usual(key, trainer, lora) if value == USUAL else value)
     return Layer(arguments.values, dict.fromkeys(arguments.values, Origin(preset=name)))
 
 
@@ -117,7 +117,7 @@ def _has_alternative(name: str, given: Mapping[str, Any]) -> bool:
     return any(other in given for other in others)
 
 
-def usual_value(name: str, trainer: Trainer, lora: bool) -> Any:
+def meaning_of_usual(name: str, trainer: Trainer, lora: bool) -> Any:
     """What `usual` stands for. A sweep searches the learning rate around the trainer's usual one."""
     if name == "sweep_params":
         rate = trainer.usual["lr"].value(lora)

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from autotrain_llm.app.drawing import Chart, Curve, chart
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.config.resolved import GIVEN
-from autotrain_llm.context.file_lock import owner_of_lock
-from autotrain_llm.context.output_dir import KILLED, LOCK_FILE, RUN_FILE, checkpoints_in, is_complete
+from autotrain_llm.context.output_dir import KILLED, RUN_FILE, checkpoints_in, is_complete, status_in
 from autotrain_llm.context.pipeline_record import read_record
 from autotrain_llm.declare.document import mapping, parse_json
 from autotrain_llm.declare.param import flag_of
@@ -91,9 +90,7 @@ def line_of(folder: Path, shown: str) -> Line:
     run = _document(folder)
     plan = mapping(run.get("plan"))
     data, model = mapping(plan.get("data")), mapping(plan.get("model"))
-    state = str(run.get("status") or "")
-    if state == RUNNING and owner_of_lock(folder / LOCK_FILE) is None:
-        state = KILLED
+    state = status_in(run, folder) or ""
     kind = "sweep" if plan.get("sweep") else ""
     if not run:
         record = read_record(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -182,7 +183,12 @@ def earlier_run(folder: Path) -> dict[str, Any]:
 
 def status_of(folder: Path) -> str | None:
     """How the run in this folder ended: its own word, `killed` where it says `running` and no process holds the folder; None without a run."""
-    status = earlier_run(folder).get("status")
+    return status_in(earlier_run(folder), folder)
+
+
+def status_in(run: Mapping[str, Any], folder: Path) -> str | None:
+    """The same, by the content of `run.json`."""
+    status = run.get("status")
     if status == "running" and owner_of_lock(folder / LOCK_FILE) is None:
         return KILLED
     return str(status) if status else None

@@ -12,7 +12,9 @@ import pytest
 
 from autotrain_llm.cli.main import main
 from autotrain_llm.config.resolved import resolve
+from autotrain_llm.data.files.read import ROW_ENDINGS
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
+from autotrain_llm.declare.finding import Refused
 from autotrain_llm.run.generation.answering import AnsweringModel, PromptSeeds
 from autotrain_llm.run.generation.completion_text import StreamedText
 from autotrain_llm.run.generation.prompts import read_prompts
@@ -62,6 +64,12 @@ def test_prompts_are_the_lines_of_standard_input(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("Hé\n\nHo\r\n".encode())))
     prompts, findings = read_prompts(resolve({"prompts": "-"}))
     assert [(prompt.prompt, prompt.row) for prompt in prompts] == [("Hé", 1), ("Ho", 3)] and findings == ()
+
+
+@pytest.mark.parametrize("ending", ROW_ENDINGS)
+def test_a_file_of_prompts_that_is_not_there_is_no_text(tmp_path, ending):
+    with pytest.raises(Refused, match="there is no such file"):
+        read_prompts(resolve({"prompts": str(tmp_path / f"mine{ending}")}))
 
 
 def test_standard_input_without_a_line_is_refused(monkeypatch, llama, capsys):

@@ -1,7 +1,6 @@
 """Shapes of rows that people have besides the well-known ones: what is made of them, and what is said about it."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -9,7 +8,15 @@ from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.declare.finding import Refused
 
-ROWS = {"sft": "conversations", "dpo": "preferences", "reward": "scored", "kto": "preferences", "generic": "documents"}
+ROWS = {
+    "sft": "conversations",
+    "dpo": "preferences",
+    "reward": "scored",
+    "kto": "preferences",
+    "generic": "documents",
+    "grpo": "prompts",
+    "ppo": "prompts",
+}
 LONG = "It stands by the sea, where the road ends, and it has a red door {}."
 
 
@@ -17,6 +24,13 @@ def opened(folder, rows, trainer="sft", name="rows.jsonl", **wanted):
     text = rows if isinstance(rows, str) else "".join(json.dumps(row) + "\n" for row in rows)
     (folder / name).write_text(text, encoding="utf-8")
     return open_data(DataRequest(str(folder / name), ROWS[trainer], trainer=trainer, **wanted))
+
+
+def refused(folder, rows, trainer="sft", **wanted):
+    """The first finding of rows that are refused."""
+    with pytest.raises(Refused) as problem:
+        opened(folder, rows, trainer, **wanted)
+    return problem.value.findings[0]
 
 
 def codes(dataset):
@@ -134,9 +148,7 @@ def test_blocks_of_calls_results_and_thoughts_become_turns(tmp_path):
 def test_an_exported_chat_of_people_is_refused_with_their_names_and_the_keys_of_its_turns(tmp_path):
     said = [{"id": 1, "from": "Ida", "text": "Coming?"}, {"id": 2, "from": "Per", "text": ["Yes, ", {"text": "x"}]}]
     export = {"name": "Ida", "messages": [{"id": 0, "type": "service", "text": ""}, *said]}
-    with pytest.raises(Refused) as refused:
-        opened(tmp_path, json.dumps(export), name="result.json")
-    finding = refused.value.findings[0]
+    finding = refused(tmp_path, json.dumps(export), name="result.json")
     assert finding.code == "D116" and "from (Ida, Per), text (Coming?), type (service)" in finding.message
     assert '"role": "assistant"' in finding.fix
 
@@ -240,9 +252,9 @@ def test_calls_and_results_are_read_as_each_api_writes_them(row, call_id, tmp_pa
 
 def test_an_image_beside_a_call_is_still_refused(tmp_path):
     with_image = [{**GEMINI[0], "parts": [{"inlineData": {"mimeType": "image/png", "data": "aGk="}}]}, *GEMINI[1:]]
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Refused) as problem:
         opened(tmp_path, [{"contents": with_image}])
-    assert "'inlineData'" in refused.value.findings[0].message
+    assert "'inlineData'" in problem.value.findings[0].message
 
 
 def test_a_known_speaker_with_one_text_is_a_turn_whatever_its_key(tmp_path):
@@ -311,9 +323,9 @@ def test_an_exchange_without_a_question_is_an_answer_alone(tmp_path):
 
 def test_turns_in_text_with_an_unknown_role_are_no_plain_text(tmp_path):
     asked = [*turns("Hi")[:1], {"role": "reasoning", "content": "A greeting."}, {"role": "answer", "content": "Hello"}]
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Refused) as problem:
         opened(tmp_path, [{"messages": json.dumps(asked)}])
-    assert refused.value.findings[0].code == "D116" and "'reasoning'" in refused.value.findings[0].message
+    assert problem.value.findings[0].code == "D116" and "'reasoning'" in problem.value.findings[0].message
 
 
 # -- texts in segments -----------------------------------------------------------------------------------------------------
@@ -392,9 +404,7 @@ def test_columns_that_may_be_meant_are_offered(tmp_path):
         {"question": f"Does it work {n}?", "long_answer": f"It does work {n}.", "final_decision": "It may"}
         for n in range(2)
     ]
-    with pytest.raises(Refused) as refused:
-        opened(tmp_path, rows)
-    fix = refused.value.findings[0].fix
+    fix = refused(tmp_path, rows).fix
     assert fix == "name the columns: --prompt-text-column question --text-column long_answer (or final_decision)"
 
 
@@ -478,9 +488,7 @@ def test_a_judgement_beside_an_answer_is_named_though_it_is_a_number(tmp_path):
 
 def test_references_that_are_answers_are_no_part_of_the_prompt(tmp_path):
     rows = [{"prompt": f"{n} + 1?", "references": {"answer": str(n + 1)}} for n in range(3)]
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    dataset = open_data(DataRequest(str(path), "prompts", trainer="grpo", keeps_columns=True))
+    dataset = opened(tmp_path, rows, "grpo", keeps_columns=True)
     assert (dataset.train[0].prompt, dataset.findings) == ("0 + 1?", ())
     assert dataset.train[0].extra["references"] == {"answer": "1"}
 
@@ -488,9 +496,7 @@ def test_references_that_are_answers_are_no_part_of_the_prompt(tmp_path):
 @pytest.mark.parametrize("trainer", ["sft", "kto", "reward"])
 def test_steps_with_a_label_each_are_told_from_token_ids(trainer, tmp_path):
     rows = [{"prompt": f"{n} + 1?", "completions": ["First.", "Then."], "labels": [True, n > 0]} for n in range(2)]
-    with pytest.raises(Refused) as refused:
-        opened(tmp_path, rows, trainer)
-    finding = refused.value.findings[0]
+    finding = refused(tmp_path, rows, trainer)
     assert finding.code == "D110" and "the steps of an answer" in finding.message and "--trainer kto" in finding.fix
 
 
@@ -505,11 +511,8 @@ def test_an_empty_list_of_turns_is_no_answer(tmp_path):
 
 def test_solutions_by_several_models_are_no_choices_and_numbered_ones_are(tmp_path):
     def prompt_of(row):
-        (tmp_path / "rows.jsonl").write_text(
-            "".join(json.dumps(row | {"problem": f"{n} + 1?"}) + "\n" for n in range(3))
-        )
-        request = DataRequest(str(tmp_path / "rows.jsonl"), "prompts", trainer="grpo", keeps_columns=True)
-        return open_data(request).train[0].prompt
+        rows = [row | {"problem": f"{n} + 1?"} for n in range(3)]
+        return opened(tmp_path, rows, "grpo", keeps_columns=True).train[0].prompt
 
     assert prompt_of({"sol_a": "One.", "sol_b": "It is one."}) == "0 + 1?"
     assert prompt_of({"sol1": "One.", "sol2": "Two."}) == "0 + 1?\nA. One.\nB. Two."
@@ -529,9 +532,7 @@ def test_all_columns_of_rows_that_fit_nothing_are_listed_and_answers_are_no_prom
         ("reward", "write the better of human_ref_A"),
         ("sft", "name the columns: --prompt-text-column …"),
     ):
-        with pytest.raises(Refused) as refused:
-            opened(tmp_path, rows, trainer)
-        finding = refused.value.findings[0]
+        finding = refused(tmp_path, rows, trainer)
         assert finding.message.endswith(", and 7 more") and finding.fix.startswith(fix)
 
 
@@ -630,9 +631,9 @@ def test_judgements_that_contradict_each_other_are_refused_with_a_fix_that_works
         for n in range(2)
     ]
     rows.append({**rows[0], "prompt": "And?", "safer": 1})
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Refused) as problem:
         opened(tmp_path, rows, "dpo")
-    (finding,) = refused.value.findings
+    (finding,) = problem.value.findings
     assert (finding.code, finding.row, finding.guess) == ("D198", 3, {"ignore_columns": ["safer"]})
     first = [("First 0", "Second 0"), ("Second 1", "First 1")]
     for ignored, third in (("safer", first[0]), ("better", first[0][::-1])):
@@ -673,9 +674,9 @@ def test_a_verdict_that_is_not_clear_is_not_read(signs, verdict, tmp_path):
         {"prompt": f"Which {n}?", f"response_{one}": f"First {n}", f"response_{two}": f"Second {n}", **verdict(n)}
         for n in range(2)
     ]
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Refused) as problem:
         opened(tmp_path, rows, "dpo")
-    assert f"better of response_{one} and response_{two} into a column chosen" in refused.value.findings[0].fix
+    assert f"better of response_{one} and response_{two} into a column chosen" in problem.value.findings[0].fix
 
 
 def test_a_judgement_beside_the_one_that_is_read_needs_nothing_but_to_be_ignored(tmp_path):
@@ -768,12 +769,6 @@ def test_a_key_that_occurs_twice_is_found_in_such_objects(tmp_path):
 # -- what is refused says why ----------------------------------------------------------------------------------------------
 
 
-def refused(folder, rows, trainer="sft"):
-    with pytest.raises(Refused) as problem:
-        opened(folder, rows, trainer)
-    return problem.value.findings[0]
-
-
 def test_answers_without_prompts_are_told_as_such(tmp_path):
     answer = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}}]}
     finding = refused(tmp_path, [{"custom_id": f"r{n}", "response": {"body": answer}} for n in range(2)])
@@ -812,10 +807,10 @@ TALKS = {
 @pytest.mark.parametrize("talk", TALKS)
 def test_a_text_file_of_turns_is_named(talk, between, tmp_path):
     one, other = TALKS[talk]
+    if between in one:
+        pytest.skip("a name and what is said are lines of their own")
     texts = [f"{(one, other)[n % 2]} {n}" for n in range(8)]
     dataset = opened(tmp_path, between.join(texts), name="talk.txt")
-    if between == "\n" and "\n" in one:  # a name and what is said are lines of their own
-        return
     assert codes(dataset) == ["D199"], dataset.train[0].text
 
 
@@ -888,9 +883,7 @@ def test_a_mask_beside_a_text_is_named(name, trainer, tmp_path):
 def test_what_a_turn_has_in_place_of_content_is_named(key, call, tmp_path):
     answer = {"role": "assistant", "content": None, key: call}
     row = {"messages": [*turns("Hi"), answer, {"role": "environment", "content": "x"}, *turns("", "Bye")[1:]]}
-    with pytest.raises(Refused) as refused:
-        opened(tmp_path, [row])
-    finding = refused.value.findings[0]
+    finding = refused(tmp_path, [row])
     assert (finding.code, key in finding.message, key in finding.fix) == ("D117", True, True)
 
 
@@ -899,9 +892,7 @@ def test_a_context_that_writes_out_the_turns_of_the_prompt_is_not_joined_to_it(t
     rows = [
         {"messages": one, "context": "".join(f"<|{turn['role']}|>{turn['content']}\n" for turn in one)} for one in asked
     ]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (tmp_path / "rows.jsonl").write_text(text, encoding="utf-8")
-    dataset = open_data(DataRequest(str(tmp_path / "rows.jsonl"), "prompts", trainer="grpo"))
+    dataset = opened(tmp_path, rows, "grpo")
     assert [example.prompt for example in dataset.train] == asked
     assert dataset.describe().endswith("not used: context (repeats the row)") and dataset.findings == ()
     passages = [{**row, "context": f"{row['context']} It says: {n} more."} for n, row in enumerate(rows)]
@@ -911,22 +902,19 @@ def test_a_context_that_writes_out_the_turns_of_the_prompt_is_not_joined_to_it(t
 
 def test_rows_of_numbers_alone_need_a_prompt_that_is_written(tmp_path):
     rows = [{"target": 98, "nums": [44, 19, 35]}, {"target": 64, "nums": [63, 95, 96]}]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    request = DataRequest(str(tmp_path / "rows.jsonl"), "prompts", trainer="grpo", keeps_columns=True)
-    with pytest.raises(Refused) as refused:
-        open_data(request)
-    (finding,) = refused.value.findings
+    with pytest.raises(Refused) as problem:
+        opened(tmp_path, rows, "grpo", keeps_columns=True)
+    (finding,) = problem.value.findings
     assert "target (numbers), nums (lists)" in finding.message and "--text-column" not in finding.fix
     assert '{"prompt": "… 98 … [44, 19, 35] …", "target": 98, "nums": [44, 19, 35]}' in finding.fix
-    (warned,) = open_data(replace(request, text_column="target", named=("text_column",))).findings
+    named = {"text_column": "target", "named": ("text_column",)}
+    (warned,) = opened(tmp_path, rows, "grpo", keeps_columns=True, **named).findings
     assert warned.code == "D241" and "98 and 64" in warned.message
 
 
 def test_columns_that_a_reward_function_is_given_are_not_called_unused(tmp_path):
     row = {"problem": "How many divisors has 84?", "answer": "12", "solution": "84 = 2 * 2 * 3 * 7", "level": 3}
-    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
-    request = DataRequest(str(tmp_path / "rows.jsonl"), "prompts", trainer="grpo", keeps_columns=True)
-    dataset = open_data(request)
+    dataset = opened(tmp_path, [row], "grpo", keeps_columns=True)
     assert [*dataset.train[0].extra] == ["answer", "solution", "level"]
     assert dataset.describe().endswith("; given to the reward function: answer, solution, level")
 
@@ -944,8 +932,7 @@ def test_columns_that_a_reward_function_is_given_are_not_called_unused(tmp_path)
 )
 def test_an_answer_that_a_prompt_starts_is_said_to_be_left_out(answers, is_said, tmp_path):
     rows = [{"prompt": turns(f"Which {n}?", answer)} for n, answer in enumerate(answers)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    dataset = open_data(DataRequest(str(tmp_path / "rows.jsonl"), "prompts", trainer="grpo"))
+    dataset = opened(tmp_path, rows, "grpo")
     assert dataset.train[0].prompt == turns("Which 0?") and dataset.train[0].reference == answers[0]
     assert codes(dataset) == (["D240"] if is_said else [])
     assert not is_said or repr(answers[0]) in dataset.findings[0].message
@@ -972,60 +959,29 @@ def test_a_table_with_commas_in_its_header_has_commas_whatever_its_rows_lack(tmp
     assert dataset.train[0].completion == "Yes; no." and len(dataset.train) == 1
 
 
-def test_scores_of_one_answer_are_offered_as_outputs(tmp_path):
-    rows = [{"prompt": f"Which {n}?", "response": "This.", "helpfulness": n, "verbosity": 1} for n in range(4)]
-    with pytest.raises(Refused) as refused:
-        opened(tmp_path, rows, "reward")
-    finding = refused.value.findings[0]
-    assert "--num-labels 2" in finding.fix and "helpfulness" in finding.fix and "chosen" in finding.fix
+@pytest.mark.parametrize("score", ["helpfulness", "help, in all"])
+def test_scores_of_one_answer_are_offered_as_outputs(score, tmp_path):
+    rows = [{"prompt": f"Which {n}?", "response": "This.", score: n, "verbosity": 1} for n in range(4)]
+    fix = refused(tmp_path, rows, "reward").fix
+    assert "--num-labels 2, " in fix and score in fix and "chosen" in fix
 
 
 def test_a_list_of_answers_with_more_is_to_be_a_row_each(tmp_path):
     rows = [{"query": f"Which {n}?", "replies": [{"reply": "This.", "like": n, "dislike": 1}]} for n in range(3)]
-    with pytest.raises(Refused) as refused:
-        opened(tmp_path, rows, "kto")
-    finding = refused.value.findings[0]
-    assert (
-        "replies" in finding.fix
-        and "completion" in finding.fix
-        and "label" in finding.fix
-        and "like, dislike" in finding.message
-    )
+    finding = refused(tmp_path, rows, "kto")
+    assert "replies" in finding.fix and "completion" in finding.fix and "label" in finding.fix
+    assert "like, dislike" in finding.message
 
 
-def test_a_judged_conversation_in_one_text_is_told_with_its_label(tmp_path):
+@pytest.mark.parametrize(("column", "shown"), [("conversation", "conversation"), ("chat, in full", "'chat, in full'")])
+def test_a_judged_conversation_in_one_text_is_told_with_its_label(column, shown, tmp_path):
+    talk = "Nyx: Hi {}\nUser: Hello\nNyx: Come in."
     rows = [
-        {
-            "chat_id": f"c{n}",
-            "conversation": f"Nyx: Hi {n}\nUser: Hello\nNyx: Come in.",
-            "thumbs_up": n % 2 > 0,
-            "feedback": "good, really",
-        }
+        {"chat_id": f"c{n}", column: talk.format(n), "thumbs_up": n % 2 > 0, "feedback": "good, really"}
         for n in range(4)
     ]
-    with pytest.raises(Refused) as refused:
-        opened(tmp_path, rows, "kto")
-    fix = refused.value.findings[0].fix
-    assert "conversation as a list of turns" in fix and "thumbs_up is then the label" in fix
-
-
-def test_a_comma_in_a_name_parts_no_columns(tmp_path):
-    rows = [{"prompt": f"Which {n}?", "response": "This.", "help, in all": n, "verbosity": 1} for n in range(4)]
-    with pytest.raises(Refused) as refused:
-        opened(tmp_path, rows, "reward")
-    assert "--num-labels 2, " in refused.value.findings[0].fix
-    rows = [
-        {
-            "chat, in full": f"Nyx: Hi {n}\nUser: Hello\nNyx: Come in.",
-            "thumbs_up": n % 2 > 0,
-            "feedback": "good, really",
-        }
-        for n in range(4)
-    ]
-    with pytest.raises(Refused) as refused:
-        opened(tmp_path, rows, "kto")
-    fix = refused.value.findings[0].fix
-    assert "chat, in full" in fix and "thumbs_up is then the label" in fix
+    fix = refused(tmp_path, rows, "kto").fix
+    assert f"{shown} as a list of turns" in fix and "thumbs_up is then the label" in fix
 
 
 @pytest.mark.parametrize(
@@ -1050,9 +1006,9 @@ def test_the_names_of_pairs_that_are_not_made_are_not_missed(more, tmp_path):
     rows = [
         {"prompt": f"Which {n}?", "response_a": f"First {n}", "response_b": f"Second {n}", **more} for n in range(2)
     ]
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Refused) as problem:
         opened(tmp_path, rows, "dpo", rejected_column="rejected", named=("rejected_column",))
-    assert [finding.code for finding in refused.value.findings] == ["D110"]
+    assert [finding.code for finding in problem.value.findings] == ["D110"]
 
 
 @pytest.mark.parametrize(
@@ -1060,7 +1016,6 @@ def test_the_names_of_pairs_that_are_not_made_are_not_missed(more, tmp_path):
 )
 def test_what_answers_could_be_compared_with_is_for_a_reward_function(name, tmp_path):
     rows = [{"prompt": f"What is {n} plus {n}?", name: f"It is {2 * n}, of course."} for n in range(3)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    (finding,) = open_data(DataRequest(str(tmp_path / "rows.jsonl"), "prompts", trainer="ppo")).findings
+    (finding,) = opened(tmp_path, rows, "ppo").findings
     assert finding.code == "D181" and f"--rl-reward-fn is given {name}" in finding.fix
     assert "--context-columns" not in finding.fix

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DONE = 0
 FIRST_PORT, PORTS_TRIED = 8420, 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+FORMATS = ("text", "json")
 PACKAGES = ("starlette", "uvicorn", "jinja2")
 USAGE = """\
 usage: autotrain app [--port N] [--no-browser] [--host ADDRESS] [FOLDER...]
@@ -73,8 +74,11 @@ def read_options(words: Sequence[str]) -> Options:
                 values["port"] = int(value)
             elif name == "--host":
                 values["host"] = value or LOOPBACK[0]
-            else:
+            elif value in FORMATS:
                 values["json"] = value == "json"
+            else:
+                message = f"--format must be one of {', '.join(FORMATS)}, got {value!r}"
+                faults.append(Finding(message, parameters=("format",), code="P303"))
         elif name == "--no-browser":
             values["browser"] = False
         elif name == "--dry-run":

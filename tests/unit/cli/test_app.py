@@ -13,6 +13,13 @@ def test_flags_and_folders_are_read_in_any_order():
     )
 
 
+@pytest.mark.parametrize("words", [["--format", "yaml"], ["--format=sarif"], ["--format"]])
+def test_a_format_is_text_or_json(words):
+    (fault,) = read_options(words).findings
+    assert fault.code == "P303" and fault.message.startswith("--format must be one of text, json")
+    assert read_options(["--format=json"]).json and not read_options(["--format", "text"]).json
+
+
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "²", "http", ""])
 def test_a_port_is_a_number(port):
     (fault,) = read_options([f"--port={port}"]).findings

@@ -114,7 +114,7 @@ def _paths_in(param: Param, text: str) -> Iterator[str]:
 
 def _word(param: Param, value: Any) -> str:
     if param.kind == "switch" and isinstance(value, bool):
-        return param.flag if value else "--no-" + param.flag.removeprefix("--")
+        return param.flag if value else param.negated
     return f"{param.flag}={as_text(value)}"
 
 

@@ -60,10 +60,6 @@ def _by_values(names: Iterable[str]) -> dict[str | tuple[str, ...], list[str]]:
     return table
 
 
-def _negated(param: Param) -> str:
-    return "--no-" + param.flag.removeprefix("--")
-
-
 # ---- bash
 
 
@@ -136,7 +132,7 @@ def _bash() -> str:
 
 def _bash_flags(group: Group) -> list[str]:
     flags = [param.flag for param in group.params]
-    return flags + [_negated(param) for param in group.params if param.kind == "switch"]
+    return flags + [param.negated for param in group.params if param.kind == "switch"]
 
 
 def _bash_case(flags: list[str], values: str | tuple[str, ...]) -> str:
@@ -223,8 +219,10 @@ def _zsh_group(group: Group) -> str:
 def _zsh_specs(param: Param) -> list[str]:
     text = _zsh_text(param.help)
     if param.kind == "switch":
-        negated = _negated(param)
-        return [f"'({negated}){param.flag}[{text}]'", f"'({param.flag}){negated}[{NEGATED_HELP}]'"]
+        return [
+            f"'({param.negated}){param.flag}[{text}]'",
+            f"'({param.flag}){param.negated}[{NEGATED_HELP}]'",
+        ]
     values = values_of(param)
     action = {"file": "_files", "directory": "_files -/", "": " "}.get(values) if isinstance(values, str) else None
     return [f"'{param.flag}=[{text}]:{_zsh_text(param.placeholder)}:{action or '(' + ' '.join(values) + ')'}'"]

@@ -187,6 +187,11 @@ class Param(Record):
         return self.metavar or {"int": "N", "float": "X", "list": "A,B", "json": "JSON"}.get(self.kind, "TEXT")
 
     @property
+    def negated(self) -> str:
+        """The flag that turns a switch off."""
+        return "--no-" + self.flag.removeprefix("--")
+
+    @property
     def with_variable(self) -> str:
         """What is shown of a secret in a command: its flag, with a variable of the shell."""
         return f'{self.flag} "${self.variable or self.name.upper()}"'

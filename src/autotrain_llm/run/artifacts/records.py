@@ -157,7 +157,7 @@ def command_of(plan: Plan, output_dir: Path) -> list[str]:
         if not is_given or param.secret or name == "output_dir":
             continue
         if param.kind == "switch" and value is not None:
-            words.append(param.flag if value else f"--no-{param.flag.removeprefix('--')}")
+            words.append(param.flag if value else param.negated)
         elif value is not None:
             words += [param.flag, json.dumps(value) if param.kind == "json" else exact(value)]
     return [*words, "--output-dir", str(output_dir)]

@@ -166,8 +166,8 @@ def test_a_run_is_started_stopped_and_resumed_by_keyboard_alone(finished, folder
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     tab_to("#f-epochs")
-    page.keyboard.type("200")  # what was there is selected by Tab
-    expect(page, "#command").to_contain_text("--epochs 200")
+    page.keyboard.type("20000")  # what was there is selected by Tab; more than any machine trains before it is stopped
+    expect(page, "#command").to_contain_text("--epochs 20000")
     page.wait_for_selector("#start:not([disabled])")
     tab_to("#start")
     page.keyboard.press("Enter")

@@ -315,7 +315,7 @@ WHY_NOT = {
     ),
     "--save-strategy and --save-steps set when to save": "saves_per_epoch",
     "each GPU holds the whole model, and torchrun divides the rows among them; --peft, --quantization int4 and --gradient-checkpointing save memory": (
-        "deepspeed deepspeed_config use_deepspeed zero zero_stage fsdp enable_fsdp fsdp_config accelerate_config"
+        "deepspeed deepspeed_config use_deepspeed zero zero_stage fsdp_config accelerate_config"
     ),
     "the settings of processes follow from --distributed-backend": (
         "ddp_backend ddp_timeout ddp_find_unused_parameters ddp_bucket_cap_mb bucket_cap_mb fsdp_min_num_params "

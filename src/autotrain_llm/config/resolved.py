@@ -16,6 +16,7 @@ from autotrain_llm.params.answering import Answering
 from autotrain_llm.params.command import Command
 from autotrain_llm.params.data import Data, PromptColumn, ReasoningColumn, RejectedColumn
 from autotrain_llm.params.distillation import Distillation
+from autotrain_llm.params.distributed import Distributed
 from autotrain_llm.params.evaluation import ComparedAnswers, Evaluation, GeneratedAnswers
 from autotrain_llm.params.length import Length, PairLengths
 from autotrain_llm.params.lora import Lora
@@ -48,6 +49,7 @@ class Config(
     Training,
     Optimisation,
     Precision,
+    Distributed,
     Length,
     PairLengths,
     ChatTemplate,

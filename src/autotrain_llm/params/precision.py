@@ -1,13 +1,13 @@
-"""What the numbers are computed in and how the work is spread over the machine."""
+"""What the numbers are computed in, and what lowers the memory of one device."""
 
 from __future__ import annotations
 
 from autotrain_llm.declare.param import FIXED, NO_INFLUENCE, TAKES_EFFECT, group, param
 
 
-@group("Precision, memory and devices", order=50)
+@group("Precision and memory", order=50)
 class Precision:
-    """Data types, memory and devices."""
+    """Data types, memory and kernels."""
 
     mixed_precision: str | None = param(
         None,
@@ -71,12 +71,4 @@ class Precision:
         },
         near_choices={"sdpa": "auto xformers_attention xformers"},
         on_resume=TAKES_EFFECT,
-    )
-    distributed_backend: str = param(
-        "ddp",
-        "How several processes (torchrun) share the work; fsdp is refused until sharded models can be saved.",
-        choices=("ddp", "fsdp"),
-        searchable=False,
-        near_choices={"ddp": "nccl gloo"},
-        on_resume=FIXED,
     )

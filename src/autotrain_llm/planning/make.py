@@ -50,6 +50,7 @@ from autotrain_llm.planning.plan import (
 from autotrain_llm.planning.reference_model import decide_reference
 from autotrain_llm.planning.rollout_batches import decide_anchor, decide_phases, decide_rollouts
 from autotrain_llm.planning.schedule import asked_evaluation, asked_saving
+from autotrain_llm.planning.sharding import decide_sharding
 from autotrain_llm.planning.sources import plan_sources
 from autotrain_llm.planning.sweep import decide_sweep
 from autotrain_llm.planning.trackers import decide_trackers
@@ -73,6 +74,7 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
         # A reference model that does not fit into memory during training is run before it.
         memory = memory.assuming(short_for_reference=memory.is_short(checkpointing=precision.checkpointing))
     rollouts = decide_rollouts(config, context, schedule)
+    sharding = decide_sharding(config, schedule.processes)
     return Plan(
         trainer=config.trainer,
         parameters=_parameters(config),
@@ -83,7 +85,7 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
         length=LengthPlan(context.limit.tokens, context.limit.parameter, context.limit.why),
         layout=layout,
         precision=precision,
-        arguments=_arguments(config, schedule, precision),
+        arguments=_arguments(config, schedule, precision, is_sharded=sharding is not None and sharding.shards > 1),
         schedule=schedule,
         output=_output(config, context),
         steps=schedule.steps,
@@ -97,6 +99,7 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
         engine=config.engine,
         seed=config.seed,
         resume=_resume(config, context),
+        sharding=sharding,
     )
 
 
@@ -321,8 +324,10 @@ def _schedule(config: Config, context: RunContext, rows: int) -> SchedulePlan:
     )
 
 
-def _arguments(config: Config, schedule: SchedulePlan, precision: PrecisionPlan) -> TrainerArguments:
-    steps, is_fsdp = schedule.steps, config.distributed_backend == "fsdp"
+def _arguments(
+    config: Config, schedule: SchedulePlan, precision: PrecisionPlan, *, is_sharded: bool
+) -> TrainerArguments:
+    steps = schedule.steps
     chooses_best = chooses_checkpoints(config)
     metric, direction = best_metric(config) if chooses_best else (None, None)
     decays = config.scheduler == "warmup_stable_decay"
@@ -354,8 +359,8 @@ def _arguments(config: Config, schedule: SchedulePlan, precision: PrecisionPlan)
         lr_scheduler_kwargs={"num_decay_steps": max(1, steps // 10)} if decays else None,
         metric_for_best_model=metric,
         greater_is_better=direction == MAXIMIZE if chooses_best else None,
-        fsdp="full_shard auto_wrap" if is_fsdp else None,
-        fsdp_config={"fsdp_version": 2} if is_fsdp else None,
+        fsdp="full_shard auto_wrap" if is_sharded else None,
+        fsdp_config={"fsdp_version": 2} if is_sharded else None,
     )
 
 

@@ -22,6 +22,7 @@ from autotrain_llm.data.order import (
 )
 from autotrain_llm.declare.finding import in_words
 from autotrain_llm.models.checks.target_modules import is_called
+from autotrain_llm.params.distributed import FULL
 from autotrain_llm.planning import memory_model as estimate
 from autotrain_llm.planning.distillation import teacher_weights
 from autotrain_llm.planning.order import epoch_order, evaluation_orders
@@ -29,6 +30,7 @@ from autotrain_llm.planning.plan import AlternativePlan, LayoutPlan, SchedulePla
 from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ANOTHER_MODEL, BEFOREHAND, COPY, decide_reference
 from autotrain_llm.planning.rollout_batches import decide_anchor, decide_phases
 from autotrain_llm.planning.rollouts import reward_models, sequences_at_once
+from autotrain_llm.planning.sharding import requested_sharding
 from autotrain_llm.planning.value_function import value_model_of
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED, Ppo
 
@@ -138,7 +140,8 @@ class Memory:
         answers_at_once, no_grad_tokens = self._answers_at_once(config), self._no_grad_tokens(config, batch, full)
         shortfall = min(1.0, batch.shortfall / estimate.SHORTFALL_OF_DISTINCT_SHAPES) if self.half and not cuda else 0.0
         several = self.processes > 1
-        if several and config.distributed_backend == "ddp":
+        shards = self.processes if several and requested_sharding(config) == FULL else 1
+        if several and shards == 1:
             resident["buckets of gradients"] = 4 * estimate.trainable_values(shape, adapter)
         second, second_adapter = self._second(shape, config, adapter)
         return estimate.Run(
@@ -171,7 +174,7 @@ class Memory:
             ),
             answers_at_once=answers_at_once,
             resident=resident,
-            shards=self.processes if config.distributed_backend == "fsdp" and several else 1,
+            shards=shards,
         )
 
     def _second(

@@ -206,6 +206,16 @@ class PrecisionPlan:
 
 
 @dataclass(frozen=True)
+class ShardingPlan:
+    """What several processes divide: `full` if each keeps one of `shards` parts of weights, gradients and optimizer states, `none` if a copy of
+    all of them."""
+
+    kind: str
+    shards: int
+    why: str
+
+
+@dataclass(frozen=True)
 class TrainerArguments:
     """Arguments of transformers' TrainingArguments, by its names."""
 
@@ -546,6 +556,12 @@ class Plan:
     engine: str
     seed: int
     resume: ResumePlan | None = field(default=None, metadata=omitted_if_none())
+    sharding: ShardingPlan | None = field(default=None, metadata=omitted_if_none())
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process has only a part of the weights."""
+        return self.sharding is not None and self.sharding.shards > 1
 
     @property
     def values(self) -> dict[str, Any]:

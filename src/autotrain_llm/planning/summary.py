@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Plan,
         ResumePlan,
         RolloutPlan,
+        ShardingPlan,
         SourcePlan,
         SweepPlan,
     )
@@ -218,12 +219,19 @@ def _how(plan: Plan) -> list[Row]:
     return [
         *(_resumed(plan, plan.resume) if plan.resume else ()),
         ("steps", f"{plan.steps} of {batch}", f"{schedule.epochs:.4g} epoch{'' if schedule.epochs == 1 else 's'}"),
+        *(_processes(plan.sharding) if plan.sharding else ()),
         *(_samples(plan.rollouts) if plan.rollouts else ()),
         ("learning rate", rate, _source(plan, "lr")),
         *_kept(plan),
         ("layout", plan.layout.name, plan.layout.why),
         ("precision", plan.precision.name, plan.precision.why),
     ]
+
+
+def _processes(sharding: ShardingPlan) -> list[Row]:
+    """What each process has of the weights."""
+    part = f"1 of {sharding.shards} parts of weights, gradients and optimizer states (FSDP2)"
+    return [("each process has", part if sharding.shards > 1 else "a copy of the model", sharding.why)]
 
 
 def _kept(plan: Plan) -> list[Row]:

@@ -7,6 +7,7 @@ from autotrain_llm.declare.trainer import Usual
 from autotrain_llm.params.answering import Answering
 from autotrain_llm.params.command import Command
 from autotrain_llm.params.data import Data
+from autotrain_llm.params.distributed import Distributed
 from autotrain_llm.params.evaluation import Evaluation
 from autotrain_llm.params.length import Length
 from autotrain_llm.params.lora import Lora
@@ -23,6 +24,7 @@ CORE = (
     Training,
     Optimisation,
     Precision,
+    Distributed,
     Length,
     Lora,
     Schedule,

@@ -88,6 +88,7 @@ FOR_ALL = [
     "gradient_checkpointing",
     "quantization",
     "attn_implementation",
+    "shard",
     "distributed_backend",
     "block_size",
     "model_max_length",

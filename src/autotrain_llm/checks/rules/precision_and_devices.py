@@ -9,8 +9,11 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.machine import FIRST_FLASH_GPU, Machine
 from autotrain_llm.declare.example import SFT, TWO_PROCESSES, Example, where, without_gpu
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding
+from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
+from autotrain_llm.params.distributed import DDP, FULL, NONE
 from autotrain_llm.params.precision import Precision
+from autotrain_llm.planning.sharding import requested_sharding
 
 ROWS = f"{SFT}rows.jsonl"
 OWN_FOLDER = " --output-dir runs/mine"
@@ -113,21 +116,22 @@ def several_gpus_need_a_launcher(machine: Machine) -> Iterator[Finding]:
         )
 
 
-@rule("E508", refuses="--distributed-backend fsdp", accepts="--distributed-backend ddp")
+@rule("E508", refuses="--shard full", accepts="--shard none")
 def sharded_models_are_not_trained_yet(config: Config) -> Iterator[Finding]:
-    """`--distributed-backend fsdp`, which divides the weights among the processes.
+    """`--shard full` or `--distributed-backend fsdp`, which divide the weights among the processes.
 
     Why: the finished model is saved by the first process, which has a part of the weights only, so that it would be lost after the training, and
     its checkpoints can't be resumed from.
-    Fix: ddp, where each GPU holds the whole model and processes share the rows. `--peft`, `--quantization int4`, `--gradient-checkpointing`
+    Fix: `--shard none`, where each GPU holds the whole model and processes share the rows. `--peft`, `--quantization int4`, `--gradient-checkpointing`
     and `--optimizer adamw_bnb_8bit` make a large model fit.
     """
-    if config.distributed_backend == "fsdp":
+    if requested_sharding(config) == FULL:
+        name = "shard" if config.given("shard") else "distributed_backend"
         yield Finding(
-            "--distributed-backend fsdp can train a model and not save it: each process has a part of the weights, and the first one saves",
-            changes={"distributed_backend": "ddp"},
+            f"{flag_of(name)} {config.value_of(name)} can train a model and not save it: each process has a part of the weights, and the first one saves",
+            changes={"shard": NONE} if name == "shard" else {name: DDP},
             otherwise="with --peft, or --peft --quantization int4, if one GPU has too little memory",
-            parameters=("distributed_backend",),
+            parameters=(name,),
         )
 
 

@@ -261,7 +261,7 @@ def _missing_prompts(
     or says that one has to be added.
     """
     names_columns = any(name in finding.parameters for finding in missing for name in COLUMN_ROLES)
-    if not names_columns or config.data_path is None or _broken(findings) & DATA_FLAGS:
+    if not names_columns or context.config.data_path is None or _broken(findings) & DATA_FLAGS:
         return missing
     if context.dataset is None:
         # Another finding may name the prompt column together with those that are wrong.

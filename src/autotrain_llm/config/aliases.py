@@ -123,6 +123,7 @@ IN_SECTIONS = {
     "checkpointer.checkpoint_dir": "model",
     "model.path": "model",
     "model.partial_pretrain": "model",
+    "model.max_length": "block_size",
     "tokenizer.path": "tokenizer",
     "tokenizer.max_seq_len": "block_size",
     "dataset.source": "data_path",
@@ -359,8 +360,17 @@ OTHER_NAMES = {**ALIASES, **RENAMED}
 
 def meant_by(name: str) -> str:
     """The parameter that a name stands for, with or without sections before it (`optimizer.lr`); otherwise the name."""
+    return of_section(name) or ALIASES.get(name.rpartition(".")[2], name)
+
+
+def of_section(name: str) -> str | None:
+    """The parameter that a name stands for together with the section before it, where the last name alone would not tell or mean another one: a
+    known key, or the parameter's own name in two parts (`lora.alpha`)."""
     *sections, last = name.split(".")
-    return IN_SECTIONS.get(".".join([*sections[-1:], last])) or ALIASES.get(last, name)
+    if not sections:
+        return None
+    both = f"{sections[-1]}_{last}"
+    return IN_SECTIONS.get(f"{sections[-1]}.{last}") or (both if both in PARAMS else None)
 
 
 # Trainers of other tools that are one here with a certain setting.

@@ -16,6 +16,7 @@ from autotrain_llm.config.aliases import (
     BY_TRAINER,
     RENAMED,
     Accepted,
+    meant_by,
 )
 from autotrain_llm.config.foreign_names import trainer_meant, unknown
 from autotrain_llm.config.layers import NOWHERE, Layer, Origin
@@ -57,7 +58,9 @@ class ParsedArguments:
         elif parameter in ACCEPTED_BY_NAME:
             self._set_accepted(ACCEPTED_BY_NAME[parameter], raw, written, file)
         else:
-            self.findings.append(unknown(name, written, raw, file, self.known()))
+            finding = unknown(name, written, raw, file, self.known())
+            self.findings.append(finding)
+            self._trainer = self._trainer or finding.changes.get("trainer")  # `rl: kto`, on which `rl_beta` depends
         self._note_origin(parameter, Origin(file, None if _names(written, parameter) else written.strip("'")))
 
     def parameter_meant(self, name: str) -> str:
@@ -191,10 +194,10 @@ def _names(written: str, parameter: str) -> bool:
 
 
 def known_first(name: str) -> tuple[bool, bool]:
-    """Sort key for names: the trainer and the kind of command first, then our own parameters, because the meaning of other names depends on
-    them."""
+    """Sort key for names: the trainer, under any name, and the kind of command first, then our own parameters, because the meaning of other
+    names depends on them."""
     parameter = RENAMED.get(name, name)
-    return parameter not in ("trainer", "inference"), parameter not in PARAMS
+    return meant_by(parameter) not in ("trainer", "inference"), parameter not in PARAMS
 
 
 def outside_of_blocks(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autotrain_llm.config.aliases import BLOCKS, IN_SECTIONS, NEAREST, NO_COUNTERPART
+from autotrain_llm.config.aliases import BLOCKS, IN_SECTIONS, NEAREST, NO_COUNTERPART, RENAMED
 from autotrain_llm.config.arguments import ParsedArguments, known_first, outside_of_blocks
+from autotrain_llm.config.foreign_names import is_known_elsewhere
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.declare.document import load_json, load_yaml
 from autotrain_llm.declare.finding import WARNING, Finding, Refused
@@ -148,12 +149,23 @@ def _entries(part: ConfigPart, arguments: ParsedArguments) -> Iterator[Entry]:
     entries = [Entry(*flat, path) for flat in _flatten(part.document)]
     for entry in sorted(entries, key=lambda entry: known_first(entry.name)):
         param = PARAMS.get(entry.name)
+        if entry.value is None and _sets_nothing(entry.name):
+            continue
         if param is not None and param.command and not (param.in_files or param.answering):
             message = f"{entry.where} is an option of the command and can't be in a config file"
             fix = f"{param.flag} on the command line"
             arguments.findings.append(Finding(message, fix, (param.name,), file=path, code="P105"))
         else:
             yield entry
+
+
+def _sets_nothing(name: str) -> bool:
+    """Whether a key with null as its value (`fp16:`) leaves everything as it is: one of another tool or of the command. Null for a parameter that can
+    stand in a file is its default, in place of what another file sets."""
+    param = PARAMS.get(RENAMED.get(name, name))
+    if param is None:
+        return is_known_elsewhere(name.rpartition(".")[2])
+    return param.command and not (param.in_files or param.answering)
 
 
 def _latest(entries: Iterable[Entry], arguments: ParsedArguments) -> list[Entry]:

@@ -13,7 +13,6 @@ from autotrain_llm.config.aliases import (
     AMBIGUOUS,
     BY_TRAINER,
     CERTAIN_BY_TRAINER,
-    IN_SECTIONS,
     NEAR_TRAINER_WITH,
     NEAREST,
     NEGATED,
@@ -24,6 +23,7 @@ from autotrain_llm.config.aliases import (
     TRAINER_WITH,
     choice_meant,
     nearest_choice,
+    of_section,
 )
 from autotrain_llm.config.registry import ANSWERING, PARAMS, TRAINERS, trainers_that_read
 from autotrain_llm.declare.convert import FALSE, TRUE, BadValue, convert
@@ -105,7 +105,10 @@ def _in_section(name: str, written: str, raw: Any, file: str | None, given: Mapp
     key = ".".join([*sections[-1:], last])
     if key in NEAREST:
         return _nearest(key, written, raw, file, given)
-    parameter = IN_SECTIONS.get(key) or OTHER_NAMES.get(last) or (last if _is_ours(last, given) else None)
+    of_both = of_section(name)
+    parameter = of_both or OTHER_NAMES.get(last) or (last if _is_ours(last, given) else None)
+    if of_both == key.replace(".", "_"):  # `lora.alpha`: what the last name means alone is nothing to it
+        last = of_both
     if parameter is None:
         return unknown(last, written, raw, file, given)
     trainer = given.get("trainer")

@@ -61,10 +61,10 @@ def _source(plan: Plan, parameter: str) -> str:
 def _what(plan: Plan) -> list[Row]:
     model, adapter, reference = plan.model, plan.adapter, plan.objective.reference
     head = HEADS.get(model.head or "", "")
-    size = show_count(model.parameters)
+    size = f"{show_count(model.parameters)} parameters{_in_bits(model.quantization)}"
     rows = [
         ("trainer", plan.trainer, _source_of_trainer(plan)),
-        ("model", f"{model.name} ({model.architecture}{head}, {size} parameters)", _source(plan, "model")),
+        ("model", f"{model.name} ({model.architecture}{head}, {size})", _source(plan, "model")),
     ]
     if model.labels:
         kind = "classes" if model.problem_type == CLASSES else "scores"
@@ -90,6 +90,10 @@ def _what(plan: Plan) -> list[Row]:
         if plan.rollouts.rl_value_model is not None:
             rows.append(("value function", _values(plan, plan.rollouts), _source(plan, "rl_value_model")))
     return rows + (_teacher(plan.distillation) if plan.distillation else [])
+
+
+def _in_bits(quantization: str | None) -> str:
+    return f", in {quantization}" if quantization else ""
 
 
 def _source_of_trainer(plan: Plan) -> str:
@@ -129,13 +133,12 @@ def _teacher(distillation: DistillPlan) -> list[Row]:
     if not distillation.is_used:
         return [("teacher", f"{teacher}, not run", "--distill-alpha 0")]
     cached = f", top {distillation.top_k} log-probabilities cached" if distillation.top_k else ""
-    quantised = f", in {distillation.quantization}" if distillation.quantization else ""
-    size = show_count(distillation.parameters)
+    size = f"{show_count(distillation.parameters)} parameters{_in_bits(distillation.quantization)}"
     alpha, divergence = distillation.alpha, DIVERGENCES[distillation.loss]
     rows = [
         (
             "teacher",
-            f"{teacher} ({distillation.architecture}, {size} parameters{quantised})",
+            f"{teacher} ({distillation.architecture}, {size})",
             f"{distillation.when}{cached}",
         ),
         (

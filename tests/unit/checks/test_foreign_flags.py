@@ -15,6 +15,7 @@ from autotrain_llm.config.aliases import ALIASES, BY_TRAINER, NO_COUNTERPART, RE
 from autotrain_llm.config.file import read_config
 from autotrain_llm.config.foreign_names import unknown
 from autotrain_llm.config.registry import ANSWERING, PARAMS
+from autotrain_llm.declare.finding import in_words
 from support.rows import write_rows
 
 PAIRS = [
@@ -604,3 +605,44 @@ def test_a_key_in_a_section_means_the_same_in_a_file(here, capsys):
 def test_what_another_tools_name_in_a_section_stands_for_is_not_asked_for_again(capsys):
     without_data = SFT.replace("--data-path rows.jsonl", "--custom_dataset.file rows.py --data.train_files rows.py")
     assert codes(found(without_data, capsys)) == ["P102", "P102"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "fix"),
+    [
+        ("--lora.alpha 32", "--lora-alpha 32"),
+        ("--lora.dropout 0.05", "--lora-dropout 0.05"),
+        ("--eval.batch_size 4", "--eval-batch-size 4"),
+        ("--model.max_length 512", "--block-size 512"),
+    ],
+)
+def test_a_section_and_a_name_are_one_name_where_they_are_a_parameter_s(flags, fix):
+    (finding,) = read(["--trainer", "sft", *shlex.split(flags)]).findings
+    assert in_words(finding.changes) == fix
+
+
+# ---- null in a file
+
+
+def test_another_tool_s_key_without_a_value_sets_nothing(here):
+    nothing = "resume_from_checkpoint:\nfp16:\nwandb_name:\nlora_model_dir:\nxformers_attention:\ndeepspeed:\n"
+    (here / "train.yaml").write_text(f"{nothing}training:\n  run_name: null\n  fp16: null\n")
+    assert not read_config("train.yaml").findings
+    (here / "train.yaml").write_text("fp16: true\nlearning_rat:\n")
+    assert [finding.parameters for finding in read_config("train.yaml").findings] == [("fp16",), ("learning_rat",)]
+
+
+def test_a_tracker_s_project_that_is_null_needs_no_tracker(here, capsys):
+    (here / "train.yaml").write_text("wandb_project:\n")
+    assert not found(f"{SFT} --config train.yaml", capsys)
+
+
+def test_a_name_depends_on_the_trainer_also_where_that_has_another_name(here, capsys):
+    (here / "train.yaml").write_text("rl_beta: 0.5\nrl: kto\n")
+    fixes = [finding.get("fix") for finding in found("--config train.yaml", capsys)]
+    assert "--kto-beta 0.5" in fixes and "--dpo-beta 0.5" not in fixes
+
+
+def test_rows_under_another_tool_s_name_are_not_looked_for_where_none_are_given(here, capsys):
+    (here / "train.yaml").write_text("trainer: dpo\ndataset_path: pairs.jsonl\n")
+    assert codes(found("--config train.yaml", capsys)) == ["P102", "P201"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,9 @@ def test_the_plan_names_generic_where_the_trainer_is_the_default_and_rows_are_pl
     assert line("documents") == ("trainer", "sft", "default; --trainer generic makes blocks of texts")
     assert line("documents", trainer="sft") == ("trainer", "sft", "command line")
     assert line("conversations") == ("trainer", "sft", "default")
+
+
+def test_the_plan_says_that_the_model_is_quantised(light_llama: Path, rows: dict[str, Path]) -> None:
+    made = plan_of("sft", light_llama, rows)
+    in_four_bits = dataclasses.replace(made, model=dataclasses.replace(made.model, quantization="int4"))
+    assert ", in int4)" in str(in_four_bits.summary()) and "int4" not in str(made.summary())

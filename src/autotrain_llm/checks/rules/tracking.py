@@ -59,7 +59,7 @@ def a_name_for_trackers_needs_a_tracker(config: Config) -> Iterator[Finding]:
         return
     by_wandb = config.use_sweep and config.sweep_backend == "wandb"  # which has the sweep in the project
     for name in OF_TRACKERS:
-        if config.given(name) and not (by_wandb and name == "tracker_project"):
+        if config.given(name) and config.value_of(name) and not (by_wandb and name == "tracker_project"):
             yield Finding(
                 f"{flag_of(name)} has no effect without --log",
                 changes={name: None},

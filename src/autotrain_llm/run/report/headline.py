@@ -40,11 +40,12 @@ class Headline(NamedTuple):
         return f"{way}{self.best_in_words()}"
 
     def best_in_words(self) -> str:
-        """`, best 1.3 at step 36`; empty if the last value is the best one."""
-        if self.best is None or not self.changed or self.best[1] == self.last[1]:
+        """`, best 1.3 at step 36`; empty if the last value is the best one, as far as its digits show."""
+        if self.best is None or not self.changed:
             return ""
+        best, last = f"{self.best[1]:.4g}", f"{self.last[1]:.4g}"
         where = f"at step {self.best[0]:g}" if self.best[0] else "before training"
-        return f", best {self.best[1]:.4g} {where}"
+        return "" if best == last else f", best {best} {where}"
 
 
 def headlines(plan: Mapping[str, Any], points: PointsOf, evaluation: Mapping[str, Any]) -> list[Headline]:

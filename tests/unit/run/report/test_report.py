@@ -21,6 +21,7 @@ from autotrain_llm.run.artifacts.model_card import ModelCard
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.report import formatting
 from autotrain_llm.run.report.curves import label, panels, points_of, thinned, unchanged
+from autotrain_llm.run.report.headline import Headline
 from autotrain_llm.run.report.plots import draw
 from autotrain_llm.run.report.svg import step_axis, ticks, value_axis
 from autotrain_llm.run.report.write import try_write_report, write_report
@@ -375,6 +376,12 @@ def test_the_numbers_at_the_top_are_few_with_their_change_and_the_best_step(tmp_
     (folder / "run.json").write_text("{}")
     write_report(folder)
     assert "Loss 1.5 from 0.5, +1 (+200%) best 0.5 at step 1" in read_page(folder).text
+
+
+def test_a_best_value_that_looks_like_the_last_one_is_not_said():
+    first, last = (1, 0.61), (9, 0.568835)
+    assert Headline("eval_loss", first, last, (5, 0.568782)).in_words() == "0.61 → 0.5688"
+    assert Headline("eval_loss", first, last, (5, 0.5682)).in_words() == "0.61 → 0.5688, best 0.5682 at step 5"
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,7 @@ IN_SECTIONS = {
     "data.train_files": "data_path",
     "data.val_files": "eval_dataset_path",
     "optimizer._component_": "optimizer",
+    "optimizer.class_path": "optimizer",
     "lr_scheduler._component_": "scheduler",
 }
 
@@ -358,6 +359,12 @@ ALIASES |= {name: parameter for name, (parameter, _) in STANDS_FOR.items()} | NE
 OTHER_NAMES = {**ALIASES, **RENAMED}
 
 
+def in_its_section(name: str) -> str:
+    """A name with the last of the sections before it. LitGPT's `init_args` is none: it has the arguments of the section that it stands in."""
+    *sections, last = name.split(".")
+    return ".".join([*[section for section in sections if section != "init_args"][-1:], last])
+
+
 def meant_by(name: str) -> str:
     """The parameter that a name stands for, with or without sections before it (`optimizer.lr`); otherwise the name."""
     return of_section(name) or ALIASES.get(name.rpartition(".")[2], name)
@@ -366,11 +373,11 @@ def meant_by(name: str) -> str:
 def of_section(name: str) -> str | None:
     """The parameter that a name stands for together with the section before it, where the last name alone would not tell or mean another one: a
     known key, or the parameter's own name in two parts (`lora.alpha`)."""
-    *sections, last = name.split(".")
-    if not sections:
+    key = in_its_section(name)
+    if "." not in key:
         return None
-    both = f"{sections[-1]}_{last}"
-    return IN_SECTIONS.get(f"{sections[-1]}.{last}") or (both if both in PARAMS else None)
+    both = key.replace(".", "_")
+    return IN_SECTIONS.get(key) or (both if both in PARAMS else None)
 
 
 # Trainers of other tools that are one here with a certain setting.

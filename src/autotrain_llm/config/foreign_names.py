@@ -22,6 +22,7 @@ from autotrain_llm.config.aliases import (
     STANDS_FOR,
     TRAINER_WITH,
     choice_meant,
+    in_its_section,
     nearest_choice,
     of_section,
 )
@@ -34,7 +35,7 @@ from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.text import plain
 
 OF_SAMPLING = frozenset(["do_sample", "min_p"])
-# What LitGPT calls kinds of files and well-known data sets, as the value of --data.
+# What LitGPT calls kinds of files and well-known data sets, as the value of --data, or of data.class_path in a file.
 ROWS_OF_OTHERS = frozenset(
     [
         "JSON",
@@ -70,7 +71,7 @@ def unknown(name: str, written: str, raw: Any, file: str | None = None, given: M
     if given.get("inference") and name in OF_SAMPLING:
         message = f"there is no parameter {written}: answers are sampled with a --temperature above 0, and --top-k and --top-p limit them"
         return Finding(message, f"--temperature 0.7, or leave {written} out", (name,), file=file, code="P104")
-    if name == "data" and raw in ROWS_OF_OTHERS:
+    if name in ("data", "class_path") and str(raw).removeprefix("litgpt.data.") in ROWS_OF_OTHERS:
         message = f"there is no parameter {written} {raw}: how rows are written is recognised from them"
         return Finding(message, f"leave {written} out", (name,), file=file, code="P104")
     parameter = _parameter_meant(name, raw, trainer)
@@ -101,8 +102,7 @@ def unknown(name: str, written: str, raw: Any, file: str | None = None, given: M
 def _in_section(name: str, written: str, raw: Any, file: str | None, given: Mapping[str, Any]) -> Finding:
     """The finding for a name with the sections before it, as torchtune, verl, LitGPT and Oumi write parameters, or for one of ours in a form in which
     it can't be given."""
-    *sections, last = name.split(".")
-    key = ".".join([*sections[-1:], last])
+    key, last = in_its_section(name), name.rpartition(".")[2]
     if key in NEAREST:
         return _nearest(key, written, raw, file, given)
     of_both = of_section(name)
@@ -134,6 +134,7 @@ def _nearest(name: str, written: str, raw: Any, file: str | None, given: Mapping
     message = f"there is no parameter {written}; the nearest is {param.flag}, and {difference}"
     fix = f"{param.flag} {param.placeholder}, or leave {written} out"
     guess = EMPTY if "." in name else _translated(name, param, raw, given).changes
+    guess = EMPTY if _fault_of_value(param, guess.get(nearest_one)) else guess
     return Finding(message, fix, (name.rpartition(".")[2],), file=file, guess=guess, code="P104")
 
 
@@ -158,8 +159,12 @@ def _renamed(
     """The finding for a parameter that has another name here; `also` is what has to be set with it."""
     uploads = param.name == "push_to_hub"
     suggestion, is_certain = Translation({}) if param.secret else _translated(name, param, raw, given)
-    fault = _fault_of_form(param, suggestion.get(param.name))
+    by_hand = _by_hand(param, raw, written)
+    fault = _fault_of_value(param, suggestion.get(param.name))
     if fault:
+        # Other tools turn something off with a number that is no value here.
+        is_off = _is_outside(param, suggestion[param.name]) and not (param.required or param.alternative)
+        by_hand = f"leave {written} out, or {by_hand}" if is_off else by_hand
         suggestion = {}
     suggestion = {**suggestion, **also} if suggestion else {}
     if name in BY_TRAINER:
@@ -176,7 +181,7 @@ def _renamed(
         details = f", which has no {raw}"
     return Finding(
         f"{written} is called {param.flag} here{details}",
-        fix=param.with_variable if param.secret else None if suggestion else _by_hand(param, raw, written),
+        fix=param.with_variable if param.secret else None if suggestion else by_hand,
         changes=suggestion if is_certain else EMPTY,
         guess=EMPTY if is_certain else suggestion,
         parameters=(name,),
@@ -201,10 +206,18 @@ def _converted(name: str, value: Any) -> Any:
         return value
 
 
-def _fault_of_form(param: Param, value: Any) -> str:
-    """Why what another tool's flag was given can't be the value of ours, as far as its form tells; empty if it can."""
+def _is_outside(param: Param, value: Any) -> bool:
+    """Whether a value, as it was given, is a number outside the bounds of a parameter."""
+    number = _converted(param.name, value)
+    return isinstance(number, int | float) and not param.in_bounds(number)
+
+
+def _fault_of_value(param: Param, value: Any) -> str:
+    """Why what another tool's flag was given can't be the value of ours, as far as its bounds and its form tell; empty if it can."""
     if value is None:
         return ""
+    if param.within and _is_outside(param, value):
+        return f", and must be {param.within.describe()}, got {plain(value)}"
     items = convert(param, value) if param.kind == "list" else [value]
     wrong = [item for item in items if param.form and not re.fullmatch(param.form, str(item))]
     if wrong:
@@ -214,7 +227,8 @@ def _fault_of_form(param: Param, value: Any) -> str:
     if value.endswith(".py"):
         return f", and {value} holds a program, not rows"
     is_name = "/" not in value and "." not in value and "\\" not in value
-    return f", and there is no file or folder {value!r}" if is_name and not Path(value).exists() else ""
+    missing = f", and there is no file or folder {value!r}; on the Hub, a data set is called OWNER/NAME"
+    return missing if is_name and not Path(value).exists() else ""
 
 
 def _left_of_a_list(raw: Any) -> str:
@@ -405,9 +419,7 @@ def _closest(name: str, raw: Any, is_answering: bool) -> tuple[str | None, dict[
     if param.secret or (raw is None and param.kind != "switch"):
         return param.name, {}
     changes = _change_to(param, True if raw is None else raw)
-    if changes and param.within and not param.in_bounds(convert(param, raw)):
-        changes = {}
-    return (param.name, changes) if changes else (None, {})
+    return (param.name, changes) if changes and not _is_outside(param, raw) else (None, {})
 
 
 def _is_alike(name: str, other: str) -> bool:

@@ -454,6 +454,7 @@ def test_a_mistyped_name_is_only_guessed(name):
     [
         "datasets:\n  - path: a.jsonl\n    type: alpaca\n  - path: b.jsonl\n",
         "datasets: [a.jsonl, b.jsonl]\n",
+        "data: [a.jsonl, b.jsonl]\n",
         "dataset: identity,alpaca_en_demo\n",
     ],
 )
@@ -506,7 +507,7 @@ def test_a_parameter_without_dashes_is_answered_with_its_flag(word, flag):
         ("model.lora_rank=16", "--lora-r 16 --peft"),
         ("actor_rollout_ref.model.lora_rank=16", "--lora-r 16 --peft"),
         ("model.lora_rank=16 --peft", "--lora-r 16"),
-        ("model.lora_rank=0", "--lora-r 0"),
+        ("model.lora_rank=0", "leave model.lora_rank= out, or --lora-r N"),
         ("peft.lora_rank=16", "--lora-r 16"),
     ],
 )
@@ -600,6 +601,33 @@ def test_a_key_in_a_section_means_the_same_in_a_file(here, capsys):
     (here / "verl.yaml").write_text("data:\n  train_files: rows.jsonl\n  prompt_key: question\n")
     fixes = {finding["fix"] for finding in found("--trainer grpo --config verl.yaml", capsys)}
     assert {"--data-path rows.jsonl", "--text-column question"} <= fixes
+
+
+def test_the_arguments_of_a_class_in_a_file_stand_in_its_section(here, capsys):
+    (here / "litgpt.yaml").write_text(
+        "data:\n  class_path: litgpt.data.JSON\n  init_args:\n    json_path: rows.jsonl\n    val_split_fraction: 0.1\n"
+    )
+    findings = found(f"{SFT.replace(' --data-path rows.jsonl', '')} --config litgpt.yaml", capsys)
+    assert [finding["fix"] for finding in findings] == [
+        "leave 'data.class_path' out",
+        "--data-path rows.jsonl",
+        "--valid-split 0.1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "fix"),
+    [
+        ("--num_generations 0", "leave --num_generations out, or --rl-num-generations N"),
+        ("--gradient_accumulation_steps 0", "leave --gradient_accumulation_steps out, or --gradient-accumulation N"),
+        ("--per_device_train_batch_size 0", "--batch-size N"),
+        ("--num_train_epochs 0", "--epochs X"),
+        ("--global_batch_size 0", "--batch-size N, or leave --global_batch_size out"),
+    ],
+)
+def test_a_number_outside_our_bounds_is_not_offered(flags, fix):
+    (finding,) = read(["--trainer", "grpo", *flags.split()]).findings
+    assert finding.fix == fix and not finding.suggestion
 
 
 def test_what_another_tools_name_in_a_section_stands_for_is_not_asked_for_again(capsys):

@@ -87,8 +87,10 @@ def test_all_faults_are_told_together_and_the_rest_is_taken():
 
 
 def test_a_foreign_name_is_answered_with_ours_and_the_value_that_was_given():
-    said = read(["--wd", "-3e-4"])
-    assert [(finding.code, finding.fix) for finding in said.findings] == [("P102", "--weight-decay -3e-4")]
+    said = read(["--wd", "3e-4"])
+    assert [(finding.code, finding.fix) for finding in said.findings] == [("P102", "--weight-decay 3e-4")]
+    (finding,) = read(["--wd", "-3e-4"]).findings
+    assert finding.code == "P102" and finding.message.endswith("must be 0 or more, got -3e-4")
 
 
 def test_a_missing_value_is_missed_at_the_end_and_before_another_flag():

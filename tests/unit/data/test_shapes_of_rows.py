@@ -938,6 +938,14 @@ def test_an_answer_that_a_prompt_starts_is_said_to_be_left_out(answers, is_said,
     assert not is_said or repr(answers[0]) in dataset.findings[0].message
 
 
+def test_rows_with_a_whole_answer_are_not_counted_among_those_that_start_one(tmp_path):
+    answers = ["Yes.", "No.", "First, <think>", "Well, <think>"]
+    rows = [{"prompt": turns(f"Which {n}?", answer)} for n, answer in enumerate(answers)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (finding,) = open_data(DataRequest(str(tmp_path / "rows.jsonl"), "prompts", trainer="grpo")).findings
+    assert finding.code == "D240" and "'First, <think>' (2 rows)" in finding.message
+
+
 # -- tables ----------------------------------------------------------------------------------------------------------------
 
 QUOTED = ["It is cold; but it is wide, too.", "It is dry.", "It's here"]
@@ -957,6 +965,12 @@ def test_cells_are_parted_as_all_lines_show(separator, quote, end, tmp_path):
 def test_a_table_with_commas_in_its_header_has_commas_whatever_its_rows_lack(tmp_path):
     dataset = opened(tmp_path, "prompt,completion\nOne; two?,Yes; no.\nThree; four?\n", name="rows.csv")
     assert dataset.train[0].completion == "Yes; no." and len(dataset.train) == 1
+
+
+def test_a_separator_that_a_file_names_is_the_separator_whatever_else_parts_its_rows_evenly(tmp_path):
+    table = "sep=;\nprompt, asked;completion\nOne, two?;Yes.\nThree, four?\n"
+    dataset = opened(tmp_path, table, name="rows.csv", prompt_column="prompt, asked", named=("prompt_column",))
+    assert [row.completion for row in dataset.train] == ["Yes."] and codes(dataset) == ["D125", "D113"]
 
 
 @pytest.mark.parametrize("score", ["helpfulness", "help, in all"])

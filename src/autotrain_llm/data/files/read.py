@@ -581,8 +581,8 @@ def rows_of_table(lines: Iterable[str], kind: str, name: str, observations: Obse
         start, header_line = [], next(lines, "")
         start.append(header_line)
     start += islice(lines, LOOKED_AT)
-    delimiter = "\t" if kind == "tsv" else "," if "," in header_line else max(",;\t|", key=header_line.count)
-    dialect = dialect_of(start, separator[1] if separator else delimiter)
+    likely = "\t" if kind == "tsv" else "," if "," in header_line else max(",;\t|", key=header_line.count)
+    dialect = dialect_of(start, [separator[1]] if separator else list(dict.fromkeys((likely, *",;\t|"))))
     if dialect.quote == "'":
         observations.add(cells_have_single_quotes, file=name, separator=dialect.separator)
     reader = csv.reader(chain(start, lines), delimiter=dialect.separator, quotechar=dialect.quote, strict=True)

@@ -50,10 +50,10 @@ class Dialect(NamedTuple):
     quote: str
 
 
-def dialect_of(lines: Sequence[str], separator: str) -> Dialect:
-    """The dialect in which all of the first lines have as many cells: with this separator, if that is one, or if none is."""
-    usual = Dialect(separator, '"')
-    others = [Dialect(sign, quote) for quote in "'\"" for sign in dict.fromkeys((separator, *",;\t|"))]
+def dialect_of(lines: Sequence[str], separators: Sequence[str]) -> Dialect:
+    """The dialect in which all of the first lines have as many cells: with the first of these separators, if that is one, or if none is."""
+    usual = Dialect(separators[0], '"')
+    others = [Dialect(sign, quote) for quote in "'\"" for sign in separators]
     return next((dialect for dialect in (others[0], usual, *others) if _is_even(lines, dialect)), usual)
 
 

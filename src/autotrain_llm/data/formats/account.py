@@ -96,6 +96,8 @@ class ColumnAccount:
         self.rows = 0
         self._answers: dict[str, None] = {}  # turns of the assistant that prompts end with, up to two different ones
         self._answered = 0  # rows that end with one
+        self._opening = ""  # the first of these turns that ends with a tag that it opens
+        self._opened = 0  # rows that end with such a turn
         self._unread: dict[str, _UnreadColumn] = {}
 
     def add(self, example: Example, cells: Cells) -> None:
@@ -119,9 +121,15 @@ class ColumnAccount:
 
     def look_at_answer(self, turns: list[Message]) -> None:
         """Record the turns of the assistant that a prompt ended with, and that were left out of it."""
-        self._answered += bool(turns)
-        if turns and len(self._answers) < 2:
-            self._answers.setdefault(str(turns[-1].get("content") or ""))
+        if not turns:
+            return
+        answer = str(turns[-1].get("content") or "")
+        self._answered += 1
+        if len(self._answers) < 2:
+            self._answers.setdefault(answer)
+        if OPEN_TAG.search(answer):
+            self._opening = self._opening or answer
+            self._opened += 1
 
     def _look(self, name: str, cells: Cells, example: Example) -> None:
         value = cells.row.get(name)
@@ -180,11 +188,12 @@ class ColumnAccount:
     def observe(self, file: str, already: frozenset[str] = frozenset()) -> None:
         """Report the columns that are not used, except those that were reported already."""
         self._observe_splits(file)
-        started = [
-            answer for answer in self._answers if OPEN_TAG.search(answer) or len(self._answers) < min(2, self._answered)
-        ]
-        if started:
-            self.observations.add(started_answers_are_left_out, file=file, start=started[0], rows=self._answered)
+        if len(self._answers) < min(2, self._answered):  # the same turn in all rows
+            start, rows = next(iter(self._answers)), self._answered
+        else:
+            start, rows = self._opening, self._opened
+        if rows:
+            self.observations.add(started_answers_are_left_out, file=file, start=start, rows=rows)
         unused = [name for name, reason in self.unused().items() if reason == "not used" and name not in already]
         if unused:
             columns = {name: self._unread[name].first for name in unused}

@@ -253,6 +253,20 @@ def test_a_fault_is_found_with_its_line(
     assert finding.line == line and finding.file == str(sources / "mix.yaml")
 
 
+def test_a_folder_that_changes_while_it_is_read_is_a_finding(
+    sources: Path, light_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def walk(folder: Path, onerror: Any = None, **_: Any) -> list[Any]:
+        if onerror is not None:
+            onerror(FileNotFoundError(2, "No such file or directory", "shard"))
+        return []
+
+    (sources / "shards").mkdir()
+    monkeypatch.setattr("os.walk", walk)
+    finding = faults(sources, TWO.replace("b.jsonl", "shards"), light_llama)["D102"]
+    assert "changes while it is read" in f"{finding.message} {finding.fix}"
+
+
 @pytest.mark.parametrize("key", ["", ", format: preference"])
 def test_rows_with_several_scores_are_not_mixed(key: str, sources: Path, light_llama: Path) -> None:
     write_rows(sources / "a.jsonl", [{"prompt": "Hi", "answer": "Hello", "scores": [1, 2]}] * 3)

@@ -130,7 +130,9 @@ def _two_answers(columns: Columns, ignored: Collection[str]) -> JudgedAnswers | 
     if not judgements or _contradiction_of(judgements, columns) is not None:
         return None
     (one, first), (_, second) = signs.items()
-    how = "; ".join([judgements[0].how, *(f"{' and '.join(other.columns)} agrees" for other in judgements[1:])])
+    echoes = _echoes(columns, signs, judgements[0])
+    agreeing = [*(" and ".join(other.columns) for other in judgements[1:]), *echoes]
+    how = "; ".join([judgements[0].how, *(f"{names} agrees" for names in agreeing)])
 
     def compare(row: Row) -> tuple[Any, Any] | None:
         named = {sign for judgement in judgements if (sign := judgement.sign_of(row)) is not None}
@@ -138,10 +140,7 @@ def _two_answers(columns: Columns, ignored: Collection[str]) -> JudgedAnswers | 
             return None
         return (row.get(first), row.get(second)) if named == {one} else (row.get(second), row.get(first))
 
-    used = [
-        *(column for judgement in judgements for column in judgement.columns),
-        *_echoes(columns, signs, judgements[0]),
-    ]
+    used = [*(column for judgement in judgements for column in judgement.columns), *echoes]
     return JudgedAnswers((first, second), tuple(used), f"{first} against {second}: {how}", compare)
 
 

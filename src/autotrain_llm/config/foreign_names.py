@@ -134,7 +134,7 @@ def _nearest(name: str, written: str, raw: Any, file: str | None, given: Mapping
     message = f"there is no parameter {written}; the nearest is {param.flag}, and {difference}"
     fix = f"{param.flag} {param.placeholder}, or leave {written} out"
     guess = EMPTY if "." in name else _translated(name, param, raw, given).changes
-    guess = EMPTY if _fault_of_value(param, guess.get(nearest_one)) else guess
+    guess = EMPTY if _fault_of_value(param, guess.get(nearest_one)) or _replaced(guess, given) else guess
     return Finding(message, fix, (name.rpartition(".")[2],), file=file, guess=guess, code="P104")
 
 

@@ -250,6 +250,13 @@ def test_no_guess_replaces_what_is_given(given):
     assert (last.code, last.fix) == ("P104", "leave --quantisatoin out") and not last.suggestion
 
 
+def test_no_guess_of_what_comes_nearest_replaces_what_is_given():
+    (finding,) = read(shlex.split("--batch-size 8 --global_batch_size 64")).findings
+    assert finding.code == "P104" and not finding.suggestion
+    (finding,) = read(shlex.split("--global_batch_size 64")).findings
+    assert finding.guess == {"batch_size": "64"}
+
+
 def test_another_tools_name_does_not_replace_what_is_given_and_says_so():
     (finding,) = read(shlex.split("--batch-size 8 --per_device_train_batch_size 4")).findings
     assert not finding.suggestion

@@ -1,9 +1,11 @@
 """Shapes of rows that people have besides the well-known ones: what is made of them, and what is said about it."""
 
 import json
+import time
 
 import pytest
 
+from autotrain_llm.data.formats.speakers import two_speakers
 from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.declare.finding import Refused
@@ -255,6 +257,13 @@ def test_an_image_beside_a_call_is_still_refused(tmp_path):
     with pytest.raises(Refused) as problem:
         opened(tmp_path, [{"contents": with_image}])
     assert "'inlineData'" in problem.value.findings[0].message
+
+
+@pytest.mark.parametrize("signs", ["_" * 20_000, "1" + " " * 20_000])
+def test_a_long_line_of_signs_is_no_name_and_looked_at_fast(signs):
+    begin = time.process_time()
+    assert two_speakers([signs, f"{signs}Ann: Hi"]) is None
+    assert time.process_time() - begin < 2
 
 
 def test_a_known_speaker_with_one_text_is_a_turn_whatever_its_key(tmp_path):

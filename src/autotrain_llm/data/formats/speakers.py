@@ -17,6 +17,7 @@ ROLES = (
     {"user", "human", "q", "question", "prompter", "customer", "me"},
     {"assistant", "bot", "ai", "a", "answer", "chatbot", "gpt", "agent"},
 )
+BEGINNING = 200  # characters in which a name ends; the pattern would take very long for a long line of signs
 FEWEST = 4  # turns that show that two unknown names are speakers; for each known one, one less
 ALTERNATING = 0.8  # of the neighbours that differ
 
@@ -42,5 +43,5 @@ def is_spoken(text: Any) -> bool:
 
 def _speaker(text: Any) -> str | None:
     """The name that a text begins with."""
-    match = SPEAKER.match(text) if isinstance(text, str) else None
+    match = SPEAKER.match(text[:BEGINNING]) if isinstance(text, str) else None
     return match[1].strip() if match and len(match[1].split()) <= MOST_WORDS else None

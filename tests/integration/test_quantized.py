@@ -50,3 +50,23 @@ def test_an_adapter_on_a_quantised_base_learns_and_is_merged_into_the_exact_one(
     assert distance(merged, logits(llama, tuned)) < 1e-5
     assert 0 < distance(logits(llama, tuned, bits), merged) < ROUNDING[bits]
     assert distance(logits(llama), merged) > ROUNDING[bits]
+
+
+@pytest.mark.parametrize("bits", ROUNDING)
+def test_a_quantised_teacher_is_almost_the_exact_one_and_is_learned_from(
+    bits: str, llama: Path, tmp_path: Path
+) -> None:
+    """The student begins as the teacher: what it is taught at first is what rounding has changed, and it learns that."""
+    rows = write_rows(tmp_path / "rows.jsonl", questions(16))
+    flags = {"trainer": "sft", "model": str(llama), "data_path": str(rows), "mixed_precision": "fp32", "batch_size": 4}
+    flags |= {"use_distillation": True, "teacher_model": str(llama), "distill_alpha": 1.0, "distill_temperature": 1.0}
+    flags |= {"lr": 1e-3, "epochs": 10, "logging_steps": 1}
+
+    def losses(**changes: str) -> list[float]:
+        report = train(**flags, **changes, output_dir=str(tmp_path / str(changes)))
+        return [entry["distill_loss"] for entry in report.history if "distill_loss" in entry]
+
+    exact, quantised = losses(), losses(teacher_quantization=bits)
+    assert exact[0] < 1e-6
+    assert 1e-6 < quantised[0] < ROUNDING[bits]
+    assert quantised[-1] < 0.5 * quantised[0]

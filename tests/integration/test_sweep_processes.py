@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from support.databases import PASSWORD, PostgreSQL, Server, postgresql_programs, running
+from support.databases import PASSWORD, PostgreSQL, Proxy, Server, postgresql_programs, running
 from support.fork_server import forked_python
 from support.rows import questions, write_rows
 from support.studies import carry_out, open_study, results, sweep_plan
@@ -128,8 +128,16 @@ def database(server) -> str:
     return server.url(f"studies_{next(COUNTER)}")
 
 
-def test_machines_share_a_database_and_one_that_is_killed_loses_its_trial_to_another(flags, tmp_path, database):
-    flags["sweep_storage"] = database
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[Server]:
+    pytest.importorskip("grpc")
+    with running(Proxy()) as server:
+        yield server
+
+
+def share(flags: dict, tmp_path: Path, storage: str) -> None:
+    """One machine is killed in a trial, and two others carry out the sweep."""
+    flags["sweep_storage"] = storage
     number = kill_in_a_trial({**flags, "output_dir": str(tmp_path / "first")})
     time.sleep(5)  # longer than the worker's grace period
     together = [worker({**flags, "output_dir": str(tmp_path / name)}) for name in ("second", "third")]
@@ -139,6 +147,15 @@ def test_machines_share_a_database_and_one_that_is_killed_loses_its_trial_to_ano
     assert said[0][-1] == said[1][-1]
     done = [line.split()[1] for lines in said for line in lines if line.startswith("done")]
     assert len(done) == len(set(done)) == 4
+
+
+def test_machines_share_a_storage_proxy_and_one_that_is_killed_loses_its_trial_to_another(flags, tmp_path, proxy):
+    share(flags, tmp_path, proxy.url(""))
+    assert f'"storage": "{proxy.url("")}"' in (tmp_path / "second" / "run.json").read_text()
+
+
+def test_machines_share_a_database_and_one_that_is_killed_loses_its_trial_to_another(flags, tmp_path, database):
+    share(flags, tmp_path, database)
     texts = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     spellings = (PASSWORD, quote(PASSWORD, safe=""))
     assert not any(word.encode() in text for text in texts for word in spellings)
@@ -157,7 +174,10 @@ def test_a_wrong_password_is_refused_without_being_shown(flags, tmp_path, databa
     assert "secretly" not in finding.message and not (tmp_path / "none").exists()
 
 
-def test_a_sweep_waits_for_a_database_that_is_restarted(server, database, tmp_path):
+@pytest.mark.parametrize("kind", ["server", "proxy"])
+def test_a_sweep_waits_for_a_database_or_a_proxy_that_is_restarted(kind, request, tmp_path):
+    server = request.getfixturevalue(kind)
+    database = server.url(f"studies_{next(COUNTER)}")
     sweep = sweep_plan(trials=6, sampler="tpe", pruner="median")
     undisturbed = open_study(sweep, tmp_path / "undisturbed")
     carry_out(undisturbed)

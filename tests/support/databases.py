@@ -7,6 +7,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -91,13 +92,7 @@ class MariaDB(Server):
         words += [f"--port={self.port}", "--bind-address=127.0.0.1", f"--log-error={self.folder / 'log'}"]
         words += ["--innodb-flush-log-at-trx-commit=0", f"--pid-file={self.folder / 'pid'}"]
         self.process = subprocess.Popen([str(self.programs / "mariadbd"), *words], user=self.user, cwd=self.folder)
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.1)
-        raise TimeoutError((self.folder / "log").read_text()[-2000:])
+        wait_for_port(self.port, f"MariaDB did not start: {self.folder / 'log'}")
 
     def stop(self) -> None:
         """As when the machine loses power."""
@@ -111,6 +106,48 @@ class MariaDB(Server):
         with pymysql.connect(host="127.0.0.1", port=self.port, user="root") as connection:
             connection.cursor().execute(f"CREATE DATABASE {database}")
         return f"mysql://root@127.0.0.1:{self.port}/{database}"
+
+
+PROXY = """
+import sys
+from optuna.storages import get_storage, run_grpc_proxy_server
+run_grpc_proxy_server(get_storage(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]))
+"""
+
+
+class Proxy(Server):
+    """Optuna's storage proxy, in front of an SQLite file. All its addresses are those of one storage."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(sys.executable).parent)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            return
+        words = [sys.executable, "-c", PROXY, f"sqlite:///{self.folder / 'studies.db'}", str(self.port)]
+        self.process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+        wait_for_port(self.port, "the storage proxy did not start")
+
+    def stop(self) -> None:
+        """As when the machine loses power."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(SECONDS)
+
+    def url(self, database: str) -> str:
+        return f"grpc://127.0.0.1:{self.port}"
+
+
+def wait_for_port(port: int, otherwise: str) -> None:
+    """Return once somebody listens on a port of this machine."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise TimeoutError(otherwise)
 
 
 def _unprivileged() -> str | None:

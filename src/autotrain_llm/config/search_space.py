@@ -34,6 +34,8 @@ SETTINGS_OF_WANDB = frozenset(
 HELD_OUT = "0.1"  # share of the rows that a sweep sets aside where no evaluation rows are named
 NEW_MODEL_RATES = (1e-4, 1e-2)  # learning rates for a model with random weights
 PASSWORD = re.compile(r"^([^:]+://[^:/@]*:).*(@)")  # greedy, up to the last @, because a password may contain one
+PROXY = "grpc://"  # the scheme of Optuna's storage proxy
+PROXY_ADDRESS = re.compile(r"grpc://(?P<host>\[[0-9a-fA-F:]+\]|[^/:@\s]+):(?P<port>\d{1,5})/?\Z")
 IN_THE_QUERY = re.compile(r"([?&](?:password|passwd)=)[^&#]*", re.IGNORECASE)
 
 
@@ -149,6 +151,19 @@ def _names_the_study(param: Param) -> bool:
 def without_password(url: str) -> str:
     """A database's URL with its password masked."""
     return IN_THE_QUERY.sub(r"\1***", PASSWORD.sub(r"\1***\2", url))
+
+
+def is_proxy(url: str) -> bool:
+    """Whether `--sweep-storage` is the address of a storage proxy and not of a database."""
+    return url.startswith(PROXY)
+
+
+def proxy_address(url: str) -> tuple[str, int]:
+    """Host and port of `grpc://host:port`. Raises ValueError for any other address."""
+    address = PROXY_ADDRESS.match(url)
+    if address is None:
+        raise ValueError("a storage proxy has a host and a port, and nothing else: grpc://host:13000")
+    return address["host"], int(address["port"])
 
 
 def usual_value(config: Config, name: str, trainer: Trainer | None = None) -> Any:

@@ -298,8 +298,8 @@ class DataContext:
 
     @property
     def cache(self) -> Path | None:
-        """The folder that keeps prepared rows between runs; None for a dry run, which leaves nothing behind."""
-        if self.config.dry_run:
+        """The folder that keeps prepared rows between commands; None where only the first rows were read, which no run trains on."""
+        if self.is_partial:
             return None
         folder = self.config.cache_dir or self.machine.environment.get("XDG_CACHE_HOME") or "~/.cache"
         return Path(folder).expanduser() / "autotrain-llm" / "rows"

@@ -1,4 +1,8 @@
-"""Prepared rows on disk: one folder per content and settings, plain arrays and JSON, written to a temporary folder and moved into place."""
+"""Prepared rows on disk: one folder per content and settings, plain arrays and JSON, written to a temporary folder and moved into place.
+
+Each array is a file, `train.ids.npy`. Of more than a million rows there is a set of files for each million, `train-00000-of-00003.ids.npy`, and all are
+mapped when they are loaded.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from autotrain_llm.data.rows import ARRAYS, OPTIONAL, PARTS, PairRows, Rows, TokenRows
+from autotrain_llm.data.rows import ARRAYS, OPTIONAL, PARTS, PER_TOKEN, PairRows, Rows, StoredRows, TokenRows
 from autotrain_llm.declare import digests
 
 DOCUMENT = "prepared.json"
 FILES = "files"  # the key of the arrays' sizes and digests
+OFFSETS = ".offsets.npy"
+MOST_ROWS = 1_000_000  # of a set of files
 BLOCK = 1 << 20
 
 
@@ -26,8 +32,8 @@ def save(folder: Path, fingerprint: str, rows: dict[str, Rows], document: dict[s
         return
     try:
         for name, part in _parts(rows).items():
-            for array_name, array in part.arrays().items():
-                _write(beside / f"{name}.{array_name}.npy", array)
+            for suffix, own in _file_sets(len(part)):
+                _write_set(beside, f"{name}{suffix}", part, own)
         content = {**document, FILES: digests.listed(beside, beside.glob("*.npy"))}
         (beside / DOCUMENT).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
         if load(folder, fingerprint) is None:
@@ -38,17 +44,45 @@ def save(folder: Path, fingerprint: str, rows: dict[str, Rows], document: dict[s
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _write(path: Path, array: Any) -> None:
-    """Write an array in `numpy.save`'s format. A memory-mapped array is copied from its file, so that it is never in memory as a whole."""
+def _file_sets(rows: int) -> list[tuple[str, range]]:
+    """The rows of each set of files, and what its names end with: nothing where there is one set."""
+    starts = range(0, rows, MOST_ROWS)
+    if len(starts) < 2:
+        return [("", range(rows))]
+    return [
+        (f"-{number:05d}-of-{len(starts):05d}", range(start, min(start + MOST_ROWS, rows)))
+        for number, start in enumerate(starts)
+    ]
+
+
+def _write_set(folder: Path, name: str, rows: TokenRows, own: range) -> None:
+    """Write some rows, which follow one another, as a set of files."""
+    offsets = rows.offsets[own.start : own.stop + 1]
+    tokens = range(int(offsets[0]), int(offsets[-1]))
+    for array_name, array in rows.arrays().items():
+        path = folder / f"{name}.{array_name}.npy"
+        if array_name == "offsets":
+            _write(path, offsets - offsets[0], range(len(offsets)))
+        else:
+            _write(path, array, tokens if array_name in PER_TOKEN else own)
+
+
+def _write(path: Path, array: Any, part: range) -> None:
+    """Write a part of an array in `numpy.save`'s format. A memory-mapped array is copied from its file, so that it is never in memory as a whole."""
     import numpy
 
     mapped = array.filename if isinstance(array, numpy.memmap) else None
+    written = array[part.start : part.stop]
     if mapped is None or Path(mapped).stat().st_size != array.nbytes:
-        numpy.save(path, array, allow_pickle=False)
+        numpy.save(path, written, allow_pickle=False)
         return
     with path.open("wb") as file, Path(mapped).open("rb") as source:
-        numpy.lib.format.write_array_header_1_0(file, numpy.lib.format.header_data_from_array_1_0(array))
-        shutil.copyfileobj(source, file, BLOCK)
+        numpy.lib.format.write_array_header_1_0(file, numpy.lib.format.header_data_from_array_1_0(written))
+        source.seek(part.start * array.strides[0])
+        left = written.nbytes
+        while left and (block := source.read(min(BLOCK, left))):
+            file.write(block)
+            left -= len(block)
 
 
 def load(folder: Path, fingerprint: str) -> tuple[dict[str, Rows], dict[str, Any]] | None:
@@ -76,12 +110,17 @@ def _parts(rows: dict[str, Rows]) -> dict[str, TokenRows]:
 
 
 def _load_rows(folder: Path, name: str) -> Rows:
-    if (folder / f"{name}.prompt.ids.npy").is_file():
+    if any(folder.glob(f"{name}.prompt*.offsets.npy")):
         return PairRows(*(_load_part(folder, f"{name}.{part}") for part in PARTS))
     return _load_part(folder, name)
 
 
 def _load_part(folder: Path, name: str) -> TokenRows:
+    sets = sorted(path.name.removesuffix(OFFSETS) for path in folder.glob(f"{name}-*{OFFSETS}"))
+    return StoredRows([_load_set(folder, one) for one in sets]) if sets else _load_set(folder, name)
+
+
+def _load_set(folder: Path, name: str) -> TokenRows:
     import numpy
 
     arrays: dict[str, Any] = {}

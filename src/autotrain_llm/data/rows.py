@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy import ndarray
 
 ARRAYS = ("ids", "loss_mask", "offsets", "source", "labels", "scores")
+PER_TOKEN = ("ids", "loss_mask")  # all others have a value for each row
 OPTIONAL = ("labels", "scores")
 
 
@@ -61,6 +62,12 @@ class TokenRows:
         """The rows of each source of a mixture, which follow one another; the rows themselves otherwise."""
         return (self,)
 
+    def trained_ids(self) -> ndarray:
+        """The different tokens that are trained on, in ascending order."""
+        import numpy
+
+        return numpy.unique(self.ids[self.loss_mask])
+
     def arrays(self) -> dict[str, ndarray]:
         """The arrays by name, for the cache."""
         arrays = {name: getattr(self, name) for name in ARRAYS}
@@ -82,20 +89,45 @@ class JoinedRows(TokenRows):
         self.source = numpy.concatenate([part.source + start for part, start in zip(parts, before, strict=False)])
         labels = [part.labels for part in parts if part.labels is not None]
         self.labels = numpy.concatenate(labels) if labels else None
+        scores = [part.scores for part in parts if part.scores is not None]
+        self.scores = numpy.concatenate(scores) if scores else None
 
     @property
     def parts(self) -> Sequence[TokenRows]:
         return self._parts
 
+    def trained_ids(self) -> ndarray:
+        import numpy
+
+        return numpy.unique(numpy.concatenate([part.trained_ids() for part in self._parts]))
+
     def select(self, places: ndarray) -> TokenRows:
+        return JoinedRows(self._selected(places), self._examples)
+
+    def _selected(self, places: ndarray) -> list[TokenRows]:
+        """Of each part, its rows among those at these indices, which are in ascending order."""
         ends = pairwise(self._starts)
         own = [places[(places >= start) & (places < end)] - start for start, end in ends]
-        return JoinedRows([part.select(at) for part, at in zip(self._parts, own, strict=True)], self._examples)
+        return [part.select(at) for part, at in zip(self._parts, own, strict=True)]
 
     def __getitem__(self, row: int) -> tuple[ndarray, ndarray]:
         row = range(len(self))[row]
         part = bisect_right(self._starts, row) - 1
         return self._parts[part][row - self._starts[part]]
+
+
+class StoredRows(JoinedRows):
+    """The rows of one data set that lie in several sets of files, without a copy of their tokens."""
+
+    def __init__(self, sets: Sequence[TokenRows]) -> None:
+        super().__init__(sets, [0 for _ in sets])  # their sources are indices into the Examples of all sets already
+
+    @property
+    def parts(self) -> Sequence[TokenRows]:
+        return (self,)
+
+    def select(self, places: ndarray) -> TokenRows:
+        return StoredRows(self._selected(places))
 
 
 @dataclass

@@ -45,7 +45,7 @@ class Command:
     )
     dry_run: bool = param(
         False,
-        "Check everything and print the plan; load no weights, train nothing, write nothing.",
+        "Check everything and print the plan; load no weights, train nothing, write nothing but the cache of prepared rows.",
         usual=True,
         command=True,
         checking=True,

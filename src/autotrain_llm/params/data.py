@@ -67,7 +67,7 @@ class Data:
     )
     max_samples: int | None = param(
         None,
-        "Use only the first N rows.",
+        "Use only the first N rows; of a set on the Hub no more is downloaded than these.",
         within=AT_LEAST_ONE,
         default_words="all",
         stage="rows",

@@ -55,7 +55,7 @@ class Sweep:
     sweep_keep: int = param(1, "Keep the models of the N best trials.", within=AT_LEAST_ONE)
     sweep_storage: str | None = param(
         None,
-        "Database shared by several machines: postgresql://, mysql:// or sqlite:///.",
+        "Database shared by several machines, postgresql://, mysql:// or sqlite:///; or Optuna's storage proxy, grpc://host:port.",
         metavar="URL",
         secret=True,
         default_words="a file in the output folder",

@@ -97,7 +97,8 @@ class LabelledAnswers:
 @dataclass(frozen=True)
 class SourcePlan:
     """A source of a mixture: its rows and tokens to train on, how many of its rows an epoch has (`rows_of_epoch`), how often that goes
-    through all of them (`passes`), and the shares of an epoch's rows and tokens. `weight` is None in a mixture without weights."""
+    through all of them (`passes`), and the shares of an epoch's rows and tokens. `weight` is None in a mixture without weights. `samples` is its
+    `max_samples`: the source is its first rows."""
 
     name: str
     path: str
@@ -111,6 +112,7 @@ class SourcePlan:
     share_of_rows: float
     share_of_tokens: float
     fingerprint: str
+    samples: int | None = field(default=None, metadata=omitted_if_none())
 
 
 @dataclass(frozen=True)

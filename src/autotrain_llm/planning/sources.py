@@ -28,6 +28,7 @@ def plan_sources(mixture: Mixture) -> tuple[SourcePlan, ...]:
             share_of_rows=round(mixture.share_of_rows(source), DIGITS),
             share_of_tokens=round(mixture.share_of_tokens(source), DIGITS),
             fingerprint=source.fingerprint,
+            samples=source.samples,
         )
         for source, count in zip(mixture.sources, counts, strict=True)
     )

@@ -169,6 +169,11 @@ def _data(plan: Plan) -> list[Row]:
         ),
         *(_sources(data.sources) if data.sources is not None else ()),
         *_columns(data),
+        *(
+            [("samples", f"the first {plural(data.samples, 'row')}", _source(plan, "max_samples"))]
+            if data.samples
+            else []
+        ),
         ("rows", ", ".join(counts), _left_out(data)),
         ("tokens", f"{tokens.p50} median, {tokens.p95} 95th percentile, {tokens.max} longest", _trained_on(plan)),
         ("longest row", f"{plan.length.tokens} tokens", plan.length.why),
@@ -187,6 +192,7 @@ def _sources(sources: Sequence[SourcePlan]) -> list[Row]:
             used = f"repeated {source.passes:.3g} times"
         elif source.passes < 1:
             used = f"{source.passes:.3g} of its {source.rows}"
+        used += f"; of its first {plural(source.samples, 'row')}" if source.samples is not None else ""
         rows.append((f"  {source.name}", f"{plural(source.rows_of_epoch, 'row')} per epoch: {share}", used))
     return rows
 

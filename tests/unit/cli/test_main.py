@@ -15,7 +15,10 @@ import pytest
 
 from autotrain_llm.cli.main import main
 from autotrain_llm.cli.preparing import Preparing
+from autotrain_llm.config.arguments import parse_kwargs
+from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context.machine import Machine
+from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.version import VERSION
 
@@ -79,13 +82,19 @@ def test_warnings_come_first_errors_last_and_the_count_at_the_end(capsys):
     assert lines[-1] == "2 errors, 2 warnings. Nothing was started."
 
 
-def test_a_dry_run_prints_the_plan_and_writes_nothing(rows, tmp_path, monkeypatch, capsys):
+def test_a_dry_run_prints_the_plan_and_writes_nothing_but_the_rows_of_the_run_after_it(
+    rows, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
     assert main([*TRAIN, "--data-path", rows, "--dry-run"]) == 0
     out, err = capsys.readouterr()
     assert "scratch:1m" in out and "Nothing was started." in err
     assert sorted(tmp_path.iterdir()) == before
+    again = {"trainer": "sft", "model": "scratch:1m", "lr": 1e-3, "epochs": 1, "batch_size": 2, "data_path": rows}
+    run = RunContext(resolve(parse_kwargs(again).values))
+    assert run.prepared is not None and run.prepared.from_cache
+    assert RunContext(resolve(parse_kwargs({**again, "dry_run": True, "check_rows": 2}).values)).cache is None
 
 
 def test_a_dry_run_as_json_has_plan_and_findings_and_no_report(rows, capsys):

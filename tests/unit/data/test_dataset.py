@@ -420,6 +420,54 @@ def test_the_splits_of_a_hub_data_set_are_read_like_any_other(monkeypatch):
     assert (len(dataset.train), len(dataset.valid), dataset.train[2].row) == (3, 1, 3)
 
 
+class StreamingHub:
+    """The libraries by which rows of the Hub are read, with a set of a thousand rows; `read` are those that were downloaded."""
+
+    def __init__(self, faulty_at: int = 1000) -> None:
+        self.datasets = pytest.importorskip("datasets")
+        self.read: list[int] = []
+        self.faulty_at = faulty_at
+        self.HfApi = lambda: self
+        self.dataset_info = lambda *names, **settings: None
+
+    def disable_progress_bars(self) -> None: ...
+
+    def rows(self):
+        for number in range(1000):
+            if number == self.faulty_at:
+                raise ConnectionError("the connection was lost")
+            self.read.append(number)
+            yield {"text": f"row {number}"}
+
+    def load_dataset(self, *names, streaming, **settings):
+        assert streaming
+        return self.datasets.IterableDatasetDict({"train": self.datasets.IterableDataset.from_generator(self.rows)})
+
+    def installed(self, monkeypatch):
+        import importlib
+
+        imported = importlib.import_module
+        own = ("datasets", "huggingface_hub")
+        monkeypatch.setattr(
+            importlib, "import_module", lambda name, *more: self if name in own else imported(name, *more)
+        )
+        return self
+
+
+def test_of_a_hub_data_set_no_more_is_downloaded_than_max_samples(monkeypatch):
+    for most in (3, 900):
+        hub = StreamingHub().installed(monkeypatch)
+        dataset = opened("owner/name", max_samples=most)
+        assert [example.row for example in dataset.train] == [*range(1, most + 1)] and len(hub.read) <= most + 1
+    assert opened("owner/name", max_samples=900).fingerprint == dataset.fingerprint
+
+
+def test_a_download_that_breaks_off_is_a_finding(monkeypatch):
+    StreamingHub(faulty_at=2).installed(monkeypatch)
+    found = of(opened("owner/name", max_samples=3).findings, "D126")
+    assert found.severity == "error" and "owner/name/train" in found.message and "connection was lost" in found.message
+
+
 def test_a_named_column_of_numbers_is_an_error_that_says_so(tmp_path):
     path = write(tmp_path / "a.jsonl", [{"id": 1, "text": "a"}])
     found = of(refusal(path, text_column="id"), "D115")

@@ -18,6 +18,7 @@ from autotrain_llm.data.example import Example
 from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.prompt_template import with_prompts
 from autotrain_llm.data.request import DataRequest
+from autotrain_llm.data.rows import StoredRows
 from autotrain_llm.data.tokenize import pipeline as working
 from autotrain_llm.data.tokenize.prepare import prepare
 from autotrain_llm.data.tokenize.settings import Preparation
@@ -128,6 +129,12 @@ def test_a_large_data_set_gives_the_same_tokens(
         kept = prepare(large, tokenizer, preparation, tmp_path)
         again = prepare(large, tokenizer, preparation, tmp_path)
         assert again.from_cache and numpy.array_equal(again.train.ids, kept.train.ids)
+        with monkeypatch.context() as patch:
+            patch.setattr("autotrain_llm.data.cache.MOST_ROWS", 100)
+            prepare(large, tokenizer, preparation, tmp_path / "sets")
+            sets = prepare(large, tokenizer, preparation, tmp_path / "sets").train
+        assert isinstance(sets, StoredRows)
+        assert all(numpy.array_equal(one, other) for (one, _), (other, _) in zip(sets, kept.train, strict=True))
 
 
 def test_rows_are_taken_in_batches_of_so_many_letters(monkeypatch: pytest.MonkeyPatch) -> None:

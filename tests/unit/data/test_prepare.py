@@ -2,13 +2,16 @@
 
 import json
 import multiprocessing
+import re
 from itertools import chain
 from pathlib import Path
 
+import numpy
 import pytest
 
 from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.request import DataRequest
+from autotrain_llm.data.rows import PairRows
 from autotrain_llm.data.tokenize.prepare import prepare
 from autotrain_llm.data.tokenize.preview import preview
 from autotrain_llm.data.tokenize.prompt_format import PromptFormat, prompt_to_show
@@ -310,6 +313,39 @@ def test_one_changed_token_of_the_cache_is_found(data, chat, tmp_path):
     file.write_bytes(content)
     again = prepare(data(rows), chat, Preparation(64), tmp_path / "cache")
     assert not again.from_cache and preview(first, chat, 9) == preview(again, chat, 9)
+
+
+@pytest.mark.parametrize("shape", ["conversations", "preferences", "documents"])
+def test_more_rows_than_a_set_of_files_has_are_in_several_and_a_changed_token_of_any_is_found(
+    shape, data, chat, tmp_path, monkeypatch
+):
+    rows = [{"prompt": "Hi", "completion": f"Hello {number}"} for number in range(7)]
+    if shape == "preferences":
+        rows = [{"prompt": "Hi", "chosen": f"Hello {number}", "rejected": "No"} for number in range(7)]
+    if shape == "documents":
+        rows = [{"text": f"Hello {number} Hello"} for number in range(7)]
+    settings = Preparation(5, block=True, response_only=False) if shape == "documents" else Preparation(64)
+    monkeypatch.setattr("autotrain_llm.data.cache.MOST_ROWS", 3)
+    first = prepare(data(rows, shape), chat, settings, tmp_path / "cache")
+    folder = tmp_path / "cache" / first.fingerprint
+    last = sorted(folder.glob("train*ids.npy"))[-1]
+    assert re.fullmatch(r"train(\.\w+)?-0000\d-of-0000\d\.ids\.npy", last.name)
+    again = prepare(data(rows, shape), chat, settings, tmp_path / "cache")
+    assert again.from_cache and len(again.train) == len(first.train) and len(again.train.parts) == 1
+    for one, other in zip(sides_of(first.train), sides_of(again.train), strict=True):
+        assert [ids.tolist() for ids, _ in one] == [ids.tolist() for ids, _ in other]
+        assert [mask.tolist() for _, mask in one] == [mask.tolist() for _, mask in other]
+        assert one.lengths.tolist() == other.lengths.tolist() and one.source.tolist() == other.source.tolist()
+        chosen = numpy.array([1, 4, 6])
+        assert [ids.tolist() for ids, _ in other.select(chosen)] == [one[at][0].tolist() for at in chosen]
+    content = bytearray(last.read_bytes())
+    content[-4] ^= 1
+    last.write_bytes(content)
+    assert not prepare(data(rows, shape), chat, settings, tmp_path / "cache").from_cache
+
+
+def sides_of(rows):
+    return [rows.prompt, rows.chosen, rows.rejected] if isinstance(rows, PairRows) else [rows]
 
 
 def fill(arguments):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from autotrain_llm.checks.rules.output import free_folder
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.config.search_space import study_name, without_password
+from autotrain_llm.config.search_space import proxy_address, study_name, without_password
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.context.output_dir import SWEEP as SWEEP_FOLDER
 from autotrain_llm.context.output_dir import Output, earlier_sweep
@@ -22,6 +22,7 @@ DRIVERS = {
     "postgres": (("psycopg", "psycopg2"), "postgresql"),
     "mysql": (("pymysql", "MySQLdb"), "mysql"),
     "sqlite": ((), ""),
+    "grpc": (("grpc",), "grpc"),
 }
 NO_LOGIN = "WANDB_API_KEY= WANDB_IDENTITY_TOKEN_FILE= NETRC=nowhere "
 BY_WANDB = f"{SFT}rows.jsonl {SWEEP}--sweep-backend wandb"
@@ -33,10 +34,10 @@ OTHER_STUDY = STUDY.replace("[1e-3, 1e-4]", "[1e-3, 1e-5]")
 
 @rule("P610", example=of_flags(SWEEP + "--sweep-storage redis://host", SWEEP + "--sweep-storage sqlite:///s.db"))
 def a_study_is_stored_in_a_supported_database(config: Config, machine: Machine) -> Iterator[Finding]:
-    """`--sweep-storage` is not the address of a supported database, or the package that connects to it is missing.
+    """`--sweep-storage` is not the address of a supported database or of Optuna's storage proxy, or the package that connects to it is missing.
 
     Why: the first trial could not be stored.
-    Fix: an address such as `postgresql://user:password@host/database`, or install the package that the finding names.
+    Fix: an address such as `postgresql://user:password@host/database` or `grpc://host:13000`, or install the package that the finding names.
     """
     if not config.use_sweep or not config.sweep_storage:
         return
@@ -45,7 +46,7 @@ def a_study_is_stored_in_a_supported_database(config: Config, machine: Machine) 
     kind, _, driver = scheme.partition("+")
     if kind not in DRIVERS or not separator:
         yield Finding(
-            f"--sweep-storage must begin with postgresql://, mysql:// or sqlite:///, got {without_password(address)}",
+            f"--sweep-storage must begin with postgresql://, mysql://, sqlite:/// or grpc://, got {without_password(address)}",
             fix="--sweep-storage postgresql://user:password@host/database",
             parameters=("sweep_storage",),
         )
@@ -56,11 +57,25 @@ def a_study_is_stored_in_a_supported_database(config: Config, machine: Machine) 
             changes={"sweep_storage": f"sqlite:///{rest or 'study.db'}"},
             parameters=("sweep_storage",),
         )
+    if kind == "grpc":
+        yield from _not_a_proxy(address)
     packages, extra = DRIVERS[kind]
     if packages and not any(machine.has_package(name) for name in ((driver,) if driver else packages)):
         yield Finding(
             f"--sweep-storage {kind}:// needs the package {driver or packages[0]}, which is not installed",
             fix=f'pip install "autotrain-llm[{extra}]"',
+            parameters=("sweep_storage",),
+        )
+
+
+def _not_a_proxy(address: str) -> Iterator[Finding]:
+    try:
+        proxy_address(address)
+    except ValueError as problem:
+        host = address.partition("://")[2].rpartition("@")[2].partition("/")[0].partition(":")[0]
+        yield Finding(
+            f"--sweep-storage {without_password(address)}: {problem}",
+            guess={"sweep_storage": f"grpc://{host or 'localhost'}:13000"},
             parameters=("sweep_storage",),
         )
 

@@ -94,8 +94,6 @@ def a_weighted_token_is_trained_on(config: Config, trainer: Trainer, context: Ru
     where the token is ` think`, with a space.
     Fix: look at the rows with `--preview-data 3`, which shows their tokens and which of them are trained on.
     """
-    import numpy
-
     from autotrain_llm.data.rows import TokenRows
 
     chosen = config.token_weights if trainer.reads(NAME) else None
@@ -104,7 +102,7 @@ def a_weighted_token_is_trained_on(config: Config, trainer: Trainer, context: Ru
     rows = context.prepared.train
     assert isinstance(rows, TokenRows)
     ids = {text: context.tokenizer.single_token(text) for text in chosen}
-    trained = numpy.unique(rows.ids[rows.loss_mask])
+    trained = rows.trained_ids()
     absent = [text for text, token_id in ids.items() if token_id is not None and token_id not in trained]
     if absent:
         yield Finding(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -16,8 +16,13 @@ from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.rules.files import a_data_set_can_not_be_loaded_from_the_hub
 
 
-def load_splits(hub_id: str, request: DataRequest, observations: Observations, flag: str) -> dict[str, Any]:
-    """The splits of a data set on the Hub by name; empty, with a finding, if it can't be loaded. `owner/name:config` selects a config."""
+def load_splits(
+    hub_id: str, request: DataRequest, observations: Observations, flag: str, *, streamed: bool = False
+) -> dict[str, Any]:
+    """The splits of a data set on the Hub by name; empty, with a finding, if it can't be loaded. `owner/name:config` selects a config.
+
+    `streamed` splits are downloaded while their rows are iterated over, no more than is read. Without the network, what was downloaded before is read.
+    """
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if request.offline:
         os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
@@ -31,21 +36,52 @@ def load_splits(hub_id: str, request: DataRequest, observations: Observations, f
                 name, revision=request.revision, token=request.token, timeout=10
             )
         loaded = library.load_dataset(
-            name, config or None, revision=request.revision, cache_dir=request.cache_dir, token=request.token
+            name,
+            config or None,
+            revision=request.revision,
+            cache_dir=request.cache_dir,
+            token=request.token,
+            **({"streaming": True} if streamed and not request.offline else {}),
         )
     except Exception as problem:  # the library lets errors of a dozen packages through: network, access, format, config
-        lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-        first_line = f"{type(problem).__name__}: {lines[0][:300]}" if lines else type(problem).__name__
-        observations.add(
-            a_data_set_can_not_be_loaded_from_the_hub,
-            flag=flag,
-            name=hub_id,
-            problem=first_line,
-            needs_access="gated" in str(problem) or "401" in str(problem),
-            offline=request.offline,
-        )
+        observe_fault(problem, hub_id, request, observations, flag)
         return {}
     return dict(loaded) if hasattr(loaded, "keys") else {"train": loaded}
+
+
+def observe_fault(problem: Exception, name: str, request: DataRequest, observations: Observations, flag: str) -> None:
+    """Report why the rows of a data set can't be read."""
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    first_line = f"{type(problem).__name__}: {lines[0][:300]}" if lines else type(problem).__name__
+    observations.add(
+        a_data_set_can_not_be_loaded_from_the_hub,
+        flag=flag,
+        name=name,
+        problem=first_line,
+        needs_access="gated" in str(problem) or "401" in str(problem),
+        offline=request.offline,
+    )
+
+
+def is_streamed(rows: Any) -> bool:
+    """Whether the rows of a split are downloaded while they are iterated over."""
+    return not hasattr(rows, "__len__")
+
+
+def streamed_table(
+    rows: Any, name: str, most: int | None, keep: RowFilter | None, observe_fault: Callable[[Exception], None]
+) -> Table:
+    """The rows of a streamed split that `keep` passes, the first `most` of them. `observe_fault` is called if they can't be read to the end."""
+
+    def all_rows() -> Iterator[RawRow]:
+        try:
+            for row_number, row in enumerate(rows, 1):
+                yield row_number, None, without_nulls_inside(row)
+        except Exception as problem:  # what load_dataset raises, in the middle of a download
+            observe_fault(problem)
+
+    passing = all_rows() if keep is None else keep(all_rows())
+    return Table(name, Stream(passing if most is None else islice(passing, most)))
 
 
 def table_of(rows: Any, name: str, most: int | None, keep: RowFilter | None = None, bytes_beside: int = 0) -> Table:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from operator import methodcaller
 from typing import Any
 
@@ -213,7 +214,9 @@ def _observe_no_rows(reading: _Reading, name: str) -> None:
 def _hub_splits(reading: _Reading, source: Source, flag: str) -> dict[str, Any]:
     if source.hub_id is None:
         return {}
-    splits = hub.load_splits(source.hub_id, reading.request, reading.observations, flag)
+    request = reading.request
+    limited = request.max_samples is not None or request.most_rows is not None
+    splits = hub.load_splits(source.hub_id, request, reading.observations, flag, streamed=limited)
     if not splits:
         raise Refused(reading.observations.findings())
     return splits
@@ -269,8 +272,12 @@ def _read_hub_split(
         reading.observations.add(the_data_has_no_such_split, case="Hub", **facts)
         return []
     reading.files.append(f"{source.hub_id}/{split}")
-    reading.digest.update(hub.fingerprint_of(splits[split]))
     size, name = reading.request.bytes_beside, f"{source.name}/{split}"
+    if hub.is_streamed(splits[split]):
+        request, observations = reading.request, reading.observations
+        observe = partial(hub.observe_fault, name=name, request=request, observations=observations, flag=flag)
+        return [hub.streamed_table(splits[split], name, most, reading.keep, observe)]
+    reading.digest.update(hub.fingerprint_of(splits[split]))
     return [hub.table_of(splits[split], name, most, reading.keep, size)]
 
 

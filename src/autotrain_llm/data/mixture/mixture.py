@@ -27,6 +27,7 @@ class MixedSource:
     passes: float
     has_own_loss: bool
     fingerprint: str
+    samples: int | None = None  # `max_samples`: the source is its first rows
 
 
 @dataclass(frozen=True)
@@ -97,4 +98,4 @@ def items_of_sources(rows: Rows, each: int, pack_length: int | None) -> list[int
     """The items that batches are made of, by source: `each` of a row, or packs of at most `pack_length` tokens."""
     if pack_length is None:
         return [each * len(part) for part in rows.parts]
-    return [len(pack(part.lengths.tolist(), pack_length)) for part in rows.parts]
+    return [len(pack(part.lengths, pack_length)) for part in rows.parts]

@@ -101,6 +101,7 @@ def mixture_of(
             passes=passes[index],
             has_own_loss=dataset.names[index] is not None,
             fingerprint=fingerprints[index],
+            samples=one.max_samples,
         )
         for index, (one, source) in enumerate(zip(config.sources, dataset.sources, strict=True))
     )

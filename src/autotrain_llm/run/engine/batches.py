@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from autotrain_llm.data.order import EpochOrder, ShuffledOrder, counts_of
 from autotrain_llm.data.rows import Rows
+from autotrain_llm.data.tokenize.pack import Packs
 from autotrain_llm.data.tokenize.prepare import Prepared
 from autotrain_llm.run.engine.flat.batch import Row
 
@@ -19,7 +20,7 @@ class RowGroups(Dataset[list[Row]]):
 
     mismatches = False
 
-    def __init__(self, rows: Any, groups: Sequence[Sequence[int]] | None = None) -> None:
+    def __init__(self, rows: Any, groups: Packs | None = None) -> None:
         self.rows = rows
         self.groups = groups
 
@@ -45,7 +46,7 @@ def items_of_parts(items: Any, rows: Rows) -> list[int]:
     groups = items.groups if isinstance(items, RowGroups) else None
     if groups is None:
         return [size * len(items) // len(rows) for size in sizes] if len(rows) else [0 for _ in sizes]
-    return counts_of([group[0] for group in groups], sizes)
+    return counts_of(groups.first_rows, sizes)
 
 
 def training_order(items: Any, prepared: Prepared, seed: int) -> EpochOrder:

@@ -12,9 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.trial import FrozenTrial
-from sqlalchemy.exc import SQLAlchemyError
 
 from autotrain_llm.context.file_lock import FileLock, owner_of_lock
 from autotrain_llm.context.output_dir import SWEEP
@@ -28,7 +26,6 @@ ALIVE, KILLED, FREE = (
     "killed",
     "free",
 )  # the process that claimed a trial; free if none has, or it was given back
-FAULTS = (optuna.exceptions.OptunaError, SQLAlchemyError)
 
 
 class Claim:
@@ -54,7 +51,7 @@ class Claim:
 
     def _renew(self) -> None:
         while self.database is not None and not self._ended.wait(HEARTBEAT):
-            with contextlib.suppress(*FAULTS):  # the next one may come through
+            with contextlib.suppress(*self.database.faults):  # the next one may come through
                 self._stamp(self.database)
 
     def stop(self) -> None:

@@ -1,23 +1,27 @@
-"""A study in a database: its address, the lock by which one process at a time changes the study, and the claims on trials."""
+"""A study in a database, or behind a proxy: its address, its clock, and the lock by which one process at a time changes the study."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from zlib import crc32
 
+import optuna
 import sqlalchemy
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from autotrain_llm.config.search_space import without_password
+from autotrain_llm.config.search_space import is_proxy, without_password
 from autotrain_llm.context.file_lock import FileLock
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.run.sweep.silence import quietly
 
 LOCK = "autotrain-llm sweeps"
 LOCK_POLL = 0.05  # seconds between two attempts to get the lock of a server
+FAULTS = (optuna.exceptions.OptunaError, SQLAlchemyError)
 SILENT_PEER = 30  # seconds after which a server asks whether a connection's other end is still there
 # Seconds since 1970 by the clock of the database: those of the machines may be wrong.
 CLOCKS = {
@@ -36,14 +40,13 @@ class Lock(Protocol):
 
 
 class Database(NamedTuple):
-    """Where a study is stored, and the lock of whoever changes it."""
+    """Where a study is stored, the lock of whoever changes it, its time in seconds, what is raised where it can't be reached, and what connects again."""
 
-    storage: RDBStorage
+    storage: BaseStorage
     lock: Lock
-
-    def now(self) -> float:
-        with self.storage.engine.connect() as connection:
-            return float(connection.execute(sqlalchemy.text(CLOCKS[self.storage.engine.name])).scalar_one())
+    now: Callable[[], float]
+    faults: tuple[type[Exception], ...] = FAULTS
+    reconnect: Callable[[], None] = lambda: None
 
 
 class ServerLock:
@@ -95,6 +98,8 @@ def _discard(connection: sqlalchemy.Connection) -> None:
 def connect(url: str) -> Database:
     """The study in a database. Raises Refused if it can't be used; no message has the password in it."""
     try:
+        if is_proxy(url):
+            return _behind_proxy(url)
         with quietly():
             address = with_driver(url)
             engine = sqlalchemy.create_engine(address)
@@ -102,12 +107,28 @@ def connect(url: str) -> Database:
             with lock:  # two processes must not create the tables at once
                 storage = RDBStorage(address, engine_kwargs={"pool_pre_ping": True})
             engine.dispose()
-            return Database(storage, _lock_of(storage.engine))
+            return Database(storage, _lock_of(storage.engine), partial(_seconds_of, storage.engine))
     except Exception as fault:  # whatever the database's driver raises
         reason = (str(fault.__cause__ or fault).strip() or type(fault).__name__).splitlines()[0]
         message = f"--sweep-storage {without_password(url)} can't be used: {without_secret(reason, url)}"
-        fix = "the address of a database that is running and may be written to"
+        what = (
+            "a storage proxy that is running" if is_proxy(url) else "a database that is running and may be written to"
+        )
+        fix = f"the address of {what}"
         raise Refused([Finding(message, fix, ("sweep_storage",), code="E409")]) from None
+
+
+def _behind_proxy(url: str) -> Database:
+    from autotrain_llm.run.sweep import proxy
+
+    storage = proxy.connected(url)
+    faults, reconnect = (*FAULTS, *proxy.faults()), partial(proxy.reconnect, storage)
+    return Database(storage, proxy.ProxyLock(storage), partial(proxy.seconds_of, storage), faults, reconnect)
+
+
+def _seconds_of(engine: sqlalchemy.Engine) -> float:
+    with engine.connect() as connection:
+        return float(connection.execute(sqlalchemy.text(CLOCKS[engine.name])).scalar_one())
 
 
 def _lock_of(engine: sqlalchemy.Engine) -> Lock:

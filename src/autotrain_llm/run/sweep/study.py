@@ -26,8 +26,8 @@ from autotrain_llm.context.file_lock import owner_of_lock
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.declare.text import duration
 from autotrain_llm.planning.plan import SweepPlan
-from autotrain_llm.run.sweep.claims import ALIVE, CLAIM, FAULTS, KILLED, Claim, claim_path, claimant
-from autotrain_llm.run.sweep.database import Database, Lock
+from autotrain_llm.run.sweep.claims import ALIVE, CLAIM, KILLED, Claim, claim_path, claimant
+from autotrain_llm.run.sweep.database import FAULTS, Database, Lock
 from autotrain_llm.run.sweep.proposals import frozen, propose, spaces_of
 from autotrain_llm.run.sweep.pruners import should_prune
 from autotrain_llm.run.sweep.silence import quietly
@@ -78,11 +78,12 @@ class Study:
 
     def _in_study(self, operation: Callable[[], T]) -> T:
         """Carry out an operation under the study's lock, again where a database can't be reached for a while."""
+        faults = self.database.faults if self.database else FAULTS
         while True:
             try:
                 with self.lock, quietly():
                     result = operation()
-            except FAULTS as fault:
+            except faults as fault:
                 if self.database is None or isinstance(fault, optuna.exceptions.UpdateFinishedTrialError):
                     raise
                 self._wait_for_database(fault)
@@ -103,6 +104,8 @@ class Study:
             ) from None
         try:
             self.pause(POLL)
+            if self.database is not None:
+                self.database.reconnect()
         except BaseException:
             self._unreachable_since = now - PATIENCE  # whoever ends the sweep does not want to wait
             raise

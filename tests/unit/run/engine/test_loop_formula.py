@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 
+from autotrain_llm.data.tokenize.pack import Packs
 from autotrain_llm.planning.plan import AdapterPlan
 from autotrain_llm.run.engine.batches import RowGroups
 from autotrain_llm.run.engine.layouts import Flat, Padded
@@ -147,7 +148,7 @@ def test_packed_rows_are_as_rows_of_their_own(model: LlamaForCausalLM, tmp_path:
     expected = written_out(model, rows)
     model = copy.deepcopy(model)
     layout = Flat(model)
-    packed = RowGroups(rows, [[0, 2], [1, 3, 4]])
+    packed = RowGroups(rows, Packs(np.array([0, 2, 1, 3, 4]), np.array([0, 2, 5])))
     batch = layout.collate([row for number in range(2) for row in packed[number]])
     loss = layout.forward(model, batch, "loss").loss / len(batch["target_labels"])
     loss.backward()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from signal import SIGINT
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from autotrain_llm.progress import PipelineProgress, ProgressCallback
 
 if TYPE_CHECKING:
     from autotrain_llm.checks.stages import CheckedPipeline
+    from autotrain_llm.context.machine import Machine
     from autotrain_llm.context.run_context import RunContext
     from autotrain_llm.data.prepared.info import PreparedInfo
     from autotrain_llm.planning.plan import Plan
@@ -156,6 +158,15 @@ def carry_out_plan(plan: Plan, watch: ProgressCallback | None = None) -> RunRepo
 def _carry_out(
     plan: Plan, context: RunContext, findings: tuple[Finding, ...], watch: ProgressCallback | None
 ) -> RunReport:
+    if plan.launch is not None and not context.machine.cluster.is_group:
+        from autotrain_llm.planning.run_inputs import prepared_here
+        from autotrain_llm.run.launch.agent import launch
+        from autotrain_llm.run.launch.order import Order
+
+        order = Order(plan, findings, prepared_here(context), bool(context.config.verbose))
+        token = context.config.token
+        return launch(order, context.machine.cluster, watch, {"HF_TOKEN": token} if token else {})
+    prepare_environment(context.machine)
     if plan.sweep is None:
         from autotrain_llm.planning.run_inputs import inputs_of
         from autotrain_llm.run.session.execute import execute
@@ -164,6 +175,15 @@ def _carry_out(
     from autotrain_llm.run.sweep.driver import sweep
 
     return sweep(plan, context, findings, watch or ProgressCallback())
+
+
+def prepare_environment(machine: Machine) -> None:
+    """Set what torch reads when it is first used: where the processes of a group meet that something else than torchrun has started, and of several GPUs
+    the one that a single process trains on."""
+    os.environ.update(machine.cluster.torch_variables())
+    if len(machine.gpus) > 1 and machine.processes == 1:
+        visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[0] if visible else "0"
 
 
 def _save_plan_if_asked(checked: Checked) -> None:

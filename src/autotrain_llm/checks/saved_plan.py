@@ -39,6 +39,7 @@ MACHINE_SPECIFIC = {
     "model": ("folder", "cache_dir", "offline"),
     "data": ("not_checked",),
     "estimate": ("device", "with", "largest", "way_out", "way_out_bytes"),
+    "launch": ("head",),
     "parameters": tuple(param.name for param in PARAMS.values() if param.machine_specific),
 }
 NOT_COMPARED = ("output", "ignored", "resume")

@@ -21,7 +21,9 @@ DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 OF_A_MODULE = ("llm", "prepare", "chat", "export", "check", "app")
 HELP, VERSION_WORDS = ("-h", "--help", "help"), ("-V", "--version", "version")
 # Words that begin one of our commands: no other tool's meaning of them is looked for.
-NAMES = frozenset([*OF_A_MODULE, "presets", "report", "completion", "stage-process", *HELP, *VERSION_WORDS])
+NAMES = frozenset(
+    [*OF_A_MODULE, "presets", "report", "completion", "stage-process", "train-process", *HELP, *VERSION_WORDS]
+)
 USAGE = """\
 usage: autotrain llm --trainer NAME --model MODEL --data-path DATA [flags]
        autotrain llm --help                  what most runs set; --help-all: every flag; --help NAME: one
@@ -73,6 +75,10 @@ def _command(words: list[str]) -> int:
         from autotrain_llm.cli.stage_process import stage_process
 
         return stage_process()
+    if command == "train-process" and len(words) == 2:  # started by torchrun's agent alone
+        from autotrain_llm.cli.train_process import train_process
+
+        return train_process(words[1])
     with Screen(json=_wants_json(words)) as screen:
         if words == ["llm"]:
             screen.write(fit_to(screen.err, USAGE, " " * 11))

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from autotrain_llm.checks.coverage import UncheckedItem
     from autotrain_llm.declare.finding import Finding
 
+# The variables in which a launcher or a scheduler numbers processes or nodes.
+NUMBERED = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_STEP_NUM_TASKS", "SKYPILOT_NODE_RANK", "PET_NODE_RANK")
 STATUS_WORDS = {0: "ok", 1: "failed", 2: "refused", 129: "interrupted", 130: "interrupted", 143: "interrupted"}
 
 
 def _is_first_process() -> bool:
     """Whether this is the first of several processes that train together; only that one prints."""
-    if not os.environ.get("RANK"):
+    if not any(os.environ.get(name) for name in NUMBERED):
         return True
     from autotrain_llm.context.machine import Machine
 

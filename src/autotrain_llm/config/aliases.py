@@ -146,9 +146,7 @@ AMBIGUOUS = frozenset({"train_batch_size"})
 
 # Names that other tools use for something that one of our parameters comes nearest to, with the difference.
 DIFFERENCES: dict[tuple[str, str], str] = {
-    ("batch_size", "it counts the rows of one device and forward pass, and not those of an optimizer step"): (
-        "global_batch_size effective_batch_size total_batch_size"
-    ),
+    ("num_processes", "it counts the processes of one node, and not of all"): "world_size",
     ("seed", "it seeds everything random, and not the order of the rows alone"): "data_seed",
     (
         "run_name",
@@ -200,10 +198,8 @@ OTHER_TRAINER: dict[str, dict[str, str]] = {"dpo_loss": {"kto_pair": "kto", "kto
 
 # Why a parameter does not exist here, and other tools' names for it.
 WHY_NOT = {
-    "the launcher sets the number of processes: torchrun --nproc-per-node N -m autotrain_llm llm …": (
-        "num_gpus gpus n_gpus num_processes nproc_per_node world_size num_nodes nnodes n_gpu num_machines "
-        "machine_rank tensor_parallel_size"
-    ),
+    "SLURM, SkyPilot, Kubernetes or the meeting at --head-address numbers the nodes": "machine_rank node_rank",
+    "a model is not divided by tensors": "tensor_parallel_size tp_size",
     "CUDA_VISIBLE_DEVICES selects the devices": (
         "gpu gpu_id gpu_ids device devices device_map local_rank cuda use_cpu no_cuda cuda_visible_devices "
         "use_mps_device half_precision_backend jit_mode_eval"

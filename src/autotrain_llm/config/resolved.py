@@ -18,6 +18,7 @@ from autotrain_llm.params.data import Data, PromptColumn, ReasoningColumn, Rejec
 from autotrain_llm.params.distillation import Distillation
 from autotrain_llm.params.distributed import Distributed
 from autotrain_llm.params.evaluation import ComparedAnswers, Evaluation, GeneratedAnswers
+from autotrain_llm.params.launching import Launching
 from autotrain_llm.params.length import Length, PairLengths
 from autotrain_llm.params.lora import Lora
 from autotrain_llm.params.model import Model
@@ -50,6 +51,7 @@ class Config(
     Optimisation,
     Precision,
     Distributed,
+    Launching,
     Length,
     PairLengths,
     ChatTemplate,

@@ -240,6 +240,19 @@ class DataContext:
             self.findings += prepared.findings
         return prepared
 
+    def map_prepared(self, fingerprint: str, *, is_rendered: bool) -> None:
+        """Take the rows that another process of this command has prepared, without reading their files; where they aren't in the cache, as those of a
+        mixture are not, they are prepared when they are needed."""
+        from autotrain_llm.data.tokenize.prepare import map_prepared
+
+        folders = [folder for folder in (self.stored, self.cache) if folder is not None]
+        tokenizer, template = self.models.tokenizer, self.preparation.chat_template
+        if tokenizer is None or self.config.data_config is not None:
+            return
+        prepared = map_prepared(fingerprint, folders, tokenizer, template, is_rendered=is_rendered)
+        if prepared is not None:
+            vars(self)["prepared"] = prepared
+
     def _prepare(
         self,
         dataset: Dataset,

@@ -9,6 +9,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
+from autotrain_llm.context.cluster import Cluster, cluster_of
 from autotrain_llm.declare.record import Record
 
 BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
@@ -33,11 +34,24 @@ class Gpu(Record):
     capability: float
 
 
-class Machine:
-    """This machine. Each property is looked up on first use and only once."""
+class Requested(Record):
+    """How many processes a command asks for on each node, and how many nodes; None for what the machine and the scheduler say."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+    processes: int | None = None
+    nodes: int | None = None
+
+
+class Machine:
+    """This machine, with the processes that a command is to have on it. Each property is looked up on first use and only once."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None, requested: Requested | None = None) -> None:
         self.environment = os.environ if environment is None else environment
+        self.requested = requested or Requested()
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """The place of this process among others, as a launcher or a scheduler has told it."""
+        return cluster_of(self.environment)
 
     @cached_property
     def gpus(self) -> tuple[Gpu, ...]:
@@ -125,15 +139,27 @@ class Machine:
 
     @property
     def processes(self) -> int:
-        """How many processes train together (torchrun's WORLD_SIZE); 1 if it is not a number."""
-        world_size = self.environment.get("WORLD_SIZE", "")
-        return int(world_size) if world_size.isdecimal() and int(world_size) > 0 else 1
+        """How many processes train together: those of the group that this one is of, else those that it is going to start, on all nodes."""
+        return self.cluster.world_size if self.cluster.is_group else self.nodes * self.processes_per_node
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes train together: `--num-nodes`, else what the scheduler says."""
+        return self.requested.nodes or self.cluster.nodes
+
+    @property
+    def processes_per_node(self) -> int:
+        """`--num-processes`, else what the scheduler says, else one for each GPU in sight, and one on a processor."""
+        return self.requested.processes or self.cluster.per_node or len(self.gpus) or 1
+
+    @property
+    def starts_processes(self) -> bool:
+        """Whether this process starts those that train."""
+        return self.processes > 1 and not self.cluster.is_group
 
     @property
     def is_first_process(self) -> bool:
-        rank = self.environment.get("RANK", "")
-        # A rank outside the world is left over from another launcher: such a process runs alone.
-        return not rank.isdecimal() or int(rank) == 0 or int(rank) >= self.processes
+        return self.cluster.is_first_process
 
     @property
     def hub_token(self) -> str | None:
@@ -177,16 +203,18 @@ class SimulatedMachine(Machine):
     """A machine that is not here: its device is a GPU (like this machine's, if it has one) or `cpu`, with `memory` bytes."""
 
     def __init__(self, memory: int, kind: str, here: Machine) -> None:
-        super().__init__(here.environment)
+        super().__init__(here.environment, here.requested)
         self.kind, self.here, self.target_bytes = kind, here, memory
 
     @cached_property
     def gpus(self) -> tuple[Gpu, ...]:
+        """As many as there are to be processes on a node."""
         if self.kind == CPU:
             return ()
         template = self.here.gpus[:1]
         name = template[0].name if template else f"with {self.target_bytes / 2**30:g} GiB"
-        return (Gpu(name, self.target_bytes, template[0].capability if template else FIRST_BF16_GPU),)
+        gpu = Gpu(name, self.target_bytes, template[0].capability if template else FIRST_BF16_GPU)
+        return (gpu,) * (self.requested.processes or self.cluster.per_node or 1)
 
     @cached_property
     def memory(self) -> int:
@@ -215,7 +243,7 @@ class LimitedMachine(Machine):
     """This machine, with at most `memory` bytes of its device to use."""
 
     def __init__(self, memory: int, here: Machine) -> None:
-        super().__init__(here.environment)
+        super().__init__(here.environment, here.requested)
         self.here, self.target_bytes = here, memory
 
     @cached_property
@@ -243,9 +271,10 @@ def target_memory(text: str) -> tuple[str, int] | None:
     return (CPU if match[1] == CPU else GPU, size) if match and size else None
 
 
-def machine_for(target: str | None, *, elsewhere: bool) -> Machine:
-    """The machine that a plan is for: this one; with a target, a simulated one (`elsewhere`) or this one limited to the target."""
-    here = Machine()
+def machine_for(target: str | None, *, elsewhere: bool, requested: Requested | None = None) -> Machine:
+    """The machine that a plan is for: this one; with a target, a simulated one (`elsewhere`) or this one limited to the target. `requested` are the
+    processes that a command asks for."""
+    here = Machine(requested=requested)
     device = target_memory(target) if target else None
     if device is None:
         return here

@@ -71,6 +71,10 @@ class ModelContext:
             self._scratch_folder = earlier._scratch_folder  # the folder is deleted with the last object that holds it
         vars(self).update({name: vars(earlier)[name] for name in names if name in vars(earlier)})
 
+    def take_tokenizer(self, folder: Path) -> None:
+        """Take the tokenizer that another process of this command has trained on the rows."""
+        vars(self)["tokenizer_folder"] = folder
+
     @property
     def is_scratch(self) -> bool:
         from autotrain_llm.models.scratch import is_scratch

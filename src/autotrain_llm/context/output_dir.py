@@ -13,6 +13,7 @@ from autotrain_llm.context.file_lock import owner_of_lock
 from autotrain_llm.declare.digests import BYTES, is_unchanged
 from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.record import Record
+from autotrain_llm.params.launching import AUTO
 
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
@@ -38,12 +39,17 @@ def nearest_existing(path: Path) -> Path:
 
 
 class Output(Record):
-    """The folder of a run. `named` is whether the user chose it."""
+    """The folder of a run. `named` is whether the user chose it.
+
+    `resume` is whether the command goes on from a checkpoint in it, `resume_from` names another one. `begins` is whether it may also begin, where there is
+    no checkpoint yet: the same command can be run again and again.
+    """
 
     folder: Path
     named: bool
     resume: bool
     resume_from: str | None
+    begins: bool = False
 
     @cached_property
     def holds_run(self) -> str | None:
@@ -73,6 +79,17 @@ class Output(Record):
     @cached_property
     def checkpoints(self) -> tuple[Path, ...]:
         return checkpoints_in(self.folder)
+
+    @cached_property
+    def begins_again(self) -> bool:
+        """Whether the command begins in a folder in which it was stopped before its first checkpoint was complete. A finished model stays."""
+        left_nothing = self.newest is None and not any((self.folder / name).exists() for name in WEIGHTS)
+        return self.begins and self.checkpoint is None and left_nothing and self.holds_run is not None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a run that is in the folder already is continued, or was stopped before it had anything to go on from."""
+        return self.checkpoint is not None or self.begins_again
 
     @cached_property
     def checkpoint(self) -> Path | None:
@@ -222,8 +239,8 @@ def earlier_sweep(folder: Path) -> str | None:
     return sweep.get("study") if isinstance(sweep, dict) else None
 
 
-def find_output(config: Config) -> Output:
-    """The output folder of a command; without a name, the next free number."""
+def find_output(config: Config, was_restarted: bool = False) -> Output:
+    """The output folder of a command; without a name, the next free number. One that `was_restarted` goes on where it was, whatever it was told at first."""
     named = config.output_dir
     folder = Path(named).expanduser() if named else _next_free(config)
     if config.resume_from_checkpoint and not named:
@@ -231,7 +248,11 @@ def find_output(config: Config) -> Output:
         run = run_of(checkpoint)
         if run is not None:
             folder, named = run, str(run)
-    return Output(folder, bool(named), bool(config.resume), config.resume_from_checkpoint)
+    begins = config.resume == AUTO or (was_restarted and bool(named) and not config.resume)
+    output = Output(folder, bool(named), bool(config.resume) or begins, config.resume_from_checkpoint, begins)
+    # The run has gone further than the checkpoint that it was told to go on from.
+    is_further = was_restarted and output.resume_from and output.newest_intact
+    return output.replace(resume_from=None) if is_further else output
 
 
 def _next_free(config: Config) -> Path:

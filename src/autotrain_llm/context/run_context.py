@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.config.sequence_length import Limit
 from autotrain_llm.context.data_context import DataContext
-from autotrain_llm.context.machine import Machine, machine_for
+from autotrain_llm.context.machine import Machine, Requested, machine_for
 from autotrain_llm.context.model_context import ModelContext
 from autotrain_llm.context.output_dir import Output, find_output
 from autotrain_llm.declare.finding import ERROR, Finding, Refused
+from autotrain_llm.params.launching import AUTO
 
 if TYPE_CHECKING:
     from autotrain_llm.data.dataset import Dataset, Progress
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
     from autotrain_llm.models.metadata import ModelMetadata
     from autotrain_llm.models.planned import PlannedModels
+
+
+def _requested(config: Config) -> Requested:
+    """The processes that a command asks for. A sweep trains each trial in one, on one GPU."""
+    alone = 1 if config.use_sweep and config.num_processes == AUTO else None
+    given = config.num_processes if isinstance(config.num_processes, int) and config.num_processes > 0 else alone
+    return Requested(given, config.num_nodes if config.num_nodes and config.num_nodes > 0 else None)
 
 
 class RunContext:
@@ -39,7 +47,9 @@ class RunContext:
         planned: PlannedModels | None = None,
     ) -> None:
         self.config = config
-        self.machine = machine or machine_for(config.target_memory, elsewhere=bool(config.dry_run))
+        self.machine = machine or machine_for(
+            config.target_memory, elsewhere=bool(config.dry_run), requested=_requested(config)
+        )
         self.findings: list[Finding] = []
         token = config.token or self.machine.hub_token
         self.models = ModelContext(config, token, self.findings, self._texts, planned)
@@ -73,7 +83,7 @@ class RunContext:
 
     @cached_property
     def output(self) -> Output:
-        return find_output(self.config)
+        return find_output(self.config, self.machine.cluster.was_restarted)
 
     @property
     def token(self) -> str | None:

@@ -36,9 +36,17 @@ def convert(param: Param, raw: Any) -> Any:
         if param.nullable:
             return None
         raise BadValue("given a value")
+    if isinstance(raw, str) and raw.strip().lower() in param.also:
+        return raw.strip().lower()
     if param.kind == "str" and not param.choices and not param.secret and isinstance(raw, str) and not raw.strip():
         raise BadValue("given a value")
-    return _BY_KIND[param.kind](param, raw)
+    try:
+        return _BY_KIND[param.kind](param, raw)
+    except BadValue as fault:
+        words = [word for word in param.also if isinstance(word, str)]
+        if not words:
+            raise
+        raise BadValue(f"{fault}, or {', '.join(words)}") from None
 
 
 def mended(param: Param, raw: str) -> Any:

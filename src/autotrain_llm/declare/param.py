@@ -104,7 +104,7 @@ class Param(Record):
 
     What a user reads and types:
         name: the field and the config key. kind: switch, int, float, str, list or json. nullable: None is allowed.
-        choices, within: the allowed values. also: allowed values outside `within` with a special meaning (`-1` for automatic).
+        choices, within: the allowed values. also: other values with a special meaning (`-1` for automatic), numbers or words.
         aliases: other tools' names for it, separated by spaces; choice_aliases: their words for a choice, by choice. Both mean the
         same in the same unit, and are refused with the name to use here; near_choices: their words for something else that a choice
         comes nearest to, which is shown and never put in its place. spellings: other names that are accepted for it, separated by
@@ -181,10 +181,11 @@ class Param(Record):
     def placeholder(self) -> str:
         """The placeholder of the value in help: `<ratio>`, or the choices."""
         if self.kind == "switch":
-            return ""
+            return "|".join(f"[{word}]" for word in self.also)
         if self.choices:
             return "|".join(self.choices)
-        return self.metavar or {"int": "N", "float": "X", "list": "A,B", "json": "JSON"}.get(self.kind, "TEXT")
+        words = "".join(f"|{value}" for value in self.also if isinstance(value, str))
+        return self.metavar or {"int": "N", "float": "X", "list": "A,B", "json": "JSON"}.get(self.kind, "TEXT") + words
 
     @property
     def negated(self) -> str:

@@ -65,12 +65,20 @@ def _parameter(param: Param) -> dict[str, Any]:
         entry["anyOf"] = [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]
     else:
         kind = TYPES[param.kind]
-        entry["type"] = [kind, "null"] if param.nullable else kind
+        kinds = [kind, *(["string"] if _words(param) else []), *(["null"] if param.nullable else [])]
+        entry["type"] = kinds if len(kinds) > 1 else kind
     if param.within is not None:
         entry |= _bounds(param)
+    elif param.also:
+        entry |= {"anyOf": [{"type": TYPES[param.kind]}, {"enum": list(param.also)}]}
     if param.default is not None:
         entry["default"] = list(param.default) if isinstance(param.default, tuple) else param.default
     return entry
+
+
+def _words(param: Param) -> list[str]:
+    """The words that a switch or a number takes besides its own values."""
+    return [value for value in param.also if isinstance(value, str)]
 
 
 def _bounds(param: Param) -> dict[str, Any]:
@@ -82,7 +90,11 @@ def _bounds(param: Param) -> dict[str, Any]:
         bounds["exclusiveMinimum" if within.low_open else "minimum"] = within.low
     if within.high is not None:
         bounds["exclusiveMaximum" if within.high_open else "maximum"] = within.high
-    return {"anyOf": [bounds, {"enum": list(param.also)}]} if param.also else bounds
+    if not param.also:
+        return bounds
+    # Bounds hold for numbers alone, so that a word would be within them.
+    own = bounds | ({"type": TYPES[param.kind]} if _words(param) else {})
+    return {"anyOf": [own, {"enum": list(param.also)}]}
 
 
 def _keys(names: list[str], section: str) -> dict[str, Any]:

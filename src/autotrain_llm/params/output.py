@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autotrain_llm.declare.param import FIXED, NO_INFLUENCE, group, param
+from autotrain_llm.params.launching import AUTO
 
 
 @group("Output", order=90, searchable=False)
@@ -30,10 +31,11 @@ class Output:
         aliases="overwrite_output_dir",
         on_resume=NO_INFLUENCE,
     )
-    resume: bool = param(
+    resume: bool | str = param(
         False,
-        "Resume from the newest complete checkpoint in the output folder.",
+        "Resume from the newest complete checkpoint in the output folder; with auto from the start where there is none yet.",
         usual=True,
+        also=(AUTO,),
         command=True,
         in_trials=False,
         on_resume=NO_INFLUENCE,

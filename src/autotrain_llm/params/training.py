@@ -81,6 +81,14 @@ class Training:
         ),
         on_resume=SAME_STEP,
     )
+    global_batch: int | None = param(
+        None,
+        "Rows of an optimizer step, over all processes; as many batches are accumulated as that takes.",
+        within=AT_LEAST_ONE,
+        default_words="batch size x accumulated batches x processes",
+        aliases="effective_batch_size global_batch_size total_batch_size",
+        on_resume=SAME_STEP,
+    )
     seed: int = param(
         42,
         "Seed of all random numbers.",

@@ -30,6 +30,7 @@ from autotrain_llm.planning.plan import (
     DevicePlan,
     HubPlan,
     LabelledAnswers,
+    LaunchPlan,
     LayoutPlan,
     LengthPlan,
     MemoryPlan,
@@ -49,7 +50,7 @@ from autotrain_llm.planning.plan import (
 )
 from autotrain_llm.planning.reference_model import decide_reference
 from autotrain_llm.planning.rollout_batches import decide_anchor, decide_phases, decide_rollouts
-from autotrain_llm.planning.schedule import asked_evaluation, asked_saving
+from autotrain_llm.planning.schedule import accumulated_batches, asked_evaluation, asked_saving
 from autotrain_llm.planning.sharding import decide_sharding
 from autotrain_llm.planning.sources import plan_sources
 from autotrain_llm.planning.sweep import decide_sweep
@@ -100,6 +101,7 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
         seed=config.seed,
         resume=_resume(config, context),
         sharding=sharding,
+        launch=_launch(config, context),
     )
 
 
@@ -292,7 +294,7 @@ def _schedule(config: Config, context: RunContext, rows: int) -> SchedulePlan:
         phases = decide_phases(config, rows, processes)
         batch_size, accumulated, steps_of_epoch = phases.batch_size, phases.batches, phases.steps_of_epoch
     else:
-        batch_size, accumulated = config.batch_size, config.gradient_accumulation
+        batch_size, accumulated = config.batch_size, accumulated_batches(config, context)
         batches = math.ceil(math.ceil(rows / processes) / batch_size)
         steps_of_epoch = max(1, math.ceil(batches / accumulated))
     if config.max_steps and config.max_steps > 0:
@@ -398,7 +400,7 @@ def _output(config: Config, context: RunContext) -> OutputPlan:
     output = context.output
     return OutputPlan(
         dir=config.output_dir or str(output.folder),
-        overwrite=config.overwrite,
+        overwrite=output.begins_again or (config.overwrite and not (output.begins and output.goes_on)),
         checkpoint=str(output.checkpoint) if output.checkpoint else None,
     )
 
@@ -415,6 +417,18 @@ def _resume(config: Config, context: RunContext) -> ResumePlan | None:
     }
     before = run.planned("steps")
     return ResumePlan(run.step, before if isinstance(before, int) else None, changes)
+
+
+def _launch(config: Config, context: RunContext) -> LaunchPlan | None:
+    """The processes that train together; None for one that is not started again."""
+    machine, cluster = context.machine, context.machine.cluster
+    head, restarts = config.head_address or cluster.head, config.max_restarts
+    if (machine.processes == 1 and not restarts) or config.use_sweep:
+        return None
+    each = machine.processes_per_node
+    if cluster.is_group:
+        each = cluster.local_world or cluster.world_size // machine.nodes
+    return LaunchPlan(machine.nodes, each, head if machine.nodes > 1 else None, restarts)
 
 
 def _memory(memory: Memory, checkpointing: bool, target: str | None) -> MemoryPlan:

@@ -30,6 +30,7 @@ from autotrain_llm.planning.plan import AlternativePlan, LayoutPlan, SchedulePla
 from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ANOTHER_MODEL, BEFOREHAND, COPY, decide_reference
 from autotrain_llm.planning.rollout_batches import decide_anchor, decide_phases
 from autotrain_llm.planning.rollouts import reward_models, sequences_at_once
+from autotrain_llm.planning.schedule import accumulated_batches
 from autotrain_llm.planning.sharding import requested_sharding
 from autotrain_llm.planning.value_function import value_model_of
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED, Ppo
@@ -202,7 +203,7 @@ class Memory:
     def _accumulated(self, config: Config) -> int:
         if config.trainer_spec.samples:
             return decide_phases(config, self.schedule.rows, self.processes).batches
-        return config.gradient_accumulation
+        return accumulated_batches(config, self.context)
 
     def _other_models(
         self, shape: estimate.Shape, config: Config, adapter: estimate.Adapter | None, weight: float
@@ -296,12 +297,11 @@ class Memory:
             row = self._longest(config)
             tokens = int(phase.batch_size) * row
             return Batch(tokens, row, row, tokens)
-        key = (config.batch_size, self._limit(config), full, config.gradient_accumulation)
+        accumulated = accumulated_batches(config, self.context)
+        key = (config.batch_size, self._limit(config), full, accumulated)
         if key not in self._batches:
             order = epoch_order(self.context, packing=False)
-            self._batches[key] = self._largest(
-                config, prepared.train, order, config.batch_size, config.gradient_accumulation, full
-            )
+            self._batches[key] = self._largest(config, prepared.train, order, config.batch_size, accumulated, full)
         return self._batches[key]
 
     def _largest(self, config: Config, rows: Any, order: EpochOrder, size: int, accumulated: int, full: bool) -> Batch:
@@ -370,7 +370,7 @@ class Memory:
     def _halved(self, size: int) -> dict[str, Any]:
         """A smaller batch with as much more accumulation, so that a step trains on the same rows."""
         config = self.config
-        if config.trainer_spec.samples:
+        if config.trainer_spec.samples or config.global_batch:
             return {"batch_size": size}
         times = config.batch_size * config.gradient_accumulation / size
         return {"batch_size": size, "gradient_accumulation": math.ceil(times)}

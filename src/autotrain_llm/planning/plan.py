@@ -532,6 +532,16 @@ class EvalPlan:
 
 
 @dataclass(frozen=True)
+class LaunchPlan:
+    """The processes that train the model together: `processes` on each of `nodes`, which meet at `head`, and how often all are started again."""
+
+    nodes: int
+    processes: int
+    head: str | None
+    max_restarts: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """A run. `parameters` holds every value with its source; the other fields are decided from them."""
 
@@ -564,6 +574,8 @@ class Plan:
     def is_sharded(self) -> bool:
         """Whether each process has only a part of the weights."""
         return self.sharding is not None and self.sharding.shards > 1
+
+    launch: LaunchPlan | None = field(default=None, metadata=omitted_if_none())
 
     @property
     def values(self) -> dict[str, Any]:

@@ -34,7 +34,10 @@ def reward_functions(config: Config) -> tuple[str, ...]:
 
 
 def answers_of_step(config: Config, processes: int) -> int:
-    """Answers of one optimizer step: `--rl-mini-batch-size`, unless only `--gradient-accumulation` was given, which has no default here."""
+    """Answers of one optimizer step: `--global-batch`, or `--rl-mini-batch-size`, unless only `--gradient-accumulation` was given, which has no
+    default here."""
+    if config.global_batch:
+        return config.global_batch
     if config.gradient_accumulation and not config.given("rl_mini_batch_size"):
         return config.batch_size * config.gradient_accumulation * processes
     return config.rl_mini_batch_size

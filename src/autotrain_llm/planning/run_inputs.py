@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,14 +29,15 @@ if TYPE_CHECKING:
 class RunInputs:
     """The rows and files of one run.
 
-    `prepared` are the rows as tokens and `dataset` the rows as read, in the same order; of the evaluation rows `prepared` has those that the
+    `prepared` are the rows as tokens and `dataset` the rows as read, in the same order; where others have prepared them they are only read when they are
+    asked for. Of the evaluation rows `prepared` has those that the
     plan evaluates. `teacher_rows` are the teacher's rows if its prompts
     differ. `model` is None for a new model, and `reward_models` has the plan's sources as keys. `cache` is the folder of prepared rows; other
     caches are next to it. `findings` are those of the checks before the run, for run.json.
     """
 
     prepared: Prepared
-    dataset: Dataset
+    read_dataset: Callable[[], Dataset] = field(repr=False)
     tokenizer: Tokenizer
     tokenizer_folder: Path
     model: ModelMetadata | None
@@ -53,23 +54,29 @@ class RunInputs:
         default=None, repr=False
     )  # keeps the folder of a new tokenizer: it is deleted with this object
 
+    @property
+    def dataset(self) -> Dataset:
+        """The rows as read. Raises Refused if they can't be read."""
+        return self.read_dataset()
+
 
 def inputs_of(plan: Plan, context: RunContext, findings: tuple[Finding, ...] = ()) -> RunInputs:
     """The inputs of a plan that was made in this context."""
-    prepared, dataset, tokenizer, folder = (
-        context.prepared,
-        context.dataset,
-        context.tokenizer,
-        context.tokenizer_folder,
-    )
-    if prepared is None or dataset is None or tokenizer is None or folder is None:
+    prepared, tokenizer, folder = context.prepared, context.tokenizer, context.tokenizer_folder
+    if prepared is None or tokenizer is None or folder is None:
         raise Refused(context.findings)
+
+    def read_dataset() -> Dataset:
+        if context.dataset is None:
+            raise Refused(context.findings)
+        return context.dataset
+
     evaluated, seed = plan.data.evaluated_rows, plan.seed
     teacher_rows = context.teacher_rows if plan.distillation and plan.distillation.is_used else None
     metadata = {name: context.models.secondary("rl_reward_model_path", name) for name in reward_models(context.config)}
     return RunInputs(
         prepared=prepared.evaluating(evaluated, seed),
-        dataset=dataset,
+        read_dataset=read_dataset,
         tokenizer=tokenizer,
         tokenizer_folder=folder,
         model=None if context.is_scratch else context.model,
@@ -86,12 +93,33 @@ def inputs_of(plan: Plan, context: RunContext, findings: tuple[Finding, ...] = (
     )
 
 
-def context_of(plan: Plan, progress: Progress | None = None) -> RunContext:
-    """The context of a saved plan: its rows are read and prepared again, or taken from the cache, and its models looked up.
+@dataclass(frozen=True)
+class PreparedElsewhere:
+    """What the process that made a plan has prepared for others: the folder of a tokenizer that it has trained, and whether its rows are rendered by a
+    chat template."""
+
+    tokenizer: str | None
+    is_rendered: bool
+
+
+def prepared_here(context: RunContext) -> PreparedElsewhere:
+    """What this process has prepared, for those that it starts."""
+    is_trained = context.is_scratch and not context.config.tokenizer
+    folder = str(context.tokenizer_folder) if is_trained and context.tokenizer_folder else None
+    return PreparedElsewhere(folder, context.prepared is not None and context.prepared.template is not None)
+
+
+def context_of(plan: Plan, progress: Progress | None = None, elsewhere: PreparedElsewhere | None = None) -> RunContext:
+    """The context of a saved plan: its rows are read and prepared again, or taken from the cache, and its models looked up. With `elsewhere` they were
+    prepared by another process, and are mapped.
 
     Raises Refused if that fails, or the rows are not those that the plan was made of. Secrets come from the environment.
     """
     context = RunContext(with_evaluation_rows(config_of(plan)), progress=progress)
+    if elsewhere is not None:
+        if elsewhere.tokenizer is not None:
+            context.models.take_tokenizer(Path(elsewhere.tokenizer))
+        context.data.map_prepared(plan.data.fingerprint, is_rendered=elsewhere.is_rendered)
     if context.prepared is None:
         raise Refused(context.findings)
     if context.prepared.fingerprint != plan.data.fingerprint:

@@ -1,8 +1,17 @@
-"""Decide the strategies of evaluation and saving: as given, or as a given number of steps implies."""
+"""Decide the strategies of evaluation and saving, as given, or as a given number of steps implies; and how many batches make a step."""
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 from autotrain_llm.config.resolved import Config
+from autotrain_llm.context.resumed_run import resumed_run
+
+if TYPE_CHECKING:
+    from autotrain_llm.context.run_context import RunContext
+
+STEP = ("batch_size", "accumulated", "processes")  # what the rows of a step are the product of
 
 
 def asked_evaluation(config: Config) -> str | None:
@@ -13,3 +22,30 @@ def asked_evaluation(config: Config) -> str | None:
 def asked_saving(config: Config) -> str | None:
     """The given saving strategy; `--save-steps` alone means steps. None: it follows the evaluation."""
     return config.save_strategy or ("steps" if config.given("save_steps") and config.save_steps else None)
+
+
+def accumulated_batches(config: Config, context: RunContext) -> int:
+    """The batches of an optimizer step on each process: those of `--global-batch`, those that a resumed run needs for its rows, or
+    `--gradient-accumulation`."""
+    rows = config.global_batch or _rows_of_resumed_step(config, context)
+    if not rows or not config.batch_size:
+        return config.gradient_accumulation
+    return max(1, math.ceil(rows / (config.batch_size * context.machine.processes)))
+
+
+def _rows_of_resumed_step(config: Config, context: RunContext) -> int | None:
+    """The rows of a step of the run that is resumed, which another number of processes keeps; None where the flags that they follow from have changed."""
+    run = resumed_run(context.output)
+    if run is None or config.use_sweep or config.trainer_spec.samples:
+        return None
+    same = all(
+        run.planned("parameters", name, "value") == config.value_of(name)
+        for name in ("batch_size", "gradient_accumulation")
+    )
+    sizes = [run.planned("schedule", key) for key in STEP]
+    return math.prod(sizes) if same and all(isinstance(size, int) for size in sizes) else None
+
+
+def fitting_batch_size(rows: int, processes: int, most: int) -> int | None:
+    """The largest batch size up to `most` of which a step of so many rows is made of whole batches on each process; None if there is none."""
+    return next((size for size in range(most, 0, -1) if rows % (size * processes) == 0), None)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Plan,
         ResumePlan,
         RolloutPlan,
+        SchedulePlan,
         ShardingPlan,
         SourcePlan,
         SweepPlan,
@@ -223,12 +224,16 @@ def _how(plan: Plan) -> list[Row]:
         batch += f" x {arguments.gradient_accumulation_steps} accumulated"
     if schedule.processes > 1:
         batch += f" x {schedule.processes} processes"
+    if schedule.processes > 1 or plan.parameters["global_batch"].value:
+        rows = plan.rollouts.schedule.answers_of_step if plan.rollouts else _rows_of_step(schedule)
+        batch += f" = {rows}"
     warmup = plural(arguments.warmup_steps, "step") if arguments.warmup_steps else "no"
     rate = f"{arguments.learning_rate:g}, {plan.parameters['scheduler'].value}, {warmup}{' of' if arguments.warmup_steps else ''} warm-up"
     return [
         *(_resumed(plan, plan.resume) if plan.resume else ()),
         ("steps", f"{plan.steps} of {batch}", f"{schedule.epochs:.4g} epoch{'' if schedule.epochs == 1 else 's'}"),
         *(_processes(plan.sharding) if plan.sharding else ()),
+        *_launched(plan),
         *(_samples(plan.rollouts) if plan.rollouts else ()),
         ("learning rate", rate, _source(plan, "lr")),
         *_kept(plan),
@@ -241,6 +246,23 @@ def _processes(sharding: ShardingPlan) -> list[Row]:
     """What each process has of the weights."""
     part = f"1 of {sharding.shards} parts of weights, gradients and optimizer states (FSDP2)"
     return [("each process has", part if sharding.shards > 1 else "a copy of the model", sharding.why)]
+
+
+def _rows_of_step(schedule: SchedulePlan) -> int:
+    return schedule.batch_size * schedule.accumulated * schedule.processes
+
+
+def _launched(plan: Plan) -> list[Row]:
+    """How many processes train together, where, and how often they are started again."""
+    launch = plan.launch
+    if launch is None:
+        return []
+    what = "one" if launch.processes == 1 else f"{launch.processes} on this machine"
+    if launch.nodes > 1:
+        what = f"{launch.processes} on each of {launch.nodes} nodes"
+    again = f"started again at most {plural(launch.max_restarts, 'time')}" if launch.max_restarts else ""
+    meeting = f"meet at {launch.head}" if launch.head else ""
+    return [("processes", what, "; ".join(filter(None, (meeting, again))))]
 
 
 def _kept(plan: Plan) -> list[Row]:

@@ -9,6 +9,7 @@ from autotrain_llm.params.command import Command
 from autotrain_llm.params.data import Data
 from autotrain_llm.params.distributed import Distributed
 from autotrain_llm.params.evaluation import Evaluation
+from autotrain_llm.params.launching import Launching
 from autotrain_llm.params.length import Length
 from autotrain_llm.params.lora import Lora
 from autotrain_llm.params.model import Model
@@ -25,6 +26,7 @@ CORE = (
     Optimisation,
     Precision,
     Distributed,
+    Launching,
     Length,
     Lora,
     Schedule,

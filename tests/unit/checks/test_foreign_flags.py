@@ -622,7 +622,7 @@ def test_the_arguments_of_a_class_in_a_file_stand_in_its_section(here, capsys):
         ("--gradient_accumulation_steps 0", "leave --gradient_accumulation_steps out, or --gradient-accumulation N"),
         ("--per_device_train_batch_size 0", "--batch-size N"),
         ("--num_train_epochs 0", "--epochs X"),
-        ("--global_batch_size 0", "--batch-size N, or leave --global_batch_size out"),
+        ("--max_eval_samples 0", "--eval-batches N, or leave --max_eval_samples out"),
     ],
 )
 def test_a_number_outside_our_bounds_is_not_offered(flags, fix):

@@ -58,6 +58,11 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "max_steps": (5, {}),
     "batch_size": (3, {}),
     "gradient_accumulation": (2, {}),
+    "global_batch": (8, {}),
+    "num_processes": (2, {"target_memory": "80GiB"}),
+    "num_nodes": (2, {"head_address": "node-1", "output_dir": "{folder}/run"}),
+    "head_address": ("node-2", {"head_address": "node-1", "num_nodes": 2, "output_dir": "{folder}/run"}),
+    "max_restarts": (2, {}),
     "seed": (7, {}),
     "optimizer": ("sgd", {}),
     "scheduler": ("cosine", {}),
@@ -342,7 +347,7 @@ def test_another_value_makes_another_plan(trainer, name, places):
     companions = {**companions, **CHANGES_OF_TRAINER[trainer].get(name, {})}
     before = plan_of(trainer, places, companions)
     after = plan_of(trainer, places, {**companions, name: value})
-    changed = {part for part in after if after[part] != before[part]}
+    changed = {part for part in {**before, **after} if after.get(part) != before.get(part)}
     assert changed, f"{name} makes no difference to the plan"
 
 

@@ -49,6 +49,8 @@ def other_value(param: Param) -> Any:
         return "dpo"
     if param.kind == "switch":
         return not param.default
+    if isinstance(param.default, str) and param.kind == "int":
+        return 2
     if param.kind in ("int", "float"):
         return (param.default or 1) / 2 if param.kind == "float" else (param.default or 1) + 1
     if param.choices:
@@ -177,8 +179,74 @@ def test_another_number_of_processes_must_keep_the_rows_of_a_step(command, monke
     monkeypatch.setenv("RANK", "0")
     finding = found(command)["E415"]
     assert "8 rows (--batch-size 4 x 2 processes)" in finding.message
-    assert finding.changes == {"batch_size": 2, "gradient_accumulation": 1}
+    assert finding.changes == {"batch_size": 2, "global_batch": 4}
     assert found(command, **finding.changes) == {}
+
+
+def test_another_number_of_processes_accumulates_as_many_batches_as_the_rows_of_a_step_need(command, monkeypatch):
+    start(command, gradient_accumulation=2)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    result = checked({**command, "resume": True, "gradient_accumulation": 2})
+    assert result.findings == () and result.plan is not None
+    assert (result.plan.schedule.accumulated, result.plan.schedule.processes) == (1, 2)
+    rows = [row for _, section in result.plan.summary() for row in section]
+    assert any(row[0] == "steps" and "4 rows x 2 processes = 8" in row[1] for row in rows)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    finding = found(command, gradient_accumulation=2)["E415"]
+    assert "12 rows (--batch-size 4 x 3 processes)" in finding.message and "it had 8" in finding.message
+    assert finding.changes == {} and "of 8" in str(finding.fix)
+
+
+def test_a_global_batch_is_what_any_number_of_processes_that_can_share_it_keeps(command, monkeypatch):
+    start(command, global_batch=8)
+    for processes, accumulated in ((1, 2), (2, 1)):
+        monkeypatch.setenv("WORLD_SIZE", str(processes))
+        monkeypatch.setenv("RANK", "0")
+        result = checked({**command, "resume": True, "global_batch": 8})
+        assert result.findings == () and result.plan is not None
+        assert result.plan.schedule.accumulated == accumulated
+
+
+def goes_on_from(command: dict[str, Any], **changes: Any) -> tuple[str | None, bool]:
+    """The checkpoint that the plan goes on from, by name, and whether what is in the folder makes room."""
+    result = checked({**command, "resume": "auto", **changes})
+    assert result.plan is not None and not result.refused, result.findings
+    output = result.plan.output
+    return output.checkpoint and Path(output.checkpoint).name, output.overwrite
+
+
+def test_auto_begins_where_there_is_nothing_and_goes_on_where_there_is_a_checkpoint(command):
+    assert goes_on_from(command) == (None, False)
+    Path(command["output_dir"]).mkdir()
+    assert goes_on_from(command) == (None, False)
+    start(command)
+    assert goes_on_from(command) == ("checkpoint-4", False)
+    write_checkpoint(Path(command["output_dir"]), 6, without="trainer_state.json")  # it was being written
+    assert goes_on_from(command) == ("checkpoint-4", False)
+
+
+def test_auto_begins_again_where_no_checkpoint_was_completed_and_keeps_what_is_finished(command):
+    start(command)
+    (Path(command["output_dir"]) / "checkpoints/checkpoint-4/trainer_state.json").unlink()
+    assert goes_on_from(command) == (None, True)
+    (Path(command["output_dir"]) / "model.safetensors").write_text("")
+    assert list(found(command, resume="auto")) == ["E401"]
+
+
+def test_auto_does_not_begin_where_a_checkpoint_is_damaged(command):
+    checkpoint = start(command)
+    (checkpoint / "optimizer.safetensors").unlink()
+    assert list(found(command, resume="auto")) == ["E405"]
+
+
+def test_a_command_that_is_started_again_goes_on_whatever_it_was_told_at_first(command, monkeypatch):
+    start(command)
+    earlier = write_checkpoint(Path(command["output_dir"]), 2)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert goes_on_from(command, resume=False) == ("checkpoint-4", False)
+    assert goes_on_from(command, resume=False, overwrite=True) == ("checkpoint-4", False)
+    assert goes_on_from(command, resume=False, resume_from_checkpoint=str(earlier)) == ("checkpoint-4", False)
 
 
 def test_a_run_that_ends_before_its_checkpoint_is_refused(command):

@@ -146,6 +146,7 @@ def carried_out(
             surroundings.setenv(name, value)
         if words[0] == "torchrun":
             surroundings.setenv("WORLD_SIZE", words[words.index("--nproc-per-node") + 1])
+            surroundings.setenv("LOCAL_WORLD_SIZE", words[words.index("--nproc-per-node") + 1])
             surroundings.setenv("RANK", "0")
             words = words[words.index("autotrain_llm") :]
         checked = words[1] == "llm" and not runs and "--dry-run" not in words

@@ -128,8 +128,13 @@ def test_words_behind_a_list_are_its_next_names():
 
 
 def test_what_has_no_counterpart_here_is_said_to_have_none():
-    (finding,) = read(["--num-gpus", "4"]).findings
-    assert finding.code == "P104" and "torchrun" in finding.message
+    (finding,) = read(["--machine-rank", "1"]).findings
+    assert finding.code == "P104" and "--head-address" in finding.message
+
+
+def test_what_other_tools_call_the_number_of_processes_is_answered_with_ours():
+    (gpus,), (nodes,) = read(["--nproc-per-node", "4"]).findings, read(["--nnodes", "2"]).findings
+    assert (gpus.changes, nodes.changes) == ({"num_processes": "4"}, {"num_nodes": "2"})
 
 
 def test_what_a_word_processor_makes_of_a_minus_sign_is_understood():
@@ -251,10 +256,10 @@ def test_no_guess_replaces_what_is_given(given):
 
 
 def test_no_guess_of_what_comes_nearest_replaces_what_is_given():
-    (finding,) = read(shlex.split("--batch-size 8 --global_batch_size 64")).findings
+    (finding,) = read(shlex.split("--seed 8 --data_seed 64")).findings
     assert finding.code == "P104" and not finding.suggestion
-    (finding,) = read(shlex.split("--global_batch_size 64")).findings
-    assert finding.guess == {"batch_size": "64"}
+    (finding,) = read(shlex.split("--data_seed 64")).findings
+    assert finding.guess == {"seed": "64"}
 
 
 def test_another_tools_name_does_not_replace_what_is_given_and_says_so():

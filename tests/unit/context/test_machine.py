@@ -47,6 +47,7 @@ WITH_GPU = machine((NEW_GPU,))
 WITH_ALL = machine((NEW_GPU,), ("bitsandbytes", "flash_attn", "flash_attn_interface", "tensorboard", "wandb"))
 
 # code, command, a machine on which it is refused, one on which it is not
+GROUP = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_WORLD_SIZE": "2"}
 TWINS = {
     "fp16 without CUDA": ("E501", "--mixed-precision fp16", PLAIN, WITH_GPU),
     "bf16 on an old GPU": ("E502", "--mixed-precision bf16", machine((OLD_GPU,)), WITH_GPU),
@@ -76,18 +77,17 @@ TWINS = {
         machine(environment={"HF_ENDPOINT": "https://hub.example.com"}),
     ),
     "no token": ("E506", "--push-to-hub", PLAIN, machine(environment={"HF_TOKEN": "hf_x"})),
-    "two GPUs and one process": (
+    "three processes on two GPUs": (
         "E507",
         "--trainer sft",
-        machine((NEW_GPU, NEW_GPU)),
-        machine((NEW_GPU, NEW_GPU), environment={"WORLD_SIZE": "2"}),
+        machine((NEW_GPU, NEW_GPU), environment=GROUP | {"WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "3"}),
+        machine((NEW_GPU, NEW_GPU), environment=GROUP),
     ),
-    "several processes without a folder": (
-        "E509",
-        "--trainer sft",
-        machine(environment={"WORLD_SIZE": "2"}),
-        PLAIN,
-    ),
+    "several processes without a folder": ("E509", "--trainer sft", machine(environment=GROUP), PLAIN),
+    "nodes that can't meet": ("E512", "--trainer sft", machine(environment={"SKYPILOT_NUM_NODES": "2"}), PLAIN),
+    "other processes than were started": ("E513", "--num-processes 4", machine(environment=GROUP), PLAIN),
+    "restarts of what torchrun has started": ("E514", "--max-restarts 2", machine(environment=GROUP), PLAIN),
+    "a step of other batches": ("P357", "--batch-size 2 --global-batch 6", machine(environment=GROUP), PLAIN),
     "another project in the environment": (
         "P737",
         "--log tensorboard,wandb --tracker-project mine",
@@ -95,7 +95,7 @@ TWINS = {
         WITH_ALL,
     ),
     "what a launcher left behind": ("E511", "", machine(environment={"RANK": "3"}), PLAIN),
-    "a sweep of several processes": ("P613", "--use-sweep", machine(environment={"WORLD_SIZE": "2"}), PLAIN),
+    "a sweep of several processes": ("P613", "--use-sweep", machine(environment=GROUP), PLAIN),
 }
 
 
@@ -133,7 +133,7 @@ def test_uploading_is_refused_offline_even_with_a_token():
 
 
 def test_several_processes_may_name_the_checkpoint_in_place_of_the_folder():
-    on = machine(environment={"WORLD_SIZE": "2"})
+    on = machine(environment=GROUP)
     assert draws("E509", "--output-dir runs/a", on) == []
     assert draws("E509", "--resume-from-checkpoint runs/a/checkpoints/checkpoint-1", on) == []
 

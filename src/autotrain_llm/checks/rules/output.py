@@ -31,14 +31,15 @@ def an_earlier_run_is_kept(config: Config, output: Output) -> Iterator[Finding]:
     Why: writing into it would mix the files of two runs.
     Fix: another folder, `--resume` to continue the run, or `--overwrite` to move it aside until the new one is complete.
     """
-    continues = config.resume or config.resume_from_checkpoint or config.overwrite or _joins_a_sweep(config, output)
+    continues = (output.goes_on or output.newest is not None) if output.begins else config.resume
+    continues = continues or config.resume_from_checkpoint or config.overwrite or _joins_a_sweep(config, output)
     reported_by_e402 = any(_is_the_folder(path, output) or _is_of_the_run(path, output) for _, path in _inputs(config))
     if output.named and output.holds_run and not continues and not reported_by_e402:
         yield Finding(
             f"--output-dir {output.folder if output.folder.is_absolute() else config.output_dir} already has a run in it "
             f"({output.holds_run})",
             changes={"output_dir": free_folder(output)},
-            otherwise="or --resume to continue it, or --overwrite to replace it",
+            otherwise=f"or {'' if output.resume else '--resume to continue it, or '}--overwrite to replace it",
             parameters=("output_dir",),
         )
 
@@ -72,7 +73,7 @@ def inputs_are_not_overwritten(config: Config, output: Output) -> Iterator[Findi
                 changes={"output_dir": free_folder(output)},
                 parameters=("output_dir", name),
             )
-        elif _is_of_the_run(path, output) and not config.resume:
+        elif _is_of_the_run(path, output) and not output.resume:
             yield Finding(
                 f"{flag} {path} is in the earlier run in --output-dir {config.output_dir}, which would be moved aside before it is read",
                 changes={"output_dir": free_folder(output), "overwrite": None},

@@ -1,4 +1,4 @@
-"""What the GPUs, the processor and the launcher allow: number formats, attention kernels, processes."""
+"""What the GPUs and the processor allow: number formats, attention kernels, sharded weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.machine import FIRST_FLASH_GPU, Machine
-from autotrain_llm.declare.example import SFT, TWO_PROCESSES, Example, where, without_gpu
+from autotrain_llm.declare.example import where, without_gpu
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
@@ -15,9 +15,7 @@ from autotrain_llm.params.distributed import DDP, FULL, NONE
 from autotrain_llm.params.precision import Precision
 from autotrain_llm.planning.sharding import requested_sharding
 
-ROWS = f"{SFT}rows.jsonl"
-OWN_FOLDER = " --output-dir runs/mine"
-TWO_GPUS, OLD_GPU = "on a machine with two GPUs", "on a machine with a Tesla T4"
+OLD_GPU = "on a machine with a Tesla T4"
 
 
 @rule(
@@ -101,21 +99,6 @@ def flash_attention_needs_its_package_and_a_gpu(precision: Precision, machine: M
         )
 
 
-@rule("E507", example=Example(ROWS, TWO_PROCESSES + ROWS + OWN_FOLDER, on=TWO_GPUS, on_right=TWO_GPUS))
-def several_gpus_need_a_launcher(machine: Machine) -> Iterator[Finding]:
-    """Several GPUs are visible and only one process was started.
-
-    Why: in a single process, transformers' Trainer would use `nn.DataParallel` on all of them, which is slow and not always correct.
-    Fix: start one process for each GPU, or use one GPU.
-    """
-    if len(machine.gpus) > 1 and machine.processes == 1:
-        yield Finding(
-            f"{len(machine.gpus)} GPUs are visible, and one process was started",
-            fix=f"torchrun --nproc-per-node {len(machine.gpus)} -m autotrain_llm llm …, or CUDA_VISIBLE_DEVICES=0",
-            parameters=("distributed_backend",),
-        )
-
-
 @rule("E508", refuses="--shard full", accepts="--shard none")
 def sharded_models_are_not_trained_yet(config: Config) -> Iterator[Finding]:
     """`--shard full` or `--distributed-backend fsdp`, which divide the weights among the processes.
@@ -133,40 +116,3 @@ def sharded_models_are_not_trained_yet(config: Config) -> Iterator[Finding]:
             otherwise="with --peft, or --peft --quantization int4, if one GPU has too little memory",
             parameters=(name,),
         )
-
-
-@rule("E509", example=Example(TWO_PROCESSES + ROWS, TWO_PROCESSES + ROWS + OWN_FOLDER))
-def several_processes_need_one_output_folder(config: Config, machine: Machine) -> Iterator[Finding]:
-    """Several processes were started without `--output-dir`.
-
-    Why: each process would create an output folder of its own.
-    Fix: name the folder.
-    """
-    if machine.processes > 1 and not (config.output_dir or config.resume_from_checkpoint):
-        yield Finding(
-            f"{machine.processes} processes were started, and they need one --output-dir to share",
-            fix="--output-dir runs/<name>",
-            parameters=("output_dir",),
-        )
-
-
-@rule("E511", example=Example("RANK=3 " + ROWS, ROWS))
-def rank_and_world_size_must_be_those_of_a_launcher(machine: Machine) -> Iterator[Finding]:
-    """`WORLD_SIZE` or `RANK` in the environment is not a number, or they contradict each other.
-
-    Why: torchrun sets both for each process that it starts. With values left over from something else, a process waits for others that don't
-    exist, or prints nothing because only rank 0 prints.
-    Fix: unset them, or start with torchrun.
-    """
-    values = {name: machine.environment.get(name, "") for name in ("WORLD_SIZE", "RANK")}
-    wrong = [name for name, value in values.items() if value and not value.isdecimal()]
-    rank = int(values["RANK"]) if values["RANK"].isdecimal() else 0
-    if wrong:
-        what = f"the environment variable {wrong[0]} is {values[wrong[0]]!r}, and must be a number, as torchrun sets it"
-    elif rank >= machine.processes:
-        size = values["WORLD_SIZE"]
-        limit = f"WORLD_SIZE is {size}: ranks go from 0 to {int(size) - 1}" if size else "WORLD_SIZE is not set"
-        what = f"the environment variable RANK is {rank}, but {limit}"
-    else:
-        return
-    yield Finding(what, fix="unset RANK WORLD_SIZE LOCAL_RANK, or start with torchrun", parameters=())

@@ -24,6 +24,7 @@ from autotrain_llm.declare.example import CHECKPOINT, of_flags
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import FIXED, SAME_ROWS, TAKES_EFFECT, flag_of
 from autotrain_llm.declare.rule import rule
+from autotrain_llm.planning.schedule import STEP, fitting_batch_size
 from autotrain_llm.version import VERSION
 
 if TYPE_CHECKING:
@@ -68,21 +69,22 @@ def resuming_needs_a_complete_checkpoint(config: Config, output: Output) -> Iter
     """There is no intact checkpoint to continue from: none is complete, or the only ones have lost a file or were changed.
 
     Why: starting from the beginning without a message would look like continuing; without the state of the optimizer, the schedule or the
-    random numbers a run ends with other weights. A checkpoint that a run was still writing when it was killed is passed over.
+    random numbers a run ends with other weights. A checkpoint that a run was still writing when it was killed is passed over. With `--resume auto` a
+    run begins where no checkpoint was completed yet; one that is damaged is an error there too.
     Fix: name a complete checkpoint, or start a new run.
     """
     if output.checkpoint is not None or config.use_sweep:
         return
     if config.resume_from_checkpoint:
         yield _unusable(config.resume_from_checkpoint)
-    elif config.resume and output.newest is not None:
+    elif output.resume and output.newest is not None:
         yield Finding(
             f"the newest checkpoint, {output.newest}, {_damage(output.newest)}, and no earlier one is intact",
             changes=_from_the_beginning(output),
             otherwise="to start from the beginning",
             parameters=("resume", "output_dir"),
         )
-    elif config.resume:
+    elif output.resume and not output.begins:
         unfinished = [path.name for path in output.checkpoints]
         what = (
             f"{', '.join(unfinished)} {'is' if len(unfinished) == 1 else 'are'} incomplete"
@@ -332,11 +334,13 @@ def _changed_rows(run: ResumedRun, config: Config, context: RunContext) -> str:
     ),
 )
 def a_resumed_run_must_have_steps_of_the_same_size(config: Config, output: Output, plan: Plan) -> Iterator[Finding]:
-    """An optimizer step has another number of rows than in the run that is resumed: another batch size, accumulation or number of processes.
+    """An optimizer step has another number of rows than in the run that is resumed: another batch size or accumulation, or a number of processes that
+    can't share them.
 
     Why: the checkpoint records how many steps were taken. With steps of another size that many steps are other rows: some would be skipped,
     others trained on twice. Their product may be divided differently: half the batch size with twice the accumulation is the same step.
-    Fix: the same product of `--batch-size`, `--gradient-accumulation` and the number of processes.
+    With another number of processes as many batches are accumulated as the step needs; where that makes no whole number of batches, it is refused.
+    Fix: the same product of `--batch-size`, `--gradient-accumulation` and the number of processes; `--global-batch` says it as one number.
     """
     run = resumed_run(output)
     if run is None or config.use_sweep:
@@ -356,9 +360,6 @@ def a_resumed_run_must_have_steps_of_the_same_size(config: Config, output: Outpu
         fix=f"a --batch-size, times --gradient-accumulation, times the processes, of {before}",
         parameters=("batch_size", "gradient_accumulation", _flag(output)),
     )
-
-
-STEP = ("batch_size", "accumulated", "processes")
 
 
 def _step_before(run: ResumedRun, plan: Plan) -> int | None:
@@ -384,9 +385,11 @@ def _same_step(config: Config, run: ResumedRun, before: int, processes: int) -> 
     if run.planned("schedule", "processes") == processes and isinstance(batch, int) and isinstance(accumulated, int):
         values = {"batch_size": batch, "gradient_accumulation": accumulated}
         return {name: value for name, value in values.items() if config.value_of(name) != value}
-    if before % (config.batch_size * processes) == 0:
-        return {"gradient_accumulation": before // (config.batch_size * processes)}
-    return {"batch_size": before // processes, "gradient_accumulation": 1} if before % processes == 0 else {}
+    size = fitting_batch_size(before, processes, config.batch_size)
+    if size is None or config.trainer_spec.samples:
+        return {}
+    changes = {"batch_size": size, "gradient_accumulation": None, "global_batch": before}
+    return {name: value for name, value in changes.items() if config.given(name) or value is not None}
 
 
 @rule(

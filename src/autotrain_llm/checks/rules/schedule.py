@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from autotrain_llm.config.resolved import Config
+from autotrain_llm.context.machine import Machine
 from autotrain_llm.declare.example import of_flags
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.text import plain
 from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.planning.schedule import accumulated_batches, fitting_batch_size
 
 if TYPE_CHECKING:  # reading rows takes longer to import than refusing a command does
     from autotrain_llm.context.run_context import RunContext
@@ -98,27 +100,36 @@ def a_step_should_not_need_more_rows_than_there_are(
     """`--batch-size` times `--gradient-accumulation` is more than the number of training rows.
 
     Why: one step never uses a row twice, so an epoch is a single, smaller step, and a learning rate meant for the larger batch is too high
-    for it. Only reported where `--gradient-accumulation` was given.
+    for it. Only reported where `--gradient-accumulation` or `--global-batch` was given.
     Fix: a smaller batch, or more epochs to make up for it.
     """
-    step = ("batch_size", "gradient_accumulation")
+    step = ("global_batch",) if config.global_batch else ("batch_size", "gradient_accumulation")
     given = [name for name in step if config.given(name)]
-    if trainer.samples or "gradient_accumulation" not in given:
+    if trainer.samples or not {"gradient_accumulation", "global_batch"} & {*given}:
         return
-    if any(not config.value_of(name) or config.value_of(name) < 1 for name in step):
+    if any(not config.value_of(name) or config.value_of(name) < 1 for name in (*step, "batch_size")):
         return  # P301 reports it
     rows = training_items(context, trainer)
     processes = context.machine.processes
-    rows_per_step = config.batch_size * config.gradient_accumulation * processes
+    rows_per_step = config.batch_size * accumulated_batches(config, context) * processes
     if not rows or rows >= rows_per_step:
         return
     flags = " and ".join(f"{flag_of(name)} {config.value_of(name)}" for name in given)
+    flags += " makes" if len(given) == 1 else " make"
     spread = f" in {processes} processes" if processes > 1 else ""
     yield Finding(
-        f"{flags} make a step of {rows_per_step} rows{spread}, and there are only {rows}: every step uses all of them",
-        changes={given[-1]: max(1, config.value_of(given[-1]) * rows // rows_per_step)},
+        f"{flags} a step of {rows_per_step} rows{spread}, and there are only {rows}: every step uses all of them",
+        changes={given[-1]: _smaller(config, given[-1], rows, rows_per_step, processes)},
         parameters=tuple(given),
     )
+
+
+def _smaller(config: Config, name: str, rows: int, rows_per_step: int, processes: int) -> int:
+    """The value of a parameter with which a step has no more than these rows, or as few as it can have."""
+    if name == "global_batch":
+        one = config.batch_size * processes
+        return max(1, rows // one) * one
+    return max(1, int(config.value_of(name)) * rows // rows_per_step)
 
 
 def training_items(context: RunContext, trainer: Trainer) -> int:
@@ -129,3 +140,44 @@ def training_items(context: RunContext, trainer: Trainer) -> int:
     return (
         len(epoch_order(context, packing=False)) if context.prepared is not None and len(context.prepared.train) else 0
     )
+
+
+@rule("P357", example=of_flags("--global-batch 3", "--global-batch 4"))
+def the_rows_of_a_step_are_whole_batches(config: Config, machine: Machine) -> Iterator[Finding]:
+    """`--global-batch` is no multiple of `--batch-size` times the number of processes.
+
+    Why: each process takes the same number of batches of `--batch-size` rows to an optimizer step. With another number of rows a step would not have as
+    many as it says, and a run that is resumed with other processes would end with another model.
+    Fix: a smaller `--batch-size`, with which the step has the same rows; where the processes can't share them evenly, another `--global-batch`.
+    """
+    rows, size, processes = config.global_batch, config.batch_size, machine.processes
+    if config.trainer_spec.samples or not rows or not size or min(rows, size) < 1 or rows % (size * processes) == 0:
+        return
+    each = f"--batch-size {size}" + (f" x {processes} processes = {size * processes}" if processes > 1 else "")
+    fitting = fitting_batch_size(rows, processes, size)
+    below = rows // (size * processes) * size * processes
+    others = " or ".join(f"--global-batch {number}" for number in (below, below + size * processes) if number)
+    yield Finding(
+        f"--global-batch {rows} is no multiple of {each}",
+        changes={"batch_size": fitting} if fitting else {},
+        otherwise=f"or {others}" if fitting else "",
+        fix=None if fitting else others,
+        parameters=("global_batch", "batch_size"),
+    )
+
+
+@rule("P358", refuses="--global-batch 16 --gradient-accumulation 2", accepts="--global-batch 16")
+def the_rows_of_a_step_are_given_once(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--global-batch` together with `--gradient-accumulation`, or with `--rl-mini-batch-size`, of which it takes the place.
+
+    Why: how many batches are accumulated follows from `--global-batch`, `--batch-size` and the number of processes.
+    Fix: one of the two.
+    """
+    other = "rl_mini_batch_size" if trainer.samples and config.given("rl_mini_batch_size") else "gradient_accumulation"
+    if config.given("global_batch") and config.global_batch and config.given(other):
+        yield Finding(
+            f"--global-batch {config.global_batch} and {flag_of(other)} {config.value_of(other)} both say how many rows a step has",
+            changes={other: None},
+            otherwise="or remove --global-batch",
+            parameters=("global_batch", other),
+        )

@@ -184,6 +184,8 @@ def a_resumed_sweep_must_be_the_same_sweep(config: Config, output: Output) -> It
     if not config.use_sweep or not config.resume:
         return
     earlier = earlier_sweep(output.folder)
+    if earlier is None and output.begins and output.holds_run is None:
+        return
     if earlier is None:
         yield Finding(
             f"--resume continues a sweep, and there is none in {output.folder}",

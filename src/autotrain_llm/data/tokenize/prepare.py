@@ -109,11 +109,7 @@ def prepare(
     found = (disk.load(folder, fingerprint) for folder in (stored, cache) if folder is not None)
     cached = next((loaded for loaded in found if loaded is not None), None)
     if cached is not None:
-        rows, document = cached
-        findings = tuple(
-            Finding(**{**entry, "parameters": tuple(entry["parameters"])}) for entry in document["findings"]
-        )
-        return Prepared(rows["train"], rows["valid"], document["statistics"], findings, fingerprint, used, True)
+        return _from_cache(cached, fingerprint, used)
     renderer.check()
     if not observations.refused:
         check_markers(renderer, observations)
@@ -160,6 +156,27 @@ def prepare(
         }
         disk.save(cache, fingerprint, rows, document)
     return prepared
+
+
+def _from_cache(
+    cached: tuple[dict[str, Rows], dict[str, Any]], fingerprint: str, template: ChatTemplate | None
+) -> Prepared:
+    rows, document = cached
+    findings = tuple(Finding(**{**entry, "parameters": tuple(entry["parameters"])}) for entry in document["findings"])
+    return Prepared(rows["train"], rows["valid"], document["statistics"], findings, fingerprint, template, True)
+
+
+def map_prepared(
+    fingerprint: str, folders: Sequence[Path], tokenizer: Tokenizer, chat_template: str | None, *, is_rendered: bool
+) -> Prepared | None:
+    """Rows that another process has prepared, by their fingerprint, without reading the files that they come from; None if none of the folders has
+    them. `is_rendered` is whether a chat template renders them."""
+    found = (disk.load(folder, fingerprint) for folder in folders)
+    cached = next((loaded for loaded in found if loaded is not None), None)
+    if cached is None:
+        return None
+    template = find_template(chat_template, tokenizer, Observations(), tries=False) if is_rendered else None
+    return _from_cache(cached, fingerprint, template)
 
 
 _BEARABLE: set[str] = set()  # what was tried by this process: rows, tokenizer, template and settings

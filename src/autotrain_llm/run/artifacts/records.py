@@ -15,6 +15,7 @@ from typing import Any
 
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import GIVEN
+from autotrain_llm.context.cluster import TORCHRUN, cluster_of
 from autotrain_llm.context.versions import versions
 from autotrain_llm.data.dataset import Dataset
 from autotrain_llm.data.tokenize.prompt_format import RUN_KEY, PromptFormat, prompt_to_show
@@ -211,5 +212,10 @@ def command_to_try(folder: Path, dataset: Dataset, prompt_format: PromptFormat) 
 
 
 def invocation() -> str:
-    """The command that started this program."""
+    """The command that started this program, or the one that this is a process of."""
+    if started := os.environ.get("AUTOTRAIN_PROGRAM"):
+        return started
+    cluster = cluster_of(os.environ)
+    if cluster.launcher == TORCHRUN and cluster.world_size > 1:
+        return f"torchrun --nproc-per-node {cluster.local_world or cluster.world_size} -m autotrain_llm llm"
     return "autotrain llm" if Path(sys.argv[0]).name == "autotrain" else "python -m autotrain_llm llm"

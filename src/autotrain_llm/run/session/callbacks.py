@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -19,6 +20,7 @@ from autotrain_llm.run.artifacts.records import MetricsFile
 from autotrain_llm.run.failures import Interrupted
 from autotrain_llm.run.session.trackers import Trackers
 
+PATIENCE = 10.0  # seconds after a first signal from which on a second one ends one of several processes at once
 NOT_LOGGED = ("total_flos", "train_runtime", "train_samples_per_second", "train_steps_per_second", "train_loss")
 
 
@@ -74,16 +76,20 @@ class Signals(TrainerCallback):
     """Stops the run on SIGINT, SIGTERM or SIGHUP: on the first one after the current step, with a checkpoint; on a second one at once.
 
     A step counts with everything that belongs to it: its evaluation, and at the end of an epoch those of the epoch. Otherwise a resumed run
-    would never make them, and could end with another model. A context manager around training. Several processes stop after the same step.
+    would never make them, and could end with another model. A context manager around training.
+
+    Several processes stop after the same step, and none of them ends before the checkpoint is complete: whatever started them would end the
+    others. They get one signal more than once, from a terminal and from their launcher: there a second one counts only after PATIENCE.
     """
 
-    def __init__(self, resume_command: str, folder: Path, *, is_resumed: bool = False) -> None:
+    def __init__(self, resume_command: str, folder: Path, *, is_resumed: bool = False, processes: int = 1) -> None:
         self.resume_command = resume_command
         self.folder = folder
         self.is_resumed = is_resumed
+        self.processes = processes
         self.received: int | None = None  # by this process or another one
         self.steps = 0
-        self._own: int | None = None
+        self._received_at: float | None = None  # when this process got its first signal
         self._has_begun = False  # the first step has: it is waited for
         self._is_stopping = False
         self._is_ending = False  # at once, after a second signal
@@ -104,7 +110,9 @@ class Signals(TrainerCallback):
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if self._is_ending:
             return  # what is left is written: it takes a moment
-        again, self._own, self.received = self._own is not None, signum, signum
+        now, first = time.monotonic(), self._received_at
+        again = first is not None and (self.processes == 1 or now - first >= PATIENCE)
+        self._received_at, self.received = now if first is None else first, signum
         if again or not self._has_begun:
             self._is_ending = True
             raise self.interrupted(signum, saved=False)
@@ -154,4 +162,6 @@ class Signals(TrainerCallback):
         # One process can also stop with a signal that came since the end of the step; several have not agreed on it.
         if self._is_stopping or (self.received is not None and args.world_size == 1 and not self._epoch_ends):
             assert self.received is not None
+            if args.world_size > 1:
+                torch.distributed.barrier()  # the first process writes more than the others
             raise self.interrupted(self.received, saved=True)

@@ -94,7 +94,8 @@ def _carry_out(
     if leader and not plan.rollouts:  # whose prompts aren't trained on; samples.jsonl has the answers that are
         write_trained_rows(folder, inputs.prepared, inputs.tokenizer)
     loaded = load(plan, inputs) if load else recipe.load()
-    _refuse_other_tokens(loaded, inputs)
+    if leader:
+        _refuse_other_tokens(loaded, inputs)
     layout = recipe.make_layout(loaded)
     evaluation = EnhancedEvaluation(plan, folder, progress, leader, resumed_at)
     if plan.precision.cpu:
@@ -129,7 +130,7 @@ def _carry_out(
             recorder.history,
             files,
             records.versions(),
-            records.command_to_try(folder, inputs.dataset, inputs.prepared.prompt_format),
+            records.command_to_try(folder, inputs.dataset, inputs.prepared.prompt_format) if leader else "",
             model_step=_step_of_model(plan, state),
             last_step=state.global_step,
             evaluation=evaluation.results(loaded),

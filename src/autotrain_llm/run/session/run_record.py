@@ -25,6 +25,7 @@ class RunRecord:
             f"{records.invocation()} {shlex.join(self.command[2:])} --resume",
             folder,
             is_resumed=plan.output.checkpoint is not None,
+            processes=plan.schedule.processes,
         )
         self.file = (
             records.RunFile(folder, plan, inputs.findings, inputs.prepared.prompt_format)
@@ -50,6 +51,12 @@ class RunRecord:
         """Write how the run ended, unless it is complete. Raises RunFailed for an exception whose cause is known."""
         if fault is None:
             return
+        received = self.signals.received
+        if received is not None and self.signals.processes > 1 and not isinstance(fault, Interrupted | RunFailed):
+            # Another process was stopped first: what failed is the exchange with it.
+            stopped = self.signals.interrupted(received, saved=False)
+            self._write(status="interrupted", outcome={"message": stopped.message})
+            raise stopped from fault
         if isinstance(fault, Interrupted):
             self._write(status="interrupted", outcome={"message": fault.message})
             return

@@ -1,0 +1,45 @@
+"""Where processes are started, how many, and how often again. What they divide among them is in `distributed.py`."""
+
+from __future__ import annotations
+
+from autotrain_llm.declare.param import AT_LEAST_ONE, NO_INFLUENCE, NOT_NEGATIVE, group, param
+
+AUTO = "auto"
+LOCAL, SLURM, SKY, KUBERNETES = "local", "slurm", "sky", "kubernetes"
+
+
+@group("Launching", order=56, searchable=False, on_resume=NO_INFLUENCE)
+class Launching:
+    """Where the run is started, and in how many processes."""
+
+    num_processes: int | str = param(
+        AUTO,
+        "Processes on each node, which train one model together; auto is one for each GPU in sight, and one on a processor.",
+        within=AT_LEAST_ONE,
+        also=(AUTO,),
+        in_trials=False,
+        aliases="gpus gpus_per_node n_gpu n_gpus nproc nproc_per_node num_gpus num_gpus_per_node num_workers_per_node",
+    )
+    num_nodes: int | None = param(
+        None,
+        "Machines that train one model together; the same command runs on each of them.",
+        within=AT_LEAST_ONE,
+        default_words="what SLURM, SkyPilot or a Kubeflow TrainJob says, else 1",
+        in_trials=False,
+        aliases="nnodes num_machines nodes",
+    )
+    head_address: str | None = param(
+        None,
+        "The first of several nodes, where the others find it.",
+        metavar="HOST[:PORT]",
+        default_words="what SLURM, SkyPilot or a Kubeflow TrainJob says",
+        machine_specific=True,
+        in_trials=False,
+        aliases="main_process_ip master_addr rdzv_endpoint",
+    )
+    max_restarts: int = param(
+        0,
+        "Start all processes again when one has failed or was killed, at most N times; they go on from the newest checkpoint.",
+        within=NOT_NEGATIVE,
+        in_trials=False,
+    )

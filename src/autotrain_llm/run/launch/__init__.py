@@ -1,0 +1,1 @@
+"""A run in several processes: the one that starts them with torchrun's agent, and what they do."""

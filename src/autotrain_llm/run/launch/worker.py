@@ -1,0 +1,165 @@
+"""One of the processes that the agent has started: map the rows, carry out the plan, and write how it ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import threading
+import time
+import traceback
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autotrain_llm.context.cluster import Cluster, cluster_of
+from autotrain_llm.context.output_dir import Output, step_of
+from autotrain_llm.context.signals import exit_status, signal_of, stop_raises
+from autotrain_llm.declare.document import parse_json
+from autotrain_llm.declare.finding import Refused
+from autotrain_llm.planning.plan import Plan, ResumePlan
+from autotrain_llm.planning.run_inputs import context_of, inputs_of
+from autotrain_llm.progress import ProgressCallback
+from autotrain_llm.run.artifacts.records import finite
+from autotrain_llm.run.failures import Interrupted, RunFailed
+from autotrain_llm.run.launch.order import (
+    STOP,
+    Order,
+    PassedOn,
+    announce,
+    finding_json,
+    forget_outcome,
+    write_outcome,
+)
+from autotrain_llm.run.session.execute import execute
+from autotrain_llm.run.session.run_report import RunReport
+
+DONE, FAILED, REFUSED = 0, 1, 2
+AGREE = timedelta(minutes=30)  # the first process may read a large checkpoint before it says which it takes
+
+
+def work(folder: Path) -> int:
+    """Carry out the order in this folder as one of its processes, and return the exit status."""
+    cluster = cluster_of(os.environ)
+    forget_outcome(folder, cluster.rank)
+    end_with(os.getppid())
+    with stop_raises():
+        status, details, code = _outcome(folder, cluster)
+    write_outcome(folder, cluster.rank, status, **details)
+    return DONE if (folder / STOP).exists() else code
+
+
+def _outcome(folder: Path, cluster: Cluster) -> tuple[str, dict[str, Any], int]:
+    """How the run ended in this process: its status, what belongs to it, and the exit status."""
+    try:
+        announce(folder, cluster.local_rank)
+        if (folder / STOP).exists():
+            raise Interrupted(int((folder / STOP).read_text()), "Stopped before training started: nothing was written.")
+        return "ok", _report_json(_carry_out(folder, cluster)), DONE
+    except RunFailed as failure:
+        return "failed", {"message": failure.message, "fix": failure.fix}, FAILED
+    except Refused as refused:
+        return "refused", {"findings": [finding_json(finding) for finding in refused.findings]}, REFUSED
+    except Interrupted as stopped:
+        details = {"signal": stopped.signal, "message": stopped.message, "what": stopped.what}
+        return "interrupted", details, exit_status(stopped.signal)
+    except KeyboardInterrupt as stopped:
+        signum = signal_of(stopped)
+        what = "Stopped before training started: there is nothing to resume."
+        return "interrupted", {"signal": signum, "message": what, "what": what}, exit_status(signum)
+    except Exception as fault:
+        message = " ".join(str(fault).split())
+        trace = "".join(traceback.format_exception(fault))
+        return "fault", {"kind": type(fault).__name__, "message": message, "trace": trace}, FAILED
+
+
+def _carry_out(folder: Path, cluster: Cluster) -> RunReport:
+    order = Order.read(folder)
+    progress = PassedOn(folder) if cluster.rank == 0 else ProgressCallback()
+    plan = _agreed(order.plan, cluster)
+    if cluster.restarts and plan.launch is not None:
+        where = f"goes on after step {plan.resume.step}" if plan.resume else "begins again: no checkpoint was complete"
+        progress.note(f"Restart {cluster.restarts} of {plan.launch.max_restarts}: {where}.")
+    context = context_of(plan, elsewhere=order.prepared)
+    inputs = dataclasses.replace(inputs_of(plan, context, order.findings), verbose=order.verbose)
+    return execute(plan, inputs, progress)
+
+
+# ---- what all processes have to agree on
+
+
+def _agreed(plan: Plan, cluster: Cluster) -> Plan:
+    """The plan that all processes carry out: that of the first one's rows, and of a group that was started again from the checkpoint that it has chosen.
+
+    Raises RunFailed if this node's rows are others than the first one's.
+    """
+    plan = _resumed(plan) if cluster.restarts and cluster.rank == 0 else plan
+    first = _from_first_process(cluster, {"rows": plan.data.fingerprint, "checkpoint": plan.output.checkpoint})
+    if first["rows"] != plan.data.fingerprint:
+        raise RunFailed(
+            f"the rows of {plan.data.path}, or their tokens, are not the same on this node as on the first one",
+            "the same files, and the same versions of autotrain-llm and its packages, on all nodes",
+        )
+    if not cluster.restarts or cluster.rank == 0:
+        return plan
+    return _from_checkpoint(plan, first["checkpoint"])
+
+
+def _from_first_process(cluster: Cluster, own: dict[str, Any]) -> dict[str, Any]:
+    """What the first process says, in all of them, over the store in which the agents met."""
+    import json
+
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    if cluster.world_size == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return own
+    store = torch.distributed.TCPStore(address, port, is_master=False, timeout=AGREE)
+    key = f"autotrain/{cluster.restarts}"
+    if cluster.rank == 0:
+        store.set(key, json.dumps(own))
+        return own
+    first: dict[str, Any] = parse_json(store.get(key).decode())
+    return first
+
+
+def _resumed(plan: Plan) -> Plan:
+    """The plan of a group that is started again: it goes on from the newest intact checkpoint, or begins again where there is none."""
+    newest = Output(Path(plan.output.dir).expanduser(), True, True, None).newest_intact
+    return _from_checkpoint(plan, str(newest) if newest else plan.output.checkpoint)
+
+
+def _from_checkpoint(plan: Plan, checkpoint: str | None) -> Plan:
+    # What the failed attempt has left is moved aside; with a checkpoint it is what the run goes on from.
+    output = dataclasses.replace(plan.output, checkpoint=checkpoint, overwrite=checkpoint is None)
+    resume = ResumePlan(step_of(Path(checkpoint)), plan.steps, {}) if checkpoint else None
+    return dataclasses.replace(plan, output=output, resume=resume)
+
+
+# ---- the report, and the end
+
+
+def _report_json(report: RunReport) -> dict[str, Any]:
+    """The fields of a report that another process can't know, for JSON."""
+    return {
+        "metrics": report.metrics,
+        "history": report.history,
+        "files": report.files,
+        "versions": report.versions,
+        "try_it": report.try_it,
+        "evaluation": None if report.evaluation is None else finite(report.evaluation),
+        "model_step": report.model_step,
+        "last_step": report.last_step,
+        "observations": [finding_json(finding) for finding in report.observations],
+    }
+
+
+def end_with(parent: int) -> None:
+    """End this process as a SIGTERM does, with a checkpoint, when the one that started it has ended."""
+
+    def wait() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from autotrain_llm.data.prepared.info import PreparedInfo
 
 COMMANDS = ("config", "dry_run", "strict", "format", "quiet", "verbose", "check_rows", "check_secrets")
+NOT_OF_PREPARE = ("streaming", "stream_buffer")  # all rows are prepared
 # What decides on rows and tokens says in its declaration at which stage it is read.
 READS = frozenset(
-    [param.name for param in PARAMS.values() if param.stage and param.name != "trust_remote_code"]
+    [
+        param.name
+        for param in PARAMS.values()
+        if param.stage and param.name not in ("trust_remote_code", *NOT_OF_PREPARE)
+    ]
     + ["trainer", "output_dir", "data_config", "tokenizer", "revision", "cache_dir", "offline", "token", *COMMANDS]
 )
 # The trainers that are tried for rows without `--trainer`, and the formats with which each is chosen.
@@ -94,7 +99,7 @@ def check_preparation(config: Config, findings: Iterable[Finding], progress: Pro
             given = (one for one in rule.check(inputs) if not (is_own and mistyped & {*one.parameters}))
             found += [one for one in given if is_own or (one.parameters and {*one.parameters} <= READS)]
     ignored = ignored_parameters(config)
-    config = config.without(ignored)
+    config = config.without((*ignored, *NOT_OF_PREPARE))
     context = RunContext(config, progress=progress)
     if not any(finding.severity == ERROR for finding in found):
         found += _check_rows(config, context)

@@ -206,7 +206,7 @@ WHY_NOT = {
     ),
     "rows are tokenized before training, on all cores, and cached": (
         "num_workers dataloader_num_workers preprocessing_num_workers dataset_num_proc overwrite_cache "
-        "dataset_batch_size dataset_prepared_path streaming dataloader_pin_memory dataloader_prefetch_factor "
+        "dataset_batch_size dataset_prepared_path dataloader_pin_memory dataloader_prefetch_factor "
         "preprocessing_batch_size"
     ),
     "this is always on": "remove_unused_columns save_safetensors do_train do_eval average_tokens_across_devices",
@@ -291,7 +291,7 @@ WHY_NOT = {
         "dataset_config dataset_config_name dataset_subset subset"
     ),
     "rows are shuffled in each epoch, seeded by --seed": (
-        "shuffle shuffle_dataset dataset_shuffle train_dataloader_shuffle shuffle_buffer_size"
+        "shuffle shuffle_dataset dataset_shuffle train_dataloader_shuffle"
     ),
     "the side that is truncated follows from the trainer": (
         "truncation_mode truncation_side truncation_strategy truncation"

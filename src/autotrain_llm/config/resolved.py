@@ -14,7 +14,7 @@ from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.params.answering import Answering
 from autotrain_llm.params.command import Command
-from autotrain_llm.params.data import Data, PromptColumn, ReasoningColumn, RejectedColumn
+from autotrain_llm.params.data import Data, PromptColumn, ReasoningColumn, RejectedColumn, Streaming
 from autotrain_llm.params.distillation import Distillation
 from autotrain_llm.params.distributed import Distributed
 from autotrain_llm.params.evaluation import ComparedAnswers, Evaluation, GeneratedAnswers
@@ -47,6 +47,7 @@ class Config(
     PromptColumn,
     ReasoningColumn,
     RejectedColumn,
+    Streaming,
     Training,
     Optimisation,
     Precision,

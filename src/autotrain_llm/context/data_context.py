@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 
 UNLIMITED = 1 << 30  # tokens
+STREAM_ROWS = 1000  # of a stream that are checked before the training
 # Fields of DataRequest that name a column, and the parameters that set them.
 COLUMNS = {
     "reasoning_column": "reasoning_column",
@@ -167,7 +168,8 @@ class DataContext:
             for field, name in COLUMNS.items()
             if config.applies(name) and not named_in_file and (by_default or config.given(name))
         }
-        only_checked = bool(config.dry_run) or config.preview_data is not None
+        only_checked = not config.streaming and (bool(config.dry_run) or config.preview_data is not None)
+        first_rows = (config.check_rows or STREAM_ROWS) if config.streaming else None
         return DataRequest(
             path=config.rows_from or "",
             rows=config.trainer_spec.rows,
@@ -175,7 +177,8 @@ class DataContext:
             valid_split=config.valid_split,
             eval_path=config.eval_dataset_path,
             named=tuple(field for field, name in columns.items() if config.given(name)),
-            max_samples=config.max_samples,
+            max_samples=min((most for most in (config.max_samples, first_rows) if most is not None), default=None),
+            streaming=bool(config.streaming),
             most_rows=config.check_rows if only_checked else None,
             seed=config.seed,
             cache_dir=config.cache_dir,

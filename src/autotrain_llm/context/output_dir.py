@@ -21,6 +21,7 @@ CHECKPOINTS = "checkpoints"
 SWEEP = "sweep"
 TRAINED_ROWS = "trained_rows.json"  # a few rows as the run trains on them
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)$")
+STREAM_FILE = "stream.json"  # of a checkpoint: where each process stands in rows that are streamed
 STATE_FILE = "trainer_state.json"
 CHECKPOINT_FILE = "checkpoint.json"  # lists the other files of a checkpoint, with size and digest; written last
 KILLED = "killed"  # the status of a run that had no time to write how it ended

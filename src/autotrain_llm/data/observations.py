@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from autotrain_llm.declare.finding import ERROR, Finding
+from autotrain_llm.declare.finding import ERROR, Finding, Refused
 from autotrain_llm.declare.rule import RuleFunction
 
 FIRST_ROWS = 3
@@ -114,6 +114,13 @@ class Observations:
     def refused(self) -> bool:
         """Whether anything so far is an error."""
         return any(finding.severity == ERROR for finding in self.findings())
+
+
+def refuse_errors(observations: Observations) -> None:
+    """Raise Refused for the errors among what was noticed."""
+    errors = [finding for finding in observations.findings() if finding.severity == ERROR]
+    if errors:
+        raise Refused(errors)
 
 
 def findings_of(rule: RuleFunction, **facts: Any) -> tuple[Finding, ...]:

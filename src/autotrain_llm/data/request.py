@@ -16,7 +16,7 @@ COLUMN_FLAGS = {
 # The columns that decide what a row is; reasoning only comes before its answer.
 SIDES = ("text_column", "prompt_column", "rejected_column")
 # Where the data comes from and who may read it changes nothing about the rows themselves.
-NOT_HASHED = ("token", "cache_dir", "offline", "path", "eval_path", "bytes_beside")
+NOT_HASHED = ("token", "cache_dir", "offline", "path", "eval_path", "bytes_beside", "streaming")
 Where = tuple[tuple[str, tuple[object, ...]], ...]
 
 
@@ -28,7 +28,8 @@ class DataRequest:
     `max_samples` limits the rows to train on, `most_rows` those of either side that are read at all. `named` holds the column fields that the user gave; a column given there has to exist.
     `num_labels` is the number of scores or classes of graded rows. `context_columns` are put before the prompt, `ignored_columns` are not used and not reported. `keeps_columns` says that a reward function is given all columns.
     `where` are the values of columns with which a row is used at all; `format` is the only format that is recognised. `bytes_beside` is the size
-    of the files that other requests of the same run read: together they decide whether rows are held in memory.
+    of the files that other requests of the same run read: together they decide whether rows are held in memory. `streaming` training rows
+    are the first of a stream, whose others are read while they are trained on.
     """
 
     path: str
@@ -50,6 +51,7 @@ class DataRequest:
     named: tuple[str, ...] = ()
     max_samples: int | None = None
     most_rows: int | None = None
+    streaming: bool = False
     seed: int = 42
     cache_dir: str | None = None
     revision: str | None = None

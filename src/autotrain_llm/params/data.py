@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, NO_INFLUENCE, SAME_ROWS, group, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, FIXED, NO_INFLUENCE, SAME_ROWS, group, param
 
 
 @group("Data", order=20, searchable=False, on_resume=SAME_ROWS)
@@ -141,4 +141,24 @@ class RejectedColumn:
         metavar="NAME",
         stage="rows",
         aliases="rejected_column rejected_field rejected_key",
+    )
+
+
+@group(
+    "Streaming", order=24, switch="streaming", subject="Streaming", misused="error", searchable=False, on_resume=FIXED
+)
+class Streaming:
+    """Rows that are read while they are trained on."""
+
+    streaming: bool = param(
+        False,
+        "Read the training rows while training and not before; the first 1000 (--check-rows) are checked, and --max-steps is needed.",
+        stage="rows",
+        aliases="stream use_streaming",
+    )
+    stream_buffer: int = param(
+        10_000,
+        "Shuffle, and pack, within so many rows at a time.",
+        within=AT_LEAST_ONE,
+        aliases="buffer_size shuffle_buffer_size streaming_buffer_size",
     )

@@ -45,6 +45,7 @@ from autotrain_llm.planning.plan import (
     ReferencePlan,
     ResumePlan,
     SchedulePlan,
+    StreamPlan,
     TokenLengths,
     TrainerArguments,
 )
@@ -210,6 +211,7 @@ def _data(config: Config, context: RunContext) -> DataPlan:
         not_checked=_not_checked(config, context),
         sources=plan_sources(prepared.mixture) if prepared.mixture else None,
         turns=dataset.turns,
+        streaming=StreamPlan(config.stream_buffer, len(dataset.train)) if config.streaming else None,
     )
 
 
@@ -227,6 +229,8 @@ def _not_checked(config: Config, context: RunContext) -> tuple[str, ...]:
         if context.data.is_partial
         else []
     )
+    if config.streaming and context.dataset is not None:
+        unread.append(f"rows after the first {len(context.dataset.train)}: they are checked when they are read")
     return (*unread, *context.row_checks.not_checked)
 
 
@@ -302,10 +306,13 @@ def _schedule(config: Config, context: RunContext, rows: int) -> SchedulePlan:
     else:
         assert config.epochs is not None  # refused where there are no --max-steps either
         steps = max(1, math.ceil(steps_of_epoch * config.epochs))
+    by_epoch = "epoch"
+    if config.streaming:  # the whole run is one epoch
+        steps_of_epoch, by_epoch = steps, "steps"
     has_rows = bool(context.prepared and context.prepared.valid is not None and len(context.prepared.valid))
-    evaluate = asked_evaluation(config) or ("epoch" if has_rows else "no")
+    evaluate = asked_evaluation(config) or (by_epoch if has_rows else "no")
     eval_steps = config.eval_steps or max(1, steps // EVALUATIONS_BY_STEPS)
-    save = asked_saving(config) or (evaluate if evaluate != "no" else "epoch")
+    save = asked_saving(config) or (evaluate if evaluate != "no" else by_epoch)
     save_steps = config.save_steps or (eval_steps if evaluate == "steps" else 500)
     log = config.logging_steps if config.logging_steps and config.logging_steps > 0 else max(1, steps // LOG_LINES)
     return SchedulePlan(

@@ -116,10 +116,19 @@ class SourcePlan:
 
 
 @dataclass(frozen=True)
+class StreamPlan:
+    """Rows that are read while they are trained on: how many the process shuffles, and packs, at a time, and how many were checked before."""
+
+    buffer: int
+    checked_rows: int
+
+
+@dataclass(frozen=True)
 class DataPlan:
     """The rows: their source, format and token statistics. `columns` are those that are used, by role, `unused_columns` the others, with the
     reason; `fingerprint` is a hash of the tokens. Each evaluation goes over `evaluated_rows` of the `eval_rows`. `prepared` says of a folder that
-    `autotrain prepare` wrote how it is used, `turns` how turns are told where the rows don't say it. `sources` are those of a mixture; without one, None."""
+    `autotrain prepare` wrote how it is used, `turns` how turns are told where the rows don't say it. `sources` are those of a mixture; without one, None.
+    Of rows that are streamed, everything here is about those that were checked."""
 
     path: str
     format: str
@@ -144,6 +153,7 @@ class DataPlan:
     not_checked: tuple[str, ...]
     sources: tuple[SourcePlan, ...] | None = field(default=None, metadata=omitted_if_none())
     turns: str | None = field(default=None, metadata=omitted_if_none())
+    streaming: StreamPlan | None = field(default=None, metadata=omitted_if_none())
 
 
 @dataclass(frozen=True)

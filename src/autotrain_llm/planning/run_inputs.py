@@ -19,10 +19,20 @@ from autotrain_llm.planning.rollouts import reward_models
 
 if TYPE_CHECKING:
     from autotrain_llm.data.dataset import Dataset, Progress
+    from autotrain_llm.data.request import DataRequest
     from autotrain_llm.data.tokenize.prepare import Prepared
+    from autotrain_llm.data.tokenize.settings import Preparation
     from autotrain_llm.data.tokenize.teacher_rows import TeacherRows
     from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
     from autotrain_llm.models.metadata import ModelMetadata
+
+
+@dataclass(frozen=True)
+class StreamInputs:
+    """How the rows are read, and become tokens, that are streamed."""
+
+    request: DataRequest
+    preparation: Preparation
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class RunInputs:
     asked for. Of the evaluation rows `prepared` has those that the
     plan evaluates. `teacher_rows` are the teacher's rows if its prompts
     differ. `model` is None for a new model, and `reward_models` has the plan's sources as keys. `cache` is the folder of prepared rows; other
-    caches are next to it. `findings` are those of the checks before the run, for run.json.
+    caches are next to it. `findings` are those of the checks before the run, for run.json. `stream` is None unless the rows are streamed.
     """
 
     prepared: Prepared
@@ -50,6 +60,7 @@ class RunInputs:
     is_first_process: bool
     verbose: bool
     findings: tuple[Finding, ...] = ()
+    stream: StreamInputs | None = None
     temporary: Any = field(
         default=None, repr=False
     )  # keeps the folder of a new tokenizer: it is deleted with this object
@@ -89,6 +100,7 @@ def inputs_of(plan: Plan, context: RunContext, findings: tuple[Finding, ...] = (
         is_first_process=context.machine.is_first_process,
         verbose=bool(context.config.verbose),
         findings=findings,
+        stream=StreamInputs(context.data.request, context.data.preparation) if plan.data.streaming else None,
         temporary=context,
     )
 

@@ -160,7 +160,12 @@ def _data(plan: Plan) -> list[Row]:
     if data.evaluated_rows < data.eval_rows:
         evaluation = f"{data.evaluated_rows} of {evaluation}"
     shortened = [(data.truncated_rows, "truncated"), (data.dropped_rows, "dropped")]
-    counts = [f"{data.rows} to train on", evaluation, *(f"{count} {outcome}" for count, outcome in shortened if count)]
+    to_train_on = "checked of those to train on" if data.streaming else "to train on"
+    counts = [
+        f"{data.rows} {to_train_on}",
+        evaluation,
+        *(f"{count} {outcome}" for count, outcome in shortened if count),
+    ]
     source = _source(plan, "data_path" if data.sources is None else "data_config")
     return [
         (
@@ -175,6 +180,7 @@ def _data(plan: Plan) -> list[Row]:
             if data.samples
             else []
         ),
+        *_streaming(data),
         ("rows", ", ".join(counts), _left_out(data)),
         ("tokens", f"{tokens.p50} median, {tokens.p95} 95th percentile, {tokens.max} longest", _trained_on(plan)),
         ("longest row", f"{plan.length.tokens} tokens", plan.length.why),
@@ -196,6 +202,14 @@ def _sources(sources: Sequence[SourcePlan]) -> list[Row]:
         used += f"; of its first {plural(source.samples, 'row')}" if source.samples is not None else ""
         rows.append((f"  {source.name}", f"{plural(source.rows_of_epoch, 'row')} per epoch: {share}", used))
     return rows
+
+
+def _streaming(data: DataPlan) -> list[Row]:
+    """How rows are read that are streamed."""
+    if data.streaming is None:
+        return []
+    how = f"read while training, shuffled within {data.streaming.buffer} rows"
+    return [("streamed", how, "after the last row from the first on")]
 
 
 def _left_out(data: DataPlan) -> str:

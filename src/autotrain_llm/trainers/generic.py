@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
+from autotrain_llm.params.data import Streaming
 from autotrain_llm.params.distillation import Distillation
 from autotrain_llm.params.evaluation import ComparedAnswers, GeneratedAnswers
 from autotrain_llm.params.text import EndToken, TokenWeights
@@ -19,7 +20,7 @@ TRAINER = Trainer(
         "blocks, and every token is trained on."
     ),
     rows="documents",
-    groups=(*CORE, EndToken, TokenWeights, Distillation, GeneratedAnswers, ComparedAnswers),
+    groups=(*CORE, Streaming, EndToken, TokenWeights, Distillation, GeneratedAnswers, ComparedAnswers),
     requires=REQUIRED,
     usual=usual(lr=Usual(2e-5, 2e-4)),
     learning_rates={"full": (1e-7, 3e-4), "lora": (1e-6, 5e-3)},

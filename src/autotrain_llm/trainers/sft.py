@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autotrain_llm.declare.param import FIXED, SAME_ROWS, group, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
-from autotrain_llm.params.data import PromptColumn, ReasoningColumn
+from autotrain_llm.params.data import PromptColumn, ReasoningColumn, Streaming
 from autotrain_llm.params.distillation import Distillation
 from autotrain_llm.params.evaluation import ComparedAnswers, GeneratedAnswers
 from autotrain_llm.params.length import LENGTH
@@ -54,6 +54,7 @@ TRAINER = Trainer(
     rows="conversations",
     groups=(
         *CORE,
+        Streaming,
         PromptColumn,
         ReasoningColumn,
         ChatTemplate,

@@ -48,6 +48,8 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "valid_split": ("0.25", {}),
     "eval_dataset_path": ("{other_rows}", {}),
     "max_samples": (20, {}),
+    "streaming": (True, {"max_steps": 2}),
+    "stream_buffer": (5, {"max_steps": 2, "streaming": True}),
     "text_column": ("other", {"data_path": "{columns}"}),
     "prompt_text_column": ("question", {"data_path": "{prompts}"}),
     "context_columns": ("other", {"data_path": "{columns}"}),
@@ -282,6 +284,8 @@ def test_every_parameter_that_a_trainer_reads_is_looked_at_when_the_plan_is_made
     answering = ANSWERING if TRAINERS[trainer].reads("eval_bertscore_model") else {}
     result = checked(trainer, places, {**EVERYTHING_ON, **taught, **answering})
     assert result.plan is not None
+    if TRAINERS[trainer].reads("streaming"):  # which can't be together with all others
+        assert checked(trainer, places, {"streaming": True, "max_steps": 2}).plan is not None
     assert set(settings_of(trainer)) - reads == set()
 
 

@@ -126,7 +126,7 @@ def a_mixin_that_can_not_work_here_is_refused(config: Config, trainer: Trainer) 
     """A mixin that this trainer can't be combined with.
 
     Why: distillation compares how teacher and student predict the tokens of the answers in the data. A reward model predicts no tokens, and the data
-    of policy training has prompts only.
+    of policy training has prompts only. Pairs, prompts and graded rows are not streamed: their trainers need all of them, for a reference model, rollouts or tracked values.
     Fix: remove the switch.
     """
     for name in config.all_given():

@@ -21,7 +21,8 @@ def load_splits(
 ) -> dict[str, Any]:
     """The splits of a data set on the Hub by name; empty, with a finding, if it can't be loaded. `owner/name:config` selects a config.
 
-    `streamed` splits are downloaded while their rows are iterated over, no more than is read. Without the network, what was downloaded before is read.
+    `streamed` splits are downloaded while their rows are iterated over, no more than is read. Without the network, what was downloaded before is
+    iterated over for a run that streams, and read as usual for any other.
     """
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if request.offline:
@@ -46,7 +47,10 @@ def load_splits(
     except Exception as problem:  # the library lets errors of a dozen packages through: network, access, format, config
         observe_fault(problem, hub_id, request, observations, flag)
         return {}
-    return dict(loaded) if hasattr(loaded, "keys") else {"train": loaded}
+    splits = dict(loaded) if hasattr(loaded, "keys") else {"train": loaded}
+    if request.streaming:
+        return {name: rows if is_streamed(rows) else rows.to_iterable_dataset() for name, rows in splits.items()}
+    return splits
 
 
 def observe_fault(problem: Exception, name: str, request: DataRequest, observations: Observations, flag: str) -> None:
@@ -66,6 +70,11 @@ def observe_fault(problem: Exception, name: str, request: DataRequest, observati
 def is_streamed(rows: Any) -> bool:
     """Whether the rows of a split are downloaded while they are iterated over."""
     return not hasattr(rows, "__len__")
+
+
+def rows_of_process(rows: Any, process: int, processes: int) -> Any:
+    """The rows of a streamed split that one of several processes has: whole files of it if they can be divided, else each row by its number."""
+    return importlib.import_module("datasets.distributed").split_dataset_by_node(rows, process, processes)
 
 
 def streamed_table(

@@ -253,8 +253,10 @@ def _objects_in_a_row(text: str, name: str, observations: Observations) -> Itera
     return ((number, None, row) for number, row in enumerate(rows, 1))
 
 
-def rows_of_lines(lines: Iterable[str], name: str, observations: Observations) -> Iterator[RawRow]:
-    """A row for each line that holds an object; invalid lines are reported after the last line."""
+def rows_of_lines(
+    lines: Iterable[str], name: str, observations: Observations, *, at_once: bool = False
+) -> Iterator[RawRow]:
+    """A row for each line that holds an object; invalid lines are reported after the last line, or `at_once`: the first ends the rows."""
     broken: list[Broken] = []
     decoder, row = _Decoder(), 0
     for line, content in enumerate(lines, 1):
@@ -266,6 +268,8 @@ def rows_of_lines(lines: Iterable[str], name: str, observations: Observations) -
         except ValueError as problem:
             broken.append((line, _json_problem(problem), content))
             decoder.doubled.clear()
+            if at_once:
+                break
             continue
         if decoder.doubled:
             _observe_doubled(decoder.doubled, RowPlace(name, row, line), observations)
@@ -275,6 +279,8 @@ def rows_of_lines(lines: Iterable[str], name: str, observations: Observations) -
             yield row, line, value
         else:
             broken.append((line, f"holds {kind_of(value)}, not an object with columns", ""))
+            if at_once:
+                break
     if broken:
         none_is_whole = len(broken) == row
         contents = [content for *_, content in broken[:LOOKED_AT]] if none_is_whole else []

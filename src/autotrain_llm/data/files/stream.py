@@ -64,6 +64,14 @@ def open_table(
     return Table(name, Stream(rows if most is None else islice(rows, most)))
 
 
+def first_rows(path: Path, name: str, observations: Observations, most: int | None) -> Table:
+    """The first rows of a file that is streamed, in the way in which the others are read later. Nothing of it is hashed, because that would read it all."""
+    rows = stream_of(path, name, observations, None)
+    if rows is None:
+        observations.add(a_file_can_not_be_read, file=name, case="stream")
+    return Table(name, Stream(islice(rows or iter(()), most)))
+
+
 def are_large(paths: Sequence[Path], bytes_beside: int = 0) -> bool:
     """Whether the rows of these files together should not all be in memory."""
     return sum(map(size_of, paths)) + bytes_beside > LARGE
@@ -78,8 +86,9 @@ def size_of(path: Path) -> int:
     return size * (UNPACKED if path.suffix.lower() == ".gz" else 1)
 
 
-def stream_of(path: Path, name: str, observations: Observations, digest: Any) -> Iterator[RawRow] | None:
-    """The rows of a large file, read while they are iterated over; None if its format can only be read as a whole."""
+def stream_of(path: Path, name: str, observations: Observations, digest: Any | None) -> Iterator[RawRow] | None:
+    """The rows of a large file, read while they are iterated over; None if its format can only be read as a whole. Without a `digest` nothing is hashed, and the first line
+    that can't be read ends the rows: whoever trains on them meanwhile has to know."""
     try:
         with _opened(path) as file:
             head = file.read(HEAD)
@@ -114,11 +123,11 @@ def _opened(path: Path) -> BinaryIO:
     return gzip.open(path, "rb") if _is_packed(path) else path.open("rb")  # type: ignore[return-value]
 
 
-def _rows(path: Path, kind: str, name: str, observations: Observations, digest: Any) -> Iterator[RawRow]:
+def _rows(path: Path, kind: str, name: str, observations: Observations, digest: Any | None) -> Iterator[RawRow]:
     lines = _lines(path, name, observations, digest)
     try:
         if kind == "lines":
-            yield from rows_of_lines(lines, name, observations)
+            yield from rows_of_lines(lines, name, observations, at_once=digest is None)
         elif kind == "text":
             yield from rows_of_text(lines, _has_no_blank_line(path))
         else:
@@ -129,12 +138,13 @@ def _rows(path: Path, kind: str, name: str, observations: Observations, digest: 
         observations.add(a_file_can_not_be_read, file=name, case="error", detail=str(problem))
 
 
-def _lines(path: Path, name: str, observations: Observations, digest: Any) -> Iterator[str]:
+def _lines(path: Path, name: str, observations: Observations, digest: Any | None) -> Iterator[str]:
     """The lines of a text with what ends them, parted at line feeds alone."""
     at, line_number = 0, 0
     with _opened(path) as file:
         for raw in file:
-            digest.update(raw)
+            if digest is not None:
+                digest.update(raw)
             line_number += 1
             if line_number == 1 and raw.startswith(BOM):
                 observations.add(a_file_starts_with_a_byte_order_mark, file=name)
@@ -155,13 +165,14 @@ def _has_no_blank_line(path: Path) -> bool:
         return not any(raw.endswith(b"\n") and not raw.strip() for raw in file)
 
 
-def _columns(path: Path, kind: str, name: str, observations: Observations, digest: Any) -> Iterator[RawRow]:
+def _columns(path: Path, kind: str, name: str, observations: Observations, digest: Any | None) -> Iterator[RawRow]:
     """The rows of a Parquet or Arrow file, some at a time."""
     import pyarrow
 
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
+    if digest is not None:
+        with path.open("rb") as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
     row_number = 0
     try:
         for batch in _batches(path, kind):

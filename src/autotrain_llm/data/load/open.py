@@ -21,7 +21,7 @@ from autotrain_llm.data.files import hub
 from autotrain_llm.data.files.filter import RowFilter
 from autotrain_llm.data.files.locate import ALL_ROWS, Source, choose_split, locate
 from autotrain_llm.data.files.read import ColumnTypes, Stream, Table, unwrapped
-from autotrain_llm.data.files.stream import open_table
+from autotrain_llm.data.files.stream import first_rows, open_table
 from autotrain_llm.data.formats.column_checks import (
     check_columns,
     check_header,
@@ -65,7 +65,7 @@ EACH = 1000  # rows between two calls of `progress`
 
 
 @dataclass
-class _Reading:
+class Reading:
     """What is carried along while a request is opened."""
 
     request: DataRequest
@@ -90,7 +90,7 @@ class _Reading:
 def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset:
     """Find, read, recognise, convert and split the rows. Raises Refused with all findings if nothing can be trained on. `progress` is
     called with the number of rows of large files that were read."""
-    reading = _Reading(request, progress, keep=RowFilter(request.where) if request.where else None)
+    reading = Reading(request, progress, keep=RowFilter(request.where) if request.where else None)
     observations = reading.observations
     reading.digest.update(json.dumps(request.settings(), sort_keys=True, default=str).encode())
     if request.max_samples is not None and request.max_samples < 1:
@@ -98,8 +98,8 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
         raise Refused(observations.findings())
     reading.prepared = prepared_rows_of(request, observations)
     with _no_garbage_collection():
-        tables, valid_tables = _tables(reading)
-        mapping, tables = _column_mapping(reading, tables, DATA_FLAG)
+        tables, valid_tables = read_tables(reading)
+        mapping, tables = column_mapping(reading, tables, DATA_FLAG)
         if mapping is None:
             raise Refused(observations.findings())
         prepared = reading.prepared
@@ -171,7 +171,7 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _tables(reading: _Reading) -> tuple[list[Table], list[Table] | None]:
+def read_tables(reading: Reading) -> tuple[list[Table], list[Table] | None]:
     """The tables to train on, and those of a validation split where one was named."""
     request, observations = reading.request, reading.observations
     source = locate(request.path, observations)
@@ -189,7 +189,7 @@ def _tables(reading: _Reading) -> tuple[list[Table], list[Table] | None]:
     return tables, valid
 
 
-def _observe_no_rows(reading: _Reading, name: str) -> None:
+def _observe_no_rows(reading: Reading, name: str) -> None:
     """Report that there are no rows: none at all, or none with the wanted values."""
     keep = reading.keep
     if keep is None or not keep.seen:
@@ -211,7 +211,7 @@ def _observe_no_rows(reading: _Reading, name: str) -> None:
     )
 
 
-def _hub_splits(reading: _Reading, source: Source, flag: str) -> dict[str, Any]:
+def _hub_splits(reading: Reading, source: Source, flag: str) -> dict[str, Any]:
     if source.hub_id is None:
         return {}
     request = reading.request
@@ -223,7 +223,7 @@ def _hub_splits(reading: _Reading, source: Source, flag: str) -> dict[str, Any]:
 
 
 def _read_split(
-    reading: _Reading,
+    reading: Reading,
     source: Source,
     splits: dict[str, Any],
     split: str,
@@ -245,6 +245,9 @@ def _read_split(
         reading.files.append(str(path))
         others = [other for other in paths if other is not path]
         size = reading.request.bytes_beside
+        if reading.request.streaming and flag == "--train-split":
+            tables.append(first_rows(path, name, reading.observations, remaining))
+            continue
         table = open_table(
             path,
             name,
@@ -265,7 +268,7 @@ def _least(*limits: int | None) -> int | None:
 
 
 def _read_hub_split(
-    reading: _Reading, source: Source, splits: dict[str, Any], split: str, flag: str, most: int | None
+    reading: Reading, source: Source, splits: dict[str, Any], split: str, flag: str, most: int | None
 ) -> list[Table]:
     if split not in splits:
         facts = {"flag": flag, "split": split, "source": source.name, "available": list(splits)}
@@ -281,7 +284,7 @@ def _read_hub_split(
     return [hub.table_of(splits[split], name, most, reading.keep, size)]
 
 
-def _column_mapping(reading: _Reading, tables: list[Table], flag: str) -> tuple[ColumnMapping | None, list[Table]]:
+def column_mapping(reading: Reading, tables: list[Table], flag: str) -> tuple[ColumnMapping | None, list[Table]]:
     """The mapping of the tables' columns, or None with a finding; and the tables, without an object that wraps each row."""
     request, observations = reading.request, reading.observations
     if reading.prepared is not None and flag == DATA_FLAG:
@@ -345,7 +348,7 @@ def _limited(tables: list[Table], most: int) -> list[Table]:
 
 
 def _with_each_answer(
-    reading: _Reading, columns: Columns, tables: list[Table], name: str
+    reading: Reading, columns: Columns, tables: list[Table], name: str
 ) -> tuple[Columns, list[Table]]:
     """The columns and tables, with a row for each of the answers where a cell has a list of them."""
     lists = lists_of_answers(columns, reading.request.text_column, reading.request.rejected_column)
@@ -359,7 +362,7 @@ def _with_each_answer(
 
 
 def _with_pairs(
-    reading: _Reading, columns: Columns, tables: list[Table], name: str
+    reading: Reading, columns: Columns, tables: list[Table], name: str
 ) -> tuple[Columns, ColumnMapping | None, list[Table]]:
     """The columns, their mapping and the tables, with pairs made of judged answers; unchanged, without a mapping, if nothing judges them."""
     request = reading.request
@@ -385,7 +388,7 @@ def _has_named(columns: Columns, request: DataRequest) -> bool:
 
 
 def _converted(
-    reading: _Reading, converter: Converter | PreparedRows, tables: list[Table], flag: str
+    reading: Reading, converter: Converter | PreparedRows, tables: list[Table], flag: str
 ) -> Sequence[Example]:
     """The Examples of some tables: those of large files on disk, and all where any is large."""
     examples: Sequence[Example]
@@ -405,7 +408,7 @@ def _converted(
 
 
 def _on_disk(
-    reading: _Reading, converter: Converter | PreparedRows, tables: list[Table], most: int | None
+    reading: Reading, converter: Converter | PreparedRows, tables: list[Table], most: int | None
 ) -> DiskExamples:
     """The Examples of the first `most` rows, on disk. How many rows a large file has is known when it was gone through."""
     writer, read = DiskExamplesWriter(), 0
@@ -425,7 +428,7 @@ def _on_disk(
 
 
 def _evaluation(
-    reading: _Reading, dataset: Dataset, converter: Converter | PreparedRows, valid_tables: list[Table] | None
+    reading: Reading, dataset: Dataset, converter: Converter | PreparedRows, valid_tables: list[Table] | None
 ) -> None:
     """Fill the evaluation rows: from a separate data set, a named split, or rows held out."""
     request, observations = reading.request, reading.observations
@@ -449,7 +452,7 @@ def _evaluation(
         _hold_out(reading, dataset, request.valid_split)
 
 
-def _hold_out(reading: _Reading, dataset: Dataset, valid_split: str) -> None:
+def _hold_out(reading: Reading, dataset: Dataset, valid_split: str) -> None:
     rows, seed = len(dataset.train), reading.request.seed
     count = rows_to_hold_out(valid_split, rows) or 0
     if 0 < count < rows:
@@ -464,7 +467,7 @@ def _hold_out(reading: _Reading, dataset: Dataset, valid_split: str) -> None:
     reading.observations.add(valid_split_asks_for_too_many_rows, **facts)
 
 
-def _from_eval_path(reading: _Reading, dataset: Dataset, graded_as: GradedAs) -> Sequence[Example]:
+def _from_eval_path(reading: Reading, dataset: Dataset, graded_as: GradedAs) -> Sequence[Example]:
     """The rows of the data set of `--eval-dataset-path`."""
     request, observations = reading.request, reading.observations
     source = locate(str(request.eval_path), observations, EVAL_FLAG)
@@ -478,7 +481,7 @@ def _from_eval_path(reading: _Reading, dataset: Dataset, graded_as: GradedAs) ->
         split = "train"
     tables = _read_split(reading, source, splits, split, "--valid-split", EVAL_FLAG, None)
     has_rows = any(table.first() for table in tables)
-    mapping, tables = _column_mapping(reading, tables, EVAL_FLAG) if has_rows else (None, tables)
+    mapping, tables = column_mapping(reading, tables, EVAL_FLAG) if has_rows else (None, tables)
     valid: Sequence[Example] = []
     if mapping is not None:
         # Answers name the choices in the same way as in the training rows.

@@ -93,6 +93,10 @@ def a_file_can_not_be_read(
             f"mv {file} {advice}, and give that as --data-path",
         ),
         "columns": (f"{file} is damaged or not a {detail}", "download or save it again"),
+        "stream": (
+            f"{file} can only be read as a whole, and --streaming reads rows one after another",
+            "save it as JSON Lines, CSV, plain text, Parquet or Arrow, or leave out --streaming",
+        ),
     }
     message, fix = messages.get(case, (f"{file} {detail}", advice))
     about = None if case == "saved data set" else file

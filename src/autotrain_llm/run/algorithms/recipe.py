@@ -16,6 +16,7 @@ from torch import nn
 
 from autotrain_llm.config.registry import GROUPS
 from autotrain_llm.data.tokenize.pack import pack_rows
+from autotrain_llm.declare.finding import Finding
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.progress import ProgressCallback
@@ -102,6 +103,10 @@ class Recipe:
     def usage(self) -> list[str]:
         """Lines of the model card on how to use a model that does not generate; empty for one that does."""
         return []
+
+    def observations(self) -> tuple[Finding, ...]:
+        """What was noticed of rows that were read while training; all processes call it."""
+        return ()
 
     def outcome(self) -> dict[str, Any]:
         """Entries for run.json, by key."""

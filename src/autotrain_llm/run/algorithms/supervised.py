@@ -3,22 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from autotrain_llm.data.load.row_stream import RowStream
+from autotrain_llm.data.tokenize.buffers import BufferPreparer
+from autotrain_llm.declare.finding import Finding
 from autotrain_llm.run.algorithms.recipe import Recipe, Started
 from autotrain_llm.run.engine.layouts import TARGET_WEIGHTS
-from autotrain_llm.run.engine.loop import BatchAugmenter, Loop
+from autotrain_llm.run.engine.loop import BatchAugmenter, BatchSource, Loop, Observer
 from autotrain_llm.run.engine.objective import Objective, next_token
+from autotrain_llm.run.engine.streaming import StreamedBatches, StreamSettings
 
 
 class NextToken(Recipe):
     """Cross entropy of the trained tokens, of which chosen ones can weigh more."""
 
+    stream: StreamedBatches | None = None
+
     def make_objective(self) -> Objective:
         return next_token()
+
+    def make_source(self, started: Started) -> tuple[BatchSource | None, list[Observer]]:
+        plan, inputs = self.plan, self.inputs
+        if plan.data.streaming is None or inputs.stream is None:
+            return super().make_source(started)
+        settings = StreamSettings(
+            buffer=plan.data.streaming.buffer,
+            pack_length=plan.length.tokens if plan.layout.packing else None,
+            batch_size=plan.schedule.batch_size,
+            seed=plan.arguments.data_seed,
+        )
+        open_stream = partial(RowStream, inputs.stream.request, plan.data.samples)
+        preparer = BufferPreparer(inputs.dataset, inputs.tokenizer, inputs.stream.preparation)
+        self.stream = StreamedBatches(open_stream, preparer, settings, started.layout.collate)
+        if started.checkpoint is not None and started.step is not None:
+            self.stream.restore(started.checkpoint, started.step)
+        return self.stream, []
+
+    def observations(self) -> tuple[Finding, ...]:
+        return () if self.stream is None else self.stream.findings()
+
+    def outcome(self) -> dict[str, Any]:
+        return super().outcome() | ({} if self.stream is None else {"stream": self.stream.counts()})
 
     def make_augmenters(self, started: Started) -> list[BatchAugmenter]:
         chosen = self.plan.objective.settings["token_weights"]

@@ -117,7 +117,8 @@ def _carry_out(
         metrics = final_metrics(history, step_of(Path(best)) if best and has_best else None)
         if evaluation.record:
             evaluation.record.settle(_step_of_model(plan, state))
-        observations = observe(plan, History(tuple(history), str(folder), True, tuple(complete_checkpoints(folder))))
+        observed = observe(plan, History(tuple(history), str(folder), True, tuple(complete_checkpoints(folder))))
+        observations = (*observed, *recipe.observations())
         trackers.add_findings(state.global_step, observations)
 
         progress.stage("Saving")

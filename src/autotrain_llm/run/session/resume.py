@@ -9,7 +9,7 @@ from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from autotrain_llm.context.output_dir import CHECKPOINT_FILE, STATE_FILE
+from autotrain_llm.context.output_dir import CHECKPOINT_FILE, STATE_FILE, STREAM_FILE
 from autotrain_llm.context.resumed_run import EARLY_STOPPING
 from autotrain_llm.declare import digests
 from autotrain_llm.declare.document import parse_json
@@ -62,7 +62,7 @@ class CheckpointFile(TrainerCallback):
         if not args.should_save:
             return
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        read = [path for path in folder.rglob("*") if path.suffix in READ or path.name == STATE_FILE]
+        read = [path for path in folder.rglob("*") if path.suffix in READ or path.name in (STATE_FILE, STREAM_FILE)]
         readable = permitted(0o666)
         for path in read:
             path.chmod(readable)  # safetensors writes files that only their owner may read

@@ -47,7 +47,13 @@ class Fixed(Record):
             kept = {name: value for name, value in values.items() if PARAMS[name].command and name != "config"}
             values = {"config": written, **kept, **secrets}
         elif self.file_changed:
-            values = {**self.from_file, **{name: value for name, value in values.items() if name != "config"}}
+            # A command has no file whose value null takes back, and what is left out is the default.
+            in_file = {
+                name: value
+                for name, value in self.from_file.items()
+                if value is not None or PARAMS[name].default is not None
+            }
+            values = {**in_file, **{name: value for name, value in values.items() if name != "config"}}
         return " ".join(["autotrain llm", *typed_flags(values), *self.unread])
 
     def as_json(self, written: str | None = None) -> dict[str, Any]:

@@ -261,8 +261,10 @@ def _missing_prompts(
     or says that one has to be added.
     """
     names_columns = any(name in finding.parameters for finding in missing for name in COLUMN_ROLES)
-    if not names_columns or context.config.data_path is None or _broken(findings) & DATA_FLAGS:
+    if not names_columns:
         return missing
+    if context.config.data_path is None or _broken(findings) & DATA_FLAGS:
+        return [missing[0].replace(changes=EMPTY), *missing[1:]]  # the usual names; no row was read
     if context.dataset is None:
         # Another finding may name the prompt column together with those that are wrong.
         if PROMPT in {name for finding in context.findings for name in finding.suggestion}:

@@ -63,6 +63,7 @@ def read(words: Sequence[str], trainer: str | None = None, positional: str | Non
     joined = join(words, arguments.findings, has_positional=positional is not None)
     typed = {word.partition("=")[0] for word in joined}
     given, rest = build_parser(typed).parse_known_args(joined)
+    arguments.beside = {_bare(word): word.partition("=")[2] for word in joined if is_flag(word)}
     written = _other_names(words)
     for name, raw in sorted(vars(given).items(), key=lambda item: known_first(item[0])):
         arguments.set(name, raw, written.get(name, ""))
@@ -105,7 +106,9 @@ def _left_over(rest: Sequence[str], joined: Sequence[str], arguments: ParsedArgu
             value = ",".join([value, *stray.pop(word, ())])
         if ALIASES.get(name) != "token":
             arguments.unread[name] = f"{flag} {shlex.quote(value)}" if equals else flag
-        finding = unknown(name, flag, value if equals else None, given=meant | arguments.known())
+        finding = unknown(
+            name, flag, value if equals else None, given=meant | arguments.known(), beside=arguments.beside
+        )
         meant |= {other: item for other, item in finding.changes.items() if other != "trainer"}
         found[position] = finding
     yield from (found[position] for position in sorted(found))

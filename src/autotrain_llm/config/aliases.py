@@ -102,6 +102,8 @@ BY_TRAINER: dict[str, tuple[str, ...]] = {
     "temperature": ("rl_temperature", "distill_temperature", "eval_temperature"),
     "top_k": ("rl_top_k", "distill_top_k"),
     "top_p": ("rl_top_p",),
+    "max_source_length": ("max_prompt_length", "block_size"),
+    "max_target_length": ("max_completion_length", "rl_max_new_tokens", "block_size"),
 }
 # Of these names, those that are accepted where the trainer is known and reads one of the parameters.
 ACCEPTED_BY_TRAINER = ("beta",)
@@ -112,6 +114,8 @@ CERTAIN_BY_TRAINER = {
     "temperature": ("rl_temperature",),
     "top_k": ("rl_top_k",),
     "top_p": ("rl_top_p",),
+    "max_source_length": ("max_prompt_length",),
+    "max_target_length": ("max_completion_length", "rl_max_new_tokens"),
 }
 
 # Blocks of parameters of other tools' configs, with the names inside that mean one of ours; other names in them are read as if they stood
@@ -139,7 +143,26 @@ IN_SECTIONS = {
     "optimizer._component_": "optimizer",
     "optimizer.class_path": "optimizer",
     "lr_scheduler._component_": "scheduler",
+    "column_map.input": "prompt_text_column",
+    "column_map.prompt": "prompt_text_column",
+    "column_map.output": "text_column",
+    "column_map.chosen": "text_column",
+    "column_map.messages": "text_column",
+    "column_map.rejected": "rejected_text_column",
+    "lora_parameters.rank": "lora_r",
+    "lora_parameters.dropout": "lora_dropout",
+    "lora_parameters.keys": "target_modules",
 }
+# Of these, the ranks of adapters in files that have no switch for one.
+RANKS = ("model.lora_rank", "lora_parameters.rank")
+
+# Names of the rows of one batch in tools that have another for those of an optimizer step, under `batch_size` or an ambiguous name.
+ROWS_OF_A_BATCH = [
+    "micro_batch_size",
+    "micro_train_batch_size",
+    "train_micro_batch_size_per_gpu",
+    "per_device_train_micro_batch_size",
+]
 
 # Aliases that some tools use for something else: DeepSpeed counts the rows of an optimizer step on all devices.
 AMBIGUOUS = frozenset({"train_batch_size"})
@@ -152,8 +175,10 @@ DIFFERENCES: dict[tuple[str, str], str] = {
         "run_name",
         "--output-dir is the run's folder, and --run-name its name in the trackers of --log",
     ): "experiment_name",
+    ("output_dir", "the adapter is written there; --model names one to train further"): "adapter_path",
+    ("lora_alpha", "it is the scale times the rank"): "lora_parameters.scale",
     ("model", "training starts from the model in it; --resume-from-checkpoint continues a run"): (
-        "checkpoint checkpoint_dir ckpt_path"
+        "checkpoint checkpoint_dir ckpt_path resume_adapter_file"
     ),
     ("max_samples", "it limits the rows; --sweep-n-trials counts trials, and --rl-num-generations answers"): (
         "num_samples"
@@ -200,6 +225,9 @@ OTHER_TRAINER: dict[str, dict[str, str]] = {"dpo_loss": {"kto_pair": "kto", "kto
 WHY_NOT = {
     "SLURM, SkyPilot, Kubernetes or the meeting at --head-address numbers the nodes": "machine_rank node_rank",
     "a model is not divided by tensors": "tensor_parallel_size tp_size",
+    "the launcher of --num-processes and --num-nodes finds a port and a meeting by itself": (
+        "master_port main_process_port rdzv_backend rdzv_id standalone"
+    ),
     "CUDA_VISIBLE_DEVICES selects the devices": (
         "gpu gpu_id gpu_ids device devices device_map local_rank cuda use_cpu no_cuda cuda_visible_devices "
         "use_mps_device half_precision_backend jit_mode_eval"
@@ -207,7 +235,7 @@ WHY_NOT = {
     "rows are tokenized before training, on all cores, and cached": (
         "num_workers dataloader_num_workers preprocessing_num_workers dataset_num_proc overwrite_cache "
         "dataset_batch_size dataset_prepared_path dataloader_pin_memory dataloader_prefetch_factor "
-        "preprocessing_batch_size"
+        "preprocessing_batch_size lazy_preprocess"
     ),
     "this is always on": "remove_unused_columns save_safetensors do_train do_eval average_tokens_across_devices",
     "rows are laid out without padding where the model allows it": (
@@ -298,10 +326,11 @@ WHY_NOT = {
     ),
     "--logging-steps and --log set how often and where to log, and report.html plots the metrics": (
         "logging_dir logging_first_step logging_strategy log_level disable_tqdm plot_loss profiler "
-        "include_tokens_per_second include_num_input_tokens_seen log_completions debug"
+        "include_tokens_per_second include_num_input_tokens_seen log_completions debug eval_table_size"
     ),
     "the model is always saved, in --output-dir": "save_model",
     "a checkpoint always holds everything that --resume needs": "save_only_model save_lora_only",
+    "--resume continues the run in --output-dir": "load_checkpoint auto_resume",
     "a resumed run always continues with the next row": "ignore_data_skip",
     "the better direction of every metric is known": "greater_is_better",
     "any improvement counts; --early-stopping-patience is the only setting": "early_stopping_threshold early_stopping_min_delta",
@@ -311,6 +340,7 @@ WHY_NOT = {
     "--use-enhanced-eval with --eval-metrics rouge or another text metric evaluates generated answers": (
         "predict_with_generate generation_config num_beams generation_num_beams"
     ),
+    "rows are evaluated during training, and there is no test afterwards": "test test_batches do_test",
     "--save-strategy and --save-steps set when to save": "saves_per_epoch",
     "each GPU holds the whole model, and torchrun divides the rows among them; --peft, --quantization int4 and --gradient-checkpointing save memory": (
         "deepspeed deepspeed_config use_deepspeed zero zero_stage fsdp_config accelerate_config"
@@ -335,7 +365,10 @@ WHY_NOT = {
     "--max-samples limits the rows, and --max-steps the steps of the run": "max_steps_per_epoch",
     "--push-to-hub uploads the model once, after training": "hub_strategy hub_always_push hub_revision hub_commit_message",
     "the model is saved as safetensors, which llama.cpp converts to GGUF": ("gguf save_gguf export_gguf save_method"),
-    "the type of the model is read from its files": ("model_type model_author type_of_model is_llama_derived_model"),
+    "the type of the model is read from its files": (
+        "model_type model_author type_of_model is_llama_derived_model tokenizer_type"
+    ),
+    "the classes that train follow from --trainer, --model and --data-path": "_component_ _target_",
     "--use-distillation always matches probabilities, with the divergence --distill-loss": "seq_kd kd_loss_type",
     "distillation trains on the rows, and never on answers that the student samples; --orpo-alpha weights ORPO's odds ratio": "lmbda",
     "a file for --data-config lists data sets with their weights": (
@@ -347,6 +380,27 @@ WHY_NOT = {
 }
 
 NO_COUNTERPART = {name: why for why, names in WHY_NOT.items() for name in names.split()}
+# Beginnings that the names of one thing share in every tool, with one of these names: a new one is answered as they are.
+SAME_BEGINNING = {
+    "vllm_": "vllm_mode",
+    "fsdp_": "fsdp_config",
+    "deepspeed_": "deepspeed_config",
+    "ddp_": "ddp_timeout",
+    "rdzv_": "rdzv_id",
+    "bnb_": "bnb_4bit_quant_type",
+    "wandb_": "wandb_entity",
+    "neftune_": "neftune_alpha",
+    "freeze_": "freeze_layers",
+    "liger_": "liger_kernel",
+    "unsloth_": "use_unsloth",
+}
+
+
+def why_not(name: str) -> str | None:
+    """Why another tool's parameter does not exist here: of one that is known, of one about the same thing, or of one about an adapter."""
+    alike = next((known for beginning, known in SAME_BEGINNING.items() if name.startswith(beginning)), "")
+    return NO_COUNTERPART.get(name) or NO_COUNTERPART.get(alike) or NO_COUNTERPART.get(name.removeprefix("lora_"))
+
 
 # Other spellings of our own parameters, which are accepted, and other tools' names for them, which are answered.
 RENAMED = {name: param.name for param in PARAMS.values() for name in param.spellings.split()}

@@ -40,6 +40,7 @@ class ParsedArguments:
         ] = {}  # by name, the flags of the command line that gave a finding and no value, as they were written
         self.origins: dict[str, Origin] = {}  # of values that a file sets, or that were given under another name
         self.findings: list[Finding] = list(findings)
+        self.beside: Mapping[str, Any] = {}  # all names of this source, with their values as they were written
         self._trainer = trainer
 
     @property
@@ -58,7 +59,7 @@ class ParsedArguments:
         elif parameter in ACCEPTED_BY_NAME:
             self._set_accepted(ACCEPTED_BY_NAME[parameter], raw, written, file)
         else:
-            finding = unknown(name, written, raw, file, self.known())
+            finding = unknown(name, written, raw, file, self.known(), self.beside)
             self.findings.append(finding)
             self._trainer = self._trainer or finding.changes.get("trainer")  # `rl: kto`, on which `rl_beta` depends
         self._note_origin(parameter, Origin(file, None if _names(written, parameter) else written.strip("'")))
@@ -87,7 +88,7 @@ class ParsedArguments:
         try:
             value = convert(param, raw)
         except BadValue as fault:
-            self.findings.append(_bad_value(param, raw, fault, file))
+            self.findings.append(_bad_value(param, raw, fault, file, self.beside))
             if file is None and not param.secret:
                 self.unread[param.name] = typed(param.name, raw)
             return
@@ -146,8 +147,33 @@ class ParsedArguments:
             )
 
 
-def _bad_value(param: Param, raw: Any, fault: BadValue, file: str | None) -> Finding:
+COUNT_STEPS = ("eval_steps", "save_steps", "logging_steps")
+
+
+def _share_of_the_run(param: Param, raw: Any) -> float | None:
+    """The share of the run that a number of steps was given as, as transformers takes it; None if it is none."""
+    try:
+        share = float(str(raw)) if param.name in COUNT_STEPS and not isinstance(raw, bool) else 0.0
+    except ValueError:
+        return None
+    return share if 0 < share < 1 else None
+
+
+def _bad_value(param: Param, raw: Any, fault: BadValue, file: str | None, beside: Mapping[str, Any]) -> Finding:
     """The finding for a value of the wrong kind, with the value that was probably meant."""
+    share = _share_of_the_run(param, raw)
+    if share is not None:
+        all_steps = str(beside.get("max_steps"))
+        steps = max(1, round(share * int(all_steps))) if all_steps.isdecimal() else None
+        left = f", or leave {param.flag} out ({param.default_words} is the default)" if param.default_words else ""
+        return Finding(
+            f"{param.flag} counts steps, and {plain(share)} would be a share of the run",
+            fix=f"{param.flag} N, where N is {plain(share)} times the steps of the run (see --dry-run){left}",
+            changes={} if steps is None else {param.name: steps},
+            parameters=(param.name,),
+            file=file,
+            code="P302",
+        )
     empty = isinstance(raw, str) and not raw.strip()
     if empty and not param.required:
         changes = {param.name: None}
@@ -213,6 +239,7 @@ def parse_kwargs(kwargs: Mapping[str, Any], trainer: str | None = None) -> Parse
     """Parse the keyword arguments of a Python call. `trainer` is the one that a config file names."""
     arguments = ParsedArguments(trainer=trainer)
     flat = [pair for name, raw in kwargs.items() for pair in outside_of_blocks(name, raw)]
+    arguments.beside = dict(flat)
     for name, raw in sorted(flat, key=lambda pair: known_first(pair[0])):
         arguments.set(name, raw)
     return arguments

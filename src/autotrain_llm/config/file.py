@@ -128,6 +128,7 @@ def parse_parts(parts: Sequence[ConfigPart]) -> ParsedArguments:
     """Parse parts of which a later one takes precedence. A value that a later part replaces is not looked at."""
     arguments = ParsedArguments(finding for part in parts for finding in part.findings)
     entries = [entry for part in parts for entry in _entries(part, arguments)]
+    arguments.beside = {entry.name: entry.value for entry in entries}
     of_trainer = [entry for entry in entries if arguments.parameter_meant(entry.name) == "trainer"]
     for entry in _latest(of_trainer, arguments):  # the meaning of other names depends on it
         _set(entry, arguments)
@@ -151,6 +152,8 @@ def _entries(part: ConfigPart, arguments: ParsedArguments) -> Iterator[Entry]:
         param = PARAMS.get(entry.name)
         if entry.value is None and _sets_nothing(entry.name):
             continue
+        if entry.value is False and param is not None and param.command and param.default is False:
+            continue  # `strict: false` of another tool
         if param is not None and param.command and not (param.in_files or param.answering):
             message = f"{entry.where} is an option of the command and can't be in a config file"
             fix = f"{param.flag} on the command line"
@@ -185,6 +188,9 @@ def _latest(entries: Iterable[Entry], arguments: ParsedArguments) -> list[Entry]
 
 def _set(entry: Entry, arguments: ParsedArguments) -> None:
     """Set the value of an entry, from the environment if it is `${NAME}`."""
+    param = PARAMS.get(RENAMED.get(entry.name, entry.name))
+    if entry.value is None and param is not None and not param.nullable:
+        return  # the default
     variable = _variable(entry.value)
     if variable is not None and variable not in os.environ:
         arguments.findings.append(_unset(variable, entry))

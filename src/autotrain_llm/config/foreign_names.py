@@ -18,16 +18,19 @@ from autotrain_llm.config.aliases import (
     NEGATED,
     NO_COUNTERPART,
     OTHER_NAMES,
+    RANKS,
     RENAMED,
+    ROWS_OF_A_BATCH,
     STANDS_FOR,
     TRAINER_WITH,
     choice_meant,
     in_its_section,
     nearest_choice,
     of_section,
+    why_not,
 )
 from autotrain_llm.config.registry import ANSWERING, PARAMS, TRAINERS, trainers_that_read
-from autotrain_llm.declare.convert import FALSE, TRUE, BadValue, convert
+from autotrain_llm.declare.convert import FALSE, TRUE, BadValue, convert, mended
 from autotrain_llm.declare.finding import Finding, in_words, typed
 from autotrain_llm.declare.nearest import nearest, same_spelling
 from autotrain_llm.declare.param import Param, flag_of
@@ -61,8 +64,19 @@ DATA = ("data_path", "eval_dataset_path")
 ON_THE_HUB = ": a model is uploaded as ACCOUNT/NAME, from --username and the last component of --output-dir"
 
 
-def unknown(name: str, written: str, raw: Any, file: str | None = None, given: Mapping[str, Any] = EMPTY) -> Finding:
-    """Name the right parameter, and its value if it can be derived. `given` are the values parsed so far, which include the trainer."""
+def unknown(
+    name: str,
+    written: str,
+    raw: Any,
+    file: str | None = None,
+    given: Mapping[str, Any] = EMPTY,
+    beside: Mapping[str, Any] = EMPTY,
+) -> Finding:
+    """Name the right parameter, and its value if it can be derived. `given` are the values parsed so far, which include the trainer, and `beside`
+    all names of the same source with their values as they were written."""
+    of_step = _rows_of_a_step(name, written, raw, file, given, beside)
+    if of_step is not None:
+        return of_step
     if "." in name or _is_ours(name, given):
         return _in_section(name, written, raw, file, given).replace(parameters=(name,))
     trainer = given.get("trainer")
@@ -87,8 +101,9 @@ def unknown(name: str, written: str, raw: Any, file: str | None = None, given: M
     message = f"there is no parameter {written}"
     if name in NEAREST:
         return _nearest(name, written, raw, file, given)
-    if name in NO_COUNTERPART:
-        return Finding(f"{message}: {NO_COUNTERPART[name]}", f"leave {written} out", (name,), file=file, code="P104")
+    reason = why_not(name)
+    if reason:
+        return Finding(f"{message}: {reason}", f"leave {written} out", (name,), file=file, code="P104")
     close, suggestion = _closest(name, raw, is_answering=bool(given.get("inference")))
     if _replaced(suggestion, given):
         return Finding(message, f"leave {written} out", (name,), file=file, code="P104")
@@ -97,6 +112,27 @@ def unknown(name: str, written: str, raw: Any, file: str | None = None, given: M
     message += f"; did you mean {flag_of(close)}?" if close else ""
     listing = None if close else "autotrain llm --help   lists the parameters"
     return Finding(message, listing, changes=changes, guess=meant, parameters=(name,), file=file, code="P104")
+
+
+def _rows_of_a_step(
+    name: str, written: str, raw: Any, file: str | None, given: Mapping[str, Any], beside: Mapping[str, Any]
+) -> Finding | None:
+    """The finding for a name that counts the rows of an optimizer step, or that shows that --batch-size was given as such: because another name of
+    the same command counts those of a batch. None for any other."""
+    batch = next((other for other in ROWS_OF_A_BATCH if other in beside), None)
+    if batch is None or any(OTHER_NAMES.get(other) == "gradient_accumulation" for other in beside):
+        return None
+    if name in AMBIGUOUS:
+        return _renamed("global_batch_size", written, PARAMS["global_batch"], raw, file, given).replace(
+            parameters=(name,)
+        )
+    size, whole = _change_to(PARAMS["batch_size"], raw), given.get("batch_size")
+    if name != batch or not size or whole is None or plain(whole) == plain(raw):
+        return None
+    changes = {**size, "global_batch": whole}
+    message = f"{written} is called --batch-size here, and --batch-size {whole} counts the rows of an optimizer step"
+    fix = f"{in_words(changes)} in place of {in_words({'batch_size': whole})}"
+    return Finding(message, fix, (name,), file=file, code="P102")
 
 
 def _in_section(name: str, written: str, raw: Any, file: str | None, given: Mapping[str, Any]) -> Finding:
@@ -117,7 +153,7 @@ def _in_section(name: str, written: str, raw: Any, file: str | None, given: Mapp
         message = f"{written} is called {flag_of(parameter)} here, which {trainer} does not read; {others} does"
         return Finding(message, f"leave {written} out", (last,), file=file, code="P102")
     # torchtune and verl have no switch for an adapter: a model with a rank has one.
-    has_adapter = key == "model.lora_rank" and "peft" not in given and str(raw).lower() not in FALSE
+    has_adapter = key in RANKS and "peft" not in given and str(raw).lower() not in FALSE
     also = {"peft": True} if has_adapter else EMPTY
     return _renamed(last, written, PARAMS[parameter], raw, file, given, also)
 
@@ -307,6 +343,7 @@ SHARES = frozenset(
     ["lr_warmup_ratio", "warmup_fraction", "warmup_proportion"]
 )  # names of a share; the others count steps
 ADAPTERS: dict[str, dict[str, Any]] = {"qlora": {"quantization": "int4"}, "dora": {"use_dora": True}}
+SLICED = re.compile(r"([\w.-]+)\[:(\d+)\]")  # a split and the number of its first rows, as `datasets` writes it
 SAMPLED = re.compile(r"(.+)#([1-9]\d*)")  # a data set and the number of its rows that are used
 AUTOMATIC = ("auto", "none")
 
@@ -337,10 +374,16 @@ def _translated(name: str, param: Param, raw: Any, given: Mapping[str, Any]) -> 
     sampled = SAMPLED.fullmatch(raw) if param.name == "data_path" and isinstance(raw, str) else None
     if sampled is not None:  # ms-swift
         return Translation(_change_to(param, sampled[1]) | {"max_samples": int(sampled[2])})
+    sliced = SLICED.fullmatch(raw) if param.name == "train_split" and isinstance(raw, str) else None
+    if sliced is not None:
+        split = {} if sliced[1] == param.default else {"train_split": sliced[1]}
+        return Translation(split | {"max_samples": int(sliced[2])})
     if (param.name == "log" and word == "all") or (param.name == "data_path" and _names_several(raw)):
         return Translation({})
     if param.name == "target_modules" and word in ("all", "all_linear"):
         raw = "all-linear"
+    elif param.name == "target_modules" and isinstance(raw, list):  # mlx names them with the module around them
+        raw = [str(module).rpartition(".")[2] for module in raw]
     return Translation(_change_to(param, True if raw is None else raw))
 
 
@@ -396,7 +439,10 @@ def _change_to(param: Param, value: Any) -> dict[str, Any]:
     try:
         converted = convert(param, value)
     except BadValue:
-        return {}
+        value = mended(param, value) if isinstance(value, str) and param.kind == "list" else None
+        if value is None:
+            return {}
+        converted = value
     choices = TRAINERS if param.name == "trainer" else (*param.choices, *param.replaced_choices)
     return {} if choices and converted is not None and converted not in choices else {param.name: value}
 

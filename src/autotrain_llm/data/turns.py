@@ -19,6 +19,7 @@ ROLES = {
     "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool", "tool_output": "tool",
     "tool_result": "tool", "environment": "tool", "env": "tool",
     "function_call": "call", "tool_call": "call",
+    "reasoning": "thought", "thinking": "thought", "thought": "thought", "thoughts": "thought",
 }  # fmt: skip
 # Who speaks, as a flag: the role of a turn where it is true.
 SPEAKER_FLAGS = {
@@ -45,6 +46,7 @@ NUMBERS = frozenset(
 QUESTION_KEYS = ("human", "user", "question", "query", "prompt", "instruction", "input")
 ANSWER_KEYS = ("assistant", "gpt", "bot", "model", "answer", "response", "output", "completion", "moss")
 NUMBERED = re.compile(r"turn_?(\d+)")
+NUMBERED_COLUMN = re.compile(r"(?:turn|message|msg|utterance)_?(\d+)")
 
 
 def parsed(value: Any) -> Any:
@@ -167,6 +169,28 @@ def turns_inside(value: Any) -> tuple[Any, dict[str, Any]]:
         )
         return [part for _, part in by_number], {}
     return value, {}
+
+
+def numbered_columns(row: dict[str, Any]) -> list[str]:
+    """The columns of a row that hold one turn each, `message_1`, `message_2`, …, in the order of their numbers."""
+    found = []
+    for name, value in row.items():
+        number = NUMBERED_COLUMN.fullmatch(plain(name)) if is_turn(value) else None
+        if number:
+            found.append((int(number[1]), name))
+    return [name for _, name in sorted(found)]
+
+
+def with_turns_together(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with the turns of its numbered columns in one column `messages`."""
+    names = numbered_columns(row)
+    others = {name: value for name, value in row.items() if name not in names and not _is_empty_turn(name, value)}
+    return others | {"messages": [row[name] for name in names]}
+
+
+def _is_empty_turn(name: str, value: Any) -> bool:
+    """Whether a cell is that of a turn that a shorter conversation doesn't have."""
+    return value is None and NUMBERED_COLUMN.fullmatch(plain(name)) is not None
 
 
 def texts_of_turns(value: Any) -> list[str]:

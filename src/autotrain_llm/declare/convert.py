@@ -32,6 +32,8 @@ def convert(param: Param, raw: Any) -> Any:
     """Convert `raw` to the parameter's kind. Raises `BadValue`."""
     if param.choices and "no" in param.choices and (raw is False or raw == "none"):
         return "no"  # YAML reads a bare `no` as false, and `none` does not mean the default here
+    if str(raw).strip().lower() in param.nothing.split():
+        return None
     if raw is None or (isinstance(raw, str) and raw.strip().lower() in NOTHING and _may_be_none(param)):
         if param.nullable:
             return None

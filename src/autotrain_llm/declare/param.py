@@ -121,9 +121,10 @@ class Param(Record):
         stage: the first stage of the checks that reads it (model, rows, tokens), which is skipped if its value is invalid.
         path: it may be a path: "input" is read by the run, "output" is written or resumed.
         form: a regular expression that each of its values matches; what another tool's flag was given is taken over only if it does.
-        suggested: the fix for a value outside `within`. usual_range: values outside it trigger a warning; the default is the range
+        suggested: the fix for a value outside `within`. never: the changes that 0 and numbers below stand for where other tools read them as
+        never or without a limit. nothing: words that stand for None, separated by spaces. usual_range: values outside it trigger a warning; the default is the range
         of `search`.
-        counterparts: parameters that other trainers read in its place.
+        counterparts: parameters that other trainers read in its place; same_elsewhere: those of them that mean the same in the same unit.
         used_by_inference: has an effect with `--inference`. answering: is a parameter of commands that answer prompts alone; in other
         commands, where it can mean several things, its name is answered as another tool's.
         on_resume: what becomes of another value when a run is resumed, one of ON_RESUME. Without it the group's is used.
@@ -161,8 +162,11 @@ class Param(Record):
     path: str = ""
     form: str = ""
     suggested: Any = None
+    never: Mapping[str, Any] = EMPTY
+    nothing: str = ""
     usual_range: tuple[float, float] | None = None
     counterparts: tuple[str, ...] = ()
+    same_elsewhere: tuple[str, ...] = ()
     used_by_inference: bool = False
     answering: bool = False
     on_resume: str = ""

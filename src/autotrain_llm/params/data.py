@@ -20,7 +20,7 @@ class Data:
         path="input",
         aliases=(
             "data data_dir data_file dataset dataset_dir dataset_file dataset_name dataset_path "
-            "datasets train_data train_data_path train_dataset train_dataset_path train_file train_path "
+            "datasets train_data train_data_path train_dataset train_dataset_path train_file train_file_dir train_path "
             "training_data"
         ),
         spellings="data_files data_cache_path",
@@ -45,10 +45,11 @@ class Data:
     )
     valid_split: str | None = param(
         None,
-        "Evaluation rows: a split's name, or a share (`0.1`) or number (`200`) of the training rows to hold out.",
+        "Evaluation rows: a split's name, or a share (`0.1`) or number (`200`) of the training rows to hold out; 0 for none.",
         usual=True,
         metavar="NAME|SHARE|N",
         stage="rows",
+        nothing="0 0.0 none",
         aliases=(
             "dataset_eval_split dataset_test_split eval_ratio eval_split split_dataset_ratio test_size test_split_size "
             "val_ratio val_set_size val_size val_split valid_size validation_split"
@@ -62,13 +63,14 @@ class Data:
         path="input",
         aliases=(
             "eval_data eval_data_path eval_dataset eval_dataset_name eval_file test_datasets "
-            "val_dataset val_file valid_dataset valid_file valid_path validation_dataset validation_file"
+            "val_dataset val_file valid_dataset valid_file valid_path validation_dataset validation_file validation_file_dir"
         ),
     )
     max_samples: int | None = param(
         None,
         "Use only the first N rows; of a set on the Hub no more is downloaded than these.",
         within=AT_LEAST_ONE,
+        never={"max_samples": None},
         default_words="all",
         stage="rows",
         aliases="max_rows max_train_samples train_dataset_sample",

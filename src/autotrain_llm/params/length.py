@@ -48,5 +48,6 @@ class PairLengths:
         "Maximum completion length in tokens; a longer completion keeps its start.",
         within=LENGTH,
         counterparts=("rl_max_new_tokens", "block_size"),
+        same_elsewhere=("rl_max_new_tokens",),
         on_resume=FIXED,
     )

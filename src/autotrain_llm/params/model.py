@@ -29,8 +29,8 @@ class Model:
         used_by_inference=True,
         path="input",
         aliases=(
-            "adapter_name_or_path adapter_path base_model base_model_name_or_path init_adapter "
-            "lora_model_dir model_id model_id_or_path model_name_or_path model_path "
+            "adapter_name_or_path base_model base_model_name_or_path init_adapter "
+            "lora_model_dir model_id model_id_or_path model_name_or_path model_path pretrain "
             "pretrained_model pretrained_model_name_or_path sft_model_path"
         ),
         spellings="model_name from_weight path",

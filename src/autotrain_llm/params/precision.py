@@ -29,7 +29,7 @@ class Precision:
         "Recompute activations in the backward pass to save memory.",
         default_words="only if memory is short",
         aliases=(
-            "activation_checkpointing enable_activation_checkpointing enable_gradient_checkpointing "
+            "activation_checkpointing enable_activation_checkpointing enable_gradient_checkpointing grad_checkpoint "
             "use_gradient_checkpointing"
         ),
         on_resume=NO_INFLUENCE,

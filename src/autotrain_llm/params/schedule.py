@@ -16,7 +16,7 @@ class Schedule:
         also=(-1,),
         default_words="about 100 lines a run",
         searchable=False,
-        aliases="log_interval log_steps logging_interval steps_per_report",
+        aliases="log_every_n_steps log_interval log_steps logging_interval steps_per_report",
         on_resume=NO_INFLUENCE,
     )
     log: list[str] = param(
@@ -67,8 +67,9 @@ class Schedule:
         None,
         "Evaluate every N steps.",
         within=AT_LEAST_ONE,
+        never={"eval_steps": None, "eval_strategy": "no"},
         default_words="a tenth of the run",
-        aliases="eval_every eval_freq",
+        aliases="eval_every eval_freq steps_per_eval",
         spellings="eval_interval",
         on_resume=TAKES_EFFECT,
     )
@@ -76,9 +77,10 @@ class Schedule:
         None,
         "Evaluate on at most N batches of --eval-batch-size rows: the same rows at each evaluation, chosen with --seed.",
         within=AT_LEAST_ONE,
+        never={"eval_batches": None},
         default_words="all evaluation rows",
         searchable=False,
-        aliases="eval_iters max_eval_batches num_eval_batches",
+        aliases="eval_iters max_eval_batches num_eval_batches val_batches",
         on_resume=TAKES_EFFECT,
     )
     eval_batch_size: int | None = param(
@@ -103,6 +105,7 @@ class Schedule:
         None,
         "Save a checkpoint every N steps.",
         within=AT_LEAST_ONE,
+        never={"save_steps": None, "save_strategy": "no"},
         default_words="the evaluation's, else 500",
         aliases="save_every save_freq save_interval",
         on_resume=NO_INFLUENCE,
@@ -126,6 +129,7 @@ class Schedule:
         None,
         "Stop after N evaluations in a row without improvement, and finish with the best checkpoint.",
         within=Bounds(low=1),
+        never={"early_stopping_patience": None},
         default_words="never",
         aliases="early_stopping",
         on_resume=TAKES_EFFECT,

@@ -23,6 +23,7 @@ class Sft:
         default_words="--block-size",
         stage="tokens",
         counterparts=("block_size",),
+        same_elsewhere=("block_size",),
         on_resume=FIXED,
     )
     packing: bool = param(

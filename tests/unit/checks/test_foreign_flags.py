@@ -674,3 +674,126 @@ def test_a_name_depends_on_the_trainer_also_where_that_has_another_name(here, ca
 def test_rows_under_another_tool_s_name_are_not_looked_for_where_none_are_given(here, capsys):
     (here / "train.yaml").write_text("trainer: dpo\ndataset_path: pairs.jsonl\n")
     assert codes(found("--config train.yaml", capsys)) == ["P102", "P201"]
+
+
+def test_null_for_a_parameter_that_always_has_a_value_is_its_default(here, capsys):
+    (here / "base.yaml").write_text("seed: 7\n")
+    (here / "train.yaml").write_text("extends: base.yaml\nseed: null\nstrict: false\n")
+    parsed = read_config("train.yaml")
+    assert not parsed.findings and "seed" not in parsed.values
+
+
+# ---- what turns something off in other tools
+
+
+@pytest.mark.parametrize(
+    ("flags", "fix"),
+    [
+        ("--save_steps -1", "--save-strategy no and remove --save-steps"),
+        ("--eval_steps -1", "--eval-strategy no and remove --eval-steps"),
+        ("--early-stopping-patience 0", "remove --early-stopping-patience"),
+        ("--max-samples -1", "remove --max-samples"),
+    ],
+)
+def test_a_number_that_means_never_elsewhere_is_answered_with_never(flags, fix, capsys):
+    (finding,) = found(f"{SFT} {flags}", capsys)
+    assert (finding["code"], finding["fix"]) == ("P301", fix)
+
+
+def test_no_rows_are_held_out_where_none_are_asked_for(here, capsys):
+    assert not found(f"{SFT} --valid-split 0", capsys)
+    (finding,) = found(f"{SFT} --valid-split 0 --eval-strategy steps --eval-steps 2", capsys)
+    assert finding["fix"] == "remove --eval-strategy, --eval-steps, or --valid-split 0.1"
+    (here / "train.yaml").write_text("val_size: 0\neval_strategy: steps\neval_steps: 1000000\n")
+    assert main(["llm", *shlex.split(SFT), "--config", "train.yaml", "--fix"]) == 0
+    command = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("autotrain llm"))
+    assert "0.1" not in command and "0.5" not in command and "--eval-s" not in command
+
+
+def test_the_split_beside_the_training_rows_is_offered_before_rows_are_held_out(here, capsys):
+    (here / "folder").mkdir()
+    for name in ("train", "valid"):
+        write_rows(here / "folder" / f"{name}.jsonl", [{"text": f"{name} {n} is a text."} for n in range(3)])
+    (finding,) = found(f"{SFT.replace('rows.jsonl', 'folder')} --eval-strategy epoch", capsys)
+    assert finding["changes"] == {"valid_split": "validation"} and "has a split validation" in finding["message"]
+
+
+# ---- two names, of which one divides the other
+
+
+@pytest.mark.parametrize(
+    ("flags", "fixes"),
+    [
+        ("--train_batch_size 256 --micro_train_batch_size 1", ["--global-batch 256", "--batch-size 1"]),
+        ("--batch_size 128 --micro_batch_size 4", ["--batch-size 4 --global-batch 128 in place of --batch-size 128"]),
+        ("--global_batch_size 12 --micro_batch_size 5", ["--global-batch 12", "--batch-size 5"]),
+        ("--micro_batch_size 2 --gradient_accumulation_steps 4", ["--batch-size 2", "--gradient-accumulation 4"]),
+    ],
+)  # fmt: skip
+def test_the_rows_of_a_batch_and_of_a_step_are_read_together(flags, fixes):
+    parsed = read(["--trainer", "sft", *flags.split()])
+    assert [finding.fix or in_words(finding.changes) for finding in parsed.findings] == fixes
+
+
+def test_the_rows_of_a_batch_and_of_a_step_are_read_together_in_a_file(here):
+    (here / "train.yaml").write_text("train_batch_size: 16\nmicro_batch_size: 2\n")
+    changes = [dict(finding.changes) for finding in read_config("train.yaml").findings]
+    assert changes == [{"global_batch": 16}, {"batch_size": 2}]
+
+
+# ---- names in sections, names with a known beginning, and values in another form
+
+
+@pytest.mark.parametrize(
+    ("text", "fixes"),
+    [
+        ("dataset:\n  column_map:\n    input: document\n    output: summary\n", ["--prompt-text-column document", "--text-column summary"]),
+        ("lora_parameters:\n  keys: [self_attn.q_proj, self_attn.v_proj]\n  rank: 8\n  dropout: 0.0\n",
+         ["--target-modules q_proj,v_proj", "--lora-r 8 --peft", "--lora-dropout 0.0"]),
+        ("dataset:\n  split: train[:2000]\n", ["--max-samples 2000"]),
+        ("dataset:\n  split: extra[:20]\n", ["--train-split extra --max-samples 20"]),
+        ("lora_target_modules: '[Wqkv]'\n", ["--target-modules Wqkv"]),
+    ],
+)  # fmt: skip
+def test_a_value_in_another_tool_s_section_or_form_is_not_lost(text, fixes, here):
+    (here / "train.yaml").write_text(text)
+    assert [in_words(finding.changes) for finding in read_config("train.yaml").findings] == fixes
+
+
+@pytest.mark.parametrize(
+    "flag", ["--vllm_of_tomorrow", "--fsdp_of_tomorrow", "--deepspeed_stage", "--lora_fan_in_fan_out", "--freeze_some_of_it"]
+)  # fmt: skip
+def test_a_name_that_begins_as_a_known_one_does_is_answered_with_its_reason(flag):
+    (finding,) = read([flag, "1"]).findings
+    assert finding.fix == f"leave {flag} out" and ": " in finding.message
+
+
+def test_a_share_of_the_run_is_no_number_of_steps(capsys):
+    (finding,) = found(f"{SFT} --save-steps 0.1 --save-strategy steps", capsys)
+    assert "0.1 times the steps of the run" in finding["fix"]
+    (finding,) = found(f"{SFT} --save-steps 0.1 --max-steps 50", capsys)
+    assert finding["changes"] == {"save_steps": 5}
+
+
+def test_the_length_of_sampled_answers_keeps_its_value_under_its_other_name(capsys):
+    findings = found(f"{GRPO} --max_completion_length 64 --rl-reward-fn os:getcwd", capsys)
+    (finding,) = [finding for finding in findings if finding["code"] == "P101"]
+    assert finding["changes"] == {"max_completion_length": None, "rl_max_new_tokens": 64}
+
+
+def test_the_usual_names_of_columns_are_not_applied_before_a_row_is_read(here, capsys):
+    write_rows(
+        here / "asked.jsonl",
+        [{"question": f"Is {n} even?", "response_chosen": "Yes.", "response_rejected": f"No {n}."} for n in range(4)],
+    )
+    rest = DPO.replace("--data-path pairs.jsonl", "--train_file asked.jsonl")
+    assert main(["llm", *shlex.split(rest), "--fix"]) == 0
+    command = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("autotrain llm"))
+    assert "--prompt-text-column question --rejected-text-column response_rejected" in command
+
+
+def test_a_value_that_is_null_in_a_file_is_left_out_of_the_corrected_command(here, capsys):
+    (here / "train.yaml").write_text("num_train_epochs: 1\nwandb_project:\nearly_stopping_patience: null\n")
+    assert main(["llm", *shlex.split(SFT.replace("--epochs 1", "")), "--config", "train.yaml", "--fix"]) == 0
+    command = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("autotrain llm"))
+    assert "none" not in command and "--epochs 1" in command

@@ -331,10 +331,10 @@ def test_an_exchange_without_a_question_is_an_answer_alone(tmp_path):
 
 
 def test_turns_in_text_with_an_unknown_role_are_no_plain_text(tmp_path):
-    asked = [*turns("Hi")[:1], {"role": "reasoning", "content": "A greeting."}, {"role": "answer", "content": "Hello"}]
+    asked = [*turns("Hi")[:1], {"role": "narrator", "content": "A greeting."}, {"role": "answer", "content": "Hello"}]
     with pytest.raises(Refused) as problem:
         opened(tmp_path, [{"messages": json.dumps(asked)}])
-    assert problem.value.findings[0].code == "D116" and "'reasoning'" in problem.value.findings[0].message
+    assert problem.value.findings[0].code == "D116" and "'narrator'" in problem.value.findings[0].message
 
 
 # -- texts in segments -----------------------------------------------------------------------------------------------------
@@ -1042,3 +1042,135 @@ def test_what_answers_could_be_compared_with_is_for_a_reward_function(name, tmp_
     (finding,) = opened(tmp_path, rows, "ppo").findings
     assert finding.code == "D181" and f"--rl-reward-fn is given {name}" in finding.fix
     assert "--context-columns" not in finding.fix
+
+
+# -- rows as data sets of the Hub have them ------------------------------------------------------------------------------------
+
+
+def test_a_question_inside_an_object_is_the_prompt_and_its_other_keys_are_named(tmp_path):
+    question = {
+        "dataset": "eli5",
+        "full_text": "Why are there tides?",
+        "note": "This one was asked twice by the same person.",
+    }
+    row = {"question": question, "answer_0": "The moon.", "answer_1": "The wind.", "score_0": 0.5, "score_1": -0.5}
+    rows = [row, {**row, "score_0": -0.5, "score_1": 0.5}]
+    for trainer in ("reward", "dpo"):
+        dataset = opened(tmp_path, rows, trainer)
+        assert [example.prompt for example in dataset.train] == ["Why are there tides?"] * 2
+        assert [example.chosen for example in dataset.train] == ["The moon.", "The wind."]
+        assert "note" in next(finding.message for finding in dataset.findings if finding.code == "D182")
+    dataset = opened(tmp_path, [{"question": question, "answer": "The moon."}])
+    assert (dataset.train[0].prompt, dataset.train[0].completion) == ("Why are there tides?", "The moon.")
+    assert opened(tmp_path, [{"prompt": {"text": "Hi"}, "target": 3}], "grpo").train[0].prompt == "Hi"
+
+
+def test_an_object_without_a_text_is_no_prompt(tmp_path):
+    finding = refused(tmp_path, [{"question": {"id": 4, "tags": ["a"]}, "answer": "The moon rises."}])
+    assert finding.code == "D110"
+
+
+def test_answers_that_are_true_or_false_are_judged(tmp_path):
+    outputs = [
+        {"label": False, "response": "15", "step_labels": [False]},
+        {"label": True, "response": "36", "step_labels": [True]},
+    ]
+    row = {"question": "3 boxes of 12 pens?", "outputs": outputs}
+    for trainer in ("dpo", "kto", "reward"):
+        dataset = opened(tmp_path, [row, {**row, "outputs": outputs[1:]}], trainer)
+        assert [(example.chosen, example.rejected) for example in dataset.train] == [("36", "15")]
+        assert {"D193", "D194"} <= {*codes(dataset)}
+
+
+def test_steps_that_are_true_or_false_are_no_answers(tmp_path):
+    steps = [{"text": "3 times 12", "label": True}, {"text": "is 15", "label": False}]
+    assert refused(tmp_path, [{"question": "3 boxes of 12 pens?", "steps": steps}], "reward").code == "D110"
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_number_chooses_one_of_two_answers_in_a_list(first, tmp_path):
+    def row(better, **more):
+        return {
+            "prompt": "Say less.",
+            "summaries": [{"text": "A.", "policy": "sup"}, {"text": "B.", "policy": "ref"}],
+            "choice": better,
+            **more,
+        }
+
+    dataset = opened(tmp_path, [row(first), row(first + 1, worker="w")], "dpo")
+    assert [(example.chosen, example.rejected) for example in dataset.train] == [("A.", "B."), ("B.", "A.")]
+    assert "choice is the number of the better one" in dataset.findings[0].message
+    # Without both numbers nobody can say whether they begin with 0 or 1.
+    assert refused(tmp_path, [row(1), row(1)], "dpo").code == "D110"
+
+
+def test_turns_in_numbered_columns_are_one_conversation(tmp_path):
+    def turn(role, text):
+        return {"role": role, "content": text, "mood": f"So {text} is said with a smile."}
+
+    long = {
+        "task": "t",
+        "message_2": turn("assistant", "B"),
+        "message_1": turn("user", "A"),
+        "message_10": turn("user", "C"),
+        "message_11": turn("assistant", "D"),
+    }
+    short = {
+        "task": "t",
+        "message_1": turn("user", "A"),
+        "message_2": turn("assistant", "B"),
+        "message_10": None,
+        "message_11": None,
+    }
+    dataset = opened(tmp_path, [long, short])
+    assert [example.messages for example in dataset.train] == [turns("A", "B", "C", "D"), turns("A", "B")]
+    assert "mood" in next(finding.message for finding in dataset.findings if finding.code == "D182")
+
+
+def test_turns_that_are_thoughts_are_the_reasoning_of_the_answer_after_them(tmp_path):
+    def turn(role, text):
+        return {"role": role, "content": text}
+
+    row = {"messages": json.dumps([turn("user", "Where?"), turn("reasoning", "<think>I list.</think>"),
+           turn("tool_call", '<tool_call>{"name": "ls"}</tool_call>'), turn("tool_output", "a.py"), turn("thinking", "Found."), turn("answer", "a.py")])}  # fmt: skip
+    (example,) = opened(tmp_path, [row]).train
+    assert example.messages == [
+        {"role": "user", "content": "Where?"},
+        {"role": "assistant", "content": '<tool_call>{"name": "ls"}</tool_call>', "reasoning_content": "I list."},
+        {"role": "tool", "content": "a.py"},
+        {"role": "assistant", "content": "a.py", "reasoning_content": "Found."},
+    ]
+    alone = [turn("user", "Where?"), turn("thought", "I look."), turn("user", "And?"), turn("assistant", "Here.")]
+    assert opened(tmp_path, [{"messages": alone}]).train[0].messages[1] == {"role": "assistant", "content": "I look."}
+
+
+def test_all_roles_that_nobody_knows_are_named_together(tmp_path):
+    row = {"messages": [{"role": role, "content": "A."} for role in ("user", "wizard", "dragon", "assistant")]}
+    message = refused(tmp_path, [row]).message
+    assert "'wizard'" in message and "'dragon'" in message
+
+
+def test_what_other_tools_write_into_a_project_s_folder_are_no_rows(tmp_path):
+    (tmp_path / "train.csv").write_text("text\nA long text of one row.\nAnother text of the second row.\n")
+    (tmp_path / "project").mkdir()
+    for name in ("training_params.json", "adapter_config.json", "trainer_state.json"):
+        (tmp_path / "project" / name).write_text('{"model": "m", "lr": 0.1, "text": "no row"}')
+    dataset = open_data(DataRequest(str(tmp_path), "conversations"))
+    assert len(dataset.train) == 2 and dataset.findings == ()
+
+
+@pytest.mark.parametrize("question", ["question", "instruction"])
+def test_an_input_that_is_the_question_is_not_written_twice(question, tmp_path):
+    row = {question: "How many pens?", "input": "How many pens?\n", "output": "36"}
+    (same, other) = opened(tmp_path, [row, {**row, "input": "3 boxes of 12"}]).train
+    for example, times in ((same, 1), (other, 1)):
+        asked = example.messages[0]["content"] if example.messages else example.prompt
+        assert asked.count("How many pens?") == times
+    assert "3 boxes of 12" in (other.messages[0]["content"] if other.messages else other.prompt)
+
+
+def test_a_context_is_the_prompt_of_a_pair_that_has_no_other(tmp_path):
+    pair = {"notes": "It stands by the sea.", "chosen": "Lighthouse.", "rejected": "Barn."}
+    for trainer in ("reward", "dpo"):
+        assert opened(tmp_path, [pair], trainer, context_columns=("notes",)).train[0].prompt == "It stands by the sea."
+    assert opened(tmp_path, [pair], "reward").train[0].prompt is None

@@ -13,6 +13,15 @@ from autotrain_llm.declare.finding import Refused
 ROWS = "".join(json.dumps({"text": f"Text number {number}."}) + "\n" for number in range(8))
 
 
+def zstd(data: bytes) -> bytes:
+    import pyarrow
+
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    return bytes(sink.getvalue())
+
+
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
@@ -21,7 +30,8 @@ ROWS = "".join(json.dumps({"text": f"Text number {number}."}) + "\n" for number 
         ("rows.csv", b"<!DOCTYPE html>\n<html><body>Sign in</body></html>", "HTML page"),
         ("rows.xlsx", b"PK\x03\x04abcd", "a spreadsheet"),
         ("rows.jsonl", b"PK\x03\x04abcd", "a zip archive"),
-        ("rows.jsonl.zst", b"\x28\xb5\x2f\xfdabcd", "a zstd archive"),
+        ("rows.jsonl.zst", b"\x28\xb5\x2f\xfdabcd", "a damaged zstd file"),
+        ("rows.jsonl.gz", b"\x1f\x8babcd", "a damaged gzip file"),
         ("rows.txt", b"%PDF-1.4", "a PDF"),
         ("rows.pkl", b"\x80\x04\x95", "pickle"),
         ("rows.jsonl", ROWS.encode("utf-16-le"), "UTF-16LE"),
@@ -37,9 +47,9 @@ def test_a_file_that_pretends_is_told_for_what_it_is(tmp_path, name, data, words
 
 
 def test_an_archive_is_answered_with_the_command_that_unpacks_it():
-    (zst, named) = (other_content(b"\x28\xb5\x2f\xfdabcd", name) for name in ("00.jsonl.zst", "my rows.zst"))
-    assert zst is not None and "(zstd -d 00.jsonl.zst)" in zst.fix
-    assert named is not None and "(zstd -d 'my rows.zst')" in named.fix
+    (plain, named) = (other_content(b"BZhabcd", name) for name in ("00.jsonl.bz2", "my rows.bz2"))
+    assert plain is not None and "(bzip2 -dk 00.jsonl.bz2)" in plain.fix
+    assert named is not None and "(bzip2 -dk 'my rows.bz2')" in named.fix
 
 
 @pytest.mark.parametrize("data", [ROWS.encode(), b"<html> is a word of this text", "日本語".encode(), b""])
@@ -48,7 +58,14 @@ def test_text_is_text(data):
 
 
 def test_packed_rows_are_read_whatever_their_name(tmp_path):
-    for name, data in {"rows.jsonl": gzip.compress(ROWS.encode()), "rows.jsonl.gz": ROWS.encode()}.items():
+    gzipped, with_zstd = gzip.compress(ROWS.encode()), zstd(ROWS.encode())
+    named = {
+        "rows.jsonl": gzipped,
+        "rows.jsonl.gz": ROWS.encode(),
+        "rows.json.zst": with_zstd,
+        "lines.jsonl": with_zstd,
+    }
+    for name, data in named.items():
         (tmp_path / name).write_bytes(data)
         assert len(open_data(DataRequest(str(tmp_path / name))).train) == 8
 

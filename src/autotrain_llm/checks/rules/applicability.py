@@ -27,13 +27,17 @@ def a_parameter_of_another_trainer_is_ignored(config: Config, trainer: Trainer) 
 
     Why: a flag without effect hides a misunderstanding. It is reported even where the value equals the default; the value is dropped, and the
     run is the same as without it.
-    Fix: remove the flag, or choose a trainer that reads it.
+    Fix: remove the flag, use the one that means the same for this trainer, or choose a trainer that reads it.
     """
     for name in config.all_given():
         if verdict(PARAMS[name], trainer) == FOREIGN:
             other = next((field for field in PARAMS[name].counterparts if trainer.reads(field)), None)
+            message = f"{name} only applies to {_trainer_names(name)}, will be ignored"
+            if other in PARAMS[name].same_elsewhere and not config.given(other):
+                yield Finding(message, changes={name: None, other: config.value_of(name)}, parameters=(name,))
+                continue
             yield Finding(
-                f"{name} only applies to {_trainer_names(name)}, will be ignored",
+                message,
                 changes={name: None},
                 otherwise=f"which {trainer.name} does not read"
                 + (f"; {flag_of(other)} is what it reads instead" if other else ""),

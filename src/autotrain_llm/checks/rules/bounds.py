@@ -101,17 +101,24 @@ def a_number_must_be_inside_its_bounds(config: Config) -> Iterator[Finding]:
     """A number is outside the bounds of its parameter.
 
     Why: the libraries accept some such values and train nothing (`epochs` 0 or below), or fail hours later.
-    Fix: a value inside the bounds.
+    Fix: a value inside the bounds; where 0 and numbers below mean never in other tools, as in `--save-steps -1`, the flags that mean it here.
     """
     for param in PARAMS.values():
         value = config.value_of(param.name)
         if config.given(param.name) and param.within and not param.in_bounds(value):
             yield Finding(
                 f"{param.flag} must be {param.within.describe()}, got {plain(value)}",
-                changes={param.name: param.suggested} if param.suggested is not None else _nearest_bound(param, value),
+                changes=_instead(param, value),
                 parameters=(param.name,),
                 file=config.origin(param.name).file,
             )
+
+
+def _instead(param: Param, value: Any) -> Mapping[str, Any]:
+    """The changes in place of a value outside its bounds: what it means in other tools, the usual value, or the bound."""
+    if param.never and value <= 0:
+        return param.never
+    return {param.name: param.suggested} if param.suggested is not None else _nearest_bound(param, value)
 
 
 def _nearest_bound(param: Param, value: Any) -> Mapping[str, Any]:

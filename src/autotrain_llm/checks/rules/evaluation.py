@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.checks.rules.schedule import training_items
 from autotrain_llm.config.metric_choice import LIBRARY, chosen_metrics, library_sources, metric_named, metrics_for
@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # reading rows takes longer to import than refusing a command
 
 OF_ANSWERS = ("eval_samples", "eval_max_new_tokens", "eval_temperature")
 OF_BERTSCORE = ("eval_bertscore_model", "eval_bertscore_layer")
+WHEN_TO_EVALUATE = ("eval_strategy", "eval_steps", "eval_batches")
 ROWS_TO_LOOK_AT = 100
 EVALUATES = "--use-enhanced-eval --valid-split 1 --eval-metrics "
 BENCHMARKS = "--use-enhanced-eval --valid-split 1"
@@ -51,10 +52,10 @@ def flags_that_need_rows(config: Config) -> list[str]:
     """The flags that ask for an evaluation, as they were given."""
     needs_rows = {
         f"--eval-strategy {config.eval_strategy}": config.eval_strategy in ("steps", "epoch"),
-        "--eval-steps": config.given("eval_steps"),
+        "--eval-steps": (config.eval_steps or 0) > 0,
         "--eval-batches": config.eval_batches is not None,
         "--load-best-model-at-end": config.load_best_model_at_end,
-        "--early-stopping-patience": config.early_stopping_patience is not None,
+        "--early-stopping-patience": (config.early_stopping_patience or 0) > 0,
         "--use-enhanced-eval": needs_evaluation_rows(config),
     }
     return [flag for flag, needs in needs_rows.items() if needs]
@@ -66,18 +67,36 @@ def evaluation_needs_rows_to_evaluate_on(config: Config) -> Iterator[Finding]:
 
     Why: early stopping, the best checkpoint and every `eval_…` metric come from evaluation; without rows they would fail after the first
     epoch.
-    Fix: name a split, hold out a share, or give a file.
+    Fix: name a split, such as the one that lies in the folder of the training rows, hold out a share, or give a file.
     """
     if config.valid_split or config.eval_dataset_path or config.data_config:
         return  # a mixture may have its own
     flags = flags_that_need_rows(config)
-    if flags:
-        yield Finding(
-            f"{', '.join(flags)} {'needs' if len(flags) == 1 else 'need'} evaluation rows, and there are none",
-            changes={"valid_split": 0.1},
-            otherwise="or --eval-dataset-path FILE",
-            parameters=tuple(flag.split()[0].removeprefix("--").replace("-", "_") for flag in flags),
-        )
+    if not flags:
+        return
+    names = tuple(flag.split()[0].removeprefix("--").replace("-", "_") for flag in flags)
+    split = _split_beside_training(config.data_path)
+    changes: dict[str, Any] = {"valid_split": 0.1}
+    none, otherwise = "there are none", "or --eval-dataset-path FILE"
+    if config.given("valid_split") and {*names} <= {*WHEN_TO_EVALUATE}:
+        none, changes, otherwise = "--valid-split 0 holds out none", dict.fromkeys(names), "or --valid-split 0.1"
+    elif split:
+        none, changes = f"none are named, though {config.data_path} has a split {split}", {"valid_split": split}
+    yield Finding(
+        f"{', '.join(flags)} {'needs' if len(flags) == 1 else 'need'} evaluation rows, and {none}",
+        changes=changes,
+        otherwise=otherwise,
+        parameters=names,
+    )
+
+
+def _split_beside_training(path: str | None) -> str | None:
+    """The split with evaluation rows in a folder that is trained on; None if it has none."""
+    if not path or not Path(path).expanduser().is_dir():
+        return None
+    from autotrain_llm.data.files.locate import splits_in
+
+    return next((split for split in ("validation", "test") if split in splits_in(Path(path).expanduser())), None)
 
 
 @rule(

@@ -1,12 +1,11 @@
-"""Decode the bytes of a file: gzip, the byte order mark, and the finding if the text is not UTF-8."""
+"""Decode the bytes of a file: compression, the byte order mark, and the finding if the text is not UTF-8."""
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from pathlib import Path
 
 from autotrain_llm.data.files.encoding import likely_encoding
+from autotrain_llm.data.files.packing import Damaged, unpacked
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rules.files import (
     a_file_can_not_be_read,
@@ -14,19 +13,17 @@ from autotrain_llm.data.rules.files import (
     a_file_starts_with_a_byte_order_mark,
 )
 
-GZIP_MAGIC = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 
 
 def read_bytes(path: Path, name: str, observations: Observations) -> bytes | None:
-    """The file's bytes, decompressed if it is gzip; None, with a finding, if it can't be read."""
+    """The file's bytes, decompressed if it is compressed; None, with a finding, if it can't be read."""
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data.startswith(GZIP_MAGIC) else data
+        return unpacked(path.read_bytes())
     except OSError as problem:
         observations.add(a_file_can_not_be_read, file=name, case="error", detail=str(problem.strerror or problem))
-    except (EOFError, zlib.error):
-        observations.add(a_file_can_not_be_read, file=name, case="gzip")
+    except Damaged as problem:
+        observations.add(a_file_can_not_be_read, file=name, case="packed", detail=str(problem))
     return None
 
 

@@ -26,7 +26,19 @@ NOT_DATA = {
     "config.json",
     "package.json",
     "prepared.json",
+    "training_params.json",
+    "training_config.json",
+    "training_args.json",
+    "trainer_state.json",
+    "adapter_config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "added_tokens.json",
 }
+NOT_TEXTS = ("readme", "license", "requirements", "changelog", "contributing")
 OF_A_MODEL = ("tokenizer.json", "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?\Z")
 ALL_ROWS = "all"
@@ -132,6 +144,14 @@ def _folder(name: str, path: Path, observations: Observations, flag: str) -> Sou
     return Source(name, splits, root=path.absolute())
 
 
+def splits_in(folder: Path) -> list[str]:
+    """The names of the splits of a folder; empty if it can't be read, which is reported when it is opened."""
+    try:
+        return [*(_saved_splits(folder) or _file_splits(folder))]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, TooManyFiles):
+        return []
+
+
 def _saved_splits(path: Path) -> dict[str, list[Path]] | None:
     """The Arrow files of a folder that `datasets`' `save_to_disk` wrote; None if it isn't one."""
     names = path / "dataset_dict.json"
@@ -151,7 +171,7 @@ def _arrow_files(folder: Path) -> list[Path]:
 def _file_splits(path: Path) -> dict[str, list[Path]]:
     files = sorted(file.absolute() for file in files_below(path) if _is_data(file))
     structured = [file for file in files if suffix_of(file) in STRUCTURED]
-    plain = [file for file in files if suffix_of(file) in PLAIN and file.stem.lower() not in ("readme", "license")]
+    plain = [file for file in files if suffix_of(file) in PLAIN and file.stem.lower() not in NOT_TEXTS]
     splits: dict[str, list[Path]] = {}
     for file in structured or plain:
         splits.setdefault(split_of(file.relative_to(path.absolute())), []).append(file)

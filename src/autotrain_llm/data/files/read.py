@@ -16,6 +16,7 @@ from typing import Any
 
 from autotrain_llm.data.files.decode import decode, read_bytes, utf8_name
 from autotrain_llm.data.files.filter import RowFilter
+from autotrain_llm.data.files.packing import without_packing
 from autotrain_llm.data.files.sniff import cells_in_place_of_rows, dialect_of, how_json_broke, is_object, other_content
 from autotrain_llm.data.observations import Observations, RowPlace
 from autotrain_llm.data.rules.columns import an_unused_column_changes_its_type
@@ -148,11 +149,8 @@ class Stream:
 
 
 def suffix_of(path: Path) -> str:
-    """The suffix that says what a file holds, without a final `.gz`."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] == ".gz":
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
+    """The suffix that says what a file holds, without that of its compression (`.gz`, `.zst`)."""
+    return Path(without_packing(path.name)).suffix.lower()
 
 
 def read_table(

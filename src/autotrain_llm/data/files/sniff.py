@@ -21,7 +21,6 @@ KINDS = {
     **dict.fromkeys(ZIP, ("a zip archive", UNPACK.format(command="unzip {file}"))),
     b"\xfd7zXZ\x00": ("an xz archive", UNPACK.format(command="xz -dk {file}")),
     b"BZh": ("a bzip2 archive", UNPACK.format(command="bzip2 -dk {file}")),
-    b"\x28\xb5\x2f\xfd": ("a zstd archive", UNPACK.format(command="zstd -d {file}")),
     b"7z\xbc\xaf\x27\x1c": ("a 7z archive", UNPACK.format(command="7z x {file}")),
     b"%PDF": ("a PDF", "save its text as JSON Lines"),
     b"\x93NUMPY": ("a NumPy array", AS_ROWS),
@@ -123,7 +122,7 @@ def cells_in_place_of_rows(lines: Sequence[str], file: str) -> tuple[str, str] |
     if len(names) > 1 and sum(len(cells) == len(names) for cells in rows) * 2 < len(rows):
         return None
     kind, suffix = ("TSV", ".tsv") if parted == "\t" and len(names) > 1 else ("CSV", ".csv")
-    renamed = re.sub(r"\.(jsonl|ndjson|json)(?=(\.gz)?$)", suffix, file, flags=re.IGNORECASE)
+    renamed = re.sub(r"\.(jsonl|ndjson|json)(?=(\.gz|\.zstd?)?$)", suffix, file, flags=re.IGNORECASE)
     what = f"it looks like {kind}, and names the columns {', '.join(names[:6])}"
     return what, f"mv {file} {renamed}, and --data-path with that"
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from autotrain_llm.data.files.decode import BOM, GZIP_MAGIC, observe_not_utf8
+from autotrain_llm.data.files.decode import BOM, observe_not_utf8
 from autotrain_llm.data.files.filter import RowFilter
+from autotrain_llm.data.files.packing import opened, packing_of, without_packing
 from autotrain_llm.data.files.read import (
     JSON_START,
     RawRow,
@@ -83,26 +83,24 @@ def size_of(path: Path) -> int:
         size = path.stat().st_size
     except OSError:
         return 0
-    return size * (UNPACKED if path.suffix.lower() == ".gz" else 1)
+    return size * (UNPACKED if without_packing(path.name) != path.name else 1)
 
 
 def stream_of(path: Path, name: str, observations: Observations, digest: Any | None) -> Iterator[RawRow] | None:
     """The rows of a large file, read while they are iterated over; None if its format can only be read as a whole. Without a `digest` nothing is hashed, and the first line
     that can't be read ends the rows: whoever trains on them meanwhile has to know."""
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             head = file.read(HEAD)
+        with path.open("rb") as file:
+            is_packed = packing_of(file.read(4)) is not None
     except (OSError, EOFError):
         return None  # whoever reads it whole says why
     kind = kind_of_file(path, head)
     if other_content(head, name, rows=kind != "text") is not None:
         return None  # whoever reads it whole says what it is
     if kind in ("parquet", "arrow"):
-        return (
-            None
-            if head.startswith(GZIP_MAGIC) or _is_packed(path)
-            else _columns(path, kind, name, observations, digest)
-        )
+        return None if is_packed else _columns(path, kind, name, observations, digest)
     first = head.removeprefix(BOM).lstrip()[:1]
     if (kind == "lines" and first == b"[") or kind not in ("lines", "csv", "tsv", "text"):
         return None
@@ -112,15 +110,6 @@ def stream_of(path: Path, name: str, observations: Observations, digest: Any | N
             return None  # a document
         kind = "lines" if holds_json_lines(start.split("\n")[:-1], name, observations) else kind
     return _rows(path, kind, name, observations, digest)
-
-
-def _is_packed(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == GZIP_MAGIC
-
-
-def _opened(path: Path) -> BinaryIO:
-    return gzip.open(path, "rb") if _is_packed(path) else path.open("rb")  # type: ignore[return-value]
 
 
 def _rows(path: Path, kind: str, name: str, observations: Observations, digest: Any | None) -> Iterator[RawRow]:
@@ -141,7 +130,7 @@ def _rows(path: Path, kind: str, name: str, observations: Observations, digest: 
 def _lines(path: Path, name: str, observations: Observations, digest: Any | None) -> Iterator[str]:
     """The lines of a text with what ends them, parted at line feeds alone."""
     at, line_number = 0, 0
-    with _opened(path) as file:
+    with opened(path) as file:
         for raw in file:
             if digest is not None:
                 digest.update(raw)
@@ -161,7 +150,7 @@ def _lines(path: Path, name: str, observations: Observations, digest: Any | None
 
 def _has_no_blank_line(path: Path) -> bool:
     """Whether each line says something."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return not any(raw.endswith(b"\n") and not raw.strip() for raw in file)
 
 

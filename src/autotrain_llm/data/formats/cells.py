@@ -15,6 +15,7 @@ from autotrain_llm.data.turns import is_too_deep, parsed
 from autotrain_llm.data.wording import kind_of, shown
 
 ANSWER_KEYS = ("text", "value", "content", "answer")
+PROMPT_KEYS = ("full_text", "text", "content", "value", "question", "prompt", "body", "post")
 UNSEEN = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 NOT_A_NUMBER = ("nan", "NaN")
 
@@ -29,6 +30,13 @@ def is_empty(value: Any) -> bool:
     if isinstance(value, str):
         return is_blank(value) or value in NOT_A_NUMBER
     return value is None or value == [] or value == {} or value != value
+
+
+def prompt_key(value: Any) -> str | None:
+    """The key of the text of a prompt in an object; None if there is none."""
+    if not isinstance(value, dict):
+        return None
+    return next((key for key in PROMPT_KEYS if isinstance(value.get(key), str) and not is_blank(value[key])), None)
 
 
 def _are_found_answers(value: list[Any]) -> bool:
@@ -83,6 +91,10 @@ class Cells:
             raise self.missing(column)
         if is_too_deep(value):
             raise RowUnusable(a_cell_has_the_wrong_type, column=shown(column), case="too deep")
+        key = prompt_key(value) if is_prompt else None
+        if value is not None and key is not None:
+            self.unread_in(role).update({name: part for name, part in value.items() if name != key})
+            return str(value[key])
         if is_prompt and isinstance(value, list | dict | bytes):
             facts = {
                 "content": kind_of(value),

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
+from autotrain_llm.data.files.packing import without_packing
 from autotrain_llm.data.formats.column_names import (
     CHOSEN,
     COMPLETION,
@@ -75,12 +76,12 @@ OPPOSITES = (
 LISTS_OF_STEPS = (*LISTS_OF_ANSWERS, "steps", "solution_steps", "step_texts")
 SENTENCE_WORDS = 4  # as many words are a sentence, and no name of a column
 HALVES = (("input", "output"), ("source", "target"), ("input_text", "target_text"), ("input_text", "output_text"))
-CELLS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+CELLS = (".csv", ".tsv")
 
 
 def check_header(columns: Columns, mapping: ColumnMapping | None, name: str, observations: Observations) -> None:
     """Report a CSV header that looks like a row, unless something shows that it is a header."""
-    if not name.endswith(CELLS) or (mapping is not None and mapping.format != "text"):
+    if not without_packing(name).endswith(CELLS) or (mapping is not None and mapping.format != "text"):
         return
     names = columns.names if mapping is None else list(mapping.columns.values())
     sentence = next((cell for cell in names if len(cell.split()) >= SENTENCE_WORDS and "_" not in cell), None)

@@ -14,7 +14,7 @@ from autotrain_llm.data.formats.cells import Cells
 from autotrain_llm.data.formats.detect import GRADED, ColumnMapping
 from autotrain_llm.data.formats.graded import GradedAs, GradeReader
 from autotrain_llm.data.formats.messages import conversation
-from autotrain_llm.data.formats.prompt import PromptWriter
+from autotrain_llm.data.formats.prompt import PromptWriter, repeats
 from autotrain_llm.data.formats.segments import is_segments, joined
 from autotrain_llm.data.formats.token_rows import TOKENS, read_tokens
 from autotrain_llm.data.observations import Observations, RowUnusable
@@ -239,6 +239,7 @@ def _alpaca(converter: Converter, example: Example, cells: Cells) -> None:
     instruction, output = cells.text("instruction", is_prompt=True), cells.answer("output")
     prompt, system, history = converter.prompt, "", []
     given = cells.optional("input").strip() if prompt.has_only_input else prompt.question_with_parts(cells, "").strip()
+    given = "" if repeats(instruction, given) else given
     question = f"{instruction}\n{given}" if given and prompt.has_only_input else instruction
     turns: list[Message] = [{"role": "user", "content": question}, {"role": "assistant", "content": output}]
     if not prompt.has_only_input:
@@ -347,13 +348,21 @@ def _preference(converter: Converter, example: Example, cells: Cells) -> None:
         raise RowUnusable(chosen_and_rejected_are_the_same, case="apart from spaces")
     if isinstance(better, list) and isinstance(worse, list):
         _check_other_question(observations, example, better, worse)
-    if converter.request.rows == "preferences" and not prompt:
-        raise RowUnusable(a_pair_has_no_prompt)
-    if prompt:
+    if not prompt and isinstance(chosen, str) and converter.prompt.has_parts:
+        prompt = _parts_alone(converter, example, cells)
+    elif prompt:
         prompt = converter.prompt.with_parts(example, cells, prompt)
         if isinstance(prompt, list):
             chosen, rejected = as_turns(chosen, "assistant"), as_turns(rejected, "assistant")
+    if converter.request.rows == "preferences" and not prompt:
+        raise RowUnusable(a_pair_has_no_prompt)
     example.prompt, example.chosen, example.rejected = prompt or None, chosen, rejected
+
+
+def _parts_alone(converter: Converter, example: Example, cells: Cells) -> str | None:
+    """A prompt of nothing but contexts and the like, for rows without a question; None where they are turns or empty."""
+    whole = converter.prompt.with_parts(example, cells, "")
+    return whole.strip() or None if isinstance(whole, str) else None
 
 
 def _says_something(turn: Message) -> bool:

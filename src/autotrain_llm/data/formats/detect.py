@@ -9,6 +9,7 @@ from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.dataset import role_kind
+from autotrain_llm.data.formats.cells import prompt_key
 from autotrain_llm.data.formats.column_names import (
     CHOICES,
     CHOSEN,
@@ -259,7 +260,7 @@ def pair(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     completion = _named(columns, request, "text_column")
     if completion and not prompt:
         return None
-    prompt = prompt or _prompt(columns) or columns.find(QUESTIONS, "number")
+    prompt = prompt or _prompt(columns) or columns.find(QUESTIONS, "number") or _object_with_a_prompt(columns)
     others = tuple(name for name in COMPLETION if name != plain(prompt or ""))
     completion = completion or columns.find(others, *SIDE) or columns.find(others, *ANSWER)
     if prompt is None and completion is not None and columns.kind(completion) in ("text", "number"):
@@ -280,6 +281,13 @@ def _prompt(columns: Columns) -> str | None:
     return None
 
 
+def _object_with_a_prompt(columns: Columns) -> str | None:
+    """A column under the usual name of a prompt with an object in each cell that holds its text, `{"id": "x", "full_text": "…"}`."""
+    column = columns.find(QUESTIONS, "object")
+    cells = columns.values[column] if column is not None else []
+    return column if cells and all(prompt_key(cell) is not None for cell in cells) else None
+
+
 def preference(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """A chosen and a rejected answer; the prompt is in its own column, or at the beginning of both."""
     rejected = (
@@ -293,7 +301,7 @@ def preference(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     roles = {"chosen": chosen, "rejected": rejected}
     prompt = _named(columns, request, "prompt_column") or columns.find((*QUESTIONS, *MESSAGES), *SIDE)
     if prompt is None and not (columns.kind(chosen) in TURNS and _hold_questions(columns, chosen)):
-        prompt = _prompt(columns)
+        prompt = _prompt(columns) or _object_with_a_prompt(columns)
     if prompt is not None and prompt not in roles.values() and columns.kind(prompt) != "nothing":
         roles = {"prompt": prompt, **roles}
     return ColumnMapping("preference", roles)
@@ -359,6 +367,7 @@ def prompts(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     prompt = prompt or columns.find(MESSAGES, *TURNS, "texts") or columns.find(TEXT, "text") or _prompt(columns)
     if prompt is None and len(columns.texts()) == 1:
         prompt = only_text(columns)
+    prompt = prompt or _object_with_a_prompt(columns)
     if prompt is None:
         return None
     reference = _named(columns, request, "text_column") or columns.find(REFERENCE, "text", "number", *TURNS, "texts")

@@ -17,6 +17,7 @@ from autotrain_llm.data.wording import plain
 ANSWERS = re.compile(
     r"response|answer|completion|output|conversation|reply|generation|summary|assistant|text|\bref\Z|_ref\Z"
 )
+ANSWERS_IN_A_LIST = re.compile(r"response|answer|completion|output|repl(?:y|ies)|generation|summar|candidate")
 SIGNS = {"a": "b", "0": "1", "1": "2"}
 VERDICT = re.compile(r"winner|prefer|better|best|chosen|choice|verdict|vote|safer|judg")
 # Numbers of which those below 0 are for the first answer and those above for the second, as the data sets that have them document.
@@ -28,6 +29,13 @@ ORDER = ("first", "second")
 TIES = re.compile(r"tie|both|equal|same|neither|none|draw|unsure|skip")
 TEXT_KEYS = ("response", "answer", "completion", "output", "generation", "text", "content")
 RATING_KEYS = ("overall_score", "rating", "score", "reward", "rank")
+LABEL_KEYS = (
+    "label",
+    "is_correct",
+    "correct",
+    "is_good",
+    "accepted",
+)  # true or false for each answer of a list of answers
 LISTS_OF_ANSWERS = (
     "responses",
     "completions",
@@ -76,7 +84,13 @@ def judged_answers(columns: Columns, ignored: Collection[str] = ()) -> JudgedAns
     columns that judge nothing."""
     if columns.find(REJECTED) is not None or columns.find(CHOSEN[:4]) is not None:
         return None
-    return _two_answers(columns, ignored) or _rated_objects(columns) or _rated_lists(columns)
+    return (
+        _two_answers(columns, ignored)
+        or _rated_objects(columns)
+        or _labelled_objects(columns)
+        or _rated_lists(columns)
+        or _chosen_of_a_list(columns, ignored)
+    )
 
 
 def lists_of_answers(columns: Columns, chosen: str | None, rejected: str | None) -> tuple[str, ...]:
@@ -288,6 +302,70 @@ def _keys_of(cells: list[Any]) -> tuple[str, str] | None:
     texts = [key for key in TEXT_KEYS if all(isinstance(part.get(key), str) for part in objects)]
     ratings = [key for key in RATING_KEYS if all(_number(part.get(key)) is not None for part in objects)]
     return (texts[0], ratings[0]) if texts and ratings and not is_conversation(objects) else None
+
+
+def _labelled_objects(columns: Columns) -> JudgedAnswers | None:
+    """A list of answers under its usual name, with true or false in each, as `outputs` of sampled solutions."""
+    column = columns.find(LISTS_OF_ANSWERS, "list")
+    objects = [part for cell in columns.values.get(column or "", []) if isinstance(cell, list) for part in cell]
+    if column is None or not objects or not all(isinstance(part, dict) for part in objects):
+        return None
+    text = next((key for key in TEXT_KEYS if all(isinstance(part.get(key), str) for part in objects)), None)
+    label = next((key for key in LABEL_KEYS if all(type(part.get(key)) is bool for part in objects)), None)
+    if text is None or label is None or is_conversation(objects):
+        return None
+
+    def compare(row: Row) -> tuple[Any, Any] | None:
+        answers = [one for one in row.get(column) or () if isinstance(one, dict) and one.get(text)]
+        good, bad = ([one[text] for one in answers if one.get(label) is is_good] for is_good in (True, False))
+        return (good[0], bad[0]) if good and bad else None
+
+    how = f"the first of {column} with {label} true is chosen, and the first with false rejected"
+    return JudgedAnswers((column,), (), how, compare)
+
+
+def _chosen_of_a_list(columns: Columns, ignored: Collection[str]) -> JudgedAnswers | None:
+    """A list of two answers, as texts or as objects with one, and a column with the number of the better one, as `summaries` and `choice`."""
+    lists = [
+        name
+        for name in columns.names
+        if columns.kind(name) in ("list", "texts") and ANSWERS_IN_A_LIST.search(plain(name))
+    ]
+    found = [(name, key) for name in lists if (key := _key_of_two(columns.values[name])) is not None]
+    verdicts = [name for name in columns.names if VERDICT.search(plain(name)) and name not in ignored]
+    named = [
+        (name, first)
+        for name in verdicts
+        for first in (0, 1)
+        if _names_one(columns.values[name], str(first), str(first + 1))
+    ]
+    if len(found) != 1 or len(named) != 1:
+        return None
+    (column, key), (verdict, first) = found[0], named[0]
+
+    def compare(row: Row) -> tuple[Any, Any] | None:
+        answers = [part.get(key) if isinstance(part, dict) else part for part in row.get(column) or ()]
+        sign = _sign(row.get(verdict), str(first), str(first + 1))
+        if sign is None or len(answers) != 2:
+            return None
+        better = int(sign) - first
+        return answers[better], answers[1 - better]
+
+    return JudgedAnswers(
+        (column,), (verdict,), f"{verdict} is the number of the better one of {column}, from {first}", compare
+    )
+
+
+def _key_of_two(cells: list[Any]) -> str | None:
+    """The key of the text in lists of two objects, empty for lists of two texts; None for anything else."""
+    parts = [part for cell in cells if isinstance(cell, list) for part in cell]
+    if not parts or any(not isinstance(cell, list) or len(cell) != 2 for cell in cells):
+        return None
+    if all(isinstance(part, str) for part in parts):
+        return ""
+    if not all(isinstance(part, dict) for part in parts) or is_conversation(parts):
+        return None
+    return next((key for key in TEXT_KEYS if all(isinstance(part.get(key), str) for part in parts)), None)
 
 
 def _rated_lists(columns: Columns) -> JudgedAnswers | None:

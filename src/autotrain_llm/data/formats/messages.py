@@ -38,6 +38,8 @@ from autotrain_llm.data.wording import close, kind_of, shown
 
 EXAMPLE = 30  # characters of a text that a finding shows
 KEPT_ROLES = ("user", "assistant", "system", "tool")
+THOUGHT_ROLE = "thought"
+IN_THINK = re.compile(r"\s*<think(?:ing)?>(.*?)</think(?:ing)?>\s*", re.DOTALL)
 MARK = re.compile(r"train|loss|mask|weight")
 OFF, ON = (False, 0, "0", "false", "no"), (True, 1, "1", "true", "yes")
 # The text of a turn in MOSS's tags, `<|Human|>: …<eoh>`.
@@ -69,14 +71,18 @@ def conversation(value: Any, column: str, unread: Unread | None = None) -> list[
         return [turn for part in value for turn in _exchange(part, unread)]
     turns = list(map(as_spoken, value))
     try:
-        return [
+        messages = [
             message
             for turn_number, turn in enumerate(turns, 1)
             for message in _turns(turn, turn_number, column, unread)
         ]
+        return list(_with_thoughts(messages))
     except RowUnusable as problem:
-        if problem.rule is not a_turn_has_an_unknown_role or len(turns) < 2 or any(map(_has_known_role, turns)):
+        if problem.rule is not a_turn_has_an_unknown_role or len(turns) < 2:
             raise
+        if any(map(_has_known_role, turns)):
+            roles = sorted(_unknown_roles(turns) - {problem.facts["role"]})
+            raise RowUnusable(problem.rule, problem.group, **problem.facts, others=roles) from problem
         keys = keys_with_examples([turn for turn in turns if isinstance(turn, dict)])
         raise RowUnusable(problem.rule, ("no role", column), **problem.facts, keys=keys) from problem
 
@@ -100,6 +106,43 @@ def earlier_turns(value: Any, column: str, unread: Unread) -> list[Message] | st
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         return alternating(value)
     return conversation(value, column, unread)
+
+
+def _with_thoughts(messages: list[Message]) -> Iterator[Message]:
+    """Turns, with those that are thoughts as the reasoning of the assistant's turn after them; thoughts that nothing follows are an answer."""
+    thoughts: list[str] = []
+    for message in messages:
+        if message["role"] == THOUGHT_ROLE:
+            thoughts.append(_without_think(str(message.get("content") or "")))
+        elif thoughts and message["role"] == "assistant" and not message.get("reasoning_content"):
+            yield {**message, "reasoning_content": "\n\n".join(thoughts)}
+            thoughts = []
+        else:
+            yield from _as_answer(thoughts)
+            thoughts = []
+            yield message
+    yield from _as_answer(thoughts)
+
+
+def _as_answer(thoughts: list[str]) -> list[Message]:
+    """Thoughts as a turn of the assistant's own."""
+    return [{"role": "assistant", "content": "\n\n".join(thoughts)}] if thoughts else []
+
+
+def _without_think(text: str) -> str:
+    inside = IN_THINK.fullmatch(text)
+    return inside[1].strip() if inside else text
+
+
+def _unknown_roles(turns: Sequence[Any]) -> set[str]:
+    """What turns have as their roles that no tool is known to write."""
+    unknown = set()
+    for turn in turns:
+        try:
+            _role(dict(turn) if isinstance(turn, dict) else {}, 1, "")
+        except RowUnusable as problem:
+            unknown.add(problem.facts["role"])
+    return unknown
 
 
 def _side_by_side(turn: dict[str, Any]) -> list[dict[str, Any]]:
@@ -169,7 +212,7 @@ def _turn(turn: Any, turn_number: int, column: str, unread: Unread) -> Message:
     role = _role(rest, turn_number, column)
     message: Message = {"role": role if role != "call" else "assistant"}
     calls = _calls(rest, role, unread)
-    key = key if role != "call" else None
+    key = key if role != "call" or not calls else None
     if key is not None and isinstance(rest[key], list):
         calls += _take_blocks(rest, key, unread)
         key = key if rest[key] is not None else None
@@ -324,7 +367,9 @@ def _calls(rest: dict[str, Any], role: str, unread: Unread) -> list[dict[str, An
     """Tool calls with their arguments as an object, which is what chat templates expect."""
     if role == "call":
         key = next((key for key in CONTENT_KEYS if rest.get(key) is not None), "content")
-        content = parsed(rest.pop(key, None))
+        content = parsed(rest.get(key))
+        if not isinstance(content, str):
+            rest.pop(key, None)
         calls = content if isinstance(content, list) else [content]
     else:
         calls = parsed(rest.pop("tool_calls", None)) or []

@@ -20,6 +20,11 @@ DECLARATIONS = ("functionDeclarations", "function_declarations")
 TEXT_KEYS = (*CONTENT_KEYS, "prompt", "system")
 
 
+def repeats(text: str, given: str) -> bool:
+    """Whether a text has the input of its row already: as a line, or, if that is long enough to be no chance, anywhere."""
+    return given in text.splitlines() or (len(given) > SHORTEST and given in text)
+
+
 class PromptWriter:
     """Writes the prompts of one data set."""
 
@@ -46,6 +51,7 @@ class PromptWriter:
         """A question with its contexts before it, and its input and choices after it; what the question already contains is not repeated."""
         before = [part for part in self._contexts(cells) if part not in question]
         given = cells.optional("input").strip()
+        given = "" if repeats(question, given) else given
         lines = [question, *([given] if given else []), *self._choices(cells, question)]
         return "\n\n".join([*before, "\n".join(lines)])
 
@@ -82,8 +88,7 @@ class PromptWriter:
         everything = "\n".join(turns[at]["content"] for at in users)
         first, last = turns[users[0]], turns[users[-1]]
         given = cells.optional("input").strip()
-        is_repeated = given in everything.splitlines() or (len(given) > SHORTEST and given in everything)
-        after = [*([given] if given and not is_repeated else []), *self._choices(cells, everything)]
+        after = [*([given] if given and not repeats(everything, given) else []), *self._choices(cells, everything)]
         before = [part for part in self._contexts(cells) if part not in everything]
         first["content"] = "\n\n".join([*before, first["content"]])
         last["content"] = "\n".join([last["content"], *after])

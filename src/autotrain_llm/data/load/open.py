@@ -56,6 +56,7 @@ from autotrain_llm.data.rules.splits import (
     no_row_can_be_evaluated,
     valid_split_asks_for_too_many_rows,
 )
+from autotrain_llm.data.turns import numbered_columns, with_turns_together
 from autotrain_llm.data.wording import listed
 from autotrain_llm.declare.finding import ERROR, Refused
 
@@ -292,6 +293,9 @@ def column_mapping(reading: Reading, tables: list[Table], flag: str) -> tuple[Co
         return ColumnMapping(info.format, info.columns), tables
     columns = Columns(cells for table in tables for _, _, cells in table.first())
     name = listed(table.file for table in tables)
+    if "messages" not in columns.values and any(len(numbered_columns(row)) > 1 for row in columns.rows):
+        tables = reading.reshape(tables, methodcaller("changed", with_turns_together))
+        columns = Columns(cells for table in tables for _, _, cells in table.first())
     while (nested := nested_rows(columns)) is not None and not any(isinstance(table.rows, Stream) for table in tables):
         tables = reading.reshape(tables, methodcaller("exploded", nested))
         if flag == DATA_FLAG and request.max_samples is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.data.files.locate import looks_like_a_path
+from autotrain_llm.data.files.packing import without_packing
 from autotrain_llm.data.files.read import ROW_ENDINGS
 from autotrain_llm.data.formats.detect import FORMATS
 from autotrain_llm.data.mixture.config import NONE, ROWS, TOKENS, MixtureConfig, SourceConfig
@@ -91,7 +92,7 @@ class _Reader:
 
     def _document(self) -> Mapping[str, Any]:
         path = Path(self.path).expanduser()
-        if path.name.lower().removesuffix(".gz").endswith(NO_MIXTURES):
+        if without_packing(path.name.lower()).endswith(NO_MIXTURES):
             self._refuse("rows")
         try:
             text = path.read_text(encoding="utf-8-sig")

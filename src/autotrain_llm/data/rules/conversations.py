@@ -48,7 +48,7 @@ def no_tokens(names: Sequence[str]) -> str:
 
 @rule("D116", example=of_rows(CHAT.replace("assistant", "robot"), CHAT, flags=f" {CHATML}"))
 def a_turn_has_an_unknown_role(
-    turn: int, column: str, role: str, nearest: str | None, keys: Sequence[str] = ()
+    turn: int, column: str, role: str, nearest: str | None, keys: Sequence[str] = (), others: Sequence[str] = ()
 ) -> Iterator[Finding]:
     """A turn of a conversation has an unknown role. Where no turn has a known one, the finding names what the turns have.
 
@@ -62,7 +62,8 @@ def a_turn_has_an_unknown_role(
         yield Finding(what, fix, DATA)
         return
     perhaps = f" ({role} is perhaps {nearest})" if nearest else ""
-    what = f"turn {turn} of {column} has an unknown role {role}"
+    too = f", and others have {' and '.join(others)}" if others else ""
+    what = f"turn {turn} of {column} has an unknown role {role}{too}"
     yield Finding(what, f"roles can be: user, assistant, system, tool{perhaps}", DATA)
 
 

@@ -73,7 +73,7 @@ def a_file_can_not_be_read(
     """
     messages = {
         "error": (f"{file} can't be read: {detail}", None),
-        "gzip": (f"{file} is a damaged gzip file", "compress it again"),
+        "packed": (f"{file} is a damaged {detail} file", "compress it again"),
         "permission": (f"{flag} {file} can't be read: no permission for {detail}", f"chmod -R u+rX {file}"),
         "saved data set": (
             f"{flag} {file} looks like a saved data set, but its description can't be read: {detail}",
